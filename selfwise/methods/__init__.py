@@ -1,0 +1,32 @@
+"""One file is one method; the file system is the registry."""
+
+from importlib import import_module
+from pathlib import Path
+
+from selfwise.methods.method import Method
+from selfwise.names import nearest
+
+__all__ = ["Method", "find", "names"]
+
+
+def names() -> list[str]:
+    """The methods there are, by file name."""
+    files = Path(__file__).parent.glob("*.py")
+    return sorted(f.stem for f in files if f.stem not in ("__init__", "method"))
+
+
+def find(name: str) -> type[Method]:
+    """The one Method class that `methods/<name>.py` defines.
+
+    Raises ValueError with the nearest name if there is no such file.
+    """
+    if name not in names():
+        raise ValueError(f"unknown method {name!r}{nearest(name, names())}")
+    module = import_module(f"selfwise.methods.{name}")
+    own = [
+        c
+        for c in vars(module).values()
+        if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
+    ]
+    assert len(own) == 1, f"methods/{name}.py must define exactly one Method, not {own}"
+    return own[0]

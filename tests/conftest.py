@@ -1,0 +1,37 @@
+"""Shapes and types are checked while the tests run; small shared helpers."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+# before the first import of selfwise; child processes of the tests run without it
+hook = install_import_hook("selfwise", "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small tensors are faster on one thread, and results do not depend on the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def rng():
+    """A function: seed -> Rng."""
+    from selfwise.rng import Rng, generator
+
+    return lambda seed=0: Rng(generator(seed, "test"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets, where the environment names one."""
+    folder = os.environ.get("SELFWISE_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("SELFWISE_DATA does not name a folder of real data")
+    return Path(folder)
