@@ -1,0 +1,70 @@
+"""A million ids without a million Python objects."""
+
+import os
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Paths(Sequence[str]):
+    """Relative paths in one blob of bytes; `Paths[i]` makes the string when it is asked for."""
+
+    def __init__(self, blob: bytes, ends: np.ndarray, rows: np.ndarray | None = None):
+        self.blob, self.ends, self.rows = blob, ends, rows
+
+    @classmethod
+    def of(cls, paths: Sequence[str]) -> "Paths":
+        builder = PathsBuilder()
+        for path in paths:
+            builder.append(path)
+        return builder.done()
+
+    def __len__(self) -> int:
+        return len(self.ends if self.rows is None else self.rows)
+
+    def __getitem__(self, item: Any) -> Any:
+        if isinstance(item, slice):
+            return self.take(np.arange(len(self))[item])
+        row = range(len(self))[item]  # negative numbers, and IndexError outside
+        row = row if self.rows is None else int(self.rows[row])
+        start = int(self.ends[row - 1]) if row else 0
+        return os.fsdecode(self.blob[start : int(self.ends[row])])
+
+    def take(self, rows: np.ndarray) -> "Paths":
+        """The paths of some rows; the blob is shared."""
+        return Paths(self.blob, self.ends, rows if self.rows is None else self.rows[rows])
+
+
+class PathsBuilder:
+    """Collects paths for a `Paths`."""
+
+    def __init__(self) -> None:
+        self.blob, self.ends = bytearray(), array("q")
+
+    def append(self, path: str) -> None:
+        self.blob += os.fsencode(path)
+        self.ends.append(len(self.blob))
+
+    def done(self) -> Paths:
+        return Paths(bytes(self.blob), np.array(self.ends, dtype=np.int64))
+
+
+class RowNumbers(Sequence[str]):
+    """The ids of examples that have no name: their row numbers in the whole data set, as text."""
+
+    def __init__(self, rows: np.ndarray):
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: Any) -> Any:
+        return self.take(np.arange(len(self))[item]) if isinstance(item, slice) else self._id(item)
+
+    def _id(self, row: int) -> str:
+        return str(int(self.rows[row]))
+
+    def take(self, rows: np.ndarray) -> "RowNumbers":
+        return RowNumbers(self.rows[rows])
