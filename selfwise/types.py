@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class ImageBatch(NamedTuple):
@@ -107,6 +107,3 @@ def to(batch: Tree, device: torch.device | str) -> Tree:
     """The batch on another device, without waiting for the copy."""
     return map_tensors(lambda t: t.to(device, non_blocking=True), batch)
 
-
-def parameter_count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,25 @@
+"""Recipes: one typed function a file, named like the file, for each number that we reproduce."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from selfwise.names import nearest
+
+__all__ = ["find", "names"]
+
+
+def names() -> list[str]:
+    """The recipes there are, by file name."""
+    return sorted(f.stem for f in Path(__file__).parent.glob("*.py") if f.stem != "__init__")
+
+
+def find(name: str) -> Callable[..., Any]:
+    """The function `name` of `recipes/<name>.py`.
+
+    Raises ValueError with the nearest name if there is no such file.
+    """
+    if name not in names():
+        raise ValueError(f"unknown recipe {name!r}{nearest(name, names())}")
+    return getattr(import_module(f"selfwise.recipes.{name}"), name)

@@ -1,0 +1,23 @@
+"""Self-supervised learning: point it at unlabelled files, get an encoder and its proof.
+
+    run = selfwise.pretrain("simclr", data="photos/", encoder="resnet18", epochs=100, out="runs/a")
+    run = selfwise.load("runs/a")
+    table = selfwise.embed(run, "photos/")
+    score = selfwise.probe(run, train="train/", test="test/")
+"""
+
+from importlib import import_module
+from typing import Any
+
+__all__ = ["embed", "load", "losses", "pretrain", "probe", "resume"]
+
+_HOME = {"pretrain": "run", "resume": "run", "load": "run", "embed": "use", "probe": "use"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `selfwise --help` answers without waiting for torch."""
+    if name == "losses":
+        return import_module("selfwise.losses")
+    if name in _HOME:
+        return getattr(import_module(f"selfwise.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'selfwise' has no attribute {name!r}")

@@ -1,0 +1,5 @@
+import sys
+
+from selfwise.cli import main
+
+sys.exit(main())

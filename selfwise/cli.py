@@ -1,0 +1,238 @@
+"""The command line. Each verb imports what it needs when it is called."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfwise.names import nearest
+
+Argv = Sequence[str]
+
+
+def main(argv: Argv | None = None) -> int:
+    """Run one verb; a user's mistake is one line on stderr and exit code 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("selfwise"))
+        return 0
+    try:
+        return _verb(arguments[0])(arguments[1:]) or 0
+    except KeyboardInterrupt as stop:
+        print(f"selfwise: {stop or 'stopped'}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, FloatingPointError) as error:
+        if os.environ.get("SELFWISE_DEBUG"):
+            raise
+        print(f"selfwise: {_sentence(error)}", file=sys.stderr)
+        return 2
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _verb(name: str) -> Callable[[Argv], int | None]:
+    if name not in VERBS:
+        raise ValueError(f"unknown command {name!r}{nearest(name, VERBS)}")
+    return VERBS[name]
+
+
+def overview() -> str:
+    """What `selfwise --help` prints."""
+    lines = [f"  {name:<11}{verb.__doc__}" for name, verb in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: selfwise COMMAND ... (selfwise COMMAND --help says more)",
+            "",
+            "Self-supervised learning: an encoder from your unlabelled files, and the proof",
+            "that it is worth having.",
+            "",
+            *lines,
+            "",
+            "  selfwise pretrain simclr --data photos/ --out runs/photos --epochs 100",
+            "  selfwise probe runs/photos --train labelled/train --test labelled/test",
+        ]
+    )
+
+
+def quickstart(argv: Argv) -> int:
+    """The whole path on an embedded data set, in about two minutes."""
+    from selfwise.recipes import digits
+
+    return _recipe_call("quickstart", digits.quickstart, argv)
+
+
+def pretrain(argv: Argv) -> None:
+    """Train an encoder: METHOD --data PATH --out RUN."""
+    from selfwise import config, methods, run
+    from selfwise.data import open_images
+    from selfwise.flags import Flags, as_argv
+    from selfwise.train.options import Options
+
+    if not argv or argv[0].startswith("-"):
+        if not _wants_help(argv):
+            raise ValueError(f"name a method first: {', '.join(methods.names())}")
+        print(f"usage: selfwise pretrain METHOD [options]\n\nMETHOD: {', '.join(methods.names())}")
+        print("\nselfwise pretrain METHOD --help lists the options of a method.")
+        return
+    kind = methods.find(argv[0])
+    flags = Flags(
+        f"pretrain {argv[0]}",
+        " ".join((kind.__doc__ or "").partition("Args:")[0].split()),
+        [
+            (run.pretrain, {"method", "options"}),
+            (kind, {"encoder", "classes"}),
+            (Options, set()),
+            (open_images, {"data", "workers", "labelled", "progress"}),
+        ],
+    )
+    if _wants_help(argv):
+        print(flags.help() + _ENCODER_HELP)
+        return
+    argv, settings = _take_config(list(argv[1:]))
+    before = as_argv(config.options_of(settings), flags.names) if settings else []
+    finished = run.pretrain(argv_method := kind.__module__.rpartition(".")[2], **flags.parse([*before, *argv]))
+    print(f"{argv_method}: {finished.folder} is done; next: selfwise probe {finished.folder} ...")
+
+
+_ENCODER_HELP = """
+  --encoder.stem STEM   for ResNets on small images: cifar, half, timm or auto
+  --encoder.NAME VALUE  any option of the timm model, such as --encoder.layers "[1, 1, 1, 1]"
+  --config FILE         options from a file: a run.yaml, or names and values; flags win
+"""
+
+
+def resume(argv: Argv) -> None:
+    """Go on with a run that was stopped, exactly: RUN."""
+    from selfwise import run
+
+    given = _parse("resume RUN", run.resume, argv, skip={"run", "data"})
+    if given is not None:
+        finished = run.resume(**given)
+        print(f"{finished.folder} is done")
+
+
+def embed(argv: Argv) -> None:
+    """Write the vectors of a folder: RUN --data PATH --out FILE.parquet|.npz."""
+    from selfwise import use
+
+    given = _parse("embed RUN", use.write_embeddings, argv, skip={"run"})
+    if given is not None:
+        table = use.write_embeddings(**given)
+        n, d = table.vectors.shape
+        print(f"{n} vectors of width {d} are in {given['out']}")
+
+
+def probe(argv: Argv) -> None:
+    """Measure an encoder beside its baselines: RUN --train PATH --test PATH."""
+    from rich.console import Console
+
+    from selfwise import use
+
+    given = _parse("probe RUN", use.probe, argv, skip={"run"})
+    if given is not None:
+        score = use.probe(**given)
+        Console().print(score.table())
+        print(score.verdict())
+
+
+def show(argv: Argv) -> None:
+    """Options, state and last metrics of a run: RUN."""
+    from selfwise import use
+
+    given = _parse("show RUN", use.show, argv, skip={"run"})
+    if given is not None:
+        print(use.show(**given))
+
+
+def run_recipe(argv: Argv) -> int:
+    """Reproduce a published number: RECIPE."""
+    from selfwise import recipes
+
+    if not argv or argv[0].startswith("-"):
+        raise ValueError(f"name a recipe first: {', '.join(recipes.names())}")
+    return _recipe_call(f"run {argv[0]}", recipes.find(argv[0]), argv[1:])
+
+
+def list_methods(argv: Argv) -> None:
+    """List the methods."""
+    from selfwise import methods
+
+    for name in methods.names():
+        summary = (methods.find(name).__doc__ or "").strip().splitlines()[0]
+        print(f"{name:<12} {methods.find(name).modality:<7} {summary}")
+
+
+def list_recipes(argv: Argv) -> None:
+    """List the recipes, with what each should reach."""
+    from selfwise import recipes
+
+    for name in recipes.names():
+        print(f"{name:<22} {(recipes.find(name).__doc__ or '').strip().splitlines()[0]}")
+
+
+def doctor(argv: Argv) -> int:
+    """Versions, devices, threads, and what is missing."""
+    from selfwise import doctor as examination
+
+    print(examination.report())
+    return 0
+
+
+def _recipe_call(verb: str, recipe: Callable[..., Any], argv: Argv) -> int:
+    given = _parse(verb, recipe, argv, skip=set())
+    if given is not None:
+        recipe(**given)
+    return 0
+
+
+def _parse(verb: str, function: Callable[..., Any], argv: Argv, *, skip: set[str]) -> Any:
+    """The arguments of a call of `function`, or None after printing the help."""
+    from selfwise.flags import Flags
+
+    flags = Flags(verb, " ".join((function.__doc__ or "").partition("Args:")[0].split()), [(function, skip)])
+    if _wants_help(argv):
+        print(flags.help())
+        return None
+    wanted = flags.positional
+    values = [Path(token) for token in argv[: len(wanted)] if not token.startswith("--")]
+    if len(values) < len(wanted):
+        raise ValueError(f"usage: selfwise {verb} [options]")
+    return dict(zip(wanted, values)) | flags.parse(argv[len(wanted) :])
+
+
+def _wants_help(argv: Argv) -> bool:
+    return "--help" in argv or "-h" in argv
+
+
+def _take_config(argv: list[str]) -> tuple[list[str], Path | None]:
+    if "--config" not in argv:
+        return argv, None
+    at = argv.index("--config")
+    if at + 1 == len(argv):
+        raise ValueError("--config needs a file")
+    return argv[:at] + argv[at + 2 :], Path(argv[at + 1])
+
+
+VERBS: dict[str, Callable[[Argv], int | None]] = {
+    "quickstart": quickstart,
+    "pretrain": pretrain,
+    "resume": resume,
+    "embed": embed,
+    "probe": probe,
+    "show": show,
+    "run": run_recipe,
+    "recipes": list_recipes,
+    "methods": list_methods,
+    "doctor": doctor,
+}

@@ -1,0 +1,94 @@
+"""SimCLR (Chen et al. 2020, arXiv:2002.05709): two views of an image agree, all others disagree."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from selfwise.losses import check_temperature, nt_xent
+from selfwise.methods.method import Defaults, Method, mean_over
+from selfwise.nn.heads import Projection
+from selfwise.rng import Rng
+from selfwise.types import Encoder, ImageBatch, Step, Term
+from selfwise.views.image import Augment
+
+
+class TwoViews(NamedTuple):
+    a: Float[Tensor, "b c s s"]
+    b: Float[Tensor, "b c s s"]
+
+
+class SimCLR(Method):
+    """Two augmentations of each image, one encoder, a projection head, NT-Xent.
+
+    The representation is h, what the encoder returns; z, behind the head, is thrown away
+    (section 4.2: h is more than 10 points better).
+
+    Args:
+        encoder: any image encoder.
+        size: side of the views in pixels.
+        dim: width of z, where the loss is taken.
+        layers: layers of the projection head, 2 (paper) or 3 (later code of the authors).
+        temperature: of NT-Xent. 0.5 suits small batches and CIFAR (appendix B.9), 0.1 ImageNet.
+        crop: smallest share of the image's area that a crop may show.
+        flip: probability of a horizontal flip; 0 for images where left and right matter.
+        strength: of the colour jitter; by default 1, and 0.5 up to 64 px (appendix B.9).
+        blur: probability of Gaussian blur; by default 0.5, and 0 up to 64 px (appendix B.9).
+    """
+
+    modality = "image"
+    couples_batch = "NT-Xent compares each image with all others of the batch"
+    # Section 2.2 and appendix B.1: LARS, 0.075 * sqrt(batch), 10 of 100 epochs of warm-up.
+    # Decay 1e-6 is the paper's; the README of the authors' code says 1e-4.
+    defaults = Defaults("lars", lr=1.2, base_batch=256, scaling="sqrt", weight_decay=1e-6)
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        size: int,
+        dim: int = 128,
+        layers: int = 2,
+        temperature: float = 0.5,
+        crop: float = 0.08,
+        flip: float = 0.5,
+        strength: float | None = None,
+        blur: float | None = None,
+    ):
+        super().__init__()
+        check_temperature(temperature)
+        small = size <= 64
+        self.augment = Augment(
+            size,
+            scale=(crop, 1.0),
+            flip=flip,
+            strength=(0.5 if small else 1.0) if strength is None else strength,
+            blur=(0.0 if small else 0.5) if blur is None else blur,
+        )
+        self.augment.check()
+        self.encoder, self.temperature = encoder, temperature
+        self.projection = Projection(encoder.dim, dim=dim, layers=layers)
+
+    def view(self, batch: ImageBatch, rng: Rng) -> TwoViews:
+        return TwoViews(self.augment(batch, rng), self.augment(batch, rng))
+
+    def counts(self, view: TwoViews) -> dict[str, Tensor]:
+        return {"nt_xent": view.a.new_full((), 2 * len(view.a))}
+
+    def forward(self, view: TwoViews) -> Step:
+        # one pass over both views, as in the authors' code: batch norm sees them together
+        z = self.projection(self.encoder(torch.cat(view)).pooled)
+        a, b = z.chunk(2)
+        loss = nt_xent(a, b, self.temperature)
+        return Step({"nt_xent": mean_over(loss, len(z))}, {"partner_first": _first(a, b)})
+
+
+@torch.no_grad()
+def _first(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Term:
+    """How often a view's partner is nearer than all views of other images."""
+    a, b = (torch.nn.functional.normalize(z.float(), dim=1) for z in (a, b))
+    own = (a * b).sum(dim=1)
+    eye = torch.eye(len(a), dtype=torch.bool, device=a.device)
+    others = torch.cat([a @ a.T, a @ b.T], 1).masked_fill(eye.repeat(1, 2), -torch.inf)
+    return mean_over((own > others.amax(dim=1)).float().mean(), len(a))

@@ -1,0 +1,82 @@
+"""The baseline with labels: minimise the mean cross-entropy over labelled examples."""
+
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from selfwise.methods.method import Defaults, Method
+from selfwise.rng import Rng
+from selfwise.types import Encoder, Labelled, Step, Term
+from selfwise.views.image import Augment
+
+
+class Example(NamedTuple):
+    x: Float[Tensor, "b c s s"]
+    label: Int64[Tensor, "b"]
+
+
+class Supervised(Method):
+    """One augmentation of each image, the encoder and a linear layer, cross-entropy.
+
+    The views are those of SimCLR with the same names, so that a comparison differs in the
+    objective alone.
+
+    Args:
+        encoder: any image encoder.
+        size: side of the views in pixels.
+        classes: number of classes.
+        crop: smallest share of the image's area that a crop may show.
+        flip: probability of a horizontal flip.
+        strength: of the colour jitter, 0 for none; the grayscale that goes with it too.
+        blur: probability of Gaussian blur.
+    """
+
+    modality = "image"
+    labelled = True
+    # the ImageNet recipe of ResNet (He et al. 2015) with linear scaling (Goyal et al. 2017)
+    defaults = Defaults(
+        "sgd", lr=0.1, base_batch=256, scaling="linear", weight_decay=1e-4, warmup=0.05
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        size: int,
+        classes: int,
+        crop: float = 0.2,
+        flip: float = 0.5,
+        strength: float = 0.0,
+        blur: float = 0.0,
+    ):
+        super().__init__()
+        self.augment = Augment(
+            size,
+            scale=(crop, 1.0),
+            flip=flip,
+            strength=strength,
+            jitter=0.8 if strength else 0.0,
+            grayscale=0.2 if strength else 0.0,
+            blur=blur,
+        )
+        self.augment.check()
+        self.encoder, self.head = encoder, nn.Linear(encoder.dim, classes)
+
+    def view(self, batch: Labelled, rng: Rng) -> Example:
+        return Example(self.augment(batch.batch, rng), batch.label)
+
+    def predict(self, x: Float[Tensor, "b c s s"]) -> Float[Tensor, "b classes"]:
+        """Logits of each class."""
+        return self.head(self.encoder(x).pooled).float()
+
+    def counts(self, view: Example) -> dict[str, Tensor]:
+        return {"cross_entropy": view.x.new_full((), len(view.x))}
+
+    def forward(self, view: Example) -> Step:
+        logits = self.predict(view.x)
+        loss = F.cross_entropy(logits, view.label, reduction="sum")
+        right = (logits.argmax(dim=1) == view.label).float().sum()
+        count = self.counts(view)["cross_entropy"]
+        return Step({"cross_entropy": Term(loss, count)}, {"accuracy": Term(right, count)})

@@ -1,0 +1,156 @@
+"""Checkpoints that are whole or not there.
+
+    checkpoints/step-00000200/model.safetensors     every weight and buffer of the method
+                              optimizer.pt          loadable with weights_only=True
+                              manifest.json         step, loop state, checksums of the others
+
+Written to a temporary name, flushed, and renamed; no random state is saved, because every draw
+is a function of the seed and the step.
+"""
+
+import json
+import os
+import shutil
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+PREFIX, TEMPORARY = "step-", ".writing-"
+FILES = ("model.safetensors", "optimizer.pt")
+
+
+class Checkpoint(NamedTuple):
+    folder: Path
+    step: int  # optimiser steps done
+    state: dict[str, Any]  # what else the loop carries from step to step, as plain JSON
+
+
+class Torn(Exception):
+    """A checkpoint that is not what was written."""
+
+
+def save(
+    folder: Path, step: int, method: nn.Module, optimizer: Optimizer, state: dict[str, Any]
+) -> None:
+    """Write the checkpoint of `step`; a kill at any moment leaves the earlier ones alone."""
+    temporary, final = folder / f"{TEMPORARY}{step:08d}", folder / f"{PREFIX}{step:08d}"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        save_file(_weights(method), temporary / FILES[0])
+        torch.save(optimizer.state_dict(), temporary / FILES[1])
+        checksums = {name: checksum(temporary / name) for name in FILES}
+        manifest = {"step": step, "state": state, "sha256": checksums}
+        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
+        for name in (*FILES, "manifest.json"):
+            sync(temporary / name)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OSError(_cannot_write(folder, step, error)) from error
+    shutil.rmtree(final, ignore_errors=True)  # only ever a torn one: steps are not done twice
+    temporary.rename(final)
+    sync(folder)
+
+
+def _cannot_write(folder: Path, step: int, error: Exception) -> str:
+    free = shutil.disk_usage(folder).free / 2**20
+    reason = str(error).splitlines()[0]
+    return (
+        f"the checkpoint of step {step} could not be written to {folder} ({free:.0f} MiB free; "
+        f"{reason}); the earlier ones are whole: make room, then resume"
+    )
+
+
+def _weights(method: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the last `keep` checkpoints, and what a kill left half written."""
+    for path in everything(folder)[:-keep]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(f"{TEMPORARY}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def everything(folder: Path) -> list[Path]:
+    """The folders of all checkpoints, oldest first, without looking inside."""
+    return sorted(p for p in folder.glob(f"{PREFIX}*") if p.is_dir())
+
+
+def verify(folder: Path) -> Checkpoint:
+    """Check every file against the manifest; nothing is loaded before.
+
+    Raises Torn, saying which file is not what was written.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        expected, step, state = manifest["sha256"], int(manifest["step"]), manifest["state"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Torn(f"{folder.name}: manifest.json is missing or damaged") from error
+    for name in FILES:
+        path = folder / name
+        if not path.is_file():
+            raise Torn(f"{folder.name}: {name} is missing")
+        if checksum(path) != expected.get(name):
+            raise Torn(f"{folder.name}: {name} is truncated or was changed (its checksum differs)")
+    return Checkpoint(folder, step, state)
+
+
+def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest whole checkpoint, and a sentence for each newer one that is torn."""
+    torn: list[str] = []
+    for path in reversed(everything(folder)):
+        try:
+            return verify(path), torn
+        except Torn as error:
+            torn.append(str(error))
+    return None, torn
+
+
+def load_weights(checkpoint: Checkpoint, method: nn.Module) -> None:
+    """Read the weights into the method, which must have the same names and shapes.
+
+    Raises ValueError naming the first that differ.
+    """
+    weights = load_file(checkpoint.folder / FILES[0])
+    own = method.state_dict()
+    wrong = [n for n in sorted({*own, *weights}) if _shape(own, n) != _shape(weights, n)]
+    if wrong:
+        first = ", ".join(f"{n} {_shape(weights, n)} (expected {_shape(own, n)})" for n in wrong[:3])
+        raise ValueError(f"{checkpoint.folder}: {len(wrong)} weights do not fit: {first}")
+    method.load_state_dict(weights)
+
+
+def load_optimizer(checkpoint: Checkpoint, optimizer: Optimizer) -> None:
+    """Read the optimiser's state; `weights_only` refuses anything but tensors and plain data."""
+    path = checkpoint.folder / FILES[1]
+    optimizer.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+
+
+def _shape(weights: dict[str, Tensor], name: str) -> str:
+    return str(list(weights[name].shape)) if name in weights else "absent"
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to the disk, so that a rename never comes before the contents."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,80 @@
+"""Progress on a terminal as a bar, in a pipe as plain lines, and not at all if asked."""
+
+import sys
+from time import monotonic
+from typing import Any
+
+
+class Clock:
+    """Times of the loop: steps a second, and the share of time spent waiting for data."""
+
+    def __init__(self) -> None:
+        self.begun = self.mark = monotonic()
+        self.waited, self.steps = 0.0, 0
+
+    def lap(self) -> dict[str, float]:
+        """Rate and waiting share since the last lap, and seconds since the start."""
+        now = monotonic()
+        span = max(now - self.mark, 1e-9)
+        values = {
+            "seconds": now - self.begun,
+            "steps_per_second": self.steps / span,
+            "waiting_for_data": self.waited / span,
+        }
+        self.mark, self.waited, self.steps = now, 0.0, 0
+        return values
+
+
+class Progress:
+    """One line a log interval, or one bar that is redrawn."""
+
+    def __init__(self, *, start: int, steps: int, batch: int, quiet: bool = False):
+        self.steps, self.batch, self.quiet = steps, batch, quiet
+        self.bar: Any = None
+        if not quiet and sys.stderr.isatty():
+            self.bar, self.task = _bar(start, steps)
+
+    def advance(self, done: int) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done)
+
+    def show(self, done: int, values: dict[str, float], times: dict[str, float]) -> None:
+        """The newest values, after `done` steps."""
+        rate = times["steps_per_second"]
+        left = (self.steps - done) / max(rate, 1e-9)
+        facts = [f"{name} {value:.4f}" for name, value in values.items() if name != "lr"]
+        facts += [f"{rate * self.batch:.0f} examples/s"]
+        facts += [f"{times['waiting_for_data']:.0%} waiting for data"]
+        text = " | ".join(facts)
+        if self.bar is not None:
+            self.bar.update(self.task, completed=done, facts=text)
+        elif not self.quiet:
+            print(f"step {done}/{self.steps} | {text} | {_span(left)} left", file=sys.stderr)
+
+    def say(self, text: str) -> None:
+        """A sentence that stays above the bar."""
+        if self.bar is not None:
+            self.bar.console.print(text, highlight=False, markup=False)
+        elif not self.quiet:
+            print(text, file=sys.stderr)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def _bar(start: int, steps: int) -> tuple[Any, Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Bar(*columns, TextColumn("{task.fields[facts]}"), console=Console(stderr=True))
+    bar.start()
+    return bar, bar.add_task("steps", completed=start, total=steps, facts="")
+
+
+def _span(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

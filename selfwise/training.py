@@ -1,0 +1,104 @@
+"""Competitors that train with labels: fine-tuning a run, and the same network from scratch."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from selfwise import methods
+from selfwise.data import Images
+from selfwise.encoders import vision
+from selfwise.evaluate.curve import Competitor
+from selfwise.evaluate.finetune import finetune
+from selfwise.methods import Method
+from selfwise.run import Run
+from selfwise.train.options import Options, names
+
+# SimCLR tunes by SGD with Nesterov momentum and a search over rates (appendix B.5)
+TUNING_RATES = (0.005, 0.02, 0.08)
+SCRATCH_RATES = (0.02, 0.1, 0.5)
+TUNING_EPOCHS, LEAST_STEPS = 60, 200
+
+
+def from_scratch(run: Run, known: Images, asked: Images) -> Competitor:
+    """Supervised training of a fresh encoder on the same labels.
+
+    The same views, batch (or all labels, if they are fewer) and number of steps as the run; the
+    learning rate is chosen on a fifth of the labels.
+    """
+    options = _options(run, steps=run.config["options"]["steps"])
+    return _competitor(run, known, asked, options, run.fresh, SCRATCH_RATES)
+
+
+def from_weights(
+    run: Run, known: Images, asked: Images, *, encoder: Callable[[int], Any]
+) -> Competitor:
+    """Fine-tuning of the encoder that `encoder(seed)` gives, which is copied first."""
+    options = _options(run, steps=LEAST_STEPS)
+    return _competitor(run, known, asked, options, encoder, TUNING_RATES, epochs=TUNING_EPOCHS)
+
+
+def _competitor(
+    run: Run,
+    known: Images,
+    asked: Images,
+    options: Options,
+    encoder: Callable[[int], Any],
+    rates: tuple[float, ...],
+    *,
+    epochs: int = 0,
+) -> Competitor:
+    def predict(rows: np.ndarray, seed: int) -> np.ndarray:
+        batch = min(options.batch or len(rows), len(rows))
+        steps = max(options.steps or 0, epochs * len(rows) // batch)
+        told = replace(options, batch=batch, steps=steps)
+        make = _classifier(run, known, encoder)
+        part = known.take(rows)
+        return finetune(make, part, asked, told, size=run.size, seed=seed, rates=rates)
+
+    return predict
+
+
+def _classifier(
+    run: Run, known: Images, encoder: Callable[[int], Any]
+) -> Callable[[int], Method]:
+    """`supervised` with the views of the run, around a copy of an encoder."""
+    kind = methods.find("supervised")
+    views = _views(run.method)
+    shape = {"size": run.size, "classes": len(known.classes or [])}
+
+    def make(seed: int) -> Method:
+        start = deepcopy(encoder(seed))
+        with vision.seeded(seed, "classifier"):
+            return kind(start, **shape, **views)
+
+    return make
+
+
+def _views(method: Method) -> dict[str, float]:
+    """The options of `supervised` that make the views of another method on images."""
+    augment = getattr(method, "augment", None)
+    if augment is None:
+        return {}
+    names = ("flip", "strength", "blur")
+    return {"crop": augment.scale[0], **{name: getattr(augment, name) for name in names}}
+
+
+def _options(run: Run, *, steps: int) -> Options:
+    """The run's options, for the optimiser and schedule of `supervised`."""
+    told = Options(**{name: run.config["options"][name] for name in names()})
+    paper = methods.find("supervised").defaults
+    return replace(
+        told,
+        steps=steps,
+        epochs=None,
+        minutes=None,
+        accumulate=1,
+        optimizer=paper.optimizer,
+        weight_decay=paper.weight_decay,
+        warmup=paper.warmup,
+        schedule=paper.schedule,
+        workers=0,
+    )

@@ -1,0 +1,91 @@
+"""NT-Xent and the triplet loss against their formulas, written as loops in float64."""
+
+import math
+
+import pytest
+import torch
+
+from selfwise.losses import nt_xent, triplet
+from selfwise.rng import generator
+
+
+def embeddings(n: int, d: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    a, b = torch.randn(2, n, d, generator=generator(seed, "z"), dtype=torch.float64)
+    return a, b
+
+
+def by_hand(a: torch.Tensor, b: torch.Tensor, temperature: float) -> float:
+    z = [v / v.norm() for v in torch.cat([a, b])]
+    n, total = len(a), 0.0
+    for i in range(2 * n):
+        partner = (i + n) % (2 * n)
+        top = math.exp(z[i] @ z[partner] / temperature)
+        bottom = sum(math.exp(z[i] @ z[k] / temperature) for k in range(2 * n) if k != i)
+        total -= math.log(top / bottom)
+    return total / (2 * n)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5, 1.0])
+@pytest.mark.parametrize(("n", "d"), [(1, 3), (2, 2), (9, 16)])
+def test_nt_xent_against_a_double_loop(n, d, temperature):
+    a, b = embeddings(n, d)
+    ours = nt_xent(a, b, temperature).item()
+    assert ours == pytest.approx(by_hand(a, b, temperature), rel=1e-12, abs=1e-12)
+
+
+def test_nt_xent_gradient():
+    a, b = embeddings(4, 3)
+    assert torch.autograd.gradcheck(nt_xent, (a.requires_grad_(), b.requires_grad_()))
+
+
+def test_nt_xent_agrees_with_lightly_in_float32():
+    lightly = pytest.importorskip("lightly.loss")
+    a, b = (z.float() for z in embeddings(32, 16))
+    theirs = lightly.NTXentLoss(temperature=0.2)(a, b)
+    torch.testing.assert_close(nt_xent(a, b, 0.2), theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_nt_xent_uses_the_cosine_and_every_pair():
+    a, b = embeddings(5, 4)
+    loss = nt_xent(a, b)
+    torch.testing.assert_close(nt_xent(3 * a, 0.1 * b), loss)  # lengths do not matter
+    torch.testing.assert_close(nt_xent(b, a), loss)  # both directions
+    order = torch.tensor([2, 0, 4, 1, 3])
+    torch.testing.assert_close(nt_xent(a[order], b[order]), loss)
+    assert not torch.isclose(nt_xent(a[order], b), loss)  # partners do matter
+
+
+def test_nt_xent_is_computed_in_float32_under_autocast():
+    a, b = (z.float() for z in embeddings(8, 64))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = nt_xent(a, b, 0.1)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, nt_xent(a, b, 0.1))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])
+def test_nt_xent_refuses_a_temperature_that_is_not_above_zero(temperature):
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        nt_xent(*embeddings(2, 2), temperature)
+
+
+def test_triplet_by_hand():
+    anchor = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 2.0]])
+    positive = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    negative = torch.tensor([[0.0, 2.0], [1.0, 1.3], [0.0, 2.0]])
+    # squared distances: (1, 4), (0, 0.09), (4, 0); margin 0.2
+    expected = (0 + 0.11 + 4.2) / 3
+    assert triplet(anchor, positive, negative).item() == pytest.approx(expected, rel=1e-5)
+    torch_loss = torch.nn.TripletMarginWithDistanceLoss(
+        distance_function=lambda x, y: (x - y).square().sum(1), margin=0.7
+    )
+    a, p = embeddings(20, 5)
+    n, _ = embeddings(20, 5, seed=1)
+    torch.testing.assert_close(triplet(a, p, n, 0.7), torch_loss(a, p, n))
+
+
+@pytest.mark.parametrize("margin", [0.0, -0.1])
+def test_triplet_refuses_a_margin_of_zero(margin):
+    a, p = embeddings(2, 2)
+    with pytest.raises(ValueError, match="margin must be above 0"):
+        triplet(a, p, p, margin)

@@ -1,0 +1,156 @@
+"""A run that is killed at any moment and resumed is bitwise the run that was not."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+STEPS, SAVE, LOG = 300, 50, 5
+ENCODER = ["--encoder", "resnet18", "--encoder.layers", "[1, 1, 1, 1]"]
+ENCODER += ["--encoder.channels", "[16, 16, 32, 64]", "--encoder.drop_rate", "0.1"]
+ENCODER += ["--encoder.drop_path_rate", "0.1"]
+COMMON = ["--data", "digits:train", "--batch", "64", "--steps", str(STEPS), "--threads", "2"]
+COMMON += ["--save-every", str(SAVE), "--log-every", str(LOG), "--probe-every", "75"]
+COMMON += ["--precision", "bf16", "--seed", "3", "--quiet"]
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    command = [sys.executable, "-m", "selfwise", *arguments]
+    # a session of its own: the kill takes the loader's workers along
+    return subprocess.Popen(command, env=environment, start_new_session=True)
+
+
+def kill(process: subprocess.Popen) -> None:
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def step_logged(run: Path) -> int:
+    path = run / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") * LOG if path.exists() else 0
+
+
+def step_saved(run: Path) -> int:
+    return max((int(p.name[5:]) for p in (run / "checkpoints").glob("step-*")), default=0)
+
+
+def wait_for(process: subprocess.Popen, condition) -> bool:
+    """Until the condition holds; False if the process ended before."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None:
+        if condition():
+            return True
+        assert time.monotonic() < deadline, "the run does not move"
+        time.sleep(0)
+    return False
+
+
+def at_random(run: Path, process: subprocess.Popen, dice: random.Random) -> bool:
+    """Some moment after the run has moved on by a few steps."""
+    goal = step_logged(run) + dice.randrange(LOG, 60)
+    ready = wait_for(process, lambda: step_logged(run) >= goal)
+    time.sleep(dice.random() * 0.05)
+    kill(process)
+    return ready
+
+
+def between_saves(run: Path, process: subprocess.Popen, dice: random.Random) -> bool:
+    """When steps are done and logged that no checkpoint holds."""
+    ready = wait_for(process, lambda: step_logged(run) >= step_saved(run) + 2 * LOG)
+    kill(process)
+    return ready and step_logged(run) > step_saved(run)
+
+
+def inside_a_save(run: Path, process: subprocess.Popen, dice: random.Random) -> bool:
+    """While a checkpoint has its temporary name."""
+    writing = run / "checkpoints"
+    wait_for(process, lambda: any(writing.glob(".writing-*")))
+    kill(process)
+    return any(writing.glob(".writing-*"))
+
+
+def finish(run: Path) -> None:
+    assert start("resume", str(run), "--quiet").wait() == 0
+
+
+def same(a: Path, b: Path) -> None:
+    assert step_saved(a) == step_saved(b) == STEPS
+    last = f"checkpoints/step-{STEPS:08d}"
+    for name in ("metrics.jsonl", f"{last}/model.safetensors"):
+        assert (a / name).read_bytes() == (b / name).read_bytes(), name
+    states = [torch.load(r / last / "optimizer.pt", weights_only=True) for r in (a, b)]
+    flat = [list(leaves(state)) for state in states]
+    assert len(flat[0]) == len(flat[1])
+    assert all(torch.equal(torch.as_tensor(x), torch.as_tensor(y)) for x, y in zip(*flat))
+
+
+def leaves(tree):
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    if isinstance(tree, list | tuple):
+        for part in tree:
+            yield from leaves(part)
+    elif tree is not None and not isinstance(tree, str):
+        yield tree
+
+
+SIMCLR = ["pretrain", "simclr", *ENCODER, *COMMON]
+SUPERVISED = ["pretrain", "supervised", *ENCODER, *COMMON, "--accumulate", "2"]
+PLANS = {
+    "simclr, no workers": (SIMCLR, "0", [inside_a_save, between_saves, between_saves, at_random]),
+    "simclr, 2 workers": (SIMCLR, "2", [between_saves, at_random, at_random]),
+    "supervised, accumulating": (SUPERVISED, "0", [between_saves, at_random, at_random]),
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The run that nobody stopped, once for each method; without loader workers."""
+    done: dict[str, Path] = {}
+
+    def get(command: list[str]) -> Path:
+        if command[1] not in done:
+            out = tmp_path_factory.mktemp("whole") / "run"
+            assert start(*command, "--workers", "0", "--out", str(out)).wait() == 0
+            done[command[1]] = out
+        return done[command[1]]
+
+    return get
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", PLANS)
+def test_sigkill_then_resume_is_bitwise_the_whole_run(plan, uninterrupted, tmp_path):
+    command, workers, kills = PLANS[plan]
+    whole, run, dice = uninterrupted(command), tmp_path / "run", random.Random(plan)
+    process = start(*command, "--workers", workers, "--out", str(run))
+    for moment in kills:
+        for _ in range(8):  # the moment may be missed; then the run is brought back to half way
+            if moment(run, process, dice):
+                break
+            shutil.rmtree(run)
+            process = start(*command, "--workers", workers, "--out", str(run))
+        else:
+            pytest.fail(f"never caught {moment.__name__}")
+        assert step_saved(run) < STEPS
+        process = start("resume", str(run), "--quiet")
+    assert process.wait() == 0
+    same(whole, run)
+
+
+@pytest.mark.slow
+def test_the_whole_run_can_be_told_apart(uninterrupted, tmp_path):
+    """The comparison above can fail: another seed gives other bytes."""
+    whole, run = uninterrupted(SIMCLR), tmp_path / "run"
+    other = ["4" if a == "3" else a for a in SIMCLR]
+    assert start(*other, "--workers", "0", "--out", str(run)).wait() == 0
+    with pytest.raises(AssertionError, match="metrics"):
+        same(whole, run)
