@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-# Named, so that Pillow tries no other: an EPS in disguise would be handed to Ghostscript.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
+# Named, so that Pillow tries no other: an EPS in disguise would be handed to Ghostscript. JPEG
+# includes MPO, the two-picture files of phones.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 LONGEST = 3  # longer side over shorter side; what goes beyond is cut off at both ends
 

@@ -87,7 +87,7 @@ def _stratified(labels: np.ndarray, count: int) -> np.ndarray:
     shares = exact.astype(np.int64)
     shares[np.argsort(shares - exact, kind="stable")[: count - shares.sum()]] += 1
     parts = [
-        np.flatnonzero(labels == label)[shuffled(size, 0, "digits test", int(label))[:share]]
+        np.flatnonzero(labels == label)[shuffled(int(size), 0, "digits test", int(label))[:share]]
         for label, size, share in zip(classes, sizes, shares)
     ]
     return np.sort(np.concatenate(parts))
