@@ -1,7 +1,7 @@
 """Images that are numbers already: .npy, .npz, numpy arrays and torch tensors."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -117,7 +117,7 @@ def content(x: np.ndarray) -> str:
     return digest(str(x.shape), np.ascontiguousarray(x[::step]))
 
 
-def _load(path: Path, mmap_mode: str | None = None) -> Any:
+def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> Any:
     try:
         stored = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

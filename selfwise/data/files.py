@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from selfwise.data.decode import Unreadable, decode_file, read_size
-from selfwise.data.images import digest, subset
+from selfwise.data.images import digest
 from selfwise.data.listing import Listing
 from selfwise.data.parallel import Progress, in_chunks
 from selfwise.data.paths import Paths
@@ -152,7 +152,7 @@ class FileImages:
         return canvas(pictures, np.array(index, dtype=np.int64))
 
     def take(self, rows: np.ndarray) -> "FileImages":
-        ids, fingerprint = subset(self.ids, rows), digest(self.fingerprint, rows)
+        ids, fingerprint = self.ids.take(rows), digest(self.fingerprint, rows)
         labels = None if self.labels is None else self.labels[rows]
         return replace(self, ids=ids, labels=labels, fingerprint=fingerprint)
 

@@ -18,13 +18,40 @@ from selfwise.types import ImageBatch
 class Images(Protocol):
     """Examples that can be read by row. `open_images` makes them."""
 
-    ids: Sequence[str]  # one per example: relative path, or the row number as text
-    labels: np.ndarray | None  # int64 (n,)
-    classes: list[str] | None  # classes[label] is the label's name
-    channels: int  # 1 or 3
-    side: int  # natural side of a square view in px: shorter side of the typical image
-    fingerprint: str  # hash of what the data are, hex
-    broken: list[str]  # ids that were left out because they could not be read
+    @property
+    def ids(self) -> Sequence[str]:
+        """One per example: the relative path, or the row number as text."""
+        ...
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """int64 (n,)."""
+        ...
+
+    @property
+    def classes(self) -> list[str] | None:
+        """`classes[label]` is the label's name."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
+        ...
+
+    @property
+    def side(self) -> int:
+        """Natural side of a square view in px: the shorter side of the typical image."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what the data are, hex: names and sizes of files, contents of arrays."""
+        ...
+
+    @property
+    def broken(self) -> list[str]:
+        """Ids that were left out, or replaced, because they could not be read."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -135,10 +162,10 @@ def digest(*parts: str | bytes | np.ndarray) -> str:
     """32 hex digits that depend on every part, its length, and their order."""
     hashed = blake2b(digest_size=16)
     for part in parts:
-        data = part.encode() if isinstance(part, str) else memoryview(np.ascontiguousarray(part))
-        data = memoryview(data).cast("B") if len(data) else b""
-        hashed.update(len(data).to_bytes(8, "big"))
-        hashed.update(data)
+        whole = part.encode() if isinstance(part, str) else part
+        data = np.frombuffer(whole, np.uint8) if isinstance(whole, bytes) else whole
+        hashed.update(data.nbytes.to_bytes(8, "big"))
+        hashed.update(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data)
     return hashed.hexdigest()
 
 
