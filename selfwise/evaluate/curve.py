@@ -1,0 +1,126 @@
+"""Accuracy against the number of labels, for the trained encoder beside its competitors."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from selfwise.evaluate.baselines import Split
+from selfwise.evaluate.linear import linear
+from selfwise.evaluate.score import Score, check_competitors, compare, summarise
+from selfwise.rng import shuffled
+
+# (rows of the training set, seed) -> predictions (m,), or (r, m) for r repetitions to average
+Competitor = Callable[[np.ndarray, int], np.ndarray]
+# (training features, labels, test features, seed) -> predictions
+Probe = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+
+
+def budgets(text: str) -> list[int | None]:
+    """Label budgets such as "10,100,all", as examples for each class; None is all. Sorted.
+
+    Raises ValueError for anything else, and for a budget that is there twice.
+    """
+    found: list[int | None] = []
+    for word in (part.strip() for part in text.split(",")):
+        if word != "all" and not (word.isascii() and word.isdigit() and int(word) > 0):
+            right = "numbers of labels for each class above 0, or all, such as 10,100,all"
+            raise ValueError(f"label budget {word!r} in {text!r} is not valid: give {right}")
+        budget = None if word == "all" else int(word)
+        if budget in found:
+            raise ValueError(f"label budget {word!r} is in {text!r} twice")
+        found.append(budget)
+    return sorted(found, key=lambda budget: np.inf if budget is None else budget)
+
+
+def draw_labels(
+    labels: Int64[np.ndarray, "n"],
+    per_class: int | None,
+    seed: int,
+    *,
+    classes: Sequence[str] | None = None,
+) -> Int64[np.ndarray, "k"]:
+    """Rows, ascending, with `per_class` examples of every class; None is every row.
+
+    A pure function of the labels and the seed. With one seed a smaller budget is a part of a
+    larger one, so that a curve rises by labels and not by luck.
+
+    Raises ValueError if a class has too few examples, with its name from `classes`.
+    """
+    if per_class is None:
+        return np.arange(len(labels))
+    counts = np.bincount(labels, minlength=len(classes or ()))
+    # a number that no name stands for and no example has is no class
+    present = (counts > 0) | (np.arange(len(counts)) < len(classes or ()))
+    for label in np.flatnonzero(present & (counts < per_class))[:1]:
+        name = repr(classes[label]) if classes else str(label)
+        has = f"{counts[label]} labelled examples, but the label budget asks for {per_class}"
+        raise ValueError(f"class {name} has {has} of each class; give a smaller one, or all")
+    order = shuffled(len(labels), seed, "label budget")
+    order = order[np.argsort(labels[order], kind="stable")]
+    place = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
+    return np.sort(order[place < per_class])
+
+
+def on_features(
+    splits: Sequence[Split],
+    labels: Int64[np.ndarray, "n"],
+    probe: Probe | None = None,
+) -> Competitor:
+    """A probe of each kind of features, averaged: one for an encoder, three for untrained ones.
+
+    `probe` None is `linear`, with its search.
+    """
+    probe = probe or (
+        lambda train, known, test, seed: linear(train, known, test, seed=seed).predicted
+    )
+
+    def predict(rows: np.ndarray, seed: int) -> np.ndarray:
+        return np.stack([probe(s.train[rows], labels[rows], s.test, seed) for s in splits])
+
+    return predict
+
+
+def label_curve(
+    competitors: Mapping[str, Competitor],
+    labels: Int64[np.ndarray, "n"],
+    truth: Int64[np.ndarray, "m"],
+    *,
+    budgets: Sequence[int | None],
+    seeds: Sequence[int],
+    classes: Sequence[str] | None = None,
+    kind: str = "linear",
+    progress: Callable[[str], None] | None = None,
+) -> Score:
+    """Every competitor at every budget and seed, on the same draws of labels.
+
+    `competitors` names "pretrained", "untrained", "raw input" (`score.REQUIRED`) and any others.
+    `labels` are those of the training examples, `truth` those of the test examples. At all labels
+    nothing is drawn, and a seed only moves the part that the search holds out. `progress` is told
+    what is about to be computed.
+
+    Raises ValueError if a required competitor is missing, no seed or budget is given, or a class
+    has too few examples for a budget; before anything is computed.
+    """
+    check_competitors(competitors)
+    if not len(seeds) or not len(budgets):
+        raise ValueError("a label curve needs at least one seed and one label budget")
+    # nested draws: the largest budget is the one that fails, so no time is lost on the others
+    draws = {b: [draw_labels(labels, b, s, classes=classes) for s in seeds] for b in budgets}
+    results, comparisons = [], []
+    for budget, rows in draws.items():
+        correct = {}
+        for name, predict in competitors.items():
+            if progress is not None:
+                progress(f"{name} with {len(rows[0])} labels, {len(seeds)} times")
+            correct[name] = np.stack([_correct(predict(r, s), truth) for r, s in zip(rows, seeds)])
+            results.append(summarise(name, budget, correct[name], n_train=len(rows[0])))
+        comparisons += compare(budget, correct, seed=seeds[0])
+    return Score(kind, tuple(results), tuple(comparisons), tuple(seeds), len(truth))
+
+
+def _correct(
+    predicted: Int64[np.ndarray, "*r m"], truth: Int64[np.ndarray, "m"]
+) -> Float[np.ndarray, "m"]:
+    """How often each test example was right, over the repetitions."""
+    return (predicted == truth).reshape(-1, len(truth)).mean(axis=0)

@@ -1,0 +1,223 @@
+"""A score: accuracies with their seeds, beside the baselines that give them a meaning."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from selfwise.evaluate.compare import Interval, paired_bootstrap, standard_error
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PRETRAINED, UNTRAINED, RAW = "pretrained", "untrained", "raw input"
+REQUIRED = (PRETRAINED, UNTRAINED, RAW)
+
+
+class Result(NamedTuple):
+    """One competitor at one label budget."""
+
+    competitor: str
+    per_class: int | None  # labels for each class; None is all
+    accuracies: tuple[float, ...]  # on the test examples, one for each seed, 0 to 1
+    n_train: int  # labelled examples
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.accuracies))
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over the seeds (n - 1); None for a single seed."""
+        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else None
+
+
+class Comparison(NamedTuple):
+    """The pretrained encoder minus one competitor at one label budget, in accuracy."""
+
+    competitor: str
+    per_class: int | None
+    difference: float  # mean over the seeds, which share their draws of labels
+    interval: Interval  # 95 %, paired bootstrap over test examples
+    error: float | None  # standard error of the difference over the seeds; None for a single seed
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says."""
+        low, high = self.interval
+        if low > 0:
+            return "above the noise"
+        return "worse, beyond the noise" if high < 0 else "within the noise"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an encoder is worth, at each label budget, and against what.
+
+    Raises ValueError if at some budget the encoder or one of its two baselines is missing: a
+    score without its baselines is not a result.
+    """
+
+    kind: str  # of probe: linear, knn, finetune
+    results: tuple[Result, ...]
+    comparisons: tuple[Comparison, ...]
+    seeds: tuple[int, ...]
+    n_test: int
+
+    def __post_init__(self) -> None:
+        if not self.results:
+            raise ValueError("a score needs results")
+        for budget in self.budgets:
+            check_competitors(r.competitor for r in self.results if r.per_class == budget)
+            check_competitors(
+                [PRETRAINED, *(c.competitor for c in self.comparisons if c.per_class == budget)]
+            )
+
+    @property
+    def budgets(self) -> list[int | None]:
+        """Labels for each class, ascending, None (all) last."""
+        found = {result.per_class for result in self.results}
+        return sorted(found, key=lambda budget: math.inf if budget is None else budget)
+
+    @property
+    def accuracy(self) -> float:
+        """Of the pretrained encoder at the largest budget, the mean over the seeds, 0 to 1."""
+        return self.result(PRETRAINED, self.budgets[-1]).mean
+
+    def result(self, competitor: str, per_class: int | None) -> Result:
+        """One competitor at one budget. Raises KeyError if it was not measured."""
+        for result in self.results:
+            if (result.competitor, result.per_class) == (competitor, per_class):
+                return result
+        raise KeyError((competitor, per_class))
+
+    def intervals(self, per_class: int | None) -> list[Interval]:
+        """Against each of the two baselines at one budget, for `compare.above_noise`."""
+        return [
+            c.interval
+            for c in self.comparisons
+            if c.per_class == per_class and c.competitor in (UNTRAINED, RAW)
+        ]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row for each result, with its comparison where there is one."""
+        against = {(c.competitor, c.per_class): c for c in self.comparisons}
+        return [_row(r, against.get((r.competitor, r.per_class))) for r in self.results]
+
+    def sentences(self) -> list[str]:
+        """For each budget: what the differences are, and whether they are above the noise."""
+        return [
+            f"With {_labels(budget)}, {PRETRAINED} against "
+            + "; ".join(_sentence(c) for c in self.comparisons if c.per_class == budget)
+            + "."
+            for budget in self.budgets
+        ]
+
+    def table(self) -> "Table":
+        """For the terminal: a line for each competitor, a column for each budget, in percent."""
+        from rich.table import Table
+
+        title = (
+            f"accuracy in %, {self.kind}, {self.n_test:,} test examples, seeds {_run(self.seeds)}"
+        )
+        table = Table(title=title, caption="\n".join(self.sentences()), caption_justify="left")
+        table.add_column("encoder")
+        for budget in self.budgets:
+            n = self.result(PRETRAINED, budget).n_train
+            table.add_column(f"{_labels(budget)} ({n:,})", justify="right")
+        for name in dict.fromkeys(result.competitor for result in self.results):
+            known = {r.per_class: _percent(r) for r in self.results if r.competitor == name}
+            table.add_row(name, *(known.get(budget, "") for budget in self.budgets))
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, valid JSON: the rows, the sentences, and what they rest on."""
+        return {
+            "kind": self.kind,
+            "accuracy": self.accuracy,
+            "n_test": self.n_test,
+            "seeds": list(self.seeds),
+            "rows": self.rows(),
+            "sentences": self.sentences(),
+        }
+
+
+def check_competitors(names: Iterable[str]) -> None:
+    """Raises ValueError unless the encoder and its two baselines are there."""
+    known = set(names)
+    missing = [name for name in REQUIRED if name not in known]
+    if missing:
+        raise ValueError(
+            f"a score without its baselines is not a result: {', '.join(missing)} missing"
+        )
+
+
+def summarise(
+    competitor: str, per_class: int | None, correct: Float[np.ndarray, "seeds m"], *, n_train: int
+) -> Result:
+    """The accuracies of one competitor at one budget from how often each example was right."""
+    return Result(competitor, per_class, tuple(correct.mean(axis=1).tolist()), n_train)
+
+
+def compare(
+    per_class: int | None, correct: Mapping[str, Float[np.ndarray, "seeds m"]], *, seed: int
+) -> list[Comparison]:
+    """The pretrained encoder against every other competitor at one budget."""
+    ours = correct[PRETRAINED]
+    return [
+        _compare(name, per_class, ours, theirs, seed)
+        for name, theirs in correct.items()
+        if name != PRETRAINED
+    ]
+
+
+def _compare(
+    competitor: str,
+    per_class: int | None,
+    ours: Float[np.ndarray, "seeds m"],
+    theirs: Float[np.ndarray, "seeds m"],
+    seed: int,
+) -> Comparison:
+    by_seed = ours.mean(axis=1) - theirs.mean(axis=1)
+    interval = paired_bootstrap(ours.mean(axis=0), theirs.mean(axis=0), seed=seed)
+    error = standard_error(by_seed) if len(by_seed) > 1 else None
+    return Comparison(competitor, per_class, float(by_seed.mean()), interval, error)
+
+
+def _row(result: Result, comparison: Comparison | None) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "competitor": result.competitor,
+        "per_class": "all" if result.per_class is None else result.per_class,
+        "n_train": result.n_train,
+        "accuracies": list(result.accuracies),
+        "mean": result.mean,
+        "deviation": result.deviation,
+    }
+    if comparison is not None:
+        row["difference"] = comparison.difference
+        row["low"], row["high"] = comparison.interval
+        row["error"] = comparison.error
+        row["verdict"] = comparison.verdict
+    return row
+
+
+def _sentence(comparison: Comparison) -> str:
+    low, high = (100 * end for end in comparison.interval)
+    points = f"{comparison.competitor}: {100 * comparison.difference:+.1f} points"
+    return f"{points} (95 % interval {low:+.1f} to {high:+.1f}), {comparison.verdict}"
+
+
+def _labels(per_class: int | None) -> str:
+    return "all labels" if per_class is None else f"{per_class} labels per class"
+
+
+def _percent(result: Result) -> str:
+    spread = "" if result.deviation is None else f" ± {100 * result.deviation:.1f}"
+    return f"{100 * result.mean:.1f}{spread}"
+
+
+def _run(seeds: tuple[int, ...]) -> str:
+    return ", ".join(str(seed) for seed in seeds)
