@@ -91,7 +91,7 @@ def pretrain(argv: Argv) -> None:
         " ".join((kind.__doc__ or "").partition("Args:")[0].split()),
         [
             (run.pretrain, {"method", "options"}),
-            (kind, {"encoder", "classes"}),
+            (kind, set(run.SUPPLIED)),
             (Options, set()),
             (open_images, {"data", "workers", "labelled", "progress"}),
         ],

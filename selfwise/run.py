@@ -25,6 +25,7 @@ from selfwise.train.measure import measure_steps
 from selfwise.train.options import Options, names, resolve
 
 FROM_PYTHON = "<from Python>"
+SUPPLIED = ("encoder", "size", "classes")  # what a method is given here, where it asks for it
 READING = ("channels", "decode", "cache", "skip_broken")  # options of open_images
 
 
@@ -73,6 +74,7 @@ def pretrain(
     data: Any,
     out: str | Path,
     encoder: str | Mapping[str, Any] = "resnet18",
+    size: int | None = None,
     seed: int = 0,
     quiet: bool = False,
     **options: Any,
@@ -85,6 +87,7 @@ def pretrain(
             Python also an array or a map-style data set.
         out: folder of the run, which must not exist yet or be empty.
         encoder: name of a timm model, or a mapping with its name and options.
+        size: side of the views in px; by default the images' shorter side, at most 224.
         seed: every random draw is a function of it.
         quiet: print nothing.
         options: of the method, of training (`selfwise.train.options.Options`), and of reading.
@@ -104,7 +107,7 @@ def pretrain(
         **chosen["reading"],
         **chosen["method"],
     }
-    found = describe(images, size=chosen["method"].get("size"))
+    found = describe(images, size=size)
     settings = {"method": method, "options": told, "found": found}
     model = build(settings)
     source = Source(images, batch=training.batch or 0, seed=seed, labelled=kind.labelled)
@@ -213,12 +216,12 @@ def sort_options(kind: type[Method], options: Mapping[str, Any]) -> dict[str, di
 def own_options(kind: type[Method]) -> dict[str, Parameter]:
     """The keyword options of a method that a user may set."""
     parameters = signature(kind).parameters
-    return {n: p for n, p in parameters.items() if n not in ("encoder", "classes")}
+    return {n: p for n, p in parameters.items() if n not in SUPPLIED}
 
 
 def method_options(kind: type[Method], chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The method's options with its defaults filled in, as run.yaml records them."""
-    return {n: chosen.get(n, p.default) for n, p in own_options(kind).items() if n != "size"}
+    return {n: chosen.get(n, p.default) for n, p in own_options(kind).items()}
 
 
 def check_free(out: Path, method: str) -> None:

@@ -12,7 +12,8 @@ from selfwise.rng import generator
 from selfwise.types import Batch, ImageBatch, Labelled
 
 SIZE = 16
-TINY = {"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 32]}
+# timm starts each block's last norm at 0, which would hide the rest of the block from gradients
+TINY = {"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 32], "zero_init_last": False}
 
 
 def tiny_encoder(seed: int = 0, **options):
