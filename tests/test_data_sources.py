@@ -218,6 +218,10 @@ def test_a_file_found_broken_while_reading(tmp_path):
         assert batch.x[:, 0, 0, 0].tolist() == [3, 3, 0, 3]
     assert sorted(images.broken) == ["1.png", "2.png"]
     assert sorted((tmp_path / "broken.txt").read_text().split()) == ["1.png", "2.png"]
+    worker = open_images(tmp_path / "d", cache="no", skip_broken=True)  # knows of none
+    worker.broken_log = images.broken_log
+    worker.read(np.array([1]))
+    assert len((tmp_path / "broken.txt").read_text().split()) == 2
 
 
 def test_the_next_readable_row_goes_round_and_ends(tmp_path):
@@ -258,7 +262,7 @@ def test_csv_with_header(tmp_path):
     save(tmp_path / "pics/a.png", 1)
     save(tmp_path / "pics/b.png", 2)
     save(tmp_path / "other.png", 3)
-    rows = f"n,Label,filename\n0,dog,pics/b.png\n1,cat,pics/a.png\n2,dog,{tmp_path}/other.png\n"
+    rows = f"filename,n,Label\npics/b.png,0,dog\npics/a.png,1,cat\n{tmp_path}/other.png,2,dog\n"
     (tmp_path / "t.csv").write_text("\ufeff" + rows, encoding="utf-8")
     images = open_images(tmp_path / "t.csv")
     assert list(images.ids) == ["pics/b.png", "pics/a.png", f"{tmp_path}/other.png"]
@@ -334,6 +338,11 @@ def test_arrays(tmp_path, layout, kind, dtype):
     changed = x.copy()
     changed[0] = changed[1]
     assert open_images(changed).fingerprint != images.fingerprint
+
+
+def test_floats_are_rounded():
+    images = open_images(np.array([0.0, 0.499, 0.999, 1.0]).reshape(4, 1, 1).repeat(8, 1))
+    assert values(images) == [0, 127, 255, 255]
 
 
 def test_a_uint8_npy_is_mapped_and_travels_by_name(tmp_path):
@@ -538,12 +547,14 @@ def test_mnist_idx_files(tmp_path, end, dot):
 def test_relatives_of_mnist_are_told_apart_by_their_folder(tmp_path):
     write_mnist(tmp_path / "MNIST" / "raw", 1)
     write_mnist(tmp_path / "FashionMNIST" / "raw", 2)
+    write_mnist(tmp_path / "unsorted", 4)
     assert values(open_images(f"mnist:{tmp_path}:test"))[0] == 1
     fashion = open_images(f"Fashion-MNIST:{tmp_path}:test")
     assert values(fashion)[0] == 2
     assert fashion.classes[9] == "Ankle boot"
+    assert values(open_images(f"kmnist:{tmp_path}:test"))[0] == 4
     with pytest.raises(ValueError, match="kmnist: there is no t10k"):
-        open_images(f"kmnist:{tmp_path}:test")
+        open_images(f"kmnist:{tmp_path / 'MNIST'}:test")
     write_mnist(tmp_path / "copy" / "MNIST", 3)
     with pytest.raises(ValueError, match="more than one"):
         open_images(f"mnist:{tmp_path}:test")
