@@ -327,6 +327,9 @@ def test_checksum_depends_on_weights_buffers_and_structure():
 def test_score_types_stand_alone():
     results = tuple(Result(n, None, (0.5,), 10) for n in ("pretrained", "untrained", "raw input"))
     compared = tuple(Comparison(n, None, 0.0, (0.0, 0.0), None) for n in ("untrained", "raw input"))
-    assert Score("knn", results, compared, (0,), 5).accuracy == 0.5
+    more = Comparison("scratch", None, -0.1, (-0.2, -0.1), None)
+    score = Score("knn", results, (*compared, more), (0,), 5)
+    assert score.accuracy == 0.5
+    assert score.intervals(None) == [(0.0, 0.0)] * 2
     with pytest.raises(KeyError):
         Score("knn", results, compared, (0,), 5).result("pretrained", 3)

@@ -214,6 +214,19 @@ def test_pixels_are_the_image():
     assert pixels(data, size=224).shape == (7, 3 * 32 * 32)
 
 
+@pytest.mark.parametrize(("size", "seen"), [(64, 80), (72, 70)])
+def test_large_images_are_read_in_their_middle(size, seen):
+    # 0.875 of 80 px: a white frame of 5 px is not seen, the pixel inside of it is
+    x = np.zeros((1, 3, 80, 80), dtype=np.uint8)
+    edge = (80 - seen) // 2
+    x[:, :, :edge] = x[:, :, 80 - edge :] = 255 * (edge > 0)
+    x[:, :, :, :edge] = x[:, :, :, 80 - edge :] = 255 * (edge > 0)
+    data = ArrayImages(x=x, ids=["0"], channels=3, fingerprint="")
+    assert pixels(data, size=size).max() == 0
+    x[:, :, edge, edge] = 255
+    assert pixels(data, size=size).max() > 0.1
+
+
 def test_untrained_encoders_differ_and_have_statistics():
     data = images(40)
     splits = untrained(
@@ -222,6 +235,12 @@ def test_untrained_encoders_differ_and_have_statistics():
     assert [s.train.shape for s in splits] == [(40, 5)] * 3
     assert [s.test.shape for s in splits] == [(9, 5)] * 3
     assert abs(splits[0].train - splits[1].train).max() > 0.1
+    seen = [
+        untrained(Net, data, data, size=8, embed=lambda e, i: extract(e, i, size=8), seeds=[s])
+        for s in (0, 1)
+    ]
+    for (alone,), among in zip(seen, splits):
+        np.testing.assert_array_equal(alone.train, among.train)
     plain = extract(Net(0), data, size=8)
     assert abs(splits[0].train - plain).max() > 0.1
 
