@@ -59,8 +59,8 @@ def crop_boxes(
     sides = torch.cat([sides, _central(real, ratio)[:, None]], dim=1)
     side = sides.gather(1, first.view(n, 1, 1).expand(n, 1, 2))[:, 0]
     room = real - side
-    # u * (room + 1) may round up to room + 1
-    free = (corner * (room + 1)).floor().minimum(room)
+    # below room + 1 in single precision too: the largest draw is 1 - 2^-24
+    free = (corner * (room + 1)).floor()
     central = (room / 2).floor()
     return torch.cat([torch.where(first[:, None] < ATTEMPTS, free, central), side], dim=1)
 
@@ -113,7 +113,8 @@ def gaussian_blur(
             f"the blur kernel must be odd and at most {2 * min(x.shape[2:]) - 1}, got {kernel}"
         )
     x = _mixed(x.contiguous(), _gaussian(sigma, x.shape[2], kernel))
-    return _mixed(x.mT.contiguous(), _gaussian(sigma, x.shape[3], kernel)).mT.contiguous()
+    x = _mixed(x.mT.contiguous(), _gaussian(sigma, x.shape[3], kernel))
+    return x.mT.contiguous()
 
 
 class _Draws(NamedTuple):
@@ -203,7 +204,8 @@ class Augment(NamedTuple):
         kernel = self.size // 10 // 2 * 2 + 1  # the authors' code: a tenth of the side, made odd
         mix = _gaussian(draws.sigma[draws.blurred].to(x.device), self.size, kernel)
         x = _mixed(x.index_select(0, blurred), mix).mT.contiguous()
-        view.index_copy_(0, row[blurred], _mixed(x, mix))
+        # a weighted mean of ones may round to a little more than one
+        view.index_copy_(0, row[blurred], _mixed(x, mix).clamp_(0, 1))
 
 
 def _where(chosen: Bool[Tensor, "b"], device: torch.device) -> Int64[Tensor, "k"]:

@@ -1,0 +1,143 @@
+"""Two SimCLR views of each image: selfwise against lightly, by turns, on the same images.
+
+    python -m benchmarks.views [--threads 1] [--rounds 7]
+
+Both do exactly: random resized crop, horizontal flip, colour jitter of strength 1, grayscale and
+Gaussian blur, with the paper's probabilities, and give float tensors in [0, 1]. Images lie decoded
+in memory: as one uint8 tensor for selfwise, as PIL images for lightly, as each is meant to be
+used. (lightly resizes bilinearly, as torchvision's default; selfwise bicubically, as the paper.)
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from lightly.transforms import SimCLRTransform
+from PIL import Image
+from torch import Tensor
+
+from selfwise.rng import Rng, generator
+from selfwise.types import ImageBatch
+from selfwise.views.image import Augment
+
+RESULTS = Path(__file__).with_name("results.jsonl")
+BATCH = {32: 256, 96: 64, 224: 32}  # images at each side in pixels
+
+
+def smooth_images(n: int, side: int) -> list[Image.Image]:
+    """Coloured clouds: noise of 8 x 8 enlarged, with a little noise of each pixel."""
+    draw = np.random.default_rng(0)
+    coarse = draw.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
+    fine = draw.normal(0, 8, (n, side, side, 3))
+    clouds = [
+        np.asarray(Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC))
+        for c in coarse
+    ]
+    return [Image.fromarray((c + f).clip(0, 255).astype(np.uint8)) for c, f in zip(clouds, fine)]
+
+
+def selfwise_views(images: list[Image.Image], side: int) -> Callable[[int], list[Tensor]]:
+    x = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
+    batch, augment = ImageBatch(x.contiguous(), torch.arange(len(x))), Augment(side)
+
+    def views(step: int) -> list[Tensor]:
+        rng = Rng(generator(0, "view", step))
+        return [augment(batch, rng), augment(batch, rng)]
+
+    return views
+
+
+def lightly_views(images: list[Image.Image], side: int) -> Callable[[int], list[Tensor]]:
+    transform = SimCLRTransform(input_size=side, normalize=None)
+
+    def views(step: int) -> list[Tensor]:
+        a, b = zip(*(transform(image) for image in images), strict=True)
+        return [torch.stack(a), torch.stack(b)]  # what a data loader's collate does
+
+    return views
+
+
+def rate(views: Callable[[int], list[Tensor]], images: int, seconds: float) -> float:
+    """Images per second; an image is two views."""
+    start, step = time.perf_counter(), 0
+    while (passed := time.perf_counter() - start) < seconds:
+        views(step)
+        step += 1
+    return images * step / passed
+
+
+def compare(side: int, *, rounds: int, seconds: float) -> dict:
+    images = smooth_images(BATCH[side], side)
+    sides = {"selfwise": selfwise_views(images, side), "lightly": lightly_views(images, side)}
+    for views in sides.values():
+        rate(views, len(images), seconds)
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, views in sides.items():
+            found[name].append(rate(views, len(images), seconds))
+    ratios = [a / b for a, b in zip(found["selfwise"], found["lightly"], strict=True)]
+    middle = {name: round(median(rates), 1) for name, rates in found.items()}
+    spread = {name: [round(min(rates), 1), round(max(rates), 1)] for name, rates in found.items()}
+    return {
+        "benchmark": "views",
+        "side": side,
+        "batch": len(images),
+        "images_per_second": middle,
+        "spread": spread,
+        "ratio": round(median(ratios), 2),
+        "ratio_spread": [round(min(ratios), 2), round(max(ratios), 2)],
+    }
+
+
+def circumstances(threads: int, rounds: int) -> dict:
+    root = Path(__file__).parent
+    say = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(say, capture_output=True, text=True, check=True).stdout.strip()
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "threads": threads,
+        "rounds": rounds,
+        "torch": torch.__version__,
+        "lightly": version("lightly"),
+        "commit": commit,
+        "date": date.today().isoformat(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=1, help="of torch; lightly uses one")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each side")
+    parser.add_argument("--seconds", type=float, default=0.7, help="length of a turn")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print("side   selfwise img/s (spread)      lightly img/s (spread)     ratio (spread)")
+    with RESULTS.open("a") as results:
+        for side in BATCH:
+            found = compare(side, rounds=options.rounds, seconds=options.seconds)
+            cells = [
+                f"{found['images_per_second'][name]:9.0f} ({low:.0f} to {high:.0f})"
+                for name, (low, high) in found["spread"].items()
+            ]
+            low, high = found["ratio_spread"]
+            print(
+                f"{side:4d}  {cells[0]:27s} {cells[1]:27s} {found['ratio']:.2f} ({low} to {high})"
+            )
+            record = found | circumstances(options.threads, options.rounds)
+            results.write(json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    main()
