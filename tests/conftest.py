@@ -7,8 +7,10 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-# before the first import of selfwise; child processes of the tests run without it
-hook = install_import_hook("selfwise", "beartype.beartype")
+# before the first import of selfwise; child processes of the tests run without it. An int is
+# welcome where a float is asked for, as everywhere in Python.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+hook = install_import_hook("selfwise", CHECKER)
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor
+from jaxtyping import Int64
 
 from selfwise.data import Images, Source
 from selfwise.evaluate.features import reading, views
@@ -17,13 +15,8 @@ from selfwise.train.fit import fit
 from selfwise.train.options import Options
 
 
-class Classifier(Protocol):
-    """A method that is trained with labels and then names the class of an image."""
-
-    def predict(self, x: Tensor) -> Float[Tensor, "b classes"]: ...
-
-
-Make = Callable[[int], Method]  # seed -> a method that is a Classifier; the weights it starts from
+# seed -> a method with `predict(x) -> logits`, with the weights that it starts from
+Make = Callable[[int], Method]
 
 
 def finetune(

@@ -221,3 +221,18 @@ def _percent(result: Result) -> str:
 
 def _run(seeds: tuple[int, ...]) -> str:
     return ", ".join(str(seed) for seed in seeds)
+
+
+def joined(first: Score, second: Score) -> Score:
+    """Two scores of one encoder on the same test examples, at different budgets, as one.
+
+    Raises ValueError if they are not of one kind, or share a budget.
+    """
+    if (first.kind, first.n_test) != (second.kind, second.n_test):
+        raise ValueError("only scores of one kind of probe on the same test examples can be joined")
+    shared = set(first.budgets) & set(second.budgets)
+    if shared:
+        raise ValueError(f"both scores have the label budget {next(iter(shared))}")
+    seeds = max(first.seeds, second.seeds, key=len)
+    comparisons = first.comparisons + second.comparisons
+    return Score(first.kind, first.results + second.results, comparisons, seeds, first.n_test)

@@ -8,7 +8,7 @@ the run that was not.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
@@ -28,12 +28,14 @@ from selfwise.types import Batch, Step, Term, rows, to
 PRECISION = {"bf16": "bf16-mixed", "float32": "32-true"}
 
 
+@runtime_checkable
 class Batches(Protocol):
     """What the loop reads from: `batches[step]` is a pure function of the step."""
 
     def __getitem__(self, step: int) -> Batch: ...
 
 
+@runtime_checkable
 class Probe(Protocol):
     """A callback from above: measures the encoder every `every` steps, changes nothing."""
 
@@ -186,17 +188,19 @@ def train_step(parts: Parts, batch: Batch, step: int, *, seed: int, options: Opt
     ]
     counts = added([method.counts(view) for view in views])
     optimizer.zero_grad(set_to_none=True)
-    terms: list[dict[str, Term]] = []
+    steps: list[Step] = []
     for view in views:
         found: Step = wrapped(view)
         parts_of_loss = [term.sum / counts[name] for name, term in found.terms.items()]
         fabric.backward(torch.stack(parts_of_loss).sum())
-        terms.append(found.terms | found.metrics)
+        steps.append(found)
     if options.clip:
         fabric.clip_gradients(method, optimizer, max_norm=options.clip, error_if_nonfinite=False)
     optimizer.step()
     method.after_step()
-    return Step(added_terms(terms), {})
+    return Step(
+        added_terms([found.terms for found in steps]), added_terms([found.metrics for found in steps])
+    )
 
 
 def micro_batches(batch: int, accumulate: int) -> list[slice]:

@@ -1,0 +1,37 @@
+# Two commands on a fresh machine: `make quickstart` and `make test`. Both make .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test lint mutants bench clean
+
+quickstart: $(VENV)/installed
+	$(BIN)/selfwise quickstart
+
+test: $(VENV)/installed-test lint
+	$(BIN)/python -m pytest --cov=selfwise --cov-report=term --cov-fail-under=90 --durations=10
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# plant one bug at a time; every one must turn a test red
+mutants: $(VENV)/installed-test
+	$(BIN)/python -m tests.mutants
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks.views
+
+$(VENV)/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[test,bench]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .coverage

@@ -1,0 +1,49 @@
+"""The whole path on the 1,797 digits that ship with scikit-learn."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from selfwise import config, use
+from selfwise.evaluate.score import Score, joined
+from selfwise.run import pretrain, resume
+
+ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]}
+
+
+def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> Score:
+    """Pre-train on unlabelled digits, then ask what 10 labels per class are worth.
+
+    `selfwise quickstart`, about two minutes on 2 cores. Expected on the 500 test digits, with 10
+    labels for each class: SimCLR's features 94 to 95 %, raw pixels 90 %, the same encoder trained
+    from scratch on the same labels below both, the untrained encoder last.
+
+    Args:
+        out: folder of the run; if the run is there already, only the probe is repeated.
+        seeds: how often labels are drawn.
+    """
+    folder = Path(out)
+    if (folder / config.FILE).is_file():
+        run = resume(folder)
+    else:
+        print("1. SimCLR on 1,297 digits without their labels")
+        run = pretrain(
+            "simclr",
+            data="digits:train",
+            out=folder,
+            encoder=ENCODER,
+            steps=300,
+            batch=256,
+            crop=0.3,
+            flip=0.0,  # a mirrored digit is another sign
+            threads=1,  # 8 x 8 pixels: a second thread would wait more than it works
+            precision="float32",
+        )
+    print("2. What are the features worth? Accuracy on 500 other digits, against labels used")
+    pair = {"train": "digits:train", "test": "digits:test", "seeds": seeds}
+    few = use.probe(run, **pair, labels="10", scratch=True)
+    many = use.probe(run, **pair, labels="50,all")
+    score = joined(few, many)
+    Console().print(score.table())
+    print(f"The run is in {folder}: selfwise show {folder}")
+    return score
