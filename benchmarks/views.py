@@ -75,22 +75,25 @@ def rate(views: Callable[[int], list[Tensor]], images: int, seconds: float) -> f
     return images * step / passed
 
 
-def compare(side: int, *, rounds: int, seconds: float) -> dict:
+def prepared(side: int) -> dict[str, Callable[[int], list[Tensor]]]:
     images = smooth_images(BATCH[side], side)
-    sides = {"selfwise": selfwise_views(images, side), "lightly": lightly_views(images, side)}
-    for views in sides.values():
-        rate(views, len(images), seconds)
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    return {"selfwise": selfwise_views(images, side), "lightly": lightly_views(images, side)}
+
+
+def compare(
+    tools: dict[str, Callable[[int], list[Tensor]]], side: int, *, rounds: int, seconds: float
+) -> dict:
+    found: dict[str, list[float]] = {name: [] for name in tools}
     for _ in range(rounds):
-        for name, views in sides.items():
-            found[name].append(rate(views, len(images), seconds))
+        for name, views in tools.items():
+            found[name].append(rate(views, BATCH[side], seconds))
     ratios = [a / b for a, b in zip(found["selfwise"], found["lightly"], strict=True)]
     middle = {name: round(median(rates), 1) for name, rates in found.items()}
     spread = {name: [round(min(rates), 1), round(max(rates), 1)] for name, rates in found.items()}
     return {
         "benchmark": "views",
         "side": side,
-        "batch": len(images),
+        "batch": BATCH[side],
         "images_per_second": middle,
         "spread": spread,
         "ratio": round(median(ratios), 2),
@@ -123,10 +126,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.7, help="length of a turn")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    # All sizes are warmed up before any is measured. Until a process has freed a block of some
+    # megabytes, as the first training step does, the C library hands memory back to the system
+    # after each batch, and the page faults that follow would be measured instead.
+    tools = {side: prepared(side) for side in BATCH}
+    for side, pair in tools.items():
+        for views in pair.values():
+            rate(views, BATCH[side], options.seconds)
     print("side   selfwise img/s (spread)      lightly img/s (spread)     ratio (spread)")
     with RESULTS.open("a") as results:
         for side in BATCH:
-            found = compare(side, rounds=options.rounds, seconds=options.seconds)
+            found = compare(tools[side], side, rounds=options.rounds, seconds=options.seconds)
             cells = [
                 f"{found['images_per_second'][name]:9.0f} ({low:.0f} to {high:.0f})"
                 for name, (low, high) in found["spread"].items()
