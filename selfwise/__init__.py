@@ -1,9 +1,9 @@
 """Self-supervised learning: point it at unlabelled files, get an encoder and its proof.
 
-    run = selfwise.pretrain("simclr", data="photos/", encoder="resnet18", epochs=100, out="runs/a")
-    run = selfwise.load("runs/a")
-    table = selfwise.embed(run, "photos/")
-    score = selfwise.probe(run, train="train/", test="test/")
+run = selfwise.pretrain("simclr", data="photos/", encoder="resnet18", epochs=100, out="runs/a")
+run = selfwise.load("runs/a")
+table = selfwise.embed(run, "photos/")
+score = selfwise.probe(run, train="train/", test="test/")
 """
 
 from importlib import import_module

@@ -67,14 +67,15 @@ def overview() -> str:
 
 def quickstart(argv: Argv) -> int:
     """The whole path on an embedded data set, in about two minutes."""
-    from selfwise.recipes import digits
+    from selfwise.recipes.quickstart import quickstart as recipe
 
-    return _recipe_call("quickstart", digits.quickstart, argv)
+    return _recipe_call("quickstart", recipe, argv)
 
 
 def pretrain(argv: Argv) -> None:
     """Train an encoder: METHOD --data PATH --out RUN."""
     from selfwise import config, methods, run
+    from selfwise.arguments import SUPPLIED
     from selfwise.data import open_images
     from selfwise.flags import Flags, as_argv
     from selfwise.train.options import Options
@@ -85,13 +86,14 @@ def pretrain(argv: Argv) -> None:
         print(f"usage: selfwise pretrain METHOD [options]\n\nMETHOD: {', '.join(methods.names())}")
         print("\nselfwise pretrain METHOD --help lists the options of a method.")
         return
-    kind = methods.find(argv[0])
+    method = argv[0]
+    kind = methods.find(method)
     flags = Flags(
-        f"pretrain {argv[0]}",
+        f"pretrain {method}",
         " ".join((kind.__doc__ or "").partition("Args:")[0].split()),
         [
             (run.pretrain, {"method", "options"}),
-            (kind, set(run.SUPPLIED)),
+            (kind, set(SUPPLIED)),
             (Options, set()),
             (open_images, {"data", "workers", "labelled", "progress"}),
         ],
@@ -101,8 +103,8 @@ def pretrain(argv: Argv) -> None:
         return
     argv, settings = _take_config(list(argv[1:]))
     before = as_argv(config.options_of(settings), flags.names) if settings else []
-    finished = run.pretrain(argv_method := kind.__module__.rpartition(".")[2], **flags.parse([*before, *argv]))
-    print(f"{argv_method}: {finished.folder} is done; next: selfwise probe {finished.folder} ...")
+    finished = run.pretrain(method, **flags.parse([*before, *argv]))
+    print(f"{finished.folder} is done; selfwise show, embed and probe go on from there")
 
 
 _ENCODER_HELP = """
@@ -143,7 +145,6 @@ def probe(argv: Argv) -> None:
     if given is not None:
         score = use.probe(**given)
         Console().print(score.table())
-        print(score.verdict())
 
 
 def show(argv: Argv) -> None:
@@ -196,11 +197,13 @@ def _recipe_call(verb: str, recipe: Callable[..., Any], argv: Argv) -> int:
     return 0
 
 
-def _parse(verb: str, function: Callable[..., Any], argv: Argv, *, skip: set[str]) -> Any:
+def _parse(verb: str, function: Callable[..., Any], argv: Argv, *, skip: set[str | int]) -> Any:
     """The arguments of a call of `function`, or None after printing the help."""
     from selfwise.flags import Flags
 
-    flags = Flags(verb, " ".join((function.__doc__ or "").partition("Args:")[0].split()), [(function, skip)])
+    flags = Flags(
+        verb, " ".join((function.__doc__ or "").partition("Args:")[0].split()), [(function, skip)]
+    )
     if _wants_help(argv):
         print(flags.help())
         return None

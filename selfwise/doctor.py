@@ -28,7 +28,9 @@ def report() -> str:
     free = shutil.disk_usage(Path.home()).free / 2**30
     lines += [f"{'disk':<18} {free:.0f} GiB free for caches"]
     missing = [f"  {name}: {loss}" for name, loss in OPTIONAL.items() if find_spec(name) is None]
-    return "\n".join([*lines, *(["not installed, and only needed for:", *missing] if missing else [])])
+    return "\n".join(
+        [*lines, *(["not installed, and only needed for:", *missing] if missing else [])]
+    )
 
 
 def fast_bf16() -> bool:

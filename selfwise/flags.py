@@ -21,7 +21,7 @@ class Flags:
         sources: each with the names of parameters that are no flags.
     """
 
-    def __init__(self, verb: str, about: str, sources: Sequence[tuple[Documented, set[str]]]):
+    def __init__(self, verb: str, about: str, sources: Sequence[tuple[Documented, set[str | int]]]):
         words = verb.split()
         self.positional = [word.lower() for word in words[1:] if word.isupper()]
         self.prog = "selfwise " + verb
@@ -55,8 +55,8 @@ class Flags:
         for token in argv:
             name = token.partition("=")[0][2:]
             if token.startswith("--") and name not in self.names:
-                flag = nearest(name, self.names).replace("_", "-")
-                raise ValueError(f"unknown option --{name.replace('_', '-')}{flag}")
+                known = [_flag(other) for other in self.names]
+                raise ValueError(f"unknown option {_flag(name)}{nearest(_flag(name), known)}")
         try:
             given = self.parser.parse_args(argv, defaults=False).as_dict()
         except ArgumentError as error:
@@ -104,10 +104,17 @@ def as_argv(options: dict[str, Any], known: Sequence[str]) -> list[str]:
     return tokens
 
 
+def _flag(name: str) -> str:
+    """The option as a user types it."""
+    return f"--{name.replace('_', '-')}"
+
+
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else yaml.safe_dump(value, default_flow_style=True).split(
-        "\n...", 1
-    )[0].strip()
+    return (
+        value
+        if isinstance(value, str)
+        else yaml.safe_dump(value, default_flow_style=True).split("\n...", 1)[0].strip()
+    )
 
 
 def _take_dotted(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
@@ -131,12 +138,12 @@ def _one_line(message: str) -> str:
     """jsonargparse's report as one sentence."""
     found = re.search(r'Parser key "(\w+)":', message)
     value = re.search(r"Given value: (.*)", message)
-    kinds = re.findall(r"Expected(?: type)?:? <class '(\w+)'>", message)
+    kinds = re.findall(r"Expected [^<]*<class '(\w+)'>", message)
     if found and value and kinds:
         words = " or ".join(k for k in dict.fromkeys(kinds) if k != "NoneType")
-        return f"--{found[1].replace('_', '-')} must be {words}, not {value[1].strip()!r}"
+        return f"{_flag(found[1])} must be {words}, not {value[1].strip()!r}"
     missing = re.search(r"arguments are required: (.*)", message)
     if missing:
-        wanted = ", ".join(f"--{n.strip().replace('_', '-')}" for n in missing[1].split(","))
+        wanted = ", ".join(_flag(n.strip()) for n in missing[1].split(","))
         return f"{wanted} must be given"
     return " ".join(message.split())

@@ -46,4 +46,6 @@ def triplet(
 def check_temperature(temperature: float) -> None:
     """Raises ValueError unless the temperature is a number above zero."""
     if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature:g} (the paper uses 0.1 to 1)")
+        raise ValueError(
+            f"temperature must be above 0, got {temperature:g} (the paper uses 0.1 to 1)"
+        )

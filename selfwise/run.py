@@ -1,32 +1,38 @@
 """Puts the named parts together: a method, an encoder, data and the loop become a run folder.
 
-    RUN/run.yaml        options, versions, hardware, data fingerprint: enough to run it again
-    RUN/metrics.jsonl   loss and metrics by step
-    RUN/checkpoints/    whole checkpoints, the last two by default
-    RUN/timing.jsonl, RUN/tensorboard/, RUN/features/ (a cache that may be deleted)
+RUN/run.yaml        options, versions, hardware, data fingerprint: enough to run it again
+RUN/metrics.jsonl   loss and metrics by step
+RUN/checkpoints/    whole checkpoints, the last two by default
+RUN/timing.jsonl, RUN/tensorboard/, RUN/features/ (a cache that may be deleted)
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from inspect import Parameter, signature
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from selfwise import config, methods
+from selfwise.arguments import (
+    FROM_PYTHON,
+    READING,
+    check_free,
+    describe,
+    method_options,
+    reading_defaults,
+    sort_options,
+    where,
+)
 from selfwise.data import Images, Source, open_images
 from selfwise.data.images import ArrayImages
 from selfwise.encoders import vision
 from selfwise.evaluate.online import OnlineKNN
 from selfwise.methods import Method
-from selfwise.names import nearest
+from selfwise.rng import seeded
 from selfwise.train import checkpoint
 from selfwise.train.fit import fit
 from selfwise.train.measure import measure_steps
 from selfwise.train.options import Options, names, resolve
-
-FROM_PYTHON = "<from Python>"
-SUPPLIED = ("encoder", "size", "classes")  # what a method is given here, where it asks for it
-READING = ("channels", "decode", "cache", "skip_broken")  # options of open_images
 
 
 @dataclass(frozen=True)
@@ -98,12 +104,14 @@ def pretrain(
     chosen = sort_options(kind, options)
     check_free(out, method)
     images = open_images(data, labelled=kind.labelled, **chosen["reading"])
-    training = resolve(Options(**chosen["training"]), kind, in_memory=isinstance(images, ArrayImages))
+    training = resolve(
+        Options(**chosen["training"]), kind, in_memory=isinstance(images, ArrayImages)
+    )
     told = {
-        "data": _where(data),
+        "data": where(data),
         "encoder": dict(encoder) if isinstance(encoder, Mapping) else {"name": encoder},
         "seed": seed,
-        **_reading_defaults(),
+        **reading_defaults(),
         **chosen["reading"],
         **chosen["method"],
     }
@@ -112,11 +120,7 @@ def pretrain(
     model = build(settings)
     source = Source(images, batch=training.batch or 0, seed=seed, labelled=kind.labelled)
     probes = _probes(settings, images, training)
-    if training.minutes is not None:
-        steps = measure_steps(lambda: build(settings), source, training, seed=seed, probes=probes)
-        training = replace(training, steps=steps)
-    elif training.epochs is not None:
-        training = replace(training, steps=max(1, round(training.epochs * source.steps_per_epoch)))
+    training = _in_steps(training, settings, source, probes)
     told |= {**method_options(kind, chosen["method"]), **asdict(training)}
     settings["environment"] = config.environment(training.threads, training.device)
     out.mkdir(parents=True, exist_ok=True)
@@ -171,7 +175,9 @@ def load(run: str | Path) -> Run:
     found, torn = checkpoint.latest(folder / "checkpoints")
     if found is None:
         why = f" ({torn[0]})" if torn else ""
-        raise ValueError(f"{folder} has no whole checkpoint{why}; `selfwise resume` starts it again")
+        raise ValueError(
+            f"{folder} has no whole checkpoint{why}; `selfwise resume` starts it again"
+        )
     for sentence in torn:
         print(f"warning: {sentence}; using the checkpoint of step {found.step}", flush=True)
     model = build(settings)
@@ -188,7 +194,7 @@ def build(settings: Mapping[str, Any]) -> Method:
     own = {name: supplied[name] for name in supplied if name in wanted}
     own |= {name: options[name] for name in wanted if name in options and name not in supplied}
     own.pop("encoder", None)
-    with vision.seeded(options["seed"], "method"):
+    with seeded(options["seed"], "method"):
         return kind(_encoder(settings, options["seed"]), **own)
 
 
@@ -200,63 +206,20 @@ def _encoder(settings: Mapping[str, Any], seed: int) -> vision.Vision:
     )
 
 
-def sort_options(kind: type[Method], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Which options belong to the method, to training, and to reading.
-
-    Raises ValueError naming the nearest option for one that nobody knows.
-    """
-    sorts = {"method": tuple(own_options(kind)), "training": tuple(names()), "reading": READING}
-    known = [name for group in sorts.values() for name in group]
-    for name in options:
-        if name not in known:
-            raise ValueError(f"unknown option {name!r}{nearest(name, known)}")
-    return {s: {n: options[n] for n in group if n in options} for s, group in sorts.items()}
-
-
-def own_options(kind: type[Method]) -> dict[str, Parameter]:
-    """The keyword options of a method that a user may set."""
-    parameters = signature(kind).parameters
-    return {n: p for n, p in parameters.items() if n not in SUPPLIED}
-
-
-def method_options(kind: type[Method], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The method's options with its defaults filled in, as run.yaml records them."""
-    return {n: chosen.get(n, p.default) for n, p in own_options(kind).items()}
-
-
-def check_free(out: Path, method: str) -> None:
-    """Raises ValueError if `out` holds anything: nothing is ever written over."""
-    if out.is_file():
-        raise ValueError(f"--out {out} is a file; give a folder that does not exist yet")
-    if (out / config.FILE).is_file():
-        there = config.read(out)["method"]
-        other = "" if there == method else f" of another method ({there})"
-        raise ValueError(
-            f"--out {out} already holds a run{other}; `selfwise resume {out}` goes on with it, "
-            "a new run needs another folder"
-        )
-    if out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"--out {out} is not empty; give a folder that does not exist yet")
-
-
-def describe(images: Images, *, size: int | None) -> dict[str, Any]:
-    """What the data turned out to be."""
-    return {
-        "examples": len(images),
-        "channels": images.channels,
-        "size": int(size or min(images.side, 224)),
-        "classes": len(images.classes or []),
-        "fingerprint": images.fingerprint,
-        "broken": len(images.broken),
-    }
-
-
-def _where(data: Any) -> str:
-    """The data as run.yaml names them: a path that holds from anywhere, or a name."""
-    if not isinstance(data, str | Path):
-        return FROM_PYTHON
-    path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() else str(data)
+def _in_steps(
+    training: Options, settings: dict[str, Any], source: Source, probes: list[OnlineKNN]
+) -> Options:
+    """The options with the number of steps that the epochs or minutes come to; both are kept."""
+    if training.steps is not None:
+        return training
+    if training.epochs is not None:
+        steps = max(1, round(training.epochs * source.steps_per_epoch))
+        settings["found"]["asked"] = {"epochs": training.epochs}
+    else:
+        seed = settings["options"]["seed"]
+        steps = measure_steps(lambda: build(settings), source, training, seed=seed, probes=probes)
+        settings["found"]["asked"] = {"minutes": training.minutes}
+    return replace(training, steps=steps, epochs=None, minutes=None)
 
 
 def _probes(settings: Mapping[str, Any], images: Images, training: Options) -> list[OnlineKNN]:
@@ -268,14 +231,8 @@ def _probes(settings: Mapping[str, Any], images: Images, training: Options) -> l
     return [OnlineKNN(images, size=size, seed=seed, every=training.probe_every)]
 
 
-def _reading_defaults() -> dict[str, Any]:
-    parameters = signature(open_images).parameters
-    return {name: parameters[name].default for name in READING}
-
-
 def _log_broken(images: Images, folder: Path) -> None:
     """List the files that were left out, now and as the loader finds more."""
-    images.broken_log = folder / "broken.txt"
+    images.broken_log = folder / "broken.txt"  # type: ignore[attr-defined]
     if images.broken:
         (folder / "broken.txt").write_text("".join(f"{name}\n" for name in images.broken))
-

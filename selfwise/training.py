@@ -9,10 +9,10 @@ import numpy as np
 
 from selfwise import methods
 from selfwise.data import Images
-from selfwise.encoders import vision
 from selfwise.evaluate.curve import Competitor
 from selfwise.evaluate.finetune import finetune
 from selfwise.methods import Method
+from selfwise.rng import seeded
 from selfwise.run import Run
 from selfwise.train.options import Options, names
 
@@ -61,9 +61,7 @@ def _competitor(
     return predict
 
 
-def _classifier(
-    run: Run, known: Images, encoder: Callable[[int], Any]
-) -> Callable[[int], Method]:
+def _classifier(run: Run, known: Images, encoder: Callable[[int], Any]) -> Callable[[int], Method]:
     """`supervised` with the views of the run, around a copy of an encoder."""
     kind = methods.find("supervised")
     views = _views(run.method)
@@ -71,7 +69,7 @@ def _classifier(
 
     def make(seed: int) -> Method:
         start = deepcopy(encoder(seed))
-        with vision.seeded(seed, "classifier"):
+        with seeded(seed, "classifier"):
             return kind(start, **shape, **views)
 
     return make

@@ -18,7 +18,7 @@ class ImageBatch(NamedTuple):
     """
 
     x: UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
-    index: Int64[Tensor, "b"]  # which example of the data set each row is
+    index: Int64[Tensor, "b"]  # type: ignore[assignment] # which example of the data set each row is
     extent: Int64[Tensor, "b 2"] | None = None  # real (height, width) in pixels
 
 
@@ -44,7 +44,7 @@ class Term(NamedTuple):
     """A mean that is not divided yet, so that micro-batches and processes can be added first."""
 
     sum: Float[Tensor, ""]
-    count: Float[Tensor, ""]
+    count: Float[Tensor, ""]  # type: ignore[assignment]
 
     @property
     def mean(self) -> Tensor:
@@ -106,4 +106,3 @@ def rows(batch: Tree, part: slice) -> Tree:
 def to(batch: Tree, device: torch.device | str) -> Tree:
     """The batch on another device, without waiting for the copy."""
     return map_tensors(lambda t: t.to(device, non_blocking=True), batch)
-

@@ -168,8 +168,8 @@ def labelled_pair(
     if asked.classes != known.classes:
         missing = sorted({*(asked.classes or [])} ^ {*(known.classes or [])})
         raise ValueError(
-            f"--train has {len(known.classes or [])} classes and --test {len(asked.classes or [])}; "
-            f"only one of them has {', '.join(missing[:3])}"
+            f"--train and --test have {len(known.classes or [])} and {len(asked.classes or [])} "
+            f"classes; only one of them has {', '.join(missing[:3])}"
         )
     return known, asked
 
@@ -275,15 +275,16 @@ def _write_parquet(table: Table, path: Path) -> None:
     import pyarrow.parquet as pq
 
     flat = pa.array(table.vectors.reshape(-1))
-    columns = {"id": table.ids, "vector": pa.FixedSizeListArray.from_arrays(flat, table.vectors.shape[1])}
+    columns = {
+        "id": table.ids,
+        "vector": pa.FixedSizeListArray.from_arrays(flat, table.vectors.shape[1]),
+    }
     if table.labels is not None:
         columns["label"] = table.labels
     pq.write_table(pa.table(columns), path)
 
 
 def _write_npz(table: Table, path: Path) -> None:
-    arrays = {"vectors": table.vectors, "ids": np.array(table.ids)}
-    if table.labels is not None:
-        arrays["labels"] = np.array(table.labels)
+    named = {} if table.labels is None else {"labels": np.array(table.labels)}
     with path.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, vectors=table.vectors, ids=np.array(table.ids), **named)  # type: ignore

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from selfwise import methods
 from selfwise.encoders import vision
 from selfwise.methods import Method
-from selfwise.rng import generator
+from selfwise.rng import generator, seeded
 from selfwise.types import Batch, ImageBatch, Labelled
 
 SIZE = 16
@@ -27,7 +27,7 @@ def build(name: str, **options) -> Method:
     supplied = {"size": SIZE, "classes": 4}
     wanted = signature(kind).parameters
     own = {n: v for n, v in supplied.items() if n in wanted} | options
-    with vision.seeded(0, "method"):
+    with seeded(0, "method"):
         return kind(tiny_encoder(), **own)
 
 

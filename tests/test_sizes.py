@@ -54,6 +54,7 @@ def test_modules_say_what_they_are():
     silent = [
         str(p.relative_to(ROOT))
         for p in FILES
-        if p.stem not in ("__init__", "__main__") and not ast.get_docstring(ast.parse(p.read_text()))
+        if p.stem not in ("__init__", "__main__")
+        and not ast.get_docstring(ast.parse(p.read_text()))
     ]
     assert not silent, silent

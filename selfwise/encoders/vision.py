@@ -1,16 +1,13 @@
 """Image encoders: any timm model, with a stem for small images."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import timm
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from selfwise.names import nearest
-from selfwise.rng import hashed
+from selfwise.rng import seeded
 from selfwise.types import Features
 
 STEMS = ("auto", "timm", "cifar", "half")
@@ -30,10 +27,16 @@ class Vision(nn.Module):
     """
 
     def __init__(
-        self, name: str, *, in_channels: int = 3, size: int = 224, stem: str = "auto", **options: Any
+        self,
+        name: str,
+        *,
+        in_channels: int = 3,
+        size: int = 224,
+        stem: str = "auto",
+        **options: Any,
     ):
         super().__init__()
-        self.model = _create(name, in_channels, size, options)
+        self.model: Any = _create(name, in_channels, size, options)
         _fit_stem(self.model, name, _resolve(stem, self.model, size))
         self.dim: int = self.model.num_features
 
@@ -48,7 +51,7 @@ class Vision(nn.Module):
         return [_from_map(m) for m in maps]
 
 
-def _create(name: str, channels: int, size: int, options: dict[str, Any]) -> nn.Module:
+def _create(name: str, channels: int, size: int, options: dict[str, Any]) -> Any:
     if not timm.is_model(name):
         raise ValueError(f"unknown encoder {name!r}{nearest(name, timm.list_models())}")
     config = timm.get_pretrained_cfg(name)
@@ -63,7 +66,7 @@ def _create(name: str, channels: int, size: int, options: dict[str, Any]) -> nn.
         raise ValueError(f"encoder {name} does not fit {size} px images: {error}") from error
 
 
-def _resolve(stem: str, model: nn.Module, size: int) -> str:
+def _resolve(stem: str, model: Any, size: int) -> str:
     if stem not in STEMS:
         raise ValueError(f"unknown stem {stem!r}{nearest(stem, STEMS)}")
     if stem == "auto":
@@ -71,11 +74,11 @@ def _resolve(stem: str, model: nn.Module, size: int) -> str:
     return stem
 
 
-def _has_stem(model: nn.Module) -> bool:
+def _has_stem(model: Any) -> bool:
     return isinstance(getattr(model, "conv1", None), nn.Conv2d) and hasattr(model, "maxpool")
 
 
-def _fit_stem(model: nn.Module, name: str, stem: str) -> None:
+def _fit_stem(model: Any, name: str, stem: str) -> None:
     if stem == "timm":
         return
     if not _has_stem(model):
@@ -87,7 +90,7 @@ def _fit_stem(model: nn.Module, name: str, stem: str) -> None:
     model.maxpool = nn.Identity()
 
 
-def _tokens(model: nn.Module, features: Tensor) -> tuple[Tensor | None, tuple[int, ...] | None]:
+def _tokens(model: Any, features: Tensor) -> tuple[Tensor | None, tuple[int, ...] | None]:
     """The features at each position, and the grid of positions, where timm gives them."""
     if features.ndim == 4:
         if features.shape[-1] == model.num_features != features.shape[1]:  # Swin's layout
@@ -107,11 +110,3 @@ def build(name: str, *, in_channels: int, size: int, seed: int = 0, **options: A
     """A `Vision` whose random weights are a function of the seed."""
     with seeded(seed, "encoder"):
         return Vision(name, in_channels=in_channels, size=size, **options)
-
-
-@contextmanager
-def seeded(seed: int, purpose: str) -> Iterator[None]:
-    """Initialise modules as a function of the seed; the global random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(hashed(seed, purpose))
-        yield

@@ -14,7 +14,6 @@ from selfwise.methods.method import Method
 from selfwise.train.fit import fit
 from selfwise.train.options import Options
 
-
 # seed -> a method with `predict(x) -> logits`, with the weights that it starts from
 Make = Callable[[int], Method]
 

@@ -32,7 +32,7 @@ class Method(nn.Module):
     couples_batch: ClassVar[str] = ""  # why micro-batches cannot replace a batch; empty if they can
     defaults: ClassVar[Defaults] = Defaults()
 
-    encoder: nn.Module
+    encoder: Any  # an Encoder that is a module
 
     def view(self, batch: Any, rng: Rng) -> Any:
         """Make the task out of the batch, on its device; all randomness comes from `rng`."""

@@ -1,5 +1,6 @@
 """The whole path on the 1,797 digits that ship with scikit-learn."""
 
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -40,9 +41,8 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> Score:
             precision="float32",
         )
     print("2. What are the features worth? Accuracy on 500 other digits, against labels used")
-    pair = {"train": "digits:train", "test": "digits:test", "seeds": seeds}
-    few = use.probe(run, **pair, labels="10", scratch=True)
-    many = use.probe(run, **pair, labels="50,all")
+    measure = partial(use.probe, run, train="digits:train", test="digits:test", seeds=seeds)
+    few, many = measure(labels="10", scratch=True), measure(labels="50,all")
     score = joined(few, many)
     Console().print(score.table())
     print(f"The run is in {folder}: selfwise show {folder}")

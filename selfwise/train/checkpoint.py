@@ -13,6 +13,7 @@ import os
 import shutil
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -68,7 +69,9 @@ def _cannot_write(folder: Path, step: int, error: Exception) -> str:
 
 
 def _weights(method: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()}
+    return {
+        name: tensor.detach().cpu().contiguous() for name, tensor in method.state_dict().items()
+    }
 
 
 def prune(folder: Path, keep: int) -> None:
@@ -117,21 +120,34 @@ def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 def load_weights(checkpoint: Checkpoint, method: nn.Module) -> None:
     """Read the weights into the method, which must have the same names and shapes.
 
-    Raises ValueError naming the first that differ.
+    Raises ValueError naming the first that differ, or a file that is no safetensors.
     """
-    weights = load_file(checkpoint.folder / FILES[0])
+    path = checkpoint.folder / FILES[0]
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file, and nothing else is loaded") from error
     own = method.state_dict()
     wrong = [n for n in sorted({*own, *weights}) if _shape(own, n) != _shape(weights, n)]
     if wrong:
-        first = ", ".join(f"{n} {_shape(weights, n)} (expected {_shape(own, n)})" for n in wrong[:3])
+        first = ", ".join(
+            f"{n} {_shape(weights, n)} (expected {_shape(own, n)})" for n in wrong[:3]
+        )
         raise ValueError(f"{checkpoint.folder}: {len(wrong)} weights do not fit: {first}")
     method.load_state_dict(weights)
 
 
 def load_optimizer(checkpoint: Checkpoint, optimizer: Optimizer) -> None:
-    """Read the optimiser's state; `weights_only` refuses anything but tensors and plain data."""
+    """Read the optimiser's state.
+
+    Raises ValueError for anything but tensors and plain data, which `weights_only` refuses.
+    """
     path = checkpoint.folder / FILES[1]
-    optimizer.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (UnpicklingError, RuntimeError) as error:
+        raise ValueError(f"{path} holds more than tensors and plain data: not loaded") from error
+    optimizer.load_state_dict(state)
 
 
 def _shape(weights: dict[str, Tensor], name: str) -> str:

@@ -5,6 +5,7 @@ data, views and dropout are keyed by the step. So a run that is stopped and resu
 the run that was not.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import monotonic
@@ -24,6 +25,10 @@ from selfwise.train.options import Options
 from selfwise.train.process import stop_signals, threads
 from selfwise.train.progress import Clock, Progress
 from selfwise.types import Batch, Step, Term, rows, to
+
+# it announces its precision on stderr, where a user's error should be the only line
+logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 PRECISION = {"bf16": "bf16-mixed", "float32": "32-true"}
 
@@ -68,7 +73,8 @@ def fit(
     Without `out` nothing is written. Raises FloatingPointError when the loss is no number any
     more and OSError when the disk is full; the earlier checkpoints stay.
     """
-    assert options.steps is not None and options.batch is not None, "options are resolved first"
+    assert options.steps is not None, "options are resolved first"
+    assert options.batch is not None, "options are resolved first"
     with threads(options.threads):
         parts = assemble(method, options)
         start, meter, keeper = _begin(parts, options, out, quiet)
@@ -199,7 +205,8 @@ def train_step(parts: Parts, batch: Batch, step: int, *, seed: int, options: Opt
     optimizer.step()
     method.after_step()
     return Step(
-        added_terms([found.terms for found in steps]), added_terms([found.metrics for found in steps])
+        added_terms([found.terms for found in steps]),
+        added_terms([found.metrics for found in steps]),
     )
 
 

@@ -1,6 +1,6 @@
 """Optimisers. LARS is ours, because none that is well kept runs without waiting for the device."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -29,10 +29,8 @@ class LARS(Optimizer):
         weight_decay: float = 0.0,
         trust: float = 0.001,
     ):
-        defaults = dict(
-            lr=lr, momentum=momentum, weight_decay=weight_decay, trust=trust, adapt=True
-        )
-        super().__init__(params, defaults)
+        given = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
+        super().__init__(params, {**given, "adapt": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -41,10 +39,10 @@ class LARS(Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
-            moves = [p.grad for p in params]
+            moves: Sequence[Any] = [p.grad for p in params]
             if group["weight_decay"]:
                 decay = group["weight_decay"]
-                moves = list(torch._foreach_add(moves, params, alpha=decay))
+                moves = torch._foreach_add(moves, params, alpha=decay)
             if group["adapt"]:
                 moves = torch._foreach_mul(moves, _trust_ratios(params, moves, group["trust"]))
             buffers = [self._buffer(p) for p in params]
@@ -59,17 +57,17 @@ class LARS(Optimizer):
         return state["momentum_buffer"]
 
 
-def _trust_ratios(params: list[Tensor], moves: list[Tensor], trust: float) -> list[Tensor]:
+def _trust_ratios(params: Sequence[Tensor], moves: Sequence[Tensor], trust: float) -> list[Tensor]:
     """trust * |w| / |g| for each tensor, 1 where either is 0; stays on the device."""
-    weight = torch.stack(torch._foreach_norm(params))
-    move = torch.stack(torch._foreach_norm(moves))
+    weight = torch.stack(torch._foreach_norm(list(params)))
+    move = torch.stack(torch._foreach_norm(list(moves)))
     known = (weight > 0) & (move > 0)
     ratio = torch.where(known, trust * weight / move.clamp_min(torch.finfo(move.dtype).tiny), 1.0)
     return list(ratio.unbind())
 
 
 def lars(groups: list[dict[str, Any]], lr: float) -> Optimizer:
-    """Biases and norms are neither decayed nor adapted (`exclude_from_weight_decay` of the authors)."""
+    """Biases and norms are neither decayed nor adapted, as the authors' code excludes them."""
     for group in groups:
         group["adapt"] = group["decays"]
     return LARS(groups, lr)

@@ -9,6 +9,11 @@ from selfwise.methods.method import Defaults, Method
 from selfwise.train.optim import check_optimizer, scaled_lr
 from selfwise.train.schedule import check_schedule
 
+# the smallest value of each number; 1e-9: above 0
+LEAST = {"steps": 1, "epochs": 1e-9, "minutes": 1e-9, "batch": 1, "accumulate": 1, "lr": 0}
+LEAST |= {"weight_decay": 0, "warmup": 0, "clip": 0, "threads": 0, "workers": 0, "log_every": 1}
+LEAST |= {"save_every": 1, "keep": 1, "probe_every": 0}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -64,11 +69,10 @@ def resolve(options: Options, method: type[Method], *, in_memory: bool) -> Optio
 
     Raises ValueError for values that cannot be, naming the option.
     """
-    chosen = {k: v for k, v in _from_paper(options, method.defaults).items()}
     device = resolve_device(options.device)
     options = replace(
         options,
-        **chosen,
+        **_from_paper(options, method.defaults),
         device=device,
         precision=resolve_precision(options.precision, device),
         threads=options.threads or torch.get_num_threads(),
@@ -88,7 +92,7 @@ def _from_paper(options: Options, paper: Defaults) -> dict[str, Any]:
                 f"--lr is needed with --optimizer {options.optimizer}: "
                 f"the default rate is that of {paper.optimizer}"
             )
-        chosen["lr"] = scaled_lr(paper, chosen.get("batch", options.batch))
+        chosen["lr"] = scaled_lr(paper, options.batch or paper.batch)
     return chosen
 
 
@@ -96,10 +100,7 @@ def check(options: Options, method: type[Method]) -> None:
     """Raises ValueError if an option has a value that cannot be."""
     check_optimizer(options.optimizer or "")
     check_schedule(options.schedule or "")
-    least = dict(steps=1, epochs=1e-9, minutes=1e-9, batch=1, accumulate=1, lr=0, weight_decay=0)
-    least |= dict(warmup=0, clip=0, threads=0, workers=0, log_every=1, save_every=1, keep=1)
-    least |= dict(probe_every=0)
-    for name, low in least.items():
+    for name, low in LEAST.items():
         value = getattr(options, name)
         if value is not None and not value >= low:
             bound = "above 0" if 0 < low < 1 else f"at least {low}"
@@ -128,7 +129,11 @@ def resolve_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind = name.partition(":")[0]
-    seen = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    seen = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if not seen.get(kind, False):
         there = ", ".join(k for k, is_there in seen.items() if is_there)
         raise ValueError(f"--device {name} is not there; this machine has: {there}")
@@ -143,10 +148,16 @@ def resolve_precision(name: str, device: str) -> str:
         return name
     if device.startswith("cuda"):
         return "bf16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bf16" if device == "cpu" and torch.cpu._is_avx512_bf16_supported() else "float32"
+    return "bf16" if device == "cpu" and _cpu_multiplies_bf16() else "float32"
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Without the instructions bf16 is emulated, and slower than float32."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 def names() -> list[str]:
+    """Of all options, in their order."""
     return [field.name for field in fields(Options)]
 
 

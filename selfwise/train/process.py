@@ -21,12 +21,12 @@ def threads(number: int) -> Iterator[None]:
 
 @contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C or SIGTERM into a checkpoint and an orderly stop; a second one kills."""
+    """Turn the first Ctrl-C or SIGTERM into a checkpoint and an orderly stop; a second kills."""
     seen: list[int] = []
 
     def note(number: int, frame: Any) -> None:
         seen.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     try:
         before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}

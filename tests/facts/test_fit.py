@@ -10,7 +10,8 @@ import torch
 from selfwise import methods
 from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
-from selfwise.train import checkpoint, fit as loop
+from selfwise.train import checkpoint
+from selfwise.train import fit as loop
 from selfwise.train.options import Options, resolve
 from selfwise.types import Term
 
@@ -41,8 +42,16 @@ def options(kind, **given) -> Options:
 def no_norm(name: str):
     """A method whose encoder has no batch norm, so that micro-batches can equal the batch."""
     method = cases.build(name)
-    method.encoder = cases.vision.build("vit_tiny_patch16_224", in_channels=3, size=16, seed=0,
-                                        patch_size=8, depth=1, embed_dim=32, num_heads=2)
+    method.encoder = cases.vision.build(
+        "vit_tiny_patch16_224",
+        in_channels=3,
+        size=16,
+        seed=0,
+        patch_size=8,
+        depth=1,
+        embed_dim=32,
+        num_heads=2,
+    )
     if name == "supervised":
         method.head = torch.nn.Linear(32, 4)
         with torch.no_grad():
@@ -109,7 +118,9 @@ def test_dropout_is_a_function_of_the_step_and_global_state_does_not_matter():
         method = cases.build("supervised")
         method.encoder.model.drop_rate = 0.5
         torch.manual_seed(global_seed)
-        return weights(loop.fit(method, Repeated(Supervised), options(Supervised), seed=0, quiet=True))
+        return weights(
+            loop.fit(method, Repeated(Supervised), options(Supervised), seed=0, quiet=True)
+        )
 
     assert all(torch.equal(a, b) for a, b in zip(run(1), run(2)))
 
@@ -158,7 +169,9 @@ def test_the_log_holds_means_over_its_interval(tmp_path):
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path):
     told = options(Supervised, steps=40, lr=1e30, optimizer="sgd", log_every=2, save_every=1)
     with pytest.raises(FloatingPointError, match=r"lower --lr"):
-        loop.fit(cases.build("supervised"), Repeated(Supervised), told, seed=0, out=tmp_path, quiet=True)
+        loop.fit(
+            cases.build("supervised"), Repeated(Supervised), told, seed=0, out=tmp_path, quiet=True
+        )
     for path in checkpoint.everything(tmp_path / "checkpoints"):
         checkpoint.verify(path)
 
@@ -177,7 +190,13 @@ def test_a_probe_changes_nothing_of_the_run(tmp_path):
     told = options(SimCLR, log_every=3)
     a = loop.fit(cases.build("simclr"), Repeated(SimCLR), told, seed=0, quiet=True)
     b = loop.fit(
-        cases.build("simclr"), Repeated(SimCLR), told, seed=0, quiet=True, out=tmp_path, probes=[Nosy()]
+        cases.build("simclr"),
+        Repeated(SimCLR),
+        told,
+        seed=0,
+        quiet=True,
+        out=tmp_path,
+        probes=[Nosy()],
     )
     assert all(torch.equal(x, y) for x, y in zip(weights(a), weights(b)))
     logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

@@ -91,13 +91,17 @@ def test_other_images_are_negatives(rng):
     method = cases.build("simclr").eval()
     batch = cases.batch(SimCLR)
     view = method.view(batch, rng())
-    other = view._replace(b=view.b.clone().index_copy_(0, torch.tensor([5]), torch.rand(1, 3, 16, 16)))
+    other = view._replace(
+        b=view.b.clone().index_copy_(0, torch.tensor([5]), torch.rand(1, 3, 16, 16))
+    )
     a, b = (method.projection(method.encoder(x).pooled) for x in (view.a, other.b))
     rows = torch.nn.functional.normalize(torch.cat([a, b]), dim=1)
+
     # the loss of pair (0, 16) alone changes when image 5 of the other view does
     def loss_of_first(z):
         s = (z @ z.T / 0.5).fill_diagonal_(-torch.inf)
         return torch.nn.functional.cross_entropy(s[:1], torch.tensor([16]))
+
     before = torch.nn.functional.normalize(
         torch.cat([a, method.projection(method.encoder(view.b).pooled)]), dim=1
     )
@@ -112,7 +116,9 @@ def test_the_images_are_read_as_pixels_in_0_to_1(rng):
     torch.testing.assert_close(view.a, batch.x / 255, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("options", [{"layers": 4}, {"temperature": 0.0}, {"crop": 0.0}, {"flip": 2}])
+@pytest.mark.parametrize(
+    "options", [{"layers": 4}, {"temperature": 0.0}, {"crop": 0.0}, {"flip": 2}]
+)
 def test_impossible_options_are_named(options):
     with pytest.raises(ValueError, match=r"layers|temperature|scale|flip"):
         SimCLR(Mean(), size=16, **options)

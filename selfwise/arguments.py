@@ -1,0 +1,80 @@
+"""What `pretrain` was told: sorted, checked, and written down."""
+
+from collections.abc import Mapping
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any
+
+from selfwise import config
+from selfwise.data import Images, open_images
+from selfwise.methods import Method
+from selfwise.names import nearest
+from selfwise.train.options import names
+
+FROM_PYTHON = "<from Python>"
+SUPPLIED = ("encoder", "size", "classes")  # what a method is given by run.py where it asks for it
+READING = ("channels", "decode", "cache", "skip_broken")  # options of open_images
+
+
+def sort_options(kind: type[Method], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Which options belong to the method, to training, and to reading.
+
+    Raises ValueError naming the nearest option for one that nobody knows.
+    """
+    sorts = {"method": tuple(own_options(kind)), "training": tuple(names()), "reading": READING}
+    known = [name for group in sorts.values() for name in group]
+    for name in options:
+        if name not in known:
+            raise ValueError(f"unknown option {name!r}{nearest(name, known)}")
+    return {s: {n: options[n] for n in group if n in options} for s, group in sorts.items()}
+
+
+def own_options(kind: type[Method]) -> dict[str, Parameter]:
+    """The keyword options of a method that a user may set."""
+    parameters = signature(kind).parameters
+    return {n: p for n, p in parameters.items() if n not in SUPPLIED}
+
+
+def method_options(kind: type[Method], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The method's options with its defaults filled in, as run.yaml records them."""
+    return {n: chosen.get(n, p.default) for n, p in own_options(kind).items()}
+
+
+def check_free(out: Path, method: str) -> None:
+    """Raises ValueError if `out` holds anything: nothing is ever written over."""
+    if out.is_file():
+        raise ValueError(f"--out {out} is a file; give a folder that does not exist yet")
+    if (out / config.FILE).is_file():
+        there = config.read(out)["method"]
+        other = "" if there == method else f" of another method ({there})"
+        raise ValueError(
+            f"--out {out} already holds a run{other}; `selfwise resume {out}` goes on with it, "
+            "a new run needs another folder"
+        )
+    if out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"--out {out} is not empty; give a folder that does not exist yet")
+
+
+def describe(images: Images, *, size: int | None) -> dict[str, Any]:
+    """What the data turned out to be."""
+    return {
+        "examples": len(images),
+        "channels": images.channels,
+        "size": int(size or min(images.side, 224)),
+        "classes": len(images.classes or []),
+        "fingerprint": images.fingerprint,
+        "broken": len(images.broken),
+    }
+
+
+def where(data: Any) -> str:
+    """The data as run.yaml names them: a path that holds from anywhere, or a name."""
+    if not isinstance(data, str | Path):
+        return FROM_PYTHON
+    path = Path(data).expanduser()
+    return str(path.resolve()) if path.exists() else str(data)
+
+
+def reading_defaults() -> dict[str, Any]:
+    parameters = signature(open_images).parameters
+    return {name: parameters[name].default for name in READING}

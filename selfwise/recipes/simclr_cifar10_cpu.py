@@ -1,0 +1,54 @@
+"""SimCLR on CIFAR-10 without a GPU."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from selfwise import config, use
+from selfwise.evaluate.score import Score
+from selfwise.run import pretrain, resume
+
+# A ResNet with one block a stage and three quarters of the width, on maps of half the side:
+# 760 pairs a second on 2 cores, where a ResNet-18 with the CIFAR stem trains 20.
+ENCODER = {
+    "name": "resnet18",
+    "stem": "half",
+    "layers": [1, 1, 1, 1],
+    "channels": [48, 96, 192, 384],
+}
+
+
+def simclr_cifar10_cpu(
+    *, data: str, out: str = "runs/simclr_cifar10_cpu", seed: int = 0, steps: int = 4000
+) -> Score:
+    """64 % or more on CIFAR-10 in 30 minutes on 2 cores, linear probe of a frozen encoder.
+
+    `selfwise run simclr_cifar10_cpu --data CIFAR-10-images`, see docs/results.md for what was
+    measured. Beside it the same encoder untrained, and raw pixels (about 39 to 41 %). The
+    settings were chosen on 5,000 held-out training images.
+
+    Args:
+        data: folder with train/CLASS/ and test/CLASS/.
+        out: folder of the run; an unfinished run there is gone on with.
+        seed: every random draw is a function of it.
+        steps: of 256 images.
+    """
+    folder, images = Path(out), Path(data)
+    if (folder / config.FILE).is_file():
+        run = resume(folder)
+    else:
+        run = pretrain(
+            "simclr",
+            data=images / "train",
+            out=folder,
+            encoder=ENCODER,
+            seed=seed,
+            steps=steps,
+            batch=256,
+            precision="bf16",
+            workers=0,
+            save_every=500,
+        )
+    score = use.probe(run, train=images / "train", test=images / "test", seeds=1)
+    Console().print(score.table())
+    return score
