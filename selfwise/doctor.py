@@ -1,6 +1,5 @@
 """What this machine has, and what is missing."""
 
-import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import torch
 
 from selfwise import config
+from selfwise.data.parallel import available
 
 # module to look for, and what is lost without it
 OPTIONAL = {
@@ -22,7 +22,7 @@ def report() -> str:
     """Versions, processor, devices, precision, disk, and advice, as text."""
     found = config.environment(torch.get_num_threads(), "cpu")
     lines = [f"{name:<18} {value}" for name, value in found.items() if value is not None]
-    lines += [f"{'cores for us':<18} {len(os.sched_getaffinity(0))}"]
+    lines += [f"{'cores for us':<18} {available()}"]
     lines += [f"{'fast bf16':<18} {'yes' if fast_bf16() else 'no: float32 is used'}"]
     lines += _devices()
     free = shutil.disk_usage(Path.home()).free / 2**30

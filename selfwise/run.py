@@ -25,6 +25,7 @@ from selfwise.arguments import (
 )
 from selfwise.data import Images, Source, open_images
 from selfwise.data.images import ArrayImages
+from selfwise.data.parallel import available
 from selfwise.encoders import vision
 from selfwise.evaluate.online import OnlineKNN
 from selfwise.methods import Method
@@ -104,9 +105,9 @@ def pretrain(
     chosen = sort_options(kind, options)
     check_free(out, method)
     images = open_images(data, labelled=kind.labelled, **chosen["reading"])
-    training = resolve(
-        Options(**chosen["training"]), kind, in_memory=isinstance(images, ArrayImages)
-    )
+    # decoding wants processes; an array is read faster than a process is asked
+    workers = 0 if isinstance(images, ArrayImages) else min(available(), 8)
+    training = resolve(Options(**chosen["training"]), kind, workers=workers)
     told = {
         "data": where(data),
         "encoder": dict(encoder) if isinstance(encoder, Mapping) else {"name": encoder},

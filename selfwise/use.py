@@ -52,11 +52,14 @@ def embed(
     """
     run = run if isinstance(run, Run) else load(run)
     images = _open(run, data, skip_broken=skip_broken)
-    vectors = _embedder(run, layer=layer, device=device)(run.encoder, images)
+    vectors = _embedder(run, layer=layer, device=device, keep=not skip_broken)(run.encoder, images)
+    # a file that broke while it was read stands in with the picture of another
+    lost = set(images.broken)
+    kept = [row for row, name in enumerate(images.ids) if name not in lost]
     names = None
     if images.labels is not None and images.classes is not None:
-        names = [images.classes[label] for label in images.labels]
-    return Table(vectors, list(images.ids), names)
+        names = [images.classes[images.labels[row]] for row in kept]
+    return Table(vectors[kept], [images.ids[row] for row in kept], names)
 
 
 def write_embeddings(
@@ -203,7 +206,7 @@ def _open(run: Run, data: Any, **options: Any) -> Images:
 
 
 def _embedder(
-    run: Run, *, layer: int | None, device: str
+    run: Run, *, layer: int | None, device: str, keep: bool = True
 ) -> Callable[[Any, Images], Float32[np.ndarray, "n d"]]:
     """Features of any encoder of this shape, kept in the run folder by what they depend on."""
     from selfwise.train.options import resolve_device
@@ -212,11 +215,12 @@ def _embedder(
     precision = run.config["options"]["precision"]
 
     def compute(encoder: Any, images: Images) -> Float32[np.ndarray, "n d"]:
-        key = (features.checksum(encoder), images.fingerprint, run.size, layer, precision)
+        stamp = getattr(images, "stamp", "")  # a file may change and keep its size
+        weights = features.checksum(encoder)
+        key = (weights, images.fingerprint, stamp, run.size, layer, precision)
         extract = partial(features.extract, encoder, images, size=run.size, layer=layer)
-        return features.cached(
-            run.folder / "features", key, partial(extract, device=place, precision=precision)
-        )
+        extract = partial(extract, device=place, precision=precision)
+        return features.cached(run.folder / "features", key, extract) if keep else extract()
 
     return compute
 

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "types",
         "rng",
     },
-    "training": {"data", "encoders", "evaluate", "methods", "run", "train"},
+    "training": {"data", "evaluate", "methods", "rng", "run", "train"},
     "use": {
         "training",
         "config",
@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "rng",
     },
     "recipes": {"run", "use", "evaluate", "convert", "data", "config"},
-    "doctor": {"config", "train"},
+    "doctor": {"config", "data", "train"},
     "flags": set(),
     "cli": {
         "arguments",

@@ -129,6 +129,7 @@ class FileImages:
     labels: np.ndarray | None = None
     classes: list[str] | None = None
     skip_broken: bool = False
+    stamp: str = ""  # changes when a file is touched; for caches of what is computed from it
     losses: Losses = field(default_factory=lambda: Losses([]))
 
     @property

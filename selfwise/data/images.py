@@ -83,6 +83,7 @@ class ArrayImages:
     broken: list[str] = field(default_factory=list)
     broken_log: Path | None = None
     file: "MappedFile | None" = None
+    stamp: str = ""  # changes when a file is touched; for caches of what is computed from it
 
     def __post_init__(self) -> None:
         assert self.x.ndim == 4, self.x.shape

@@ -123,6 +123,7 @@ def open_files(listing: Listing, reading: Reading) -> Images:
         labels=part.labels,
         classes=listing.classes,
         skip_broken=reading.skip_broken,
+        stamp=digest(listing.times, kept),
         losses=Losses(lost),
     )
 
@@ -166,6 +167,7 @@ def _cached(listing: Listing, found: cache.Cache, reading: Reading) -> ArrayImag
         rows=kept if lost else None,
         broken=lost,
         file=found.file,
+        stamp=digest(listing.times, kept),
     )
 
 

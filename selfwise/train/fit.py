@@ -22,7 +22,7 @@ from selfwise.rng import Rng, generator, hashed
 from selfwise.train import checkpoint, log, schedule
 from selfwise.train.optim import build_optimizer
 from selfwise.train.options import Options
-from selfwise.train.process import stop_signals, threads
+from selfwise.train.process import locked, stop_signals, threads
 from selfwise.train.progress import Clock, Progress
 from selfwise.types import Batch, Step, Term, rows, to
 
@@ -75,7 +75,7 @@ def fit(
     """
     assert options.steps is not None, "options are resolved first"
     assert options.batch is not None, "options are resolved first"
-    with threads(options.threads):
+    with threads(options.threads), locked(out):
         parts = assemble(method, options)
         start, meter, keeper = _begin(parts, options, out, quiet)
         if start >= options.steps:

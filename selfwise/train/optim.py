@@ -39,7 +39,7 @@ class LARS(Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
-            moves: Sequence[Any] = [p.grad for p in params]
+            moves: Any = [p.grad for p in params]
             if group["weight_decay"]:
                 decay = group["weight_decay"]
                 moves = torch._foreach_add(moves, params, alpha=decay)

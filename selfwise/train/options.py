@@ -64,8 +64,10 @@ class Options:
     probe_every: int = 0
 
 
-def resolve(options: Options, method: type[Method], *, in_memory: bool) -> Options:
+def resolve(options: Options, method: type[Method], *, workers: int) -> Options:
     """Fill in what was left open, from the method's paper and from the machine.
+
+    `workers` is the number that suits the data.
 
     Raises ValueError for values that cannot be, naming the option.
     """
@@ -76,7 +78,7 @@ def resolve(options: Options, method: type[Method], *, in_memory: bool) -> Optio
         device=device,
         precision=resolve_precision(options.precision, device),
         threads=options.threads or torch.get_num_threads(),
-        workers=(0 if in_memory else _workers()) if options.workers is None else options.workers,
+        workers=workers if options.workers is None else options.workers,
     )
     check(options, method)
     return options
@@ -159,9 +161,3 @@ def _cpu_multiplies_bf16() -> bool:
 def names() -> list[str]:
     """Of all options, in their order."""
     return [field.name for field in fields(Options)]
-
-
-def _workers() -> int:
-    import os
-
-    return min(len(os.sched_getaffinity(0)), 8)

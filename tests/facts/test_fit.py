@@ -36,7 +36,7 @@ class Recording(Supervised):
 
 def options(kind, **given) -> Options:
     told = {"steps": 6, "batch": 16, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve(Options(**{**told, **given}), kind, in_memory=True)
+    return resolve(Options(**{**told, **given}), kind, workers=0)
 
 
 def no_norm(name: str):
