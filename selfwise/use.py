@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from selfwise.competitors import from_scratch, from_weights
 from selfwise.data import Images, open_images
 from selfwise.evaluate import curve, features
 from selfwise.evaluate.baselines import Split, untrained
@@ -19,7 +20,6 @@ from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED, Score
 from selfwise.names import nearest
 from selfwise.rng import hashed, shuffled
 from selfwise.run import Run, load
-from selfwise.training import from_scratch, from_weights
 
 KINDS = ("linear", "knn", "finetune")
 SUFFIXES = (".parquet", ".npz")

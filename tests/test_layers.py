@@ -35,9 +35,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "types",
         "rng",
     },
-    "training": {"data", "evaluate", "methods", "rng", "run", "train"},
+    "competitors": {"data", "evaluate", "methods", "rng", "run", "train"},
     "use": {
-        "training",
+        "competitors",
         "config",
         "data",
         "encoders",

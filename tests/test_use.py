@@ -1,0 +1,188 @@
+"""From Python: pre-train, load, embed, probe, resume; what a user does with a run."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import selfwise
+from selfwise import config, use
+from selfwise.data import open_images
+
+ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
+QUICK = {"encoder": ENCODER, "steps": 20, "batch": 64, "threads": 1, "quiet": True, "flip": 0.0}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    return selfwise.pretrain("simclr", data="digits:train", out=out, **QUICK, seed=1)
+
+
+@pytest.fixture(scope="module")
+def score(run):
+    labels = {"train": "digits:train", "test": "digits:test", "labels": "5,20"}
+    return selfwise.probe(run, **labels, seeds=2, quiet=True)
+
+
+def test_a_run_says_what_it_was_told_and_what_it_found(run):
+    settings = config.read(run.folder)
+    assert settings["method"] == "simclr"
+    assert settings["options"]["encoder"] == ENCODER
+    assert settings["options"]["seed"] == 1
+    assert settings["options"]["temperature"] == 0.5
+    assert settings["options"]["optimizer"] == "lars"
+    assert settings["found"]["examples"] == 1297
+    assert settings["found"]["channels"] == 1
+    assert settings["environment"]["torch"] == torch.__version__
+    metrics = [json.loads(t) for t in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    assert metrics[-1]["step"] == 20
+    assert list((run.folder / "tensorboard").glob("events*"))
+
+
+def test_embed_gives_each_example_its_vector(run):
+    table = selfwise.embed(run, "digits:test")
+    assert table.vectors.shape == (500, 16)
+    assert table.vectors.dtype == np.float32
+    assert len(table.ids) == len(table.labels) == 500
+    images = open_images("digits:test")
+    one = images.read(np.array([7])).x / 255
+    with torch.no_grad():
+        vector = run.encoder.eval()(one).pooled[0]
+    precision = run.config["options"]["precision"]
+    assert np.allclose(table.vectors[7], vector, atol=0.05 if precision == "bf16" else 1e-5)
+    again = selfwise.embed(run.folder, "digits:test")  # from the folder, and from the cache
+    assert np.array_equal(again.vectors, table.vectors)
+    assert not np.array_equal(selfwise.embed(run, "digits:test", layer=0).vectors, table.vectors)
+
+
+def test_embeddings_go_to_parquet_and_npz(run, tmp_path):
+    import pyarrow.parquet as pq
+
+    table = selfwise.embed(run, "digits:test")
+    for name in ("t.parquet", "t.npz"):
+        use.write_embeddings(run.folder, data="digits:test", out=tmp_path / name)
+    parquet = pq.read_table(tmp_path / "t.parquet")
+    assert np.array_equal(np.stack(parquet["vector"].to_numpy()), table.vectors)
+    assert parquet["id"].to_pylist() == table.ids
+    assert parquet["label"].to_pylist() == table.labels
+    npz = np.load(tmp_path / "t.npz", allow_pickle=False)
+    assert np.array_equal(npz["vectors"], table.vectors)
+    assert npz["ids"].tolist() == table.ids
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_score_has_its_baselines_seeds_and_intervals(run, score):
+    names = {row["competitor"] for row in score.rows()}
+    assert names == {"pretrained", "untrained", "raw input"}
+    assert score.budgets == [5, 20]
+    assert score.n_test == 500
+    assert score.seeds == (0, 1)
+    assert all(len(row["accuracies"]) == 2 for row in score.rows())
+    assert 0.3 < score.accuracy <= 1.0
+    kept = [json.loads(p.read_text()) for p in (run.folder / "scores").glob("linear-*.json")]
+    assert any(k["accuracy"] == score.accuracy and k["weights"] == run.weights for k in kept)
+
+
+@pytest.mark.parametrize("kind", ["knn", "finetune"])
+def test_other_probes(run, kind, monkeypatch):
+    from selfwise import competitors
+
+    monkeypatch.setattr(competitors, "TUNING_EPOCHS", 1)
+    monkeypatch.setattr(competitors, "LEAST_STEPS", 20)
+    monkeypatch.setattr(competitors, "TUNING_RATES", (0.02,))
+    weights = run.encoder.state_dict()["model.conv1.weight"].clone()
+    pair = {"train": "digits:train", "test": "digits:test", "labels": "10", "seeds": 1}
+    found = selfwise.probe(run, **pair, kind=kind, quiet=True)
+    assert 0.2 < found.accuracy <= 1.0
+    assert torch.equal(weights, run.encoder.state_dict()["model.conv1.weight"])
+
+
+def test_supervised_from_scratch_has_the_views_and_steps_of_the_run(run, monkeypatch):
+    from selfwise import competitors
+
+    seen = []
+    original = competitors.finetune
+
+    def spy(make, known, asked, options, **more):
+        method = make(0)
+        seen.append((options, method.augment, known, more))
+        return original(make, known, asked, options, **{**more, "rates": (0.1,)})
+
+    monkeypatch.setattr(competitors, "finetune", spy)
+    pair = {"train": "digits:train", "test": "digits:test", "labels": "10", "seeds": 1}
+    found = selfwise.probe(run, **pair, scratch=True, quiet=True)
+    assert "supervised" in {row["competitor"] for row in found.rows()}
+    options, augment, known, more = seen[0]
+    assert options.steps == 20
+    assert options.batch == 64
+    assert augment == run.method.augment
+    assert len(known) == 100
+    assert len(more["rates"]) > 1
+
+
+def test_without_a_test_set_a_fifth_is_split_off(run):
+    known, asked = use.labelled_pair(run, "digits:train", None)
+    assert len(asked) == 1297 // 5
+    assert set(known.ids).isdisjoint(asked.ids)
+    assert len(known) + len(asked) == 1297
+
+
+def test_other_classes_are_named(run, tmp_path):
+    x = np.zeros((4, 8, 8), np.uint8)
+    with pytest.raises(ValueError, match="classes"):
+        use.labelled_pair(run, "digits:train", (x, np.array([0, 1, 2, 3])))
+
+
+def test_arrays_and_data_sets_from_python(tmp_path):
+    x = np.random.default_rng(0).integers(0, 255, (96, 8, 8, 3), dtype=np.uint8)
+    out = tmp_path / "array"
+    told = {**QUICK, "steps": 4, "save_every": 2}
+    whole = selfwise.pretrain("simclr", data=x, out=out, **told)
+    assert whole.config["options"]["data"] == "<from Python>"
+    with pytest.raises(ValueError, match="data="):
+        selfwise.resume(out, quiet=True)
+    newest = out / "checkpoints" / "step-00000004"
+    expected = (newest / "model.safetensors").read_bytes()
+    for path in newest.iterdir():
+        path.unlink()
+    newest.rmdir()
+    selfwise.resume(out, data=x, quiet=True)
+    assert (newest / "model.safetensors").read_bytes() == expected
+
+    class Pictures:
+        def __len__(self):
+            return len(x)
+
+        def __getitem__(self, i):
+            return x[i]
+
+    same = selfwise.pretrain("simclr", data=Pictures(), out=tmp_path / "set", **told)
+    ours, theirs = (r.method.state_dict() for r in (whole, same))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_seeds_make_runs(run, tmp_path):
+    again = selfwise.pretrain("simclr", data="digits:train", out=tmp_path / "a", **QUICK, seed=1)
+    other = selfwise.pretrain("simclr", data="digits:train", out=tmp_path / "b", **QUICK, seed=2)
+    assert again.weights == run.weights
+    assert other.weights != run.weights
+    fresh = run.fresh(1).state_dict()
+    assert any(not torch.equal(fresh[n], w) for n, w in run.encoder.state_dict().items())
+
+
+def test_epochs_and_minutes_become_steps(tmp_path):
+    told = {k: v for k, v in QUICK.items() if k != "steps"}
+    epochs = selfwise.pretrain("simclr", data="digits", out=tmp_path / "e", **told, epochs=0.5)
+    assert epochs.config["options"]["steps"] == 14  # half of 1797 // 64 = 28
+    assert epochs.config["found"]["asked"] == {"epochs": 0.5}
+    minutes = selfwise.pretrain("simclr", data="digits", out=tmp_path / "m", **told, minutes=0.02)
+    assert minutes.config["options"]["steps"] >= 1
+    assert minutes.config["options"]["minutes"] is None
+
+
+def test_what_is_not_there_is_said():
+    with pytest.raises(AttributeError, match="pretrian"):
+        selfwise.pretrian  # noqa: B018
+    assert selfwise.losses.nt_xent
