@@ -15,9 +15,10 @@ def nt_xent(
     cross-entropy of finding its partner among the 2n - 1 others by cosine similarity /
     temperature. Always computed in float32: in bf16 a similarity keeps only 8 bits.
 
-    Raises ValueError if the temperature is not above zero.
+    Raises ValueError if the shapes differ, or if the temperature is not above zero.
     """
     check_temperature(temperature)
+    _check_shapes(a=a, b=b)
     with torch.autocast(a.device.type, enabled=False):
         wide = torch.promote_types(a.dtype, torch.float32)
         z = F.normalize(torch.cat([a, b]).to(wide), dim=1)
@@ -34,10 +35,12 @@ def triplet(
 ) -> Float[Tensor, ""]:
     """Mean of max(|a - p|^2 - |a - n|^2 + margin, 0) (FaceNet, Schroff et al. 2015, eq. 3).
 
-    Raises ValueError if the margin is not above zero: at 0 a constant embedding is optimal.
+    Raises ValueError if the shapes differ, or if the margin is not above zero: at 0 a constant
+    embedding is optimal.
     """
     if not margin > 0:
         raise ValueError(f"margin must be above 0, got {margin:g}")
+    _check_shapes(anchor=anchor, positive=positive, negative=negative)
     near = (anchor - positive).square().sum(dim=1)
     far = (anchor - negative).square().sum(dim=1)
     return F.relu(near - far + margin).mean()
@@ -49,3 +52,11 @@ def check_temperature(temperature: float) -> None:
         raise ValueError(
             f"temperature must be above 0, got {temperature:g} (the paper uses 0.1 to 1)"
         )
+
+
+def _check_shapes(**embeddings: Tensor) -> None:
+    """Row i of each is example i; torch would broadcast, or pair the wrong rows."""
+    shapes = {name: tuple(z.shape) for name, z in embeddings.items()}
+    if len(set(shapes.values())) > 1 or len(next(iter(shapes.values()))) != 2:
+        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(f"{' and '.join(shapes)} must have one shape (n, d), got {got}")

@@ -1,34 +1,25 @@
 """The views of SimCLR (Chen et al. 2020, arXiv:2002.05709, section 3 and appendix A).
 
-All work is on whole batches, every sample with its own random parameters. Resizing and blurring
-are products with banded matrices, one per sample and axis: each row of the result mixes a few
-rows of the image. `embedding_bag` computes just that, at 224 pixels forty times as fast as a dense
-product on a CPU core. Columns become rows by transposing in between.
+All work is on whole batches, every sample with its own random parameters. Nothing waits for the
+device: draws and boxes are made on the CPU and follow without blocking.
 """
 
-from math import ceil, log
+from math import log
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from selfwise.rng import Rng
 from selfwise.types import ImageBatch, map_tensors, rows
 from selfwise.views.color import LEAVE, grayscale, jitter_, jitter_factors
+from selfwise.views.resample import Mix, bicubic, gaussian, mirrored, mixed
 
 Stored = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
 
 ATTEMPTS = 10  # as torchvision's RandomResizedCrop and TensorFlow's sample_distorted_bounding_box
 CHUNK = 2**19  # values worked on at a time on a CPU: 2 MB, so that a few copies stay in the cache
-
-
-class Mix(NamedTuple):
-    """A banded matrix for each sample: pixel i is the sum over k of weight[i, k] * row[i, k]."""
-
-    row: Int64[Tensor, "b s k"]
-    weight: Float[Tensor, "b s k"]
 
 
 def crop_boxes(
@@ -45,8 +36,8 @@ def crop_boxes(
     attempts that fits is taken, else the largest central box whose aspect is in `ratio`.
     """
     n, device = len(extent), extent.device
-    drawn = rng.uniform(n, ATTEMPTS, 2).to(device)
-    corner = rng.uniform(n, 2).to(device)
+    drawn = rng.uniform(n, ATTEMPTS, 2).to(device, non_blocking=True)
+    corner = rng.uniform(n, 2).to(device, non_blocking=True)
     real = extent.float()
     share = scale[0] + (scale[1] - scale[0]) * drawn[..., 0]
     aspect = (log(ratio[0]) + log(ratio[1] / ratio[0]) * drawn[..., 1]).exp()
@@ -80,8 +71,9 @@ def resized_crop(
     a = -0.5, as torch and PIL: agrees with torchvision's `resized_crop`. Boxes must lie inside the
     image.
     """
-    flip = None if flip is None else flip.to(x.device)
-    mixes = _crop_mixes(box.to(x.device), size, x.shape[2:], flip)
+    flip = None if flip is None else flip.to(x.device, non_blocking=True)
+    box = box.to(x.device, non_blocking=True)
+    mixes = _crop_mixes(box, size, x.shape[2:], flip)
     return _crop_transposed(x, *mixes).mT.contiguous()
 
 
@@ -92,7 +84,7 @@ def evaluation_view(
 
     An image that already has that size is only scaled to [0, 1].
     """
-    real = _extent(batch).to(batch.x.device).float()
+    real = _extent(batch).to(batch.x.device, non_blocking=True).float()
     side = (real.amin(dim=1, keepdim=True) * fraction).round().clamp_min(1).expand(-1, 2)
     box = torch.cat([((real - side) / 2).round(), side], dim=1)
     return resized_crop(batch.x, box, size)
@@ -112,8 +104,8 @@ def gaussian_blur(
         raise ValueError(
             f"the blur kernel must be odd and at most {2 * min(x.shape[2:]) - 1}, got {kernel}"
         )
-    x = _mixed(x.contiguous(), _gaussian(sigma, x.shape[2], kernel))
-    x = _mixed(x.mT.contiguous(), _gaussian(sigma, x.shape[3], kernel))
+    x = mixed(x.contiguous(), gaussian(sigma, x.shape[2], kernel))
+    x = mixed(x.mT.contiguous(), gaussian(sigma, x.shape[3], kernel))
     return x.mT.contiguous()
 
 
@@ -162,8 +154,9 @@ class Augment(NamedTuple):
         """A float32 view in [0, 1] of each image, on the batch's device."""
         (n, channels), device = batch.x.shape[:2], batch.x.device
         draws = self._draw(batch, rng)
-        full, flip = batch.x.shape[2:], draws.flip.to(device, non_blocking=True)
-        mixes = _crop_mixes(draws.box.to(device, non_blocking=True), self.size, full, flip)
+        box = draws.box.to(device, non_blocking=True)
+        flip = draws.flip.to(device, non_blocking=True) if self.flip else None
+        mixes = _crop_mixes(box, self.size, batch.x.shape[2:], flip)
         view = batch.x.new_empty(n, channels, self.size, self.size, dtype=torch.float32)
         # a GPU wants everything at once, a CPU core what stays in its cache
         chunk = max(1, CHUNK // view[0].numel()) if device.type == "cpu" else max(1, n)
@@ -185,7 +178,7 @@ class Augment(NamedTuple):
         sigma = 0.1 + 1.9 * rng.uniform(n)  # appendix A: U(0.1, 2) pixels
         row = (order * torch.tensor([125, 25, 5, 1])).sum(dim=1).argsort(stable=True)
         draws = _Draws(torch.arange(n), box, flip, factors, order, gray, blurred, sigma)
-        return map_tensors(lambda drawn: drawn[row.to(drawn.device)], draws)
+        return map_tensors(lambda drawn: drawn[row.to(drawn.device, non_blocking=True)], draws)
 
     def _finish(
         self,
@@ -194,18 +187,26 @@ class Augment(NamedTuple):
         row: Int64[Tensor, "k"],
         view: Float[Tensor, "b c s s"],
     ) -> None:
-        """Colours and blur of transposed crops, written to their rows of the view."""
-        x = jitter_(x, draws.factors, draws.order)
-        gray = _where(draws.gray, x.device)
-        x.index_copy_(0, gray, grayscale(x.index_select(0, gray)))
+        """Colours and blur of transposed crops, written to their rows of the view.
 
+        What no sample undergoes launches nothing.
+        """
+        if self.jitter:
+            x = jitter_(x, draws.factors, draws.order)
+        if self.grayscale:
+            gray = _where(draws.gray, x.device)
+            x.index_copy_(0, gray, grayscale(x.index_select(0, gray)))
+        if not self.blur:
+            view.index_copy_(0, row, x.mT)
+            return
         sharp, blurred = _where(~draws.blurred, x.device), _where(draws.blurred, x.device)
         view.index_copy_(0, row[sharp], x.index_select(0, sharp).mT)
         kernel = self.size // 10 // 2 * 2 + 1  # the authors' code: a tenth of the side, made odd
-        mix = _gaussian(draws.sigma[draws.blurred].to(x.device), self.size, kernel)
-        x = _mixed(x.index_select(0, blurred), mix).mT.contiguous()
+        sigma = draws.sigma[draws.blurred].to(x.device, non_blocking=True)
+        mix = gaussian(sigma, self.size, kernel)
+        x = mixed(x.index_select(0, blurred), mix).mT.contiguous()
         # a weighted mean of ones may round to a little more than one
-        view.index_copy_(0, row[blurred], _mixed(x, mix).clamp_(0, 1))
+        view.index_copy_(0, row[blurred], mixed(x, mix).clamp_(0, 1))
 
 
 def _where(chosen: Bool[Tensor, "b"], device: torch.device) -> Int64[Tensor, "k"]:
@@ -226,72 +227,12 @@ def _crop_mixes(
     flip: Bool[Tensor, "b"] | None,
 ) -> tuple[Mix, Mix]:
     """The rows, and the columns, that each pixel of a crop is made of."""
-    top = _bicubic(box[:, 0], box[:, 2], size, full[0])
-    left = _bicubic(box[:, 1], box[:, 3], size, full[1])
-    return top, left if flip is None else _mirrored(left, flip)
+    top = bicubic(box[:, 0], box[:, 2], size, full[0])
+    left = bicubic(box[:, 1], box[:, 3], size, full[1])
+    return top, left if flip is None else mirrored(left, flip)
 
 
 def _crop_transposed(x: Stored, top: Mix, left: Mix) -> Float[Tensor, "b c s s"]:
     """`resized_crop` with columns before rows: what follows does not mind, or wants it so."""
     x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
-    return _mixed(_mixed(x.contiguous(), top).mT.contiguous(), left).clamp_(0, 1)
-
-
-def _mixed(x: Float[Tensor, "b c h w"], mix: Mix) -> Float[Tensor, "b c s w"]:
-    """The product of each sample's banded matrix with its image, channel by channel."""
-    (n, c, height, width), (_, size, taps) = x.shape, mix.row.shape
-    planes = torch.arange(0, n * c * height, height, device=x.device).view(n, c, 1, 1)
-    bags = (planes + mix.row[:, None]).view(-1, taps)
-    weight = mix.weight[:, None].expand(n, c, size, taps).reshape(-1, taps)
-    mixed = F.embedding_bag(bags, x.view(-1, width), mode="sum", per_sample_weights=weight)
-    return mixed.view(n, c, size, width)
-
-
-def _bicubic(start: Float[Tensor, "b"], length: Float[Tensor, "b"], size: int, full: int) -> Mix:
-    """How `size` pixels are made of the `length` pixels from `start` on, of `full` at most.
-
-    Keys' cubic convolution with a = -0.5, stretched by the scale where it shrinks (antialiasing);
-    at the border the weights that remain are rescaled to sum to 1.
-    """
-    scale = (length / size)[:, None]
-    stretch = scale.clamp_min(1)
-    centre = (torch.arange(size, device=start.device) + 0.5) * scale
-    first = (centre - 2 * stretch + 0.5).floor()
-    # as many taps as the whole side would need: known without looking at the lengths
-    taps = torch.arange(ceil(4 * max(1, full / size)), device=start.device)
-    at = first[:, :, None] + taps
-    far = ((at + 0.5 - centre[:, :, None]) / stretch[:, :, None]).abs_()
-    last = (length - 1)[:, None, None]
-    weight = _keys(far).mul_((at >= 0) & (at <= last))
-    weight /= weight.sum(dim=2, keepdim=True)
-    row = at.clamp_min(0).minimum(last).add_(start[:, None, None])
-    return Mix(row.long(), weight)
-
-
-def _keys(far: Float[Tensor, "b s k"]) -> Float[Tensor, "b s k"]:
-    """Keys 1981 with a = -0.5.
-
-    1.5 d^3 - 2.5 d^2 + 1 up to d = 1, from there -0.5 (d - 1) (d - 2)^2 up to 2.
-    """
-    near, beyond = far.clamp(max=1), far.clamp(1, 2)
-    inner = (1.5 * near).sub_(2.5).mul_(near).mul_(near).add_(1)
-    return inner.sub_((beyond - 1).mul_((beyond - 2).square_()).mul_(0.5))
-
-
-def _mirrored(mix: Mix, flip: Bool[Tensor, "b"]) -> Mix:
-    """The rows of the flipped samples in reverse order."""
-    size = mix.row.shape[1]
-    order = torch.arange(size, device=flip.device) - flip[:, None] * (size - 1)
-    order = order.abs_()[:, :, None]
-    return Mix(mix.row.take_along_dim(order, 1), mix.weight.take_along_dim(order, 1))
-
-
-def _gaussian(sigma: Float[Tensor, "b"], size: int, kernel: int) -> Mix:
-    """A Gaussian window on each of `size` pixels, mirrored at the border."""
-    offset = torch.arange(kernel, device=sigma.device) - kernel // 2
-    window = (offset / sigma[:, None]).square_().mul_(-0.5).exp_()
-    window /= window.sum(dim=1, keepdim=True)
-    row = (torch.arange(size, device=sigma.device)[:, None] + offset).abs_()
-    row = (size - 1) - (size - 1 - row).abs_()
-    each = (len(sigma), size, kernel)
-    return Mix(row.expand(each), window[:, None].expand(each))
+    return mixed(mixed(x.contiguous(), top).mT.contiguous(), left).clamp_(0, 1)

@@ -1,6 +1,7 @@
 """NT-Xent and the triplet loss against their formulas, written as loops in float64."""
 
 import math
+from inspect import unwrap
 
 import pytest
 import torch
@@ -89,3 +90,22 @@ def test_triplet_refuses_a_margin_of_zero(margin):
     a, p = embeddings(2, 2)
     with pytest.raises(ValueError, match="margin must be above 0"):
         triplet(a, p, p, margin)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (5, 3), (1, 4), (4,)])
+def test_nt_xent_refuses_embeddings_that_are_no_pairs(shape):
+    a, b = torch.ones(5, 4), torch.ones(shape)
+    user = unwrap(nt_xent)  # as users call it: without the type checker of the tests
+    with pytest.raises(ValueError, match="a and b must have one shape") as error:
+        user(a, b)
+    assert "(5, 4)" in str(error.value)
+    assert str(shape) in str(error.value)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2])
+def test_triplet_refuses_shapes_that_would_broadcast(wrong):
+    three = [torch.ones(5, 4)] * 3
+    three[wrong] = torch.ones(1, 4)
+    with pytest.raises(ValueError, match=r"must have one shape \(n, d\), got anchor") as error:
+        unwrap(triplet)(*three)
+    assert "(1, 4)" in str(error.value)
