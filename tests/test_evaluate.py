@@ -1,22 +1,29 @@
 """Scores, label curves, caching, and what a user is told when something does not fit."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 from torch import nn
 
-from selfwise.data.images import ArrayImages
+from selfwise.data import open_images
+from selfwise.data.files import FileImages
+from selfwise.data.images import ArrayImages, ReadError
 from selfwise.evaluate.baselines import Split, untrained
 from selfwise.evaluate.compare import above_noise, paired_bootstrap, standard_error
 from selfwise.evaluate.curve import budgets, draw_labels, label_curve, on_features
 from selfwise.evaluate.features import cached, checksum, extract, pixels
 from selfwise.evaluate.knn import knn
 from selfwise.evaluate.linear import linear, sgd_probe
-from selfwise.evaluate.score import Comparison, Result, Score
+from selfwise.evaluate.online import OnlineKNN
+from selfwise.evaluate.score import Comparison, Result, Score, joined
+from selfwise.train.fit import Probe
 from selfwise.types import Features
+from tests import cases
 
 LABELS = np.repeat(np.arange(3), 40)
 TRUTH = np.repeat(np.arange(3), 50)
@@ -333,3 +340,90 @@ def test_score_types_stand_alone():
     assert score.intervals(None) == [(0.0, 0.0)] * 2
     with pytest.raises(KeyError):
         Score("knn", results, compared, (0,), 5).result("pretrained", 3)
+
+
+def test_numbers_that_stand_for_themselves_are_classes_only_with_examples():
+    sparse = np.repeat([1, 2, 5], 4)
+    names = [str(number) for number in range(6)]  # as the labels of an array are named
+    rows = draw_labels(sparse, 3, 0, classes=names)
+    assert np.bincount(sparse[rows]).tolist() == [0, 3, 3, 0, 0, 3]
+    with pytest.raises(ValueError, match="class '1' has 4 labelled examples"):
+        draw_labels(sparse, 5, 0, classes=names)
+    with pytest.raises(ValueError, match="class 'cat' has 0 labelled examples"):
+        draw_labels(sparse, 3, 0, classes=["cat", *names[1:]])
+
+
+def test_only_scores_of_the_same_seeds_are_joined():
+    made = {
+        (budget, seeds): label_curve(
+            competitors(), LABELS, TRUTH, budgets=[budget], seeds=range(seeds)
+        )
+        for budget, seeds in ((2, 2), (4, 2), (4, 1))
+    }
+    both = joined(made[2, 2], made[4, 2])
+    assert (both.seeds, both.budgets) == ((0, 1), [2, 4])
+    assert both.results == made[2, 2].results + made[4, 2].results
+    with pytest.raises(ValueError, match=r"the same seeds can be joined, not of seeds 0, 1 and 0$"):
+        joined(made[2, 2], made[4, 1])
+    with pytest.raises(ValueError, match="both scores have the label budget 2"):
+        joined(made[2, 2], made[2, 2])
+
+
+def photos(folder, n: int = 30) -> None:
+    """Noise of different sizes, one folder a class."""
+    random = np.random.default_rng(0)
+    for i in range(n):
+        path = folder / f"{'ab'[i % 2]}/{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = (12 + i % 3, 10 + i % 4, 3)
+        Image.fromarray(random.integers(0, 256, size, dtype=np.uint8)).save(path)
+
+
+def test_the_online_probe_reads_its_files_once(tmp_path, monkeypatch):
+    photos(tmp_path)
+    monkeypatch.setattr("selfwise.data.memory.AT_ONCE", 7)
+    files = open_images(tmp_path, cache="no")
+    method = cases.build("simclr")
+    with monkeypatch.context() as patch:
+        patch.setattr("selfwise.evaluate.online.in_memory", lambda images: images)
+        reading = OnlineKNN(files, size=16, seed=3, every=1)
+    probe = OnlineKNN(files, size=16, seed=3, every=1)
+    for kept, read in ((probe.asked, reading.asked), (probe.reference, reading.reference)):
+        assert isinstance(kept, ArrayImages)
+        assert isinstance(read, FileImages)
+        np.testing.assert_array_equal(
+            extract(method.encoder, kept, size=16, batch=5),
+            extract(method.encoder, read, size=16, batch=5),
+        )
+        assert list(kept.ids) == list(read.ids)
+        assert kept.labels.tolist() == read.labels.tolist()
+    first = probe(method)
+    assert isinstance(probe, Probe)
+    assert first == reading(method)
+    for path in tmp_path.rglob("*.png"):
+        path.unlink()
+    assert probe(method) == first
+    assert probe.warning(first) is None
+
+
+def test_features_that_are_no_numbers_are_left_to_the_loop():
+    method = cases.build("simclr")
+    data = replace(images(20), labels=np.arange(20) % 2)
+    probe = OnlineKNN(data, size=16, seed=0, every=1)
+    assert 0 <= probe(method)["online_knn"] <= 1
+    next(method.encoder.parameters()).data.fill_(torch.nan)
+    assert np.isnan(probe(method)["online_knn"])
+
+
+def test_a_damaged_file_is_one_sentence_from_a_loader_process_too(tmp_path):
+    photos(tmp_path)
+    files = open_images(tmp_path, cache="no")
+    (tmp_path / "b" / "03.png").write_bytes((tmp_path / "b" / "03.png").read_bytes()[:90])
+    told = []
+    for workers in (0, 1):
+        with pytest.raises(ReadError) as caught:
+            extract(cases.build("simclr").encoder, files, size=16, workers=workers)
+        told.append(str(caught.value))
+    assert told[0] == told[1]
+    assert len(told[0].splitlines()) == 1
+    assert told[0].startswith(f"{tmp_path}/b/03.png: cannot be read: ")

@@ -38,11 +38,12 @@ def folder() -> Path:
 
 
 def key(listing: Listing, reading: Reading) -> str:
-    """Changes with the files (names, sizes, modification times) and with how they are decoded."""
+    """Changes with the files (folder, names, sizes, times) and with how they are decoded."""
     options = f"{FORMAT} {reading.file_channels} {reading.decode}"
     paths = listing.paths
     assert paths.rows is None, "the key is of a whole listing"
-    return digest(options, paths.blob, paths.ends, listing.sizes, listing.times)
+    files = (listing.where(), paths.blob, paths.ends, listing.sizes, listing.times)
+    return digest(options, *files)
 
 
 def find(name: str) -> Cache | None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from selfwise.data.decode import Unreadable, decode_file, read_size
-from selfwise.data.images import digest
+from selfwise.data.images import Images, ReadError, digest
 from selfwise.data.listing import Listing
 from selfwise.data.parallel import Progress, in_chunks
 from selfwise.data.paths import Paths
@@ -129,7 +129,7 @@ class FileImages:
     labels: np.ndarray | None = None
     classes: list[str] | None = None
     skip_broken: bool = False
-    stamp: str = ""  # changes when a file is touched; for caches of what is computed from it
+    stamp: str = ""  # changes with the folder and when a file is touched; for caches
     losses: Losses = field(default_factory=lambda: Losses([]))
 
     @property
@@ -157,20 +157,61 @@ class FileImages:
         labels = None if self.labels is None else self.labels[rows]
         return replace(self, ids=ids, labels=labels, fingerprint=fingerprint)
 
+    def decoded(self, row: int) -> np.ndarray:
+        """The picture of a row, uint8 (c h w). Raises Unreadable."""
+        path = os.path.join(self.root, self.ids[row])
+        return decode_file(path, self.channels, self.decode)
+
     def _readable(self, row: int) -> tuple[np.ndarray, int]:
         """The picture of a row, or of the next that can be read, and which row that is."""
         for candidate in range(row, row + len(self)):
             candidate %= len(self)
             name = self.ids[candidate]
             try:
-                path = os.path.join(self.root, name)
-                return decode_file(path, self.channels, self.decode), candidate
+                return self.decoded(candidate), candidate
             except Unreadable as error:
                 if not self.skip_broken:
+                    path = os.path.join(self.root, name)
                     advice = "remove it, or leave it out with --skip-broken"
-                    raise ValueError(f"{path}: cannot be read: {error}; {advice}") from error
+                    raise ReadError(f"{path}: cannot be read: {error}; {advice}") from error
                 self.losses.report(name)
-        raise ValueError(f"{self.root}: none of the {len(self)} files can be read any more")
+        raise ReadError(f"{self.root}: none of the {len(self)} files can be read any more")
+
+
+@dataclass(frozen=True)
+class FindBroken:
+    """A job for `in_chunks`: the rows whose files cannot be decoded."""
+
+    images: FileImages
+
+    def __call__(self, rows: np.ndarray) -> list[int]:
+        broken = []
+        for row in rows:
+            try:
+                self.images.decoded(int(row))
+            except Unreadable:
+                broken.append(int(row))
+        return broken
+
+
+def readable(images: Images, *, workers: int | None = None) -> Images:
+    """Without the files that break only when they are decoded, each of which is read once.
+
+    For labels and ids that must fit their pictures. Only files that are decoded on demand with
+    `skip_broken` are looked at; other images are known to be readable, or raise an error.
+
+    Raises ValueError if no file is left.
+    """
+    if not (isinstance(images, FileImages) and images.skip_broken):
+        return images
+    found = in_chunks(FindBroken(images), np.arange(len(images)), workers=workers)
+    broken = [row for part in found for row in part]
+    if len(broken) == len(images):
+        raise ValueError(f"{images.root}: none of the {len(images)} files can be read")
+    for row in broken:
+        images.losses.report(images.ids[row])
+    kept = np.setdiff1d(np.arange(len(images)), broken)
+    return images.take(kept) if broken else images
 
 
 def canvas(pictures: Sequence[np.ndarray], index: np.ndarray) -> ImageBatch:

@@ -45,7 +45,10 @@ class Images(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what the data are, hex: names and sizes of files, contents of arrays."""
+        """A hash of what the data are, hex: contents of arrays; names, sizes, beginnings of files.
+
+        The same wherever the files lie.
+        """
         ...
 
     @property
@@ -83,7 +86,7 @@ class ArrayImages:
     broken: list[str] = field(default_factory=list)
     broken_log: Path | None = None
     file: "MappedFile | None" = None
-    stamp: str = ""  # changes when a file is touched; for caches of what is computed from it
+    stamp: str = ""  # changes with the folder and when a file is touched; for caches
 
     def __post_init__(self) -> None:
         assert self.x.ndim == 4, self.x.shape
@@ -157,6 +160,18 @@ def with_channels(x: np.ndarray, channels: int) -> np.ndarray:
 def subset(ids: Sequence[str], rows: np.ndarray) -> Sequence[str]:
     """The ids of some rows; sequences that can share their memory do."""
     return ids.take(rows) if hasattr(ids, "take") else [ids[int(row)] for row in rows]
+
+
+class ReadError(ValueError):
+    """An example that cannot be read, in one sentence; also when a loader process found it.
+
+    torch raises a worker's error again as the same type, with the worker's whole traceback for a
+    text; its last line is the sentence.
+    """
+
+    def __init__(self, text: str):
+        name = f"{type(self).__module__}.{type(self).__qualname__}: "
+        super().__init__(text.rpartition(name)[2].rstrip("\n"))
 
 
 def digest(*parts: str | bytes | np.ndarray) -> str:

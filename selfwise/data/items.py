@@ -11,7 +11,14 @@ from PIL import Image
 from selfwise.data.arrays import as_numpy, content, eight_bit, find_layout
 from selfwise.data.decode import decode_image, fitted
 from selfwise.data.files import Reading, canvas
-from selfwise.data.images import ArrayImages, channels_first, digest, subset, with_channels
+from selfwise.data.images import (
+    ArrayImages,
+    ReadError,
+    channels_first,
+    digest,
+    subset,
+    with_channels,
+)
 from selfwise.data.labels import encode
 from selfwise.data.paths import RowNumbers
 from selfwise.types import ImageBatch
@@ -41,9 +48,7 @@ class ItemImages:
         return len(self.rows)
 
     def read(self, rows: np.ndarray) -> ImageBatch:
-        pictures = [
-            picture(self.items[int(self.rows[row])], self.channels, self.decode) for row in rows
-        ]
+        pictures = [self._picture(int(self.rows[row])) for row in rows]
         return canvas(pictures, rows.astype(np.int64))
 
     def take(self, rows: np.ndarray) -> "ItemImages":
@@ -54,6 +59,13 @@ class ItemImages:
             labels=None if self.labels is None else self.labels[rows],
             fingerprint=digest(self.fingerprint, rows),
         )
+
+    def _picture(self, item: int) -> np.ndarray:
+        found = self.items[item]  # its own errors keep their traceback
+        try:
+            return picture(found, self.channels, self.decode)
+        except ValueError as error:
+            raise ReadError(f"item {item} of {_name(self.items)}: {error}") from error
 
 
 def from_items(items: Any, reading: Reading, *, labelled: bool) -> ArrayImages | ItemImages:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.data.decode import SUFFIXES, is_image_name
+from selfwise.data.decode import ABOUT_THE_FILE, SUFFIXES, is_image_name
+from selfwise.data.images import digest
 from selfwise.data.labels import encode
 from selfwise.data.paths import Paths, PathsBuilder
 
@@ -17,6 +18,7 @@ PATH_NAMES = ("path", "file", "image", "filename")
 LABEL_NAMES = ("label", "class", "target")
 FOLDER = -1  # in place of a size in bytes
 MISSING = -2
+LOOKED_INTO, BEGINNING = 64, 2**16  # files, and bytes of each, that a fingerprint covers
 
 
 class Listing(NamedTuple):
@@ -33,6 +35,19 @@ class Listing(NamedTuple):
         labels = None if self.labels is None else self.labels[rows]
         paths, sizes, times = self.paths.take(rows), self.sizes[rows], self.times[rows]
         return self._replace(paths=paths, sizes=sizes, times=times, labels=labels)
+
+    def where(self) -> bytes:
+        """The folder without links: other folders hold other data, whatever their files' names."""
+        return os.fsencode(self.root.resolve())
+
+    def fingerprint(self) -> str:
+        """What the data are, wherever they lie: names, sizes, and the beginnings of some files.
+
+        Up to 64 files, evenly spaced, are looked into, so that a million take no longer.
+        """
+        some = np.linspace(0, len(self.sizes) - 1, min(len(self.sizes), LOOKED_INTO))
+        begun = [_beginning(self, int(row)) for row in some.astype(np.int64)]
+        return digest(self.paths.blob, self.paths.ends, self.sizes, *begun)
 
 
 def list_folder(root: Path) -> Listing:
@@ -127,6 +142,19 @@ def _size_and_time(file: os.DirEntry | str) -> tuple[int, int]:
     except OSError:  # a dangling link, a name in a csv: reported with the unreadable files
         return MISSING, 0
     return status.st_size, status.st_mtime_ns
+
+
+def _beginning(listing: Listing, row: int) -> bytes:
+    """The first bytes of a file; none where it cannot be read, which the headers' check reports."""
+    if listing.sizes[row] <= 0:
+        return b""
+    try:
+        with open(os.path.join(listing.root, listing.paths[row]), "rb", buffering=0) as stream:
+            return stream.read(BEGINNING)
+    except OSError as error:
+        if error.errno not in ABOUT_THE_FILE:
+            raise
+        return b""
 
 
 def _folder_labels(tops: np.ndarray, seen: list[str]) -> tuple[np.ndarray | None, list[str] | None]:

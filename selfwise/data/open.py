@@ -119,11 +119,11 @@ def open_files(listing: Listing, reading: Reading) -> Images:
         channels=reading.file_channels,
         decode=reading.decode,
         side=int(np.median(sizes[sizes.any(axis=1)].min(axis=1))),
-        fingerprint=_fingerprint(listing),
+        fingerprint=listing.fingerprint(),
         labels=part.labels,
         classes=listing.classes,
         skip_broken=reading.skip_broken,
-        stamp=digest(listing.times, kept),
+        stamp=digest(listing.where(), listing.times, kept),
         losses=Losses(lost),
     )
 
@@ -160,19 +160,15 @@ def _cached(listing: Listing, found: cache.Cache, reading: Reading) -> ArrayImag
         x=found.file.open(),
         ids=part.paths,
         channels=reading.file_channels,
-        fingerprint=_fingerprint(listing),
+        fingerprint=listing.fingerprint(),
         labels=part.labels,
         classes=listing.classes,
         extent=found.extent,
         rows=kept if lost else None,
         broken=lost,
         file=found.file,
-        stamp=digest(listing.times, kept),
+        stamp=digest(listing.where(), listing.times, kept),
     )
-
-
-def _fingerprint(listing: Listing) -> str:
-    return digest(listing.paths.blob, listing.paths.ends, listing.sizes)
 
 
 def _missing(path: Path) -> str:

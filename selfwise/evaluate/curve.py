@@ -50,8 +50,10 @@ def draw_labels(
     if per_class is None:
         return np.arange(len(labels))
     counts = np.bincount(labels, minlength=len(classes or ()))
-    # a number that no name stands for and no example has is no class
-    present = (counts > 0) | (np.arange(len(counts)) < len(classes or ()))
+    # a number that no example has is no class (labels 1 to 5 have no 0), but a name is one
+    named = [name != str(number) for number, name in enumerate(classes or ())]
+    present = counts > 0
+    present[: len(named)] |= np.array(named, dtype=bool)
     for label in np.flatnonzero(present & (counts < per_class))[:1]:
         name = repr(classes[label]) if classes else str(label)
         has = f"{counts[label]} labelled examples, but the label budget asks for {per_class}"

@@ -94,10 +94,11 @@ def views(
 
 
 @contextmanager
-def reading(encoder: Encoder, device: torch.device | str) -> Iterator[nn.Module]:
+def reading(encoder: Encoder | nn.Module, device: torch.device | str) -> Iterator[nn.Module]:
     """The encoder on `device`, in eval mode, without gradients; afterwards as it was.
 
-    `no_grad` and not `inference_mode`: what an encoder caches here, it may train with later.
+    It may be a whole method. `no_grad` and not `inference_mode`: what an encoder caches here, it
+    may train with later.
     """
     assert isinstance(encoder, nn.Module), type(encoder)
     modes = [(module, module.training) for module in encoder.modules()]

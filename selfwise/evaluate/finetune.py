@@ -12,17 +12,19 @@ from selfwise.evaluate.features import reading, views
 from selfwise.evaluate.linear import held_out
 from selfwise.methods.method import Method
 from selfwise.train.fit import fit
-from selfwise.train.options import Options
+from selfwise.train.options import Resolved
 
 # seed -> a method with `predict(x) -> logits`, with the weights that it starts from
 Make = Callable[[int], Method]
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AT_ONCE = 512  # examples predicted together
 
 
 def finetune(
     make: Make,
     train: Images,
     test: Images,
-    options: Options,
+    options: Resolved,
     *,
     size: int,
     seed: int,
@@ -30,34 +32,71 @@ def finetune(
 ) -> Int64[np.ndarray, "m"]:
     """Train on all of `train`, return the predicted class of each test example.
 
-    With several `rates` the learning rate is the one that does best on a fifth of `train` that
-    is held out for that; then all of `train` is used with it. The test examples choose nothing.
+    Training and predictions run on the device and in the precision of `options`. With several
+    `rates` the learning rate is the one that does best on a fifth of `train` that is held out
+    for that, the middle one where every class has one example and nothing can be held out; then
+    all of `train` is used with it. A rate that diverges gives way to the next best. The test
+    examples choose nothing.
+
+    Raises ValueError if every rate diverges.
     """
-    if len(rates) > 1:
-        assert train.labels is not None
-        asked = held_out(train.labels, seed=seed)[0]
-        kept = np.setdiff1d(np.arange(len(train)), asked)
-        known = train.labels[asked]
-        scores = []
-        for rate in rates:
-            tried = replace(options, lr=rate)
-            part, rest = train.take(kept), train.take(asked)
-            predicted = finetune(make, part, rest, tried, size=size, seed=seed)
-            scores.append((predicted == known).mean())
-        options = replace(options, lr=rates[int(np.argmax(scores))])
+    for rate in _ranked(make, train, options, size=size, seed=seed, rates=rates):
+        try:
+            return _trained(make, train, test, replace(options, lr=rate), size=size, seed=seed)
+        except FloatingPointError:  # with the held-out fifth as well it is too high
+            continue
+    tried = ", ".join(f"{rate:g}" for rate in rates or [options.lr])
+    raise ValueError(
+        f"training on {len(train)} labels diverged at every learning rate tried ({tried}): the "
+        "loss or the outputs were no numbers any more; lower rates are needed"
+    )
+
+
+def _ranked(
+    make: Make, train: Images, options: Resolved, *, size: int, seed: int, rates: Sequence[float]
+) -> list[float]:
+    """The rates to train with, best first; without those that diverge in the search."""
+    if len(rates) < 2:
+        return list(rates) or [options.lr]
+    assert train.labels is not None
+    parts = held_out(train.labels, seed=seed)
+    if not parts:
+        ascending = sorted(rates)
+        middle = len(rates) // 2
+        return ascending[middle::-1]  # should it diverge, the smaller ones
+    kept = np.setdiff1d(np.arange(len(train)), parts[0])
+    part, rest, known = train.take(kept), train.take(parts[0]), train.labels[parts[0]]
+    scores: dict[float, float] = {}
+    for rate in rates:
+        try:
+            told = replace(options, lr=rate)
+            predicted = _trained(make, part, rest, told, size=size, seed=seed)
+        except FloatingPointError:
+            continue
+        scores[rate] = float((predicted == known).mean())
+    return sorted(scores, key=lambda rate: -scores[rate])  # stable: of equals the first
+
+
+def _trained(
+    make: Make, train: Images, test: Images, options: Resolved, *, size: int, seed: int
+) -> Int64[np.ndarray, "m"]:
+    """Raises FloatingPointError if the loss or the outputs are no numbers any more."""
     method = make(seed)
-    batch = min(options.batch or len(train), len(train))
-    source = Source(train, batch=batch, seed=seed, labelled=True)
-    fit(method, source, replace(options, batch=batch), seed=seed, quiet=True)
-    return _predict(method, test, size=size)
+    options = replace(options, batch=min(options.batch or len(train), len(train)))
+    source = Source(train, batch=options.batch, seed=seed, labelled=True)
+    fit(method, source, options, seed=seed, quiet=True)
+    return _predict(method, test, options, size=size)
 
 
-def _predict(method: Method, images: Images, *, size: int) -> Int64[np.ndarray, "m"]:
-    device = next(method.parameters()).device
-    rows = [np.arange(i, min(i + 512, len(images))) for i in range(0, len(images), 512)]
-    with reading(method, device) as model:  # type: ignore[arg-type]
-        found = [
-            model.predict(view).argmax(dim=1)  # type: ignore[operator]
-            for view in views(images, rows, size=size, device=device)
-        ]
-    return torch.cat(found).cpu().numpy()
+def _predict(
+    method: Method, images: Images, options: Resolved, *, size: int
+) -> Int64[np.ndarray, "m"]:
+    device = next(method.parameters()).device  # where the loop has put it
+    rows = np.split(np.arange(len(images)), range(AT_ONCE, len(images), AT_ONCE))
+    half = HALF.get(options.precision)
+    with reading(method, device) as model, torch.autocast(device.type, half, enabled=bool(half)):
+        seen = views(images, rows, size=size, device=device, workers=options.workers)
+        logits = torch.cat([model.predict(view) for view in seen])  # type: ignore[operator]
+    if not bool(logits.isfinite().all()):
+        raise FloatingPointError("the weights are no numbers any more")
+    return logits.argmax(dim=1).cpu().numpy()

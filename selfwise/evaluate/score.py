@@ -226,13 +226,15 @@ def _run(seeds: tuple[int, ...]) -> str:
 def joined(first: Score, second: Score) -> Score:
     """Two scores of one encoder on the same test examples, at different budgets, as one.
 
-    Raises ValueError if they are not of one kind, or share a budget.
+    Raises ValueError if they are not of one kind, have other seeds, or share a budget.
     """
     if (first.kind, first.n_test) != (second.kind, second.n_test):
         raise ValueError("only scores of one kind of probe on the same test examples can be joined")
+    if first.seeds != second.seeds:
+        which = f"{_run(first.seeds)} and {_run(second.seeds)}"
+        raise ValueError(f"only scores of the same seeds can be joined, not of seeds {which}")
     shared = set(first.budgets) & set(second.budgets)
     if shared:
         raise ValueError(f"both scores have the label budget {next(iter(shared))}")
-    seeds = max(first.seeds, second.seeds, key=len)
-    comparisons = first.comparisons + second.comparisons
-    return Score(first.kind, first.results + second.results, comparisons, seeds, first.n_test)
+    results, comparisons = first.results + second.results, first.comparisons + second.comparisons
+    return Score(first.kind, results, comparisons, first.seeds, first.n_test)
