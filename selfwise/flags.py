@@ -1,8 +1,10 @@
 """Signatures become flags: the keyword arguments of functions and classes, read from argv."""
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_origin
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
@@ -10,6 +12,9 @@ from jsonargparse import ArgumentError, ArgumentParser
 from selfwise.names import nearest
 
 Documented = Callable[..., Any]
+
+# what run.py gives the encoder, and the flag that sets it
+SUPPLIED = {"name": "--encoder", "size": "--size", "seed": "--seed", "in_channels": "--channels"}
 
 
 class Flags:
@@ -39,6 +44,9 @@ class Flags:
                 else self.parser.add_function_arguments
             )
             add(source, as_group=False, skip=skipped, fail_untyped=False)
+        for action in self.parser._actions:
+            if hasattr(action, "_typehint"):
+                action._typehint = _as_typed(action._typehint)
 
     @property
     def names(self) -> list[str]:
@@ -51,18 +59,16 @@ class Flags:
         `--encoder.NAME VALUE` becomes an entry of the mapping `encoder`. Raises ValueError with
         one sentence for anything that cannot be.
         """
-        argv, dotted = _take_dotted(self._spelled(argv))
-        for token in argv:
-            name = token.partition("=")[0][2:]
-            if token.startswith("--") and name not in self.names:
-                known = [_flag(other) for other in self.names]
-                raise ValueError(f"unknown option {_flag(name)}{nearest(_flag(name), known)}")
+        pairs = self._pairs(argv)
+        dotted = {n.removeprefix("encoder."): v for n, v in pairs if n.startswith("encoder.")}
+        tokens = [f"--{name}={value}" for name, value in pairs if "." not in name]
         try:
-            given = self.parser.parse_args(argv, defaults=False).as_dict()
+            given = self.parser.parse_args(tokens, defaults=False).as_dict()
         except ArgumentError as error:
             raise ValueError(_one_line(str(error))) from error
         if dotted:
-            given["encoder"] = {"name": given.get("encoder", "resnet18"), **dotted}
+            options = {name: _encoder_value(name, value) for name, value in dotted.items()}
+            given["encoder"] = {"name": given.get("encoder", "resnet18"), **options}
         return given
 
     def help(self) -> str:
@@ -70,21 +76,35 @@ class Flags:
         usage = f"usage: {self.prog} [options]\n\n" + text.partition("\n\n")[2]
         return re.sub(r"(?<=--)[a-z_]+", lambda m: m[0].replace("_", "-"), usage)
 
-    def _spelled(self, argv: Sequence[str]) -> list[str]:
-        """Dashes become underscores, and a lone flag of a truth value becomes `true`."""
+    def _pairs(self, argv: Sequence[str]) -> list[tuple[str, str]]:
+        """Each flag as a Python name, with its value; a lone flag of a truth value is `true`."""
         yes_no = {a.dest for a in self.parser._actions if getattr(a, "_typehint", None) is bool}
-        tokens: list[str] = []
-        for i, token in enumerate(argv):
+        pairs: list[tuple[str, str]] = []
+        tokens = list(argv)
+        while tokens:
+            token = tokens.pop(0)
             if not token.startswith("--"):
-                tokens.append(token)
-                continue
+                raise ValueError(f"{token!r} stands where an option such as --out was expected")
             name, equals, value = token[2:].partition("=")
             name = name.replace("-", "_")
-            tokens.append(f"--{name}{equals}{value}")
-            lone = i + 1 == len(argv) or argv[i + 1].startswith("--")
-            if name in yes_no and not equals and lone:
-                tokens.append("true")
-        return tokens
+            self._check_known(name)
+            if not equals:
+                if tokens and not tokens[0].startswith("--"):
+                    value = tokens.pop(0)
+                elif name in yes_no:
+                    value = "true"
+                else:
+                    raise ValueError(f"{_flag(name)} needs a value")
+            pairs.append((name, value))
+        return pairs
+
+    def _check_known(self, name: str) -> None:
+        """Raises ValueError with the nearest option for one that there is not."""
+        if name.startswith("encoder.") and "encoder" in self.names:
+            return
+        if name not in self.names:
+            known = [_flag(other) for other in self.names]
+            raise ValueError(f"unknown option {_flag(name)}{nearest(_flag(name), known)}")
 
 
 def as_argv(options: dict[str, Any], known: Sequence[str]) -> list[str]:
@@ -95,12 +115,13 @@ def as_argv(options: dict[str, Any], known: Sequence[str]) -> list[str]:
     tokens: list[str] = []
     for name, value in options.items():
         if name == "encoder" and isinstance(value, dict):
-            inner = {f"encoder.{k}" if k != "name" else "encoder": v for k, v in value.items()}
-            tokens += [t for k, v in inner.items() for t in (f"--{k}", _text(v))]
+            inner = {k: v for k, v in value.items() if k != "name"}
+            tokens += [f"--encoder={value['name']}"] if "name" in value else []
+            tokens += [f"--encoder.{k}={_yaml(v)}" for k, v in inner.items()]
         elif name not in known:
             raise ValueError(f"unknown option {name!r} in the configuration{nearest(name, known)}")
-        elif value is not None:
-            tokens += [f"--{name}", _text(value)]
+        elif value not in (None, ""):
+            tokens.append(f"--{name}={value if isinstance(value, str) else _yaml(value)}")
     return tokens
 
 
@@ -109,38 +130,46 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _text(value: Any) -> str:
-    return (
-        value
-        if isinstance(value, str)
-        else yaml.safe_dump(value, default_flow_style=True).split("\n...", 1)[0].strip()
-    )
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True).split("\n...", 1)[0].strip()
 
 
-def _take_dotted(argv: list[str]) -> tuple[list[str], dict[str, Any]]:
-    """Take `--encoder.NAME VALUE` out of the line."""
-    rest: list[str] = []
-    dotted: dict[str, Any] = {}
-    tokens = iter(argv)
-    for token in tokens:
-        if not token.startswith("--encoder."):
-            rest.append(token)
-            continue
-        name, equals, value = token.removeprefix("--encoder.").partition("=")
-        value = value if equals else next(tokens, "")
-        if not value:
-            raise ValueError(f"--encoder.{name} needs a value")
-        dotted[name] = yaml.safe_load(value)
-    return rest, dotted
+def _as_typed(hint: Any) -> Any:
+    """The type to read: text stays as it was typed, where YAML would see a number or a date.
+
+    Mappings are for Python; on the command line `--encoder.NAME` takes their place.
+    """
+    kinds = {kind for kind in get_args(hint) or [hint] if get_origin(kind) is not Mapping}
+    kinds.discard(NoneType)
+    if not kinds or not kinds <= {Any, str, Path}:
+        return hint
+    return Path if kinds == {Path} else str
+
+
+def _encoder_value(name: str, text: str) -> Any:
+    """The value of `--encoder.NAME`, which no signature gives a type."""
+    if name in SUPPLIED:
+        raise ValueError(f"--encoder.{name} is no option of the encoder; {SUPPLIED[name]} sets it")
+    if not text:
+        raise ValueError(f"--encoder.{name} needs a value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ValueError(f"--encoder.{name} is not a YAML value: {text!r} ({reason})") from error
+    # 1e-3 is a number to everybody but YAML 1.1
+    exponent = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
+    return float(value) if exponent else value
 
 
 def _one_line(message: str) -> str:
     """jsonargparse's report as one sentence."""
     found = re.search(r'Parser key "(\w+)":', message)
-    value = re.search(r"Given value: (.*)", message)
+    value = re.search(r"(?:Given|Got) value: (.*)", message)
     kinds = re.findall(r"Expected [^<]*<class '(\w+)'>", message)
     if found and value and kinds:
-        words = " or ".join(k for k in dict.fromkeys(kinds) if k != "NoneType")
+        said = {"bool": "yes or no"}
+        words = " or ".join(said.get(k, k) for k in dict.fromkeys(kinds) if k != "NoneType")
         return f"{_flag(found[1])} must be {words}, not {value[1].strip()!r}"
     missing = re.search(r"arguments are required: (.*)", message)
     if missing:
