@@ -262,3 +262,43 @@ def test_chunks_come_in_order(workers):
     assert np.array_equal(np.concatenate(parts), -rows)
     assert told[0] == (512, 5000)
     assert told[-1] == (5000, 5000)
+
+
+def twin(photos: Path) -> Path:
+    """Another folder with the same names, sizes and times, but other pictures."""
+    other = photos.with_name("other")
+    other.mkdir()
+    for path in sorted(photos.iterdir()):
+        image = Image.open(path)
+        flipped = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        flipped.save(other / path.name, compress_level=0)
+        image.save(path, compress_level=0)
+        for one in (path, other / path.name):
+            os.utime(one, ns=(1, 1))
+    assert list_folder(photos).sizes.tolist() == list_folder(other).sizes.tolist()
+    return other
+
+
+@pytest.mark.parametrize("decoding", ["auto", "no"])
+def test_folders_that_look_alike_are_different_data(photos, home, decoding):
+    other = twin(photos)
+    one, two = (open_images(folder, cache=decoding) for folder in (photos, other))
+    assert not torch.equal(everything(one), everything(two))
+    assert torch.equal(everything(two), everything(open_images(other, cache="no")))
+    assert one.fingerprint != two.fingerprint
+    assert one.stamp != two.stamp
+    assert len(finished(home)) == (2 if decoding == "auto" else 0)
+
+
+@pytest.mark.parametrize("decoding", ["auto", "no"])
+def test_a_moved_folder_has_its_fingerprint_and_another_stamp(photos, decoding, monkeypatch):
+    before = open_images(photos, cache=decoding)
+    link = photos.with_name("link")
+    link.symlink_to(photos)
+    monkeypatch.chdir(photos.parent)
+    for path in (link, Path("photos"), "photos/../photos"):
+        same = open_images(path, cache=decoding)
+        assert (same.fingerprint, same.stamp) == (before.fingerprint, before.stamp)
+    after = open_images(photos.rename(photos.with_name("moved")), cache=decoding)
+    assert after.fingerprint == before.fingerprint
+    assert after.stamp != before.stamp

@@ -9,8 +9,11 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
+from torch.utils.data import DataLoader
 
-from selfwise.data import Images, open_images
+from selfwise.data import Images, Source, in_memory, listing, open_images, readable
+from selfwise.data.images import ArrayImages, ReadError
+from selfwise.data.items import ItemImages
 from selfwise.data.listing import list_folder
 from selfwise.data.paths import Paths
 
@@ -115,6 +118,44 @@ def test_the_fingerprint_is_of_names_and_sizes(tmp_path):
     assert open_images(tmp_path / "a").fingerprint == first.fingerprint
     (tmp_path / "a/2.png").write_bytes((tmp_path / "a/2.png").read_bytes() + b"\0")
     assert open_images(tmp_path / "a").fingerprint != first.fingerprint
+
+
+def test_the_fingerprint_is_of_the_beginnings_of_64_files(tmp_path, monkeypatch):
+    for i in range(130):
+        (tmp_path / f"{i:03d}.png").write_bytes(bytes([i]) * 70_000)
+    first, opened = list_folder(tmp_path).fingerprint(), []
+
+    def change(name: str, place: int) -> str:
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[:place] + b"\xff" + content[place + 1 :])
+        found = list_folder(tmp_path).fingerprint()
+        (tmp_path / name).write_bytes(content)
+        return found
+
+    assert list_folder(tmp_path).fingerprint() == first
+    assert change("000.png", 0) != first
+    assert change("129.png", 65_535) != first
+    assert change("129.png", 65_536) == first
+    changed = [change(f"{i:03d}.png", 0) != first for i in range(130)]
+    assert sum(changed) == 64
+    places = np.flatnonzero(changed)
+    assert set(np.diff(places)) == {2, 3}  # evenly spaced
+    original = listing._beginning
+    monkeypatch.setattr(listing, "_beginning", lambda *a: opened.append(a) or original(*a))
+    list_folder(tmp_path).fingerprint()
+    assert len(opened) == 64
+
+
+def test_files_that_cannot_be_read_have_no_beginning(tmp_path):
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing")
+    (tmp_path / "empty.png").touch()
+    save(tmp_path / "good.png")
+    (tmp_path / "lost.png").write_bytes(b"some")
+    found = list_folder(tmp_path)
+    (tmp_path / "lost.png").unlink()
+    assert [listing._beginning(found, row) for row in (0, 1, 3)] == [b"", b"", b""]
+    assert listing._beginning(found, 2) == (tmp_path / "good.png").read_bytes()
+    int(found.fingerprint(), 16)
 
 
 @pytest.mark.parametrize("cache", ["auto", "no"])
@@ -222,6 +263,105 @@ def test_a_file_found_broken_while_reading(tmp_path):
     worker.broken_log = images.broken_log
     worker.read(np.array([1]))
     assert len((tmp_path / "broken.txt").read_text().split()) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_readable_images_are_their_own(tmp_path, monkeypatch, workers):
+    monkeypatch.setattr("selfwise.data.parallel.WORTH_A_POOL", 3)
+    monkeypatch.setattr("selfwise.data.parallel.CHUNK", 2)
+    for i in range(6):
+        save(tmp_path / f"{'ab'[i % 2]}/{i}.png", i)
+    for name in ("a/2.png", "b/5.png"):
+        damage(tmp_path / name)
+    images = open_images(tmp_path, cache="no", skip_broken=True)
+    assert images.read(np.array([1])).index.tolist() == [2]  # the next one stands in
+    images.losses.ids.clear()
+    images.broken_log = tmp_path / "broken.txt"
+    whole = readable(images, workers=workers)
+    assert list(whole.ids) == ["a/0.png", "a/4.png", "b/1.png", "b/3.png"]
+    assert whole.labels.tolist() == [0, 0, 1, 1]
+    assert whole.read(np.arange(4)).index.tolist() == [0, 1, 2, 3]
+    assert values(whole) == [0, 4, 1, 3]
+    assert whole.broken == images.broken == ["a/2.png", "b/5.png"]
+    assert (tmp_path / "broken.txt").read_text().split() == ["a/2.png", "b/5.png"]
+    assert whole.fingerprint != images.fingerprint
+    assert readable(whole, workers=workers) is whole
+
+
+def test_readable_leaves_other_images_as_they_are(tmp_path):
+    for i in range(3):
+        save(tmp_path / f"{i}.png", i)
+    damage(tmp_path / "1.png")
+    for images in (
+        open_images(tmp_path, cache="no"),  # reading it is an error
+        open_images(tmp_path, skip_broken=True),  # the cache has found it
+        open_images(np.zeros((3, 4, 4), dtype=np.uint8)),
+    ):
+        assert readable(images) is images
+    images = open_images(tmp_path, cache="no", skip_broken=True)
+    for i in (0, 2):
+        damage(tmp_path / f"{i}.png")
+    with pytest.raises(ValueError, match="none of the 3 files can be read"):
+        readable(images)
+
+
+def test_images_kept_in_memory_are_those_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("selfwise.data.memory.AT_ONCE", 2)
+    for i, size in enumerate([(6, 4), (6, 4), (4, 8), (6, 4), (3, 3)]):
+        save(tmp_path / f"{'ab'[i % 2]}/{i}.png", i + 1, size)
+    images = open_images(tmp_path, cache="no")
+    kept = in_memory(images)
+    assert isinstance(kept, ArrayImages)
+    assert list(kept.ids) == list(images.ids)
+    assert kept.labels.tolist() == images.labels.tolist()
+    assert (kept.classes, kept.channels, kept.side) == (["a", "b"], 3, 4)
+    for rows in ([0, 1, 2, 3, 4], [3], [2, 0]):
+        one, two = kept.read(np.array(rows)), images.read(np.array(rows))
+        extent = np.array([[two.x.shape[2], two.x.shape[3]]] * len(rows))
+        extent = extent if two.extent is None else two.extent.numpy()
+        assert one.extent.tolist() == extent.tolist()
+        height, width = two.x.shape[2:]
+        assert torch.equal(one.x[..., :height, :width], two.x)
+        assert one.x.sum() == two.x.sum()
+    assert in_memory(kept) is kept
+    assert isinstance(in_memory(images, most=5 * 3 * 8 * 6), ArrayImages)
+    assert in_memory(images, most=5 * 3 * 8 * 6 - 1) is images
+    same = in_memory(images.take(np.array([0, 3])))
+    assert same.extent is None
+    assert same.x[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_a_stand_in_in_memory_has_its_own_label(tmp_path):
+    for i in range(4):
+        save(tmp_path / f"{'ab'[i // 2]}/{i}.png", i)
+    damage(tmp_path / "a/1.png")
+    kept = in_memory(open_images(tmp_path, cache="no", skip_broken=True))
+    assert list(kept.ids) == ["a/0.png", "b/2.png", "b/2.png", "b/3.png"]
+    assert kept.labels.tolist() == [0, 1, 1, 1]
+    assert values(kept) == [0, 2, 2, 3]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_example_is_one_sentence_from_any_process(tmp_path, workers):
+    save(tmp_path / "0.png")
+    images = open_images(tmp_path, cache="no")
+    damage(tmp_path / "0.png")
+    large = [np.zeros((200, 200, 3), dtype=np.uint8), "text"]
+    items = ItemImages(
+        items=large, ids=["0", "1"], rows=np.arange(2), channels=3, decode=256, side=200,
+        fingerprint="f",
+    )  # fmt: skip
+    for data, sentence in (
+        (images, f"{tmp_path}/0.png: cannot be read: "),
+        (items, "item 1 of list: an item of the data set must be an image or (image, label)"),
+    ):
+        source = Source(data, batch=len(data), seed=0)
+        loader = DataLoader(source, batch_size=None, sampler=range(1), num_workers=workers)
+        with pytest.raises(ReadError) as caught:
+            next(iter(loader))
+        assert str(caught.value).startswith(sentence)
+        assert len(str(caught.value).splitlines()) == 1
+        assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 def test_the_next_readable_row_goes_round_and_ends(tmp_path):
