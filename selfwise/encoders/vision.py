@@ -58,6 +58,9 @@ class Vision(nn.Module):
     images: two black ones are passed through it.
     """
 
+    mean: Tensor | None
+    std: Tensor | None
+
     def __init__(
         self,
         name: str,
@@ -101,7 +104,7 @@ class Vision(nn.Module):
         return [_from_map(m) for m in maps]
 
     def _scaled(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        return x if self.mean is None else (x - self.mean) / self.std
+        return x if self.mean is None or self.std is None else (x - self.mean) / self.std
 
 
 def build(name: str, *, in_channels: int, size: int, seed: int = 0, **options: Any) -> Vision:
@@ -199,10 +202,7 @@ def _fit_stem(model: Any, name: str, stem: str) -> None:
 
 
 def _statistics(model: Any, channels: int) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
-    """Mean and standard deviation of the images that the published weights were trained on.
-
-    Of another number of channels each has the average: timm adds up the weights for gray images.
-    """
+    """Of the images that the published weights were trained on; for gray images, the average."""
     mean, std = (torch.tensor(model.pretrained_cfg[name]) for name in ("mean", "std"))
     if len(mean) != channels:
         mean, std = mean.mean().expand(channels), std.mean().expand(channels)
@@ -240,10 +240,9 @@ def _tokens(
 
 def _grid(model: Any, size: torch.Size) -> tuple[int, ...] | None:
     """How the patches of a transformer or mixer are laid out."""
-    for part in (getattr(model, "patch_embed", None), getattr(model, "stem", None)):
-        if hasattr(part, "dynamic_feat_size"):
-            return tuple(part.dynamic_feat_size(tuple(size)))
-    return None
+    parts: list[Any] = [getattr(model, name, None) for name in ("patch_embed", "stem")]
+    found = [part for part in parts if hasattr(part, "dynamic_feat_size")]
+    return tuple(found[0].dynamic_feat_size(tuple(size))) if found else None
 
 
 def _from_map(x: Float[Tensor, "b c h w"]) -> Features:

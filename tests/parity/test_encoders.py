@@ -149,8 +149,8 @@ def test_normalise_brings_the_input_to_what_timm_expects(channels):
 
 @pytest.fixture
 def published(monkeypatch) -> dict[str, torch.Tensor]:
-    """Stands in for the download: the weights of resnet10t with its classifier."""
-    model = timm.create_model("resnet10t")
+    """Stands in for the download: the weights of resnet18 with its classifier."""
+    model = timm.create_model("resnet18")
     randomise(model)
     weights = model.state_dict()
     found = "timm.models._builder.load_state_dict_from_hf"
@@ -159,10 +159,10 @@ def published(monkeypatch) -> dict[str, torch.Tensor]:
 
 
 def test_pretrained_starts_from_the_published_weights(published):
-    encoder = build("resnet10t", in_channels=3, size=32, pretrained=True).eval()
+    encoder = build("resnet18", in_channels=3, size=32, pretrained=True).eval()
     own = encoder.model.state_dict()
     assert all(torch.equal(own[name], published[name]) for name in own)  # the stem too
-    model = timm.create_model("resnet10t", num_classes=0).eval()
+    model = timm.create_model("resnet18", num_classes=0).eval()
     model.load_state_dict(own)
     mean, std = (torch.tensor(model.pretrained_cfg[k])[:, None, None] for k in ("mean", "std"))
     with torch.no_grad():
@@ -173,9 +173,9 @@ def test_pretrained_starts_from_the_published_weights(published):
 @pytest.mark.parametrize("size", [32, 96])
 def test_the_untrained_twin_differs_in_its_weights_alone(published, size):
     options = {"pretrained": True, "drop_path_rate": 0.1}
-    trained = build("resnet10t", in_channels=3, size=size, **options).eval()
-    twin = build("resnet10t", in_channels=3, size=size, **untrained(options)).eval()
-    assert not torch.equal(twin.model.conv1[0].weight, trained.model.conv1[0].weight)
+    trained = build("resnet18", in_channels=3, size=size, **options).eval()
+    twin = build("resnet18", in_channels=3, size=size, **untrained(options)).eval()
+    assert not torch.equal(twin.model.conv1.weight, trained.model.conv1.weight)
     twin.load_state_dict(trained.state_dict())  # which is also how a run is loaded, offline
     with torch.no_grad():
         assert torch.equal(twin(images(size)).pooled, trained(images(size)).pooled)
