@@ -11,7 +11,7 @@ from typing import Any
 
 __all__ = ["embed", "load", "losses", "pretrain", "probe", "resume"]
 
-_HOME = {"pretrain": "run", "resume": "run", "load": "run", "embed": "use", "probe": "use"}
+_HOME = {"pretrain": "run", "resume": "run", "load": "run", "embed": "use", "probe": "proof"}
 
 
 def __getattr__(name: str) -> Any:

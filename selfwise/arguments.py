@@ -1,12 +1,13 @@
 """What `pretrain` was told: sorted, checked, and written down."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
 from selfwise import config
 from selfwise.data import Images, open_images
+from selfwise.data.named import parse
 from selfwise.methods import Method
 from selfwise.names import nearest
 from selfwise.train.options import names
@@ -68,13 +69,39 @@ def describe(images: Images, *, size: int | None) -> dict[str, Any]:
 
 
 def where(data: Any) -> str:
-    """The data as run.yaml names them: a path that holds from anywhere, or a name."""
+    """The data as run.yaml names them: names and paths that hold from any folder."""
     if not isinstance(data, str | Path):
         return FROM_PYTHON
-    path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() else str(data)
+    known = parse(data) if isinstance(data, str) else None
+    if known is None:
+        return str(Path(data).expanduser().resolve())
+    if known.root is None:
+        return str(data)
+    root = str(known.root.expanduser().resolve())
+    return ":".join([known.name, root, *([known.split] if known.split else [])])
+
+
+def named(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
+    """An encoder's name and options as one mapping.
+
+    Raises ValueError if the name is missing.
+    """
+    if isinstance(encoder, str):
+        return {"name": encoder}
+    if "name" not in encoder:
+        raise ValueError(f"encoder {dict(encoder)} needs a name, such as resnet18")
+    return dict(encoder)
 
 
 def reading_defaults() -> dict[str, Any]:
     parameters = signature(open_images).parameters
     return {name: parameters[name].default for name in READING}
+
+
+def without_length(options: dict[str, Any], argv: Sequence[str]) -> dict[str, Any]:
+    """The options of a file, without its length if the command line gives one."""
+    lengths = ("steps", "epochs", "minutes")
+    given = {token.partition("=")[0] for token in argv}
+    if given.isdisjoint(f"--{name}" for name in lengths):
+        return options
+    return {name: value for name, value in options.items() if name not in lengths}

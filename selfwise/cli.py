@@ -75,7 +75,7 @@ def quickstart(argv: Argv) -> int:
 def pretrain(argv: Argv) -> None:
     """Train an encoder: METHOD --data PATH --out RUN."""
     from selfwise import config, methods, run
-    from selfwise.arguments import SUPPLIED
+    from selfwise.arguments import SUPPLIED, without_length
     from selfwise.data import open_images
     from selfwise.flags import Flags, as_argv
     from selfwise.train.options import Options
@@ -102,8 +102,8 @@ def pretrain(argv: Argv) -> None:
         print(flags.help() + _ENCODER_HELP)
         return
     argv, settings = _take_config(list(argv[1:]))
-    before = as_argv(config.options_of(settings), flags.names) if settings else []
-    finished = run.pretrain(method, **flags.parse([*before, *argv]))
+    before = without_length(config.options_of(settings), argv) if settings else {}
+    finished = run.pretrain(method, **flags.parse([*as_argv(before, flags.names), *argv]))
     print(f"{finished.folder} is done; selfwise show, embed and probe go on from there")
 
 
@@ -139,11 +139,11 @@ def probe(argv: Argv) -> None:
     """Measure an encoder beside its baselines: RUN --train PATH --test PATH."""
     from rich.console import Console
 
-    from selfwise import use
+    from selfwise import proof
 
-    given = _parse("probe RUN", use.probe, argv, skip={"run"})
+    given = _parse("probe RUN", proof.probe, argv, skip={"run"})
     if given is not None:
-        score = use.probe(**given)
+        score = proof.probe(**given)
         Console().print(score.table())
 
 
@@ -161,7 +161,11 @@ def run_recipe(argv: Argv) -> int:
     from selfwise import recipes
 
     if not argv or argv[0].startswith("-"):
-        raise ValueError(f"name a recipe first: {', '.join(recipes.names())}")
+        there = ", ".join(recipes.names())
+        if not _wants_help(argv):
+            raise ValueError(f"name a recipe first: {there}")
+        print(f"usage: selfwise run RECIPE [options]\n\nRECIPE: {there}")
+        return 0
     return _recipe_call(f"run {argv[0]}", recipes.find(argv[0]), argv[1:])
 
 

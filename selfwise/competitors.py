@@ -14,7 +14,7 @@ from selfwise.evaluate.finetune import finetune
 from selfwise.methods import Method
 from selfwise.rng import seeded
 from selfwise.run import Run
-from selfwise.train.options import Options, names
+from selfwise.train.options import Resolved, resolve_device, resolve_precision
 
 # SimCLR tunes by SGD with Nesterov momentum and a search over rates (appendix B.5)
 TUNING_RATES = (0.005, 0.02, 0.08)
@@ -22,37 +22,51 @@ SCRATCH_RATES = (0.02, 0.1, 0.5)
 TUNING_EPOCHS, LEAST_STEPS = 60, 200
 
 
-def from_scratch(run: Run, known: Images, asked: Images) -> Competitor:
+def from_scratch(run: Run, known: Images, asked: Images, *, device: str) -> Competitor:
     """Supervised training of a fresh encoder on the same labels.
 
     The same views, batch (or all labels, if they are fewer) and number of steps as the run; the
     learning rate is chosen on a fifth of the labels.
     """
-    options = _options(run, steps=run.config["options"]["steps"])
+    options = _options(run, steps=run.config["options"]["steps"], device=device)
     return _competitor(run, known, asked, options, run.fresh, SCRATCH_RATES)
 
 
-def from_weights(
-    run: Run, known: Images, asked: Images, *, encoder: Callable[[int], Any]
+def tuned(run: Run, known: Images, asked: Images, *, device: str) -> Competitor:
+    """Fine-tuning of the run's encoder, which is copied first."""
+    return _tuning(run, known, asked, lambda seed: run.encoder, TUNING_RATES, device)
+
+
+def tuned_from_fresh(run: Run, known: Images, asked: Images, *, device: str) -> Competitor:
+    """The same training of untrained encoders, which may choose among higher rates too."""
+    return _tuning(run, known, asked, run.fresh, (*TUNING_RATES, *SCRATCH_RATES), device)
+
+
+def _tuning(
+    run: Run,
+    known: Images,
+    asked: Images,
+    encoder: Callable[[int], Any],
+    rates: tuple[float, ...],
+    device: str,
 ) -> Competitor:
-    """Fine-tuning of the encoder that `encoder(seed)` gives, which is copied first."""
-    options = _options(run, steps=LEAST_STEPS)
-    return _competitor(run, known, asked, options, encoder, TUNING_RATES, epochs=TUNING_EPOCHS)
+    options = _options(run, steps=LEAST_STEPS, device=device)
+    return _competitor(run, known, asked, options, encoder, rates, epochs=TUNING_EPOCHS)
 
 
 def _competitor(
     run: Run,
     known: Images,
     asked: Images,
-    options: Options,
+    options: Resolved,
     encoder: Callable[[int], Any],
     rates: tuple[float, ...],
     *,
     epochs: int = 0,
 ) -> Competitor:
     def predict(rows: np.ndarray, seed: int) -> np.ndarray:
-        batch = min(options.batch or len(rows), len(rows))
-        steps = max(options.steps or 0, epochs * len(rows) // batch)
+        batch = min(options.batch, len(rows))
+        steps = max(options.steps, epochs * len(rows) // batch)
         told = replace(options, batch=batch, steps=steps)
         make = _classifier(run, known, encoder)
         part = known.take(rows)
@@ -84,19 +98,23 @@ def _views(method: Method) -> dict[str, float]:
     return {"crop": augment.scale[0], **{name: getattr(augment, name) for name in names}}
 
 
-def _options(run: Run, *, steps: int) -> Options:
-    """The run's options, for the optimiser and schedule of `supervised`."""
-    told = Options(**{name: run.config["options"][name] for name in names()})
+def _options(run: Run, *, steps: int, device: str) -> Resolved:
+    """The optimiser and schedule of `supervised`, with the batch and threads of the run."""
+    told = run.config["options"]
     paper = methods.find("supervised").defaults
-    return replace(
-        told,
+    place = resolve_device(device)
+    return Resolved(
         steps=steps,
-        epochs=None,
-        minutes=None,
-        accumulate=1,
+        batch=told["batch"],
         optimizer=paper.optimizer,
+        lr=paper.lr,
         weight_decay=paper.weight_decay,
         warmup=paper.warmup,
         schedule=paper.schedule,
+        threads=told["threads"],
+        device=place,
+        precision=told["precision"]
+        if place == told["device"]
+        else resolve_precision("auto", place),
         workers=0,
     )

@@ -48,7 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "types",
         "rng",
     },
-    "recipes": {"run", "use", "evaluate", "convert", "data", "config"},
+    "proof": {"competitors", "data", "evaluate", "rng", "run", "train", "use"},
+    "recipes": {"run", "proof", "evaluate", "convert", "data", "config"},
     "doctor": {"config", "data", "train"},
     "flags": set(),
     "cli": {
@@ -65,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     }
     | {"data", "train"},
     "__main__": {"cli"},
-    "__init__": {"run", "use", "losses"},
+    "__init__": {"run", "use", "proof", "losses"},
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import selfwise
-from selfwise import config, use
+from selfwise import config, proof, use
 from selfwise.data import open_images
 
 ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
@@ -85,7 +85,7 @@ def test_a_score_has_its_baselines_seeds_and_intervals(run, score):
     assert any(k["accuracy"] == score.accuracy and k["weights"] == run.weights for k in kept)
 
 
-@pytest.mark.parametrize("kind", ["knn", "finetune"])
+@pytest.mark.parametrize("kind", ["knn", "sgd", "finetune"])
 def test_other_probes(run, kind, monkeypatch):
     from selfwise import competitors
 
@@ -123,7 +123,7 @@ def test_supervised_from_scratch_has_the_views_and_steps_of_the_run(run, monkeyp
 
 
 def test_without_a_test_set_a_fifth_is_split_off(run):
-    known, asked = use.labelled_pair(run, "digits:train", None)
+    known, asked = proof.labelled_pair(run, "digits:train", None)
     assert len(asked) == 1297 // 5
     assert set(known.ids).isdisjoint(asked.ids)
     assert len(known) + len(asked) == 1297
@@ -132,7 +132,7 @@ def test_without_a_test_set_a_fifth_is_split_off(run):
 def test_other_classes_are_named(run, tmp_path):
     x = np.zeros((4, 8, 8), np.uint8)
     with pytest.raises(ValueError, match="classes"):
-        use.labelled_pair(run, "digits:train", (x, np.array([0, 1, 2, 3])))
+        proof.labelled_pair(run, "digits:train", (x, np.array([0, 1, 2, 3])))
 
 
 def test_arrays_and_data_sets_from_python(tmp_path):
@@ -170,6 +170,90 @@ def test_seeds_make_runs(run, tmp_path):
     assert other.weights != run.weights
     fresh = run.fresh(1).state_dict()
     assert any(not torch.equal(fresh[n], w) for n, w in run.encoder.state_dict().items())
+
+
+def test_an_earlier_run_is_a_start(run, tmp_path):
+    out = tmp_path / "next"
+    told = {**QUICK, "steps": 1, "lr": 0.0, "optimizer": "sgd"}
+    after = selfwise.pretrain("supervised", data="digits:train", out=out, **told, start=run.folder)
+    before = dict(run.encoder.named_parameters())
+    assert all(torch.equal(p, before[n]) for n, p in after.encoder.named_parameters())
+    other = {**told, "encoder": {**ENCODER, "channels": [8, 8, 16, 32]}}
+    with pytest.raises(ValueError, match=r"weights do not fit: .*layer4"):
+        selfwise.pretrain(
+            "simclr", data="digits:train", out=tmp_path / "x", **other, start=run.folder
+        )
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_untrained_twin_is_untrained_whatever_the_start(run):
+    weights = run.fresh(0).state_dict()["model.conv1.weight"]
+    assert not torch.equal(weights, run.encoder.state_dict()["model.conv1.weight"])
+
+
+def test_a_checkpoint_can_be_opened_by_its_folder(tmp_path):
+    told = {**QUICK, "steps": 4, "save_every": 2, "keep": 2}
+    whole = selfwise.pretrain("simclr", data="digits:train", out=tmp_path / "run", **told)
+    assert whole.step == 4
+    early = selfwise.load(tmp_path / "run" / "checkpoints" / "step-00000002")
+    assert early.step == 2
+    assert early.weights != whole.weights
+    with pytest.raises(ValueError, match="step-00000002, step-00000004"):
+        selfwise.load(tmp_path / "run" / "checkpoints" / "step-00000003")
+
+
+def test_a_recipe_goes_on_only_with_its_own_run(run):
+    from selfwise.run import pretrain_or_resume
+
+    told = {**QUICK, "data": "digits:train", "out": run.folder}
+    assert pretrain_or_resume("simclr", **told, seed=1).weights == run.weights
+    with pytest.raises(ValueError, match="holds a run with seed 1, not 2"):
+        pretrain_or_resume("simclr", **told, seed=2)
+
+
+def test_paths_are_recorded_so_that_they_hold_from_anywhere(tmp_path, monkeypatch):
+    from selfwise.arguments import where
+
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert where("photos") == str(tmp_path / "photos")
+    assert where("digits:train") == "digits:train"
+    assert where("mnist:photos:test") == f"mnist:{tmp_path / 'photos'}:test"
+    assert where(np.zeros(3)) == "<from Python>"
+
+
+def test_health_is_logged_and_changes_nothing(tmp_path):
+    weights = []
+    for every in (0, 5):
+        out = tmp_path / str(every)
+        told = {**QUICK, "steps": 10, "health_every": every, "log_every": 10}
+        weights.append(selfwise.pretrain("simclr", data="digits", out=out, **told).weights)
+        lines = [json.loads(t) for t in (out / "metrics.jsonl").read_text().splitlines()]
+        looked = [line["step"] for line in lines if "rank" in line]
+        assert looked == ([5, 10] if every else [])
+    assert weights[0] == weights[1]
+    assert {"alignment", "uniformity", "rank"} <= set(lines[-1])
+
+
+def test_without_a_budget_there_is_one_that_ends_and_its_time_is_printed(
+    tmp_path, monkeypatch, capsys
+):
+    from selfwise.train import options
+
+    monkeypatch.setattr(options, "DEFAULT_EPOCHS", 0.5)
+    told = {k: v for k, v in QUICK.items() if k not in ("steps", "quiet")}
+    done = selfwise.pretrain("simclr", data="digits", out=tmp_path / "d", **told)
+    assert done.config["options"]["steps"] == 14
+    assert "14 steps (0.5 epochs), about 0:" in capsys.readouterr().err
+
+
+def test_classes_are_matched_by_name(run):
+    digits = open_images("digits:test")
+    odd = digits.take(np.flatnonzero(digits.labels % 2 == 1))
+    x, y = odd.read(np.arange(len(odd))).x.numpy()[:, 0], odd.labels
+    names = np.array([str(label) for label in y])
+    _, asked = proof.labelled_pair(run, "digits:train", (x, names))
+    assert np.array_equal(asked.labels, y)
 
 
 def test_epochs_and_minutes_become_steps(tmp_path):

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfwise import config, use
+from selfwise import proof
 from selfwise.evaluate.score import Score, joined
-from selfwise.run import pretrain, resume
+from selfwise.run import pretrain_or_resume
 
 ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128]}
 
@@ -24,24 +24,21 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> Score:
         seeds: how often labels are drawn.
     """
     folder = Path(out)
-    if (folder / config.FILE).is_file():
-        run = resume(folder)
-    else:
-        print("1. SimCLR on 1,297 digits without their labels")
-        run = pretrain(
-            "simclr",
-            data="digits:train",
-            out=folder,
-            encoder=ENCODER,
-            steps=300,
-            batch=256,
-            crop=0.3,
-            flip=0.0,  # a mirrored digit is another sign
-            threads=1,  # 8 x 8 pixels: a second thread would wait more than it works
-            precision="float32",
-        )
+    print("1. SimCLR on 1,297 digits without their labels")
+    run = pretrain_or_resume(
+        "simclr",
+        data="digits:train",
+        out=folder,
+        encoder=ENCODER,
+        steps=300,
+        batch=256,
+        crop=0.3,
+        flip=0.0,  # a mirrored digit is another sign
+        threads=1,  # 8 x 8 pixels: a second thread would wait more than it works
+        precision="float32",
+    )
     print("2. What are the features worth? Accuracy on 500 other digits, against labels used")
-    measure = partial(use.probe, run, train="digits:train", test="digits:test", seeds=seeds)
+    measure = partial(proof.probe, run, train="digits:train", test="digits:test", seeds=seeds)
     few, many = measure(labels="10", scratch=True), measure(labels="50,all")
     score = joined(few, many)
     Console().print(score.table())

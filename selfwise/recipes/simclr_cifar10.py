@@ -4,9 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfwise import config, use
+from selfwise import proof
 from selfwise.evaluate.score import Score
-from selfwise.run import pretrain, resume
+from selfwise.run import pretrain_or_resume
 
 
 def simclr_cifar10(
@@ -35,20 +35,17 @@ def simclr_cifar10(
     """
     folder, images = Path(out), Path(data)
     length = {"steps": steps} if steps else {"epochs": epochs}
-    if (folder / config.FILE).is_file():
-        run = resume(folder)
-    else:
-        run = pretrain(
-            "simclr",
-            data=images / "train",
-            out=folder,
-            encoder={"name": "resnet18", "stem": "cifar"},
-            seed=seed,
-            batch=batch,
-            lr=batch / 256,
-            weight_decay=1e-4,
-            **length,
-        )
-    score = use.probe(run, train=images / "train", test=images / "test", seeds=1)
+    run = pretrain_or_resume(
+        "simclr",
+        data=images / "train",
+        out=folder,
+        encoder={"name": "resnet18", "stem": "cifar"},
+        seed=seed,
+        batch=batch,
+        lr=batch / 256,
+        weight_decay=1e-4,
+        **length,
+    )
+    score = proof.probe(run, train=images / "train", test=images / "test", seeds=1)
     Console().print(score.table())
     return score

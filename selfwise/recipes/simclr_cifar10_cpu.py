@@ -4,9 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfwise import config, use
+from selfwise import proof
 from selfwise.evaluate.score import Score
-from selfwise.run import pretrain, resume
+from selfwise.run import pretrain_or_resume
 
 # A ResNet with one block a stage and three quarters of the width, on maps of half the side:
 # 760 pairs a second on 2 cores, where a ResNet-18 with the CIFAR stem trains 20.
@@ -34,25 +34,22 @@ def simclr_cifar10_cpu(
         steps: of 256 images.
     """
     folder, images = Path(out), Path(data)
-    if (folder / config.FILE).is_file():
-        run = resume(folder)
-    else:
-        run = pretrain(
-            "simclr",
-            data=images / "train",
-            out=folder,
-            encoder=ENCODER,
-            seed=seed,
-            steps=steps,
-            batch=256,
-            lr=4.0,  # LARS; the paper's 1.2 for this batch gave 46.0 after 300 steps, 4.0 gave 48.1
-            temperature=0.2,
-            crop=0.2,  # with it and T = 0.2: 51.8; docs/log.md has all that were tried
-            precision="bf16",
-            workers=0,
-            save_every=600,
-            log_every=100,
-        )
-    score = use.probe(run, train=images / "train", test=images / "test", seeds=1)
+    run = pretrain_or_resume(
+        "simclr",
+        data=images / "train",
+        out=folder,
+        encoder=ENCODER,
+        seed=seed,
+        steps=steps,
+        batch=256,
+        lr=4.0,  # LARS; the paper's 1.2 for this batch gave 46.0 after 300 steps, 4.0 gave 48.1
+        temperature=0.2,
+        crop=0.2,  # with it and T = 0.2: 51.8; docs/log.md has all that were tried
+        precision="bf16",
+        workers=0,
+        save_every=600,
+        log_every=100,
+    )
+    score = proof.probe(run, train=images / "train", test=images / "test", seeds=1)
     Console().print(score.table())
     return score

@@ -11,6 +11,7 @@ is a function of the seed and the step.
 import json
 import os
 import shutil
+from collections.abc import Set
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
@@ -74,10 +75,20 @@ def _weights(method: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all but the last `keep` checkpoints, and what a kill left half written."""
+def largest(method: nn.Module, optimizer: Optimizer) -> Tensor:
+    """The largest absolute value of all weights, buffers and states; no number if one is none."""
+    states = [v for state in optimizer.state.values() for v in state.values()]
+    tensors = [*method.state_dict().values(), *(v for v in states if isinstance(v, Tensor))]
+    real = [t.detach() for t in tensors if t.is_floating_point() and t.numel()]
+    device = real[0].device
+    return torch.stack([t.abs().amax().float().to(device) for t in real]).amax()
+
+
+def prune(folder: Path, keep: int, *, also: Set[int] = frozenset()) -> None:
+    """Delete all but the last `keep` checkpoints and the steps `also`, and half written ones."""
     for path in everything(folder)[:-keep]:
-        shutil.rmtree(path, ignore_errors=True)
+        if int(path.name.removeprefix(PREFIX)) not in also:
+            shutil.rmtree(path, ignore_errors=True)
     for path in folder.glob(f"{TEMPORARY}*"):
         shutil.rmtree(path, ignore_errors=True)
 
@@ -106,6 +117,17 @@ def verify(folder: Path) -> Checkpoint:
     return Checkpoint(folder, step, state)
 
 
+def whole(folder: Path) -> Checkpoint:
+    """The checkpoint in `folder`. Raises ValueError if it is not there or torn."""
+    if not folder.is_dir():
+        there = ", ".join(path.name for path in everything(folder.parent)) or "none"
+        raise ValueError(f"there is no checkpoint {folder}; there are: {there}")
+    try:
+        return verify(folder)
+    except Torn as error:
+        raise ValueError(f"{folder.parent}: {error}") from error
+
+
 def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, and a sentence for each newer one that is torn."""
     torn: list[str] = []
@@ -127,14 +149,22 @@ def load_weights(checkpoint: Checkpoint, method: nn.Module) -> None:
         weights = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is no safetensors file, and nothing else is loaded") from error
-    own = method.state_dict()
+    fill(method, weights, where=checkpoint.folder)
+
+
+def fill(module: nn.Module, weights: dict[str, Tensor], *, where: Path) -> None:
+    """Copy weights that come from `where` into a module with the same names and shapes.
+
+    Raises ValueError naming the first that differ.
+    """
+    own = module.state_dict()
     wrong = [n for n in sorted({*own, *weights}) if _shape(own, n) != _shape(weights, n)]
     if wrong:
         first = ", ".join(
             f"{n} {_shape(weights, n)} (expected {_shape(own, n)})" for n in wrong[:3]
         )
-        raise ValueError(f"{checkpoint.folder}: {len(wrong)} weights do not fit: {first}")
-    method.load_state_dict(weights)
+        raise ValueError(f"{where}: {len(wrong)} weights do not fit: {first}")
+    module.load_state_dict(weights)
 
 
 def load_optimizer(checkpoint: Checkpoint, optimizer: Optimizer) -> None:

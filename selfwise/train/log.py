@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from selfwise.rng import hashed
 from selfwise.types import Step, Term
 
 
@@ -57,11 +58,14 @@ class Meter:
 class Log:
     """The files that grow by a line each `log_every` steps."""
 
-    def __init__(self, folder: Path, *, step: int, offset: int):
+    def __init__(self, folder: Path, *, step: int, offset: int, wandb: str = ""):
         """Open for the steps after `step`; metrics.jsonl is cut back to its first `offset` bytes.
+
+        With the name of a project in `wandb`, values go to Weights & Biases too.
 
         Raises ValueError if the file is shorter than the checkpoint says it was.
         """
+        self.wandb = _wandb(wandb, folder) if wandb else None
         self.metrics = _cut(folder / "metrics.jsonl", offset)
         _cut_steps(folder / "timing.jsonl", step)
         self.timing = (folder / "timing.jsonl").open("a")
@@ -89,10 +93,24 @@ class Log:
         self.metrics.close()
         self.timing.close()
         self.board.close()
+        if self.wandb is not None:
+            self.wandb.finish()
 
     def _plot(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
             self.board.add_scalar(name, value, step)
+        if self.wandb is not None:
+            self.wandb.log(values, step=step)
+
+
+def _wandb(project: str, folder: Path) -> Any:
+    """A run of Weights & Biases that goes on where the folder's run was stopped."""
+    try:
+        import wandb
+    except ImportError as error:
+        raise ValueError("--wandb needs the extra: pip install 'selfwise[wandb]'") from error
+    name = hashed(0, str(folder.resolve()))
+    return wandb.init(project=project, dir=str(folder), id=f"{name:x}", resume="allow")
 
 
 def _cut(path: Path, offset: int) -> Any:
@@ -122,5 +140,5 @@ def check_finite(step: int, values: dict[str, float]) -> None:
     if bad:
         raise FloatingPointError(
             f"{', '.join(bad)} became {values[bad[0]]} at or shortly before step {step}; "
-            "a lower --lr or a longer --warmup usually helps. The checkpoints before it are kept."
+            "a lower --lr or a longer --warmup usually helps."
         )

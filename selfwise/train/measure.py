@@ -1,42 +1,53 @@
-"""From minutes to steps."""
+"""How long a step takes, to turn minutes into steps and steps into minutes."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import monotonic
 
+import torch
+
 from selfwise.methods.method import Method
-from selfwise.train.fit import Batches, Probe, assemble, load, train_step
-from selfwise.train.options import Options
+from selfwise.train.fit import Batches, Probe, load
+from selfwise.train.options import Resolved
 from selfwise.train.process import threads
+from selfwise.train.step import assemble, train_step
+
+WARM_UP, LEAST, MOST = 5, 10, 1_000  # steps
 
 
-def measure_steps(
+def seconds_per_step(
     method: Callable[[], Method],
     batches: Batches,
-    options: Options,
+    options: Resolved,
     *,
     seed: int,
     probes: Sequence[Probe] = (),
-) -> int:
-    """How many steps fit into `options.minutes`, measured on a copy that is thrown away.
+    patience: float = 10.0,
+) -> float:
+    """The time of a step, with its share of the probes, measured on a copy that is thrown away.
 
-    Five steps to warm up, then steps for 2 % of the time (at least 10); probes are timed too.
+    Five steps to warm up, then at least ten, for at most `patience` seconds.
     """
-    assert options.minutes is not None
     with threads(options.threads):
-        trial, budget = method(), options.minutes * 60
-        parts = assemble(trial, options)
-        begun = monotonic()
-        laps = 0
-        for step, batch in load(batches, 0, 1_000, options.workers or 0):
+        trial = method()
+        parts, done, begun = assemble(trial, options), 0, monotonic()
+        for step, batch in load(batches, 0, replace(options, steps=MOST)):
             train_step(parts, batch, step, seed=seed, options=options)
-            if step == 4:
-                begun, laps = monotonic(), 0
-            laps += 1
-            if step >= 15 and monotonic() - begun > 0.02 * budget:
+            _wait(options.device)
+            if step < WARM_UP:
+                begun = monotonic()
+                continue
+            done += 1
+            if done >= LEAST and monotonic() - begun > patience:
                 break
-        seconds = (monotonic() - begun) / max(laps - 1, 1)
+        seconds = (monotonic() - begun) / done
         for probe in probes:
             begun = monotonic()
             probe(trial)
             seconds += (monotonic() - begun) / probe.every
-    return max(1, int(budget / seconds))
+    return seconds
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)

@@ -1,6 +1,7 @@
 """How to train: every option of the loop, in one place."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
+from math import inf
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from selfwise.train.schedule import check_schedule
 # the smallest value of each number; 1e-9: above 0
 LEAST = {"steps": 1, "epochs": 1e-9, "minutes": 1e-9, "batch": 1, "accumulate": 1, "lr": 0}
 LEAST |= {"weight_decay": 0, "warmup": 0, "clip": 0, "threads": 0, "workers": 0, "log_every": 1}
-LEAST |= {"save_every": 1, "keep": 1, "probe_every": 0}
+LEAST |= {"save_every": 1, "keep": 1, "probe_every": 0, "health_every": 0}
+DEFAULT_EPOCHS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,7 @@ class Options:
     """Options of the training loop. What is None is the method's default, or chosen by data.
 
     Args:
-        steps: number of optimiser steps.
+        steps: number of optimiser steps. Without steps, epochs or minutes: 100 epochs.
         epochs: instead of steps: passes over the data.
         minutes: instead of steps: wall time; the first steps are measured on a copy, then the
             number of steps is fixed and recorded.
@@ -33,14 +35,20 @@ class Options:
         warmup: share of the steps in which the rate rises, or a number of steps if 1 or more.
         schedule: of the learning rate after the warm-up: cosine, linear or constant.
         clip: largest norm of the gradient; 0 for no limit.
-        precision: bf16 (autocast), float32, or auto: bf16 where the hardware multiplies it.
-        device: cpu, cuda, mps, or auto.
+        precision: bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware multiplies it.
+        compile: compile the encoder with torch.compile; the first step then takes a minute.
+        device: cpu, cuda, cuda:1, or auto.
         threads: of the CPU; 0 for as many as torch takes.
         workers: processes that read the data; by default 0 where they lie in memory.
         log_every: steps between two lines of metrics.jsonl.
         save_every: steps between two checkpoints.
-        keep: number of checkpoints kept.
-        probe_every: steps between two online probes, where labels are at hand; 0 for none.
+        keep: number of checkpoints kept, the last ones.
+        best: a logged value, such as online_knn, whose best checkpoint is kept too; with a minus
+            in front, such as -nt_xent, smaller is better.
+        probe_every: steps between two online kNN probes, where labels are at hand; 0 for none.
+        health_every: steps between two looks at the representation (alignment, uniformity,
+            effective rank), with a warning when it collapses; 0 for none.
+        wandb: project of Weights & Biases to log to; needs the extra.
     """
 
     steps: int | None = None
@@ -55,33 +63,52 @@ class Options:
     schedule: str | None = None
     clip: float = 0.0
     precision: str = "auto"
+    compile: bool = False
     device: str = "auto"
     threads: int = 0
     workers: int | None = None
     log_every: int = 20
     save_every: int = 200
     keep: int = 2
+    best: str = ""
     probe_every: int = 0
+    health_every: int = 200
+    wandb: str = ""
 
 
-def resolve(options: Options, method: type[Method], *, workers: int) -> Options:
+@dataclass(frozen=True, kw_only=True)
+class Resolved(Options):
+    """The options with nothing left open."""
+
+    steps: int  # set last, when the length of an epoch or of a step is known
+    batch: int
+    optimizer: str
+    lr: float
+    weight_decay: float
+    warmup: float
+    schedule: str
+    workers: int
+
+
+def resolve(options: Options, method: type[Method], *, workers: int) -> Resolved:
     """Fill in what was left open, from the method's paper and from the machine.
 
-    `workers` is the number that suits the data.
-
-    Raises ValueError for values that cannot be, naming the option.
+    `workers` is the number that suits the data. Without a number of steps it stays 0 until an
+    epoch or a minute is measured. Raises ValueError for values that cannot be, naming the option.
     """
-    device = resolve_device(options.device)
-    options = replace(
-        options,
-        **_from_paper(options, method.defaults),
-        device=device,
-        precision=resolve_precision(options.precision, device),
-        threads=options.threads or torch.get_num_threads(),
-        workers=workers if options.workers is None else options.workers,
-    )
+    told = asdict(options)
     check(options, method)
-    return options
+    told |= _from_paper(options, method.defaults)
+    told["device"] = resolve_device(options.device)
+    told["precision"] = resolve_precision(options.precision, told["device"])
+    told["threads"] = options.threads or torch.get_num_threads()
+    told["workers"] = workers if options.workers is None else options.workers
+    told["steps"] = options.steps or 0
+    if not any((options.steps, options.epochs, options.minutes)):
+        told["epochs"] = DEFAULT_EPOCHS
+    resolved = Resolved(**told)
+    check(resolved, method)
+    return resolved
 
 
 def _from_paper(options: Options, paper: Defaults) -> dict[str, Any]:
@@ -100,18 +127,19 @@ def _from_paper(options: Options, paper: Defaults) -> dict[str, Any]:
 
 def check(options: Options, method: type[Method]) -> None:
     """Raises ValueError if an option has a value that cannot be."""
-    check_optimizer(options.optimizer or "")
-    check_schedule(options.schedule or "")
+    if options.optimizer is not None:
+        check_optimizer(options.optimizer)
+    if options.schedule is not None:
+        check_schedule(options.schedule)
     for name, low in LEAST.items():
         value = getattr(options, name)
-        if value is not None and not value >= low:
+        unset = value is None or (name == "steps" and isinstance(options, Resolved))
+        if not unset and not low <= value < inf:
             bound = "above 0" if 0 < low < 1 else f"at least {low}"
             raise ValueError(f"--{name.replace('_', '-')} must be {bound}, got {value}")
-    given = [n for n in ("steps", "epochs", "minutes") if getattr(options, n) is not None]
-    if len(given) != 1:
-        raise ValueError(
-            f"give exactly one of --steps, --epochs and --minutes (got {len(given)} of them)"
-        )
+    given = [f"--{n}" for n in ("steps", "epochs", "minutes") if getattr(options, n)]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other: give exactly one")
     if options.accumulate > 1 and method.couples_batch:
         raise ValueError(
             f"--accumulate {options.accumulate} is not possible: {method.couples_batch}, "
@@ -130,27 +158,25 @@ def resolve_device(name: str) -> str:
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind = name.partition(":")[0]
-    seen = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not seen.get(kind, False):
-        there = ", ".join(k for k, is_there in seen.items() if is_there)
-        raise ValueError(f"--device {name} is not there; this machine has: {there}")
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name not in there:
+        raise ValueError(f"--device {name} is not there; this machine has: {', '.join(there)}")
     return name
 
 
 def resolve_precision(name: str, device: str) -> str:
     """`auto` becomes bf16 where the hardware multiplies it, else float32."""
-    if name not in ("auto", "bf16", "float32"):
-        raise ValueError(f"--precision must be auto, bf16 or float32, not {name!r}")
+    if name not in ("auto", "bf16", "fp16", "float32"):
+        raise ValueError(f"--precision must be auto, bf16, fp16 or float32, not {name!r}")
+    if name == "fp16" and not device.startswith("cuda"):
+        raise ValueError("--precision fp16 needs a GPU; on a CPU use bf16 or float32")
     if name != "auto":
         return name
     if device.startswith("cuda"):
         return "bf16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bf16" if device == "cpu" and _cpu_multiplies_bf16() else "float32"
+    return "bf16" if _cpu_multiplies_bf16() else "float32"
 
 
 def _cpu_multiplies_bf16() -> bool:

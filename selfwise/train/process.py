@@ -53,7 +53,8 @@ def locked(folder: Path | None) -> Iterator[None]:
         return
     with (folder / ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            # lockf, not flock: loader workers must not inherit the lock and outlive us with it
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
             raise ValueError(f"{folder} is being trained by another process") from error
         yield

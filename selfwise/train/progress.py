@@ -28,7 +28,7 @@ class Clock:
 class Progress:
     """One line a log interval, or one bar that is redrawn."""
 
-    def __init__(self, *, start: int, steps: int, batch: int, quiet: bool = False):
+    def __init__(self, start: int, steps: int, batch: int, *, quiet: bool = False):
         self.steps, self.batch, self.quiet = steps, batch, quiet
         self.bar: Any = None
         if not quiet and sys.stderr.isatty():
@@ -49,7 +49,7 @@ class Progress:
         if self.bar is not None:
             self.bar.update(self.task, completed=done, facts=text)
         elif not self.quiet:
-            print(f"step {done}/{self.steps} | {text} | {_span(left)} left", file=sys.stderr)
+            print(f"step {done}/{self.steps} | {text} | {span(left)} left", file=sys.stderr)
 
     def say(self, text: str) -> None:
         """A sentence that stays above the bar."""
@@ -74,7 +74,8 @@ def _bar(start: int, steps: int) -> tuple[Any, Any]:
     return bar, bar.add_task("steps", completed=start, total=steps, facts="")
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A time as minutes:seconds or hours:minutes:seconds."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

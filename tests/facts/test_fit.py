@@ -1,18 +1,27 @@
 """The loop: one global batch is one loss, a step is a function of its number, logs are exact."""
 
 import json
-from dataclasses import replace
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
 
 import cases
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from selfwise import methods
 from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
+from selfwise.rng import generator
 from selfwise.train import checkpoint
-from selfwise.train import fit as loop
-from selfwise.train.options import Options, resolve
+from selfwise.train.fit import fit
+from selfwise.train.measure import seconds_per_step
+from selfwise.train.options import Options, Resolved, resolve
+from selfwise.train.step import added, added_terms, assemble, train_step
 from selfwise.types import Term
 
 
@@ -34,7 +43,7 @@ class Recording(Supervised):
         return super().forward(view)
 
 
-def options(kind, **given) -> Options:
+def options(kind, **given) -> Resolved:
     told = {"steps": 6, "batch": 16, "precision": "float32", "device": "cpu", "threads": 1}
     return resolve(Options(**{**told, **given}), kind, workers=0)
 
@@ -55,7 +64,7 @@ def no_norm(name: str):
     if name == "supervised":
         method.head = torch.nn.Linear(32, 4)
         with torch.no_grad():
-            method.head.weight.copy_(torch.randn(4, 32, generator=loop.generator(0)))
+            method.head.weight.copy_(torch.randn(4, 32, generator=generator(0)))
     return method
 
 
@@ -69,32 +78,32 @@ def test_micro_batches_give_the_loss_and_step_of_the_whole_batch():
         torch.manual_seed(0)
         method = no_norm("supervised")
         told = options(Supervised, accumulate=accumulate, lr=0.05)
-        parts = loop.assemble(method, told)
-        step = loop.train_step(parts, cases.batch(Supervised), 0, seed=0, options=told)
-        results[accumulate] = step, weights(method)
+        parts = assemble(method, told)
+        found = train_step(parts, cases.batch(Supervised), 0, seed=0, options=told)
+        results[accumulate] = found, weights(method)
     for accumulate in (2, 4):
-        step, moved = results[accumulate]
-        torch.testing.assert_close(step.loss, results[1][0].loss)
+        found, moved = results[accumulate]
+        torch.testing.assert_close(found.loss, results[1][0].loss)
         for a, b in zip(moved, results[1][1]):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_terms_with_other_counts_in_each_micro_batch_add_before_they_divide():
     counts = [{"a": torch.tensor(1.0)}, {"a": torch.tensor(3.0)}]
-    assert float(loop.added(counts)["a"]) == 4
+    assert float(added(counts)["a"]) == 4
     terms = [{"a": Term(torch.tensor(2.0), torch.tensor(1.0))}]
     terms += [{"a": Term(torch.tensor(6.0), torch.tensor(3.0))}]
-    total = loop.added_terms(terms)["a"]
+    total = added_terms(terms)["a"]
     assert (float(total.sum), float(total.count)) == (8.0, 4.0)
 
 
 def test_gradients_do_not_pile_up_from_step_to_step():
     method = cases.build("supervised")
     told = options(Supervised, lr=0.0, optimizer="sgd")
-    parts = loop.assemble(method, told)
+    parts = assemble(method, told)
     norms = []
     for _ in range(3):
-        loop.train_step(parts, cases.batch(Supervised), 0, seed=0, options=told)
+        train_step(parts, cases.batch(Supervised), 0, seed=0, options=told)
         norms.append(torch.stack([p.grad.norm() for p in method.parameters()]))
     torch.testing.assert_close(norms[0], norms[2], rtol=1e-4, atol=1e-5)
 
@@ -104,7 +113,7 @@ def test_views_are_a_function_of_seed_and_step():
         method = cases.build("supervised")
         method.__class__ = Recording
         told = options(Supervised, steps=steps)
-        loop.fit(method, Repeated(Supervised), told, seed=seed, quiet=True)
+        fit(method, Repeated(Supervised), told, seed=seed, quiet=True)
         return method.seen
 
     a, b, c = seen(0, 3), seen(0, 2), seen(1, 2)
@@ -118,9 +127,7 @@ def test_dropout_is_a_function_of_the_step_and_global_state_does_not_matter():
         method = cases.build("supervised")
         method.encoder.model.drop_rate = 0.5
         torch.manual_seed(global_seed)
-        return weights(
-            loop.fit(method, Repeated(Supervised), options(Supervised), seed=0, quiet=True)
-        )
+        return weights(fit(method, Repeated(Supervised), options(Supervised), seed=0, quiet=True))
 
     assert all(torch.equal(a, b) for a, b in zip(run(1), run(2)))
 
@@ -133,7 +140,7 @@ def test_a_stopped_run_goes_on_bitwise(name, precision, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
         folder.mkdir()
-    a = loop.fit(cases.build(name), Repeated(kind), told, seed=0, out=whole, quiet=True)
+    a = fit(cases.build(name), Repeated(kind), told, seed=0, out=whole, quiet=True)
 
     class Stops(Repeated):
         def __getitem__(self, step):
@@ -142,9 +149,9 @@ def test_a_stopped_run_goes_on_bitwise(name, precision, tmp_path):
             return self.all
 
     with pytest.raises(RuntimeError, match="power cut"):
-        loop.fit(cases.build(name), Stops(kind), told, seed=0, out=broken, quiet=True)
+        fit(cases.build(name), Stops(kind), told, seed=0, out=broken, quiet=True)
     assert checkpoint.latest(broken / "checkpoints")[0].step == 4
-    b = loop.fit(cases.build(name), Repeated(kind), told, seed=0, out=broken, quiet=True)
+    b = fit(cases.build(name), Repeated(kind), told, seed=0, out=broken, quiet=True)
     assert all(torch.equal(x, y) for x, y in zip(weights(a), weights(b)))
     lines = [(folder / "metrics.jsonl").read_bytes() for folder in (whole, broken)]
     assert lines[0] == lines[1]
@@ -157,10 +164,10 @@ def test_the_log_holds_means_over_its_interval(tmp_path):
     method = no_norm("supervised")
     losses = []
     for step in range(4):
-        parts = loop.assemble(method, told)
-        found = loop.train_step(parts, cases.batch(Supervised), step, seed=0, options=told)
+        parts = assemble(method, told)
+        found = train_step(parts, cases.batch(Supervised), step, seed=0, options=told)
         losses.append(found.loss.item())
-    loop.fit(method, Repeated(Supervised), told, seed=0, out=tmp_path, quiet=True)
+    fit(method, Repeated(Supervised), told, seed=0, out=tmp_path, quiet=True)
     logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert logged[0]["cross_entropy"] == pytest.approx(sum(losses[:2]) / 2, rel=1e-5)
     assert logged[1]["cross_entropy"] == pytest.approx(sum(losses[2:]) / 2, rel=1e-5)
@@ -168,12 +175,13 @@ def test_the_log_holds_means_over_its_interval(tmp_path):
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path):
     told = options(Supervised, steps=40, lr=1e30, optimizer="sgd", log_every=2, save_every=1)
-    with pytest.raises(FloatingPointError, match=r"lower --lr"):
-        loop.fit(
-            cases.build("supervised"), Repeated(Supervised), told, seed=0, out=tmp_path, quiet=True
-        )
-    for path in checkpoint.everything(tmp_path / "checkpoints"):
-        checkpoint.verify(path)
+    with pytest.raises(FloatingPointError, match=r"last good checkpoint is .*step-"):
+        fit(cases.build("supervised"), Repeated(Supervised), told, seed=0, out=tmp_path, quiet=True)
+    kept = checkpoint.everything(tmp_path / "checkpoints")
+    assert kept
+    for path in kept:
+        weights_kept = load_file(checkpoint.verify(path).folder / "model.safetensors")
+        assert all(bool(w.isfinite().all()) for w in weights_kept.values())
 
 
 def test_a_probe_changes_nothing_of_the_run(tmp_path):
@@ -187,9 +195,12 @@ def test_a_probe_changes_nothing_of_the_run(tmp_path):
             method.train()
             return {"nosy": 0.5}
 
+        def warning(self, values):
+            return None
+
     told = options(SimCLR, log_every=3)
-    a = loop.fit(cases.build("simclr"), Repeated(SimCLR), told, seed=0, quiet=True)
-    b = loop.fit(
+    a = fit(cases.build("simclr"), Repeated(SimCLR), told, seed=0, quiet=True)
+    b = fit(
         cases.build("simclr"),
         Repeated(SimCLR),
         told,
@@ -206,21 +217,151 @@ def test_a_probe_changes_nothing_of_the_run(tmp_path):
 def test_clipping_bounds_the_gradient():
     method = cases.build("supervised")
     told = options(Supervised, clip=0.01)
-    parts = loop.assemble(method, told)
-    loop.train_step(parts, cases.batch(Supervised), 0, seed=0, options=told)
+    parts = assemble(method, told)
+    train_step(parts, cases.batch(Supervised), 0, seed=0, options=told)
     norm = torch.stack([p.grad.norm() for p in method.parameters()]).norm()
     assert norm == pytest.approx(0.01, rel=1e-3)
 
 
-def test_minutes_become_steps_and_leave_the_method_alone():
-    from selfwise.train.measure import measure_steps
+def test_the_time_of_a_step_is_measured_on_a_copy_and_probes_count():
+    class Slow:
+        every = 2
 
-    method = cases.build("simclr")
-    before = weights(method)
-    told = replace(options(SimCLR), steps=None, minutes=0.05)
-    steps = measure_steps(lambda: cases.build("simclr"), Repeated(SimCLR), told, seed=0)
-    assert steps >= 1
-    assert all(torch.equal(a, b) for a, b in zip(before, weights(method)))
-    double = replace(told, minutes=0.5)
-    more = measure_steps(lambda: cases.build("simclr"), Repeated(SimCLR), double, seed=0)
-    assert more > 3 * steps
+        def __call__(self, method):
+            time.sleep(0.4)
+            return {}
+
+        def warning(self, values):
+            return None
+
+    made = []
+
+    def make():
+        made.append(cases.build("simclr"))
+        return made[-1]
+
+    told = options(SimCLR)
+    measure = partial(seconds_per_step, make, Repeated(SimCLR), told, seed=0, patience=0.1)
+    plain, probed = measure(), measure(probes=[Slow()])
+    assert len(made) == 2
+    assert 0 < plain < 0.4
+    assert probed > plain + 0.1  # 0.2 s a step for the probe, less what the machine's noise takes
+
+
+def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path):
+    class Falling:
+        every = 1
+        values = iter([0.1, 0.9, 0.5, 0.4, 0.3, 0.2])
+
+        def __call__(self, method):
+            return {"score": next(self.values)}
+
+        def warning(self, values):
+            return None
+
+    told = options(Supervised, save_every=1, keep=1, best="score", log_every=1)
+    method = cases.build("supervised")
+    fit(method, Repeated(Supervised), told, seed=0, out=tmp_path, probes=[Falling()], quiet=True)
+    kept = [p.name for p in checkpoint.everything(tmp_path / "checkpoints")]
+    assert kept == ["step-00000002", "step-00000006"]
+
+
+def test_a_value_that_is_not_logged_cannot_be_the_best(tmp_path):
+    told = options(Supervised, best="score", log_every=1, save_every=1)
+    with pytest.raises(ValueError, match=r"--best score: no such value.*cross_entropy"):
+        fit(cases.build("supervised"), Repeated(Supervised), told, seed=0, out=tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_go_on(number, tmp_path):
+    class Signalled(Repeated):
+        def __getitem__(self, step):
+            if step == 2:
+                os.kill(os.getpid(), number)
+            return self.all
+
+    before = signal.getsignal(number)
+    told = options(Supervised, save_every=100)
+    with pytest.raises(KeyboardInterrupt, match=f"step 3 and saved; .*selfwise resume {tmp_path}"):
+        fit(
+            cases.build("supervised"), Signalled(Supervised), told, seed=0, out=tmp_path, quiet=True
+        )
+    assert checkpoint.latest(tmp_path / "checkpoints")[0].step == 3
+    assert signal.getsignal(number) is before
+
+
+def test_warnings_of_a_probe_reach_the_user(capsys):
+    class Worried:
+        every = 3
+
+        def __call__(self, method):
+            return {"rank": 1.0}
+
+        def warning(self, values):
+            return f"the rank is {values['rank']}"
+
+    told = options(Supervised)
+    fit(cases.build("supervised"), Repeated(Supervised), told, seed=0, probes=[Worried()])
+    assert "warning: step 3: the rank is 1.0" in capsys.readouterr().err
+
+
+def test_a_folder_is_trained_by_one_process_only(tmp_path):
+    code = f"""
+import fcntl, time
+file = open({str(tmp_path / ".lock")!r}, "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(30)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline()
+        with pytest.raises(ValueError, match="another process"):
+            fit(
+                cases.build("supervised"),
+                Repeated(Supervised),
+                options(Supervised),
+                seed=0,
+                out=tmp_path,
+                quiet=True,
+            )
+    finally:
+        other.kill()
+        other.wait()
+
+
+def test_values_go_to_weights_and_biases(tmp_path, monkeypatch):
+    class Project:
+        def __init__(self):
+            self.logged, self.finished = [], False
+
+        def init(self, **told):
+            self.told = told
+            return self
+
+        def log(self, values, step):
+            self.logged.append((step, values))
+
+        def finish(self):
+            self.finished = True
+
+    project = Project()
+    monkeypatch.setitem(sys.modules, "wandb", project)
+    told = options(Supervised, wandb="photos", log_every=3)
+    fit(cases.build("supervised"), Repeated(Supervised), told, seed=0, out=tmp_path, quiet=True)
+    assert project.told["project"] == "photos"
+    assert project.finished
+    assert {step for step, values in project.logged if "cross_entropy" in values} == {3, 6}
+
+
+def test_compiled_training_is_the_same_training():
+    def losses(compiled):
+        found = []
+        told = options(Supervised, compile=compiled, steps=2)
+        parts = assemble(cases.build("supervised"), told)
+        for number in range(2):
+            step = train_step(parts, cases.batch(Supervised), number, seed=0, options=told)
+            found.append(step.loss.item())
+        return found
+
+    assert losses(True) == pytest.approx(losses(False), rel=1e-3)

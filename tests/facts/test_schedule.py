@@ -6,9 +6,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from selfwise.train.fit import set_lr
-from selfwise.train.options import Options
+from selfwise.methods.simclr import SimCLR
+from selfwise.train.options import Options, resolve
 from selfwise.train.schedule import factor
+from selfwise.train.step import set_lr
 
 
 def test_warmup_rises_in_a_line_and_cosine_ends_near_zero():
@@ -28,6 +29,7 @@ def test_linear_and_constant():
 @pytest.mark.parametrize(("warmup", "first"), [(0.1, 0.1), (5, 0.2), (0, 1.0)])
 def test_warmup_is_a_share_or_a_number_of_steps(warmup, first):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
-    told = Options(steps=100, lr=2.0, warmup=warmup, schedule="cosine")
+    given = Options(steps=100, lr=2.0, warmup=warmup, schedule="cosine")
+    told = resolve(given, SimCLR, workers=0)
     assert set_lr(optimizer, told, 0) == pytest.approx(2.0 * first)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(2.0 * first)

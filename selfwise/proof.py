@@ -1,0 +1,181 @@
+"""The proof that an encoder is worth having: a probe beside its baselines."""
+
+import json
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfwise.competitors import from_scratch, tuned, tuned_from_fresh
+from selfwise.data import Images, readable
+from selfwise.evaluate import curve, features
+from selfwise.evaluate.baselines import Split, untrained
+from selfwise.evaluate.curve import Competitor
+from selfwise.evaluate.knn import knn
+from selfwise.evaluate.linear import linear, sgd_probe
+from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED, Score
+from selfwise.names import nearest
+from selfwise.rng import hashed, shuffled
+from selfwise.run import Run, load
+from selfwise.train.options import resolve_device
+from selfwise.use import embedder, opened
+
+KINDS = ("linear", "sgd", "knn", "finetune")
+
+
+def probe(
+    run: Run | str | Path,
+    *,
+    train: Any,
+    test: Any = None,
+    kind: str = "linear",
+    labels: str = "all",
+    seeds: int = 5,
+    layer: int | None = None,
+    scratch: bool = False,
+    skip_broken: bool = False,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Score:
+    """The accuracy of the encoder beside its baselines: the same encoder untrained (three
+    initialisations), and the raw input.
+
+    Args:
+        run: a run or its folder.
+        train: labelled examples: a folder for each class, a csv with labels, or a name.
+        test: labelled examples to score on; by default a fifth of `train`, drawn by the seed.
+        kind: linear (L-BFGS, regularisation chosen on training labels), sgd (the protocol of
+            SimCLR's paper, for large sets), knn, or finetune.
+        labels: numbers of labels for each class, for a curve: 10,100,all.
+        seeds: how often labels are drawn.
+        layer: probe a layer instead of the encoder's output; negative counts from the last.
+        scratch: add the same encoder trained from scratch on the same labels, with the run's
+            views and steps, its learning rate chosen on training labels.
+        skip_broken: leave out files that cannot be read.
+        device: cpu, cuda or auto.
+        quiet: print nothing while it works.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown probe {kind!r}{nearest(kind, KINDS)}")
+    if seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {seeds}")
+    budgets = curve.budgets(labels)
+    run = run if isinstance(run, Run) else load(run)
+    known, asked = labelled_pair(run, train, test, skip_broken=skip_broken)
+    make = _finetuned if kind == "finetune" else _frozen
+    competitors = make(run, known, asked, kind=kind, layer=layer, device=device)
+    if scratch and kind != "finetune":
+        competitors["supervised"] = from_scratch(run, known, asked, device=device)
+    assert known.labels is not None
+    assert asked.labels is not None
+    score = curve.label_curve(
+        competitors,
+        known.labels,
+        asked.labels,
+        budgets=budgets,
+        seeds=range(seeds),
+        classes=known.classes,
+        kind=kind,
+        progress=None if quiet else lambda text: print(text, flush=True),
+    )
+    _keep(run, score, known, asked, layer=layer)
+    return score
+
+
+def labelled_pair(
+    run: Run, train: Any, test: Any, *, skip_broken: bool = False
+) -> tuple[Images, Images]:
+    """Training and test examples with labels that mean the same; without `test`, a fifth is split.
+
+    Raises ValueError if labels are missing, or a class of the test examples is unknown.
+    """
+    known = readable(opened(run, train, labelled=True, skip_broken=skip_broken))
+    if test is None:
+        order = shuffled(len(known), 0, "test split")
+        cut = len(known) // 5
+        if not cut:
+            raise ValueError(f"{len(known)} examples are too few to split off a test set")
+        return known.take(np.sort(order[cut:])), known.take(np.sort(order[:cut]))
+    asked = readable(opened(run, test, labelled=True, skip_broken=skip_broken))
+    return known, _relabelled(asked, known.classes or [])
+
+
+def _relabelled(images: Images, classes: list[str]) -> Images:
+    """The images with their labels counted as in `classes`, by name."""
+    own = images.classes or []
+    unknown = [name for name in own if name not in classes]
+    if unknown:
+        raise ValueError(
+            f"--test has classes that --train has not: {', '.join(unknown[:3])}"
+            f"{' and more' if len(unknown) > 3 else ''}"
+        )
+    places = np.array([classes.index(name) for name in own])
+    assert images.labels is not None
+    return replace(images, labels=places[images.labels], classes=classes)  # type: ignore
+
+
+def _frozen(
+    run: Run, known: Images, asked: Images, *, kind: str, layer: int | None, device: str
+) -> dict[str, Competitor]:
+    """Probes of frozen features: the encoder's, its untrained twins', the pixels."""
+    compute = embedder(run, layer=layer, device=device)
+    trained = [Split(compute(run.encoder, known), compute(run.encoder, asked))]
+    place = resolve_device(device)
+    twins = untrained(run.fresh, known, asked, size=run.size, embed=compute, device=place)
+    raw = [Split(*(features.pixels(part, size=run.size) for part in (known, asked)))]
+    assert known.labels is not None
+    probe = partial(_PROBES[kind], device=place)
+    on = partial(curve.on_features, labels=known.labels, probe=probe)
+    return {PRETRAINED: on(trained), UNTRAINED: on(twins), RAW: on(raw)}
+
+
+def _finetuned(
+    run: Run, known: Images, asked: Images, *, kind: str, layer: int | None, device: str
+) -> dict[str, Competitor]:
+    """Fine-tuning from the run's weights and from fresh ones, and a probe of the pixels."""
+    if layer is not None:
+        raise ValueError("--layer goes with a frozen probe: fine-tuning trains the whole encoder")
+    raw = [Split(*(features.pixels(part, size=run.size) for part in (known, asked)))]
+    assert known.labels is not None
+    return {
+        PRETRAINED: tuned(run, known, asked, device=device),
+        UNTRAINED: tuned_from_fresh(run, known, asked, device=device),
+        RAW: curve.on_features(raw, known.labels),
+    }
+
+
+def _by_linear(
+    x: np.ndarray, y: np.ndarray, test: np.ndarray, seed: int, *, device: str
+) -> np.ndarray:
+    return linear(x, y, test, seed=seed).predicted
+
+
+def _by_sgd(
+    x: np.ndarray, y: np.ndarray, test: np.ndarray, seed: int, *, device: str
+) -> np.ndarray:
+    return sgd_probe(x, y, test, seed=seed, device=device)
+
+
+def _by_knn(
+    x: np.ndarray, y: np.ndarray, test: np.ndarray, seed: int, *, device: str
+) -> np.ndarray:
+    return knn(x, y, test, device=device)
+
+
+_PROBES: dict[str, Any] = {"linear": _by_linear, "sgd": _by_sgd, "knn": _by_knn}
+
+
+def _keep(run: Run, score: Score, known: Images, asked: Images, *, layer: int | None) -> None:
+    """File the score in the run folder, with what it was measured on."""
+    told = {"train": known.fingerprint, "test": asked.fingerprint, "layer": layer}
+    told |= {"weights": run.weights, "step": run.step}
+    found = {**score.to_dict(), **told}
+    rows = [(row["competitor"], row["per_class"]) for row in score.rows()]
+    name = f"{score.kind}-{hashed(0, json.dumps([told, rows, score.seeds])) % 16**8:08x}.json"
+    folder = run.folder / "scores"
+    folder.mkdir(exist_ok=True)
+    temporary = folder / f".{name}.writing"
+    temporary.write_text(json.dumps(found, indent=1))
+    temporary.rename(folder / name)

@@ -1,0 +1,122 @@
+"""One optimiser step on one global batch."""
+
+import logging
+from typing import Any, NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from selfwise.methods.method import Method
+from selfwise.rng import Rng, generator, hashed
+from selfwise.train import schedule
+from selfwise.train.optim import build_optimizer
+from selfwise.train.options import Resolved
+from selfwise.types import Batch, Step, Term, rows, to
+
+# it announces its precision on stderr, where a user's error should be the only line
+for name in ("lightning.fabric", "lightning_fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+
+PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "float32": "32-true"}
+
+
+class Parts(NamedTuple):
+    """The moving parts of a run."""
+
+    fabric: Fabric
+    method: Method  # bare: makes the views
+    wrapped: nn.Module  # as the fabric runs it, with its precision: makes the forward pass
+    optimizer: Any
+
+    @property
+    def inner(self) -> Optimizer:
+        """The optimiser without the fabric's wrapper, as it is saved."""
+        return self.optimizer.optimizer
+
+    @property
+    def scaler(self) -> Any:
+        """What keeps fp16 gradients in range, or None."""
+        return getattr(self.fabric.strategy.precision, "scaler", None)
+
+
+def assemble(method: Method, options: Resolved) -> Parts:
+    """Put the method on its device, build the optimiser, wrap both for the precision."""
+    kind, _, index = options.device.partition(":")
+    fabric = Fabric(
+        accelerator=kind,
+        devices=[int(index)] if index else 1,
+        precision=PRECISION[options.precision],
+    )
+    method.to(fabric.device)
+    method.train()
+    if fabric.device.type == "cuda":
+        method.to(memory_format=torch.channels_last)  # what tensor cores read; 4-D weights only
+        torch.backends.cudnn.benchmark = True
+    if options.compile:
+        method.encoder.compile()
+    optimizer = build_optimizer(
+        options.optimizer, method, lr=options.lr, weight_decay=options.weight_decay
+    )
+    wrapped, optimizer = fabric.setup(method, optimizer)
+    return Parts(fabric, method, wrapped, optimizer)
+
+
+def train_step(parts: Parts, batch: Batch, step: int, *, seed: int, options: Resolved) -> Step:
+    """The step with number `step`, in `options.accumulate` micro-batches.
+
+    A pure function of the weights, the optimiser's state, the batch, the seed and the number.
+    """
+    fabric, method, wrapped, optimizer = parts
+    torch.manual_seed(hashed(seed, "forward", step))  # dropout, drop path: the only global draws
+    batch = to(batch, fabric.device)
+    views = [
+        method.view(rows(batch, part), Rng(generator(seed, "view", step), part, options.batch))
+        for part in micro_batches(options.batch, options.accumulate)
+    ]
+    counts = added([method.counts(view) for view in views])
+    optimizer.zero_grad(set_to_none=True)
+    steps: list[Step] = []
+    for view in views:
+        found: Step = wrapped(view)
+        shares = [term.sum / counts[name] for name, term in found.terms.items()]
+        fabric.backward(torch.stack(shares).sum())
+        steps.append(found)
+    if options.clip:
+        fabric.clip_gradients(method, optimizer, max_norm=options.clip, error_if_nonfinite=False)
+    optimizer.step()
+    method.after_step()
+    return Step(
+        added_terms([found.terms for found in steps]),
+        added_terms([found.metrics for found in steps]),
+    )
+
+
+def micro_batches(batch: int, accumulate: int) -> list[slice]:
+    """The rows of each micro-batch; all have the same number."""
+    size = batch // accumulate
+    return [slice(i, i + size) for i in range(0, batch, size)]
+
+
+def added(counts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The sum of each name over the micro-batches."""
+    return {name: torch.stack([c[name] for c in counts]).sum() for name in counts[0]}
+
+
+@torch.no_grad()
+def added_terms(terms: list[dict[str, Term]]) -> dict[str, Term]:
+    """Sums and counts of each name over the micro-batches."""
+    sums = added([{n: t.sum.detach() for n, t in part.items()} for part in terms])
+    counts = added([{n: t.count for n, t in part.items()} for part in terms])
+    return {name: Term(sums[name], counts[name]) for name in sums}
+
+
+def set_lr(optimizer: Optimizer, options: Resolved, step: int) -> float:
+    """The rate at this step, a pure function of it."""
+    warmup = options.warmup
+    rise = round(warmup * options.steps) if warmup < 1 else round(warmup)
+    lr = options.lr * schedule.factor(options.schedule, step, steps=options.steps, warmup=rise)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    return lr

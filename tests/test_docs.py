@@ -1,0 +1,184 @@
+"""What the documents say is so: their code runs, their links lead somewhere, their names exist.
+
+Fenced blocks, by language: `bash` is run as a script, `python` in one namespace, `console` holds
+commands after `$` with what they print; all in order, in a folder with small real images. `text`
+and `csv` are only shown.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+from test_layers import MAY_IMPORT
+
+from selfwise import cli, methods, recipes
+
+ROOT = Path(__file__).parents[1]
+GUIDES = ("README.md", "docs/guide.md")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+LANGUAGES = {"bash", "python", "console", "text", "csv"}
+PHOTOS, TRAIN, TEST = 300, 10, 5  # images; the labelled ones for each class
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FLAG = re.compile(r"--[a-z][a-z.-]*")
+
+
+class Block(NamedTuple):
+    language: str
+    code: str
+    line: int
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks(page: str) -> list[Block]:
+    text = read(page)
+    return [Block(m[1], m[2], text[: m.start()].count("\n") + 1) for m in FENCE.finditer(text)]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A user's folder: handwritten digits as PNG files, with and without labels."""
+    pixels, labels = load_digits(return_X_y=True)
+    pictures = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    # the labelled ones are taken class by class from the end, the photos from the start
+    for label in range(10):
+        rows = np.flatnonzero(labels == label)[-(TRAIN + TEST) :]
+        for i, row in enumerate(rows):
+            part = "train" if i < TRAIN else "test"
+            write(tmp_path / "labelled" / part / str(label) / f"{row}.png", pictures[row])
+    for row in range(PHOTOS):
+        write(tmp_path / "photos" / f"{row:04d}.png", pictures[row])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / ".cache"))
+    bin_folder = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", os.pathsep.join([bin_folder, os.environ["PATH"]]))
+    return tmp_path
+
+
+def write(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+def run_script(block: Block, where: str) -> None:
+    if "make " in block.code:
+        return  # continuous integration runs them; below, their targets are looked up
+    command = ["bash", "-euo", "pipefail", "-c", block.code]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, f"{where}\n{block.code}{found.stdout}{found.stderr}"
+
+
+def run_session(block: Block, where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    for session in block.code.split("$ selfwise ")[1:]:
+        command, _, expected = session.partition("\n")
+        code = cli.main(shlex.split(command))
+        printed = capsys.readouterr()
+        assert printed.out + printed.err == expected, f"{where}: {command}"
+        assert code == (2 if expected.startswith("selfwise: ") else 0), where
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", GUIDES)
+def test_the_code_of_the_documents_runs(page, home, capsys):
+    namespace = {"__name__": "documents"}
+    for block in blocks(page):
+        where = f"{page}:{block.line}"
+        if block.language == "bash":
+            run_script(block, where)
+        elif block.language == "python":
+            exec(compile("\n" * block.line + block.code, page, "exec"), namespace)
+        elif block.language == "console":
+            run_session(block, where, capsys)
+    leftover = [path.name for path in home.glob("**/.*.writing*")]
+    assert not leftover
+
+
+def test_every_block_has_a_language_that_says_whether_it_is_run():
+    for page in PAGES:
+        for block in blocks(str(page.relative_to(ROOT))):
+            assert block.language in LANGUAGES, f"{page.name}:{block.line}"
+    for page in GUIDES:
+        shown = [block for block in blocks(page) if block.language == "text"]
+        hidden = [block for block in shown if re.search(r"^(\$ )?selfwise ", block.code, re.M)]
+        assert not hidden, f"{page}: commands that nobody runs: {hidden}"
+
+
+def test_targets_of_make_exist():
+    there = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        named = set(re.findall(r"(?:^|`)make ([a-z]+)(?:`|$)", text, re.MULTILINE))
+        assert named <= there, f"{page.name}: {named - there}"
+    assert {"quickstart", "test"} <= there
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for target in LINK.findall(text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(file), f"{page.name} links to {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that headings have in links."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_every_command_is_explained(page):
+    text = read(page)
+    missing = [verb for verb in cli.VERBS if not re.search(rf"\bselfwise {verb}\b", text)]
+    assert not missing, f"{page} does not mention {missing}"
+
+
+def test_commands_and_options_that_are_named_exist(capsys):
+    known = options(capsys)
+    for page in GUIDES:
+        text = read(page)
+        commands = re.findall(r"^(?:\$ )?selfwise (\w+)|`selfwise (\w+)", text, re.MULTILINE)
+        wrong = {first or second for first, second in commands} - set(cli.VERBS)
+        assert not wrong, f"{page}: there is no command {wrong}"
+        # a console shows mistakes on purpose
+        code = [block.code for block in blocks(page) if block.language == "bash"]
+        code += re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
+        named = {flag for piece in code for flag in FLAG.findall(piece)}
+        wrong = {f for f in named - known if not f.startswith("--encoder.")}
+        assert not wrong, f"{page}: there is no option {wrong}"
+
+
+def test_the_table_of_parts_is_the_one_that_is_checked():
+    rows = re.findall(r"^\| `(\w+)` \|.*\|(.*)\|$", read("docs/architecture.md"), re.MULTILINE)
+    table = {part: set(re.findall(r"`([\w.]+)`", allowed)) for part, allowed in rows}
+    assert table == {part: MAY_IMPORT[part] for part in MAY_IMPORT if "__" not in part}
+
+
+def options(capsys: pytest.CaptureFixture[str]) -> set[str]:
+    """Every option of every command, as the help lists them."""
+    asked = [["--help"], *([verb, "--help"] for verb in ("resume", "embed", "probe", "show"))]
+    asked += [["pretrain", name, "--help"] for name in methods.names()]
+    asked += [["run", name, "--help"] for name in recipes.names()]
+    capsys.readouterr()
+    for arguments in asked:
+        assert cli.main(arguments) == 0
+    return set(FLAG.findall(capsys.readouterr().out))
