@@ -76,8 +76,8 @@ class Run:
         }
 
     def fresh(self, seed: int) -> vision.Vision:
-        """The untrained twin of the encoder, with weights from another seed."""
-        return _encoder(_unpublished(self.config), seed)
+        """The untrained twin of the encoder, with weights from a seed and no block hidden."""
+        return vision.revealed(_encoder(_unpublished(self.config), seed))
 
 
 def pretrain(

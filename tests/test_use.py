@@ -35,7 +35,7 @@ def test_a_run_says_what_it_was_told_and_what_it_found(run):
     assert settings["options"]["optimizer"] == "lars"
     assert settings["found"]["examples"] == 1297
     assert settings["found"]["channels"] == 1
-    assert settings["environment"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(settings["environment"]["torch"])
     metrics = [json.loads(t) for t in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert metrics[-1]["step"] == 20
     assert list((run.folder / "tensorboard").glob("events*"))
@@ -50,8 +50,8 @@ def test_embed_gives_each_example_its_vector(run):
     one = images.read(np.array([7])).x / 255
     with torch.no_grad():
         vector = run.encoder.eval()(one).pooled[0]
-    precision = run.config["options"]["precision"]
-    assert np.allclose(table.vectors[7], vector, atol=0.05 if precision == "bf16" else 1e-5)
+    close = 0.02 if run.config["options"]["precision"] == "bf16" else 1e-5
+    assert np.linalg.norm(table.vectors[7] - vector.numpy()) < close * np.linalg.norm(vector)
     again = selfwise.embed(run.folder, "digits:test")  # from the folder, and from the cache
     assert np.array_equal(again.vectors, table.vectors)
     assert not np.array_equal(selfwise.embed(run, "digits:test", layer=0).vectors, table.vectors)
@@ -131,8 +131,8 @@ def test_without_a_test_set_a_fifth_is_split_off(run):
 
 def test_other_classes_are_named(run, tmp_path):
     x = np.zeros((4, 8, 8), np.uint8)
-    with pytest.raises(ValueError, match="classes"):
-        proof.labelled_pair(run, "digits:train", (x, np.array([0, 1, 2, 3])))
+    with pytest.raises(ValueError, match="--train has not: zebra"):
+        proof.labelled_pair(run, "digits:train", (x, np.array(["0", "1", "2", "zebra"])))
 
 
 def test_arrays_and_data_sets_from_python(tmp_path):

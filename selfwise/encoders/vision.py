@@ -113,6 +113,20 @@ def build(name: str, *, in_channels: int, size: int, seed: int = 0, **options: A
         return Vision(name, in_channels=in_channels, size=size, **options)
 
 
+def revealed(encoder: Vision) -> Vision:
+    """The encoder with norms that start at 0 set to 1.
+
+    timm starts the last norm of each residual block at 0 to help training: the block then adds
+    nothing. An untrained encoder would be judged without its blocks, a baseline that is too weak.
+    """
+    with torch.no_grad():
+        for module in encoder.modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, nn.Parameter) and weight.ndim == 1 and not weight.any():
+                weight.fill_(1.0)
+    return encoder
+
+
 def untrained(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the same encoder without published weights.
 

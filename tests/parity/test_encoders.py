@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 
-from selfwise.encoders.vision import Vision, build, untrained
+from selfwise.encoders.vision import Vision, build, revealed, untrained
 from selfwise.rng import generator
 
 VIT = {"depth": 1, "patch_size": 8, "embed_dim": 24, "num_heads": 3}
@@ -189,3 +189,14 @@ def test_untrained_changes_nothing_else():
     unit = {"pretrained": True, "normalise": "unit"}
     assert untrained(unit) == {"normalise": "unit", "stem": "timm"}
     assert unit["pretrained"]
+
+
+def test_an_untrained_twin_hides_no_block():
+    hidden = build("resnet18", in_channels=3, size=16, seed=0, layers=[1, 1, 1, 1])
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    block = hidden.model.layer4[0]
+    assert not block.bn2.weight.any()
+    before = hidden.eval()(x).pooled
+    shown = revealed(hidden)
+    assert block.bn2.weight.eq(1).all()
+    assert not torch.allclose(before, shown.eval()(x).pooled)
