@@ -3,10 +3,12 @@
 A view is a NamedTuple that each method defines for itself; the other three are here.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 
@@ -22,6 +24,19 @@ class ImageBatch(NamedTuple):
     extent: Int64[Tensor, "b 2"] | None = None  # real (height, width) in pixels
 
 
+class TextBatch(NamedTuple):
+    """Rows of n token ids. What is None is the plain case: all real, one document, no segments."""
+
+    ids: Int64[Tensor, "b n"]
+    index: Int64[Tensor, "b"]  # type: ignore[assignment] # which example of the epoch each row is
+    valid: Bool[Tensor, "b n"] | None = None  # True where a token is real; padding is at the end
+    segment: Int64[Tensor, "b n"] | None = None  # 0 or 1: sentence A or B
+    # where the documents of each row begin, ascending, filled up with n; attention stays inside
+    starts: Int64[Tensor, "b s"] | None = None
+    pair: Int64[Tensor, "b"] | None = None  # label of the pair of sentences, where there are pairs
+    epoch: Int64[Tensor, "b"] | None = None  # with `index`: which visit of which example this is
+
+
 class Labelled(NamedTuple):
     """A batch with class labels: for `supervised`, labelled `triplet` and probes, nothing else."""
 
@@ -29,7 +44,50 @@ class Labelled(NamedTuple):
     label: Int64[Tensor, "b"]
 
 
-Batch = ImageBatch | Labelled
+Batch = ImageBatch | TextBatch | Labelled
+
+
+class Vocabulary(NamedTuple):
+    """What a method and an encoder must know of a tokenizer. Roles that it has not are None."""
+
+    size: int
+    starts: Bool[Tensor, "v"]  # True where a token begins a word (all of them, for characters)
+    special: tuple[int, ...]  # ids that stand for no text, ascending; `unknown` is one of them
+    pad: int | None = None
+    unknown: int | None = None
+    first: int | None = None  # [CLS], <s>: begins a sequence
+    last: int | None = None  # [SEP], </s>, <|endoftext|>: ends one
+    mask: int | None = None
+
+
+class Plan(NamedTuple):
+    """The examples of an epoch, as spans of one long stream of tokens."""
+
+    pieces: Int64[np.ndarray, "p 2"]  # (start, stop) of each span
+    rows: Int64[np.ndarray, "r1"]  # row i has the pieces rows[i] to rows[i + 1]
+    pair: Int64[np.ndarray, "r"] | None = None  # label of each row, where rows are pairs
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return len(self.rows) - 1
+
+
+class Draw(NamedTuple):
+    """How rows are made of documents, where single examples are not enough.
+
+    `plan(documents, sentences, length=n, vocabulary=v, random=r) -> Plan` runs once an epoch.
+    `documents` (d, 2) and `sentences` (s, 2) are int64 spans of the stream, ascending; every
+    sentence lies in one document. `sentences` is None unless `needs_sentences`. Raises ValueError
+    if no row can be made. `random` is a numpy generator and the only source of chance.
+
+    `lay(tokens, plan, rows, length=n, vocabulary=v) -> TextBatch` reads the rows with the numbers
+    `rows` (b,) out of the stream and adds the special tokens; `index` is `rows`.
+    """
+
+    plan: Callable[..., Plan]
+    lay: Callable[..., TextBatch]
+    needs_sentences: bool = False
 
 
 class Features(NamedTuple):
@@ -69,9 +127,9 @@ class Encoder(Protocol):
 
     dim: int
 
-    def __call__(self, x: Tensor) -> Features: ...
+    def __call__(self, x: Any) -> Features: ...
 
-    def hidden(self, x: Tensor) -> list[Features]:
+    def hidden(self, x: Any) -> list[Features]:
         """The features of every layer (stage, block), first to last, for probes."""
         ...
 
@@ -96,6 +154,22 @@ def map_tensors(function: Any, tree: Tree) -> Tree:
         parts = [map_tensors(function, part) for part in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)  # type: ignore
     return tree
+
+
+@runtime_checkable
+class TextEncoder(Encoder, Protocol):
+    """Maps a TextBatch to features: `tokens` (b n d), and `pooled` over the real ones."""
+
+    vocab: int  # size of the vocabulary
+    length: int  # longest row
+    causal: bool  # True: a position sees only those before it
+    segments: int  # kinds of segments that it tells apart; 0: none
+    token: Any  # nn.Embedding (vocab, e), to which heads tie their output
+    pooler: Any  # nn.Linear (d, d), tanh and [CLS] go with it, or None
+
+    def read(self, batch: TextBatch, where: Tensor) -> Tensor:
+        """The last layer at the positions `where` (b k) alone: (b k d)."""
+        ...
 
 
 def rows(batch: Tree, part: slice) -> Tree:
