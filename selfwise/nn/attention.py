@@ -1,0 +1,217 @@
+"""Attention that stays inside documents, and who sees whom, worked out once per forward pass.
+
+On the CPU, and wherever dropout or float32 is asked for, SDPA with an additive mask; on CUDA in
+half precision `torch.nn.attention.varlen`, which never touches a pair of two documents. A batch
+of full rows of one document each needs neither.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from inspect import signature
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int32, Int64
+from torch import Tensor, nn
+
+
+class Layout(NamedTuple):
+    """Which keys each query sees, shared by all layers. What is None limits nothing."""
+
+    causal: bool = False  # a position sees itself and what is before it
+    document: Int64[Tensor, "b n"] | None = None  # equal for positions that see each other
+    mask: Float[Tensor, "b 1 _ n"] | None = None  # added to the scores; has `causal` in it
+    bounds: Int32[Tensor, "s"] | None = None  # for varlen: where sequences of the flat batch begin
+
+
+class Cache(NamedTuple):
+    """Keys and values that were computed before, one pair for each layer."""
+
+    keys: list[Float[Tensor, "b h m c"]]
+    values: list[Float[Tensor, "b h m c"]]
+
+    @property
+    def size(self) -> int:
+        """How many positions are in it."""
+        return self.keys[0].shape[2]
+
+
+def documents(starts: Int64[Tensor, "b s"], n: int) -> Int64[Tensor, "b n"]:
+    """The number of the document that each of n positions lies in, from where they start."""
+    places = torch.arange(n, device=starts.device).expand(len(starts), n)
+    found = torch.searchsorted(starts.contiguous(), places.contiguous(), right=True)
+    return (found - 1).clamp_min(0)
+
+
+def positions(starts: Int64[Tensor, "b s"], n: int) -> Int64[Tensor, "b n"]:
+    """Each document counts from 0."""
+    begin = starts.gather(1, documents(starts, n))
+    return torch.arange(n, device=starts.device) - begin
+
+
+def bounds(
+    starts: Int64[Tensor, "b s"] | None, valid: Bool[Tensor, "b n"]
+) -> Int32[Tensor, "_"]:
+    """Where the sequences of the flat batch (b n) begin, and its end: `cu_seqlens`.
+
+    Nothing is read on the host. The values n that fill up `starts` give sequences of no length,
+    and the padding of each row is a sequence of its own.
+    """
+    b, n = valid.shape
+    real = valid.sum(dim=1, keepdim=True)
+    begin = torch.zeros_like(real) if starts is None else torch.minimum(starts, real)
+    row = torch.arange(b, device=valid.device)[:, None] * n
+    flat = (torch.cat([begin, real], dim=1) + row).flatten()
+    return F.pad(flat, (0, 1), value=b * n).to(torch.int32)
+
+
+def arrange(
+    like: Float[Tensor, "b n d"],
+    *,
+    starts: Int64[Tensor, "b s"] | None = None,
+    valid: Bool[Tensor, "b n"] | None = None,
+    causal: bool = False,
+    dropout: float = 0.0,
+) -> Layout:
+    """The layout of a batch. `like`: the first layer's input, for its shape, device and dtype."""
+    b, n = like.shape[:2]
+    half = like.is_cuda and _dtype(like) in (torch.float16, torch.bfloat16)
+    if causal and starts is None:
+        return Layout(causal=True)  # padding is at the end, so that no real position sees it
+    if starts is None and valid is None:
+        return Layout()
+    document = None if starts is None else documents(starts, n)
+    if document is not None and valid is not None:
+        document = document.masked_fill(~valid, n)
+    if half and not dropout:
+        real = like.new_ones((b, n), dtype=torch.bool) if valid is None else valid
+        if document is None:
+            document = (~real).long()
+        return Layout(causal, document, None, bounds(starts, real))
+    if document is None:
+        assert valid is not None
+        return Layout(mask=additive(valid[:, None, None], like))
+    seen = document[:, :, None] == document[:, None]
+    if causal:
+        seen = seen.tril()
+    return Layout(causal, document, additive(seen[:, None], like))
+
+
+def arrange_at(layout: Layout, where: Int64[Tensor, "b k"], like: Float[Tensor, "b n d"]) -> Layout:
+    """The layout for queries at the positions `where` alone, with keys at all n."""
+    if layout.document is None and not layout.causal:
+        return layout  # the mask is the same for every query
+    seen = None
+    if layout.document is not None:
+        own = layout.document.gather(1, where)
+        seen = own[:, :, None] == layout.document[:, None]
+    if layout.causal:
+        before = torch.arange(like.shape[1], device=where.device) <= where[:, :, None]
+        seen = before if seen is None else seen & before
+    assert seen is not None
+    return Layout(mask=additive(seen[:, None], like))
+
+
+def additive(seen: Bool[Tensor, "b 1 q n"], like: Float[Tensor, "..."]) -> Float[Tensor, "b 1 q n"]:
+    """0 where a key is seen, and otherwise so low that its weight is exactly 0.
+
+    In the dtype of the products, because SDPA would convert it anew in every layer. Not minus
+    infinity: a row that is all padding would be NaN.
+    """
+    dtype = _dtype(like)
+    zero = torch.zeros((), dtype=dtype, device=seen.device)
+    return torch.where(seen, zero, torch.finfo(dtype).min / 2)
+
+
+def attend(
+    q: Float[Tensor, "b q h c"],
+    k: Float[Tensor, "b n h c"],
+    v: Float[Tensor, "b n h c"],
+    layout: Layout,
+    *,
+    dropout: float = 0.0,
+) -> Float[Tensor, "b q h c"]:
+    """Scaled dot-product attention as the layout says."""
+    if layout.bounds is not None:
+        b, n = q.shape[:2]
+        flat = (part.flatten(0, 1) for part in (q, k, v))
+        out = varlen()(*flat, layout.bounds, layout.bounds, n, n, causal=layout.causal)
+        return out.unflatten(0, (b, n))
+    out = F.scaled_dot_product_attention(
+        *(part.transpose(1, 2) for part in (q, k, v)),
+        attn_mask=layout.mask,
+        dropout_p=dropout,
+        is_causal=layout.causal and layout.mask is None,
+    )
+    return out.transpose(1, 2)
+
+
+@cache
+def varlen() -> Callable[..., Tensor]:
+    """torch's kernel, whose word for causal is `is_causal` in 2.10 and a window later."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    old = "is_causal" in signature(varlen_attn).parameters
+
+    def kernel(*tensors: Any, causal: bool) -> Tensor:
+        told = {"is_causal": causal} if old else {"window_size": (-1, 0 if causal else -1)}
+        return varlen_attn(*tensors, **told)
+
+    return kernel
+
+
+def pick(x: Float[Tensor, "b n d"], where: Int64[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
+    """The rows of x at `where`. As a look-up, since its backward pass is deterministic."""
+    b, n = x.shape[:2]
+    row = torch.arange(b, device=where.device)[:, None] * n
+    return F.embedding(where + row, x.flatten(0, 1))
+
+
+class Attention(nn.Module):
+    """Multi-head attention with one product for queries, keys and values."""
+
+    def __init__(self, dim: int, heads: int, *, dropout: float = 0.0):
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Float[Tensor, "b n d"], layout: Layout) -> Float[Tensor, "b n d"]:
+        q, k, v = self._split(self.qkv(x), 3)
+        return self._joined(q, k, v, layout)
+
+    def at(
+        self, x: Float[Tensor, "b n d"], query: Float[Tensor, "b k d"], layout: Layout
+    ) -> Float[Tensor, "b k d"]:
+        """Only `query` asks; keys and values come from all of x."""
+        d = x.shape[-1]
+        (wq, wkv), (bq, bkv) = (p.split([d, 2 * d]) for p in (self.qkv.weight, self.qkv.bias))
+        (q,) = self._split(F.linear(query, wq, bq), 1)
+        k, v = self._split(F.linear(x, wkv, bkv), 2)
+        return self._joined(q, k, v, layout)
+
+    def extend(
+        self, x: Float[Tensor, "b m d"], before: tuple[Tensor, Tensor] | None, layout: Layout
+    ) -> tuple[Float[Tensor, "b m d"], tuple[Tensor, Tensor]]:
+        """The next m positions, and keys and values (b h m c) with them added."""
+        q, k, v = self._split(self.qkv(x), 3)
+        kept = (k.transpose(1, 2), v.transpose(1, 2))
+        if before is not None:
+            kept = tuple(torch.cat(pair, dim=2) for pair in zip(before, kept))  # type: ignore
+        k, v = (part.transpose(1, 2) for part in kept)
+        return self._joined(q, k, v, layout), kept
+
+    def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """(b n parts*d) to `parts` tensors (b n h c)."""
+        return x.unflatten(-1, (parts, self.heads, -1)).unbind(2)
+
+    def _joined(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        return self.out(attend(q, k, v, layout, dropout=dropout).flatten(2))
+
+
+def _dtype(like: Tensor) -> torch.dtype:
+    """What the products are computed in: that of autocast where it is on."""
+    kind = like.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype

@@ -1,0 +1,165 @@
+"""One transformer for all text encoders: norm after or before, own or shared weights.
+
+"Attention is all you need", Vaswani et al. 2017 (arXiv:1706.03762) puts the norm after each
+residual sum, as BERT and GPT-1 do; GPT-2 puts it before each part and one more at the end.
+ALBERT (arXiv:1909.11942) applies one block again and again.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from selfwise.nn.attention import Attention, Cache, Layout, additive, arrange_at, pick
+
+# "gelu" is x times the normal distribution function; "gelu_tanh" the approximation of
+# Hendrycks and Gimpel (arXiv:1606.08415), which they round from and OpenAI's and Google's code use
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+}
+NORMS = ("post", "pre")
+
+
+class MLP(nn.Module):
+    """Two layers, for each position alone."""
+
+    def __init__(self, dim: int, ff: int, *, activation: str = "gelu"):
+        super().__init__()
+        self.up, self.down = nn.Linear(dim, ff), nn.Linear(ff, dim)
+        self.activation = ACTIVATIONS[activation]
+
+    def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+        return self.down(self.activation(self.up(x)))
+
+
+class Block(nn.Module):
+    """Attention and MLP, each with its residual sum and its norm."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        ff: int,
+        *,
+        norm: str = "post",
+        activation: str = "gelu",
+        eps: float = 1e-5,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.attention = Attention(dim, heads, dropout=attention_dropout)
+        self.mlp = MLP(dim, ff, activation=activation)
+        self.norm1, self.norm2 = (nn.LayerNorm(dim, eps=eps) for _ in range(2))
+        self.pre, self.dropout = norm == "pre", dropout
+
+    def forward(self, x: Float[Tensor, "b n d"], layout: Layout) -> Float[Tensor, "b n d"]:
+        return self._rest(x, self.attention(self._first(x), layout))
+
+    def at(
+        self, x: Float[Tensor, "b n d"], where: Int64[Tensor, "b k"], layout: Layout
+    ) -> Float[Tensor, "b k d"]:
+        """The same at the positions `where` alone: only keys and values are computed for all."""
+        inner = self._first(x)
+        asked = pick(inner, where)
+        own = pick(x, where) if self.pre else asked
+        return self._rest(own, self.attention.at(inner, asked, layout))
+
+    def extend(
+        self, x: Float[Tensor, "b m d"], before: tuple[Tensor, Tensor] | None, layout: Layout
+    ) -> tuple[Float[Tensor, "b m d"], tuple[Tensor, Tensor]]:
+        """The next m positions, with keys and values of those before."""
+        found, kept = self.attention.extend(self._first(x), before, layout)
+        return self._rest(x, found), kept
+
+    def _first(self, x: Tensor) -> Tensor:
+        return self.norm1(x) if self.pre else x
+
+    def _rest(self, x: Tensor, attended: Tensor) -> Tensor:
+        """What comes after the attention; it needs no other position."""
+        x = x + self._drop(attended)
+        if self.pre:
+            return x + self._drop(self.mlp(self.norm2(x)))
+        x = self.norm1(x)
+        return self.norm2(x + self._drop(self.mlp(x)))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+
+class Transformer(nn.Module):
+    """`depth` blocks; with `shared` one block, `depth` times. `block`: what a Block takes."""
+
+    def __init__(
+        self,
+        depth: int,
+        dim: int,
+        heads: int,
+        ff: int,
+        *,
+        norm: str = "post",
+        eps: float = 1e-5,
+        shared: bool = False,
+        **block: str | float,
+    ):
+        super().__init__()
+        self.depth = depth
+        make = partial(Block, dim, heads, ff, norm=norm, eps=eps, **block)  # type: ignore[arg-type]
+        self.blocks = nn.ModuleList(make() for _ in range(1 if shared else depth))
+        self.norm = nn.LayerNorm(dim, eps=eps) if norm == "pre" else None
+
+    def layers(self) -> Iterator[Block]:
+        """The blocks in the order in which they are applied."""
+        for i in range(self.depth):
+            yield self.blocks[i % len(self.blocks)]  # type: ignore[misc]
+
+    def forward(self, x: Float[Tensor, "b n d"], layout: Layout) -> Float[Tensor, "b n d"]:
+        for block in self.layers():
+            x = block(x, layout)
+        return self._last(x)
+
+    def each(self, x: Float[Tensor, "b n d"], layout: Layout) -> list[Float[Tensor, "b n d"]]:
+        """What every block returns; the final norm is part of the last one alone."""
+        found = []
+        for block in self.layers():
+            found.append(x := block(x, layout))
+        return [*found[:-1], self._last(x)]
+
+    def read(
+        self, x: Float[Tensor, "b n d"], layout: Layout, where: Int64[Tensor, "b k"]
+    ) -> Float[Tensor, "b k d"]:
+        """The output at the positions `where`, without the rest of the last block."""
+        *first, last = self.layers()
+        for block in first:
+            x = block(x, layout)
+        return self._last(last.at(x, where, arrange_at(layout, where, x)))
+
+    def extend(
+        self, x: Float[Tensor, "b m d"], cache: Cache | None
+    ) -> tuple[Float[Tensor, "b m d"], Cache]:
+        """The next m positions of a causal transformer, and the cache with them added."""
+        layout = _following(x, 0 if cache is None else cache.size)
+        keys, values = [], []
+        for i, block in enumerate(self.layers()):
+            before = None if cache is None else (cache.keys[i], cache.values[i])
+            x, (k, v) = block.extend(x, before, layout)
+            keys.append(k)
+            values.append(v)
+        return self._last(x), Cache(keys, values)
+
+    def _last(self, x: Tensor) -> Tensor:
+        return x if self.norm is None else self.norm(x)
+
+
+def _following(x: Float[Tensor, "b m d"], past: int) -> Layout:
+    """Each of m positions sees the `past` ones before, and those up to itself."""
+    m = x.shape[1]
+    if past == 0 or m == 1:
+        return Layout(causal=m > 1)
+    place = torch.arange(past + m, device=x.device)
+    return Layout(mask=additive((place <= place[past:, None])[None, None], x))
