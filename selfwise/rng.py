@@ -3,12 +3,20 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
+from math import prod
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 Key = int | str
+
+# SplitMix64 (Steele, Lea, Flood 2014): a counter in steps of the golden ratio, mixed. The numbers
+# are what 64-bit arithmetic that wraps around makes of the published unsigned ones.
+STRIDE, MIX_A, MIX_B = (
+    number - 2**64 for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
 
 
 def hashed(seed: int, *keys: Key) -> int:
@@ -35,18 +43,38 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
         yield
 
 
+def _mixed(bits: Int64[Tensor, "..."]) -> Int64[Tensor, "..."]:
+    """Every bit of the result depends on every bit given; one to one."""
+    bits = (bits ^ _shifted(bits, 30)) * MIX_A
+    bits = (bits ^ _shifted(bits, 27)) * MIX_B
+    return bits ^ _shifted(bits, 31)
+
+
+def _shifted(bits: Int64[Tensor, "..."], by: int) -> Int64[Tensor, "..."]:
+    """A shift to the right that fills up with zeros; torch's fills up with the sign."""
+    return bits >> by & (1 << 64 - by) - 1
+
+
 class Rng:
     """Draws for some rows of a global batch.
 
     Every draw is made for all `total` rows and this slice of it is returned, so that one process
     or four, one micro-batch or eight, give each example the same numbers. Numbers are drawn on
     the CPU: they are few, and they are the same on every device.
+
+    `keyed` draws are functions of `seed`, the run's, and of keys that each row brings along: where
+    the example decides, and not its place in a batch.
     """
 
     def __init__(
-        self, generator: torch.Generator, part: slice | None = None, total: int | None = None
+        self,
+        generator: torch.Generator,
+        part: slice | None = None,
+        total: int | None = None,
+        *,
+        seed: int | None = None,
     ):
-        self.generator, self.part, self.total = generator, part, total
+        self.generator, self.part, self.total, self.seed = generator, part, total, seed
 
     def uniform(self, n: int, *shape: int) -> Tensor:
         """(n, *shape) float32 in [0, 1)."""
@@ -64,6 +92,23 @@ class Rng:
     def orders(self, k: int, n: int) -> Tensor:
         """(n, k) int64: in each row a random order of `range(k)`."""
         return self.uniform(n, k).argsort(dim=1)
+
+    def keyed(self, keys: Int64[Tensor, "b k"], *shape: int) -> Float32[Tensor, "b ..."]:
+        """(b, *shape) float32 in [0, 1), each row a pure function of the run's seed and its keys.
+
+        Whole numbers are mixed and none is drawn, so this works on the keys' own device, waits for
+        none, and is the same on all of them. The same keys give the same numbers again: draw all
+        that a row needs at once. A longer `shape` begins with the numbers of a shorter one if only
+        its first size differs.
+        """
+        assert self.seed is not None, "keyed draws need the run's seed: Rng(..., seed=seed)"
+        state = torch.full_like(keys[:, 0], hashed(self.seed, "keyed"))
+        for key in keys.unbind(dim=1):
+            state = _mixed(state ^ key)
+        counter = torch.arange(1, 1 + prod(shape), device=keys.device)
+        bits = _mixed(state[:, None] + counter * STRIDE)
+        # the upper 24 bits: as many as a float32 holds
+        return (bits >> 40 & 0xFFFFFF).float().mul_(2.0**-24).view(len(keys), *shape)
 
     def _slice(self, drawn: Tensor, n: int) -> Tensor:
         part = drawn if self.part is None else drawn[self.part]

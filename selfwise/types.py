@@ -66,6 +66,8 @@ class Plan(NamedTuple):
     pieces: Int64[np.ndarray, "p 2"]  # (start, stop) of each span
     rows: Int64[np.ndarray, "r1"]  # row i has the pieces rows[i] to rows[i + 1]
     pair: Int64[np.ndarray, "r"] | None = None  # label of each row, where rows are pairs
+    # whether each piece begins, and whether it ends, its document; where special tokens say so
+    ends: Bool[np.ndarray, "p 2"] | None = None
 
     @property
     def size(self) -> int:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from selfwise.rng import Rng
-from selfwise.types import Step, Term
+from selfwise.types import Draw, Step, Term
 
 
 class Defaults(NamedTuple):
@@ -19,6 +19,9 @@ class Defaults(NamedTuple):
     weight_decay: float = 0.0
     warmup: float = 0.1  # share of all steps in which lr rises from 0
     schedule: str = "cosine"  # a function of train/schedule.py
+    betas: tuple[float, float] = (0.9, 0.999)  # of adamw and lamb
+    eps: float = 1e-8  # of adamw and lamb
+    clip: float = 0.0  # largest norm of the gradient; 0 for no limit
 
 
 class Method(nn.Module):
@@ -31,8 +34,13 @@ class Method(nn.Module):
     labelled: ClassVar[bool] = False  # True: `view` receives Labelled batches
     couples_batch: ClassVar[str] = ""  # why micro-batches cannot replace a batch; empty if they can
     defaults: ClassVar[Defaults] = Defaults()
+    default_encoder: ClassVar[str] = "resnet18"
+    default_tokenizer: ClassVar[str] = ""  # a kind that tokenizers can be trained as; text only
 
     encoder: Any  # an Encoder that is a module
+    # how rows are made of documents; a method sets its own, made of functions of views/, which
+    # run.py hands to the source. None: examples are single, as images are.
+    draw: Draw | None = None
 
     def view(self, batch: Any, rng: Rng) -> Any:
         """Make the task out of the batch, on its device; all randomness comes from `rng`."""

@@ -29,12 +29,12 @@ class Options:
         batch: examples in a step, over all micro-batches.
         accumulate: micro-batches in which a step is computed, to save memory. The loss is still
             that of the whole batch; methods that compare examples with each other refuse it.
-        optimizer: adamw, lars or sgd.
+        optimizer: adamw, lamb, lars or sgd.
         lr: peak learning rate; by default the paper's, scaled to the batch as in the paper.
         weight_decay: on matrices only.
         warmup: share of the steps in which the rate rises, or a number of steps if 1 or more.
         schedule: of the learning rate after the warm-up: cosine, linear or constant.
-        clip: largest norm of the gradient; 0 for no limit.
+        clip: largest norm of the gradient; 0 for no limit. By default the paper's.
         precision: bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware multiplies it.
         compile: compile the encoder with torch.compile; the first step then takes a minute.
         device: cpu, cuda, cuda:1, or auto.
@@ -61,7 +61,7 @@ class Options:
     weight_decay: float | None = None
     warmup: float | None = None
     schedule: str | None = None
-    clip: float = 0.0
+    clip: float | None = None
     precision: str = "auto"
     compile: bool = False
     device: str = "auto"
@@ -87,6 +87,7 @@ class Resolved(Options):
     weight_decay: float
     warmup: float
     schedule: str
+    clip: float
     workers: int
 
 
@@ -112,7 +113,7 @@ def resolve(options: Options, method: type[Method], *, workers: int) -> Resolved
 
 
 def _from_paper(options: Options, paper: Defaults) -> dict[str, Any]:
-    names = ("batch", "optimizer", "weight_decay", "warmup", "schedule")
+    names = ("batch", "optimizer", "weight_decay", "warmup", "schedule", "clip")
     chosen = {n: getattr(paper, n) for n in names if getattr(options, n) is None}
     if options.lr is None:
         # the paper's rate belongs to the paper's optimiser; another one needs its own

@@ -57,7 +57,12 @@ def assemble(method: Method, options: Resolved) -> Parts:
     if options.compile:
         method.encoder.compile()
     optimizer = build_optimizer(
-        options.optimizer, method, lr=options.lr, weight_decay=options.weight_decay
+        options.optimizer,
+        method,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        betas=method.defaults.betas,
+        eps=method.defaults.eps,
     )
     wrapped, optimizer = fabric.setup(method, optimizer)
     return Parts(fabric, method, wrapped, optimizer)
@@ -72,7 +77,7 @@ def train_step(parts: Parts, batch: Batch, step: int, *, seed: int, options: Res
     torch.manual_seed(hashed(seed, "forward", step))  # dropout, drop path: the only global draws
     batch = to(batch, fabric.device)
     views = [
-        method.view(rows(batch, part), Rng(generator(seed, "view", step), part, options.batch))
+        method.view(rows(batch, part), _draws(seed, step, part, options.batch))
         for part in micro_batches(options.batch, options.accumulate)
     ]
     counts = added([method.counts(view) for view in views])
@@ -91,6 +96,10 @@ def train_step(parts: Parts, batch: Batch, step: int, *, seed: int, options: Res
         added_terms([found.terms for found in steps]),
         added_terms([found.metrics for found in steps]),
     )
+
+
+def _draws(seed: int, step: int, part: slice, total: int) -> Rng:
+    return Rng(generator(seed, "view", step), part, total, seed=seed)
 
 
 def micro_batches(batch: int, accumulate: int) -> list[slice]:
