@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -44,6 +44,26 @@ def triplet(
     near = (anchor - positive).square().sum(dim=1)
     far = (anchor - negative).square().sum(dim=1)
     return F.relu(near - far + margin).mean()
+
+
+def chosen_cross_entropy(
+    logits: Float[Tensor, "m v"], target: Int64[Tensor, "m"], chosen: Bool[Tensor, "m"]
+) -> Float[Tensor, ""]:
+    """The sum of the cross-entropies of the rows that are chosen; in float32 at least.
+
+    All rows are computed, so that no shape depends on how many are chosen.
+    """
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    ignored = target.masked_fill(~chosen, -100)
+    return F.cross_entropy(wide, ignored, ignore_index=-100, reduction="sum")
+
+
+@torch.no_grad()
+def chosen_hits(
+    logits: Float[Tensor, "m v"], target: Int64[Tensor, "m"], chosen: Bool[Tensor, "m"]
+) -> Float[Tensor, ""]:
+    """In how many of the chosen rows the target has the highest score."""
+    return ((logits.argmax(dim=1) == target) & chosen).sum().float()
 
 
 def check_temperature(temperature: float) -> None:

@@ -168,6 +168,7 @@ class TextEncoder(Encoder, Protocol):
     segments: int  # kinds of segments that it tells apart; 0: none
     token: Any  # nn.Embedding (vocab, e), to which heads tie their output
     pooler: Any  # nn.Linear (d, d), tanh and [CLS] go with it, or None
+    shape: Any  # has `activation` and `eps`, which masked-LM heads share
 
     def read(self, batch: TextBatch, where: Tensor) -> Tensor:
         """The last layer at the positions `where` (b k) alone: (b k d)."""

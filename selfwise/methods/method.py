@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from selfwise.rng import Rng
-from selfwise.types import Draw, Step, Term
+from selfwise.types import Draw, Step, Term, TextEncoder, Vocabulary
 
 
 class Defaults(NamedTuple):
@@ -65,3 +65,47 @@ class Method(nn.Module):
 def mean_over(value: Tensor, n: int) -> Term:
     """A term whose mean over `n` examples is `value`."""
     return Term(value * n, value.new_full((), n))
+
+
+def check_text(
+    name: str, encoder: TextEncoder, vocab: Vocabulary, *, roles: tuple[str, ...] = ()
+) -> None:
+    """Raises ValueError if the tokenizer lacks a special token that method `name` needs, or has
+    ids that the encoder has not."""
+    for role in roles:
+        if getattr(vocab, role) is None:
+            raise ValueError(
+                f"{name} needs a tokenizer with {_ROLES[role]}, which this one has not; "
+                "one that selfwise trains has it: --tokenizer wordpiece"
+            )
+    if vocab.size > encoder.vocab:
+        raise ValueError(
+            f"the tokenizer has {vocab.size} tokens, but the encoder only {encoder.vocab}: "
+            "give the encoder a vocabulary of that size, or the tokenizer that it was made for"
+        )
+
+
+_ROLES = {
+    "mask": "a mask token ([MASK], <mask>)",
+    "first": "a token that begins a text ([CLS], <s>)",
+    "last": "a token that ends a text ([SEP], </s>)",
+}
+
+
+def check_sees_all(name: str, encoder: TextEncoder) -> None:
+    """Raises ValueError if the encoder sees only what comes before, so that masks make no task."""
+    if encoder.causal:
+        raise ValueError(
+            f"{name} needs an encoder that sees both sides of a mask, and this one is causal; "
+            "bert-mini would be right"
+        )
+
+
+def check_pairs(name: str, encoder: TextEncoder) -> None:
+    """Raises ValueError if the encoder cannot judge a pair of texts."""
+    if encoder.pooler is None or encoder.segments < 2:
+        lacks = "no pooler" if encoder.pooler is None else f"{encoder.segments} segments"
+        raise ValueError(
+            f"{name} needs an encoder with a pooler and two segments for its pairs of texts, and "
+            f"this one has {lacks}; bert-mini would be right"
+        )

@@ -1,0 +1,125 @@
+"""ALBERT (Lan et al. 2019, arXiv:1909.11942): guess hidden n-grams, and which text comes first."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfwise.losses import chosen_cross_entropy, chosen_hits
+from selfwise.methods.method import (
+    Defaults,
+    Method,
+    check_pairs,
+    check_sees_all,
+    check_text,
+)
+from selfwise.nn.language import MaskedHead
+from selfwise.rng import Rng
+from selfwise.types import Draw, Step, Term, TextBatch, TextEncoder, Vocabulary
+from selfwise.views import mask
+from selfwise.views.layout import pairs
+from selfwise.views.mask import Masked
+from selfwise.views.pairs import sentence_order
+from selfwise.views.words import cover, words
+
+
+class ALBERT(Method):
+    """Masked-LM plus sentence-order loss, each a mean of its own over the whole batch.
+
+    N-grams of whole words are chosen, longer ones less often (section 3.1), up to 15 % of the
+    tokens; each token for itself becomes the mask (80 %) or a random one (10 %) or stays.
+
+    Args:
+        encoder: a text encoder that sees both sides, with a pooler and two segments.
+        vocab: of the tokenizer.
+        mask_share: share of a row's tokens, special ones counted, that is chosen at most.
+        longest: words of the longest n-gram; 1 for single words.
+    """
+
+    modality = "text"
+    default_encoder = "albert-mini"
+    default_tokenizer = "unigram"
+    # Section 4.1 and the authors' code: LAMB, 0.00176 at 4,096 rows, 3,125 of 125,000 steps of
+    # warm-up. The paper's LAMB scales the rate with the root of the batch.
+    defaults = Defaults(
+        "lamb",
+        lr=0.00176,
+        base_batch=4096,
+        scaling="sqrt",
+        weight_decay=0.01,
+        warmup=0.025,
+        schedule="linear",
+        eps=1e-6,
+        clip=1.0,
+    )
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        *,
+        vocab: Vocabulary,
+        mask_share: float = 0.15,
+        longest: int = 3,
+    ):
+        super().__init__()
+        check_text("albert", encoder, vocab, roles=("mask", "first", "last"))
+        check_sees_all("albert", encoder)
+        check_pairs("albert", encoder)
+        mask.check_share(mask_share)
+        if not 1 <= longest <= 10:
+            raise ValueError(f"longest must be 1 to 10 words, got {longest} (the paper: 3)")
+        self.mask_share, self.longest = mask_share, longest
+        self.mask, self.size = vocab.mask, vocab.size
+        self.register_buffer("special", mask.table(vocab.special, vocab.size), persistent=False)
+        self.register_buffer("starts", vocab.starts, persistent=False)
+        self.encoder, self.draw = encoder, Draw(sentence_order, pairs, needs_sentences=True)
+        self.head = MaskedHead(
+            encoder.dim,
+            encoder.token.embedding_dim,
+            encoder.token.num_embeddings,
+            activation=encoder.shape.activation,
+            eps=encoder.shape.eps,
+        )
+        self.order = nn.Linear(encoder.dim, 2)
+        nn.init.trunc_normal_(self.order.weight, std=0.02, a=-0.04, b=0.04)
+        nn.init.zeros_(self.order.bias)
+
+    def view(self, batch: TextBatch, rng: Rng) -> Masked:
+        (b, n), device = batch.ids.shape, batch.ids.device
+        k = mask.most(n, self.mask_share)
+        score, draw = rng.uniform(b, 2, n).to(device, non_blocking=True).unbind(dim=1)
+        candidate = mask.candidates(batch, self.special)
+        covered = cover(
+            words(batch.ids, candidate, self.starts),
+            candidate,
+            score=score,
+            draw=draw,
+            budget=mask.rounded(mask.lengths(batch), self.mask_share),
+            longest=self.longest,
+        )
+        where, chosen = mask.gather_hidden(covered, k)
+        kind = rng.uniform(b, k).to(device, non_blocking=True)
+        other = rng.integers(self.size, b, k).to(device, non_blocking=True)
+        return mask.hidden(batch, where, chosen, kind=kind, other=other, mask=self.mask)
+
+    def counts(self, view: Masked) -> dict[str, Tensor]:
+        chosen = view.chosen.sum().float()
+        return {"masked": chosen, "sentence_order": chosen.new_full((), len(view.chosen))}
+
+    def forward(self, view: Masked) -> Step:
+        read = self.encoder.read(view.batch, F.pad(view.where, (1, 0)))
+        pooled = torch.tanh(self.encoder.pooler(read[:, 0]))
+        guess, label = self.order(pooled), view.batch.pair
+        logits = self.head(read[:, 1:].flatten(0, 1), self.encoder.token.weight)
+        target, chosen = view.target.flatten(), view.chosen.flatten()
+        every = torch.ones_like(label, dtype=torch.bool)
+        masked, ordered = self.counts(view).values()
+        return Step(
+            {
+                "masked": Term(chosen_cross_entropy(logits, target, chosen), masked),
+                "sentence_order": Term(chosen_cross_entropy(guess, label, every), ordered),
+            },
+            {
+                "masked_accuracy": Term(chosen_hits(logits, target, chosen), masked),
+                "sentence_order_accuracy": Term(chosen_hits(guess, label, every), ordered),
+            },
+        )

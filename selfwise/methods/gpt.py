@@ -1,0 +1,95 @@
+"""GPT (Radford et al. 2018 and 2019): predict each token of a text from those before it."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from selfwise.losses import chosen_cross_entropy, chosen_hits
+from selfwise.methods.method import Defaults, Method, check_text
+from selfwise.rng import Rng
+from selfwise.types import Draw, Step, Term, TextBatch, TextEncoder, Vocabulary
+from selfwise.views.layout import continued
+from selfwise.views.packing import windows
+
+
+class Following(NamedTuple):
+    """Inputs, and at each position the token that follows."""
+
+    batch: TextBatch
+    where: Int64[Tensor, "b n"]  # every position
+    target: Int64[Tensor, "b n"]
+    chosen: Bool[Tensor, "b n"]  # False where what follows is padding or another document
+
+
+class GPT(Method):
+    """The mean cross-entropy of the next token, over all tokens of all documents.
+
+    A document begins with the tokenizer's first special token and ends with its last one, both
+    <|endoftext|> in GPT-2's own vocabulary: so the first token is a target too, and the model
+    learns where to stop. Short documents share a row, and none sees another one.
+
+    Args:
+        encoder: a causal text encoder; the output layer is its token table (GPT-1, section 3.1).
+        vocab: of the tokenizer.
+    """
+
+    modality = "text"
+    default_encoder = "gpt-mini"
+    default_tokenizer = "bpe"
+    # GPT-2's paper has no recipe. This is nanoGPT's for GPT-2 small: 480 rows, 6e-4, decay 0.1;
+    # it stops at a tenth of the rate and we at 0, and its warm-up is 2,000 of 600,000 steps.
+    # GPT-1 had 64 rows, 2.5e-4, betas 0.9 and 0.999, decay 0.01, 2,000 steps of warm-up.
+    defaults = Defaults(
+        lr=6e-4,
+        base_batch=480,
+        batch=64,
+        weight_decay=0.1,
+        warmup=0.01,
+        schedule="cosine",
+        betas=(0.9, 0.95),
+        clip=1.0,
+    )
+
+    def __init__(self, encoder: TextEncoder, *, vocab: Vocabulary):
+        super().__init__()
+        check_text("gpt", encoder, vocab)
+        if not encoder.causal:
+            raise ValueError(
+                "gpt needs a causal encoder, and this one sees the token that it has to predict; "
+                "gpt-mini would be right"
+            )
+        self.encoder, self.draw = encoder, Draw(windows, continued)
+
+    def view(self, batch: TextBatch, rng: Rng) -> Following:
+        """Nothing is drawn: where windows begin is the plan's choice."""
+        b, n = batch.ids.shape[0], batch.ids.shape[1] - 1
+        target = batch.ids[:, 1:]
+        chosen = torch.ones_like(target, dtype=torch.bool)
+        if batch.valid is not None:
+            chosen = batch.valid[:, 1:]
+        if batch.starts is not None:  # the first token of a document follows none
+            first = torch.zeros_like(batch.ids, dtype=torch.bool)
+            first = F.pad(first, (0, 1)).scatter(1, batch.starts, True)
+            chosen = chosen & ~first[:, 1 : n + 1]
+        inputs = batch._replace(
+            ids=batch.ids[:, :-1],
+            # no real position of a causal encoder sees the padding, which is at the end
+            valid=None,
+            starts=None if batch.starts is None else batch.starts.clamp_max(n),
+        )
+        where = torch.arange(n, device=target.device).expand(b, n)
+        return Following(inputs, where, target, chosen)
+
+    def counts(self, view: Following) -> dict[str, Tensor]:
+        return {"next_token": view.chosen.sum().float()}
+
+    def forward(self, view: Following) -> Step:
+        tokens = self.encoder(view.batch).tokens.flatten(0, 1)
+        logits = F.linear(tokens, self.encoder.token.weight)
+        read = view.target.flatten(), view.chosen.flatten()
+        loss, hits = chosen_cross_entropy(logits, *read), chosen_hits(logits, *read)
+        count = self.counts(view)["next_token"]
+        return Step({"next_token": Term(loss, count)}, {"accuracy": Term(hits, count)})

@@ -1,0 +1,169 @@
+"""Choose whole words, or n-grams of words, up to a budget of tokens.
+
+The papers' code walks through the words of a row in random order and takes what still fits. Here
+all rows walk at once: each round takes the longest stretch of the walk in which no decision depends
+on another one of that stretch. The choice is that of the walk, exactly.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+# A GPU cannot be asked whether all rows are done without waiting for it, so it always goes through
+# as many rounds; of a million rows of 512 tokens all were done. What is left then stays unmasked.
+ROUNDS = 24
+
+
+class Words(NamedTuple):
+    """The words of each row in their order, filled up to n. A special token ends a word."""
+
+    of: Int64[Tensor, "b n"]  # number of the word that a position lies in, where it is text
+    size: Int64[Tensor, "b n"]  # tokens of each word; 0: there is no such word
+    joined: Bool[Tensor, "b n"]  # True: nothing stands between this word and the one before
+
+
+class _Walk(NamedTuple):
+    """Where the rows are. All of it is in the order of the words."""
+
+    open: Bool[Tensor, "b n"]  # not decided yet
+    covered: Bool[Tensor, "b n"]  # hidden
+    left: Int64[Tensor, "b 1"]  # tokens that may still be hidden
+
+
+def words(
+    ids: Int64[Tensor, "b n"], candidate: Bool[Tensor, "b n"], starts: Bool[Tensor, "v"]
+) -> Words:
+    """Group the candidates into words: `starts` says which tokens begin one."""
+    before = F.pad(candidate[:, :-1], (1, 0))
+    begin = candidate & (starts[ids] | ~before)
+    of = (begin.cumsum(dim=1) - 1).clamp_min(0)
+    none = torch.zeros_like(ids)
+    size = none.scatter_add(1, of, candidate.long())
+    joined = none.scatter_add(1, of, (begin & before).long()) > 0
+    return Words(of, size, joined)
+
+
+def cover(
+    found: Words,
+    candidate: Bool[Tensor, "b n"],
+    *,
+    score: Float[Tensor, "b n"],
+    draw: Float[Tensor, "b n"],
+    budget: Int64[Tensor, "b"],
+    longest: int = 1,
+) -> Bool[Tensor, "b n"]:
+    """The positions to hide: n-grams of up to `longest` words, at most `budget` tokens in a row.
+
+    The words are visited in the order of their `score`. At each, `draw` gives the n of an n-gram
+    that begins there, with p(n) proportional to 1 / n (ALBERT, section 3.1; n is at most what is
+    there up to a special token). It becomes shorter until it fits what is left of the budget, and
+    is left out if one word does not fit, or if a word in it is hidden already.
+    """
+    totals = _totals(found, longest)
+    wanted = _grams(totals, draw)
+    n = score.shape[1]
+    rank = score.masked_fill(found.size == 0, 2.0).argsort(dim=1, stable=True).argsort(dim=1)
+    order = rank.argsort(dim=1)
+    walk = _Walk(found.size > 0, torch.zeros_like(candidate), budget[:, None])
+    for _ in range(min(ROUNDS, n)):
+        walk = _round(walk, totals, wanted, rank, order)
+        if score.device.type == "cpu" and not walk.open.any():
+            break
+    return walk.covered.gather(1, found.of) & candidate
+
+
+def _totals(found: Words, longest: int) -> list[Int64[Tensor, "b n"]]:
+    """Tokens of the n-gram that begins at each word, n = 1 to `longest`; 0: there is none."""
+    total, there = found.size, found.size > 0
+    totals = [total]
+    for i in range(1, longest):
+        there = there & _later(found.joined, i)
+        total = torch.where(there, total + _later(found.size, i), 0)
+        totals.append(total)
+    return totals
+
+
+def _grams(totals: list[Int64[Tensor, "b n"]], draw: Float[Tensor, "b n"]) -> Int64[Tensor, "b n"]:
+    """n for each word, with p(n) proportional to 1 / n among those that are there."""
+    sums = torch.tensor([1 / i for i in range(1, 1 + len(totals))]).cumsum(0)
+    there = torch.stack([total > 0 for total in totals])
+    whole = (there * (1 / torch.arange(1, 1 + len(totals)))[:, None, None].to(draw)).sum(dim=0)
+    wanted = torch.ones_like(totals[0])
+    for i, total in enumerate(totals[1:]):
+        wanted = wanted + ((draw * whole >= float(sums[i])) & (total > 0))
+    return wanted
+
+
+def _round(
+    walk: _Walk,
+    totals: list[Int64[Tensor, "b n"]],
+    wanted: Int64[Tensor, "b n"],
+    rank: Int64[Tensor, "b n"],
+    order: Int64[Tensor, "b n"],
+) -> _Walk:
+    """Decide all words that come before the first one whose decision hangs on another."""
+    n = rank.shape[1]
+    size, grams = torch.zeros_like(rank), torch.zeros_like(rank)
+    for i, total in enumerate(totals):
+        fits = (total > 0) & (total <= walk.left) & (i < wanted)
+        size, grams = torch.where(fits, total, size), grams + fits
+    alive = walk.open & (grams > 0)
+    taken = alive & ~_within(walk.covered, grams, len(totals))
+    clash = taken & (_first(torch.where(taken, rank, n), grams, len(totals)) < rank)
+    # what those before in the walk take, all of them taken as they are
+    amount = torch.where(taken, size, 0)
+    before = (amount.gather(1, order).cumsum(dim=1)).gather(1, rank) - amount
+    doubtful = alive & (clash | (size > walk.left - before))
+    stop = torch.where(doubtful, rank, n).amin(dim=1, keepdim=True)
+    taken = taken & (rank < stop)
+    covered = walk.covered | _spread(taken, grams, len(totals))
+    left = walk.left - torch.where(taken, size, 0).sum(dim=1, keepdim=True)
+    # no gram is shorter than its first word
+    return _Walk(walk.open & (rank >= stop) & (totals[0] <= left), covered, left)
+
+
+def _within(
+    covered: Bool[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
+) -> Bool[Tensor, "b n"]:
+    """Whether a word of the n-gram that begins here is covered."""
+    found = covered
+    for i in range(1, longest):
+        found = found | (_later(covered, i) & (grams > i))
+    return found
+
+
+def _spread(
+    taken: Bool[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
+) -> Bool[Tensor, "b n"]:
+    """The words of the n-grams that begin where `taken`."""
+    found = taken
+    for i in range(1, longest):
+        found = found | _earlier(taken & (grams > i), i)
+    return found
+
+
+def _first(
+    rank: Int64[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
+) -> Int64[Tensor, "b n"]:
+    """The lowest rank among the n-grams that share a word with the one that begins here."""
+    n = rank.shape[1]
+    over = rank
+    for i in range(1, longest):
+        over = torch.minimum(over, _earlier(torch.where(grams > i, rank, n), i, n))
+    least = over
+    for i in range(1, longest):
+        least = torch.minimum(least, torch.where(grams > i, _later(over, i, n), n))
+    return least
+
+
+def _later(x: Tensor, by: int, fill: int = 0) -> Tensor:
+    """At each word, what is `by` words after it."""
+    return F.pad(x[:, by:], (0, min(by, x.shape[1])), value=fill)
+
+
+def _earlier(x: Tensor, by: int, fill: int = 0) -> Tensor:
+    """At each word, what is `by` words before it."""
+    return F.pad(x[:, : max(x.shape[1] - by, 0)], (min(by, x.shape[1]), 0), value=fill)
