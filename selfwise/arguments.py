@@ -5,16 +5,16 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-from selfwise import config
-from selfwise.data import Images, open_images
+from selfwise import config, modalities
 from selfwise.data.named import parse
 from selfwise.methods import Method
 from selfwise.names import nearest
 from selfwise.train.options import names
 
-FROM_PYTHON = "<from Python>"
-SUPPLIED = ("encoder", "size", "classes")  # what a method is given by run.py where it asks for it
-READING = ("channels", "decode", "cache", "skip_broken")  # options of open_images
+FROM_PYTHON, IMPORTED = "<from Python>", "<imported>"
+# what a method is given by run.py where it asks for it
+SUPPLIED = ("encoder", "size", "classes", "vocab", "length")
+NOT_READING = ("data", "kind", "folder")  # of a modality's `opened`
 
 
 def sort_options(kind: type[Method], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -22,7 +22,8 @@ def sort_options(kind: type[Method], options: Mapping[str, Any]) -> dict[str, di
 
     Raises ValueError naming the nearest option for one that nobody knows.
     """
-    sorts = {"method": tuple(own_options(kind)), "training": tuple(names()), "reading": READING}
+    sorts = {"method": tuple(own_options(kind)), "training": tuple(names())}
+    sorts["reading"] = tuple(reading_options(kind))
     known = [name for group in sorts.values() for name in group]
     for name in options:
         if name not in known:
@@ -56,18 +57,6 @@ def check_free(out: Path, method: str) -> None:
         raise ValueError(f"--out {out} is not empty; give a folder that does not exist yet")
 
 
-def describe(images: Images, *, size: int | None) -> dict[str, Any]:
-    """What the data turned out to be."""
-    return {
-        "examples": len(images),
-        "channels": images.channels,
-        "size": int(size or min(images.side, 224)),
-        "classes": len(images.classes or []),
-        "fingerprint": images.fingerprint,
-        "broken": len(images.broken),
-    }
-
-
 def where(data: Any) -> str:
     """The data as run.yaml names them: names and paths that hold from any folder."""
     if not isinstance(data, str | Path):
@@ -81,21 +70,22 @@ def where(data: Any) -> str:
     return ":".join([known.name, root, *([known.split] if known.split else [])])
 
 
-def named(encoder: str | Mapping[str, Any]) -> dict[str, Any]:
-    """An encoder's name and options as one mapping.
+def named(encoder: str | Mapping[str, Any], kind: type[Method]) -> dict[str, Any]:
+    """An encoder's name and options as one mapping; without a name it is the method's default.
 
-    Raises ValueError if the name is missing.
+    Raises ValueError if a mapping has no name.
     """
     if isinstance(encoder, str):
-        return {"name": encoder}
+        return {"name": encoder or kind.default_encoder}
     if "name" not in encoder:
-        raise ValueError(f"encoder {dict(encoder)} needs a name, such as resnet18")
-    return dict(encoder)
+        raise ValueError(f"encoder {dict(encoder)} needs a name, such as {kind.default_encoder}")
+    return {**encoder, "name": encoder["name"] or kind.default_encoder}
 
 
-def reading_defaults() -> dict[str, Any]:
-    parameters = signature(open_images).parameters
-    return {name: parameters[name].default for name in READING}
+def reading_options(kind: type[Method]) -> dict[str, Any]:
+    """The options of reading that go with a method's modality, with their defaults."""
+    parameters = signature(modalities.of(kind).opened).parameters
+    return {n: p.default for n, p in parameters.items() if n not in NOT_READING}
 
 
 def without_length(options: dict[str, Any], argv: Sequence[str]) -> dict[str, Any]:

@@ -61,6 +61,7 @@ def overview() -> str:
             "",
             "  selfwise pretrain simclr --data photos/ --out runs/photos --epochs 100",
             "  selfwise probe runs/photos --train labelled/train --test labelled/test",
+            "  selfwise pretrain bert --data documents/ --out runs/bert --minutes 30",
         ]
     )
 
@@ -74,9 +75,8 @@ def quickstart(argv: Argv) -> int:
 
 def pretrain(argv: Argv) -> None:
     """Train an encoder: METHOD --data PATH --out RUN."""
-    from selfwise import config, methods, run
-    from selfwise.arguments import SUPPLIED, without_length
-    from selfwise.data import open_images
+    from selfwise import config, methods, modalities, run
+    from selfwise.arguments import NOT_READING, SUPPLIED, without_length
     from selfwise.flags import Flags, as_argv
     from selfwise.train.options import Options
 
@@ -95,11 +95,11 @@ def pretrain(argv: Argv) -> None:
             (run.pretrain, {"method", "options"}),
             (kind, set(SUPPLIED)),
             (Options, set()),
-            (open_images, {"data", "workers", "labelled", "progress"}),
+            (modalities.of(kind).opened, set(NOT_READING)),
         ],
     )
     if _wants_help(argv):
-        print(flags.help() + _ENCODER_HELP)
+        print(flags.help() + modalities.of(kind).ENCODER_HELP + _CONFIG_HELP)
         return
     argv, settings = _take_config(list(argv[1:]))
     before = without_length(config.options_of(settings), argv) if settings else {}
@@ -107,10 +107,7 @@ def pretrain(argv: Argv) -> None:
     print(f"{finished.folder} is done; selfwise show, embed and probe go on from there")
 
 
-_ENCODER_HELP = """
-  --encoder.stem STEM   for ResNets on small images: cifar, half, timm or auto
-  --encoder.NAME VALUE  any option of the timm model, such as --encoder.layers "[1, 1, 1, 1]"
-  --config FILE         options from a file: a run.yaml, or names and values; flags win
+_CONFIG_HELP = """  --config FILE         options from a file: a run.yaml, or names and values; flags win
 """
 
 
@@ -145,6 +142,65 @@ def probe(argv: Argv) -> None:
     if given is not None:
         score = proof.probe(**given)
         Console().print(score.table())
+
+
+def tokenizer(argv: Argv) -> None:
+    """Train a tokenizer: CORPUS --kind wordpiece|bpe|unigram|chars --out FOLDER."""
+    from selfwise import language
+
+    given = _parse("tokenizer CORPUS", language.make_tokenizer, argv, skip={"corpus"})
+    if given is not None:
+        made = language.make_tokenizer(**given)
+        print(f"a tokenizer with {made.vocabulary.size} tokens is in {given['out']}")
+
+
+def fill(argv: Argv) -> None:
+    """Fill in what is masked: RUN "the [MASK] sat"."""
+    from selfwise import language
+
+    given = _parse("fill RUN TEXT", language.fill, argv, skip={"run", "text"})
+    if given is not None:
+        for gap in language.fill(**given):
+            for chance, text in zip(gap.probabilities, gap.texts):
+                print(f"{chance:6.1%}  {text}")
+
+
+def generate(argv: Argv) -> None:
+    """Go on with a text: RUN --prompt TEXT."""
+    from selfwise import language
+
+    given = _parse("generate RUN", language.generate, argv, skip={"run"})
+    if given is not None:
+        print(language.generate(**given))
+
+
+def perplexity(argv: Argv) -> None:
+    """The loss of a language model on held-out text: RUN --data PATH."""
+    from selfwise import language
+
+    given = _parse("perplexity RUN", language.perplexity, argv, skip={"run"})
+    if given is not None:
+        print(language.sentences(language.perplexity(**given)))
+
+
+def import_weights(argv: Argv) -> None:
+    """Make a run of published weights: FAMILY FOLDER --out RUN."""
+    from selfwise import exchange
+
+    given = _parse("import FAMILY FOLDER", exchange.import_run, argv, skip={"family", "folder"})
+    if given is not None:
+        made = exchange.import_run(**given)
+        print(f"{made.folder} is a run; selfwise fill, embed, probe and pretrain --start take it")
+
+
+def export(argv: Argv) -> None:
+    """Write a run for other tools: RUN --to hf|onnx --out FOLDER."""
+    from selfwise import exchange
+
+    given = _parse("export RUN", exchange.export_run, argv, skip={"run"})
+    if given is not None:
+        exchange.export_run(**given)
+        print(f"{given['out']} holds {given['run']} as {given.get('to', 'hf')}")
 
 
 def show(argv: Argv) -> None:
@@ -212,10 +268,12 @@ def _parse(verb: str, function: Callable[..., Any], argv: Argv, *, skip: set[str
         print(flags.help())
         return None
     wanted = flags.positional
-    values = [Path(token) for token in argv[: len(wanted)] if not token.startswith("--")]
-    if len(values) < len(wanted):
+    words = [token for token in argv[: len(wanted)] if not token.startswith("--")]
+    if len(words) < len(wanted):
         raise ValueError(f"usage: selfwise {verb} [options]")
-    return dict(zip(wanted, values)) | flags.parse(argv[len(wanted) :])
+    kinds = {"run": Path, "folder": Path}
+    values = {name: kinds.get(name, str)(word) for name, word in zip(wanted, words)}
+    return values | flags.parse(argv[len(wanted) :])
 
 
 def _wants_help(argv: Argv) -> bool:
@@ -238,6 +296,12 @@ VERBS: dict[str, Callable[[Argv], int | None]] = {
     "embed": embed,
     "probe": probe,
     "show": show,
+    "fill": fill,
+    "generate": generate,
+    "perplexity": perplexity,
+    "tokenizer": tokenizer,
+    "import": import_weights,
+    "export": export,
     "run": run_recipe,
     "recipes": list_recipes,
     "methods": list_methods,

@@ -68,7 +68,8 @@ class Flags:
             raise ValueError(_one_line(str(error))) from error
         if dotted:
             options = {name: _encoder_value(name, value) for name, value in dotted.items()}
-            given["encoder"] = {"name": given.get("encoder", "resnet18"), **options}
+            default = self.parser.get_defaults().encoder
+            given["encoder"] = {"name": given.get("encoder", default), **options}
         return given
 
     def help(self) -> str:

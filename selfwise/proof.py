@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 
 from selfwise.competitors import from_scratch, tuned, tuned_from_fresh
-from selfwise.data import Images, readable
-from selfwise.evaluate import curve, features
-from selfwise.evaluate.baselines import Split, untrained
+from selfwise.evaluate import curve
+from selfwise.evaluate.baselines import Split
 from selfwise.evaluate.curve import Competitor
 from selfwise.evaluate.knn import knn
 from selfwise.evaluate.linear import linear, sgd_probe
@@ -20,7 +20,6 @@ from selfwise.names import nearest
 from selfwise.rng import hashed, shuffled
 from selfwise.run import Run, load
 from selfwise.train.options import resolve_device
-from selfwise.use import embedder, opened
 
 KINDS = ("linear", "sgd", "knn", "finetune")
 
@@ -34,6 +33,9 @@ def probe(
     labels: str = "all",
     seeds: int = 5,
     layer: int | None = None,
+    pooling: str = "",
+    field: str = "",
+    label: str = "",
     scratch: bool = False,
     skip_broken: bool = False,
     device: str = "auto",
@@ -51,6 +53,9 @@ def probe(
         labels: numbers of labels for each class, for a curve: 10,100,all.
         seeds: how often labels are drawn.
         layer: probe a layer instead of the encoder's output; negative counts from the last.
+        pooling: of text: mean, cls or last; by default the encoder's own.
+        field: of text: the column that holds it.
+        label: of text: the column that holds the label.
         scratch: add the same encoder trained from scratch on the same labels, with the run's
             views and steps, its learning rate chosen on training labels.
         skip_broken: leave out files that cannot be read.
@@ -63,9 +68,14 @@ def probe(
         raise ValueError(f"--seeds must be at least 1, got {seeds}")
     budgets = curve.budgets(labels)
     run = run if isinstance(run, Run) else load(run)
-    known, asked = labelled_pair(run, train, test, skip_broken=skip_broken)
-    make = _finetuned if kind == "finetune" else _frozen
-    competitors = make(run, known, asked, kind=kind, layer=layer, device=device)
+    reading = {"field": field, "label": label, "skip_broken": skip_broken}
+    known, asked = labelled_pair(run, train, test, **{n: v for n, v in reading.items() if v})
+    frozen = {"layer": layer, "pooling": pooling}
+    competitors = (
+        _finetuned(run, known, asked, device=device, **frozen)
+        if kind == "finetune"
+        else _frozen(run, known, asked, kind=kind, device=device, **frozen)
+    )
     if scratch and kind != "finetune":
         competitors["supervised"] = from_scratch(run, known, asked, device=device)
     assert known.labels is not None
@@ -80,30 +90,28 @@ def probe(
         kind=kind,
         progress=None if quiet else lambda text: print(text, flush=True),
     )
-    _keep(run, score, known, asked, layer=layer)
+    _keep(run, score, known, asked, **frozen)
     return score
 
 
-def labelled_pair(
-    run: Run, train: Any, test: Any, *, skip_broken: bool = False
-) -> tuple[Images, Images]:
+def labelled_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any, Any]:
     """Training and test examples with labels that mean the same; without `test`, a fifth is split.
 
     Raises ValueError if labels are missing, or a class of the test examples is unknown.
     """
-    known = readable(opened(run, train, labelled=True, skip_broken=skip_broken))
+    known = run.modality.examples(run, train, labelled=True, **reading)
     if test is None:
         order = shuffled(len(known), 0, "test split")
         cut = len(known) // 5
         if not cut:
             raise ValueError(f"{len(known)} examples are too few to split off a test set")
         return known.take(np.sort(order[cut:])), known.take(np.sort(order[:cut]))
-    asked = readable(opened(run, test, labelled=True, skip_broken=skip_broken))
+    asked = run.modality.examples(run, test, labelled=True, **reading)
     return known, _relabelled(asked, known.classes or [])
 
 
-def _relabelled(images: Images, classes: list[str]) -> Images:
-    """The images with their labels counted as in `classes`, by name."""
+def _relabelled(images: Any, classes: list[str]) -> Any:
+    """The examples with their labels counted as in `classes`, by name."""
     own = images.classes or []
     unknown = [name for name in own if name not in classes]
     if unknown:
@@ -113,64 +121,65 @@ def _relabelled(images: Images, classes: list[str]) -> Images:
         )
     places = np.array([classes.index(name) for name in own])
     assert images.labels is not None
-    return replace(images, labels=places[images.labels], classes=classes)  # type: ignore
+    return replace(images, labels=places[images.labels], classes=classes)
 
 
 def _frozen(
-    run: Run, known: Images, asked: Images, *, kind: str, layer: int | None, device: str
+    run: Run,
+    known: Any,
+    asked: Any,
+    *,
+    kind: str,
+    layer: int | None,
+    pooling: str,
+    device: str,
 ) -> dict[str, Competitor]:
-    """Probes of frozen features: the encoder's, its untrained twins', the pixels."""
-    compute = embedder(run, layer=layer, device=device)
-    trained = [Split(compute(run.encoder, known), compute(run.encoder, asked))]
-    place = resolve_device(device)
-    twins = untrained(run.fresh, known, asked, size=run.size, embed=compute, device=place)
-    raw = [Split(*(features.pixels(part, size=run.size) for part in (known, asked)))]
-    assert known.labels is not None
-    probe = partial(_PROBES[kind], device=place)
+    """Probes of frozen features: the encoder's, its untrained twins', the raw input's."""
+    modality = run.modality
+    raw = modality.raw(run, known, asked)
+    if kind == "sgd" and issparse(raw.train):
+        raise ValueError("--kind sgd takes dense features, and bags of words are not: use linear")
+    embed = modality.embedder(run, layer=layer, device=device, pooling=pooling)
+    trained = [Split(embed(run.encoder, known), embed(run.encoder, asked))]
+    twins = modality.twins(run, known, asked, embed=embed, device=device)
+    probe = partial(_PROBES[kind], device=resolve_device(device))
     on = partial(curve.on_features, labels=known.labels, probe=probe)
-    return {PRETRAINED: on(trained), UNTRAINED: on(twins), RAW: on(raw)}
+    return {PRETRAINED: on(trained), UNTRAINED: on(twins), RAW: on([raw])}
 
 
 def _finetuned(
-    run: Run, known: Images, asked: Images, *, kind: str, layer: int | None, device: str
+    run: Run, known: Any, asked: Any, *, layer: int | None, pooling: str, device: str
 ) -> dict[str, Competitor]:
-    """Fine-tuning from the run's weights and from fresh ones, and a probe of the pixels."""
-    if layer is not None:
-        raise ValueError("--layer goes with a frozen probe: fine-tuning trains the whole encoder")
-    raw = [Split(*(features.pixels(part, size=run.size) for part in (known, asked)))]
-    assert known.labels is not None
+    """Fine-tuning from the run's weights and from fresh ones, and a probe of the raw input."""
+    if layer is not None or pooling:
+        option = "--layer" if layer is not None else "--pooling"
+        raise ValueError(f"{option} goes with a frozen probe: fine-tuning trains the whole encoder")
     return {
         PRETRAINED: tuned(run, known, asked, device=device),
         UNTRAINED: tuned_from_fresh(run, known, asked, device=device),
-        RAW: curve.on_features(raw, known.labels),
+        RAW: curve.on_features([run.modality.raw(run, known, asked)], known.labels),
     }
 
 
-def _by_linear(
-    x: np.ndarray, y: np.ndarray, test: np.ndarray, seed: int, *, device: str
-) -> np.ndarray:
+def _by_linear(x: Any, y: np.ndarray, test: Any, seed: int, *, device: str) -> np.ndarray:
     return linear(x, y, test, seed=seed).predicted
 
 
-def _by_sgd(
-    x: np.ndarray, y: np.ndarray, test: np.ndarray, seed: int, *, device: str
-) -> np.ndarray:
+def _by_sgd(x: Any, y: np.ndarray, test: Any, seed: int, *, device: str) -> np.ndarray:
     return sgd_probe(x, y, test, seed=seed, device=device)
 
 
-def _by_knn(
-    x: np.ndarray, y: np.ndarray, test: np.ndarray, seed: int, *, device: str
-) -> np.ndarray:
+def _by_knn(x: Any, y: np.ndarray, test: Any, seed: int, *, device: str) -> np.ndarray:
     return knn(x, y, test, device=device)
 
 
 _PROBES: dict[str, Any] = {"linear": _by_linear, "sgd": _by_sgd, "knn": _by_knn}
 
 
-def _keep(run: Run, score: Score, known: Images, asked: Images, *, layer: int | None) -> None:
+def _keep(run: Run, score: Score, known: Any, asked: Any, **frozen: Any) -> None:
     """File the score in the run folder, with what it was measured on."""
-    told = {"train": known.fingerprint, "test": asked.fingerprint, "layer": layer}
-    told |= {"weights": run.weights, "step": run.step}
+    told = {"train": known.fingerprint, "test": asked.fingerprint}
+    told |= {**frozen, "weights": run.weights, "step": run.step}
     found = {**score.to_dict(), **told}
     rows = [(row["competitor"], row["per_class"]) for row in score.rows()]
     name = f"{score.kind}-{hashed(0, json.dumps([told, rows, score.seeds])) % 16**8:08x}.json"

@@ -9,29 +9,24 @@ RUN/timing.jsonl, RUN/tensorboard/, RUN/features/ (a cache that may be deleted)
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from selfwise import config, methods
+from selfwise import config, methods, modalities
 from selfwise.arguments import (
     FROM_PYTHON,
-    READING,
+    IMPORTED,
     check_free,
-    describe,
     method_options,
     named,
-    reading_defaults,
+    reading_options,
     sort_options,
     where,
 )
-from selfwise.data import Images, Source, open_images
-from selfwise.data.images import ArrayImages
-from selfwise.data.parallel import available
-from selfwise.encoders import vision
-from selfwise.evaluate.health import Health
-from selfwise.evaluate.online import OnlineKNN
 from selfwise.methods import Method
+from selfwise.modalities.modality import Steps
 from selfwise.rng import seeded
 from selfwise.train import checkpoint
 from selfwise.train.fit import Probe, fit
@@ -56,28 +51,28 @@ class Run:
         return self.method.encoder
 
     @property
-    def tokenizer(self) -> None:
-        """Runs on images have none."""
-        return
+    def modality(self) -> Any:
+        """The module of the run's modality."""
+        return modalities.of(type(self.method))
+
+    @cached_property
+    def kept(self) -> Any:
+        """What the folder keeps for reading: a tokenizer for text, None for images."""
+        return self.modality.kept(self.folder)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of a run on text; runs on images have none."""
+        return self.kept
 
     @property
     def size(self) -> int:
         """Side of the images that the encoder expects, in pixels."""
         return int(self.config["found"]["size"])
 
-    @property
-    def reading(self) -> dict[str, Any]:
-        """How a new file has to be read to look like those the encoder has seen."""
-        options = self.config["options"]
-        return {
-            "channels": self.config["found"]["channels"],
-            "decode": options["decode"],
-            "cache": options["cache"],
-        }
-
-    def fresh(self, seed: int) -> vision.Vision:
-        """The untrained twin of the encoder, with weights from a seed and no block hidden."""
-        return vision.revealed(_encoder(_unpublished(self.config), seed))
+    def fresh(self, seed: int) -> Any:
+        """The untrained twin of the encoder, with weights from a seed."""
+        return self.modality.fresh(self.config, self.kept, seed)
 
 
 def pretrain(
@@ -85,9 +80,8 @@ def pretrain(
     *,
     data: Any,
     out: str | Path,
-    encoder: str | Mapping[str, Any] = "resnet18",
+    encoder: str | Mapping[str, Any] = "",
     start: str | Path = "",
-    size: int | None = None,
     seed: int = 0,
     quiet: bool = False,
     **options: Any,
@@ -96,12 +90,12 @@ def pretrain(
 
     Args:
         method: name of a method; `selfwise methods` lists them.
-        data: folder of images, csv, npy or npz, a name such as digits or mnist:FOLDER; in
-            Python also an array or a map-style data set.
+        data: where the examples are: a folder, a file, a name; in Python also the examples.
         out: folder of the run, which must not exist yet or be empty.
-        encoder: name of a timm model, or a mapping with its name and options.
-        start: folder of an earlier run whose encoder's weights are the start.
-        size: side of the views in px; by default the images' shorter side, at most 224.
+        encoder: name of an encoder, or a mapping with its name and options; by default that of
+            `start`, or else one that suits the method and a small machine.
+        start: folder of an earlier run whose encoder's weights are the start; of the same method
+            on text, its heads and its tokenizer too.
         seed: every random draw is a function of it.
         quiet: print nothing.
         options: of the method, of training (`selfwise.train.options.Options`), and of reading.
@@ -111,30 +105,31 @@ def pretrain(
     kind, out = methods.find(method), Path(out)
     chosen = sort_options(kind, options)
     check_free(out, method)
-    images = open_images(data, labelled=kind.labelled, **chosen["reading"])
-    # decoding wants processes; an array is read faster than a process is asked
-    workers = 0 if isinstance(images, ArrayImages) else min(available(), 8)
-    training = resolve(Options(**chosen["training"]), kind, workers=workers)
-    found = describe(images, size=size)
+    modality, reading = modalities.of(kind), chosen["reading"]
+    if start:
+        encoder = encoder or config.read(Path(start))["options"]["encoder"]
+        reading = modality.inherited(Path(start)) | reading
+    examples = modality.opened(data, kind, **reading)
+    training = resolve(Options(**chosen["training"]), kind, workers=examples.workers)
+    found = examples.found
     told = {
         "data": where(data),
-        "encoder": named(encoder),
+        "encoder": named(encoder, kind),
         "start": str(Path(start).resolve()) if start else "",
-        "size": found["size"],
         "seed": int(seed),
-        **{**reading_defaults(), **chosen["reading"]},
+        **examples.told,
         **method_options(kind, chosen["method"]),
     }
     settings = {"method": method, "options": told, "found": found}
-    model = started(settings)
-    source = Source(images, batch=training.batch, seed=seed, labelled=kind.labelled)
-    probes = _probes(settings, images, training)
-    training = _in_steps(training, settings, source, probes, quiet=quiet)
+    model = started(settings, examples.kept)
+    source = examples.source(model, batch=training.batch, seed=seed)
+    probes = examples.probes(model, training, seed=seed)
+    training = _in_steps(training, settings, examples.kept, source, probes, quiet=quiet)
     told |= asdict(training)
     settings["environment"] = config.environment(training.threads, training.device)
     out.mkdir(parents=True, exist_ok=True)
+    examples.keep(out)
     config.write(out, settings)
-    _log_broken(images, out)
     fit(model, source, training, seed=seed, out=out, probes=probes, quiet=quiet)
     return load(out)
 
@@ -152,25 +147,32 @@ def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:
     options, kind = settings["options"], methods.find(settings["method"])
     if data is None and options["data"] == FROM_PYTHON:
         raise ValueError(f"{folder} was given its data in Python: resume it there, with data=")
+    if options["data"] == IMPORTED:
+        raise ValueError(
+            f"{folder} was imported, so there is nothing to go on with; to train it further: "
+            f"selfwise pretrain {settings['method']} --start {folder} --data PATH --out RUN"
+        )
     training = Resolved(**{name: options[name] for name in names()})
     now = config.environment(training.threads, resolve_device(training.device))
     for difference in config.differences(settings["environment"], now):
         text = f"warning: {difference}: the result may differ in the last bits"
         print(text, file=sys.stderr, flush=True)
     source_data = options["data"] if data is None else data
-    reading = {name: options[name] for name in READING}
-    images = open_images(source_data, labelled=kind.labelled, **reading)
-    if images.fingerprint != settings["found"]["fingerprint"]:
+    modality = modalities.of(kind)
+    reading = {name: options[name] for name in reading_options(kind)}
+    examples = modality.opened(source_data, kind, folder=folder, **reading)
+    fresh = checkpoint.latest(folder / "checkpoints")[0] is None
+    whole = settings if fresh else modality.unpublished(settings)
+    model = (started if fresh else build)(whole, examples.kept)
+    seed = int(options["seed"])
+    source = examples.source(model, batch=training.batch, seed=seed)
+    if examples.found["fingerprint"] != settings["found"]["fingerprint"]:
         raise ValueError(
             f"the data at {where(source_data)} are not those that {folder} was started with "
-            f"({len(images)} examples now, {settings['found']['examples']} then)"
+            f"({examples.found['examples']} examples now, {settings['found']['examples']} then)"
         )
-    fresh = checkpoint.latest(folder / "checkpoints")[0] is None
-    model = started(settings) if fresh else build(_unpublished(settings))
-    seed = int(options["seed"])
-    source = Source(images, batch=training.batch, seed=seed, labelled=kind.labelled)
-    _log_broken(images, folder)
-    probes = _probes(settings, images, training)
+    examples.keep(folder)
+    probes = examples.probes(model, training, seed=seed)
     fit(model, source, training, seed=seed, out=folder, probes=probes, quiet=quiet)
     return load(folder)
 
@@ -185,7 +187,7 @@ def pretrain_or_resume(method: str, *, out: str | Path, **told: Any) -> Run:
         return pretrain(method, out=folder, **told)
     settings = config.read(folder)
     before = {**settings["options"], **settings["found"].get("asked", {})}
-    wanted = {**told, "encoder": named(told.get("encoder", "resnet18"))}
+    wanted = {**told, "encoder": named(told.get("encoder", ""), methods.find(method))}
     wanted["data"] = where(told["data"])
     for name, value in wanted.items():
         if name != "quiet" and before.get(name) != value:
@@ -222,51 +224,45 @@ def load(run: str | Path) -> Run:
 
 def _opened(folder: Path, found: checkpoint.Checkpoint) -> Run:
     settings = config.read(folder)
-    model = build(_unpublished(settings))
+    modality = modalities.of(methods.find(settings["method"]))
+    model = build(modality.unpublished(settings), modality.kept(folder))
     checkpoint.load_weights(found, model)
     weights = checkpoint.checksum(found.folder / checkpoint.FILES[0])
     return Run(folder, settings, model.eval(), weights, found.step)
 
 
-def started(settings: Mapping[str, Any]) -> Method:
+def started(settings: Mapping[str, Any], kept: Any) -> Method:
     """The method as it is before the first step: with the weights of an earlier run, if told."""
-    model = build(settings)
+    model = build(settings, kept)
     if settings["options"]["start"]:
         earlier = load(settings["options"]["start"])
-        checkpoint.fill(model.encoder, earlier.encoder.state_dict(), where=earlier.folder)
+        # a language model is its heads too; a projection head is thrown away after each run
+        whole = type(earlier.method) is type(model) and model.modality == "text"
+        ours, theirs = (model, earlier.method) if whole else (model.encoder, earlier.encoder)
+        checkpoint.fill(ours, theirs.state_dict(), where=earlier.folder)
     return model
 
 
-def build(settings: Mapping[str, Any]) -> Method:
-    """The method with its encoder, with random weights that are a function of the seed."""
-    kind, options, found = methods.find(settings["method"]), settings["options"], settings["found"]
-    supplied = {"size": found["size"], "classes": found["classes"]}
-    wanted = signature(kind).parameters
+def build(settings: Mapping[str, Any], kept: Any) -> Method:
+    """The method with its encoder, with random weights that are a function of the seed.
+
+    `kept` is what the modality keeps for reading: a tokenizer, or None.
+    """
+    kind, options = methods.find(settings["method"]), settings["options"]
+    modality, wanted = modalities.of(kind), signature(kind).parameters
+    supplied = modality.supplied(settings["found"], kept)
     own = {name: supplied[name] for name in supplied if name in wanted}
     own |= {name: options[name] for name in wanted if name in options and name not in supplied}
     own.pop("encoder", None)
     with seeded(options["seed"], "method"):
-        return kind(_encoder(settings, options["seed"]), **own)
-
-
-def _unpublished(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without published weights: what is loaded or compared needs none of them."""
-    told = settings["options"]
-    return {**settings, "options": {**told, "encoder": vision.untrained(told["encoder"])}}
-
-
-def _encoder(settings: Mapping[str, Any], seed: int) -> vision.Vision:
-    found, encoder = settings["found"], dict(settings["options"]["encoder"])
-    name = encoder.pop("name")
-    return vision.build(
-        name, in_channels=found["channels"], size=found["size"], seed=seed, **encoder
-    )
+        return kind(modality.encoder(settings, kept, options["seed"]), **own)
 
 
 def _in_steps(
     training: Resolved,
     settings: dict[str, Any],
-    source: Source,
+    kept: Any,
+    source: Steps,
     probes: Sequence[Probe],
     *,
     quiet: bool,
@@ -275,7 +271,9 @@ def _in_steps(
     if training.steps:
         return training
     seed, length = settings["options"]["seed"], source.steps_per_epoch
-    seconds = seconds_per_step(lambda: build(settings), source, training, seed=seed, probes=probes)
+    seconds = seconds_per_step(
+        lambda: build(settings, kept), source, training, seed=seed, probes=probes
+    )
     if training.minutes is not None:
         steps = max(1, int(training.minutes * 60 / seconds))
         settings["found"]["asked"] = {"minutes": training.minutes}
@@ -287,26 +285,3 @@ def _in_steps(
         text = f"{steps} steps ({steps / length:.1f} epochs), about {span(steps * seconds)}"
         print(text, file=sys.stderr, flush=True)
     return replace(training, steps=steps, epochs=None, minutes=None)
-
-
-def _probes(settings: Mapping[str, Any], images: Images, training: Resolved) -> list[Probe]:
-    told: dict[str, Any] = {"size": settings["found"]["size"], "seed": settings["options"]["seed"]}
-    probes: list[Probe] = []
-    if training.health_every:
-        probes.append(Health(images, **told, every=training.health_every))
-    if training.probe_every:
-        if images.labels is None:
-            raise ValueError(
-                "--probe-every needs labels: a folder for each class, or a csv with them"
-            )
-        probes.append(OnlineKNN(images, **told, every=training.probe_every))
-    return probes
-
-
-def _log_broken(images: Images, folder: Path) -> None:
-    """List the files that were left out, now and as the loader finds more."""
-    path = folder / "broken.txt"
-    images.broken_log = path  # type: ignore[attr-defined]
-    before = path.read_text().splitlines() if path.is_file() else []
-    if lost := [name for name in images.broken if name not in before]:
-        path.write_text("".join(f"{name}\n" for name in [*before, *lost]))

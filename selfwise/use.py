@@ -1,20 +1,13 @@
 """What a finished run is for: vectors of new files. `proof.py` says what they are worth."""
 
 import json
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
-from selfwise.data import Images, open_images, readable
-from selfwise.data.images import ArrayImages
-from selfwise.data.parallel import available
-from selfwise.evaluate import features
 from selfwise.run import Run, load
-from selfwise.train.options import resolve_device, resolve_precision
 
 SUFFIXES = (".parquet", ".npz")
 
@@ -32,6 +25,8 @@ def embed(
     data: Any,
     *,
     layer: int | None = None,
+    pooling: str = "",
+    field: str = "",
     skip_broken: bool = False,
     device: str = "auto",
 ) -> Table:
@@ -41,16 +36,20 @@ def embed(
         run: a run or its folder.
         data: anything that `pretrain` takes.
         layer: a layer's number instead of the encoder's output; negative counts from the last.
+        pooling: of text: mean, cls or last; by default the encoder's own.
+        field: of text: the column that holds it.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda or auto.
     """
     run = run if isinstance(run, Run) else load(run)
-    images = readable(opened(run, data, skip_broken=skip_broken))
-    vectors = embedder(run, layer=layer, device=device)(run.encoder, images)
+    reading = {"field": field} if field else {}
+    reading |= {"skip_broken": True} if skip_broken else {}
+    examples = run.modality.examples(run, data, **reading)
+    compute = run.modality.embedder(run, layer=layer, device=device, pooling=pooling)
     names = None
-    if images.labels is not None and images.classes is not None:
-        names = [images.classes[label] for label in images.labels]
-    return Table(vectors, list(images.ids), names)
+    if examples.labels is not None and examples.classes is not None:
+        names = [examples.classes[label] for label in examples.labels]
+    return Table(compute(run.encoder, examples), list(examples.ids), names)
 
 
 def write_embeddings(
@@ -59,6 +58,8 @@ def write_embeddings(
     data: str,
     out: Path,
     layer: int | None = None,
+    pooling: str = "",
+    field: str = "",
     skip_broken: bool = False,
     device: str = "auto",
 ) -> Table:
@@ -66,9 +67,11 @@ def write_embeddings(
 
     Args:
         run: folder of the run.
-        data: folder of images, csv, npy or npz, or the name of a data set.
+        data: anything that `pretrain` takes, and for text a csv, tsv, jsonl or a list.
         out: FILE.parquet or FILE.npz, which must not exist yet.
         layer: a layer's number instead of the encoder's output; negative counts from the last.
+        pooling: of text: mean, cls or last; by default the encoder's own.
+        field: of text: the column that holds it.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda or auto.
     """
@@ -79,7 +82,8 @@ def write_embeddings(
         raise ValueError(f"--out {out} exists already; nothing is written over")
     if not out.resolve().parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.resolve().parent}")
-    table = embed(run, data, layer=layer, skip_broken=skip_broken, device=device)
+    told: dict[str, Any] = {"layer": layer, "pooling": pooling, "field": field}
+    table = embed(run, data, **told, skip_broken=skip_broken, device=device)
     temporary = out.with_name(f".{out.name}.writing")
     {".parquet": _write_parquet, ".npz": _write_npz}[out.suffix](table, temporary)
     temporary.rename(out)
@@ -108,33 +112,6 @@ def show(run: Path) -> str:
     for path in sorted((run / "scores").glob("*.json")):
         lines += [f"{path.stem}:", *(f"  {s}" for s in json.loads(path.read_text())["sentences"])]
     return "\n".join(lines)
-
-
-def opened(run: Run, data: Any, **options: Any) -> Images:
-    return open_images(data, **run.reading, **options)
-
-
-def embedder(
-    run: Run, *, layer: int | None, device: str
-) -> Callable[[Any, Images], Float32[np.ndarray, "n d"]]:
-    """Features of any encoder of this shape, kept in the run folder by what they depend on."""
-    place = resolve_device(device)
-    told = run.config["options"]
-    same = place == told["device"]
-    precision = told["precision"] if same else resolve_precision("auto", place)
-    # what autocast runs in; evaluation needs no gradients, so fp16 needs no care either
-    precision = "float32" if precision == "float32" else "bf16"
-
-    def compute(encoder: Any, images: Images) -> Float32[np.ndarray, "n d"]:
-        stamp = getattr(images, "stamp", "")  # a file may change and keep its size
-        weights = features.checksum(encoder)
-        key = (weights, images.fingerprint, stamp, run.size, layer, precision)
-        workers = 0 if isinstance(images, ArrayImages) else min(available(), 8)
-        extract = partial(features.extract, encoder, images, size=run.size, layer=layer)
-        extract = partial(extract, device=place, precision=precision, workers=workers)
-        return features.cached(run.folder / "features", key, extract)
-
-    return compute
 
 
 def _write_parquet(table: Table, path: Path) -> None:

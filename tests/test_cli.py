@@ -284,19 +284,10 @@ def test_flags_do_not_collide():
     from selfwise import arguments, methods
     from selfwise.train.options import names
 
-    shared = [
-        *names(),
-        *arguments.READING,
-        "data",
-        "out",
-        "encoder",
-        "size",
-        "seed",
-        "quiet",
-        "config",
-    ]
-    assert len(shared) == len(set(shared))
     for name in methods.names():
+        reading = arguments.reading_options(methods.find(name))
+        shared = [*names(), *reading, "data", "out", "encoder", "start", "seed", "quiet", "config"]
+        assert len(shared) == len(set(shared))
         own = arguments.own_options(methods.find(name))
         assert not set(own) & set(shared), name
 

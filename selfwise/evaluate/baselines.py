@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from selfwise.data.images import Images
 from selfwise.evaluate.features import reading, views
+from selfwise.evaluate.linear import Matrix
 from selfwise.rng import shuffled
 from selfwise.types import Encoder
 
@@ -19,8 +19,8 @@ Embed = Callable[[Encoder, Images], np.ndarray]
 class Split(NamedTuple):
     """One kind of features of the training and the test examples."""
 
-    train: Float[np.ndarray, "n d"]
-    test: Float[np.ndarray, "m d"]
+    train: Matrix
+    test: Matrix
 
 
 def untrained(

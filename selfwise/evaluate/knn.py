@@ -1,20 +1,24 @@
 """The weighted nearest-neighbour classifier of InstDisc (Wu et al. 2018, arXiv:1805.01978, 3.4)."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
+from scipy.sparse import issparse
+from sklearn.preprocessing import normalize
 from torch import Tensor
 
-from selfwise.evaluate.linear import check_features
+from selfwise.evaluate.linear import Matrix, check_features
 
 CELLS = 2**26  # similarities held at once: 256 MB in float32
 
 
 def knn(
-    train: Float[np.ndarray, "n d"],
+    train: Matrix,
     labels: Int64[np.ndarray, "n"],
-    test: Float[np.ndarray, "m d"],
+    test: Matrix,
     *,
     k: int = 200,
     temperature: float = 0.1,
@@ -31,13 +35,26 @@ def knn(
     if k < 1 or not temperature > 0:
         raise ValueError(f"kNN needs k >= 1 and temperature > 0, got {k} and {temperature:g}")
     check_features(train, labels, test)
-    known = F.normalize(torch.from_numpy(train).to(device), dim=1)
     targets = torch.from_numpy(labels).to(device)
-    asked = F.normalize(torch.from_numpy(test).to(device), dim=1)
-    k, classes = min(k, len(known)), int(labels.max()) + 1
-    parts = asked.split(max(1, CELLS // len(known)))
-    voted = [_vote(part @ known.T, targets, k, temperature, classes) for part in parts]
+    k, classes = min(k, len(labels)), int(labels.max()) + 1
+    parts = _cosines(train, test, at_once=max(1, CELLS // len(labels)), device=device)
+    voted = [_vote(part, targets, k, temperature, classes) for part in parts]
     return torch.cat(voted).cpu().numpy()
+
+
+def _cosines(
+    train: Matrix, test: Matrix, *, at_once: int, device: torch.device | str
+) -> Iterator[Float[Tensor, "m n"]]:
+    """Cosines of some test examples at a time with all training examples."""
+    if issparse(train):
+        known, asked = normalize(train), normalize(test)
+        for first in range(0, asked.shape[0], at_once):
+            part = (asked[first : first + at_once] @ known.T).toarray()
+            yield torch.from_numpy(part).to(device)
+        return
+    near = F.normalize(torch.from_numpy(train).to(device), dim=1)
+    for part in F.normalize(torch.from_numpy(test).to(device), dim=1).split(at_once):
+        yield part @ near.T
 
 
 def _vote(

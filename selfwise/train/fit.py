@@ -24,7 +24,11 @@ from selfwise.types import Batch
 
 @runtime_checkable
 class Batches(Protocol):
-    """What the loop reads from: `batches[step]` is a pure function of the step."""
+    """What the loop reads from: `batches[step]` is a pure function of the step.
+
+    `unit` and `scale`, where it has them, say what progress is counted in ("tokens") and how many
+    of them an example has.
+    """
 
     def __getitem__(self, step: int) -> Batch: ...
 
@@ -62,7 +66,9 @@ def fit(
         parts = assemble(method, options)
         with opened(parts, options, out) as keeper:
             if keeper.step < options.steps:
-                progress = Progress(keeper.step, options.steps, options.batch, quiet=quiet)
+                unit, scale = getattr(batches, "unit", "examples"), getattr(batches, "scale", 1)
+                each = options.batch * scale
+                progress = Progress(keeper.step, options.steps, each, unit=unit, quiet=quiet)
                 try:
                     _loop(parts, keeper, batches, seed=seed, probes=probes, progress=progress)
                 finally:

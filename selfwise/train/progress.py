@@ -28,8 +28,11 @@ class Clock:
 class Progress:
     """One line a log interval, or one bar that is redrawn."""
 
-    def __init__(self, start: int, steps: int, batch: int, *, quiet: bool = False):
-        self.steps, self.batch, self.quiet = steps, batch, quiet
+    def __init__(
+        self, start: int, steps: int, each: int, *, unit: str = "examples", quiet: bool = False
+    ):
+        """`each`: how many of the unit a step has."""
+        self.steps, self.each, self.unit, self.quiet = steps, each, unit, quiet
         self.bar: Any = None
         if not quiet and sys.stderr.isatty():
             self.bar, self.task = _bar(start, steps)
@@ -43,7 +46,7 @@ class Progress:
         rate = times["steps_per_second"]
         left = (self.steps - done) / max(rate, 1e-9)
         facts = [f"{name} {value:.4f}" for name, value in values.items() if name != "lr"]
-        facts += [f"{rate * self.batch:.0f} examples/s"]
+        facts += [f"{rate * self.each:.0f} {self.unit}/s"]
         facts += [f"{times['waiting_for_data']:.0%} waiting for data"]
         text = " | ".join(facts)
         if self.bar is not None:

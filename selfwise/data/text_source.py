@@ -1,0 +1,150 @@
+"""Batches of text by step, read by a plan that is made once an epoch and kept on the disk."""
+
+import os
+import shutil
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from selfwise.data.cache import folder as image_folder
+from selfwise.data.corpus import Corpus
+from selfwise.data.images import digest
+from selfwise.rng import hashed, shuffled
+from selfwise.types import Draw, Plan, TextBatch, Vocabulary
+
+FORMAT = 1  # to be raised whenever a plan becomes another
+KEPT = 2  # epochs whose plans stay on the disk
+
+
+class TextSource:
+    """Rows of `length` tokens. Batch `step` is a pure function of the corpus, seed and step.
+
+    An epoch has as many full batches as the plan of the first one; a later plan, which may be a
+    few rows longer or shorter, is read in another order from its beginning again, or not to the
+    end.
+
+    Raises ValueError if the text makes fewer rows than a batch has.
+    """
+
+    modality: ClassVar[str] = "text"
+    unit: ClassVar[str] = "tokens"
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        draw: Draw,
+        *,
+        length: int,
+        batch: int,
+        seed: int,
+        vocabulary: Vocabulary,
+    ):
+        self.corpus, self.draw, self.length, self.size = corpus, draw, length, batch
+        self.seed, self.vocabulary = seed, vocabulary
+        facts = (FORMAT, _described(draw.plan), length, seed, _roles(vocabulary))
+        self.key = digest(corpus.fingerprint, repr(facts))
+        self.plan = lru_cache(maxsize=1)(self._plan)
+        rows = self.plan(0).size
+        if not 1 <= batch <= rows:
+            raise ValueError(
+                f"batch {batch} does not fit the data, which are {rows} rows of {length} tokens; "
+                f"1 to {rows} is right, or a smaller --length"
+            )
+        self.steps_per_epoch = rows // batch
+
+    @property
+    def scale(self) -> int:
+        """Tokens in an example."""
+        return self.length
+
+    def batch(self, step: int) -> TextBatch:
+        """The batch of a step, counted from 0 over all epochs."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        plan = self.plan(epoch)
+        places = (position * self.size + np.arange(self.size)) % plan.size
+        return self.rows(_order(plan.size, self.seed, epoch)[places], epoch)
+
+    def rows(self, rows: np.ndarray, epoch: int = 0) -> TextBatch:
+        """Some rows of an epoch's plan."""
+        told: dict[str, Any] = {"length": self.length, "vocabulary": self.vocabulary}
+        batch = self.draw.lay(self.corpus.tokens, self.plan(epoch), rows, **told)
+        return batch._replace(epoch=torch.full((len(rows),), epoch))
+
+    def __getitem__(self, step: int) -> TextBatch:
+        return self.batch(step)
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "plan"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.plan = lru_cache(maxsize=1)(self._plan)
+
+    def _plan(self, epoch: int) -> Plan:
+        """The plan of an epoch: read if it is on the disk, else made and written there."""
+        home = plans() / self.key / f"{epoch:08d}"
+        if not home.is_dir():
+            made = self.draw.plan(
+                self.corpus.documents,
+                self.corpus.sentences,
+                length=self.length,
+                vocabulary=self.vocabulary,
+                random=np.random.Generator(np.random.Philox(hashed(self.seed, "plan", epoch))),
+            )
+            _write(made, home)
+            _forget(home.parent, epoch)
+        return _read(home)
+
+
+@lru_cache(maxsize=2)
+def _order(n: int, seed: int, epoch: int) -> np.ndarray:
+    return shuffled(n, seed, "rows", epoch)
+
+
+def plans() -> Path:
+    """Where plans are kept: beside the caches of images and text. May be deleted."""
+    return image_folder().parent / "plans"
+
+
+def _write(plan: Plan, home: Path) -> None:
+    """Under another name first; if another process was faster, its plan is the same."""
+    half = home.with_name(f".{home.name}.{os.getpid()}")
+    half.mkdir(parents=True, exist_ok=True)
+    for name, value in plan._asdict().items():
+        if value is not None:
+            np.save(half / f"{name}.npy", value, allow_pickle=False)
+    try:
+        os.rename(half, home)
+    except OSError:
+        shutil.rmtree(half, ignore_errors=True)
+        if not home.is_dir():
+            raise
+
+
+def _read(home: Path) -> Plan:
+    found = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in home.iterdir()}
+    return Plan(**found)
+
+
+def _forget(home: Path, epoch: int) -> None:
+    """Remove the plans of epochs long past."""
+    for path in home.iterdir():
+        if path.name.isdigit() and int(path.name) + KEPT <= epoch:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _described(plan: Any) -> str:
+    """What a plan depends on besides the data: the function and the options bound to it."""
+    if isinstance(plan, partial):
+        return f"{_described(plan.func)} {plan.args} {sorted(plan.keywords.items())}"
+    return f"{plan.__module__}.{plan.__qualname__}"
+
+
+def _roles(vocabulary: Vocabulary) -> tuple[Any, ...]:
+    return tuple(vocabulary._replace(starts=None))  # type: ignore[arg-type]

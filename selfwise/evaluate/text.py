@@ -1,0 +1,178 @@
+"""Features of texts: computed once, in batches of equal length, and the bag of words beside them."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from scipy.sparse import hstack
+from sklearn.feature_extraction.text import TfidfVectorizer
+from torch import Tensor
+
+from selfwise.data.texts import Texts
+from selfwise.data.tokenizer import Tokenizer
+from selfwise.evaluate.baselines import Split
+from selfwise.evaluate.features import reading
+from selfwise.names import nearest
+from selfwise.types import Features, TextBatch, to
+
+POOLINGS = ("mean", "cls", "last")
+LONGEST = 128  # tokens of a text that are read at least, however short the rows of the run
+BUDGET = 8192  # tokens in a batch, padding included
+TERMS = 50_000  # words and pairs of words that are counted at most
+
+
+class Row(NamedTuple):
+    """A text, or a pair, with its special tokens."""
+
+    ids: np.ndarray
+    segment: np.ndarray
+
+
+def check_pooling(name: str) -> None:
+    """Raises ValueError unless the name is empty or one of POOLINGS."""
+    if name and name not in POOLINGS:
+        raise ValueError(f"unknown pooling {name!r}{nearest(name, POOLINGS)}")
+
+
+def extract(
+    encoder: Any,
+    texts: Texts,
+    tokenizer: Tokenizer,
+    *,
+    length: int,
+    layer: int | None = None,
+    pooling: str = "mean",
+    device: torch.device | str = "cpu",
+    precision: str = "float32",
+) -> Float32[np.ndarray, "n d"]:
+    """Pooled features of every text, in the order of the data; longer ones are cut at `length`.
+
+    The encoder runs on `device` in eval mode without gradients and is left as it was. Texts of
+    similar length share a batch of at most 8,192 tokens, so that little is padding; padding
+    changes nothing in a text's features.
+
+    Raises ValueError if there are no texts, or no such layer or pooling.
+    """
+    check_pooling(pooling)
+    if not len(texts):
+        raise ValueError("there are no texts to compute features of")
+    rows = laid(texts, tokenizer, length=length)
+    half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+    out: np.ndarray | None = None
+    with reading(encoder, device), half:
+        for places in groups([len(row.ids) for row in rows]):
+            batch = to(padded([rows[i] for i in places], encoder, tokenizer), device)
+            found = _layer(encoder, batch, layer)
+            assert found.tokens is not None
+            vectors = pooled(found.tokens.float(), batch.valid, pooling).cpu().numpy()
+            out = np.empty((len(rows), vectors.shape[1]), np.float32) if out is None else out
+            out[places] = vectors
+    assert out is not None
+    return out
+
+
+def laid(texts: Texts, tokenizer: Tokenizer, *, length: int) -> list[Row]:
+    """Every text with its special tokens, cut to `length`; of a pair the longer part is cut.
+
+    BERT's `[CLS] A [SEP] B [SEP]` with segments 0 and 1, RoBERTa's `<s> A </s></s> B </s>` in one
+    segment, GPT's `A <|endoftext|>`: what the vocabulary has roles for.
+    """
+    vocabulary = tokenizer.vocabulary
+    # GPT-2 has one token for both ends, and a text begins without it
+    both = vocabulary.first is not None and vocabulary.first != vocabulary.last
+    first = [vocabulary.first] if both else []
+    last = [] if vocabulary.last is None else [vocabulary.last]
+    doubled = tokenizer.piece(vocabulary.first) == "<s>" if first else False
+    left = tokenizer.encode(texts.texts)
+    if texts.pairs is None:
+        room = length - len(first) - len(last)
+        return [_row([first, one[:room], last], []) for one in left]
+    rows = []
+    for a, b in zip(left, tokenizer.encode(texts.pairs)):
+        between = last * 2 if doubled else last
+        a, b = _shortened(a, b, length - len(first) - len(between) - len(last))
+        rows.append(_row([first, a, between], [b, last]))
+    return rows
+
+
+def groups(lengths: list[int]) -> Iterator[np.ndarray]:
+    """Places of rows of similar length, whose padded batch has at most BUDGET tokens."""
+    order = np.argsort(lengths, kind="stable")[::-1]
+    start = 0
+    while start < len(order):
+        widest = max(1, lengths[order[start]])
+        stop = start + max(1, BUDGET // widest)
+        yield order[start:stop]
+        start = stop
+
+
+def padded(rows: list[Row], encoder: Any, tokenizer: Tokenizer) -> TextBatch:
+    """Rows side by side, padded at the end."""
+    width = max(1, *(len(row.ids) for row in rows))
+    pad = tokenizer.vocabulary.pad or 0
+    ids = np.full((len(rows), width), pad, dtype=np.int64)
+    segment, valid = np.zeros_like(ids), np.zeros(ids.shape, dtype=bool)
+    for place, row in enumerate(rows):
+        ids[place, : len(row.ids)], segment[place, : len(row.ids)] = row
+        valid[place, : max(1, len(row.ids))] = True  # an empty text is one padding token
+    batch = TextBatch(torch.from_numpy(ids), torch.arange(len(rows)), torch.from_numpy(valid))
+    return batch._replace(segment=torch.from_numpy(segment)) if encoder.segments else batch
+
+
+def pooled(
+    tokens: Float[Tensor, "b n d"], valid: Tensor | None, how: str
+) -> Float[Tensor, "b d"]:
+    """The mean over the real tokens, the first one, or the last real one."""
+    if how == "cls":
+        return tokens[:, 0]
+    if valid is None:
+        return tokens.mean(dim=1) if how == "mean" else tokens[:, -1]
+    count = valid.sum(dim=1)
+    if how == "mean":
+        return (tokens * valid[..., None]).sum(dim=1) / count[:, None]
+    return tokens[torch.arange(len(tokens), device=tokens.device), count - 1]
+
+
+def bag_of_words(known: Texts, asked: Texts) -> Split:
+    """TF-IDF of words and pairs of words, fitted on the training texts alone: a strong baseline.
+
+    Sparse matrices (n, words). A pair of texts is counted as two bags side by side.
+    """
+    parts = []
+    for side in ("texts", "pairs"):
+        left, right = getattr(known, side), getattr(asked, side)
+        if left is None:
+            continue
+        count = TfidfVectorizer(
+            ngram_range=(1, 2),
+            sublinear_tf=True,
+            max_features=TERMS,
+            token_pattern=r"(?u)\w+|[^\w\s]",
+            dtype=np.float32,
+        )
+        parts.append((count.fit_transform(left), count.transform(right)))
+    return Split(*(hstack(side).tocsr() for side in zip(*parts)))
+
+
+def _layer(encoder: Any, batch: TextBatch, layer: int | None) -> Features:
+    if layer is None:
+        return encoder(batch)
+    layers = encoder.hidden(batch)
+    if not -len(layers) <= layer < len(layers):
+        raise ValueError(
+            f"layer {layer} does not exist: the encoder has layers 0 to {len(layers) - 1}"
+        )
+    return layers[layer]
+
+
+def _row(left: list[Any], right: list[Any]) -> Row:
+    a, b = (np.concatenate([np.asarray(p, np.int64) for p in [*side, []]]) for side in (left, right))
+    return Row(np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)]))
+
+
+def _shortened(a: np.ndarray, b: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both cut so that they fit together: the longer one first, from its end."""
+    a = a[: min(len(a), max(room - len(b), room // 2))]
+    return a, b[: room - len(a)]

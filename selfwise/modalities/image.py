@@ -1,0 +1,191 @@
+"""Images: read from files, arrays and names; any timm model; pixels as the baseline."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from selfwise.data import Images, Source, open_images, readable
+from selfwise.data.images import ArrayImages
+from selfwise.data.parallel import available
+from selfwise.encoders import vision
+from selfwise.evaluate import features
+from selfwise.evaluate.baselines import Split, untrained
+from selfwise.evaluate.health import Health
+from selfwise.evaluate.online import OnlineKNN
+from selfwise.methods import Method
+from selfwise.modalities.modality import Trained
+from selfwise.train.fit import Probe
+from selfwise.train.options import Resolved, resolve_device, resolve_precision
+
+ENCODER_HELP = """
+  --encoder.stem STEM   for ResNets on small images: cifar, half, timm or auto
+  --encoder.NAME VALUE  any option of the timm model, such as --encoder.layers "[1, 1, 1, 1]"
+"""
+
+Embed = Callable[[Any, Images], Float32[np.ndarray, "n d"]]
+
+
+@dataclass
+class ImageData:
+    """The images of a run."""
+
+    images: Images
+    labelled: bool
+    told: dict[str, Any]  # the options of reading, as resolved
+    found: dict[str, Any] = field(default_factory=dict)
+    kept: None = None
+
+    @property
+    def workers(self) -> int:
+        # decoding wants processes; an array is read faster than a process is asked
+        return _workers(self.images)
+
+    def source(self, method: Method, *, batch: int, seed: int) -> Source:
+        return Source(self.images, batch=batch, seed=seed, labelled=self.labelled)
+
+    def probes(self, method: Method, training: Resolved, *, seed: int) -> list[Probe]:
+        told: dict[str, Any] = {"size": self.found["size"], "seed": seed}
+        probes: list[Probe] = []
+        if training.health_every:
+            probes.append(Health(self.images, **told, every=training.health_every))
+        if training.probe_every:
+            if self.images.labels is None:
+                raise ValueError(
+                    "--probe-every needs labels: a folder for each class, or a csv with them"
+                )
+            probes.append(OnlineKNN(self.images, **told, every=training.probe_every))
+        return probes
+
+    def keep(self, folder: Path) -> None:
+        """List the files that were left out, now and as the loader finds more."""
+        path = folder / "broken.txt"
+        self.images.broken_log = path  # type: ignore[attr-defined]
+        before = path.read_text().splitlines() if path.is_file() else []
+        if lost := [name for name in self.images.broken if name not in before]:
+            path.write_text("".join(f"{name}\n" for name in [*before, *lost]))
+
+
+def opened(
+    data: Any,
+    kind: type[Method],
+    *,
+    folder: Path | None = None,
+    size: int | None = None,
+    channels: int | None = None,
+    decode: int = 256,
+    cache: str = "auto",
+    skip_broken: bool = False,
+) -> ImageData:
+    """The images to train on.
+
+    Args:
+        data: folder of images, csv, npy or npz, a name such as digits or mnist:FOLDER; in
+            Python also an array or a map-style data set.
+        size: side of the views in px; by default the images' shorter side, at most 224.
+        channels: 1 or 3; by default files are read in colour, arrays as they are.
+        decode: longest allowed shorter side in px; larger files are shrunk to it.
+        cache: decode once into a file: `auto` where the images are small, `yes`, or `no`.
+        skip_broken: leave out files that cannot be read, and list them.
+    """
+    told: dict[str, Any] = {"channels": channels, "decode": decode, "cache": cache}
+    images = open_images(data, **told, skip_broken=skip_broken, labelled=kind.labelled)
+    found = {
+        "examples": len(images),
+        "channels": images.channels,
+        "size": int(size or min(images.side, 224)),
+        "classes": len(images.classes or []),
+        "fingerprint": images.fingerprint,
+        "broken": len(images.broken),
+    }
+    told |= {"size": found["size"], "skip_broken": skip_broken}
+    return ImageData(images, kind.labelled, told, found)
+
+
+def kept(folder: Path) -> None:
+    """Images need nothing from the run folder."""
+
+
+def supplied(found: Mapping[str, Any], kept: Any) -> dict[str, Any]:
+    """What a method on images may ask for."""
+    return {"size": found["size"], "classes": found["classes"]}
+
+
+def encoder(settings: Mapping[str, Any], kept: Any, seed: int) -> vision.Vision:
+    """The encoder with random weights that are a function of the seed, or published ones."""
+    found, told = settings["found"], dict(settings["options"]["encoder"])
+    name, shape = told.pop("name"), {"in_channels": found["channels"], "size": found["size"]}
+    return vision.build(name, **shape, seed=seed, **told)
+
+
+def unpublished(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without published weights: what is loaded or compared needs none of them."""
+    told = settings["options"]
+    return {**settings, "options": {**told, "encoder": vision.untrained(told["encoder"])}}
+
+
+def inherited(start: Path) -> dict[str, Any]:
+    """Options of reading that go with the weights of an earlier run: none."""
+    return {}
+
+
+def fresh(settings: Mapping[str, Any], kept: Any, seed: int) -> vision.Vision:
+    """The untrained twin, with no block hidden."""
+    return vision.revealed(encoder(unpublished(settings), kept, seed))
+
+
+def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any) -> Images:
+    """Examples read as those that the encoder has seen; `skip_broken` may be given."""
+    for name in options.keys() - {"skip_broken"}:
+        raise ValueError(f"--{name} is for text, and this run is on images")
+    told = run.config["options"]
+    reading = {"channels": run.config["found"]["channels"], "decode": told["decode"]}
+    reading["cache"] = told["cache"]
+    return readable(open_images(data, **reading, labelled=labelled, **options))
+
+
+def embedder(run: Trained, *, layer: int | None, device: str, pooling: str = "") -> Embed:
+    """Features of any encoder of this shape, kept in the run folder by what they depend on."""
+    if pooling:
+        raise ValueError("--pooling is for text; image encoders pool in their own way")
+    place, precision = where(run, device)
+    size = run.config["found"]["size"]
+
+    def compute(encoder: Any, images: Images) -> Float32[np.ndarray, "n d"]:
+        stamp = getattr(images, "stamp", "")  # a file may change and keep its size
+        weights = features.checksum(encoder)
+        key = (weights, images.fingerprint, stamp, size, layer, precision)
+        extract = partial(features.extract, encoder, images, size=size, layer=layer)
+        extract = partial(extract, device=place, precision=precision, workers=_workers(images))
+        return features.cached(run.folder / "features", key, extract)
+
+    return compute
+
+
+def where(run: Trained, device: str) -> tuple[str, str]:
+    """The device, and what autocast runs in there: float32 or bf16, as in training if it can be."""
+    place, told = resolve_device(device), run.config["options"]
+    same = place == told["device"]
+    precision = told["precision"] if same else resolve_precision("auto", place)
+    # evaluation needs no gradients, so fp16 needs no care either
+    return place, "float32" if precision == "float32" else "bf16"
+
+
+def twins(run: Trained, known: Images, asked: Images, *, embed: Embed, device: str) -> list[Split]:
+    """Features of three untrained encoders."""
+    size, place = run.config["found"]["size"], resolve_device(device)
+    return untrained(run.fresh, known, asked, size=size, embed=embed, device=place)
+
+
+def raw(run: Trained, known: Images, asked: Images) -> Split:
+    """The pixels."""
+    size = run.config["found"]["size"]
+    return Split(*(features.pixels(part, size=size) for part in (known, asked)))
+
+
+def _workers(images: Images) -> int:
+    return 0 if isinstance(images, ArrayImages) else min(available(), 8)

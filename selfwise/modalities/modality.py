@@ -1,0 +1,76 @@
+"""What `run`, `use` and `proof` ask of a modality. Each file beside this one answers.
+
+A modality is a module with these functions:
+
+- `opened(data, kind, *, folder, ...) -> Data`: the examples to train on. Its other keyword
+  arguments are the options of reading, and become flags. `folder` is the run that already keeps
+  what the reading made (a tokenizer), or None.
+- `kept(folder) -> Any`: what the run folder keeps for reading, loaded again; None for images.
+- `supplied(found, kept) -> dict`: what a method may ask for by name.
+- `encoder(settings, kept, seed)`, `fresh(settings, kept, seed)`: the encoder with random weights
+  or published ones, and its untrained twin.
+- `inherited(start)`: options of reading that go with the weights of an earlier run.
+- `unpublished(settings)`: the same settings without published weights.
+- `examples(run, data, *, labelled, ...)`: a set of examples for probes and embeddings.
+- `embedder(run, *, layer, device, ...)`: features of any encoder of this shape, cached.
+- `twins(run, known, asked, *, embed, device)`, `raw(run, known, asked)`: the two baselines.
+"""
+
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from selfwise.methods import Method
+from selfwise.train.fit import Probe
+from selfwise.train.options import Resolved
+
+
+@runtime_checkable
+class Steps(Protocol):
+    """Batches by step, and how many there are in a pass over the data."""
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    def __getitem__(self, step: int) -> Any: ...
+
+
+@runtime_checkable
+class Data(Protocol):
+    """The examples of a run, and what depends on them."""
+
+    told: dict[str, Any]  # the options of reading, as resolved
+    kept: Any  # what the run folder keeps for reading: a tokenizer, or None
+    found: dict[str, Any]  # what the data turned out to be; complete after `source`
+
+    @property
+    def workers(self) -> int:
+        """Processes that reading is worth, unless the user says otherwise."""
+        ...
+
+    def source(self, method: Method, *, batch: int, seed: int) -> Steps:
+        """The batches that the loop reads. Raises ValueError if the data make none."""
+        ...
+
+    def probes(self, method: Method, training: Resolved, *, seed: int) -> list[Probe]:
+        """What watches the run."""
+        ...
+
+    def keep(self, folder: Path) -> None:
+        """Write what reading needs again into the run folder."""
+        ...
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """What a modality needs of a run."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+    @property
+    def kept(self) -> Any: ...
+
+    def fresh(self, seed: int) -> Any: ...

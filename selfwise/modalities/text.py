@@ -1,0 +1,259 @@
+"""Text: corpora and tokenizers, transformers, bags of words as the baseline."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from selfwise.data.corpus import Corpus, open_corpus
+from selfwise.data.documents import Documents, open_documents
+from selfwise.data.text_source import TextSource
+from selfwise.data.texts import Texts, open_texts
+from selfwise.data.tokenizer import Tokenizer, open_tokenizer
+from selfwise.encoders import text as encoders
+from selfwise.encoders.presets import shape_of
+from selfwise.evaluate import features
+from selfwise.evaluate import text as reading
+from selfwise.evaluate.baselines import Split
+from selfwise.evaluate.held_out import HeldOut
+from selfwise.methods import Method
+from selfwise.modalities.image import where
+from selfwise.modalities.modality import Trained
+from selfwise.train.fit import Probe
+from selfwise.train.options import Resolved
+
+ENCODER_HELP = """
+  --encoder FAMILY-SIZE bert, roberta, albert, gpt or gpt1; tiny, mini, small, medium, base, large
+  --encoder.NAME VALUE  any number of it: depth, dim, heads, ff, length, dropout, pooling, ...
+"""
+
+Embed = Callable[[Any, Texts], Float32[np.ndarray, "n d"]]
+FOLDER = "tokenizer"  # in the run folder
+LENGTH = 128
+UNTRAINED = (0, 1, 2)  # seeds of the twins
+
+
+@dataclass
+class TextData:
+    """The corpus of a run, with its tokenizer."""
+
+    documents: Documents
+    kept: Tokenizer
+    told: dict[str, Any]
+    found: dict[str, Any] = field(default_factory=dict)
+    trained: Corpus | None = None  # known after `source`, as is
+    held_out: Corpus | None = None
+
+    workers = 0  # rows are gathered from a memory map, faster than a process is asked
+
+    def source(self, method: Method, *, batch: int, seed: int) -> TextSource:
+        draw = method.draw
+        corpus = open_corpus(
+            self.documents, self.kept, sentences=draw.needs_sentences, progress=_progress("reading")
+        )
+        share = self.told["held_out"]
+        # by the data alone: a run from another seed is judged on the same text
+        parts = corpus.split(share, seed=0) if share else (corpus, None)
+        self.trained, self.held_out = parts
+        source = self._rows(self.trained, method, batch=batch, seed=seed)
+        self.found |= {
+            "examples": source.plan(0).size,
+            "fingerprint": corpus.fingerprint,
+            "documents": len(corpus.documents),
+            "tokens": _tokens(corpus),
+            "held_out_tokens": _tokens(self.held_out) if self.held_out else 0,
+            "bytes_per_token": round(corpus.bytes / max(_tokens(corpus), 1), 4),
+            "unigram_entropy": round((self.held_out or corpus).unigram_entropy(), 4),
+        }
+        return source
+
+    def probes(self, method: Method, training: Resolved, *, seed: int) -> list[Probe]:
+        if training.probe_every:
+            raise ValueError(
+                "--probe-every is for images with labels; text is watched on held-out documents "
+                "every --health-every steps"
+            )
+        if not training.health_every or self.held_out is None:
+            return []
+        try:
+            rows = self._rows(self.held_out, method, batch=1, seed=seed)
+        except ValueError as error:
+            print(f"warning: no held-out loss: {error}", file=sys.stderr)
+            return []
+        return [HeldOut(rows, seed=seed, every=training.health_every)]
+
+    def keep(self, folder: Path) -> None:
+        keep(self.kept, folder)
+
+    def _rows(self, corpus: Corpus, method: Method, *, batch: int, seed: int) -> TextSource:
+        told: dict[str, Any] = {"length": self.found["length"], "vocabulary": self.kept.vocabulary}
+        return TextSource(corpus, method.draw, batch=batch, seed=seed, **told)
+
+
+def opened(
+    data: Any,
+    kind: type[Method],
+    *,
+    folder: Path | None = None,
+    tokenizer: str = "",
+    lower: bool = False,
+    length: int = LENGTH,
+    field: str = "",
+    documents: str = "auto",
+    held_out: float = 0.05,
+) -> TextData:
+    """The corpus to train on.
+
+    Args:
+        data: a file or folder of txt, jsonl, csv, tsv or parquet, also as .gz or .zst; or
+            python-docs, the documentation inside Python; or hub:NAME, a data set of Hugging Face;
+            in Python also a sequence of strings.
+        tokenizer: wordpiece, bpe, unigram or chars, to be trained on the corpus, with a number of
+            tokens as in wordpiece:30000 (by default 8,192, and all characters); or a file or
+            folder: tokenizer.json, vocab.txt, vocab.json with merges.txt, a SentencePiece .model;
+            by default the kind that goes with the method.
+        lower: train the tokenizer on lower-cased text.
+        length: tokens in a row, special tokens included.
+        field: the column that holds the text, in jsonl, csv, tsv and parquet.
+        documents: what a document is in a txt file: file, blank (blank lines part them) or line;
+            auto is file.
+        held_out: share of the documents, or of the only one, that is kept out to measure the loss.
+    """
+    if not 0 <= held_out < 1:
+        raise ValueError(f"--held-out must be at least 0 and below 1, got {held_out:g}")
+    if length < 8:
+        raise ValueError(f"--length must be at least 8 tokens, got {length}")
+    found = open_documents(data, field=field, documents=documents)
+    if folder is not None:
+        known = kept(folder)
+    else:
+        told = tokenizer or kind.default_tokenizer
+        known = open_tokenizer(told, lambda: found, lower=lower, progress=_say("tokenizer"))
+    options: dict[str, Any] = {
+        "tokenizer": tokenizer if not Path(tokenizer).exists() else str(Path(tokenizer).resolve()),
+        "lower": lower,
+        "length": length,
+        "field": field,
+        "documents": documents,
+        "held_out": held_out,
+    }
+    return TextData(found, known, options, {"vocab": known.vocabulary.size, "length": length})
+
+
+def kept(folder: Path) -> Tokenizer:
+    """The tokenizer of a run folder."""
+    return Tokenizer.load(folder / FOLDER)
+
+
+def keep(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the tokenizer into a run folder."""
+    (folder / FOLDER).mkdir(exist_ok=True)
+    tokenizer.save(folder / FOLDER)
+
+
+def supplied(found: Mapping[str, Any], kept: Tokenizer) -> dict[str, Any]:
+    """What a method on text may ask for.
+
+    Published tables of tokens may have more rows than the tokenizer has tokens; these stand for
+    nothing.
+    """
+    vocabulary, size = kept.vocabulary, found["vocab"]
+    more = range(vocabulary.size, size)
+    starts = torch.cat([vocabulary.starts, torch.ones(len(more), dtype=torch.bool)])
+    special = (*vocabulary.special, *more)
+    padded = vocabulary._replace(size=size, starts=starts, special=special)
+    return {"vocab": padded, "length": found["length"]}
+
+
+def encoder(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
+    """The encoder with random weights that are a function of the seed."""
+    found, told = settings["found"], dict(settings["options"]["encoder"])
+    name, asked = told.pop("name"), found["length"]
+    if "length" not in told and shape_of(name, told).length < asked:
+        told["length"] = asked
+    built = encoders.build(name, vocab=found["vocab"], seed=seed, **told)
+    if built.length < asked:
+        raise ValueError(
+            f"--length {asked} is more than the {built.length} positions of the encoder: give "
+            f"--encoder.length {asked}, or a smaller --length"
+        )
+    return built
+
+
+def inherited(start: Path) -> dict[str, Any]:
+    """Options of reading that go with the weights of an earlier run: its tokenizer."""
+    return {"tokenizer": str(start / FOLDER)}
+
+
+def unpublished(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same settings: published weights come in by `selfwise import`, as a run."""
+    return dict(settings)
+
+
+def fresh(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
+    """The untrained twin."""
+    return encoder(settings, kept, seed)
+
+
+def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any) -> Texts:
+    """Texts for a probe or to be embedded."""
+    if options.pop("skip_broken", False):
+        raise ValueError("--skip-broken is for images; a text file that cannot be read is an error")
+    return open_texts(data, labelled=labelled, **options)
+
+
+def embedder(run: Trained, *, layer: int | None, device: str, pooling: str = "") -> Embed:
+    """Features of any encoder of this shape, kept in the run folder by what they depend on."""
+    place, precision = where(run, device)
+    tokenizer, length = run.kept, run.config["found"]["length"]
+    reading.check_pooling(pooling)
+
+    def compute(encoder: Any, texts: Texts) -> Float32[np.ndarray, "n d"]:
+        how = pooling or encoder.pooling
+        limit = min(encoder.length, max(length, reading.LONGEST))
+        key = (features.checksum(encoder), texts.fingerprint, tokenizer.fingerprint, limit)
+        key = (*key, layer, how, precision)
+        extract = partial(reading.extract, encoder, texts, tokenizer, length=limit, layer=layer)
+        extract = partial(extract, pooling=how, device=place, precision=precision)
+        return features.cached(run.folder / "features", key, extract)
+
+    return compute
+
+
+def twins(run: Trained, known: Texts, asked: Texts, *, embed: Embed, device: str) -> list[Split]:
+    """Features of three untrained encoders."""
+    fresh = [run.fresh(seed) for seed in UNTRAINED]
+    return [Split(embed(one, known), embed(one, asked)) for one in fresh]
+
+
+def raw(run: Trained, known: Texts, asked: Texts) -> Split:
+    """Bags of words."""
+    return reading.bag_of_words(known, asked)
+
+
+def _tokens(corpus: Corpus) -> int:
+    spans = corpus.documents
+    return int((spans[:, 1] - spans[:, 0]).sum())
+
+
+def _say(what: str) -> Callable[[str], None]:
+    return lambda text: print(f"{what}: {text}", file=sys.stderr, flush=True)
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """Tells every tenth of a long reading."""
+    told = [0]
+
+    def tell(done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if tenth > told[0] and total > 2**24:
+            told[0] = tenth
+            print(f"{what}: {done / 2**20:,.0f} of {total / 2**20:,.0f} MiB", file=sys.stderr)
+
+    return tell
