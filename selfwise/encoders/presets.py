@@ -121,7 +121,9 @@ def shape_of(name: str, options: Mapping[str, Any]) -> Shape:
 
 
 def _check_kinds(name: str, options: Mapping[str, Any]) -> None:
-    known = {field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(Shape)}
+    known = {
+        field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(Shape)
+    }
     for option, value in options.items():
         if option not in known:
             raise ValueError(f"encoder {name} has no option {option!r}{nearest(option, known)}")

@@ -50,9 +50,7 @@ def positions(starts: Int64[Tensor, "b s"], n: int) -> Int64[Tensor, "b n"]:
     return torch.arange(n, device=starts.device) - begin
 
 
-def bounds(
-    starts: Int64[Tensor, "b s"] | None, valid: Bool[Tensor, "b n"]
-) -> Int32[Tensor, "_"]:
+def bounds(starts: Int64[Tensor, "b s"] | None, valid: Bool[Tensor, "b n"]) -> Int32[Tensor, "_"]:
     """Where the sequences of the flat batch (b n) begin, and its end: `cu_seqlens`.
 
     Nothing is read on the host. The values n that fill up `starts` give sequences of no length,
@@ -76,7 +74,6 @@ def arrange(
 ) -> Layout:
     """The layout of a batch. `like`: the first layer's input, for its shape, device and dtype."""
     b, n = like.shape[:2]
-    half = like.is_cuda and _dtype(like) in (torch.float16, torch.bfloat16)
     if causal and starts is None:
         return Layout(causal=True)  # padding is at the end, so that no real position sees it
     if starts is None and valid is None:
@@ -84,7 +81,7 @@ def arrange(
     document = None if starts is None else documents(starts, n)
     if document is not None and valid is not None:
         document = document.masked_fill(~valid, n)
-    if half and not dropout:
+    if has_varlen(like) and not dropout:
         real = like.new_ones((b, n), dtype=torch.bool) if valid is None else valid
         if document is None:
             document = (~real).long()
@@ -139,12 +136,19 @@ def attend(
         out = varlen()(*flat, layout.bounds, layout.bounds, n, n, causal=layout.causal)
         return out.unflatten(0, (b, n))
     out = F.scaled_dot_product_attention(
-        *(part.transpose(1, 2) for part in (q, k, v)),
+        q.transpose(1, 2),
+        k.transpose(1, 2),
+        v.transpose(1, 2),
         attn_mask=layout.mask,
         dropout_p=dropout,
         is_causal=layout.causal and layout.mask is None,
     )
     return out.transpose(1, 2)
+
+
+def has_varlen(like: Float[Tensor, "..."]) -> bool:
+    """Whether torch's kernel for sequences of any length takes what is computed from `like`."""
+    return like.is_cuda and _dtype(like) in (torch.float16, torch.bfloat16)
 
 
 @cache
@@ -155,8 +159,8 @@ def varlen() -> Callable[..., Tensor]:
     old = "is_causal" in signature(varlen_attn).parameters
 
     def kernel(*tensors: Any, causal: bool) -> Tensor:
-        told = {"is_causal": causal} if old else {"window_size": (-1, 0 if causal else -1)}
-        return varlen_attn(*tensors, **told)
+        told: Any = {"is_causal": causal} if old else {"window_size": (-1, 0 if causal else -1)}
+        return varlen_attn(*tensors, **told)  # type: ignore[return-value] # as no `return_aux`
 
     return kernel
 
