@@ -44,6 +44,7 @@ def gpt_shakespeare(
         lr=1e-3,
         weight_decay=0.1,
         warmup=0.05,
+        beta2=0.99,  # few tokens a step
         clip=1.0,
         threads=1,  # 768 tokens a step: a second thread waits more than it works
         precision="float32",

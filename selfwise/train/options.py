@@ -34,6 +34,8 @@ class Options:
         weight_decay: on matrices only.
         warmup: share of the steps in which the rate rises, or a number of steps if 1 or more.
         schedule: of the learning rate after the warm-up: cosine, linear or constant.
+        beta2: of adamw and lamb, how long they remember squares of gradients; small batches want it
+            near 1. By default the method's.
         clip: largest norm of the gradient; 0 for no limit. By default the paper's.
         precision: bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware multiplies it.
         compile: compile the encoder with torch.compile; the first step then takes a minute.
@@ -61,6 +63,7 @@ class Options:
     weight_decay: float | None = None
     warmup: float | None = None
     schedule: str | None = None
+    beta2: float | None = None
     clip: float | None = None
     precision: str = "auto"
     compile: bool = False
@@ -138,6 +141,8 @@ def check(options: Options, method: type[Method]) -> None:
         if not unset and not low <= value < inf:
             bound = "above 0" if 0 < low < 1 else f"at least {low}"
             raise ValueError(f"--{name.replace('_', '-')} must be {bound}, got {value}")
+    if options.beta2 is not None and not 0 <= options.beta2 < 1:
+        raise ValueError(f"--beta2 must be at least 0 and below 1, got {options.beta2:g}")
     given = [f"--{n}" for n in ("steps", "epochs", "minutes") if getattr(options, n)]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} exclude each other: give exactly one")

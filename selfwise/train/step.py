@@ -56,12 +56,13 @@ def assemble(method: Method, options: Resolved) -> Parts:
         torch.backends.cudnn.benchmark = True
     if options.compile:
         method.encoder.compile()
+    beta1, beta2 = method.defaults.betas
     optimizer = build_optimizer(
         options.optimizer,
         method,
         lr=options.lr,
         weight_decay=options.weight_decay,
-        betas=method.defaults.betas,
+        betas=(beta1, beta2 if options.beta2 is None else options.beta2),
         eps=method.defaults.eps,
     )
     wrapped, optimizer = fabric.setup(method, optimizer)

@@ -1,0 +1,285 @@
+"""Text from end to end: pre-train, fill, generate, measure, embed, probe, take elsewhere."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import selfwise
+from selfwise import cli, config, exchange, language
+
+METHODS = ("bert", "roberta", "albert", "gpt")
+TINY = {"dim": 32, "heads": 2, "depth": 2, "dropout": 0.0, "attention_dropout": 0.0}
+QUICK = {"steps": 12, "batch": 8, "length": 32, "threads": 1, "quiet": True, "seed": 1}
+QUICK |= {"health_every": 6, "log_every": 6, "precision": "float32", "held_out": 0.2}
+WORDS = "the old sea was calm and a small boat went out to the far green island again".split()
+LINES = ("a good and warm story", "a bad and cold story")
+
+
+def story(random: np.random.Generator, sentences: int) -> str:
+    said = [" ".join(random.choice(WORDS, 7)).capitalize() + "." for _ in range(sentences)]
+    return " ".join(said)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Twenty documents of thirty sentences, and a few of other scripts."""
+    folder, random = tmp_path_factory.mktemp("corpus"), np.random.default_rng(0)
+    for i in range(20):
+        (folder / f"{i:02d}.txt").write_text(story(random, 30))
+    (folder / "other.txt").write_text("Москва — столица. 東京は大きい。 It is 🙂 here. Да, да. " * 20)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    path = tmp_path_factory.mktemp("labelled") / "train.tsv"
+    rows = [f"{LINES[i % 2]} {WORDS[i % 15]} {WORDS[i % 7]}\t{i % 2}" for i in range(80)]
+    path.write_text("sentence\tlabel\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def runs(corpus, tmp_path_factory):
+    """One tiny run of each method, made when it is asked for."""
+    made = {}
+
+    def get(method):
+        if method not in made:
+            out = tmp_path_factory.mktemp("runs") / method
+            encoder = {"name": f"{method}-tiny", **TINY}
+            encoder |= {"embedding": 16} if method == "albert" else {}
+            kind = {"bert": "wordpiece:300", "albert": "unigram:120"}.get(method, "bpe:320")
+            told = {**QUICK, "encoder": encoder, "tokenizer": kind}
+            made[method] = selfwise.pretrain(method, data=corpus, out=out, **told)
+        return made[method]
+
+    return get
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_on_text_says_what_it_found_and_measures_held_out_text(runs, method):
+    run = runs(method)
+    found = config.read(run.folder)["found"]
+    assert found["documents"] == 21
+    assert 0 < found["held_out_tokens"] < found["tokens"]
+    assert 2 < found["unigram_entropy"] < 8
+    assert found["vocab"] == run.tokenizer.vocabulary.size
+    lines = [json.loads(t) for t in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    held = [name for name in lines[-1] if name.startswith("held_out/")]
+    assert held
+    assert all(math.isfinite(lines[-1][name]) for name in held)
+    measured = language.perplexity(run)
+    assert abs(measured["unigram_entropy"] - found["unigram_entropy"]) < 1e-3
+    term = held[0].removeprefix("held_out/")
+    assert measured[term] == pytest.approx(lines[-1][held[0]], abs=0.5)
+
+
+@pytest.mark.parametrize("method", METHODS[:3])
+@pytest.mark.parametrize("text", ["the [MASK] sea", "[MASK] столица <mask>", "東[MASK]は🙂"])
+def test_gaps_are_filled_in_any_script(runs, method, text):
+    gaps = language.fill(runs(method), text, top=3)
+    assert len(gaps) == text.count("[MASK]") + text.count("<mask>")
+    for gap in gaps:
+        assert len(gap.pieces) == len(gap.texts) == 3
+        assert gap.probabilities == sorted(gap.probabilities, reverse=True)
+        special = {runs(method).tokenizer.piece(i) for i in runs(method).tokenizer.vocabulary.special}
+        assert not set(gap.pieces) & special
+
+
+def test_the_best_filling_is_that_of_the_full_model(runs):
+    run = runs("roberta")
+    words, vocabulary = run.tokenizer, run.tokenizer.vocabulary
+    ids = [vocabulary.first, *words.encode(["the"])[0], vocabulary.mask]
+    place = len(ids) - 1
+    ids += [*words.encode([" sea"])[0], vocabulary.last]
+    batch = selfwise.types.TextBatch(torch.tensor([ids]), torch.zeros(1, dtype=torch.long))
+    with torch.no_grad():
+        hidden = run.encoder.eval()(batch).tokens[0, place : place + 1]
+        logits = run.method.head(hidden, run.encoder.token.weight)[0]
+    logits[list(vocabulary.special)] = -torch.inf
+    found = language.fill(run, "the <mask> sea", top=1)[0]
+    assert found.pieces == [words.piece(int(logits.argmax()))]
+
+
+def test_generation_is_a_function_of_the_seed_and_goes_beyond_the_positions(runs):
+    run = runs("gpt")
+    told = {"tokens": 90, "temperature": 1.0}
+    one = language.generate(run, "the old", **told, seed=1)
+    assert one == language.generate(run, "the old", **told, seed=1)
+    assert one != language.generate(run, "the old", **told, seed=2)
+    assert one.startswith("the old")
+    greedy = {language.generate(run, "the", tokens=5, temperature=0, seed=s) for s in range(3)}
+    assert len(greedy) == 1
+    assert greedy == {language.generate(run, "the", tokens=5, top_k=1, seed=3)}
+
+
+def test_greedy_generation_is_the_argmax_of_the_full_model(runs):
+    run = runs("gpt")
+    ids = [run.tokenizer.vocabulary.first, *run.tokenizer.encode(["the old"])[0].tolist()]
+    for _ in range(6):
+        batch = selfwise.types.TextBatch(torch.tensor([ids]), torch.zeros(1, dtype=torch.long))
+        with torch.no_grad():
+            hidden = run.encoder.eval()(batch).tokens[0, -1]
+        ids.append(int((hidden @ run.encoder.token.weight.T).argmax()))
+    assert language.generate(run, "the old", tokens=6, temperature=0) == run.tokenizer.decode(ids)
+
+
+def test_draws_follow_the_distribution():
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0])
+    draws = torch.Generator().manual_seed(0)
+
+    def shares(**told):
+        options = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, **told}
+        drawn = [language._drawn(logits, draws, **options) for _ in range(4000)]
+        return np.bincount(drawn, minlength=4) / 4000
+
+    expected = logits.double().softmax(0).numpy()
+    assert np.abs(shares() - expected).max() < 0.03
+    two = expected[:2] / expected[:2].sum()
+    assert np.abs(shares(top_k=2)[:2] - two).max() < 0.03
+    assert shares(top_k=2)[2:].sum() == 0
+    # 0.644 + 0.237 = 0.881: the second token reaches 0.8, and the third is out
+    assert np.abs(shares(top_p=0.8)[:2] - two).max() < 0.03
+    assert shares(top_p=0.8)[2:].sum() == 0
+    hot = (logits.double() / 2).softmax(0).numpy()
+    assert np.abs(shares(temperature=2.0) - hot).max() < 0.03
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
+def test_embeddings_do_not_depend_on_what_shares_the_batch(runs, pooling):
+    texts = ["the sea", "a small boat went out to the far green island again and again", "calm"]
+    for method in ("bert", "gpt"):
+        run = runs(method)
+        together = selfwise.embed(run, texts, pooling=pooling).vectors
+        alone = np.concatenate([selfwise.embed(run, [t], pooling=pooling).vectors for t in texts])
+        assert together.shape == (3, 32)
+        assert np.allclose(together, alone, atol=1e-5)
+    assert not np.allclose(together[0], together[1])
+
+
+def test_a_probe_stands_beside_bag_of_words_and_the_untrained_encoder(runs, labelled):
+    run = runs("bert")
+    told = {"train": labelled, "seeds": 1, "quiet": True}
+    score = selfwise.probe(run, **told)
+    assert {row["competitor"] for row in score.rows()} == {"pretrained", "untrained", "raw input"}
+    assert score.result("raw input", None).mean == 1.0  # the words give the label away
+    by_layer = selfwise.probe(run, **told, layer=0, pooling="cls", kind="knn")
+    assert by_layer.n_test == 16
+    with pytest.raises(ValueError, match="layer 2 does not exist: the encoder has layers 0 to 1"):
+        selfwise.probe(run, **told, layer=2)
+    for wrong in ({"kind": "finetune"}, {"scratch": True}, {"kind": "sgd"}):
+        with pytest.raises(ValueError, match="frozen|bags of words"):
+            selfwise.probe(run, **told, **wrong)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_export_and_import_give_the_same_model(runs, method, tmp_path):
+    run = runs(method)
+    exchange.export_run(run.folder, out=tmp_path / "hf")
+    again = exchange.import_run(method, tmp_path / "hf", out=tmp_path / "run")
+    ours, theirs = (dict(r.method.named_parameters()) for r in (run, again))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert again.tokenizer.fingerprint == run.tokenizer.fingerprint
+    text = ["the small boat", "Москва 🙂"]
+    pair = (selfwise.embed(r, text).vectors for r in (run, again))
+    assert np.allclose(*pair, atol=1e-5)
+    with pytest.raises(ValueError, match="pretrain"):
+        selfwise.resume(again.folder)
+
+
+def test_an_imported_run_is_trained_further_with_its_tokenizer_and_heads(runs, corpus, tmp_path):
+    run = runs("bert")
+    exchange.export_run(run.folder, out=tmp_path / "hf")
+    start = exchange.import_run("bert", tmp_path / "hf", out=tmp_path / "start")
+    told = {**QUICK, "steps": 1, "lr": 0.0, "weight_decay": 0.0}
+    more = selfwise.pretrain("bert", data=corpus, out=tmp_path / "on", start=start.folder, **told)
+    assert more.tokenizer.fingerprint == run.tokenizer.fingerprint
+    ours, theirs = (dict(r.method.named_parameters()) for r in (run, more))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_resumes_in_the_middle_of_an_epoch(runs, corpus, tmp_path):
+    told = {**runs("albert").config["options"]}
+    out = tmp_path / "again"
+    keep = {n: told[n] for n in ("encoder", "tokenizer", *QUICK) if n not in ("quiet",)}
+    selfwise.pretrain("albert", data=corpus, out=out, **{**keep, "save_every": 6}, quiet=True)
+    newest = out / "checkpoints" / "step-00000012"
+    expected = (newest / "model.safetensors").read_bytes()
+    log = (out / "metrics.jsonl").read_bytes()
+    for path in newest.iterdir():
+        path.unlink()
+    newest.rmdir()
+    selfwise.resume(out, quiet=True)
+    assert (newest / "model.safetensors").read_bytes() == expected
+    assert (out / "metrics.jsonl").read_bytes() == log
+
+
+def test_the_embedded_corpus_needs_no_file(tmp_path):
+    encoder = {"name": "gpt-tiny", **TINY, "length": 32}
+    told = {**QUICK, "steps": 2, "tokenizer": "chars", "encoder": encoder, "health_every": 0}
+    run = selfwise.pretrain("gpt", data="python-docs", out=tmp_path / "run", **told)
+    assert config.read(run.folder)["found"]["tokens"] > 100_000
+
+
+def refused(capsys, *arguments, what: tuple[str, ...]) -> None:
+    """One line on stderr with all these words, exit code 2."""
+    capsys.readouterr()
+    assert cli.main([str(a) for a in arguments]) == 2
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if line.startswith("selfwise: ")]
+    assert len(lines) == 1, error
+    assert "Traceback" not in error
+    for word in what:
+        assert word in lines[0], lines[0]
+
+
+def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 10)
+    (tmp_path / "latin.txt").write_bytes("Caf\xe9 au lait".encode("latin-1"))
+    (tmp_path / "one.txt").write_text("Only one sentence\n\nand another one")
+    (tmp_path / "rows.jsonl").write_text('{"body": "some text"}\n' * 40)
+    out = tmp_path / "run"
+    small = ["--out", out, "--steps", "2", "--batch", "4", "--length", "32", "--quiet"]
+    bert = ["pretrain", "bert", *small, "--tokenizer", runs("bert").folder / "tokenizer"]
+    gpt2 = ["--tokenizer", runs("gpt").folder / "tokenizer"]
+    cases = [
+        ([*bert, "--data", tmp_path / "nothing"], ("nothing",)),
+        ([*bert, "--data", tmp_path / "empty"], ("empty",)),
+        ([*bert, "--data", tmp_path / "empty.txt"], ("empty",)),
+        ([*bert, "--data", tmp_path / "binary.txt"], ("binary.txt",)),
+        ([*bert, "--data", tmp_path / "latin.txt"], ("latin.txt", "3")),
+        ([*bert, "--data", tmp_path / "one.txt", "--documents", "blank"], ("sentence",)),
+        ([*bert, "--data", tmp_path / "rows.jsonl", "--field", "bodi"], ("bodi", "body")),
+        ([*bert, "--data", corpus, "--batch", "100000"], ("100000", "rows")),
+        ([*bert, "--data", corpus, "--length", "600", "--encoder.length", "512"], ("600", "512")),
+        ([*bert, "--data", corpus, "--encoder", "gpt-tiny"], ("bert",)),
+        ([*bert, "--data", corpus, "--encoder", "bert-mimi"], ("bert-mini",)),
+        ([*bert, "--data", corpus, "--size", "32"], ("--size",)),
+        ([*bert, "--data", corpus, "--held-out", "1"], ("--held-out",)),
+        (["pretrain", "gpt", *small, *gpt2, "--data", corpus, "--encoder", "bert-tiny"], ("causal",)),
+        (["fill", runs("gpt").folder, "the [MASK]"], ("generate",)),
+        (["fill", runs("bert").folder, "no gap"], ("[MASK]",)),
+        (["generate", runs("bert").folder], ("fill",)),
+        (["generate", runs("gpt").folder, "--top-p", "0"], ("--top-p",)),
+        (["embed", runs("bert").folder, "--data", labelled, "--out", tmp_path / "x.npz"]
+         + ["--pooling", "men"], ("mean",)),
+        (["probe", runs("bert").folder, "--train", labelled, "--label", "lable"], ("label",)),
+        (["import", "brt", tmp_path, "--out", out], ("bert",)),
+        (["import", "bert", tmp_path / "empty", "--out", out], ("config.json",)),
+        (["export", runs("bert").folder, "--to", "hff", "--out", tmp_path / "o"], ("hf",)),
+        (["tokenizer", corpus, "--kind", "wordpeice", "--out", tmp_path / "t"], ("wordpiece",)),
+    ]  # fmt: skip
+    for arguments, words in cases:
+        refused(capsys, *arguments, what=words)
+        assert not out.exists(), arguments
+
+
+def test_a_tokenizer_without_the_mask_is_refused(corpus, tmp_path, capsys, real_data):
+    told = ["--data", corpus, "--out", tmp_path / "r", "--steps", "2", "--batch", "4"]
+    gpt2 = ["--tokenizer", real_data / "vocab" / "gpt2" / "encoder.json"]
+    refused(capsys, "pretrain", "roberta", *told, *gpt2, what=("mask",))
