@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tokenizers import models
 from tokenizers import Tokenizer as Library
+from tokenizers import models
 
 from selfwise.data.tokenizer_pieces import from_sentencepiece
 from selfwise.data.tokenizer_roles import NAMES
@@ -77,7 +77,9 @@ def from_wordpieces(path: Path) -> Library:
     numbers: dict[str, int] = {}
     for i, piece in enumerate(pieces):
         if piece in numbers:
-            raise ValueError(f"{path}, line {i + 1}: {piece!r} is already line {numbers[piece] + 1}")
+            raise ValueError(
+                f"{path}, line {i + 1}: {piece!r} is already line {numbers[piece] + 1}"
+            )
         numbers[piece] = i
     if "[UNK]" not in numbers:
         raise ValueError(f"{path}: there is no [UNK] among the {len(pieces):,} lines of this file")
@@ -145,5 +147,3 @@ def _object(path: Path) -> dict:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-

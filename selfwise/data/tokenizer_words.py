@@ -61,7 +61,9 @@ class WordByWord:
 
     def _forget(self) -> None:
         self._numbers = _Numbers()
-        self._starts, self._counts, self._ids = (np.zeros(0, np.int64) for _ in range(3))
+        self._starts: np.ndarray = np.zeros(0, np.int64)  # of each word's ids in `_ids`
+        self._counts: np.ndarray = np.zeros(0, np.int64)  # how many it has
+        self._ids: np.ndarray = np.zeros(0, np.int64)
 
 
 class Characters:

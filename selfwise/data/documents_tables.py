@@ -1,0 +1,139 @@
+"""Documents in the rows of tables: jsonl, csv, tsv, parquet."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfwise.data.documents_read import Piece, cut, lines
+from selfwise.names import nearest
+
+FIELDS = ("text", "content", "document", "sentence", "body", "article", "passage")
+KINDS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+BATCH = 1024  # rows of a parquet file that are read at a time
+Seen = Callable[[int], None]
+Row = dict[str, Any]
+
+
+def texts(path: Path, kind: str, field: str, seen: Seen) -> Iterator[Piece]:
+    """The documents in the column `field`, one for each row that has text there.
+
+    Without a `field`, the column that has one of the usual names. Raises ValueError for a column
+    that is not there, for text that is none, and for malformed rows, naming file and line.
+    """
+    for number, row in rows(path, kind, [field] if field else None, seen):
+        if not field:
+            field = column(list(row), "", str(path))
+        if field not in row:
+            raise ValueError(missing(f"{path}, {number}", field, list(row)))
+        text = row[field]
+        if text is None or text == "":
+            continue
+        if not isinstance(text, str):
+            kind_of = type(text).__name__
+            raise ValueError(f"{path}, {number}: {field!r} is not text but of type {kind_of}")
+        yield from cut(text)
+
+
+def rows(
+    path: Path, kind: str, fields: Sequence[str] | None, seen: Seen
+) -> Iterator[tuple[str, Row]]:
+    """("line 3", row) for every row of a table. `fields`: what is needed of it, None for all."""
+    if kind == ".parquet":
+        return _parquet(path, fields, seen)
+    if kind == ".csv":
+        return _csv(path, seen)
+    return _tsv(path, seen) if kind == ".tsv" else _json(path, seen)
+
+
+def column(names: Sequence[str], told: str, where: str, usual: Sequence[str] = FIELDS) -> str:
+    """The column that is meant. Raises ValueError if it is not there or cannot be guessed."""
+    if told:
+        if told not in names:
+            raise ValueError(missing(where, told, names))
+        return told
+    lower = {name.strip().lower(): name for name in reversed(names)}
+    found = next((lower[name] for name in usual if name in lower), None)
+    if found is None and len(names) == 1:
+        return names[0]
+    if found is None:
+        raise ValueError(
+            f"{where}: which field holds the text? None is named {', '.join(usual)}; "
+            f"name one with --field; there are: {', '.join(names)}"
+        )
+    return found
+
+
+def missing(where: str, field: str, names: Sequence[str]) -> str:
+    """The sentence for a field that is not there: the nearest one, and all."""
+    hint = nearest(field, names)
+    listed = f" (there are: {', '.join(names)})" if "mean" in hint else ""
+    return f"{where}: there is no field {field!r}{listed}{hint}"
+
+
+def _json(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
+    for i, line in enumerate(lines(path, seen), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            why = f"{error.msg} at character {error.pos + 1}"
+            raise ValueError(f"{path}, line {i}: not JSON ({why})") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {i}: expected an object, got {type(row).__name__}")
+        yield f"line {i}", row
+
+
+def _csv(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
+    before = csv.field_size_limit(2**31 - 1)  # documents are longer than the module expects
+    reader = csv.reader((f"{line}\n" for line in lines(path, seen)), strict=True)
+    try:
+        header = next(reader, None)
+        for row in reader:
+            if row:
+                yield f"line {reader.line_num}", _row(path, reader.line_num, header or [], row)
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: malformed csv ({error})") from error
+    finally:
+        csv.field_size_limit(before)
+
+
+def _tsv(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
+    """Tabs separate, and quotation marks are text, as in the files of GLUE."""
+    header: list[str] | None = None
+    for i, line in enumerate(lines(path, seen), start=1):
+        if header is None:
+            header = line.split("\t")
+        elif line:
+            yield f"line {i}", _row(path, i, header, line.split("\t"))
+
+
+def _row(path: Path, line: int, header: list[str], row: list[str]) -> Row:
+    if len(row) != len(header):
+        expected = f"expected {len(header)} fields as in the first line"
+        raise ValueError(f"{path}, line {line}: {expected}, got {len(row)}")
+    return dict(zip(header, row))
+
+
+def _parquet(path: Path, fields: Sequence[str] | None, seen: Seen) -> Iterator[tuple[str, Row]]:
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            for field in fields or []:
+                if field not in names:
+                    raise ValueError(missing(str(path), field, names))
+            total, done = max(file.metadata.num_rows, 1), 0
+            wanted = None if fields is None else list(fields)
+            for batch in file.iter_batches(batch_size=BATCH, columns=wanted):
+                for i, row in enumerate(batch.to_pylist(), start=1 + done):
+                    yield f"row {i}", row
+                done += batch.num_rows
+                seen(path.stat().st_size * done // total)
+    except (pa.ArrowInvalid, pa.ArrowException) as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"{path}: cannot be read as parquet ({why})") from error
