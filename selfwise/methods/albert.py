@@ -4,17 +4,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfwise.losses import chosen_cross_entropy, chosen_hits
 from selfwise.methods.method import (
     Defaults,
     Method,
     check_pairs,
     check_sees_all,
     check_text,
+    guessed,
 )
 from selfwise.nn.language import MaskedHead
 from selfwise.rng import Rng
-from selfwise.types import Draw, Step, Term, TextBatch, TextEncoder, Vocabulary
+from selfwise.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.views import mask
 from selfwise.views.layout import pairs
 from selfwise.views.mask import Masked
@@ -52,6 +52,10 @@ class ALBERT(Method):
         clip=1.0,
     )
 
+    mask: int
+    special: Tensor
+    starts: Tensor
+
     def __init__(
         self,
         encoder: TextEncoder,
@@ -65,6 +69,7 @@ class ALBERT(Method):
         check_sees_all("albert", encoder)
         check_pairs("albert", encoder)
         mask.check_share(mask_share)
+        assert vocab.mask is not None
         if not 1 <= longest <= 10:
             raise ValueError(f"longest must be 1 to 10 words, got {longest} (the paper: 3)")
         self.mask_share, self.longest = mask_share, longest
@@ -108,18 +113,8 @@ class ALBERT(Method):
     def forward(self, view: Masked) -> Step:
         read = self.encoder.read(view.batch, F.pad(view.where, (1, 0)))
         pooled = torch.tanh(self.encoder.pooler(read[:, 0]))
-        guess, label = self.order(pooled), view.batch.pair
+        assert view.batch.pair is not None, "rows of pairs have labels"
         logits = self.head(read[:, 1:].flatten(0, 1), self.encoder.token.weight)
-        target, chosen = view.target.flatten(), view.chosen.flatten()
-        every = torch.ones_like(label, dtype=torch.bool)
-        masked, ordered = self.counts(view).values()
-        return Step(
-            {
-                "masked": Term(chosen_cross_entropy(logits, target, chosen), masked),
-                "sentence_order": Term(chosen_cross_entropy(guess, label, every), ordered),
-            },
-            {
-                "masked_accuracy": Term(chosen_hits(logits, target, chosen), masked),
-                "sentence_order_accuracy": Term(chosen_hits(guess, label, every), ordered),
-            },
-        )
+        words = guessed("masked", logits, view.target.flatten(), view.chosen.flatten())
+        texts = guessed("sentence_order", self.order(pooled), view.batch.pair)
+        return Step(words.terms | texts.terms, words.metrics | texts.metrics)

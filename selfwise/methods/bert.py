@@ -4,17 +4,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from selfwise.losses import chosen_cross_entropy, chosen_hits
 from selfwise.methods.method import (
     Defaults,
     Method,
     check_pairs,
     check_sees_all,
     check_text,
+    guessed,
 )
 from selfwise.nn.language import MaskedHead
 from selfwise.rng import Rng
-from selfwise.types import Draw, Step, Term, TextBatch, TextEncoder, Vocabulary
+from selfwise.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.views import mask
 from selfwise.views.layout import pairs
 from selfwise.views.mask import Masked
@@ -52,6 +52,10 @@ class BERT(Method):
         clip=1.0,
     )
 
+    mask: int
+    special: Tensor
+    starts: Tensor
+
     def __init__(
         self,
         encoder: TextEncoder,
@@ -65,6 +69,7 @@ class BERT(Method):
         check_sees_all("bert", encoder)
         check_pairs("bert", encoder)
         mask.check_share(mask_share)
+        assert vocab.mask is not None
         self.mask_share, self.whole_words = mask_share, whole_words
         self.mask, self.size = vocab.mask, vocab.size
         self.register_buffer("special", mask.table(vocab.special, vocab.size), persistent=False)
@@ -104,18 +109,8 @@ class BERT(Method):
     def forward(self, view: Masked) -> Step:
         read = self.encoder.read(view.batch, F.pad(view.where, (1, 0)))
         pooled = torch.tanh(self.encoder.pooler(read[:, 0]))
-        guess, label = self.next(pooled), view.batch.pair
+        assert view.batch.pair is not None, "rows of pairs have labels"
         logits = self.head(read[:, 1:].flatten(0, 1), self.encoder.token.weight)
-        target, chosen = view.target.flatten(), view.chosen.flatten()
-        every = torch.ones_like(label, dtype=torch.bool)
-        masked, following = self.counts(view).values()
-        return Step(
-            {
-                "masked": Term(chosen_cross_entropy(logits, target, chosen), masked),
-                "next_sentence": Term(chosen_cross_entropy(guess, label, every), following),
-            },
-            {
-                "masked_accuracy": Term(chosen_hits(logits, target, chosen), masked),
-                "next_sentence_accuracy": Term(chosen_hits(guess, label, every), following),
-            },
-        )
+        words = guessed("masked", logits, view.target.flatten(), view.chosen.flatten())
+        texts = guessed("next_sentence", self.next(pooled), view.batch.pair)
+        return Step(words.terms | texts.terms, words.metrics | texts.metrics)

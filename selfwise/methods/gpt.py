@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from selfwise.losses import chosen_cross_entropy, chosen_hits
-from selfwise.methods.method import Defaults, Method, check_text
+from selfwise.methods.method import Defaults, Method, check_text, guessed
 from selfwise.rng import Rng
-from selfwise.types import Draw, Step, Term, TextBatch, TextEncoder, Vocabulary
+from selfwise.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.views.layout import continued
 from selfwise.views.packing import windows
 
@@ -89,7 +88,4 @@ class GPT(Method):
     def forward(self, view: Following) -> Step:
         tokens = self.encoder(view.batch).tokens.flatten(0, 1)
         logits = F.linear(tokens, self.encoder.token.weight)
-        read = view.target.flatten(), view.chosen.flatten()
-        loss, hits = chosen_cross_entropy(logits, *read), chosen_hits(logits, *read)
-        count = self.counts(view)["next_token"]
-        return Step({"next_token": Term(loss, count)}, {"accuracy": Term(hits, count)})
+        return guessed("next_token", logits, view.target.flatten(), view.chosen.flatten())

@@ -2,8 +2,11 @@
 
 from typing import Any, ClassVar, NamedTuple
 
+import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from selfwise.losses import chosen_cross_entropy, chosen_hits
 from selfwise.rng import Rng
 from selfwise.types import Draw, Step, Term, TextEncoder, Vocabulary
 
@@ -65,6 +68,21 @@ class Method(nn.Module):
 def mean_over(value: Tensor, n: int) -> Term:
     """A term whose mean over `n` examples is `value`."""
     return Term(value * n, value.new_full((), n))
+
+
+def guessed(
+    name: str,
+    logits: Float[Tensor, "m v"],
+    target: Int64[Tensor, "m"],
+    chosen: Bool[Tensor, "m"] | None = None,
+) -> Step:
+    """Cross-entropy as the term `name`, and how often the highest score is right, over the rows
+    that are chosen; without `chosen`, over all."""
+    if chosen is None:
+        chosen = torch.ones_like(target, dtype=torch.bool)
+    count = chosen.sum().float()
+    loss, hits = (f(logits, target, chosen) for f in (chosen_cross_entropy, chosen_hits))
+    return Step({name: Term(loss, count)}, {f"{name}_accuracy": Term(hits, count)})
 
 
 def check_text(

@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor
 
-from selfwise.losses import chosen_cross_entropy, chosen_hits
-from selfwise.methods.method import Defaults, Method, check_sees_all, check_text
+from selfwise.methods.method import Defaults, Method, check_sees_all, check_text, guessed
 from selfwise.names import nearest
 from selfwise.nn.language import MaskedHead
 from selfwise.rng import Rng
-from selfwise.types import Draw, Step, Term, TextBatch, TextEncoder, Vocabulary
+from selfwise.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.views import mask, packing
 from selfwise.views.layout import separated
 from selfwise.views.mask import Masked
@@ -48,6 +47,10 @@ class RoBERTa(Method):
         eps=1e-6,
     )
 
+    mask: int
+    special: Tensor
+    plain: Tensor
+
     def __init__(
         self,
         encoder: TextEncoder,
@@ -60,6 +63,7 @@ class RoBERTa(Method):
         check_text("roberta", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("roberta", encoder)
         mask.check_share(mask_share)
+        assert vocab.mask is not None
         self.encoder, self.mask_share, self.mask = encoder, mask_share, vocab.mask
         self.register_buffer("special", mask.table(vocab.special, vocab.size), persistent=False)
         self.register_buffer("plain", mask.plain(vocab), persistent=False)
@@ -95,10 +99,7 @@ class RoBERTa(Method):
     def forward(self, view: Masked) -> Step:
         hidden = self.encoder.read(view.batch, view.where).flatten(0, 1)
         logits = self.head(hidden, self.encoder.token.weight)
-        read = view.target.flatten(), view.chosen.flatten()
-        loss, hits = chosen_cross_entropy(logits, *read), chosen_hits(logits, *read)
-        count = self.counts(view)["masked"]
-        return Step({"masked": Term(loss, count)}, {"masked_accuracy": Term(hits, count)})
+        return guessed("masked", logits, view.target.flatten(), view.chosen.flatten())
 
 
 def _draw(name: str) -> Draw:

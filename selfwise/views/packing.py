@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int64
 
 from selfwise.types import Plan, Vocabulary
 
-Spans = Int64[np.ndarray, "s 2"]
+Spans = Int64[np.ndarray, "_ 2"]
 
 
 def windows(
@@ -105,7 +105,7 @@ def full_sentences(
     return Plan(pieces, np.r_[np.searchsorted(begin, rows), len(begin)])
 
 
-def tiled(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray, "s"], Spans]:
+def tiled(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray, "_"], Spans]:
     """The document of each sentence that has tokens, and its span up to the next sentence.
 
     So that following sentences of a document are one span, whatever lies between them.
@@ -124,7 +124,7 @@ def _check_some(spans: Spans) -> None:
 
 def _cut(
     spans: Spans, width: int, random: np.random.Generator | None
-) -> tuple[Int64[np.ndarray, "c"], Spans]:
+) -> tuple[Int64[np.ndarray, "_"], Spans]:
     """Parts of at most `width`, and of which span each is; the first part of a longer span is
     of random size, or as wide as the others without `random`."""
     size = spans[:, 1] - spans[:, 0]
@@ -142,11 +142,11 @@ def _cut(
 
 def _packed(
     pieces: Spans,
-    size: Int64[np.ndarray, "s"],
+    size: Int64[np.ndarray, "_"],
     capacity: int,
     random: np.random.Generator,
     *,
-    ends: Bool[np.ndarray, "s 2"] | None = None,
+    ends: Bool[np.ndarray, "_ 2"] | None = None,
 ) -> Plan:
     """The plan of the rows that best fit gives."""
     row = fit_best(size, capacity, random)
@@ -156,8 +156,8 @@ def _packed(
 
 
 def fit_best(
-    size: Int64[np.ndarray, "s"], capacity: int, random: np.random.Generator
-) -> Int64[np.ndarray, "s"]:
+    size: Int64[np.ndarray, "_"], capacity: int, random: np.random.Generator
+) -> Int64[np.ndarray, "_"]:
     """The row of each piece by best-fit decreasing; pieces of one size in random order.
 
     Rows with the same room left are alike, so all pieces of one size are placed at once: as many

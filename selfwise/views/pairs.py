@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from selfwise.types import Plan, Vocabulary
 from selfwise.views.packing import tiled
 
-Spans = Int64[np.ndarray, "s 2"]
+Spans = Int64[np.ndarray, "_ 2"]
 Span = tuple[int, int]
 
 SHORT = 0.1  # share of passes over a document that aim at a shorter pair
@@ -158,6 +158,6 @@ def _truncated(a: Spans, b: Spans, most: int, random: np.random.Generator) -> tu
     return _shorter(a, lost_a, random), _shorter(b, lost_b, random)
 
 
-def _shorter(spans: Spans, lost: Int64[np.ndarray, "s"], random: np.random.Generator) -> Spans:
+def _shorter(spans: Spans, lost: Int64[np.ndarray, "_"], random: np.random.Generator) -> Spans:
     front = random.binomial(lost, 0.5)
     return spans + np.stack([front, front - lost], axis=1)
