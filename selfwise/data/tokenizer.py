@@ -34,9 +34,7 @@ class Tokenizer:
         self.library = library
         # what looks like a special token in a text is text, unless `special` is asked for
         library.encode_special_tokens = True
-        made = json.loads(library.to_str())
-        told = {name: part for name, part in made.items() if name not in _BESIDE}
-        self.fingerprint = digest(json.dumps(told, sort_keys=True))
+        self.fingerprint = _fingerprint(library)
         self.vocabulary: Vocabulary = vocabulary(library)
         self._flat: Callable[[Sequence[str]], Flat] = encoder(library)
 
@@ -96,6 +94,14 @@ class Tokenizer:
 
     def __setstate__(self, state: str) -> None:
         self.__init__(Library.from_str(state))  # type: ignore[misc]
+
+
+def _fingerprint(library: Library) -> str:
+    made = json.loads(library.to_str())
+    told = {name: part for name, part in made.items() if name not in _BESIDE}
+    if made["model"]["type"] == "Unigram":  # the library reads numbers back with another last digit
+        told["model"]["vocab"] = [(piece, round(s, 5)) for piece, s in told["model"]["vocab"]]
+    return digest(json.dumps(told, sort_keys=True))
 
 
 def train(

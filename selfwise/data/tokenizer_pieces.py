@@ -7,8 +7,9 @@ from typing import Any
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
-from selfwise.data.tokenizer_roles import NAMES, SPACE
+from selfwise.data.tokenizer_roles import NAMES
 from selfwise.data.tokenizer_train import with_specials
+from selfwise.data.tokenizer_words import SPACE
 
 UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
 NORMAL, UNKNOWN, CONTROL, USER = 1, 2, 3, 4  # SentencePiece.Type

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer as Library
 
-from selfwise.data.tokenizer_words import is_characters
+from selfwise.data.tokenizer_words import SPACE, is_characters
 from selfwise.types import Vocabulary
 
 ROLES = {
@@ -21,7 +21,6 @@ NAMES = tuple(dict.fromkeys(name for names in ROLES.values() for name in names))
 BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 ROBERTA = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BYTE_SPACES = tuple("ĠĊĉčĈċČ")  # what byte-level BPE writes for space, newline, tab, and others
-SPACE = "\u2581"  # what SentencePiece writes for a space
 
 
 def vocabulary(library: Library) -> Vocabulary:

@@ -1,5 +1,6 @@
 """Tokenizers trained on a corpus: WordPiece, byte-level BPE, Unigram, characters."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,11 +17,11 @@ from tokenizers import (
 )
 from tokenizers import Tokenizer as Library
 
-from selfwise.data.tokenizer_roles import BERT, ROBERTA, SPACE
-from selfwise.data.tokenizer_words import EVERY_CHARACTER, lowered
+from selfwise.data.tokenizer_roles import BERT, ROBERTA
+from selfwise.data.tokenizer_words import EVERY_CHARACTER, SPACE, lowered
 
 Tell = Callable[[str], None]
-BUDGET = {"wordpiece": 2**26, "bpe": 2**26, "unigram": 2**25}  # bytes of text to learn from
+BUDGET = {"wordpiece": 2**26, "bpe": 2**26, "unigram": 2**24}  # bytes of text to learn from
 BLOCK = 2**16  # characters that are kept or left out together
 ALPHABET = 1000  # characters of a WordPiece or Unigram vocabulary at most, as in tokenizers' own
 LEAST_COUNT = 2  # of a pair of pieces that is merged
@@ -82,7 +83,37 @@ def byte_level(model: Any) -> Library:
 
 def unigram(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
     """Unigram (arXiv:1804.10959) with the text normalised as for ALBERT (arXiv:1909.11942)."""
-    made = Library(models.Unigram())
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab,
+        special_tokens=list(BERT),
+        unk_token="[UNK]",
+        show_progress=False,
+    )
+    learner = _unigram(models.Unigram(), lower=lower)
+    learner.train_from_iterator(texts, trainer)
+    found = json.loads(learner.to_str())["model"]["vocab"]
+    scores = _settled({piece: score for piece, score in found if piece not in BERT})
+    order = sorted(scores, key=lambda piece: (-scores[piece], piece))
+    pieces = [*((name, 0.0) for name in BERT), *((piece, scores[piece]) for piece in order)]
+    return with_specials(_unigram(models.Unigram(pieces, BERT.index("[UNK]")), lower=lower), BERT)
+
+
+def _settled(scores: dict[str, float]) -> dict[str, float]:
+    """Scores that are the same in every process.
+
+    The library adds counts in the order of a hash map, which is another one each time, so the last
+    digits differ. Characters too rare to be a piece get scores 0.0001 apart just above the lowest,
+    in that order, too; here they get them in the order of their code points.
+    """
+    low, step = min(scores.values()), 1e-4
+    single = [piece for piece in scores if len(piece) == 1]
+    rare = sorted(p for p in single if scores[p] <= low + step * (len(single) + 1))
+    rest = {piece: round(score, 6) for piece, score in scores.items()}
+    return rest | {piece: round(low + step * i, 6) for i, piece in enumerate(rare, start=1)}
+
+
+def _unigram(model: Any, *, lower: bool) -> Library:
+    made = Library(model)
     quotes = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     case = [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
     made.normalizer = normalizers.Sequence(
@@ -95,14 +126,7 @@ def unigram(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
     )
     made.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
     made.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
-    trainer = trainers.UnigramTrainer(
-        vocab_size=vocab,
-        special_tokens=list(BERT),
-        unk_token="[UNK]",
-        show_progress=False,
-    )
-    made.train_from_iterator(texts, trainer)
-    return with_specials(made, BERT)
+    return made
 
 
 def characters(texts: Iterable[str], vocab: int | None, *, lower: bool) -> Library:

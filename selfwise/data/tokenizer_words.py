@@ -13,6 +13,7 @@ from itertools import chain
 import numpy as np
 from tokenizers import Tokenizer as Library
 
+SPACE = "\u2581"  # what SentencePiece writes for a space
 MOST_WORDS, MOST_CHARACTERS = 2**19, 2**25  # of the words that are kept, about 100 MB
 Split = Callable[[str], list[str]]
 Flat = tuple[np.ndarray, np.ndarray]  # ids of all texts int64 (t,), and how many each has (n,)
@@ -26,6 +27,10 @@ _PROBES = ("a\nb", "a\n\n b", "a\t b", "a\r\nb", "a  b", " a b")
 
 class WordByWord:
     """Encodes texts; the words and their ids are kept, up to a limit."""
+
+    _ids: np.ndarray  # of all words known
+    _starts: np.ndarray  # where those of each word begin
+    _counts: np.ndarray  # how many each has
 
     def __init__(self, library: Library, split: Split):
         self._library, self._split = library, split
@@ -61,9 +66,7 @@ class WordByWord:
 
     def _forget(self) -> None:
         self._numbers = _Numbers()
-        self._starts: np.ndarray = np.zeros(0, np.int64)  # of each word's ids in `_ids`
-        self._counts: np.ndarray = np.zeros(0, np.int64)  # how many it has
-        self._ids: np.ndarray = np.zeros(0, np.int64)
+        self._starts, self._counts, self._ids = (np.zeros(0, np.int64) for _ in range(3))
 
 
 class Characters:
@@ -116,7 +119,7 @@ def encoder(library: Library) -> Callable[[Sequence[str]], Flat]:
     elif pre.get("type") == "Metaspace" and pre["prepend_scheme"] == "always" and pre["split"]:
         ids = [library.encode(text, add_special_tokens=False).ids for text in ("a b", *_PROBES)]
         if all(one == ids[0] for one in ids):
-            return WordByWord(library, _SPACED.findall)
+            return WordByWord(library, _before_spaces)
     return lambda texts: by_library(library, texts)
 
 
@@ -142,6 +145,14 @@ class _Numbers(dict):
         number = self[word] = len(self)
         self.new.append(word)
         return number
+
+
+def _before_spaces(text: str) -> list[str]:
+    """Words with the white space before them, for tokenizers that write SPACE for a space.
+
+    A text that has this very character is one word, as it cannot be told from a space after that.
+    """
+    return [text] if SPACE in text else _SPACED.findall(text)
 
 
 def _at_spaces(text: str) -> list[str]:
