@@ -64,12 +64,6 @@ def _competitor(
     *,
     epochs: int = 0,
 ) -> Competitor:
-    if run.method.modality != "image":
-        raise ValueError(
-            f"training with labels is for images so far, and {run.folder} is on "
-            f"{run.method.modality}: probe it frozen (--kind linear, sgd or knn, no --scratch)"
-        )
-
     def predict(rows: np.ndarray, seed: int) -> np.ndarray:
         batch = min(options.batch, len(rows))
         steps = max(options.steps, epochs * len(rows) // batch)

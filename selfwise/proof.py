@@ -68,6 +68,11 @@ def probe(
         raise ValueError(f"--seeds must be at least 1, got {seeds}")
     budgets = curve.budgets(labels)
     run = run if isinstance(run, Run) else load(run)
+    if run.method.modality != "image" and (scratch or kind == "finetune"):
+        raise ValueError(
+            f"training with labels is for images so far, and {run.folder} is on "
+            f"{run.method.modality}: probe it frozen (--kind linear or knn, no --scratch)"
+        )
     reading = {"field": field, "label": label, "skip_broken": skip_broken}
     known, asked = labelled_pair(run, train, test, **{n: v for n, v in reading.items() if v})
     frozen = {"layer": layer, "pooling": pooling}

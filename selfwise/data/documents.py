@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from selfwise.data import builtin_text, documents_read, documents_tables
 from selfwise.data.documents_hash import of_files
@@ -32,6 +32,7 @@ class Piece(NamedTuple):
     done: int  # bytes read so far
 
 
+@runtime_checkable
 class Part(Protocol):
     """A file, or what takes the place of one."""
 
