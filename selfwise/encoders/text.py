@@ -8,12 +8,12 @@ from math import sqrt
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.encoders.presets import Shape, names, shape_of
 from selfwise.nn.attention import Cache, Layout, arrange, pick, positions
+from selfwise.nn.dropout import dropout
 from selfwise.nn.transformer import Transformer
 from selfwise.rng import seeded
 from selfwise.types import Features, TextBatch
@@ -119,7 +119,7 @@ class Text(nn.Module):
         if self.segment is not None:
             x = x + (self.segment.weight[0] if segment is None else self.segment(segment))
         x = x if self.norm is None else self.norm(x)
-        x = F.dropout(x, self.dropout, self.training) if self.dropout else x
+        x = dropout(x, self.dropout) if self.training else x
         return x if self.widen is None else self.widen(x)
 
     def _looked_up(self, ids: Int64[Tensor, "b n"]) -> Float[Tensor, "b n e"]:

@@ -1,8 +1,8 @@
 """Attention that stays inside documents, and who sees whom, worked out once per forward pass.
 
-On the CPU, and wherever dropout or float32 is asked for, SDPA with an additive mask; on CUDA in
-half precision `torch.nn.attention.varlen`, which never touches a pair of two documents. A batch
-of full rows of one document each needs neither.
+SDPA with an additive mask; on CUDA in half precision and without dropout of attention
+`torch.nn.attention.varlen`, which never touches a pair of two documents; on the CPU, where SDPA is
+slow, two products. A batch of full rows of one document each needs no mask at all.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int32, Int64
 from torch import Tensor, nn
+
+from selfwise.nn.dropout import dropout as drop
 
 
 class Layout(NamedTuple):
@@ -135,6 +137,8 @@ def attend(
         flat = (part.flatten(0, 1) for part in (q, k, v))
         out = varlen()(*flat, layout.bounds, layout.bounds, n, n, causal=layout.causal)
         return out.unflatten(0, (b, n))
+    if _sdpa_is_slow(q, dropout):
+        return by_products(q, k, v, layout, dropout=dropout)
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2),
         k.transpose(1, 2),
@@ -144,6 +148,39 @@ def attend(
         is_causal=layout.causal and layout.mask is None,
     )
     return out.transpose(1, 2)
+
+
+def by_products(
+    q: Float[Tensor, "b q h c"],
+    k: Float[Tensor, "b n h c"],
+    v: Float[Tensor, "b n h c"],
+    layout: Layout,
+    *,
+    dropout: float = 0.0,
+) -> Float[Tensor, "b q h c"]:
+    """The same with all scores at once."""
+    (b, m, h, c), mask = q.shape, layout.mask
+    if mask is None and layout.causal:
+        mask = additive(q.new_ones((m, m), dtype=torch.bool).tril()[None, None], q)
+    q, k, v = (part.transpose(1, 2).flatten(0, 1) for part in (q, k, v))
+    if mask is None:
+        weights = torch.bmm(q * c**-0.5, k.mT).softmax(dim=-1)
+    else:
+        mask = mask.expand(b, h, m, k.shape[1]).flatten(0, 1)
+        weights = torch.baddbmm(mask, q, k.mT, alpha=c**-0.5).softmax(dim=-1)
+    return torch.bmm(drop(weights, dropout), v).unflatten(0, (b, h)).transpose(1, 2)
+
+
+def _sdpa_is_slow(q: Float[Tensor, "b q h c"], dropout: float) -> bool:
+    """Whether SDPA takes longer than its products: on the CPU, measured in docs/performance.md.
+
+    With dropout it keeps all scores too, in float32, and draws them one by one. In half precision
+    its backward pass takes three times as long, up to rows of about 512.
+    """
+    if q.device.type != "cpu":
+        return False
+    short = q.dtype != torch.float32 and q.shape[1] <= 512
+    return bool(dropout) or (short and torch.is_grad_enabled())
 
 
 def has_varlen(like: Float[Tensor, "..."]) -> bool:

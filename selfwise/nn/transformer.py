@@ -14,6 +14,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.nn.attention import Attention, Cache, Layout, additive, arrange_at, pick
+from selfwise.nn.dropout import dropout
 
 # "gelu" is x times the normal distribution function; "gelu_tanh" the approximation of
 # Hendrycks and Gimpel (arXiv:1606.08415), which they round from and OpenAI's and Google's code use
@@ -89,7 +90,7 @@ class Block(nn.Module):
         return self.norm2(x + self._drop(self.mlp(x)))
 
     def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+        return dropout(x, self.dropout) if self.training else x
 
 
 class Transformer(nn.Module):
