@@ -12,11 +12,24 @@ import pytest
 from selfwise.data.tokenizer import Tokenizer, train
 from tests.facts.test_tokenizer import CORPUS, MIXED, RUSSIAN
 
+# ruff: noqa: RUF001
 PLAIN = [
-    "Hello world, it's me!", RUSSIAN, "今日は天気がいい。私は学生です。", "😀👍🏽 👨‍👩‍👧 ok", "e\u0301te\u0301 ﬁne ①",
-    " foo\xa0bar\u3000baz x\t\ty\n\nz", "한국어 테스트", "مرحبا بالعالم", " lead", "trail ", "", "a  b",
-    "İstanbul ẞ ß Ünïcode", "~ zero\u200dwidth", "(x) \"y\" - . – £5 €6",
-]  # fmt: skip
+    "Hello world, it's me!",
+    RUSSIAN,
+    "今日は天気がいい。私は学生です。",
+    "😀👍🏽 👨\u200d👩\u200d👧 ok",
+    "e\u0301te\u0301 ﬁne ①",
+    " foo\xa0bar\u3000baz x\t\ty\n\nz",
+    "한국어 테스트",
+    "مرحبا بالعالم",
+    " lead",
+    "trail ",
+    "",
+    "a  b",
+    "İstanbul ẞ ß Ünïcode",
+    "~ zero\u200dwidth",
+    '(x) "y" - . – £5 €6',
+]
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from selfwise.data.tokenizer import KINDS, Tokenizer, open_tokenizer, train
 from selfwise.data.tokenizer_train import BLOCK, Sample
 from selfwise.data.tokenizer_words import by_library
 
+# ruff: noqa: RUF001
 RUSSIAN = "Мама мыла раму, а папа читал газету."
 MIXED = (
     "The cat's hat — naïve café! " + RUSSIAN + " 今日は天気がいい。 😀👍🏽 e\u0301te\u0301 "
@@ -160,9 +161,8 @@ def test_lower_case(made):
 
 
 def test_the_vocabulary_is_as_large_as_asked_for(made):
-    assert made["bpe"].vocabulary.size == 420
-    assert 200 < made["wordpiece"].vocabulary.size <= 420  # there are no more pairs to merge
-    assert 100 < made["unigram"].vocabulary.size <= 420
+    for kind, vocab in [("wordpiece", 80), ("bpe", 300), ("unigram", 120)]:
+        assert train(kind, CORPUS, vocab=vocab).vocabulary.size == vocab, kind
     few = train("chars", CORPUS, vocab=10)
     assert few.vocabulary.size == 10
     assert few.encode(["a"])[0].tolist() != [few.vocabulary.unknown]  # the frequent are kept
