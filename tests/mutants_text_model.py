@@ -1,6 +1,7 @@
 """Bugs in text encoders and conversion: (name, file, old, new, tests), for tests/mutants.py."""
 
 PARITY = "tests/parity/test_text_encoders.py"
+DROPOUT, LOSS = "tests/facts/test_dropout.py", "tests/facts/test_chosen_cross_entropy.py"
 ENCODER, CONVERT = "tests/test_text_encoder.py", "tests/test_convert.py"
 
 # fmt: off
@@ -99,6 +100,33 @@ MUTANTS = [
      "except IndexError as error:", "except KeyError as error:", ENCODER),
     ("a row too long is not noticed", "encoders/text.py",
      "if n > self.length:", "if n > self.length + 1:", ENCODER),
+    ("attention weights are not dropped", "nn/attention.py",
+     "torch.bmm(drop(weights, dropout), v)", "torch.bmm(weights, v)", ENCODER),
+    ("products forget the scale", "nn/attention.py",
+     "torch.bmm(q * c**-0.5, k.mT)", "torch.bmm(q, k.mT)", ENCODER),
+    ("products forget the mask", "nn/attention.py",
+     "torch.baddbmm(mask, q, k.mT, alpha=c**-0.5)", "torch.baddbmm(mask, q, k.mT, alpha=c**-0.5, beta=0)", ENCODER),
+    ("products see what comes after", "nn/attention.py",
+     "if mask is None and layout.causal:", "if False:", ENCODER),
+    ("dropout keeps the scale", "nn/dropout.py",
+     ".mul_(STEPS / (STEPS - lost))", "", DROPOUT),
+    ("dropout loses twice as many", "nn/dropout.py",
+     "numbers >= lost - STEPS // 2", "numbers >= 2 * lost - STEPS // 2", DROPOUT),
+    ("one bit of each draw is always 0", "nn/dropout.py",
+     ".random_(-(2**63), None)", ".random_()", DROPOUT),
+    ("four elements share a number", "nn/dropout.py",
+     "torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)",
+     "torch.empty((like.numel() + 3) // 4).uniform_(-2**15, 2**15).to(torch.int16).repeat_interleave(4)", DROPOUT),
+    ("the loss reads rows that are not chosen", "losses.py",
+     "torch.where(chosen, -torch.cat(parts)[:, 0], 0.0)", "-torch.cat(parts)[:, 0]", LOSS),
+    ("rows that are not chosen have a gradient", "losses.py",
+     "weight = torch.where(chosen, grads[0], 0.0)", "weight = torch.where(chosen | True, grads[0], 0.0)", LOSS),
+    ("the gradient forgets the target", "losses.py",
+     "wide.gather(1, own) - 1", "wide.gather(1, own)", LOSS),
+    ("the gradient forgets what comes after the loss", "losses.py",
+     "grad.copy_(wide.mul_(share))", "grad.copy_(wide.mul_(share.sign()))", LOSS),
+    ("cross-entropy in bf16", "losses.py",
+     "return (part.to(wide) for part in", "return (part.clone() for part in", LOSS),
     # conversion
     ("GPT-2's matrices stay transposed", "convert/hf.py",
      "return TABLES[family].transposed and linear", "return False and linear", CONVERT),
@@ -115,7 +143,7 @@ MUTANTS = [
     ("RoBERTa's table is not moved to the tokenizer's padding", "convert/hf.py",
      'if options["offset"] != vocabulary.pad + 1:', "if False:", CONVERT),
     ("what is left out is not said", "convert/hf.py",
-     "        if name not in used\n", "        if name in ()\n", CONVERT),
+     "if name not in used", "if name in ()", CONVERT),
     ("the pooler goes where the class has none", "convert/hf.py",
      'return f"{stem}ForMaskedLM", False', 'return f"{stem}ForMaskedLM", True', CONVERT),
     ("pickles are not named", "convert/folder.py",

@@ -291,6 +291,7 @@ def test_shards_are_read_and_must_be_whole(tmp_path):
     index = tmp_path / "a" / "model.safetensors.index.json"
     told = json.loads(index.read_text())
     name = next(iter(told["weight_map"]))
+    (tmp_path / "x").write_bytes((tmp_path / "a" / told["weight_map"][name]).read_bytes())
     for wrong, sentence in (("../x", "names '../x'"), ("none", "names 'none'")):
         index.write_text(json.dumps({"weight_map": told["weight_map"] | {name: wrong}}))
         with pytest.raises(ValueError, match=sentence):

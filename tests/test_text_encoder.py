@@ -124,11 +124,11 @@ def test_reading_computes_the_rest_of_the_last_block_at_those_positions_alone():
 
 
 def test_gradients_are_the_same_bits_on_two_threads():
-    part = TextBatch(ids(16, 24), torch.arange(16))
-    where = torch.randint(24, (16, 12), generator=torch.Generator().manual_seed(0))
+    part = TextBatch(ids(64, 24), torch.arange(64))
+    where = torch.randint(3, (64, 24), generator=torch.Generator().manual_seed(0))
     torch.set_num_threads(2)
     found = []
-    for _ in range(5):
+    for _ in range(8):
         encoder = encoder_of("bert", dim=64)
         encoder.read(part, where).square().sum().backward()
         found.append([p.grad for n, p in encoder.named_parameters() if "pooler" not in n])
@@ -299,6 +299,49 @@ def test_dropout_is_where_the_options_put_it():
         assert torch.equal(encoder.eval()(part).tokens, encoder(part).tokens)
     encoder = encoder_of("bert", dropout=0.0, attention_dropout=0.0).train()
     assert torch.equal(encoder(part).tokens, encoder(part).tokens)
+    encoder = encoder_of("bert", dropout=0.5, attention_dropout=0.0).train()
+    x = encoder.eval().embed(part)
+    layers, plain = encoder.train().trunk, attention.Layout()
+    assert not torch.equal(layers(x, plain), layers(x, plain))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_by_products_is_that_of_sdpa(causal, masked):
+    rng = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 2, 9, 4, 8, generator=rng, dtype=torch.float64).requires_grad_()
+    seen = torch.rand(2, 1, 9, 9, generator=rng) < 0.6
+    seen |= torch.eye(9, dtype=torch.bool)
+    mask = attention.additive(seen.tril() if causal else seen, q) if masked else None
+    layout, found = attention.Layout(causal, mask=mask), []
+    for attend in (attention.attend, attention.by_products):
+        out = attend(q, k, v, layout)
+        found.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v))))
+    for a, b in zip(*found):
+        torch.testing.assert_close(a, b)
+
+
+def test_dropped_attention_weights_are_rescaled_and_their_mean_is_the_weight():
+    rng = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 1, 6, 2, 8, generator=rng)
+    many = [part.expand(20_000, -1, -1, -1) for part in (q, k, v)]
+    torch.manual_seed(0)
+    found = attention.attend(*many, attention.Layout(), dropout=0.3)
+    assert found[0].ne(found[1]).any()
+    expected = attention.attend(q, k, v, attention.Layout())[0]
+    torch.testing.assert_close(found.mean(dim=0), expected, rtol=0, atol=0.02)
+
+
+def test_training_in_bf16_is_near_float32():
+    part, found = batch(packed=True, padded=True), []
+    for enabled in (False, True):
+        encoder = encoder_of("bert", dropout=0.0, attention_dropout=0.0).train()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            tokens = encoder(part).tokens
+        tokens[real(part)].square().sum().backward()
+        found.append((tokens[real(part)], encoder.token.weight.grad))
+    for a, b in zip(*found):
+        assert (a - b).norm() / a.norm() < 0.03
 
 
 def test_segments_default_to_the_first():

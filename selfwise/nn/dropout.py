@@ -27,6 +27,6 @@ def keep(like: Float[Tensor, "*n"], p: float) -> Float[Tensor, "*n"]:
     """0 or 1 / (1 - p), independently for each element."""
     words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     numbers = words.view(torch.int16)[: like.numel()].view(like.shape)
-    lost = max(1, round(p * STEPS))
+    lost = min(STEPS - 1, max(1, round(p * STEPS)))
     kept = numbers >= lost - STEPS // 2
     return kept.to(like.dtype).mul_(STEPS / (STEPS - lost))
