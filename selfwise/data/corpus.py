@@ -1,6 +1,7 @@
 """A corpus as one long row of token ids, memory-mapped, with its documents and sentences."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -221,14 +222,24 @@ def find(home: Path) -> Corpus | None:
 
 def require_ids(corpus: Corpus, tokenizer: Tokenizer, where: str) -> None:
     """Raises ValueError if there are ids beyond the tokenizer's vocabulary."""
-    size, tokens = tokenizer.vocabulary.size, corpus.tokens
-    parts = (tokens[i : i + COUNTED].max() for i in range(0, len(tokens), COUNTED))
-    largest = int(max(parts))
+    size = tokenizer.vocabulary.size
+    largest = max(int(part.max()) for part in _in_parts(corpus.tokens))
     if largest >= size:
         raise ValueError(
             f"{where}: the tokens are of another tokenizer, as id {largest:,} is among them and "
             f"this vocabulary has {size:,}"
         )
+
+
+def _in_parts(tokens: np.ndarray) -> Iterator[np.ndarray]:
+    """All tokens, some at a time. What is read of a map would count as memory of this process."""
+    mapped = tokens.filename if isinstance(tokens, np.memmap) else None
+    for start in range(0, len(tokens), COUNTED):
+        count = min(COUNTED, len(tokens) - start)
+        if mapped is None:
+            yield tokens[start : start + count]
+        else:
+            yield np.fromfile(mapped, tokens.dtype, count, offset=start * tokens.itemsize)
 
 
 def _chosen(lengths: np.ndarray, share: float, seed: int) -> np.ndarray:
