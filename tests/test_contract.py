@@ -9,7 +9,7 @@ from selfwise.methods import Method
 from selfwise.rng import Rng, generator
 from selfwise.train.optim import OPTIMIZERS, build_optimizer
 from selfwise.train.schedule import SHAPES
-from selfwise.types import Step, rows
+from selfwise.types import Step, rows, to
 
 
 @pytest.fixture(params=methods.names())
@@ -104,6 +104,15 @@ def test_forward_is_a_function_of_view_and_weights(case):
     method, batch = case
     view = method.view(batch, draws())
     assert torch.equal(method(view).loss, method(view).loss)
+
+
+def test_view_and_counts_wait_for_no_device(case):
+    """On the meta device there are shapes and no numbers, so that nothing can be asked of it."""
+    method, batch = case
+    method.to("meta")
+    view = method.view(to(batch, "meta"), draws())
+    assert all(t.is_meta for t in cases.tensors(view))
+    assert all(count.is_meta for count in method.counts(view).values())
 
 
 def test_overfits_one_batch(case):

@@ -88,12 +88,14 @@ def _totals(found: Words, longest: int) -> list[Int64[Tensor, "b n"]]:
 
 def _grams(totals: list[Int64[Tensor, "b n"]], draw: Float[Tensor, "b n"]) -> Int64[Tensor, "b n"]:
     """n for each word, with p(n) proportional to 1 / n among those that are there."""
-    sums = torch.tensor([1 / i for i in range(1, 1 + len(totals))]).cumsum(0)
-    there = torch.stack([total > 0 for total in totals])
-    whole = (there * (1 / torch.arange(1, 1 + len(totals)))[:, None, None].to(draw)).sum(dim=0)
-    wanted = torch.ones_like(totals[0])
-    for i, total in enumerate(totals[1:]):
-        wanted = wanted + ((draw * whole >= float(sums[i])) & (total > 0))
+    odds = [1 / n for n in range(1, 1 + len(totals))]
+    whole = torch.zeros_like(draw)
+    for odd, total in zip(odds, totals):
+        whole = whole + odd * (total > 0)
+    wanted, below = torch.ones_like(totals[0]), 0.0
+    for odd, total in zip(odds, totals[1:]):
+        below += odd
+        wanted = wanted + ((draw * whole >= below) & (total > 0))
     return wanted
 
 

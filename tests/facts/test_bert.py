@@ -170,20 +170,23 @@ def test_the_loss_reads_targets_at_chosen_positions_only(method):
     assert not view.chosen.all()  # short rows have fewer
 
 
-def test_metrics_are_shares_of_what_is_guessed(method):
-    view = method.view(small(method), Rng(generator(0), seed=0))
+def test_metrics_are_shares_of_what_is_guessed():
+    method = cases.build("bert")
+    view = method.view(cases.text_batch(method), Rng(generator(0), seed=0))
     with torch.no_grad():
         method.next.weight.zero_()
         method.next.bias.copy_(torch.tensor([0.0, 1.0]))
-    found = method(view).metrics
-    assert float(found["next_sentence_accuracy"].mean) == 0.5
-    assert float(found["masked_accuracy"].count) == float(view.chosen.sum())
-    with torch.no_grad():
-        method.head.bias.zero_()
         method.head.bias[7] = 1e4
-    view = view._replace(target=torch.where(torch.arange(19) < 3, 7, 8).expand(6, 19))
-    hits = view.chosen[:, :3].sum()
-    assert float(method(view).metrics["masked_accuracy"].sum) == float(hits)
+    places = torch.arange(view.target.shape[1])
+    view = view._replace(
+        target=torch.where(places < 2, 7, 8).expand(16, -1),
+        chosen=((places > 0) & (places < 3)).expand(16, -1),
+    )
+    found = method(view).metrics
+    assert float(found["masked_accuracy"].sum) == 16
+    assert float(found["masked_accuracy"].count) == 32
+    share = float((view.batch.pair == 1).float().mean())
+    assert float(found["next_sentence_accuracy"].mean) == pytest.approx(share)
 
 
 def test_masks_of_a_long_row_are_as_many(method):

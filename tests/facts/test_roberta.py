@@ -163,3 +163,20 @@ def test_an_epoch_that_is_not_told_is_the_first():
     batch = map_tensors(lambda t: t[:4], large())
     a, b = (method.view(x, Rng(generator(0), seed=0)) for x in (batch, batch._replace(epoch=None)))
     assert np.array_equal(a.batch.ids, b.batch.ids)
+
+
+def test_the_loop_hands_the_seed_on():
+    """The same example has other masks in a run from another seed, and in the same run the same
+    ones at whatever step it comes."""
+    from selfwise.train.options import Options, resolve
+    from selfwise.train.step import assemble, train_step
+
+    def loss(seed, step):
+        method = cases.build("roberta")
+        told = Options(steps=9, batch=16, lr=0.0, precision="float32", device="cpu")
+        options = resolve(told, RoBERTa, workers=0)
+        parts = assemble(method, options)
+        return train_step(parts, cases.text_batch(method), step, seed=seed, options=options).loss
+
+    assert torch.equal(loss(0, 0), loss(0, 5))
+    assert not torch.equal(loss(0, 0), loss(1, 0))
