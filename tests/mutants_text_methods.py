@@ -62,9 +62,6 @@ MUTANTS = [
     # losses
     ("the loss reads every place", "losses.py",
      "return torch.where(chosen, -torch.cat(parts)[:, 0], 0.0).sum()", "return -torch.cat(parts)[:, 0].sum()", BERT),
-    ("places that are not chosen have a gradient", "losses.py",
-     "weight = torch.where(chosen, grads[0], 0.0)[:, None]", "weight = grads[0].expand(len(target), 1)", MASKS),
-    ("the gradient forgets the target", "losses.py", "wide.gather(1, own) - 1)", "wide.gather(1, own))", MASKS),
     ("accuracy counts what is not chosen", "losses.py",
      "((best == target) & chosen)", "(best == target)", BERT),
     ("no next-sentence loss", "methods/bert.py",

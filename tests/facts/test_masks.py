@@ -4,9 +4,7 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from selfwise.losses import chosen_cross_entropy, chosen_hits
 from selfwise.rng import generator
 from selfwise.types import TextBatch, Vocabulary
 from selfwise.views import mask
@@ -170,30 +168,3 @@ def test_n_grams_are_drawn_with_p_proportional_to_1_over_n():
     assert all(
         near(float((size == i).float().mean()), b, p / 11) for i, p in ((1, 6), (2, 3), (3, 2))
     )
-
-
-@pytest.mark.parametrize("rows", [1, 7, 3000])
-def test_the_loss_and_its_gradient_are_those_of_the_chosen_rows(rows):
-    """Against torch in float64, in one part and in several."""
-    drawn = generator(0, rows)
-    logits = torch.randn(rows, 300, generator=drawn).double().mul_(3).requires_grad_()
-    target = torch.randint(300, (rows,), generator=drawn)
-    chosen = torch.rand(rows, generator=drawn) < 0.7
-    chosen[0] = True
-    ours = chosen_cross_entropy(logits, target, chosen)
-    theirs = F.cross_entropy(logits[chosen], target[chosen], reduction="sum")
-    torch.testing.assert_close(ours, theirs)
-    (a,), (b,) = (torch.autograd.grad(2.5 * loss, logits) for loss in (ours, theirs))
-    torch.testing.assert_close(a, b)
-    hits = (logits.argmax(dim=1) == target)[chosen].sum()
-    assert float(chosen_hits(logits, target, chosen)) == float(hits)
-
-
-def test_the_loss_of_half_precision_is_taken_in_float32():
-    logits = torch.randn(40, 500, generator=generator(0)).bfloat16().requires_grad_()
-    target, every = torch.arange(40), torch.ones(40, dtype=torch.bool)
-    ours = chosen_cross_entropy(logits, target, every)
-    assert ours.dtype == torch.float32
-    torch.testing.assert_close(ours, F.cross_entropy(logits.float(), target, reduction="sum"))
-    (grad,) = torch.autograd.grad(ours, logits)
-    assert grad.dtype == torch.bfloat16
