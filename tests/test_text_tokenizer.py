@@ -93,6 +93,7 @@ OPTIONS = {
         "normalization_rule_name": "identity",
         "remove_extra_whitespaces": False,
     },
+    "folded": {"model_type": "unigram", "normalization_rule_name": "nmt_nfkc_cf"},
     "albert": {
         "model_type": "unigram",
         "user_defined_symbols": ["(", ")", "cat"],
@@ -121,7 +122,8 @@ def test_ids_are_those_of_sentencepiece(name, tmp_path):
     theirs = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "m.model"))
     ours = Tokenizer.load(tmp_path / "m.model")
     assert ours.vocabulary.size == theirs.vocab_size()
-    for text in [*PLAIN, "the cat (sat) on the hat", *CORPUS[1:]]:
+    marks = ["ﾊﾝｶｸ ｶﾞ", "H\u0332e\u0332 D\uff9e", "℃ ½ ㎏ …‥", "Ａｂ\u0301c"]
+    for text in [*PLAIN, *marks, "the cat (sat) on the hat", *CORPUS[1:]]:
         assert ours.encode([text])[0].tolist() == theirs.encode(text), text
     if name == "albert":
         assert ours.vocabulary[3:] == (0, 1, 2, 3, 4)

@@ -7,16 +7,21 @@ before is a look-up, and whole batches of text become ids in numpy.
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 
 import numpy as np
 from tokenizers import Tokenizer as Library
 
+from selfwise.data.tokenizer_charsmap import Charsmap
+
 SPACE = "\u2581"  # what SentencePiece writes for a space
 MOST_WORDS, MOST_CHARACTERS = 2**19, 2**25  # of the words that are kept, about 100 MB
 Split = Callable[[str], list[str]]
 Flat = tuple[np.ndarray, np.ndarray]  # ids of all texts int64 (t,), and how many each has (n,)
+Encode = Callable[[Sequence[str]], Flat]
 
 # A word with the white space before it. It begins where ASCII white space follows something that
 # is none; other white space (form feed, no-break space) never begins a word, because the
@@ -32,8 +37,8 @@ class WordByWord:
     _starts: np.ndarray  # where those of each word begin
     _counts: np.ndarray  # how many each has
 
-    def __init__(self, library: Library, split: Split):
-        self._library, self._split = library, split
+    def __init__(self, encode: Encode, split: Split):
+        self._encode, self._split = encode, split
         self._forget()
 
     def __call__(self, texts: Sequence[str]) -> Flat:
@@ -57,7 +62,7 @@ class WordByWord:
         new = self._numbers.new
         if not new:
             return
-        ids, counts = by_library(self._library, new)
+        ids, counts = self._encode(new)
         self._starts = np.concatenate([self._starts, np.cumsum(counts) - counts + len(self._ids)])
         self._counts = np.concatenate([self._counts, counts])
         self._ids = np.concatenate([self._ids, ids])
@@ -99,28 +104,44 @@ def by_library(library: Library, texts: Sequence[str]) -> Flat:
     return np.fromiter(chain.from_iterable(found), np.int64, int(counts.sum())), counts
 
 
-def encoder(library: Library) -> Callable[[Sequence[str]], Flat]:
-    """The fastest way to encode with a tokenizer that gives exactly its ids."""
+def encoder(library: Library) -> Encode:
+    """The fastest way to encode with a tokenizer that gives exactly its ids.
+
+    One exception: where SentencePiece's normaliser comes first, the ids are those of SentencePiece.
+    """
     made = json.loads(library.to_str())
+    plain_encode = _whole(library, made)
     model, normal, pre = made["model"], made["normalizer"] or {}, made["pre_tokenizer"] or {}
     if any(not token["special"] for token in made["added_tokens"]):
-        return lambda texts: by_library(library, texts)  # these may be anywhere, spaces included
+        return plain_encode  # these may be anywhere, spaces included
     if is_characters(made):
         special = {token["content"] for token in made["added_tokens"]}
         pieces = {piece: i for piece, i in model["vocab"].items() if piece not in special}
         unknown = model["vocab"][model["unk_token"]]
         return Characters(pieces, unknown, lower=normal.get("type") == "Lowercase")
     if normal.get("type") == "BertNormalizer" and pre.get("type") == "BertPreTokenizer":
-        return WordByWord(library, _at_spaces)
+        return WordByWord(plain_encode, _at_spaces)
     plain = normal.get("type") in (None, "Lowercase")
     if plain and pre.get("type") == "ByteLevel" and pre["use_regex"]:
         if not pre["add_prefix_space"]:
-            return WordByWord(library, _SPACED.findall)
+            return WordByWord(plain_encode, _SPACED.findall)
     elif pre.get("type") == "Metaspace" and pre["prepend_scheme"] == "always" and pre["split"]:
-        ids = [library.encode(text, add_special_tokens=False).ids for text in ("a b", *_PROBES)]
+        ids = [plain_encode([text])[0].tolist() for text in ("a b", *_PROBES)]
         if all(one == ids[0] for one in ids):
-            return WordByWord(library, _before_spaces)
-    return lambda texts: by_library(library, texts)
+            return WordByWord(plain_encode, _before_spaces)
+    return plain_encode
+
+
+def _whole(library: Library, made: dict) -> Encode:
+    """Encodes each text at once, after SentencePiece's normaliser if that comes first."""
+    parts = (made["normalizer"] or {}).get("normalizers", [])
+    if not parts or parts[0]["type"] != "Precompiled":
+        return partial(by_library, library)
+    others = {"normalizer": {"type": "Sequence", "normalizers": parts[1:]}}
+    rest = Library.from_str(json.dumps(made | others))
+    rest.encode_special_tokens = library.encode_special_tokens
+    normalise = Charsmap(b64decode(parts[0]["precompiled_charsmap"]))
+    return lambda texts: by_library(rest, [normalise(text) for text in texts])
 
 
 def is_characters(made: dict) -> bool:
