@@ -49,9 +49,9 @@ def ours(corpus: Path, tokenizer: Path, workers: int) -> dict:
     from selfwise.data.tokenizer import Tokenizer
 
     loaded = Tokenizer.load(tokenizer)
-    start = time.perf_counter()
+    before = clocks()
     made = open_corpus(corpus, loaded, workers=workers)
-    return {"seconds": time.perf_counter() - start, "tokens": made.size}
+    return passed(before) | {"tokens": made.size}
 
 
 def theirs(corpus: Path, tokenizer: Path, workers: int) -> dict:
@@ -66,10 +66,20 @@ def theirs(corpus: Path, tokenizer: Path, workers: int) -> dict:
         options = {"return_attention_mask": False, "return_token_type_ids": False}
         return dict(encode(rows["text"], add_special_tokens=False, **options))
 
-    start = time.perf_counter()
+    before = clocks()
     made = lines.map(batch, batched=True, num_proc=workers, remove_columns=["text"])
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "tokens": sum(map(len, made[:2000]["input_ids"]))}
+    return passed(before) | {"rows": len(made)}
+
+
+def clocks() -> dict[str, float]:
+    """Time on the wall, and of all processors for this process and the children that ended."""
+    spent = os.times()
+    return {"seconds": time.perf_counter(), "cpu_seconds": sum(spent[:4])}
+
+
+def passed(before: dict[str, float]) -> dict[str, float]:
+    """What has passed since."""
+    return {name: now - before[name] for name, now in clocks().items()}
 
 
 SIDES = {"selfwise": ours, "datasets": theirs}
@@ -123,6 +133,10 @@ def compare(folder: Path, megabytes: int, sides: list[str], rounds: int, workers
         "megabytes": megabytes,
         "mb_per_second": {side: round(median(rate), 1) for side, rate in rates.items()},
         "spread": {side: [round(min(r), 1), round(max(r), 1)] for side, r in rates.items()},
+        "cpu_seconds": {
+            side: round(median(run["cpu_seconds"] for run in runs), 1)
+            for side, runs in found.items()
+        },
         "peak_mib": {side: max(run["peak"] for run in runs) for side, runs in found.items()},
         "worker_mib": {side: max(run["worker"] for run in runs) for side, runs in found.items()},
     }
@@ -164,7 +178,7 @@ def main() -> None:
     if options.child:
         child(options.child, options.data, options.tokenizer, options.workers)
         return
-    print("    MB  tool       MB/s (spread)          peak MiB, of the largest worker")
+    print("    MB  tool       MB/s (spread)            processor s   peak MiB, of a worker")
     for megabytes in options.megabytes:
         sides = list(SIDES)[: 1 + (megabytes <= options.peer)]
         record = circumstances(options.workers, options.rounds)
@@ -173,7 +187,8 @@ def main() -> None:
             low, high = found["spread"][side]
             rate = f"{found['mb_per_second'][side]:6.1f} ({low} to {high})"
             peaks = f"{found['peak_mib'][side]:6d} {found['worker_mib'][side]:6d}"
-            print(f"{megabytes:6d}  {side:9s} {rate:24s} {peaks}", flush=True)
+            spent = f"{found['cpu_seconds'][side]:8.1f}"
+            print(f"{megabytes:6d}  {side:9s} {rate:24s} {spent}      {peaks}", flush=True)
         with RESULTS.open("a") as results:
             results.write(json.dumps(found | record) + "\n")
 

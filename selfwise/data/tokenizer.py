@@ -9,6 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer as Library
 
 from selfwise.data import tokenizer_train as train_
+from selfwise.data.documents import Documents
 from selfwise.data.images import digest
 from selfwise.data.tokenizer_load import read
 from selfwise.data.tokenizer_roles import vocabulary
@@ -131,6 +132,8 @@ def train(
         raise ValueError(f"there is no kind of tokenizer {kind!r}{nearest(kind, KINDS)}")
     if vocab is not None and vocab < LEAST_VOCAB[kind]:
         raise ValueError(f"a {kind} vocabulary needs {LEAST_VOCAB[kind]} tokens, got {vocab}")
+    if isinstance(texts, Documents):  # a document may be longer than memory
+        texts = (piece.text for piece in texts.pieces())
     if kind == "chars":  # counting needs little memory, and a rare character is unknown forever
         made = train_.characters(texts, vocab, lower=lower)
         if made.get_vocab_size() == len(train_.BERT):
