@@ -38,12 +38,15 @@ def same(a: dict, b: dict) -> None:
 
 
 def tokenizer(family: str) -> str:
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     pieces = ROBERTA if family == "roberta" else PIECES
     model = models.WordLevel({p: i for i, p in enumerate(pieces)}, unk_token=pieces[1])
     made = Tokenizer(model)
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if family == "gpt":  # ours add ends for every method
+        ends = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+        made.post_processor = processors.Sequence([processors.ByteLevel(), ends])
     return made.to_str()
 
 

@@ -23,7 +23,7 @@ def tokenizer_files(
     """The contents of tokenizer.json, tokenizer_config.json and special_tokens_map.json.
 
     `kind` is the model type. tokenizer.json gets the step that adds [CLS] and [SEP], where it has
-    none and the family has them.
+    none and the family has them, and loses it for GPT-2.
     """
     told = json.loads(tokenizer)
     pieces = _pieces(told)
@@ -33,7 +33,9 @@ def tokenizer_files(
         if number is not None:
             special |= dict.fromkeys(theirs, pieces[number])
     told |= {"truncation": None, "padding": None}
-    if kind != "gpt2" and vocabulary.first is not None and vocabulary.last is not None:
+    if kind == "gpt2":
+        told["post_processor"] = _without_ends(told.get("post_processor"))
+    elif vocabulary.first is not None and vocabulary.last is not None:
         told["post_processor"] = _pairs(told.get("post_processor"), pieces, vocabulary, kind)
     told["added_tokens"] = _added(told.get("added_tokens") or [], pieces, vocabulary)
     # without segments GPT-2 would add the embeddings of tokens 0 and 1
@@ -55,6 +57,16 @@ def _pieces(told: Mapping[str, Any]) -> dict[int, str]:
     else:
         found = {number: piece for piece, number in vocab.items()}
     return found | {token["id"]: token["content"] for token in told.get("added_tokens") or []}
+
+
+def _without_ends(there: dict[str, Any] | None) -> dict[str, Any] | None:
+    """GPT-2 goes on with a text, so that nothing may be added at its end."""
+    if there is None or there.get("type") in _PAIRS:
+        return None
+    parts = there.get("processors")
+    if not isinstance(parts, list):
+        return there
+    return there | {"processors": [part for part in parts if part.get("type") not in _PAIRS]}
 
 
 def _pairs(
