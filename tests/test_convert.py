@@ -119,6 +119,7 @@ def test_the_class_in_architectures_loads_without_a_missing_or_unexpected_key(fa
 
 @families
 def test_the_tokenizer_loads_with_its_special_tokens(family, tmp_path):
+    from tokenizers import Tokenizer
     from transformers import AutoTokenizer
 
     written(tmp_path / "out", family)
@@ -140,6 +141,8 @@ def test_the_tokenizer_loads_with_its_special_tokens(family, tmp_path):
     assert ("token_type_ids" in coded) == (family in ("bert", "albert"))
     if family != "gpt":
         assert made(f"w5 {mask}w6")["input_ids"][1:-1] == [5, 4, 6]
+        alone = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+        assert alone.encode(f"w5 {mask}w6").ids[1:-1] == [5, 4, 6]
 
 
 @families
