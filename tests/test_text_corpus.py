@@ -178,7 +178,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
 
         job = Encode(train("chars", ["abc"]), "<u2", None)
         pieces = (Piece("abc" * 10**6, True, i, 0) for i in range(99))
-        found = encode_all(job, batches(pieces, 0), workers=2, worth=True)
+        found = encode_all(job, batches(pieces, 0), workers=2, size=10**9)
         next(found)
         children = open(f"/proc/self/task/{os.getpid()}/children").read()
         print(children, flush=True)

@@ -13,7 +13,7 @@ from typing import IO
 
 import numpy as np
 
-from selfwise.data.corpus_encode import WORTH_A_POOL, Batch, Encode, Encoded, batches, encode_all
+from selfwise.data.corpus_encode import Batch, Encode, Encoded, batches, encode_all
 from selfwise.data.documents import Documents
 from selfwise.data.parallel import Progress
 
@@ -76,9 +76,8 @@ def _fill(
         opened = {name: stack.enter_context((half / name).open("ab")) for name in FILES}
         journal = _resume(half, opened)
         todo = batches(documents.pieces(journal["part"]), journal["piece"])
-        worth = documents.bytes >= WORTH_A_POOL
         fresh = 0
-        for batch, encoded in encode_all(job, todo, workers=workers, worth=worth):
+        for batch, encoded in encode_all(job, todo, workers=workers, size=documents.bytes):
             _append(opened, journal, batch, encoded)
             fresh += int(encoded.sizes[:, 0].sum())
             if fresh >= SHARD:

@@ -83,11 +83,14 @@ def batches(pieces: Iterable[Piece], skip: int) -> Iterator[Batch]:
 
 
 def encode_all(
-    job: Encode, todo: Iterable[Batch], *, workers: int | None, worth: bool
+    job: Encode, todo: Iterable[Batch], *, workers: int | None, size: int
 ) -> Iterator[tuple[Batch, Encoded]]:
-    """Every batch with what became of it, in order; only a few are held at a time."""
+    """Every batch with what became of it, in order; only a few are held at a time.
+
+    `size`: about how many bytes of text there are in all.
+    """
     workers = available() if workers is None else workers
-    if workers <= 1 or not worth:
+    if workers <= 1 or size < WORTH_A_POOL:
         for batch in todo:
             yield batch, job(batch.texts)
         return
