@@ -107,7 +107,8 @@ def pretrain(argv: Argv) -> None:
     print(f"{finished.folder} is done; selfwise show, embed and probe go on from there")
 
 
-_CONFIG_HELP = """  --config FILE         options from a file: a run.yaml, or names and values; flags win
+_CONFIG_HELP = """\
+  --config FILE         options from a file: a run.yaml, or names and values; flags win
 """
 
 

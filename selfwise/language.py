@@ -1,4 +1,4 @@
-"""What a language model is for: fill in what is masked, go on with a text, tell how likely it is."""
+"""What a language model is for: fill a gap, go on with a text, tell how likely a text is."""
 
 import math
 from pathlib import Path
@@ -20,7 +20,7 @@ from selfwise.names import nearest
 from selfwise.rng import generator
 from selfwise.run import Run, load
 from selfwise.train.options import resolve_device
-from selfwise.types import TextBatch
+from selfwise.types import Draw, TextBatch
 
 MASKS = ("[MASK]", "<mask>")  # how a user may write the gap, whatever the tokenizer calls it
 
@@ -145,13 +145,15 @@ def perplexity(
     method, tokenizer = run.method, run.tokenizer
     if method.modality != "text":
         raise ValueError(f"{run.folder} is on {method.modality}, and has no loss on text")
+    draw = method.draw
+    assert draw is not None, "a method on text says how rows are drawn"
     if data is None:
-        corpus = _held_out(run)
+        corpus = _held_out(run, draw)
     else:
         found = open_documents(data, field=field, documents=documents)
-        corpus = open_corpus(found, tokenizer, sentences=method.draw.needs_sentences)
+        corpus = open_corpus(found, tokenizer, sentences=draw.needs_sentences)
     shape: dict[str, Any] = {"length": run.config["found"]["length"], "batch": 1, "seed": seed}
-    source = TextSource(corpus, method.draw, vocabulary=tokenizer.vocabulary, **shape)
+    source = TextSource(corpus, draw, vocabulary=tokenizer.vocabulary, **shape)
     everything = source.plan(0).size * source.length
     held = HeldOut(source, seed=seed, every=1, tokens=everything)
     with reading(method, resolve_device(device)):
@@ -159,20 +161,19 @@ def perplexity(
     values["unigram_entropy"] = corpus.unigram_entropy()
     if run.encoder.causal:
         loss = values[next(iter(values))]
-        spans = corpus.documents
-        each = int((spans[:, 1] - spans[:, 0]).sum()) / corpus.bytes
+        each = corpus.size / corpus.bytes
         values |= {"perplexity": math.exp(loss), "bits_per_byte": loss / math.log(2) * each}
     return values
 
 
-def _held_out(run: Run) -> Corpus:
+def _held_out(run: Run, draw: Draw) -> Corpus:
     """The text that a run kept out of its training."""
     told = run.config["options"]
     if told["data"] in (FROM_PYTHON, IMPORTED) or not told["held_out"]:
         raise ValueError(f"{run.folder} held out no text that can be read again; give --data")
     found = open_documents(told["data"], field=told["field"], documents=told["documents"])
-    sentences = run.method.draw.needs_sentences
-    return open_corpus(found, run.tokenizer, sentences=sentences).split(told["held_out"], seed=0)[1]
+    corpus = open_corpus(found, run.tokenizer, sentences=draw.needs_sentences)
+    return corpus.split(told["held_out"], seed=0)[1]
 
 
 def make_tokenizer(
@@ -250,9 +251,7 @@ def _filled(
     return Filled(pieces, chances[gap].tolist(), texts)
 
 
-def _check_sampling(
-    run: Run, tokens: int, temperature: float, top_k: int, top_p: float
-) -> None:
+def _check_sampling(run: Run, tokens: int, temperature: float, top_k: int, top_p: float) -> None:
     if run.method.modality != "text" or not run.encoder.causal:
         raise ValueError(f"{run.folder} is no causal language model; selfwise fill fills gaps")
     for name, value, fits, right in (
@@ -273,7 +272,7 @@ def _drawn(
     top_k: int,
     top_p: float,
 ) -> int:
-    """One token: sorted by probability, cut to the likeliest, drawn by its share of what is left."""
+    """One token, drawn among the likeliest by its share of what is left of them."""
     if temperature == 0:
         return int(logits.argmax())
     chances, order = (logits.double() / temperature).softmax(dim=-1).sort(descending=True)

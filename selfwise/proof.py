@@ -62,29 +62,16 @@ def probe(
         device: cpu, cuda or auto.
         quiet: print nothing while it works.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown probe {kind!r}{nearest(kind, KINDS)}")
-    if seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, got {seeds}")
     budgets = curve.budgets(labels)
     run = run if isinstance(run, Run) else load(run)
-    if run.method.modality != "image" and (scratch or kind == "finetune"):
-        raise ValueError(
-            f"training with labels is for images so far, and {run.folder} is on "
-            f"{run.method.modality}: probe it frozen (--kind linear or knn, no --scratch)"
-        )
+    _check(run, kind, seeds, scratch=scratch)
     reading = {"field": field, "label": label, "skip_broken": skip_broken}
     known, asked = labelled_pair(run, train, test, **{n: v for n, v in reading.items() if v})
-    frozen = {"layer": layer, "pooling": pooling}
-    competitors = (
-        _finetuned(run, known, asked, device=device, **frozen)
-        if kind == "finetune"
-        else _frozen(run, known, asked, kind=kind, device=device, **frozen)
-    )
+    frozen: dict[str, Any] = {"layer": layer, "pooling": pooling}
+    make = _finetuned if kind == "finetune" else partial(_frozen, kind=kind)
+    competitors = make(run, known, asked, device=device, **frozen)
     if scratch and kind != "finetune":
         competitors["supervised"] = from_scratch(run, known, asked, device=device)
-    assert known.labels is not None
-    assert asked.labels is not None
     score = curve.label_curve(
         competitors,
         known.labels,
@@ -97,6 +84,19 @@ def probe(
     )
     _keep(run, score, known, asked, **frozen)
     return score
+
+
+def _check(run: Run, kind: str, seeds: int, *, scratch: bool) -> None:
+    """Raises ValueError for a probe that there is not, before anything is computed."""
+    if kind not in KINDS:
+        raise ValueError(f"unknown probe {kind!r}{nearest(kind, KINDS)}")
+    if seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {seeds}")
+    if run.method.modality != "image" and (scratch or kind == "finetune"):
+        raise ValueError(
+            f"training with labels is for images so far, and {run.folder} is on "
+            f"{run.method.modality}: probe it frozen (--kind linear or knn, no --scratch)"
+        )
 
 
 def labelled_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any, Any]:

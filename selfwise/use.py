@@ -42,9 +42,8 @@ def embed(
         device: cpu, cuda or auto.
     """
     run = run if isinstance(run, Run) else load(run)
-    reading = {"field": field} if field else {}
-    reading |= {"skip_broken": True} if skip_broken else {}
-    examples = run.modality.examples(run, data, **reading)
+    reading: dict[str, Any] = {"field": field, "skip_broken": skip_broken}
+    examples = run.modality.examples(run, data, **{n: v for n, v in reading.items() if v})
     compute = run.modality.embedder(run, layer=layer, device=device, pooling=pooling)
     names = None
     if examples.labels is not None and examples.classes is not None:

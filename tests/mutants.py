@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from tests import mutants_text_data, mutants_text_methods, mutants_text_model
+
 ROOT = Path(__file__).resolve().parent.parent
 FACTS = "tests/facts"
 
@@ -131,6 +133,11 @@ MUTANTS = [
            '"epoch", epoch', '"epoch", 0', f"{FACTS}/test_source.py"),
 ]
 # fmt: on
+MUTANTS += [
+    Mutant(*one)
+    for listed in (mutants_text_data, mutants_text_methods, mutants_text_model)
+    for one in listed.MUTANTS
+]  # fmt: skip
 
 
 def caught(mutant: Mutant) -> tuple[bool, str]:

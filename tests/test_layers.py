@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "competitors": {"data", "evaluate", "methods", "rng", "run", "train"},
     "use": {"config", "run", "train"},
     "language": {"arguments", "data", "evaluate", "modalities", "rng", "run", "train", "types"},
-    "exchange": {"arguments", "config", "methods", "convert", "data", "modalities", "run", "train", "types"},
+    "exchange": {"arguments", "config", "convert", "data", "methods", "modalities", "run"}
+    | {"train", "types"},
     "proof": {"competitors", "evaluate", "rng", "run", "train"},
     "recipes": {"evaluate", "language", "proof", "run"},
     "doctor": {"config", "data", "train"},

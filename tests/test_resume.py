@@ -104,10 +104,26 @@ def leaves(tree):
 
 SIMCLR = ["pretrain", "simclr", *ENCODER, *COMMON]
 SUPERVISED = ["pretrain", "supervised", *ENCODER, *COMMON, "--accumulate", "2"]
+# mid-epoch, in bf16, with dropout; the corpus inside Python is cached by the first of them
+TEXT = ["--data", "python-docs", "--tokenizer", "chars", "--length", "64", "--batch", "8"]
+TEXT += ["--steps", str(STEPS), "--threads", "2", "--save-every", str(SAVE)]
+TEXT += ["--log-every", str(LOG), "--health-every", "150", "--precision", "bf16", "--seed", "3"]
+TEXT += ["--encoder.depth", "1", "--encoder.dropout", "0.1", "--encoder.length", "64", "--quiet"]
+
+
+def text(method: str) -> list[str]:
+    """A run whose encoder is so small that steps are as short as the moments between them."""
+    return ["pretrain", method, "--encoder", f"{method}-tiny", *TEXT]
+
+
 PLANS = {
     "simclr, no workers": (SIMCLR, "0", [inside_a_save, between_saves, between_saves, at_random]),
     "simclr, 2 workers": (SIMCLR, "2", [between_saves, at_random, at_random]),
     "supervised, accumulating": (SUPERVISED, "0", [between_saves, at_random, at_random]),
+    "bert, accumulating": ([*text("bert"), "--accumulate", "2"], "0", [between_saves, at_random]),
+    "roberta, 2 workers": (text("roberta"), "2", [between_saves, at_random]),
+    "albert": (text("albert"), "0", [inside_a_save, at_random]),
+    "gpt": (text("gpt"), "0", [between_saves, at_random]),
 }
 
 

@@ -1,4 +1,4 @@
-"""The loss on text that is kept out of training, always on the same rows and with the same views."""
+"""The loss on text kept out of training, always on the same rows and with the same views."""
 
 from typing import Any
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +30,10 @@ BAG = 16.0
 SERIAL = 2**21
 
 
-Matrix = Float[np.ndarray, "_ _"] | sparray | spmatrix  # dense features, or bags of words
+if TYPE_CHECKING:
+    Matrix = Any
+else:  # dense features, or bags of words
+    Matrix = Float[np.ndarray, "_ _"] | sparray | spmatrix
 
 
 class Fit(NamedTuple):
@@ -51,11 +54,11 @@ def linear(
 ) -> Fit:
     """Multinomial logistic regression by L-BFGS, its regularisation chosen on training labels.
 
-    Features are standardised on the part that is fitted; bags of words (sparse) are not. A fifth of the training labels, drawn
-    by class, is held out to choose the penalty (each fifth in turn up to 2,000 labels; fewer
-    folds where no class has five examples), from strong to weak until the accuracy has fallen
-    twice; of equals the strongest is taken, also where every class has one example and nothing
-    can be held out. Then all labels are fitted. The labels of `test` are not seen.
+    Features are standardised on the part that is fitted; bags of words (sparse) are not. A fifth of
+    the training labels, drawn by class, is held out to choose the penalty (each fifth in turn up to
+    2,000 labels; fewer folds where no class has five examples), from strong to weak until the
+    accuracy has fallen twice; of equals the strongest is taken, also where every class has one
+    example and nothing can be held out. Then all labels are fitted; those of `test` are not seen.
 
     Raises ValueError if there are no examples, a feature is not finite, or all labels are equal.
     """

@@ -1,4 +1,4 @@
-"""Features of texts: computed once, in batches of equal length, and the bag of words beside them."""
+"""Features of texts, in batches of similar length, and the bag of words beside them."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -84,7 +84,7 @@ def laid(texts: Texts, tokenizer: Tokenizer, *, length: int) -> list[Row]:
     both = vocabulary.first is not None and vocabulary.first != vocabulary.last
     first = [vocabulary.first] if both else []
     last = [] if vocabulary.last is None else [vocabulary.last]
-    doubled = tokenizer.piece(vocabulary.first) == "<s>" if first else False
+    doubled = tokenizer.piece(vocabulary.first or 0) == "<s>" if first else False
     left = tokenizer.encode(texts.texts)
     if texts.pairs is None:
         room = length - len(first) - len(last)
@@ -121,9 +121,7 @@ def padded(rows: list[Row], encoder: Any, tokenizer: Tokenizer) -> TextBatch:
     return batch._replace(segment=torch.from_numpy(segment)) if encoder.segments else batch
 
 
-def pooled(
-    tokens: Float[Tensor, "b n d"], valid: Tensor | None, how: str
-) -> Float[Tensor, "b d"]:
+def pooled(tokens: Float[Tensor, "b n d"], valid: Tensor | None, how: str) -> Float[Tensor, "b d"]:
     """The mean over the real tokens, the first one, or the last real one."""
     if how == "cls":
         return tokens[:, 0]
@@ -168,7 +166,9 @@ def _layer(encoder: Any, batch: TextBatch, layer: int | None) -> Features:
 
 
 def _row(left: list[Any], right: list[Any]) -> Row:
-    a, b = (np.concatenate([np.asarray(p, np.int64) for p in [*side, []]]) for side in (left, right))
+    a, b = (
+        np.concatenate([np.asarray(p, np.int64) for p in [*side, []]]) for side in (left, right)
+    )
     return Row(np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)]))
 
 

@@ -27,6 +27,7 @@ from selfwise.modalities.image import where
 from selfwise.modalities.modality import Trained
 from selfwise.train.fit import Probe
 from selfwise.train.options import Resolved
+from selfwise.types import Draw
 
 ENCODER_HELP = """
   --encoder FAMILY-SIZE bert, roberta, albert, gpt or gpt1; tiny, mini, small, medium, base, large
@@ -53,10 +54,9 @@ class TextData:
     workers = 0  # rows are gathered from a memory map, faster than a process is asked
 
     def source(self, method: Method, *, batch: int, seed: int) -> TextSource:
-        draw = method.draw
-        corpus = open_corpus(
-            self.documents, self.kept, sentences=draw.needs_sentences, progress=_progress("reading")
-        )
+        told = _draw(method).needs_sentences
+        progress = _progress("reading")
+        corpus = open_corpus(self.documents, self.kept, sentences=told, progress=progress)
         share = self.told["held_out"]
         # by the data alone: a run from another seed is judged on the same text
         parts = corpus.split(share, seed=0) if share else (corpus, None)
@@ -66,9 +66,9 @@ class TextData:
             "examples": source.plan(0).size,
             "fingerprint": corpus.fingerprint,
             "documents": len(corpus.documents),
-            "tokens": _tokens(corpus),
-            "held_out_tokens": _tokens(self.held_out) if self.held_out else 0,
-            "bytes_per_token": round(corpus.bytes / max(_tokens(corpus), 1), 4),
+            "tokens": corpus.size,
+            "held_out_tokens": self.held_out.size if self.held_out else 0,
+            "bytes_per_token": round(corpus.bytes / max(corpus.size, 1), 4),
             "unigram_entropy": round((self.held_out or corpus).unigram_entropy(), 4),
         }
         return source
@@ -93,7 +93,7 @@ class TextData:
 
     def _rows(self, corpus: Corpus, method: Method, *, batch: int, seed: int) -> TextSource:
         told: dict[str, Any] = {"length": self.found["length"], "vocabulary": self.kept.vocabulary}
-        return TextSource(corpus, method.draw, batch=batch, seed=seed, **told)
+        return TextSource(corpus, _draw(method), batch=batch, seed=seed, **told)
 
 
 def opened(
@@ -217,8 +217,8 @@ def embedder(run: Trained, *, layer: int | None, device: str, pooling: str = "")
     def compute(encoder: Any, texts: Texts) -> Float32[np.ndarray, "n d"]:
         how = pooling or encoder.pooling
         limit = min(encoder.length, max(length, reading.LONGEST))
-        key = (features.checksum(encoder), texts.fingerprint, tokenizer.fingerprint, limit)
-        key = (*key, layer, how, precision)
+        known = (features.checksum(encoder), texts.fingerprint, tokenizer.fingerprint)
+        key = (*known, limit, layer, how, precision)
         extract = partial(reading.extract, encoder, texts, tokenizer, length=limit, layer=layer)
         extract = partial(extract, pooling=how, device=place, precision=precision)
         return features.cached(run.folder / "features", key, extract)
@@ -237,9 +237,9 @@ def raw(run: Trained, known: Texts, asked: Texts) -> Split:
     return reading.bag_of_words(known, asked)
 
 
-def _tokens(corpus: Corpus) -> int:
-    spans = corpus.documents
-    return int((spans[:, 1] - spans[:, 0]).sum())
+def _draw(method: Method) -> Draw:
+    assert method.draw is not None, "a method on text says how rows are drawn"
+    return method.draw
 
 
 def _say(what: str) -> Callable[[str], None]:
