@@ -90,8 +90,8 @@ class _ChosenCrossEntropy(torch.autograd.Function):
 
 
 def _few(logits: Tensor) -> int:
-    """So many rows that their wide copy is 1 MB on the CPU, and 256 MB elsewhere."""
-    most = 1 << (18 if logits.device.type == "cpu" else 26)
+    """So many rows that their wide copy is 4 MB on the CPU, and 256 MB elsewhere."""
+    most = 1 << (20 if logits.device.type == "cpu" else 26)
     return max(1, most // max(1, logits.shape[1]))
 
 
