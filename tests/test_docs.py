@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ GUIDES = ("README.md", "docs/guide.md")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LANGUAGES = {"bash", "python", "console", "text", "csv"}
 PHOTOS, TRAIN, TEST = 300, 10, 5  # images; the labelled ones for each class
+
+VERBS = [v for v in cli.VERBS if v not in ("pretrain", "run", "methods", "recipes", "doctor")]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -49,7 +52,7 @@ def blocks(page: str) -> list[Block]:
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A user's folder: handwritten digits as PNG files, with and without labels."""
+    """A user's folder: handwritten digits as PNG files, some documents, and labels of both."""
     pixels, labels = load_digits(return_X_y=True)
     pictures = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     # the labelled ones are taken class by class from the end, the photos from the start
@@ -60,6 +63,12 @@ def home(tmp_path, monkeypatch):
             write(tmp_path / "labelled" / part / str(label) / f"{row}.png", pictures[row])
     for row in range(PHOTOS):
         write(tmp_path / "photos" / f"{row:04d}.png", pictures[row])
+    for name in ("assert", "class", "compound", "typesmapping", "with", "yield"):
+        document = tmp_path / "documents" / f"{name}.txt"
+        document.parent.mkdir(exist_ok=True)
+        document.write_text(topics[name] * 3)
+    rows = [f"{('bad', 'good')[i % 2]} film number {i}\t{i % 2}" for i in range(60)]
+    (tmp_path / "reviews.tsv").write_text("sentence\tlabel\n" + "\n".join(rows) + "\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / ".cache"))
     bin_folder = str(Path(sys.executable).parent)
@@ -175,7 +184,7 @@ def test_the_table_of_parts_is_the_one_that_is_checked():
 
 def options(capsys: pytest.CaptureFixture[str]) -> set[str]:
     """Every option of every command, as the help lists them."""
-    asked = [["--help"], *([verb, "--help"] for verb in ("resume", "embed", "probe", "show"))]
+    asked = [["--help"], *([verb, "--help"] for verb in VERBS)]
     asked += [["pretrain", name, "--help"] for name in methods.names()]
     asked += [["run", name, "--help"] for name in recipes.names()]
     capsys.readouterr()
