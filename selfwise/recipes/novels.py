@@ -23,7 +23,7 @@ def novels(
     *,
     data: str,
     method: str = "bert",
-    minutes: float = 28.0,
+    minutes: float = 27.0,
     steps: int = 0,
     train: str = "",
     test: str = "",
