@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from selfwise import config, modalities
+from selfwise.data.builtin_text import NAME as EMBEDDED_TEXT
+from selfwise.data.documents import HUB
 from selfwise.data.named import parse
 from selfwise.methods import Method
 from selfwise.names import nearest
@@ -61,6 +63,8 @@ def where(data: Any) -> str:
     """The data as run.yaml names them: names and paths that hold from any folder."""
     if not isinstance(data, str | Path):
         return FROM_PYTHON
+    if str(data) == EMBEDDED_TEXT or str(data).startswith(HUB):
+        return str(data)
     known = parse(data) if isinstance(data, str) else None
     if known is None:
         return str(Path(data).expanduser().resolve())

@@ -59,6 +59,7 @@ def fill(run: Run | str | Path, text: str, *, top: int = 5, device: str = "auto"
             batch = batch._replace(segment=torch.zeros_like(batch.ids))
         hidden = run.encoder.read(batch, where.to(place))[0]
         logits = method.head(hidden, run.encoder.token.weight).float().cpu()
+    logits = logits[:, : run.tokenizer.vocabulary.size]  # published tables may have more rows
     logits[:, list(run.tokenizer.vocabulary.special)] = -math.inf  # a gap hides text
     chances, best = logits.softmax(dim=-1).topk(min(top, logits.shape[-1]))
     return [_filled(run.tokenizer, ids, gaps, best, chances, gap) for gap in range(len(gaps))]
@@ -110,7 +111,7 @@ def generate(
                 unread, held, cache = made[-(encoder.length // 2) :], 0, None
             hidden, cache = encoder.extend(torch.tensor([unread], device=place), cache)
             held += len(unread)
-            logits = (hidden[0, -1] @ encoder.token.weight.T).float().cpu()
+            logits = (hidden[0, -1] @ encoder.token.weight[: vocabulary.size].T).float().cpu()
             chosen = _drawn(logits, draws, temperature=temperature, top_k=top_k, top_p=top_p)
             if chosen == vocabulary.last:
                 break
@@ -173,6 +174,11 @@ def _held_out(run: Run, draw: Draw) -> Corpus:
         raise ValueError(f"{run.folder} held out no text that can be read again; give --data")
     found = open_documents(told["data"], field=told["field"], documents=told["documents"])
     corpus = open_corpus(found, run.tokenizer, sentences=draw.needs_sentences)
+    if corpus.fingerprint != run.config["found"]["fingerprint"]:
+        raise ValueError(
+            f"{told['data']} is not the text that {run.folder} was trained on, so what it held out "
+            "is not known any more; give --data"
+        )
     return corpus.split(told["held_out"], seed=0)[1]
 
 

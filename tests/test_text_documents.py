@@ -255,3 +255,15 @@ def test_the_hub_is_read_through_datasets(monkeypatch):
     assert asked == [("owner/name", "train"), ("owner/name", "test")]
     with pytest.raises(ValueError, match="there is no field 'body'"):
         read("hub:owner/name", field="body")
+
+
+@pytest.mark.parametrize(("spelt", "fine"), [(r"a \ud83d b", False), (r"a \ud83d\ude42 b", True)])
+def test_half_a_character_in_json_is_named(tmp_path, spelt, fine):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "one"}\n{"text": "' + spelt + '"}\n')
+    found = open_documents(path)
+    if fine:
+        assert list(found) == ["one", "a 🙂 b"]
+    else:
+        with pytest.raises(ValueError, match=r"line 2: 'text' has \\ud83d alone"):
+            list(found)

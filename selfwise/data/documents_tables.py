@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from selfwise.names import nearest
 
 FIELDS = ("text", "content", "document", "sentence", "body", "article", "passage")
 KINDS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+HALF = re.compile("[\ud800-\udfff]")
 BATCH = 1024  # rows of a parquet file that are read at a time
 Seen = Callable[[int], None]
 Row = dict[str, Any]
@@ -86,7 +88,18 @@ def _json(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
             raise ValueError(f"{path}, line {i}: not JSON ({why})") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {i}: expected an object, got {type(row).__name__}")
+        if "\\u" in line:
+            _check_whole(row, f"{path}, line {i}")
         yield f"line {i}", row
+
+
+def _check_whole(row: Row, where: str) -> None:
+    """Raises ValueError for half a character, which JSON can spell and no text can hold."""
+    for name, value in row.items():
+        half = HALF.search(value) if isinstance(value, str) else None
+        if half:
+            code = f"\\u{ord(half[0]):04x}"
+            raise ValueError(f"{where}: {name!r} has {code} alone, which is half a character")
 
 
 def _csv(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:

@@ -1,7 +1,9 @@
 """Batches of text by step, read by a plan that is made once an epoch and kept on the disk."""
 
+import errno
 import os
 import shutil
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,8 +17,9 @@ from selfwise.data.images import digest
 from selfwise.rng import hashed, shuffled
 from selfwise.types import Draw, Plan, TextBatch, Vocabulary
 
-FORMAT = 1  # to be raised whenever a plan becomes another
+FORMAT = 2  # to be raised whenever a plan becomes another, or is written in another way
 KEPT = 2  # epochs whose plans stay on the disk
+TRIES = 3  # to read a plan that others may remove
 
 
 class TextSource:
@@ -89,17 +92,24 @@ class TextSource:
     def _plan(self, epoch: int) -> Plan:
         """The plan of an epoch: read if it is on the disk, else made and written there."""
         home = plans() / self.key / f"{epoch:08d}"
-        if not home.is_dir():
-            made = self.draw.plan(
-                self.corpus.documents,
-                self.corpus.sentences,
-                length=self.length,
-                vocabulary=self.vocabulary,
-                random=np.random.Generator(np.random.Philox(hashed(self.seed, "plan", epoch))),
-            )
-            _write(made, home)
-            _forget(home.parent, epoch)
-        return _read(home)
+        for _ in range(TRIES):
+            if not home.is_dir():
+                _write(self._made(epoch), home)
+                _forget(home.parent, epoch)
+            try:
+                return _read(home)
+            except FileNotFoundError:  # a worker or a run that is further on has just removed it
+                continue
+        return self._made(epoch)
+
+    def _made(self, epoch: int) -> Plan:
+        return self.draw.plan(
+            self.corpus.documents,
+            self.corpus.sentences,
+            length=self.length,
+            vocabulary=self.vocabulary,
+            random=np.random.Generator(np.random.Philox(hashed(self.seed, "plan", epoch))),
+        )
 
 
 @lru_cache(maxsize=2)
@@ -117,26 +127,38 @@ def _write(plan: Plan, home: Path) -> None:
     half = home.with_name(f".{home.name}.{os.getpid()}")
     half.mkdir(parents=True, exist_ok=True)
     for name, value in plan._asdict().items():
-        if value is not None:
+        if value is None:
+            (half / f"{name}.none").touch()
+        else:
             np.save(half / f"{name}.npy", value, allow_pickle=False)
     try:
         os.rename(half, home)
-    except OSError:
+    except OSError as error:
         shutil.rmtree(half, ignore_errors=True)
-        if not home.is_dir():
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
 
 
 def _read(home: Path) -> Plan:
-    found = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in home.iterdir()}
-    return Plan(**found)
+    """Raises FileNotFoundError if a part is missing: a folder may be removed while it is read."""
+    parts: dict[str, Any] = {name: _part(home, name) for name in Plan._fields}
+    return Plan(**parts)
+
+
+def _part(home: Path, name: str) -> np.ndarray | None:
+    if (home / f"{name}.none").is_file():
+        return None
+    return np.load(home / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
 
 def _forget(home: Path, epoch: int) -> None:
-    """Remove the plans of epochs long past."""
+    """Remove the plans of epochs long past; each is gone as a whole, also after a kill."""
     for path in home.iterdir():
         if path.name.isdigit() and int(path.name) + KEPT <= epoch:
-            shutil.rmtree(path, ignore_errors=True)
+            gone = path.with_name(f".{path.name}.{os.getpid()}.gone")
+            with suppress(OSError):  # another process was faster
+                os.rename(path, gone)
+                shutil.rmtree(gone, ignore_errors=True)
 
 
 def _described(plan: Any) -> str:
