@@ -157,11 +157,14 @@ def tokenizer(argv: Argv) -> None:
 
 def fill(argv: Argv) -> None:
     """Fill in what is masked: RUN "the [MASK] sat"."""
-    from selfwise import language
+    from selfwise.fill import fill as answer
 
-    given = _parse("fill RUN TEXT", language.fill, argv, skip={"run", "text"})
+    given = _parse("fill RUN TEXT", answer, argv, skip={"run", "text"})
     if given is not None:
-        for gap in language.fill(**given):
+        gaps = answer(**given)
+        for number, gap in enumerate(gaps, 1):
+            if len(gaps) > 1:
+                print(f"gap {number}")
             for chance, text in zip(gap.probabilities, gap.texts):
                 print(f"{chance:6.1%}  {text}")
 

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pillow", "scikit-learn")
+TEXT_PACKAGES = ("tokenizers", "sentencepiece", "sentencex", "pyarrow")
 FILE = "run.yaml"
 
 
@@ -66,7 +67,7 @@ def options_of(path: Path) -> dict[str, Any]:
 
 def environment(threads: int, device: str) -> dict[str, Any]:
     """Versions and hardware: bitwise equal results are promised for equal ones."""
-    versions = {name: _version(name) for name in ("selfwise", *PACKAGES)}
+    versions = {name: _version(name) for name in ("selfwise", *PACKAGES, *TEXT_PACKAGES)}
     hardware = {
         "cpu": cpu_model(),
         "capability": torch.backends.cpu.get_cpu_capability(),

@@ -1,8 +1,8 @@
-"""What a language model is for: fill a gap, go on with a text, tell how likely a text is."""
+"""What a language model is for: go on with a text, tell how likely a text is; and tokenizers."""
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,49 +20,7 @@ from selfwise.names import nearest
 from selfwise.rng import generator
 from selfwise.run import Run, load
 from selfwise.train.options import resolve_device
-from selfwise.types import Draw, TextBatch
-
-MASKS = ("[MASK]", "<mask>")  # how a user may write the gap, whatever the tokenizer calls it
-
-
-class Filled(NamedTuple):
-    """What may stand in one gap, most likely first."""
-
-    pieces: list[str]
-    probabilities: list[float]
-    texts: list[str]  # the whole text with this piece in this gap, the best in the others
-
-
-def fill(run: Run | str | Path, text: str, *, top: int = 5, device: str = "auto") -> list[Filled]:
-    """The most likely tokens for each gap of a text.
-
-    Args:
-        run: a run or its folder; of bert, roberta or albert.
-        text: with one [MASK] or more.
-        top: how many tokens are given for each gap.
-        device: cpu, cuda or auto.
-
-    Raises ValueError for a model without a masked head, and a text without a gap.
-    """
-    run = run if isinstance(run, Run) else load(run)
-    if not hasattr(run.method, "head"):
-        raise ValueError(f"{run.folder} is no masked language model; use selfwise generate")
-    if top < 1:
-        raise ValueError(f"--top must be at least 1, got {top}")
-    ids, gaps = _with_gaps(text, run.tokenizer, run.encoder.length)
-    method: Any = run.method
-    where = torch.tensor([gaps])
-    with reading(method, resolve_device(device)), torch.no_grad():
-        place = next(method.parameters()).device
-        batch = TextBatch(torch.tensor([ids]).to(place), torch.zeros(1, dtype=torch.long))
-        if run.encoder.segments:
-            batch = batch._replace(segment=torch.zeros_like(batch.ids))
-        hidden = run.encoder.read(batch, where.to(place))[0]
-        logits = method.head(hidden, run.encoder.token.weight).float().cpu()
-    logits = logits[:, : run.tokenizer.vocabulary.size]  # published tables may have more rows
-    logits[:, list(run.tokenizer.vocabulary.special)] = -math.inf  # a gap hides text
-    chances, best = logits.softmax(dim=-1).topk(min(top, logits.shape[-1]))
-    return [_filled(run.tokenizer, ids, gaps, best, chances, gap) for gap in range(len(gaps))]
+from selfwise.types import Draw
 
 
 def generate(
@@ -78,8 +36,8 @@ def generate(
 ) -> str:
     """The prompt, and what the model goes on with, until a document ends.
 
-    Keys and values of what was read are cached. When the positions are used up, the model goes on
-    from the last half of them.
+    Keys and values of what was read are cached. When the positions that were trained are used up,
+    the model goes on from the last half of them.
 
     Args:
         run: a run of gpt, or its folder.
@@ -102,13 +60,14 @@ def generate(
     if not ids:
         raise ValueError("an empty prompt needs a tokenizer with a token that begins a text")
     draws, made, cache = generator(seed, "generate"), list(ids), None
+    longest = run.config["found"]["length"]  # the positions behind were never trained
     place = resolve_device(device)
     with reading(encoder, place), torch.no_grad():
-        unread = ids[-(encoder.length - 1) :]
+        unread = ids[-(longest - 1) :]
         held = 0
         for _ in range(tokens):
-            if held + len(unread) > encoder.length:
-                unread, held, cache = made[-(encoder.length // 2) :], 0, None
+            if held + len(unread) > longest:
+                unread, held, cache = made[-(longest // 2) :], 0, None
             hidden, cache = encoder.extend(torch.tensor([unread], device=place), cache)
             held += len(unread)
             logits = (hidden[0, -1] @ encoder.token.weight[: vocabulary.size].T).float().cpu()
@@ -158,12 +117,13 @@ def perplexity(
     everything = source.plan(0).size * source.length
     held = HeldOut(source, seed=seed, every=1, tokens=everything)
     with reading(method, resolve_device(device)):
-        values = held.measure(method)
+        terms = held.terms(method)
+    values = {name: float(term.mean) for name, term in terms.items()}
     values["unigram_entropy"] = corpus.unigram_entropy()
     if run.encoder.causal:
-        loss = values[next(iter(values))]
-        each = corpus.size / corpus.bytes
-        values |= {"perplexity": math.exp(loss), "bits_per_byte": loss / math.log(2) * each}
+        loss = next(iter(terms.values()))  # every token of the text is a target once
+        bits = float(loss.sum) / math.log(2) / corpus.bytes
+        values |= {"perplexity": math.exp(float(loss.mean)), "bits_per_byte": bits}
     return values
 
 
@@ -212,49 +172,6 @@ def make_tokenizer(
     out.mkdir(parents=True)
     tokenizer.save(out)
     return tokenizer
-
-
-def _with_gaps(text: str, tokenizer: Tokenizer, most: int) -> tuple[list[int], list[int]]:
-    """Ids of the text with its special tokens, and the places of its gaps."""
-    vocabulary = tokenizer.vocabulary
-    assert vocabulary.mask is not None, "a masked model has a mask token"
-    for name in MASKS:
-        text = text.replace(name, MASKS[0])
-    parts = text.split(MASKS[0])
-    if len(parts) == 1:
-        raise ValueError(f"the text has no {MASKS[0]} to fill: {text!r}")
-    # a mask stands for its word and for the space before it, except where characters are tokens
-    if not bool(vocabulary.starts.all()):
-        parts = [*(part.rstrip(" ") for part in parts[:-1]), parts[-1]]
-    ids = [] if vocabulary.first is None else [vocabulary.first]
-    gaps: list[int] = []
-    for number, part in enumerate(tokenizer.encode(parts)):
-        if number:
-            gaps.append(len(ids))
-            ids.append(vocabulary.mask)
-        ids += part.tolist()
-    ids += [] if vocabulary.last is None else [vocabulary.last]
-    if len(ids) > most:
-        raise ValueError(f"the text has {len(ids)} tokens, and the encoder has {most} positions")
-    return ids, gaps
-
-
-def _filled(
-    tokenizer: Tokenizer,
-    ids: list[int],
-    gaps: list[int],
-    best: Tensor,
-    chances: Tensor,
-    gap: int,
-) -> Filled:
-    texts = []
-    for choice in best[gap].tolist():
-        whole = list(ids)
-        for other, place in enumerate(gaps):
-            whole[place] = choice if other == gap else int(best[other, 0])
-        texts.append(tokenizer.decode(whole))
-    pieces = [tokenizer.piece(choice) for choice in best[gap].tolist()]
-    return Filled(pieces, chances[gap].tolist(), texts)
 
 
 def _check_sampling(run: Run, tokens: int, temperature: float, top_k: int, top_p: float) -> None:

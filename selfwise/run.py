@@ -26,7 +26,7 @@ from selfwise.arguments import (
     where,
 )
 from selfwise.methods import Method
-from selfwise.modalities.modality import Steps
+from selfwise.modalities.modality import Data, Steps
 from selfwise.rng import seeded
 from selfwise.train import checkpoint
 from selfwise.train.fit import Probe, fit
@@ -106,11 +106,14 @@ def pretrain(
     chosen = sort_options(kind, options)
     check_free(out, method)
     modality, reading = modalities.of(kind), chosen["reading"]
-    if start:
-        encoder = encoder or config.read(Path(start))["options"]["encoder"]
+    earlier = config.read(Path(start)) if start else {}
+    if earlier:
+        encoder = encoder or earlier["options"]["encoder"]
         reading = modality.inherited(Path(start)) | reading
     examples = modality.opened(data, kind, **reading)
-    training = resolve(Options(**chosen["training"]), kind, workers=examples.workers)
+    if earlier and reading == modality.inherited(Path(start)) | reading:
+        examples.follow(earlier["found"])
+    training = _resolved(chosen["training"], kind, examples)
     found = examples.found
     told = {
         "data": where(data),
@@ -132,6 +135,13 @@ def pretrain(
     config.write(out, settings)
     fit(model, source, training, seed=seed, out=out, probes=probes, quiet=quiet)
     return load(out)
+
+
+def _resolved(told: dict[str, Any], kind: type[Method], examples: Data) -> Resolved:
+    if examples.batch and "batch" in told:
+        raise ValueError("--batch and --batch-tokens exclude each other: give one of them")
+    batch: dict[str, Any] = {"batch": examples.batch} if examples.batch else {}
+    return resolve(Options(**told, **batch), kind, workers=examples.workers)
 
 
 def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:

@@ -66,7 +66,8 @@ def write_embeddings(
 
     Args:
         run: folder of the run.
-        data: anything that `pretrain` takes, and for text a csv, tsv, jsonl or a list.
+        data: images, in any form that `pretrain` takes; or texts: csv, tsv, jsonl, parquet, a txt
+            file with a text a line, a folder for each class; in Python also a list.
         out: FILE.parquet or FILE.npz, which must not exist yet.
         layer: a layer's number instead of the encoder's output; negative counts from the last.
         pooling: of text: mean, cls or last; by default the encoder's own.

@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": {"arguments", "config", "methods", "modalities", "rng", "train"},
     "competitors": {"data", "evaluate", "methods", "rng", "run", "train"},
     "use": {"config", "run", "train"},
+    "fill": {"data", "evaluate", "run", "train", "types"},
     "language": {"arguments", "data", "evaluate", "modalities", "rng", "run", "train", "types"},
     "exchange": {"arguments", "config", "convert", "data", "methods", "modalities", "run"}
     | {"train", "types"},
@@ -35,8 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": {"evaluate", "language", "proof", "run"},
     "doctor": {"config", "data", "train"},
     "flags": set(),
-    "cli": {"arguments", "config", "data", "doctor", "exchange", "flags", "language", "methods"}
-    | {"modalities", "proof", "recipes", "run", "train", "use"},
+    "cli": {"arguments", "config", "data", "doctor", "exchange", "fill", "flags", "language"}
+    | {"methods", "modalities", "proof", "recipes", "run", "train", "use"},
     "__main__": {"cli"},
     "__init__": {"run", "use", "proof", "losses"},
 }

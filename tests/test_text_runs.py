@@ -6,9 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import selfwise
 from selfwise import cli, config, exchange, language
+from selfwise.fill import fill
 
 METHODS = ("bert", "roberta", "albert", "gpt")
 TINY = {"dim": 32, "heads": 2, "depth": 2, "dropout": 0.0, "attention_dropout": 0.0}
@@ -100,7 +102,7 @@ def test_a_run_on_text_says_what_it_found_and_measures_held_out_text(runs, metho
 @pytest.mark.parametrize("method", METHODS[:3])
 @pytest.mark.parametrize("text", ["the [MASK] sea", "[MASK] столица <mask>", "東[MASK]は🙂"])
 def test_gaps_are_filled_in_any_script(runs, method, text):
-    gaps = language.fill(runs(method), text, top=3)
+    gaps = fill(runs(method), text, top=3)
     assert len(gaps) == text.count("[MASK]") + text.count("<mask>")
     for gap in gaps:
         assert len(gap.pieces) == len(gap.texts) == 3
@@ -122,8 +124,57 @@ def test_the_best_filling_is_that_of_the_full_model(runs):
         hidden = run.encoder.eval()(batch).tokens[0, place : place + 1]
         logits = run.method.head(hidden, run.encoder.token.weight)[0]
     logits[list(vocabulary.special)] = -torch.inf
-    found = language.fill(run, "the <mask> sea", top=1)[0]
+    found = fill(run, "the <mask> sea", top=1)[0]
     assert found.pieces == [words.piece(int(logits.argmax()))]
+
+
+def test_a_filled_text_is_the_users_own_outside_its_gaps(runs):
+    text = "A [MASK] сидит 漢 🙂,  old [MASK]!"
+    for method in METHODS[:3]:
+        for gap in fill(runs(method), text, top=2):
+            for filled in gap.texts:
+                assert filled.startswith("A ")
+                assert " сидит 漢 🙂,  old " in filled
+                assert filled.endswith("!")
+
+
+def test_positions_that_were_not_trained_are_not_used(runs, monkeypatch):
+    run, seen = runs("gpt"), []
+    original = type(run.encoder).extend
+
+    def spy(self, ids, cache=None):
+        seen.append(ids.shape[1] + (0 if cache is None else cache.size))
+        return original(self, ids, cache)
+
+    monkeypatch.setattr(type(run.encoder), "extend", spy)
+    language.generate(run, "the old sea", tokens=80, seed=3)
+    assert max(seen) <= 32 < run.encoder.length
+    with pytest.raises(ValueError, match="rows of 32"):
+        fill(runs("bert"), "the sea " * 40 + "[MASK]")
+    long, cut = selfwise.embed(runs("bert"), ["sea " * 30, "sea " * 60]).vectors
+    assert np.allclose(long, cut, atol=1e-5)
+
+
+def test_the_recorded_tokenizer_is_the_kind_or_the_path(runs):
+    assert runs("bert").config["options"]["tokenizer"] == "wordpiece:300"
+
+
+def test_bits_per_byte_count_every_target(runs, tmp_path):
+    lines = ["the old sea", "a boat", "far green island"]
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(lines))
+    run = runs("gpt")
+    values = language.perplexity(run, path, documents="line")
+    total, vocabulary = 0.0, run.tokenizer.vocabulary
+    for line in lines:
+        ids = [vocabulary.first, *run.tokenizer.encode([line])[0].tolist(), vocabulary.last]
+        batch = selfwise.types.TextBatch(torch.tensor([ids[:-1]]), torch.zeros(1, dtype=torch.long))
+        with torch.no_grad():
+            hidden = run.encoder.eval()(batch).tokens[0]
+            scores = (hidden @ run.encoder.token.weight.T).log_softmax(-1)
+        total -= float(scores[torch.arange(len(ids) - 1), torch.tensor(ids[1:])].sum())
+    size = sum(len(line) for line in lines)
+    assert values["bits_per_byte"] == pytest.approx(total / math.log(2) / size, rel=1e-4)
 
 
 def test_generation_is_a_function_of_the_seed_and_goes_beyond_the_positions(runs):
@@ -226,6 +277,23 @@ def test_an_imported_run_is_trained_further_with_its_tokenizer_and_heads(runs, c
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_a_table_with_more_rows_than_tokens_is_trained_further(runs, corpus, tmp_path):
+    exchange.export_run(runs("roberta").folder, out=tmp_path / "hf")
+    weights = load_file(tmp_path / "hf" / "model.safetensors")
+    told = json.loads((tmp_path / "hf" / "config.json").read_text())
+    for name, weight in weights.items():
+        if len(weight) == told["vocab_size"]:
+            weights[name] = torch.cat([weight, torch.zeros(8, *weight.shape[1:])])
+    told["vocab_size"] += 8
+    (tmp_path / "hf" / "config.json").write_text(json.dumps(told))
+    save_file(weights, tmp_path / "hf" / "model.safetensors")
+    start = exchange.import_run("roberta", tmp_path / "hf", out=tmp_path / "start")
+    assert fill(start, "the <mask> sea", top=1)[0].pieces
+    more = {**QUICK, "steps": 1}
+    run = selfwise.pretrain("roberta", data=corpus, out=tmp_path / "r", start=start.folder, **more)
+    assert run.encoder.vocab == told["vocab_size"]
+
+
 def test_a_run_resumes_in_the_middle_of_an_epoch(runs, corpus, tmp_path):
     told = {**runs("albert").config["options"]}
     out = tmp_path / "again"
@@ -240,6 +308,18 @@ def test_a_run_resumes_in_the_middle_of_an_epoch(runs, corpus, tmp_path):
     selfwise.resume(out, quiet=True)
     assert (newest / "model.safetensors").read_bytes() == expected
     assert (out / "metrics.jsonl").read_bytes() == log
+
+
+def test_a_step_may_be_a_number_of_tokens(corpus, runs, tmp_path):
+    told = {n: v for n, v in QUICK.items() if n != "batch"} | {"steps": 1}
+    told |= {"tokenizer": str(runs("bert").folder / "tokenizer")}
+    told["encoder"] = {"name": "bert-tiny", **TINY}
+    run = selfwise.pretrain("bert", data=corpus, out=tmp_path / "r", batch_tokens=200, **told)
+    assert run.config["options"]["batch"] == 6  # 192 of 200 tokens, in rows of 32
+    with pytest.raises(ValueError, match="exclude each other"):
+        selfwise.pretrain(
+            "bert", data=corpus, out=tmp_path / "s", batch_tokens=200, batch=2, **told
+        )
 
 
 def test_the_embedded_corpus_needs_no_file(tmp_path):
@@ -266,7 +346,7 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 10)
     (tmp_path / "latin.txt").write_bytes("Caf\xe9 au lait".encode("latin-1"))
-    (tmp_path / "one.txt").write_text("Only one sentence\n\nand another one")
+    (tmp_path / "one.txt").write_text("Only one sentence\n\nand another one\n\nand a third\n\nand a fourth")
     (tmp_path / "rows.jsonl").write_text('{"body": "some text"}\n' * 40)
     out = tmp_path / "run"
     small = ["--out", out, "--steps", "2", "--batch", "4", "--length", "32", "--quiet"]
@@ -282,6 +362,7 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
         ([*bert, "--data", tmp_path / "latin.txt"], ("latin.txt", "3")),
         ([*bert, "--data", tmp_path / "one.txt", "--documents", "blank"], ("sentence",)),
         ([*bert, "--data", tmp_path / "rows.jsonl", "--field", "bodi"], ("bodi", "body")),
+        ([*bert, "--data", corpus / "00.txt"], ("documents", "blank")),
         ([*bert, "--data", corpus, "--batch", "100000"], ("100000", "rows")),
         ([*bert, "--data", corpus, "--length", "600", "--encoder.length", "512"], ("600", "512")),
         ([*bert, "--data", corpus, "--encoder", "gpt-tiny"], ("bert",)),

@@ -25,26 +25,30 @@ class HeldOut:
         n = source.plan(0).size
         self.every, self.seed = every, seed
         drawn = np.linspace(0, n - 1, min(n, max(1, tokens // source.length))).astype(np.int64)
-        groups = np.split(drawn, range(AT_ONCE, len(drawn), AT_ONCE))
-        self.batches: list[TextBatch] = [source.rows(group) for group in groups]
+        self.source, self.groups = source, np.split(drawn, range(AT_ONCE, len(drawn), AT_ONCE))
 
     def __call__(self, method: Method) -> dict[str, float]:
         return {f"held_out/{name}": value for name, value in self.measure(method).items()}
 
-    @torch.no_grad()
     def measure(self, method: Method) -> dict[str, float]:
         """The mean of every term and metric over all rows."""
+        return {name: float(term.mean) for name, term in self.terms(method).items()}
+
+    @torch.no_grad()
+    def terms(self, method: Method) -> dict[str, Term]:
+        """Sums and counts of every term and metric over all rows."""
         device = next(method.parameters()).device
         sums: dict[str, Term] = {}
         with reading(method, device):
-            for number, batch in enumerate(self.batches):
+            for number, group in enumerate(self.groups):
+                batch: TextBatch = self.source.rows(group)
                 rng = Rng(generator(self.seed, "held out", number), seed=self.seed)
                 step = method(method.view(to(batch, device), rng))
                 for name, (total, count) in (step.terms | step.metrics).items():
                     total, count = total.double(), count.double()
                     before = sums.get(name, Term(torch.zeros_like(total), torch.zeros_like(count)))
                     sums[name] = Term(before.sum + total, before.count + count)
-        return {name: float(term.mean) for name, term in sums.items()}
+        return sums
 
     def warning(self, values: dict[str, float]) -> None:
         """None: a loss alone says nothing of what is wrong."""

@@ -18,7 +18,6 @@ from selfwise.names import nearest
 from selfwise.types import Features, TextBatch, to
 
 POOLINGS = ("mean", "cls", "last")
-LONGEST = 128  # tokens of a text that are read at least, however short the rows of the run
 BUDGET = 8192  # tokens in a batch, padding included
 TERMS = 50_000  # words and pairs of words that are counted at most
 

@@ -39,6 +39,7 @@ class BERT(Method):
     modality = "text"
     default_encoder = "bert-mini"
     default_tokenizer = "wordpiece"
+    least_documents = 2  # a random next sentence is one of another document
     # Appendix A.2: 256 rows, 1e-4, 10,000 of a million steps of warm-up. The authors' Adam
     # (`optimization.py`) does not correct the bias of its averages, which makes the first steps up
     # to three times as large; the paper says plain Adam, and we follow that, as others do.

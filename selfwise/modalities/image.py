@@ -39,11 +39,15 @@ class ImageData:
     told: dict[str, Any]  # the options of reading, as resolved
     found: dict[str, Any] = field(default_factory=dict)
     kept: None = None
+    batch: None = None
 
     @property
     def workers(self) -> int:
         # decoding wants processes; an array is read faster than a process is asked
         return _workers(self.images)
+
+    def follow(self, found: Mapping[str, Any]) -> None:
+        """Images take nothing from the run that they start from."""
 
     def source(self, method: Method, *, batch: int, seed: int) -> Source:
         return Source(self.images, batch=batch, seed=seed, labelled=self.labelled)

@@ -16,6 +16,7 @@ A modality is a module with these functions:
 - `twins(run, known, asked, *, embed, device)`, `raw(run, known, asked)`: the two baselines.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -43,8 +44,17 @@ class Data(Protocol):
     found: dict[str, Any]  # what the data turned out to be; complete after `source`
 
     @property
+    def batch(self) -> int | None:
+        """Examples in a step, where the data decide on it, or None."""
+        ...
+
+    @property
     def workers(self) -> int:
         """Processes that reading is worth, unless the user says otherwise."""
+        ...
+
+    def follow(self, found: Mapping[str, Any]) -> None:
+        """Take over from an earlier run, whose `found` this is, what its weights depend on."""
         ...
 
     def source(self, method: Method, *, batch: int, seed: int) -> Steps:

@@ -15,7 +15,7 @@ from selfwise.data.corpus import Corpus, open_corpus
 from selfwise.data.documents import Documents, open_documents
 from selfwise.data.text_source import TextSource
 from selfwise.data.texts import Texts, open_texts
-from selfwise.data.tokenizer import Tokenizer, open_tokenizer
+from selfwise.data.tokenizer import KINDS, Tokenizer, open_tokenizer
 from selfwise.encoders import text as encoders
 from selfwise.encoders.presets import shape_of
 from selfwise.evaluate import features
@@ -51,7 +51,16 @@ class TextData:
     trained: Corpus | None = None  # known after `source`, as is
     held_out: Corpus | None = None
 
+    @property
+    def batch(self) -> int | None:
+        """Rows that the budget of tokens makes, or None where there is no budget."""
+        return self.told["batch_tokens"] // self.told["length"] or None
+
     workers = 0  # rows are gathered from a memory map, faster than a process is asked
+
+    def follow(self, found: Mapping[str, Any]) -> None:
+        """Published tables of tokens may have more rows than their tokenizer has tokens."""
+        self.found["vocab"] = max(self.found["vocab"], found["vocab"])
 
     def source(self, method: Method, *, batch: int, seed: int) -> TextSource:
         told = _draw(method).needs_sentences
@@ -61,6 +70,7 @@ class TextData:
         # by the data alone: a run from another seed is judged on the same text
         parts = corpus.split(share, seed=0) if share else (corpus, None)
         self.trained, self.held_out = parts
+        _check_documents(self.trained, self.held_out, method)
         source = self._rows(self.trained, method, batch=batch, seed=seed)
         self.found |= {
             "examples": source.plan(0).size,
@@ -107,6 +117,7 @@ def opened(
     field: str = "",
     documents: str = "auto",
     held_out: float = 0.05,
+    batch_tokens: int = 0,
 ) -> TextData:
     """The corpus to train on.
 
@@ -124,11 +135,14 @@ def opened(
         documents: what a document is in a txt file: file, blank (blank lines part them) or line;
             auto is file.
         held_out: share of the documents, or of the only one, that is kept out to measure the loss.
+        batch_tokens: instead of batch: tokens in a step, in as many whole rows as that makes.
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"--held-out must be at least 0 and below 1, got {held_out:g}")
     if length < 8:
         raise ValueError(f"--length must be at least 8 tokens, got {length}")
+    if batch_tokens and batch_tokens < length:
+        raise ValueError(f"--batch-tokens {batch_tokens} is less than a row of {length} tokens")
     found = open_documents(data, field=field, documents=documents)
     if folder is not None:
         known = kept(folder)
@@ -136,14 +150,20 @@ def opened(
         told = tokenizer or kind.default_tokenizer
         known = open_tokenizer(told, lambda: found, lower=lower, progress=_say("tokenizer"))
     options: dict[str, Any] = {
-        "tokenizer": tokenizer if not Path(tokenizer).exists() else str(Path(tokenizer).resolve()),
+        "tokenizer": _named(tokenizer or kind.default_tokenizer),
         "lower": lower,
         "length": length,
         "field": field,
         "documents": documents,
         "held_out": held_out,
+        "batch_tokens": batch_tokens,
     }
     return TextData(found, known, options, {"vocab": known.vocabulary.size, "length": length})
+
+
+def _named(tokenizer: str) -> str:
+    """A kind as it is, a path so that it holds from any folder."""
+    return tokenizer if tokenizer.partition(":")[0] in KINDS else str(Path(tokenizer).resolve())
 
 
 def kept(folder: Path) -> Tokenizer:
@@ -216,10 +236,10 @@ def embedder(run: Trained, *, layer: int | None, device: str, pooling: str = "")
 
     def compute(encoder: Any, texts: Texts) -> Float32[np.ndarray, "n d"]:
         how = pooling or encoder.pooling
-        limit = min(encoder.length, max(length, reading.LONGEST))
         known = (features.checksum(encoder), texts.fingerprint, tokenizer.fingerprint)
-        key = (*known, limit, layer, how, precision)
-        extract = partial(reading.extract, encoder, texts, tokenizer, length=limit, layer=layer)
+        key = (*known, length, layer, how, precision)
+        # the positions behind `length` were never trained, so longer texts are cut there
+        extract = partial(reading.extract, encoder, texts, tokenizer, length=length, layer=layer)
         extract = partial(extract, pooling=how, device=place, precision=precision)
         return features.cached(run.folder / "features", key, extract)
 
@@ -235,6 +255,20 @@ def twins(run: Trained, known: Texts, asked: Texts, *, embed: Embed, device: str
 def raw(run: Trained, known: Texts, asked: Texts) -> Split:
     """Bags of words."""
     return reading.bag_of_words(known, asked)
+
+
+def _check_documents(trained: Corpus, held_out: Corpus | None, method: Method) -> None:
+    """Raises ValueError where pairs of documents are needed and there is one."""
+    least = method.least_documents
+    if len(trained.documents) < least:
+        raise ValueError(
+            f"{type(method).__name__} needs at least {least} documents and there is "
+            f"{len(trained.documents)} to train on: --documents blank parts a file at blank lines, "
+            "--documents line at every line; albert takes its pairs from one document"
+        )
+    if held_out is not None and len(held_out.documents) < least:
+        text = "the held-out text is one document, so that its random pairs are no others"
+        print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def _draw(method: Method) -> Draw:
