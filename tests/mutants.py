@@ -103,7 +103,8 @@ MUTANTS = [
     Mutant("the warm-up starts at zero", "train/schedule.py",
            "(step + 1) / warmup", "step / warmup", f"{FACTS}/test_schedule.py"),
     Mutant("LARS adapts biases", "train/optim.py",
-           'group["adapt"] = group["decays"]', 'group["adapt"] = True', "tests/parity/test_optim.py"),
+           'group["adapt"] = group["decays"]\n    return LARS',
+           'group["adapt"] = True\n    return LARS', "tests/parity/test_optim.py"),
     Mutant("LARS applies the rate after the momentum", "train/optim.py",
            'torch._foreach_add_(buffers, moves, alpha=group["lr"])\n            '
            "torch._foreach_sub_(params, buffers)",
