@@ -346,7 +346,8 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 10)
     (tmp_path / "latin.txt").write_bytes("Caf\xe9 au lait".encode("latin-1"))
-    (tmp_path / "one.txt").write_text("Only one sentence\n\nand another one\n\nand a third\n\nand a fourth")
+    one = ("Only one sentence", "and another one", "and a third", "and a fourth")
+    (tmp_path / "one.txt").write_text("\n\n".join(one))
     (tmp_path / "rows.jsonl").write_text('{"body": "some text"}\n' * 40)
     out = tmp_path / "run"
     small = ["--out", out, "--steps", "2", "--batch", "4", "--length", "32", "--quiet"]
