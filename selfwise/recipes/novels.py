@@ -30,9 +30,9 @@ def novels(
     out: str = "",
     seed: int = 0,
 ) -> dict[str, float]:
-    """Masked-LM loss on held-out novels at least 1.0 nats below the unigram entropy, 30 minutes.
+    """Masked-LM loss of 3.73 nats on held-out novels, 2.7 below the unigram entropy, in 28 minutes.
 
-    `selfwise run novels --data english_novels_100/corpus` on 2 cores; with
+    `selfwise run novels --data english_novels_100/corpus` on 2 cores gave that with seed 0; with
     `--train SST-2/train.tsv --test SST-2/dev.tsv` a probe follows, beside bags of words and the
     untrained encoder. `--method roberta`, `albert` and `gpt` train these at the same length and
     batch. docs/results.md has what was measured, in nats and in % of the sentences.
