@@ -37,6 +37,27 @@ class TextBatch(NamedTuple):
     epoch: Int64[Tensor, "b"] | None = None  # with `index`: which visit of which example this is
 
 
+RATE, WINDOW, HOP = 16_000, 400, 320  # of speech: samples a second, in a frame, between frames
+
+
+def frames(samples: int) -> int:
+    """Frames of 25 ms, 50 a second, in that many samples at 16 kHz: 190,800 samples have 596."""
+    return max(0, (samples - WINDOW) // HOP + 1)
+
+
+class AudioBatch(NamedTuple):
+    """Clips of sound: mono, 16 kHz, values about -1..1. Shorter ones end in zeros.
+
+    Frame t of a clip covers its samples 320 t to 320 t + 400.
+    """
+
+    x: Float[Tensor, "b s"]
+    index: Int64[Tensor, "b"]  # type: ignore[assignment] # which recording each row is from
+    extent: Int64[Tensor, "b"] | None = None  # real samples of each row; None: all are
+    offset: Int64[Tensor, "b"] | None = None  # first sample in the recording; a multiple of 320
+    units: Int64[Tensor, "b t"] | None = None  # of each frame; -1 where a row has no such frame
+
+
 class Labelled(NamedTuple):
     """A batch with class labels: for `supervised`, labelled `triplet` and probes, nothing else."""
 
@@ -44,7 +65,7 @@ class Labelled(NamedTuple):
     label: Int64[Tensor, "b"]
 
 
-Batch = ImageBatch | TextBatch | Labelled
+Batch = ImageBatch | TextBatch | AudioBatch | Labelled
 
 
 class Vocabulary(NamedTuple):
@@ -172,6 +193,55 @@ class TextEncoder(Encoder, Protocol):
 
     def read(self, batch: TextBatch, where: Tensor) -> Tensor:
         """The last layer at the positions `where` (b k) alone: (b k d)."""
+        ...
+
+
+class Frames(NamedTuple):
+    """What comes out of the stem of a speech encoder."""
+
+    tokens: Float[Tensor, "b t d"]  # as the trunk takes them
+    valid: Bool[Tensor, "b t"]  # True where a frame is real
+    power: Term  # mean square of the stem's output over real frames and channels
+
+
+@runtime_checkable
+class SpeechEncoder(Encoder, Protocol):
+    """Maps an AudioBatch to features: `tokens` (b t d), and `pooled` over the real ones.
+
+    It can be masked between `embed` and `trunk`. Nothing real depends on the padding.
+    """
+
+    def embed(self, batch: AudioBatch) -> Frames: ...
+
+    def trunk(self, tokens: Tensor, valid: Tensor) -> Features: ...
+
+    def read(self, tokens: Tensor, valid: Tensor, where: Tensor) -> Tensor:
+        """The last layer at the positions `where` (b k) alone: (b k d)."""
+        ...
+
+
+@runtime_checkable
+class PatchEncoder(TokenEncoder, Protocol):
+    """An encoder of images whose patches can be masked between `embed` and `trunk`.
+
+    `embed(x)` has the patches (b n d) in raster order, without a class token.
+    """
+
+    grid: tuple[int, int]  # patches down and across
+
+    def read(self, tokens: Tensor, where: Tensor) -> Tensor:
+        """The last layer at the patches `where` (b k) alone: (b k d)."""
+        ...
+
+
+@runtime_checkable
+class Units(Protocol):
+    """Discrete targets of images: a callable that is not trained."""
+
+    size: int  # how many kinds of unit there are
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The unit of each patch (b n), int64 in raster order, of images (b c h w) in 0..1."""
         ...
 
 

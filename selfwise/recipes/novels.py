@@ -24,6 +24,7 @@ def novels(
     data: str,
     method: str = "bert",
     steps: int = 14_000,
+    minutes: float = 0.0,
     threads: int = 0,
     train: str = "",
     test: str = "",
@@ -41,6 +42,7 @@ def novels(
         data: folder of txt files, one document each.
         method: bert, roberta, albert or gpt.
         steps: of 32 rows of 64 tokens.
+        minutes: of training, instead of steps.
         threads: of the CPU; 0 for all.
         train: labelled texts to fit a probe on.
         test: labelled texts to score it on.
@@ -69,7 +71,8 @@ def novels(
         health_every=500,
         save_every=500,
         log_every=100,
-        steps=steps,
+        steps=None if minutes else steps,
+        minutes=minutes or None,
         threads=threads,
         **METHODS[method],
     )
