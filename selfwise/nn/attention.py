@@ -23,7 +23,7 @@ class Layout(NamedTuple):
 
     causal: bool = False  # a position sees itself and what is before it
     document: Int64[Tensor, "b n"] | None = None  # equal for positions that see each other
-    mask: Float[Tensor, "b 1 _ n"] | None = None  # added to the scores; has `causal` in it
+    mask: Float[Tensor, "_ _ _ n"] | None = None  # added to the scores; has `causal` in it
     bounds: Int32[Tensor, "s"] | None = None  # for varlen: where sequences of the flat batch begin
 
 
@@ -118,7 +118,7 @@ def additive(seen: Bool[Tensor, "b 1 q n"], like: Float[Tensor, "..."]) -> Float
     In the dtype of the products, because SDPA would convert it anew in every layer. Not minus
     infinity: a row that is all padding would be NaN.
     """
-    dtype = _dtype(like)
+    dtype = product_dtype(like)
     zero = torch.zeros((), dtype=dtype, device=seen.device)
     return torch.where(seen, zero, torch.finfo(dtype).min / 2)
 
@@ -187,7 +187,7 @@ def _sdpa_is_slow(q: Float[Tensor, "b q h c"], dropout: float) -> bool:
 
 def has_varlen(like: Float[Tensor, "..."]) -> bool:
     """Whether torch's kernel for sequences of any length takes what is computed from `like`."""
-    return like.is_cuda and _dtype(like) in (torch.float16, torch.bfloat16)
+    return like.is_cuda and product_dtype(like) in (torch.float16, torch.bfloat16)
 
 
 @cache
@@ -254,7 +254,7 @@ class Attention(nn.Module):
         return self.out(attend(q, k, v, layout, dropout=dropout).flatten(2))
 
 
-def _dtype(like: Tensor) -> torch.dtype:
+def product_dtype(like: Tensor) -> torch.dtype:
     """What the products are computed in: that of autocast where it is on."""
     kind = like.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype

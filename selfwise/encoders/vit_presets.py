@@ -1,0 +1,130 @@
+"""How large BEiT's vision transformer is, and what it has of what was published since.
+
+Base and large are the paper's (arXiv:2106.08254, appendix G). The smaller ones are ours, without
+drop path where a model is too small to overfit.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from selfwise.names import nearest
+
+NORMS = ("tokens", "pooled")
+SMALL = 64  # px: up to here the patches have a side of 4 instead of 16
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Everything that decides on the weights of a vision transformer and how they are used.
+
+    Args:
+        depth: number of blocks.
+        dim: width.
+        heads: attention heads of each block; they divide `dim`.
+        ff: width inside the MLP; by default 4 times `dim`.
+        patch: side of a patch in px; by default 16, and 4 for images up to 64 px.
+        layer_scale: LayerScale at the start; 0: none.
+        drop_path: probability that an image skips a part of the last block in training; less by
+            steps before it, and 0 in the first.
+        relative: attention knows how far apart two patches are.
+        shared_bias: by one table for all blocks, as in BEiT's pre-training; or one for each.
+        absolute: a learned position is added to each patch.
+        norm: where the final norm is: on the "tokens", or on their mean, "pooled", as in BEiT's
+            fine-tuned models.
+        eps: of every LayerNorm.
+    """
+
+    depth: int
+    dim: int
+    heads: int
+    ff: int
+    patch: int
+    layer_scale: float = 0.1
+    drop_path: float = 0.0
+    relative: bool = True
+    shared_bias: bool = True
+    absolute: bool = False
+    norm: str = "tokens"
+    eps: float = 1e-6
+
+
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"depth": 2, "dim": 64, "heads": 2},
+    "mini": {"depth": 6, "dim": 192, "heads": 3},
+    "small": {"depth": 12, "dim": 384, "heads": 6, "drop_path": 0.1},
+    "base": {"depth": 12, "dim": 768, "heads": 12, "drop_path": 0.1},
+    "large": {"depth": 24, "dim": 1024, "heads": 16, "drop_path": 0.1, "layer_scale": 1e-5},
+}
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "int": (lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"),
+    "float": (lambda v: isinstance(v, int | float) and not isinstance(v, bool), "a number"),
+    "bool": (lambda v: isinstance(v, bool), "true or false"),
+    "str": (lambda v: isinstance(v, str), "a word"),
+}
+
+
+def names() -> list[str]:
+    """beit-SIZE for every size."""
+    return [f"beit-{size}" for size in SIZES]
+
+
+def shape_of(name: str, options: Mapping[str, Any], *, size: int) -> Shape:
+    """The preset with the options in place of its own values, for images of `size` px.
+
+    Raises ValueError with one sentence for a name or an option that is not known, and for values
+    that do not go together or do not fit the images.
+    """
+    family, _, which = name.partition("-")
+    if family != "beit" or which not in SIZES:
+        raise ValueError(f"unknown vision transformer {name!r}{nearest(name, names())}")
+    _check_kinds(name, options)
+    told = {"patch": 4 if size <= SMALL else 16} | SIZES[which] | dict(options)
+    shape = Shape(**{"ff": 4 * told["dim"], **told})
+    _check(name, shape)
+    _check_size(name, shape.patch, size)
+    return shape
+
+
+def _check_kinds(name: str, options: Mapping[str, Any]) -> None:
+    known = {
+        field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(Shape)
+    }
+    for option, value in options.items():
+        if option not in known:
+            raise ValueError(f"encoder {name} has no option {option!r}{nearest(option, known)}")
+        fits, what = _KINDS[known[option]]
+        if not fits(value):
+            raise ValueError(f"encoder {name}: {option} must be {what}, not {value!r}")
+
+
+def _check(name: str, shape: Shape) -> None:
+    for option in ("depth", "dim", "heads", "ff", "patch"):
+        if getattr(shape, option) < 1:
+            raise ValueError(f"encoder {name}: {option} must be at least 1")
+    if not 0 <= shape.drop_path < 1:
+        raise ValueError(f"encoder {name}: drop_path must be at least 0 and below 1")
+    if not shape.layer_scale >= 0:
+        raise ValueError(f"encoder {name}: layer_scale must not be below 0")
+    if not shape.eps > 0:
+        raise ValueError(f"encoder {name}: eps must be above 0, not {shape.eps}")
+    if shape.norm not in NORMS:
+        raise ValueError(f"encoder {name}: unknown norm {shape.norm!r}{nearest(shape.norm, NORMS)}")
+    if shape.dim % shape.heads:
+        raise ValueError(
+            f"encoder {name}: {shape.heads} heads do not divide its width of {shape.dim}"
+        )
+
+
+def _check_size(name: str, patch: int, size: int) -> None:
+    if size < patch:
+        raise ValueError(
+            f"encoder {name} has patches of {patch} px, which images of {size} px do not fill; "
+            "give it a smaller patch or larger images"
+        )
+    if size % patch:
+        right = max(patch, patch * round(size / patch))
+        raise ValueError(
+            f"encoder {name} has patches of {patch} px, which do not divide images of {size} px; "
+            f"the nearest size is {right}"
+        )
