@@ -3,6 +3,7 @@
 from inspect import signature
 
 import numpy as np
+import speech_cases
 import torch
 import torch.nn.functional as F
 
@@ -43,14 +44,22 @@ def tiny_text_encoder(name: str, *, vocab: int = 64, **options):
     return text.build(f"{family}-tiny", vocab=vocab, **{**TINY_TEXT, **narrow, **options})
 
 
+def tiny_speech_encoder():
+    """As wide as the other tiny encoders."""
+    return speech_cases.Plain(32)
+
+
 def build(name: str, **options) -> Method:
     """The method with a tiny encoder, and what run.py would supply."""
     kind = methods.find(name)
     supplied = {"size": SIZE, "classes": 4, "vocab": vocabulary(), "length": LENGTH}
+    supplied |= {"clusters": speech_cases.CLUSTERS}
     wanted = signature(kind).parameters
     own = {n: v for n, v in supplied.items() if n in wanted} | options
     if "encoder" not in own:
-        own["encoder"] = tiny_encoder() if kind.modality == "image" else tiny_text_encoder(name)
+        tiny = {"image": tiny_encoder, "audio": tiny_speech_encoder}
+        make = tiny.get(kind.modality, lambda: tiny_text_encoder(name))
+        own["encoder"] = make()
     with seeded(0, "method"):
         return kind(own.pop("encoder"), **own)
 
@@ -59,6 +68,8 @@ def batch(kind: type[Method], n: int = 16) -> Batch:
     """Structured examples, each unlike the others; never plain noise."""
     if kind.modality == "text":
         return text_batch(build(kind.__module__.rpartition(".")[2]), n)
+    if kind.modality == "audio":
+        return speech_cases.tones(n)
     field = torch.rand(n, 3, 4, 4, generator=generator(0, "images"))
     x = F.interpolate(field, SIZE, mode="bilinear", align_corners=False)
     images = ImageBatch((x * 255).round().to(torch.uint8), torch.arange(n))

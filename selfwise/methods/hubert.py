@@ -1,0 +1,136 @@
+"""HuBERT (Hsu et al. 2021, arXiv:2106.07447): guess the cluster of frames that are hidden."""
+
+import torch
+from torch import Tensor, nn
+
+from selfwise.losses import check_temperature, code_cosines
+from selfwise.methods.method import Defaults, Method, guessed
+from selfwise.rng import Rng
+from selfwise.types import AudioBatch, Encoder, PatchEncoder, SpeechEncoder, Step, Term
+from selfwise.views.spans import Hidden, Spans, lengths
+
+
+class HuBERT(Method):
+    """Spans of frames are hidden behind the stem; the encoder names the units that were there.
+
+    The units are clusters of MFCC first, then of a layer of the encoder that was trained on
+    these. A frame's scores are the cosines between its projection and a learned code of each
+    unit, divided by a temperature (section II-C, equation 3).
+
+    Args:
+        encoder: a speech encoder.
+        clusters: kinds of units.
+        mask_share: spans times their length as a share of the frames; 0.8 hides about 0.57 of
+            them, because spans overlap.
+        mask_length: frames of 20 ms in a span. 10 suits speech; less may suit clips under a second.
+        temperature: of the cosines.
+        alpha: weight of the mean loss on frames that are not hidden; 0 (paper: best) leaves it out.
+        penalty: weight of the mean square of the stem's output.
+        code_dim: width of the codes; by default 256, and the encoder's if that is less.
+    """
+
+    modality = "audio"
+    default_encoder = "hubert-mini"
+    # Section IV-C and fairseq's hubert_base_librispeech.yaml: 32,000 of 400,000 steps of warm-up,
+    # then linear to 0; 2,800 s of audio in a batch. How many rows that is the recordings decide,
+    # and no rule for other batches is given.
+    defaults = Defaults(
+        lr=5e-4,
+        weight_decay=0.01,
+        warmup=0.08,
+        schedule="linear",
+        betas=(0.9, 0.98),
+        eps=1e-6,
+        clip=10.0,
+    )
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        clusters: int,
+        mask_share: float = 0.8,
+        mask_length: int = 10,
+        temperature: float = 0.1,
+        alpha: float = 0.0,
+        penalty: float = 10.0,
+        code_dim: int | None = None,
+    ):
+        super().__init__()
+        _check_encoder(encoder)
+        check_temperature(temperature)
+        _check(clusters=clusters, alpha=alpha, penalty=penalty, code_dim=code_dim)
+        self.spans = Spans(mask_share, mask_length)
+        self.spans.check()
+        self.encoder, self.clusters, self.temperature = encoder, clusters, temperature
+        self.alpha, self.penalty = alpha, penalty
+        width = min(256, encoder.dim) if code_dim is None else code_dim
+        # both uniform in 0..1, as in fairseq (models/hubert/hubert.py); the paper does not say
+        self.mask = nn.Parameter(torch.rand(encoder.dim))
+        self.codes = nn.Parameter(torch.rand(clusters, width))
+        self.project = nn.Linear(encoder.dim, width)
+
+    def view(self, batch: AudioBatch, rng: Rng) -> Hidden:
+        return self.spans.hide(batch, rng)
+
+    def counts(self, view: Hidden) -> dict[str, Tensor]:
+        masked, real = view.mask.sum().float(), lengths(view.batch).sum().float()
+        unmasked = {"unmasked": real - masked} if self.alpha else {}
+        return {"masked": masked, **unmasked, "power": real}
+
+    def forward(self, view: Hidden) -> Step:
+        tokens, valid, power = self.encoder.embed(view.batch)
+        # behind the projection, where frames have the width of the trunk (section II-C)
+        tokens = torch.where(view.mask[..., None], self.mask.to(tokens.dtype), tokens)
+        guess = self._all if self.alpha else self._masked
+        step = guess(view, tokens, valid)
+        real = valid.sum().float()
+        # fairseq: 10 * mean square * frames in the loss, all divided by the frames in the loss
+        step.terms["power"] = Term(self.penalty * power.mean * real, real)
+        step.metrics["masked_share"] = Term(view.mask.sum().float(), real)
+        return step
+
+    def _masked(self, view: Hidden, tokens: Tensor, valid: Tensor) -> Step:
+        hidden = self.encoder.read(tokens, valid, view.where)
+        return guessed("masked", self._scores(hidden), view.target.flatten(), view.chosen.flatten())
+
+    def _all(self, view: Hidden, tokens: Tensor, valid: Tensor) -> Step:
+        """The same, and the frames that are seen.
+
+        The paper (equation 2) weighs sums over frames; here each kind of frame has its own mean,
+        so that alpha does not change its meaning with the share of hidden frames.
+        """
+        assert view.batch.units is not None
+        scores = self._scores(self.encoder.trunk(tokens, valid).tokens)
+        target = torch.where(valid, view.batch.units, 0).flatten()
+        step = guessed("masked", scores, target, view.mask.flatten())
+        other = guessed("unmasked", scores, target, (valid & ~view.mask).flatten())
+        term = other.terms["unmasked"]
+        step.terms["unmasked"] = Term(self.alpha * term.sum, term.count)
+        step.metrics.update(other.metrics)
+        return step
+
+    def _scores(self, hidden: Tensor) -> Tensor:
+        return code_cosines(self.project(hidden.flatten(0, 1)), self.codes, self.temperature)
+
+
+def _check_encoder(encoder: Encoder) -> None:
+    """Raises ValueError unless frames can be hidden inside of the encoder."""
+    if not isinstance(encoder, SpeechEncoder) or isinstance(encoder, PatchEncoder):
+        raise ValueError(
+            f"hubert needs a speech encoder, and {type(encoder).__name__} is none: it hides frames "
+            "between `embed` and `trunk`; hubert-mini would be right"
+        )
+
+
+def _check(*, clusters: int, alpha: float, penalty: float, code_dim: int | None) -> None:
+    """Raises ValueError for numbers that make no task."""
+    if clusters < 2:
+        raise ValueError(
+            f"clusters must be at least 2, got {clusters}: one leaves nothing to guess"
+        )
+    for name, value in {"alpha": alpha, "penalty": penalty}.items():
+        if not value >= 0:
+            raise ValueError(f"{name} must be 0 or above, got {value:g}")
+    if code_dim is not None and code_dim < 1:
+        raise ValueError(f"code_dim must be at least 1, got {code_dim}")
