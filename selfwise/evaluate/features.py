@@ -128,8 +128,8 @@ def checksum(encoder: Encoder) -> str:
 def cached(
     folder: Path,
     key: Sequence[str | int | float | None],
-    compute: Callable[[], Float32[np.ndarray, "n d"]],
-) -> Float32[np.ndarray, "n d"]:
+    compute: Callable[[], Float32[np.ndarray, "n *layers d"]],
+) -> Float32[np.ndarray, "n *layers d"]:
     """The features filed under `key`, computed and filed if they are not there.
 
     The key names all that they depend on: `checksum(encoder)`, `images.fingerprint`, size, layer,

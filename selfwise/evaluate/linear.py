@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from selfwise.rng import shuffled
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)
 FOLDS = 5
 FEW = 2000  # labels: up to here every fold is held out in turn, because one alone is too small
+ALONE = 10  # groups: up to here each is a fold of its own
 ITERATIONS = 1000
 # Bags of words are rows of length 1, not standardised: a rare word would count as much as all
 # others. Times 16 they have the spread of 256 standardised features, so one grid serves both.
@@ -43,6 +44,11 @@ class Fit(NamedTuple):
     C: float  # inverse regularisation as scikit-learn counts it, chosen on held-out labels
     searched: tuple[tuple[float, float], ...]  # (C, accuracy on held-out labels), as tried
 
+    @property
+    def cross_validated(self) -> float | None:
+        """Accuracy of the chosen C on held-out training labels; None if none could be held out."""
+        return max((accuracy for _, accuracy in self.searched), default=None)
+
 
 def linear(
     train: Matrix,
@@ -51,6 +57,7 @@ def linear(
     *,
     seed: int = 0,
     penalties: Sequence[float] = PENALTIES,
+    groups: Int64[np.ndarray, "n"] | None = None,
 ) -> Fit:
     """Multinomial logistic regression by L-BFGS, its regularisation chosen on training labels.
 
@@ -60,15 +67,19 @@ def linear(
     accuracy has fallen twice; of equals the strongest is taken, also where every class has one
     example and nothing can be held out. Then all labels are fitted; those of `test` are not seen.
 
-    Raises ValueError if there are no examples, a feature is not finite, or all labels are equal.
+    With `groups` (speakers, say) whole groups are held out, as `by_group` deals them, so that the
+    penalty is chosen for groups that were not learned from. `seed` then decides nothing.
+
+    Raises ValueError if there are no examples, a feature is not finite, all labels are equal, or
+    there is one group.
     """
     check_features(train, labels, test)
-    if len(np.unique(labels)) < 2:
-        raise ValueError(f"a linear probe needs two classes, all {len(labels)} labels are the same")
+    check_classes(labels)
     grid = [1 / (penalty * len(labels)) for penalty in sorted(penalties, reverse=True)]
+    parts = held_out(labels, seed=seed) if groups is None else by_group(labels, groups)
     with threadpool_limits(1 if train.size < SERIAL else None):
-        searched = _search(train, labels, grid, held_out(labels, seed=seed))
-        chosen = max(searched, key=lambda tried: tried[1])[0] if searched else grid[0]
+        searched = search([_Fold(train, labels, held) for held in parts], grid)
+        chosen = best(searched, grid)
         scale = _scaler(train)
         model = LogisticRegression(C=chosen, tol=1e-4, max_iter=ITERATIONS)
         model.fit(scale.fit_transform(train), labels)
@@ -133,6 +144,37 @@ def held_out(labels: Int64[np.ndarray, "n"], *, seed: int) -> list[Int64[np.ndar
     return dealt if len(labels) <= FEW else dealt[:1]
 
 
+def by_group(
+    labels: Int64[np.ndarray, "n"], groups: Int64[np.ndarray, "n"]
+) -> list[Int64[np.ndarray, "_"]]:
+    """Rows to hold out, one array for each fit of the search: whole groups, never a part of one.
+
+    Each of up to 10 groups in turn. More are dealt to five folds, the largest first and always to
+    the smallest fold; above 2,000 labels one of these is held out. A fold is left out if all other
+    labels are equal, for nothing could be learned from them.
+
+    Raises ValueError if there is one group.
+    """
+    names, which, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise ValueError(f"folds by group need two groups, all {len(groups)} examples are of one")
+    fold = np.arange(len(names))
+    if len(names) > ALONE:
+        sizes = np.zeros(FOLDS, dtype=np.int64)
+        for group in np.argsort(-counts, kind="stable"):
+            fold[group] = sizes.argmin()
+            sizes[fold[group]] += counts[group]
+    parts = [np.flatnonzero(fold[which] == place) for place in range(fold.max() + 1)]
+    parts = [held for held in parts if len(np.unique(np.delete(labels, held))) > 1]
+    return parts[:1] if len(names) > ALONE and len(labels) > FEW else parts
+
+
+def check_classes(labels: Int64[np.ndarray, "n"]) -> None:
+    """Raises ValueError if all labels are equal."""
+    if len(np.unique(labels)) < 2:
+        raise ValueError(f"a linear probe needs two classes, all {len(labels)} labels are the same")
+
+
 def check_features(train: Matrix, labels: Int64[np.ndarray, "n"], test: Matrix) -> None:
     """Raises ValueError unless there are examples to learn from and to test, and only numbers."""
     assert train.shape[0] == len(labels), (train.shape, labels.shape)
@@ -174,15 +216,28 @@ class _Fold:
         return int((self.model.predict(self.held) == self.truth).sum())
 
 
-def _search(
-    train: Matrix, labels: np.ndarray, grid: list[float], parts: list[np.ndarray]
-) -> list[tuple[float, float]]:
-    folds = [_Fold(train, labels, held) for held in parts]
+class Fold(Protocol):
+    """One split of the training examples, with a classifier."""
+
+    truth: Any  # labels of what is held out
+
+    def right(self, C: float) -> int:
+        """How many of the held-out examples are right after a fit on the others."""
+        ...
+
+
+def search(folds: Sequence[Fold], grid: Sequence[float]) -> list[tuple[float, float]]:
+    """(C, accuracy on what the folds hold out) down the grid, until it has fallen twice."""
     searched: list[tuple[float, float]] = []
     for C in grid if folds else []:
         right = sum(fold.right(C) for fold in folds)
         searched.append((C, right / sum(len(fold.truth) for fold in folds)))
-        best = max(accuracy for _, accuracy in searched)
-        if len(searched) > 2 and all(accuracy < best for _, accuracy in searched[-2:]):
+        highest = max(accuracy for _, accuracy in searched)
+        if len(searched) > 2 and all(accuracy < highest for _, accuracy in searched[-2:]):
             break
     return searched
+
+
+def best(searched: Sequence[tuple[float, float]], grid: Sequence[float]) -> float:
+    """The C of the highest accuracy, of equals the first; the grid's first if none was tried."""
+    return max(searched, key=lambda tried: tried[1])[0] if searched else grid[0]

@@ -1,0 +1,76 @@
+"""How much discrete units say about labels: mutual information and purity (HuBERT, section V-A)."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64, Int64, Integer
+
+
+class Agreement(NamedTuple):
+    """Units beside labels, frame by frame."""
+
+    pnmi: float  # 0 to 1: how much of the uncertainty about the label the unit takes away
+    label_purity: float  # how often a frame has the most frequent label of its unit
+    unit_purity: float  # how often a frame has the most frequent unit of its label
+    frames: int
+    units: int  # kinds of unit that occur
+    labels: int  # kinds of label that occur
+
+
+def agreement(units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]) -> Agreement:
+    """Phone-normalised mutual information and purities, of any labels (Hsu et al. 2021, eq. 5-7).
+
+    `pnmi` is I(label; unit) / H(label), natural logarithms cancelling out. It rises with the number
+    of units, and so does the label purity; the unit purity falls: compare at one number of units.
+    A unit of -1 means that there is no such frame, and it is left out.
+
+    Raises ValueError if there are no frames, or one kind of label, whose entropy is zero.
+    """
+    counts = table(units, labels)
+    n = int(counts.sum())
+    if not n:
+        raise ValueError("units and labels can only be compared on frames, and there are none")
+    if counts.shape[1] < 2:
+        raise ValueError(f"all {n} frames have the same label, so that there is nothing to say")
+    whole = entropy(counts.sum(axis=0))
+    # H(label) - H(label | unit), as a difference of entropies
+    shared = whole + entropy(counts.sum(axis=1)) - entropy(counts.ravel())
+    label_purity, unit_purity = (float(counts.max(axis=axis).sum() / n) for axis in (1, 0))
+    return Agreement(shared / whole, label_purity, unit_purity, n, *counts.shape)
+
+
+def pnmi(units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]) -> float:
+    """I(label; unit) / H(label), as in `agreement`."""
+    return agreement(units, labels).pnmi
+
+
+def table(
+    units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]
+) -> Int64[np.ndarray, "u l"]:
+    """How often each unit that occurs goes with each label that occurs, both ascending."""
+    real = units >= 0
+    _, row = np.unique(units[real], return_inverse=True)
+    _, column = np.unique(labels[real], return_inverse=True)
+    shape = (int(row.max(initial=-1)) + 1, int(column.max(initial=-1)) + 1)
+    return np.bincount(row * shape[1] + column, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def entropy(counts: Integer[np.ndarray, "k"]) -> float:
+    """Of the shares of some counts, in nats."""
+    shares: Float64[np.ndarray, "j"] = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def spread(
+    units: Iterable[Integer[np.ndarray, "_"]], labels: Int64[np.ndarray, "r"]
+) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
+    """Units of r recordings end to end, and beside each the label of its recording.
+
+    Raises ValueError if there are not as many recordings as labels.
+    """
+    parts = [np.asarray(part, dtype=np.int64) for part in units]
+    if len(parts) != len(labels):
+        raise ValueError(f"there are units of {len(parts)} recordings, but {len(labels)} labels")
+    flat = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+    return flat, np.repeat(labels, [len(part) for part in parts])
