@@ -94,7 +94,10 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """`depth` blocks; with `shared` one block, `depth` times. `block`: what a Block takes."""
+    """`depth` blocks; with `shared` one block, `depth` times. `block`: what a Block takes.
+
+    In training each block is left out with probability `layerdrop` (arXiv:1909.11556).
+    """
 
     def __init__(
         self,
@@ -106,10 +109,11 @@ class Transformer(nn.Module):
         norm: str = "post",
         eps: float = 1e-5,
         shared: bool = False,
+        layerdrop: float = 0.0,
         **block: str | float,
     ):
         super().__init__()
-        self.depth = depth
+        self.depth, self.layerdrop = depth, layerdrop
         make = partial(Block, dim, heads, ff, norm=norm, eps=eps, **block)  # type: ignore[arg-type]
         self.blocks = nn.ModuleList(make() for _ in range(1 if shared else depth))
         self.norm = nn.LayerNorm(dim, eps=eps) if norm == "pre" else None
@@ -119,8 +123,16 @@ class Transformer(nn.Module):
         for i in range(self.depth):
             yield self.blocks[i % len(self.blocks)]  # type: ignore[misc]
 
+    def kept(self) -> list[Block]:
+        """The same without those that this step leaves out, which the CPU draws."""
+        blocks = list(self.layers())
+        if not (self.training and self.layerdrop):
+            return blocks
+        keep = torch.rand(len(blocks)) >= self.layerdrop
+        return [block for block, stays in zip(blocks, keep.tolist()) if stays]
+
     def forward(self, x: Float[Tensor, "b n d"], layout: Layout) -> Float[Tensor, "b n d"]:
-        for block in self.layers():
+        for block in self.kept():
             x = block(x, layout)
         return self._last(x)
 
@@ -135,7 +147,9 @@ class Transformer(nn.Module):
         self, x: Float[Tensor, "b n d"], layout: Layout, where: Int64[Tensor, "b k"]
     ) -> Float[Tensor, "b k d"]:
         """The output at the positions `where`, without the rest of the last block."""
-        *first, last = self.layers()
+        if not (blocks := self.kept()):
+            return self._last(pick(x, where))
+        *first, last = blocks
         for block in first:
             x = block(x, layout)
         return self._last(last.at(x, where, arrange_at(layout, where, x)))

@@ -1,0 +1,155 @@
+"""What makes a speech encoder HuBERT, and how large it is.
+
+Base and Large are those of "HuBERT", Hsu et al. 2021 (arXiv:2106.07447), Table I; the others are
+ours, for small data and for CPUs. Where paper and code differ:
+
+- Attention heads of Base: 8 in the paper, 12 in fairseq and in all published weights. We take 12.
+- The wave of Large has mean 0 and variance 1. fairseq adds 1e-5 to the variance and transformers
+  1e-7, which matters for quiet clips. We follow transformers.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from selfwise.names import nearest
+from selfwise.nn.transformer import ACTIVATIONS, NORMS
+
+
+@dataclass(frozen=True)
+class SpeechShape:
+    """Everything that decides on the weights of a speech encoder and how they are used.
+
+    Args:
+        depth: number of layers.
+        dim: width.
+        heads: attention heads of each layer; they divide `dim`.
+        ff: width inside the MLP; by default 4 times `dim`.
+        stem: "wave", seven convolutions, or "logmel", which is several times faster.
+        stem_norm: of the wave stem: "group" after its first convolution, "layer" after each.
+        stem_dim: channels of the wave stem.
+        stem_bias: biases in the wave stem.
+        stem_grad: what the gradient into the stem is multiplied by; 0: the stem is not trained.
+        mels: filters of the log-mel stem.
+        mel_norm: "clip": each filter over its clip; "fixed": the same for all clips.
+        normalize: whether each clip is first given mean 0 and variance 1.
+        position_kernel: frames that the convolution for positions sees.
+        position_groups: its groups; they divide `dim`.
+        norm: "post" or "pre": where the LayerNorm of each part is.
+        eps: of every LayerNorm outside of the stem.
+        activation: of the MLPs: gelu, gelu_tanh or relu.
+        dropout: of what the first layer gets and of what each part adds.
+        input_dropout: of the frames, before any is masked.
+        attention_dropout: of attention weights.
+        layerdrop: probability that a layer is left out of a training step (arXiv:1909.11556).
+    """
+
+    depth: int
+    dim: int
+    heads: int
+    ff: int
+    stem: str = "wave"
+    stem_norm: str = "group"
+    stem_dim: int = 512
+    stem_bias: bool = False
+    stem_grad: float = 0.1
+    mels: int = 80
+    mel_norm: str = "clip"
+    normalize: bool = False
+    position_kernel: int = 128
+    position_groups: int = 16
+    norm: str = "post"
+    eps: float = 1e-5
+    activation: str = "gelu"
+    dropout: float = 0.1
+    input_dropout: float = 0.1
+    attention_dropout: float = 0.1
+    layerdrop: float = 0.0
+
+
+def _size(depth: int, dim: int, heads: int, **other: Any) -> dict[str, Any]:
+    return {"depth": depth, "dim": dim, "heads": heads, **other}
+
+
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": _size(2, 64, 2, stem_dim=32, position_kernel=16, position_groups=4),
+    "mini": _size(4, 256, 4, stem_dim=128, position_kernel=32),
+    "small": _size(8, 384, 6, stem_dim=256, position_kernel=64),
+    "base": _size(12, 768, 12, layerdrop=0.05),
+    "large": _size(
+        *(24, 1024, 16),
+        **{"stem_norm": "layer", "stem_grad": 1.0, "normalize": True, "norm": "pre"},
+        **dict.fromkeys(("dropout", "input_dropout", "attention_dropout"), 0.0),
+    ),
+}
+CHOICES: dict[str, tuple[str, ...]] = {
+    "stem": ("wave", "logmel"),
+    "stem_norm": ("group", "layer"),
+    "mel_norm": ("clip", "fixed"),
+    "norm": NORMS,
+    "activation": tuple(ACTIVATIONS),
+}
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "int": (lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"),
+    "float": (lambda v: isinstance(v, int | float) and not isinstance(v, bool), "a number"),
+    "bool": (lambda v: isinstance(v, bool), "true or false"),
+    "str": (lambda v: isinstance(v, str), "a word"),
+}
+
+
+def names() -> list[str]:
+    """hubert-SIZE for every size; hubert alone is its base."""
+    return [f"hubert-{size}" for size in SIZES]
+
+
+def shape_of(name: str, options: Mapping[str, Any]) -> SpeechShape:
+    """The preset with the options in place of its own values.
+
+    Raises ValueError with one sentence for a name or an option that is not known, and for values
+    that do not go together.
+    """
+    family, _, size = name.partition("-")
+    if family != "hubert" or (size or "base") not in SIZES:
+        raise ValueError(f"unknown speech encoder {name!r}{nearest(name, [*names(), 'hubert'])}")
+    _check_kinds(name, options)
+    told = SIZES[size or "base"] | dict(options)
+    shape = SpeechShape(**{"ff": 4 * told["dim"]} | told)
+    _check(name, shape)
+    return shape
+
+
+def _check_kinds(name: str, options: Mapping[str, Any]) -> None:
+    known = {
+        field.name: str(getattr(field.type, "__name__", field.type))
+        for field in fields(SpeechShape)
+    }
+    for option, value in options.items():
+        if option not in known:
+            raise ValueError(f"encoder {name} has no option {option!r}{nearest(option, known)}")
+        fits, what = _KINDS[known[option]]
+        if not fits(value):
+            raise ValueError(f"encoder {name}: {option} must be {what}, not {value!r}")
+
+
+def _check(name: str, shape: SpeechShape) -> None:
+    counts = ("depth", "dim", "heads", "ff", "stem_dim", "mels", "position_kernel")
+    for option in (*counts, "position_groups"):
+        if getattr(shape, option) < 1:
+            raise ValueError(f"encoder {name}: {option} must be at least 1")
+    for option in ("dropout", "input_dropout", "attention_dropout", "layerdrop"):
+        if not 0 <= getattr(shape, option) < 1:
+            raise ValueError(f"encoder {name}: {option} must be at least 0 and below 1")
+    if not shape.eps > 0:
+        raise ValueError(f"encoder {name}: eps must be above 0, not {shape.eps}")
+    if not shape.stem_grad >= 0:
+        raise ValueError(f"encoder {name}: stem_grad must not be below 0, as {shape.stem_grad} is")
+    for option, known in CHOICES.items():
+        said = getattr(shape, option)
+        if said not in known:
+            raise ValueError(f"encoder {name}: unknown {option} {said!r}{nearest(said, known)}")
+    for option, what in (("heads", "heads"), ("position_groups", "groups of its positions")):
+        if shape.dim % getattr(shape, option):
+            raise ValueError(
+                f"encoder {name}: {getattr(shape, option)} {what} do not divide its width of "
+                f"{shape.dim}"
+            )
