@@ -4,7 +4,6 @@ import errno
 import struct
 import zlib
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -127,11 +126,6 @@ def unreadable(error: BaseException) -> Unreadable:
     if isinstance(error, OSError) and error.strerror:
         return Unreadable(error.strerror.lower())
     return Unreadable(" ".join(str(error).split()) or type(error).__name__)
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file of this name is expected to be an image."""
-    return Path(name).suffix.lower() in SUFFIXES
 
 
 def _draft_size(size: tuple[int, int], decode: int) -> tuple[int, int]:

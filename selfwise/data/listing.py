@@ -1,4 +1,4 @@
-"""Which image files there are: a folder, or a csv of paths and labels."""
+"""Which files there are, of images or of sound: a folder, or a csv of paths and labels."""
 
 import csv
 import os
@@ -9,20 +9,35 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.data.decode import ABOUT_THE_FILE, SUFFIXES, is_image_name
+from selfwise.data.decode import ABOUT_THE_FILE, SUFFIXES
 from selfwise.data.images import digest
 from selfwise.data.labels import encode
 from selfwise.data.paths import Paths, PathsBuilder
 
-PATH_NAMES = ("path", "file", "image", "filename")
 LABEL_NAMES = ("label", "class", "target")
+GROUP_NAMES = ("group", "speaker")
 FOLDER = -1  # in place of a size in bytes
 MISSING = -2
 LOOKED_INTO, BEGINNING = 64, 2**16  # files, and bytes of each, that a fingerprint covers
 
 
+class Kind(NamedTuple):
+    """Files of one kind are told by the ends of their names."""
+
+    noun: str  # what one of them is called
+    suffixes: tuple[str, ...]
+    path_names: tuple[str, ...]  # of the column of a csv that names them
+
+    def has(self, name: str) -> bool:
+        """Whether a file of this name is expected to be one."""
+        return Path(name).suffix.lower() in self.suffixes
+
+
+IMAGES = Kind("image", SUFFIXES, ("path", "file", "image", "filename"))
+
+
 class Listing(NamedTuple):
-    """n image files: about 40 bytes each, and their relative paths in one blob."""
+    """n files: about 40 bytes each, and their relative paths in one blob."""
 
     root: Path
     paths: Paths
@@ -30,11 +45,15 @@ class Listing(NamedTuple):
     times: np.ndarray  # int64 (n,), modification time in ns
     labels: np.ndarray | None  # int64 (n,)
     classes: list[str] | None
+    groups: np.ndarray | None = None  # int64 (n,)
+    group_names: list[str] | None = None
 
     def take(self, rows: np.ndarray) -> "Listing":
         labels = None if self.labels is None else self.labels[rows]
+        groups = None if self.groups is None else self.groups[rows]
         paths, sizes, times = self.paths.take(rows), self.sizes[rows], self.times[rows]
-        return self._replace(paths=paths, sizes=sizes, times=times, labels=labels)
+        kept = {"paths": paths, "sizes": sizes, "times": times, "labels": labels, "groups": groups}
+        return self._replace(**kept)
 
     def where(self) -> bytes:
         """The folder without links: other folders hold other data, whatever their files' names."""
@@ -50,17 +69,17 @@ class Listing(NamedTuple):
         return digest(self.paths.blob, self.paths.ends, self.sizes, *begun)
 
 
-def list_folder(root: Path) -> Listing:
-    """Every image below a folder, in the order of the relative paths.
+def list_folder(root: Path, kind: Kind = IMAGES) -> Listing:
+    """Every file of a kind below a folder, in the order of the relative paths.
 
     When each lies in a sub-folder, the first level's names are the class labels. Hidden entries
     and `__MACOSX` are left out; linked folders are followed, unless they contain themselves.
 
-    Raises ValueError if there is no image.
+    Raises ValueError if there is none.
     """
     builder, sizes, times, tops = PathsBuilder(), array("q"), array("q"), array("q")
     classes: list[str] = []
-    for path, size, time in _walk(root, "", ()):
+    for path, size, time in _walk(root, "", (), kind):
         builder.append(path)
         sizes.append(size)
         times.append(time)
@@ -69,49 +88,64 @@ def list_folder(root: Path) -> Listing:
             classes.append(top)
         tops.append(len(classes) - 1 if slash else -1)
     if not sizes:
-        kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
+        kinds = ", ".join(suffix[1:] for suffix in kind.suffixes)
         raise ValueError(
-            f"{root}: there is no image in this folder or below it (read are: {kinds})"
+            f"{root}: there is no {kind.noun} in this folder or below it (read are: {kinds})"
         )
     labels, names = _folder_labels(_int64(tops), classes)
     return Listing(root, builder.done(), _int64(sizes), _int64(times), labels, names)
 
 
-def list_csv(file: Path) -> Listing:
-    """The images that a csv names, in its order; paths are relative to the csv.
+def list_csv(file: Path, kind: Kind = IMAGES) -> Listing:
+    """The files that a csv names, in its order; paths are relative to the csv.
 
-    Columns are found by their header (path, file, image or filename; label, class or target), or
-    are the first two. Raises ValueError for an empty table and for rows that lack a field.
+    Columns are found by their header (path, file, filename or what the kind is called; label,
+    class or target; group or speaker), or are the first two: path and label. Raises ValueError
+    for an empty table and for rows that lack a field.
     """
     with file.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.reader(stream)
         header = next(reader, [])
-        path_column, label_column, is_header = _columns(file, header)
+        columns, is_header = _columns(file, header, kind)
         builder, sizes, times = PathsBuilder(), array("q"), array("q")
-        codes: dict[str, int] = {}
-        labels = array("q")
+        labels, groups = (_Coded(one) for one in columns[1:])
         for row in _rows(reader, [] if is_header else [header]):
             line = f"{file}, line {reader.line_num}"
-            if len(row) <= max(path_column, label_column or 0) or not row[path_column]:
+            path = columns[0]
+            if len(row) <= max(one or 0 for one in columns) or not row[path]:
                 raise ValueError(f"{line}: expected a path and {len(header)} fields, got {row}")
-            size, time = _size_and_time(os.path.join(file.parent, row[path_column]))
-            builder.append(row[path_column])
+            size, time = _size_and_time(os.path.join(file.parent, row[path]))
+            builder.append(row[path])
             sizes.append(size)
             times.append(time)
-            if label_column is not None:
-                if not row[label_column]:
-                    raise ValueError(f"{line}: the label is empty")
-                labels.append(codes.setdefault(row[label_column], len(codes)))
+            labels.add(row, "label", line)
+            groups.add(row, "group", line)
     if not sizes:
         raise ValueError(f"{file}: there are no rows")
-    paths = builder.done()
-    if label_column is None:
-        return Listing(file.parent, paths, _int64(sizes), _int64(times), None, None)
-    values, names = encode(np.array(list(codes)), str(file))
-    return Listing(file.parent, paths, _int64(sizes), _int64(times), values[_int64(labels)], names)
+    files = (file.parent, builder.done(), _int64(sizes), _int64(times))
+    return Listing(*files, *labels.done(file), *groups.done(file))
 
 
-def _walk(root: Path, prefix: str, above: tuple) -> Iterator[tuple[str, int, int]]:
+class _Coded:
+    """A column of names as numbers; no column: nothing."""
+
+    def __init__(self, column: int | None):
+        self.column, self.codes, self.values = column, dict[str, int](), array("q")
+
+    def add(self, row: list[str], what: str, line: str) -> None:
+        if self.column is not None:
+            if not row[self.column]:
+                raise ValueError(f"{line}: the {what} is empty")
+            self.values.append(self.codes.setdefault(row[self.column], len(self.codes)))
+
+    def done(self, file: Path) -> tuple[np.ndarray | None, list[str] | None]:
+        if self.column is None:
+            return None, None
+        values, names = encode(np.array(list(self.codes)), str(file))
+        return values[_int64(self.values)], names
+
+
+def _walk(root: Path, prefix: str, above: tuple, kind: Kind) -> Iterator[tuple[str, int, int]]:
     """(relative path, bytes, ns) in sorted order; only one folder's names are held at a time."""
     status = os.stat(os.path.join(root, prefix))
     here = (status.st_dev, status.st_ino)
@@ -123,7 +157,7 @@ def _walk(root: Path, prefix: str, above: tuple) -> Iterator[tuple[str, int, int
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
             is_folder = entry.is_dir()
-            if not is_folder and not is_image_name(entry.name):
+            if not is_folder and not kind.has(entry.name):
                 continue
             size, time = (FOLDER, 0) if is_folder else _size_and_time(entry)
             names.append(entry.name + "/" if is_folder else entry.name)
@@ -131,7 +165,7 @@ def _walk(root: Path, prefix: str, above: tuple) -> Iterator[tuple[str, int, int
             times.append(time)
     for i in sorted(range(len(names)), key=names.__getitem__):
         if sizes[i] == FOLDER:
-            yield from _walk(root, prefix + names[i], (*above, here))
+            yield from _walk(root, prefix + names[i], (*above, here), kind)
         else:
             yield prefix + names[i], sizes[i], times[i]
 
@@ -167,17 +201,21 @@ def _folder_labels(tops: np.ndarray, seen: list[str]) -> tuple[np.ndarray | None
     return rank[tops], [seen[i] for i in order]
 
 
-def _columns(file: Path, header: list[str]) -> tuple[int, int | None, bool]:
-    """Column of the path, of the label if there is one, and whether the first row is a header."""
+def _columns(
+    file: Path, header: list[str], kind: Kind
+) -> tuple[tuple[int, int | None, int | None], bool]:
+    """Columns of path, label and group, if there are any; and whether the first row is a header."""
     names = [name.strip().lower() for name in header]
-    path = next((i for i, name in enumerate(names) if name in PATH_NAMES), None)
-    label = next((i for i, name in enumerate(names) if name in LABEL_NAMES), None)
+    path, label, group = (
+        next((i for i, name in enumerate(names) if name in known), None)
+        for known in (kind.path_names, LABEL_NAMES, GROUP_NAMES)
+    )
     if path is not None:
-        return path, label, True
+        return (path, label, group), True
     if not header:
         raise ValueError(f"{file}: there are no rows")
-    is_header = not is_image_name(header[0]) and not (file.parent / header[0]).is_file()
-    return 0, 1 if len(header) > 1 else None, is_header
+    is_header = not kind.has(header[0]) and not (file.parent / header[0]).is_file()
+    return (0, 1 if len(header) > 1 else None, None), is_header
 
 
 def _rows(reader: Iterator[list[str]], first: list[list[str]]) -> Iterator[list[str]]:

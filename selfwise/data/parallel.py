@@ -23,17 +23,19 @@ def in_chunks(
     *,
     workers: int | None = None,
     progress: Progress | None = None,
+    chunk: int | None = None,
 ) -> Iterator[Result]:
     """`job(part)` for parts of `rows`, in order; `progress(done, total)` after each.
+    A part has `chunk` rows, by default as many as suit small images.
 
     Processes, because Pillow holds the interpreter lock for most of the time that a small image
     takes: two threads are slower than one. On Linux they are forked, like those of torch's
     DataLoader: nothing is imported again, and a script needs no `__main__` guard.
     """
-    parts = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+    parts = [rows[at : at + (chunk or CHUNK)] for at in range(0, len(rows), chunk or CHUNK)]
     workers = available() if workers is None else workers
     done = 0
-    if workers <= 1 or len(rows) < WORTH_A_POOL:
+    if workers <= 1 or len(rows) < (4 * chunk if chunk else WORTH_A_POOL):
         for part in parts:
             yield job(part)
             done += len(part)

@@ -1,0 +1,123 @@
+"""Sound files of any rate and number of channels -> mono, 16 kHz, only the part asked for."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import gcd
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+from jaxtyping import Float32
+
+from selfwise.data import audio_av
+from selfwise.data.audio_av import Unreadable
+from selfwise.data.listing import Kind
+from selfwise.types import RATE
+
+AV_SUFFIXES = (".m4a", ".aac")  # read with the package av
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", *AV_SUFFIXES)
+AUDIO = Kind("recording", SUFFIXES, ("path", "file", "audio", "filename"))
+# Seconds that are read before and behind a crop and cut off again: more than the filter of soxr
+# reaches, and than a decoder of mp3 or Vorbis needs after a jump.
+MARGIN = 0.125
+BLOCK = 60.0  # seconds that are decoded at once when a whole file is looked at
+
+
+class Shape(NamedTuple):
+    """What must be known of a file before a part of it can be read."""
+
+    frames: int  # samples as stored, in each channel
+    rate: int  # of them, in Hz
+
+    @property
+    def samples(self) -> int:
+        """Samples at 16 kHz; those that the file covers whole."""
+        return self.frames * RATE // self.rate
+
+
+def look(path: Path | str) -> tuple[Shape, bool]:
+    """The shape of a file that is decoded once to its end, and whether it is silent.
+
+    Raises Unreadable for what cannot be decoded, ends too early or has samples that are no
+    numbers. A header alone may promise what is not there.
+    """
+    loudest, frames = 0.0, 0
+    with _opened(path) as file:
+        promised, rate, size = file.frames, file.rate, int(BLOCK * file.rate)
+        while len(block := file.read(frames, size)):
+            peak = float(np.abs(block).max())
+            if not np.isfinite(peak) and not np.isfinite(block).all():
+                raise Unreadable("has samples that are NaN or infinite")
+            loudest, frames = max(loudest, peak), frames + len(block)
+    if promised is not None and frames < promised:
+        told = f"ends after {frames / rate:.2f} of {promised / rate:.2f} s"
+        raise Unreadable(told)
+    return Shape(frames, rate), loudest == 0
+
+
+def read(path: Path | str, shape: Shape, start: int, stop: int) -> Float32[np.ndarray, "s"]:
+    """Samples `start` to `stop` of the file as it is at 16 kHz; no more than these are decoded.
+
+    They are those of the whole resampled at once, to about 1e-5. Raises Unreadable.
+    """
+    start, stop = max(0, start), min(stop, shape.samples)
+    if stop <= start:
+        return np.zeros(0, dtype=np.float32)
+    # the stored sample at which the part begins must lie at a whole number of samples at 16 kHz
+    common = gcd(RATE, shape.rate)
+    out, stored = RATE // common, shape.rate // common
+    margin = int(MARGIN * RATE)
+    first = max(0, start - margin) // out
+    last = min(shape.frames, -(-(stop + margin) // out) * stored)
+    with _opened(path) as file:
+        if file.rate != shape.rate:
+            raise Unreadable("changed while it was read")
+        sound = file.read(first * stored, last - first * stored)
+    if len(sound) != last - first * stored:
+        raise Unreadable("changed while it was read")
+    if shape.rate != RATE:
+        sound = soxr.resample(sound, shape.rate, RATE)
+    part = sound[start - first * out : stop - first * out]
+    return np.ascontiguousarray(np.pad(part, (0, stop - start - len(part))))
+
+
+class _SoundFile:
+    """A file that libsndfile reads."""
+
+    def __init__(self, file: Any):
+        self.file, self.rate = file, int(file.samplerate)
+        # an mp3 need not say how long it is, so its header is no promise; 2^63 - 1: not known
+        known = file.format != "MPEG" and file.frames < 2**62
+        self.frames: int | None = int(file.frames) if known else None
+
+    def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
+        if self.file.tell() != start:
+            self.file.seek(start)
+        sound = self.file.read(frames, dtype="float32", always_2d=True)
+        return sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1)
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Any]:
+    """Something with `rate`, `frames` (or None) and `read(start, frames)`. Raises Unreadable."""
+    if str(path).lower().endswith(AV_SUFFIXES):
+        with audio_av.opened(path) as file:
+            yield file
+        return
+    try:
+        if os.path.getsize(path) == 0:
+            raise Unreadable("is empty")
+        with soundfile.SoundFile(path) as file:
+            yield _SoundFile(file)
+    except soundfile.LibsndfileError as error:
+        raise Unreadable(_short(error)) from error
+    except OSError as error:
+        raise Unreadable(error.strerror or _short(error)) from error
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(getattr(error, "error_string", str(error)).split())
+    return f"not a recording: {text}"[:120].rstrip(".")

@@ -1,0 +1,126 @@
+"""Recordings decoded once into a float32 memory map; a killed build goes on where it was."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from selfwise.data.audio_scan import CHUNK, Scan, folder
+from selfwise.data.audio_store import FileStore, MapStore
+from selfwise.data.corpus_build import alone
+from selfwise.data.listing import Listing
+from selfwise.data.parallel import Progress, in_chunks
+from selfwise.types import RATE
+
+BLOCK = 60 * RATE  # samples of a long recording that are decoded at once
+SAFE = 2**26  # samples after which what was written is made safe
+
+
+def find(name: str, scan: Scan) -> MapStore | None:
+    """The finished cache of a listing's key, if there is one.
+
+    The file gets its name only when it is complete; the size is checked all the same, for copies
+    and disks that lost something.
+    """
+    path = folder() / name / "x.npy"
+    starts = _starts(scan)
+    if not path.is_file():
+        return None
+    store = MapStore(str(path), starts[:-1]) if path.stat().st_size > 4 * starts[-1] else None
+    return store if store is not None and len(store.x) == starts[-1] else None
+
+
+def build(
+    name: str,
+    listing: Listing,
+    scan: Scan,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> MapStore:
+    """Decode every file in parallel and keep the result.
+
+    Raises ValueError if the disk has not enough room, or if a file changed since it was scanned.
+    """
+    home = folder() / name
+    with alone(home):
+        found = find(name, scan)
+        if found is None:
+            _fill(home, listing, scan, workers, progress)
+            found = find(name, scan)
+    assert found is not None, f"{home} was just written"
+    return found
+
+
+@dataclass(frozen=True)
+class DecodeInto:
+    """A job for `in_chunks`: decodes rows into the memory map and returns their samples."""
+
+    file: str
+    store: FileStore
+    starts: np.ndarray
+
+    def __call__(self, rows: np.ndarray) -> int:
+        x = np.load(self.file, mmap_mode="r+", allow_pickle=False)
+        for row in rows:
+            first, stop = (int(place) for place in self.starts[row : row + 2])
+            for at in range(0, stop - first, BLOCK):
+                end = min(at + BLOCK, stop - first)
+                x[first + at : first + end] = self.store.read(int(row), at, end)
+        return int((self.starts[rows + 1] - self.starts[rows]).sum())
+
+
+def _fill(
+    home: Path, listing: Listing, scan: Scan, workers: int | None, progress: Progress | None
+) -> None:
+    half, journal, starts = home / "x.half", home / "journal.json", _starts(scan)
+    done = json.loads(journal.read_text())["done"] if journal.is_file() and half.is_file() else 0
+    if not done:
+        _reserve(half, int(starts[-1]))
+    store = FileStore(listing.root, listing.paths, scan.frames, scan.rates)
+    job, n, fresh = DecodeInto(str(half), store, starts), len(listing.paths), 0
+    rest = np.arange(done, n)
+    for samples in in_chunks(job, rest, workers=workers, chunk=CHUNK):
+        done, fresh = min(done + CHUNK, n), fresh + samples
+        if fresh >= SAFE:
+            _save(half, journal, done)
+            fresh = 0
+        if progress is not None:
+            progress(done, n)
+    _save(half, journal, done)
+    os.replace(half, home / "x.npy")
+    journal.unlink()
+
+
+def _save(half: Path, journal: Path, done: int) -> None:
+    """What was written so far is on the disk before the journal says so."""
+    with half.open("r+b") as stream:
+        os.fsync(stream.fileno())
+    new = journal.with_name("journal.new")
+    new.write_text(json.dumps({"done": done}), encoding="utf-8")
+    os.replace(new, journal)
+
+
+def _reserve(path: Path, samples: int) -> None:
+    """A file whose blocks exist: writing a map on a full disk would kill the process."""
+    try:
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(samples,)).flush()
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        free = shutil.disk_usage(path.parent).free
+        path.unlink(missing_ok=True)
+        raise ValueError(
+            f"the cache of recordings needs {4 * samples / 2**20:,.0f} MiB in {path.parent.parent},"
+            f" which has {free / 2**20:,.0f} ({error.strerror}); set SELFWISE_CACHE to another "
+            "disk, or use --cache no"
+        ) from error
+
+
+def _starts(scan: Scan) -> np.ndarray:
+    """int64 (n + 1,): where each recording begins, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(scan.samples)])
