@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from selfwise.encoders.speech_presets import SpeechShape, names, shape_of
+from selfwise.encoders.speech_presets import names, shape_of
 from selfwise.nn.attention import Layout, arrange
 from selfwise.nn.dropout import dropout
 from selfwise.nn.stems import ConvPositions, MelStem, WaveStem, real
@@ -39,6 +39,7 @@ class Speech(nn.Module):
         super().__init__()
         shape = shape_of(name, options)
         self.name, self.shape, self.dim, self.depth = name, shape, shape.dim, shape.depth
+        self.stem: WaveStem | MelStem
         if shape.stem == "wave":
             self.stem = WaveStem(shape.stem_dim, norm=shape.stem_norm, bias=shape.stem_bias)
         else:
@@ -123,6 +124,8 @@ class Speech(nn.Module):
 
     def _begin(self, x: Tensor, valid: Tensor | None) -> tuple[Float[Tensor, "b t d"], Layout]:
         """What the first layer gets, and who sees whom."""
+        if valid is not None and valid.device.type == "cpu" and bool(valid.all()):
+            valid = None  # elsewhere a look would wait for the device
         if valid is not None:  # a convolution reaches from real frames into the padding
             x = x.masked_fill(~valid[..., None], 0.0)
         x = x + self.position(x)
