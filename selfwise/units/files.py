@@ -1,0 +1,46 @@
+"""Tensors and facts in one safetensors file that is whole or not there."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+FACTS = "facts"  # where safetensors keeps them: as JSON in the header, so that they are never apart
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write to a temporary name, flush and rename; the folder is made.
+
+    Raises ValueError if it cannot be written.
+    """
+    half = path.with_name(f".{path.name}.writing")
+    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(own, half, metadata={FACTS: json.dumps(facts)})
+        with half.open("rb") as stream:
+            os.fsync(stream.fileno())
+    except (OSError, SafetensorError) as error:
+        half.unlink(missing_ok=True)
+        raise ValueError(f"{path} could not be written ({str(error).splitlines()[0]})") from error
+    half.replace(path)
+
+
+def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and facts of a file that `save` wrote; `kind` says what is looked for.
+
+    Raises ValueError if it is missing or no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no {kind} in {path.parent}: {path.name} is missing")
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads((file.metadata() or {})[FACTS])
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not the file of a {kind}, or is damaged") from error

@@ -1,0 +1,205 @@
+"""K-means in torch, on any device, with scikit-learn's results from the same start.
+
+K-means++: Arthur and Vassilvitskii 2007. Mini-batches: Sculley 2010.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+CHUNK = 2**20  # scores that are held at once: they stay in the processor's cache
+CHUNK_CUDA = 2**26
+
+
+class Clustering(NamedTuple):
+    """What `lloyd` found."""
+
+    centres: Float[Tensor, "k d"]
+    ids: Int64[Tensor, "n"]  # of the nearest of these centres
+    inertia: Float64[Tensor, ""]  # sum of squared distances to them
+    iterations: int
+
+
+class Far(NamedTuple):
+    """The points that are farthest from their centres, farthest first."""
+
+    x: Float[Tensor, "e d"]
+    distance: Float[Tensor, "e"]  # squared
+    ids: Int64[Tensor, "e"]
+
+
+def check(n: int, clusters: int, what: str = "frames") -> None:
+    """Raises ValueError unless there are at least two clusters, and not more than points."""
+    if clusters < 2:
+        raise ValueError(f"clusters must be at least 2, got {clusters}")
+    if clusters > n:
+        raise ValueError(
+            f"{clusters:,} clusters cannot be made of {n:,} {what}: give at most {n:,}, better a "
+            "hundredth of that"
+        )
+
+
+@torch.no_grad()
+def nearest(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int64[Tensor, "n"]:
+    """The number of the nearest centre of each point; the first, where two are equally near.
+
+    Half the squared distance without |x|^2, which is the same for all centres: one product of
+    matrices a chunk.
+    """
+    half, across = centres.square().sum(dim=1) / 2, centres.mT.neg()
+    size = max(1, (CHUNK_CUDA if x.is_cuda else CHUNK) // len(centres))
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.cat([_lowest(torch.addmm(half, part, across)) for part in x.split(size)])
+
+
+def _lowest(scores: Float[Tensor, "n k"]) -> Int64[Tensor, "n"]:
+    if scores.device.type == "cpu":  # numpy's is three times as fast as torch's
+        return torch.from_numpy(scores.numpy().argmin(axis=1))
+    return scores.argmin(dim=1)
+
+
+@torch.no_grad()
+def totals(
+    x: Float[Tensor, "n d"], ids: Int64[Tensor, "n"], clusters: int
+) -> tuple[Float64[Tensor, "k d"], Float64[Tensor, "k"]]:
+    """Sum and number of the points of each cluster, added in one order, so always the same."""
+    counts = torch.bincount(ids, minlength=clusters).double()
+    if not x.is_cuda:
+        return x.new_zeros((clusters, x.shape[1]), dtype=torch.float64).index_add_(
+            0, ids, x.double()
+        ), counts
+    # index_add_ on CUDA adds in the order in which threads come
+    sums = x.new_zeros((clusters, x.shape[1]), dtype=torch.float64)
+    size = max(1, CHUNK_CUDA // clusters)
+    for part, own in zip(x.split(size), ids.split(size)):
+        sums += torch.nn.functional.one_hot(own, clusters).double().mT @ part.double()
+    return sums, counts
+
+
+@torch.no_grad()
+def distances(
+    x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], ids: Int64[Tensor, "n"]
+) -> Float[Tensor, "n"]:
+    """Squared distance of each point to its centre, without the rounding of the short formula."""
+    return (x - centres[ids]).square().sum(dim=1)
+
+
+@torch.no_grad()
+def plus_plus(x: Float[Tensor, "n d"], k: int, generator: torch.Generator) -> Float[Tensor, "k d"]:
+    """Points to start from: each with a probability that grows with its squared distance.
+
+    Of 2 + log k candidates the one is taken that lowers the inertia most, as in scikit-learn. The
+    draws are from `generator`, on the CPU. Raises ValueError if k is more than there are points.
+    """
+    check(len(x), k)
+    trials, square = 2 + int(math.log(k)), x.square().sum(dim=1)
+    chosen = torch.randint(len(x), (1,), generator=generator).to(x.device)
+    places, left = [chosen], _apart(x, square, chosen)[0]
+    for _ in range(1, k):
+        reach = left.double().cumsum(dim=0)
+        draws = torch.rand(trials, generator=generator, dtype=torch.float64).to(x.device)
+        tried = torch.searchsorted(reach, draws * reach[-1]).clamp(max=len(x) - 1)
+        after = torch.minimum(left, _apart(x, square, tried))
+        best = after.double().sum(dim=1).argmin()
+        places.append(tried[best][None])
+        left = after[best]
+    return x[torch.cat(places)].clone()
+
+
+def _apart(
+    x: Float[Tensor, "n d"], square: Float[Tensor, "n"], places: Int64[Tensor, "t"]
+) -> Float[Tensor, "t n"]:
+    """Squared distances of all points to some of them; exactly zero to itself."""
+    found = (square + square[places, None]).addmm(x[places], x.mT, alpha=-2).clamp_(min=0)
+    return found.scatter_(1, places[:, None], 0.0)
+
+
+def farthest(
+    x: Float[Tensor, "n d"],
+    distance: Float[Tensor, "n"],
+    ids: Int64[Tensor, "n"],
+    most: int,
+) -> Far:
+    """The `most` points that are farthest from their centres."""
+    found = distance.topk(min(most, len(x)))
+    return Far(x[found.indices], found.values, ids[found.indices])
+
+
+@torch.no_grad()
+def means(
+    sums: Float64[Tensor, "k d"],
+    counts: Float64[Tensor, "k"],
+    far: Far,
+    old: Float[Tensor, "k d"],
+) -> Float[Tensor, "k d"]:
+    """The centres that follow. An empty cluster takes the farthest point away from its own.
+
+    This is what scikit-learn does. Where all points lie on their centres already, an empty cluster
+    keeps its old one.
+    """
+    sums, counts = sums.clone(), counts.clone()
+    empty = (counts == 0).nonzero()[:, 0]
+    for cluster, point, distance, own in zip(empty, *far):
+        if distance > 0:
+            sums[own] -= point
+            counts[own] -= 1
+            sums[cluster], counts[cluster] = point.double(), 1
+    kept = counts[:, None] > 0
+    return torch.where(kept, sums / counts[:, None].clamp(min=1), old.double()).to(old.dtype)
+
+
+def lloyd(
+    x: Float[Tensor, "n d"],
+    centres: Float[Tensor, "k d"],
+    iterations: int,
+    *,
+    tolerance: float = 1e-4,
+) -> Clustering:
+    """Plain k-means from these centres: scikit-learn's KMeans(algorithm="lloyd", init=centres).
+
+    It ends when no point changes its cluster, or when the squared shifts of all centres add up to
+    at most `tolerance` times the mean variance of the features. Raises ValueError if there are more
+    centres than points.
+    """
+    check(len(x), len(centres))
+    enough = tolerance * x.double().var(dim=0, unbiased=False).mean()
+    before, done, same = None, 0, False
+    while done < iterations and not same:
+        ids = nearest(x, centres)
+        same = before is not None and torch.equal(ids, before)
+        far = farthest(x, distances(x, centres, ids), ids, len(centres))
+        after = means(*totals(x, ids, len(centres)), far, centres)
+        shift = (after - centres).double().square().sum()
+        before, centres, done = ids, after, done + 1
+        if shift <= enough:
+            break
+    ids = nearest(x, centres)
+    return Clustering(centres, ids, distances(x, centres, ids).double().sum(), done)
+
+
+class MiniBatch:
+    """K-means by mini-batches: each centre is the mean of all points that it was given so far.
+
+    From the same start and the same batches the centres are those of scikit-learn's
+    MiniBatchKMeans.partial_fit with reassignment_ratio=0, HuBERT's setting.
+    """
+
+    def __init__(self, centres: Float[Tensor, "k d"], counts: Float64[Tensor, "k"] | None = None):
+        """`counts`: as of how many points each centre is the mean; by default of none yet."""
+        self.centres = centres.clone()
+        zeros = torch.zeros(len(centres), dtype=torch.float64, device=centres.device)
+        self.counts = zeros if counts is None else counts.clone()
+
+    @torch.no_grad()
+    def step(self, x: Float[Tensor, "n d"]) -> Int64[Tensor, "n"]:
+        """Move the centres by a batch. Returns the ids that the points had before."""
+        ids = nearest(x, self.centres)
+        sums, counts = totals(x, ids, len(self.centres))
+        after = self.counts + counts
+        moved = (self.centres.double() * self.counts[:, None] + sums) / after.clamp(min=1)[:, None]
+        self.centres = torch.where(counts[:, None] > 0, moved.to(x.dtype), self.centres)
+        self.counts = after
+        return ids
