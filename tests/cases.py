@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from selfwise import methods
-from selfwise.encoders import text, vision
+from selfwise.encoders import speech, text, vision
 from selfwise.methods import Method
 from selfwise.rng import generator, seeded
 from selfwise.types import Batch, ImageBatch, Labelled, TextBatch, Vocabulary
@@ -46,7 +46,9 @@ def tiny_text_encoder(name: str, *, vocab: int = 64, **options):
 
 def tiny_speech_encoder():
     """As wide as the other tiny encoders."""
-    return speech_cases.Plain(32)
+    options = {"dim": 32, "heads": 2, "stem_dim": 16, "position_kernel": 8}
+    none = dict.fromkeys(("dropout", "input_dropout", "attention_dropout"), 0.0)
+    return speech.build("hubert-tiny", **options, **none)
 
 
 def build(name: str, **options) -> Method:

@@ -34,7 +34,7 @@ def tones(n: int = 16, *, widest: int = WIDEST, shortest: int = 12, seed: int = 
 
 
 class Plain(nn.Module):
-    """A speech encoder by hand: a linear map of each frame, then a mean over two neighbours.
+    """A speech encoder by hand: each frame's size at some pitches, then a sum over neighbours.
 
     What a frame sees is plain to say: its own 400 samples and, in the trunk, the frames beside it.
     """
@@ -43,12 +43,14 @@ class Plain(nn.Module):
         super().__init__()
         self.dim = dim
         draw = generator(seed, "plain")
-        self.stem = nn.Parameter(torch.randn(WINDOW, dim, generator=draw) / 5)
+        wave = torch.arange(WINDOW)[:, None] / RATE * torch.logspace(2.2, 3.5, dim)
+        phase = torch.rand(dim, generator=draw)
+        self.stem = nn.Parameter(torch.sin(2 * torch.pi * (wave + phase)) / 50)
         self.mix = nn.Parameter(torch.randn(3, dim, dim, generator=draw) / (3 * dim) ** 0.5)
         self.last = nn.Parameter(torch.randn(dim, dim, generator=draw) / dim**0.5)
 
     def embed(self, batch: AudioBatch) -> Frames:
-        tokens = batch.x.unfold(1, WINDOW, HOP) @ self.stem
+        tokens = (batch.x.unfold(1, WINDOW, HOP) @ self.stem).abs()
         b, t, d = tokens.shape
         ends = torch.full((b,), batch.x.shape[1]) if batch.extent is None else batch.extent
         valid = torch.arange(t) * HOP + WINDOW <= ends[:, None]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from selfwise.losses import check_temperature, code_cosines
 from selfwise.methods.method import Defaults, Method, guessed
 from selfwise.rng import Rng
-from selfwise.types import AudioBatch, Encoder, PatchEncoder, SpeechEncoder, Step, Term
+from selfwise.types import AudioBatch, Encoder, PatchEncoder, SpeechEncoder, Step, Term, TextEncoder
 from selfwise.views.spans import Hidden, Spans, lengths
 
 
@@ -116,7 +116,8 @@ class HuBERT(Method):
 
 def _check_encoder(encoder: Encoder) -> None:
     """Raises ValueError unless frames can be hidden inside of the encoder."""
-    if not isinstance(encoder, SpeechEncoder) or isinstance(encoder, PatchEncoder):
+    # others have functions of the same names, which take other things
+    if not isinstance(encoder, SpeechEncoder) or isinstance(encoder, PatchEncoder | TextEncoder):
         raise ValueError(
             f"hubert needs a speech encoder, and {type(encoder).__name__} is none: it hides frames "
             "between `embed` and `trunk`; hubert-mini would be right"
