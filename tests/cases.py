@@ -3,6 +3,7 @@
 from inspect import signature
 
 import numpy as np
+import patch_cases
 import speech_cases
 import torch
 import torch.nn.functional as F
@@ -55,12 +56,13 @@ def build(name: str, **options) -> Method:
     """The method with a tiny encoder, and what run.py would supply."""
     kind = methods.find(name)
     supplied = {"size": SIZE, "classes": 4, "vocab": vocabulary(), "length": LENGTH}
-    supplied |= {"clusters": speech_cases.CLUSTERS}
+    supplied |= {"clusters": speech_cases.CLUSTERS, "units": patch_cases.Brightness()}
     wanted = signature(kind).parameters
     own = {n: v for n, v in supplied.items() if n in wanted} | options
     if "encoder" not in own:
         tiny = {"image": tiny_encoder, "audio": tiny_speech_encoder}
         make = tiny.get(kind.modality, lambda: tiny_text_encoder(name))
+        make = patch_cases.encoder(kind.default_encoder) or make
         own["encoder"] = make()
     with seeded(0, "method"):
         return kind(own.pop("encoder"), **own)

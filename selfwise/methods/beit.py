@@ -1,0 +1,124 @@
+"""BEiT (Bao et al. 2021, arXiv:2106.08254): guess the discrete units of hidden patches."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from selfwise.methods.method import Defaults, Method, guessed
+from selfwise.rng import Rng
+from selfwise.types import ImageBatch, PatchEncoder, Step, Units
+from selfwise.views.blocks import SHARE, check_mask, draw_blocks
+from selfwise.views.crop import Crop
+
+
+class HiddenPatches(NamedTuple):
+    """Crops, and which of their patches are hidden."""
+
+    x: Float[Tensor, "b c s s"]
+    covered: Bool[Tensor, "b n"]
+    where: Int64[Tensor, "b k"]  # k different patches
+    chosen: Bool[Tensor, "b k"]  # True where the patch is hidden and its unit is to be guessed
+    target: Int64[Tensor, "b k"]  # units at `where`
+
+
+class BEiT(Method):
+    """Blocks of patches are hidden; cross-entropy over the units of these patches alone.
+
+    All patches go through the encoder, with one trained vector in place of each hidden one. The
+    units are those of the very crop that the encoder sees, colour jitter included, as in the
+    authors' code. They are not part of the method's weights.
+
+    Args:
+        encoder: an image encoder that can be masked between its patches and its layers.
+        size: side of the views in pixels.
+        units: kinds of patches, such as k-means found; not trained.
+        mask_share: share of the patches that is hidden (75 of 196 in the authors' code).
+        crop: smallest share of the image's area that a crop may show.
+        flip: probability of a horizontal flip; 0 for images where left and right matter.
+        jitter: of brightness, contrast and saturation, whose factors are 1 - jitter to 1 + jitter.
+    """
+
+    modality = "image"
+    default_encoder = "beit-mini"
+    carried = ("mask",)  # which takes part in the encoder, and goes on with it
+    # Appendix G and the authors' README: 1.5e-3 at 2048, warm-up for 10 of 800 epochs; longer
+    # here, for runs that are shorter. The rate falls to 0 and not to 1e-5.
+    defaults = Defaults(
+        lr=1.5e-3,
+        base_batch=2048,
+        scaling="linear",
+        weight_decay=0.05,
+        clip=3.0,
+    )
+
+    def __init__(
+        self,
+        encoder: PatchEncoder,
+        *,
+        size: int,
+        units: Units,
+        mask_share: float = SHARE,
+        crop: float = 0.08,
+        flip: float = 0.5,
+        jitter: float = 0.4,
+    ):
+        super().__init__()
+        self.crop = Crop(size, scale=(crop, 1.0), flip=flip, jitter=jitter)
+        self.crop.check()
+        check_mask(encoder.grid, mask_share)
+        _check_units(units, encoder.grid, size)
+        self.encoder, self.mask_share = encoder, mask_share
+        self._units = (units,)  # in a tuple, which hides it from torch: neither trained nor saved
+        self.mask = nn.Parameter(torch.empty(encoder.dim))
+        self.head = nn.Linear(encoder.dim, units.size)
+        for weight in (self.mask, self.head.weight):
+            nn.init.trunc_normal_(weight, std=0.02, a=-0.02, b=0.02)  # cut off there: their code
+        nn.init.zeros_(self.head.bias)
+
+    @property
+    def units(self) -> Units:
+        """What says which unit a patch is."""
+        return self._units[0]
+
+    def view(self, batch: ImageBatch, rng: Rng) -> HiddenPatches:
+        x = self.crop(batch, rng)
+        drawn = draw_blocks(len(x), self.encoder.grid, rng, share=self.mask_share)
+        covered, where, chosen = (part.to(x.device, non_blocking=True) for part in drawn)
+        target = self._units_of(x, covered.shape[1])
+        return HiddenPatches(x, covered, where, chosen, target.gather(1, where))
+
+    def counts(self, view: HiddenPatches) -> dict[str, Tensor]:
+        return {"masked": view.chosen.sum().float()}
+
+    def forward(self, view: HiddenPatches) -> Step:
+        tokens = self.encoder.embed(view.x)
+        hide = view.covered[..., None].to(tokens.dtype)
+        # products, since torch.where is slow on a CPU; nothing of a hidden patch is left
+        tokens = tokens * (1 - hide) + self.mask.to(tokens.dtype) * hide
+        hidden = self.encoder.read(tokens, view.where).flatten(0, 1)
+        return guessed("masked", self.head(hidden), view.target.flatten(), view.chosen.flatten())
+
+    @torch.no_grad()
+    def _units_of(self, x: Float[Tensor, "b c s s"], n: int) -> Int64[Tensor, "b n"]:
+        units = self.units
+        if isinstance(units, nn.Module):
+            units.to(x.device)  # nothing happens if it is there
+        found = units(x)
+        if found.shape[1] != n:
+            raise ValueError(
+                f"the units are {found.shape[1]} an image of {x.shape[2]} px and the encoder has "
+                f"{n} patches; units of patches of its size would be right"
+            )
+        return found
+
+
+def _check_units(units: Units, grid: tuple[int, int], size: int) -> None:
+    """Raises ValueError if it is known that the units' patches are not the encoder's."""
+    patch = getattr(units, "patch", None)
+    if patch is not None and (size // patch, size // patch) != grid:
+        raise ValueError(
+            f"the units are those of patches of {patch} px and the encoder's patches have "
+            f"{size // grid[0]} px; the same for both would be right"
+        )

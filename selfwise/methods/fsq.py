@@ -1,0 +1,106 @@
+"""FSQ (Mentzer et al. 2023, arXiv:2309.15505): an autoencoder whose codes are rounded numbers."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from selfwise.methods.method import Defaults, Method
+from selfwise.nn.codec import decoder_for
+from selfwise.nn.quantize import Levels, distinct
+from selfwise.rng import Rng
+from selfwise.types import Encoder, ImageBatch, Step, Term
+from selfwise.views.crop import Crop
+
+
+class Picture(NamedTuple):
+    x: Float[Tensor, "b c s s"]
+
+
+class FSQ(Method):
+    """Finite scalar quantization: every patch becomes one of a fixed set of codes.
+
+    The encoder's vector of a patch is brought to a few numbers, each of which is rounded to one of
+    its levels; a decoder makes the image of them. There is no codebook that could fall out of
+    use, and one loss: the squared error of the pixels (section 3). It trains a tokenizer for
+    `beit`: `codes` are the units.
+
+    Args:
+        encoder: one that is made for it, such as codec-small.
+        size: side of the views in pixels.
+        levels: of each number, with commas between; their product is the number of codes. The
+            paper has 8,6,5 for 240 and 8,5,5,5 for 1000 codes.
+        crop: smallest share of the image's area that a crop may show.
+        flip: probability of a horizontal flip; 0 for images where left and right matter.
+    """
+
+    modality = "image"
+    default_encoder = "codec-small"
+    defaults = Defaults(lr=2e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        size: int,
+        levels: str | Sequence[int] = "8,8,8",
+        crop: float = 0.5,
+        flip: float = 0.5,
+    ):
+        super().__init__()
+        self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
+        self.crop.check()
+        self.levels = Levels(_numbers(levels))
+        self.decoder = decoder_for(encoder, self.levels.dim, size=size, name="fsq")
+        self.encoder = encoder
+        self.inward = nn.Linear(encoder.dim, self.levels.dim)
+
+    @property
+    def units(self) -> int:
+        """How many codes there are."""
+        return self.levels.size
+
+    def view(self, batch: ImageBatch, rng: Rng) -> Picture:
+        return Picture(self.crop(batch, rng))
+
+    def counts(self, view: Picture) -> dict[str, Tensor]:
+        return {"mse": view.x.new_full((), len(view.x))}
+
+    def forward(self, view: Picture) -> Step:
+        z = self._numbers_of(view.x)
+        error = (self._image(self.levels(z)) - view.x).square().mean(dim=(1, 2, 3))
+        count = error.new_full((), len(error))
+        kinds = Term(distinct(self.levels.codes(z)).sum(), count)
+        return Step({"mse": Term(error.sum(), count)}, {"codes_an_image": kinds})
+
+    def codes(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
+        """The code of each patch, in raster order; `x` is in 0 to 1."""
+        return self.levels.codes(self._numbers_of(x))
+
+    def decode(self, codes: Int64[Tensor, "b n"]) -> Float[Tensor, "b c h w"]:
+        """The images that codes stand for, in 0 to 1."""
+        return self._image(self.levels.vectors(codes)).clamp(0, 1)
+
+    def reconstruct(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """What the codes keep of each image, in 0 to 1."""
+        return self.decode(self.codes(x))
+
+    def _numbers_of(self, x: Tensor) -> Float[Tensor, "b n k"]:
+        tokens = self.encoder(x).tokens
+        assert tokens is not None, "a codec has tokens"
+        return self.inward(tokens)
+
+    def _image(self, z: Float[Tensor, "b n k"]) -> Float[Tensor, "b c h w"]:
+        return self.decoder(z.mT.unflatten(2, self.encoder.grid))
+
+
+def _numbers(levels: str | Sequence[int]) -> list[int]:
+    """The levels as whole numbers; text is 8,8,8 or [8, 8, 8]."""
+    parts = levels.strip(" []()").split(",") if isinstance(levels, str) else list(levels)
+    try:
+        return [int(part) for part in parts]
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"levels must be whole numbers with commas between, such as 8,8,8; got {levels!r}"
+        ) from error
