@@ -1,10 +1,12 @@
 """Sound files of any rate and number of channels -> mono, 16 kHz, only the part asked for."""
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from math import gcd
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +15,7 @@ import soxr
 from jaxtyping import Float32
 
 from selfwise.data import audio_av
-from selfwise.data.audio_av import Unreadable
+from selfwise.data.decode import ABOUT_THE_FILE, Unreadable
 from selfwise.data.listing import Kind
 from selfwise.types import RATE
 
@@ -23,7 +25,8 @@ AUDIO = Kind("recording", SUFFIXES, ("path", "file", "audio", "filename"))
 # Seconds that are read before and behind a crop and cut off again: more than the filter of soxr
 # reaches, and than a decoder of mp3 or Vorbis needs after a jump.
 MARGIN = 0.125
-BLOCK = 60.0  # seconds that are decoded at once when a whole file is looked at
+BLOCK = 10.0  # seconds that are decoded at once when a whole file is looked at
+SLOWEST = 1000  # Hz; a header that says less is broken
 
 
 class Shape(NamedTuple):
@@ -46,22 +49,23 @@ def look(path: Path | str) -> tuple[Shape, bool]:
     """
     loudest, frames = 0.0, 0
     with _opened(path) as file:
-        promised, rate, size = file.frames, file.rate, int(BLOCK * file.rate)
-        while len(block := file.read(frames, size)):
+        promised, rate = file.frames, file.rate
+        if rate < SLOWEST:
+            raise Unreadable(f"has {rate} samples a second, at least {SLOWEST} are right")
+        for block in file.blocks(int(BLOCK * rate)):
             peak = float(np.abs(block).max())
             if not np.isfinite(peak) and not np.isfinite(block).all():
                 raise Unreadable("has samples that are NaN or infinite")
             loudest, frames = max(loudest, peak), frames + len(block)
     if promised is not None and frames < promised:
-        told = f"ends after {frames / rate:.2f} of {promised / rate:.2f} s"
-        raise Unreadable(told)
+        raise Unreadable(f"ends after {frames / rate:.2f} of {promised / rate:.2f} s")
     return Shape(frames, rate), loudest == 0
 
 
 def read(path: Path | str, shape: Shape, start: int, stop: int) -> Float32[np.ndarray, "s"]:
     """Samples `start` to `stop` of the file as it is at 16 kHz; no more than these are decoded.
 
-    They are those of the whole resampled at once, to about 1e-5. Raises Unreadable.
+    They are those of the whole resampled at once, to about 1e-6. Raises Unreadable.
     """
     start, stop = max(0, start), min(stop, shape.samples)
     if stop <= start:
@@ -93,29 +97,62 @@ class _SoundFile:
         known = file.format != "MPEG" and file.frames < 2**62
         self.frames: int | None = int(file.frames) if known else None
 
+    def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
+        while len(block := self._next(size)):
+            yield block
+
     def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
-        if self.file.tell() != start:
+        with ExitStack() as stack:
+            if start and self.file.format == "MPEG":
+                stack.enter_context(_quiet())
             self.file.seek(start)
+            return self._next(frames)
+
+    def _next(self, frames: int) -> Float32[np.ndarray, "s"]:
         sound = self.file.read(frames, dtype="float32", always_2d=True)
         return sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1)
 
 
 @contextmanager
 def _opened(path: Path | str) -> Iterator[Any]:
-    """Something with `rate`, `frames` (or None) and `read(start, frames)`. Raises Unreadable."""
+    """Has `rate`, `frames` (or None), `blocks(size)`, `read(start, frames)`. Raises Unreadable."""
     if str(path).lower().endswith(AV_SUFFIXES):
         with audio_av.opened(path) as file:
             yield file
         return
     try:
-        if os.path.getsize(path) == 0:
-            raise Unreadable("is empty")
+        with open(path, "rb") as stream:
+            if not stream.read(1):
+                raise Unreadable("empty")
         with soundfile.SoundFile(path) as file:
             yield _SoundFile(file)
     except soundfile.LibsndfileError as error:
         raise Unreadable(_short(error)) from error
     except OSError as error:
+        if error.errno not in ABOUT_THE_FILE:
+            raise
         raise Unreadable(error.strerror or _short(error)) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the complaints that libmpg123 writes to stderr when it jumps into an mp3.
+
+    It decodes the frames before the place for nothing but to be in step, and finds the first of
+    them incomplete; what is read is right.
+    """
+    sys.stderr.flush()
+    with _lock, open(os.devnull, "wb") as nothing:
+        kept = os.dup(2)
+        try:
+            os.dup2(nothing.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+_lock = Lock()  # there is one stderr
 
 
 def _short(error: Exception) -> str:

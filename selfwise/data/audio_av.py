@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from selfwise.data.decode import Unreadable
+
 PREROLL = 0.25  # seconds that are decoded before what is wanted, for the decoder to be in step
-
-
-class Unreadable(Exception):
-    """A file that is no recording, and why."""
 
 
 def installed() -> bool:
@@ -44,6 +42,11 @@ class AvFile:
         # a bare stream of aac has no clock of its own, so that a jump would land somewhere
         self.jumps = container.format.name != "aac"
         self.origin: int | None = None
+
+    def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
+        """All that there is, in blocks; theirs is the size that the file has."""
+        for _, sound in self._decoded(0):
+            yield sound
 
     def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
         """Up to that many samples from `start` on, the mean of the channels; none at the end."""

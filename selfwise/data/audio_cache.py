@@ -1,5 +1,6 @@
 """Recordings decoded once into a float32 memory map; a killed build goes on where it was."""
 
+import io
 import json
 import os
 import shutil
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfwise.data.audio_scan import CHUNK, Scan, folder
+from selfwise.data.audio_scan import Scan, folder, together
 from selfwise.data.audio_store import FileStore, MapStore
 from selfwise.data.corpus_build import alone
 from selfwise.data.listing import Listing
@@ -25,12 +26,10 @@ def find(name: str, scan: Scan) -> MapStore | None:
     The file gets its name only when it is complete; the size is checked all the same, for copies
     and disks that lost something.
     """
-    path = folder() / name / "x.npy"
-    starts = _starts(scan)
-    if not path.is_file():
+    path, starts = _home(name) / "x.npy", _starts(scan)
+    if not path.is_file() or path.stat().st_size != _bytes(int(starts[-1])):
         return None
-    store = MapStore(str(path), starts[:-1]) if path.stat().st_size > 4 * starts[-1] else None
-    return store if store is not None and len(store.x) == starts[-1] else None
+    return MapStore(str(path), starts[:-1])
 
 
 def build(
@@ -45,11 +44,15 @@ def build(
 
     Raises ValueError if the disk has not enough room, or if a file changed since it was scanned.
     """
-    home = folder() / name
+    home = _home(name)
     with alone(home):
         found = find(name, scan)
         if found is None:
-            _fill(home, listing, scan, workers, progress)
+            shutil.rmtree(home, ignore_errors=True)  # there is one that lost something
+            half = home.with_name(f".{home.name}.half")
+            half.mkdir(exist_ok=True)
+            _fill(half, listing, scan, workers, progress)
+            os.rename(half, home)
             found = find(name, scan)
     assert found is not None, f"{home} was just written"
     return found
@@ -57,47 +60,46 @@ def build(
 
 @dataclass(frozen=True)
 class DecodeInto:
-    """A job for `in_chunks`: decodes rows into the memory map and returns their samples."""
+    """A job for `in_chunks`: decodes rows into the memory map, returns how many, and samples."""
 
     file: str
     store: FileStore
     starts: np.ndarray
 
-    def __call__(self, rows: np.ndarray) -> int:
+    def __call__(self, rows: np.ndarray) -> tuple[int, int]:
         x = np.load(self.file, mmap_mode="r+", allow_pickle=False)
         for row in rows:
             first, stop = (int(place) for place in self.starts[row : row + 2])
             for at in range(0, stop - first, BLOCK):
                 end = min(at + BLOCK, stop - first)
                 x[first + at : first + end] = self.store.read(int(row), at, end)
-        return int((self.starts[rows + 1] - self.starts[rows]).sum())
+        return len(rows), int((self.starts[rows + 1] - self.starts[rows]).sum())
 
 
 def _fill(
-    home: Path, listing: Listing, scan: Scan, workers: int | None, progress: Progress | None
+    half: Path, listing: Listing, scan: Scan, workers: int | None, progress: Progress | None
 ) -> None:
-    half, journal, starts = home / "x.half", home / "journal.json", _starts(scan)
-    done = json.loads(journal.read_text())["done"] if journal.is_file() and half.is_file() else 0
-    if not done:
-        _reserve(half, int(starts[-1]))
+    x, journal, starts = half / "x.npy", half / "journal.json", _starts(scan)
+    done = json.loads(journal.read_text(encoding="utf-8"))["done"] if journal.is_file() else 0
+    if not done or x.stat().st_size != _bytes(int(starts[-1])):
+        done = 0
+        _reserve(x, int(starts[-1]))
     store = FileStore(listing.root, listing.paths, scan.frames, scan.rates)
-    job, n, fresh = DecodeInto(str(half), store, starts), len(listing.paths), 0
+    job, n, fresh = DecodeInto(str(x), store, starts), len(listing.paths), 0
     rest = np.arange(done, n)
-    for samples in in_chunks(job, rest, workers=workers, chunk=CHUNK):
-        done, fresh = min(done + CHUNK, n), fresh + samples
+    for files, samples in in_chunks(job, rest, workers=workers, chunk=together(listing)):
+        done, fresh = done + files, fresh + samples
         if fresh >= SAFE:
-            _save(half, journal, done)
+            _save(x, journal, done)
             fresh = 0
         if progress is not None:
             progress(done, n)
-    _save(half, journal, done)
-    os.replace(half, home / "x.npy")
-    journal.unlink()
+    _save(x, journal, done)
 
 
-def _save(half: Path, journal: Path, done: int) -> None:
+def _save(x: Path, journal: Path, done: int) -> None:
     """What was written so far is on the disk before the journal says so."""
-    with half.open("r+b") as stream:
+    with x.open("r+b") as stream:
         os.fsync(stream.fileno())
     new = journal.with_name("journal.new")
     new.write_text(json.dumps({"done": done}), encoding="utf-8")
@@ -119,6 +121,19 @@ def _reserve(path: Path, samples: int) -> None:
             f" which has {free / 2**20:,.0f} ({error.strerror}); set SELFWISE_CACHE to another "
             "disk, or use --cache no"
         ) from error
+
+
+def _home(name: str) -> Path:
+    return folder() / f"{name}.samples"
+
+
+def _bytes(samples: int) -> int:
+    """Size of a .npy file of that many float32."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": (samples,)}
+    )
+    return header.tell() + 4 * samples
 
 
 def _starts(scan: Scan) -> np.ndarray:

@@ -9,19 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.data import audio
-from selfwise.data.audio_av import Unreadable
 from selfwise.data.cache import folder as image_folder
 from selfwise.data.corpus_build import alone
+from selfwise.data.decode import Unreadable
 from selfwise.data.files import Broken
 from selfwise.data.images import digest
 from selfwise.data.listing import Listing
-from selfwise.data.parallel import Progress, in_chunks
+from selfwise.data.parallel import CHUNK, Progress, in_chunks
 from selfwise.data.paths import Paths
 from selfwise.types import RATE, WINDOW
 
 FORMAT = 1  # to be raised whenever reading gives other samples
-CHUNK = 16  # files that a process looks at together; one of them may be hours long
-UNFIT = "silent", "too short"
+TOGETHER = 2**24  # bytes that a process decodes together, as whole files
 
 
 class Scan(NamedTuple):
@@ -40,7 +39,7 @@ class Scan(NamedTuple):
 
 @dataclass(frozen=True)
 class Look:
-    """A job for `in_chunks`: rows -> (row, frames, rate, reason or "") of each."""
+    """A job for `in_chunks`: rows -> (row, frames, rate, reason, is an error) of each."""
 
     root: Path
     paths: Paths
@@ -75,6 +74,11 @@ def key(listing: Listing) -> str:
     return digest(f"audio {FORMAT}", *files)
 
 
+def together(listing: Listing) -> int:
+    """How many files a process decodes at a time: one of them may be hours long, or a second."""
+    return int(np.clip(TOGETHER * len(listing.sizes) // max(1, listing.sizes.sum()), 1, CHUNK))
+
+
 def scan(listing: Listing, *, workers: int | None = None, progress: Progress | None = None) -> Scan:
     """What the files are: read if it is on the disk, else found out and written there.
 
@@ -86,7 +90,14 @@ def scan(listing: Listing, *, workers: int | None = None, progress: Progress | N
         with alone(home):
             if not done.is_file():
                 _fill(home, listing, workers, progress)
-    return _gathered(_lines(done), len(listing.paths))
+        return _gathered(_lines(done))
+    lines = _lines(done)
+    # broken ones are looked at again: another right to read or library leaves no trace in the key
+    again = np.array([line[0] for line in lines if line[4]], dtype=np.int64)
+    for found in in_chunks(Look(listing.root, listing.paths), again, workers=workers):
+        for line in found:
+            lines[line[0]] = list(line)
+    return _gathered(lines)
 
 
 def _fill(home: Path, listing: Listing, workers: int | None, progress: Progress | None) -> None:
@@ -97,7 +108,7 @@ def _fill(home: Path, listing: Listing, workers: int | None, progress: Progress 
     total = len(listing.paths)
     rest = np.arange(len(known), total)
     with half.open("a", encoding="utf-8") as stream:
-        for found in in_chunks(job, rest, workers=workers, chunk=CHUNK):
+        for found in in_chunks(job, rest, workers=workers, chunk=together(listing)):
             stream.writelines(json.dumps(line) + "\n" for line in found)
             stream.flush()
             if progress is not None:
@@ -112,8 +123,8 @@ def _lines(path: Path) -> list[list]:
     return [json.loads(line) for line in lines]
 
 
-def _gathered(lines: list[list], n: int) -> Scan:
-    assert [line[0] for line in lines] == list(range(n)), "a scan has a line for each file"
+def _gathered(lines: list[list]) -> Scan:
+    assert [line[0] for line in lines] == list(range(len(lines))), "a line for each file"
     frames, rates = (np.array([line[i] for line in lines], dtype=np.int64) for i in (1, 2))
     lost = [(Broken(line[0], line[3]), line[4]) for line in lines if line[3]]
     broken = [one for one, is_error in lost if is_error]

@@ -57,7 +57,7 @@ class AudioSource:
                 f"a crop of {longest:g} s does not fit a batch of {seconds:g} s of sound; "
                 "the longest crop must be at most that long"
             )
-        self.longest = int(longest * RATE)
+        self.longest = round(longest * RATE)
         if self.longest < WINDOW:
             raise ValueError(f"a crop of {longest:g} s is less than a frame, which is 0.025 s")
         self.recordings, self.seed, self.units = recordings, seed, units
@@ -150,11 +150,10 @@ class Chunks:
         budget: float = 120.0,
         order: int | None = None,
     ):
-        most = frames(int(seconds * RATE))
-        if most < 1:
+        if frames(round(seconds * RATE)) < 1:
             raise ValueError(f"a piece of {seconds:g} s is less than a frame, which is 0.025 s")
         self.recordings = recordings
-        self.pieces = _pieces(recordings.samples, int(seconds * RATE))
+        self.pieces = _pieces(recordings.samples, round(seconds * RATE))
         lengths = self.pieces[:, 2] - self.pieces[:, 1]
         if order is None:
             by_length = np.argsort(-lengths, kind="stable")

@@ -4,18 +4,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from selfwise.data import audio
-from selfwise.data.audio_av import Unreadable
+from selfwise.data.decode import Unreadable
 from selfwise.data.images import ReadError, digest, subset
 from selfwise.data.paths import Paths
 from selfwise.rng import shuffled
 from selfwise.types import RATE
 
 
+@runtime_checkable
 class Store(Protocol):
     """Samples by row, mono and at 16 kHz."""
 
