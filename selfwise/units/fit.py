@@ -35,7 +35,7 @@ SETTLE = 10  # Lloyd iterations on the sample, by which starts are compared
 class Settings(NamedTuple):
     """What the result depends on, beside the features themselves."""
 
-    count: int
+    batches: int
     clusters: int
     seed: int
     passes: int
@@ -45,7 +45,7 @@ class Settings(NamedTuple):
 
     def check(self) -> None:
         """Raises ValueError for numbers that make no fit."""
-        least = {"count": 1, "clusters": 2, "passes": 0, "tolerance": 0, "sample": 1, "tries": 1}
+        least = {"batches": 1, "clusters": 2, "passes": 0, "tolerance": 0, "sample": 1, "tries": 1}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
@@ -130,7 +130,7 @@ class Fit:
     def _start(self) -> None:
         """The best of several k-means++ starts on a sample, each with some Lloyd iterations."""
         s = self.settings
-        order = shuffled(s.count, s.seed, "order")
+        order = shuffled(s.batches, s.seed, "order")
         sample = _sample(self.batches, order, s)
         found = [
             lloyd(sample, plus_plus(sample, s.clusters, generator(s.seed, "start", i)), SETTLE)
@@ -148,7 +148,7 @@ class Fit:
 
     def _mini_batches(self) -> None:
         """Every batch once; the centres begin as the means of the sample that they are."""
-        order = shuffled(self.settings.count, self.settings.seed, "order")
+        order = shuffled(self.settings.batches, self.settings.seed, "order")
         while self.facts["done"] < len(order):
             x = self.batches[int(order[self.facts["done"]])]
             self._on(x)
@@ -165,7 +165,7 @@ class Fit:
         k = self.settings.clusters
         if not self.facts["done"]:
             self._clear()
-        while self.facts["done"] < self.settings.count:
+        while self.facts["done"] < self.settings.batches:
             x = self.batches[self.facts["done"]]
             self._on(x)
             if len(x):
@@ -215,7 +215,7 @@ class Fit:
 def _sample(batches: Batches, order: Any, settings: Settings) -> Float[Tensor, "n d"]:
     """Features of batches in the keyed order, of each a keyed share, until there are enough."""
     wanted = max(settings.sample, 10 * settings.clusters)
-    quota = max(LEAST, math.ceil(wanted / settings.count))
+    quota = max(LEAST, math.ceil(wanted / settings.batches))
     while True:
         parts, whole, found = [], True, 0
         for j in order:
