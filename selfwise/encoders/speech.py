@@ -158,7 +158,6 @@ class _Scaled(torch.autograd.Function):
 
 def _standard(x: Float[Tensor, "b s"], extent: Int64[Tensor, "b"] | None) -> Float[Tensor, "b s"]:
     """Mean 0 and variance 1 over the real samples; beyond them 0."""
-    x = x.float()
     if extent is None:
         mean = x.mean(dim=1, keepdim=True)
         return (x - mean) * (x.var(dim=1, correction=0, keepdim=True) + QUIET).rsqrt()

@@ -85,7 +85,7 @@ class WaveStem(nn.Module):
         if self.norm == "group":
             x = group_normed(x, first, self.norms[0], extent)  # type: ignore[arg-type]
         else:
-            x = _multiplied(x.float(), first.weight[None, :, 0], first.bias)  # type: ignore
+            x = _multiplied(x, first.weight[None, :, 0], first.bias)  # type: ignore
             x = _narrow(self.norms[0](x))
         x = F.gelu(x)
         for i, (layer, stride) in enumerate(zip(rest, STRIDES[1:], strict=True), 1):
@@ -114,15 +114,15 @@ def group_normed(
         weight = layer.weight[:, 0].double()
         variance = ((weight @ spread) * weight).sum(dim=-1)
         scale = norm.weight.double() * (variance + EPS).rsqrt()
-        folded = (weight * scale[..., None]).float()
-        centred = windows.float() - mean.float()[:, None]
+        folded = (weight * scale[..., None]).to(wide)
+        centred = windows.to(wide) - mean.to(wide)[:, None]
     return _multiplied(centred, folded, norm.bias)
 
 
 def _multiplied(
-    windows: Float32[Tensor, "b l k"],
-    weight: Float32[Tensor, "_ c k"],
-    bias: Float32[Tensor, "c"] | None,
+    windows: Float[Tensor, "b l k"],
+    weight: Float[Tensor, "_ c k"],
+    bias: Float[Tensor, "c"] | None,
 ) -> Float[Tensor, "b l c"]:
     """windows @ weight.T + bias, in the dtype of autocast.
 
@@ -185,7 +185,7 @@ class MelStem(nn.Module):
     @torch.no_grad()
     def forward(
         self, x: Float[Tensor, "b s"], extent: Int64[Tensor, "b"] | None
-    ) -> Float32[Tensor, "b t c"]:
+    ) -> Float[Tensor, "b t c"]:
         window, hop, size = MELS
         with torch.autocast(x.device.type, enabled=False):
             parts = x.float().unfold(1, window, hop) * self.window
