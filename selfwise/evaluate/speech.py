@@ -62,6 +62,7 @@ def layers(
     encoder: Any,
     recordings: Recordings,
     *,
+    stem: bool = False,
     pooling: str = "mean",
     device: torch.device | str = "cpu",
     precision: str = "float32",
@@ -72,10 +73,14 @@ def layers(
     """Features of every recording from each layer of `encoder.hidden`, in one pass.
 
     `layers(...)[:, k]` is what `extract(..., layer=k)` gives: a probe of every layer, and
-    `weighted` too, cost one pass over the data. Arguments and errors are those of `extract`.
+    `weighted` too, cost one pass over the data. With `stem` what the first layer gets stands in
+    front, from `encoder.layers`, as SUPERB weighs it too: layer k is then at k + 1. The other
+    arguments and the errors are those of `extract`.
     """
 
     def read(batch: AudioBatch) -> list[Tensor]:
+        if stem:
+            return encoder.layers(batch)
         return [_frames(features) for features in encoder.hidden(batch)]
 
     how: dict[str, Any] = {"device": device, "precision": precision, "progress": progress}
@@ -152,16 +157,14 @@ def _statistics(
             f"{recordings.ids[place]} has {recordings.samples[place]} samples at 16 kHz, and a "
             f"frame takes {WINDOW}"
         )
-    # the longest first: what does not fit into memory shows at once
-    order = np.argsort(-recordings.samples, kind="stable")
-    chunks = Chunks(recordings.take(order), seconds=seconds, budget=budget)
+    chunks = Chunks(recordings, seconds=seconds, budget=budget)
     found: _Moments | None = None
     for j in range(len(chunks)):
         batch = chunks[j]
         count = _counts(batch, hop)
         means, squares = _moments(read(batch), count)
         found = found or _Moments(len(recordings), means.shape[1:], deviation=deviation)
-        found.add(order[batch.index.numpy()], count.numpy(), means, squares)
+        found.add(batch.index.numpy(), count.numpy(), means, squares)
         if progress is not None:
             progress(j + 1, len(chunks))
     assert found is not None

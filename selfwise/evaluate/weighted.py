@@ -84,13 +84,14 @@ class _Fit:
         self, x: np.ndarray, labels: np.ndarray, *, tolerance: float, device: torch.device | str
     ):
         self.names, which = np.unique(labels, return_inverse=True)
-        self.layers, self.device, self.tolerance = x.shape[1], device, tolerance
+        self.device, self.tolerance = device, tolerance
         self.scale = StandardScaler().fit(_flat(x))
         self.x, self.y = self._scaled(x), torch.from_numpy(which).to(device)
-        start = {"dtype": torch.float64, "device": device, "requires_grad": True}
-        self.logits = torch.zeros(self.layers, **start)
-        self.W = torch.zeros(x.shape[2], len(self.names), **start)
-        self.bias = torch.zeros(len(self.names), **start)
+        k = len(self.names)
+        self.logits, self.W, self.bias = (
+            torch.zeros(shape, dtype=torch.float64, device=device, requires_grad=True)
+            for shape in ((x.shape[1],), (x.shape[2], k), (k,))
+        )
 
     @property
     def weights(self) -> Float64[Tensor, "L"]:
