@@ -19,7 +19,7 @@ SAVE_SECONDS = 20.0  # between two flushes to the disk
 # of a batch: which recordings (b,), at which samples its rows begin (b,) or None for their first,
 # the units (b t), and which of those are frames (b t)
 Piece = tuple[
-    Int64[Tensor, "b"], Int64[Tensor, "b"] | None, Int64[Tensor, "b t"], Bool[Tensor, "b t"]
+    Int64[Tensor, "_"], Int64[Tensor, "_"] | None, Int64[Tensor, "_ _"], Bool[Tensor, "_ _"]
 ]
 
 
