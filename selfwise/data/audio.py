@@ -26,6 +26,7 @@ AUDIO = Kind("recording", SUFFIXES, ("path", "file", "audio", "filename"))
 # reaches, and than a decoder of mp3 or Vorbis needs after a jump.
 MARGIN = 0.125
 BLOCK = 10.0  # seconds that are decoded at once when a whole file is looked at
+MP3 = "MP3"  # what libsndfile calls it
 SLOWEST = 1000  # Hz; a header that says less is broken
 
 
@@ -94,7 +95,7 @@ class _SoundFile:
     def __init__(self, file: Any):
         self.file, self.rate = file, int(file.samplerate)
         # an mp3 need not say how long it is, so its header is no promise; 2^63 - 1: not known
-        known = file.format != "MPEG" and file.frames < 2**62
+        known = file.format != MP3 and file.frames < 2**62
         self.frames: int | None = int(file.frames) if known else None
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
@@ -103,7 +104,7 @@ class _SoundFile:
 
     def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
         with ExitStack() as stack:
-            if start and self.file.format == "MPEG":
+            if start and self.file.format == MP3:
                 stack.enter_context(_quiet())
             self.file.seek(start)
             return self._next(frames)
