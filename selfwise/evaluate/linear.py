@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -216,6 +216,7 @@ class _Fold:
         return int((self.model.predict(self.held) == self.truth).sum())
 
 
+@runtime_checkable
 class Fold(Protocol):
     """One split of the training examples, with a classifier."""
 
