@@ -53,7 +53,8 @@ def probe(
         labels: numbers of labels for each class, for a curve: 10,100,all.
         seeds: how often labels are drawn.
         layer: probe a layer instead of the encoder's output; negative counts from the last.
-        pooling: of text: mean, cls or last; by default the encoder's own.
+        pooling: of text: mean, cls, last or layers (the means of every layer, side by side); by
+            default the encoder's own.
         field: of text: the column that holds it.
         label: of text: the column that holds the label.
         scratch: add the same encoder trained from scratch on the same labels, with the run's

@@ -36,7 +36,8 @@ def embed(
         run: a run or its folder.
         data: anything that `pretrain` takes.
         layer: a layer's number instead of the encoder's output; negative counts from the last.
-        pooling: of text: mean, cls or last; by default the encoder's own.
+        pooling: of text: mean, cls, last or layers (the means of every layer, side by side); by
+            default the encoder's own.
         field: of text: the column that holds it.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda or auto.
@@ -70,7 +71,8 @@ def write_embeddings(
             file with a text a line, a folder for each class; in Python also a list.
         out: FILE.parquet or FILE.npz, which must not exist yet.
         layer: a layer's number instead of the encoder's output; negative counts from the last.
-        pooling: of text: mean, cls or last; by default the encoder's own.
+        pooling: of text: mean, cls, last or layers (the means of every layer, side by side); by
+            default the encoder's own.
         field: of text: the column that holds it.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda or auto.

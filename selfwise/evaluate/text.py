@@ -17,7 +17,8 @@ from selfwise.evaluate.features import reading
 from selfwise.names import nearest
 from selfwise.types import Features, TextBatch, to
 
-POOLINGS = ("mean", "cls", "last")
+LAYERS = "layers"
+POOLINGS = ("mean", "cls", "last", LAYERS)
 BUDGET = 8192  # tokens in a batch, padding included
 TERMS = 50_000  # words and pairs of words that are counted at most
 
@@ -52,9 +53,15 @@ def extract(
     similar length share a batch of at most 8,192 tokens, so that little is padding; padding
     changes nothing in a text's features.
 
-    Raises ValueError if there are no texts, or no such layer or pooling.
+    `layers` puts the means of the embeddings and of every layer side by side, depth + 1 times as
+    many numbers. (BERT, arXiv:1810.04805 section 5.3, does so with its last four layers, token by
+    token.)
+
+    Raises ValueError if there are no texts, no such layer or pooling, or a layer for `layers`.
     """
     check_pooling(pooling)
+    if pooling == LAYERS and layer is not None:
+        raise ValueError(f"pooling {LAYERS!r} takes every layer, so layer {layer} cannot be chosen")
     if not len(texts):
         raise ValueError("there are no texts to compute features of")
     rows = laid(texts, tokenizer, length=length)
@@ -63,9 +70,7 @@ def extract(
     with reading(encoder, device), half:
         for places in groups([len(row.ids) for row in rows]):
             batch = to(padded([rows[i] for i in places], encoder, tokenizer), device)
-            found = _layer(encoder, batch, layer)
-            assert found.tokens is not None
-            vectors = pooled(found.tokens.float(), batch.valid, pooling).cpu().numpy()
+            vectors = _vectors(encoder, batch, layer, pooling).cpu().numpy()
             out = np.empty((len(rows), vectors.shape[1]), np.float32) if out is None else out
             out[places] = vectors
     assert out is not None
@@ -151,6 +156,17 @@ def bag_of_words(known: Texts, asked: Texts) -> Split:
         )
         parts.append((count.fit_transform(left), count.transform(right)))
     return Split(*(hstack(side).tocsr() for side in zip(*parts)))
+
+
+def _vectors(
+    encoder: Any, batch: TextBatch, layer: int | None, pooling: str
+) -> Float[Tensor, "b d"]:
+    if pooling == LAYERS:
+        every = [encoder.embed(batch), *(one.tokens for one in encoder.hidden(batch))]
+        return torch.cat([pooled(each.float(), batch.valid, "mean") for each in every], dim=1)
+    found = _layer(encoder, batch, layer)
+    assert found.tokens is not None
+    return pooled(found.tokens.float(), batch.valid, pooling)
 
 
 def _layer(encoder: Any, batch: TextBatch, layer: int | None) -> Features:
