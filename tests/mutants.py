@@ -1,25 +1,38 @@
 """Plant one bug at a time and see a test go red: `python -m tests.mutants [PART OF A NAME]`.
 
-A suite that every one of these passes by would say nothing about the code.
+A suite that every one of these passes by would say nothing about the code. The bugs are in
+`tests/mutants_*.py`: every list there is taken. First the tests are run without any bug and must be
+green, so that a red one is the bug's doing.
+
+Libraries are imported once, and each bug has a process forked from that: torch and what comes with
+it take longer to import than most tests take to run. selfwise itself is imported behind the fork.
 """
 
+import ast
+import contextlib
+import gc
+import importlib
 import os
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests import mutants_text_data, mutants_text_methods, mutants_text_model
-
 ROOT = Path(__file__).resolve().parent.parent
-FACTS = "tests/facts"
+OURS = ("selfwise", "tests")
+LIMIT = 600  # seconds that one bug's tests may take
+# what starts threads when imported, which a fork would lose; their tests import them themselves
+THREADED = ("onnxruntime", "wandb", "datasets")
 
 
 class Mutant(NamedTuple):
-    """A bug: in `file` the text `old` becomes `new`; some test in `tests` must fail."""
+    """A bug: in `file` the text `old` becomes `new`; then `tests` (FILE or FILE::TEST) fail."""
 
     name: str
     file: str
@@ -28,153 +41,181 @@ class Mutant(NamedTuple):
     tests: str
 
 
-# fmt: off
-# ruff: noqa: E501
-MUTANTS = [
-    # NT-Xent and SimCLR
-    Mutant("nt_xent keeps the similarity with itself", "losses.py",
-           ".fill_diagonal_(-torch.inf)", "", f"{FACTS}/test_losses.py"),
-    Mutant("nt_xent's partner is off by one", "losses.py",
-           ".roll(len(a))", ".roll(len(a) - 1)", f"{FACTS}/test_losses.py"),
-    Mutant("nt_xent forgets the temperature", "losses.py",
-           "(z @ z.T / temperature)", "(z @ z.T)", f"{FACTS}/test_losses.py"),
-    Mutant("nt_xent in bf16", "losses.py",
-           "enabled=False", "enabled=True", f"{FACTS}/test_losses.py"),
-    Mutant("triplet without squares", "losses.py",
-           "near = (anchor - positive).square()", "near = (anchor - positive).abs()",
-           f"{FACTS}/test_losses.py"),
-    Mutant("both views are the same one", "methods/simclr.py",
-           "TwoViews(self.augment(batch, rng), self.augment(batch, rng))",
-           "TwoViews(*[self.augment(batch, rng)] * 2)", f"{FACTS}/test_simclr.py"),
-    Mutant("the loss is taken on h", "methods/simclr.py",
-           "z = self.projection(self.encoder(torch.cat(view)).pooled)",
-           "z = self.encoder(torch.cat(view)).pooled", "tests/test_contract.py"),
-    Mutant("small images are blurred", "methods/simclr.py",
-           "blur=(0.0 if small else 0.5)", "blur=0.5", f"{FACTS}/test_simclr.py"),
-    Mutant("the head ends in a ReLU", "nn/heads.py",
-           "nn.Linear(width, dim, bias=False), last)",
-           "nn.Linear(width, dim, bias=False), last, nn.ReLU())", f"{FACTS}/test_simclr.py"),
-    Mutant("SimCLR counts images, not views", "methods/simclr.py",
-           "new_full((), 2 * len(view.a))", "new_full((), len(view.a))", "tests/test_contract.py"),
-    # supervised
-    Mutant("labels of the neighbour", "methods/supervised.py",
-           "self.augment(batch.batch, rng), batch.label)",
-           "self.augment(batch.batch, rng), batch.label.roll(1))", f"{FACTS}/test_supervised.py"),
-    Mutant("the mean of a micro-batch instead of its sum", "methods/supervised.py",
-           'reduction="sum"', 'reduction="mean"', f"{FACTS}/test_supervised.py"),
-    Mutant("jitter where none was asked for", "methods/supervised.py",
-           "jitter=0.8 if strength else 0.0", "jitter=0.8", f"{FACTS}/test_supervised.py"),
-    # contracts
-    Mutant("a view corrupts the batch in place", "methods/simclr.py",
-           "        return TwoViews(", "        batch.x.add_(1)\n        return TwoViews(",
-           "tests/test_contract.py"),
-    Mutant("a view draws from the global state", "rng.py",
-           "torch.rand(self.total or n, *shape, generator=self.generator)",
-           "torch.rand(self.total or n, *shape)", "tests/test_contract.py"),
-    Mutant("a slice draws its own numbers", "rng.py",
-           "torch.rand(self.total or n, *shape, generator=self.generator), n)",
-           "torch.rand(n, *shape, generator=self.generator), n)", "tests/test_contract.py"),
-    # views
-    Mutant("crops of one size for all", "views/image.py",
-           "share = scale[0] + (scale[1] - scale[0]) * drawn[..., 0]",
-           "share = scale[0] + (scale[1] - scale[0]) * drawn[:1, :, 0]",
-           f"{FACTS}/test_view_draws.py"),
-    Mutant("bicubic with another constant", "views/resample.py",
-           "mul_(0.5))", "mul_(0.75))", "tests/parity/test_views.py"),
-    Mutant("no antialiasing", "views/resample.py",
-           "stretch = scale.clamp_min(1)", "stretch = torch.ones_like(scale)",
-           "tests/parity/test_views.py"),
-    # the loop
-    Mutant("no zero_grad", "train/step.py",
-           "    optimizer.zero_grad(set_to_none=True)\n", "", f"{FACTS}/test_fit.py"),
-    Mutant("micro-batches divide by their own count", "train/step.py",
-           "term.sum / counts[name]", "term.mean", f"{FACTS}/test_fit.py"),
-    Mutant("dropout from the global state", "train/step.py",
-           'torch.manual_seed(hashed(seed, "forward", step))', "torch.manual_seed(step) if 0 else 0",
-           f"{FACTS}/test_fit.py"),
-    Mutant("every step has the same views", "train/step.py",
-           'generator(seed, "view", step)', 'generator(seed, "view")', f"{FACTS}/test_fit.py"),
-    Mutant("the log is not cut back", "train/log.py",
-           "file.truncate(offset)\n    file.seek(offset)", "file.seek(0, 2)",
-           f"{FACTS}/test_fit.py"),
-    Mutant("the optimiser starts afresh", "train/keep.py",
-           "    checkpoint.load_optimizer(found, parts.inner)\n", "",
-           f"{FACTS}/test_fit.py"),
-    Mutant("the warm-up starts at zero", "train/schedule.py",
-           "(step + 1) / warmup", "step / warmup", f"{FACTS}/test_schedule.py"),
-    Mutant("LARS adapts biases", "train/optim.py",
-           'group["adapt"] = group["decays"]\n    return LARS',
-           'group["adapt"] = True\n    return LARS', "tests/parity/test_optim.py"),
-    Mutant("LARS applies the rate after the momentum", "train/optim.py",
-           'torch._foreach_add_(buffers, moves, alpha=group["lr"])\n            '
-           "torch._foreach_sub_(params, buffers)",
-           "torch._foreach_add_(buffers, moves)\n            "
-           'torch._foreach_add_(params, buffers, alpha=-group["lr"])', "tests/parity/test_optim.py"),
-    # checkpoints and evaluation
-    Mutant("checksums are not looked at", "train/checkpoint.py",
-           "if checksum(path) != expected.get(name):", "if False:", "tests/test_cli.py"),
-    Mutant("pickles are loaded", "train/checkpoint.py",
-           "torch.load(path, weights_only=True", "torch.load(path, weights_only=False",
-           "tests/test_cli.py"),
-    Mutant("a run folder is written over", "arguments.py",
-           "if (out / config.FILE).is_file():", "if False:", "tests/test_cli.py"),
-    Mutant("kNN votes without weights", "evaluate/knn.py",
-           "(near.double() / temperature).exp()", "near.double().mul(0).exp()",
-           f"{FACTS}/test_evaluation.py"),
-    Mutant("the untrained twin keeps empty statistics", "evaluate/baselines.py",
-           "            norm.train()\n", "", f"{FACTS}/test_evaluation.py"),
-    Mutant("the bootstrap is not paired", "evaluate/compare.py",
-           "correct_a.astype(np.float64) - correct_b.astype(np.float64)",
-           "correct_a.astype(np.float64) - correct_b.astype(np.float64)[::-1]",
-           f"{FACTS}/test_evaluation.py"),
-    Mutant("the test set scales the features", "evaluate/linear.py",
-           "model.predict(scale.transform(test))", "model.predict(scale.fit_transform(test))",
-           "tests/parity/test_probes.py"),
-    Mutant("the same permutation every epoch", "data/source.py",
-           '"epoch", epoch', '"epoch", 0', f"{FACTS}/test_source.py"),
-]
-# fmt: on
-MUTANTS += [
-    Mutant(*one)
-    for listed in (mutants_text_data, mutants_text_methods, mutants_text_model)
-    for one in listed.MUTANTS
-]  # fmt: skip
+class Result(NamedTuple):
+    """How pytest ended: its exit code (negative: the signal that killed it), and what it said."""
+
+    code: int
+    line: str
+    seconds: float
 
 
-def caught(mutant: Mutant) -> tuple[bool, str]:
-    """Copy the package, plant the bug, run the tests that should see it."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for name in ("selfwise", "tests"):
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        path = copy / "selfwise" / mutant.file
-        text = path.read_text()
-        if text.count(mutant.old) != 1:
-            return False, f"the text to change occurs {text.count(mutant.old)} times"
-        path.write_text(text.replace(mutant.old, mutant.new))
-        environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-        found = subprocess.run(
-            [*command, mutant.tests], cwd=copy, env=environment, capture_output=True, text=True
-        )
-    last = (found.stdout.strip().splitlines() or ["no output"])[-1]
-    # 1: a test failed. Anything else is no proof: nothing collected, a crash, an interrupt.
-    return found.returncode == 1, last
+def listed() -> list[Mutant]:
+    """All bugs of all lists beside this file."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("mutants_*.py"))
+    lists = [importlib.import_module(f"tests.{name}").MUTANTS for name in names]
+    return [Mutant(*one) for each in lists for one in each]
+
+
+def import_libraries() -> None:
+    """Import whatever selfwise and its tests import from others, as far as it is installed."""
+    for path in sorted(path for folder in OURS for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                wanted = [(alias.name, "") for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                wanted = [(node.module, alias.name) for alias in node.names]
+            else:
+                continue
+            for module, name in wanted:
+                _import(module, name)
+
+
+def _import(module: str, name: str) -> None:
+    top = module.partition(".")[0]
+    if top in (*OURS, *THREADED) or (ROOT / "tests" / f"{top}.py").exists():
+        return
+    try:
+        getattr(importlib.import_module(module), name, None)  # transformers imports when asked
+    except ImportError:
+        return  # an extra: its tests skip, or say what is missing
+
+
+def plant(mutant: Mutant, copy: Path) -> str:
+    """Change the copy; what is wrong with the mutant, if anything."""
+    path = copy / "selfwise" / mutant.file
+    text = path.read_text() if path.is_file() else ""
+    if text.count(mutant.old) != 1:
+        return f"the text to change occurs {text.count(mutant.old)} times"
+    path.write_text(text.replace(mutant.old, mutant.new))
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
+        compiled.unlink()
+    return ""
+
+
+def run_tests(copy: Path, tests: Iterable[str], kept: Path) -> int:
+    """pytest on a copy of the repository, in this very process; its exit code.
+
+    What tests write goes into `kept`.
+    """
+    os.chdir(copy)
+    os.environ["PYTHONPATH"] = str(copy)  # for the processes that tests start
+    here = {"", str(ROOT), str(ROOT / "tests")}
+    sys.path[:] = [str(copy), *(place for place in sys.path if place not in here)]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+        del sys.modules[name]
+    import pytest
+
+    quiet = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={kept}"]
+    return int(pytest.main([*quiet, *tests]))
+
+
+def forked(work: Callable[[], int], log: Path) -> int:
+    """Start `work` in a process of its own that writes into `log`; the number of the process."""
+    number = os.fork()
+    if number:
+        return number
+    code = 70
+    try:
+        os.setsid()
+        signal.alarm(LIMIT)
+        with log.open("wb") as file:
+            for stream in (1, 2):
+                os.dup2(file.fileno(), stream)
+        code = work()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)  # nothing of the parent's is to be cleaned up here
+
+
+def results(jobs: Iterable[tuple[list[str], Mutant | None]], base: Path) -> Iterator[Result]:
+    """The result of each job, tests with a bug or without, in order; as many at once as cores.
+
+    Without one they run in `base` itself, and leave bytecode there for the copies to come.
+    """
+    running: dict[int, tuple[int, Path, float]] = {}
+    done: dict[int, Result] = {}
+    told = 0
+    for place, (tests, mutant) in enumerate(jobs):
+        while len(running) >= (os.cpu_count() or 1):
+            _wait(running, done)
+        folder, copy, wrong = Path(tempfile.mkdtemp(dir=base.parent)), base, ""
+        if mutant:
+            copy = shutil.copytree(base, folder / "copy")  # with times and bytecode
+            wrong = plant(mutant, copy)
+        if wrong:
+            done[place] = Result(-1, wrong, 0.0)
+        else:
+            number = forked(partial(run_tests, copy, tests, folder / "kept"), folder / "log")
+            running[number] = (place, folder, time.perf_counter())
+        while told in done:
+            yield done.pop(told)
+            told += 1
+    while running:
+        _wait(running, done)
+    yield from (done[place] for place in sorted(done))
+
+
+def _wait(running: dict[int, tuple[int, Path, float]], done: dict[int, Result]) -> None:
+    number, status = os.wait()
+    place, folder, start = running.pop(number)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(number, signal.SIGKILL)  # what a test may have left behind
+    lines = (folder / "log").read_text(errors="replace").strip().splitlines() or ["no output"]
+    failed = [line.split(" - ")[0] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    code, seconds = os.waitstatus_to_exitcode(status), time.perf_counter() - start
+    done[place] = Result(code, (failed or lines)[-1], seconds)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def by_file(tests: Iterable[str]) -> list[list[str]]:
+    """Tests in groups of one file each; none twice, and none beside the whole of its file."""
+    groups: dict[str, set[str]] = {}
+    for test in tests:
+        groups.setdefault(test.partition("::")[0], set()).add(test)
+    return [[file] if file in named else sorted(named) for file, named in groups.items()]
 
 
 def main() -> int:
     """Run all, or those whose name holds the first argument; 1 if any gets away."""
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    chosen = [m for m in MUTANTS if wanted in m.name]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(caught, chosen)
-        alive = 0
-        for mutant, (dead, line) in zip(chosen, results):
-            alive += not dead
-            print(f"{'caught' if dead else 'ALIVE '}  {mutant.name}  ({line})", flush=True)
+    chosen = [mutant for mutant in listed() if wanted in mutant.name]
+    for library in ("OMP", "OPENBLAS", "MKL"):
+        os.environ[f"{library}_NUM_THREADS"] = "1"
+    import_libraries()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    assert threading.active_count() == 1, threading.enumerate()
+    assert "selfwise" not in sys.modules
+    gc.freeze()
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        base = Path(folder) / "without"
+        for name in OURS:
+            shutil.copytree(ROOT / name, base / name)
+        shutil.copy(ROOT / "pyproject.toml", base)
+        alive = _report(chosen, base)
     print(f"{len(chosen) - alive} of {len(chosen)} mutants caught")
     return min(alive, 1)
+
+
+def _report(chosen: list[Mutant], base: Path) -> int:
+    """How many get away; each result is printed as it comes."""
+    groups = by_file(mutant.tests for mutant in chosen)
+    red = [
+        f"{' '.join(tests)}  ({result.line})"
+        for tests, result in zip(groups, results([(tests, None) for tests in groups], base))
+        if result.code
+    ]
+    if red:
+        sys.exit("\n".join(["without any bug these are not green, so they prove nothing:", *red]))
+    alive = 0
+    found = results([([mutant.tests], mutant) for mutant in chosen], base)
+    for mutant, result in zip(chosen, found):
+        # 1: a test failed. Anything else is no proof: nothing collected, a crash, an interrupt.
+        alive += result.code != 1
+        state = "caught" if result.code == 1 else "ALIVE "
+        print(f"{state}  {mutant.name}  ({result.line}; {result.seconds:.1f} s)", flush=True)
+    return alive
 
 
 if __name__ == "__main__":
