@@ -15,8 +15,9 @@ from selfwise.train.options import names
 
 FROM_PYTHON, IMPORTED = "<from Python>", "<imported>"
 # what a method is given by run.py where it asks for it
-SUPPLIED = ("encoder", "size", "classes", "vocab", "length")
-NOT_READING = ("data", "kind", "folder")  # of a modality's `opened`
+SUPPLIED = ("encoder", "size", "classes", "vocab", "length", "units", "clusters")
+NOT_READING = ("data", "kind", "folder", "encoder")  # of a modality's `opened`
+OF_UNITS = ("units", "clusters", "units_layer")  # of it too, for methods that ask for units
 
 
 def sort_options(kind: type[Method], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -89,7 +90,14 @@ def named(encoder: str | Mapping[str, Any], kind: type[Method]) -> dict[str, Any
 def reading_options(kind: type[Method]) -> dict[str, Any]:
     """The options of reading that go with a method's modality, with their defaults."""
     parameters = signature(modalities.of(kind).opened).parameters
-    return {n: p.default for n, p in parameters.items() if n not in NOT_READING}
+    return {n: p.default for n, p in parameters.items() if n not in not_reading(kind)}
+
+
+def not_reading(kind: type[Method]) -> set[str]:
+    """Parameters of a modality's `opened` that are no options of a method."""
+    wanted = signature(kind).parameters
+    asks = "units" in wanted or "clusters" in wanted
+    return {*NOT_READING, *(() if asks else OF_UNITS)}
 
 
 def without_length(options: dict[str, Any], argv: Sequence[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -75,41 +76,54 @@ def quickstart(argv: Argv) -> int:
 
 def pretrain(argv: Argv) -> None:
     """Train an encoder: METHOD --data PATH --out RUN."""
+    from selfwise import run
+
+    _pretraining("pretrain", run.pretrain, argv)
+
+
+def _pretraining(verb: str, train: Callable[..., Any], argv: Argv) -> None:
+    """A verb that takes the options of a method, of the loop and of reading beside its own."""
     from selfwise import config, methods, modalities, run
-    from selfwise.arguments import NOT_READING, SUPPLIED, without_length
+    from selfwise.arguments import SUPPLIED, not_reading, without_length
     from selfwise.flags import Flags, as_argv
     from selfwise.train.options import Options
 
     if not argv or argv[0].startswith("-"):
         if not _wants_help(argv):
             raise ValueError(f"name a method first: {', '.join(methods.names())}")
-        print(f"usage: selfwise pretrain METHOD [options]\n\nMETHOD: {', '.join(methods.names())}")
-        print("\nselfwise pretrain METHOD --help lists the options of a method.")
+        print(f"usage: selfwise {verb} METHOD [options]\n\nMETHOD: {', '.join(methods.names())}")
+        print(f"\nselfwise {verb} METHOD --help lists the options of a method.")
         return
-    method = argv[0]
-    kind = methods.find(method)
-    flags = Flags(
-        f"pretrain {method}",
-        " ".join((kind.__doc__ or "").partition("Args:")[0].split()),
-        [
-            (run.pretrain, {"method", "options"}),
-            (kind, set(SUPPLIED)),
-            (Options, set()),
-            (modalities.of(kind).opened, set(NOT_READING)),
-        ],
-    )
+    kind = methods.find(argv[0])
+    skipped: set[str | int] = {"method", "options"}
+    sources = [(train, skipped)]
+    if train is not run.pretrain:
+        own = set(signature(train).parameters)
+        sources.append((run.pretrain, skipped | own))
+    sources += [(kind, set(SUPPLIED)), (Options, set())]
+    sources.append((modalities.of(kind).opened, set(not_reading(kind))))
+    about = train if train is not run.pretrain else kind
+    words = " ".join((about.__doc__ or "").partition("Args:")[0].split())
+    flags = Flags(f"{verb} {argv[0]}", words, sources)
     if _wants_help(argv):
         print(flags.help() + modalities.of(kind).ENCODER_HELP + _CONFIG_HELP)
         return
-    argv, settings = _take_config(list(argv[1:]))
-    before = without_length(config.options_of(settings), argv) if settings else {}
-    finished = run.pretrain(method, **flags.parse([*as_argv(before, flags.names), *argv]))
+    rest, settings = _take_config(list(argv[1:]))
+    before = without_length(config.options_of(settings), rest) if settings else {}
+    finished = train(argv[0], **flags.parse([*as_argv(before, flags.names), *rest]))
     print(f"{finished.folder} is done; selfwise show, embed and probe go on from there")
 
 
 _CONFIG_HELP = """\
   --config FILE         options from a file: a run.yaml, or names and values; flags win
 """
+
+
+def iterate(argv: Argv) -> None:
+    """Train on clusters of the run before, again and again: METHOD --data PATH --out FOLDER."""
+    from selfwise.iterate import iterate as repeat
+
+    _pretraining("iterate", repeat, argv)
 
 
 def resume(argv: Argv) -> None:
@@ -296,6 +310,7 @@ def _take_config(argv: list[str]) -> tuple[list[str], Path | None]:
 VERBS: dict[str, Callable[[Argv], int | None]] = {
     "quickstart": quickstart,
     "pretrain": pretrain,
+    "iterate": iterate,
     "resume": resume,
     "embed": embed,
     "probe": probe,

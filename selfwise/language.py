@@ -15,7 +15,7 @@ from selfwise.data.documents import open_documents
 from selfwise.data.text_source import TextSource
 from selfwise.data.tokenizer import KINDS, Tokenizer, train
 from selfwise.evaluate.features import reading
-from selfwise.evaluate.held_out import HeldOut
+from selfwise.evaluate.held_out import HeldOut, spread
 from selfwise.names import nearest
 from selfwise.rng import generator
 from selfwise.run import Run, load
@@ -115,7 +115,7 @@ def perplexity(
     shape: dict[str, Any] = {"length": run.config["found"]["length"], "batch": 1, "seed": seed}
     source = TextSource(corpus, draw, vocabulary=tokenizer.vocabulary, **shape)
     everything = source.plan(0).size * source.length
-    held = HeldOut(source, seed=seed, every=1, tokens=everything)
+    held = HeldOut(spread(source, tokens=everything), seed=seed, every=1)
     with reading(method, resolve_device(device)):
         terms = held.terms(method)
     values = {name: float(term.mean) for name, term in terms.items()}

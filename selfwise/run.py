@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,8 @@ from selfwise.arguments import (
     where,
 )
 from selfwise.methods import Method
+from selfwise.modalities.build import build, opened
 from selfwise.modalities.modality import Data, Steps
-from selfwise.rng import seeded
 from selfwise.train import checkpoint
 from selfwise.train.fit import Probe, fit
 from selfwise.train.measure import seconds_per_step
@@ -110,14 +109,15 @@ def pretrain(
     if earlier:
         encoder = encoder or earlier["options"]["encoder"]
         reading = modality.inherited(Path(start)) | reading
-    examples = modality.opened(data, kind, **reading)
+    shape = named(encoder, kind)
+    examples = modality.opened(data, kind, encoder=shape, **reading)
     if earlier and reading == modality.inherited(Path(start)) | reading:
         examples.follow(earlier["found"])
     training = _resolved(chosen["training"], kind, examples)
     found = examples.found
     told = {
         "data": where(data),
-        "encoder": named(encoder, kind),
+        "encoder": shape,
         "start": str(Path(start).resolve()) if start else "",
         "seed": int(seed),
         **examples.told,
@@ -139,7 +139,10 @@ def pretrain(
 
 def _resolved(told: dict[str, Any], kind: type[Method], examples: Data) -> Resolved:
     if examples.batch and "batch" in told:
-        raise ValueError("--batch and --batch-tokens exclude each other: give one of them")
+        raise ValueError(
+            "--batch does not go with --batch-tokens or, for speech, --seconds, which decide how "
+            "many examples are in a step: leave one of them out"
+        )
     batch: dict[str, Any] = {"batch": examples.batch} if examples.batch else {}
     return resolve(Options(**told, **batch), kind, workers=examples.workers)
 
@@ -170,7 +173,8 @@ def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:
     source_data = options["data"] if data is None else data
     modality = modalities.of(kind)
     reading = {name: options[name] for name in reading_options(kind)}
-    examples = modality.opened(source_data, kind, folder=folder, **reading)
+    shape = options["encoder"]
+    examples = modality.opened(source_data, kind, folder=folder, encoder=shape, **reading)
     fresh = checkpoint.latest(folder / "checkpoints")[0] is None
     whole = settings if fresh else modality.unpublished(settings)
     model = (started if fresh else build)(whole, examples.kept)
@@ -199,6 +203,9 @@ def pretrain_or_resume(method: str, *, out: str | Path, **told: Any) -> Run:
     before = {**settings["options"], **settings["found"].get("asked", {})}
     wanted = {**told, "encoder": named(told.get("encoder", ""), methods.find(method))}
     wanted["data"] = where(told["data"])
+    for name in ("start", "units"):
+        if told.get(name) and Path(told[name]).is_dir():
+            wanted[name] = str(Path(told[name]).resolve())
     for name, value in wanted.items():
         if name != "quiet" and before.get(name) != value:
             raise ValueError(
@@ -233,12 +240,7 @@ def load(run: str | Path) -> Run:
 
 
 def _opened(folder: Path, found: checkpoint.Checkpoint) -> Run:
-    settings = config.read(folder)
-    modality = modalities.of(methods.find(settings["method"]))
-    model = build(modality.unpublished(settings), modality.kept(folder))
-    checkpoint.load_weights(found, model)
-    weights = checkpoint.checksum(found.folder / checkpoint.FILES[0])
-    return Run(folder, settings, model.eval(), weights, found.step)
+    return Run(folder, *opened(folder, found))
 
 
 def started(settings: Mapping[str, Any], kept: Any) -> Method:
@@ -250,22 +252,10 @@ def started(settings: Mapping[str, Any], kept: Any) -> Method:
         whole = type(earlier.method) is type(model) and model.modality == "text"
         ours, theirs = (model, earlier.method) if whole else (model.encoder, earlier.encoder)
         checkpoint.fill(ours, theirs.state_dict(), where=earlier.folder)
+        if type(earlier.method) is type(model):
+            for name in model.carried:
+                getattr(model, name).data.copy_(getattr(earlier.method, name))
     return model
-
-
-def build(settings: Mapping[str, Any], kept: Any) -> Method:
-    """The method with its encoder, with random weights that are a function of the seed.
-
-    `kept` is what the modality keeps for reading: a tokenizer, or None.
-    """
-    kind, options = methods.find(settings["method"]), settings["options"]
-    modality, wanted = modalities.of(kind), signature(kind).parameters
-    supplied = modality.supplied(settings["found"], kept)
-    own = {name: supplied[name] for name in supplied if name in wanted}
-    own |= {name: options[name] for name in wanted if name in options and name not in supplied}
-    own.pop("encoder", None)
-    with seeded(options["seed"], "method"):
-        return kind(modality.encoder(settings, kept, options["seed"]), **own)
 
 
 def _in_steps(

@@ -250,6 +250,12 @@ def rows(batch: Tree, part: slice) -> Tree:
     return map_tensors(lambda t: t[part], batch)
 
 
+def size_of(batch: Any) -> int:
+    """How many examples a batch has."""
+    first = batch[0]
+    return len(first) if isinstance(first, Tensor) else size_of(first)
+
+
 def to(batch: Tree, device: torch.device | str) -> Tree:
     """The batch on another device, without waiting for the copy."""
     return map_tensors(lambda t: t.to(device, non_blocking=True), batch)

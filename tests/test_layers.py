@@ -20,12 +20,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": {"types", "rng", "nn", "losses", "views", "methods.method"},
     "data": {"types", "rng"},
     "train": {"types", "rng", "losses", "methods.method"},
-    "evaluate": {"types", "rng", "nn", "losses", "views", "data", "train", "methods.method"},
+    "evaluate": {"types", "rng", "nn", "losses", "views", "data", "train", "methods.method"}
+    | {"units"},
     "convert": {"types"},
     "config": set(),
-    "modalities": {"data", "encoders", "evaluate", "methods", "rng", "train", "types"},
+    "modalities": {"config", "data", "encoders", "evaluate", "methods", "rng", "train", "types"}
+    | {"units"},
     "arguments": {"config", "data", "methods", "modalities", "train"},
-    "run": {"arguments", "config", "methods", "modalities", "rng", "train"},
+    "run": {"arguments", "config", "methods", "modalities", "train"},
+    "iterate": {"run"},
     "competitors": {"data", "evaluate", "methods", "rng", "run", "train"},
     "use": {"config", "run", "train"},
     "fill": {"data", "evaluate", "run", "train", "types"},
@@ -36,8 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": {"evaluate", "language", "proof", "run"},
     "doctor": {"config", "data", "train"},
     "flags": set(),
-    "cli": {"arguments", "config", "data", "doctor", "exchange", "fill", "flags", "language"}
-    | {"methods", "modalities", "proof", "recipes", "run", "train", "use"},
+    "cli": {"arguments", "config", "data", "doctor", "exchange", "fill", "flags", "iterate"}
+    | {"language", "methods", "modalities", "proof", "recipes", "run", "train", "use"},
     "__main__": {"cli"},
     "__init__": {"run", "use", "proof", "losses"},
 }

@@ -316,7 +316,7 @@ def test_a_step_may_be_a_number_of_tokens(corpus, runs, tmp_path):
     told["encoder"] = {"name": "bert-tiny", **TINY}
     run = selfwise.pretrain("bert", data=corpus, out=tmp_path / "r", batch_tokens=200, **told)
     assert run.config["options"]["batch"] == 6  # 192 of 200 tokens, in rows of 32
-    with pytest.raises(ValueError, match="exclude each other"):
+    with pytest.raises(ValueError, match="leave one of them out"):
         selfwise.pretrain(
             "bert", data=corpus, out=tmp_path / "s", batch_tokens=200, batch=2, **told
         )

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,26 @@ from jaxtyping import Float32
 from selfwise.data import Images, Source, open_images, readable
 from selfwise.data.images import ArrayImages
 from selfwise.data.parallel import available
-from selfwise.encoders import vision
+from selfwise.encoders import codec, vision, vit
+from selfwise.encoders.vit_presets import shape_of
 from selfwise.evaluate import features
 from selfwise.evaluate.baselines import Split, untrained
 from selfwise.evaluate.health import Health
 from selfwise.evaluate.online import OnlineKNN
+from selfwise.evaluate.pictures import Reconstructions
 from selfwise.methods import Method
+from selfwise.modalities import image_units
+from selfwise.modalities.image_units import ImageUnits
 from selfwise.modalities.modality import Trained
 from selfwise.train.fit import Probe
 from selfwise.train.options import Resolved, resolve_device, resolve_precision
 
 ENCODER_HELP = """
   --encoder.stem STEM   for ResNets on small images: cifar, half, timm or auto
-  --encoder.NAME VALUE  any option of the timm model, such as --encoder.layers "[1, 1, 1, 1]"
+  --encoder.NAME VALUE  any option of the timm model, such as --encoder.layers "[1, 1, 1, 1]";
+                        of beit-tiny to beit-large: patch, depth, dim, heads, drop_path, ...
 """
+OWN = {"beit": vit, "codec": codec}  # encoders of ours by the first part of their name
 
 Embed = Callable[[Any, Images], Float32[np.ndarray, "n d"]]
 
@@ -38,8 +45,9 @@ class ImageData:
     labelled: bool
     told: dict[str, Any]  # the options of reading, as resolved
     found: dict[str, Any] = field(default_factory=dict)
-    kept: None = None
+    kept: ImageUnits | None = None
     batch: None = None
+    pictures: Reconstructions | None = None
 
     @property
     def workers(self) -> int:
@@ -63,10 +71,18 @@ class ImageData:
                     "--probe-every needs labels: a folder for each class, or a csv with them"
                 )
             probes.append(OnlineKNN(self.images, **told, every=training.probe_every))
+        if hasattr(method, "reconstruct"):
+            every = training.health_every or training.steps or 1
+            self.pictures = Reconstructions(self.images, **told, every=every)
+            probes.append(self.pictures)
         return probes
 
     def keep(self, folder: Path) -> None:
-        """List the files that were left out, now and as the loader finds more."""
+        """Keep the units; list the files that were left out, now and as the loader finds more."""
+        if self.kept is not None:
+            image_units.keep(self.kept, folder)
+        if self.pictures is not None:
+            self.pictures.folder = folder
         path = folder / "broken.txt"
         self.images.broken_log = path  # type: ignore[attr-defined]
         before = path.read_text().splitlines() if path.is_file() else []
@@ -79,11 +95,15 @@ def opened(
     kind: type[Method],
     *,
     folder: Path | None = None,
+    encoder: Mapping[str, Any] | None = None,
     size: int | None = None,
     channels: int | None = None,
     decode: int = 256,
     cache: str = "auto",
     skip_broken: bool = False,
+    units: str = image_units.PATCHES,
+    clusters: int = 512,
+    units_layer: int = -1,
 ) -> ImageData:
     """The images to train on.
 
@@ -95,6 +115,12 @@ def opened(
         decode: longest allowed shorter side in px; larger files are shrunk to it.
         cache: decode once into a file: `auto` where the images are small, `yes`, or `no`.
         skip_broken: leave out files that cannot be read, and list them.
+        units: what is predicted: patches, clusters of normalised patches; or the folder of an
+            earlier run: the codes of an image tokenizer, or clusters of what another encoder has
+            learned.
+        clusters: how many units there are; a tokenizer has its own number.
+        units_layer: of the earlier run, whose layer is clustered, counted from 0; negative counts
+            from the last.
     """
     told: dict[str, Any] = {"channels": channels, "decode": decode, "cache": cache}
     images = open_images(data, **told, skip_broken=skip_broken, labelled=kind.labelled)
@@ -107,28 +133,51 @@ def opened(
         "broken": len(images.broken),
     }
     told |= {"size": found["size"], "skip_broken": skip_broken}
-    return ImageData(images, kind.labelled, told, found)
+    if "units" not in signature(kind).parameters:
+        return ImageData(images, kind.labelled, told, found)
+    if folder is not None:
+        made = image_units.load(folder / image_units.FOLDER)
+    else:
+        asked: dict[str, Any] = {"units": units, "clusters": clusters, "layer": units_layer}
+        patch = _patch(encoder or {}, found["size"])
+        made = image_units.find(images, size=found["size"], patch=patch, **asked)
+    found["units"] = made.about
+    where = units if units == image_units.PATCHES else str(Path(units).resolve())
+    told |= {"units": where, "clusters": clusters, "units_layer": units_layer}
+    return ImageData(images, kind.labelled, told, found, made)
 
 
-def kept(folder: Path) -> None:
-    """Images need nothing from the run folder."""
+def kept(folder: Path) -> ImageUnits | None:
+    """The units of a run folder, where its method predicts any."""
+    home = folder / image_units.FOLDER
+    return image_units.load(home) if home.is_dir() else None
 
 
 def supplied(found: Mapping[str, Any], kept: Any) -> dict[str, Any]:
-    """What a method on images may ask for."""
-    return {"size": found["size"], "classes": found["classes"]}
+    """What a method on images may ask for.
+
+    An imported run knows how many units it predicts, but not how they are made.
+    """
+    given = {"size": found["size"], "classes": found["classes"]}
+    if kept is not None:
+        return given | {"units": kept.units}
+    if "units" in found:
+        return given | {"units": image_units.Unknown(found["units"]["clusters"])}
+    return given
 
 
-def encoder(settings: Mapping[str, Any], kept: Any, seed: int) -> vision.Vision:
+def encoder(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
     """The encoder with random weights that are a function of the seed, or published ones."""
     found, told = settings["found"], dict(settings["options"]["encoder"])
     name, shape = told.pop("name"), {"in_channels": found["channels"], "size": found["size"]}
-    return vision.build(name, **shape, seed=seed, **told)
+    return OWN.get(name.partition("-")[0], vision).build(name, **shape, seed=seed, **told)
 
 
 def unpublished(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The same without published weights: what is loaded or compared needs none of them."""
     told = settings["options"]
+    if told["encoder"]["name"].partition("-")[0] in OWN:
+        return dict(settings)
     return {**settings, "options": {**told, "encoder": vision.untrained(told["encoder"])}}
 
 
@@ -137,9 +186,10 @@ def inherited(start: Path) -> dict[str, Any]:
     return {}
 
 
-def fresh(settings: Mapping[str, Any], kept: Any, seed: int) -> vision.Vision:
+def fresh(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
     """The untrained twin, with no block hidden."""
-    return vision.revealed(encoder(unpublished(settings), kept, seed))
+    made = encoder(unpublished(settings), kept, seed)
+    return vision.revealed(made) if isinstance(made, vision.Vision) else made
 
 
 def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any) -> Images:
@@ -189,6 +239,12 @@ def raw(run: Trained, known: Images, asked: Images) -> Split:
     """The pixels."""
     size = run.config["found"]["size"]
     return Split(*(features.pixels(part, size=size) for part in (known, asked)))
+
+
+def _patch(encoder: Mapping[str, Any], size: int) -> int:
+    """Side of the encoder's patches, which units are made of."""
+    told = dict(encoder)
+    return shape_of(told.pop("name"), told, size=size).patch
 
 
 def _workers(images: Images) -> int:

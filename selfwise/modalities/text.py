@@ -21,7 +21,7 @@ from selfwise.encoders.presets import shape_of
 from selfwise.evaluate import features
 from selfwise.evaluate import text as reading
 from selfwise.evaluate.baselines import Split
-from selfwise.evaluate.held_out import HeldOut
+from selfwise.evaluate.held_out import HeldOut, spread
 from selfwise.methods import Method
 from selfwise.modalities.image import where
 from selfwise.modalities.modality import Trained
@@ -96,7 +96,7 @@ class TextData:
         except ValueError as error:
             print(f"warning: no held-out loss: {error}", file=sys.stderr)
             return []
-        return [HeldOut(rows, seed=seed, every=training.health_every)]
+        return [HeldOut(spread(rows), seed=seed, every=training.health_every)]
 
     def keep(self, folder: Path) -> None:
         keep(self.kept, folder)
@@ -111,6 +111,7 @@ def opened(
     kind: type[Method],
     *,
     folder: Path | None = None,
+    encoder: Mapping[str, Any] | None = None,
     tokenizer: str = "",
     lower: bool = False,
     length: int = LENGTH,

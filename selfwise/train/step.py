@@ -13,7 +13,7 @@ from selfwise.rng import Rng, generator, hashed
 from selfwise.train import schedule
 from selfwise.train.optim import build_optimizer
 from selfwise.train.options import Resolved
-from selfwise.types import Batch, Step, Term, rows, to
+from selfwise.types import Batch, Step, Term, rows, size_of, to
 
 # it announces its precision on stderr, where a user's error should be the only line
 for name in ("lightning.fabric", "lightning_fabric"):
@@ -77,9 +77,10 @@ def train_step(parts: Parts, batch: Batch, step: int, *, seed: int, options: Res
     fabric, method, wrapped, optimizer = parts
     torch.manual_seed(hashed(seed, "forward", step))  # dropout, drop path: the only global draws
     batch = to(batch, fabric.device)
+    n = size_of(batch)  # not options.batch: where seconds decide, it is only their mean
     views = [
-        method.view(rows(batch, part), _draws(seed, step, part, options.batch))
-        for part in micro_batches(options.batch, options.accumulate)
+        method.view(rows(batch, part), _draws(seed, step, part, n))
+        for part in micro_batches(n, options.accumulate)
     ]
     counts = added([method.counts(view) for view in views])
     optimizer.zero_grad(set_to_none=True)
@@ -104,9 +105,9 @@ def _draws(seed: int, step: int, part: slice, total: int) -> Rng:
 
 
 def micro_batches(batch: int, accumulate: int) -> list[slice]:
-    """The rows of each micro-batch; all have the same number."""
-    size = batch // accumulate
-    return [slice(i, i + size) for i in range(0, batch, size)]
+    """The rows of each micro-batch; all have the same number, except the last where none divides."""
+    size = -(-batch // accumulate)
+    return [slice(i, min(i + size, batch)) for i in range(0, batch, size)]
 
 
 def added(counts: list[dict[str, Tensor]]) -> dict[str, Tensor]:

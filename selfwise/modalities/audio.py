@@ -1,0 +1,245 @@
+"""Speech: recordings of any kind, HuBERT encoders, units, MFCC statistics as the baseline."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from selfwise.data.recordings import AudioSource, Recordings, open_recordings
+from selfwise.encoders import speech as encoders
+from selfwise.evaluate import features
+from selfwise.evaluate import speech as listening
+from selfwise.evaluate.baselines import Split
+from selfwise.evaluate.held_out import HeldOut
+from selfwise.methods import Method
+from selfwise.modalities import audio_units
+from selfwise.modalities.audio_units import SpeechUnits
+from selfwise.modalities.image import where
+from selfwise.modalities.modality import Trained
+from selfwise.train.fit import Probe
+from selfwise.train.options import Resolved
+
+ENCODER_HELP = """
+  --encoder NAME        hubert-tiny, hubert-mini, hubert-small, hubert-base or hubert-large
+  --encoder.NAME VALUE  any number of it: depth, dim, heads, ff, stem (wave or logmel), dropout, ...
+"""
+
+Embed = Callable[[Any, Recordings], Float32[np.ndarray, "n d"]]
+UNTRAINED = (0, 1, 2)  # seeds of the twins
+TELL_FROM = 5_000  # recordings from which on reading reports its progress
+HELD_OUT_BATCHES = 8  # at most that many are looked at while a run goes on
+
+
+@dataclass
+class AudioData:
+    """The recordings of a run, with the units of their frames."""
+
+    trained: Recordings
+    held_out: Recordings | None
+    kept: SpeechUnits
+    told: dict[str, Any]
+    found: dict[str, Any] = field(default_factory=dict)
+
+    workers = 0  # crops are slices of a memory map, faster than a process is asked
+
+    @property
+    def batch(self) -> int | None:
+        """Recordings in a step, on average: the budget of seconds decides."""
+        return max(1, round(self._source(self.trained, self.kept.trained, seed=0).rows))
+
+    def follow(self, found: Mapping[str, Any]) -> None:
+        """Units are made anew; nothing is taken from the run that a run starts from."""
+
+    def source(self, method: Method, *, batch: int, seed: int) -> AudioSource:
+        return self._source(self.trained, self.kept.trained, seed=seed)
+
+    def probes(self, method: Method, training: Resolved, *, seed: int) -> list[Probe]:
+        if training.probe_every:
+            raise ValueError(
+                "--probe-every is for images with labels; speech is watched on held-out recordings "
+                "every --health-every steps"
+            )
+        if not training.health_every or self.held_out is None:
+            return []
+        source = self._source(self.held_out, self.kept.held_out, seed=seed)
+        count = min(source.steps_per_epoch, HELD_OUT_BATCHES)
+        read = source.__getitem__
+        return [HeldOut((read, count), seed=seed, every=training.health_every)]
+
+    def keep(self, folder: Path) -> None:
+        """The units, and a list of the files that were left out."""
+        audio_units.keep(self.kept, folder)
+        if self.trained.broken:
+            text = "".join(f"{name}\n" for name in self.trained.broken)
+            (folder / "left_out.txt").write_text(text)
+
+    def _source(self, recordings: Recordings, units: Any, *, seed: int) -> AudioSource:
+        told = {name: self.told[name] for name in ("seconds", "longest")}
+        return AudioSource(recordings, seed=seed, units=units, **told)
+
+
+def opened(
+    data: Any,
+    kind: type[Method],
+    *,
+    folder: Path | None = None,
+    encoder: Mapping[str, Any] | None = None,
+    units: str = audio_units.MFCC,
+    clusters: int = 100,
+    units_layer: int = -1,
+    seconds: float = 80.0,
+    longest: float = 15.6,
+    held_out: float = 0.05,
+    exclude: str = "",
+    cache: str = "auto",
+    skip_broken: bool = False,
+) -> AudioData:
+    """The recordings to train on.
+
+    Args:
+        data: folder of wav, flac, ogg, mp3 (m4a with the extra of that name), a csv, one file; in
+            Python also a list of arrays at 16 kHz.
+        units: what is predicted: mfcc, clusters of MFCC; or the folder of an earlier run, clusters
+            of what it has learned.
+        clusters: how many units there are.
+        units_layer: of the earlier run, whose layer is clustered, counted from 0; negative counts
+            from the last.
+        seconds: of sound in a step, padding included.
+        longest: seconds of a recording that are read at once; longer ones are cropped.
+        held_out: share of the recordings that is kept out of clusters and training, to measure the
+            loss.
+        exclude: leave out the files whose path fits, such as "*_theo_*"; several with commas.
+        cache: decode once into a file: `auto` up to ten hours, `yes`, or `no`.
+        skip_broken: leave out files that cannot be read, and list them.
+    """
+    if not 0 <= held_out < 1:
+        raise ValueError(f"--held-out must be at least 0 and below 1, got {held_out:g}")
+    options = {"exclude": exclude, "cache": cache, "skip_broken": skip_broken}
+    recordings = open_recordings(data, **options, progress=_progress())
+    trained, held = recordings.split(held_out, seed=0) if held_out else (recordings, None)
+    if folder is None:
+        kept_units = audio_units.find(
+            trained, held, units=units, clusters=clusters, layer=units_layer
+        )
+        _tell(recordings, kept_units)
+    else:
+        kept_units = audio_units.load(folder / audio_units.FOLDER)
+    told: dict[str, Any] = {
+        "units": units if units == audio_units.MFCC else str(Path(units).resolve()),
+        "clusters": clusters,
+        "units_layer": units_layer,
+        "seconds": seconds,
+        "longest": longest,
+        "held_out": held_out,
+        **options,
+    }
+    found = {
+        "examples": len(trained),
+        "hours": round(float(trained.samples.sum()) / 16_000 / 3_600, 4),
+        "held_out_examples": len(held) if held is not None else 0,
+        "left_out": len(recordings.broken),
+        "clusters": kept_units.size,
+        "units": kept_units.about,
+        "fingerprint": recordings.fingerprint,
+    }
+    return AudioData(trained, held, kept_units, told, found)
+
+
+def kept(folder: Path) -> SpeechUnits | None:
+    """The units of a run folder; an imported run has none."""
+    home = folder / audio_units.FOLDER
+    return audio_units.load(home) if home.is_dir() else None
+
+
+def supplied(found: Mapping[str, Any], kept: Any) -> dict[str, Any]:
+    """What a method on speech may ask for."""
+    return {"clusters": found["clusters"]}
+
+
+def encoder(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
+    """The encoder with random weights that are a function of the seed."""
+    told = dict(settings["options"]["encoder"])
+    return encoders.build(told.pop("name"), seed=seed, **told)
+
+
+def inherited(start: Path) -> dict[str, Any]:
+    """Options of reading that go with the weights of an earlier run: none."""
+    return {}
+
+
+def unpublished(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same settings: published weights come in by `selfwise import`, as a run."""
+    return dict(settings)
+
+
+def fresh(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
+    """The untrained twin."""
+    return encoder(settings, kept, seed)
+
+
+def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any) -> Recordings:
+    """Recordings for a probe or to be embedded; `skip_broken` may be given."""
+    for name in options.keys() - {"skip_broken"}:
+        raise ValueError(f"--{name} is for text, and this run is on audio")
+    cached = run.config["options"]["cache"]
+    return open_recordings(data, labelled=labelled, cache=cached, progress=_progress(), **options)
+
+
+def embedder(run: Trained, *, layer: int | None, device: str, pooling: str = "") -> Embed:
+    """Features of any encoder of this shape, kept in the run folder by what they depend on."""
+    if pooling:
+        raise ValueError("--pooling is for text; frames of speech are averaged")
+    place, precision = where(run, device)
+
+    def compute(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n d"]:
+        key = (features.checksum(encoder), recordings.fingerprint, layer, precision)
+        extract = partial(listening.extract, encoder, recordings, layer=layer)
+        extract = partial(extract, device=place, precision=precision)
+        return features.cached(run.folder / "features", key, extract)
+
+    return compute
+
+
+def twins(
+    run: Trained, known: Recordings, asked: Recordings, *, embed: Embed, device: str
+) -> list[Split]:
+    """Features of three untrained encoders."""
+    fresh = [run.fresh(seed) for seed in UNTRAINED]
+    return [Split(embed(one, known), embed(one, asked)) for one in fresh]
+
+
+def raw(run: Trained, known: Recordings, asked: Recordings) -> Split:
+    """Mean and deviation of MFCC."""
+    return Split(*(listening.mfcc_statistics(part) for part in (known, asked)))
+
+
+def _tell(recordings: Recordings, units: SpeechUnits) -> None:
+    if recordings.broken:
+        _say(f"{len(recordings.broken)} files are left out, such as {recordings.broken[0]}")
+    about = units.about
+    _say(
+        f"{about['clusters']} units of {about['of']}, {about['in use']} in use, perplexity "
+        f"{about['perplexity']:.1f}"
+    )
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Tells every tenth of a long reading."""
+    told = [0]
+
+    def tell(done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if tenth > told[0] and total > TELL_FROM:
+            told[0] = tenth
+            _say(f"reading: {done:,} of {total:,} recordings")
+
+    return tell
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

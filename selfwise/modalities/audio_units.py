@@ -1,0 +1,197 @@
+"""The units of recordings: clusters of MFCC, or of a layer of an earlier run.
+
+HuBERT, Hsu et al. 2021 (arXiv:2106.07447), section II-B and IV-B: first clusters of MFCC, then,
+iteration by iteration, of what the model before has learned.
+
+They are learned from the recordings that are trained on alone; those held out get the units that
+were learned without them.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfwise.data import cache
+from selfwise.data.images import digest
+from selfwise.data.recordings import Chunks, Recordings
+from selfwise.evaluate.features import reading
+from selfwise.modalities.build import newest, opened
+from selfwise.train.options import resolve_device
+from selfwise.types import HOP, WINDOW, AudioBatch, to
+from selfwise.units.codebook import Codebook, learn
+from selfwise.units.labels import Labels, write_labels, written
+from selfwise.units.mfcc import mfcc_frames
+
+FORMAT = 1  # to be raised whenever the same options give other units
+FOLDER = "units"  # in the run folder
+MFCC = "mfcc"
+SEED = 0  # units are a function of the data alone: runs of several seeds share them
+
+# of a batch: features (b t d), and which of them are real (b t)
+Extract = Callable[[AudioBatch], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class SpeechUnits:
+    """The units of a run: the codebook, and the units of every frame that it reads."""
+
+    codebook: Codebook
+    trained: Labels
+    held_out: Labels | None
+    about: dict[str, Any]
+    folder: Path  # where they lie
+
+    @property
+    def size(self) -> int:
+        return self.codebook.size
+
+
+def find(
+    trained: Recordings,
+    held_out: Recordings | None,
+    *,
+    units: str,
+    clusters: int,
+    layer: int,
+) -> SpeechUnits:
+    """The units of these recordings, learned if they are not there yet.
+
+    They are kept where caches are. If the process is killed, the next call goes on where it was,
+    with the same result.
+
+    Raises ValueError if there are more clusters than frames, or `units` is neither mfcc nor a run.
+    """
+    source = _source(units, layer)
+    parts = [trained, *([held_out] if held_out is not None else [])]
+    prints = [part.fingerprint for part in parts]
+    name = digest(repr((FORMAT, prints, source.key, clusters)))
+    home = cache.folder().parent / "units" / name
+    if not (home / "about.json").is_file():
+        _make(home, parts, source, clusters=clusters)
+    return load(home)
+
+
+def load(folder: Path) -> SpeechUnits:
+    """The units that a folder keeps."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    held = folder / "held_out"
+    return SpeechUnits(
+        Codebook.load(folder),
+        Labels.open(folder / "trained"),
+        Labels.open(held) if held.is_dir() else None,
+        about,
+        folder,
+    )
+
+
+def keep(units: SpeechUnits, folder: Path) -> None:
+    """Copy the units into a run folder, where they stay when caches go."""
+    final = folder / FOLDER
+    if final.exists():
+        return
+    half = folder / f".{FOLDER}.writing"
+    shutil.rmtree(half, ignore_errors=True)
+    shutil.copytree(units.folder, half, ignore=shutil.ignore_patterns("fit", ".*"))
+    os.rename(half, final)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is clustered."""
+
+    key: str
+    about: str
+    extract: Callable[[str], Extract]  # given the device
+
+
+def _source(units: str, layer: int) -> _Source:
+    if units == MFCC:
+        return _Source(MFCC, "MFCC", lambda device: lambda batch: mfcc_frames(to(batch, device)))
+    folder = Path(units)
+    if not folder.is_dir():
+        raise ValueError(f"--units must be {MFCC} or the folder of an earlier run, not {units!r}")
+    run = opened(folder, newest(folder))
+    if run.method.modality != "audio":
+        raise ValueError(f"--units {units} is a run on {run.method.modality}, not on audio")
+    depth = run.method.encoder.depth
+    if not -depth <= layer < depth:
+        raise ValueError(
+            f"--units-layer {layer} does not exist: the encoder of {units} has layers 0 to "
+            f"{depth - 1}"
+        )
+    key = f"{run.weights} {layer % depth}"
+    name = f"layer {layer % depth} of {folder.name} (step {run.step})"
+    return _Source(key, name, partial(_of_layer, run.method.encoder, layer))
+
+
+def _of_layer(encoder: Any, layer: int, device: str) -> Extract:
+    def extract(batch: AudioBatch) -> tuple[Tensor, Tensor]:
+        batch = to(batch, device)
+        with reading(encoder, device):
+            tokens = encoder.hidden(batch)[layer].tokens.float()
+        return tokens, _real(batch, tokens.shape[1])
+
+    return extract
+
+
+def _real(batch: AudioBatch, n: int) -> Tensor:
+    """Which of n frames are real, for each row."""
+    place = torch.arange(n, device=batch.x.device)
+    if batch.extent is None:
+        return torch.ones_like(place, dtype=torch.bool).expand(len(batch.x), n)
+    return place < ((batch.extent - WINDOW) // HOP + 1)[:, None]
+
+
+def _make(home: Path, parts: list[Recordings], source: _Source, *, clusters: int) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    extract = source.extract(resolve_device("auto"))
+    shuffled = Chunks(parts[0], order=SEED)
+
+    def features(j: int) -> Tensor:
+        found, valid = extract(shuffled[j])
+        return found[valid]
+
+    told: dict[str, Any] = {"seed": SEED, "folder": home / "fit", "progress": _say}
+    codebook = learn(features, len(shuffled), clusters=clusters, **told)
+    codebook.save(home)
+    labels = []
+    for name, part in zip(("trained", "held_out"), parts):
+        (home / name).mkdir(exist_ok=True)
+        done = written(home / name)
+        found = _assigned(Chunks(part), done, extract, codebook)
+        told = {"size": codebook.size, "first": done, "progress": _say}
+        labels.append(write_labels(home / name, part.samples, found, **told))
+    about = {
+        "of": source.about,
+        "clusters": codebook.size,
+        "in use": int((labels[0].usage() > 0).sum()),
+        "perplexity": round(float(labels[0].perplexity), 2),
+        "frames": int(labels[0].usage().sum()),
+    }
+    temporary = home / ".about.writing"
+    temporary.write_text(json.dumps(about), encoding="utf-8")
+    temporary.rename(home / "about.json")
+    shutil.rmtree(home / "fit", ignore_errors=True)
+
+
+def _assigned(
+    chunks: Chunks, first: int, extract: Extract, codebook: Codebook
+) -> Iterator[tuple[Any, ...]]:
+    for j in range(first, len(chunks)):
+        batch = chunks[j]
+        found, valid = extract(batch)
+        ids = codebook(found.flatten(0, 1)).view(valid.shape)
+        yield batch.index, batch.offset, ids.cpu(), valid.cpu()
+
+
+def _say(text: str) -> None:
+    print(f"units: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,250 @@
+"""The units of images: clusters of patches, codes of a tokenizer, clusters of a layer.
+
+BEiT, Bao et al. 2021 (arXiv:2106.08254) takes the codes of a discrete autoencoder. Clusters of
+patches need no network, and clusters of what an earlier run has learned are HuBERT's second
+iteration for images.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from selfwise.data import Images, cache
+from selfwise.data.images import digest
+from selfwise.evaluate.features import reading, views
+from selfwise.evaluate.pictures import sheet
+from selfwise.modalities.build import Opened, newest, opened
+from selfwise.rng import shuffled
+from selfwise.train.options import resolve_device
+from selfwise.types import Units
+from selfwise.units.codebook import Codebook, learn
+from selfwise.units.patches import PatchUnits
+
+FORMAT = 1  # to be raised whenever the same options give other units
+FOLDER = "units"  # in the run folder
+PATCHES = "patches"
+SEED = 0  # units are a function of the data alone: runs of several seeds share them
+MOST = 50_000  # images that clusters are learned from
+AT_ONCE = 256  # images
+SHOWN = 12  # images in the picture
+
+
+class Codes:
+    """The codes of a run of an image tokenizer."""
+
+    def __init__(self, method: Any):
+        self.method, self.size = method.eval(), int(method.units)
+
+    @torch.no_grad()
+    def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
+        return _on(self.method, x).codes(x)
+
+
+class Clusters:
+    """Clusters of the patches in a layer of an earlier run."""
+
+    def __init__(self, encoder: Any, layer: int, codebook: Codebook):
+        self.encoder, self.layer, self.codebook = encoder.eval(), layer, codebook
+        self.size = codebook.size
+
+    @torch.no_grad()
+    def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
+        tokens = _on(self.encoder, x).hidden(x)[self.layer].tokens
+        b, n = tokens.shape[:2]
+        return self.codebook(tokens.float().flatten(0, 1)).view(b, n)
+
+
+class Unknown:
+    """Units of an imported run, whose tokenizer did not come along."""
+
+    def __init__(self, size: int):
+        self.size = int(size)
+
+    def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
+        raise ValueError(
+            "this run was imported without its image tokenizer, so it makes no units; train with "
+            "--units, and --start from this run"
+        )
+
+
+@dataclass(frozen=True)
+class ImageUnits:
+    """The units of a run, and where they lie."""
+
+    units: Units
+    about: dict[str, Any]
+    folder: Path
+
+
+def find(
+    images: Images, *, units: str, clusters: int, layer: int, size: int, patch: int
+) -> ImageUnits:
+    """The units of these images, learned if they are not there yet; kept where caches are.
+
+    Raises ValueError if `units` is neither `patches` nor a run that fits.
+    """
+    run = None if units == PATCHES else _run(units, images, size)
+    about = {"of": PATCHES, "clusters": clusters, "patch": patch, "size": size}
+    key: tuple[Any, ...] = (images.fingerprint, getattr(images, "stamp", ""))
+    if run is not None:
+        about = {"of": f"{run.config['method']} {Path(units).name} (step {run.step})", "size": size}
+        key += (run.weights,)
+        if hasattr(run.method, "codes"):
+            about["clusters"], key = int(run.method.units), (run.weights,)
+        else:
+            about |= {"clusters": clusters, "layer": _layer(run, layer, units)}
+    home = cache.folder().parent / "units" / digest(repr((FORMAT, key, sorted(about.items()))))
+    if not (home / "about.json").is_file():
+        _make(home, images, about, None if run is None else Path(units), run)
+    return load(home)
+
+
+def load(folder: Path) -> ImageUnits:
+    """The units that a folder keeps."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    return ImageUnits(_opened(folder, about), about, folder)
+
+
+def keep(units: ImageUnits, folder: Path) -> None:
+    """Copy the units into a run folder, where they stay when caches go."""
+    final = folder / FOLDER
+    if final.exists():
+        return
+    half = folder / f".{FOLDER}.writing"
+    shutil.rmtree(half, ignore_errors=True)
+    shutil.copytree(units.folder, half, ignore=shutil.ignore_patterns("fit", ".*"))
+    os.rename(half, final)
+
+
+def _opened(folder: Path, about: Mapping[str, Any]) -> Units:
+    if about["of"] == PATCHES:
+        return PatchUnits.load(folder)
+    run = opened(folder / "run", newest(folder / "run"))
+    if hasattr(run.method, "codes"):
+        return Codes(run.method)
+    return Clusters(run.method.encoder, about["layer"], Codebook.load(folder))
+
+
+def _run(units: str, images: Images, size: int) -> Opened:
+    folder = Path(units)
+    if not folder.is_dir():
+        raise ValueError(
+            f"--units must be {PATCHES} or the folder of an earlier run, not {units!r}"
+        )
+    run = opened(folder, newest(folder))
+    if run.method.modality != "image":
+        raise ValueError(f"--units {units} is a run on {run.method.modality}, not on images")
+    found = run.config["found"]
+    if found["size"] != size:
+        raise ValueError(
+            f"--units {units} was trained at {found['size']} px and this run is at {size} px: give "
+            f"--size {found['size']}, or train a tokenizer at {size} px"
+        )
+    if found["channels"] != images.channels:
+        raise ValueError(
+            f"--units {units} was trained on {found['channels']} channels, and these images have "
+            f"{images.channels}: give --channels {found['channels']}"
+        )
+    return run
+
+
+def _layer(run: Opened, layer: int, units: str) -> int:
+    side = run.config["found"]["size"]
+    blank = torch.zeros(1, run.config["found"]["channels"], side, side)
+    with torch.no_grad():
+        layers = run.method.encoder.hidden(blank)
+    if not -len(layers) <= layer < len(layers):
+        raise ValueError(
+            f"--units-layer {layer} does not exist: the encoder of {units} has layers 0 to "
+            f"{len(layers) - 1}"
+        )
+    if layers[layer].tokens is None:
+        raise ValueError(f"layer {layer} of {units} has no positions, so that it makes no units")
+    return layer % len(layers)
+
+
+def _make(
+    home: Path, images: Images, about: dict[str, Any], source: Path | None, run: Opened | None
+) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    if source is not None:
+        _copy(source, home / "run")
+    if run is None or not hasattr(run.method, "codes"):
+        _learn(home, images, about, run)
+    units, device = _opened(home, about), resolve_device("auto")
+    some = np.sort(shuffled(len(images), SEED, "usage")[: 4 * AT_ONCE])
+    told = {"size": about["size"], "device": device}
+    counts = torch.zeros(units.size, dtype=torch.int64)
+    for view in views(images, np.array_split(some, max(1, len(some) // AT_ONCE)), **told):
+        counts += torch.bincount(units(view).flatten().cpu(), minlength=units.size)
+    share = counts[counts > 0].double() / counts.sum()
+    about["in use"] = int((counts > 0).sum())
+    about["perplexity"] = round(float(share.log().mul(share).sum().neg().exp()), 2)
+    _picture(home, images, units, about["size"], run)
+    temporary = home / ".about.writing"
+    temporary.write_text(json.dumps(about), encoding="utf-8")
+    temporary.rename(home / "about.json")
+    shutil.rmtree(home / "fit", ignore_errors=True)
+
+
+def _learn(home: Path, images: Images, about: dict[str, Any], run: Opened | None) -> None:
+    """Clusters of patches, or of a layer's patches, at the size of training."""
+    device, size = resolve_device("auto"), about["size"]
+    order = shuffled(len(images), SEED, "clusters")[:MOST]
+    groups = [np.sort(g) for g in np.array_split(order, -(-len(order) // AT_ONCE))]
+
+    def features(j: int) -> Float[Tensor, "m d"]:
+        (view,) = views(images, [groups[j]], size=size, device=device)
+        if run is None:
+            return PatchUnits.features(view, about["patch"])
+        with reading(run.method.encoder, device):
+            tokens = run.method.encoder.hidden(view)[about["layer"]].tokens
+        return tokens.float().flatten(0, 1)
+
+    told: dict[str, Any] = {"seed": SEED, "folder": home / "fit", "progress": _say}
+    codebook = learn(features, len(groups), clusters=about["clusters"], **told)
+    if run is None:
+        PatchUnits(codebook, patch=about["patch"]).save(home)
+    else:
+        codebook.save(home)
+
+
+def _picture(home: Path, images: Images, units: Any, size: int, run: Opened | None) -> None:
+    """What the units keep of some images, where they can be turned back."""
+    (view,) = views(images, [np.arange(min(SHOWN, len(images)))], size=size)
+    if isinstance(units, PatchUnits):
+        sheet([view, units.decode(units(view), view)], home / "reconstructions.png")
+    elif isinstance(units, Codes):
+        with torch.no_grad():
+            sheet([view, _on(units.method, view).reconstruct(view)], home / "reconstructions.png")
+
+
+def _copy(source: Path, into: Path) -> None:
+    """The settings and the newest weights of a run, and the units that it had itself."""
+    half = into.with_name(f".{into.name}.writing")
+    shutil.rmtree(half, ignore_errors=True)
+    shutil.rmtree(into, ignore_errors=True)
+    found = newest(source)
+    shutil.copytree(found.folder, half / "checkpoints" / found.folder.name)
+    shutil.copy(source / "run.yaml", half)
+    if (source / FOLDER).is_dir():
+        shutil.copytree(source / FOLDER, half / FOLDER)
+    os.rename(half, into)
+
+
+def _on(module: nn.Module, x: Tensor) -> Any:
+    return module if next(module.parameters()).device == x.device else module.to(x.device)
+
+
+def _say(text: str) -> None:
+    print(f"units: {text}", file=sys.stderr, flush=True)
