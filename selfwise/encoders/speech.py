@@ -174,10 +174,11 @@ def _power(x: Float[Tensor, "b t c"], valid: Bool[Tensor, "b t"]) -> Term:
 
 
 def _features(tokens: Float[Tensor, "b t d"], valid: Bool[Tensor, "b t"] | None) -> Features:
+    wide = torch.promote_types(tokens.dtype, torch.float32)
     if valid is None:
-        pooled = tokens.mean(dim=1)
+        pooled = tokens.mean(dim=1, dtype=wide)
     else:
-        share = valid / valid.sum(dim=1, keepdim=True).clamp_min(1)
+        share = valid.to(wide) / valid.sum(dim=1, keepdim=True).clamp_min(1)
         pooled = (tokens * share[..., None]).sum(dim=1)
     return Features(pooled, tokens, (tokens.shape[1],))
 

@@ -17,6 +17,7 @@ from selfwise.types import HOP, RATE, WINDOW
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 EPS = 1e-5  # of the norms inside the stem, whatever the rest of an encoder has
 MELS = (WINDOW, HOP // 2, 512)  # window, hop and FFT of log-mel energies, in samples
+FAINT = 1e-8  # no energy counts as less: log-mel energies of silence are -18
 LOUDNESS = (-6.0, 4.0)  # mean and deviation of log-mel energies of speech about -1..1, roughly
 
 
@@ -190,7 +191,7 @@ class MelStem(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             parts = x.float().unfold(1, window, hop) * self.window
             energy = torch.fft.rfft(parts, n=size).abs().square() @ self.filters
-            x = energy.clamp_min(1e-8).log()
+            x = energy.clamp_min(FAINT).log()
             seen = real(extent, x.shape[1], window, hop)
             x = _standard(x, seen) if self.norm == "clip" else (x - LOUDNESS[0]) / LOUDNESS[1]
             x = x if seen is None else x * seen[..., None]
@@ -202,9 +203,9 @@ def _standard(x: Float[Tensor, "b m c"], seen: Bool[Tensor, "b m"] | None) -> Te
     if seen is None:
         mean, variance = x.mean(dim=1), x.var(dim=1, correction=0)
     else:
-        share = (seen / seen.sum(dim=1, keepdim=True).clamp_min(1))[..., None]
-        mean = (x * share).sum(dim=1)
-        variance = ((x - mean[:, None]).square() * share).sum(dim=1)
+        count = seen.sum(dim=1, keepdim=True).clamp_min(1)
+        mean = (x * seen[..., None]).sum(dim=1) / count
+        variance = ((x - mean[:, None]).square() * seen[..., None]).sum(dim=1) / count
     return (x - mean[:, None]) * (variance[:, None] + EPS).rsqrt()
 
 

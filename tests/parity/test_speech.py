@@ -1,0 +1,257 @@
+"""Speech encoders against transformers' HubertModel: numbers, gradients, files.
+
+Weights, biases, gains and the norms of positions are random and activations of order 1, so that
+another GELU, another eps or a lost mask are far above the tolerance (tests/mutants_speech.py plants
+them). Group-norm models are compared unpadded: transformers' depend on the padding, ours do not.
+"""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoFeatureExtractor,
+    HubertConfig,
+    HubertForCTC,
+    HubertModel,
+    Wav2Vec2FeatureExtractor,
+)
+
+from selfwise.convert.hubert import from_hf, preprocessor, to_hf
+from selfwise.encoders import speech
+from selfwise.rng import generator
+from selfwise.types import AudioBatch, frames
+
+SMALL = {
+    **{"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4},
+    **{"intermediate_size": 48, "conv_dim": (16,) * 7, "num_conv_pos_embeddings": 8},
+    **{"num_conv_pos_embedding_groups": 4, "layer_norm_eps": 1e-3, "activation_dropout": 0.0},
+    # SDPA and our attention add in other orders
+    **{"attn_implementation": "eager", "layerdrop": 0.0},
+}
+BASE = {"feat_extract_norm": "group", "do_stable_layer_norm": False}
+LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+KINDS = {
+    "base": BASE,
+    "large": LARGE,
+    "group and pre": {**BASE, "do_stable_layer_norm": True, "conv_bias": True},
+    "layer and post": {**LARGE, "do_stable_layer_norm": False, "conv_bias": False},
+    "odd positions": {**BASE, "num_conv_pos_embeddings": 7, "hidden_act": "gelu_new"},
+}
+LENGTHS = (9000, 6100, 3999)
+kinds = pytest.mark.parametrize("kind", KINDS)
+close = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@torch.no_grad()
+def theirs(kind, seed=0):
+    """transformers' model with random weights, in evaluation mode."""
+    model = HubertModel(HubertConfig(**SMALL | KINDS[kind]))
+    rng = generator(seed, "weights")
+    for name, p in model.named_parameters():
+        noise = torch.randn(p.shape, generator=rng)
+        if name.endswith("original0"):
+            p.copy_(0.5 + noise.abs())
+        elif p.ndim > 1:
+            p.copy_(noise * (1.5 / p[0].numel()) ** 0.5)
+        else:
+            p.copy_(0.3 * noise if name.endswith("bias") else 1 + 0.3 * noise)
+    return model.eval()
+
+
+def imported(model):
+    given = {"do_normalize": False, "sampling_rate": 16000}
+    return from_hf(model.config.to_dict(), model.state_dict(), given)
+
+
+def ours(found, **options):
+    encoder = speech.build(found.name, **found.options | options).eval()
+    encoder.load_state_dict(found.encoder)
+    return encoder
+
+
+def wave(*, padded=False):
+    """(batch, attention mask of transformers or None)"""
+    x = 0.3 * torch.randn(3, LENGTHS[0], generator=generator(0, "wave")) + 0.1
+    index = torch.arange(3)
+    if not padded:
+        return AudioBatch(x, index), None
+    extent = torch.tensor(LENGTHS)
+    mask = torch.arange(LENGTHS[0]) < extent[:, None]
+    return AudioBatch(x * mask, index, extent), mask.long()
+
+
+def states(model, x, mask=None):
+    """hidden_states, with the final norm in the last one."""
+    found = model(x, attention_mask=mask, output_hidden_states=True)
+    return [*found.hidden_states[:-1], found.last_hidden_state]
+
+
+def compare(found, expected, batch):
+    assert len(found) == len(expected) == 4
+    for layer, want in zip(found, expected, strict=True):
+        assert 0.3 < want.std() < 4
+        for i, length in enumerate(LENGTHS if batch.extent is not None else LENGTHS[:1] * 3):
+            t = frames(length)
+            torch.testing.assert_close(layer[i, :t], want[i, :t], **close)
+
+
+@kinds
+def test_hidden_states_of_every_layer(kind):
+    model, (batch, _) = theirs(kind), wave()
+    encoder = ours(imported(model))
+    with torch.no_grad():
+        expected = states(model, batch.x)
+        compare(encoder.layers(batch), expected, batch)
+        compare([expected[0], *(f.tokens for f in encoder.hidden(batch))], expected, batch)
+        torch.testing.assert_close(encoder(batch).tokens, expected[-1], **close)
+        torch.testing.assert_close(encoder(batch).pooled, expected[-1].mean(dim=1), **close)
+
+
+@pytest.mark.parametrize("kind", ["large", "layer and post"])
+def test_padded_rows_of_layer_norm_models(kind):
+    model, (batch, mask) = theirs(kind), wave(padded=True)
+    encoder = ours(imported(model))
+    with torch.no_grad():
+        compare(encoder.layers(batch), states(model, batch.x, mask), batch)
+
+
+@pytest.mark.parametrize("kind", ["base", "group and pre"])
+def test_padded_rows_of_group_norm_models_are_theirs_unpadded(kind):
+    model, (batch, mask) = theirs(kind), wave(padded=True)
+    encoder = ours(imported(model))
+    with torch.no_grad():
+        alone = [states(model, batch.x[i : i + 1, :length]) for i, length in enumerate(LENGTHS)]
+        found = encoder.layers(batch)
+        padded = states(model, batch.x, mask)
+    for i, length in enumerate(LENGTHS):
+        for layer, want in zip(found, alone[i], strict=True):
+            torch.testing.assert_close(layer[i, : frames(length)], want[0], **close)
+    last = frames(LENGTHS[-1])
+    assert (padded[-1][-1, :last] - alone[-1][-1][0]).abs().max() > 1e-2  # theirs depend on it
+
+
+@kinds
+def test_gradients(kind):
+    model, (batch, _) = theirs(kind), wave()
+    encoder = ours(imported(model), stem_grad=1.0)
+    target = torch.randn(3, frames(LENGTHS[0]), 32, generator=generator(1, "target"))
+    for module, out in (
+        (model, model(batch.x).last_hidden_state),
+        (encoder, encoder(batch).tokens),
+    ):
+        module.zero_grad()
+        (out - target).square().mean().backward()
+    grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    want = from_hf(model.config.to_dict(), grads, {"do_normalize": False}).encoder
+    for name, p in encoder.named_parameters():
+        if kind == "group and pre" and name == "stem.convs.0.bias":
+            assert p.grad is None  # a group norm takes it off: theirs is rounding
+            assert want[name].abs().max() < 1e-5
+            continue
+        assert want[name].abs().max() > 1e-4 or "qkv.bias" in name, name
+        torch.testing.assert_close(p.grad, want[name], msg=lambda m, n=name: f"{n}: {m}", **close)
+
+
+def test_the_normalised_wave_is_that_of_their_feature_extractor():
+    model, (batch, _) = theirs("large"), wave(padded=True)
+    quiet = batch._replace(x=batch.x * 1e-3)
+    encoder = ours(imported(model), normalize=True)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
+    rows = [row[:length].numpy() for row, length in zip(quiet.x, LENGTHS)]
+    given = extractor(rows, sampling_rate=16000, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        expected = states(model, given["input_values"], given["attention_mask"])
+        found = encoder.layers(quiet)
+    for i, length in enumerate(LENGTHS):
+        torch.testing.assert_close(
+            found[-1][i, : frames(length)], expected[-1][i, : frames(length)], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_frames_are_counted_as_theirs():
+    model, encoder = theirs("base"), speech.build("hubert-tiny").eval()
+    for samples in (400, 719, 720, 4321, 190_800):
+        count = int(model._get_feat_extract_output_lengths(samples))
+        assert frames(samples) == count
+        with torch.no_grad():
+            embedded = encoder.embed(AudioBatch(torch.zeros(1, samples), torch.zeros(1).long()))
+        assert embedded.tokens.shape[1] == count
+    assert count == 596
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("base", {}),
+    ("large", {**LARGE, "conv_bias": False, "hidden_size": 1024, "num_hidden_layers": 24,
+               "num_attention_heads": 16, "intermediate_size": 4096}),
+])  # fmt: skip
+def test_base_and_large_have_the_shapes_of_theirs(name, options):
+    with torch.device("meta"):
+        model, own = HubertModel(HubertConfig(**options)), speech.Speech(f"hubert-{name}")
+    found = from_hf(model.config.to_dict(), model.state_dict())
+    assert {n: w.shape for n, w in found.encoder.items()} == {
+        n: w.shape for n, w in own.state_dict().items()
+    }
+    assert sum(p.numel() for p in own.parameters()) + own.dim == sum(
+        p.numel() for p in model.parameters()
+    )
+    told = {option: getattr(own.shape, option) for option in found.options}
+    drawn = ("dropout", "input_dropout", "attention_dropout", "layerdrop")
+    assert all(found.options[o] == v for o, v in told.items() if o not in drawn)
+
+
+@kinds
+def test_a_folder_that_their_class_loads_whole(kind, tmp_path):
+    model = theirs(kind)
+    found = imported(model)
+    encoder = ours(found)
+    config, weights = to_hf(found.options, encoder.state_dict(), found.mask)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor(found.options)))
+    loaded, said = HubertModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(said.values()), said
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    for name, weight in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight), name
+    extractor = AutoFeatureExtractor.from_pretrained(tmp_path)
+    assert (extractor.do_normalize, extractor.sampling_rate) == (False, 16000)
+    written = load_file(tmp_path / "model.safetensors")
+    again = from_hf(json.loads((tmp_path / "config.json").read_text()), written,
+                    preprocessor(found.options))  # fmt: skip
+    assert again.options == found.options
+    assert again.encoder.keys() == found.encoder.keys()
+    assert all(torch.equal(again.encoder[n], w) for n, w in found.encoder.items())
+    assert torch.equal(again.mask, found.mask)
+    batch, _ = wave()
+    with torch.no_grad():
+        want = loaded.eval()(batch.x).last_hidden_state
+        torch.testing.assert_close(encoder(batch).tokens, want, **close)
+
+
+def test_weights_of_classes_with_heads_and_of_older_torch():
+    config = HubertConfig(**SMALL, **BASE, vocab_size=7)
+    weights = HubertForCTC(config).state_dict()
+    told = {"do_normalize": False}
+    found = from_hf(config.to_dict(), weights, told)
+    assert [note.split()[0] for note in found.notes] == ["lm_head.bias", "lm_head.weight"]
+    ending = "parametrizations.weight.original"
+    old = {n.replace(f"{ending}0", "weight_g").replace(f"{ending}1", "weight_v"): w
+           for n, w in weights.items()}  # fmt: skip
+    assert old.keys() != weights.keys()
+    again = from_hf(config.to_dict(), old, told)
+    assert all(torch.equal(again.encoder[n], w) for n, w in found.encoder.items())
+    assert not found.missing
+
+
+def test_a_run_without_a_mask_is_a_model_without_one(tmp_path):
+    found = imported(theirs("base"))
+    config, weights = to_hf(found.options, found.encoder)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    _, said = HubertModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(said.values()), said
+    again = from_hf(config, weights, preprocessor(found.options))
+    assert again.mask is None
+    assert again.missing == ["mask"]
