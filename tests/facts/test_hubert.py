@@ -6,9 +6,9 @@ import cases
 import pytest
 import speech_cases
 import torch
-from torch.nn.functional import pad
+import torch.nn.functional as F
 
-from selfwise.losses import code_cosines
+from selfwise.losses import chosen_cross_entropy, code_cosines
 from selfwise.methods.hubert import HuBERT
 from selfwise.rng import Rng, generator
 from selfwise.types import HOP, WINDOW, map_tensors
@@ -23,6 +23,16 @@ def double(tree):
     return map_tensors(lambda t: t.double() if t.is_floating_point() else t, tree)
 
 
+def published(hidden: torch.Tensor, codes: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """The sum of the losses as the authors' code has it: a row's own code first, then all codes,
+    its own among them at minus infinity, as vectors of one large tensor."""
+    every = torch.cat([codes[target][None], codes[:, None].expand(-1, len(hidden), -1)])
+    scores = F.cosine_similarity(hidden[None], every, dim=-1) / 0.1
+    again = torch.arange(len(codes))[:, None] == target
+    scores = torch.cat([scores[:1], scores[1:].masked_fill(again, -torch.inf)]).T
+    return F.cross_entropy(scores, torch.zeros_like(target), reduction="sum")
+
+
 @pytest.fixture(scope="module")
 def view() -> Hidden:
     """Six rows of tones, 12 to 40 frames."""
@@ -30,7 +40,7 @@ def view() -> Hidden:
 
 
 def losses(method: HuBERT, view: Hidden) -> dict[str, float]:
-    return {name: float(term.mean) for name, term in method(view).terms.items()}
+    return {name: term.mean.item() for name, term in method(view).terms.items()}
 
 
 def with_units(view: Hidden, units: torch.Tensor) -> Hidden:
@@ -57,6 +67,20 @@ def test_scores_are_cosines_over_the_temperature():
     assert torch.allclose(code_cosines(hidden, codes, 0.2), found / 2)
 
 
+def test_loss_and_gradients_are_those_of_the_published_way():
+    shapes = ((30, 12), (9, 12))
+    drawn = [torch.randn(shape, generator=generator(0, str(shape))).double() for shape in shapes]
+    target, chosen = torch.arange(30) % 9, torch.arange(30) % 4 > 0
+    a, b = ([t.clone().requires_grad_() for t in drawn] for _ in range(2))
+    ours = chosen_cross_entropy(code_cosines(*a), target, chosen)
+    theirs = published(b[0][chosen], b[1], target[chosen])
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
+    ours.backward()
+    theirs.backward()
+    for one, other in zip(a, b):
+        assert torch.allclose(one.grad, other.grad, rtol=1e-9, atol=1e-12)
+
+
 def test_scores_are_computed_in_float32():
     hidden, codes = (torch.randn(n, 64, generator=generator(n)) for n in (30, 50))
     exact = code_cosines(hidden, codes)
@@ -80,8 +104,8 @@ def test_the_loss_is_the_mean_over_hidden_frames_and_the_penalty(view):
         found.append(scores.logsumexp(0) - scores[view.batch.units[i, j]])
     said = losses(method, view)
     assert set(said) == {"masked", "power"}
-    assert said["masked"] == pytest.approx(float(torch.stack(found).mean()), rel=1e-10)
-    assert said["power"] == pytest.approx(10 * float(power.mean), rel=1e-10)
+    assert said["masked"] == pytest.approx(torch.stack(found).mean().item(), rel=1e-10)
+    assert said["power"] == pytest.approx(10 * power.mean.item(), rel=1e-10)
 
 
 def test_the_penalty_is_the_mean_square_of_the_stem(view):
@@ -183,8 +207,10 @@ def test_units_are_of_the_frames_that_are_hidden():
 def test_nothing_depends_on_the_padding(view, alpha):
     """Five more frames of zeros, and not a number changes."""
     batch = view.batch
-    wide = batch._replace(x=pad(batch.x, (0, 5 * HOP)), units=pad(batch.units, (0, 5), value=-1))
-    padded = view._replace(batch=wide, mask=pad(view.mask, (0, 5)))
+    wide = batch._replace(
+        x=F.pad(batch.x, (0, 5 * HOP)), units=F.pad(batch.units, (0, 5), value=-1)
+    )
+    padded = view._replace(batch=wide, mask=F.pad(view.mask, (0, 5)))
     a, b = (build(alpha=alpha)(v) for v in (view, padded))
     for name, term in (a.terms | a.metrics).items():
         assert float((b.terms | b.metrics)[name].mean) == pytest.approx(float(term.mean), rel=1e-6)
