@@ -67,7 +67,7 @@ class Reconstructions:
     def __init__(self, images: Images, *, size: int, seed: int, every: int, folder: Path | None):
         assert len(images), "the caller has checked that there are examples"
         drawn = shuffled(len(images), seed, "reconstructions")[:EXAMPLES]
-        self.batch = images.read(np.sort(drawn))
+        self.batch = images.read(drawn)  # in this order: a folder of classes begins with one class
         self.size, self.every, self.folder = size, every, folder
 
     def __call__(self, method: Method) -> dict[str, float]:

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.rng import Rng
+
 EPS = 1e-3  # how far from the next whole number the outermost values stay
 FEWEST, MOST = 3, 2**16  # levels of a number; codes in all
 
@@ -24,6 +26,9 @@ class Levels(nn.Module):
 
     levels: Tensor
     basis: Tensor
+    reach: Tensor
+    offset: Tensor
+    shift: Tensor
 
     def __init__(self, levels: Sequence[int]):
         super().__init__()
@@ -84,3 +89,14 @@ def distinct(codes: Int64[Tensor, "b n"]) -> Float[Tensor, "b"]:
     """How many different codes each image has: 1 to n."""
     ordered = codes.sort(dim=1).values
     return 1.0 + (ordered[:, 1:] != ordered[:, :-1]).sum(dim=1)
+
+
+@torch.no_grad()
+def gumbel(key: Int64[Tensor, "b 1"], *shape: int) -> Float[Tensor, "b ..."]:
+    """Standard Gumbel noise (b, *shape) in float32, each row a function of its key.
+
+    Made on the key's device; the same everywhere but for how logarithms are rounded.
+    """
+    uniform = Rng(torch.Generator(), seed=0).keyed(key, *shape)
+    # multiples of 2^-24 below 1; of 0 there is no logarithm
+    return uniform.clamp_min_(2.0**-25).log_().neg_().log_().neg_()

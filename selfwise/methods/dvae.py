@@ -1,0 +1,153 @@
+"""dVAE (Ramesh et al. 2021, arXiv:2102.12092): an autoencoder with one of many codes a patch."""
+
+from math import log, pi
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from selfwise.methods.method import Defaults, Method
+from selfwise.nn.codec import decoder_for
+from selfwise.nn.quantize import distinct, gumbel
+from selfwise.rng import Rng
+from selfwise.types import Encoder, ImageBatch, Step, Term
+from selfwise.views.crop import Crop
+
+
+class NoisyPicture(NamedTuple):
+    x: Float[Tensor, "b c s s"]
+    key: Int64[Tensor, "b 1"]  # from which the noise of each image's codes is made
+
+
+class DVAE(Method):
+    """The discrete VAE of DALL-E, by which BEiT got its units, here on squared errors.
+
+    The encoder scores every code for every patch. In training the decoder sees a mixture of code
+    vectors, drawn by Gumbel-softmax; the temperature falls along a cosine until nearly one code
+    is left (appendix A.2). Afterwards the code of the highest score is the patch's. A second term
+    pulls the scores of each patch towards all codes being equally likely. It trains a tokenizer
+    for `beit`: `codes` are the units.
+
+    DALL-E's pixels have a logit-Laplace likelihood and its KL a weight of 6.6; BEiT's own dVAE
+    (appendix C, `modeling_discrete_vae.py`) has squared errors, as here. The noise is made on the
+    device, of a number that the view draws for each image: the noise itself is large.
+
+    Args:
+        encoder: one that is made for it, such as codec-small.
+        size: side of the views in pixels.
+        codebook: how many codes there are; 8192 suit a million images, 512 some 50,000 small ones.
+        dim: width of the code vectors.
+        anneal: steps in which the temperature falls from 1, and the weight of the KL term rises.
+        temperature: the last.
+        kl: weight of the KL term, in nats a patch, against the mean squared error of the pixels.
+        crop: smallest share of the image's area that a crop may show.
+        flip: probability of a horizontal flip; 0 for images where left and right matter.
+    """
+
+    modality = "image"
+    default_encoder = "codec-small"
+    defaults = Defaults(lr=2e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
+
+    step: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        size: int,
+        codebook: int = 512,
+        dim: int = 128,
+        anneal: int = 1000,
+        temperature: float = 1 / 16,
+        kl: float = 1e-4,
+        crop: float = 0.5,
+        flip: float = 0.5,
+    ):
+        super().__init__()
+        self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
+        self.crop.check()
+        _check(codebook=codebook, dim=dim, anneal=anneal, temperature=temperature, kl=kl)
+        self.decoder = decoder_for(encoder, dim, size=size, name="dvae")
+        self.encoder = encoder
+        self.scores = nn.Linear(encoder.dim, codebook)
+        self.table = nn.Embedding(codebook, dim)
+        self.anneal, self.last_temperature, self.kl = anneal, temperature, kl
+        # how many steps were made: part of what is saved, so that a resumed run goes on with it
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def units(self) -> int:
+        """How many codes there are."""
+        return self.table.num_embeddings
+
+    @property
+    def temperature(self) -> Float[Tensor, ""]:
+        """Of the next step; a tensor, so that no device is waited for."""
+        falling = 0.5 * (1 + (pi * self._annealed).cos())
+        return self.last_temperature + (1 - self.last_temperature) * falling
+
+    def after_step(self) -> None:
+        self.step += 1
+
+    def view(self, batch: ImageBatch, rng: Rng) -> NoisyPicture:
+        x = self.crop(batch, rng)
+        return NoisyPicture(x, rng.integers(2**62, len(x), 1).to(x.device, non_blocking=True))
+
+    def counts(self, view: NoisyPicture) -> dict[str, Tensor]:
+        return {name: view.x.new_full((), len(view.x)) for name in ("mse", "kl")}
+
+    def forward(self, view: NoisyPicture) -> Step:
+        scores = self._scores_of(view.x)
+        temperature = self.temperature
+        noisy = (scores + gumbel(view.key, *scores.shape[1:])) / temperature
+        again = self._image(noisy.softmax(dim=2).to(scores.dtype) @ self.table.weight)
+        error = (again - view.x).square().mean(dim=(1, 2, 3))
+        share = scores.log_softmax(dim=2)
+        kl = (share.exp() * share).sum(dim=2).mean(dim=1) + log(self.units)
+        count = error.new_full((), len(error))
+        terms = {"mse": error, "kl": self.kl * self._annealed * kl}
+        kinds = distinct(scores.argmax(dim=2)).sum()
+        return Step(
+            {name: Term(each.sum(), count) for name, each in terms.items()},
+            {"codes_an_image": Term(kinds, count), "temperature": Term(temperature * count, count)},
+        )
+
+    def codes(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
+        """The code of each patch, in raster order; `x` is in 0 to 1."""
+        return self._scores_of(x).argmax(dim=2)
+
+    def decode(self, codes: Int64[Tensor, "b n"]) -> Float[Tensor, "b c h w"]:
+        """The images that codes stand for, in 0 to 1."""
+        return self._image(F.embedding(codes, self.table.weight)).clamp(0, 1)
+
+    def reconstruct(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """What the codes keep of each image, in 0 to 1."""
+        return self.decode(self.codes(x))
+
+    @property
+    def _annealed(self) -> Float[Tensor, ""]:
+        return (self.step / self.anneal).clamp_max(1)
+
+    def _scores_of(self, x: Tensor) -> Float[Tensor, "b n k"]:
+        tokens = self.encoder(x).tokens
+        assert tokens is not None, "a codec has tokens"
+        scores = self.scores(tokens)
+        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+    def _image(self, vectors: Float[Tensor, "b n d"]) -> Float[Tensor, "b c h w"]:
+        return self.decoder(vectors.mT.unflatten(2, self.encoder.grid))
+
+
+def _check(*, codebook: int, dim: int, anneal: int, temperature: float, kl: float) -> None:
+    """Raises ValueError for what cannot be."""
+    if not 2 <= codebook <= 2**16:
+        raise ValueError(f"codebook must be 2 to 65536 codes, got {codebook}")
+    for name, value in (("dim", dim), ("anneal", anneal)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not 0 < temperature <= 1:
+        raise ValueError(f"temperature must be above 0 and at most 1, got {temperature:g}")
+    if not kl >= 0:
+        raise ValueError(f"kl must be 0 or more, got {kl:g}")
