@@ -1,4 +1,4 @@
-"""Folders in Hugging Face's layout: config.json, safetensors, and the files of the tokenizer."""
+"""Folders in Hugging Face's layout: config.json, safetensors, and what makes the input."""
 
 import json
 import shutil
@@ -14,6 +14,7 @@ from selfwise.convert.tokenizer import tokenizer_files
 from selfwise.types import Vocabulary
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+PREPROCESSOR = "preprocessor_config.json"
 
 
 def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -54,10 +55,24 @@ def write_folder(
     `tokenizer`: the text of a tokenizer.json. `length`: the longest row. Raises ValueError if the
     folder is there already.
     """
+    kind = config["model_type"]
+    files = tokenizer_files(tokenizer, vocabulary, kind=kind, length=length)
+    write_parts(folder, config, weights, files)
+
+
+def write_parts(
+    folder: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    files: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """config.json, weights and further json files in a new folder, whole or not at all.
+
+    Raises ValueError if the folder is there already.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already; choose another folder for the export")
-    parts = {CONFIG: dict(config)}
-    parts |= tokenizer_files(tokenizer, vocabulary, kind=config["model_type"], length=length)
+    parts = {CONFIG: dict(config), **files}
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -67,6 +82,11 @@ def write_folder(
     if folder.exists():
         folder.rmdir()
     partial.rename(folder)
+
+
+def read_optional(path: Path) -> dict[str, Any] | None:
+    """A json file that may be there. Raises ValueError if it is broken."""
+    return _json(path) if path.is_file() else None
 
 
 def _json(path: Path) -> dict[str, Any]:

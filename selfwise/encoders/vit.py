@@ -113,7 +113,9 @@ class ViT(nn.Module):
         return found
 
     def _start(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
-        first = self.first.to(tokens.dtype).expand(len(tokens), -1, -1)
+        first = self.first.to(tokens.dtype).expand(
+            tokens.shape[0], -1, -1
+        )  # len() cannot be traced
         x = torch.cat([first, tokens], dim=1)
         return x if self.position is None else x + self.position
 

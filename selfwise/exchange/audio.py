@@ -1,0 +1,48 @@
+"""Runs on speech and Hugging Face's HuBERT."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from selfwise.convert.folder import PREPROCESSOR, read_folder, read_optional, write_parts
+from selfwise.convert.hubert import from_hf, preprocessor
+from selfwise.convert.hubert import to_hf as weights_to_hf
+from selfwise.exchange.taken import Taken
+from selfwise.run import Run
+
+FAMILIES = ("hubert",)
+CLUSTERS = 500  # of published models (arXiv:2106.07447, section IV-B); they come without codes
+_CODES = ("codes", "project.weight", "project.bias")
+
+
+def take(family: str, folder: Path) -> Taken:
+    """A checkpoint of any Hubert class; what predicts units is never in it."""
+    config, weights = read_folder(folder)
+    imported = from_hf(config, weights, read_optional(folder / PREPROCESSOR))
+    return Taken(
+        encoder={"name": imported.name, **imported.options},
+        weights=imported.encoder,
+        head={} if imported.mask is None else {"mask": imported.mask},
+        missing=[*imported.missing, *_CODES],
+        notes=imported.notes,
+        found={
+            **{"hours": 0.0, "held_out_examples": 0, "left_out": 0, "clusters": CLUSTERS},
+            "units": {"of": "the checkpoint's own clusters"},
+        },
+        reading={"clusters": CLUSTERS},
+    )
+
+
+def to_hf(run: Run, out: Path) -> None:
+    """A folder that HubertModel and AutoFeatureExtractor load."""
+    told, method = asdict(run.encoder.shape), run.method.state_dict()
+    mask = method["mask"] if run.config["method"] == "hubert" else None
+    config, weights = weights_to_hf(told, run.encoder.state_dict(), mask)
+    write_parts(out, config, weights, {PREPROCESSOR: preprocessor(told)})
+
+
+def to_onnx(run: Run, out: Path) -> None:
+    """The encoder, from waves."""
+    from selfwise.convert.onnx import export_speech
+
+    out.mkdir(parents=True, exist_ok=True)
+    export_speech(run.encoder, out / "model.onnx")

@@ -1,0 +1,70 @@
+"""Runs on images and BEiT, of Hugging Face and of timm."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from selfwise.convert.beit import Imported, from_hf, from_timm
+from selfwise.convert.beit import to_hf as weights_to_hf
+from selfwise.convert.beit_configs import preprocessor
+from selfwise.convert.folder import PREPROCESSOR, read_folder, read_optional, write_parts
+from selfwise.exchange.taken import Taken
+from selfwise.run import Run
+
+FAMILIES = ("beit",)
+UNITS = 512  # kinds of units of a head that the checkpoint has not
+
+
+def take(family: str, folder: Path) -> Taken:
+    """A checkpoint in the layout of Hugging Face, or of timm."""
+    config, weights = read_folder(folder)
+    imported: Imported
+    if "model_type" not in config and "architecture" in config:  # timm's word
+        imported = from_timm(config, weights)
+    else:
+        imported = from_hf(config, weights, read_optional(folder / PREPROCESSOR))
+    units = len(imported.head["head.weight"]) if "head.weight" in imported.head else UNITS
+    reading: dict[str, Any] = {"size": imported.size, "channels": imported.channels}
+    return Taken(
+        encoder={"name": f"{family}-base", **imported.options},
+        weights=imported.encoder,
+        head=imported.head,
+        missing=imported.missing,
+        notes=imported.notes,
+        found={
+            **reading,
+            "classes": 0,
+            "broken": 0,
+            "units": {"of": "the checkpoint's own tokenizer", "clusters": units},
+        },
+        # files are kept a little larger than what is read of them, as 256 px are for 224
+        reading={**reading, "decode": max(256, round(imported.size * 8 / 7)), "clusters": units},
+    )
+
+
+def to_hf(run: Run, out: Path) -> None:
+    """A folder that transformers' Beit classes and AutoImageProcessor load.
+
+    Raises ValueError for an encoder that is no BEiT.
+    """
+    encoder = run.encoder
+    if not run.config["options"]["encoder"]["name"].startswith("beit-"):
+        raise ValueError(
+            f"{run.folder} is on images with the encoder "
+            f"{run.config['options']['encoder']['name']}; of runs on images only those with one "
+            "of the beit encoders are exported yet"
+        )
+    own = {n: w for n, w in run.method.state_dict().items() if not n.startswith("encoder.")}
+    heads = own if run.config["method"] == "beit" else {}
+    size = {"size": encoder.size, "channels": encoder.in_channels}
+    config, weights = weights_to_hf(asdict(encoder.shape), encoder.state_dict(), heads, **size)
+    write_parts(out, config, weights, {PREPROCESSOR: preprocessor(**size)})
+
+
+def to_onnx(run: Run, out: Path) -> None:
+    """The encoder, from images in 0..1."""
+    from selfwise.convert.onnx import export_image
+
+    out.mkdir(parents=True, exist_ok=True)
+    found = run.config["found"]
+    export_image(run.encoder, out / "model.onnx", size=found["size"], channels=found["channels"])

@@ -1,0 +1,64 @@
+"""Runs on text and Hugging Face's BERT, RoBERTa, ALBERT and GPT-2."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from selfwise.convert.folder import read_folder, write_folder
+from selfwise.convert.hf import from_hf
+from selfwise.convert.hf import to_hf as weights_to_hf
+from selfwise.data.tokenizer import Tokenizer
+from selfwise.exchange.taken import Taken
+from selfwise.run import Run
+
+FAMILIES = ("bert", "roberta", "albert", "gpt")
+ROW = 512  # tokens in a row of an imported run, unless its encoder has fewer positions
+
+
+def take(family: str, folder: Path, *, tokenizer: str) -> Taken:
+    """A checkpoint with its tokenizer. Raises ValueError with one sentence if it has none."""
+    imported = from_hf(*read_folder(folder))
+    if imported.family != family:
+        raise ValueError(f"{folder} holds a model of the family {imported.family}, not {family}")
+    words = Tokenizer.load(tokenizer or folder)
+    if words.vocabulary.size > imported.vocab:
+        raise ValueError(
+            f"the tokenizer has {words.vocabulary.size} tokens, but the model in {folder} only "
+            f"{imported.vocab}: they do not belong together"
+        )
+    length = min(ROW, imported.options["length"])
+    return Taken(
+        encoder={"name": family, **imported.options},
+        weights=imported.encoder,
+        head=imported.head,
+        missing=imported.missing,
+        notes=imported.notes,
+        found={"vocab": imported.vocab, "length": length},
+        reading={"length": length},
+        kept=words,
+    )
+
+
+def to_hf(run: Run, out: Path) -> None:
+    """A folder that AutoModel and AutoTokenizer load."""
+    encoder, words = run.encoder, run.tokenizer
+    family = encoder.name.partition("-")[0]
+    heads = {n: w for n, w in run.method.state_dict().items() if not n.startswith("encoder.")}
+    weights = dict(encoder.state_dict())
+    told, weights = weights_to_hf(family, asdict(encoder.shape), weights, heads, words.vocabulary)
+    write_folder(
+        out,
+        told,
+        weights,
+        tokenizer=words.library.to_str(),
+        vocabulary=words.vocabulary,
+        length=encoder.length,
+    )
+
+
+def to_onnx(run: Run, out: Path) -> None:
+    """The encoder, with its tokenizer beside it."""
+    from selfwise.convert.onnx import export_text
+
+    out.mkdir(parents=True, exist_ok=True)
+    export_text(run.encoder, out / "model.onnx")
+    run.tokenizer.save(out)

@@ -1,0 +1,57 @@
+"""Bugs in BEiT's vision transformer and its conversion, for tests/mutants.py."""
+
+PARITY, FACTS = "tests/parity/test_vit.py", "tests/facts/test_vit_encoder.py"
+
+# fmt: off
+# ruff: noqa: E501
+MUTANTS = [
+    # parity with transformers and timm
+    ("another eps in every block of BEiT", "nn/patches.py",
+     "(nn.LayerNorm(dim, eps=eps) for _ in range(2))", "(nn.LayerNorm(dim, eps=1e-6) for _ in range(2))", PARITY),
+    ("another eps at the end of BEiT", "encoders/vit.py",
+     "self.norm = nn.LayerNorm(shape.dim, eps=shape.eps)", "self.norm = nn.LayerNorm(shape.dim, eps=1e-6)", PARITY),
+    ("BEiT's config loses its eps", "convert/beit_configs.py",
+     '"eps": "layer_norm_eps"', '"eps": "initializer_range"', PARITY),
+    ("keys have the bias of queries", "nn/patches.py",
+     "[self.q_bias, torch.zeros_like(self.q_bias), self.v_bias]", "[torch.zeros_like(self.q_bias), self.q_bias, self.v_bias]", PARITY),
+    ("values lose their bias where patches are read", "nn/patches.py",
+     "biases = torch.cat([torch.zeros_like(self.v_bias), self.v_bias])", "biases = torch.cat([torch.zeros_like(self.v_bias)] * 2)", PARITY),
+    ("the table of positions is shifted by one", "nn/relative.py",
+     "found[1:, 1:] = pairs[0] * (2 * columns - 1) + pairs[1]", "found[1:, 1:] = pairs[0] * (2 * columns - 1) + pairs[1] + 1", PARITY),
+    ("keys and queries are exchanged in the table", "nn/relative.py",
+     "found[0, 1:], found[1:, 0] = last - 2, last - 1", "found[1:, 0], found[0, 1:] = last - 2, last - 1", PARITY),
+    ("LayerScale is lost in the attention", "nn/patches.py",
+     "x = x + self._weighed(found, self.scale1)", "x = x + self._weighed(found, None)", PARITY),
+    ("both parts have the first LayerScale", "nn/patches.py",
+     "self.mlp(self.norm2(x)), self.scale2)", "self.mlp(self.norm2(x)), self.scale1)", PARITY),
+    ("absolute positions are lost", "encoders/vit.py",
+     "return x if self.position is None else x + self.position", "return x", PARITY),
+    ("images are not brought to mean 0", "encoders/vit.py",
+     "self.patches((x - MEAN) / STD)", "self.patches(x / STD)", PARITY),
+    ("the norm on the mean is on the tokens", "convert/beit_configs.py",
+     '"pooled" if told["use_mean_pooling"] and not head else "tokens"', '"tokens"', PARITY),
+    ("images of other statistics are taken as ours", "convert/beit.py",
+     "        _fold(gathered, torch.tensor(mean), torch.tensor(std))\n", "", PARITY),
+    # the encoder by itself
+    ("the class token is read as a patch", "encoders/vit.py",
+     "x = last(x, bias, where + 1)", "x = last(x, bias, where)", FACTS),
+    ("read patches have the bias of others", "nn/relative.py",
+     "F.embedding(where, bias[0]", "F.embedding(where - 1, bias[0]", FACTS),
+    ("the class token is part of the mean", "encoders/vit.py",
+     "found = self._features(x[:, 1:])", "found = self._features(x)", FACTS),
+    ("drop path is the same in every block", "encoders/vit.py",
+     "drop_path=shape.drop_path * i / max(1, shape.depth - 1)", "drop_path=shape.drop_path", FACTS),
+    ("tokens and not images are dropped", "nn/patches.py",
+     "x.new_empty((len(x), 1, 1))", "x.new_empty((len(x), x.shape[1], 1))", FACTS),
+    ("what is kept is not made larger", "nn/patches.py",
+     ".bernoulli_(kept).div_(kept)", ".bernoulli_(kept)", FACTS),
+    ("the initialisation is cut at two deviations", "encoders/vit.py",
+     "a=-0.02, b=0.02", "a=-0.04, b=0.04", FACTS),
+    ("every layer's outputs start the same", "encoders/vit.py",
+     "linear.weight.div_(sqrt(2 * number))", "linear.weight.div_(sqrt(2))", FACTS),
+    ("a shared table is looked up in every block", "encoders/vit.py",
+     "yield block, shared if block.bias is None else block.bias(dtype)",
+     "yield block, (self.bias(dtype) if self.bias else None) if block.bias is None else block.bias(dtype)", FACTS),
+    ("the final norm is part of no layer", "encoders/vit.py",
+     "for part in found[:-1]), self._last(found[-1])]", "for part in found)]", FACTS),
+]
