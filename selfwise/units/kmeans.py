@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-CHUNK = 2**20  # scores that are held at once: they stay in the processor's cache
+CHUNK = 2**17  # scores that are held at once: they stay in the processor's cache
 CHUNK_CUDA = 2**26
 
 

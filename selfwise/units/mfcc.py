@@ -65,7 +65,7 @@ def _static(x: Float32[Tensor, "b s"]) -> Float32[Tensor, "b m 13"]:
     window, bands, cosines = (table.to(x.device) for table in _tables())
     frames = x.unfold(1, WINDOW, SHIFT)
     frames = frames - frames.mean(dim=2, keepdim=True)
-    # the sample before a frame's first is that one again, as Kaldi has it
+    # the sample before a frame's first is that one again, as Kaldi has it, where the window is 0
     before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
     frames = (frames - PREEMPHASIS * before) * window
     power = torch.fft.rfft(frames, n=FFT).abs().square()

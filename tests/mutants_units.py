@@ -1,0 +1,54 @@
+"""Bugs in units: (name, file, old, new, tests), for tests/mutants.py."""
+
+MFCC, KMEANS = "tests/facts/test_units_mfcc.py", "tests/parity/test_kmeans.py"
+CODEBOOK, LABELS = "tests/facts/test_units_codebook.py", "tests/facts/test_units_labels.py"
+PATCHES = "tests/facts/test_units_patches.py"
+
+# fmt: off
+# ruff: noqa: E501
+MUTANTS = [
+    ("Hann's window", "units/mfcc.py", "** 0.85", "** 1.0", MFCC),
+    ("no frame loses its constant", "units/mfcc.py", "frames - frames.mean(dim=2, keepdim=True)", "frames + 0", MFCC),
+    ("no lifter", "units/mfcc.py", "1 + LIFTER / 2 *", "1 + 0 *", MFCC),
+    ("the floor of float64", "units/mfcc.py", "torch.finfo(torch.float32).eps", "torch.finfo(torch.float64).eps", MFCC),
+    ("magnitudes, not powers", "units/mfcc.py", ".abs().square()", ".abs()", MFCC),
+    ("triangles in Hertz", "units/mfcc.py", "return 1127.0 * (1.0 + hertz / 700.0).log()", "return hertz", MFCC),
+    ("differences look into the padding", "units/mfcc.py", "last = (own - 1).clamp(min=0)[:, None]", "last = torch.full_like(own, x.shape[1] - 1)[:, None]", MFCC),
+    ("differences of three frames", "units/mfcc.py", "REACH = 2 ", "REACH = 1 ", MFCC),
+    ("second differences are the first", "units/mfcc.py", "_differences(first, own)]", "first]", MFCC),
+    ("the odd frames", "units/mfcc.py", "[:, ::2]", "[:, 1::2]", MFCC),
+    ("one frame too many is real", "units/mfcc.py", "place <= last[:, None]", "place <= last[:, None] + 1", MFCC),
+    ("MFCC in bf16", "units/mfcc.py", "enabled=False", "enabled=True, dtype=torch.bfloat16", MFCC),
+    ("the nearest by |c|^2", "units/kmeans.py", "centres.square().sum(dim=1) / 2", "centres.square().sum(dim=1)", KMEANS),
+    ("starts by distance, not its square", "units/kmeans.py", "reach = left.double()", "reach = left.double().sqrt()", KMEANS),
+    ("one candidate a start", "units/kmeans.py", "trials, square = 2 + int(math.log(k))", "trials, square = 1", KMEANS),
+    ("the worst candidate", "units/kmeans.py", ".sum(dim=1).argmin()", ".sum(dim=1).argmax()", KMEANS),
+    ("an empty cluster stays", "units/kmeans.py", "if distance > 0:", "if distance < 0:", KMEANS),
+    ("the farthest point stays in its cluster too", "units/kmeans.py", "            sums[own] -= point\n            counts[own] -= 1\n", "", KMEANS),
+    ("mini-batches forget what was before", "units/kmeans.py", "self.counts = after", "self.counts = counts", KMEANS),
+    ("the tolerance is of all features together", "units/kmeans.py", "unbiased=False).mean()\n    before", "unbiased=False).sum()\n    before", KMEANS),
+    ("Lloyd's ids are of the centres before", "units/kmeans.py", "    ids = nearest(x, centres)\n    return Clustering", "    return Clustering", KMEANS),
+    ("sums in float32", "units/kmeans.py", "return x.new_zeros((clusters, x.shape[1]), dtype=torch.float64).index_add_(\n            0, ids, x.double()\n        ), counts", "return x.new_zeros((clusters, x.shape[1]), dtype=torch.float32).index_add_(\n            0, ids, x.float()\n        ).double(), counts", KMEANS),
+    ("more clusters than points", "units/kmeans.py", "if clusters > n:", "if clusters > 2 * n:", CODEBOOK),
+    ("a pass adds the last batch alone", "units/fit.py", 't["sums"] + sums, t["counts"] + counts', "sums, counts", CODEBOOK),
+    ("a killed pass starts with what it had", "units/fit.py", 'if not self.facts["done"]:', 'if not self.facts["done"] or len(self.tensors["far"]):', CODEBOOK),
+    ("farthest of the last batch alone", "units/fit.py", "both = Far(*(torch.cat(pair) for pair in zip(old, new)))", "both = new", CODEBOOK),
+    ("mini-batches begin from nothing", "units/fit.py", 'MiniBatch(self.tensors["centres"], self.tensors["counts"])', 'MiniBatch(self.tensors["centres"])', CODEBOOK),
+    ("a resumed fit is done again", "units/fit.py", "self.tensors, self.facts = tensors, facts", "pass", CODEBOOK),
+    ("the first start is taken", "units/fit.py", "best = min(found, key=lambda each: float(each.inertia))", "best = found[0]", CODEBOOK),
+    ("the sample has the first rows", "units/fit.py", 'torch.from_numpy(shuffled(len(x), settings.seed, "sample", int(j))[:quota])', "torch.zeros(min(quota, len(x)), dtype=torch.int64)", CODEBOOK),
+    ("a fit of other settings goes on", "units/fit.py", "if told[name] != value:", "if False:", CODEBOOK),
+    ("everything is held", "units/fit.py", "if x.nbytes <= self.left:", "if True:", CODEBOOK),
+    ("values that are not finite are clustered", "units/fit.py", "if not bool(x.isfinite().all()):", "if False:", CODEBOOK),
+    ("pieces go to the recording's start", "units/labels.py", "offset.cpu().numpy() // HOP", "offset.cpu().numpy() * 0", LABELS),
+    ("padding is written", "units/labels.py", "units[places[real]] = found", "units[places.clip(max=len(units) - 1)] = numbers", LABELS),
+    ("frames without a unit", "units/labels.py", "if missing:", "if missing > 99:", LABELS),
+    ("frames of the next recording", "units/labels.py", "offsets[row + 1][:, None]", "offsets[-1]", LABELS),
+    ("perplexity by bits", "units/labels.py", "np.exp(-(share", "np.exp2(-(share", LABELS),
+    ("65,536 units in two bytes", "units/labels.py", "size <= np.iinfo(np.uint16).max", "size <= np.iinfo(np.uint16).max + 1", LABELS),
+    ("one batch too few was written", "units/labels.py", "start=first + 1", "start=first", LABELS),
+    ("patches by columns", "units/patches.py", "parts.permute(0, 2, 4, 1, 3, 5)", "parts.permute(0, 4, 2, 1, 3, 5)", PATCHES),
+    ("pictures without brightness", "units/patches.py", "found = found * deviation + mean", "found = found * deviation", PATCHES),
+    ("MAE's eps", "units/patches.py", "EPS = 1e-4", "EPS = 1e-6", PATCHES),
+    ("the option is not kept", "units/patches.py", '"normalise": self.normalise', '"normalise": True', PATCHES),
+]
