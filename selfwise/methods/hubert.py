@@ -25,7 +25,8 @@ class HuBERT(Method):
         mask_length: frames of 20 ms in a span. 10 suits speech; less may suit clips under a second.
         temperature: of the cosines.
         alpha: weight of the mean loss on frames that are not hidden; 0 (paper: best) leaves it out.
-        penalty: weight of the mean square of the stem's output.
+        penalty: weight of the mean square of the stem's output; 0 leaves it out, which changes
+            nothing but the number where the stem is not trained, as the log-mel one.
         code_dim: width of the codes; by default 256, and the encoder's if that is less.
     """
 
@@ -76,7 +77,8 @@ class HuBERT(Method):
     def counts(self, view: Hidden) -> dict[str, Tensor]:
         masked, real = view.mask.sum().float(), lengths(view.batch).sum().float()
         unmasked = {"unmasked": real - masked} if self.alpha else {}
-        return {"masked": masked, **unmasked, "power": real}
+        power = {"power": real} if self.penalty else {}
+        return {"masked": masked, **unmasked, **power}
 
     def forward(self, view: Hidden) -> Step:
         tokens, valid, power = self.encoder.embed(view.batch)
@@ -85,8 +87,9 @@ class HuBERT(Method):
         guess = self._all if self.alpha else self._masked
         step = guess(view, tokens, valid)
         real = valid.sum().float()
-        # fairseq: 10 * mean square * frames in the loss, all divided by the frames in the loss
-        step.terms["power"] = Term(self.penalty * power.mean * real, real)
+        if self.penalty:
+            # fairseq: 10 * mean square * frames in the loss, all divided by the frames in the loss
+            step.terms["power"] = Term(self.penalty * power.mean * real, real)
         step.metrics["masked_share"] = Term(view.mask.sum().float(), real)
         return step
 
