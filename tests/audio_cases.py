@@ -36,7 +36,7 @@ def folder(tmp_path: Path, *names: str, seconds: float = 0.5) -> Path:
 
 
 def spoiled(tmp_path: Path) -> Path:
-    """Two good recordings, two unfit and six broken ones."""
+    """Two good recordings, three unfit and six broken ones."""
     root = folder(tmp_path, "good.wav", "good2.flac")
     soundfile.write(root / "silent.wav", np.zeros(16_000), RATE)
     stereo = noise(16_000) * [[1.0, -1.0]]

@@ -81,7 +81,7 @@ def test_epochs_differ_in_neighbours_and_in_order(recordings):
     lengths = [[recordings.samples[batch].mean() for batch in epoch] for epoch in epochs]
     ranks = [np.argsort(np.argsort(one)).tolist() for one in lengths]
     assert ranks[0] != ranks[1]
-    assert ranks[0] != sorted(ranks[0])
+    assert abs(np.corrcoef(np.arange(steps), ranks[0])[0, 1]) < 0.8
     other = AudioSource(recordings, seconds=20, longest=4, seed=1)
     assert other[0].index.tolist() != source[0].index.tolist()
 

@@ -45,12 +45,13 @@ class Shape(NamedTuple):
 def look(path: Path | str) -> tuple[Shape, bool]:
     """The shape of a file that is decoded once to its end, and whether it is silent.
 
-    Raises Unreadable for what cannot be decoded, ends too early or has samples that are no
-    numbers. A header alone may promise what is not there.
+    A wav, ogg or mp3 that was cut off is read as far as it goes, which a header does not tell.
+
+    Raises Unreadable for what cannot be decoded and for samples that are no numbers.
     """
     loudest, frames = 0.0, 0
     with _opened(path) as file:
-        promised, rate = file.frames, file.rate
+        rate = file.rate
         if rate < SLOWEST:
             raise Unreadable(f"has {rate} samples a second, at least {SLOWEST} are right")
         for block in file.blocks(int(BLOCK * rate)):
@@ -58,8 +59,6 @@ def look(path: Path | str) -> tuple[Shape, bool]:
             if not np.isfinite(peak) and not np.isfinite(block).all():
                 raise Unreadable("has samples that are NaN or infinite")
             loudest, frames = max(loudest, peak), frames + len(block)
-    if promised is not None and frames < promised:
-        raise Unreadable(f"ends after {frames / rate:.2f} of {promised / rate:.2f} s")
     return Shape(frames, rate), loudest == 0
 
 
@@ -81,8 +80,10 @@ def read(path: Path | str, shape: Shape, start: int, stop: int) -> Float32[np.nd
         if file.rate != shape.rate:
             raise Unreadable("changed while it was read")
         sound = file.read(first * stored, last - first * stored)
-    if len(sound) != last - first * stored:
+    lacking = last - first * stored - len(sound)
+    if lacking and file.frames != shape.frames:
         raise Unreadable("changed while it was read")
+    sound = np.pad(sound, (0, lacking))  # libsndfile leaves out what is damaged inside an ogg
     if shape.rate != RATE:
         sound = soxr.resample(sound, shape.rate, RATE)
     part = sound[start - first * out : stop - first * out]
@@ -93,10 +94,7 @@ class _SoundFile:
     """A file that libsndfile reads."""
 
     def __init__(self, file: Any):
-        self.file, self.rate = file, int(file.samplerate)
-        # an mp3 need not say how long it is, so its header is no promise; 2^63 - 1: not known
-        known = file.format != MP3 and file.frames < 2**62
-        self.frames: int | None = int(file.frames) if known else None
+        self.file, self.rate, self.frames = file, int(file.samplerate), int(file.frames)
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
         while len(block := self._next(size)):
@@ -116,7 +114,7 @@ class _SoundFile:
 
 @contextmanager
 def _opened(path: Path | str) -> Iterator[Any]:
-    """Has `rate`, `frames` (or None), `blocks(size)`, `read(start, frames)`. Raises Unreadable."""
+    """Has `rate`, `frames`, `blocks(size)`, `read(start, frames)`. Raises Unreadable."""
     if str(path).lower().endswith(AV_SUFFIXES):
         with audio_av.opened(path) as file:
             yield file
@@ -158,4 +156,5 @@ _lock = Lock()  # there is one stderr
 
 def _short(error: Exception) -> str:
     text = " ".join(getattr(error, "error_string", str(error)).split())
-    return f"not a recording: {text}"[:120].rstrip(".")
+    text = text.removeprefix("Error : ").rstrip(".")
+    return f"cannot be decoded: {text}"[:120]

@@ -30,7 +30,7 @@ def opened(path: Path | str) -> Iterator["AvFile"]:
                 raise Unreadable("has no sound in it")
             yield AvFile(container)
     except (av.FFmpegError, OSError) as error:
-        raise Unreadable(f"not a recording: {error.strerror or error}"[:120]) from error
+        raise Unreadable(f"cannot be decoded: {error.strerror or error}"[:120]) from error
 
 
 class AvFile:
@@ -38,9 +38,7 @@ class AvFile:
 
     def __init__(self, container: Any):
         self.container, self.stream = container, container.streams.audio[0]
-        self.rate, self.frames = int(self.stream.rate), None
-        # a bare stream of aac has no clock of its own, so that a jump would land somewhere
-        self.jumps = container.format.name != "aac"
+        self.rate, self.frames = int(self.stream.rate), None  # how many is not known before
         self.origin: int | None = None
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
@@ -61,13 +59,12 @@ class AvFile:
     def _decoded(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
         """Blocks of sound and where each begins, from some place before `start` on."""
         origin = self._first()
-        back = start - int(PREROLL * self.rate) if self.jumps else 0
-        place = max(0, back) + origin if back > 0 else 0
+        place = max(0, origin + start - int(PREROLL * self.rate))
         self.container.seek(int(place / self.rate / self.stream.time_base), stream=self.stream)
         at = None
         for frame in self.container.decode(self.stream):
             if at is None:
-                at = self._position(frame) - origin if self.jumps else 0
+                at = self._position(frame) - origin
             sound = _mono(frame)
             yield at, sound
             at += len(sound)
@@ -75,10 +72,8 @@ class AvFile:
     def _first(self) -> int:
         """Where the first sample lies on the clock of the file."""
         if self.origin is None:
-            self.origin = 0
-            if self.jumps:
-                frame = next(self.container.decode(self.stream), None)
-                self.origin = 0 if frame is None else self._position(frame)
+            frame = next(self.container.decode(self.stream), None)
+            self.origin = 0 if frame is None else self._position(frame)
         return self.origin
 
     def _position(self, frame: Any) -> int:
