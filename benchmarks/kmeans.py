@@ -53,7 +53,7 @@ def selfwise_fit(x: np.ndarray, start: np.ndarray) -> Fit:
     def fit(seed: int) -> np.ndarray:
         draw, mini = generator(seed, "batches"), MiniBatch(first)
         for _ in range(STEPS):
-            mini.step(own[torch.randint(ROWS, (BATCH,), generator=draw)])
+            mini.step(own.index_select(0, torch.randint(ROWS, (BATCH,), generator=draw)))
         return mini.centres.numpy()
 
     return fit
@@ -67,12 +67,14 @@ def sklearn_fit(x: np.ndarray, start: np.ndarray) -> Fit:
 
 
 def partial_fit(x: np.ndarray, start: np.ndarray) -> Fit:
-    """scikit-learn on the batches of `selfwise_fit`."""
+    """scikit-learn on the batches of `selfwise_fit`, gathered in the same way."""
+    own = torch.from_numpy(x)
 
     def fit(seed: int) -> np.ndarray:
         draw, model = generator(seed, "batches"), sklearn_model(start)
         for _ in range(STEPS):
-            model.partial_fit(x[torch.randint(ROWS, (BATCH,), generator=draw).numpy()])
+            rows = torch.randint(ROWS, (BATCH,), generator=draw)
+            model.partial_fit(own.index_select(0, rows).numpy())
         return model.cluster_centers_
 
     return fit

@@ -51,8 +51,10 @@ def nearest(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int64[Ten
     """
     half, across = centres.square().sum(dim=1) / 2, centres.mT.neg()
     size = max(1, (CHUNK_CUDA if x.is_cuda else CHUNK) // len(centres))
+    scores = x.new_empty((min(size, len(x)), len(centres)))  # one for all: new pages cost time
     with torch.autocast(x.device.type, enabled=False):
-        return torch.cat([_lowest(torch.addmm(half, part, across)) for part in x.split(size)])
+        parts = (torch.addmm(half, p, across, out=scores[: len(p)]) for p in x.split(size))
+        return torch.cat([_lowest(part) for part in parts])
 
 
 def _lowest(scores: Float[Tensor, "n k"]) -> Int64[Tensor, "n"]:
@@ -84,7 +86,7 @@ def distances(
     x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], ids: Int64[Tensor, "n"]
 ) -> Float[Tensor, "n"]:
     """Squared distance of each point to its centre, without the rounding of the short formula."""
-    return (x - centres[ids]).square().sum(dim=1)
+    return (x - centres.index_select(0, ids)).square().sum(dim=1)
 
 
 @torch.no_grad()
