@@ -29,7 +29,7 @@ class Progress:
     """One line a log interval, or one bar that is redrawn."""
 
     def __init__(
-        self, start: int, steps: int, each: int, *, unit: str = "examples", quiet: bool = False
+        self, start: int, steps: int, each: float, *, unit: str = "examples", quiet: bool = False
     ):
         """`each`: how many of the unit a step has."""
         self.steps, self.each, self.unit, self.quiet = steps, each, unit, quiet
