@@ -37,7 +37,7 @@ MUTANTS = [
     ("a resumed fit is done again", "units/fit.py", "self.tensors, self.facts = tensors, facts", "pass", CODEBOOK),
     ("the first start is taken", "units/fit.py", "best = min(found, key=lambda each: float(each.inertia))", "best = found[0]", CODEBOOK),
     ("the sample has the first rows", "units/fit.py", 'torch.from_numpy(shuffled(len(x), settings.seed, "sample", int(j))[:quota])', "torch.zeros(min(quota, len(x)), dtype=torch.int64)", CODEBOOK),
-    ("a fit of other settings goes on", "units/fit.py", "if told[name] != value:", "if False:", CODEBOOK),
+    ("a fit of other settings goes on", "units/fit.py", "if told.get(name) != value:", "if False:", CODEBOOK),
     ("everything is held", "units/fit.py", "if x.nbytes <= self.left:", "if True:", CODEBOOK),
     ("values that are not finite are clustered", "units/fit.py", "if not bool(x.isfinite().all()):", "if False:", CODEBOOK),
     ("pieces go to the recording's start", "units/labels.py", "offset.cpu().numpy() // HOP", "offset.cpu().numpy() * 0", LABELS),

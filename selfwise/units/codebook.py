@@ -80,7 +80,8 @@ def learn(
         count: number of batches.
         clusters: number of centres.
         seed: of the sample, the starts and the order.
-        folder: where the state of the fit is kept while it runs; None keeps none.
+        folder: where the state of the fit is kept while it runs; None keeps none. It has to be of
+            these features alone: that they are others cannot be seen.
         passes: exact passes at most, 0 for none.
         tolerance: a pass ends the fit if the squared shifts of all centres add up to at most this
             share of the mean variance of the features, as in scikit-learn.

@@ -102,11 +102,11 @@ class Fit:
 
     def _resume(self, path: Path) -> None:
         tensors, facts = files.load(path, "fit")
-        told = facts.pop("settings")
+        told = facts.pop("settings", {})
         for name, value in self.settings._asdict().items():
-            if told[name] != value:
+            if told.get(name) != value:
                 raise ValueError(
-                    f"{path.parent} keeps a fit with {name} {told[name]}, and this one has "
+                    f"{path.parent} keeps a fit with {name} {told.get(name)}, and this one has "
                     f"{value}: give it another folder, or remove that one"
                 )
         self.tensors, self.facts = tensors, facts
