@@ -2,6 +2,8 @@
 
 PARITY, FACTS = "tests/parity/test_vit.py", "tests/facts/test_vit_encoder.py"
 
+IMAGES, AUDIO = "tests/test_exchange_images.py", "tests/test_exchange_audio.py"
+
 # fmt: off
 # ruff: noqa: E501
 MUTANTS = [
@@ -54,4 +56,21 @@ MUTANTS = [
      "yield block, (self.bias(dtype) if self.bias else None) if block.bias is None else block.bias(dtype)", FACTS),
     ("the final norm is part of no layer", "encoders/vit.py",
      "for part in found[:-1]), self._last(found[-1])]", "for part in found)]", FACTS),
+    # runs from checkpoints, and back
+    ("what the encoder has is drawn anew for the method's sake", "exchange/__init__.py",
+     "checkpoint.fill(model, own | theirs, where=folder)", "checkpoint.fill(model, theirs | own, where=folder)", AUDIO),
+    ("the exported head is that of an untrained run", "exchange/image.py",
+     'heads = own if run.config["method"] == "beit" else {}', "heads = {n: w * 0 for n, w in own.items()} if run.config['method'] == 'beit' else {}", IMAGES),
+    ("the mask of speech is not exported", "exchange/audio.py",
+     'method["mask"] if run.config["method"] == "hubert" else None', "None", AUDIO),
+    ("the preprocessor shows the whole of large images", "convert/beit_configs.py",
+     "shortest = round(size / 0.875) if size > 64 else size", "shortest = size", IMAGES),
+    ("the preprocessor keeps 0..1", "convert/beit_configs.py",
+     '"image_std": [HALF] * channels', '"image_std": [1.0] * channels', IMAGES),
+    ("an encoder alone has its norm in the pooler", "convert/beit_configs.py",
+     '"use_mean_pooling": masked or options["norm"] == "pooled"', '"use_mean_pooling": True', IMAGES),
+    ("timm's statistics are not read", "convert/beit.py",
+     '**config.get("pretrained_cfg", {})', "", IMAGES),
+    ("an imported head has the default number of units", "exchange/image.py",
+     'units = len(imported.head["head.weight"]) if "head.weight" in imported.head else UNITS', "units = UNITS", IMAGES),
 ]

@@ -19,6 +19,14 @@ QUICK = {"steps": 2, "batch": 8, "health_every": 0, "quiet": True, "save_every":
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory):
+    """Units are kept where caches are: not in the user's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SELFWISE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def pictures():
     """Forty images of 16 px: blobs on a slope, two classes."""

@@ -48,8 +48,9 @@ def import_run(family: str, folder: Path, *, out: str | Path, tokenizer: str = "
     model = build(settings, taken.kept)
     lost = set(taken.missing)
     own = {n: w for n, w in model.state_dict().items() if n.removeprefix("encoder.") in lost}
-    theirs = {f"encoder.{n}": w for n, w in taken.weights.items()} | taken.head | own
-    checkpoint.fill(model, theirs, where=folder)
+    theirs = {f"encoder.{n}": w for n, w in taken.weights.items()} | taken.head
+    # an encoder and a method may have the same name for something: what is there is not lost
+    checkpoint.fill(model, own | theirs, where=folder)
     out.mkdir(parents=True, exist_ok=True)
     if taken.kept is not None:
         modalities.of(kind).keep(taken.kept, out)
