@@ -7,8 +7,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from selfwise.rng import Rng
-
 EPS = 1e-3  # how far from the next whole number the outermost values stay
 FEWEST, MOST = 3, 2**16  # levels of a number; codes in all
 
@@ -92,11 +90,7 @@ def distinct(codes: Int64[Tensor, "b n"]) -> Float[Tensor, "b"]:
 
 
 @torch.no_grad()
-def gumbel(key: Int64[Tensor, "b 1"], *shape: int) -> Float[Tensor, "b ..."]:
-    """Standard Gumbel noise (b, *shape) in float32, each row a function of its key.
-
-    Made on the key's device; the same everywhere but for how logarithms are rounded.
-    """
-    uniform = Rng(torch.Generator(), seed=0).keyed(key, *shape)
+def gumbel(uniform: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Standard Gumbel noise of uniform numbers in [0, 1)."""
     # multiples of 2^-24 below 1; of 0 there is no logarithm
-    return uniform.clamp_min_(2.0**-25).log_().neg_().log_().neg_()
+    return uniform.clamp_min(2.0**-25).log_().neg_().log_().neg_()
