@@ -108,7 +108,7 @@ def export_speech(encoder: SpeechEncoder, path: Path) -> float:
     """
     time = torch.arange(5 * 8000, dtype=torch.float64).view(5, 8000)
     noise = (time.sin() * 43758.5453).frac()
-    x = (0.3 * (0.05 * time).sin() + 0.1 * noise).float()
+    x = (0.1 * (0.05 * time).sin() + 0.2 * noise).float()
     return _written(
         PlainSpeech(deepcopy(encoder)),
         path,

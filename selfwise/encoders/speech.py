@@ -94,7 +94,7 @@ class Speech(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.shape.stem_grad > 0):
             x = self.stem(x, extent)
         x = x if self.shape.stem_grad == 1 else _Scaled.apply(x, self.shape.stem_grad)
-        valid = real(extent, x.shape[1], WINDOW, HOP)
+        valid = real(extent, x, window=WINDOW, hop=HOP)
         if valid is None:
             valid = x.new_ones(x.shape[:2], dtype=torch.bool)
         power = _power(x, valid)

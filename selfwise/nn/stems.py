@@ -21,12 +21,14 @@ FAINT = 1e-8  # no energy counts as less: log-mel energies of silence are -18
 LOUDNESS = (-6.0, 4.0)  # mean and deviation of log-mel energies of speech about -1..1, roughly
 
 
-def real(extent: Int64[Tensor, "b"] | None, n: int, window: int, hop: int) -> Tensor | None:
-    """(b n) True where a window lies in the clip as a whole; None: all of them do."""
+def real(
+    extent: Int64[Tensor, "b"] | None, like: Float[Tensor, "b n _"], *, window: int, hop: int
+) -> Bool[Tensor, "b n"] | None:
+    """True where a window lies in its clip as a whole; None: all of them do."""
     if extent is None:
         return None
     count = torch.div(extent - window, hop, rounding_mode="floor") + 1
-    return torch.arange(n, device=extent.device) < count[:, None]
+    return torch.arange(like.shape[1], device=extent.device) < count[:, None]
 
 
 def conv(
@@ -146,12 +148,12 @@ def _moments(
     windows: Float[Tensor, "b l k"], extent: Int64[Tensor, "b"] | None
 ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k k"]]:
     """Mean and covariance of the real windows."""
-    x, n = windows.double(), windows.shape[1]
-    seen = real(extent, n, KERNELS[0], STRIDES[0])
+    x = windows.double()
+    seen = real(extent, x, window=KERNELS[0], hop=STRIDES[0])
     if seen is None:
         mean = x.mean(dim=1)
         x = x - mean[:, None]
-        return mean, x.mT @ x / n
+        return mean, x.mT @ x / x.shape[1]
     count = seen.sum(dim=1).clamp_min(1)[:, None].double()
     mean = (x * seen[..., None]).sum(dim=1) / count
     x = (x - mean[:, None]) * seen[..., None]
@@ -192,7 +194,7 @@ class MelStem(nn.Module):
             parts = x.float().unfold(1, window, hop) * self.window
             energy = torch.fft.rfft(parts, n=size).abs().square() @ self.filters
             x = energy.clamp_min(FAINT).log()
-            seen = real(extent, x.shape[1], window, hop)
+            seen = real(extent, x, window=window, hop=hop)
             x = _standard(x, seen) if self.norm == "clip" else (x - LOUDNESS[0]) / LOUDNESS[1]
             x = x if seen is None else x * seen[..., None]
             return F.pad(x, (0, 0, 0, x.shape[1] % 2)).unflatten(1, (-1, 2)).flatten(2)

@@ -6,6 +6,8 @@ them). Group-norm models are compared unpadded: transformers' depend on the padd
 """
 
 import json
+import re
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from transformers import (
 )
 
 from selfwise.convert.hubert import from_hf, preprocessor, to_hf
+from selfwise.convert.onnx import export_speech
 from selfwise.encoders import speech
 from selfwise.rng import generator
 from selfwise.types import AudioBatch, frames
@@ -255,3 +258,67 @@ def test_a_run_without_a_mask_is_a_model_without_one(tmp_path):
     again = from_hf(config, weights, preprocessor(found.options))
     assert again.mask is None
     assert again.missing == ["mask"]
+
+
+def test_the_loss_is_the_published_one():
+    from benchmarks.hubert_step import own_loss, published_loss
+
+    draw = generator(0, "loss")
+    hidden, codes = torch.randn(50, 8, generator=draw), torch.rand(12, 8, generator=draw)
+    codes[3] = codes[7]  # of codes that are equal the published loss counts one
+    target = torch.randint(12, (50,), generator=draw)
+    other = (target != 3) & (target != 7)
+    found = []
+    for loss in (published_loss, own_loss):
+        parts = [part.clone().requires_grad_() for part in (hidden, codes)]
+        value = loss(parts[0][other], parts[1], target[other])
+        found.append([value, *torch.autograd.grad(value, parts)])
+    for ours, want in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(ours, want, **close)
+
+
+@pytest.mark.parametrize("stem", ["wave", "logmel"])
+def test_onnxruntime_finds_what_torch_finds(stem, tmp_path):
+    import onnxruntime
+
+    small = {"depth": 1, "dim": 32, "stem_dim": 16, "mels": 20, "position_kernel": 8}
+    encoder, path = speech.build("hubert-tiny", stem=stem, **small).eval(), tmp_path / "it.onnx"
+    assert export_speech(encoder, path) < 1e-4
+    assert [p.name for p in tmp_path.iterdir()] == ["it.onnx"]
+    batch, _ = wave()
+    x = batch.x[:2, :5003]
+    tokens, pooled = onnxruntime.InferenceSession(path).run(None, {"x": x.numpy()})
+    with torch.no_grad():
+        want = encoder(AudioBatch(x, torch.arange(2)))
+    torch.testing.assert_close(torch.from_numpy(tokens), want.tokens, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.from_numpy(pooled), want.pooled, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"model_type": "huberd"}, "cannot"),
+        ({"feat_extract_activation": "relu"}, "feat_extract_activation is 'relu', but"),
+        ({"feat_proj_layer_norm": False}, "feat_proj_layer_norm is False, but"),
+        ({"conv_pos_batch_norm": True}, "conv_pos_batch_norm is True, but"),
+        ({"conv_kernel": [10, 3, 3, 3, 3, 3, 3]}, "conv_kernel is [10, 3, 3, 3, 3, 3, 3], but"),
+        ({"conv_dim": [16] * 6 + [8]}, "convolutions have the same number of channels"),
+        ({"hidden_act": "selu"}, "hidden_act 'selu' is not one of selfwise's"),
+        ({"intermediate_size": 50}, "encoder.layers.0.feed_forward.intermediate_dense.weight does"),
+        ({"num_hidden_layers": 4}, "the checkpoint has no weight encoder.layers.3.attention.q_p"),
+        ({"hidden_size": 64}, "does not fit its config.json"),
+    ],
+)
+def test_what_cannot_be_imported_is_said_in_one_sentence(fields, said):
+    model = theirs("base")
+    with pytest.raises(ValueError, match=re.escape(said.replace("cannot", "not one that can be"))):
+        from_hf(model.config.to_dict() | fields, model.state_dict())
+
+
+def test_other_rates_and_stems_are_refused():
+    model = theirs("base")
+    with pytest.raises(ValueError, match="sampling_rate is 8000, but selfwise's speech has 16000"):
+        from_hf(model.config.to_dict(), model.state_dict(), {"sampling_rate": 8000})
+    encoder = speech.build("hubert-tiny", stem="logmel")
+    with pytest.raises(ValueError, match="HubertModel reads the wave, and this encoder has the"):
+        to_hf(asdict(encoder.shape), encoder.state_dict())
