@@ -116,3 +116,16 @@ def test_a_log_mel_encoder_has_no_counterpart(clips, tmp_path):
     with pytest.raises(ValueError, match="this encoder has the stem 'logmel'"):
         export_run(run.folder, out=tmp_path / "hf")
     assert not (tmp_path / "hf").exists()
+
+
+def test_onnx_has_tokens_and_pooled(run, clips, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    export_run(run.folder, to="onnx", out=tmp_path / "onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
+    x = wave(clips, 2)[:, :7_000]
+    tokens, pooled = session.run(["tokens", "pooled"], {"x": x.numpy()})
+    with torch.no_grad():
+        expected = run.encoder.eval()(AudioBatch(x, torch.arange(2)))
+    torch.testing.assert_close(torch.from_numpy(tokens), expected.tokens, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.from_numpy(pooled), expected.pooled, rtol=1e-4, atol=1e-4)

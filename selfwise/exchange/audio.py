@@ -41,7 +41,7 @@ def to_hf(run: Run, out: Path) -> None:
 
 
 def to_onnx(run: Run, out: Path) -> None:
-    """The encoder, from waves."""
+    """The encoder, from waves of one length in each batch."""
     from selfwise.convert.onnx import export_speech
 
     out.mkdir(parents=True, exist_ok=True)

@@ -8,10 +8,12 @@ them).
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
-from selfwise.convert.beit import from_hf, from_timm
+from selfwise.convert.beit import from_hf, from_timm, to_hf
 from tests.vit_cases import (
     BIASES,
+    MASKED,
     UNITS,
     hidden_patches,
     images,
@@ -141,3 +143,35 @@ def test_images_of_other_statistics_and_one_channel():
     with torch.no_grad():
         expected = model((x - 0.3) / 0.7).pooler_output
         torch.testing.assert_close(ours(found)(x).pooled, expected, **close)
+
+
+CLASSES = [(MASKED, {}), ("BeitModel", {"use_mean_pooling": False}), ("BeitModel", {})]
+
+
+@pytest.mark.parametrize(("kind", "options"), CLASSES)
+@biases
+def test_import_export_import_is_bitwise_and_files_are_those_of_transformers(
+    kind, options, bias, tmp_path
+):
+    model = theirs(kind, bias, **options)
+    first = imported(model)
+    told = {"size": first.size, "channels": first.channels}
+    head = first.head if kind == MASKED else {"mask": first.head["mask"]}
+    config, weights = to_hf(first.options, first.encoder, head, **told)
+    again = from_hf(config, weights)
+    assert again.options == first.options
+    for one, two in ((first.encoder, again.encoder), (first.head, again.head)):
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[name], two[name]) for name in one)
+    model.save_pretrained(tmp_path)
+    saved = load_file(tmp_path / "model.safetensors")
+    assert weights.keys() == saved.keys()
+    assert all(torch.equal(weights[name], saved[name]) for name in saved)
+    loaded, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values())
+    theirs_told = loaded.config.to_dict()
+    assert {name: theirs_told[name] for name in config if name != "dtype"} == (
+        {name: value for name, value in config.items() if name != "dtype"}
+    )
+    from_files = from_hf(config, saved)
+    assert all(torch.equal(first.encoder[n], w) for n, w in from_files.encoder.items())
