@@ -261,15 +261,14 @@ def test_a_run_without_a_mask_is_a_model_without_one(tmp_path):
 
 
 def test_the_loss_is_the_published_one():
-    from benchmarks.hubert_step import own_loss, published_loss
-
+    step = pytest.importorskip("benchmarks.hubert_step")  # not beside planted bugs
     draw = generator(0, "loss")
     hidden, codes = torch.randn(50, 8, generator=draw), torch.rand(12, 8, generator=draw)
     codes[3] = codes[7]  # of codes that are equal the published loss counts one
     target = torch.randint(12, (50,), generator=draw)
     other = (target != 3) & (target != 7)
     found = []
-    for loss in (published_loss, own_loss):
+    for loss in (step.published_loss, step.own_loss):
         parts = [part.clone().requires_grad_() for part in (hidden, codes)]
         value = loss(parts[0][other], parts[1], target[other])
         found.append([value, *torch.autograd.grad(value, parts)])
