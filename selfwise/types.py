@@ -238,7 +238,10 @@ class PatchEncoder(TokenEncoder, Protocol):
 class Units(Protocol):
     """Discrete targets of images: a callable that is not trained."""
 
-    size: int  # how many kinds of unit there are
+    @property
+    def size(self) -> int:
+        """How many kinds of unit there are."""
+        ...
 
     def __call__(self, x: Tensor) -> Tensor:
         """The unit of each patch (b n), int64 in raster order, of images (b c h w) in 0..1."""

@@ -31,6 +31,7 @@ class HuBERT(Method):
     """
 
     modality = "audio"
+    carried = ("mask",)
     default_encoder = "hubert-mini"
     # Section IV-C and fairseq's hubert_base_librispeech.yaml: 32,000 of 400,000 steps of warm-up,
     # then linear to 0; 2,800 s of audio in a batch. How many rows that is the recordings decide,

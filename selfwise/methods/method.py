@@ -38,6 +38,7 @@ class Method(nn.Module):
     couples_batch: ClassVar[str] = ""  # why micro-batches cannot replace a batch; empty if they can
     defaults: ClassVar[Defaults] = Defaults()
     default_encoder: ClassVar[str] = "resnet18"
+    rounded_view: ClassVar[bool] = False  # True: in half precision the view itself is rounded
     carried: ClassVar[tuple[str, ...]] = ()  # parameters that `start` takes over with the encoder
     least_documents: ClassVar[int] = 1  # text only
     default_tokenizer: ClassVar[str] = ""  # a kind that tokenizers can be trained as; text only

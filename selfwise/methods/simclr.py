@@ -38,6 +38,7 @@ class SimCLR(Method):
     """
 
     modality = "image"
+    rounded_view = True  # pixels have eight bits; as measured in docs/results.md
     couples_batch = "NT-Xent compares each image with all others of the batch"
     # Section 2.2 and appendix B.1: LARS, 0.075 * sqrt(batch), 10 of 100 epochs of warm-up.
     # Decay 1e-6 is the paper's; the README of the authors' code says 1e-4.

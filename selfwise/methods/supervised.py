@@ -34,6 +34,7 @@ class Supervised(Method):
     """
 
     modality = "image"
+    rounded_view = True  # pixels have eight bits; as measured in docs/results.md
     labelled = True
     # the ImageNet recipe of ResNet (He et al. 2015) with linear scaling (Goyal et al. 2017)
     defaults = Defaults(

@@ -119,7 +119,7 @@ def opened(
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"--held-out must be at least 0 and below 1, got {held_out:g}")
-    options = {"exclude": exclude, "cache": cache, "skip_broken": skip_broken}
+    options: dict[str, Any] = {"exclude": exclude, "cache": cache, "skip_broken": skip_broken}
     recordings = open_recordings(data, **options, progress=_progress())
     trained, held = recordings.split(held_out, seed=0) if held_out else (recordings, None)
     if folder is None:

@@ -8,8 +8,6 @@ were learned without them.
 """
 
 import json
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from selfwise.data import cache
 from selfwise.data.images import digest
 from selfwise.data.recordings import Chunks, Recordings
 from selfwise.evaluate.features import reading
+from selfwise.modalities import keeping
 from selfwise.modalities.build import newest, opened
 from selfwise.train.options import resolve_device
 from selfwise.types import HOP, WINDOW, AudioBatch, to
@@ -75,14 +74,13 @@ def find(
     prints = [part.fingerprint for part in parts]
     name = digest(repr((FORMAT, prints, source.key, clusters)))
     home = cache.folder().parent / "units" / name
-    if not (home / "about.json").is_file():
-        _make(home, parts, source, clusters=clusters)
+    keeping.make_once(home, lambda: _make(home, parts, source, clusters=clusters))
     return load(home)
 
 
 def load(folder: Path) -> SpeechUnits:
     """The units that a folder keeps."""
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    about = json.loads((folder / keeping.DONE).read_text(encoding="utf-8"))
     held = folder / "held_out"
     return SpeechUnits(
         Codebook.load(folder),
@@ -95,13 +93,7 @@ def load(folder: Path) -> SpeechUnits:
 
 def keep(units: SpeechUnits, folder: Path) -> None:
     """Copy the units into a run folder, where they stay when caches go."""
-    final = folder / FOLDER
-    if final.exists():
-        return
-    half = folder / f".{FOLDER}.writing"
-    shutil.rmtree(half, ignore_errors=True)
-    shutil.copytree(units.folder, half, ignore=shutil.ignore_patterns("fit", ".*"))
-    os.rename(half, final)
+    keeping.copy(units.folder, folder / FOLDER)
 
 
 @dataclass(frozen=True)
@@ -152,7 +144,6 @@ def _real(batch: AudioBatch, n: int) -> Tensor:
 
 
 def _make(home: Path, parts: list[Recordings], source: _Source, *, clusters: int) -> None:
-    home.mkdir(parents=True, exist_ok=True)
     extract = source.extract(resolve_device("auto"))
     shuffled = Chunks(parts[0], order=SEED)
 
@@ -160,7 +151,7 @@ def _make(home: Path, parts: list[Recordings], source: _Source, *, clusters: int
         found, valid = extract(shuffled[j])
         return found[valid]
 
-    told: dict[str, Any] = {"seed": SEED, "folder": home / "fit", "progress": _say}
+    told: dict[str, Any] = {"seed": SEED, "folder": home / keeping.SCRATCH, "progress": _say}
     codebook = learn(features, len(shuffled), clusters=clusters, **told)
     codebook.save(home)
     labels = []
@@ -177,10 +168,7 @@ def _make(home: Path, parts: list[Recordings], source: _Source, *, clusters: int
         "perplexity": round(float(labels[0].perplexity), 2),
         "frames": int(labels[0].usage().sum()),
     }
-    temporary = home / ".about.writing"
-    temporary.write_text(json.dumps(about), encoding="utf-8")
-    temporary.rename(home / "about.json")
-    shutil.rmtree(home / "fit", ignore_errors=True)
+    keeping.finish(home, json.dumps(about))
 
 
 def _assigned(

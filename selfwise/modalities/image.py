@@ -124,7 +124,7 @@ def opened(
     """
     told: dict[str, Any] = {"channels": channels, "decode": decode, "cache": cache}
     images = open_images(data, **told, skip_broken=skip_broken, labelled=kind.labelled)
-    found = {
+    found: dict[str, Any] = {
         "examples": len(images),
         "channels": images.channels,
         "size": int(size or min(images.side, 224)),

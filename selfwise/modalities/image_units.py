@@ -23,6 +23,7 @@ from selfwise.data import Images, cache
 from selfwise.data.images import digest
 from selfwise.evaluate.features import reading, views
 from selfwise.evaluate.pictures import sheet
+from selfwise.modalities import keeping
 from selfwise.modalities.build import Opened, newest, opened
 from selfwise.rng import shuffled
 from selfwise.train.options import resolve_device
@@ -104,26 +105,21 @@ def find(
         else:
             about |= {"clusters": clusters, "layer": _layer(run, layer, units)}
     home = cache.folder().parent / "units" / digest(repr((FORMAT, key, sorted(about.items()))))
-    if not (home / "about.json").is_file():
-        _make(home, images, about, None if run is None else Path(units), run)
+    keeping.make_once(
+        home, lambda: _make(home, images, about, None if run is None else Path(units), run)
+    )
     return load(home)
 
 
 def load(folder: Path) -> ImageUnits:
     """The units that a folder keeps."""
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    about = json.loads((folder / keeping.DONE).read_text(encoding="utf-8"))
     return ImageUnits(_opened(folder, about), about, folder)
 
 
 def keep(units: ImageUnits, folder: Path) -> None:
     """Copy the units into a run folder, where they stay when caches go."""
-    final = folder / FOLDER
-    if final.exists():
-        return
-    half = folder / f".{FOLDER}.writing"
-    shutil.rmtree(half, ignore_errors=True)
-    shutil.copytree(units.folder, half, ignore=shutil.ignore_patterns("fit", ".*"))
-    os.rename(half, final)
+    keeping.copy(units.folder, folder / FOLDER)
 
 
 def _opened(folder: Path, about: Mapping[str, Any]) -> Units:
@@ -176,7 +172,6 @@ def _layer(run: Opened, layer: int, units: str) -> int:
 def _make(
     home: Path, images: Images, about: dict[str, Any], source: Path | None, run: Opened | None
 ) -> None:
-    home.mkdir(parents=True, exist_ok=True)
     if source is not None:
         _copy(source, home / "run")
     if run is None or not hasattr(run.method, "codes"):
@@ -191,10 +186,7 @@ def _make(
     about["in use"] = int((counts > 0).sum())
     about["perplexity"] = round(float(share.log().mul(share).sum().neg().exp()), 2)
     _picture(home, images, units, about["size"], run)
-    temporary = home / ".about.writing"
-    temporary.write_text(json.dumps(about), encoding="utf-8")
-    temporary.rename(home / "about.json")
-    shutil.rmtree(home / "fit", ignore_errors=True)
+    keeping.finish(home, json.dumps(about))
 
 
 def _learn(home: Path, images: Images, about: dict[str, Any], run: Opened | None) -> None:
@@ -211,7 +203,7 @@ def _learn(home: Path, images: Images, about: dict[str, Any], run: Opened | None
             tokens = run.method.encoder.hidden(view)[about["layer"]].tokens
         return tokens.float().flatten(0, 1)
 
-    told: dict[str, Any] = {"seed": SEED, "folder": home / "fit", "progress": _say}
+    told: dict[str, Any] = {"seed": SEED, "folder": home / keeping.SCRATCH, "progress": _say}
     codebook = learn(features, len(groups), clusters=about["clusters"], **told)
     if run is None:
         PatchUnits(codebook, patch=about["patch"]).save(home)
