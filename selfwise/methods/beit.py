@@ -41,7 +41,6 @@ class BEiT(Method):
     """
 
     modality = "image"
-    carried = ("mask",)
     default_encoder = "beit-mini"
     carried = ("mask",)  # which takes part in the encoder, and goes on with it
     # Appendix G and the authors' README: 1.5e-3 at 2048, warm-up for 10 of 800 epochs; longer
