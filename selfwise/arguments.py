@@ -1,5 +1,6 @@
 """What `pretrain` was told: sorted, checked, and written down."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from inspect import Parameter, signature
 from pathlib import Path
@@ -14,6 +15,7 @@ from selfwise.names import nearest
 from selfwise.train.options import names
 
 FROM_PYTHON, IMPORTED = "<from Python>", "<imported>"
+BEGUN = ".begun"  # in a run folder until run.yaml is there
 # what a method is given by run.py where it asks for it
 SUPPLIED = ("encoder", "size", "classes", "vocab", "length", "units", "clusters")
 NOT_READING = ("data", "kind", "folder", "encoder")  # of a modality's `opened`
@@ -56,8 +58,14 @@ def check_free(out: Path, method: str) -> None:
             f"--out {out} already holds a run{other}; `selfwise resume {out}` goes on with it, "
             "a new run needs another folder"
         )
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(out.iterdir()) and not (out / BEGUN).is_file():
         raise ValueError(f"--out {out} is not empty; give a folder that does not exist yet")
+
+
+def clear_begun(out: Path) -> None:
+    """Remove what a process left in `out` that was killed before it was a run."""
+    if (out / BEGUN).is_file() and not (out / config.FILE).is_file():
+        shutil.rmtree(out)
 
 
 def where(data: Any) -> str:

@@ -16,12 +16,13 @@ from selfwise.evaluate.curve import Competitor
 from selfwise.evaluate.knn import knn
 from selfwise.evaluate.linear import linear, sgd_probe
 from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED, Score
+from selfwise.evaluate.weighted import weighted
 from selfwise.names import nearest
 from selfwise.rng import hashed, shuffled
 from selfwise.run import Run, load
 from selfwise.train.options import resolve_device
 
-KINDS = ("linear", "sgd", "knn", "finetune")
+KINDS = ("linear", "weighted", "sgd", "knn", "finetune")
 
 
 def probe(
@@ -48,8 +49,9 @@ def probe(
         run: a run or its folder.
         train: labelled examples: a folder for each class, a csv with labels, or a name.
         test: labelled examples to score on; by default a fifth of `train`, drawn by the seed.
-        kind: linear (L-BFGS, regularisation chosen on training labels), sgd (the protocol of
-            SimCLR's paper, for large sets), knn, or finetune.
+        kind: linear (L-BFGS, regularisation chosen on training labels; for groups that it has not
+            seen, where a csv has a column `group`), weighted (of speech: the same on a learned
+            sum of all layers), sgd (the protocol of SimCLR's paper), knn, or finetune.
         labels: numbers of labels for each class, for a curve: 10,100,all.
         seeds: how often labels are drawn.
         layer: probe a layer instead of the encoder's output; negative counts from the last.
@@ -65,16 +67,12 @@ def probe(
     """
     budgets = curve.budgets(labels)
     run = run if isinstance(run, Run) else load(run)
-    _check(run, kind, seeds, scratch=scratch)
+    frozen: dict[str, Any] = {"layer": layer, "pooling": pooling}
+    _check(run, kind, seeds, scratch=scratch, **frozen)
     reading = {"field": field, "label": label, "skip_broken": skip_broken}
     known, asked = labelled_pair(run, train, test, **{n: v for n, v in reading.items() if v})
-    frozen: dict[str, Any] = {"layer": layer, "pooling": pooling}
-    make = _finetuned if kind == "finetune" else partial(_frozen, kind=kind)
-    competitors = make(run, known, asked, device=device, **frozen)
-    if scratch and kind != "finetune":
-        competitors["supervised"] = from_scratch(run, known, asked, device=device)
     score = curve.label_curve(
-        competitors,
+        _competitors(run, known, asked, kind=kind, scratch=scratch, device=device, **frozen),
         known.labels,
         asked.labels,
         budgets=budgets,
@@ -87,7 +85,9 @@ def probe(
     return score
 
 
-def _check(run: Run, kind: str, seeds: int, *, scratch: bool) -> None:
+def _check(
+    run: Run, kind: str, seeds: int, *, scratch: bool, layer: int | None, pooling: str
+) -> None:
     """Raises ValueError for a probe that there is not, before anything is computed."""
     if kind not in KINDS:
         raise ValueError(f"unknown probe {kind!r}{nearest(kind, KINDS)}")
@@ -98,6 +98,14 @@ def _check(run: Run, kind: str, seeds: int, *, scratch: bool) -> None:
             f"training with labels is for images so far, and {run.folder} is on "
             f"{run.method.modality}: probe it frozen (--kind linear or knn, no --scratch)"
         )
+    if kind == "weighted" and not hasattr(run.modality, "layered"):
+        raise ValueError(
+            f"--kind weighted is for speech, and {run.folder} is on {run.method.modality}: probe "
+            "its layers one by one, with --kind linear --layer NUMBER"
+        )
+    if kind == "weighted" and (layer is not None or pooling):
+        option = "--pooling" if layer is None else "--layer"
+        raise ValueError(f"{option} does not go with --kind weighted, which takes every layer")
 
 
 def labelled_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any, Any]:
@@ -130,6 +138,18 @@ def _relabelled(images: Any, classes: list[str]) -> Any:
     return replace(images, labels=places[images.labels], classes=classes)
 
 
+def _competitors(
+    run: Run, known: Any, asked: Any, *, kind: str, scratch: bool, device: str, **frozen: Any
+) -> dict[str, Competitor]:
+    """The encoder, its two baselines, and, if asked for, the same encoder from scratch."""
+    if kind == "finetune":
+        return _finetuned(run, known, asked, device=device, **frozen)
+    found = _frozen(run, known, asked, kind=kind, device=device, **frozen)
+    if scratch:
+        found["supervised"] = from_scratch(run, known, asked, device=device)
+    return found
+
+
 def _frozen(
     run: Run,
     known: Any,
@@ -145,11 +165,15 @@ def _frozen(
     raw = modality.raw(run, known, asked)
     if kind == "sgd" and issparse(raw.train):
         raise ValueError("--kind sgd takes dense features, and bags of words are not: use linear")
-    embed = modality.embedder(run, layer=layer, device=device, pooling=pooling)
+    if kind == "weighted":
+        embed = modality.layered(run, device=device)
+    else:
+        embed = modality.embedder(run, layer=layer, device=device, pooling=pooling)
     trained = [Split(embed(run.encoder, known), embed(run.encoder, asked))]
     twins = modality.twins(run, known, asked, embed=embed, device=device)
     probe = partial(_PROBES[kind], device=resolve_device(device))
-    on = partial(curve.on_features, labels=known.labels, probe=probe)
+    groups = getattr(known, "groups", None)
+    on = partial(curve.on_features, labels=known.labels, probe=probe, groups=groups)
     return {PRETRAINED: on(trained), UNTRAINED: on(twins), RAW: on([raw])}
 
 
@@ -167,19 +191,39 @@ def _finetuned(
     }
 
 
-def _by_linear(x: Any, y: np.ndarray, test: Any, seed: int, *, device: str) -> np.ndarray:
-    return linear(x, y, test, seed=seed).predicted
+# with `groups` of the training examples where there are any; the last two choose nothing
 
 
-def _by_sgd(x: Any, y: np.ndarray, test: Any, seed: int, *, device: str) -> np.ndarray:
+def _by_linear(
+    x: Any, y: np.ndarray, test: Any, seed: int, *, device: str, groups: Any = None
+) -> np.ndarray:
+    return linear(x, y, test, seed=seed, groups=groups).predicted
+
+
+def _by_weighted(
+    x: Any, y: np.ndarray, test: Any, seed: int, *, device: str, groups: Any = None
+) -> np.ndarray:
+    return weighted(x, y, test, seed=seed, groups=groups, device=device).predicted
+
+
+def _by_sgd(
+    x: Any, y: np.ndarray, test: Any, seed: int, *, device: str, groups: Any = None
+) -> np.ndarray:
     return sgd_probe(x, y, test, seed=seed, device=device)
 
 
-def _by_knn(x: Any, y: np.ndarray, test: Any, seed: int, *, device: str) -> np.ndarray:
+def _by_knn(
+    x: Any, y: np.ndarray, test: Any, seed: int, *, device: str, groups: Any = None
+) -> np.ndarray:
     return knn(x, y, test, device=device)
 
 
-_PROBES: dict[str, Any] = {"linear": _by_linear, "sgd": _by_sgd, "knn": _by_knn}
+_PROBES: dict[str, Any] = {
+    "linear": _by_linear,
+    "weighted": _by_weighted,
+    "sgd": _by_sgd,
+    "knn": _by_knn,
+}
 
 
 def _keep(run: Run, score: Score, known: Any, asked: Any, **frozen: Any) -> None:

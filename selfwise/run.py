@@ -15,9 +15,11 @@ from typing import Any
 
 from selfwise import config, methods, modalities
 from selfwise.arguments import (
+    BEGUN,
     FROM_PYTHON,
     IMPORTED,
     check_free,
+    clear_begun,
     method_options,
     named,
     reading_options,
@@ -130,9 +132,7 @@ def pretrain(
     training = _in_steps(training, settings, examples.kept, source, probes, quiet=quiet)
     told |= asdict(training)
     settings["environment"] = config.environment(training.threads, training.device)
-    out.mkdir(parents=True, exist_ok=True)
-    examples.keep(out)
-    config.write(out, settings)
+    _found(out, settings, examples)
     fit(model, source, training, seed=seed, out=out, probes=probes, quiet=quiet)
     return load(out)
 
@@ -143,8 +143,17 @@ def _resolved(told: dict[str, Any], kind: type[Method], examples: Data) -> Resol
             "--batch does not go with --batch-tokens or, for speech, --seconds, which decide how "
             "many examples are in a step: leave one of them out"
         )
-    batch: dict[str, Any] = {"batch": examples.batch} if examples.batch else {}
-    return resolve(Options(**told, **batch), kind, workers=examples.workers)
+    return resolve(Options(**told), kind, workers=examples.workers, batch=examples.batch)
+
+
+def _found(out: Path, settings: dict[str, Any], examples: Data) -> None:
+    """A run folder that has no weights yet. With run.yaml, which is written last, it is a run."""
+    clear_begun(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / BEGUN).touch()
+    examples.keep(out)
+    config.write(out, settings)
+    (out / BEGUN).unlink()
 
 
 def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:
@@ -212,7 +221,8 @@ def pretrain_or_resume(method: str, *, out: str | Path, **told: Any) -> Run:
                 f"{folder} holds a run with {name} {before.get(name)}, not {value}; "
                 "give another --out"
             )
-    return resume(folder)
+    again = told["data"] if before["data"] == FROM_PYTHON else None
+    return resume(folder, data=again, quiet=told.get("quiet", False))
 
 
 def load(run: str | Path) -> Run:

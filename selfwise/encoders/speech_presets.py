@@ -77,9 +77,16 @@ SIZES: dict[str, dict[str, Any]] = {
     "small": _size(8, 384, 6, stem_dim=256, position_kernel=64),
     "base": _size(12, 768, 12, layerdrop=0.05),
     "large": _size(
-        *(24, 1024, 16),
-        **{"stem_norm": "layer", "stem_grad": 1.0, "normalize": True, "norm": "pre"},
-        **dict.fromkeys(("dropout", "input_dropout", "attention_dropout"), 0.0),
+        depth=24,
+        dim=1024,
+        heads=16,
+        stem_norm="layer",
+        stem_grad=1.0,
+        normalize=True,
+        norm="pre",
+        dropout=0.0,
+        input_dropout=0.0,
+        attention_dropout=0.0,
     ),
 }
 CHOICES: dict[str, tuple[str, ...]] = {

@@ -1,6 +1,7 @@
 """Accuracy against the number of labels, for the trained encoder beside its competitors."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -12,8 +13,8 @@ from selfwise.rng import shuffled
 
 # (rows of the training set, seed) -> predictions (m,), or (r, m) for r repetitions to average
 Competitor = Callable[[np.ndarray, int], np.ndarray]
-# (training features, labels, test features, seed) -> predictions
-Probe = Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+# (training features, labels, test features, seed) -> predictions; `groups=` where there are some
+Probe = Callable[..., np.ndarray]
 
 
 def budgets(text: str) -> list[int | None]:
@@ -68,19 +69,27 @@ def on_features(
     splits: Sequence[Split],
     labels: Int64[np.ndarray, "n"],
     probe: Probe | None = None,
+    *,
+    groups: Int64[np.ndarray, "n"] | None = None,
 ) -> Competitor:
     """A probe of each kind of features, averaged: one for an encoder, three for untrained ones.
 
-    `probe` None is `linear`, with its search.
+    `probe` None is `linear`, with its search. `groups` of the training examples, such as speakers,
+    are what its folds hold out, where those that are drawn are of more than one.
     """
-    probe = probe or (
-        lambda train, known, test, seed: linear(train, known, test, seed=seed).predicted
-    )
+    probe = probe or _by_linear
 
     def predict(rows: np.ndarray, seed: int) -> np.ndarray:
-        return np.stack([probe(s.train[rows], labels[rows], s.test, seed) for s in splits])
+        of = {} if groups is None or len(np.unique(groups[rows])) < 2 else {"groups": groups[rows]}
+        return np.stack([probe(s.train[rows], labels[rows], s.test, seed, **of) for s in splits])
 
     return predict
+
+
+def _by_linear(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, seed: int, **of: Any
+) -> np.ndarray:
+    return linear(train, labels, test, seed=seed, **of).predicted
 
 
 def label_curve(

@@ -23,13 +23,14 @@ from selfwise.modalities.image import where
 from selfwise.modalities.modality import Trained
 from selfwise.train.fit import Probe
 from selfwise.train.options import Resolved
+from selfwise.types import RATE, WINDOW
 
 ENCODER_HELP = """
   --encoder NAME        hubert-tiny, hubert-mini, hubert-small, hubert-base or hubert-large
   --encoder.NAME VALUE  any number of it: depth, dim, heads, ff, stem (wave or logmel), dropout, ...
 """
 
-Embed = Callable[[Any, Recordings], Float32[np.ndarray, "n d"]]
+Embed = Callable[[Any, Recordings], Float32[np.ndarray, "n *layers d"]]
 UNTRAINED = (0, 1, 2)  # seeds of the twins
 TELL_FROM = 5_000  # recordings from which on reading reports its progress
 HELD_OUT_BATCHES = 8  # at most that many are looked at while a run goes on
@@ -117,15 +118,13 @@ def opened(
         cache: decode once into a file: `auto` up to ten hours, `yes`, or `no`.
         skip_broken: leave out files that cannot be read, and list them.
     """
-    if not 0 <= held_out < 1:
-        raise ValueError(f"--held-out must be at least 0 and below 1, got {held_out:g}")
+    _check(seconds, longest, held_out)
     options: dict[str, Any] = {"exclude": exclude, "cache": cache, "skip_broken": skip_broken}
     recordings = open_recordings(data, **options, progress=_progress())
     trained, held = recordings.split(held_out, seed=0) if held_out else (recordings, None)
     if folder is None:
-        kept_units = audio_units.find(
-            trained, held, units=units, clusters=clusters, layer=units_layer
-        )
+        told_units: dict[str, Any] = {"units": units, "clusters": clusters, "layer": units_layer}
+        kept_units = audio_units.find(trained, held, **told_units)
         _tell(recordings, kept_units)
     else:
         kept_units = audio_units.load(folder / audio_units.FOLDER)
@@ -138,16 +137,38 @@ def opened(
         "held_out": held_out,
         **options,
     }
-    found = {
+    found = _found(recordings, trained, held, kept_units)
+    return AudioData(trained, held, kept_units, told, found)
+
+
+def _check(seconds: float, longest: float, held_out: float) -> None:
+    """Raises ValueError for numbers that cannot be, before anything is read."""
+    if not 0 <= held_out < 1:
+        raise ValueError(f"--held-out must be at least 0 and below 1, got {held_out:g}")
+    if longest > seconds:
+        raise ValueError(
+            f"--longest {longest:g} is above --seconds {seconds:g}: the longest crop must fit "
+            f"into a step; give a --longest of at most {seconds:g}"
+        )
+    if longest < WINDOW / RATE:
+        raise ValueError(
+            f"--longest {longest:g} is less than a frame, which is {WINDOW / RATE:g} s"
+        )
+
+
+def _found(
+    recordings: Recordings, trained: Recordings, held: Recordings | None, units: SpeechUnits
+) -> dict[str, Any]:
+    """What the data turned out to be, as run.yaml records it."""
+    return {
         "examples": len(trained),
-        "hours": round(float(trained.samples.sum()) / 16_000 / 3_600, 4),
+        "hours": round(trained.seconds / 3_600, 4),
         "held_out_examples": len(held) if held is not None else 0,
         "left_out": len(recordings.broken),
-        "clusters": kept_units.size,
-        "units": kept_units.about,
+        "clusters": units.size,
+        "units": units.about,
         "fingerprint": recordings.fingerprint,
     }
-    return AudioData(trained, held, kept_units, told, found)
 
 
 def kept(folder: Path) -> SpeechUnits | None:
@@ -194,13 +215,27 @@ def embedder(run: Trained, *, layer: int | None, device: str, pooling: str = "")
     """Features of any encoder of this shape, kept in the run folder by what they depend on."""
     if pooling:
         raise ValueError("--pooling is for text; frames of speech are averaged")
+    if layer is None:
+        return _filed(run, listening.extract, "output", device=device)
+    depth, each = run.encoder.depth, layered(run, device=device)
+    if not -depth <= layer < depth:
+        raise ValueError(f"layer {layer} does not exist: the encoder has layers 0 to {depth - 1}")
+    return lambda encoder, recordings: each(encoder, recordings)[:, layer % depth + 1]
+
+
+def layered(run: Trained, *, device: str) -> Embed:
+    """Features of what the first layer gets, and of every layer, (n, L + 1, d), in one pass."""
+    return _filed(run, partial(listening.layers, stem=True), "layers", device=device)
+
+
+def _filed(run: Trained, extract: Callable[..., Any], name: str, *, device: str) -> Embed:
     place, precision = where(run, device)
 
-    def compute(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n d"]:
-        key = (features.checksum(encoder), recordings.fingerprint, layer, precision)
-        extract = partial(listening.extract, encoder, recordings, layer=layer)
-        extract = partial(extract, device=place, precision=precision)
-        return features.cached(run.folder / "features", key, extract)
+    def compute(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n *layers d"]:
+        stamp = recordings.stamp  # a file may change and keep its size
+        key = (features.checksum(encoder), recordings.fingerprint, stamp, name, precision)
+        work = partial(extract, encoder, recordings, device=place, precision=precision)
+        return features.cached(run.folder / "features", key, work)
 
     return compute
 

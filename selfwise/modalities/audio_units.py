@@ -71,7 +71,7 @@ def find(
     """
     source = _source(units, layer)
     parts = [trained, *([held_out] if held_out is not None else [])]
-    prints = [part.fingerprint for part in parts]
+    prints = [(part.fingerprint, part.stamp) for part in parts]
     name = digest(repr((FORMAT, prints, source.key, clusters)))
     home = cache.folder().parent / "units" / name
     keeping.make_once(home, lambda: _make(home, parts, source, clusters=clusters))

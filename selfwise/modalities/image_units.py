@@ -101,7 +101,8 @@ def find(
         about = {"of": f"{run.config['method']} {Path(units).name} (step {run.step})", "size": size}
         key += (run.weights,)
         if hasattr(run.method, "codes"):
-            about["clusters"], key = int(run.method.units), (run.weights,)
+            tokenizer: Any = run.method
+            about["clusters"], key = int(tokenizer.units), (run.weights,)
         else:
             about |= {"clusters": clusters, "layer": _layer(run, layer, units)}
     home = cache.folder().parent / "units" / digest(repr((FORMAT, key, sorted(about.items()))))

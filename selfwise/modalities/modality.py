@@ -13,6 +13,7 @@ A modality is a module with these functions:
 - `unpublished(settings)`: the same settings without published weights.
 - `examples(run, data, *, labelled, ...)`: a set of examples for probes and embeddings.
 - `embedder(run, *, layer, device, ...)`: features of any encoder of this shape, cached.
+- `layered(run, *, device)`, where there is such a probe: the features of all layers (n, L, d).
 - `twins(run, known, asked, *, embed, device)`, `raw(run, known, asked)`: the two baselines.
 """
 
@@ -82,5 +83,8 @@ class Trained(Protocol):
 
     @property
     def kept(self) -> Any: ...
+
+    @property
+    def encoder(self) -> Any: ...
 
     def fresh(self, seed: int) -> Any: ...

@@ -11,6 +11,22 @@ from selfwise.run import pretrain_or_resume
 # Small batches and high rates: a model of 5 million weights that sees its data twice does not
 # overfit, so no dropout. docs/log.md has what was tried.
 PLAIN = {"dropout": 0.0, "attention_dropout": 0.0}
+TRAINING: dict[str, Any] = {
+    "length": 64,
+    "held_out": 0.05,
+    "batch": 32,
+    "optimizer": "adamw",
+    "lr": 7e-4,
+    "weight_decay": 0.01,
+    "warmup": 0.06,
+    "beta2": 0.98,  # RoBERTa's; with 0.999 the loss stays near the unigram entropy far longer
+    "schedule": "linear",
+    "clip": 1.0,
+    "precision": "bf16",
+    "health_every": 500,
+    "save_every": 500,
+    "log_every": 100,
+}
 METHODS: dict[str, dict[str, Any]] = {
     "bert": {"tokenizer": "wordpiece:8192", "encoder": {"name": "bert-mini", **PLAIN}},
     "roberta": {"tokenizer": "bpe:8192", "encoder": {"name": "roberta-mini", **PLAIN}},
@@ -56,24 +72,11 @@ def novels(
         data=data,
         out=Path(out or f"runs/novels_{method}"),
         lower=method != "gpt",
-        length=64,
-        held_out=0.05,
         seed=seed,
-        batch=32,
-        optimizer="adamw",
-        lr=7e-4,
-        weight_decay=0.01,
-        warmup=0.06,
-        beta2=0.98,  # RoBERTa's; with 0.999 the loss stays near the unigram entropy far longer
-        schedule="linear",
-        clip=1.0,
-        precision="bf16",
-        health_every=500,
-        save_every=500,
-        log_every=100,
         steps=None if minutes else steps,
         minutes=minutes or None,
         threads=threads,
+        **TRAINING,
         **METHODS[method],
     )
     values = language.perplexity(run)

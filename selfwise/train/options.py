@@ -1,6 +1,6 @@
 """How to train: every option of the loop, in one place."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import inf
 from typing import Any
 
@@ -94,15 +94,20 @@ class Resolved(Options):
     workers: int
 
 
-def resolve(options: Options, method: type[Method], *, workers: int) -> Resolved:
+def resolve(
+    options: Options, method: type[Method], *, workers: int, batch: int | None = None
+) -> Resolved:
     """Fill in what was left open, from the method's paper and from the machine.
 
-    `workers` is the number that suits the data. Without a number of steps it stays 0 until an
-    epoch or a minute is measured. Raises ValueError for values that cannot be, naming the option.
+    `workers` is the number that suits the data. `batch` is how many examples are in a step on
+    average where the data decide, as seconds of sound do; micro-batches may then differ in size.
+    Without a number of steps it stays 0 until an epoch or a minute is measured.
+
+    Raises ValueError for values that cannot be, naming the option.
     """
-    told = asdict(options)
     check(options, method)
-    told |= _from_paper(options, method.defaults)
+    decided, options = batch is not None, replace(options, batch=batch or options.batch)
+    told = asdict(options) | _from_paper(options, method.defaults)
     told["device"] = resolve_device(options.device)
     told["precision"] = resolve_precision(options.precision, told["device"])
     told["threads"] = options.threads or torch.get_num_threads()
@@ -112,6 +117,10 @@ def resolve(options: Options, method: type[Method], *, workers: int) -> Resolved
         told["epochs"] = DEFAULT_EPOCHS
     resolved = Resolved(**told)
     check(resolved, method)
+    if resolved.batch % resolved.accumulate and not decided:
+        raise ValueError(
+            f"--accumulate {resolved.accumulate} does not divide --batch {resolved.batch}"
+        )
     return resolved
 
 
@@ -150,10 +159,6 @@ def check(options: Options, method: type[Method]) -> None:
         raise ValueError(
             f"--accumulate {options.accumulate} is not possible: {method.couples_batch}, "
             "so micro-batches would be another loss; use a smaller --batch instead"
-        )
-    if options.batch is not None and options.batch % options.accumulate:
-        raise ValueError(
-            f"--accumulate {options.accumulate} does not divide --batch {options.batch}"
         )
 
 
