@@ -73,7 +73,7 @@ class ImageData:
             probes.append(OnlineKNN(self.images, **told, every=training.probe_every))
         if hasattr(method, "reconstruct"):
             every = training.health_every or training.steps or 1
-            self.pictures = Reconstructions(self.images, **told, every=every)
+            self.pictures = Reconstructions(self.images, **told, every=every, folder=None)
             probes.append(self.pictures)
         return probes
 
