@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exchange": {"arguments", "config", "convert", "data", "methods", "modalities", "run"}
     | {"train", "types"},
     "proof": {"competitors", "evaluate", "rng", "run", "train"},
-    "recipes": {"evaluate", "language", "proof", "run"},
+    "recipes": {"data", "evaluate", "iterate", "language", "proof", "rng", "run", "types"},
     "doctor": {"config", "data", "train"},
     "flags": set(),
     "cli": {"arguments", "config", "data", "doctor", "exchange", "fill", "flags", "iterate"}

@@ -55,6 +55,30 @@ def extract(
     return np.concatenate(parts)
 
 
+def layers(
+    encoder: Encoder,
+    images: Images,
+    *,
+    size: int,
+    batch: int = 512,
+    device: torch.device | str = "cpu",
+    precision: str = "float32",
+    workers: int = 0,
+) -> Float32[np.ndarray, "n L d"]:
+    """Pooled features of every image from each layer of `encoder.hidden`, in one pass.
+
+    For encoders whose layers are all equally wide, as transformers are. `layers(...)[:, k]` is
+    what `extract(..., layer=k)` gives; the other arguments are its, too.
+    """
+    half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+    rows, parts = _in_turn(len(images), batch), []
+    with reading(encoder, device), half:
+        for view in views(images, rows, size=size, device=device, workers=workers):
+            found = torch.stack([layer.pooled.float() for layer in encoder.hidden(view)], dim=1)
+            parts.append(found.cpu().numpy())
+    return np.concatenate(parts)
+
+
 def pixels(images: Images, *, size: int, batch: int = 512) -> Float32[np.ndarray, "n d"]:
     """The raw input as features: evaluation views, flattened (channels, rows, columns), 0 to 1.
 

@@ -1,0 +1,119 @@
+"""BEiT on CIFAR-10 without a GPU, with two kinds of image units."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from selfwise.data import Images, open_images
+from selfwise.evaluate.compare import paired_bootstrap
+from selfwise.evaluate.features import layers, pixels
+from selfwise.evaluate.groups import Choice, choose
+from selfwise.names import nearest
+from selfwise.rng import shuffled
+from selfwise.run import Run, pretrain_or_resume
+
+UNITS = ("patches", "fsq", "dvae")
+UNTRAINED = (0, 1, 2)  # seeds of the twins
+LABELS = 10_000  # of the training images, for the probes
+# of the tokenizers; each decides on its own number of units
+TOKENIZERS: dict[str, dict[str, Any]] = {"fsq": {"levels": "8,8,8"}, "dvae": {"vocab": 512}}
+# a small encoder sees more images in the same time; no drop path and a milder crop, for short runs
+SETTINGS: dict[str, Any] = {
+    "encoder": {"name": "beit-mini", "depth": 6, "dim": 128, "heads": 4},
+    "crop": 0.3,
+    "batch": 128,
+    "lr": 1.5e-3,
+    "weight_decay": 0.05,
+    "precision": "bf16",
+    "workers": 0,
+    "health_every": 1_000,
+    "save_every": 500,
+    "log_every": 200,
+}
+
+
+def beit_cifar10_cpu(
+    *,
+    data: str,
+    units: str = "patches",
+    out: str = "",
+    steps: int = 5_000,
+    tokenizer_steps: int = 1_500,
+    threads: int = 0,
+    seed: int = 0,
+) -> dict[str, float]:
+    """A linear probe of every layer of a small BEiT, beside the untrained encoder.
+
+    `selfwise run beit_cifar10_cpu --data CIFAR-10-images` predicts clusters of patches; with
+    `--units fsq` an image tokenizer is trained first, and its codes are predicted.
+    docs/results.md has what they gave.
+
+    Args:
+        data: folder with train/CLASS/ and test/CLASS/.
+        units: patches, fsq or dvae.
+        out: folder of the runs; unfinished ones there are gone on with.
+        steps: of 128 images.
+        tokenizer_steps: of 128 images, where a tokenizer is trained.
+        threads: of the CPU; 0 for all.
+        seed: every random draw is a function of it.
+    """
+    if units not in UNITS:
+        raise ValueError(f"--units must be one of {', '.join(UNITS)}{nearest(units, UNITS)}")
+    home, images = Path(out or f"runs/beit_cifar10_{units}"), Path(data)
+    told: dict[str, Any] = {"data": images / "train", "threads": threads, "seed": seed}
+    target = {"units": units, "clusters": 512}
+    if units in TOKENIZERS:
+        shape = {"encoder": "codec-tiny", "precision": "bf16", "workers": 0, **TOKENIZERS[units]}
+        made = pretrain_or_resume(
+            units, out=home / "tokenizer", steps=tokenizer_steps, log_every=250, **shape, **told
+        )
+        target = {"units": str(made.folder)}
+    run = pretrain_or_resume("beit", out=home / "beit", steps=steps, **SETTINGS, **target, **told)
+    known = open_images(images / "train", labelled=True)
+    known = known.take(np.sort(shuffled(len(known), 0, "labels")[:LABELS]))
+    asked = open_images(images / "test", labelled=True)
+    choices = _choices(run, known, asked)
+    Console().print(_table(choices, asked.labels))
+    return {name: _accuracy(choice, asked.labels) for name, choice in choices.items()}
+
+
+def _choices(run: Run, known: Images, asked: Images) -> dict[str, Choice]:
+    """A probe of each layer of each encoder, and which layer does best on held-out labels."""
+    assert known.labels is not None
+    assert asked.labels is not None
+    labels = np.concatenate([known.labels, asked.labels])
+    rows = np.arange(len(known)), np.arange(len(known), len(labels))
+    encoders = {"BEiT": run.encoder} | {f"untrained {s}": run.fresh(s) for s in UNTRAINED}
+    found = {}
+    for name, encoder in encoders.items():
+        x = np.concatenate([layers(encoder, part, size=run.size) for part in (known, asked)])
+        each = {f"layer {k}": x[:, k] for k in range(x.shape[1])}
+        found[name] = choose(each, labels, *rows)
+    raw = np.concatenate([pixels(part, size=run.size) for part in (known, asked)])
+    found["pixels"] = choose({"pixels": raw}, labels, *rows)
+    return found
+
+
+def _accuracy(choice: Choice, labels: Any) -> float:
+    return float(np.mean(choice.predicted[choice.candidate] == labels))
+
+
+def _table(choices: Mapping[str, Choice], labels: Any) -> Table:
+    """Accuracy in % by layer; the chosen one, and what it is above the others, paired, in 95 %."""
+    names = list(choices["BEiT"].predicted)
+    table = Table("features", *names, "chosen", "BEiT is above it by")
+    best = choices["BEiT"].predicted[choices["BEiT"].candidate] == labels
+    for name, choice in choices.items():
+        each = [
+            f"{100 * np.mean(choice.predicted[n] == labels):.1f}" if n in choice.predicted else ""
+            for n in names
+        ]
+        low, high = paired_bootstrap(best, choice.predicted[choice.candidate] == labels, seed=0)
+        gain = "" if name == "BEiT" else f"{100 * low:+.1f} to {100 * high:+.1f}"
+        chosen = f"{100 * _accuracy(choice, labels):.1f} ({choice.candidate})"
+        table.add_row(name, *each, chosen, gain)
+    return table
