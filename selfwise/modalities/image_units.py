@@ -35,7 +35,7 @@ FORMAT = 1  # to be raised whenever the same options give other units
 FOLDER = "units"  # in the run folder
 PATCHES = "patches"
 SEED = 0  # units are a function of the data alone: runs of several seeds share them
-MOST = 50_000  # images that clusters are learned from
+MOST = 10_000  # images that clusters are learned from; 640,000 patches of CIFAR
 AT_ONCE = 256  # images
 SHOWN = 12  # images in the picture
 
