@@ -31,7 +31,7 @@ from selfwise.types import Units
 from selfwise.units.codebook import Codebook, learn
 from selfwise.units.patches import PatchUnits
 
-FORMAT = 1  # to be raised whenever the same options give other units
+FORMAT = 2  # to be raised whenever the same options give other units
 FOLDER = "units"  # in the run folder
 PATCHES = "patches"
 SEED = 0  # units are a function of the data alone: runs of several seeds share them
