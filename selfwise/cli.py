@@ -63,6 +63,8 @@ def overview() -> str:
             "  selfwise pretrain simclr --data photos/ --out runs/photos --epochs 100",
             "  selfwise probe runs/photos --train labelled/train --test labelled/test",
             "  selfwise pretrain bert --data documents/ --out runs/bert --minutes 30",
+            "  selfwise iterate hubert --data recordings/ --out runs/speech --minutes 30",
+            "  selfwise export runs/speech/iteration-2 --to hf --out hubert",
         ]
     )
 
@@ -208,7 +210,7 @@ def import_weights(argv: Argv) -> None:
     given = _parse("import FAMILY FOLDER", exchange.import_run, argv, skip={"family", "folder"})
     if given is not None:
         made = exchange.import_run(**given)
-        print(f"{made.folder} is a run; selfwise fill, embed, probe and pretrain --start take it")
+        print(f"{made.folder} is a run; selfwise embed, probe and pretrain --start take it")
 
 
 def export(argv: Argv) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pillow", "scikit-learn")
 TEXT_PACKAGES = ("tokenizers", "sentencepiece", "sentencex", "pyarrow")
+AUDIO_PACKAGES = ("soundfile", "soxr", "av")
 FILE = "run.yaml"
 
 
@@ -67,7 +68,8 @@ def options_of(path: Path) -> dict[str, Any]:
 
 def environment(threads: int, device: str) -> dict[str, Any]:
     """Versions and hardware: bitwise equal results are promised for equal ones."""
-    versions = {name: _version(name) for name in ("selfwise", *PACKAGES, *TEXT_PACKAGES)}
+    packages = ("selfwise", *PACKAGES, *TEXT_PACKAGES, *AUDIO_PACKAGES)
+    versions = {name: _version(name) for name in packages}
     hardware = {
         "cpu": cpu_model(),
         "capability": torch.backends.cpu.get_cpu_capability(),

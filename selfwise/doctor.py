@@ -12,6 +12,7 @@ from selfwise.data.parallel import available
 # module to look for, and what is lost without it
 OPTIONAL = {
     "onnxruntime": "ONNX export (pip install 'selfwise[export]')",
+    "av": "recordings as m4a and aac (pip install 'selfwise[m4a]')",
     "datasets": "data sets by name (pip install 'selfwise[hub]')",
     "wandb": "Weights & Biases (pip install 'selfwise[wandb]')",
     "lightly": "the benchmarks (pip install 'selfwise[bench]')",

@@ -67,8 +67,8 @@ def write_embeddings(
 
     Args:
         run: folder of the run.
-        data: images, in any form that `pretrain` takes; or texts: csv, tsv, jsonl, parquet, a txt
-            file with a text a line, a folder for each class; in Python also a list.
+        data: images or recordings, in any form that `pretrain` takes; or texts: csv, tsv, jsonl,
+            parquet, a txt file with a text a line, a folder for each class; in Python also a list.
         out: FILE.parquet or FILE.npz, which must not exist yet.
         layer: a layer's number instead of the encoder's output; negative counts from the last.
         pooling: of text: mean, cls, last or layers (the means of every layer, side by side); by
