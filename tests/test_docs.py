@@ -1,8 +1,8 @@
 """What the documents say is so: their code runs, their links lead somewhere, their names exist.
 
 Fenced blocks, by language: `bash` is run as a script, `python` in one namespace, `console` holds
-commands after `$` with what they print; all in order, in a folder with small real images. `text`
-and `csv` are only shown.
+commands after `$` with what they print; all in order, in a folder with small real images, texts,
+and recordings of tones. `text` and `csv` are only shown.
 """
 
 import os
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 from sklearn.datasets import load_digits
 from test_layers import MAY_IMPORT
@@ -27,6 +28,8 @@ GUIDES = ("README.md", "docs/guide.md")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LANGUAGES = {"bash", "python", "console", "text", "csv"}
 PHOTOS, TRAIN, TEST = 300, 10, 5  # images; the labelled ones for each class
+WORDS = {"up": (400, 900), "down": (900, 400), "left": (600, 600)}  # Hz, first and last
+SPEAKERS, TAKES, RATE = {"ann": 1.0, "bob": 0.75, "eve": 1.25}, 4, 8_000
 
 VERBS = [v for v in cli.VERBS if v not in ("pretrain", "run", "methods", "recipes", "doctor")]
 
@@ -52,7 +55,7 @@ def blocks(page: str) -> list[Block]:
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A user's folder: handwritten digits as PNG files, some documents, and labels of both."""
+    """A user's folder: handwritten digits as PNG files, documents, recordings, and their labels."""
     pixels, labels = load_digits(return_X_y=True)
     pictures = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     # the labelled ones are taken class by class from the end, the photos from the start
@@ -69,6 +72,7 @@ def home(tmp_path, monkeypatch):
         document.write_text(topics[name] * 3)
     rows = [f"{('bad', 'good')[i % 2]} film number {i}\t{i % 2}" for i in range(60)]
     (tmp_path / "reviews.tsv").write_text("sentence\tlabel\n" + "\n".join(rows) + "\n")
+    record(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / ".cache"))
     bin_folder = str(Path(sys.executable).parent)
@@ -79,6 +83,24 @@ def home(tmp_path, monkeypatch):
 def write(path: Path, picture: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(path)
+
+
+def record(home: Path) -> None:
+    """Words that are tones, by three speakers with voices of their own, and a silent file."""
+    random, rows = np.random.default_rng(0), ["path,label,group"]
+    folder = home / "recordings"
+    folder.mkdir()
+    for speaker, pitch in SPEAKERS.items():
+        for take in range(TAKES):
+            for word, (first, last) in WORDS.items():
+                hertz = pitch * np.linspace(first, last, int(RATE * random.uniform(0.8, 1.2)))
+                wave = np.sin(2 * np.pi * np.cumsum(hertz) / RATE)
+                wave = 0.3 * wave + 0.02 * random.normal(size=len(wave))
+                name = f"recordings/{word}_{speaker}_{take}.wav"
+                soundfile.write(home / name, wave.astype(np.float32), RATE)
+                rows.append(f"{name},{word},{speaker}")
+    soundfile.write(folder / "pause.wav", np.zeros(RATE, dtype=np.float32), RATE)
+    (home / "spoken.csv").write_text("\n".join(rows) + "\n")
 
 
 def run_script(block: Block, where: str) -> None:
