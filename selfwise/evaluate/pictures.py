@@ -64,9 +64,7 @@ class Reconstructions:
     Nothing of the run changes.
     """
 
-    def __init__(
-        self, images: Images, *, size: int, seed: int, every: int, folder: Path | None = None
-    ):
+    def __init__(self, images: Images, *, size: int, seed: int, every: int, folder: Path | None):
         assert len(images), "the caller has checked that there are examples"
         drawn = shuffled(len(images), seed, "reconstructions")[:EXAMPLES]
         self.batch = images.read(drawn)  # in this order: a folder of classes begins with one class
