@@ -58,12 +58,12 @@ class Run:
 
     @cached_property
     def kept(self) -> Any:
-        """What the folder keeps for reading: a tokenizer for text, None for images."""
+        """What the folder keeps for reading: a tokenizer, units, or None."""
         return self.modality.kept(self.folder)
 
     @property
     def tokenizer(self) -> Any:
-        """The tokenizer of a run on text; runs on images have none."""
+        """The tokenizer of a run on text; only those have one."""
         return self.kept
 
     @property

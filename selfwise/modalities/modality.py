@@ -5,7 +5,8 @@ A modality is a module with these functions:
 - `opened(data, kind, *, folder, ...) -> Data`: the examples to train on. Its other keyword
   arguments are the options of reading, and become flags. `folder` is the run that already keeps
   what the reading made (a tokenizer), or None.
-- `kept(folder) -> Any`: what the run folder keeps for reading, loaded again; None for images.
+- `kept(folder) -> Any`: what the run folder keeps for reading, a tokenizer or units, loaded again;
+  or None.
 - `supplied(found, kept) -> dict`: what a method may ask for by name.
 - `encoder(settings, kept, seed)`, `fresh(settings, kept, seed)`: the encoder with random weights
   or published ones, and its untrained twin.
@@ -41,7 +42,7 @@ class Data(Protocol):
     """The examples of a run, and what depends on them."""
 
     told: dict[str, Any]  # the options of reading, as resolved
-    kept: Any  # what the run folder keeps for reading: a tokenizer, or None
+    kept: Any  # what the run folder keeps for reading: a tokenizer, units, or None
     found: dict[str, Any]  # what the data turned out to be; complete after `source`
 
     @property

@@ -48,8 +48,9 @@ class Options:
         best: a logged value, such as online_knn, whose best checkpoint is kept too; with a minus
             in front, such as -nt_xent, smaller is better.
         probe_every: steps between two online kNN probes, where labels are at hand; 0 for none.
-        health_every: steps between two looks at the representation (alignment, uniformity,
-            effective rank), with a warning when it collapses; 0 for none.
+        health_every: steps between two looks at the representation of images (alignment,
+            uniformity, effective rank), with a warning when it collapses, or at the loss on what is
+            held out of text and speech; 0 for none.
         wandb: project of Weights & Biases to log to; needs the extra.
     """
 
