@@ -38,6 +38,60 @@ def test_a_recipe_runs_and_scores(name, options, pictures, tmp_path):
         recipes.find(name)(data=str(pictures), out=str(out), seed=1, **options)
 
 
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """DIGIT_SPEAKER_NUMBER.wav: the digit is the pitch, the speaker the loudness of an overtone."""
+    import soundfile
+
+    root = tmp_path_factory.mktemp("digits")
+    random = np.random.default_rng(0)
+    time = np.arange(2_400) / 8_000
+    for speaker, name in enumerate(("ann", "bob", "cem")):
+        for digit in range(10):
+            for number in range(8):
+                pitch = 2 * np.pi * (200 + 90 * digit) * time
+                wave = np.sin(pitch) + 0.3 * speaker * np.sin(2 * pitch)
+                wave = 0.3 * wave + 0.02 * random.standard_normal(len(time))
+                soundfile.write(root / f"{digit}_{name}_{number}.wav", wave, 8_000)
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exclude", ["", "bob"])
+def test_spoken_digits_run_and_score(digits, tmp_path, monkeypatch, exclude):
+    from selfwise.recipes import free_spoken_digits as module
+
+    monkeypatch.setattr(module, "UNTRAINED", (0,))
+    small = {**module.SETTINGS["encoder"], "depth": 2, "dim": 32, "heads": 2}
+    monkeypatch.setattr(module, "SETTINGS", {**module.SETTINGS, "encoder": small, "clusters": 12})
+    told = {"data": str(digits), "out": str(tmp_path / "out"), "steps": 2, "next_clusters": 8}
+    found = module.free_spoken_digits(**told, exclude=exclude)
+    assert found["MFCC: other speakers"] > 0.9
+    assert 0 < found["PNMI 1"] <= 1
+    options = [config.read(tmp_path / "out" / f"iteration-{i}")["options"] for i in (1, 2)]
+    assert [o["clusters"] for o in options] == [12, 8]
+    assert options[1]["units"] == options[1]["start"] == str(tmp_path / "out" / "iteration-1")
+    heard = [config.read(tmp_path / "out" / f"iteration-{i}")["found"] for i in (1, 2)]
+    assert all(f["examples"] + f["held_out_examples"] == (160 if exclude else 240) for f in heard)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("units", ["patches", "fsq", "dvae"])
+def test_beit_runs_and_scores(pictures, tmp_path, monkeypatch, units):
+    from selfwise.recipes import beit_cifar10_cpu as module
+
+    monkeypatch.setattr(module, "UNTRAINED", (0,))
+    told = {"data": str(pictures), "out": str(tmp_path / "out"), "steps": 2, "tokenizer_steps": 2}
+    found = module.beit_cifar10_cpu(units=units, threads=1, **told)
+    assert set(found) == {"BEiT", "untrained 0", "pixels"}
+    assert found["pixels"] > 0.9
+    there = config.read(tmp_path / "out" / "beit")["found"]["units"]
+    assert there["clusters"] == 512
+    assert (there["of"] == "patches") == (units == "patches")
+    with pytest.raises(ValueError, match="did you mean fsq"):
+        module.beit_cifar10_cpu(units="fsqq", **told)
+
+
 @pytest.mark.parametrize("name", recipes.names())
 def test_a_recipe_says_its_command_and_what_to_expect(name):
     text = recipes.find(name).__doc__ or ""

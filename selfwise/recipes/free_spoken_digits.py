@@ -95,10 +95,12 @@ def free_spoken_digits(
     parts = np.flatnonzero(~test), np.flatnonzero(test)
     few = {n: few_labels(x, digits, *parts, per_class=5, seeds=SEEDS) for n, x in rows.items()}
     chosen = [known.index(name) for name in speakers] or list(range(len(known)))
-    console.print(_table(apart, few, speaker, chosen, known))
+    console.print(_table(apart, few, speaker, chosen, known, f"layer {next_layer}"))
     for name in rows:
         found[f"{name}: other speakers"] = _accuracy(apart[name], speaker, chosen)
         found[f"{name}: 5 labels"] = few[name].mean
+        if fixed := few[name].each.get(f"layer {next_layer}"):
+            found[f"{name}: 5 labels, layer {next_layer}"] = fixed
     return found
 
 
@@ -156,8 +158,9 @@ def _table(
             name,
             f"{100 * _accuracy(found, speaker, chosen):.1f}",
             *each,
+            "" if name == "MFCC" else layers_of,
             "" if name == "MFCC" else f"{100 * low:+.1f} to {100 * high:+.1f}",
             f"{100 * few[name].mean:.1f} ± {spread_of:.1f}",
-            "" if name == "MFCC" else layers_of,
+            f"{100 * few[name].each[fixed]:.1f}" if fixed in few[name].each else "",
         )
     return table
