@@ -208,6 +208,7 @@ def options(capsys: pytest.CaptureFixture[str]) -> set[str]:
     """Every option of every command, as the help lists them."""
     asked = [["--help"], *([verb, "--help"] for verb in VERBS)]
     asked += [["pretrain", name, "--help"] for name in methods.names()]
+    asked += [["iterate", "hubert", "--help"]]
     asked += [["run", name, "--help"] for name in recipes.names()]
     capsys.readouterr()
     for arguments in asked:
