@@ -41,7 +41,7 @@ def beit_cifar10_cpu(
     data: str,
     units: str = "patches",
     out: str = "",
-    steps: int = 4_000,
+    steps: int = 2_400,
     tokenizer_steps: int = 1_500,
     threads: int = 0,
     seed: int = 0,
