@@ -1,6 +1,6 @@
 """dVAE (Ramesh et al. 2021, arXiv:2102.12092): an autoencoder with one of many codes a patch."""
 
-from math import log, pi, prod
+from math import log, pi, prod, sqrt
 from typing import NamedTuple
 
 import torch
@@ -50,7 +50,7 @@ class DVAE(Method):
 
     modality = "image"
     default_encoder = "codec-small"
-    defaults = Defaults(lr=2e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
+    defaults = Defaults(lr=5e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
 
     step: Tensor
 
@@ -63,7 +63,7 @@ class DVAE(Method):
         dim: int = 128,
         anneal: int = 1000,
         temperature: float = 1 / 16,
-        kl: float = 1e-4,
+        kl: float = 3e-4,
         crop: float = 0.5,
         flip: float = 0.5,
     ):
@@ -73,7 +73,7 @@ class DVAE(Method):
         _check(codebook=codebook, dim=dim, anneal=anneal, temperature=temperature, kl=kl)
         self.decoder = decoder_for(encoder, dim, size=size, name="dvae")
         self.encoder = encoder
-        self.scores = nn.Linear(encoder.dim, codebook)
+        self.scores = _scores(encoder.dim, codebook)
         self.table = nn.Embedding(codebook, dim)
         self.anneal, self.last_temperature, self.kl = anneal, temperature, kl
         # how many steps were made: part of what is saved, so that a resumed run goes on with it
@@ -141,6 +141,16 @@ class DVAE(Method):
 
     def _image(self, vectors: Float[Tensor, "b n d"]) -> Float[Tensor, "b c h w"]:
         return self.decoder(vectors.mT.unflatten(2, self.encoder.grid))
+
+
+def _scores(dim: int, codebook: int) -> nn.Sequential:
+    """Scores that tell patches apart from the beginning: their deviation is 2, beside 1.3 of the
+    noise. From small ones a few codes win all patches, and the error at the end was twice as large
+    (CIFAR-10, 300 steps)."""
+    linear = nn.Linear(dim, codebook)
+    nn.init.normal_(linear.weight, std=2 / sqrt(dim))
+    nn.init.zeros_(linear.bias)
+    return nn.Sequential(nn.LayerNorm(dim, elementwise_affine=False), linear)
 
 
 def _check(*, codebook: int, dim: int, anneal: int, temperature: float, kl: float) -> None:

@@ -37,7 +37,7 @@ class FSQ(Method):
 
     modality = "image"
     default_encoder = "codec-small"
-    defaults = Defaults(lr=2e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
+    defaults = Defaults(lr=5e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
 
     def __init__(
         self,

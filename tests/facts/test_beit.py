@@ -55,6 +55,14 @@ def batch() -> ImageBatch:
     return cases.batch(BEiT)
 
 
+def fewer(view):
+    """The view with one hidden patch less in every second image; on 4 x 4 all blocks fit."""
+    chosen, covered = view.chosen.clone(), view.covered.clone()
+    chosen[::2, -1] = False
+    covered[torch.arange(0, 16, 2), view.where[::2, -1]] = False
+    return view._replace(chosen=chosen, covered=covered)
+
+
 def test_hidden_patches_are_replaced_and_all_others_stay(seen, rng):
     """Section 2.3: "the masked patches are replaced with a learnable embedding"."""
     view = seen.view(batch(), rng())
@@ -79,7 +87,7 @@ def test_nothing_of_a_hidden_patch_reaches_the_scores(rng):
 
 def test_the_loss_is_cross_entropy_at_hidden_patches_alone(seen, rng):
     """Section 2.4: the sum over i in M of log p(z_i | x_M); a mean here, by a double loop."""
-    view = seen.view(batch(), rng())
+    view = fewer(seen.view(batch(), rng()))
     step = seen(view)
     units = patch_cases.Brightness()(view.x)
     total, hits, count = 0.0, 0, 0
@@ -99,7 +107,7 @@ def test_the_loss_is_cross_entropy_at_hidden_patches_alone(seen, rng):
 
 
 def test_units_of_shown_patches_are_not_read(seen, rng):
-    view = seen.view(batch(), rng())
+    view = fewer(seen.view(batch(), rng()))
     other = torch.where(view.chosen, view.target, (view.target + 1) % 8)
     assert float(seen(view._replace(target=other)).loss) == float(seen(view).loss)
     wrong = (view.target + 1) % 8
@@ -237,8 +245,8 @@ class TestCrop:
         y = self.whole(jitter=0.4)(gray, rng())
         level = y.mean(dim=(1, 2, 3)) * 255
         torch.testing.assert_close(y[:, 0], y[:, 1], atol=1e-4, rtol=0)
-        assert 60 <= float(level.min()) < 70
-        assert 130 < float(level.max()) <= 140
+        assert 60 <= float(level.min()) < 65
+        assert 135 < float(level.max()) <= 140
         colour = torch.tensor([120, 90, 60], dtype=torch.uint8).view(1, 3, 1, 1)
         red = ImageBatch(colour.expand(64, 3, 16, 16).contiguous(), torch.arange(64))
         r, g, b = self.whole(jitter=0.4)(red, rng()).mean(dim=(2, 3)).unbind(dim=1)

@@ -178,7 +178,6 @@ def test_the_kl_term_is_by_a_double_loop(rng):
     method = cases.build("dvae", kl=0.3, codebook=5, anneal=4)
     method.step.fill_(2)  # half of the weight
     with torch.no_grad():
-        method.scores.weight.mul_(40)
         view = method.view(cases.batch(DVAE), rng())
         scores = method.scores(method.encoder(view.x).tokens).double()
         term = method(view).terms["kl"]
@@ -204,6 +203,14 @@ def test_mixtures_are_drawn_by_gumbel_softmax(rng):
     view = method.view(cases.batch(DVAE), rng())
     assert view.noise.shape == (16, 16, 512)
     assert method(view).loss != method(view._replace(noise=view.noise.flip(2))).loss
+
+
+def test_codes_begin_apart(rng):
+    """Scores as wide as the noise or wider, so that many codes have patches from the start."""
+    method = cases.build("dvae")
+    with torch.no_grad():
+        scores = method.scores(method.encoder(cases.batch(DVAE).x / 255).tokens)
+    assert float(scores.std(dim=2).mean()) == pytest.approx(2, abs=0.2)
 
 
 def test_the_decoder_sees_the_mixture_of_code_vectors(rng):
