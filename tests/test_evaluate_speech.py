@@ -544,3 +544,17 @@ def test_mfcc_of_spoken_digits(real_data):
     told = {"train": np.flatnonzero(n >= 5), "test": np.flatnonzero(n < 5)}
     assert 0.5 < few_labels({"": x}, y, **told, per_class=5, seeds=range(3)).mean < 0.66  # 0.584
     assert few_labels({"": x}, y, **told, per_class=None, seeds=[0]).mean > 0.95  # 0.98
+
+
+def test_only_some_groups_are_left_out():
+    random = np.random.default_rng(0)
+    labels, groups = np.arange(60) % 3, np.repeat(np.arange(4), 15)
+    x = {"a": np.eye(3)[labels] + 0.1 * random.standard_normal((60, 3))}
+    whole = leave_one_out(x, labels, groups)
+    some = leave_one_out(x, labels, groups, names=["p", "q", "r", "s"], only=[2])
+    assert some.names == ("r",)
+    assert some.accuracies == whole.accuracies[2:3]
+    there = groups == 2
+    assert (some.predicted[there] == whole.predicted[there]).all()
+    assert (some.predicted[~there] == -1).all()
+    assert not some.correct[~there].any()

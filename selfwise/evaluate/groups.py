@@ -71,6 +71,7 @@ def leave_one_out(
     groups: Int64[np.ndarray, "n"],
     *,
     names: Sequence[str] | None = None,
+    only: Sequence[int] | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> LeftOut:
@@ -79,7 +80,8 @@ def leave_one_out(
     `features` are candidates to choose among (layers, say). For every group that is left out, the
     candidate and its penalty are those of the highest accuracy over inner folds, which hold out
     whole groups of the others (`linear.by_group`); of equal candidates the first. No label of the
-    group that is tested on chooses anything. `names` are those of the groups, by number.
+    group that is tested on chooses anything. `names` are those of the groups, by number; `only`
+    are the groups to test on, by default all: examples of the others are then predicted as -1.
 
     Raises ValueError if there are fewer than three groups, no candidates, or `linear` does.
     """
@@ -89,9 +91,10 @@ def leave_one_out(
             f"leaving one group out needs three groups, so that two are left to choose with; "
             f"there {'is' if len(found) == 1 else 'are'} {len(found)}"
         )
+    found = found if only is None else np.asarray(only)
     named = tuple(str(names[group]) if names is not None else str(group) for group in found)
     choices = []
-    predicted = np.empty_like(labels)
+    predicted = np.full_like(labels, -1)
     for name, group in zip(named, found):
         if progress is not None:
             progress(f"leaving out {name}")

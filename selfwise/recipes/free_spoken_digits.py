@@ -91,10 +91,11 @@ def free_spoken_digits(
         found[f"PNMI {number}"] = _pnmi(run, recordings, digits)
         console.print(f"PNMI of the units of iteration {number}: {found[f'PNMI {number}']:.3f}")
     rows = _rows(runs, recordings)
-    apart = {n: leave_one_out(x, digits, speaker, names=known) for n, x in rows.items()}
+    chosen = [known.index(name) for name in speakers] or list(range(len(known)))
+    told = {"names": known, "only": chosen}
+    apart = {n: leave_one_out(x, digits, speaker, **told) for n, x in rows.items()}
     parts = np.flatnonzero(~test), np.flatnonzero(test)
     few = {n: few_labels(x, digits, *parts, per_class=5, seeds=SEEDS) for n, x in rows.items()}
-    chosen = [known.index(name) for name in speakers] or list(range(len(known)))
     console.print(_table(apart, few, speaker, chosen, known, f"layer {next_layer}"))
     for name in rows:
         found[f"{name}: other speakers"] = _accuracy(apart[name], speaker, chosen)
