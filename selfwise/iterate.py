@@ -7,6 +7,8 @@ then layer 9 of the second. The same works for images, from patches.
 from pathlib import Path
 from typing import Any
 
+from selfwise import methods
+from selfwise.arguments import reading_options
 from selfwise.run import Run, pretrain_or_resume
 
 FOLDER = "iteration-{}"
@@ -46,6 +48,9 @@ def iterate(
     """
     if iterations < 1:
         raise ValueError(f"--iterations must be at least 1, got {iterations}")
+    if not _predicts_units(method):
+        right = " or ".join(name for name in methods.names() if _predicts_units(name))
+        raise ValueError(f"{method} predicts no units that an iteration could renew; {right} does")
     told: dict[str, Any] = {**options, "data": data, "quiet": quiet}
     out, run = Path(out), None
     for number in range(1, iterations + 1):
@@ -58,3 +63,7 @@ def iterate(
         run = pretrain_or_resume(method, out=out / FOLDER.format(number), **told)
     assert run is not None
     return run
+
+
+def _predicts_units(method: str) -> bool:
+    return "units" in reading_options(methods.find(method))

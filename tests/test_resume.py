@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import unit_cases
 
 STEPS, SAVE, LOG = 300, 50, 5
 ENCODER = ["--encoder", "resnet18", "--encoder.layers", "[1, 1, 1, 1]"]
@@ -113,6 +114,17 @@ TEXT += ["--log-every", str(LOG), "--health-every", "150", "--precision", "bf16"
 TEXT += ["--encoder.depth", "1", "--encoder.dropout", "0.1", "--encoder.length", "64", "--quiet"]
 
 
+# steps with other numbers of recordings each, crops, dropout, two micro-batches
+SOUNDS = "a folder of recordings"
+SPEECH = ["pretrain", "hubert", "--data", SOUNDS, "--encoder", "hubert-tiny"]
+SPEECH += ["--encoder.stem", "logmel", "--encoder.dim", "32", "--encoder.position_kernel", "8"]
+SPEECH += ["--clusters", "6", "--seconds", "2", "--longest", "0.5", "--held-out", "0.2"]
+SPEECH += ["--quiet", "--accumulate", "2"]
+SPEECH += TEXT[TEXT.index("--steps") : TEXT.index("--encoder.depth")]
+PATCHES = ["pretrain", "beit", "--encoder", "beit-tiny", "--encoder.dim", "32", *COMMON[:-1]]
+PATCHES += ["--encoder.patch", "2", "--encoder.drop_path", "0.2", "--clusters", "12", "--quiet"]
+
+
 def text(method: str) -> list[str]:
     """A run whose encoder is so small that steps are as short as the moments between them."""
     return ["pretrain", method, "--encoder", f"{method}-tiny", *TEXT]
@@ -126,6 +138,8 @@ PLANS = {
     "roberta, 2 workers": (text("roberta"), "2", [between_saves, at_random]),
     "albert": (text("albert"), "0", [inside_a_save, at_random]),
     "gpt": (text("gpt"), "0", [between_saves, at_random]),
+    "hubert, accumulating": (SPEECH, "0", [between_saves, at_random]),
+    "beit, 2 workers": (PATCHES, "2", [inside_a_save, at_random]),
 }
 
 
@@ -144,10 +158,16 @@ def uninterrupted(tmp_path_factory):
     return get
 
 
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    return str(unit_cases.voices(tmp_path_factory.mktemp("sounds") / "voices"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS)
-def test_sigkill_then_resume_is_bitwise_the_whole_run(plan, uninterrupted, tmp_path):
+def test_sigkill_then_resume_is_bitwise_the_whole_run(plan, uninterrupted, sounds, tmp_path):
     command, workers, kills = PLANS[plan]
+    command = [sounds if word == SOUNDS else word for word in command]
     whole, run, dice = uninterrupted(command), tmp_path / "run", random.Random(plan)
     process = start(*command, "--workers", workers, "--out", str(run))
     for moment in kills:

@@ -12,6 +12,7 @@ from jaxtyping import Float32
 
 from selfwise.data.recordings import AudioSource, Recordings, open_recordings
 from selfwise.encoders import speech as encoders
+from selfwise.encoders.speech_presets import shape_of
 from selfwise.evaluate import features
 from selfwise.evaluate import speech as listening
 from selfwise.evaluate.baselines import Split
@@ -119,6 +120,9 @@ def opened(
         skip_broken: leave out files that cannot be read, and list them.
     """
     _check(seconds, longest, held_out)
+    shape = dict(encoder or {})
+    if shape:  # before units are made, which takes its time
+        shape_of(shape.pop("name"), shape)
     options: dict[str, Any] = {"exclude": exclude, "cache": cache, "skip_broken": skip_broken}
     recordings = open_recordings(data, **options, progress=_progress())
     trained, held = recordings.split(held_out, seed=0) if held_out else (recordings, None)

@@ -41,10 +41,11 @@ SHOWN = 12  # images in the picture
 
 
 class Codes:
-    """The codes of a run of an image tokenizer."""
+    """The codes of a run of an image tokenizer; `patch`: side in px of what a code stands for."""
 
-    def __init__(self, method: Any):
+    def __init__(self, method: Any, size: int):
         self.method, self.size = method.eval(), int(method.units)
+        self.patch = size // method.encoder.grid[0]
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
@@ -128,7 +129,7 @@ def _opened(folder: Path, about: Mapping[str, Any]) -> Units:
         return PatchUnits.load(folder)
     run = opened(folder / "run", newest(folder / "run"))
     if hasattr(run.method, "codes"):
-        return Codes(run.method)
+        return Codes(run.method, run.config["found"]["size"])
     return Clusters(run.method.encoder, about["layer"], Codebook.load(folder))
 
 
