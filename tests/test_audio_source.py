@@ -44,17 +44,18 @@ def test_every_recording_once_an_epoch_within_the_budget(recordings, seconds, lo
     source = AudioSource(recordings, seconds=seconds, longest=longest, seed=3)
     steps = source.steps_per_epoch
     assert len(source) == steps
+    parts = np.maximum(recordings.samples // round(longest * RATE), 1)
     for epoch in range(3):
         batches = [source[epoch * steps + step] for step in range(steps)]
         seen = torch.cat([batch.index for batch in batches])
-        assert sorted(seen.tolist()) == list(range(150))
+        assert np.bincount(seen).tolist() == parts.tolist()
         assert max(batch.x.numel() for batch in batches) <= seconds * RATE
         for batch in batches:
             check(batch, recordings)
             whole = recordings.samples[batch.index.numpy()]
             assert np.array_equal(batch.extent, np.minimum(whole, longest * RATE))
-    assert source.rows == 150 / steps
-    crops = np.minimum(recordings.samples, longest * RATE)
+    assert source.rows == parts.sum() / steps
+    crops = np.repeat(np.minimum(recordings.samples, longest * RATE), parts)
     assert source.scale == pytest.approx(crops.mean() / RATE)
 
 
@@ -116,6 +117,27 @@ def test_crops_begin_anywhere_at_a_hop_and_stay_inside():
             found[int(i)].add(int(offset))
             assert offset + extent <= recordings.samples[i]
     assert found == {0: {0, HOP, 2 * HOP, 3 * HOP}, 1: {0}, 2: {0}}
+
+
+def test_long_recordings_are_read_in_as_many_parts_as_fit():
+    lengths = [10 * RATE, 2 * RATE - 1, RATE, 700]
+    recordings = open_recordings(ramps(lengths))
+    source = AudioSource(recordings, seconds=4, longest=1.0, seed=0, units=Exact())
+    assert source.rows * source.steps_per_epoch == 13
+    begun = set()
+    for epoch in range(20):
+        steps = range(epoch * source.steps_per_epoch, (epoch + 1) * source.steps_per_epoch)
+        batches = [source[step] for step in steps]
+        assert np.bincount(torch.cat([b.index for b in batches])).tolist() == [10, 1, 1, 1]
+        offsets = torch.cat([b.offset[b.index == 0] for b in batches]).sort().values
+        assert (offsets % HOP == 0).all()
+        place = offsets // HOP * 10 / (9 * RATE // HOP + 1)  # in tenths: spread over it
+        assert ((place - torch.arange(10) - 0.4).abs() < 0.7).all()
+        begun |= set(offsets.tolist())
+        for batch in batches:
+            check(batch, recordings)
+            assert batch.units[0, 0] == 1000 * batch.index[0] + batch.offset[0] // HOP
+    assert len(begun) > 100
 
 
 def test_units_are_those_of_the_crop(recordings):

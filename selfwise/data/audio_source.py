@@ -16,10 +16,10 @@ LOOSE = 0.5  # the same for clustering, where batches shall be alike
 
 
 class Plan(NamedTuple):
-    """What an epoch reads: batch k has the recordings order[edges[k]] to order[edges[k + 1]]."""
+    """What an epoch reads: batch k has the crops order[edges[k]] to order[edges[k + 1]]."""
 
-    order: np.ndarray  # int64 (n,), recordings
-    offsets: np.ndarray  # int64 (n,), by recording: first sample
+    order: np.ndarray  # int64 (c,), crops
+    offsets: np.ndarray  # int64 (c,), by crop: first sample
     batches: np.ndarray  # int64 (k,), the batches in the order in which they are read
 
 
@@ -28,7 +28,8 @@ class AudioSource:
 
     Every recording is read once an epoch. Those of about the same length make a batch, and which
     ones is other in each epoch; so is the order of the batches. Of a recording longer than
-    `longest` a random part is read, that begins at a multiple of 320 samples.
+    `longest` a random part is read, that begins at a multiple of 320 samples; of one that is twice
+    as long or more, as many parts as fit, spread over it.
 
     Args:
         recordings: what is read.
@@ -61,7 +62,12 @@ class AudioSource:
         if self.longest < WINDOW:
             raise ValueError(f"a crop of {longest:g} s is less than a frame, which is 0.025 s")
         self.recordings, self.seed, self.units = recordings, seed, units
-        self.lengths = np.minimum(recordings.samples, self.longest)
+        parts = np.maximum(recordings.samples // self.longest, 1)
+        self.owner = np.repeat(np.arange(len(parts)), parts)  # the recording of each crop
+        # which crop of how many of its recording
+        self.place = np.arange(len(self.owner)) - np.repeat(np.cumsum(parts) - parts, parts)
+        self.parts = parts[self.owner]
+        self.lengths = np.minimum(recordings.samples, self.longest)[self.owner]
         # the noise can put a recording where one up to 1.1 times as short would be, so that much
         # room is kept: then the edges hold in every epoch
         bound = np.minimum(np.sort(self.lengths) * (1 + NOISE), self.lengths.max())
@@ -75,8 +81,8 @@ class AudioSource:
 
     @property
     def rows(self) -> float:
-        """Recordings in a batch, on average."""
-        return len(self.recordings) / self.steps_per_epoch
+        """Crops in a batch, on average."""
+        return len(self.lengths) / self.steps_per_epoch
 
     @property
     def scale(self) -> float:
@@ -88,9 +94,9 @@ class AudioSource:
         epoch, position = divmod(step, self.steps_per_epoch)
         plan = self.plan(epoch)
         k = int(plan.batches[position])
-        index = plan.order[self.edges[k] : self.edges[k + 1]]
-        offset = plan.offsets[index]
-        found = read(self.recordings, index, offset, offset + self.lengths[index])
+        crops = plan.order[self.edges[k] : self.edges[k + 1]]
+        offset = plan.offsets[crops]
+        found = read(self.recordings, self.owner[crops], offset, offset + self.lengths[crops])
         return found if self.units is None else found._replace(units=self._units(found))
 
     def __getitem__(self, step: int) -> AudioBatch:
@@ -111,8 +117,9 @@ class AudioSource:
         random = np.random.Generator(np.random.Philox(hashed(self.seed, "crops", epoch)))
         noise, place = random.random((2, n))
         order = _sorted(self.lengths, NOISE * noise)
-        spare = (self.recordings.samples - self.lengths) // HOP
-        offsets = HOP * np.floor(place * (spare + 1)).astype(np.int64)
+        spare = (self.recordings.samples[self.owner] - self.lengths) // HOP
+        where = (self.place + place) / self.parts
+        offsets = HOP * np.minimum(np.floor(where * (spare + 1)).astype(np.int64), spare)
         return Plan(order, offsets, shuffled(self.steps_per_epoch, self.seed, "batches", epoch))
 
     def _units(self, batch: AudioBatch) -> torch.Tensor:
