@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ from selfwise.modalities.modality import Data, Steps
 from selfwise.train import checkpoint
 from selfwise.train.fit import Probe, fit
 from selfwise.train.measure import seconds_per_step
-from selfwise.train.options import Options, Resolved, names, resolve, resolve_device
+from selfwise.train.options import Options, Resolved, check, names, resolve, resolve_device
+from selfwise.train.process import threads
 from selfwise.train.progress import span
 
 
@@ -111,8 +113,13 @@ def pretrain(
     if earlier:
         encoder = encoder or earlier["options"]["encoder"]
         reading = modality.inherited(Path(start)) | reading
-    shape = named(encoder, kind)
-    examples = modality.opened(data, kind, encoder=shape, **reading)
+    shape, asked = named(encoder, kind), Options(**chosen["training"])
+    check(asked, kind)  # before units are learned, which may take hours
+    place = {"device": resolve_device(asked.device)}
+    if "device" not in signature(modality.opened).parameters:
+        place = {}
+    with threads(asked.threads):
+        examples = modality.opened(data, kind, encoder=shape, **place, **reading)
     if earlier and reading == modality.inherited(Path(start)) | reading:
         examples.follow(earlier["found"])
     training = _resolved(chosen["training"], kind, examples)
@@ -194,8 +201,8 @@ def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:
             f"the data at {where(source_data)} are not those that {folder} was started with "
             f"({examples.found['examples']} examples now, {settings['found']['examples']} then)"
         )
-    examples.keep(folder)
     probes = examples.probes(model, training, seed=seed)
+    examples.keep(folder)  # after the probes, since some write there
     fit(model, source, training, seed=seed, out=folder, probes=probes, quiet=quiet)
     return load(folder)
 

@@ -68,6 +68,7 @@ class Health:
         self.batch: ImageBatch = images.read(np.sort(drawn))
         self.size, self.seed, self.every = size, seed, every
         self.most = 0  # what the rank can be at most, known with the first features
+        self.paired: bool | None = None  # whether the method makes two views
 
     def __call__(self, method: Method) -> dict[str, float]:
         device = next(method.parameters()).device
@@ -91,10 +92,17 @@ class Health:
     def _features(self, method: Method, batch: ImageBatch, part: slice) -> tuple[Tensor, ...]:
         """h of the evaluation views, and of each of two views, if there are: float32 (n d), CPU."""
         seen = [evaluation_view(batch, self.size, fraction=crop_fraction(self.size))]
-        if not method.labelled:
+        if self._makes_two(method, batch):
             rng = Rng(generator(self.seed, "health"), part, len(self.batch.x))
             seen += _two(method.view(batch, rng))
         return tuple(method.encoder(view).pooled.float().cpu() for view in seen)
+
+    def _makes_two(self, method: Method, batch: ImageBatch) -> bool:
+        """Asked once, with one example: views that are no pair may cost much, as a dVAE's noise."""
+        if self.paired is None:
+            rng, one = Rng(generator(self.seed, "health")), rows(batch, slice(0, 1))
+            self.paired = not method.labelled and bool(_two(method.view(one, rng)))
+        return self.paired
 
 
 def collapsed(values: dict[str, float], dim: int) -> str | None:

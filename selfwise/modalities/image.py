@@ -32,6 +32,7 @@ ENCODER_HELP = """
   --encoder.NAME VALUE  any option of the timm model, such as --encoder.layers "[1, 1, 1, 1]";
                         of beit-tiny to beit-large: patch, depth, dim, heads, drop_path, ...
 """
+LAST = 2**62  # steps between two looks, so that there is one after the last step alone
 OWN = {"beit": vit, "codec": codec}  # encoders of ours by the first part of their name
 
 Embed = Callable[[Any, Images], Float32[np.ndarray, "n d"]]
@@ -72,7 +73,7 @@ class ImageData:
                 )
             probes.append(OnlineKNN(self.images, **told, every=training.probe_every))
         if hasattr(method, "reconstruct"):
-            every = training.health_every or training.steps or 1
+            every = training.health_every or LAST
             self.pictures = Reconstructions(self.images, **told, every=every, folder=None)
             probes.append(self.pictures)
         return probes
@@ -140,7 +141,7 @@ def opened(
     else:
         asked: dict[str, Any] = {"units": units, "clusters": clusters, "layer": units_layer}
         patch = _patch(encoder or {}, found["size"])
-        made = image_units.find(images, size=found["size"], patch=patch, **asked)
+        made = image_units.find(images, size=found["size"], patch=patch, decode=decode, **asked)
     found["units"] = made.about
     where = units if units == image_units.PATCHES else str(Path(units).resolve())
     told |= {"units": where, "clusters": clusters, "units_layer": units_layer}

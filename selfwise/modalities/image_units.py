@@ -31,11 +31,12 @@ from selfwise.types import Units
 from selfwise.units.codebook import Codebook, learn
 from selfwise.units.patches import PatchUnits
 
-FORMAT = 2  # to be raised whenever the same options give other units
+FORMAT = 3  # to be raised whenever the same options give other units
 FOLDER = "units"  # in the run folder
 PATCHES = "patches"
 SEED = 0  # units are a function of the data alone: runs of several seeds share them
 MOST = 10_000  # images that clusters are learned from; 640,000 patches of CIFAR
+HELD = 2**30  # bytes of their features, which a fit keeps: 1,783 images of 224 px, each read once
 AT_ONCE = 256  # images
 SHOWN = 12  # images in the picture
 
@@ -89,7 +90,14 @@ class ImageUnits:
 
 
 def find(
-    images: Images, *, units: str, clusters: int, layer: int, size: int, patch: int
+    images: Images,
+    *,
+    units: str,
+    clusters: int,
+    layer: int,
+    size: int,
+    patch: int,
+    decode: int = 256,
 ) -> ImageUnits:
     """The units of these images, learned if they are not there yet; kept where caches are.
 
@@ -97,13 +105,15 @@ def find(
     """
     run = None if units == PATCHES else _run(units, images, size)
     about = {"of": PATCHES, "clusters": clusters, "patch": patch, "size": size}
+    # fingerprint and stamp are of what lies on the disk, and not of how it is read
     key: tuple[Any, ...] = (images.fingerprint, getattr(images, "stamp", ""))
+    key += (images.channels, decode)
     if run is not None:
         about = {"of": f"{run.config['method']} {Path(units).name} (step {run.step})", "size": size}
         key += (run.weights,)
         if hasattr(run.method, "codes"):
             tokenizer: Any = run.method
-            about["clusters"], key = int(tokenizer.units), (run.weights,)
+            about["clusters"] = int(tokenizer.units)
         else:
             about |= {"clusters": clusters, "layer": _layer(run, layer, units)}
     home = cache.folder().parent / "units" / digest(repr((FORMAT, key, sorted(about.items()))))
@@ -195,18 +205,20 @@ def _learn(home: Path, images: Images, about: dict[str, Any], run: Opened | None
     """Clusters of patches, or of a layer's patches, at the size of training."""
     device, size = resolve_device("auto"), about["size"]
     order = shuffled(len(images), SEED, "clusters")[:MOST]
-    groups = [np.sort(g) for g in np.array_split(order, -(-len(order) // AT_ONCE))]
 
-    def features(j: int) -> Float[Tensor, "m d"]:
-        (view,) = views(images, [groups[j]], size=size, device=device)
+    def features(rows: np.ndarray) -> Float[Tensor, "m d"]:
+        (view,) = views(images, [np.sort(rows)], size=size, device=device)
         if run is None:
             return PatchUnits.features(view, about["patch"])
         with reading(run.method.encoder, device):
             tokens = run.method.encoder.hidden(view)[about["layer"]].tokens
         return tokens.float().flatten(0, 1)
 
+    order = order[: max(1, HELD // features(order[:1]).nbytes)]
+    groups = np.array_split(order, -(-len(order) // AT_ONCE))
     told: dict[str, Any] = {"seed": SEED, "folder": home / keeping.SCRATCH, "progress": _say}
-    codebook = learn(features, len(groups), clusters=about["clusters"], **told)
+    told |= {"clusters": about["clusters"], "memory": HELD / 2**30}
+    codebook = learn(lambda j: features(groups[j]), len(groups), **told)
     if run is None:
         PatchUnits(codebook, patch=about["patch"]).save(home)
     else:

@@ -1,0 +1,96 @@
+"""What units of images are filed by, how much they hold, and the picture of a resumed tokenizer."""
+
+import shutil
+
+import pytest
+import torch
+import unit_cases as cases
+
+from selfwise import config
+from selfwise.data import open_images
+from selfwise.evaluate.health import Health
+from selfwise.methods.fsq import FSQ
+from selfwise.modalities import image_units
+from selfwise.rng import Rng
+from selfwise.run import pretrain, resume
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    return cases.pictures(tmp_path / "pictures", 12)
+
+
+def find(images, **changed):
+    told = {"units": "patches", "clusters": 4, "layer": -1, "size": 16, "patch": 4, "decode": 256}
+    return image_units.find(images, **{**told, **changed})
+
+
+def test_units_are_those_of_images_read_the_same_way(pictures):
+    """In grey the files are the same ones, and so is what is known of them without reading."""
+    colour, grey = open_images(pictures), open_images(pictures, channels=1)
+    assert colour.fingerprint == grey.fingerprint
+    assert find(colour).units.channels == 3
+    assert find(grey).units.channels == 1
+    assert find(colour, decode=12).folder != find(colour).folder == find(colour).folder
+
+
+def test_codes_are_counted_on_the_runs_own_images(pictures, tmp_path):
+    run = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **cases.CODEC)
+    told = {"units": str(run.folder)}
+    one, other = (find(open_images(pictures).take(torch.arange(n).numpy()), **told) for n in (1, 9))
+    assert one.about["perplexity"] != other.about["perplexity"]
+    x = torch.rand(2, 3, 16, 16)
+    assert torch.equal(one.units(x), other.units(x))
+
+
+def test_features_of_large_images_are_held_and_read_once(pictures, monkeypatch):
+    images, read = open_images(pictures, cache="no"), []
+    monkeypatch.setattr(image_units, "HELD", 5 * 3 * 16 * 16 * 4)
+    original = image_units.views
+
+    def counted(images, rows, **told):
+        read.extend(len(group) for group in rows)
+        return original(images, rows, **told)
+
+    monkeypatch.setattr(image_units, "views", counted)
+    find(images)
+    assert read[:2] == [1, 5]  # one to know how large they are; then those of usage and picture
+    assert len(read) == 4
+
+
+def test_the_picture_of_a_tokenizer_is_there_after_a_resume(pictures, tmp_path):
+    told = cases.CODEC | {"health_every": 0, "save_every": 2}
+    folder = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **told).folder
+    shutil.rmtree(folder / "checkpoints" / "step-00000004")
+    (folder / "reconstructions.png").unlink()
+    resume(folder, quiet=True)
+    assert (folder / "reconstructions.png").is_file()
+
+
+def test_a_tokenizer_whose_steps_are_not_known_yet_is_not_looked_at_in_each(pictures, tmp_path):
+    told = {**cases.CODEC, "health_every": 0, "log_every": 100, "epochs": 3}
+    told.pop("steps")
+    run = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **told)
+    looked = [line["step"] for line in cases.logged(run.folder) if "reconstruction_mse" in line]
+    assert looked == [config.read(run.folder)["options"]["steps"]]
+    assert looked[0] > 1
+
+
+def test_health_makes_no_views_that_it_does_not_need(pictures, tmp_path, monkeypatch):
+    seen, original = [], FSQ.view
+
+    def counted(self, batch, rng: Rng):
+        seen.append(rng.total or len(batch.x))
+        return original(self, batch, rng)
+
+    run = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **cases.CODEC)
+    monkeypatch.setattr(FSQ, "view", counted)
+    health = Health(open_images(pictures), size=16, seed=0, every=1)
+    assert "alignment" not in health(run.method)
+    health(run.method)
+    assert seen == [1]
