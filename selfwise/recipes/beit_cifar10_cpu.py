@@ -20,7 +20,7 @@ UNITS = ("patches", "fsq", "dvae")
 UNTRAINED = (0, 1, 2)  # seeds of the twins
 LABELS = 10_000  # of the training images, for the probes
 # of the tokenizers; each decides on its own number of units
-TOKENIZERS: dict[str, dict[str, Any]] = {"fsq": {"levels": "8,8,8"}, "dvae": {"vocab": 512}}
+TOKENIZERS: dict[str, dict[str, Any]] = {"fsq": {"levels": "8,8,8"}, "dvae": {"codebook": 512}}
 # a small encoder sees more images in the same time; no drop path and a milder crop, for short runs
 SETTINGS: dict[str, Any] = {
     "encoder": {"name": "beit-mini", "depth": 6, "dim": 128, "heads": 4},

@@ -58,7 +58,7 @@ def assemble(method: Method, options: Resolved) -> Parts:
     kind, _, index = options.device.partition(":")
     told: dict[str, Any] = {"precision": PRECISION[options.precision]}
     if options.precision != "float32" and not method.rounded_view:
-        told = {"plugins": Unrounded(told["precision"], options.device)}
+        told = {"plugins": Unrounded(told["precision"], kind)}
     fabric = Fabric(accelerator=kind, devices=[int(index)] if index else 1, **told)
     method.to(fabric.device)
     method.train()
