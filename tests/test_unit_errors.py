@@ -36,7 +36,7 @@ def runs(voices, pictures, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     more = {"steps": 1, "save_every": 1}
     codec = {**cases.CODEC, **more}
-    grey = cases.pictures(root / "grey", 8, mode="L")
+    grey = cases.pictures(root / "grey pictures", 8, mode="L")
     wide = {**codec, "encoder": {**codec["encoder"], "patch": 8}}
     made = {
         "hubert": ("hubert", voices, cases.SPEECH | more),
