@@ -105,7 +105,8 @@ def _accuracy(choice: Choice, labels: Any) -> float:
 def _table(choices: Mapping[str, Choice], labels: Any) -> Table:
     """Accuracy in % by layer; the chosen one, and what it is above the others, paired, in 95 %."""
     names = list(choices["BEiT"].predicted)
-    table = Table("features", *names, "chosen", "BEiT is above it by")
+    short = [name.split()[-1] for name in names]
+    table = Table("layer", *short, "chosen", "BEiT is above by")
     best = choices["BEiT"].predicted[choices["BEiT"].candidate] == labels
     for name, choice in choices.items():
         each = [
@@ -114,6 +115,7 @@ def _table(choices: Mapping[str, Choice], labels: Any) -> Table:
         ]
         low, high = paired_bootstrap(best, choice.predicted[choice.candidate] == labels, seed=0)
         gain = "" if name == "BEiT" else f"{100 * low:+.1f} to {100 * high:+.1f}"
-        chosen = f"{100 * _accuracy(choice, labels):.1f} ({choice.candidate})"
+        chosen = f"{100 * _accuracy(choice, labels):.1f}"
+        chosen += f" in {choice.candidate.split()[-1]}" if choice.candidate in names else ""
         table.add_row(name, *each, chosen, gain)
     return table
