@@ -92,5 +92,4 @@ def test_health_makes_no_views_that_it_does_not_need(pictures, tmp_path, monkeyp
     monkeypatch.setattr(FSQ, "view", counted)
     health = Health(open_images(pictures), size=16, seed=0, every=1)
     assert "alignment" not in health(run.method)
-    health(run.method)
     assert seen == [1]

@@ -68,16 +68,17 @@ class Health:
         self.batch: ImageBatch = images.read(np.sort(drawn))
         self.size, self.seed, self.every = size, seed, every
         self.most = 0  # what the rank can be at most, known with the first features
-        self.paired: bool | None = None  # whether the method makes two views
 
     def __call__(self, method: Method) -> dict[str, float]:
         device = next(method.parameters()).device
         n = len(self.batch.x)
         found: list[tuple[Tensor, ...]] = []
         with reading(method.encoder, device):
+            two = self._makes_two(method, to(rows(self.batch, slice(0, 1)), device))
             for first in range(0, n, AT_ONCE):
                 part = slice(first, min(first + AT_ONCE, n))
-                found.append(self._features(method, to(rows(self.batch, part), device), part))
+                own = to(rows(self.batch, part), device)
+                found.append(self._features(method, own, part, two=two))
             h, *pair = (torch.cat(parts) for parts in zip(*found, strict=True))
             values = {"uniformity": uniformity(h), "rank": _rank(h)}
             if pair:
@@ -89,20 +90,20 @@ class Health:
         """For the user, where the representation has collapsed."""
         return collapsed(values, self.most)
 
-    def _features(self, method: Method, batch: ImageBatch, part: slice) -> tuple[Tensor, ...]:
+    def _features(
+        self, method: Method, batch: ImageBatch, part: slice, *, two: bool
+    ) -> tuple[Tensor, ...]:
         """h of the evaluation views, and of each of two views, if there are: float32 (n d), CPU."""
         seen = [evaluation_view(batch, self.size, fraction=crop_fraction(self.size))]
-        if self._makes_two(method, batch):
+        if two:
             rng = Rng(generator(self.seed, "health"), part, len(self.batch.x))
             seen += _two(method.view(batch, rng))
         return tuple(method.encoder(view).pooled.float().cpu() for view in seen)
 
-    def _makes_two(self, method: Method, batch: ImageBatch) -> bool:
-        """Asked once, with one example: views that are no pair may cost much, as a dVAE's noise."""
-        if self.paired is None:
-            rng, one = Rng(generator(self.seed, "health")), rows(batch, slice(0, 1))
-            self.paired = not method.labelled and bool(_two(method.view(one, rng)))
-        return self.paired
+    def _makes_two(self, method: Method, one: ImageBatch) -> bool:
+        """Asked with one example: views that are no pair may cost much, as a dVAE's noise does."""
+        rng = Rng(generator(self.seed, "health"))
+        return not method.labelled and bool(_two(method.view(one, rng)))
 
 
 def collapsed(values: dict[str, float], dim: int) -> str | None:
