@@ -18,7 +18,7 @@ FROM_PYTHON, IMPORTED = "<from Python>", "<imported>"
 BEGUN = ".begun"  # in a run folder until run.yaml is there
 # what a method is given by run.py where it asks for it
 SUPPLIED = ("encoder", "size", "classes", "vocab", "length", "units", "clusters")
-NOT_READING = ("data", "kind", "folder", "encoder")  # of a modality's `opened`
+NOT_READING = ("data", "kind", "folder", "encoder", "device")  # of a modality's `opened`
 OF_UNITS = ("units", "clusters", "units_layer")  # of it too, for methods that ask for units
 
 

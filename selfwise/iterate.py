@@ -7,8 +7,8 @@ then layer 9 of the second. The same works for images, from patches.
 from pathlib import Path
 from typing import Any
 
-from selfwise import methods
-from selfwise.arguments import reading_options
+from selfwise import methods, modalities
+from selfwise.arguments import named, reading_options
 from selfwise.run import Run, pretrain_or_resume
 
 FOLDER = "iteration-{}"
@@ -51,6 +51,8 @@ def iterate(
     if not _predicts_units(method):
         right = " or ".join(name for name in methods.names() if _predicts_units(name))
         raise ValueError(f"{method} predicts no units that an iteration could renew; {right} does")
+    if iterations > 1:
+        _check(method, next_layer, next_clusters, options)
     told: dict[str, Any] = {**options, "data": data, "quiet": quiet}
     out, run = Path(out), None
     for number in range(1, iterations + 1):
@@ -67,3 +69,18 @@ def iterate(
 
 def _predicts_units(method: str) -> bool:
     return "units" in reading_options(methods.find(method))
+
+
+def _check(method: str, layer: int, clusters: int, options: dict[str, Any]) -> None:
+    """Raises ValueError for what the second iteration would refuse, after hours of the first."""
+    if clusters < 0 or clusters == 1:
+        raise ValueError(f"--next-clusters must be at least 2, or 0 for the same, got {clusters}")
+    kind = methods.find(method)
+    depth = getattr(modalities.of(kind), "depth", None)  # what it has where names say it
+    if depth is None or (options.get("start") and not options.get("encoder")):
+        return
+    n = depth(named(options.get("encoder", ""), kind))
+    if not -n <= layer < n:
+        raise ValueError(
+            f"--next-layer {layer} does not exist: the encoder has layers 0 to {n - 1}"
+        )

@@ -18,7 +18,7 @@ from selfwise.nn.transformer import Transformer
 from selfwise.rng import seeded
 from selfwise.types import HOP, WINDOW, AudioBatch, Features, Frames, Term
 
-__all__ = ["Speech", "build", "names"]
+__all__ = ["Speech", "build", "depth", "names"]
 
 QUIET = 1e-7  # added to the variance of a wave, as transformers' Wav2Vec2FeatureExtractor does
 
@@ -141,6 +141,11 @@ def build(name: str, *, seed: int = 0, **options: Any) -> Speech:
     """A `Speech` whose random weights are a function of the seed."""
     with seeded(seed, "encoder"):
         return Speech(name, **options)
+
+
+def depth(name: str, **options: Any) -> int:
+    """Layers of what `build` would make; nothing is built. Raises ValueError as `build` does."""
+    return shape_of(name, options).depth
 
 
 class _Scaled(torch.autograd.Function):

@@ -1,8 +1,9 @@
 """Speech: recordings of any kind, HuBERT encoders, units, MFCC statistics as the baseline."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from selfwise.data.audio_store import FileStore
 from selfwise.data.recordings import AudioSource, Recordings, open_recordings
 from selfwise.encoders import speech as encoders
-from selfwise.encoders.speech_presets import shape_of
 from selfwise.evaluate import features
 from selfwise.evaluate import speech as listening
 from selfwise.evaluate.baselines import Split
@@ -24,7 +25,7 @@ from selfwise.modalities.image import where
 from selfwise.modalities.modality import Trained
 from selfwise.train.fit import Probe
 from selfwise.train.options import Resolved
-from selfwise.types import RATE, WINDOW
+from selfwise.types import HOP, RATE, WINDOW
 
 ENCODER_HELP = """
   --encoder NAME        hubert-tiny, hubert-mini, hubert-small, hubert-base or hubert-large
@@ -34,6 +35,8 @@ ENCODER_HELP = """
 Embed = Callable[[Any, Recordings], Float32[np.ndarray, "n *layers d"]]
 UNTRAINED = (0, 1, 2)  # seeds of the twins
 TELL_FROM = 5_000  # recordings from which on reading reports its progress
+TWO_FRAMES = WINDOW + HOP  # samples
+READERS = min(4, os.cpu_count() or 1)  # processes that decode crops where nothing is cached
 HELD_OUT_BATCHES = 8  # at most that many are looked at while a run goes on
 
 
@@ -47,7 +50,10 @@ class AudioData:
     told: dict[str, Any]
     found: dict[str, Any] = field(default_factory=dict)
 
-    workers = 0  # crops are slices of a memory map, faster than a process is asked
+    @property
+    def workers(self) -> int:
+        """0 where crops are slices of an array, faster than a process is asked."""
+        return READERS if isinstance(self.trained.store, FileStore) else 0
 
     @property
     def batch(self) -> int | None:
@@ -91,6 +97,7 @@ def opened(
     *,
     folder: Path | None = None,
     encoder: Mapping[str, Any] | None = None,
+    device: str = "cpu",
     units: str = audio_units.MFCC,
     clusters: int = 100,
     units_layer: int = -1,
@@ -106,6 +113,7 @@ def opened(
     Args:
         data: folder of wav, flac, ogg, mp3 (m4a with the extra of that name), a csv, one file; in
             Python also a list of arrays at 16 kHz.
+        device: where units are learned.
         units: what is predicted: mfcc, clusters of MFCC; or the folder of an earlier run, clusters
             of what it has learned.
         clusters: how many units there are.
@@ -120,15 +128,19 @@ def opened(
         skip_broken: leave out files that cannot be read, and list them.
     """
     _check(seconds, longest, held_out)
-    shape = dict(encoder or {})
-    if shape:  # before units are made, which takes its time
-        shape_of(shape.pop("name"), shape)
+    if encoder is not None:  # before hours of clustering, and not after them
+        depth(encoder)
     options: dict[str, Any] = {"exclude": exclude, "cache": cache, "skip_broken": skip_broken}
-    recordings = open_recordings(data, **options, progress=_progress())
+    recordings = _of_two_frames(open_recordings(data, **options, progress=_progress()))
+    if held_out and len(recordings) == 1:
+        raise ValueError(
+            f"{recordings.ids[0]} is the only recording, and --held-out {held_out:g} would leave "
+            "none to train on: give --held-out 0, or the recording in parts"
+        )
     trained, held = recordings.split(held_out, seed=0) if held_out else (recordings, None)
     if folder is None:
         told_units: dict[str, Any] = {"units": units, "clusters": clusters, "layer": units_layer}
-        kept_units = audio_units.find(trained, held, **told_units)
+        kept_units = audio_units.find(trained, held, device=device, **told_units)
         _tell(recordings, kept_units)
     else:
         kept_units = audio_units.load(folder / audio_units.FOLDER)
@@ -154,10 +166,29 @@ def _check(seconds: float, longest: float, held_out: float) -> None:
             f"--longest {longest:g} is above --seconds {seconds:g}: the longest crop must fit "
             f"into a step; give a --longest of at most {seconds:g}"
         )
-    if longest < WINDOW / RATE:
+    if round(longest * RATE) < TWO_FRAMES:
         raise ValueError(
-            f"--longest {longest:g} is less than a frame, which is {WINDOW / RATE:g} s"
+            f"--longest {longest:g} is less than two frames, which are {TWO_FRAMES / RATE:g} s"
         )
+
+
+def _of_two_frames(recordings: Recordings) -> Recordings:
+    """Those that have a frame to hide and one to see. Raises ValueError if there are none."""
+    short = recordings.samples < TWO_FRAMES
+    if not short.any():
+        return recordings
+    if short.all():
+        raise ValueError(
+            f"all {len(short):,} recordings are shorter than two frames, which are "
+            f"{TWO_FRAMES / RATE:g} s: one is hidden and one is seen"
+        )
+    lost = [
+        f"{recordings.ids[i]}: too short: {recordings.samples[i]} samples at 16 kHz, "
+        f"{TWO_FRAMES} are two frames"
+        for i in np.flatnonzero(short).tolist()
+    ]
+    kept = recordings.take(np.flatnonzero(~short))
+    return replace(kept, broken=[*recordings.broken, *lost])
 
 
 def _found(
@@ -184,6 +215,11 @@ def kept(folder: Path) -> SpeechUnits | None:
 def supplied(found: Mapping[str, Any], kept: Any) -> dict[str, Any]:
     """What a method on speech may ask for."""
     return {"clusters": found["clusters"]}
+
+
+def depth(encoder: Mapping[str, Any]) -> int:
+    """Layers of an encoder that is only named. Raises ValueError if it cannot be built."""
+    return encoders.depth(**encoder)
 
 
 def encoder(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:

@@ -21,10 +21,8 @@ from torch import Tensor
 from selfwise.data import cache
 from selfwise.data.images import digest
 from selfwise.data.recordings import Chunks, Recordings
-from selfwise.evaluate.features import reading
 from selfwise.modalities import keeping
 from selfwise.modalities.build import newest, opened
-from selfwise.train.options import resolve_device
 from selfwise.types import HOP, WINDOW, AudioBatch, to
 from selfwise.units.codebook import Codebook, learn
 from selfwise.units.labels import Labels, write_labels, written
@@ -61,6 +59,7 @@ def find(
     units: str,
     clusters: int,
     layer: int,
+    device: str = "cpu",
 ) -> SpeechUnits:
     """The units of these recordings, learned if they are not there yet.
 
@@ -74,7 +73,8 @@ def find(
     prints = [(part.fingerprint, part.stamp) for part in parts]
     name = digest(repr((FORMAT, prints, source.key, clusters)))
     home = cache.folder().parent / "units" / name
-    keeping.make_once(home, lambda: _make(home, parts, source, clusters=clusters))
+    told: dict[str, Any] = {"clusters": clusters, "device": device}
+    keeping.make_once(home, lambda: _make(home, parts, source, **told))
     return load(home)
 
 
@@ -120,16 +120,19 @@ def _source(units: str, layer: int) -> _Source:
             f"--units-layer {layer} does not exist: the encoder of {units} has layers 0 to "
             f"{depth - 1}"
         )
-    key = f"{run.weights} {layer % depth}"
+    # heads and norms leave no trace in the weights
+    key = f"{run.weights} {sorted(run.config['options']['encoder'].items())} {layer % depth}"
     name = f"layer {layer % depth} of {folder.name} (step {run.step})"
     return _Source(key, name, partial(_of_layer, run.method.encoder, layer))
 
 
 def _of_layer(encoder: Any, layer: int, device: str) -> Extract:
+    encoder = encoder.eval().to(device)  # once: it was opened for this alone
+
+    @torch.no_grad()
     def extract(batch: AudioBatch) -> tuple[Tensor, Tensor]:
         batch = to(batch, device)
-        with reading(encoder, device):
-            tokens = encoder.hidden(batch)[layer].tokens.float()
+        tokens = encoder.hidden(batch)[layer].tokens.float()
         return tokens, _real(batch, tokens.shape[1])
 
     return extract
@@ -143,8 +146,10 @@ def _real(batch: AudioBatch, n: int) -> Tensor:
     return place < ((batch.extent - WINDOW) // HOP + 1)[:, None]
 
 
-def _make(home: Path, parts: list[Recordings], source: _Source, *, clusters: int) -> None:
-    extract = source.extract(resolve_device("auto"))
+def _make(
+    home: Path, parts: list[Recordings], source: _Source, *, clusters: int, device: str
+) -> None:
+    extract = source.extract(device)
     shuffled = Chunks(parts[0], order=SEED)
 
     def features(j: int) -> Tensor:

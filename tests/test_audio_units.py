@@ -1,0 +1,106 @@
+"""What units of speech depend on, and what is refused before any are learned."""
+
+import numpy as np
+import pytest
+import torch
+
+from selfwise.iterate import iterate
+from selfwise.modalities import audio_units
+from selfwise.run import pretrain
+
+TINY = {"name": "hubert-tiny", "stem": "logmel", "dim": 32, "heads": 2}
+TOLD = {"encoder": TINY, "clusters": 4, "steps": 2, "device": "cpu", "threads": 1, "quiet": True}
+TOLD |= {"precision": "float32"}
+
+
+def sounds(n: int, samples: int = 8_000) -> list[np.ndarray]:
+    return list(np.random.default_rng(0).normal(0, 0.1, (n, samples)).astype(np.float32))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def untouched(monkeypatch):
+    """Nothing may be learned."""
+
+    def find(*told, **more):
+        raise AssertionError("units were learned")
+
+    monkeypatch.setattr(audio_units, "find", find)
+
+
+def test_clips_of_one_frame_are_left_out_and_named(tmp_path):
+    """A batch of them would have no loss, not even 0."""
+    told = TOLD | {"seconds": 0.1, "longest": 0.1, "held_out": 0, "log_every": 1, "steps": 4}
+    data = [*sounds(6, 480), *sounds(2, 720)]
+    run = pretrain("hubert", data=data, out=tmp_path / "run", **told | {"clusters": 2})
+    assert (run.config["found"]["examples"], run.config["found"]["left_out"]) == (2, 6)
+    lost = (tmp_path / "run" / "left_out.txt").read_text().splitlines()
+    assert lost[0] == "0: too short: 480 samples at 16 kHz, 720 are two frames"
+    assert len(lost) == 6
+    with pytest.raises(ValueError, match="all 6 recordings are shorter than two frames"):
+        pretrain("hubert", data=data[:6], out=tmp_path / "other", **told)
+    with pytest.raises(ValueError, match=r"--longest 0\.03 is less than two frames"):
+        pretrain("hubert", data=data, out=tmp_path / "other", **told | {"longest": 0.03})
+
+
+def test_units_are_learned_on_the_device_of_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    threads = torch.get_num_threads()
+    asked = {}
+
+    def find(*told, **more):
+        asked.update(more, threads=torch.get_num_threads())
+        raise InterruptedError
+
+    monkeypatch.setattr(audio_units, "find", find)
+    with pytest.raises(InterruptedError):
+        pretrain("hubert", data=sounds(4), out=tmp_path / "run", **TOLD | {"threads": threads + 1})
+    assert (asked["device"], asked["threads"]) == ("cpu", threads + 1)
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"encoder": {**TINY, "heads": 3}}, "3 heads do not divide its width of 32"),
+        ({"steps": -1}, "--steps must be at least"),
+        ({"device": "cuda:99"}, "--device cuda:99 is not there"),
+    ],
+)
+def test_options_are_refused_before_units_are_learned(tmp_path, untouched, told, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        pretrain("hubert", data=sounds(4), out=tmp_path / "run", **TOLD | told)
+
+
+def test_a_single_recording_is_told_what_to_do(tmp_path, untouched):
+    with pytest.raises(ValueError, match=r"the only recording, .*give --held-out 0"):
+        pretrain("hubert", data=sounds(1), out=tmp_path / "run", **TOLD)
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"next_layer": 2}, "--next-layer 2 does not exist: the encoder has layers 0 to 1"),
+        ({"next_clusters": 1}, "--next-clusters must be at least 2"),
+    ],
+)
+def test_a_second_iteration_that_cannot_be_is_refused_before_the_first(
+    tmp_path, untouched, told, sentence
+):
+    with pytest.raises(ValueError, match=sentence):
+        iterate("hubert", data=sounds(4), out=tmp_path / "runs", **TOLD, **told)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_units_depend_on_what_leaves_no_trace_in_the_weights(tmp_path):
+    pretrain("hubert", data=sounds(4), out=tmp_path / "run", **TOLD)
+    before = audio_units._source(str(tmp_path / "run"), 1).key
+    assert audio_units._source(str(tmp_path / "run"), -1).key == before
+    assert audio_units._source(str(tmp_path / "run"), 0).key != before
+    settings = tmp_path / "run" / "run.yaml"
+    settings.write_text(settings.read_text().replace("heads: 2", "heads: 4"))
+    assert audio_units._source(str(tmp_path / "run"), 1).key != before
