@@ -93,3 +93,9 @@ def test_health_makes_no_views_that_it_does_not_need(pictures, tmp_path, monkeyp
     health = Health(open_images(pictures), size=16, seed=0, every=1)
     assert "alignment" not in health(run.method)
     assert seen == [1]
+
+
+def test_a_layer_with_other_patches_makes_no_units(pictures, tmp_path):
+    earlier = pretrain("beit", data=pictures, out=tmp_path / "beit", **cases.PATCHES)
+    with pytest.raises(ValueError, match="has 16 positions, and the encoder has 4 patches of 8 px"):
+        find(open_images(pictures), units=str(earlier.folder), patch=8)

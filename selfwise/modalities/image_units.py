@@ -115,7 +115,7 @@ def find(
             tokenizer: Any = run.method
             about["clusters"] = int(tokenizer.units)
         else:
-            about |= {"clusters": clusters, "layer": _layer(run, layer, units)}
+            about |= {"clusters": clusters, "layer": _layer(run, layer, units, patch)}
     home = cache.folder().parent / "units" / digest(repr((FORMAT, key, sorted(about.items()))))
     keeping.make_once(
         home, lambda: _make(home, images, about, None if run is None else Path(units), run)
@@ -166,7 +166,8 @@ def _run(units: str, images: Images, size: int) -> Opened:
     return run
 
 
-def _layer(run: Opened, layer: int, units: str) -> int:
+def _layer(run: Opened, layer: int, units: str, patch: int) -> int:
+    """The number of the layer from the first. Raises ValueError if its positions are no units."""
     side = run.config["found"]["size"]
     blank = torch.zeros(1, run.config["found"]["channels"], side, side)
     with torch.no_grad():
@@ -176,8 +177,14 @@ def _layer(run: Opened, layer: int, units: str) -> int:
             f"--units-layer {layer} does not exist: the encoder of {units} has layers 0 to "
             f"{len(layers) - 1}"
         )
-    if layers[layer].tokens is None:
+    tokens = layers[layer].tokens
+    if tokens is None:
         raise ValueError(f"layer {layer} of {units} has no positions, so that it makes no units")
+    if tokens.shape[1] != (side // patch) ** 2:
+        raise ValueError(
+            f"layer {layer} of {units} has {tokens.shape[1]} positions, and the encoder has "
+            f"{(side // patch) ** 2} patches of {patch} px: give it the same --encoder.patch"
+        )
     return layer % len(layers)
 
 
