@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +91,7 @@ def pretrain(
     """Train an encoder on unlabelled examples and keep everything in a run folder.
 
     Args:
-        method: name of a method; `selfwise methods` lists them.
+        method: name of a method, as `selfwise methods` lists them.
         data: where the examples are: a folder, a file, a name; in Python also the examples.
         out: folder of the run, which must not exist yet or be empty.
         encoder: name of an encoder, or a mapping with its name and options; by default that of
@@ -109,21 +108,17 @@ def pretrain(
     chosen = sort_options(kind, options)
     check_free(out, method)
     modality, reading = modalities.of(kind), chosen["reading"]
-    earlier = config.read(Path(start)) if start else {}
-    if earlier:
+    if earlier := config.read(Path(start)) if start else {}:
         encoder = encoder or earlier["options"]["encoder"]
         reading = modality.inherited(Path(start)) | reading
     shape, asked = named(encoder, kind), Options(**chosen["training"])
     check(asked, kind)  # before units are learned, which may take hours
-    place = {"device": resolve_device(asked.device)}
-    if "device" not in signature(modality.opened).parameters:
-        place = {}
     with threads(asked.threads):
-        examples = modality.opened(data, kind, encoder=shape, **place, **reading)
+        told = {"encoder": shape, "device": resolve_device(asked.device), **reading}
+        examples = modality.opened(data, kind, **told)
     if earlier and reading == modality.inherited(Path(start)) | reading:
         examples.follow(earlier["found"])
     training = _resolved(chosen["training"], kind, examples)
-    found = examples.found
     told = {
         "data": where(data),
         "encoder": shape,
@@ -132,7 +127,7 @@ def pretrain(
         **examples.told,
         **method_options(kind, chosen["method"]),
     }
-    settings = {"method": method, "options": told, "found": found}
+    settings = {"method": method, "options": told, "found": examples.found}
     model = started(settings, examples.kept)
     source = examples.source(model, batch=training.batch, seed=seed)
     probes = examples.probes(model, training, seed=seed)

@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"units"},
     "arguments": {"config", "data", "methods", "modalities", "train"},
     "run": {"arguments", "config", "methods", "modalities", "train"},
-    "iterate": {"arguments", "methods", "run"},
+    "iterate": {"arguments", "methods", "modalities", "run"},
     "competitors": {"data", "evaluate", "methods", "rng", "run", "train"},
     "use": {"config", "run", "train"},
     "fill": {"data", "evaluate", "run", "train", "types"},

@@ -144,15 +144,9 @@ def opened(
         _tell(recordings, kept_units)
     else:
         kept_units = audio_units.load(folder / audio_units.FOLDER)
-    told: dict[str, Any] = {
-        "units": units if units == audio_units.MFCC else str(Path(units).resolve()),
-        "clusters": clusters,
-        "units_layer": units_layer,
-        "seconds": seconds,
-        "longest": longest,
-        "held_out": held_out,
-        **options,
-    }
+    where = units if units == audio_units.MFCC else str(Path(units).resolve())
+    told: dict[str, Any] = {"units": where, "clusters": clusters, "units_layer": units_layer}
+    told |= {"seconds": seconds, "longest": longest, "held_out": held_out, **options}
     found = _found(recordings, trained, held, kept_units)
     return AudioData(trained, held, kept_units, told, found)
 

@@ -97,6 +97,7 @@ def opened(
     *,
     folder: Path | None = None,
     encoder: Mapping[str, Any] | None = None,
+    device: str = "cpu",
     size: int | None = None,
     channels: int | None = None,
     decode: int = 256,
@@ -111,6 +112,7 @@ def opened(
     Args:
         data: folder of images, csv, npy or npz, a name such as digits or mnist:FOLDER; in
             Python also an array or a map-style data set.
+        device: where units are learned.
         size: side of the views in px; by default the images' shorter side, at most 224.
         channels: 1 or 3; by default files are read in colour, arrays as they are.
         decode: longest allowed shorter side in px; larger files are shrunk to it.
@@ -141,7 +143,8 @@ def opened(
     else:
         asked: dict[str, Any] = {"units": units, "clusters": clusters, "layer": units_layer}
         patch = _patch(encoder or {}, found["size"])
-        made = image_units.find(images, size=found["size"], patch=patch, decode=decode, **asked)
+        asked |= {"size": found["size"], "patch": patch, "decode": decode}
+        made = image_units.find(images, device=device, **asked)
     found["units"] = made.about
     where = units if units == image_units.PATCHES else str(Path(units).resolve())
     told |= {"units": where, "clusters": clusters, "units_layer": units_layer}

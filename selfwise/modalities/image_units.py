@@ -26,7 +26,6 @@ from selfwise.evaluate.pictures import sheet
 from selfwise.modalities import keeping
 from selfwise.modalities.build import Opened, newest, opened
 from selfwise.rng import shuffled
-from selfwise.train.options import resolve_device
 from selfwise.types import Units
 from selfwise.units.codebook import Codebook, learn
 from selfwise.units.patches import PatchUnits
@@ -98,6 +97,7 @@ def find(
     size: int,
     patch: int,
     decode: int = 256,
+    device: str = "cpu",
 ) -> ImageUnits:
     """The units of these images, learned if they are not there yet; kept where caches are.
 
@@ -117,9 +117,8 @@ def find(
         else:
             about |= {"clusters": clusters, "layer": _layer(run, layer, units, patch)}
     home = cache.folder().parent / "units" / digest(repr((FORMAT, key, sorted(about.items()))))
-    keeping.make_once(
-        home, lambda: _make(home, images, about, None if run is None else Path(units), run)
-    )
+    source = None if run is None else Path(units)
+    keeping.make_once(home, lambda: _make(home, images, about, source, run, device))
     return load(home)
 
 
@@ -189,13 +188,18 @@ def _layer(run: Opened, layer: int, units: str, patch: int) -> int:
 
 
 def _make(
-    home: Path, images: Images, about: dict[str, Any], source: Path | None, run: Opened | None
+    home: Path,
+    images: Images,
+    about: dict[str, Any],
+    source: Path | None,
+    run: Opened | None,
+    device: str,
 ) -> None:
     if source is not None:
         _copy(source, home / "run")
     if run is None or not hasattr(run.method, "codes"):
-        _learn(home, images, about, run)
-    units, device = _opened(home, about), resolve_device("auto")
+        _learn(home, images, about, run, device)
+    units = _opened(home, about)
     some = np.sort(shuffled(len(images), SEED, "usage")[: 4 * AT_ONCE])
     told = {"size": about["size"], "device": device}
     counts = torch.zeros(units.size, dtype=torch.int64)
@@ -208,9 +212,11 @@ def _make(
     keeping.finish(home, json.dumps(about))
 
 
-def _learn(home: Path, images: Images, about: dict[str, Any], run: Opened | None) -> None:
+def _learn(
+    home: Path, images: Images, about: dict[str, Any], run: Opened | None, device: str
+) -> None:
     """Clusters of patches, or of a layer's patches, at the size of training."""
-    device, size = resolve_device("auto"), about["size"]
+    size = about["size"]
     order = shuffled(len(images), SEED, "clusters")[:MOST]
 
     def features(rows: np.ndarray) -> Float[Tensor, "m d"]:

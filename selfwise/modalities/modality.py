@@ -2,9 +2,10 @@
 
 A modality is a module with these functions:
 
-- `opened(data, kind, *, folder, ...) -> Data`: the examples to train on. Its other keyword
-  arguments are the options of reading, and become flags. `folder` is the run that already keeps
-  what the reading made (a tokenizer), or None.
+- `opened(data, kind, *, folder, encoder, device, ...) -> Data`: the examples to train on. Its other
+  keyword arguments are the options of reading, and become flags. `folder` is the run that already
+  keeps what the reading made (a tokenizer, units), or None; `encoder` the name and options of the
+  encoder that will be trained, `device` where units are learned, for those who need them.
 - `kept(folder) -> Any`: what the run folder keeps for reading, a tokenizer or units, loaded again;
   or None.
 - `supplied(found, kept) -> dict`: what a method may ask for by name.

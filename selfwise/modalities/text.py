@@ -112,6 +112,7 @@ def opened(
     *,
     folder: Path | None = None,
     encoder: Mapping[str, Any] | None = None,
+    device: str = "cpu",
     tokenizer: str = "",
     lower: bool = False,
     length: int = LENGTH,

@@ -57,10 +57,10 @@ def free_spoken_digits(
     threads: int = 1,
     seed: int = 0,
 ) -> dict[str, float]:
-    """A probe of spoken digits by speakers that it has not heard, beside MFCC and no training.
+    """75 % of digits by speakers that the probe has not heard (MFCC 67 %), 72 % with 5 labels (58).
 
-    `selfwise run free_spoken_digits --data recordings` trains two iterations and prints the table;
-    docs/results.md has what it gave.
+    `selfwise run free_spoken_digits --data recordings` trains two iterations on one thread and
+    gave that in 13 minutes (docs/results.md).
 
     Args:
         data: folder of DIGIT_SPEAKER_NUMBER.wav.
@@ -79,9 +79,8 @@ def free_spoken_digits(
     told: dict[str, Any] = {"next_layer": next_layer, "next_clusters": next_clusters, "warm": warm}
     told |= {"next_steps": next_steps}
     told |= {"exclude": ",".join(f"*_{name}_*" for name in speakers)}
-    iterate(
-        "hubert", data=data, out=out, steps=steps, threads=threads, seed=seed, **told, **SETTINGS
-    )
+    told |= {"steps": steps, "threads": threads, "seed": seed}
+    iterate("hubert", data=data, out=out, **told, **SETTINGS)
     recordings = open_recordings(data)
     names = [Path(name).stem.split("_") for name in recordings.ids]
     digits = np.array([int(name[0]) for name in names])
@@ -104,8 +103,6 @@ def free_spoken_digits(
     for name in rows:
         found[f"{name}: other speakers"] = _accuracy(apart[name], speaker, chosen)
         found[f"{name}: 5 labels"] = few[name].mean
-        if fixed := few[name].each.get(f"layer {next_layer}"):
-            found[f"{name}: 5 labels, layer {next_layer}"] = fixed
     return found
 
 
