@@ -23,6 +23,8 @@ mutants: $(VENV)/installed-test
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.views
 	$(BIN)/python -m benchmarks.text_step
+	$(BIN)/python -m benchmarks.hubert_step
+	$(BIN)/python -m benchmarks.kmeans
 
 $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
