@@ -88,7 +88,7 @@ def test_beit_runs_and_scores(pictures, tmp_path, monkeypatch, units):
     there = config.read(tmp_path / "out" / "beit")["found"]["units"]
     assert there["clusters"] == 512
     assert (there["of"] == "patches") == (units == "patches")
-    with pytest.raises(ValueError, match="did you mean fsq"):
+    with pytest.raises(ValueError, match="did you mean 'fsq'"):
         module.beit_cifar10_cpu(units="fsqq", **told)
 
 
