@@ -218,7 +218,7 @@ def pretrain_or_resume(method: str, *, out: str | Path, **told: Any) -> Run:
         if told.get(name) and Path(told[name]).is_dir():
             wanted[name] = str(Path(told[name]).resolve())
     for name, value in wanted.items():
-        if name != "quiet" and before.get(name) != value:
+        if name != "quiet" and value is not None and before.get(name) != value:
             raise ValueError(
                 f"{folder} holds a run with {name} {before.get(name)}, not {value}; "
                 "give another --out"

@@ -209,6 +209,8 @@ def test_a_recipe_goes_on_only_with_its_own_run(run):
     assert pretrain_or_resume("simclr", **told, seed=1).weights == run.weights
     with pytest.raises(ValueError, match="holds a run with seed 1, not 2"):
         pretrain_or_resume("simclr", **told, seed=2)
+    # None is how a recipe says that it does not choose: here the length, which `minutes` decides
+    assert pretrain_or_resume("simclr", **(told | {"steps": None}), seed=1).weights == run.weights
 
 
 def test_paths_are_recorded_so_that_they_hold_from_anywhere(tmp_path, monkeypatch):
