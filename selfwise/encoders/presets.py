@@ -9,10 +9,17 @@ Families differ in the arguments of one encoder. Where papers and code differ:
 - RoBERTa's positions count from 2, because fairseq counts from the padding id + 1.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from selfwise.encoders.options import (
+    check_chances,
+    check_choices,
+    check_divides,
+    check_known,
+    check_positive,
+)
 from selfwise.names import nearest
 
 POOLINGS = ("mean", "cls", "last")
@@ -88,12 +95,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt": {**_GPT, "norm": "pre", "length": 1024},
     "gpt1": _GPT,
 }
-_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "int": (lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"),
-    "float": (lambda v: isinstance(v, int | float) and not isinstance(v, bool), "a number"),
-    "bool": (lambda v: isinstance(v, bool), "true or false"),
-    "str": (lambda v: isinstance(v, str), "a word"),
-}
 
 
 def names() -> list[str]:
@@ -110,7 +111,7 @@ def shape_of(name: str, options: Mapping[str, Any]) -> Shape:
     family, _, size = name.partition("-")
     if family not in FAMILIES or (size or "base") not in SIZES:
         raise ValueError(f"unknown text encoder {name!r}{nearest(name, [*names(), *FAMILIES])}")
-    _check_kinds(name, options)
+    check_known(name, Shape, options)
     depth, dim, heads = SIZES[size or "base"]
     told = {"depth": depth, "dim": dim, "heads": heads} | FAMILIES[family] | dict(options)
     told = {"ff": 4 * told["dim"], "embedding": told["dim"]} | told
@@ -120,41 +121,17 @@ def shape_of(name: str, options: Mapping[str, Any]) -> Shape:
     return shape
 
 
-def _check_kinds(name: str, options: Mapping[str, Any]) -> None:
-    known = {
-        field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(Shape)
-    }
-    for option, value in options.items():
-        if option not in known:
-            raise ValueError(f"encoder {name} has no option {option!r}{nearest(option, known)}")
-        fits, what = _KINDS[known[option]]
-        if not fits(value):
-            raise ValueError(f"encoder {name}: {option} must be {what}, not {value!r}")
-
-
 def _check(name: str, shape: Shape) -> None:
     from selfwise.nn.transformer import ACTIVATIONS, NORMS
 
-    for option in ("depth", "dim", "heads", "ff", "embedding", "length"):
-        if getattr(shape, option) < 1:
-            raise ValueError(f"encoder {name}: {option} must be at least 1")
+    check_positive(name, shape, ("depth", "dim", "heads", "ff", "embedding", "length"))
     for option in ("segments", "offset"):
         if getattr(shape, option) < 0:
             raise ValueError(f"encoder {name}: {option} must not be below 0")
-    for option in ("dropout", "attention_dropout"):
-        if not 0 <= getattr(shape, option) < 1:
-            raise ValueError(f"encoder {name}: {option} must be at least 0 and below 1")
-    if not shape.eps > 0:
-        raise ValueError(f"encoder {name}: eps must be above 0, not {shape.eps}")
+    check_chances(name, shape, ("dropout", "attention_dropout"))
     choices = {"activation": ACTIVATIONS, "norm": NORMS, "pooling": POOLINGS}
-    for option, known in choices.items():
-        said = getattr(shape, option)
-        if said not in known:
-            raise ValueError(f"encoder {name}: unknown {option} {said!r}{nearest(said, known)}")
-    if shape.dim % shape.heads:
-        raise ValueError(
-            f"encoder {name}: {shape.heads} heads do not divide its width of {shape.dim}"
-        )
+    check_choices(name, shape, choices)
+    check_divides(name, shape, {"heads": "heads"})
     if shape.embedding != shape.dim and not shape.widen:
         raise ValueError(f"encoder {name}: widen must be true where embedding is not dim")
     if shape.causal and shape.widen:

@@ -8,10 +8,17 @@ ours, for small data and for CPUs. Where paper and code differ:
   1e-7, which matters for quiet clips. We follow transformers.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from selfwise.encoders.options import (
+    check_chances,
+    check_choices,
+    check_divides,
+    check_known,
+    check_positive,
+)
 from selfwise.names import nearest
 from selfwise.nn.transformer import ACTIVATIONS, NORMS
 
@@ -96,12 +103,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "norm": NORMS,
     "activation": tuple(ACTIVATIONS),
 }
-_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "int": (lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"),
-    "float": (lambda v: isinstance(v, int | float) and not isinstance(v, bool), "a number"),
-    "bool": (lambda v: isinstance(v, bool), "true or false"),
-    "str": (lambda v: isinstance(v, str), "a word"),
-}
 
 
 def names() -> list[str]:
@@ -118,45 +119,19 @@ def shape_of(name: str, options: Mapping[str, Any]) -> SpeechShape:
     family, _, size = name.partition("-")
     if family != "hubert" or (size or "base") not in SIZES:
         raise ValueError(f"unknown speech encoder {name!r}{nearest(name, [*names(), 'hubert'])}")
-    _check_kinds(name, options)
+    check_known(name, SpeechShape, options)
     told = SIZES[size or "base"] | dict(options)
     shape = SpeechShape(**{"ff": 4 * told["dim"]} | told)
     _check(name, shape)
     return shape
 
 
-def _check_kinds(name: str, options: Mapping[str, Any]) -> None:
-    known = {
-        field.name: str(getattr(field.type, "__name__", field.type))
-        for field in fields(SpeechShape)
-    }
-    for option, value in options.items():
-        if option not in known:
-            raise ValueError(f"encoder {name} has no option {option!r}{nearest(option, known)}")
-        fits, what = _KINDS[known[option]]
-        if not fits(value):
-            raise ValueError(f"encoder {name}: {option} must be {what}, not {value!r}")
-
-
 def _check(name: str, shape: SpeechShape) -> None:
     counts = ("depth", "dim", "heads", "ff", "stem_dim", "mels", "position_kernel")
-    for option in (*counts, "position_groups"):
-        if getattr(shape, option) < 1:
-            raise ValueError(f"encoder {name}: {option} must be at least 1")
-    for option in ("dropout", "input_dropout", "attention_dropout", "layerdrop"):
-        if not 0 <= getattr(shape, option) < 1:
-            raise ValueError(f"encoder {name}: {option} must be at least 0 and below 1")
-    if not shape.eps > 0:
-        raise ValueError(f"encoder {name}: eps must be above 0, not {shape.eps}")
+    check_positive(name, shape, (*counts, "position_groups"))
+    check_chances(name, shape, ("dropout", "input_dropout", "attention_dropout", "layerdrop"))
     if not shape.stem_grad >= 0:
         raise ValueError(f"encoder {name}: stem_grad must not be below 0, as {shape.stem_grad} is")
-    for option, known in CHOICES.items():
-        said = getattr(shape, option)
-        if said not in known:
-            raise ValueError(f"encoder {name}: unknown {option} {said!r}{nearest(said, known)}")
-    for option, what in (("heads", "heads"), ("position_groups", "groups of its positions")):
-        if shape.dim % getattr(shape, option):
-            raise ValueError(
-                f"encoder {name}: {getattr(shape, option)} {what} do not divide its width of "
-                f"{shape.dim}"
-            )
+    check_choices(name, shape, CHOICES)
+    parts = {"heads": "heads", "position_groups": "groups of its positions"}
+    check_divides(name, shape, parts)

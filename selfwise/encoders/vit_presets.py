@@ -4,10 +4,17 @@ Base and large are the paper's (arXiv:2106.08254, appendix G). The smaller ones 
 drop path where a model is too small to overfit.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from selfwise.encoders.options import (
+    check_chances,
+    check_choices,
+    check_divides,
+    check_known,
+    check_positive,
+)
 from selfwise.names import nearest
 
 NORMS = ("tokens", "pooled")
@@ -56,12 +63,6 @@ SIZES: dict[str, dict[str, Any]] = {
     "base": {"depth": 12, "dim": 768, "heads": 12, "drop_path": 0.1},
     "large": {"depth": 24, "dim": 1024, "heads": 16, "drop_path": 0.1, "layer_scale": 1e-5},
 }
-_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "int": (lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"),
-    "float": (lambda v: isinstance(v, int | float) and not isinstance(v, bool), "a number"),
-    "bool": (lambda v: isinstance(v, bool), "true or false"),
-    "str": (lambda v: isinstance(v, str), "a word"),
-}
 
 
 def names() -> list[str]:
@@ -78,7 +79,7 @@ def shape_of(name: str, options: Mapping[str, Any], *, size: int) -> Shape:
     family, _, which = name.partition("-")
     if family != "beit" or which not in SIZES:
         raise ValueError(f"unknown vision transformer {name!r}{nearest(name, names())}")
-    _check_kinds(name, options)
+    check_known(name, Shape, options)
     told = {"patch": 4 if size <= SMALL else 16} | SIZES[which] | dict(options)
     shape = Shape(**{"ff": 4 * told["dim"], **told})
     _check(name, shape)
@@ -86,34 +87,13 @@ def shape_of(name: str, options: Mapping[str, Any], *, size: int) -> Shape:
     return shape
 
 
-def _check_kinds(name: str, options: Mapping[str, Any]) -> None:
-    known = {
-        field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(Shape)
-    }
-    for option, value in options.items():
-        if option not in known:
-            raise ValueError(f"encoder {name} has no option {option!r}{nearest(option, known)}")
-        fits, what = _KINDS[known[option]]
-        if not fits(value):
-            raise ValueError(f"encoder {name}: {option} must be {what}, not {value!r}")
-
-
 def _check(name: str, shape: Shape) -> None:
-    for option in ("depth", "dim", "heads", "ff", "patch"):
-        if getattr(shape, option) < 1:
-            raise ValueError(f"encoder {name}: {option} must be at least 1")
-    if not 0 <= shape.drop_path < 1:
-        raise ValueError(f"encoder {name}: drop_path must be at least 0 and below 1")
+    check_positive(name, shape, ("depth", "dim", "heads", "ff", "patch"))
+    check_chances(name, shape, ("drop_path",))
     if not shape.layer_scale >= 0:
         raise ValueError(f"encoder {name}: layer_scale must not be below 0")
-    if not shape.eps > 0:
-        raise ValueError(f"encoder {name}: eps must be above 0, not {shape.eps}")
-    if shape.norm not in NORMS:
-        raise ValueError(f"encoder {name}: unknown norm {shape.norm!r}{nearest(shape.norm, NORMS)}")
-    if shape.dim % shape.heads:
-        raise ValueError(
-            f"encoder {name}: {shape.heads} heads do not divide its width of {shape.dim}"
-        )
+    check_choices(name, shape, {"norm": NORMS})
+    check_divides(name, shape, {"heads": "heads"})
 
 
 def _check_size(name: str, patch: int, size: int) -> None:
