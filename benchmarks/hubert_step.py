@@ -16,19 +16,18 @@ memory that either takes in a process of its own.
 """
 
 import argparse
-import json
 import multiprocessing
 import resource
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.text_step import CLOCKS, circumstances
+from benchmarks.circumstances import circumstances, write
+from benchmarks.text_step import CLOCKS
 from selfwise.encoders import speech
 from selfwise.losses import chosen_cross_entropy, code_cosines
 from selfwise.methods import find
@@ -37,7 +36,6 @@ from selfwise.train.options import Options, resolve
 from selfwise.train.step import assemble, train_step
 from selfwise.types import RATE, AudioBatch, frames
 
-RESULTS = Path(__file__).with_name("results.jsonl")
 ROWS, SECONDS, CLUSTERS, WIDTH, TEMPERATURE = 8, 4, 100, 256, 0.1
 SAMPLES = SECONDS * RATE
 HEAD = {"frames": 1200, "clusters": 504}  # 42 s at 57 % hidden
@@ -238,7 +236,6 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=HEAD["frames"], help="of the head alone")
     parser.add_argument("--clusters", type=int, default=HEAD["clusters"], help="of the head alone")
     parser.add_argument("--dry", action="store_true", help="do not write results.jsonl")
-    parser.set_defaults(their_optimizer="fused")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     alone = heads(options)
@@ -251,8 +248,9 @@ def main() -> None:
         "their_loss_on_seen_frames": not options.without_seen,
     }
     if not options.dry:
-        with RESULTS.open("a") as results:
-            results.write(json.dumps(record | circumstances(options)) + "\n")
+        told = {"threads": options.threads, "rounds": options.rounds, "clock": options.clock}
+        told |= {"their_optimizer": "fused"}
+        write(record | circumstances("transformers", **told))
 
 
 if __name__ == "__main__":

@@ -11,14 +11,8 @@ a per mille; `partial_fit` gets the very batches of selfwise. On a machine that 
 """
 
 import argparse
-import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable
-from datetime import date
-from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -27,10 +21,10 @@ import torch
 from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
+from benchmarks.circumstances import circumstances, write
 from selfwise.rng import generator
 from selfwise.units.kmeans import MiniBatch, distances, nearest
 
-RESULTS = Path(__file__).with_name("results.jsonl")
 ROWS, DIM, CLUSTERS, BATCH = 1_000_000, 39, 100, 10_000
 STEPS = ROWS // BATCH
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
@@ -140,24 +134,6 @@ def inertia(x: np.ndarray, centres: np.ndarray) -> float:
     return float(torch.cat(list(parts)).double().mean())
 
 
-def circumstances(options: argparse.Namespace) -> dict[str, Any]:
-    say = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(say, capture_output=True, text=True, check=True).stdout.strip()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "threads": options.threads,
-        "rounds": options.rounds,
-        "clock": options.clock,
-        "torch": torch.__version__,
-        "scikit-learn": version("scikit-learn"),
-        "commit": commit,
-        "date": date.today().isoformat(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
@@ -179,8 +155,8 @@ def main() -> None:
         sides |= summary(compare(assignments(x, start), options.rounds, options.clock))
     record = {"benchmark": "kmeans", "rows": ROWS, "dim": DIM, "clusters": CLUSTERS}
     record |= {"batch": BATCH, "steps": STEPS, "sides": sides, "inertia": quality}
-    with RESULTS.open("a") as results:
-        results.write(json.dumps(record | circumstances(options)) + "\n")
+    told = {"threads": options.threads, "rounds": options.rounds, "clock": options.clock}
+    write(record | circumstances("scikit-learn", **told))
 
 
 if __name__ == "__main__":

@@ -12,20 +12,18 @@ memory is that of this process and of its largest child.
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import date
-from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
 from statistics import median
 
-RESULTS = Path(__file__).with_name("results.jsonl")
+from benchmarks.circumstances import circumstances, write
+
 VOCAB = 8192
 MB = 10**6
 
@@ -146,25 +144,6 @@ def compare(folder: Path, megabytes: int, sides: list[str], rounds: int, workers
     return made
 
 
-def circumstances(workers: int, rounds: int) -> dict:
-    root = Path(__file__).parent
-    say = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(say, capture_output=True, text=True, check=True).stdout.strip()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "workers": workers,
-        "rounds": rounds,
-        "load_before": round(os.getloadavg()[0], 1),
-        "tokenizers": version("tokenizers"),
-        "datasets": version("datasets"),
-        "commit": commit,
-        "date": date.today().isoformat(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of text files")
@@ -181,7 +160,8 @@ def main() -> None:
     print("    MB  tool       MB/s (spread)            processor s   peak MiB, of a worker")
     for megabytes in options.megabytes:
         sides = list(SIDES)[: 1 + (megabytes <= options.peer)]
-        record = circumstances(options.workers, options.rounds)
+        told = {"workers": options.workers, "rounds": options.rounds}
+        told |= {"load_before": round(os.getloadavg()[0], 1)}
         found = compare(options.data, megabytes, sides, options.rounds, options.workers)
         for side in sides:
             low, high = found["spread"][side]
@@ -189,8 +169,7 @@ def main() -> None:
             peaks = f"{found['peak_mib'][side]:6d} {found['worker_mib'][side]:6d}"
             spent = f"{found['cpu_seconds'][side]:8.1f}"
             print(f"{megabytes:6d}  {side:9s} {rate:24s} {spent}      {peaks}", flush=True)
-        with RESULTS.open("a") as results:
-            results.write(json.dumps(found | record) + "\n")
+        write(found | circumstances("tokenizers", "datasets", **told))
 
 
 if __name__ == "__main__":

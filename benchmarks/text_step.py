@@ -12,19 +12,14 @@ processor` counts only what each side takes itself.
 """
 
 import argparse
-import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable
-from datetime import date
-from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor
 
+from benchmarks.circumstances import circumstances, write
 from selfwise.encoders import text
 from selfwise.methods import find
 from selfwise.rng import seeded
@@ -32,7 +27,6 @@ from selfwise.train.options import Options, resolve
 from selfwise.train.step import assemble, train_step
 from selfwise.types import TextBatch, Vocabulary
 
-RESULTS = Path(__file__).with_name("results.jsonl")
 VOCAB, LENGTH, BATCH = 30_522, 128, 32
 SPECIAL = (0, 100, 101, 102, 103)  # [PAD] [UNK] [CLS] [SEP] [MASK] of the published vocabulary
 ROWS = 16 * BATCH
@@ -128,25 +122,6 @@ def compare(
     return found
 
 
-def circumstances(options: argparse.Namespace) -> dict:
-    say = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(say, capture_output=True, text=True, check=True).stdout.strip()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "threads": options.threads,
-        "rounds": options.rounds,
-        "clock": options.clock,
-        "their_optimizer": options.their_optimizer,
-        "torch": torch.__version__,
-        "transformers": version("transformers"),
-        "commit": commit,
-        "date": date.today().isoformat(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2)
@@ -175,8 +150,9 @@ def main() -> None:
         }
         cells = (median(rates), min(rates), max(rates), median(ratios), min(ratios), max(ratios))
         print(f"{name:22s}", LINE.format(*cells))
-    with RESULTS.open("a") as results:
-        results.write(json.dumps(record | circumstances(options)) + "\n")
+    told = {"threads": options.threads, "rounds": options.rounds, "clock": options.clock}
+    told |= {"their_optimizer": options.their_optimizer}
+    write(record | circumstances("transformers", **told))
 
 
 if __name__ == "__main__":

@@ -9,14 +9,8 @@ used. (lightly resizes bilinearly, as torchvision's default; selfwise bicubicall
 """
 
 import argparse
-import json
-import platform
-import subprocess
 import time
 from collections.abc import Callable
-from datetime import date
-from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -25,11 +19,11 @@ from lightly.transforms import SimCLRTransform
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.circumstances import circumstances, write
 from selfwise.rng import Rng, generator
 from selfwise.types import ImageBatch
 from selfwise.views.image import Augment
 
-RESULTS = Path(__file__).with_name("results.jsonl")
 BATCH = {32: 256, 96: 64, 224: 32}  # images at each side in pixels
 
 
@@ -101,24 +95,6 @@ def compare(
     }
 
 
-def circumstances(threads: int, rounds: int) -> dict:
-    root = Path(__file__).parent
-    say = ["git", "-C", str(root), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(say, capture_output=True, text=True, check=True).stdout.strip()
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "threads": threads,
-        "rounds": rounds,
-        "torch": torch.__version__,
-        "lightly": version("lightly"),
-        "commit": commit,
-        "date": date.today().isoformat(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=1, help="of torch; lightly uses one")
@@ -134,19 +110,16 @@ def main() -> None:
         for views in pair.values():
             rate(views, BATCH[side], options.seconds)
     print("side   selfwise img/s (spread)      lightly img/s (spread)     ratio (spread)")
-    with RESULTS.open("a") as results:
-        for side in BATCH:
-            found = compare(tools[side], side, rounds=options.rounds, seconds=options.seconds)
-            cells = [
-                f"{found['images_per_second'][name]:9.0f} ({low:.0f} to {high:.0f})"
-                for name, (low, high) in found["spread"].items()
-            ]
-            low, high = found["ratio_spread"]
-            print(
-                f"{side:4d}  {cells[0]:27s} {cells[1]:27s} {found['ratio']:.2f} ({low} to {high})"
-            )
-            record = found | circumstances(options.threads, options.rounds)
-            results.write(json.dumps(record) + "\n")
+    for side in BATCH:
+        found = compare(tools[side], side, rounds=options.rounds, seconds=options.seconds)
+        cells = [
+            f"{found['images_per_second'][name]:9.0f} ({low:.0f} to {high:.0f})"
+            for name, (low, high) in found["spread"].items()
+        ]
+        low, high = found["ratio_spread"]
+        print(f"{side:4d}  {cells[0]:27s} {cells[1]:27s} {found['ratio']:.2f} ({low} to {high})")
+        told = {"threads": options.threads, "rounds": options.rounds}
+        write(found | circumstances("lightly", **told))
 
 
 if __name__ == "__main__":

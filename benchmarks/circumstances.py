@@ -1,0 +1,24 @@
+"""Under which circumstances something was measured, and where it is written."""
+
+import json
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from selfwise.config import commit, cpu_model
+
+RESULTS = Path(__file__).with_name("results.jsonl")
+
+
+def circumstances(*packages: str, **told: Any) -> dict[str, Any]:
+    """The machine, what was told, versions of torch and `packages`, commit and date."""
+    versions = {name: version(name) for name in ("torch", *packages)}
+    when = {"commit": commit(), "date": date.today().isoformat()}
+    return {"cpu": cpu_model(), **told, **versions, **when}
+
+
+def write(record: dict[str, Any]) -> None:
+    """Add a line to results.jsonl."""
+    with RESULTS.open("a") as results:
+        results.write(json.dumps(record) + "\n")
