@@ -227,6 +227,29 @@ def test_the_second_iteration_has_the_units_of_the_firsts_layer(runs, voices, tm
     assert cases.content(out) == before
 
 
+@pytest.mark.parametrize("kind", ["hubert", "beit"])
+def test_weights_that_a_run_starts_from(kind, runs, voices, pictures, tmp_path):
+    """The encoder and the mask, which is a part of what it reads; the head is drawn anew."""
+    earlier = runs(kind)
+    data, shape = (voices, cases.SPEECH) if kind == "hubert" else (pictures, cases.PATCHES)
+    told = {**shape, "steps": 1, "lr": 0.0, "start": earlier.folder, "seed": 9}
+    run = pretrain(kind, data=data, out=tmp_path / "run", **told)
+    ours, theirs = run.method.state_dict(), earlier.method.state_dict()
+    same = {name for name in ours if ours[name].equal(theirs[name])}
+    assert {name for name in ours if name.startswith("encoder.")} | {"mask"} <= same
+    assert "codes" not in same
+    assert "head.weight" not in same
+
+
+def test_units_are_learned_once(runs, voices, tmp_path, monkeypatch):
+    from selfwise.modalities import audio_units
+
+    runs("hubert")
+    monkeypatch.setattr(audio_units, "learn", None)  # a call would be an error
+    run = pretrain("hubert", data=voices, out=tmp_path / "run", **{**cases.SPEECH, "seed": 5})
+    assert run.kept.codebook.centres.equal(runs("hubert").kept.codebook.centres)
+
+
 def test_iterations_go_on_in_python_where_data_are_arrays(tmp_path):
     random = np.random.default_rng(0)
     pitches = enumerate(random.uniform(0.1, 0.9, 6))

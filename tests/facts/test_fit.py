@@ -21,7 +21,7 @@ from selfwise.train import checkpoint
 from selfwise.train.fit import fit
 from selfwise.train.measure import seconds_per_step
 from selfwise.train.options import Options, Resolved, resolve
-from selfwise.train.step import added, added_terms, assemble, train_step
+from selfwise.train.step import added, added_terms, assemble, micro_batches, train_step
 from selfwise.types import Term
 
 
@@ -95,6 +95,29 @@ def test_terms_with_other_counts_in_each_micro_batch_add_before_they_divide():
     terms += [{"a": Term(torch.tensor(6.0), torch.tensor(3.0))}]
     total = added_terms(terms)["a"]
     assert (float(total.sum), float(total.count)) == (8.0, 4.0)
+
+
+@pytest.mark.parametrize("name", ["hubert", "fsq", "simclr"])
+def test_half_precision_leaves_the_view_as_it_is(name, monkeypatch):
+    """A wave in bf16 has noise in every band; only what was measured with rounding has it."""
+    method, seen = cases.build(name), []
+    forward = type(method).forward
+    monkeypatch.setattr(
+        type(method), "forward", lambda m, view: seen.append(view) or forward(m, view)
+    )
+    told = options(type(method), precision="bf16", lr=1e-3)
+    train_step(assemble(method, told), cases.batch(type(method)), 0, seed=0, options=told)
+    kinds = {t.dtype for t in cases.tensors(seen[0]) if t.is_floating_point()}
+    assert kinds == {torch.bfloat16 if name == "simclr" else torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("n", "accumulate", "sizes"), [(8, 2, [4, 4]), (7, 3, [3, 3, 1]), (2, 4, [1, 1])]
+)
+def test_micro_batches_have_every_row_once(n, accumulate, sizes):
+    parts = micro_batches(n, accumulate)
+    assert [p.stop - p.start for p in parts] == sizes
+    assert [i for p in parts for i in range(n)[p]] == list(range(n))
 
 
 def test_gradients_do_not_pile_up_from_step_to_step():
