@@ -215,8 +215,8 @@ def pretrain_or_resume(method: str, *, out: str | Path, **told: Any) -> Run:
     wanted = {**told, "encoder": named(told.get("encoder", ""), methods.find(method))}
     wanted["data"] = where(told["data"])
     for name in ("start", "units"):
-        if told.get(name) and Path(told[name]).is_dir():
-            wanted[name] = str(Path(told[name]).resolve())
+        if told.get(name) and before.get(name) == str(Path(told[name]).resolve()):
+            wanted[name] = before[name]  # of a run that may be gone; "patches" is no path
     for name, value in wanted.items():
         if name != "quiet" and value is not None and before.get(name) != value:
             raise ValueError(

@@ -196,12 +196,14 @@ def main() -> int:
             shutil.copytree(ROOT / name, base / name)
         shutil.copy(ROOT / "pyproject.toml", base)
         alive = _report(chosen, base)
-    print(f"{len(chosen) - alive} of {len(chosen)} mutants caught")
-    return min(alive, 1)
+    for line in alive:
+        print(line)  # once more, at the end, where one looks
+    print(f"{len(chosen) - len(alive)} of {len(chosen)} mutants caught")
+    return min(len(alive), 1)
 
 
-def _report(chosen: list[Mutant], base: Path) -> int:
-    """How many get away; each result is printed as it comes."""
+def _report(chosen: list[Mutant], base: Path) -> list[str]:
+    """What is said of those that get away; each result is printed as it comes."""
     groups = by_file(mutant.tests for mutant in chosen)
     red = [
         f"{' '.join(tests)}  ({result.line})"
@@ -210,13 +212,15 @@ def _report(chosen: list[Mutant], base: Path) -> int:
     ]
     if red:
         sys.exit("\n".join(["without any bug these are not green, so they prove nothing:", *red]))
-    alive = 0
+    alive = []
     found = results([([mutant.tests], mutant) for mutant in chosen], base)
     for mutant, result in zip(chosen, found):
         # 1: a test failed. Anything else is no proof: nothing collected, a crash, an interrupt.
-        alive += result.code != 1
         state = "caught" if result.code == 1 else "ALIVE "
-        print(f"{state}  {mutant.name}  ({result.line}; {result.seconds:.1f} s)", flush=True)
+        line = f"{state}  {mutant.name}  ({result.line}; {result.seconds:.1f} s)"
+        print(line, flush=True)
+        if result.code != 1:
+            alive.append(line)
     return alive
 
 

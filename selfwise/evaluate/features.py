@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from selfwise.data.images import Images, digest
 from selfwise.names import nearest
 from selfwise.rng import generator
-from selfwise.types import Encoder, ImageBatch, to
+from selfwise.types import Encoder, Features, ImageBatch, to
 from selfwise.views.image import evaluation_view
 
 PRECISIONS = ("float32", "bf16")
@@ -88,6 +89,21 @@ def pixels(images: Images, *, size: int, batch: int = 512) -> Float32[np.ndarray
     side = RAW_SIDE if size > SMALL else size
     seen = views(images, _in_turn(len(images), batch), size=side, fraction=crop_fraction(size))
     return np.concatenate([view.flatten(1).float().numpy() for view in seen])
+
+
+def at_layer(encoder: Any, x: Any, layer: int | None) -> Features:
+    """The encoder's output for None, or what its layer of that number says; negative from the last.
+
+    Raises ValueError if there is no such layer.
+    """
+    if layer is None:
+        return encoder(x)
+    found = encoder.hidden(x)
+    if not -len(found) <= layer < len(found):
+        raise ValueError(
+            f"layer {layer} does not exist: the encoder has layers 0 to {len(found) - 1}"
+        )
+    return found[layer]
 
 
 def crop_fraction(size: int) -> float:
@@ -191,11 +207,4 @@ def _in_turn(n: int, batch: int) -> list[np.ndarray]:
 
 
 def _pooled(encoder: Encoder, view: Tensor, layer: int | None) -> Float[Tensor, "b d"]:
-    if layer is None:
-        return encoder(view).pooled
-    layers = encoder.hidden(view)
-    if not -len(layers) <= layer < len(layers):
-        raise ValueError(
-            f"layer {layer} does not exist: the encoder has layers 0 to {len(layers) - 1}"
-        )
-    return layers[layer].pooled
+    return at_layer(encoder, view, layer).pooled

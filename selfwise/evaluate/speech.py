@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from selfwise.data.recordings import Chunks, Recordings
-from selfwise.evaluate.features import PRECISIONS, reading
+from selfwise.evaluate.features import PRECISIONS, at_layer, reading
 from selfwise.names import nearest
 from selfwise.types import HOP, RATE, WINDOW, AudioBatch, Features, to
 from selfwise.units.mfcc import mfcc
@@ -51,7 +51,7 @@ def extract(
     """
 
     def read(batch: AudioBatch) -> list[Tensor]:
-        return [_frames(_layer(encoder, batch, layer))]
+        return [_frames(at_layer(encoder, batch, layer))]
 
     how: dict[str, Any] = {"device": device, "precision": precision, "progress": progress}
     how |= {"pooling": pooling, "seconds": seconds, "budget": budget}
@@ -234,14 +234,3 @@ def _moments(
 def _frames(features: Features) -> Tensor:
     assert features.tokens is not None, "features of speech have frames"
     return features.tokens
-
-
-def _layer(encoder: Any, batch: AudioBatch, layer: int | None) -> Features:
-    if layer is None:
-        return encoder(batch)
-    found = encoder.hidden(batch)
-    if not -len(found) <= layer < len(found):
-        raise ValueError(
-            f"layer {layer} does not exist: the encoder has layers 0 to {len(found) - 1}"
-        )
-    return found[layer]

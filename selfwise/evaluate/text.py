@@ -13,9 +13,9 @@ from torch import Tensor
 from selfwise.data.texts import Texts
 from selfwise.data.tokenizer import Tokenizer
 from selfwise.evaluate.baselines import Split
-from selfwise.evaluate.features import reading
+from selfwise.evaluate.features import at_layer, reading
 from selfwise.names import nearest
-from selfwise.types import Features, TextBatch, to
+from selfwise.types import TextBatch, to
 
 LAYERS = "layers"
 POOLINGS = ("mean", "cls", "last", LAYERS)
@@ -164,20 +164,9 @@ def _vectors(
     if pooling == LAYERS:
         every = [encoder.embed(batch), *(one.tokens for one in encoder.hidden(batch))]
         return torch.cat([pooled(each.float(), batch.valid, "mean") for each in every], dim=1)
-    found = _layer(encoder, batch, layer)
+    found = at_layer(encoder, batch, layer)
     assert found.tokens is not None
     return pooled(found.tokens.float(), batch.valid, pooling)
-
-
-def _layer(encoder: Any, batch: TextBatch, layer: int | None) -> Features:
-    if layer is None:
-        return encoder(batch)
-    layers = encoder.hidden(batch)
-    if not -len(layers) <= layer < len(layers):
-        raise ValueError(
-            f"layer {layer} does not exist: the encoder has layers 0 to {len(layers) - 1}"
-        )
-    return layers[layer]
 
 
 def _row(left: list[Any], right: list[Any]) -> Row:

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class AudioData:
         """0 where crops are slices of an array, faster than a process is asked."""
         return READERS if isinstance(self.trained.store, FileStore) else 0
 
-    @property
+    @cached_property
     def batch(self) -> int | None:
         """Recordings in a step, on average: the budget of seconds decides."""
         return max(1, round(self._source(self.trained, self.kept.trained, seed=0).rows))
