@@ -129,6 +129,10 @@ def pretrain(
     }
     settings = {"method": method, "options": told, "found": examples.found}
     model = started(settings, examples.kept)
+    if model.about:
+        settings["found"][method] = model.about
+    if model.about and not quiet:
+        print(_said(method, model.about), file=sys.stderr, flush=True)
     source = examples.source(model, batch=training.batch, seed=seed)
     probes = examples.probes(model, training, seed=seed)
     training = _in_steps(training, settings, examples.kept, source, probes, quiet=quiet)
@@ -137,6 +141,10 @@ def pretrain(
     _found(out, settings, examples)
     fit(model, source, training, seed=seed, out=out, probes=probes, quiet=quiet)
     return load(out)
+
+
+def _said(method: str, about: Mapping[str, float]) -> str:
+    return f"{method}: {', '.join(f'{name} {value:g}' for name, value in about.items())}"
 
 
 def _resolved(told: dict[str, Any], kind: type[Method], examples: Data) -> Resolved:

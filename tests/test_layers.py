@@ -13,11 +13,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "names": set(),
     "rng": set(),
     "losses": set(),
+    "mining": {"types", "rng"},
     "nn": {"types", "rng"},
     "views": {"types", "rng"},
     "encoders": {"types", "rng", "nn"},
     "units": {"types", "rng", "nn"},
-    "methods": {"types", "rng", "nn", "losses", "views", "methods.method"},
+    "methods": {"types", "rng", "nn", "losses", "mining", "views", "methods.method"},
     "data": {"types", "rng"},
     "train": {"types", "rng", "losses", "methods.method"},
     "evaluate": {"types", "rng", "nn", "losses", "views", "data", "train", "methods.method"}

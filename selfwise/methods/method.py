@@ -64,6 +64,11 @@ class Method(nn.Module):
         """The loss terms and metrics of a view."""
         raise NotImplementedError  # the contract: every method has its own
 
+    @property
+    def about(self) -> dict[str, float]:
+        """What a user should know of how the task was made; it is shown once, and kept."""
+        return {}
+
     def after_step(self) -> None:
         """Called once after each optimiser step: averages, queues. Most methods need nothing."""
 
