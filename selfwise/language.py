@@ -106,7 +106,7 @@ def perplexity(
     if method.modality != "text":
         raise ValueError(f"{run.folder} is on {method.modality}, and has no loss on text")
     draw = method.draw
-    assert draw is not None, "a method on text says how rows are drawn"
+    assert isinstance(draw, Draw), "a method on text says how rows are drawn"
     if data is None:
         corpus = _held_out(run, draw)
     else:

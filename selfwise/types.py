@@ -113,6 +113,11 @@ class Draw(NamedTuple):
     needs_sentences: bool = False
 
 
+# How images are drawn by their labels: `(labels, batch=b, names=classes)`, called once, returns a
+# function of a source, `(n, batch, step, seed)` -> int64 rows. Raises ValueError if none can be.
+DrawLabelled = Callable[..., Callable[[int, int, int, int], np.ndarray]]
+
+
 class Features(NamedTuple):
     """What an encoder returns, in every mode."""
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from selfwise.losses import chosen_cross_entropy, chosen_hits
 from selfwise.rng import Rng
-from selfwise.types import Draw, Step, Term, TextEncoder, Vocabulary
+from selfwise.types import Draw, DrawLabelled, Step, Term, TextEncoder, Vocabulary
 
 
 class Defaults(NamedTuple):
@@ -45,8 +45,8 @@ class Method(nn.Module):
 
     encoder: Any  # an Encoder that is a module
     # how rows are made of documents; a method sets its own, made of functions of views/, which
-    # run.py hands to the source. None: examples are single, as images are.
-    draw: Draw | None = None
+    # run.py hands to the source. None: examples are single, as most images are.
+    draw: Draw | DrawLabelled | None = None
 
     def view(self, batch: Any, rng: Rng) -> Any:
         """Make the task out of the batch, on its device; all randomness comes from `rng`."""

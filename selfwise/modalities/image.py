@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from selfwise.data import Images, Source, open_images, readable
-from selfwise.data.images import ArrayImages
+from selfwise.data.images import ArrayImages, require_labels
 from selfwise.data.parallel import available
 from selfwise.encoders import codec, vision, vit
 from selfwise.encoders.vit_presets import shape_of
@@ -26,6 +26,7 @@ from selfwise.modalities.image_units import ImageUnits
 from selfwise.modalities.modality import Trained
 from selfwise.train.fit import Probe
 from selfwise.train.options import Resolved, resolve_device, resolve_precision
+from selfwise.types import Draw
 
 ENCODER_HELP = """
   --encoder.stem STEM   for ResNets on small images: cifar, half, timm or auto
@@ -59,7 +60,13 @@ class ImageData:
         """Images take nothing from the run that they start from."""
 
     def source(self, method: Method, *, batch: int, seed: int) -> Source:
-        return Source(self.images, batch=batch, seed=seed, labelled=self.labelled)
+        told: dict[str, Any] = {"batch": batch, "seed": seed, "labelled": self.labelled}
+        if method.draw is None:
+            return Source(self.images, **told)
+        assert not isinstance(method.draw, Draw), "rows of documents are for text"
+        labels = require_labels(self.images)
+        draw = method.draw(labels, batch=batch, names=self.images.classes)
+        return Source(self.images, **told, draw=draw)
 
     def probes(self, method: Method, training: Resolved, *, seed: int) -> list[Probe]:
         told: dict[str, Any] = {"size": self.found["size"], "seed": seed}

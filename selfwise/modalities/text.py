@@ -274,7 +274,7 @@ def _check_documents(trained: Corpus, held_out: Corpus | None, method: Method) -
 
 
 def _draw(method: Method) -> Draw:
-    assert method.draw is not None, "a method on text says how rows are drawn"
+    assert isinstance(method.draw, Draw), "a method on text says how rows are drawn"
     return method.draw
 
 

@@ -1,0 +1,102 @@
+"""Triplet loss without labels (FaceNet, Schroff et al. 2015, arXiv:1503.03832): two views of an
+image are nearer to each other than to any view of another image, by a margin."""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from selfwise import mining as ways
+from selfwise.methods.method import Defaults, Method
+from selfwise.nn.heads import Projection
+from selfwise.rng import Rng
+from selfwise.types import Encoder, ImageBatch, Step
+from selfwise.views.image import Augment
+
+
+class Pairs(NamedTuple):
+    """Rows i of `a` and `b` are alike, all others are not.
+
+    Here they are two views of an image; whatever else gives pairs needs only another `view`.
+    """
+
+    a: Float[Tensor, "b c s s"]
+    b: Float[Tensor, "b c s s"]
+    draw: Float32[Tensor, "b 2"] | None = None  # for random negatives, of each side
+
+
+class Triplet(Method):
+    """Two augmentations of each image, negatives from the batch, the triplet loss. No labels.
+
+    Each view is anchor once, with the other view of its image as the positive. Views and head are
+    SimCLR's with the same names: its table 4 compares NT-Xent with this loss on them, with and
+    without semi-hard mining.
+
+    Args:
+        encoder: any image encoder.
+        size: side of the views in pixels.
+        dim: width of the embedding, where the loss is taken.
+        layers: layers of the projection head, 2 or 3.
+        margin: by how much a negative must be farther, in squared distance on the unit sphere.
+        mining: which negative: semihard, the nearest that is farther than the positive and within
+            the margin; hard, the nearest; random.
+        crop: smallest share of the image's area that a crop may show.
+        flip: probability of a horizontal flip; 0 for images where left and right matter.
+        strength: of the colour jitter; by default 1, and 0.5 up to 64 px.
+        blur: probability of Gaussian blur; by default 0.5, and 0 up to 64 px.
+    """
+
+    modality = "image"
+    rounded_view = True  # pixels have eight bits, as in SimCLR
+    couples_batch = "the triplet loss takes its negatives from the whole batch"
+    # SimCLR's (section 2.2, appendix B.1), as in its comparison of losses. LARS does not mind that
+    # gradients shrink as triplets are solved. FaceNet itself: AdaGrad from 0.05, batch 1,800.
+    defaults = Defaults("lars", lr=1.2, base_batch=256, scaling="sqrt", weight_decay=1e-6)
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        size: int,
+        dim: int = 128,
+        layers: int = 2,
+        margin: float = 0.2,
+        mining: str = "semihard",
+        crop: float = 0.08,
+        flip: float = 0.5,
+        strength: float | None = None,
+        blur: float | None = None,
+    ):
+        super().__init__()
+        ways.check(mining, margin, ways.VIEWS)
+        small = size <= 64
+        self.augment = Augment(
+            size,
+            scale=(crop, 1.0),
+            flip=flip,
+            strength=(0.5 if small else 1.0) if strength is None else strength,
+            blur=(0.0 if small else 0.5) if blur is None else blur,
+        )
+        self.augment.check()
+        self.encoder, self.margin, self.mining = encoder, margin, mining
+        self.projection = Projection(encoder.dim, dim=dim, layers=layers)
+
+    def view(self, batch: ImageBatch, rng: Rng) -> Pairs:
+        a, b = self.augment(batch, rng), self.augment(batch, rng)
+        if self.mining != "random":
+            return Pairs(a, b)
+        return Pairs(a, b, rng.uniform(len(a), 2).to(a.device, non_blocking=True))
+
+    def counts(self, view: Pairs) -> dict[str, Tensor]:
+        rows = 2 * len(view.a)
+        return {"triplet": view.a.new_full((), ways.counted(self.mining, rows, 1))}
+
+    def forward(self, view: Pairs) -> Step:
+        # one pass over both views, as in SimCLR's code: batch norm sees them together
+        z = self.projection(self.encoder(torch.cat([view.a, view.b])).pooled)
+        row = torch.arange(len(z), device=z.device)
+        n = len(view.a)
+        draw = None if view.draw is None else view.draw.T.reshape(-1, 1)
+        told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
+        return ways.triplet_step(z, row % n, row.roll(n)[:, None], **told)

@@ -1,0 +1,101 @@
+"""Triplet loss with labels (FaceNet, Schroff et al. 2015, arXiv:1503.03832): images of an identity
+are nearer to each other than to those of any other, by a margin."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor, nn
+
+from selfwise import mining as ways
+from selfwise.methods.method import Defaults, Method
+from selfwise.rng import Rng
+from selfwise.types import Encoder, Labelled, Step
+from selfwise.views.identities import PerIdentity
+from selfwise.views.image import Augment
+
+
+class Faces(NamedTuple):
+    x: Float[Tensor, "b c s s"]
+    identity: Int64[Tensor, "b"]
+    draw: Float32[Tensor, "b k"] | None = None  # for random negatives, of each partner
+
+
+class TripletLabelled(Method):
+    """Batches of P identities with K images each, a linear embedding, the triplet loss.
+
+    All pairs of an identity are anchor and positive. The views are those of `supervised`, so that
+    a comparison differs in the objective alone.
+
+    Args:
+        encoder: any image encoder.
+        size: side of the views in pixels.
+        dim: width of the embedding, where the loss is taken.
+        margin: by how much a negative must be farther, in squared distance on the unit sphere.
+        mining: which negative: semihard, the nearest that is farther than the positive and within
+            the margin; hard, the nearest; random; batch_hard, the nearest with the farthest
+            positive alone.
+        per_identity: images of each identity in a batch, K; the batch is a multiple of it.
+        crop: smallest share of the image's area that a crop may show.
+        flip: probability of a horizontal flip.
+        strength: of the colour jitter, 0 for none; the grayscale that goes with it too.
+        blur: probability of Gaussian blur.
+    """
+
+    modality = "image"
+    labelled = True
+    rounded_view = True  # pixels have eight bits
+    couples_batch = "the triplet loss takes its negatives from the whole batch"
+    defaults = Defaults("adamw", lr=1e-3, warmup=0.05)
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        size: int,
+        dim: int = 128,
+        margin: float = 0.2,
+        mining: str = "semihard",
+        per_identity: int = 4,
+        crop: float = 0.2,
+        flip: float = 0.5,
+        strength: float = 0.0,
+        blur: float = 0.0,
+    ):
+        super().__init__()
+        ways.check(mining, margin, ways.LABELS)
+        if per_identity < 2:
+            raise ValueError(
+                f"per_identity must be at least 2, an anchor and a positive, got {per_identity}"
+            )
+        self.augment = Augment(
+            size,
+            scale=(crop, 1.0),
+            flip=flip,
+            strength=strength,
+            jitter=0.8 if strength else 0.0,
+            grayscale=0.2 if strength else 0.0,
+            blur=blur,
+        )
+        self.augment.check()
+        self.encoder, self.margin, self.mining = encoder, margin, mining
+        self.per_identity = per_identity
+        self.draw = partial(PerIdentity, per_identity=per_identity)
+        self.embedding = nn.Linear(encoder.dim, dim)
+
+    def view(self, batch: Labelled, rng: Rng) -> Faces:
+        x = self.augment(batch.batch, rng)
+        if self.mining != "random":
+            return Faces(x, batch.label)
+        draw = rng.uniform(len(x), self.per_identity - 1)
+        return Faces(x, batch.label, draw.to(x.device, non_blocking=True))
+
+    def counts(self, view: Faces) -> dict[str, Tensor]:
+        pairs = ways.counted(self.mining, len(view.x), self.per_identity - 1)
+        return {"triplet": view.x.new_full((), pairs)}
+
+    def forward(self, view: Faces) -> Step:
+        z = self.embedding(self.encoder(view.x).pooled)
+        partner = ways.grouped(view.identity, self.per_identity)
+        told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": view.draw}
+        return ways.triplet_step(z, view.identity, partner, **told)
