@@ -1,0 +1,194 @@
+"""Jigsaw (Noroozi & Favaro 2016, arXiv:1603.09246): in which order do the tiles lie?"""
+
+from math import ceil, factorial, floor
+from textwrap import shorten
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from selfwise.methods.method import Defaults, Method, guessed
+from selfwise.rng import Rng
+from selfwise.types import Encoder, ImageBatch, Step
+from selfwise.views.color import grayscale
+from selfwise.views.permutations import distances, permutation_set
+from selfwise.views.puzzle import draw_corners, standardised, tiles
+from selfwise.views.shift import Window
+
+LEAST = 4  # pixels of a tile's side
+# section 4: tiles of 64 pixels in cells of 75; section 4.2: channels are moved by up to 2
+TILE, SHIFT = 64 / 75, 2 / 75
+
+
+class Tiles(NamedTuple):
+    """The tiles of each image in raster order, and the orders in which the head reads them."""
+
+    x: Float[Tensor, "b t c h w"]
+    order: Int64[Tensor, "b k t"]  # which tile lies in each place
+    label: Int64[Tensor, "b k"]  # the number of the order among the permutations
+
+
+class Jigsaw(Method):
+    """One encoder for each tile by itself, a head that reads the tiles in a permuted order.
+
+    All tiles of the batch go through the encoder once. As it sees each by itself, its features can
+    be read in several orders, at next to no cost: `repeats`. The head is VISSL's: a layer for each
+    tile, their outputs side by side, a linear layer with an output for each permutation.
+
+    Args:
+        encoder: an image encoder that takes images of the tiles' size too.
+        size: side of the views in pixels.
+        grid: tiles in a row and in a column, 2 or 3.
+        tile: side of a tile in pixels; by default 64/75 of its cell, which is `size` / `grid`.
+        permutations: how many there are to tell apart; by default 100, and 24 for 2 x 2.
+        rule: permutations are chosen for the largest distance on average (`mean`), or from the
+            nearest one chosen already (`min`).
+        repeats: in how many orders each image is read in a step.
+        embed: outputs of the layer that each tile goes through by itself.
+        crop: side of the random square that the tiles are cut from, as a share of the image's
+            shorter side.
+        flip: probability of a horizontal flip; 0 for images where left and right matter.
+        gray: probability that an image loses its colours, against shortcuts by chromatic
+            aberration.
+        shift: most pixels by which the colour channels of a tile are moved against each other;
+            by default 2 in cells of 75 px, and less in smaller ones.
+    """
+
+    modality = "image"
+    rounded_view = True  # the first layer rounds what it reads all the same
+    # VISSL's configuration: 0.1 at 256, warm-up for 5 of 105 epochs. Its rate falls in steps; here
+    # along a cosine. Momentum is Nesterov's here.
+    defaults = Defaults(
+        "sgd", lr=0.1, base_batch=256, scaling="linear", weight_decay=1e-4, warmup=0.05
+    )
+
+    table: Tensor
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        size: int,
+        grid: int = 3,
+        tile: int | None = None,
+        permutations: int | None = None,
+        rule: str = "mean",
+        repeats: int = 8,
+        embed: int = 1000,
+        crop: float = 225 / 256,
+        flip: float = 0.5,
+        gray: float = 0.3,
+        shift: int | None = None,
+    ):
+        super().__init__()
+        _check(grid=grid, repeats=repeats, embed=embed, gray=gray, shift=shift)
+        self.window = Window(size, crop, flip)
+        self.window.check()
+        self.grid, self.tile = grid, _side(size, grid, tile, _patch(encoder))
+        _check_takes(encoder, self.tile)
+        cell = size // grid
+        self.room = cell - self.tile
+        self.shift = min(round(SHIFT * cell) if shift is None else shift, self.room)
+        self.gray, self.repeats = gray, repeats
+        chosen = permutation_set(grid**2, permutations or min(100, factorial(grid**2)), rule=rule)
+        self._distances = distances(chosen)
+        # saved with the weights: the head's outputs mean these
+        self.register_buffer("table", torch.from_numpy(chosen.astype(np.uint8)))
+        self.encoder = encoder
+        self.embed = nn.Sequential(
+            nn.Linear(encoder.dim, embed), nn.BatchNorm1d(embed), nn.ReLU(inplace=True)
+        )
+        self.head = nn.Linear(grid**2 * embed, len(chosen))
+
+    @property
+    def about(self) -> dict[str, float]:
+        least, mean = self._distances
+        return {"permutations": len(self.table), "least_hamming": least, "mean_hamming": mean}
+
+    def view(self, batch: ImageBatch, rng: Rng) -> Tiles:
+        x = self.window(batch, rng)
+        n, channels = x.shape[:2]
+        gray = (rng.uniform(n) < self.gray).nonzero()[:, 0].to(x.device, non_blocking=True)
+        if self.gray and channels == 3:
+            x.index_copy_(0, gray, grayscale(x.index_select(0, gray)))
+        where: dict[str, Any] = {"grid": self.grid, "room": self.room, "shift": self.shift}
+        corner = draw_corners(n, channels, rng, **where)
+        # with replacement: of 100 permutations hardly two of eight are the same
+        label = rng.integers(len(self.table), n, self.repeats).to(x.device, non_blocking=True)
+        cut = tiles(x, corner, grid=self.grid, tile=self.tile)
+        return Tiles(standardised(cut), self.table[label].long(), label)
+
+    def counts(self, view: Tiles) -> dict[str, Tensor]:
+        return {"jigsaw": view.x.new_full((), view.label.numel())}
+
+    def forward(self, view: Tiles) -> Step:
+        n, count = view.x.shape[:2]
+        h = self.embed(self.encoder(view.x.flatten(0, 1)).pooled)
+        first = count * torch.arange(n, device=h.device)[:, None, None]
+        # F.embedding, whose backward pass is deterministic; each tile is read several times
+        read = F.embedding((first + view.order).flatten(0, 1), h).flatten(1)
+        return guessed("jigsaw", self.head(read), view.label.flatten())
+
+
+def _check(*, grid: int, repeats: int, embed: int, gray: float, shift: int | None) -> None:
+    """Raises ValueError if an option is out of range."""
+    if grid not in (2, 3):
+        raise ValueError(f"grid must be 2 or 3 tiles in a row, got {grid}: of 16 no set is chosen")
+    for name, value in (("repeats", repeats), ("embed", embed)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not 0 <= gray <= 1:
+        raise ValueError(f"gray is a probability, 0 to 1; got {gray:g}")
+    if shift is not None and shift < 0:
+        raise ValueError(f"shift must be 0 pixels or more, got {shift}")
+
+
+def _patch(encoder: Any) -> int | None:
+    """Side of a patch, where the encoder says that it has patches."""
+    known = (getattr(module, "patch_size", None) for module in encoder.modules())
+    return next((int(side[0]) for side in known if isinstance(side, tuple)), None)
+
+
+def _side(size: int, grid: int, asked: int | None, patch: int | None) -> int:
+    """A tile's side in pixels: as asked, or 64/75 of a cell, in whole patches and even.
+
+    Even, because encoders halve their images: 9 pixels would cost half as much again as 8.
+    """
+    cell, step = size // grid, patch or 2
+    side = min(ceil(TILE * cell), cell - 1) // step * step if asked is None else asked
+    least = max(LEAST, patch or 0)
+    if asked is not None and not least <= asked <= cell:
+        raise ValueError(
+            f"tile must be {least} to {cell} pixels, the side of a cell of {grid} x {grid} in "
+            f"{size} px, got {asked}"
+        )
+    if side < least:
+        need = grid * max(least + 1, floor((least - 1) / TILE) + 1)
+        raise ValueError(
+            f"images of {size} px are too small for {grid} x {grid} tiles of {least} px or more "
+            f"with gaps between them; --size {need} or larger would be right"
+            + (", or --grid 2" if grid > 2 and size >= need / grid * 2 else "")
+        )
+    return side
+
+
+@torch.no_grad()
+def _check_takes(encoder: Any, side: int) -> None:
+    """Raises ValueError if the encoder does not take tiles of that side; it is left as it was."""
+    weights = list(encoder.parameters())
+    channels = next((w.shape[1] for w in weights if w.ndim == 4), 3)
+    modes = [(part, part.training) for part in encoder.modules()]
+    like = weights[0] if weights else torch.zeros(())
+    try:
+        encoder.eval()(like.new_zeros(2, channels, side, side))
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the encoder does not take tiles of {side} px ({shorten(str(error), 120)}); a ResNet "
+            "would be right, or --encoder.dynamic_img_size true for a timm ViT"
+        ) from error
+    finally:
+        for part, training in modes:
+            part.training = training

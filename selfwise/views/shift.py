@@ -1,0 +1,87 @@
+"""Where an image is looked at, for puzzles: a square of it, whole or moved, without stretching."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from selfwise.rng import Rng
+from selfwise.types import ImageBatch
+from selfwise.views.image import evaluation_view, resized_crop
+
+
+class Shift(NamedTuple):
+    """Move each image by up to `by` pixels, with zeros behind it, and flip it.
+
+    RotNet's code for CIFAR (`dataloader.py`): a random crop of the image with 4 pixels of padding.
+    Images of another size or shape are brought to the central square of `size` first.
+    """
+
+    size: int  # side of the view in pixels
+    by: int  # pixels
+    flip: float = 0.5  # probability
+
+    def check(self) -> None:
+        """Raises ValueError if an option is out of range."""
+        _check_flip(self.flip)
+
+    def __call__(self, batch: ImageBatch, rng: Rng) -> Float[Tensor, "b c {self.size} {self.size}"]:
+        """A float32 view in [0, 1] of each image, on the batch's device."""
+        x, n, side = _square(batch, self.size), len(batch.x), self.size + 2 * self.by
+        corner = rng.integers(2 * self.by + 1, n, 2)
+        flip = (rng.uniform(n, 1) < self.flip).long()
+        pixel = torch.arange(self.size)
+        row = corner[:, :1] + pixel
+        column = corner[:, 1:] + (pixel - flip * (self.size - 1)).abs()
+        at = (row[:, :, None] * side + column[:, None]).to(x.device, non_blocking=True)
+        x = F.pad(x, [self.by] * 4).flatten(2)
+        view = x.gather(2, at.flatten(1)[:, None].expand(-1, x.shape[1], -1))
+        view = view.view(n, -1, self.size, self.size)
+        return view.float().div_(255) if view.dtype == torch.uint8 else view.float()
+
+
+class Window(NamedTuple):
+    """A random square, `share` of the shorter side, resized to `size`, and a flip.
+
+    Jigsaw (Noroozi & Favaro 2016, section 4): the shorter side is brought to 256 pixels, and a
+    square of 225 is cut out at random. Nothing is padded: a dark edge would say where a tile is.
+    """
+
+    size: int  # side of the view in pixels
+    share: float = 225 / 256
+    flip: float = 0.5  # probability
+
+    def check(self) -> None:
+        """Raises ValueError if an option is out of range."""
+        if not 0 < self.share <= 1:
+            raise ValueError(
+                "crop, the side of the square as a share of the shorter side, must be above 0 and "
+                f"at most 1, got {self.share:g} (the paper: 0.88)"
+            )
+        _check_flip(self.flip)
+
+    def __call__(self, batch: ImageBatch, rng: Rng) -> Float[Tensor, "b c {self.size} {self.size}"]:
+        """A float32 view in [0, 1] of each image, on the batch's device."""
+        n, real = len(batch.x), batch.extent
+        if real is None:
+            real = torch.tensor(batch.x.shape[2:]).expand(n, 2)
+        drawn = rng.uniform(n, 3)
+        corner = drawn[:, :2].to(real.device, non_blocking=True)
+        side = (real.amin(dim=1, keepdim=True) * self.share).round().clamp_min(1)
+        first = (corner * (real - side + 1)).floor()
+        box = torch.cat([first, side.expand(-1, 2)], dim=1)
+        return resized_crop(batch.x, box, self.size, flip=drawn[:, 2] < self.flip)
+
+
+def _square(batch: ImageBatch, size: int) -> Tensor:
+    """The images as they are if they have that size, else their central squares."""
+    if batch.extent is None and batch.x.shape[2:] == (size, size):
+        return batch.x
+    return evaluation_view(batch, size)
+
+
+def _check_flip(flip: float) -> None:
+    if not 0 <= flip <= 1:
+        raise ValueError(f"flip is a probability, 0 to 1; got {flip:g}")
