@@ -163,10 +163,10 @@ def hinge(distance: Float[Tensor, "n n"], triplets: Triplets, margin: float) -> 
     The distances are read from the matrix, so that memory does not grow with the triplets; the
     gradient goes to the entries of the chosen ones alone.
     """
-    flat, row = distance.flatten(), triplets.anchor * len(distance)
+    row = triplets.anchor * len(distance)
+    where = torch.cat([row + triplets.positive, row + triplets.negative])
     # index_select: its gradient is added up in a fixed order on the CPU
-    near = flat.index_select(0, row + triplets.positive)
-    far = flat.index_select(0, row + triplets.negative)
+    near, far = distance.flatten().index_select(0, where).chunk(2)
     return torch.where(triplets.chosen, F.relu(near - far + margin), 0)
 
 
