@@ -17,9 +17,10 @@ from selfwise.train.options import names
 FROM_PYTHON, IMPORTED = "<from Python>", "<imported>"
 BEGUN = ".begun"  # in a run folder until run.yaml is there
 # what a method is given by run.py where it asks for it
-SUPPLIED = ("encoder", "size", "classes", "vocab", "length", "units", "clusters")
+SUPPLIED = ("encoder", "size", "classes", "vocab", "length", "units", "clusters", "prior")
 NOT_READING = ("data", "kind", "folder", "encoder", "device")  # of a modality's `opened`
 OF_UNITS = ("units", "clusters", "units_layer")  # of it too, for methods that ask for units
+OF_COLORS = ("prior",)  # and for those that ask for how often colours occur
 
 
 def sort_options(kind: type[Method], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -86,13 +87,16 @@ def where(data: Any) -> str:
 def named(encoder: str | Mapping[str, Any], kind: type[Method]) -> dict[str, Any]:
     """An encoder's name and options as one mapping; without a name it is the method's default.
 
+    Options that go with the method are added where they are not given.
+
     Raises ValueError if a mapping has no name.
     """
     if isinstance(encoder, str):
-        return {"name": encoder or kind.default_encoder}
+        return {"name": encoder or kind.default_encoder, **kind.encoder_options}
     if "name" not in encoder:
         raise ValueError(f"encoder {dict(encoder)} needs a name, such as {kind.default_encoder}")
-    return {**encoder, "name": encoder["name"] or kind.default_encoder}
+    name = encoder["name"] or kind.default_encoder
+    return {**kind.encoder_options, **encoder, "name": name}
 
 
 def reading_options(kind: type[Method]) -> dict[str, Any]:
@@ -105,7 +109,7 @@ def not_reading(kind: type[Method]) -> set[str]:
     """Parameters of a modality's `opened` that are no options of a method."""
     wanted = signature(kind).parameters
     asks = "units" in wanted or "clusters" in wanted
-    return {*NOT_READING, *(() if asks else OF_UNITS)}
+    return {*NOT_READING, *(() if asks else OF_UNITS), *(() if "prior" in wanted else OF_COLORS)}
 
 
 def without_length(options: dict[str, Any], argv: Sequence[str]) -> dict[str, Any]:

@@ -107,6 +107,42 @@ class _ChosenCrossEntropy(torch.autograd.Function):
         return found, None, None
 
 
+def soft_cross_entropy(
+    logits: Float[Tensor, "m v"], index: Int64[Tensor, "m k"], share: Float[Tensor, "m k"]
+) -> Float[Tensor, "m"]:
+    """Each row's cross-entropy with a target that is shared out to k different classes.
+
+    Minus the sum of share times log of the softmax; in float32 at least. The shares of a row add up
+    to 1, and are not trained.
+    """
+    return _SoftCrossEntropy.apply(logits, index, share)  # type: ignore[no-any-return]
+
+
+class _SoftCrossEntropy(torch.autograd.Function):
+    """A few rows at a time, for the reason of `_ChosenCrossEntropy`."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, index: Tensor, share: Tensor) -> Tensor:
+        few = _few(logits)
+        into = zip(_wide_parts(logits), index.split(few), share.split(few))
+        parts = [
+            part.logsumexp(dim=1) - (part.gather(1, own) * of).sum(dim=1) for part, own, of in into
+        ]
+        ctx.save_for_backward(logits, index, share)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        logits, index, share = ctx.saved_tensors
+        found, few = torch.empty_like(logits), _few(logits)
+        into = zip(found.split(few), index.split(few), share.split(few), grads[0].split(few))
+        for part, (grad, own, of, weight) in zip(_wide_parts(logits), into):
+            wide = part.softmax(dim=1)
+            wide.scatter_(1, own, wide.gather(1, own) - of.to(wide.dtype))
+            grad.copy_(wide.mul_(weight[:, None]))
+        return found, None, None
+
+
 def _few(logits: Tensor) -> int:
     """So many rows that their wide copy is 4 MB on the CPU, and 256 MB elsewhere."""
     most = 1 << (20 if logits.device.type == "cpu" else 26)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from selfwise import methods
 from selfwise.encoders import speech, text, vision
 from selfwise.methods import Method
+from selfwise.nn import gamut
 from selfwise.rng import generator, seeded
 from selfwise.types import Batch, ImageBatch, Labelled, TextBatch, Vocabulary
 
@@ -57,13 +58,14 @@ def build(name: str, **options) -> Method:
     kind = methods.find(name)
     supplied = {"size": SIZE, "classes": 4, "vocab": vocabulary(), "length": LENGTH}
     supplied |= {"clusters": speech_cases.CLUSTERS, "units": patch_cases.Brightness()}
+    supplied["prior"] = gamut.smoothed(torch.ones(gamut.BINS))
     wanted = signature(kind).parameters
     own = {n: v for n, v in supplied.items() if n in wanted} | options
     if "encoder" not in own:
         tiny = {"image": tiny_encoder, "audio": tiny_speech_encoder}
         make = tiny.get(kind.modality, lambda: tiny_text_encoder(name))
         make = patch_cases.encoder(kind.default_encoder) or make
-        own["encoder"] = make()
+        own["encoder"] = make(**kind.encoder_options)
     with seeded(0, "method"):
         return kind(own.pop("encoder"), **own)
 

@@ -15,11 +15,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selfwise.names import nearest
+from selfwise.nn.lab import lightness
 from selfwise.rng import seeded
 from selfwise.types import Features
 
 STEMS = ("auto", "timm", "cifar", "half")
 NORMALISE = ("auto", "unit", "timm")
+SEES = ("color", "lightness")
 
 _FILES = "timm is given no files; weights of your own come from an earlier run"
 REFUSED = {
@@ -52,6 +54,8 @@ class Vision(nn.Module):
         pretrained: start from timm's published weights, which are downloaded once.
         normalise: `unit`: the values stay in [0, 1]; `timm`: they are brought to the mean and
             standard deviation that the published weights expect. `auto`: timm if pretrained.
+        sees: `color`: the channels as they are; `lightness`: only L of Lab, as 0 to 1, whatever the
+            channels of the images. A method that is trained to guess colours asks for it.
         options: what the timm model takes besides, such as layers, channels, drop_path_rate.
 
     Raises ValueError with one sentence for a model that cannot be built or does not fit the
@@ -70,17 +74,19 @@ class Vision(nn.Module):
         stem: str = "auto",
         pretrained: bool = False,
         normalise: str = "auto",
+        sees: str = "color",
         **options: Any,
     ):
         super().__init__()
-        _check(name, options, stem=stem, pretrained=pretrained, normalise=normalise)
+        _check(name, options, stem=stem, pretrained=pretrained, normalise=normalise, sees=sees)
         told = options | ({"pretrained": True} if pretrained else {})
         with _explained(name, in_channels, size, told):
-            self.model: Any = _create(name, in_channels, size, told)
+            seen = 1 if sees == "lightness" else in_channels
+            self.model: Any = _create(name, seen, size, told)
         _fit_stem(self.model, name, _resolve(stem, self.model, size, pretrained))
-        self.name = name
+        self.name, self.sees = name, sees
         scaled = normalise == "timm" or (normalise == "auto" and pretrained)
-        mean, std = _statistics(self.model, in_channels) if scaled else (None, None)
+        mean, std = _statistics(self.model, seen) if scaled else (None, None)
         # constants of the model's name, so they are not saved with the weights
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -103,7 +109,8 @@ class Vision(nn.Module):
         maps = self.model.forward_intermediates(x, intermediates_only=True, output_fmt="NCHW")
         return [_from_map(m) for m in maps]
 
-    def _scaled(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def _scaled(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b seen h w"]:
+        x = lightness(x) / 100 if self.sees == "lightness" else x
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
 
 
@@ -143,7 +150,7 @@ def _check(name: str, options: Mapping[str, Any], **chosen: Any) -> None:
     """Raises ValueError for what can be told without building anything."""
     if not timm.is_model(name):
         raise ValueError(f"unknown encoder {name!r}{nearest(name, timm.list_models())}")
-    for option, known in (("stem", STEMS), ("normalise", NORMALISE)):
+    for option, known in (("stem", STEMS), ("normalise", NORMALISE), ("sees", SEES)):
         if chosen[option] not in known:
             said = str(chosen[option])
             raise ValueError(f"unknown {option} {said!r} of the encoder{nearest(said, known)}")

@@ -1,7 +1,7 @@
-"""What an image tokenizer keeps: pictures beside their reconstructions, and how codes are used."""
+"""Pictures of what a method makes of images: reconstructions with the use of codes, and colours."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor
 from selfwise.data import Images
 from selfwise.evaluate.features import crop_fraction, reading
 from selfwise.methods.method import Method
+from selfwise.nn.gamut import colored
+from selfwise.nn.lab import lab_to_rgb, rgb_to_lab
 from selfwise.rng import shuffled
 from selfwise.types import rows, to
 from selfwise.views.image import evaluation_view
@@ -54,14 +56,12 @@ def usage(counts: Int64[Tensor, "k"]) -> dict[str, float]:
     return {"codes_used": float(used), "code_perplexity": float(entropy.exp())}
 
 
-class Reconstructions:
-    """Error and use of the codes of an image tokenizer, and a picture, for the training loop.
+class Pictures:
+    """Looks at what a method makes of some images, for the training loop.
 
-    The method has `codes`, `units` and `reconstruct`, as `fsq` and `dvae` have. At most 512
-    examples, drawn by the seed and read once; they are among those that are trained on, so this
-    watches a run. `reconstruction_mse` is the mean squared error of the pixels. The picture
-    `reconstructions.png` in `folder` is written anew at every look; without a folder there is none.
-    Nothing of the run changes.
+    At most 512 examples, drawn by the seed and read once; they are among those that are trained
+    on, so this watches a run. The picture in `folder` is written anew at every look; without a
+    folder there is none. Nothing of the run changes.
     """
 
     def __init__(self, images: Images, *, size: int, seed: int, every: int, folder: Path | None):
@@ -70,15 +70,34 @@ class Reconstructions:
         self.batch = images.read(drawn)  # in this order: a folder of classes begins with one class
         self.size, self.every, self.folder = size, every, folder
 
+    def seen(self, device: torch.device) -> Iterator[Float[Tensor, "b c s s"]]:
+        """The examples as they are evaluated, a few at a time, on the device."""
+        for first in range(0, len(self.batch.x), AT_ONCE):
+            part = to(rows(self.batch, slice(first, first + AT_ONCE)), device)
+            yield evaluation_view(part, self.size, fraction=crop_fraction(self.size))
+
+    def __call__(self, method: Method) -> dict[str, float]:
+        raise NotImplementedError  # each kind has its own
+
+    def warning(self, values: dict[str, float]) -> str | None:
+        """For the user, where the values call for it."""
+        return None
+
+
+class Reconstructions(Pictures):
+    """Error and use of the codes of an image tokenizer, and `reconstructions.png`.
+
+    The method has `codes`, `units` and `reconstruct`, as `fsq` and `dvae` have.
+    `reconstruction_mse` is the mean squared error of the pixels.
+    """
+
     def __call__(self, method: Method) -> dict[str, float]:
         tokenizer: Any = method
         device, n = next(method.parameters()).device, len(self.batch.x)
         counts = torch.zeros(tokenizer.units, dtype=torch.int64)
         error, shown = 0.0, None
         with reading(method, device):
-            for first in range(0, n, AT_ONCE):
-                part = to(rows(self.batch, slice(first, first + AT_ONCE)), device)
-                x = evaluation_view(part, self.size, fraction=crop_fraction(self.size))
+            for x in self.seen(device):
                 codes, again = tokenizer.codes(x).cpu(), tokenizer.reconstruct(x)
                 counts += torch.bincount(codes.flatten(), minlength=len(counts))
                 error += float((again - x).square().double().mean(dim=(1, 2, 3)).sum())
@@ -96,6 +115,34 @@ class Reconstructions:
             "that nearly all patches look the same to what is trained on them; a lower --lr or "
             "more steps usually help"
         )
+
+
+class Colorizations(Pictures):
+    """Error of the colours that a method guesses, and `colors.png`: gray, guessed, true.
+
+    The method has `colors`, as `colorization` has. `color_error` is the mean distance in a and b of
+    guessed and true colours over all pixels of images that have colours, `color_error_gray` that
+    of guessing gray everywhere; images without colours are not counted.
+    """
+
+    def __call__(self, method: Method) -> dict[str, float]:
+        painter: Any = method
+        device = next(method.parameters()).device
+        error, shown = torch.zeros(3, dtype=torch.float64), None
+        with reading(method, device):
+            for x in self.seen(device):
+                guess = painter.colors(x)
+                lab, ab = rgb_to_lab(x), rgb_to_lab(guess)[:, 1:]
+                gray = lab_to_rgb(torch.cat([lab[:, :1], 0 * ab], dim=1))
+                far = [(lab[:, 1:] - other).norm(dim=1).mean(dim=(1, 2)) for other in (ab, 0 * ab)]
+                real = colored(lab[:, 1:])
+                sums = torch.stack([*(torch.where(real, f, 0.0) for f in far), real.float()])
+                error += sums.double().sum(dim=1).cpu()
+                shown = shown or (gray.cpu(), guess.cpu(), x.cpu())
+        if self.folder is not None and shown is not None:
+            sheet(shown, self.folder / "colors.png")
+        guessed, always_gray = (error[:2] / error[2].clamp_min(1)).tolist()
+        return {"color_error": guessed, "color_error_gray": always_gray}
 
 
 def _line(batch: Float[Tensor, "b c h w"]) -> np.ndarray:

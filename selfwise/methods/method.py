@@ -1,5 +1,7 @@
 """The contract that every method keeps."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -38,6 +40,8 @@ class Method(nn.Module):
     couples_batch: ClassVar[str] = ""  # why micro-batches cannot replace a batch; empty if they can
     defaults: ClassVar[Defaults] = Defaults()
     default_encoder: ClassVar[str] = "resnet18"
+    # options of the encoder that go with the method, unless the user says otherwise
+    encoder_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     rounded_view: ClassVar[bool] = False  # True: in half precision the view itself is rounded
     carried: ClassVar[tuple[str, ...]] = ()  # parameters that `start` takes over with the encoder
     least_documents: ClassVar[int] = 1  # text only

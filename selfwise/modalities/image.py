@@ -19,9 +19,10 @@ from selfwise.evaluate import features
 from selfwise.evaluate.baselines import Split, untrained
 from selfwise.evaluate.health import Health
 from selfwise.evaluate.online import OnlineKNN
-from selfwise.evaluate.pictures import Reconstructions
+from selfwise.evaluate.pictures import Colorizations, Pictures, Reconstructions
 from selfwise.methods import Method
-from selfwise.modalities import image_units
+from selfwise.modalities import image_colors, image_units
+from selfwise.modalities.image_colors import ImageColors
 from selfwise.modalities.image_units import ImageUnits
 from selfwise.modalities.modality import Trained
 from selfwise.train.fit import Probe
@@ -36,6 +37,9 @@ ENCODER_HELP = """
 LAST = 2**62  # steps between two looks, so that there is one after the last step alone
 OWN = {"beit": vit, "codec": codec}  # encoders of ours by the first part of their name
 
+PICTURES = {"reconstruct": Reconstructions, "colors": Colorizations}  # of methods that have these
+
+Kept = ImageUnits | ImageColors  # what a run folder keeps for its method
 Embed = Callable[[Any, Images], Float32[np.ndarray, "n d"]]
 
 
@@ -47,9 +51,9 @@ class ImageData:
     labelled: bool
     told: dict[str, Any]  # the options of reading, as resolved
     found: dict[str, Any] = field(default_factory=dict)
-    kept: ImageUnits | None = None
+    kept: Kept | None = None
     batch: None = None
-    pictures: Reconstructions | None = None
+    pictures: Pictures | None = None
 
     @property
     def workers(self) -> int:
@@ -79,16 +83,17 @@ class ImageData:
                     "--probe-every needs labels: a folder for each class, or a csv with them"
                 )
             probes.append(OnlineKNN(self.images, **told, every=training.probe_every))
-        if hasattr(method, "reconstruct"):
+        for shown in (kind for name, kind in PICTURES.items() if hasattr(method, name)):
             every = training.health_every or LAST
-            self.pictures = Reconstructions(self.images, **told, every=every, folder=None)
+            self.pictures = shown(self.images, **told, every=every, folder=None)
             probes.append(self.pictures)
         return probes
 
     def keep(self, folder: Path) -> None:
-        """Keep the units; list the files that were left out, now and as the loader finds more."""
+        """Keep the units or the prior; list the files that were left out, now and as the loader
+        finds more."""
         if self.kept is not None:
-            image_units.keep(self.kept, folder)
+            self.kept.keep(folder)
         if self.pictures is not None:
             self.pictures.folder = folder
         path = folder / "broken.txt"
@@ -113,6 +118,7 @@ def opened(
     units: str = image_units.PATCHES,
     clusters: int = 512,
     units_layer: int = -1,
+    prior: str = image_colors.IMAGES,
 ) -> ImageData:
     """The images to train on.
 
@@ -131,6 +137,9 @@ def opened(
         clusters: how many units there are; a tokenizer has its own number.
         units_layer: of the earlier run, whose layer is clustered, counted from 0; negative counts
             from the last.
+        prior: how often each of the 313 colours occurs: images, counted on a sample of the images;
+            or an npy file with 313 numbers in the order of the authors' prior_probs.npy: ascending
+            by a, then by b.
     """
     told: dict[str, Any] = {"channels": channels, "decode": decode, "cache": cache}
     images = open_images(data, **told, skip_broken=skip_broken, labelled=kind.labelled)
@@ -143,7 +152,12 @@ def opened(
         "broken": len(images.broken),
     }
     told |= {"size": found["size"], "skip_broken": skip_broken}
-    if "units" not in signature(kind).parameters:
+    wanted = signature(kind).parameters
+    if "prior" in wanted:
+        colors = image_colors.find(images, prior, size=found["size"], folder=folder)
+        found["prior"], told["prior"] = colors.about, image_colors.where(prior)
+        return ImageData(images, kind.labelled, told, found, colors)
+    if "units" not in wanted:
         return ImageData(images, kind.labelled, told, found)
     if folder is not None:
         made = image_units.load(folder / image_units.FOLDER)
@@ -158,8 +172,10 @@ def opened(
     return ImageData(images, kind.labelled, told, found, made)
 
 
-def kept(folder: Path) -> ImageUnits | None:
-    """The units of a run folder, where its method predicts any."""
+def kept(folder: Path) -> Kept | None:
+    """The units or the prior of a run folder, where its method needs any."""
+    if (folder / image_colors.FILE).is_file():
+        return image_colors.load(folder)
     home = folder / image_units.FOLDER
     return image_units.load(home) if home.is_dir() else None
 
@@ -171,7 +187,7 @@ def supplied(found: Mapping[str, Any], kept: Any) -> dict[str, Any]:
     """
     given = {"size": found["size"], "classes": found["classes"]}
     if kept is not None:
-        return given | {"units": kept.units}
+        return given | kept.given
     if "units" in found:
         return given | {"units": image_units.Unknown(found["units"]["clusters"])}
     return given

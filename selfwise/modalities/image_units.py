@@ -23,7 +23,7 @@ from selfwise.data import Images, cache
 from selfwise.data.images import digest
 from selfwise.evaluate.features import reading, views
 from selfwise.evaluate.pictures import sheet
-from selfwise.modalities import keeping
+from selfwise.modalities import image_colors, keeping
 from selfwise.modalities.build import Opened, newest, opened
 from selfwise.rng import shuffled
 from selfwise.types import Units
@@ -87,6 +87,15 @@ class ImageUnits:
     about: dict[str, Any]
     folder: Path
 
+    @property
+    def given(self) -> dict[str, Any]:
+        """What a method is given of it, by name."""
+        return {"units": self.units}
+
+    def keep(self, run: Path) -> None:
+        """Copy the units into a run folder, where they stay when caches go."""
+        keeping.copy(self.folder, run / FOLDER)
+
 
 def find(
     images: Images,
@@ -126,11 +135,6 @@ def load(folder: Path) -> ImageUnits:
     """The units that a folder keeps."""
     about = json.loads((folder / keeping.DONE).read_text(encoding="utf-8"))
     return ImageUnits(_opened(folder, about), about, folder)
-
-
-def keep(units: ImageUnits, folder: Path) -> None:
-    """Copy the units into a run folder, where they stay when caches go."""
-    keeping.copy(units.folder, folder / FOLDER)
 
 
 def _opened(folder: Path, about: Mapping[str, Any]) -> Units:
@@ -249,7 +253,7 @@ def _picture(home: Path, images: Images, units: Any, size: int, run: Opened | No
 
 
 def _copy(source: Path, into: Path) -> None:
-    """The settings and the newest weights of a run, and the units that it had itself."""
+    """The settings and the newest weights of a run, and the units or prior that it had itself."""
     half = into.with_name(f".{into.name}.writing")
     shutil.rmtree(half, ignore_errors=True)
     shutil.rmtree(into, ignore_errors=True)
@@ -258,6 +262,8 @@ def _copy(source: Path, into: Path) -> None:
     shutil.copy(source / "run.yaml", half)
     if (source / FOLDER).is_dir():
         shutil.copytree(source / FOLDER, half / FOLDER)
+    if (source / image_colors.FILE).is_file():
+        shutil.copy(source / image_colors.FILE, half)
     os.rename(half, into)
 
 

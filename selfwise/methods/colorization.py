@@ -1,0 +1,168 @@
+"""Colorization (Zhang, Isola, Efros 2016, arXiv:1603.08511): guess the colours of a gray image."""
+
+from collections.abc import Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from selfwise.losses import chosen_hits, soft_cross_entropy
+from selfwise.methods.method import Defaults, Method
+from selfwise.nn.dense import DenseHead
+from selfwise.nn.gamut import (
+    BINS,
+    TEMPERATURE,
+    annealed_mean,
+    check_neighbours,
+    colored,
+    rarity,
+    soft_encode,
+    thinned,
+)
+from selfwise.nn.lab import lab_to_rgb, lightness, rgb_to_lab
+from selfwise.rng import Rng
+from selfwise.types import Encoder, Features, ImageBatch, Step, Term
+from selfwise.views.crop import Crop
+
+FEW = 1e-6  # count of a batch without colours: its loss is 0 and not 0 / 0
+
+
+class Colors(NamedTuple):
+    """Crops, and which colours are to be guessed at one of 4 x 4 pixels."""
+
+    x: Float[Tensor, "b 3 s s"]  # of which the encoder sees the lightness
+    index: Int64[Tensor, "b h w k"]  # the nearest bins, nearest first
+    share: Float[Tensor, "b h w k"]  # of each, in all 1
+    weight: Float[Tensor, "b h w"]  # of each pixel: how rare its nearest bin is
+    chosen: Bool[Tensor, "b"]  # True where the image has colours
+
+
+class Colorization(Method):
+    """Cross-entropy over 313 bins of colour, from the lightness alone; rare colours count more.
+
+    The representation is what the encoder makes of the lightness: it sees no colours later either,
+    when it is probed. Gray images are left out of the loss.
+
+    Coarse maps make coarse guesses. `--stages` reads finer maps of a network too, and ResNets take
+    `--encoder.output_stride 8`, the dilation of the paper.
+
+    Args:
+        encoder: any image encoder with a map of positions, that sees lightness.
+        size: side of the views in pixels.
+        prior: how often each bin occurs, 313 numbers; not trained.
+        neighbours: bins that a colour is shared out to; 5 in the paper, 10 in the authors' code.
+        uniform: share of the uniform distribution in the prior that rarity is measured by; 1 for
+            no rebalancing.
+        stages: how many of the encoder's last maps the head reads.
+        width: channels of the head.
+        crop: smallest share of the image's area that a crop may show.
+        flip: probability of a horizontal flip; 0 for images where left and right matter.
+    """
+
+    modality = "image"
+    encoder_options = MappingProxyType({"sees": "lightness"})
+    # The authors' solver: Adam with 0.9 and 0.99, weight decay 1e-3 (there a part of the gradient),
+    # 3e-5 at 40 images for half a million steps. That rate is for a network without residuals and
+    # for a week of training; at 256 images and thousands of steps 1e-3 learns faster.
+    defaults = Defaults(lr=1e-3, base_batch=256, weight_decay=1e-3, betas=(0.9, 0.99))
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        size: int,
+        prior: Float[Tensor, "q"],
+        neighbours: int = 5,
+        uniform: float = 0.5,
+        stages: int = 1,
+        width: int = 256,
+        crop: float = 0.08,
+        flip: float = 0.5,
+    ):
+        super().__init__()
+        check_neighbours(neighbours)
+        if width < 1:
+            raise ValueError(f"width, the channels of the head, must be 1 or more, got {width}")
+        self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
+        self.crop.check()
+        self.encoder, self.neighbours, self.stages = encoder, neighbours, stages
+        self.register_buffer("rarity", rarity(prior, uniform), persistent=False)
+        blank = torch.zeros(1, 3, size, size)
+        grid = tuple(thinned(blank).shape[2:])
+        widths = [part.tokens.shape[2] for part in self._checked(blank)]  # type: ignore[union-attr]
+        self.head = DenseHead(widths, BINS, grid=grid, width=width)
+
+    rarity: Tensor
+
+    def view(self, batch: ImageBatch, rng: Rng) -> Colors:
+        if batch.x.shape[1] != 3:
+            raise ValueError(
+                f"colorization needs colour images, of 3 channels, not {batch.x.shape[1]}"
+            )
+        x = self.crop(batch, rng)
+        ab = rgb_to_lab(thinned(x))[:, 1:]
+        index, share = soft_encode(ab.permute(0, 2, 3, 1), self.neighbours)
+        weight = self.rarity.index_select(0, index[..., 0].flatten()).view(index.shape[:3])
+        return Colors(x, index, share, weight, colored(ab))
+
+    def counts(self, view: Colors) -> dict[str, Tensor]:
+        return {"colorization": self._count(view)}
+
+    def forward(self, view: Colors) -> Step:
+        logits = self.head(self._maps(view.x)).flatten(0, 2)
+        index, share = view.index.flatten(0, 2), view.share.flatten(0, 2)
+        chosen = view.chosen[:, None, None].expand(view.weight.shape).flatten()
+        nats = torch.where(chosen, soft_cross_entropy(logits, index, share), 0.0)
+        count = self._count(view)
+        # The authors' layer multiplies the gradient and reports the loss without weights, which is
+        # the metric here. Their gradient is that of this loss.
+        loss = (nats * view.weight.flatten()).sum()
+        hits = chosen_hits(logits, index[:, 0], chosen)
+        metrics = {
+            "color_nats": Term(nats.detach().sum(), count),
+            "color_accuracy": Term(hits, count),
+        }
+        return Step({"colorization": Term(loss, count)}, metrics)
+
+    def colors(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """The images of that lightness in the colours that are guessed (section 2.3)."""
+        ab = annealed_mean(self.head(self._maps(x)), TEMPERATURE).permute(0, 3, 1, 2)
+        ab = F.interpolate(ab, x.shape[2:], mode="bilinear", align_corners=False)
+        return lab_to_rgb(torch.cat([lightness(x), ab], dim=1))
+
+    def _count(self, view: Colors) -> Float[Tensor, ""]:
+        """Pixels whose colour is guessed."""
+        pixels = view.weight.shape[1] * view.weight.shape[2]
+        return (view.chosen.sum() * pixels).float().clamp_min(FEW)
+
+    def _maps(self, x: Float[Tensor, "b 3 h w"]) -> Sequence[Features]:
+        return [self.encoder(x)] if self.stages == 1 else self.encoder.hidden(x)[-self.stages :]
+
+    @torch.no_grad()
+    def _checked(self, blank: Float[Tensor, "1 3 h w"]) -> Sequence[Features]:
+        """The maps of an image. Raises ValueError for an encoder that will not do."""
+        if getattr(self.encoder, "sees", "color") != "lightness":
+            raise ValueError(
+                "colorization needs an encoder that sees lightness alone, and this one sees the "
+                "colours that it should guess: --encoder.sees lightness"
+            )
+        if self.stages < 1:
+            raise ValueError(f"stages must be 1 (the last map alone) or more, got {self.stages}")
+        modes = [(part, part.training) for part in self.encoder.modules()]
+        self.encoder.eval()
+        maps = self._maps(blank)
+        for part, training in modes:
+            part.training = training
+        if len(maps) < self.stages:
+            raise ValueError(
+                f"stages must be at most {len(maps)}, the maps of this encoder, got {self.stages}"
+            )
+        if any(part.tokens is None or part.grid is None for part in maps):
+            raise ValueError(
+                "colorization needs an encoder with a map of positions, and this one has none; "
+                "resnet18, a ConvNeXt or a ViT would be right"
+            )
+        return maps

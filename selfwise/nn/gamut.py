@@ -1,0 +1,151 @@
+"""The 313 colours that an image can be made of, and how rare each is.
+
+Zhang, Isola, Efros 2016 (arXiv:1603.08511), section 2: the plane of a and b in squares of 10.
+"""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+GRID = 10  # between two bins, in units of Lab
+STRIDE = 4  # of the pixels whose colour is guessed
+SIGMA = 5.0  # of the Gaussian, section 2.1
+TEMPERATURE = 0.38  # of the annealed mean, section 2.3
+GRAY = 5.0  # an image with no |a| or |b| above it is gray; `NonGrayMaskLayer` of the authors' code
+# The bins as the authors published them (`pts_in_hull.npy`), of which this is the whole: for each
+# a the first and the last b, everything between included. The paper calls them "in gamut". Grid
+# points that are a colour for some L are 228; corners of squares that hold a colour are 306. All
+# of these are among the 313, and no bin is 15 away from a colour; how the last seven came in is
+# not said. Networks and priors that others have trained count on this list and its order.
+ROWS = {
+    -90: (50, 90), -80: (20, 90), -70: (0, 90), -60: (-20, 90), -50: (-30, 100),
+    -40: (-40, 100), -30: (-50, 100), -20: (-50, 100), -10: (-60, 100), 0: (-70, 100),
+    10: (-80, 90), 20: (-80, 90), 30: (-90, 90), 40: (-100, 90), 50: (-100, 80),
+    60: (-110, 80), 70: (-110, 80), 80: (-110, 70), 90: (-110, 70), 100: (-90, 0),
+}  # fmt: skip
+BINS = sum((last - first) // GRID + 1 for first, last in ROWS.values())  # 313
+
+EDGE, CELL = 110.0, 5.0  # candidates for the nearest bins are known for each cell of the plane
+SIDE = round(2 * EDGE / CELL)  # cells down and across
+
+
+def bins(device: torch.device | str = "cpu") -> Float[Tensor, "q 2"]:
+    """(a, b) of the 313 bins, ascending by a, then by b: the published order."""
+    return _bins().to(device)
+
+
+def soft_encode(
+    ab: Float[Tensor, "*shape 2"], neighbours: int = 5
+) -> tuple[Int64[Tensor, "*shape k"], Float[Tensor, "*shape k"]]:
+    """The nearest bins of each colour, nearest first, and their shares, which add up to 1.
+
+    Shares fall with the distance as a Gaussian of sigma 5. The paper takes 5 neighbours (section
+    2.1), the authors' code 10; the sixth to tenth have 2 % together. Exact for colours that are
+    within 110 on both axes, as all of sRGB are. Raises ValueError if `neighbours` is not 1 to 313.
+    """
+    known, near = _near(neighbours, ab.device)
+    cell = ((ab + EDGE) / CELL).long().clamp(0, SIDE - 1)
+    place = (cell[..., 0] * SIDE + cell[..., 1]).flatten()
+    candidates = near.index_select(0, place)
+    centre = known.to(ab.dtype).index_select(0, candidates.flatten()).view(*candidates.shape, 2)
+    distance = (centre - ab.reshape(-1, 1, 2)).square().sum(dim=2)
+    found = distance.topk(neighbours, dim=1, largest=False)
+    shape = (*ab.shape[:-1], neighbours)
+    share = F.softmax(-found.values / (2 * SIGMA**2), dim=1)
+    return candidates.gather(1, found.indices).view(shape), share.view(shape)
+
+
+def thinned(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c r s"]:
+    """One of 4 x 4 pixels, without averaging (section 3; the authors' code), at least one.
+
+    It is the third down and across and not the first: nearer to the middle, so that a coarse map
+    that is enlarged bilinearly lies where the colours are.
+    """
+    height, width = (max(1, side // STRIDE) for side in x.shape[2:])
+    first = [min(STRIDE // 2, side // 2) for side in x.shape[2:]]
+    return x[:, :, first[0] :: STRIDE, first[1] :: STRIDE][:, :, :height, :width]
+
+
+def colored(ab: Float[Tensor, "b 2 h w"]) -> Bool[Tensor, "b"]:
+    """Which images have a colour at all: some |a| or |b| above 5, as in the authors' code."""
+    return (ab.abs() > GRAY).flatten(1).any(dim=1)
+
+
+def smoothed(prior: Float[Tensor, "q"]) -> Float[Tensor, "q"]:
+    """Frequencies that add up to 1, spread over the bins by a Gaussian of sigma 5 (section 2.2).
+
+    What a bin spreads stays among the bins. Raises ValueError unless there are 313 numbers, none
+    below 0, that are not all 0.
+    """
+    check_prior(prior)
+    distance = torch.cdist(_bins().double(), _bins().double())
+    kernel = F.softmax(-distance.square() / (2 * SIGMA**2), dim=0)
+    spread = kernel @ (prior.double() / prior.double().sum())
+    return spread.to(prior.dtype)
+
+
+def rarity(prior: Float[Tensor, "q"], uniform: float = 0.5) -> Float[Tensor, "q"]:
+    """How much a pixel of each bin counts: 1 / ((1 - uniform) p + uniform / 313), section 2.2.
+
+    Scaled so that the mean over pixels, which have the frequencies p, is 1. Raises ValueError for a
+    prior as `smoothed` does, and if `uniform` is not 0 to 1, or is 0 where a bin never occurs.
+    """
+    check_prior(prior)
+    if not 0 <= uniform <= 1:
+        raise ValueError(f"uniform, a share of the prior, must be 0 to 1, got {uniform:g}")
+    p = prior.double() / prior.double().sum()
+    if uniform == 0 and bool((p == 0).any()):
+        raise ValueError("uniform must be above 0, since some colours never occur in the prior")
+    weight = 1 / ((1 - uniform) * p + uniform / BINS)
+    return (weight / (p * weight).sum()).to(prior.dtype)
+
+
+def annealed_mean(
+    logits: Float[Tensor, "*shape q"], temperature: float = TEMPERATURE
+) -> Float[Tensor, "*shape 2"]:
+    """The colour between mean (temperature 1) and mode (towards 0): section 2.3, eq. 5."""
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    with torch.autocast(logits.device.type, enabled=False):
+        return F.softmax(wide / temperature, dim=-1) @ bins(logits.device).to(wide.dtype)
+
+
+def check_prior(prior: Float[Tensor, "..."]) -> None:
+    """Raises ValueError unless it is 313 frequencies."""
+    if tuple(prior.shape) != (BINS,):
+        raise ValueError(
+            f"a prior has {BINS} numbers, one for each bin, and this one has the shape "
+            f"{tuple(prior.shape)}"
+        )
+    if not bool(prior.isfinite().all()) or bool((prior < 0).any()) or not bool(prior.sum() > 0):
+        raise ValueError("a prior must be frequencies: numbers of 0 or more that are not all 0")
+
+
+def check_neighbours(neighbours: int) -> None:
+    """Raises ValueError unless there are so many bins."""
+    if not 1 <= neighbours <= BINS:
+        raise ValueError(f"neighbours must be 1 to {BINS} bins (the paper: 5), got {neighbours}")
+
+
+@lru_cache(maxsize=1)
+def _bins() -> Float[Tensor, "q 2"]:
+    points = [(a, b) for a, (low, high) in ROWS.items() for b in range(low, high + 1, GRID)]
+    return torch.tensor(points, dtype=torch.float32)
+
+
+@lru_cache(maxsize=8)
+def _near(
+    neighbours: int, device: torch.device
+) -> tuple[Float[Tensor, "q 2"], Int64[Tensor, "cells m"]]:
+    """The bins, and for each cell of the plane all that can be among the k nearest of a point."""
+    check_neighbours(neighbours)
+    low = torch.arange(SIDE, dtype=torch.float64) * CELL - EDGE
+    centre = torch.cartesian_prod(low, low) + CELL / 2
+    distance = (centre[:, None] - _bins().double()).square().sum(dim=2).sqrt()
+    ordered, near = distance.sort(dim=1)
+    # half a diagonal away from the centre the k-th may be farther, and another bin nearer, by that
+    reach = ordered[:, neighbours - 1 : neighbours] + CELL * 2**0.5
+    width = int((ordered <= reach).sum(dim=1).max())  # 13 for five neighbours
+    return _bins().to(device), near[:, :width].contiguous().to(device)

@@ -1,0 +1,69 @@
+"""CIE Lab: lightness L in 0 to 100 and the two colour axes a (green to red), b (blue to yellow).
+
+sRGB (IEC 61966-2-1) under D65 for the 2 degree observer, with the constants of scikit-image, so
+that the numbers agree with its `rgb2lab` and `lab2rgb`. Sums of products are written out, because
+a matrix product in half precision would keep eight bits of a colour.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# linear RGB to XYZ, row by row, and back; the inverse is that of these very numbers
+TO_XYZ = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+TO_RGB = tuple(tuple(row) for row in torch.tensor(TO_XYZ, dtype=torch.float64).inverse().tolist())
+WHITE = (0.95047, 1.0, 1.08883)
+KNEE = 0.008856  # below it the cube root is a straight line, whose slope has no end at 0
+
+
+def rgb_to_lab(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Lab of sRGB in 0 to 1: L in 0 to 100, a and b within -108 to 99."""
+    red, green, blue = _linear(x).unbind(1)
+    fx, fy, fz = (
+        _root((r * red + g * green + b * blue) / white)
+        for (r, g, b), white in zip(TO_XYZ, WHITE, strict=True)
+    )
+    return torch.stack([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)], dim=1)
+
+
+def lightness(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
+    """L in 0 to 100 of sRGB in 0 to 1, and of images that are gray already.
+
+    Raises ValueError if the images have neither 1 nor 3 channels.
+    """
+    if x.shape[1] not in (1, 3):
+        raise ValueError(f"lightness is that of images of 1 or 3 channels, not {x.shape[1]}")
+    linear = _linear(x)
+    if x.shape[1] == 3:
+        r, g, b = TO_XYZ[1]
+        linear = r * linear[:, :1] + g * linear[:, 1:2] + b * linear[:, 2:]
+    return 116 * _root(linear) - 16
+
+
+def lab_to_rgb(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """sRGB of Lab; colours that a screen cannot show are cut off at 0 and 1."""
+    lightness, a, b = x.unbind(1)
+    fy = (lightness + 16) / 116
+    parts = (fy + a / 500, fy, (fy - b / 200).clamp_min(0))
+    xyz = [_cube(part) * white for part, white in zip(parts, WHITE, strict=True)]
+    linear = torch.stack([sum(w * v for w, v in zip(row, xyz)) for row in TO_RGB], dim=1)
+    bright = 1.055 * linear.clamp_min(0.0031308).pow(1 / 2.4) - 0.055
+    return torch.where(linear > 0.0031308, bright, 12.92 * linear).clamp(0, 1)
+
+
+def _linear(x: Tensor) -> Tensor:
+    """Light, in proportion to what a screen sends out."""
+    return torch.where(x > 0.04045, ((x + 0.055) / 1.055).pow(2.4), x / 12.92)
+
+
+def _root(x: Tensor) -> Tensor:
+    # not below the knee: the slope of a cube root at 0 is no number, not even times 0
+    return torch.where(x > KNEE, x.clamp_min(KNEE).pow(1 / 3), 7.787 * x + 16 / 116)
+
+
+def _cube(x: Tensor) -> Tensor:
+    return torch.where(x > 0.2068966, x.pow(3), (x - 16 / 116) / 7.787)
