@@ -1,10 +1,11 @@
 """The proof that an encoder is worth having: a probe beside its baselines."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from scipy.sparse import issparse
@@ -15,6 +16,8 @@ from selfwise.evaluate.baselines import Split
 from selfwise.evaluate.curve import Competitor
 from selfwise.evaluate.knn import knn
 from selfwise.evaluate.linear import linear, sgd_probe
+from selfwise.evaluate.retrieval import retrieval
+from selfwise.evaluate.retrieved import Retrieved, compare
 from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED, Score
 from selfwise.evaluate.weighted import weighted
 from selfwise.names import nearest
@@ -22,10 +25,18 @@ from selfwise.rng import hashed, shuffled
 from selfwise.run import Run, load
 from selfwise.train.options import resolve_device
 
-KINDS = ("linear", "weighted", "sgd", "knn", "finetune")
+RETRIEVAL = Retrieved.kind
+Learned = Literal["linear", "weighted", "sgd", "knn", "finetune"]  # kinds that learn from labels
+KINDS = (*get_args(Learned), RETRIEVAL)
 
 
-def probe(
+@overload
+def probe(run: Run | str | Path, *, kind: Learned = "linear", **options: Any) -> Score: ...
+@overload
+def probe(run: Run | str | Path, *, kind: Literal["retrieval"], **options: Any) -> Retrieved: ...
+@overload
+def probe(run: Run | str | Path, *, kind: str, **options: Any) -> Score | Retrieved: ...
+def probe(  # type: ignore[misc] # above is only what decides on the result
     run: Run | str | Path,
     *,
     train: Any,
@@ -41,19 +52,22 @@ def probe(
     skip_broken: bool = False,
     device: str = "auto",
     quiet: bool = False,
-) -> Score:
+) -> Score | Retrieved:
     """The accuracy of the encoder beside its baselines: the same encoder untrained (three
     initialisations), and the raw input.
 
     Args:
         run: a run or its folder.
-        train: labelled examples: a folder for each class, a csv with labels, or a name.
+        train: labelled examples: a folder for each class, a csv with labels, or a name. For
+            retrieval they need no labels: only the baselines are made with them.
         test: labelled examples to score on; by default a fifth of `train`, drawn by the seed.
         kind: linear (L-BFGS, regularisation chosen on training labels; for groups that it has not
             seen, where a csv has a column `group`), weighted (of speech: the same on a learned
-            sum of all layers), sgd (the protocol of SimCLR's paper), knn, or finetune.
+            sum of all layers), sgd (the protocol of SimCLR's paper), knn, finetune, or retrieval
+            (recall@k and MAP@R: each test example is looked for among the others by cosine
+            similarity; nothing is learned, and classes may be others than in `train`).
         labels: numbers of labels for each class, for a curve: 10,100,all.
-        seeds: how often labels are drawn.
+        seeds: how often labels are drawn; retrieval draws none.
         layer: probe a layer instead of the encoder's output; negative counts from the last.
         pooling: of text: mean, cls, last or layers (the means of every layer, side by side); by
             default the encoder's own.
@@ -68,9 +82,15 @@ def probe(
     budgets = curve.budgets(labels)
     run = run if isinstance(run, Run) else load(run)
     frozen: dict[str, Any] = {"layer": layer, "pooling": pooling}
-    _check(run, kind, seeds, scratch=scratch, **frozen)
-    reading = {"field": field, "label": label, "skip_broken": skip_broken}
-    known, asked = labelled_pair(run, train, test, **{n: v for n, v in reading.items() if v})
+    _check(run, kind, seeds, budgets, scratch=scratch, **frozen)
+    options = {"field": field, "label": label, "skip_broken": skip_broken}
+    reading = {name: value for name, value in options.items() if value}
+    if kind == RETRIEVAL:
+        known, asked = _searched_pair(run, train, test, **reading)
+        found = _retrieved(run, known, asked, device=device, **frozen)
+        _keep(run, found, [], known, asked, **frozen)
+        return found
+    known, asked = labelled_pair(run, train, test, **reading)
     score = curve.label_curve(
         _competitors(run, known, asked, kind=kind, scratch=scratch, device=device, **frozen),
         known.labels,
@@ -81,12 +101,20 @@ def probe(
         kind=kind,
         progress=None if quiet else lambda text: print(text, flush=True),
     )
-    _keep(run, score, known, asked, **frozen)
+    drawn = [[(row["competitor"], row["per_class"]) for row in score.rows()], score.seeds]
+    _keep(run, score, drawn, known, asked, **frozen)
     return score
 
 
 def _check(
-    run: Run, kind: str, seeds: int, *, scratch: bool, layer: int | None, pooling: str
+    run: Run,
+    kind: str,
+    seeds: int,
+    budgets: list[int | None],
+    *,
+    scratch: bool,
+    layer: int | None,
+    pooling: str,
 ) -> None:
     """Raises ValueError for a probe that there is not, before anything is computed."""
     if kind not in KINDS:
@@ -106,6 +134,9 @@ def _check(
     if kind == "weighted" and (layer is not None or pooling):
         option = "--pooling" if layer is None else "--layer"
         raise ValueError(f"{option} does not go with --kind weighted, which takes every layer")
+    if kind == RETRIEVAL and (scratch or budgets != [None]):
+        option = "--scratch" if scratch else "--labels"
+        raise ValueError(f"{option} does not go with --kind retrieval, which learns from no labels")
 
 
 def labelled_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any, Any]:
@@ -122,6 +153,18 @@ def labelled_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any,
         return known.take(np.sort(order[cut:])), known.take(np.sort(order[:cut]))
     asked = run.modality.examples(run, test, labelled=True, **reading)
     return known, _relabelled(asked, known.classes or [])
+
+
+def _searched_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any, Any]:
+    """What the baselines are made with, and the labelled examples that are searched.
+
+    As `labelled_pair`, but with `test` the labels of `train` are not read, so that the classes may
+    be others, as is the custom in metric learning.
+    """
+    if test is None:
+        return labelled_pair(run, train, None, **reading)
+    known = run.modality.examples(run, train, **reading)
+    return known, run.modality.examples(run, test, labelled=True, **reading)
 
 
 def _relabelled(images: Any, classes: list[str]) -> Any:
@@ -160,7 +203,32 @@ def _frozen(
     pooling: str,
     device: str,
 ) -> dict[str, Competitor]:
-    """Probes of frozen features: the encoder's, its untrained twins', the raw input's."""
+    """Probes of frozen features."""
+    features = _features(run, known, asked, kind=kind, layer=layer, pooling=pooling, device=device)
+    probe = partial(_PROBES[kind], device=resolve_device(device))
+    groups = getattr(known, "groups", None)
+    on = partial(curve.on_features, labels=known.labels, probe=probe, groups=groups)
+    return {name: on(splits) for name, splits in features.items()}
+
+
+def _retrieved(run: Run, known: Any, asked: Any, *, device: str, **frozen: Any) -> Retrieved:
+    """What is found among the test examples by frozen features."""
+    features = _features(run, known, asked, kind=RETRIEVAL, device=device, **frozen)
+    search = partial(retrieval, labels=asked.labels, device=resolve_device(device))
+    return compare({name: [search(s.test) for s in splits] for name, splits in features.items()})
+
+
+def _features(
+    run: Run,
+    known: Any,
+    asked: Any,
+    *,
+    kind: str,
+    layer: int | None,
+    pooling: str,
+    device: str,
+) -> dict[str, list[Split]]:
+    """The encoder's features, its untrained twins', the raw input's."""
     modality = run.modality
     raw = modality.raw(run, known, asked)
     if kind == "sgd" and issparse(raw.train):
@@ -169,12 +237,17 @@ def _frozen(
         embed = modality.layered(run, device=device)
     else:
         embed = modality.embedder(run, layer=layer, device=device, pooling=pooling)
+    if kind == RETRIEVAL:
+        embed = _embedding_only(asked, embed)
     trained = [Split(embed(run.encoder, known), embed(run.encoder, asked))]
     twins = modality.twins(run, known, asked, embed=embed, device=device)
-    probe = partial(_PROBES[kind], device=resolve_device(device))
-    groups = getattr(known, "groups", None)
-    on = partial(curve.on_features, labels=known.labels, probe=probe, groups=groups)
-    return {PRETRAINED: on(trained), UNTRAINED: on(twins), RAW: on([raw])}
+    return {PRETRAINED: trained, UNTRAINED: twins, RAW: [raw]}
+
+
+def _embedding_only(asked: Any, embed: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """The same where nothing is learned: of other examples no features are computed."""
+    none = np.empty((0, 0), np.float32)
+    return lambda encoder, part: embed(encoder, part) if part is asked else none
 
 
 def _finetuned(
@@ -226,13 +299,14 @@ _PROBES: dict[str, Any] = {
 }
 
 
-def _keep(run: Run, score: Score, known: Any, asked: Any, **frozen: Any) -> None:
-    """File the score in the run folder, with what it was measured on."""
+def _keep(
+    run: Run, score: Score | Retrieved, drawn: list[Any], known: Any, asked: Any, **frozen: Any
+) -> None:
+    """File the score in the run folder, with what it was measured on; `drawn` tells it apart."""
     told = {"train": known.fingerprint, "test": asked.fingerprint}
     told |= {**frozen, "weights": run.weights, "step": run.step}
     found = {**score.to_dict(), **told}
-    rows = [(row["competitor"], row["per_class"]) for row in score.rows()]
-    name = f"{score.kind}-{hashed(0, json.dumps([told, rows, score.seeds])) % 16**8:08x}.json"
+    name = f"{score.kind}-{hashed(0, json.dumps([told, *drawn])) % 16**8:08x}.json"
     folder = run.folder / "scores"
     folder.mkdir(exist_ok=True)
     temporary = folder / f".{name}.writing"

@@ -37,15 +37,15 @@ def knn(
     check_features(train, labels, test)
     targets = torch.from_numpy(labels).to(device)
     k, classes = min(k, len(labels)), int(labels.max()) + 1
-    parts = _cosines(train, test, at_once=max(1, CELLS // len(labels)), device=device)
+    parts = cosines(train, test, at_once=max(1, CELLS // len(labels)), device=device)
     voted = [_vote(part, targets, k, temperature, classes) for part in parts]
     return torch.cat(voted).cpu().numpy()
 
 
-def _cosines(
+def cosines(
     train: Matrix, test: Matrix, *, at_once: int, device: torch.device | str
 ) -> Iterator[Float[Tensor, "m n"]]:
-    """Cosines of some test examples at a time with all training examples."""
+    """Cosines of `at_once` test examples at a time with all training examples."""
     if issparse(train):
         known, asked = normalize(train), normalize(test)
         for first in range(0, asked.shape[0], at_once):

@@ -180,10 +180,15 @@ def check_features(train: Matrix, labels: Int64[np.ndarray, "n"], test: Matrix) 
     assert train.shape[0] == len(labels), (train.shape, labels.shape)
     assert train.shape[1] == test.shape[1], (train.shape, test.shape)
     for name, features in (("training", train), ("test", test)):
-        if not features.shape[0]:
-            raise ValueError(f"a probe needs {name} examples, and there are none")
-        if not np.isfinite(features.data if issparse(features) else features).all():
-            raise ValueError(f"the {name} features have values that are not finite")
+        check_numbers(name, features)
+
+
+def check_numbers(name: str, features: Matrix) -> None:
+    """Raises ValueError unless there are examples, and only numbers."""
+    if not features.shape[0]:
+        raise ValueError(f"a probe needs {name} examples, and there are none")
+    if not np.isfinite(features.data if issparse(features) else features).all():
+        raise ValueError(f"the {name} features have values that are not finite")
 
 
 class _Bag:

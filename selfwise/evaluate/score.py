@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from selfwise.evaluate.compare import Interval, paired_bootstrap, standard_error
+from selfwise.evaluate.compare import (
+    Interval,
+    in_words,
+    paired_bootstrap,
+    standard_error,
+    verdict,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,10 +53,7 @@ class Comparison(NamedTuple):
     @property
     def verdict(self) -> str:
         """What the interval says."""
-        low, high = self.interval
-        if low > 0:
-            return "above the noise"
-        return "worse, beyond the noise" if high < 0 else "within the noise"
+        return verdict(self.interval)
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,11 @@ class Score:
         """For each budget: what the differences are, and whether they are above the noise."""
         return [
             f"With {_labels(budget)}, {PRETRAINED} against "
-            + "; ".join(_sentence(c) for c in self.comparisons if c.per_class == budget)
+            + "; ".join(
+                in_words(c.competitor, c.difference, c.interval)
+                for c in self.comparisons
+                if c.per_class == budget
+            )
             + "."
             for budget in self.budgets
         ]
@@ -129,7 +136,8 @@ class Score:
             n = self.result(PRETRAINED, budget).n_train
             table.add_column(f"{_labels(budget)} ({n:,})", justify="right")
         for name in dict.fromkeys(result.competitor for result in self.results):
-            known = {r.per_class: _percent(r) for r in self.results if r.competitor == name}
+            mine = [result for result in self.results if result.competitor == name]
+            known = {result.per_class: percent(result.mean, result.deviation) for result in mine}
             table.add_row(name, *(known.get(budget, "") for budget in self.budgets))
         return table
 
@@ -204,19 +212,14 @@ def _row(result: Result, comparison: Comparison | None) -> dict[str, Any]:
     return row
 
 
-def _sentence(comparison: Comparison) -> str:
-    low, high = (100 * end for end in comparison.interval)
-    points = f"{comparison.competitor}: {100 * comparison.difference:+.1f} points"
-    return f"{points} (95 % interval {low:+.1f} to {high:+.1f}), {comparison.verdict}"
-
-
 def _labels(per_class: int | None) -> str:
     return "all labels" if per_class is None else f"{per_class} labels per class"
 
 
-def _percent(result: Result) -> str:
-    spread = "" if result.deviation is None else f" ± {100 * result.deviation:.1f}"
-    return f"{100 * result.mean:.1f}{spread}"
+def percent(mean: float, deviation: float | None) -> str:
+    """As a table shows it: 61.3 ± 0.4, or 61.3 where nothing deviates."""
+    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
+    return f"{100 * mean:.1f}{spread}"
 
 
 def _run(seeds: tuple[int, ...]) -> str:
