@@ -94,7 +94,8 @@ def _check_size(
     few = (size < per_identity).nonzero()[0]
     if len(few):
         worst = int(size.argmin())
-        more = f" (and {len(few) - 1} more classes have too few)" if len(few) > 1 else ""
+        rest = f"{len(few) - 1} more class{'es have' if len(few) > 2 else ' has'}"
+        more = f" (and {rest} too few)" if len(few) > 1 else ""
         least = int(size.min())
         lower = f"use --per-identity {least} or less, or " if least > 1 else ""
         raise ValueError(
