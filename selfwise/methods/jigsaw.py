@@ -19,7 +19,7 @@ from selfwise.views.puzzle import draw_corners, standardised, tiles
 from selfwise.views.shift import Window
 
 LEAST = 4  # pixels of a tile's side
-# section 4: tiles of 64 pixels in cells of 75; section 4.2: channels are moved by up to 2
+# the paper: tiles of 64 pixels in cells of 75, channels moved by up to 2 pixels
 TILE, SHIFT = 64 / 75, 2 / 75
 
 
@@ -93,7 +93,9 @@ class Jigsaw(Method):
         self.room = cell - self.tile
         self.shift = min(round(SHIFT * cell) if shift is None else shift, self.room)
         self.gray, self.repeats = gray, repeats
-        chosen = permutation_set(grid**2, permutations or min(100, factorial(grid**2)), rule=rule)
+        if permutations is None:
+            permutations = min(100, factorial(grid**2))
+        chosen = permutation_set(grid**2, permutations, rule=rule)
         self._distances = distances(chosen)
         # saved with the weights: the head's outputs mean these
         self.register_buffer("table", torch.from_numpy(chosen.astype(np.uint8)))
@@ -111,11 +113,14 @@ class Jigsaw(Method):
     def view(self, batch: ImageBatch, rng: Rng) -> Tiles:
         x = self.window(batch, rng)
         n, channels = x.shape[:2]
-        gray = (rng.uniform(n) < self.gray).nonzero()[:, 0].to(x.device, non_blocking=True)
+        gray = rng.uniform(n) < self.gray
         if self.gray and channels == 3:
-            x.index_copy_(0, gray, grayscale(x.index_select(0, gray)))
+            which = gray.nonzero()[:, 0].to(x.device, non_blocking=True)
+            x.index_copy_(0, which, grayscale(x.index_select(0, which)))
         where: dict[str, Any] = {"grid": self.grid, "room": self.room, "shift": self.shift}
         corner = draw_corners(n, channels, rng, **where)
+        # gray channels that are moved against each other would have coloured edges
+        corner = torch.where(gray.view(n, 1, 1, 1), corner[:, :, :1], corner)
         # with replacement: of 100 permutations hardly two of eight are the same
         label = rng.integers(len(self.table), n, self.repeats).to(x.device, non_blocking=True)
         cut = tiles(x, corner, grid=self.grid, tile=self.tile)
@@ -136,7 +141,7 @@ class Jigsaw(Method):
 def _check(*, grid: int, repeats: int, embed: int, gray: float, shift: int | None) -> None:
     """Raises ValueError if an option is out of range."""
     if grid not in (2, 3):
-        raise ValueError(f"grid must be 2 or 3 tiles in a row, got {grid}: of 16 no set is chosen")
+        raise ValueError(f"grid must be 2 or 3 tiles in a row, got {grid} (the paper: 3)")
     for name, value in (("repeats", repeats), ("embed", embed)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
@@ -159,7 +164,7 @@ def _side(size: int, grid: int, asked: int | None, patch: int | None) -> int:
     """
     cell, step = size // grid, patch or 2
     side = min(ceil(TILE * cell), cell - 1) // step * step if asked is None else asked
-    least = max(LEAST, patch or 0)
+    least = ceil(LEAST / step) * step
     if asked is not None and not least <= asked <= cell:
         raise ValueError(
             f"tile must be {least} to {cell} pixels, the side of a cell of {grid} x {grid} in "

@@ -19,6 +19,7 @@ from selfwise.rng import hashed
 RULES = ("mean", "min")
 MOST = 9  # tiles: of 9 there are 362,880 orders, of 16 no computer holds them all
 FORMAT = 1  # to be raised whenever another set is made of the same arguments
+WORTH_KEEPING = 10**8  # comparisons of orders: from here on making a set takes a blink or more
 TAKEN = 2**30  # more than candidates can agree: 9 positions with each of 362,880 chosen ones
 
 
@@ -31,17 +32,19 @@ def permutation_set(
     The first is random. Then always the one that is farthest from those chosen, by Hamming
     distance: on average (`mean`: the paper's algorithm, VISSL's `max_avg`), or from the nearest
     (`min`: VISSL's `max_min`). Distances to all candidates are kept up to date, so that 1,000 of
-    9 tiles take a second; the published scripts compute them anew for each. The set is kept in the
-    cache folder, and must not be written to.
+    9 tiles take a fifth of a second; the published scripts compute them anew for each. Larger sets
+    are kept in the cache folder. The result is shared and must not be written to.
 
     Raises ValueError unless there are so many orders.
     """
     _check(tiles, count, rule)
     path = folder() / f"{rule}-{tiles}-{count}-{seed}-{FORMAT}.npy"
-    found = _load(path, (count, tiles))
+    kept = count * factorial(tiles) >= WORTH_KEEPING
+    found = _load(path, (count, tiles)) if kept else None
     if found is None:
         found = _greedy(_all(tiles), count, hashed(seed, "permutations"), rule)
-        _save(path, found)
+        if kept:
+            _save(path, found)
     chosen = found.astype(np.int64)
     chosen.flags.writeable = False
     return chosen
@@ -104,7 +107,7 @@ def _greedy(
         same[:] = 0
         for place, tile in zip(orders, row, strict=True):
             np.equal(place, tile, out=equal)
-            same += equal.view(np.uint8)
+            np.add(same, equal.view(np.uint8), out=same)
         if rule == "mean":
             agreement += same
             agreement[best] = TAKEN

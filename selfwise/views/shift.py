@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selfwise.rng import Rng
 from selfwise.types import ImageBatch
-from selfwise.views.image import evaluation_view, resized_crop
+from selfwise.views.image import CHUNK, evaluation_view, resized_crop
 
 
 class Shift(NamedTuple):
@@ -45,7 +45,7 @@ class Shift(NamedTuple):
 class Window(NamedTuple):
     """A random square, `share` of the shorter side, resized to `size`, and a flip.
 
-    Jigsaw (Noroozi & Favaro 2016, section 4): the shorter side is brought to 256 pixels, and a
+    Jigsaw (Noroozi & Favaro 2016): the shorter side is brought to 256 pixels, and a
     square of 225 is cut out at random. Nothing is padded: a dark edge would say where a tile is.
     """
 
@@ -71,8 +71,14 @@ class Window(NamedTuple):
         corner = drawn[:, :2].to(real.device, non_blocking=True)
         side = (real.amin(dim=1, keepdim=True) * self.share).round().clamp_min(1)
         first = (corner * (real - side + 1)).floor()
-        box = torch.cat([first, side.expand(-1, 2)], dim=1)
-        return resized_crop(batch.x, box, self.size, flip=drawn[:, 2] < self.flip)
+        box, flip = torch.cat([first, side.expand(-1, 2)], dim=1), drawn[:, 2] < self.flip
+        view = batch.x.new_empty(*batch.x.shape[:2], self.size, self.size, dtype=torch.float32)
+        # a GPU wants everything at once, a CPU core what stays in its cache
+        few = max(1, CHUNK // view[0].numel()) if view.device.type == "cpu" else max(1, n)
+        for start in range(0, n, few):
+            part = slice(start, start + few)
+            view[part] = resized_crop(batch.x[part], box[part], self.size, flip=flip[part])
+        return view
 
 
 def _square(batch: ImageBatch, size: int) -> Tensor:
