@@ -249,6 +249,15 @@ def test_a_probe_stands_beside_bag_of_words_and_the_untrained_encoder(runs, labe
             selfwise.probe(run, **told, **wrong)
 
 
+def test_texts_are_retrieved_beside_bags_of_words(runs, labelled):
+    told = {"train": labelled, "test": labelled, "kind": "retrieval", "quiet": True}
+    found = selfwise.probe(runs("bert"), **told)
+    assert list(found.found) == ["pretrained", "untrained", "raw input"]
+    assert found.to_dict()["queries"] == 80
+    assert found.mean("recall@1", "raw input") > 0.9  # texts of a class share their words
+    assert 0 < found.mean("MAP@R") <= 1.0
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_export_and_import_give_the_same_model(runs, method, tmp_path):
     run = runs(method)

@@ -127,6 +127,14 @@ def test_a_probe_of_speech_stands_beside_mfcc_and_the_untrained_encoder(
         selfwise.probe(run, train=voices, **told, layer=7)
 
 
+def test_speech_is_retrieved_beside_mfcc(runs, voices):
+    told = {"train": voices, "test": voices, "kind": "retrieval", "quiet": True}
+    found = selfwise.probe(runs("hubert"), **told, layer=0)
+    assert list(found.found) == ["pretrained", "untrained", "raw input"]
+    assert found.to_dict()["n_test"] == 14
+    assert all(0 <= row["mean"] <= 1 for row in found.rows())
+
+
 def test_the_search_holds_out_groups_where_there_are_some(runs, voices, tmp_path, monkeypatch):
     from selfwise import proof
 

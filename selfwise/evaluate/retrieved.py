@@ -112,9 +112,7 @@ class Retrieved:
         from rich.table import Table
 
         queries = len(self._ours.queries)
-        title = (
-            f"retrieval in %, {queries:,} queries, each among {self._searched - 1:,} test examples"
-        )
+        title = f"retrieval in %, {queries:,} queries, {self._searched:,} test examples"
         table = Table(title=title, caption="\n".join(self.sentences()), caption_justify="left")
         table.add_column("measure")
         for name in self.found:
