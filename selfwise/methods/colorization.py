@@ -34,7 +34,7 @@ class Colors(NamedTuple):
     """Crops, and which colours are to be guessed at one of 4 x 4 pixels."""
 
     x: Float[Tensor, "b 3 s s"]  # of which the encoder sees the lightness
-    index: Int64[Tensor, "b h w k"]  # the nearest bins, nearest first
+    bins: Int64[Tensor, "b h w k"]  # the nearest ones, nearest first
     share: Float[Tensor, "b h w k"]  # of each, in all 1
     weight: Float[Tensor, "b h w"]  # of each pixel: how rare its nearest bin is
     chosen: Bool[Tensor, "b"]  # True where the image has colours
@@ -91,9 +91,9 @@ class Colorization(Method):
         self.encoder, self.neighbours, self.stages = encoder, neighbours, stages
         self.register_buffer("rarity", rarity(prior, uniform), persistent=False)
         blank = torch.zeros(1, 3, size, size)
-        grid = tuple(thinned(blank).shape[2:])
+        rows, columns = thinned(blank).shape[2:]
         widths = [part.tokens.shape[2] for part in self._checked(blank)]  # type: ignore[union-attr]
-        self.head = DenseHead(widths, BINS, grid=grid, width=width)
+        self.head = DenseHead(widths, BINS, grid=(rows, columns), width=width)
 
     rarity: Tensor
 
@@ -104,23 +104,23 @@ class Colorization(Method):
             )
         x = self.crop(batch, rng)
         ab = rgb_to_lab(thinned(x))[:, 1:]
-        index, share = soft_encode(ab.permute(0, 2, 3, 1), self.neighbours)
-        weight = self.rarity.index_select(0, index[..., 0].flatten()).view(index.shape[:3])
-        return Colors(x, index, share, weight, colored(ab))
+        bins, share = soft_encode(ab.permute(0, 2, 3, 1), self.neighbours)
+        weight = self.rarity.index_select(0, bins[..., 0].flatten()).view(bins.shape[:3])
+        return Colors(x, bins, share, weight, colored(ab))
 
     def counts(self, view: Colors) -> dict[str, Tensor]:
         return {"colorization": self._count(view)}
 
     def forward(self, view: Colors) -> Step:
         logits = self.head(self._maps(view.x)).flatten(0, 2)
-        index, share = view.index.flatten(0, 2), view.share.flatten(0, 2)
+        bins, share = view.bins.flatten(0, 2), view.share.flatten(0, 2)
         chosen = view.chosen[:, None, None].expand(view.weight.shape).flatten()
-        nats = torch.where(chosen, soft_cross_entropy(logits, index, share), 0.0)
+        nats = torch.where(chosen, soft_cross_entropy(logits, bins, share), 0.0)
         count = self._count(view)
         # The authors' layer multiplies the gradient and reports the loss without weights, which is
         # the metric here. Their gradient is that of this loss.
         loss = (nats * view.weight.flatten()).sum()
-        hits = chosen_hits(logits, index[:, 0], chosen)
+        hits = chosen_hits(logits, bins[:, 0], chosen)
         metrics = {
             "color_nats": Term(nats.detach().sum(), count),
             "color_accuracy": Term(hits, count),

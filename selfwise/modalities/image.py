@@ -33,6 +33,7 @@ ENCODER_HELP = """
   --encoder.stem STEM   for ResNets on small images: cifar, half, timm or auto
   --encoder.NAME VALUE  any option of the timm model, such as --encoder.layers "[1, 1, 1, 1]";
                         of beit-tiny to beit-large: patch, depth, dim, heads, drop_path, ...
+  --encoder.sees WHAT   color, or the lightness alone; of timm models
 """
 LAST = 2**62  # steps between two looks, so that there is one after the last step alone
 OWN = {"beit": vit, "codec": codec}  # encoders of ours by the first part of their name
@@ -197,7 +198,15 @@ def encoder(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
     """The encoder with random weights that are a function of the seed, or published ones."""
     found, told = settings["found"], dict(settings["options"]["encoder"])
     name, shape = told.pop("name"), {"in_channels": found["channels"], "size": found["size"]}
-    return OWN.get(name.partition("-")[0], vision).build(name, **shape, seed=seed, **told)
+    own = OWN.get(name.partition("-")[0])
+    if own is None:
+        return vision.build(name, **shape, seed=seed, **told)
+    if told.get("sees") == "lightness":
+        raise ValueError(
+            f"encoder {name} sees colours and cannot see lightness alone; timm models can, such as "
+            "resnet18 or vit_tiny_patch16_224"
+        )
+    return own.build(name, **shape, seed=seed, **told)
 
 
 def unpublished(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,9 @@ def find(images: Images, prior: str, *, size: int, folder: Path | None) -> Image
     if folder is not None:
         return load(folder)
     if prior != IMAGES:
-        return ImageColors(_read(Path(prior)), {"of": Path(prior).name})
+        told = _read(Path(prior))
+        told = (told / told.sum()).astype(np.float32)
+        return ImageColors(torch.from_numpy(told), {"of": Path(prior).name})
     counts, colored, read = occurrences(images, size=size)
     if not colored:
         raise ValueError(
@@ -65,8 +67,8 @@ def find(images: Images, prior: str, *, size: int, folder: Path | None) -> Image
 
 
 def load(folder: Path) -> ImageColors:
-    """The prior that a run folder keeps."""
-    return ImageColors(_read(folder / FILE), {})
+    """The prior that a run folder keeps, to the last bit."""
+    return ImageColors(torch.from_numpy(_read(folder / FILE)), {})
 
 
 def where(prior: str) -> str:
@@ -74,7 +76,7 @@ def where(prior: str) -> str:
     return prior if prior == IMAGES else str(Path(prior).expanduser().resolve())
 
 
-def _read(path: Path) -> Float[Tensor, "q"]:
+def _read(path: Path) -> np.ndarray:
     """Raises ValueError if the file holds no 313 frequencies."""
     if not path.is_file():
         raise ValueError(f"--prior must be {IMAGES} or an npy file of {BINS} numbers, not {path}")
@@ -90,4 +92,4 @@ def _read(path: Path) -> Float[Tensor, "q"]:
         )
     if not np.isfinite(found).all() or found.min() < 0 or not found.sum() > 0:
         raise ValueError(f"--prior {path} must hold frequencies: 0 or more, and not all 0")
-    return torch.from_numpy((found / found.sum()).astype(np.float32))
+    return found

@@ -1,0 +1,148 @@
+"""Colorization from pictures to a run folder: the prior, the lightness, the picture, mistakes."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+import unit_cases as cases
+import yaml
+from PIL import Image
+
+from selfwise import embed, load, pretrain, probe
+from selfwise.data import open_images
+from selfwise.modalities import image_colors, image_units
+from selfwise.nn.gamut import smoothed
+from selfwise.nn.lab import lab_to_rgb, lightness
+from selfwise.run import pretrain_or_resume, resume
+
+SMALL = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "stem": "half"}
+TOLD = {"encoder": SMALL, "width": 8, "batch": 8, "steps": 4, "save_every": 2, "keep": 9}
+TOLD |= {"threads": 1, "quiet": True, "health_every": 2, "precision": "float32"}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return cases.pictures(tmp_path_factory.mktemp("images") / "pictures", 12)
+
+
+@pytest.fixture(scope="module")
+def run(pictures, tmp_path_factory):
+    return pretrain("colorization", data=pictures, out=tmp_path_factory.mktemp("r") / "run", **TOLD)
+
+
+def test_the_run_folder_says_what_was_seen_and_counted(run):
+    told = yaml.safe_load((run.folder / "run.yaml").read_text())
+    assert told["options"]["encoder"] == {**SMALL, "sees": "lightness"}
+    assert told["options"]["prior"] == "images"
+    assert told["found"]["prior"] == {"of": "images", "read": 12, "gray": 0}
+    assert run.encoder.sees == "lightness"
+    assert run.fresh(0).sees == "lightness"
+    kept = np.load(run.folder / "prior.npy", allow_pickle=False)
+    assert (kept.shape, kept.dtype) == ((313,), np.float32)
+    assert kept.sum() == pytest.approx(1, abs=1e-5)
+    assert torch.equal(load(run.folder).method.rarity, run.method.rarity)
+    looks = [line for line in cases.logged(run.folder) if "color_error" in line]
+    assert [line["step"] for line in looks] == [2, 4]
+    assert Image.open(run.folder / "colors.png").size == (12 * 96 + 13 * 4, 3 * 96 + 4 * 4)
+
+
+def test_a_run_goes_on_as_if_it_had_not_stopped(run, pictures, tmp_path):
+    again = pretrain("colorization", data=pictures, out=tmp_path / "again", **TOLD).folder
+    whole = cases.weights(again)
+    assert whole == cases.weights(run.folder)
+    shutil.rmtree(again / "checkpoints" / "step-00000004")
+    prior = (again / "prior.npy").read_bytes()
+    resume(again, quiet=True)
+    assert cases.weights(again) == whole
+    assert (again / "prior.npy").read_bytes() == prior
+    assert pretrain_or_resume("colorization", data=pictures, out=again, **TOLD).step == 4
+
+
+def test_its_encoder_sees_no_colors_when_it_is_used(run, pictures, tmp_path):
+    files = sorted(pictures.rglob("*.png"))
+    x = torch.stack([torch.from_numpy(np.array(Image.open(f))) for f in files]).permute(0, 3, 1, 2)
+    black = lab_to_rgb(torch.cat([lightness(x / 255), torch.zeros(len(x), 2, 16, 16)], dim=1))
+    with torch.no_grad():
+        gray = run.encoder.eval()(black).pooled
+    assert np.abs(embed(run, pictures).vectors - gray.numpy()).max() < 1e-3
+    score = probe(run, train=pictures, test=pictures, seeds=1, kind="knn", quiet=True)
+    assert score
+
+
+def test_a_prior_of_a_file_is_taken_as_it_is(pictures, tmp_path):
+    prior = np.random.default_rng(0).dirichlet(np.ones(313))
+    np.save(tmp_path / "prior.npy", 5 * prior)
+    told = {**TOLD, "prior": str(tmp_path / "prior.npy"), "steps": 1}
+    run = pretrain("colorization", data=pictures, out=tmp_path / "run", **told)
+    np.testing.assert_allclose(np.load(run.folder / "prior.npy"), prior, rtol=1e-5)
+    (tmp_path / "prior.npy").unlink()
+    found = load(run.folder)
+    assert found.config["options"]["prior"] == str(tmp_path / "prior.npy")
+    assert torch.equal(found.method.rarity, run.method.rarity)
+
+
+def test_the_prior_is_a_function_of_the_images(pictures):
+    told = {"size": 16, "folder": None}
+    images = open_images(pictures)
+    one, same = (image_colors.find(images, "images", **told) for _ in range(2))
+    assert torch.equal(one.prior, same.prior)
+    other = image_colors.find(images.take(np.arange(3)), "images", **told)
+    assert not torch.equal(one.prior, other.prior)
+    assert float((one.prior - smoothed(one.prior)).abs().max()) > 0.005  # smoothed once, not twice
+
+
+def test_units_may_be_clusters_of_what_a_colorization_has_learned(run, pictures):
+    told = {"clusters": 4, "layer": 2, "size": 16, "patch": 4}
+    units = image_units.find(open_images(pictures), units=str(run.folder), **told)
+    assert units.units(torch.rand(2, 3, 16, 16)).shape == (2, 16)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"channels": 1}, ("colours", "1 channel", "--channels 1")),
+        ({"encoder": {**SMALL, "sees": "color"}}, ("--encoder.sees lightness",)),
+        ({"encoder": {**SMALL, "sees": "grey"}}, ("'grey'", "lightness")),
+        ({"encoder": "beit-tiny"}, ("beit-tiny", "resnet18")),
+        ({"prior": "nothing.npy"}, ("--prior", "images", "nothing.npy")),
+        ({"prior": "short.npy"}, ("313", "(300,)")),
+        ({"prior": "below.npy"}, ("frequencies",)),
+        ({"prior": "object.npy"}, ("no npy file of plain numbers",)),
+        ({"prior": "archive.npz"}, ("313", "an archive")),
+        ({"stages": 6}, ("stages", "at most 5")),
+    ],
+)  # fmt: skip
+def test_mistakes_have_a_sentence(changed, words, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("short.npy", np.ones(300))
+    np.save("below.npy", -np.ones(313))
+    np.save("object.npy", np.array([{}]), allow_pickle=True)
+    np.savez("archive.npz", np.ones(313))
+    with pytest.raises(ValueError, match=re.escape(words[0])) as caught:
+        pretrain("colorization", data=pictures, out=tmp_path / "run", **{**TOLD, **changed})
+    assert all(word in str(caught.value) for word in words), caught.value
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "run.yaml").exists()
+
+
+@pytest.mark.parametrize("mode", ["L", "L as RGB"])
+def test_gray_images_are_refused(mode, tmp_path):
+    folder = cases.pictures(tmp_path / "gray", 4, mode="L")
+    if mode != "L":
+        for file in folder.rglob("*.png"):
+            Image.open(file).convert("RGB").save(file)
+    with pytest.raises(ValueError, match="none of 4 images has a colour"):
+        pretrain("colorization", data=folder, out=tmp_path / "run", **TOLD)
+
+
+def test_a_prior_is_no_option_of_other_methods(pictures, tmp_path):
+    told = {n: v for n, v in TOLD.items() if n != "width"}
+    with pytest.raises(ValueError, match="unknown option 'prior'"):
+        pretrain("simclr", data=pictures, out=tmp_path / "run", **told, prior="images")
