@@ -107,4 +107,12 @@ MUTANTS = [
      "tests/parity/test_probes.py"),
     ("the same permutation every epoch", "data/source.py",
      '"epoch", epoch', '"epoch", 0', f"{FACTS}/test_source.py"),
+    # convolutions on maps of a pixel
+    ("small maps are not guarded", "encoders/vision.py",
+     "        guard(self.model)\n", "", f"{FACTS}/test_small_maps.py"),
+    ("a map as wide as the stride less one is not small", "nn/small_maps.py",
+     "input.shape[3] - self.stride[1]) >= 0", "input.shape[3] - self.stride[1]) >= -1",
+     f"{FACTS}/test_small_maps.py"),
+    ("a guarded convolution forgets its groups", "nn/small_maps.py",
+     "self.dilation, self.groups", "self.dilation, 1", f"{FACTS}/test_small_maps.py"),
 ]

@@ -66,6 +66,10 @@ def home(tmp_path, monkeypatch):
             write(tmp_path / "labelled" / part / str(label) / f"{row}.png", pictures[row])
     for row in range(PHOTOS):
         write(tmp_path / "photos" / f"{row:04d}.png", pictures[row])
+    random = np.random.default_rng(0)
+    for number in range(PHOTOS // 4):
+        few = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        write(tmp_path / "holidays" / f"{number}.png", np.asarray(few.resize((32, 32))))
     for name in ("assert", "class", "compound", "typesmapping", "with", "yield"):
         document = tmp_path / "documents" / f"{name}.txt"
         document.parent.mkdir(exist_ok=True)

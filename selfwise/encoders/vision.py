@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selfwise.names import nearest
+from selfwise.nn.small_maps import guard
 from selfwise.nn.lab import lightness
 from selfwise.rng import seeded
 from selfwise.types import Features
@@ -84,6 +85,7 @@ class Vision(nn.Module):
             seen = 1 if sees == "lightness" else in_channels
             self.model: Any = _create(name, seen, size, told)
         _fit_stem(self.model, name, _resolve(stem, self.model, size, pretrained))
+        guard(self.model)
         self.name, self.sees = name, sees
         scaled = normalise == "timm" or (normalise == "auto" and pretrained)
         mean, std = _statistics(self.model, seen) if scaled else (None, None)

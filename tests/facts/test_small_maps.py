@@ -1,0 +1,69 @@
+"""Strided convolutions on maps of a pixel or two: the numbers and gradients of float32."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from selfwise.encoders import vision
+from selfwise.nn.small_maps import SmallMapConv2d, guard
+from selfwise.rng import generator
+
+SIZES = [(1, 1), (4, 1), (1, 4), (2, 2), (5, 3)]
+
+
+def convolution(stride: int, **options) -> nn.Conv2d:
+    made = nn.Sequential(nn.Conv2d(16, 16, 3, stride, padding=1, **options))
+    guard(made)
+    return made[0]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("stride", [2, 3])
+def test_the_gradient_in_bf16_is_that_of_float32(size, stride):
+    conv, x = convolution(stride), torch.randn(64, 16, *size, generator=generator(0, "maps"))
+    for _ in range(8):
+        conv.zero_grad()
+        unwritten = torch.full((16 * 16 * 9 * 4,), torch.nan)
+        del unwritten  # what the memory holds that the kernel would have read
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = conv(x)
+        found.float().square().sum().backward()
+        weight = conv.weight.detach().bfloat16().float().requires_grad_()
+        bias = conv.bias.detach().bfloat16().float()
+        right = F.conv2d(x.bfloat16().float(), weight, bias, stride, 1)
+        right.square().sum().backward()
+        torch.testing.assert_close(found.float(), right, rtol=0.02, atol=0.02)
+        worst = (conv.weight.grad - weight.grad).abs().max()
+        assert worst < 0.03 * weight.grad.abs().max()  # a NaN is not less
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_it_is_the_same_convolution(size):
+    x = torch.randn(2, 16, *size, generator=generator(0, "maps"))
+    conv = convolution(2, groups=4, bias=False)
+    torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight, None, 2, 1, 1, 4))
+
+
+def test_strided_convolutions_alone_are_guarded_in_every_timm_model():
+    encoder = vision.build("resnet18", in_channels=3, size=32, stem="half", layers=[1, 1, 1, 1])
+    strided = [m for m in encoder.modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]
+    # those without padding, the 1 x 1 of shortcuts, change nothing
+    assert len(strided) == 7
+    assert all(type(m) is SmallMapConv2d for m in strided)
+    others = [m for m in encoder.modules() if isinstance(m, nn.Conv2d) and m.stride == (1, 1)]
+    assert others
+    assert all(type(m) is nn.Conv2d for m in others)
+
+
+def test_what_is_not_a_plain_convolution_stays():
+    class Own(nn.Conv2d):
+        pass
+
+    made = nn.Sequential(
+        Own(4, 4, 3, 2, padding=1),
+        nn.Conv2d(4, 4, 3, 2, padding=1, padding_mode="reflect"),
+        nn.Conv2d(4, 4, 3, padding="same"),
+    )
+    guard(made)
+    assert [type(part) for part in made] == [Own, nn.Conv2d, nn.Conv2d]
