@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selfwise.names import nearest
-from selfwise.nn.small_maps import guard
 from selfwise.nn.lab import lightness
+from selfwise.nn.small_maps import guard
 from selfwise.rng import seeded
 from selfwise.types import Features
 
