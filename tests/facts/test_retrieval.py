@@ -166,7 +166,7 @@ def test_no_more_similarities_than_allowed_are_held(monkeypatch):
     monkeypatch.setattr(module, "_ranks", spy)
     monkeypatch.setattr(module, "CELLS", 1000)
     x, y = clouds(90, 3)
-    y[:60], y[60:] = np.repeat(np.arange(30), 2), 99  # thirty classes of two, and one of thirty
+    y[:30], y[30:] = 99, np.repeat(np.arange(30), 2)  # a class of thirty, and thirty of two
     retrieval(x, y)
     assert max(cells for cells, _ in seen) <= 1000
     assert sum(rows for _, (rows, _) in seen) == 90
@@ -177,6 +177,7 @@ def test_bags_of_words_are_searched_as_their_dense_form(monkeypatch):
     random = np.random.default_rng(0)
     words = np.arange(10) < 4  # four of ten, so that every cosine is exact
     bags = np.stack([random.permutation(words) for _ in range(80)]).astype(np.float32)
+    bags *= 2.0 ** random.integers(0, 4, (80, 1))  # texts of other lengths
     bags[3] = bags[70] = 0  # no known word: as far from all
     y = random.integers(0, 4, 80)
     expected = retrieval(bags, y)
