@@ -109,7 +109,7 @@ def _greedy(
             np.equal(place, tile, out=equal)
             np.add(same, equal.view(np.uint8), out=same)
         if rule == "mean":
-            agreement += same
+            np.add(agreement, same, out=agreement)
             agreement[best] = TAKEN
         else:
             np.maximum(agreement, same, out=agreement)  # with itself everywhere: never again
