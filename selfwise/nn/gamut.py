@@ -46,16 +46,19 @@ def soft_encode(
     2.1), the authors' code 10; the sixth to tenth have 2 % together. Exact for colours that are
     within 110 on both axes, as all of sRGB are. Raises ValueError if `neighbours` is not 1 to 313.
     """
-    known, near = _near(neighbours, ab.device)
+    near, *axes = _near(neighbours, ab.device)
     cell = ((ab + EDGE) / CELL).long().clamp(0, SIDE - 1)
     place = (cell[..., 0] * SIDE + cell[..., 1]).flatten()
-    candidates = near.index_select(0, place)
-    centre = known.to(ab.dtype).index_select(0, candidates.flatten()).view(*candidates.shape, 2)
-    distance = (centre - ab.reshape(-1, 1, 2)).square().sum(dim=2)
-    found = distance.topk(neighbours, dim=1, largest=False)
+    # one axis after the other, written over: twice as fast as a tensor of all differences
+    a, b = (
+        axis.to(ab.dtype).index_select(0, place).sub_(value.reshape(-1, 1)).square_()
+        for axis, value in zip(axes, ab.unbind(-1), strict=True)
+    )
+    found = a.add_(b).topk(neighbours, dim=1, largest=False)
     shape = (*ab.shape[:-1], neighbours)
-    share = F.softmax(-found.values / (2 * SIGMA**2), dim=1)
-    return candidates.gather(1, found.indices).view(shape), share.view(shape)
+    share = F.softmax(found.values.div_(-2 * SIGMA**2), dim=1)
+    bins = near.index_select(0, place).gather(1, found.indices)
+    return bins.view(shape), share.view(shape)
 
 
 def thinned(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c r s"]:
@@ -138,8 +141,11 @@ def _bins() -> Float[Tensor, "q 2"]:
 @lru_cache(maxsize=8)
 def _near(
     neighbours: int, device: torch.device
-) -> tuple[Float[Tensor, "q 2"], Int64[Tensor, "cells m"]]:
-    """The bins, and for each cell of the plane all that can be among the k nearest of a point."""
+) -> tuple[Int64[Tensor, "cells m"], Float[Tensor, "cells m"], Float[Tensor, "cells m"]]:
+    """For each cell of the plane all bins that can be among the k nearest of a point, their a, b.
+
+    13 for five neighbours.
+    """
     check_neighbours(neighbours)
     low = torch.arange(SIDE, dtype=torch.float64) * CELL - EDGE
     centre = torch.cartesian_prod(low, low) + CELL / 2
@@ -147,5 +153,7 @@ def _near(
     ordered, near = distance.sort(dim=1)
     # half a diagonal away from the centre the k-th may be farther, and another bin nearer, by that
     reach = ordered[:, neighbours - 1 : neighbours] + CELL * 2**0.5
-    width = int((ordered <= reach).sum(dim=1).max())  # 13 for five neighbours
-    return _bins().to(device), near[:, :width].contiguous().to(device)
+    width = int((ordered <= reach).sum(dim=1).max())
+    near = near[:, :width].contiguous()
+    a, b = _bins()[near].unbind(-1)
+    return near.to(device), a.contiguous().to(device), b.contiguous().to(device)

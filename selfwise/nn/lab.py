@@ -5,6 +5,8 @@ that the numbers agree with its `rgb2lab` and `lab2rgb`. Sums of products are wr
 a matrix product in half precision would keep eight bits of a colour.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,10 +24,9 @@ KNEE = 0.008856  # below it the cube root is a straight line, whose slope has no
 
 def rgb_to_lab(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     """Lab of sRGB in 0 to 1: L in 0 to 100, a and b within -108 to 99."""
-    red, green, blue = _linear(x).unbind(1)
+    linear = _linear(x)
     fx, fy, fz = (
-        _root((r * red + g * green + b * blue) / white)
-        for (r, g, b), white in zip(TO_XYZ, WHITE, strict=True)
+        _root(_sum(linear, row).div_(white)) for row, white in zip(TO_XYZ, WHITE, strict=True)
     )
     return torch.stack([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)], dim=1)
 
@@ -39,8 +40,7 @@ def lightness(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
         raise ValueError(f"lightness is that of images of 1 or 3 channels, not {x.shape[1]}")
     linear = _linear(x)
     if x.shape[1] == 3:
-        r, g, b = TO_XYZ[1]
-        linear = r * linear[:, :1] + g * linear[:, 1:2] + b * linear[:, 2:]
+        linear = _sum(linear, TO_XYZ[1])[:, None]
     return 116 * _root(linear) - 16
 
 
@@ -50,19 +50,29 @@ def lab_to_rgb(x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
     fy = (lightness + 16) / 116
     parts = (fy + a / 500, fy, (fy - b / 200).clamp_min(0))
     xyz = [_cube(part) * white for part, white in zip(parts, WHITE, strict=True)]
-    linear = torch.stack([sum(w * v for w, v in zip(row, xyz)) for row in TO_RGB], dim=1)
+    linear = torch.stack([_sum(torch.stack(xyz, dim=1), row) for row in TO_RGB], dim=1)
     bright = 1.055 * linear.clamp_min(0.0031308).pow(1 / 2.4) - 0.055
     return torch.where(linear > 0.0031308, bright, 12.92 * linear).clamp(0, 1)
 
 
+def _sum(x: Float[Tensor, "b 3 h w"], weights: Sequence[float]) -> Float[Tensor, "b h w"]:
+    first, second, third = x.unbind(1)
+    total = (first * weights[0]).add_(second, alpha=weights[1])
+    return total.add_(third, alpha=weights[2])
+
+
+# Where something is written over it is our own: on a CPU these images are large, and each new one
+# costs as much as the arithmetic.
+
+
 def _linear(x: Tensor) -> Tensor:
     """Light, in proportion to what a screen sends out."""
-    return torch.where(x > 0.04045, ((x + 0.055) / 1.055).pow(2.4), x / 12.92)
+    return torch.where(x > 0.04045, (x + 0.055).div_(1.055).pow_(2.4), x / 12.92)
 
 
 def _root(x: Tensor) -> Tensor:
     # not below the knee: the slope of a cube root at 0 is no number, not even times 0
-    return torch.where(x > KNEE, x.clamp_min(KNEE).pow(1 / 3), 7.787 * x + 16 / 116)
+    return torch.where(x > KNEE, x.clamp_min(KNEE).pow_(1 / 3), (7.787 * x).add_(16 / 116))
 
 
 def _cube(x: Tensor) -> Tensor:

@@ -118,7 +118,7 @@ def test_the_loss_against_a_double_loop(rng):
         total, plain = total + float(view.weight[place]) * nats, plain + nats
         hits += max(range(313), key=row.__getitem__) == int(view.bins[(*place, 0)])
     step = made(view._replace(x=view.x.double()))
-    assert float(step.terms["colorization"].sum) == pytest.approx(total, rel=1e-6)
+    assert step.terms["colorization"].sum.item() == pytest.approx(total, rel=1e-6)
     assert float(step.terms["colorization"].count) == 64
     assert float(step.metrics["color_nats"].mean) == pytest.approx(plain / 64, rel=1e-6)
     assert float(step.metrics["color_accuracy"].mean) == pytest.approx(hits / 64)
@@ -187,6 +187,16 @@ def test_colors_are_the_annealed_mean_enlarged():
     wanted = torch.cat([lightness(x)[:, 0][inside][:, None], torch.tensor([[20.0, -10.0]]).expand(
         len(found), 2)], dim=1)  # fmt: skip
     torch.testing.assert_close(found, wanted, atol=2e-2, rtol=0)
+
+
+@torch.no_grad()
+def test_the_head_guesses_where_the_map_is():
+    made, x = method().eval(), torch.full((1, 3, 16, 16), 0.3)
+    brighter = x.clone()
+    brighter[..., :4, 12:] = 1.0
+    far = (made.head([made.encoder(brighter)]) - made.head([made.encoder(x)])).abs().sum(dim=3)[0]
+    assert float(far[:2, 2:].min()) > 0  # first row, last column, and round it a 3 x 3 convolution
+    assert float(far[2:].max()) == float(far[:, :2].max()) == 0
 
 
 def test_finer_maps_are_read_too():
