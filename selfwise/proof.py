@@ -83,27 +83,23 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     run = run if isinstance(run, Run) else load(run)
     frozen: dict[str, Any] = {"layer": layer, "pooling": pooling}
     _check(run, kind, seeds, budgets, scratch=scratch, **frozen)
-    options = {"field": field, "label": label, "skip_broken": skip_broken}
-    reading = {name: value for name, value in options.items() if value}
+    reading = _given(field=field, label=label, skip_broken=skip_broken)
     if kind == RETRIEVAL:
         known, asked = _searched_pair(run, train, test, **reading)
-        found = _retrieved(run, known, asked, device=device, **frozen)
-        _keep(run, found, [], known, asked, **frozen)
-        return found
+        return _retrieved(run, known, asked, device=device, **frozen)
     known, asked = labelled_pair(run, train, test, **reading)
-    score = curve.label_curve(
-        _competitors(run, known, asked, kind=kind, scratch=scratch, device=device, **frozen),
-        known.labels,
-        asked.labels,
-        budgets=budgets,
-        seeds=range(seeds),
-        classes=known.classes,
-        kind=kind,
-        progress=None if quiet else lambda text: print(text, flush=True),
-    )
-    drawn = [[(row["competitor"], row["per_class"]) for row in score.rows()], score.seeds]
-    _keep(run, score, drawn, known, asked, **frozen)
+    how: dict[str, Any] = {"kind": kind, "scratch": scratch, "device": device}
+    among = _competitors(run, known, asked, **how, **frozen)
+    drawn: dict[str, Any] = {"budgets": budgets, "seeds": range(seeds), "kind": kind}
+    drawn["progress"] = None if quiet else partial(print, flush=True)
+    score = curve.label_curve(among, known.labels, asked.labels, classes=known.classes, **drawn)
+    rows = [(row["competitor"], row["per_class"]) for row in score.rows()]
+    _keep(run, score, [rows, score.seeds], known, asked, **frozen)
     return score
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value}
 
 
 def _check(
@@ -212,10 +208,12 @@ def _frozen(
 
 
 def _retrieved(run: Run, known: Any, asked: Any, *, device: str, **frozen: Any) -> Retrieved:
-    """What is found among the test examples by frozen features."""
+    """What is found among the test examples by frozen features, which is kept."""
     features = _features(run, known, asked, kind=RETRIEVAL, device=device, **frozen)
     search = partial(retrieval, labels=asked.labels, device=resolve_device(device))
-    return compare({name: [search(s.test) for s in splits] for name, splits in features.items()})
+    found = compare({name: [search(s.test) for s in splits] for name, splits in features.items()})
+    _keep(run, found, [], known, asked, **frozen)
+    return found
 
 
 def _features(

@@ -113,26 +113,18 @@ def pretrain(
         reading = modality.inherited(Path(start)) | reading
     shape, asked = named(encoder, kind), Options(**chosen["training"])
     check(asked, kind)  # before units are learned, which may take hours
+    told = {"encoder": shape, "device": resolve_device(asked.device), **reading}
     with threads(asked.threads):
-        told = {"encoder": shape, "device": resolve_device(asked.device), **reading}
         examples = modality.opened(data, kind, **told)
     if earlier and reading == modality.inherited(Path(start)) | reading:
         examples.follow(earlier["found"])
     training = _resolved(chosen["training"], kind, examples)
-    told = {
-        "data": where(data),
-        "encoder": shape,
-        "start": str(Path(start).resolve()) if start else "",
-        "seed": int(seed),
-        **examples.told,
-        **method_options(kind, chosen["method"]),
-    }
+    told = {"data": where(data), "encoder": shape, "seed": int(seed)}
+    told["start"] = str(Path(start).resolve()) if start else ""
+    told |= {**examples.told, **method_options(kind, chosen["method"])}
     settings = {"method": method, "options": told, "found": examples.found}
     model = started(settings, examples.kept)
-    if model.about:
-        settings["found"][method] = model.about
-    if model.about and not quiet:
-        print(_said(method, model.about), file=sys.stderr, flush=True)
+    _say_about(model, settings, quiet=quiet)
     source = examples.source(model, batch=training.batch, seed=seed)
     probes = examples.probes(model, training, seed=seed)
     training = _in_steps(training, settings, examples.kept, source, probes, quiet=quiet)
@@ -143,8 +135,14 @@ def pretrain(
     return load(out)
 
 
-def _said(method: str, about: Mapping[str, float]) -> str:
-    return f"{method}: {', '.join(f'{name} {value:g}' for name, value in about.items())}"
+def _say_about(model: Method, settings: dict[str, Any], *, quiet: bool) -> None:
+    """What the user should know of how the task was made; it is kept too."""
+    if not (about := model.about):
+        return
+    settings["found"]["about"] = about
+    if not quiet:
+        said = ", ".join(f"{name} {value:g}" for name, value in about.items())
+        print(f"{settings['method']}: {said}", file=sys.stderr, flush=True)
 
 
 def _resolved(told: dict[str, Any], kind: type[Method], examples: Data) -> Resolved:

@@ -115,3 +115,22 @@ def test_the_quickstart_runs_twice(tmp_path, monkeypatch):
     assert first.result("supervised", 10).n_train == 100
     assert module.quickstart(out=out, seeds=1).to_dict() == first.to_dict()
     assert len(list((tmp_path / "run" / "scores").glob("*.json"))) == 2
+
+
+@pytest.mark.slow
+def test_pretexts_run_and_score(pictures, tmp_path, capsys):
+    from selfwise.recipes import pretexts_cifar10 as module
+
+    told = {"data": str(pictures), "out": str(tmp_path / "out"), "steps": 1, "threads": 1}
+    found = module.pretexts_cifar10(methods="colorization,rotation,supervised", **told)
+    assert list(found) == [
+        "untrained, lightness", "colorization", "untrained", "rotation", "supervised", "pixels",
+    ]  # fmt: skip
+    assert [len(each) for each in found.values()] == [3, 1, 3, 1, 1, 1]
+    assert found["pixels"][0].right.mean() > 0.9
+    assert len(found["pixels"][0].few) == module.DRAWS
+    table = capsys.readouterr().out
+    assert "rotation_accuracy" in table
+    assert "512" in table  # 128 images, each of which is seen four times
+    with pytest.raises(ValueError, match="did you mean 'rotation'"):
+        module.pretexts_cifar10(methods="rotatoin", **told)

@@ -144,14 +144,7 @@ def opened(
     """
     told: dict[str, Any] = {"channels": channels, "decode": decode, "cache": cache}
     images = open_images(data, **told, skip_broken=skip_broken, labelled=kind.labelled)
-    found: dict[str, Any] = {
-        "examples": len(images),
-        "channels": images.channels,
-        "size": int(size or min(images.side, 224)),
-        "classes": len(images.classes or []),
-        "fingerprint": images.fingerprint,
-        "broken": len(images.broken),
-    }
+    found = _found(images, int(size or min(images.side, 224)))
     told |= {"size": found["size"], "skip_broken": skip_broken}
     wanted = signature(kind).parameters
     if "prior" in wanted:
@@ -171,6 +164,17 @@ def opened(
     where = units if units == image_units.PATCHES else str(Path(units).resolve())
     told |= {"units": where, "clusters": clusters, "units_layer": units_layer}
     return ImageData(images, kind.labelled, told, found, made)
+
+
+def _found(images: Images, size: int) -> dict[str, Any]:
+    return {
+        "examples": len(images),
+        "channels": images.channels,
+        "size": size,
+        "classes": len(images.classes or []),
+        "fingerprint": images.fingerprint,
+        "broken": len(images.broken),
+    }
 
 
 def kept(folder: Path) -> Kept | None:

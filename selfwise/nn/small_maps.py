@@ -29,6 +29,7 @@ def guard(module: nn.Module) -> None:
     Parameters, names and state stay what they are, which is why the class alone is changed.
     """
     for part in module.modules():
-        plain = type(part) is nn.Conv2d and part.padding_mode == "zeros"
-        if plain and max(part.stride) > 1 and not isinstance(part.padding, str):
+        if type(part) is not nn.Conv2d or part.padding_mode != "zeros":
+            continue
+        if max(part.stride) > 1 and not isinstance(part.padding, str):
             part.__class__ = SmallMapConv2d

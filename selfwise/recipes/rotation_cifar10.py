@@ -1,0 +1,50 @@
+"""RotNet on CIFAR-10 with a ResNet-18, on a GPU."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from selfwise import proof
+from selfwise.evaluate.score import Score
+from selfwise.run import pretrain_or_resume
+
+
+def rotation_cifar10(
+    *,
+    data: str,
+    out: str = "runs/rotation_cifar10",
+    seed: int = 0,
+    epochs: float = 200,
+    steps: int = 0,
+    batch: int = 128,
+) -> Score:
+    """ResNet-18 with the paper's CIFAR schedule in length and rate. Not yet measured: for a GPU.
+
+    `selfwise run rotation_cifar10 --data CIFAR-10-images`. For scale: the paper's network-in-
+    network reaches 91.2 % with a convolutional classifier on its second block. Section 3.1: 128
+    images, each four times, SGD with Nesterov momentum, rate 0.1, decay 5e-4. The rate falls along
+    a cosine and not in the paper's three steps of 0.2. The features of the last layer know most
+    about rotations, those in the middle about objects: the probe reads the third of four stages.
+
+    Args:
+        data: folder with train/CLASS/ and test/CLASS/.
+        out: folder of the run; an unfinished run there is gone on with.
+        seed: every random draw is a function of it.
+        epochs: passes over the training images.
+        steps: instead of epochs, where above 0.
+        batch: images in a step, each of which is seen four times.
+    """
+    folder, images = Path(out), Path(data)
+    length = {"steps": steps} if steps else {"epochs": epochs}
+    run = pretrain_or_resume(
+        "rotation",
+        data=images / "train",
+        out=folder,
+        encoder={"name": "resnet18", "stem": "cifar"},
+        seed=seed,
+        batch=batch,
+        **length,
+    )
+    score = proof.probe(run, train=images / "train", test=images / "test", seeds=1, layer=3)
+    Console().print(score.table())
+    return score
