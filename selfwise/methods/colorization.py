@@ -58,15 +58,16 @@ class Colorization(Method):
             no rebalancing.
         stages: how many of the encoder's last maps the head reads.
         width: channels of the head.
-        crop: smallest share of the image's area that a crop may show.
+        crop: smallest share of the image's area that a crop may show; the authors' crops have 0.47,
+            176 of 256 px.
         flip: probability of a horizontal flip; 0 for images where left and right matter.
     """
 
     modality = "image"
     encoder_options = MappingProxyType({"sees": "lightness"})
     # The authors' solver: Adam with 0.9 and 0.99, weight decay 1e-3 (there a part of the gradient),
-    # 3e-5 at 40 images for half a million steps. That rate is for a network without residuals and
-    # for a week of training; at 256 images and thousands of steps 1e-3 learns faster.
+    # 3e-5 at 40 images for half a million steps of a network without residuals. The rate here is not
+    # theirs: 1e-3 at 256 images, as AdamW is used on small ResNets, for runs of thousands of steps.
     defaults = Defaults(lr=1e-3, base_batch=256, weight_decay=1e-3, betas=(0.9, 0.99))
 
     def __init__(
