@@ -66,8 +66,8 @@ class Colorization(Method):
     modality = "image"
     encoder_options = MappingProxyType({"sees": "lightness"})
     # The authors' solver: Adam with 0.9 and 0.99, weight decay 1e-3 (there a part of the gradient),
-    # 3e-5 at 40 images for half a million steps of a network without residuals. The rate here is not
-    # theirs: 1e-3 at 256 images, as AdamW is used on small ResNets, for runs of thousands of steps.
+    # 3e-5 at 40 images for half a million steps, of a network without residuals. The rate is ours:
+    # 1e-3 at 256 images, as AdamW is used on small ResNets, for runs of thousands of steps.
     defaults = Defaults(lr=1e-3, base_batch=256, weight_decay=1e-3, betas=(0.9, 0.99))
 
     def __init__(
