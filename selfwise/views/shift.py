@@ -36,22 +36,24 @@ class Shift(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A random square, `share` of the shorter side, resized to `size`, and a flip.
+    """A random square, from `least` of the shorter side to all of it, resized to `size`; a flip.
 
-    Jigsaw (Noroozi & Favaro 2016): the shorter side is brought to 256 pixels, and a
-    square of 225 is cut out at random. Nothing is padded: a dark edge would say where a tile is.
+    Jigsaw (Noroozi & Favaro 2016): the shorter side is brought to 256 pixels, and a square of 225
+    is cut out at random. Here its side is drawn as well: images that are all resized by one factor
+    are blurred in one pattern, and in JPEG files the blocks lie in one pattern, from which a
+    network reads where a tile is. Nothing is padded: a dark edge would say it too.
     """
 
     size: int  # side of the view in pixels
-    share: float = 225 / 256
+    least: float = 225 / 256
     flip: float = 0.5  # probability
 
     def check(self) -> None:
         """Raises ValueError if an option is out of range."""
-        if not 0 < self.share <= 1:
+        if not 0 < self.least <= 1:
             raise ValueError(
-                "crop, the side of the square as a share of the shorter side, must be above 0 and "
-                f"at most 1, got {self.share:g} (the paper: 0.88)"
+                "crop, the least side of the square as a share of the shorter side, must be above "
+                f"0 and at most 1, got {self.least:g} (the paper: 0.88)"
             )
         _check_flip(self.flip)
 
@@ -60,10 +62,11 @@ class Window(NamedTuple):
         n, real = len(batch.x), batch.extent
         if real is None:
             real = torch.tensor(batch.x.shape[2:]).expand(n, 2)
-        drawn = rng.uniform(n, 3)
-        corner = drawn[:, :2].to(real.device, non_blocking=True)
-        side = (real.amin(dim=1, keepdim=True) * self.share).round().clamp_min(1)
-        first = (corner * (real - side + 1)).floor()
+        drawn = rng.uniform(n, 4)
+        place = drawn.to(real.device, non_blocking=True)
+        share = self.least + (1 - self.least) * place[:, 3:]
+        side = (real.amin(dim=1, keepdim=True) * share).round().clamp_min(1)
+        first = (place[:, :2] * (real - side + 1)).floor()
         box, flip = torch.cat([first, side.expand(-1, 2)], dim=1), drawn[:, 2] < self.flip
         view = batch.x.new_empty(*batch.x.shape[:2], self.size, self.size, dtype=torch.float32)
         on_cpu = view.device.type == "cpu"

@@ -129,25 +129,42 @@ def test_gray_is_the_usual_luma_and_goes_before_the_tiles(rng):
     torch.testing.assert_close(x, wanted.expand_as(x), atol=1e-4, rtol=0)
 
 
-def test_the_window_is_a_random_square_of_225_of_256_pixels(rng):
-    """Of the shorter side, at random; where the image has 256 px, not a pixel is resampled."""
-    n = 300
+def test_the_window_is_a_random_square_of_225_to_256_of_256_pixels(rng):
+    """Of the shorter side; sides in whole pixels, all as likely, anywhere in the image."""
+    n = 600
+    down = torch.arange(260.0).view(1, 260, 1).expand(1, 260, 300)
+    across = torch.arange(300.0).view(1, 1, 300).expand(1, 260, 300)
+    x = torch.cat([down, across, down]).div(300).expand(n, 3, 260, 300)
+    extent = torch.tensor([[256, 300]]).expand(n, 2)
+    view = Window(225, flip=0.0)(ImageBatch(x, torch.arange(n), extent), rng()).double() * 300
+    side = (view[:, 1, 112, 162] - view[:, 1, 112, 62]) / 100 * 225
+    assert (side - side.round()).abs().max() < 0.15  # bicubic keeps a ramp nearly straight
+    assert (float(side.round().min()), float(side.round().max())) == (225, 256)
+    assert abs(float(side.mean()) - 240.5) < 1.5
+    top, left = (view[:, c, 112, 112] + 0.5 - side / 2 for c in (0, 1))
+    for first, room in ((top, 256 - side), (left, 300 - side)):
+        assert (first > -0.15).all()
+        assert (first < room + 0.15).all()
+        share = ((first + 0.5) / (room + 1)).clamp(0, 1)
+        assert abs(float(share.mean()) - 0.5) < 0.05
+
+
+def test_a_window_of_the_right_size_is_not_resampled(rng):
+    n = 100
     x = torch.arange(260 * 300).float().view(1, 1, 260, 300).div(2**17).expand(n, -1, -1, -1)
     extent = torch.tensor([[256, 300]]).expand(n, 2)
-    view = Window(225, flip=0.0)(ImageBatch(x, torch.arange(n), extent), rng())
-    first = (view[:, 0, 0, 0] * 2**17).round().long()
-    top, left = first // 300, first % 300
-    assert (int(top.min()), int(top.max())) == (0, 31)
+    view = Window(256, least=1.0, flip=0.0)(ImageBatch(x, torch.arange(n), extent), rng())
+    left = (view[:, 0, 0, 0] * 2**17).round().long()
     assert int(left.min()) < 3
-    assert 72 < int(left.max()) <= 75
+    assert 40 < int(left.max()) <= 44
     for i in range(10):
-        seen = x[i, 0, top[i] : top[i] + 225, left[i] : left[i] + 225]
+        seen = x[i, 0, :256, left[i] : left[i] + 256]
         torch.testing.assert_close(view[i, 0], seen, atol=1e-6, rtol=0)
 
 
 def test_half_of_the_images_are_flipped(rng):
     x = places(15, 1000) / 225
-    view = Window(15, share=1.0)(ImageBatch(x, torch.arange(1000)), rng())
+    view = Window(15, least=1.0)(ImageBatch(x, torch.arange(1000)), rng())
     mirrored = (view - x.flip(3)).abs().flatten(1).amax(dim=1) < 1e-5
     same = (view - x).abs().flatten(1).amax(dim=1) < 1e-5
     assert (mirrored ^ same).all()
@@ -252,7 +269,7 @@ def test_channels_move_less_in_small_images():
         ({"size": 32, "embed": 0}, "embed must be at least 1"),
         ({"size": 32, "gray": 1.5}, "gray is a probability"),
         ({"size": 32, "flip": -1.0}, "flip is a probability"),
-        ({"size": 32, "crop": 0.0}, "crop, the side of the square"),
+        ({"size": 32, "crop": 0.0}, "crop, the least side of the square"),
         ({"size": 32, "shift": -1}, "shift must be 0 pixels or more"),
     ],
 )

@@ -8,13 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from skimage import data
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from selfwise.methods import jigsaw
 from selfwise.methods.jigsaw import Jigsaw
 from selfwise.rng import Rng, generator
 from selfwise.types import Features, ImageBatch
-from selfwise.views.image import evaluation_view
+from selfwise.views.image import evaluation_view, resized_crop
 
 PLACE = torch.arange(9)
 WHOLE = {"crop": 1.0, "flip": 0.0}  # the image as it is
@@ -95,8 +96,8 @@ def matched(tiles: Tensor) -> float:
 
 
 def test_edges_that_go_on_in_the_next_tile_solve_the_puzzle_until_there_are_gaps():
-    """Gaps of 0 to 22 pixels: a texture that changes within ten is not to be followed."""
-    x = texture(48, 225, coarse=32, channels=3)
+    """Gaps of 0 to 22 pixels: a texture that changes within five is not to be followed."""
+    x = texture(48, 225, coarse=45, channels=3)
     assert matched(cut(x, tile=75, shift=0)) > 0.95
     chance = 1 / 8
     assert matched(cut(x)) < chance + 0.08  # 288 edges: four standard deviations
@@ -164,3 +165,24 @@ def test_gray_images_stay_gray_when_channels_are_moved():
     tiles = cut(aberrated(128, 75, most=1.0), gray=0.3, shift=2)
     gray = (tiles == tiles[:, :, :1]).flatten(1).all(dim=1).float().mean()
     assert 0.15 < float(gray) < 0.45
+
+
+def told_by_blur(tiles: Tensor) -> float:
+    """How often a linear classifier places a tile by how much each of its pixels is blurred."""
+    cue = (tiles - 0.5).square().mean(dim=2).flatten(2)
+    half = len(cue) // 2
+    known, asked = cue[:half].flatten(0, 1).numpy(), cue[half:].flatten(0, 1).numpy()
+    fit = LogisticRegression(max_iter=300).fit(known, PLACE.repeat(half).numpy())
+    return float(fit.score(asked, PLACE.repeat(len(cue) - half).numpy()))
+
+
+def test_resampling_by_one_factor_gives_the_place_away_until_the_factor_is_drawn():
+    """28 of 32 pixels made 32 again: every eighth pixel is sharp, in the same places each time.
+
+    On CIFAR-10 the encoder found this (docs/log.md): 71 % of 100 orders after 300 steps, and 18 %
+    where the factor is drawn.
+    """
+    x = torch.rand(1200, 1, 32, 32, generator=generator(0, "noise"))
+    box = torch.tensor([[2.0, 2.0, 28.0, 28.0]]).expand(len(x), 4)
+    assert told_by_blur(cut(resized_crop(x, box, 32))) > 0.3  # chance is 0.111
+    assert told_by_blur(cut(x, crop=0.6)) < 0.111 + 0.02  # 5,400 tiles: four standard deviations
