@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+JOBS ?= 2
 
 .PHONY: quickstart test lint mutants bench clean
 
@@ -9,7 +10,8 @@ quickstart: $(VENV)/installed
 	$(BIN)/selfwise quickstart
 
 test: $(VENV)/installed-test lint
-	$(BIN)/python -m pytest --cov=selfwise --cov-report=term --cov-fail-under=90 --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
+	  --cov=selfwise --cov-report=term --cov-fail-under=90 --durations=10
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -25,6 +27,9 @@ bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.text_step
 	$(BIN)/python -m benchmarks.hubert_step
 	$(BIN)/python -m benchmarks.kmeans
+	$(BIN)/python -m benchmarks.puzzle_views
+	$(BIN)/python -m benchmarks.colorization_views
+	$(BIN)/python -m benchmarks.mining
 
 $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
