@@ -36,8 +36,8 @@ LARS = {"optimizer": "lars", "lr": 4.0, "weight_decay": 1e-6}
 # chosen on 5,000 held-out training images; docs/log.md has all that were tried
 SETTINGS: dict[str, dict[str, Any]] = {
     "rotation": {"batch": 128, **LARS},
-    "jigsaw": {"batch": 256, "grid": 2},
-    "colorization": {"batch": 128},
+    "jigsaw": {"batch": 256, **LARS, "grid": 2},
+    "colorization": {"batch": 128, **LARS, "crop": 0.47},
     "triplet": {"batch": 256, **LARS, "crop": 0.2, "margin": 1.0},
     "simclr": {"batch": 256, **LARS, "crop": 0.2, "temperature": 0.2},
     "supervised": {"batch": 256, "lr": 0.4},
