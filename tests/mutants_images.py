@@ -24,7 +24,7 @@ MUTANTS = [
     ("the loss is taken on h", "methods/simclr.py",
      "z = self.projection(self.encoder(torch.cat(view)).pooled)",
      "z = self.encoder(torch.cat(view)).pooled", "tests/test_contract.py::test_every_parameter_gets_a_gradient"),
-    ("small images are blurred", "methods/simclr.py",
+    ("small images are blurred", "views/image.py",
      "blur=(0.0 if small else 0.5)", "blur=0.5", f"{FACTS}/test_simclr.py"),
     ("the head ends in a ReLU", "nn/heads.py",
      "nn.Linear(width, dim, bias=False), last)",
@@ -37,7 +37,7 @@ MUTANTS = [
      "self.augment(batch.batch, rng), batch.label.roll(1))", f"{FACTS}/test_supervised.py"),
     ("the mean of a micro-batch instead of its sum", "methods/supervised.py",
      'reduction="sum"', 'reduction="mean"', f"{FACTS}/test_supervised.py"),
-    ("jitter where none was asked for", "methods/supervised.py",
+    ("jitter where none was asked for", "views/image.py",
      "jitter=0.8 if strength else 0.0", "jitter=0.8", f"{FACTS}/test_supervised.py"),
     # contracts
     ("a view corrupts the batch in place", "methods/simclr.py",

@@ -6,6 +6,8 @@ IMAGES, USE = "tests/test_unit_images.py", "tests/test_use.py"
 # fmt: off
 # ruff: noqa: E501
 MUTANTS = [
+    ("how a task was made is not kept", "run.py",
+     'settings["found"]["about"] = about', "pass", "tests/test_use.py::test_how_a_task_was_made_is_said_once_and_kept"),
     ("the wave is rounded before autocast", "train/step.py",
      "        return data\n", "        return super().convert_input(data)\n", f"{FIT}::test_half_precision_leaves_the_view_as_it_is"),
     ("the last micro-batch is lost", "train/step.py",

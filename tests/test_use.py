@@ -26,6 +26,17 @@ def score(run):
     return selfwise.probe(run, **labels, seeds=2, quiet=True)
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_how_a_task_was_made_is_said_once_and_kept(tmp_path, capsys, quiet):
+    told = {**QUICK, "steps": 1, "batch": 8, "quiet": quiet, "grid": 2, "size": 16}
+    run = selfwise.pretrain("jigsaw", data="digits:train", out=tmp_path / "run", **told)
+    sentence = "jigsaw: permutations 24, least_hamming 2, mean_hamming 3.13043\n"
+    assert capsys.readouterr().err.count(sentence) == (0 if quiet else 1)
+    kept = config.read(run.folder)["found"]["about"]
+    assert kept["permutations"] == 24
+    assert kept["mean_hamming"] == pytest.approx(3.13043, abs=1e-4)
+
+
 def test_a_run_says_what_it_was_told_and_what_it_found(run):
     settings = config.read(run.folder)
     assert settings["method"] == "simclr"

@@ -11,7 +11,7 @@ from selfwise.methods.method import Defaults, Method, mean_over
 from selfwise.nn.heads import Projection
 from selfwise.rng import Rng
 from selfwise.types import Encoder, ImageBatch, Step, Term
-from selfwise.views.image import Augment
+from selfwise.views.image import strong
 
 
 class TwoViews(NamedTuple):
@@ -59,15 +59,7 @@ class SimCLR(Method):
     ):
         super().__init__()
         check_temperature(temperature)
-        small = size <= 64
-        self.augment = Augment(
-            size,
-            scale=(crop, 1.0),
-            flip=flip,
-            strength=(0.5 if small else 1.0) if strength is None else strength,
-            blur=(0.0 if small else 0.5) if blur is None else blur,
-        )
-        self.augment.check()
+        self.augment = strong(size, crop=crop, flip=flip, strength=strength, blur=blur)
         self.encoder, self.temperature = encoder, temperature
         self.projection = Projection(encoder.dim, dim=dim, layers=layers)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from selfwise.methods.method import Defaults, Method
 from selfwise.rng import Rng
 from selfwise.types import Encoder, Labelled, Step, Term
-from selfwise.views.image import Augment
+from selfwise.views.image import mild
 
 
 class Example(NamedTuple):
@@ -53,16 +53,7 @@ class Supervised(Method):
         blur: float = 0.0,
     ):
         super().__init__()
-        self.augment = Augment(
-            size,
-            scale=(crop, 1.0),
-            flip=flip,
-            strength=strength,
-            jitter=0.8 if strength else 0.0,
-            grayscale=0.2 if strength else 0.0,
-            blur=blur,
-        )
-        self.augment.check()
+        self.augment = mild(size, crop=crop, flip=flip, strength=strength, blur=blur)
         self.encoder, self.head = encoder, nn.Linear(encoder.dim, classes)
 
     def view(self, batch: Labelled, rng: Rng) -> Example:

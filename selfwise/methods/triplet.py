@@ -12,7 +12,7 @@ from selfwise.methods.method import Defaults, Method
 from selfwise.nn.heads import Projection
 from selfwise.rng import Rng
 from selfwise.types import Encoder, ImageBatch, Step
-from selfwise.views.image import Augment
+from selfwise.views.image import strong
 
 
 class Pairs(NamedTuple):
@@ -70,15 +70,7 @@ class Triplet(Method):
     ):
         super().__init__()
         ways.check(mining, margin, ways.VIEWS)
-        small = size <= 64
-        self.augment = Augment(
-            size,
-            scale=(crop, 1.0),
-            flip=flip,
-            strength=(0.5 if small else 1.0) if strength is None else strength,
-            blur=(0.0 if small else 0.5) if blur is None else blur,
-        )
-        self.augment.check()
+        self.augment = strong(size, crop=crop, flip=flip, strength=strength, blur=blur)
         self.encoder, self.margin, self.mining = encoder, margin, mining
         self.projection = Projection(encoder.dim, dim=dim, layers=layers)
 

@@ -12,7 +12,7 @@ from selfwise.methods.method import Defaults, Method
 from selfwise.rng import Rng
 from selfwise.types import Encoder, Labelled, Step
 from selfwise.views.identities import PerIdentity
-from selfwise.views.image import Augment
+from selfwise.views.image import mild
 
 
 class Faces(NamedTuple):
@@ -68,16 +68,7 @@ class TripletLabelled(Method):
             raise ValueError(
                 f"per_identity must be at least 2, an anchor and a positive, got {per_identity}"
             )
-        self.augment = Augment(
-            size,
-            scale=(crop, 1.0),
-            flip=flip,
-            strength=strength,
-            jitter=0.8 if strength else 0.0,
-            grayscale=0.2 if strength else 0.0,
-            blur=blur,
-        )
-        self.augment.check()
+        self.augment = mild(size, crop=crop, flip=flip, strength=strength, blur=blur)
         self.encoder, self.margin, self.mining = encoder, margin, mining
         self.per_identity = per_identity
         self.draw = partial(PerIdentity, per_identity=per_identity)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class SmallMapConv2d(nn.Conv2d):
     """`nn.Conv2d` that pads by itself where the map is narrower than its stride.
 
-    In bf16 on the CPU, torch 2.11 to 2.15 (oneDNN) returns unwritten memory as the gradient of the
+    In bf16 on the CPU, torch 2.14.1 and 2.15.0 (oneDNN) return unwritten memory as gradient of the
     weights that meet nothing but padding there: a 3 x 3 convolution of stride 2 on a 1 x 1 map. The
     weights grow beyond all bounds or become NaN, though the loss does not show it. With the zeros
     laid around the map beforehand the gradient is right; the result is the same.

@@ -209,6 +209,44 @@ class Augment(NamedTuple):
         view.index_copy_(0, row[blurred], mixed(x, mix).clamp_(0, 1))
 
 
+def strong(
+    size: int, *, crop: float, flip: float, strength: float | None, blur: float | None
+) -> Augment:
+    """SimCLR's views; where nothing is told, colour jitter of strength 1 and blur, and up to 64 px
+    strength 0.5 and no blur (appendix B.9).
+
+    Raises ValueError if an option is out of range.
+    """
+    small = size <= 64
+    made = Augment(
+        size,
+        scale=(crop, 1.0),
+        flip=flip,
+        strength=(0.5 if small else 1.0) if strength is None else strength,
+        blur=(0.0 if small else 0.5) if blur is None else blur,
+    )
+    made.check()
+    return made
+
+
+def mild(size: int, *, crop: float, flip: float, strength: float, blur: float) -> Augment:
+    """Views for training with labels: colours change only where a strength is told.
+
+    Raises ValueError if an option is out of range.
+    """
+    made = Augment(
+        size,
+        scale=(crop, 1.0),
+        flip=flip,
+        strength=strength,
+        jitter=0.8 if strength else 0.0,
+        grayscale=0.2 if strength else 0.0,
+        blur=blur,
+    )
+    made.check()
+    return made
+
+
 def _where(chosen: Bool[Tensor, "b"], device: torch.device) -> Int64[Tensor, "k"]:
     """The chosen rows. Draws lie on the CPU, so no device is waited for."""
     return chosen.nonzero()[:, 0].to(device, non_blocking=True)
