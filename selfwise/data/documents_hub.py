@@ -35,6 +35,17 @@ def open_hub(told: str, field: str) -> tuple[Hub, str]:
     Raises ValueError if the extra is not installed, or the library finds no such data set.
     """
     name, _, split = told.removeprefix("hub:").partition(":")
+    rows = load(told, name, split=split or "train")
+    text = column(rows.column_names, field, told)
+    size = int(getattr(rows.info, "dataset_size", None) or 0)
+    return Hub(rows.select_columns([text]), text, size), f"{told} {text} {rows._fingerprint}"
+
+
+def load(told: str, name: str, *, split: str, config: str | None = None) -> Any:
+    """A split of a data set of the hub, as the library `datasets` keeps it. `told` is for errors.
+
+    Raises ValueError if the extra is not installed, or the library finds no such data set.
+    """
     try:
         import datasets
     except ImportError as error:
@@ -43,11 +54,9 @@ def open_hub(told: str, field: str) -> tuple[Hub, str]:
         ) from error
     if not name:
         raise ValueError(f"{told}: which data set? hub:NAME or hub:NAME:SPLIT")
+    more = {} if config is None else {"name": config}
     try:
-        rows = datasets.load_dataset(name, split=split or "train")
+        return datasets.load_dataset(name, split=split, **more)
     except Exception as error:  # of many types: not found, no network, no such split
         why = " ".join(str(error).split())
         raise ValueError(f"{told}: the data set cannot be loaded ({why})") from error
-    text = column(rows.column_names, field, told)
-    size = int(getattr(rows.info, "dataset_size", None) or 0)
-    return Hub(rows.select_columns([text]), text, size), f"{told} {text} {rows._fingerprint}"
