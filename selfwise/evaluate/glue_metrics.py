@@ -37,6 +37,8 @@ def matthews(truth: CLASSES, predicted: CLASSES) -> float:
 
     0 where it is undefined, which is where all predictions, or all labels, are of one class.
     """
+    if np.ptp(truth) == 0 or np.ptp(predicted) == 0:
+        return 0.0
     return float(matthews_corrcoef(truth, predicted))
 
 
