@@ -3,6 +3,7 @@
 DATA = "tests/test_glue_data.py"
 FACTS = "tests/facts/test_glue_metrics.py"
 ZIP = "tests/test_glue_submission.py"
+PROBES, FROZEN = "tests/test_glue_frozen.py", "evaluate/glue_frozen.py"
 READ, METRICS, SENT = "data/glue_read.py", "evaluate/glue_metrics.py", "evaluate/glue_submission.py"
 
 # fmt: off
@@ -45,5 +46,13 @@ MUTANTS = [
     ("GLUE: lines are counted from the first row", SENT,
      "enumerate(zip(rows, ids), start=2)", "enumerate(zip(rows, ids), start=1)",
      f"{ZIP}::test_a_wrong_row_is_named"),
+    ("GLUE: the setting that is worst on train", FROZEN,
+     "chosen = max(found", "chosen = min(found", PROBES),
+    ("GLUE: the setting is chosen on what was fitted", FROZEN,
+     "[x[apart]], seed=seed)[0]", "[x[kept][: len(apart)]], seed=seed)[0]", PROBES),
+    ("GLUE: ridge's penalty does not grow with the examples", FROZEN,
+     "alpha=penalty * len(y)", "alpha=penalty", PROBES),
+    ("GLUE: the second text of a pair is the first", FROZEN,
+     "replace(first, texts=texts.pairs)", "replace(first, texts=texts.texts)", PROBES),
 ]
 # fmt: on

@@ -147,15 +147,34 @@ def bag_of_words(known: Texts, asked: Texts) -> Split:
         left, right = getattr(known, side), getattr(asked, side)
         if left is None:
             continue
-        count = TfidfVectorizer(
-            ngram_range=(1, 2),
-            sublinear_tf=True,
-            max_features=TERMS,
-            token_pattern=r"(?u)\w+|[^\w\s]",
-            dtype=np.float32,
-        )
+        count = _counter()
         parts.append((count.fit_transform(left), count.transform(right)))
     return Split(*(hstack(side).tocsr() for side in zip(*parts)))
+
+
+def compared_words(known: Texts, asked: Texts) -> Split:
+    """Pairs as [u; v; |u - v|; u v] of their bags, with one vocabulary for both sides.
+
+    Two bags side by side cannot say that they share a word; these can. Fitted on `known` alone.
+    """
+    assert known.pairs is not None
+    assert asked.pairs is not None
+    count = _counter().fit([*known.texts, *known.pairs])
+    parts = []
+    for some in (known, asked):
+        u, v = count.transform(some.texts), count.transform(some.pairs)
+        parts.append(hstack([u, v, abs(u - v), u.multiply(v)]).tocsr())
+    return Split(*parts)
+
+
+def _counter() -> TfidfVectorizer:
+    return TfidfVectorizer(
+        ngram_range=(1, 2),
+        sublinear_tf=True,
+        max_features=TERMS,
+        token_pattern=r"(?u)\w+|[^\w\s]",
+        dtype=np.float32,
+    )
 
 
 def _vectors(
