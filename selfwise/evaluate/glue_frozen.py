@@ -146,8 +146,10 @@ def of_encoder(
         return made[texts.fingerprint, setting]
 
     def read(texts: Texts, setting: Setting) -> np.ndarray:
-        how = {"layer": setting.layer, "pooling": setting.pooling}
-        return extract(encoder, texts, tokenizer, length=length, device=device, **how)
+        layer, pooling = setting.layer, setting.pooling
+        return extract(
+            encoder, texts, tokenizer, length=length, layer=layer, pooling=pooling, device=device
+        )
 
     def embed(known: Texts, others: Sequence[Texts], setting: Setting) -> list[Matrix]:
         return [one(texts, setting) for texts in (known, *others)]
