@@ -38,6 +38,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"train", "types"},
     "proof": {"competitors", "evaluate", "rng", "run", "train"},
     "recipes": {"data", "evaluate", "iterate", "language", "proof", "rng", "run", "types"},
+    "report": {"config", "data", "evaluate", "methods.method", "modalities", "nn", "rng", "run"}
+    | {"train", "types", "use", "views"},
     "doctor": {"config", "data", "train"},
     "flags": set(),
     "cli": {"arguments", "config", "data", "doctor", "exchange", "fill", "flags", "iterate"}

@@ -1,0 +1,69 @@
+"""What a page is made of. Whoever has something to show returns these; the page draws them.
+
+All words are plain text: the page escapes them, so names and labels of files may hold anything.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+
+class Picture(NamedTuple):
+    """An image, or a figure whose colours follow the page's."""
+
+    data: bytes  # of a file in this form; of svg, markup that `figures.picture` made
+    form: Literal["png", "jpeg", "svg"]
+    alt: str  # what is seen, for those who do not see it
+    caption: str = ""
+
+
+class Words(NamedTuple):
+    """Paragraphs."""
+
+    sentences: Sequence[str]
+
+
+class Rows(NamedTuple):
+    """A table. Numbers come as text, already rounded."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+class Token(NamedTuple):
+    """A piece of a line of text, and what happened to it."""
+
+    text: str
+    kind: Literal["", "hidden", "right", "wrong", "quiet"] = ""
+    hint: str = ""  # shown when pointed at, for example what else was likely
+
+
+class Lines(NamedTuple):
+    """Lines of marked text."""
+
+    lines: Sequence[Sequence[Token]]
+    caption: str = ""
+
+
+class Command(NamedTuple):
+    """Something to type."""
+
+    text: str
+
+
+class Map(NamedTuple):
+    """Points in a plane; one that is pointed at shows its picture and its name."""
+
+    points: Sequence[tuple[float, float]]  # 0 to 1 in both directions
+    groups: Sequence[str]  # of each point, the name of its class; or empty
+    names: Sequence[str]  # of each point
+    pictures: Sequence[Picture]  # of each point; or empty, where there is only a name
+    caption: str = ""
+
+
+class Section(NamedTuple):
+    """A heading, a sentence that says what is to be seen, and what there is to see."""
+
+    title: str
+    about: str
+    parts: Sequence[Any]  # of the classes above
