@@ -16,6 +16,14 @@ class Picture(NamedTuple):
     caption: str = ""
 
 
+class Strip(NamedTuple):
+    """Pictures of one size side by side, each above its caption: a line of a sheet."""
+
+    pictures: Sequence[Picture]
+    caption: str = ""
+    lead: int = 0  # so many at the beginning stand apart: what the others belong to
+
+
 class Words(NamedTuple):
     """Paragraphs."""
 
