@@ -6,6 +6,8 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 
 from selfwise.report.parts import Picture
 
@@ -37,9 +39,19 @@ def figure(width: float = 4.6, height: float = 2.6) -> tuple[Figure, Any]:
         return made, made.subplots()
 
 
+def plain(text: str) -> str:
+    """A name as it is: matplotlib would read what is between two dollar signs as mathematics."""
+    return text.replace("$", r"\$")
+
+
 def picture(made: Figure, *, alt: str, caption: str = "") -> Picture:
     """The figure as markup that can stand in the page. The same figure gives the same bytes."""
     file = io.StringIO()
+    for legend in made.findobj(Legend):
+        legend.set_frame_on(False)  # its ground would be white in the dark, too
+    for text in made.findobj(lambda artist: isinstance(artist, Text)):
+        if text.get_color() == "black":  # made by the caller, outside of the style
+            text.set_color(INK)
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": alt}):
         made.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     found = file.getvalue()

@@ -1,0 +1,160 @@
+"""Draws a page of parts: one HTML file that holds everything it shows and loads nothing.
+
+A Content-Security-Policy inside the file forbids all that is not in it: no network, no script and
+no style but the two whose hashes it names (Content Security Policy Level 3, section 6.6).
+"""
+
+import base64
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from io import BytesIO
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from selfwise.report.parts import Command, Lines, Map, Picture, Rows, Section, Strip, Words
+from selfwise.report.plane import plane
+from selfwise.report.svg import Figures
+
+HOME = Path(__file__).parent
+GENERATOR = "selfwise report"  # in every page of ours: such a file may be written anew
+SMALL, SHOWN = 64, 88  # px: shorter sides up to the first are enlarged to about the second
+NUMBER = re.compile(r"[-+−]?\d[\d.,e]*(\s?[±+−-]\s?\d[\d.,]*)?\s?[%a-z]{0,3}")  # 61.3 ± 0.4, 12 %
+
+
+def render(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
+    """The page. The same sections give the same text, and all words in them are escaped.
+
+    Args:
+        title: of the page.
+        sections: in their order.
+        lead: what stands below the title.
+    """
+    figures = Figures()
+    shown = [_section(number, section, figures) for number, section in enumerate(sections, 1)]
+    style, script = _own("page.css") + figures.style, _own("page.js")
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            lead=lead,
+            sections=shown,
+            style=Markup(style),  # ours, as are the script and the figures' markup
+            script=Markup(script),
+            policy=policy(style=style, script=script),
+            generator=GENERATOR,
+            version=version("selfwise"),
+        )
+    )
+
+
+def policy(*, style: str, script: str) -> str:
+    """What the page may load: pictures inside itself, and this one style and script."""
+    allowed = {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "style-src": _hash(style),
+        "script-src": _hash(script),
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in allowed.items())
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page of ours, by what stands in its first lines."""
+    with path.open("rb") as file:
+        return f'<meta name="generator" content="{GENERATOR}">'.encode() in file.read(4096)
+
+
+def uri(picture: Picture) -> str:
+    """The picture as an address that needs no file."""
+    return f"data:image/{picture.form};base64,{base64.b64encode(picture.data).decode()}"
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+def _own(name: str) -> str:
+    return (HOME / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(HOME), autoescape=True, undefined=StrictUndefined, auto_reload=False
+    )
+
+
+def _section(number: int, section: Section, figures: Figures) -> dict[str, Any]:
+    """A section as the template draws it; single pictures that follow each other share rows."""
+    parts: list[dict[str, Any]] = []
+    for alone, together in groupby(section.parts, lambda part: isinstance(part, Picture)):
+        if alone:
+            parts.append({"kind": "pictures", "pictures": [_picture(p, figures) for p in together]})
+        else:
+            parts += [_DRAWN[type(part)](part, figures) for part in together]
+    for place, part in enumerate(parts, 1):
+        part["id"] = f"part-{number}-{place}"
+    told = {"title": section.title, "about": section.about, "parts": parts}
+    return {"id": f"section-{number}", **told}
+
+
+def _picture(picture: Picture, figures: Figures) -> dict[str, Any]:
+    told = {"form": picture.form, "alt": picture.alt, "caption": picture.caption}
+    if picture.form == "svg":
+        return {**told, "markup": Markup(figures.taken(picture.data))}
+    width, height = Image.open(BytesIO(picture.data)).size
+    small = min(width, height) <= SMALL
+    times = max(1, SHOWN // min(width, height)) if small else 1
+    side = {"width": width * times, "height": height * times, "pixelated": small}
+    return {**told, **side, "uri": uri(picture)}
+
+
+def _strip(part: Strip, figures: Figures) -> dict[str, Any]:
+    shown = [_picture(picture, figures) for picture in part.pictures]
+    return {"kind": "strip", "pictures": shown, "caption": part.caption, "lead": part.lead}
+
+
+def _words(part: Words, figures: Figures) -> dict[str, Any]:
+    return {"kind": "words", "sentences": part.sentences}
+
+
+def _rows(part: Rows, figures: Figures) -> dict[str, Any]:
+    columns = range(max([len(part.head), *map(len, part.rows)], default=0))
+    cells = [[row[i] for row in part.rows if i < len(row) and row[i]] for i in columns]
+    numeric = [bool(c) and all(NUMBER.fullmatch(text.strip()) for text in c) for c in cells]
+    told = {"head": part.head, "rows": part.rows, "caption": part.caption}
+    return {"kind": "rows", **told, "numeric": numeric}
+
+
+def _lines(part: Lines, figures: Figures) -> dict[str, Any]:
+    return {"kind": "lines", "lines": part.lines, "caption": part.caption}
+
+
+def _command(part: Command, figures: Figures) -> dict[str, Any]:
+    return {"kind": "command", "text": part.text}
+
+
+def _map(part: Map, figures: Figures) -> dict[str, Any]:
+    pictures = [{"uri": uri(picture), "alt": picture.alt} for picture in part.pictures]
+    return {"kind": "map", **plane(part, pictures)}
+
+
+_DRAWN: dict[type, Callable[[Any, Figures], dict[str, Any]]] = {
+    Strip: _strip,
+    Words: _words,
+    Rows: _rows,
+    Lines: _lines,
+    Command: _command,
+    Map: _map,
+}
