@@ -26,7 +26,9 @@ from selfwise.report.svg import Figures
 HOME = Path(__file__).parent
 GENERATOR = "selfwise report"  # in every page of ours: such a file may be written anew
 SMALL, SHOWN = 64, 88  # px: shorter sides up to the first are enlarged to about the second
-NUMBER = re.compile(r"[-+−]?\d[\d.,e]*(\s?[±+−-]\s?\d[\d.,]*)?\s?[%a-z]{0,3}")  # 61.3 ± 0.4, 12 %
+NUMBER = re.compile(  # 61.3 ± 0.4, 12 %
+    r"[-+\u2212]?\d[\d.,e]*(\s?[±+\u2212-]\s?\d[\d.,]*)?\s?[%a-z]{0,3}"
+)
 
 
 def render(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
