@@ -5,9 +5,12 @@ import sys
 from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from selfwise.names import nearest
+
+if TYPE_CHECKING:
+    from selfwise.flags import Flags
 
 Argv = Sequence[str]
 
@@ -232,6 +235,15 @@ def show(argv: Argv) -> None:
         print(use.show(**given))
 
 
+def report(argv: Argv) -> None:
+    """Write a page that shows what runs have learned: RUN [RUN ...]."""
+    from selfwise.report import write
+
+    given = _parse("report RUN...", write.report, argv, skip={"runs"})
+    if given is not None:
+        print(f"the report is in {write.report(**given)}")
+
+
 def run_recipe(argv: Argv) -> int:
     """Reproduce a published number: RECIPE."""
     from selfwise import recipes
@@ -287,6 +299,8 @@ def _parse(verb: str, function: Callable[..., Any], argv: Argv, *, skip: set[str
     if _wants_help(argv):
         print(flags.help())
         return None
+    if flags.several:
+        return _several(flags, argv)
     wanted = flags.positional
     words = [token for token in argv[: len(wanted)] if not token.startswith("--")]
     if len(words) < len(wanted):
@@ -294,6 +308,14 @@ def _parse(verb: str, function: Callable[..., Any], argv: Argv, *, skip: set[str
     kinds = {"run": Path, "folder": Path}
     values = {name: kinds.get(name, str)(word) for name, word in zip(wanted, words)}
     return values | flags.parse(argv[len(wanted) :])
+
+
+def _several(flags: "Flags", argv: Argv) -> dict[str, Any]:
+    """The arguments of a verb that takes one or more folders before its options."""
+    options = next((i for i, token in enumerate(argv) if token.startswith("--")), len(argv))
+    if not options:
+        raise ValueError(f"usage: {flags.prog} [options]")
+    return {flags.several: [Path(word) for word in argv[:options]]} | flags.parse(argv[options:])
 
 
 def _wants_help(argv: Argv) -> bool:
@@ -317,6 +339,7 @@ VERBS: dict[str, Callable[[Argv], int | None]] = {
     "embed": embed,
     "probe": probe,
     "show": show,
+    "report": report,
     "fill": fill,
     "generate": generate,
     "perplexity": perplexity,

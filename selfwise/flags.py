@@ -21,7 +21,8 @@ class Flags:
     """The flags of one verb.
 
     Args:
-        verb: as the user types it, with its positional arguments: "resume RUN".
+        verb: as the user types it, with its positional arguments: "resume RUN"; "report RUN..."
+            takes one or more.
         about: what `--help` says first.
         sources: each with the names of parameters that are no flags.
     """
@@ -29,6 +30,8 @@ class Flags:
     def __init__(self, verb: str, about: str, sources: Sequence[tuple[Documented, set[str | int]]]):
         words = verb.split()
         self.positional = [word.lower() for word in words[1:] if word.isupper()]
+        repeated = [word[:-3] for word in self.positional if word.endswith("...")]
+        self.several = f"{repeated[0]}s" if repeated else ""  # as Python calls it: runs
         self.prog = "selfwise " + verb
         self.parser = ArgumentParser(
             prog=self.prog,

@@ -37,13 +37,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exchange": {"arguments", "config", "convert", "data", "methods", "modalities", "run"}
     | {"train", "types"},
     "proof": {"competitors", "evaluate", "rng", "run", "train"},
-    "recipes": {"data", "evaluate", "iterate", "language", "proof", "rng", "run", "types"},
-    "report": {"config", "data", "evaluate", "methods.method", "modalities", "nn", "rng", "run"}
-    | {"train", "types", "use", "views"},
+    "recipes": {"data", "evaluate", "iterate", "language", "proof", "report", "rng", "run"}
+    | {"types"},
+    "report": {"arguments", "config", "data", "evaluate", "methods.method", "modalities", "nn"}
+    | {"rng", "run", "train", "types", "use", "views"},
     "doctor": {"config", "data", "train"},
     "flags": set(),
     "cli": {"arguments", "config", "data", "doctor", "exchange", "fill", "flags", "iterate"}
-    | {"language", "methods", "modalities", "proof", "recipes", "run", "train", "use"},
+    | {"language", "methods", "modalities", "proof", "recipes", "report", "run", "train", "use"},
     "__main__": {"cli"},
     "__init__": {"run", "use", "proof", "losses"},
 }

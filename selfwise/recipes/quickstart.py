@@ -7,6 +7,7 @@ from rich.console import Console
 
 from selfwise import proof
 from selfwise.evaluate.score import Score, joined
+from selfwise.report.write import report
 from selfwise.run import pretrain_or_resume
 
 ENCODER = {
@@ -48,5 +49,8 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> Score:
     few, many = measure(labels="10", scratch=True), measure(labels="50,all")
     score = joined(few, many)
     Console().print(score.table())
+    print("3. What does the encoder find alike?")
+    page = report([folder], data="digits:test")
     print(f"The run is in {folder}: selfwise show {folder}")
+    print(f"What it has learned is drawn in {page}: open it in a browser")
     return score

@@ -176,8 +176,13 @@ def _strip(
     run: Run, sample: Sample, row: int, others: Sequence[int], near: Sequence[float]
 ) -> Strip:
     pictures = _pictures(run, sample, [row, *others], ROW)
-    words = [sample.called(row), *(f"{sample.called(i)} · {c:.2f}" for i, c in zip(others, near))]
-    named = [picture._replace(caption=text) for picture, text in zip(pictures, words)]
+    cosines = ["", *(f"{cosine:.2f}" for cosine in near)]
+    known = [[*sample.groups[i : i + 1], c] for i, c in zip([row, *others], cosines)]
+    below = [" · ".join(filter(None, told)) for told in known]
+    named = [
+        picture._replace(caption=f"{sample.names[i]}\n{text}".strip())
+        for picture, i, text in zip(pictures, [row, *others], below)
+    ]
     return Strip(named, lead=1)
 
 

@@ -20,7 +20,6 @@ def report(
     data: str = "",
     out: Path | None = None,
     seed: int = 0,
-    quiet: bool = False,
 ) -> Path:
     """Write one HTML page that shows what a run has learned, or several runs side by side.
 
@@ -34,24 +33,23 @@ def report(
         out: the file, by default report.html in the run's folder (of several: in the first one's);
             a report that is there already is written anew.
         seed: decides which examples are shown.
-        quiet: print nothing.
     """
     folders = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
     _check(folders, data)
     target = _target(Path(out) if out else folders[0] / FILE)
     text = page.render(
         summary.title(folders),
-        gathered(folders, data=data, seed=seed, quiet=quiet),
+        gathered(folders, data=data, seed=seed),
         lead=summary.lead(folders),
     )
     _written(text, target)
     return target
 
 
-def gathered(folders: Sequence[Path], *, data: str, seed: int, quiet: bool) -> list[Section]:
+def gathered(folders: Sequence[Path], *, data: str, seed: int) -> list[Section]:
     """The sections of the page, in their order."""
     run = _opened(folders[0]) if len(folders) == 1 else None
-    shown = _of_examples(run, data, seed=seed, quiet=quiet) if run else []
+    shown = _of_examples(run, data, seed=seed) if run else []
     return [*summary.sections(folders, run), *shown]
 
 
@@ -90,7 +88,7 @@ def _opened(folder: Path) -> Run | None:
     return load(folder)
 
 
-def _of_examples(run: Run, data: str, *, seed: int, quiet: bool) -> list[Section]:
+def _of_examples(run: Run, data: str, *, seed: int) -> list[Section]:
     """What the method and the encoder make of some examples, or why that cannot be shown."""
     where = data or _known_data(run)
     again = Command(f"selfwise report {run.folder} --data PATH")
