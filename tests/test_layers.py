@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "modalities": {"config", "data", "encoders", "evaluate", "methods", "rng", "train", "types"}
     | {"units"},
     "arguments": {"config", "data", "methods", "modalities", "train"},
-    "run": {"arguments", "config", "methods", "modalities", "train"},
+    "members": {"arguments", "config", "methods", "modalities", "train"},
+    "run": {"arguments", "config", "members", "methods", "modalities", "train"},
     "iterate": {"arguments", "methods", "modalities", "run"},
     "competitors": {"data", "evaluate", "methods", "rng", "run", "train"},
     "use": {"config", "run", "train"},

@@ -8,7 +8,8 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from selfwise import mining as ways
-from selfwise.methods.method import Defaults, Method
+from selfwise.losses import gather, gather_views
+from selfwise.methods.method import Defaults, Method, shared
 from selfwise.nn.heads import Projection
 from selfwise.rng import Rng
 from selfwise.types import Encoder, ImageBatch, Step
@@ -87,8 +88,11 @@ class Triplet(Method):
     def forward(self, view: Pairs) -> Step:
         # one pass over both views, as in SimCLR's code: batch norm sees them together
         z = self.projection(self.encoder(torch.cat([view.a, view.b])).pooled)
+        z = gather_views(z)  # negatives are from all processes
         row = torch.arange(len(z), device=z.device)
-        n = len(view.a)
+        n = len(z) // 2
+        if view.draw is not None:
+            view = view._replace(draw=gather(view.draw))
         draw = None if view.draw is None else view.draw.T.reshape(-1, 1)
         told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
-        return ways.triplet_step(z, row % n, row.roll(n)[:, None], **told)
+        return shared(ways.triplet_step(z, row % n, row.roll(n)[:, None], **told))

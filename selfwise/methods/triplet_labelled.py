@@ -8,7 +8,8 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from selfwise import mining as ways
-from selfwise.methods.method import Defaults, Method
+from selfwise.losses import gather
+from selfwise.methods.method import Defaults, Method, shared
 from selfwise.rng import Rng
 from selfwise.types import Encoder, Labelled, Step
 from selfwise.views.identities import PerIdentity
@@ -86,7 +87,9 @@ class TripletLabelled(Method):
         return {"triplet": view.x.new_full((), pairs)}
 
     def forward(self, view: Faces) -> Step:
-        z = self.embedding(self.encoder(view.x).pooled)
-        partner = ways.grouped(view.identity, self.per_identity)
-        told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": view.draw}
-        return ways.triplet_step(z, view.identity, partner, **told)
+        # negatives are from all processes
+        z, identity = gather(self.embedding(self.encoder(view.x).pooled)), gather(view.identity)
+        partner = ways.grouped(identity, self.per_identity)
+        draw = None if view.draw is None else gather(view.draw)
+        told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
+        return shared(ways.triplet_step(z, identity, partner, **told))

@@ -79,6 +79,9 @@ class AudioData:
         read = source.__getitem__
         return [HeldOut((read, count), seed=seed, every=training.health_every)]
 
+    def join(self, folder: Path) -> None:
+        """Nothing is written while recordings are read."""
+
     def keep(self, folder: Path) -> None:
         """The units, and a list of the files that were left out."""
         audio_units.keep(self.kept, folder)

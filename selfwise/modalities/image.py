@@ -90,6 +90,10 @@ class ImageData:
             probes.append(self.pictures)
         return probes
 
+    def join(self, folder: Path) -> None:
+        """Files that this process's loader finds broken are listed with those of the others."""
+        self.images.broken_log = folder / "broken.txt"  # type: ignore[attr-defined]
+
     def keep(self, folder: Path) -> None:
         """Keep the units or the prior; list the files that were left out, now and as the loader
         finds more."""

@@ -98,6 +98,9 @@ class TextData:
             return []
         return [HeldOut(spread(rows), seed=seed, every=training.health_every)]
 
+    def join(self, folder: Path) -> None:
+        """Nothing is written while rows are read."""
+
     def keep(self, folder: Path) -> None:
         keep(self.kept, folder)
 
