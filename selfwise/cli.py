@@ -116,7 +116,7 @@ def _pretraining(verb: str, train: Callable[..., Any], argv: Argv) -> None:
     rest, settings = _take_config(list(argv[1:]))
     before = without_length(config.options_of(settings), rest) if settings else {}
     finished = train(argv[0], **flags.parse([*as_argv(before, flags.names), *rest]))
-    print(f"{finished.folder} is done; selfwise show, embed and probe go on from there")
+    _tell(f"{finished.folder} is done; selfwise show, embed and probe go on from there")
 
 
 _CONFIG_HELP = """\
@@ -138,7 +138,7 @@ def resume(argv: Argv) -> None:
     given = _parse("resume RUN", run.resume, argv, skip={"run", "data"})
     if given is not None:
         finished = run.resume(**given)
-        print(f"{finished.folder} is done")
+        _tell(f"{finished.folder} is done")
 
 
 def embed(argv: Argv) -> None:
@@ -149,7 +149,7 @@ def embed(argv: Argv) -> None:
     if given is not None:
         table = use.write_embeddings(**given)
         n, d = table.vectors.shape
-        print(f"{n} vectors of width {d} are in {given['out']}")
+        _tell(f"{n} vectors of width {d} are in {given['out']}")
 
 
 def probe(argv: Argv) -> None:
@@ -287,6 +287,14 @@ def _recipe_call(verb: str, recipe: Callable[..., Any], argv: Argv) -> int:
     if given is not None:
         recipe(**given)
     return 0
+
+
+def _tell(text: str) -> None:
+    """Say it once, where torchrun has started several processes that all come by here."""
+    from selfwise.train.world import given
+
+    if (world := given()) is None or world.rank == 0:
+        print(text)
 
 
 def _parse(verb: str, function: Callable[..., Any], argv: Argv, *, skip: set[str | int]) -> Any:

@@ -4,8 +4,9 @@ The first process prepares a run and writes its folder. The others open what is 
 is resumed does, so that they need to be told nothing but the folder.
 """
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,14 +23,17 @@ from selfwise.train import checkpoint
 from selfwise.train.crew import crew, ready, serve
 from selfwise.train.fit import fit
 from selfwise.train.options import Resolved, recorded, resolve_device
+from selfwise.train.process import threads
 from selfwise.train.world import (
     World,
     connect,
     ends_with_the_others,
     given,
+    here,
     wait_for_all,
 )
 
+AGAIN = "nothing was written: give the command again"
 COMMAND = "import sys; from selfwise.members import member; sys.exit(member(sys.argv[1]))"
 
 
@@ -122,6 +126,34 @@ def member(folder: str) -> int:
         _train(run, Path(folder), world)
 
     return serve(work, _go_on(Path(folder)))
+
+
+@contextmanager
+def sharing(command: str, *words: str, told: Mapping[str, Any], devices: int) -> Iterator[World]:
+    """The first of several processes that compute something else, with the others at work.
+
+    `command` is Python, and calls `share_in`; it is given the words and what was told, as JSON.
+    """
+    line = [sys.executable, "-c", command, *words, json.dumps(told)]
+    each = max(1, torch.get_num_threads() // here(devices))
+    how: dict[str, Any] = {"kind": "cpu", "threads": each, "go_on": AGAIN}
+    if (world := given()) is not None and world.rank:
+        connect(world, "cpu")
+        with ends_with_the_others(AGAIN), threads(each):
+            yield world
+        return
+    with threads(each if devices > 1 else 0), crew(line, devices, **how) as world:
+        yield world
+
+
+def share_in(work: Callable[[World], None]) -> int:
+    """A process that `sharing` has started, from its beginning to its end."""
+
+    def meet(world: World, store: TCPStore) -> None:
+        ready(world, store, "cpu")
+        work(world)
+
+    return serve(meet, AGAIN)
 
 
 def joined(folder: Path, world: World, *, data: Any, device: str) -> None:

@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": {"arguments", "config", "members", "methods", "modalities", "train"},
     "iterate": {"arguments", "methods", "modalities", "run"},
     "competitors": {"data", "evaluate", "methods", "rng", "run", "train"},
-    "use": {"config", "run", "train"},
+    "use": {"arguments", "config", "members", "run", "train"},
     "fill": {"data", "evaluate", "run", "train", "types"},
     "language": {"arguments", "data", "evaluate", "modalities", "rng", "run", "train", "types"},
     "exchange": {"arguments", "config", "convert", "data", "methods", "modalities", "run"}

@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -102,6 +103,18 @@ def disconnect() -> None:
     """Leave the group. What torchrun started keeps it, since nobody can meet there twice."""
     if dist.is_initialized() and given() is None:
         dist.destroy_process_group()
+
+
+def messages() -> Any:
+    """The group in which arrays of numpy travel, or None for the one that is there."""
+    if dist.get_backend() == "gloo":
+        return None
+    return _messages()
+
+
+@cache
+def _messages() -> Any:
+    return dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 def wait_for_all() -> None:
