@@ -227,12 +227,12 @@ def export(argv: Argv) -> None:
 
 
 def show(argv: Argv) -> None:
-    """Options, state and last metrics of a run: RUN."""
-    from selfwise import use
+    """Options, state, metrics and scores of runs: RUN [RUN ...]."""
+    from selfwise import show as shown
 
-    given = _parse("show RUN", use.show, argv, skip={"run"})
+    given = _parse("show RUN...", shown.show, argv, skip={"runs"})
     if given is not None:
-        print(use.show(**given))
+        print(shown.show(**given))
 
 
 def report(argv: Argv) -> None:

@@ -147,30 +147,6 @@ def write_embeddings(
     return table
 
 
-def show(run: Path) -> str:
-    """Options, state and last metrics of a run.
-
-    Args:
-        run: folder of the run.
-    """
-    from selfwise import config
-    from selfwise.train import checkpoint
-
-    settings = config.read(run)
-    found, torn = checkpoint.latest(run / "checkpoints")
-    steps = settings["options"]["steps"]
-    lines = [f"{settings['method']} in {run}"]
-    lines += [f"  step {found.step if found else 0} of {steps}", *(f"  {t}" for t in torn)]
-    log = run / "metrics.jsonl"
-    last = log.read_text().splitlines()[-1:] if log.is_file() else []
-    lines += [f"  {n} {v:.6g}" for text in last for n, v in json.loads(text).items()]
-    for name in ("options", "found", "environment"):
-        lines += [f"{name}:", *(f"  {n}: {v}" for n, v in settings[name].items() if v is not None)]
-    for path in sorted((run / "scores").glob("*.json")):
-        lines += [f"{path.stem}:", *(f"  {s}" for s in json.loads(path.read_text())["sentences"])]
-    return "\n".join(lines)
-
-
 def _write_parquet(table: Table, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq

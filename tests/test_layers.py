@@ -32,20 +32,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": {"arguments", "config", "members", "methods", "modalities", "train"},
     "iterate": {"arguments", "methods", "modalities", "run"},
     "competitors": {"data", "evaluate", "methods", "rng", "run", "train"},
+    "again": {"arguments", "flags", "methods", "modalities", "train"},
+    "records": set(),
+    "measured": {"evaluate"},
+    "show": {"again", "config", "measured", "records", "train"},
     "use": {"arguments", "config", "members", "run", "train"},
     "fill": {"data", "evaluate", "run", "train", "types"},
     "language": {"arguments", "data", "evaluate", "modalities", "rng", "run", "train", "types"},
     "exchange": {"arguments", "config", "convert", "data", "methods", "modalities", "run"}
     | {"train", "types"},
-    "proof": {"competitors", "evaluate", "rng", "run", "train"},
+    "proof": {"arguments", "competitors", "evaluate", "rng", "run", "train"},
     "recipes": {"data", "evaluate", "iterate", "language", "proof", "report", "rng", "run"}
     | {"types"},
-    "report": {"arguments", "config", "data", "evaluate", "methods.method", "modalities", "nn"}
-    | {"rng", "run", "train", "types", "use", "views"},
+    "report": {"again", "arguments", "config", "data", "evaluate", "measured", "methods.method"}
+    | {"modalities", "nn", "records", "rng", "run", "show", "train", "types", "use", "views"},
     "doctor": {"config", "data", "train"},
     "flags": set(),
     "cli": {"arguments", "config", "data", "doctor", "exchange", "fill", "flags", "iterate"}
-    | {"language", "methods", "modalities", "proof", "recipes", "report", "run", "train", "use"},
+    | {"language", "methods", "modalities", "proof", "recipes", "report", "run", "show"}
+    | {"train", "use"},
     "__main__": {"cli"},
     "__init__": {"run", "use", "proof", "losses"},
 }

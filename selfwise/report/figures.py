@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import matplotlib
+from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
@@ -14,10 +15,10 @@ from selfwise.report.parts import Picture
 INK = "#010203"  # stands for the colour of the page's text, light or dark
 # seven that can be told apart by people who see few colours, on white and on black
 COLORS = ("#3b82c4", "#d9772b", "#3a9d6b", "#b0569b", "#8c6d46", "#7a7f87", "#c94f55")
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
-    "axes.prop_cycle": matplotlib.cycler(color=COLORS),
+    "axes.prop_cycle": cycler(color=COLORS),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.facecolor": "none",
@@ -49,7 +50,7 @@ def picture(made: Figure, *, alt: str, caption: str = "") -> Picture:
     file = io.StringIO()
     for legend in made.findobj(Legend):
         legend.set_frame_on(False)  # its ground would be white in the dark, too
-    for text in made.findobj(lambda artist: isinstance(artist, Text)):
+    for text in made.findobj(Text):
         if text.get_color() == "black":  # made by the caller, outside of the style
             text.set_color(INK)
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": alt}):
