@@ -207,7 +207,7 @@ def perplexity(argv: Argv) -> None:
 
 
 def import_weights(argv: Argv) -> None:
-    """Make a run of published weights: FAMILY FOLDER --out RUN."""
+    """Make a run of published weights: FAMILY FOLDER|FILE --out RUN."""
     from selfwise import exchange
 
     given = _parse("import FAMILY FOLDER", exchange.import_run, argv, skip={"family", "folder"})
@@ -217,7 +217,7 @@ def import_weights(argv: Argv) -> None:
 
 
 def export(argv: Argv) -> None:
-    """Write a run for other tools: RUN --to hf|onnx --out FOLDER."""
+    """Write a run for other tools: RUN --to hf|timm|onnx|safetensors --out FOLDER."""
     from selfwise import exchange
 
     given = _parse("export RUN", exchange.export_run, argv, skip={"run"})

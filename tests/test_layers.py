@@ -39,8 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "use": {"arguments", "config", "members", "run", "train"},
     "fill": {"data", "evaluate", "run", "train", "types"},
     "language": {"arguments", "data", "evaluate", "modalities", "rng", "run", "train", "types"},
-    "exchange": {"arguments", "config", "convert", "data", "methods", "modalities", "run"}
-    | {"train", "types"},
+    "exchange": {"again", "arguments", "config", "convert", "data", "measured", "methods"}
+    | {"modalities", "records", "run", "train", "types"},
     "proof": {"arguments", "competitors", "evaluate", "rng", "run", "train"},
     "recipes": {"data", "evaluate", "iterate", "language", "proof", "report", "rng", "run"}
     | {"types"},

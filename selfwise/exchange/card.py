@@ -1,0 +1,146 @@
+"""The card beside an export: what was trained, on what, what it is worth, how it is loaded."""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from selfwise import records
+from selfwise.again import changed
+from selfwise.arguments import FROM_PYTHON, IMPORTED
+from selfwise.measured import Measured, gathered
+from selfwise.run import Run
+
+FILE = "README.md"
+FORMS = {"hf": "transformers", "timm": "timm", "onnx": "ONNX", "safetensors": "safetensors"}
+_SAID = ("data", "encoder", "start", "steps")  # elsewhere on the card
+
+
+class Use(NamedTuple):
+    """What a card says of an export besides what it says of the run."""
+
+    loading: Sequence[str]  # Python that runs inside the folder, each block with a sentence before
+    given: Sequence[str]  # lines on what the model is given
+
+
+def card(run: Run, form: str, use: Use) -> str:
+    """Markdown. Of a path only the last name is kept: a card may be published."""
+    name = run.config["options"]["encoder"]["name"]
+    parts = [
+        f"# {plain(name)}, pre-trained with {plain(run.config['method'])}, for {FORMS[form]}",
+        about(run),
+        "## How to load it",
+        "In this folder:",
+        *use.loading,
+        "## What it is given",
+        _list(use.given),
+        "## How it was trained",
+        _list(_training(run)),
+        "## What it is worth",
+        *_worth(run),
+        "## Licences",
+        _list(_licences(run)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def about(run: Run) -> str:
+    """The method's idea with its paper, as the first paragraph of its module says it."""
+    told = (sys.modules[type(run.method).__module__].__doc__ or "").strip()
+    return " ".join(told.partition("\n\n")[0].split())
+
+
+def plain(value: Any) -> str:
+    """Text that Markdown shows as it is; of an absolute path the last name."""
+    words = re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", " ".join(str(public(value)).split()))
+    return words.replace("\\_", "_")  # inside a word it means nothing
+
+
+def public(value: Any) -> Any:
+    """The same without folders of this machine, inside lists and mappings too."""
+    if isinstance(value, Mapping):
+        return {name: public(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [public(inner) for inner in value]
+    if isinstance(value, str):  # mnist:/home/me/data:train
+        return ":".join(_last(part) for part in value.split(":"))
+    return value
+
+
+def _last(path: str) -> str:
+    pure = PurePath(path)
+    return pure.name if pure.is_absolute() else path
+
+
+def _training(run: Run) -> Iterable[str]:
+    """Data, steps, options, versions."""
+    settings = run.config
+    options, found, environment = (settings[n] for n in ("options", "found", "environment"))
+    yield f"data: {_data(options, found)}"
+    counted = {n: v for n, v in found.items() if isinstance(v, int | float) and v}
+    if counted:
+        yield "counted: " + ", ".join(f"{n} {v:,}" for n, v in counted.items())
+    if found.get("fingerprint"):
+        yield f"fingerprint of the data: {plain(found['fingerprint'])}"
+    if options.get("start"):
+        yield f"started from the run {plain(options['start'])}"
+    if "imported" in found:
+        yield f"weights imported from {plain(found['imported']['from'])}"
+    yield f"steps: {run.step:,} of {options['steps']:,}"
+    shape = {n: v for n, v in options["encoder"].items() if n != "name"}
+    yield f"encoder: {plain(options['encoder']['name'])}{_told(shape)}"
+    mine = {n: c.value for n, c in changed(settings).items() if n.partition(".")[0] not in _SAID}
+    yield f"options that are not the defaults: {_told(mine).removeprefix(', ') or 'none'}"
+    versions = {n: environment[n] for n in ("selfwise", "torch", "commit") if environment.get(n)}
+    yield f"made with{_told(versions).removeprefix(',')}"
+    yield f"SHA-256 of the run's weights: {run.weights}"
+
+
+def _data(options: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    if options["data"] == IMPORTED:
+        return "none; the weights are those that were imported"
+    if options["data"] == FROM_PYTHON:
+        return "given in Python"
+    return plain(options["data"])
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    return "".join(f", {plain(name)} {plain(value)}" for name, value in values.items())
+
+
+def _worth(run: Run) -> list[str]:
+    """A table and sentences of every score of these weights."""
+    files = [f for f in records.scores(run.folder) if f.get("weights", run.weights) == run.weights]
+    if not files:
+        return ["Nothing was measured; `selfwise probe` does it."]
+    return [part for one in gathered(files, step=run.step) for part in _score(one)]
+
+
+def _score(one: Measured) -> list[str]:
+    head, *lines = [[plain(cell) for cell in line] for line in one.table()]
+    table = [head, ["---"] * len(head), *lines]
+    n_test = one["n_test"]
+    return [
+        f"{plain(one.title)}, in percent ± deviation, {n_test:,} test examples:",
+        "\n".join(f"| {' | '.join(line)} |" for line in table),
+        *([_list(plain(sentence) for sentence in one.sentences)] if one.sentences else []),
+    ]
+
+
+def _licences(run: Run) -> Iterable[str]:
+    options, found = run.config["options"], run.config["found"]
+    yield "the code of selfwise: Apache License 2.0"
+    started = {
+        "published weights of timm": options["encoder"].get("pretrained"),
+        "imported weights": "imported" in found,
+        "the weights of an earlier run": options.get("start"),
+    }
+    of = [what for what, is_so in started.items() if is_so]
+    if of:
+        yield f"these weights began as {' and '.join(of)}, whose licence holds for them too"
+    yield "these weights: what their maker says, who knows the licence of the data"
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
