@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from selfwise.convert.pictures import crop_pct
 
 # what timm knows of a model besides, and needs where a classifier or other channels are asked for
-_KEPT = ("fixed_input_size", "first_conv", "classifier", "pool_size")
+_KEPT = ("fixed_input_size", "first_conv", "classifier")
 # arguments of timm's factory that say nothing of what the features are
 _LEFT_OUT = ("num_classes", "in_chans", "img_size", "pretrained", "checkpoint_path", "device")
 _ALSO_LEFT_OUT = ("dtype", "cache_dir", "features_only", "pretrained_cfg", "pretrained_cfg_overlay")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from selfwise.convert.pictures import fraction, shorter_side
+from selfwise.convert.pictures import shorter_side
 from selfwise.exchange.card import Use
 from selfwise.exchange.to_timm import model_options
 from selfwise.run import Run
@@ -24,9 +24,9 @@ def image(run: Run, form: str) -> Use:
         f"of a file: upright, its shorter side resized to {shorter_side(size)} px (bicubic with "
         f"antialiasing), the middle {size} x {size} px",
         _values(run, form),
-        "the same tensor gives the same features, up to rounding; a file gives nearly the same "
-        f"as `selfwise embed`, which cuts the middle {100 * fraction(size):g} % before it resizes "
-        "and does not round to 8 bits in between",
+        "the same tensor gives the same features, up to rounding, and so does a file whose shorter "
+        f"side has {shorter_side(size)} px; of other sizes nearly the same as by `selfwise embed`, "
+        "which resizes once, after the cut, and does not round to 8 bits in between",
     ]
     blocks = {
         "hf": lambda: [_image_hf()],
