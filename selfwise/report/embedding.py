@@ -16,7 +16,7 @@ from PIL import Image
 from selfwise.data.audio_store import Recordings
 from selfwise.data.texts import Texts
 from selfwise.evaluate.features import crop_fraction, views
-from selfwise.report.parts import Lines, Map, Picture, Section, Strip, Token
+from selfwise.report.parts import Map, Picture, Rows, Section, Strip
 from selfwise.rng import hashed, shuffled
 from selfwise.run import Run
 
@@ -150,26 +150,23 @@ def _near(run: Run, sample: Sample, seed: int) -> Section:
     n = len(sample.names)
     asked = shuffled(n, seed, "report neighbours")[:ASKED]
     found, cosines = nearest(sample.vectors, asked, min(NEAREST, n - 1))
-    kind = "written" if isinstance(sample.examples, Texts) else "first in its row"
+    wordy = isinstance(sample.examples, Texts | Recordings)
+    place = "above them" if wordy else "left of the line"
     about = (
-        f"The {found.shape[1]} of {n:,} examples whose vectors have the highest cosine with that "
-        f"of one of them, which is {kind}. They were drawn by chance, not chosen."
+        f"The {found.shape[1]} of these {n:,} examples whose vectors have the highest cosine with "
+        f"that of the one {place}, which was drawn by chance, not chosen."
     )
-    if isinstance(sample.examples, Texts | Recordings):
-        drawn: Callable[..., Any] = _lines
-    else:
-        drawn = _strip
+    drawn: Callable[..., Any] = _table if wordy else _strip
     rows = zip(asked.tolist(), found.tolist(), cosines.tolist())
     parts = [drawn(run, sample, row, others, near) for row, others, near in rows]
     return Section("Nearest neighbours", about, parts)
 
 
-def _lines(
+def _table(
     run: Run, sample: Sample, row: int, others: Sequence[int], near: Sequence[float]
-) -> Lines:
-    first = [Token("asked  ", "quiet"), Token(sample.called(row))]
-    rest = [[Token(f"{c:.3f}  ", "quiet"), Token(sample.called(i))] for i, c in zip(others, near)]
-    return Lines([first, *rest])
+) -> Rows:
+    rows = [[f"{cosine:.3f}", sample.called(i)] for i, cosine in zip(others, near)]
+    return Rows(["cosine", f"nearest to: {sample.called(row)}"], rows)
 
 
 def _strip(
@@ -180,7 +177,7 @@ def _strip(
     known = [[*sample.groups[i : i + 1], c] for i, c in zip([row, *others], cosines)]
     below = [" · ".join(filter(None, told)) for told in known]
     named = [
-        picture._replace(caption=f"{sample.names[i]}\n{text}".strip())
+        picture._replace(caption=f"{text}\n{sample.names[i]}".strip())
         for picture, i, text in zip(pictures, [row, *others], below)
     ]
     return Strip(named, lead=1)

@@ -25,7 +25,7 @@ from selfwise.report.svg import Figures
 
 HOME = Path(__file__).parent
 GENERATOR = "selfwise report"  # in every page of ours: such a file may be written anew
-SMALL, SHOWN = 64, 88  # px: shorter sides up to the first are enlarged to about the second
+SMALL, SHOWN = 64, 96  # px: shorter sides up to the first are enlarged to about the second
 NUMBER = re.compile(  # 61.3 ± 0.4, 12 %
     r"[-+\u2212]?\d[\d.,e]*(\s?[±+\u2212-]\s?\d[\d.,]*)?\s?[%a-z]{0,3}"
 )

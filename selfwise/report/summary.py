@@ -169,7 +169,7 @@ def _facts(folder: Path) -> dict[str, str]:
     newest, _ = checkpoint.latest(folder / "checkpoints")
     done, steps = newest.step if newest else 0, options["steps"]
     facts["steps"] = f"{steps:,}" if done == steps else f"{done:,} of {steps:,}"
-    facts["steps"] += f" of {options['batch']:,} examples"
+    facts["steps"] += f", each of {options['batch']:,} examples"
     if options.get("start"):
         facts["started from"] = data_named(options["start"])
     return facts

@@ -38,15 +38,13 @@ class Parted:
     def __getitem__(self, step: int) -> Part:
         rank, size = self.world.rank, self.world.size
         if hasattr(self.batches, "part"):
-            return _weighed(*self.batches.part(step, rank, size), rank, size)
-        batch = self.batches[step]
-        total = size_of(batch)
-        mine = share(total, rank, size)
-        return _weighed(rows(batch, mine), mine.start, total, rank, size)
-
-
-def _weighed(batch: Batch, first: int, total: int, rank: int, size: int) -> Part:
-    return Part(batch, first, total, 1.0 if rank < max(total, 1) or size == 1 else 0.0)
+            batch, first, total = self.batches.part(step, rank, size)
+        else:
+            whole = self.batches[step]
+            total = size_of(whole)
+            mine = share(total, rank, size)
+            batch, first = rows(whole, mine), mine.start
+        return Part(batch, first, total, weight=float(rank < total))
 
 
 def added_counts(counts: dict[str, Tensor]) -> dict[str, Tensor]:

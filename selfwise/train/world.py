@@ -95,7 +95,10 @@ def connect(world: World, kind: str, store: TCPStore | None = None) -> None:
         place = (slurm.main_address, slurm.main_port, world.size, world.rank == 0)
         store = TCPStore(*place, timeout=PATIENCE, wait_for_workers=False)
     backend = {"cuda": "nccl"}.get(kind, "gloo")
-    numbers = {"rank": world.rank, "world_size": world.size} if store is not None else {}
+    # torchrun says both in the environment
+    numbers: dict[str, Any] = {}
+    if store is not None:
+        numbers = {"rank": world.rank, "world_size": world.size}
     dist.init_process_group(backend, store=store, timeout=PATIENCE, **numbers)
 
 

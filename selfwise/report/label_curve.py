@@ -1,0 +1,141 @@
+"""Accuracies as figures: against the number of labels, or beside each other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from selfwise.measured import Measured, Row, value
+from selfwise.report.figures import COLORS, INK, picture, plain
+from selfwise.report.parts import Picture
+from selfwise.report.plots import End, name_ends, plot, short
+
+# of the encoder and what it is compared with; the same in every figure
+OWN = {"pretrained": COLORS[0], "raw input": COLORS[1], "supervised": COLORS[2]}
+OWN |= {"untrained": COLORS[5]}
+
+
+class Entry(NamedTuple):
+    """One line, or one row of points."""
+
+    name: str
+    color: str
+    rows: Mapping[int | str, Row]  # by label budget or measure
+    main: bool = True  # what the figure is about; else what it is compared with
+    style: Any = "-"  # as matplotlib takes it
+
+
+def competitor_color(name: str, number: int) -> str:
+    """The colour of a competitor; of one that is not known, by its number."""
+    return OWN.get(name, COLORS[(3 + number) % len(COLORS)])
+
+
+def curve(entries: Sequence[Entry], places: Sequence[int | str], about: str) -> Picture:
+    """Accuracy against labels for each class, on a logarithmic axis, with deviations as bars."""
+    made, axes = plot("accuracy, %", width=5.6, height=3.2)
+    at = positions(entries, places)
+    ends = []
+    for number, entry in enumerate(entries):
+        shift = 1.012 ** (number - (len(entries) - 1) / 2)  # so that bars do not hide each other
+        known = [place for place in places if place in entry.rows]
+        x = [at[place] * shift for place in known]
+        y = [100 * entry.rows[place]["mean"] for place in known]
+        bars = [100 * (entry.rows[place]["deviation"] or 0.0) for place in known]
+        axes.errorbar(
+            x,
+            y,
+            yerr=bars,
+            color=entry.color,
+            linestyle=entry.style,
+            linewidth=2 if entry.main else 1.3,
+            marker="o",
+            markersize=4.5 if entry.main else 3.2,
+            capsize=2.5,
+            elinewidth=1.1,
+        )
+        if entry.style == "-":  # the others share the colour of one that is named
+            ends.append(End(x[-1], y[-1], entry.name, entry.color))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator([at[place] for place in places]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([_tick(place, at[place]) for place in places])
+    axes.set_xlabel("labels for each class", fontsize=8.5, labelpad=2)
+    axes.margins(x=0.04)
+    name_ends(made, axes, ends)
+    return picture(
+        made, alt=f"Accuracy against labels for each class. {_last(entries, places)}", caption=about
+    )
+
+
+def positions(entries: Sequence[Entry], places: Sequence[int | str]) -> dict[int | str, float]:
+    """Where each budget stands: its labels for each class; all labels are so many on average."""
+    at = {place: float(place) for place in places if not isinstance(place, str)}
+    rows = [entry.rows for entry in entries if "all" in entry.rows]
+    if "all" not in places:
+        return {**at}
+    counts = [
+        (known[place]["n_train"] / place, known["all"]["n_train"])
+        for known in rows
+        for place in at
+        if place in known
+    ]
+    classes, labels = counts[0]
+    return {**at, "all": labels / classes}
+
+
+def _tick(place: int | str, at: float) -> str:
+    return f"all\n({at:,.0f})" if isinstance(place, str) else f"{place:,}"
+
+
+def points(entries: Sequence[Entry], places: Sequence[int | str], about: str, what: str) -> Picture:
+    """A line for each entry (and measure), with its value as a point and its deviation as a bar."""
+    several = len(places) > 1
+    lines = [(place, entry) for place in places for entry in entries if place in entry.rows]
+    made, axes = plot(f"{what}, %", width=5.6, height=0.9 + 0.27 * len(lines) + 0.12 * len(places))
+    ticks: dict[float, str] = {}
+    y = 0.0
+    for number, (place, entry) in enumerate(lines):
+        y += 0.5 if number and place != lines[number - 1][0] else 0.0
+        row = entry.rows[place]
+        mean, spread = 100 * row["mean"], 100 * (row["deviation"] or 0.0)
+        told: Any = {"color": entry.color, "capsize": 2.5, "elinewidth": 1.4}
+        axes.errorbar([mean], [y], xerr=[spread], marker="o", markersize=5, **told)
+        axes.annotate(
+            value(row),
+            (mean + spread, y),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center_baseline",
+            fontsize=8.5,
+            color=entry.color,
+        )
+        ticks[y] = f"{place}  {entry.name}" if several else entry.name
+        y += 1
+    axes.set_yticks(list(ticks), [plain(short(name)) for name in ticks.values()])
+    axes.set_ylim(y - 0.4, -0.6)
+    axes.grid(axis="x", color=INK, alpha=0.13, linewidth=0.6)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high + 0.22 * (high - low))  # room for the values
+    return picture(made, alt=f"{what}. {_last(entries, places)}", caption=about)
+
+
+def _last(entries: Sequence[Entry], places: Sequence[int | str]) -> str:
+    """What is seen, in words: the values at the last place."""
+    known = [(e.name, e.rows[p]) for e in entries if e.name for p in places[-1:] if p in e.rows]
+    return "; ".join(f"{name} {value(row)} %" for name, row in known[:12])
+
+
+def by_competitor(one: Measured) -> list[Entry]:
+    """The lines of a single run: the encoder and what it is compared with."""
+    return [
+        Entry(
+            name,
+            competitor_color(name, i),
+            {p: r for (p, n), r in one.rows.items() if n == name},
+            not i,
+        )
+        for i, name in enumerate(one.competitors)
+    ]

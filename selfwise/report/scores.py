@@ -1,0 +1,198 @@
+"""What the encoders of runs are worth: their scores beside the baselines, as figures and tables."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from shlex import quote
+
+from selfwise import config, records
+from selfwise.arguments import FROM_PYTHON
+from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED
+from selfwise.measured import RETRIEVAL, Measured, Row, gathered, labels, seeds, value
+from selfwise.names import told_apart
+from selfwise.report import confusion
+from selfwise.report.label_curve import Entry, by_competitor, competitor_color, curve, points
+from selfwise.report.parts import Command, Picture, Rows, Section, Words
+from selfwise.report.plots import color
+from selfwise.report.summary import data_named
+from selfwise.train import checkpoint
+
+HOW = {  # what each kind does, as a sentence
+    "linear": "Logistic regression on the frozen vectors, its regularisation chosen on labels of "
+    "training.",
+    "weighted": "Logistic regression on a learned sum of the vectors of all layers.",
+    "sgd": "A linear layer on the frozen vectors, trained as in SimCLR's paper.",
+    "finetune": "The encoder is trained on with labels.",
+    "knn": "The nearest labelled examples vote; nothing is trained.",
+    RETRIEVAL: "Each test example is looked for among the others by cosine; nothing is trained.",
+}
+PROBE = "--train PATH --test PATH"
+
+
+# lines of baselines that are not the same in all runs
+STYLES = {UNTRAINED: (0, (1, 1.6)), RAW: (0, (4, 2))}
+STYLED = {UNTRAINED: "dotted", RAW: "dashed"}
+BETWEEN = "Intervals compare each run with its own baselines, and not the runs with each other."
+
+
+def sections(folders: Sequence[Path]) -> list[Section]:
+    """The scores of one run, or of several beside each other; or how to get some.
+
+    Args:
+        folders: of the runs.
+
+    Raises ValueError for a file among the scores that is none.
+    """
+    for folder in folders:
+        config.read(folder)
+    steps = [_newest(folder) for folder in folders]
+    found = [gathered(records.scores(f), step=step) for f, step in zip(folders, steps)]
+    lacking = [f for f, scores in zip(folders, found) if not any(one.newest for one in scores)]
+    more = [_not_yet(lacking, some=any(found))] if lacking else []
+    if len(folders) > 1:
+        return [*_beside(told_apart(folders), found), *more]
+    shown = [_alone(one, step=steps[0]) for one in found[0]]
+    matrix = next((m for one in found[0] if (m := _matrix(one))), None)
+    return [*shown, *([matrix] if matrix else []), *more]
+
+
+def _newest(folder: Path) -> int:
+    newest, _ = checkpoint.latest(folder / "checkpoints")
+    return newest.step if newest else 0
+
+
+def _not_yet(folders: Sequence[Path], *, some: bool) -> Section:
+    """How to get a score, for those that have none of their newest weights."""
+    if some:
+        title, about = "Not probed yet", "Nothing is known of what the newest weights are worth."
+    else:
+        title, about = "What it is worth", "Not probed yet, so nothing is known of that."
+    if len(folders) > 1 or some:
+        about += f" This goes for {', '.join(told_apart(folders))}."
+    told = "With labelled examples, the encoder is measured beside the same untrained one and the "
+    commands = [Command(f"selfwise probe {quote(str(folder))} {PROBE}") for folder in folders]
+    return Section(title, about, [Words([f"{told}raw input:"]), *commands])
+
+
+def _alone(one: Measured, *, step: int) -> Section:
+    """A score of a single run."""
+    old = "" if one.newest else f", step {one['step']}"
+    about = "" if one.newest else f"Of step {one['step']}, and not of the newest, {step}. "
+    parts = [_figure(by_competitor(one), one), _table(one), Words(one.sentences)]
+    return Section(f"{_capital(one.title)}{old}", about + _about(one), parts)
+
+
+def _capital(title: str) -> str:
+    return title[:1].upper() + title[1:]
+
+
+def _about(one: Measured) -> str:
+    """What was done, on what, and what the bars are."""
+    files = [file for file in one.files if file.get("data")]
+    where = (files[-1]["data"].get("test") or "") if files else ""
+    said = f"{HOW.get(one['kind'], '')} {one['n_test']:,} test examples"
+    said += f" of {data_named(where)}" if where and where != FROM_PYTHON else ""
+    if one["kind"] == RETRIEVAL:
+        return f"{said}. Bars: the standard deviation over untrained encoders."
+    drawn = max(seeds(row) for row in one.rows.values())
+    if drawn == 1:
+        return f"{said}; labels were drawn once."
+    return f"{said}. Bars: the standard deviation over {drawn} draws of labels."
+
+
+def _figure(entries: Sequence[Entry], one: Measured, about: str = "") -> Picture:
+    """A curve where there are several label budgets, otherwise points beside their names."""
+    if one["kind"] != RETRIEVAL and len(one.places) > 1:
+        return curve(entries, one.places, about)
+    if one["kind"] == RETRIEVAL:
+        return points(entries, one.places, about, "retrieval")
+    return points(entries, one.places, about, f"accuracy with {labels(one.places[0])}")
+
+
+def _table(one: Measured) -> Rows:
+    """Each number with its deviation, and how much better the encoder is."""
+    retrieved = one["kind"] == RETRIEVAL
+    head = ["measure" if retrieved else "labels per class", "encoder", "%"]
+    rows, known = [], one.rows
+    for place in one.places:
+        for name in one.competitors:
+            if row := known.get((place, name)):
+                labelled = "" if retrieved else f" ({row['n_train']:,} in all)"
+                rows.append([f"{place}{labelled}", name, value(row), *_against(row)])
+    head += [f"{PRETRAINED} is better by", "95 % interval", "which is"]
+    return Rows(head, rows, "In percent, with the standard deviation; differences in points")
+
+
+def _against(row: Row) -> list[str]:
+    """The difference to the encoder, its interval, and what that says."""
+    if "difference" not in row:
+        return ["", "", ""]
+    low, high = 100 * row["low"], 100 * row["high"]
+    return [f"{100 * row['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}", row["verdict"]]
+
+
+def _matrix(one: Measured) -> Section | None:
+    """What the pretrained encoder takes for what, where that was counted at the most labels."""
+    most = one.places[-1]
+    files = [
+        file
+        for file in one.files
+        if file.get("confusion") and any(row.get("per_class") == most for row in file["rows"])
+    ]
+    if not files or not one.newest:
+        return None
+    counts = files[-1]["confusion"]
+    classes = files[-1].get("classes") or [str(number) for number in range(len(counts))]
+    about = f"What the {one.title} on the pretrained encoder says of the test examples, with "
+    return Section("Confusion matrix", f"{about}{labels(most)}.", confusion.parts(counts, classes))
+
+
+def _beside(names: Sequence[str], found: Sequence[Sequence[Measured]]) -> list[Section]:
+    """Scores of several runs on the same test examples in the same figures."""
+    groups: dict[tuple[object, ...], dict[str, Measured]] = {}
+    for name, scores in zip(names, found):
+        for one in (one for one in scores if one.newest):
+            key = tuple(one[part] for part in ("kind", "layer", "pooling", "test"))
+            groups.setdefault(key, {}).setdefault(name, one)
+    return [_together(group, names) for group in groups.values()]
+
+
+def _together(group: Mapping[str, Measured], names: Sequence[str]) -> Section:
+    first = next(iter(group.values()))
+    files = [file for one in group.values() for file in one.files]
+    whole = Measured(files, newest=True)  # of all, for its places alone
+    entries = _entries(group, {name: color(names.index(name)) for name in group})
+    dashed = [name for name, style in STYLES.items() if any(e.style == style for e in entries)]
+    told = "; ".join(f"{STYLED[name]}: {name}" for name in dashed)
+    about = f"In the colour of its run, {told}." if dashed and len(whole.places) > 1 else ""
+    lines = [[""] * 2 + [labels(p) if isinstance(p, int) else p for p in whole.places]]
+    for name, one in group.items():
+        for competitor in one.competitors:
+            cells = [one.rows.get((place, competitor)) for place in whole.places]
+            lines.append([name, competitor, *(value(row) if row else "" for row in cells)])
+    said = [f"{name}: {sentence}" for name, one in group.items() for sentence in one.sentences]
+    parts = [_figure(entries, whole, about), Rows(lines[0], lines[1:], "In percent"), Words(said)]
+    return Section(_capital(first.title), f"{_about(first)} {BETWEEN}", parts)
+
+
+def _entries(group: Mapping[str, Measured], colors: Mapping[str, str]) -> list[Entry]:
+    """The encoder of each run, and what they are compared with: once, where it is the same."""
+    main = [Entry(name, colors[name], _of(one, PRETRAINED)) for name, one in group.items()]
+    others = dict.fromkeys(n for one in group.values() for n in one.competitors if n != PRETRAINED)
+    rest = []
+    for number, other in enumerate(others):
+        known = {name: rows for name, one in group.items() if (rows := _of(one, other))}
+        told = next(iter(known.values()))
+        if all(_means(rows) == _means(told) for rows in known.values()):
+            rest.append(Entry(other, competitor_color(other, number), told, main=False))
+            continue
+        style = STYLES.get(other, "-.")
+        rest += [Entry(f"{n}, {other}", colors[n], r, False, style) for n, r in known.items()]
+    return [*main, *rest]
+
+
+def _of(one: Measured, competitor: str) -> dict[int | str, Row]:
+    return {place: row for (place, name), row in one.rows.items() if name == competitor}
+
+
+def _means(rows: Mapping[int | str, Row]) -> dict[int | str, float]:
+    return {place: row["mean"] for place, row in rows.items()}
