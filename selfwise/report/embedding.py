@@ -188,9 +188,10 @@ def _pictures(run: Run, sample: Sample, rows: Sequence[int], longest: int) -> li
     if isinstance(sample.examples, Texts | Recordings):
         return []
     size, rows = run.size, list(rows)
-    side = {"size": min(size, longest), "fraction": crop_fraction(size)}
+    fraction = crop_fraction(size)
     pictures: list[Picture] = []
-    for part in views(sample.examples, [np.array(rows)], **side):
+    seen = views(sample.examples, [np.array(rows)], size=min(size, longest), fraction=fraction)
+    for part in seen:
         pixels = (part * 255).round().byte().permute(0, 2, 3, 1).numpy()
         pictures += [_encoded(x, sample.called(row)) for x, row in zip(pixels, rows)]
     return pictures

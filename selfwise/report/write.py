@@ -3,10 +3,11 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
-from selfwise import config
+from selfwise import config, records
 from selfwise.arguments import FROM_PYTHON, IMPORTED
-from selfwise.report import embedding, page, summary
+from selfwise.report import curves, embedding, page, scores, summary
 from selfwise.report.parts import Command, Section, Words
 from selfwise.run import Run, load
 from selfwise.train import checkpoint
@@ -49,8 +50,14 @@ def report(
 def gathered(folders: Sequence[Path], *, data: str, seed: int) -> list[Section]:
     """The sections of the page, in their order."""
     run = _opened(folders[0]) if len(folders) == 1 else None
-    shown = _of_examples(run, data, seed=seed) if run else []
-    return [*summary.sections(folders, run), *shown]
+    task, found = _of_examples(run, data, seed=seed) if run else ([], [])
+    return [
+        *summary.sections(folders, run),
+        *task,
+        *scores.sections(folders),
+        *found,
+        *curves.sections(folders),
+    ]
 
 
 def _check(folders: Sequence[Path], data: str) -> None:
@@ -88,26 +95,30 @@ def _opened(folder: Path) -> Run | None:
     return load(folder)
 
 
-def _of_examples(run: Run, data: str, *, seed: int) -> list[Section]:
-    """What the method and the encoder make of some examples, or why that cannot be shown."""
+def _of_examples(run: Run, data: str, *, seed: int) -> tuple[list[Section], list[Section]]:
+    """What the method does with some examples, and what the encoder finds alike; or why not."""
     where = data or _known_data(run)
-    again = Command(f"selfwise report {run.folder} --data PATH")
     if not where:
         told = "The run was given its data in Python or imported, so there are no examples to show."
-        return [Section("Examples", told, [Words(["To see some:"]), again])]
+        return [], [_lacking(run, told)]
     try:
         examples = run.modality.examples(run, where)
     except (ValueError, OSError) as error:
         if data:
             raise
-        told = f"The run's data cannot be shown: {error}."
-        return [Section("Examples", told, [Words(["To see others:"]), again])]
-    return [*embedding.sections(run, examples, seed=seed)]
+        return [], [_lacking(run, f"The run's data cannot be shown: {error}.")]
+    return [], embedding.sections(run, examples, seed=seed)
+
+
+def _lacking(run: Run, told: str) -> Section:
+    """Why there are no examples, and how to see some."""
+    again = Command(f"selfwise report {quote(str(run.folder))} --data PATH")
+    return Section("Examples", told, [Words(["With other data, the page shows them:"]), again])
 
 
 def _known_data(run: Run) -> str:
     """The data of the newest score's test examples, else the run's own; nothing if unknown."""
-    named = [score.get("data", {}) for score in reversed(summary.scores(run.folder))]
+    named = [score.get("data", {}) for score in reversed(records.scores(run.folder))]
     tested = [told.get("test") or told.get("train") for told in named]
     options = [*tested, run.config["options"]["data"]]
     return next((d for d in options if d and d not in (FROM_PYTHON, IMPORTED)), "")
