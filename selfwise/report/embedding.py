@@ -22,7 +22,7 @@ from selfwise.run import Run
 
 EXAMPLES, FEWEST = 600, 12  # on the map at most; with fewer than the second there is none
 PERPLEXITY = 30.0  # neighbours that count, as is usual
-ASKED, NEAREST = 6, 8  # of so many examples the nearest ones are shown
+ASKED, NEAREST = 6, 7  # of so many examples the nearest ones are shown; a row fits the page
 POINT, ROW = 64, 96  # px: the longest sides of pictures on the map and in rows
 EXACT = 16  # px: up to here PNG, where JPEG would blur what few pixels there are
 BEGINNING = 160  # characters of a text
@@ -113,9 +113,9 @@ def _purity(sample: Sample) -> str:
     groups = np.unique(sample.groups, return_inverse=True)[1]
     near = nearest(sample.vectors, np.arange(len(groups)), 1)[0][:, 0]
     sizes, n = np.bincount(groups), len(groups)
-    chance = float((sizes * (sizes - 1)).sum()) / (n * (n - 1))
-    share = float((groups[near] == groups).mean())
-    return f"The nearest neighbour is of the same class for {share:.0%} (by chance {chance:.0%})."
+    chance = 100 * float((sizes * (sizes - 1)).sum()) / (n * (n - 1))
+    share = 100 * float((groups[near] == groups).mean())
+    return f"The nearest neighbour is of the same class for {share:.0f} % (by chance {chance:.0f} %)."
 
 
 def in_the_plane(vectors: Float32[np.ndarray, "n d"], *, seed: int) -> Float64[np.ndarray, "n 2"]:

@@ -15,6 +15,7 @@ from selfwise.report.parts import Picture
 INK = "#010203"  # stands for the colour of the page's text, light or dark
 # seven that can be told apart by people who see few colours, on white and on black
 COLORS = ("#3b82c4", "#d9772b", "#3a9d6b", "#b0569b", "#8c6d46", "#7a7f87", "#c94f55")
+INCH = 0.85  # drawn so much smaller than shown, so that words can still be read on a phone
 STYLE: Any = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -34,9 +35,9 @@ STYLE: Any = {
 
 
 def figure(width: float = 4.6, height: float = 2.6) -> tuple[Figure, Any]:
-    """A figure with one set of axes, in inches; draw on it and give it to `picture`."""
+    """A figure with one set of axes, in inches of the page; draw on it and give it to `picture`."""
     with matplotlib.rc_context(STYLE):
-        made = Figure(figsize=(width, height), layout="constrained")
+        made = Figure(figsize=(INCH * width, INCH * height), layout="constrained")
         return made, made.subplots()
 
 

@@ -4,21 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfwise import config, measured, records
-from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED
+from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED, percent
 from selfwise.measured import Measured
 from selfwise.names import told_apart
 from selfwise.report.parts import Rows, Section
 from selfwise.run import Run
+from selfwise.show import spoken
 from selfwise.train import checkpoint
 
 LEARNED = {  # kinds of probe, as a sentence begins
-    "linear": "A linear probe gets",
-    "weighted": "A linear probe of all layers gets",
-    "sgd": "A linear probe, trained as in SimCLR's paper, gets",
-    "knn": "Its nearest neighbours get",
-    "finetune": "Fine-tuned, it gets",
+    "linear": "a linear probe gets",
+    "weighted": "a linear probe of all layers gets",
+    "sgd": "a linear probe, trained as in SimCLR's paper, gets",
+    "knn": "its nearest neighbours get",
+    "finetune": "fine-tuned, it gets",
 }
 RECALL = "recall@1"
+TIED = "\u00a0"  # a space at which no line ends
 
 
 def sections(folders: Sequence[Path], run: Run | None) -> list[Section]:
@@ -68,8 +70,7 @@ def best(folder: Path) -> str:
     probed = [one for one in told if one["kind"] in LEARNED and _output(one)]
     if probed:
         one = max(probed, key=lambda one: one.rows[one.places[-1], PRETRAINED]["mean"])
-        ends = dict.fromkeys([one.places[0], one.places[-1]])
-        return f"{LEARNED[one['kind']]} {' and '.join(_accuracy(one, place) for place in ends)}."
+        return _probed(one)
     retrieved = next((one for one in told if one["kind"] == measured.RETRIEVAL), None)
     return _retrieved(retrieved) if retrieved else ""
 
@@ -79,26 +80,36 @@ def _output(one: Measured) -> bool:
     return one["layer"] is None and not one["pooling"]
 
 
-def _accuracy(one: Measured, budget: int | str) -> str:
-    said = measured.value(one.rows[budget, PRETRAINED])
-    given = f"{said} % of {one['n_test']:,} test examples right"
-    return f"{given} with {measured.labels(budget)}{_baselines(one, budget)}"
-
-
-def _baselines(one: Measured, place: int | str) -> str:
-    """In brackets, what is compared with."""
-    words = {UNTRAINED: "the untrained encoder", RAW: "the raw input"}
-    rows = {name: one.rows.get((place, name)) for name in words}
-    told = [f"{words[name]} {measured.value(row)} %" for name, row in rows.items() if row]
-    return f" ({', '.join(told)})" if told else ""
+def _probed(one: Measured) -> str:
+    """What a probe gets right at the fewest labels, and at the most."""
+    few, *more = dict.fromkeys([one.places[0], one.places[-1]])
+    said = f"With {measured.labels(few)}, {LEARNED[one['kind']]} {_value(one, few)} of "
+    said += f"{one['n_test']:,} test examples right{_baselines(one, few)}."
+    for budget in more:
+        words = f"With {measured.labels(budget)} it is {_value(one, budget)}"
+        said += f" {words}{_baselines(one, budget)}."
+    return said
 
 
 def _retrieved(one: Measured) -> str:
-    value = measured.value(one.rows[RECALL, PRETRAINED])
     return (
-        f"The nearest of {one['n_test']:,} test examples is of the same class for {value} %"
-        f"{_baselines(one, RECALL)}."
+        f"The nearest of {one['n_test']:,} test examples is of the same class for "
+        f"{_value(one, RECALL)}{_baselines(one, RECALL)}."
     )
+
+
+def _baselines(one: Measured, place: int | str) -> str:
+    """What is compared with."""
+    words = {RAW: "the raw input", UNTRAINED: "the untrained encoder"}
+    told = [f"{words[n]} {_value(one, place, n)}" for n in words if (place, n) in one.rows]
+    return f"; {', '.join(told)}" if told else ""
+
+
+def _value(one: Measured, place: int | str, name: str = PRETRAINED) -> str:
+    """In percent, in one piece; what is compared with without its deviation."""
+    row = one.rows[place, name]
+    text = percent(row["mean"], row["deviation"] if name == PRETRAINED else None)
+    return f"{text} %".replace(" ", TIED)
 
 
 def data_named(where: str) -> str:
@@ -114,7 +125,7 @@ def _facts(folder: Path) -> dict[str, str]:
     told = dict(options["encoder"])
     facts = {"method": settings["method"], "encoder": str(told.pop("name"))}
     if told:
-        facts["encoder"] += " with " + ", ".join(f"{name} {value}" for name, value in told.items())
+        facts["encoder"] += " with " + ", ".join(f"{n} {spoken(v)}" for n, v in told.items())
     if "imported" in found:
         return {**facts, "imported from": str(found["imported"]["from"])}
     facts["data"] = f"{data_named(options['data'])}, {found['examples']:,} examples"

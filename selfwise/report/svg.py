@@ -8,11 +8,13 @@ nothing points at go, since several figures in a page would have the same.
 import re
 import xml.etree.ElementTree as ElementTree
 
+from selfwise.report.figures import INCH
+
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 GONE = {f"{{{SVG}}}{name}" for name in ("style", "metadata")}
 FORBIDDEN = {f"{{{SVG}}}{name}" for name in ("script", "foreignObject", "image", "a")}
 POINTED = re.compile(r"#([^)\"']+)")
-PER_POINT = 1.28  # CSS pixels; a little below 4 / 3, so that two of 4.6 inches stand side by side
+PER_POINT = 1.28 / INCH  # CSS pixels; below 4 / 3, so that two of 4.6 inches stand side by side
 
 ElementTree.register_namespace("", SVG)
 ElementTree.register_namespace("xlink", XLINK)
