@@ -115,7 +115,8 @@ def _purity(sample: Sample) -> str:
     sizes, n = np.bincount(groups), len(groups)
     chance = 100 * float((sizes * (sizes - 1)).sum()) / (n * (n - 1))
     share = 100 * float((groups[near] == groups).mean())
-    return f"The nearest neighbour is of the same class for {share:.0f} % (by chance {chance:.0f} %)."
+    said = f"The nearest neighbour is of the same class for {share:.0f} %"
+    return f"{said} (by chance {chance:.0f} %)."
 
 
 def in_the_plane(vectors: Float32[np.ndarray, "n d"], *, seed: int) -> Float64[np.ndarray, "n 2"]:
