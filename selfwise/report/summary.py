@@ -23,17 +23,20 @@ RECALL = "recall@1"
 TIED = "\u00a0"  # a space at which no line ends
 
 
-def sections(folders: Sequence[Path], run: Run | None) -> list[Section]:
+def sections(folders: Sequence[Path], run: Run | None = None, shown: str = "") -> list[Section]:
     """Method, encoder, data and length of each run, a column for each.
 
     Args:
         folders: of the runs.
         run: the only one, where it could be opened: its encoder's weights are counted.
+        shown: which examples the page shows, in words.
     """
     columns = [_facts(folder) for folder in folders]
     if run is not None:
         count = sum(weight.numel() for weight in run.encoder.parameters())
         columns[0]["encoder"] += f", {count:,} weights"
+    if shown:
+        columns[0]["shown here"] = shown
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
     several = len(folders) > 1

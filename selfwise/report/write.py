@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from selfwise import config, records
-from selfwise.arguments import FROM_PYTHON, IMPORTED
+from selfwise import config
 from selfwise.report import curves, embedding, page, scores, summary
+from selfwise.report.examples import shown
 from selfwise.report.parts import Command, Section, Words
 from selfwise.run import Run, load
 from selfwise.train import checkpoint
@@ -49,15 +49,27 @@ def report(
 
 def gathered(folders: Sequence[Path], *, data: str, seed: int) -> list[Section]:
     """The sections of the page, in their order."""
-    run = _opened(folders[0]) if len(folders) == 1 else None
-    task, found = _of_examples(run, data, seed=seed) if run else ([], [])
-    return [
-        *summary.sections(folders, run),
-        *task,
-        *scores.sections(folders),
-        *found,
-        *curves.sections(folders),
-    ]
+    if len(folders) == 1:
+        top, found = _alone(folders[0], data, seed=seed)
+    else:
+        top, found = summary.sections(folders), []
+    return [*top, *scores.sections(folders), *found, *curves.sections(folders)]
+
+
+def _alone(folder: Path, data: str, *, seed: int) -> tuple[list[Section], list[Section]]:
+    """What a single run is and does with examples, and what its encoder finds alike."""
+    run = _opened(folder)
+    if run is None:
+        told = "The run has no checkpoint yet, so there is no encoder to show anything with."
+        more = [Words(["To go on with it:"]), Command(f"selfwise resume {quote(str(folder))}")]
+        return [*summary.sections([folder]), Section("Examples", told, more)], []
+    found = shown(run, data, seed=seed)
+    if isinstance(found, str):
+        again = Command(f"selfwise report {quote(str(folder))} --data PATH")
+        more = [Words(["With other data, the page shows them:"]), again]
+        return [*summary.sections([folder], run), Section("Examples", found, more)], []
+    top = summary.sections([folder], run, found.where)
+    return top, embedding.sections(run, found.examples, seed=seed)
 
 
 def _check(folders: Sequence[Path], data: str) -> None:
@@ -93,35 +105,6 @@ def _opened(folder: Path) -> Run | None:
     if newest is None and not torn:
         return None
     return load(folder)
-
-
-def _of_examples(run: Run, data: str, *, seed: int) -> tuple[list[Section], list[Section]]:
-    """What the method does with some examples, and what the encoder finds alike; or why not."""
-    where = data or _known_data(run)
-    if not where:
-        told = "The run was given its data in Python or imported, so there are no examples to show."
-        return [], [_lacking(run, told)]
-    try:
-        examples = run.modality.examples(run, where)
-    except (ValueError, OSError) as error:
-        if data:
-            raise
-        return [], [_lacking(run, f"The run's data cannot be shown: {error}.")]
-    return [], embedding.sections(run, examples, seed=seed)
-
-
-def _lacking(run: Run, told: str) -> Section:
-    """Why there are no examples, and how to see some."""
-    again = Command(f"selfwise report {quote(str(run.folder))} --data PATH")
-    return Section("Examples", told, [Words(["With other data, the page shows them:"]), again])
-
-
-def _known_data(run: Run) -> str:
-    """The data of the newest score's test examples, else the run's own; nothing if unknown."""
-    named = [score.get("data", {}) for score in reversed(records.scores(run.folder))]
-    tested = [told.get("test") or told.get("train") for told in named]
-    options = [*tested, run.config["options"]["data"]]
-    return next((d for d in options if d and d not in (FROM_PYTHON, IMPORTED)), "")
 
 
 def _written(text: str, target: Path) -> None:
