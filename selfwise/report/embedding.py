@@ -167,7 +167,7 @@ def _table(
     run: Run, sample: Sample, row: int, others: Sequence[int], near: Sequence[float]
 ) -> Rows:
     rows = [[f"{cosine:.3f}", sample.called(i)] for i, cosine in zip(others, near)]
-    return Rows(["cosine", f"nearest to: {sample.called(row)}"], rows)
+    return Rows(["cosine", "example"], rows, f"Nearest to: {sample.called(row)}")
 
 
 def _strip(

@@ -25,7 +25,7 @@ def plane(part: Map, pictures: Sequence[dict[str, str]]) -> dict[str, Any]:
         {
             "x": round(EDGE + x * (WIDTH - 2 * EDGE)),
             "y": round(HEIGHT - EDGE - y * (HEIGHT - 2 * EDGE)),
-            **_look(ranks.get(group)),
+            **_look(ranks.get(group) if ranks else 0),
             "title": f"{name} ({group})" if group else name,
         }
         for (x, y), name, group in zip(

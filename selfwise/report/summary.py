@@ -121,6 +121,11 @@ def data_named(where: str) -> str:
     return where if len(parts) < 3 else "/".join(parts[-2:])
 
 
+def _span(hours: float) -> str:
+    """A length of sound."""
+    return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+
+
 def _facts(folder: Path) -> dict[str, str]:
     """What a reader wants to know first."""
     settings = config.read(folder)
@@ -133,7 +138,7 @@ def _facts(folder: Path) -> dict[str, str]:
         return {**facts, "imported from": str(found["imported"]["from"])}
     facts["data"] = f"{data_named(options['data'])}, {found['examples']:,} examples"
     if "hours" in found:
-        facts["data"] += f", {found['hours']:.1f} hours"
+        facts["data"] += f", {_span(found['hours'])}"
     if "tokens" in found:
         facts["data"] += f", {found['tokens']:,} tokens"
     newest, _ = checkpoint.latest(folder / "checkpoints")
