@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Argv = Sequence[str]
 
+SHARED = ("pretrain", "iterate", "resume", "embed")  # what several processes do together
+STARTED = {"TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"}  # the marks of torchrun and of SLURM
+
 
 def main(argv: Argv | None = None) -> int:
     """Run one verb; a user's mistake is one line on stderr and exit code 2."""
@@ -27,7 +30,9 @@ def main(argv: Argv | None = None) -> int:
         print(version("selfwise"))
         return 0
     try:
-        return _verb(arguments[0])(arguments[1:]) or 0
+        verb = _verb(arguments[0])
+        _check_alone(arguments[0])
+        return verb(arguments[1:]) or 0
     except KeyboardInterrupt as stop:
         print(f"selfwise: {stop or 'stopped'}", file=sys.stderr)
         return 130
@@ -49,6 +54,19 @@ def _verb(name: str) -> Callable[[Argv], int | None]:
     if name not in VERBS:
         raise ValueError(f"unknown command {name!r}{nearest(name, VERBS)}")
     return VERBS[name]
+
+
+def _check_alone(name: str) -> None:
+    """Raises ValueError if several processes were started for what one of them does."""
+    if name in SHARED or not STARTED & os.environ.keys():
+        return
+    from selfwise.train.world import given
+
+    if (world := given()) is not None and world.size > 1:
+        raise ValueError(
+            f"selfwise {name} is the work of one process, and {world.size} were started: "
+            f"torchrun and srun are for {', '.join(SHARED)}"
+        )
 
 
 def overview() -> str:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from socket import gethostname
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +35,7 @@ from selfwise.train.world import (
     wait_for_all,
 )
 
+SEEN = 60.0  # seconds until a folder of the network shows what another machine has written
 AGAIN = "nothing was written: give the command again"
 COMMAND = "import sys; from selfwise.members import member; sys.exit(member(sys.argv[1]))"
 
@@ -163,11 +166,24 @@ def joined(folder: Path, world: World, *, data: Any, device: str) -> None:
     """
     connect(world, _kind(resolve_device(device)))
     with ends_with_the_others(_go_on(folder)):
+        _wait_for(folder)
         run = reopened(folder, data if where(data) == FROM_PYTHON else None)
         try:
             _train(run, folder, world)
         except KeyboardInterrupt:
             raise SystemExit(130) from None  # the first process says so
+
+
+def _wait_for(folder: Path) -> None:
+    """Until this machine sees the run that the first process has prepared, or it never will."""
+    until = monotonic() + SEEN
+    while not (folder / config.FILE).is_file():
+        if monotonic() > until:
+            raise ValueError(
+                f"{folder.resolve()} is no run on {gethostname()}, and the first process has made "
+                "one there: all machines of a run have to see the same folder"
+            )
+        sleep(0.5)
 
 
 def _train(run: Reopened, folder: Path, world: World) -> None:

@@ -132,8 +132,8 @@ def crew(
         connect(world, kind, others.store)
         yield world
         patience = 60.0
-    except KeyboardInterrupt:
-        patience = 60.0  # they stop after the same step
+    except KeyboardInterrupt as stop:
+        patience = 60.0 if stop.args else 0.0  # with a sentence: they stop after the same step
         raise
     except RuntimeError as error:
         if lost_peer(error):

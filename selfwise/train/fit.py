@@ -20,7 +20,7 @@ from selfwise.train.keep import Keeper, opened
 from selfwise.train.options import Resolved
 from selfwise.train.process import locked, stop_signals, threads
 from selfwise.train.progress import Clock, Progress
-from selfwise.train.share import Part, Parted, added_step
+from selfwise.train.share import Part, Parted, added_step, check_same_step
 from selfwise.train.step import Parts, assemble, set_lr, train_step
 from selfwise.train.world import ALONE, World, wait_for_all
 from selfwise.types import Batch
@@ -73,6 +73,8 @@ def fit(
     with threads(options.threads), locked(out if first else None):
         parts = assemble(method, options, world)
         with opened(parts, options, out) as keeper:
+            if world.size > 1:
+                check_same_step(keeper.step)
             if keeper.step < options.steps:
                 unit, scale = getattr(batches, "unit", "examples"), getattr(batches, "scale", 1)
                 each = options.batch * scale

@@ -6,6 +6,7 @@ from time import monotonic
 
 import torch
 
+from selfwise.losses import alone
 from selfwise.methods.method import Method
 from selfwise.train.fit import Batches, Probe, load
 from selfwise.train.options import Resolved
@@ -31,7 +32,7 @@ def seconds_per_step(
     the first measures its part of a step, alone.
     """
     world = World(size=options.devices)
-    with threads(options.threads):
+    with threads(options.threads), alone():
         trial = method()
         parts, done, begun = assemble(trial, options), 0, monotonic()
         for step, batch in load(batches, 0, replace(options, steps=MOST), world):

@@ -61,6 +61,20 @@ def take_weights(method: nn.Module) -> None:
         dist.broadcast(tensor, src=0)
 
 
+def check_same_step(step: int) -> None:
+    """Raises ValueError unless all processes go on from the same checkpoint."""
+    found = torch.zeros(dist.get_world_size(), dtype=torch.int64)
+    found[dist.get_rank()] = step
+    found = found.to("cuda") if dist.get_backend() == "nccl" else found
+    dist.all_reduce(found)
+    steps = found.tolist()
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"the processes found the checkpoints of the steps {', '.join(map(str, steps))}: all "
+            "machines of a run have to see the same folder"
+        )
+
+
 @torch.no_grad()
 def add_gradients(method: nn.Module) -> None:
     """Add the gradients of all processes, once a step.

@@ -37,12 +37,20 @@ ALONE = World()
 
 
 def given() -> World | None:
-    """The processes that torchrun or SLURM has started, or None where neither has."""
+    """The processes that torchrun or SLURM has started, or None where neither has.
+
+    Raises ValueError if SLURM was not told how many of them a machine has.
+    """
     if TorchElasticEnvironment.detect():
         local = int(os.environ["LOCAL_WORLD_SIZE"])
         return _world(TorchElasticEnvironment(), local)
     # of a job, and not of a script that asked for several tasks and starts one without srun
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    if (tasks := int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
+        if "SLURM_NTASKS_PER_NODE" not in os.environ:  # the fabric asks for it too
+            raise ValueError(
+                f"SLURM has started {tasks} tasks and does not say how many of them are on each "
+                "machine: give --ntasks-per-node instead of --ntasks"
+            )
         slurm = SLURMEnvironment()
         nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", os.environ.get("SLURM_NNODES", "1")))
         return _world(slurm, max(1, slurm.world_size() // nodes))
@@ -86,7 +94,8 @@ def device_of(world: World, kind: str) -> torch.device:
 
 def connect(world: World, kind: str, store: TCPStore | None = None) -> None:
     """Meet the others, and wait for them. Without a store, where torchrun or SLURM says."""
-    if dist.is_initialized():
+    if dist.is_initialized():  # by an earlier run of the same processes
+        wait_for_all()
         return
     if kind == "cuda":
         torch.cuda.set_device(device_of(world, kind))
