@@ -13,12 +13,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "names": set(),
     "rng": set(),
     "losses": set(),
+    "shown": {"types"},
     "mining": {"types", "rng"},
     "nn": {"types", "rng"},
     "views": {"types", "rng"},
     "encoders": {"types", "rng", "nn"},
     "units": {"types", "rng", "nn"},
-    "methods": {"types", "rng", "nn", "losses", "mining", "views", "methods.method"},
+    "methods": {"types", "rng", "nn", "losses", "mining", "shown", "views", "methods.method"},
     "data": {"types", "rng"},
     "train": {"types", "rng", "losses", "methods.method"},
     "evaluate": {"types", "rng", "nn", "losses", "views", "data", "train", "methods.method"}
@@ -44,8 +45,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "proof": {"arguments", "competitors", "evaluate", "rng", "run", "train"},
     "recipes": {"data", "evaluate", "iterate", "language", "proof", "report", "rng", "run"}
     | {"types"},
-    "report": {"again", "arguments", "config", "data", "evaluate", "measured", "methods.method"}
-    | {"modalities", "nn", "records", "rng", "run", "show", "train", "types", "use", "views"},
+    "report": {"again", "arguments", "config", "data", "evaluate", "language", "measured"}
+    | {"methods.method", "modalities", "nn", "records", "rng", "run", "show", "shown", "train"}
+    | {"types", "use", "views"},
     "doctor": {"config", "data", "train"},
     "flags": set(),
     "cli": {"arguments", "config", "data", "doctor", "exchange", "fill", "flags", "iterate"}

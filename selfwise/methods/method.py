@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from selfwise.losses import chosen_cross_entropy, chosen_hits, processes
 from selfwise.rng import Rng
+from selfwise.shown import Shown
 from selfwise.types import Draw, DrawLabelled, Step, Term, TextEncoder, Vocabulary
 
 
@@ -72,6 +73,13 @@ class Method(nn.Module):
     def about(self) -> dict[str, float]:
         """What a user should know of how the task was made; it is shown once, and kept."""
         return {}
+
+    def shown(self, view: Any) -> Shown | None:
+        """What there is to look at in a view, with the answers that are given now; for reports.
+
+        It runs in eval mode without gradients. None: the pictures of the view are all there is.
+        """
+        return None
 
     def after_step(self) -> None:
         """Called once after each optimiser step: averages, queues. Most methods need nothing."""

@@ -10,6 +10,7 @@ from selfwise.losses import check_temperature, gather, nt_xent_everywhere
 from selfwise.methods.method import Defaults, Method, mean_over
 from selfwise.nn.heads import Projection
 from selfwise.rng import Rng
+from selfwise.shown import Column, Sheet
 from selfwise.types import Encoder, ImageBatch, Step
 from selfwise.views.image import strong
 
@@ -74,16 +75,30 @@ class SimCLR(Method):
         z = self.projection(self.encoder(torch.cat(view)).pooled)
         a, b = z.chunk(2)
         loss = nt_xent_everywhere(a, b, self.temperature)
-        first = _first(gather(a.detach()), gather(b.detach()))
+        own, other = _cosines(gather(a.detach()), gather(b.detach()))
+        first = (own > other).float().mean()
         terms = {"nt_xent": mean_over(loss, len(z))}
         return Step(terms, {"partner_first": mean_over(first, len(a))})
 
+    def shown(self, view: TwoViews) -> Sheet:
+        """Both views, and whether they find each other among those of all images."""
+        own, other = _cosines(*self.projection(self.encoder(torch.cat(view)).pooled).chunk(2))
+        about = (
+            "Two views of each image should be alike, and unlike those of all others: of the "
+            f"{len(view.a)} images looked at, those shown here among them, the nearest view of "
+            "another is told, too."
+        )
+        told = [f"cosine {o:.2f}, other {n:.2f}" for o, n in zip(own.tolist(), other.tolist())]
+        return Sheet(about, [Column("view 1", view.a), Column("view 2", view.b, told, own > other)])
+
 
 @torch.no_grad()
-def _first(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """How often a view's partner is nearer than all views of other images."""
+def _cosines(
+    a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]
+) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+    """Of each first view with its partner, and with the nearest view of another image."""
     a, b = (torch.nn.functional.normalize(z.float(), dim=1) for z in (a, b))
     own = (a * b).sum(dim=1)
     eye = torch.eye(len(a), dtype=torch.bool, device=a.device)
     others = torch.cat([a @ a.T, a @ b.T], 1).masked_fill(eye.repeat(1, 2), -torch.inf)
-    return (own > others.amax(dim=1)).float().mean()
+    return own, others.amax(dim=1)

@@ -12,6 +12,7 @@ from selfwise.losses import gather, gather_views
 from selfwise.methods.method import Defaults, Method, shared
 from selfwise.nn.heads import Projection
 from selfwise.rng import Rng
+from selfwise.shown import Sheet, triples
 from selfwise.types import Encoder, ImageBatch, Step
 from selfwise.views.image import strong
 
@@ -96,3 +97,17 @@ class Triplet(Method):
         draw = None if view.draw is None else view.draw.T.reshape(-1, 1)
         told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
         return shared(ways.triplet_step(z, row % n, row.roll(n)[:, None], **told))
+
+    def shown(self, view: Pairs) -> Sheet:
+        """First views as anchors, with the negatives that are chosen among these images."""
+        x, n = torch.cat([view.a, view.b]), len(view.a)
+        z, row = self.projection(self.encoder(x).pooled), torch.arange(2 * n, device=x.device)
+        draw = None if view.draw is None else view.draw.T.reshape(-1, 1)
+        told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
+        distance, found = ways.mined(z, row % n, row.roll(n)[:, None], **told)
+        about = (
+            "Two views of an image are anchor and positive; the negative is a view of another of "
+            f"{n} images, {ways.MEANT[self.mining]}. Below are squared distances (0 to 4); the "
+            f"negative should be farther by {self.margin:g}."
+        )
+        return Sheet(about, triples(x, distance, *(part[:n] for part in found)))

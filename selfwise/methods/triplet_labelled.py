@@ -4,6 +4,7 @@ are nearer to each other than to those of any other, by a margin."""
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
@@ -11,6 +12,7 @@ from selfwise import mining as ways
 from selfwise.losses import gather
 from selfwise.methods.method import Defaults, Method, shared
 from selfwise.rng import Rng
+from selfwise.shown import Sheet, triples
 from selfwise.types import Encoder, Labelled, Step
 from selfwise.views.identities import PerIdentity
 from selfwise.views.image import mild
@@ -93,3 +95,26 @@ class TripletLabelled(Method):
         draw = None if view.draw is None else gather(view.draw)
         told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
         return shared(ways.triplet_step(z, identity, partner, **told))
+
+    def shown(self, view: Faces) -> Sheet:
+        """The first image of each identity as the anchor, and the first triplet that it is in."""
+        z, partner = (
+            self.embedding(self.encoder(view.x).pooled),
+            ways.grouped(view.identity, self.per_identity),
+        )
+        told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": view.draw}
+        distance, found = ways.mined(z, view.identity, partner, **told)
+        each = len(found.anchor) // len(view.x)
+        same = view.identity[:, None] == view.identity
+        rows = (same.int().argmax(dim=1) == torch.arange(len(same), device=same.device)).nonzero()
+        chosen = found.chosen.view(-1, each)[rows[:, 0]].int().argmax(dim=1)
+        place = rows[:, 0] * each + chosen
+        columns = triples(view.x, distance, *(part[place] for part in found))
+        names = [part[place] for part in found[:3]]
+        columns = [c._replace(classes=view.identity[who]) for c, who in zip(columns, names)]
+        about = (
+            "Images of a class are anchor and positive; the negative is of another class, "
+            f"{ways.MEANT[self.mining]}. Below are squared distances (0 to 4); the negative "
+            f"should be farther by {self.margin:g}."
+        )
+        return Sheet(about, columns, rows[:, 0])

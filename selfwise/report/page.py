@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from selfwise.report.parts import Command, Lines, Map, Picture, Rows, Section, Strip, Words
+from selfwise.report.parts import Command, Lines, Map, Picture, Rows, Section, Sheet, Strip, Words
 from selfwise.report.plane import plane
 from selfwise.report.svg import Figures
 
@@ -113,10 +113,12 @@ def _section(number: int, section: Section, figures: Figures) -> dict[str, Any]:
 
 def _picture(picture: Picture, figures: Figures) -> dict[str, Any]:
     told = {"form": picture.form, "alt": picture.alt, "caption": picture.caption}
+    told["mark"] = picture.mark
     if picture.form == "svg":
         return {**told, "markup": Markup(figures.taken(picture.data))}
-    width, height = Image.open(BytesIO(picture.data)).size
-    small = min(width, height) <= SMALL
+    size = Image.open(BytesIO(picture.data)).size
+    width, height = (length // picture.density for length in size)
+    small = min(size) <= SMALL
     times = max(1, SHOWN // min(width, height)) if small else 1
     side = {"width": width * times, "height": height * times, "pixelated": small}
     return {**told, **side, "uri": uri(picture)}
@@ -125,6 +127,11 @@ def _picture(picture: Picture, figures: Figures) -> dict[str, Any]:
 def _strip(part: Strip, figures: Figures) -> dict[str, Any]:
     shown = [_picture(picture, figures) for picture in part.pictures]
     return {"kind": "strip", "pictures": shown, "caption": part.caption, "lead": part.lead}
+
+
+def _sheet(part: Sheet, figures: Figures) -> dict[str, Any]:
+    strips = [_strip(strip, figures) for strip in part.strips]
+    return {"kind": "sheet", "strips": strips, "caption": part.caption}
 
 
 def _words(part: Words, figures: Figures) -> dict[str, Any]:
@@ -154,6 +161,7 @@ def _map(part: Map, figures: Figures) -> dict[str, Any]:
 
 _DRAWN: dict[type, Callable[[Any, Figures], dict[str, Any]]] = {
     Strip: _strip,
+    Sheet: _sheet,
     Words: _words,
     Rows: _rows,
     Lines: _lines,

@@ -14,6 +14,8 @@ class Picture(NamedTuple):
     form: Literal["png", "jpeg", "svg"]
     alt: str  # what is seen, for those who do not see it
     caption: str = ""
+    mark: Literal["", "right", "wrong"] = ""  # of an answer
+    density: int = 1  # pixels of the file, along a line, for one of the page
 
 
 class Strip(NamedTuple):
@@ -22,6 +24,13 @@ class Strip(NamedTuple):
     pictures: Sequence[Picture]
     caption: str = ""
     lead: int = 0  # so many at the beginning stand apart: what the others belong to
+
+
+class Sheet(NamedTuple):
+    """Strips of the same kind, several of them side by side where there is room."""
+
+    strips: Sequence[Strip]
+    caption: str = ""
 
 
 class Words(NamedTuple):
