@@ -60,7 +60,7 @@ const page = await opened({ viewport: { width: 1280, height: 900 } });
 told.contents = await page.evaluate(contents);
 await pictured(page, "wide");
 
-const card = () =>
+const card = (page) =>
   page.evaluate(() => {
     const [card, image] = [document.querySelector("#card"), document.querySelector("#card img")];
     const box = card.getBoundingClientRect();
@@ -71,29 +71,35 @@ const card = () =>
     };
   });
 
+// the middles of some points of the map, in pixels of the window
+const places = (map, rows) =>
+  map.evaluate((drawing, rows) => {
+    const marks = drawing.querySelectorAll("path");
+    return rows.map((i) => {
+      const box = marks[i % marks.length].getBoundingClientRect();
+      return [box.left + box.width / 2, box.top + box.height / 2];
+    });
+  }, rows);
+
 const map = page.locator(".points").first();
 if (await map.count()) {
   await map.scrollIntoViewIfNeeded();
-  told.before = await card();
+  told.before = await card(page);
   told.hovered = [];
-  for (let i = 0; i < 3; i++) {
-    const at = await map.evaluate((drawing, i) => {
-      const box = drawing.querySelectorAll("path")[i].getBoundingClientRect();
-      return [box.left + box.width / 2, box.top + box.height / 2];
-    }, 40 * i);
+  for (const at of await places(map, [...Array(40).keys()].map((i) => 7 * i))) {
     await page.mouse.move(...at);
-    told.hovered.push(await card());
+    told.hovered.push(await card(page));
   }
   if (folder) await page.screenshot({ path: `${folder}/hover.png` });
   await page.mouse.move(2, 2);
-  told.after = await card();
+  told.after = await card(page);
   await map.focus();
   await page.keyboard.press("ArrowRight");
-  const first = (await card()).words;
+  const first = (await card(page)).words;
   await page.keyboard.press("ArrowRight");
-  told.keyed = { first, second: (await card()).words, image: (await card()).image };
+  told.keyed = { first, second: (await card(page)).words, image: (await card(page)).image };
   await page.keyboard.press("Escape");
-  told.escaped = await card();
+  told.escaped = await card(page);
   const button = page.locator(".legend button").first();
   if (await button.count()) {
     await button.click();
@@ -105,7 +111,7 @@ if (await map.count()) {
 const token = page.locator(".token[tabindex]").first();
 if (await token.count()) {
   await token.hover();
-  told.token = await card();
+  told.token = await card(page);
 }
 
 told.narrow = {};
@@ -117,13 +123,29 @@ for (const [name, options] of [
   told.narrow[name] = await narrow.evaluate(() => ({
     width: document.documentElement.scrollWidth,
     wider: [...document.querySelectorAll("main *")]
-      .filter((e) => !e.closest(".scroll, pre, .spoken, .plot") && e.getBoundingClientRect().right > innerWidth + 1)
+      .filter((e) => !e.closest(".scroll, .spoken, .plot") && e.getBoundingClientRect().right > innerWidth + 1)
       .map((e) => e.outerHTML.slice(0, 80)),
     paper: getComputedStyle(document.body).backgroundColor,
     ink: getComputedStyle(document.body).color,
     plot: [...document.querySelectorAll(".plot text")].slice(0, 1).map((t) => getComputedStyle(t).fill),
+    smallest: Math.min(
+      ...[...document.querySelectorAll(".plot text")].map(
+        (t) => parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().a,
+      ),
+    ),
   }));
   await pictured(narrow, name);
+  const points = narrow.locator(".points").first();
+  if (options.hasTouch && (await points.count())) {
+    await points.scrollIntoViewIfNeeded();
+    await narrow.waitForTimeout(300); // it scrolls smoothly, and scrolling hides the card
+    told.touched = [];
+    for (const at of await places(points, [0, 5, 11, 17])) {
+      await narrow.touchscreen.tap(...at);
+      told.touched.push(await card(narrow));
+    }
+    if (folder) await narrow.screenshot({ path: `${folder}/touch.png` });
+  }
 }
 if (folder) {
   const dark = await opened({ viewport: { width: 1280, height: 900 }, colorScheme: "dark" });
