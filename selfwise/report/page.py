@@ -26,6 +26,7 @@ from selfwise.report.svg import Figures
 HOME = Path(__file__).parent
 GENERATOR = "selfwise report"  # in every page of ours: such a file may be written anew
 SMALL, SHOWN = 64, 96  # px: shorter sides up to the first are enlarged to about the second
+LONG, SHORT = 8, 40  # more pairs than the first, none longer than the second, stand in columns
 NUMBER = re.compile(  # 61.3 ± 0.4, 12 %
     r"[-+\u2212]?\d[\d.,e]*(\s?[±+\u2212-]\s?\d[\d.,]*)?\s?[%a-z]{0,3}"
 )
@@ -140,6 +141,8 @@ def _words(part: Words, figures: Figures) -> dict[str, Any]:
 
 def _rows(part: Rows, figures: Figures) -> dict[str, Any]:
     columns = range(max([len(part.head), *map(len, part.rows)], default=0))
+    if len(columns) == 2 and len(part.rows) > LONG and all(len(r[-1]) <= SHORT for r in part.rows):
+        return {"kind": "facts", "rows": part.rows, "caption": part.caption}
     cells = [[row[i] for row in part.rows if i < len(row) and row[i]] for i in columns]
     numeric = [bool(c) and all(NUMBER.fullmatch(text.strip()) for text in c) for c in cells]
     told = {"head": part.head, "rows": part.rows, "caption": part.caption}
@@ -151,7 +154,8 @@ def _lines(part: Lines, figures: Figures) -> dict[str, Any]:
 
 
 def _command(part: Command, figures: Figures) -> dict[str, Any]:
-    return {"kind": "command", "text": part.text}
+    # a word of a command stays whole: at its hyphens a browser would end lines
+    return {"kind": "command", "words": re.split(r"(\s+)", part.text)}
 
 
 def _map(part: Map, figures: Figures) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from selfwise import config
-from selfwise.report import curves, embedding, page, scores, summary
+from selfwise.report import curves, embedding, options, page, scores, summary, tasks
 from selfwise.report.examples import shown
 from selfwise.report.parts import Command, Section, Words
 from selfwise.run import Run, load
@@ -53,7 +53,8 @@ def gathered(folders: Sequence[Path], *, data: str, seed: int) -> list[Section]:
         top, found = _alone(folders[0], data, seed=seed)
     else:
         top, found = summary.sections(folders), []
-    return [*top, *scores.sections(folders), *found, *curves.sections(folders)]
+    more = [*curves.sections(folders), *options.sections(folders)]
+    return [*top, *scores.sections(folders), *found, *more]
 
 
 def _alone(folder: Path, data: str, *, seed: int) -> tuple[list[Section], list[Section]]:
@@ -69,7 +70,8 @@ def _alone(folder: Path, data: str, *, seed: int) -> tuple[list[Section], list[S
         more = [Words(["With other data, the page shows them:"]), again]
         return [*summary.sections([folder], run), Section("Examples", found, more)], []
     top = summary.sections([folder], run, found.where)
-    return top, embedding.sections(run, found.examples, seed=seed)
+    done = tasks.sections(run, found.examples, seed=seed)
+    return [*top, *done], embedding.sections(run, found.examples, seed=seed)
 
 
 def _check(folders: Sequence[Path], data: str) -> None:
