@@ -150,4 +150,6 @@ def ends_with_the_others(go_on: str) -> Iterator[None]:
     except RuntimeError as error:
         if not lost_peer(error):
             raise
+        if dist.get_backend() == "gloo":  # otherwise its threads end the process with a signal
+            dist.destroy_process_group()
         raise ChildProcessError(f"another process of the run ended; {go_on}") from error
