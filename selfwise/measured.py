@@ -6,6 +6,7 @@ from typing import Any
 
 from selfwise.evaluate.compare import in_words
 from selfwise.evaluate.score import PRETRAINED, percent
+from selfwise.rng import hashed
 
 RETRIEVAL = "retrieval"
 KINDS = {  # in the order in which they are shown
@@ -16,7 +17,8 @@ KINDS = {  # in the order in which they are shown
     "knn": "nearest neighbours",
     RETRIEVAL: "retrieval",
 }
-SAME = ("kind", "layer", "pooling", "train", "test", "step", "weights")  # then it is one score
+EXAMPLES = ("train", "test")  # digests: accuracies on others cannot be compared
+SAME = ("kind", "layer", "pooling", *EXAMPLES, "step", "weights")  # then it is one score
 
 Row = Mapping[str, Any]
 
@@ -40,6 +42,12 @@ class Measured:
         told += [f"layer {self['layer']}"] if self["layer"] is not None else []
         told += [f"pooling {self['pooling']}"] if self["pooling"] else []
         return ", ".join(told)
+
+    @property
+    def on(self) -> str:
+        """Where its test examples are; "" in files that are too old to say."""
+        data = self["data"] or {}
+        return data.get("test") or (f"a fifth of {data['train']}" if data.get("train") else "")
 
     @property
     def axis(self) -> str:
@@ -94,6 +102,24 @@ class Measured:
             found = [known.get((place, name)) for name in self.competitors]
             lines.append([str(place), *(value(row) if row else "" for row in found)])
         return lines
+
+
+def titles(found: Sequence[Measured]) -> list[str]:
+    """A title for each; where that is also one of other examples, with their place and digest."""
+    known: dict[str, set[tuple[Any, ...]]] = {}
+    for one in found:
+        known.setdefault(one.title, set()).add(_examples(one))
+    return [one.title if len(known[one.title]) == 1 else _full(one) for one in found]
+
+
+def _examples(one: Measured) -> tuple[Any, ...]:
+    return tuple(one[name] for name in EXAMPLES)
+
+
+def _full(one: Measured) -> str:
+    """The title with the test examples, and the beginning of a digest of all examples."""
+    on = f" on {one.on}" if one.on else ""
+    return f"{one.title}{on} ({hashed(0, repr(_examples(one))) % 16**4:04x})"
 
 
 def value(row: Row) -> str:

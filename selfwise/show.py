@@ -62,11 +62,15 @@ def spoken(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(spoken(one) for one in value) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    # what would move the cursor or end the line is no part of a table
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
 def _one(folder: Path, settings: Mapping[str, Any]) -> list[str]:
-    from selfwise import again, records
+    from selfwise import again, measured, records
 
     step, said = state(folder, settings)
     lines = [f"{settings['method']} in {folder}", *_indented(said)]
@@ -74,9 +78,11 @@ def _one(folder: Path, settings: Mapping[str, Any]) -> list[str]:
     lines += _headed("last metrics", _last(log))
     if log.unreadable:
         lines += _indented([f"{log.unreadable} lines of metrics.jsonl cannot be read"])
-    for one in _measured(folder, step):
+    found = _measured(folder, step)
+    for one, title in zip(found, measured.titles(found)):
         old = "" if one.newest else f", of step {one['step']}, not of the newest"
-        lines += ["", f"{one.title}, {one['n_test']:,} test examples, in %{old}"]
+        on = f" of {one.on}" if one.on and title == one.title else ""
+        lines += ["", f"{title}, {one['n_test']:,} test examples{on}, in %{old}"]
         lines += [*_indented(_columns(one.table())), *_indented(one.sentences)]
     differ = [
         [
@@ -109,8 +115,8 @@ def _several(folders: Sequence[Path], settings: Sequence[Mapping[str, Any]]) -> 
     )
     lines += [f"{head}: {text}" for head, (_, said) in zip(heads, states) for text in said[1:]]
     lines += _beside("last metrics", heads, [dict(_last(records.metrics(f))) for f in folders])
-    told = [_scores(_measured(f, step)) for f, (step, _) in zip(folders, states)]
-    lines += _beside("scores, in %", heads, told)
+    measured = [_measured(f, step) for f, (step, _) in zip(folders, states)]
+    lines += _beside("scores, in %", heads, _scores(measured))
     for name in ("options", "found", "environment"):
         differ = different([flat(one.get(name, {})) for one in settings])
         what = f"{name} that differ" if name == "options" else f"{name}, where it differs"
@@ -141,15 +147,19 @@ def _measured(folder: Path, step: int) -> "list[Measured]":
     return measured.gathered(records.scores(folder), step=step)
 
 
-def _scores(found: "Iterable[Measured]") -> dict[str, str]:
-    """The scores of a run as names and values, of its newest weights alone."""
-    from selfwise.measured import labels, value
+def _scores(found: "Sequence[Sequence[Measured]]") -> list[dict[str, str]]:
+    """The scores of each run as names and values, of its newest weights alone."""
+    from selfwise.measured import labels, titles, value
 
-    told: dict[str, str] = {}
-    for one in (one for one in found if one.newest):
-        for (place, competitor), row in one.rows.items():
-            at = labels(place) if one.axis == "per_class" else place
-            told[f"{one.title}, {at}: {competitor}"] = value(row)
+    newest = [[one for one in several if one.newest] for several in found]
+    names = iter(titles([one for several in newest for one in several]))
+    told: list[dict[str, str]] = []
+    for several in newest:
+        told.append({})
+        for one, title in zip(several, names):
+            for (place, competitor), row in one.rows.items():
+                at = labels(place) if one.axis == "per_class" else place
+                told[-1][f"{title}, {at}: {competitor}"] = value(row)
     return told
 
 

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "competitors": {"data", "evaluate", "methods", "rng", "run", "train"},
     "again": {"arguments", "flags", "methods", "modalities", "train"},
     "records": set(),
-    "measured": {"evaluate"},
+    "measured": {"evaluate", "rng"},
     "show": {"again", "config", "measured", "records", "train"},
     "use": {"arguments", "config", "members", "run", "train"},
     "fill": {"data", "evaluate", "run", "train", "types"},

@@ -14,34 +14,58 @@ from selfwise.report.plots import plot, short
 DRAWN = 30  # classes; more make cells that cannot be seen
 NUMBERED = 12  # classes up to which a cell has its number, in percent
 PAIRS = 12  # of the most confused
+TOLD = 3  # classes that one is taken for, where there are many
 BLUE, WHITE = "#1f5f99", "#ffffff"
 DARK = 0.72  # share from which on a cell is too dark for the page's ink, light or dark
 
 
-def parts(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> list[Picture | Rows]:
-    """The matrix, where there are at most 30 classes, and the pairs that are confused most.
+def parts(
+    counts: Sequence[Sequence[int]], classes: Sequence[str], *, repeated: int = 1
+) -> list[Picture | Rows]:
+    """The matrix, where there are at most 30 classes, and the same in numbers.
 
     Args:
         counts: how often each class (rows) was taken for each (columns).
         classes: their names.
+        repeated: how often every example was counted: once for each seed.
     """
     matrix = np.array(counts, dtype=np.float64)
     there = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))
-    names, matrix = [classes[i] for i in there], matrix[np.ix_(there, there)]
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    table = _confused(shares, names)
-    return [*([_figure(shares, names)] if len(names) <= DRAWN else []), *table]
+    names, matrix = [classes[int(i)] for i in there], matrix[np.ix_(there, there)]
+    totals = matrix.sum(axis=1)
+    shares = matrix / np.maximum(totals, 1)[:, None]
+    figure = [_figure(shares, names)] if len(names) <= DRAWN else []
+    confused = _confused(shares, names) if len(names) > NUMBERED else []
+    return [*figure, *confused, _by_class(shares, names, totals / repeated)]
 
 
-def _confused(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> list[Picture | Rows]:
+def _by_class(
+    shares: Float[np.ndarray, "n n"], names: Sequence[str], examples: Float[np.ndarray, "n"]
+) -> Rows:
+    """What of each class is right, and what the rest is taken for; of many, the worst classes."""
+    there = np.flatnonzero(examples)
+    right = np.diag(shares)
+    order = there[np.argsort(right[there], kind="stable")] if len(names) > DRAWN else there
+    most = NUMBERED if len(names) <= NUMBERED else TOLD
+    lines = []
+    for i in order[:DRAWN]:
+        wrong = [int(j) for j in np.argsort(-shares[i], kind="stable") if j != i and shares[i, j]]
+        said = ", ".join(f"{names[j]} {_percent(shares[i, j])}" for j in wrong[:most])
+        said += f" and {len(wrong) - most} more" if len(wrong) > most else ""
+        lines.append([names[i], f"{examples[i]:,.0f}", _percent(right[i]), said])
+    caption = f"The {DRAWN} of {len(there)} classes with the fewest right"
+    head = ["class", "examples", "right, %", "taken for, %"]
+    return Rows(head, lines, caption if len(there) > len(lines) else "The same in numbers")
+
+
+def _confused(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> list[Rows]:
     """The largest shares off the diagonal; nothing where all is right."""
     wrong = shares - np.diag(np.diag(shares))
     order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
     pairs = [divmod(int(place), len(names)) for place in order]
     rows = [[names[i], names[j], f"{100 * wrong[i, j]:.1f}"] for i, j in pairs if wrong[i, j] > 0]
-    if not rows:
-        return []
-    return [Rows(["class", "is taken for", "% of the class"], rows, "What is confused most")]
+    head = ["class", "is taken for", "% of the class"]
+    return [Rows(head, rows, "What is confused most")] if rows else []
 
 
 def _figure(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Picture:

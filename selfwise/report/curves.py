@@ -1,68 +1,28 @@
 """How training went: what the logs of one or several runs hold, step by step."""
 
 from collections.abc import Callable, Iterable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfwise import config, records
 from selfwise.names import told_apart
 from selfwise.records import Logged
+from selfwise.report import quantities
 from selfwise.report.figures import picture
-from selfwise.report.parts import Picture, Section, Words
+from selfwise.report.parts import Picture, Rows, Section, Words
 from selfwise.report.plots import End, by_step, color, name_ends, plot
 
 MOST = 1000  # points of a curve; a page for a phone has no more pixels
-HELD_OUT = "held_out/"
-HEALTH = ("alignment", "uniformity", "rank", "online_knn")
-PERCENT = ("accuracy", "partner_first", "online_knn", "waiting_for_data", "masked_share", "active")
-TOGETHER = {  # values that are read against each other, and what they are
-    "positive_distance": "squared distances of triplets",
-    "negative_distance": "squared distances of triplets",
-    "color_error": "error of the colours",
-    "color_error_gray": "error of the colours",
-}
-TITLES = {
-    "nt_xent": "NT-Xent loss, nats",
-    "cross_entropy": "cross-entropy, nats",
-    "masked": "loss at masked places, nats",
-    "next_token": "loss of the next token, nats",
-    "next_sentence": "loss of the next sentence, nats",
-    "sentence_order": "loss of the sentences' order, nats",
-    "rotation": "rotation loss, nats",
-    "jigsaw": "jigsaw loss, nats",
-    "triplet": "triplet loss",
-    "colorization": "colour loss, rare colours weigh more",
-    "color_nats": "cross-entropy of the colours, nats",
-    "codes_an_image": "different codes in an image",
-    "reconstruction_mse": "squared error of reconstructions",
-    "mse": "squared error",
-    "codes_used": "codes in use",
-    "code_perplexity": "perplexity of the codes",
-    "unmasked": "loss at places that are seen",
-    "power": "penalty on the features",
-    "lr": "learning rate",
-    "partner_first": "partner is the nearest",
-    "active": "triplets that still count",
-    "masked_share": "share that is masked",
-    "alignment": "alignment: distance of two views",
-    "uniformity": "uniformity of the vectors",
-    "rank": "effective rank of the vectors",
-    "online_knn": "accuracy of nearest neighbours",
-    "positive_distance": "to the positive",
-    "negative_distance": "to the negative",
-    "color_error": "of the model",
-    "color_error_gray": "of grey pictures",
-    "examples_per_second": "examples a second",
-    "waiting_for_data": "share of time waiting for data",
-}
 
 
 class Watched(NamedTuple):
-    """A run with its logs."""
+    """A run with its logs, of which only finite numbers are left."""
 
     name: str
     metrics: Logged
     timing: Logged
+    no_numbers: dict[str, int]  # values that are infinite or no numbers: how many were left out
 
 
 class Line(NamedTuple):
@@ -83,24 +43,52 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     """
     settings = [config.read(folder) for folder in folders]
     runs = [
-        Watched(name, records.metrics(folder), _rates(records.timing(folder), told["options"]))
+        _watched(name, folder, told["options"])
         for name, folder, told in zip(told_apart(folders), folders, settings)
     ]
     names = _names(run.metrics for run in runs)
     if not names:
         told = "Nothing is logged yet." if len(runs) == 1 else "None of the runs has a log."
-        return [Section("Training", told, [])]
-    first = [name for name in names if name not in HEALTH]
+        lost = _left_out(runs)
+        return [Section("Training", told, [Words(lost)] if lost else [])]
+    first = [name for name in names if name not in quantities.HEALTH]
     rates = _names(run.timing for run in runs)
-    shown = [_picture(runs, group) for group in _grouped(runs, first)]
-    shown += [_picture(runs, [name], lambda run: run.timing, low=0.0) for name in rates]
-    sentences = _said(runs, shown)
-    parts = [*shown, *([Words(sentences)] if sentences else [])]
+    parts: list[Any] = [_picture(runs, group) for group in _grouped(runs, first)]
+    parts += [_picture(runs, [name], _timing, low=0.0) for name in rates]
+    parts.append(_table(runs, _numbers(runs, first) + _numbers(runs, rates, _timing)))
+    if sentences := _left_out(runs):
+        parts.append(Words(sentences))
     found = [Section("Training", _about(runs, settings), parts)]
-    if health := [name for name in HEALTH if name in names]:
+    if health := [name for name in quantities.HEALTH if name in names]:
         shown = [_picture(runs, [name]) for name in health]
-        found.append(Section("Health of the vectors", _about_health(health), shown))
+        table = _table(runs, _numbers(runs, health))
+        found.append(Section("Health of the vectors", _about_health(health), [*shown, table]))
     return found
+
+
+def _watched(name: str, folder: Path, options: dict[str, Any]) -> Watched:
+    """The logs of a run, as far as they can be drawn."""
+    metrics, timing = records.metrics(folder), _rates(records.timing(folder), options)
+    lost = {
+        value: count
+        for log in (metrics, timing)
+        for value in log.names
+        if (count := sum(not isfinite(number) for number in log.values(value)[1]))
+    }
+    return Watched(name, _finite(metrics), _finite(timing), lost)
+
+
+def _finite(log: Logged) -> Logged:
+    lines = [{n: v for n, v in line.items() if isfinite(v)} for line in log.lines]
+    return log._replace(lines=[line for line in lines if "step" in line])
+
+
+def _metrics(run: Watched) -> Logged:
+    return run.metrics
+
+
+def _timing(run: Watched) -> Logged:
+    return run.timing
 
 
 def _rates(timing: Logged, options: dict[str, Any]) -> Logged:
@@ -119,7 +107,7 @@ def _rates(timing: Logged, options: dict[str, Any]) -> Logged:
 def _names(logs: Iterable[Logged]) -> list[str]:
     """Of all values but those that are twins of others, in the order in which they are logged."""
     found = dict.fromkeys(name for log in logs for name in log.names)
-    bare = dict.fromkeys(name.removeprefix(HELD_OUT) for name in found)
+    bare = dict.fromkeys(name.removeprefix(quantities.HELD_OUT) for name in found)
     return [name for name in bare if name != "lr"] + [name for name in bare if name == "lr"]
 
 
@@ -131,7 +119,7 @@ def _grouped(runs: Sequence[Watched], names: Sequence[str]) -> list[list[str]]:
     """
     groups: dict[str, list[str]] = {}
     for name in names:
-        kind = "accuracy" if name.endswith("accuracy") else TOGETHER.get(name, name)
+        kind = "accuracy" if name.endswith("accuracy") else quantities.TOGETHER.get(name, name)
         groups.setdefault(kind, []).append(name)
     parts = [
         part
@@ -143,22 +131,22 @@ def _grouped(runs: Sequence[Watched], names: Sequence[str]) -> list[list[str]]:
 
 def _having(runs: Sequence[Watched], names: Sequence[str]) -> list[Watched]:
     """The runs that have logged any of the values, in training or on what is held out."""
-    wanted = {front + name for name in names for front in ("", HELD_OUT)}
+    wanted = {front + name for name in names for front in ("", quantities.HELD_OUT)}
     return [run for run in runs if wanted & {*run.metrics.names, *run.timing.names}]
 
 
 def _picture(
     runs: Sequence[Watched],
     names: Sequence[str],
-    log: Callable[[Watched], Logged] = lambda run: run.metrics,
+    log: Callable[[Watched], Logged] = _metrics,
     *,
     low: float | None = None,
 ) -> Picture:
     """A plot of values of all runs that have them; held-out twins are dashed."""
-    times = 100 if percent(names[0]) else 1
+    times = 100 if quantities.percent(names[0]) else 1
     having = _having(runs, names)
     lines = _lines(runs, names, log, times)
-    title = _title(names)
+    title = quantities.title(names)
     made, axes = plot(f"{title}, %" if times == 100 else title)
     for line in lines:
         few = len(line.steps) < 25
@@ -195,7 +183,7 @@ def _lines(
     lines, several = [], len(_having(runs, names)) > 1
     pairs = [(i + k, run, name) for i, run in enumerate(runs) for k, name in enumerate(names)]
     for number, run, name in pairs:
-        for front in ("", HELD_OUT):
+        for front in ("", quantities.HELD_OUT):
             steps, values = log(run).values(front + name)
             if not steps:
                 continue
@@ -219,19 +207,8 @@ def _called(name: str, front: str, *, alone: bool) -> str:
     if alone:
         return "held out" if front else "training"
     bare = name.removesuffix("_accuracy").replace("_", " ") if name != "accuracy" else name
-    told = TITLES.get(name, bare)
+    told = quantities.TITLES.get(name, bare)
     return f"{told}, held out" if front else told
-
-
-def _title(names: Sequence[str]) -> str:
-    if len(names) > 1:
-        return TOGETHER.get(names[0], "accuracy")
-    return TITLES.get(names[0], names[0].replace("_", " "))
-
-
-def percent(name: str) -> bool:
-    """Whether a value is a share, shown in percent."""
-    return name.endswith(PERCENT)
 
 
 def thinned(count: int) -> list[int]:
@@ -241,18 +218,50 @@ def thinned(count: int) -> list[int]:
     return kept if not kept or kept[-1] == count - 1 else [*kept, count - 1]
 
 
-def _said(runs: Sequence[Watched], shown: Sequence[Picture]) -> list[str]:
-    """What a reader would otherwise not know: what is left out."""
+def _numbers(
+    runs: Sequence[Watched],
+    names: Sequence[str],
+    log: Callable[[Watched], Logged] = _metrics,
+) -> list[list[str]]:
+    """A line for each value of each run: what a figure shows, for those who do not see it."""
+    lines = []
+    for name in names:
+        for front in ("", quantities.HELD_OUT):
+            times = 100 if quantities.percent(name) else 1
+            for run in runs:
+                steps, found = log(run).values(front + name)
+                if steps:
+                    ends = (found[0], min(found), max(found), found[-1])
+                    numbers = [f"{times * number:.4g}" for number in ends]
+                    told = [quantities.alone(front + name), run.name]
+                    lines.append([*told, *numbers, f"{steps[-1]:,}"])
+    return lines
+
+
+def _table(runs: Sequence[Watched], lines: Sequence[Sequence[str]]) -> Rows:
+    head = ["value", "run", "first", "lowest", "highest", "last", "at step"]
+    alone = len(runs) == 1  # its name would stand in every line
+    kept = [[cell for i, cell in enumerate(line) if not alone or i != 1] for line in lines]
+    return Rows([cell for cell in head if not alone or cell != "run"], kept, "The same in numbers")
+
+
+def _left_out(runs: Sequence[Watched]) -> list[str]:
+    """What a reader would otherwise not know: what is not drawn."""
     said = []
     longest = max(len(run.metrics.lines) for run in runs)
     if longest > MOST:
         said.append(f"Of {longest:,} logged values every {-(-longest // MOST)}th is drawn.")
     for run in runs:
+        whose = f" of {run.name}" if len(runs) > 1 else ""
         for log, file in ((run.metrics, "metrics.jsonl"), (run.timing, "timing.jsonl")):
             if log.unreadable:
-                whose = f" of {run.name}" if len(runs) > 1 else ""
                 lines = "line" if log.unreadable == 1 else "lines"
                 said.append(f"{log.unreadable} {lines} of {file}{whose} cannot be read.")
+        for name, count in run.no_numbers.items():
+            what = "value" if count == 1 else "values"
+            said.append(
+                f"Not drawn: {count} {what} of {name}{whose} that cannot be, infinite or NaN."
+            )
         if len(runs) > 1 and not run.metrics.lines:
             said.append(f"{run.name} has logged nothing yet.")
     return said
@@ -264,7 +273,7 @@ def _about(runs: Sequence[Watched], settings: Sequence[dict[str, Any]]) -> str:
     said = f"Each point is the mean over the {' or '.join(f'{n:,}' for n in every)} steps before it"
     if len(batches) > 1:
         said += f"; a step is of {' or '.join(f'{n:,}' for n in batches)} examples"
-    twins = any(name.startswith(HELD_OUT) for run in runs for name in run.metrics.names)
+    twins = any(name.startswith(quantities.HELD_OUT) for run in runs for name in run.metrics.names)
     more = " What is held out is measured without any training on it." if twins else ""
     return f"{said}.{more}"
 

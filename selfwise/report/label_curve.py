@@ -69,18 +69,14 @@ def curve(entries: Sequence[Entry], places: Sequence[int | str], about: str) -> 
 
 def positions(entries: Sequence[Entry], places: Sequence[int | str]) -> dict[int | str, float]:
     """Where each budget stands: its labels for each class; all labels are so many on average."""
-    at = {place: float(place) for place in places if not isinstance(place, str)}
-    rows = [entry.rows for entry in entries if "all" in entry.rows]
-    if "all" not in places:
-        return {**at}
-    counts = [
-        (known[place]["n_train"] / place, known["all"]["n_train"])
-        for known in rows
-        for place in at
-        if place in known
-    ]
-    classes, labels = counts[0]
-    return {**at, "all": labels / classes}
+    numbers = [place for place in places if not isinstance(place, str)]
+    at: dict[int | str, float] = {place: float(place) for place in numbers}
+    everything = [entry.rows["all"]["n_train"] for entry in entries if "all" in entry.rows]
+    if not everything:
+        return at
+    # a budget takes as many labels of every class, so it tells how many classes there are
+    classes = next(e.rows[p]["n_train"] / p for e in entries for p in numbers if p in e.rows)
+    return {**at, "all": everything[0] / classes}
 
 
 def _tick(place: int | str, at: float) -> str:

@@ -7,7 +7,17 @@ from shlex import quote
 from selfwise import config, records
 from selfwise.arguments import FROM_PYTHON
 from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED
-from selfwise.measured import RETRIEVAL, Measured, Row, gathered, labels, seeds, value
+from selfwise.measured import (
+    EXAMPLES,
+    RETRIEVAL,
+    Measured,
+    Row,
+    gathered,
+    labels,
+    seeds,
+    titles,
+    value,
+)
 from selfwise.names import told_apart
 from selfwise.report import confusion
 from selfwise.report.label_curve import Entry, by_competitor, competitor_color, curve, points
@@ -50,7 +60,8 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     more = [_not_yet(lacking, some=any(found))] if lacking else []
     if len(folders) > 1:
         return [*_beside(told_apart(folders), found), *more]
-    shown = [_alone(one, step=steps[0]) for one in found[0]]
+    names = titles(found[0])
+    shown = [_alone(one, name, step=steps[0]) for one, name in zip(found[0], names)]
     matrix = next((m for one in found[0] if (m := _matrix(one))), None)
     return [*shown, *([matrix] if matrix else []), *more]
 
@@ -73,12 +84,12 @@ def _not_yet(folders: Sequence[Path], *, some: bool) -> Section:
     return Section(title, about, [Words([f"{told}raw input:"]), *commands])
 
 
-def _alone(one: Measured, *, step: int) -> Section:
+def _alone(one: Measured, title: str, *, step: int) -> Section:
     """A score of a single run."""
     old = "" if one.newest else f", step {one['step']}"
     about = "" if one.newest else f"Of step {one['step']}, and not of the newest, {step}. "
     parts = [_figure(by_competitor(one), one), _table(one), Words(one.sentences)]
-    return Section(f"{_capital(one.title)}{old}", about + _about(one), parts)
+    return Section(f"{_capital(title)}{old}", about + _about(one), parts)
 
 
 def _capital(title: str) -> str:
@@ -87,10 +98,8 @@ def _capital(title: str) -> str:
 
 def _about(one: Measured) -> str:
     """What was done, on what, and what the bars are."""
-    files = [file for file in one.files if file.get("data")]
-    where = (files[-1]["data"].get("test") or "") if files else ""
     said = f"{HOW.get(one['kind'], '')} {one['n_test']:,} test examples"
-    said += f" of {data_named(where)}" if where and where != FROM_PYTHON else ""
+    said += f" of {data_named(one.on)}" if one.on and FROM_PYTHON not in one.on else ""
     if one["kind"] == RETRIEVAL:
         return f"{said}. Bars: the standard deviation over untrained encoders."
     drawn = max(seeds(row) for row in one.rows.values())
@@ -133,17 +142,15 @@ def _against(row: Row) -> list[str]:
 def _matrix(one: Measured) -> Section | None:
     """What the pretrained encoder takes for what, where that was counted at the most labels."""
     most = one.places[-1]
-    files = [
-        file
-        for file in one.files
-        if file.get("confusion") and any(row.get("per_class") == most for row in file["rows"])
-    ]
-    if not files or not one.newest:
+    shown = one.rows.get((most, PRETRAINED))  # the matrix is of the accuracy that is shown
+    files = [file for file in one.files if file.get("confusion") and shown in file["rows"]]
+    if shown is None or not files or not one.newest:
         return None
-    counts = files[-1]["confusion"]
-    classes = files[-1].get("classes") or [str(number) for number in range(len(counts))]
+    counts, given = files[-1]["confusion"], files[-1].get("classes") or []
+    classes = [*given, *(str(number) for number in range(len(given), len(counts)))]
     about = f"What the {one.title} on the pretrained encoder says of the test examples, with "
-    return Section("Confusion matrix", f"{about}{labels(most)}.", confusion.parts(counts, classes))
+    parts = confusion.parts(counts, classes, repeated=seeds(shown))
+    return Section("Confusion matrix", f"{about}{labels(most)}.", parts)
 
 
 def _beside(names: Sequence[str], found: Sequence[Sequence[Measured]]) -> list[Section]:
@@ -151,12 +158,13 @@ def _beside(names: Sequence[str], found: Sequence[Sequence[Measured]]) -> list[S
     groups: dict[tuple[object, ...], dict[str, Measured]] = {}
     for name, scores in zip(names, found):
         for one in (one for one in scores if one.newest):
-            key = tuple(one[part] for part in ("kind", "layer", "pooling", "test"))
+            key = tuple(one[part] for part in ("kind", "layer", "pooling", *EXAMPLES))
             groups.setdefault(key, {}).setdefault(name, one)
-    return [_together(group, names) for group in groups.values()]
+    firsts = titles([next(iter(group.values())) for group in groups.values()])
+    return [_together(group, title, names) for group, title in zip(groups.values(), firsts)]
 
 
-def _together(group: Mapping[str, Measured], names: Sequence[str]) -> Section:
+def _together(group: Mapping[str, Measured], title: str, names: Sequence[str]) -> Section:
     first = next(iter(group.values()))
     files = [file for one in group.values() for file in one.files]
     whole = Measured(files, newest=True)  # of all, for its places alone
@@ -164,14 +172,14 @@ def _together(group: Mapping[str, Measured], names: Sequence[str]) -> Section:
     dashed = [name for name, style in STYLES.items() if any(e.style == style for e in entries)]
     told = "; ".join(f"{STYLED[name]}: {name}" for name in dashed)
     about = f"In the colour of its run, {told}." if dashed and len(whole.places) > 1 else ""
-    lines = [[""] * 2 + [labels(p) if isinstance(p, int) else p for p in whole.places]]
+    lines = [["run", "encoder", *(labels(p) if isinstance(p, int) else p for p in whole.places)]]
     for name, one in group.items():
         for competitor in one.competitors:
             cells = [one.rows.get((place, competitor)) for place in whole.places]
             lines.append([name, competitor, *(value(row) if row else "" for row in cells)])
     said = [f"{name}: {sentence}" for name, one in group.items() for sentence in one.sentences]
     parts = [_figure(entries, whole, about), Rows(lines[0], lines[1:], "In percent"), Words(said)]
-    return Section(_capital(first.title), f"{_about(first)} {BETWEEN}", parts)
+    return Section(_capital(title), f"{_about(first)} {BETWEEN}", parts)
 
 
 def _entries(group: Mapping[str, Measured], colors: Mapping[str, str]) -> list[Entry]:
