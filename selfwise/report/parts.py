@@ -47,11 +47,14 @@ class Rows(NamedTuple):
     caption: str = ""
 
 
+Level = Literal["level1", "level2", "level3", "level4"]  # from a surprise to what was expected
+
+
 class Token(NamedTuple):
     """A piece of a line of text, and what happened to it."""
 
     text: str
-    kind: Literal["", "hidden", "right", "wrong", "quiet"] = ""
+    kind: Literal["", "hidden", "right", "wrong", "quiet"] | Level = ""
     hint: str = ""  # shown when pointed at, for example what else was likely
 
 
