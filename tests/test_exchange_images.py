@@ -217,7 +217,7 @@ def test_other_image_encoders_are_refused(pictures, tmp_path):
     tiny = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}
     told = {"encoder": tiny, "size": 16, **QUICK, "steps": 1}
     run = selfwise.pretrain("simclr", data=pictures[0], out=tmp_path / "run", **told)
-    with pytest.raises(ValueError, match=r"the encoder resnet18; .*only those with one"):
+    with pytest.raises(ValueError, match=r"the encoder resnet18, .*only beit enc"):
         export_run(run.folder, out=tmp_path / "hf")
     assert not (tmp_path / "hf").exists()
 

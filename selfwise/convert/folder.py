@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from textwrap import shorten
@@ -92,11 +92,15 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise ValueError(f"{folder} is there already; choose another folder for the export")
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    new = [parent for parent in folder.parents if not parent.exists()]
     partial.mkdir(parents=True)
     try:
         yield partial
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):  # someone else has put something there
+            for parent in new:
+                parent.rmdir()
         raise
     if folder.exists():
         folder.rmdir()

@@ -5,6 +5,7 @@ onnxruntime beside torch: a file whose numbers differ is not left behind, nor is
 that cannot be traced.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -150,17 +151,19 @@ def _written(
         outputs = OUTPUTS[-len(plain(*examples[0])) :]
     partial = path.with_name(f".{path.name}.partial")
     try:
-        torch.onnx.export(
-            plain,
-            examples[0],
-            partial,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_shapes=open_sizes,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on names of axes that two inputs share, and its own
+            torch.onnx.export(
+                plain,
+                examples[0],
+                partial,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=open_sizes,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
         session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
         worst = _difference(session, plain, examples, inputs, outputs, real)
     except Exception as error:  # torch, onnxscript and onnxruntime have dozens of their own

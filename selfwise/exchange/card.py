@@ -3,10 +3,10 @@
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from selfwise import records
+from selfwise import config, records
 from selfwise.again import changed
 from selfwise.arguments import FROM_PYTHON, IMPORTED
 from selfwise.measured import Measured, gathered
@@ -15,6 +15,8 @@ from selfwise.run import Run
 FILE = "README.md"
 FORMS = {"hf": "transformers", "timm": "timm", "onnx": "ONNX", "safetensors": "safetensors"}
 _SAID = ("data", "encoder", "start", "steps")  # elsewhere on the card
+# folders whose names say nothing without that of the folder around them
+_PARTS = ("train", "training", "val", "valid", "validation", "test", "images", "data")
 
 
 class Use(NamedTuple):
@@ -26,10 +28,9 @@ class Use(NamedTuple):
 
 def card(run: Run, form: str, use: Use) -> str:
     """Markdown. Of a path only the last name is kept: a card may be published."""
-    name = run.config["options"]["encoder"]["name"]
     parts = [
-        f"# {plain(name)}, pre-trained with {plain(run.config['method'])}, for {FORMS[form]}",
-        about(run),
+        f"# {_title(run)}, for {FORMS[form]}",
+        *([about(run)] if _trained(run) else []),
         "## How to load it",
         "In this folder:",
         *use.loading,
@@ -45,6 +46,17 @@ def card(run: Run, form: str, use: Use) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _title(run: Run) -> str:
+    name, made = run.config["options"]["encoder"]["name"], run.config["method"]
+    how = f"pre-trained with {plain(made)}" if _trained(run) else "imported and not trained"
+    return f"{plain(name)}, {how}"
+
+
+def _trained(run: Run) -> bool:
+    """Whether the weights are what its method made of them."""
+    return not (run.step == 0 and "imported" in run.config["found"])
+
+
 def about(run: Run) -> str:
     """The method's idea with its paper, as the first paragraph of its module says it."""
     told = (sys.modules[type(run.method).__module__].__doc__ or "").strip()
@@ -52,9 +64,20 @@ def about(run: Run) -> str:
 
 
 def plain(value: Any) -> str:
-    """Text that Markdown shows as it is; of an absolute path the last name."""
-    words = re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", " ".join(str(public(value)).split()))
-    return words.replace("\\_", "_")  # inside a word it means nothing
+    """Text that Markdown shows as it is; of an absolute path the last name.
+
+    What cannot be printed, such as signs that turn the direction of writing, becomes U+FFFD.
+    """
+    words = " ".join(str(public(value)).split())
+    words = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in words)
+    words = re.sub(r"([\\`*{}\[\]<>#|~&]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", words)
+    return re.sub(r"(?i)(www)\.|(:)(?=//)|(@)", _apart, words)  # what GitHub makes a link of
+
+
+def _apart(found: re.Match[str]) -> str:
+    """The same shown, which is no address any more."""
+    word = found[0]
+    return f"{word[:-1]}\\{word[-1]}"
 
 
 def public(value: Any) -> Any:
@@ -70,7 +93,10 @@ def public(value: Any) -> Any:
 
 def _last(path: str) -> str:
     pure = PurePath(path)
-    return pure.name if pure.is_absolute() else path
+    if not pure.is_absolute():
+        return path
+    known = pure.name.lower() in _PARTS and pure.parent.name
+    return f"{pure.parent.name}/{pure.name}" if known else pure.name
 
 
 def _training(run: Run) -> Iterable[str]:
@@ -80,14 +106,12 @@ def _training(run: Run) -> Iterable[str]:
     yield f"data: {_data(options, found)}"
     counted = {n: v for n, v in found.items() if isinstance(v, int | float) and v}
     if counted:
-        yield "counted: " + ", ".join(f"{n} {v:,}" for n, v in counted.items())
+        yield "counted: " + ", ".join(f"{plain(n)} {v:,}" for n, v in counted.items())
     if found.get("fingerprint"):
         yield f"fingerprint of the data: {plain(found['fingerprint'])}"
-    if options.get("start"):
-        yield f"started from the run {plain(options['start'])}"
-    if "imported" in found:
-        yield f"weights imported from {plain(found['imported']['from'])}"
-    yield f"steps: {run.step:,} of {options['steps']:,}"
+    yield from _origin(settings)
+    if _trained(run):
+        yield f"steps: {run.step:,} of {options['steps']:,}"
     shape = {n: v for n, v in options["encoder"].items() if n != "name"}
     yield f"encoder: {plain(options['encoder']['name'])}{_told(shape)}"
     mine = {n: c.value for n, c in changed(settings).items() if n.partition(".")[0] not in _SAID}
@@ -95,6 +119,22 @@ def _training(run: Run) -> Iterable[str]:
     versions = {n: environment[n] for n in ("selfwise", "torch", "commit") if environment.get(n)}
     yield f"made with{_told(versions).removeprefix(',')}"
     yield f"SHA-256 of the run's weights: {run.weights}"
+
+
+def _origin(settings: Mapping[str, Any]) -> Iterable[str]:
+    """Where the weights began, through the runs before as far as their folders are there."""
+    seen: set[str] = set()
+    while (start := settings["options"].get("start", "")) and start not in seen:
+        seen.add(start)
+        yield f"started from the run {plain(start)}"
+        if not (Path(start) / config.FILE).is_file():
+            yield f"the folder of {plain(start)} is gone: where its weights began is not known"
+            return
+        settings = config.read(Path(start))
+    if imported := settings["found"].get("imported"):
+        yield f"weights imported from {plain(imported['from'])} ({plain(imported['family'])})"
+    if settings["options"]["encoder"].get("pretrained"):
+        yield f"weights published with timm as {plain(settings['options']['encoder']['name'])}"
 
 
 def _data(options: Mapping[str, Any], found: Mapping[str, Any]) -> str:
@@ -120,9 +160,10 @@ def _worth(run: Run) -> list[str]:
 def _score(one: Measured) -> list[str]:
     head, *lines = [[plain(cell) for cell in line] for line in one.table()]
     table = [head, ["---"] * len(head), *lines]
-    n_test = one["n_test"]
+    where = one["data"] or {}
+    of = f" of {plain(where['test'])}" if where.get("test") else ""
     return [
-        f"{plain(one.title)}, in percent ± deviation, {n_test:,} test examples:",
+        f"{plain(one.title)}, in percent ± deviation, {one['n_test']:,} test examples{of}:",
         "\n".join(f"| {' | '.join(line)} |" for line in table),
         *([_list(plain(sentence) for sentence in one.sentences)] if one.sentences else []),
     ]

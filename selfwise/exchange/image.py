@@ -103,5 +103,5 @@ def use(run: Run, form: str) -> Use:
 
 
 def _write_preprocessing(run: Run, out: Path) -> None:
-    found = run.config["found"]
-    write_json(out / PREPROCESSING, pictures(found["size"], found["channels"]))
+    found, decode = run.config["found"], run.config["options"]["decode"]
+    write_json(out / PREPROCESSING, pictures(found["size"], found["channels"], decode))

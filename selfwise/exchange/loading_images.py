@@ -1,15 +1,15 @@
 """How exports of runs on images are loaded and what they are given, as their cards say it.
 
-The blocks of Python run as they stand, inside the folder of the export.
+The blocks of Python run as they stand, one after the other, inside the folder of the export.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from selfwise.convert.pictures import shorter_side
+from selfwise.convert.pictures import READER, fraction, shorter_side
 from selfwise.exchange.card import Use
-from selfwise.exchange.to_timm import model_options
+from selfwise.exchange.to_timm import model_options, numbers
 from selfwise.run import Run
 
 LOAD = "from safetensors.torch import load_file"
@@ -21,20 +21,37 @@ def image(run: Run, form: str) -> Use:
     mode, what = ("RGB", "in colour") if channels == 3 else ("L", "gray")
     given = [
         f"images of {size} x {size} px, {what}: float32 (batch, {channels}, {size}, {size})",
-        f"of a file: upright, its shorter side resized to {shorter_side(size)} px (bicubic with "
-        f"antialiasing), the middle {size} x {size} px",
+        *(_as_theirs(size) if form in ("hf", "timm") else _as_ours(size)),
         _values(run, form),
-        "the same tensor gives the same features, up to rounding, and so does a file whose shorter "
-        f"side has {shorter_side(size)} px; of other sizes nearly the same as by `selfwise embed`, "
-        "which resizes once, after the cut, and does not round to 8 bits in between",
     ]
     blocks = {
         "hf": lambda: [_image_hf()],
         "timm": lambda: [_image_timm(mode), _by_name()],
-        "onnx": lambda: [_image_onnx(size, channels)],
-        "safetensors": lambda: _image_weights(run, size, channels),
+        "onnx": lambda: [_image_onnx()],
+        "safetensors": lambda: _image_weights(run),
     }
     return Use(blocks[form](), given)
+
+
+def _as_ours(size: int) -> list[str]:
+    """How files become images where the card says how to read them."""
+    part = f"{fraction(size):.1%}" if fraction(size) < 1 else "all"
+    return [
+        f"of a file: upright, of the central square {part}, resized once to {size} px; "
+        "preprocessing.json has every step, and `read` takes them: the features are those of "
+        "`selfwise embed`, up to rounding",
+    ]
+
+
+def _as_theirs(size: int) -> list[str]:
+    """The same where another tool reads them."""
+    return [
+        f"of a file: upright, its shorter side resized to {shorter_side(size)} px (bicubic with "
+        f"antialiasing), the middle {size} x {size} px",
+        "the same tensor gives the same features, up to rounding, and so does a file whose shorter "
+        f"side has {shorter_side(size)} px; of other sizes nearly the same as by `selfwise embed`, "
+        "which resizes once, after the cut, and does not round to 8 bits in between",
+    ]
 
 
 def _values(run: Run, form: str) -> str:
@@ -46,14 +63,10 @@ def _values(run: Run, form: str) -> str:
         return "values brought to mean 0.5 and deviation 0.5, as the image processor does"
     if form == "safetensors" and mean is not None and std is not None:
         return (
-            f"values of 0..1; selfwise's encoder brings them to mean {_numbers(mean)} and "
-            f"deviation {_numbers(std)} by itself, timm's model wants them so"
+            f"values of 0..1; selfwise's encoder brings them to mean {numbers(mean)} and "
+            f"deviation {numbers(std)} by itself, timm's model wants them so"
         )
     return "values of 0..1, nothing else: what they are brought to is part of the model"
-
-
-def _numbers(values: Any) -> list[float]:
-    return [round(float(value), 6) for value in values.flatten()]
 
 
 def block(*lines: str) -> str:
@@ -94,6 +107,7 @@ def _by_name() -> str:
         "model = timm.create_model(",
         '    told["architecture"],',
         '    checkpoint_path="model.safetensors",',
+        '    pretrained_cfg=told["pretrained_cfg"],  # mean, deviation and size of its images',
         "    num_classes=0,",
         '    **told["model_args"],',
         ")",
@@ -115,51 +129,78 @@ def _image_hf() -> str:
     )
 
 
-def _image_onnx(size: int, channels: int) -> str:
+# a picture of yours in the place of the black one; `told` is what `read` goes by
+_READ = (
+    'told = json.loads(Path("preprocessing.json").read_text())',
+    "",
+    "",
+    *READER.splitlines(),
+    "",
+    "",
+    'images = [Image.new("RGB", (300, 200))]  # or Image.open(FILE)',
+    "x = np.stack([read(image) for image in images])",
+)
+
+
+def _image_onnx() -> str:
     return block(
+        "import json",
+        "from pathlib import Path",
+        "",
         "import numpy as np",
         "import onnxruntime",
+        "from PIL import Image, ImageOps",
         "",
+        *_READ,
         'session = onnxruntime.InferenceSession("model.onnx")',
-        f"x = np.random.rand(2, {channels}, {size}, {size}).astype(np.float32)  # your images",
         '(features,) = session.run(["pooled"], {"x": x})',
     )
 
 
-def _image_weights(run: Run, size: int, channels: int) -> list[str]:
-    """With selfwise, and with timm where the encoder is a timm model."""
+def _image_weights(run: Run) -> list[str]:
+    """How pictures are read, and the encoder by selfwise, and by timm where it is a timm model."""
+    size, channels = run.config["found"]["size"], run.config["found"]["channels"]
     told = dict(run.config["options"]["encoder"])
-    name, x = told.pop("name"), f"x = torch.rand(2, {channels}, {size}, {size})  # your images"
-    shape: dict[str, Any] = {"in_channels": channels, "size": size}
+    name, shape = told.pop("name"), {"in_channels": channels, "size": size}
     module = {"beit": "vit", "codec": "codec"}.get(name.partition("-")[0], "vision")
     if module == "vision":
         shape |= {"stem": run.encoder.stem, **model_options(run)}
         shape |= {n: told[n] for n in ("sees",) if n in told}
         mean, std = run.encoder.mean, run.encoder.std
         if mean is not None and std is not None:
-            shape["normalise"] = [_numbers(mean), _numbers(std)]
+            shape["normalise"] = [numbers(mean), numbers(std)]
     else:
         shape |= asdict(run.encoder.shape)
     ours = block(
-        "import torch",
-        LOAD,
-        "",
         f"from selfwise.encoders import {module}",
         "",
         *call(f"encoder = {module}.build", repr(name), shape),
         f'encoder{".model" * (module == "vision")}.load_state_dict(load_file("model.safetensors"))',
-        x,
         "with torch.no_grad():",
         "    features = encoder.eval()(x).pooled",
     )
-    return (
-        [ours, "or without selfwise:", _with_timm(run, x, size)] if module == "vision" else [ours]
+    by_timm = ["or with timm, without selfwise:", _with_timm(run)] if module == "vision" else []
+    return [_reading(), "and then", ours, *by_timm]
+
+
+def _reading() -> str:
+    return block(
+        "import json",
+        "from pathlib import Path",
+        "",
+        "import numpy as np",
+        "import torch",
+        "from PIL import Image, ImageOps",
+        LOAD,
+        "",
+        *_READ,
+        "x = torch.from_numpy(x)",
     )
 
 
-def _with_timm(run: Run, x: str, size: int) -> str:
+def _with_timm(run: Run) -> str:
     """timm's model, with the parts that were changed."""
-    encoder = run.encoder
+    encoder, size = run.encoder, run.config["found"]["size"]
     model, conv = encoder.model, getattr(encoder.model, "conv1", None)
     fixed = {"img_size": size} if model.pretrained_cfg.get("fixed_input_size") else {}
     seen = 1 if encoder.sees == "lightness" else run.config["found"]["channels"]
@@ -171,7 +212,7 @@ def _with_timm(run: Run, x: str, size: int) -> str:
             f"model.conv1 = torch.nn.Conv2d({shape}, padding=1, bias=False)",
             "model.maxpool = torch.nn.Identity()",
         ]
-    lines += ['model.load_state_dict(load_file("model.safetensors"))', x]
+    lines += ['model.load_state_dict(load_file("model.safetensors"))']
     if encoder.sees == "lightness":
         lines += [
             "from skimage.color import rgb2lab",
@@ -179,8 +220,8 @@ def _with_timm(run: Run, x: str, size: int) -> str:
             "x = torch.from_numpy(lab[:, :1]).float() / 100  # the lightness alone",
         ]
     if encoder.mean is not None and encoder.std is not None:
-        mean, std = (f"torch.tensor({_numbers(v)})[:, None, None]" for v in
+        mean, std = (f"torch.tensor({numbers(v)})[:, None, None]" for v in
                      (encoder.mean, encoder.std))  # fmt: skip
         lines += [f"mean, std = {mean}, {std}", "x = (x - mean) / std"]
     lines += ["with torch.no_grad():", "    features = model.eval()(x)"]
-    return block("import timm", "import torch", LOAD, "", *lines)
+    return block("import timm", "", *lines)

@@ -61,7 +61,7 @@ def _vision(run: Run) -> tuple[Described, Weights]:
     size, channels = found["size"], found["channels"]
     published = {**model.pretrained_cfg}
     args = {"in_chans": channels, **({"img_size": size} if _fixed(published) else {})}
-    mean, std = statistics(_numbers(encoder.mean), _numbers(encoder.std), channels)
+    mean, std = statistics(numbers(encoder.mean), numbers(encoder.std), channels)
     told = Described(
         encoder.name.partition(".")[0],
         {**args, **model_options(run)},
@@ -108,8 +108,8 @@ def _fixed(published: dict[str, Any]) -> bool:
     return bool(published.get("fixed_input_size"))
 
 
-def _numbers(values: Tensor | None) -> list[float] | None:
-    """As they are written: the shortest that are the same in float32."""
+def numbers(values: Tensor | None) -> list[float] | None:
+    """A number for each channel as it is written: the shortest that is the same in float32."""
     if values is None:
         return None
     return [float(np.format_float_positional(v)) for v in values.flatten().numpy()]
