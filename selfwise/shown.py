@@ -125,14 +125,15 @@ def tokenized(
     kinds = [len(row.unique()) for row in codes]
     about = (
         "Each patch becomes one of a fixed set of codes, shown as colours that mean nothing by "
-        "themselves; from the codes alone the image is made again."
+        "themselves; from the codes alone the image is made again. Errors are mean squares of pixels "
+        "in 0 to 1."
     )
     return Sheet(
         about,
         [
             Column("view", x),
             Column("codes", mosaic(codes, grid), [f"{kind} kinds" for kind in kinds]),
-            Column("made of the codes", again, [f"squared error {one:.4f}" for one in error]),
+            Column("made again", again, [f"error {one:.4f}" for one in error]),
         ],
     )
 

@@ -6,13 +6,14 @@ A method says what there is to see (`Method.shown`); nothing here knows one by i
 from collections.abc import Callable
 from typing import Any
 
-from selfwise.report import tasks_images, tasks_text
+from selfwise.report import tasks_images, tasks_speech, tasks_text
 from selfwise.report.parts import Section
 from selfwise.run import Run
 
 _SOURCES: dict[str, Callable[..., list[Section]]] = {
     "image": tasks_images.sections,
     "text": tasks_text.sections,
+    "audio": tasks_speech.sections,
 }
 
 
