@@ -50,11 +50,11 @@ def _by_class(
     lines = []
     for i in order[:DRAWN]:
         wrong = [int(j) for j in np.argsort(-shares[i], kind="stable") if j != i and shares[i, j]]
-        said = ", ".join(f"{names[j]} {_percent(shares[i, j])}" for j in wrong[:most])
+        said = ", ".join(f"{names[j]} ({_percent(shares[i, j])})" for j in wrong[:most])
         said += f" and {len(wrong) - most} more" if len(wrong) > most else ""
         lines.append([names[i], f"{examples[i]:,.0f}", _percent(right[i]), said])
     caption = f"The {DRAWN} of {len(there)} classes with the fewest right"
-    head = ["class", "examples", "right, %", "taken for, %"]
+    head = ["class", "examples", "right, %", "taken for (%)"]
     return Rows(head, lines, caption if len(there) > len(lines) else "The same in numbers")
 
 

@@ -8,11 +8,11 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from selfwise.measured import Measured, Row, value
 from selfwise.report.figures import COLORS, INK, picture, plain
 from selfwise.report.parts import Picture
-from selfwise.report.plots import End, name_ends, plot, short
+from selfwise.report.plots import GREY, End, color, name_ends, plot, short
 
 # of the encoder and what it is compared with; the same in every figure
 OWN = {"pretrained": COLORS[0], "raw input": COLORS[1], "supervised": COLORS[2]}
-OWN |= {"untrained": COLORS[5]}
+OWN |= {"untrained": GREY}
 
 
 class Entry(NamedTuple):
@@ -23,11 +23,12 @@ class Entry(NamedTuple):
     rows: Mapping[int | str, Row]  # by label budget or measure
     main: bool = True  # what the figure is about; else what it is compared with
     style: Any = "-"  # as matplotlib takes it
+    named: bool = True  # else the words beside the figure tell which line it is
 
 
 def competitor_color(name: str, number: int) -> str:
     """The colour of a competitor; of one that is not known, by its number."""
-    return OWN.get(name, COLORS[(3 + number) % len(COLORS)])
+    return OWN.get(name, color(3 + number))
 
 
 def curve(entries: Sequence[Entry], places: Sequence[int | str], about: str) -> Picture:
@@ -53,7 +54,7 @@ def curve(entries: Sequence[Entry], places: Sequence[int | str], about: str) -> 
             capsize=2.5,
             elinewidth=1.1,
         )
-        if entry.style == "-":  # the others share the colour of one that is named
+        if entry.named:
             ends.append(End(x[-1], y[-1], entry.name, entry.color))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator([at[place] for place in places]))
@@ -114,6 +115,7 @@ def points(entries: Sequence[Entry], places: Sequence[int | str], about: str, wh
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     low, high = axes.get_xlim()
+    axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= min(high, 100)])
     axes.set_xlim(low, high + 0.22 * (high - low))  # room for the values
     return picture(made, alt=f"{what}. {_last(entries, places)}", caption=about)
 

@@ -45,7 +45,9 @@ def _alone(settings: Settings) -> list[Section]:
     found = [Section("Options", about, parts)]
     tables = [_table(settings, group) for group in ("found", "environment")]
     if shown := [table for table in tables if table.rows]:
-        about = "Equal options, data, versions and hardware give equal weights, bit by bit."
+        about = (
+            "On the CPU, the same of all this and the same options give the same weights, bitwise."
+        )
         found.append(Section("Data and versions", about, shown))
     return found
 
@@ -87,8 +89,8 @@ def _made_again(folders: Sequence[Path], settings: Sequence[Settings]) -> Sectio
         said = [*([f"{name}:"] if several else []), *makes.notes]
         parts += [*([Words(said)] if said else []), Command(makes.command)]
     what = "each run" if several else "the run"
-    about = f"This makes {what} again, in a new folder. On the machine of the run, with the same "
-    return Section("To make it again", f"{about}data and versions, the weights are equal.", parts)
+    about = f"This makes {what} again, in a new folder; bitwise so on the same CPU with the same "
+    return Section("To make it again", f"{about}data and versions.", parts)
 
 
 def _typed(name: str) -> str:

@@ -12,6 +12,7 @@ from selfwise.report.figures import COLORS, INK, figure, plain
 NAMED = 12  # lines that can be named at their ends; more are named below
 LINE = 10.5  # points from a name to the next
 LONGEST = 24  # characters of a name
+GREY = COLORS[5]
 
 
 class End(NamedTuple):
@@ -32,7 +33,7 @@ def plot(title: str, *, width: float = 4.6, height: float = 2.6) -> tuple[Figure
     axes.tick_params(length=3, width=0.6, labelsize=8.5)
     for side in ("left", "bottom"):
         axes.spines[side].set(alpha=0.5, linewidth=0.6)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:.6g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.6g}"))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     return made, axes
 
@@ -113,5 +114,6 @@ def short(name: str) -> str:
 
 
 def color(number: int) -> str:
-    """Of the line with this number."""
-    return COLORS[number % len(COLORS)]
+    """Of the line with this number; grey is for what lines are compared with."""
+    known = [one for one in COLORS if one != GREY]
+    return known[number % len(known)]

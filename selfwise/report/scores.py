@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from selfwise import config, records
 from selfwise.arguments import FROM_PYTHON
@@ -20,9 +21,9 @@ from selfwise.measured import (
 )
 from selfwise.names import told_apart
 from selfwise.report import confusion
-from selfwise.report.label_curve import Entry, by_competitor, competitor_color, curve, points
+from selfwise.report.label_curve import Entry, by_competitor, curve, points
 from selfwise.report.parts import Command, Picture, Rows, Section, Words
-from selfwise.report.plots import color
+from selfwise.report.plots import GREY, color
 from selfwise.report.summary import data_named
 from selfwise.train import checkpoint
 
@@ -36,11 +37,10 @@ HOW = {  # what each kind does, as a sentence
     RETRIEVAL: "Each test example is looked for among the others by cosine; nothing is trained.",
 }
 PROBE = "--train PATH --test PATH"
-
-
-# lines of baselines that are not the same in all runs
-STYLES = {UNTRAINED: (0, (1, 1.6)), RAW: (0, (4, 2))}
-STYLED = {UNTRAINED: "dotted", RAW: "dashed"}
+SCRATCH = "supervised"  # as the probe calls the same encoder, trained on the labels alone
+# lines of what several runs are compared with
+STYLES: Mapping[str, Any] = {UNTRAINED: (0, (1, 1.6)), RAW: (0, (4, 2)), SCRATCH: "-."}
+STYLED = {UNTRAINED: "dotted", RAW: "dashed", SCRATCH: "dashed and dotted"}
 BETWEEN = "Intervals compare each run with its own baselines, and not the runs with each other."
 
 
@@ -88,7 +88,7 @@ def _alone(one: Measured, title: str, *, step: int) -> Section:
     """A score of a single run."""
     old = "" if one.newest else f", step {one['step']}"
     about = "" if one.newest else f"Of step {one['step']}, and not of the newest, {step}. "
-    parts = [_figure(by_competitor(one), one), _table(one), Words(one.sentences)]
+    parts = [_figure(by_competitor(one), one), _table(one)]
     return Section(f"{_capital(title)}{old}", about + _about(one), parts)
 
 
@@ -127,7 +127,7 @@ def _table(one: Measured) -> Rows:
             if row := known.get((place, name)):
                 labelled = "" if retrieved else f" ({row['n_train']:,} in all)"
                 rows.append([f"{place}{labelled}", name, value(row), *_against(row)])
-    head += [f"{PRETRAINED} is better by", "95 % interval", "which is"]
+    head += [f"{PRETRAINED} minus it", "95 % interval", "which is"]
     return Rows(head, rows, "In percent, with the standard deviation; differences in points")
 
 
@@ -169,7 +169,8 @@ def _together(group: Mapping[str, Measured], title: str, names: Sequence[str]) -
     files = [file for one in group.values() for file in one.files]
     whole = Measured(files, newest=True)  # of all, for its places alone
     entries = _entries(group, {name: color(names.index(name)) for name in group})
-    dashed = [name for name, style in STYLES.items() if any(e.style == style for e in entries)]
+    own = {entry.style for entry in entries if not entry.named}
+    dashed = [name for name, style in STYLES.items() if style in own]
     told = "; ".join(f"{STYLED[name]}: {name}" for name in dashed)
     about = f"In the colour of its run, {told}." if dashed and len(whole.places) > 1 else ""
     lines = [["run", "encoder", *(labels(p) if isinstance(p, int) else p for p in whole.places)]]
@@ -177,9 +178,24 @@ def _together(group: Mapping[str, Measured], title: str, names: Sequence[str]) -
         for competitor in one.competitors:
             cells = [one.rows.get((place, competitor)) for place in whole.places]
             lines.append([name, competitor, *(value(row) if row else "" for row in cells)])
-    said = [f"{name}: {sentence}" for name, one in group.items() for sentence in one.sentences]
-    parts = [_figure(entries, whole, about), Rows(lines[0], lines[1:], "In percent"), Words(said)]
+    table = Rows(lines[0], lines[1:], "In percent")
+    parts = [_figure(entries, whole, about), table, _differences(group)]
     return Section(_capital(title), f"{_about(first)} {BETWEEN}", parts)
+
+
+def _differences(group: Mapping[str, Measured]) -> Rows:
+    """How much better each encoder is than what it was compared with."""
+    first = next(iter(group.values()))
+    lines = [
+        [name, str(place), competitor, *_against(row)]
+        for name, one in group.items()
+        for place in one.places
+        for competitor in one.competitors
+        if "difference" in (row := one.rows.get((place, competitor), {}))
+    ]
+    where = "measure" if first["kind"] == RETRIEVAL else "labels per class"
+    head = ["run", where, f"{PRETRAINED} minus", "points", "95 % interval", "which is"]
+    return Rows(head, lines, "Differences")
 
 
 def _entries(group: Mapping[str, Measured], colors: Mapping[str, str]) -> list[Entry]:
@@ -187,14 +203,17 @@ def _entries(group: Mapping[str, Measured], colors: Mapping[str, str]) -> list[E
     main = [Entry(name, colors[name], _of(one, PRETRAINED)) for name, one in group.items()]
     others = dict.fromkeys(n for one in group.values() for n in one.competitors if n != PRETRAINED)
     rest = []
-    for number, other in enumerate(others):
+    for other in others:
+        style = STYLES.get(other, STYLES[SCRATCH])
         known = {name: rows for name, one in group.items() if (rows := _of(one, other))}
         told = next(iter(known.values()))
         if all(_means(rows) == _means(told) for rows in known.values()):
-            rest.append(Entry(other, competitor_color(other, number), told, main=False))
+            rest.append(Entry(other, GREY, told, main=False, style=style))
             continue
-        style = STYLES.get(other, "-.")
-        rest += [Entry(f"{n}, {other}", colors[n], r, False, style) for n, r in known.items()]
+        rest += [
+            Entry(f"{name}, {other}", colors[name], rows, main=False, style=style, named=False)
+            for name, rows in known.items()
+        ]
     return [*main, *rest]
 
 
