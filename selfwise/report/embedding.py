@@ -23,6 +23,7 @@ from selfwise.run import Run
 EXAMPLES, FEWEST = 600, 12  # on the map at most; with fewer than the second there is none
 PERPLEXITY = 30.0  # neighbours that count, as is usual
 ASKED, NEAREST = 6, 7  # of so many examples the nearest ones are shown; a row fits the page
+LISTED = 4  # the nearest ones of a text or recording
 POINT, ROW = 64, 96  # px: the longest sides of pictures on the map and in rows
 EXACT = 16  # px: up to here PNG, where JPEG would blur what few pixels there are
 BEGINNING = 160  # characters of a text
@@ -36,6 +37,10 @@ class Sample(NamedTuple):
     vectors: Float32[np.ndarray, "n d"]  # of length 1
     names: list[str]
     groups: list[str]  # the classes' names; empty without labels
+
+    def short(self, row: int) -> str:
+        """The name below its class: without the class's folder."""
+        return self.names[row].removeprefix(f"{self.groups[row]}/" if self.groups else "")
 
     def called(self, row: int) -> str:
         """Name and, where known, class."""
@@ -150,8 +155,8 @@ def _near(run: Run, sample: Sample, seed: int) -> Section:
     """Rows of the nearest neighbours of a few examples."""
     n = len(sample.names)
     asked = shuffled(n, seed, "report neighbours")[:ASKED]
-    found, cosines = nearest(sample.vectors, asked, min(NEAREST, n - 1))
     wordy = isinstance(sample.examples, Texts | Recordings)
+    found, cosines = nearest(sample.vectors, asked, LISTED if wordy else NEAREST)
     place = "above them" if wordy else "left of the line"
     about = (
         f"The {found.shape[1]} of these {n:,} examples whose vectors have the highest cosine with "
@@ -167,7 +172,7 @@ def _table(
     run: Run, sample: Sample, row: int, others: Sequence[int], near: Sequence[float]
 ) -> Rows:
     rows = [[f"{cosine:.3f}", sample.called(i)] for i, cosine in zip(others, near)]
-    return Rows(["cosine", "example"], rows, f"Nearest to: {sample.called(row)}")
+    return Rows(["cosine", f"nearest to: {sample.called(row)}"], rows)
 
 
 def _strip(
@@ -178,7 +183,7 @@ def _strip(
     known = [[*sample.groups[i : i + 1], c] for i, c in zip([row, *others], cosines)]
     below = [" · ".join(filter(None, told)) for told in known]
     named = [
-        picture._replace(caption=f"{text}\n{sample.names[i]}".strip())
+        picture._replace(caption=f"{text}\n{sample.short(i)}".strip())
         for picture, i, text in zip(pictures, [row, *others], below)
     ]
     return Strip(named, lead=1)

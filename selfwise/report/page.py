@@ -26,6 +26,7 @@ from selfwise.report.svg import Figures
 HOME = Path(__file__).parent
 GENERATOR = "selfwise report"  # in every page of ours: such a file may be written anew
 SMALL, SHOWN = 64, 96  # px: shorter sides up to the first are enlarged to about the second
+TIED = "\u00a0"  # a space at which no line ends
 LONG, SHORT = 8, 40  # more pairs than the first, none longer than the second, stand in columns
 NUMBER = re.compile(  # 61.3 ± 0.4, 12 %
     r"[-+\u2212]?\d[\d.,e]*(\s?[±+\u2212-]\s?\d[\d.,]*)?\s?[%a-z]{0,3}"
@@ -93,9 +94,16 @@ def _own(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(HOME), autoescape=True, undefined=StrictUndefined, auto_reload=False
     )
+    made.filters["tied"] = tied
+    return made
+
+
+def tied(text: str) -> str:
+    """The text with its percents in one piece: no line ends in 93 %, or in 93 ± 1."""
+    return text.replace(" %", f"{TIED}%").replace(" \u00b1 ", f"{TIED}\u00b1{TIED}")
 
 
 def _section(number: int, section: Section, figures: Figures) -> dict[str, Any]:

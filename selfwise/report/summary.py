@@ -20,7 +20,6 @@ LEARNED = {  # kinds of probe, as a sentence begins
     "finetune": "fine-tuned, it gets",
 }
 RECALL = "recall@1"
-TIED = "\u00a0"  # a space at which no line ends
 
 
 def sections(folders: Sequence[Path], run: Run | None = None, shown: str = "") -> list[Section]:
@@ -109,10 +108,10 @@ def _baselines(one: Measured, place: int | str) -> str:
 
 
 def _value(one: Measured, place: int | str, name: str = PRETRAINED) -> str:
-    """In percent, in one piece; what is compared with without its deviation."""
+    """In percent; what is compared with without its deviation."""
     row = one.rows[place, name]
     text = percent(row["mean"], row["deviation"] if name == PRETRAINED else None)
-    return f"{text} %".replace(" ", TIED)
+    return f"{text} %"
 
 
 def data_named(where: str) -> str:
