@@ -125,8 +125,8 @@ def tokenized(
     kinds = [len(row.unique()) for row in codes]
     about = (
         "Each patch becomes one of a fixed set of codes, shown as colours that mean nothing by "
-        "themselves; from the codes alone the image is made again. Errors are mean squares of pixels "
-        "in 0 to 1."
+        "themselves; from the codes alone the image is made again. Errors are mean squares "
+        "of pixels in 0 to 1."
     )
     return Sheet(
         about,

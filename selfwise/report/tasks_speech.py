@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 from torch import Tensor
 
@@ -34,6 +35,7 @@ INK = "#757b83"  # words and lines: gray that can be read on white and on black
 WIDTH, HEIGHT = 344, 214  # CSS pixels of a picture, as wide as a phone
 DENSITY = 2  # pixels of the picture for one of the page
 KINDS = 96  # colours of a picture, for a small file
+LAYOUT: Any = {"h_pad": 0.01, "w_pad": 0.01, "hspace": 0.02}
 RIGHT, WRONG = (0.23, 0.62, 0.42), (0.79, 0.31, 0.33)
 STYLE: Any = {"font.family": "sans-serif", "font.size": 8, "text.color": INK}
 STYLE |= dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
@@ -127,8 +129,11 @@ def _drawn(heard: np.ndarray, units: Any, guess: Any, mask: Any) -> bytes:
     seconds = count * HOP / RATE
     strips = 0 if units is None else 3
     with matplotlib.rc_context(STYLE):
-        made = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=100 * DENSITY, layout="constrained")
-        made.get_layout_engine().set(h_pad=0.01, w_pad=0.01, hspace=0.02)  # type: ignore[union-attr]
+        made = Figure(
+            figsize=(WIDTH / 100, HEIGHT / 100),
+            dpi=100 * DENSITY,
+            layout=ConstrainedLayoutEngine(**LAYOUT),
+        )
         axes = made.subplots(1 + strips, 1, sharex=True, height_ratios=[9, *[1, 1, 0.5][:strips]])
         axes = np.atleast_1d(axes)
         low, high = np.percentile(heard, [2, 99.7])
