@@ -114,7 +114,10 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Tensors as safetensors, each with a memory of its own, as the format wants it."""
+    path.touch()
+    mode = path.stat().st_mode  # safetensors would keep others of the machine from reading it
     save_file({n: w.contiguous().clone() for n, w in weights.items()}, path, {"format": "pt"})
+    path.chmod(mode)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
