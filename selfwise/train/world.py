@@ -9,16 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from lightning_fabric.plugins.environments import (
-    ClusterEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
 from torch.distributed import TCPStore
+
+if TYPE_CHECKING:  # it takes seconds to import
+    from lightning_fabric.plugins.environments import ClusterEnvironment
 
 # the first process may learn units for a day before it needs the others, which wait for it
 PATIENCE = timedelta(days=3)
@@ -41,9 +39,10 @@ def given() -> World | None:
 
     Raises ValueError if SLURM was not told how many of them a machine has.
     """
-    if TorchElasticEnvironment.detect():
-        local = int(os.environ["LOCAL_WORLD_SIZE"])
-        return _world(TorchElasticEnvironment(), local)
+    if dist.is_torchelastic_launched():
+        from lightning_fabric.plugins.environments import TorchElasticEnvironment
+
+        return _world(TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"]))
     # of a job, and not of a script that asked for several tasks and starts one without srun
     if (tasks := int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
         if "SLURM_NTASKS_PER_NODE" not in os.environ:  # the fabric asks for it too
@@ -51,13 +50,19 @@ def given() -> World | None:
                 f"SLURM has started {tasks} tasks and does not say how many of them are on each "
                 "machine: give --ntasks-per-node instead of --ntasks"
             )
-        slurm = SLURMEnvironment()
         nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", os.environ.get("SLURM_NNODES", "1")))
+        slurm = _slurm()
         return _world(slurm, max(1, slurm.world_size() // nodes))
     return None
 
 
-def _world(environment: ClusterEnvironment, local_size: int) -> World:
+def _slurm() -> "ClusterEnvironment":
+    from lightning_fabric.plugins.environments import SLURMEnvironment
+
+    return SLURMEnvironment()
+
+
+def _world(environment: "ClusterEnvironment", local_size: int) -> World:
     rank, size = environment.global_rank(), environment.world_size()
     return World(rank, size, environment.local_rank(), local_size)
 
@@ -99,8 +104,8 @@ def connect(world: World, kind: str, store: TCPStore | None = None) -> None:
         return
     if kind == "cuda":
         torch.cuda.set_device(device_of(world, kind))
-    if store is None and not TorchElasticEnvironment.detect():
-        slurm = SLURMEnvironment()
+    if store is None and not dist.is_torchelastic_launched():
+        slurm = _slurm()
         place = (slurm.main_address, slurm.main_port, world.size, world.rank == 0)
         store = TCPStore(*place, timeout=PATIENCE, wait_for_workers=False)
     backend = {"cuda": "nccl"}.get(kind, "gloo")
