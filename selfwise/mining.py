@@ -25,7 +25,7 @@ MEANT = {  # which negative is chosen, in words
     "semihard": "the nearest one that is farther than the positive and within the margin, if any",
     "hard": "the nearest one",
     "random": "any one",
-    "batch_hard": "the nearest one",
+    "batch_hard": "the nearest one, and the positive the farthest",
 }
 
 

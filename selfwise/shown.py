@@ -61,7 +61,7 @@ class Column(NamedTuple):
     x: Float[Tensor, "b c h w"]  # in 0 to 1; what is outside is cut off
     said: Sequence[str] = ()  # of each example
     right: Bool[Tensor, "b"] | None = None  # of answers: whether they are
-    classes: Int64[Tensor, "b"] | None = None  # a class whose name is said first
+    classes: Int64[Tensor, "b"] | None = None  # whose names are said first; -1 for none
 
 
 class Sheet(NamedTuple):

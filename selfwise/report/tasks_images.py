@@ -114,36 +114,34 @@ def _drawn(run: Run, images: Images, batch: ImageBatch | Labelled, sheet: shown.
     known = len(images.classes or []) == run.config["found"]["classes"]
     drawn = [_column(column, rows, images.classes or [], known=known) for column in columns]
     strips = [Strip([column[row] for column in drawn], lead=1) for row in rows]
-    return Section(TITLE, f"{sheet.about} {_right(sheet, rows)}".strip(), [Sheet(strips)])
+    told = f"{sheet.about} {_right(drawn)}".strip()
+    return Section(TITLE, told, [Sheet(strips)])
 
 
-def _right(sheet: shown.Sheet, rows: range) -> str:
+def _right(drawn: Sequence[Sequence[Picture]]) -> str:
     """How many of the answers on the sheet are right."""
-    right = [column.right for column in sheet.columns if column.right is not None]
-    if not right:
-        return ""
-    return f"Of these {len(rows)}, {int(right[0][: len(rows)].sum())} are right."
+    marks = [picture.mark for column in drawn for picture in column if picture.mark]
+    return f"Of these {len(marks)}, {marks.count('right')} are right." if marks else ""
 
 
 def _column(
     column: shown.Column, rows: range, classes: Sequence[str], *, known: bool
 ) -> list[Picture]:
     """The pictures of a column, with what is said below each."""
+    # an answer has the number of a class of the training, which these data may not have
+    checked = column.right is not None and (known or column.classes is None)
+    named = known or column.right is None
     pictures = []
     for row in rows:
-        lines = [column.name]
-        right = None if column.right is None else bool(column.right[row])
-        if column.classes is not None:
-            label = int(column.classes[row])
-            ours = known or right is None  # an answer has the numbers of the training's classes
-            lines.append(classes[label] if ours and label < len(classes) else f"class {label}")
-            right = right if ours else None
-        if column.said:
-            lines.append(column.said[row])
-        mark = "" if right is None else "right" if right else "wrong"
-        lines[1:2] = [f"{SIGNS[mark]}{line}" for line in lines[1:2]]
+        lines = []
+        if column.classes is not None and (label := int(column.classes[row])) >= 0:
+            lines.append(classes[label] if named and label < len(classes) else f"class {label}")
+        lines += [column.said[row]] if column.said else []
+        mark = ("right" if column.right[row] else "wrong") if checked else ""  # type: ignore[index]
+        lines[:1] = [f"{SIGNS[mark]}{line}" for line in lines[:1]]
+        caption = "\n".join([column.name, *lines])
         picture = encoded(column.x[row], column.name)
-        pictures.append(picture._replace(caption="\n".join(lines), mark=mark))  # type: ignore[arg-type]
+        pictures.append(picture._replace(caption=caption, mark=mark))  # type: ignore[arg-type]
     return pictures
 
 

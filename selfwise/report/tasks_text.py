@@ -87,7 +87,9 @@ def _answers(views: Sequence[shown.Filled]) -> str:
         return ""
     count = sum(len(one.truth) for one in answers)
     hits = sum(int((one.chance.argmax(dim=1) == one.truth).sum()) for one in answers)
-    return f"Of {count:,} pairs of texts, {100 * hits / count:.0f} % are told right."
+    most = int(torch.cat([one.truth for one in answers]).bincount().max())
+    always = f"the commoner answer alone would be right for {100 * most / count:.0f} %"
+    return f"Of {count:,} pairs of texts, {100 * hits / count:.0f} % are told right; {always}."
 
 
 def _curve(views: Sequence[Any]) -> list[Any]:
