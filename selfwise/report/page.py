@@ -154,7 +154,13 @@ def _rows(part: Rows, figures: Figures) -> dict[str, Any]:
     cells = [[row[i] for row in part.rows if i < len(row) and row[i]] for i in columns]
     numeric = [bool(c) and all(NUMBER.fullmatch(text.strip()) for text in c) for c in cells]
     told = {"head": part.head, "rows": part.rows, "caption": part.caption}
-    return {"kind": "rows", **told, "numeric": numeric}
+    longest = max((len(text) for column in cells for text in column), default=0)
+    return {
+        "kind": "rows",
+        **told,
+        "numeric": numeric,
+        "full": len(columns) > 2 and longest > SHORT,
+    }
 
 
 def _lines(part: Lines, figures: Figures) -> dict[str, Any]:

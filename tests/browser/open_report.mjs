@@ -15,7 +15,11 @@ const browser = await chromium.launch({
 const told = { errors: [], requests: [], dialogs: [] };
 
 async function opened(options) {
-  const context = await browser.newContext({ deviceScaleFactor: 1, ...options });
+  const context = await browser.newContext({
+    deviceScaleFactor: 1,
+    reducedMotion: "reduce", // smooth scrolling goes on when it is said to be done
+    ...options,
+  });
   const page = await context.newPage();
   page.on("console", (message) => {
     if (["error", "warning"].includes(message.type())) told.errors.push(message.text());
@@ -84,6 +88,7 @@ const places = (map, rows) =>
 const map = page.locator(".points").first();
 if (await map.count()) {
   await map.scrollIntoViewIfNeeded();
+  await page.waitForTimeout(100);
   told.before = await card(page);
   told.hovered = [];
   for (const at of await places(map, [...Array(40).keys()].map((i) => 7 * i))) {
@@ -110,6 +115,8 @@ if (await map.count()) {
 }
 const token = page.locator(".token[tabindex]").first();
 if (await token.count()) {
+  await token.scrollIntoViewIfNeeded();
+  await page.waitForTimeout(100); // scrolling hides the card, a frame later
   await token.hover();
   told.token = await card(page);
 }
@@ -138,7 +145,7 @@ for (const [name, options] of [
   const points = narrow.locator(".points").first();
   if (options.hasTouch && (await points.count())) {
     await points.scrollIntoViewIfNeeded();
-    await narrow.waitForTimeout(300); // it scrolls smoothly, and scrolling hides the card
+    await narrow.waitForTimeout(100);
     told.touched = [];
     for (const at of await places(points, [0, 5, 11, 17])) {
       await narrow.touchscreen.tap(...at);
