@@ -115,7 +115,7 @@ def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
         usual["tokenizer"] = kind.default_tokenizer
     if any(told.get(name) for name in DECIDE):
         usual["batch"] = told["batch"]
-    if told.get("start"):  # the encoder is then that of the earlier run
+    if told.get("start"):  # the encoder is then that of the earlier run, whatever the default
         usual |= modalities.of(kind).inherited(Path(told["start"]))
     else:
         shape = kind.encoder_options

@@ -77,7 +77,8 @@ def _one(folder: Path, settings: Mapping[str, Any]) -> list[str]:
     log = records.metrics(folder)
     lines += _headed("last metrics", _last(log))
     if log.unreadable:
-        lines += _indented([f"{log.unreadable} lines of metrics.jsonl cannot be read"])
+        count = "1 line" if log.unreadable == 1 else f"{log.unreadable} lines"
+        lines += _indented([f"{count} of metrics.jsonl cannot be read"])
     found = _measured(folder, step)
     for one, title in zip(found, measured.titles(found)):
         old = "" if one.newest else f", of step {one['step']}, not of the newest"

@@ -99,13 +99,21 @@ def _capital(title: str) -> str:
 def _about(one: Measured) -> str:
     """What was done, on what, and what the bars are."""
     said = f"{HOW.get(one['kind'], '')} {one['n_test']:,} test examples"
-    said += f" of {data_named(one.on)}" if one.on and FROM_PYTHON not in one.on else ""
+    said += _of_data(one["data"] or {})
     if one["kind"] == RETRIEVAL:
         return f"{said}. Bars: the standard deviation over untrained encoders."
     drawn = max(seeds(row) for row in one.rows.values())
     if drawn == 1:
         return f"{said}; labels were drawn once."
     return f"{said}. Bars: the standard deviation over {drawn} draws of labels."
+
+
+def _of_data(data: Mapping[str, str | None]) -> str:
+    """Where the test examples were; without any, a part of the others was taken."""
+    test, train = data.get("test"), data.get("train")
+    if FROM_PYTHON in (test or train or FROM_PYTHON):
+        return ""
+    return f" of {data_named(test)}" if test else f", a fifth of {data_named(train)}"
 
 
 def _figure(entries: Sequence[Entry], one: Measured, about: str = "") -> Picture:
