@@ -4,6 +4,7 @@ The photographs are the two that come with scikit-learn, in pieces.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,9 @@ def spread(module: torch.nn.Module, seed: int = 0) -> None:
             weight.copy_(noise * (1.5 / weight[0].numel()) ** 0.5)
 
 
-def filled(run: Run) -> Run:
+def filled(run: Run, fill: Callable[[torch.nn.Module], None] = spread) -> Run:
     """The same run one step later, with such weights."""
-    spread(run.method)
+    fill(run.method)
     told = run.config["options"]
     optimizer = build_optimizer(told["optimizer"], run.method, lr=0.1, weight_decay=0.0)
     state = {"meter": {}, "offset": 0, "newest": {}, "best": {}}
