@@ -6,6 +6,7 @@ All of them are done in one go, so that the processes start once.
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -27,6 +28,7 @@ from selfwise.methods import Method
 from selfwise.rng import generator, seeded
 from selfwise.train.crew import ready, serve
 from selfwise.train.fit import fit
+from selfwise.train.measure import seconds_per_step
 from selfwise.train.norm import SharedNorm
 from selfwise.train.options import Options, resolve
 from selfwise.train.share import added_counts, check_same_step
@@ -148,6 +150,15 @@ def agreeing(out: Path, world: World) -> dict[str, Tensor]:
     return {**added_counts(counts), "said": torch.tensor(list(sentence.encode()))}
 
 
+def measuring(out: Path, world: World) -> dict[str, Tensor]:
+    """A method that asks for the rows of all is measured by one process."""
+    options = resolve(Options(steps=2, batch=BATCH, threads=1), methods.find("simclr"), workers=0)
+    take = partial(seconds_per_step, patience=0.1, seed=0)
+    source = Again(methods.find("simclr"))
+    found = 0.0 if world.rank else take(lambda: cases.build("simclr"), source, options)
+    return {"seconds": torch.tensor(found)}
+
+
 class Windows(nn.Module):
     """Frames of sound that see their own samples and nothing else."""
 
@@ -199,7 +210,7 @@ def dying(out: Path, world: World) -> dict[str, Tensor]:
 
 
 CHECKS = {one.__name__: one for one in (gathering, contrasting, normalising, agreeing)}
-CHECKS |= {one.__name__: one for one in (embedding, dying)}
+CHECKS |= {one.__name__: one for one in (measuring, embedding, dying)}
 
 
 def do(names: list[str], out: Path, world: World) -> None:

@@ -23,8 +23,10 @@ from selfwise import cli, methods
 from selfwise.rng import Rng, generator
 from selfwise.train import world as worlds
 from selfwise.train.crew import crew
+from selfwise.train.share import Parted
+from selfwise.train.step import added_terms
 from selfwise.train.world import ALONE, World, given
-from selfwise.types import rows, share
+from selfwise.types import Term, rows, share
 
 SCRIPT = Path(process_cases.__file__)
 TIES = ("partner_first", "active")  # how many are nearest, or nearer by less than nothing
@@ -110,6 +112,16 @@ def test_the_two_mask_different_numbers(name):
     assert counts[0] != counts[1]
 
 
+def test_fewer_rows_than_processes():
+    """A process without a row of its own goes along with the first one, which counts once."""
+    whole = process_cases.Again(methods.find("hubert"))
+    parts = [Parted(whole, World(rank, 6))[0] for rank in range(6)]  # of 5 recordings
+    assert [part.weight for part in parts] == [1, 1, 1, 1, 1, 0]
+    assert [part.first for part in parts] == [0, 1, 2, 3, 4, 0]
+    terms = added_terms([{"loss": Term(torch.tensor(3.0), torch.tensor(2.0))}], parts[5].weight)
+    assert (float(terms["loss"].sum), float(terms["loss"].count)) == (0, 0)
+
+
 @pytest.mark.parametrize("case", ["gathering"])
 def test_gathered_rows_carry_the_gradients_of_all(case, pair):
     x, found = torch.arange(18.0).view(6, 3), both(pair, case)
@@ -151,6 +163,11 @@ def test_counts_are_added_and_checkpoints_compared(case, pair):
         said = bytes(one["said"].tolist()).decode()
         assert "checkpoints of the steps 7, 8" in said
         assert "the same folder" in said
+
+
+@pytest.mark.parametrize("case", ["measuring"])
+def test_the_first_process_measures_while_the_others_wait(case, pair):
+    assert [float(one["seconds"]) > 0 for one in both(pair, case)] == [True, False]
 
 
 @pytest.mark.parametrize("case", ["embedding"])
