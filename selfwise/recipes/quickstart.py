@@ -49,7 +49,7 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> Score:
     few, many = measure(labels="10", scratch=True), measure(labels="50,all")
     score = joined(few, many)
     Console().print(score.table())
-    print("3. What does the encoder find alike?")
+    print("3. A page that shows what was learned")
     page = report([folder], data="digits:test")
     print(f"The run is in {folder}: selfwise show {folder}")
     print(f"What it has learned is drawn in {page}: open it in a browser")

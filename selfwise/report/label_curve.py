@@ -33,7 +33,7 @@ def competitor_color(name: str, number: int) -> str:
 
 def curve(entries: Sequence[Entry], places: Sequence[int | str], about: str) -> Picture:
     """Accuracy against labels for each class, on a logarithmic axis, with deviations as bars."""
-    made, axes = plot("accuracy, %", width=5.6, height=3.2)
+    made, axes = plot("accuracy, %", width=5.0, height=3.0)
     at = positions(entries, places)
     ends = []
     for number, entry in enumerate(entries):
@@ -88,7 +88,7 @@ def points(entries: Sequence[Entry], places: Sequence[int | str], about: str, wh
     """A line for each entry (and measure), with its value as a point and its deviation as a bar."""
     several = len(places) > 1
     lines = [(place, entry) for place in places for entry in entries if place in entry.rows]
-    made, axes = plot(f"{what}, %", width=5.6, height=0.9 + 0.27 * len(lines) + 0.12 * len(places))
+    made, axes = plot(f"{what}, %", width=5.0, height=0.9 + 0.27 * len(lines) + 0.12 * len(places))
     ticks: dict[float, str] = {}
     y = 0.0
     for number, (place, entry) in enumerate(lines):

@@ -50,7 +50,10 @@ const contents = () => ({
       const { width, height } = mark.getBoundingClientRect();
       return width + height > 0;
     });
-    const inks = new Set(seen.map((mark) => getComputedStyle(mark).stroke));
+    const inks = new Set(seen.flatMap((mark) => {
+      const { stroke, fill } = getComputedStyle(mark);
+      return [stroke, fill];
+    }));
     return { width: box.width, height: box.height, marks: seen.length, inks: inks.size };
   }),
   pictures: [...document.querySelectorAll("main img")].map((img) => img.naturalWidth),
@@ -136,9 +139,10 @@ for (const [name, options] of [
     ink: getComputedStyle(document.body).color,
     plot: [...document.querySelectorAll(".plot text")].slice(0, 1).map((t) => getComputedStyle(t).fill),
     smallest: Math.min(
-      ...[...document.querySelectorAll(".plot text")].map(
-        (t) => parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().a,
-      ),
+      ...[...document.querySelectorAll(".plot text")].map((t) => {
+        const { a, b } = t.getScreenCTM();
+        return parseFloat(getComputedStyle(t).fontSize) * Math.hypot(a, b);
+      }),
     ),
   }));
   await pictured(narrow, name);
