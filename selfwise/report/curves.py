@@ -250,7 +250,7 @@ def _left_out(runs: Sequence[Watched]) -> list[str]:
     said = []
     longest = max(len(run.metrics.lines) for run in runs)
     if longest > MOST:
-        said.append(f"Of {longest:,} logged values every {-(-longest // MOST)}th is drawn.")
+        said.append(f"Of {longest:,} logged values, one in {-(-longest // MOST)} is drawn.")
     for run in runs:
         whose = f" of {run.name}" if len(runs) > 1 else ""
         for log, file in ((run.metrics, "metrics.jsonl"), (run.timing, "timing.jsonl")):
