@@ -77,15 +77,16 @@ def _rows(method: Method, images: Images, seed: int) -> np.ndarray:
         raise ValueError("the method compares images, and there is only one")
     if method.draw is None or images.labels is None:
         return shuffled(n, seed, "report task")[:most]
-    told = {"names": images.classes}
+    told: dict[str, Any] = {"names": images.classes}
+    reasons: list[ValueError] = []
     for batch in range(most, 1, -1):
         try:
             draw: Any = method.draw(images.labels, batch=batch, **told)  # type: ignore[operator]
         except ValueError as error:
-            reason = error
+            reasons.append(error)
         else:
             return draw(n, batch, 0, seed)
-    raise reason
+    raise reasons[0]
 
 
 def _pictures_of(view: Any) -> shown.Sheet:

@@ -17,6 +17,7 @@ from selfwise.types import TextBatch
 
 LEVELS = (0.01, 0.1, 0.5)  # probabilities that part the four grounds of a token
 TIGHT = ".,;:!?)]}%'\u2019\u201d"  # written without a space before it
+SPACES = " \n\t"  # that a token may begin with by itself
 NAMED = {"\n": "⏎", "\t": "⇥", " ": "␣", "": "∅"}  # what could not be seen
 MOST = 128  # tokens of a row that are shown
 BINS, FEWEST = 16, 8  # of positions; guesses that a bin takes
@@ -175,7 +176,7 @@ def _spaced(tokenizer: Tokenizer, token: int, text: str, begins: bool) -> str:
     if _special(tokenizer, token):
         return f"{' ' * begins}{tokenizer.piece(token)}"
     text = text.removeprefix("##")
-    if not begins or text[:1].isspace() or text[:1] in TIGHT:
+    if not begins or text.startswith((*SPACES, *TIGHT)):
         return text
     return f" {text}"
 

@@ -50,7 +50,12 @@ def sections(run: Run, recordings: Recordings, *, seed: int) -> list[Section]:
     most = round(float(run.config["options"].get("longest", 15.6)) * RATE)
     stop = np.minimum(recordings.samples[rows], most)
     batch = read(recordings, rows, np.zeros_like(stop), stop)
-    names = [recordings.ids[int(row)] for row in rows]
+    seen = np.minimum(stop, round(SECONDS * RATE))
+    cut = [f", first {n / RATE:g} s" for n in seen.tolist()]
+    names = [
+        recordings.ids[row] + (more if recordings.samples[row] > n else "")
+        for row, n, more in zip(rows.tolist(), seen, cut)
+    ]
     try:
         device = resolve_device("auto")
         with reading(run.method, device):
@@ -116,8 +121,6 @@ def _picture(
     guess[guesses.where[row][own]] = guesses.best[row, :, 0][own]
     right = int((guess[:count] == units)[mask].sum())
     told = f"{right} of {int(mask.sum())} hidden frames named right"
-    if count < int(lengths(batch)[row]):
-        told = f"first {SECONDS:g} s: {told}"
     data = _drawn(heard, units, guess[:count], mask)
     alt = f"Spectrogram of {name} with the units of its frames; {told}."
     return Picture(data, "png", alt, f"{name}: {told}", density=DENSITY)

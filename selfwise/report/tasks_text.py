@@ -106,8 +106,8 @@ def _curve(views: Sequence[Any]) -> list[Any]:
 def _continued(run: Run, one: shown.Followed, seed: int) -> Lines:
     """What the model goes on with after the beginning of the first row."""
     ids = one.batch.ids[0, : PROMPT + 1]
-    whole_words = run.tokenizer.vocabulary.starts[ids].nonzero()[-1]
-    beginning = run.tokenizer.decode(ids[: max(1, int(whole_words))])
+    begins = [place for place in range(1, len(ids)) if run.tokenizer.vocabulary.starts[ids[place]]]
+    beginning = run.tokenizer.decode(ids[: max(begins, default=PROMPT)].tolist())  # whole words
     told: dict[str, Any] = {"tokens": MADE, "temperature": TEMPERATURE, "seed": seed}
     whole = generate(run, beginning, **told)
     rest = whole.removeprefix(beginning)
