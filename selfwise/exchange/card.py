@@ -35,7 +35,7 @@ def card(run: Run, form: str, use: Use) -> str:
         "In this folder:",
         *use.loading,
         "## What it is given",
-        _list(use.given),
+        _list([*use.given, *_precision(run)]),
         "## How it was trained",
         _list(_training(run)),
         "## What it is worth",
@@ -61,6 +61,16 @@ def about(run: Run) -> str:
     """The method's idea with its paper, as the first paragraph of its module says it."""
     told = (sys.modules[type(run.method).__module__].__doc__ or "").strip()
     return " ".join(told.partition("\n\n")[0].split())
+
+
+def _precision(run: Run) -> Iterable[str]:
+    """What keeps the features from being those of `selfwise embed`."""
+    precision = run.config["options"]["precision"]
+    if precision != "float32":
+        yield (
+            "weights and features are float32; `selfwise embed` computes those of this run in "
+            "bf16 on the kind of machine that trained it, which differ from the third digit on"
+        )
 
 
 def plain(value: Any) -> str:

@@ -10,6 +10,8 @@ from selfwise.exchange.loading_images import LOAD, block, call
 from selfwise.run import Run
 from selfwise.types import RATE, WINDOW
 
+_FILE = 'soundfile.read(FILE, dtype="float32")[0][None]'
+
 
 def text(run: Run, form: str) -> Use:
     """Of a run on text."""
@@ -100,7 +102,7 @@ def _audio_hf() -> str:
         "",
         'extract = AutoFeatureExtractor.from_pretrained(".")',
         'model = AutoModel.from_pretrained(".").eval()',
-        f"wave = torch.randn({RATE}).numpy()  # a second of yours",
+        f"wave = torch.randn({RATE}).numpy()  # or {_FILE}[0]",
         f'given = extract(wave, sampling_rate={RATE}, return_tensors="pt")',
         "with torch.no_grad():",
         "    features = model(**given).last_hidden_state.mean(dim=1)",
@@ -113,7 +115,7 @@ def _audio_onnx() -> str:
         "import onnxruntime",
         "",
         'session = onnxruntime.InferenceSession("model.onnx")',
-        f"x = np.random.randn(2, {RATE}).astype(np.float32)  # waves of yours",
+        f"x = np.random.randn(2, {RATE}).astype(np.float32)  # or {_FILE}",
         '(features,) = session.run(["pooled"], {"x": x})',
     )
 
@@ -128,7 +130,7 @@ def _audio_weights(run: Run) -> str:
         "",
         *call("encoder = speech.build", repr(run.encoder.name), asdict(run.encoder.shape)),
         'encoder.load_state_dict(load_file("model.safetensors"))',
-        f"x = torch.randn(2, {RATE})  # waves of yours",
+        f"x = torch.randn(2, {RATE})  # or torch.from_numpy({_FILE})",
         "with torch.no_grad():",
         "    features = encoder.eval()(AudioBatch(x, torch.arange(2))).pooled",
     )

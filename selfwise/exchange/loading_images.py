@@ -25,7 +25,7 @@ def image(run: Run, form: str) -> Use:
         _values(run, form),
     ]
     blocks = {
-        "hf": lambda: [_image_hf()],
+        "hf": lambda: [_image_hf(run)],
         "timm": lambda: [_image_timm(mode), _by_name()],
         "onnx": lambda: [_image_onnx()],
         "safetensors": lambda: _image_weights(run),
@@ -114,18 +114,29 @@ def _by_name() -> str:
     )
 
 
-def _image_hf() -> str:
+def _image_hf(run: Run) -> str:
+    """Where the last norm is, says what the features are."""
+    masked = run.config["method"] == "beit" and run.encoder.shape.norm == "tokens"
+    kind = "BeitForMaskedImageModeling" if masked else "AutoModel"
+    if masked:
+        features = "model.layernorm(found.hidden_states[-1][:, 1:]).mean(dim=1)"
+    elif run.encoder.shape.norm == "tokens":
+        features = "found.last_hidden_state[:, 1:].mean(dim=1)"
+    else:
+        features = "found.pooler_output"
     return block(
         "import torch",
-        "from PIL import Image",
-        "from transformers import AutoImageProcessor, AutoModel",
+        "from PIL import Image, ImageOps",
+        f"from transformers import AutoImageProcessor, {kind}",
         "",
         'processor = AutoImageProcessor.from_pretrained(".")',
-        'model = AutoModel.from_pretrained(".").eval()',
+        f'model = {kind}.from_pretrained(".").eval()',
         'image = Image.new("RGB", (300, 200))  # or Image.open(FILE)',
+        'image = ImageOps.exif_transpose(image).convert("RGB")',
+        'given = processor(images=image, return_tensors="pt")',
         "with torch.no_grad():",
-        '    found = model(**processor(images=image, return_tensors="pt"))',
-        "features = found.last_hidden_state[:, 1:].mean(dim=1)",
+        "    found = model(**given, output_hidden_states=True)",
+        f"    features = {features}",
     )
 
 
