@@ -110,6 +110,14 @@ def test_names_and_texts_cannot_be_markup(runs):
     assert "&lt;img src=x onerror=alert(1)&gt;" in supervised
 
 
+def test_other_seeds_draw_other_views(runs):
+    run = runs("simclr")
+    one = cases.pictures(2)
+    lines = [sorted(sheet(sections(run, one, seed=seed)), key=lambda x: x[0]) for seed in (0, 1)]
+    assert [line[0] for line in lines[0]] == [line[0] for line in lines[1]]
+    assert all(a[1] != b[1] for a, b in zip(*lines))
+
+
 # images
 
 

@@ -19,6 +19,7 @@ from selfwise.views.layout import separated
 
 CHARACTERS = 2**17  # that are read at most, of all texts
 TOKENS = 2**14  # that are looked at, at most
+GUESSES = 2**13  # that are enough
 SCORES = 2**25  # in memory at once: one for each place and each token of the vocabulary
 Spans = Int64[np.ndarray, "_ 2"]
 
@@ -59,6 +60,8 @@ def rows(run: Run, texts: Texts, *, seed: int) -> Rows:
 def looked(run: Run, made: Rows, *, seed: int) -> Iterator[tuple[TextBatch, Any]]:
     """Rows in an order drawn by the seed, in batches, with what the method shows of each.
 
+    They end when there are enough guesses for a mean by position.
+
     The method is in the mode in which it is to be looked at, on its device; what comes is on the
     CPU.
     """
@@ -66,12 +69,16 @@ def looked(run: Run, made: Rows, *, seed: int) -> Iterator[tuple[TextBatch, Any]
     device = next(method.parameters()).device
     order = shuffled(made.size, seed, "report rows")[: max(1, TOKENS // length)]
     at_once = max(1, SCORES // (length * run.tokenizer.vocabulary.size))
+    guessed = 0
     for number, first in enumerate(range(0, len(order), at_once)):
         batch: TextBatch = made.read(order[first : first + at_once])
         batch = batch._replace(epoch=torch.zeros_like(batch.index))
         rng = Rng(generator(seed, "report view", number), seed=seed)
         found = method.shown(method.view(to(batch, device), rng))
         yield batch, map_tensors(lambda part: part.cpu(), found)
+        guessed += 0 if found is None else int(found.guesses.chosen.sum())
+        if guessed >= GUESSES:
+            return
 
 
 def positions(found: shown.Filled | shown.Followed) -> Int64[torch.Tensor, "b k"]:
