@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -341,3 +342,10 @@ def test_points_are_in_the_drawing_and_classes_look_different():
     alone = plane(Map([(0.0, 0.0)], [], ["a"], []), [])
     assert alone["legend"] == []
     assert alone["points"][0]["title"] == "a"
+
+
+def test_no_host_is_named_for_the_browser_part():
+    folder = Path(__file__).parent / "browser"
+    lock = json.loads((folder / "package-lock.json").read_text())
+    assert all("resolved" not in package for package in lock["packages"].values())
+    assert "omit-lockfile-registry-resolved=true" in (folder / ".npmrc").read_text()
