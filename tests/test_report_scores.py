@@ -78,14 +78,16 @@ def test_runs_in_one_label_curve(tmp_path, drawn):
     names = {text.get_text() for text in axes.texts}
     assert {"one", "two", "raw input"} <= names
     assert "untrained" not in names
-    assert "In the colour of its run, dotted: untrained." in said(found)
+    assert "In the colour of its run, without bars, dotted: untrained." in said(found)
     assert [section.title for section in found] == ["Linear probe"]
     table = cells(found)
     for name, score in (("one", one), ("two", two)):
         values = [value(r) for r in score["rows"] if r["competitor"] == "pretrained"]
         assert [name, "pretrained", *values] in table
-    differences = [line for line in table if len(line) == 6]
-    assert len(differences) == 2 * 3 * 2
+    row = next(r for r in one["rows"] if r["competitor"] == "raw input")
+    interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+    (line,) = [line for line in table if line[:2] == ["one", "raw input"] and "(" in line[2]]
+    assert line[2] == f"{100 * row['difference']:+.1f} ({interval})"
 
 
 def test_runs_with_other_budgets_share_an_axis(tmp_path, drawn):
@@ -94,6 +96,12 @@ def test_runs_with_other_budgets_share_an_axis(tmp_path, drawn):
     scores.sections(runs)
     ticks = titled(drawn, "accuracy, %").get_xticklabels()
     assert [text.get_text() for text in ticks] == ["5", "all\n(20)"]
+
+
+def test_budgets_that_are_near_have_one_label(tmp_path, drawn):
+    scores.sections([cases.folder(tmp_path / "run", scores=[cases.score(budgets=(1, 18, None))])])
+    ticks = titled(drawn, "accuracy, %").get_xticklabels()
+    assert [text.get_text() for text in ticks] == ["1", "", "all\n(20)"]
 
 
 def test_scores_on_other_examples_have_their_own_figures(tmp_path, drawn):
@@ -178,7 +186,17 @@ def test_rows_of_a_matrix_are_the_true_classes(tmp_path, drawn):
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("taken for", "class")
     told = {(t.get_position()[0], t.get_position()[1]): t.get_text() for t in axes.texts}
     assert told[1.5, 0.52] == f"{counts[0, 1] / 0.3:.0f}"  # in the first row, the second column
+    squares = axes.collections[0]
+    shares = dict(zip(map(_corner, squares.get_paths()), squares.get_facecolors()[:, 3]))
+    assert shares[1, 0] == pytest.approx(counts[0, 1] / 30)
+    assert (0, 1) not in shares or shares[0, 1] == pytest.approx(counts[1, 0] / 30)
     assert "with all labels" in found[-1].about
+
+
+def _corner(path) -> tuple[int, int]:
+    """Column and row of a cell."""
+    x, y = path.vertices.min(axis=0)
+    return int(x), int(y)
 
 
 def test_a_matrix_is_that_of_the_accuracy_on_the_page(tmp_path):

@@ -128,6 +128,20 @@ def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
     assert unit_cases.weights(third, 2) == unit_cases.weights(second, 2)
 
 
+def test_what_the_machine_chose_is_in_the_command():
+    words = typed(again.command(cases.settings(threads=7, device="cuda"), out="b").command)
+    for name, value in {"threads": "7", "device": "cuda", "precision": "float32"}.items():
+        assert words[words.index(f"--{name}") + 1] == value
+    assert not {"threads", "device", "precision"} & {*again.changed(cases.settings(threads=7))}
+
+
+def test_another_optimiser_has_no_rate_of_the_paper():
+    """0.6 is SimCLR's rate for 64 examples with LARS; with SGD it must be said."""
+    assert "--lr" not in again.command(cases.settings(), out="b").command
+    words = typed(again.command(cases.settings(optimizer="sgd"), out="b").command)
+    assert words[words.index("--lr") + 1] == "0.6"
+
+
 def test_what_cannot_be_typed_is_told():
     settings = cases.settings(data="<from Python>", forgotten=3)
     settings["found"] = {**cases.FOUND, "asked": {"epochs": 2.0}}
@@ -278,13 +292,24 @@ def test_scores_on_other_examples_are_not_in_one_line(tmp_path, capsys):
     assert "linear probe on c (" in text
 
 
+def test_scores_of_older_weights_are_told_from_those_of_the_newest(tmp_path, capsys):
+    old, new = cases.score(step=20, right=0.3, weights="v"), cases.score()
+    runs = [cases.folder(tmp_path / n, scores=[s]) for n, s in (("old", old), ("new", new))]
+    assert "in %, of step 20, not of the newest" in said("show", runs[0], capsys=capsys)
+    assert "not of the newest" not in said("show", runs[1], capsys=capsys)
+    beside = said("show", *runs, capsys=capsys)
+    assert len(row(beside, "linear probe, all labels: pretrained")) == 1
+
+
 def test_more_seeds_win_and_budgets_of_several_files_are_one_curve(tmp_path):
     few = cases.score(budgets=(2, 5), seeds=1)
     many = cases.score(budgets=(5, None), seeds=3, seed=1)
-    (one,) = measured.gathered([many, few], step=0)
+    newer = cases.score(budgets=(2,), seeds=1, seed=2)
+    (one,) = measured.gathered([many, few, newer], step=0)
     assert one.places == [2, 5, "all"]
     assert measured.seeds(one.rows[5, "pretrained"]) == 3
     assert one.rows[5, "pretrained"] == many["rows"][0]
+    assert one.rows[2, "pretrained"] == newer["rows"][0] != few["rows"][0]  # of as many seeds
 
 
 def test_names_do_not_move_the_cursor(tmp_path, capsys):

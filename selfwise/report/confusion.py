@@ -99,11 +99,13 @@ def _figure(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Picture:
     axes.tick_params(length=0)
     axes.set_xlabel("taken for", fontsize=8.5)
     axes.set_ylabel("class", fontsize=8.5)
+    numbered = "In percent of each class, over all seeds"
+    how = numbered if n <= NUMBERED else "The more of a class, the fuller the colour"
     right = ", ".join(f"{name} {_percent(shares[i, i])}" for i, name in enumerate(names))
     return picture(
         made,
         alt=f"Confusion matrix; right, in percent of each class: {right}",
-        caption="In percent of each class, over all seeds; on the diagonal stands what is right.",
+        caption=f"{how}; on the diagonal stands what is right.",
     )
 
 

@@ -1,6 +1,7 @@
 """Accuracies as figures: against the number of labels, or beside each other."""
 
 from collections.abc import Mapping, Sequence
+from math import inf, log
 from typing import Any, NamedTuple
 
 from matplotlib.ticker import FixedLocator, NullLocator
@@ -13,6 +14,7 @@ from selfwise.report.plots import GREY, End, color, name_ends, plot, short
 # of the encoder and what it is compared with; the same in every figure
 OWN = {"pretrained": COLORS[0], "raw input": COLORS[1], "supervised": COLORS[2]}
 OWN |= {"untrained": GREY}
+APART = 0.09  # of the axis: nearer ticks would have their words in each other
 
 
 class Entry(NamedTuple):
@@ -32,7 +34,10 @@ def competitor_color(name: str, number: int) -> str:
 
 
 def curve(entries: Sequence[Entry], places: Sequence[int | str], about: str) -> Picture:
-    """Accuracy against labels for each class, on a logarithmic axis, with deviations as bars."""
+    """Accuracy against labels for each class, on a logarithmic axis, with deviations as bars.
+
+    Lines that are not named have no bars: there are as many as runs.
+    """
     made, axes = plot("accuracy, %", width=5.0, height=3.0)
     at = positions(entries, places)
     ends = []
@@ -45,7 +50,7 @@ def curve(entries: Sequence[Entry], places: Sequence[int | str], about: str) -> 
         axes.errorbar(
             x,
             y,
-            yerr=bars,
+            yerr=bars if entry.named else None,  # of many lines, bars would hide each other
             color=entry.color,
             linestyle=entry.style,
             linewidth=2 if entry.main else 1.3,
@@ -59,7 +64,7 @@ def curve(entries: Sequence[Entry], places: Sequence[int | str], about: str) -> 
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator([at[place] for place in places]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([_tick(place, at[place]) for place in places])
+    axes.set_xticklabels(_ticks(at, places))
     axes.set_xlabel("labels for each class", fontsize=8.5, labelpad=2)
     axes.margins(x=0.04)
     name_ends(made, axes, ends)
@@ -80,8 +85,17 @@ def positions(entries: Sequence[Entry], places: Sequence[int | str]) -> dict[int
     return {**at, "all": everything[0] / classes}
 
 
-def _tick(place: int | str, at: float) -> str:
-    return f"all\n({at:,.0f})" if isinstance(place, str) else f"{place:,}"
+def _ticks(at: Mapping[int | str, float], places: Sequence[int | str]) -> list[str]:
+    """What stands below the budgets; of two that are too near for that, below the larger."""
+    span = log(max(at.values()) / min(at.values()))
+    words: dict[int | str, str] = {}
+    last = inf
+    for place in sorted(places, key=lambda place: -at[place]):
+        apart = last - log(at[place]) >= APART * span
+        told = f"all\n({at[place]:,.0f})" if isinstance(place, str) else f"{place:,}"
+        words[place] = told if apart else ""
+        last = log(at[place]) if apart else last
+    return [words[place] for place in places]
 
 
 def points(entries: Sequence[Entry], places: Sequence[int | str], about: str, what: str) -> Picture:

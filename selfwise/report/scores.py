@@ -110,10 +110,11 @@ def _about(one: Measured) -> str:
 
 def _of_data(data: Mapping[str, str | None]) -> str:
     """Where the test examples were; without any, a part of the others was taken."""
-    test, train = data.get("test"), data.get("train")
-    if FROM_PYTHON in (test or train or FROM_PYTHON):
+    test = data.get("test") or ""
+    where = test or data.get("train") or ""
+    if where in ("", FROM_PYTHON):
         return ""
-    return f" of {data_named(test)}" if test else f", a fifth of {data_named(train)}"
+    return f" of {data_named(where)}" if test else f", a fifth of {data_named(where)}"
 
 
 def _figure(entries: Sequence[Entry], one: Measured, about: str = "") -> Picture:
@@ -180,30 +181,37 @@ def _together(group: Mapping[str, Measured], title: str, names: Sequence[str]) -
     own = {entry.style for entry in entries if not entry.named}
     dashed = [name for name, style in STYLES.items() if style in own]
     told = "; ".join(f"{STYLED[name]}: {name}" for name in dashed)
-    about = f"In the colour of its run, {told}." if dashed and len(whole.places) > 1 else ""
-    lines = [["run", "encoder", *(labels(p) if isinstance(p, int) else p for p in whole.places)]]
+    about = (
+        f"In the colour of its run, without bars, {told}."
+        if dashed and len(whole.places) > 1
+        else ""
+    )
+    lines = [["run", "encoder", *map(_place, whole.places)]]
     for name, one in group.items():
         for competitor in one.competitors:
             cells = [one.rows.get((place, competitor)) for place in whole.places]
             lines.append([name, competitor, *(value(row) if row else "" for row in cells)])
     table = Rows(lines[0], lines[1:], "In percent")
-    parts = [_figure(entries, whole, about), table, _differences(group)]
+    parts = [_figure(entries, whole, about), table, _differences(group, whole.places)]
     return Section(_capital(title), f"{_about(first)} {BETWEEN}", parts)
 
 
-def _differences(group: Mapping[str, Measured]) -> Rows:
+def _differences(group: Mapping[str, Measured], places: Sequence[int | str]) -> Rows:
     """How much better each encoder is than what it was compared with."""
-    first = next(iter(group.values()))
-    lines = [
-        [name, str(place), competitor, *_against(row)]
-        for name, one in group.items()
-        for place in one.places
-        for competitor in one.competitors
-        if "difference" in (row := one.rows.get((place, competitor), {}))
-    ]
-    where = "measure" if first["kind"] == RETRIEVAL else "labels per class"
-    head = ["run", where, f"{PRETRAINED} minus", "points", "95 % interval", "which is"]
-    return Rows(head, lines, "Differences")
+    lines = []
+    for name, one in group.items():
+        for other in one.competitors[1:]:
+            found = [_against(one.rows.get((place, other), {})) for place in places]
+            cells = [f"{points} ({interval})" if points else "" for points, interval, _ in found]
+            lines.append([name, other, *cells])
+    head = ["run", f"{PRETRAINED} minus", *map(_place, places)]
+    told = "Differences in points, with 95 % intervals; with 0 inside they are within the noise"
+    return Rows(head, lines, told)
+
+
+def _place(place: int | str) -> str:
+    """A label budget or measure as the head of a column."""
+    return place if isinstance(place, str) else labels(place)
 
 
 def _entries(group: Mapping[str, Measured], colors: Mapping[str, str]) -> list[Entry]:
