@@ -84,9 +84,9 @@ class SimCLR(Method):
         """Both views, and whether they find each other among those of all images."""
         own, other = _cosines(*self.projection(self.encoder(torch.cat(view)).pooled).chunk(2))
         about = (
-            "Two views of each image should be alike, and unlike those of all others: of the "
-            f"{len(view.a)} images looked at, those shown here among them, the nearest view of "
-            "another is told, too."
+            "Two views of each image should be alike, and unlike those of all others. Of the "
+            f"{len(view.a)} images looked at, {int((own > other).sum())} are nearer to their own "
+            "other view than to a view of another image; both cosines are told."
         )
         told = [f"cosine {o:.2f}, other {n:.2f}" for o, n in zip(own.tolist(), other.tolist())]
         return Sheet(about, [Column("view 1", view.a), Column("view 2", view.b, told, own > other)])
