@@ -15,8 +15,9 @@ DRAWN = 30  # classes; more make cells that cannot be seen
 NUMBERED = 12  # classes up to which a cell has its number, in percent
 PAIRS = 12  # of the most confused
 TOLD = 3  # classes that one is taken for, where there are many
-BLUE, WHITE = "#1f5f99", "#ffffff"
-DARK = 0.72  # share from which on a cell is too dark for the page's ink, light or dark
+BLUE, WHITE = "#2b6fb0", "#ffffff"
+FAINT = 0.12  # how opaque a cell of hardly anything is, so that it is seen on white and on black
+DARK = 0.8  # share from which on a cell is too dark for the page's ink, light or dark
 
 
 def parts(
@@ -74,7 +75,7 @@ def _figure(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Picture:
     made, axes = plot("", width=side + 0.3, height=side)
     places = [(i, j) for i in range(n) for j in range(n) if shares[i, j] > 0]
     squares = [[(j, i), (j + 1, i), (j + 1, i + 1), (j, i + 1)] for i, j in places]
-    colors = [(*to_rgb(BLUE), float(shares[i, j])) for i, j in places]
+    colors = [(*to_rgb(BLUE), FAINT + (1 - FAINT) * float(shares[i, j])) for i, j in places]
     axes.add_collection(PolyCollection(squares, facecolors=colors, edgecolors="none"))
     if n <= NUMBERED:
         for i, j in places:

@@ -11,8 +11,10 @@ from selfwise.report.figures import COLORS, INK, figure, plain
 
 NAMED = 12  # lines that can be named at their ends; more are named below
 LINE = 10.5  # points from a name to the next
+ROW = 0.15  # inches of a line of names below
 LONGEST = 24  # characters of a name
 GREY = COLORS[5]
+MORE = ("#2a9aa8", "#6f6bd1", "#7a8f2f", "#a98600")  # for many runs; nearer to each other
 
 
 class End(NamedTuple):
@@ -51,7 +53,8 @@ def name_ends(made: Figure, axes: Any, ends: Sequence[End]) -> None:
         handles = [
             axes.plot([], [], color=end.color, label=plain(short(end.name)))[0] for end in ends
         ]
-        made.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=7.5)
+        made.set_figheight(made.get_figheight() + ROW * -(-len(ends) // 2))
+        made.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=7.5)
         return
     made.draw_without_rendering()  # the heights are known from here on
     height = axes.get_window_extent().height * 72 / made.dpi
@@ -115,5 +118,5 @@ def short(name: str) -> str:
 
 def color(number: int) -> str:
     """Of the line with this number; grey is for what lines are compared with."""
-    known = [one for one in COLORS if one != GREY]
+    known = [*(one for one in COLORS if one != GREY), *MORE]
     return known[number % len(known)]
