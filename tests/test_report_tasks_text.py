@@ -352,6 +352,9 @@ def test_hidden_spans_are_veiled_and_guesses_stand_only_there():
     )
     columns = np.flatnonzero((abs(first - second).max(axis=2) > 24).sum(axis=0) > 20)
     left, right = columns.min() / first.shape[1], columns.max() / first.shape[1]
+    upper = first[: first.shape[0] // 2, :, :3].astype(float).std(axis=(0, 2))
+    middle = first.shape[1] * 9 // 10
+    assert upper[columns].mean() < 0.6 * upper[middle]  # a veil takes contrast
     # the axes begin a little right of the picture's edge
     assert 0.25 < left < 0.4
     assert 0.5 < right < 0.62

@@ -99,7 +99,7 @@ def plainly(tokenizer: Tokenizer, ids: Sequence[int]) -> list[Token]:
 
 
 def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
-    """The text of each token of a row, with the white space before it.
+    """The text of each token of a row, with the white space before it but for the first.
 
     A character whose bytes lie in several tokens is that of the first of them.
     """
@@ -110,6 +110,7 @@ def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
         part = list(run)
         texts += [tokenizer.decode([i]) for i in part] if whole else [tokenizer.decode(part)]
         texts += [] if whole else [""] * (len(part) - 1)
+    texts[:1] = [text.lstrip(" ") or text for text in texts[:1]]
     return [
         _spaced(tokenizer, i, text, marked and bool(starts[i]) and place > 0)
         for place, (i, text) in enumerate(zip(ids, texts))

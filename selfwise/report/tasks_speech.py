@@ -38,6 +38,7 @@ KINDS = 96  # colours of a picture, for a small file
 LAYOUT: Any = {"h_pad": 0.01, "w_pad": 0.01, "hspace": 0.02}
 RIGHT, WRONG = (0.23, 0.62, 0.42), (0.79, 0.31, 0.33)
 STYLE: Any = {"font.family": "sans-serif", "font.size": 8, "text.color": INK}
+STYLE |= {"axes.facecolor": "none"}
 STYLE |= dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
 
 

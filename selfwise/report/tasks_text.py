@@ -52,7 +52,10 @@ def _filled(run: Run, views: Sequence[shown.Filled]) -> Section:
 
 def _followed(run: Run, views: Sequence[shown.Followed], seed: int) -> Section:
     lines = [legend(), *_lines(run.tokenizer, views, followed, FOLLOWED)]
-    caption = "The darker its ground, the less a token was expected. Point at one for what was."
+    caption = (
+        "The stronger the colour behind it, the less a token was expected. Point at one for what "
+        "was expected in its place."
+    )
     about = f"{views[0].about} {_share(views, 'tokens', 'the likeliest one')}"
     return Section(
         TITLE,
@@ -107,7 +110,8 @@ def _continued(run: Run, one: shown.Followed, seed: int) -> Lines:
     """What the model goes on with after the beginning of the first row."""
     ids = one.batch.ids[0, : PROMPT + 1]
     begins = [place for place in range(1, len(ids)) if run.tokenizer.vocabulary.starts[ids[place]]]
-    beginning = run.tokenizer.decode(ids[: max(begins, default=PROMPT)].tolist())  # whole words
+    # whole words, without a space before the first
+    beginning = run.tokenizer.decode(ids[: max(begins, default=PROMPT)].tolist()).lstrip(" ")
     told: dict[str, Any] = {"tokens": MADE, "temperature": TEMPERATURE, "seed": seed}
     whole = generate(run, beginning, **told)
     rest = whole.removeprefix(beginning)
