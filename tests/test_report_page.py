@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_cases import EVIL, photos, roberta, sentences, simclr
+from report_cases import DOT, EVIL, photos, roberta, sentences, simclr
 
 from selfwise import cli
 from selfwise.data.documents import open_documents
@@ -115,9 +115,6 @@ def evil_page(text: str) -> str:
         dot,
     ]
     return page.render(text, [Section(text, text, parts)], lead=text)
-
-
-DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 
 
 @pytest.mark.parametrize("text", [EVIL, QUOTED, "{{ 7 * 7 }}", "</style><b>", "a & b"])
