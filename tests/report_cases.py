@@ -10,7 +10,8 @@ from selfwise.run import Run, pretrain
 EVIL = "<img src=x onerror=alert(1)>"
 CLASSES = ("cats", "</script><script>alert(2)</script>".replace("/", "\u2215"), EVIL)
 TINY = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
-DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="  # a PNG of one pixel
+# a PNG of one pixel
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 QUICK = {"steps": 4, "log_every": 2, "save_every": 2, "threads": 1, "quiet": True}
 
 
