@@ -50,7 +50,6 @@ MUTANTS = [
      "lines = [{n: v for n, v in line.items() if isfinite(v)} for line in log.lines]",
      "lines = [{**line} for line in log.lines]", NUMBERS),
     ("a run changes its colour where it is alone", "report/curves.py",
-     "pairs = [(i + k, run, name) for i, run in enumerate(runs)",
-     "pairs = [(k, run, name) for i, run in enumerate(runs)", NUMBERS),
+     "shade = color(i) if not k", "shade = color(k) if not k", NUMBERS),
 ]
 # fmt: on

@@ -10,7 +10,7 @@ from report_reading import cells, figures, lines, parts, said, titled
 from selfwise import again
 from selfwise.report import curves, options, page, scores
 from selfwise.report.parts import Command, Picture
-from selfwise.report.plots import apart, color, short
+from selfwise.report.plots import GREY, apart, color, short
 from selfwise.run import resume
 
 
@@ -66,6 +66,26 @@ def test_runs_share_a_plot_where_both_have_a_value(tmp_path, drawn):
     assert [line.get_color() for line in alone.lines] == [color(1)]  # as everywhere
     assert "Of two alone." in said(found)
     assert ["learning rate", "two", "0.5", "0", "0.5", "0", "80"] in cells(found)
+
+
+def test_values_of_a_run_that_are_read_together(tmp_path, drawn):
+    """In one plot; beside other runs none of them has the colour of another run."""
+    log = cases.lines({"step": 2, "positive_distance": 1.0, "negative_distance": 2.0, "loss": 1.0})
+    run = cases.folder(tmp_path / "run", metrics=log)
+    curves.sections([run])
+    axes = titled(drawn, "squared distances of triplets")
+    assert lines(axes) == [([2], [1.0]), ([2], [2.0])]
+    assert [line.get_color() for line in axes.lines] == [color(0), color(1)]
+    assert {"to the positive", "to the negative"} <= {text.get_text() for text in axes.texts}
+    drawn.clear()
+    plain = cases.folder(tmp_path / "plain", metrics=LOG)
+    found = curves.sections([plain, run, cases.folder(tmp_path / "b", metrics=LOG)])
+    colors = [line.get_color() for line in titled(drawn, "squared distances of triplets").lines]
+    assert colors == [color(1), GREY]
+    assert ["squared distances of triplets to the negative", "run"] in [c[:2] for c in cells(found)]
+    drawn.clear()
+    curves.sections([run, cases.folder(tmp_path / "c", metrics=log)])
+    assert len(titled(drawn, "squared distances of triplets to the positive").lines) == 2
 
 
 def test_what_is_held_out_is_dashed(tmp_path, drawn):

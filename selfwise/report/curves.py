@@ -11,7 +11,7 @@ from selfwise.records import Logged
 from selfwise.report import quantities
 from selfwise.report.figures import picture
 from selfwise.report.parts import Picture, Rows, Section, Words
-from selfwise.report.plots import End, by_step, color, name_ends, plot
+from selfwise.report.plots import End, by_step, color, name_ends, other, plot
 
 MOST = 1000  # points of a curve; a page for a phone has no more pixels
 
@@ -181,16 +181,18 @@ def _lines(
 ) -> list[Line]:
     """A line for each value that was logged, thinned; colours are of runs, or of values."""
     lines, several = [], len(_having(runs, names)) > 1
-    pairs = [(i + k, run, name) for i, run in enumerate(runs) for k, name in enumerate(names)]
-    for number, run, name in pairs:
+    pairs = [(i, k, run, name) for i, run in enumerate(runs) for k, name in enumerate(names)]
+    for i, k, run, name in pairs:
+        # no colour of another run stands for a second value
+        shade = color(i) if not k else color(k) if len(runs) == 1 else other(k - 1)
         for front in ("", quantities.HELD_OUT):
             steps, values = log(run).values(front + name)
             if not steps:
                 continue
             kept = thinned(len(steps))
             called = run.name if several else _called(name, front, alone=len(names) == 1)
-            found = [times * values[i] for i in kept]
-            told = (called, [steps[i] for i in kept], found, color(number))
+            found = [times * values[at] for at in kept]
+            told = (called, [steps[at] for at in kept], found, shade)
             lines.append(Line(*told, dashed=bool(front)))
     if several:  # a run is named once
         twins = {line.name for line in lines if not line.dashed}

@@ -120,3 +120,9 @@ def color(number: int) -> str:
     """Of the line with this number; grey is for what lines are compared with."""
     known = [*(one for one in COLORS if one != GREY), *MORE]
     return known[number % len(known)]
+
+
+def other(number: int) -> str:
+    """Of a further line of the same run, where colours tell runs apart."""
+    known = [GREY, *MORE]
+    return known[number % len(known)]

@@ -40,6 +40,7 @@ TITLES = {
     "online_knn": "accuracy of nearest neighbours",
     "positive_distance": "to the positive",
     "negative_distance": "to the negative",
+    "color_accuracy": "accuracy of the colours",
     "color_error": "of the model",
     "color_error_gray": "of grey pictures",
     "examples_per_second": "examples a second",
