@@ -12,6 +12,7 @@ from PIL import Image
 
 from selfwise import methods, shown
 from selfwise.methods import Method
+from selfwise.modalities.image_units import Unknown
 from selfwise.report import page, tasks
 from selfwise.report.parts import Picture, Section, Sheet, Strip
 from selfwise.report.tasks_images import LONGEST, encoded
@@ -306,6 +307,14 @@ def test_image_tokenizers_show_codes_and_what_they_keep(runs, rng, name):
     kinds = [len(row.unique()) for row in method.codes(view.x)]
     assert codes.said == [f"{kind} kinds" for kind in kinds]
     assert codes.x.shape == (3, 3, 4, 4)
+
+
+def test_a_run_without_its_units_says_so(runs, monkeypatch):
+    run = runs("beit")
+    monkeypatch.setattr(run.method, "_units", (Unknown(8),))
+    (found,) = sections(run)
+    assert "imported without its image tokenizer" in found.about
+    assert not found.parts
 
 
 def test_large_pictures_become_small():

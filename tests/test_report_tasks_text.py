@@ -76,6 +76,8 @@ def test_tokens_that_could_not_be_seen_have_signs():
     assert tasks_lines.word(known, space) == "\u2423"
     assert known.vocabulary.mask is not None
     assert tasks_lines.word(known, known.vocabulary.mask) == "[MASK]"
+    size = known.vocabulary.size
+    assert tasks_lines.word(known, size) == f"row {size}, no token"
 
 
 # what is filled in
@@ -193,6 +195,12 @@ def test_single_sentences_make_no_pairs_and_are_shown_all_the_same(runs):
     assert "[CLS] the old cat saw a dog[SEP]" in plain(section.parts[0].lines[0]).replace(
         " [SEP]", "[SEP]"
     ) or any("rain fell" in plain(line) for line in section.parts[0].lines)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "albert", "gpt"])
+def test_a_single_text_is_enough(runs, name):
+    (section,) = sections(runs(name), ["The old cat saw a dog. Rain fell on every road."])
+    assert section.parts, section.about
 
 
 def test_second_texts_of_pairs_are_read_too(runs):

@@ -36,10 +36,10 @@ def sections(run: Run, images: Images, *, seed: int) -> list[Section]:
     method = run.method
     try:
         batch = _batch(method, images, seed)
-    except ValueError as error:
+        with reading(method, resolve_device("auto")):
+            view, found = _looked(method, batch, seed)
+    except ValueError as error:  # of the data, or of a run that came without what it needs
         return [Section(TITLE, f"These examples cannot be shown: {error}.", [])]
-    with reading(method, resolve_device("auto")):
-        view, found = _looked(method, batch, seed)
     sheet = found or _pictures_of(view)
     if not sheet.columns:
         return [Section(TITLE, sheet.about, [])]

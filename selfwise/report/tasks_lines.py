@@ -118,7 +118,9 @@ def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
 
 
 def word(tokenizer: Tokenizer, token: int) -> str:
-    """A token by itself, so that it can be seen."""
+    """A token by itself, so that it can be seen; published tables may have rows beyond them."""
+    if token >= tokenizer.vocabulary.size:
+        return f"row {token}, no token"
     if _special(tokenizer, token):
         return tokenizer.piece(token)
     text = tokenizer.decode([token])

@@ -76,7 +76,8 @@ def looked(run: Run, made: Rows, *, seed: int) -> Iterator[tuple[TextBatch, Any]
         rng = Rng(generator(seed, "report view", number), seed=seed)
         found = method.shown(method.view(to(batch, device), rng))
         yield batch, map_tensors(lambda part: part.cpu(), found)
-        guessed += 0 if found is None else int(found.guesses.chosen.sum())
+        if isinstance(found, shown.Filled | shown.Followed):
+            guessed += int(found.guesses.chosen.sum())
         if guessed >= GUESSES:
             return
 
