@@ -2,10 +2,10 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from pickle import UnpicklingError
 from textwrap import shorten
 from typing import Any
 
@@ -36,13 +36,11 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return config, _load(folder / WEIGHTS)
     if (folder / INDEX).is_file():
         return config, _shards(folder)
-    pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(
-        p.name for p in folder.glob("*.pt")
-    )
+    pickles = [p.name for end in (".bin", *PICKLED) for p in sorted(folder.glob(f"*{end}"))]
     if pickles:
         raise ValueError(
             f"{folder} has its weights in {pickles[0]}, a pickle that could run code, and none are "
-            f"loaded; save it again with transformers, which writes {WEIGHTS}"
+            f"loaded; save it again with transformers or timm, which write {WEIGHTS}"
         )
     raise ValueError(f"{folder} has neither {WEIGHTS} nor {INDEX}")
 
@@ -131,9 +129,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return _load(path)
     if path.suffix not in PICKLED:
         raise ValueError(f"{path} is not weights: it must end in .safetensors, .pth or .pt")
+    with path.open("rb"):
+        pass  # a file that may not be read is not a broken one
     try:
-        found = torch.load(path, weights_only=True, map_location="cpu")
-    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on the protocol of what is no pickle
+            found = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # of damaged bytes: UnpicklingError, IndexError, struct.error, ...
         raise ValueError(
             f"{path} is broken, or holds more than tensors and could run code; it is not loaded"
         ) from error
@@ -141,7 +143,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not tensors or not found:
         inside = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
         raise ValueError(
-            f"{path} is no state dict, names with tensors: it holds {shorten(inside, 80) or 'none'}"
+            f"{path} is no state dict, names with tensors, which is to be saved by itself: it "
+            f"holds {shorten(inside, 80) or 'nothing'}"
         )
     return found
 
