@@ -90,14 +90,31 @@ def build(case: str) -> Method:
     return method
 
 
-def train(case: str, out: Path, world: World = ALONE) -> dict[str, Tensor]:
+class Told(Again):
+    """And the last process is told to stop while it reads the batch of a step."""
+
+    def __init__(self, kind: type[Method], world: World):
+        super().__init__(kind)
+        self.told = world.rank == world.size - 1
+
+    def __getitem__(self, step: int):
+        if self.told and step == 6:
+            self.told = False
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().__getitem__(step)
+
+
+def train(
+    case: str, out: Path, world: World = ALONE, *, source: Again | None = None
+) -> dict[str, Tensor]:
     """The weights that a run in `out` has in the end, in this process."""
     name = case.partition(",")[0]
     told = {"precision": "float32", "device": "cpu", "threads": 1, "log_every": 1}
     told |= {"steps": STEPS if case in LONG else 2, "batch": BATCH, **(LONG | SHORT)[case][1]}
     options = resolve(Options(**told), methods.find(name), workers=0)
     made = build(case)
-    fit(made, Again(type(made)), options, seed=0, out=out, quiet=True, world=world)
+    out.mkdir(parents=True, exist_ok=True)
+    fit(made, source or Again(type(made)), options, seed=0, out=out, quiet=True, world=world)
     return dict(made.state_dict())
 
 
@@ -148,6 +165,18 @@ def agreeing(out: Path, world: World) -> dict[str, Tensor]:
     except ValueError as error:
         sentence = str(error)
     return {**added_counts(counts), "said": torch.tensor(list(sentence.encode()))}
+
+
+def stopping(out: Path, world: World) -> dict[str, Tensor]:
+    """A run that was stopped and went on; what it said, and where it is from the whole one."""
+    whole, said = train("bert", out / "whole", world), ""
+    try:
+        train("bert", out / "run", world, source=Told(methods.find("bert"), world))
+    except KeyboardInterrupt as stop:
+        said = str(stop)
+    rest = train("bert", out / "run", world)
+    away = [float((rest[name] - weight).abs().max()) for name, weight in whole.items()]
+    return {"said": torch.tensor(list(said.encode())), "away": torch.tensor(max(away))}
 
 
 def measuring(out: Path, world: World) -> dict[str, Tensor]:
@@ -210,7 +239,7 @@ def dying(out: Path, world: World) -> dict[str, Tensor]:
 
 
 CHECKS = {one.__name__: one for one in (gathering, contrasting, normalising, agreeing)}
-CHECKS |= {one.__name__: one for one in (measuring, embedding, dying)}
+CHECKS |= {one.__name__: one for one in (stopping, measuring, embedding, dying)}
 
 
 def do(names: list[str], out: Path, world: World) -> None:

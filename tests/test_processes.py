@@ -165,6 +165,17 @@ def test_counts_are_added_and_checkpoints_compared(case, pair):
         assert "the same folder" in said
 
 
+@pytest.mark.parametrize("case", ["stopping"])
+def test_all_stop_after_the_step_in_which_one_is_told_to(case, pair):
+    run = pair / case / "run"
+    for one in both(pair, case):
+        said = bytes(one["said"].tolist()).decode()
+        assert said == f"stopped after step 7 and saved; go on with: selfwise resume {run}"
+        assert float(one["away"]) == 0
+    assert [line["step"] for line in logged(run)] == list(range(1, STEPS + 1))
+    assert (run / "metrics.jsonl").read_bytes() == (run / "../whole/metrics.jsonl").read_bytes()
+
+
 @pytest.mark.parametrize("case", ["measuring"])
 def test_the_first_process_measures_while_the_others_wait(case, pair):
     assert [float(one["seconds"]) > 0 for one in both(pair, case)] == [True, False]
@@ -304,16 +315,6 @@ def test_a_run_that_lost_its_processes_and_went_on_is_the_whole_run(whole, tmp_p
     os.kill(process.pid, signal.SIGKILL)
     emptied(process)
     assert said(log) == f"selfwise: process 1 of 2 is gone, so the others end; {again}"
-
-    process = start("resume", run, "--quiet", log=log)
-    at(145, run, process)
-    os.killpg(process.pid, signal.SIGTERM)
-    emptied(process)
-    step = max(int(path.name[5:]) for path in (run / "checkpoints").glob("step-*"))
-    assert 145 <= step < 240
-    assert step % 40  # where it stopped
-    stopped = f"selfwise: stopped after step {step} and saved; {again}"
-    assert (process.returncode, said(log)) == (130, stopped)
 
     assert ended(torchrun("resume", run, "--quiet", log=log)) == [0, 0]
     for name in ("metrics.jsonl", f"{LAST}/model.safetensors"):
