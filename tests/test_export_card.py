@@ -231,10 +231,10 @@ def test_names_cannot_say_more_than_names(told):
 def test_where_weights_began(run, files, tmp_path):
     export_run(run.folder, to="safetensors", out=tmp_path / "given")
     weights = tmp_path / "given" / "model.safetensors"
-    encoder = {"name": "resnet18", **IMAGE_RUNS["resnet"][0]}
-    told = {"encoder": encoder, "size": 32, **QUICK}
-    plain_run = selfwise.pretrain("simclr", data=files, out=tmp_path / "plain", **told)
-    export_run(plain_run.folder, to="timm", out=tmp_path / "published")
+    told = {"size": 32, **QUICK}
+    zero = {**told, "encoder": IMAGE_RUNS["resnet"][0]}
+    other = selfwise.pretrain("simclr", data=files, out=tmp_path / "other", **zero)
+    export_run(other.folder, to="timm", out=tmp_path / "published")
     first = import_run("timm", tmp_path / "published", out=tmp_path / "first")
     export_run(first.folder, to="timm", out=tmp_path / "again")
     text = (tmp_path / "again" / "README.md").read_text()
@@ -243,8 +243,8 @@ def test_where_weights_began(run, files, tmp_path):
     assert "- steps" not in text
     assert "- weights imported from published (timm)" in text
     assert "began as imported weights, whose licence holds for them too" in text
-    told = {"size": 32, **QUICK, "start": first.folder}
-    second = selfwise.pretrain("simclr", data=files, out=tmp_path / "second", **told)
+    told |= {"data": files, "start": first.folder}
+    second = selfwise.pretrain("simclr", out=tmp_path / "second", **told)
     export_run(second.folder, to="timm", out=tmp_path / "third")
     text = (tmp_path / "third" / "README.md").read_text()
     assert text.startswith("# resnet18, pre-trained with simclr, for timm\n")
@@ -254,7 +254,13 @@ def test_where_weights_began(run, files, tmp_path):
     settings["options"]["start"] = str(tmp_path / "gone")
     config.write(second.folder, settings)
     export_run(second.folder, to="timm", out=tmp_path / "fourth")
-    assert "the folder of gone is gone" in (tmp_path / "fourth" / "README.md").read_text()
+    text = (tmp_path / "fourth" / "README.md").read_text()
+    assert "- started from the run gone, which is gone: its data are not known here" in text
+    told |= {"start": other.folder}
+    fifth = selfwise.pretrain("simclr", out=tmp_path / "fifth", **told)
+    export_run(fifth.folder, to="timm", out=tmp_path / "sixth")
+    text = (tmp_path / "sixth" / "README.md").read_text()
+    assert f"- started from the run other, simclr on {plain(str(files))}\n" in text
     assert weights.stat().st_mode & 0o044 == config_mode(tmp_path)
 
 

@@ -113,7 +113,7 @@ def _training(run: Run) -> Iterable[str]:
     """Data, steps, options, versions."""
     settings = run.config
     options, found, environment = (settings[n] for n in ("options", "found", "environment"))
-    yield f"data: {_data(options, found)}"
+    yield f"data: {_data(options)}"
     counted = {n: v for n, v in found.items() if isinstance(v, int | float) and v}
     if counted:
         yield "counted: " + ", ".join(f"{plain(n)} {v:,}" for n, v in counted.items())
@@ -136,23 +136,28 @@ def _origin(settings: Mapping[str, Any]) -> Iterable[str]:
     seen: set[str] = set()
     while (start := settings["options"].get("start", "")) and start not in seen:
         seen.add(start)
-        yield f"started from the run {plain(start)}"
         if not (Path(start) / config.FILE).is_file():
-            yield f"the folder of {plain(start)} is gone: where its weights began is not known"
+            yield f"started from the run {plain(start)}, which is gone: its data are not known here"
             return
         settings = config.read(Path(start))
+        before, options = settings["method"], settings["options"]
+        made = f", {plain(before)} on {plain(options['data'])}" if _is_named(options) else ""
+        yield f"started from the run {plain(start)}{made}"
     if imported := settings["found"].get("imported"):
         yield f"weights imported from {plain(imported['from'])} ({plain(imported['family'])})"
     if settings["options"]["encoder"].get("pretrained"):
         yield f"weights published with timm as {plain(settings['options']['encoder']['name'])}"
 
 
-def _data(options: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    if options["data"] == IMPORTED:
-        return "none; the weights are those that were imported"
-    if options["data"] == FROM_PYTHON:
-        return "given in Python"
-    return plain(options["data"])
+def _is_named(options: Mapping[str, Any]) -> bool:
+    return options["data"] not in (IMPORTED, FROM_PYTHON)
+
+
+def _data(options: Mapping[str, Any]) -> str:
+    if _is_named(options):
+        return plain(options["data"])
+    imported = options["data"] == IMPORTED
+    return "none; the weights are those that were imported" if imported else "given in Python"
 
 
 def _told(values: Mapping[str, Any]) -> str:
