@@ -123,8 +123,8 @@ def pretrain(
     if earlier and reading == modality.inherited(Path(start)) | reading:
         examples.follow(earlier["found"])
     training = _resolved(chosen["training"], kind, examples)
-    told = {"data": where(data), "encoder": shape, "seed": int(seed)}
-    told["start"] = str(Path(start).resolve()) if start else ""
+    whence = str(Path(start).resolve()) if start else ""
+    told = {"data": where(data), "encoder": shape, "seed": int(seed), "start": whence}
     told |= {**examples.told, **method_options(kind, chosen["method"])}
     settings = {"method": method, "options": told, "found": examples.found}
     model = started(settings, examples.kept)
@@ -133,8 +133,7 @@ def pretrain(
     probes = examples.probes(model, training, seed=seed)
     training = _in_steps(training, settings, examples.kept, source, probes, quiet=quiet)
     told |= asdict(training)
-    settings["environment"] = config.environment(training.threads, training.device)
-    _found(out, settings, examples)
+    _found(out, settings, examples, training)
     with together(out, training) as world:
         fit(model, source, training, seed=seed, out=out, probes=probes, quiet=quiet, world=world)
     return load(out)
@@ -159,8 +158,9 @@ def _resolved(told: dict[str, Any], kind: type[Method], examples: Data) -> Resol
     return resolve(Options(**told), kind, workers=examples.workers, batch=examples.batch)
 
 
-def _found(out: Path, settings: dict[str, Any], examples: Data) -> None:
+def _found(out: Path, settings: dict[str, Any], examples: Data, training: Resolved) -> None:
     """A run folder that has no weights yet. With run.yaml, which is written last, it is a run."""
+    settings["environment"] = config.environment(training.threads, training.device)
     clear_begun(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / BEGUN).touch()
@@ -184,7 +184,8 @@ def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:
         joined(folder, world, data=data, device=training.device)
         return load(folder)
     again = reopened(folder, data)
-    check_together(training.devices, training.device, data or again.settings["options"]["data"])
+    examples_of = again.settings["options"]["data"] if data is None else data
+    check_together(training.devices, training.device, examples_of)
     now = config.environment(training.threads, resolve_device(training.device))
     for difference in config.differences(again.settings["environment"], now):
         text = f"warning: {difference}: the result may differ in the last bits"
