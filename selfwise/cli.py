@@ -4,13 +4,9 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from inspect import signature
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from selfwise.names import nearest
-
-if TYPE_CHECKING:
-    from selfwise.flags import Flags
 
 Argv = Sequence[str]
 
@@ -108,11 +104,11 @@ def _pretraining(verb: str, train: Callable[..., Any], argv: Argv) -> None:
     """A verb that takes the options of a method, of the loop and of reading beside its own."""
     from selfwise import config, methods, modalities, run
     from selfwise.arguments import SUPPLIED, not_reading, without_length
-    from selfwise.flags import Flags, as_argv
+    from selfwise.flags import Flags, as_argv, take_config, wants_help
     from selfwise.train.options import Options
 
     if not argv or argv[0].startswith("-"):
-        if not _wants_help(argv):
+        if not wants_help(argv):
             raise ValueError(f"name a method first: {', '.join(methods.names())}")
         print(f"usage: selfwise {verb} METHOD [options]\n\nMETHOD: {', '.join(methods.names())}")
         print(f"\nselfwise {verb} METHOD --help lists the options of a method.")
@@ -128,10 +124,10 @@ def _pretraining(verb: str, train: Callable[..., Any], argv: Argv) -> None:
     about = train if train is not run.pretrain else kind
     words = " ".join((about.__doc__ or "").partition("Args:")[0].split())
     flags = Flags(f"{verb} {argv[0]}", words, sources)
-    if _wants_help(argv):
+    if wants_help(argv):
         print(flags.help() + modalities.of(kind).ENCODER_HELP + _CONFIG_HELP)
         return
-    rest, settings = _take_config(list(argv[1:]))
+    rest, settings = take_config(list(argv[1:]))
     before = without_length(config.options_of(settings), rest) if settings else {}
     finished = train(argv[0], **flags.parse([*as_argv(before, flags.names), *rest]))
     _tell(f"{finished.folder} is done; selfwise show, embed and probe go on from there")
@@ -265,10 +261,11 @@ def report(argv: Argv) -> None:
 def run_recipe(argv: Argv) -> int:
     """Reproduce a published number: RECIPE."""
     from selfwise import recipes
+    from selfwise.flags import wants_help
 
     if not argv or argv[0].startswith("-"):
         there = ", ".join(recipes.names())
-        if not _wants_help(argv):
+        if not wants_help(argv):
             raise ValueError(f"name a recipe first: {there}")
         print(f"usage: selfwise run RECIPE [options]\n\nRECIPE: {there}")
         return 0
@@ -316,45 +313,9 @@ def _tell(text: str) -> None:
 
 
 def _parse(verb: str, function: Callable[..., Any], argv: Argv, *, skip: set[str | int]) -> Any:
-    """The arguments of a call of `function`, or None after printing the help."""
-    from selfwise.flags import Flags
+    from selfwise.flags import call
 
-    flags = Flags(
-        verb, " ".join((function.__doc__ or "").partition("Args:")[0].split()), [(function, skip)]
-    )
-    if _wants_help(argv):
-        print(flags.help())
-        return None
-    if flags.several:
-        return _several(flags, argv)
-    wanted = flags.positional
-    words = [token for token in argv[: len(wanted)] if not token.startswith("--")]
-    if len(words) < len(wanted):
-        raise ValueError(f"usage: selfwise {verb} [options]")
-    kinds = {"run": Path, "folder": Path}
-    values = {name: kinds.get(name, str)(word) for name, word in zip(wanted, words)}
-    return values | flags.parse(argv[len(wanted) :])
-
-
-def _several(flags: "Flags", argv: Argv) -> dict[str, Any]:
-    """The arguments of a verb that takes one or more folders before its options."""
-    options = next((i for i, token in enumerate(argv) if token.startswith("--")), len(argv))
-    if not options:
-        raise ValueError(f"usage: {flags.prog} [options]")
-    return {flags.several: [Path(word) for word in argv[:options]]} | flags.parse(argv[options:])
-
-
-def _wants_help(argv: Argv) -> bool:
-    return "--help" in argv or "-h" in argv
-
-
-def _take_config(argv: list[str]) -> tuple[list[str], Path | None]:
-    if "--config" not in argv:
-        return argv, None
-    at = argv.index("--config")
-    if at + 1 == len(argv):
-        raise ValueError("--config needs a file")
-    return argv[:at] + argv[at + 2 :], Path(argv[at + 1])
+    return call(verb, function, argv, skip=skip)
 
 
 VERBS: dict[str, Callable[[Argv], int | None]] = {

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, TypeVar, get_args, overload
 
 import numpy as np
 from scipy.sparse import issparse
@@ -25,6 +25,8 @@ from selfwise.names import nearest
 from selfwise.rng import hashed, shuffled
 from selfwise.run import Run, load
 from selfwise.train.options import resolve_device
+
+AnyScore = TypeVar("AnyScore", Score, Retrieved)
 
 RETRIEVAL = Retrieved.kind
 Learned = Literal["linear", "weighted", "sgd", "knn", "finetune"]  # kinds that learn from labels
@@ -87,10 +89,8 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     _check(run, kind, seeds, budgets, scratch=scratch, **frozen)
     reading = _given(field=field, label=label, skip_broken=skip_broken)
     if kind == RETRIEVAL:
-        known, asked = _searched_pair(run, train, test, **reading)
-        found = _retrieved(run, known, asked, device=device, **frozen)
-        _keep(run, found, [], known, asked, data=data, **frozen)
-        return found
+        pair = _searched_pair(run, train, test, **reading)
+        return _retrieved(run, *pair, data=data, device=device, **frozen)
     known, asked = labelled_pair(run, train, test, **reading)
     how: dict[str, Any] = {"kind": kind, "scratch": scratch, "device": device}
     among = _competitors(run, known, asked, **how, **frozen)
@@ -98,8 +98,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     drawn["progress"] = None if quiet else partial(print, flush=True)
     score = curve.label_curve(among, known.labels, asked.labels, classes=known.classes, **drawn)
     rows = [(row["competitor"], row["per_class"]) for row in score.rows()]
-    _keep(run, score, [rows, score.seeds], known, asked, data=data, **frozen)
-    return score
+    return _kept(run, score, [rows, score.seeds], known, asked, data=data, **frozen)
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -211,11 +210,14 @@ def _frozen(
     return {name: on(splits) for name, splits in features.items()}
 
 
-def _retrieved(run: Run, known: Any, asked: Any, *, device: str, **frozen: Any) -> Retrieved:
+def _retrieved(
+    run: Run, known: Any, asked: Any, *, data: dict[str, str | None], device: str, **frozen: Any
+) -> Retrieved:
     """What is found among the test examples by frozen features."""
     features = _features(run, known, asked, kind=RETRIEVAL, device=device, **frozen)
     search = partial(retrieval, labels=asked.labels, device=resolve_device(device))
-    return compare({name: [search(s.test) for s in splits] for name, splits in features.items()})
+    found = compare({name: [search(s.test) for s in splits] for name, splits in features.items()})
+    return _kept(run, found, [], known, asked, data=data, **frozen)
 
 
 def _features(
@@ -299,17 +301,17 @@ _PROBES: dict[str, Any] = {
 }
 
 
-def _keep(
+def _kept(
     run: Run,
-    score: Score | Retrieved,
+    score: AnyScore,
     drawn: list[Any],
     known: Any,
     asked: Any,
     *,
     data: dict[str, str | None],
     **frozen: Any,
-) -> None:
-    """File the score in the run folder, with what it was measured on; `drawn` tells it apart."""
+) -> AnyScore:
+    """The score, filed in the run folder with what it was measured on; `drawn` tells it apart."""
     told = {"train": known.fingerprint, "test": asked.fingerprint}
     told |= {**frozen, "weights": run.weights, "step": run.step}
     classes = asked.classes if known.classes is None else known.classes
@@ -320,6 +322,7 @@ def _keep(
     temporary = folder / f".{name}.writing"
     temporary.write_text(_as_text(found))
     temporary.rename(folder / name)
+    return score
 
 
 def _as_text(found: dict[str, Any]) -> str:

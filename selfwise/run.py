@@ -120,11 +120,10 @@ def pretrain(
     told = {"encoder": shape, "device": resolve_device(asked.device), **reading}
     with threads(asked.threads):
         examples = modality.opened(data, kind, **told)
-    if earlier and reading == modality.inherited(Path(start)) | reading:
+    if earlier:
         examples.follow(earlier["found"])
     training = _resolved(chosen["training"], kind, examples)
-    whence = str(Path(start).resolve()) if start else ""
-    told = {"data": where(data), "encoder": shape, "seed": int(seed), "start": whence}
+    told = {"data": where(data), "encoder": shape, "seed": int(seed), "start": _place(start)}
     told |= {**examples.told, **method_options(kind, chosen["method"])}
     settings = {"method": method, "options": told, "found": examples.found}
     model = started(settings, examples.kept)
@@ -156,6 +155,10 @@ def _resolved(told: dict[str, Any], kind: type[Method], examples: Data) -> Resol
             "many examples are in a step: leave one of them out"
         )
     return resolve(Options(**told), kind, workers=examples.workers, batch=examples.batch)
+
+
+def _place(start: str | Path) -> str:
+    return str(Path(start).resolve()) if start else ""
 
 
 def _found(out: Path, settings: dict[str, Any], examples: Data, training: Resolved) -> None:
