@@ -14,7 +14,7 @@ KINDS = {  # in the order in which they are shown
     "weighted": "linear probe of all layers",
     "sgd": "linear probe as in SimCLR's paper",
     "finetune": "fine-tuning",
-    "knn": "nearest neighbours",
+    "knn": "probe by nearest neighbours",
     RETRIEVAL: "retrieval",
 }
 EXAMPLES = ("train", "test")  # digests: accuracies on others cannot be compared
