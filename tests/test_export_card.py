@@ -194,7 +194,7 @@ def test_what_it_says(run, told, tmp_path):
         f"torch {torch.__version__.partition('+')[0]}",
         "- the code of selfwise: Apache License 2.0",
         "batch 8",
-        "central square all, resized once to 32 px",
+        "the central square with all of the shorter side, resized once to 32 px",
     ):
         assert fact in told, fact
     assert str(run.folder.parent) not in told

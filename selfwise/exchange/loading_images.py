@@ -35,10 +35,10 @@ def image(run: Run, form: str) -> Use:
 
 def _as_ours(size: int) -> list[str]:
     """How files become images where the card says how to read them."""
-    part = f"{fraction(size):.1%}" if fraction(size) < 1 else "all"
+    part = f"{100 * fraction(size):g} %" if fraction(size) < 1 else "all"
     return [
-        f"of a file: upright, of the central square {part}, resized once to {size} px; "
-        "preprocessing.json has every step, and `read` takes them: the features are those of "
+        f"of a file: upright, the central square with {part} of the shorter side, resized once to "
+        f"{size} px; preprocessing.json has every step, and `read` takes them: the features are those of "
         "`selfwise embed`, up to rounding",
     ]
 
