@@ -38,8 +38,8 @@ def _as_ours(size: int) -> list[str]:
     part = f"{100 * fraction(size):g} %" if fraction(size) < 1 else "all"
     return [
         f"of a file: upright, the central square with {part} of the shorter side, resized once to "
-        f"{size} px; preprocessing.json has every step, and `read` takes them: the features are those of "
-        "`selfwise embed`, up to rounding",
+        f"{size} px; preprocessing.json has every step, and `read` takes them: the features are "
+        "those of `selfwise embed`, up to rounding",
     ]
 
 
