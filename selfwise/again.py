@@ -50,9 +50,14 @@ def command(settings: Mapping[str, Any], *, out: str) -> Again:
     """The command that makes a run with the same options in the folder `out`, for a shell."""
     options, found, method = settings["options"], settings["found"], settings["method"]
     if options["data"] == IMPORTED:
-        source = found.get("imported", {}).get("from", "FOLDER")
-        words = ["selfwise", "import", method, source, "--out", out]
-        return Again(shlex.join(words), ["The weights were imported from a folder of this name."])
+        told = found.get("imported", {})
+        words = ["selfwise", "import", told.get("family", method), told.get("from", "FOLDER")]
+        for name, value in told.get("asked", {}).items():
+            words += [f"--{name}", str(value)]
+        words += ["--out", out]
+        return Again(
+            shlex.join(words), ["The weights were imported from a file or folder of this name."]
+        )
     notes, given = [], {name: change.value for name, change in changed(settings).items()}
     given |= {name: options[name] for name in MACHINE if options.get(name) is not None}
     if given["data"] == FROM_PYTHON:

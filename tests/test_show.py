@@ -164,6 +164,15 @@ def test_weights_from_elsewhere_are_imported_again():
     assert words == ["import", "bert", "a model's folder", "--out", "b"]
 
 
+def test_weights_of_timm_are_imported_again_as_they_were():
+    settings = cases.settings("rotation", data="<imported>")
+    asked = {"method": "rotation", "encoder": "resnet18", "size": 64}
+    settings["found"] = {"imported": {"family": "timm", "from": "a.safetensors", "asked": asked}}
+    words = again.command(settings, out="b").command.split()[1:]
+    told = ["--method", "rotation", "--encoder", "resnet18", "--size", "64"]
+    assert words == ["import", "timm", "a.safetensors", *told, "--out", "b"]
+
+
 def test_only_what_differs_stands_beside_each_other(home, capsys):
     runs = [home / "plain", home / "longer"]
     text = said("show", *runs, capsys=capsys)

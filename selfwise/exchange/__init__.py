@@ -57,12 +57,14 @@ def import_run(
     Raises ValueError with one sentence for what is missing, does not fit, or is a pickle.
     """
     told = {"tokenizer": tokenizer, "method": method, "encoder": encoder, "size": size}
-    kind, told = _asked(family, {name: value for name, value in told.items() if value})
+    given = {name: value for name, value in told.items() if value}
+    kind, told = _asked(family, dict(given))
     out = Path(out)
     check_free(out, method or family)
     folder = Path(folder)
     taken: Taken = _takes(family).take(family, folder, **told)
     settings = _settings(kind, family, taken, folder)
+    settings["found"]["imported"]["asked"] = given
     model = build(settings, taken.kept)
     settings["found"]["imported"]["drawn anew"] = _filled(model, taken, folder)
     out.mkdir(parents=True, exist_ok=True)
