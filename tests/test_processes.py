@@ -23,6 +23,7 @@ from selfwise import cli, methods
 from selfwise.rng import Rng, generator
 from selfwise.train import world as worlds
 from selfwise.train.crew import crew
+from selfwise.train.norm import SharedNorm
 from selfwise.train.share import Parted
 from selfwise.train.step import added_terms
 from selfwise.train.world import ALONE, World, given
@@ -154,6 +155,24 @@ def test_batch_norm_is_over_the_rows_of_both_in_float64(case, pair, tmp_path):
         else:
             for part in parts:
                 torch.testing.assert_close(part, tensor, rtol=0, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (7, 5, 6), (7, 5, 6, 4)])
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_batch_norm_of_one_process_is_that_of_torch(shape, affine, dtype, near):
+    kind = torch.nn.BatchNorm2d if len(shape) == 4 else torch.nn.BatchNorm1d
+    norms = [kind(5, affine=affine), SharedNorm(kind(5, affine=affine))]
+    drawn = torch.randn(2, *shape, generator=generator(0, "norm"))
+    found = []
+    for norm in norms:
+        x = (2 * drawn[0] + 3).to(dtype).requires_grad_()
+        y = norm(x)
+        y.backward(drawn[1].to(dtype))
+        assert y.dtype == dtype
+        found.append([y, x.grad, *(w.grad for w in norm.parameters()), *norm.buffers()])
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(two, one, rtol=0, atol=near)
 
 
 @pytest.mark.parametrize("case", ["agreeing"])

@@ -1,6 +1,9 @@
 """Batch norm over the batch of all processes, so that the statistics are those of one process."""
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -45,21 +48,18 @@ class SharedNorm(_BatchNorm):
 
     def _over_all(self, x: Tensor) -> Tensor:
         assert self.momentum is not None, "the mean over all steps is not kept here"
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        over = [d for d in range(x.dim()) if d != 1]
-        var, mean = torch.var_mean(wide, over, correction=0)
-        each = torch.full_like(mean, x.numel() / x.shape[1])
-        means, variances, counts = gather(torch.stack([mean, var, each])[None]).unbind(dim=1)
-        total = counts.sum(dim=0)
-        share = counts / total
-        mean = (share * means).sum(dim=0)
-        var = (share * (variances + (means - mean).square())).sum(dim=0)
-        self._remember(mean.detach(), var.detach() * (total / (total - 1)))
-        shape = [1, -1] + [1] * (x.dim() - 2)
-        scale = torch.rsqrt(var + self.eps)
-        scale = scale if self.weight is None else scale * self.weight
-        out = (wide - mean.view(shape)) * scale.view(shape)
-        return (out if self.bias is None else out + self.bias.view(shape)).to(x.dtype)
+        with torch.no_grad():
+            wide = x.to(torch.promote_types(x.dtype, torch.float32))
+            # what var_mean finds too, in four times the time
+            mean, var = torch.batch_norm_update_stats(wide, None, None, 0.0)
+            each = torch.full_like(mean, x.numel() / x.shape[1])
+            means, variances, counts = gather(torch.stack([mean, var, each])[None]).unbind(dim=1)
+            total = counts.sum(dim=0)
+            share = counts / total
+            mean = (share * means).sum(dim=0)
+            var = (share * (variances + (means - mean).square())).sum(dim=0)
+            self._remember(mean, var * (total / (total - 1)))
+        return _Normalise.apply(x, self.weight, self.bias, mean, var, total, self.eps)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, var: Tensor) -> None:
@@ -70,3 +70,33 @@ class SharedNorm(_BatchNorm):
         self.running_var.lerp_(var, self.momentum)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
+
+
+class _Normalise(torch.autograd.Function):
+    """(x - mean) / sqrt(var + eps) * weight + bias, where mean and var are those of all rows.
+
+    By torch's batch norm for statistics that are given, and what its gradient lacks: a row moves
+    the mean and the variance of all. With y the normalised row, g its gradient behind the weight
+    and E the mean over all rows, it is (g - E[g] - y E[g y]) / sqrt(var + eps). Written as a graph
+    of single operations it takes nearly four times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Any, bias: Any, *kept: Any) -> Tensor:
+        mean, var, total, eps = kept
+        ctx.save_for_backward(x, weight, mean, var, total)
+        ctx.eps, ctx.biased = eps, bias is not None
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, weight, mean, var, total = ctx.saved_tensors
+        scale = torch.rsqrt(var + ctx.eps)
+        own, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
+            grads[0], x, weight, mean, var, mean, scale, False, ctx.eps, [True, True, True]
+        )
+        over_all = gather(torch.stack([by_weight, by_bias])[None]).sum(dim=0) / total
+        slope, offset = -over_all * (scale if weight is None else scale * weight)
+        own = own + F.batch_norm(x, mean, var, slope, offset, False, 0.0, ctx.eps)
+        by_weight = None if weight is None else by_weight
+        return own, by_weight, by_bias if ctx.biased else None, None, None, None, None
