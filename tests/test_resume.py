@@ -52,7 +52,10 @@ def ended(process: BaseProcess) -> int | None:
 
 
 def kill(process: BaseProcess) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:  # it has no group of its own yet, and no workers, or it is done
+        process.kill()
     process.join()
 
 
