@@ -5,6 +5,7 @@ is resumed does, so that they need to be told nothing but the folder.
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from selfwise.train.world import (
 
 SEEN = 60.0  # seconds until a folder of the network shows what another machine has written
 AGAIN = "nothing was written: give the command again"
+MANY = 4  # processes for each core: more is a mistake
 COMMAND = "import sys; from selfwise.members import member; sys.exit(member(sys.argv[1]))"
 
 
@@ -85,6 +87,8 @@ def reopened(folder: Path, data: Any = None) -> Reopened:
 
 def check_together(devices: int, device: str, data: Any) -> None:
     """Raises ValueError if a run cannot have that many processes here."""
+    if devices < 1:
+        raise ValueError(f"--devices must be at least 1, not {devices}")
     if devices == 1 or given() is not None:
         return
     if where(data) == FROM_PYTHON:
@@ -95,6 +99,11 @@ def check_together(devices: int, device: str, data: Any) -> None:
     if resolve_device(device) == "cuda" and devices > torch.cuda.device_count():
         raise ValueError(
             f"--devices {devices} is more than the {torch.cuda.device_count()} GPUs of this machine"
+        )
+    if devices > (most := MANY * (os.cpu_count() or 1)):
+        raise ValueError(
+            f"--devices {devices} is more than {most}: each process needs a core of its own, and "
+            f"this machine has {os.cpu_count()}"
         )
 
 

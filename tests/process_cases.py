@@ -25,6 +25,7 @@ from selfwise.data.tokenizer import train as train_tokenizer
 from selfwise.evaluate import features, speech, text
 from selfwise.losses import gather, nt_xent_everywhere
 from selfwise.methods import Method
+from selfwise.nn.transformer import Transformer
 from selfwise.rng import generator, seeded
 from selfwise.train.crew import ready, serve
 from selfwise.train.fit import fit
@@ -115,6 +116,20 @@ def train(
     made = build(case)
     out.mkdir(parents=True, exist_ok=True)
     fit(made, source or Again(type(made)), options, seed=0, out=out, quiet=True, world=world)
+    return dict(made.state_dict())
+
+
+def dropping(out: Path, world: World) -> dict[str, Tensor]:
+    """The weights after steps that leave out whole blocks, in two micro-batches."""
+    made = cases.build("hubert")
+    for module in made.modules():
+        if isinstance(module, Transformer):
+            module.layerdrop = 0.5
+    told = {"precision": "float32", "device": "cpu", "threads": 1, "batch": BATCH, "steps": 8}
+    told |= {"lr": 0.001, "warmup": 0, "accumulate": 2}
+    options = resolve(Options(**told), methods.find("hubert"), workers=0)
+    out.mkdir(parents=True, exist_ok=True)
+    fit(made, Again(type(made)), options, seed=0, out=out, quiet=True, world=world)
     return dict(made.state_dict())
 
 
@@ -239,7 +254,7 @@ def dying(out: Path, world: World) -> dict[str, Tensor]:
 
 
 CHECKS = {one.__name__: one for one in (gathering, contrasting, normalising, agreeing)}
-CHECKS |= {one.__name__: one for one in (stopping, measuring, embedding, dying)}
+CHECKS |= {one.__name__: one for one in (dropping, stopping, measuring, embedding, dying)}
 
 
 def do(names: list[str], out: Path, world: World) -> None:

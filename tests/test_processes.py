@@ -95,6 +95,14 @@ def test_two_steps_of_every_other_method(case, pair, tmp_path):
         assert two == pytest.approx(one, rel=1e-5, abs=1e-5)
 
 
+@pytest.mark.parametrize("case", ["dropping"])
+def test_layers_are_left_out_by_all_alike(case, pair):
+    first, second = both(pair, case)
+    for name in first:
+        assert torch.isfinite(first[name]).all(), name
+        assert torch.equal(first[name], second[name]), name
+
+
 def test_every_method_on_disk_is_among_the_cases():
     assert {case.partition(",")[0] for case in (*LONG, *SHORT)} == set(methods.names())
 
@@ -481,6 +489,15 @@ def test_the_batch_of_the_paper_does_not_divide(refusal, tmp_path):
     told = ["--data", "digits:train", "--steps", "2", "--devices", "3", "--out", tmp_path / "run"]
     assert "--devices 3 does not divide --batch" in refusal("pretrain", "simclr", *told)
     assert "--devices must be at least 1" in refusal("pretrain", "simclr", *told, "--devices", "0")
+
+
+def test_numbers_of_processes_that_no_machine_has(refusal, whole, tmp_path):
+    told = ["--data", "digits:train", "--steps", "2", "--out", tmp_path / "run"]
+    many = 4 * os.cpu_count() + 1
+    said = refusal("pretrain", "simclr", *told, "--devices", many, "--batch", 2 * many)
+    assert f"--devices {many} is more than {many - 1}" in said
+    told = ["--data", "digits:test", "--out", tmp_path / "x.npz"]
+    assert "--devices must be at least 1, not -1" in refusal("embed", whole, *told, "--devices=-1")
 
 
 def test_data_that_only_this_process_has(tmp_path):

@@ -7,6 +7,7 @@ first one dies, the others end themselves.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +29,8 @@ from selfwise.train.world import (
     lost_peer,
 )
 
+# gloo talks by the network of the host's name, unless told otherwise
+NEAR = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
 HOST, MEMBER = "127.0.0.1", "SELFWISE_MEMBER"  # rank, size, port, number of the first process
 LOST, STOPPED = 75, 130  # exit codes: another process is gone; told to stop
 GRACE = 15.0  # seconds in which a process may find out by itself that another is gone
@@ -39,10 +42,13 @@ class Crew:
 
     def __init__(self, command: Sequence[str], size: int, threads: int, go_on: str):
         self.go_on, self.over = go_on, threading.Event()
-        self.store = TCPStore(HOST, 0, size, True, PATIENCE, wait_for_workers=False)
+        # by itself the store would listen on all networks
+        own = socket.create_server((HOST, 0))
+        where = (HOST, own.getsockname()[1], size, True, PATIENCE, False)
+        self.store = TCPStore(*where, master_listen_fd=own.detach())
         root = str(Path(__file__).resolve().parent.parent.parent)
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        shared = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        shared = {**NEAR, **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         shared["OMP_NUM_THREADS"] = str(threads)
         self.members = [
             subprocess.Popen(
@@ -129,6 +135,8 @@ def crew(
     world, patience = World(0, size, 0, size), 0.0
     try:
         others.wait()
+        for name in NEAR.keys() - os.environ.keys():
+            os.environ[name] = NEAR[name]
         connect(world, kind, others.store)
         yield world
         patience = 60.0

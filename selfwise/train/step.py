@@ -1,6 +1,7 @@
 """One optimiser step on one global batch."""
 
 import logging
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from selfwise.methods.method import Method
-from selfwise.rng import Rng, generator, hashed
+from selfwise.rng import Rng, alike, generator, hashed
 from selfwise.train import schedule
 from selfwise.train.norm import synchronised
 from selfwise.train.optim import build_optimizer
@@ -118,7 +119,8 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     steps: list[Step] = []
     for view in views:
-        found: Step = wrapped(view)
+        with alike(seed, "layers", step) if world.size > 1 else nullcontext():
+            found: Step = wrapped(view)
         shares = [term.sum / counts[name] for name, term in found.terms.items()]
         loss = torch.stack(shares).sum()
         fabric.backward(loss if mine.weight == 1 else loss * mine.weight)
