@@ -73,6 +73,7 @@ def executed(folder, monkeypatch, **instead):
             block = block.replace({"image": 'Image.new("RGB", (300, 200))', **PLACES}[old], new)
         names.pop("features", None)
         exec(block, names)
+        assert not getattr(names.get("model"), "training", False), "features would be of training"
         found += [np.asarray(names["features"])] if "features" in names else []
     return found
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 import selfwise
 from selfwise import cli
 from selfwise.convert.torchvision_names import counted, translated
+from selfwise.encoders import vision
 from selfwise.exchange import export_run, import_run
 from tests.exchange_cases import QUICK, far, photographs, spread
 
@@ -241,17 +243,18 @@ def test_weights_of_another_shape_are_listed(tmp_path, capsys):
     out = tmp_path / "run"
     torchvisions(tmp_path / "r18.pth")
     words = ["import", "torchvision", tmp_path / "r18.pth", "--encoder"]
-    refuse([*words, "resnet50"], "weights do not fit: layer1.0.bn3.bias absent (", capsys, out)
+    message = "weights do not fit: the first three are layer1.0.bn3.bias absent ("
+    refuse([*words, "resnet50"], message, capsys, out)
     message = "layer1.2.bn1.bias absent (expected [64]), layer1.2.bn1.num_batches_tracked absent"
     refuse([*words, "resnet34"], message, capsys, out)
     timms("vit", tmp_path / "vit")
     words = ["import", "timm", tmp_path / "vit", "--size", "32"]
-    message = "1 weights do not fit: pos_embed [1, 17, 48] (expected [1, 5, 48])"
+    message = "1 weight does not fit: pos_embed [1, 17, 48] (expected [1, 5, 48])"
     refuse(words, message, capsys, out)
     told = json.loads((tmp_path / "vit" / "config.json").read_text())
     told["model_args"]["embed_dim"] = 24
     (tmp_path / "vit" / "config.json").write_text(json.dumps(told))
-    message = "weights do not fit: blocks.0.attn.proj.bias [48] (expected [24]), blocks.0."
+    message = "the first three are blocks.0.attn.proj.bias [48] (expected [24]), blocks.0."
     refuse(words[:3], message, capsys, out)
 
 
@@ -263,6 +266,8 @@ def test_other_mistakes_get_one_sentence(files, tmp_path, capsys):
     torch.save({"model": {"a": torch.ones(1)}, "epoch": 3}, tmp_path / "wrapped.pth")
     torch.save({}, tmp_path / "nothing.pth")
     torch.save({"conv1.weight": torch.rand(64, 4, 7, 7)}, tmp_path / "four.pth")
+    torch.save({0: torch.ones(1), "a": torch.ones(1)}, tmp_path / "int.pth")
+    torch.save({"conv1.weight": torch.ones(1)}, tmp_path / "flat.pth")
     hf = tmp_path / "hf"
     hf.mkdir()
     (hf / "config.json").write_text('{"model_type": "beit"}')
@@ -278,6 +283,8 @@ def test_other_mistakes_get_one_sentence(files, tmp_path, capsys):
         (["timm", tmp_path / "weights.bin", *one], "must end in .safetensors, .pth or .pt"),
         (["timm", tmp_path / "wrapped.pth", *one], "it holds model, epoch"),
         (["timm", tmp_path / "nothing.pth", *one], "it holds nothing"),
+        (["timm", tmp_path / "int.pth", *one], "is to be saved by itself: it holds 0, a"),
+        (["timm", tmp_path / "flat.pth", *one], "weights do not fit: the first three are"),
         (["timm", tmp_path / "four.pth", *one], "images of 4 channels, and selfwise's have 1 or 3"),
         (["torchvision", file], "say of which of torchvision's models"),
         (["torchvision", file, "--encoder", "resnet81"], "cannot be imported; did you mean"),
@@ -295,6 +302,34 @@ def test_other_mistakes_get_one_sentence(files, tmp_path, capsys):
     assert cli.main([str(word) for word in words]) == 2
     assert "is not empty" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "there").iterdir()] == ["mine.txt"]
+
+
+WRONG = {
+    "model_args": [[1], "abc"],
+    "pretrained_cfg": [None, [1]],
+    "input_size": [32, [3, 64], [3, 64, None], [3, 64, -64]],
+    "img_size": ["abc", [], 0, 10**400],
+    "in_chans": ["3", [3]],
+    "mean": ["abc", [None, 1, 1], [0.1, 0.2], [float("nan"), 0, 0], [10**400, 0, 0]],
+    "std": [1, [1, 0, 1], [1]],
+}
+OURS = {"self", "stem", "normalise", "sees", *signature(vision.build).parameters} - {"options"}
+
+
+@pytest.mark.parametrize("field", [*WRONG, *sorted(OURS)])
+def test_a_config_is_not_trusted(field, tmp_path, capsys):
+    folder = tmp_path / "timm"
+    timms("resnet", folder)
+    good = json.loads((folder / "config.json").read_text())
+    for value in WRONG.get(field, [1]):
+        told = json.loads(json.dumps(good))
+        inside = field in OURS or field in ("img_size", "in_chans")
+        level = told["model_args"] if inside else told["pretrained_cfg"]
+        (told if field in told else level)[field] = value
+        (folder / "config.json").write_text(json.dumps(told))
+        message = f"config.json: {field} must be "
+        message = f"config.json: model_args has {field!r}, which is" if field in OURS else message
+        refuse(["import", "timm", folder], message, capsys, tmp_path / "run")
 
 
 def test_methods_that_are_given_the_weights(files, tmp_path):

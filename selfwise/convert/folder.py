@@ -139,7 +139,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} is broken, or holds more than tensors and could run code; it is not loaded"
         ) from error
-    tensors = isinstance(found, dict) and all(isinstance(w, Tensor) for w in found.values())
+    tensors = isinstance(found, dict) and all(
+        isinstance(name, str) and isinstance(weight, Tensor) for name, weight in found.items()
+    )
     if not tensors or not found:
         inside = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
         raise ValueError(

@@ -110,7 +110,7 @@ def _by_name() -> str:
         '    pretrained_cfg=told["pretrained_cfg"],  # mean, deviation and size of its images',
         "    num_classes=0,",
         '    **told["model_args"],',
-        ")",
+        ").eval()",
     )
 
 

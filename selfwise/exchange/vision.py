@@ -91,7 +91,7 @@ def _taken(
     size = size or config.get("input_size", (3, 224, 224))[1]
     reading = {"size": size, "channels": _channels(kept, config.get("first_conv"))}
     return Taken(
-        encoder={"name": name, "stem": "timm", "normalise": normalise, **args},
+        encoder={**args, "name": name, "stem": "timm", "normalise": normalise},
         weights=counted(kept),
         head={},
         missing=None,
@@ -113,7 +113,8 @@ def _without_classifier(weights: Weights, classifier: Any) -> tuple[Weights, lis
 def _channels(weights: Weights, first: Any) -> int:
     """Of the images, by what the first convolution takes; 3 where timm does not say which it is."""
     name = f"{first if isinstance(first, str) else (first or ('',))[0]}.weight"
-    channels = weights[name].shape[1] if name in weights else 3
+    # a weight of no such shape is refused with all others that do not fit
+    channels = weights[name].shape[1] if name in weights and weights[name].ndim > 1 else 3
     if channels not in (1, 3):
         raise ValueError(f"{name} takes images of {channels} channels, and selfwise's have 1 or 3")
     return channels
