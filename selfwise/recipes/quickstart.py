@@ -22,8 +22,8 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> Score:
     """Pre-train on unlabelled digits, then ask what 10 labels per class are worth.
 
     `selfwise quickstart`, about two minutes on 2 cores. Expected on the 500 test digits, with 10
-    labels for each class: SimCLR's features 94 to 95 %, raw pixels 90 %, the same encoder trained
-    from scratch on the same labels below both, the untrained encoder last.
+    labels for each class: SimCLR's features 95.6 %, the same encoder trained from scratch on the
+    same labels 93 %, raw pixels 90 %, the untrained encoder 67 %. A report is written at the end.
 
     Args:
         out: folder of the run; if the run is there already, only the probe is repeated.
