@@ -263,7 +263,7 @@ def torchrun(*arguments: str, log: Path) -> list[subprocess.Popen]:
     ]
 
 
-def ended(processes: list[subprocess.Popen], seconds: float = 60.0) -> list[int]:
+def ended(processes: list[subprocess.Popen], seconds: float = 240.0) -> list[int]:
     """Their exit codes."""
     until = time.monotonic() + seconds
     try:
@@ -300,7 +300,7 @@ def lines(run: Path) -> int:
 
 def at(step: int, run: Path, process: subprocess.Popen) -> None:
     """When so many steps are logged."""
-    until = time.monotonic() + 90
+    until = time.monotonic() + 240
     while lines(run) * 5 < step:
         if process.poll() is not None or time.monotonic() > until:
             ended([process], 0)
