@@ -75,7 +75,7 @@ def read(config: Mapping[str, Any]) -> Read:
         other = config.get("model_type")
         hint = f" (Hugging Face's {other}?)" if isinstance(other, str) else ""
         raise ValueError(f"config.json names no architecture, so it is not one of timm's{hint}")
-    told, args = of_images(config), _arguments(config)
+    told, args = _of_images(config), _arguments(config)
     channels, size = _shape(told.get("input_size"), args)
     mean, std = (_numbers(name, told.get(name)) for name in ("mean", "std"))
     if mean is not None and std is not None and len(mean) != len(std):
@@ -86,7 +86,7 @@ def read(config: Mapping[str, Any]) -> Read:
     return Read(name.partition(".")[0], kept, mean, std, size, channels)
 
 
-def of_images(config: Mapping[str, Any]) -> dict[str, Any]:
+def _of_images(config: Mapping[str, Any]) -> dict[str, Any]:
     """All fields, those of the second level, `pretrained_cfg`, first: older files have none.
 
     Raises ValueError with one sentence for a second level that is none.
