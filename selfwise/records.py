@@ -1,9 +1,13 @@
 """What a run folder holds beside its weights, read without opening the run: logs and scores."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+LARGEST = 2**53  # integers below it are floats without loss, and nothing that is counted is more
+# as the probes call them; this module imports nothing of theirs
+RETRIEVAL, PRETRAINED = "retrieval", "pretrained"
 
 
 class Logged(NamedTuple):
@@ -59,16 +63,17 @@ def _line(text: bytes) -> dict[str, float] | None:
     """The numbers of a line, or None if it is none of ours."""
     try:
         found = json.loads(text)
-    except ValueError:
+        # an integer of any length is JSON, but not always a float
+        right = all(type(value) in (int, float) and type(float(value)) for value in found.values())
+        return found if right and 0 <= found["step"] < LARGEST else None
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
-    right = isinstance(found, dict) and all(type(value) in (int, float) for value in found.values())
-    return found if right and "step" in found else None
 
 
 def scores(folder: Path) -> list[dict[str, Any]]:
-    """The scores of a run as they were filed, oldest first.
+    """The scores of a run as they were filed, oldest first; what is in them has its type and shape.
 
-    Raises ValueError for a file that is none.
+    Raises ValueError for a file that is none, with what is wrong in it.
     """
     found = [path for path in (folder / "scores").glob("*.json") if path.name[0] != "."]
     return [_score(path) for path in sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))]
@@ -77,13 +82,105 @@ def scores(folder: Path) -> list[dict[str, Any]]:
 def _score(path: Path) -> dict[str, Any]:
     try:
         score = json.loads(path.read_text(encoding="utf-8"))
-        right = isinstance(score, Mapping) and isinstance(score["kind"], str)
-        right = right and {"n_test", "sentences"} <= score.keys()
-        right = right and all(
-            {"competitor", "mean", "deviation"} <= row.keys() for row in score["rows"]
-        )
-    except (ValueError, LookupError, TypeError, AttributeError):
-        right = False
-    if not right:
-        raise ValueError(f"{path} is no score that selfwise probe has written")
+        wrong = _wrong(score) if isinstance(score, dict) else "it holds no names and values"
+    except (ValueError, RecursionError):
+        wrong = "it cannot be read as JSON"
+    if wrong:
+        raise ValueError(f"{path} is no score that selfwise probe has written: {wrong}")
     return dict(score)
+
+
+def _wrong(score: Mapping[str, Any]) -> str:
+    """What makes it no score, in words; "" for one."""
+    if wrong := _unlike(score, _SCORE) or _unlike(score, _NEWER, needed=False):
+        return wrong
+    place = "measure" if score["kind"] == RETRIEVAL else "per_class"
+    told = {**_ROW, **(_RETRIEVED if score["kind"] == RETRIEVAL else _PROBED)}
+    for number, row in enumerate(score["rows"], 1):
+        against = _AGAINST if "difference" in row else {}
+        if wrong := _unlike(row, {**told, **against}) or _unlike(row, _SEEDS, needed=False):
+            return f"in row {number}, {wrong}"
+    own = {row[place] for row in score["rows"] if row["competitor"] == PRETRAINED}
+    alone = [n for n, row in enumerate(score["rows"], 1) if row[place] not in own]
+    return f"{PRETRAINED} has no row at the {place} of row {alone[0]}" if alone else ""
+
+
+def _unlike(found: Mapping[str, Any], told: "Mapping[str, _Must]", *, needed: bool = True) -> str:
+    """The first value that is not what it must be, in words."""
+    for name, (right, what) in told.items():
+        if name not in found and needed:
+            return f"{name} is missing"
+        if name in found and not right(found[name]):
+            return f"{name} is not {what}"
+    return ""
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object, *, low: float, high: float) -> bool:
+    return type(value) in (int, float) and low <= value <= high  # type: ignore[operator]
+
+
+def _is_count(value: object, *, least: int = 0) -> bool:
+    return type(value) is int and least <= value < LARGEST
+
+
+def _is_share(value: object, *, low: float = 0.0) -> bool:
+    return _is_number(value, low=low - 1e-6, high=1 + 1e-6)  # sums of floats round
+
+
+def _is_list(value: object, right: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(right, value))
+
+
+def _is_square(value: Any) -> bool:
+    """Counts of each class by each; none at all in scores that count nothing."""
+    rows = _is_list(value, lambda row: _is_list(row, _is_count) and len(row) == len(value))
+    return rows and (not value or any(map(any, value)))
+
+
+def _is_data(value: object) -> bool:
+    texts = isinstance(value, dict) and all(one is None or _is_text(one) for one in value.values())
+    return value is None or texts
+
+
+_Must = tuple[Callable[[Any], bool], str]  # what a value must be, and that in words
+_TEXT: _Must = (_is_text, "text")
+_OR_NONE: _Must = (lambda value: value is None or _is_text(value), "text")
+_SHARES: _Must = (lambda v: _is_list(v, _is_share) and bool(v), "a list of numbers from 0 to 1")
+_DIFFERENCE: _Must = (lambda value: _is_share(value, low=-1.0), "a number from -1 to 1")
+_SCORE: dict[str, _Must] = {
+    "kind": _TEXT,
+    "n_test": (_is_count, "a count"),
+    "sentences": (lambda value: _is_list(value, _is_text), "a list of texts"),
+    "rows": (
+        lambda v: _is_list(v, lambda row: isinstance(row, dict)) and bool(v),
+        "a list of rows",
+    ),
+}
+_NEWER: dict[str, _Must] = {  # that the first versions did not file
+    "step": (_is_count, "a count"),
+    "layer": (lambda value: value is None or type(value) in (int, str), "a layer"),
+    "pooling": _OR_NONE,
+    **dict.fromkeys(("train", "test", "weights"), _TEXT),
+    "data": (_is_data, "the places of its examples"),
+    "classes": (lambda v: v is None or _is_list(v, _is_text), "a list of names"),
+    "confusion": (_is_square, "a square of counts"),
+}
+_ROW: dict[str, _Must] = {
+    "competitor": _TEXT,
+    "mean": (_is_share, "a number from 0 to 1"),
+    "deviation": (lambda value: value is None or _is_share(value), "a number from 0 to 1"),
+}
+_SEEDS: dict[str, _Must] = {"accuracies": _SHARES, "values": _SHARES}
+_RETRIEVED: dict[str, _Must] = {"measure": _TEXT}
+_PROBED: dict[str, _Must] = {
+    "per_class": (lambda v: v == "all" or _is_count(v, least=1), 'a count or "all"'),
+    "n_train": (lambda value: _is_count(value, least=1), "a count of at least 1"),
+}
+_AGAINST: dict[str, _Must] = {
+    **dict.fromkeys(("difference", "low", "high"), _DIFFERENCE),
+    "verdict": _TEXT,
+}

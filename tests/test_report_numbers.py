@@ -8,7 +8,7 @@ from report_cases import photos, simclr
 from report_reading import cells, figures, lines, parts, said, titled
 
 from selfwise import again
-from selfwise.report import curves, options, page, scores
+from selfwise.report import curves, options, page, scores, summary
 from selfwise.report.parts import Command, Picture
 from selfwise.report.plots import GREY, apart, color, short
 from selfwise.run import resume
@@ -223,3 +223,17 @@ def test_names_at_the_ends_keep_apart():
     assert apart([5.0, 5.5, 40.0], 10, 100) == pytest.approx([0.25, 10.25, 40.0])
     assert apart([99.0, 100.0], 10, 100) == [90.0, 100.0]
     assert short("a" * 30) == f"{'a' * 11}…{'a' * 11}"
+
+
+def test_steps_of_runs_beside_each_other(tmp_path):
+    """Of an imported run there are none; where seconds of sound decide, a step's size is a mean."""
+    imported = cases.settings(data="<imported>", steps=0, batch=256, log_every=50)
+    one, two = cases.folder(tmp_path / "one", metrics=LOG), cases.folder(tmp_path / "two", imported)
+    told = curves.sections([one, two])[0].about
+    assert told == "Each point is the mean over the 20 steps before it."
+    heard = cases.folder(tmp_path / "heard", cases.settings("hubert", batch=13, seconds=20.0))
+    told = curves.sections([one, heard])[0].about
+    assert "a step is of about 13 or 64 examples" in told
+    steps = dict(list(row)[:2] for row in cells(summary.sections([heard])))["steps"]
+    assert steps == "0 of 60, each of about 13 examples"
+    assert "each of 64 examples" in str(summary.sections([one]))

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfwise import config, records
+from selfwise.arguments import IMPORTED
 from selfwise.names import told_apart
 from selfwise.records import Logged
-from selfwise.report import quantities
+from selfwise.report import quantities, summary
 from selfwise.report.figures import picture
 from selfwise.report.parts import Picture, Rows, Section, Words
 from selfwise.report.plots import End, by_step, color, name_ends, other, plot
@@ -270,11 +271,13 @@ def _left_out(runs: Sequence[Watched]) -> list[str]:
 
 
 def _about(runs: Sequence[Watched], settings: Sequence[dict[str, Any]]) -> str:
-    every = sorted({told["options"]["log_every"] for told in settings})
-    batches = sorted({told["options"]["batch"] for told in settings})
+    options = [told["options"] for told in settings]
+    options = [one for one in options if one["data"] != IMPORTED] or options  # that has no steps
+    every = sorted({one["log_every"] for one in options})
+    batches = dict(sorted((one["batch"], summary.in_a_step(one)) for one in options))
     said = f"Each point is the mean over the {' or '.join(f'{n:,}' for n in every)} steps before it"
     if len(batches) > 1:
-        said += f"; a step is of {' or '.join(f'{n:,}' for n in batches)} examples"
+        said += f"; a step is of {' or '.join(batches.values())} examples"
     twins = any(name.startswith(quantities.HELD_OUT) for run in runs for name in run.metrics.names)
     more = " What is held out is measured without any training on it." if twins else ""
     return f"{said}.{more}"

@@ -61,7 +61,7 @@ def _told(examples: Any, where: str, more: str) -> Shown:
 
 def _tested(run: Run) -> list[str]:
     """The data of test examples, where scores name them, newest first."""
-    named = [score.get("data", {}) for score in reversed(records.scores(run.folder))]
+    named = [score.get("data") or {} for score in reversed(records.scores(run.folder))]
     return [where for told in named if (where := told.get("test") or told.get("train"))]
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
-from selfwise.report.parts import Picture
+from selfwise.report.parts import Picture, visible
 
 INK = "#010203"  # stands for the colour of the page's text, light or dark
 # seven that can be told apart by people who see few colours, on white and on black
@@ -43,12 +43,12 @@ def figure(width: float = 4.6, height: float = 2.6) -> tuple[Figure, Any]:
 
 def plain(text: str) -> str:
     """A name as it is: matplotlib would read what is between two dollar signs as mathematics."""
-    return text.replace("$", r"\$")
+    return visible(text).replace("$", r"\$")
 
 
 def picture(made: Figure, *, alt: str, caption: str = "") -> Picture:
     """The figure as markup that can stand in the page. The same figure gives the same bytes."""
-    file = io.StringIO()
+    file, alt = io.StringIO(), visible(alt)
     for legend in made.findobj(Legend):
         legend.set_frame_on(False)  # its ground would be white in the dark, too
     for text in made.findobj(Text):

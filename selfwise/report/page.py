@@ -19,7 +19,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from selfwise.report.parts import Command, Lines, Map, Picture, Rows, Section, Sheet, Strip, Words
+from selfwise.report.parts import (
+    Command,
+    Lines,
+    Map,
+    Picture,
+    Rows,
+    Section,
+    Sheet,
+    Strip,
+    Words,
+    legible,
+    visible,
+)
 from selfwise.report.plane import plane
 from selfwise.report.svg import Figures
 
@@ -42,14 +54,15 @@ def render(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
         lead: what stands below the title.
     """
     figures = Figures()
-    shown = [_section(number, section, figures) for number, section in enumerate(sections, 1)]
+    told = [legible(section) for section in sections]
+    shown = [_section(number, section, figures) for number, section in enumerate(told, 1)]
     style, script = _own("page.css") + figures.style, _own("page.js")
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
-            title=title,
-            lead=lead,
+            title=visible(title),
+            lead=visible(lead),
             sections=shown,
             style=Markup(style),  # ours, as are the script and the figures' markup
             script=Markup(script),

@@ -3,8 +3,13 @@
 All words are plain text: the page escapes them, so names and labels of files may hold anything.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
+
+# what no HTML or XML may hold: control characters but tab and line end, halves of characters, and
+# the bytes of names of files that are no UTF-8, which Python keeps as such halves (PEP 383)
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 class Picture(NamedTuple):
@@ -87,3 +92,26 @@ class Section(NamedTuple):
     title: str
     about: str
     parts: Sequence[Any]  # of the classes above
+
+
+def visible(text: str) -> str:
+    r"""The text with an escape such as \x00 for each character that is none of a page."""
+    return UNSEEN.sub(_escape, text)
+
+
+def legible(part: Any) -> Any:
+    """A part with all its words made visible, and those of the parts in it."""
+    if isinstance(part, str):
+        return visible(part)
+    if isinstance(part, tuple) and hasattr(part, "_fields"):  # a NamedTuple takes them one by one
+        return type(part)(*map(legible, part))
+    if isinstance(part, list | tuple):
+        return type(part)(map(legible, part))
+    return part
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"  # the byte itself
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

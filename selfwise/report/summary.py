@@ -1,7 +1,8 @@
 """The top of the page: what was trained on what, and what it is worth in one sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from selfwise import config, measured, records
 from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED, percent
@@ -73,7 +74,7 @@ def best(folder: Path) -> str:
     if probed:
         one = max(probed, key=lambda one: one.rows[one.places[-1], PRETRAINED]["mean"])
         return _probed(one)
-    retrieved = next((one for one in told if one["kind"] == measured.RETRIEVAL), None)
+    retrieved = next((one for one in told if (RECALL, PRETRAINED) in one.rows), None)
     return _retrieved(retrieved) if retrieved else ""
 
 
@@ -143,7 +144,12 @@ def _facts(folder: Path) -> dict[str, str]:
     newest, _ = checkpoint.latest(folder / "checkpoints")
     done, steps = newest.step if newest else 0, options["steps"]
     facts["steps"] = f"{steps:,}" if done == steps else f"{done:,} of {steps:,}"
-    facts["steps"] += f", each of {options['batch']:,} examples"
+    facts["steps"] += f", each of {in_a_step(options)} examples"
     if options.get("start"):
         facts["started from"] = data_named(options["start"])
     return facts
+
+
+def in_a_step(options: Mapping[str, Any]) -> str:
+    """How many examples are in a step; where seconds of sound decide, their mean is known."""
+    return f"{'about ' if options.get('seconds') else ''}{options['batch']:,}"

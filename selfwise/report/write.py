@@ -112,5 +112,8 @@ def _opened(folder: Path) -> Run | None:
 def _written(text: str, target: Path) -> None:
     """The file is there whole or not at all."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.writing")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(target)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)  # it is there if that failed
