@@ -70,7 +70,7 @@ MUTANTS = [
     ("an encoder alone has its norm in the pooler", "convert/beit_configs.py",
      '"use_mean_pooling": masked or options["norm"] == "pooled"', '"use_mean_pooling": True', IMAGES),
     ("timm's statistics are not read", "convert/beit.py",
-     '**config.get("pretrained_cfg", {})', "", IMAGES),
+     "mean, std = statistics(config)", "mean, std = None, None", IMAGES),
     ("an imported head has the default number of units", "exchange/image.py",
      'units = len(imported.head["head.weight"]) if "head.weight" in imported.head else UNITS', "units = UNITS", IMAGES),
 ]

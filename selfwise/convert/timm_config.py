@@ -75,15 +75,22 @@ def read(config: Mapping[str, Any]) -> Read:
         other = config.get("model_type")
         hint = f" (Hugging Face's {other}?)" if isinstance(other, str) else ""
         raise ValueError(f"config.json names no architecture, so it is not one of timm's{hint}")
-    told, args = _of_images(config), _arguments(config)
-    channels, size = _shape(told.get("input_size"), args)
+    args = _arguments(config)
+    channels, size = _shape(_of_images(config).get("input_size"), args)
+    mean, std = statistics(config)
+    kept = {n: v for n, v in args.items() if n not in (*_LEFT_OUT, *_ALSO_LEFT_OUT)}
+    return Read(name.partition(".")[0], kept, mean, std, size, channels)
+
+
+def statistics(config: Mapping[str, Any]) -> tuple[list[float] | None, list[float] | None]:
+    """(mean, std) of the images, where it says so. Raises ValueError for what are none."""
+    told = _of_images(config)
     mean, std = (_numbers(name, told.get(name)) for name in ("mean", "std"))
     if mean is not None and std is not None and len(mean) != len(std):
         raise _refused("std", f"{len(mean)} numbers, as mean is", std)
     if std is not None and min(std) <= 0:
         raise _refused("std", "above 0", std)
-    kept = {n: v for n, v in args.items() if n not in (*_LEFT_OUT, *_ALSO_LEFT_OUT)}
-    return Read(name.partition(".")[0], kept, mean, std, size, channels)
+    return mean, std
 
 
 def _of_images(config: Mapping[str, Any]) -> dict[str, Any]:
