@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: quickstart test lint mutants bench clean
+.PHONY: quickstart test browser lint mutants bench clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/selfwise quickstart
@@ -12,6 +12,10 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	  --cov=selfwise --cov-report=term --cov-fail-under=90 --durations=10
+
+# a browser, in which `make test` then opens a report
+browser:
+	tests/browser/install
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

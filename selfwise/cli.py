@@ -4,12 +4,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 from selfwise.names import nearest
 
 Argv = Sequence[str]
+
+SHARED = ("pretrain", "iterate", "resume", "embed")  # what several processes do together
+STARTED = {"TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"}  # the marks of torchrun and of SLURM
 
 
 def main(argv: Argv | None = None) -> int:
@@ -24,7 +26,9 @@ def main(argv: Argv | None = None) -> int:
         print(version("selfwise"))
         return 0
     try:
-        return _verb(arguments[0])(arguments[1:]) or 0
+        verb = _verb(arguments[0])
+        _check_alone(arguments[0])
+        return verb(arguments[1:]) or 0
     except KeyboardInterrupt as stop:
         print(f"selfwise: {stop or 'stopped'}", file=sys.stderr)
         return 130
@@ -46,6 +50,19 @@ def _verb(name: str) -> Callable[[Argv], int | None]:
     if name not in VERBS:
         raise ValueError(f"unknown command {name!r}{nearest(name, VERBS)}")
     return VERBS[name]
+
+
+def _check_alone(name: str) -> None:
+    """Raises ValueError if several processes were started for what one of them does."""
+    if name in SHARED or not STARTED & os.environ.keys():
+        return
+    from selfwise.train.world import given
+
+    if (world := given()) is not None and world.size > 1:
+        raise ValueError(
+            f"selfwise {name} is the work of one process, and {world.size} were started: "
+            f"torchrun and srun are for {', '.join(SHARED)}"
+        )
 
 
 def overview() -> str:
@@ -87,11 +104,11 @@ def _pretraining(verb: str, train: Callable[..., Any], argv: Argv) -> None:
     """A verb that takes the options of a method, of the loop and of reading beside its own."""
     from selfwise import config, methods, modalities, run
     from selfwise.arguments import SUPPLIED, not_reading, without_length
-    from selfwise.flags import Flags, as_argv
+    from selfwise.flags import Flags, as_argv, take_config, wants_help
     from selfwise.train.options import Options
 
     if not argv or argv[0].startswith("-"):
-        if not _wants_help(argv):
+        if not wants_help(argv):
             raise ValueError(f"name a method first: {', '.join(methods.names())}")
         print(f"usage: selfwise {verb} METHOD [options]\n\nMETHOD: {', '.join(methods.names())}")
         print(f"\nselfwise {verb} METHOD --help lists the options of a method.")
@@ -107,13 +124,13 @@ def _pretraining(verb: str, train: Callable[..., Any], argv: Argv) -> None:
     about = train if train is not run.pretrain else kind
     words = " ".join((about.__doc__ or "").partition("Args:")[0].split())
     flags = Flags(f"{verb} {argv[0]}", words, sources)
-    if _wants_help(argv):
+    if wants_help(argv):
         print(flags.help() + modalities.of(kind).ENCODER_HELP + _CONFIG_HELP)
         return
-    rest, settings = _take_config(list(argv[1:]))
+    rest, settings = take_config(list(argv[1:]))
     before = without_length(config.options_of(settings), rest) if settings else {}
     finished = train(argv[0], **flags.parse([*as_argv(before, flags.names), *rest]))
-    print(f"{finished.folder} is done; selfwise show, embed and probe go on from there")
+    _tell(f"{finished.folder} is done; selfwise show, embed and probe go on from there")
 
 
 _CONFIG_HELP = """\
@@ -135,7 +152,7 @@ def resume(argv: Argv) -> None:
     given = _parse("resume RUN", run.resume, argv, skip={"run", "data"})
     if given is not None:
         finished = run.resume(**given)
-        print(f"{finished.folder} is done")
+        _tell(f"{finished.folder} is done")
 
 
 def embed(argv: Argv) -> None:
@@ -146,7 +163,7 @@ def embed(argv: Argv) -> None:
     if given is not None:
         table = use.write_embeddings(**given)
         n, d = table.vectors.shape
-        print(f"{n} vectors of width {d} are in {given['out']}")
+        _tell(f"{n} vectors of width {d} are in {given['out']}")
 
 
 def probe(argv: Argv) -> None:
@@ -204,7 +221,7 @@ def perplexity(argv: Argv) -> None:
 
 
 def import_weights(argv: Argv) -> None:
-    """Make a run of published weights: FAMILY FOLDER --out RUN."""
+    """Make a run of published weights: FAMILY FOLDER|FILE --out RUN."""
     from selfwise import exchange
 
     given = _parse("import FAMILY FOLDER", exchange.import_run, argv, skip={"family", "folder"})
@@ -214,7 +231,7 @@ def import_weights(argv: Argv) -> None:
 
 
 def export(argv: Argv) -> None:
-    """Write a run for other tools: RUN --to hf|onnx --out FOLDER."""
+    """Write a run for other tools: RUN --to hf|timm|onnx|safetensors --out FOLDER."""
     from selfwise import exchange
 
     given = _parse("export RUN", exchange.export_run, argv, skip={"run"})
@@ -224,21 +241,31 @@ def export(argv: Argv) -> None:
 
 
 def show(argv: Argv) -> None:
-    """Options, state and last metrics of a run: RUN."""
-    from selfwise import use
+    """Options, state, metrics and scores of runs: RUN [RUN ...]."""
+    from selfwise import show as shown
 
-    given = _parse("show RUN", use.show, argv, skip={"run"})
+    given = _parse("show RUN...", shown.show, argv, skip={"runs"})
     if given is not None:
-        print(use.show(**given))
+        print(shown.show(**given))
+
+
+def report(argv: Argv) -> None:
+    """Write a page that shows what runs have learned: RUN [RUN ...]."""
+    from selfwise.report import write
+
+    given = _parse("report RUN...", write.report, argv, skip={"runs"})
+    if given is not None:
+        print(f"the report is in {write.report(**given)}")
 
 
 def run_recipe(argv: Argv) -> int:
     """Reproduce a published number: RECIPE."""
     from selfwise import recipes
+    from selfwise.flags import wants_help
 
     if not argv or argv[0].startswith("-"):
         there = ", ".join(recipes.names())
-        if not _wants_help(argv):
+        if not wants_help(argv):
             raise ValueError(f"name a recipe first: {there}")
         print(f"usage: selfwise run RECIPE [options]\n\nRECIPE: {there}")
         return 0
@@ -277,36 +304,18 @@ def _recipe_call(verb: str, recipe: Callable[..., Any], argv: Argv) -> int:
     return 0
 
 
+def _tell(text: str) -> None:
+    """Say it once, where torchrun has started several processes that all come by here."""
+    from selfwise.train.world import given
+
+    if (world := given()) is None or world.rank == 0:
+        print(text)
+
+
 def _parse(verb: str, function: Callable[..., Any], argv: Argv, *, skip: set[str | int]) -> Any:
-    """The arguments of a call of `function`, or None after printing the help."""
-    from selfwise.flags import Flags
+    from selfwise.flags import call
 
-    flags = Flags(
-        verb, " ".join((function.__doc__ or "").partition("Args:")[0].split()), [(function, skip)]
-    )
-    if _wants_help(argv):
-        print(flags.help())
-        return None
-    wanted = flags.positional
-    words = [token for token in argv[: len(wanted)] if not token.startswith("--")]
-    if len(words) < len(wanted):
-        raise ValueError(f"usage: selfwise {verb} [options]")
-    kinds = {"run": Path, "folder": Path}
-    values = {name: kinds.get(name, str)(word) for name, word in zip(wanted, words)}
-    return values | flags.parse(argv[len(wanted) :])
-
-
-def _wants_help(argv: Argv) -> bool:
-    return "--help" in argv or "-h" in argv
-
-
-def _take_config(argv: list[str]) -> tuple[list[str], Path | None]:
-    if "--config" not in argv:
-        return argv, None
-    at = argv.index("--config")
-    if at + 1 == len(argv):
-        raise ValueError("--config needs a file")
-    return argv[:at] + argv[at + 2 :], Path(argv[at + 1])
+    return call(verb, function, argv, skip=skip)
 
 
 VERBS: dict[str, Callable[[Argv], int | None]] = {
@@ -317,6 +326,7 @@ VERBS: dict[str, Callable[[Argv], int | None]] = {
     "embed": embed,
     "probe": probe,
     "show": show,
+    "report": report,
     "fill": fill,
     "generate": generate,
     "perplexity": perplexity,

@@ -21,7 +21,8 @@ class Flags:
     """The flags of one verb.
 
     Args:
-        verb: as the user types it, with its positional arguments: "resume RUN".
+        verb: as the user types it, with its positional arguments: "resume RUN"; "report RUN..."
+            takes one or more.
         about: what `--help` says first.
         sources: each with the names of parameters that are no flags.
     """
@@ -29,6 +30,8 @@ class Flags:
     def __init__(self, verb: str, about: str, sources: Sequence[tuple[Documented, set[str | int]]]):
         words = verb.split()
         self.positional = [word.lower() for word in words[1:] if word.isupper()]
+        repeated = [word[:-3] for word in self.positional if word.endswith("...")]
+        self.several = f"{repeated[0]}s" if repeated else ""  # as Python calls it: runs
         self.prog = "selfwise " + verb
         self.parser = ArgumentParser(
             prog=self.prog,
@@ -177,3 +180,47 @@ def _one_line(message: str) -> str:
         wanted = ", ".join(_flag(n.strip()) for n in missing[1].split(","))
         return f"{wanted} must be given"
     return " ".join(message.split())
+
+
+def call(verb: str, function: Documented, argv: Sequence[str], *, skip: set[str | int]) -> Any:
+    """The arguments of a call of `function`, or None after printing the help.
+
+    Raises ValueError for what is missing or unknown.
+    """
+    about = " ".join((function.__doc__ or "").partition("Args:")[0].split())
+    flags = Flags(verb, about, [(function, skip)])
+    if wants_help(argv):
+        print(flags.help())
+        return None
+    if flags.several:
+        return _several(flags, argv)
+    wanted = flags.positional
+    words = [token for token in argv[: len(wanted)] if not token.startswith("--")]
+    if len(words) < len(wanted):
+        raise ValueError(f"usage: {flags.prog} [options]")
+    kinds = {"run": Path, "folder": Path}
+    values = {name: kinds.get(name, str)(word) for name, word in zip(wanted, words)}
+    return values | flags.parse(argv[len(wanted) :])
+
+
+def _several(flags: Flags, argv: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a verb that takes one or more folders before its options."""
+    options = next((i for i, token in enumerate(argv) if token.startswith("--")), len(argv))
+    if not options:
+        raise ValueError(f"usage: {flags.prog} [options]")
+    return {flags.several: [Path(word) for word in argv[:options]]} | flags.parse(argv[options:])
+
+
+def wants_help(argv: Sequence[str]) -> bool:
+    """Whether the help is asked for."""
+    return "--help" in argv or "-h" in argv
+
+
+def take_config(argv: list[str]) -> tuple[list[str], Path | None]:
+    """The arguments without `--config FILE`, and the file. Raises ValueError without a file."""
+    if "--config" not in argv:
+        return argv, None
+    at = argv.index("--config")
+    if at + 1 == len(argv):
+        raise ValueError("--config needs a file")
+    return argv[:at] + argv[at + 2 :], Path(argv[at + 1])

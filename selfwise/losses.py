@@ -1,11 +1,14 @@
-"""Losses as pure functions of embeddings."""
+"""Losses as pure functions of embeddings, and what several processes have of them together."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 
@@ -28,6 +31,31 @@ def nt_xent(
         similarity = (z @ z.T / temperature).fill_diagonal_(-torch.inf)
         partner = torch.arange(len(z), device=z.device).roll(len(a))
         return F.cross_entropy(similarity, partner)
+
+
+def nt_xent_everywhere(
+    a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], temperature: float = 0.5
+) -> Float[Tensor, ""]:
+    """NT-Xent of this process's rows among the rows of all processes, with gradients to all.
+
+    Each process has equally many rows; the mean of their results is `nt_xent` of all rows in one
+    process. With one process it is `nt_xent`.
+
+    Raises ValueError as `nt_xent` does.
+    """
+    if processes() == 1:
+        return nt_xent(a, b, temperature)
+    check_temperature(temperature)
+    _check_shapes(a=a, b=b)
+    with torch.autocast(a.device.type, enabled=False):
+        wide = torch.promote_types(a.dtype, torch.float32)
+        own = F.normalize(torch.cat([a, b]).to(wide), dim=1)
+        every = gather_views(own)
+        n, total = len(a), len(every) // 2
+        row = torch.arange(n, device=a.device) + dist.get_rank() * n
+        itself, partner = torch.cat([row, row + total]), torch.cat([row + total, row])
+        similarity = own @ every.T / temperature
+        return F.cross_entropy(similarity.scatter(1, itself[:, None], -torch.inf), partner)
 
 
 def triplet(
@@ -162,6 +190,58 @@ def chosen_hits(
     """In how many of the chosen rows the target has the highest score."""
     best = torch.cat([part.argmax(dim=1) for part in _wide_parts(logits)])  # slow in bf16
     return ((best == target) & chosen).sum().float()
+
+
+_apart: ContextVar[bool] = ContextVar("apart", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside of it this process asks nothing of the others: for what one process does alone."""
+    before = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(before)
+
+
+def processes() -> int:
+    """How many processes compute a loss together."""
+    if _apart.get() or not (dist.is_available() and dist.is_initialized()):
+        return 1
+    return dist.get_world_size()
+
+
+def gather(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
+    """The rows of all processes, in the order of the processes; gradients go back to their rows.
+
+    Each process has equally many rows, and the gradient of a row is the sum over all processes:
+    that of the sum of their losses. With one process it is `x`.
+    """
+    return x if processes() == 1 else _Gather.apply(x)  # type: ignore[no-any-return]
+
+
+def gather_views(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
+    """`gather` of rows that are two views of each example, all first views before all second."""
+    if processes() == 1:
+        return x
+    return torch.cat([gather(view) for view in x.chunk(2)])
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format)]
+        parts += [torch.empty_like(parts[0]) for _ in range(dist.get_world_size() - 1)]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[dist.get_rank() * ctx.rows :][: ctx.rows]
 
 
 def check_temperature(temperature: float) -> None:

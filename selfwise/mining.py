@@ -21,6 +21,12 @@ from selfwise.types import Step, Term
 VIEWS = ("semihard", "hard", "random")  # a view has one partner, so that batch_hard is hard
 LABELS = (*VIEWS, "batch_hard")
 LOW = 2**32 - 1  # the lower half of a key
+MEANT = {  # which negative is chosen, in words
+    "semihard": "the nearest one that is farther than the positive and within the margin, if any",
+    "hard": "the nearest one",
+    "random": "any one",
+    "batch_hard": "the nearest one, and the positive the farthest",
+}
 
 
 class Triplets(NamedTuple):
@@ -186,19 +192,32 @@ def triplet_step(
     sum. Metrics: the share of pairs that cost something, that of pairs whose positive is nearer
     than every negative, and the mean distance of positives and of negatives, both 0 in a collapse.
     """
-    distance = distances(F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1))
+    distance, triplets = mined(z, identity, partner, mining=mining, margin=margin, draw=draw)
     told = {"distance": distance.detach(), "identity": identity, "partner": partner}
-    if mining == "random":
-        assert draw is not None, "a random negative needs a draw"
-        triplets = random(identity, partner, draw)
-    elif mining == "semihard":
-        triplets = semihard(**told, margin=margin)
-    else:
-        triplets = {"hard": hard, "batch_hard": batch_hard}[mining](**told)
     cost = hinge(distance, triplets, margin)
     count = cost.new_full((), len(cost))
     active = Term((cost.detach() > 0).sum().to(cost.dtype), count)
     return Step({"triplet": Term(cost.sum(), count)}, {"active": active} | _measures(**told))
+
+
+def mined(
+    z: Float[Tensor, "n d"],
+    identity: Int64[Tensor, "n"],
+    partner: Int64[Tensor, "n k"],
+    *,
+    mining: str,
+    margin: float,
+    draw: Float[Tensor, "n k"] | None = None,
+) -> tuple[Float[Tensor, "n n"], Triplets]:
+    """The squared distances of embeddings on the unit sphere, and the triplets that are chosen."""
+    distance = distances(F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1))
+    told = {"distance": distance.detach(), "identity": identity, "partner": partner}
+    if mining == "random":
+        assert draw is not None, "a random negative needs a draw"
+        return distance, random(identity, partner, draw)
+    if mining == "semihard":
+        return distance, semihard(**told, margin=margin)
+    return distance, {"hard": hard, "batch_hard": batch_hard}[mining](**told)
 
 
 def counted(mining: str, rows: int, partners: int) -> int:

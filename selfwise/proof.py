@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from typing import Any, Literal, TypeVar, get_args, overload
 
 import numpy as np
 from scipy.sparse import issparse
 
+from selfwise.arguments import where
 from selfwise.competitors import from_scratch, tuned, tuned_from_fresh
 from selfwise.evaluate import curve
 from selfwise.evaluate.baselines import Split
@@ -24,6 +25,8 @@ from selfwise.names import nearest
 from selfwise.rng import hashed, shuffled
 from selfwise.run import Run, load
 from selfwise.train.options import resolve_device
+
+AnyScore = TypeVar("AnyScore", Score, Retrieved)
 
 RETRIEVAL = Retrieved.kind
 Learned = Literal["linear", "weighted", "sgd", "knn", "finetune"]  # kinds that learn from labels
@@ -80,13 +83,14 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         quiet: print nothing while it works.
     """
     budgets = curve.budgets(labels)
+    data = {"train": where(train), "test": None if test is None else where(test)}
     run = run if isinstance(run, Run) else load(run)
     frozen: dict[str, Any] = {"layer": layer, "pooling": pooling}
     _check(run, kind, seeds, budgets, scratch=scratch, **frozen)
     reading = _given(field=field, label=label, skip_broken=skip_broken)
     if kind == RETRIEVAL:
-        known, asked = _searched_pair(run, train, test, **reading)
-        return _retrieved(run, known, asked, device=device, **frozen)
+        pair = _searched_pair(run, train, test, **reading)
+        return _retrieved(run, *pair, data=data, device=device, **frozen)
     known, asked = labelled_pair(run, train, test, **reading)
     how: dict[str, Any] = {"kind": kind, "scratch": scratch, "device": device}
     among = _competitors(run, known, asked, **how, **frozen)
@@ -94,8 +98,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     drawn["progress"] = None if quiet else partial(print, flush=True)
     score = curve.label_curve(among, known.labels, asked.labels, classes=known.classes, **drawn)
     rows = [(row["competitor"], row["per_class"]) for row in score.rows()]
-    _keep(run, score, [rows, score.seeds], known, asked, **frozen)
-    return score
+    return _kept(run, score, [rows, score.seeds], known, asked, data=data, **frozen)
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -207,13 +210,14 @@ def _frozen(
     return {name: on(splits) for name, splits in features.items()}
 
 
-def _retrieved(run: Run, known: Any, asked: Any, *, device: str, **frozen: Any) -> Retrieved:
-    """What is found among the test examples by frozen features, which is kept."""
+def _retrieved(
+    run: Run, known: Any, asked: Any, *, data: dict[str, str | None], device: str, **frozen: Any
+) -> Retrieved:
+    """What is found among the test examples by frozen features."""
     features = _features(run, known, asked, kind=RETRIEVAL, device=device, **frozen)
     search = partial(retrieval, labels=asked.labels, device=resolve_device(device))
     found = compare({name: [search(s.test) for s in splits] for name, splits in features.items()})
-    _keep(run, found, [], known, asked, **frozen)
-    return found
+    return _kept(run, found, [], known, asked, data=data, **frozen)
 
 
 def _features(
@@ -297,16 +301,33 @@ _PROBES: dict[str, Any] = {
 }
 
 
-def _keep(
-    run: Run, score: Score | Retrieved, drawn: list[Any], known: Any, asked: Any, **frozen: Any
-) -> None:
-    """File the score in the run folder, with what it was measured on; `drawn` tells it apart."""
+def _kept(
+    run: Run,
+    score: AnyScore,
+    drawn: list[Any],
+    known: Any,
+    asked: Any,
+    *,
+    data: dict[str, str | None],
+    **frozen: Any,
+) -> AnyScore:
+    """The score, filed in the run folder with what it was measured on; `drawn` tells it apart."""
     told = {"train": known.fingerprint, "test": asked.fingerprint}
     told |= {**frozen, "weights": run.weights, "step": run.step}
-    found = {**score.to_dict(), **told}
+    classes = asked.classes if known.classes is None else known.classes
+    found = {**score.to_dict(), **told, "data": data, "classes": classes}
     name = f"{score.kind}-{hashed(0, json.dumps([told, *drawn])) % 16**8:08x}.json"
     folder = run.folder / "scores"
     folder.mkdir(exist_ok=True)
     temporary = folder / f".{name}.writing"
-    temporary.write_text(json.dumps(found, indent=1))
+    temporary.write_text(_as_text(found))
     temporary.rename(folder / name)
+    return score
+
+
+def _as_text(found: dict[str, Any]) -> str:
+    """JSON with a line for each value, but for the matrix, which has one for each class."""
+    matrix = [json.dumps(row) for row in found.pop("confusion", [])]
+    text = json.dumps(found, indent=1)
+    lines = ",\n  ".join(matrix)
+    return f'{text[:-2]},\n "confusion": [\n  {lines}\n ]\n}}' if matrix else text

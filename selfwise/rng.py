@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from hashlib import blake2b
 from math import prod
 
@@ -41,6 +42,28 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(hashed(seed, purpose))
         yield
+
+
+_ALIKE: ContextVar[tuple[int, *tuple[Key, ...]] | None] = ContextVar("alike", default=None)
+
+
+@contextmanager
+def alike(seed: int, *keys: Key) -> Iterator[None]:
+    """Inside, `common` draws the same in all processes of a run: at each call what these say."""
+    before = _ALIKE.set((seed, *keys))
+    try:
+        yield
+    finally:
+        _ALIKE.reset(before)
+
+
+def common(n: int) -> Float32[Tensor, "n"]:
+    """(n,) float32 in [0, 1) for what concerns the whole batch, such as a layer that is left out.
+
+    From torch's global state, as dropout is, except inside of `alike`.
+    """
+    told = _ALIKE.get()
+    return torch.rand(n) if told is None else torch.rand(n, generator=generator(*told))
 
 
 def _mixed(bits: Int64[Tensor, "..."]) -> Int64[Tensor, "..."]:

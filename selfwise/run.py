@@ -17,24 +17,23 @@ from selfwise import config, methods, modalities
 from selfwise.arguments import (
     BEGUN,
     FROM_PYTHON,
-    IMPORTED,
     check_free,
     clear_begun,
     method_options,
     named,
-    reading_options,
     sort_options,
     where,
 )
+from selfwise.members import check_as_many, check_together, joined, reopened, together
 from selfwise.methods import Method
-from selfwise.modalities.build import build, opened
+from selfwise.modalities.build import build, located, opened, started
 from selfwise.modalities.modality import Data, Steps
-from selfwise.train import checkpoint
 from selfwise.train.fit import Probe, fit
 from selfwise.train.measure import seconds_per_step
-from selfwise.train.options import Options, Resolved, check, names, resolve, resolve_device
+from selfwise.train.options import Options, Resolved, check, recorded, resolve, resolve_device
 from selfwise.train.process import threads
 from selfwise.train.progress import span
+from selfwise.train.world import counted, given
 
 
 @dataclass(frozen=True)
@@ -106,21 +105,25 @@ def pretrain(
     """
     kind, out = methods.find(method), Path(out)
     chosen = sort_options(kind, options)
+    if (world := given()) is not None and world.rank:
+        joined(out, world, data=data, device=chosen["training"].get("device", "auto"))
+        return load(out)
     check_free(out, method)
     modality, reading = modalities.of(kind), chosen["reading"]
     if earlier := config.read(Path(start)) if start else {}:
         encoder = encoder or earlier["options"]["encoder"]
         reading = modality.inherited(Path(start)) | reading
+    chosen["training"]["devices"] = counted(chosen["training"].get("devices"))
     shape, asked = named(encoder, kind), Options(**chosen["training"])
     check(asked, kind)  # before units are learned, which may take hours
+    check_together(asked.devices, asked.device, data)
     told = {"encoder": shape, "device": resolve_device(asked.device), **reading}
     with threads(asked.threads):
         examples = modality.opened(data, kind, **told)
-    if earlier and reading == modality.inherited(Path(start)) | reading:
+    if earlier:
         examples.follow(earlier["found"])
     training = _resolved(chosen["training"], kind, examples)
-    told = {"data": where(data), "encoder": shape, "seed": int(seed)}
-    told["start"] = str(Path(start).resolve()) if start else ""
+    told = {"data": where(data), "encoder": shape, "seed": int(seed), "start": _place(start)}
     told |= {**examples.told, **method_options(kind, chosen["method"])}
     settings = {"method": method, "options": told, "found": examples.found}
     model = started(settings, examples.kept)
@@ -129,9 +132,9 @@ def pretrain(
     probes = examples.probes(model, training, seed=seed)
     training = _in_steps(training, settings, examples.kept, source, probes, quiet=quiet)
     told |= asdict(training)
-    settings["environment"] = config.environment(training.threads, training.device)
-    _found(out, settings, examples)
-    fit(model, source, training, seed=seed, out=out, probes=probes, quiet=quiet)
+    _found(out, settings, examples, training)
+    with together(out, training) as world:
+        fit(model, source, training, seed=seed, out=out, probes=probes, quiet=quiet, world=world)
     return load(out)
 
 
@@ -154,8 +157,13 @@ def _resolved(told: dict[str, Any], kind: type[Method], examples: Data) -> Resol
     return resolve(Options(**told), kind, workers=examples.workers, batch=examples.batch)
 
 
-def _found(out: Path, settings: dict[str, Any], examples: Data) -> None:
+def _place(start: str | Path) -> str:
+    return str(Path(start).resolve()) if start else ""
+
+
+def _found(out: Path, settings: dict[str, Any], examples: Data, training: Resolved) -> None:
     """A run folder that has no weights yet. With run.yaml, which is written last, it is a run."""
+    settings["environment"] = config.environment(training.threads, training.device)
     clear_begun(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / BEGUN).touch()
@@ -173,38 +181,23 @@ def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:
         quiet: print nothing but differences of the environment.
     """
     folder = Path(run)
-    settings = config.read(folder)
-    options, kind = settings["options"], methods.find(settings["method"])
-    if data is None and options["data"] == FROM_PYTHON:
-        raise ValueError(f"{folder} was given its data in Python: resume it there, with data=")
-    if options["data"] == IMPORTED:
-        raise ValueError(
-            f"{folder} was imported, so there is nothing to go on with; to train it further: "
-            f"selfwise pretrain {settings['method']} --start {folder} --data PATH --out RUN"
-        )
-    training = Resolved(**{name: options[name] for name in names()})
+    training = recorded(config.read(folder)["options"])
+    check_as_many(folder, training.devices)
+    if (world := given()) is not None and world.rank:
+        joined(folder, world, data=data, device=training.device)
+        return load(folder)
+    again = reopened(folder, data)
+    examples_of = again.settings["options"]["data"] if data is None else data
+    check_together(training.devices, training.device, examples_of)
     now = config.environment(training.threads, resolve_device(training.device))
-    for difference in config.differences(settings["environment"], now):
+    for difference in config.differences(again.settings["environment"], now):
         text = f"warning: {difference}: the result may differ in the last bits"
         print(text, file=sys.stderr, flush=True)
-    source_data = options["data"] if data is None else data
-    modality = modalities.of(kind)
-    reading = {name: options[name] for name in reading_options(kind)}
-    shape = options["encoder"]
-    examples = modality.opened(source_data, kind, folder=folder, encoder=shape, **reading)
-    fresh = checkpoint.latest(folder / "checkpoints")[0] is None
-    whole = settings if fresh else modality.unpublished(settings)
-    model = (started if fresh else build)(whole, examples.kept)
-    seed = int(options["seed"])
-    source = examples.source(model, batch=training.batch, seed=seed)
-    if examples.found["fingerprint"] != settings["found"]["fingerprint"]:
-        raise ValueError(
-            f"the data at {where(source_data)} are not those that {folder} was started with "
-            f"({examples.found['examples']} examples now, {settings['found']['examples']} then)"
-        )
-    probes = examples.probes(model, training, seed=seed)
-    examples.keep(folder)  # after the probes, since some write there
-    fit(model, source, training, seed=seed, out=folder, probes=probes, quiet=quiet)
+    probes = again.examples.probes(again.method, training, seed=again.seed)
+    again.examples.keep(folder)  # after the probes, since some write there
+    told: dict[str, Any] = {"seed": again.seed, "out": folder, "probes": probes, "quiet": quiet}
+    with together(folder, training) as world:
+        fit(again.method, again.source, training, **told, world=world)
     return load(folder)
 
 
@@ -239,41 +232,8 @@ def load(run: str | Path) -> Run:
     `RUN/checkpoints/step-00000400` opens that step. Raises ValueError if the folder is no run, or
     has no whole checkpoint.
     """
-    folder = Path(run)
-    if folder.parent.name == "checkpoints":
-        return _opened(folder.parent.parent, checkpoint.whole(folder))
-    settings = config.read(folder)
-    found, torn = checkpoint.latest(folder / "checkpoints")
-    if found is None:
-        why = f" ({torn[0]})" if torn else ""
-        raise ValueError(
-            f"{folder} has no whole checkpoint{why}; `selfwise resume {folder}` starts it again"
-        )
-    for sentence in torn:
-        print(f"warning: {sentence}; using the checkpoint of step {found.step}", file=sys.stderr)
-    steps = settings["options"]["steps"]
-    if found.step < steps:
-        print(f"warning: {folder} is at step {found.step} of {steps}", file=sys.stderr)
-    return _opened(folder, found)
-
-
-def _opened(folder: Path, found: checkpoint.Checkpoint) -> Run:
+    folder, found = located(run)
     return Run(folder, *opened(folder, found))
-
-
-def started(settings: Mapping[str, Any], kept: Any) -> Method:
-    """The method as it is before the first step: with the weights of an earlier run, if told."""
-    model = build(settings, kept)
-    if settings["options"]["start"]:
-        earlier = load(settings["options"]["start"])
-        # a language model is its heads too; a projection head is thrown away after each run
-        whole = type(earlier.method) is type(model) and model.modality == "text"
-        ours, theirs = (model, earlier.method) if whole else (model.encoder, earlier.encoder)
-        checkpoint.fill(ours, theirs.state_dict(), where=earlier.folder)
-        if type(earlier.method) is type(model):
-            for name in model.carried:
-                getattr(model, name).data.copy_(getattr(earlier.method, name))
-    return model
 
 
 def _in_steps(

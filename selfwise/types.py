@@ -258,6 +258,14 @@ def rows(batch: Tree, part: slice) -> Tree:
     return map_tensors(lambda t: t[part], batch)
 
 
+def share(total: int, index: int, count: int) -> slice:
+    """Which of `total` rows is the part `index` of `count`: in order, and as many as the others
+    or one more. Where there are fewer rows than parts, the last parts get the first row again."""
+    each, more = divmod(total, count)
+    first = index * each + min(index, more)
+    return slice(first, first + each + (index < more)) if index < total else slice(0, 1)
+
+
 def size_of(batch: Any) -> int:
     """How many examples a batch has."""
     first = batch[0]

@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from selfwise.arguments import where
+from selfwise.members import check_together, share_in, sharing
 from selfwise.run import Run, load
+from selfwise.train.options import resolve_device
+from selfwise.train.world import World, counted, device_of, given
 
 SUFFIXES = (".parquet", ".npz")
 
@@ -29,8 +33,12 @@ def embed(
     field: str = "",
     skip_broken: bool = False,
     device: str = "auto",
+    devices: int = 1,
 ) -> Table:
     """The vectors of all examples, read as in the run.
+
+    Under torchrun or SLURM the processes share the work; the first one gets the vectors, and
+    the table of the others has none.
 
     Args:
         run: a run or its folder.
@@ -41,15 +49,56 @@ def embed(
         field: of text: the column that holds it.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda or auto.
+        devices: processes on this machine that share the work.
     """
     run = run if isinstance(run, Run) else load(run)
+    told: dict[str, Any] = {"layer": layer, "pooling": pooling, "field": field}
+    told |= {"skip_broken": skip_broken, "device": device}
+    devices = counted(devices)
+    check_together(devices, device, data)
+    words = (str(_weights(run)), where(data))  # as they hold from any folder
+    with sharing(_MEMBER, *words, told=told, devices=devices) as world:
+        return _embedded(run, data, world, **told)
+
+
+def _embedded(
+    run: Run,
+    data: Any,
+    world: World,
+    *,
+    layer: int | None,
+    pooling: str,
+    field: str,
+    skip_broken: bool,
+    device: str,
+) -> Table:
+    """This process's share of the work; the first one gets the table."""
     reading: dict[str, Any] = {"field": field, "skip_broken": skip_broken}
     examples = run.modality.examples(run, data, **{n: v for n, v in reading.items() if v})
-    compute = run.modality.embedder(run, layer=layer, device=device, pooling=pooling)
+    if world.size > 1 and (kind := resolve_device(device)) == "cuda":
+        device = str(device_of(world, kind))
+    compute = run.modality.embedder(run, layer=layer, device=device, pooling=pooling, world=world)
     names = None
     if examples.labels is not None and examples.classes is not None:
         names = [examples.classes[label] for label in examples.labels]
     return Table(compute(run.encoder, examples), list(examples.ids), names)
+
+
+_MEMBER = "import sys; from selfwise.use import member; sys.exit(member(*sys.argv[1:]))"
+
+
+def member(run: str, data: str, told: str) -> int:
+    """A process that `embed` has started, from its beginning to its end."""
+
+    def work(world: World) -> None:
+        _embedded(load(run), data, world, **json.loads(told))
+
+    return share_in(work)
+
+
+def _weights(run: Run) -> Path:
+    """The folder of the very checkpoint."""
+    return (run.folder / "checkpoints" / f"step-{run.step:08d}").resolve()
 
 
 def write_embeddings(
@@ -62,6 +111,7 @@ def write_embeddings(
     field: str = "",
     skip_broken: bool = False,
     device: str = "auto",
+    devices: int = 1,
 ) -> Table:
     """Write the vectors of all examples to a file, with their ids and, where known, labels.
 
@@ -76,7 +126,13 @@ def write_embeddings(
         field: of text: the column that holds it.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda or auto.
+        devices: processes on this machine that share the work; torchrun and SLURM say themselves
+            how many there are.
     """
+    told: dict[str, Any] = {"layer": layer, "pooling": pooling, "field": field}
+    told |= {"skip_broken": skip_broken, "device": device, "devices": devices}
+    if (world := given()) is not None and world.rank:
+        return embed(run, data, **told)  # its share, and the first process writes
     out = Path(out)
     if out.suffix not in SUFFIXES:
         raise ValueError(f"--out {out} must end in {' or '.join(SUFFIXES)}")
@@ -84,36 +140,11 @@ def write_embeddings(
         raise ValueError(f"--out {out} exists already; nothing is written over")
     if not out.resolve().parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.resolve().parent}")
-    told: dict[str, Any] = {"layer": layer, "pooling": pooling, "field": field}
-    table = embed(run, data, **told, skip_broken=skip_broken, device=device)
+    table = embed(run, data, **told)
     temporary = out.with_name(f".{out.name}.writing")
     {".parquet": _write_parquet, ".npz": _write_npz}[out.suffix](table, temporary)
     temporary.rename(out)
     return table
-
-
-def show(run: Path) -> str:
-    """Options, state and last metrics of a run.
-
-    Args:
-        run: folder of the run.
-    """
-    from selfwise import config
-    from selfwise.train import checkpoint
-
-    settings = config.read(run)
-    found, torn = checkpoint.latest(run / "checkpoints")
-    steps = settings["options"]["steps"]
-    lines = [f"{settings['method']} in {run}"]
-    lines += [f"  step {found.step if found else 0} of {steps}", *(f"  {t}" for t in torn)]
-    log = run / "metrics.jsonl"
-    last = log.read_text().splitlines()[-1:] if log.is_file() else []
-    lines += [f"  {n} {v:.6g}" for text in last for n, v in json.loads(text).items()]
-    for name in ("options", "found", "environment"):
-        lines += [f"{name}:", *(f"  {n}: {v}" for n, v in settings[name].items() if v is not None)]
-    for path in sorted((run / "scores").glob("*.json")):
-        lines += [f"{path.stem}:", *(f"  {s}" for s in json.loads(path.read_text())["sentences"])]
-    return "\n".join(lines)
 
 
 def _write_parquet(table: Table, path: Path) -> None:

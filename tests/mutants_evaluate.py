@@ -29,7 +29,7 @@ MUTANTS = [
     ("deviations forget what lies between the pieces", "evaluate/speech.py",
      "squares[row] + between", "squares[row]", FRAMES),
     ("features in the order of their length", "evaluate/speech.py",
-     "found.add(batch.index.numpy()", "found.add(batch.index.sort().values.numpy()", FRAMES),
+     "(batch.index.numpy(), count", "(batch.index.sort().values.numpy(), count", FRAMES),
     ("MFCC at the rate of the encoder", "evaluate/speech.py",
      "MFCC_HOP = RATE // 100", "MFCC_HOP = HOP", MFCC),
     # groups

@@ -13,7 +13,7 @@ MUTANTS = [
     ("nt_xent forgets the temperature", "losses.py",
      "(z @ z.T / temperature)", "(z @ z.T)", f"{FACTS}/test_losses.py"),
     ("nt_xent in bf16", "losses.py",
-     "(a.device.type, enabled=False)", "(a.device.type, enabled=True)",
+     "enabled=False):\n        wide = torch.promote_types(a.dtype, torch.float32)\n        z", "enabled=True):\n        wide = torch.promote_types(a.dtype, torch.float32)\n        z",
      f"{FACTS}/test_losses.py"),
     ("triplet without squares", "losses.py",
      "near = (anchor - positive).square()", "near = (anchor - positive).abs()",

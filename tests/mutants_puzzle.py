@@ -66,7 +66,7 @@ MUTANTS = [
     ("every window has the least side", "views/shift.py",
      "share = self.least + (1 - self.least) * place[:, 3:]", "share = self.least", JIGSAW),
     ("tiles of the first image for all", "methods/jigsaw.py",
-     "(first + view.order)", "(0 * first + view.order)", JIGSAW),
+     "(first + order)", "(0 * first + order)", JIGSAW),
     ("the head reads the inverse order", "methods/jigsaw.py",
      "self.table[label].long()", "self.table[label].long().argsort(dim=2)", JIGSAW),
     ("the orders are not saved", "methods/jigsaw.py",

@@ -18,7 +18,7 @@ MUTANTS = [
      '"units_layer": next_layer}', '"units_layer": -1}', f"{RUNS}::test_the_second_iteration_has_the_units_of_the_firsts_layer"),
     ("a warm iteration starts cold", "iterate.py",
      'told |= {"start": str(run.folder)} if warm else {}', "pass", f"{RUNS}::test_the_second_iteration_has_the_units_of_the_firsts_layer"),
-    ("the mask does not go on with the weights", "run.py",
+    ("the mask does not go on with the weights", "modalities/build.py",
      "for name in model.carried:", "for name in ():", f"{RUNS}::test_weights_that_a_run_starts_from"),
     ("what a recipe does not choose is compared", "run.py",
      "value is not None and ", "", f"{USE}::test_a_recipe_goes_on_only_with_its_own_run"),

@@ -66,7 +66,7 @@ MUTANTS = [
     ("speech: layers are left out in use too", "nn/transformer.py",
      "if not (self.training and self.layerdrop):", "if not self.layerdrop:", FACTS),
     ("speech: layers are kept where they should be left out", "nn/transformer.py",
-     "keep = torch.rand(len(blocks)) >= self.layerdrop", "keep = torch.rand(len(blocks)) < self.layerdrop", FACTS),
+     "keep = common(len(blocks)) >= self.layerdrop", "keep = common(len(blocks)) < self.layerdrop", FACTS),
     ("speech: mels are of magnitudes", "nn/stems.py",
      ".abs().square() @ self.filters", ".abs() @ self.filters", FACTS),
 ]

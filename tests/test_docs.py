@@ -24,7 +24,9 @@ from test_layers import MAY_IMPORT
 from selfwise import cli, methods, recipes
 
 ROOT = Path(__file__).parents[1]
-GUIDES = ("README.md", "docs/guide.md")
+WHOLE = ("README.md", "docs/guide.md")  # they name every command
+CHAPTERS = ("choosing", "report", "exporting", "processes", "adding")
+GUIDES = (*WHOLE, *(f"docs/{chapter}.md" for chapter in CHAPTERS))
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LANGUAGES = {"bash", "python", "console", "text", "csv"}
 PHOTOS, TRAIN, TEST = 300, 10, 5  # images; the labelled ones for each class
@@ -141,6 +143,11 @@ def test_the_code_of_the_documents_runs(page, home, capsys):
     assert not leftover
 
 
+def test_every_page_of_the_guide_is_read():
+    kept = {"architecture", "log", "performance", "results"}  # they tell how it is built and was
+    assert {page.stem for page in ROOT.glob("docs/*.md")} - kept == {"guide", *CHAPTERS}
+
+
 def test_every_block_has_a_language_that_says_whether_it_is_run():
     for page in PAGES:
         for block in blocks(str(page.relative_to(ROOT))):
@@ -180,7 +187,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", GUIDES)
+@pytest.mark.parametrize("page", WHOLE)
 def test_every_command_is_explained(page):
     text = read(page)
     missing = [verb for verb in cli.VERBS if not re.search(rf"\bselfwise {verb}\b", text)]

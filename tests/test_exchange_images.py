@@ -191,6 +191,17 @@ def test_timms_folder_becomes_a_run(tmp_path):
     assert "weights are changed" in "".join(run.config["found"]["imported"]["notes"])
 
 
+@pytest.mark.parametrize("told", [None, [1], {"mean": None, "std": [{}]}, {"mean": "abc"}])
+def test_statistics_that_are_none_get_a_sentence(told, tmp_path):
+    folder = tmp_path / "timm"
+    folder.mkdir()
+    save_file(timms().state_dict(), folder / "model.safetensors")
+    config = {"architecture": "beit_base_patch16_224", "pretrained_cfg": told}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"^config\.json: \w+ must be "):
+        import_run("beit", folder, out=tmp_path / "run")
+
+
 def test_onnx_has_tokens_and_pooled(run, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
@@ -217,7 +228,7 @@ def test_other_image_encoders_are_refused(pictures, tmp_path):
     tiny = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}
     told = {"encoder": tiny, "size": 16, **QUICK, "steps": 1}
     run = selfwise.pretrain("simclr", data=pictures[0], out=tmp_path / "run", **told)
-    with pytest.raises(ValueError, match=r"the encoder resnet18; .*only those with one"):
+    with pytest.raises(ValueError, match=r"the encoder resnet18, .*only beit enc"):
         export_run(run.folder, out=tmp_path / "hf")
     assert not (tmp_path / "hf").exists()
 

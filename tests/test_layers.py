@@ -13,12 +13,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "names": set(),
     "rng": set(),
     "losses": set(),
+    "shown": {"types"},
     "mining": {"types", "rng"},
     "nn": {"types", "rng"},
     "views": {"types", "rng"},
     "encoders": {"types", "rng", "nn"},
     "units": {"types", "rng", "nn"},
-    "methods": {"types", "rng", "nn", "losses", "mining", "views", "methods.method"},
+    "methods": {"types", "rng", "nn", "losses", "mining", "shown", "views", "methods.method"},
     "data": {"types", "rng"},
     "train": {"types", "rng", "losses", "methods.method"},
     "evaluate": {"types", "rng", "nn", "losses", "views", "data", "train", "methods.method"}
@@ -28,20 +29,30 @@ MAY_IMPORT: dict[str, set[str]] = {
     "modalities": {"config", "data", "encoders", "evaluate", "methods", "rng", "train", "types"}
     | {"units"},
     "arguments": {"config", "data", "methods", "modalities", "train"},
-    "run": {"arguments", "config", "methods", "modalities", "train"},
+    "members": {"arguments", "config", "methods", "modalities", "train"},
+    "run": {"arguments", "config", "members", "methods", "modalities", "train"},
     "iterate": {"arguments", "methods", "modalities", "run"},
     "competitors": {"data", "evaluate", "methods", "rng", "run", "train"},
-    "use": {"config", "run", "train"},
+    "again": {"arguments", "flags", "methods", "modalities", "train"},
+    "records": set(),
+    "measured": {"evaluate", "rng"},
+    "show": {"again", "config", "measured", "records", "train"},
+    "use": {"arguments", "config", "members", "run", "train"},
     "fill": {"data", "evaluate", "run", "train", "types"},
     "language": {"arguments", "data", "evaluate", "modalities", "rng", "run", "train", "types"},
-    "exchange": {"arguments", "config", "convert", "data", "methods", "modalities", "run"}
-    | {"train", "types"},
-    "proof": {"competitors", "evaluate", "rng", "run", "train"},
-    "recipes": {"data", "evaluate", "iterate", "language", "proof", "rng", "run", "types"},
+    "exchange": {"again", "arguments", "config", "convert", "data", "measured", "methods"}
+    | {"modalities", "records", "run", "train", "types"},
+    "proof": {"arguments", "competitors", "evaluate", "rng", "run", "train"},
+    "recipes": {"data", "evaluate", "iterate", "language", "proof", "report", "rng", "run"}
+    | {"types"},
+    "report": {"again", "arguments", "config", "data", "evaluate", "language", "measured"}
+    | {"methods.method", "modalities", "nn", "records", "rng", "run", "show", "shown", "train"}
+    | {"types", "use", "views"},
     "doctor": {"config", "data", "train"},
     "flags": set(),
     "cli": {"arguments", "config", "data", "doctor", "exchange", "fill", "flags", "iterate"}
-    | {"language", "methods", "modalities", "proof", "recipes", "run", "train", "use"},
+    | {"language", "methods", "modalities", "proof", "recipes", "report", "run", "show"}
+    | {"train", "use"},
     "__main__": {"cli"},
     "__init__": {"run", "use", "proof", "losses"},
 }

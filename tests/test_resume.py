@@ -1,12 +1,13 @@
 """A run that is killed at any moment and resumed is bitwise the run that was not."""
 
+import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -17,21 +18,45 @@ STEPS, SAVE, LOG = 300, 50, 5
 ENCODER = ["--encoder", "resnet18", "--encoder.layers", "[1, 1, 1, 1]"]
 ENCODER += ["--encoder.channels", "[16, 16, 32, 64]", "--encoder.drop_rate", "0.1"]
 ENCODER += ["--encoder.drop_path_rate", "0.1"]
-COMMON = ["--data", "digits:train", "--batch", "64", "--steps", str(STEPS), "--threads", "2"]
+COMMON = ["--data", "digits:train", "--batch", "64", "--steps", str(STEPS), "--threads", "1"]
 COMMON += ["--save-every", str(SAVE), "--log-every", str(LOG), "--probe-every", "75"]
 COMMON += ["--precision", "bf16", "--seed", "3", "--quiet"]
 
 
-def start(*arguments: str) -> subprocess.Popen:
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
-    command = [sys.executable, "-m", "selfwise", *arguments]
-    # a session of its own: the kill takes the loader's workers along
-    return subprocess.Popen(command, env=environment, start_new_session=True)
+# A process that has imported the libraries and done nothing else; every run is a fork of it. There
+# are forty of them, and to import takes longer than most of them compute.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["selfwise.run", "selfwise.cli", "timm", "sklearn.linear_model"])
 
 
-def kill(process: subprocess.Popen) -> None:
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def selfwise(arguments: tuple[str, ...]) -> None:
+    """The command `selfwise`, in a process of its own."""
+    from selfwise.cli import main
+
+    os.setsid()  # a session of its own: the kill takes the loader's workers along
+    sys.argv = ["selfwise", *arguments]
+    sys.exit(main())
+
+
+def start(*arguments: str) -> BaseProcess:
+    with pytest.MonkeyPatch.context() as environment:  # the first start starts the server
+        environment.delenv("OMP_NUM_THREADS", raising=False)
+        process = SERVER.Process(target=selfwise, args=(arguments,))
+        process.start()
+    return process
+
+
+def ended(process: BaseProcess) -> int | None:
+    process.join()
+    return process.exitcode
+
+
+def kill(process: BaseProcess) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:  # it has no group of its own yet, and no workers, or it is done
+        process.kill()
+    process.join()
 
 
 def step_logged(run: Path) -> int:
@@ -43,20 +68,20 @@ def step_saved(run: Path) -> int:
     return max((int(p.name[5:]) for p in (run / "checkpoints").glob("step-*")), default=0)
 
 
-def wait_for(process: subprocess.Popen, condition) -> bool:
+def wait_for(process: BaseProcess, condition) -> bool:
     """Until the condition holds; False if the process ended before."""
     deadline = time.monotonic() + 120
-    while process.poll() is None:
+    while process.is_alive():
         if condition():
             return True
         if time.monotonic() > deadline:
             kill(process)  # in a session of its own, it would outlive the tests
             pytest.fail("the run does not move")
-        time.sleep(0)
+        time.sleep(0.0005)  # shorter than any of the moments, and leaves the core to the run
     return False
 
 
-def at_random(run: Path, process: subprocess.Popen, dice: random.Random) -> bool:
+def at_random(run: Path, process: BaseProcess, dice: random.Random) -> bool:
     """Some moment after the run has moved on by a few steps."""
     goal = step_logged(run) + dice.randrange(LOG, 60)
     ready = wait_for(process, lambda: step_logged(run) >= goal)
@@ -65,23 +90,19 @@ def at_random(run: Path, process: subprocess.Popen, dice: random.Random) -> bool
     return ready
 
 
-def between_saves(run: Path, process: subprocess.Popen, dice: random.Random) -> bool:
+def between_saves(run: Path, process: BaseProcess, dice: random.Random) -> bool:
     """When steps are done and logged that no checkpoint holds."""
     ready = wait_for(process, lambda: step_logged(run) >= step_saved(run) + 2 * LOG)
     kill(process)
     return ready and step_logged(run) > step_saved(run)
 
 
-def inside_a_save(run: Path, process: subprocess.Popen, dice: random.Random) -> bool:
+def inside_a_save(run: Path, process: BaseProcess, dice: random.Random) -> bool:
     """While a checkpoint has its temporary name."""
     writing = run / "checkpoints"
     wait_for(process, lambda: any(writing.glob(".writing-*")))
     kill(process)
     return any(writing.glob(".writing-*"))
-
-
-def finish(run: Path) -> None:
-    assert start("resume", str(run), "--quiet").wait() == 0
 
 
 def same(a: Path, b: Path) -> None:
@@ -105,11 +126,12 @@ def leaves(tree):
         yield tree
 
 
-SIMCLR = ["pretrain", "simclr", *ENCODER, *COMMON]
+# with two threads; the others have one, since two such processes at a time hold each other up
+SIMCLR = ["pretrain", "simclr", *ENCODER, *COMMON, "--threads", "2"]
 SUPERVISED = ["pretrain", "supervised", *ENCODER, *COMMON, "--accumulate", "2"]
 # mid-epoch, in bf16, with dropout; the corpus inside Python is cached by the first of them
 TEXT = ["--data", "python-docs", "--tokenizer", "chars", "--length", "64", "--batch", "8"]
-TEXT += ["--steps", str(STEPS), "--threads", "2", "--save-every", str(SAVE)]
+TEXT += ["--steps", str(STEPS), "--threads", "1", "--save-every", str(SAVE)]
 TEXT += ["--log-every", str(LOG), "--health-every", "150", "--precision", "bf16", "--seed", "3"]
 TEXT += ["--encoder.depth", "1", "--encoder.dropout", "0.1", "--encoder.length", "64", "--quiet"]
 
@@ -151,7 +173,7 @@ def uninterrupted(tmp_path_factory):
     def get(command: list[str]) -> Path:
         if command[1] not in done:
             out = tmp_path_factory.mktemp("whole") / "run"
-            assert start(*command, "--workers", "0", "--out", str(out)).wait() == 0
+            assert ended(start(*command, "--workers", "0", "--out", str(out))) == 0
             done[command[1]] = out
         return done[command[1]]
 
@@ -180,7 +202,7 @@ def test_sigkill_then_resume_is_bitwise_the_whole_run(plan, uninterrupted, sound
             pytest.fail(f"never caught {moment.__name__}")
         assert step_saved(run) < STEPS
         process = start("resume", str(run), "--quiet")
-    assert process.wait() == 0
+    assert ended(process) == 0
     same(whole, run)
 
 
@@ -189,6 +211,6 @@ def test_the_whole_run_can_be_told_apart(uninterrupted, tmp_path):
     """The comparison above can fail: another seed gives other bytes."""
     whole, run = uninterrupted(SIMCLR), tmp_path / "run"
     other = ["4" if a == "3" else a for a in SIMCLR]
-    assert start(*other, "--workers", "0", "--out", str(run)).wait() == 0
+    assert ended(start(*other, "--workers", "0", "--out", str(run))) == 0
     with pytest.raises(AssertionError, match="metrics"):
         same(whole, run)

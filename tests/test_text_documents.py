@@ -188,7 +188,11 @@ def read(path, **options):
         ("x.txt", b"\xff\xfea\x00\x00\xd8", "not UTF-16 at byte 4"),
         ("x.txt", b"\x7fELF\0\0", "a binary file, not text .byte 4"),
         ("x.txt", b"", "the corpus is empty"),
-        ("x.txt.gz", gzip.compress(b"ab\xff", mtime=0), "not UTF-8 at byte 2 of the uncompressed text"),
+        (
+            "x.txt.gz",
+            gzip.compress(b"ab\xff", mtime=0),
+            "not UTF-8 at byte 2 of the uncompressed text",
+        ),
         ("x.txt.gz", gzip.compress(b"abc" * 99, mtime=0)[:-9], "the compressed file is damaged"),
         ("x.txt.zst", b"nothing", "the compressed file is damaged"),
         ("x.jsonl", b'{"text": "a"}\n{"text"', "line 2: not JSON"),

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from selfwise.convert.beit_configs import HALF, read_config, read_timm, write_config
 from selfwise.convert.beit_names import PREFIX, TIMM, Part, names
+from selfwise.convert.timm_config import statistics
 
 Weights = dict[str, Tensor]
 
@@ -43,10 +44,10 @@ def from_hf(
     found = _tidy(weights)
     options, size, channels, notes = read_config(config, found)
     told = preprocessor or {}
-    statistics = told.get("image_mean", HALF), told.get("image_std", HALF)
+    normal = told.get("image_mean", HALF), told.get("image_std", HALF)
     if not told.get("do_normalize", True):
-        statistics = 0.0, 1.0
-    return _imported(options, size, channels, found, notes, statistics)
+        normal = 0.0, 1.0
+    return _imported(options, size, channels, found, notes, normal)
 
 
 def from_timm(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Imported:
@@ -57,9 +58,9 @@ def from_timm(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Impor
     """
     found = _split({TIMM.translated(name): weight for name, weight in weights.items()})
     options, size, channels = read_timm(found)
-    told = {**config, **config.get("pretrained_cfg", {})}
-    statistics = told.get("mean", HALF), told.get("std", HALF)
-    return _imported(options, size, channels, found, [], statistics)
+    mean, std = statistics(config)
+    told = HALF if mean is None else mean, HALF if std is None else std
+    return _imported(options, size, channels, found, [], told)
 
 
 def to_hf(
@@ -99,7 +100,7 @@ def _imported(
     channels: int,
     found: Weights,
     notes: list[str],
-    statistics: tuple[Any, Any],
+    normal: tuple[Any, Any],
 ) -> Imported:
     """The tensors by our names, checked, for images of our statistics."""
     units = len(found["lm_head.weight"]) if "lm_head.weight" in found else 0
@@ -118,7 +119,7 @@ def _imported(
             used.update(part.theirs)
     notes += [f"{name} has no place in selfwise and was left out" for name in sorted(found)
               if name not in used]  # fmt: skip
-    mean, std = (_channels(told, channels) for told in statistics)
+    mean, std = (_channels(told, channels) for told in normal)
     if mean != [HALF] * channels or std != [HALF] * channels:
         _fold(gathered, torch.tensor(mean), torch.tensor(std))
         notes.append(

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from selfwise.convert.pictures import shorter_side
 from selfwise.names import nearest
 
 HALF = 0.5  # mean and standard deviation of every channel that our encoders expect
@@ -125,11 +126,10 @@ def preprocessor(size: int, channels: int) -> dict[str, Any]:
 
     As in our own evaluation: the middle 87.5 % above 64 px, all of smaller images; a square.
     """
-    shortest = round(size / 0.875) if size > 64 else size
     return {
         "image_processor_type": "BeitImageProcessor",
         "do_resize": True,
-        "size": {"shortest_edge": shortest},
+        "size": {"shortest_edge": shorter_side(size)},
         "resample": 3,  # bicubic
         "do_center_crop": True,
         "crop_size": {"height": size, "width": size},

@@ -9,7 +9,7 @@ import torch
 
 from selfwise.data.audio_store import Recordings
 from selfwise.rng import hashed, shuffled
-from selfwise.types import HOP, RATE, WINDOW, AudioBatch, frames
+from selfwise.types import HOP, RATE, WINDOW, AudioBatch, frames, share
 
 NOISE = 0.1  # lengths are sorted as if each were up to so much longer: other neighbours each epoch
 LOOSE = 0.5  # the same for clustering, where batches shall be alike
@@ -91,13 +91,25 @@ class AudioSource:
 
     def batch(self, step: int) -> AudioBatch:
         """The batch of a step, counted from 0 over all epochs."""
+        return self.part(step, 0, 1)[0]
+
+    def part(self, step: int, index: int, count: int) -> tuple[AudioBatch, int, int]:
+        """The part `index` of `count` of a step's batch, its first row, and rows of the batch.
+
+        Its rows end in as many zeros as in the whole batch, so that as much is drawn for each.
+        """
         epoch, position = divmod(step, self.steps_per_epoch)
         plan = self.plan(epoch)
         k = int(plan.batches[position])
-        crops = plan.order[self.edges[k] : self.edges[k + 1]]
-        offset = plan.offsets[crops]
-        found = read(self.recordings, self.owner[crops], offset, offset + self.lengths[crops])
-        return found if self.units is None else found._replace(units=self._units(found))
+        whole = plan.order[self.edges[k] : self.edges[k + 1]]
+        mine = share(len(whole), index, count)
+        crops, width = whole[mine], int(self.lengths[whole].max())
+        start = plan.offsets[crops]
+        stop = start + self.lengths[crops]
+        found = read(self.recordings, self.owner[crops], start, stop, width=width)
+        if self.units is not None:
+            found = found._replace(units=self._units(found))
+        return found, mine.start, len(whole)
 
     def __getitem__(self, step: int) -> AudioBatch:
         return self.batch(step)
@@ -182,11 +194,17 @@ class Chunks:
 
 
 def read(
-    recordings: Recordings, index: np.ndarray, start: np.ndarray, stop: np.ndarray
+    recordings: Recordings,
+    index: np.ndarray,
+    start: np.ndarray,
+    stop: np.ndarray,
+    *,
+    width: int = 0,
 ) -> AudioBatch:
-    """Parts of recordings, all int64 (b,), as a batch; shorter ones end in zeros."""
+    """Parts of recordings, all int64 (b,), as a batch; shorter ones end in zeros, and all of them
+    where the `width` is more samples than the longest has."""
     extent = stop - start
-    x = np.zeros((len(index), int(extent.max())), dtype=np.float32)
+    x = np.zeros((len(index), max(width, int(extent.max()))), dtype=np.float32)
     for row, i, first, last in zip(x, index, start, stop):
         row[: last - first] = recordings.read(int(i), int(first), int(last))
     told = (torch.from_numpy(np.array(one, dtype=np.int64)) for one in (index, extent, start))

@@ -9,7 +9,7 @@ import torch
 
 from selfwise.data.images import Images, require_labels
 from selfwise.rng import shuffled
-from selfwise.types import Batch, Labelled
+from selfwise.types import Batch, Labelled, share
 
 Draw = Callable[[int, int, int, int], np.ndarray]
 
@@ -63,7 +63,19 @@ class Source:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0 over all epochs."""
-        batch = self.images.read(self.draw(len(self.images), self.size, step, self.seed))
+        return self._read(self._rows(step))
+
+    def part(self, step: int, index: int, count: int) -> tuple[Batch, int, int]:
+        """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
+        drawn = self._rows(step)
+        mine = share(len(drawn), index, count)
+        return self._read(drawn[mine]), mine.start, len(drawn)
+
+    def _rows(self, step: int) -> np.ndarray:
+        return self.draw(len(self.images), self.size, step, self.seed)
+
+    def _read(self, rows: np.ndarray) -> Batch:
+        batch = self.images.read(rows)
         if self.labels is None:
             return batch
         return Labelled(batch, self.labels[batch.index])

@@ -15,7 +15,7 @@ from selfwise.data.cache import folder as image_folder
 from selfwise.data.corpus import Corpus
 from selfwise.data.images import digest
 from selfwise.rng import hashed, shuffled
-from selfwise.types import Draw, Plan, TextBatch, Vocabulary
+from selfwise.types import Draw, Plan, TextBatch, Vocabulary, share
 
 FORMAT = 2  # to be raised whenever a plan becomes another, or is written in another way
 KEPT = 2  # epochs whose plans stay on the disk
@@ -65,10 +65,15 @@ class TextSource:
 
     def batch(self, step: int) -> TextBatch:
         """The batch of a step, counted from 0 over all epochs."""
+        return self.part(step, 0, 1)[0]
+
+    def part(self, step: int, index: int, count: int) -> tuple[TextBatch, int, int]:
+        """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        plan = self.plan(epoch)
-        places = (position * self.size + np.arange(self.size)) % plan.size
-        return self.rows(_order(plan.size, self.seed, epoch)[places], epoch)
+        plan, mine = self.plan(epoch), share(self.size, index, count)
+        places = (position * self.size + np.arange(self.size)[mine]) % plan.size
+        rows = self.rows(_order(plan.size, self.seed, epoch)[places], epoch)
+        return rows, mine.start, self.size
 
     def rows(self, rows: np.ndarray, epoch: int = 0) -> TextBatch:
         """Some rows of an epoch's plan."""

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from math import prod
@@ -54,7 +54,8 @@ class Vision(nn.Module):
             are not published ones.
         pretrained: start from timm's published weights, which are downloaded once.
         normalise: `unit`: the values stay in [0, 1]; `timm`: they are brought to the mean and
-            standard deviation that the published weights expect. `auto`: timm if pretrained.
+            standard deviation that the published weights expect. `auto`: timm if pretrained. Or
+            these themselves, as imported weights have them: two lists, a number for each channel.
         sees: `color`: the channels as they are; `lightness`: only L of Lab, as 0 to 1, whatever the
             channels of the images. A method that is trained to guess colours asks for it.
         options: what the timm model takes besides, such as layers, channels, drop_path_rate.
@@ -74,7 +75,7 @@ class Vision(nn.Module):
         size: int = 224,
         stem: str = "auto",
         pretrained: bool = False,
-        normalise: str = "auto",
+        normalise: str | Sequence[Sequence[float]] = "auto",
         sees: str = "color",
         **options: Any,
     ):
@@ -84,11 +85,10 @@ class Vision(nn.Module):
         with _explained(name, in_channels, size, told):
             seen = 1 if sees == "lightness" else in_channels
             self.model: Any = _create(name, seen, size, told)
-        _fit_stem(self.model, name, _resolve(stem, self.model, size, pretrained))
+        self.name, self.sees, self.stem = name, sees, _resolve(stem, self.model, size, pretrained)
+        _fit_stem(self.model, name, self.stem)
         guard(self.model)
-        self.name, self.sees = name, sees
-        scaled = normalise == "timm" or (normalise == "auto" and pretrained)
-        mean, std = _statistics(self.model, seen) if scaled else (None, None)
+        mean, std = _statistics(self.model, normalise, pretrained, seen)
         # constants of the model's name, so they are not saved with the weights
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -153,13 +153,30 @@ def _check(name: str, options: Mapping[str, Any], **chosen: Any) -> None:
     if not timm.is_model(name):
         raise ValueError(f"unknown encoder {name!r}{nearest(name, timm.list_models())}")
     for option, known in (("stem", STEMS), ("normalise", NORMALISE), ("sees", SEES)):
-        if chosen[option] not in known:
+        if option == "normalise" and not isinstance(chosen[option], str):
+            _check_statistics(chosen[option])
+        elif chosen[option] not in known:
             said = str(chosen[option])
             raise ValueError(f"unknown {option} {said!r} of the encoder{nearest(said, known)}")
     if not isinstance(chosen["pretrained"], bool):
         raise ValueError(f"pretrained must be true or false, not {chosen['pretrained']!r}")
     for option in REFUSED.keys() & options.keys():
         raise ValueError(f"encoder option {option!r} is not taken: {REFUSED[option]}")
+
+
+def _check_statistics(told: Any) -> None:
+    """Raises ValueError unless these are the means and the deviations of the same channels."""
+    numbers = isinstance(told, Sequence) and all(
+        isinstance(part, Sequence) and all(type(value) in (int, float) for value in part)
+        for part in told
+    )
+    if not numbers or len(told) != 2 or len(told[0]) != len(told[1]) or not len(told[0]):
+        raise ValueError(
+            f"normalise must be {', '.join(NORMALISE)} or two lists of numbers, the mean and the "
+            f"deviation of each channel, not {told!r}"
+        )
+    if not all(value > 0 for value in told[1]):
+        raise ValueError(f"normalise: deviations must be above 0, not {list(told[1])}")
 
 
 def _create(name: str, channels: int, size: int, options: dict[str, Any]) -> Any:
@@ -224,9 +241,15 @@ def _fit_stem(model: Any, name: str, stem: str) -> None:
     model.maxpool = nn.Identity()
 
 
-def _statistics(model: Any, channels: int) -> tuple[Float[Tensor, "c 1 1"], Float[Tensor, "c 1 1"]]:
-    """Of the images that the published weights were trained on; for gray images, the average."""
-    mean, std = (torch.tensor(model.pretrained_cfg[name]) for name in ("mean", "std"))
+def _statistics(
+    model: Any, normalise: str | Sequence[Sequence[float]], pretrained: bool, channels: int
+) -> tuple[Float[Tensor, "c 1 1"] | None, Float[Tensor, "c 1 1"] | None]:
+    """Of the images that the weights were trained on, or None; for gray images, the average."""
+    if normalise == "unit" or (normalise == "auto" and not pretrained):
+        return None, None
+    config = model.pretrained_cfg
+    told = (config["mean"], config["std"]) if isinstance(normalise, str) else normalise
+    mean, std = (torch.tensor(part, dtype=torch.float32) for part in told)
     if len(mean) != channels:
         mean, std = mean.mean().expand(channels), std.mean().expand(channels)
     return mean[:, None, None].clone(), std[:, None, None].clone()

@@ -8,13 +8,14 @@ from jaxtyping import Float, Int64
 
 from selfwise.evaluate.baselines import Split
 from selfwise.evaluate.linear import linear
-from selfwise.evaluate.score import Score, check_competitors, compare, summarise
+from selfwise.evaluate.score import PRETRAINED, Score, check_competitors, compare, summarise
 from selfwise.rng import shuffled
 
 # (rows of the training set, seed) -> predictions (m,), or (r, m) for r repetitions to average
 Competitor = Callable[[np.ndarray, int], np.ndarray]
 # (training features, labels, test features, seed) -> predictions; `groups=` where there are some
 Probe = Callable[..., np.ndarray]
+MATRIX = 1000  # classes up to which is counted what is taken for what
 
 
 def budgets(text: str) -> list[int | None]:
@@ -107,8 +108,9 @@ def label_curve(
 
     `competitors` names "pretrained", "untrained", "raw input" (`score.REQUIRED`) and any others.
     `labels` are those of the training examples, `truth` those of the test examples. At all labels
-    nothing is drawn, and a seed only moves the part that the search holds out. `progress` is told
-    what is about to be computed.
+    nothing is drawn, and a seed only moves the part that the search holds out. At the largest
+    budget is counted what the pretrained encoder takes for what. `progress` is told what is about
+    to be computed.
 
     Raises ValueError if a required competitor is missing, no seed or budget is given, or a class
     has too few examples for a budget; before anything is computed.
@@ -119,15 +121,33 @@ def label_curve(
     # nested draws: the largest budget is the one that fails, so no time is lost on the others
     draws = {b: [draw_labels(labels, b, s, classes=classes) for s in seeds] for b in budgets}
     results, comparisons = [], []
+    largest = max(draws, key=lambda budget: np.inf if budget is None else budget)
+    n = max(len(classes or ()), *(1 + int(those.max(initial=-1)) for those in (labels, truth)))
+    matrix: Sequence[Sequence[int]] = ()
     for budget, rows in draws.items():
         correct = {}
         for name, predict in competitors.items():
             if progress is not None:
                 progress(f"{name} with {len(rows[0])} labels, {len(seeds)} times")
-            correct[name] = np.stack([_correct(predict(r, s), truth) for r, s in zip(rows, seeds)])
+            found = [predict(r, s) for r, s in zip(rows, seeds)]
+            correct[name] = np.stack([_correct(predicted, truth) for predicted in found])
+            if (name, budget) == (PRETRAINED, largest) and n <= MATRIX:
+                matrix = confusion(found, truth, n=n)
             results.append(summarise(name, budget, correct[name], n_train=len(rows[0])))
         comparisons += compare(budget, correct, seed=seeds[0])
-    return Score(kind, tuple(results), tuple(comparisons), tuple(seeds), len(truth))
+    told = (tuple(results), tuple(comparisons), tuple(seeds), len(truth))
+    return Score(kind, *told, confusion=matrix)
+
+
+def confusion(
+    predicted: Sequence[Int64[np.ndarray, "*r m"]], truth: Int64[np.ndarray, "m"], *, n: int
+) -> list[list[int]]:
+    """How often each of n classes (rows) was taken for each (columns), over all predictions."""
+    counts = np.zeros(n * n, dtype=np.int64)
+    for each in predicted:
+        cells = n * truth + each.reshape(-1, len(truth))
+        counts += np.bincount(cells.reshape(-1), minlength=n * n)
+    return counts.reshape(n, n).tolist()
 
 
 def _correct(

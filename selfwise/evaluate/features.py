@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from selfwise.data.images import Images, digest
+from selfwise.evaluate.turns import NOTHING, agreed, by_turns
 from selfwise.names import nearest
 from selfwise.rng import generator
+from selfwise.train.world import ALONE, World
 from selfwise.types import Encoder, Features, ImageBatch, to
 from selfwise.views.image import evaluation_view
 
@@ -34,13 +36,15 @@ def extract(
     device: torch.device | str = "cpu",
     precision: str = "float32",
     workers: int = 0,
+    world: World = ALONE,
 ) -> Float32[np.ndarray, "n d"]:
     """Pooled features of every image, in the order of the data set.
 
     The encoder runs on `device` in eval mode without gradients; then its device and the mode of
     each of its modules are what they were. `layer` None is the encoder's output, a number one of
     `encoder.hidden`, negative from the last. Above 64 px the central 87.5 % are read, otherwise
-    the whole image.
+    the whole image. Several processes share the work, and the first one gets the features; what
+    the others get is empty.
 
     Raises ValueError if there are no images, no such layer or no such precision.
     """
@@ -49,11 +53,13 @@ def extract(
     if not len(images):
         raise ValueError("there are no images to compute features of")
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
-    rows, parts = _in_turn(len(images), batch), []
+    rows = _in_turn(len(images), batch)
     with reading(encoder, device), half:
-        for view in views(images, rows, size=size, device=device, workers=workers):
-            parts.append(_pooled(encoder, view, layer).float().cpu().numpy())
-    return np.concatenate(parts)
+        mine = rows[world.rank :: world.size]
+        seen = views(images, mine, size=size, device=device, workers=workers)
+        own = ((_pooled(encoder, view, layer).float().cpu().numpy(),) for view in seen)
+        parts = [part for (part,) in by_turns(own, len(rows), world)]
+    return np.concatenate(parts) if world.rank == 0 else NOTHING
 
 
 def layers(
@@ -169,16 +175,22 @@ def cached(
     folder: Path,
     key: Sequence[str | int | float | None],
     compute: Callable[[], Float32[np.ndarray, "n *layers d"]],
+    *,
+    world: World = ALONE,
 ) -> Float32[np.ndarray, "n *layers d"]:
     """The features filed under `key`, computed and filed if they are not there.
+
+    Of several processes the first one looks and files, and all compute.
 
     The key names all that they depend on: `checksum(encoder)`, `images.fingerprint`, size, layer,
     precision. The file appears whole or not at all, and is never unpickled.
     """
     file = folder / f"{digest(repr(tuple(key)))}.npy"
-    if file.exists():
-        return np.load(file, allow_pickle=False)
+    if agreed(file.exists(), world):
+        return np.load(file, allow_pickle=False) if world.rank == 0 else NOTHING
     features = compute()
+    if world.rank:
+        return NOTHING
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(f".{os.getpid()}.unfinished")
     with unfinished.open("wb") as handle:

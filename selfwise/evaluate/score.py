@@ -1,8 +1,8 @@
 """A score: accuracies with their seeds, beside the baselines that give them a meaning."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -69,6 +69,9 @@ class Score:
     comparisons: tuple[Comparison, ...]
     seeds: tuple[int, ...]
     n_test: int
+    # at the largest budget, how often each class (rows) was taken by the encoder for each
+    # (columns), over the seeds; nothing where that was not counted
+    confusion: Sequence[Sequence[int]] = ()
 
     def __post_init__(self) -> None:
         if not self.results:
@@ -150,6 +153,7 @@ class Score:
             "seeds": list(self.seeds),
             "rows": self.rows(),
             "sentences": self.sentences(),
+            **({"confusion": [list(row) for row in self.confusion]} if self.confusion else {}),
         }
 
 
@@ -240,4 +244,6 @@ def joined(first: Score, second: Score) -> Score:
     if shared:
         raise ValueError(f"both scores have the label budget {next(iter(shared))}")
     results, comparisons = first.results + second.results, first.comparisons + second.comparisons
-    return Score(first.kind, results, comparisons, first.seeds, first.n_test)
+    whole = Score(first.kind, results, comparisons, first.seeds, first.n_test)
+    largest = first if whole.budgets[-1] in first.budgets else second
+    return replace(whole, confusion=largest.confusion)

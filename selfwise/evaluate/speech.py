@@ -10,7 +10,9 @@ from torch import Tensor
 
 from selfwise.data.recordings import Chunks, Recordings
 from selfwise.evaluate.features import PRECISIONS, at_layer, reading
+from selfwise.evaluate.turns import NOTHING, Arrays, by_turns
 from selfwise.names import nearest
+from selfwise.train.world import ALONE, World
 from selfwise.types import HOP, RATE, WINDOW, AudioBatch, Features, to
 from selfwise.units.mfcc import mfcc
 
@@ -35,6 +37,7 @@ def extract(
     seconds: float = SECONDS,
     budget: float = BUDGET,
     progress: Progress | None = None,
+    world: World = ALONE,
 ) -> Float32[np.ndarray, "n d"]:
     """Features of every recording, in the order of the data: the mean over its real frames.
 
@@ -44,7 +47,8 @@ def extract(
 
     Recordings of similar length share a batch of at most `budget` seconds, so that little is
     padding. Those above `seconds` are read in pieces, which do not see each other; their frames
-    are those of the whole recording, each once, and each counts the same.
+    are those of the whole recording, each once, and each counts the same. Several processes share
+    the work, and the first one gets the features; what the others get is empty.
 
     Raises ValueError if there are no recordings, one is shorter than a frame, or there is no such
     layer, pooling or precision.
@@ -54,8 +58,9 @@ def extract(
         return [_frames(at_layer(encoder, batch, layer))]
 
     how: dict[str, Any] = {"device": device, "precision": precision, "progress": progress}
-    how |= {"pooling": pooling, "seconds": seconds, "budget": budget}
-    return _encoded(encoder, recordings, read, **how)[:, 0]
+    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "world": world}
+    found = _encoded(encoder, recordings, read, **how)
+    return NOTHING if world.rank else found[:, 0]
 
 
 def layers(
@@ -69,6 +74,7 @@ def layers(
     seconds: float = SECONDS,
     budget: float = BUDGET,
     progress: Progress | None = None,
+    world: World = ALONE,
 ) -> Float32[np.ndarray, "n L d"]:
     """Features of every recording from each layer of `encoder.hidden`, in one pass.
 
@@ -84,7 +90,7 @@ def layers(
         return [_frames(features) for features in encoder.hidden(batch)]
 
     how: dict[str, Any] = {"device": device, "precision": precision, "progress": progress}
-    how |= {"pooling": pooling, "seconds": seconds, "budget": budget}
+    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "world": world}
     return _encoded(encoder, recordings, read, **how)
 
 
@@ -147,6 +153,7 @@ def _statistics(
     seconds: float,
     budget: float,
     progress: Progress | None,
+    world: World = ALONE,
 ) -> Float32[np.ndarray, "n L d"]:
     """Means over the frames of each recording, and their deviations behind them if asked for."""
     if not len(recordings):
@@ -159,17 +166,24 @@ def _statistics(
         )
     chunks = Chunks(recordings, seconds=seconds, budget=budget)
     found: _Moments | None = None
-    for j in range(len(chunks)):
-        batch = chunks[j]
-        count = _counts(batch, hop)
-        means, squares = _moments(read(batch), count)
+    own = (_read_group(chunks[j], read, hop) for j in range(world.rank, len(chunks), world.size))
+    for j, group in enumerate(by_turns(own, len(chunks), world)):
+        index, count, means, squares = group
         found = found or _Moments(len(recordings), means.shape[1:], deviation=deviation)
-        found.add(batch.index.numpy(), count.numpy(), means, squares)
+        found.add(index, count, means, squares)
         if progress is not None:
             progress(j + 1, len(chunks))
+    if world.rank:
+        return NOTHING[:, None]
     assert found is not None
     assert (found.count > 0).all(), "a recording was not read"
     return found.result()
+
+
+def _read_group(batch: AudioBatch, read: Read, hop: int) -> Arrays:
+    """Which recordings a batch is of, how many frames of each, and their moments."""
+    count = _counts(batch, hop)
+    return (batch.index.numpy(), count.numpy(), *_moments(read(batch), count))
 
 
 class _Moments:

@@ -14,7 +14,9 @@ from selfwise.data.texts import Texts
 from selfwise.data.tokenizer import Tokenizer
 from selfwise.evaluate.baselines import Split
 from selfwise.evaluate.features import at_layer, reading
+from selfwise.evaluate.turns import NOTHING, Arrays, by_turns
 from selfwise.names import nearest
+from selfwise.train.world import ALONE, World
 from selfwise.types import TextBatch, to
 
 LAYERS = "layers"
@@ -46,6 +48,7 @@ def extract(
     pooling: str = "mean",
     device: torch.device | str = "cpu",
     precision: str = "float32",
+    world: World = ALONE,
 ) -> Float32[np.ndarray, "n d"]:
     """Pooled features of every text, in the order of the data; longer ones are cut at `length`.
 
@@ -57,6 +60,9 @@ def extract(
     many numbers. (BERT, arXiv:1810.04805 section 5.3, does so with its last four layers, token by
     token.)
 
+    Several processes share the work, and the first one gets the features; what the others get is
+    empty.
+
     Raises ValueError if there are no texts, no such layer or pooling, or a layer for `layers`.
     """
     check_pooling(pooling)
@@ -67,14 +73,18 @@ def extract(
     rows = laid(texts, tokenizer, length=length)
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
     out: np.ndarray | None = None
+    every = list(groups([len(row.ids) for row in rows]))
+
+    def vectors_of(places: np.ndarray) -> Arrays:
+        batch = to(padded([rows[i] for i in places], encoder, tokenizer), device)
+        return (_vectors(encoder, batch, layer, pooling).cpu().numpy(),)
+
     with reading(encoder, device), half:
-        for places in groups([len(row.ids) for row in rows]):
-            batch = to(padded([rows[i] for i in places], encoder, tokenizer), device)
-            vectors = _vectors(encoder, batch, layer, pooling).cpu().numpy()
+        own = map(vectors_of, every[world.rank :: world.size])
+        for places, (vectors,) in zip(every, by_turns(own, len(every), world)):
             out = np.empty((len(rows), vectors.shape[1]), np.float32) if out is None else out
             out[places] = vectors
-    assert out is not None
-    return out
+    return NOTHING if out is None else out
 
 
 def laid(texts: Texts, tokenizer: Tokenizer, *, length: int) -> list[Row]:

@@ -7,7 +7,10 @@ from typing import Any
 
 from selfwise import config, methods, modalities
 from selfwise.arguments import IMPORTED, check_free, method_options, reading_options
-from selfwise.exchange import audio, image, text
+from selfwise.convert.folder import new_folder
+from selfwise.exchange import audio, image, text, vision
+from selfwise.exchange.card import FILE as CARD
+from selfwise.exchange.card import FORMS, card
 from selfwise.exchange.taken import Taken
 from selfwise.methods import Method
 from selfwise.names import nearest
@@ -16,41 +19,54 @@ from selfwise.train import checkpoint
 from selfwise.train.optim import build_optimizer
 from selfwise.train.options import Options, resolve
 
-FAMILIES = (*text.FAMILIES, *audio.FAMILIES, *image.FAMILIES)
-FORMS = ("hf", "onnx")
+FAMILIES = (*text.FAMILIES, *audio.FAMILIES, *image.FAMILIES, *vision.FAMILIES)
 _KINDS: dict[str, Any] = {"text": text, "audio": audio, "image": image}
+# what only some families are asked, and which these are
+_ASKED = {
+    "tokenizer": ("text", text.FAMILIES),
+    **dict.fromkeys(("method", "encoder", "size"), ("timm and torchvision", vision.FAMILIES)),
+}
 
 
-def import_run(family: str, folder: Path, *, out: str | Path, tokenizer: str = "") -> Run:
-    """A run made of a published checkpoint in Hugging Face's layout, or of BEiT in timm's.
+def import_run(
+    family: str,
+    folder: Path,
+    *,
+    out: str | Path,
+    tokenizer: str = "",
+    method: str = "",
+    encoder: str = "",
+    size: int = 0,
+) -> Run:
+    """A run made of published weights: of Hugging Face's layout, of timm, or of torchvision.
 
     It can embed and be probed, on text fill and generate, and `pretrain --start` trains it further.
     Parts that the checkpoint lacks, such as its heads, are drawn anew and named in run.yaml.
 
     Args:
-        family: bert, roberta, albert, gpt (GPT-2), hubert or beit.
+        family: bert, roberta, albert, gpt (GPT-2), hubert, beit, timm or torchvision.
         folder: with config.json, model.safetensors, and the files of the tokenizer or of the
-            preprocessor.
+            preprocessor; of timm also a file of weights, with --encoder; of torchvision a file,
+            .safetensors or .pth.
         out: folder of the run, which must not exist yet or be empty.
         tokenizer: file or folder of the tokenizer of a model of text, if it is not in `folder`.
+        method: of a run of timm's or torchvision's weights, with new heads; by default simclr.
+        encoder: timm's or torchvision's name of the model, where no config.json says it.
+        size: side of the images in px for weights of timm or torchvision; by default theirs.
 
     Raises ValueError with one sentence for what is missing, does not fit, or is a pickle.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"unknown family {family!r}{nearest(family, FAMILIES)}")
-    kind, out = methods.find(family), Path(out)
-    check_free(out, family)
-    if tokenizer and kind.modality != "text":
-        raise ValueError(f"--tokenizer is for text, and {family} is for {kind.modality}")
-    told = {"tokenizer": tokenizer} if kind.modality == "text" else {}
-    taken: Taken = _KINDS[kind.modality].take(family, folder, **told)
+    told = {"tokenizer": tokenizer, "method": method, "encoder": encoder, "size": size}
+    given = {name: value for name, value in told.items() if value}
+    kind, told = _asked(family, dict(given))
+    out = Path(out)
+    check_free(out, method or family)
+    folder = Path(folder)
+    taken: Taken = _takes(family).take(family, folder, **told)
     settings = _settings(kind, family, taken, folder)
+    settings["found"]["imported"]["asked"] = given
     model = build(settings, taken.kept)
-    lost = set(taken.missing)
-    own = {n: w for n, w in model.state_dict().items() if n.removeprefix("encoder.") in lost}
-    theirs = {f"encoder.{n}": w for n, w in taken.weights.items()} | taken.head
-    # an encoder and a method may have the same name for something: what is there is not lost
-    checkpoint.fill(model, own | theirs, where=folder)
+    settings["found"]["imported"]["drawn anew"] = _filled(model, taken, folder)
     out.mkdir(parents=True, exist_ok=True)
     if taken.kept is not None:
         modalities.of(kind).keep(taken.kept, out)
@@ -65,12 +81,13 @@ def import_run(family: str, folder: Path, *, out: str | Path, tokenizer: str = "
 
 
 def export_run(run: Path, *, to: str = "hf", out: Path) -> None:
-    """Write a run for other tools.
+    """Write a run for other tools, with a card (README.md) that says what it is.
 
     Args:
         run: folder of a run.
         to: hf, a folder that transformers' classes load, with the tokenizer or the preprocessor
-            beside the weights; or onnx, the encoder alone.
+            beside the weights; timm, a folder that timm loads; or of every encoder, alone: onnx,
+            or safetensors.
         out: folder, which must not exist yet or be empty.
 
     Raises ValueError with one sentence for a run that has no counterpart there.
@@ -81,13 +98,59 @@ def export_run(run: Path, *, to: str = "hf", out: Path) -> None:
     kind = _KINDS[found.method.modality]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out} is there already; nothing is written over")
-    write: Callable[[Run, Path], None] = {"hf": kind.to_hf, "onnx": kind.to_onnx}[to]
-    write(found, out)
+    write: Callable[[Run, Path], None] | None = getattr(kind, f"to_{to}", None)
+    if write is None:
+        raise ValueError(
+            f"--to {to} is for runs on images, and {run} is on {found.method.modality}; there are: "
+            f"{', '.join(form for form in FORMS if hasattr(kind, f'to_{form}'))}"
+        )
+    with new_folder(out) as partial:
+        write(found, partial)
+        (partial / CARD).write_text(card(found, to, kind.use(found, to)), "utf-8")
+
+
+def _takes(family: str) -> Any:
+    """The module that reads weights of this family."""
+    return vision if family in vision.FAMILIES else _KINDS[methods.find(family).modality]
+
+
+def _asked(family: str, told: dict[str, Any]) -> tuple[type[Method], dict[str, Any]]:
+    """The method of the run, and what its family is told.
+
+    Raises ValueError for a family that there is not, and for what it is not asked.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"unknown family {family!r}{nearest(family, FAMILIES)}")
+    name = told.pop("method", vision.METHOD) if family in vision.FAMILIES else family
+    kind = methods.find(name)
+    for option in told:
+        what, families = _ASKED[option]
+        if family not in families:
+            raise ValueError(f"--{option} is for {what}, and {family} is for {kind.modality}")
+    if family in vision.FAMILIES:
+        vision.check_method(kind, name)
+    elif family in text.FAMILIES:
+        told.setdefault("tokenizer", "")
+    return kind, told
+
+
+def _filled(model: Method, taken: Taken, where: Path) -> list[str]:
+    """Put the weights into the model. Returns the names of those that stay as they were drawn."""
+    if taken.missing is None:
+        checkpoint.fill(model.encoder.model, taken.weights, where=where)
+        return [name for name in model.state_dict() if not name.startswith("encoder.")]
+    lost = set(taken.missing)
+    own = {n: w for n, w in model.state_dict().items() if n.removeprefix("encoder.") in lost}
+    theirs = {f"encoder.{n}": w for n, w in taken.weights.items()} | taken.head
+    # an encoder and a method may have the same name for something: what is there is not lost
+    checkpoint.fill(model, own | theirs, where=where)
+    return list(taken.missing)
 
 
 def _settings(kind: type[Method], family: str, taken: Taken, folder: Path) -> dict[str, Any]:
     """What run.yaml says of a run that was not trained here."""
     training = asdict(resolve(Options(steps=1), kind, workers=0)) | {"steps": 0}
+    name = kind.__module__.rpartition(".")[2]
     options = {
         "data": IMPORTED,
         "encoder": taken.encoder,
@@ -103,10 +166,10 @@ def _settings(kind: type[Method], family: str, taken: Taken, folder: Path) -> di
         "examples": 0,
         "fingerprint": "",
         "imported": {
+            "family": family,
             "from": folder.resolve().name,
-            "drawn anew": list(taken.missing),
             "notes": list(taken.notes),
         },
     }
     environment = config.environment(training["threads"], training["device"])
-    return {"method": family, "options": options, "found": found, "environment": environment}
+    return {"method": name, "options": options, "found": found, "environment": environment}

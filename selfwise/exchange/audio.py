@@ -2,12 +2,24 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from selfwise.convert.folder import PREPROCESSOR, read_folder, read_optional, write_parts
+from selfwise.convert.folder import (
+    PREPROCESSING,
+    PREPROCESSOR,
+    WEIGHTS,
+    read_folder,
+    read_optional,
+    write_json,
+    write_parts,
+    write_weights,
+)
 from selfwise.convert.hubert import from_hf, preprocessor
 from selfwise.convert.hubert import to_hf as weights_to_hf
+from selfwise.exchange.card import Use
 from selfwise.exchange.taken import Taken
 from selfwise.run import Run
+from selfwise.types import HOP, RATE, WINDOW
 
 FAMILIES = ("hubert",)
 CLUSTERS = 500  # of published models (arXiv:2106.07447, section IV-B); they come without codes
@@ -40,9 +52,34 @@ def to_hf(run: Run, out: Path) -> None:
     write_parts(out, config, weights, {PREPROCESSOR: preprocessor(told)})
 
 
+def to_safetensors(run: Run, out: Path) -> None:
+    """The encoder's weights."""
+    write_weights(out / WEIGHTS, run.encoder.state_dict())
+    write_json(out / PREPROCESSING, waves())
+
+
 def to_onnx(run: Run, out: Path) -> None:
     """The encoder, from waves of one length in each batch."""
     from selfwise.convert.onnx import export_speech
 
-    out.mkdir(parents=True, exist_ok=True)
     export_speech(run.encoder, out / "model.onnx")
+    write_json(out / PREPROCESSING, waves())
+
+
+def use(run: Run, form: str) -> Use:
+    """How the export is used."""
+    from selfwise.exchange.loading import audio
+
+    return audio(run, form)
+
+
+def waves() -> dict[str, Any]:
+    """preprocessing.json of a model of speech."""
+    return {
+        "rate": RATE,
+        "channels": 1,
+        "values": "about -1..1, 16-bit values divided by 32768; loudness is the model's own matter",
+        "least_samples": WINDOW,
+        "samples_between_frames": HOP,
+        "layout": "float32, batch x samples, clips of one length in a batch",
+    }

@@ -7,7 +7,18 @@ from typing import Any
 from selfwise.convert.beit import Imported, from_hf, from_timm
 from selfwise.convert.beit import to_hf as weights_to_hf
 from selfwise.convert.beit_configs import preprocessor
-from selfwise.convert.folder import PREPROCESSOR, read_folder, read_optional, write_parts
+from selfwise.convert.folder import (
+    PREPROCESSING,
+    PREPROCESSOR,
+    WEIGHTS,
+    read_folder,
+    read_optional,
+    write_json,
+    write_parts,
+    write_weights,
+)
+from selfwise.convert.pictures import pictures
+from selfwise.exchange.card import Use
 from selfwise.exchange.taken import Taken
 from selfwise.run import Run
 
@@ -48,11 +59,11 @@ def to_hf(run: Run, out: Path) -> None:
     Raises ValueError for an encoder that is no BEiT.
     """
     encoder = run.encoder
-    if not run.config["options"]["encoder"]["name"].startswith("beit-"):
+    name = run.config["options"]["encoder"]["name"]
+    if not name.startswith("beit-"):
         raise ValueError(
-            f"{run.folder} is on images with the encoder "
-            f"{run.config['options']['encoder']['name']}; of runs on images only those with one "
-            "of the beit encoders are exported yet"
+            f"{run.folder} is on images with the encoder {name}, and of those transformers gets "
+            "only beit encoders; --to timm writes timm models, --to safetensors and onnx all"
         )
     own = {n: w for n, w in run.method.state_dict().items() if not n.startswith("encoder.")}
     heads = own if run.config["method"] == "beit" else {}
@@ -61,10 +72,36 @@ def to_hf(run: Run, out: Path) -> None:
     write_parts(out, config, weights, {PREPROCESSOR: preprocessor(**size)})
 
 
+def to_timm(run: Run, out: Path) -> None:
+    """A folder that timm.create_model loads."""
+    from selfwise.exchange.to_timm import write_timm
+
+    write_timm(run, out)
+
+
+def to_safetensors(run: Run, out: Path) -> None:
+    """The encoder's weights; of a timm model by timm's names."""
+    encoder = run.encoder
+    write_weights(out / WEIGHTS, getattr(encoder, "model", encoder).state_dict())
+    _write_preprocessing(run, out)
+
+
 def to_onnx(run: Run, out: Path) -> None:
     """The encoder, from images in 0..1."""
     from selfwise.convert.onnx import export_image
 
-    out.mkdir(parents=True, exist_ok=True)
     found = run.config["found"]
     export_image(run.encoder, out / "model.onnx", size=found["size"], channels=found["channels"])
+    _write_preprocessing(run, out)
+
+
+def use(run: Run, form: str) -> Use:
+    """How the export is used."""
+    from selfwise.exchange.loading_images import image
+
+    return image(run, form)
+
+
+def _write_preprocessing(run: Run, out: Path) -> None:
+    found, decode = run.config["found"], run.config["options"]["decode"]
+    write_json(out / PREPROCESSING, pictures(found["size"], found["channels"], decode))

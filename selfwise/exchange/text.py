@@ -3,10 +3,18 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from selfwise.convert.folder import read_folder, write_folder
+from selfwise.convert.folder import (
+    PREPROCESSING,
+    WEIGHTS,
+    read_folder,
+    write_folder,
+    write_json,
+    write_weights,
+)
 from selfwise.convert.hf import from_hf
 from selfwise.convert.hf import to_hf as weights_to_hf
 from selfwise.data.tokenizer import Tokenizer
+from selfwise.exchange.card import Use
 from selfwise.exchange.taken import Taken
 from selfwise.run import Run
 
@@ -55,10 +63,41 @@ def to_hf(run: Run, out: Path) -> None:
     )
 
 
+def to_safetensors(run: Run, out: Path) -> None:
+    """The encoder's weights, with its tokenizer beside them."""
+    write_weights(out / WEIGHTS, run.encoder.state_dict())
+    _write_preprocessing(run, out)
+
+
 def to_onnx(run: Run, out: Path) -> None:
     """The encoder, with its tokenizer beside it."""
     from selfwise.convert.onnx import export_text
 
-    out.mkdir(parents=True, exist_ok=True)
     export_text(run.encoder, out / "model.onnx")
+    _write_preprocessing(run, out)
+
+
+def use(run: Run, form: str) -> Use:
+    """How the export is used."""
+    from selfwise.exchange.loading import text
+
+    return text(run, form)
+
+
+def _write_preprocessing(run: Run, out: Path) -> None:
+    """The tokenizer, and what is put around the tokens of a text, as `selfwise embed` does."""
     run.tokenizer.save(out)
+    vocabulary, length = run.tokenizer.vocabulary, run.config["found"]["length"]
+    # GPT-2 has one token for both ends, and a text begins without it
+    both = vocabulary.first is not None and vocabulary.first != vocabulary.last
+    before = [vocabulary.first] if both else []
+    after = [] if vocabulary.last is None else [vocabulary.last]
+    told = {
+        "tokenizer": "tokenizer.json",
+        "before": before,
+        "after": after,
+        "most": length - len(before) - len(after),
+        "pad": vocabulary.pad,
+        "layout": "ids int64 and valid bool, batch x tokens; padding at the end is not valid",
+    }
+    write_json(out / PREPROCESSING, told)

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from selfwise.methods.method import (
@@ -14,6 +15,7 @@ from selfwise.methods.method import (
 )
 from selfwise.nn.language import MaskedHead
 from selfwise.rng import Rng
+from selfwise.shown import Answers, Filled, guesses
 from selfwise.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.views import mask
 from selfwise.views.layout import pairs
@@ -111,10 +113,29 @@ class ALBERT(Method):
         return {"masked": chosen, "sentence_order": chosen.new_full((), len(view.chosen))}
 
     def forward(self, view: Masked) -> Step:
+        assert view.batch.pair is not None, "rows of pairs have labels"
+        logits, answer = self._scores(view)
+        words = guessed("masked", logits, view.target.flatten(), view.chosen.flatten())
+        texts = guessed("sentence_order", answer, view.batch.pair)
+        return Step(words.terms | texts.terms, words.metrics | texts.metrics)
+
+    def shown(self, view: Masked) -> Filled:
+        """What is filled in, and the answer for each pair; rows may also be single texts."""
+        logits, answer = self._scores(view)
+        about = (
+            "Words in a row are hidden and filled in, and of two texts that follow each other the "
+            "encoder tells whether they are in their order."
+        )
+        answers = None
+        if view.batch.pair is not None:
+            options = ("in their order", "swapped")
+            answers = Answers(options, view.batch.pair, answer.float().softmax(dim=1))
+        found = guesses(logits, view.where, view.chosen, view.target)
+        return Filled(about, view.batch, found, answers)
+
+    def _scores(self, view: Masked) -> tuple[Float[Tensor, "m v"], Float[Tensor, "b 2"]]:
+        """Of each token at each place of each row, and of the two answers."""
         read = self.encoder.read(view.batch, F.pad(view.where, (1, 0)))
         pooled = torch.tanh(self.encoder.pooler(read[:, 0]))
-        assert view.batch.pair is not None, "rows of pairs have labels"
         logits = self.head(read[:, 1:].flatten(0, 1), self.encoder.token.weight)
-        words = guessed("masked", logits, view.target.flatten(), view.chosen.flatten())
-        texts = guessed("sentence_order", self.order(pooled), view.batch.pair)
-        return Step(words.terms | texts.terms, words.metrics | texts.metrics)
+        return logits, self.order(pooled)

@@ -3,11 +3,13 @@
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from selfwise.methods.method import Defaults, Method, guessed
 from selfwise.rng import Rng
+from selfwise.shown import Column, Sheet, mosaic
 from selfwise.types import ImageBatch, PatchEncoder, Step, Units
 from selfwise.views.blocks import SHARE, check_mask, draw_blocks
 from selfwise.views.crop import Crop
@@ -93,12 +95,50 @@ class BEiT(Method):
         return {"masked": view.chosen.sum().float()}
 
     def forward(self, view: HiddenPatches) -> Step:
+        hidden = self._hidden(view).flatten(0, 1)
+        return guessed("masked", self.head(hidden), view.target.flatten(), view.chosen.flatten())
+
+    def shown(self, view: HiddenPatches) -> Sheet:
+        """What is hidden, and the units that are guessed there, beside the true ones."""
+        best = self.head(self._hidden(view)).argmax(dim=2)
+        true = self._units_of(view.x, view.covered.shape[1])
+        guess = true.scatter(1, view.where, torch.where(view.chosen, best, view.target))
+        right = (view.chosen & (best == view.target)).sum(dim=1).tolist()
+        told = [f"{r} of {n} right" for r, n in zip(right, view.chosen.sum(dim=1).tolist())]
+        cover = self._spread(view.covered[:, None].float(), view.x)
+        seen = view.x * (1 - cover) + 0.5 * cover
+        decode = getattr(self.units, "decode", None)
+        if decode is None:
+            pictures = [mosaic(units, self.encoder.grid) for units in (guess, true)]
+            how = "shown as colours that mean nothing by themselves"
+        else:
+            pictures = [decode(units, view.x) for units in (guess, true)]
+            pictures[0] = view.x * (1 - cover) + pictures[0] * cover
+            how = "shown as what they look like"
+        about = (
+            "Blocks of patches are hidden, gray here, and the encoder has to tell the unit of "
+            f"each hidden patch, one of {self.units.size}. Units are {how}."
+        )
+        return Sheet(
+            about,
+            [
+                Column("seen", seen),
+                Column("filled in", pictures[0], told),
+                Column("true units", pictures[1]),
+                Column("view", view.x),
+            ],
+        )
+
+    def _spread(self, x: Float[Tensor, "b 1 n"], like: Float[Tensor, "b c s s"]) -> Tensor:
+        """A value for each patch at each of its pixels."""
+        return F.interpolate(x.unflatten(2, self.encoder.grid), like.shape[2:], mode="nearest")
+
+    def _hidden(self, view: HiddenPatches) -> Float[Tensor, "b k d"]:
         tokens = self.encoder.embed(view.x)
         hide = view.covered[..., None].to(tokens.dtype)
         # products, since torch.where is slow on a CPU; nothing of a hidden patch is left
         tokens = tokens * (1 - hide) + self.mask.to(tokens.dtype) * hide
-        hidden = self.encoder.read(tokens, view.where).flatten(0, 1)
-        return guessed("masked", self.head(hidden), view.target.flatten(), view.chosen.flatten())
+        return self.encoder.read(tokens, view.where)
 
     @torch.no_grad()
     def _units_of(self, x: Float[Tensor, "b c s s"], n: int) -> Int64[Tensor, "b n"]:

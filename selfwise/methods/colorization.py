@@ -24,6 +24,7 @@ from selfwise.nn.gamut import (
 )
 from selfwise.nn.lab import lab_to_rgb, lightness, rgb_to_lab
 from selfwise.rng import Rng
+from selfwise.shown import Column, Sheet
 from selfwise.types import Encoder, Features, ImageBatch, Step, Term
 from selfwise.views.crop import Crop
 
@@ -133,6 +134,21 @@ class Colorization(Method):
         ab = annealed_mean(self.head(self._maps(x)), TEMPERATURE).permute(0, 3, 1, 2)
         ab = F.interpolate(ab, x.shape[2:], mode="bilinear", align_corners=False)
         return lab_to_rgb(torch.cat([lightness(x), ab], dim=1))
+
+    def shown(self, view: Colors) -> Sheet:
+        """The lightness that is seen, the colours that are guessed, and the true ones."""
+        light = lightness(view.x)
+        gray = lab_to_rgb(torch.cat([light, torch.zeros_like(view.x[:, 1:])], dim=1))
+        about = "The encoder sees how light each pixel is, and has to tell its colour."
+        guess = self.colors(view.x)
+        return Sheet(
+            about,
+            [
+                Column("seen", gray),
+                Column("colours guessed", guess),
+                Column("true colours", view.x),
+            ],
+        )
 
     def _count(self, view: Colors) -> Float[Tensor, ""]:
         """Pixels whose colour is guessed."""

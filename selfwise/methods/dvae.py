@@ -12,6 +12,7 @@ from selfwise.methods.method import Defaults, Method
 from selfwise.nn.codec import decoder_for
 from selfwise.nn.quantize import distinct, gumbel
 from selfwise.rng import Rng
+from selfwise.shown import Sheet, tokenized
 from selfwise.types import Encoder, ImageBatch, Step, Term
 from selfwise.views.crop import Crop
 
@@ -128,6 +129,11 @@ class DVAE(Method):
     def reconstruct(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """What the codes keep of each image, in 0 to 1."""
         return self.decode(self.codes(x))
+
+    def shown(self, view: NoisyPicture) -> Sheet:
+        """The codes of each view, and what they keep of it."""
+        codes = self.codes(view.x)
+        return tokenized(view.x, codes, self.decode(codes), tuple(self.encoder.grid))
 
     @property
     def _annealed(self) -> Float[Tensor, ""]:

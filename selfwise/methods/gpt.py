@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from selfwise.methods.method import Defaults, Method, check_text, guessed
 from selfwise.rng import Rng
+from selfwise.shown import Followed, guesses
 from selfwise.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.views.layout import continued
 from selfwise.views.packing import windows
@@ -86,6 +87,15 @@ class GPT(Method):
         return {"next_token": view.chosen.sum().float()}
 
     def forward(self, view: Following) -> Step:
-        tokens = self.encoder(view.batch).tokens.flatten(0, 1)
-        logits = F.linear(tokens, self.encoder.token.weight)
+        logits = self._scores(view)
         return guessed("next_token", logits, view.target.flatten(), view.chosen.flatten())
+
+    def shown(self, view: Following) -> Followed:
+        """Every token with what was expected in its place."""
+        found = guesses(self._scores(view), view.where, view.chosen, view.target)
+        return Followed("Each token is guessed from those before it.", view.batch, found)
+
+    def _scores(self, view: Following) -> Float[Tensor, "m v"]:
+        """Of each token at each place of each row."""
+        tokens = self.encoder(view.batch).tokens.flatten(0, 1)
+        return F.linear(tokens, self.encoder.token.weight)

@@ -6,7 +6,17 @@ from torch import Tensor, nn
 from selfwise.losses import check_temperature, code_cosines
 from selfwise.methods.method import Defaults, Method, guessed
 from selfwise.rng import Rng
-from selfwise.types import AudioBatch, Encoder, PatchEncoder, SpeechEncoder, Step, Term, TextEncoder
+from selfwise.shown import Heard, guesses
+from selfwise.types import (
+    AudioBatch,
+    Encoder,
+    Frames,
+    PatchEncoder,
+    SpeechEncoder,
+    Step,
+    Term,
+    TextEncoder,
+)
 from selfwise.views.spans import Hidden, Spans, lengths
 
 
@@ -82,9 +92,7 @@ class HuBERT(Method):
         return {"masked": masked, **unmasked, **power}
 
     def forward(self, view: Hidden) -> Step:
-        tokens, valid, power = self.encoder.embed(view.batch)
-        # behind the projection, where frames have the width of the trunk (section II-C)
-        tokens = torch.where(view.mask[..., None], self.mask.to(tokens.dtype), tokens)
+        tokens, valid, power = self._seen(view)
         guess = self._all if self.alpha else self._masked
         step = guess(view, tokens, valid)
         real = valid.sum().float()
@@ -93,6 +101,24 @@ class HuBERT(Method):
             step.terms["power"] = Term(self.penalty * power.mean * real, real)
         step.metrics["masked_share"] = Term(view.mask.sum().float(), real)
         return step
+
+    def shown(self, view: Hidden) -> Heard:
+        """The units that are guessed where frames are hidden."""
+        tokens, valid, _ = self._seen(view)
+        scores = self._scores(self.encoder.read(tokens, valid, view.where))
+        about = (
+            f"Frames of 20 ms have one of {self.clusters} units each; spans of frames are hidden, "
+            "and the encoder names the units that were there."
+        )
+        found = guesses(scores, view.where, view.chosen, view.target)
+        return Heard(about, view.batch, view.mask, found)
+
+    def _seen(self, view: Hidden) -> Frames:
+        """The frames with the mask in place of those that are hidden."""
+        tokens, valid, power = self.encoder.embed(view.batch)
+        # behind the projection, where frames have the width of the trunk (section II-C)
+        tokens = torch.where(view.mask[..., None], self.mask.to(tokens.dtype), tokens)
+        return Frames(tokens, valid, power)
 
     def _masked(self, view: Hidden, tokens: Tensor, valid: Tensor) -> Step:
         hidden = self.encoder.read(tokens, valid, view.where)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from selfwise.methods.method import Defaults, Method, guessed
 from selfwise.rng import Rng
+from selfwise.shown import Column, Sheet
 from selfwise.types import Encoder, ImageBatch, Step
 from selfwise.views.color import grayscale
 from selfwise.views.permutations import distances, permutation_set
-from selfwise.views.puzzle import draw_corners, standardised, tiles
+from selfwise.views.puzzle import board, draw_corners, standardised, tiles
 from selfwise.views.shift import Window
 
 LEAST = 4  # pixels of a tile's side
@@ -131,12 +132,46 @@ class Jigsaw(Method):
         return {"jigsaw": view.x.new_full((), view.label.numel())}
 
     def forward(self, view: Tiles) -> Step:
-        n, count = view.x.shape[:2]
-        h = self.embed(self.encoder(view.x.flatten(0, 1)).pooled)
+        return guessed("jigsaw", self._scores(view.x, view.order), view.label.flatten())
+
+    def shown(self, view: Tiles) -> Sheet:
+        """The first order of each image, as it lies and as it is put back."""
+        order, label = view.order[:, 0], view.label[:, 0]
+        scores = self._scores(view.x, view.order[:, :1]).float()
+        chance, answer = scores.softmax(dim=1).max(dim=1)
+        puzzle = view.x.gather(1, _like(order, view.x))
+        guess = self.table[answer].long()
+        solved = torch.zeros_like(puzzle).scatter(1, _like(guess, puzzle), puzzle)
+        placed, count = (guess == order).sum(dim=1).tolist(), order.shape[1]
+        told = [f"{p} of {count} right, {100 * c:.0f} %" for p, c in zip(placed, chance.tolist())]
+        about = (
+            f"Tiles lie in one of {len(self.table)} orders, and the encoder, which sees each tile "
+            "by itself, has to tell in which. Tiles have gaps between them and all the same "
+            "contrast, so that their edges and brightness give nothing away."
+        )
+        return Sheet(
+            about,
+            [
+                Column("puzzle", board(puzzle, self.grid)),
+                Column("put back", board(solved, self.grid), told, answer == label),
+                Column("solution", board(view.x, self.grid)),
+            ],
+        )
+
+    def _scores(
+        self, x: Float[Tensor, "b t c h w"], order: Int64[Tensor, "b k t"]
+    ) -> Float[Tensor, "b*k p"]:
+        """Of each permutation, for each order in which the tiles of each image are read."""
+        n, count = x.shape[:2]
+        h = self.embed(self.encoder(x.flatten(0, 1)).pooled)
         first = count * torch.arange(n, device=h.device)[:, None, None]
         # F.embedding, whose backward pass is deterministic; each tile is read several times
-        read = F.embedding((first + view.order).flatten(0, 1), h).flatten(1)
-        return guessed("jigsaw", self.head(read), view.label.flatten())
+        read = F.embedding((first + order).flatten(0, 1), h).flatten(1)
+        return self.head(read)
+
+
+def _like(order: Int64[Tensor, "b t"], x: Float[Tensor, "b t c h w"]) -> Int64[Tensor, "b t c h w"]:
+    return order[:, :, None, None, None].expand_as(x)
 
 
 def _check(*, grid: int, repeats: int, embed: int, gray: float, shift: int | None) -> None:

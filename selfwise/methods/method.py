@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from selfwise.losses import chosen_cross_entropy, chosen_hits
+from selfwise.losses import chosen_cross_entropy, chosen_hits, processes
 from selfwise.rng import Rng
+from selfwise.shown import Shown
 from selfwise.types import Draw, DrawLabelled, Step, Term, TextEncoder, Vocabulary
 
 
@@ -73,6 +74,13 @@ class Method(nn.Module):
         """What a user should know of how the task was made; it is shown once, and kept."""
         return {}
 
+    def shown(self, view: Any) -> Shown | None:
+        """What there is to look at in a view, with the answers that are given now; for reports.
+
+        It runs in eval mode without gradients. None: the pictures of the view are all there is.
+        """
+        return None
+
     def after_step(self) -> None:
         """Called once after each optimiser step: averages, queues. Most methods need nothing."""
 
@@ -80,6 +88,20 @@ class Method(nn.Module):
 def mean_over(value: Tensor, n: int) -> Term:
     """A term whose mean over `n` examples is `value`."""
     return Term(value * n, value.new_full((), n))
+
+
+def shared(step: Step) -> Step:
+    """A process's share of a step that every process has computed whole, of the rows of all.
+
+    Added over the processes it is the step again, and so are its gradients.
+    """
+    n = processes()
+    if n == 1:
+        return step
+    terms, metrics = (
+        {name: Term(term.sum / n, term.count / n) for name, term in part.items()} for part in step
+    )
+    return Step(terms, metrics)
 
 
 def guessed(

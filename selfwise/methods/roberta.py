@@ -1,12 +1,14 @@
 """RoBERTa (Liu et al. 2019, arXiv:1907.11692): guess hidden tokens, hidden anew at every visit."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.methods.method import Defaults, Method, check_sees_all, check_text, guessed
 from selfwise.names import nearest
 from selfwise.nn.language import MaskedHead
 from selfwise.rng import Rng
+from selfwise.shown import Filled, guesses
 from selfwise.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.views import mask, packing
 from selfwise.views.layout import separated
@@ -97,9 +99,17 @@ class RoBERTa(Method):
         return {"masked": view.chosen.sum().float()}
 
     def forward(self, view: Masked) -> Step:
+        return guessed("masked", self._scores(view), view.target.flatten(), view.chosen.flatten())
+
+    def shown(self, view: Masked) -> Filled:
+        """What is filled in."""
+        found = guesses(self._scores(view), view.where, view.chosen, view.target)
+        return Filled("Tokens are hidden, and the encoder fills them in.", view.batch, found)
+
+    def _scores(self, view: Masked) -> Float[Tensor, "m v"]:
+        """Of each token at each place of each row."""
         hidden = self.encoder.read(view.batch, view.where).flatten(0, 1)
-        logits = self.head(hidden, self.encoder.token.weight)
-        return guessed("masked", logits, view.target.flatten(), view.chosen.flatten())
+        return self.head(hidden, self.encoder.token.weight)
 
 
 def _draw(name: str) -> Draw:

@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.methods.method import Defaults, Method, guessed
 from selfwise.rng import Rng
+from selfwise.shown import Column, Sheet
 from selfwise.types import Encoder, ImageBatch, Step
 from selfwise.views.crop import Crop
 from selfwise.views.puzzle import TURNS, rotations
@@ -73,3 +75,22 @@ class Rotation(Method):
     def forward(self, view: Turned) -> Step:
         logits = self.head(self.encoder(view.x.flatten(0, 1)).pooled)
         return guessed("rotation", logits, view.label.flatten())
+
+    def shown(self, view: Turned) -> Sheet:
+        """One turn of each image: the four come one after the other."""
+        row = torch.arange(len(view.x), device=view.x.device)
+        turn = row % TURNS
+        x = view.x[row, turn]
+        chance, answer = self.head(self.encoder(x).pooled).float().softmax(dim=1).max(dim=1)
+        back = torch.stack([torch.rot90(x[i], -int(a), (1, 2)) for i, a in enumerate(answer)])
+        told = [
+            f"answer {90 * a}°, {100 * c:.0f} %" for a, c in zip(answer.tolist(), chance.tolist())
+        ]
+        about = "Each image is turned, and the encoder has to tell by how much."
+        return Sheet(
+            about,
+            [
+                Column("turned", x, [f"by {90 * one}°" for one in turn.tolist()]),
+                Column("turned back", back, told, answer == turn),
+            ],
+        )

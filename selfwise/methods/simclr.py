@@ -6,11 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selfwise.losses import check_temperature, nt_xent
+from selfwise.losses import check_temperature, gather, nt_xent_everywhere
 from selfwise.methods.method import Defaults, Method, mean_over
 from selfwise.nn.heads import Projection
 from selfwise.rng import Rng
-from selfwise.types import Encoder, ImageBatch, Step, Term
+from selfwise.shown import Column, Sheet
+from selfwise.types import Encoder, ImageBatch, Step
 from selfwise.views.image import strong
 
 
@@ -73,15 +74,31 @@ class SimCLR(Method):
         # one pass over both views, as in the authors' code: batch norm sees them together
         z = self.projection(self.encoder(torch.cat(view)).pooled)
         a, b = z.chunk(2)
-        loss = nt_xent(a, b, self.temperature)
-        return Step({"nt_xent": mean_over(loss, len(z))}, {"partner_first": _first(a, b)})
+        loss = nt_xent_everywhere(a, b, self.temperature)
+        own, other = _cosines(gather(a.detach()), gather(b.detach()))
+        first = (own > other).float().mean()
+        terms = {"nt_xent": mean_over(loss, len(z))}
+        return Step(terms, {"partner_first": mean_over(first, len(a))})
+
+    def shown(self, view: TwoViews) -> Sheet:
+        """Both views, and whether they find each other among those of all images."""
+        own, other = _cosines(*self.projection(self.encoder(torch.cat(view)).pooled).chunk(2))
+        about = (
+            "Two views of each image should be alike, and unlike those of all others. Of the "
+            f"{len(view.a)} images looked at, {int((own > other).sum())} are nearer to their own "
+            "other view than to a view of another image; both cosines are told."
+        )
+        told = [f"cosine {o:.2f}, other {n:.2f}" for o, n in zip(own.tolist(), other.tolist())]
+        return Sheet(about, [Column("view 1", view.a), Column("view 2", view.b, told, own > other)])
 
 
 @torch.no_grad()
-def _first(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Term:
-    """How often a view's partner is nearer than all views of other images."""
+def _cosines(
+    a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]
+) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+    """Of each first view with its partner, and with the nearest view of another image."""
     a, b = (torch.nn.functional.normalize(z.float(), dim=1) for z in (a, b))
     own = (a * b).sum(dim=1)
     eye = torch.eye(len(a), dtype=torch.bool, device=a.device)
     others = torch.cat([a @ a.T, a @ b.T], 1).masked_fill(eye.repeat(1, 2), -torch.inf)
-    return mean_over((own > others.amax(dim=1)).float().mean(), len(a))
+    return own, others.amax(dim=1)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from selfwise.methods.method import Defaults, Method
 from selfwise.rng import Rng
+from selfwise.shown import Column, Sheet
 from selfwise.types import Encoder, Labelled, Step, Term
 from selfwise.views.image import mild
 
@@ -72,3 +73,10 @@ class Supervised(Method):
         right = (logits.argmax(dim=1) == view.label).float().sum()
         count = self.counts(view)["cross_entropy"]
         return Step({"cross_entropy": Term(loss, count)}, {"accuracy": Term(right, count)})
+
+    def shown(self, view: Example) -> Sheet:
+        """The view of each image, and the class that it is taken for."""
+        chance, answer = self.predict(view.x).softmax(dim=1).max(dim=1)
+        told = [f"{100 * share:.0f} %" for share in chance.tolist()]
+        column = Column("view", view.x, told, answer == view.label, answer)
+        return Sheet("The class of each image is to be told from a view of it.", [column])

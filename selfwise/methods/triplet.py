@@ -8,9 +8,11 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from selfwise import mining as ways
-from selfwise.methods.method import Defaults, Method
+from selfwise.losses import gather, gather_views
+from selfwise.methods.method import Defaults, Method, shared
 from selfwise.nn.heads import Projection
 from selfwise.rng import Rng
+from selfwise.shown import Sheet, triples
 from selfwise.types import Encoder, ImageBatch, Step
 from selfwise.views.image import strong
 
@@ -85,10 +87,30 @@ class Triplet(Method):
         return {"triplet": view.a.new_full((), ways.counted(self.mining, rows, 1))}
 
     def forward(self, view: Pairs) -> Step:
+        rows, told = self._rows(view)
+        return shared(ways.triplet_step(*rows, **told))
+
+    def _rows(self, view: Pairs) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
+        """Embeddings of all views, which image each is of, its partner; and how to mine."""
         # one pass over both views, as in SimCLR's code: batch norm sees them together
         z = self.projection(self.encoder(torch.cat([view.a, view.b])).pooled)
+        z = gather_views(z)  # negatives are from all processes
         row = torch.arange(len(z), device=z.device)
-        n = len(view.a)
+        n = len(z) // 2
+        if view.draw is not None:
+            view = view._replace(draw=gather(view.draw))
         draw = None if view.draw is None else view.draw.T.reshape(-1, 1)
         told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
-        return ways.triplet_step(z, row % n, row.roll(n)[:, None], **told)
+        return (z, row % n, row.roll(n)[:, None]), told
+
+    def shown(self, view: Pairs) -> Sheet:
+        """First views as anchors, with the negatives that are chosen among these images."""
+        x, n = torch.cat([view.a, view.b]), len(view.a)
+        rows, told = self._rows(view)
+        distance, found = ways.mined(*rows, **told)
+        about = (
+            "Two views of an image are anchor and positive; the negative is a view of another of "
+            f"{n} images, {ways.MEANT[self.mining]}. Below are squared distances (0 to 4); the "
+            f"negative should be farther by {self.margin:g}."
+        )
+        return Sheet(about, triples(x, distance, *(part[:n] for part in found)))

@@ -4,12 +4,15 @@ are nearer to each other than to those of any other, by a margin."""
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from selfwise import mining as ways
-from selfwise.methods.method import Defaults, Method
+from selfwise.losses import gather
+from selfwise.methods.method import Defaults, Method, shared
 from selfwise.rng import Rng
+from selfwise.shown import Sheet, triples
 from selfwise.types import Encoder, Labelled, Step
 from selfwise.views.identities import PerIdentity
 from selfwise.views.image import mild
@@ -86,7 +89,34 @@ class TripletLabelled(Method):
         return {"triplet": view.x.new_full((), pairs)}
 
     def forward(self, view: Faces) -> Step:
-        z = self.embedding(self.encoder(view.x).pooled)
-        partner = ways.grouped(view.identity, self.per_identity)
-        told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": view.draw}
-        return ways.triplet_step(z, view.identity, partner, **told)
+        rows, told = self._rows(view)
+        return shared(ways.triplet_step(*rows, **told))
+
+    def shown(self, view: Faces) -> Sheet:
+        """The first image of each identity as the anchor, and the first triplet that it is in."""
+        rows, told = self._rows(view)
+        distance, found = ways.mined(*rows, **told)
+        same, row = view.identity[:, None] == view.identity, torch.arange(len(view.x))
+        first = (same.int().argmax(dim=1).cpu() == row).nonzero()[:, 0].to(view.x.device)
+        each = len(found.anchor) // len(view.x)  # triplets of each row
+        place = first * each + found.chosen.view(-1, each)[first].int().argmax(dim=1)
+        anchor, positive, negative, chosen = (part[place] for part in found)
+        columns = triples(view.x, distance, anchor, positive, negative, chosen)
+        names = [view.identity[who] for who in (anchor, positive, negative)]
+        names[2] = torch.where(chosen, names[2], -1)
+        about = (
+            "Images of a class are anchor and positive; the negative is of another class, "
+            f"{ways.MEANT[self.mining]}. Below are squared distances (0 to 4); the negative "
+            f"should be farther by {self.margin:g}."
+        )
+        named = [column._replace(classes=own) for column, own in zip(columns, names)]
+        return Sheet(about, named, first)
+
+    def _rows(self, view: Faces) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
+        """Embeddings, the identity of each and its partners; and how to mine."""
+        # negatives are from all processes
+        z, identity = gather(self.embedding(self.encoder(view.x).pooled)), gather(view.identity)
+        partner = ways.grouped(identity, self.per_identity)
+        draw = None if view.draw is None else gather(view.draw)
+        told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
+        return (z, identity, partner), told

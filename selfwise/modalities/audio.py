@@ -25,6 +25,7 @@ from selfwise.modalities.image import where
 from selfwise.modalities.modality import Trained
 from selfwise.train.fit import Probe
 from selfwise.train.options import Resolved
+from selfwise.train.world import ALONE, World
 from selfwise.types import HOP, RATE, WINDOW
 
 ENCODER_HELP = """
@@ -78,6 +79,9 @@ class AudioData:
         count = min(source.steps_per_epoch, HELD_OUT_BATCHES)
         read = source.__getitem__
         return [HeldOut((read, count), seed=seed, every=training.health_every)]
+
+    def join(self, folder: Path) -> None:
+        """Nothing is written while recordings are read."""
 
     def keep(self, folder: Path) -> None:
         """The units, and a list of the files that were left out."""
@@ -245,31 +249,42 @@ def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any)
     return open_recordings(data, labelled=labelled, cache=cached, progress=_progress(), **options)
 
 
-def embedder(run: Trained, *, layer: int | None, device: str, pooling: str = "") -> Embed:
+def embedder(
+    run: Trained, *, layer: int | None, device: str, pooling: str = "", world: World = ALONE
+) -> Embed:
     """Features of any encoder of this shape, kept in the run folder by what they depend on."""
     if pooling:
         raise ValueError("--pooling is for text; frames of speech are averaged")
     if layer is None:
-        return _filed(run, listening.extract, "output", device=device)
-    depth, each = run.encoder.depth, layered(run, device=device)
+        return _filed(run, listening.extract, "output", device=device, world=world)
+    depth, each = run.encoder.depth, layered(run, device=device, world=world)
     if not -depth <= layer < depth:
         raise ValueError(f"layer {layer} does not exist: the encoder has layers 0 to {depth - 1}")
-    return lambda encoder, recordings: each(encoder, recordings)[:, layer % depth + 1]
+
+    def chosen(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n d"]:
+        found = each(encoder, recordings)
+        return found[:, layer % depth + 1] if world.rank == 0 else found
+
+    return chosen
 
 
-def layered(run: Trained, *, device: str) -> Embed:
+def layered(run: Trained, *, device: str, world: World = ALONE) -> Embed:
     """Features of what the first layer gets, and of every layer, (n, L + 1, d), in one pass."""
-    return _filed(run, partial(listening.layers, stem=True), "layers", device=device)
+    extract = partial(listening.layers, stem=True)
+    return _filed(run, extract, "layers", device=device, world=world)
 
 
-def _filed(run: Trained, extract: Callable[..., Any], name: str, *, device: str) -> Embed:
+def _filed(
+    run: Trained, extract: Callable[..., Any], name: str, *, device: str, world: World
+) -> Embed:
     place, precision = where(run, device)
 
     def compute(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n *layers d"]:
         stamp = recordings.stamp  # a file may change and keep its size
         key = (features.checksum(encoder), recordings.fingerprint, stamp, name, precision)
         work = partial(extract, encoder, recordings, device=place, precision=precision)
-        return features.cached(run.folder / "features", key, work)
+        work = partial(work, world=world)
+        return features.cached(run.folder / "features", key, work, world=world)
 
     return compute
 

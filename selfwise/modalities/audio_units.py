@@ -9,13 +9,14 @@ were learned without them.
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from selfwise.data import cache
@@ -94,6 +95,27 @@ def load(folder: Path) -> SpeechUnits:
 def keep(units: SpeechUnits, folder: Path) -> None:
     """Copy the units into a run folder, where they stay when caches go."""
     keeping.copy(units.folder, folder / FOLDER)
+
+
+def of_others(
+    units: SpeechUnits | None, told: Mapping[str, Any], batch: AudioBatch, *, device: str
+) -> Int64[Tensor, "b t"]:
+    """The units of recordings that were not trained on, on the CPU; -1 where there is no frame.
+
+    `told` are the options of the run. Raises ValueError if the units cannot be made again: of an
+    imported run, or if the run whose layer was clustered is gone or was trained further.
+    """
+    if units is None:
+        raise ValueError("this run was imported without its units")
+    earlier = told["units"]
+    if earlier != MFCC and not Path(earlier).is_dir():
+        raise ValueError(f"its units are those of an earlier run, {earlier}, which is not there")
+    source = _source(earlier, told["units_layer"])
+    if source.about != units.about["of"]:
+        raise ValueError(f"its units are of {units.about['of']}, and there is {source.about}")
+    found, valid = source.extract(device)(batch)
+    ids = units.codebook(found.flatten(0, 1)).view(valid.shape)
+    return ids.masked_fill(~valid, -1).cpu()
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from selfwise.modalities.image_units import ImageUnits
 from selfwise.modalities.modality import Trained
 from selfwise.train.fit import Probe
 from selfwise.train.options import Resolved, resolve_device, resolve_precision
+from selfwise.train.world import ALONE, World
 from selfwise.types import Draw
 
 ENCODER_HELP = """
@@ -89,6 +90,10 @@ class ImageData:
             self.pictures = shown(self.images, **told, every=every, folder=None)
             probes.append(self.pictures)
         return probes
+
+    def join(self, folder: Path) -> None:
+        """Files that this process's loader finds broken are listed with those of the others."""
+        self.images.broken_log = folder / "broken.txt"  # type: ignore[attr-defined]
 
     def keep(self, folder: Path) -> None:
         """Keep the units or the prior; list the files that were left out, now and as the loader
@@ -242,7 +247,9 @@ def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any)
     return readable(open_images(data, **reading, labelled=labelled, **options))
 
 
-def embedder(run: Trained, *, layer: int | None, device: str, pooling: str = "") -> Embed:
+def embedder(
+    run: Trained, *, layer: int | None, device: str, pooling: str = "", world: World = ALONE
+) -> Embed:
     """Features of any encoder of this shape, kept in the run folder by what they depend on."""
     if pooling:
         raise ValueError("--pooling is for text; image encoders pool in their own way")
@@ -255,7 +262,8 @@ def embedder(run: Trained, *, layer: int | None, device: str, pooling: str = "")
         key = (weights, images.fingerprint, stamp, size, layer, precision)
         extract = partial(features.extract, encoder, images, size=size, layer=layer)
         extract = partial(extract, device=place, precision=precision, workers=_workers(images))
-        return features.cached(run.folder / "features", key, extract)
+        extract = partial(extract, world=world)
+        return features.cached(run.folder / "features", key, extract, world=world)
 
     return compute
 
@@ -263,7 +271,7 @@ def embedder(run: Trained, *, layer: int | None, device: str, pooling: str = "")
 def where(run: Trained, device: str) -> tuple[str, str]:
     """The device, and what autocast runs in there: float32 or bf16, as in training if it can be."""
     place, told = resolve_device(device), run.config["options"]
-    same = place == told["device"]
+    same = place.partition(":")[0] == told["device"].partition(":")[0]
     precision = told["precision"] if same else resolve_precision("auto", place)
     # evaluation needs no gradients, so fp16 needs no care either
     return place, "float32" if precision == "float32" else "bf16"

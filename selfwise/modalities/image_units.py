@@ -51,6 +51,13 @@ class Codes:
     def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
         return _on(self.method, x).codes(x)
 
+    @torch.no_grad()
+    def decode(
+        self, ids: Int64[Tensor, "b n"], like: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b c h w"]:
+        """The images that codes stand for, in 0..1, where `like` is."""
+        return _on(self.method, like).decode(ids)
+
 
 class Clusters:
     """Clusters of the patches in a layer of an earlier run."""

@@ -68,6 +68,10 @@ class Data(Protocol):
         """What watches the run."""
         ...
 
+    def join(self, folder: Path) -> None:
+        """What another process of the run does, where the first one has called `keep`."""
+        ...
+
     def keep(self, folder: Path) -> None:
         """Write what reading needs again into the run folder."""
         ...

@@ -27,6 +27,7 @@ from selfwise.modalities.image import where
 from selfwise.modalities.modality import Trained
 from selfwise.train.fit import Probe
 from selfwise.train.options import Resolved
+from selfwise.train.world import ALONE, World
 from selfwise.types import Draw
 
 ENCODER_HELP = """
@@ -97,6 +98,9 @@ class TextData:
             print(f"warning: no held-out loss: {error}", file=sys.stderr)
             return []
         return [HeldOut(spread(rows), seed=seed, every=training.health_every)]
+
+    def join(self, folder: Path) -> None:
+        """Nothing is written while rows are read."""
 
     def keep(self, folder: Path) -> None:
         keep(self.kept, folder)
@@ -230,7 +234,9 @@ def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any)
     return open_texts(data, labelled=labelled, **options)
 
 
-def embedder(run: Trained, *, layer: int | None, device: str, pooling: str = "") -> Embed:
+def embedder(
+    run: Trained, *, layer: int | None, device: str, pooling: str = "", world: World = ALONE
+) -> Embed:
     """Features of any encoder of this shape, kept in the run folder by what they depend on."""
     place, precision = where(run, device)
     tokenizer, length = run.kept, run.config["found"]["length"]
@@ -242,8 +248,8 @@ def embedder(run: Trained, *, layer: int | None, device: str, pooling: str = "")
         key = (*known, length, layer, how, precision)
         # the positions behind `length` were never trained, so longer texts are cut there
         extract = partial(reading.extract, encoder, texts, tokenizer, length=length, layer=layer)
-        extract = partial(extract, pooling=how, device=place, precision=precision)
-        return features.cached(run.folder / "features", key, extract)
+        extract = partial(extract, pooling=how, device=place, precision=precision, world=world)
+        return features.cached(run.folder / "features", key, extract, world=world)
 
     return compute
 

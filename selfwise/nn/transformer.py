@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from selfwise.nn.attention import Attention, Cache, Layout, additive, arrange_at, pick
 from selfwise.nn.dropout import dropout
+from selfwise.rng import common
 
 # "gelu" is x times the normal distribution function; "gelu_tanh" the approximation of
 # Hendrycks and Gimpel (arXiv:1606.08415), which they round from and OpenAI's and Google's code use
@@ -124,11 +125,14 @@ class Transformer(nn.Module):
             yield self.blocks[i % len(self.blocks)]  # type: ignore[misc]
 
     def kept(self) -> list[Block]:
-        """The same without those that this step leaves out, which the CPU draws."""
+        """The same without those that this step leaves out, which the CPU draws.
+
+        They are the same in all processes of a run, which add the gradients of the same weights.
+        """
         blocks = list(self.layers())
         if not (self.training and self.layerdrop):
             return blocks
-        keep = torch.rand(len(blocks)) >= self.layerdrop
+        keep = common(len(blocks)) >= self.layerdrop
         return [block for block, stays in zip(blocks, keep.tolist()) if stays]
 
     def forward(self, x: Float[Tensor, "b n d"], layout: Layout) -> Float[Tensor, "b n d"]:

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from selfwise import proof
 from selfwise.evaluate.score import Score, joined
+from selfwise.report.write import report
 from selfwise.run import pretrain_or_resume
 
 ENCODER = {
@@ -21,8 +22,8 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> Score:
     """Pre-train on unlabelled digits, then ask what 10 labels per class are worth.
 
     `selfwise quickstart`, about two minutes on 2 cores. Expected on the 500 test digits, with 10
-    labels for each class: SimCLR's features 94 to 95 %, raw pixels 90 %, the same encoder trained
-    from scratch on the same labels below both, the untrained encoder last.
+    labels for each class: SimCLR's features 95.6 %, the same encoder trained from scratch on the
+    same labels 93 %, raw pixels 90 %, the untrained encoder 67 %. A report is written at the end.
 
     Args:
         out: folder of the run; if the run is there already, only the probe is repeated.
@@ -48,5 +49,8 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> Score:
     few, many = measure(labels="10", scratch=True), measure(labels="50,all")
     score = joined(few, many)
     Console().print(score.table())
+    print("3. A page that shows what was learned")
+    page = report([folder], data="digits:test")
     print(f"The run is in {folder}: selfwise show {folder}")
+    print(f"What it has learned is drawn in {page}: open it in a browser")
     return score

@@ -163,7 +163,9 @@ def fill(module: nn.Module, weights: dict[str, Tensor], *, where: Path) -> None:
         first = ", ".join(
             f"{n} {_shape(weights, n)} (expected {_shape(own, n)})" for n in wrong[:3]
         )
-        raise ValueError(f"{where}: {len(wrong)} weights do not fit: {first}")
+        count = "1 weight does" if len(wrong) == 1 else f"{len(wrong)} weights do"
+        some = "the first three are " if len(wrong) > 3 else ""
+        raise ValueError(f"{where}: {count} not fit: {some}{first}")
     module.load_state_dict(weights)
 
 

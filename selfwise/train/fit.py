@@ -11,14 +11,18 @@ from time import monotonic
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from selfwise.losses import alone
 from selfwise.methods.method import Method
 from selfwise.train.keep import Keeper, opened
 from selfwise.train.options import Resolved
 from selfwise.train.process import locked, stop_signals, threads
 from selfwise.train.progress import Clock, Progress
+from selfwise.train.share import Part, Parted, added_step, check_same_step
 from selfwise.train.step import Parts, assemble, set_lr, train_step
+from selfwise.train.world import ALONE, World, wait_for_all
 from selfwise.types import Batch
 
 
@@ -55,20 +59,27 @@ def fit(
     out: Path | None = None,
     probes: Sequence[Probe] = (),
     quiet: bool = False,
+    world: World = ALONE,
 ) -> Method:
     """Train for `options.steps` steps, from the last whole checkpoint in `out` if there is one.
 
-    Without `out` nothing is written. Raises FloatingPointError when the loss is no number any
-    more, OSError when the disk is full, KeyboardInterrupt after a signal and a last checkpoint;
-    the earlier checkpoints stay.
+    Without `out` nothing is written. Where this is one of several processes, all of them call it,
+    and only the first one writes, shows and probes; `probes` of the others must be empty.
+
+    Raises FloatingPointError when the loss is no number any more, OSError when the disk is full,
+    KeyboardInterrupt after a signal and a last checkpoint; the earlier checkpoints stay.
     """
-    with threads(options.threads), locked(out):
-        parts = assemble(method, options)
+    first = world.rank == 0
+    with threads(options.threads), locked(out if first else None):
+        parts = assemble(method, options, world)
         with opened(parts, options, out) as keeper:
+            if world.size > 1:
+                check_same_step(keeper.step)
             if keeper.step < options.steps:
                 unit, scale = getattr(batches, "unit", "examples"), getattr(batches, "scale", 1)
                 each = options.batch * scale
-                progress = Progress(keeper.step, options.steps, each, unit=unit, quiet=quiet)
+                still = quiet or not first
+                progress = Progress(keeper.step, options.steps, each, unit=unit, quiet=still)
                 try:
                     _loop(parts, keeper, batches, seed=seed, probes=probes, progress=progress)
                 finally:
@@ -87,10 +98,14 @@ def _loop(
 ) -> None:
     options, clock = keeper.options, Clock()
     with stop_signals() as stopped:
-        for step, batch in timed(load(batches, keeper.step, options), clock):
+        for step, batch in timed(load(batches, keeper.step, options, parts.world), clock):
             lr = set_lr(parts.optimizer, options, step)
-            keeper.meter.add(train_step(parts, batch, step, seed=seed, options=options))
+            found = train_step(parts, batch, step, seed=seed, options=options)
             done, stop = step + 1, stopped()
+            if parts.world.size > 1:
+                found, told = added_step(found, stop)
+                stop = _agreed(told, done, options)
+            keeper.meter.add(found)
             clock.steps += 1
             progress.advance(done)
             last = done == options.steps
@@ -102,7 +117,17 @@ def _loop(
             if done % options.save_every == 0 or last or stop:
                 keeper.save(done, parts)
             if stop and not last:
+                if parts.world.size > 1:
+                    wait_for_all()  # the first process is still writing
                 raise KeyboardInterrupt(_stopped(done, keeper.out))
+
+
+def _agreed(told: Tensor, done: int, options: Resolved) -> bool:
+    """Whether any process was told to stop, so that all do after the same step.
+
+    A GPU is asked only where it is waited for anyway.
+    """
+    return (told.device.type == "cpu" or done % options.log_every == 0) and bool(told)
 
 
 def _stopped(done: int, out: Path | None) -> str:
@@ -116,18 +141,24 @@ def _probe(
     found: dict[str, float] = {}
     for probe in probes:
         if done % probe.every == 0 or last:
-            values = probe(method)
+            with alone():
+                values = probe(method)
             found |= values
             if warning := probe.warning(values):
                 progress.say(f"warning: step {done}: {warning}")
     return found
 
 
-def load(batches: Batches, start: int, options: Resolved) -> Iterator[tuple[int, Batch]]:
-    """The batches of the steps from `start`; worker processes read ahead but never reorder."""
+def load(
+    batches: Batches, start: int, options: Resolved, world: World = ALONE
+) -> Iterator[tuple[int, Batch | Part]]:
+    """The batches of the steps from `start`; worker processes read ahead but never reorder.
+
+    Of several processes each gets its part of every batch.
+    """
     steps = range(start, options.steps)
     loader: Any = DataLoader(
-        batches,  # type: ignore[arg-type]
+        batches if world.size == 1 else Parted(batches, world),  # type: ignore[arg-type]
         batch_size=None,
         sampler=steps,
         num_workers=options.workers,
@@ -137,7 +168,9 @@ def load(batches: Batches, start: int, options: Resolved) -> Iterator[tuple[int,
     return zip(steps, loader)
 
 
-def timed(pairs: Iterator[tuple[int, Batch]], clock: Clock) -> Iterator[tuple[int, Batch]]:
+def timed(
+    pairs: Iterator[tuple[int, Batch | Part]], clock: Clock
+) -> Iterator[tuple[int, Batch | Part]]:
     """The same, with the time spent waiting for each batch added to the clock."""
     while True:
         begun = monotonic()

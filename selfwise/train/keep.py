@@ -79,20 +79,24 @@ class Keeper:
 
 @contextmanager
 def opened(parts: Parts, options: Resolved, out: Path | None) -> Iterator[Keeper]:
-    """The run in `out`, restored from its last whole checkpoint if there is one."""
+    """The run in `out`, restored from its last whole checkpoint if there is one.
+
+    Of several processes all read it, and the first one writes.
+    """
     keeper = Keeper(options, out)
     if out is None:
         yield keeper
         return
     keeper.folder.mkdir(parents=True, exist_ok=True)
     found, torn = checkpoint.latest(keeper.folder)
-    for sentence in torn:
+    first = parts.world.rank == 0  # the one process that writes
+    for sentence in torn if first else ():
         where = f"going on from step {found.step}" if found else "starting again from step 0"
         print(f"warning: {sentence}; {where}", file=sys.stderr)
     state: dict[str, Any] = found.state if found else {"offset": 0}
     if found is not None:
         _restore(keeper, parts, found)
-    if keeper.step < options.steps:
+    if first and keeper.step < options.steps:
         keeper.log = Log(out, step=keeper.step, offset=state["offset"], wandb=options.wandb)
     try:
         yield keeper

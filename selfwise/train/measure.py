@@ -6,11 +6,13 @@ from time import monotonic
 
 import torch
 
+from selfwise.losses import alone
 from selfwise.methods.method import Method
 from selfwise.train.fit import Batches, Probe, load
 from selfwise.train.options import Resolved
 from selfwise.train.process import threads
 from selfwise.train.step import assemble, train_step
+from selfwise.train.world import World
 
 WARM_UP, LEAST, MOST = 5, 10, 1_000  # steps
 
@@ -26,12 +28,14 @@ def seconds_per_step(
 ) -> float:
     """The time of a step, with its share of the probes, measured on a copy that is thrown away.
 
-    Five steps to warm up, then at least ten, for at most `patience` seconds.
+    Five steps to warm up, then at least ten, for at most `patience` seconds. Of several processes
+    the first measures its part of a step, alone.
     """
-    with threads(options.threads):
+    world = World(size=options.devices)
+    with threads(options.threads), alone():
         trial = method()
         parts, done, begun = assemble(trial, options), 0, monotonic()
-        for step, batch in load(batches, 0, replace(options, steps=MOST)):
+        for step, batch in load(batches, 0, replace(options, steps=MOST), world):
             train_step(parts, batch, step, seed=seed, options=options)
             _wait(options.device)
             if step < WARM_UP:

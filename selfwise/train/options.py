@@ -1,5 +1,6 @@
 """How to train: every option of the loop, in one place."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from math import inf
 from typing import Any
@@ -9,11 +10,12 @@ import torch
 from selfwise.methods.method import Defaults, Method
 from selfwise.train.optim import check_optimizer, scaled_lr
 from selfwise.train.schedule import check_schedule
+from selfwise.train.world import here
 
 # the smallest value of each number; 1e-9: above 0
 LEAST = {"steps": 1, "epochs": 1e-9, "minutes": 1e-9, "batch": 1, "accumulate": 1, "lr": 0}
 LEAST |= {"weight_decay": 0, "warmup": 0, "clip": 0, "threads": 0, "workers": 0, "log_every": 1}
-LEAST |= {"save_every": 1, "keep": 1, "probe_every": 0, "health_every": 0}
+LEAST |= {"save_every": 1, "keep": 1, "probe_every": 0, "health_every": 0, "devices": 1}
 DEFAULT_EPOCHS = 100
 
 
@@ -26,7 +28,7 @@ class Options:
         epochs: instead of steps: passes over the data.
         minutes: instead of steps: wall time; the first steps are measured on a copy, then the
             number of steps is fixed and recorded.
-        batch: examples in a step, over all micro-batches.
+        batch: examples in a step, over all micro-batches and processes.
         accumulate: micro-batches in which a step is computed, to save memory. The loss is still
             that of the whole batch; methods that compare examples with each other refuse it.
         optimizer: adamw, lamb, lars or sgd.
@@ -40,8 +42,11 @@ class Options:
         precision: bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware multiplies it.
         compile: compile the encoder with torch.compile; the first step then takes a minute.
         device: cpu, cuda, cuda:1, or auto.
-        threads: of the CPU; 0 for as many as torch takes.
-        workers: processes that read the data; by default 0 where they lie in memory.
+        devices: processes on this machine that train together, each on a GPU of its own or on its
+            share of the cores; torchrun and SLURM say themselves how many there are.
+        threads: of the CPU, of each process; 0 for as many as torch takes, or its share of them.
+        workers: processes that read the data, of each process; by default 0 where they lie in
+            memory.
         log_every: steps between two lines of metrics.jsonl.
         save_every: steps between two checkpoints.
         keep: number of checkpoints kept, the last ones.
@@ -69,6 +74,7 @@ class Options:
     precision: str = "auto"
     compile: bool = False
     device: str = "auto"
+    devices: int = 1
     threads: int = 0
     workers: int | None = None
     log_every: int = 20
@@ -111,8 +117,9 @@ def resolve(
     told = asdict(options) | _from_paper(options, method.defaults)
     told["device"] = resolve_device(options.device)
     told["precision"] = resolve_precision(options.precision, told["device"])
-    told["threads"] = options.threads or torch.get_num_threads()
-    told["workers"] = workers if options.workers is None else options.workers
+    beside = here(options.devices) if options.devices > 1 else 1
+    told["threads"] = options.threads or max(1, torch.get_num_threads() // beside)
+    told["workers"] = -(-workers // beside) if options.workers is None else options.workers
     told["steps"] = options.steps or 0
     if not any((options.steps, options.epochs, options.minutes)):
         told["epochs"] = DEFAULT_EPOCHS
@@ -122,7 +129,27 @@ def resolve(
         raise ValueError(
             f"--accumulate {resolved.accumulate} does not divide --batch {resolved.batch}"
         )
+    if decided and resolved.batch < resolved.devices:
+        raise ValueError(
+            f"--devices {resolved.devices} is more than the {resolved.batch} examples that a step "
+            "has on average: let a step have more of them, or take fewer processes"
+        )
+    if not decided:
+        _check_divides(resolved)
     return resolved
+
+
+def _check_divides(options: Options) -> None:
+    """Raises ValueError unless every process gets as many examples as the others."""
+    pieces = options.devices * options.accumulate
+    if options.devices == 1 or options.batch is None or options.batch % pieces == 0:
+        return
+    near = max(1, round(options.batch / pieces)) * pieces
+    times = f" times --accumulate {options.accumulate}" if options.accumulate > 1 else ""
+    raise ValueError(
+        f"--devices {options.devices}{times} does not divide --batch {options.batch}: each process "
+        f"computes as many examples as the others; {near} would be right"
+    )
 
 
 def _from_paper(options: Options, paper: Defaults) -> dict[str, Any]:
@@ -156,6 +183,13 @@ def check(options: Options, method: type[Method]) -> None:
     given = [f"--{n}" for n in ("steps", "epochs", "minutes") if getattr(options, n)]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} exclude each other: give exactly one")
+    if not isinstance(options, Resolved):
+        _check_divides(options)  # again when the batch is known, but then data are open
+    if options.devices > 1 and ":" in options.device:
+        raise ValueError(
+            f"--device {options.device} is one device, and --devices {options.devices} wants "
+            f"several: give --device {options.device.partition(':')[0]}"
+        )
     if options.accumulate > 1 and method.couples_batch:
         raise ValueError(
             f"--accumulate {options.accumulate} is not possible: {method.couples_batch}, "
@@ -194,6 +228,11 @@ def resolve_precision(name: str, device: str) -> str:
 def _cpu_multiplies_bf16() -> bool:
     """Without the instructions bf16 is emulated, and slower than float32."""
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def recorded(options: Mapping[str, Any]) -> Resolved:
+    """The options of training in a run.yaml; those that it does not know yet have defaults."""
+    return Resolved(**{name: options[name] for name in names() if name in options})
 
 
 def names() -> list[str]:

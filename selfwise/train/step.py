@@ -1,6 +1,7 @@
 """One optimiser step on one global batch."""
 
 import logging
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -10,10 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from selfwise.methods.method import Method
-from selfwise.rng import Rng, generator, hashed
+from selfwise.rng import Rng, alike, generator, hashed
 from selfwise.train import schedule
+from selfwise.train.norm import synchronised
 from selfwise.train.optim import build_optimizer
 from selfwise.train.options import Resolved
+from selfwise.train.share import Part, add_gradients, added_counts, take_weights
+from selfwise.train.world import ALONE, World, device_of
 from selfwise.types import Batch, Step, Term, rows, size_of, to
 
 # it announces its precision on stderr, where a user's error should be the only line
@@ -41,6 +45,7 @@ class Parts(NamedTuple):
     method: Method  # bare: makes the views
     wrapped: nn.Module  # as the fabric runs it, with its precision: makes the forward pass
     optimizer: Any
+    world: World = ALONE
 
     @property
     def inner(self) -> Optimizer:
@@ -53,14 +58,23 @@ class Parts(NamedTuple):
         return getattr(self.fabric.strategy.precision, "scaler", None)
 
 
-def assemble(method: Method, options: Resolved) -> Parts:
-    """Put the method on its device, build the optimiser, wrap both for the precision."""
+def assemble(method: Method, options: Resolved, world: World = ALONE) -> Parts:
+    """Put the method on its device, build the optimiser, wrap both for the precision.
+
+    Where it is one of several processes, these must be connected, and each must call this.
+    """
     kind, _, index = options.device.partition(":")
     told: dict[str, Any] = {"precision": PRECISION[options.precision]}
     if options.precision != "float32" and not method.rounded_view:
         told = {"plugins": Unrounded(told["precision"], kind)}
+    if world.size > 1:
+        index = "" if kind == "cpu" else str(device_of(world, kind).index)
     fabric = Fabric(accelerator=kind, devices=[int(index)] if index else 1, **told)
+    if world.size > 1:
+        synchronised(method, kind)
     method.to(fabric.device)
+    if world.size > 1:
+        take_weights(method)
     method.train()
     if fabric.device.type == "cuda":
         method.to(memory_format=torch.channels_last)  # what tensor cores read; 4-D weights only
@@ -77,41 +91,54 @@ def assemble(method: Method, options: Resolved) -> Parts:
         eps=method.defaults.eps,
     )
     wrapped, optimizer = fabric.setup(method, optimizer)
-    return Parts(fabric, method, wrapped, optimizer)
+    return Parts(fabric, method, wrapped, optimizer, world)
 
 
-def train_step(parts: Parts, batch: Batch, step: int, *, seed: int, options: Resolved) -> Step:
+def train_step(
+    parts: Parts, batch: Batch | Part, step: int, *, seed: int, options: Resolved
+) -> Step:
     """The step with number `step`, in `options.accumulate` micro-batches.
 
-    A pure function of the weights, the optimiser's state, the batch, the seed and the number.
+    A pure function of the weights, the optimiser's state, the batch, the seed and the number. Of
+    several processes each has a part of the batch, and returns the sums and counts of its part.
     """
-    fabric, method, wrapped, optimizer = parts
+    fabric, method, wrapped, optimizer, world = parts
     torch.manual_seed(hashed(seed, "forward", step))  # dropout, drop path: the only global draws
-    batch = to(batch, fabric.device)
-    n = size_of(batch)  # not options.batch: where seconds decide, it is only their mean
+    if world.rank:
+        torch.manual_seed(hashed(seed, "forward", step, world.rank))
+    mine = batch if isinstance(batch, Part) else Part(batch)
+    own = to(mine.batch, fabric.device)
+    n = size_of(own)  # not options.batch: where seconds decide, it is only their mean
     views = [
-        method.view(rows(batch, part), _draws(seed, step, part, n))
+        method.view(rows(own, part), _draws(seed, step, part, mine, n))
         for part in micro_batches(n, options.accumulate)
     ]
     counts = added([method.counts(view) for view in views])
+    if world.size > 1:
+        counts = added_counts({name: count * mine.weight for name, count in counts.items()})
     optimizer.zero_grad(set_to_none=True)
     steps: list[Step] = []
     for view in views:
-        found: Step = wrapped(view)
+        with alike(seed, "layers", step) if world.size > 1 else nullcontext():
+            found: Step = wrapped(view)
         shares = [term.sum / counts[name] for name, term in found.terms.items()]
-        fabric.backward(torch.stack(shares).sum())
+        loss = torch.stack(shares).sum()
+        fabric.backward(loss if mine.weight == 1 else loss * mine.weight)
         steps.append(found)
+    if world.size > 1:
+        add_gradients(method)
     if options.clip:
         fabric.clip_gradients(method, optimizer, max_norm=options.clip, error_if_nonfinite=False)
     optimizer.step()
     method.after_step()
     return Step(
-        added_terms([found.terms for found in steps]),
-        added_terms([found.metrics for found in steps]),
+        added_terms([found.terms for found in steps], mine.weight),
+        added_terms([found.metrics for found in steps], mine.weight),
     )
 
 
-def _draws(seed: int, step: int, part: slice, total: int) -> Rng:
+def _draws(seed: int, step: int, part: slice, mine: Part, n: int) -> Rng:
+    part, total = slice(mine.first + part.start, mine.first + part.stop), mine.total or n
     return Rng(generator(seed, "view", step), part, total, seed=seed)
 
 
@@ -127,10 +154,12 @@ def added(counts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def added_terms(terms: list[dict[str, Term]]) -> dict[str, Term]:
-    """Sums and counts of each name over the micro-batches."""
+def added_terms(terms: list[dict[str, Term]], weight: float = 1.0) -> dict[str, Term]:
+    """Sums and counts of each name over the micro-batches, times the weight."""
     sums = added([{n: t.sum.detach() for n, t in part.items()} for part in terms])
     counts = added([{n: t.count for n, t in part.items()} for part in terms])
+    if weight != 1:
+        sums, counts = ({n: v * weight for n, v in part.items()} for part in (sums, counts))
     return {name: Term(sums[name], counts[name]) for name in sums}
 
 

@@ -58,6 +58,14 @@ def tiles(
     return runs.index_select(0, row.flatten()).view(*row.shape, tile)
 
 
+def board(x: Float[Tensor, "b t c h w"], grid: int) -> Float[Tensor, "b c s s"]:
+    """Tiles in raster order side by side, with white between them."""
+    gap = max(1, x.shape[-1] // 16)
+    tile = torch.nn.functional.pad(x, (0, gap, 0, gap), value=1.0)
+    lines = tile.unflatten(1, (grid, grid)).permute(0, 3, 1, 4, 2, 5)
+    return lines.flatten(4).flatten(2, 3)[..., :-gap, :-gap]
+
+
 def standardised(x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
     """Each channel of each tile by itself: mean 0.5 and standard deviation 0.25.
 

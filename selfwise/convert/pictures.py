@@ -1,0 +1,99 @@
+"""What becomes of a picture before a model sees it, as other tools are told."""
+
+from collections.abc import Sequence
+from math import floor, nextafter
+from typing import Any
+
+FRACTION, SMALL = 0.875, 64  # as in our evaluation: the middle of images, all of those up to 64 px
+LONGEST = 3  # as in our reading: longer side over shorter side, what goes beyond is cut off
+
+
+def fraction(size: int) -> float:
+    """Side of the central square that is evaluated, of the shorter side."""
+    return FRACTION if size > SMALL else 1.0
+
+
+def shorter_side(size: int) -> int:
+    """To how many pixels the shorter side is resized before the middle `size` of them are cut.
+
+    It is what other tools do in place of ours, which cuts first and resizes then.
+    """
+    return round(size / fraction(size))
+
+
+def crop_pct(size: int) -> float:
+    """timm's word for it; timm resizes to floor(size / crop_pct)."""
+    wanted = shorter_side(size)
+    candidates = (fraction(size), size / wanted, nextafter(size / wanted, 0))
+    return next(pct for pct in candidates if floor(size / pct) == wanted)
+
+
+def pictures(size: int, channels: int, decode: int) -> dict[str, Any]:
+    """preprocessing.json of a model that brings the values to its mean and deviation by itself.
+
+    The steps are those of `selfwise embed`, in their order, with the numbers that they need.
+    `decode`: the longest shorter side in px, to which larger files are shrunk.
+    """
+    return {
+        "input": "x",
+        "layout": "float32, batch x channels x height x width, values of 0..1",
+        "channels": channels,
+        "size": size,
+        "decode": decode,
+        "longest": LONGEST,
+        "crop_fraction": fraction(size),
+        "mean": [0.0] * channels,
+        "std": [1.0] * channels,
+        "steps": [
+            "read: 8 bits a channel; a JPEG at 1/2, 1/4 or 1/8 of its size where its shorter side "
+            "then still has `decode` px; what is transparent is laid on white",
+            "shrink, if the shorter side has more than `decode` px: to round(side * decode / "
+            "shorter side), bicubic with antialiasing, to 8 bits; of a picture longer than "
+            "`longest` times its shorter side, the middle of that length",
+            f"colours: {'RGB' if channels == 3 else 'gray, as Pillow converts to mode L'}",
+            "turn upright, by the EXIF orientation",
+            "cut: the central square with a side of round(shorter side * crop_fraction)",
+            "resize the square to `size`: bicubic (a = -0.5) with antialiasing, no rounding to 8 "
+            "bits, nothing outside the square is read",
+            "scale: divide by 255, limit to 0..1",
+        ],
+    }
+
+
+def statistics(mean: Sequence[float] | None, std: Sequence[float] | None, channels: int) -> Any:
+    """(mean, deviation) of each channel; values that stay in 0..1 have 0 and 1."""
+    if mean is None or std is None:
+        return [0.0] * channels, [1.0] * channels
+    return list(mean), list(std)
+
+
+# `read` of the cards: the steps above with Pillow and numpy; it reads names from `told`
+READER = '''\
+def read(image):
+    """A picture as the encoder wants it: float32 (channels, size, size)."""
+    whole, decode = image.size, told["decode"]
+    shrunk = min(1, decode / min(whole))
+    long = [min(side, told["longest"] * min(whole)) for side in whole]
+    wide, high = (round(side * shrunk) for side in long)
+    image.draft(None, [max(1, int(side * shrunk)) for side in whole])
+    image.load()
+    turn = image.getexif().get(274, 1)  # the orientation
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
+    scale = min(image.width / wide, image.height / high)
+    left, top = (image.width - wide * scale) / 2, (image.height - high * scale) / 2
+    box = (left, top, left + wide * scale, top + high * scale)
+    if scale > 1:
+        image = image.resize((wide, high), Image.Resampling.BICUBIC, box=box)
+    elif (wide, high) != image.size:
+        image = image.crop((int(left), int(top), int(left) + wide, int(top) + high))
+    image.getexif()[274] = turn
+    image = ImageOps.exif_transpose(image).convert("RGB" if told["channels"] == 3 else "L")
+    side = max(1, round(min(image.size) * told["crop_fraction"]))
+    left, top = (round((whole - side) / 2) for whole in image.size)
+    square = image.crop((left, top, left + side, top + side))
+    planes = [Image.fromarray(np.asarray(band, np.float32)) for band in square.split()]
+    planes = [plane.resize((told["size"],) * 2, Image.Resampling.BICUBIC) for plane in planes]
+    return np.stack(planes).clip(0, 255) / np.float32(255)'''

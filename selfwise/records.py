@@ -1,0 +1,186 @@
+"""What a run folder holds beside its weights, read without opening the run: logs and scores."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+LARGEST = 2**53  # integers below it are floats without loss, and nothing that is counted is more
+# as the probes call them; this module imports nothing of theirs
+RETRIEVAL, PRETRAINED = "retrieval", "pretrained"
+
+
+class Logged(NamedTuple):
+    """The lines of a log, and how many of them could not be read."""
+
+    lines: list[dict[str, float]]  # each with its step
+    unreadable: int = 0
+
+    @property
+    def names(self) -> list[str]:
+        """Of all values, in the order in which they first occur."""
+        found = dict.fromkeys(name for line in self.lines for name in line)
+        return [name for name in found if name != "step"]
+
+    def values(self, name: str) -> tuple[list[int], list[float]]:
+        """The steps at which a value was logged, and the value there."""
+        there = [line for line in self.lines if name in line]
+        return [int(line["step"]) for line in there], [line[name] for line in there]
+
+    @property
+    def newest(self) -> dict[str, tuple[int, float]]:
+        """Of each value the last step at which it was logged, and what it was."""
+        return {name: (steps[-1], values[-1]) for name, (steps, values) in self._all().items()}
+
+    def _all(self) -> dict[str, tuple[list[int], list[float]]]:
+        return {name: self.values(name) for name in self.names}
+
+
+def metrics(folder: Path) -> Logged:
+    """metrics.jsonl of a run: losses and what was measured, by step."""
+    return _read(folder / "metrics.jsonl")
+
+
+def timing(folder: Path) -> Logged:
+    """timing.jsonl of a run: how fast it was."""
+    return _read(folder / "timing.jsonl")
+
+
+def _read(path: Path) -> Logged:
+    """A log as far as it was written.
+
+    A last line without its end is what a kill leaves, and resuming drops it, so it does not count;
+    other lines that are none are counted.
+    """
+    if not path.is_file():
+        return Logged([])
+    whole, end, _ = path.read_bytes().rpartition(b"\n")
+    lines = [_line(text) for text in (whole + end).splitlines()]
+    return Logged([line for line in lines if line is not None], lines.count(None))
+
+
+def _line(text: bytes) -> dict[str, float] | None:
+    """The numbers of a line, or None if it is none of ours."""
+    try:
+        found = json.loads(text)
+        # an integer of any length is JSON, but not always a float
+        right = all(type(value) in (int, float) and type(float(value)) for value in found.values())
+        return found if right and 0 <= found["step"] < LARGEST else None
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def scores(folder: Path) -> list[dict[str, Any]]:
+    """The scores of a run as they were filed, oldest first; what is in them has its type and shape.
+
+    Raises ValueError for a file that is none, with what is wrong in it.
+    """
+    found = [path for path in (folder / "scores").glob("*.json") if path.name[0] != "."]
+    return [_score(path) for path in sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))]
+
+
+def _score(path: Path) -> dict[str, Any]:
+    try:
+        score = json.loads(path.read_text(encoding="utf-8"))
+        wrong = _wrong(score) if isinstance(score, dict) else "it holds no names and values"
+    except (ValueError, RecursionError):
+        wrong = "it cannot be read as JSON"
+    if wrong:
+        raise ValueError(f"{path} is no score that selfwise probe has written: {wrong}")
+    return dict(score)
+
+
+def _wrong(score: Mapping[str, Any]) -> str:
+    """What makes it no score, in words; "" for one."""
+    if wrong := _unlike(score, _SCORE) or _unlike(score, _NEWER, needed=False):
+        return wrong
+    place = "measure" if score["kind"] == RETRIEVAL else "per_class"
+    told = {**_ROW, **(_RETRIEVED if score["kind"] == RETRIEVAL else _PROBED)}
+    for number, row in enumerate(score["rows"], 1):
+        against = _AGAINST if "difference" in row else {}
+        if wrong := _unlike(row, {**told, **against}) or _unlike(row, _SEEDS, needed=False):
+            return f"in row {number}, {wrong}"
+    own = {row[place] for row in score["rows"] if row["competitor"] == PRETRAINED}
+    alone = [n for n, row in enumerate(score["rows"], 1) if row[place] not in own]
+    return f"{PRETRAINED} has no row at the {place} of row {alone[0]}" if alone else ""
+
+
+def _unlike(found: Mapping[str, Any], told: "Mapping[str, _Must]", *, needed: bool = True) -> str:
+    """The first value that is not what it must be, in words."""
+    for name, (right, what) in told.items():
+        if name not in found and needed:
+            return f"{name} is missing"
+        if name in found and not right(found[name]):
+            return f"{name} is not {what}"
+    return ""
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: object, *, low: float, high: float) -> bool:
+    return type(value) in (int, float) and low <= value <= high  # type: ignore[operator]
+
+
+def _is_count(value: object, *, least: int = 0) -> bool:
+    return type(value) is int and least <= value < LARGEST
+
+
+def _is_share(value: object, *, low: float = 0.0) -> bool:
+    return _is_number(value, low=low - 1e-6, high=1 + 1e-6)  # sums of floats round
+
+
+def _is_list(value: object, right: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(right, value))
+
+
+def _is_square(value: Any) -> bool:
+    """Counts of each class by each; none at all in scores that count nothing."""
+    rows = _is_list(value, lambda row: _is_list(row, _is_count) and len(row) == len(value))
+    return rows and (not value or any(map(any, value)))
+
+
+def _is_data(value: object) -> bool:
+    texts = isinstance(value, dict) and all(one is None or _is_text(one) for one in value.values())
+    return value is None or texts
+
+
+_Must = tuple[Callable[[Any], bool], str]  # what a value must be, and that in words
+_TEXT: _Must = (_is_text, "text")
+_OR_NONE: _Must = (lambda value: value is None or _is_text(value), "text")
+_SHARES: _Must = (lambda v: _is_list(v, _is_share) and bool(v), "a list of numbers from 0 to 1")
+_DIFFERENCE: _Must = (lambda value: _is_share(value, low=-1.0), "a number from -1 to 1")
+_SCORE: dict[str, _Must] = {
+    "kind": _TEXT,
+    "n_test": (_is_count, "a count"),
+    "sentences": (lambda value: _is_list(value, _is_text), "a list of texts"),
+    "rows": (
+        lambda v: _is_list(v, lambda row: isinstance(row, dict)) and bool(v),
+        "a list of rows",
+    ),
+}
+_NEWER: dict[str, _Must] = {  # that the first versions did not file
+    "step": (_is_count, "a count"),
+    "layer": (lambda value: value is None or type(value) in (int, str), "a layer"),
+    "pooling": _OR_NONE,
+    **dict.fromkeys(("train", "test", "weights"), _TEXT),
+    "data": (_is_data, "the places of its examples"),
+    "classes": (lambda v: v is None or _is_list(v, _is_text), "a list of names"),
+    "confusion": (_is_square, "a square of counts"),
+}
+_ROW: dict[str, _Must] = {
+    "competitor": _TEXT,
+    "mean": (_is_share, "a number from 0 to 1"),
+    "deviation": (lambda value: value is None or _is_share(value), "a number from 0 to 1"),
+}
+_SEEDS: dict[str, _Must] = {"accuracies": _SHARES, "values": _SHARES}
+_RETRIEVED: dict[str, _Must] = {"measure": _TEXT}
+_PROBED: dict[str, _Must] = {
+    "per_class": (lambda v: v == "all" or _is_count(v, least=1), 'a count or "all"'),
+    "n_train": (lambda value: _is_count(value, least=1), "a count of at least 1"),
+}
+_AGAINST: dict[str, _Must] = {
+    **dict.fromkeys(("difference", "low", "high"), _DIFFERENCE),
+    "verdict": _TEXT,
+}

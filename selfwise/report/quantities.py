@@ -1,0 +1,69 @@
+"""What is logged while a run trains: how each value is called, and which belong together."""
+
+from collections.abc import Sequence
+
+HELD_OUT = "held_out/"
+HEALTH = ("alignment", "uniformity", "rank", "online_knn")
+PERCENT = ("accuracy", "partner_first", "online_knn", "waiting_for_data", "masked_share", "active")
+TOGETHER = {  # values that are read against each other, and what they are
+    "positive_distance": "squared distances of triplets",
+    "negative_distance": "squared distances of triplets",
+    "color_error": "error of the colours",
+    "color_error_gray": "error of the colours",
+}
+TITLES = {
+    "nt_xent": "NT-Xent loss, nats",
+    "cross_entropy": "cross-entropy, nats",
+    "masked": "loss at masked places, nats",
+    "next_token": "loss of the next token, nats",
+    "next_sentence": "loss of the next sentence, nats",
+    "sentence_order": "loss of the sentences' order, nats",
+    "rotation": "rotation loss, nats",
+    "jigsaw": "jigsaw loss, nats",
+    "triplet": "triplet loss",
+    "colorization": "colour loss, rare colours weigh more",
+    "color_nats": "cross-entropy of the colours, nats",
+    "codes_an_image": "different codes in an image",
+    "reconstruction_mse": "squared error of reconstructions",
+    "mse": "squared error",
+    "codes_used": "codes in use",
+    "code_perplexity": "perplexity of the codes",
+    "unmasked": "loss at places that are seen",
+    "power": "penalty on the features",
+    "lr": "learning rate",
+    "partner_first": "partner is the nearest",
+    "active": "triplets that still count",
+    "masked_share": "share that is masked",
+    "alignment": "alignment: distance of two views",
+    "uniformity": "uniformity of the vectors",
+    "rank": "effective rank of the vectors",
+    "online_knn": "accuracy of nearest neighbours",
+    "positive_distance": "to the positive",
+    "negative_distance": "to the negative",
+    "color_accuracy": "accuracy of the colours",
+    "color_error": "of the model",
+    "color_error_gray": "of grey pictures",
+    "examples_per_second": "examples a second",
+    "waiting_for_data": "share of time waiting for data",
+}
+
+
+def percent(name: str) -> bool:
+    """Whether a value is a share, shown in percent."""
+    return name.endswith(PERCENT)
+
+
+def title(names: Sequence[str]) -> str:
+    """What a plot of these values shows."""
+    if len(names) > 1:
+        return TOGETHER.get(names[0], "accuracy")
+    name = names[0]
+    told = TITLES.get(name, name.replace("_", " "))
+    return f"{TOGETHER[name]} {told}" if name in TOGETHER else told
+
+
+def alone(name: str) -> str:
+    """A value where it stands by itself, with its unit."""
+    bare = name.removeprefix(HELD_OUT)
+    said = title([bare]) + (", %" if percent(bare) else "")
+    return f"{said}, held out" if bare != name else said

@@ -1,0 +1,91 @@
+"""Run folders written by hand, for tests of what is shown of runs without any training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfwise import config
+from selfwise.evaluate.curve import label_curve
+
+ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
+OPTIONS: dict[str, Any] = {"data": "digits:train", "encoder": ENCODER, "seed": 0, "start": ""}
+OPTIONS |= {"size": 8, "temperature": 0.2, "dim": 128, "layers": 2, "crop": 0.08, "flip": 0.5}
+OPTIONS |= {"steps": 60, "batch": 64, "accumulate": 1, "optimizer": "lars", "lr": 0.6}
+OPTIONS |= {"weight_decay": 1e-6, "warmup": 0.1, "schedule": "cosine", "clip": 0.0, "keep": 2}
+OPTIONS |= {"precision": "float32", "compile": False, "device": "cpu", "devices": 1, "threads": 1}
+OPTIONS |= {"workers": 0, "log_every": 20, "save_every": 200, "best": "", "probe_every": 0}
+OPTIONS |= {"health_every": 200, "epochs": None, "minutes": None, "decode": 256, "cache": "auto"}
+FOUND = {"examples": 1297, "channels": 1, "size": 8, "classes": 10, "fingerprint": "9a14"}
+SETTINGS = {"method": "simclr", "options": OPTIONS, "found": FOUND}
+SETTINGS |= {"environment": {"python": "3.11.7", "torch": "2.14.1", "cpu": "a processor"}}
+
+
+def settings(method: str = "simclr", **options: Any) -> dict[str, Any]:
+    """The contents of run.yaml."""
+    return {**SETTINGS, "method": method, "options": {**OPTIONS, **options}}
+
+
+def lines(*values: dict[str, float] | str) -> str:
+    """A log: JSON for each line, or what stands there instead."""
+    return "".join(f"{v if isinstance(v, str) else json.dumps(v)}\n" for v in values)
+
+
+def folder(
+    path: Path,
+    told: dict[str, Any] | None = None,
+    *,
+    metrics: str = "",
+    timing: str = "",
+    scores: list[dict[str, Any]] | None = None,
+) -> Path:
+    """A run folder without weights."""
+    path.mkdir(parents=True)
+    config.write(path, told or settings())
+    if metrics:
+        (path / "metrics.jsonl").write_text(metrics)
+    if timing:
+        (path / "timing.jsonl").write_text(timing)
+    for number, score in enumerate(scores or []):
+        (path / "scores").mkdir(exist_ok=True)
+        (path / "scores" / f"{score['kind']}-{number:08x}.json").write_text(json.dumps(score))
+    return path
+
+
+def score(
+    classes: int = 4,
+    *,
+    budgets: tuple[int | None, ...] = (2, 5, None),
+    seeds: int = 3,
+    right: float = 0.8,
+    test: str = "test digest",
+    seed: int = 0,
+    **more: Any,
+) -> dict[str, Any]:
+    """What a probe files of competitors that guess right so often; class 0 is taken for 1 a lot."""
+    labels, truth = np.arange(20 * classes) % classes, np.arange(10 * classes) % classes
+    names = [f"class {number}" for number in range(classes)]
+
+    def guesses(share: float):
+        def predict(rows: np.ndarray, draw: int) -> np.ndarray:
+            random = np.random.default_rng([seed, draw, len(rows), int(100 * share)])
+            wrong = np.where(truth == 0, 1, random.integers(0, classes, len(truth)))
+            more = share + 0.1 * min(1.0, len(rows) / len(labels))  # labels help
+            return np.where(random.random(len(truth)) < more, truth, wrong)
+
+        return predict
+
+    others = {"untrained": 0.5, "raw input": 0.6}
+    competitors = {"pretrained": guesses(right), **{n: guesses(s) for n, s in others.items()}}
+    drawn = {"budgets": list(budgets), "seeds": range(seeds), "classes": names}
+    found = label_curve(competitors, labels, truth, **drawn).to_dict()
+    told = {"train": "train digest", "test": test, "layer": None, "pooling": "", "weights": "w"}
+    data = {"train": "digits:train", "test": "digits:test"}
+    return {**found, **told, "step": 0, "data": data, "classes": names, **more}
+
+
+def older(found: dict[str, Any]) -> dict[str, Any]:
+    """The same as the first versions filed it."""
+    gone = ("confusion", "classes", "data", "weights", "step", "layer", "pooling", "train", "test")
+    return {name: value for name, value in found.items() if name not in gone}
