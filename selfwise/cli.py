@@ -178,6 +178,19 @@ def probe(argv: Argv) -> None:
         Console().print(score.table())
 
 
+def glue(argv: Argv) -> None:
+    """All tasks of GLUE beside baselines, and the submission: RUN --data PATH --out FOLDER."""
+    from rich.console import Console
+
+    from selfwise import glue as tasks
+
+    given = _parse("glue RUN", tasks.glue, argv, skip={"run"})
+    if given is not None:
+        scores = tasks.glue(**given)
+        Console().print(scores.table())
+        print(f"all of it is in {given['out']}")
+
+
 def tokenizer(argv: Argv) -> None:
     """Train a tokenizer: CORPUS --kind wordpiece|bpe|unigram|chars --out FOLDER."""
     from selfwise import language
@@ -325,6 +338,7 @@ VERBS: dict[str, Callable[[Argv], int | None]] = {
     "resume": resume,
     "embed": embed,
     "probe": probe,
+    "glue": glue,
     "show": show,
     "report": report,
     "fill": fill,

@@ -53,6 +53,6 @@ MUTANTS = [
     ("GLUE: ridge's penalty does not grow with the examples", FROZEN,
      "alpha=penalty * len(y)", "alpha=penalty", PROBES),
     ("GLUE: the second text of a pair is the first", FROZEN,
-     "replace(first, texts=texts.pairs)", "replace(first, texts=texts.texts)", PROBES),
+     "replace(first, texts=texts.pairs, ", "replace(first, texts=texts.texts, ", PROBES),
 ]
 # fmt: on

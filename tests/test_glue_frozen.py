@@ -15,6 +15,7 @@ from selfwise.evaluate.glue_frozen import (
     frozen,
     joined,
     of_encoder,
+    of_reader,
     of_words,
     ridge,
     settings,
@@ -111,7 +112,8 @@ def test_an_encoder_reads_pairs_both_ways(monkeypatch):
     texts = Texts(["0"], ["abc"], ["xy"], None, None, "mark")
     embed = of_encoder(None, object.__new__(Tokenizer), length=9)
     assert embed(texts, [texts], Setting(2, "cls"))[1].tolist() == [[3, 1]]
-    assert read == [(["abc"], ["xy"], {"length": 9, "device": "cpu", "layer": 2, "pooling": "cls"})]
+    told = {"length": 9, "device": "cpu", "precision": "float32", "layer": 2, "pooling": "cls"}
+    assert read == [(["abc"], ["xy"], told)]
     (apart,) = embed(texts, [], Setting(2, "cls", joined=False))
     assert apart.tolist() == [[3, 1, 2, 1, 1, 0, 6, 1]]
     assert [(one[0], one[1]) for one in read[1:]] == [(["abc"], None), (["xy"], None)]
@@ -126,3 +128,17 @@ def test_bags_of_words_of_whole_tasks(real_data):
     print("stsb", side.scores, found)
     assert found.setting == apart  # words in common say more than words
     assert found.scores[0]["pearson"] > side.scores[0]["pearson"] + 0.1
+
+
+def test_what_files_features_can_tell_the_two_texts_of_a_pair_from_the_pair():
+    seen = []
+
+    def read(texts, setting):
+        seen.append(texts.fingerprint)
+        return np.zeros((len(texts), 1), np.float32)
+
+    texts = Texts(["0"], ["abc"], ["xy"], None, None, "mark")
+    embed = of_reader(read)
+    for setting in (Setting(), Setting(joined=False), Setting(joined=False)):
+        embed(texts, [texts], setting)
+    assert len(seen) == len(set(seen)) == 3

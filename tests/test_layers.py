@@ -43,6 +43,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exchange": {"again", "arguments", "config", "convert", "data", "measured", "methods"}
     | {"modalities", "records", "run", "train", "types"},
     "proof": {"arguments", "competitors", "evaluate", "rng", "run", "train"},
+    "glue_competitors": {"data", "evaluate", "modalities", "run"},
+    "glue": {"data", "evaluate", "glue_competitors", "run"},
     "recipes": {"data", "evaluate", "iterate", "language", "proof", "report", "rng", "run"}
     | {"types"},
     "report": {"again", "arguments", "config", "data", "evaluate", "language", "measured"}
@@ -50,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"types", "use", "views"},
     "doctor": {"config", "data", "train"},
     "flags": set(),
-    "cli": {"arguments", "config", "data", "doctor", "exchange", "fill", "flags", "iterate"}
+    "cli": {"arguments", "config", "data", "doctor", "exchange", "fill", "flags", "glue", "iterate"}
     | {"language", "methods", "modalities", "proof", "recipes", "report", "run", "show"}
     | {"train", "use"},
     "__main__": {"cli"},

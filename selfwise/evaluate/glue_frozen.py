@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from selfwise.data.glue import SCORES, Task
 from selfwise.data.glue_read import GlueSplit
+from selfwise.data.images import digest
 from selfwise.data.texts import Texts
 from selfwise.data.tokenizer import Tokenizer
 from selfwise.evaluate.glue_metrics import METRICS, glue_scores, pearson
@@ -46,6 +47,7 @@ class Frozen(NamedTuple):
 
 Matrix = Any  # dense float32 (n, d), or a sparse bag of words
 Embed = Callable[[Texts, Sequence[Texts], Setting], list[Matrix]]
+Read = Callable[[Texts, Setting], np.ndarray]
 
 
 def settings(task: Task, layers: Sequence[int | None], poolings: Sequence[str]) -> list[Setting]:
@@ -133,9 +135,25 @@ def ridge(
 
 
 def of_encoder(
-    encoder: Any, tokenizer: Tokenizer, *, length: int, device: torch.device | str = "cpu"
+    encoder: Any,
+    tokenizer: Tokenizer,
+    *,
+    length: int,
+    device: torch.device | str = "cpu",
+    precision: str = "float32",
 ) -> Embed:
     """Features of a text encoder, which stays as it is; every text is read once a setting."""
+    how: dict[str, Any] = {"length": length, "device": device, "precision": precision}
+
+    def read(texts: Texts, setting: Setting) -> np.ndarray:
+        layer, pooling = setting.layer, setting.pooling
+        return extract(encoder, texts, tokenizer, layer=layer, pooling=pooling, **how)
+
+    return of_reader(read)
+
+
+def of_reader(read: Read) -> Embed:
+    """Features by a function that reads texts, or pairs as one row; it is asked once a setting."""
     made: dict[tuple[str, Setting], Matrix] = {}
 
     def one(texts: Texts, setting: Setting) -> Matrix:
@@ -144,12 +162,6 @@ def of_encoder(
                 made.clear()  # features of one setting at a time: those of all would not fit
             made[texts.fingerprint, setting] = _features(texts, setting, read)
         return made[texts.fingerprint, setting]
-
-    def read(texts: Texts, setting: Setting) -> np.ndarray:
-        layer, pooling = setting.layer, setting.pooling
-        return extract(
-            encoder, texts, tokenizer, length=length, layer=layer, pooling=pooling, device=device
-        )
 
     def embed(known: Texts, others: Sequence[Texts], setting: Setting) -> list[Matrix]:
         return [one(texts, setting) for texts in (known, *others)]
@@ -173,13 +185,13 @@ def joined(u: Float[np.ndarray, "n d"], v: Float[np.ndarray, "n d"]) -> Float[np
     return np.concatenate([u, v, np.abs(u - v), u * v], axis=1)
 
 
-def _features(
-    texts: Texts, setting: Setting, read: Callable[[Texts, Setting], np.ndarray]
-) -> np.ndarray:
+def _features(texts: Texts, setting: Setting, read: Read) -> np.ndarray:
     if texts.pairs is None or setting.joined:
         return read(texts, setting)
-    first = replace(texts, pairs=None)
-    return joined(read(first, setting), read(replace(first, texts=texts.pairs), setting))
+    mark = texts.fingerprint  # what reads may file by it, and these are three readings
+    first = replace(texts, pairs=None, fingerprint=digest(mark, "first"))
+    second = replace(first, texts=texts.pairs, fingerprint=digest(mark, "second"))
+    return joined(read(first, setting), read(second, setting))
 
 
 def _truth(split: GlueSplit) -> Int64[np.ndarray, "n"] | Float[np.ndarray, "n"] | None:

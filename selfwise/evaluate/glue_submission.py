@@ -58,7 +58,7 @@ def write_submission(answers: Mapping[str, Answers], out: Path) -> None:
     lacking = [name for name in FILES if name not in answers]
     if lacking:
         raise ValueError(f"a submission has answers for all tasks; missing: {', '.join(lacking)}")
-    texts = {name: _text(name, FILES[name].task, answers[name]) for name in FILES}
+    texts = {name: answers_text(name, answers[name]) for name in FILES}
     partial = out.with_name(out.name + ".partial")
     with zipfile.ZipFile(partial, "w") as archive:
         for name, text in texts.items():
@@ -108,7 +108,9 @@ def problems(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> list
     return found
 
 
-def _text(name: str, task: Task, answers: Answers) -> bytes:
+def answers_text(name: str, answers: Answers) -> bytes:
+    """One of the eleven files. Raises ValueError for ids or predictions that do not fit."""
+    task = FILES[name].task
     if len(answers.ids) != len(answers.predicted):
         counts = f"{len(answers.ids):,} ids and {len(answers.predicted):,} predictions"
         raise ValueError(f"{name}: there are {counts}")

@@ -1,0 +1,169 @@
+"""OUT/<task>.json: what has been found out about a task of GLUE, as it comes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from selfwise.data.glue import task_named
+from selfwise.evaluate.compare import verdict
+from selfwise.evaluate.glue_compare import difference
+from selfwise.evaluate.glue_material import Material
+from selfwise.evaluate.glue_submission import Answers
+from selfwise.evaluate.score import PRETRAINED
+
+KNOWN: dict[str, type] = {
+    "task": str,
+    "asked": dict,
+    "data": dict,
+    "rows": dict,
+    "ids": dict,
+    "notes": list,
+}
+KNOWN |= {"fits": list, "comparisons": list, "done": bool}
+
+
+class Fit(NamedTuple):
+    """What one competitor says with one seed."""
+
+    setting: Mapping[str, Any]  # that was chosen, in plain values
+    tried: Sequence[tuple[Mapping[str, Any], float]]  # settings, and what they reached on train
+    predicted: Mapping[str, np.ndarray]  # a column of dev or a file of test -> classes, or scores
+    scores: Mapping[str, Mapping[str, float]]  # a column of dev -> metric -> value
+
+
+class Kept:
+    """The file of a task, written anew after each fit; it appears whole or not at all.
+
+    Args:
+        path: of the file, which need not exist.
+        asked: the options, in plain values.
+        told: what the task is measured on, of `Material.told`.
+
+    Raises ValueError if the file is no such one, or was made of another run, with other options or
+    on other data.
+    """
+
+    def __init__(self, path: Path, asked: Mapping[str, Any], told: Mapping[str, Any]):
+        self.path = path
+        new = {"asked": dict(asked), **told, "fits": [], "comparisons": [], "done": False}
+        self.found: dict[str, Any] = _read(path) if path.exists() else new
+        self._check(new)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return bool(self.found["done"])
+
+    def has(self, competitor: str, seed: int) -> bool:
+        """Whether this fit is there."""
+        return any((fit["competitor"], fit["seed"]) == (competitor, seed) for fit in self.fits)
+
+    @property
+    def fits(self) -> list[dict[str, Any]]:
+        """All fits so far, in plain values."""
+        return list(self.found["fits"])
+
+    def add(self, competitor: str, seed: int, fit: Fit) -> None:
+        """Keep a fit."""
+        told = {
+            "competitor": competitor,
+            "seed": seed,
+            "setting": dict(fit.setting),
+            "tried": [[dict(setting), value] for setting, value in fit.tried],
+            "scores": {name: dict(values) for name, values in fit.scores.items()},
+            "predicted": {name: said.tolist() for name, said in fit.predicted.items()},
+        }
+        self._write(self.found | {"fits": [*self.fits, told]})
+
+    def finish(self, comparisons: Sequence[Mapping[str, Any]]) -> None:
+        """Keep what follows from all fits."""
+        self._write(self.found | {"comparisons": [dict(one) for one in comparisons], "done": True})
+
+    def answers(self) -> dict[str, Answers]:
+        """For each file of test the answers of the pretrained encoder's seed that is best on dev.
+
+        As the papers do it; of equals the first. Its scores on dev are not what is reported.
+        """
+        metric = task_named(self.found["task"]).metrics[0]
+        own = [fit for fit in self.fits if fit["competitor"] == PRETRAINED]
+        if not own:
+            return {}
+        best = max(own, key=lambda fit: fmean(one[metric] for one in fit["scores"].values()))
+        told = {name: np.array(best["predicted"][name]) for name in self.found["ids"]}
+        return {name: Answers(self.found["ids"][name], said) for name, said in told.items()}
+
+    def _check(self, new: Mapping[str, Any]) -> None:
+        before, now = self.found["asked"], new["asked"]
+        another = "give another --out"
+        if self.found["task"] != new["task"]:
+            raise ValueError(f"{self.path} is about {self.found['task']}; {another}")
+        if any(before.get(name) != now[name] for name in ("weights", "step")):
+            raise ValueError(f"{self.path} was measured of another run, or checkpoint; {another}")
+        for name in [*now, *before]:
+            if before.get(name) != now.get(name):
+                differs = f"{name} {_plain(before.get(name))}, not {_plain(now.get(name))}"
+                raise ValueError(f"{self.path} was measured with {differs}; {another}")
+        data = [self.found["data"], new["data"]]
+        differing = sorted(n for n in data[0] | data[1] if data[0].get(n) != data[1].get(n))
+        if differing:
+            said = f"on other data, in {', '.join(differing)}"
+            raise ValueError(f"{self.path} was measured {said}; {another}")
+
+    def _write(self, found: dict[str, Any]) -> None:
+        replaced(self.path, json.dumps(found))
+        self.found = found
+
+
+def compared(
+    material: Material, fits: Sequence[Mapping[str, Any]], others: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The pretrained encoder against each of the others on every column of dev."""
+    rows = []
+    for column, dev in material.dev.items():
+        truth = dev.texts.labels if material.task.labels else dev.scores
+        assert truth is not None
+        ours = _predicted(fits, PRETRAINED, column)
+        for other in others:
+            value, interval = difference(
+                material.task, truth, ours, _predicted(fits, other, column), seed=0
+            )
+            row: dict[str, Any] = {
+                "column": column,
+                "metric": material.task.metrics[0],
+                "competitor": other,
+            }
+            row |= {"difference": value, "low": interval[0], "high": interval[1]}
+            rows.append({**row, "verdict": verdict(interval)})
+    return rows
+
+
+def replaced(path: Path, content: str | bytes) -> None:
+    """Write a file that appears whole or not at all, in place of what was there."""
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    temporary.replace(path)
+
+
+def _predicted(fits: Sequence[Mapping[str, Any]], competitor: str, column: str) -> np.ndarray:
+    return np.array([f["predicted"][column] for f in fits if f["competitor"] == competitor])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        found = None
+    right = isinstance(found, dict) and all(
+        isinstance(found.get(name), kind) for name, kind in KNOWN.items()
+    )
+    if not right:
+        raise ValueError(f"{path} is nothing that selfwise glue has written; give another --out")
+    return dict(found)
+
+
+def _plain(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

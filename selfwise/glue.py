@@ -1,0 +1,229 @@
+"""GLUE: every task with frozen features, beside the untrained twin and bags of words."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfwise.data.glue import TASKS, Task, task_named
+from selfwise.evaluate.glue_frozen import Setting
+from selfwise.evaluate.glue_kept import Kept, compared, replaced
+from selfwise.evaluate.glue_material import AX, MNLI, Material, opened, there
+from selfwise.evaluate.glue_scores import COMPETITORS, MAJORITY, GlueScores
+from selfwise.evaluate.glue_submission import (
+    FILES,
+    Answers,
+    answers_text,
+    check_submission,
+    write_submission,
+)
+from selfwise.evaluate.text import LAYERS, check_pooling
+from selfwise.glue_competitors import LAST, MODES, Competitor, How, majority
+from selfwise.names import nearest
+from selfwise.run import Run, load
+
+ALL, MIDDLE, PROBE = "all", "middle", "probe"
+WNLI = ("majority", PROBE)
+
+
+def glue(
+    run: Run | str | Path,
+    *,
+    data: str | Path,
+    out: str | Path,
+    tasks: str = ALL,
+    mode: str = "frozen",
+    seeds: int = 3,
+    limit: int = 0,
+    layers: str = f"{MIDDLE},{LAST}",
+    poolings: str = "",
+    wnli: str = "majority",
+    device: str = "auto",
+    quiet: bool = False,
+) -> GlueScores:
+    """The tasks of GLUE: scores on dev beside baselines, and answers for test.
+
+    A task's results are kept in OUT/TASK.json as they come, and what was killed goes on from there
+    if it is called again. OUT/glue.json holds all of them, OUT/FILE.tsv the answers for test, and
+    OUT/glue.zip the submission, where all of its files are there.
+
+    Args:
+        run: a run on text, or its folder.
+        data: a folder with the official folders (CoLA, SST-2, ...) or with those of the hub's data
+            set; or hub:nyu-mll/glue.
+        out: folder for results; one of the same run and options is gone on with.
+        tasks: some of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, ax, as cola,rte; all
+            takes those whose files are there. ax is answered by the model of mnli.
+        mode: frozen: a linear probe of features that no gradient changes; layer, pooling, how a
+            pair is put together, and penalty are chosen on a fifth of train, for every seed.
+        seeds: how often the held-out part, the untrained twin, and with a limit the training rows
+            are drawn.
+        limit: largest number of training rows of a task; 0 takes all.
+        layers: layers to try: numbers, negative from the last, middle, last, or all.
+        poolings: to try, of mean, cls, last and layers (the means of every layer, side by side);
+            by default mean,cls, and mean,last where a token sees only those before it.
+        wnli: majority answers with the class that is more frequent in train, as the papers do,
+            since nothing that is learned there holds on dev; probe is as in other tasks.
+        device: cpu, cuda or auto.
+        quiet: print nothing while it works.
+    """
+    _check(mode, seeds, limit, wnli)
+    wanted = _wanted(tasks)
+    run = run if isinstance(run, Run) else load(run)
+    how = How(_settings(run, layers, poolings), limit, device)
+    found, left = there(data, wanted, named=tasks.strip() != ALL)
+    out = _folder(out)
+    say = _silent if quiet else _aloud
+    for task, why in left.items():
+        say(f"{task} is left out: {why}")
+    asked = _asked(run, how, mode=mode, seeds=seeds)
+    files = [_kept(data, task, AX in found, out, asked, wnli) for task in found if task != AX]
+    for kept in files:
+        if not kept.done:
+            material = opened(data, kept.found["task"], ax=AX in found)
+            held = wnli != PROBE and material.task.name == "wnli"
+            fits = majority(material) if held else MODES[mode](run, how, material)
+            _measured(kept, material, fits, [0] if held else range(seeds), say)
+        _answered(out, kept.answers())
+    scores = GlueScores(mode, [kept.found for kept in files], left)
+    replaced(out / "glue.json", json.dumps(scores.to_dict(), indent=1))
+    _submitted(out, {name: one for kept in files for name, one in kept.answers().items()})
+    return scores
+
+
+def _check(mode: str, seeds: int, limit: int, wnli: str) -> None:
+    """Raises ValueError for what there is not, before anything is read."""
+    if mode not in MODES:
+        raise ValueError(f"unknown mode {mode!r}{nearest(mode, MODES)}")
+    if seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {seeds}")
+    if limit < 0:
+        raise ValueError(f"--limit must be at least 1, or 0 for all rows, got {limit}")
+    if wnli not in WNLI:
+        raise ValueError(f"unknown answer --wnli {wnli!r}{nearest(wnli, WNLI)}")
+
+
+def _wanted(tasks: str) -> list[Task]:
+    """The tasks that are named, each once, in the order of TASKS."""
+    if tasks.strip() == ALL:
+        return list(TASKS)
+    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    if not names:
+        raise ValueError(f"--tasks names none; {ALL} takes those whose files are there")
+    found = {task_named(name).name for name in names}
+    if AX in found and MNLI not in found:
+        raise ValueError(f"{AX} has no training data, the model of mnli answers it: name both")
+    return [task for task in TASKS if task.name in found]
+
+
+def _settings(run: Run, layers: str, poolings: str) -> list[Setting]:
+    """What is tried, checked. Raises ValueError for a run that is not on text."""
+    if run.method.modality != "text":
+        said = f"{run.folder} is on {run.method.modality}"
+        raise ValueError(
+            f"GLUE is text, and {said}: it takes a run of bert, roberta, albert or gpt"
+        )
+    own = "mean,last" if run.encoder.causal else "mean,cls"
+    ways = [name.strip() for name in (poolings or own).split(",") if name.strip()]
+    for name in ways:
+        check_pooling(name)
+    places = _layers(layers, run.encoder.shape.depth)
+    found = [Setting(layer, way) for layer in places for way in ways if way != LAYERS]
+    found += [Setting(None, way) for way in ways if way == LAYERS]  # it has no layer of its own
+    if not found:
+        raise ValueError(f"--layers {layers!r} and --poolings {poolings!r} leave nothing to try")
+    return found
+
+
+def _layers(told: str, depth: int) -> list[int | None]:
+    """Numbers of layers, None for the encoder's output, which is that of the last."""
+    words = {MIDDLE: [max(0, depth // 2 - 1)], LAST: [depth - 1], ALL: list(range(depth))}
+    numbers: list[int] = []
+    for word in (word.strip() for word in told.split(",") if word.strip()):
+        if word in words:
+            numbers += words[word]
+            continue
+        if not word.removeprefix("-").isdecimal():
+            hint = nearest(word, words)
+            raise ValueError(f"--layers takes numbers, {', '.join(words)}, not {word!r}{hint}")
+        number = int(word)
+        if not -depth <= number < depth:
+            there = f"the encoder has layers 0 to {depth - 1}"
+            raise ValueError(f"--layers: layer {number} does not exist: {there}")
+        numbers.append(number % depth)
+    return [None if n == depth - 1 else n for n in dict.fromkeys(numbers)]
+
+
+def _folder(out: str | Path) -> Path:
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file; results need a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def _asked(run: Run, how: How, *, mode: str, seeds: int) -> dict[str, Any]:
+    """What results depend on, in plain values."""
+    told = {"weights": run.weights, "step": run.step, "mode": mode, "seeds": seeds}
+    tried = [f"{LAST if s.layer is None else s.layer}:{s.pooling}" for s in how.settings]
+    return {**told, "limit": how.limit, "settings": tried}
+
+
+def _kept(
+    data: str | Path, name: str, ax: bool, out: Path, asked: dict[str, Any], wnli: str
+) -> Kept:
+    """The file of a task. All of its data are read, so that a mistake in them is seen early."""
+    asked = {**asked, "wnli": wnli} if name == "wnli" else asked
+    return Kept(out / f"{name}.json", asked, opened(data, name, ax=ax).told())
+
+
+def _measured(
+    kept: Kept,
+    material: Material,
+    among: dict[str, Competitor],
+    seeds: Sequence[int],
+    say: Callable[[str], None],
+) -> None:
+    """All fits that are not there yet, each kept at once, and what follows from them."""
+    for note in material.told()["notes"]:
+        say(note)
+    for seed in seeds:
+        for name, fit in among.items():
+            if kept.has(name, seed):
+                continue
+            started = time.perf_counter()
+            found = fit(seed)
+            kept.add(name, seed, found)
+            values = [
+                f"{c} {m} {100 * v:.1f}" for c, s in found.scores.items() for m, v in s.items()
+            ]
+            chosen = ", ".join(f"{key} {value}" for key, value in found.setting.items())
+            seconds = time.perf_counter() - started
+            say(f"{', '.join(values)}: {name}, seed {seed} ({chosen}; {seconds:.0f} s)")
+    learned = any(fit["setting"] != MAJORITY for fit in kept.fits)
+    kept.finish(compared(material, kept.fits, COMPETITORS[1:]) if learned else [])
+
+
+def _answered(out: Path, answers: dict[str, Answers]) -> None:
+    for name, one in answers.items():
+        replaced(out / name, answers_text(name, one))
+
+
+def _submitted(out: Path, answers: dict[str, Answers]) -> None:
+    """The zip, if there are answers for all of its files."""
+    if set(answers) != set(FILES):
+        return
+    temporary = out / ".glue.zip.writing"
+    temporary.unlink(missing_ok=True)
+    write_submission(answers, temporary)
+    check_submission(temporary, {name: one.ids for name, one in answers.items()})
+    temporary.replace(out / "glue.zip")
+
+
+def _aloud(text: str) -> None:
+    print(text, flush=True)
+
+
+def _silent(text: str) -> None:
+    """Nothing is printed."""

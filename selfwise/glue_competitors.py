@@ -1,0 +1,109 @@
+"""What is compared on a task of GLUE: an encoder, its untrained twin, bags of words."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from selfwise.data.glue_read import GlueSplit
+from selfwise.data.texts import Texts
+from selfwise.evaluate.glue_frozen import Embed, Setting, frozen, of_encoder, of_reader, of_words
+from selfwise.evaluate.glue_frozen import settings as combined
+from selfwise.evaluate.glue_kept import Fit
+from selfwise.evaluate.glue_material import Material, some
+from selfwise.evaluate.glue_metrics import glue_scores
+from selfwise.evaluate.glue_scores import COMPETITORS, MAJORITY, WORDS
+from selfwise.evaluate.score import PRETRAINED, UNTRAINED
+from selfwise.modalities.image import where
+from selfwise.run import Run
+
+LAST = "last"  # the encoder's output
+
+Competitor = Callable[[int], Fit]  # from a seed
+
+
+class How(NamedTuple):
+    """What the fits of a mode are told."""
+
+    settings: Sequence[Setting]  # to be tried, those of pairs not yet doubled
+    limit: int
+    device: str
+
+
+Mode = Callable[[Run, How, Material], dict[str, Competitor]]
+
+
+def _frozen(run: Run, how: How, material: Material) -> dict[str, Competitor]:
+    """Probes of features: of the encoder, of its twin of that seed, of bags of words."""
+    place, precision = where(run, how.device)
+    told: dict[str, Any] = {"length": run.config["found"]["length"], "device": place}
+
+    def read(texts: Texts, setting: Setting) -> np.ndarray:
+        named = {"layer": setting.layer, "pooling": setting.pooling, "device": how.device}
+        return np.asarray(run.modality.embedder(run, **named)(run.encoder, texts))
+
+    def pretrained(seed: int) -> Embed:
+        return of_reader(read)
+
+    def untrained(seed: int) -> Embed:
+        return of_encoder(run.fresh(seed), run.tokenizer, **told, precision=precision)
+
+    def words(seed: int) -> Embed:
+        return of_words
+
+    pairs = sorted({one.joined for one in combined(material.task, [None], [""])}, reverse=True)
+    tried = [one._replace(joined=joined) for one in how.settings for joined in pairs]
+    bags = [Setting(joined=joined) for joined in pairs]
+    return {
+        PRETRAINED: _probe(material, how, pretrained, tried, material.dev | material.test),
+        UNTRAINED: _probe(material, how, untrained, tried, material.dev),
+        WORDS: _probe(material, how, words, bags, material.dev, _of_bags),
+    }
+
+
+def _plain(setting: Setting) -> dict[str, Any]:
+    return {**setting._asdict(), "layer": LAST if setting.layer is None else setting.layer}
+
+
+def _of_bags(setting: Setting) -> dict[str, Any]:
+    """Bags have no layers."""
+    return {"joined": setting.joined}
+
+
+def _probe(
+    material: Material,
+    how: How,
+    embed: Callable[[int], Embed],
+    tried: Sequence[Setting],
+    asked: dict[str, GlueSplit],
+    told: Callable[[Setting], dict[str, Any]] = _plain,
+) -> Competitor:
+    def fit(seed: int) -> Fit:
+        rows = some(material.train, how.limit, seed)
+        found = frozen(rows, list(asked.values()), embed(seed), tried, seed=seed)
+        scores = {name: one for name, one in zip(asked, found.scores) if one is not None}
+        values = [(told(setting), value) for setting, value in found.tried]
+        return Fit(told(found.setting), values, dict(zip(asked, found.predicted)), scores)
+
+    return fit
+
+
+def majority(material: Material) -> dict[str, Competitor]:
+    """The most frequent class of train, whoever is asked."""
+    labels = material.train.texts.labels
+    assert labels is not None
+    often = int(np.bincount(labels).argmax())
+
+    def fit(seed: int) -> Fit:
+        asked = material.dev | material.test
+        said = {name: np.full(len(split), often) for name, split in asked.items()}
+        scores = {}
+        for name, split in material.dev.items():
+            assert split.texts.labels is not None
+            scores[name] = glue_scores(material.task, split.texts.labels, said[name])
+        return Fit(MAJORITY, [], said, scores)
+
+    return dict.fromkeys(COMPETITORS, fit)
+
+
+MODES: dict[str, Mode] = {"frozen": _frozen}
