@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import soundfile
+from glue_cases import write_glue
 from PIL import Image
 from sklearn.datasets import load_digits
 from test_layers import MAY_IMPORT
@@ -25,7 +26,7 @@ from selfwise import cli, methods, recipes
 
 ROOT = Path(__file__).parents[1]
 WHOLE = ("README.md", "docs/guide.md")  # they name every command
-CHAPTERS = ("choosing", "report", "exporting", "processes", "adding")
+CHAPTERS = ("choosing", "report", "exporting", "processes", "adding", "glue")
 GUIDES = (*WHOLE, *(f"docs/{chapter}.md" for chapter in CHAPTERS))
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LANGUAGES = {"bash", "python", "console", "text", "csv"}
@@ -57,7 +58,7 @@ def blocks(page: str) -> list[Block]:
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A user's folder: handwritten digits as PNG files, documents, recordings, and their labels."""
+    """A user's folder: digits as PNG files, documents, recordings, and their labels; tasks of GLUE."""
     pixels, labels = load_digits(return_X_y=True)
     pictures = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     # the labelled ones are taken class by class from the end, the photos from the start
@@ -78,6 +79,7 @@ def home(tmp_path, monkeypatch):
         document.write_text(topics[name] * 3)
     rows = [f"{('bad', 'good')[i % 2]} film number {i}\t{i % 2}" for i in range(60)]
     (tmp_path / "reviews.tsv").write_text("sentence\tlabel\n" + "\n".join(rows) + "\n")
+    write_glue(tmp_path / "glue_data", tasks=("rte", "wnli"))
     record(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / ".cache"))
