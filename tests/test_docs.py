@@ -58,7 +58,7 @@ def blocks(page: str) -> list[Block]:
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A user's folder: digits as PNG files, documents, recordings, and their labels; tasks of GLUE."""
+    """A user's folder: digits as PNG files, documents, recordings, labels, and tasks of GLUE."""
     pixels, labels = load_digits(return_X_y=True)
     pictures = np.rint(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     # the labelled ones are taken class by class from the end, the photos from the start
