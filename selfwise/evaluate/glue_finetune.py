@@ -88,22 +88,7 @@ def finetuned(
             "the outputs were no numbers any more; lower rates are needed"
         )
     said = [lesson.answers(best.model, data.rows) for data in others]
-    scores = tuple(
-        None if data.truth is None else glue_scores(train.task, data.truth, one)
-        for data, one in zip(others, said)
-    )
-    return Tuned(
-        seed=seed,
-        setting=best.setting,
-        chosen_by=by,
-        tried=tried if len(tried) > 1 else (),
-        trained_on=best.examples,
-        epoch=best.epoch,
-        curve=best.curve,
-        predicted=tuple(said),
-        scores=scores,
-        encoder=best.model.encoder.state_dict(),
-    )
+    return _told(lesson, best, by, tried if len(tried) > 1 else (), others, said)
 
 
 def medians(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -121,6 +106,27 @@ def middle(scores: Sequence[Mapping[str, float]], metric: str) -> int:
 
 
 Tried = tuple[tuple[Setting, float | None], ...]
+
+
+def _told(
+    lesson: Lesson, best: Trial, by: str, tried: Tried, asked: list[Data], said: list[np.ndarray]
+) -> Tuned:
+    scores = tuple(
+        None if data.truth is None else glue_scores(lesson.task, data.truth, one)
+        for data, one in zip(asked, said)
+    )
+    return Tuned(
+        seed=lesson.seed,
+        setting=best.setting,
+        chosen_by=by,
+        tried=tried,
+        trained_on=best.examples,
+        epoch=best.epoch,
+        curve=best.curve,
+        predicted=tuple(said),
+        scores=scores,
+        encoder=best.model.encoder.state_dict(),
+    )
 
 
 def _search(lesson: Lesson, data: Data, judge: Data | None) -> tuple[Trial | None, Tried]:
