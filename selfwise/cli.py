@@ -161,8 +161,7 @@ def embed(argv: Argv) -> None:
 
     given = _parse("embed RUN", use.write_embeddings, argv, skip={"run"})
     if given is not None:
-        table = use.write_embeddings(**given)
-        n, d = table.vectors.shape
+        n, d = use.write_embeddings(**given).vectors.shape
         _tell(f"{n} vectors of width {d} are in {given['out']}")
 
 
@@ -174,8 +173,7 @@ def probe(argv: Argv) -> None:
 
     given = _parse("probe RUN", proof.probe, argv, skip={"run"})
     if given is not None:
-        score = proof.probe(**given)
-        Console().print(score.table())
+        Console().print(proof.probe(**given).table())
 
 
 def glue(argv: Argv) -> None:
@@ -186,8 +184,7 @@ def glue(argv: Argv) -> None:
 
     given = _parse("glue RUN", tasks.glue, argv, skip={"run"})
     if given is not None:
-        scores = tasks.glue(**given)
-        Console().print(scores.table())
+        Console().print(tasks.glue(**given).table())
         print(f"all of it is in {given['out']}")
 
 
@@ -302,12 +299,11 @@ def list_recipes(argv: Argv) -> None:
         print(f"{name:<22} {(recipes.find(name).__doc__ or '').strip().splitlines()[0]}")
 
 
-def doctor(argv: Argv) -> int:
+def doctor(argv: Argv) -> None:
     """Versions, devices, threads, and what is missing."""
     from selfwise import doctor as examination
 
     print(examination.report())
-    return 0
 
 
 def _recipe_call(verb: str, recipe: Callable[..., Any], argv: Argv) -> int:

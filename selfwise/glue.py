@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from selfwise.data.glue import TASKS, Task, task_named
 from selfwise.evaluate.glue_frozen import Setting
 from selfwise.evaluate.glue_kept import Kept, compared, replaced
 from selfwise.evaluate.glue_material import AX, MNLI, Material, opened, there
-from selfwise.evaluate.glue_scores import COMPETITORS, MAJORITY, GlueScores
+from selfwise.evaluate.glue_scores import COMPETITORS, UNFITTED, GlueScores
 from selfwise.evaluate.glue_submission import (
     FILES,
     Answers,
@@ -23,8 +23,8 @@ from selfwise.glue_competitors import LAST, MODES, Competitor, How, majority
 from selfwise.names import nearest
 from selfwise.run import Run, load
 
-ALL, MIDDLE, PROBE = "all", "middle", "probe"
-WNLI = ("majority", PROBE)
+ALL, MIDDLE, MAJORITY = "all", "middle", "majority"
+WNLI = (MAJORITY, "probe")
 
 
 def glue(
@@ -38,15 +38,12 @@ def glue(
     limit: int = 0,
     layers: str = f"{MIDDLE},{LAST}",
     poolings: str = "",
-    wnli: str = "majority",
+    wnli: str = MAJORITY,
     device: str = "auto",
     quiet: bool = False,
 ) -> GlueScores:
-    """The tasks of GLUE: scores on dev beside baselines, and answers for test.
-
-    A task's results are kept in OUT/TASK.json as they come, and what was killed goes on from there
-    if it is called again. OUT/glue.json holds all of them, OUT/FILE.tsv the answers for test, and
-    OUT/glue.zip the submission, where all of its files are there.
+    """The tasks of GLUE: scores on dev beside baselines, and answers for test, all in OUT; the same
+    call goes on after a kill.
 
     Args:
         run: a run on text, or its folder.
@@ -72,19 +69,18 @@ def glue(
     wanted = _wanted(tasks)
     run = run if isinstance(run, Run) else load(run)
     how = How(_settings(run, layers, poolings), limit, device)
-    found, left = there(data, wanted, named=tasks.strip() != ALL)
-    out = _folder(out)
     say = _silent if quiet else _aloud
-    for task, why in left.items():
-        say(f"{task} is left out: {why}")
+    found, left = there(data, wanted, named=tasks.strip() != ALL)
+    _tell(left, say)
+    out = _folder(out)
     asked = _asked(run, how, mode=mode, seeds=seeds)
     files = [_kept(data, task, AX in found, out, asked, wnli) for task in found if task != AX]
     for kept in files:
         if not kept.done:
             material = opened(data, kept.found["task"], ax=AX in found)
-            held = wnli != PROBE and material.task.name == "wnli"
-            fits = majority(material) if held else MODES[mode](run, how, material)
-            _measured(kept, material, fits, [0] if held else range(seeds), say)
+            held = kept.found["asked"].get("wnli") == MAJORITY  # nothing is drawn, then
+            among = majority(material) if held else MODES[mode](run, how, material)
+            _measured(kept, material, among, range(1 if held else seeds), say)
         _answered(out, kept.answers())
     scores = GlueScores(mode, [kept.found for kept in files], left)
     replaced(out / "glue.json", json.dumps(scores.to_dict(), indent=1))
@@ -201,7 +197,7 @@ def _measured(
             chosen = ", ".join(f"{key} {value}" for key, value in found.setting.items())
             seconds = time.perf_counter() - started
             say(f"{', '.join(values)}: {name}, seed {seed} ({chosen}; {seconds:.0f} s)")
-    learned = any(fit["setting"] != MAJORITY for fit in kept.fits)
+    learned = any(fit["setting"] != UNFITTED for fit in kept.fits)
     kept.finish(compared(material, kept.fits, COMPETITORS[1:]) if learned else [])
 
 
@@ -219,6 +215,11 @@ def _submitted(out: Path, answers: dict[str, Answers]) -> None:
     write_submission(answers, temporary)
     check_submission(temporary, {name: one.ids for name, one in answers.items()})
     temporary.replace(out / "glue.zip")
+
+
+def _tell(left: Mapping[str, str], say: Callable[[str], None]) -> None:
+    for task, why in left.items():
+        say(f"{task} is left out: {why}")
 
 
 def _aloud(text: str) -> None:

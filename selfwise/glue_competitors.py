@@ -12,7 +12,7 @@ from selfwise.evaluate.glue_frozen import settings as combined
 from selfwise.evaluate.glue_kept import Fit
 from selfwise.evaluate.glue_material import Material, some
 from selfwise.evaluate.glue_metrics import glue_scores
-from selfwise.evaluate.glue_scores import COMPETITORS, MAJORITY, WORDS
+from selfwise.evaluate.glue_scores import COMPETITORS, UNFITTED, WORDS
 from selfwise.evaluate.score import PRETRAINED, UNTRAINED
 from selfwise.modalities.image import where
 from selfwise.run import Run
@@ -101,7 +101,7 @@ def majority(material: Material) -> dict[str, Competitor]:
         for name, split in material.dev.items():
             assert split.texts.labels is not None
             scores[name] = glue_scores(material.task, split.texts.labels, said[name])
-        return Fit(MAJORITY, [], said, scores)
+        return Fit(UNFITTED, [], said, scores)
 
     return dict.fromkeys(COMPETITORS, fit)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 WORDS = "bag of words"
 COMPETITORS = (PRETRAINED, UNTRAINED, WORDS)
-MAJORITY = {"answer": "majority"}  # the setting of what was not fitted
+UNFITTED = {"answer": "majority"}  # the setting of what was not fitted
 
 Found = Mapping[str, Any]  # what the file of a task holds
 
@@ -62,7 +62,7 @@ class GlueScores:
             if lacking:
                 said.append(f"{name}: no average without {', '.join(lacking)}.")
         said += [f"{task} is left out: {why}." for task, why in self.left_out.items()]
-        if any(fit["setting"] == MAJORITY for found in self.tasks for fit in found["fits"]):
+        if any(fit["setting"] == UNFITTED for found in self.tasks for fit in found["fits"]):
             said.append(
                 "wnli is answered with the class that is more frequent in train (--wnli probe "
                 "fits one): train and dev share sentences with opposite labels."
