@@ -32,7 +32,8 @@ def run_of(family="bert", **options):
     size = {"dim": 32, "heads": 2, "depth": 1, "length": 48, "ff": 64}
     narrow = {"embedding": 16} if family == "albert" else {}
     encoder = text.build(family, vocab=reader.vocabulary.size, **{**size, **narrow, **options})
-    return SimpleNamespace(encoder=encoder, tokenizer=reader)
+    found = {"length": encoder.length}
+    return SimpleNamespace(encoder=encoder, tokenizer=reader, config={"found": found})
 
 
 def split(name, n, seed, named="train"):
@@ -166,6 +167,25 @@ def test_scores_are_learned_in_fifths_and_cut():
             model.out.bias.fill_(bias)
             said = glue_train.answers(model, rows, run.tokenizer, device="cpu")
             assert said == pytest.approx([score] * 3)
+
+
+def test_texts_are_cut_where_the_run_and_the_recipe_end(monkeypatch):
+    run, lengths, train = run_of(), [], split("rte", 40, 0)
+    whole = [len(row.ids) for row in laid(train.texts, run.tokenizer, length=48)]
+    step = glue_train.Lesson._step
+
+    def seen(self, model, optimizer, data, number):
+        lengths.extend(len(row.ids) for row in data.rows)
+        return step(self, model, optimizer, data, number)
+
+    monkeypatch.setattr(glue_train.Lesson, "_step", seen)
+    recipe = FAST._replace(epochs=1, length=14)
+    for longest in (9, 14):
+        run.config["found"]["length"] = longest if longest == 9 else 48
+        finetuned(run, train, [], recipe=recipe, seed=0)
+        assert sorted(lengths) == sorted(min(one, longest) for one in whole)
+        assert max(whole) > 14
+        lengths.clear()
 
 
 def test_early_stop_takes_the_best_epoch(monkeypatch):

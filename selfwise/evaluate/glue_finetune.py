@@ -59,7 +59,8 @@ def finetuned(
     part. A setting whose loss is no number any more is out.
 
     Args:
-        run: with an `encoder` of texts, which stays as it is, and a `tokenizer`.
+        run: a run on text, whose encoder stays as it is. Texts are cut at the length of its rows,
+            as positions behind are untrained, and at the recipe's.
         train: with labels, or scores.
         asked: splits to predict, of this task or of one with the same labels (AX after MNLI).
         recipe: how to train.
@@ -74,7 +75,7 @@ def finetuned(
     differ, a share that leaves nothing, and if every setting diverges.
     """
     _check(run, train, asked, held_out)
-    length = min(recipe.length, run.encoder.length)
+    length = min(recipe.length, run.config["found"]["length"])
     known, *others = (_data(split, run.tokenizer, length) for split in (train, *asked))
     lesson = Lesson(run, train.task, recipe, seed, start, device, progress)
     judge, rest, by = _parted(lesson, known, others, held_out)
