@@ -1,4 +1,4 @@
-"""GLUE: every task with frozen features, beside the untrained twin and bags of words."""
+"""GLUE: every task, frozen or fine-tuned, beside the untrained twin and bags of words."""
 
 import json
 import time
@@ -10,7 +10,8 @@ from selfwise.data.glue import TASKS, Task, task_named
 from selfwise.evaluate.glue_frozen import Setting
 from selfwise.evaluate.glue_kept import Kept, compared, replaced
 from selfwise.evaluate.glue_material import AX, MNLI, Material, opened, there
-from selfwise.evaluate.glue_scores import COMPETITORS, UNFITTED, GlueScores
+from selfwise.evaluate.glue_recipes import FIXED, RECIPES, recipe_for
+from selfwise.evaluate.glue_scores import COMPETITORS, FROZEN, UNFITTED, GlueScores
 from selfwise.evaluate.glue_submission import (
     FILES,
     Answers,
@@ -33,17 +34,17 @@ def glue(
     data: str | Path,
     out: str | Path,
     tasks: str = ALL,
-    mode: str = "frozen",
+    mode: str = FROZEN,
     seeds: int = 3,
     limit: int = 0,
-    layers: str = f"{MIDDLE},{LAST}",
+    layers: str = "",
     poolings: str = "",
+    recipe: str = "",
     wnli: str = MAJORITY,
     device: str = "auto",
     quiet: bool = False,
 ) -> GlueScores:
-    """The tasks of GLUE: scores on dev beside baselines, and answers for test, all in OUT; the same
-    call goes on after a kill.
+    """The tasks of GLUE, scored beside baselines, and answers for test; it goes on after a kill.
 
     Args:
         run: a run on text, or its folder.
@@ -54,33 +55,34 @@ def glue(
             takes those whose files are there. ax is answered by the model of mnli.
         mode: frozen: a linear probe of features that no gradient changes; layer, pooling, how a
             pair is put together, and penalty are chosen on a fifth of train, for every seed.
+            finetune: all weights are trained.
         seeds: how often the held-out part, the untrained twin, and with a limit the training rows
             are drawn.
         limit: largest number of training rows of a task; 0 takes all.
-        layers: layers to try: numbers, negative from the last, middle, last, or all.
+        layers: to try: numbers, negative from the last; middle; last; all (default middle,last).
         poolings: to try, of mean, cls, last and layers (the means of every layer, side by side);
             by default mean,cls, and mean,last where a token sees only those before it.
+        recipe: of finetune: fixed (the default: one setting for all tasks) or albert, which have
+            nothing to choose but albert's epoch; bert, roberta, small, which search rates.
         wnli: majority answers with the class that is more frequent in train, as the papers do,
             since nothing that is learned there holds on dev; probe is as in other tasks.
         device: cpu, cuda or auto.
         quiet: print nothing while it works.
     """
-    _check(mode, seeds, limit, wnli)
+    how = How(mode, seeds, limit, device)
+    _check(how, wnli)
     wanted = _wanted(tasks)
     run = run if isinstance(run, Run) else load(run)
-    how = How(_settings(run, layers, poolings), limit, device)
+    how = _told(run, how, layers, poolings, recipe)
     say = _silent if quiet else _aloud
     found, left = there(data, wanted, named=tasks.strip() != ALL)
     _tell(left, say)
+    asked, ax = _asked(run, how), AX in found
     out = _folder(out)
-    asked = _asked(run, how, mode=mode, seeds=seeds)
-    files = [_kept(data, task, AX in found, out, asked, wnli) for task in found if task != AX]
+    files = [_kept(data, task, ax, out, asked, wnli) for task in found if task != AX]
     for kept in files:
         if not kept.done:
-            material = opened(data, kept.found["task"], ax=AX in found)
-            held = kept.found["asked"].get("wnli") == MAJORITY  # nothing is drawn, then
-            among = majority(material) if held else MODES[mode](run, how, material)
-            _measured(kept, material, among, range(1 if held else seeds), say)
+            _finished(kept, run, how, opened(data, kept.found["task"], ax=ax), say)
         _answered(out, kept.answers())
     scores = GlueScores(mode, [kept.found for kept in files], left)
     replaced(out / "glue.json", json.dumps(scores.to_dict(), indent=1))
@@ -88,14 +90,14 @@ def glue(
     return scores
 
 
-def _check(mode: str, seeds: int, limit: int, wnli: str) -> None:
+def _check(how: How, wnli: str) -> None:
     """Raises ValueError for what there is not, before anything is read."""
-    if mode not in MODES:
-        raise ValueError(f"unknown mode {mode!r}{nearest(mode, MODES)}")
-    if seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, got {seeds}")
-    if limit < 0:
-        raise ValueError(f"--limit must be at least 1, or 0 for all rows, got {limit}")
+    if how.mode not in MODES:
+        raise ValueError(f"unknown mode {how.mode!r}{nearest(how.mode, MODES)}")
+    if how.seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {how.seeds}")
+    if how.limit < 0:
+        raise ValueError(f"--limit must be at least 1, or 0 for all rows, got {how.limit}")
     if wnli not in WNLI:
         raise ValueError(f"unknown answer --wnli {wnli!r}{nearest(wnli, WNLI)}")
 
@@ -113,13 +115,28 @@ def _wanted(tasks: str) -> list[Task]:
     return [task for task in TASKS if task.name in found]
 
 
-def _settings(run: Run, layers: str, poolings: str) -> list[Setting]:
-    """What is tried, checked. Raises ValueError for a run that is not on text."""
+def _told(run: Run, how: How, layers: str, poolings: str, recipe: str) -> How:
+    """With what goes with the mode, checked. Raises ValueError for a run that is not on text."""
     if run.method.modality != "text":
         said = f"{run.folder} is on {run.method.modality}"
         raise ValueError(
             f"GLUE is text, and {said}: it takes a run of bert, roberta, albert or gpt"
         )
+    if how.mode == FROZEN:
+        if recipe:
+            raise ValueError("--recipe goes with --mode finetune: a probe has none")
+        places = layers or f"{MIDDLE},{LAST}"
+        return how._replace(settings=_settings(run, places, poolings))
+    if layers or poolings:
+        option = "--layers" if layers else "--poolings"
+        raise ValueError(f"{option} goes with --mode frozen: fine-tuning trains all layers")
+    if (recipe or FIXED) not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}{nearest(recipe, RECIPES)}")
+    return how._replace(recipe=recipe or FIXED)
+
+
+def _settings(run: Run, layers: str, poolings: str) -> list[Setting]:
+    """What is tried, checked."""
     own = "mean,last" if run.encoder.causal else "mean,cls"
     ways = [name.strip() for name in (poolings or own).split(",") if name.strip()]
     for name in ways:
@@ -159,9 +176,11 @@ def _folder(out: str | Path) -> Path:
     return out
 
 
-def _asked(run: Run, how: How, *, mode: str, seeds: int) -> dict[str, Any]:
+def _asked(run: Run, how: How) -> dict[str, Any]:
     """What results depend on, in plain values."""
-    told = {"weights": run.weights, "step": run.step, "mode": mode, "seeds": seeds}
+    told = {"weights": run.weights, "step": run.step, "mode": how.mode, "seeds": how.seeds}
+    if how.recipe:
+        return {**told, "limit": how.limit, "recipe": how.recipe}
     tried = [f"{LAST if s.layer is None else s.layer}:{s.pooling}" for s in how.settings]
     return {**told, "limit": how.limit, "settings": tried}
 
@@ -171,7 +190,18 @@ def _kept(
 ) -> Kept:
     """The file of a task. All of its data are read, so that a mistake in them is seen early."""
     asked = {**asked, "wnli": wnli} if name == "wnli" else asked
+    if "recipe" in asked and asked.get("wnli") != MAJORITY:
+        recipe_for(asked["recipe"], task_named(name))  # albert's are not for all tasks
     return Kept(out / f"{name}.json", asked, opened(data, name, ax=ax).told())
+
+
+def _finished(
+    kept: Kept, run: Run, how: How, material: Material, say: Callable[[str], None]
+) -> None:
+    if kept.found["asked"].get("wnli") == MAJORITY:
+        _measured(kept, material, majority(material), [0], say)  # nothing is drawn
+    else:
+        _measured(kept, material, MODES[how.mode](run, how, material), range(how.seeds), say)
 
 
 def _measured(

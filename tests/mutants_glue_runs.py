@@ -30,6 +30,9 @@ MUTANTS = [
     ("glue runs: the mean of what is here is over metrics", "evaluate/glue_scores.py",
      "found = [fmean(means[name][metric] for name, metric in column) for column in columns]",
      "found = [means[name][metric] for column in columns for name, metric in column]",
-     f"{RUNS}::test_tasks_that_are_not_there_are_left_out_and_said"),
+     f"{RUNS}::test_averages_are_of_the_mean_or_the_median_over_seeds"),
+    ("glue runs: the untrained twin is tuned from the run", AMONG,
+     "if fresh else None", "if not fresh else None",
+     f"{RUNS}::test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights"),
 ]
 # fmt: on

@@ -6,6 +6,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+import torch
 from glue_cases import ROWS, write_glue
 
 import selfwise
@@ -13,9 +14,10 @@ from selfwise import cli, glue_competitors
 from selfwise.data.glue import task_named
 from selfwise.evaluate import glue_compare
 from selfwise.evaluate.compare import paired_bootstrap
+from selfwise.evaluate.glue_finetune import finetuned
 from selfwise.evaluate.glue_kept import Fit, Kept
 from selfwise.evaluate.glue_metrics import AVERAGES, METRICS
-from selfwise.evaluate.glue_scores import COMPETITORS, WORDS
+from selfwise.evaluate.glue_scores import COMPETITORS, WORDS, GlueScores
 from selfwise.evaluate.glue_submission import FILES, check_submission
 from selfwise.evaluate.score import PRETRAINED, UNTRAINED
 from selfwise.glue import glue
@@ -147,6 +149,56 @@ def test_what_is_sent_is_the_seed_that_is_best_on_dev(tmp_path):
     assert (answers.ids, answers.predicted.tolist()) == (["0"], [1])
 
 
+def test_averages_are_of_the_mean_or_the_median_over_seeds():
+    values = {"cola": {"matthews": [0.1, 0.2, 0.6]}, "mrpc": {"f1": [0.8] * 3}}
+    values["mrpc"]["accuracy"] = [0.4] * 3
+    told = []
+    for column, metrics in values.items():
+        fits = [
+            {"competitor": name, "seed": seed, "setting": {}}
+            | {"scores": {column: {metric: metrics[metric][seed] for metric in metrics}}}
+            for name in COMPETITORS
+            for seed in range(3)
+        ]
+        told.append({"rows": {column: 9}, "fits": fits, "comparisons": [], "notes": []})
+    for mode, middle in (("frozen", 0.3), ("finetune", 0.2)):
+        scores = GlueScores(mode, told, {})
+        assert scores.means(PRETRAINED)["cola"]["matthews"] == pytest.approx(middle)
+        mean = scores.averages(WORDS)["mean of the 2 tasks here"]
+        assert mean == pytest.approx((middle + 0.6) / 2)
+
+
+def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
+    run, data, tmp_path, monkeypatch
+):
+    seen = []
+
+    def spy(given, train, asked, *, recipe, seed, start, device):
+        seen.append((recipe.name, seed, len(train), len(asked), start))
+        quick = recipe._replace(steps=1, warmup=0)
+        return finetuned(given, train, asked, recipe=quick, seed=seed, start=start, device=device)
+
+    monkeypatch.setattr(glue_competitors, "finetuned", spy)
+    told = {"data": data, "mode": "finetune", "limit": 20, "quiet": True}
+    scores = glue(run, out=tmp_path / "out", tasks="stsb,wnli", seeds=2, **told)
+    assert [one[:4] for one in seen] == [
+        ("fixed", seed, 20, count) for seed in (0, 1) for count in (2, 1)
+    ]
+    assert [one[4] is None for one in seen] == [True, False] * 2
+    fresh = run.fresh(1).state_dict()
+    assert all(torch.equal(seen[3][4][name], fresh[name]) for name in fresh)
+    assert scores.tasks[0]["fits"][0]["setting"] == {"rate": 4e-5, "batch": 16, "epoch": 1}
+    assert {path.name for path in (tmp_path / "out").glob("*.tsv")} == {"STS-B.tsv", "WNLI.tsv"}
+    for wrong, said in (
+        ({"layers": "0"}, "--layers goes with --mode frozen"),
+        ({"recipe": "brt"}, "did you mean 'bert'"),
+        ({"recipe": "albert", "tasks": "wnli", "wnli": "probe"}, "albert has no row for wnli"),
+        ({"mode": "frozen", "recipe": "bert"}, "--recipe goes with --mode finetune"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            glue(run, out=tmp_path / "wrong", **{**told, **wrong})
+
+
 def test_every_seed_draws_its_rows_and_its_twin(run, data, tmp_path, monkeypatch):
     seen, twins, original = [], [], glue_competitors.frozen
 
@@ -206,7 +258,7 @@ def test_the_command_and_its_mistakes(run, data, tmp_path, capsys):
     small = ["--tasks", "rte", "--poolings", "mean", "--layers", "last", "--seeds", "1"]
     assert cli.main([str(a) for a in [*call, *small]]) == 0
     printed = capsys.readouterr().out
-    assert "GLUE, dev in %, frozen, seed 0" in printed
+    assert "GLUE, dev in %, frozen, mean of seed 0" in printed
     assert f"all of it is in {out}" in printed
     other = write_glue(tmp_path / "other", tasks=("rte",), rows={**ROWS, "train": 41})
     (tmp_path / "file").write_text("")
@@ -224,7 +276,7 @@ def test_the_command_and_its_mistakes(run, data, tmp_path, capsys):
         ([*call, "--layers", "lst"], ("lst", "last")),
         ([*call, "--layers", "2"], ("layer 2", "0 to 1")),
         ([*call, "--poolings", "men"], ("men", "mean")),
-        ([*call, "--layers", ""], ("--layers",)),
+        ([*call, "--layers", ","], ("--layers",)),
         ([*call[:3], tmp_path / "nothing", *call[4:]], ("nothing", "no folder")),
         ([*call[:3], foreign, *call[4:]], ("foreign", "is this the folder of GLUE")),
         ([*call[:3], other, *call[4:], "--tasks", "rte,cola"], ("CoLA",)),

@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exchange": {"again", "arguments", "config", "convert", "data", "measured", "methods"}
     | {"modalities", "records", "run", "train", "types"},
     "proof": {"arguments", "competitors", "evaluate", "rng", "run", "train"},
-    "glue_competitors": {"data", "evaluate", "modalities", "run"},
+    "glue_competitors": {"data", "evaluate", "modalities", "run", "train"},
     "glue": {"data", "evaluate", "glue_competitors", "run"},
     "recipes": {"data", "evaluate", "iterate", "language", "proof", "report", "rng", "run"}
     | {"types"},

@@ -30,7 +30,9 @@ class Fit(NamedTuple):
     """What one competitor says with one seed."""
 
     setting: Mapping[str, Any]  # that was chosen, in plain values
-    tried: Sequence[tuple[Mapping[str, Any], float]]  # settings, and what they reached on train
+    tried: Sequence[
+        tuple[Mapping[str, Any], float | None]
+    ]  # what each reached on train; None: it diverged
     predicted: Mapping[str, np.ndarray]  # a column of dev or a file of test -> classes, or scores
     scores: Mapping[str, Mapping[str, float]]  # a column of dev -> metric -> value
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from selfwise.evaluate.glue_metrics import AVERAGES, OFFICIAL, average, missing
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 WORDS = "bag of words"
 COMPETITORS = (PRETRAINED, UNTRAINED, WORDS)
+FROZEN, FINETUNE = "frozen", "finetune"  # modes
+# single fine-tunings fail, so that papers report the median (arXiv:1907.11692, section 5.1)
+CENTRES = {FROZEN: "mean", FINETUNE: "median"}
 UNFITTED = {"answer": "majority"}  # the setting of what was not fitted
 
 Found = Mapping[str, Any]  # what the file of a task holds
@@ -34,10 +37,10 @@ class GlueScores:
         return [row for found in self.tasks for row in _rows(found)]
 
     def means(self, competitor: str) -> dict[str, dict[str, float]]:
-        """Column -> metric -> the mean over the seeds, as the averages take them."""
+        """Column -> metric -> the value that averages take: the mean over seeds, or the median."""
         told: dict[str, dict[str, float]] = {}
         for row in self.rows():
-            told.setdefault(row["column"], {})[row["metric"]] = row[competitor]["mean"]
+            told.setdefault(row["column"], {})[row["metric"]] = row[competitor][CENTRES[self.mode]]
         return told
 
     def averages(self, competitor: str) -> dict[str, float | None]:
@@ -74,7 +77,8 @@ class GlueScores:
         """For the terminal: a line for each metric, in percent."""
         from rich.table import Table
 
-        title = f"GLUE, dev in %, {self.mode}, {_seeds(self.tasks)}"
+        centre = CENTRES[self.mode]
+        title = f"GLUE, dev in %, {self.mode}, {centre} of {_seeds(self.tasks)}"
         said = "\n".join(self.sentences())
         table = Table(title=title, caption=said or None, caption_justify="left")
         for name in ("task", "metric"):
@@ -83,7 +87,7 @@ class GlueScores:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column(f"{PRETRAINED} against {UNTRAINED}")
         for row in self.rows():
-            values = (percent(row[name]["mean"], row[name]["deviation"]) for name in COMPETITORS)
+            values = (percent(row[name][centre], row[name]["deviation"]) for name in COMPETITORS)
             against = row["against"].get(UNTRAINED)
             table.add_row(row["column"], row["metric"], *values, _told(against) if against else "")
         table.add_section()
@@ -120,7 +124,8 @@ def _rows(found: Found) -> list[dict[str, Any]]:
             fits = [fit for fit in found["fits"] if fit["competitor"] == name]
             values = [fit["scores"][column][metric] for fit in fits]
             spread = stdev(values) if len(values) > 1 else None
-            row[name] = {"values": values, "mean": fmean(values), "deviation": spread}
+            row[name] = {"values": values, "mean": fmean(values), "median": median(values)}
+            row[name]["deviation"] = spread
             row[name]["settings"] = [fit["setting"] for fit in fits]
         keys = {name: (column, metric, name) for name in COMPETITORS}
         row["against"] = {name: against[key] for name, key in keys.items() if key in against}
