@@ -245,7 +245,7 @@ def slurm(*arguments: str, log: Path) -> list[subprocess.Popen]:
     """Two tasks on two nodes, as srun starts them."""
     told = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "2", "SLURM_NTASKS": "2"}
     told |= {"SLURM_NTASKS_PER_NODE": "1", "SLURM_LOCALID": "0", "SLURM_NODELIST": "127.0.0.1"}
-    told |= {"SLURM_JOB_ID": "123456", "MASTER_PORT": port()}
+    told |= {"SLURM_JOB_ID": "123456", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port()}
     logs = [log.with_suffix(f".{rank}") for rank in range(2)]
     return [
         start(*arguments, log=logs[rank], **told, SLURM_PROCID=str(rank), SLURM_NODEID=str(rank))
@@ -406,6 +406,15 @@ SLURM |= {"SLURM_NTASKS_PER_NODE": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1
 SLURM |= {"SLURM_NODEID": "1", "SLURM_NODELIST": "node[05-07,9]", "SLURM_JOB_ID": "31234"}
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
 TORCHRUN |= {"LOCAL_WORLD_SIZE": "4", "GROUP_RANK": "1"}
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """As it was, afterwards: lightning-fabric writes there what SLURM says of the first node."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture
