@@ -517,11 +517,20 @@ def test_data_that_only_this_process_has(tmp_path):
 
 
 def test_other_numbers_than_were_started(tasks, refusal, whole, tmp_path):
-    tasks(SLURM, SLURM_PROCID="0")
+    tasks(SLURM, SLURM_PROCID="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=port())
     told = ["--data", "digits:train", "--steps", "2", "--out", tmp_path / "run"]
     said = refusal("pretrain", "simclr", *told, "--devices", "3")
     assert "--devices 3 does not fit the 4 processes that were started" in said
     assert "is a run of 2 processes and 4 were started" in refusal("resume", whole)
+
+
+def test_tasks_of_slurm_do_not_wait_for_one_that_was_refused(tmp_path):
+    log = tmp_path / "log"
+    codes = ended(slurm(*DIGITS, "--batch", "33", "--out", tmp_path / "run", log=log), 60.0)
+    assert codes == [2, 2]
+    assert "--devices 2 does not divide --batch 33" in log.with_suffix(".0").read_text()
+    gone = "selfwise: another process of the run ended; it was the first one, before the work began"
+    assert gone in log.with_suffix(".1").read_text()
 
 
 def test_tasks_that_slurm_has_not_shared_out(tasks, refusal, monkeypatch, tmp_path):
