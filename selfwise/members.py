@@ -37,6 +37,7 @@ from selfwise.train.world import (
 )
 
 SEEN = 60.0  # seconds until a folder of the network shows what another machine has written
+BEFORE = "it was the first one, before the work began, and has said why"
 AGAIN = "nothing was written: give the command again"
 MANY = 4  # processes for each core: more is a mistake
 COMMAND = "import sys; from selfwise.members import member; sys.exit(member(sys.argv[1]))"
@@ -150,7 +151,8 @@ def sharing(command: str, *words: str, told: Mapping[str, Any], devices: int) ->
     each = max(1, torch.get_num_threads() // here(devices))
     how: dict[str, Any] = {"kind": "cpu", "threads": each, "go_on": AGAIN}
     if (world := given()) is not None and world.rank:
-        connect(world, "cpu")
+        with ends_with_the_others(BEFORE):
+            connect(world, "cpu")
         with ends_with_the_others(AGAIN), threads(each):
             yield world
         return
@@ -173,7 +175,8 @@ def joined(folder: Path, world: World, *, data: Any, device: str) -> None:
 
     They wait until the first one has prepared the run.
     """
-    connect(world, _kind(resolve_device(device)))
+    with ends_with_the_others(BEFORE):
+        connect(world, _kind(resolve_device(device)))
     with ends_with_the_others(_go_on(folder)):
         _wait_for(folder)
         run = reopened(folder, data if where(data) == FROM_PYTHON else None)

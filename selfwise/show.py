@@ -20,17 +20,30 @@ def show(runs: Sequence[str | Path]) -> str:
     """
     from selfwise import config
 
+    folders = named(runs, verb="show")
+    settings = [config.read(folder) for folder in folders]
+    if len(folders) == 1:
+        return "\n".join(_one(folders[0], settings[0]))
+    return "\n".join(_several(folders, settings))
+
+
+def named(runs: Sequence[str | Path] | str | Path, *, verb: str) -> list[Path]:
+    """The folders of the runs that a verb is given.
+
+    Raises ValueError for none, for a folder that is no run, and for one that is named twice.
+    """
+    from selfwise import config
+
     folders = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
     if not folders:
-        raise ValueError("name the folder of a run: selfwise show RUN")
-    settings = [config.read(folder) for folder in folders]
+        raise ValueError(f"name the folder of a run: selfwise {verb} RUN")
+    for folder in folders:
+        config.read(folder)
     places = [folder.resolve() for folder in folders]
     for folder, place in zip(folders, places):
         if places.count(place) > 1:
             raise ValueError(f"{folder} is named twice")
-    if len(folders) == 1:
-        return "\n".join(_one(folders[0], settings[0]))
-    return "\n".join(_several(folders, settings))
+    return folders
 
 
 def state(folder: Path, settings: Mapping[str, Any]) -> tuple[int, list[str]]:

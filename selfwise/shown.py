@@ -54,6 +54,15 @@ class Answers(NamedTuple):
     chance: Float[Tensor, "b o"]  # that the model gives each option
 
 
+def answered(
+    options: Sequence[str], truth: Int64[Tensor, "b"] | None, scores: Float[Tensor, "b o"]
+) -> Answers | None:
+    """The answers with these scores, or None where there is no question, as for single texts."""
+    if truth is None:
+        return None
+    return Answers(options, truth, scores.float().softmax(dim=1))
+
+
 class Column(NamedTuple):
     """A picture of each example, and what is said below it."""
 

@@ -245,7 +245,7 @@ def slurm(*arguments: str, log: Path) -> list[subprocess.Popen]:
     """Two tasks on two nodes, as srun starts them."""
     told = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "2", "SLURM_NTASKS": "2"}
     told |= {"SLURM_NTASKS_PER_NODE": "1", "SLURM_LOCALID": "0", "SLURM_NODELIST": "127.0.0.1"}
-    told |= {"SLURM_JOB_ID": "123456", "MASTER_PORT": port()}
+    told |= {"SLURM_JOB_ID": "123456", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port()}
     logs = [log.with_suffix(f".{rank}") for rank in range(2)]
     return [
         start(*arguments, log=logs[rank], **told, SLURM_PROCID=str(rank), SLURM_NODEID=str(rank))
@@ -408,6 +408,15 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "5", "WORLD_SIZE": "8", "LOCA
 TORCHRUN |= {"LOCAL_WORLD_SIZE": "4", "GROUP_RANK": "1"}
 
 
+@pytest.fixture(autouse=True)
+def environment():
+    """As it was, afterwards: lightning-fabric writes there what SLURM says of the first node."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture
 def tasks(monkeypatch):
     """A function that makes this process one that was started so."""
@@ -508,11 +517,20 @@ def test_data_that_only_this_process_has(tmp_path):
 
 
 def test_other_numbers_than_were_started(tasks, refusal, whole, tmp_path):
-    tasks(SLURM, SLURM_PROCID="0")
+    tasks(SLURM, SLURM_PROCID="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=port())
     told = ["--data", "digits:train", "--steps", "2", "--out", tmp_path / "run"]
     said = refusal("pretrain", "simclr", *told, "--devices", "3")
     assert "--devices 3 does not fit the 4 processes that were started" in said
     assert "is a run of 2 processes and 4 were started" in refusal("resume", whole)
+
+
+def test_tasks_of_slurm_do_not_wait_for_one_that_was_refused(tmp_path):
+    log = tmp_path / "log"
+    codes = ended(slurm(*DIGITS, "--batch", "33", "--out", tmp_path / "run", log=log), 60.0)
+    assert codes == [2, 2]
+    assert "--devices 2 does not divide --batch 33" in log.with_suffix(".0").read_text()
+    gone = "selfwise: another process of the run ended; it was the first one, before the work began"
+    assert gone in log.with_suffix(".1").read_text()
 
 
 def test_tasks_that_slurm_has_not_shared_out(tasks, refusal, monkeypatch, tmp_path):

@@ -27,6 +27,7 @@ from selfwise.report.parts import (
     Token,
     Words,
 )
+from selfwise.report.pixels import encoded
 from selfwise.report.plane import plane
 from selfwise.report.svg import Figures
 from selfwise.report.write import report
@@ -172,7 +173,7 @@ def test_the_same_run_gives_the_same_page(folder, made, tmp_path):
 def test_a_page_is_of_a_few_megabytes(made):
     assert len(made) < MEGABYTE
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    heaviest = len(embedding._encoded(noise, "what JPEG can do least with").data)
+    heaviest = len(encoded(noise, "what JPEG can do least with", exact=16).data)
     assert heaviest * embedding.EXAMPLES * 4 / 3 < 4 * MEGABYTE
 
 

@@ -123,7 +123,7 @@ def _shape(images: Any, args: Mapping[str, Any]) -> tuple[int | None, int | None
     channels, *sides = images or (None, None, None)
     size, seen = args.get("img_size"), args.get("in_chans")
     if size is not None:
-        sides = size if isinstance(size, list) else [size]
+        sides = size if isinstance(size, list | tuple) else [size]
         if not _counts(sides) or len(sides) > 2:
             raise _refused("img_size", f"a whole number {whole} or two", size)
     if seen is not None and not _counts([seen]):
@@ -136,7 +136,7 @@ def _shape(images: Any, args: Mapping[str, Any]) -> tuple[int | None, int | None
 def _counts(values: Any) -> bool:
     """Whether these are sides or channels."""
     return (
-        isinstance(values, list)
+        isinstance(values, list | tuple)  # as timm itself has them in Python
         and len(values) > 0
         and all(type(value) is int and 1 <= value <= _LARGEST for value in values)
     )
@@ -146,7 +146,7 @@ def _numbers(name: str, values: Any) -> list[float] | None:
     """One for each channel."""
     if values is None:
         return None
-    numbers = isinstance(values, list) and all(
+    numbers = isinstance(values, list | tuple) and all(
         type(value) in (int, float) and abs(value) <= _FAR for value in values
     )
     if not numbers or len(values) not in (1, 3):

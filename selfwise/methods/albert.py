@@ -15,7 +15,7 @@ from selfwise.methods.method import (
 )
 from selfwise.nn.language import MaskedHead
 from selfwise.rng import Rng
-from selfwise.shown import Answers, Filled, guesses
+from selfwise.shown import Filled, answered, guesses
 from selfwise.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.views import mask
 from selfwise.views.layout import pairs
@@ -126,10 +126,7 @@ class ALBERT(Method):
             "Words in a row are hidden and filled in, and of two texts that follow each other the "
             "encoder tells whether they are in their order."
         )
-        answers = None
-        if view.batch.pair is not None:
-            options = ("in their order", "swapped")
-            answers = Answers(options, view.batch.pair, answer.float().softmax(dim=1))
+        answers = answered(("in their order", "swapped"), view.batch.pair, answer)
         found = guesses(logits, view.where, view.chosen, view.target)
         return Filled(about, view.batch, found, answers)
 

@@ -15,7 +15,7 @@ from selfwise.methods.method import (
 )
 from selfwise.nn.language import MaskedHead
 from selfwise.rng import Rng
-from selfwise.shown import Answers, Filled, guesses
+from selfwise.shown import Filled, answered, guesses
 from selfwise.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.views import mask
 from selfwise.views.layout import pairs
@@ -123,10 +123,7 @@ class BERT(Method):
             "Words are hidden and filled in, and of two texts, A and B, the encoder tells whether "
             "B follows A or is of another document."
         )
-        answers = None
-        if view.batch.pair is not None:
-            options = ("B follows A", "B is of another text")
-            answers = Answers(options, view.batch.pair, answer.float().softmax(dim=1))
+        answers = answered(("B follows A", "B is of another text"), view.batch.pair, answer)
         found = guesses(logits, view.where, view.chosen, view.target)
         return Filled(about, view.batch, found, answers)
 

@@ -5,18 +5,17 @@ those of the cosine; it starts from the principal components, which keeps what i
 (Kobak and Berens, 2019).
 """
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64
-from PIL import Image
 
 from selfwise.data.audio_store import Recordings
 from selfwise.data.texts import Texts
 from selfwise.evaluate.features import crop_fraction, views
 from selfwise.report.parts import Map, Picture, Rows, Section, Strip
+from selfwise.report.pixels import encoded
 from selfwise.rng import hashed, shuffled
 from selfwise.run import Run
 
@@ -25,7 +24,7 @@ PERPLEXITY = 30.0  # neighbours that count, as is usual
 ASKED, NEAREST = 6, 7  # of so many examples the nearest ones are shown; a row fits the page
 LISTED = 4  # the nearest ones of a text or recording
 POINT, ROW = 64, 96  # px: the longest sides of pictures on the map and in rows
-EXACT = 16  # px: up to here PNG, where JPEG would blur what few pixels there are
+EXACT = 16  # px: up to here PNG
 BEGINNING = 160  # characters of a text
 SAME = 1e-6  # a spread of unit vectors below it: all examples have the same
 
@@ -198,15 +197,6 @@ def _pictures(run: Run, sample: Sample, rows: Sequence[int], longest: int) -> li
     pictures: list[Picture] = []
     seen = views(sample.examples, [np.array(rows)], size=min(size, longest), fraction=fraction)
     for part in seen:
-        pixels = (part * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        pictures += [_encoded(x, sample.called(row)) for x, row in zip(pixels, rows)]
+        told = zip((part * 255).round().byte().permute(0, 2, 3, 1).numpy(), rows)
+        pictures += [encoded(x, sample.called(row), exact=EXACT) for x, row in told]
     return pictures
-
-
-def _encoded(pixels: np.ndarray, alt: str) -> Picture:
-    """A picture (h w c) as a small file."""
-    made = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-    form = "png" if max(made.size) <= EXACT else "jpeg"
-    file = io.BytesIO()
-    made.save(file, format=form, **({"optimize": True} if form == "png" else {"quality": 85}))
-    return Picture(file.getvalue(), form, alt)  # type: ignore[arg-type]

@@ -1,6 +1,5 @@
 """A sheet of images: originals, and beside each what a method makes of it and answers."""
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,13 +7,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from selfwise import shown
 from selfwise.data.images import Images
 from selfwise.evaluate.features import reading
 from selfwise.methods.method import Method
+from selfwise.report import pixels
 from selfwise.report.parts import Picture, Section, Sheet, Strip
 from selfwise.rng import Rng, generator, shuffled
 from selfwise.run import Run
@@ -26,7 +25,7 @@ TITLE = "What the method does"
 SHOWN = 8  # examples on the sheet
 TOGETHER = 32  # examples in the batch of a method whose loss compares them
 LONGEST = 96  # px: the longest side of a picture
-EXACT = 48  # px: up to here PNG, where JPEG would blur what few pixels there are
+EXACT = 48  # px: up to here PNG
 SIGNS = {"": "", "right": "✓ ", "wrong": "✗ "}  # for those who see no colours
 MOST = 4  # pictures of one tensor of a view that nothing more is known of
 
@@ -152,12 +151,4 @@ def encoded(x: Float[Tensor, "c h w"], alt: str) -> Picture:
     if (longest := max(x.shape[1:])) > LONGEST:
         side = [max(1, round(length * LONGEST / longest)) for length in x.shape[1:]]
         x = F.interpolate(x[None], side, mode="bilinear", antialias=True)[0].clamp(0, 1)
-    pixels = (x * 255).round().byte().permute(1, 2, 0).numpy()
-    made = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
-    exact = max(made.size) <= EXACT
-    file = io.BytesIO()
-    if exact:
-        made.save(file, format="png", optimize=True)
-    else:
-        made.save(file, format="jpeg", quality=85)
-    return Picture(file.getvalue(), "png" if exact else "jpeg", alt)
+    return pixels.encoded((x * 255).round().byte().permute(1, 2, 0).numpy(), alt, exact=EXACT)

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from selfwise import config
 from selfwise.report import curves, embedding, options, page, scores, summary, tasks
 from selfwise.report.examples import shown
 from selfwise.report.parts import Command, Section, Words
 from selfwise.run import Run, load
+from selfwise.show import named
 from selfwise.train import checkpoint
 
 FILE = "report.html"  # in the run folder
@@ -35,8 +35,11 @@ def report(
             a report that is there already is written anew.
         seed: decides which examples are shown.
     """
-    folders = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
-    _check(folders, data)
+    folders = named(runs, verb="report")
+    if data and len(folders) > 1:
+        raise ValueError(
+            "--data goes with one run: several are compared by their curves, scores and options"
+        )
     target = _target(Path(out) if out else folders[0] / FILE)
     text = page.render(
         summary.title(folders),
@@ -72,22 +75,6 @@ def _alone(folder: Path, data: str, *, seed: int) -> tuple[list[Section], list[S
     top = summary.sections([folder], run, found.where)
     done = tasks.sections(run, found.examples, seed=seed)
     return [*top, *done], embedding.sections(run, found.examples, seed=seed)
-
-
-def _check(folders: Sequence[Path], data: str) -> None:
-    """Raises ValueError for what is no run, named twice, or does not go together."""
-    if not folders:
-        raise ValueError("name the folder of a run: selfwise report RUN")
-    for folder in folders:
-        config.read(folder)
-    known = [folder.resolve() for folder in folders]
-    for folder, place in zip(folders, known):
-        if known.count(place) > 1:
-            raise ValueError(f"{folder} is named twice")
-    if data and len(folders) > 1:
-        raise ValueError(
-            "--data goes with one run: several are compared by their curves, scores and options"
-        )
 
 
 def _target(out: Path) -> Path:

@@ -135,9 +135,8 @@ def crew(
     world, patience = World(0, size, 0, size), 0.0
     try:
         others.wait()
-        for name in NEAR.keys() - os.environ.keys():
-            os.environ[name] = NEAR[name]
-        connect(world, kind, others.store)
+        with _near():
+            connect(world, kind, others.store)
         yield world
         patience = 60.0
     except KeyboardInterrupt as stop:
@@ -150,6 +149,18 @@ def crew(
     finally:
         others.end(patience)
         disconnect()
+
+
+@contextmanager
+def _near() -> Iterator[None]:
+    """What the others are told of the network, while this process meets them."""
+    added = {name: value for name, value in NEAR.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def serve(work: Callable[[World, TCPStore], None], go_on: str) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # it takes seconds to import
 
 # the first process may learn units for a day before it needs the others, which wait for it
 PATIENCE = timedelta(days=3)
+COMING = timedelta(minutes=10)  # until a task of SLURM that begins sees the first one
 
 
 class World(NamedTuple):
@@ -105,15 +106,32 @@ def connect(world: World, kind: str, store: TCPStore | None = None) -> None:
     if kind == "cuda":
         torch.cuda.set_device(device_of(world, kind))
     if store is None and not dist.is_torchelastic_launched():
-        slurm = _slurm()
-        place = (slurm.main_address, slurm.main_port, world.size, world.rank == 0)
-        store = TCPStore(*place, timeout=PATIENCE, wait_for_workers=False)
+        store = meeting()
     backend = {"cuda": "nccl"}.get(kind, "gloo")
     # torchrun says both in the environment
     numbers: dict[str, Any] = {}
     if store is not None:
         numbers = {"rank": world.rank, "world_size": world.size}
     dist.init_process_group(backend, store=store, timeout=PATIENCE, **numbers)
+
+
+def expected(world: World) -> None:
+    """Let the others, which wait for the first process, notice if it ends before they meet.
+
+    torchrun does so by itself; `srun` leaves them waiting.
+    """
+    if world.rank == 0 and not dist.is_torchelastic_launched():
+        meeting()
+
+
+@cache
+def meeting() -> TCPStore:
+    """Where the tasks of SLURM meet; the first one opens it."""
+    slurm = _slurm()
+    place = (slurm.main_address, slurm.main_port, slurm.world_size(), slurm.global_rank() == 0)
+    store = TCPStore(*place, timeout=COMING, wait_for_workers=False)
+    store.set_timeout(PATIENCE)
+    return store
 
 
 def disconnect() -> None:
@@ -155,6 +173,6 @@ def ends_with_the_others(go_on: str) -> Iterator[None]:
     except RuntimeError as error:
         if not lost_peer(error):
             raise
-        if dist.get_backend() == "gloo":  # otherwise its threads end the process with a signal
-            dist.destroy_process_group()
+        if dist.is_initialized() and dist.get_backend() == "gloo":
+            dist.destroy_process_group()  # otherwise its threads end the process with a signal
         raise ChildProcessError(f"another process of the run ended; {go_on}") from error
