@@ -54,18 +54,10 @@ def _verb(name: str) -> Callable[[Argv], int | None]:
 
 def _check_alone(name: str) -> None:
     """Raises ValueError if several processes were started for what one of them does."""
-    if not STARTED & os.environ.keys():
-        return
-    from selfwise.train.world import expected, given
+    if STARTED & os.environ.keys():
+        from selfwise.train.world import check_shared
 
-    if (world := given()) is None or world.size == 1:
-        return
-    if name not in SHARED:
-        raise ValueError(
-            f"selfwise {name} is the work of one process, and {world.size} were started: "
-            f"torchrun and srun are for {', '.join(SHARED)}"
-        )
-    expected(world)  # before anything can go wrong
+        check_shared(name, SHARED)
 
 
 def overview() -> str:

@@ -4,13 +4,11 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from selfwise.data.glue import TASKS, Task, task_named
-from selfwise.evaluate.glue_frozen import Setting
+from selfwise.data.glue import task_named
 from selfwise.evaluate.glue_kept import Kept, compared, replaced
-from selfwise.evaluate.glue_material import AX, MNLI, Material, opened, there
-from selfwise.evaluate.glue_recipes import FIXED, RECIPES, recipe_for
+from selfwise.evaluate.glue_material import AX, Material, opened, there
+from selfwise.evaluate.glue_recipes import recipe_for
 from selfwise.evaluate.glue_scores import COMPETITORS, FROZEN, UNFITTED, GlueScores
 from selfwise.evaluate.glue_submission import (
     FILES,
@@ -19,13 +17,10 @@ from selfwise.evaluate.glue_submission import (
     check_submission,
     write_submission,
 )
-from selfwise.evaluate.text import LAYERS, check_pooling
-from selfwise.glue_competitors import LAST, MODES, Competitor, How, majority
-from selfwise.names import nearest
+from selfwise.glue_competitors import Competitor, majority, probed
+from selfwise.glue_options import ALL, MAJORITY, How, asked, check, completed, wanted
+from selfwise.glue_tuning import tuned
 from selfwise.run import Run, load
-
-ALL, MIDDLE, MAJORITY = "all", "middle", "majority"
-WNLI = (MAJORITY, "probe")
 
 
 def glue(
@@ -40,6 +35,8 @@ def glue(
     layers: str = "",
     poolings: str = "",
     recipe: str = "",
+    precision: str = "",
+    start: str = "",
     wnli: str = MAJORITY,
     device: str = "auto",
     quiet: bool = False,
@@ -52,120 +49,47 @@ def glue(
             set; or hub:nyu-mll/glue.
         out: folder for results; one of the same run and options is gone on with.
         tasks: some of cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli, ax, as cola,rte; all
-            takes those whose files are there. ax is answered by the model of mnli.
+            takes those that are there. ax is answered by the model of mnli.
         mode: frozen: a linear probe of features that no gradient changes; layer, pooling, how a
             pair is put together, and penalty are chosen on a fifth of train, for every seed.
             finetune: all weights are trained.
-        seeds: how often the held-out part, the untrained twin, and with a limit the training rows
-            are drawn.
+        seeds: how often held-out part, untrained twin, and with a limit training rows are drawn.
         limit: largest number of training rows of a task; 0 takes all.
         layers: to try: numbers, negative from the last; middle; last; all (default middle,last).
         poolings: to try, of mean, cls, last and layers (the means of every layer, side by side);
             by default mean,cls, and mean,last where a token sees only those before it.
-        recipe: of finetune: fixed (the default: one setting for all tasks) or albert, which have
-            nothing to choose but albert's epoch; bert, roberta, small, which search rates.
-        wnli: majority answers with the class that is more frequent in train, as the papers do,
-            since nothing that is learned there holds on dev; probe is as in other tasks.
+        recipe: of finetune: fixed (the default: one setting for all tasks), albert, or bert,
+            roberta, small, which search rates with the first seed.
+        precision: of finetune: float32 (the default) or bf16.
+        start: of finetune: mnli lets rte, mrpc and stsb start from mnli's model of that seed.
+        wnli: majority answers with the class that is more frequent in train, as papers do, since
+            what is learned there is wrong on dev; probe is as in other tasks.
         device: cpu, cuda or auto.
         quiet: print nothing while it works.
     """
-    how = How(mode, seeds, limit, device)
-    _check(how, wnli)
-    wanted = _wanted(tasks)
+    how = How(mode, seeds, limit, device, wnli, (), recipe, precision, start)
+    check(how)
+    named = wanted(tasks)
     run = run if isinstance(run, Run) else load(run)
-    how = _told(run, how, layers, poolings, recipe)
+    how = completed(run, how, layers, poolings)
     say = _silent if quiet else _aloud
-    found, left = there(data, wanted, named=tasks.strip() != ALL)
+    found, left = there(data, named, named=tasks.strip() != ALL)
     _tell(left, say)
-    asked, ax = _asked(run, how), AX in found
-    out = _folder(out)
-    files = [_kept(data, task, ax, out, asked, wnli) for task in found if task != AX]
-    for kept in files:
-        if not kept.done:
-            _finished(kept, run, how, opened(data, kept.found["task"], ax=ax), say)
-        _answered(out, kept.answers())
-    scores = GlueScores(mode, [kept.found for kept in files], left)
+    order = how.in_order([task for task in found if task != AX])
+    every = _files(run, data, found, how, _folder(out))
+    for name in order:
+        if not every[name].done:
+            _finished(every[name], run, how, opened(data, name, ax=AX in found), say)
+        _answered(Path(out), every[name].answers())
+    return _put_together(GlueScores(mode, [one.found for one in every.values()], left), every, out)
+
+
+def _put_together(scores: GlueScores, every: Mapping[str, Kept], out: str | Path) -> GlueScores:
+    out = Path(out)
     replaced(out / "glue.json", json.dumps(scores.to_dict(), indent=1))
-    _submitted(out, {name: one for kept in files for name, one in kept.answers().items()})
+    answers = [kept.answers() for kept in every.values()]
+    _submitted(out, {name: one for found in answers for name, one in found.items()})
     return scores
-
-
-def _check(how: How, wnli: str) -> None:
-    """Raises ValueError for what there is not, before anything is read."""
-    if how.mode not in MODES:
-        raise ValueError(f"unknown mode {how.mode!r}{nearest(how.mode, MODES)}")
-    if how.seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, got {how.seeds}")
-    if how.limit < 0:
-        raise ValueError(f"--limit must be at least 1, or 0 for all rows, got {how.limit}")
-    if wnli not in WNLI:
-        raise ValueError(f"unknown answer --wnli {wnli!r}{nearest(wnli, WNLI)}")
-
-
-def _wanted(tasks: str) -> list[Task]:
-    """The tasks that are named, each once, in the order of TASKS."""
-    if tasks.strip() == ALL:
-        return list(TASKS)
-    names = [name.strip() for name in tasks.split(",") if name.strip()]
-    if not names:
-        raise ValueError(f"--tasks names none; {ALL} takes those whose files are there")
-    found = {task_named(name).name for name in names}
-    if AX in found and MNLI not in found:
-        raise ValueError(f"{AX} has no training data, the model of mnli answers it: name both")
-    return [task for task in TASKS if task.name in found]
-
-
-def _told(run: Run, how: How, layers: str, poolings: str, recipe: str) -> How:
-    """With what goes with the mode, checked. Raises ValueError for a run that is not on text."""
-    if run.method.modality != "text":
-        said = f"{run.folder} is on {run.method.modality}"
-        raise ValueError(
-            f"GLUE is text, and {said}: it takes a run of bert, roberta, albert or gpt"
-        )
-    if how.mode == FROZEN:
-        if recipe:
-            raise ValueError("--recipe goes with --mode finetune: a probe has none")
-        places = layers or f"{MIDDLE},{LAST}"
-        return how._replace(settings=_settings(run, places, poolings))
-    if layers or poolings:
-        option = "--layers" if layers else "--poolings"
-        raise ValueError(f"{option} goes with --mode frozen: fine-tuning trains all layers")
-    if (recipe or FIXED) not in RECIPES:
-        raise ValueError(f"unknown recipe {recipe!r}{nearest(recipe, RECIPES)}")
-    return how._replace(recipe=recipe or FIXED)
-
-
-def _settings(run: Run, layers: str, poolings: str) -> list[Setting]:
-    """What is tried, checked."""
-    own = "mean,last" if run.encoder.causal else "mean,cls"
-    ways = [name.strip() for name in (poolings or own).split(",") if name.strip()]
-    for name in ways:
-        check_pooling(name)
-    places = _layers(layers, run.encoder.shape.depth)
-    found = [Setting(layer, way) for layer in places for way in ways if way != LAYERS]
-    found += [Setting(None, way) for way in ways if way == LAYERS]  # it has no layer of its own
-    if not found:
-        raise ValueError(f"--layers {layers!r} and --poolings {poolings!r} leave nothing to try")
-    return found
-
-
-def _layers(told: str, depth: int) -> list[int | None]:
-    """Numbers of layers, None for the encoder's output, which is that of the last."""
-    words = {MIDDLE: [max(0, depth // 2 - 1)], LAST: [depth - 1], ALL: list(range(depth))}
-    numbers: list[int] = []
-    for word in (word.strip() for word in told.split(",") if word.strip()):
-        if word in words:
-            numbers += words[word]
-            continue
-        if not word.removeprefix("-").isdecimal():
-            hint = nearest(word, words)
-            raise ValueError(f"--layers takes numbers, {', '.join(words)}, not {word!r}{hint}")
-        number = int(word)
-        if not -depth <= number < depth:
-            there = f"the encoder has layers 0 to {depth - 1}"
-            raise ValueError(f"--layers: layer {number} does not exist: {there}")
-        numbers.append(number % depth)
-    return [None if n == depth - 1 else n for n in dict.fromkeys(numbers)]
 
 
 def _folder(out: str | Path) -> Path:
@@ -176,23 +100,17 @@ def _folder(out: str | Path) -> Path:
     return out
 
 
-def _asked(run: Run, how: How) -> dict[str, Any]:
-    """What results depend on, in plain values."""
-    told = {"weights": run.weights, "step": run.step, "mode": how.mode, "seeds": how.seeds}
-    if how.recipe:
-        return {**told, "limit": how.limit, "recipe": how.recipe}
-    tried = [f"{LAST if s.layer is None else s.layer}:{s.pooling}" for s in how.settings]
-    return {**told, "limit": how.limit, "settings": tried}
-
-
-def _kept(
-    data: str | Path, name: str, ax: bool, out: Path, asked: dict[str, Any], wnli: str
-) -> Kept:
-    """The file of a task. All of its data are read, so that a mistake in them is seen early."""
-    asked = {**asked, "wnli": wnli} if name == "wnli" else asked
-    if "recipe" in asked and asked.get("wnli") != MAJORITY:
-        recipe_for(asked["recipe"], task_named(name))  # albert's are not for all tasks
-    return Kept(out / f"{name}.json", asked, opened(data, name, ax=ax).told())
+def _files(
+    run: Run, data: str | Path, found: Sequence[str], how: How, out: Path
+) -> dict[str, Kept]:
+    """That of each task. All of their data are read, so that a mistake in them is seen early."""
+    files = {}
+    for name in (task for task in found if task != AX):
+        told = asked(run, how, name)
+        if how.recipe and told.get("wnli") != MAJORITY:
+            recipe_for(how.recipe, task_named(name))  # albert's are not for all tasks
+        files[name] = Kept(out / f"{name}.json", told, opened(data, name, ax=AX in found).told())
+    return files
 
 
 def _finished(
@@ -201,7 +119,8 @@ def _finished(
     if kept.found["asked"].get("wnli") == MAJORITY:
         _measured(kept, material, majority(material), [0], say)  # nothing is drawn
     else:
-        _measured(kept, material, MODES[how.mode](run, how, material), range(how.seeds), say)
+        among = tuned(run, how, material, kept, say) if how.recipe else probed(run, how, material)
+        _measured(kept, material, among, range(how.seeds), say)
 
 
 def _measured(

@@ -1,45 +1,27 @@
 """What is compared on a task of GLUE: an encoder, its untrained twin, bags of words."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from selfwise.data.glue_read import GlueSplit
 from selfwise.data.texts import Texts
-from selfwise.evaluate.glue_finetune import finetuned
 from selfwise.evaluate.glue_frozen import Embed, Setting, frozen, of_encoder, of_reader, of_words
 from selfwise.evaluate.glue_frozen import settings as combined
 from selfwise.evaluate.glue_kept import Fit
 from selfwise.evaluate.glue_material import Material, some
 from selfwise.evaluate.glue_metrics import glue_scores
-from selfwise.evaluate.glue_recipes import recipe_for
-from selfwise.evaluate.glue_scores import COMPETITORS, FINETUNE, FROZEN, UNFITTED, WORDS
+from selfwise.evaluate.glue_scores import COMPETITORS, UNFITTED, WORDS
 from selfwise.evaluate.score import PRETRAINED, UNTRAINED
+from selfwise.glue_options import LAST, How
 from selfwise.modalities.image import where
 from selfwise.run import Run
-from selfwise.train.options import resolve_device
-
-LAST = "last"  # the encoder's output
 
 Competitor = Callable[[int], Fit]  # from a seed
 
 
-class How(NamedTuple):
-    """What the fits of a mode are told."""
-
-    mode: str
-    seeds: int
-    limit: int
-    device: str
-    settings: Sequence[Setting] = ()  # frozen: to be tried, those of pairs not yet doubled
-    recipe: str = ""  # finetune
-
-
-Mode = Callable[[Run, How, Material], dict[str, Competitor]]
-
-
-def _frozen(run: Run, how: How, material: Material) -> dict[str, Competitor]:
+def probed(run: Run, how: How, material: Material) -> dict[str, Competitor]:
     """Probes of features: of the encoder, of its twin of that seed, of bags of words."""
     place, precision = where(run, how.device)
     told: dict[str, Any] = {"length": run.config["found"]["length"], "device": place}
@@ -59,34 +41,12 @@ def _frozen(run: Run, how: How, material: Material) -> dict[str, Competitor]:
     return {
         PRETRAINED: _probe(material, how, pretrained, tried, material.dev | material.test),
         UNTRAINED: _probe(material, how, untrained, tried, material.dev),
-        WORDS: _words(material, how),
+        WORDS: words(material, how),
     }
 
 
-def _finetuned(run: Run, how: How, material: Material) -> dict[str, Competitor]:
-    """All weights trained, from those of the run and from fresh ones; bags are probed as ever."""
-    recipe, device = recipe_for(how.recipe, material.task), resolve_device(how.device)
-
-    def tuned(asked: dict[str, GlueSplit], *, fresh: bool) -> Competitor:
-        def fit(seed: int) -> Fit:
-            rows = some(material.train, how.limit, seed)
-            start = run.fresh(seed).state_dict() if fresh else None
-            told: dict[str, Any] = {"recipe": recipe, "seed": seed, "start": start}
-            found = finetuned(run, rows, list(asked.values()), **told, device=device)
-            tried = [(setting._asdict(), value) for setting, value in found.tried]
-            chosen = {**found.setting._asdict(), "epoch": found.epoch}
-            return _fit(chosen, tried, asked, found.predicted, found.scores)
-
-        return fit
-
-    return {
-        PRETRAINED: tuned(material.dev | material.test, fresh=False),
-        UNTRAINED: tuned(material.dev, fresh=True),
-        WORDS: _words(material, how),
-    }
-
-
-def _words(material: Material, how: How) -> Competitor:
+def words(material: Material, how: How) -> Competitor:
+    """A probe of bags of words."""
     bags = [Setting(joined=joined) for joined in _pairs(material)]
     return _probe(material, how, lambda seed: of_words, bags, material.dev, _of_bags)
 
@@ -117,18 +77,19 @@ def _probe(
         rows = some(material.train, how.limit, seed)
         found = frozen(rows, list(asked.values()), embed(seed), tried, seed=seed)
         values = [(told(setting), value) for setting, value in found.tried]
-        return _fit(told(found.setting), values, asked, found.predicted, found.scores)
+        return fitted(told(found.setting), values, asked, found.predicted, found.scores)
 
     return fit
 
 
-def _fit(
+def fitted(
     setting: dict[str, Any],
     tried: Sequence[tuple[dict[str, Any], float | None]],
     asked: dict[str, GlueSplit],
     predicted: Sequence[np.ndarray],
     scores: Sequence[dict[str, float] | None],
 ) -> Fit:
+    """What was said about each of `asked`, in plain values, with the scores where there are any."""
     known = {name: one for name, one in zip(asked, scores) if one is not None}
     return Fit(setting, tried, dict(zip(asked, predicted)), known)
 
@@ -149,6 +110,3 @@ def majority(material: Material) -> dict[str, Competitor]:
         return Fit(UNFITTED, [], said, scores)
 
     return dict.fromkeys(COMPETITORS, fit)
-
-
-MODES: dict[str, Mode] = {FROZEN: _frozen, FINETUNE: _finetuned}

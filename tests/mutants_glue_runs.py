@@ -31,8 +31,8 @@ MUTANTS = [
      "found = [fmean(means[name][metric] for name, metric in column) for column in columns]",
      "found = [means[name][metric] for column in columns for name, metric in column]",
      f"{RUNS}::test_averages_are_of_the_mean_or_the_median_over_seeds"),
-    ("glue runs: the untrained twin is tuned from the run", AMONG,
-     "if fresh else None", "if not fresh else None",
+    ("glue runs: the untrained twin is tuned from the run", "glue_tuning.py",
+     "is None and fresh", "is None and not fresh",
      f"{RUNS}::test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights"),
 ]
 # fmt: on

@@ -10,7 +10,7 @@ import torch
 from glue_cases import ROWS, write_glue
 
 import selfwise
-from selfwise import cli, glue_competitors
+from selfwise import cli, glue_competitors, glue_tuning
 from selfwise.data.glue import task_named
 from selfwise.evaluate import glue_compare
 from selfwise.evaluate.compare import paired_bootstrap
@@ -173,12 +173,12 @@ def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
 ):
     seen = []
 
-    def spy(given, train, asked, *, recipe, seed, start, device):
+    def spy(given, train, asked, *, recipe, seed, start, **told):
         seen.append((recipe.name, seed, len(train), len(asked), start))
         quick = recipe._replace(steps=1, warmup=0)
-        return finetuned(given, train, asked, recipe=quick, seed=seed, start=start, device=device)
+        return finetuned(given, train, asked, recipe=quick, seed=seed, start=start, **told)
 
-    monkeypatch.setattr(glue_competitors, "finetuned", spy)
+    monkeypatch.setattr(glue_tuning, "finetuned", spy)
     told = {"data": data, "mode": "finetune", "limit": 20, "quiet": True}
     scores = glue(run, out=tmp_path / "out", tasks="stsb,wnli", seeds=2, **told)
     assert [one[:4] for one in seen] == [

@@ -43,8 +43,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exchange": {"again", "arguments", "config", "convert", "data", "measured", "methods"}
     | {"modalities", "records", "run", "train", "types"},
     "proof": {"arguments", "competitors", "evaluate", "rng", "run", "train"},
-    "glue_competitors": {"data", "evaluate", "modalities", "run", "train"},
-    "glue": {"data", "evaluate", "glue_competitors", "run"},
+    "glue_options": {"data", "evaluate", "names", "run"},
+    "glue_competitors": {"data", "evaluate", "glue_options", "modalities", "run"},
+    "glue_tuning": {"data", "evaluate", "glue_competitors", "glue_options", "run", "train"},
+    "glue": {"data", "evaluate", "glue_competitors", "glue_options", "glue_tuning", "run"},
     "recipes": {"data", "evaluate", "iterate", "language", "proof", "report", "rng", "run"}
     | {"types"},
     "report": {"again", "arguments", "config", "data", "evaluate", "language", "measured"}

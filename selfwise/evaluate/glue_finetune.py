@@ -23,6 +23,10 @@ from selfwise.types import TextEncoder
 DEV = "dev"
 
 
+class Diverged(ValueError):
+    """Every setting tried ended in what is no number."""
+
+
 class Tuned(NamedTuple):
     """What a fine-tuned model says about the splits that were asked for, in their order."""
 
@@ -72,7 +76,7 @@ def finetuned(
         progress: is told of every step.
 
     Raises ValueError for an encoder that is not one of texts, a split without labels, labels that
-    differ, a share that leaves nothing, and if every setting diverges.
+    differ, a share that leaves nothing; Diverged if every setting diverges.
     """
     _check(run, train, asked, held_out)
     length = min(recipe.length, run.config["found"]["length"])
@@ -84,7 +88,7 @@ def finetuned(
         best = _again(lesson, known, _labelled(others), tried)
     if best is None:
         told = "; ".join(str(setting) for setting, _ in tried)
-        raise ValueError(
+        raise Diverged(
             f"{train.task.name}: fine-tuning diverged at every setting tried ({told}): the loss or "
             "the outputs were no numbers any more; lower rates are needed"
         )

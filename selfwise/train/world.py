@@ -5,7 +5,7 @@ one group of torch.distributed: gloo between CPUs, nccl between GPUs.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
@@ -115,11 +115,19 @@ def connect(world: World, kind: str, store: TCPStore | None = None) -> None:
     dist.init_process_group(backend, store=store, timeout=PATIENCE, **numbers)
 
 
-def expected(world: World) -> None:
-    """Let the others, which wait for the first process, notice if it ends before they meet.
+def check_shared(verb: str, shared: Sequence[str]) -> None:
+    """Raises ValueError if several processes were started for what one of them does.
 
-    torchrun does so by itself; `srun` leaves them waiting.
+    Of those that share the work the others wait for the first one: they notice from here on if it
+    ends before they meet. torchrun does so by itself; `srun` leaves them waiting.
     """
+    if (world := given()) is None or world.size == 1:
+        return
+    if verb not in shared:
+        raise ValueError(
+            f"selfwise {verb} is the work of one process, and {world.size} were started: "
+            f"torchrun and srun are for {', '.join(shared)}"
+        )
     if world.rank == 0 and not dist.is_torchelastic_launched():
         meeting()
 
