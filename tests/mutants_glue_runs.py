@@ -1,6 +1,7 @@
 """Bugs in `selfwise glue`: (name, file, old, new, tests), for tests/mutants.py."""
 
 RUNS = "tests/test_glue_runs.py"
+TUNES, TUNING = "tests/test_glue_tuning.py", "glue_tuning.py"
 KEPT, AMONG = "evaluate/glue_kept.py", "glue_competitors.py"
 
 # fmt: off
@@ -34,5 +35,32 @@ MUTANTS = [
     ("glue runs: the untrained twin is tuned from the run", "glue_tuning.py",
      "is None and fresh", "is None and not fresh",
      f"{RUNS}::test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights"),
+    ("glue tuning: every seed searches", TUNING,
+     "return train(recipe.at(setting))", "return train(recipe)",
+     f"{TUNES}::test_the_first_seed_searches_and_the_others_take_what_it_chose"),
+    ("glue tuning: the rate of another competitor", TUNING,
+     'if fit["competitor"] == name), None)', 'if fit["competitor"]), None)',
+     f"{TUNES}::test_the_first_seed_searches_and_the_others_take_what_it_chose"),
+    ("glue tuning: always float32", TUNING,
+     "._replace(precision=how.precision)", "",
+     f"{TUNES}::test_the_first_seed_searches_and_the_others_take_what_it_chose"),
+    ("glue tuning: what diverges is not searched anew", TUNING,
+     "    except Diverged:", "    except ZeroDivisionError:",
+     f"{TUNES}::test_a_seed_that_diverges_with_it_searches_anew"),
+    ("glue tuning: all seeds start from one model of MNLI", TUNING,
+     '{task}-{name}-{seed}', '{task}-{name}-0',
+     f"{TUNES}::test_small_tasks_of_pairs_start_from_the_model_of_mnli"),
+    ("glue tuning: nothing starts from MNLI", TUNING,
+     'kept.found["task"] not in STARTED', 'kept.found["task"] in STARTED',
+     f"{TUNES}::test_small_tasks_of_pairs_start_from_the_model_of_mnli"),
+    ("glue tuning: MNLI comes last", "glue_options.py",
+     "name != self.start)", "name == self.start)",
+     f"{TUNES}::test_small_tasks_of_pairs_start_from_the_model_of_mnli"),
+    ("glue tuning: a precision may be misspelt", "glue_options.py",
+     "if told not in values:", 'if told not in values and name != "precision":',
+     f"{TUNES}::test_options_that_do_not_go_together"),
+    ("glue tuning: never a line of progress", TUNING,
+     ">= EVERY", "< EVERY",
+     f"{TUNES}::test_a_long_training_says_how_far_it_is"),
 ]
 # fmt: on
