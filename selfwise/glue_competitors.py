@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from selfwise.data.glue_read import GlueSplit
-from selfwise.data.texts import Texts
-from selfwise.evaluate.glue_frozen import Embed, Setting, frozen, of_encoder, of_reader, of_words
+from selfwise.evaluate.glue_frozen import Embed, Readings, Setting, frozen, of_words
 from selfwise.evaluate.glue_frozen import settings as combined
 from selfwise.evaluate.glue_kept import Fit
 from selfwise.evaluate.glue_material import Material, some
@@ -25,21 +24,17 @@ def probed(run: Run, how: How, material: Material) -> dict[str, Competitor]:
     """Probes of features: of the encoder, of its twin of that seed, of bags of words."""
     place, precision = where(run, how.device)
     told: dict[str, Any] = {"length": run.config["found"]["length"], "device": place}
-
-    def read(texts: Texts, setting: Setting) -> np.ndarray:
-        named = {"layer": setting.layer, "pooling": setting.pooling, "device": how.device}
-        return np.asarray(run.modality.embedder(run, **named)(run.encoder, texts))
-
-    def pretrained(seed: int) -> Embed:
-        return of_reader(read)
-
-    def untrained(seed: int) -> Embed:
-        return of_encoder(run.fresh(seed), run.tokenizer, **told, precision=precision)
-
+    told["precision"] = precision
     pairs = _pairs(material)
     tried = [one._replace(joined=joined) for one in how.settings for joined in pairs]
+    # read once for all seeds; with a limit each seed has texts of its own
+    own = Readings(run.encoder, run.tokenizer, tried, **told)
+
+    def untrained(seed: int) -> Embed:
+        return Readings(run.fresh(seed), run.tokenizer, tried, **told)
+
     return {
-        PRETRAINED: _probe(material, how, pretrained, tried, material.dev | material.test),
+        PRETRAINED: _probe(material, how, lambda seed: own, tried, material.dev | material.test),
         UNTRAINED: _probe(material, how, untrained, tried, material.dev),
         WORDS: words(material, how),
     }
@@ -76,8 +71,9 @@ def _probe(
     def fit(seed: int) -> Fit:
         rows = some(material.train, how.limit, seed)
         found = frozen(rows, list(asked.values()), embed(seed), tried, seed=seed)
-        values = [(told(setting), value) for setting, value in found.tried]
-        return fitted(told(found.setting), values, asked, found.predicted, found.scores)
+        values = [(told(at) | {"penalty": one.penalty}, one.value) for at, one in found.tried]
+        chosen = told(found.setting) | {"penalty": found.penalty}
+        return fitted(chosen, values, asked, found.predicted, found.scores)
 
     return fit
 

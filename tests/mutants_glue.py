@@ -4,6 +4,7 @@ DATA = "tests/test_glue_data.py"
 FACTS = "tests/facts/test_glue_metrics.py"
 ZIP = "tests/test_glue_submission.py"
 PROBES, FROZEN = "tests/test_glue_frozen.py", "evaluate/glue_frozen.py"
+PROBE = "evaluate/glue_probe.py"
 READ, METRICS, SENT = "data/glue_read.py", "evaluate/glue_metrics.py", "evaluate/glue_submission.py"
 
 # fmt: off
@@ -47,11 +48,27 @@ MUTANTS = [
      "enumerate(zip(rows, ids), start=2)", "enumerate(zip(rows, ids), start=1)",
      f"{ZIP}::test_a_wrong_row_is_named"),
     ("GLUE: the setting that is worst on train", FROZEN,
-     "chosen = max(found", "chosen = min(found", PROBES),
+     "best = max(found", "best = min(found", PROBES),
     ("GLUE: the setting is chosen on what was fitted", FROZEN,
-     "[x[apart]], seed=seed)[0]", "[x[kept][: len(apart)]], seed=seed)[0]", PROBES),
-    ("GLUE: ridge's penalty does not grow with the examples", FROZEN,
-     "alpha=penalty * len(y)", "alpha=penalty", PROBES),
+     "order[~held], order[held])", "order, order[held])",
+     f"{PROBES}::test_the_setting_is_chosen_on_train"),
+    ("GLUE: ridge's penalty does not grow with the examples", PROBE,
+     "alpha=penalty * len(self.truth)", "alpha=penalty", PROBES),
+    ("GLUE: nor does that of classes", PROBE,
+     "1 / (penalty * len(self.truth))", "1 / penalty", PROBES),
+    ("GLUE: accuracy chooses the penalty", PROBE,
+     "METRICS[task.metrics[0]]", 'METRICS["accuracy" if task.labels else "pearson"]',
+     f"{PROBES}::test_the_penalty_is_chosen_by_the_metric_of_the_task"),
+    ("GLUE: a metric that fell once ends the path", PROBE,
+     "for one in found[-2:]", "for one in found[-1:]",
+     f"{PROBES}::test_the_path_ends_when_the_metric_has_fallen_twice"),
+    ("GLUE: texts are read for every setting", FROZEN,
+     "own = self._features(known, setting, self.every)",
+     "own = self._features(known, setting, [_place(setting)])",
+     f"{PROBES}::test_an_encoder_reads_pairs_both_ways_and_each_text_once"),
+    ("GLUE: the last layer stands for all", "evaluate/text.py",
+     "else nth(tokens, layer)", "else tokens[-1]",
+     f"{PROBES}::test_one_reading_has_all_layers_and_poolings"),
     ("GLUE: the second text of a pair is the first", FROZEN,
      "replace(first, texts=texts.pairs, ", "replace(first, texts=texts.texts, ", PROBES),
 ]

@@ -4,23 +4,26 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
+from sklearn.linear_model import LogisticRegression
 
 from selfwise.data.glue import task_named
 from selfwise.data.glue_read import GlueSplit, open_glue
 from selfwise.data.texts import Texts
-from selfwise.data.tokenizer import Tokenizer
-from selfwise.evaluate import glue_frozen
+from selfwise.data.tokenizer import train as tokenizer_of
 from selfwise.evaluate.glue_frozen import (
+    Readings,
     Setting,
     frozen,
     joined,
-    of_encoder,
-    of_reader,
     of_words,
-    ridge,
     settings,
 )
-from selfwise.evaluate.linear import PENALTIES
+from selfwise.evaluate.glue_metrics import METRICS
+from selfwise.evaluate.glue_probe import answers, path
+from selfwise.evaluate.linear import BAG, PENALTIES
+from selfwise.evaluate.text import extract, extract_each
+from tests.text_cases import encoder_of
 
 
 def split(name, n, seed):
@@ -52,7 +55,9 @@ def test_the_setting_is_chosen_on_train(name):
     tried = [Setting(layer) for layer in (0, 1, 2)]
     found = frozen(train, [dev], telling, tried)
     assert found.setting == Setting(1)
-    assert [one for one, _ in found.tried] == tried
+    assert list(dict.fromkeys(one for one, _ in found.tried)) == tried
+    best = max(found.tried, key=lambda one: one[1].value)
+    assert (found.setting, found.penalty) == (best[0], best[1].penalty)
     assert found.scores[0][dev.task.metrics[0]] > 0.9
     # dev with all labels the other way round: the same predictions, the opposite score
     if name == "sst2":
@@ -67,7 +72,7 @@ def test_several_splits_and_test_without_labels():
     test = replace(test, texts=replace(test.texts, labels=None))
     found = frozen(train, [dev, test], telling, [Setting(1)])
     assert [len(part) for part in found.predicted] == [30, 20]
-    assert found.tried == ()
+    assert {one for one, _ in found.tried} == {Setting(1)}
     assert found.scores[1] is None
     assert (found.predicted[1] == [int(t) for t in test.texts.texts]).mean() > 0.9
     with pytest.raises(ValueError, match="sst2: a probe is fitted on labels, and train has none"):
@@ -79,8 +84,7 @@ def test_settings_of_pairs_are_twice_as_many():
     assert len(settings(task_named("rte"), [0, None], ["mean", "cls"])) == 8
 
 
-def test_ridge_is_the_closed_form(monkeypatch):
-    monkeypatch.setattr(glue_frozen, "PENALTIES", (0.3,))
+def test_ridge_is_the_closed_form():
     draw = np.random.default_rng(0)
     x, y, asked = (
         draw.normal(size=(40, 4)),
@@ -91,9 +95,58 @@ def test_ridge_is_the_closed_form(monkeypatch):
     z = (x - mean) / spread
     w = np.linalg.solve(z.T @ z / 40 + 0.3 * np.eye(4), z.T @ (y - y.mean()) / 40)
     right = (asked - mean) / spread @ w + y.mean()
-    assert ridge(x, y, asked) == pytest.approx(np.clip(right, 0, 5), abs=1e-10)
-    assert max(PENALTIES) == 10
-    assert ridge(x, y * 40, asked).max() == 5  # cut
+    task = task_named("stsb")
+    assert answers(task, x, y, asked, 0.3) == pytest.approx(np.clip(right, 0, 5), abs=1e-10)
+    assert answers(task, x, y * 40, asked, 1e-4).max() == 5  # cut
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_classes_are_by_logistic_regression(sparse):
+    draw = np.random.default_rng(0)
+    x, asked = draw.normal(size=(300, 5)) * 3 + 1, draw.normal(size=(500, 5)) * 3 + 1
+    y = (x @ draw.normal(size=5) + draw.normal(size=300) * 4 > 0).astype(np.int64)
+    z = (x * BAG, asked * BAG) if sparse else [(a - x.mean(0)) / x.std(0) for a in (x, asked)]
+    right = LogisticRegression(C=1 / (0.2 * 300), tol=1e-10).fit(z[0], y)
+    sure = np.abs(right.decision_function(z[1])) > 0.01
+    given = (csr_array(x), csr_array(asked)) if sparse else (x, asked)
+    found = answers(task_named("cola"), given[0], y, given[1], 0.2)
+    assert sure.sum() > 450
+    assert np.array_equal(found[sure], right.predict(z[1])[sure])
+
+
+def test_the_penalty_is_chosen_by_the_metric_of_the_task():
+    """Where most are of one class accuracy would like the constant answer."""
+    draw, task = np.random.default_rng(0), task_named("cola")
+    y = (draw.random(1000) < 0.8).astype(np.int64)
+    x = draw.normal(size=(1000, 20)).astype(np.float32)
+    x[:, 0] += 1.2 * y
+    kept, apart = np.arange(800), np.arange(800, 1000)
+    found = path(task, x, y, kept, apart)
+    assert [one.penalty for one in found] == sorted(PENALTIES, reverse=True)[: len(found)]
+    for one in found:
+        said = answers(task, x[kept], y[kept], x[apart], one.penalty)
+        assert one.value == pytest.approx(METRICS["matthews"](y[apart], said), abs=0.03)
+    assert found[0].value == 0  # the strongest says one class, and is right for 4 of 5
+    assert max(one.value for one in found) > 0.2
+    assert path(task, x, np.ones(1000, np.int64), kept, apart) == []
+    assert path(task, x, y, kept, apart[:0]) == []
+
+
+def test_the_path_ends_when_the_metric_has_fallen_twice(monkeypatch):
+    values = iter([0.1, 0.5, 0.4, 0.45, 0.9])
+    monkeypatch.setitem(METRICS, "matthews", lambda *_: next(values))
+    x, y = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2
+    found = path(task_named("cola"), x, y, np.arange(20), np.arange(20, 40))
+    assert [one.value for one in found] == [0.1, 0.5, 0.4, 0.45]
+
+
+def test_what_cannot_be_probed():
+    train, dev = split("sst2", 40, 0), split("sst2", 9, 1)
+    same = replace(train, texts=replace(train.texts, labels=np.ones(40, np.int64)))
+    with pytest.raises(ValueError, match="needs two classes"):
+        frozen(same, [dev], telling, [Setting(1)])
+    with pytest.raises(ValueError, match="not finite"):
+        frozen(train, [dev], lambda *_: [np.full((40, 2), np.nan)], [Setting(1)])
 
 
 def test_two_texts_side_by_side():
@@ -101,22 +154,45 @@ def test_two_texts_side_by_side():
     assert joined(u, v).tolist() == [[1, -2, 3, 5, 2, 7, 3, -10]]
 
 
-def test_an_encoder_reads_pairs_both_ways(monkeypatch):
-    read = []
+LEFT, RIGHT = ["abc cab", "a", "bc ab cab bca", "cc"], ["cab", "abc a", "b", "cab cab"]
 
-    def extract(encoder, texts, tokenizer, **how):
-        read.append((texts.texts, texts.pairs, how))
-        return np.array([[len(text), 1.0] for text in texts.texts], np.float32)
 
-    monkeypatch.setattr(glue_frozen, "extract", extract)
-    texts = Texts(["0"], ["abc"], ["xy"], None, None, "mark")
-    embed = of_encoder(None, object.__new__(Tokenizer), length=9)
-    assert embed(texts, [texts], Setting(2, "cls"))[1].tolist() == [[3, 1]]
-    told = {"length": 9, "device": "cpu", "precision": "float32", "layer": 2, "pooling": "cls"}
-    assert read == [(["abc"], ["xy"], told)]
-    (apart,) = embed(texts, [], Setting(2, "cls", joined=False))
-    assert apart.tolist() == [[3, 1, 2, 1, 1, 0, 6, 1]]
-    assert [(one[0], one[1]) for one in read[1:]] == [(["abc"], None), (["xy"], None)]
+@pytest.mark.parametrize("family", ["bert", "gpt"])
+def test_one_reading_has_all_layers_and_poolings(family, tmp_path):
+    encoder, tokenizer = encoder_of(family), tokenizer_of("chars", LEFT)
+    texts = Texts(list("0123"), LEFT, RIGHT, None, None, "mark")
+    places = [(0, "mean"), (None, "cls"), (None, "mean"), (None, "layers"), (-2, "last")]
+    found = extract_each(encoder, texts, tokenizer, places=places, length=20)
+    keep = tmp_path / "kept"
+    stored = extract_each(encoder, texts, tokenizer, places=places, length=20, keep=keep)
+    assert len(list(tmp_path.iterdir())) == len(places)
+    for (layer, pooling), one, other in zip(places, found, stored):
+        alone = extract(encoder, texts, tokenizer, length=20, layer=layer, pooling=pooling)
+        assert np.array_equal(one, alone)
+        assert isinstance(other, np.memmap)
+        assert np.array_equal(other, alone)
+
+
+def test_an_encoder_reads_pairs_both_ways_and_each_text_once():
+    encoder, tokenizer = encoder_of("bert"), tokenizer_of("chars", LEFT)
+    tried = [Setting(layer, "mean", joined) for layer in (0, None) for joined in (True, False)]
+    embed, read = Readings(encoder, tokenizer, tried, length=20), []
+    original = embed.read
+    embed.read = lambda texts, **told: read.append(told["places"]) or original(texts, **told)
+    texts = Texts(list("0123"), LEFT, RIGHT, None, None, "mark")
+    other = replace(texts, texts=RIGHT, fingerprint="other")
+    how = {"length": 20, "pooling": "mean"}
+    for _ in range(2):
+        for setting in tried:
+            (found,) = embed(texts, [], setting)
+            sides = [texts] if setting.joined else [
+                replace(texts, texts=side, pairs=None) for side in (LEFT, RIGHT)
+            ]  # fmt: skip
+            alone = [extract(encoder, s, tokenizer, layer=setting.layer, **how) for s in sides]
+            assert np.array_equal(found, alone[0] if setting.joined else joined(*alone))
+    assert read == [[(0, "mean"), (None, "mean")]] * 3  # the pair, and its two sides
+    embed(texts, [other], tried[0])
+    assert read[3:] == [[(0, "mean")]]  # others are read for what is asked
 
 
 def test_bags_of_words_of_whole_tasks(real_data):
@@ -128,17 +204,3 @@ def test_bags_of_words_of_whole_tasks(real_data):
     print("stsb", side.scores, found)
     assert found.setting == apart  # words in common say more than words
     assert found.scores[0]["pearson"] > side.scores[0]["pearson"] + 0.1
-
-
-def test_what_files_features_can_tell_the_two_texts_of_a_pair_from_the_pair():
-    seen = []
-
-    def read(texts, setting):
-        seen.append(texts.fingerprint)
-        return np.zeros((len(texts), 1), np.float32)
-
-    texts = Texts(["0"], ["abc"], ["xy"], None, None, "mark")
-    embed = of_reader(read)
-    for setting in (Setting(), Setting(joined=False), Setting(joined=False)):
-        embed(texts, [texts], setting)
-    assert len(seen) == len(set(seen)) == 3

@@ -102,9 +102,11 @@ def at_layer(encoder: Any, x: Any, layer: int | None) -> Features:
 
     Raises ValueError if there is no such layer.
     """
-    if layer is None:
-        return encoder(x)
-    found = encoder.hidden(x)
+    return encoder(x) if layer is None else nth(encoder.hidden(x), layer)
+
+
+def nth(found: Sequence[Any], layer: int) -> Any:
+    """What the layer of that number says. Raises ValueError if there is none."""
     if not -len(found) <= layer < len(found):
         raise ValueError(
             f"layer {layer} does not exist: the encoder has layers 0 to {len(found) - 1}"

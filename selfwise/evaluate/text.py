@@ -1,6 +1,7 @@
 """Features of texts, in batches of similar length, and the bag of words beside them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from selfwise.data.texts import Texts
 from selfwise.data.tokenizer import Tokenizer
 from selfwise.evaluate.baselines import Split
-from selfwise.evaluate.features import at_layer, reading
+from selfwise.evaluate.features import nth, reading
 from selfwise.evaluate.turns import NOTHING, Arrays, by_turns
 from selfwise.names import nearest
 from selfwise.train.world import ALONE, World
@@ -65,26 +66,51 @@ def extract(
 
     Raises ValueError if there are no texts, no such layer or pooling, or a layer for `layers`.
     """
-    check_pooling(pooling)
-    if pooling == LAYERS and layer is not None:
-        raise ValueError(f"pooling {LAYERS!r} takes every layer, so layer {layer} cannot be chosen")
+    how: dict[str, Any] = {"device": device, "precision": precision, "world": world}
+    how |= {"places": [(layer, pooling)], "length": length}
+    return extract_each(encoder, texts, tokenizer, **how)[0]
+
+
+def extract_each(
+    encoder: Any,
+    texts: Texts,
+    tokenizer: Tokenizer,
+    *,
+    places: Sequence[tuple[int | None, str]],
+    length: int,
+    device: torch.device | str = "cpu",
+    precision: str = "float32",
+    world: World = ALONE,
+    keep: Path | None = None,
+) -> list[Float32[np.ndarray, "n _"]]:
+    """As `extract`, for several pairs of layer and pooling from one reading of the texts.
+
+    With `keep`, which begins the names of files, the arrays lie on the disk and not in memory.
+    """
+    for layer, pooling in places:
+        check_pooling(pooling)
+        if pooling == LAYERS and layer is not None:
+            said = f"pooling {LAYERS!r} takes every layer, so layer {layer} cannot be chosen"
+            raise ValueError(said)
     if not len(texts):
         raise ValueError("there are no texts to compute features of")
     rows = laid(texts, tokenizer, length=length)
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
-    out: np.ndarray | None = None
+    out: list[np.ndarray] = []
     every = list(groups([len(row.ids) for row in rows]))
 
-    def vectors_of(places: np.ndarray) -> Arrays:
-        batch = to(padded([rows[i] for i in places], encoder, tokenizer), device)
-        return (_vectors(encoder, batch, layer, pooling).cpu().numpy(),)
+    def vectors_of(places_of: np.ndarray) -> Arrays:
+        batch = to(padded([rows[i] for i in places_of], encoder, tokenizer), device)
+        return tuple(one.cpu().numpy() for one in _vectors(encoder, batch, places))
 
     with reading(encoder, device), half:
         own = map(vectors_of, every[world.rank :: world.size])
-        for places, (vectors,) in zip(every, by_turns(own, len(every), world)):
-            out = np.empty((len(rows), vectors.shape[1]), np.float32) if out is None else out
-            out[places] = vectors
-    return NOTHING if out is None else out
+        for some, vectors in zip(every, by_turns(own, len(every), world)):
+            if not out:
+                out = [_room((len(rows), one.shape[1]), keep, i) for i, one in enumerate(vectors)]
+            for array, one in zip(out, vectors):
+                array[some] = one
+    return out or [NOTHING for _ in places]
 
 
 def laid(texts: Texts, tokenizer: Tokenizer, *, length: int) -> list[Row]:
@@ -188,14 +214,29 @@ def _counter() -> TfidfVectorizer:
 
 
 def _vectors(
-    encoder: Any, batch: TextBatch, layer: int | None, pooling: str
-) -> Float[Tensor, "b d"]:
-    if pooling == LAYERS:
-        every = [encoder.embed(batch), *(one.tokens for one in encoder.hidden(batch))]
-        return torch.cat([pooled(each.float(), batch.valid, "mean") for each in every], dim=1)
-    found = at_layer(encoder, batch, layer)
-    assert found.tokens is not None
-    return pooled(found.tokens.float(), batch.valid, pooling)
+    encoder: Any, batch: TextBatch, places: Sequence[tuple[int | None, str]]
+) -> list[Float[Tensor, "b _"]]:
+    if all(layer is None and pooling != LAYERS for layer, pooling in places):
+        tokens = [encoder(batch).tokens]
+    else:
+        tokens = [features.tokens for features in encoder.hidden(batch)]
+    found = []
+    for layer, pooling in places:
+        if pooling == LAYERS:
+            each = [encoder.embed(batch), *tokens]
+            means = [pooled(one.float(), batch.valid, "mean") for one in each]
+            found.append(torch.cat(means, dim=1))
+        else:
+            one = tokens[-1] if layer is None else nth(tokens, layer)
+            found.append(pooled(one.float(), batch.valid, pooling))
+    return found
+
+
+def _room(shape: tuple[int, int], keep: Path | None, number: int) -> np.ndarray:
+    if keep is None:
+        return np.empty(shape, np.float32)
+    path = keep.with_name(f"{keep.name}-{number}.npy")
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
 
 
 def _row(left: list[Any], right: list[Any]) -> Row:
