@@ -51,7 +51,7 @@ MUTANTS = [
      "best = max(found", "best = min(found", PROBES),
     ("GLUE: the setting is chosen on what was fitted", FROZEN,
      "order[~held], order[held])", "order, order[held])",
-     f"{PROBES}::test_the_setting_is_chosen_on_train"),
+     f"{PROBES}::test_rows_that_judge_are_not_fitted"),
     ("GLUE: ridge's penalty does not grow with the examples", PROBE,
      "alpha=penalty * len(self.truth)", "alpha=penalty", PROBES),
     ("GLUE: nor does that of classes", PROBE,

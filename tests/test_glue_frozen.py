@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 
@@ -22,7 +23,7 @@ from selfwise.evaluate.glue_frozen import (
 from selfwise.evaluate.glue_metrics import METRICS
 from selfwise.evaluate.glue_probe import answers, path
 from selfwise.evaluate.linear import BAG, PENALTIES
-from selfwise.evaluate.text import extract, extract_each
+from selfwise.evaluate.text import extract, extract_each, laid, padded
 from tests.text_cases import encoder_of
 
 
@@ -65,6 +66,21 @@ def test_the_setting_is_chosen_on_train(name):
         again = frozen(train, [other], telling, tried)
         assert np.array_equal(again.predicted[0], found.predicted[0])
         assert again.scores[0]["accuracy"] == pytest.approx(1 - found.scores[0]["accuracy"])
+
+
+def test_rows_that_judge_are_not_fitted():
+    """Many features of noise learn the rows by heart, one that knows a little is better."""
+    train, dev = split("sst2", 200, 0), split("sst2", 50, 1)
+
+    def embed(known, others, setting):
+        draw, told = np.random.default_rng(0), []
+        for texts in (known, *others):
+            noise = draw.normal(size=(len(texts), 300)).astype(np.float32)
+            noise[:, 0] += 1.5 * np.array([float(text) for text in texts.texts], np.float32)
+            told.append(noise[:, 1:] if setting.layer == 0 else noise[:, :1])
+        return told
+
+    assert frozen(train, [dev], embed, [Setting(0), Setting(1)]).setting == Setting(1)
 
 
 def test_several_splits_and_test_without_labels():
@@ -166,6 +182,10 @@ def test_one_reading_has_all_layers_and_poolings(family, tmp_path):
     keep = tmp_path / "kept"
     stored = extract_each(encoder, texts, tokenizer, places=places, length=20, keep=keep)
     assert len(list(tmp_path.iterdir())) == len(places)
+    for row, vector in zip(laid(texts, tokenizer, length=20), found[0]):
+        with torch.no_grad():
+            first = encoder.hidden(padded([row], encoder, tokenizer))[0].tokens
+        assert np.allclose(first[0].mean(0).numpy(), vector, atol=1e-5)
     for (layer, pooling), one, other in zip(places, found, stored):
         alone = extract(encoder, texts, tokenizer, length=20, layer=layer, pooling=pooling)
         assert np.array_equal(one, alone)
