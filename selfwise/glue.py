@@ -20,6 +20,7 @@ from selfwise.evaluate.glue_submission import (
 from selfwise.glue_competitors import Competitor, majority, probed
 from selfwise.glue_options import ALL, MAJORITY, How, asked, check, completed, wanted
 from selfwise.glue_tuning import tuned
+from selfwise.records import GLUE
 from selfwise.run import Run, load
 
 
@@ -81,14 +82,23 @@ def glue(
         if not every[name].done:
             _finished(every[name], run, how, opened(data, name, ax=AX in found), say)
         _answered(Path(out), every[name].answers())
-    return _put_together(GlueScores(mode, [one.found for one in every.values()], left), every, out)
+    scores = GlueScores(mode, [one.found for one in every.values()], left)
+    return _put_together(scores, every, Path(out), run, say)
 
 
-def _put_together(scores: GlueScores, every: Mapping[str, Kept], out: str | Path) -> GlueScores:
-    out = Path(out)
-    replaced(out / "glue.json", json.dumps(scores.to_dict(), indent=1))
+def _put_together(
+    scores: GlueScores, every: Mapping[str, Kept], out: Path, run: Run, say: Callable[[str], None]
+) -> GlueScores:
+    """All results in one file, one beside the run for its report, and what can be sent."""
+    told = {"step": run.step, **scores.to_dict()}
+    replaced(out / "glue.json", json.dumps(told, indent=1))
     answers = [kept.answers() for kept in every.values()]
     _submitted(out, {name: one for found in answers for name, one in found.items()})
+    try:
+        (run.folder / GLUE).mkdir(exist_ok=True)
+        replaced(run.folder / GLUE / f"{scores.mode}.json", json.dumps(told))
+    except OSError as error:
+        say(f"the run's report will not have this: {error}")
     return scores
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+GLUE = "glue"  # folder in which `selfwise glue` leaves its tables
 LARGEST = 2**53  # integers below it are floats without loss, and nothing that is counted is more
 # as the probes call them; this module imports nothing of theirs
 RETRIEVAL, PRETRAINED = "retrieval", "pretrained"
@@ -79,15 +80,36 @@ def scores(folder: Path) -> list[dict[str, Any]]:
     return [_score(path) for path in sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))]
 
 
+def glue(folder: Path) -> list[dict[str, Any]]:
+    """The tables of GLUE that were measured last, one for each mode.
+
+    Raises ValueError for a file that is none, with what is wrong in it.
+    """
+    found = []
+    for mode in ("frozen", "finetune"):
+        path = folder / GLUE / f"{mode}.json"
+        if path.is_file():
+            found.append(_read_whole(path, "table that selfwise glue has written", _wrong_glue))
+            if found[-1]["mode"] != mode:
+                raise ValueError(f"{path} is about another mode, {found[-1]['mode']}")
+    return found
+
+
 def _score(path: Path) -> dict[str, Any]:
+    return _read_whole(path, "score that selfwise probe has written", _wrong)
+
+
+def _read_whole(
+    path: Path, what: str, wrong_of: Callable[[Mapping[str, Any]], str]
+) -> dict[str, Any]:
     try:
-        score = json.loads(path.read_text(encoding="utf-8"))
-        wrong = _wrong(score) if isinstance(score, dict) else "it holds no names and values"
+        found = json.loads(path.read_text(encoding="utf-8"))
+        wrong = wrong_of(found) if isinstance(found, dict) else "it holds no names and values"
     except (ValueError, RecursionError):
         wrong = "it cannot be read as JSON"
     if wrong:
-        raise ValueError(f"{path} is no score that selfwise probe has written: {wrong}")
-    return dict(score)
+        raise ValueError(f"{path} is no {what}: {wrong}")
+    return dict(found)
 
 
 def _wrong(score: Mapping[str, Any]) -> str:
@@ -103,6 +125,26 @@ def _wrong(score: Mapping[str, Any]) -> str:
     own = {row[place] for row in score["rows"] if row["competitor"] == PRETRAINED}
     alone = [n for n, row in enumerate(score["rows"], 1) if row[place] not in own]
     return f"{PRETRAINED} has no row at the {place} of row {alone[0]}" if alone else ""
+
+
+def _wrong_glue(table: Mapping[str, Any]) -> str:
+    """What makes it no table of GLUE, in words; "" for one."""
+    if wrong := _unlike(table, _GLUE):
+        return wrong
+    names = table["competitors"]
+    if PRETRAINED not in names or set(table["averages"]) != set(names):
+        return f"competitors lack {PRETRAINED}, or are not those of the averages"
+    told = _GLUE_ROW | dict.fromkeys(names, _COMPETITOR)
+    for number, row in enumerate(table["rows"], 1):
+        if wrong := _unlike(row, told):
+            return f"in row {number}, {wrong}"
+        for name in names:
+            if wrong := _unlike(row[name], _VALUES):
+                return f"in row {number}, {name}: {wrong}"
+        for name, one in row["against"].items():
+            if wrong := _unlike(one, _AGAINST) if isinstance(one, dict) else "it holds no names":
+                return f"in row {number}, against {name}: {wrong}"
+    return ""
 
 
 def _unlike(found: Mapping[str, Any], told: "Mapping[str, _Must]", *, needed: bool = True) -> str:
@@ -139,6 +181,11 @@ def _is_square(value: Any) -> bool:
     """Counts of each class by each; none at all in scores that count nothing."""
     rows = _is_list(value, lambda row: _is_list(row, _is_count) and len(row) == len(value))
     return rows and (not value or any(map(any, value)))
+
+
+def _is_averages(value: object) -> bool:
+    numbers = isinstance(value, dict) and value.values()
+    return bool(numbers) and all(v is None or _is_share(v, low=-1.0) for v in numbers or ())
 
 
 def _is_data(value: object) -> bool:
@@ -183,4 +230,36 @@ _PROBED: dict[str, _Must] = {
 _AGAINST: dict[str, _Must] = {
     **dict.fromkeys(("difference", "low", "high"), _DIFFERENCE),
     "verdict": _TEXT,
+}
+_SIGNED: _Must = (lambda v: _is_share(v, low=-1.0), "a number from -1 to 1")  # a correlation
+_VALUES: dict[str, _Must] = {
+    "values": (
+        lambda v: _is_list(v, lambda one: _is_share(one, low=-1.0)) and bool(v),
+        "a list of numbers from -1 to 1",
+    ),
+    "mean": _SIGNED,
+    "median": _SIGNED,
+    "deviation": (lambda v: v is None or _is_number(v, low=0.0, high=2.0), "a number from 0 to 2"),
+}
+_COMPETITOR: _Must = (lambda value: isinstance(value, dict), "values")
+_GLUE: dict[str, _Must] = {
+    "mode": (lambda value: value in ("frozen", "finetune"), "frozen or finetune"),
+    "centre": (lambda value: value in ("mean", "median"), "mean or median"),
+    "step": (_is_count, "a count"),
+    "published": _TEXT,
+    "competitors": (lambda v: _is_list(v, _is_text) and bool(v), "a list of texts"),
+    "sentences": _SCORE["sentences"],
+    "rows": _SCORE["rows"],
+    "averages": (
+        lambda value: isinstance(value, dict) and all(map(_is_averages, value.values())),
+        "averages by competitor",
+    ),
+}
+_GLUE_ROW: dict[str, _Must] = {
+    **dict.fromkeys(("column", "metric"), _TEXT),
+    "published": (
+        lambda v: v is None or _is_number(v, low=-100.0, high=100.0),
+        "a number from -100 to 100",
+    ),
+    "against": (lambda value: isinstance(value, dict), "comparisons by competitor"),
 }

@@ -46,7 +46,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "glue_options": {"data", "evaluate", "names", "run"},
     "glue_competitors": {"data", "evaluate", "glue_options", "modalities", "run"},
     "glue_tuning": {"data", "evaluate", "glue_competitors", "glue_options", "run", "train"},
-    "glue": {"data", "evaluate", "glue_competitors", "glue_options", "glue_tuning", "run"},
+    "glue": {"data", "evaluate", "glue_competitors", "glue_options", "glue_tuning", "records"}
+    | {"run"},
     "recipes": {"data", "evaluate", "iterate", "language", "proof", "report", "rng", "run"}
     | {"types"},
     "report": {"again", "arguments", "config", "data", "evaluate", "language", "measured"}

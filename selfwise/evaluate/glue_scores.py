@@ -6,6 +6,7 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from selfwise.evaluate.glue_metrics import AVERAGES, OFFICIAL, average, missing
+from selfwise.evaluate.glue_published import NAME, PUBLISHED
 from selfwise.evaluate.score import PRETRAINED, UNTRAINED, percent
 
 if TYPE_CHECKING:
@@ -86,22 +87,28 @@ class GlueScores:
         for name in COMPETITORS:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column(f"{PRETRAINED} against {UNTRAINED}")
+        table.add_column(NAME, justify="right")
         for row in self.rows():
             values = (percent(row[name][centre], row[name]["deviation"]) for name in COMPETITORS)
             against = row["against"].get(UNTRAINED)
-            table.add_row(row["column"], row["metric"], *values, _told(against) if against else "")
+            last = "" if row["published"] is None else f"{row['published']:.1f}"
+            told = _told(against) if against else ""
+            table.add_row(row["column"], row["metric"], *values, told, last)
         table.add_section()
         every = {name: self.averages(name) for name in COMPETITORS}
         for name, ours in every[PRETRAINED].items():
             if ours is not None:
                 means = (every[one][name] for one in COMPETITORS)
-                table.add_row(name, "", *("" if m is None else percent(m, None) for m in means), "")
+                table.add_row(name, "", *("" if m is None else percent(m, None) for m in means))
         return table
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, valid JSON."""
         return {
             "mode": self.mode,
+            "centre": CENTRES[self.mode],
+            "competitors": list(COMPETITORS),
+            "published": NAME,
             "asked": {found["task"]: found["asked"] for found in self.tasks},
             "data": {found["task"]: found["data"] for found in self.tasks},
             "examples": {found["task"]: found["rows"] for found in self.tasks},
@@ -127,6 +134,7 @@ def _rows(found: Found) -> list[dict[str, Any]]:
             row[name] = {"values": values, "mean": fmean(values), "median": median(values)}
             row[name]["deviation"] = spread
             row[name]["settings"] = [fit["setting"] for fit in fits]
+        row["published"] = PUBLISHED.get((column, metric))
         keys = {name: (column, metric, name) for name in COMPETITORS}
         row["against"] = {name: against[key] for name, key in keys.items() if key in against}
         rows.append(row)

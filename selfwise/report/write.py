@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from selfwise.report import curves, embedding, options, page, scores, summary, tasks
+from selfwise.report import curves, embedding, glue, options, page, scores, summary, tasks
 from selfwise.report.examples import shown
 from selfwise.report.parts import Command, Section, Words
 from selfwise.run import Run, load
@@ -57,7 +57,8 @@ def gathered(folders: Sequence[Path], *, data: str, seed: int) -> list[Section]:
     else:
         top, found = summary.sections(folders), []
     more = [*curves.sections(folders), *options.sections(folders)]
-    return [*top, *scores.sections(folders), *found, *more]
+    worth = [*scores.sections(folders), *glue.sections(folders)]
+    return [*top, *worth, *found, *more]
 
 
 def _alone(folder: Path, data: str, *, seed: int) -> tuple[list[Section], list[Section]]:
