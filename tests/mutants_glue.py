@@ -56,6 +56,13 @@ MUTANTS = [
      "alpha=penalty * len(self.truth)", "alpha=penalty", PROBES),
     ("GLUE: nor does that of classes", PROBE,
      "1 / (penalty * len(self.truth))", "1 / penalty", PROBES),
+    ("GLUE: what is reported is as loose as the search", PROBE,
+     "TIGHT = 1e-6", "TIGHT = 1e-3", f"{PROBES}::test_classes_are_by_logistic_regression"),
+    ("GLUE: threads for features of a few MB", PROBE,
+     "SERIAL = 2**26", "SERIAL = 2**21", f"{PROBES}::test_small_features_have_one_thread_and_are_left_as_they_are"),  # noqa: E501
+    ("GLUE: scaling changes the features it was asked for", PROBE,
+     "partial(scale.transform, copy=True)", "scale.transform",
+     f"{PROBES}::test_small_features_have_one_thread_and_are_left_as_they_are"),
     ("GLUE: accuracy chooses the penalty", PROBE,
      "METRICS[task.metrics[0]]", 'METRICS["accuracy" if task.labels else "pearson"]',
      f"{PROBES}::test_the_penalty_is_chosen_by_the_metric_of_the_task"),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from selfwise.data.glue import task_named
 from selfwise.data.glue_read import GlueSplit, open_glue
@@ -116,18 +117,33 @@ def test_ridge_is_the_closed_form():
     assert answers(task, x, y * 40, asked, 1e-4).max() == 5  # cut
 
 
+@pytest.mark.parametrize("penalty", [0.2, 1e-4])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_classes_are_by_logistic_regression(sparse):
+def test_classes_are_by_logistic_regression(sparse, penalty):
+    """Of 20,000 points those whose probability is a thousandth from a half are told apart."""
     draw = np.random.default_rng(0)
-    x, asked = draw.normal(size=(300, 5)) * 3 + 1, draw.normal(size=(500, 5)) * 3 + 1
-    y = (x @ draw.normal(size=5) + draw.normal(size=300) * 4 > 0).astype(np.int64)
+    mixed = draw.normal(size=(9, 9)) * np.geomspace(1, 0.01, 9)  # columns that say nearly the same
+    x, asked = (draw.normal(size=(n, 9)) @ mixed.T + 0.1 for n in (300, 20_000))
+    y = (x @ draw.normal(size=9) + draw.normal(size=300) > 0).astype(np.int64)
     z = (x * BAG, asked * BAG) if sparse else [(a - x.mean(0)) / x.std(0) for a in (x, asked)]
-    right = LogisticRegression(C=1 / (0.2 * 300), tol=1e-10).fit(z[0], y)
-    sure = np.abs(right.decision_function(z[1])) > 0.01
+    right = LogisticRegression(C=1 / (penalty * 300), tol=1e-10, max_iter=10_000).fit(z[0], y)
+    sure = np.abs(right.predict_proba(z[1])[:, 0] - 0.5) > 1e-3
     given = (csr_array(x), csr_array(asked)) if sparse else (x, asked)
-    found = answers(task_named("cola"), given[0], y, given[1], 0.2)
-    assert sure.sum() > 450
+    found = answers(task_named("cola"), given[0], y, given[1], penalty)
+    assert sure.sum() > 19_000
     assert np.array_equal(found[sure], right.predict(z[1])[sure])
+
+
+def test_small_features_have_one_thread_and_are_left_as_they_are(monkeypatch):
+    seen = []
+    monkeypatch.setitem(METRICS, "matthews", lambda *_: seen.append(threadpool_info()) or 0.0)
+    x, y = np.random.default_rng(0).normal(size=(2**12, 2**10)), np.arange(2**12) % 2
+    before, rows = x.copy(), np.arange(2**12)
+    with threadpool_limits(2):
+        path(task_named("cola"), x, y, rows[64:128], rows[:64])
+    assert {pool["num_threads"] for one in seen for pool in one} == {1}
+    answers(task_named("cola"), x[:64], y[:64], x[:64], 10.0)
+    assert np.array_equal(x, before)
 
 
 def test_the_penalty_is_chosen_by_the_metric_of_the_task():

@@ -23,11 +23,11 @@ from selfwise.data.texts import Texts
 from selfwise.data.tokenizer import Tokenizer
 from selfwise.evaluate.glue_metrics import glue_scores
 from selfwise.evaluate.glue_probe import Tried, answers, path
-from selfwise.evaluate.linear import PENALTIES, check_features
+from selfwise.evaluate.linear import PENALTIES, check_numbers
 from selfwise.evaluate.text import bag_of_words, compared_words, extract_each
 from selfwise.rng import shuffled
 
-HELD = 5  # one of so many training examples is held out to choose the setting and ridge's penalty
+HELD = 5  # one of so many training examples is held out to choose the setting and the penalty
 
 
 class Setting(NamedTuple):
@@ -85,9 +85,9 @@ def frozen(
     order = shuffled(len(truth), seed, "glue frozen", task.name)
     found: list[tuple[Setting, Tried]] = []
     for setting in tried:
-        (x,) = embed(train.texts, [], setting)
-        check_features(x, np.zeros(len(truth), np.int64), x)
-        found += [(setting, one) for one in path(task, x, truth, order[~held], order[held])]
+        # no name for the features: those of one setting are let go before the next are made
+        values = path(task, _own(train, embed, setting), truth, order[~held], order[held])
+        found += [(setting, one) for one in values]
     best = max(found, key=lambda one: one[1].value, default=(tried[0], Tried(max(PENALTIES), 0.0)))
     chosen, penalty = best[0], best[1].penalty
     x, *others = embed(train.texts, [split.texts for split in asked], chosen)
@@ -169,6 +169,12 @@ def joined(u: Float[np.ndarray, "n d"], v: Float[np.ndarray, "n d"]) -> Float[np
 
 def _place(setting: Setting) -> Place:
     return setting.layer, setting.pooling
+
+
+def _own(train: GlueSplit, embed: Embed, setting: Setting) -> Matrix:
+    (x,) = embed(train.texts, [], setting)
+    check_numbers("training", x)
+    return x
 
 
 def _truth(split: GlueSplit) -> Int64[np.ndarray, "n"] | Float[np.ndarray, "n"] | None:
