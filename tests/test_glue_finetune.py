@@ -237,6 +237,18 @@ def test_dev_chooses_only_if_asked_to():
         finetuned(run, train, [test], recipe=recipe, seed=0, held_out=0)
 
 
+def test_the_mean_of_the_metrics_chooses(monkeypatch):
+    """F1 alone would take the first epoch, in which all answers are the same."""
+    told = [{"f1": 0.81, "accuracy": 0.68}, {"f1": 0.8, "accuracy": 0.72}]
+    reached = iter([*told, told[0]])
+    monkeypatch.setattr(glue_train, "glue_scores", lambda *_: next(reached))
+    train, dev = split("mrpc", 50, 0), split("mrpc", 10, 1, "dev")
+    recipe = FAST._replace(epochs=3, early=True)
+    found = finetuned(run_of(), train, [dev], recipe=recipe, seed=0)
+    assert found.epoch == 2
+    assert list(found.curve[:2]) == told
+
+
 def test_the_search_takes_the_best_and_then_all_of_train():
     train, dev = split("sst2", 300, 0), split("sst2", 60, 1, "dev")
     test = replace(dev, split="test", texts=replace(dev.texts, labels=None))

@@ -164,6 +164,19 @@ def test_the_penalty_is_chosen_by_the_metric_of_the_task():
     assert path(task, x, y, kept, apart[:0]) == []
 
 
+def test_f1_alone_does_not_choose():
+    """MRPC's constant answer has a better F1 than many a probe, and a worse accuracy."""
+    draw, task = np.random.default_rng(0), task_named("mrpc")
+    y = (draw.random(1000) < 0.68).astype(np.int64)
+    x = draw.normal(size=(1000, 2)).astype(np.float32) + 0.5 * y[:, None]
+    kept, apart = np.arange(800), np.arange(800, 1000)
+    for one in path(task, x, y, kept, apart):
+        said = answers(task, x[kept], y[kept], x[apart], one.penalty)
+        mean = (METRICS["f1"](y[apart], said) + METRICS["accuracy"](y[apart], said)) / 2
+        assert one.value == pytest.approx(mean, abs=0.02)
+        assert abs(METRICS["f1"](y[apart], said) - mean) > 0.03
+
+
 def test_the_path_ends_when_the_metric_has_fallen_twice(monkeypatch):
     values = iter([0.1, 0.5, 0.4, 0.45, 0.9])
     monkeypatch.setitem(METRICS, "matthews", lambda *_: next(values))

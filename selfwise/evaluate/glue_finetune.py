@@ -33,7 +33,7 @@ class Tuned(NamedTuple):
     seed: int
     setting: Setting
     chosen_by: str  # what chose setting or epoch: dev, or a part of train; "" if nothing did
-    tried: tuple[tuple[Setting, float | None], ...]  # the first metric there; None: it diverged
+    tried: tuple[tuple[Setting, float | None], ...]  # `task_score` there; None: it diverged
     trained_on: int  # examples
     epoch: int  # after which the weights were taken, from 1
     curve: tuple[dict[str, float], ...]  # after each epoch, on what chooses, else on dev
@@ -57,10 +57,10 @@ def finetuned(
     """Train a copy of the run's encoder on a task and predict the splits that are asked for.
 
     A recipe with one setting that does not stop early chooses nothing and learns from all of
-    train. Otherwise the setting, of several, and the epoch, with `early`, have the best first
-    metric of the task on the part that is held out; of equals the first. Without `early` the model
-    is then trained again, on all of train; with it the chosen one answers, which has not seen the
-    part. A setting whose loss is no number any more is out.
+    train. Otherwise the setting, of several, and the epoch, with `early`, have the best score on
+    the part that is held out, the mean of the task's metrics; of equals the first. Without `early`
+    the model is then trained again, on all of train; with it the chosen one answers, which has not
+    seen the part. A setting whose loss is no number any more is out.
 
     Args:
         run: a run on text, whose encoder stays as it is. Texts are cut at the length of its rows,

@@ -87,6 +87,14 @@ def glue_scores(
     return {name: METRICS[name](truth, predicted) for name in task.metrics}
 
 
+def task_score(task: Task, truth: np.ndarray, predicted: np.ndarray) -> float:
+    """The mean of the task's metrics, as the leaderboard counts it; it chooses what is chosen.
+
+    F1 alone would take the constant answer to MRPC for a good one.
+    """
+    return fmean(glue_scores(task, truth, predicted).values())
+
+
 def check_classes(task: Task, predicted: np.ndarray) -> Int64[np.ndarray, "n"]:
     """Predictions as int64. Raises ValueError for one that is no number of a class of the task."""
     if predicted.dtype.kind not in "iu":

@@ -1,4 +1,4 @@
-"""A linear model for a task of GLUE; its penalty is chosen by the metric of the task."""
+"""A linear model for a task of GLUE; its penalty is chosen by the metrics of the task."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from selfwise.data.glue import SCORES, Task
-from selfwise.evaluate.glue_metrics import METRICS
+from selfwise.evaluate.glue_metrics import task_score
 from selfwise.evaluate.linear import (
     PENALTIES,
     Bag,
@@ -35,16 +35,16 @@ class Tried(NamedTuple):
     """A penalty, and what it is worth where it was tried."""
 
     penalty: float
-    value: float  # the task's first metric
+    value: float  # `task_score`
 
 
 def path(
     task: Task, x: Matrix, truth: np.ndarray, kept: np.ndarray, apart: np.ndarray
 ) -> list[Tried]:
-    """The penalties from strong to weak until the metric has fallen twice.
+    """The penalties from strong to weak until the task's score has fallen twice.
 
     Args:
-        task: its first metric decides; accuracy would take CoLA's constant answer for a good one.
+        task: its metrics decide; accuracy would take CoLA's constant answer for a good one.
         x: features (n, d).
         truth: classes, or scores, (n,).
         kept: rows that are fitted.
@@ -55,12 +55,12 @@ def path(
     """
     if not len(apart) or len(np.unique(truth[kept])) < 2:
         return []
-    metric, found = METRICS[task.metrics[0]], list[Tried]()
+    found = list[Tried]()
     with _threads(x):
         model = _model(task, x[kept], truth[kept], LOOSE)
         asked = model.scaled(x[apart])
         for penalty in sorted(PENALTIES, reverse=True):
-            value = metric(truth[apart], model.fitted(penalty).says(asked))
+            value = task_score(task, truth[apart], model.fitted(penalty).says(asked))
             found.append(Tried(penalty, value))
             highest = max(one.value for one in found)
             if len(found) > 2 and all(one.value < highest for one in found[-2:]):

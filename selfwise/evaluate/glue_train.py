@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class Trial(NamedTuple):
 
     setting: Setting
     model: Tuner
-    value: float | None  # the first metric of the judge, at that epoch
+    value: float | None  # `task_score` on the judge, at that epoch
     epoch: int
     curve: tuple[dict[str, float], ...]
     examples: int
@@ -91,7 +92,7 @@ class Lesson(NamedTuple):
                 assert judge.truth is not None
                 said = self.answers(model, judge.rows)
                 curve.append(glue_scores(self.task, judge.truth, said))
-                now = curve[-1][self.task.metrics[0]]
+                now = fmean(curve[-1].values())  # as `task_score`
                 if not early or value is None or now > value:
                     value, epoch = now, last
                     kept = deepcopy(model.state_dict()) if early else None
