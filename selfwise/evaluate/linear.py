@@ -80,7 +80,7 @@ def linear(
     with threadpool_limits(1 if train.size < SERIAL else None):
         searched = search([_Fold(train, labels, held) for held in parts], grid)
         chosen = best(searched, grid)
-        scale = scaler(train)
+        scale = _scaler(train)
         model = LogisticRegression(C=chosen, tol=1e-4, max_iter=ITERATIONS)
         model.fit(scale.fit_transform(train), labels)
         predicted = model.predict(scale.transform(test))
@@ -200,7 +200,7 @@ class Bag:
     transform = fit_transform
 
 
-def scaler(train: Matrix) -> Any:
+def _scaler(train: Matrix) -> Any:
     """What standardises features; bags of words are only multiplied."""
     return Bag() if issparse(train) else StandardScaler()
 
@@ -210,7 +210,7 @@ class _Fold:
 
     def __init__(self, train: Matrix, labels: np.ndarray, held: np.ndarray):
         kept = np.setdiff1d(np.arange(len(labels)), held, assume_unique=True)
-        scale = scaler(train)
+        scale = _scaler(train)
         self.x, self.y = scale.fit_transform(train[kept]), labels[kept]
         self.held, self.truth = scale.transform(train[held]), labels[held]
         # ten times the tolerance of the final fit: a third of the time, and on CIFAR-10's pixels
