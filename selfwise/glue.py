@@ -20,7 +20,7 @@ from selfwise.evaluate.glue_submission import (
 from selfwise.glue_competitors import Competitor, majority, probed
 from selfwise.glue_options import ALL, MAJORITY, How, asked, check, completed, wanted
 from selfwise.glue_tuning import tuned
-from selfwise.records import GLUE
+from selfwise.records import glue_path
 from selfwise.run import Run, load
 
 
@@ -95,8 +95,9 @@ def _put_together(
     answers = [kept.answers() for kept in every.values()]
     _submitted(out, {name: one for found in answers for name, one in found.items()})
     try:
-        (run.folder / GLUE).mkdir(exist_ok=True)
-        replaced(run.folder / GLUE / f"{scores.mode}.json", json.dumps(told))
+        place = glue_path(run.folder, scores.mode, run.step)
+        place.parent.mkdir(exist_ok=True)
+        replaced(place, json.dumps(told))
     except OSError as error:
         say(f"the run's report will not have this: {error}")
     return scores

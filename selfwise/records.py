@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 GLUE = "glue"  # folder in which `selfwise glue` leaves its tables
+MODES = ("frozen", "finetune")  # in which it measures
 LARGEST = 2**53  # integers below it are floats without loss, and nothing that is counted is more
 # as the probes call them; this module imports nothing of theirs
 RETRIEVAL, PRETRAINED = "retrieval", "pretrained"
@@ -76,23 +77,28 @@ def scores(folder: Path) -> list[dict[str, Any]]:
 
     Raises ValueError for a file that is none, with what is wrong in it.
     """
-    found = [path for path in (folder / "scores").glob("*.json") if path.name[0] != "."]
-    return [_score(path) for path in sorted(found, key=lambda p: (p.stat().st_mtime_ns, p.name))]
+    return [_score(path) for path in _oldest_first(folder / "scores")]
 
 
 def glue(folder: Path) -> list[dict[str, Any]]:
-    """The tables of GLUE that were measured last, one for each mode.
+    """The tables of GLUE of a run: the newest of each mode and step; the last steps first.
 
     Raises ValueError for a file that is none, with what is wrong in it.
     """
-    found = []
-    for mode in ("frozen", "finetune"):
-        path = folder / GLUE / f"{mode}.json"
-        if path.is_file():
-            found.append(_read_whole(path, "table that selfwise glue has written", _wrong_glue))
-            if found[-1]["mode"] != mode:
-                raise ValueError(f"{path} is about another mode, {found[-1]['mode']}")
-    return found
+    what = "table that selfwise glue has written"
+    found = [_read_whole(path, what, _wrong_glue) for path in _oldest_first(folder / GLUE)]
+    newest = {(-one["step"], MODES.index(one["mode"])): one for one in found}
+    return [newest[key] for key in sorted(newest)]
+
+
+def glue_path(folder: Path, mode: str, step: int) -> Path:
+    """Where the table of a mode and step is."""
+    return folder / GLUE / f"{mode}-{step}.json"
+
+
+def _oldest_first(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("*.json") if path.name[0] != "."]
+    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def _score(path: Path) -> dict[str, Any]:
@@ -132,7 +138,8 @@ def _wrong_glue(table: Mapping[str, Any]) -> str:
     if wrong := _unlike(table, _GLUE):
         return wrong
     names = table["competitors"]
-    if PRETRAINED not in names or set(table["averages"]) != set(names):
+    right = PRETRAINED in names and set(table["averages"]) == set(names)
+    if not right or not _GLUE_ROW.keys().isdisjoint(names):
         return f"competitors lack {PRETRAINED}, or are not those of the averages"
     told = _GLUE_ROW | dict.fromkeys(names, _COMPETITOR)
     for number, row in enumerate(table["rows"], 1):
@@ -142,7 +149,7 @@ def _wrong_glue(table: Mapping[str, Any]) -> str:
             if wrong := _unlike(row[name], _VALUES):
                 return f"in row {number}, {name}: {wrong}"
         for name, one in row["against"].items():
-            if wrong := _unlike(one, _AGAINST) if isinstance(one, dict) else "it holds no names":
+            if wrong := _unlike(one, _APART) if isinstance(one, dict) else "it holds no names":
                 return f"in row {number}, against {name}: {wrong}"
     return ""
 
@@ -188,6 +195,10 @@ def _is_averages(value: object) -> bool:
     return bool(numbers) and all(v is None or _is_share(v, low=-1.0) for v in numbers or ())
 
 
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())
+
+
 def _is_data(value: object) -> bool:
     texts = isinstance(value, dict) and all(one is None or _is_text(one) for one in value.values())
     return value is None or texts
@@ -231,6 +242,13 @@ _AGAINST: dict[str, _Must] = {
     **dict.fromkeys(("difference", "low", "high"), _DIFFERENCE),
     "verdict": _TEXT,
 }
+_APART: dict[str, _Must] = {  # correlations may differ by 2
+    **dict.fromkeys(
+        ("difference", "low", "high"),
+        (lambda v: _is_number(v, low=-2.0, high=2.0), "a number from -2 to 2"),
+    ),
+    "verdict": _TEXT,
+}
 _SIGNED: _Must = (lambda v: _is_share(v, low=-1.0), "a number from -1 to 1")  # a correlation
 _VALUES: dict[str, _Must] = {
     "values": (
@@ -243,12 +261,13 @@ _VALUES: dict[str, _Must] = {
 }
 _COMPETITOR: _Must = (lambda value: isinstance(value, dict), "values")
 _GLUE: dict[str, _Must] = {
-    "mode": (lambda value: value in ("frozen", "finetune"), "frozen or finetune"),
+    "mode": (lambda value: value in MODES, "frozen or finetune"),
     "centre": (lambda value: value in ("mean", "median"), "mean or median"),
     "step": (_is_count, "a count"),
     "published": _TEXT,
     "competitors": (lambda v: _is_list(v, _is_text) and bool(v), "a list of texts"),
     "sentences": _SCORE["sentences"],
+    **dict.fromkeys(("asked", "data"), (_is_table, "values by task")),
     "rows": _SCORE["rows"],
     "averages": (
         lambda value: isinstance(value, dict) and all(map(_is_averages, value.values())),
@@ -257,9 +276,6 @@ _GLUE: dict[str, _Must] = {
 }
 _GLUE_ROW: dict[str, _Must] = {
     **dict.fromkeys(("column", "metric"), _TEXT),
-    "published": (
-        lambda v: v is None or _is_number(v, low=-100.0, high=100.0),
-        "a number from -100 to 100",
-    ),
+    "published": (lambda v: v is None or _SIGNED[0](v), _SIGNED[1]),
     "against": (lambda value: isinstance(value, dict), "comparisons by competitor"),
 }

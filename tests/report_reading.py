@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from selfwise.report import confusion, curves, glue, label_curve
+from selfwise.report import confusion, curves, glue_dots, label_curve
 from selfwise.report.parts import Picture, Rows, Section, Words
 
 
 def figures(monkeypatch) -> list[Any]:
     """The axes of all figures from here on, in the order in which they are made."""
     found = []
-    for module in (curves, label_curve, confusion, glue):
+    for module in (curves, label_curve, confusion, glue_dots):
         kept = module.picture
 
         def picture(made, kept=kept, **told):

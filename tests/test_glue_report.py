@@ -1,46 +1,55 @@
 """What `selfwise glue` leaves with a run, and the section of the report that shows it."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import show_cases as cases
 from glue_cases import write_glue
-from report_reading import cells, figures, said
+from report_reading import cells, figures, parts, said
 
 import selfwise
 from selfwise import cli, records
-from selfwise.evaluate.glue_published import NAME, PUBLISHED
-from selfwise.evaluate.glue_scores import GlueScores
+from selfwise.evaluate.glue_published import ABOUT, NAME, PUBLISHED
+from selfwise.evaluate.glue_scores import COMPETITORS, GlueScores
 from selfwise.glue import glue
 from selfwise.report import glue as section
+from selfwise.report import label_curve, scores, summary
+from selfwise.report.parts import Rows
+from selfwise.report.plots import color
 
 CENTRES = {"frozen": "mean", "finetune": "median"}
 
 
-def fit(competitor, seed, **scores):
-    told = {"rte": {"accuracy": scores["rte"]}}
-    return {"competitor": competitor, "seed": seed, "setting": {"layer": 1}, "scores": told}
-
-
-def tables(mode):
-    """Of one task with three seeds, one of them far off."""
+def task(name, metrics, more=0.0, **asked):
+    """The file of a task with three seeds, one of them far off; each metric as good as the first
+    less a tenth for its place."""
     values = {"pretrained": (0.6, 0.62, 0.9), "untrained": (0.5, 0.51, 0.52)}
     values["bag of words"] = (0.55, 0.55, 0.55)
-    fits = [fit(name, seed, rte=v) for name, vs in values.items() for seed, v in enumerate(vs)]
-    against = {"column": "rte", "metric": "accuracy", "competitor": "untrained"}
+    fits = [
+        {"competitor": one, "seed": seed, "setting": {"layer": 1}}
+        | {"scores": {name: {m: v + more - 0.1 * i for i, m in enumerate(metrics)}}}
+        for one, found in values.items()
+        for seed, v in enumerate(found)
+    ]
+    against = {"column": name, "metric": metrics[0], "competitor": "untrained"}
     against |= {"difference": 0.11, "low": 0.02, "high": 0.2, "verdict": "above the noise"}
-    found = {"task": "rte", "asked": {}, "data": {}, "rows": {"rte": 277}, "notes": []}
-    found |= {"fits": fits, "comparisons": [against]}
-    return GlueScores(mode, [found], {"qqp": "there is no train.tsv in QQP"})
+    found = {"task": name, "asked": asked, "data": {"train": "t"}, "rows": {name: 277}}
+    return found | {"notes": [], "fits": fits, "comparisons": [against]}
 
 
-def left(folder, mode):
+def tables(mode, *tasks):
+    found = tasks or (task("rte", ["accuracy"]),)
+    return GlueScores(mode, found, {"qqp": "there is no train.tsv in QQP"})
+
+
+def left(folder, mode, *tasks, step=0):
     """As `selfwise glue` leaves it."""
     (folder / "glue").mkdir(exist_ok=True)
-    told = {"step": 60, **tables(mode).to_dict()}
-    (folder / "glue" / f"{mode}.json").write_text(json.dumps(told))
+    told = {"step": step, **tables(mode, *tasks).to_dict()}
+    records.glue_path(folder, mode, step).write_text(json.dumps(told))
     return told
 
 
@@ -52,28 +61,94 @@ def test_the_section_has_the_scores_with_what_they_are_compared_to(mode, tmp_pat
     (found,) = section.sections([folder])
     assert found.title == f"GLUE, {mode}"
     centre = CENTRES[mode]
-    assert f"Measured at step 60, on dev; {centre} of 3 seeds." in found.about
+    assert f"Measured on dev; {centre} of 3 seeds." in found.about
     values = np.array([0.6, 0.62, 0.9])
     told = f"{100 * (values.mean() if mode == 'frozen' else 0.62):.1f} ± 16.8"
     (row, *averages) = cells([found])
     assert row == ["rte", "accuracy", told, "51.0 ± 1.0", "55.0 ± 0.0",
-                   "+11.0 (+2.0 to +20.0)", "above the noise", "65.7"]  # fmt: skip
+                   "+11.0 (+2.0 to +20.0)", "above the noise", "65.70"]  # fmt: skip
     assert averages[0][0] == "mean of the 1 task here"
     assert "qqp is left out: there is no train.tsv in QQP." in said([found])
     (axes,) = drawn
     dots = [line.get_xdata() for line in axes.get_lines() if len(line.get_xdata()) == 3]
     assert np.allclose(dots[0], 100 * values)
+    named = {line.get_label(): line for line in axes.get_lines() if line.get_label()[0] != "_"}
+    assert named[NAME].get_xdata() == pytest.approx([65.7])
+    assert named["pretrained"].get_xdata() == pytest.approx([float(told.split()[0])], abs=0.05)
+    assert [named[one].get_color() for one in COMPETITORS] == [
+        label_curve.OWN[one] for one in ("pretrained", "untrained", "raw input")
+    ]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["rte  accuracy"]
 
 
-def test_runs_are_told_apart_and_one_without_has_no_section(tmp_path):
+def test_a_figure_has_a_line_for_each_task_and_a_table_one_for_each_metric(tmp_path, monkeypatch):
+    drawn = figures(monkeypatch)
+    folder = cases.folder(tmp_path / "run")
+    left(folder, "frozen", task("mrpc", ["f1", "accuracy"]), task("rte", ["accuracy"]))
+    found = section.sections([folder])
+    assert [row[:2] for row in cells(found)[:3]] == [
+        ["mrpc", "f1"],
+        ["mrpc", "accuracy"],
+        ["rte", "accuracy"],
+    ]
+    labels = [text.get_text() for text in drawn[0].get_yticklabels()]
+    assert labels == ["mrpc  f1", "rte  accuracy"]
+
+
+def test_tables_of_older_weights_say_so(tmp_path):
+    folder = cases.folder(tmp_path / "run")
+    left(folder, "frozen", step=60)
+    (found,) = section.sections([folder])
+    assert found.title == "GLUE, frozen, step 60"
+    assert found.about.startswith("Of step 60, and not of the newest, 0. ")
+    assert section.lead(folder) == ""
+    assert [one.title for one in scores.sections([folder])] == ["What it is worth"]
+    left(folder, "frozen")
+    assert scores.sections([folder]) == []
+    said = "GLUE, frozen, mean of the 1 task here: 70.7 %; untrained 51.0 %; bag of words 55.0 %."
+    above = "Above untrained, beyond the noise, are 1 of 1 parts of dev."
+    assert section.lead(folder) == summary.best(folder) == f"{said} {above}"
+
+
+def test_the_newest_table_of_a_mode_and_step_counts(tmp_path):
+    folder = cases.folder(tmp_path / "run")
+    told = [left(folder, "frozen", step=step) for step in (5, 60)]
+    assert records.glue(folder) == told[::-1]
+    again = {**told[0], "sentences": ["again"]}
+    other = folder / "glue" / "again.json"
+    other.write_text(json.dumps(again))
+    for newest, seconds in ((told[0], 1), (again, 2**32)):
+        os.utime(other, (seconds, seconds))
+        assert records.glue(folder)[1] == newest
+
+
+def test_several_runs_have_a_column_each(tmp_path, monkeypatch):
+    drawn = figures(monkeypatch)
     first, second = (cases.folder(tmp_path / name) for name in ("first", "second"))
-    assert section.sections([first]) == []
-    for folder in (first, second):
-        left(folder, "frozen")
+    assert section.sections([first, second]) == []
+    left(first, "frozen", task("rte", ["accuracy"], limit=9), task("mrpc", ["f1", "accuracy"]))
+    left(second, "frozen", task("rte", ["accuracy"], more=0.05, limit=0))
     left(second, "finetune")
-    titles = [one.title for one in section.sections([first, second])]
-    assert titles == ["GLUE, frozen, first", "GLUE, frozen, second", "GLUE, finetune, second"]
+    together, alone = section.sections([first, second])
+    assert (together.title, alone.title) == ("GLUE, frozen", "GLUE, finetune, second")
+    table, differences, averages = parts([together], Rows)
+    assert table.head == ["task", "metric", "first", "second", NAME]
+    assert table.rows == [
+        ["rte", "accuracy", "70.7 ± 16.8", "75.7 ± 16.8", "65.70"],
+        ["mrpc", "f1", "70.7 ± 16.8", "", "88.85"],
+        ["mrpc", "accuracy", "60.7 ± 16.8", "", "84.07"],
+    ]
+    told = "+11.0 (+2.0 to +20.0)"
+    assert differences.rows == [["rte", "accuracy", "untrained", told, told],
+                                ["mrpc", "f1", "untrained", told, ""]]  # fmt: skip
+    assert ["mean of the 1 task here", "", "75.7"] in averages.rows
+    words = said([together])
+    assert "not to be compared between runs: rte." in words
+    assert words.count("qqp is left out") == 1  # both say it
+    assert "first: official (9 tasks): no average without" in words
+    lines = {line.get_label(): line for line in drawn[0].get_lines()}
+    assert [lines[name].get_color() for name in ("first", "second")] == [color(0), color(1)]
+    assert lines["second"].get_xdata() == pytest.approx([75.7], abs=0.05)
 
 
 WRONG = [
@@ -83,6 +158,9 @@ WRONG = [
     ({"competitors": ["untrained"]}, "competitors lack pretrained, or are not those of"),
     ({"averages": {}}, "competitors lack pretrained, or are not those of"),
     ({"averages": {"pretrained": {"a": "b"}}}, "averages is not averages by competitor"),
+    ({"competitors": ["pretrained", "column"]}, "competitors lack pretrained, or are not those"),
+    ({"asked": {"rte": 1}}, "asked is not values by task"),
+    ({"data": None}, "data is not values by task"),
     ({"sentences": [1]}, "sentences is not a list of texts"),
     ({"rows": []}, "rows is not a list of rows"),
 ]
@@ -105,20 +183,17 @@ def test_a_damaged_file_is_one_sentence(changed, what, tmp_path):
         told["rows"][0] |= changed
     else:
         told |= changed
-    path = folder / "glue" / "frozen.json"
+    path = folder / "glue" / "frozen-0.json"
     path.write_text(json.dumps(told))
-    with pytest.raises(ValueError, match=r"frozen\.json is no table that selfwise glue") as error:
+    with pytest.raises(ValueError, match=r"frozen-0\.json is no table that selfwise glue") as error:
         records.glue(folder)
     assert what in str(error.value)
 
 
 def test_what_is_no_table_at_all(tmp_path):
     folder = cases.folder(tmp_path / "run")
-    path = folder / "glue" / "frozen.json"
-    told = left(folder, "finetune")
-    path.write_text(json.dumps(told))
-    with pytest.raises(ValueError, match=r"frozen\.json is about another mode, finetune"):
-        records.glue(folder)
+    left(folder, "finetune")
+    path = folder / "glue" / "frozen-0.json"
     for text, what in (("{", "it cannot be read as JSON"), ("[]", "no names and values")):
         path.write_text(text)
         with pytest.raises(ValueError, match=what):
@@ -134,16 +209,16 @@ def test_a_measured_run_is_on_its_page(tmp_path, capsys, monkeypatch):
     run = selfwise.pretrain("bert", data=tmp_path / "lines.txt", out=tmp_path / "run", **told)
     data = write_glue(tmp_path / "glue_data", tasks=("rte", "wnli"))
     options = {"data": data, "poolings": "mean", "seeds": 1, "quiet": True}
-    scores = glue(run, out=tmp_path / "out", **options)
+    measured = glue(run, out=tmp_path / "out", **options)
     (found,) = records.glue(run.folder)
     assert found == json.loads((tmp_path / "out" / "glue.json").read_text())
-    assert found == json.loads(json.dumps({"step": 1, **scores.to_dict()}))
+    assert found == json.loads(json.dumps({"step": 1, **measured.to_dict()}))
     assert cli.main(["report", str(run.folder)]) == 0
-    page = (run.folder / "report.html").read_text()
+    assert "What it is worth" not in (page := (run.folder / "report.html").read_text())
     assert "GLUE, frozen" in page
     assert "wnli  accuracy" in page
     # a run that cannot be written to
-    (run.folder / "glue" / "frozen.json").unlink()
+    records.glue_path(run.folder, "frozen", 1).unlink()
     (run.folder / "glue").rmdir()
     (run.folder / "glue").write_text("")
     capsys.readouterr()
@@ -155,15 +230,18 @@ def test_a_measured_run_is_on_its_page(tmp_path, capsys, monkeypatch):
 def test_the_published_scores_are_beside_the_rows_they_belong_to(capsys):
     from rich.console import Console
 
-    scores = tables("frozen")
-    (row,) = scores.rows()
-    assert row["published"] == PUBLISHED["rte", "accuracy"] == 65.7
-    Console(width=160).print(scores.table())
+    found = tables("frozen")
+    (row,) = found.rows()
+    assert row["published"] == PUBLISHED["rte", "accuracy"] == 0.657
+    Console(width=160).print(found.table())
     printed = capsys.readouterr().out
     assert NAME in printed
     (line,) = [line for line in printed.splitlines() if "rte" in line]
-    assert "65.7" in line
-    alone = replace(scores, tasks=[{**scores.tasks[0], "rows": {"mine": 3}, "fits": [
-        fit | {"scores": {"mine": {"accuracy": 0.5}}} for fit in scores.tasks[0]["fits"]
+    assert "65.70" in line
+    assert found.sentences()[-1] == ABOUT
+    alone = replace(found, tasks=[{**found.tasks[0], "rows": {"mine": 3}, "fits": [
+        fit | {"scores": {"mine": {"accuracy": 0.5}}} for fit in found.tasks[0]["fits"]
     ]}])  # fmt: skip
     assert alone.rows()[0]["published"] is None
+    assert ABOUT not in alone.sentences()
+    assert len(alone.table().columns) == len(found.table().columns) - 1

@@ -6,7 +6,7 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from selfwise.evaluate.glue_metrics import AVERAGES, OFFICIAL, average, missing
-from selfwise.evaluate.glue_published import NAME, PUBLISHED
+from selfwise.evaluate.glue_published import ABOUT, NAME, PUBLISHED, as_published
 from selfwise.evaluate.score import PRETRAINED, UNTRAINED, percent
 
 if TYPE_CHECKING:
@@ -72,7 +72,11 @@ class GlueScores:
                 "fits one): train and dev share sentences with opposite labels."
             )
         said += [note for found in self.tasks for note in found["notes"]]
-        return said
+        return [*said, ABOUT] if self._scaled() else said
+
+    def _scaled(self) -> bool:
+        """Whether BERT-base has a published score of anything here."""
+        return any(row["published"] is not None for row in self.rows())
 
     def table(self) -> "Table":
         """For the terminal: a line for each metric, in percent."""
@@ -87,13 +91,13 @@ class GlueScores:
         for name in COMPETITORS:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column(f"{PRETRAINED} against {UNTRAINED}")
-        table.add_column(NAME, justify="right")
+        if scaled := self._scaled():
+            table.add_column(NAME, justify="right")
         for row in self.rows():
             values = (percent(row[name][centre], row[name]["deviation"]) for name in COMPETITORS)
             against = row["against"].get(UNTRAINED)
-            last = "" if row["published"] is None else f"{row['published']:.1f}"
-            told = _told(against) if against else ""
-            table.add_row(row["column"], row["metric"], *values, told, last)
+            cells = [row["column"], row["metric"], *values, _told(against) if against else ""]
+            table.add_row(*cells, *([as_published(row["published"])] if scaled else []))
         table.add_section()
         every = {name: self.averages(name) for name in COMPETITORS}
         for name, ours in every[PRETRAINED].items():

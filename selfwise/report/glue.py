@@ -5,107 +5,239 @@ from pathlib import Path
 from typing import Any
 
 from selfwise import records
+from selfwise.evaluate.glue_published import as_published
+from selfwise.evaluate.score import UNTRAINED, percent
 from selfwise.names import told_apart
 from selfwise.records import PRETRAINED
-from selfwise.report.figures import INK, picture, plain
+from selfwise.report.glue_dots import Place, Series, dots
+from selfwise.report.label_curve import competitor_color
 from selfwise.report.parts import Picture, Rows, Section, Words
-from selfwise.report.plots import GREY, color, plot
+from selfwise.report.plots import color
+from selfwise.train import checkpoint
 
 HOW = {
     "frozen": "Linear probes of features that no gradient has changed; setting and penalty are "
     "chosen on a part of train.",
     "finetune": "All weights are trained, those of the run and those of an untrained encoder.",
 }
-STEP = 0.24  # from a competitor's line to the next, where tasks are 1 apart
+# what runs must have in common, for their scores to be compared with each other
+ALIKE = ("limit", "recipe", "start", "wnli")
+BETWEEN = "Intervals compare each run with its own baselines, and not the runs with each other."
 
-Found = Mapping[str, Any]
+Found = Mapping[str, Any]  # a table, as it was left
 
 
 def sections(folders: Sequence[Path]) -> list[Section]:
-    """A section for each run and mode that was measured.
+    """The tables of one run, or those of the newest weights of several, side by side.
 
     Raises ValueError for a file that is none of GLUE.
     """
-    names = told_apart(folders) if len(folders) > 1 else [""]
-    return [_section(found, name) for folder, name in zip(folders, names) for found in _of(folder)]
+    if len(folders) == 1:
+        newest = newest_step(folders[0])
+        return [_alone(found, newest=newest) for found in records.glue(folders[0])]
+    measured: dict[str, dict[str, Found]] = {}
+    for name, folder in zip(told_apart(folders), folders):
+        for found in of_newest(folder):
+            measured.setdefault(found["mode"], {})[name] = found
+    names = told_apart(folders)
+    return [
+        _together(measured[mode], {name: color(names.index(name)) for name in measured[mode]})
+        if len(measured[mode]) > 1
+        else _alone(*measured[mode].values(), name=next(iter(measured[mode])))
+        for mode in records.MODES
+        if mode in measured
+    ]
 
 
-def _of(folder: Path) -> list[dict[str, Any]]:
-    return records.glue(folder)
+def of_newest(folder: Path) -> list[Found]:
+    """The tables of the newest weights of a run, one for each mode that was measured."""
+    step = newest_step(folder)
+    return [found for found in records.glue(folder) if found["step"] == step]
 
 
-def _section(found: Found, run: str) -> Section:
-    title = f"GLUE, {found['mode']}" + (f", {run}" if run else "")
-    seeds = max(len(row[PRETRAINED]["values"]) for row in found["rows"])
-    about = f"{HOW[found['mode']]} Measured at step {found['step']:,}, on dev; "
-    about += f"{found['centre']} of {seeds} seeds." if seeds > 1 else "one seed."
+def newest_step(folder: Path) -> int:
+    """Of the newest whole checkpoint; 0 before the first one."""
+    newest, _ = checkpoint.latest(folder / "checkpoints")
+    return newest.step if newest else 0
+
+
+def lead(folder: Path) -> str:
+    """The mean of the tasks beside those of the baselines, and how many are above the noise."""
+    said = []
+    for found in of_newest(folder):
+        every = found["averages"]
+        told = [name for name, value in every[PRETRAINED].items() if value is not None]
+        if told:  # the last one is of all tasks that were measured
+            others = [name for name in found["competitors"] if name != PRETRAINED]
+            values = {name: every[name].get(told[-1]) for name in others}
+            beside = [f"{n} {percent(v, None)} %" for n, v in values.items() if v is not None]
+            own = f"{percent(every[PRETRAINED][told[-1]], None)} %"
+            said.append(f"GLUE, {found['mode']}, {told[-1]}: {'; '.join([own, *beside])}.")
+            said += _above(found)
+    return " ".join(said)
+
+
+def _above(found: Found) -> list[str]:
+    lows = [r["against"][UNTRAINED]["low"] for r in found["rows"] if UNTRAINED in r["against"]]
+    above = sum(low > 0 for low in lows)
+    said = f"Above {UNTRAINED}, beyond the noise, are {above} of {len(lows)} parts of dev."
+    return [said] if lows else []
+
+
+def _alone(found: Found, *, newest: int | None = None, name: str = "") -> Section:
+    """A table of a single run."""
+    old = newest is not None and found["step"] != newest
+    title = f"GLUE, {found['mode']}" + (f", {name}" if name else "")
+    title += f", step {found['step']:,}" if old else ""
+    about = f"Of step {found['step']:,}, and not of the newest, {newest:,}. " if old else ""
     parts: list[Any] = [_figure(found), _table(found)]
     averages = _averages(found)
     parts += [averages] if averages.rows else []
     parts += [Words(found["sentences"])] if found["sentences"] else []
-    return Section(title, about, parts)
+    return Section(title, about + _about(found), parts)
+
+
+def _about(found: Found) -> str:
+    """What was done, and what the numbers are."""
+    seeds = max(len(row[PRETRAINED]["values"]) for row in found["rows"])
+    many = f"{found['centre']} of {seeds} seeds." if seeds > 1 else "one seed."
+    return f"{HOW[found['mode']]} Measured on dev; {many}"
 
 
 def _figure(found: Found) -> Picture:
-    """For each metric of each task a line for each competitor: seeds as dots, the centre large."""
-    rows, names = found["rows"], found["competitors"]
-    made, axes = plot("dev, %", width=5.2, height=0.9 + 0.52 * len(rows))
-    for place, row in enumerate(rows):
-        for number, name in enumerate(names):
-            values = [100 * value for value in row[name]["values"]]
-            y, drawn = place + STEP * (number - (len(names) - 1) / 2), _color(number, len(names))
-            axes.plot(values, [y] * len(values), "o", markersize=3, alpha=0.5, color=drawn)
-            centre = 100 * row[name][found["centre"]]
-            label = plain(name) if not place else None
-            axes.plot([centre], [y], "o", markersize=6.5, color=drawn, label=label)
-    ticks = [f"{row['column']}  {row['metric']}" for row in rows]
-    axes.set_yticks(range(len(rows)), [plain(name) for name in ticks])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.grid(axis="x", color=INK, alpha=0.13, linewidth=0.6)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    made.legend(loc="outside lower left", ncols=3, fontsize=8)
-    told = [f"{name} {_value(row[PRETRAINED], found)} %" for name, row in zip(ticks, rows)]
-    alt = f"Scores on dev of GLUE; of the pretrained encoder: {'; '.join(told)}."
-    return picture(made, alt=alt, caption="Small: single seeds. Large: what the table has.")
+    names = found["competitors"]
+    colors = [competitor_color(name, i) for i, name in enumerate(names)]
+    series = [_series(found, name, name, drawn) for name, drawn in zip(names, colors)]
+    return dots(series, _firsts(found), _published([found]))
 
 
-def _color(number: int, count: int) -> str:
-    return GREY if number == count - 1 else color(number)
+def _series(found: Found, competitor: str, name: str, drawn: str) -> Series:
+    rows = {(row["column"], row["metric"]): row[competitor] for row in found["rows"]}
+    values = {place: row["values"] for place, row in rows.items()}
+    return Series(name, drawn, values, {place: row[found["centre"]] for place, row in rows.items()})
+
+
+def _firsts(found: Found) -> list[Place]:
+    """The first metric of each task, which is the one that is compared."""
+    firsts: dict[str, Place] = {}
+    for row in found["rows"]:
+        firsts.setdefault(row["column"], (row["column"], row["metric"]))
+    return list(firsts.values())
+
+
+def _published(tables: Sequence[Found]) -> dict[Place, float]:
+    rows = [row for found in tables for row in found["rows"] if row["published"] is not None]
+    return {(row["column"], row["metric"]): row["published"] for row in rows}
 
 
 def _table(found: Found) -> Rows:
-    names = found["competitors"]
-    head = ["task", "metric", *names, f"{PRETRAINED} minus untrained", "which is"]
-    published = any(row["published"] is not None for row in found["rows"])
-    head += [found["published"]] if published else []
+    names, known = found["competitors"], _published([found])
+    head = ["task", "metric", *names, f"{PRETRAINED} minus {UNTRAINED}", "which is"]
     rows = []
     for row in found["rows"]:
-        against = row["against"].get("untrained")
         cells = [row["column"], row["metric"], *(_value(row[name], found) for name in names)]
-        cells += _against(against) if against else ["", ""]
-        last = "" if row["published"] is None else f"{row['published']:.1f}"
-        rows.append([*cells, last] if published else cells)
+        against = row["against"].get(UNTRAINED)
+        cells += [_apart(against), against["verdict"]] if against else ["", ""]
+        rows.append([*cells, as_published(row["published"])] if known else cells)
     caption = f"In percent, {found['centre']} and standard deviation; differences in points, with "
+    head += [found["published"]] if known else []
     return Rows(head, rows, f"{caption}95 % intervals over dev's examples")
 
 
-def _against(one: Mapping[str, Any]) -> list[str]:
+def _apart(one: Mapping[str, Any]) -> str:
     low, high = 100 * one["low"], 100 * one["high"]
-    return [f"{100 * one['difference']:+.1f} ({low:+.1f} to {high:+.1f})", one["verdict"]]
+    return f"{100 * one['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _averages(found: Found) -> Rows:
+    """Those that there are, of all competitors."""
     every, names = found["averages"], found["competitors"]
-    rows = [
-        [average, *("" if (v := every[name].get(average)) is None else f"{100 * v:.1f}"
-                    for name in names)]
-        for average, value in every[PRETRAINED].items() if value is not None
-    ]  # fmt: skip
+    means = [name for name, value in every[PRETRAINED].items() if value is not None]
+    rows = [[name, *(_mean(every[one].get(name)) for one in names)] for name in means]
     return Rows(["average", *names], rows, "In percent")
 
 
+def _mean(value: float | None) -> str:
+    return "" if value is None else percent(value, None)
+
+
 def _value(values: Mapping[str, Any], found: Found) -> str:
-    spread = values["deviation"]
-    centre = f"{100 * values[found['centre']]:.1f}"
-    return centre if spread is None else f"{centre} ± {100 * spread:.1f}"
+    return percent(values[found["centre"]], values["deviation"])
+
+
+def _together(group: Mapping[str, Found], colors: Mapping[str, str]) -> Section:
+    """The tables of several runs in one mode as one, with a column for each run."""
+    tables = list(group.values())
+    mode = tables[0]["mode"]
+    series = [_series(found, PRETRAINED, name, colors[name]) for name, found in group.items()]
+    places = list(dict.fromkeys(place for found in tables for place in _firsts(found)))
+    parts: list[Any] = [dots(series, places, _published(tables)), _scores(group)]
+    parts += [_differences(group), *_means(group), Words([*_others(tables), *_sentences(group)])]
+    return Section(f"GLUE, {mode}", f"{HOW[mode]} Measured on dev. {BETWEEN}", parts)
+
+
+def _rows(found: Found) -> dict[Place, Mapping[str, Any]]:
+    return {(row["column"], row["metric"]): row for row in found["rows"]}
+
+
+def _scores(group: Mapping[str, Found]) -> Rows:
+    """The encoder of each run."""
+    tables = [(_rows(found), found) for found in group.values()]
+    known = _published(list(group.values()))
+    rows = []
+    for place in dict.fromkeys(place for rows, _ in tables for place in rows):
+        there = [_value(r[place][PRETRAINED], found) if place in r else "" for r, found in tables]
+        last = [as_published(known.get(place))] if known else []
+        rows.append([*place, *there, *last])
+    first = tables[0][1]
+    head = ["task", "metric", *group, *([first["published"]] if known else [])]
+    caption = f"The pretrained encoders, in percent, {first['centre']} and standard deviation"
+    return Rows(head, rows, caption)
+
+
+def _differences(group: Mapping[str, Found]) -> Rows:
+    """How much better each encoder is than what it was compared with."""
+    tables = [_rows(found) for found in group.values()]
+    lines = []
+    for place in dict.fromkeys(place for rows in tables for place in rows):
+        known = [rows[place]["against"] if place in rows else {} for rows in tables]
+        for other in dict.fromkeys(name for against in known for name in against):
+            cells = [_apart(against[other]) if other in against else "" for against in known]
+            lines.append([place[0], place[1], other, *cells])
+    told = "Differences in points, with 95 % intervals; with 0 inside they are within the noise"
+    return Rows(["task", "metric", f"{PRETRAINED} minus", *group], lines, told)
+
+
+def _means(group: Mapping[str, Found]) -> list[Rows]:
+    """The averages that any of the runs has."""
+    every = [found["averages"][PRETRAINED] for found in group.values()]
+    names = dict.fromkeys(name for one in every for name in one)
+    rows = [[name, *(_mean(one.get(name)) for one in every)] for name in names]
+    rows = [row for row in rows if any(row[1:])]
+    return [Rows(["average", *group], rows, "The pretrained encoders, in percent")] if rows else []
+
+
+def _others(tables: Sequence[Found]) -> list[str]:
+    """Tasks that runs were not measured alike on."""
+    other = []
+    for task in dict.fromkeys(task for found in tables for task in found["asked"]):
+        there = [found for found in tables if task in found["asked"]]
+        how = [[found["asked"][task].get(name) for name in ALIKE] for found in there]
+        told = [[*asked, found["data"].get(task)] for asked, found in zip(how, there)]
+        other += [task] if any(one != told[0] for one in told) else []
+    said = "Measured on other data or with other options, and so not to be compared between runs"
+    return [f"{said}: {', '.join(other)}."] if other else []
+
+
+def _sentences(group: Mapping[str, Found]) -> list[str]:
+    """What the tables of all say once, and the rest with its run."""
+    every = [found["sentences"] for found in group.values()]
+    said = dict.fromkeys(one for sentences in every for one in sentences)
+    shared = [one for one in said if all(one in sentences for sentences in every)]
+    alone = [
+        f"{name}: {one}"
+        for name, found in group.items()
+        for one in found["sentences"]
+        if one not in shared
+    ]
+    return [*alone, *shared]

@@ -13,7 +13,7 @@ from selfwise.report.plots import GREY, End, color, name_ends, plot, short
 
 # of the encoder and what it is compared with; the same in every figure
 OWN = {"pretrained": COLORS[0], "raw input": COLORS[1], "supervised": COLORS[2]}
-OWN |= {"untrained": GREY}
+OWN |= {"untrained": GREY, "bag of words": COLORS[1]}
 APART = 0.09  # of the axis: nearer ticks would have their words in each other
 
 

@@ -20,12 +20,11 @@ from selfwise.measured import (
     value,
 )
 from selfwise.names import told_apart
-from selfwise.report import confusion
+from selfwise.report import confusion, glue
 from selfwise.report.label_curve import Entry, by_competitor, curve, points
 from selfwise.report.parts import Command, Picture, Rows, Section, Words
 from selfwise.report.plots import GREY, color
 from selfwise.report.summary import data_named
-from selfwise.train import checkpoint
 
 HOW = {  # what each kind does, as a sentence
     "linear": "Logistic regression on the frozen vectors, its regularisation chosen on labels of "
@@ -54,9 +53,13 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     """
     for folder in folders:
         config.read(folder)
-    steps = [_newest(folder) for folder in folders]
+    steps = [glue.newest_step(folder) for folder in folders]
     found = [gathered(records.scores(f), step=step) for f, step in zip(folders, steps)]
-    lacking = [f for f, scores in zip(folders, found) if not any(one.newest for one in scores)]
+    lacking = [
+        folder
+        for folder, scores in zip(folders, found)
+        if not any(one.newest for one in scores) and not glue.of_newest(folder)
+    ]
     more = [_not_yet(lacking, some=any(found))] if lacking else []
     if len(folders) > 1:
         return [*_beside(told_apart(folders), found), *more]
@@ -64,11 +67,6 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     shown = [_alone(one, name, step=steps[0]) for one, name in zip(found[0], names)]
     matrix = next((m for one in found[0] if (m := _matrix(one))), None)
     return [*shown, *([matrix] if matrix else []), *more]
-
-
-def _newest(folder: Path) -> int:
-    newest, _ = checkpoint.latest(folder / "checkpoints")
-    return newest.step if newest else 0
 
 
 def _not_yet(folders: Sequence[Path], *, some: bool) -> Section:

@@ -8,6 +8,7 @@ from selfwise import config, measured, records
 from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED, percent
 from selfwise.measured import Measured
 from selfwise.names import told_apart
+from selfwise.report import glue
 from selfwise.report.parts import Rows, Section
 from selfwise.run import Run
 from selfwise.show import spoken
@@ -63,19 +64,18 @@ def lead(folders: Sequence[Path]) -> str:
 
 def best(folder: Path) -> str:
     """The highest accuracy that was measured, with its baselines, at the fewest and at the most
-    labels; without any, what is retrieved.
+    labels; without any, what is retrieved, or the mean on GLUE.
 
     Raises ValueError for a file among the scores that is none.
     """
-    newest, _ = checkpoint.latest(folder / "checkpoints")
-    found = measured.gathered(records.scores(folder), step=newest.step if newest else 0)
+    found = measured.gathered(records.scores(folder), step=glue.newest_step(folder))
     told = [one for one in found if one.newest]
     probed = [one for one in told if one["kind"] in LEARNED and _output(one)]
     if probed:
         one = max(probed, key=lambda one: one.rows[one.places[-1], PRETRAINED]["mean"])
         return _probed(one)
     retrieved = next((one for one in told if (RECALL, PRETRAINED) in one.rows), None)
-    return _retrieved(retrieved) if retrieved else ""
+    return _retrieved(retrieved) if retrieved else glue.lead(folder)
 
 
 def _output(one: Measured) -> bool:
