@@ -85,14 +85,16 @@ class GlueScores:
         centre = CENTRES[self.mode]
         title = f"GLUE, dev in %, {self.mode}, {centre} of {_seeds(self.tasks)}"
         said = "\n".join(self.sentences())
-        table = Table(title=title, caption=said or None, caption_justify="left")
-        for name in ("task", "metric"):
-            table.add_column(name)
+        tight: dict[str, Any] = {"pad_edge": False, "collapse_padding": True}
+        tight |= {"show_edge": False}  # so that it can be read at 80 characters
+        table = Table(title=title, caption=said or None, caption_justify="left", **tight)
+        table.add_column("task", overflow="fold")
+        table.add_column("metric", min_width=8)
         for name in COMPETITORS:
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column(f"{PRETRAINED} against {UNTRAINED}")
+            table.add_column(name.replace(" of ", " of\n"), justify="right", min_width=10)
+        table.add_column(f"{PRETRAINED} against {UNTRAINED}", min_width=10)
         if scaled := self._scaled():
-            table.add_column(NAME, justify="right")
+            table.add_column(NAME.replace(" ", "\n"), justify="right", min_width=10)
         for row in self.rows():
             values = (percent(row[name][centre], row[name]["deviation"]) for name in COMPETITORS)
             against = row["against"].get(UNTRAINED)

@@ -79,9 +79,8 @@ def lead(folder: Path) -> str:
 
 def _above(found: Found) -> list[str]:
     lows = [r["against"][UNTRAINED]["low"] for r in found["rows"] if UNTRAINED in r["against"]]
-    above = sum(low > 0 for low in lows)
-    said = f"Above {UNTRAINED}, beyond the noise, are {above} of {len(lows)} parts of dev."
-    return [said] if lows else []
+    above = f"{sum(low > 0 for low in lows)} of {len(lows)} dev sets"
+    return [f"Beyond the noise it is above the untrained encoder on {above}."] if lows else []
 
 
 def _alone(found: Found, *, newest: int | None = None, name: str = "") -> Section:
@@ -90,9 +89,8 @@ def _alone(found: Found, *, newest: int | None = None, name: str = "") -> Sectio
     title = f"GLUE, {found['mode']}" + (f", {name}" if name else "")
     title += f", step {found['step']:,}" if old else ""
     about = f"Of step {found['step']:,}, and not of the newest, {newest:,}. " if old else ""
-    parts: list[Any] = [_figure(found), _table(found)]
-    averages = _averages(found)
-    parts += [averages] if averages.rows else []
+    tables = [_table(found), _against(found), _averages(found)]
+    parts: list[Any] = [_figure(found), *(table for table in tables if table.rows)]
     parts += [Words(found["sentences"])] if found["sentences"] else []
     return Section(title, about + _about(found), parts)
 
@@ -132,21 +130,29 @@ def _published(tables: Sequence[Found]) -> dict[Place, float]:
 
 def _table(found: Found) -> Rows:
     names, known = found["competitors"], _published([found])
-    head = ["task", "metric", *names, f"{PRETRAINED} minus {UNTRAINED}", "which is"]
+    head = ["task", "metric", *names, *([found["published"]] if known else [])]
     rows = []
     for row in found["rows"]:
         cells = [row["column"], row["metric"], *(_value(row[name], found) for name in names)]
-        against = row["against"].get(UNTRAINED)
-        cells += [_apart(against), against["verdict"]] if against else ["", ""]
         rows.append([*cells, as_published(row["published"])] if known else cells)
-    caption = f"In percent, {found['centre']} and standard deviation; differences in points, with "
-    head += [found["published"]] if known else []
-    return Rows(head, rows, f"{caption}95 % intervals over dev's examples")
+    return Rows(head, rows, f"In percent, {found['centre']} and standard deviation over the seeds")
 
 
-def _apart(one: Mapping[str, Any]) -> str:
+def _against(found: Found) -> Rows:
+    """How much better the encoder is than what it is compared with."""
+    rows = [
+        [row["column"], row["metric"], other, *_points(one), one["verdict"]]
+        for row in found["rows"]
+        for other, one in row["against"].items()
+    ]
+    head = ["task", "metric", f"{PRETRAINED} minus", "points", "95 % interval", "which is"]
+    return Rows(head, rows, "Differences, with intervals over dev's examples")
+
+
+def _points(one: Mapping[str, Any]) -> tuple[str, str]:
+    """A difference and its interval."""
     low, high = 100 * one["low"], 100 * one["high"]
-    return f"{100 * one['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+    return f"{100 * one['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}"
 
 
 def _averages(found: Found) -> Rows:
@@ -202,10 +208,11 @@ def _differences(group: Mapping[str, Found]) -> Rows:
     for place in dict.fromkeys(place for rows in tables for place in rows):
         known = [rows[place]["against"] if place in rows else {} for rows in tables]
         for other in dict.fromkeys(name for against in known for name in against):
-            cells = [_apart(against[other]) if other in against else "" for against in known]
+            told = [_points(against[other]) if other in against else () for against in known]
+            cells = [f"{one[0]} ({one[1]})" if one else "" for one in told]
             lines.append([place[0], place[1], other, *cells])
-    told = "Differences in points, with 95 % intervals; with 0 inside they are within the noise"
-    return Rows(["task", "metric", f"{PRETRAINED} minus", *group], lines, told)
+    said = "Differences in points, with 95 % intervals; with 0 inside they are within the noise"
+    return Rows(["task", "metric", f"{PRETRAINED} minus", *group], lines, said)
 
 
 def _means(group: Mapping[str, Found]) -> list[Rows]:
