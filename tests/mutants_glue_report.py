@@ -38,5 +38,7 @@ MUTANTS = [
     ("glue page: a published score of another metric", "evaluate/glue_scores.py",
      "PUBLISHED.get((column, metric))", 'PUBLISHED.get(("wnli", metric))',
      f"{TESTS}::test_the_published_scores_are_beside_the_rows_they_belong_to"),
+    ("glue page: medians pass for what the differences are of", "evaluate/glue_scores.py",
+     'return CENTRES[self.mode] == "median" and several', "return False", ONE),
 ]
 # fmt: on

@@ -69,6 +69,9 @@ def test_the_section_has_the_scores_with_what_they_are_compared_to(mode, tmp_pat
     assert against == ["rte", "accuracy", "untrained", "+11.0", "+2.0 to +20.0", "above the noise"]
     assert averages[0][0] == "mean of the 1 task here"
     assert "qqp is left out: there is no train.tsv in QQP." in said([found])
+    assert ("of means over the seeds; beside them stand medians" in said([found])) == (
+        centre == "median"
+    )
     (axes,) = drawn
     dots = [line.get_xdata() for line in axes.get_lines() if len(line.get_xdata()) == 3]
     assert np.allclose(dots[0], 100 * values)

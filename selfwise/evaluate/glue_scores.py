@@ -71,8 +71,20 @@ class GlueScores:
                 "wnli is answered with the class that is more frequent in train (--wnli probe "
                 "fits one): train and dev share sentences with opposite labels."
             )
+        if self._compares_means():
+            said.append(
+                "Differences and their intervals are of means over the seeds; beside them stand "
+                "medians, so that the two need not agree."
+            )
         said += [note for found in self.tasks for note in found["notes"]]
         return [*said, ABOUT] if self._scaled() else said
+
+    def _compares_means(self) -> bool:
+        """Whether differences are not those of what stands in the table."""
+        several = any(
+            one["comparisons"] and len(one["fits"]) > len(COMPETITORS) for one in self.tasks
+        )
+        return CENTRES[self.mode] == "median" and several
 
     def _scaled(self) -> bool:
         """Whether BERT-base has a published score of anything here."""
