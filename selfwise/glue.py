@@ -1,26 +1,19 @@
 """GLUE: every task, frozen or fine-tuned, beside the untrained twin and bags of words."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from selfwise.data.glue import task_named
-from selfwise.evaluate.glue_kept import Kept, compared, replaced
+from selfwise.data.glue import TASKS, task_named
+from selfwise.evaluate.glue_kept import Kept, compared
 from selfwise.evaluate.glue_material import AX, Material, opened, there
 from selfwise.evaluate.glue_recipes import recipe_for
 from selfwise.evaluate.glue_scores import COMPETITORS, FROZEN, UNFITTED, GlueScores
-from selfwise.evaluate.glue_submission import (
-    FILES,
-    Answers,
-    answers_text,
-    check_submission,
-    write_submission,
-)
 from selfwise.glue_competitors import Competitor, majority, probed
 from selfwise.glue_options import ALL, MAJORITY, How, asked, check, completed, wanted
+from selfwise.glue_results import put_together
 from selfwise.glue_tuning import tuned
-from selfwise.records import glue_path
+from selfwise.records import GLUE
 from selfwise.run import Run, load
 
 
@@ -77,34 +70,18 @@ def glue(
     found, left = there(data, named, named=tasks.strip() != ALL)
     _tell(left, say)
     order = how.in_order([task for task in found if task != AX])
-    every = _files(run, data, found, how, _folder(out))
-    for name in order:
-        if not every[name].done:
-            _finished(every[name], run, how, opened(data, name, ax=AX in found), say)
-        _answered(Path(out), every[name].answers())
-    scores = GlueScores(mode, [one.found for one in every.values()], left)
-    return _put_together(scores, every, Path(out), run, say)
+    every = _files(run, data, found, how, _folder(run, out))
+    failed: dict[str, str] = {}
+    for name in (one for one in order if not every[one].done):
+        material = opened(data, name, ax=AX in found)
+        failed |= _finished(every[name], run, how, material, say)
+    return put_together(run, how, _earlier(run, how, Path(out), every), left, failed, say)
 
 
-def _put_together(
-    scores: GlueScores, every: Mapping[str, Kept], out: Path, run: Run, say: Callable[[str], None]
-) -> GlueScores:
-    """All results in one file, one beside the run for its report, and what can be sent."""
-    told = {"step": run.step, **scores.to_dict()}
-    replaced(out / "glue.json", json.dumps(told, indent=1))
-    answers = [kept.answers() for kept in every.values()]
-    _submitted(out, {name: one for found in answers for name, one in found.items()})
-    try:
-        place = glue_path(run.folder, scores.mode, run.step)
-        place.parent.mkdir(exist_ok=True)
-        replaced(place, json.dumps(told))
-    except OSError as error:
-        say(f"the run's report will not have this: {error}")
-    return scores
-
-
-def _folder(out: str | Path) -> Path:
+def _folder(run: Run, out: str | Path) -> Path:
     out = Path(out)
+    if out.resolve() == (run.folder / GLUE).resolve():
+        raise ValueError(f"--out {out} is where the run keeps tables for its report; give another")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; results need a folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -124,14 +101,32 @@ def _files(
     return files
 
 
+def _earlier(run: Run, how: How, out: Path, now: Mapping[str, Kept]) -> dict[str, Kept]:
+    """The tasks of now, and those that lie in the folder, measured with the same options."""
+    every = dict(now)
+    for task in TASKS:
+        path = out / f"{task.name}.json"
+        if task.name not in now and task.name != AX and path.is_file():
+            kept = Kept.found_in(path)
+            if kept.done and kept.found["asked"] == asked(run, how, task.name):
+                every[task.name] = kept
+    return {task.name: every[task.name] for task in TASKS if task.name in every}
+
+
 def _finished(
     kept: Kept, run: Run, how: How, material: Material, say: Callable[[str], None]
-) -> None:
-    if kept.found["asked"].get("wnli") == MAJORITY:
-        _measured(kept, material, majority(material), [0], say)  # nothing is drawn
-    else:
+) -> dict[str, str]:
+    """Why the task has failed, by its name; the others may do better."""
+    try:
+        if kept.found["asked"].get("wnli") == MAJORITY:
+            _measured(kept, material, majority(material), [0], say)  # nothing is drawn
+            return {}
         among = tuned(run, how, material, kept, say) if how.recipe else probed(run, how, material)
         _measured(kept, material, among, range(how.seeds), say)
+    except ValueError as error:
+        say(f"{material.task.name} has failed: {error}")
+        return {material.task.name: str(error)}
+    return {}
 
 
 def _measured(
@@ -159,22 +154,6 @@ def _measured(
             say(f"{', '.join(values)}: {name}, seed {seed} ({chosen}; {seconds:.0f} s)")
     learned = any(fit["setting"] != UNFITTED for fit in kept.fits)
     kept.finish(compared(material, kept.fits, COMPETITORS[1:]) if learned else [])
-
-
-def _answered(out: Path, answers: dict[str, Answers]) -> None:
-    for name, one in answers.items():
-        replaced(out / name, answers_text(name, one))
-
-
-def _submitted(out: Path, answers: dict[str, Answers]) -> None:
-    """The zip, if there are answers for all of its files."""
-    if set(answers) != set(FILES):
-        return
-    temporary = out / ".glue.zip.writing"
-    temporary.unlink(missing_ok=True)
-    write_submission(answers, temporary)
-    check_submission(temporary, {name: one.ids for name, one in answers.items()})
-    temporary.replace(out / "glue.zip")
 
 
 def _tell(left: Mapping[str, str], say: Callable[[str], None]) -> None:

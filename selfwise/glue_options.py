@@ -9,6 +9,7 @@ from selfwise.evaluate.glue_material import AX, MNLI
 from selfwise.evaluate.glue_recipes import FIXED, RECIPES
 from selfwise.evaluate.glue_scores import FINETUNE, FROZEN
 from selfwise.evaluate.text import LAYERS, check_pooling
+from selfwise.modalities.image import where
 from selfwise.names import nearest
 from selfwise.run import Run
 
@@ -71,6 +72,8 @@ def wanted(tasks: str) -> list[Task]:
     if tasks.strip() == ALL:
         return list(TASKS)
     names = [name.strip() for name in tasks.split(",") if name.strip()]
+    if ALL in names:
+        raise ValueError(f"--tasks {ALL} stands alone, without {', '.join(set(names) - {ALL})}")
     if not names:
         raise ValueError(f"--tasks names none; {ALL} takes those whose files are there")
     found = {task_named(name).name for name in names}
@@ -138,6 +141,7 @@ def asked(run: Run, how: How, name: str) -> dict[str, Any]:
         told |= {"recipe": how.recipe, "precision": how.precision}
     else:
         layers = [(LAST if one.layer is None else one.layer, one.pooling) for one in how.settings]
+        told["precision"] = where(run, how.device)[1]
         told["settings"] = [f"{layer}:{pooling}" for layer, pooling in layers]
     if how.started(name):
         told["start"] = how.start

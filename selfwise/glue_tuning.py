@@ -51,6 +51,7 @@ def tuned(
                 replaced(_weights(kept, how.start, name, seed), save(_own(found.encoder)))
             tried = [(setting._asdict(), value) for setting, value in found.tried]
             chosen = {**found.setting._asdict(), "epoch": found.epoch}
+            chosen["examples"] = found.trained_on
             return fitted(chosen, tried, asked, found.predicted, found.scores)
 
         return fit

@@ -14,7 +14,7 @@ from selfwise.data.glue_read import GlueSplit
 from selfwise.data.texts import Texts
 from selfwise.encoders import text
 from selfwise.evaluate import glue_train
-from selfwise.evaluate.glue_finetune import finetuned, medians, middle
+from selfwise.evaluate.glue_finetune import finetuned
 from selfwise.evaluate.glue_model import Tuner, copied
 from selfwise.evaluate.glue_recipes import RECIPES, Recipe, Setting, recipe_for
 from selfwise.evaluate.text import laid, padded
@@ -352,13 +352,6 @@ def test_recipes_are_those_of_the_papers():
         (setting,) = albert.settings()
         assert (albert.warmup, setting.rate, albert.steps, setting.batch) == numbers
         assert albert.dropout is None
-
-
-def test_medians_and_the_model_in_the_middle():
-    scores = [{"f1": f1, "accuracy": a} for f1, a in ((0.9, 0.1), (0.5, 0.3), (0.7, 0.2))]
-    assert medians(scores) == {"f1": 0.7, "accuracy": 0.2}
-    assert middle(scores, "f1") == 2
-    assert middle(scores[:2], "f1") == 1
 
 
 def test_what_cannot_be_is_one_sentence():

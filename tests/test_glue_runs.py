@@ -149,6 +149,77 @@ def test_what_is_sent_is_the_seed_that_is_best_on_dev(tmp_path):
     assert (answers.ids, answers.predicted.tolist()) == (["0"], [1])
 
 
+def test_a_task_that_fails_does_not_stop_the_others(run, data, tmp_path, monkeypatch, capsys):
+    original = glue_competitors.frozen
+
+    def failing(train, *arguments, **options):
+        if train.task.name == "cola" and bad:
+            raise ValueError("cola: no numbers")
+        return original(train, *arguments, **options)
+
+    monkeypatch.setattr(glue_competitors, "frozen", failing)
+    told = {"data": data, "out": tmp_path / "out", **QUICK, "quiet": False, "limit": 30}
+    bad = True
+    with pytest.raises(ValueError, match=r"cola: no numbers \(all other tasks are in .*out\)"):
+        glue(run, tasks="cola,rte", **told)
+    assert "cola has failed: cola: no numbers" in capsys.readouterr().out
+    told["quiet"] = True
+    kept = json.loads((tmp_path / "out" / "glue.json").read_text())
+    assert [row["column"] for row in kept["rows"]] == ["rte"]
+    assert kept["left_out"] == {"cola": "cola: no numbers"}
+    bad = False
+    scores = glue(run, tasks="cola,rte", **told)
+    assert [one["task"] for one in scores.tasks] == ["cola", "rte"]
+    with pytest.raises(ValueError, match="cola: the 1 training rows that seed 0 draws have one"):
+        glue(run, tasks="cola", **{**told, "limit": 1, "out": tmp_path / "one"})
+
+
+def test_tasks_of_an_earlier_call_stay_in_the_table(run, data, tmp_path, capsys):
+    out, place = tmp_path / "out", run.folder / "glue" / "frozen-2.json"
+    place.unlink(missing_ok=True)  # of other tests
+    told = {"data": data, "out": out, **QUICK, "limit": 30}
+    glue(run, tasks="rte", **told)
+    scores = glue(run, tasks="wnli,cola", **told)
+    assert [one["task"] for one in scores.tasks] == ["cola", "rte", "wnli"]
+    before = place.read_text()
+    assert [row["column"] for row in json.loads(before)["rows"]] == ["cola", "rte", "wnli"]
+    # another try with fewer tasks
+    told |= {"quiet": False, "limit": 20, "out": tmp_path / "other"}
+    scores = glue(run, tasks="rte", **told)
+    assert [one["task"] for one in scores.tasks] == ["rte"]
+    assert "the run's report keeps the table of more tasks" in capsys.readouterr().out
+    assert place.read_text() == before
+    glue(run, tasks="rte", **{**told, "out": out, "limit": 30})
+    assert len(json.loads(place.read_text())["rows"]) == 3
+    # with other options those of the folder do not count
+    (out / "rte.json").unlink()
+    glue(run, tasks="rte", **{**told, "out": out, "limit": 20})
+    assert len(json.loads((out / "glue.json").read_text())["rows"]) == 1
+    place.unlink()
+    own = run.folder / "glue"
+    refused(capsys, "glue", run.folder, "--data", data, "--out", own, what=["keeps tables for"])
+
+
+def test_it_is_said_whether_the_zip_can_be_sent(run, data, tmp_path, capsys):
+    told = {"data": data, **QUICK, "quiet": False, "limit": 30, "wnli": "majority"}
+    glue(run, out=tmp_path / "some", tasks="wnli,rte", **told)
+    said = capsys.readouterr().out
+    assert "no glue.zip: there are no answers for CoLA.tsv, SST-2.tsv" in said
+    glue(run, out=tmp_path / "all", **told)
+    said = capsys.readouterr().out
+    assert "glue.zip would be refused: CoLA.tsv, line 8: 1,063 rows are expected, got 6" in said
+
+
+def test_other_ids_are_other_data(run, tmp_path):
+    data = write_glue(tmp_path / "glue_data", tasks=("rte",))
+    told = {"data": data, "out": tmp_path / "out", **QUICK, "limit": 30}
+    glue(run, **told)
+    path = data / "RTE" / "test.tsv"
+    path.write_text(path.read_text().replace("\n0\t", "\n500\t"))
+    with pytest.raises(ValueError, match=r"on other data, in RTE\.tsv"):
+        glue(run, **told)
+
+
 def test_averages_are_of_the_mean_or_the_median_over_seeds():
     values = {"cola": {"matthews": [0.1, 0.2, 0.6]}, "mrpc": {"f1": [0.8] * 3}}
     values["mrpc"]["accuracy"] = [0.4] * 3
@@ -187,7 +258,12 @@ def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
     assert [one[4] is None for one in seen] == [True, False] * 2
     fresh = run.fresh(1).state_dict()
     assert all(torch.equal(seen[3][4][name], fresh[name]) for name in fresh)
-    assert scores.tasks[0]["fits"][0]["setting"] == {"rate": 4e-5, "batch": 16, "epoch": 1}
+    assert scores.tasks[0]["fits"][0]["setting"] == {
+        "rate": 4e-5,
+        "batch": 16,
+        "epoch": 1,
+        "examples": 20,
+    }
     assert {path.name for path in (tmp_path / "out").glob("*.tsv")} == {"STS-B.tsv", "WNLI.tsv"}
     for wrong, said in (
         ({"layers": "0"}, "--layers goes with --mode frozen"),

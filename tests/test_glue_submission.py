@@ -166,6 +166,16 @@ def test_wrong_files_are_named(small, tmp_path):
         check_submission(tmp_path / "no.zip")
 
 
+def test_a_damaged_zip_is_a_finding(small):
+    data = bytearray(small.read_bytes())
+    with zipfile.ZipFile(small) as archive:
+        entry = archive.getinfo("CoLA.tsv")
+    data[entry.header_offset + 30 + len("CoLA.tsv") + 2] ^= 0xFF
+    small.write_bytes(data)
+    with pytest.raises(ValueError, match=r"CoLA\.tsv cannot be unpacked: it is damaged"):
+        check_submission(small, {name: ["0", "1", "2"] for name in FILES})
+
+
 def test_what_cannot_be_written(small, tmp_path):
     given, out = answers(), tmp_path / "new.zip"
     with pytest.raises(ValueError, match="exists already"):

@@ -43,11 +43,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exchange": {"again", "arguments", "config", "convert", "data", "measured", "methods"}
     | {"modalities", "records", "run", "train", "types"},
     "proof": {"arguments", "competitors", "evaluate", "rng", "run", "train"},
-    "glue_options": {"data", "evaluate", "names", "run"},
+    "glue_options": {"data", "evaluate", "modalities", "names", "run"},
     "glue_competitors": {"data", "evaluate", "glue_options", "modalities", "run"},
     "glue_tuning": {"data", "evaluate", "glue_competitors", "glue_options", "run", "train"},
-    "glue": {"data", "evaluate", "glue_competitors", "glue_options", "glue_tuning", "records"}
-    | {"run"},
+    "glue_results": {"evaluate", "glue_options", "records", "run"},
+    "glue": {"data", "evaluate", "glue_competitors", "glue_options", "glue_results", "glue_tuning"}
+    | {"records", "run"},
     "recipes": {"data", "evaluate", "iterate", "language", "proof", "report", "rng", "run"}
     | {"types"},
     "report": {"again", "arguments", "config", "data", "evaluate", "language", "measured"}

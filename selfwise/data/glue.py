@@ -34,7 +34,7 @@ class Task(NamedTuple):
     text: tuple[str, ...]  # the column of the text, or the two of a pair
     label: str
     labels: tuple[str, ...]  # as the files and submissions spell them; (): scores from 0 to 5
-    metrics: tuple[str, ...]  # names in evaluate/glue_metrics.py; the first chooses on dev
+    metrics: tuple[str, ...]  # names in evaluate/glue_metrics.py; the first is compared
     submissions: dict[str, str]  # a split of test -> the file of its answers
     hub: Hub
 

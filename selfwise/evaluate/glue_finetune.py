@@ -4,8 +4,7 @@ Where a setting or an epoch is to be chosen, a part of train that is not trained
 dev does, as in the papers, and the result says so.
 """
 
-from collections.abc import Mapping, Sequence
-from statistics import median
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,20 +93,6 @@ def finetuned(
         )
     said = [lesson.answers(best.model, data.rows) for data in others]
     return _told(lesson, best, by, tried if len(tried) > 1 else (), others, said)
-
-
-def medians(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The median over seeds of each metric, each by itself."""
-    return {name: median(one[name] for one in scores) for name in scores[0]}
-
-
-def middle(scores: Sequence[Mapping[str, float]], metric: str) -> int:
-    """Which of the seeds has the median of that metric: of an even number the lower of the two.
-
-    Its answers are those of the median model, as none has the average of two.
-    """
-    order = sorted(range(len(scores)), key=lambda i: scores[i][metric])
-    return order[(len(order) - 1) // 2]
 
 
 Tried = tuple[tuple[Setting, float | None], ...]

@@ -54,6 +54,13 @@ class Kept:
         self.found: dict[str, Any] = _read(path) if path.exists() else new
         self._check(new)
 
+    @classmethod
+    def found_in(cls, path: Path) -> "Kept":
+        """What was measured before, as it is."""
+        found = _read(path)
+        told = {name: found[name] for name in ("task", "data", "rows", "ids", "notes")}
+        return cls(path, found["asked"], told)
+
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
@@ -109,6 +116,8 @@ class Kept:
                 raise ValueError(f"{self.path} was measured with {differs}; {another}")
         data = [self.found["data"], new["data"]]
         differing = sorted(n for n in data[0] | data[1] if data[0].get(n) != data[1].get(n))
+        ids = [self.found["ids"], new["ids"]]
+        differing += [n for n in ids[1] if n not in differing and ids[0].get(n) != ids[1][n]]
         if differing:
             said = f"on other data, in {', '.join(differing)}"
             raise ValueError(f"{self.path} was measured {said}; {another}")

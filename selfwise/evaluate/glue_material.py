@@ -83,4 +83,10 @@ def some(train: GlueSplit, limit: int, seed: int) -> GlueSplit:
         return train
     rows = np.sort(shuffled(len(train), seed, "glue limit", train.task.name)[:limit])
     scores = None if train.scores is None else train.scores[rows]
+    labels = train.texts.labels
+    if labels is not None and len(np.unique(labels[rows])) < min(2, len(np.unique(labels))):
+        raise ValueError(
+            f"{train.task.name}: the {limit} training rows that seed {seed} draws have one label; "
+            "--limit must be larger"
+        )
     return replace(train, texts=train.texts.take(rows), scores=scores)

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -104,8 +105,16 @@ def problems(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> list
             else:
                 known = None if ids is None else ids.get(name)
                 wanted = [str(i) for i in range(expected.rows)] if known is None else known
-                found += list(_wrong(name, archive.read(name), expected.task, wanted))[:1]
+                found += list(_wrong(name, _unpacked(archive, name), expected.task, wanted))[:1]
     return found
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes | None:
+    """A file of it; None if it is damaged or encrypted."""
+    try:
+        return archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError):
+        return None
 
 
 def answers_text(name: str, answers: Answers) -> bytes:
@@ -125,8 +134,11 @@ def answers_text(name: str, answers: Answers) -> bytes:
     return "\n".join([HEADER, *rows, ""]).encode()
 
 
-def _wrong(name: str, data: bytes, task: Task, ids: Sequence[str]) -> Iterator[str]:
+def _wrong(name: str, data: bytes | None, task: Task, ids: Sequence[str]) -> Iterator[str]:
     """What is wrong in one file, from its beginning."""
+    if data is None:
+        yield f"{name} cannot be unpacked: it is damaged or encrypted"
+        return
     try:
         text = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="\n").read()
     except UnicodeDecodeError as error:
