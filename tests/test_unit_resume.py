@@ -1,7 +1,9 @@
 """Killed with SIGKILL while units are made, and told the same again: bitwise the same run.
 
-The child is a fork of this process, and kills itself at a moment that is told by a call: the third
-time that a fit saves its state, say. `tests/test_resume.py` kills from outside, while steps run.
+The child kills itself at a moment that is told by a call: the third time that a fit saves its
+state, say. It is a fork of a process that has computed nothing: once another test's gradients went
+through threads, torch computes none in a fork of this one. `tests/test_resume.py` kills from
+outside, while steps run.
 """
 
 import importlib
@@ -21,17 +23,21 @@ def made(tmp_path):
     return cases.voices(tmp_path / "voices"), cases.pictures(tmp_path / "pictures")
 
 
-def killed(moment: tuple[str, str, int], cache, *words) -> None:
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["selfwise.run", "selfwise.cli", "timm", "sklearn.linear_model"])
+
+
+def killed(moment: tuple[str, str, int], cache, *words, small: bool = False) -> None:
     """A command that dies when a function is called for the given time; saved at every chance."""
-    process = multiprocessing.get_context("fork").Process(
-        target=_doomed, args=(moment, cache, words)
-    )
+    process = SERVER.Process(target=_doomed, args=(moment, cache, words, small))
     process.start()
     process.join(300)
     assert process.exitcode == -signal.SIGKILL, process.exitcode
 
 
-def _doomed(moment, cache, words) -> None:
+def _doomed(moment, cache, words, small) -> None:
+    if small:
+        importlib.import_module(CHUNKS).Chunks = _small_chunks()
     module, path, count = moment
     owner = importlib.import_module(module)
     *outer, name = path.split(".")
@@ -67,6 +73,7 @@ def same(one, other) -> None:
     assert not (other / BEGUN).exists()
 
 
+CHUNKS = "selfwise.modalities.audio_units"
 FIT = ("selfwise.units.fit", "Fit._save")
 # in the mini-batches, in an exact pass, at the end of one; with a batch of units written, then
 # with those of the recordings that are trained on; while the run folder is made; in training
@@ -83,14 +90,14 @@ MOMENTS = {
 
 @pytest.mark.slow
 def test_a_run_on_speech_may_be_killed_at_any_moment(made, tmp_path, monkeypatch):
-    monkeypatch.setattr("selfwise.modalities.audio_units.Chunks", _small_chunks())
+    monkeypatch.setattr(f"{CHUNKS}.Chunks", _small_chunks())
     told = ["--data", made[0], *cases.flags(cases.SPEECH)]
     whole = tmp_path / "whole"
     done(monkeypatch, tmp_path / "cache", "pretrain", "hubert", *told, "--out", whole)
     for number, (name, moment) in enumerate(MOMENTS.items()):
         cache, out = tmp_path / f"cache {number}", tmp_path / f"run {number}"
         words = ["pretrain", "hubert", *told, "--out", out]
-        killed(moment, cache, *words)
+        killed(moment, cache, *words, small=True)
         again = ["resume", out, "--quiet"] if name == "in training" else words
         done(monkeypatch, cache, *again)
         same(whole, out)
