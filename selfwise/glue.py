@@ -70,12 +70,12 @@ def glue(
     found, left = there(data, named, named=tasks.strip() != ALL)
     _tell(left, say)
     order = how.in_order([task for task in found if task != AX])
-    every = _files(run, data, found, how, _folder(run, out))
+    every = _earlier(run, how, Path(out), _files(run, data, found, how, _folder(run, out)))
     failed: dict[str, str] = {}
     for name in (one for one in order if not every[one].done):
         material = opened(data, name, ax=AX in found)
         failed |= _finished(every[name], run, how, material, say)
-    return put_together(run, how, _earlier(run, how, Path(out), every), left, failed, say)
+    return put_together(run, how, every, left, failed, say)
 
 
 def _folder(run: Run, out: str | Path) -> Path:

@@ -35,7 +35,8 @@ def put_together(
     Raises ValueError for the tasks that have failed, after the others are written.
     """
     done = {name: kept for name, kept in every.items() if kept.done}
-    scores = GlueScores(how.mode, [kept.found for kept in done.values()], {**left, **failed})
+    without = {name: why for name, why in {**left, **failed}.items() if name not in done}
+    scores = GlueScores(how.mode, [kept.found for kept in done.values()], without)
     told = "; ".join(failed.values())
     if not done:
         raise ValueError(told)

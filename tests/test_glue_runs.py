@@ -200,6 +200,22 @@ def test_tasks_of_an_earlier_call_stay_in_the_table(run, data, tmp_path, capsys)
     refused(capsys, "glue", run.folder, "--data", data, "--out", own, what=["keeps tables for"])
 
 
+def test_what_lies_in_the_folder_is_looked_at_first(run, tmp_path):
+    data = write_glue(tmp_path / "glue_data", tasks=("rte", "wnli"))
+    told = {"data": data, "out": tmp_path / "out", **QUICK, "limit": 30}
+    glue(run, **told)
+    (data / "WNLI").rename(tmp_path / "WNLI")
+    scores = glue(run, **told)  # measured before, so nothing is left out
+    assert [one["task"] for one in scores.tasks] == ["rte", "wnli"]
+    assert "wnli" not in scores.left_out
+    assert "cola" in scores.left_out
+    (tmp_path / "out" / "rte.json").unlink()
+    (tmp_path / "out" / "wnli.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"wnli\.json is nothing that selfwise glue has written"):
+        glue(run, **told)
+    assert not (tmp_path / "out" / "rte.json").exists()
+
+
 def test_it_is_said_whether_the_zip_can_be_sent(run, data, tmp_path, capsys):
     told = {"data": data, **QUICK, "quiet": False, "limit": 30, "wnli": "majority"}
     glue(run, out=tmp_path / "some", tasks="wnli,rte", **told)
