@@ -12,10 +12,12 @@ RESULTS = Path(__file__).with_name("results.jsonl")
 
 
 def circumstances(*packages: str, **told: Any) -> dict[str, Any]:
-    """The machine, what was told, versions of torch and `packages`, commit and date."""
+    """The machine with its vector instructions, what was told, versions of torch and `packages`, commit and date."""
     versions = {name: version(name) for name in ("torch", *packages)}
     when = {"commit": commit(), "date": date.today().isoformat()}
-    return {"cpu": cpu_model(), **told, **versions, **when}
+    from torch.backends.cpu import get_cpu_capability
+
+    return {"cpu": cpu_model(), "vectors": get_cpu_capability(), **told, **versions, **when}
 
 
 def write(record: dict[str, Any]) -> None:

@@ -1,0 +1,85 @@
+"""What a row of the comparison is.
+
+A row is a file of `rows/`: the same work done by selfwise and by a peer. Its module says
+
+    PEER      who does the same work, and how
+    PACKAGES  whose versions are written down with the results
+    CASES     name of a case -> what it is
+    GOALS     name of a case -> its contests
+
+and has `prepare(case, setting) -> Prepared`, which makes the sides, ready to be timed. It checks
+that they do equal work, and says what it found; where they differ, it raises.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import NamedTuple
+
+from benchmarks import rows
+from selfwise.names import nearest
+
+Run = Callable[[int], float]
+"""Do piece `number` of the work; how much that was, in units."""
+
+
+class Contest(NamedTuple):
+    """`side` is to be `goal` times as fast as `against`; `best`: with settings of our choice."""
+
+    side: str
+    against: str
+    goal: float
+    best: str = ""  # what differs, where the settings are not the same
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Under which setting sides are made."""
+
+    device: str = "cpu"
+    threads: int = 2
+    quick: bool = False  # a smaller piece of the same work, where the work has a size
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Sides that are ready to be timed."""
+
+    unit: str  # of work: tokens, images
+    sides: dict[str, Run]
+    equal: str  # what was found equal, in a sentence
+    told: dict[str, object] = field(default_factory=dict)  # sizes that the record keeps
+    flops: dict[str, float] = field(default_factory=dict)  # side -> needed for a unit
+
+
+def names() -> list[str]:
+    """Every row on disk."""
+    return sorted(module.name for module in pkgutil.iter_modules(rows.__path__))
+
+
+def find(name: str) -> ModuleType:
+    """The row of this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in names():
+        raise ValueError(f"row: there is no {name!r}{nearest(name, names())}")
+    return importlib.import_module(f"benchmarks.rows.{name}")
+
+
+def cases(asked: list[str]) -> list[tuple[str, str]]:
+    """Row and case of each `ROW` or `ROW:CASE`; all of them where nothing is asked for.
+
+    Raises:
+        ValueError: there is no such row or case.
+    """
+    found = []
+    for name, _, case in (text.partition(":") for text in asked or names()):
+        known = list(find(name).CASES)
+        if case and case not in known:
+            raise ValueError(f"case: {name} has no {case!r}{nearest(case, known)}")
+        found += [(name, one) for one in ([case] if case else known)]
+    return found

@@ -1,0 +1,50 @@
+"""Real text that every Python has: python-docs, with a tokenizer that is trained on it."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from selfwise import methods, modalities
+from selfwise.data.documents import open_documents
+from selfwise.data.text_source import TextSource
+from selfwise.data.tokenizer import Tokenizer
+from selfwise.methods.method import Method
+from selfwise.modalities.build import started
+
+
+@cache
+def one_text() -> str:
+    """All of python-docs as one text."""
+    return "\n\n".join(piece.text for piece in open_documents("python-docs").pieces())
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a run on this text would have."""
+
+    method: Method
+    source: TextSource
+    tokenizer: Tokenizer
+
+
+def opened(
+    name: str,
+    encoder: dict[str, Any],
+    *,
+    batch: int,
+    length: int,
+    tokenizer: str,
+    data: Any = "python-docs",
+    seed: int = 0,
+    **options: Any,
+) -> Opened:
+    """A method with its encoder, and a source of its rows; nothing held out."""
+    kind = methods.find(name)
+    text = modalities.of(kind)
+    found = text.opened(
+        data, kind, encoder=encoder, tokenizer=tokenizer, length=length, held_out=0.0
+    )
+    told = {"encoder": encoder, "seed": seed, "start": "", **found.told, **options}
+    settings = {"method": name, "options": told, "found": found.found}
+    method = started(settings, found.kept)
+    return Opened(method, found.source(method, batch=batch, seed=seed), found.kept)

@@ -1,0 +1,89 @@
+"""A training step of selfwise, end to end: the loop's own loader, view, step; and its loss."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from benchmarks.row import Run, Setting
+from selfwise.methods.method import Method
+from selfwise.train.fit import load
+from selfwise.train.options import Options, Resolved, resolve
+from selfwise.train.step import Parts, assemble, set_lr, train_step
+
+
+class Training:
+    """What `pretrain` does from a method and its batches on.
+
+    `batches[step]` is a source of selfwise; `workers` read ahead, as in a run.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        batches: Any,
+        setting: Setting,
+        *,
+        batch: int,
+        workers: int = 0,
+        **told: Any,
+    ) -> None:
+        asked = Options(
+            steps=1_000_000, batch=batch, threads=setting.threads, device=setting.device, **told
+        )
+        self.options: Resolved = resolve(asked, type(method), workers=workers)
+        self.parts: Parts = assemble(method, self.options)
+        self.batches, self.units = batches, float(batch)
+        self.pairs: Iterator[Any] | None = None
+
+    def __call__(self, number: int) -> float:
+        """One step, on the next batch."""
+        if self.pairs is None:
+            self.pairs = iter(load(self.batches, 0, self.options))
+        step, batch = next(self.pairs)
+        set_lr(self.parts.optimizer, self.options, step)
+        train_step(self.parts, batch, step, seed=0, options=self.options)
+        return self.units
+
+    def loss(self, batch: Any, number: int) -> float:
+        """Of one step on this batch, which it takes."""
+        found = train_step(self.parts, batch, number, seed=0, options=self.options)
+        terms = found.terms.values()
+        return float(sum(term.sum / term.count for term in terms))
+
+
+def counting(units: float, step: Run) -> Run:
+    """The same step, counted in other units."""
+
+    def run(number: int) -> float:
+        step(number)
+        return units
+
+    return run
+
+
+@contextmanager
+def no_dropout(*models: nn.Module) -> Iterator[None]:
+    """Without what is drawn at random in the forward pass, so that two sides can be compared."""
+    kept = [
+        (module, module.p) for model in models for module in model.modules() if hasattr(module, "p")
+    ]
+    for module, _ in kept:
+        module.p = 0.0
+    try:
+        yield
+    finally:
+        for module, p in kept:
+            module.p = p
+
+
+def agreed(ours: list[float], theirs: list[float], *, within: float, what: str) -> str:
+    """A sentence for the record.
+
+    Raises:
+        AssertionError: they differ by more than `within`, relatively.
+    """
+    apart = max(abs(a - b) / max(abs(b), 1e-12) for a, b in zip(ours, theirs, strict=True))
+    assert apart <= within, f"{what} differ by {apart:.1e}: {ours} and {theirs}"
+    return f"{what} agree within {apart:.0e}"
