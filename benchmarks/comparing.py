@@ -87,7 +87,7 @@ def apart(row: str, case: str, setting: Setting, plan: Plan) -> dict[str, Any]:
     own = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "benchmarks.comparing", told],
-        env=os.environ | own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | own, capture_output=True, text=True,
     )  # fmt: skip
     if run.returncode:
         raise RuntimeError(f"{row}:{case} failed: {run.stderr.strip()[-2000:]}")

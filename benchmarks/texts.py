@@ -35,16 +35,20 @@ def opened(
     length: int,
     tokenizer: str,
     data: Any = "python-docs",
-    seed: int = 0,
+    vocab: int = 0,
     **options: Any,
 ) -> Opened:
-    """A method with its encoder, and a source of its rows; nothing held out."""
+    """A method with its encoder, and a source of its rows; nothing held out.
+
+    `vocab`: rows of the table of tokens, where that is more than the tokenizer has tokens.
+    """
     kind = methods.find(name)
     text = modalities.of(kind)
     found = text.opened(
         data, kind, encoder=encoder, tokenizer=tokenizer, length=length, held_out=0.0
     )
-    told = {"encoder": encoder, "seed": seed, "start": "", **found.told, **options}
+    found.follow({"vocab": vocab})
+    told = {"encoder": encoder, "seed": 0, "start": "", **found.told, **options}
     settings = {"method": name, "options": told, "found": found.found}
     method = started(settings, found.kept)
-    return Opened(method, found.source(method, batch=batch, seed=seed), found.kept)
+    return Opened(method, found.source(method, batch=batch, seed=0), found.kept)

@@ -65,7 +65,7 @@ MUTANTS = [
     ("micro-batches divide by their own count", "train/step.py",
      "term.sum / counts[name]", "term.mean", f"{FACTS}/test_fit.py::test_micro_batches_give_the_loss_and_step_of_the_whole_batch"),
     ("dropout from the global state", "train/step.py",
-     'torch.manual_seed(hashed(seed, "forward", step))', "torch.manual_seed(step) if 0 else 0",
+     'seed_global(fabric.device, seed, "forward", step, *rank)', "rank",
      f"{FACTS}/test_fit.py::test_dropout_is_a_function_of_the_step_and_global_state_does_not_matter"),
     ("every step has the same views", "train/step.py",
      'generator(seed, "view", step)', 'generator(seed, "view")', f"{FACTS}/test_fit.py::test_views_are_a_function_of_seed_and_step"),

@@ -15,7 +15,7 @@ from selfwise.evaluate.glue_metrics import glue_scores
 from selfwise.evaluate.glue_model import Tuner, answers, copied, half
 from selfwise.evaluate.glue_recipes import Recipe, Setting
 from selfwise.evaluate.text import Row, padded
-from selfwise.rng import hashed, seeded, shuffled
+from selfwise.rng import seed_global, seeded, shuffled
 from selfwise.train import schedule
 from selfwise.train.optim import build_optimizer
 from selfwise.types import to
@@ -134,7 +134,7 @@ class Lesson(NamedTuple):
             yield epoch + 1
 
     def _step(self, model: Tuner, optimizer: Any, data: Data, step: int) -> Tensor:
-        torch.manual_seed(hashed(self.seed, "glue dropout", self.task.name, step))
+        seed_global(torch.device(self.device), self.seed, "glue dropout", self.task.name, step)
         batch = to(padded(data.rows, model.encoder, self.run.tokenizer), self.device)
         truth = torch.from_numpy(data.truth).to(self.device, non_blocking=True)
         optimizer.zero_grad(set_to_none=True)

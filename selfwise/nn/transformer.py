@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from selfwise.nn.attention import Attention, Cache, Layout, additive, arrange_at, pick
 from selfwise.nn.dropout import dropout
+from selfwise.nn.gelu import gelu_tanh
 from selfwise.rng import common
 
 # "gelu" is x times the normal distribution function; "gelu_tanh" the approximation of
 # Hendrycks and Gimpel (arXiv:1606.08415), which they round from and OpenAI's and Google's code use
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "gelu_tanh": gelu_tanh,
     "relu": F.relu,
 }
 NORMS = ("post", "pre")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from selfwise.methods.method import Method
-from selfwise.rng import Rng, alike, generator, hashed
+from selfwise.rng import Rng, alike, generator, seed_global
 from selfwise.train import schedule
 from selfwise.train.norm import synchronised
 from selfwise.train.optim import build_optimizer
@@ -103,9 +103,8 @@ def train_step(
     several processes each has a part of the batch, and returns the sums and counts of its part.
     """
     fabric, method, wrapped, optimizer, world = parts
-    torch.manual_seed(hashed(seed, "forward", step))  # dropout, drop path: the only global draws
-    if world.rank:
-        torch.manual_seed(hashed(seed, "forward", step, world.rank))
+    rank = (world.rank,) if world.rank else ()
+    seed_global(fabric.device, seed, "forward", step, *rank)  # dropout: the only global draws
     mine = batch if isinstance(batch, Part) else Part(batch)
     own = to(mine.batch, fabric.device)
     n = size_of(own)  # not options.batch: where seconds decide, it is only their mean
