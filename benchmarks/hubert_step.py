@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.circumstances import circumstances, write
-from benchmarks.text_step import CLOCKS
+from benchmarks.turns import CLOCKS
 from selfwise.encoders import speech
 from selfwise.losses import chosen_cross_entropy, code_cosines
 from selfwise.methods import find

@@ -5,6 +5,7 @@ from functools import cache
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,8 +23,8 @@ PEER = (
     "transformers' `BertForMaskedLM` with its `DataCollatorForLanguageModeling`, in a loop as its "
     "`Trainer` has: a `DataLoader` over rows of tokens that lie ready, fused AdamW without decay "
     "of biases and norms, gradients clipped at 1. Both sides have the masked-LM loss alone: "
-    "selfwise's method `roberta` on a BERT encoder without a pooler. The table of tokens has 30,522 "
-    "rows on both sides, as the published one, though the tokenizer finds fewer words in this text"
+    "selfwise's method `roberta` on a BERT encoder without a pooler. The table of tokens has "
+    "30,522 rows on both sides, as the published one, though this text has fewer kinds of tokens"
 )
 PACKAGES = ("transformers",)
 CASES = {
@@ -47,7 +48,7 @@ GOALS = {
     ],
 }
 LENGTH, VOCAB = 128, 30_522
-ADAM = {"betas": (0.9, 0.98), "eps": 1e-6}
+ADAM: dict[str, Any] = {"betas": (0.9, 0.98), "eps": 1e-6}
 DECAY, CLIP, SHARE = 0.01, 1.0, 0.15
 
 
@@ -196,11 +197,10 @@ def same_losses(case: str, setting: Setting) -> str:
 
 def their_sides(ours: Opened, setting: Setting, batch: int) -> dict[str, Run]:
     """On the same rows, tokens in lists."""
-    rows = ours.source.rows(range(ours.source.plan(0).size)).ids.tolist()  # type: ignore[arg-type]
-    data = examples(rows[:-1], ours.tokenizer.vocabulary.special)  # the last one is not full
-    loader: Any = torch.utils.data.DataLoader(
-        data, batch, shuffle=True, drop_last=True, collate_fn=collator(ours)  # type: ignore[arg-type]
-    )
+    rows = ours.source.rows(np.arange(ours.source.plan(0).size)).ids.tolist()
+    data: Any = examples(rows[:-1], ours.tokenizer.vocabulary.special)  # the last one is not full
+    told: Any = {"shuffle": True, "drop_last": True, "collate_fn": collator(ours)}
+    loader: Any = torch.utils.data.DataLoader(data, batch, **told)
     sides = {}
     for name, bf16 in {THEIRS: False, THEIR_BEST: True}.items():
         sides[name] = theirs(peer(ours, setting.device, bf16=bf16), loader, batch * LENGTH)
@@ -238,6 +238,6 @@ def prepare(case: str, setting: Setting) -> Prepared:
         sides[SENTENCES] = counting(real_tokens(pairs), step)
     flops = counted(lambda: sides[EQUAL](0)) / (batch * LENGTH)
     needed = {name: flops for name in sides if name.startswith("selfwise") and name != SENTENCES}
-    told = {"batch": batch, "length": LENGTH, "table": VOCAB, "tokens": ours.source.corpus.size}
-    told |= {"vocabulary": ours.tokenizer.vocabulary.size}
+    told: dict[str, Any] = {"batch": batch, "length": LENGTH, "table": VOCAB}
+    told |= {"vocabulary": ours.tokenizer.vocabulary.size, "tokens": ours.source.corpus.size}
     return Prepared("tokens", sides, equal, told, needed)
