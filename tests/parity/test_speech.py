@@ -261,7 +261,7 @@ def test_a_run_without_a_mask_is_a_model_without_one(tmp_path):
 
 
 def test_the_loss_is_the_published_one():
-    step = pytest.importorskip("benchmarks.hubert_step")  # not beside planted bugs
+    step = pytest.importorskip("benchmarks.rows.hubert")  # not beside planted bugs
     draw = generator(0, "loss")
     hidden, codes = torch.randn(50, 8, generator=draw), torch.rand(12, 8, generator=draw)
     codes[3] = codes[7]  # of codes that are equal the published loss counts one
