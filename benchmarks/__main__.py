@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     made.add_argument("--threads", type=int, default=2, help="of torch, on both sides")
     made.add_argument("--clock", choices=CLOCKS, default="wall",
-                      help="processor counts a side's own time; with --threads 1, for a busy machine")  # fmt: skip
+                      help="processor: a side's own time, for a busy machine")  # fmt: skip
     return made
 
 

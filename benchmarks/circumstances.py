@@ -12,7 +12,7 @@ RESULTS = Path(__file__).with_name("results.jsonl")
 
 
 def circumstances(*packages: str, **told: Any) -> dict[str, Any]:
-    """The machine with its vector instructions, what was told, versions of torch and `packages`, commit and date."""
+    """The machine, what was told, versions of torch and `packages`, commit and date."""
     versions = {name: version(name) for name in ("torch", *packages)}
     when = {"commit": commit(), "date": date.today().isoformat()}
     from torch.backends.cpu import get_cpu_capability

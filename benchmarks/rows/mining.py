@@ -1,13 +1,14 @@
 """Semi-hard triplets of a batch: from embeddings to loss and gradient."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.row import Contest, Prepared, Run, Setting
-from selfwise.mining import Triplets, hinge, mined, partners, triplet_step
+from selfwise.mining import Triplets, grouped, hinge, mined, partners, triplet_step
 from selfwise.rng import generator
 
 PEER = (
@@ -37,8 +38,10 @@ def batch(k: int, device: str) -> tuple[Tensor, Tensor]:
     return z.to(device), identity.to(device)
 
 
-def ours(z: Tensor, identity: Tensor) -> Tensor:
-    return triplet_step(z, identity, partners(identity), mining="semihard", margin=MARGIN).loss
+def ours(z: Tensor, identity: Tensor, k: int) -> Tensor:
+    """As the method `triplet_labelled` does it."""
+    told = {"mining": "semihard", "margin": MARGIN}
+    return triplet_step(z, identity, grouped(identity, k), **told).loss  # type: ignore[arg-type]
 
 
 def peer() -> tuple[Any, Any]:
@@ -127,7 +130,7 @@ def prepare(case: str, setting: Setting) -> Prepared:
     equal, told = equal_work(z, identity)
     miner, loss = peer()
     sides = {
-        OURS: steps(ours, z, identity),
+        OURS: steps(partial(ours, k=int(case)), z, identity),
         THEIRS: steps(lambda x, who: loss(x, who, miner(x, who)), z, identity),
     }
     return Prepared("steps", sides, equal, told=told)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from selfwise.views.image import evaluation_view
 
 PRECISIONS = ("float32", "bf16")
 SMALL = 64  # px: up to here the whole image is read, as is the custom on CIFAR and STL
+LEAST, PIECE = 32, 2**17  # rows, and numbers of the input, in a piece for a CPU's cache
 RAW_SIDE = 32  # px: the raw input of larger images, so that its probe stays small
 
 
@@ -57,7 +59,8 @@ def extract(
     with reading(encoder, device), half:
         mine = rows[world.rank :: world.size]
         seen = views(images, mine, size=size, device=device, workers=workers)
-        own = ((_pooled(encoder, view, layer).float().cpu().numpy(),) for view in seen)
+        read = partial(_pooled, encoder, layer=layer)
+        own = ((_in_pieces(read, view).float().cpu().numpy(),) for view in seen)
         parts = [part for (part,) in by_turns(own, len(rows), world)]
     return np.concatenate(parts) if world.rank == 0 else NOTHING
 
@@ -81,8 +84,7 @@ def layers(
     rows, parts = _in_turn(len(images), batch), []
     with reading(encoder, device), half:
         for view in views(images, rows, size=size, device=device, workers=workers):
-            found = torch.stack([layer.pooled.float() for layer in encoder.hidden(view)], dim=1)
-            parts.append(found.cpu().numpy())
+            parts.append(_in_pieces(partial(_layers, encoder), view).cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -220,5 +222,23 @@ def _in_turn(n: int, batch: int) -> list[np.ndarray]:
     return [np.arange(first, min(first + batch, n)) for first in range(0, n, batch)]
 
 
-def _pooled(encoder: Encoder, view: Tensor, layer: int | None) -> Float[Tensor, "b d"]:
+def _pooled(encoder: Encoder, view: Tensor, *, layer: int | None) -> Float[Tensor, "b d"]:
     return at_layer(encoder, view, layer).pooled
+
+
+def _layers(encoder: Encoder, view: Tensor) -> Float[Tensor, "b L d"]:
+    return torch.stack([layer.pooled.float() for layer in encoder.hidden(view)], dim=1)
+
+
+def _in_pieces(read: Callable[[Tensor], Tensor], view: Float[Tensor, "b c s s"]) -> Tensor:
+    """`read` of all rows. A CPU gets them in pieces whose maps stay in its cache, channels last.
+
+    Of a ResNet-18 at 224 px this takes 45 ms an image on one core, and 86 ms of 128 rows at once
+    with channels first.
+    """
+    if view.device.type != "cpu":
+        return read(view)
+    pieces = view.split(max(LEAST, PIECE // max(1, view[0].numel())))
+    half = torch.is_autocast_enabled("cpu")  # whose products gain nothing by the order
+    order = torch.contiguous_format if half else torch.channels_last
+    return torch.cat([read(x.contiguous(memory_format=order)) for x in pieces])

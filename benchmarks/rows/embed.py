@@ -1,0 +1,107 @@
+"""Vectors of a folder of photos: a loop around a timm model, and `selfwise embed`."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.photos import photos
+from benchmarks.row import Contest, Prepared, Run, Setting
+from benchmarks.scratch import scratch
+from selfwise import config
+from selfwise.modalities.build import build
+from selfwise.run import Run as Folder
+from selfwise.use import embed
+
+PEER = (
+    "timm's own way: a ResNet-18 without classifier in eval mode, its transform (Pillow and "
+    "torchvision), `ImageFolder`, a `DataLoader` with as many workers as cores, 64 at a time"
+)
+PACKAGES = ("timm", "torchvision", "pillow")
+CASES = {"photos": "Embed 10,000 photos, JPEG, 500 x 375 px, ResNet-18 at 224 px"}
+EQUAL, BEST, THEIRS = "selfwise float32", "selfwise bf16", "timm float32"
+GOALS = {"photos": [Contest(EQUAL, THEIRS, 1.2), Contest(BEST, THEIRS, 1.2, "bf16 autocast")]}
+PHOTOS, QUICK, SIZE = 10_000, 400, (500, 375)
+
+
+def run_folder(home: Path, precision: str) -> Folder:
+    """A run as `selfwise pretrain simclr` leaves it, but that nothing was trained."""
+    settings: dict[str, Any] = {
+        "method": "simclr",
+        "options": {"encoder": {"name": "resnet18"}, "seed": 0, "start": "", "decode": 256,
+                    "channels": None, "cache": "auto", "precision": precision, "device": "cpu"},
+        "found": {"size": 224, "channels": 3, "classes": 0},
+    }  # fmt: skip
+    method = build(settings, None).eval()
+    home.mkdir(parents=True)
+    config.write(home, settings)
+    return Folder(home, settings, method, "untrained", 0)
+
+
+def theirs(model: Any, folder: Path, setting: Setting) -> Callable[[], np.ndarray]:
+    from timm.data import create_transform
+    from torchvision.datasets import ImageFolder
+
+    # 224 of 256 px, bicubic, values in [0, 1], which our untrained encoder takes as they are
+    told = {"input_size": (3, 224, 224), "crop_pct": 0.875, "interpolation": "bicubic"}
+    transform = create_transform(**told, mean=(0, 0, 0), std=(1, 1, 1))
+
+    def run() -> np.ndarray:
+        loader = torch.utils.data.DataLoader(
+            ImageFolder(str(folder), transform), batch_size=64, num_workers=os.cpu_count() or 1
+        )
+        with torch.inference_mode():
+            return torch.cat([model(x.to(setting.device)).cpu() for x, _ in loader]).numpy()
+
+    return run
+
+
+def ours(run: Folder, folder: Path, setting: Setting) -> Callable[[], np.ndarray]:
+    """With nothing kept from an earlier call."""
+
+    def compute() -> np.ndarray:
+        for kept in (run.folder / "features").glob("*.npy"):
+            kept.unlink()
+        return embed(run, str(folder), device=setting.device).vectors
+
+    return compute
+
+
+def close(a: np.ndarray, b: np.ndarray) -> str:
+    """Cosines of centred vectors: resizing is not the same to the last bit.
+
+    Raises:
+        AssertionError: they are not close, or in another order.
+    """
+    middle = b.mean(axis=0)
+    a, b = a - middle, b - middle
+    cosine = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    assert cosine.min() > 0.98, f"vectors differ: the smallest cosine is {cosine.min():.3f}"
+    return f"vectors of the same photos have centred cosines of at least {cosine.min():.4f}"
+
+
+def counting(compute: Callable[[], np.ndarray], n: int) -> Run:
+    """A turn is the whole folder."""
+
+    def run(number: int) -> float:
+        assert len(compute()) == n
+        return n
+
+    return run
+
+
+def prepare(case: str, setting: Setting) -> Prepared:
+    home = scratch()
+    n = QUICK if setting.quick else PHOTOS
+    folder, few = photos(home / "photos", n, SIZE), photos(home / "few", 64, SIZE)
+    runs = {side: run_folder(home / side, side.split()[1]) for side in (EQUAL, BEST)}
+    model = runs[EQUAL].method.encoder.model  # type: ignore[union-attr]
+    model = model.to(setting.device)
+    equal = close(ours(runs[EQUAL], few, setting)(), theirs(model, few, setting)())
+    sides: dict[str, Run] = {THEIRS: counting(theirs(model, folder, setting), n)}
+    for side, run in runs.items():
+        sides[side] = counting(ours(run, folder, setting), n)
+    return Prepared("photos", sides, equal, {"photos": n})
