@@ -56,22 +56,24 @@ class Tried(NamedTuple):
 
 def trials(numbers: Numbers) -> list[Trial]:
     """What is worth a try, in the order in which it matters."""
-    reading = _reading(numbers) if numbers.waiting > WAITS else _crowd(numbers)
-    return [*reading, *_precision(numbers), *_batch(numbers)]
+    return [*_reading(numbers), *_crowd(numbers), *_precision(numbers), *_batch(numbers)]
 
 
 def _reading(numbers: Numbers) -> list[Trial]:
+    """More readers, where they are waited for and there are no more of them than cores."""
+    if numbers.waiting <= WAITS:
+        return []
     share, workers = numbers.waiting, numbers.workers
     says = f"{_percent(share)} of the time is spent waiting for data"
     # with none, reading takes share / (1 - share) as long as computing, and has to go on beside it
     wanted = ceil(workers / (1 - share)) if workers else ceil(share / (1 - share))
     if numbers.spare > 0:
-        more = min(wanted, workers + numbers.spare)
         idle = "1 core is" if numbers.spare == 1 else f"{numbers.spare} cores are"
-        return [Trial(f"{says}, and {idle} idle", {"workers": max(more, workers + 1)})]
-    if numbers.threads > 1 and not numbers.on_gpu:
-        more = 1 if numbers.spare == 0 else 0  # there may be too many readers already
-        told = {"workers": workers + more, "threads": numbers.threads - 1}
+        return [
+            Trial(f"{says}, and {idle} idle", {"workers": min(wanted, workers + numbers.spare)})
+        ]
+    if numbers.spare == 0 and numbers.threads > 1 and not numbers.on_gpu:
+        told = {"workers": workers + 1, "threads": numbers.threads - 1}
         return [Trial(f"{says}, and no core is idle, but one that computes could read", told)]
     return []
 
@@ -84,8 +86,8 @@ def _crowd(numbers: Numbers) -> list[Trial]:
     threads = max(1, numbers.cores - workers)
     workers = workers if numbers.cores > 1 else 0
     says = (
-        f"{_count(numbers.threads, 'thread')} and {_count(numbers.workers, 'worker')} share "
-        f"{_count(numbers.cores, 'core')}"
+        f"{count(numbers.threads, 'thread')} and {count(numbers.workers, 'worker')} share "
+        f"{count(numbers.cores, 'core')}"
     )
     return [Trial(says, {"workers": workers, "threads": threads})]
 
@@ -129,10 +131,10 @@ def _sentence(one: Tried) -> str:
 def _untried(numbers: Numbers) -> list[str]:
     """What takes minutes to measure, or cannot be had by an option."""
     said = []
-    if numbers.waiting > WAITS and not _reading(numbers):
+    if numbers.waiting > WAITS and not _reading(numbers) and not _crowd(numbers):
         said.append(
-            f"{_percent(numbers.waiting)} of the time is spent waiting for data, and no core is left to "
-            "read them: smaller files, or a machine with more cores"
+            f"{_percent(numbers.waiting)} of the time is spent waiting for data, and no core is "
+            "left to read them: smaller files, or a machine with more cores"
         )
     if numbers.on_gpu and not numbers.compile and numbers.utilisation < IDLE:
         said.append(
@@ -157,5 +159,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _count(number: int, what: str) -> str:
+def count(number: int, what: str) -> str:
+    """So many of them: 1 core, 2 cores."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

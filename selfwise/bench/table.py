@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from selfwise.bench.advice import count
+
 # what an example is called, and what else there is of it
 NAMES = {"image": ("images", ""), "text": ("rows", "tokens"), "audio": ("recordings", "s of sound")}
 WIDTH = 20
@@ -40,7 +42,7 @@ def _head(found: Mapping[str, Any], each: str) -> str:
         f"{found['method']}, {options['encoder']['name']}",
         f"{options['batch']} {each} a step",
         options["precision"],
-        f"{options['threads']} threads, {options['workers']} workers",
+        f"{count(options['threads'], 'thread')}, {count(options['workers'], 'worker')}",
         f"{found['steps']} steps on {where}",
     ]
     if options["devices"] > 1:
