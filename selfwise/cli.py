@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from inspect import signature
 from typing import Any
 
 from selfwise.names import nearest
@@ -91,53 +90,26 @@ def quickstart(argv: Argv) -> int:
 def pretrain(argv: Argv) -> None:
     """Train an encoder: METHOD --data PATH --out RUN."""
     from selfwise import run
+    from selfwise.method_line import call
 
-    _pretraining("pretrain", run.pretrain, argv)
-
-
-def _pretraining(verb: str, train: Callable[..., Any], argv: Argv) -> None:
-    """A verb that takes the options of a method, of the loop and of reading beside its own."""
-    from selfwise import config, methods, modalities, run
-    from selfwise.arguments import SUPPLIED, not_reading, without_length
-    from selfwise.flags import Flags, as_argv, take_config, wants_help
-    from selfwise.train.options import Options
-
-    if not argv or argv[0].startswith("-"):
-        if not wants_help(argv):
-            raise ValueError(f"name a method first: {', '.join(methods.names())}")
-        print(f"usage: selfwise {verb} METHOD [options]\n\nMETHOD: {', '.join(methods.names())}")
-        print(f"\nselfwise {verb} METHOD --help lists the options of a method.")
-        return
-    kind = methods.find(argv[0])
-    skipped: set[str | int] = {"method", "options"}
-    sources = [(train, skipped)]
-    if train is not run.pretrain:
-        own = set(signature(train).parameters)
-        sources.append((run.pretrain, skipped | own))
-    sources += [(kind, set(SUPPLIED)), (Options, set())]
-    sources.append((modalities.of(kind).opened, set(not_reading(kind))))
-    about = train if train is not run.pretrain else kind
-    words = " ".join((about.__doc__ or "").partition("Args:")[0].split())
-    flags = Flags(f"{verb} {argv[0]}", words, sources)
-    if wants_help(argv):
-        print(flags.help() + modalities.of(kind).ENCODER_HELP + _CONFIG_HELP)
-        return
-    rest, settings = take_config(list(argv[1:]))
-    before = without_length(config.options_of(settings), rest) if settings else {}
-    finished = train(argv[0], **flags.parse([*as_argv(before, flags.names), *rest]))
-    _tell(f"{finished.folder} is done; selfwise show, embed and probe go on from there")
-
-
-_CONFIG_HELP = """\
-  --config FILE         options from a file: a run.yaml, or names and values; flags win
-"""
+    _say_done(call("pretrain", run.pretrain, argv))
 
 
 def iterate(argv: Argv) -> None:
     """Train on clusters of the run before, again and again: METHOD --data PATH --out FOLDER."""
     from selfwise.iterate import iterate as repeat
+    from selfwise.method_line import call
 
-    _pretraining("iterate", repeat, argv)
+    _say_done(call("iterate", repeat, argv))
+
+
+def bench(argv: Argv) -> None:
+    """How fast a method trains here, how near the limit, and what to change: METHOD --data PATH."""
+    from selfwise.bench.verb import bench as measured
+    from selfwise.method_line import call
+
+    if (found := call("bench", measured, argv)) is not None:
+        print(found.text())
 
 
 def resume(argv: Argv) -> None:
@@ -308,6 +280,11 @@ def _recipe_call(verb: str, recipe: Callable[..., Any], argv: Argv) -> int:
     return 0
 
 
+def _say_done(finished: Any) -> None:
+    if finished is not None:
+        _tell(f"{finished.folder} is done; selfwise show, embed and probe go on from there")
+
+
 def _tell(text: str) -> None:
     """Say it once, where torchrun has started several processes that all come by here."""
     from selfwise.train.world import given
@@ -326,6 +303,7 @@ VERBS: dict[str, Callable[[Argv], int | None]] = {
     "quickstart": quickstart,
     "pretrain": pretrain,
     "iterate": iterate,
+    "bench": bench,
     "resume": resume,
     "embed": embed,
     "probe": probe,

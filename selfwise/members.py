@@ -43,8 +43,8 @@ MANY = 4  # processes for each core: more is a mistake
 COMMAND = "import sys; from selfwise.members import member; sys.exit(member(sys.argv[1]))"
 
 
-class Reopened(NamedTuple):
-    """A run folder, ready to go on."""
+class Ready(NamedTuple):
+    """What a run is made of, before its first step or to go on."""
 
     settings: dict[str, Any]
     training: Resolved
@@ -54,7 +54,7 @@ class Reopened(NamedTuple):
     seed: int
 
 
-def reopened(folder: Path, data: Any = None) -> Reopened:
+def reopened(folder: Path, data: Any = None) -> Ready:
     """What is in a run folder, with its data open.
 
     Raises ValueError if its data cannot be opened again, or are not those that it has seen.
@@ -83,7 +83,7 @@ def reopened(folder: Path, data: Any = None) -> Reopened:
             f"the data at {where(source_data)} are not those that {folder} was started with "
             f"({examples.found['examples']} examples now, {settings['found']['examples']} then)"
         )
-    return Reopened(settings, training, model, examples, source, seed)
+    return Ready(settings, training, model, examples, source, seed)
 
 
 def check_together(devices: int, device: str, data: Any) -> None:
@@ -198,7 +198,7 @@ def _wait_for(folder: Path) -> None:
         sleep(0.5)
 
 
-def _train(run: Reopened, folder: Path, world: World) -> None:
+def _train(run: Ready, folder: Path, world: World) -> None:
     run.examples.join(folder)
     told: dict[str, Any] = {"seed": run.seed, "out": folder, "quiet": True, "world": world}
     fit(run.method, run.source, run.training, **told)

@@ -24,7 +24,7 @@ from selfwise.arguments import (
     sort_options,
     where,
 )
-from selfwise.members import check_as_many, check_together, joined, reopened, together
+from selfwise.members import Ready, check_as_many, check_together, joined, reopened, together
 from selfwise.methods import Method
 from selfwise.modalities.build import build, located, opened, started
 from selfwise.modalities.modality import Data, Steps
@@ -109,6 +109,34 @@ def pretrain(
         joined(out, world, data=data, device=chosen["training"].get("device", "auto"))
         return load(out)
     check_free(out, method)
+    told: dict[str, Any] = {"encoder": encoder, "start": start, "seed": seed, "quiet": quiet}
+    ready = prepared(method, data=data, **told, options=options)
+    settings, model, examples, source = ready.settings, ready.method, ready.examples, ready.source
+    probes = examples.probes(model, ready.training, seed=seed)
+    training = _in_steps(ready.training, settings, examples.kept, source, probes, quiet=quiet)
+    settings["options"] |= asdict(training)
+    _found(out, settings, examples, training)
+    with together(out, training) as world:
+        fit(model, source, training, seed=seed, out=out, probes=probes, quiet=quiet, world=world)
+    return load(out)
+
+
+def prepared(
+    method: str,
+    *,
+    data: Any,
+    encoder: str | Mapping[str, Any] = "",
+    start: str | Path = "",
+    seed: int = 0,
+    quiet: bool = False,
+    options: Mapping[str, Any],
+) -> Ready:
+    """What `pretrain` would train, told the same, with its data open; no run folder is made.
+
+    Raises ValueError with one sentence for anything that cannot be.
+    """
+    kind = methods.find(method)
+    chosen = sort_options(kind, options)
     modality, reading = modalities.of(kind), chosen["reading"]
     if earlier := config.read(Path(start)) if start else {}:
         encoder = encoder or earlier["options"]["encoder"]
@@ -129,13 +157,7 @@ def pretrain(
     model = started(settings, examples.kept)
     _say_about(model, settings, quiet=quiet)
     source = examples.source(model, batch=training.batch, seed=seed)
-    probes = examples.probes(model, training, seed=seed)
-    training = _in_steps(training, settings, examples.kept, source, probes, quiet=quiet)
-    told |= asdict(training)
-    _found(out, settings, examples, training)
-    with together(out, training) as world:
-        fit(model, source, training, seed=seed, out=out, probes=probes, quiet=quiet, world=world)
-    return load(out)
+    return Ready(settings, training, model, examples, source, seed)
 
 
 def _say_about(model: Method, settings: dict[str, Any], *, quiet: bool) -> None:

@@ -26,7 +26,7 @@ from selfwise import cli, methods, recipes
 
 ROOT = Path(__file__).parents[1]
 WHOLE = ("README.md", "docs/guide.md")  # they name every command
-CHAPTERS = ("choosing", "report", "exporting", "processes", "adding", "glue")
+CHAPTERS = ("choosing", "report", "exporting", "processes", "adding", "glue", "bench")
 GUIDES = (*WHOLE, *(f"docs/{chapter}.md" for chapter in CHAPTERS))
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LANGUAGES = {"bash", "python", "console", "text", "csv"}
@@ -221,7 +221,7 @@ def options(capsys: pytest.CaptureFixture[str]) -> set[str]:
     """Every option of every command, as the help lists them."""
     asked = [["--help"], *([verb, "--help"] for verb in VERBS)]
     asked += [["pretrain", name, "--help"] for name in methods.names()]
-    asked += [["iterate", "hubert", "--help"]]
+    asked += [["iterate", "hubert", "--help"], ["bench", "simclr", "--help"]]
     asked += [["run", name, "--help"] for name in recipes.names()]
     capsys.readouterr()
     for arguments in asked:

@@ -55,9 +55,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"methods.method", "modalities", "nn", "records", "rng", "run", "show", "shown", "train"}
     | {"types", "use", "views"},
     "doctor": {"config", "data", "train"},
+    "bench": {"config", "data", "members", "methods", "modalities", "run", "train", "types"},
     "flags": set(),
-    "cli": {"arguments", "config", "data", "doctor", "exchange", "fill", "flags", "glue", "iterate"}
-    | {"language", "methods", "modalities", "proof", "recipes", "report", "run", "show"}
+    "method_line": {"arguments", "config", "flags", "methods", "modalities", "run", "train"},
+    "cli": {"bench", "doctor", "exchange", "fill", "flags", "glue", "iterate"}
+    | {"language", "method_line", "methods", "proof", "recipes", "report", "run", "show"}
     | {"train", "use"},
     "__main__": {"cli"},
     "__init__": {"run", "use", "proof", "losses"},

@@ -108,12 +108,7 @@ def train_step(
     rank = (world.rank,) if world.rank else ()
     seed_global(fabric.device, seed, "forward", step, *rank)  # dropout: the only global draws
     mine = batch if isinstance(batch, Part) else Part(batch)
-    own = to(mine.batch, fabric.device)
-    n = size_of(own)  # not options.batch: where seconds decide, it is only their mean
-    views = [
-        method.view(rows(own, part), _draws(seed, step, part, mine, n))
-        for part in micro_batches(n, options.accumulate)
-    ]
+    views = made_views(parts, mine, step, seed=seed, options=options)
     counts = added([method.counts(view) for view in views])
     if world.size > 1:
         counts = added_counts({name: count * mine.weight for name, count in counts.items()})
@@ -136,6 +131,16 @@ def train_step(
         added_terms([found.terms for found in steps], mine.weight),
         added_terms([found.metrics for found in steps], mine.weight),
     )
+
+
+def made_views(parts: Parts, mine: Part, step: int, *, seed: int, options: Resolved) -> list[Any]:
+    """The view of each micro-batch of a step, on the device."""
+    own = to(mine.batch, parts.fabric.device)
+    n = size_of(own)  # not options.batch: where seconds decide, it is only their mean
+    return [
+        parts.method.view(rows(own, part), _draws(seed, step, part, mine, n))
+        for part in micro_batches(n, options.accumulate)
+    ]
 
 
 def _draws(seed: int, step: int, part: slice, mine: Part, n: int) -> Rng:

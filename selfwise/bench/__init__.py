@@ -1,0 +1,1 @@
+"""How fast a training is on this machine, how near to its limit, and what would change that."""

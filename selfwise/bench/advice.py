@@ -1,0 +1,164 @@
+"""From numbers to what is worth trying, and to sentences. Nothing is measured here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, NamedTuple
+
+WAITS = 0.10  # share of the time from which on waiting for data is worth a change
+FASTER = 1.3  # how much faster bf16 has to multiply here
+GAIN = 1.05  # ratio from which on a trial counts as faster: less is the noise of a few seconds
+IDLE, ROOM = 0.5, 0.4  # utilisation and share of the memory below which a GPU could take more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """What the advice follows from."""
+
+    waiting: float  # share of the time spent waiting for data
+    utilisation: float  # of the product of two matrices in the same precision
+    device: str
+    precision: str
+    compile: bool
+    threads: int
+    workers: int
+    cores: int  # for each process
+    batch: int
+    examples: int  # that there are
+    bf16: float = 0.0  # how much faster than float32 matrices are multiplied here; 0: not measured
+    memory: float = 1.0  # share of the device's memory that was needed
+    budget: str = ""  # the option that decides on the batch where --batch does not
+    couples: str = ""  # why another batch is another loss, if it is
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device.startswith("cuda")
+
+    @property
+    def spare(self) -> int:
+        """Cores that have nothing to do; beside a GPU one thread is busy, whatever it may use."""
+        return self.cores - self.workers - (1 if self.on_gpu else self.threads)
+
+
+class Trial(NamedTuple):
+    """Other options, and why they may be faster."""
+
+    reason: str
+    options: dict[str, Any]
+
+
+class Tried(NamedTuple):
+    """What came of a trial: examples a second against those of what was asked for."""
+
+    trial: Trial
+    ratio: float
+
+
+def trials(numbers: Numbers) -> list[Trial]:
+    """What is worth a try, in the order in which it matters."""
+    return [*_reading(numbers), *_crowd(numbers), *_precision(numbers), *_batch(numbers)]
+
+
+def _reading(numbers: Numbers) -> list[Trial]:
+    """More readers, where they are waited for and there are no more of them than cores."""
+    if numbers.waiting <= WAITS:
+        return []
+    share, workers = numbers.waiting, numbers.workers
+    says = f"{_percent(share)} of the time is spent waiting for data"
+    # with none, reading takes share / (1 - share) as long as computing, and has to go on beside it
+    wanted = ceil(workers / (1 - share)) if workers else ceil(share / (1 - share))
+    if numbers.spare > 0:
+        idle = "1 core is" if numbers.spare == 1 else f"{numbers.spare} cores are"
+        return [
+            Trial(f"{says}, and {idle} idle", {"workers": min(wanted, workers + numbers.spare)})
+        ]
+    if numbers.spare == 0 and numbers.threads > 1 and not numbers.on_gpu:
+        told = {"workers": workers + 1, "threads": numbers.threads - 1}
+        return [Trial(f"{says}, and no core is idle, but one that computes could read", told)]
+    return []
+
+
+def _crowd(numbers: Numbers) -> list[Trial]:
+    """Readers and threads that take turns on the cores."""
+    if numbers.on_gpu or not numbers.workers or numbers.spare >= 0:
+        return []
+    workers = min(numbers.workers, max(1, numbers.cores // 2))
+    threads = max(1, numbers.cores - workers)
+    workers = workers if numbers.cores > 1 else 0
+    says = (
+        f"{count(numbers.threads, 'thread')} and {count(numbers.workers, 'worker')} share "
+        f"{count(numbers.cores, 'core')}"
+    )
+    return [Trial(says, {"workers": workers, "threads": threads})]
+
+
+def _precision(numbers: Numbers) -> list[Trial]:
+    if numbers.precision != "float32" or numbers.bf16 <= FASTER:
+        return []
+    says = f"matrices are multiplied {numbers.bf16:.1f} times as fast in bf16 here"
+    return [Trial(says, {"precision": "bf16"})]
+
+
+def _batch(numbers: Numbers) -> list[Trial]:
+    low = numbers.utilisation < IDLE and numbers.memory < ROOM
+    if not numbers.on_gpu or not low or numbers.budget or 2 * numbers.batch > numbers.examples:
+        return []
+    says = (
+        f"the GPU is at {_percent(numbers.utilisation)} of its matrix product and at "
+        f"{_percent(numbers.memory)} of its memory"
+    )
+    also = f" (another loss, since {numbers.couples})" if numbers.couples else ""
+    return [Trial(says + also, {"batch": 2 * numbers.batch})]
+
+
+def advice(numbers: Numbers, tried: Sequence[Tried]) -> list[str]:
+    """Sentences: what was faster when it was tried, and what could not be tried in seconds."""
+    said = [_sentence(one) for one in tried if one.ratio >= GAIN]
+    return [*said, *_untried(numbers)] or ["nothing to change"]
+
+
+def no_gain(tried: Sequence[Tried]) -> list[str]:
+    """Sentences about what was tried and was no faster."""
+    return [_sentence(one) for one in tried if one.ratio < GAIN]
+
+
+def _sentence(one: Tried) -> str:
+    end = "" if one.ratio >= GAIN else ": leave it"
+    times = f"{one.ratio:.2f} times as many examples a second{end}"
+    return f"{flags(one.trial.options)}: {times} ({one.trial.reason})"
+
+
+def _untried(numbers: Numbers) -> list[str]:
+    """What takes minutes to measure, or cannot be had by an option."""
+    said = []
+    if numbers.waiting > WAITS and not _reading(numbers) and not _crowd(numbers):
+        said.append(
+            f"{_percent(numbers.waiting)} of the time is spent waiting for data, and no core is "
+            "left to read them: smaller files, or a machine with more cores"
+        )
+    if numbers.on_gpu and not numbers.compile and numbers.utilisation < IDLE:
+        said.append(
+            f"--compile: not tried, since it compiles for a minute (the GPU is at "
+            f"{_percent(numbers.utilisation)} of its matrix product)"
+        )
+    low = numbers.utilisation < IDLE and numbers.memory < ROOM
+    if numbers.on_gpu and low and numbers.budget:
+        said.append(
+            f"a larger {numbers.budget}: not tried, since it decides on the data of a step (the "
+            f"GPU is at {_percent(numbers.memory)} of its memory)"
+        )
+    return said
+
+
+def flags(options: dict[str, Any]) -> str:
+    """Options as a user types them."""
+    return " ".join(f"--{name} {value}" for name, value in options.items())
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def count(number: int, what: str) -> str:
+    """So many of them: 1 core, 2 cores."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
