@@ -15,14 +15,14 @@ def recorded() -> list[Record]:
     return [record for record in lines if record["benchmark"] == "comparison"]
 
 
-def same(record: Record) -> tuple[str, ...]:
-    """What two records have in common that may be compared."""
-    return record["row"], record["case"], record["device"]
+def same(record: Record) -> tuple[Any, ...]:
+    """What two records have in common that may be compared: some ratios change with the size."""
+    return record["row"], record["case"], record["device"], record["quick"]
 
 
-def latest() -> dict[tuple[str, ...], Record]:
-    """The last full measurement of each case on each device."""
-    return {same(record): record for record in recorded() if not record["quick"]}
+def latest() -> dict[tuple[Any, ...], Record]:
+    """The last measurement of each case on each device, in full and in quick."""
+    return {same(record): record for record in recorded()}
 
 
 def last(record: Record) -> Record | None:
@@ -33,7 +33,8 @@ def last(record: Record) -> Record | None:
 def lost(now: Record, before: Record | None) -> list[str]:
     """A sentence for each contest that has lost more than a quarter of its ratio."""
     if before is None:
-        return [f"nothing to compare with: {now['row']}:{now['case']} was never written down"]
+        size = "in quick" if now["quick"] else "in full"
+        return [f"{now['row']}:{now['case']} was never written down {size}: nothing to compare"]
     old = {(one["side"], one["against"]): one["ratio"][0] for one in before["contests"]}
     found = []
     for one in now["contests"]:

@@ -29,6 +29,7 @@ def measured(row: str, case: str, setting: Setting, plan: Plan) -> dict[str, Any
     module = find(row)
     made: Prepared = module.prepare(case, setting)
     wanted, left_out = possible(module.GOALS[case], setting)
+    assert wanted, f"{row}:{case} has no contest that this machine can hold"
     sides = [side for one in wanted for side in (one.against, one.side)]
     assert set(sides) <= set(made.sides), wanted
     before = round(os.getloadavg()[0], 1)

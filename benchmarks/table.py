@@ -73,7 +73,8 @@ def circumstances(records: list[dict[str, Any]]) -> str:
 
 def page() -> str:
     """All of it."""
-    found = sorted(latest().values(), key=lambda record: record["row"])
+    full = [record for record in latest().values() if not record["quick"]]
+    found = sorted(full, key=lambda record: (record["row"], record["case"]))
     parts = []
     for device, title in DEVICES.items():
         records = [record for record in found if record["device"] == device]

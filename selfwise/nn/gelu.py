@@ -1,8 +1,9 @@
 """GELU with tanh, for less than torch takes on a CPU.
 
 x (1 + tanh u) / 2 is x times sigmoid(2u), the same function, and the sigmoid is several times
-cheaper there. For 393,216 numbers on one core without AVX-512, forward and backward: 1.25 ms, and
-2.91 ms with `F.gelu`, of which a training step of a GPT with nanoGPT's CPU shape has four.
+cheaper there. It is worked out in pieces that stay in a core's cache, because in a training step
+its numbers come from memory. A step of a GPT with nanoGPT's CPU shape takes 75.4 ms with `F.gelu`,
+71.3 with this and 64.8 with ReLU, on one core without AVX-512.
 """
 
 from math import pi, sqrt
@@ -15,23 +16,35 @@ from torch import Tensor
 
 LINEAR = 2 * sqrt(2 / pi)  # 2u = LINEAR x + CUBIC x^3: Hendrycks and Gimpel, arXiv:1606.08415
 CUBIC = 0.044715 * LINEAR
+PIECE = 2**16
 
 
 class _BySigmoid(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        twice = torch.addcmul(x.new_tensor(LINEAR), x, x, value=CUBIC).mul_(x)
-        share = twice.sigmoid()
-        ctx.save_for_backward(x, twice, share)
-        return x * share
+        x = x.contiguous()
+        share, out = torch.empty_like(x), torch.empty_like(x)
+        linear = x.new_tensor(LINEAR)
+        for a, s, o in _pieces(x, share, out):
+            torch.addcmul(linear, a, a, value=CUBIC, out=s).mul_(a).sigmoid_()
+            torch.mul(a, s, out=o)
+        ctx.save_for_backward(x, share)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        """share + x share' (2u)', where x (2u)' = 3 (2u) - 2 LINEAR x."""
-        x, twice, share = ctx.saved_tensors
-        slope = torch.sub(twice, x, alpha=2 * LINEAR / 3)
-        slope = torch.ops.aten.sigmoid_backward(slope, share)
-        return torch.add(share, slope, alpha=3).mul_(grads[0])
+        """share + x share' (2u)', with x (2u)' = 3 x (LINEAR / 3 + CUBIC x^2)."""
+        x, share = ctx.saved_tensors
+        found, third = torch.empty_like(x), x.new_tensor(LINEAR / 3)
+        for a, s, g, d in _pieces(x, share, grads[0].contiguous(), found):
+            torch.addcmul(third, a, a, value=CUBIC, out=d).mul_(a)
+            torch.ops.aten.sigmoid_backward.grad_input(d, s, grad_input=d)
+            torch.add(s, d, alpha=3, out=d).mul_(g)
+        return found
+
+
+def _pieces(*tensors: Tensor) -> Any:
+    return zip(*(tensor.view(-1).split(PIECE) for tensor in tensors))
 
 
 def gelu_tanh(x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
