@@ -70,7 +70,7 @@ def run(options: argparse.Namespace, asked: list[str], *, check: bool) -> int:
         raise ValueError("--rounds and --threads have to be at least 1, --seconds above 0")
     setting = Setting(options.device, options.threads, options.quick or check)
     failed = 0
-    for row, case in cases(asked):
+    for row, case in cases(asked, options.device):
         try:
             record = apart(row, case, setting, Plan(rounds, seconds, options.clock))
         except RuntimeError as error:

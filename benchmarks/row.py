@@ -6,6 +6,7 @@ A row is a file of `rows/`: the same work done by selfwise and by a peer. Its mo
     PACKAGES  whose versions are written down with the results
     CASES     name of a case -> what it is
     GOALS     name of a case -> its contests
+    ON_GPU    names of cases that are for a GPU alone; may be left out
 
 and has `prepare(case, setting) -> Prepared`, which makes the sides, ready to be timed. It checks
 that they do equal work, and says what it found; where they differ, it raises.
@@ -70,8 +71,10 @@ def find(name: str) -> ModuleType:
     return importlib.import_module(f"benchmarks.rows.{name}")
 
 
-def cases(asked: list[str]) -> list[tuple[str, str]]:
-    """Row and case of each `ROW` or `ROW:CASE`; all of them where nothing is asked for.
+def cases(asked: list[str], device: str = "cpu") -> list[tuple[str, str]]:
+    """Row and case of each `ROW` or `ROW:CASE`; all rows where nothing is asked for.
+
+    A case that is too large for a CPU (`ON_GPU` of its row) is taken there only if it is named.
 
     Raises:
         ValueError: there is no such row or case.
@@ -81,5 +84,8 @@ def cases(asked: list[str]) -> list[tuple[str, str]]:
         known = list(find(name).CASES)
         if case and case not in known:
             raise ValueError(f"case: {name} has no {case!r}{nearest(case, known)}")
-        found += [(name, one) for one in ([case] if case else known)]
+        too_large = getattr(find(name), "ON_GPU", ()) if device == "cpu" else ()
+        found += [
+            (name, one) for one in ([case] if case else known) if case or one not in too_large
+        ]
     return found

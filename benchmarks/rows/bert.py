@@ -27,6 +27,7 @@ PEER = (
     "30,522 rows on both sides, as the published one, though this text has fewer kinds of tokens"
 )
 PACKAGES = ("transformers",)
+ON_GPU = ("base",)
 CASES = {
     "mini": "BERT mini, 32 rows of 128 tokens, dropout 0.1",
     "base": "BERT base, 256 rows of 128 tokens (8 on a CPU), dropout 0.1",

@@ -25,6 +25,7 @@ PEER = (
     "together, which `Trainer` does when it is asked to"
 )
 PACKAGES = ("transformers",)
+ON_GPU = ("base",)
 CASES = {
     "mini": "BERT mini, 32 documents in a batch, dropout 0.1",
     "base": "BERT base, 256 documents in a batch (8 on a CPU), dropout 0.1",

@@ -25,6 +25,7 @@ CASES = {"photos": "Embed 10,000 photos, JPEG, 500 x 375 px, ResNet-18 at 224 px
 EQUAL, BEST, THEIRS = "selfwise float32", "selfwise bf16", "timm float32"
 GOALS = {"photos": [Contest(EQUAL, THEIRS, 1.2), Contest(BEST, THEIRS, 1.2, "bf16 autocast")]}
 PHOTOS, QUICK, SIZE = 10_000, 400, (500, 375)
+Compute = Callable[[], np.ndarray]
 
 
 def run_folder(home: Path, precision: str) -> Folder:
@@ -41,7 +42,7 @@ def run_folder(home: Path, precision: str) -> Folder:
     return Folder(home, settings, method, "untrained", 0)
 
 
-def theirs(model: Any, folder: Path, setting: Setting) -> Callable[[], np.ndarray]:
+def theirs(model: Any, folder: Path, setting: Setting) -> Compute:
     from timm.data import create_transform
     from torchvision.datasets import ImageFolder
 
@@ -59,7 +60,7 @@ def theirs(model: Any, folder: Path, setting: Setting) -> Callable[[], np.ndarra
     return run
 
 
-def ours(run: Folder, folder: Path, setting: Setting) -> Callable[[], np.ndarray]:
+def ours(run: Folder, folder: Path, setting: Setting) -> Compute:
     """With nothing kept from an earlier call."""
 
     def compute() -> np.ndarray:
@@ -83,12 +84,13 @@ def close(a: np.ndarray, b: np.ndarray) -> str:
     return f"vectors of the same photos have centred cosines of at least {cosine.min():.4f}"
 
 
-def counting(compute: Callable[[], np.ndarray], n: int) -> Run:
-    """A turn is the whole folder."""
+def counting(compute: Compute, warm: Compute, n: int) -> Run:
+    """A turn is the whole folder; the warm-up, number 0, only a few."""
 
     def run(number: int) -> float:
-        assert len(compute()) == n
-        return n
+        found = len(compute() if number else warm())
+        assert number == 0 or found == n
+        return found
 
     return run
 
@@ -100,8 +102,9 @@ def prepare(case: str, setting: Setting) -> Prepared:
     runs = {side: run_folder(home / side, side.split()[1]) for side in (EQUAL, BEST)}
     model = runs[EQUAL].method.encoder.model  # type: ignore[union-attr]
     model = model.to(setting.device)
-    equal = close(ours(runs[EQUAL], few, setting)(), theirs(model, few, setting)())
-    sides: dict[str, Run] = {THEIRS: counting(theirs(model, folder, setting), n)}
+    few_theirs = theirs(model, few, setting)
+    equal = close(ours(runs[EQUAL], few, setting)(), few_theirs())
+    sides: dict[str, Run] = {THEIRS: counting(theirs(model, folder, setting), few_theirs, n)}
     for side, run in runs.items():
-        sides[side] = counting(ours(run, folder, setting), n)
+        sides[side] = counting(ours(run, folder, setting), ours(run, few, setting), n)
     return Prepared("photos", sides, equal, {"photos": n})

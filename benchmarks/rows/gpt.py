@@ -17,6 +17,7 @@ PEER = (
     "tokens that lie ready, fused AdamW, gradients clipped at 1"
 )
 PACKAGES = ("transformers",)
+ON_GPU = ("small",)
 CASES = {
     "cpu": "GPT, 4 layers of 128, 12 rows of 64 characters (nanoGPT's CPU shape), no dropout",
     "small": "GPT-2 small, 4 rows of 1,024 tokens, dropout 0.1",

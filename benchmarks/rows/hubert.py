@@ -25,6 +25,7 @@ PEER = (
     "biases and norms, gradients clipped at 10"
 )
 PACKAGES = ("transformers",)
+ON_GPU = ("base",)
 CASES = {
     "mini": "HuBERT mini, 8 clips of 4 s, a wave stem of 128 channels, 100 clusters",
     "base": "HuBERT base, 22 clips of 4 s (2 on a CPU), 500 clusters",
