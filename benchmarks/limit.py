@@ -1,13 +1,9 @@
-"""What the machine can do at most: the rate of a large matrix product; what a step needs."""
+"""What the machine can do at most: the rate of a matrix product; what a step needs."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-SIDE = 1024
-KINDS = {"float32": torch.float32, "bf16": torch.bfloat16}
+from selfwise.bench.rate import counter, product_rate, side_of
 
 
 def multiplies_bf16() -> bool:
@@ -16,28 +12,13 @@ def multiplies_bf16() -> bool:
     return any(flag in flags.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def matrix_rates(kinds: list[str], device: str = "cpu", tries: int = 20) -> dict[str, float]:
-    """Floating-point operations a second of a product of square matrices, the best of `tries`."""
-    found = {}
-    for name in kinds:
-        dtype = KINDS[name]
-        a = torch.randn(SIDE, SIDE, device=device).to(dtype)
-        b = torch.randn(SIDE, SIDE, device=device).to(dtype)
-        took = []
-        for _ in range(tries):
-            begun = time.perf_counter()
-            a @ b
-            if device != "cpu":
-                torch.cuda.synchronize()
-            took.append(time.perf_counter() - begun)
-        found[name] = float(f"{2 * SIDE**3 / min(took):.4g}")
-    return found
+def matrix_rates(kinds: list[str], device: str = "cpu") -> dict[str, float]:
+    """Floating-point operations a second of a product of square matrices, the best of several."""
+    return {kind: float(f"{product_rate(device, kind, side_of(device)):.4g}") for kind in kinds}
 
 
 def counted(step: Callable[[], object]) -> float:
     """Floating-point operations of products, convolutions and attention in one call of `step`."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
+    with counter() as found:
         step()
-    return float(counter.get_total_flops())
+    return float(found.get_total_flops())

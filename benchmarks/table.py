@@ -55,7 +55,7 @@ def limits(records: list[dict[str, Any]]) -> str:
         shares = record.get("share_of_matrix_rate", {})
         told = ", ".join(f"{side} {share:.0%}" for side, share in shares.items())
         made += [f"- `{record['row']}:{record['case']}`: {told}"] if told else []
-    head = "Share of the rate of a 2,048 x 2,048 matrix product measured beside it, by counted"
+    head = "Share of the rate of the fastest matrix product measured beside it, by counted"
     return "\n".join([f"{head} operations:", "", *made]) if made else ""
 
 
