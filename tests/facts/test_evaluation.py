@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from selfwise.data.images import ArrayImages
+from selfwise.evaluate import features as features_of
 from selfwise.evaluate.baselines import estimate_batch_norm, untrained
 from selfwise.evaluate.compare import paired_bootstrap, standard_error
 from selfwise.evaluate.curve import draw_labels
@@ -205,6 +206,23 @@ def test_features_are_the_encoders_row_by_row():
     np.testing.assert_allclose(extract(net, data, size=8, layer=-2), first.numpy(), atol=1e-5)
     half = extract(net, data, size=8, precision="bf16")
     assert 0 < abs(half - features).max() < 0.05 * abs(features).max()
+
+
+def test_a_cpu_reads_pieces_with_channels_last(monkeypatch):
+    monkeypatch.setattr(features_of, "LEAST", 4)
+    monkeypatch.setattr(features_of, "PIECE", 5 * 3 * 8 * 8)
+    net, data, seen = Net(), images(23), []
+    whole = net.eval()(float_views(data)).pooled.detach()
+    order = torch.channels_last
+    net.register_forward_pre_hook(
+        lambda _, told: seen.append((len(told[0]), told[0].is_contiguous(memory_format=order)))
+    )
+    found = extract(net, data, size=8, batch=12)
+    np.testing.assert_allclose(found, whole.numpy(), atol=1e-5)
+    assert seen == [(5, True), (5, True), (2, True), (5, True), (5, True), (1, True)]
+    seen.clear()
+    extract(net, data, size=8, precision="bf16")
+    assert seen[0] == (5, False)
 
 
 def test_pixels_are_the_image():

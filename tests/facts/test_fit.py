@@ -388,3 +388,12 @@ def test_compiled_training_is_the_same_training():
         return found
 
     assert losses(True) == pytest.approx(losses(False), rel=1e-3)
+
+
+@pytest.mark.parametrize(("precision", "last"), [("float32", True), ("bf16", False)])
+def test_a_cpu_convolves_float32_with_channels_last(precision, last):
+    method = cases.build("supervised")
+    weights = [p for p in method.parameters() if p.dim() == 4 and min(p.shape[1:3]) > 1]
+    assemble(method, options(Supervised, precision=precision))
+    assert weights
+    assert {p.is_contiguous(memory_format=torch.channels_last) for p in weights} == {last}

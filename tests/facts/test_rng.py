@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.rng import Rng, generator, hashed, shuffled
+from selfwise.rng import Rng, generator, hashed, seed_global, shuffled
 
 
 def test_keys_and_their_order_matter():
@@ -30,6 +30,18 @@ def test_a_slice_draws_what_the_whole_draws(part):
     assert torch.equal(whole.normal(10)[part], some.normal(n))
     assert torch.equal(whole.integers(7, 10, 3)[part], some.integers(7, n, 3))
     assert torch.equal(whole.orders(4, 10)[part], some.orders(4, n))
+
+
+def test_the_global_state_is_a_function_of_the_keys():
+    device = torch.device("cpu")
+    seed_global(device, 1, "forward", 2)
+    first = torch.rand(3)
+    seed_global(device, 1, "forward", 3)
+    assert not first.equal(torch.rand(3))
+    seed_global(device, 1, "forward", 2)
+    assert first.equal(torch.rand(3))
+    torch.manual_seed(hashed(1, "forward", 2))  # which tells all kinds of devices
+    assert first.equal(torch.rand(3))
 
 
 def test_orders_are_permutations_and_all_occur(rng):

@@ -9,7 +9,7 @@ from selfwise.nn.gelu import gelu_tanh
 
 def both(x: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(value, gradient) of ours and of torch's in float64; the gradient's weights are not equal."""
-    weight = torch.linspace(-1, 2, x.numel()).view_as(x)
+    weight = torch.linspace(-1, 2, x.numel()).view(x.shape)
     found = []
     for function, dtype in ((gelu_tanh, x.dtype), (F.gelu, torch.float64)):
         leaf = x.to(dtype).requires_grad_()
@@ -28,6 +28,14 @@ def test_values_and_gradients_are_torchs(dtype: torch.dtype):
     assert ours[1].abs().max() > 1
     torch.testing.assert_close(ours[0], theirs[0], atol=within, rtol=within)
     torch.testing.assert_close(ours[1], theirs[1], atol=within, rtol=within)
+
+
+def test_pieces_make_a_whole_in_any_order_of_the_memory():
+    x = torch.randn(3, 2**15, generator=torch.Generator().manual_seed(0))
+    for one in (x, x.T):
+        ours, theirs = both(one)
+        torch.testing.assert_close(ours[0], theirs[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours[1], theirs[1], atol=1e-5, rtol=1e-5)
 
 
 def test_far_from_zero_it_is_x_or_nothing():
