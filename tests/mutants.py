@@ -72,7 +72,7 @@ def import_libraries() -> None:
 
 def _import(module: str, name: str) -> None:
     top = module.partition(".")[0]
-    if top in (*OURS, *THREADED) or (ROOT / "tests" / f"{top}.py").exists():
+    if top in (*OURS, "benchmarks", *THREADED) or (ROOT / "tests" / f"{top}.py").exists():
         return
     try:
         getattr(importlib.import_module(module), name, None)  # transformers imports when asked

@@ -11,7 +11,7 @@ MUTANTS = [
     ("the other GELU", "nn/transformer.py",
      '"gelu": F.gelu,', '"gelu": partial(F.gelu, approximate="tanh"),', PARITY),
     ("erf where GPT-2 and ALBERT have tanh", "nn/transformer.py",
-     'partial(F.gelu, approximate="tanh")', "F.gelu", PARITY),
+     '"gelu_tanh": gelu_tanh', '"gelu_tanh": F.gelu', PARITY),
     ("the activation of the config is lost", "convert/configs.py",
      '"activation": ACTIVATIONS[told[named]]', '"activation": "gelu"', PARITY),
     ("eps of the config is lost: BERT", "convert/configs.py",
