@@ -4,8 +4,8 @@ python -m benchmarks.costs [corpus | images | steps | length | startup]...
 
 Each cost is measured at several sizes by turns, each time in a process of its own. Written down
 are median, smallest and largest of the turns, and of the largest size against the smallest in the
-same turn. All on one thread. Memory is what belongs to no file (RssAnon of Linux), looked at from
-outside every few milliseconds, above what the process held when everything was imported.
+same turn. All on one thread. Memory is what belongs to no file (RssAnon of Linux), and its peaks
+are those of the whole process, which is looked at from outside a hundred times a second.
 """
 
 import argparse

@@ -69,4 +69,4 @@ def measure(home: Path, size: str, now: Clock) -> Found:
         "batch ms": 1000 * middle(times[WARM_UP:]), "first batch ms": 1000 * times[0],
         "opening seconds": ready - begun, "bytes an image": held / len(images),
     }  # fmt: skip
-    return Found(figures, base, {"opening": (begun, ready), "reading": (ready, time.monotonic())})
+    return Found(figures, {"opening": (begun, ready), "reading": (ready, time.monotonic())})

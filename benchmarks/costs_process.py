@@ -15,7 +15,7 @@ from selfwise.names import nearest
 
 NAMES = ("corpus", "images", "steps", "length", "startup")
 COMMAND = [sys.executable, "-W", "ignore", "-m", "benchmarks.costs_process"]
-EVERY = 0.004  # seconds between two looks at the memory
+EVERY = 0.01  # seconds between two looks at the memory
 
 
 def find(name: str) -> ModuleType:
@@ -40,9 +40,12 @@ def apart(name: str, home: Path, size: str, clock: str) -> Figures:
     with out.open("w") as told, errors.open("w") as wrong:
         line = [*COMMAND, name, str(home), size, clock]
         process = subprocess.Popen(line, stdout=told, stderr=wrong, env=os.environ | _own(home))
-        while process.poll() is None:
-            seen.append((time.monotonic(), _held(process.pid)))
-            time.sleep(EVERY)
+        try:
+            while process.poll() is None:
+                seen.append((time.monotonic(), _held(process.pid)))
+                time.sleep(EVERY)
+        finally:
+            process.kill()  # nothing goes on measuring where nobody waits any more
     if process.returncode:
         raise RuntimeError(f"{name} at {size} failed: {errors.read_text().strip()[-2000:]}")
     found = Found(*json.loads(out.read_text().splitlines()[-1]))

@@ -100,12 +100,11 @@ def table(found: dict[str, Any]) -> str:
 class Found(NamedTuple):
     """What a measuring process has found.
 
-    `phases` are parts of its life, by the monotonic clock, of which the peak of memory above
-    `base` is wanted; whoever started the process has watched it.
+    `phases` are parts of its life, by the monotonic clock, of which the peak of memory is wanted;
+    whoever started the process has watched it.
     """
 
     figures: Figures
-    base: int = 0  # bytes of anonymous memory when everything was imported
     phases: dict[str, tuple[float, float]] = {}  # noqa: RUF012 (never changed)
 
 
@@ -123,14 +122,14 @@ def anonymous(process: int | str = "self") -> int:
 
 
 def peaks(found: Found, seen: list[tuple[float, int]]) -> Figures:
-    """MiB above the base in each phase, of (moment, bytes)."""
+    """MiB of the whole process in each phase, of (moment, bytes)."""
     most = {
         name: max((held for moment, held in seen if begin <= moment <= end), default=0)
         for name, (begin, end) in found.phases.items()
     }
     short = [name for name, held in most.items() if not held]
     assert not short, f"{short[0]} was over before its memory was looked at"
-    return {f"{name} MiB": (held - found.base) / 2**20 for name, held in most.items()}
+    return {f"{name} MiB": held / 2**20 for name, held in most.items()}
 
 
 def middle(values: list[float]) -> float:
