@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: quickstart test browser lint mutants bench clean
+.PHONY: quickstart test browser lint mutants bench bench-check clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/selfwise quickstart
@@ -26,14 +26,13 @@ lint: $(VENV)/installed-test
 mutants: $(VENV)/installed-test
 	$(BIN)/python -m tests.mutants
 
+# every row by turns with what people use, written to benchmarks/results.jsonl
 bench: $(VENV)/installed-test
-	$(BIN)/python -m benchmarks.views
-	$(BIN)/python -m benchmarks.text_step
-	$(BIN)/python -m benchmarks.hubert_step
-	$(BIN)/python -m benchmarks.kmeans
-	$(BIN)/python -m benchmarks.puzzle_views
-	$(BIN)/python -m benchmarks.colorization_views
-	$(BIN)/python -m benchmarks.mining
+	$(BIN)/python -m benchmarks
+
+# few short turns of every row: has a ratio fallen since it was last written down?
+bench-check: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks check
 
 $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

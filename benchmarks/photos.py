@@ -37,3 +37,17 @@ def part(source: Image.Image, size: tuple[int, int], draw: np.random.Generator) 
         found = found.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     factor = draw.uniform(0.7, 1.3)
     return found.point(lambda value: min(255, round(value * factor)))
+
+
+def squares(n: int, side: int) -> list[Image.Image]:
+    """Squares of the photos, a half to all of their height, made `side` pixels; always the same."""
+    draw, found = np.random.default_rng(0), []
+    originals = [Image.fromarray(photo) for photo in load_sample_images().images]
+    for i in range(n):
+        photo = originals[i % len(originals)]
+        extent = int(draw.integers(photo.height // 2, photo.height + 1))
+        left = int(draw.integers(0, photo.width - extent + 1))
+        top = int(draw.integers(0, photo.height - extent + 1))
+        box = (left, top, left + extent, top + extent)
+        found.append(photo.resize((side, side), Image.Resampling.BICUBIC, box=box))
+    return found

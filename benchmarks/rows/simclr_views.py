@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.photos import squares
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.turns import rate
 from selfwise.rng import Rng, generator
@@ -31,22 +32,6 @@ GOALS = {
 }
 DRAWS = 16  # of both views of every image, for the check
 WITHIN = 0.02  # of the range 0 to 1
-
-
-def photos(n: int, side: int) -> list[Image.Image]:
-    """Squares out of scikit-learn's two photos, a half to all of their height, made this small."""
-    from sklearn.datasets import load_sample_images
-
-    draw, found = np.random.default_rng(0), []
-    originals = [Image.fromarray(photo) for photo in load_sample_images().images]
-    for i in range(n):
-        photo = originals[i % len(originals)]
-        extent = int(draw.integers(photo.height // 2, photo.height + 1))
-        left = int(draw.integers(0, photo.width - extent + 1))
-        top = int(draw.integers(0, photo.height - extent + 1))
-        box = (left, top, left + extent, top + extent)
-        found.append(photo.resize((side, side), Image.Resampling.BICUBIC, box=box))
-    return found
 
 
 class Ours:
@@ -143,14 +128,14 @@ def images_of(side: Ours | Theirs, images: int, device: str) -> Run:
 
 def prepare(case: str, setting: Setting) -> Prepared:
     torch.set_num_threads(1)
-    images = photos(BATCH[case], int(case))
+    images = squares(BATCH[case], int(case))
     ours = Ours(images, int(case), setting.device)
     theirs = Theirs(images, int(case), setting.device)
     equal = equal_work(ours, theirs)
     # Until a process has freed a block of some megabytes, as the first training step does, the C
     # library hands memory back to the system after each batch, and the page faults that follow
     # would be measured instead: a batch of the largest views comes first.
-    largest = Ours(photos(BATCH["224"], 224), 224, setting.device)
+    largest = Ours(squares(BATCH["224"], 224), 224, setting.device)
     rate(images_of(largest, 1, setting.device), 0, 1.0)
     sides = {
         name: images_of(side, len(images), setting.device)
