@@ -18,7 +18,7 @@ from selfwise.data.tokenizer import Tokenizer
 from selfwise.rng import shuffled
 
 FORMAT = 1  # to be raised whenever the same text gives other tokens or spans
-COUNTED = 2**24  # tokens that are counted at a time
+COUNTED = 2**20  # tokens that are counted at a time: 11 MiB, and faster than more of them
 
 
 @dataclass(frozen=True)
