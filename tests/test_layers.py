@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "units": {"types", "rng", "nn"},
     "methods": {"types", "rng", "nn", "losses", "mining", "shown", "views", "methods.method"},
     "data": {"types", "rng"},
-    "train": {"types", "rng", "losses", "methods.method"},
+    "train": {"types", "rng", "nn", "losses", "methods.method"},
     "evaluate": {"types", "rng", "nn", "losses", "views", "data", "train", "methods.method"}
     | {"units"},
     "convert": {"types"},

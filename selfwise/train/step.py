@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from selfwise.methods.method import Method
+from selfwise.nn.channels_last import takes_channels_last
 from selfwise.rng import Rng, alike, generator, seed_global
 from selfwise.train import schedule
 from selfwise.train.norm import synchronised
@@ -76,8 +77,9 @@ def assemble(method: Method, options: Resolved, world: World = ALONE) -> Parts:
     if world.size > 1:
         take_weights(method)
     method.train()
-    if fabric.device.type == "cuda" or options.precision == "float32":
-        # what tensor cores read, and in float32 a CPU convolves 6 to 16 % faster (docs/log.md)
+    if fabric.device.type == "cuda" or (
+        options.precision == "float32" and takes_channels_last(method)
+    ):  # what tensor cores read
         method.to(memory_format=torch.channels_last)  # of 4-D weights only
     if fabric.device.type == "cuda":
         torch.backends.cudnn.benchmark = True

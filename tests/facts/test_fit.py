@@ -392,7 +392,9 @@ def test_compiled_training_is_the_same_training():
 
 @pytest.mark.parametrize(("precision", "last"), [("float32", True), ("bf16", False)])
 def test_a_cpu_convolves_float32_with_channels_last(precision, last):
-    method = cases.build("supervised")
+    shape = {"layers": [1, 1, 1, 1], "channels": [16, 16, 32, 32]}
+    encoder = cases.vision.build("resnet18", in_channels=3, size=16, **shape)
+    method = Supervised(encoder, size=16, classes=3)
     weights = [p for p in method.parameters() if p.dim() == 4 and min(p.shape[1:3]) > 1]
     assemble(method, options(Supervised, precision=precision))
     assert weights

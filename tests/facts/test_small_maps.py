@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from selfwise.encoders import vision
+from selfwise.nn.channels_last import takes_channels_last
 from selfwise.nn.small_maps import SmallMapConv2d, guard
 from selfwise.rng import generator
 
@@ -67,3 +68,33 @@ def test_what_is_not_a_plain_convolution_stays():
     )
     guard(made)
     assert [type(part) for part in made] == [Own, nn.Conv2d, nn.Conv2d]
+
+
+def test_a_strided_point_of_few_channels_keeps_channels_first():
+    def takes(**told: int) -> bool:
+        made = nn.Conv2d(**{"in_channels": 16, "out_channels": 8, "kernel_size": 1} | told)
+        return takes_channels_last(nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), made))
+
+    assert takes(stride=2)
+    assert takes(in_channels=4)
+    assert takes(in_channels=4, stride=2, kernel_size=3)
+    assert not takes(in_channels=4, stride=2)
+    assert not takes(in_channels=24, stride=2)
+    assert not takes(groups=2)
+    assert not takes_channels_last(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_gradients_with_channels_last_are_those_of_channels_first(stride, kernel):
+    conv = nn.Conv2d(16, 32, kernel, stride, padding=kernel // 2)
+    x = torch.randn(5, 16, 7, 7, generator=generator(0, "maps")).requires_grad_()
+    found = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        conv.to(memory_format=order)
+        y = conv(x)
+        weight = torch.linspace(-1, 1, y.numel()).view(y.shape)
+        found.append((y, *torch.autograd.grad((y * weight).sum(), [x, *conv.parameters()])))
+    assert found[1][0].is_contiguous(memory_format=torch.channels_last)
+    for first, last in zip(*found):
+        torch.testing.assert_close(first, last, atol=1e-5, rtol=1e-5)
