@@ -57,11 +57,11 @@ def extract(
         raise ValueError("there are no images to compute features of")
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
     rows = _in_turn(len(images), batch)
-    with reading(encoder, device), half:
+    with reading(encoder, device) as model, half:
         mine = rows[world.rank :: world.size]
         seen = views(images, mine, size=size, device=device, workers=workers)
         read = partial(_pooled, encoder, layer=layer)
-        last = takes_channels_last(encoder) and precision == "float32"
+        last = takes_channels_last(model) and precision == "float32"
         own = ((_in_pieces(read, view, last=last).float().cpu().numpy(),) for view in seen)
         parts = [part for (part,) in by_turns(own, len(rows), world)]
     return np.concatenate(parts) if world.rank == 0 else NOTHING
@@ -84,8 +84,8 @@ def layers(
     """
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
     rows, parts = _in_turn(len(images), batch), []
-    last = takes_channels_last(encoder) and precision == "float32"
-    with reading(encoder, device), half:
+    with reading(encoder, device) as model, half:
+        last = takes_channels_last(model) and precision == "float32"
         for view in views(images, rows, size=size, device=device, workers=workers):
             found = _in_pieces(partial(_layers, encoder), view, last=last)
             parts.append(found.cpu().numpy())
