@@ -412,6 +412,9 @@ def test_mistakes_get_one_line(home, capsys):
     assert "--data must be given" in refused("simclr", capsys=capsys)
     assert "photo" in refused("simclr", "--data", home / "photo", capsys=capsys)
     assert "--measure" in refused(*good, "--mesure", 2, capsys=capsys)
+    text = ["gpt", "--data", home / "text.txt", "--tokenizer", "chars", "--documents", "blank"]
+    text += ["--length", 16, "--batch", 2, "--probe-every", 5]
+    assert "--probe-every is for images" in refused(*text, capsys=capsys)
     for wrong in ("0", "-1", ".nan", "1e9"):
         said = refused(*good, "--measure", wrong, capsys=capsys)
         assert "--measure must be above 0 and at most 3600 seconds" in said

@@ -78,6 +78,7 @@ def bench(
     _check(measure, Path(out) if out else None)
     own = {name: options.pop(name) for name in ("encoder", "start", "seed") if name in options}
     ready = prepared(method, data=data, **own, quiet=quiet, options=options)
+    ready.examples.probes(ready.method, ready.training, seed=ready.seed)  # refuses, as in a run
     report = Report(_found(ready, measure, quiet=quiet))
     if out:
         with Path(out).open("x") as file:
