@@ -29,6 +29,9 @@ mutants: $(VENV)/installed-test
 # every row by turns with what people use, written to benchmarks/results.jsonl
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --quick
+	$(BIN)/python -m benchmarks.costs
+	$(BIN)/python -m benchmarks table
 
 # few short turns of every row: has a ratio fallen since it was last written down?
 bench-check: $(VENV)/installed-test

@@ -79,7 +79,10 @@ def run(options: argparse.Namespace, asked: list[str], *, check: bool) -> int:
             continue
         show(record)
         if check:
-            lost = checking.lost(record, checking.last(record))
+            before = checking.last(record)
+            lost = checking.lost(record, before)
+            if other := checking.elsewhere(record, before):
+                print(f"  {other}")
             failed += bool(lost)
             print("\n".join(f"  LOST: {text}" for text in lost) or "  as before", flush=True)
         elif not options.dry:

@@ -15,9 +15,12 @@ def recorded() -> list[Record]:
     return [record for record in lines if record["benchmark"] == "comparison"]
 
 
+KEY = ("row", "case", "device", "quick", "threads", "clock")
+
+
 def same(record: Record) -> tuple[Any, ...]:
     """What two records have in common that may be compared: some ratios change with the size."""
-    return record["row"], record["case"], record["device"], record["quick"]
+    return tuple(record[name] for name in KEY)
 
 
 def latest() -> dict[tuple[Any, ...], Record]:
@@ -35,12 +38,25 @@ def lost(now: Record, before: Record | None) -> list[str]:
     if before is None:
         size = "in quick" if now["quick"] else "in full"
         return [f"{now['row']}:{now['case']} was never written down {size}: nothing to compare"]
-    old = {(one["side"], one["against"]): one["ratio"][0] for one in before["contests"]}
+    old, new = (
+        {(one["side"], one["against"]): one["ratio"][0] for one in record["contests"]}
+        for record in (before, now)
+    )
+    passed = {(one["side"], one["against"]) for one in [*before["left_out"], *now["left_out"]]}
     found = []
-    for one in now["contests"]:
-        was, ratio = old.get((one["side"], one["against"])), one["ratio"][0]
-        if was is None:
-            found.append(f"{one['side']} against {one['against']} was never written down")
-        elif ratio < LEAST * was:
-            found.append(f"{one['side']}: {ratio:.2f} times {one['against']}, it was {was:.2f}")
+    for side, against in dict.fromkeys([*new, *old]):
+        was, ratio = old.get((side, against)), new.get((side, against))
+        if was is not None and ratio is not None:
+            if ratio < LEAST * was:
+                found.append(f"{side}: {ratio:.2f} times {against}, it was {was:.2f}")
+        elif (side, against) not in passed:  # what one of the machines cannot do
+            when = "now" if ratio is None else "when it was written down"
+            found.append(f"{side} against {against} was not measured {when}")
     return found
+
+
+def elsewhere(now: Record, before: Record | None) -> str:
+    """That the last one was of another processor, on which ratios may be others."""
+    if before is None or all(now.get(name) == before.get(name) for name in ("cpu", "vectors")):
+        return ""
+    return f"the last one was on {before.get('cpu')} with {before.get('vectors', 'other')} vectors"

@@ -26,22 +26,22 @@ def measured(row: str, case: str, setting: Setting, plan: Plan) -> dict[str, Any
     import torch
 
     torch.set_num_threads(setting.threads)
-    module = find(row)
+    module, before = find(row), round(os.getloadavg()[0], 1)
     made: Prepared = module.prepare(case, setting)
-    wanted, left_out = possible(module.GOALS[case], setting)
+    wanted, left_out = possible([one.on(setting.device) for one in module.GOALS[case]], setting)
     assert wanted, f"{row}:{case} has no contest that this machine can hold"
     sides = [side for one in wanted for side in (one.against, one.side)]
     assert set(sides) <= set(made.sides), wanted
-    before = round(os.getloadavg()[0], 1)
     rates = by_turns({name: made.sides[name] for name in dict.fromkeys(sides)}, **asdict(plan))
     found = {
         "benchmark": "comparison", "row": row, "case": case, "unit": made.unit,
         "rates": {name: spread(values) for name, values in rates.items()},
         "contests": [contest(rates, one) for one in wanted],
         "left_out": [one._asdict() for one in left_out],
-        "equal": made.equal, **made.told, **near_the_limit(made, rates),
+        "equal": made.equal, **made.told, **near_the_limit(made, rates, setting),
     }  # fmt: skip
     told = {**asdict(setting), **asdict(plan), "load_before": before}
+    told["threads"] = torch.get_num_threads()  # some rows are of one core
     if setting.device != "cpu":
         told["gpu"] = torch.cuda.get_device_name()
     return found | circumstances(*module.PACKAGES, **told)
@@ -62,14 +62,14 @@ def contest(rates: Rates, one: Contest) -> dict[str, Any]:
     return {**one._asdict(), "ratio": spread(ratios(rates, one), 3)}
 
 
-def near_the_limit(made: Prepared, rates: Rates) -> dict[str, Any]:
+def near_the_limit(made: Prepared, rates: Rates, setting: Setting) -> dict[str, Any]:
     """For sides whose operations were counted: their share of a measured matrix product's rate."""
     if not made.flops:
         return {}
     from benchmarks.limit import matrix_rates
 
     kinds = {name: "bf16" if "bf16" in name else "float32" for name in made.flops if name in rates}
-    limits = matrix_rates(sorted(set(kinds.values())))
+    limits = matrix_rates(sorted(set(kinds.values())), setting.device)
     shares = {
         name: round(spread(rates[name])[0] * flops / limits[kinds[name]], 3)
         for name, flops in made.flops.items()

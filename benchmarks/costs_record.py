@@ -118,7 +118,7 @@ def anonymous(process: int | str = "self") -> int:
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024
-    return 0  # it has ended
+    return 0  # it has ended: a process that lives has the line on Linux
 
 
 def peaks(found: Found, seen: list[tuple[float, int]]) -> Figures:

@@ -1,15 +1,14 @@
 """What the machine can do at most: the rate of a matrix product; what a step needs."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from selfwise.bench.rate import counter, product_rate, side_of
+from selfwise.train.options import resolve_precision
 
 
 def multiplies_bf16() -> bool:
     """Whether this CPU has instructions for products of bf16: without them it is slower by far."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    return any(flag in flags.split() for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+    return resolve_precision("auto", "cpu") == "bf16"
 
 
 def matrix_rates(kinds: list[str], device: str = "cpu") -> dict[str, float]:
@@ -17,8 +16,8 @@ def matrix_rates(kinds: list[str], device: str = "cpu") -> dict[str, float]:
     return {kind: float(f"{product_rate(device, kind, side_of(device)):.4g}") for kind in kinds}
 
 
-def counted(step: Callable[[], object]) -> float:
+def counted(step: Callable[[], object], device: str = "cpu") -> float:
     """Floating-point operations of products, convolutions and attention in one call of `step`."""
-    with counter() as found:
+    with counter(device) as found:
         step()
     return float(found.get_total_flops())

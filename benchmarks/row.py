@@ -6,7 +6,8 @@ A row is a file of `rows/`: the same work done by selfwise and by a peer. Its mo
     PACKAGES  whose versions are written down with the results
     CASES     name of a case -> what it is
     GOALS     name of a case -> its contests
-    ON_GPU    names of cases that are for a GPU alone; may be left out
+    ON_GPU    names of cases that are for a GPU, and
+    ON_CPU    of those that are for a CPU: taken elsewhere only if they are named; either may lack
 
 and has `prepare(case, setting) -> Prepared`, which makes the sides, ready to be timed. It checks
 that they do equal work, and says what it found; where they differ, it raises.
@@ -27,12 +28,18 @@ Run = Callable[[int], float]
 
 
 class Contest(NamedTuple):
-    """`side` is to be `goal` times as fast as `against`; `best`: with settings of our choice."""
+    """`side` is to be `goal` times as fast as `against`, or `on_gpu` times on a GPU."""
 
     side: str
     against: str
     goal: float
     best: str = ""  # what differs, where the settings are not the same
+    on_gpu: float | None = None  # where it is another
+
+    def on(self, device: str) -> "Contest":
+        """With the goal of that device."""
+        other = None if device == "cpu" else self.on_gpu
+        return self._replace(goal=self.goal if other is None else other, on_gpu=None)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def find(name: str) -> ModuleType:
 def cases(asked: list[str], device: str = "cpu") -> list[tuple[str, str]]:
     """Row and case of each `ROW` or `ROW:CASE`; all rows where nothing is asked for.
 
-    A case that is too large for a CPU (`ON_GPU` of its row) is taken there only if it is named.
+    A case of the other kind of device is taken only if it is named.
 
     Raises:
         ValueError: there is no such row or case.
@@ -84,8 +91,6 @@ def cases(asked: list[str], device: str = "cpu") -> list[tuple[str, str]]:
         known = list(find(name).CASES)
         if case and case not in known:
             raise ValueError(f"case: {name} has no {case!r}{nearest(case, known)}")
-        too_large = getattr(find(name), "ON_GPU", ()) if device == "cpu" else ()
-        found += [
-            (name, one) for one in ([case] if case else known) if case or one not in too_large
-        ]
+        others = getattr(find(name), "ON_GPU" if device == "cpu" else "ON_CPU", ())
+        found += [(name, one) for one in ([case] if case else known) if case or one not in others]
     return found

@@ -73,7 +73,8 @@ def circumstances(records: list[dict[str, Any]]) -> str:
 
 def page() -> str:
     """All of it."""
-    full = [record for record in latest().values() if not record["quick"]]
+    every = latest().values()
+    full = [one for one in every if not one["quick"] and one["clock"] == "wall"]
     found = sorted(full, key=lambda record: (record["row"], record["case"]))
     parts = []
     for device, title in DEVICES.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 from typing import Any
 
 from torch import nn
@@ -84,6 +85,7 @@ def agreed(ours: list[float], theirs: list[float], *, within: float, what: str) 
     Raises:
         AssertionError: they differ by more than `within`, relatively.
     """
+    assert all(map(isfinite, [*ours, *theirs])), f"{what} are no numbers: {ours} and {theirs}"
     apart = max(abs(a - b) / max(abs(b), 1e-12) for a, b in zip(ours, theirs, strict=True))
     assert apart <= within, f"{what} differ by {apart:.1e}: {ours} and {theirs}"
     return f"{what} agree within {apart:.0e}"

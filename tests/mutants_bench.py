@@ -11,7 +11,7 @@ MUTANTS = [
      "            views = made_views(parts, mine, step, seed=seed, options=options)\n",
      f"{BENCH}::test_the_products_of_a_step_are_those_of_the_model"),
     ("bench: what a run refuses is measured", "bench/verb.py",
-     "    ready.examples.probes(ready.method, ready.training, seed=ready.seed)  # refuses, as in a run\n", "",
+     "    ready.examples.probes(ready.method, ready.training, seed=ready.seed)", "    pass",
      f"{BENCH}::test_mistakes_get_one_line"),
     ("bench: attention on the CPU costs nothing", "bench/rate.py",
      "    formulas[aten._scaled_dot_product_flash_attention_for_cpu] = _attention\n", "",

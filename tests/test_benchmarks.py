@@ -23,6 +23,7 @@ def record(ratio: float, *, quick: bool = False, device: str = "cpu") -> dict[st
         "benchmark": "comparison", "row": "mining", "case": "2", "device": device, "quick": quick,
         "unit": "batches", "rates": {"selfwise": [300.0, 290.0, 310.0], "peer": [0.5, 0.4, 0.6]},
         "contests": [contest], "left_out": [], "equal": "losses agree", "threads": 2,
+        "clock": "wall", "vectors": "AVX2",
         "cpu": "a CPU", "torch": "2.14", "commit": "abc", "date": "2026-01-01",
     }  # fmt: skip
 
@@ -36,7 +37,9 @@ def test_every_row_keeps_the_contract(name: str):
     assert module.__doc__
     assert len(module.PEER) > 20
     assert set(module.CASES) == set(module.GOALS)
-    assert set(getattr(module, "ON_GPU", ())) < set(module.CASES)
+    lone = [set(getattr(module, name, ())) for name in ("ON_GPU", "ON_CPU")]
+    assert lone[0] < set(module.CASES)
+    assert lone[1] <= set(module.CASES) - lone[0]
     for package in module.PACKAGES:
         assert version(package)
     for contests in module.GOALS.values():
@@ -57,7 +60,14 @@ def test_the_issue_of_every_row_has_a_case_for_the_cpu():
 def test_cases_are_those_asked_for():
     assert row.cases(["gpt:small"]) == [("gpt", "small")]
     assert row.cases(["gpt"]) == [("gpt", "cpu")]
-    assert ("gpt", "small") in row.cases(["gpt"], "cuda")
+    assert row.cases(["gpt"], "cuda") == [("gpt", "small")]
+    assert ("tokenize", "text") not in row.cases([], "cuda")
+
+
+def test_a_gpu_has_goals_of_its_own():
+    one = Contest("selfwise", "peer", 1.1, on_gpu=4)
+    assert (one.on("cpu").goal, one.on("cuda").goal) == (1.1, 4)
+    assert Contest("selfwise", "peer", 1.1).on("cuda").goal == 1.1
 
 
 @pytest.mark.parametrize(
@@ -117,7 +127,7 @@ class Module:
 def test_a_record_has_what_the_machine_can_measure(monkeypatch, halves: bool):
     monkeypatch.setattr(comparing, "find", lambda name: Module)
     monkeypatch.setattr(limit, "multiplies_bf16", lambda: halves)
-    monkeypatch.setattr(limit, "matrix_rates", lambda kinds: dict.fromkeys(kinds, 1e12))
+    monkeypatch.setattr(limit, "matrix_rates", lambda kinds, device: dict.fromkeys(kinds, 1e12))
     threads = torch.get_num_threads()
     found = comparing.measured("m", "one", Setting(threads=threads), comparing.Plan(2, 1e-4))
     assert set(found["rates"]) == {"peer", "selfwise"} | ({"selfwise bf16"} if halves else set())
@@ -146,6 +156,8 @@ def test_a_matrix_rate_is_what_the_bench_verb_measures(monkeypatch: pytest.Monke
 
 def test_unequal_losses_stop_a_comparison():
     assert "agree within" in training.agreed([1.0, 2.0], [1.0, 2.00001], within=1e-4, what="losses")
+    with pytest.raises(AssertionError, match="no numbers"):
+        training.agreed([2.0, float("nan")], [2.0, 1.0], within=1e-4, what="losses")
     with pytest.raises(AssertionError, match="losses differ"):
         training.agreed([1.0, 2.0], [1.0, 2.1], within=1e-4, what="losses")
 
@@ -162,8 +174,28 @@ def test_a_lost_quarter_is_told():
     assert "never written down" in told
 
 
+def test_a_contest_that_is_gone_is_told_and_one_that_cannot_be_is_not():
+    before, now = record(4.0), record(4.0)
+    other = {**now["contests"][0], "side": "selfwise bf16"}
+    now["contests"].append(other)
+    assert checking.lost(now, before) == [
+        "selfwise bf16 against peer was not measured when it was written down"
+    ]
+    assert checking.lost(before, now) == ["selfwise bf16 against peer was not measured now"]
+    before["left_out"].append(other)
+    assert checking.lost(now, before) == []
+    assert checking.lost(before, now) == []
+
+
+def test_another_processor_is_told():
+    now = record(4.0)
+    assert checking.elsewhere(now, record(4.0)) == ""
+    assert "AVX512" in checking.elsewhere(now, {**now, "vectors": "AVX512"})
+
+
 def test_only_the_same_size_and_device_are_compared(tmp_path: Path, monkeypatch):
     lines = [record(9.0), record(4.0), record(1.0, quick=True), record(2.0, device="cuda")]
+    lines += [record(3.0) | {"clock": "processor"}, record(3.0) | {"threads": 1}]
     file = tmp_path / "results.jsonl"
     file.write_text("".join(f"{json.dumps(line)}\n" for line in [{"benchmark": "old"}, *lines]))
     monkeypatch.setattr(checking, "RESULTS", file)

@@ -21,10 +21,12 @@ PEER = (
     "selfwise packs whole documents into rows of 128 tokens (`--packing best_fit`), and attention "
     "stays inside a document. Documents are the paragraphs of python-docs, cut at 126 tokens. "
     "Tokens of text are counted on both sides, neither padding nor special ones, and a step has "
-    "about as many of them on both sides. A third side takes documents of about the same length "
+    "about as many of them on both sides. The output layer is computed for padding too over there. "
+    "A third side takes documents of about the same length "
     "together, which `Trainer` does when it is asked to"
 )
 PACKAGES = ("transformers",)
+ON_CPU = ("mini",)
 ON_GPU = ("base",)
 CASES = {
     "mini": "BERT mini, 32 documents in a batch, dropout 0.1",
@@ -167,9 +169,12 @@ def prepare(case: str, setting: Setting) -> Prepared:
         for more in ("", GROUPED):
             loader = loader_of(data, batch, bert.collator(ours), grouped=bool(more))
             sides[name + more] = theirs(bert.peer(ours, setting.device, bf16=bf16), loader)
-    flops = counted(lambda: sides[EQUAL](0)) / text
+    flops = counted(lambda: sides[EQUAL](0), setting.device) / text
     told = told_of(rows, batch) | {
         "rows": packed,
         "text_in_our_rows": round(text / packed / 128, 3),
     }
+    middle, share = told["tokens_in_documents"]["50%"], told["text_in_their_padded_batch"]
+    equal += f"; half of the documents have at most {middle} tokens, {share:.0%} of a padded batch"
+    equal += f" is text, and {told['text_in_our_rows']:.0%} of a packed row"
     return Prepared("tokens of text", sides, equal, told, {EQUAL: flops, BEST: flops})

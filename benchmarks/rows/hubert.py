@@ -25,6 +25,7 @@ PEER = (
     "biases and norms, gradients clipped at 10"
 )
 PACKAGES = ("transformers",)
+ON_CPU = ("mini",)
 ON_GPU = ("base",)
 CASES = {
     "mini": "HuBERT mini, 8 clips of 4 s, a wave stem of 128 channels, 100 clusters",
@@ -224,6 +225,6 @@ def prepare(case: str, setting: Setting) -> Prepared:
         sides[name] = counting(units, Training(method_of(case), clips, setting, **told))
     for name, bf16 in {THEIRS: False, THEIR_BEST: True}.items():
         sides[name] = theirs(Peer(method_of(case), setting, bf16=bf16), clips, units)
-    flops = counted(lambda: sides[EQUAL](0)) / units
+    flops = counted(lambda: sides[EQUAL](0), setting.device) / units
     size = {"clips": count, "seconds": SECONDS, "clusters": CLUSTERS[case]}
     return Prepared("s of sound", sides, equal, dict(size), {EQUAL: flops, BEST: flops})

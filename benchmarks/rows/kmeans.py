@@ -21,6 +21,7 @@ CASES = {
     "nearest": "the nearest of 100 centres for each of these rows",
 }
 OURS, THEIRS, SAME_BATCHES = "selfwise", "scikit-learn fit", "scikit-learn partial_fit"
+ON_CPU = ("fit", "nearest")
 GOALS = {
     "fit": [Contest(OURS, THEIRS, 1), Contest(OURS, SAME_BATCHES, 1)],
     "nearest": [Contest(OURS, "scikit-learn predict", 1)],

@@ -13,13 +13,17 @@ from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.scratch import scratch
 from benchmarks.training import Training, agreed
 from selfwise import methods, modalities
-from selfwise.methods.simclr import TwoViews
 from selfwise.modalities.build import build
-from selfwise.rng import seeded
+from selfwise.rng import Rng, generator, seeded
+from selfwise.types import ImageBatch
 
 PEER = (
     "lightly's SimCLR tutorial: `LightlyDataset`, `SimCLRTransform`, a `DataLoader` with as many "
-    "workers as cores, a ResNet-18, `SimCLRProjectionHead`, `NTXentLoss`, SGD"
+    "workers as cores, a ResNet-18, `SimCLRProjectionHead`, `NTXentLoss`, SGD (fused and with "
+    "Nesterov's momentum, as ours); each view goes through the network by itself, in selfwise both "
+    "at once. selfwise convolves with channels last; a third side is lightly's with channels last. "
+    "Images of 32 px are decoded once by selfwise, before the clock starts, and every time by "
+    "lightly's data set, in workers that have little else to do"
 )
 PACKAGES = ("lightly", "timm")
 CASES = {
@@ -27,11 +31,17 @@ CASES = {
     "224": "SimCLR step, ResNet-18, 16 images of 256 px for views of 224",
 }
 EQUAL, BEST, THEIRS = "selfwise float32", "selfwise bf16", "lightly float32"
-CONTESTS = [Contest(EQUAL, THEIRS, 1.1), Contest(BEST, THEIRS, 1.5, "bf16 autocast")]
+LAST = " channels last"
+CONTESTS = [
+    Contest(EQUAL, THEIRS, 1.1, on_gpu=4),
+    Contest(EQUAL, THEIRS + LAST, 1),
+    Contest(BEST, THEIRS, 1.5, "bf16 autocast", on_gpu=4),
+]
 GOALS = dict.fromkeys(CASES, CONTESTS)
 # images in a batch, files, their side, suffix
 SHAPES = {"32": (128, 2560, 32, ".png"), "224": (16, 320, 256, ".jpg")}
 RATE, MOMENTUM, DECAY = 0.06, 0.9, 5e-4  # the tutorial's
+SGD: dict[str, Any] = {"optimizer": "sgd", "lr": RATE, "weight_decay": DECAY}
 
 
 def model(size: int) -> Any:
@@ -59,44 +69,52 @@ class Peer(nn.Module):
         return self.head(self.backbone(x))  # type: ignore[no-any-return]
 
 
-def their_step(peer: Peer, sgd: Any, loss: Any, a: Tensor, b: Tensor) -> float:
+def their_step(peer: Peer, sgd: Any, loss: Any, a: Tensor, b: Tensor) -> None:
     found = loss(peer(a), peer(b))
     found.backward()
     sgd.step()
     sgd.zero_grad()
-    return float(found)
 
 
-def their_optimizer(peer: nn.Module) -> Any:
-    return torch.optim.SGD(peer.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
+def their_optimizer(peer: nn.Module, lr: float = RATE) -> Any:
+    told: Any = {"momentum": MOMENTUM, "weight_decay": DECAY, "nesterov": True, "fused": True}
+    return torch.optim.SGD(peer.parameters(), lr=lr, **told)
+
+
+def their_transform(size: int) -> Any:
+    """Up to 64 px as the paper has it for CIFAR (appendix B.9)."""
+    from lightly.transforms import SimCLRTransform
+
+    told = {"cj_strength": 0.5, "gaussian_blur": 0.0} if size <= 64 else {}
+    return SimCLRTransform(input_size=size, normalize=None, **told)
 
 
 def their_batches(folder: Path, batch: int, size: int) -> Iterator[Any]:
     """Endless; the workers stay, so that an epoch's beginning costs nothing."""
     from lightly.data import LightlyDataset
-    from lightly.transforms import SimCLRTransform
 
-    small = size <= 64
-    told = {"cj_strength": 0.5, "gaussian_blur": 0.0} if small else {}
-    transform = SimCLRTransform(input_size=size, normalize=None, **told)
+    transform = their_transform(size)
     loader = torch.utils.data.DataLoader(
         LightlyDataset(str(folder), transform=transform), batch_size=batch, shuffle=True,
         drop_last=True, num_workers=os.cpu_count() or 1, persistent_workers=True,
+        pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
     while True:
         yield from loader
 
 
-def theirs(folder: Path, batch: int, size: int) -> Run:
+def theirs(folder: Path, batch: int, size: int, device: str, *, last: bool = False) -> Run:
     from lightly.loss import NTXentLoss
 
-    peer = Peer(size).train()
+    order = torch.channels_last if last else torch.contiguous_format
+    peer = Peer(size).train().to(device=device, memory_format=order)
     sgd, loss, stream = their_optimizer(peer), NTXentLoss(temperature=0.5), None
 
     def step(number: int) -> float:
         nonlocal stream
         stream = stream or their_batches(folder, batch, size)
         (a, b), *_ = next(stream)
+        a, b = (x.to(device=device, memory_format=order, non_blocking=True) for x in (a, b))
         their_step(peer, sgd, loss, a, b)
         return batch
 
@@ -108,14 +126,13 @@ def ours(folder: Path, batch: int, size: int, setting: Setting, precision: str) 
     kind = methods.find("simclr")
     data = modalities.of(kind).opened(str(folder), kind, encoder={"name": "resnet18"}, size=size)
     method = model(size)
-    told: dict[str, Any] = {"optimizer": "sgd", "lr": RATE, "weight_decay": DECAY}
     source = data.source(method, batch=batch, seed=0)
     return Training(method, source, setting, batch=batch, workers=data.workers,
-                    precision=precision, **told)  # fmt: skip
+                    precision=precision, **SGD)  # fmt: skip
 
 
-def same_losses(size: int) -> str:
-    """Both from the same weights, on the same views: three of our steps' losses and theirs."""
+def same_losses(size: int, setting: Setting) -> str:
+    """From the same weights three steps as they are timed here, and theirs on the same views."""
     from lightly.loss import NTXentLoss
 
     method, peer = model(size), Peer(size)
@@ -124,32 +141,46 @@ def same_losses(size: int) -> str:
     others = [part for part in peer.head.parameters() if part.requires_grad]
     for own, other in zip(method.projection.parameters(), others, strict=True):
         other.data.copy_(own.data)
-    draw = torch.Generator().manual_seed(0)
-    sgd, other_sgd = their_optimizer(method), their_optimizer(peer)
-    found = []
-    for _ in range(3):
-        a, b = torch.rand(2, 8, 3, size, size, generator=draw)
-        (term,) = method.train()(TwoViews(a, b)).terms.values()
-        term.mean.backward()
-        sgd.step()
-        sgd.zero_grad()
-        z = peer.train()(torch.cat([a, b]))  # batch norm over both, as ours
+    x = torch.randint(256, (8, 3, size, size), dtype=torch.uint8)
+    batch = ImageBatch(x, torch.arange(8))
+    slow = SGD | {"lr": RATE / 10}  # so few images at the full rate multiply what is rounded
+    step = Training(method, None, setting, batch=8, precision="float32", **slow)
+    peer.train().to(setting.device)
+    sgd, found = their_optimizer(peer, RATE / 10), []
+    for number in range(3):
+        views = method.view(batch, Rng(generator(0, "view", number), slice(0, 8), 8, seed=0))
+        # batch norm over both views, as here
+        z = peer(torch.cat([view.to(setting.device) for view in views]))
         loss = NTXentLoss(temperature=0.5)(*z.chunk(2))
         loss.backward()
-        other_sgd.step()
-        other_sgd.zero_grad()
-        found.append((float(term.mean), float(loss)))
-    first, second = (list(side) for side in zip(*found))
+        sgd.step()
+        sgd.zero_grad()
+        found.append((step.loss(batch, number), float(loss)))
+    same_views(size, method)
+    first, second = (list(losses) for losses in zip(*found))
     return agreed(first, second, within=1e-3, what="losses of three steps on the same views")
+
+
+def same_views(size: int, method: Any) -> None:
+    """What lightly draws, and how often, is what selfwise draws."""
+    ours, theirs = method.augment, their_transform(size)
+    _, flip, _, _, jitter, gray, blur, _ = theirs.transforms[0].transform.transforms
+    assert (flip.p, jitter.p, gray.p) == (ours.flip, ours.jitter, ours.grayscale)
+    assert blur.prob == ours.blur, (blur.prob, ours.blur)
+    low, high = jitter.transforms[0].brightness
+    assert abs((high - low) / 2 - 0.8 * ours.strength) < 1e-6, (low, high, ours.strength)
 
 
 def prepare(case: str, setting: Setting) -> Prepared:
     batch, files, side, suffix = SHAPES[case]
     size = int(case)
-    equal = same_losses(size)
+    equal = same_losses(size, setting)
     home = scratch()
     folder = photos(home / "photos", files, (side, side), suffix=suffix)
-    sides: dict[str, Run] = {THEIRS: theirs(folder, batch, size)}
+    sides: dict[str, Run] = {
+        THEIRS + name: theirs(folder, batch, size, setting.device, last=bool(name))
+        for name in ("", LAST)
+    }
     for name, precision in {EQUAL: "float32", BEST: "bf16"}.items():
         sides[name] = ours(folder, batch, size, setting, precision)
     return Prepared("images", sides, equal)

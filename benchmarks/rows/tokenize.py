@@ -22,11 +22,15 @@ from selfwise.data.tokenizer import Tokenizer, train
 PEER = (
     "`datasets.map`, batched, over lines with a fast tokenizer of transformers, without attention "
     "masks. It has read the text into its own format before the clock starts; selfwise reads the "
-    "file, takes its fingerprint and finds its documents within the time"
+    "file, takes its fingerprint and finds its documents within the time. The corpus is one text "
+    "of 2 MB again and again, with a number in each tenth line; selfwise remembers the pieces of "
+    "words that it has seen, so that it gains more by repetition than the peer, whose rows are "
+    "lines of 35 characters. selfwise keeps ids in 16 bits, the peer a list for each row"
 )
 PACKAGES = ("datasets", "transformers", "tokenizers", "pyarrow")
 CASES = {"text": "python-docs again and again up to 1 GB (10 MB when quick), WordPiece of 8,192"}
 OURS, THEIRS = "selfwise", "datasets"
+ON_CPU = ("text",)
 GOALS = {"text": [Contest(OURS, THEIRS, 1.5)]}
 MB = 10**6
 FULL, SMALL = 1000, 10  # megabytes

@@ -135,8 +135,8 @@ def peak_memory(device: str) -> int:
     if device.startswith("cuda"):
         return int(torch.cuda.max_memory_allocated(device))
     status = Path("/proc/self/status")
-    if status.is_file():
-        (line,) = [one for one in status.read_text().splitlines() if one.startswith("VmHWM")]
+    lines = status.read_text().splitlines() if status.is_file() else []
+    for line in (one for one in lines if one.startswith("VmHWM")):
         return int(line.split()[1]) * 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024

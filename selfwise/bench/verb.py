@@ -61,7 +61,7 @@ def bench(
     would make. The machine should do nothing else meanwhile. Shown are examples a second, the time
     of a step, the share of it that is spent waiting for data, the products of the model against the
     fastest product of two matrices here, memory, and advice. What the advice would change is tried
-    for some seconds more, by turns with what was asked for.
+    for some seconds more, right after what was asked for.
 
     Args:
         method: name of a method, as `selfwise methods` lists them.
@@ -189,7 +189,7 @@ def _numbers(
 
 
 def _tried(ready: Ready, trial: Trial, seconds: float, *, quiet: bool) -> Tried:
-    """What was asked for and what is tried, by turns, so that the machine is the same for both."""
+    """What was asked for and what is tried, one right after the other."""
     turn = min(TURN, seconds / 4)
     _say(f"{flags(trial.options)} is tried for {turn:.3g} s", quiet=quiet)
     before = _measured(ready, ready.training, turn)
