@@ -9,10 +9,10 @@ LEAST = 0.75  # of the ratio that was written down last
 Record = dict[str, Any]
 
 
-def recorded() -> list[Record]:
-    """Every comparison in results.jsonl, the oldest first."""
+def recorded(kind: str = "comparison") -> list[Record]:
+    """Every comparison, or cost, in results.jsonl, the oldest first."""
     lines = (json.loads(line) for line in RESULTS.read_text().splitlines() if line.strip())
-    return [record for record in lines if record["benchmark"] == "comparison"]
+    return [record for record in lines if record["benchmark"] == kind]
 
 
 KEY = ("row", "case", "device", "quick", "threads", "clock")

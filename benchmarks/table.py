@@ -1,13 +1,16 @@
-"""The table of docs/performance.md, made of what results.jsonl says."""
+"""The tables of docs/performance.md, made of what results.jsonl says."""
 
 from pathlib import Path
 from typing import Any
 
-from benchmarks.checking import latest
+from benchmarks.checking import latest, recorded
 from benchmarks.row import find, names
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
+MARKS = ("<!-- {}: begin -->", "<!-- {}: end -->")
+COSTS_HEAD = """| cost | sizes | figure | at each size | found | at most | |
+|---|---|---|---|---|---|---|"""
+WAYS = {"growth": "{} times, largest against smallest", "added": "{} more", "is": "{}"}
 HEAD = """| work | side | rate | against | ratio (spread) | goal | |
 |---|---|---|---|---|---|---|"""
 DEVICES = {"cpu": "On the CPU", "cuda": "On a GPU"}
@@ -88,16 +91,54 @@ def page() -> str:
     return "\n\n".join(parts)
 
 
+def costs() -> str:
+    """A line for each goal of each cost, in its last full measurement."""
+    found = {one["name"]: one for one in recorded("cost") if not one["quick"]}
+    if not found:
+        return "Not yet measured."
+    lines = [line for one in found.values() for line in cost_lines(one)]
+    every = list(found.values())
+
+    def all_of(key: str) -> str:
+        return ", ".join(sorted({str(one[key]) for one in every}))
+
+    where = (
+        f"One thread of {all_of('cpu')} ({all_of('vectors')}), torch {all_of('torch')}, commits "
+    )
+    told = f"{where}{all_of('commit')}; {all_of('date')}."
+    return "\n".join([COSTS_HEAD, *lines, "", told])
+
+
+def cost_lines(record: dict[str, Any]) -> list[str]:
+    """Each figure that has a goal, at every size that has it."""
+    made, what = [], f"{record['what']} (`{record['name']}`)"
+    for goal in record["goals"]:
+        figure, sizes = goal["figure"], record["sizes"]
+        have = {size: sizes[size][figure][0] for size in sizes if figure in sizes[size]}
+        have = {size: value for size, value in have.items() if goal["size"] in ("", size)}
+        each = ", ".join(f"{value:.3g}" for value in have.values())
+        middle, low, high = goal["found"]
+        told = WAYS[goal["how"]].format(f"{middle:.3g} ({low:.3g} to {high:.3g})")
+        met = "met" if goal["met"] else "**missed**"
+        at = ", ".join(have)
+        made.append(f"| {what} | {at} | {figure} | {each} | {told} | {goal['most']:g} | {met} |")
+        what = ""
+    return made
+
+
 def made(text: str) -> str:
-    """`text` with the table between its marks made anew.
+    """`text` with the tables between their marks made anew.
 
     Raises:
         ValueError: the marks are not there.
     """
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"table: {PAGE.name} has no marks {BEGIN} and {END}")
-    before, rest = text.split(BEGIN, 1)
-    return f"{before}{BEGIN}\n\n{page()}\n\n{END}{rest.split(END, 1)[1]}"
+    for name, content in (("comparison", page()), ("costs", costs())):
+        begin, end = (mark.format(name) for mark in MARKS)
+        if begin not in text or end not in text:
+            raise ValueError(f"table: {PAGE.name} has no marks {begin} and {end}")
+        before, rest = text.split(begin, 1)
+        text = f"{before}{begin}\n\n{content}\n\n{end}{rest.split(end, 1)[1]}"
+    return text
 
 
 def write() -> None:

@@ -264,7 +264,10 @@ def do(names: list[str], out: Path, world: World) -> None:
         (out / name).mkdir(parents=True, exist_ok=True)
         work = CHECKS.get(name)
         found = work(out / name, world) if work else train(name, out / name, world)
-        kept = {key: tensor.clone() for key, tensor in found.items()}
+        kept = {
+            key: tensor.clone(memory_format=torch.contiguous_format)
+            for key, tensor in found.items()
+        }
         save_file(kept, out / name / f"process {world.rank}.safetensors")
         wait_for_all()
 

@@ -227,6 +227,24 @@ def test_the_table_says_what_was_met_and_what_was_missed(monkeypatch: pytest.Mon
     assert "| 1.5 (1.4 to 1.5) | 2 | **missed** |" in table.page()
 
 
+def test_costs_have_a_line_for_each_goal(monkeypatch: pytest.MonkeyPatch):
+    told = {"figure": "step ms", "how": "growth", "most": 1.1, "size": ""}
+    goals = [{**told, "found": [1.3, 1.2, 1.4], "met": False}]
+    goals += [{**told, "how": "is", "size": "1 GB", "found": [2.6, 2.5, 2.7], "met": True}]
+    sizes = {"10 MB": {"step ms": [2.0, 1.9, 2.1]}, "1 GB": {"step ms": [2.6, 2.5, 2.7]}}
+    one = {"name": "corpus", "what": "steps", "sizes": sizes, "goals": goals, "quick": False}
+    one |= {"cpu": "a CPU", "vectors": "AVX2", "torch": "2", "commit": "abc", "date": "today"}
+    monkeypatch.setattr(table, "recorded", lambda kind: [{**one, "quick": True}, one])
+    lines = table.costs().splitlines()[2:4]
+    assert lines == [
+        "| steps (`corpus`) | 10 MB, 1 GB | step ms | 2, 2.6 | 1.3 (1.2 to 1.4) times, largest "
+        "against smallest | 1.1 | **missed** |",
+        "|  | 1 GB | step ms | 2.6 | 2.6 (2.5 to 2.7) | 1.1 | met |",
+    ]
+    monkeypatch.setattr(table, "recorded", lambda kind: [{**one, "quick": True}])
+    assert table.costs() == "Not yet measured."
+
+
 def test_a_page_without_marks_is_an_error():
     with pytest.raises(ValueError, match="has no marks"):
         table.made("nothing")
@@ -235,6 +253,7 @@ def test_a_page_without_marks_is_an_error():
 def test_the_page_is_what_the_results_make_of_it():
     text = table.PAGE.read_text()
     assert table.made(text) == text, "run: python -m benchmarks table"
+    assert not {"MISSED", "COSTS"} & set(text.splitlines())  # what was to be written
 
 
 # from the command line

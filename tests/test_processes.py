@@ -31,6 +31,7 @@ from selfwise.types import Term, rows, share
 
 SCRIPT = Path(process_cases.__file__)
 TIES = ("partner_first", "active")  # how many are nearest, or nearer by less than nothing
+DRIFT = ("positive_distance", "negative_distance")  # together, so that the loss does not see it
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_twenty_steps_of_two_processes_are_those_of_one(case, pair, tmp_path):
     for one, two in zip(ours, theirs):
         assert one.keys() == two.keys()
         for name in one:
-            near = 0.1 if name in TIES else 1e-5
+            near = 0.1 if name in TIES else 1e-4 if name in DRIFT else 1e-5
             assert two[name] == pytest.approx(one[name], rel=0, abs=near), (one["step"], name)
 
 

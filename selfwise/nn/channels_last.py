@@ -10,8 +10,9 @@ def takes_channels_last(module: nn.Module) -> bool:
 
     A ResNet-18 takes 6 to 20 % less time then (docs/log.md). But in torch 2.14.1 (oneDNN) the
     gradient of a 1 x 1 convolution with stride writes beyond its memory where it has fewer channels
-    than a vector register has numbers: 4 and 6 with AVX2 ended in a crash, 8 to 64 and other kernels did not, nor
-    were their gradients wrong. Groups were not tried. So a module with either keeps channels first.
+    than a vector register has numbers: 4 and 6 with AVX2 ended in a crash, 8 to 64 and other
+    kernels did not, nor were their gradients wrong. Groups were not tried. So a module with either
+    keeps channels first.
     """
     convolutions = [part for part in module.modules() if isinstance(part, nn.Conv2d)]
     return bool(convolutions) and all(_trusted(part) for part in convolutions)
