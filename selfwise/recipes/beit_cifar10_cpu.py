@@ -28,7 +28,6 @@ SETTINGS: dict[str, Any] = {
     "batch": 128,
     "lr": 1.5e-3,
     "weight_decay": 0.05,
-    "precision": "bf16",
     "workers": 0,
     "health_every": 1_000,
     "save_every": 500,
@@ -67,7 +66,7 @@ def beit_cifar10_cpu(
     told: dict[str, Any] = {"data": images / "train", "threads": threads, "seed": seed}
     target = {"units": units, "clusters": 512}
     if units in TOKENIZERS:
-        shape = {"encoder": "codec-tiny", "precision": "bf16", "workers": 0, **TOKENIZERS[units]}
+        shape = {"encoder": "codec-tiny", "workers": 0, **TOKENIZERS[units]}
         made = pretrain_or_resume(
             units, out=home / "tokenizer", steps=tokenizer_steps, log_every=250, **shape, **told
         )

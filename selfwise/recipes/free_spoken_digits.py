@@ -35,7 +35,6 @@ SETTINGS: dict[str, Any] = {
     "penalty": 0.0,
     "seconds": 20.0,
     "lr": 1e-3,
-    "precision": "bf16",
     "health_every": 500,
     "save_every": 500,
     "log_every": 200,

@@ -22,7 +22,6 @@ TRAINING: dict[str, Any] = {
     "beta2": 0.98,  # RoBERTa's; with 0.999 the loss stays near the unigram entropy far longer
     "schedule": "linear",
     "clip": 1.0,
-    "precision": "bf16",
     "health_every": 500,
     "save_every": 500,
     "log_every": 100,

@@ -101,13 +101,13 @@ def pretexts_cifar10(
         source = known.read(np.arange(len(known))).x.numpy(), known.labels
     told: dict[str, Any] = {"data": source, "encoder": encoder or ENCODER, "seed": seed}
     told |= {"steps": steps} if steps else {"minutes": minutes}
-    told |= {"precision": "bf16", "workers": 0, "threads": threads, "health_every": 500}
+    told |= {"workers": 0, "threads": threads, "health_every": 500}
     found: dict[str, list[Measured]] = {}
     runs = {}
     for name in wanted:
         runs[name] = pretrain_or_resume(name, out=home / f"{name}-{seed}", **told, **SETTINGS[name])
     for name, run in runs.items():
-        embed = partial(extract, size=run.size, precision="bf16")
+        embed = partial(extract, size=run.size, precision=run.config["options"]["precision"])
         if (baseline := _baseline(name)) not in found:
             twins = untrained(run.fresh, known, asked, size=run.size, embed=embed)
             found[baseline] = [measured(twin, known, asked) for twin in twins]
