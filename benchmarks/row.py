@@ -8,6 +8,7 @@ A row is a file of `rows/`: the same work done by selfwise and by a peer. Its mo
     GOALS     name of a case -> its contests
     ON_GPU    names of cases that are for a GPU, and
     ON_CPU    of those that are for a CPU: taken elsewhere only if they are named; either may lack
+    QUICK_IS_LESS  True where a quick measurement is of a smaller piece of work
 
 and has `prepare(case, setting) -> Prepared`, which makes the sides, ready to be timed. It checks
 that they do equal work, and says what it found; where they differ, it raises.

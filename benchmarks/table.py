@@ -23,7 +23,10 @@ def number(value: float) -> str:
 
 def lines(record: dict[str, Any]) -> list[str]:
     """A line for each contest of a case."""
-    work = f"{find(record['row']).CASES[record['case']]} (`{record['row']}:{record['case']}`)"
+    quick = ", in quick" if record["quick"] else ""
+    work = (
+        f"{find(record['row']).CASES[record['case']]} (`{record['row']}:{record['case']}`{quick})"
+    )
     made = []
     for one in record["contests"]:
         middle, low, high = one["ratio"]
@@ -77,8 +80,9 @@ def circumstances(records: list[dict[str, Any]]) -> str:
 def page() -> str:
     """All of it."""
     every = latest().values()
-    full = [one for one in every if not one["quick"] and one["clock"] == "wall"]
-    found = sorted(full, key=lambda record: (record["row"], record["case"]))
+    walls = sorted((one for one in every if one["clock"] == "wall"), key=lambda one: -one["quick"])
+    whole = {(one["row"], one["case"], one["device"]): one for one in walls}  # in full, if it was
+    found = sorted(whole.values(), key=lambda record: (record["row"], record["case"]))
     parts = []
     for device, title in DEVICES.items():
         records = [record for record in found if record["device"] == device]

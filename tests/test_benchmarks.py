@@ -201,6 +201,11 @@ def test_only_the_same_size_and_device_are_compared(tmp_path: Path, monkeypatch)
     monkeypatch.setattr(checking, "RESULTS", file)
     assert checking.last(record(5.0)) == lines[1]
     assert checking.last(record(5.0, quick=True)) == lines[2]
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines[:2]))
+    assert checking.last(record(5.0, quick=True)) == lines[1]  # the same work, for longer
+    other = {"row": "embed", "case": "photos"}
+    file.write_text(json.dumps(record(4.0) | other))
+    assert checking.last(record(5.0, quick=True) | other) is None
 
 
 def test_the_check_fails_where_a_ratio_is_lost(monkeypatch, capsys):
@@ -218,6 +223,8 @@ def test_the_check_fails_where_a_ratio_is_lost(monkeypatch, capsys):
 
 def test_the_table_says_what_was_met_and_what_was_missed(monkeypatch: pytest.MonkeyPatch):
     made = {"full": record(3.0), "quick": record(9.0, quick=True)}
+    monkeypatch.setattr(table, "latest", lambda: {"quick": made["quick"]})
+    assert "(`mining:2`, in quick)" in table.page()
     monkeypatch.setattr(table, "latest", lambda: made)
     met = table.page()
     assert "| 3 (2.9 to 3) | 2 | met |" in met
