@@ -143,10 +143,10 @@ def same_losses(size: int, setting: Setting) -> str:
         other.data.copy_(own.data)
     x = torch.randint(256, (8, 3, size, size), dtype=torch.uint8)
     batch = ImageBatch(x, torch.arange(8))
-    slow = SGD | {"lr": RATE / 10}  # so few images at the full rate multiply what is rounded
+    slow = SGD | {"lr": RATE / 100}  # so few images at the full rate multiply what is rounded
     step = Training(method, None, setting, batch=8, precision="float32", **slow)
     peer.train().to(setting.device)
-    sgd, found = their_optimizer(peer, RATE / 10), []
+    sgd, found = their_optimizer(peer, RATE / 100), []
     for number in range(3):
         views = method.view(batch, Rng(generator(0, "view", number), slice(0, 8), 8, seed=0))
         # batch norm over both views, as here

@@ -25,6 +25,7 @@ from selfwise.views.image import evaluation_view
 
 PRECISIONS = ("float32", "bf16")
 SMALL = 64  # px: up to here the whole image is read, as is the custom on CIFAR and STL
+AT_ONCE = 64  # large images in a batch, of which the next are read meanwhile
 LEAST, PIECE = 32, 2**17  # rows, and numbers of the input, in a piece for a CPU's cache
 RAW_SIDE = 32  # px: the raw input of larger images, so that its probe stays small
 
@@ -56,7 +57,8 @@ def extract(
     if not len(images):
         raise ValueError("there are no images to compute features of")
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
-    rows = _in_turn(len(images), batch)
+    # large ones are decoded while the encoder has the batch before
+    rows = _in_turn(len(images), batch if size <= SMALL else min(batch, AT_ONCE))
     with reading(encoder, device) as model, half:
         mine = rows[world.rank :: world.size]
         seen = views(images, mine, size=size, device=device, workers=workers)
