@@ -9,8 +9,9 @@ JOBS ?= 2
 quickstart: $(VENV)/installed
 	$(BIN)/selfwise quickstart
 
+# threads that wait do not spin: two of a test would hold up the tests beside it, and themselves
 test: $(VENV)/installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	  --cov=selfwise --cov-report=term --cov-fail-under=90 --durations=10
 
 # a browser, in which `make test` then opens a report

@@ -184,6 +184,7 @@ def main() -> int:
     chosen = [mutant for mutant in listed() if wanted in mutant.name]
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait let other tests compute
     import_libraries()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
