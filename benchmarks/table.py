@@ -21,6 +21,11 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def named(contest: dict[str, Any]) -> str:
+    """Our side, with what differs."""
+    return contest["side"] + (f": {contest['best']}" if contest["best"] else "")
+
+
 def lines(record: dict[str, Any]) -> list[str]:
     """A line for each contest of a case."""
     quick = ", in quick" if record["quick"] else ""
@@ -31,14 +36,14 @@ def lines(record: dict[str, Any]) -> list[str]:
     for one in record["contests"]:
         middle, low, high = one["ratio"]
         ours, theirs = (number(record["rates"][one[key]][0]) for key in ("side", "against"))
-        side = one["side"] + (f": {one['best']}" if one["best"] else "")
+        side = named(one)
         met = "met" if middle >= one["goal"] else "**missed**"
         rate, against = f"{ours} {record['unit']}/s", f"{one['against']}: {theirs}"
         ratio = f"{middle:.3g} ({low:.3g} to {high:.3g})"
         made.append(f"| {work} | {side} | {rate} | {against} | {ratio} | {one['goal']:g} | {met} |")
         work = ""
     for one in record["left_out"]:
-        side, goal = f"{one['side']}: {one['best']}", f"{one['goal']:g}"
+        side, goal = named(one), f"{one['goal']:g}"
         made.append(f"| {work} | {side} | | {one['against']} | this CPU has no bf16 | {goal} | |")
         work = ""
     return made

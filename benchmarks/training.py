@@ -1,11 +1,8 @@
 """A training step of selfwise, end to end: the loop's own loader, view, step; and its loss."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from math import isfinite
 from typing import Any
-
-from torch import nn
 
 from benchmarks.row import Run, Setting
 from selfwise.methods.method import Method
@@ -62,21 +59,6 @@ def counting(units: float, step: Run) -> Run:
         return units
 
     return run
-
-
-@contextmanager
-def no_dropout(*models: nn.Module) -> Iterator[None]:
-    """Without what is drawn at random in the forward pass, so that two sides can be compared."""
-    kept = [
-        (module, module.p) for model in models for module in model.modules() if hasattr(module, "p")
-    ]
-    for module, _ in kept:
-        module.p = 0.0
-    try:
-        yield
-    finally:
-        for module, p in kept:
-            module.p = p
 
 
 def agreed(ours: list[float], theirs: list[float], *, within: float, what: str) -> str:

@@ -11,6 +11,16 @@ CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 Rates = dict[str, list[float]]
 
 
+def on_one_core() -> None:
+    """One thread, and memory as after a first training step.
+
+    The C library keeps blocks from now on that are as large as one that was freed; else page faults
+    would be measured (docs/log.md).
+    """
+    torch.set_num_threads(1)
+    torch.zeros(7 * 2**20)
+
+
 def rate(run: Run, first: int, seconds: float, clock: str = "wall") -> float:
     """Units in a second, from piece `first` on; one piece at least."""
     now = CLOCKS[clock]

@@ -138,17 +138,8 @@ SUPERVISED = ["pretrain", "supervised", *ENCODER, *COMMON, "--accumulate", "2"]
 TEXT = ["--data", "python-docs", "--tokenizer", "chars", "--length", "64", "--batch", "8"]
 TEXT += ["--steps", str(STEPS), "--threads", "1", "--save-every", str(SAVE)]
 TEXT += ["--log-every", str(LOG), "--health-every", "150", "--precision", PRECISION]
-TEXT += [
-    "--seed",
-    "3",
-    "--encoder.depth",
-    "1",
-    "--encoder.dropout",
-    "0.1",
-    "--encoder.length",
-    "64",
-    "--quiet",
-]
+TEXT += ["--encoder.depth", "1", "--encoder.dropout", "0.1", "--encoder.length", "64"]
+TEXT += ["--seed", "3", "--quiet"]
 
 
 # steps with other numbers of recordings each, crops, dropout, two micro-batches

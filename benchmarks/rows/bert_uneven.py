@@ -36,13 +36,13 @@ GROUPED = " grouped by length"
 GOALS = {
     "mini": [
         Contest(EQUAL, THEIRS, 8),
-        Contest(EQUAL, THEIRS + GROUPED, 2.5, "of theirs: documents of one length together"),
+        Contest(EQUAL, THEIRS + GROUPED, 2.5),
         Contest(BEST, THEIRS, 8, "bf16 autocast"),
     ],
     "base": [
         Contest(EQUAL, THEIRS, 3),
         Contest(BEST, THEIR_BEST, 3),
-        Contest(BEST, THEIR_BEST + GROUPED, 2, "of theirs: documents of one length together"),
+        Contest(BEST, THEIR_BEST + GROUPED, 2),
     ],
 }
 LONGEST = LENGTH - 2

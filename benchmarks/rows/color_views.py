@@ -18,7 +18,9 @@ from torchvision.transforms import (
 )
 
 from benchmarks.photos import squares
-from benchmarks.row import Contest, Prepared, Run, Setting
+from benchmarks.row import Contest, Prepared, Setting
+from benchmarks.training import counting
+from benchmarks.turns import on_one_core
 from selfwise.encoders import vision
 from selfwise.methods.colorization import Colorization
 from selfwise.nn.gamut import BINS, bins, rarity, smoothed
@@ -147,26 +149,15 @@ def same_crops(sides: dict[str, Views], images: int) -> str:
     )
 
 
-def images_of(views: Views, images: int) -> Run:
-    def run(number: int) -> float:
-        views(number)
-        return images
-
-    return run
-
-
 def prepare(case: str, setting: Setting) -> Prepared:
-    torch.set_num_threads(1)
+    on_one_core()
     threadpool_limits(1)  # numpy's products
     torch.manual_seed(0)
-    # The C library keeps blocks from now on that are as large as one that was freed, as after a
-    # first training step; else page faults would be measured (docs/log.md).
-    torch.zeros(7 * 2**20)
     images = squares(BATCH[case], int(case))
     sides = {
         OURS: batched(images, setting.device),
         THEIRS: one_at_a_time(images, setting.device),
     }
     equal = f"{same_pixels(images, setting.device)}; {same_crops(sides, len(images))}"
-    runs = {name: images_of(views, len(images)) for name, views in sides.items()}
+    runs = {name: counting(len(images), views) for name, views in sides.items()}
     return Prepared("images", runs, equal, told={"cores": 1, "batch": len(images)})

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from benchmarks.photos import squares
-from benchmarks.row import Contest, Prepared, Run, Setting
+from benchmarks.row import Contest, Prepared, Setting
+from benchmarks.training import counting
+from benchmarks.turns import on_one_core
 from selfwise.methods.jigsaw import Jigsaw
 from selfwise.methods.rotation import Rotation
 from selfwise.rng import Rng, generator
@@ -205,20 +207,9 @@ def equal_rotation(sides: Sides, images: list[Image.Image]) -> str:
     )
 
 
-def images_of(views: Views, images: int) -> Run:
-    def run(number: int) -> float:
-        views(number)
-        return images
-
-    return run
-
-
 def prepare(case: str, setting: Setting) -> Prepared:
-    torch.set_num_threads(1)
+    on_one_core()
     torch.manual_seed(0)
-    # The C library keeps blocks from now on that are as large as one that was freed, as after a
-    # first training step; else page faults would be measured (docs/log.md).
-    torch.zeros(7 * 2**20)
     task, size = case.split("_")[0], int(case.split("_")[1])
     images, device = squares(BATCH[size], STORED[size]), setting.device
     sides: Sides
@@ -236,5 +227,5 @@ def prepare(case: str, setting: Setting) -> Prepared:
             THEIRS: lambda x: single_rotation(x, size, device),
         }
         equal = equal_rotation(sides, images)
-    runs = {name: images_of(made(images), len(images)) for name, made in sides.items()}
+    runs = {name: counting(len(images), made(images)) for name, made in sides.items()}
     return Prepared("images", runs, equal, told={"cores": 1, "batch": len(images)})

@@ -225,6 +225,18 @@ def test_a_cpu_reads_pieces_with_channels_last(monkeypatch):
     assert seen[0] == (5, False)
 
 
+def test_large_images_are_read_in_smaller_groups(monkeypatch):
+    seen = []
+    read = ArrayImages.read
+    monkeypatch.setattr(
+        ArrayImages, "read", lambda own, rows: seen.append(len(rows)) or read(own, rows)
+    )
+    for size, groups in ((8, [70]), (72, [64, 6])):
+        seen.clear()
+        assert len(extract(Net(), images(70), size=size)) == 70
+        assert seen == groups
+
+
 def test_pixels_are_the_image():
     data = images(7)
     expected = data.x.reshape(7, -1) / 255

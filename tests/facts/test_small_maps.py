@@ -82,6 +82,7 @@ def test_a_strided_point_of_few_channels_keeps_channels_first():
     assert not takes(in_channels=24, stride=2)
     assert not takes(groups=2)
     assert not takes_channels_last(nn.Linear(2, 2))
+    assert not takes_channels_last(nn.ConvTranspose2d(16, 16, 2))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
