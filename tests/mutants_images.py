@@ -78,6 +78,8 @@ MUTANTS = [
     ("features in pieces of the whole", "evaluate/features.py",
      "view.split(max(LEAST, PIECE // max(1, view[0].numel())))", "view.split(len(view))",
      f"{FACTS}/test_evaluation.py::test_a_cpu_reads_pieces_with_channels_last"),
+    ("sockets in any temporary folder", "train/fit.py", "    check_temporary_folder(options.workers)\n", "",
+     f"{FACTS}/test_fit.py::test_a_temporary_folder_that_is_too_long_for_sockets_is_refused"),
     ("large images are read all at once", "evaluate/features.py",
      "batch if size <= SMALL else min(batch, AT_ONCE)", "batch",
      f"{FACTS}/test_evaluation.py::test_large_images_are_read_in_smaller_groups"),

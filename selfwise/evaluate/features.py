@@ -19,6 +19,7 @@ from selfwise.evaluate.turns import NOTHING, agreed, by_turns
 from selfwise.names import nearest
 from selfwise.nn.channels_last import takes_channels_last
 from selfwise.rng import generator
+from selfwise.train.process import check_temporary_folder
 from selfwise.train.world import ALONE, World
 from selfwise.types import Encoder, Features, ImageBatch, to
 from selfwise.views.image import evaluation_view
@@ -138,6 +139,7 @@ def views(
 ) -> Iterator[Float[Tensor, "b c s s"]]:
     """The evaluation views of each group of rows, on the device; `workers` processes read."""
     fraction = crop_fraction(size) if fraction is None else fraction
+    check_temporary_folder(workers)
     # a generator of its own: the loader would draw its seed from the global one
     groups = DataLoader(
         _Groups(images, rows),

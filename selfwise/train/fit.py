@@ -18,7 +18,7 @@ from selfwise.losses import alone
 from selfwise.methods.method import Method
 from selfwise.train.keep import Keeper, opened
 from selfwise.train.options import Resolved
-from selfwise.train.process import locked, stop_signals, threads
+from selfwise.train.process import check_temporary_folder, locked, stop_signals, threads
 from selfwise.train.progress import Clock, Progress
 from selfwise.train.share import Part, Parted, added_step, check_same_step
 from selfwise.train.step import Parts, assemble, set_lr, train_step
@@ -156,6 +156,7 @@ def load(
 
     Of several processes each gets its part of every batch.
     """
+    check_temporary_folder(options.workers)
     steps = range(start, options.steps)
     loader: Any = DataLoader(
         batches if world.size == 1 else Parted(batches, world),  # type: ignore[arg-type]

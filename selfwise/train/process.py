@@ -1,13 +1,34 @@
 """What a run asks of its process: a number of threads, and an orderly end."""
 
 import fcntl
+import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+
+# what a socket's path may have on Linux, less what multiprocessing adds to the temporary folder
+LONGEST = 107 - len("/pymp-12345678/listener-12345678")
+
+
+def check_temporary_folder(workers: int) -> None:
+    """Whether loader processes, of which there are `workers`, can hand over what they have read.
+
+    Where they cannot open a socket, batches are lost and would be waited for without an end. Raises
+    ValueError if the path of the temporary folder is too long for one.
+    """
+    place = tempfile.gettempdir()
+    if workers and torch.multiprocessing.get_sharing_strategy() == "file_descriptor":
+        if (length := len(os.fsencode(place))) <= LONGEST:
+            return
+        raise ValueError(
+            f"the temporary folder {place} has a path of {length} bytes, and loader processes need "
+            f"one of at most {LONGEST}: set TMPDIR to a shorter one, or read with --workers 0"
+        )
 
 
 @contextmanager

@@ -3,10 +3,14 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import cases
 import pytest
@@ -18,9 +22,10 @@ from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
 from selfwise.rng import generator
 from selfwise.train import checkpoint
-from selfwise.train.fit import fit
+from selfwise.train.fit import fit, load
 from selfwise.train.measure import seconds_per_step
 from selfwise.train.options import Options, Resolved, resolve
+from selfwise.train.process import LONGEST, check_temporary_folder
 from selfwise.train.step import added, added_terms, assemble, micro_batches, train_step
 from selfwise.types import Term
 
@@ -399,3 +404,28 @@ def test_a_cpu_convolves_float32_with_channels_last(precision, last):
     assemble(method, options(Supervised, precision=precision))
     assert weights
     assert {p.is_contiguous(memory_format=torch.channels_last) for p in weights} == {last}
+
+
+def test_a_temporary_folder_that_is_too_long_for_sockets_is_refused(monkeypatch):
+    long = "/tmp/" + "x" * (LONGEST - 5)
+    monkeypatch.setattr(tempfile, "tempdir", long)
+    check_temporary_folder(2)
+    monkeypatch.setattr(tempfile, "tempdir", long + "x")
+    check_temporary_folder(0)
+    with pytest.raises(ValueError, match=f"at most {LONGEST}: set TMPDIR"):
+        load(Repeated("supervised"), 0, replace(options(Supervised), workers=1))
+
+
+@pytest.mark.parametrize(("longer", "fits"), [(0, True), (1, False)])
+def test_sockets_fit_into_the_longest_temporary_folder(longer, fits):
+    assert len(Path(tempfile.mktemp(prefix="listener-")).name) == len("listener-12345678")
+    with tempfile.TemporaryDirectory(prefix="socket-", dir="/tmp") as short:
+        place = Path(short) / ("x" * (LONGEST + longer - len(short) - 1)) / "pymp-12345678"
+        place.mkdir(parents=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            path = str(place / "listener-12345678")
+            if fits:
+                listener.bind(path)
+            else:
+                with pytest.raises(OSError, match="too long"):
+                    listener.bind(path)
