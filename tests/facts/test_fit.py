@@ -413,7 +413,7 @@ def test_a_temporary_folder_that_is_too_long_for_sockets_is_refused(monkeypatch)
     monkeypatch.setattr(tempfile, "tempdir", long + "x")
     check_temporary_folder(0)
     with pytest.raises(ValueError, match=f"at most {LONGEST}: set TMPDIR"):
-        load(Repeated("supervised"), 0, replace(options(Supervised), workers=1))
+        load(Repeated(Supervised), 0, replace(options(Supervised), workers=1))
 
 
 @pytest.mark.parametrize(("longer", "fits"), [(0, True), (1, False)])
