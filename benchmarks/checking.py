@@ -17,11 +17,17 @@ def recorded(kind: str = "comparison") -> list[Record]:
 
 
 KEY = ("row", "case", "device", "quick", "threads", "clock")
+PROCESSOR = ("cpu", "vectors")
 
 
 def same(record: Record) -> tuple[Any, ...]:
     """What two records have in common that may be compared: some ratios change with the size."""
     return tuple(record[name] for name in KEY)
+
+
+def processor(record: Record) -> tuple[Any, ...]:
+    """Its name and its vector instructions, which old records lack."""
+    return tuple(record.get(name) for name in PROCESSOR)
 
 
 def latest() -> dict[tuple[Any, ...], Record]:
@@ -30,12 +36,19 @@ def latest() -> dict[tuple[Any, ...], Record]:
 
 
 def last(record: Record) -> Record | None:
-    """What was written down last of this case; in full too, where quick is the same work."""
-    known = latest()
-    found = known.get(same(record))
-    if found is None and not getattr(find(record["row"]), "QUICK_IS_LESS", False):
-        found = known.get(same({**record, "quick": False}))
-    return found
+    """What was written down last of this case, on this processor if it ever was.
+
+    In full too, where quick is the same work.
+    """
+    whole = not getattr(find(record["row"]), "QUICK_IS_LESS", False)
+    wanted = [same(record), *([same({**record, "quick": False})] if whole else [])]
+    every = recorded()
+    here = [one for one in every if processor(one) == processor(record)]
+    for known in (here, every):
+        for key in wanted:
+            if found := [one for one in known if same(one) == key]:
+                return found[-1]
+    return None
 
 
 def lost(now: Record, before: Record | None) -> list[str]:
@@ -62,6 +75,6 @@ def lost(now: Record, before: Record | None) -> list[str]:
 
 def elsewhere(now: Record, before: Record | None) -> str:
     """That the last one was of another processor, on which ratios may be others."""
-    if before is None or all(now.get(name) == before.get(name) for name in ("cpu", "vectors")):
+    if before is None or processor(now) == processor(before):
         return ""
     return f"the last one was on {before.get('cpu')} with {before.get('vectors', 'other')} vectors"

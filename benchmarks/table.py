@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.checking import latest, recorded
+from benchmarks.checking import latest, processor, recorded
 from benchmarks.row import find, names
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
@@ -82,6 +82,28 @@ def circumstances(records: list[dict[str, Any]]) -> str:
     return f"{where}; {versions}; commits {all_of('commit')}; {all_of('date')}."
 
 
+def elsewhere(records: list[dict[str, Any]]) -> str:
+    """The last ratios of these cases, measured in the same way, on other processors."""
+    here = {(one["row"], one["case"]): one for one in records}
+    found: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for one in recorded():
+        shown = here.get((one["row"], one["case"]))
+        alike = shown and all(shown[key] == one[key] for key in ("device", "quick", "clock"))
+        if shown and alike and processor(one) != processor(shown):
+            found.setdefault(processor(one), {})[f"{one['row']}:{one['case']}"] = one
+    made = []
+    for (cpu, vectors), cases in sorted(found.items()):
+        each = "; ".join(f"`{case}` {told(cases[case])}" for case in sorted(cases))
+        made.append(f"- {cpu} ({vectors}): {each}")
+    head = "The same on another processor, median ratios and against what:\n"
+    return "\n".join([head, *made]) if made else ""
+
+
+def told(record: dict[str, Any]) -> str:
+    """Its ratios in a few words."""
+    return ", ".join(f"{one['ratio'][0]:.3g} ({one['against']})" for one in record["contests"])
+
+
 def page() -> str:
     """All of it."""
     every = latest().values()
@@ -96,8 +118,8 @@ def page() -> str:
             continue
         rows = "\n".join(line for record in records for line in lines(record))
         parts += [f"### {title}", f"{HEAD}\n{rows}", circumstances(records)]
-        parts += [equal_work(records), *filter(None, [limits(records)])]
-    return "\n\n".join(parts)
+        parts += [elsewhere(records), equal_work(records), limits(records)]
+    return "\n\n".join(filter(None, parts))
 
 
 def costs() -> str:

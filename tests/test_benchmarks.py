@@ -203,6 +203,12 @@ def test_only_the_same_size_and_device_are_compared(tmp_path: Path, monkeypatch)
     assert checking.last(record(5.0, quick=True)) == lines[2]
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines[:2]))
     assert checking.last(record(5.0, quick=True)) == lines[1]  # the same work, for longer
+    away = {"cpu": "another", "vectors": "AVX512"}
+    lines = [record(4.0), record(2.0) | away, record(1.0, quick=True) | away]
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert checking.last(record(5.0, quick=True)) == lines[0]  # of this processor, though older
+    assert checking.last(record(5.0, quick=True) | away) == lines[2]
+    assert checking.last(record(5.0) | {"cpu": "a third"}) == lines[1]  # or of any
     other = {"row": "embed", "case": "photos"}
     file.write_text(json.dumps(record(4.0) | other))
     assert checking.last(record(5.0, quick=True) | other) is None
@@ -232,6 +238,17 @@ def test_the_table_says_what_was_met_and_what_was_missed(monkeypatch: pytest.Mon
     assert "| 9 (" not in met  # the quick one
     monkeypatch.setattr(table, "latest", lambda: {"full": record(1.5)})
     assert "| 1.5 (1.4 to 1.5) | 2 | **missed** |" in table.page()
+
+
+def test_the_table_has_the_last_ratios_of_other_processors(monkeypatch: pytest.MonkeyPatch):
+    away = {"cpu": "another", "vectors": "AVX512"}
+    every = [record(1.0) | away, record(2.5) | away, record(3.0), record(7.0, quick=True) | away]
+    monkeypatch.setattr(table, "recorded", lambda: every)
+    monkeypatch.setattr(table, "latest", lambda: {"full": every[2]})
+    lines = [line for line in table.page().splitlines() if line.startswith("- another")]
+    assert lines == ["- another (AVX512): `mining:2` 2.5 (peer)"]
+    monkeypatch.setattr(table, "recorded", lambda: every[2:3])
+    assert "another processor" not in table.page()
 
 
 def test_costs_have_a_line_for_each_goal(monkeypatch: pytest.MonkeyPatch):
