@@ -95,13 +95,15 @@ def elsewhere(records: list[dict[str, Any]]) -> str:
     for (cpu, vectors), cases in sorted(found.items()):
         each = "; ".join(f"`{case}` {told(cases[case])}" for case in sorted(cases))
         made.append(f"- {cpu} ({vectors}): {each}")
-    head = "The same on another processor, median ratios and against what:\n"
+    head = "The same on another processor, median ratios:\n"
     return "\n".join([head, *made]) if made else ""
 
 
 def told(record: dict[str, Any]) -> str:
     """Its ratios in a few words."""
-    return ", ".join(f"{one['ratio'][0]:.3g} ({one['against']})" for one in record["contests"])
+    return ", ".join(
+        f"{one['ratio'][0]:.3g} ({one['side']} to {one['against']})" for one in record["contests"]
+    )
 
 
 def page() -> str:

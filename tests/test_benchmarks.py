@@ -246,7 +246,7 @@ def test_the_table_has_the_last_ratios_of_other_processors(monkeypatch: pytest.M
     monkeypatch.setattr(table, "recorded", lambda: every)
     monkeypatch.setattr(table, "latest", lambda: {"full": every[2]})
     lines = [line for line in table.page().splitlines() if line.startswith("- another")]
-    assert lines == ["- another (AVX512): `mining:2` 2.5 (peer)"]
+    assert lines == ["- another (AVX512): `mining:2` 2.5 (selfwise to peer)"]
     monkeypatch.setattr(table, "recorded", lambda: every[2:3])
     assert "another processor" not in table.page()
 
