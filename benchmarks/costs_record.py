@@ -59,7 +59,10 @@ def record(name: str, module: ModuleType, turns: Turns, told: dict[str, Any]) ->
     """All of a cost, as results.jsonl keeps it."""
     sizes = _spreads(turns)
     goals = [judged(turns, goal) for goal in module.GOALS if goal.size in ("", *turns)]
-    figures = list(next(iter(turns.values()))[0]) if module.GROWS else []
+    smallest = next(iter(turns.values()))
+    # nothing is no number of times more than nothing
+    figures = [name for name in smallest[0] if all(turn[name] > 0 for turn in smallest)]
+    figures = figures if module.GROWS else []
     grown = {figure: compared(turns, figure, "growth") for figure in figures}
     return {
         "benchmark": "cost", "name": name, "what": module.WHAT, "sizes": sizes, "growth": grown,

@@ -60,6 +60,13 @@ def test_a_record_has_sizes_growth_and_goals():
     assert "  MiB adds 4 (2 to 5), at most 1  MISSED" in table(found).splitlines()
 
 
+def test_what_is_nothing_at_the_smallest_size_has_no_growth():
+    turns = {"small": [{"ms": 1.0, "MiB": 0.0}], "large": [{"ms": 2.0, "MiB": 0.5}]}
+    found = record("thing", cost(Goal("MiB", "added", 1)), turns, {})
+    assert found["growth"] == {"ms": [2, 2, 2]}
+    assert found["goals"][0]["found"] == [0.5, 0.5, 0.5]
+
+
 def test_goals_of_sizes_that_were_not_measured_are_left_out():
     elsewhere = Goal("ms", "is", 0, "huge")
     assert record("thing", cost(elsewhere, grows=False), TURNS, {})["goals"] == []
