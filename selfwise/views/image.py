@@ -19,7 +19,7 @@ from selfwise.views.resample import Mix, bicubic, gaussian, mirrored, mixed
 Stored = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
 
 ATTEMPTS = 10  # as torchvision's RandomResizedCrop and TensorFlow's sample_distorted_bounding_box
-CHUNK = 3 * 2**18  # values worked on at a time on a CPU: 3 MB, so that a few copies stay in the cache
+CHUNK = 3 * 2**18  # values worked on at a time on a CPU: 3 MB, so that copies stay in the cache
 
 
 def crop_boxes(
