@@ -59,10 +59,9 @@ def record(name: str, module: ModuleType, turns: Turns, told: dict[str, Any]) ->
     """All of a cost, as results.jsonl keeps it."""
     sizes = _spreads(turns)
     goals = [judged(turns, goal) for goal in module.GOALS if goal.size in ("", *turns)]
-    smallest = next(iter(turns.values()))
-    # nothing is no number of times more than nothing
+    smallest = next(iter(turns.values())) if module.GROWS else [{}]
+    # what is nothing at the smallest size is no number of times more at the largest
     figures = [name for name in smallest[0] if all(turn[name] > 0 for turn in smallest)]
-    figures = figures if module.GROWS else []
     grown = {figure: compared(turns, figure, "growth") for figure in figures}
     return {
         "benchmark": "cost", "name": name, "what": module.WHAT, "sizes": sizes, "growth": grown,

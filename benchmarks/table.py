@@ -82,7 +82,7 @@ def circumstances(records: list[dict[str, Any]]) -> str:
     return f"{where}; {versions}; commits {all_of('commit')}; {all_of('date')}."
 
 
-def elsewhere(records: list[dict[str, Any]]) -> str:
+def other_processors(records: list[dict[str, Any]]) -> str:
     """The last ratios of these cases, measured in the same way, on other processors."""
     here = {(one["row"], one["case"]): one for one in records}
     found: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
@@ -93,14 +93,14 @@ def elsewhere(records: list[dict[str, Any]]) -> str:
             found.setdefault(processor(one), {})[f"{one['row']}:{one['case']}"] = one
     made = []
     for (cpu, vectors), cases in sorted(found.items()):
-        each = "; ".join(f"`{case}` {told(cases[case])}" for case in sorted(cases))
+        each = "; ".join(f"`{case}` {ratios(cases[case])}" for case in sorted(cases))
         made.append(f"- {cpu} ({vectors}): {each}")
     head = "The same on another processor, median ratios:\n"
     return "\n".join([head, *made]) if made else ""
 
 
-def told(record: dict[str, Any]) -> str:
-    """Its ratios in a few words."""
+def ratios(record: dict[str, Any]) -> str:
+    """The median of each contest, with its sides."""
     return ", ".join(
         f"{one['ratio'][0]:.3g} ({one['side']} to {one['against']})" for one in record["contests"]
     )
@@ -120,7 +120,7 @@ def page() -> str:
             continue
         rows = "\n".join(line for record in records for line in lines(record))
         parts += [f"### {title}", f"{HEAD}\n{rows}", circumstances(records)]
-        parts += [elsewhere(records), equal_work(records), limits(records)]
+        parts += [other_processors(records), equal_work(records), limits(records)]
     return "\n\n".join(filter(None, parts))
 
 

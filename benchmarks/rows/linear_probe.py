@@ -18,8 +18,8 @@ from selfwise.evaluate.linear import Fit, linear
 from selfwise.views.image import evaluation_view
 
 PEER = (
-    "lightly's `LinearClassifier` with pytorch-lightning's `Trainer`: 90 epochs of SGD in batches"
-    " of 256, the frozen encoder computed anew for a random crop of every image in each, test "
+    "lightly's `LinearClassifier` with pytorch-lightning's `Trainer`: 90 epochs of SGD in batches "
+    "of 256, the frozen encoder computed anew for a random crop of every image in each, test "
     "images after each; selfwise computes features once, without crops, and searches the penalty "
     "of a logistic regression. Crops are more images to learn from, and this peer can be more "
     "often right for them; a side of it without crops learns from the same images as selfwise. "

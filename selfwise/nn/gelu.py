@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 LINEAR = 2 * sqrt(2 / pi)  # 2u = LINEAR x + CUBIC x^3: Hendrycks and Gimpel, arXiv:1606.08415
 CUBIC = 0.044715 * LINEAR
 PIECE = 2**16  # numbers for each thread
-FASTER = torch.backends.cpu.get_cpu_capability() == "AVX2"
+FASTER = torch.backends.cpu.get_cpu_capability() == "AVX2"  # than torch's own
 
 
 class _BySigmoid(torch.autograd.Function):
@@ -28,7 +28,7 @@ class _BySigmoid(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         """With share = sigmoid(2u) the slope is share + x share' (2u)'.
 
-        x (2u)' = 3 x (LINEAR / 3 + CUBIC x^2).
+        There x (2u)' is 3 x (LINEAR / 3 + CUBIC x^2).
         """
         x = x.contiguous()
         out, slope = torch.empty_like(x), torch.empty_like(x)

@@ -70,6 +70,16 @@ def test_without_a_gradient_the_values_are_the_same():
     torch.testing.assert_close(gelu_tanh(x.T), F.gelu(x.T, approximate="tanh"), atol=1e-5, rtol=0)
 
 
+def test_the_slope_alone_is_kept():
+    kept = []
+    x = torch.linspace(-3, 3, 64, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda p: p):
+        value = gelu_tanh(x)
+    assert len(kept) == 1
+    (slope,) = torch.autograd.grad(value.sum(), x)
+    assert slope.equal(kept[0])
+
+
 def test_an_empty_tensor_stays_one():
     assert gelu_tanh(torch.zeros(0, 4)).shape == (0, 4)
     assert gelu_tanh(torch.zeros(0, 4, requires_grad=True)).shape == (0, 4)
