@@ -74,7 +74,7 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     from benchmarks.row import Setting
     from benchmarks.texts import opened
     from benchmarks.training import Training
-    from selfwise.data.text_source import plans
+    from selfwise.data.text_plans import plans
 
     shutil.rmtree(plans(), ignore_errors=True)
     begun = time.monotonic()

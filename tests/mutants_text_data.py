@@ -8,8 +8,28 @@ DOCUMENTS = "tests/test_text_documents.py"
 CORPUS = "tests/test_text_corpus.py"
 SENTENCES = "tests/test_text_sentences.py"
 TEXTS = "tests/test_text_texts.py"
+PLANS = "tests/test_text_plans.py"
 
 MUTANTS = [
+    # plans
+    ("pieces of a second share are counted from 0", "data/text_plans.py",
+     "plan.rows[1 if number else 0 :] + pieces", "plan.rows[1 if number else 0 :]", f"{PLANS}::test_every_token_of_a_divided_corpus_is_a_target_once"),
+    ("a plan is made of all documents at once", "data/text_plans.py",
+     "before + PIECES)", "before + 2**60)", f"{PLANS}::test_a_plan_of_more_documents_takes_no_more_memory"),
+    ("a share may have one document", "data/text_plans.py",
+     "+ 1, start + DOCUMENTS)", "+ 1, start)", f"{PLANS}::test_a_share_has_whole_documents_and_enough_of_them"),
+    ("the last share may be small", "data/text_plans.py",
+     " or pieces[-1] - pieces[stop - 1] < PIECES:", ":", f"{PLANS}::test_a_share_has_whole_documents_and_enough_of_them"),
+    ("half of a plan that failed stays", "data/text_plans.py",
+     "        shutil.rmtree(half, ignore_errors=True)\n        faster", "        faster", f"{PLANS}::test_documents_without_a_row_are_left_out_and_none_is_an_error"),
+    ("the header of a plan on the disk says that it is empty", "data/text_plans.py",
+     "        self.length += len(more)\n", "", f"{PLANS}::test_what_the_disk_has_is_what_would_be_made_in_memory"),
+    ("all shares of a corpus are cut in the same way", "data/text_source.py",
+     "(epoch, number) if number else (epoch,)", "(epoch,)", f"{PLANS}::test_shares_of_a_corpus_are_cut_by_chances_of_their_own"),
+    ("a share without rows ends the run", "data/text_source.py",
+     "if wrong and not rows:", "if wrong:", f"{PLANS}::test_documents_without_a_row_are_left_out_and_none_is_an_error"),
+    ("sentences of all documents are in a share", "data/corpus.py",
+     "self.sentences[slice(*reach.tolist())]", "self.sentences", f"{PLANS}::test_sentences_of_a_share_are_those_of_its_documents"),
     # tokenizers
     ("a special token in a text is always one", "data/tokenizer.py",
      "library.encode_special_tokens = True\n        self.fingerprint", "self.fingerprint", f"{TOKENIZER}::test_word_by_word_gives_the_ids_of_the_library"),

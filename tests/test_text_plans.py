@@ -1,21 +1,26 @@
 """Plans on the disk: removed by others at any time, and still the same plans."""
 
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 
 import selfwise
 from selfwise import language
 from selfwise.arguments import where
-from selfwise.data import text_source
-from selfwise.data.corpus import open_corpus
+from selfwise.data import text_plans
+from selfwise.data.corpus import Corpus, open_corpus
 from selfwise.data.text_source import TextSource
 from selfwise.data.tokenizer import train
-from selfwise.types import Draw
-from selfwise.views.layout import pairs
+from selfwise.types import Draw, Vocabulary
+from selfwise.views.layout import continued, pairs, separated
+from selfwise.views.packing import full_sentences, windows
 from selfwise.views.pairs import next_sentence
 
+PLAIN = Vocabulary(10**6, torch.ones(0, dtype=torch.bool), ())
+ENDS = PLAIN._replace(special=(0, 1), pad=0, first=0, last=1)
 TEXTS = ["Hello there. It is so. " * 3 for _ in range(4)]
 
 
@@ -32,12 +37,12 @@ def source(tmp_path, monkeypatch):
 def test_a_plan_that_another_process_removes_is_made_again(source, monkeypatch, part):
     expected = source.batch(source.steps_per_epoch)
     source.plan.cache_clear()
-    read, torn = text_source._read, []
+    read, torn = text_plans.read, []
 
     def removed(home):
         if not torn:
             torn.append(home)
-            # as `_forget` does, at any moment of the reading
+            # as `forget` does, at any moment of the reading
             if part:
                 (home / part).unlink()
                 with pytest.raises(FileNotFoundError):
@@ -45,7 +50,7 @@ def test_a_plan_that_another_process_removes_is_made_again(source, monkeypatch, 
             shutil.rmtree(home)
         return read(home)
 
-    monkeypatch.setattr(text_source, "_read", removed)
+    monkeypatch.setattr(text_plans, "read", removed)
     found = source.batch(source.steps_per_epoch)
     assert torn
     assert np.array_equal(found.ids, expected.ids)
@@ -55,8 +60,110 @@ def test_a_plan_that_another_process_removes_is_made_again(source, monkeypatch, 
 def test_old_plans_are_forgotten_as_a_whole(source):
     for epoch in range(5):
         source.plan(epoch)
-    home = text_source.plans() / source.key
+    home = text_plans.plans() / source.key
     assert sorted(path.name for path in home.iterdir()) == ["00000003", "00000004"]
+
+
+@pytest.fixture
+def divided(tmp_path, monkeypatch):
+    """Plans are made of few documents at a time."""
+    monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(text_plans, "PIECES", 16)
+    monkeypatch.setattr(text_plans, "DOCUMENTS", 3)
+
+
+def made(sizes, draw=None, **told):
+    """A source of documents of these sizes, whose tokens are 0, 1, 2, ..."""
+    documents = spans(sizes)
+    halves = spans([part for size in sizes for part in (size // 2, size - size // 2) if part])
+    tokens = np.arange(sum(sizes), dtype=np.uint32)
+    corpus = Corpus(tokens, documents, halves, documents, f"{sizes}")
+    told = {"length": 8, "batch": 1, "seed": 0, "vocabulary": PLAIN} | told
+    return TextSource(corpus, draw or Draw(windows, continued), **told)
+
+
+def spans(sizes):
+    stops = np.cumsum(sizes)
+    return np.stack([stops - sizes, stops], axis=1)
+
+
+def test_a_share_has_whole_documents_and_enough_of_them(divided):
+    mixed = np.random.default_rng(0).integers(1, 90, 300)
+    for sizes, count in (([5] * 31, 1), ([5] * 33, 2), ([1000] * 11, 3), (mixed, None)):
+        parts = [spans(sizes)[part] for part in text_plans.shares(spans(sizes), 8)]
+        assert np.array_equal(np.concatenate(parts), spans(sizes))
+        assert len(parts) == count or count is None
+        assert all(len(part) >= 3 for part in parts)
+        pieces = [sum((stop - start) // 8 + 1 for start, stop in part) for part in parts]
+        assert len(parts) == 1 or min(pieces) >= 16
+        assert max(sizes) > 90 or max(pieces) < 2 * 16 + 90 // 8 + 1
+    assert len(parts) > 50
+
+
+def test_every_token_of_a_divided_corpus_is_a_target_once(divided):
+    source = made([40, 3, 9, 17, 25, 60, 1, 8] * 9)
+    plan = source.plan(0)
+    assert len(list(text_plans.shares(source.corpus.documents, 8))) > 3
+    targets = np.concatenate([np.arange(start + 1, stop) for start, stop in plan.pieces])
+    first = source.corpus.documents[:, 0]
+    expected = np.setdiff1d(np.arange(len(source.corpus.tokens)), first)
+    assert np.array_equal(np.sort(targets), expected)
+    ids = np.concatenate([source.rows(np.array([row])).ids.numpy() for row in range(plan.size)])
+    assert np.isin(expected, ids).all()
+
+
+def draws(rows):
+    return Draw(rows, continued if rows is windows else separated, rows is not windows)
+
+
+@pytest.mark.parametrize("rows", [windows, full_sentences, next_sentence])
+def test_what_the_disk_has_is_what_would_be_made_in_memory(divided, rows):
+    source = made([40, 3, 9, 17, 25, 60, 2, 8] * 9, draws(rows), vocabulary=ENDS)
+    for epoch in (0, 1):
+        kept, fresh = source.plan(epoch), text_plans.joined(source._made(epoch))
+        for name, value in fresh._asdict().items():
+            assert np.array_equal(getattr(kept, name), value), name
+            assert value is None or getattr(kept, name).dtype == value.dtype
+    assert not np.array_equal(kept.pieces, source.plan(0).pieces)
+
+
+def test_shares_of_a_corpus_are_cut_by_chances_of_their_own(divided):
+    source = made([60] * 40)
+    first, second = [plan for plan, _ in zip(source._made(0), range(2))]
+    widths = [np.diff(plan.pieces).ravel().tolist() for plan in (first, second)]
+    assert widths[0] != widths[1]
+
+
+def test_sentences_of_a_share_are_those_of_its_documents(divided):
+    corpus = made([40, 3, 9, 1, 25, 60, 2, 8] * 9).corpus
+    parts = [corpus.spans(part) for part in text_plans.shares(corpus.documents, 8)]
+    assert np.array_equal(np.concatenate([inner for _, inner in parts]), corpus.sentences)
+    for documents, inner in parts:
+        assert inner[0, 0] == documents[0, 0]
+        assert inner[-1, 1] == documents[-1, 1]
+
+
+def test_documents_without_a_row_are_left_out_and_none_is_an_error(divided):
+    source = made([*[1] * 40, *[30] * 40, *[1] * 40])
+    assert (source.plan(0).pieces[:, 1] - source.plan(0).pieces[:, 0] > 1).all()
+    with pytest.raises(ValueError, match="no document has two tokens"):
+        made([1] * 200)
+    assert not any(path.name.startswith(".") for path in text_plans.plans().rglob("*"))
+
+
+def test_a_plan_of_more_documents_takes_no_more_memory(divided, monkeypatch):
+    monkeypatch.setattr(text_plans, "PIECES", 2**12)
+
+    def peak(documents):
+        source = made([1000] * documents)
+        tracemalloc.start()
+        source.plan(1)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    # 6 and 48 shares of 33 documents
+    assert peak(48 * 33) < 1.2 * peak(6 * 33)
 
 
 def test_a_corpus_by_name_keeps_its_name():

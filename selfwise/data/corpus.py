@@ -87,6 +87,14 @@ class Corpus:
             found = part
         return found
 
+    def spans(self, share: slice) -> tuple[np.ndarray, np.ndarray | None]:
+        """Following documents, and the sentences in them where sentences are known."""
+        documents = self.documents[share]
+        if self.sentences is None or not len(documents):
+            return documents, self.sentences
+        reach = np.searchsorted(self.sentences[:, 0], [documents[0, 0], documents[-1, 1]])
+        return documents, self.sentences[slice(*reach.tolist())]
+
     def _part(self, kept: np.ndarray, name: str) -> "Corpus":
         """Some of the documents, with their sentences."""
         inner = None

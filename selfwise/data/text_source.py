@@ -1,24 +1,19 @@
 """Batches of text by step, read by a plan that is made once an epoch and kept on the disk."""
 
-import errno
-import os
-import shutil
-from contextlib import suppress
+from collections.abc import Iterator
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
-from selfwise.data.cache import folder as image_folder
+from selfwise.data import text_plans
 from selfwise.data.corpus import Corpus
 from selfwise.data.images import digest
 from selfwise.rng import hashed, shuffled
 from selfwise.types import Draw, Plan, TextBatch, Vocabulary, share
 
-FORMAT = 2  # to be raised whenever a plan becomes another, or is written in another way
-KEPT = 2  # epochs whose plans stay on the disk
+FORMAT = 3  # to be raised whenever a plan becomes another, or is written in another way
 TRIES = 3  # to read a plan that others may remove
 
 
@@ -96,74 +91,41 @@ class TextSource:
 
     def _plan(self, epoch: int) -> Plan:
         """The plan of an epoch: read if it is on the disk, else made and written there."""
-        home = plans() / self.key / f"{epoch:08d}"
+        home = text_plans.plans() / self.key / f"{epoch:08d}"
         for _ in range(TRIES):
             if not home.is_dir():
-                _write(self._made(epoch), home)
-                _forget(home.parent, epoch)
+                text_plans.write(self._made(epoch), home)
+                text_plans.forget(home.parent, epoch)
             try:
-                return _read(home)
+                return text_plans.read(home)
             except FileNotFoundError:  # a worker or a run that is further on has just removed it
                 continue
-        return self._made(epoch)
+        return text_plans.joined(self._made(epoch))
 
-    def _made(self, epoch: int) -> Plan:
-        return self.draw.plan(
-            self.corpus.documents,
-            self.corpus.sentences,
-            length=self.length,
-            vocabulary=self.vocabulary,
-            random=np.random.Generator(np.random.Philox(hashed(self.seed, "plan", epoch))),
-        )
+    def _made(self, epoch: int) -> Iterator[Plan]:
+        """The plans of one share of the documents after another; shares without a row left out.
+
+        Raises ValueError if none has a row.
+        """
+        told: dict[str, Any] = {"length": self.length, "vocabulary": self.vocabulary}
+        rows, wrong = 0, None
+        for number, some in enumerate(text_plans.shares(self.corpus.documents, self.length)):
+            keys = (epoch, number) if number else (epoch,)
+            random = np.random.Generator(np.random.Philox(hashed(self.seed, "plan", *keys)))
+            try:
+                plan = self.draw.plan(*self.corpus.spans(some), random=random, **told)
+            except ValueError as error:
+                wrong = error
+                continue
+            rows += plan.size
+            yield plan
+        if wrong and not rows:
+            raise wrong
 
 
 @lru_cache(maxsize=2)
 def _order(n: int, seed: int, epoch: int) -> np.ndarray:
     return shuffled(n, seed, "rows", epoch)
-
-
-def plans() -> Path:
-    """Where plans are kept: beside the caches of images and text. May be deleted."""
-    return image_folder().parent / "plans"
-
-
-def _write(plan: Plan, home: Path) -> None:
-    """Under another name first; if another process was faster, its plan is the same."""
-    half = home.with_name(f".{home.name}.{os.getpid()}")
-    half.mkdir(parents=True, exist_ok=True)
-    for name, value in plan._asdict().items():
-        if value is None:
-            (half / f"{name}.none").touch()
-        else:
-            np.save(half / f"{name}.npy", value, allow_pickle=False)
-    try:
-        os.rename(half, home)
-    except OSError as error:
-        shutil.rmtree(half, ignore_errors=True)
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-
-
-def _read(home: Path) -> Plan:
-    """Raises FileNotFoundError if a part is missing: a folder may be removed while it is read."""
-    parts: dict[str, Any] = {name: _part(home, name) for name in Plan._fields}
-    return Plan(**parts)
-
-
-def _part(home: Path, name: str) -> np.ndarray | None:
-    if (home / f"{name}.none").is_file():
-        return None
-    return np.load(home / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-
-
-def _forget(home: Path, epoch: int) -> None:
-    """Remove the plans of epochs long past; each is gone as a whole, also after a kill."""
-    for path in home.iterdir():
-        if path.name.isdigit() and int(path.name) + KEPT <= epoch:
-            gone = path.with_name(f".{path.name}.{os.getpid()}.gone")
-            with suppress(OSError):  # another process was faster
-                os.rename(path, gone)
-                shutil.rmtree(gone, ignore_errors=True)
 
 
 def _described(plan: Any) -> str:

@@ -1,0 +1,139 @@
+"""Plans of text on the disk: one folder an epoch, one `.npy` for each part of a plan.
+
+The plan of a large corpus is made and written some documents at a time, so that no more of it is
+ever in memory, however large the corpus is.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.lib import format as npy
+
+from selfwise.data.cache import folder as image_folder
+from selfwise.types import Plan
+
+KEPT = 2  # epochs whose plans stay on the disk
+PIECES = 2**17  # about so many are planned at a time: 16 million tokens in rows of 128
+DOCUMENTS = 100  # but no fewer documents, so that another one is there to be paired with
+
+
+def plans() -> Path:
+    """Where plans are kept: beside the caches of images and text. May be deleted."""
+    return image_folder().parent / "plans"
+
+
+def shares(documents: Int64[np.ndarray, "d 2"], length: int) -> Iterator[slice]:
+    """Documents to be planned together: slices of them, in their order.
+
+    A corpus of fewer than `2 * PIECES` pieces is one slice, and a document is in one alone.
+    """
+    pieces = ((documents[:, 1] - documents[:, 0]) // length + 1).cumsum()
+    start, end = 0, len(documents)
+    while start < end:
+        before = pieces[start - 1] if start else 0
+        stop = max(int(np.searchsorted(pieces, before + PIECES)) + 1, start + DOCUMENTS)
+        if stop + DOCUMENTS > end or pieces[-1] - pieces[stop - 1] < PIECES:
+            stop = end
+        yield slice(start, stop)
+        start = stop
+
+
+def joined(parts: Iterable[Plan]) -> Plan:
+    """One plan of several: their rows one after another."""
+    told = [plan._asdict() for plan in _following(parts)]
+    made: dict[str, Any] = {
+        name: None if value is None else np.concatenate([part[name] for part in told])
+        for name, value in told[0].items()
+    }
+    return Plan(**made)
+
+
+def write(parts: Iterable[Plan], home: Path) -> None:
+    """Under another name first; if another process was faster, its plan is the same."""
+    half = home.with_name(f".{home.name}.{os.getpid()}")
+    half.mkdir(parents=True, exist_ok=True)
+    try:
+        _fill(half, parts)
+        os.rename(half, home)
+    except BaseException as error:
+        shutil.rmtree(half, ignore_errors=True)
+        faster = isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+        if not faster:
+            raise
+
+
+def _fill(home: Path, parts: Iterable[Plan]) -> None:
+    files: dict[str, _Longer] = {}
+    with ExitStack() as ends:
+        for plan in _following(parts):
+            for name, value in plan._asdict().items():
+                if value is None:
+                    (home / f"{name}.none").touch()
+                    continue
+                if name not in files:
+                    files[name] = ends.enter_context(_Longer(home / f"{name}.npy", value))
+                files[name].add(value)
+
+
+def read(home: Path) -> Plan:
+    """Raises FileNotFoundError if a part is missing: a folder may be removed while it is read."""
+    parts: dict[str, Any] = {name: _part(home, name) for name in Plan._fields}
+    return Plan(**parts)
+
+
+def forget(home: Path, epoch: int) -> None:
+    """Remove the plans of epochs long past; each is gone as a whole, also after a kill."""
+    for path in home.iterdir():
+        if path.name.isdigit() and int(path.name) + KEPT <= epoch:
+            gone = path.with_name(f".{path.name}.{os.getpid()}.gone")
+            with suppress(OSError):  # another process was faster
+                os.rename(path, gone)
+                shutil.rmtree(gone, ignore_errors=True)
+
+
+def _part(home: Path, name: str) -> np.ndarray | None:
+    if (home / f"{name}.none").is_file():
+        return None
+    return np.load(home / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+
+def _following(parts: Iterable[Plan]) -> Iterator[Plan]:
+    """The same plans, with pieces counted on from one to the next."""
+    pieces = 0
+    for number, plan in enumerate(parts):
+        yield plan._replace(rows=plan.rows[1 if number else 0 :] + pieces)
+        pieces += len(plan.pieces)
+
+
+class _Longer:
+    """A `.npy` that arrays are added to. Its header, written again at the end, has numpy's room
+    for the digits of any length."""
+
+    def __init__(self, path: Path, like: np.ndarray):
+        self.stream: IO[bytes] = path.open("wb")
+        self.like, self.length = like[:0], 0
+        self._head()
+
+    def add(self, more: np.ndarray) -> None:
+        self.stream.write(np.ascontiguousarray(more, self.like.dtype).data)
+        self.length += len(more)
+
+    def _head(self) -> None:
+        shape = (self.length, *self.like.shape[1:])
+        told = {"descr": npy.dtype_to_descr(self.like.dtype), "fortran_order": False}
+        npy.write_array_header_1_0(self.stream, told | {"shape": shape})
+
+    def __enter__(self) -> "_Longer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.stream:
+            self.stream.seek(0)
+            self._head()
