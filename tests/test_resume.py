@@ -131,8 +131,9 @@ def leaves(tree):
         yield tree
 
 
-# with two threads; the others have one, since two such processes at a time hold each other up
-SIMCLR = ["pretrain", "simclr", *ENCODER, *COMMON, "--threads", "2"]
+# one thread each: two processes with two threads on two cores can take thirty times as long. Two
+# threads of one process stop and go on in tests/facts/test_fit.py
+SIMCLR = ["pretrain", "simclr", *ENCODER, *COMMON]
 SUPERVISED = ["pretrain", "supervised", *ENCODER, *COMMON, "--accumulate", "2"]
 # mid-epoch, with dropout; the corpus inside Python is cached by the first of them
 TEXT = ["--data", "python-docs", "--tokenizer", "chars", "--length", "64", "--batch", "8"]
