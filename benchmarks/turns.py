@@ -1,24 +1,16 @@
 """Timing by turns: what disturbs the machine disturbs all sides alike."""
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from statistics import median
 
 import torch
 
 from benchmarks.row import Contest, Run
+from selfwise.train.memory import kept_memory
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 Rates = dict[str, list[float]]
-
-
-def on_one_core() -> None:
-    """One thread, and memory as after a first training step.
-
-    The C library keeps blocks from now on that are as large as one that was freed; else page faults
-    would be measured (docs/log.md).
-    """
-    torch.set_num_threads(1)
-    torch.zeros(7 * 2**20)
 
 
 def rate(run: Run, first: int, seconds: float, clock: str = "wall") -> float:
@@ -36,16 +28,23 @@ def rate(run: Run, first: int, seconds: float, clock: str = "wall") -> float:
 def by_turns(sides: dict[str, Run], *, rounds: int, seconds: float, clock: str = "wall") -> Rates:
     """Units in a second of each side in each round, after a warm-up.
 
-    The order is turned round in every second round, so that no side always comes first.
+    The order is turned round in every second round, so that no side always comes first. selfwise's
+    sides have the memory that a run gives them, the others what the C library comes to by itself.
     """
-    for run in sides.values():
-        rate(run, 0, seconds / 2, clock)
+    for name, run in sides.items():
+        with _memory(name):
+            rate(run, 0, seconds / 2, clock)
     found: Rates = {name: [] for name in sides}
     for turn in range(rounds):
         order = list(sides) if turn % 2 == 0 else list(reversed(sides))
         for name in order:
-            found[name].append(rate(sides[name], 1000 * (turn + 1), seconds, clock))
+            with _memory(name):
+                found[name].append(rate(sides[name], 1000 * (turn + 1), seconds, clock))
     return found
+
+
+def _memory(side: str) -> AbstractContextManager[None]:
+    return kept_memory() if side.split()[0] == "selfwise" else nullcontext()
 
 
 def spread(values: list[float], digits: int = 4) -> list[float]:

@@ -20,7 +20,6 @@ from torchvision.transforms import (
 from benchmarks.photos import squares
 from benchmarks.row import Contest, Prepared, Setting
 from benchmarks.training import counting
-from benchmarks.turns import on_one_core
 from selfwise.encoders import vision
 from selfwise.methods.colorization import Colorization
 from selfwise.nn.gamut import BINS, bins, rarity, smoothed
@@ -150,7 +149,7 @@ def same_crops(sides: dict[str, Views], images: int) -> str:
 
 
 def prepare(case: str, setting: Setting) -> Prepared:
-    on_one_core()
+    torch.set_num_threads(1)
     threadpool_limits(1)  # numpy's products
     torch.manual_seed(0)
     images = squares(BATCH[case], int(case))

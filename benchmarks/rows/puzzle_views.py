@@ -13,7 +13,6 @@ from torchvision import transforms
 from benchmarks.photos import squares
 from benchmarks.row import Contest, Prepared, Setting
 from benchmarks.training import counting
-from benchmarks.turns import on_one_core
 from selfwise.methods.jigsaw import Jigsaw
 from selfwise.methods.rotation import Rotation
 from selfwise.rng import Rng, generator
@@ -208,7 +207,7 @@ def equal_rotation(sides: Sides, images: list[Image.Image]) -> str:
 
 
 def prepare(case: str, setting: Setting) -> Prepared:
-    on_one_core()
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     task, size = case.split("_")[0], int(case.split("_")[1])
     images, device = squares(BATCH[size], STORED[size]), setting.device

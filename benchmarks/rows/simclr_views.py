@@ -9,7 +9,6 @@ from torch import Tensor
 
 from benchmarks.photos import squares
 from benchmarks.row import Contest, Prepared, Run, Setting
-from benchmarks.turns import rate
 from selfwise.rng import Rng, generator
 from selfwise.types import ImageBatch
 from selfwise.views.image import Augment
@@ -133,11 +132,6 @@ def prepare(case: str, setting: Setting) -> Prepared:
     ours = Ours(images, int(case), setting.device)
     theirs = Theirs(images, int(case), setting.device)
     equal = equal_work(ours, theirs)
-    # Until a process has freed a block of some megabytes, as the first training step does, the C
-    # library hands memory back to the system after each batch, and the page faults that follow
-    # would be measured instead: a batch of the largest views comes first.
-    largest = Ours(squares(BATCH["224"], 224), 224, setting.device)
-    rate(images_of(largest, 1, setting.device), 0, 1.0)
     sides = {
         name: images_of(side, len(images), setting.device)
         for name, side in ((OURS, ours), (THEIRS, theirs))

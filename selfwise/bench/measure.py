@@ -15,6 +15,7 @@ import torch
 from selfwise.bench.rate import wait
 from selfwise.methods import Method
 from selfwise.train.fit import Batches, load
+from selfwise.train.memory import kept_memory
 from selfwise.train.options import Resolved
 from selfwise.train.process import threads
 from selfwise.train.share import Part
@@ -64,7 +65,7 @@ def measured(
     Before that come three steps, and those that empty what reading had put by. Nothing is
     written. Of several processes the first measures its part of a step, alone.
     """
-    with threads(options.threads):
+    with threads(options.threads), kept_memory():
         return _steps(assemble(method(), options), batches, options, seed=seed, seconds=seconds)
 
 

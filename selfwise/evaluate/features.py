@@ -19,6 +19,7 @@ from selfwise.evaluate.turns import NOTHING, agreed, by_turns
 from selfwise.names import nearest
 from selfwise.nn.channels_last import takes_channels_last
 from selfwise.rng import generator
+from selfwise.train.memory import kept_memory
 from selfwise.train.process import check_temporary_folder
 from selfwise.train.world import ALONE, World
 from selfwise.types import Encoder, Features, ImageBatch, to
@@ -163,7 +164,7 @@ def reading(encoder: Encoder | nn.Module, device: torch.device | str) -> Iterato
     tensor = next(chain(encoder.parameters(), encoder.buffers()), None)
     home = torch.device(device) if tensor is None else tensor.device
     try:
-        with torch.no_grad():
+        with torch.no_grad(), kept_memory():
             yield encoder.eval().to(device)
     finally:
         encoder.to(home)

@@ -17,6 +17,7 @@ from selfwise.evaluate.glue_recipes import Recipe, Setting
 from selfwise.evaluate.text import Row, padded
 from selfwise.rng import seed_global, seeded, shuffled
 from selfwise.train import schedule
+from selfwise.train.memory import kept_memory
 from selfwise.train.optim import build_optimizer
 from selfwise.types import to
 
@@ -84,7 +85,7 @@ class Lesson(NamedTuple):
         curve: list[dict[str, float]] = []
         value: float | None = None
         epoch, kept = 0, None
-        with _own_randomness(self.device):
+        with _own_randomness(self.device), kept_memory():
             for last in self._epochs(model, setting, data, every, steps):
                 if judge is None:
                     epoch = last

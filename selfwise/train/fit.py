@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from selfwise.losses import alone
 from selfwise.methods.method import Method
 from selfwise.train.keep import Keeper, opened
+from selfwise.train.memory import kept_memory
 from selfwise.train.options import Resolved
 from selfwise.train.process import check_temporary_folder, locked, stop_signals, threads
 from selfwise.train.progress import Clock, Progress
@@ -70,7 +71,7 @@ def fit(
     KeyboardInterrupt after a signal and a last checkpoint; the earlier checkpoints stay.
     """
     first = world.rank == 0
-    with threads(options.threads), locked(out if first else None):
+    with threads(options.threads), kept_memory(), locked(out if first else None):
         parts = assemble(method, options, world)
         with opened(parts, options, out) as keeper:
             if world.size > 1:

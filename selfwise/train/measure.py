@@ -9,6 +9,7 @@ import torch
 from selfwise.losses import alone
 from selfwise.methods.method import Method
 from selfwise.train.fit import Batches, Probe, load
+from selfwise.train.memory import kept_memory
 from selfwise.train.options import Resolved
 from selfwise.train.process import threads
 from selfwise.train.step import assemble, train_step
@@ -32,7 +33,7 @@ def seconds_per_step(
     the first measures its part of a step, alone.
     """
     world = World(size=options.devices)
-    with threads(options.threads), alone():
+    with threads(options.threads), kept_memory(), alone():
         trial = method()
         parts, done, begun = assemble(trial, options), 0, monotonic()
         for step, batch in load(batches, 0, replace(options, steps=MOST), world):

@@ -1,0 +1,101 @@
+"""Memory that is freed is kept while training and reading, and given back afterwards."""
+
+import resource
+from pathlib import Path
+
+import cases
+import pytest
+import torch
+
+from selfwise import methods
+from selfwise.evaluate.features import reading
+from selfwise.train import memory
+from selfwise.train.fit import fit
+from selfwise.train.memory import kept_memory
+from selfwise.train.options import Options, resolve
+
+SIZE = 2**26  # bytes of a tensor; the C library maps those above 32 MB apart
+PAGES = SIZE // 4096
+
+GNU = pytest.mark.skipif(
+    memory._function("malloc_trim") is None, reason="the C library is not the GNU one"
+)
+
+
+def faults(times: int) -> float:
+    """Pages that a tensor which is made and freed so often asks the system for, each time.
+
+    After some rounds: what else is in use moves the places where it fits.
+    """
+    for _ in range(10):
+        torch.empty(SIZE, dtype=torch.uint8).fill_(1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(times):
+        torch.empty(SIZE, dtype=torch.uint8).fill_(1)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / times
+
+
+def held() -> int:
+    """Bytes of this process that belong to no file."""
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in x)
+    return 1024 * int(line.split()[1])
+
+
+@GNU
+def test_what_is_freed_is_there_for_the_next_one():
+    with kept_memory():
+        assert faults(20) < PAGES / 3
+    assert faults(20) > PAGES * 0.9  # so that the number above says something
+
+
+@GNU
+def test_it_is_given_back_at_the_end_of_the_outermost():
+    with kept_memory():
+        with kept_memory():
+            torch.empty(SIZE, dtype=torch.uint8).fill_(1)
+        before = held()
+        assert faults(20) < PAGES / 3
+    assert held() < before - SIZE / 2
+
+
+def test_without_the_functions_of_the_c_library_nothing_happens(monkeypatch):
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    memory._function.cache_clear()
+    try:
+        with kept_memory():
+            assert memory._inside == [1]
+        assert memory._inside == [0]
+    finally:
+        memory._function.cache_clear()
+
+
+def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
+    kind, seen = methods.find("supervised"), []
+
+    class Looks:
+        def __getitem__(self, step):
+            seen.append(memory._inside[0])
+            return cases.batch(kind, 16)
+
+    class Probe:
+        every = 2
+
+        def __call__(self, method):
+            with reading(method, "cpu"):
+                seen.append(memory._inside[0])
+            return {}
+
+        def warning(self, values):
+            return None
+
+    told = resolve(Options(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0)
+    fit(cases.build("supervised"), Looks(), told, seed=0, quiet=True, probes=[Probe()])
+    assert seen.count(1) == 4
+    assert seen.count(2) == 2
+    assert memory._inside == [0]
+
+
+def test_a_mistake_inside_ends_it():
+    with pytest.raises(KeyError), kept_memory():
+        raise KeyError("a mistake")
+    assert memory._inside == [0]

@@ -1,0 +1,22 @@
+"""Bugs in keeping memory: (name, file, old, new, tests), as in `tests.mutants`."""
+
+# fmt: off
+# ruff: noqa: E501
+MEMORY = "tests/facts/test_memory.py"
+
+MUTANTS = [
+    ("large blocks are mapped apart all the same", "train/memory.py",
+     "{TRIM_THRESHOLD: -1, MMAP_MAX: 0}", "{TRIM_THRESHOLD: -1}", f"{MEMORY}::test_what_is_freed_is_there_for_the_next_one"),
+    ("memory is given back while it is still kept", "train/memory.py",
+     "        if not _inside[0]:\n", "        if True:\n", f"{MEMORY}::test_it_is_given_back_at_the_end_of_the_outermost"),
+    ("memory is never given back", "train/memory.py",
+     "            _give_back()\n", "", f"{MEMORY}::test_it_is_given_back_at_the_end_of_the_outermost"),
+    ("memory stays kept after a mistake", "train/memory.py",
+     "    try:\n        yield\n    finally:\n        _inside[0] -= 1", "    if True:\n        yield\n        _inside[0] -= 1", f"{MEMORY}::test_a_mistake_inside_ends_it"),
+    ("a C library without mallopt ends the run", "train/memory.py",
+     "return getattr(ctypes.CDLL(None), name, None)", "return getattr(ctypes.CDLL(None), name)", f"{MEMORY}::test_without_the_functions_of_the_c_library_nothing_happens"),
+    ("a run gives memory back", "train/fit.py",
+     "with threads(options.threads), kept_memory(), locked", "with threads(options.threads), locked", f"{MEMORY}::test_a_run_keeps_memory_also_after_a_probe_has_read"),
+    ("reading gives memory back", "evaluate/features.py",
+     "with torch.no_grad(), kept_memory():", "with torch.no_grad():", f"{MEMORY}::test_a_run_keeps_memory_also_after_a_probe_has_read"),
+]
