@@ -32,7 +32,8 @@ def measured(row: str, case: str, setting: Setting, plan: Plan) -> dict[str, Any
     assert wanted, f"{row}:{case} has no contest that this machine can hold"
     sides = [side for one in wanted for side in (one.against, one.side)]
     assert set(sides) <= set(made.sides), wanted
-    rates = by_turns({name: made.sides[name] for name in dict.fromkeys(sides)}, **asdict(plan))
+    taken = {name: made.sides[name] for name in dict.fromkeys(sides)}
+    rates = by_turns(taken, in_a_run=made.in_a_run, **asdict(plan))
     found = {
         "benchmark": "comparison", "row": row, "case": case, "unit": made.unit,
         "rates": {name: spread(values) for name, values in rates.items()},

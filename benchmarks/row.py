@@ -61,6 +61,7 @@ class Prepared:
     equal: str  # what was found equal, in a sentence
     told: dict[str, object] = field(default_factory=dict)  # sizes that the record keeps
     flops: dict[str, float] = field(default_factory=dict)  # side -> needed for a unit
+    in_a_run: bool = False  # selfwise's sides are part of a run, which keeps freed memory
 
 
 def names() -> list[str]:

@@ -1,7 +1,7 @@
 """Timing by turns: what disturbs the machine disturbs all sides alike."""
 
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from statistics import median
 
 import torch
@@ -25,26 +25,40 @@ def rate(run: Run, first: int, seconds: float, clock: str = "wall") -> float:
     return done / (now() - start)
 
 
-def by_turns(sides: dict[str, Run], *, rounds: int, seconds: float, clock: str = "wall") -> Rates:
+def by_turns(
+    sides: dict[str, Run],
+    *,
+    rounds: int,
+    seconds: float,
+    clock: str = "wall",
+    in_a_run: bool = False,
+) -> Rates:
     """Units in a second of each side in each round, after a warm-up.
 
-    The order is turned round in every second round, so that no side always comes first. selfwise's
-    sides have the memory that a run gives them, the others what the C library comes to by itself.
+    The order is turned round in every second round, so that no side always comes first. For work
+    that is part of a run selfwise's sides keep freed memory, as a run does; the others have what
+    the C library comes to by itself. There a piece comes before each turn, untimed, for the pages
+    that the side before has given back.
     """
+    turn = _in_a_run if in_a_run else _as_it_is
     for name, run in sides.items():
-        with _memory(name):
-            rate(run, 0, seconds / 2, clock)
+        turn(name, run, 0, seconds / 2, clock)
     found: Rates = {name: [] for name in sides}
-    for turn in range(rounds):
-        order = list(sides) if turn % 2 == 0 else list(reversed(sides))
+    for number in range(rounds):
+        order = list(sides) if number % 2 == 0 else list(reversed(sides))
         for name in order:
-            with _memory(name):
-                found[name].append(rate(sides[name], 1000 * (turn + 1), seconds, clock))
+            found[name].append(turn(name, sides[name], 1000 * (number + 1), seconds, clock))
     return found
 
 
-def _memory(side: str) -> AbstractContextManager[None]:
-    return kept_memory() if side.split()[0] == "selfwise" else nullcontext()
+def _as_it_is(name: str, run: Run, first: int, seconds: float, clock: str) -> float:
+    return rate(run, first, seconds, clock)
+
+
+def _in_a_run(name: str, run: Run, first: int, seconds: float, clock: str) -> float:
+    with kept_memory() if name.split()[0] == "selfwise" else nullcontext():
+        run(first)
+        return rate(run, first + 1, seconds, clock)
 
 
 def spread(values: list[float], digits: int = 4) -> list[float]:

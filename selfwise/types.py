@@ -96,13 +96,17 @@ class Plan(NamedTuple):
         return len(self.rows) - 1
 
 
+class NoRows(ValueError):
+    """No row can be made of these documents."""
+
+
 class Draw(NamedTuple):
     """How rows are made of documents, where single examples are not enough.
 
     `plan(documents, sentences, length=n, vocabulary=v, random=r) -> Plan` runs once an epoch.
     `documents` (d, 2) and `sentences` (s, 2) are int64 spans of the stream, ascending; every
-    sentence lies in one document. `sentences` is None unless `needs_sentences`. Raises ValueError
-    if no row can be made. `random` is a numpy generator and the only source of chance.
+    sentence lies in one document. `sentences` is None unless `needs_sentences`. Raises NoRows
+    if none can be made. `random` is a numpy generator and the only source of chance.
 
     `lay(tokens, plan, rows, length=n, vocabulary=v) -> TextBatch` reads the rows with the numbers
     `rows` (b,) out of the stream and adds the special tokens; `index` is `rows`.

@@ -13,6 +13,7 @@ import torch
 from benchmarks import __main__ as command
 from benchmarks import checking, comparing, limit, row, table, training, turns
 from benchmarks.row import Contest, Prepared, Setting
+from selfwise.train import memory
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,6 +94,21 @@ def test_sides_take_turns_and_the_order_turns_round():
 
     turns.by_turns({"a": side("a"), "b": side("b")}, rounds=3, seconds=1e-9)
     assert seen == ["a0", "b0", "a1", "b1", "b2", "a2", "a3", "b3"]
+
+
+def test_in_a_run_selfwise_keeps_memory_and_a_piece_comes_first():
+    seen: list[str] = []
+
+    def side(name: str) -> Any:
+        def run(number: int) -> float:
+            seen.append(f"{name}{number} {memory._inside[0]}")
+            return 1.0
+
+        return run
+
+    both = {"selfwise bf16": side("a"), "peer": side("b")}
+    turns.by_turns(both, rounds=1, seconds=1e-9, in_a_run=True)
+    assert seen == ["a0 1", "a1 1", "b0 0", "b1 0", "a1000 1", "a1001 1", "b1000 0", "b1001 0"]
 
 
 def test_a_rate_is_work_over_time(monkeypatch: pytest.MonkeyPatch):

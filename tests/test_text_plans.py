@@ -1,5 +1,6 @@
 """Plans on the disk: removed by others at any time, and still the same plans."""
 
+import os
 import shutil
 import tracemalloc
 
@@ -69,7 +70,7 @@ def divided(tmp_path, monkeypatch):
     """Plans are made of few documents at a time."""
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(text_plans, "PIECES", 16)
-    monkeypatch.setattr(text_plans, "DOCUMENTS", 3)
+    monkeypatch.setattr(text_plans, "PAIRED", 3)
 
 
 def made(sizes, draw=None, **told):
@@ -90,7 +91,7 @@ def spans(sizes):
 def test_a_share_has_whole_documents_and_enough_of_them(divided):
     mixed = np.random.default_rng(0).integers(1, 90, 300)
     for sizes, count in (([5] * 31, 1), ([5] * 33, 2), ([1000] * 11, 3), (mixed, None)):
-        parts = [spans(sizes)[part] for part in text_plans.shares(spans(sizes), 8)]
+        parts = [spans(sizes)[part] for part in text_plans.shares(spans(sizes), 8, least=3)]
         assert np.array_equal(np.concatenate(parts), spans(sizes))
         assert len(parts) == count or count is None
         assert all(len(part) >= 3 for part in parts)
@@ -103,7 +104,7 @@ def test_a_share_has_whole_documents_and_enough_of_them(divided):
 def test_every_token_of_a_divided_corpus_is_a_target_once(divided):
     source = made([40, 3, 9, 17, 25, 60, 1, 8] * 9)
     plan = source.plan(0)
-    assert len(list(text_plans.shares(source.corpus.documents, 8))) > 3
+    assert len(list(text_plans.shares(source.corpus.documents, 8, least=1))) > 3
     targets = np.concatenate([np.arange(start + 1, stop) for start, stop in plan.pieces])
     first = source.corpus.documents[:, 0]
     expected = np.setdiff1d(np.arange(len(source.corpus.tokens)), first)
@@ -136,7 +137,7 @@ def test_shares_of_a_corpus_are_cut_by_chances_of_their_own(divided):
 
 def test_sentences_of_a_share_are_those_of_its_documents(divided):
     corpus = made([40, 3, 9, 1, 25, 60, 2, 8] * 9).corpus
-    parts = [corpus.spans(part) for part in text_plans.shares(corpus.documents, 8)]
+    parts = [corpus.spans(part) for part in text_plans.shares(corpus.documents, 8, least=1)]
     assert np.array_equal(np.concatenate([inner for _, inner in parts]), corpus.sentences)
     for documents, inner in parts:
         assert inner[0, 0] == documents[0, 0]
@@ -164,6 +165,31 @@ def test_a_plan_of_more_documents_takes_no_more_memory(divided, monkeypatch):
 
     # 6 and 48 shares of 33 documents
     assert peak(48 * 33) < 1.2 * peak(6 * 33)
+
+
+def test_a_mistake_in_a_plan_is_not_taken_for_a_share_without_rows(divided):
+    def broken(documents, sentences, **told):
+        raise ValueError("a mistake")
+
+    with pytest.raises(ValueError, match="a mistake"):
+        made([60] * 40, Draw(broken, continued))
+
+
+def test_documents_that_are_paired_have_others_beside_them(divided):
+    source = made([300] * 6, Draw(next_sentence, pairs, needs_sentences=True), length=20)
+    assert len(list(source._made(0))) == 2
+    assert len(list(made([300] * 6)._made(0))) > 2  # windows have no use for others
+
+
+def test_what_a_killed_process_left_half_written_goes_a_day_later(source):
+    home = text_plans.plans() / source.key
+    old, new = home / ".00000007.abc", home / ".00000008.abc"
+    for path in (old, new):
+        path.mkdir()
+    os.utime(old, (0, 0))
+    source.plan(1)
+    assert not old.exists()
+    assert new.exists()
 
 
 def test_a_corpus_by_name_keeps_its_name():

@@ -246,4 +246,4 @@ def prepare(case: str, setting: Setting) -> Prepared:
     needed = {name: flops for name in sides if name.startswith("selfwise") and name != SENTENCES}
     told: dict[str, Any] = {"batch": batch, "length": LENGTH, "table": VOCAB}
     told |= {"vocabulary": ours.tokenizer.vocabulary.size, "tokens": ours.source.corpus.size}
-    return Prepared("tokens", sides, equal, told, needed)
+    return Prepared("tokens", sides, equal, told, needed, in_a_run=True)

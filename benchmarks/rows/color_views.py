@@ -159,4 +159,4 @@ def prepare(case: str, setting: Setting) -> Prepared:
     }
     equal = f"{same_pixels(images, setting.device)}; {same_crops(sides, len(images))}"
     runs = {name: counting(len(images), views) for name, views in sides.items()}
-    return Prepared("images", runs, equal, told={"cores": 1, "batch": len(images)})
+    return Prepared("images", runs, equal, told={"cores": 1, "batch": len(images)}, in_a_run=True)

@@ -168,4 +168,4 @@ def prepare(case: str, setting: Setting) -> Prepared:
         side.model.compile()
         sides[THEIR_BEST + COMPILED] = theirs(side, rows, batch)
     flops = counted(lambda: sides[EQUAL](0), device) / tokens
-    return Prepared("tokens", sides, equal, flops=dict.fromkeys(told, flops))
+    return Prepared("tokens", sides, equal, flops=dict.fromkeys(told, flops), in_a_run=True)

@@ -133,4 +133,4 @@ def prepare(case: str, setting: Setting) -> Prepared:
         OURS: steps(partial(ours, k=int(case)), z, identity),
         THEIRS: steps(lambda x, who: loss(x, who, miner(x, who)), z, identity),
     }
-    return Prepared("steps", sides, equal, told=told)
+    return Prepared("steps", sides, equal, told=told, in_a_run=True)

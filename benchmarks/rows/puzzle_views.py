@@ -227,4 +227,4 @@ def prepare(case: str, setting: Setting) -> Prepared:
         }
         equal = equal_rotation(sides, images)
     runs = {name: counting(len(images), made(images)) for name, made in sides.items()}
-    return Prepared("images", runs, equal, told={"cores": 1, "batch": len(images)})
+    return Prepared("images", runs, equal, told={"cores": 1, "batch": len(images)}, in_a_run=True)

@@ -183,4 +183,4 @@ def prepare(case: str, setting: Setting) -> Prepared:
     }
     for name, precision in {EQUAL: "float32", BEST: "bf16"}.items():
         sides[name] = ours(folder, batch, size, setting, precision)
-    return Prepared("images", sides, equal)
+    return Prepared("images", sides, equal, in_a_run=True)

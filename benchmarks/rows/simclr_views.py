@@ -136,4 +136,4 @@ def prepare(case: str, setting: Setting) -> Prepared:
         name: images_of(side, len(images), setting.device)
         for name, side in ((OURS, ours), (THEIRS, theirs))
     }
-    return Prepared("images", sides, equal, told={"cores": 1, "batch": len(images)})
+    return Prepared("images", sides, equal, told={"cores": 1, "batch": len(images)}, in_a_run=True)

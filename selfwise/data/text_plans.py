@@ -1,27 +1,30 @@
 """Plans of text on the disk: one folder an epoch, one `.npy` for each part of a plan.
 
-The plan of a large corpus is made and written some documents at a time, so that no more of it is
-ever in memory, however large the corpus is.
+The plan of a large corpus is made and written some documents at a time. What is in memory of it
+grows with the longest document, which is planned as a whole, and by 8 bytes for each document.
 """
 
 import errno
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Int64
 from numpy.lib import format as npy
 
+from selfwise.data.cache import STALE
 from selfwise.data.cache import folder as image_folder
 from selfwise.types import Plan
 
 KEPT = 2  # epochs whose plans stay on the disk
 PIECES = 2**17  # about so many are planned at a time: 16 million tokens in rows of 128
-DOCUMENTS = 100  # but no fewer documents, so that another one is there to be paired with
+PAIRED = 100  # documents in a share at least, where each is paired with another one
 
 
 def plans() -> Path:
@@ -29,8 +32,8 @@ def plans() -> Path:
     return image_folder().parent / "plans"
 
 
-def shares(documents: Int64[np.ndarray, "d 2"], length: int) -> Iterator[slice]:
-    """Documents to be planned together: slices of them, in their order.
+def shares(documents: Int64[np.ndarray, "d 2"], length: int, *, least: int) -> Iterator[slice]:
+    """Documents to be planned together: slices of at least `least` of them, in their order.
 
     A corpus of fewer than `2 * PIECES` pieces is one slice, and a document is in one alone.
     """
@@ -38,8 +41,8 @@ def shares(documents: Int64[np.ndarray, "d 2"], length: int) -> Iterator[slice]:
     start, end = 0, len(documents)
     while start < end:
         before = pieces[start - 1] if start else 0
-        stop = max(int(np.searchsorted(pieces, before + PIECES)) + 1, start + DOCUMENTS)
-        if stop + DOCUMENTS > end or pieces[-1] - pieces[stop - 1] < PIECES:
+        stop = max(int(np.searchsorted(pieces, before + PIECES)) + 1, start + least)
+        if stop + least > end or pieces[-1] - pieces[stop - 1] < PIECES:
             stop = end
         yield slice(start, stop)
         start = stop
@@ -47,7 +50,7 @@ def shares(documents: Int64[np.ndarray, "d 2"], length: int) -> Iterator[slice]:
 
 def joined(parts: Iterable[Plan]) -> Plan:
     """One plan of several: their rows one after another."""
-    told = [plan._asdict() for plan in _following(parts)]
+    told = [plan._asdict() for plan in _counted_on(parts)]
     made: dict[str, Any] = {
         name: None if value is None else np.concatenate([part[name] for part in told])
         for name, value in told[0].items()
@@ -57,8 +60,9 @@ def joined(parts: Iterable[Plan]) -> Plan:
 
 def write(parts: Iterable[Plan], home: Path) -> None:
     """Under another name first; if another process was faster, its plan is the same."""
-    half = home.with_name(f".{home.name}.{os.getpid()}")
-    half.mkdir(parents=True, exist_ok=True)
+    # a name that no process has, on whatever machine shares the folder
+    half = home.with_name(f".{home.name}.{uuid4().hex}")
+    half.mkdir(parents=True)
     try:
         _fill(half, parts)
         os.rename(half, home)
@@ -70,15 +74,16 @@ def write(parts: Iterable[Plan], home: Path) -> None:
 
 
 def _fill(home: Path, parts: Iterable[Plan]) -> None:
-    files: dict[str, _Longer] = {}
+    files: dict[str, _Growing] = {}
     with ExitStack() as ends:
-        for plan in _following(parts):
+        for plan in _counted_on(parts):
             for name, value in plan._asdict().items():
                 if value is None:
+                    assert name not in files, f"{name} is there in one share and not in another"
                     (home / f"{name}.none").touch()
                     continue
                 if name not in files:
-                    files[name] = ends.enter_context(_Longer(home / f"{name}.npy", value))
+                    files[name] = ends.enter_context(_Growing(home / f"{name}.npy", value))
                 files[name].add(value)
 
 
@@ -89,10 +94,17 @@ def read(home: Path) -> Plan:
 
 
 def forget(home: Path, epoch: int) -> None:
-    """Remove the plans of epochs long past; each is gone as a whole, also after a kill."""
+    """Remove the plans of epochs long past; each is gone as a whole, also after a kill.
+
+    What processes that were killed have left half written goes a day later.
+    """
     for path in home.iterdir():
-        if path.name.isdigit() and int(path.name) + KEPT <= epoch:
-            gone = path.with_name(f".{path.name}.{os.getpid()}.gone")
+        if not path.name.isdigit():
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > STALE:
+                    shutil.rmtree(path, ignore_errors=True)
+        elif int(path.name) + KEPT <= epoch:
+            gone = path.with_name(f".{path.name}.{uuid4().hex}.gone")
             with suppress(OSError):  # another process was faster
                 os.rename(path, gone)
                 shutil.rmtree(gone, ignore_errors=True)
@@ -104,7 +116,7 @@ def _part(home: Path, name: str) -> np.ndarray | None:
     return np.load(home / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
 
-def _following(parts: Iterable[Plan]) -> Iterator[Plan]:
+def _counted_on(parts: Iterable[Plan]) -> Iterator[Plan]:
     """The same plans, with pieces counted on from one to the next."""
     pieces = 0
     for number, plan in enumerate(parts):
@@ -112,7 +124,7 @@ def _following(parts: Iterable[Plan]) -> Iterator[Plan]:
         pieces += len(plan.pieces)
 
 
-class _Longer:
+class _Growing:
     """A `.npy` that arrays are added to. Its header, written again at the end, has numpy's room
     for the digits of any length."""
 
@@ -122,7 +134,8 @@ class _Longer:
         self._head()
 
     def add(self, more: np.ndarray) -> None:
-        self.stream.write(np.ascontiguousarray(more, self.like.dtype).data)
+        assert more.dtype == self.like.dtype, f"{more.dtype} after {self.like.dtype}"
+        self.stream.write(np.ascontiguousarray(more).data)
         self.length += len(more)
 
     def _head(self) -> None:
@@ -130,7 +143,7 @@ class _Longer:
         told = {"descr": npy.dtype_to_descr(self.like.dtype), "fortran_order": False}
         npy.write_array_header_1_0(self.stream, told | {"shape": shape})
 
-    def __enter__(self) -> "_Longer":
+    def __enter__(self) -> "_Growing":
         return self
 
     def __exit__(self, *_: object) -> None:

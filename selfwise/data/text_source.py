@@ -11,7 +11,7 @@ from selfwise.data import text_plans
 from selfwise.data.corpus import Corpus
 from selfwise.data.images import digest
 from selfwise.rng import hashed, shuffled
-from selfwise.types import Draw, Plan, TextBatch, Vocabulary, share
+from selfwise.types import Draw, NoRows, Plan, TextBatch, Vocabulary, share
 
 FORMAT = 3  # to be raised whenever a plan becomes another, or is written in another way
 TRIES = 3  # to read a plan that others may remove
@@ -93,10 +93,10 @@ class TextSource:
         """The plan of an epoch: read if it is on the disk, else made and written there."""
         home = text_plans.plans() / self.key / f"{epoch:08d}"
         for _ in range(TRIES):
-            if not home.is_dir():
-                text_plans.write(self._made(epoch), home)
-                text_plans.forget(home.parent, epoch)
             try:
+                if not home.is_dir():
+                    text_plans.write(self._made(epoch), home)
+                    text_plans.forget(home.parent, epoch)
                 return text_plans.read(home)
             except FileNotFoundError:  # a worker or a run that is further on has just removed it
                 continue
@@ -105,21 +105,24 @@ class TextSource:
     def _made(self, epoch: int) -> Iterator[Plan]:
         """The plans of one share of the documents after another; shares without a row left out.
 
-        Raises ValueError if none has a row.
+        Raises NoRows if none has a row.
         """
         told: dict[str, Any] = {"length": self.length, "vocabulary": self.vocabulary}
-        rows, wrong = 0, None
-        for number, some in enumerate(text_plans.shares(self.corpus.documents, self.length)):
+        rows, wrong = 0, NoRows("there are no documents")
+        # where documents are paired, a share has others to pair one with
+        least = text_plans.PAIRED if self.draw.needs_sentences else 1
+        shares = text_plans.shares(self.corpus.documents, self.length, least=least)
+        for number, some in enumerate(shares):
             keys = (epoch, number) if number else (epoch,)
             random = np.random.Generator(np.random.Philox(hashed(self.seed, "plan", *keys)))
             try:
                 plan = self.draw.plan(*self.corpus.spans(some), random=random, **told)
-            except ValueError as error:
-                wrong = error
+            except NoRows as error:
+                wrong = NoRows(str(error))
                 continue
             rows += plan.size
             yield plan
-        if wrong and not rows:
+        if not rows:
             raise wrong
 
 

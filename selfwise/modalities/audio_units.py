@@ -24,6 +24,7 @@ from selfwise.data.images import digest
 from selfwise.data.recordings import Chunks, Recordings
 from selfwise.modalities import keeping
 from selfwise.modalities.build import newest, opened
+from selfwise.train.memory import kept_memory
 from selfwise.types import HOP, WINDOW, AudioBatch, to
 from selfwise.units.codebook import Codebook, learn
 from selfwise.units.labels import Labels, write_labels, written
@@ -179,7 +180,8 @@ def _make(
         return found[valid]
 
     told: dict[str, Any] = {"seed": SEED, "folder": home / keeping.SCRATCH, "progress": _say}
-    codebook = learn(features, len(shuffled), clusters=clusters, **told)
+    with kept_memory():
+        codebook = learn(features, len(shuffled), clusters=clusters, **told)
     codebook.save(home)
     labels = []
     for name, part in zip(("trained", "held_out"), parts):

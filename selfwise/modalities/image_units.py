@@ -26,6 +26,7 @@ from selfwise.evaluate.pictures import sheet
 from selfwise.modalities import image_colors, keeping
 from selfwise.modalities.build import Opened, newest, opened
 from selfwise.rng import shuffled
+from selfwise.train.memory import kept_memory
 from selfwise.types import Units
 from selfwise.units.codebook import Codebook, learn
 from selfwise.units.patches import PatchUnits
@@ -242,7 +243,8 @@ def _learn(
     groups = np.array_split(order, -(-len(order) // AT_ONCE))
     told: dict[str, Any] = {"seed": SEED, "folder": home / keeping.SCRATCH, "progress": _say}
     told |= {"clusters": about["clusters"], "memory": HELD / 2**30}
-    codebook = learn(lambda j: features(groups[j]), len(groups), **told)
+    with kept_memory():
+        codebook = learn(lambda j: features(groups[j]), len(groups), **told)
     if run is None:
         PatchUnits(codebook, patch=about["patch"]).save(home)
     else:

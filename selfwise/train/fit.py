@@ -72,20 +72,33 @@ def fit(
     """
     first = world.rank == 0
     with threads(options.threads), kept_memory(), locked(out if first else None):
-        parts = assemble(method, options, world)
-        with opened(parts, options, out) as keeper:
-            if world.size > 1:
-                check_same_step(keeper.step)
-            if keeper.step < options.steps:
-                unit, scale = getattr(batches, "unit", "examples"), getattr(batches, "scale", 1)
-                each = options.batch * scale
-                still = quiet or not first
-                progress = Progress(keeper.step, options.steps, each, unit=unit, quiet=still)
-                try:
-                    _loop(parts, keeper, batches, seed=seed, probes=probes, progress=progress)
-                finally:
-                    progress.close()
+        told: dict[str, Any] = {"seed": seed, "probes": probes, "quiet": quiet or not first}
+        # a call of its own: what it made for the run is free before memory is given back
+        _train(assemble(method, options, world), batches, options, out, **told)
     return method
+
+
+def _train(
+    parts: Parts,
+    batches: Batches,
+    options: Resolved,
+    out: Path | None,
+    *,
+    seed: int,
+    probes: Sequence[Probe],
+    quiet: bool,
+) -> None:
+    with opened(parts, options, out) as keeper:
+        if parts.world.size > 1:
+            check_same_step(keeper.step)
+        if keeper.step < options.steps:
+            unit, scale = getattr(batches, "unit", "examples"), getattr(batches, "scale", 1)
+            each = options.batch * scale
+            progress = Progress(keeper.step, options.steps, each, unit=unit, quiet=quiet)
+            try:
+                _loop(parts, keeper, batches, seed=seed, probes=probes, progress=progress)
+            finally:
+                progress.close()
 
 
 def _loop(

@@ -32,24 +32,36 @@ def seconds_per_step(
     Five steps to warm up, then at least ten, for at most `patience` seconds. Of several processes
     the first measures its part of a step, alone.
     """
-    world = World(size=options.devices)
     with threads(options.threads), kept_memory(), alone():
-        trial = method()
-        parts, done, begun = assemble(trial, options), 0, monotonic()
-        for step, batch in load(batches, 0, replace(options, steps=MOST), world):
-            train_step(parts, batch, step, seed=seed, options=options)
-            _wait(options.device)
-            if step < WARM_UP:
-                begun = monotonic()
-                continue
-            done += 1
-            if done >= LEAST and monotonic() - begun > patience:
-                break
-        seconds = (monotonic() - begun) / done
-        for probe in probes:
+        # a call of its own: the copy is gone before memory is given back
+        return _steps(method(), batches, options, seed=seed, probes=probes, patience=patience)
+
+
+def _steps(
+    trial: Method,
+    batches: Batches,
+    options: Resolved,
+    *,
+    seed: int,
+    probes: Sequence[Probe],
+    patience: float,
+) -> float:
+    parts, done, begun = assemble(trial, options), 0, monotonic()
+    world = World(size=options.devices)
+    for step, batch in load(batches, 0, replace(options, steps=MOST), world):
+        train_step(parts, batch, step, seed=seed, options=options)
+        _wait(options.device)
+        if step < WARM_UP:
             begun = monotonic()
-            probe(trial)
-            seconds += (monotonic() - begun) / probe.every
+            continue
+        done += 1
+        if done >= LEAST and monotonic() - begun > patience:
+            break
+    seconds = (monotonic() - begun) / done
+    for probe in probes:
+        begun = monotonic()
+        probe(trial)
+        seconds += (monotonic() - begun) / probe.every
     return seconds
 
 

@@ -1,17 +1,21 @@
 """Memory that a step frees is kept for the next one."""
 
 import ctypes
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 
 # malloc.h of the GNU C library
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 KEEP = {TRIM_THRESHOLD: -1, MMAP_MAX: 0}  # give nothing back, map nothing apart
-# afterwards: the limits that move, as high as the library moves them by itself; the rest as it was
+# afterwards: the two limits that move, as high as the library ever moves them; the third as it was
 USUAL = {TRIM_THRESHOLD: 2**26, MMAP_THRESHOLD: 2**25, MMAP_MAX: 2**16}
+ASKED = ("GLIBC_TUNABLES", "MALLOC_")  # how a user says how memory is kept
 
 _inside = [0]  # how often it was entered and not left: the C library is the whole process's
+_entering = Lock()
 
 
 @contextmanager
@@ -19,30 +23,34 @@ def kept_memory() -> Iterator[None]:
     """Inside, memory of tensors on the CPU that is freed stays with the process.
 
     By itself the GNU C library gives large blocks back to the system as soon as they are free, and
-    the next step asks for as many again, page by page, each filled with zeros. Of a SimCLR step
-    that is a tenth to a fourth (docs/log.md). Afterwards all that is free goes back. With another C
-    library nothing changes.
+    the next step asks for as many again, page by page, each filled with zeros: a sixth of a SimCLR
+    step (docs/log.md). Afterwards all that is free goes back. Loader processes that are started
+    inside keep theirs, too. With another C library, or where the environment says how this one
+    keeps memory, nothing changes.
     """
-    _inside[0] += 1
-    _tell(KEEP)
+    with _entering:
+        _inside[0] += 1
+        _tell(KEEP)
     try:
         yield
     finally:
-        _inside[0] -= 1
-        if not _inside[0]:
-            _tell(USUAL)
-            _give_back()
+        with _entering:
+            _inside[0] -= 1
+            if not _inside[0]:
+                _tell(USUAL)
+                _give_back()
 
 
 def _tell(options: dict[int, int]) -> None:
-    if mallopt := _function("mallopt"):
+    mallopt = _function("mallopt")
+    if mallopt and not any(name.startswith(ASKED) for name in os.environ):
         for option, value in options.items():
-            mallopt(option, value)
+            mallopt(ctypes.c_int(option), ctypes.c_int(value))
 
 
 def _give_back() -> None:
     if trim := _function("malloc_trim"):
-        trim(0)
+        trim(ctypes.c_size_t(0))
 
 
 @cache

@@ -7,7 +7,7 @@ marked as such when the row is laid out.
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from selfwise.types import Plan, Vocabulary
+from selfwise.types import NoRows, Plan, Vocabulary
 
 Spans = Int64[np.ndarray, "_ 2"]
 
@@ -28,14 +28,14 @@ def windows(
     shares rows by best fit; no target lies in another document than its input. In a vocabulary
     without such tokens the first token of a document is no target.
 
-    Raises ValueError if no document has a target.
+    Raises NoRows if no document has a target.
     """
     real = documents[documents[:, 1] > documents[:, 0]]
     before, after = int(vocabulary.first is not None), int(vocabulary.last is not None)
     size = real[:, 1] - real[:, 0] + before + after
     real, size = real[size > 1], size[size > 1]
     if not len(real):
-        raise ValueError("no document has two tokens, so that no token follows another one")
+        raise NoRows("no document has two tokens, so that no token follows another one")
     # targets are the tokens from the second one on
     owner, targets = _cut(np.stack([np.ones_like(size), size], axis=1), length, random)
     first, stop = targets[:, 0] - 1, targets[:, 1]
@@ -60,7 +60,7 @@ def best_fit(
     The longest pieces go first, each into the row where the least is left over (best-fit
     decreasing); ModernBERT (arXiv:2412.13663, section 2.1.2) does the same inside a buffer.
 
-    Raises ValueError if the documents have no token.
+    Raises NoRows if the documents have no token.
     """
     real = documents[documents[:, 1] > documents[:, 0]]
     _check_some(real)
@@ -82,7 +82,7 @@ def full_sentences(
     between two documents one more [SEP]. A sentence longer than a row is cut. The order of the
     documents is another one in each epoch; in fairseq it is that of the file.
 
-    Raises ValueError if there is no sentence.
+    Raises NoRows if there is no sentence.
     """
     assert sentences is not None
     owner, spans = tiled(documents, sentences)
@@ -119,7 +119,7 @@ def tiled(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray, "_"], S
 
 def _check_some(spans: Spans) -> None:
     if not len(spans):
-        raise ValueError("the documents have no tokens, so that there is nothing to train on")
+        raise NoRows("the documents have no tokens, so that there is nothing to train on")
 
 
 def _cut(

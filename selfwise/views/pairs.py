@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Int64
 
-from selfwise.types import Plan, Vocabulary
+from selfwise.types import NoRows, Plan, Vocabulary
 from selfwise.views.packing import tiled
 
 Spans = Int64[np.ndarray, "_ 2"]
@@ -33,7 +33,7 @@ def next_sentence(
 ) -> Plan:
     """Pairs whose second text follows the first (label 0) or is of another document (label 1).
 
-    Label 1 has half of the pairs, and all whose chunk has one sentence alone. Raises ValueError if
+    Label 1 has half of the pairs, and all whose chunk has one sentence alone. Raises NoRows if
     no document has two sentences.
     """
     return _plan(documents, sentences, length, random, swap=False)
@@ -51,7 +51,7 @@ def sentence_order(
 
     A chunk of one sentence cannot be swapped. As in the authors' code it gets a second text of
     another document and label 1, so that a little of the next-sentence task is left. Raises
-    ValueError if no document has two sentences.
+    NoRows if no document has two sentences.
     """
     return _plan(documents, sentences, length, random, swap=True)
 
@@ -68,9 +68,9 @@ def _plan(
     owner, spans = tiled(documents, sentences)
     bounds = np.r_[0, np.flatnonzero(np.diff(owner)) + 1, len(owner)]
     if not len(spans) or np.diff(bounds).max() < 2:
-        raise ValueError(
-            f"pairs of sentences need documents of at least two sentences, but all "
-            f"{len(documents)} documents have one at most; use roberta, which needs no pairs"
+        raise NoRows(
+            "pairs of sentences need documents of at least two sentences, but no document has two; "
+            "use roberta, which needs no pairs"
         )
     most = length - SPECIAL
     chunks = Chunks(spans, bounds, most, random)
