@@ -66,29 +66,6 @@ def test_what_is_freed_is_there_for_the_next_one():
 
 
 @GNU
-def test_what_a_run_made_is_given_back():
-    kind = methods.find("supervised")
-
-    class Wide(kind):
-        def forward(self, view):
-            found = super().forward(view)
-            term = found.terms["cross_entropy"]
-            return found._replace(
-                terms={"cross_entropy": term._replace(sum=term.sum + self.wide.mean())}
-            )
-
-    method, batch = cases.build("supervised"), cases.batch(kind, 16)
-    method.__class__ = Wide
-    method.wide = torch.nn.Parameter(torch.ones(SIZE // 4))
-    told = {"steps": 3, "batch": 16, "optimizer": "adamw", "precision": "float32", "device": "cpu"}
-    before = held()
-    options = resolve(Options(**told), kind, workers=0)
-    fit(method, dict.fromkeys(range(3), batch), options, seed=0, quiet=True)
-    method.zero_grad(set_to_none=True)
-    assert held() < before + SIZE / 2  # AdamW had twice as much, and the gradient as much again
-
-
-@GNU
 def test_it_is_given_back_at_the_end_of_the_outermost():
     with kept_memory():
         with kept_memory():
