@@ -78,8 +78,19 @@ def circumstances(records: list[dict[str, Any]]) -> str:
 
     packages = sorted({name for record in records for name in find(record["row"]).PACKAGES})
     versions = ", ".join(f"{name} {all_of(name)}" for name in ("torch", *packages))
-    where = all_of("gpu") or f"{all_of('threads')} threads of {all_of('cpu')}"
+    where = all_of("gpu") or f"{all_of('threads')} threads of {processors(records)}"
     return f"{where}; {versions}; commits {all_of('commit')}; {all_of('date')}."
+
+
+def processors(records: list[dict[str, Any]]) -> str:
+    """The processor, or, where there are several, which rows are of which."""
+    rows: dict[str, set[str]] = {}
+    for one in records:
+        cpu, vectors = processor(one)
+        rows.setdefault(f"{cpu} ({vectors})" if vectors else cpu, set()).add(f"`{one['row']}`")
+    if len(rows) == 1:
+        return next(iter(rows))
+    return " and of ".join(f"{cpu} for {', '.join(sorted(rows[cpu]))}" for cpu in sorted(rows))
 
 
 def other_processors(records: list[dict[str, Any]]) -> str:

@@ -324,3 +324,10 @@ def test_a_mistake_is_one_line(told: list[str], line: str, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmarks", *told])
     assert command.main() == 2
     assert capsys.readouterr().err.startswith(line)
+
+
+def test_where_processors_differ_it_is_said_which_rows_are_of_which():
+    one = {"row": "gpt", "cpu": "A", "vectors": "AVX2"}
+    assert table.processors([one, one]) == "A (AVX2)"
+    two = [{"row": name, "cpu": "B", "vectors": "AVX512"} for name in ("bert", "embed")]
+    assert table.processors([*two, one]) == "A (AVX2) for `gpt` and of B (AVX512) for `bert`, `embed`"
