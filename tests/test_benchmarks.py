@@ -327,7 +327,12 @@ def test_a_mistake_is_one_line(told: list[str], line: str, monkeypatch, capsys):
 
 
 def test_where_processors_differ_it_is_said_which_rows_are_of_which():
-    one = {"row": "gpt", "cpu": "A", "vectors": "AVX2"}
+    a, b = {"cpu": "A", "vectors": "AVX2"}, {"cpu": "B", "vectors": "AVX512"}
+    one = a | {"row": "gpt", "case": "cpu"}
     assert table.processors([one, one]) == "A (AVX2)"
-    two = [{"row": name, "cpu": "B", "vectors": "AVX512"} for name in ("bert", "embed")]
-    assert table.processors([*two, one]) == "A (AVX2) for `gpt` and of B (AVX512) for `bert`, `embed`"
+    two = [b | {"row": "bert", "case": "mini"}, b | {"row": "embed", "case": "photos"}]
+    told = "A (AVX2) for `gpt` and of B (AVX512) for `bert`, `embed`"
+    assert table.processors([*two, one]) == told
+    parted = [a | {"row": "bert", "case": "base"}, *two]
+    told = "A (AVX2) for `bert:base` and of B (AVX512) for `bert:mini`, `embed`"
+    assert table.processors(parted) == told
