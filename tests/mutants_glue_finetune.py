@@ -47,7 +47,7 @@ MUTANTS = [
      "[found[i] for i in shuffled(len(found), seed, \"glue batches\", name, epoch)]", "found",
      f"{TESTS}::test_batches_are_of_similar_length_and_hold_everything_once"),
     ("GLUE tuning: dropout's state leaks out", TRAIN,
-     "with _own_randomness(self.device):", "if True:",
+     "with _own_randomness(self.device), kept_memory():", "with kept_memory():",
      f"{TESTS}::test_a_seed_gives_the_same_again_and_touches_nothing"),
     ("GLUE tuning: the held-out part is trained on", TUNE,
      "known.take(apart), known.take(rest), f", "known.take(apart), known, f",
