@@ -87,16 +87,12 @@ def processors(records: list[dict[str, Any]]) -> str:
     rows: dict[str, set[str]] = {}
     for one in records:
         cpu, vectors = processor(one)
-        same = all(processor(other) == (cpu, vectors) for other in records if _of(other, one))
-        name = f"`{one['row']}`" if same else f"`{one['row']}:{one['case']}`"
+        alike = {processor(other) for other in records if other["row"] == one["row"]}
+        name = f"`{one['row']}`" if len(alike) == 1 else f"`{one['row']}:{one['case']}`"
         rows.setdefault(f"{cpu} ({vectors})" if vectors else cpu, set()).add(name)
     if len(rows) == 1:
         return next(iter(rows))
     return " and of ".join(f"{cpu} for {', '.join(sorted(rows[cpu]))}" for cpu in sorted(rows))
-
-
-def _of(other: dict[str, Any], one: dict[str, Any]) -> bool:
-    return bool(other["row"] == one["row"])
 
 
 def other_processors(records: list[dict[str, Any]]) -> str:

@@ -15,6 +15,8 @@ MUTANTS = [
      "    try:\n        yield\n    finally:\n        with", "    if True:\n        yield\n        with", f"{MEMORY}::test_a_mistake_inside_ends_it"),
     ("a C library without mallopt ends the run", "train/memory.py",
      "return getattr(ctypes.CDLL(None), name, None)", "return getattr(ctypes.CDLL(None), name)", f"{MEMORY}::test_without_the_functions_of_the_c_library_nothing_happens"),
+    ("a user's own setting is overruled", "train/memory.py",
+     "        return None\n    try:", "        pass\n    try:", f"{MEMORY}::test_a_user_who_says_how_memory_is_kept_is_not_overruled"),
     ("a run gives memory back", "train/fit.py",
      "with threads(options.threads), kept_memory(), locked", "with threads(options.threads), locked", f"{MEMORY}::test_a_run_keeps_memory_also_after_a_probe_has_read"),
     ("reading gives memory back", "evaluate/features.py",

@@ -58,6 +58,20 @@ def test_a_plan_that_another_process_removes_is_made_again(source, monkeypatch, 
     assert np.array_equal(found.pair, expected.pair)
 
 
+def test_a_folder_that_is_removed_while_a_plan_is_written_is_made_again(source, monkeypatch):
+    write, torn = text_plans.write, []
+
+    def removed(parts, home):
+        if not torn:
+            torn.append(home)
+            raise FileNotFoundError(home)
+        write(parts, home)
+
+    monkeypatch.setattr(text_plans, "write", removed)
+    assert source.plan(1).size
+    assert torn
+
+
 def test_old_plans_are_forgotten_as_a_whole(source):
     for epoch in range(5):
         source.plan(epoch)

@@ -12,7 +12,8 @@ TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
 KEEP = {TRIM_THRESHOLD: -1, MMAP_MAX: 0}  # give nothing back, map nothing apart
 # afterwards: the two limits that move, as high as the library ever moves them; the third as it was
 USUAL = {TRIM_THRESHOLD: 2**26, MMAP_THRESHOLD: 2**25, MMAP_MAX: 2**16}
-ASKED = ("GLIBC_TUNABLES", "MALLOC_")  # how a user says how memory is kept
+# how a user says how memory is kept
+ASKED = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
 
 _inside = [0]  # how often it was entered and not left: the C library is the whole process's
 _entering = Lock()
@@ -42,8 +43,7 @@ def kept_memory() -> Iterator[None]:
 
 
 def _tell(options: dict[int, int]) -> None:
-    mallopt = _function("mallopt")
-    if mallopt and not any(name.startswith(ASKED) for name in os.environ):
+    if mallopt := _function("mallopt"):
         for option, value in options.items():
             mallopt(ctypes.c_int(option), ctypes.c_int(value))
 
@@ -55,7 +55,9 @@ def _give_back() -> None:
 
 @cache
 def _function(name: str) -> Callable[..., int] | None:
-    """A function of the C library, where it has one of this name: the GNU one's."""
+    """A function of the C library, where it has one of this name, as GNU's, and is ours to tell."""
+    if any(name in os.environ for name in ASKED):
+        return None
     try:
         return getattr(ctypes.CDLL(None), name, None)
     except (OSError, TypeError):  # not where programs are linked in another way

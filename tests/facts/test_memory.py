@@ -86,6 +86,17 @@ def test_without_the_functions_of_the_c_library_nothing_happens(monkeypatch):
         memory._function.cache_clear()
 
 
+@pytest.mark.parametrize("name", memory.ASKED)
+def test_a_user_who_says_how_memory_is_kept_is_not_overruled(name, monkeypatch):
+    monkeypatch.setenv(name, "1")
+    memory._function.cache_clear()
+    try:
+        assert memory._function("mallopt") is None
+        assert memory._function("malloc_trim") is None
+    finally:
+        memory._function.cache_clear()
+
+
 def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
     kind, seen = methods.find("supervised"), []
 
