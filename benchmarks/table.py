@@ -148,10 +148,9 @@ def costs() -> str:
     def all_of(key: str) -> str:
         return ", ".join(sorted({str(one[key]) for one in every}))
 
-    where = (
-        f"One thread of {all_of('cpu')} ({all_of('vectors')}), torch {all_of('torch')}, commits "
-    )
-    told = f"{where}{all_of('commit')}; {all_of('date')}."
+    where = processors([one | {"row": one["name"], "case": ""} for one in every])
+    told = f"One thread of {where}; torch {all_of('torch')}; commits {all_of('commit')}; "
+    told += f"{all_of('date')}."
     return "\n".join([COSTS_HEAD, *lines, "", told])
 
 
