@@ -3,6 +3,7 @@
 # fmt: off
 # ruff: noqa: E501
 MEMORY = "tests/facts/test_memory.py"
+UNITS = "tests/test_unit_runs.py::test_memory_is_kept_while_units_are_learned"
 
 MUTANTS = [
     ("large blocks are mapped apart all the same", "train/memory.py",
@@ -21,4 +22,14 @@ MUTANTS = [
      "with threads(options.threads), kept_memory(), locked", "with threads(options.threads), locked", f"{MEMORY}::test_a_run_keeps_memory_also_after_a_probe_has_read"),
     ("reading gives memory back", "evaluate/features.py",
      "with torch.no_grad(), kept_memory():", "with torch.no_grad():", f"{MEMORY}::test_a_run_keeps_memory_also_after_a_probe_has_read"),
+    ("the first minutes are measured without the memory of a run", "train/measure.py",
+     "with threads(options.threads), kept_memory(), alone():", "with threads(options.threads), alone():", f"{MEMORY}::test_what_is_measured_has_the_memory_of_a_run"),
+    ("bench measures without the memory of a run", "bench/measure.py",
+     "with threads(options.threads), kept_memory():", "with threads(options.threads):", f"{MEMORY}::test_what_is_measured_has_the_memory_of_a_run"),
+    ("fine-tuning gives memory back", "evaluate/glue_train.py",
+     "with _own_randomness(self.device), kept_memory():", "with _own_randomness(self.device):", "tests/test_glue_finetune.py::test_memory_is_kept_while_a_model_is_trained"),
+    ("learning units of sound gives memory back", "modalities/audio_units.py",
+     "    with kept_memory():\n", "    if True:\n", f"{UNITS}[hubert-module0]"),
+    ("learning units of images gives memory back", "modalities/image_units.py",
+     "    with kept_memory():\n", "    if True:\n", f"{UNITS}[beit-module1]"),
 ]

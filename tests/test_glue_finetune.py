@@ -18,6 +18,7 @@ from selfwise.evaluate.glue_finetune import finetuned
 from selfwise.evaluate.glue_model import Tuner, copied
 from selfwise.evaluate.glue_recipes import RECIPES, Recipe, Setting, recipe_for
 from selfwise.evaluate.text import laid, padded
+from selfwise.train import memory
 from tests.text_cases import randomise
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "good", "bad"]
@@ -186,6 +187,20 @@ def test_texts_are_cut_where_the_run_and_the_recipe_end(monkeypatch):
         assert sorted(lengths) == sorted(min(one, longest) for one in whole)
         assert max(whole) > 14
         lengths.clear()
+
+
+def test_memory_is_kept_while_a_model_is_trained(monkeypatch):
+    run, train, step, seen = run_of(), split("rte", 20, 0), glue_train.Lesson._step, []
+
+    def looks(*told):
+        seen.append(memory._inside[0])
+        return step(*told)
+
+    monkeypatch.setattr(glue_train.Lesson, "_step", looks)
+    finetuned(run, train, [], recipe=FAST._replace(epochs=2), seed=0)
+    assert seen
+    assert min(seen) > 0
+    assert memory._inside == [0]
 
 
 def test_early_stop_takes_the_best_epoch(monkeypatch):

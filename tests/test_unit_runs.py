@@ -13,7 +13,9 @@ import selfwise
 from selfwise import cli, config
 from selfwise.data.recordings import Chunks, open_recordings
 from selfwise.iterate import iterate
+from selfwise.modalities import audio_units, image_units
 from selfwise.run import load, pretrain, pretrain_or_resume
+from selfwise.train import memory
 from selfwise.units.codebook import Codebook
 
 
@@ -189,6 +191,24 @@ def test_units_are_learned_from_what_is_trained_on_alone(runs, voices, tmp_path)
 
 def _held_out(voices) -> list[str]:
     return list(open_recordings(voices).split(cases.SPEECH["held_out"], seed=0)[1].ids)
+
+
+@pytest.mark.parametrize(("kind", "module"), [("hubert", audio_units), ("beit", image_units)])
+def test_memory_is_kept_while_units_are_learned(
+    kind, module, voices, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
+    learn, seen = module.learn, []
+
+    def looks(*parts, **told):
+        seen.append(memory._inside[0])
+        return learn(*parts, **told)
+
+    monkeypatch.setattr(module, "learn", looks)
+    data, told = (voices, cases.SPEECH) if kind == "hubert" else (pictures, cases.PATCHES)
+    pretrain(kind, data=data, out=tmp_path / "run", **told)
+    assert seen == [1]
+    assert memory._inside == [0]
 
 
 @pytest.mark.parametrize("kind", ["hubert", "beit", "beit of codes"])

@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from selfwise import methods
+from selfwise.bench.measure import measured
 from selfwise.evaluate.features import reading
 from selfwise.train import memory
 from selfwise.train.fit import fit
+from selfwise.train.measure import seconds_per_step
 from selfwise.train.memory import kept_memory
 from selfwise.train.options import Options, resolve
 
@@ -120,6 +122,25 @@ def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
     fit(cases.build("supervised"), Looks(), told, seed=0, quiet=True, probes=[Probe()])
     assert seen.count(1) == 4
     assert seen.count(2) == 2
+    assert memory._inside == [0]
+
+
+@pytest.mark.parametrize("how", ["minutes", "bench"])
+def test_what_is_measured_has_the_memory_of_a_run(how):
+    kind, seen = methods.find("supervised"), []
+
+    class Looks:
+        def __getitem__(self, step):
+            seen.append(memory._inside[0])
+            return cases.batch(kind, 16)
+
+    told = resolve(Options(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0)
+    if how == "minutes":
+        seconds_per_step(lambda: cases.build("supervised"), Looks(), told, seed=0, patience=0)
+    else:
+        measured(lambda: cases.build("supervised"), Looks(), told, seed=0, seconds=0)
+    assert len(seen) >= 5
+    assert set(seen) == {1}
     assert memory._inside == [0]
 
 
