@@ -182,6 +182,8 @@ def main() -> int:
     """Run all, or those whose name holds the first argument; 1 if any gets away."""
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
     chosen = [mutant for mutant in listed() if wanted in mutant.name]
+    if not chosen:
+        sys.exit(f"no bug has {wanted!r} in its name")
     for library in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{library}_NUM_THREADS"] = "1"
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait let other tests compute

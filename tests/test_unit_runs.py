@@ -18,6 +18,8 @@ from selfwise.run import load, pretrain, pretrain_or_resume
 from selfwise.train import memory
 from selfwise.units.codebook import Codebook
 
+UNITS = {"hubert": audio_units, "beit": image_units}
+
 
 @pytest.fixture(scope="module", autouse=True)
 def own_cache(tmp_path_factory):
@@ -193,18 +195,16 @@ def _held_out(voices) -> list[str]:
     return list(open_recordings(voices).split(cases.SPEECH["held_out"], seed=0)[1].ids)
 
 
-@pytest.mark.parametrize(("kind", "module"), [("hubert", audio_units), ("beit", image_units)])
-def test_memory_is_kept_while_units_are_learned(
-    kind, module, voices, pictures, tmp_path, monkeypatch
-):
+@pytest.mark.parametrize("kind", UNITS)
+def test_memory_is_kept_while_units_are_learned(kind, voices, pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
-    learn, seen = module.learn, []
+    learn, seen = UNITS[kind].learn, []
 
     def looks(*parts, **told):
         seen.append(memory._inside[0])
         return learn(*parts, **told)
 
-    monkeypatch.setattr(module, "learn", looks)
+    monkeypatch.setattr(UNITS[kind], "learn", looks)
     data, told = (voices, cases.SPEECH) if kind == "hubert" else (pictures, cases.PATCHES)
     pretrain(kind, data=data, out=tmp_path / "run", **told)
     assert seen == [1]
