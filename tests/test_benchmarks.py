@@ -230,14 +230,35 @@ def test_only_the_same_size_and_device_are_compared(tmp_path: Path, monkeypatch)
     assert checking.last(record(5.0, quick=True) | other) is None
 
 
-def test_the_check_fails_where_a_ratio_is_lost(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("found", "code"), [([3.9], 0), ([2.0, 2.0], 1), ([2.0, 3.9], 0)], ids=["kept", "lost", "luck"]
+)
+def test_the_check_fails_where_a_ratio_is_lost_twice(found, code, monkeypatch, capsys):
+    left = list(found)
     monkeypatch.setattr(command, "cases", lambda *asked: [("mining", "2")])
     monkeypatch.setattr(command.checking, "last", lambda found: record(4.0))
-    for ratio, code in ((3.9, 0), (2.0, 1)):
-        monkeypatch.setattr(command, "apart", lambda *told, ratio=ratio: record(ratio))
-        monkeypatch.setattr(sys, "argv", ["benchmarks", "check", "mining"])
-        assert command.main() == code
-    assert "LOST: selfwise: 2.00 times peer" in capsys.readouterr().out
+    monkeypatch.setattr(command, "apart", lambda *told: record(left.pop(0)))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "check", "mining"])
+    assert command.main() == code
+    assert left == []
+    said = capsys.readouterr()
+    assert said.out.count("LOST: selfwise: 2.00 times peer") == found.count(2.0)
+    assert said.err == ("not as they should be: mining:2\n" if code else "")
+
+
+def test_a_case_that_cannot_be_measured_does_not_stop_the_others(monkeypatch, capsys):
+    def apart(row, case, *told):
+        if case == "2":
+            raise RuntimeError("mining:2: no peer")
+        return record(4.0)
+
+    monkeypatch.setattr(command, "cases", lambda *asked: [("mining", "2"), ("mining", "4")])
+    monkeypatch.setattr(command, "apart", apart)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "mining", "--dry"])
+    assert command.main() == 1
+    said = capsys.readouterr()
+    assert said.err == "mining:2: no peer\nnot as they should be: mining:2\n"
+    assert "selfwise: 4 times peer" in said.out
 
 
 # the table
