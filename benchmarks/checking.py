@@ -31,8 +31,12 @@ def processor(record: Record) -> tuple[Any, ...]:
 
 
 def latest() -> dict[tuple[Any, ...], Record]:
-    """The last measurement of each case on each device, in full and in quick."""
-    return {same(record): record for record in recorded()}
+    """The last measurement of each case on each device, in full and in quick, the newest last."""
+    found: dict[tuple[Any, ...], Record] = {}
+    for record in recorded():
+        found.pop(same(record), None)
+        found[same(record)] = record
+    return found
 
 
 def last(record: Record) -> Record | None:
@@ -49,6 +53,13 @@ def last(record: Record) -> Record | None:
             if found := [one for one in known if same(one) == key]:
                 return found[-1]
     return None
+
+
+def better(one: Record, other: Record) -> Record:
+    """The first record, and of each contest the higher of both ratios."""
+    again = {(found["side"], found["against"]): found for found in other["contests"]}
+    pairs = [(found, again[found["side"], found["against"]]) for found in one["contests"]]
+    return {**one, "contests": [max(pair, key=lambda found: found["ratio"][0]) for pair in pairs]}
 
 
 def lost(now: Record, before: Record | None) -> list[str]:

@@ -83,7 +83,7 @@ def apart(row: str, case: str, setting: Setting, plan: Plan) -> dict[str, Any]:
     """The same in a fresh process: no case lives on the memory or the caches of another.
 
     Raises:
-        RuntimeError: the process failed; with the end of what it said.
+        RuntimeError: the process failed, or gave no record; with the end of what it said.
     """
     told = json.dumps({"row": row, "case": case, "setting": asdict(setting), "plan": asdict(plan)})
     own = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -93,7 +93,11 @@ def apart(row: str, case: str, setting: Setting, plan: Plan) -> dict[str, Any]:
     )  # fmt: skip
     if run.returncode:
         raise RuntimeError(f"{row}:{case} failed: {run.stderr.strip()[-2000:]}")
-    return json.loads(run.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+    try:
+        return json.loads(run.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+    except (IndexError, ValueError) as error:
+        said = f"{run.stdout}{run.stderr}".strip()[-2000:] or "nothing"
+        raise RuntimeError(f"{row}:{case} ended without a record; it said: {said}") from error
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from benchmarks.costs_record import Clock, Found, Goal, anonymous, middle
 WHAT = "steps of one run of a small GPT, with its logs and checkpoints"
 SIZES = {"10,000 steps": 10_000}
 QUICK = {"1,000 steps": 1_000}
-ROUNDS = 3
+ROUNDS = 7  # early and late are a minute apart, in which a machine changes
 GROWS = False  # early and late are figures of the same run
 # A run that kept 16 numbers of each step would add 1.2 MiB in 10,000 steps.
 GOALS = [Goal("late against early", "is", 1.1), Goal("added MiB", "is", 1.0)]

@@ -9,6 +9,8 @@ A row is a file of `rows/`: the same work done by selfwise and by a peer. Its mo
     ON_GPU    names of cases that are for a GPU, and
     ON_CPU    of those that are for a CPU: taken elsewhere only if they are named; either may lack
     QUICK_IS_LESS  True where a quick measurement is of a smaller piece of work
+    OTHER_PROCESSES  names of cases for which other processes work, too; may lack
+    SHARES    name of a case -> side -> its goal, a share of the measured matrix rate; may lack
 
 and has `prepare(case, setting) -> Prepared`, which makes the sides, ready to be timed. It checks
 that they do equal work, and says what it found; where they differ, it raises.

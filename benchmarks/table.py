@@ -11,7 +11,7 @@ MARKS = ("<!-- {}: begin -->", "<!-- {}: end -->")
 COSTS_HEAD = """| cost | sizes | figure | at each size | found | at most | |
 |---|---|---|---|---|---|---|"""
 WAYS = {"growth": "{} times, largest against smallest", "added": "{} more", "is": "{}"}
-HEAD = """| work | side | rate | against | ratio (spread) | goal | |
+HEAD = """| work | side | rate | against | ratio (spread; turns) | goal | |
 |---|---|---|---|---|---|---|"""
 DEVICES = {"cpu": "On the CPU", "cuda": "On a GPU"}
 
@@ -39,7 +39,7 @@ def lines(record: dict[str, Any]) -> list[str]:
         side = named(one)
         met = "met" if middle >= one["goal"] else "**missed**"
         rate, against = f"{ours} {record['unit']}/s", f"{one['against']}: {theirs}"
-        ratio = f"{middle:.3g} ({low:.3g} to {high:.3g})"
+        ratio = f"{middle:.3g} ({low:.3g} to {high:.3g}; {record['rounds']})"
         made.append(f"| {work} | {side} | {rate} | {against} | {ratio} | {one['goal']:g} | {met} |")
         work = ""
     for one in record["left_out"]:
@@ -64,10 +64,19 @@ def limits(records: list[dict[str, Any]]) -> str:
     made = []
     for record in records:
         shares = record.get("share_of_matrix_rate", {})
-        told = ", ".join(f"{side} {share:.0%}" for side, share in shares.items())
+        goals = getattr(find(record["row"]), "SHARES", {}).get(record["case"], {})
+        told = ", ".join(
+            f"{side} {share:.0%}{against(share, goals.get(side))}" for side, share in shares.items()
+        )
         made += [f"- `{record['row']}:{record['case']}`: {told}"] if told else []
     head = "Share of the rate of the fastest matrix product measured beside it, by counted"
     return "\n".join([f"{head} operations:", "", *made]) if made else ""
+
+
+def against(share: float, goal: float | None) -> str:
+    if goal is None:
+        return ""
+    return f" (goal {goal:.0%}: {'met' if share >= goal else '**missed**'})"
 
 
 def circumstances(records: list[dict[str, Any]]) -> str:
@@ -101,14 +110,18 @@ def other_processors(records: list[dict[str, Any]]) -> str:
     found: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for one in recorded():
         shown = here.get((one["row"], one["case"]))
-        alike = shown and all(shown[key] == one[key] for key in ("device", "quick", "clock"))
+        kind = ("device", "quick", "clock", "threads")
+        alike = shown and all(shown[key] == one[key] for key in kind)
         if shown and alike and processor(one) != processor(shown):
             found.setdefault(processor(one), {})[f"{one['row']}:{one['case']}"] = one
     made = []
     for (cpu, vectors), cases in sorted(found.items()):
         each = "; ".join(f"`{case}` {ratios(cases[case])}" for case in sorted(cases))
-        made.append(f"- {cpu} ({vectors}): {each}")
-    head = "The same on another processor, median ratios:\n"
+        dates, commits = (
+            ", ".join(sorted({one[key] for one in cases.values()})) for key in ("date", "commit")
+        )
+        made.append(f"- {cpu} ({vectors}; {dates}; commits {commits}): {each}")
+    head = "The same on another processor when it was last at hand, median ratios:\n"
     return "\n".join([head, *made]) if made else ""
 
 
@@ -139,7 +152,8 @@ def page() -> str:
 
 def costs() -> str:
     """A line for each goal of each cost, in its last full measurement."""
-    found = {one["name"]: one for one in recorded("cost") if not one["quick"]}
+    whole = [one for one in recorded("cost") if not one["quick"] and one["clock"] == "wall"]
+    found = {one["name"]: one for one in whole}
     if not found:
         return "Not yet measured."
     lines = [line for one in found.values() for line in cost_lines(one)]

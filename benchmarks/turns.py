@@ -20,8 +20,7 @@ def rate(run: Run, first: int, seconds: float, clock: str = "wall") -> float:
     while not done or now() - start < seconds:
         done += run(number)
         number += 1
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()  # what was launched has to be done, too
+    _wait()  # what was launched has to be done, too
     return done / (now() - start)
 
 
@@ -58,7 +57,13 @@ def _as_it_is(name: str, run: Run, first: int, seconds: float, clock: str) -> fl
 def _in_a_run(name: str, run: Run, first: int, seconds: float, clock: str) -> float:
     with kept_memory() if name.split()[0] == "selfwise" else nullcontext():
         run(first)
+        _wait()
         return rate(run, first + 1, seconds, clock)
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def spread(values: list[float], digits: int = 4) -> list[float]:

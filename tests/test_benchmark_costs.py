@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import costs_process, costs_startup
+from benchmarks import costs, costs_process, costs_startup
 from benchmarks.circumstances import RESULTS
 from benchmarks.costs_record import Found, Goal, compared, judged, peaks, record, table
 
@@ -144,6 +144,15 @@ def test_the_cheapest_cost_from_its_command_to_its_table():
     assert "Traceback" not in done.stderr, done.stderr
     assert re.search(r"^  seconds at --help is \d.*, at most 0\.5", done.stdout, re.MULTILINE)
     assert RESULTS.read_bytes() == before
+
+
+def test_a_goal_that_is_missed_is_a_result(monkeypatch, capsys):
+    found = record("thing", cost(Goal("MiB", "added", 1)), TURNS, {})
+    assert not found["met"]
+    monkeypatch.setattr(costs, "measured", lambda *told, **more: found)
+    options = costs.parser().parse_args(["--dry"])
+    assert costs.run(["startup"], options) == 0
+    assert "MISSED" in capsys.readouterr().out
 
 
 def test_mistakes_are_one_line():

@@ -15,7 +15,7 @@ from selfwise.data import text_plans
 from selfwise.data.corpus import Corpus, open_corpus
 from selfwise.data.text_source import TextSource
 from selfwise.data.tokenizer import train
-from selfwise.types import Draw, Vocabulary
+from selfwise.types import Draw, Plan, Vocabulary
 from selfwise.views.layout import continued, pairs, separated
 from selfwise.views.packing import full_sentences, windows
 from selfwise.views.pairs import next_sentence
@@ -206,6 +206,30 @@ def test_what_a_killed_process_left_half_written_goes_a_day_later(source):
     source.plan(1)
     assert not old.exists()
     assert new.exists()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_part_is_in_every_share_or_in_none(tmp_path, first):
+    plan = Plan(*(np.zeros(2, np.int64) for _ in Plan._fields))
+    lacking = plan._replace(pair=None)
+    parts = (plan, lacking) if first else (lacking, plan)
+    with pytest.raises(AssertionError, match="pair is not in every share"):
+        text_plans.write(parts, tmp_path / "plan")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    seen, sync = [], os.fsync
+
+    def looks(number):
+        assert not (tmp_path / "plan").exists()
+        seen.append(os.fstat(number).st_size)
+        sync(number)
+
+    monkeypatch.setattr(text_plans.os, "fsync", looks)
+    text_plans.write([Plan(*(np.zeros(2, np.int64) for _ in Plan._fields))], tmp_path / "plan")
+    assert sorted(seen) == sorted(p.stat().st_size for p in (tmp_path / "plan").glob("*.npy"))
+    assert len(seen) == len(Plan._fields)
 
 
 def test_a_corpus_by_name_keeps_its_name():

@@ -52,6 +52,7 @@ GOALS = {
         Contest(BEST + COMPILED, THEIR_BEST + COMPILED, 2),
     ],
 }
+SHARES = {"base": {BEST + COMPILED: 0.5}}
 LENGTH, VOCAB = 128, 30_522
 ADAM: dict[str, Any] = {"betas": (0.9, 0.98), "eps": 1e-6}
 DECAY, CLIP, SHARE = 0.01, 1.0, 0.15

@@ -149,4 +149,4 @@ def prepare(case: str, setting: Setting) -> Prepared:
     start = x[np.random.default_rng(1).choice(len(x), CLUSTERS, replace=False)]
     sides, equal = (fits if case == "fit" else nearest_sides)(x, start)
     told = {"rows": len(x), "dim": DIM, "clusters": CLUSTERS, "batch": BATCH}
-    return Prepared("rows", sides, equal, dict(told))
+    return Prepared("rows", sides, equal, dict(told), in_a_run=True)

@@ -30,6 +30,7 @@ PEER = (
     "images"
 )
 PACKAGES = ("lightly", "pytorch-lightning", "scikit-learn", "scikit-image", "timm", "torchvision")
+OTHER_PROCESSES = ("lightly",)
 CASES = {
     "lightly": "32-px squares of ten photos, which photo?; a ResNet of 4 blocks, 512 features",
     "sklearn": "the features of the same images",

@@ -26,6 +26,7 @@ PEER = (
     "lightly's data set, in workers that have little else to do"
 )
 PACKAGES = ("lightly", "timm")
+OTHER_PROCESSES = ("32", "224")
 CASES = {
     "32": "SimCLR step, ResNet-18 with the stem for CIFAR, 128 images of 32 px",
     "224": "SimCLR step, ResNet-18, 16 images of 256 px for views of 224",

@@ -31,6 +31,7 @@ PACKAGES = ("datasets", "transformers", "tokenizers", "pyarrow")
 CASES = {"text": "python-docs again and again up to 1 GB (10 MB when quick), WordPiece of 8,192"}
 OURS, THEIRS = "selfwise", "datasets"
 ON_CPU = ("text",)
+OTHER_PROCESSES = ("text",)
 QUICK_IS_LESS = True
 GOALS = {"text": [Contest(OURS, THEIRS, 1.5)]}
 MB = 10**6

@@ -74,17 +74,19 @@ def write(parts: Iterable[Plan], home: Path) -> None:
 
 
 def _fill(home: Path, parts: Iterable[Plan]) -> None:
-    files: dict[str, _Growing] = {}
+    files: dict[str, _Growing | None] = {}
     with ExitStack() as ends:
         for plan in _counted_on(parts):
             for name, value in plan._asdict().items():
-                if value is None:
-                    assert name not in files, f"{name} is there in one share and not in another"
+                if name not in files and value is None:
                     (home / f"{name}.none").touch()
-                    continue
-                if name not in files:
+                    files[name] = None
+                elif name not in files:
                     files[name] = ends.enter_context(_Growing(home / f"{name}.npy", value))
-                files[name].add(value)
+                file = files[name]
+                assert (file is None) == (value is None), f"{name} is not in every share"
+                if file is not None:
+                    file.add(value)
 
 
 def read(home: Path) -> Plan:
@@ -150,3 +152,5 @@ class _Growing:
         with self.stream:
             self.stream.seek(0)
             self._head()
+            self.stream.flush()
+            os.fsync(self.stream.fileno())  # before the folder gets its name
