@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.costs_record import Clock, Found, Goal, anonymous, middle
 
-WHAT = "steps of one run of a small GPT, with its logs and checkpoints"
+WHAT = "steps of one run of a small GPT, with its logs and checkpoints, all in one epoch"
 SIZES = {"10,000 steps": 10_000}
 QUICK = {"1,000 steps": 1_000}
 ROUNDS = 7  # early and late are a minute apart, in which a machine changes
@@ -19,6 +19,7 @@ WARM_UP, WINDOW = 10, 100
 LOOK = 401  # before which step memory is first looked at: logs and two checkpoints are written
 ENCODER: dict[str, Any] = {"name": "gpt-mini", "depth": 1, "dim": 32, "heads": 2, "length": 32}
 BATCH, LENGTH = 4, 32
+TEXT = 1_500_000  # characters: at the end of an epoch another plan comes, and 11 MiB go
 
 
 class Marked:
@@ -56,9 +57,10 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     shape: dict[str, Any] = {"batch": BATCH, "length": LENGTH, "tokenizer": "chars"}
-    made = opened("gpt", ENCODER, data=[one_text()[:1_000_000]], **shape)
+    made = opened("gpt", ENCODER, data=[one_text()[:TEXT]], **shape)
     asked = Options(steps=last + WINDOW + 2, batch=BATCH, threads=1, precision="float32")
     options = resolve(asked, type(made.method), workers=0)
+    assert made.source.plan(0).size >= options.steps * BATCH, "a run has to end within an epoch"
     marked = Marked(made.source, now, last)
     fit(made.method, marked, options, seed=0, out=out, quiet=True)
     early, late = marked.between(WARM_UP), marked.between(last)
