@@ -107,6 +107,7 @@ def test_what_was_never_written_down_is_measured_once(monkeypatch, capsys):
 
 
 def test_one_processs_clock_is_not_for_work_of_several(monkeypatch, capsys):
+    monkeypatch.setattr(command, "apart", lambda *told: pytest.fail("it was measured"))
     monkeypatch.setattr(sys, "argv", ["benchmarks", "embed", "--clock", "processor", "--dry"])
     assert command.main() == 2
     assert "others work for embed:photos" in capsys.readouterr().err
