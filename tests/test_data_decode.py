@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfwise.data.decode import Unreadable, decode_file, decode_image, fitted, read_size
+from selfwise.data.decode import (
+    Unreadable,
+    centred_box,
+    decode_file,
+    decode_image,
+    fitted,
+    read_size,
+)
+from selfwise.data.images import ReadError
+from selfwise.data.open import open_images
 
 H, W = 5, 7
 
@@ -279,3 +288,84 @@ def test_the_machines_errors_are_not_blamed_on_a_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="Too many open files") as caught:
         decode_file(tmp_path / "a.jpg", 3, 256)
     assert not isinstance(caught.value, ValueError)
+
+
+def centred_boxes(width, height, decode):
+    """Targets and boxes of `centred_box` for arrays of sizes, in the same arithmetic."""
+    short = np.minimum(width, height)
+    least = np.minimum(short, decode)
+    cut = [np.minimum(side, 3 * short) for side in (width, height)]
+    wide, high = (np.rint(side * least / short).astype(np.int64) for side in cut)
+    x, y = width * high, height * wide
+    full = np.minimum(x, y)
+    edges = (x - full) / (2 * high), (y - full) / (2 * wide)
+    return wide, high, *edges, (x + full) / (2 * high), (y + full) / (2 * wide)
+
+
+@pytest.mark.parametrize("decode", [32, 224, 256])
+def test_no_box_leaves_its_image_whatever_the_size(decode):
+    """All sizes to 2,000 px, also those that a JPEG decoder halves once, twice and three times."""
+    width, height = np.mgrid[1:2001, 1:2001].reshape(2, -1)
+    wide, high, *edges = centred_boxes(width, height, decode)
+    some = np.random.default_rng(0).integers(0, len(width), 200)
+    for row in some:  # the arrays say what the code says
+        size = int(width[row]), int(height[row])
+        assert fitted(*size, decode) == (wide[row], high[row])
+        assert centred_box(size, (int(wide[row]), int(high[row]))) == tuple(e[row] for e in edges)
+    for halved in (1, 2, 4, 8):
+        drawn_width, drawn_height = -(-width // halved), -(-height // halved)
+        least = [draft_size_of(width, height, decode, axis) for axis in (0, 1)]
+        usable = (drawn_width >= least[0]) & (drawn_height >= least[1])
+        assert (drawn_width >= wide)[usable].all()
+        assert (drawn_height >= high)[usable].all()
+        x, y = drawn_width * high, drawn_height * wide
+        full = np.minimum(x, y)
+        left, right = (x - full) / (2 * high), (x + full) / (2 * high)
+        top, bottom = (y - full) / (2 * wide), (y + full) / (2 * wide)
+        assert (left >= 0).all()
+        assert (top >= 0).all()
+        assert (np.float32(right) <= drawn_width).all()  # Pillow rounds a box to float32
+        assert (np.float32(bottom) <= drawn_height).all()
+
+
+def draft_size_of(width, height, decode, axis):
+    short = np.minimum(width, height)
+    side = (width, height)[axis]
+    return np.where(short <= decode, side, -(-side * decode // short))
+
+
+def test_photos_of_200_sizes_are_read(tmp_path):
+    """Among them the sizes of a user whose photos were refused, and one with a black edge."""
+    sides = np.random.default_rng(1).integers(257, 600, (194, 2)).tolist()
+    known = [(300, 258), (258, 300), (473, 313), (498, 329), (698, 511), (511, 698)]
+    for width, height in [*known, *map(tuple, sides)]:
+        path = tmp_path / "photo.jpg"
+        Image.new("RGB", (width, height), (200, 200, 200)).save(path)
+        pixels = decode_file(path, 3, 256)
+        assert pixels.shape[1:] == fitted(width, height, 256)[::-1] == read_size(path, 256)
+        assert pixels.min() > 190, (width, height)  # nothing is added at an edge
+
+
+def test_any_error_of_a_decoder_is_about_its_file(tmp_path, monkeypatch):
+    """Also one that comes after the pixels were read."""
+    Image.new("RGB", (300, 258)).save(tmp_path / "a.png")
+
+    def refuse(*_):
+        raise ValueError("box offset can't be negative")
+
+    monkeypatch.setattr("selfwise.data.decode._shrink", refuse)
+    with pytest.raises(Unreadable, match="box offset"):
+        decode_file(tmp_path / "a.png", 3, 256)
+    with pytest.raises(Unreadable, match="box offset"):
+        decode_image(Image.open(tmp_path / "a.png"), 3, 256)
+    images = open_images(tmp_path, decode=64, cache="no")
+    with pytest.raises(ReadError, match=r"a\.png: cannot be read: box offset"):
+        images.read(np.arange(1))
+
+
+def test_a_broken_item_of_a_data_set_is_numbered(tmp_path):
+    Image.new("RGB", (300, 258)).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ReadError, match="item 1 of list"):
+        open_images([Image.open(tmp_path / name) for name in ("a.png", "cut.png")])

@@ -71,24 +71,26 @@ def statistics(mean: Sequence[float] | None, std: Sequence[float] | None, channe
 READER = '''\
 def read(image):
     """A picture as the encoder wants it: float32 (channels, size, size)."""
-    whole, decode = image.size, told["decode"]
-    shrunk = min(1, decode / min(whole))
-    long = [min(side, told["longest"] * min(whole)) for side in whole]
-    wide, high = (round(side * shrunk) for side in long)
-    image.draft(None, [max(1, int(side * shrunk)) for side in whole])
+    whole, short = image.size, min(image.size)
+    decode = min(short, told["decode"])
+    long = [min(side, told["longest"] * short) for side in whole]
+    wide, high = (round(side * decode / short) for side in long)
+    image.draft(None, [-(-side * decode // short) for side in whole])
     image.load()
     turn = image.getexif().get(274, 1)  # the orientation
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB")
-    scale = min(image.width / wide, image.height / high)
-    left, top = (image.width - wide * scale) / 2, (image.height - high * scale) / 2
-    box = (left, top, left + wide * scale, top + high * scale)
-    if scale > 1:
+    if image.width > wide and image.height > high:
+        full = min(image.width * high, image.height * wide)  # whole numbers: no edge outside
+        x, y = image.width * high, image.height * wide
+        box = ((x - full) / (2 * high), (y - full) / (2 * wide))
+        box += ((x + full) / (2 * high), (y + full) / (2 * wide))
         image = image.resize((wide, high), Image.Resampling.BICUBIC, box=box)
     elif (wide, high) != image.size:
-        image = image.crop((int(left), int(top), int(left) + wide, int(top) + high))
+        left, top = (image.width - wide) // 2, (image.height - high) // 2
+        image = image.crop((left, top, left + wide, top + high))
     image.getexif()[274] = turn
     image = ImageOps.exif_transpose(image).convert("RGB" if told["channels"] == 3 else "L")
     side = max(1, round(min(image.size) * told["crop_fraction"]))

@@ -66,17 +66,23 @@ def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.nda
         with Image.open(path, formats=FORMATS) as image:
             turn = orientation(image)
             size = fitted(*image.size, decode)
-            image.draft(None, _draft_size(image.size, decode))
+            image.draft(None, draft_size(*image.size, decode))
             image.load()
+            return _pixels(_shrink(eight_bit(image), size), channels, turn)
     except DAMAGE as error:
         raise unreadable(error) from error
-    return _pixels(_shrink(eight_bit(image), size), channels, turn)
 
 
 def decode_image(image: Image.Image, channels: int, decode: int) -> np.ndarray:
-    """A Pillow image in memory, treated like a file: uint8 (c h w)."""
-    size, turn = fitted(*image.size, decode), orientation(image)
-    return _pixels(_shrink(eight_bit(image), size), channels, turn)
+    """A Pillow image in memory, treated like a file: uint8 (c h w).
+
+    Raises Unreadable as `decode_file` does: the image may be an opened file without its pixels.
+    """
+    try:
+        size, turn = fitted(*image.size, decode), orientation(image)
+        return _pixels(_shrink(eight_bit(image), size), channels, turn)
+    except DAMAGE as error:
+        raise unreadable(error) from error
 
 
 def fitted(width: int, height: int, decode: int) -> tuple[int, int]:
@@ -128,10 +134,29 @@ def unreadable(error: BaseException) -> Unreadable:
     return Unreadable(" ".join(str(error).split()) or type(error).__name__)
 
 
-def _draft_size(size: tuple[int, int], decode: int) -> tuple[int, int]:
-    """The size that a JPEG decoder must not go below (it halves once, twice or three times)."""
-    scale = min(1.0, decode / min(size))
-    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
+def draft_size(width: int, height: int, decode: int) -> tuple[int, int]:
+    """The size that a JPEG decoder must not go below (it halves once, twice or three times).
+
+    Rounded up in whole numbers, so that it is never below what `fitted` gives.
+    """
+    short = min(width, height)
+    if short <= decode:
+        return width, height
+    return -(-width * decode // short), -(-height * decode // short)
+
+
+def centred_box(image: tuple[int, int], target: tuple[int, int]) -> tuple[float, ...]:
+    """(left, top, right, bottom) of the largest box in the middle of an image with the aspect of
+    `target`; both are (width, height).
+
+    The products are whole numbers and each edge is rounded once, so no edge can lie outside the
+    image: a box computed from a ratio can, by 1e-14, and Pillow refuses it.
+    """
+    (width, height), (wide, high) = image, target
+    x, y = width * high, height * wide
+    full = min(x, y)
+    left, top = (x - full) / (2 * high), (y - full) / (2 * wide)
+    return left, top, (x + full) / (2 * high), (y + full) / (2 * wide)
 
 
 def _deep(image: Image.Image) -> Image.Image:
@@ -156,12 +181,11 @@ def _deep(image: Image.Image) -> Image.Image:
 
 def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Cut to the aspect of `size` in the middle, then resize (antialiased) if it is larger."""
-    width, height = image.size
-    scale = min(width / size[0], height / size[1])
-    left, top = (width - size[0] * scale) / 2, (height - size[1] * scale) / 2
-    if scale <= 1:
-        return image.crop((int(left), int(top), int(left) + size[0], int(top) + size[1]))
-    box = (left, top, left + size[0] * scale, top + size[1] * scale)
+    (width, height), (wide, high) = image.size, size
+    if width <= wide or height <= high:
+        left, top = (width - wide) // 2, (height - high) // 2
+        return image.crop((left, top, left + wide, top + high))
+    box = centred_box(image.size, size)
     return image.resize(size, Image.Resampling.BICUBIC, box=box)
 
 
