@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from selfwise.data.regular import describe_irregular
+
 # Named, so that Pillow tries no other: an EPS in disguise would be handed to Ghostscript. JPEG
 # includes MPO, the two-picture files of phones.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
@@ -45,6 +47,8 @@ class Unreadable(ValueError):
 def read_size(path: str | PathLike[str], decode: int) -> tuple[int, int]:
     """(height, width) that `decode_file` will give, from the header alone. Raises Unreadable."""
     try:
+        if what := describe_irregular(path):
+            raise Unreadable(what)
         with Image.open(path, formats=FORMATS) as image:
             width, height = fitted(*image.size, decode)
             return (width, height) if orientation(image) >= 5 else (height, width)
@@ -145,7 +149,9 @@ def draft_size(width: int, height: int, decode: int) -> tuple[int, int]:
     return -(-width * decode // short), -(-height * decode // short)
 
 
-def centred_box(image: tuple[int, int], target: tuple[int, int]) -> tuple[float, ...]:
+def centred_box(
+    image: tuple[int, int], target: tuple[int, int]
+) -> tuple[float, float, float, float]:
     """(left, top, right, bottom) of the largest box in the middle of an image with the aspect of
     `target`; both are (width, height).
 

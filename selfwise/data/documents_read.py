@@ -11,6 +11,8 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from selfwise.data.regular import check_regular
+
 BLOCK = 2**20  # bytes that are read at a time
 PIECE = 2**20  # characters; a longer document comes in several pieces
 LAST_PART = PIECE // 4  # of a piece, where its end is looked for
@@ -136,6 +138,7 @@ def _cut(blocks: Iterator[str]) -> Iterator[Piece]:
 
 
 def _blocks(path: Path, seen: Callable[[int], None]) -> Iterator[bytes]:
+    check_regular(path)
     with path.open("rb") as raw:
         try:
             with _uncompressed(path, raw) as stream:

@@ -1,23 +1,25 @@
-"""Which files there are, of images or of sound: a folder, or a csv of paths and labels."""
+"""Which files there are, of images or of sound: a folder, or a table of paths and labels."""
 
-import csv
 import os
 from array import array
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from selfwise.data.decode import ABOUT_THE_FILE, SUFFIXES
+from selfwise.data.delimited import check_header, delimited_rows
 from selfwise.data.images import digest
-from selfwise.data.labels import encode
+from selfwise.data.labels import check_label, encode
 from selfwise.data.paths import Paths, PathsBuilder
 
 LABEL_NAMES = ("label", "class", "target")
 GROUP_NAMES = ("group", "speaker")
 FOLDER = -1  # in place of a size in bytes
 MISSING = -2
+LONGEST_PATH = 4096  # characters, as in Linux
 LOOKED_INTO, BEGINNING = 64, 2**16  # files, and bytes of each, that a fingerprint covers
 
 
@@ -96,34 +98,59 @@ def list_folder(root: Path, kind: Kind = IMAGES) -> Listing:
     return Listing(root, builder.done(), _int64(sizes), _int64(times), labels, names)
 
 
-def list_csv(file: Path, kind: Kind = IMAGES) -> Listing:
-    """The files that a csv names, in its order; paths are relative to the csv.
+def list_table(file: Path, kind: Kind = IMAGES) -> Listing:
+    """The files that a csv or tsv names, in its order; paths are relative to the table.
 
     Columns are found by their header (path, file, filename or what the kind is called; label,
     class or target; group or speaker), or are the first two: path and label. Raises ValueError
-    for an empty table and for rows that lack a field.
+    that names file and line for an empty table, a field that is missing or malformed, and a path
+    that is there with two labels.
     """
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.reader(stream)
-        header = next(reader, [])
-        columns, is_header = _columns(file, header, kind)
-        builder, sizes, times = PathsBuilder(), array("q"), array("q")
-        labels, groups = (_Coded(one) for one in columns[1:])
-        for row in _rows(reader, [] if is_header else [header]):
-            line = f"{file}, line {reader.line_num}"
-            path = columns[0]
-            if len(row) <= max(one or 0 for one in columns) or not row[path]:
-                raise ValueError(f"{line}: expected a path and {len(header)} fields, got {row}")
-            size, time = _size_and_time(os.path.join(file.parent, row[path]))
-            builder.append(row[path])
-            sizes.append(size)
-            times.append(time)
-            labels.add(row, "label", line)
-            groups.add(row, "group", line)
+    table = delimited_rows(file, lambda _: None)
+    first, header = next(table, (1, []))
+    (path, label, group), is_header = _columns(file, header, kind)
+    if is_header:
+        check_header([name.lower() for name in header], file)
+    builder, sizes, times = PathsBuilder(), array("q"), array("q")
+    labels, groups, known = _Coded(label), _Coded(group), _OneLabel()
+    for line, row in table if is_header else chain([(first, header)], table):
+        where = f"{file}, line {line}"
+        _check_path(row[path], where)
+        size, time = _size_and_time(os.path.join(file.parent, row[path]))
+        builder.append(row[path])
+        sizes.append(size)
+        times.append(time)
+        labels.add(row, "label", where)
+        groups.add(row, "group", where)
+        known.check(row[path], [row[i] for i in (label, group) if i is not None], file, line)
     if not sizes:
         raise ValueError(f"{file}: there are no rows")
     files = (file.parent, builder.done(), _int64(sizes), _int64(times))
     return Listing(*files, *labels.done(file), *groups.done(file))
+
+
+def _check_path(path: str, where: str) -> None:
+    """Raises ValueError for a field that cannot be a path."""
+    if not path:
+        raise ValueError(f"{where}: the path is empty")
+    if "\n" in path or "\0" in path or len(path) > LONGEST_PATH:
+        advice = "is a quotation mark missing, or one too many?"
+        raise ValueError(f"{where}: {path[:40]!r}... is not a path; {advice}")
+
+
+class _OneLabel:
+    """Sees a path that comes again with another label or group."""
+
+    def __init__(self) -> None:
+        self.first: dict[str, tuple[int, list[str]]] = {}
+
+    def check(self, path: str, values: list[str], file: Path, line: int) -> None:
+        if not values:
+            return
+        before, first = self.first.setdefault(os.path.normpath(path), (line, values))
+        if first != values:
+            both = f"{', '.join(first)} and {', '.join(values)}"
+            raise ValueError(f"{file}, lines {before} and {line}: {path} is there as {both}")
 
 
 class _Coded:
@@ -132,10 +159,9 @@ class _Coded:
     def __init__(self, column: int | None):
         self.column, self.codes, self.values = column, dict[str, int](), array("q")
 
-    def add(self, row: list[str], what: str, line: str) -> None:
+    def add(self, row: list[str], what: str, where: str) -> None:
         if self.column is not None:
-            if not row[self.column]:
-                raise ValueError(f"{line}: the {what} is empty")
+            check_label(row[self.column], where, what)
             self.values.append(self.codes.setdefault(row[self.column], len(self.codes)))
 
     def done(self, file: Path) -> tuple[np.ndarray | None, list[str] | None]:
@@ -216,12 +242,6 @@ def _columns(
         raise ValueError(f"{file}: there are no rows")
     is_header = not kind.has(header[0]) and not (file.parent / header[0]).is_file()
     return (0, 1 if len(header) > 1 else None, None), is_header
-
-
-def _rows(reader: Iterator[list[str]], first: list[list[str]]) -> Iterator[list[str]]:
-    """The rows that are not empty."""
-    for part in (first, reader):
-        yield from (row for row in part if row)
 
 
 def _int64(values: array) -> np.ndarray:

@@ -11,9 +11,10 @@ from selfwise.data.arrays import from_array, from_npy, from_npz
 from selfwise.data.files import Broken, FileImages, Losses, Reading, check_headers, without
 from selfwise.data.images import ArrayImages, Images, digest, require_labels
 from selfwise.data.items import from_items
-from selfwise.data.listing import Listing, list_csv, list_folder
+from selfwise.data.listing import Listing, list_folder, list_table
 from selfwise.data.named import NAMES, open_named, parse
 from selfwise.data.parallel import Progress
+from selfwise.data.regular import check_regular
 from selfwise.names import nearest
 
 SMALL = 96  # px; a set whose longest side is no longer is cached without being asked,
@@ -84,14 +85,15 @@ def _open_path(path: Path, reading: Reading) -> Images:
         raise ValueError(_missing(path))
     if path.is_dir():
         return open_files(list_folder(path), reading)
+    check_regular(path)
     kind = path.suffix.lower()
-    if kind == ".csv":
-        return open_files(list_csv(path), reading)
+    if kind in (".csv", ".tsv"):
+        return open_files(list_table(path), reading)
     if kind == ".npy":
         return from_npy(path, channels=reading.channels)
     if kind == ".npz":
         return from_npz(path, channels=reading.channels)
-    raise ValueError(f"{path}: expected a folder, or a file that ends in .csv, .npy or .npz")
+    raise ValueError(f"{path}: expected a folder, or a file that ends in .csv, .tsv, .npy or .npz")
 
 
 def open_files(listing: Listing, reading: Reading) -> Images:

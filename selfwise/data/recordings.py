@@ -15,7 +15,7 @@ from selfwise.data.audio_source import AudioSource, Chunks
 from selfwise.data.audio_store import FileStore, Recordings, Store
 from selfwise.data.files import Broken
 from selfwise.data.images import digest
-from selfwise.data.listing import Listing, list_csv, list_folder
+from selfwise.data.listing import Listing, list_folder, list_table
 from selfwise.data.parallel import Progress
 from selfwise.data.paths import Paths
 from selfwise.names import nearest
@@ -78,11 +78,11 @@ def _listed(path: Path) -> Listing:
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     if path.is_dir():
         return list_folder(path, AUDIO)
-    if path.suffix.lower() == ".csv":
-        return list_csv(path, AUDIO)
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return list_table(path, AUDIO)
     if not AUDIO.has(path.name):
         kinds = ", ".join(suffix[1:] for suffix in AUDIO.suffixes)
-        raise ValueError(f"{path}: expected a folder, a .csv or a recording ({kinds})")
+        raise ValueError(f"{path}: expected a folder, a .csv, a .tsv or a recording ({kinds})")
     status = path.stat()
     sizes, times = np.array([status.st_size]), np.array([status.st_mtime_ns])
     return Listing(path.parent, Paths.of([path.name]), sizes, times, None, None)

@@ -10,7 +10,7 @@ import numpy as np
 from selfwise.data.documents_read import characters, kind, lines
 from selfwise.data.documents_tables import KINDS, column, missing, rows
 from selfwise.data.images import digest, subset
-from selfwise.data.labels import encode
+from selfwise.data.labels import check_label, encode
 from selfwise.data.paths import Paths, RowNumbers
 from selfwise.names import nearest
 
@@ -154,8 +154,7 @@ def _from_table(path: Path, field: str, label: str) -> Texts:
         if columns.pair is not None:
             pairs.append(_text(row, columns.pair, where))
         if columns.label is not None:
-            if row.get(columns.label) in (None, ""):
-                raise ValueError(f"{where}: the label in {columns.label!r} is empty")
+            check_label(row.get(columns.label), where, f"label in {columns.label!r}")
             labels.append(row[columns.label])
     made = columns or _Columns("", None, None)
     second = None if made.pair is None else pairs
