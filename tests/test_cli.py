@@ -194,21 +194,21 @@ def test_a_pickle_in_place_of_weights_is_never_loaded(selfwise, run, photos, tmp
         (folder / "model.safetensors").write_bytes(pickle.dumps(Evil()))
     refused(selfwise("probe", run, "--train", photos), "checksum")
     # and with a manifest that vouches for it
-    from selfwise.train.checkpoint import checksum
+    from selfwise.train.checkpoint import checksum, seal
 
     for folder in (run / "checkpoints").glob("step-*"):
         manifest = json.loads((folder / "manifest.json").read_text())
         manifest["sha256"]["model.safetensors"] = checksum(folder / "model.safetensors")
         (folder / "optimizer.pt").write_bytes(pickle.dumps(Evil()))
         manifest["sha256"]["optimizer.pt"] = checksum(folder / "optimizer.pt")
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        (folder / "manifest.json").write_text(json.dumps(seal(manifest)))
     refused(selfwise("probe", run, "--train", photos), "model.safetensors")
     refused(selfwise("resume", run), "model.safetensors")
     assert not proof.exists()
 
 
 def test_an_optimiser_state_that_is_a_pickle_is_never_loaded(selfwise, run, tmp_path):
-    from selfwise.train.checkpoint import checksum
+    from selfwise.train.checkpoint import checksum, seal
 
     proof = tmp_path / "executed"
 
@@ -223,7 +223,7 @@ def test_an_optimiser_state_that_is_a_pickle_is_never_loaded(selfwise, run, tmp_
     torch.save(Evil(), folder / "optimizer.pt")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["sha256"]["optimizer.pt"] = checksum(folder / "optimizer.pt")
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(seal(manifest)))
     refused(selfwise("resume", run, "--quiet"), "optimizer.pt")
     assert not proof.exists()
 

@@ -2,7 +2,8 @@
 
     checkpoints/step-00000200/model.safetensors     every weight and buffer of the method
                               optimizer.pt          loadable with weights_only=True
-                              manifest.json         step, loop state, checksums of the others
+                              manifest.json         step, loop state, checksums of the others, and
+                                                    one of the manifest itself
 
 Written to a temporary name, flushed, and renamed; no random state is saved, because every draw
 is a function of the seed and the step.
@@ -25,6 +26,7 @@ from torch.optim import Optimizer
 
 PREFIX, TEMPORARY = "step-", ".writing-"
 FILES = ("model.safetensors", "optimizer.pt")
+MANIFEST, SEAL = "manifest.json", "manifest_sha256"
 
 
 class Checkpoint(NamedTuple):
@@ -49,8 +51,8 @@ def save(
         torch.save(optimizer.state_dict(), temporary / FILES[1])
         checksums = {name: checksum(temporary / name) for name in FILES}
         manifest = {"step": step, "state": state, "sha256": checksums}
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=1))
-        for name in (*FILES, "manifest.json"):
+        (temporary / MANIFEST).write_text(json.dumps(seal(manifest), indent=1))
+        for name in (*FILES, MANIFEST):
             sync(temporary / name)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
@@ -95,19 +97,31 @@ def prune(folder: Path, keep: int, *, also: Set[int] = frozenset()) -> None:
 
 def everything(folder: Path) -> list[Path]:
     """The folders of all checkpoints, oldest first, without looking inside."""
-    return sorted(p for p in folder.glob(f"{PREFIX}*") if p.is_dir())
+    digits = "[0-9]" * 8  # a copy that a user has named in another way is not one of ours
+    return sorted(p for p in folder.glob(PREFIX + digits) if p.is_dir())
+
+
+def seal(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with a checksum of all that it says."""
+    said = {name: value for name, value in manifest.items() if name != SEAL}
+    return {**said, SEAL: sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}
 
 
 def verify(folder: Path) -> Checkpoint:
-    """Check every file against the manifest; nothing is loaded before.
+    """Check the manifest, every file against it, and the step against the folder's name.
 
-    Raises Torn, saying which file is not what was written.
+    Nothing is loaded before. Raises Torn, which names the file that is not what was written.
     """
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest = json.loads((folder / MANIFEST).read_text())
         expected, step, state = manifest["sha256"], int(manifest["step"]), manifest["state"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Torn(f"{folder.name}: manifest.json is missing or damaged") from error
+        sealed = seal(manifest) == manifest
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Torn(f"{folder.name}: {MANIFEST} is missing or damaged") from error
+    if not sealed:
+        raise Torn(f"{folder.name}: {MANIFEST} was changed (its own checksum differs)")
+    if folder.name != f"{PREFIX}{step:08d}":
+        raise Torn(f"{folder.name}: the folder was renamed, it holds step {step}")
     for name in FILES:
         path = folder / name
         if not path.is_file():

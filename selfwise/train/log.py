@@ -131,7 +131,12 @@ def _cut_steps(path: Path, step: int) -> None:
     if not path.exists():
         return
     lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-    path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step))
+    try:
+        done = [line for line in lines if json.loads(line)["step"] <= step]
+    except (ValueError, KeyError, TypeError) as error:
+        advice = "it holds times alone: remove it, then resume"
+        raise ValueError(f"{path} was damaged or changed; {advice}") from error
+    path.write_text("".join(done))
 
 
 def check_finite(step: int, values: dict[str, float]) -> None:

@@ -195,6 +195,56 @@ def stop_and_go_on(name, tmp_path, **given):
     assert steps == [5, 10, 12]  # the line of step 5 was written after the save at 4: once
 
 
+def train_in(folder, steps=4):
+    """Train in `folder` with a checkpoint every two steps."""
+    told = options(Supervised, steps=steps, save_every=2)
+    fit(cases.build("supervised"), Repeated(Supervised), told, seed=0, out=folder, quiet=True)
+
+
+CHANGES = {
+    "step": lambda m: m.update(step=3),
+    "length of the log": lambda m: m["state"].update(offset=0),
+    "best": lambda m: m["state"]["best"].update(step=2.0),
+    "a file without a checksum": lambda m: m["sha256"].pop("optimizer.pt"),
+    "no checksum of its own": lambda m: m.pop(checkpoint.SEAL),
+    "more": lambda m: m.update(more=1),
+    "another type": lambda m: m.update(state=[]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_manifest_is_torn(tmp_path, change):
+    train_in(tmp_path)
+    path = tmp_path / "checkpoints" / "step-00000004" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    CHANGES[change](manifest)
+    path.write_text(json.dumps(manifest))
+    found, torn = checkpoint.latest(tmp_path / "checkpoints")
+    assert found is not None
+    assert found.step == 2
+    assert torn == ["step-00000004: manifest.json was changed (its own checksum differs)"]
+
+
+def test_a_checkpoint_has_the_step_of_its_folder(tmp_path):
+    train_in(tmp_path)
+    folder = tmp_path / "checkpoints"
+    (folder / "step-00000004").rename(folder / "step-00000005")
+    (folder / "step-00000009.bak").mkdir()
+    found, torn = checkpoint.latest(folder)
+    assert found is not None
+    assert found.step == 2
+    assert torn == ["step-00000005: the folder was renamed, it holds step 4"]
+    checkpoint.prune(folder, 1)  # leaves what a user has named
+    assert (folder / "step-00000009.bak").is_dir()
+
+
+def test_damaged_times_are_one_sentence(tmp_path):
+    train_in(tmp_path, steps=2)
+    (tmp_path / "timing.jsonl").write_text("{}\n")
+    with pytest.raises(ValueError, match=r"timing\.jsonl was damaged or changed"):
+        train_in(tmp_path)
+
+
 def test_the_log_holds_means_over_its_interval(tmp_path):
     told = options(Supervised, steps=4, log_every=2, lr=0.0, optimizer="sgd")
     method = no_norm("supervised")
