@@ -13,7 +13,7 @@ from selfwise.methods.method import Method
 from selfwise.train.fit import Batches, Probe, load
 from selfwise.train.memory import kept_memory
 from selfwise.train.options import Resolved
-from selfwise.train.process import threads
+from selfwise.train.process import explained_loader_death, threads
 from selfwise.train.step import assemble, train_step
 from selfwise.train.world import World
 
@@ -54,7 +54,7 @@ def measure_pace(
     take longer than `longest_look` seconds, by the examples it reads, is estimated from them and
     not called. Of several processes the first measures its part of a step, alone.
     """
-    with threads(options.threads), kept_memory(), alone():
+    with threads(options.threads), kept_memory(), alone(), explained_loader_death():
         trial = method()
         # a call of its own: the copy is gone before memory is given back
         step = _measure_step(trial, batches, options, seed=seed, patience=patience)
