@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from math import gcd
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ import soxr
 from jaxtyping import Float32
 
 from selfwise.data import audio_av
+from selfwise.data.audio_whole import whole_sound
 from selfwise.data.decode import ABOUT_THE_FILE, Unreadable
 from selfwise.data.listing import Kind
 from selfwise.data.regular import describe_irregular
@@ -126,7 +127,12 @@ def _opened(path: Path | str) -> Iterator[Any]:
         with open(path, "rb") as stream:
             if not stream.read(1):
                 raise Unreadable("empty")
-        with soundfile.SoundFile(path) as file:
+        with ExitStack() as stack:
+            source = whole_sound(path)
+            if not isinstance(source, str):
+                stack.enter_context(source)
+                stack.enter_context(_quiet())  # libmpg123 finds the new header's size odd
+            file = stack.enter_context(soundfile.SoundFile(source))
             yield _SoundFile(file)
     except soundfile.LibsndfileError as error:
         raise Unreadable(_short(error)) from error
@@ -154,7 +160,7 @@ def _quiet() -> Iterator[None]:
             os.close(kept)
 
 
-_lock = Lock()  # there is one stderr
+_lock = RLock()  # there is one stderr
 
 
 def _short(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
+from selfwise.data.audio_whole import whole_sound
 from selfwise.data.decode import Unreadable
 
 PREROLL = 0.25  # seconds that are decoded before what is wanted, for the decoder to be in step
@@ -25,6 +26,7 @@ def opened(path: Path | str) -> Iterator["AvFile"]:
     import av
 
     try:
+        whole_sound(path)  # refuses what would be read in part
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise Unreadable("has no sound in it")

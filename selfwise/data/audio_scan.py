@@ -19,7 +19,7 @@ from selfwise.data.parallel import CHUNK, Progress, in_chunks
 from selfwise.data.paths import Paths
 from selfwise.types import RATE, WINDOW
 
-FORMAT = 1  # to be raised whenever reading gives other samples
+FORMAT = 2  # to be raised whenever reading gives other samples
 TOGETHER = 2**24  # bytes that a process decodes together, as whole files
 
 
