@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from selfwise.methods.method import Defaults, Method
+from selfwise.train.compiled import check_compiler
 from selfwise.train.optim import check_optimizer, scaled_lr
 from selfwise.train.schedule import check_schedule
 from selfwise.train.world import here
@@ -40,7 +41,8 @@ class Options:
             near 1. By default the method's.
         clip: largest norm of the gradient; 0 for no limit. By default the paper's.
         precision: bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware multiplies it.
-        compile: compile the encoder with torch.compile; the first step then takes a minute.
+        compile: compile the encoder with torch.compile, each block of a transformer; the first step
+            then takes a minute.
         device: cpu, cuda, cuda:1, or auto.
         devices: processes on this machine that train together, each on a GPU of its own or on its
             share of the cores; torchrun and SLURM say themselves how many there are.
@@ -190,6 +192,8 @@ def check(options: Options, method: type[Method]) -> None:
             f"--device {options.device} is one device, and --devices {options.devices} wants "
             f"several: give --device {options.device.partition(':')[0]}"
         )
+    if options.compile:
+        check_compiler()
     if options.accumulate > 1 and method.couples_batch:
         raise ValueError(
             f"--accumulate {options.accumulate} is not possible: {method.couples_batch}, "
