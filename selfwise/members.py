@@ -40,6 +40,8 @@ SEEN = 60.0  # seconds until a folder of the network shows what another machine 
 BEFORE = "it was the first one, before the work began, and has said why"
 AGAIN = "nothing was written: give the command again"
 MANY = 4  # processes for each core: more is a mistake
+# -P: a json.py in the current folder must not be run in place of Python's own
+PYTHON = (sys.executable, "-P")
 COMMAND = "import sys; from selfwise.members import member; sys.exit(member(sys.argv[1]))"
 
 
@@ -122,7 +124,7 @@ def check_as_many(folder: Path, devices: int) -> None:
 @contextmanager
 def together(folder: Path, training: Resolved) -> Iterator[World]:
     """The first process of a run, with the others at work in the run's folder."""
-    command = [sys.executable, "-c", COMMAND, str(folder.resolve())]
+    command = [*PYTHON, "-c", COMMAND, str(folder.resolve())]
     told: dict[str, Any] = {"kind": _kind(training.device), "threads": training.threads}
     with crew(command, training.devices, **told, go_on=_go_on(folder)) as world:
         yield world
@@ -147,7 +149,7 @@ def sharing(command: str, *words: str, told: Mapping[str, Any], devices: int) ->
 
     `command` is Python, and calls `share_in`; it is given the words and what was told, as JSON.
     """
-    line = [sys.executable, "-c", command, *words, json.dumps(told)]
+    line = [*PYTHON, "-c", command, *words, json.dumps(told)]
     each = max(1, torch.get_num_threads() // here(devices))
     how: dict[str, Any] = {"kind": "cpu", "threads": each, "go_on": AGAIN}
     if (world := given()) is not None and world.rank:

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from selfwise import config, methods, modalities
@@ -29,11 +31,16 @@ from selfwise.methods import Method
 from selfwise.modalities.build import build, located, opened, started
 from selfwise.modalities.modality import Data, Steps
 from selfwise.train.fit import Probe, fit
-from selfwise.train.measure import seconds_per_step
+from selfwise.train.measure import Pace, measure_pace
 from selfwise.train.options import Options, Resolved, check, recorded, resolve, resolve_device
 from selfwise.train.process import threads
 from selfwise.train.progress import span
+from selfwise.train.room import check_memory
 from selfwise.train.world import counted, given
+
+PATIENCE, MEASURED = 10.0, 0.05  # seconds that are measured, and the share of a budget
+LOOK = 0.1  # of a budget: no single look at the representation takes longer
+FEW = 50  # steps that teach an encoder little
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,8 @@ def pretrain(
     settings, model, examples, source = ready.settings, ready.method, ready.examples, ready.source
     probes = examples.probes(model, ready.training, seed=seed)
     training = _in_steps(ready.training, settings, examples.kept, source, probes, quiet=quiet)
+    if training.health_every != ready.training.health_every:
+        probes = examples.probes(model, training, seed=seed)
     settings["options"] |= asdict(training)
     _found(out, settings, examples, training)
     with together(out, training) as world:
@@ -268,20 +277,47 @@ def _in_steps(
     quiet: bool,
 ) -> Resolved:
     """The options with the number of steps that the epochs or minutes come to; both are kept."""
+    seed, length, begun = settings["options"]["seed"], source.steps_per_epoch, monotonic()
+    check_memory(lambda: build(settings, kept), source, training, seed=seed)
     if training.steps:
         return training
-    seed, length = settings["options"]["seed"], source.steps_per_epoch
-    seconds = seconds_per_step(
-        lambda: build(settings, kept), source, training, seed=seed, probes=probes
-    )
+    budget = inf if training.minutes is None else 60 * training.minutes
+    _say("measuring how long a step takes", quiet=quiet)
+    how: dict[str, Any] = {"probes": probes, "patience": min(PATIENCE, MEASURED * budget)}
+    how["longest_look"] = LOOK * budget
+    pace = measure_pace(lambda: build(settings, kept), source, training, seed=seed, **how)
+    if training.minutes is not None and training.health_every and max(pace.looks) > LOOK * budget:
+        _say(_no_looks(training, max(pace.looks)), quiet=quiet)
+        training, pace, probes = replace(training, health_every=0), Pace(pace.step, []), []
     if training.minutes is not None:
-        steps = max(1, int(training.minutes * 60 / seconds))
+        steps = pace.steps_in(budget - (monotonic() - begun), probes)
         settings["found"]["asked"] = {"minutes": training.minutes}
+        if steps < FEW:
+            _say(_few_steps(training, steps, pace.step), quiet=quiet)
     else:
         epochs = training.epochs or 0.0
         steps = max(1, round(epochs * length))
         settings["found"]["asked"] = {"epochs": epochs}
-    if not quiet:
-        text = f"{steps} steps ({steps / length:.1f} epochs), about {span(steps * seconds)}"
-        print(text, file=sys.stderr, flush=True)
+    lasts = span(pace.seconds_of(steps, probes))
+    _say(f"{steps} steps ({steps / length:.1f} epochs), about {lasts}", quiet=quiet)
     return replace(training, steps=steps, epochs=None, minutes=None)
+
+
+def _few_steps(training: Resolved, steps: int, seconds: float) -> str:
+    count = "1 step" if steps == 1 else f"{steps} steps"
+    return (
+        f"warning: --minutes {training.minutes:g} buys {count} of {seconds:.2g} s each, too few to "
+        "learn much from: give more minutes, or take a smaller --batch, encoder or input"
+    )
+
+
+def _no_looks(training: Resolved, seconds: float) -> str:
+    return (
+        f"--minutes {training.minutes:g}: a look at the representation would take about "
+        f"{seconds:.0f} s, so there is none (--health-every 0)"
+    )
+
+
+def _say(text: str, *, quiet: bool) -> None:
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)

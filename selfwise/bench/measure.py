@@ -17,7 +17,7 @@ from selfwise.methods import Method
 from selfwise.train.fit import Batches, load
 from selfwise.train.memory import kept_memory
 from selfwise.train.options import Resolved
-from selfwise.train.process import threads
+from selfwise.train.process import explained_loader_death, threads
 from selfwise.train.share import Part
 from selfwise.train.step import Parts, assemble, set_lr, train_step
 from selfwise.train.world import World
@@ -65,7 +65,7 @@ def measured(
     Before that come three steps, and those that empty what reading had put by. Nothing is
     written. Of several processes the first measures its part of a step, alone.
     """
-    with threads(options.threads), kept_memory():
+    with threads(options.threads), kept_memory(), explained_loader_death():
         return _steps(assemble(method(), options), batches, options, seed=seed, seconds=seconds)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.data.documents import Piece
-from selfwise.data.parallel import available
+from selfwise.data.parallel import available, explained_death
 from selfwise.data.sentences import split
 from selfwise.data.tokenizer import Tokenizer
 
@@ -95,7 +95,10 @@ def encode_all(
             yield batch, job(batch.texts)
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(job,)) as pool:
+    with (
+        explained_death(),
+        ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(job,)) as pool,
+    ):
         waiting: deque[tuple[Batch, Future[Encoded]]] = deque()
         try:
             for batch in todo:

@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -42,11 +44,26 @@ def in_chunks(
             _tell(progress, done, len(rows))
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(job,)) as pool:
+    with (
+        explained_death(),
+        ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(job,)) as pool,
+    ):
         for part, result in zip(parts, pool.map(_work, parts)):
             yield result
             done += len(part)
             _tell(progress, done, len(rows))
+
+
+@contextmanager
+def explained_death() -> Iterator[None]:
+    """Raises ChildProcessError, an OSError, with one sentence for a process that was killed."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a process that was reading the data was killed, perhaps because the memory of the "
+            "machine ran out: give the command again, or with fewer processes (--workers 0)"
+        ) from error
 
 
 def available() -> int:

@@ -20,7 +20,11 @@ from selfwise.names import nearest
 from selfwise.nn.channels_last import takes_channels_last
 from selfwise.rng import generator
 from selfwise.train.memory import kept_memory
-from selfwise.train.process import check_temporary_folder
+from selfwise.train.process import (
+    check_temporary_folder,
+    explained_loader_death,
+    fitting_workers,
+)
 from selfwise.train.world import ALONE, World
 from selfwise.types import Encoder, Features, ImageBatch, to
 from selfwise.views.image import evaluation_view
@@ -145,7 +149,7 @@ def views(
     groups = DataLoader(
         _Groups(images, rows),
         batch_size=None,
-        num_workers=workers,
+        num_workers=fitting_workers(workers, lambda: images.read(rows[0])),
         generator=generator(0, "evaluation loader"),
     )
     for group in groups:
@@ -164,7 +168,7 @@ def reading(encoder: Encoder | nn.Module, device: torch.device | str) -> Iterato
     tensor = next(chain(encoder.parameters(), encoder.buffers()), None)
     home = torch.device(device) if tensor is None else tensor.device
     try:
-        with torch.no_grad(), kept_memory():
+        with torch.no_grad(), kept_memory(), explained_loader_death():
             yield encoder.eval().to(device)
     finally:
         encoder.to(home)

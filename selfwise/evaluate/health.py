@@ -66,6 +66,7 @@ class Health:
         assert len(images) > 1, "the caller has checked that there are examples"
         drawn = shuffled(len(images), seed, "health")[:EXAMPLES]
         self.batch: ImageBatch = images.read(np.sort(drawn))
+        self.examples = len(drawn)  # by which the time of a look is estimated
         self.size, self.seed, self.every = size, seed, every
         self.most = 0  # what the rank can be at most, known with the first features
 

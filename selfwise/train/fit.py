@@ -19,7 +19,14 @@ from selfwise.methods.method import Method
 from selfwise.train.keep import Keeper, opened
 from selfwise.train.memory import kept_memory
 from selfwise.train.options import Resolved
-from selfwise.train.process import check_temporary_folder, locked, stop_signals, threads
+from selfwise.train.process import (
+    check_temporary_folder,
+    explained_loader_death,
+    fitting_workers,
+    locked,
+    stop_signals,
+    threads,
+)
 from selfwise.train.progress import Clock, Progress
 from selfwise.train.share import Part, Parted, added_step, check_same_step
 from selfwise.train.step import Parts, assemble, set_lr, train_step
@@ -71,7 +78,12 @@ def fit(
     KeyboardInterrupt after a signal and a last checkpoint; the earlier checkpoints stay.
     """
     first = world.rank == 0
-    with threads(options.threads), kept_memory(), locked(out if first else None):
+    with (
+        threads(options.threads),
+        kept_memory(),
+        locked(out if first else None),
+        explained_loader_death(),
+    ):
         told: dict[str, Any] = {"seed": seed, "probes": probes, "quiet": quiet or not first}
         # a call of its own: what it made for the run is free before memory is given back
         _train(assemble(method, options, world), batches, options, out, **told)
@@ -176,7 +188,7 @@ def load(
         batches if world.size == 1 else Parted(batches, world),  # type: ignore[arg-type]
         batch_size=None,
         sampler=steps,
-        num_workers=options.workers,
+        num_workers=fitting_workers(options.workers, lambda: batches[start]),
         pin_memory=options.device.startswith("cuda"),
         generator=torch.Generator(),  # otherwise a seed is drawn from the global state
     )

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 
 # what a socket's path may have on Linux, less what multiprocessing adds to the temporary folder
+PLENTY = 2**29  # bytes of shared memory for a loader process, beyond which nothing is looked at
+AHEAD = 3  # batches of a loader process: two read ahead, one handed over
 LONGEST = 107 - len("/pymp-12345678/listener-12345678")
 
 
@@ -29,6 +32,63 @@ def check_temporary_folder(workers: int) -> None:
             f"the temporary folder {place} has a path of {length} bytes, and loader processes need "
             f"one of at most {LONGEST}: set TMPDIR to a shorter one, or read with --workers 0"
         )
+
+
+def fitting_workers(workers: int, sample: Callable[[], Any]) -> int:
+    """As many of the loader processes as shared memory has room for, with a sentence if fewer.
+
+    They hand batches over in /dev/shm, where each reads two ahead; where it is full, as Docker's 64
+    MB soon are, they are killed or wait for ever. How many read changes no result. `sample` gives
+    one batch, which is read only where there is little room.
+    """
+    free = shared_memory_free()
+    if not workers or free is None or free > workers * PLENTY:
+        return workers
+    each = AHEAD * bytes_of(sample())
+    fits = min(workers, int(free // max(each, 1)))
+    if fits < workers:
+        print(
+            f"/dev/shm has {free / 2**20:.0f} MiB free and a loader process needs "
+            f"{each / 2**20:.0f}: reading with {fits} of them instead of {workers} (in Docker, "
+            "--shm-size 2g gives more)",
+            file=sys.stderr,
+            flush=True,
+        )
+    return fits
+
+
+def shared_memory_free() -> int | None:
+    """Bytes free in /dev/shm; None where there is no such place."""
+    try:
+        status = os.statvfs("/dev/shm")
+    except OSError:
+        return None
+    return status.f_bavail * status.f_frsize
+
+
+def bytes_of(batch: Any) -> int:
+    """Of all tensors of a batch."""
+    if isinstance(batch, torch.Tensor):
+        return batch.nbytes
+    parts = batch if isinstance(batch, tuple | list) else ()
+    return sum(bytes_of(part) for part in parts)
+
+
+@contextmanager
+def explained_loader_death() -> Iterator[None]:
+    """Raises ChildProcessError, an OSError, with one sentence for a loader process that was killed.
+
+    torch notices it by a signal, anywhere in the first process.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ChildProcessError(
+            "a loader process was killed, perhaps because the memory of the machine ran out: "
+            "resume the run, or take fewer --workers or a smaller --batch"
+        ) from error
 
 
 @contextmanager

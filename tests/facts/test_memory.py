@@ -136,7 +136,7 @@ def test_what_is_measured_has_the_memory_of_a_run(how):
 
     told = resolve(Options(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0)
     if how == "minutes":
-        seconds_per_step(lambda: cases.build("supervised"), Looks(), told, seed=0, patience=0)
+        seconds_per_step(lambda: cases.build("supervised"), Looks(), told, seed=0, patience=0.5)
     else:
         measured(lambda: cases.build("supervised"), Looks(), told, seed=0, seconds=0)
     assert len(seen) >= 5
