@@ -12,8 +12,8 @@ from typing import Any
 
 __all__ = ["embed", "load", "losses", "pretrain", "probe", "resume"]
 
-# Before any library is imported: onnxruntime would look up an address and leave an identifier of the
-# machine in the user's cache, huggingface_hub and wandb would report use and errors.
+# Before any library is imported: onnxruntime would look up an address and leave an identifier of
+# the machine in the user's cache; huggingface_hub and wandb would report use and errors.
 QUIET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
 QUIET |= {"WANDB_ERROR_REPORTING": "false"}
 for _name, _value in QUIET.items():

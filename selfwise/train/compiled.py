@@ -1,7 +1,7 @@
 """What `--compile` compiles: the parts of an encoder that run, whichever way in a method takes.
 
-Methods enter an encoder by `encoder(x)`, `read`, `trunk` or `hidden`. Of a transformer each block is
-compiled, since every way in leads through the blocks; other encoders are compiled whole.
+Methods enter an encoder by `encoder(x)`, `read`, `trunk` or `hidden`. Of a transformer each block
+is compiled, since every way in leads through the blocks; other encoders are compiled whole.
 """
 
 import os
@@ -10,7 +10,6 @@ from functools import cache, partial
 from shutil import which
 from typing import Any
 
-import torch
 from torch import nn
 
 from selfwise.nn.patches import PatchBlock
@@ -45,6 +44,7 @@ def compile_encoder(encoder: nn.Module) -> None:
 
 def entries(encoder: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     """The modules to compile, each with the name of a method of it."""
+    blocks: list[nn.Module]
     blocks = [part for part in encoder.modules() if isinstance(part, Block | PatchBlock)]
     for module in blocks or [encoder]:
         for name in ("forward", "at") if blocks else ("forward", "hidden"):

@@ -9,6 +9,7 @@ import torch
 
 from selfwise.methods.method import Defaults, Method
 from selfwise.train.compiled import check_compiler
+from selfwise.train.log import check_wandb
 from selfwise.train.optim import check_optimizer, scaled_lr
 from selfwise.train.schedule import check_schedule
 from selfwise.train.world import here
@@ -192,8 +193,13 @@ def check(options: Options, method: type[Method]) -> None:
             f"--device {options.device} is one device, and --devices {options.devices} wants "
             f"several: give --device {options.device.partition(':')[0]}"
         )
+    optimizer = options.optimizer or method.defaults.optimizer
+    if options.beta2 is not None and optimizer not in ("adamw", "lamb"):
+        raise ValueError(f"--beta2 is of adamw and lamb, and this run has --optimizer {optimizer}")
     if options.compile:
         check_compiler()
+    if options.wandb:
+        check_wandb()  # before a folder is made
     if options.accumulate > 1 and method.couples_batch:
         raise ValueError(
             f"--accumulate {options.accumulate} is not possible: {method.couples_batch}, "

@@ -101,7 +101,7 @@ def test_a_compiled_run_is_resumed_exactly(tmp_path):
 
 def test_nothing_compiled_is_an_error(monkeypatch):
     monkeypatch.setattr(compiled, "entries", lambda encoder: [(encoder, "extend")])
-    with pytest.raises(ValueError, match="--compile compiled nothing .* of encoder bert-tiny"):
+    with pytest.raises(ValueError, match=r"--compile compiled nothing .* of encoder bert-tiny"):
         losses("bert", compile=True)
 
 
