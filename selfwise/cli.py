@@ -1,18 +1,17 @@
 """The command line. Each verb imports what it needs when it is called."""
 
 import os
-import select
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from selfwise import output
 from selfwise.names import nearest
 
 Argv = Sequence[str]
 
 SHARED = ("pretrain", "iterate", "resume", "embed")  # what several processes do together
 STOPPED = "stopped by Ctrl-C, before it was done"
-UNREAD = 141  # as the shell reports a program that a closed pipe has ended
 STARTED = {"TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"}  # the marks of torchrun and of SLURM
 
 
@@ -26,20 +25,10 @@ def main(argv: Argv | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        if not (unread := _unread()):
+        if not (pipes := output.unread()):
             raise
-        nowhere = os.open(os.devnull, os.O_WRONLY)  # Python writes what is left when it ends
-        for descriptor in unread:
-            os.dup2(nowhere, descriptor)
-        return UNREAD
-
-
-def _unread() -> list[int]:
-    """Those of stdout and stderr that are pipes whose reader is gone."""
-    poll = select.poll()
-    for descriptor in (1, 2):
-        poll.register(descriptor, 0)
-    return [descriptor for descriptor, event in poll.poll(0) if event & select.POLLERR]
+        output.drop(pipes)
+        return output.ENDED
 
 
 def _run(arguments: list[str]) -> int:
@@ -59,7 +48,7 @@ def _run(arguments: list[str]) -> int:
         print(f"selfwise: {str(stop) or STOPPED}", file=sys.stderr)
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
-        if isinstance(error, BrokenPipeError) and _unread():
+        if isinstance(error, BrokenPipeError) and output.unread():
             raise
         if os.environ.get("SELFWISE_DEBUG"):
             raise

@@ -1,4 +1,5 @@
 """What a command must not leave or do: folders of failed starts, network, noise at an early end."""
+# ruff: noqa: F401, F811 (fixtures of another file)
 
 import os
 import shutil
@@ -9,8 +10,8 @@ import time
 
 import pytest
 
-from selfwise import cli
-from tests.test_cli import TINY, flat, photos, refused, selfwise  # noqa: F401
+from selfwise import cli, output
+from tests.test_cli import TINY, flat, photos, refused, selfwise
 
 START = ["pretrain", "simclr", *TINY, "--batch", "16", "--threads", "1", "--quiet"]
 GUARD = """
@@ -43,7 +44,7 @@ def test_an_option_that_cannot_work_is_refused_before_a_folder_is_made(
     tmp_path,
     monkeypatch,
     more,
-    words,  # noqa: F811
+    words,
 ):
     monkeypatch.setitem(sys.modules, "wandb", None)
     out = tmp_path / "run"
@@ -54,7 +55,7 @@ def test_an_option_that_cannot_work_is_refused_before_a_folder_is_made(
 def test_a_value_that_is_logged_less_often_than_saved_is_ranked_when_it_is_there(
     selfwise,
     photos,
-    tmp_path,  # noqa: F811
+    tmp_path,
 ):
     often = ["--save-every", "1", "--probe-every", "2", "--best", "online_knn", "--steps", "3"]
     code, lines = selfwise(*START, "--data", photos, "--out", tmp_path / "run", *often)
@@ -65,7 +66,7 @@ def test_a_mistake_before_the_first_checkpoint_does_not_block_the_next_attempt(
     selfwise,
     flat,
     tmp_path,
-    monkeypatch,  # noqa: F811
+    monkeypatch,
 ):
     from selfwise.train import log
 
@@ -82,7 +83,7 @@ def test_a_mistake_before_the_first_checkpoint_does_not_block_the_next_attempt(
     assert selfwise(*command)[0] == 0
 
 
-def test_lists_stand_in_columns(selfwise):  # noqa: F811
+def test_lists_stand_in_columns(selfwise):
     for verb in ("methods", "recipes"):
         assert selfwise(verb)[0] == 0
         lines = selfwise.out.splitlines()
@@ -101,10 +102,10 @@ def test_a_reader_that_stops_early_ends_a_command_quietly(line, tmp_path):
     ended = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True)
     os.close(writes)
     assert ended.stderr == ""
-    assert ended.returncode == cli.UNREAD
+    assert ended.returncode == output.ENDED
 
 
-def test_a_broken_pipe_of_something_else_is_an_error(selfwise, monkeypatch):  # noqa: F811
+def test_a_broken_pipe_of_something_else_is_an_error(selfwise, monkeypatch):
     def broken(argv):
         raise BrokenPipeError(32, "Broken pipe")
 
@@ -113,7 +114,7 @@ def test_a_broken_pipe_of_something_else_is_an_error(selfwise, monkeypatch):  # 
 
 
 @pytest.mark.parametrize("verb", ["show", "probe", "embed", "report", "pretrain"])
-def test_ctrl_c_is_a_sentence_and_130(selfwise, monkeypatch, verb):  # noqa: F811
+def test_ctrl_c_is_a_sentence_and_130(selfwise, monkeypatch, verb):
     def interrupted(argv):
         raise KeyboardInterrupt
 
@@ -132,7 +133,7 @@ def test_ctrl_c_while_libraries_are_imported(tmp_path):
     assert said == f"selfwise: {cli.STOPPED}\n"
 
 
-def test_no_command_uses_the_network_or_writes_into_the_home(photos, tmp_path):  # noqa: F811
+def test_no_command_uses_the_network_or_writes_into_the_home(photos, tmp_path):
     texts, home, out = tmp_path / "texts", tmp_path / "home", tmp_path / "out"
     for folder in (texts, home, out):
         folder.mkdir()
