@@ -6,10 +6,18 @@ table = selfwise.embed(run, "photos/")
 score = selfwise.probe(run, train="train/", test="test/")
 """
 
+import os
 from importlib import import_module
 from typing import Any
 
 __all__ = ["embed", "load", "losses", "pretrain", "probe", "resume"]
+
+# Before any library is imported: onnxruntime would look up an address and leave an identifier of
+# the machine in the user's cache; huggingface_hub and wandb would report use and errors.
+QUIET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+QUIET |= {"WANDB_ERROR_REPORTING": "false"}
+for _name, _value in QUIET.items():
+    os.environ.setdefault(_name, _value)
 
 _HOME = {"pretrain": "run", "resume": "run", "load": "run", "embed": "use", "probe": "proof"}
 

@@ -5,17 +5,33 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from selfwise import output
 from selfwise.names import nearest
 
 Argv = Sequence[str]
 
 SHARED = ("pretrain", "iterate", "resume", "embed")  # what several processes do together
+STOPPED = "stopped by Ctrl-C, before it was done"
 STARTED = {"TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"}  # the marks of torchrun and of SLURM
 
 
 def main(argv: Argv | None = None) -> int:
-    """Run one verb; a user's mistake is one line on stderr and exit code 2."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run one verb; a user's mistake is one line on stderr and exit code 2.
+
+    Where nobody reads the output to its end, as in `selfwise --help | head -1`, it ends quietly.
+    """
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not (pipes := output.unread()):
+            raise
+        output.drop(pipes)
+        return output.ENDED
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -29,9 +45,11 @@ def main(argv: Argv | None = None) -> int:
         _check_alone(arguments[0])
         return verb(arguments[1:]) or 0
     except KeyboardInterrupt as stop:
-        print(f"selfwise: {stop or 'stopped'}", file=sys.stderr)
+        print(f"selfwise: {str(stop) or STOPPED}", file=sys.stderr)
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
+        if isinstance(error, BrokenPipeError) and output.unread():
+            raise
         if os.environ.get("SELFWISE_DEBUG"):
             raise
         print(f"selfwise: {_sentence(error)}", file=sys.stderr)
@@ -253,17 +271,19 @@ def list_methods(argv: Argv) -> None:
     """List the methods."""
     from selfwise import methods
 
+    width = max(map(len, methods.names()))
     for name in methods.names():
         summary = (methods.find(name).__doc__ or "").strip().splitlines()[0]
-        print(f"{name:<12} {methods.find(name).modality:<7} {summary}")
+        print(f"{name:<{width}} {methods.find(name).modality:<7} {summary}")
 
 
 def list_recipes(argv: Argv) -> None:
     """List the recipes, with what each should reach."""
     from selfwise import recipes
 
+    width = max(map(len, recipes.names()))
     for name in recipes.names():
-        print(f"{name:<22} {(recipes.find(name).__doc__ or '').strip().splitlines()[0]}")
+        print(f"{name:<{width}} {(recipes.find(name).__doc__ or '').strip().splitlines()[0]}")
 
 
 def doctor(argv: Argv) -> None:

@@ -22,6 +22,7 @@ from selfwise.arguments import FROM_PYTHON, IMPORTED, reading_options, where
 from selfwise.methods import Method
 from selfwise.modalities.build import build, started
 from selfwise.modalities.modality import Data, Steps
+from selfwise.modalities.settled import check_settled
 from selfwise.train import checkpoint
 from selfwise.train.crew import crew, ready, serve
 from selfwise.train.fit import fit
@@ -70,15 +71,17 @@ def reopened(folder: Path, data: Any = None) -> Ready:
             f"{folder} was imported, so there is nothing to go on with; to train it further: "
             f"selfwise pretrain {settings['method']} --start {folder} --data PATH --out RUN"
         )
+    saved = checkpoint.latest(folder / "checkpoints")[0]
+    if saved is not None:
+        check_settled(folder, saved)
     training, seed = recorded(options), int(options["seed"])
     source_data = options["data"] if data is None else data
     modality = modalities.of(kind)
     reading = {name: options[name] for name in reading_options(kind)}
     shape = options["encoder"]
     examples = modality.opened(source_data, kind, folder=folder, encoder=shape, **reading)
-    fresh = checkpoint.latest(folder / "checkpoints")[0] is None
-    whole = settings if fresh else modality.unpublished(settings)
-    model = (started if fresh else build)(whole, examples.kept)
+    whole = settings if saved is None else modality.unpublished(settings)
+    model = (started if saved is None else build)(whole, examples.kept)
     source = examples.source(model, batch=training.batch, seed=seed)
     if examples.found["fingerprint"] != settings["found"]["fingerprint"]:
         raise ValueError(

@@ -6,8 +6,10 @@ RUN/checkpoints/    whole checkpoints, the last two by default
 RUN/timing.jsonl, RUN/tensorboard/, RUN/features/ (a cache that may be deleted)
 """
 
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from math import inf
@@ -30,6 +32,9 @@ from selfwise.members import Ready, check_as_many, check_together, joined, reope
 from selfwise.methods import Method
 from selfwise.modalities.build import build, located, opened, started
 from selfwise.modalities.modality import Data, Steps
+from selfwise.modalities.settled import NAME, settled
+from selfwise.train.best import check_best
+from selfwise.train.checkpoint import everything
 from selfwise.train.fit import Probe, fit
 from selfwise.train.measure import Pace, measure_pace
 from selfwise.train.options import Options, Resolved, check, recorded, resolve, resolve_device
@@ -124,9 +129,12 @@ def pretrain(
     if training.health_every != ready.training.health_every:
         probes = examples.probes(model, training, seed=seed)
     settings["options"] |= asdict(training)
+    told = {"seed": seed, "probes": probes}
+    check_best(lambda: build(settings, examples.kept), source, training, **told)
     _found(out, settings, examples, training)
-    with together(out, training) as world:
-        fit(model, source, training, seed=seed, out=out, probes=probes, quiet=quiet, world=world)
+    with _removed_if_never_saved(out, training), together(out, training) as world:
+        told |= {"out": out, "quiet": quiet, "beside": {NAME: settled(out)}}
+        fit(model, source, training, **told, world=world)
     return load(out)
 
 
@@ -203,6 +211,20 @@ def _found(out: Path, settings: dict[str, Any], examples: Data, training: Resolv
     (out / BEGUN).unlink()
 
 
+@contextmanager
+def _removed_if_never_saved(out: Path, training: Resolved) -> Iterator[None]:
+    """A mistake before the first checkpoint leaves no folder that would block the next attempt.
+
+    Of several processes the others may still be reading there, and it stays.
+    """
+    try:
+        yield
+    except ValueError:
+        if training.devices == 1 and not everything(out / "checkpoints"):
+            shutil.rmtree(out)
+        raise
+
+
 def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:
     """Go on with a run that was stopped; the result is that of the run that was not.
 
@@ -227,6 +249,7 @@ def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:
     probes = again.examples.probes(again.method, training, seed=again.seed)
     again.examples.keep(folder)  # after the probes, since some write there
     told: dict[str, Any] = {"seed": again.seed, "out": folder, "probes": probes, "quiet": quiet}
+    told["beside"] = {NAME: settled(folder)}
     with together(folder, training) as world:
         fit(again.method, again.source, training, **told, world=world)
     return load(folder)

@@ -11,6 +11,7 @@ ROOT = Path(selfwise.__file__).parent
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "names": set(),
+    "output": set(),
     "rng": set(),
     "losses": set(),
     "shown": {"types"},
@@ -59,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "flags": set(),
     "method_line": {"arguments", "config", "flags", "methods", "modalities", "run", "train"},
     "cli": {"bench", "doctor", "exchange", "fill", "flags", "glue", "iterate"}
-    | {"language", "method_line", "methods", "proof", "recipes", "report", "run", "show"}
+    | {"language", "method_line", "methods", "output", "proof", "recipes", "report", "run", "show"}
     | {"train", "use"},
     "__main__": {"cli"},
     "__init__": {"run", "use", "proof", "losses"},

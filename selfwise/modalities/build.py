@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from selfwise import config, methods, modalities
 from selfwise.methods import Method
+from selfwise.modalities.settled import check_files
 from selfwise.rng import seeded
 from selfwise.train import checkpoint
 
@@ -40,6 +41,7 @@ def opened(folder: Path, found: checkpoint.Checkpoint) -> Opened:
     """The run in `folder` as it was at a checkpoint."""
     settings = config.read(folder)
     modality = modalities.of(methods.find(settings["method"]))
+    check_files(folder, found)
     model = build(modality.unpublished(settings), modality.kept(folder))
     checkpoint.load_weights(found, model)
     weights = checkpoint.checksum(found.folder / checkpoint.FILES[0])

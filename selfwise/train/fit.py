@@ -5,9 +5,10 @@ data, views and dropout are keyed by the step. So a run that is stopped and resu
 the run that was not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -68,11 +69,13 @@ def fit(
     probes: Sequence[Probe] = (),
     quiet: bool = False,
     world: World = ALONE,
+    beside: Mapping[str, Any] = MappingProxyType({}),
 ) -> Method:
     """Train for `options.steps` steps, from the last whole checkpoint in `out` if there is one.
 
     Without `out` nothing is written. Where this is one of several processes, all of them call it,
-    and only the first one writes, shows and probes; `probes` of the others must be empty.
+    and only the first one writes, shows and probes; `probes` of the others must be empty. `beside`
+    becomes part of the state of each checkpoint, as plain JSON.
 
     Raises FloatingPointError when the loss is no number any more, OSError when the disk is full,
     KeyboardInterrupt after a signal and a last checkpoint; the earlier checkpoints stay.
@@ -85,6 +88,7 @@ def fit(
         explained_loader_death(),
     ):
         told: dict[str, Any] = {"seed": seed, "probes": probes, "quiet": quiet or not first}
+        told["beside"] = beside
         # a call of its own: what it made for the run is free before memory is given back
         _train(assemble(method, options, world), batches, options, out, **told)
     return method
@@ -99,8 +103,9 @@ def _train(
     seed: int,
     probes: Sequence[Probe],
     quiet: bool,
+    beside: Mapping[str, Any],
 ) -> None:
-    with opened(parts, options, out) as keeper:
+    with opened(parts, options, out, beside) as keeper:
         if parts.world.size > 1:
             check_same_step(keeper.step)
         if keeper.step < options.steps:

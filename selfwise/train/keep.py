@@ -1,7 +1,7 @@
 """Keeping a run on the disk: checkpoints and logs, and going on from them."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ class Keeper:
     newest: dict[str, float] = field(default_factory=dict)  # the last logged values
     best: dict[str, float] = field(default_factory=dict)  # step and value of the best checkpoint
     log: Log | None = None
+    beside: Mapping[str, Any] = field(default_factory=dict)  # what checkpoints say besides
 
     @property
     def folder(self) -> Path:
@@ -49,7 +50,8 @@ class Keeper:
         self._check(step, {"a weight": float(checkpoint.largest(parts.method, parts.inner))})
         self._rank(step)
         state = {"meter": self.meter.state(), "offset": self.log.offset()}
-        state |= {"newest": self.newest, "best": self.best}
+        state |= {"newest": self.newest, "best": self.best, "log": self.log.checksum()}
+        state |= self.beside
         if parts.scaler is not None:
             state["scaler"] = parts.scaler.state_dict()
         checkpoint.save(self.folder, step, parts.method, parts.inner, state)
@@ -61,6 +63,8 @@ class Keeper:
         name = self.options.best.lstrip("-")
         if not name:
             return
+        if name not in self.newest and step < self.options.steps:
+            return  # logged less often than checkpoints are saved
         if name not in self.newest:
             there = ", ".join(self.newest) or "nothing yet"
             raise ValueError(f"--best {name}: no such value is logged; there are: {there}")
@@ -78,12 +82,14 @@ class Keeper:
 
 
 @contextmanager
-def opened(parts: Parts, options: Resolved, out: Path | None) -> Iterator[Keeper]:
+def opened(
+    parts: Parts, options: Resolved, out: Path | None, beside: Mapping[str, Any]
+) -> Iterator[Keeper]:
     """The run in `out`, restored from its last whole checkpoint if there is one.
 
     Of several processes all read it, and the first one writes.
     """
-    keeper = Keeper(options, out)
+    keeper = Keeper(options, out, beside=beside)
     if out is None:
         yield keeper
         return
@@ -98,6 +104,7 @@ def opened(parts: Parts, options: Resolved, out: Path | None) -> Iterator[Keeper
         _restore(keeper, parts, found)
     if first and keeper.step < options.steps:
         keeper.log = Log(out, step=keeper.step, offset=state["offset"], wandb=options.wandb)
+        keeper.log.check(state.get("log"))
     try:
         yield keeper
     finally:

@@ -7,6 +7,7 @@ run's file equals the uninterrupted one's byte for byte. Rates and times go to `
 import json
 import math
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ class Log:
         Raises ValueError if the file is shorter than the checkpoint says it was.
         """
         self.wandb = _wandb(wandb, folder) if wandb else None
-        self.metrics = _cut(folder / "metrics.jsonl", offset)
+        self.path = folder / "metrics.jsonl"
+        self.metrics = _cut(self.path, offset)
+        self.digest = sha256(self.path.read_bytes())
         _cut_steps(folder / "timing.jsonl", step)
         self.timing = (folder / "timing.jsonl").open("a")
         from torch.utils.tensorboard import SummaryWriter
@@ -74,8 +77,10 @@ class Log:
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        self.metrics.write((json.dumps({"step": step, **values}) + "\n").encode())
+        line = (json.dumps({"step": step, **values}) + "\n").encode()
+        self.metrics.write(line)
         self.metrics.flush()
+        self.digest.update(line)
         self._plot(step, values)
 
     def time(self, step: int, values: dict[str, float]) -> None:
@@ -88,6 +93,18 @@ class Log:
         """Bytes of metrics.jsonl that are safely on the disk."""
         os.fsync(self.metrics.fileno())
         return self.metrics.tell()
+
+    def checksum(self) -> str:
+        """SHA-256 of all that metrics.jsonl holds, hex."""
+        return self.digest.hexdigest()
+
+    def check(self, expected: str | None) -> None:
+        """Raises ValueError if the lines that were there are not those of the checkpoint."""
+        if expected is not None and self.checksum() != expected:
+            raise ValueError(
+                f"{self.path} was changed since the checkpoint was saved (its checksum differs): "
+                "put it back as it was, then resume"
+            )
 
     def close(self) -> None:
         self.metrics.close()
@@ -105,12 +122,19 @@ class Log:
 
 def _wandb(project: str, folder: Path) -> Any:
     """A run of Weights & Biases that goes on where the folder's run was stopped."""
-    try:
-        import wandb
-    except ImportError as error:
-        raise ValueError("--wandb needs the extra: pip install 'selfwise[wandb]'") from error
+    check_wandb()
+    import wandb
+
     name = hashed(0, str(folder.resolve()))
     return wandb.init(project=project, dir=str(folder), id=f"{name:x}", resume="allow")
+
+
+def check_wandb() -> None:
+    """Raises ValueError if the package is missing."""
+    try:
+        import wandb  # noqa: F401
+    except ImportError as error:
+        raise ValueError("--wandb needs the extra: pip install 'selfwise[wandb]'") from error
 
 
 def _cut(path: Path, offset: int) -> Any:

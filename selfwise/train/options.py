@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from selfwise.methods.method import Defaults, Method
+from selfwise.train.compiled import check_compiler
+from selfwise.train.log import check_wandb
 from selfwise.train.optim import check_optimizer, scaled_lr
 from selfwise.train.schedule import check_schedule
 from selfwise.train.world import here
@@ -40,7 +42,8 @@ class Options:
             near 1. By default the method's.
         clip: largest norm of the gradient; 0 for no limit. By default the paper's.
         precision: bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware multiplies it.
-        compile: compile the encoder with torch.compile; the first step then takes a minute.
+        compile: compile the encoder with torch.compile, each block of a transformer; the first step
+            then takes a minute.
         device: cpu, cuda, cuda:1, or auto.
         devices: processes on this machine that train together, each on a GPU of its own or on its
             share of the cores; torchrun and SLURM say themselves how many there are.
@@ -190,6 +193,13 @@ def check(options: Options, method: type[Method]) -> None:
             f"--device {options.device} is one device, and --devices {options.devices} wants "
             f"several: give --device {options.device.partition(':')[0]}"
         )
+    optimizer = options.optimizer or method.defaults.optimizer
+    if options.beta2 is not None and optimizer not in ("adamw", "lamb"):
+        raise ValueError(f"--beta2 is of adamw and lamb, and this run has --optimizer {optimizer}")
+    if options.compile:
+        check_compiler()
+    if options.wandb:
+        check_wandb()  # before a folder is made
     if options.accumulate > 1 and method.couples_batch:
         raise ValueError(
             f"--accumulate {options.accumulate} is not possible: {method.couples_batch}, "

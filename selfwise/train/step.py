@@ -14,6 +14,7 @@ from selfwise.methods.method import Method
 from selfwise.nn.channels_last import takes_channels_last
 from selfwise.rng import Rng, alike, generator, seed_global
 from selfwise.train import schedule
+from selfwise.train.compiled import RUNS, check_compiled, compile_encoder
 from selfwise.train.norm import synchronised
 from selfwise.train.optim import build_optimizer
 from selfwise.train.options import Resolved
@@ -84,7 +85,7 @@ def assemble(method: Method, options: Resolved, world: World = ALONE) -> Parts:
     if fabric.device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     if options.compile:
-        method.encoder.compile()
+        compile_encoder(method.encoder)
     beta1, beta2 = method.defaults.betas
     optimizer = build_optimizer(
         options.optimizer,
@@ -115,7 +116,7 @@ def train_step(
     if world.size > 1:
         counts = added_counts({name: count * mine.weight for name, count in counts.items()})
     optimizer.zero_grad(set_to_none=True)
-    steps: list[Step] = []
+    steps, before = list[Step](), RUNS.count
     for view in views:
         with alike(seed, "layers", step) if world.size > 1 else nullcontext():
             found: Step = wrapped(view)
@@ -123,6 +124,8 @@ def train_step(
         loss = torch.stack(shares).sum()
         fabric.backward(loss if mine.weight == 1 else loss * mine.weight)
         steps.append(found)
+    if options.compile:
+        check_compiled(before, method.encoder)
     if world.size > 1:
         add_gradients(method)
     if options.clip:

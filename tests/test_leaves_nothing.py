@@ -1,0 +1,174 @@
+"""What a command must not leave or do: folders of failed starts, network, noise at an early end."""
+# ruff: noqa: F401, F811 (fixtures of another file)
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from selfwise import cli, output
+from tests.test_cli import TINY, flat, photos, refused, selfwise
+
+START = ["pretrain", "simclr", *TINY, "--batch", "16", "--threads", "1", "--quiet"]
+GUARD = """
+import sys
+def watch(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        print("network:", event, args, file=sys.stderr, flush=True)
+        raise SystemExit(99)
+sys.addaudithook(watch)
+from selfwise import cli
+for line in sys.stdin.read().splitlines():
+    if (code := cli.main(line.split(" "))):
+        print("exit code", code, line, file=sys.stderr)
+        sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--best", "online_knn"], ["--best online_knn", "nt_xent", "--probe-every"]),
+        (["--best=-nt_xnet"], ["--best nt_xnet", "nt_xent"]),
+        (["--wandb", "project"], ["--wandb", "selfwise[wandb]"]),
+        (["--optimizer", "sgd", "--lr", "1", "--beta2", "0.9"], ["--beta2", "sgd"]),
+    ],
+)
+def test_an_option_that_cannot_work_is_refused_before_a_folder_is_made(
+    selfwise,
+    photos,
+    tmp_path,
+    monkeypatch,
+    more,
+    words,
+):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    out = tmp_path / "run"
+    refused(selfwise(*START, "--data", photos, "--out", out, "--steps", "2", *more), *words)
+    assert not out.exists()
+
+
+def test_a_value_that_is_logged_less_often_than_saved_is_ranked_when_it_is_there(
+    selfwise,
+    photos,
+    tmp_path,
+):
+    often = ["--save-every", "1", "--probe-every", "2", "--best", "online_knn", "--steps", "3"]
+    code, lines = selfwise(*START, "--data", photos, "--out", tmp_path / "run", *often)
+    assert code == 0, lines
+
+
+def test_a_mistake_before_the_first_checkpoint_does_not_block_the_next_attempt(
+    selfwise,
+    flat,
+    tmp_path,
+    monkeypatch,
+):
+    from selfwise.train import log
+
+    def offline(project, folder):
+        raise ValueError("no account")
+
+    out = tmp_path / "run"
+    command = [*START, "--data", flat, "--out", out, "--steps", "2"]
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "_wandb", offline)
+        patched.setitem(sys.modules, "wandb", sys)
+        refused(selfwise(*command, "--wandb", "project"), "no account")
+    assert not out.exists()
+    assert selfwise(*command)[0] == 0
+
+
+def test_lists_stand_in_columns(selfwise):
+    for verb in ("methods", "recipes"):
+        assert selfwise(verb)[0] == 0
+        lines = selfwise.out.splitlines()
+        width = max(len(line.split()[0]) for line in lines)
+        assert {line[width] for line in lines} == {" "}
+        assert " " not in {line[width + 1] for line in lines}
+
+
+@pytest.mark.parametrize(
+    "line", ["--help", "methods", "recipes", "pretrain simclr --help", "doctor"]
+)
+def test_a_reader_that_stops_early_ends_a_command_quietly(line, tmp_path):
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "selfwise", *line.split()]
+    ended = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert ended.stderr == ""
+    assert ended.returncode == output.ENDED
+
+
+def test_a_broken_pipe_of_something_else_is_an_error(selfwise, monkeypatch):
+    def broken(argv):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setitem(cli.VERBS, "show", broken)
+    refused(selfwise("show"), "Broken pipe")
+
+
+@pytest.mark.parametrize("verb", ["show", "probe", "embed", "report", "pretrain"])
+def test_ctrl_c_is_a_sentence_and_130(selfwise, monkeypatch, verb):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.VERBS, verb, interrupted)
+    assert selfwise(verb) == (130, [f"selfwise: {cli.STOPPED}"])
+
+
+def test_ctrl_c_while_libraries_are_imported(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "selfwise", "doctor"], stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(0.7)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said == f"selfwise: {cli.STOPPED}\n"
+
+
+def test_no_command_uses_the_network_or_writes_into_the_home(photos, tmp_path):
+    texts, home, out = tmp_path / "texts", tmp_path / "home", tmp_path / "out"
+    for folder in (texts, home, out):
+        folder.mkdir()
+    for i in range(24):
+        (texts / f"{i}.txt").write_text(f"The sea was calm on day {i}. An island lay far out. " * 8)
+    small = "--batch 16 --threads 1 --quiet --steps 2"
+    tiny = "--encoder resnet18 --encoder.layers [1,1,1,1] --encoder.channels [4,4,8,8]"
+    lines = [
+        f"pretrain simclr --data {photos} --out {out}/i {tiny} {small}",
+        f"resume {out}/i --quiet",
+        f"embed {out}/i --data {photos} --out {out}/v.npz",
+        f"probe {out}/i --train {photos} --test {photos}",
+        f"show {out}/i",
+        f"report {out}/i --out {out}/page.html",
+        f"tokenizer {texts} --kind bpe --vocab 300 --out {out}/tokenizer",
+        f"pretrain gpt --data {texts} --out {out}/t --encoder gpt-tiny --length 16 {small}",
+        f"generate {out}/t --prompt sea --tokens 3",
+        f"perplexity {out}/t --data {texts}",
+        *(f"export {out}/i --to {form} --out {out}/{form}" for form in ("timm", "safetensors")),
+        *(f"export {out}/t --to {form} --out {out}/text-{form}" for form in ("hf", "onnx")),
+        f"import gpt {out}/text-hf --out {out}/back",
+        *("methods", "recipes", "doctor"),
+    ]
+    own = {
+        "HOME": str(home),
+        "SELFWISE_CACHE": str(tmp_path / "cache"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("XDG_", "ORT_"))} | own
+    command, trace = [sys.executable, "-c", GUARD], tmp_path / "trace"
+    if seen := shutil.which("strace"):  # what C code asks the system for, too
+        command = [seen, "-f", "-qq", "-e", "trace=connect,sendto", "-o", str(trace), *command]
+    told = {"input": "\n".join(lines), "env": environment, "capture_output": True, "text": True}
+    ended = subprocess.run(command, cwd=tmp_path, **told)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+    asked = trace.read_text().splitlines() if trace.is_file() else []
+    assert [line for line in asked if "AF_INET" in line] == []
