@@ -71,11 +71,10 @@ def statistics(mean: Sequence[float] | None, std: Sequence[float] | None, channe
 READER = '''\
 def read(image):
     """A picture as the encoder wants it: float32 (channels, size, size)."""
-    whole, decode = image.size, told["decode"]
-    shrunk = min(1, decode / min(whole))
-    long = [min(side, told["longest"] * min(whole)) for side in whole]
-    wide, high = (round(side * shrunk) for side in long)
-    image.draft(None, [max(1, int(side * shrunk)) for side in whole])
+    whole, short = image.size, min(image.size)
+    decode = min(told["decode"], short)
+    wide, high = (round(min(side, told["longest"] * short) * decode / short) for side in whole)
+    image.draft(None, [side * decode // short for side in whole])
     image.load()
     turn = image.getexif().get(274, 1)  # the orientation
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -83,10 +82,10 @@ def read(image):
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("RGB")
     scale = min(image.width / wide, image.height / high)
-    left, top = (image.width - wide * scale) / 2, (image.height - high * scale) / 2
-    box = (left, top, left + wide * scale, top + high * scale)
+    left, top = max(0, image.width - wide * scale) / 2, max(0, image.height - high * scale) / 2
+    right, bottom = min(image.width, left + wide * scale), min(image.height, top + high * scale)
     if scale > 1:
-        image = image.resize((wide, high), Image.Resampling.BICUBIC, box=box)
+        image = image.resize((wide, high), Image.Resampling.BICUBIC, (left, top, right, bottom))
     elif (wide, high) != image.size:
         image = image.crop((int(left), int(top), int(left) + wide, int(top) + high))
     image.getexif()[274] = turn

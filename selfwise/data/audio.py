@@ -15,7 +15,7 @@ import soxr
 from jaxtyping import Float32
 
 from selfwise.data import audio_av
-from selfwise.data.decode import ABOUT_THE_FILE, Unreadable
+from selfwise.data.decode import ABOUT_THE_FILE, Unreadable, refuse_special
 from selfwise.data.listing import Kind
 from selfwise.types import RATE
 
@@ -115,6 +115,7 @@ class _SoundFile:
 @contextmanager
 def _opened(path: Path | str) -> Iterator[Any]:
     """Has `rate`, `frames`, `blocks(size)`, `read(start, frames)`. Raises Unreadable."""
+    refuse_special(path)
     if str(path).lower().endswith(AV_SUFFIXES):
         with audio_av.opened(path) as file:
             yield file

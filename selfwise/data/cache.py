@@ -18,7 +18,7 @@ from selfwise.data.listing import Listing
 from selfwise.data.parallel import in_chunks
 from selfwise.data.paths import Paths
 
-FORMAT = 1  # to be raised whenever decoding gives other pixels
+FORMAT = 2  # to be raised whenever decoding gives other pixels
 STALE = 24 * 3600  # seconds after which a half-made cache belongs to a process that was killed
 TELL_FROM = 5000  # images from which on building reports its progress
 

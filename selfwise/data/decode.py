@@ -1,13 +1,13 @@
 """One image file or Pillow image -> uint8 (c h w). Needs nothing but Pillow and numpy."""
 
 import errno
-import struct
-import zlib
 from os import PathLike
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from selfwise.data.regular import special_kind
 
 # Named, so that Pillow tries no other: an EPS in disguise would be handed to Ghostscript. JPEG
 # includes MPO, the two-picture files of phones.
@@ -15,11 +15,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 LONGEST = 3  # longer side over shorter side; what goes beyond is cut off at both ends
 
-# What Pillow raises for bytes that are no image, by format; its own documentation has no list.
-DAMAGE = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
-    *(struct.error, zlib.error, Image.DecompressionBombError),
-)
 # Of the system's errors these are about one file; a full table of open files is not its fault.
 ABOUT_THE_FILE = (
     *(None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
@@ -44,11 +39,12 @@ class Unreadable(ValueError):
 
 def read_size(path: str | PathLike[str], decode: int) -> tuple[int, int]:
     """(height, width) that `decode_file` will give, from the header alone. Raises Unreadable."""
+    refuse_special(path)
     try:
         with Image.open(path, formats=FORMATS) as image:
             width, height = fitted(*image.size, decode)
             return (width, height) if orientation(image) >= 5 else (height, width)
-    except DAMAGE as error:
+    except Exception as error:
         raise unreadable(error) from error
 
 
@@ -62,21 +58,25 @@ def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.nda
 
     Raises Unreadable, a ValueError, if the file is no image or is damaged.
     """
+    refuse_special(path)
     try:
         with Image.open(path, formats=FORMATS) as image:
             turn = orientation(image)
             size = fitted(*image.size, decode)
             image.draft(None, _draft_size(image.size, decode))
             image.load()
-    except DAMAGE as error:
+            return _pixels(_shrink(eight_bit(image), size), channels, turn)
+    except Exception as error:
         raise unreadable(error) from error
-    return _pixels(_shrink(eight_bit(image), size), channels, turn)
 
 
 def decode_image(image: Image.Image, channels: int, decode: int) -> np.ndarray:
-    """A Pillow image in memory, treated like a file: uint8 (c h w)."""
-    size, turn = fitted(*image.size, decode), orientation(image)
-    return _pixels(_shrink(eight_bit(image), size), channels, turn)
+    """A Pillow image in memory, treated like a file: uint8 (c h w). Raises Unreadable."""
+    try:
+        size, turn = fitted(*image.size, decode), orientation(image)
+        return _pixels(_shrink(eight_bit(image), size), channels, turn)
+    except Exception as error:
+        raise unreadable(error) from error
 
 
 def fitted(width: int, height: int, decode: int) -> tuple[int, int]:
@@ -115,10 +115,19 @@ def eight_bit(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
+def refuse_special(path: str | PathLike[str]) -> None:
+    """Raises Unreadable for a pipe, a socket or a device, which would be waited for."""
+    kind = special_kind(path)
+    if kind:
+        raise Unreadable(f"{kind}, not a file")
+
+
 def unreadable(error: BaseException) -> Unreadable:
     """The reason in few words. Raises the error again if it is the machine's, not the file's."""
     if isinstance(error, Unreadable):
         return error
+    if isinstance(error, MemoryError):
+        raise error
     if isinstance(error, OSError) and error.errno not in ABOUT_THE_FILE:
         raise error
     if isinstance(error, Image.UnidentifiedImageError):
@@ -130,8 +139,10 @@ def unreadable(error: BaseException) -> Unreadable:
 
 def _draft_size(size: tuple[int, int], decode: int) -> tuple[int, int]:
     """The size that a JPEG decoder must not go below (it halves once, twice or three times)."""
-    scale = min(1.0, decode / min(size))
-    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
+    short = min(size)
+    if short <= decode:
+        return size
+    return size[0] * decode // short, size[1] * decode // short  # whole numbers: 255.99 is 256
 
 
 def _deep(image: Image.Image) -> Image.Image:
@@ -156,13 +167,25 @@ def _deep(image: Image.Image) -> Image.Image:
 
 def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Cut to the aspect of `size` in the middle, then resize (antialiased) if it is larger."""
-    width, height = image.size
-    scale = min(width / size[0], height / size[1])
-    left, top = (width - size[0] * scale) / 2, (height - size[1] * scale) / 2
+    scale, (left, top, right, bottom) = middle_box(image.size, size)
     if scale <= 1:
-        return image.crop((int(left), int(top), int(left) + size[0], int(top) + size[1]))
-    box = (left, top, left + size[0] * scale, top + size[1] * scale)
-    return image.resize(size, Image.Resampling.BICUBIC, box=box)
+        left, top = int(left), int(top)
+        return image.crop((left, top, left + size[0], top + size[1]))
+    return image.resize(size, Image.Resampling.BICUBIC, box=(left, top, right, bottom))
+
+
+def middle_box(
+    whole: tuple[int, int], size: tuple[int, int]
+) -> tuple[float, tuple[float, float, float, float]]:
+    """How often `size` fits into `whole`, and the box in the middle of `whole` that becomes it.
+
+    The box is inside: width - size * (width / size) may be -1e-14, which Pillow refuses.
+    """
+    scale = min(whole[0] / size[0], whole[1] / size[1])
+    left, top = (max(0.0, (length - side * scale) / 2) for length, side in zip(whole, size))
+    right = min(float(whole[0]), left + size[0] * scale)
+    bottom = min(float(whole[1]), top + size[1] * scale)
+    return scale, (left, top, right, bottom)
 
 
 def _pixels(image: Image.Image, channels: int, turn: int) -> np.ndarray:

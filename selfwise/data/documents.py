@@ -11,6 +11,7 @@ from selfwise.data import builtin_text, documents_read, documents_tables
 from selfwise.data.documents_hash import of_files
 from selfwise.data.documents_read import cut, kind
 from selfwise.data.images import digest
+from selfwise.data.regular import check_regular
 from selfwise.names import nearest
 
 MODES = ("auto", "file", "blank", "line")
@@ -158,6 +159,7 @@ def _named(data: str, field: str, mode: str) -> Documents:
             known += [entry.name for entry in path.absolute().parent.iterdir()]
         hint = nearest(path.name, known)
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
+    check_regular(path)
     names = _walk(path) if path.is_dir() else [path]
     files = [File(name, name.stat().st_size, mode, field) for name in names]
     if not sum(file.bytes for file in files):
@@ -177,7 +179,9 @@ def _walk(root: Path) -> list[Path]:
             found += [Path(folder, name) for name in names if name[0] != "."]
         been.add(real)
     kinds = (*TEXT, *documents_tables.KINDS)
-    kept = sorted(path for path in found if kind(path) in kinds and path.is_file())
+    kept = sorted(path for path in found if kind(path) in kinds and path.exists())
+    for path in kept:
+        check_regular(path)
     if not kept:
         listed = ", ".join(suffix[1:] for suffix in kinds)
         raise ValueError(

@@ -11,6 +11,8 @@ from typing import IO, Any
 
 import pyarrow as pa
 
+from selfwise.data.regular import check_regular
+
 BLOCK = 2**20  # bytes that are read at a time
 PIECE = 2**20  # characters; a longer document comes in several pieces
 LAST_PART = PIECE // 4  # of a piece, where its end is looked for
@@ -136,6 +138,7 @@ def _cut(blocks: Iterator[str]) -> Iterator[Piece]:
 
 
 def _blocks(path: Path, seen: Callable[[int], None]) -> Iterator[bytes]:
+    check_regular(path)
     with path.open("rb") as raw:
         try:
             with _uncompressed(path, raw) as stream:
@@ -174,6 +177,8 @@ def _decode(path: Path, data: bytes, encoding: str, at: int, *, final: bool) -> 
         return decode(data, "strict", final)
     except UnicodeDecodeError as error:
         where = _byte(path, at + error.start)
+        if encoding == "utf-8":
+            where += f", line {_line(path, at + error.start):,}"
         raise ValueError(
             f"{path}: not {encoding.upper()[:6].rstrip('-')} at {where} ({error.reason}); "
             "convert the file to UTF-8"
@@ -183,3 +188,14 @@ def _decode(path: Path, data: bytes, encoding: str, at: int, *, final: bool) -> 
 def _byte(path: Path, number: int) -> str:
     inside = " of the uncompressed text" if path.suffix.lower() in COMPRESSED else ""
     return f"byte {number:,}{inside}"
+
+
+def _line(path: Path, byte: int) -> int:
+    """The number of the line in which a byte of a UTF-8 file is; reads the file again."""
+    newlines = 0
+    for block in _blocks(path, lambda read: None):
+        newlines += block[:byte].count(b"\n")
+        byte -= len(block)
+        if byte <= 0:
+            break
+    return newlines + 1

@@ -1,6 +1,5 @@
 """Documents in the rows of tables: jsonl, csv, tsv, parquet."""
 
-import csv
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from selfwise.data.cells import KINDS as CELLS
+from selfwise.data.cells import check_names, read_cells
 from selfwise.data.documents_read import Piece, cut, lines
+from selfwise.data.regular import check_regular
 from selfwise.names import nearest
 
 FIELDS = ("text", "content", "document", "sentence", "body", "article", "passage")
@@ -47,9 +49,7 @@ def rows(
     """("line 3", row) for every row of a table. `fields`: what is needed of it, None for all."""
     if kind == ".parquet":
         return _parquet(path, fields, seen)
-    if kind == ".csv":
-        return _csv(path, seen)
-    return _tsv(path, seen) if kind == ".tsv" else _json(path, seen)
+    return _cells(path, seen) if kind in CELLS else _json(path, seen)
 
 
 def column(names: Sequence[str], told: str, where: str, usual: Sequence[str] = FIELDS) -> str:
@@ -82,15 +82,36 @@ def _json(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = JSON.decode(line)
         except json.JSONDecodeError as error:
             why = f"{error.msg} at character {error.pos + 1}"
             raise ValueError(f"{path}, line {i}: not JSON ({why})") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {i}: expected an object, got {type(row).__name__}")
+        if isinstance(row, _Ambiguous):
+            raise ValueError(f"{path}, line {i}: the field {row.name!r} comes twice")
         if "\\u" in line:
             _check_whole(row, f"{path}, line {i}")
         yield f"line {i}", row
+
+
+class _Ambiguous(dict):
+    """An object that has a field twice."""
+
+    name: str
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) == len(pairs):
+        return row
+    names = [name for name, _ in pairs]
+    twice = _Ambiguous(row)
+    twice.name = next(name for name in names if names.count(name) > 1)
+    return twice
+
+
+JSON = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _check_whole(row: Row, where: str) -> None:
@@ -102,28 +123,14 @@ def _check_whole(row: Row, where: str) -> None:
             raise ValueError(f"{where}: {name!r} has {code} alone, which is half a character")
 
 
-def _csv(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
-    before = csv.field_size_limit(2**31 - 1)  # documents are longer than the module expects
-    reader = csv.reader((f"{line}\n" for line in lines(path, seen)), strict=True)
-    try:
-        header = next(reader, None)
-        for row in reader:
-            if row:
-                yield f"line {reader.line_num}", _row(path, reader.line_num, header or [], row)
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: malformed csv ({error})") from error
-    finally:
-        csv.field_size_limit(before)
-
-
-def _tsv(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
-    """Tabs separate, and quotation marks are text, as in the files of GLUE."""
+def _cells(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
     header: list[str] | None = None
-    for i, line in enumerate(lines(path, seen), start=1):
+    for line, row in read_cells(path, seen):
         if header is None:
-            header = line.split("\t")
-        elif line:
-            yield f"line {i}", _row(path, i, header, line.split("\t"))
+            check_names(f"{path}, line {line}", row)
+            header = row
+        else:
+            yield f"line {line}", _row(path, line, header, row)
 
 
 def _row(path: Path, line: int, header: list[str], row: list[str]) -> Row:
@@ -134,9 +141,11 @@ def _row(path: Path, line: int, header: list[str], row: list[str]) -> Row:
 
 
 def _parquet(path: Path, fields: Sequence[str] | None, seen: Seen) -> Iterator[tuple[str, Row]]:
+    check_regular(path)
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
+            check_names(str(path), names)
             for field in fields or []:
                 if field not in names:
                     raise ValueError(missing(str(path), field, names))

@@ -62,10 +62,17 @@ class ItemImages:
 
     def _picture(self, item: int) -> np.ndarray:
         found = self.items[item]  # its own errors keep their traceback
-        try:
-            return picture(found, self.channels, self.decode)
-        except ValueError as error:
-            raise ReadError(f"item {item} of {_name(self.items)}: {error}") from error
+        return _named_picture(self.items, item, found, self.channels, self.decode)
+
+
+def _named_picture(items: Any, row: int, item: Any, channels: int, decode: int) -> np.ndarray:
+    """`picture`; its errors name the item, and the file that a Pillow image comes from."""
+    try:
+        return picture(item, channels, decode)
+    except ValueError as error:
+        file = getattr(_image(item), "filename", "")
+        of = f" ({file})" if file else ""
+        raise ReadError(f"item {row} of {_name(items)}{of}: {error}") from error
 
 
 def from_items(items: Any, reading: Reading, *, labelled: bool) -> ArrayImages | ItemImages:
@@ -82,7 +89,9 @@ def from_items(items: Any, reading: Reading, *, labelled: bool) -> ArrayImages |
     some = np.unique(np.linspace(0, n - 1, min(n, PROBED)).astype(np.int64))
     probed = {int(row): items[int(row)] for row in some}
     channels = reading.channels or (1 if all(_is_grey(_image(i)) for i in probed.values()) else 3)
-    pictures = [picture(item, channels, reading.decode) for item in probed.values()]
+    pictures = [
+        _named_picture(items, row, item, channels, reading.decode) for row, item in probed.items()
+    ]
     sides = np.array([one.shape[1:] for one in pictures])
     paired = _label(probed[0]) is not None
     small = sides.max() <= SMALL and n * channels * np.prod(sides.max(axis=0)) <= IN_MEMORY
@@ -130,7 +139,7 @@ def _in_memory(items: Any, channels: int, reading: Reading, paired: bool) -> Arr
     pictures, labels = [], []
     for row in range(len(items)):
         item = items[row]
-        pictures.append(picture(item, channels, reading.decode))
+        pictures.append(_named_picture(items, row, item, channels, reading.decode))
         labels.append(_label(item))
     batch = canvas(pictures, np.arange(len(items)))
     codes, classes = encode(np.array(labels), _name(items)) if paired else (None, None)

@@ -1,0 +1,28 @@
+"""Regular files alone are read: a named pipe among them would be waited for without end."""
+
+import os
+import stat
+from pathlib import Path
+
+SPECIAL = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def special_kind(path: str | os.PathLike[str]) -> str:
+    """What a path is if not a regular file or a folder; "" for these and where nothing is."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # reported, with its reason, by whoever opens it
+        return ""
+    return SPECIAL.get(stat.S_IFMT(mode), "")
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Raises ValueError for a pipe, a socket or a device, which may never end or never begin."""
+    kind = special_kind(path)
+    if kind:
+        raise ValueError(f"{Path(path)}: {kind} cannot be read; copy its content to a file")
