@@ -5,6 +5,19 @@ FACTS = "tests/facts"
 # fmt: off
 # ruff: noqa: E501
 MUTANTS = [
+    # pictures as they are read
+    ("a box begins at -1e-14", "data/decode.py",
+     "(max(0.0, (length - side * scale) / 2) for", "((length - side * scale) / 2 for", "tests/test_data_boxes.py"),
+    ("a JPEG is decoded one pixel too small", "data/decode.py",
+     "return size[0] * decode // short, size[1] * decode // short", "return int(size[0] * (decode / short)), int(size[1] * (decode / short))", "tests/test_data_boxes.py"),
+    ("an error of the arithmetic names no file", "data/decode.py",
+     "            return _pixels(_shrink(eight_bit(image), size), channels, turn)\n    except Exception", "            return _pixels(_shrink(eight_bit(image), size), channels, turn)\n    except OSError", "tests/test_data_boxes.py"),
+    ("a pipe among pictures is waited for", "data/decode.py",
+     'raise Unreadable(f"{kind}, not a file")', "return", "tests/test_data_tables.py::test_a_pipe_in_a_folder_is_not_waited_for"),
+    ("a path may have two labels", "data/listing_table.py",
+     "(hashes[first] == hashes[second]) & (values[first] != values[second])", "hashes[first] != hashes[first]", "tests/test_data_tables.py"),
+    ("a label takes in the rows behind it", "data/listing_table.py",
+     'if "\\n" in cell and (name or _has_rows(cell, kind)):', "if False:", "tests/test_data_tables.py"),
     # NT-Xent and SimCLR
     ("nt_xent keeps the similarity with itself", "losses.py",
      ".fill_diagonal_(-torch.inf)", "", f"{FACTS}/test_losses.py"),

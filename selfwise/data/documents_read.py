@@ -177,10 +177,9 @@ def _decode(path: Path, data: bytes, encoding: str, at: int, *, final: bool) -> 
         return decode(data, "strict", final)
     except UnicodeDecodeError as error:
         where = _byte(path, at + error.start)
-        if encoding == "utf-8":
-            where += f", line {_line(path, at + error.start):,}"
+        line = f", line {_line(path, at + error.start):,}" if encoding == "utf-8" else ""
         raise ValueError(
-            f"{path}: not {encoding.upper()[:6].rstrip('-')} at {where} ({error.reason}); "
+            f"{path}: not {encoding.upper()[:6].rstrip('-')} at {where} ({error.reason}{line}); "
             "convert the file to UTF-8"
         ) from error
 

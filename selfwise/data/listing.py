@@ -119,6 +119,7 @@ def _walk(root: Path, prefix: str, above: tuple, kind: Kind) -> Iterator[tuple[s
 
 
 def size_and_time(file: os.DirEntry | str) -> tuple[int, int]:
+    """Bytes and modification time in ns; MISSING for what is not there or not a regular file."""
     try:
         status = os.stat(file) if isinstance(file, str) else file.stat()
     except (OSError, ValueError):  # a dangling link, a name in a table: reported as unreadable

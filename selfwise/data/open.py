@@ -95,7 +95,9 @@ def _open_path(path: Path, reading: Reading) -> Images:
         return from_npy(path, channels=reading.channels)
     if kind == ".npz":
         return from_npz(path, channels=reading.channels)
-    raise ValueError(f"{path}: expected a folder, or a file that ends in .csv, .tsv, .npy or .npz")
+    raise ValueError(
+        f"{path}: expected a folder, a .tsv, or a file that ends in .csv, .npy or .npz"
+    )
 
 
 def open_files(listing: Listing, reading: Reading) -> Images:

@@ -86,7 +86,7 @@ def _listed(path: Path) -> Listing:
         return list_table(path, AUDIO)
     if not AUDIO.has(path.name):
         kinds = ", ".join(suffix[1:] for suffix in AUDIO.suffixes)
-        raise ValueError(f"{path}: expected a folder, a .csv or .tsv, or a recording ({kinds})")
+        raise ValueError(f"{path}: expected a folder, a .csv or a recording ({kinds}), or a .tsv")
     status = path.stat()
     sizes, times = np.array([status.st_size]), np.array([status.st_mtime_ns])
     return Listing(path.parent, Paths.of([path.name]), sizes, times, None, None)

@@ -163,7 +163,7 @@ def _from_table(path: Path, field: str, label: str) -> Texts:
             labels.append(_label(row[columns.label], columns.label, where))
             if kind(path) == ".csv":
                 _note_lines(row, columns, where, many)
-    if labels:
+    if many:
         _check_swallowed(many, set(labels))
     made = columns or _Columns("", None, None)
     second = None if made.pair is None else pairs
