@@ -5,6 +5,19 @@ FACTS = "tests/facts"
 # fmt: off
 # ruff: noqa: E501
 MUTANTS = [
+    # pictures as they are read
+    ("a box begins at -1e-14", "data/decode.py",
+     "left, top = (x - full) / (2 * high), (y - full) / (2 * wide)", "left, top = x / (2 * high) - full / (2 * high) - 1e-14, y / (2 * wide) - full / (2 * wide) - 1e-14", "tests/test_data_decode.py"),
+    ("a JPEG is decoded one pixel too small", "data/decode.py",
+     "return -(-width * decode // short), -(-height * decode // short)", "return width * decode // short, height * decode // short", "tests/test_data_decode.py"),
+    ("an error of the arithmetic names no file", "data/decode.py",
+     "            return _pixels(_shrink(eight_bit(image), size), channels, turn)\n    except DAMAGE as error:\n        raise unreadable(error) from error\n\n\ndef decode_image", "            return _pixels(_shrink(eight_bit(image), size), channels, turn)\n    except OSError as error:\n        raise unreadable(error) from error\n\n\ndef decode_image", "tests/test_data_decode.py"),
+    ("a pipe among pictures is waited for", "data/decode.py",
+     'raise Unreadable(f"{kind}, not a file")', "return", "tests/test_data_tables.py::test_a_pipe_in_a_folder_is_not_waited_for"),
+    ("a path may have two labels", "data/listing_table.py",
+     "(hashes[first] == hashes[second]) & (values[first] != values[second])", "hashes[first] != hashes[first]", "tests/test_data_tables.py"),
+    ("a label takes in the rows behind it", "data/listing_table.py",
+     'if "\\n" in cell and (name or _has_rows(cell, kind)):', "if False:", "tests/test_data_tables.py"),
     # NT-Xent and SimCLR
     ("nt_xent keeps the similarity with itself", "losses.py",
      ".fill_diagonal_(-torch.inf)", "", f"{FACTS}/test_losses.py"),

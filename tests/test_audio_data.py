@@ -239,7 +239,7 @@ def test_wrong_paths_and_options(tmp_path):
     with pytest.raises(ValueError, match="clisp does not exist; did you mean 'clips'"):
         open_recordings(tmp_path / "clisp")
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(ValueError, match=r"expected a folder, a \.csv, a \.tsv or a recording"):
+    with pytest.raises(ValueError, match=r"expected a folder, a \.csv or a recording"):
         open_recordings(tmp_path / "a.txt")
     with pytest.raises(ValueError, match="no cache option 'maybe'"):
         open_recordings(root, cache="maybe")

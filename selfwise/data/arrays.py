@@ -14,6 +14,7 @@ from selfwise.data.images import (
 )
 from selfwise.data.labels import encode
 from selfwise.data.paths import RowNumbers
+from selfwise.data.regular import check_regular
 from selfwise.names import nearest
 
 IMAGE_KEYS = ("x", "images", "data")
@@ -118,6 +119,7 @@ def content(x: np.ndarray) -> str:
 
 
 def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> Any:
+    check_regular(path)
     try:
         stored = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

@@ -16,9 +16,8 @@ from jaxtyping import Float32
 
 from selfwise.data import audio_av
 from selfwise.data.audio_whole import whole_sound
-from selfwise.data.decode import ABOUT_THE_FILE, Unreadable
+from selfwise.data.decode import ABOUT_THE_FILE, Unreadable, refuse_special
 from selfwise.data.listing import Kind
-from selfwise.data.regular import describe_irregular
 from selfwise.types import RATE
 
 AV_SUFFIXES = (".m4a", ".aac")  # read with the package av
@@ -117,8 +116,7 @@ class _SoundFile:
 @contextmanager
 def _opened(path: Path | str) -> Iterator[Any]:
     """Has `rate`, `frames`, `blocks(size)`, `read(start, frames)`. Raises Unreadable."""
-    if what := describe_irregular(path):
-        raise Unreadable(what)
+    refuse_special(path)
     if str(path).lower().endswith(AV_SUFFIXES):
         with audio_av.opened(path) as file:
             yield file

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from selfwise.data.regular import describe_irregular
+from selfwise.data.regular import special_kind
 
 # Named, so that Pillow tries no other: an EPS in disguise would be handed to Ghostscript. JPEG
 # includes MPO, the two-picture files of phones.
@@ -47,8 +47,7 @@ class Unreadable(ValueError):
 def read_size(path: str | PathLike[str], decode: int) -> tuple[int, int]:
     """(height, width) that `decode_file` will give, from the header alone. Raises Unreadable."""
     try:
-        if what := describe_irregular(path):
-            raise Unreadable(what)
+        refuse_special(path)
         with Image.open(path, formats=FORMATS) as image:
             width, height = fitted(*image.size, decode)
             return (width, height) if orientation(image) >= 5 else (height, width)
@@ -123,6 +122,12 @@ def eight_bit(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def refuse_special(path: str | PathLike[str]) -> None:
+    """Raises Unreadable for a pipe, a socket or a device, which would be waited for."""
+    if kind := special_kind(path):
+        raise Unreadable(f"{kind}, not a file")
 
 
 def unreadable(error: BaseException) -> Unreadable:

@@ -159,8 +159,7 @@ def _named(data: str, field: str, mode: str) -> Documents:
             known += [entry.name for entry in path.absolute().parent.iterdir()]
         hint = nearest(path.name, known)
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
-    if not path.is_dir():
-        check_regular(path)
+    check_regular(path)
     names = _walk(path) if path.is_dir() else [path]
     files = [File(name, name.stat().st_size, mode, field) for name in names]
     if not sum(file.bytes for file in files):
@@ -180,7 +179,9 @@ def _walk(root: Path) -> list[Path]:
             found += [Path(folder, name) for name in names if name[0] != "."]
         been.add(real)
     kinds = (*TEXT, *documents_tables.KINDS)
-    kept = sorted(path for path in found if kind(path) in kinds and path.is_file())
+    kept = sorted(path for path in found if kind(path) in kinds and path.exists())
+    for path in kept:
+        check_regular(path)
     if not kept:
         listed = ", ".join(suffix[1:] for suffix in kinds)
         raise ValueError(

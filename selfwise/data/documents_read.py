@@ -177,8 +177,9 @@ def _decode(path: Path, data: bytes, encoding: str, at: int, *, final: bool) -> 
         return decode(data, "strict", final)
     except UnicodeDecodeError as error:
         where = _byte(path, at + error.start)
+        line = f", line {_line(path, at + error.start):,}" if encoding == "utf-8" else ""
         raise ValueError(
-            f"{path}: not {encoding.upper()[:6].rstrip('-')} at {where} ({error.reason}); "
+            f"{path}: not {encoding.upper()[:6].rstrip('-')} at {where} ({error.reason}{line}); "
             "convert the file to UTF-8"
         ) from error
 
@@ -186,3 +187,14 @@ def _decode(path: Path, data: bytes, encoding: str, at: int, *, final: bool) -> 
 def _byte(path: Path, number: int) -> str:
     inside = " of the uncompressed text" if path.suffix.lower() in COMPRESSED else ""
     return f"byte {number:,}{inside}"
+
+
+def _line(path: Path, byte: int) -> int:
+    """The number of the line in which a byte of a UTF-8 file is; reads the file again."""
+    newlines = 0
+    for block in _blocks(path, lambda read: None):
+        newlines += block[:byte].count(b"\n")
+        byte -= len(block)
+        if byte <= 0:
+            break
+    return newlines + 1

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfwise.data import delimited
-from selfwise.data.delimited import check_header, delimited_rows
+from selfwise.data.cells import KINDS as CELLS
+from selfwise.data.cells import check_names, read_cells
 from selfwise.data.documents_read import Piece, cut, lines
 from selfwise.data.regular import check_regular
 from selfwise.names import nearest
@@ -49,7 +49,7 @@ def rows(
     """("line 3", row) for every row of a table. `fields`: what is needed of it, None for all."""
     if kind == ".parquet":
         return _parquet(path, fields, seen)
-    return _delimited(path, seen) if kind in delimited.KINDS else _json(path, seen)
+    return _cells(path, seen) if kind in CELLS else _json(path, seen)
 
 
 def column(names: Sequence[str], told: str, where: str, usual: Sequence[str] = FIELDS) -> str:
@@ -82,30 +82,36 @@ def _json(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_object)
+            row = JSON.decode(line)
         except json.JSONDecodeError as error:
             why = f"{error.msg} at character {error.pos + 1}"
             raise ValueError(f"{path}, line {i}: not JSON ({why})") from error
-        except _RepeatedKey as error:
-            raise ValueError(f"{path}, line {i}: the field {error} is there twice") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {i}: expected an object, got {type(row).__name__}")
+        if isinstance(row, _Ambiguous):
+            raise ValueError(f"{path}, line {i}: the field {row.name!r} comes twice")
         if "\\u" in line:
             _check_whole(row, f"{path}, line {i}")
         yield f"line {i}", row
 
 
-class _RepeatedKey(Exception):
-    """A key that an object has twice. The text is its name."""
+class _Ambiguous(dict):
+    """An object that has a field twice."""
+
+    name: str
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Row:
-    """A JSON object, of which no value is lost."""
     row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _RepeatedKey(repr(next(name for name in names if names.count(name) > 1)))
-    return row
+    if len(row) == len(pairs):
+        return row
+    names = [name for name, _ in pairs]
+    twice = _Ambiguous(row)
+    twice.name = next(name for name in names if names.count(name) > 1)
+    return twice
+
+
+JSON = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _check_whole(row: Row, where: str) -> None:
@@ -117,12 +123,21 @@ def _check_whole(row: Row, where: str) -> None:
             raise ValueError(f"{where}: {name!r} has {code} alone, which is half a character")
 
 
-def _delimited(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
-    table = delimited_rows(path, seen)
-    _, header = next(table, (1, []))
-    check_header(header, path)
-    for line, row in table:
-        yield f"line {line}", dict(zip(header, row))
+def _cells(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
+    header: list[str] | None = None
+    for line, row in read_cells(path, seen):
+        if header is None:
+            check_names(f"{path}, line {line}", row)
+            header = row
+        else:
+            yield f"line {line}", _row(path, line, header, row)
+
+
+def _row(path: Path, line: int, header: list[str], row: list[str]) -> Row:
+    if len(row) != len(header):
+        expected = f"expected {len(header)} fields as in the first line"
+        raise ValueError(f"{path}, line {line}: {expected}, got {len(row)}")
+    return dict(zip(header, row))
 
 
 def _parquet(path: Path, fields: Sequence[str] | None, seen: Seen) -> Iterator[tuple[str, Row]]:
@@ -130,7 +145,7 @@ def _parquet(path: Path, fields: Sequence[str] | None, seen: Seen) -> Iterator[t
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            check_header(names, path)
+            check_names(str(path), names)
             for field in fields or []:
                 if field not in names:
                     raise ValueError(missing(str(path), field, names))

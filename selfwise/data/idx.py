@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from selfwise.data.regular import check_regular
+
 FAMILY = {"mnist": "MNIST", "fashionmnist": "FashionMNIST", "kmnist": "KMNIST"}  # as torchvision
 FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
 FASHION += ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
@@ -38,6 +40,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     Raises ValueError if the header is not that of unsigned bytes in so many dimensions, or if
     there are more or fewer bytes than it says.
     """
+    check_regular(path)
     opener: Callable = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as stream:
@@ -67,6 +70,7 @@ def cifar(name: str, root: Path, split: str) -> Split:
     parts = []
     for file in CIFAR_SPLITS[name][split]:
         path = _only(name, sorted(root.rglob(file)), root, file)
+        check_regular(path)
         data = np.fromfile(path, np.uint8)
         if not len(data) or len(data) % (labels + 3072):
             raise ValueError(f"{path}: expected records of {labels + 3072} bytes, got {len(data)}")

@@ -62,7 +62,17 @@ class ItemImages:
 
     def _picture(self, item: int) -> np.ndarray:
         found = self.items[item]  # its own errors keep their traceback
-        return numbered_picture(self.items, item, found, self.channels, self.decode)
+        return _named_picture(self.items, item, found, self.channels, self.decode)
+
+
+def _named_picture(items: Any, row: int, item: Any, channels: int, decode: int) -> np.ndarray:
+    """`picture`; its errors name the item, and the file that a Pillow image comes from."""
+    try:
+        return picture(item, channels, decode)
+    except ValueError as error:
+        file = getattr(_image(item), "filename", "")
+        of = f" ({file})" if file else ""
+        raise ReadError(f"item {row} of {_name(items)}{of}: {error}") from error
 
 
 def from_items(items: Any, reading: Reading, *, labelled: bool) -> ArrayImages | ItemImages:
@@ -80,7 +90,7 @@ def from_items(items: Any, reading: Reading, *, labelled: bool) -> ArrayImages |
     probed = {int(row): items[int(row)] for row in some}
     channels = reading.channels or (1 if all(_is_grey(_image(i)) for i in probed.values()) else 3)
     pictures = [
-        numbered_picture(items, row, item, channels, reading.decode) for row, item in probed.items()
+        _named_picture(items, row, item, channels, reading.decode) for row, item in probed.items()
     ]
     sides = np.array([one.shape[1:] for one in pictures])
     paired = _label(probed[0]) is not None
@@ -102,14 +112,6 @@ def from_items(items: Any, reading: Reading, *, labelled: bool) -> ArrayImages |
         labels=codes,
         classes=_class_names(items, classes),
     )
-
-
-def numbered_picture(items: Any, row: int, item: Any, channels: int, decode: int) -> np.ndarray:
-    """`picture`, whose errors name the row. Raises ReadError, a ValueError."""
-    try:
-        return picture(item, channels, decode)
-    except ValueError as error:
-        raise ReadError(f"item {row} of {_name(items)}: {error}") from error
 
 
 def picture(item: Any, channels: int, decode: int) -> np.ndarray:
@@ -137,7 +139,7 @@ def _in_memory(items: Any, channels: int, reading: Reading, paired: bool) -> Arr
     pictures, labels = [], []
     for row in range(len(items)):
         item = items[row]
-        pictures.append(numbered_picture(items, row, item, channels, reading.decode))
+        pictures.append(_named_picture(items, row, item, channels, reading.decode))
         labels.append(_label(item))
     batch = canvas(pictures, np.arange(len(items)))
     codes, classes = encode(np.array(labels), _name(items)) if paired else (None, None)

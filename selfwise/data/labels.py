@@ -9,21 +9,7 @@ LAYOUTS = (
     "a pair (x, y), or a named data set such as digits"
 )
 
-LONGEST = 1000  # characters of a label in a table; what is longer is a text, or rows run together
-
 Classes = tuple[np.ndarray, list[str]]
-
-
-def check_label(value: Any, where: str, what: str = "label") -> None:
-    """Raises ValueError for a value in a table that cannot be the name of a class or a group."""
-    if value is None or value == "" or value != value:  # not a number
-        raise ValueError(f"{where}: the {what} is empty")
-    if isinstance(value, list | tuple | dict | np.ndarray):
-        raise ValueError(f"{where}: the {what} is a {type(value).__name__}; one value is right")
-    if isinstance(value, str) and ("\n" in value or len(value) > LONGEST):
-        how = f"has {len(value):,} characters" if len(value) > LONGEST else "has several lines"
-        advice = "is a quotation mark missing, or one too many?"
-        raise ValueError(f"{where}: the {what} {value[:40]!r}... {how}; {advice}")
 
 
 def encode(values: Any, where: str) -> Classes:

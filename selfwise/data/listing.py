@@ -1,25 +1,20 @@
-"""Which files there are, of images or of sound: a folder, or a table of paths and labels."""
+"""Which files there are, of images or of sound, in a folder and below it."""
 
 import os
+import stat
 from array import array
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from selfwise.data.decode import ABOUT_THE_FILE, SUFFIXES
-from selfwise.data.delimited import check_header, delimited_rows
 from selfwise.data.images import digest
-from selfwise.data.labels import check_label, encode
 from selfwise.data.paths import Paths, PathsBuilder
 
-LABEL_NAMES = ("label", "class", "target")
-GROUP_NAMES = ("group", "speaker")
 FOLDER = -1  # in place of a size in bytes
 MISSING = -2
-LONGEST_PATH = 4096  # characters, as in Linux
 LOOKED_INTO, BEGINNING = 64, 2**16  # files, and bytes of each, that a fingerprint covers
 
 
@@ -28,7 +23,7 @@ class Kind(NamedTuple):
 
     noun: str  # what one of them is called
     suffixes: tuple[str, ...]
-    path_names: tuple[str, ...]  # of the column of a csv that names them
+    path_names: tuple[str, ...]  # of the column of a table that names them
 
     def has(self, name: str) -> bool:
         """Whether a file of this name is expected to be one."""
@@ -94,81 +89,8 @@ def list_folder(root: Path, kind: Kind = IMAGES) -> Listing:
         raise ValueError(
             f"{root}: there is no {kind.noun} in this folder or below it (read are: {kinds})"
         )
-    labels, names = _folder_labels(_int64(tops), classes)
-    return Listing(root, builder.done(), _int64(sizes), _int64(times), labels, names)
-
-
-def list_table(file: Path, kind: Kind = IMAGES) -> Listing:
-    """The files that a csv or tsv names, in its order; paths are relative to the table.
-
-    Columns are found by their header (path, file, filename or what the kind is called; label,
-    class or target; group or speaker), or are the first two: path and label. Raises ValueError
-    that names file and line for an empty table, a field that is missing or malformed, and a path
-    that is there with two labels.
-    """
-    table = delimited_rows(file, lambda _: None)
-    first, header = next(table, (1, []))
-    (path, label, group), is_header = _columns(file, header, kind)
-    if is_header:
-        check_header([name.lower() for name in header], file)
-    builder, sizes, times = PathsBuilder(), array("q"), array("q")
-    labels, groups, known = _Coded(label), _Coded(group), _OneLabel()
-    for line, row in table if is_header else chain([(first, header)], table):
-        where = f"{file}, line {line}"
-        _check_path(row[path], where)
-        size, time = _size_and_time(os.path.join(file.parent, row[path]))
-        builder.append(row[path])
-        sizes.append(size)
-        times.append(time)
-        labels.add(row, "label", where)
-        groups.add(row, "group", where)
-        known.check(row[path], [row[i] for i in (label, group) if i is not None], file, line)
-    if not sizes:
-        raise ValueError(f"{file}: there are no rows")
-    files = (file.parent, builder.done(), _int64(sizes), _int64(times))
-    return Listing(*files, *labels.done(file), *groups.done(file))
-
-
-def _check_path(path: str, where: str) -> None:
-    """Raises ValueError for a field that cannot be a path."""
-    if not path:
-        raise ValueError(f"{where}: the path is empty")
-    if "\n" in path or "\0" in path or len(path) > LONGEST_PATH:
-        advice = "is a quotation mark missing, or one too many?"
-        raise ValueError(f"{where}: {path[:40]!r}... is not a path; {advice}")
-
-
-class _OneLabel:
-    """Sees a path that comes again with another label or group."""
-
-    def __init__(self) -> None:
-        self.first: dict[str, tuple[int, list[str]]] = {}
-
-    def check(self, path: str, values: list[str], file: Path, line: int) -> None:
-        if not values:
-            return
-        before, first = self.first.setdefault(os.path.normpath(path), (line, values))
-        if first != values:
-            both = f"{', '.join(first)} and {', '.join(values)}"
-            raise ValueError(f"{file}, lines {before} and {line}: {path} is there as {both}")
-
-
-class _Coded:
-    """A column of names as numbers; no column: nothing."""
-
-    def __init__(self, column: int | None):
-        self.column, self.codes, self.values = column, dict[str, int](), array("q")
-
-    def add(self, row: list[str], what: str, where: str) -> None:
-        if self.column is not None:
-            check_label(row[self.column], where, what)
-            self.values.append(self.codes.setdefault(row[self.column], len(self.codes)))
-
-    def done(self, file: Path) -> tuple[np.ndarray | None, list[str] | None]:
-        if self.column is None:
-            return None, None
-        values, names = encode(np.array(list(self.codes)), str(file))
-        return values[_int64(self.values)], names
+    labels, names = _folder_labels(int64(tops), classes)
+    return Listing(root, builder.done(), int64(sizes), int64(times), labels, names)
 
 
 def _walk(root: Path, prefix: str, above: tuple, kind: Kind) -> Iterator[tuple[str, int, int]]:
@@ -185,7 +107,7 @@ def _walk(root: Path, prefix: str, above: tuple, kind: Kind) -> Iterator[tuple[s
             is_folder = entry.is_dir()
             if not is_folder and not kind.has(entry.name):
                 continue
-            size, time = (FOLDER, 0) if is_folder else _size_and_time(entry)
+            size, time = (FOLDER, 0) if is_folder else size_and_time(entry)
             names.append(entry.name + "/" if is_folder else entry.name)
             sizes.append(size)
             times.append(time)
@@ -196,10 +118,13 @@ def _walk(root: Path, prefix: str, above: tuple, kind: Kind) -> Iterator[tuple[s
             yield prefix + names[i], sizes[i], times[i]
 
 
-def _size_and_time(file: os.DirEntry | str) -> tuple[int, int]:
+def size_and_time(file: os.DirEntry | str) -> tuple[int, int]:
+    """Bytes and modification time in ns; MISSING for what is not there or not a regular file."""
     try:
         status = os.stat(file) if isinstance(file, str) else file.stat()
-    except OSError:  # a dangling link, a name in a csv: reported with the unreadable files
+    except (OSError, ValueError):  # a dangling link, a name in a table: reported as unreadable
+        return MISSING, 0
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
         return MISSING, 0
     return status.st_size, status.st_mtime_ns
 
@@ -227,22 +152,6 @@ def _folder_labels(tops: np.ndarray, seen: list[str]) -> tuple[np.ndarray | None
     return rank[tops], [seen[i] for i in order]
 
 
-def _columns(
-    file: Path, header: list[str], kind: Kind
-) -> tuple[tuple[int, int | None, int | None], bool]:
-    """Columns of path, label and group, if there are any; and whether the first row is a header."""
-    names = [name.strip().lower() for name in header]
-    path, label, group = (
-        next((i for i, name in enumerate(names) if name in known), None)
-        for known in (kind.path_names, LABEL_NAMES, GROUP_NAMES)
-    )
-    if path is not None:
-        return (path, label, group), True
-    if not header:
-        raise ValueError(f"{file}: there are no rows")
-    is_header = not kind.has(header[0]) and not (file.parent / header[0]).is_file()
-    return (0, 1 if len(header) > 1 else None, None), is_header
-
-
-def _int64(values: array) -> np.ndarray:
+def int64(values: array) -> np.ndarray:
+    """The numbers as an array of their own."""
     return np.array(values, dtype=np.int64)

@@ -8,10 +8,12 @@ import torch
 
 from selfwise.data import cache
 from selfwise.data.arrays import from_array, from_npy, from_npz
+from selfwise.data.cells import is_table
 from selfwise.data.files import Broken, FileImages, Losses, Reading, check_headers, without
 from selfwise.data.images import ArrayImages, Images, digest, require_labels
 from selfwise.data.items import from_items
-from selfwise.data.listing import Listing, list_folder, list_table
+from selfwise.data.listing import Listing, list_folder
+from selfwise.data.listing_table import list_table
 from selfwise.data.named import NAMES, open_named, parse
 from selfwise.data.parallel import Progress
 from selfwise.data.regular import check_regular
@@ -37,7 +39,7 @@ def open_images(
     """Images from anything that holds some.
 
     Args:
-        data: a folder, a .csv, .npy or .npz file, the name of a data set (`digits`,
+        data: a folder, a .csv, .tsv, .npy or .npz file, the name of a data set (`digits`,
             `mnist:ROOT:test`), an array or tensor or a pair (x, y), or a map-style data set.
         channels: 1 or 3; by default files are read in colour, arrays as they are.
         decode: longest allowed shorter side in px; larger files are shrunk to it.
@@ -86,14 +88,16 @@ def _open_path(path: Path, reading: Reading) -> Images:
     if path.is_dir():
         return open_files(list_folder(path), reading)
     check_regular(path)
-    kind = path.suffix.lower()
-    if kind in (".csv", ".tsv"):
+    if is_table(path):
         return open_files(list_table(path), reading)
+    kind = path.suffix.lower()
     if kind == ".npy":
         return from_npy(path, channels=reading.channels)
     if kind == ".npz":
         return from_npz(path, channels=reading.channels)
-    raise ValueError(f"{path}: expected a folder, or a file that ends in .csv, .tsv, .npy or .npz")
+    raise ValueError(
+        f"{path}: expected a folder, a .tsv, or a file that ends in .csv, .npy or .npz"
+    )
 
 
 def open_files(listing: Listing, reading: Reading) -> Images:

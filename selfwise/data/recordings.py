@@ -13,11 +13,14 @@ from selfwise.data.audio import AUDIO, AV_SUFFIXES
 from selfwise.data.audio_arrays import from_arrays
 from selfwise.data.audio_source import AudioSource, Chunks
 from selfwise.data.audio_store import FileStore, Recordings, Store
+from selfwise.data.cells import is_table
 from selfwise.data.files import Broken
 from selfwise.data.images import digest
-from selfwise.data.listing import Listing, list_folder, list_table
+from selfwise.data.listing import Listing, list_folder
+from selfwise.data.listing_table import list_table
 from selfwise.data.parallel import Progress
 from selfwise.data.paths import Paths
+from selfwise.data.regular import check_regular
 from selfwise.names import nearest
 from selfwise.types import RATE
 
@@ -41,9 +44,9 @@ def open_recordings(
     """Recordings from anything that holds some.
 
     Args:
-        data: a folder, a .csv with the columns path, label and group, one file (wav, flac, ogg,
-            opus, mp3, aiff; m4a and aac where the package av is installed); a list of arrays of
-            floats at 16 kHz, or a pair (arrays, labels).
+        data: a folder, a .csv or .tsv with the columns path, label and group, one file (wav,
+            flac, ogg, opus, mp3, aiff; m4a and aac where the package av is installed); a list of
+            arrays of floats at 16 kHz, or a pair (arrays, labels).
         exclude: patterns of relative paths to leave out, as *_theo_*, separated by commas.
         labelled: raise an error if there are no labels.
         skip_broken: leave out files that cannot be read, and list them in `broken`; silent ones
@@ -78,11 +81,12 @@ def _listed(path: Path) -> Listing:
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     if path.is_dir():
         return list_folder(path, AUDIO)
-    if path.suffix.lower() in (".csv", ".tsv"):
+    check_regular(path)
+    if is_table(path):
         return list_table(path, AUDIO)
     if not AUDIO.has(path.name):
         kinds = ", ".join(suffix[1:] for suffix in AUDIO.suffixes)
-        raise ValueError(f"{path}: expected a folder, a .csv, a .tsv or a recording ({kinds})")
+        raise ValueError(f"{path}: expected a folder, a .csv or a recording ({kinds}), or a .tsv")
     status = path.stat()
     sizes, times = np.array([status.st_size]), np.array([status.st_mtime_ns])
     return Listing(path.parent, Paths.of([path.name]), sizes, times, None, None)

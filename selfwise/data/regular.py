@@ -1,34 +1,28 @@
-"""What is not a regular file: to read a named pipe or a device can wait for ever."""
+"""Regular files alone are read: a named pipe among them would be waited for without end."""
 
+import os
 import stat
-from os import PathLike, stat_result
 from pathlib import Path
 
-KINDS = (
-    (stat.S_ISFIFO, "a named pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISDIR, "a folder"),
-)
+SPECIAL = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
-def describe_irregular(path: str | PathLike[str]) -> str:
-    """ "a named pipe, not a file", or nothing for a regular file and for what is not there."""
+def special_kind(path: str | os.PathLike[str]) -> str:
+    """What a path is if not a regular file or a folder; "" for these and where nothing is."""
     try:
-        status = Path(path).stat()
-    except OSError:
-        return ""  # whoever opens it reports that
-    return describe_status(status)
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # reported, with its reason, by whoever opens it
+        return ""
+    return SPECIAL.get(stat.S_IFMT(mode), "")
 
 
-def describe_status(status: stat_result) -> str:
-    """`describe_irregular` of what `stat` gave."""
-    kinds = [name for is_kind, name in KINDS if is_kind(status.st_mode)]
-    return f"{kinds[0]}, not a file" if kinds else ""
-
-
-def check_regular(path: str | PathLike[str]) -> None:
-    """Raises ValueError if `path` is there and is not a regular file."""
-    if what := describe_irregular(path):
-        raise ValueError(f"{path}: {what}")
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Raises ValueError for a pipe, a socket or a device, which may never end or never begin."""
+    kind = special_kind(path)
+    if kind:
+        raise ValueError(f"{Path(path)}: {kind} cannot be read; copy its content to a file")

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from selfwise.data.cells import runs_over_lines
 from selfwise.data.documents_read import characters, kind, lines
 from selfwise.data.documents_tables import KINDS, column, missing, rows
 from selfwise.data.images import digest, subset
-from selfwise.data.labels import check_label, encode
+from selfwise.data.labels import encode
 from selfwise.data.paths import Paths, RowNumbers
 from selfwise.names import nearest
 
@@ -115,7 +116,9 @@ def _from_folder(root: Path) -> Texts:
     files = sorted(
         path
         for path in root.rglob("*")
-        if kind(path) == ".txt" and not any(p[0] == "." for p in path.relative_to(root).parts)
+        if kind(path) == ".txt"
+        and not path.is_dir()
+        and not any(p[0] == "." for p in path.relative_to(root).parts)
     )
     if not files:
         raise ValueError(f"{root}: there is no txt file in this folder or below it")
@@ -146,6 +149,7 @@ def _from_table(path: Path, field: str, label: str) -> Texts:
     texts: list[str] = []
     pairs: list[str] = []
     labels: list[Any] = []
+    many: list[_Long] = []
     for number, row in rows(path, kind(path), None, _ignore):
         where = f"{path}, {number}"
         if columns is None:
@@ -154,11 +158,49 @@ def _from_table(path: Path, field: str, label: str) -> Texts:
         if columns.pair is not None:
             pairs.append(_text(row, columns.pair, where))
         if columns.label is not None:
-            check_label(row.get(columns.label), where, f"label in {columns.label!r}")
-            labels.append(row[columns.label])
+            if row.get(columns.label) in (None, "") or row[columns.label] != row[columns.label]:
+                raise ValueError(f"{where}: the label in {columns.label!r} is empty")
+            labels.append(_label(row[columns.label], columns.label, where))
+            if kind(path) == ".csv":
+                _note_lines(row, columns, where, many)
+    if many:
+        _check_swallowed(many, set(labels))
     made = columns or _Columns("", None, None)
     second = None if made.pair is None else pairs
     return _made(texts, second, None if made.label is None else labels, str(path))
+
+
+class _Long(NamedTuple):
+    """A text of several lines, and whether the cell of the label is before it in the row."""
+
+    where: str
+    column: str
+    text: str
+    after_label: bool
+
+
+def _note_lines(row: dict[str, Any], columns: _Columns, where: str, many: list[_Long]) -> None:
+    """Adds the cells of several lines to `many`."""
+    names = list(row)
+    for name, text in row.items():
+        if "\n" in text and columns.label is not None:
+            after = names.index(name) > names.index(columns.label)
+            many.append(_Long(where, name, text, after))
+
+
+def _check_swallowed(many: Sequence[_Long], labels: set[str]) -> None:
+    """Raises ValueError for a text whose lines have labels: two stray marks made one row of many.
+
+    Strict parsing does not see it. The label is looked for at the ends of the lines, before the
+    last if it follows the text, else behind the first. Prose has a space behind its commas.
+    """
+    for one in many:
+        lines = one.text.split("\n")
+        rows = [line.split(",") for line in (lines[1:] if one.after_label else lines[:-1])]
+        cells = [row[0 if one.after_label else -1].strip('"') for row in rows]
+        are_rows = all(len(row) > 1 and not any(cell[:1] == " " for cell in row) for row in rows)
+        if are_rows and labels.issuperset(cells):
+            raise ValueError(f"{one.where}: {runs_over_lines(repr(one.column), one.text)}")
 
 
 def _columns(where: str, names: list[str], field: str, label: str) -> _Columns:
@@ -187,6 +229,15 @@ def _text(row: dict[str, Any], name: str, where: str) -> str:
     if not isinstance(row[name], str):
         raise ValueError(f"{where}: {name!r} is not text but of type {type(row[name]).__name__}")
     return row[name]
+
+
+def _label(value: Any, name: str, where: str) -> Any:
+    if not isinstance(value, str | int | float | bytes):
+        of_type = type(value).__name__
+        raise ValueError(f"{where}: the label in {name!r} is a {of_type}, not text or a number")
+    if isinstance(value, str) and "\n" in value:
+        raise ValueError(f"{where}: {runs_over_lines(f'the label in {name!r}', value)}")
+    return value
 
 
 def _made(texts: list[str], pairs: list[str] | None, labels: Any, where: str) -> Texts:

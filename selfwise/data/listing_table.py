@@ -1,0 +1,158 @@
+"""The files that a csv or tsv names, images or sound, with their labels and groups."""
+
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from selfwise.data.cells import check_names, read_cells, runs_over_lines
+from selfwise.data.labels import encode
+from selfwise.data.listing import IMAGES, Kind, Listing, int64, size_and_time
+from selfwise.data.paths import PathsBuilder
+
+LABEL_NAMES = ("label", "class", "target")
+GROUP_NAMES = ("group", "speaker")
+LONGEST_CELL = 4096  # characters of a path, a label or a group
+
+
+class _Columns(NamedTuple):
+    """Which columns are read, by number."""
+
+    path: int
+    label: int | None
+    group: int | None
+
+
+def list_table(file: Path, kind: Kind = IMAGES) -> Listing:
+    """The files that a table names, in its order; paths are relative to the table.
+
+    Columns are found by their header (path, file, filename or what the kind is called; label,
+    class or target; group or speaker), or are the first two: path and label. Raises ValueError
+    for an empty table, for rows that lack a field or have one too many, for a cell that took in
+    the rows behind it, and for a path with two labels.
+    """
+    width, columns, rows = _begin(file, kind)
+    builder, sizes, times, numbers = PathsBuilder(), array("q"), array("q"), array("q")
+    labels, groups = _Coded(columns.label), _Coded(columns.group)
+    for number, row in rows:
+        where = f"{file}, line {number}"
+        if len(row) != width or not row[columns.path]:
+            raise ValueError(f"{where}: expected a path and {width} fields, got {_short(row)}")
+        _check_cells(where, row, columns, kind)
+        size, time = size_and_time(os.path.join(file.parent, row[columns.path]))
+        builder.append(row[columns.path])
+        sizes.append(size)
+        times.append(time)
+        numbers.append(number)
+        labels.add(row, "label", where)
+        groups.add(row, "group", where)
+    if not sizes:
+        raise ValueError(f"{file}: there are no rows")
+    paths = builder.done()
+    for what, coded in (("label", labels), ("group", groups)):
+        _check_contradictions(file, paths, numbers, what, coded)
+    files = (file.parent, paths, int64(sizes), int64(times))
+    return Listing(*files, *labels.done(file), *groups.done(file))
+
+
+def _begin(file: Path, kind: Kind) -> tuple[int, _Columns, Iterator[tuple[int, list[str]]]]:
+    """How many cells a row has, which of them are read, and the rows without the header."""
+    rows = read_cells(file, lambda read: None)
+    number, first = next(rows, (0, []))
+    if not first:
+        raise ValueError(f"{file}: there are no rows")
+    columns, is_header = _columns(file, first, kind)
+    if is_header:
+        check_names(f"{file}, line {number}", [name.lower() for name in first])
+        return len(first), columns, rows
+    return len(first), columns, _again(number, first, rows)
+
+
+def _again(
+    number: int, first: list[str], rows: Iterator[tuple[int, list[str]]]
+) -> Iterator[tuple[int, list[str]]]:
+    yield number, first
+    yield from rows
+
+
+def _columns(file: Path, header: list[str], kind: Kind) -> tuple[_Columns, bool]:
+    """Columns of path, label and group, if there are any; and whether the first row is a header."""
+    names = [name.strip().lower() for name in header]
+    path, label, group = (
+        next((i for i, name in enumerate(names) if name in usual), None)
+        for usual in (kind.path_names, LABEL_NAMES, GROUP_NAMES)
+    )
+    if path is not None:
+        return _Columns(path, label, group), True
+    is_header = not kind.has(header[0]) and not os.path.isfile(os.path.join(file.parent, header[0]))
+    return _Columns(0, 1 if len(header) > 1 else None, None), is_header
+
+
+def _check_cells(where: str, row: Sequence[str], columns: _Columns, kind: Kind) -> None:
+    """Raises ValueError for what a stray quotation mark made of several rows."""
+    names = {number: name for name, number in columns._asdict().items() if number is not None}
+    for number, cell in enumerate(row):
+        name = names.get(number)
+        if name and len(cell) > LONGEST_CELL:
+            most = f"at most {LONGEST_CELL:,} are read"
+            raise ValueError(f"{where}: the {name} has {len(cell):,} characters, {most}")
+        if "\n" in cell and (name or _has_rows(cell, kind)):
+            what = f"the {name}" if name else "a cell"
+            raise ValueError(f"{where}: {runs_over_lines(what, cell)}")
+
+
+def _has_rows(cell: str, kind: Kind) -> bool:
+    """Whether a line behind the first names a file: text of several lines rarely does."""
+    lines = cell.split("\n")[1:]
+    return any(kind.has(part.strip(' "')) for line in lines for part in line.split(","))
+
+
+def _check_contradictions(
+    file: Path, paths: Sequence[str], numbers: Sequence[int], what: str, coded: "_Coded"
+) -> None:
+    """Raises ValueError for a path that is there twice, with two labels or two groups.
+
+    Only hashes are held of all paths, so that a long table costs little memory.
+    """
+    if coded.column is None:
+        return
+    hashes = np.fromiter((hash(os.path.normpath(path)) for path in paths), np.int64, len(paths))
+    order = np.argsort(hashes, kind="stable")
+    first, second = order[:-1], order[1:]
+    values = int64(coded.values)
+    suspects = (hashes[first] == hashes[second]) & (values[first] != values[second])
+    names = list(coded.codes)
+    for a, b in zip(first[suspects].tolist(), second[suspects].tolist()):
+        if os.path.normpath(paths[a]) == os.path.normpath(paths[b]):
+            raise ValueError(
+                f"{file}, line {numbers[b]}: {paths[b]} has the {what} {names[values[b]]!r}, and "
+                f"{names[values[a]]!r} on line {numbers[a]}; keep the row that is right"
+            )
+
+
+class _Coded:
+    """A column of names as numbers; no column: nothing."""
+
+    def __init__(self, column: int | None):
+        self.column, self.codes, self.values = column, dict[str, int](), array("q")
+
+    def add(self, row: list[str], what: str, line: str) -> None:
+        if self.column is not None:
+            if not row[self.column]:
+                raise ValueError(f"{line}: the {what} is empty")
+            self.values.append(self.codes.setdefault(row[self.column], len(self.codes)))
+
+    def done(self, file: Path) -> tuple[np.ndarray | None, list[str] | None]:
+        if self.column is None:
+            return None, None
+        values, names = encode(np.array(list(self.codes)), str(file))
+        return values[int64(self.values)], names
+
+
+def _short(row: list[str]) -> str:
+    """The cells for a message, which one long cell must not fill."""
+    text = repr(row)
+    return text if len(text) <= 200 else f"{len(row)} that begin with {text[:100]}"
