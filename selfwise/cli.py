@@ -189,12 +189,16 @@ def fill(argv: Argv) -> None:
 
     given = _parse("fill RUN TEXT", answer, argv, skip={"run", "text"})
     if given is not None:
-        gaps = answer(**given)
-        for number, gap in enumerate(gaps, 1):
-            if len(gaps) > 1:
-                print(f"gap {number}")
-            for chance, text in zip(gap.probabilities, gap.texts):
+        filling = answer(**given)
+        several = len(filling.gaps) > 1
+        titles = [f"gap {number} alone" for number in range(1, len(filling.gaps) + 1)]
+        for title, one in zip(["all gaps", *titles], [filling.joint, *filling.gaps]):
+            if several:
+                print(title)
+            for chance, text in zip(one.probabilities, one.texts):
                 print(f"{chance:6.1%}  {text}")
+            if not several:
+                break
 
 
 def generate(argv: Argv) -> None:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from selfwise.data.tokenizer import Tokenizer
 from selfwise.evaluate.features import reading
@@ -17,11 +19,18 @@ MASKS = ("[MASK]", "<mask>")  # how a user may write the gap, whatever the token
 
 
 class Filled(NamedTuple):
-    """What may stand in one gap, most likely first."""
+    """The candidates for one gap, or for all gaps together, most likely first."""
 
-    pieces: list[str]
+    pieces: list[str]  # of all gaps together: separated by spaces
     probabilities: list[float]
-    texts: list[str]  # the user's text with this piece in this gap, the best in the others
+    texts: list[str]  # the user's text with a candidate in its gap; other gaps stay [MASK]
+
+
+class Filling(NamedTuple):
+    """What a model puts into the gaps of a text."""
+
+    gaps: list[Filled]  # each gap by itself, while the model sees [MASK] in all gaps
+    joint: Filled  # all gaps filled together; with one gap the same list
 
 
 class Gaps(NamedTuple):
@@ -32,13 +41,17 @@ class Gaps(NamedTuple):
     places: list[int]  # of the gaps, among the ids
 
 
-def fill(run: Run | str | Path, text: str, *, top: int = 5, device: str = "auto") -> list[Filled]:
-    """The most likely tokens for each gap of a text.
+def fill(run: Run | str | Path, text: str, *, top: int = 5, device: str = "auto") -> Filling:
+    """The most likely tokens for each gap of a text, and the most likely ways to fill all gaps.
+
+    Gaps are filled together from left to right: each of the `top` best texts so far is given to the
+    model again for its next gap (a beam search), and the probability of a filling is the product
+    of the probabilities that its tokens had when they were chosen.
 
     Args:
         run: a run or its folder; of bert, roberta or albert.
         text: with one [MASK] or more.
-        top: how many tokens are given for each gap.
+        top: how many candidates are given.
         device: cpu, cuda or auto.
 
     Raises ValueError for a model without a masked head, and for a text without a gap or longer
@@ -52,25 +65,75 @@ def fill(run: Run | str | Path, text: str, *, top: int = 5, device: str = "auto"
         raise ValueError(f"--top must be at least 1, got {top}")
     gaps = _with_gaps(text, run.tokenizer, run.config["found"]["length"])
     with reading(method, resolve_device(device)), torch.no_grad():
-        place = next(method.parameters()).device
-        batch = TextBatch(torch.tensor([gaps.ids]).to(place), torch.zeros(1, dtype=torch.long))
-        if run.encoder.segments:
-            batch = batch._replace(segment=torch.zeros_like(batch.ids))
-        hidden = run.encoder.read(batch, torch.tensor([gaps.places]).to(place))[0]
-        logits = method.head(hidden, run.encoder.token.weight).float().cpu()
-    vocabulary = run.tokenizer.vocabulary
-    logits = logits[:, : vocabulary.size]  # published tables may have more rows
-    logits[:, list(vocabulary.special)] = -math.inf  # a gap hides text
-    chances, best = logits.softmax(dim=-1).topk(min(top, logits.shape[-1]))
-    words = [[_word(run.tokenizer, choice) for choice in row] for row in best.tolist()]
-    return [
-        Filled(
-            [run.tokenizer.piece(choice) for choice in best[gap].tolist()],
-            chances[gap].tolist(),
-            [_whole(gaps.parts, words, gap, word) for word in words[gap]],
-        )
-        for gap in range(len(gaps.places))
+        chances = _chances(run, [gaps.ids], gaps.places)[0]
+        beam = _fill_together(run, gaps, chances[0], top)
+    best, tokens = chances.topk(min(top, chances.shape[1]))
+    alone = [
+        _filled(run.tokenizer, gaps, [gap], [[token] for token in row], values.tolist())
+        for gap, (row, values) in enumerate(zip(tokens.tolist(), best))
     ]
+    rows, values = [row for row, _ in beam], [value for _, value in beam]
+    together = _filled(run.tokenizer, gaps, list(range(len(gaps.places))), rows, values)
+    return Filling(alone, together)
+
+
+def _chances(run: Run, ids: list[list[int]], places: list[int]) -> Float[Tensor, "b gaps v"]:
+    """The probabilities of all tokens at the gaps of some texts of one length."""
+    method: Any = run.method
+    place = next(method.parameters()).device
+    batch = TextBatch(torch.tensor(ids).to(place), torch.zeros(len(ids), dtype=torch.long))
+    if run.encoder.segments:
+        batch = batch._replace(segment=torch.zeros_like(batch.ids))
+    wanted = torch.tensor([places] * len(ids)).to(place)
+    hidden = run.encoder.read(batch, wanted)
+    logits = method.head(hidden, run.encoder.token.weight).float().cpu()
+    vocabulary = run.tokenizer.vocabulary
+    logits = logits[..., : vocabulary.size]  # published tables may have more rows
+    logits[..., list(vocabulary.special)] = -math.inf  # a gap hides text
+    return logits.softmax(dim=-1)
+
+
+def _fill_together(
+    run: Run, gaps: Gaps, first: Float[Tensor, "v"], top: int
+) -> list[tuple[list[int], float]]:
+    """The `top` best fillings of all gaps and their probabilities, by a beam from the left."""
+    beam: list[tuple[list[int], float]] = [([], 1.0)]
+    for gap, place in enumerate(gaps.places):
+        if gap:
+            texts = [_with_tokens(gaps, tokens) for tokens, _ in beam]
+            chances = _chances(run, texts, [place])[:, 0]
+        else:
+            chances = first[None]
+        best, choices = chances.topk(min(top, chances.shape[1]))
+        wider = [
+            ([*tokens, choice], before * chance)
+            for (tokens, before), row, values in zip(beam, choices.tolist(), best.tolist())
+            for choice, chance in zip(row, values)
+        ]
+        beam = sorted(wider, key=lambda one: -one[1])[:top]
+    return beam
+
+
+def _with_tokens(gaps: Gaps, tokens: list[int]) -> list[int]:
+    """The ids of the text with tokens in its first gaps."""
+    ids = list(gaps.ids)
+    for place, token in zip(gaps.places, tokens):
+        ids[place] = token
+    return ids
+
+
+def _filled(
+    tokenizer: Tokenizer, gaps: Gaps, where: list[int], rows: list[list[int]], values: list[float]
+) -> Filled:
+    """Rows of tokens for the gaps `where`, as pieces and as texts."""
+    pieces = [" ".join(tokenizer.piece(token) for token in row) for row in rows]
+    texts = []
+    for row in rows:
+        words = [MASKS[0]] * len(gaps.places)
+        for gap, token in zip(where, row):
+            words[gap] = _word(tokenizer, token)
+        texts.append("".join(a + b for a, b in zip(gaps.parts, [*words, ""])))
+    return Filled(pieces, values, texts)
 
 
 def _with_gaps(text: str, tokenizer: Tokenizer, most: int) -> Gaps:
@@ -111,9 +174,3 @@ def _encoded(part: str, tokenizer: Tokenizer, *, inside: bool) -> list[int]:
 def _word(tokenizer: Tokenizer, choice: int) -> str:
     """A token as text, without the space or the marks of its place in a word."""
     return tokenizer.decode([choice]).removeprefix("##").strip(" ") or tokenizer.decode([choice])
-
-
-def _whole(parts: list[str], words: list[list[str]], gap: int, word: str) -> str:
-    """The user's text, untouched outside its gaps."""
-    filled = [word if other == gap else best[0] for other, best in enumerate(words)]
-    return "".join(a + b for a, b in zip(parts, [*filled, ""]))

@@ -21,10 +21,13 @@ def nt_xent(
     cross-entropy of finding its partner among the 2n - 1 others by cosine similarity /
     temperature. Always computed in float32: in bf16 a similarity keeps only 8 bits.
 
-    Raises ValueError if the shapes differ, or if the temperature is not above zero.
+    Raises ValueError if the shapes differ, if there is one example alone, whose loss is 0 whatever
+    the encoder does, or if the temperature is not above zero.
     """
     check_temperature(temperature)
     _check_shapes(a=a, b=b)
+    if len(a) < 2:
+        raise ValueError(f"a contrastive loss compares two examples or more, and got {len(a)}")
     with torch.autocast(a.device.type, enabled=False):
         wide = torch.promote_types(a.dtype, torch.float32)
         z = F.normalize(torch.cat([a, b]).to(wide), dim=1)

@@ -155,8 +155,10 @@ def batch_hard(
     """For each row the farthest positive and the nearest negative: n triplets.
 
     Batch hard of Hermans et al. 2017 (arXiv:1703.07737, eq. 5), there with distances that are not
-    squared: the same triplets.
+    squared: the same triplets. Where no row has a partner there are none.
     """
+    if not partner.shape[1]:
+        return hard(distance, identity, partner)
     real = _real(identity, partner)
     own = distance.gather(1, partner).masked_fill(~real, -torch.inf)
     farthest = partner.gather(1, own.argmax(dim=1, keepdim=True))
