@@ -6,6 +6,10 @@ IMAGES, USE = "tests/test_unit_images.py", "tests/test_use.py"
 # fmt: off
 # ruff: noqa: E501
 MUTANTS = [
+    ("only forward is compiled", "train/compiled.py",
+     'for name in ("forward", "at") if blocks', 'for name in ("extend",) if blocks', "tests/facts/test_compiled.py::test_every_block_is_compiled"),
+    ("a resume does not look at run.yaml", "members.py",
+     "        check_settled(folder, saved)\n", "        pass\n", "tests/test_settled.py::test_another_option_is_no_resume"),
     ("how a task was made is not kept", "run.py",
      'settings["found"]["about"] = about', "pass", "tests/test_use.py::test_how_a_task_was_made_is_said_once_and_kept"),
     ("the wave is rounded before autocast", "train/step.py",

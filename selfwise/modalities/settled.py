@@ -14,6 +14,7 @@ from selfwise.train.checkpoint import Checkpoint, checksum
 # options that change where and how a run is computed and saved, and not what
 MAY_CHANGE = ("data", "start", "device", "workers", "keep", "save_every", "wandb")
 KEPT = ("tokenizer", "units", "prior.npy")  # what the modalities write into a run folder
+HERE = "./"  # in front of the names of files, which options may have too
 NAME = "settled"  # in the state of a checkpoint
 
 
@@ -35,7 +36,7 @@ def check_settled(folder: Path, saved: Checkpoint) -> None:
             f"{saved.folder} does not say which options it was saved with, as another version of "
             "selfwise wrote it: start the run again in another folder"
         )
-    if "/" in name or name in KEPT:
+    if name.startswith(HERE):
         what, values = folder / name, ""
     else:
         is_now, was = (part.get(name, "absent") for part in (now, before))
@@ -48,7 +49,7 @@ def check_settled(folder: Path, saved: Checkpoint) -> None:
 
 def check_files(folder: Path, saved: Checkpoint) -> None:
     """Raises ValueError naming the first file of the folder that is not what training read."""
-    before = {n: v for n, v in saved.state.get(NAME, {}).items() if "/" in n or n in KEPT}
+    before = {n: v for n, v in saved.state.get(NAME, {}).items() if n.startswith(HERE)}
     if before and (name := _first_difference(before, _checksums(folder))):
         raise ValueError(
             f"{folder / name} was changed, removed or added since {saved.folder.name} was saved: "
@@ -65,4 +66,4 @@ def _first_difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) 
 
 def _checksums(folder: Path) -> dict[str, str]:
     paths = [path for name in KEPT for path in (folder / name, *(folder / name).rglob("*"))]
-    return {str(p.relative_to(folder)): checksum(p) for p in sorted(paths) if p.is_file()}
+    return {f"{HERE}{p.relative_to(folder)}": checksum(p) for p in sorted(paths) if p.is_file()}

@@ -3,6 +3,7 @@
 import os
 import shutil
 from copy import deepcopy
+from functools import partial
 
 import cases
 import pytest
@@ -57,7 +58,9 @@ def test_every_block_is_compiled(name):
     assert len(blocks) == 2
     before = compiled.RUNS.count
     losses(name, compile=True, method=method)
-    assert compiled.RUNS.count == before + 2 * len(blocks)
+    # type checks of the tests cut a block into several graphs
+    assert compiled.RUNS.count >= before + 2 * len(blocks)
+    assert all(isinstance(vars(m)[way], partial) for m, way in compiled.entries(method.encoder))
 
 
 def test_dropout_draws_what_it_draws_without_compile():
