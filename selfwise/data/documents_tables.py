@@ -1,4 +1,4 @@
-"""Documents in the rows of tables: jsonl, csv, tsv, parquet."""
+"""Documents in the rows of tables: jsonl, json, csv, tsv, parquet, arrow."""
 
 import csv
 import json
@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfwise.data.documents_read import Piece, cut, lines
+from selfwise.data.documents_rows import ARROW, arrow_rows, json_values
 from selfwise.names import nearest
 
 FIELDS = ("text", "content", "document", "sentence", "body", "article", "passage")
-KINDS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *ARROW)
 HALF = re.compile("[\ud800-\udfff]")
 BATCH = 1024  # rows of a parquet file that are read at a time
 Seen = Callable[[int], None]
@@ -29,7 +30,7 @@ def texts(path: Path, kind: str, field: str, seen: Seen) -> Iterator[Piece]:
     """
     for number, row in rows(path, kind, [field] if field else None, seen):
         if not field:
-            field = column(list(row), "", str(path))
+            field = column(list(row), "", f"{path}, {number}")
         if field not in row:
             raise ValueError(missing(f"{path}, {number}", field, list(row)))
         text = row[field]
@@ -47,6 +48,10 @@ def rows(
     """("line 3", row) for every row of a table. `fields`: what is needed of it, None for all."""
     if kind == ".parquet":
         return _parquet(path, fields, seen)
+    if kind in ARROW:
+        return arrow_rows(path, seen, BATCH)
+    if kind == ".json":
+        return _json_rows(path, seen)
     if kind == ".csv":
         return _csv(path, seen)
     return _tsv(path, seen) if kind == ".tsv" else _json(path, seen)
@@ -91,6 +96,17 @@ def _json(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
         if "\\u" in line:
             _check_whole(row, f"{path}, line {i}")
         yield f"line {i}", row
+
+
+def _json_rows(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
+    """The rows of a .json file: an array of objects or of texts, or jsonl by another name."""
+    for number, value in json_values(path, seen):
+        row = {"text": value} if isinstance(value, str) else value
+        if not isinstance(row, dict):
+            of_type = type(value).__name__
+            raise ValueError(f"{path}, {number}: expected an object, got {of_type}")
+        _check_whole(row, f"{path}, {number}")
+        yield number, row
 
 
 def _check_whole(row: Row, where: str) -> None:
