@@ -124,7 +124,8 @@ def open_documents(data: Any, *, field: str = "", documents: str = "auto") -> Do
 
     Args:
         data: a text file or a table (txt, jsonl, json, csv, tsv, parquet, arrow; also .gz and
-            .zst), WikiExtractor's files, a folder of these, `python-docs`, `hub:NAME:SPLIT`, or a sequence of str.
+            .zst), WikiExtractor's files, a folder of these, `python-docs`, `hub:NAME:SPLIT`, or
+            a sequence of str.
         field: the column of a table that holds the text; by default the usual names are tried.
         documents: what a document is in a text file: `file`, the whole file, which `auto` means;
             `blank`, what stands between blank lines; or `line`.
@@ -168,8 +169,7 @@ def _named(data: str, field: str, mode: str) -> Documents:
         raise ValueError(f"{path}: the corpus is empty, there is no text in it")
     names, forms = [name for name, _ in found], {of for _, of in found}
     how = "" if forms <= {*documents_tables.KINDS} else WIKI if WIKI in forms else mode
-    told = (how, field)
-    return Documents(files, str(path), lambda: digest(of_files(path, names), *told), left_out)
+    return Documents(files, str(path), lambda: digest(of_files(path, names), how, field), left_out)
 
 
 def _walk(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:

@@ -31,7 +31,7 @@ _SUFFIXES = {
     ".ipynb": ("a notebook", "save it as .md or .py first"),
     **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), ("an archive", _UNPACK)),
     **dict.fromkeys((".bz2", ".xz", ".lz4", ".lzma"),
-                    ("compressed in a way that is not read here", f"{_UNPACK}, or use .gz or .zst")),
+                    ("compressed in a way that is not read here", f"{_UNPACK}, or use .gz")),
 }  # fmt: skip
 _STARTS = (
     (rb"\x1f\x8b", "compressed with gzip", "let its name end in .gz"),

@@ -38,9 +38,8 @@ class Tokenizer:
         library.encode_special_tokens = True
         self.fingerprint = _fingerprint(library)
         self.vocabulary: Vocabulary = vocabulary(library)
-        self._flat: Callable[[Sequence[str]], Flat] = encoder(
-            plain(library, self.vocabulary.special)
-        )
+        text = plain(library, self.vocabulary.special)
+        self._flat: Callable[[Sequence[str]], Flat] = encoder(text)
 
     def encode(self, texts: Sequence[str], *, special: bool = False) -> list[np.ndarray]:
         """The ids of each text as int64, without special tokens at its ends.

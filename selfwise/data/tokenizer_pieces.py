@@ -125,8 +125,8 @@ def _before(settings: Settings) -> list[Any]:
     lower = settings.flag("do_lower_case", albert)
     if settings.family not in ("", "Albert") and lower:
         raise ValueError(
-            f"{settings.path}: do_lower_case is for AlbertTokenizer, and {settings.family}Tokenizer "
-            "never changes the case; remove it"
+            f"{settings.path}: do_lower_case is for AlbertTokenizer, and "
+            f"{settings.family}Tokenizer never changes the case; remove it"
         )
     parts: list[Any] = []
     if settings.flag("remove_space", albert):

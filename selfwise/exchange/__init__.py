@@ -22,7 +22,7 @@ from selfwise.train.options import Options, resolve
 FAMILIES = (*text.FAMILIES, *audio.FAMILIES, *image.FAMILIES, *vision.FAMILIES)
 _KINDS: dict[str, Any] = {"text": text, "audio": audio, "image": image}
 # other spellings of a family: Hugging Face's name of it, or with a hyphen
-_SPELT = {"gpt2": "gpt", "gpt-2": "gpt", "openai-gpt2": "gpt", "ro-berta": "roberta"}
+_SPELT = {"gpt2": "gpt", "gpt-2": "gpt"}
 # what only some families are asked, and which these are
 _ASKED = {
     "tokenizer": ("text", text.FAMILIES),
