@@ -1,6 +1,7 @@
 """What a language model is for: go on with a text, tell how likely a text is; and tokenizers."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,8 @@ def perplexity(
         corpus = _held_out(run, draw)
     else:
         found = open_documents(data, field=field, documents=documents)
+        if found.left_out:
+            print(found.left_out, file=sys.stderr)
         corpus = open_corpus(found, tokenizer, sentences=draw.needs_sentences)
     shape: dict[str, Any] = {"length": run.config["found"]["length"], "batch": 1, "seed": seed}
     source = TextSource(corpus, draw, vocabulary=tokenizer.vocabulary, **shape)
@@ -166,6 +169,8 @@ def make_tokenizer(
     if out.exists():
         raise ValueError(f"--out {out} exists already; nothing is written over")
     found = open_documents(corpus, field=field, documents=documents)
+    if found.left_out:
+        print(found.left_out)
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}{nearest(kind, KINDS)}")
     tokenizer = train(kind, found, vocab=vocab, lower=lower, progress=print)

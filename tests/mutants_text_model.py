@@ -29,7 +29,7 @@ MUTANTS = [
     ("positions of packed rows are shifted by one", "encoders/text.py",
      "positions(starts, n) + first", "positions(starts, n) + first + 1", PARITY),
     ("RoBERTa counts from 1", "convert/configs.py",
-     'offset = told["pad_token_id"] + 1', 'offset = told["pad_token_id"]', PARITY),
+     "offset = pad + 1", "offset = pad", PARITY),
     ("the mask of padding is lost", "nn/attention.py",
      "return Layout(mask=additive(valid[:, None, None], like))", "return Layout()", PARITY),
     ("the mask of documents is lost", "nn/attention.py",

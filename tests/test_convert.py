@@ -358,3 +358,20 @@ def test_ids_go_through_an_exported_model_as_through_ours(tmp_path):
             expected = encoder(batch()._replace(ids=alone, index=torch.arange(1))).tokens[0]
             torch.testing.assert_close(found[row, :n], expected, rtol=1e-5, atol=1e-5)
     assert ids().max() < VOCAB
+
+
+def test_roberta_without_a_padding_token_is_one_sentence():
+    model = theirs("roberta")
+    for pad in (None, -1):
+        with pytest.raises(ValueError, match=r"pad_token_id is .*counts its positions"):
+            from_hf({**model.config.to_dict(), "pad_token_id": pad}, model.state_dict())
+
+
+@pytest.mark.parametrize("name", ["gpt2", "GPT-2", "GPT2"])
+def test_gpt2_is_a_name_of_its_family(tmp_path, name):
+    from selfwise.exchange import import_run
+
+    with pytest.raises(ValueError, match=r"neither model.safetensors|is not a folder"):
+        import_run(name, tmp_path / "none", out=tmp_path / "out")
+    with pytest.raises(ValueError, match="unknown family 'gpt22'; did you mean 'gpt'"):
+        import_run("gpt22", tmp_path / "none", out=tmp_path / "out")

@@ -112,7 +112,13 @@ def read_config(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
 
 def _read_bert(family: str, told: Mapping[str, Any]) -> dict[str, Any]:
     options = {ours: told[theirs] for ours, theirs in _BERT.items()}
-    offset = told["pad_token_id"] + 1 if family == "roberta" else 0
+    pad = told["pad_token_id"]
+    if family == "roberta" and (not isinstance(pad, int) or pad < 0):
+        raise ValueError(
+            f"config.json: pad_token_id is {pad!r}, but RoBERTa counts its positions from the "
+            "padding token on; set it to the id of <pad> (1 in the published models)"
+        )
+    offset = pad + 1 if family == "roberta" else 0
     options |= {"offset": offset, "length": told["max_position_embeddings"] - offset}
     options["embedding"] = told["embedding_size"] if family == "albert" else told["hidden_size"]
     # RoBERTa was trained without a pooler: that of RobertaModel is one drawn at random

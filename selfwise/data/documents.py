@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from selfwise.data import builtin_text, documents_read, documents_tables
+from selfwise.data.documents_forms import PLAIN, WIKI, form, of_folder
 from selfwise.data.documents_hash import of_files
 from selfwise.data.documents_read import cut, kind
+from selfwise.data.documents_rows import wiki_documents
 from selfwise.data.images import digest
 from selfwise.data.regular import check_regular
 from selfwise.names import nearest
@@ -20,7 +22,6 @@ READERS = {
     "blank": documents_read.between_blanks,
     "line": documents_read.by_line,
 }
-TEXT = (".txt", ".text", ".md")
 HUB = "hub:"
 
 
@@ -50,6 +51,7 @@ class Documents:
     parts: Sequence[Part]
     where: str
     _fingerprint: Callable[[], str]
+    left_out: str = ""  # a sentence on the files of the folder that are not read, if there are any
 
     @property
     def bytes(self) -> int:
@@ -87,12 +89,14 @@ class File:
     bytes: int
     mode: str  # how a text file is divided into documents
     field: str  # which column of a table
+    form: str  # what `documents_forms` says it is
     read: int = 0
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
-        suffix = kind(self.path)
-        if suffix in documents_tables.KINDS:
-            return documents_tables.texts(self.path, suffix, self.field, self._seen)
+        if self.form in documents_tables.KINDS:
+            return documents_tables.texts(self.path, self.form, self.field, self._seen)
+        if self.form == WIKI:
+            return wiki_documents(self.path, self._seen)
         return READERS[self.mode](self.path, self._seen)
 
     def _seen(self, read: int) -> None:
@@ -120,8 +124,9 @@ def open_documents(data: Any, *, field: str = "", documents: str = "auto") -> Do
     """Documents from anything that holds some.
 
     Args:
-        data: a text file or a table (txt, jsonl, csv, tsv, parquet; also .gz and .zst), a folder
-            of these, `python-docs`, `hub:NAME:SPLIT`, or a sequence of str.
+        data: a text file or a table (txt, jsonl, json, csv, tsv, parquet, arrow; also .gz and
+            .zst), WikiExtractor's files, a folder of these, `python-docs`, `hub:NAME:SPLIT`, or
+            a sequence of str.
         field: the column of a table that holds the text; by default the usual names are tried.
         documents: what a document is in a text file: `file`, the whole file, which `auto` means;
             `blank`, what stands between blank lines; or `line`.
@@ -160,16 +165,20 @@ def _named(data: str, field: str, mode: str) -> Documents:
         hint = nearest(path.name, known)
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     check_regular(path)
-    names = _walk(path) if path.is_dir() else [path]
-    files = [File(name, name.stat().st_size, mode, field) for name in names]
+    found, left_out = _walk(path, field) if path.is_dir() else ([(path, form(path))], "")
+    files = [File(name, name.stat().st_size, mode, field, of) for name, of in found]
     if not sum(file.bytes for file in files):
         raise ValueError(f"{path}: the corpus is empty, there is no text in it")
-    how = "" if all(kind(name) in documents_tables.KINDS for name in names) else mode
-    return Documents(files, str(path), lambda: digest(of_files(path, names), how, field))
+    names, forms = [name for name, _ in found], {of for _, of in found}
+    how = "" if forms <= {*documents_tables.KINDS} else WIKI if WIKI in forms else mode
+    return Documents(files, str(path), lambda: digest(of_files(path, names), how, field), left_out)
 
 
-def _walk(root: Path) -> list[Path]:
-    """All text files and tables below a folder, sorted; hidden ones are left out."""
+def _walk(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:
+    """All text files and tables below a folder with their forms, sorted, and what is left out.
+
+    Hidden files and folders are passed over.
+    """
     found: list[Path] = []
     been: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -178,14 +187,14 @@ def _walk(root: Path) -> list[Path]:
         if real not in been:
             found += [Path(folder, name) for name in names if name[0] != "."]
         been.add(real)
-    kinds = (*TEXT, *documents_tables.KINDS)
-    kept = sorted(path for path in found if kind(path) in kinds and path.exists())
-    for path in kept:
+    kinds = (*PLAIN, *documents_tables.KINDS)
+    for path in (path for path in found if kind(path) in kinds):
         check_regular(path)
-    if not kept:
+    taken, left_out = of_folder(root, sorted(p for p in found if p.is_file()), field)
+    if not taken:
         listed = ", ".join(suffix[1:] for suffix in kinds)
         raise ValueError(
             f"{root}: there is no corpus in this folder or below it (read are: {listed}, and "
-            "these with .gz or .zst)"
+            "these with .gz or .zst)" + (f"; {left_out.partition(': ')[2]}" if left_out else "")
         )
-    return kept
+    return taken, left_out

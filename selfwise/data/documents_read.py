@@ -141,7 +141,7 @@ def _blocks(path: Path, seen: Callable[[int], None]) -> Iterator[bytes]:
     check_regular(path)
     with path.open("rb") as raw:
         try:
-            with _uncompressed(path, raw) as stream:
+            with uncompressed(path, raw) as stream:
                 while block := stream.read(BLOCK):
                     seen(raw.tell())
                     yield block
@@ -152,7 +152,8 @@ def _blocks(path: Path, seen: Callable[[int], None]) -> Iterator[bytes]:
             raise ValueError(f"{path}: the compressed file is damaged ({why})") from error
 
 
-def _uncompressed(path: Path, raw: IO[bytes]) -> Any:
+def uncompressed(path: Path, raw: IO[bytes]) -> Any:
+    """The stream that a file's name says is compressed in it."""
     suffix = path.suffix.lower()
     if suffix == ".gz":
         return gzip.GzipFile(fileobj=raw)

@@ -1,4 +1,4 @@
-"""Documents in the rows of tables: jsonl, csv, tsv, parquet."""
+"""Documents in the rows of tables: jsonl, json, csv, tsv, parquet, arrow."""
 
 import json
 import re
@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 from selfwise.data.cells import KINDS as CELLS
 from selfwise.data.cells import check_names, read_cells
 from selfwise.data.documents_read import Piece, cut, lines
+from selfwise.data.documents_rows import ARROW, arrow_rows, json_values
 from selfwise.data.regular import check_regular
 from selfwise.names import nearest
 
 FIELDS = ("text", "content", "document", "sentence", "body", "article", "passage")
-KINDS = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *ARROW)
 HALF = re.compile("[\ud800-\udfff]")
 BATCH = 1024  # rows of a parquet file that are read at a time
 Seen = Callable[[int], None]
@@ -31,7 +32,7 @@ def texts(path: Path, kind: str, field: str, seen: Seen) -> Iterator[Piece]:
     """
     for number, row in rows(path, kind, [field] if field else None, seen):
         if not field:
-            field = column(list(row), "", str(path))
+            field = column(list(row), "", f"{path}, {number}")
         if field not in row:
             raise ValueError(missing(f"{path}, {number}", field, list(row)))
         text = row[field]
@@ -49,6 +50,10 @@ def rows(
     """("line 3", row) for every row of a table. `fields`: what is needed of it, None for all."""
     if kind == ".parquet":
         return _parquet(path, fields, seen)
+    if kind in ARROW:
+        return arrow_rows(path, seen, BATCH)
+    if kind == ".json":
+        return _json_rows(path, seen)
     return _cells(path, seen) if kind in CELLS else _json(path, seen)
 
 
@@ -112,6 +117,17 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
 
 
 JSON = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _json_rows(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
+    """The rows of a .json file: an array of objects or of texts, or jsonl by another name."""
+    for number, value in json_values(path, seen):
+        row = {"text": value} if isinstance(value, str) else value
+        if not isinstance(row, dict):
+            of_type = type(value).__name__
+            raise ValueError(f"{path}, {number}: expected an object, got {of_type}")
+        _check_whole(row, f"{path}, {number}")
+        yield number, row
 
 
 def _check_whole(row: Row, where: str) -> None:

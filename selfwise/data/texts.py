@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from selfwise.data.cells import runs_over_lines
+from selfwise.data.documents_forms import check_plain
 from selfwise.data.documents_read import characters, kind, lines
 from selfwise.data.documents_tables import KINDS, column, missing, rows
 from selfwise.data.images import digest, subset
@@ -108,6 +109,7 @@ def _from_path(path: Path, field: str, label: str) -> Texts:
         return _from_table(path, field, label)
     if kind(path) != ".txt":
         raise ValueError(f"{path}: expected a folder, or a file that ends in .txt, {_or(KINDS)}")
+    check_plain(path)
     return _made([line for line in lines(path, _ignore) if line.strip()], None, None, str(path))
 
 
@@ -122,6 +124,8 @@ def _from_folder(root: Path) -> Texts:
     )
     if not files:
         raise ValueError(f"{root}: there is no txt file in this folder or below it")
+    for path in files:
+        check_plain(path)
     names = [path.relative_to(root) for path in files]
     texts = ["".join(characters(path, _ignore)) for path in files]
     inside = all(len(name.parts) > 1 for name in names)

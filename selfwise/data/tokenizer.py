@@ -12,6 +12,7 @@ from selfwise.data import tokenizer_train as train_
 from selfwise.data.documents import Documents
 from selfwise.data.images import digest
 from selfwise.data.tokenizer_load import read
+from selfwise.data.tokenizer_plain import plain
 from selfwise.data.tokenizer_roles import vocabulary
 from selfwise.data.tokenizer_words import Flat, encoder
 from selfwise.names import nearest
@@ -37,7 +38,8 @@ class Tokenizer:
         library.encode_special_tokens = True
         self.fingerprint = _fingerprint(library)
         self.vocabulary: Vocabulary = vocabulary(library)
-        self._flat: Callable[[Sequence[str]], Flat] = encoder(library)
+        text = plain(library, self.vocabulary.special)
+        self._flat: Callable[[Sequence[str]], Flat] = encoder(text)
 
     def encode(self, texts: Sequence[str], *, special: bool = False) -> list[np.ndarray]:
         """The ids of each text as int64, without special tokens at its ends.
@@ -102,6 +104,7 @@ def _fingerprint(library: Library) -> str:
     told = {name: part for name, part in made.items() if name not in _BESIDE}
     if made["model"]["type"] == "Unigram":  # the library reads numbers back with another last digit
         told["model"]["vocab"] = [(piece, round(s, 5)) for piece, s in told["model"]["vocab"]]
+        told["special names"] = "text"  # they gave special ids once: tokens of then are not reused
     return digest(json.dumps(told, sort_keys=True))
 
 

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tokenizers import Tokenizer as Library
-from tokenizers import models
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from selfwise.data.tokenizer_pieces import from_sentencepiece
 from selfwise.data.tokenizer_roles import NAMES
+from selfwise.data.tokenizer_settings import Settings, add_tokens, read_settings
 from selfwise.data.tokenizer_train import bert, byte_level, with_specials
 
 FORMS = (
@@ -52,13 +53,18 @@ def _form(path: Path) -> Callable[[Path], Library]:
     if path.suffix == ".txt":
         return from_wordpieces
     if path.suffix == ".model":
-        return from_sentencepiece
+        return from_model
     raise ValueError(f"{path}: this file's name is not that of a tokenizer; it may be {FORMS}")
 
 
 def from_json(path: Path) -> Library:
     """The tokenizers library's own file."""
     made = Library.from_str(_text(path))
+    if getattr(made.model, "dropout", None):
+        raise ValueError(
+            f"{path}: this tokenizer divides text at random (dropout {made.model.dropout}), and "
+            "here a text has one division into pieces; set its dropout to null"
+        )
     made.no_truncation()
     made.no_padding()
     return made
@@ -67,11 +73,14 @@ def from_json(path: Path) -> Library:
 def from_wordpieces(path: Path) -> Library:
     """BERT's vocab.txt: a piece a line, its number the line's.
 
-    Whether text is lower-cased is in a `tokenizer_config.json` beside it; where there is none, a
+    How text is normalised is in a `tokenizer_config.json` beside it; where there is none, a
     vocabulary without a capital letter is of lower-cased text.
 
-    Raises ValueError for a piece that occurs twice and a vocabulary without [UNK].
+    Raises ValueError for a piece that occurs twice, a vocabulary without [UNK], and settings that
+    are not understood.
     """
+    settings = read_settings(path, "wordpiece", _object)
+    _check_never_split(settings)
     lines = _text(path).split("\n")
     pieces = [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
     numbers: dict[str, int] = {}
@@ -81,19 +90,49 @@ def from_wordpieces(path: Path) -> Library:
                 f"{path}, line {i + 1}: {piece!r} is already line {numbers[piece] + 1}"
             )
         numbers[piece] = i
-    if "[UNK]" not in numbers:
-        raise ValueError(f"{path}: there is no [UNK] among the {len(pieces):,} lines of this file")
-    model = models.WordPiece(vocab=numbers, unk_token="[UNK]", max_input_chars_per_word=100)
-    return bert(model, lower=_lowers(path, pieces))
+    unknown = settings.word("unk_token", "[UNK]")
+    if unknown not in numbers:
+        count = f"{len(pieces):,} lines of this file"
+        raise ValueError(f"{path}: there is no {unknown} among the {count}")
+    prefix = settings.word("wordpieces_prefix", "##")
+    model = models.WordPiece(
+        vocab=numbers,
+        unk_token=unknown,
+        max_input_chars_per_word=100,
+        continuing_subword_prefix=prefix,
+    )
+    made = bert(model, lower=_lowers(settings, pieces))
+    made.normalizer = normalizers.BertNormalizer(
+        clean_text=settings.flag("clean_text", True),
+        handle_chinese_chars=settings.flag("tokenize_chinese_chars", True),
+        strip_accents=settings.flag("strip_accents", None),
+        lowercase=_lowers(settings, pieces),
+    )
+    made.decoder = decoders.WordPiece(prefix=prefix)
+    return add_tokens(made, settings)
 
 
-def _lowers(path: Path, pieces: list[str]) -> bool:
-    config = path.with_name("tokenizer_config.json")
-    if config.is_file():
-        told = _object(config).get("do_lower_case")
-        if isinstance(told, bool):
-            return told
+def _lowers(settings: Settings, pieces: list[str]) -> bool:
+    told = settings.flag("do_lower_case", True if settings.family else None)
+    if told is not None:
+        return told
     return all(piece == piece.lower() for piece in pieces if not piece.startswith("["))
+
+
+def _check_never_split(settings: Settings) -> None:
+    """Raises ValueError for words that would be exempt from BERT's division into words."""
+    if settings.flag("do_basic_tokenize", True) is False:
+        raise ValueError(
+            f"{settings.path}: do_basic_tokenize is false, and a vocab.txt is always read with "
+            "BERT's division into words; save the tokenizer as tokenizer.json"
+        )
+    names = {token.content for token in settings.added.values()} | set(settings.special)
+    for word in settings.config.get("never_split") or []:
+        if word not in names and word not in NAMES:
+            raise ValueError(
+                f"{settings.path}: never_split has {word!r}, which is not an added token; name it "
+                "in added_tokens_decoder instead"
+            )
 
 
 def from_merges(path: Path) -> Library:
@@ -111,8 +150,11 @@ def from_merges(path: Path) -> Library:
         raise ValueError(f"{vocab}: expected an object of pieces and their numbers")
     if "Ġ" not in pieces:
         raise ValueError(f"{vocab}: this is not a byte-level vocabulary; there is no piece 'Ġ'")
+    settings = read_settings(vocab, "bytes", _object)
     made = byte_level(models.BPE(vocab=pieces, merges=_merges(merges, pieces)))
-    return with_specials(made, [name for name in NAMES if name in pieces])
+    prefix = bool(settings.flag("add_prefix_space", False))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    return add_tokens(with_specials(made, [n for n in NAMES if n in pieces]), settings)
 
 
 def _merges(path: Path, pieces: dict[str, int]) -> list[tuple[str, str]]:
@@ -126,6 +168,12 @@ def _merges(path: Path, pieces: dict[str, int]) -> list[tuple[str, str]]:
             raise ValueError(f"{path}, line {i + 1}: {line!r} does not join two pieces to a third")
         found.append((left, right))
     return found
+
+
+def from_model(path: Path) -> Library:
+    """SentencePiece's .model, with what the files beside it say."""
+    settings = read_settings(path, "sentencepiece", _object)
+    return add_tokens(from_sentencepiece(path, settings), settings)
 
 
 def _text(path: Path) -> str:

@@ -8,6 +8,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
 from selfwise.data.tokenizer_roles import NAMES
+from selfwise.data.tokenizer_settings import Settings
 from selfwise.data.tokenizer_train import with_specials
 from selfwise.data.tokenizer_words import SPACE
 
@@ -15,13 +16,15 @@ UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
 NORMAL, UNKNOWN, CONTROL, USER = 1, 2, 3, 4  # SentencePiece.Type
 
 
-def from_sentencepiece(path: Path) -> Library:
-    """A Unigram or BPE model, with its own normaliser.
+def from_sentencepiece(path: Path, settings: Settings) -> Library:
+    """A Unigram or BPE model, with its own normaliser and what its class does before it.
 
     Raises ValueError for a damaged file, for word and character models, for models that write the
     space behind a word, and for BPE models with symbols of several characters of the user's own.
     """
     proto = _parse(path)
+    if settings.family == "XLMRoberta":
+        _renumber(proto)
     kind = proto.trainer_spec.model_type
     if kind not in (UNIGRAM, BPE):
         raise ValueError(f"{path}: only Unigram and BPE models of SentencePiece can be read")
@@ -33,8 +36,10 @@ def from_sentencepiece(path: Path) -> Library:
     # pieces that span words need the whole text at once
     across = any(SPACE in piece.piece.lstrip(SPACE) for piece in proto.pieces)
     spec = proto.normalizer_spec
+    prefixed = [settings.flag(name, True) for name in ("add_prefix_space", "add_dummy_prefix")]
+    spec.add_dummy_prefix = spec.add_dummy_prefix and all(prefixed)
     scheme = "always" if spec.add_dummy_prefix and spec.remove_extra_whitespaces else "never"
-    made.normalizer = _normalizer(spec)
+    made.normalizer = _normalizer(spec, _before(settings))
     made.pre_tokenizer = pre_tokenizers.Metaspace(
         replacement=SPACE, prepend_scheme=scheme, split=not across
     )
@@ -78,11 +83,12 @@ def _bpe(proto: Any) -> models.BPE:
     order of the parts' numbers.
     """
     numbers = {piece.piece: i for i, piece in enumerate(proto.pieces)}
+    joined = {piece.piece for piece in proto.pieces if piece.type in (NORMAL, USER)}
     scores = {piece.piece: piece.score for piece in proto.pieces}
     made: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for piece in numbers:
+    for piece in joined:
         for cut in range(1, len(piece)):
-            if piece[:cut] in numbers and piece[cut:] in numbers:
+            if piece[:cut] in joined and piece[cut:] in joined:
                 made[piece].append((piece[:cut], piece[cut:]))
     order = sorted(made, key=lambda piece: (-scores[piece], numbers[piece]))
     merges = [
@@ -99,8 +105,41 @@ def _bpe(proto: Any) -> models.BPE:
     )
 
 
-def _normalizer(spec: Any) -> normalizers.Normalizer | None:
+def _renumber(proto: Any) -> None:
+    """XLM-R's ids are fairseq's: four special tokens first, and the mask behind all pieces."""
+    pieces = list(proto.pieces)
+    names = [piece.piece for piece in pieces]
+    rest = [p for p, name in zip(pieces, names) if name not in ("<unk>", "<s>", "</s>", "<pad>")]
+    copies = [type(piece).FromString(piece.SerializeToString()) for piece in rest]
+    del proto.pieces[:]
+    for name in ("<s>", "<pad>", "</s>", "<unk>"):
+        proto.pieces.add(piece=name, score=0.0, type=UNKNOWN if name == "<unk>" else CONTROL)
+    proto.pieces.extend(copies)
+    proto.pieces.add(piece="<mask>", score=0.0, type=CONTROL)
+    proto.trainer_spec.unk_id = 3
+
+
+def _before(settings: Settings) -> list[Any]:
+    """What ALBERT's tokenizer does to a text before SentencePiece reads it."""
+    albert = settings.family == "Albert"
+    lower = settings.flag("do_lower_case", albert)
+    if settings.family not in ("", "Albert") and lower:
+        raise ValueError(
+            f"{settings.path}: do_lower_case is for AlbertTokenizer, and "
+            f"{settings.family}Tokenizer never changes the case; remove it"
+        )
     parts: list[Any] = []
+    if settings.flag("remove_space", albert):
+        parts += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    if albert:
+        parts += [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if not settings.flag("keep_accents", not albert):
+        parts += [normalizers.NFKD(), normalizers.StripAccents()]
+    return [*parts, normalizers.Lowercase()] if lower else parts
+
+
+def _normalizer(spec: Any, before: list[Any]) -> normalizers.Normalizer | None:
+    parts = list(before)
     if spec.precompiled_charsmap:
         parts.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:

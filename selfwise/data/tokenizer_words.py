@@ -133,15 +133,21 @@ def encoder(library: Library) -> Encode:
 
 
 def _whole(library: Library, made: dict) -> Encode:
-    """Encodes each text at once, after SentencePiece's normaliser if that comes first."""
+    """Encodes each text at once, after SentencePiece's normaliser if there is one."""
     parts = (made["normalizer"] or {}).get("normalizers", [])
-    if not parts or parts[0]["type"] != "Precompiled":
+    at = next((i for i, part in enumerate(parts) if part["type"] == "Precompiled"), None)
+    if at is None:
         return partial(by_library, library)
-    others = {"normalizer": {"type": "Sequence", "normalizers": parts[1:]}}
-    rest = Library.from_str(json.dumps(made | others))
+    first, rest = (
+        Library.from_str(
+            json.dumps(made | {"normalizer": {"type": "Sequence", "normalizers": some}})
+        )
+        for some in (parts[:at], parts[at + 1 :])
+    )
     rest.encode_special_tokens = library.encode_special_tokens
-    normalise = Charsmap(b64decode(parts[0]["precompiled_charsmap"]))
-    return lambda texts: by_library(rest, [normalise(text) for text in texts])
+    before = first.normalizer.normalize_str if at else str
+    normalise = Charsmap(b64decode(parts[at]["precompiled_charsmap"]))
+    return lambda texts: by_library(rest, [normalise(before(text)) for text in texts])
 
 
 def is_characters(made: dict) -> bool:

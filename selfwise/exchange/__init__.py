@@ -21,6 +21,8 @@ from selfwise.train.options import Options, resolve
 
 FAMILIES = (*text.FAMILIES, *audio.FAMILIES, *image.FAMILIES, *vision.FAMILIES)
 _KINDS: dict[str, Any] = {"text": text, "audio": audio, "image": image}
+# other spellings of a family: Hugging Face's name of it, or with a hyphen
+_SPELT = {"gpt2": "gpt", "gpt-2": "gpt"}
 # what only some families are asked, and which these are
 _ASKED = {
     "tokenizer": ("text", text.FAMILIES),
@@ -56,6 +58,7 @@ def import_run(
 
     Raises ValueError with one sentence for what is missing, does not fit, or is a pickle.
     """
+    family = _SPELT.get(family.lower(), family.lower())
     told = {"tokenizer": tokenizer, "method": method, "encoder": encoder, "size": size}
     given = {name: value for name, value in told.items() if value}
     kind, told = _asked(family, dict(given))

@@ -128,7 +128,7 @@ def opened(
     """The corpus to train on.
 
     Args:
-        data: a file or folder of txt, jsonl, csv, tsv or parquet, also as .gz or .zst; or
+        data: a file or folder of txt, jsonl, json, csv, tsv, parquet or arrow, also .gz or .zst; or
             python-docs, the documentation inside Python; or hub:NAME, a data set of Hugging Face;
             in Python also a sequence of strings.
         tokenizer: wordpiece, bpe, unigram or chars, to be trained on the corpus, with a number of
@@ -150,6 +150,8 @@ def opened(
     if batch_tokens and batch_tokens < length:
         raise ValueError(f"--batch-tokens {batch_tokens} is less than a row of {length} tokens")
     found = open_documents(data, field=field, documents=documents)
+    if found.left_out:
+        _say("data")(found.left_out)
     if folder is not None:
         known = kept(folder)
     else:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from selfwise.data.tokenizer import KINDS, Tokenizer, open_tokenizer, train
+from selfwise.data.tokenizer_plain import plain
 from selfwise.data.tokenizer_train import BLOCK, Sample
 from selfwise.data.tokenizer_words import by_library
 
@@ -81,7 +82,9 @@ def test_word_by_word_gives_the_ids_of_the_library(made):
     texts += ["", " ", "\n", "\xa0", "a\x0c", " a ", MIXED]
     for kind, tokenizer in made.items():
         ids, counts = tokenizer.flat(texts)
-        wanted, wanted_counts = by_library(tokenizer.library, texts)
+        wanted, wanted_counts = by_library(
+            plain(tokenizer.library, tokenizer.vocabulary.special), texts
+        )
         assert np.array_equal(counts, wanted_counts), kind
         assert np.array_equal(ids, wanted), kind
         assert type(tokenizer._flat).__name__ in ("WordByWord", "Characters"), kind
