@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selfwise.evaluate.compare import in_words
-from selfwise.evaluate.score import PRETRAINED, percent
+from selfwise.evaluate.score import PRETRAINED, neighbours_sentence, percent
 from selfwise.rng import hashed
 
 RETRIEVAL = "retrieval"
@@ -18,7 +18,10 @@ KINDS = {  # in the order in which they are shown
     RETRIEVAL: "retrieval",
 }
 EXAMPLES = ("train", "test")  # digests: accuracies on others cannot be compared
-SAME = ("kind", "layer", "pooling", *EXAMPLES, "step", "weights")  # then it is one score
+SAME = ("kind", "layer", "pooling", "k", *EXAMPLES, "step", "weights")  # then it is one score
+ALL, CHOSEN = "all", "chosen"  # label budget; k of nearest neighbours, on training examples
+HALF = 5e-4  # of a tenth of a percent: a deviation below is shown as 0.0
+FORMER_K = 200  # of nearest neighbours, in files that are too old to say
 
 Row = Mapping[str, Any]
 
@@ -41,6 +44,8 @@ class Measured:
         told = [KINDS.get(kind, kind)]
         told += [f"layer {self['layer']}"] if self["layer"] is not None else []
         told += [f"pooling {self['pooling']}"] if self["pooling"] else []
+        if kind == "knn" and (k := self["k"] or FORMER_K) != CHOSEN:
+            told += [f"k {k}"]
         return ", ".join(told)
 
     @property
@@ -56,11 +61,15 @@ class Measured:
 
     @property
     def rows(self) -> dict[tuple[int | str, str], Row]:
-        """By budget or measure and competitor; of two, that with more seeds, or the newer one."""
+        """By budget or measure and competitor; of two, that with more seeds, or the newer one.
+
+        Where nothing was drawn it is the newer one: earlier versions fitted again for each seed.
+        """
         found: dict[tuple[int | str, str], Row] = {}
         for row in (row for file in self.files for row in file["rows"]):
             key = (row[self.axis], row["competitor"])
-            if key not in found or seeds(row) >= seeds(found[key]):
+            more = key not in found or seeds(row) >= seeds(found[key])
+            if more or not row.get("drawn", True):
                 found[key] = row
         return found
 
@@ -82,17 +91,24 @@ class Measured:
         """What the differences are, and whether they are above the noise."""
         if self["kind"] == RETRIEVAL:
             return list(self["sentences"])
-        return [said for budget in self.places if (said := self._sentence(budget))]
+        said = [text for budget in self.places for text in self._of_budget(budget)]
+        return [*said, *self.warnings]
 
-    def _sentence(self, budget: int | str) -> str:
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader has to know of the examples."""
+        return list(dict.fromkeys(text for file in self.files for text in file.get("warnings", ())))
+
+    def _of_budget(self, budget: int | str) -> list[str]:
         rows = {name: self.rows.get((budget, name), {}) for name in self.competitors}
         against = [
             in_words(name, row["difference"], (row["low"], row["high"]))
             for name, row in rows.items()
             if "difference" in row
         ]
-        said = f"With {labels(budget)}, {PRETRAINED} against {'; '.join(against)}."
-        return said if against else ""
+        said = [f"With {labels(budget)}, {PRETRAINED} against {'; '.join(against)}."]
+        voted = {name: row.get("k", ()) for name, row in rows.items()}
+        return [*(said if against else []), *neighbours_sentence(labels(budget), voted)]
 
     def table(self) -> list[list[str]]:
         """A line for each budget or measure, a column for each competitor, in percent."""
@@ -123,8 +139,13 @@ def _full(one: Measured) -> str:
 
 
 def value(row: Row) -> str:
-    """A row's mean and deviation in percent."""
-    return percent(row["mean"], row["deviation"])
+    """A row's mean and deviation in percent.
+
+    With all labels earlier versions filed the deviation over fits that were all the same.
+    """
+    deviation = row["deviation"]
+    same = row.get("per_class") == ALL and deviation is not None and deviation < HALF
+    return percent(row["mean"], None if same else deviation)
 
 
 def seeds(row: Row) -> int:

@@ -15,12 +15,13 @@ from selfwise.competitors import from_scratch, tuned, tuned_from_fresh
 from selfwise.evaluate import curve
 from selfwise.evaluate.baselines import Split
 from selfwise.evaluate.curve import Competitor
-from selfwise.evaluate.knn import knn
-from selfwise.evaluate.linear import linear, sgd_probe
+from selfwise.evaluate.finite import check_vectors
+from selfwise.evaluate.labelled import check_learned, relabelled, warnings
+from selfwise.evaluate.linear import check_classes
+from selfwise.evaluate.probes import PROBES
 from selfwise.evaluate.retrieval import retrieval
 from selfwise.evaluate.retrieved import Retrieved, compare
 from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED, Score
-from selfwise.evaluate.weighted import weighted
 from selfwise.names import nearest
 from selfwise.rng import hashed, shuffled
 from selfwise.run import Run, load
@@ -29,6 +30,7 @@ from selfwise.train.options import resolve_device
 AnyScore = TypeVar("AnyScore", Score, Retrieved)
 
 RETRIEVAL = Retrieved.kind
+CHOSEN = "chosen"  # k of nearest neighbours, on the training examples
 Learned = Literal["linear", "weighted", "sgd", "knn", "finetune"]  # kinds that learn from labels
 KINDS = (*get_args(Learned), RETRIEVAL)
 
@@ -47,6 +49,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     kind: str = "linear",
     labels: str = "all",
     seeds: int = 5,
+    k: int | None = None,
     layer: int | None = None,
     pooling: str = "",
     field: str = "",
@@ -70,7 +73,8 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
             (recall@k and MAP@R: each test example is looked for among the others by cosine
             similarity; nothing is learned, and classes may be others than in `train`).
         labels: numbers of labels for each class, for a curve: 10,100,all.
-        seeds: how often labels are drawn; retrieval draws none.
+        seeds: how often labels are drawn; with all of them, and for retrieval, none are.
+        k: neighbours that vote in knn; by default each competitor chooses on training labels.
         layer: probe a layer instead of the encoder's output; negative counts from the last.
         pooling: of text: mean, cls, last or layers (the means of every layer, side by side); by
             default the encoder's own.
@@ -86,19 +90,40 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     data = {"train": where(train), "test": None if test is None else where(test)}
     run = run if isinstance(run, Run) else load(run)
     frozen: dict[str, Any] = {"layer": layer, "pooling": pooling}
-    _check(run, kind, seeds, budgets, scratch=scratch, **frozen)
+    _check(run, kind, seeds, budgets, scratch=scratch, k=k, **frozen)
     reading = _given(field=field, label=label, skip_broken=skip_broken)
     if kind == RETRIEVAL:
         pair = _searched_pair(run, train, test, **reading)
         return _retrieved(run, *pair, data=data, device=device, **frozen)
     known, asked = labelled_pair(run, train, test, **reading)
-    how: dict[str, Any] = {"kind": kind, "scratch": scratch, "device": device}
+    how: dict[str, Any] = {"kind": kind, "scratch": scratch, "device": device, "k": k}
     among = _competitors(run, known, asked, **how, **frozen)
-    drawn: dict[str, Any] = {"budgets": budgets, "seeds": range(seeds), "kind": kind}
-    drawn["progress"] = None if quiet else partial(print, flush=True)
-    score = curve.label_curve(among, known.labels, asked.labels, classes=known.classes, **drawn)
+    score = _scored(among, known, asked, budgets=budgets, seeds=seeds, kind=kind, quiet=quiet)
+    frozen |= {"k": k or CHOSEN} if kind == "knn" else {}
+    return _kept(run, score, _measured(score), known, asked, data=data, **frozen)
+
+
+def _scored(
+    among: dict[str, Competitor],
+    known: Any,
+    asked: Any,
+    *,
+    budgets: list[int | None],
+    seeds: int,
+    kind: str,
+    quiet: bool,
+) -> Score:
+    """The label curve, with what a reader has to know of its examples."""
+    how: dict[str, Any] = {"budgets": budgets, "seeds": range(seeds), "kind": kind}
+    how["progress"] = None if quiet else partial(print, flush=True)
+    score = curve.label_curve(among, known.labels, asked.labels, classes=known.classes, **how)
+    return replace(score, warnings=tuple(warnings(known, asked)))
+
+
+def _measured(score: Score) -> list[Any]:
+    """Competitors, budgets and seeds of a score, which tell it from others of the same kind."""
     rows = [(row["competitor"], row["per_class"]) for row in score.rows()]
-    return _kept(run, score, [rows, score.seeds], known, asked, data=data, **frozen)
+    return [rows, score.seeds]
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -112,10 +137,12 @@ def _check(
     budgets: list[int | None],
     *,
     scratch: bool,
+    k: int | None,
     layer: int | None,
     pooling: str,
 ) -> None:
     """Raises ValueError for a probe that there is not, before anything is computed."""
+    _check_k(k, kind)
     if kind not in KINDS:
         raise ValueError(f"unknown probe {kind!r}{nearest(kind, KINDS)}")
     if seeds < 1:
@@ -138,6 +165,14 @@ def _check(
         raise ValueError(f"{option} does not go with --kind retrieval, which learns from no labels")
 
 
+def _check_k(k: int | None, kind: str) -> None:
+    """Raises ValueError for a number of neighbours that cannot be."""
+    if k is not None and kind != "knn":
+        raise ValueError(f"--k is how many neighbours vote: it goes with --kind knn, not {kind}")
+    if k is not None and k < 1:
+        raise ValueError(f"--k must be at least 1, got {k}")
+
+
 def labelled_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any, Any]:
     """Training and test examples with labels that mean the same; without `test`, a fifth is split.
 
@@ -149,9 +184,15 @@ def labelled_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any,
         cut = len(known) // 5
         if not cut:
             raise ValueError(f"{len(known)} examples are too few to split off a test set")
-        return known.take(np.sort(order[cut:])), known.take(np.sort(order[:cut]))
-    asked = run.modality.examples(run, test, labelled=True, **reading)
-    return known, _relabelled(asked, known.classes or [])
+        known, asked = known.take(np.sort(order[cut:])), known.take(np.sort(order[:cut]))
+        check_classes(known.labels, what="a probe")
+        return known, asked
+    asked = relabelled(
+        run.modality.examples(run, test, labelled=True, **reading), known.classes or []
+    )
+    check_classes(known.labels, what="a probe")
+    check_learned(known, asked)
+    return known, asked
 
 
 def _searched_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any, Any]:
@@ -166,27 +207,21 @@ def _searched_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any
     return known, run.modality.examples(run, test, labelled=True, **reading)
 
 
-def _relabelled(images: Any, classes: list[str]) -> Any:
-    """The examples with their labels counted as in `classes`, by name."""
-    own = images.classes or []
-    unknown = [name for name in own if name not in classes]
-    if unknown:
-        raise ValueError(
-            f"--test has classes that --train has not: {', '.join(unknown[:3])}"
-            f"{' and more' if len(unknown) > 3 else ''}"
-        )
-    places = np.array([classes.index(name) for name in own])
-    assert images.labels is not None
-    return replace(images, labels=places[images.labels], classes=classes)
-
-
 def _competitors(
-    run: Run, known: Any, asked: Any, *, kind: str, scratch: bool, device: str, **frozen: Any
+    run: Run,
+    known: Any,
+    asked: Any,
+    *,
+    kind: str,
+    scratch: bool,
+    device: str,
+    k: int | None,
+    **frozen: Any,
 ) -> dict[str, Competitor]:
     """The encoder, its two baselines, and, if asked for, the same encoder from scratch."""
     if kind == "finetune":
         return _finetuned(run, known, asked, device=device, **frozen)
-    found = _frozen(run, known, asked, kind=kind, device=device, **frozen)
+    found = _frozen(run, known, asked, kind=kind, device=device, k=k, **frozen)
     if scratch:
         found["supervised"] = from_scratch(run, known, asked, device=device)
     return found
@@ -198,16 +233,17 @@ def _frozen(
     asked: Any,
     *,
     kind: str,
-    layer: int | None,
-    pooling: str,
     device: str,
+    k: int | None,
+    **frozen: Any,
 ) -> dict[str, Competitor]:
     """Probes of frozen features."""
-    features = _features(run, known, asked, kind=kind, layer=layer, pooling=pooling, device=device)
-    probe = partial(_PROBES[kind], device=resolve_device(device))
-    groups = getattr(known, "groups", None)
-    on = partial(curve.on_features, labels=known.labels, probe=probe, groups=groups)
-    return {name: on(splits) for name, splits in features.items()}
+    features = _features(run, known, asked, kind=kind, device=device, **frozen)
+    probe = partial(PROBES[kind], device=resolve_device(device))
+    probe = partial(probe, k=k) if kind == "knn" else probe
+    told: dict[str, Any] = {"groups": getattr(known, "groups", None), "drawn": kind == "sgd"}
+    y = known.labels
+    return {name: curve.on_features(each, y, probe, **told) for name, each in features.items()}
 
 
 def _retrieved(
@@ -243,7 +279,14 @@ def _features(
         embed = _embedding_only(asked, embed)
     trained = [Split(embed(run.encoder, known), embed(run.encoder, asked))]
     twins = modality.twins(run, known, asked, embed=embed, device=device)
-    return {PRETRAINED: trained, UNTRAINED: twins, RAW: [raw]}
+    found = {PRETRAINED: trained, UNTRAINED: twins, RAW: [raw]}
+    for name, split in ((name, split) for name, splits in found.items() for split in splits):
+        check_vectors(split.train, known.ids, of=_OF[name])
+        check_vectors(split.test, asked.ids, of=_OF[name])
+    return found
+
+
+_OF = {name: f"the {name} encoder" for name in (PRETRAINED, UNTRAINED)} | {RAW: f"the {RAW}"}
 
 
 def _embedding_only(asked: Any, embed: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
@@ -264,41 +307,6 @@ def _finetuned(
         UNTRAINED: tuned_from_fresh(run, known, asked, device=device),
         RAW: curve.on_features([run.modality.raw(run, known, asked)], known.labels),
     }
-
-
-# with `groups` of the training examples where there are any; the last two choose nothing
-
-
-def _by_linear(
-    x: Any, y: np.ndarray, test: Any, seed: int, *, device: str, groups: Any = None
-) -> np.ndarray:
-    return linear(x, y, test, seed=seed, groups=groups).predicted
-
-
-def _by_weighted(
-    x: Any, y: np.ndarray, test: Any, seed: int, *, device: str, groups: Any = None
-) -> np.ndarray:
-    return weighted(x, y, test, seed=seed, groups=groups, device=device).predicted
-
-
-def _by_sgd(
-    x: Any, y: np.ndarray, test: Any, seed: int, *, device: str, groups: Any = None
-) -> np.ndarray:
-    return sgd_probe(x, y, test, seed=seed, device=device)
-
-
-def _by_knn(
-    x: Any, y: np.ndarray, test: Any, seed: int, *, device: str, groups: Any = None
-) -> np.ndarray:
-    return knn(x, y, test, device=device)
-
-
-_PROBES: dict[str, Any] = {
-    "linear": _by_linear,
-    "weighted": _by_weighted,
-    "sgd": _by_sgd,
-    "knn": _by_knn,
-}
 
 
 def _kept(

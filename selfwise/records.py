@@ -222,6 +222,8 @@ _NEWER: dict[str, _Must] = {  # that the first versions did not file
     "step": (_is_count, "a count"),
     "layer": (lambda value: value is None or type(value) in (int, str), "a layer"),
     "pooling": _OR_NONE,
+    "k": (lambda v: v in (None, "chosen") or _is_count(v, least=1), 'a count or "chosen"'),
+    "warnings": (lambda value: _is_list(value, _is_text), "a list of texts"),
     **dict.fromkeys(("train", "test", "weights"), _TEXT),
     "data": (_is_data, "the places of its examples"),
     "classes": (lambda v: v is None or _is_list(v, _is_text), "a list of names"),
@@ -232,7 +234,11 @@ _ROW: dict[str, _Must] = {
     "mean": (_is_share, "a number from 0 to 1"),
     "deviation": (lambda value: value is None or _is_share(value), "a number from 0 to 1"),
 }
-_SEEDS: dict[str, _Must] = {"accuracies": _SHARES, "values": _SHARES}
+_SEEDS: dict[str, _Must] = {
+    "drawn": (lambda value: type(value) is bool, "true or false"),
+    **dict.fromkeys(("accuracies", "values"), _SHARES),
+    "k": (lambda v: _is_list(v, lambda k: _is_count(k, least=1)) and bool(v), "a list of counts"),
+}
 _RETRIEVED: dict[str, _Must] = {"measure": _TEXT}
 _PROBED: dict[str, _Must] = {
     "per_class": (lambda v: v == "all" or _is_count(v, least=1), 'a count or "all"'),

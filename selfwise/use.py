@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from selfwise.arguments import where
+from selfwise.evaluate.finite import check_vectors
 from selfwise.members import check_together, share_in, sharing
 from selfwise.run import Run, load
 from selfwise.train.options import resolve_device
@@ -81,7 +82,9 @@ def _embedded(
     names = None
     if examples.labels is not None and examples.classes is not None:
         names = [examples.classes[label] for label in examples.labels]
-    return Table(compute(run.encoder, examples), list(examples.ids), names)
+    vectors = compute(run.encoder, examples)
+    check_vectors(vectors, examples.ids, of=f"the encoder of {run.folder}")
+    return Table(vectors, list(examples.ids), names)
 
 
 _MEMBER = "import sys; from selfwise.use import member; sys.exit(member(*sys.argv[1:]))"

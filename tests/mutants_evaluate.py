@@ -33,6 +33,12 @@ MUTANTS = [
     ("MFCC at the rate of the encoder", "evaluate/speech.py",
      "MFCC_HOP = RATE // 100", "MFCC_HOP = HOP", MFCC),
     # groups
+    ("an example votes for itself when k is chosen", "evaluate/knn.py",
+     "similarity.masked_fill_(own, -torch.inf)", "similarity",
+     "tests/test_probe_numbers.py::test_k_is_chosen_by_leaving_one_out"),
+    ("fitted again for each seed where every label is taken", "evaluate/curve.py",
+     "drawn = len(rows[0]) < len(labels) or not _is_fixed(predict)", "drawn = True",
+     "tests/test_probe_numbers.py::test_nothing_is_fitted_again_where_nothing_is_drawn"),
     ("folds by group go through the groups", "evaluate/linear.py",
      "held_out(labels, seed=seed) if groups is None else by_group(labels, groups)", "held_out(labels, seed=seed)", FOLDS),
     ("many groups are dealt without a look at their size", "evaluate/linear.py",

@@ -51,8 +51,8 @@ def score() -> Score:
 
 def test_curve_has_every_competitor_at_every_budget(score):
     assert [(r.competitor, r.per_class, r.n_train, len(r.accuracies)) for r in score.results] == [
-        (name, budget, n, 3)
-        for budget, n in ((5, 15), (20, 60), (None, 120))
+        (name, budget, n, seeds)
+        for budget, n, seeds in ((5, 15, 3), (20, 60, 3), (None, 120, 1))
         for name in ("pretrained", "untrained", "raw input")
     ]
     assert score.n_test == 150
@@ -135,7 +135,10 @@ def test_table_shows_it(score):
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(score.table())
     text = console.export_text()
-    assert f"{100 * score.accuracy:.1f} ± " in text
+    few = score.result("pretrained", 5)
+    assert f"{100 * few.mean:.1f} ± {100 * few.deviation:.1f}" in text
+    assert f"{100 * score.accuracy:.1f}" in text
+    assert f"{100 * score.accuracy:.1f} ± " not in text.replace(f"{100 * few.mean:.1f} ± ", "")
     for word in (
         "untrained",
         "raw input",

@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "records": set(),
     "measured": {"evaluate", "rng"},
     "show": {"again", "config", "measured", "records", "train"},
-    "use": {"arguments", "config", "members", "run", "train"},
+    "use": {"arguments", "config", "evaluate", "members", "run", "train"},
     "fill": {"data", "evaluate", "run", "train", "types"},
     "language": {"arguments", "data", "evaluate", "modalities", "rng", "run", "train", "types"},
     "exchange": {"again", "arguments", "config", "convert", "data", "measured", "methods"}

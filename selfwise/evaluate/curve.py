@@ -1,20 +1,23 @@
 """Accuracy against the number of labels, for the trained encoder beside its competitors."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int64
 
 from selfwise.evaluate.baselines import Split
+from selfwise.evaluate.knn import Neighbours
 from selfwise.evaluate.linear import linear
 from selfwise.evaluate.score import PRETRAINED, Score, check_competitors, compare, summarise
 from selfwise.rng import shuffled
 
 # (rows of the training set, seed) -> predictions (m,), or (r, m) for r repetitions to average
-Competitor = Callable[[np.ndarray, int], np.ndarray]
-# (training features, labels, test features, seed) -> predictions; `groups=` where there are some
-Probe = Callable[..., np.ndarray]
+Competitor = Callable[[np.ndarray, int], Any]
+# (training features, labels, test features, seed) -> predictions, or `Neighbours`; `groups=` where
+# there are some
+Probe = Callable[..., Any]
 MATRIX = 1000  # classes up to which is counted what is taken for what
 
 
@@ -66,25 +69,48 @@ def draw_labels(
     return np.sort(order[place < per_class])
 
 
+class Voted(NamedTuple):
+    """What nearest neighbours say, and how many of them voted for each kind of features."""
+
+    predicted: Int64[np.ndarray, "r m"]
+    ks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OnFeatures:
+    """A competitor that is fitted on fixed features; `drawn` if its fit depends on the seed."""
+
+    predict: Competitor
+    drawn: bool = False
+
+    def __call__(self, rows: np.ndarray, seed: int) -> np.ndarray | Voted:
+        return self.predict(rows, seed)
+
+
 def on_features(
     splits: Sequence[Split],
     labels: Int64[np.ndarray, "n"],
     probe: Probe | None = None,
     *,
     groups: Int64[np.ndarray, "n"] | None = None,
+    drawn: bool = False,
 ) -> Competitor:
     """A probe of each kind of features, averaged: one for an encoder, three for untrained ones.
 
     `probe` None is `linear`, with its search. `groups` of the training examples, such as speakers,
-    are what its folds hold out, where those that are drawn are of more than one.
+    are what its folds hold out, where those that are drawn are of more than one. `drawn` says that
+    the probe trains from its seed, so that it is repeated also where every label is taken.
     """
     probe = probe or _by_linear
 
-    def predict(rows: np.ndarray, seed: int) -> np.ndarray:
+    def predict(rows: np.ndarray, seed: int) -> np.ndarray | Voted:
         of = {} if groups is None or len(np.unique(groups[rows])) < 2 else {"groups": groups[rows]}
-        return np.stack([probe(s.train[rows], labels[rows], s.test, seed, **of) for s in splits])
+        found = [probe(s.train[rows], labels[rows], s.test, seed, **of) for s in splits]
+        voted = [one for one in found if isinstance(one, Neighbours)]
+        predicted = np.stack([one.predicted for one in voted] or found)
+        return Voted(predicted, tuple(one.k for one in voted)) if voted else predicted
 
-    return predict
+    return OnFeatures(predict, drawn)
 
 
 def _by_linear(
@@ -107,8 +133,9 @@ def label_curve(
     """Every competitor at every budget and seed, on the same draws of labels.
 
     `competitors` names "pretrained", "untrained", "raw input" (`score.REQUIRED`) and any others.
-    `labels` are those of the training examples, `truth` those of the test examples. At all labels
-    nothing is drawn, and a seed only moves the part that the search holds out. At the largest
+    `labels` are those of the training examples, `truth` those of the test examples. Where every
+    label is taken nothing is drawn, and what is fitted on fixed features is fitted once, with the
+    first seed; what is trained from a seed is repeated. At the largest
     budget is counted what the pretrained encoder takes for what. `progress` is told what is about
     to be computed.
 
@@ -127,16 +154,33 @@ def label_curve(
     for budget, rows in draws.items():
         correct = {}
         for name, predict in competitors.items():
+            drawn = len(rows[0]) < len(labels) or not _is_fixed(predict)
+            told = seeds if drawn else seeds[:1]
             if progress is not None:
-                progress(f"{name} with {len(rows[0])} labels, {len(seeds)} times")
-            found = [predict(r, s) for r, s in zip(rows, seeds)]
+                progress(f"{name} with {len(rows[0])} labels, {len(told)} times")
+            found, ks = _predictions(predict, rows, told)
             correct[name] = np.stack([_correct(predicted, truth) for predicted in found])
             if (name, budget) == (PRETRAINED, largest) and n <= MATRIX:
                 matrix = confusion(found, truth, n=n)
-            results.append(summarise(name, budget, correct[name], n_train=len(rows[0])))
+            how: dict[str, Any] = {"n_train": len(rows[0]), "drawn": drawn, "ks": ks}
+            results.append(summarise(name, budget, correct[name], **how))
         comparisons += compare(budget, correct, seed=seeds[0])
-    told = (tuple(results), tuple(comparisons), tuple(seeds), len(truth))
-    return Score(kind, *told, confusion=matrix)
+    parts = (tuple(results), tuple(comparisons), tuple(seeds), len(truth))
+    return Score(kind, *parts, confusion=matrix)
+
+
+def _is_fixed(predict: Competitor) -> bool:
+    """Whether a competitor that is given the same labels again says the same."""
+    return isinstance(predict, OnFeatures) and not predict.drawn
+
+
+def _predictions(
+    predict: Competitor, draws: Sequence[np.ndarray], seeds: Sequence[int]
+) -> tuple[list[np.ndarray], tuple[int, ...]]:
+    """What a competitor says for each seed, and with how many neighbours, where there are any."""
+    found = [predict(rows, seed) for rows, seed in zip(draws, seeds)]
+    predicted = [one.predicted if isinstance(one, Voted) else one for one in found]
+    return predicted, tuple(k for one in found if isinstance(one, Voted) for k in one.ks)
 
 
 def confusion(

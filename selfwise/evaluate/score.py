@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PRETRAINED, UNTRAINED, RAW = "pretrained", "untrained", "raw input"
 REQUIRED = (PRETRAINED, UNTRAINED, RAW)
+VOTE = "nearest neighbours vote"  # in the sentence on how many
 
 
 class Result(NamedTuple):
@@ -28,8 +29,11 @@ class Result(NamedTuple):
 
     competitor: str
     per_class: int | None  # labels for each class; None is all
-    accuracies: tuple[float, ...]  # on the test examples, one for each seed, 0 to 1
+    # on the test examples, 0 to 1, one for each seed; a single one where nothing was drawn
+    accuracies: tuple[float, ...]
     n_train: int  # labelled examples
+    drawn: bool = True  # whether a seed decided anything
+    ks: tuple[int, ...] = ()  # of nearest neighbours: how many voted, of each seed and encoder
 
     @property
     def mean(self) -> float:
@@ -72,6 +76,7 @@ class Score:
     # at the largest budget, how often each class (rows) was taken by the encoder for each
     # (columns), over the seeds; nothing where that was not counted
     confusion: Sequence[Sequence[int]] = ()
+    warnings: tuple[str, ...] = ()  # what a reader has to know of the examples, in sentences
 
     def __post_init__(self) -> None:
         if not self.results:
@@ -108,31 +113,37 @@ class Score:
             if c.per_class == per_class and c.competitor in (UNTRAINED, RAW)
         ]
 
+    @property
+    def _used_seeds(self) -> tuple[int, ...]:
+        """The first one alone where nothing was drawn."""
+        return self.seeds[: max(len(result.accuracies) for result in self.results)]
+
     def rows(self) -> list[dict[str, Any]]:
         """One flat row for each result, with its comparison where there is one."""
         against = {(c.competitor, c.per_class): c for c in self.comparisons}
         return [_row(r, against.get((r.competitor, r.per_class))) for r in self.results]
 
     def sentences(self) -> list[str]:
-        """For each budget: what the differences are, and whether they are above the noise."""
-        return [
-            f"With {_labels(budget)}, {PRETRAINED} against "
-            + "; ".join(
+        """For each budget: what the differences are, and whether they are above the noise; how
+        many neighbours voted; and what a reader has to know of the examples."""
+        said = []
+        for budget in self.budgets:
+            against = [
                 in_words(c.competitor, c.difference, c.interval)
                 for c in self.comparisons
                 if c.per_class == budget
-            )
-            + "."
-            for budget in self.budgets
-        ]
+            ]
+            said.append(f"With {_labels(budget)}, {PRETRAINED} against {'; '.join(against)}.")
+            voted = {r.competitor: r.ks for r in self.results if r.per_class == budget}
+            said += neighbours_sentence(_labels(budget), voted)
+        return [*said, *self.warnings]
 
     def table(self) -> "Table":
         """For the terminal: a line for each competitor, a column for each budget, in percent."""
         from rich.table import Table
 
-        title = (
-            f"accuracy in %, {self.kind}, {self.n_test:,} test examples, seeds {_run(self.seeds)}"
-        )
+        used = _run(self._used_seeds)
+        title = f"accuracy in %, {self.kind}, {self.n_test:,} test examples, seeds {used}"
         table = Table(title=title, caption="\n".join(self.sentences()), caption_justify="left")
         table.add_column("encoder")
         for budget in self.budgets:
@@ -150,9 +161,10 @@ class Score:
             "kind": self.kind,
             "accuracy": self.accuracy,
             "n_test": self.n_test,
-            "seeds": list(self.seeds),
+            "seeds": list(self._used_seeds),
             "rows": self.rows(),
             "sentences": self.sentences(),
+            **({"warnings": list(self.warnings)} if self.warnings else {}),
             **({"confusion": [list(row) for row in self.confusion]} if self.confusion else {}),
         }
 
@@ -168,10 +180,17 @@ def check_competitors(names: Iterable[str]) -> None:
 
 
 def summarise(
-    competitor: str, per_class: int | None, correct: Float[np.ndarray, "seeds m"], *, n_train: int
+    competitor: str,
+    per_class: int | None,
+    correct: Float[np.ndarray, "seeds m"],
+    *,
+    n_train: int,
+    drawn: bool = True,
+    ks: tuple[int, ...] = (),
 ) -> Result:
     """The accuracies of one competitor at one budget from how often each example was right."""
-    return Result(competitor, per_class, tuple(correct.mean(axis=1).tolist()), n_train)
+    accuracies = tuple(correct.mean(axis=1).tolist())
+    return Result(competitor, per_class, accuracies, n_train, drawn, ks)
 
 
 def compare(
@@ -189,10 +208,11 @@ def compare(
 def _compare(
     competitor: str,
     per_class: int | None,
-    ours: Float[np.ndarray, "seeds m"],
-    theirs: Float[np.ndarray, "seeds m"],
+    ours: Float[np.ndarray, "a m"],
+    theirs: Float[np.ndarray, "b m"],
     seed: int,
 ) -> Comparison:
+    # with all labels one may be fitted once, and the other trained from each seed
     by_seed = ours.mean(axis=1) - theirs.mean(axis=1)
     interval = paired_bootstrap(ours.mean(axis=0), theirs.mean(axis=0), seed=seed)
     error = standard_error(by_seed) if len(by_seed) > 1 else None
@@ -207,6 +227,8 @@ def _row(result: Result, comparison: Comparison | None) -> dict[str, Any]:
         "accuracies": list(result.accuracies),
         "mean": result.mean,
         "deviation": result.deviation,
+        **({} if result.drawn else {"drawn": False}),
+        **({"k": list(result.ks)} if result.ks else {}),
     }
     if comparison is not None:
         row["difference"] = comparison.difference
@@ -218,6 +240,17 @@ def _row(result: Result, comparison: Comparison | None) -> dict[str, Any]:
 
 def _labels(per_class: int | None) -> str:
     return "all labels" if per_class is None else f"{per_class} labels per class"
+
+
+def neighbours_sentence(labelled: str, voted: Mapping[str, Sequence[int]]) -> list[str]:
+    """How many neighbours voted for each competitor; nothing of probes that have none."""
+    told = [f"{name} {_span(ks)}" for name, ks in voted.items() if ks]
+    return [f"With {labelled}, so many {VOTE}: {', '.join(told)}."] if told else []
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def percent(mean: float, deviation: float | None) -> str:
@@ -246,4 +279,5 @@ def joined(first: Score, second: Score) -> Score:
     results, comparisons = first.results + second.results, first.comparisons + second.comparisons
     whole = Score(first.kind, results, comparisons, first.seeds, first.n_test)
     largest = first if whole.budgets[-1] in first.budgets else second
-    return replace(whole, confusion=largest.confusion)
+    warnings = tuple(dict.fromkeys(first.warnings + second.warnings))
+    return replace(whole, confusion=largest.confusion, warnings=warnings)

@@ -56,6 +56,7 @@ class ImageData:
     kept: Kept | None = None
     batch: None = None
     pictures: Pictures | None = None
+    online: OnlineKNN | None = None
 
     @property
     def workers(self) -> int:
@@ -84,7 +85,8 @@ class ImageData:
                 raise ValueError(
                     "--probe-every needs labels: a folder for each class, or a csv with them"
                 )
-            probes.append(OnlineKNN(self.images, **told, every=training.probe_every))
+            self.online = OnlineKNN(self.images, **told, every=training.probe_every)
+            probes.append(self.online)
         for shown in (kind for name, kind in PICTURES.items() if hasattr(method, name)):
             every = training.health_every or LAST
             self.pictures = shown(self.images, **told, every=every, folder=None)
@@ -102,6 +104,8 @@ class ImageData:
             self.kept.keep(folder)
         if self.pictures is not None:
             self.pictures.folder = folder
+        if self.online is not None:
+            self.online.begin(folder / "metrics.jsonl")
         path = folder / "broken.txt"
         self.images.broken_log = path  # type: ignore[attr-defined]
         before = path.read_text().splitlines() if path.is_file() else []

@@ -52,7 +52,8 @@ def sections(folders: Sequence[Path]) -> list[Section]:
         told = "Nothing is logged yet." if len(runs) == 1 else "None of the runs has a log."
         lost = _left_out(runs)
         return [Section("Training", told, [Words(lost)] if lost else [])]
-    first = [name for name in names if name not in quantities.HEALTH]
+    apart = (*quantities.HEALTH, *quantities.SETTINGS)
+    first = [name for name in names if name not in apart]
     rates = _names(run.timing for run in runs)
     parts: list[Any] = [_picture(runs, group) for group in _grouped(runs, first)]
     parts += [_picture(runs, [name], _timing, low=0.0) for name in rates]
@@ -62,7 +63,8 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     found = [Section("Training", _about(runs, settings), parts)]
     if health := [name for name in quantities.HEALTH if name in names]:
         shown = [_picture(runs, [name]) for name in health]
-        table = _table(runs, _numbers(runs, health))
+        listed = [name for name in apart if name in names]
+        table = _table(runs, _numbers(runs, listed))
         found.append(Section("Health of the vectors", _about_health(health), [*shown, table]))
     return found
 

@@ -109,8 +109,9 @@ def points(entries: Sequence[Entry], places: Sequence[int | str], about: str, wh
         y += 0.5 if number and place != lines[number - 1][0] else 0.0
         row = entry.rows[place]
         mean, spread = 100 * row["mean"], 100 * (row["deviation"] or 0.0)
+        bar = None if row["deviation"] is None else [spread]
         told: Any = {"color": entry.color, "capsize": 2.5, "elinewidth": 1.4}
-        axes.errorbar([mean], [y], xerr=[spread], marker="o", markersize=5, **told)
+        axes.errorbar([mean], [y], xerr=bar, marker="o", markersize=5, **told)
         axes.annotate(
             value(row),
             (mean + spread, y),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 HELD_OUT = "held_out/"
 HEALTH = ("alignment", "uniformity", "rank", "online_knn")
+SETTINGS = ("online_knn_k",)  # numbers that are logged and do not change: no curve
 PERCENT = ("accuracy", "partner_first", "online_knn", "waiting_for_data", "masked_share", "active")
 TOGETHER = {  # values that are read against each other, and what they are
     "positive_distance": "squared distances of triplets",
@@ -38,6 +39,7 @@ TITLES = {
     "uniformity": "uniformity of the vectors",
     "rank": "effective rank of the vectors",
     "online_knn": "accuracy of nearest neighbours",
+    "online_knn_k": "nearest neighbours that vote",
     "positive_distance": "to the positive",
     "negative_distance": "to the negative",
     "color_accuracy": "accuracy of the colours",

@@ -7,8 +7,9 @@ from typing import Any
 
 from selfwise import config, records
 from selfwise.arguments import FROM_PYTHON
-from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED
+from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED, VOTE
 from selfwise.measured import (
+    ALL,
     EXAMPLES,
     RETRIEVAL,
     Measured,
@@ -100,10 +101,20 @@ def _about(one: Measured) -> str:
     said += _of_data(one["data"] or {})
     if one["kind"] == RETRIEVAL:
         return f"{said}. Bars: the standard deviation over untrained encoders."
+    more = "".join(f" {text}" for text in _not_shown(one))
     drawn = max(seeds(row) for row in one.rows.values())
+    everything = one.places == [ALL]
     if drawn == 1:
-        return f"{said}; labels were drawn once."
-    return f"{said}. Bars: the standard deviation over {drawn} draws of labels."
+        return f"{said}{'' if everything else '; labels were drawn once'}.{more}"
+    over = f"{drawn} trainings" if everything else f"{drawn} draws of labels"
+    return f"{said}. Bars: the standard deviation over {over}.{more}"
+
+
+def _not_shown(one: Measured) -> list[str]:
+    """Of the sentences of a score those that no figure and no table of the page tells."""
+    told = [one.rows.get((place, PRETRAINED), {}) for place in one.places]
+    voted = [text for text in one.sentences if VOTE in text] if any("k" in r for r in told) else []
+    return [*voted, *one.warnings]
 
 
 def _of_data(data: Mapping[str, str | None]) -> str:
@@ -135,7 +146,9 @@ def _table(one: Measured) -> Rows:
                 labelled = "" if retrieved else f" ({row['n_train']:,} in all)"
                 rows.append([f"{place}{labelled}", name, value(row), *_against(row)])
     head += [f"{PRETRAINED} minus it", "95 % interval", "which is"]
-    return Rows(head, rows, "In percent, with the standard deviation; differences in points")
+    spread = any(row["deviation"] is not None for row in known.values())
+    told = "In percent, with the standard deviation" if spread else "In percent"
+    return Rows(head, rows, f"{told}; differences in points")
 
 
 def _against(row: Row) -> list[str]:
@@ -165,7 +178,7 @@ def _beside(names: Sequence[str], found: Sequence[Sequence[Measured]]) -> list[S
     groups: dict[tuple[object, ...], dict[str, Measured]] = {}
     for name, scores in zip(names, found):
         for one in (one for one in scores if one.newest):
-            key = tuple(one[part] for part in ("kind", "layer", "pooling", *EXAMPLES))
+            key = tuple(one[part] for part in ("kind", "layer", "pooling", "k", *EXAMPLES))
             groups.setdefault(key, {}).setdefault(name, one)
     firsts = titles([next(iter(group.values())) for group in groups.values()])
     return [_together(group, title, names) for group, title in zip(groups.values(), firsts)]

@@ -91,7 +91,7 @@ def _probed(one: Measured) -> str:
     for budget in more:
         words = f"With {measured.labels(budget)} it is {_value(one, budget)}"
         said += f" {words}{_baselines(one, budget)}."
-    return said
+    return " ".join([said, *one.warnings])
 
 
 def _retrieved(one: Measured) -> str:
@@ -111,7 +111,7 @@ def _baselines(one: Measured, place: int | str) -> str:
 def _value(one: Measured, place: int | str, name: str = PRETRAINED) -> str:
     """In percent; what is compared with without its deviation."""
     row = one.rows[place, name]
-    text = percent(row["mean"], row["deviation"] if name == PRETRAINED else None)
+    text = measured.value(row) if name == PRETRAINED else percent(row["mean"], None)
     return f"{text} %"
 
 
