@@ -86,11 +86,11 @@ def _chances(run: Run, ids: list[list[int]], places: list[int]) -> Float[Tensor,
         batch = batch._replace(segment=torch.zeros_like(batch.ids))
     wanted = torch.tensor([places] * len(ids)).to(place)
     hidden = run.encoder.read(batch, wanted)
-    logits = method.head(hidden, run.encoder.token.weight).float().cpu()
+    logits = method.head(hidden.flatten(0, 1), run.encoder.token.weight).float().cpu()
     vocabulary = run.tokenizer.vocabulary
     logits = logits[..., : vocabulary.size]  # published tables may have more rows
     logits[..., list(vocabulary.special)] = -math.inf  # a gap hides text
-    return logits.softmax(dim=-1)
+    return logits.softmax(dim=-1).unflatten(0, hidden.shape[:2])
 
 
 def _fill_together(

@@ -105,7 +105,10 @@ def test_a_run_on_text_says_what_it_found_and_measures_held_out_text(runs, metho
 @pytest.mark.parametrize("method", METHODS[:3])
 @pytest.mark.parametrize("text", ["the [MASK] sea", "[MASK] столица <mask>", "東[MASK]は🙂"])
 def test_gaps_are_filled_in_any_script(runs, method, text):
-    gaps = fill(runs(method), text, top=3)
+    gaps, joint = fill(runs(method), text, top=3)
+    assert len(joint.pieces) == len(joint.texts) == 3
+    assert joint.probabilities == sorted(joint.probabilities, reverse=True)
+    assert not any("[MASK]" in one or "<mask>" in one for one in joint.texts)
     assert len(gaps) == text.count("[MASK]") + text.count("<mask>")
     for gap in gaps:
         assert len(gap.pieces) == len(gap.texts) == 3
@@ -127,18 +130,44 @@ def test_the_best_filling_is_that_of_the_full_model(runs):
         hidden = run.encoder.eval()(batch).tokens[0, place : place + 1]
         logits = run.method.head(hidden, run.encoder.token.weight)[0]
     logits[list(vocabulary.special)] = -torch.inf
-    found = fill(run, "the <mask> sea", top=1)[0]
+    found = fill(run, "the <mask> sea", top=1).gaps[0]
+    assert fill(run, "the <mask> sea", top=1).joint == found
     assert found.pieces == [words.piece(int(logits.argmax()))]
 
 
 def test_a_filled_text_is_the_users_own_outside_its_gaps(runs):
     text = "A [MASK] сидит 漢 🙂,  old [MASK]!"
     for method in METHODS[:3]:
-        for gap in fill(runs(method), text, top=2):
+        gaps, joint = fill(runs(method), text, top=2)
+        for gap in (*gaps, joint):
             for filled in gap.texts:
                 assert filled.startswith("A ")
                 assert " сидит 漢 🙂,  old " in filled
                 assert filled.endswith("!")
+        assert all(one.endswith("old [MASK]!") for one in gaps[0].texts)
+        assert all(one.startswith("A [MASK] ") for one in gaps[1].texts)
+
+
+def test_gaps_are_filled_together_from_left_to_right(runs):
+    """The second gap is filled by a model that sees what stands in the first one."""
+    run = runs("bert")
+    number = {run.tokenizer.piece(i): i for i in range(run.tokenizer.vocabulary.size)}
+    gaps, joint = fill(run, "the [MASK] old [MASK] sea", top=4)
+    first = dict(zip(gaps[0].pieces, gaps[0].probabilities))
+    ids = [run.tokenizer.vocabulary.first, *run.tokenizer.encode(["the"])[0].tolist()]
+    place = len(ids)
+    for pieces, chance in zip(joint.pieces, joint.probabilities):
+        one, two = pieces.split(" ")
+        with torch.no_grad():
+            old, sea = (run.tokenizer.encode([word])[0].tolist() for word in ("old", "sea"))
+            mask, last = run.tokenizer.vocabulary.mask, run.tokenizer.vocabulary.last
+            text = torch.tensor([[*ids, number[one], *old, mask, *sea, last]])
+            batch = selfwise.types.TextBatch(text, torch.zeros(1, dtype=torch.long))
+            batch = batch._replace(segment=torch.zeros_like(text))
+            hidden = run.encoder.eval()(batch).tokens[0, place + 1 + len(old)][None]
+            logits = run.method.head(hidden, run.encoder.token.weight)[0]
+        logits[list(run.tokenizer.vocabulary.special)] = -torch.inf
+        assert chance == pytest.approx(first[one] * float(logits.softmax(0)[number[two]]), rel=1e-4)
 
 
 def test_positions_that_were_not_trained_are_not_used(runs, monkeypatch):
@@ -302,7 +331,7 @@ def test_a_table_with_more_rows_than_tokens_is_trained_further(runs, corpus, tmp
     (tmp_path / "hf" / "config.json").write_text(json.dumps(told))
     save_file(weights, tmp_path / "hf" / "model.safetensors")
     start = exchange.import_run("roberta", tmp_path / "hf", out=tmp_path / "start")
-    assert fill(start, "the <mask> sea", top=1)[0].pieces
+    assert fill(start, "the <mask> sea", top=1).gaps[0].pieces
     more = {**QUICK, "steps": 1}
     run = selfwise.pretrain("roberta", data=corpus, out=tmp_path / "r", start=start.folder, **more)
     assert run.encoder.vocab == told["vocab_size"]

@@ -202,8 +202,8 @@ def check(options: Options, method: type[Method]) -> None:
         check_wandb()  # before a folder is made
     if options.batch is not None and options.batch < 2 and method.couples_batch:
         raise ValueError(
-            f"--batch {options.batch} is not possible: {method.couples_batch}, so the loss would be "
-            "a constant; give a --batch of 2 or more"
+            f"--batch {options.batch} is not possible: {method.couples_batch}, so the loss would "
+            "be a constant; give a --batch of 2 or more"
         )
     if options.accumulate > 1 and method.couples_batch:
         raise ValueError(
