@@ -103,8 +103,8 @@ def from_wordpieces(path: Path) -> Library:
     )
     made = bert(model, lower=_lowers(settings, pieces))
     made.normalizer = normalizers.BertNormalizer(
-        clean_text=settings.flag("clean_text", True),
-        handle_chinese_chars=settings.flag("tokenize_chinese_chars", True),
+        clean_text=bool(settings.flag("clean_text", True)),
+        handle_chinese_chars=bool(settings.flag("tokenize_chinese_chars", True)),
         strip_accents=settings.flag("strip_accents", None),
         lowercase=_lowers(settings, pieces),
     )
