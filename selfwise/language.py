@@ -23,6 +23,8 @@ from selfwise.run import Run, load
 from selfwise.train.options import resolve_device
 from selfwise.types import Draw
 
+SEEN = "training_text"  # a measure that is there where it is 1
+
 
 def generate(
     run: Run | str | Path,
@@ -91,8 +93,8 @@ def perplexity(
 ) -> dict[str, float]:
     """The loss of a model on text, in nats per token, and what follows from it.
 
-    `unigram_entropy` is what the frequencies of the tokens in that text alone would reach. For a
-    causal model `perplexity` is exp(loss), and `bits_per_byte` does not depend on the tokenizer.
+    `unigram_entropy` is what the frequencies of the tokens in that text alone would reach;
+    `training_text` is 1 where it is the text that the run was trained on. For a causal model `perplexity` is exp(loss), and `bits_per_byte` does not depend on the tokenizer.
 
     Args:
         run: a run or its folder.
@@ -123,6 +125,8 @@ def perplexity(
         terms = held.terms(method)
     values = {name: float(term.mean) for name, term in terms.items()}
     values["unigram_entropy"] = corpus.unigram_entropy()
+    if data is not None and corpus.fingerprint == run.config["found"]["fingerprint"]:
+        values[SEEN] = 1.0
     if run.encoder.causal:
         loss = next(iter(terms.values()))  # every token of the text is a target once
         bits = float(loss.sum) / math.log(2) / corpus.bytes
@@ -215,5 +219,17 @@ def _drawn(
 
 
 def sentences(values: dict[str, float]) -> str:
-    """The measures of `perplexity` as lines."""
-    return "\n".join(f"{name:<18} {np.round(value, 4)}" for name, value in values.items())
+    """The measures of `perplexity` as lines, and what makes them worth little."""
+    lines = [f"{name:<18} {np.round(value, 4)}" for name, value in values.items() if name != SEEN]
+    loss, entropy = next(iter(values.values())), values["unigram_entropy"]
+    if loss >= entropy:
+        lines.append(
+            f"Warning: the loss is not below the unigram entropy, {entropy:.2f} nats: the "
+            "frequencies of the tokens alone predict this text as well as the model does."
+        )
+    if values.get(SEEN):
+        lines.append(
+            "Warning: this is the text that the run was trained on, so the loss says nothing about "
+            "new text; without --data the part that the run held out is measured."
+        )
+    return "\n".join(lines)

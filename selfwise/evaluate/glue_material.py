@@ -1,6 +1,6 @@
 """Which tasks of GLUE there are in a folder, and what each is measured on."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,8 +46,7 @@ def there(
     left: dict[str, str] = {}
     for task in wanted:
         splits = glue_splits(data, task)
-        needed = [name for name in task.files if name not in task.submissions] or ["test"]
-        lacking = [name for name in needed if name not in splits]
+        lacking = _lacking(task, splits)
         if lacking and named:
             open_glue(data, task, lacking[0])  # says what is not there, and what is
         names = [task.files[split].names[0] for split in lacking]
@@ -57,9 +56,28 @@ def there(
             left[task.name] = f"there is no {' and no '.join(names)} in {task.folders[0]}"
         else:
             found.append(task.name)
+            left |= _columns_lacking(task, splits)
     if not found:
         open_glue(data, wanted[0], "train")
     return found, left
+
+
+def _lacking(task: Task, splits: Collection[str]) -> list[str]:
+    """The splits without which a task cannot be measured: training and one of dev."""
+    if not task.splits("train"):
+        return [name for name in task.splits("test") if name not in splits]
+    lacking = [name for name in task.splits("train") if name not in splits]
+    dev = task.splits("dev")
+    return lacking + (dev if not any(name in splits for name in dev) else [])
+
+
+def _columns_lacking(task: Task, splits: Collection[str]) -> dict[str, str]:
+    """The columns of a task that cannot be filled, such as mnli-mm, and why."""
+    return {
+        columns_of(task, name): f"there is no {task.files[name].names[0]} in {task.folders[0]}"
+        for name in task.splits("dev")
+        if name not in splits
+    }
 
 
 def opened(data: str | Path, name: str, *, ax: bool) -> Material:

@@ -169,7 +169,7 @@ def load_weights(checkpoint: Checkpoint, method: nn.Module) -> None:
 def fill(module: nn.Module, weights: dict[str, Tensor], *, where: Path) -> None:
     """Copy weights that come from `where` into a module with the same names and shapes.
 
-    Raises ValueError naming the first that differ.
+    Raises ValueError naming the first that differ, or one with values that are no numbers.
     """
     own = module.state_dict()
     wrong = [n for n in sorted({*own, *weights}) if _shape(own, n) != _shape(weights, n)]
@@ -180,6 +180,9 @@ def fill(module: nn.Module, weights: dict[str, Tensor], *, where: Path) -> None:
         count = "1 weight does" if len(wrong) == 1 else f"{len(wrong)} weights do"
         some = "the first three are " if len(wrong) > 3 else ""
         raise ValueError(f"{where}: {count} not fit: {some}{first}")
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not bool(weight.isfinite().all()):
+            raise ValueError(f"{where}: the weight {name} has values that are NaN or infinite")
     module.load_state_dict(weights)
 
 
