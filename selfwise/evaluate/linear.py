@@ -202,14 +202,18 @@ class Rotated:
     features themselves, from n numbers of an example in place of d.
     """
 
-    def fit_transform(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n n"]:
+    def fit_transform(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n r"]:
         self.scale = StandardScaler()
-        standard = self.scale.fit_transform(x)
-        self.axes, upper = np.linalg.qr(standard.T)  # orthonormal (d, n), and x in them
-        return np.ascontiguousarray(upper.T)
+        # the SVD by way of the products of the examples: a tenth of the time of a QR
+        self.x = self.scale.fit_transform(x.astype(np.float64))
+        squares, left = np.linalg.eigh(self.x @ self.x.T)
+        present = squares >= 1e-12 * squares[-1]
+        lengths = np.sqrt(np.maximum(squares[present], 1e-30))  # all are 0 where nothing varies
+        self.axes = left[:, present] / lengths
+        return left[:, present] * lengths
 
-    def transform(self, x: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m n"]:
-        return self.scale.transform(x) @ self.axes
+    def transform(self, x: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m r"]:
+        return self.scale.transform(x.astype(np.float64)) @ self.x.T @ self.axes
 
 
 class Bag:
