@@ -94,7 +94,8 @@ def perplexity(
     """The loss of a model on text, in nats per token, and what follows from it.
 
     `unigram_entropy` is what the frequencies of the tokens in that text alone would reach;
-    `training_text` is 1 where it is the text that the run was trained on. For a causal model `perplexity` is exp(loss), and `bits_per_byte` does not depend on the tokenizer.
+    `training_text` is 1 where it is the text that the run was trained on. For a causal model
+    `perplexity` is exp(loss), and `bits_per_byte` does not depend on the tokenizer.
 
     Args:
         run: a run or its folder.

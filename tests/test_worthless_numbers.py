@@ -1,0 +1,80 @@
+"""Numbers that say nothing are refused, or carry a sentence."""
+
+import numpy as np
+import pytest
+import torch
+
+import selfwise
+from selfwise import cli, language, losses, mining
+from selfwise.data.glue import task_named
+from selfwise.evaluate import glue_material
+from selfwise.train import checkpoint
+
+
+def test_a_contrastive_loss_needs_two_examples():
+    a, b = torch.randn(2, 1, 8)
+    with pytest.raises(ValueError, match="two examples or more, and got 1"):
+        losses.nt_xent(a, b)
+    assert losses.nt_xent(*torch.randn(2, 2, 8)) > 0
+
+
+@pytest.mark.parametrize("method", ["simclr", "triplet", "triplet_labelled"])
+def test_a_batch_of_one_is_refused_before_a_folder_is_there(method, tmp_path, capsys):
+    line = f"pretrain {method} --data digits --out {tmp_path / 'run'} --batch 1 --steps 1"
+    assert cli.main(line.split()) == 2
+    assert "--batch 1 is not possible" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_batch_hard_without_a_pair_has_no_triplet():
+    identity = torch.arange(4)
+    distance = mining.distances(torch.randn(4, 3))
+    triplets = mining.batch_hard(distance, identity, mining.partners(identity))
+    assert not triplets.chosen.any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_refused_by_name(value, tmp_path):
+    module = torch.nn.Linear(3, 2)
+    weights = {name: w.clone() for name, w in module.state_dict().items()}
+    weights["bias"][1] = value
+    with pytest.raises(ValueError, match="the weight bias has values that are NaN or infinite"):
+        checkpoint.fill(module, weights, where=tmp_path)
+    assert module.bias.isfinite().all()
+
+
+def test_a_loss_above_the_unigram_entropy_carries_a_sentence():
+    good = {"lm": 3.0, "unigram_entropy": 5.0, "perplexity": 20.0}
+    assert "Warning" not in language.sentences(good)
+    assert "not below the unigram entropy, 5.00" in language.sentences({**good, "lm": 5.0})
+    said = language.sentences({**good, language.SEEN: 1.0})
+    assert "the text that the run was trained on" in said
+    assert language.SEEN not in said
+
+
+def test_perplexity_on_the_training_text_is_noticed(tmp_path, monkeypatch):
+    monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
+    for name in ("corpus", "other"):
+        lines = [f"The {name} was calm, and {i} boats went out." for i in range(40)]
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(lines))
+    encoder = {"name": "gpt-tiny", "dim": 16, "heads": 2, "depth": 1}
+    told = {"steps": 1, "batch": 2, "device": "cpu", "threads": 1, "quiet": True, "length": 16}
+    told |= {"tokenizer": "chars", "documents": "blank", "encoder": encoder}
+    run = selfwise.pretrain("gpt", data=tmp_path / "corpus.txt", out=tmp_path / "run", **told)
+    measure = {"documents": "blank"}
+    same = language.perplexity(run, tmp_path / "corpus.txt", **measure)
+    assert same[language.SEEN] == 1
+    assert language.SEEN not in language.perplexity(run, tmp_path / "other.txt", **measure)
+    assert language.SEEN not in language.perplexity(run)
+
+
+def test_half_of_mnli_is_measured_and_the_other_half_named(monkeypatch):
+    mnli = task_named("mnli")
+    monkeypatch.setattr(glue_material, "glue_splits", lambda data, task: ["train", "dev_matched"])
+    found, left = glue_material.there("data", [mnli], named=False)
+    assert found == ["mnli"]
+    assert left == {"mnli-mm": "there is no dev_mismatched.tsv in MNLI"}
+    monkeypatch.setattr(glue_material, "glue_splits", lambda data, task: ["dev_matched"])
+    monkeypatch.setattr(glue_material, "open_glue", lambda *_: None)
+    found, left = glue_material.there("data", [mnli, task_named("rte")], named=False)
+    assert "no train.tsv" in left["mnli"]
