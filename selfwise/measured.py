@@ -18,7 +18,8 @@ KINDS = {  # in the order in which they are shown
     RETRIEVAL: "retrieval",
 }
 EXAMPLES = ("train", "test")  # digests: accuracies on others cannot be compared
-SAME = ("kind", "layer", "pooling", "k", *EXAMPLES, "step", "weights")  # then it is one score
+MANNER = ("kind", "layer", "pooling", "window", "k")  # in which a score was measured
+SAME = (*MANNER, *EXAMPLES, "step", "weights")  # then it is one score
 ALL, CHOSEN = "all", "chosen"  # label budget; k of nearest neighbours, on training examples
 HALF = 5e-4  # of a tenth of a percent: a deviation below is shown as 0.0
 FORMER_K = 200  # of nearest neighbours, in files that are too old to say
@@ -44,6 +45,7 @@ class Measured:
         told = [KINDS.get(kind, kind)]
         told += [f"layer {self['layer']}"] if self["layer"] is not None else []
         told += [f"pooling {self['pooling']}"] if self["pooling"] else []
+        told += [f"window {self['window']}"] if self["window"] else []
         if kind == "knn" and (k := self["k"] or FORMER_K) != CHOSEN:
             told += [f"k {k}"]
         return ", ".join(told)

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, get_args, overload
 import numpy as np
 from scipy.sparse import issparse
 
+from selfwise import records
 from selfwise.arguments import where
 from selfwise.competitors import from_scratch, tuned, tuned_from_fresh
 from selfwise.evaluate import curve
@@ -52,6 +53,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     k: int | None = None,
     layer: int | None = None,
     pooling: str = "",
+    window: str = "",
     field: str = "",
     label: str = "",
     scratch: bool = False,
@@ -59,29 +61,27 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     device: str = "auto",
     quiet: bool = False,
 ) -> Score | Retrieved:
-    """The accuracy of the encoder beside its baselines: the same encoder untrained (three
-    initialisations), and the raw input.
+    """The accuracy of the encoder beside that of its untrained twins and of the raw input.
 
     Args:
         run: a run or its folder.
-        train: labelled examples: a folder for each class, a csv with labels, or a name. For
-            retrieval they need no labels: only the baselines are made with them.
+        train: labelled examples: a folder for each class, a csv, or a name; without labels for
+            retrieval, where only the baselines are made with them.
         test: labelled examples to score on; by default a fifth of `train`, drawn by the seed.
         kind: linear (L-BFGS, regularisation chosen on training labels; for groups that it has not
             seen, where a csv has a column `group`), weighted (of speech: the same on a learned
             sum of all layers), sgd (the protocol of SimCLR's paper), knn, finetune, or retrieval
-            (recall@k and MAP@R: each test example is looked for among the others by cosine
-            similarity; nothing is learned, and classes may be others than in `train`).
+            (recall@k and MAP@R of each test example among the others, by cosine similarity).
         labels: numbers of labels for each class, for a curve: 10,100,all.
         seeds: how often labels are drawn; with all of them, and for retrieval, none are.
         k: neighbours that vote in knn; by default each competitor chooses on training labels.
         layer: probe a layer instead of the encoder's output; negative counts from the last.
-        pooling: of text: mean, cls, last or layers (the means of every layer, side by side); by
-            default the encoder's own.
+        pooling: of text: mean, mean+deviation, cls, last or layers (the means of each), by default
+            the encoder's own; of speech: mean, or mean+deviation, the default but for retrieval.
+        window: of long texts: mean (over windows, by their tokens; the default), or first (cut).
         field: of text: the column that holds it.
         label: of text: the column that holds the label.
-        scratch: add the same encoder trained from scratch on the same labels, with the run's
-            views and steps, its learning rate chosen on training labels.
+        scratch: add the encoder trained from scratch on these labels, its rate chosen on them.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda or auto.
         quiet: print nothing while it works.
@@ -89,16 +89,18 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     budgets = curve.budgets(labels)
     data = {"train": where(train), "test": None if test is None else where(test)}
     run = run if isinstance(run, Run) else load(run)
-    frozen: dict[str, Any] = {"layer": layer, "pooling": pooling}
-    _check(run, kind, seeds, budgets, scratch=scratch, k=k, **frozen)
+    _check(run, kind, seeds, budgets, scratch=scratch, k=k, layer=layer, pooling=pooling)
+    pooling = pooling or _own_pooling(run, kind)
+    frozen: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
     reading = _given(field=field, label=label, skip_broken=skip_broken)
     if kind == RETRIEVAL:
         pair = _searched_pair(run, train, test, **reading)
         return _retrieved(run, *pair, data=data, device=device, **frozen)
     known, asked = labelled_pair(run, train, test, **reading)
     how: dict[str, Any] = {"kind": kind, "scratch": scratch, "device": device, "k": k}
-    among = _competitors(run, known, asked, **how, **frozen)
-    score = _scored(among, known, asked, budgets=budgets, seeds=seeds, kind=kind, quiet=quiet)
+    told: dict[str, Any] = {"budgets": budgets, "seeds": seeds, "kind": kind, "quiet": quiet}
+    told["unread"] = _unread(run, known, asked, window)
+    score = _scored(_competitors(run, known, asked, **how, **frozen), known, asked, **told)
     frozen |= {"k": k or CHOSEN} if kind == "knn" else {}
     return _kept(run, score, _measured(score), known, asked, data=data, **frozen)
 
@@ -112,18 +114,31 @@ def _scored(
     seeds: int,
     kind: str,
     quiet: bool,
+    unread: list[str],
 ) -> Score:
     """The label curve, with what a reader has to know of its examples."""
     how: dict[str, Any] = {"budgets": budgets, "seeds": range(seeds), "kind": kind}
     how["progress"] = None if quiet else partial(print, flush=True)
     score = curve.label_curve(among, known.labels, asked.labels, classes=known.classes, **how)
-    return replace(score, warnings=tuple(warnings(known, asked)))
+    return replace(score, warnings=(*warnings(known, asked), *unread))
 
 
 def _measured(score: Score) -> list[Any]:
     """Competitors, budgets and seeds of a score, which tell it from others of the same kind."""
     rows = [(row["competitor"], row["per_class"]) for row in score.rows()]
     return [rows, score.seeds]
+
+
+def _unread(run: Run, known: Any, asked: Any, window: str) -> list[str]:
+    """What the reader of a score has to know of examples that are read in part."""
+    parts = {"--train": known, "--test": asked}
+    return [f"Of {name}, {s}" for name, part in parts.items() for s in run.unread(part, window)]
+
+
+def _own_pooling(run: Run, kind: str) -> str:
+    """How probes of frozen features pool where the modality has a way of its own."""
+    own = str(getattr(run.modality, "PROBE_POOLING", ""))
+    return own if kind in ("linear", "knn", "sgd") else ""
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -257,14 +272,7 @@ def _retrieved(
 
 
 def _features(
-    run: Run,
-    known: Any,
-    asked: Any,
-    *,
-    kind: str,
-    layer: int | None,
-    pooling: str,
-    device: str,
+    run: Run, known: Any, asked: Any, *, kind: str, device: str, **frozen: Any
 ) -> dict[str, list[Split]]:
     """The encoder's features, its untrained twins', the raw input's."""
     modality = run.modality
@@ -274,7 +282,7 @@ def _features(
     if kind == "weighted":
         embed = modality.layered(run, device=device)
     else:
-        embed = modality.embedder(run, layer=layer, device=device, pooling=pooling)
+        embed = modality.embedder(run, device=device, **frozen)
     if kind == RETRIEVAL:
         embed = _embedding_only(asked, embed)
     trained = [Split(embed(run.encoder, known), embed(run.encoder, asked))]
@@ -296,11 +304,10 @@ def _embedding_only(asked: Any, embed: Callable[..., np.ndarray]) -> Callable[..
 
 
 def _finetuned(
-    run: Run, known: Any, asked: Any, *, layer: int | None, pooling: str, device: str
+    run: Run, known: Any, asked: Any, *, device: str, **frozen: Any
 ) -> dict[str, Competitor]:
     """Fine-tuning from the run's weights and from fresh ones, and a probe of the raw input."""
-    if layer is not None or pooling:
-        option = "--layer" if layer is not None else "--pooling"
+    for option in (f"--{n}" for n, value in frozen.items() if value not in (None, "")):
         raise ValueError(f"{option} goes with a frozen probe: fine-tuning trains the whole encoder")
     return {
         PRETRAINED: tuned(run, known, asked, device=device),
@@ -328,14 +335,6 @@ def _kept(
     folder = run.folder / "scores"
     folder.mkdir(exist_ok=True)
     temporary = folder / f".{name}.writing"
-    temporary.write_text(_as_text(found))
+    temporary.write_text(records.score_text(found))
     temporary.rename(folder / name)
     return score
-
-
-def _as_text(found: dict[str, Any]) -> str:
-    """JSON with a line for each value, but for the matrix, which has one for each class."""
-    matrix = [json.dumps(row) for row in found.pop("confusion", [])]
-    text = json.dumps(found, indent=1)
-    lines = ",\n  ".join(matrix)
-    return f'{text[:-2]},\n "confusion": [\n  {lines}\n ]\n}}' if matrix else text

@@ -222,6 +222,7 @@ _NEWER: dict[str, _Must] = {  # that the first versions did not file
     "step": (_is_count, "a count"),
     "layer": (lambda value: value is None or type(value) in (int, str), "a layer"),
     "pooling": _OR_NONE,
+    "window": _OR_NONE,
     "k": (lambda v: v in (None, "chosen") or _is_count(v, least=1), 'a count or "chosen"'),
     "warnings": (lambda value: _is_list(value, _is_text), "a list of texts"),
     **dict.fromkeys(("train", "test", "weights"), _TEXT),
@@ -285,3 +286,11 @@ _GLUE_ROW: dict[str, _Must] = {
     "published": (lambda v: v is None or _SIGNED[0](v), _SIGNED[1]),
     "against": (lambda value: isinstance(value, dict), "comparisons by competitor"),
 }
+
+
+def score_text(found: dict[str, Any]) -> str:
+    """JSON with a line for each value, but for the matrix, which has one for each class."""
+    matrix = [json.dumps(row) for row in found.pop("confusion", [])]
+    text = json.dumps(found, indent=1)
+    lines = ",\n  ".join(matrix)
+    return f'{text[:-2]},\n "confusion": [\n  {lines}\n ]\n}}' if matrix else text

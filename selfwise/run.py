@@ -83,6 +83,10 @@ class Run:
         """Side of the images that the encoder expects, in pixels."""
         return int(self.config["found"]["size"])
 
+    def unread(self, examples: Any, window: str = "") -> list[str]:
+        """Sentences on what of the examples is not read; of images and recordings all is."""
+        return getattr(self.modality, "unread", lambda *_: [])(self, examples, window)
+
     def fresh(self, seed: int) -> Any:
         """The untrained twin of the encoder, with weights from a seed."""
         return self.modality.fresh(self.config, self.kept, seed)

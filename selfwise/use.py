@@ -1,6 +1,7 @@
 """What a finished run is for: vectors of new files. `proof.py` says what they are worth."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ def embed(
     *,
     layer: int | None = None,
     pooling: str = "",
+    window: str = "",
     field: str = "",
     skip_broken: bool = False,
     device: str = "auto",
@@ -45,16 +47,18 @@ def embed(
         run: a run or its folder.
         data: anything that `pretrain` takes.
         layer: a layer's number instead of the encoder's output; negative counts from the last.
-        pooling: of text: mean, cls, last or layers (the means of every layer, side by side); by
-            default the encoder's own.
+        pooling: of text: mean, mean+deviation, cls, last or layers (the means of every layer, side
+            by side), by default the encoder's own; of speech: mean, the default, or mean+deviation.
+        window: of text that is longer than the rows of the run: mean, the default (the mean over
+            windows, weighted by their tokens), or first (what is behind the first window is cut).
         field: of text: the column that holds it.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda or auto.
         devices: processes on this machine that share the work.
     """
     run = run if isinstance(run, Run) else load(run)
-    told: dict[str, Any] = {"layer": layer, "pooling": pooling, "field": field}
-    told |= {"skip_broken": skip_broken, "device": device}
+    told: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
+    told |= {"field": field, "skip_broken": skip_broken, "device": device}
     devices = counted(devices)
     check_together(devices, device, data)
     words = (str(_weights(run)), where(data))  # as they hold from any folder
@@ -69,6 +73,7 @@ def _embedded(
     *,
     layer: int | None,
     pooling: str,
+    window: str,
     field: str,
     skip_broken: bool,
     device: str,
@@ -78,7 +83,11 @@ def _embedded(
     examples = run.modality.examples(run, data, **{n: v for n, v in reading.items() if v})
     if world.size > 1 and (kind := resolve_device(device)) == "cuda":
         device = str(device_of(world, kind))
-    compute = run.modality.embedder(run, layer=layer, device=device, pooling=pooling, world=world)
+    how: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
+    compute = run.modality.embedder(run, device=device, world=world, **how)
+    if world.rank == 0:
+        for sentence in run.unread(examples, window):
+            print(f"warning: {sentence}", file=sys.stderr, flush=True)
     names = None
     if examples.labels is not None and examples.classes is not None:
         names = [examples.classes[label] for label in examples.labels]
@@ -111,6 +120,7 @@ def write_embeddings(
     out: Path,
     layer: int | None = None,
     pooling: str = "",
+    window: str = "",
     field: str = "",
     skip_broken: bool = False,
     device: str = "auto",
@@ -124,16 +134,18 @@ def write_embeddings(
             parquet, a txt file with a text a line, a folder for each class; in Python also a list.
         out: FILE.parquet or FILE.npz, which must not exist yet.
         layer: a layer's number instead of the encoder's output; negative counts from the last.
-        pooling: of text: mean, cls, last or layers (the means of every layer, side by side); by
-            default the encoder's own.
+        pooling: of text: mean, mean+deviation, cls, last or layers (the means of every layer, side
+            by side), by default the encoder's own; of speech: mean, the default, or mean+deviation.
+        window: of text that is longer than the rows of the run: mean, the default (the mean over
+            windows, weighted by their tokens), or first (what is behind the first window is cut).
         field: of text: the column that holds it.
         skip_broken: leave out files that cannot be read.
         device: cpu, cuda or auto.
         devices: processes on this machine that share the work; torchrun and SLURM say themselves
             how many there are.
     """
-    told: dict[str, Any] = {"layer": layer, "pooling": pooling, "field": field}
-    told |= {"skip_broken": skip_broken, "device": device, "devices": devices}
+    told: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
+    told |= {"field": field, "skip_broken": skip_broken, "device": device, "devices": devices}
     if (world := given()) is not None and world.rank:
         return embed(run, data, **told)  # its share, and the first process writes
     out = Path(out)

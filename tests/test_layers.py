@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "language": {"arguments", "data", "evaluate", "modalities", "rng", "run", "train", "types"},
     "exchange": {"again", "arguments", "config", "convert", "data", "measured", "methods"}
     | {"modalities", "records", "run", "train", "types"},
-    "proof": {"arguments", "competitors", "evaluate", "rng", "run", "train"},
+    "proof": {"arguments", "competitors", "evaluate", "records", "rng", "run", "train"},
     "glue_options": {"data", "evaluate", "modalities", "names", "run"},
     "glue_competitors": {"data", "evaluate", "glue_options", "modalities", "run"},
     "glue_tuning": {"data", "evaluate", "glue_competitors", "glue_options", "run", "train"},

@@ -183,8 +183,11 @@ def test_positions_that_were_not_trained_are_not_used(runs, monkeypatch):
     assert max(seen) <= 32 < run.encoder.length
     with pytest.raises(ValueError, match="rows of 32"):
         fill(runs("bert"), "the sea " * 40 + "[MASK]")
-    long, cut = selfwise.embed(runs("bert"), ["sea " * 30, "sea " * 60]).vectors
+    texts = ["sea " * 30, "sea " * 60]
+    long, cut = selfwise.embed(runs("bert"), texts, window="first").vectors
     assert np.allclose(long, cut, atol=1e-5)
+    long, whole = selfwise.embed(runs("bert"), ["sea " * 30 + "old", "sea " * 60 + "old"]).vectors
+    assert not np.allclose(long, whole, atol=1e-5)
 
 
 def test_the_recorded_tokenizer_is_the_kind_or_the_path(runs):

@@ -207,7 +207,8 @@ def test_probes_that_there_are_not(runs, voices, capsys):
         (["--kind", "finetune"], "images"),
         (["--scratch"], "images"),
         (["--layer", "9"], "0 to 1"),
-        (["--pooling", "mean"], "--pooling"),
+        (["--pooling", "meen"], "mean"),
+        (["--window", "first"], "--window is for text"),
         (["--kind", "weighted", "--layer", "1"], "--layer"),
         (["--kind", "wieghted"], "weighted"),
     ]

@@ -26,6 +26,12 @@ Progress = Callable[[int, int], None]  # (batches done, batches in all)
 Read = Callable[[AudioBatch], list[Tensor]]  # frames (b t d) of one layer or more
 
 
+def check_pooling(name: str) -> None:
+    """Raises ValueError unless the name is empty or one of POOLINGS."""
+    if name and name not in POOLINGS:
+        raise ValueError(f"unknown pooling {name!r}{nearest(name, POOLINGS)}")
+
+
 def extract(
     encoder: Any,
     recordings: Recordings,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,22 +15,17 @@ from selfwise.data.texts import Texts
 from selfwise.data.tokenizer import Tokenizer
 from selfwise.evaluate.baselines import Split
 from selfwise.evaluate.features import nth, reading
+from selfwise.evaluate.rows import Row
 from selfwise.evaluate.turns import NOTHING, Arrays, by_turns
+from selfwise.evaluate.windows import DEVIATION, Combined, split_texts
 from selfwise.names import nearest
 from selfwise.train.world import ALONE, World
 from selfwise.types import TextBatch, to
 
 LAYERS = "layers"
-POOLINGS = ("mean", "cls", "last", LAYERS)
+POOLINGS = ("mean", "cls", "last", LAYERS, DEVIATION)
 BUDGET = 8192  # tokens in a batch, padding included
 TERMS = 50_000  # words and pairs of words that are counted at most
-
-
-class Row(NamedTuple):
-    """A text, or a pair, with its special tokens."""
-
-    ids: np.ndarray
-    segment: np.ndarray
 
 
 def check_pooling(name: str) -> None:
@@ -47,11 +42,13 @@ def extract(
     length: int,
     layer: int | None = None,
     pooling: str = "mean",
+    window: str = "first",
     device: torch.device | str = "cpu",
     precision: str = "float32",
     world: World = ALONE,
 ) -> Float32[np.ndarray, "n d"]:
-    """Pooled features of every text, in the order of the data; longer ones are cut at `length`.
+    """Pooled features of every text, in the order of the data; longer ones are cut at `length`, or
+    with `window` "mean" read in windows of that length, whose features are averaged by tokens.
 
     The encoder runs on `device` in eval mode without gradients and is left as it was. Texts of
     similar length share a batch of at most 8,192 tokens, so that little is padding; padding
@@ -59,7 +56,7 @@ def extract(
 
     `layers` puts the means of the embeddings and of every layer side by side, depth + 1 times as
     many numbers. (BERT, arXiv:1810.04805 section 5.3, does so with its last four layers, token by
-    token.)
+    token.) `mean+deviation` has the deviation of every number over the tokens behind the means.
 
     Several processes share the work, and the first one gets the features; what the others get is
     empty.
@@ -67,7 +64,7 @@ def extract(
     Raises ValueError if there are no texts, no such layer or pooling, or a layer for `layers`.
     """
     how: dict[str, Any] = {"device": device, "precision": precision, "world": world}
-    how |= {"places": [(layer, pooling)], "length": length}
+    how |= {"places": [(layer, pooling)], "length": length, "window": window}
     return extract_each(encoder, texts, tokenizer, **how)[0]
 
 
@@ -78,6 +75,7 @@ def extract_each(
     *,
     places: Sequence[tuple[int | None, str]],
     length: int,
+    window: str = "first",
     device: torch.device | str = "cpu",
     precision: str = "float32",
     world: World = ALONE,
@@ -94,7 +92,8 @@ def extract_each(
             raise ValueError(said)
     if not len(texts):
         raise ValueError("there are no texts to compute features of")
-    rows = laid(texts, tokenizer, length=length)
+    windows = split_texts(texts, tokenizer, length=length, window=window)
+    rows, combined = windows.rows, Combined(windows, [pooling for _, pooling in places])
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
     out: list[np.ndarray] = []
     every = list(groups([len(row.ids) for row in rows]))
@@ -107,34 +106,15 @@ def extract_each(
         own = map(vectors_of, every[world.rank :: world.size])
         for some, vectors in zip(every, by_turns(own, len(every), world)):
             if not out:
-                out = [_room((len(rows), one.shape[1]), keep, i) for i, one in enumerate(vectors)]
-            for array, one in zip(out, vectors):
-                array[some] = one
+                out = [_room((len(texts), v.shape[1]), keep, i) for i, v in enumerate(vectors)]
+            combined.add(out, some, vectors)
+    combined.finish(out)
     return out or [NOTHING for _ in places]
 
 
 def laid(texts: Texts, tokenizer: Tokenizer, *, length: int) -> list[Row]:
-    """Every text with its special tokens, cut to `length`; of a pair the longer part is cut.
-
-    BERT's `[CLS] A [SEP] B [SEP]` with segments 0 and 1, RoBERTa's `<s> A </s></s> B </s>` in one
-    segment, GPT's `A <|endoftext|>`: what the vocabulary has roles for.
-    """
-    vocabulary = tokenizer.vocabulary
-    # GPT-2 has one token for both ends, and a text begins without it
-    both = vocabulary.first is not None and vocabulary.first != vocabulary.last
-    first = [vocabulary.first] if both else []
-    last = [] if vocabulary.last is None else [vocabulary.last]
-    doubled = tokenizer.piece(vocabulary.first or 0) == "<s>" if first else False
-    left = tokenizer.encode(texts.texts)
-    if texts.pairs is None:
-        room = length - len(first) - len(last)
-        return [_row([first, one[:room], last], []) for one in left]
-    rows = []
-    for a, b in zip(left, tokenizer.encode(texts.pairs)):
-        between = last * 2 if doubled else last
-        a, b = _shortened(a, b, length - len(first) - len(between) - len(last))
-        rows.append(_row([first, a, between], [b, last]))
-    return rows
+    """Every text with its special tokens, cut to `length`; of a pair the longer part is cut."""
+    return split_texts(texts, tokenizer, length=length, window="first").rows
 
 
 def groups(lengths: list[int]) -> Iterator[np.ndarray]:
@@ -161,10 +141,16 @@ def padded(rows: list[Row], encoder: Any, tokenizer: Tokenizer) -> TextBatch:
     return batch._replace(segment=torch.from_numpy(segment)) if encoder.segments else batch
 
 
-def pooled(tokens: Float[Tensor, "b n d"], valid: Tensor | None, how: str) -> Float[Tensor, "b d"]:
-    """The mean over the real tokens, the first one, or the last real one."""
+def pooled(tokens: Float[Tensor, "b n d"], valid: Tensor | None, how: str) -> Float[Tensor, "b _"]:
+    """The mean over the real tokens, with their deviation behind it if asked for, the first one,
+    or the last real one.
+    """
     if how == "cls":
         return tokens[:, 0]
+    if how == DEVIATION:
+        mean = pooled(tokens, valid, "mean")
+        squares = pooled((tokens - mean[:, None]).square(), valid, "mean")
+        return torch.cat([mean, squares.sqrt()], dim=1)
     if valid is None:
         return tokens.mean(dim=1) if how == "mean" else tokens[:, -1]
     count = valid.sum(dim=1)
@@ -237,16 +223,3 @@ def _room(shape: tuple[int, int], keep: Path | None, number: int) -> np.ndarray:
         return np.empty(shape, np.float32)
     path = keep.with_name(f"{keep.name}-{number}.npy")
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-
-
-def _row(left: list[Any], right: list[Any]) -> Row:
-    a, b = (
-        np.concatenate([np.asarray(p, np.int64) for p in [*side, []]]) for side in (left, right)
-    )
-    return Row(np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)]))
-
-
-def _shortened(a: np.ndarray, b: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both cut so that they fit together: the longer one first, from its end."""
-    a = a[: min(len(a), max(room - len(b), room // 2))]
-    return a, b[: room - len(a)]

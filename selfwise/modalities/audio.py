@@ -35,6 +35,7 @@ ENCODER_HELP = """
 
 Embed = Callable[[Any, Recordings], Float32[np.ndarray, "n *layers d"]]
 UNTRAINED = (0, 1, 2)  # seeds of the twins
+PROBE_POOLING = "mean+deviation"  # as of MFCC, the baseline beside it
 TELL_FROM = 5_000  # recordings from which on reading reports its progress
 TWO_FRAMES = WINDOW + HOP  # samples
 READERS = min(4, os.cpu_count() or 1)  # processes that decode crops where nothing is cached
@@ -250,14 +251,24 @@ def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any)
 
 
 def embedder(
-    run: Trained, *, layer: int | None, device: str, pooling: str = "", world: World = ALONE
+    run: Trained,
+    *,
+    layer: int | None,
+    device: str,
+    pooling: str = "",
+    window: str = "",
+    world: World = ALONE,
 ) -> Embed:
     """Features of any encoder of this shape, kept in the run folder by what they depend on."""
-    if pooling:
-        raise ValueError("--pooling is for text; frames of speech are averaged")
+    if window:
+        raise ValueError("--window is for text; recordings are read whole")
+    listening.check_pooling(pooling)
     if layer is None:
-        return _filed(run, listening.extract, "output", device=device, world=world)
-    depth, each = run.encoder.depth, layered(run, device=device, world=world)
+        name = f"output {pooling}" if pooling not in ("", "mean") else "output"
+        extract = partial(listening.extract, pooling=pooling or "mean")
+        return _filed(run, extract, name, device=device, world=world)
+    depth = run.encoder.depth
+    each = layered(run, device=device, pooling=pooling, world=world)
     if not -depth <= layer < depth:
         raise ValueError(f"layer {layer} does not exist: the encoder has layers 0 to {depth - 1}")
 
@@ -268,10 +279,11 @@ def embedder(
     return chosen
 
 
-def layered(run: Trained, *, device: str, world: World = ALONE) -> Embed:
+def layered(run: Trained, *, device: str, pooling: str = "", world: World = ALONE) -> Embed:
     """Features of what the first layer gets, and of every layer, (n, L + 1, d), in one pass."""
-    extract = partial(listening.layers, stem=True)
-    return _filed(run, extract, "layers", device=device, world=world)
+    extract = partial(listening.layers, stem=True, pooling=pooling or "mean")
+    name = f"layers {pooling}" if pooling not in ("", "mean") else "layers"
+    return _filed(run, extract, name, device=device, world=world)
 
 
 def _filed(

@@ -252,11 +252,19 @@ def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any)
 
 
 def embedder(
-    run: Trained, *, layer: int | None, device: str, pooling: str = "", world: World = ALONE
+    run: Trained,
+    *,
+    layer: int | None,
+    device: str,
+    pooling: str = "",
+    window: str = "",
+    world: World = ALONE,
 ) -> Embed:
     """Features of any encoder of this shape, kept in the run folder by what they depend on."""
     if pooling:
-        raise ValueError("--pooling is for text; image encoders pool in their own way")
+        raise ValueError("--pooling is for text and speech; image encoders pool in their own way")
+    if window:
+        raise ValueError("--window is for text; images are read whole")
     place, precision = where(run, device)
     size = run.config["found"]["size"]
 

@@ -14,7 +14,10 @@ A modality is a module with these functions:
 - `inherited(start)`: options of reading that go with the weights of an earlier run.
 - `unpublished(settings)`: the same settings without published weights.
 - `examples(run, data, *, labelled, ...)`: a set of examples for probes and embeddings.
-- `embedder(run, *, layer, device, ...)`: features of any encoder of this shape, cached.
+- `embedder(run, *, layer, device, pooling, window, ...)`: features of any encoder of this shape,
+  cached.
+- `PROBE_POOLING`, where a probe pools in another way than `embedder` does by itself.
+- `unread(run, examples, window)`, where parts of examples may stay unread: sentences that say so.
 - `layered(run, *, device)`, where there is such a probe: the features of all layers (n, L, d).
 - `twins(run, known, asked, *, embed, device)`, `raw(run, known, asked)`: the two baselines.
 """

@@ -22,6 +22,7 @@ from selfwise.evaluate import features
 from selfwise.evaluate import text as reading
 from selfwise.evaluate.baselines import Split
 from selfwise.evaluate.held_out import HeldOut, spread
+from selfwise.evaluate.windows import check_window, cut_sentence, split_texts
 from selfwise.methods import Method
 from selfwise.modalities.image import where
 from selfwise.modalities.modality import Trained
@@ -38,6 +39,7 @@ ENCODER_HELP = """
 Embed = Callable[[Any, Texts], Float32[np.ndarray, "n d"]]
 FOLDER = "tokenizer"  # in the run folder
 LENGTH = 128
+WINDOW = "mean"  # how probes and embeddings read texts that are longer
 UNTRAINED = (0, 1, 2)  # seeds of the twins
 
 
@@ -237,23 +239,42 @@ def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any)
 
 
 def embedder(
-    run: Trained, *, layer: int | None, device: str, pooling: str = "", world: World = ALONE
+    run: Trained,
+    *,
+    layer: int | None,
+    device: str,
+    pooling: str = "",
+    window: str = "",
+    world: World = ALONE,
 ) -> Embed:
-    """Features of any encoder of this shape, kept in the run folder by what they depend on."""
+    """Features of any encoder of this shape, kept in the run folder by what they depend on.
+
+    The positions behind `length` were never trained, so longer texts are read in windows.
+    """
     place, precision = where(run, device)
     tokenizer, length = run.kept, run.config["found"]["length"]
     reading.check_pooling(pooling)
+    check_window(window)
+    window = window or WINDOW
 
     def compute(encoder: Any, texts: Texts) -> Float32[np.ndarray, "n d"]:
         how = pooling or encoder.pooling
         known = (features.checksum(encoder), texts.fingerprint, tokenizer.fingerprint)
-        key = (*known, length, layer, how, precision)
-        # the positions behind `length` were never trained, so longer texts are cut there
+        key = (*known, length, layer, how, window, precision)
         extract = partial(reading.extract, encoder, texts, tokenizer, length=length, layer=layer)
+        extract = partial(extract, window=window)
         extract = partial(extract, pooling=how, device=place, precision=precision, world=world)
         return features.cached(run.folder / "features", key, extract, world=world)
 
     return compute
+
+
+def unread(run: Trained, texts: Texts, window: str) -> list[str]:
+    """A sentence on what of the texts no window has; none if all of it is read."""
+    length = run.config["found"]["length"]
+    check_window(window)
+    found = split_texts(texts, run.kept, length=length, window=window or WINDOW)
+    return cut_sentence(found, length)
 
 
 def twins(run: Trained, known: Texts, asked: Texts, *, embed: Embed, device: str) -> list[Split]:

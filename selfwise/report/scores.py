@@ -11,6 +11,7 @@ from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED, VOTE
 from selfwise.measured import (
     ALL,
     EXAMPLES,
+    MANNER,
     RETRIEVAL,
     Measured,
     Row,
@@ -178,7 +179,7 @@ def _beside(names: Sequence[str], found: Sequence[Sequence[Measured]]) -> list[S
     groups: dict[tuple[object, ...], dict[str, Measured]] = {}
     for name, scores in zip(names, found):
         for one in (one for one in scores if one.newest):
-            key = tuple(one[part] for part in ("kind", "layer", "pooling", "k", *EXAMPLES))
+            key = tuple(one[part] for part in (*MANNER, *EXAMPLES))
             groups.setdefault(key, {}).setdefault(name, one)
     firsts = titles([next(iter(group.values())) for group in groups.values()])
     return [_together(group, title, names) for group, title in zip(groups.values(), firsts)]

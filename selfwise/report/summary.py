@@ -6,6 +6,7 @@ from typing import Any
 
 from selfwise import config, measured, records
 from selfwise.evaluate.score import PRETRAINED, RAW, UNTRAINED, percent
+from selfwise.evaluate.windows import DEVIATION
 from selfwise.measured import Measured
 from selfwise.names import told_apart
 from selfwise.report import glue
@@ -80,7 +81,7 @@ def best(folder: Path) -> str:
 
 def _output(one: Measured) -> bool:
     """Whether the encoder's own output was probed."""
-    return one["layer"] is None and not one["pooling"]
+    return one["layer"] is None and one["pooling"] in (None, "", DEVIATION)
 
 
 def _probed(one: Measured) -> str:
