@@ -65,8 +65,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
 
     Args:
         run: a run or its folder.
-        train: labelled examples: a folder for each class, a csv, or a name; without labels for
-            retrieval, where only the baselines are made with them.
+        train: labelled examples (a folder for each class, a csv, a name); none for retrieval.
         test: labelled examples to score on; by default a fifth of `train`, drawn by the seed.
         kind: linear (L-BFGS, regularisation chosen on training labels; for groups that it has not
             seen, where a csv has a column `group`), weighted (of speech: the same on a learned
@@ -75,7 +74,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         labels: numbers of labels for each class, for a curve: 10,100,all.
         seeds: how often labels are drawn; with all of them, and for retrieval, none are.
         k: neighbours that vote in knn; by default each competitor chooses on training labels.
-        layer: probe a layer instead of the encoder's output; negative counts from the last.
+        layer: a layer instead of the encoder's output; negative counts from the last.
         pooling: of text: mean, mean+deviation, cls, last or layers (the means of each), by default
             the encoder's own; of speech: mean, or mean+deviation, the default but for retrieval.
         window: of long texts: mean (over windows, by their tokens; the default), or first (cut).
@@ -99,8 +98,8 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     known, asked = labelled_pair(run, train, test, **reading)
     how: dict[str, Any] = {"kind": kind, "scratch": scratch, "device": device, "k": k}
     told: dict[str, Any] = {"budgets": budgets, "seeds": seeds, "kind": kind, "quiet": quiet}
-    told["unread"] = _unread(run, known, asked, window)
-    score = _scored(_competitors(run, known, asked, **how, **frozen), known, asked, **told)
+    among = _competitors(run, known, asked, **how, **frozen)
+    score = _scored(among, known, asked, unread=_unread(run, known, asked, window), **told)
     frozen |= {"k": k or CHOSEN} if kind == "knn" else {}
     return _kept(run, score, _measured(score), known, asked, data=data, **frozen)
 
