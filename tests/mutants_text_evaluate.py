@@ -2,6 +2,7 @@
 
 POOLING = "tests/facts/test_text_pooling.py"
 
+# ruff: noqa: E501
 # fmt: off
 MUTANTS = [
     ("layers without the embeddings", "evaluate/text.py",
