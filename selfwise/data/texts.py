@@ -14,6 +14,7 @@ from selfwise.data.documents_tables import KINDS, column, missing, rows
 from selfwise.data.images import digest, subset
 from selfwise.data.labels import encode
 from selfwise.data.paths import Paths, RowNumbers
+from selfwise.data.regular import check_regular
 from selfwise.names import nearest
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "document", "question", "title", "body")
@@ -109,6 +110,7 @@ def _from_path(path: Path, field: str, label: str) -> Texts:
         return _from_table(path, field, label)
     if kind(path) != ".txt":
         raise ValueError(f"{path}: expected a folder, or a file that ends in .txt, {_or(KINDS)}")
+    check_regular(path)
     check_plain(path)
     return _made([line for line in lines(path, _ignore) if line.strip()], None, None, str(path))
 
@@ -125,6 +127,7 @@ def _from_folder(root: Path) -> Texts:
     if not files:
         raise ValueError(f"{root}: there is no txt file in this folder or below it")
     for path in files:
+        check_regular(path)
         check_plain(path)
     names = [path.relative_to(root) for path in files]
     texts = ["".join(characters(path, _ignore)) for path in files]

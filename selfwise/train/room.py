@@ -40,7 +40,8 @@ def check_memory(
         n = -(-size_of(batch) // options.accumulate)
         processes = 1 if options.device.startswith("cuda") else options.devices
         n = -(-n // options.devices)
-        least = max(2, n // SMALL)
+        unit = getattr(parts.method, "per_identity", 2)  # rows that belong together
+        least = max(1, n // SMALL // unit) * unit
         if n <= 2 * least:
             return  # too few to tell
         one, two = (kept_bytes(parts, batch, k, seed=seed) for k in (least, 2 * least))

@@ -89,6 +89,7 @@ def test_a_compiled_run_is_resumed_exactly(tmp_path):
             return cases.batch(methods.find("roberta"), 8)
 
     def train(folder, steps):
+        folder.mkdir(exist_ok=True)
         told = options(methods.find("roberta"), compile=True, steps=steps, schedule="constant")
         fit(cases.build("roberta"), Repeated(), told, seed=0, out=folder, quiet=True)
         found, _ = checkpoint.latest(folder / "checkpoints")

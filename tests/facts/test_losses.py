@@ -27,7 +27,7 @@ def by_hand(a: torch.Tensor, b: torch.Tensor, temperature: float) -> float:
 
 
 @pytest.mark.parametrize("temperature", [0.07, 0.5, 1.0])
-@pytest.mark.parametrize(("n", "d"), [(1, 3), (2, 2), (9, 16)])
+@pytest.mark.parametrize(("n", "d"), [(2, 2), (9, 16)])
 def test_nt_xent_against_a_double_loop(n, d, temperature):
     a, b = embeddings(n, d)
     ours = nt_xent(a, b, temperature).item()
