@@ -140,15 +140,15 @@ def test_speech_is_retrieved_beside_mfcc(runs, voices):
 
 
 def test_the_search_holds_out_groups_where_there_are_some(runs, voices, tmp_path, monkeypatch):
-    from selfwise import proof
+    from selfwise.evaluate import probes
 
-    seen, original = [], proof.linear
+    seen, original = [], probes.linear
 
     def spy(x, y, test, *, groups=None, **told):
         seen.append(groups)
         return original(x, y, test, groups=groups, **told)
 
-    monkeypatch.setattr(proof, "linear", spy)
+    monkeypatch.setattr(probes, "linear", spy)
     csv, told = cases.table(voices, tmp_path / "known.csv"), {"test": voices, "quiet": True}
     selfwise.probe(runs("hubert"), train=csv, **told, seeds=2, labels="2,all")
     assert all(groups is not None and len(set(groups)) > 1 for groups in seen)

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 from scipy.sparse import issparse
 
 from selfwise.evaluate.linear import Matrix
 
 
-def check_vectors(vectors: Matrix, ids: Sequence[str], *, of: str) -> None:
+def check_vectors(
+    vectors: Matrix | Float[np.ndarray, "n *layers d"], ids: Sequence[str], *, of: str
+) -> None:
     """Raises ValueError for NaN and infinity, with the first example that has them.
 
     Args:
