@@ -153,7 +153,7 @@ def _against(
     ours, theirs = (_predicted(fits, name, column) for name in (PRETRAINED, other))
     value, (low, high) = difference(task, truth, ours, theirs, seed=0)
     seeds = seed_intervals(task, truth, ours, theirs)
-    row = {"column": column, "metric": task.metrics[0], "competitor": other}
+    row: dict[str, Any] = {"column": column, "metric": task.metrics[0], "competitor": other}
     row |= {"difference": value, "low": low, "high": high, "seeds": [list(one) for one in seeds]}
     return row | {"verdict": seeds_verdict(seeds, len(truth))}
 
