@@ -13,6 +13,7 @@ from selfwise.evaluate.glue_compare import FEWEST, difference, seed_intervals, s
 from selfwise.evaluate.glue_finetune import _choosers
 from selfwise.evaluate.glue_frozen import PENALTY, Setting, frozen
 from selfwise.evaluate.glue_kept import compared
+from selfwise.evaluate.glue_material import _constant
 from selfwise.evaluate.glue_recipes import RECIPES
 from selfwise.evaluate.glue_scores import COMPETITORS, WORDS, GlueScores
 from selfwise.evaluate.score import PRETRAINED, UNTRAINED
@@ -56,9 +57,9 @@ def test_a_dev_of_a_few_examples_is_not_judged():
     assert seeds_verdict([(1.0, 1.0)], FEWEST) == "above the noise"
 
 
-def found(words):
+def found(words, ours=(0.8, 0.8)):
     """What the file of a task holds, of a run that beats its twin, beside bags that get `words`."""
-    rights = {PRETRAINED: (0.8, 0.8), UNTRAINED: (0.5, 0.5), WORDS: (words, words)}
+    rights = {PRETRAINED: ours, UNTRAINED: (0.5, 0.5), WORDS: (words, words)}
     rows = []
     for i, name in enumerate(COMPETITORS):
         said, truth = fits(*rights[name], seed=i)
@@ -86,6 +87,12 @@ def test_a_run_below_bags_of_words_is_named_wherever_it_is_above_its_twin():
     assert scores.tasks[0]["comparisons"][0]["verdict"] == "above the noise"
     assert not any("below bag" in one for one in [*scores.sentences(), *_above(scores.to_dict())])
     assert any("excludes zero for every seed" in one for one in scores.sentences())
+
+
+def test_the_verdict_is_not_that_of_the_mean():
+    against = found(0.6, ours=(0.9, 0.52))["comparisons"][0]
+    assert against["low"] > 0
+    assert against["verdict"].startswith("within the noise")
 
 
 def test_one_seed_is_named():
@@ -131,3 +138,10 @@ def test_how_many_would_choose():
     assert _choosers(split(100), [], 0.1) == 10
     assert _choosers(split(100), [split(30)], 0) == 30
     assert [glue_recipes.can_choose(n) for n in (20, 99, 100)] == [False, False, True]
+
+
+def test_a_dev_of_one_label_is_named():
+    two, one = split(30), split(30)
+    one.texts.labels[:] = 1
+    (said,) = _constant({"mnli-m": two, "rte": one})
+    assert said.startswith("rte: all 30 examples of dev have one label")
