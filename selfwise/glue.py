@@ -72,7 +72,7 @@ def glue(
     order = how.in_order([task for task in found if task != AX])
     every = _earlier(run, how, Path(out), _files(run, data, found, how, _folder(run, out)))
     failed: dict[str, str] = {}
-    for name in (one for one in order if not every[one].done):
+    for name in (one for one in order if not (every[one].done and every[one].by_seed)):
         material = opened(data, name, ax=AX in found)
         failed |= _finished(every[name], run, how, material, say)
     return put_together(run, how, every, left, failed, say)

@@ -72,7 +72,7 @@ def _probe(
         rows = some(material.train, how.limit, seed)
         found = frozen(rows, list(asked.values()), embed(seed), tried, seed=seed)
         values = [(told(at) | {"penalty": one.penalty}, one.value) for at, one in found.tried]
-        chosen = told(found.setting) | {"penalty": found.penalty}
+        chosen = told(found.setting) | {"penalty": found.penalty, "chosen_on": found.chosen_on}
         return fitted(chosen, values, asked, found.predicted, found.scores)
 
     return fit

@@ -52,6 +52,8 @@ def tuned(
             tried = [(setting._asdict(), value) for setting, value in found.tried]
             chosen = {**found.setting._asdict(), "epoch": found.epoch}
             chosen["examples"] = found.trained_on
+            if found.chosen_on is not None:
+                chosen["chosen_on"] = found.chosen_on
             return fitted(chosen, tried, asked, found.predicted, found.scores)
 
         return fit

@@ -1,11 +1,21 @@
 """Bugs in `selfwise glue`: (name, file, old, new, tests), for tests/mutants.py."""
 
 RUNS = "tests/test_glue_runs.py"
+VERDICTS = "tests/test_glue_verdicts.py"
 TUNES, TUNING = "tests/test_glue_tuning.py", "glue_tuning.py"
 KEPT, AMONG = "evaluate/glue_kept.py", "glue_competitors.py"
 
 # fmt: off
 MUTANTS = [
+    ("glue verdicts: the mean over seeds decides alone", KEPT,
+     "seeds_verdict(seeds, len(truth))", "seeds_verdict([(low, high)], len(truth))",
+     f"{VERDICTS}::test_the_verdict_is_not_that_of_the_mean"),
+    ("glue verdicts: bags of words are not named", KEPT,
+     'if not below or row["competitor"] == WORDS:', "if True:",
+     f"{VERDICTS}::test_a_run_below_bags_of_words_is_named_wherever_it_is_above_its_twin"),
+    ("glue verdicts: twenty rows choose a setting", "evaluate/glue_recipes.py",
+     "return examples >= FEWEST", "return True",
+     f"{VERDICTS}::test_twenty_rows_choose_nothing_and_are_named"),
     ("glue runs: a seed that was fitted stands for all", KEPT,
      'any((fit["competitor"], fit["seed"]) == (competitor, seed) for',
      'any(fit["competitor"] == competitor for',

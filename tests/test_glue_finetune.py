@@ -13,7 +13,7 @@ from selfwise.data.glue import task_named
 from selfwise.data.glue_read import GlueSplit
 from selfwise.data.texts import Texts
 from selfwise.encoders import text
-from selfwise.evaluate import glue_train
+from selfwise.evaluate import glue_recipes, glue_train
 from selfwise.evaluate.glue_finetune import finetuned
 from selfwise.evaluate.glue_model import Tuner, copied
 from selfwise.evaluate.glue_recipes import RECIPES, Recipe, Setting, recipe_for
@@ -24,6 +24,12 @@ from tests.text_cases import randomise
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "good", "bad"]
 KIND = {"bert": "wordpiece", "albert": "wordpiece", "roberta": "bpe", "gpt": "bpe"}
 FAST = Recipe("fast", (3e-3,), (32,), epochs=8, dropout=0.0, head_dropout=0.0)
+
+
+@pytest.fixture(autouse=True)
+def few_may_choose(monkeypatch):
+    """Searches are tested on small data."""
+    monkeypatch.setattr(glue_recipes, "FEWEST", 0)
 
 
 def run_of(family="bert", **options):

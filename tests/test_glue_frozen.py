@@ -13,6 +13,7 @@ from selfwise.data.glue import task_named
 from selfwise.data.glue_read import GlueSplit, open_glue
 from selfwise.data.texts import Texts
 from selfwise.data.tokenizer import train as tokenizer_of
+from selfwise.evaluate import glue_recipes
 from selfwise.evaluate.glue_frozen import (
     Readings,
     Setting,
@@ -26,6 +27,12 @@ from selfwise.evaluate.glue_probe import answers, path
 from selfwise.evaluate.linear import BAG, PENALTIES
 from selfwise.evaluate.text import extract, extract_each, laid, padded
 from tests.text_cases import encoder_of
+
+
+@pytest.fixture(autouse=True)
+def few_may_choose(monkeypatch):
+    """Searches are tested on small data."""
+    monkeypatch.setattr(glue_recipes, "FEWEST", 0)
 
 
 def split(name, n, seed):

@@ -141,7 +141,7 @@ def test_several_runs_have_a_column_each(tmp_path, monkeypatch):
         ["mrpc", "f1", "70.7 ± 16.8", "", "88.85"],
         ["mrpc", "accuracy", "60.7 ± 16.8", "", "84.07"],
     ]
-    told = "+11.0 (+2.0 to +20.0)"
+    told = "+11.0 (+2.0 to +20.0), above the noise"
     assert differences.rows == [["rte", "accuracy", "untrained", told, told],
                                 ["mrpc", "f1", "untrained", told, ""]]  # fmt: skip
     assert ["mean of the 1 task here", "", "75.7"] in averages.rows

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 
 from selfwise.rng import hashed
 
+ABOVE, WITHIN, WORSE = "above the noise", "within the noise", "worse, beyond the noise"
 CELLS = 2**22  # counts held at once: 32 MB
 
 Correct = Bool[np.ndarray, "m"] | Float[np.ndarray, "m"]
@@ -51,8 +52,8 @@ def verdict(interval: Interval) -> str:
     """What the interval of a difference says."""
     low, high = interval
     if low > 0:
-        return "above the noise"
-    return "worse, beyond the noise" if high < 0 else "within the noise"
+        return ABOVE
+    return WORSE if high < 0 else WITHIN
 
 
 def in_words(competitor: str, difference: float, interval: Interval) -> str:

@@ -1,17 +1,26 @@
 """Whether a difference in a metric of GLUE is more than noise: a paired bootstrap of the metric."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from numpy.random import Generator, Philox
 
 from selfwise.data.glue import Task
-from selfwise.evaluate.compare import CELLS, Interval, paired_bootstrap
+from selfwise.evaluate.compare import (
+    ABOVE,
+    CELLS,
+    WITHIN,
+    WORSE,
+    Interval,
+    above_noise,
+    paired_bootstrap,
+)
 from selfwise.evaluate.glue_metrics import FLAT, METRICS
 from selfwise.rng import hashed
 
 DRAWS = 5_000
+FEWEST = 10  # examples of dev below which resampling them says nothing about others
 
 Fits = Shaped[np.ndarray, "seeds m"]  # predictions: classes, or scores
 Counted = Float[np.ndarray, "draws k"]  # how often a resample has each kind of example
@@ -40,6 +49,23 @@ def difference(
         right = [(fits == truth).mean(axis=0) for fits in (ours, theirs)]
         return means[0] - means[1], paired_bootstrap(*right, seed=seed)
     return means[0] - means[1], _interval(metric, truth, ours, theirs, seed)
+
+
+def seed_intervals(
+    task: Task, truth: Shaped[np.ndarray, "m"], ours: Fits, theirs: Fits
+) -> list[Interval]:
+    """The interval of `difference` for each seed alone: fit i of one against fit i of the other."""
+    pairs = zip(ours, theirs, strict=True)
+    return [difference(task, truth, own[None], other[None])[1] for own, other in pairs]
+
+
+def seeds_verdict(intervals: Sequence[Interval], examples: int) -> str:
+    """What the intervals of all seeds say together: beyond the noise only if each excludes zero."""
+    if examples < FEWEST:
+        return f"not judged: dev has fewer than {FEWEST} examples"
+    if above_noise(intervals):
+        return ABOVE
+    return WORSE if above_noise((-high, -low) for low, high in intervals) else WITHIN
 
 
 def _interval(metric: str, truth: np.ndarray, ours: Fits, theirs: Fits, seed: int) -> Interval:

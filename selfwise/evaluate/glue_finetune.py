@@ -13,7 +13,7 @@ from torch import Tensor
 
 from selfwise.data.glue_read import GlueSplit
 from selfwise.evaluate.glue_metrics import glue_scores
-from selfwise.evaluate.glue_recipes import Recipe, Setting
+from selfwise.evaluate.glue_recipes import FEWEST, Recipe, Setting, can_choose
 from selfwise.evaluate.glue_train import Data, Lesson, Progress, Trial
 from selfwise.evaluate.text import laid
 from selfwise.rng import shuffled
@@ -39,6 +39,7 @@ class Tuned(NamedTuple):
     predicted: tuple[np.ndarray, ...]  # classes, or scores from 0 to 5
     scores: tuple[dict[str, float] | None, ...]  # every metric; None for test
     encoder: dict[str, Tensor]  # its weights, on the CPU, for `start`
+    chosen_on: int | None  # examples that chose; 0: too few; None: nothing was to be chosen
 
 
 def finetuned(
@@ -59,7 +60,8 @@ def finetuned(
     train. Otherwise the setting, of several, and the epoch, with `early`, have the best score on
     the part that is held out, the mean of the task's metrics; of equals the first. Without `early`
     the model is then trained again, on all of train; with it the chosen one answers, which has not
-    seen the part. A setting whose loss is no number any more is out.
+    seen the part. A setting whose loss is no number any more is out. Where too few examples would
+    choose (`can_choose`), the recipe's first setting learns from all of train for all epochs.
 
     Args:
         run: a run on text, whose encoder stays as it is. Texts are cut at the length of its rows,
@@ -78,6 +80,10 @@ def finetuned(
     differ, a share that leaves nothing; Diverged if every setting diverges.
     """
     _check(run, train, asked, held_out)
+    searching = len(recipe.settings()) > 1 or recipe.early
+    count = _choosers(train, asked, held_out) if searching else None
+    if count is not None and not can_choose(count):
+        recipe, count = recipe.unsearched(), 0
     length = min(recipe.length, run.config["found"]["length"])
     known, *others = (_data(split, run.tokenizer, length) for split in (train, *asked))
     lesson = Lesson(run, train.task, recipe, seed, start, device, progress)
@@ -92,7 +98,8 @@ def finetuned(
             "the outputs were no numbers any more; lower rates are needed"
         )
     said = [lesson.answers(best.model, data.rows) for data in others]
-    return _told(lesson, best, by, tried if len(tried) > 1 else (), others, said)
+    found = _told(lesson, best, by, tried if len(tried) > 1 else (), others, said)
+    return found._replace(chosen_on=count)
 
 
 Tried = tuple[tuple[Setting, float | None], ...]
@@ -116,6 +123,7 @@ def _told(
         predicted=tuple(said),
         scores=scores,
         encoder=best.model.encoder.state_dict(),
+        chosen_on=None,
     )
 
 
@@ -165,6 +173,12 @@ def _parted(
     order = shuffled(total, lesson.seed, "glue held out", lesson.task.name)
     apart, rest = np.sort(order[:count]), np.sort(order[count:])
     return known.take(apart), known.take(rest), f"{count:,} of {total:,} training examples"
+
+
+def _choosers(train: GlueSplit, asked: Sequence[GlueSplit], share: float) -> int:
+    """How many examples would choose setting or epoch."""
+    judges = (len(one) for one in asked if _truth(one) is not None)
+    return round(share * len(train)) if share else next(judges, FEWEST)  # `_parted` refuses none
 
 
 def _check(run: Any, train: GlueSplit, asked: Sequence[GlueSplit], held_out: float) -> None:

@@ -23,10 +23,12 @@ from selfwise.data.texts import Texts
 from selfwise.data.tokenizer import Tokenizer
 from selfwise.evaluate.glue_metrics import glue_scores
 from selfwise.evaluate.glue_probe import Tried, answers, path
+from selfwise.evaluate.glue_recipes import can_choose
 from selfwise.evaluate.linear import PENALTIES, check_numbers
 from selfwise.evaluate.text import bag_of_words, compared_words, extract_each
 from selfwise.rng import shuffled
 
+PENALTY = 0.1  # where too few examples are held out to choose one
 HELD = 5  # one of so many training examples is held out to choose the setting and the penalty
 
 
@@ -46,6 +48,7 @@ class Frozen(NamedTuple):
     tried: tuple[tuple[Setting, Tried], ...]  # on the held-out part
     predicted: tuple[np.ndarray, ...]  # classes, or scores from 0 to 5
     scores: tuple[dict[str, float] | None, ...]  # every metric; None for test
+    chosen_on: int  # examples that chose; 0: the default setting, as they would have been too few
 
 
 Matrix = Any  # dense float32 (n, d), or a sparse bag of words
@@ -69,6 +72,9 @@ def frozen(
 ) -> Frozen:
     """The best of some settings and penalties on a fifth of train, fitted on all of it.
 
+    If that fifth has too few examples to choose (`can_choose`), the default setting is fitted: the
+    mean of the encoder's output, or the first of `tried` if that is not among them.
+
     Args:
         train: with labels, or scores.
         asked: splits to predict; their labels decide nothing.
@@ -83,20 +89,30 @@ def frozen(
         raise ValueError(f"{task.name}: a probe is fitted on labels, and {train.split} has none")
     held = np.arange(len(truth)) % HELD == 0
     order = shuffled(len(truth), seed, "glue frozen", task.name)
+    enough = can_choose(int(held.sum()))
     found: list[tuple[Setting, Tried]] = []
-    for setting in tried:
+    for setting in tried if enough else ():
         # no name for the features: those of one setting are let go before the next are made
         values = path(task, _own(train, embed, setting), truth, order[~held], order[held])
         found += [(setting, one) for one in values]
-    best = max(found, key=lambda one: one[1].value, default=(tried[0], Tried(max(PENALTIES), 0.0)))
-    chosen, penalty = best[0], best[1].penalty
+    chosen, penalty = _best(found, tried, enough)
     x, *others = embed(train.texts, [split.texts for split in asked], chosen)
     predicted = _answers(task, x, truth, others, penalty)
     scores = []
     for split, said in zip(asked, predicted):
         known = _truth(split)
         scores.append(None if known is None else glue_scores(task, known, said))
-    return Frozen(chosen, penalty, tuple(found), tuple(predicted), tuple(scores))
+    count = int(held.sum()) if enough else 0
+    return Frozen(chosen, penalty, tuple(found), tuple(predicted), tuple(scores), count)
+
+
+def _best(
+    found: Sequence[tuple[Setting, Tried]], tried: Sequence[Setting], enough: bool
+) -> tuple[Setting, float]:
+    if not enough:
+        return (Setting() if Setting() in tried else tried[0]), PENALTY
+    best = max(found, key=lambda one: one[1].value, default=(tried[0], Tried(max(PENALTIES), 0.0)))
+    return best[0], best[1].penalty
 
 
 class Readings:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from selfwise.evaluate.compare import verdict
-from selfwise.evaluate.glue_compare import difference
+from selfwise.data.glue import Task
+from selfwise.evaluate.glue_compare import difference, seed_intervals, seeds_verdict
 from selfwise.evaluate.glue_material import Material
+from selfwise.evaluate.glue_scores import WORDS
 from selfwise.evaluate.glue_submission import Answers
 from selfwise.evaluate.score import PRETRAINED
 
@@ -65,6 +66,11 @@ class Kept:
     def done(self) -> bool:
         """Whether nothing is left to do."""
         return bool(self.found["done"])
+
+    @property
+    def by_seed(self) -> bool:
+        """Whether what is compared was compared for every seed; earlier versions did not."""
+        return all("seeds" in one for one in self.found["comparisons"])
 
     def has(self, competitor: str, seed: int) -> bool:
         """Whether this fit is there."""
@@ -135,19 +141,29 @@ def compared(
     for column, dev in material.dev.items():
         truth = dev.texts.labels if material.task.labels else dev.scores
         assert truth is not None
-        ours = _predicted(fits, PRETRAINED, column)
-        for other in others:
-            value, interval = difference(
-                material.task, truth, ours, _predicted(fits, other, column), seed=0
-            )
-            row: dict[str, Any] = {
-                "column": column,
-                "metric": material.task.metrics[0],
-                "competitor": other,
-            }
-            row |= {"difference": value, "low": interval[0], "high": interval[1]}
-            rows.append({**row, "verdict": verdict(interval)})
+        found = [_against(material.task, column, truth, fits, other) for other in others]
+        rows += [_naming_words(row, found) for row in found]
     return rows
+
+
+def _against(
+    task: Task, column: str, truth: np.ndarray, fits: Sequence[Mapping[str, Any]], other: str
+) -> dict[str, Any]:
+    """The difference to one competitor, the interval of the means and that of each seed."""
+    ours, theirs = (_predicted(fits, name, column) for name in (PRETRAINED, other))
+    value, (low, high) = difference(task, truth, ours, theirs, seed=0)
+    seeds = seed_intervals(task, truth, ours, theirs)
+    row: dict[str, Any] = {"column": column, "metric": task.metrics[0], "competitor": other}
+    row |= {"difference": value, "low": low, "high": high, "seeds": [list(one) for one in seeds]}
+    return row | {"verdict": seeds_verdict(seeds, len(truth))}
+
+
+def _naming_words(row: dict[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The row, whose verdict says where bags of words, which need no encoder, are better."""
+    below = [o["difference"] for o in found if o["competitor"] == WORDS and o["difference"] < 0]
+    if not below or row["competitor"] == WORDS:
+        return row
+    return row | {"verdict": f"{row['verdict']}, but below {WORDS} ({100 * below[0]:+.1f})"}
 
 
 def replaced(path: Path, content: str | bytes) -> None:

@@ -31,8 +31,19 @@ class Material(NamedTuple):
             "data": {name: split.texts.fingerprint for name, split in every.items()},
             "rows": {name: len(split) for name, split in every.items()},
             "ids": {name: list(split.texts.ids) for name, split in self.test.items()},
-            "notes": [note for split in every.values() for note in split.notes],
+            "notes": [n for split in every.values() for n in split.notes] + _constant(self.dev),
         }
+
+
+def _constant(dev: dict[str, GlueSplit]) -> list[str]:
+    """A sentence for each column whose labels, or scores, are all one: no metric says anything."""
+    said = []
+    for column, split in dev.items():
+        truth = split.scores if split.texts.labels is None else split.texts.labels
+        if truth is not None and len(np.unique(truth)) == 1:
+            what = f"all {len(truth):,} examples of dev have one label"
+            said.append(f"{column}: {what}, so that its scores say nothing about the model")
+    return said
 
 
 def there(

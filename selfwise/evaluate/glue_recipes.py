@@ -50,12 +50,24 @@ class Recipe(NamedTuple):
         """Every combination of a rate and a batch."""
         return [Setting(*one) for one in product(self.rates, self.batches)]
 
+    def unsearched(self) -> "Recipe":
+        """With the first of its settings and after the last epoch, so that nothing is chosen."""
+        return self.at(self.settings()[0])._replace(early=False)
+
     def at(self, setting: Setting) -> "Recipe":
         """The same with nothing to search for."""
         return self._replace(rates=(setting.rate,), batches=(setting.batch,))
 
 
 FIXED = "fixed"
+FEWEST = 100  # examples that may choose a setting; of 20, one more right answer is 5 points
+
+
+def can_choose(examples: int) -> bool:
+    """Whether so many examples may choose between settings; fewer choose by chance."""
+    return examples >= FEWEST
+
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfwise.evaluate.glue_metrics import AVERAGES, OFFICIAL, average, missing
 from selfwise.evaluate.glue_published import ABOUT, NAME, PUBLISHED, as_published
+from selfwise.evaluate.glue_recipes import FEWEST
 from selfwise.evaluate.score import PRETRAINED, UNTRAINED, percent
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class GlueScores:
                 "Differences and their intervals are of means over the seeds; beside them stand "
                 "medians, so that the two need not agree."
             )
+        said += [*_compared(self.tasks), *_chosen(self.tasks)]
         said += [note for found in self.tasks for note in found["notes"]]
         return [*said, ABOUT] if self._scaled() else said
 
@@ -163,6 +165,48 @@ def _told(one: Mapping[str, Any]) -> str:
     low, high = 100 * one["low"], 100 * one["high"]
     points = f"{100 * one['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
     return f"{points}\n{one['verdict']}"
+
+
+def _compared(tasks: Sequence[Found]) -> list[str]:
+    """What "above the noise" rests on, and where bags of words, which need no encoder, win."""
+    every = [one for found in tasks for one in found["comparisons"]]
+    if not every:
+        return []
+    alone = len({fit["seed"] for found in tasks for fit in found["fits"]}) == 1
+    said = (
+        "One seed was fitted: the noise is that of dev's examples alone, and not that of seeds."
+        if alone
+        else "Above the noise: the 95 % interval over dev's examples excludes zero for every seed."
+    )
+    below = [
+        f"{one['column']} ({100 * one['difference']:+.1f})"
+        for one in every
+        if one["competitor"] == WORDS and one["difference"] < 0
+    ]
+    return [
+        said,
+        *([f"The pretrained encoder is below {WORDS}: {', '.join(below)}."] * bool(below)),
+    ]
+
+
+def _chosen(tasks: Sequence[Found]) -> list[str]:
+    """How many training examples chose settings, and where they were too few to do so."""
+    searched, default = [], []
+    for found in tasks:
+        rows = {f["setting"]["chosen_on"] for f in found["fits"] if "chosen_on" in f["setting"]}
+        if counts := sorted(rows - {0}):
+            searched.append(f"{found['task']} {' and '.join(f'{n:,}' for n in counts)}")
+        if 0 in rows:
+            default.append(found["task"])
+    said = []
+    if searched:
+        said.append(f"Training examples that chose the settings: {', '.join(searched)}.")
+    if default:
+        said.append(
+            f"Default settings without a search in {', '.join(default)}: fewer than {FEWEST} "
+            "training examples would have chosen."
+        )
+    return said
 
 
 def _seeds(tasks: Sequence[Found]) -> str:

@@ -54,6 +54,11 @@ class Supervised(Method):
         blur: float = 0.0,
     ):
         super().__init__()
+        if classes < 2:
+            raise ValueError(
+                f"supervised needs two classes or more, got {classes}: with one the loss is 0 and "
+                "the accuracy 100 %, whatever the encoder does"
+            )
         self.augment = mild(size, crop=crop, flip=flip, strength=strength, blur=blur)
         self.encoder, self.head = encoder, nn.Linear(encoder.dim, classes)
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from selfwise import records
+from selfwise.evaluate.compare import ABOVE
 from selfwise.evaluate.glue_published import as_published
+from selfwise.evaluate.glue_scores import WORDS
 from selfwise.evaluate.score import UNTRAINED, percent
 from selfwise.names import told_apart
 from selfwise.records import PRETRAINED
@@ -78,9 +80,16 @@ def lead(folder: Path) -> str:
 
 
 def _above(found: Found) -> list[str]:
-    lows = [r["against"][UNTRAINED]["low"] for r in found["rows"] if UNTRAINED in r["against"]]
-    above = f"{sum(low > 0 for low in lows)} of {len(lows)} dev sets"
-    return [f"Beyond the noise it is above the untrained encoder on {above}."] if lows else []
+    rows = [row for row in found["rows"] if UNTRAINED in row["against"]]
+    if not rows:
+        return []
+    good = sum(row["against"][UNTRAINED]["verdict"].startswith(ABOVE) for row in rows)
+    said = [
+        f"Beyond the noise it is above the untrained encoder on {good} of {len(rows)} dev sets."
+    ]
+    against = [(row["column"], row["against"].get(WORDS)) for row in rows]
+    below = [column for column, one in against if one and one["difference"] < 0]
+    return said + ([f"It is below {WORDS} on {', '.join(below)}."] if below else [])
 
 
 def _alone(found: Found, *, newest: int | None = None, name: str = "") -> Section:
@@ -209,10 +218,11 @@ def _differences(group: Mapping[str, Found]) -> Rows:
         known = [rows[place]["against"] if place in rows else {} for rows in tables]
         for other in dict.fromkeys(name for against in known for name in against):
             told = [_points(against[other]) if other in against else () for against in known]
-            cells = [f"{one[0]} ({one[1]})" if one else "" for one in told]
+            said = [against[other]["verdict"] if other in against else "" for against in known]
+            cells = [f"{p[0]} ({p[1]}), {v}" if p else "" for p, v in zip(told, said)]
             lines.append([place[0], place[1], other, *cells])
-    said = "Differences in points, with 95 % intervals; with 0 inside they are within the noise"
-    return Rows(["task", "metric", f"{PRETRAINED} minus", *group], lines, said)
+    caption = "Differences in points, with 95 % intervals over dev's examples"
+    return Rows(["task", "metric", f"{PRETRAINED} minus", *group], lines, caption)
 
 
 def _means(group: Mapping[str, Found]) -> list[Rows]:

@@ -51,3 +51,10 @@ def test_views_are_those_of_simclr_with_the_same_names():
 def test_without_jitter_colours_stay():
     augment = cases.build("supervised").augment
     assert (augment.strength, augment.jitter, augment.grayscale, augment.blur) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("classes", [0, 1])
+def test_one_class_is_nothing_to_tell(classes):
+    encoder = cases.build("supervised").encoder
+    with pytest.raises(ValueError, match=f"two classes or more, got {classes}"):
+        Supervised(encoder, size=32, classes=classes)

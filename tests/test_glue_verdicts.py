@@ -1,0 +1,147 @@
+"""What GLUE says of its numbers: noise of seeds, bags of words, settings chosen on few rows."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from selfwise.data.glue import task_named
+from selfwise.data.glue_read import GlueSplit
+from selfwise.data.texts import Texts
+from selfwise.evaluate import glue_recipes
+from selfwise.evaluate.glue_compare import FEWEST, difference, seed_intervals, seeds_verdict
+from selfwise.evaluate.glue_finetune import _choosers
+from selfwise.evaluate.glue_frozen import PENALTY, Setting, frozen
+from selfwise.evaluate.glue_kept import compared
+from selfwise.evaluate.glue_material import _constant
+from selfwise.evaluate.glue_recipes import RECIPES
+from selfwise.evaluate.glue_scores import COMPETITORS, WORDS, GlueScores
+from selfwise.evaluate.score import PRETRAINED, UNTRAINED
+from selfwise.report.glue import _above
+
+TASK = task_named("rte")
+N = 400
+
+
+def fits(*rights, seed=0):
+    """Predictions of one fit for each share that is right, and the truth."""
+    random = np.random.default_rng(seed)
+    truth = np.arange(N) % 2
+    return np.stack([np.where(random.random(N) < p, truth, 1 - truth) for p in rights]), truth
+
+
+def split(n):
+    labels = np.arange(n) % 2
+    texts = [str(label) for label in labels]
+    ids = [str(i) for i in range(n)]
+    return GlueSplit(TASK, "train", Texts(ids, texts, texts, labels, None, f"{n}"), None, ())
+
+
+def test_one_seed_within_the_noise_is_within_the_noise():
+    ours, truth = fits(0.8, 0.8, 0.55)
+    theirs, _ = fits(0.5, 0.5, 0.5, seed=1)
+    value, interval = difference(TASK, truth, ours, theirs)
+    assert value > 0.1
+    assert interval[0] > 0  # the mean of the seeds alone would be above the noise
+    seeds = seed_intervals(TASK, truth, ours, theirs)
+    assert seeds == [difference(TASK, truth, ours[[i]], theirs[[i]])[1] for i in range(3)]
+    assert seeds_verdict(seeds, N) == "within the noise"
+    assert seeds_verdict(seeds[:2], N) == "above the noise"
+    turned = [(-high, -low) for low, high in seeds[:2]]
+    assert seeds_verdict(turned, N) == "worse, beyond the noise"
+    assert seeds_verdict([turned[0], seeds[0]], N) == "within the noise"
+
+
+def test_a_dev_of_a_few_examples_is_not_judged():
+    assert seeds_verdict([(1.0, 1.0)], FEWEST - 1).startswith("not judged")
+    assert seeds_verdict([(1.0, 1.0)], FEWEST) == "above the noise"
+
+
+def found(words, ours=(0.8, 0.8)):
+    """What the file of a task holds, of a run that beats its twin, beside bags that get `words`."""
+    rights = {PRETRAINED: ours, UNTRAINED: (0.5, 0.5), WORDS: (words, words)}
+    rows = []
+    for i, name in enumerate(COMPETITORS):
+        said, truth = fits(*rights[name], seed=i)
+        for seed, one in enumerate(said):
+            rows.append({"competitor": name, "seed": seed, "setting": {"chosen_on": 498}})
+            rows[-1]["predicted"] = {"rte": one}
+            rows[-1]["scores"] = {"rte": {"accuracy": float((one == truth).mean())}}
+    dev = SimpleNamespace(texts=SimpleNamespace(labels=truth), scores=None)
+    comparisons = compared(SimpleNamespace(task=TASK, dev={"rte": dev}), rows, COMPETITORS[1:])
+    told = {"task": "rte", "asked": {}, "data": {}, "rows": {"rte": N}, "notes": []}
+    return told | {"fits": rows, "comparisons": comparisons}
+
+
+def test_a_run_below_bags_of_words_is_named_wherever_it_is_above_its_twin():
+    scores = GlueScores("frozen", [found(0.95)], {})
+    against, words = scores.tasks[0]["comparisons"]
+    assert len(against["seeds"]) == 2
+    assert against["verdict"].startswith("above the noise, but below bag of words (-1")
+    assert words["verdict"] == "worse, beyond the noise"
+    (said,) = [one for one in scores.sentences() if "is below bag of words: rte (-1" in one]
+    table = scores.to_dict()
+    assert said in table["sentences"]
+    assert _above(table)[1] == "It is below bag of words on rte."
+    scores = GlueScores("frozen", [found(0.6)], {})
+    assert scores.tasks[0]["comparisons"][0]["verdict"] == "above the noise"
+    assert not any("below bag" in one for one in [*scores.sentences(), *_above(scores.to_dict())])
+    assert any("excludes zero for every seed" in one for one in scores.sentences())
+
+
+def test_the_verdict_is_not_that_of_the_mean():
+    against = found(0.6, ours=(0.9, 0.52))["comparisons"][0]
+    assert against["low"] > 0
+    assert against["verdict"].startswith("within the noise")
+
+
+def test_one_seed_is_named():
+    alone = found(0.6)
+    alone["fits"] = [fit for fit in alone["fits"] if fit["seed"] == 0]
+    said = GlueScores("frozen", [alone], {}).sentences()
+    assert any(one.startswith("One seed was fitted") for one in said)
+
+
+def test_twenty_rows_choose_nothing_and_are_named():
+    def embed(known, others, setting):
+        assert setting == Setting()  # nothing else is read
+        return [np.arange(2.0 * len(t)).reshape(-1, 2).astype(np.float32) for t in (known, *others)]
+
+    few = frozen(split(100), [split(10)], embed, [Setting(0), Setting()])
+    assert (few.setting, few.penalty, few.tried, few.chosen_on) == (Setting(), PENALTY, (), 0)
+    told = found(0.6)
+    for fit in told["fits"][:2]:
+        fit["setting"] = {"chosen_on": 0}
+    said = " ".join(GlueScores("frozen", [told], {}).sentences())
+    assert "Training examples that chose the settings: rte 498." in said
+    assert "Default settings without a search in rte: fewer than 100" in said
+
+
+def test_enough_rows_choose():
+    def embed(known, others, setting):
+        return [np.array([[float(text)] for text in t.texts], np.float32) for t in (known, *others)]
+
+    rows = 5 * glue_recipes.FEWEST
+    many = frozen(split(rows), [split(10)], embed, [Setting(0)])
+    assert many.chosen_on == glue_recipes.FEWEST
+    assert many.tried
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "small"])
+def test_a_recipe_without_a_search_is_its_first_setting(name):
+    recipe = RECIPES[name].unsearched()
+    assert recipe.settings() == RECIPES[name].settings()[:1]
+    assert not recipe.early
+
+
+def test_how_many_would_choose():
+    assert _choosers(split(100), [], 0.1) == 10
+    assert _choosers(split(100), [split(30)], 0) == 30
+    assert [glue_recipes.can_choose(n) for n in (20, 99, 100)] == [False, False, True]
+
+
+def test_a_dev_of_one_label_is_named():
+    two, one = split(30), split(30)
+    one.texts.labels[:] = 1
+    (said,) = _constant({"mnli-m": two, "rte": one})
+    assert said.startswith("rte: all 30 examples of dev have one label")
