@@ -1,7 +1,5 @@
 """What GLUE says of its numbers: noise of seeds, bags of words, settings chosen on few rows."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,7 @@ from selfwise.evaluate.glue_compare import FEWEST, difference, seed_intervals, s
 from selfwise.evaluate.glue_finetune import _choosers
 from selfwise.evaluate.glue_frozen import PENALTY, Setting, frozen
 from selfwise.evaluate.glue_kept import compared
-from selfwise.evaluate.glue_material import _constant
+from selfwise.evaluate.glue_material import Material, _constant
 from selfwise.evaluate.glue_recipes import RECIPES
 from selfwise.evaluate.glue_scores import COMPETITORS, WORDS, GlueScores
 from selfwise.evaluate.score import PRETRAINED, UNTRAINED
@@ -67,8 +65,9 @@ def found(words, ours=(0.8, 0.8)):
             rows.append({"competitor": name, "seed": seed, "setting": {"chosen_on": 498}})
             rows[-1]["predicted"] = {"rte": one}
             rows[-1]["scores"] = {"rte": {"accuracy": float((one == truth).mean())}}
-    dev = SimpleNamespace(texts=SimpleNamespace(labels=truth), scores=None)
-    comparisons = compared(SimpleNamespace(task=TASK, dev={"rte": dev}), rows, COMPETITORS[1:])
+    texts = Texts([], ["a text"] * len(truth), None, truth, ["0", "1"], "made up")
+    dev = GlueSplit(TASK, "dev", texts, None, ())
+    comparisons = compared(Material(TASK, dev, {"rte": dev}, {}), rows, COMPETITORS[1:])
     told = {"task": "rte", "asked": {}, "data": {}, "rows": {"rte": N}, "notes": []}
     return told | {"fits": rows, "comparisons": comparisons}
 
