@@ -9,7 +9,7 @@ MUTANTS = [
     ("a box begins at -1e-14", "data/decode.py",
      "left, top = (x - full) / (2 * high), (y - full) / (2 * wide)", "left, top = x / (2 * high) - full / (2 * high) - 1e-14, y / (2 * wide) - full / (2 * wide) - 1e-14", "tests/test_data_decode.py"),
     ("a JPEG is decoded one pixel too small", "data/decode.py",
-     "return -(-width * decode // short), -(-height * decode // short)", "return width * decode // short, height * decode // short", "tests/test_data_decode.py"),
+     "return -(-width * decode // short), -(-height * decode // short)", "return int(width * (decode / short)), int(height * (decode / short))", "tests/test_data_decode.py"),
     ("an error of the arithmetic names no file", "data/decode.py",
      "            return _pixels(_shrink(eight_bit(image), size), channels, turn)\n    except DAMAGE as error:\n        raise unreadable(error) from error\n\n\ndef decode_image", "            return _pixels(_shrink(eight_bit(image), size), channels, turn)\n    except OSError as error:\n        raise unreadable(error) from error\n\n\ndef decode_image", "tests/test_data_decode.py"),
     ("a pipe among pictures is waited for", "data/decode.py",

@@ -335,7 +335,7 @@ def draft_size_of(width, height, decode, axis):
 
 
 def test_photos_of_200_sizes_are_read(tmp_path):
-    """Among them the sizes of a user whose photos were refused, and one with a black edge."""
+    """Among them the sizes of a user whose photos were refused."""
     sides = np.random.default_rng(1).integers(257, 600, (194, 2)).tolist()
     known = [(300, 258), (258, 300), (473, 313), (498, 329), (698, 511), (511, 698)]
     for width, height in [*known, *map(tuple, sides)]:
@@ -344,6 +344,16 @@ def test_photos_of_200_sizes_are_read(tmp_path):
         pixels = decode_file(path, 3, 256)
         assert pixels.shape[1:] == fitted(width, height, 256)[::-1] == read_size(path, 256)
         assert pixels.min() > 190, (width, height)  # nothing is added at an edge
+
+
+@pytest.mark.parametrize("size", [(94, 94), (94, 141), (141, 94)])
+def test_a_jpeg_is_not_halved_below_what_is_wanted(tmp_path, size):
+    """94 * (48 / 94) is below 48 in floating point: half the size would lack a pixel."""
+    assert int(94 * (48 / 94)) == 47
+    Image.new("RGB", size, (200, 200, 200)).save(tmp_path / "a.jpg")
+    pixels = decode_file(tmp_path / "a.jpg", 3, 48)
+    assert pixels.shape[1:] == fitted(*size, 48)[::-1]
+    assert pixels.min() > 190
 
 
 def test_any_error_of_a_decoder_is_about_its_file(tmp_path, monkeypatch):

@@ -137,7 +137,7 @@ def test_its_python_reads_large_and_odd_pictures_too(tmp_path, monkeypatch):
     whole.save(odd / "clear.png")
     whole.convert("P").save(odd / "palette.gif", transparency=3)
     whole.convert("L").save(odd / "gray.jpg")
-    for size in ((473, 313), (698, 511)):  # a box 1e-14 outside; half the size lacks a column
+    for size in ((473, 313), (498, 329)):  # whose boxes would begin 1e-14 outside
         whole.convert("RGB").resize(size).save(odd / f"{size[0]}.jpg")
     run = image_run("resnet", tmp_path / "run", odd)
     export_run(run.folder, to="safetensors", out=tmp_path / "out")
