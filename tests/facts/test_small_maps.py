@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from selfwise.encoders import vision
+from selfwise.nn import small_maps
 from selfwise.nn.channels_last import takes_channels_last
 from selfwise.nn.small_maps import SmallMapConv2d, guard
 from selfwise.rng import generator
@@ -99,3 +100,19 @@ def test_gradients_with_channels_last_are_those_of_channels_first(stride, kernel
     assert found[1][0].is_contiguous(memory_format=torch.channels_last)
     for first, last in zip(*found):
         torch.testing.assert_close(first, last, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "laid"),
+    [(1, 1, True), (1, 5, True), (5, 1, True), (2, 1, True), (2, 2, False), (2, 5, False)],
+)
+def test_zeros_are_laid_around_maps_narrower_than_the_stride(monkeypatch, height, width, laid):
+    """The fault of bf16 needs a processor that shows it; which maps are padded does not."""
+    conv = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+    guard(conv)
+    seen = []
+    original = small_maps.F.conv2d
+    spy = lambda *told: seen.append(told[4]) or original(*told)  # noqa: E731
+    monkeypatch.setattr(small_maps.F, "conv2d", spy)
+    conv(torch.zeros(1, 3, height, width))
+    assert (seen == [0]) == laid  # no padding is left to the convolution
