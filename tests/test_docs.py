@@ -1,8 +1,9 @@
 """What the documents say is so: their code runs, their links lead somewhere, their names exist.
 
-Fenced blocks, by language: `bash` is run as a script, `python` in one namespace, `console` holds
-commands after `$` with what they print; all in order, in a folder with small real images, texts,
-and recordings of tones. `text` and `csv` are only shown.
+Fenced blocks, by language: `bash` is run as a script (outside of the README in this process, where
+it holds plain commands of ours), `python` in one namespace, `console` holds commands after `$` with
+what they print; all in order, in a folder with small real images, texts, and recordings of tones.
+`text` and `csv` are only shown.
 """
 
 import os
@@ -119,6 +120,22 @@ def run_script(block: Block, where: str) -> None:
     assert found.returncode == 0, f"{where}\n{block.code}{found.stdout}{found.stderr}"
 
 
+def plain_commands(code: str) -> list[list[str]]:
+    """The arguments of each command of a script; none if the shell has more to do than to call."""
+    lines = code.replace("\\\n", " ").splitlines()
+    outside = [re.sub(r'"[^"$`]*"', "", line) for line in lines]
+    plain = all(re.fullmatch(r"selfwise [^$`|&;<>~#*?(){}']*", line) for line in outside)
+    return [shlex.split(line)[1:] for line in lines] if plain else []
+
+
+def run_commands(commands: list[list[str]], where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run commands of ours here, without starting an interpreter for each."""
+    for arguments in commands:
+        capsys.readouterr()
+        code = cli.main(arguments)
+        assert code == 0, f"{where}: {arguments}\n{''.join(capsys.readouterr())}"
+
+
 def run_session(block: Block, where: str, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     for session in block.code.split("$ selfwise ")[1:]:
@@ -135,7 +152,9 @@ def test_the_code_of_the_documents_runs(page, home, capsys):
     namespace = {"__name__": "documents"}
     for block in blocks(page):
         where = f"{page}:{block.line}"
-        if block.language == "bash":
+        if block.language == "bash" and page != "README.md" and plain_commands(block.code):
+            run_commands(plain_commands(block.code), where, capsys)
+        elif block.language == "bash":
             run_script(block, where)
         elif block.language == "python":
             exec(compile("\n" * block.line + block.code, page, "exec"), namespace)
