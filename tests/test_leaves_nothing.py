@@ -4,11 +4,16 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 
+import conftest
+import numpy as np
 import pytest
+import soundfile
+from glue_cases import write_glue
 
 from selfwise import cli, output
 from tests.test_cli import TINY, flat, photos, refused, selfwise
@@ -137,14 +142,29 @@ def test_ctrl_c_in_a_process_of_its_own():
     assert ended.stderr == f"selfwise: {cli.STOPPED}\n"
 
 
+def test_the_tests_see_who_asks_the_network():
+    with pytest.raises(OSError, match="reached for the network"):
+        socket.create_connection(("example.org", 80))
+    assert [line.split()[-1] for line in conftest.REACHED] == ["example.org"]
+    conftest.REACHED.clear()
+
+
 def test_no_command_uses_the_network_or_writes_into_the_home(photos, tmp_path):
     texts, home, out = tmp_path / "texts", tmp_path / "home", tmp_path / "out"
     for folder in (texts, home, out):
         folder.mkdir()
+    write_glue(tmp_path / "glue", tasks=("rte",))
+    tone = np.sin(np.arange(16_000) / 20).astype(np.float32)
+    heard = tmp_path / "heard"
+    heard.mkdir()
+    for i in range(12):
+        soundfile.write(heard / f"{i}.wav", np.roll(tone, i) * (1 + i) / 20, 16_000)
     for i in range(24):
         (texts / f"{i}.txt").write_text(f"The sea was calm on day {i}. An island lay far out. " * 8)
-    small = "--batch 16 --threads 1 --quiet --steps 2"
+    few = "--threads 1 --quiet --steps 2"
+    small = f"--batch 16 {few}"
     tiny = "--encoder resnet18 --encoder.layers [1,1,1,1] --encoder.channels [4,4,8,8]"
+    bands = "--encoder hubert-tiny --encoder.stem logmel --encoder.dim 32 --encoder.heads 2 --seconds 4 --longest 1"
     lines = [
         f"pretrain simclr --data {photos} --out {out}/i {tiny} {small}",
         f"resume {out}/i --quiet",
@@ -159,6 +179,11 @@ def test_no_command_uses_the_network_or_writes_into_the_home(photos, tmp_path):
         *(f"export {out}/i --to {form} --out {out}/{form}" for form in ("onnx", "safetensors")),
         *(f"export {out}/t --to {form} --out {out}/text-{form}" for form in ("hf", "onnx")),
         f"import gpt {out}/text-hf --out {out}/back",
+        f"bench simclr --data {photos} {tiny} --batch 16 --threads 1 --measure 0.1",
+        f"pretrain bert --data {texts} --out {out}/b --encoder bert-tiny --length 16 {small}",
+        f"fill {out}/b [MASK] --top 1",
+        f"glue {out}/b --data {tmp_path}/glue --out {out}/glue --seeds 1 --limit 30",
+        f"iterate hubert --data {heard} --out {out}/speech {bands} --clusters 4 {few}",
         *("methods", "recipes", "doctor"),
     ]
     own = {
