@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from selfwise.config import commit, cpu_model
+from selfwise.runs.config import commit, cpu_model
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 

@@ -49,8 +49,8 @@ def place(home: Path, size: str) -> Path:
 def prepare(home: Path, sizes: list[str]) -> dict[str, Any]:
     """Corpora and their token caches; how long making these took is told."""
     from benchmarks.texts import one_text
-    from selfwise.data.corpus import open_corpus
-    from selfwise.data.tokenizer import train
+    from selfwise.data.text.corpus import open_corpus
+    from selfwise.tokenizers.tokenizer import train
 
     tokenizer = train("bpe", [one_text()], vocab=VOCAB, most=2**24)
     (home / "tokenizer").mkdir()
@@ -74,7 +74,7 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     from benchmarks.row import Setting
     from benchmarks.texts import opened
     from benchmarks.training import Training
-    from selfwise.data.text_plans import plans
+    from selfwise.data.text.epoch_plans import plans
 
     shutil.rmtree(plans(), ignore_errors=True)
     begun = time.monotonic()

@@ -48,8 +48,8 @@ def measure(home: Path, size: str, now: Clock) -> Found:
 
     Another folder comes first: what a process needs once, as for its decoder, is no image's.
     """
-    from selfwise.data.open import open_images
-    from selfwise.data.source import Source
+    from selfwise.data.image.batches import Source
+    from selfwise.data.image.open import open_images
 
     Source(open_images(str(home / "real"), cache="no", workers=0), batch=BATCH, seed=0).batch(0)
     gc.collect()

@@ -34,11 +34,11 @@ def values(number: int) -> tuple[dict[str, float], dict[str, float]]:
 
 def measure(home: Path, size: str, now: Clock) -> Found:
     """Lines as the loop writes them; then the log is opened again after half of them."""
-    from selfwise import records
     from selfwise.methods.gpt import GPT
-    from selfwise.train.keep import Keeper
-    from selfwise.train.log import Log
-    from selfwise.train.options import Options, resolve
+    from selfwise.runs import records
+    from selfwise.training.config import Options, resolve
+    from selfwise.training.metrics_log import Log
+    from selfwise.training.recorder import Keeper
 
     out, before = home / "run", LINES[size]
     shutil.rmtree(out, ignore_errors=True)
@@ -71,7 +71,7 @@ def measure(home: Path, size: str, now: Clock) -> Found:
 
 def again(out: Path, before: int, offset: int) -> float:
     """Seconds until `resume` can write the next line after half of those before."""
-    from selfwise.train.log import Log
+    from selfwise.training.metrics_log import Log
 
     mark = time.perf_counter()
     Log(out, step=EVERY * max(1, before // 2), offset=offset).close()

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from benchmarks.costs_record import Figures, Found, Turns, anonymous, peaks
 from benchmarks.turns import CLOCKS
-from selfwise.names import nearest
+from selfwise.core.errors import nearest
 
 NAMES = ("corpus", "images", "steps", "length", "startup")
 COMMAND = [sys.executable, "-W", "ignore", "-m", "benchmarks.costs_process"]

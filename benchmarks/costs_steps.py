@@ -52,8 +52,8 @@ def prepare(home: Path, sizes: list[str]) -> dict[str, Any]:
 def measure(home: Path, size: str, now: Clock) -> Found:
     """A whole run, as `pretrain` has it when data are open."""
     from benchmarks.texts import one_text, opened
-    from selfwise.train.fit import fit
-    from selfwise.train.options import Options, resolve
+    from selfwise.training.config import Options, resolve
+    from selfwise.training.loop import fit
 
     out, last = home / "run", STEPS[size]
     shutil.rmtree(out, ignore_errors=True)

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from selfwise.bench.rate import counter, product_rate, side_of
-from selfwise.train.options import resolve_precision
+from selfwise.profiling.flops import counter, product_rate, side_of
+from selfwise.training.config import resolve_precision
 
 
 def multiplies_bf16() -> bool:

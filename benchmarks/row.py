@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from benchmarks import rows
-from selfwise.names import nearest
+from selfwise.core.errors import nearest
 
 Run = Callable[[int], float]
 """Do piece `number` of the work; how much that was, in units."""

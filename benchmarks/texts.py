@@ -5,11 +5,11 @@ from functools import cache
 from typing import Any
 
 from selfwise import methods, modalities
-from selfwise.data.documents import open_documents
-from selfwise.data.text_source import TextSource
-from selfwise.data.tokenizer import Tokenizer
+from selfwise.data.text.batches import TextSource
+from selfwise.data.text.documents import open_documents
 from selfwise.methods.method import Method
-from selfwise.modalities.build import started
+from selfwise.runs.build import started
+from selfwise.tokenizers.tokenizer import Tokenizer
 
 
 @cache

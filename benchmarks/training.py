@@ -6,9 +6,9 @@ from typing import Any
 
 from benchmarks.row import Run, Setting
 from selfwise.methods.method import Method
-from selfwise.train.fit import load
-from selfwise.train.options import Options, Resolved, resolve
-from selfwise.train.step import Parts, assemble, set_lr, train_step
+from selfwise.training.config import Options, Resolved, resolve
+from selfwise.training.loop import load
+from selfwise.training.step import Parts, assemble, set_lr, train_step
 
 
 class Training:

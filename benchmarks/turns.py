@@ -7,7 +7,7 @@ from statistics import median
 import torch
 
 from benchmarks.row import Contest, Run
-from selfwise.train.memory import kept_memory
+from selfwise.core.memory import kept_memory
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 Rates = dict[str, list[float]]

@@ -4,13 +4,13 @@ run = selfwise.pretrain("simclr", data="photos/", encoder="resnet18", epochs=100
 run = selfwise.load("runs/a")
 table = selfwise.embed(run, "photos/")
 score = selfwise.probe(run, train="train/", test="test/")
+
+Every command is a function here; `dir(selfwise)` lists them.
 """
 
 import os
 from importlib import import_module
 from typing import Any
-
-__all__ = ["embed", "load", "losses", "pretrain", "probe", "resume"]
 
 # Before any library is imported: onnxruntime would look up an address and leave an identifier of
 # the machine in the user's cache; huggingface_hub and wandb would report use and errors.
@@ -19,13 +19,20 @@ QUIET |= {"WANDB_ERROR_REPORTING": "false"}
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
 
-_HOME = {"pretrain": "run", "resume": "run", "load": "run", "embed": "use", "probe": "proof"}
-
 
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `selfwise --help` answers without waiting for torch."""
+    if name == "load":
+        return import_module("selfwise.runs.open").load
     if name == "losses":
         return import_module("selfwise.losses")
-    if name in _HOME:
-        return getattr(import_module(f"selfwise.{_HOME[name]}"), name)
+    if name == "__version__":
+        return import_module("importlib.metadata").version("selfwise")
+    commands = import_module("selfwise.commands")
+    if name in commands.names():
+        return commands.named(name).function()
     raise AttributeError(f"module 'selfwise' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*import_module("selfwise.commands").names(), "__version__", "load", "losses"])

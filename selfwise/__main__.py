@@ -4,6 +4,6 @@ import sys
 if not sys.flags.safe_path and sys.path:
     del sys.path[0]
 
-from selfwise.cli import main
+from selfwise.cli.main import main
 
 sys.exit(main())

@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from selfwise.types import RATE
+from selfwise.core.types import RATE
 
 
 def noise(samples: int, channels: int = 1, seed: int = 0) -> np.ndarray:

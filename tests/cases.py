@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from selfwise import methods
-from selfwise.encoders import speech, text, vision
+from selfwise.core.rng import generator, seeded
+from selfwise.core.types import Batch, ImageBatch, Labelled, TextBatch, Vocabulary
+from selfwise.encoders import image as image_encoders
+from selfwise.encoders import speech, text
 from selfwise.methods import Method
-from selfwise.nn import gamut
-from selfwise.rng import generator, seeded
-from selfwise.types import Batch, ImageBatch, Labelled, TextBatch, Vocabulary
+from selfwise.views.image import color_bins
 
 SIZE = 16
 # timm starts each block's last norm at 0, which would hide the rest of the block from gradients
@@ -29,7 +30,7 @@ DRAWS_NOTHING = ("gpt",)  # methods whose view has no chance in it
 
 def tiny_encoder(seed: int = 0, **options):
     options = {**TINY, **options}
-    return vision.build("resnet18", in_channels=3, size=SIZE, seed=seed, **options)
+    return image_encoders.build("resnet18", in_channels=3, size=SIZE, seed=seed, **options)
 
 
 def vocabulary(size: int = 64) -> Vocabulary:
@@ -58,7 +59,7 @@ def build(name: str, **options) -> Method:
     kind = methods.find(name)
     supplied = {"size": SIZE, "classes": 4, "vocab": vocabulary(), "length": LENGTH}
     supplied |= {"clusters": speech_cases.CLUSTERS, "units": patch_cases.Brightness()}
-    supplied["prior"] = gamut.smoothed(torch.ones(gamut.BINS))
+    supplied["prior"] = color_bins.smoothed(torch.ones(color_bins.BINS))
     wanted = signature(kind).parameters
     own = {n: v for n, v in supplied.items() if n in wanted} | options
     if "encoder" not in own:

@@ -55,7 +55,7 @@ def no_network():
 @pytest.fixture
 def rng():
     """A function: seed -> Rng."""
-    from selfwise.rng import Rng, generator
+    from selfwise.core.rng import Rng, generator
 
     return lambda seed=0: Rng(generator(seed, "test"))
 

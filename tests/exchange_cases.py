@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 import selfwise
-from selfwise.rng import generator
-from selfwise.run import Run
-from selfwise.train import checkpoint
-from selfwise.train.optim import build_optimizer
+from selfwise.core.rng import generator
+from selfwise.runs.open import Run
+from selfwise.training import checkpoint
+from selfwise.training.optimizers import build_optimizer
 
 NARROW = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "zero_init_last": False}
 RESNET = {"name": "resnet18", "stem": "timm", **NARROW}

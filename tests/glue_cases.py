@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfwise.data.glue import TASKS, File, Task
+from selfwise.glue.tasks import TASKS, File, Task
 
 ROWS = {"train": 40, "dev": 12, "test": 6}
 WORDS = ("bad cold", "good warm", "old calm")

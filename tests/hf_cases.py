@@ -5,9 +5,9 @@ from typing import Any
 import torch
 import transformers
 
-from selfwise.convert.hf import Imported, from_hf
 from selfwise.encoders import text
-from selfwise.nn.language import MaskedHead
+from selfwise.interop.huggingface.text import Imported, from_hf
+from selfwise.nn.mlm_head import MaskedHead
 from tests.text_cases import VOCAB, randomise
 
 _SMALL = {

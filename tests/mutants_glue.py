@@ -3,18 +3,18 @@
 DATA = "tests/test_glue_data.py"
 FACTS = "tests/facts/test_glue_metrics.py"
 ZIP = "tests/test_glue_submission.py"
-PROBES, FROZEN = "tests/test_glue_frozen.py", "evaluate/glue_frozen.py"
-PROBE = "evaluate/glue_probe.py"
-READ, METRICS, SENT = "data/glue_read.py", "evaluate/glue_metrics.py", "evaluate/glue_submission.py"
+PROBES, FROZEN = "tests/test_glue_frozen.py", "glue/frozen.py"
+PROBE = "glue/linear_probe.py"
+READ, METRICS, SENT = "glue/read.py", "glue/metrics.py", "glue/submission.py"
 
 # fmt: off
 MUTANTS = [
-    ("GLUE: the hub's numbers are taken for ours", "data/glue_hub.py",
+    ("GLUE: the hub's numbers are taken for ours", "glue/hub.py",
      "value = names[value]", "value = list(spelled)[value]", f"{DATA}::test_the_hub_numbers_labels_otherwise"),  # noqa: E501
-    ("GLUE: MNLI is learned from the first of five people", "data/glue.py",
+    ("GLUE: MNLI is learned from the first of five people", "glue/tasks.py",
      '"gold_label",\n        _THREE', '"label1",\n        _THREE',
      f"{DATA}::test_mnli_has_gold_labels_and_two_devs"),
-    ("GLUE: test of QQP has the columns of train", "data/glue.py",
+    ("GLUE: test of QQP has the columns of train", "glue/tasks.py",
      '"id|question1|question2",\n            ragged',
      '"id|qid1|qid2|question1|question2",\n            ragged',
      f"{DATA}::test_qqp_has_other_columns_in_test_and_broken_rows_in_train"),
@@ -71,7 +71,7 @@ MUTANTS = [
      "return fmean(glue_scores(task, truth, predicted).values())",
      "return glue_scores(task, truth, predicted)[task.metrics[0]]",
      f"{PROBES}::test_f1_alone_does_not_choose"),
-    ("GLUE: the first metric chooses an epoch", "evaluate/glue_train.py",
+    ("GLUE: the first metric chooses an epoch", "glue/training.py",
      "now = fmean(curve[-1].values())", "now = curve[-1][self.task.metrics[0]]",
      "tests/test_glue_finetune.py::test_the_mean_of_the_metrics_chooses"),
     ("GLUE: a metric that fell once ends the path", PROBE,
@@ -81,7 +81,7 @@ MUTANTS = [
      "own = self._features(known, setting, self.every)",
      "own = self._features(known, setting, [_place(setting)])",
      f"{PROBES}::test_an_encoder_reads_pairs_both_ways_and_each_text_once"),
-    ("GLUE: the last layer stands for all", "evaluate/text.py",
+    ("GLUE: the last layer stands for all", "evaluation/features/text.py",
      "else nth(tokens, layer)", "else tokens[-1]",
      f"{PROBES}::test_one_reading_has_all_layers_and_poolings"),
     ("GLUE: the second text of a pair is the first", FROZEN,

@@ -1,17 +1,17 @@
 """Bugs in fine-tuning on GLUE: (name, file, old, new, tests), for tests/mutants.py."""
 
 TESTS = "tests/test_glue_finetune.py"
-HEAD, TRAIN, TUNE = (f"evaluate/glue_{name}.py" for name in ("model", "train", "finetune"))
+HEAD, TRAIN, TUNE = (f"glue/{name}.py" for name in ("classifier", "training", "finetune"))
 
 # fmt: off
 MUTANTS = [
     ("GLUE tuning: the last token is padding", HEAD,
      "if batch.valid is None else batch", "if batch.valid is not None else batch",
      f"{TESTS}::test_padding_changes_no_prediction"),
-    ("GLUE tuning: the second text of a pair is left out", "evaluate/rows.py",
+    ("GLUE tuning: the second text of a pair is left out", "evaluation/features/text_rows.py",
      "_row([first, one, between], [other, last])", "_row([first, one, between], [last])",
      f"{TESTS}::test_the_head_sees_both_texts"),
-    ("GLUE tuning: ALBERT's warm-up and steps change places", "evaluate/glue_recipes.py",
+    ("GLUE tuning: ALBERT's warm-up and steps change places", "glue/finetune_recipes.py",
      "rate, batch, steps, warmup = ALBERT", "rate, batch, warmup, steps = ALBERT",
      f"{TESTS}::test_recipes_are_those_of_the_papers"),
     ("GLUE tuning: a model of two classes answers for others", TUNE,

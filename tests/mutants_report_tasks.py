@@ -1,8 +1,12 @@
 """Bugs in what the page shows of methods: (name, file, old, new, tests), for tests/mutants.py."""
 
 SHEETS, ROWS = "tests/test_report_tasks.py", "tests/test_report_tasks_text.py"
-IMAGES, LINES = "report/tasks_images.py", "report/tasks_lines.py"
-READ, SPEECH, TEXT = "report/tasks_rows.py", "report/tasks_speech.py", "report/tasks_text.py"
+IMAGES, LINES = "report/sections/tasks_images.py", "report/sections/tasks_lines.py"
+READ, SPEECH, TEXT = (
+    "report/sections/tasks_rows.py",
+    "report/sections/tasks_speech.py",
+    "report/sections/tasks_text.py",
+)
 
 # fmt: off
 MUTANTS = [
@@ -16,7 +20,7 @@ MUTANTS = [
      SHEETS),
     ("where nothing is hidden the guess counts, too", "methods/beit.py",
      "right = (view.chosen & (best == view.target))", "right = (best == view.target)", SHEETS),
-    ("pictures of negatives are those of the positives", "shown.py",
+    ("pictures of negatives are those of the positives", "methods/inspection.py",
      "x[negative], blank)", "x[positive], blank)", SHEETS),
     ("answers about other classes are judged", IMAGES,
      "(known or column.classes is None)", "True", SHEETS),
@@ -29,11 +33,11 @@ MUTANTS = [
      f"{SHEETS}::test_other_seeds_draw_other_views"),
     ("pictures are left in training mode", IMAGES,
      "with reading(method, resolve_device(\"auto\")):", "if method.train():", SHEETS),
-    ("a dense picture is shown at its full size", "report/page.py",
+    ("a dense picture is shown at its full size", "report/page/page.py",
      "length // picture.density", "length // 1", SHEETS),
-    ("what was not hidden counts as guessed", "shown.py",
+    ("what was not hidden counts as guessed", "methods/inspection.py",
      "self.chosen & (self.best[..., 0] == self.target)", "self.best[..., 0] == self.target", ROWS),
-    ("the loss is that of the likeliest token", "shown.py",
+    ("the loss is that of the likeliest token", "methods/inspection.py",
      "nats = -shares.gather(1, target.reshape(-1, 1)).view(target.shape)",
      "nats = -shares.amax(dim=1).view(target.shape)", ROWS),
     ("hidden tokens are shown as the encoder sees them", LINES,

@@ -2,8 +2,9 @@
 
 FACTS = "tests/facts/test_retrieval.py"
 SHOWN = "tests/test_retrieved.py"
-SEARCH, RESULT = "evaluate/retrieval.py", "evaluate/retrieved.py"
+SEARCH, RESULT = "evaluation/probes/retrieval.py", "evaluation/scores/retrieval_score.py"
 
+# ruff: noqa: E501
 # fmt: off
 MUTANTS = [
     ("a query finds itself", SEARCH,
@@ -26,20 +27,20 @@ MUTANTS = [
     ("a smaller class is filled up with the class behind it", SEARCH,
      "np.where(place < self.size[which], self.order[inside], rows[:, None])",
      "self.order[inside]", FACTS),
-    ("a long vector is near to all", "evaluate/knn.py",
+    ("a long vector is near to all", "evaluation/probes/knn.py",
      "near = F.normalize(torch.from_numpy(train).to(device), dim=1)",
      "near = torch.from_numpy(train).to(device)", f"{FACTS}::test_length_does_not_matter"),
     ("compared with the first untrained encoder alone", RESULT,
      "np.mean([one.values[measure] for one in several], axis=0)", "several[0].values[measure]",
      f"{SHOWN}::test_the_interval_is_paired_over_the_queries"),
-    ("resamples of half the size, where values are hardly ever the same", "evaluate/compare.py",
+    ("resamples of half the size, where values are hardly ever the same", "evaluation/scores/bootstrap.py",
      "random.integers(n, size=(size, n))", "random.integers(n, size=(size, n // 2))",
      f"{SHOWN}::test_an_interval_over_values_that_are_hardly_ever_the_same"),
-    ("training examples need labels to be searched beside", "proof.py",
+    ("training examples need labels to be searched beside", "workflows/probe.py",
      "known = run.modality.examples(run, train, **reading)\n    return",
      "known = run.modality.examples(run, train, labelled=True, **reading)\n    return",
      f"{SHOWN}::test_other_classes_than_in_training_may_be_searched"),
-    ("features of what is not searched", "proof.py",
+    ("features of what is not searched", "workflows/probe.py",
      "embed(encoder, part) if part is asked else none", "embed(encoder, part)",
      f"{SHOWN}::test_no_features_are_computed_that_are_not_searched"),
 ]

@@ -3,7 +3,8 @@
 import torch
 import torch.nn.functional as F
 
-from selfwise.encoders import codec, vit
+from selfwise.encoders import beit as beit_encoders
+from selfwise.encoders import image_codec as image_codec
 
 SIZE, PATCH, DIM = 16, 4, 32
 PLAIN = {"dim": DIM, "heads": 2, "depth": 2, "patch": PATCH, "drop_path": 0.0}
@@ -21,12 +22,12 @@ class Brightness:
 
 
 def tiny_vit(**options):
-    return vit.build("beit-tiny", in_channels=3, size=SIZE, **{**PLAIN, **options})
+    return beit_encoders.build("beit-tiny", in_channels=3, size=SIZE, **{**PLAIN, **options})
 
 
 def tiny_codec(**options):
     told = {"width": DIM, "dim": DIM, "patch": PATCH, **options}
-    return codec.build("codec-tiny", in_channels=3, size=SIZE, **told)
+    return image_codec.build("codec-tiny", in_channels=3, size=SIZE, **told)
 
 
 def encoder(name: str):

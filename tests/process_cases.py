@@ -18,23 +18,32 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from selfwise import methods
-from selfwise.data import open_images
-from selfwise.data.recordings import open_recordings
-from selfwise.data.texts import open_texts
-from selfwise.data.tokenizer import train as train_tokenizer
-from selfwise.evaluate import features, speech, text
-from selfwise.losses import gather, nt_xent_everywhere
+from selfwise.core.rng import generator, seeded
+from selfwise.core.types import HOP, WINDOW, Features, rows, share
+from selfwise.data.audio.open import open_recordings
+from selfwise.data.image import open_images
+from selfwise.data.text.labelled import open_texts
+from selfwise.distributed.collectives import gather
+from selfwise.distributed.launch import ready, serve
+from selfwise.distributed.process_group import ALONE, World, wait_for_all
+from selfwise.distributed.sharding import added_counts, check_same_step
+from selfwise.distributed.sync_batchnorm import SharedNorm
+from selfwise.evaluation.features import (
+    audio as audio_features,
+)
+from selfwise.evaluation.features import (
+    image as image_features,
+)
+from selfwise.evaluation.features import (
+    text as text_features,
+)
 from selfwise.methods import Method
+from selfwise.methods.simclr import nt_xent_of_all
 from selfwise.nn.transformer import Transformer
-from selfwise.rng import generator, seeded
-from selfwise.train.crew import ready, serve
-from selfwise.train.fit import fit
-from selfwise.train.measure import seconds_per_step
-from selfwise.train.norm import SharedNorm
-from selfwise.train.options import Options, resolve
-from selfwise.train.share import added_counts, check_same_step
-from selfwise.train.world import ALONE, World, wait_for_all
-from selfwise.types import HOP, WINDOW, Features, rows, share
+from selfwise.tokenizers.tokenizer import train as train_tokenizer
+from selfwise.training.config import Options, resolve
+from selfwise.training.loop import fit
+from selfwise.training.step_time import seconds_per_step
 
 STEPS, BATCH = 20, 16
 PLAIN = {"optimizer": "sgd", "warmup": 0}  # neither signs nor ratios of gradients
@@ -146,7 +155,7 @@ def contrasting(out: Path, world: World) -> dict[str, Tensor]:
     """This process's part of NT-Xent of 8 pairs in float64, and its gradients."""
     drawn = torch.randn(2, 8, 5, generator=generator(0, "pairs"), dtype=torch.float64)
     a, b = (one[share(8, world.rank, world.size)].requires_grad_() for one in drawn)
-    loss = nt_xent_everywhere(a, b, 0.3) / world.size
+    loss = nt_xent_of_all(a, b, 0.3) / world.size
     loss.backward()
     return {"loss": loss.detach(), "a": a.grad, "b": b.grad}
 
@@ -232,15 +241,19 @@ def embedding(out: Path, world: World) -> dict[str, Tensor]:
     waves = [random.standard_normal(int(16_000 * s)).astype("f4") for s in seconds]
     sounds, heard = open_recordings(waves), {"budget": 1.0, "seconds": 0.5, **told}
     work = {
-        "images": lambda: features.extract(encoder, images, size=16, batch=10, **told),
-        "texts": lambda: text.extract(reader, open_texts(words), tokenizer, length=16, **told),
-        "sounds": lambda: speech.extract(Windows(), sounds, pooling="mean+deviation", **heard),
-        "layers": lambda: speech.layers(Windows(), sounds, **heard),
+        "images": lambda: image_features.extract(encoder, images, size=16, batch=10, **told),
+        "texts": lambda: text_features.extract(
+            reader, open_texts(words), tokenizer, length=16, **told
+        ),
+        "sounds": lambda: audio_features.extract(
+            Windows(), sounds, pooling="mean+deviation", **heard
+        ),
+        "layers": lambda: audio_features.layers(Windows(), sounds, **heard),
     }
     found = {}
     for name, compute in work.items():
         for time in ("computed", "read"):
-            got = features.cached(out / "features", [name], compute, world=world)
+            got = image_features.cached(out / "features", [name], compute, world=world)
             found[f"{name} {time}"] = torch.from_numpy(got.copy())
     return found
 

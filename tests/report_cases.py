@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from selfwise.run import Run, pretrain
+from selfwise.runs.create import pretrain
+from selfwise.runs.open import Run
 
 EVIL = "<img src=x onerror=alert(1)>"
 CLASSES = ("cats", "</script><script>alert(2)</script>".replace("/", "\u2215"), EVIL)

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from selfwise.report import confusion, curves, glue_dots, label_curve
-from selfwise.report.parts import Picture, Rows, Section, Words
+from selfwise.report.page.parts import Picture, Rows, Section, Words
+from selfwise.report.sections import confusion, curves, glue_dots, label_curve
 
 
 def figures(monkeypatch) -> list[Any]:

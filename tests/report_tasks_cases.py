@@ -7,7 +7,8 @@ import numpy as np
 import report_cases
 
 from selfwise import methods
-from selfwise.run import Run, pretrain
+from selfwise.runs.create import pretrain
+from selfwise.runs.open import Run
 
 SIZE, COUNT, CLASSES = 16, 40, 4
 NAMES = ("cat", "dog", "owl", report_cases.EVIL)

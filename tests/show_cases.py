@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from selfwise import config
-from selfwise.evaluate.curve import label_curve
+from selfwise.evaluation.probes.label_curve import label_curve
+from selfwise.runs import config
 
 ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
 OPTIONS: dict[str, Any] = {"data": "digits:train", "encoder": ENCODER, "seed": 0, "start": ""}

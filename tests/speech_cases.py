@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from selfwise.rng import generator
-from selfwise.types import HOP, RATE, WINDOW, AudioBatch, Features, Frames, Term
+from selfwise.core.rng import generator
+from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Features, Frames, Term
 
 CLUSTERS, WIDEST = 8, 40  # pitches; frames of the longest row
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from audio_cases import noise
 
-from selfwise.data.recordings import open_recordings
+from selfwise.data.audio.open import open_recordings
 
 
 def test_arrays():

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from audio_cases import expected, folder, spoiled, write
 
-from selfwise.data import audio, audio_cache, audio_scan
-from selfwise.data.audio_store import FileStore, MapStore
-from selfwise.data.decode import Unreadable
-from selfwise.data.images import ReadError
-from selfwise.data.recordings import LARGEST, open_recordings
+from selfwise.data.audio import decode as decode
+from selfwise.data.audio import decoded_cache
+from selfwise.data.audio import scan as scan
+from selfwise.data.audio.dataset import FileStore, MapStore
+from selfwise.data.audio.open import LARGEST, open_recordings
+from selfwise.data.image.dataset import ReadError
+from selfwise.data.image.decode import Unreadable
 
 
 class Killed(Exception):
@@ -31,16 +33,16 @@ def home(tmp_path_factory, monkeypatch) -> Path:
 
 def test_a_file_that_became_readable_is_read(tmp_path, monkeypatch):
     root = folder(tmp_path, "a.wav", "b.wav")
-    real = audio.look
+    real = decode.look
 
     def forbidden(path):
         if str(path).endswith("b.wav"):
             raise Unreadable("Permission denied")
         return real(path)
 
-    monkeypatch.setattr(audio, "look", forbidden)
+    monkeypatch.setattr(decode, "look", forbidden)
     assert open_recordings(root, skip_broken=True).broken == ["b.wav: Permission denied"]
-    monkeypatch.setattr(audio, "look", real)
+    monkeypatch.setattr(decode, "look", real)
     recordings = open_recordings(root)
     assert recordings.broken == []
     assert np.abs(recordings.read(1) - expected(root / "b.wav")).max() < 1e-6
@@ -49,7 +51,7 @@ def test_a_file_that_became_readable_is_read(tmp_path, monkeypatch):
 def test_opening_again_decodes_nothing(tmp_path, monkeypatch):
     root = folder(tmp_path, "a.wav", "b.wav")
     first = open_recordings(root)
-    monkeypatch.setattr(audio, "_opened", None)
+    monkeypatch.setattr(decode, "_opened", None)
     again = open_recordings(root)
     assert again.fingerprint == first.fingerprint
     assert again.stamp == first.stamp
@@ -70,9 +72,9 @@ def test_a_changed_file_is_scanned_again(tmp_path):
 def test_auto_caches_up_to_ten_hours(tmp_path, monkeypatch):
     assert LARGEST == 10 * 3600 * 16_000
     root = folder(tmp_path, "a.wav", "b.wav")  # 8,000 and 9,600 samples
-    monkeypatch.setattr("selfwise.data.recordings.LARGEST", 17_599)
+    monkeypatch.setattr("selfwise.data.audio.open.LARGEST", 17_599)
     assert isinstance(open_recordings(root).store, FileStore)
-    monkeypatch.setattr("selfwise.data.recordings.LARGEST", 17_600)
+    monkeypatch.setattr("selfwise.data.audio.open.LARGEST", 17_600)
     assert isinstance(open_recordings(root).store, MapStore)
 
 
@@ -100,7 +102,7 @@ def test_processes_find_what_one_finds(tmp_path, monkeypatch, home):
     root = spoiled(tmp_path)
     one = open_recordings(root, skip_broken=True, workers=1)
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "other"))
-    monkeypatch.setattr(audio_scan, "TOGETHER", 1)  # a part for each file
+    monkeypatch.setattr(scan, "TOGETHER", 1)  # a part for each file
     told = []
     two = open_recordings(root, skip_broken=True, workers=2, progress=lambda *at: told.append(at))
     assert two.broken == one.broken
@@ -112,8 +114,8 @@ def test_processes_find_what_one_finds(tmp_path, monkeypatch, home):
 
 def test_a_killed_scan_goes_on(tmp_path, monkeypatch, home):
     root = folder(tmp_path, *(f"{i}.wav" for i in range(6)))
-    monkeypatch.setattr(audio_scan, "TOGETHER", 1)
-    real, seen = audio.look, []
+    monkeypatch.setattr(scan, "TOGETHER", 1)
+    real, seen = decode.look, []
 
     def dies(path):
         if len(seen) == 4:
@@ -121,7 +123,7 @@ def test_a_killed_scan_goes_on(tmp_path, monkeypatch, home):
         seen.append(os.path.basename(path))
         return real(path)
 
-    monkeypatch.setattr(audio, "look", dies)
+    monkeypatch.setattr(decode, "look", dies)
     with pytest.raises(Killed):
         open_recordings(root, workers=1)
     (half,) = home.glob("*/scan.half")
@@ -136,8 +138,8 @@ def test_a_killed_scan_goes_on(tmp_path, monkeypatch, home):
 def test_a_killed_cache_goes_on(tmp_path, monkeypatch, home):
     root = folder(tmp_path, *(f"{i}.wav" for i in range(6)))
     truth = [open_recordings(root, cache="no").read(i) for i in range(6)]
-    monkeypatch.setattr(audio_scan, "TOGETHER", 1)
-    monkeypatch.setattr(audio_cache, "SAFE", 15_000)  # a journal after every second file
+    monkeypatch.setattr(scan, "TOGETHER", 1)
+    monkeypatch.setattr(decoded_cache, "SAFE", 15_000)  # a journal after every second file
     real, seen = FileStore.read, []
 
     def dies(self, row, start, stop):
@@ -162,8 +164,8 @@ def test_a_cache_killed_by_force_is_never_half(tmp_path, home):
     root = folder(tmp_path, *(f"{i:03d}.wav" for i in range(60)), seconds=1.0)
     one = str(root / "000.wav")
     code = (
-        "from selfwise.data import audio_scan, audio_cache; audio_scan.TOGETHER = 1; "
-        "audio_cache.SAFE = 1; from selfwise.data.recordings import open_recordings; import sys; "
+        "from selfwise.data.audio import scan, decoded_cache; scan.TOGETHER = 1; "
+        "decoded_cache.SAFE = 1; from selfwise.data.audio.open import open_recordings; import sys; "
         f"open_recordings({one!r}, cache='no'); assert 'av' not in sys.modules; "
         f"print('go', flush=True); open_recordings({str(root)!r}, workers=1)"
     )

@@ -10,10 +10,12 @@ import soundfile
 import soxr
 from audio_cases import expected, folder, noise, spoiled, write
 
-from selfwise.data import audio, audio_av, audio_cache
-from selfwise.data.audio_store import FileStore, MapStore
-from selfwise.data.recordings import Recordings, open_recordings
-from selfwise.types import RATE
+from selfwise.core.types import RATE
+from selfwise.data.audio import decode as decode
+from selfwise.data.audio import decoded_cache
+from selfwise.data.audio import m4a as audio_av
+from selfwise.data.audio.dataset import FileStore, MapStore
+from selfwise.data.audio.open import Recordings, open_recordings
 
 SPANS = [(0, 400), (1, 777), (16_001, 20_000), (30_000, 30_001), (40_000, None)]
 
@@ -42,7 +44,7 @@ KINDS = [
 @pytest.mark.parametrize("cache", ["no", "yes"])
 @pytest.mark.parametrize(("name", "told"), KINDS, ids=lambda one: str(one))
 def test_a_crop_is_a_part_of_the_whole(tmp_path, name, told, cache, monkeypatch):
-    monkeypatch.setattr(audio_cache, "BLOCK", 17_000)  # the cache is made of crops, too
+    monkeypatch.setattr(decoded_cache, "BLOCK", 17_000)  # the cache is made of crops, too
     write(tmp_path / "f" / name, **told)
     whole = expected(tmp_path / "f" / name)
     recordings = open_recordings(tmp_path / "f", cache=cache)
@@ -207,7 +209,7 @@ def test_errors_of_the_disk_are_no_broken_files(tmp_path, monkeypatch):
             raise OSError(5, "Input/output error")
         return real(path, *args, **told)
 
-    monkeypatch.setattr(audio, "open", fails, raising=False)
+    monkeypatch.setattr(decode, "open", fails, raising=False)
     with pytest.raises(OSError, match="Input/output"):
         open_recordings(root, skip_broken=True)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from selfwise.data.recordings import AudioSource, Chunks, open_recordings
-from selfwise.types import HOP, RATE, WINDOW, frames
+from selfwise.core.types import HOP, RATE, WINDOW, frames
+from selfwise.data.audio.open import AudioSource, Chunks, open_recordings
 
 
 def ramps(lengths) -> list[np.ndarray]:

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.iterate import iterate
 from selfwise.modalities import audio_units
-from selfwise.run import pretrain
+from selfwise.runs.create import pretrain
+from selfwise.workflows.iterate import iterate
 
 TINY = {"name": "hubert-tiny", "stem": "logmel", "dim": 32, "heads": 2}
 TOLD = {"encoder": TINY, "clusters": 4, "steps": 2, "device": "cpu", "threads": 1, "quiet": True}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from selfwise.data import audio
-from selfwise.data.audio_whole import PiecesFile, whole_sound
-from selfwise.data.checksums import crc8, crc16
-from selfwise.data.decode import Unreadable
-from selfwise.data.recordings import open_recordings
+from selfwise.data.audio import decode as decode
+from selfwise.data.audio.flac_checksums import crc8, crc16
+from selfwise.data.audio.open import open_recordings
+from selfwise.data.audio.whole_files import PiecesFile, whole_sound
+from selfwise.data.image.decode import Unreadable
 
 RATE, SECONDS = 16000, 3
 N = RATE * SECONDS
@@ -35,15 +35,15 @@ def mp3(path, seed=0, mode="VARIABLE"):
 
 
 def length(path):
-    return audio.look(path)[0].samples
+    return decode.look(path)[0].samples
 
 
 def reads_anywhere(path):
     """Crops are parts of the whole, wherever they begin."""
-    shape, _ = audio.look(path)
-    whole = audio.read(path, shape, 0, shape.samples)
+    shape, _ = decode.look(path)
+    whole = decode.read(path, shape, 0, shape.samples)
     for start in (0, 1000, shape.samples // 2 + 7, shape.samples - 3000):
-        part = audio.read(path, shape, start, start + 2000)
+        part = decode.read(path, shape, start, start + 2000)
         assert np.abs(part - whole[start : start + 2000]).max() < 1e-6, start
     return whole
 
@@ -66,7 +66,7 @@ def test_joined_mp3s_are_read_to_their_end(tmp_path, between):
     (tmp_path / "joined.mp3").write_bytes(a + between + b)
     whole = reads_anywhere(tmp_path / "joined.mp3")
     assert 2 * N <= len(whole) < 2 * N + 4000
-    second = audio.read(tmp_path / "b.mp3", audio.look(tmp_path / "b.mp3")[0], 0, N)
+    second = decode.read(tmp_path / "b.mp3", decode.look(tmp_path / "b.mp3")[0], 0, N)
     apart = [np.abs(whole[at : at + N // 2] - second[: N // 2]).max() for at in range(N, N + 2500)]
     assert min(apart) < 0.02  # the second recording is in it, a little later for the frames' delay
 

@@ -14,16 +14,19 @@ import unit_cases
 from report_cases import TINY, photos, sentences
 from torch import nn
 
-from selfwise import cli, config
-from selfwise.bench import measure, rate, verb
-from selfwise.bench.advice import Numbers, Trial, Tried, advice, no_gain, trials
+from selfwise.cli import main as cli
+from selfwise.core.types import AudioBatch, ImageBatch, Labelled, TextBatch
+from selfwise.distributed.sharding import Part
 from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
-from selfwise.run import pretrain
-from selfwise.train.options import Options, resolve
-from selfwise.train.share import Part
-from selfwise.train.step import assemble
-from selfwise.types import AudioBatch, ImageBatch, Labelled, TextBatch
+from selfwise.profiling import flops as rate
+from selfwise.profiling import step_timer
+from selfwise.profiling.advice import Numbers, Trial, Tried, advice, no_gain, trials
+from selfwise.runs import config
+from selfwise.runs.create import pretrain
+from selfwise.training.config import Options, resolve
+from selfwise.training.step import assemble
+from selfwise.workflows import bench
 
 PLAIN = {"waiting": 0.02, "utilisation": 0.6, "device": "cpu", "precision": "float32"}
 PLAIN |= {"compile": False, "threads": 2, "workers": 0, "cores": 2, "batch": 64, "examples": 1000}
@@ -168,7 +171,7 @@ class Repeated:
 
     def __getitem__(self, step):
         self.read.append(step)
-        sleep(self.first if step < measure.WARM_UP else self.seconds)
+        sleep(self.first if step < step_timer.WARM_UP else self.seconds)
         return self.all
 
 
@@ -218,16 +221,16 @@ def test_steps_are_measured_behind_the_first_ones():
         made.append(cases.build("supervised"))
         return made[-1]
 
-    found = measure.measured(make, batches, told, seed=0, seconds=1e-3)
-    assert batches.read == list(range(measure.WARM_UP + measure.LEAST))
+    found = step_timer.measured(make, batches, told, seed=0, seconds=1e-3)
+    assert batches.read == list(range(step_timer.WARM_UP + step_timer.LEAST))
     assert len(made) == 1
-    assert len(found.times) == measure.LEAST
-    assert found.examples == found.amount == 16 * measure.LEAST
-    assert 0.05 * measure.LEAST <= found.waited < min(found.seconds, 2.0)
+    assert len(found.times) == step_timer.LEAST
+    assert found.examples == found.amount == 16 * step_timer.LEAST
+    assert 0.05 * step_timer.LEAST <= found.waited < min(found.seconds, 2.0)
     assert sum(found.times) == pytest.approx(found.seconds, rel=0.05)
     assert found.waiting == found.waited / found.seconds
     assert found.rate == found.examples / found.seconds
-    assert found.step == found.seconds / measure.LEAST
+    assert found.step == found.seconds / step_timer.LEAST
     middle, low, high = found.spread()
     assert 0.05 < min(found.times) <= low <= middle <= high <= max(found.times)
 
@@ -235,23 +238,23 @@ def test_steps_are_measured_behind_the_first_ones():
 def test_steps_go_on_for_as_long_as_was_asked():
     batches = Repeated(Supervised, seconds=0.02)
     make = lambda: cases.build("supervised")  # noqa: E731
-    found = measure.measured(make, batches, options(Supervised), seed=0, seconds=0.5)
+    found = step_timer.measured(make, batches, options(Supervised), seed=0, seconds=0.5)
     assert 0.5 <= found.seconds < 1.5
-    assert len(found.times) > measure.LEAST
+    assert len(found.times) > step_timer.LEAST
 
 
 def test_what_is_real_is_counted():
     index = torch.arange(3)
     images = ImageBatch(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), index)
-    assert measure.amount(images) == (3, 3.0)
-    assert measure.amount(Part(Labelled(images, index))) == (3, 3.0)
+    assert step_timer.amount(images) == (3, 3.0)
+    assert step_timer.amount(Part(Labelled(images, index))) == (3, 3.0)
     ids = torch.zeros(3, 8, dtype=torch.long)
-    assert measure.amount(TextBatch(ids, index)) == (3, 24.0)
+    assert step_timer.amount(TextBatch(ids, index)) == (3, 24.0)
     valid = torch.arange(8) < torch.tensor([8, 5, 1])[:, None]
-    assert measure.amount(TextBatch(ids, index, valid)) == (3, 14.0)
+    assert step_timer.amount(TextBatch(ids, index, valid)) == (3, 14.0)
     sound = AudioBatch(torch.zeros(3, 16_000), index, torch.tensor([16_000, 8_000, 4_000]))
-    assert measure.amount(sound) == (3, 1.75)
-    assert measure.amount(sound._replace(extent=None)) == (3, 3.0)
+    assert step_timer.amount(sound) == (3, 1.75)
+    assert step_timer.amount(sound._replace(extent=None)) == (3, 3.0)
 
 
 def test_the_memory_is_that_of_the_process():
@@ -259,7 +262,7 @@ def test_the_memory_is_that_of_the_process():
     held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     del much
     assert held > 2**29
-    assert 0.98 * held < measure.peak_memory("cpu") < 100 * held
+    assert 0.98 * held < step_timer.peak_memory("cpu") < 100 * held
 
 
 IMAGES = {"encoder": TINY, "batch": 16, "size": 16, "threads": 1, "precision": "float32"}
@@ -301,7 +304,7 @@ def test_images_are_measured_and_nothing_stays(home, capsys):
     assert {path.name for path in home.iterdir()} <= names
     found = json.loads((home / "speed.json").read_text())
     assert found["examples_per_second"] == pytest.approx(16 * found["steps"] / found["seconds"])
-    assert found["steps"] >= measure.LEAST
+    assert found["steps"] >= step_timer.LEAST
     assert 0 < found["waiting"] < 1
     flops, step = found["flops"], found["step_seconds"]
     assert step["mean"] == pytest.approx(found["seconds"] / found["steps"])
@@ -322,7 +325,7 @@ def test_images_are_measured_and_nothing_stays(home, capsys):
 
 def test_what_is_measured_is_what_would_be_trained(home):
     told = {**IMAGES, "temperature": 0.2, "seed": 3, "steps": 2, "lr": 0.1}
-    found = verb.bench("simclr", data=home / "photos", measure=0.01, quiet=True, **told).data
+    found = bench.bench("simclr", data=home / "photos", measure=0.01, quiet=True, **told).data
     run = pretrain("simclr", data=home / "photos", out=home / "run", quiet=True, **told)
     wanted = config.read(run.folder)
     assert found["options"] == wanted["options"]
@@ -350,12 +353,12 @@ def test_what_is_advised_was_tried(home, monkeypatch):
     def fake(method, batches, options, *, seed, seconds):
         asked.append((options.workers, options.precision, seconds))
         speed = 100 + 100 * options.workers - 50 * (options.precision == "bf16")
-        return measure.Measured(1.0, 0.5, [0.2] * 5, speed, float(speed))
+        return step_timer.Measured(1.0, 0.5, [0.2] * 5, speed, float(speed))
 
     own = [Trial("why", {"workers": 1}), Trial("so", {"precision": "bf16"})]
-    monkeypatch.setattr(verb, "measured", fake)
-    monkeypatch.setattr(verb, "trials", lambda numbers: own)
-    found = verb.bench("simclr", data=home / "photos", measure=8.0, quiet=True, **IMAGES)
+    monkeypatch.setattr(bench, "measured", fake)
+    monkeypatch.setattr(bench, "trials", lambda numbers: own)
+    found = bench.bench("simclr", data=home / "photos", measure=8.0, quiet=True, **IMAGES)
     turns = [(0, "float32", 2.0), (1, "float32", 2.0), (0, "float32", 2.0), (0, "bf16", 2.0)]
     assert asked == [(0, "float32", 8.0), *turns]
     assert [one["ratio"] for one in found.data["tried"]] == [2.0, 0.5]
@@ -365,26 +368,26 @@ def test_what_is_advised_was_tried(home, monkeypatch):
 
 def test_a_larger_batch_is_read_from_the_data(home, monkeypatch):
     own = [Trial("why", {"batch": 32})]
-    monkeypatch.setattr(verb, "trials", lambda numbers: own)
+    monkeypatch.setattr(bench, "trials", lambda numbers: own)
     sizes = []
-    whole = verb.measured
+    whole = bench.measured
 
     def watched(*args, **told):
         found = whole(*args, **told)
         sizes.append(found.examples / len(found.times))
         return found
 
-    monkeypatch.setattr(verb, "measured", watched)
-    verb.bench("simclr", data=home / "photos", measure=0.01, quiet=True, **IMAGES)
+    monkeypatch.setattr(bench, "measured", watched)
+    bench.bench("simclr", data=home / "photos", measure=0.01, quiet=True, **IMAGES)
     assert sizes == [16, 16, 32]
 
 
 def test_the_numbers_are_those_of_the_run(home, monkeypatch):
     seen = []
-    monkeypatch.setattr(verb, "trials", lambda numbers: seen.append(numbers) or [])
-    monkeypatch.setattr(verb, "available", lambda: 7)
+    monkeypatch.setattr(bench, "trials", lambda numbers: seen.append(numbers) or [])
+    monkeypatch.setattr(bench, "available", lambda: 7)
     told = {**IMAGES, "workers": 1, "measure": 0.01, "quiet": True}
-    found = verb.bench("simclr", data=home / "photos", **told).data
+    found = bench.bench("simclr", data=home / "photos", **told).data
     (numbers,) = seen
     assert (numbers.workers, numbers.threads, numbers.cores, numbers.batch) == (1, 1, 7, 16)
     assert numbers.examples == 36

@@ -12,7 +12,7 @@ import torch
 from benchmarks import __main__ as command
 from benchmarks import checking, comparing, limit, row, training, turns
 from benchmarks.row import Contest, Prepared, Setting
-from selfwise.train import memory
+from selfwise.core import memory
 
 ROOT = Path(__file__).parents[1]
 

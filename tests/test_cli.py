@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfwise import cli
+from selfwise import commands
+from selfwise.cli import main as cli
 
 TINY = ["--encoder", "resnet18", "--encoder.layers", "[1,1,1,1]", "--encoder.channels", "[4,4,8,8]"]
 QUICK = ["--steps", "2", "--batch", "16", "--threads", "1", "--quiet"]
@@ -194,7 +195,7 @@ def test_a_pickle_in_place_of_weights_is_never_loaded(selfwise, run, photos, tmp
         (folder / "model.safetensors").write_bytes(pickle.dumps(Evil()))
     refused(selfwise("probe", run, "--train", photos), "checksum")
     # and with a manifest that vouches for it
-    from selfwise.train.checkpoint import checksum, seal
+    from selfwise.training.checkpoint import checksum, seal
 
     for folder in (run / "checkpoints").glob("step-*"):
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -208,7 +209,7 @@ def test_a_pickle_in_place_of_weights_is_never_loaded(selfwise, run, photos, tmp
 
 
 def test_an_optimiser_state_that_is_a_pickle_is_never_loaded(selfwise, run, tmp_path):
-    from selfwise.train.checkpoint import checksum, seal
+    from selfwise.training.checkpoint import checksum, seal
 
     proof = tmp_path / "executed"
 
@@ -267,7 +268,7 @@ def test_the_config_file_takes_the_same_names(selfwise, run, photos, tmp_path):
 
 
 def test_help_is_there_for_every_verb(selfwise):
-    for verb in cli.VERBS:
+    for verb in commands.by_word():
         if verb in ("methods", "recipes", "doctor"):
             continue
         assert selfwise(verb, "--help")[0] == 0
@@ -281,8 +282,9 @@ def test_help_is_there_for_every_verb(selfwise):
 
 
 def test_flags_do_not_collide():
-    from selfwise import arguments, methods
-    from selfwise.train.options import names
+    from selfwise import methods
+    from selfwise.runs import arguments
+    from selfwise.training.config import names
 
     for name in methods.names():
         reading = arguments.reading_options(methods.find(name))
@@ -293,8 +295,7 @@ def test_flags_do_not_collide():
 
 
 def test_the_overview_does_not_wait_for_torch():
-    code = (
-        "import sys; from selfwise.cli import main; main(['--help']); print('torch' in sys.modules)"
-    )
+    code = "import sys; from selfwise.cli.main import main; main(['--help']); "
+    code += "print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip().endswith("False")

@@ -11,12 +11,12 @@ import yaml
 from PIL import Image
 
 from selfwise import embed, load, pretrain, probe
-from selfwise.data import open_images
-from selfwise.evaluate.colors import occurrences
+from selfwise.data.image import open_images
+from selfwise.evaluation.features.color_counts import occurrences
 from selfwise.modalities import image_colors, image_units
-from selfwise.nn.gamut import smoothed
-from selfwise.nn.lab import lab_to_rgb, lightness
-from selfwise.run import pretrain_or_resume, resume
+from selfwise.runs.resume import pretrain_or_resume, resume
+from selfwise.views.image.color_bins import smoothed
+from selfwise.views.image.color_space import lab_to_rgb, lightness
 
 SMALL = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "stem": "half"}
 TOLD = {"encoder": SMALL, "width": 8, "batch": 8, "steps": 4, "save_every": 2, "keep": 9}

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from selfwise import methods
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import Step, rows, to
 from selfwise.methods import Method
-from selfwise.rng import Rng, generator
-from selfwise.train.optim import OPTIMIZERS, build_optimizer
-from selfwise.train.schedule import SHAPES
-from selfwise.types import Step, rows, to
+from selfwise.training.optimizers import OPTIMIZERS, build_optimizer
+from selfwise.training.schedules import SHAPES
 
 
 @pytest.fixture(params=methods.names())
@@ -150,7 +150,7 @@ def test_runs_in_other_precisions(case, dtype):
         with torch.autocast("cpu", dtype=dtype):
             other = method(view).loss
     else:
-        from selfwise.types import map_tensors
+        from selfwise.core.types import map_tensors
 
         method = method.double()
         other = method(map_tensors(lambda t: t.double() if t.is_floating_point() else t, view)).loss

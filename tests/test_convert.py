@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from selfwise.convert.folder import read_folder, write_folder
-from selfwise.convert.hf import from_hf, to_hf
+from selfwise.core.types import Vocabulary
 from selfwise.encoders import text
-from selfwise.types import Vocabulary
+from selfwise.interop.huggingface.folder import read_folder, write_folder
+from selfwise.interop.huggingface.text import from_hf, to_hf
 from tests.hf_cases import CONFIGS, imported, logits, ours, theirs
 from tests.text_cases import VOCAB, batch, ids
 
@@ -369,7 +369,7 @@ def test_roberta_without_a_padding_token_is_one_sentence():
 
 @pytest.mark.parametrize("name", ["gpt2", "GPT-2", "GPT2"])
 def test_gpt2_is_a_name_of_its_family(tmp_path, name):
-    from selfwise.exchange import import_run
+    from selfwise.workflows.exchange import import_run
 
     with pytest.raises(ValueError, match=r"neither model.safetensors|is not a folder"):
         import_run(name, tmp_path / "none", out=tmp_path / "out")

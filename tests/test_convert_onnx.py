@@ -5,9 +5,9 @@ import builtins
 import pytest
 import torch
 
-from selfwise.convert import onnx
-from selfwise.convert.onnx import export_text
-from selfwise.types import TextBatch
+from selfwise.core.types import TextBatch
+from selfwise.interop import onnx
+from selfwise.interop.onnx import export_text
 from tests.text_cases import encoder_of, ids
 
 

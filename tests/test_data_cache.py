@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from selfwise.data import cache, open_images
-from selfwise.data import open as opening
-from selfwise.data.files import FileImages, Reading
-from selfwise.data.images import ArrayImages
+from selfwise.core.parallel import in_chunks
+from selfwise.data.image import decoded_cache, open_images
+from selfwise.data.image import open as opening
+from selfwise.data.image.dataset import ArrayImages
+from selfwise.data.image.files import FileImages, Reading
 from selfwise.data.listing import list_folder
-from selfwise.data.parallel import in_chunks
 
 
 @pytest.fixture(autouse=True)
@@ -118,14 +118,14 @@ def test_the_second_time_nothing_is_decoded(photos, monkeypatch):
     def fail(*_, **__):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(cache, "decode_file", fail)
+    monkeypatch.setattr(decoded_cache, "decode_file", fail)
     monkeypatch.setattr(opening, "check_headers", fail)
     assert torch.equal(everything(open_images(photos)), first)
 
 
 def test_the_key_follows_the_files_and_the_options(photos):
     def name(**options) -> str:
-        return cache.key(list_folder(photos), Reading(**options))
+        return decoded_cache.key(list_folder(photos), Reading(**options))
 
     names = [name(), name(channels=1), name(decode=8)]
     assert name(channels=3, cache="yes", workers=2, skip_broken=True) == names[0]
@@ -154,7 +154,7 @@ def test_a_torn_cache_is_made_again(photos, home, harm):
         (made / "x.npy").write_bytes((made / "x.npy").read_bytes()[:-1])
     else:
         (made / {"no pixels": "x.npy", "no meta": "meta.json"}[harm]).unlink()
-    assert cache.find(made.name) is None
+    assert decoded_cache.find(made.name) is None
     assert torch.equal(everything(open_images(photos)), pixels)
     assert finished(home) == [made]
 
@@ -164,28 +164,28 @@ def test_an_interrupted_build_leaves_nothing_that_is_used(photos, home, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "decode_file", interrupt)
+        patch.setattr(decoded_cache, "decode_file", interrupt)
         with pytest.raises(KeyboardInterrupt):
             open_images(photos)
     assert list(home.iterdir()) == []
     killed, working = home / ".killed", home / ".working"
     killed.mkdir()
     working.mkdir()
-    os.utime(killed, (time.time() - 2 * cache.STALE,) * 2)
+    os.utime(killed, (time.time() - 2 * decoded_cache.STALE,) * 2)
     open_images(photos)
     assert not killed.exists()
     assert working.exists()  # of another process
 
 
 def test_of_two_processes_that_build_at_once_the_first_wins(photos, home, monkeypatch):
-    original = cache._fill
+    original = decoded_cache._fill
 
     def slow(*arguments):
         original(*arguments)
-        monkeypatch.setattr(cache, "_fill", original)
+        monkeypatch.setattr(decoded_cache, "_fill", original)
         open_images(photos)  # the other one, from start to end
 
-    monkeypatch.setattr(cache, "_fill", slow)
+    monkeypatch.setattr(decoded_cache, "_fill", slow)
     images = open_images(photos)
     assert torch.equal(everything(images), everything(open_images(photos, cache="no")))
     assert len(list(home.iterdir())) == 1
@@ -222,7 +222,7 @@ def test_meta_is_plain_json_and_the_folder_is_the_users(photos, home, monkeypatc
     assert json.loads((made / "meta.json").read_text())["broken"] == []
     monkeypatch.delenv("SELFWISE_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache.folder() == tmp_path / ".cache" / "selfwise" / "images"
+    assert decoded_cache.folder() == tmp_path / ".cache" / "selfwise" / "images"
 
 
 def test_cached_images_travel_by_name(photos):
@@ -249,7 +249,7 @@ def test_progress_is_told_for_many_images(photos, monkeypatch, tmp_path):
     told = []
     open_images(photos, progress=lambda done, total: told.append((done, total)))
     assert told == []
-    monkeypatch.setattr(cache, "TELL_FROM", 5)
+    monkeypatch.setattr(decoded_cache, "TELL_FROM", 5)
     open_images(photos, channels=1, progress=lambda done, total: told.append((done, total)))
     assert told == [(12, 12)]
 

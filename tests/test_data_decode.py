@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfwise.data.decode import (
+from selfwise.data.image.dataset import ReadError
+from selfwise.data.image.decode import (
     Unreadable,
     centred_box,
     decode_file,
@@ -12,8 +13,7 @@ from selfwise.data.decode import (
     fitted,
     read_size,
 )
-from selfwise.data.images import ReadError
-from selfwise.data.open import open_images
+from selfwise.data.image.open import open_images
 
 H, W = 5, 7
 
@@ -227,7 +227,7 @@ def test_jpegs_are_decoded_at_the_size_that_is_needed(tmp_path, monkeypatch):
     gradient = np.repeat(np.linspace(0, 255, 800)[None], 800, axis=0).astype(np.uint8)
     Image.fromarray(gradient).save(tmp_path / "a.jpg", quality=95)
     seen = []
-    from selfwise.data import decode
+    from selfwise.data.image import decode
 
     original = decode.eight_bit
     monkeypatch.setattr(decode, "eight_bit", lambda im: seen.append(im.size) or original(im))
@@ -363,7 +363,7 @@ def test_any_error_of_a_decoder_is_about_its_file(tmp_path, monkeypatch):
     def refuse(*_):
         raise ValueError("box offset can't be negative")
 
-    monkeypatch.setattr("selfwise.data.decode._shrink", refuse)
+    monkeypatch.setattr("selfwise.data.image.decode._shrink", refuse)
     with pytest.raises(Unreadable, match="box offset"):
         decode_file(tmp_path / "a.png", 3, 256)
     with pytest.raises(Unreadable, match="box offset"):

@@ -11,11 +11,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
-from selfwise.data import Images, Source, in_memory, listing, open_images, readable
-from selfwise.data.images import ArrayImages, ReadError
-from selfwise.data.items import ItemImages
+from selfwise.data import listing
+from selfwise.data.compact_paths import Paths
+from selfwise.data.image import Images, Source, in_memory, open_images, readable
+from selfwise.data.image.dataset import ArrayImages, ReadError
+from selfwise.data.image.map_style import ItemImages
 from selfwise.data.listing import list_folder
-from selfwise.data.paths import Paths
 
 
 @pytest.fixture(autouse=True)
@@ -267,8 +268,8 @@ def test_a_file_found_broken_while_reading(tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_readable_images_are_their_own(tmp_path, monkeypatch, workers):
-    monkeypatch.setattr("selfwise.data.parallel.WORTH_A_POOL", 3)
-    monkeypatch.setattr("selfwise.data.parallel.CHUNK", 2)
+    monkeypatch.setattr("selfwise.core.parallel.WORTH_A_POOL", 3)
+    monkeypatch.setattr("selfwise.core.parallel.CHUNK", 2)
     for i in range(6):
         save(tmp_path / f"{'ab'[i % 2]}/{i}.png", i)
     for name in ("a/2.png", "b/5.png"):
@@ -306,7 +307,7 @@ def test_readable_leaves_other_images_as_they_are(tmp_path):
 
 
 def test_images_kept_in_memory_are_those_on_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("selfwise.data.memory.AT_ONCE", 2)
+    monkeypatch.setattr("selfwise.data.image.in_memory.AT_ONCE", 2)
     for i, size in enumerate([(6, 4), (6, 4), (4, 8), (6, 4), (3, 3)]):
         save(tmp_path / f"{'ab'[i % 2]}/{i}.png", i + 1, size)
     images = open_images(tmp_path, cache="no")
@@ -766,7 +767,7 @@ def test_stl10_without_labels(tmp_path):
     folder.mkdir()
     from torchvision.datasets import STL10
 
-    from selfwise.data import torchvision_sets
+    from selfwise.data.image import torchvision_sets
 
     assert torchvision_sets.SETS["stl10"].in_memory
     records = np.random.default_rng(0).integers(0, 256, (2, 3, 96, 96), dtype=np.uint8)
@@ -794,7 +795,7 @@ def test_every_allowed_torchvision_set_has_the_arguments_that_are_used():
 
     import torchvision.datasets
 
-    from selfwise.data.torchvision_sets import SETS
+    from selfwise.data.image.torchvision_sets import SETS
 
     for known in SETS.values():
         parameters = inspect.signature(getattr(torchvision.datasets, known.cls)).parameters

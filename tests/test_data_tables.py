@@ -13,10 +13,10 @@ import pytest
 import soundfile
 from PIL import Image
 
-from selfwise.data.documents import open_documents
-from selfwise.data.open import open_images
-from selfwise.data.recordings import open_recordings
-from selfwise.data.texts import open_texts
+from selfwise.data.audio.open import open_recordings
+from selfwise.data.image.open import open_images
+from selfwise.data.text.documents import open_documents
+from selfwise.data.text.labelled import open_texts
 
 END = {"images": "png", "recordings": "wav"}
 OPEN = {"images": open_images, "recordings": open_recordings}

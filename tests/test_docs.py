@@ -23,7 +23,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from test_layers import MAY_IMPORT
 
-from selfwise import cli, methods, recipes
+from selfwise import commands, methods, recipes
+from selfwise.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 WHOLE = ("README.md", "docs/guide.md")  # they name every command
@@ -35,7 +36,9 @@ PHOTOS, TRAIN, TEST = 300, 10, 5  # images; the labelled ones for each class
 WORDS = {"up": (400, 900), "down": (900, 400), "left": (600, 600)}  # Hz, first and last
 SPEAKERS, TAKES, RATE = {"ann": 1.0, "bob": 0.75, "eve": 1.25}, 4, 8_000
 
-VERBS = [v for v in cli.VERBS if v not in ("pretrain", "run", "methods", "recipes", "doctor")]
+VERBS = [
+    v for v in commands.by_word() if v not in ("pretrain", "run", "methods", "recipes", "doctor")
+]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -211,7 +214,7 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", WHOLE)
 def test_every_command_is_explained(page):
     text = read(page)
-    missing = [verb for verb in cli.VERBS if not re.search(rf"\bselfwise {verb}\b", text)]
+    missing = [verb for verb in commands.by_word() if not re.search(rf"\bselfwise {verb}\b", text)]
     assert not missing, f"{page} does not mention {missing}"
 
 
@@ -220,7 +223,7 @@ def test_commands_and_options_that_are_named_exist(capsys):
     for page in GUIDES:
         text = read(page)
         commands = re.findall(r"^(?:\$ )?selfwise (\w+)|`selfwise (\w+)", text, re.MULTILINE)
-        wrong = {first or second for first, second in commands} - set(cli.VERBS)
+        wrong = {first or second for first, second in commands} - set(commands.by_word())
         assert not wrong, f"{page}: there is no command {wrong}"
         # a console shows mistakes on purpose
         code = [block.code for block in blocks(page) if block.language == "bash"]

@@ -3,7 +3,7 @@
 import huggingface_hub.constants
 import pytest
 
-from selfwise.encoders.vision import build
+from selfwise.encoders.image import build
 
 TINY_RESNET = {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
 TINY_VIT = {"depth": 1, "embed_dim": 24, "num_heads": 3}

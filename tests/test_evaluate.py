@@ -10,19 +10,19 @@ from PIL import Image
 from rich.console import Console
 from torch import nn
 
-from selfwise.data import open_images
-from selfwise.data.files import FileImages
-from selfwise.data.images import ArrayImages, ReadError
-from selfwise.evaluate.baselines import Split, untrained
-from selfwise.evaluate.compare import above_noise, paired_bootstrap, standard_error
-from selfwise.evaluate.curve import budgets, draw_labels, label_curve, on_features
-from selfwise.evaluate.features import cached, checksum, extract, pixels
-from selfwise.evaluate.knn import knn
-from selfwise.evaluate.linear import linear, sgd_probe
-from selfwise.evaluate.online import OnlineKNN
-from selfwise.evaluate.score import Comparison, Result, Score, joined
-from selfwise.train.fit import Probe
-from selfwise.types import Features
+from selfwise.core.types import Features
+from selfwise.data.image import open_images
+from selfwise.data.image.dataset import ArrayImages, ReadError
+from selfwise.data.image.files import FileImages
+from selfwise.evaluation.features.image import cached, checksum, extract, pixels
+from selfwise.evaluation.monitors.online_knn import OnlineKNN
+from selfwise.evaluation.probes.baselines import Split, untrained
+from selfwise.evaluation.probes.knn import knn
+from selfwise.evaluation.probes.label_curve import budgets, draw_labels, label_curve, on_features
+from selfwise.evaluation.probes.linear import linear, sgd_probe
+from selfwise.evaluation.scores.bootstrap import above_noise, paired_bootstrap, standard_error
+from selfwise.evaluation.scores.probe_score import Comparison, Result, Score, joined
+from selfwise.training.loop import Probe
 from tests import cases
 
 LABELS = np.repeat(np.arange(3), 40)
@@ -384,11 +384,11 @@ def photos(folder, n: int = 30) -> None:
 
 def test_the_online_probe_reads_its_files_once(tmp_path, monkeypatch):
     photos(tmp_path)
-    monkeypatch.setattr("selfwise.data.memory.AT_ONCE", 7)
+    monkeypatch.setattr("selfwise.data.image.in_memory.AT_ONCE", 7)
     files = open_images(tmp_path, cache="no")
     method = cases.build("simclr")
     with monkeypatch.context() as patch:
-        patch.setattr("selfwise.evaluate.online.in_memory", lambda images: images)
+        patch.setattr("selfwise.evaluation.monitors.online_knn.in_memory", lambda images: images)
         reading = OnlineKNN(files, size=16, seed=3, every=1)
     probe = OnlineKNN(files, size=16, seed=3, every=1)
     for kept, read in ((probe.asked, reading.asked), (probe.reference, reading.reference)):

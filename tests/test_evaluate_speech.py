@@ -13,17 +13,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from selfwise.data.recordings import Recordings, open_recordings
-from selfwise.evaluate.baselines import Split
-from selfwise.evaluate.curve import draw_labels, on_features
-from selfwise.evaluate.features import cached
-from selfwise.evaluate.groups import choose, few_labels, leave_one_out
-from selfwise.evaluate.linear import by_group, linear
-from selfwise.evaluate.speech import extract, layers, mfcc_statistics
-from selfwise.evaluate.units import agreement, pnmi, spread, table
-from selfwise.evaluate.weighted import weighted
-from selfwise.types import HOP, WINDOW, AudioBatch, Features, frames
-from selfwise.units.mfcc import mfcc
+from selfwise.core.types import HOP, WINDOW, AudioBatch, Features, frames
+from selfwise.data.audio.open import Recordings, open_recordings
+from selfwise.evaluation.features.audio import extract, layers, mfcc_statistics
+from selfwise.evaluation.features.image import cached
+from selfwise.evaluation.probes.baselines import Split
+from selfwise.evaluation.probes.label_curve import draw_labels, on_features
+from selfwise.evaluation.probes.layer_mix import weighted
+from selfwise.evaluation.probes.leave_one_group_out import choose, few_labels, leave_one_out
+from selfwise.evaluation.probes.linear import by_group, linear
+from selfwise.evaluation.scores.unit_agreement import agreement, pnmi, spread, table
+from selfwise.targets.mfcc import mfcc
 
 SECONDS = (0.3, 1.7, 0.025, 0.9, 0.31, 1.1, 0.04)
 

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 import selfwise
-from selfwise.exchange import export_run, import_run
-from selfwise.types import AudioBatch
+from selfwise.core.types import AudioBatch
+from selfwise.workflows.exchange import export_run, import_run
 from tests.audio_cases import noise
 
 ENCODER = {

@@ -8,10 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import selfwise
-from selfwise import cli, config
-from selfwise.exchange import export_run, import_run
-from selfwise.types import ImageBatch
-from selfwise.views.image import evaluation_view
+from selfwise.cli import main as cli
+from selfwise.core.types import ImageBatch
+from selfwise.runs import config
+from selfwise.views.image.augment import evaluation_view
+from selfwise.workflows.exchange import export_run, import_run
 from tests.vit_cases import hidden_patches, images, theirs, timms
 
 ENCODER = {"name": "beit-tiny", "depth": 2, "dim": 32, "heads": 2}
@@ -94,7 +95,7 @@ def test_transformers_loads_the_folder_without_a_missing_or_unexpected_key(run, 
 def test_the_preprocessor_makes_the_images_that_we_evaluate(size, run, exported, tmp_path):
     from transformers import AutoImageProcessor
 
-    from selfwise.convert.beit_configs import preprocessor
+    from selfwise.interop.huggingface.beit_configs import preprocessor
 
     folder = exported
     if size != 16:

@@ -11,9 +11,10 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 import selfwise
-from selfwise import cli, config
-from selfwise.exchange import export_run, import_run
-from selfwise.exchange.card import plain
+from selfwise.cli import main as cli
+from selfwise.runs import config
+from selfwise.workflows.exchange import export_run, import_run
+from selfwise.workflows.exchange.model_card import plain
 from tests.audio_cases import noise
 from tests.exchange_cases import (
     IMAGE_RUNS,

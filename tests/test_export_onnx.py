@@ -9,13 +9,13 @@ import torch
 from PIL import Image, ImageOps
 
 import selfwise
-from selfwise import cli
-from selfwise.convert.pictures import pictures
-from selfwise.data.decode import decode_file
-from selfwise.encoders.vision import Vision
-from selfwise.exchange import export_run
-from selfwise.types import ImageBatch
-from selfwise.views.image import evaluation_view
+from selfwise.cli import main as cli
+from selfwise.core.types import ImageBatch
+from selfwise.data.image.decode import decode_file
+from selfwise.encoders.image import Vision
+from selfwise.interop.image_preprocessing import pictures
+from selfwise.views.image.augment import evaluation_view
+from selfwise.workflows.exchange import export_run
 from tests.exchange_cases import QUICK, far, filled, image_run, photographs
 from tests.text_cases import randomise
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageOps
 
 import selfwise
-from selfwise import cli
-from selfwise.exchange import export_run, to_timm
+from selfwise.cli import main as cli
+from selfwise.workflows.exchange import export_run, to_timm
 from tests.exchange_cases import IMAGE_RUNS, QUICK, far, filled, image_run, photographs
 
 SHORT = {32: 32, 96: 110}  # px of the shorter side that is not resized by timm

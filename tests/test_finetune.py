@@ -9,14 +9,14 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from selfwise import methods
-from selfwise.data import open_images
-from selfwise.data.images import ArrayImages
-from selfwise.evaluate import finetune as module
-from selfwise.evaluate.finetune import finetune
+from selfwise.core.rng import seeded
+from selfwise.core.types import Features
+from selfwise.data.image import open_images
+from selfwise.data.image.dataset import ArrayImages
+from selfwise.evaluation.probes import finetune as module
+from selfwise.evaluation.probes.finetune import finetune
 from selfwise.methods import Method
-from selfwise.rng import seeded
-from selfwise.train.options import Options, Resolved, resolve
-from selfwise.types import Features
+from selfwise.training.config import Options, Resolved, resolve
 
 SIZE = 8
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from selfwise.flags import Flags, as_argv
+from selfwise.cli.flags import Flags
+from selfwise.runs.argv import as_argv
 
 
 def verb(

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selfwise.data.glue import TASKS, task_named
-from selfwise.data.glue_read import glue_splits, open_glue
+from selfwise.glue.read import glue_splits, open_glue
+from selfwise.glue.tasks import TASKS, task_named
 
 # read by hand from the files: (task, split, rows, first row, last row); a row is the beginning of
 # its text, the end of its second text or of its only one, and its label as the file has it

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.data import tokenizer
-from selfwise.data.glue import task_named
-from selfwise.data.glue_read import GlueSplit
-from selfwise.data.texts import Texts
+from selfwise.core import memory
+from selfwise.data.text.labelled import Texts
 from selfwise.encoders import text
-from selfwise.evaluate import glue_recipes, glue_train
-from selfwise.evaluate.glue_finetune import finetuned
-from selfwise.evaluate.glue_model import Tuner, copied
-from selfwise.evaluate.glue_recipes import RECIPES, Recipe, Setting, recipe_for
-from selfwise.evaluate.text import laid, padded
-from selfwise.train import memory
+from selfwise.evaluation.features.text import laid, padded
+from selfwise.glue import finetune_recipes, training
+from selfwise.glue.classifier import Tuner, copied
+from selfwise.glue.finetune import finetuned
+from selfwise.glue.finetune_recipes import RECIPES, Recipe, Setting, recipe_for
+from selfwise.glue.read import GlueSplit
+from selfwise.glue.tasks import task_named
+from selfwise.tokenizers import tokenizer
 from tests.text_cases import randomise
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "good", "bad"]
@@ -29,7 +29,7 @@ FAST = Recipe("fast", (3e-3,), (32,), epochs=8, dropout=0.0, head_dropout=0.0)
 @pytest.fixture(autouse=True)
 def few_may_choose(monkeypatch):
     """Searches are tested on small data."""
-    monkeypatch.setattr(glue_recipes, "FEWEST", 0)
+    monkeypatch.setattr(finetune_recipes, "FEWEST", 0)
 
 
 def run_of(family="bert", **options):
@@ -172,20 +172,20 @@ def test_scores_are_learned_in_fifths_and_cut():
         model.out.weight.zero_()
         for bias, score in ((0.3, 1.5), (-0.2, 0), (1.7, 5)):
             model.out.bias.fill_(bias)
-            said = glue_train.answers(model, rows, run.tokenizer, device="cpu")
+            said = training.answers(model, rows, run.tokenizer, device="cpu")
             assert said == pytest.approx([score] * 3)
 
 
 def test_texts_are_cut_where_the_run_and_the_recipe_end(monkeypatch):
     run, lengths, train = run_of(), [], split("rte", 40, 0)
     whole = [len(row.ids) for row in laid(train.texts, run.tokenizer, length=48)]
-    step = glue_train.Lesson._step
+    step = training.Lesson._step
 
     def seen(self, model, optimizer, data, number):
         lengths.extend(len(row.ids) for row in data.rows)
         return step(self, model, optimizer, data, number)
 
-    monkeypatch.setattr(glue_train.Lesson, "_step", seen)
+    monkeypatch.setattr(training.Lesson, "_step", seen)
     recipe = FAST._replace(epochs=1, length=14)
     for longest in (9, 14):
         run.config["found"]["length"] = longest if longest == 9 else 48
@@ -196,13 +196,13 @@ def test_texts_are_cut_where_the_run_and_the_recipe_end(monkeypatch):
 
 
 def test_memory_is_kept_while_a_model_is_trained(monkeypatch):
-    run, train, step, seen = run_of(), split("rte", 20, 0), glue_train.Lesson._step, []
+    run, train, step, seen = run_of(), split("rte", 20, 0), training.Lesson._step, []
 
     def looks(*told):
         seen.append(memory._inside[0])
         return step(*told)
 
-    monkeypatch.setattr(glue_train.Lesson, "_step", looks)
+    monkeypatch.setattr(training.Lesson, "_step", looks)
     finetuned(run, train, [], recipe=FAST._replace(epochs=2), seed=0)
     assert seen
     assert min(seen) > 0
@@ -222,9 +222,9 @@ def test_early_stop_takes_the_best_epoch(monkeypatch):
         truth = apart.texts.labels
         return np.where(np.arange(10) < share, truth, 1 - truth)
 
-    order = glue_train.shuffled(50, 3, "glue held out", "sst2")
+    order = training.shuffled(50, 3, "glue held out", "sst2")
     apart = replace(train, texts=train.texts.take(np.sort(order[:10])))
-    monkeypatch.setattr(glue_train, "answers", told)
+    monkeypatch.setattr(training, "answers", told)
     recipe = FAST._replace(early=True, epochs=4, batches=(16,))
     found = finetuned(run_of(), train, [dev], recipe=recipe, seed=3, held_out=0.2)
     assert right == [2, 8, 5, 8]
@@ -262,7 +262,7 @@ def test_the_mean_of_the_metrics_chooses(monkeypatch):
     """F1 alone would take the first epoch, in which all answers are the same."""
     told = [{"f1": 0.81, "accuracy": 0.68}, {"f1": 0.8, "accuracy": 0.72}]
     reached = iter([*told, told[0]])
-    monkeypatch.setattr(glue_train, "glue_scores", lambda *_: next(reached))
+    monkeypatch.setattr(training, "glue_scores", lambda *_: next(reached))
     train, dev = split("mrpc", 50, 0), split("mrpc", 10, 1, "dev")
     recipe = FAST._replace(epochs=3, early=True)
     found = finetuned(run_of(), train, [dev], recipe=recipe, seed=0)
@@ -300,7 +300,7 @@ def test_the_rate_rises_and_falls(monkeypatch):
         assert more == {"weight_decay": 0.01, "betas": (0.9, 0.999), "eps": 1e-6}
         return made
 
-    monkeypatch.setattr(glue_train, "build_optimizer", optimizer)
+    monkeypatch.setattr(training, "build_optimizer", optimizer)
     recipe = FAST._replace(rates=(1.0,), batches=(4,), steps=5, warmup=2)
     told = {"seed": 0, "progress": lambda *said: steps.append(said)}
     found = finetuned(run_of(), split("sst2", 12, 0), [], recipe=recipe, **told)
@@ -334,16 +334,16 @@ def test_dropout_is_the_recipes():
 
 def test_batches_are_of_similar_length_and_hold_everything_once():
     lengths = np.random.default_rng(0).integers(5, 60, size=1003)
-    found = glue_train.batches(lengths, 8, 0, "rte", 0)
+    found = training.batches(lengths, 8, 0, "rte", 0)
     assert sorted(np.concatenate(found)) == list(range(1003))
     assert sorted({len(one) for one in found}) == [3, 8]
     width = sum(lengths[one].max() * len(one) for one in found)
     assert width < 1.1 * lengths.sum()  # 1.8 without sorting
     means = [lengths[one].mean() for one in found]
     assert np.abs(np.corrcoef(means[1:], means[:-1])[0, 1]) < 0.3  # no run from long to short
-    again = glue_train.batches(lengths, 8, 0, "rte", 0)
+    again = training.batches(lengths, 8, 0, "rte", 0)
     assert all(np.array_equal(*pair) for pair in zip(found, again))
-    later = glue_train.batches(lengths, 8, 0, "rte", 1)
+    later = training.batches(lengths, 8, 0, "rte", 1)
     assert {tuple(sorted(one)) for one in found} != {tuple(sorted(one)) for one in later}
 
 

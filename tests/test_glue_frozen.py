@@ -9,30 +9,23 @@ from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from selfwise.data.glue import task_named
-from selfwise.data.glue_read import GlueSplit, open_glue
-from selfwise.data.texts import Texts
-from selfwise.data.tokenizer import train as tokenizer_of
-from selfwise.evaluate import glue_recipes
-from selfwise.evaluate.glue_frozen import (
-    Readings,
-    Setting,
-    frozen,
-    joined,
-    of_words,
-    settings,
-)
-from selfwise.evaluate.glue_metrics import METRICS
-from selfwise.evaluate.glue_probe import answers, path
-from selfwise.evaluate.linear import BAG, PENALTIES
-from selfwise.evaluate.text import extract, extract_each, laid, padded
+from selfwise.data.text.labelled import Texts
+from selfwise.evaluation.features.text import extract, extract_each, laid, padded
+from selfwise.evaluation.probes.linear import BAG, PENALTIES
+from selfwise.glue import finetune_recipes
+from selfwise.glue.frozen import Readings, Setting, frozen, joined, of_words, settings
+from selfwise.glue.linear_probe import answers, path
+from selfwise.glue.metrics import METRICS
+from selfwise.glue.read import GlueSplit, open_glue
+from selfwise.glue.tasks import task_named
+from selfwise.tokenizers.tokenizer import train as tokenizer_of
 from tests.text_cases import encoder_of
 
 
 @pytest.fixture(autouse=True)
 def few_may_choose(monkeypatch):
     """Searches are tested on small data."""
-    monkeypatch.setattr(glue_recipes, "FEWEST", 0)
+    monkeypatch.setattr(finetune_recipes, "FEWEST", 0)
 
 
 def split(name, n, seed):

@@ -11,14 +11,15 @@ from glue_cases import write_glue
 from report_reading import cells, figures, parts, said
 
 import selfwise
-from selfwise import cli, records
-from selfwise.evaluate.glue_published import ABOUT, NAME, PUBLISHED
-from selfwise.evaluate.glue_scores import COMPETITORS, GlueScores
-from selfwise.glue import glue
-from selfwise.report import glue as section
-from selfwise.report import label_curve, scores, summary
-from selfwise.report.parts import Rows
-from selfwise.report.plots import color
+from selfwise.cli import main as cli
+from selfwise.glue.benchmark import glue
+from selfwise.glue.published import ABOUT, NAME, PUBLISHED
+from selfwise.glue.scores import COMPETITORS, GlueScores
+from selfwise.report.page.parts import Rows
+from selfwise.report.page.plots import color
+from selfwise.report.sections import glue as section
+from selfwise.report.sections import label_curve, scores, summary
+from selfwise.runs import records
 
 CENTRES = {"frozen": "mean", "finetune": "median"}
 

@@ -10,17 +10,18 @@ import torch
 from glue_cases import ROWS, write_glue
 
 import selfwise
-from selfwise import cli, glue_competitors, glue_tuning
-from selfwise.data.glue import task_named
-from selfwise.evaluate import glue_compare
-from selfwise.evaluate.compare import paired_bootstrap
-from selfwise.evaluate.glue_finetune import finetuned
-from selfwise.evaluate.glue_kept import Fit, Kept
-from selfwise.evaluate.glue_metrics import AVERAGES, METRICS
-from selfwise.evaluate.glue_scores import COMPETITORS, WORDS, GlueScores
-from selfwise.evaluate.glue_submission import FILES, check_submission
-from selfwise.evaluate.score import PRETRAINED, UNTRAINED
-from selfwise.glue import glue
+from selfwise.cli import main as cli
+from selfwise.evaluation.scores.bootstrap import paired_bootstrap
+from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
+from selfwise.glue import compare, competitors
+from selfwise.glue import search as search
+from selfwise.glue.benchmark import glue
+from selfwise.glue.finetune import finetuned
+from selfwise.glue.metrics import AVERAGES, METRICS
+from selfwise.glue.scores import COMPETITORS, WORDS, GlueScores
+from selfwise.glue.submission import FILES, check_submission
+from selfwise.glue.task_results import Fit, Kept
+from selfwise.glue.tasks import task_named
 
 TINY = {"name": "bert-tiny", "dim": 16, "heads": 2, "depth": 2}
 QUICK = {"poolings": "mean", "layers": "last", "seeds": 1, "quiet": True}
@@ -109,7 +110,7 @@ def test_wnli_is_answered_with_the_majority_unless_a_probe_is_asked_for(run, dat
 def test_a_killed_run_goes_on_where_it_stopped(run, data, tmp_path, monkeypatch):
     told = {"data": data, "tasks": "rte,cola", **QUICK, "seeds": 2, "limit": 30}
     expected = glue(run, out=tmp_path / "whole", **told)
-    original, calls = glue_competitors.frozen, []
+    original, calls = competitors.frozen, []
 
     def counting(*arguments, **options):
         calls.append(arguments[0].task.name)
@@ -117,7 +118,7 @@ def test_a_killed_run_goes_on_where_it_stopped(run, data, tmp_path, monkeypatch)
             raise KeyboardInterrupt
         return original(*arguments, **options)
 
-    monkeypatch.setattr(glue_competitors, "frozen", counting)
+    monkeypatch.setattr(competitors, "frozen", counting)
     stop = 9  # cola has six fits, of rte two are there
     with pytest.raises(KeyboardInterrupt):
         glue(run, out=tmp_path / "cut", **told)
@@ -150,14 +151,14 @@ def test_what_is_sent_is_the_seed_that_is_best_on_dev(tmp_path):
 
 
 def test_a_task_that_fails_does_not_stop_the_others(run, data, tmp_path, monkeypatch, capsys):
-    original = glue_competitors.frozen
+    original = competitors.frozen
 
     def failing(train, *arguments, **options):
         if train.task.name == "cola" and bad:
             raise ValueError("cola: no numbers")
         return original(train, *arguments, **options)
 
-    monkeypatch.setattr(glue_competitors, "frozen", failing)
+    monkeypatch.setattr(competitors, "frozen", failing)
     told = {"data": data, "out": tmp_path / "out", **QUICK, "quiet": False, "limit": 30}
     bad = True
     with pytest.raises(ValueError, match=r"cola: no numbers \(all other tasks are in .*out\)"):
@@ -265,7 +266,7 @@ def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
         quick = recipe._replace(steps=1, warmup=0)
         return finetuned(given, train, asked, recipe=quick, seed=seed, start=start, **told)
 
-    monkeypatch.setattr(glue_tuning, "finetuned", spy)
+    monkeypatch.setattr(search, "finetuned", spy)
     told = {"data": data, "mode": "finetune", "limit": 20, "quiet": True}
     scores = glue(run, out=tmp_path / "out", tasks="stsb,wnli", seeds=2, **told)
     assert [one[:4] for one in seen] == [
@@ -292,13 +293,13 @@ def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
 
 
 def test_every_seed_draws_its_rows_and_its_twin(run, data, tmp_path, monkeypatch):
-    seen, twins, original = [], [], glue_competitors.frozen
+    seen, twins, original = [], [], competitors.frozen
 
     def spy(train, asked, embed, tried, *, seed):
         seen.append((seed, tuple(train.texts.ids), [one.split for one in asked], list(tried)))
         return original(train, asked, embed, tried, seed=seed)
 
-    monkeypatch.setattr(glue_competitors, "frozen", spy)
+    monkeypatch.setattr(competitors, "frozen", spy)
     fresh = type(run).fresh
     monkeypatch.setattr(type(run), "fresh", lambda r, seed: twins.append(seed) or fresh(r, seed))
     told = {**QUICK, "seeds": 2, "limit": 30, "layers": "all", "poolings": "mean,cls"}
@@ -407,7 +408,7 @@ def test_the_interval_is_that_of_the_metric_on_resampled_examples(name):
     else:
         truth = random.random(120) * 5
         ours, theirs = (truth + random.normal(size=(2, 120)) * s for s in (1, 3))
-    value, interval = glue_compare.difference(task, truth, ours, theirs)
+    value, interval = compare.difference(task, truth, ours, theirs)
     metric = METRICS[task.metrics[0]]
 
     def between(rows):
@@ -421,7 +422,7 @@ def test_the_interval_is_that_of_the_metric_on_resampled_examples(name):
     if name == "rte":
         right = [(fits == truth).mean(axis=0) for fits in (ours, theirs)]
         assert interval == paired_bootstrap(*right, seed=0)
-    same = glue_compare.difference(task, truth, ours, ours)
+    same = compare.difference(task, truth, ours, ours)
     assert same == (0, (0, 0))
 
 
@@ -431,5 +432,5 @@ def test_a_resampled_metric_is_the_metric_where_it_is_undefined_too(name):
     metric, some = task.metrics[0], np.array([0, 1, 1, 0]) if task.labels else np.arange(4.0)
     for truth in (some, some * 0, some * 0 + 1):
         for said in (some, some[::-1], some * 0, some * 0 + 1):
-            found = glue_compare._RESAMPLED[metric](np.ones((1, 4)), truth, said)
+            found = compare._RESAMPLED[metric](np.ones((1, 4)), truth, said)
             assert found == pytest.approx([METRICS[metric](truth, said)], abs=1e-9)

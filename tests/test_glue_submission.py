@@ -6,15 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from selfwise.data.glue import TASKS, task_named
-from selfwise.data.glue_read import glue_splits, open_glue
-from selfwise.evaluate.glue_submission import (
-    FILES,
-    Answers,
-    check_submission,
-    problems,
-    write_submission,
-)
+from selfwise.glue.read import glue_splits, open_glue
+from selfwise.glue.submission import FILES, Answers, check_submission, problems, write_submission
+from selfwise.glue.tasks import TASKS, task_named
 
 # from the card of the data set and the server's page, not from our table
 ROWS = {

@@ -7,10 +7,11 @@ import torch
 from glue_cases import write_glue
 
 import selfwise
-from selfwise import cli, glue_tuning
-from selfwise.evaluate.glue_finetune import Diverged, finetuned
-from selfwise.evaluate.score import PRETRAINED, UNTRAINED
-from selfwise.glue import glue
+from selfwise.cli import main as cli
+from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
+from selfwise.glue import search as search
+from selfwise.glue.benchmark import glue
+from selfwise.glue.finetune import Diverged, finetuned
 
 TINY = {"name": "bert-tiny", "dim": 16, "heads": 2, "depth": 1}
 TOLD = {"mode": "finetune", "limit": 20, "quiet": True}
@@ -44,7 +45,7 @@ def trained(monkeypatch):
         quick = recipe._replace(steps=1, warmup=0)
         return finetuned(run, train, asked, recipe=quick, **told)
 
-    monkeypatch.setattr(glue_tuning, "finetuned", spy)
+    monkeypatch.setattr(search, "finetuned", spy)
     return seen
 
 
@@ -67,14 +68,14 @@ def test_the_first_seed_searches_and_the_others_take_what_it_chose(run, data, tr
 
 
 def test_a_seed_that_diverges_with_it_searches_anew(run, data, trained, tmp_path, monkeypatch):
-    spy = glue_tuning.finetuned
+    spy = search.finetuned
 
     def diverging(run, train, asked, *, recipe, seed, **told):
         if seed == 1 and len(recipe.settings()) == 1:
             raise Diverged("no numbers")
         return spy(run, train, asked, recipe=recipe, seed=seed, **told)
 
-    monkeypatch.setattr(glue_tuning, "finetuned", diverging)
+    monkeypatch.setattr(search, "finetuned", diverging)
     told = {**TOLD, "data": data, "tasks": "rte", "seeds": 2}
     glue(run, out=tmp_path / "out", recipe="small", **told)
     assert [(one["seed"], len(one["recipe"].settings())) for one in trained] == [
@@ -143,7 +144,7 @@ def test_options_that_do_not_go_together(run, data, tmp_path, capsys):
 
 
 def test_a_long_training_says_how_far_it_is(run, data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(glue_tuning, "EVERY", 0.0)
+    monkeypatch.setattr(search, "EVERY", 0.0)
     told = {**TOLD, "data": data, "tasks": "rte", "seeds": 1, "out": tmp_path / "out"}
     glue(run, **{**told, "quiet": False})
     said = capsys.readouterr().out

@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from selfwise.data.glue import task_named
-from selfwise.data.glue_read import GlueSplit
-from selfwise.data.texts import Texts
-from selfwise.evaluate import glue_recipes
-from selfwise.evaluate.glue_compare import FEWEST, difference, seed_intervals, seeds_verdict
-from selfwise.evaluate.glue_finetune import _choosers
-from selfwise.evaluate.glue_frozen import PENALTY, Setting, frozen
-from selfwise.evaluate.glue_kept import compared
-from selfwise.evaluate.glue_material import Material, _constant
-from selfwise.evaluate.glue_recipes import RECIPES
-from selfwise.evaluate.glue_scores import COMPETITORS, WORDS, GlueScores
-from selfwise.evaluate.score import PRETRAINED, UNTRAINED
-from selfwise.report.glue import _above
+from selfwise.data.text.labelled import Texts
+from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
+from selfwise.glue import finetune_recipes
+from selfwise.glue.compare import FEWEST, difference, seed_intervals, seeds_verdict
+from selfwise.glue.finetune import _choosers
+from selfwise.glue.finetune_recipes import RECIPES
+from selfwise.glue.frozen import PENALTY, Setting, frozen
+from selfwise.glue.read import GlueSplit
+from selfwise.glue.scores import COMPETITORS, WORDS, GlueScores
+from selfwise.glue.task_results import compared
+from selfwise.glue.task_splits import Material, _constant
+from selfwise.glue.tasks import task_named
+from selfwise.report.sections.glue import _above
 
 TASK = task_named("rte")
 N = 400
@@ -120,9 +120,9 @@ def test_enough_rows_choose():
     def embed(known, others, setting):
         return [np.array([[float(text)] for text in t.texts], np.float32) for t in (known, *others)]
 
-    rows = 5 * glue_recipes.FEWEST
+    rows = 5 * finetune_recipes.FEWEST
     many = frozen(split(rows), [split(10)], embed, [Setting(0)])
-    assert many.chosen_on == glue_recipes.FEWEST
+    assert many.chosen_on == finetune_recipes.FEWEST
     assert many.tried
 
 
@@ -136,7 +136,7 @@ def test_a_recipe_without_a_search_is_its_first_setting(name):
 def test_how_many_would_choose():
     assert _choosers(split(100), [], 0.1) == 10
     assert _choosers(split(100), [split(30)], 0) == 30
-    assert [glue_recipes.can_choose(n) for n in (20, 99, 100)] == [False, False, True]
+    assert [finetune_recipes.can_choose(n) for n in (20, 99, 100)] == [False, False, True]
 
 
 def test_a_dev_of_one_label_is_named():

@@ -18,10 +18,10 @@ from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.vision_transformer import VisionTransformer
 
 import selfwise
-from selfwise import cli
-from selfwise.convert.torchvision_names import counted, translated
-from selfwise.encoders import vision
-from selfwise.exchange import export_run, import_run
+from selfwise.cli import main as cli
+from selfwise.encoders import image as image_encoders
+from selfwise.interop.torchvision import counted, translated
+from selfwise.workflows.exchange import export_run, import_run
 from tests.exchange_cases import QUICK, far, photographs, spread
 
 SMALL = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
@@ -313,7 +313,9 @@ WRONG = {
     "mean": ["abc", [None, 1, 1], [0.1, 0.2], [float("nan"), 0, 0], [10**400, 0, 0]],
     "std": [1, [1, 0, 1], [1]],
 }
-OURS = {"self", "stem", "normalise", "sees", *signature(vision.build).parameters} - {"options"}
+OURS = {"self", "stem", "normalise", "sees", *signature(image_encoders.build).parameters} - {
+    "options"
+}
 
 
 @pytest.mark.parametrize("field", [*WRONG, *sorted(OURS)])

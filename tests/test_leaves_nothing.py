@@ -15,7 +15,9 @@ import pytest
 import soundfile
 from glue_cases import write_glue
 
-from selfwise import cli, output
+from selfwise import commands
+from selfwise.cli import main as cli
+from selfwise.cli import output
 from tests.test_cli import TINY, flat, photos, refused, selfwise
 
 START = ["pretrain", "simclr", *TINY, "--batch", "16", "--threads", "1", "--quiet"]
@@ -26,7 +28,7 @@ def watch(event, args):
         print("network:", event, args, file=sys.stderr, flush=True)
         raise SystemExit(99)
 sys.addaudithook(watch)
-from selfwise import cli
+from selfwise.cli import main as cli
 for line in sys.stdin.read().splitlines():
     if (code := cli.main(line.split(" "))):
         print("exit code", code, line, file=sys.stderr)
@@ -73,7 +75,7 @@ def test_a_mistake_before_the_first_checkpoint_does_not_block_the_next_attempt(
     tmp_path,
     monkeypatch,
 ):
-    from selfwise.train import log
+    from selfwise.training import metrics_log
 
     def offline(project, folder):
         raise ValueError("no account")
@@ -81,7 +83,7 @@ def test_a_mistake_before_the_first_checkpoint_does_not_block_the_next_attempt(
     out = tmp_path / "run"
     command = [*START, "--data", flat, "--out", out, "--steps", "2"]
     with monkeypatch.context() as patched:
-        patched.setattr(log, "_wandb", offline)
+        patched.setattr(metrics_log, "_wandb", offline)
         patched.setitem(sys.modules, "wandb", sys)
         refused(selfwise(*command, "--wandb", "project"), "no account")
     assert not out.exists()
@@ -111,27 +113,32 @@ def test_a_reader_that_stops_early_ends_a_command_quietly(line, tmp_path):
 
 
 def test_a_broken_pipe_of_something_else_is_an_error(selfwise, monkeypatch):
-    def broken(argv):
+    def broken():
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setitem(cli.VERBS, "show", broken)
-    refused(selfwise("show"), "Broken pipe")
+    monkeypatch.setattr(commands.by_word()["show"], "function", broken)
+    refused(selfwise("show", "run"), "Broken pipe")
 
 
 @pytest.mark.parametrize("verb", ["show", "probe", "embed", "report", "pretrain"])
 def test_ctrl_c_is_a_sentence_and_130(selfwise, monkeypatch, verb):
-    def interrupted(argv):
+    def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.VERBS, verb, interrupted)
-    assert selfwise(verb) == (130, [f"selfwise: {cli.STOPPED}"])
+    monkeypatch.setattr(commands.by_word()[verb], "function", interrupted)
+    assert selfwise(verb, "x") == (130, [f"selfwise: {cli.STOPPED}"])
 
 
 INTERRUPTED = """
-import os, signal, sys, threading, time
-from selfwise import cli
-cli.VERBS["doctor"] = lambda argv: time.sleep(60)
-threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+import os, signal, sys, time
+from selfwise.cli import main as cli
+from selfwise.commands import doctor
+
+def interrupted():
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+doctor.function = interrupted
 sys.exit(cli.main(["doctor"]))
 """
 
@@ -164,7 +171,8 @@ def test_no_command_uses_the_network_or_writes_into_the_home(photos, tmp_path):
     few = "--threads 1 --quiet --steps 2"
     small = f"--batch 16 {few}"
     tiny = "--encoder resnet18 --encoder.layers [1,1,1,1] --encoder.channels [4,4,8,8]"
-    bands = "--encoder hubert-tiny --encoder.stem logmel --encoder.dim 32 --encoder.heads 2 --seconds 4 --longest 1"
+    bands = "--encoder hubert-tiny --encoder.stem logmel --encoder.dim 32 --encoder.heads 2"
+    bands += " --seconds 4 --longest 1"
     lines = [
         f"pretrain simclr --data {photos} --out {out}/i {tiny} {small}",
         f"resume {out}/i --quiet",

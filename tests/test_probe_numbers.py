@@ -12,18 +12,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import selfwise
-from selfwise import measured, records
-from selfwise.data import open_images
-from selfwise.data.recordings import open_recordings
-from selfwise.data.texts import open_texts
-from selfwise.evaluate import linear as linear_module
-from selfwise.evaluate.baselines import Split
-from selfwise.evaluate.curve import label_curve, on_features
-from selfwise.evaluate.knn import choose_k, knn
-from selfwise.evaluate.linear import linear, sgd_probe
-from selfwise.evaluate.overlap import overlap
-from selfwise.report import scores, summary
-from selfwise.show import show
+from selfwise.data.audio.open import open_recordings
+from selfwise.data.image import open_images
+from selfwise.data.text.labelled import open_texts
+from selfwise.evaluation.probes import linear as linear_module
+from selfwise.evaluation.probes.baselines import Split
+from selfwise.evaluation.probes.knn import choose_k, knn
+from selfwise.evaluation.probes.label_curve import label_curve, on_features
+from selfwise.evaluation.probes.linear import linear, sgd_probe
+from selfwise.evaluation.probes.overlap import overlap
+from selfwise.report.sections import scores, summary
+from selfwise.runs import records, score_groups
+from selfwise.workflows.describe_runs import show
 
 ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
 QUICK = {"encoder": ENCODER, "steps": 2, "batch": 16, "threads": 1, "quiet": True}
@@ -68,7 +68,7 @@ def test_k_is_chosen_by_leaving_one_out(seed, grouped, monkeypatch):
     ks = [1, 3, 9, 40]
     expected = loop_choice(x.astype(np.float64), y, ks, groups)
     assert choose_k(x, y, candidates=ks, groups=groups) == expected
-    monkeypatch.setattr("selfwise.evaluate.knn.CELLS", 48 * 5)
+    monkeypatch.setattr("selfwise.evaluation.probes.knn.CELLS", 48 * 5)
     assert choose_k(x, y, candidates=ks, groups=groups) == expected
 
 
@@ -109,7 +109,7 @@ def test_k_can_be_fixed(run, tmp_path):
     assert {k for result in score.results for k in result.ks} == {7}
     few = selfwise.probe(folder, **TOLD, kind="knn", k=70, labels="2", seeds=1)
     assert {k for result in few.results for k in result.ks} == {20}
-    found = measured.gathered(records.scores(folder), step=2)
+    found = score_groups.gathered(records.scores(folder), step=2)
     assert {one.title for one in found} == {
         "probe by nearest neighbours, k 7", "probe by nearest neighbours, k 70"
     }  # fmt: skip
@@ -168,7 +168,7 @@ def test_a_newer_score_of_all_labels_replaces_refits_of_an_earlier_version(tmp_p
     for row in new["rows"]:
         row["drawn"] = False
     folder = cases.folder(tmp_path / "run", scores=[old, new])
-    (one,) = measured.gathered(records.scores(folder), step=0)
+    (one,) = score_groups.gathered(records.scores(folder), step=0)
     assert one.rows["all", "pretrained"] == new["rows"][0]
 
 
@@ -316,19 +316,19 @@ def test_the_file_of_a_vector_that_is_no_number_is_named(run, tmp_path, monkeypa
     for i in range(4):
         picture = np.full((8, 8), 40 * i, np.uint8)
         Image.fromarray(picture).save(tmp_path / f"{i}.png")
-    from selfwise.evaluate import features
+    from selfwise.evaluation.features import image as image_features
 
-    real = features.extract
+    real = image_features.extract
 
     def extract(*told, **more):
         vectors = real(*told, **more)
         vectors[2] = np.inf
         return vectors
 
-    monkeypatch.setattr(features, "extract", extract)
+    monkeypatch.setattr(image_features, "extract", extract)
     out = tmp_path / "vectors.npz"
     with pytest.raises(ValueError, match=r"not finite for 1 of 4 examples, first for 2\.png"):
-        selfwise.use.write_embeddings(run.folder, data=str(tmp_path), out=out)
+        selfwise.embed(run.folder, data=str(tmp_path), out=out)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".png"] * 4
 
 
@@ -341,11 +341,11 @@ def watched(folder):
 
 
 def test_the_online_probe_keeps_its_k(tmp_path, monkeypatch):
-    from selfwise.evaluate import online
+    from selfwise.evaluation.monitors import online_knn
 
     chosen: list[int] = []
     monkeypatch.setattr(
-        online, "choose_k", lambda *told, **more: chosen.append(1) or 3 + len(chosen)
+        online_knn, "choose_k", lambda *told, **more: chosen.append(1) or 3 + len(chosen)
     )
     run, data = watched(tmp_path / "run")
     text = (run.folder / "metrics.jsonl").read_text()
@@ -359,7 +359,7 @@ def test_the_online_probe_keeps_its_k(tmp_path, monkeypatch):
 
 
 def test_a_run_of_an_earlier_version_keeps_its_k_of_twenty(tmp_path):
-    from selfwise.evaluate.online import _logged_k
+    from selfwise.evaluation.monitors.online_knn import _logged_k
 
     log = tmp_path / "metrics.jsonl"
     assert _logged_k(log) is None

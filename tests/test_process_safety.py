@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise import cli, members
-from selfwise.data.parallel import in_chunks
+from selfwise.cli import main as cli
+from selfwise.commands import doctor
+from selfwise.core import process
+from selfwise.core.parallel import in_chunks
+from selfwise.core.types import ImageBatch
 from selfwise.methods.supervised import Supervised
-from selfwise.train import process
-from selfwise.train.fit import fit
-from selfwise.train.options import Options, resolve
-from selfwise.types import ImageBatch
+from selfwise.runs import launch
+from selfwise.training.config import Options, resolve
+from selfwise.training.loop import fit
 from tests import cases
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +39,7 @@ def environment():
 
 
 def test_python_of_worker_processes_leaves_the_current_folder_alone(trap):
-    line = [*members.PYTHON, "-c", "import json, random, selfwise.members; print(json.__file__)"]
+    line = [*launch.PYTHON, "-c", "import json, random, selfwise.runs.launch; print(json.__file__)"]
     done = subprocess.run(line, cwd=trap, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not (trap / "executed").exists()
@@ -51,15 +53,15 @@ def test_all_that_starts_processes_does_so(monkeypatch, tmp_path):
         lines.append(command)
         yield process  # whatever: nobody works with it here
 
-    monkeypatch.setattr(members, "crew", crew)
+    monkeypatch.setattr(launch, "crew", crew)
     monkeypatch.setattr(process, "size", 1, raising=False)
     told = resolve(Options(steps=1, devices=2, batch=4), Supervised, workers=0)
-    with members.together(tmp_path, told):
+    with launch.together(tmp_path, told):
         pass
-    with members.sharing("pass", told={}, devices=2):
+    with launch.sharing("pass", told={}, devices=2):
         pass
-    assert [line[:2] for line in lines] == [list(members.PYTHON)] * 2
-    assert "-P" in members.PYTHON
+    assert [line[:2] for line in lines] == [list(launch.PYTHON)] * 2
+    assert "-P" in launch.PYTHON
 
 
 def test_the_command_leaves_the_current_folder_alone(trap):
@@ -111,7 +113,7 @@ def test_a_killed_loader_process_is_one_sentence(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise error.value
 
-    monkeypatch.setitem(cli.VERBS, "doctor", refuse)
+    monkeypatch.setattr(doctor, "function", refuse)
     assert cli.main(["doctor"]) == 2
 
 

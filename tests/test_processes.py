@@ -19,15 +19,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import selfwise
-from selfwise import cli, methods
-from selfwise.rng import Rng, generator
-from selfwise.train import world as worlds
-from selfwise.train.crew import crew
-from selfwise.train.norm import SharedNorm
-from selfwise.train.share import Parted
-from selfwise.train.step import added_terms
-from selfwise.train.world import ALONE, World, given
-from selfwise.types import Term, rows, share
+from selfwise import methods
+from selfwise.cli import main as cli
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import Term, rows, share
+from selfwise.distributed import process_group as worlds
+from selfwise.distributed.launch import crew
+from selfwise.distributed.process_group import ALONE, World, given
+from selfwise.distributed.sharding import Parted
+from selfwise.distributed.sync_batchnorm import SharedNorm
+from selfwise.training.step import added_terms
 
 SCRIPT = Path(process_cases.__file__)
 TIES = ("partner_first", "active")  # how many are nearest, or nearer by less than nothing
@@ -550,8 +551,8 @@ def test_what_one_process_does_alone(tasks, refusal):
 
 def test_a_machine_that_does_not_see_the_run(tasks, refusal, monkeypatch, tmp_path):
     tasks(SLURM)
-    monkeypatch.setattr("selfwise.members.connect", lambda *told: None)
-    monkeypatch.setattr("selfwise.members.SEEN", 0.0)
+    monkeypatch.setattr("selfwise.runs.launch.connect", lambda *told: None)
+    monkeypatch.setattr("selfwise.runs.launch.SEEN", 0.0)
     told = ["--data", "digits:train", "--steps", "2", "--out", tmp_path / "run"]
     said = refusal("pretrain", "simclr", *told)
     assert f"{tmp_path / 'run'} is no run on" in said

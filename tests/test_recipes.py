@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfwise import config, recipes
+from selfwise import recipes
+from selfwise.runs import config
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +102,10 @@ def test_a_recipe_says_its_command_and_what_to_expect(name):
 
 
 def test_the_quickstart_runs_twice(tmp_path, monkeypatch):
-    from selfwise import competitors
     from selfwise.recipes import quickstart as module
+    from selfwise.workflows import supervised
 
-    monkeypatch.setattr(competitors, "SCRATCH_RATES", (0.1,))
+    monkeypatch.setattr(supervised, "SCRATCH_RATES", (0.1,))
     original = module.pretrain_or_resume
     monkeypatch.setattr(
         module, "pretrain_or_resume", lambda *a, **k: original(*a, **{**k, "steps": 3})

@@ -5,8 +5,9 @@ import json
 import pytest
 import show_cases as cases
 
-from selfwise import cli, measured, records
-from selfwise.evaluate.score import PRETRAINED
+from selfwise.cli import main as cli
+from selfwise.evaluation.scores.probe_score import PRETRAINED
+from selfwise.runs import records, score_groups
 
 SCORE = cases.score()
 RETRIEVED = {  # as `selfwise probe --kind retrieval` files it
@@ -91,7 +92,7 @@ def test_what_is_written_or_was_once_is_right(tmp_path):
     told = [SCORE, cases.older(SCORE), RETRIEVED, whole(classes=None)]
     for score in told:
         assert filed(tmp_path, score) == [score]
-    assert (records.RETRIEVAL, records.PRETRAINED) == (measured.RETRIEVAL, PRETRAINED)
+    assert (records.RETRIEVAL, records.PRETRAINED) == (score_groups.RETRIEVAL, PRETRAINED)
 
 
 def test_lines_whose_steps_or_values_are_none_are_left_out(tmp_path):

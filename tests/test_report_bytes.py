@@ -9,10 +9,21 @@ import show_cases as cases
 from PIL import Image
 from report_cases import DOT, simclr
 
-from selfwise.data.tokenizer import train
-from selfwise.report import curves, page, scores, tasks_lines
-from selfwise.report.parts import UNSEEN, Lines, Map, Picture, Rows, Section, Token, Words, visible
+from selfwise.report.page import page
+from selfwise.report.page.parts import (
+    UNSEEN,
+    Lines,
+    Map,
+    Picture,
+    Rows,
+    Section,
+    Token,
+    Words,
+    visible,
+)
+from selfwise.report.sections import curves, scores, tasks_lines
 from selfwise.report.write import report
+from selfwise.tokenizers.tokenizer import train
 
 ODD = "a\x00b\x1bc\udcffd\ud800e\x85\tf\n\u00a0\u2028"
 SHOWN = "a\\x00b\\x1bc\\xffd\\ud800e\\x85\tf\n\u00a0\u2028"

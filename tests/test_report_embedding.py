@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from report_cases import photos, simclr
 
-from selfwise.report import embedding
-from selfwise.report.embedding import in_the_plane, nearest, sections
-from selfwise.report.parts import Map, Strip
+from selfwise.report.page.parts import Map, Strip
+from selfwise.report.sections import embedding
+from selfwise.report.sections.embedding import in_the_plane, nearest, sections
 
 
 def directions(seed: int = 0, each: int = 20) -> np.ndarray:

@@ -7,11 +7,12 @@ import show_cases as cases
 from report_cases import photos, simclr
 from report_reading import cells, figures, lines, parts, said, titled
 
-from selfwise import again
-from selfwise.report import curves, options, page, scores, summary
-from selfwise.report.parts import Command, Picture
-from selfwise.report.plots import GREY, apart, color, short
-from selfwise.run import resume
+from selfwise.report.page import page
+from selfwise.report.page.parts import Command, Picture
+from selfwise.report.page.plots import GREY, apart, color, short
+from selfwise.report.sections import curves, options, scores, summary
+from selfwise.runs import reproduce
+from selfwise.runs.resume import resume
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def test_options_of_one_run(tmp_path):
     assert ["fingerprint", "9a14"] in cells(found)
     names = [line[0] for line in cells(found[:1])]
     assert len(names) == len(set(names))
-    command = again.command(cases.settings(), out=f"{run}-again").command
+    command = reproduce.command(cases.settings(), out=f"{run}-again").command
     assert [part.text for part in parts(found, Command)] == [command]
 
 

@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from report_cases import DOT, EVIL, photos, roberta, sentences, simclr
 
-from selfwise import cli
-from selfwise.data.documents import open_documents
-from selfwise.report import embedding, page, summary
-from selfwise.report.examples import passages, shown
-from selfwise.report.parts import (
+from selfwise.cli import main as cli
+from selfwise.data.text.documents import open_documents
+from selfwise.report.page import page
+from selfwise.report.page.parts import (
     Command,
     Lines,
     Map,
@@ -27,11 +26,13 @@ from selfwise.report.parts import (
     Token,
     Words,
 )
-from selfwise.report.pixels import encoded
-from selfwise.report.plane import plane
-from selfwise.report.svg import Figures
+from selfwise.report.page.pixels import encoded
+from selfwise.report.page.plane import plane
+from selfwise.report.page.svg import Figures
+from selfwise.report.sections import embedding, summary
+from selfwise.report.sections.examples import passages, shown
 from selfwise.report.write import report
-from selfwise.run import load
+from selfwise.runs.open import load
 
 MEGABYTE = 1 << 20
 QUOTED = '" onmouseover="alert(3)" \'</script><svg onload=alert(4)>'

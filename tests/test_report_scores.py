@@ -9,12 +9,12 @@ import unit_cases
 from report_cases import photos, roberta, sentences, simclr
 from report_reading import bars, cells, figures, parts, said, titled
 
-from selfwise import proof
-from selfwise.iterate import iterate
-from selfwise.measured import value
-from selfwise.report import confusion, label_curve, scores
-from selfwise.report.parts import Command, Picture, Rows
-from selfwise.report.plots import color
+from selfwise.report.page.parts import Command, Picture, Rows
+from selfwise.report.page.plots import color
+from selfwise.report.sections import confusion, label_curve, scores
+from selfwise.runs.score_groups import value
+from selfwise.workflows import probe as probing
+from selfwise.workflows.iterate import iterate
 
 
 @pytest.fixture
@@ -148,10 +148,10 @@ def probed(tmp_path_factory) -> dict[str, dict]:
     runs["speech"] = (home / "speech" / "iteration-1", voices)
     found = {}
     for name, (run, labels) in runs.items():
-        proof.probe(run, train=labels, labels="2,4", seeds=2, quiet=True)
+        probing.probe(run, train=labels, labels="2,4", seeds=2, quiet=True)
         (file,) = (run / "scores").glob("*.json")
         found[name] = json.loads(file.read_text())
-    proof.probe(runs["image"][0], train=data, kind="retrieval", quiet=True)
+    probing.probe(runs["image"][0], train=data, kind="retrieval", quiet=True)
     (file,) = (runs["image"][0] / "scores").glob("retrieval-*.json")
     return found | {"retrieval": json.loads(file.read_text())}
 

@@ -10,14 +10,15 @@ import torch
 from patch_cases import Brightness
 from PIL import Image
 
-from selfwise import methods, shown
-from selfwise.methods import Method
+from selfwise import methods
+from selfwise.core.types import ImageBatch
+from selfwise.methods import Method, inspection
 from selfwise.modalities.image_units import Unknown
-from selfwise.report import page, tasks
-from selfwise.report.parts import Picture, Section, Sheet, Strip
-from selfwise.report.tasks_images import LONGEST, encoded
-from selfwise.run import Run
-from selfwise.types import ImageBatch
+from selfwise.report.page import page
+from selfwise.report.page.parts import Picture, Section, Sheet, Strip
+from selfwise.report.sections import tasks
+from selfwise.report.sections.tasks_images import LONGEST, encoded
+from selfwise.runs.open import Run
 
 MOST = 600_000  # bytes of the page that the section may take
 
@@ -286,7 +287,7 @@ def test_units_without_pictures_are_colours(runs, monkeypatch, rng):
 
 
 def test_colours_of_units_differ():
-    colors = shown.colors_of(torch.arange(500))
+    colors = inspection.colors_of(torch.arange(500))
     assert ((colors >= 0) & (colors <= 1)).all()
     near = torch.cdist(colors[:20], colors[:20]) + 9 * torch.eye(20)
     assert near.min() > 0.1

@@ -8,13 +8,15 @@ import report_tasks_cases as cases
 import torch
 from PIL import Image
 
-from selfwise import shown
-from selfwise.data.tokenizer import train
+from selfwise.core.types import TextBatch
+from selfwise.methods import inspection
 from selfwise.modalities import audio_units
-from selfwise.report import page, tasks, tasks_lines, tasks_rows, tasks_speech, tasks_text
-from selfwise.report.parts import Lines, Picture, Section, Token
-from selfwise.run import Run
-from selfwise.types import TextBatch
+from selfwise.report.page import page
+from selfwise.report.page.parts import Lines, Picture, Section, Token
+from selfwise.report.sections import tasks, tasks_lines, tasks_rows, tasks_speech, tasks_text
+from selfwise.runs.build import open_newest
+from selfwise.runs.open import Run
+from selfwise.tokenizers.tokenizer import train
 
 TEXT = "The king's daughter, unquestionably: went!\nA na\u00efve \u65e5\u672c end."
 
@@ -83,14 +85,14 @@ def test_tokens_that_could_not_be_seen_have_signs():
 # what is filled in
 
 
-def filled(known, text: str) -> tuple[shown.Filled, list[int]]:
+def filled(known, text: str) -> tuple[inspection.Filled, list[int]]:
     """A row whose second and fourth tokens are hidden: one guessed right, one seen as another."""
     ids = known.encode([text])[0].tolist()
     true = [ids[1], ids[3]]
     seen = [ids[0], known.vocabulary.mask, ids[2], ids[0], *ids[4:]]
     batch = TextBatch(torch.tensor([[*seen, 0, 0]]), torch.zeros(1, dtype=torch.int64))
     batch = batch._replace(valid=torch.arange(len(seen) + 2)[None] < len(seen))
-    guesses = shown.Guesses(
+    guesses = inspection.Guesses(
         torch.tensor([[1, 3, 0]]),
         torch.tensor([[True, True, False]]),
         torch.tensor([[*true, ids[0]]]),
@@ -98,7 +100,7 @@ def filled(known, text: str) -> tuple[shown.Filled, list[int]]:
         torch.tensor([[[true[0], ids[2]], [ids[4], true[1]], [ids[0], ids[1]]]]),
         torch.tensor([[[0.61, 0.2], [0.34, 0.004], [1.0, 0.0]]]),
     )
-    return shown.Filled("", batch, guesses), true
+    return inspection.Filled("", batch, guesses), true
 
 
 def test_hidden_tokens_are_marked_and_what_was_filled_in_stands_below():
@@ -125,7 +127,7 @@ def test_answers_about_pairs_say_what_was_right():
     found, _ = filled(known, "one two three four five six")
     for truth, told in ((0, "before 80 %"), (1, "before 80 %, but behind")):
         chance = torch.tensor([[0.8, 0.2]])
-        answers = shown.Answers(("before", "behind"), torch.tensor([truth]), chance)
+        answers = inspection.Answers(("before", "behind"), torch.tensor([truth]), chance)
         line = tasks_lines.filled(known, found._replace(answers=answers), 0)
         assert plain(line).split("\n")[0].replace("\u00a0", " ") == told
         assert line[0].kind == ("wrong" if truth else "right")
@@ -136,7 +138,7 @@ def test_guesses_are_those_of_the_scores(runs):
     where = torch.tensor([[0, 2, 4], [1, 3, 5]])
     target = torch.tensor([[1, 2, 3], [4, 5, 6]])
     chosen = torch.tensor([[True, True, False], [True, False, False]])
-    found = shown.guesses(logits, where, chosen, target)
+    found = inspection.guesses(logits, where, chosen, target)
     share = torch.exp(logits) / torch.exp(logits).sum(dim=1, keepdim=True)
     for row in range(2):
         for k in range(3):
@@ -238,8 +240,8 @@ def test_each_token_stands_on_its_probability():
     chosen = torch.arange(n)[None] != 4  # where another text begins
     best, chance = torch.tensor(ids[1:])[None, :, None], torch.exp(-nats)[..., None]
     where = torch.arange(n)[None]
-    guesses = shown.Guesses(where, chosen, torch.tensor([ids[1:]]), nats, best, chance)
-    line = tasks_lines.followed(known, shown.Followed("", batch, guesses), 0)
+    guesses = inspection.Guesses(where, chosen, torch.tensor([ids[1:]]), nats, best, chance)
+    line = tasks_lines.followed(known, inspection.Followed("", batch, guesses), 0)
     assert plain(line) == "king's end"
     for place, token in enumerate(line):
         if place in (0, 5):
@@ -257,10 +259,10 @@ def test_positions_begin_anew_with_each_text():
     )
     where = torch.arange(8).expand(2, 8)
     none = torch.zeros(2, 8, 1)
-    guesses = shown.Guesses(where, where >= 0, where, none[..., 0], where[..., None], none)
-    found = tasks_rows.positions(shown.Followed("", batch, guesses))
+    guesses = inspection.Guesses(where, where >= 0, where, none[..., 0], where[..., None], none)
+    found = tasks_rows.positions(inspection.Followed("", batch, guesses))
     assert found.tolist() == [[0, 1, 2, 0, 1, 2, 3, 4], list(range(8))]
-    whole = shown.Followed("", batch._replace(starts=None), guesses)
+    whole = inspection.Followed("", batch._replace(starts=None), guesses)
     assert torch.equal(tasks_rows.positions(whole), where)
 
 
@@ -292,7 +294,9 @@ def test_units_of_the_recordings_are_those_that_were_trained_on(runs):
     recordings = run.modality.examples(run, cases.sounds())
     rows = np.arange(len(recordings))
     batch = tasks_speech.read(recordings, rows, 0 * rows, recordings.samples)
-    found = audio_units.of_others(run.kept, run.config["options"], batch, device="cpu")
+    found = audio_units.of_others(
+        run.kept, run.config["options"], batch, open_run=open_newest, device="cpu"
+    )
     kept = [labels for labels in (run.kept.trained, run.kept.held_out) if labels is not None]
     known = {
         tuple(labels.read(i, 0, found.shape[1]).tolist())
@@ -315,10 +319,10 @@ def test_units_that_cannot_be_made_again_are_told(runs, tmp_path):
     batch = tasks_speech.read(recordings, np.array([0]), np.array([0]), np.array([4000]))
     gone = {"units": str(tmp_path / "gone"), "units_layer": -1}
     with pytest.raises(ValueError, match="which is not there"):
-        audio_units.of_others(run.kept, gone, batch, device="cpu")
+        audio_units.of_others(run.kept, gone, batch, open_run=open_newest, device="cpu")
     other = {"units": str(run.folder), "units_layer": -1}
     with pytest.raises(ValueError, match="its units are of MFCC, and there is layer 1"):
-        audio_units.of_others(run.kept, other, batch, device="cpu")
+        audio_units.of_others(run.kept, other, batch, open_run=open_newest, device="cpu")
 
 
 def test_recordings_too_short_for_a_task_are_told(runs):

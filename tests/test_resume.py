@@ -14,7 +14,7 @@ import pytest
 import torch
 import unit_cases
 
-from selfwise.train.options import resolve_precision
+from selfwise.training.config import resolve_precision
 
 STEPS, SAVE, LOG = 300, 50, 5
 ENCODER = ["--encoder", "resnet18", "--encoder.layers", "[1, 1, 1, 1]"]
@@ -31,12 +31,20 @@ COMMON += ["--precision", PRECISION, "--seed", "3", "--quiet"]
 # A process that has imported the libraries and done nothing else; every run is a fork of it. There
 # are forty of them, and to import takes longer than most of them compute.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["selfwise.run", "selfwise.cli", "timm", "sklearn.linear_model"])
+SERVER.set_forkserver_preload(
+    [
+        "selfwise.runs.create",
+        "selfwise.runs.resume",
+        "selfwise.cli.main",
+        "timm",
+        "sklearn.linear_model",
+    ]
+)
 
 
 def selfwise(arguments: tuple[str, ...]) -> None:
     """The command `selfwise`, in a process of its own."""
-    from selfwise.cli import main
+    from selfwise.cli.main import main
 
     os.setsid()  # a session of its own: the kill takes the loader's workers along
     sys.argv = ["selfwise", *arguments]

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 import selfwise
-from selfwise import cli
-from selfwise.evaluate.compare import above_noise, paired_bootstrap
-from selfwise.evaluate.retrieval import MAP, retrieval
-from selfwise.evaluate.retrieved import Retrieved, compare
+from selfwise.cli import main as cli
+from selfwise.evaluation.probes.retrieval import MAP, retrieval
+from selfwise.evaluation.scores.bootstrap import above_noise, paired_bootstrap
+from selfwise.evaluation.scores.retrieval_score import Retrieved, compare
 
 TRUTH = np.repeat(np.arange(3), 50)
 REQUIRED = ("pretrained", "untrained", "raw input")
@@ -74,7 +74,7 @@ def test_an_interval_over_values_that_are_hardly_ever_the_same(monkeypatch):
     picks = random.integers(0, 500, (20_000, 500))
     expected = np.quantile((a - b)[picks].mean(axis=1), [0.025, 0.975])
     assert whole == pytest.approx(expected, abs=0.002)
-    monkeypatch.setattr("selfwise.evaluate.compare.CELLS", 1000)
+    monkeypatch.setattr("selfwise.evaluation.scores.bootstrap.CELLS", 1000)
     assert paired_bootstrap(a, b, seed=0, draws=20_000) == pytest.approx(whole, abs=1e-12)
 
 

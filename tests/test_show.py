@@ -10,11 +10,13 @@ import show_cases as cases
 import unit_cases
 from report_cases import TINY, photos, roberta, sentences, simclr
 
-from selfwise import again, cli, config, measured, show
-from selfwise.evaluate.score import percent
-from selfwise.iterate import iterate
-from selfwise.proof import probe
-from selfwise.run import pretrain
+from selfwise.cli import main as cli
+from selfwise.evaluation.scores.probe_score import percent
+from selfwise.runs import config, reproduce, score_groups
+from selfwise.runs.create import pretrain
+from selfwise.workflows import describe_runs as describe_runs
+from selfwise.workflows.iterate import iterate
+from selfwise.workflows.probe import probe
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +108,10 @@ def indented(text: str) -> str:
 def test_the_command_makes_the_run_again_bitwise(home, name, tmp_path, capsys):
     run, made = home / name, tmp_path / "made again's"
     settings = config.read(run)
-    assert indented(again.command(settings, out=f"{run}-again").command) in said(
+    assert indented(reproduce.command(settings, out=f"{run}-again").command) in said(
         "show", run, capsys=capsys
     )
-    assert cli.main(typed(again.command(settings, out=str(made)).command)) == 0
+    assert cli.main(typed(reproduce.command(settings, out=str(made)).command)) == 0
     told = config.read(made)
     assert told["options"] == settings["options"]
     assert told["found"] == settings["found"]
@@ -122,30 +124,30 @@ def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
     first, second, third = home / "plain", tmp_path / "second", tmp_path / "third"
     told = {"steps": 2, "batch": 12, "log_every": 1, "threads": 1, "quiet": True}
     pretrain("simclr", data=str(home / "my photos"), out=second, start=first, **told)
-    command = again.command(config.read(second), out=str(third)).command
+    command = reproduce.command(config.read(second), out=str(third)).command
     assert typed(command)[typed(command).index("--start") + 1] == str(first.resolve())
     assert cli.main(typed(command)) == 0
     assert unit_cases.weights(third, 2) == unit_cases.weights(second, 2)
 
 
 def test_what_the_machine_chose_is_in_the_command():
-    words = typed(again.command(cases.settings(threads=7, device="cuda"), out="b").command)
+    words = typed(reproduce.command(cases.settings(threads=7, device="cuda"), out="b").command)
     for name, value in {"threads": "7", "device": "cuda", "precision": "float32"}.items():
         assert words[words.index(f"--{name}") + 1] == value
-    assert not {"threads", "device", "precision"} & {*again.changed(cases.settings(threads=7))}
+    assert not {"threads", "device", "precision"} & {*reproduce.changed(cases.settings(threads=7))}
 
 
 def test_another_optimiser_has_no_rate_of_the_paper():
     """0.6 is SimCLR's rate for 64 examples with LARS; with SGD it must be said."""
-    assert "--lr" not in again.command(cases.settings(), out="b").command
-    words = typed(again.command(cases.settings(optimizer="sgd"), out="b").command)
+    assert "--lr" not in reproduce.command(cases.settings(), out="b").command
+    words = typed(reproduce.command(cases.settings(optimizer="sgd"), out="b").command)
     assert words[words.index("--lr") + 1] == "0.6"
 
 
 def test_what_cannot_be_typed_is_told():
     settings = cases.settings(data="<from Python>", forgotten=3)
     settings["found"] = {**cases.FOUND, "asked": {"epochs": 2.0}}
-    found = again.command(settings, out="b")
+    found = reproduce.command(settings, out="b")
     words = typed(found.command)
     assert words[words.index("--data") + 1] == "PATH"
     assert words[words.index("--steps") + 1] == "60"
@@ -160,7 +162,7 @@ def test_what_cannot_be_typed_is_told():
 def test_weights_from_elsewhere_are_imported_again():
     settings = cases.settings("bert", data="<imported>")
     settings["found"] = {"imported": {"from": "a model's folder"}}
-    words = typed(again.command(settings, out="b").command)
+    words = typed(reproduce.command(settings, out="b").command)
     assert words == ["import", "bert", "a model's folder", "--out", "b"]
 
 
@@ -168,7 +170,7 @@ def test_weights_of_timm_are_imported_again_as_they_were():
     settings = cases.settings("rotation", data="<imported>")
     asked = {"method": "rotation", "encoder": "resnet18", "size": 64}
     settings["found"] = {"imported": {"family": "timm", "from": "a.safetensors", "asked": asked}}
-    words = again.command(settings, out="b").command.split()[1:]
+    words = reproduce.command(settings, out="b").command.split()[1:]
     told = ["--method", "rotation", "--encoder", "resnet18", "--size", "64"]
     assert words == ["import", "timm", "a.safetensors", *told, "--out", "b"]
 
@@ -186,8 +188,8 @@ def test_only_what_differs_stands_beside_each_other(home, capsys):
         assert f"\n{same}  " not in options
     assert "found: nothing differs" in text
     assert "environment: nothing differs" in text
-    scores = [measured.gathered(show_scores(run), step=0)[0] for run in runs]
-    values = [measured.value(one.rows["all", "pretrained"]) for one in scores]
+    scores = [score_groups.gathered(show_scores(run), step=0)[0] for run in runs]
+    values = [score_groups.value(one.rows["all", "pretrained"]) for one in scores]
     assert row(text, "linear probe, all labels: pretrained") == values
 
 
@@ -211,8 +213,8 @@ def test_runs_of_other_methods_and_modalities(home, capsys):
 
 def test_a_long_value_keeps_its_ends(tmp_path):
     long = [cases.folder(tmp_path / n, cases.settings(data=f"/{'x' * 90}/{n}")) for n in "ab"]
-    line = row(show.show(long), "data")
-    assert [len(text) for text in line] == [show.WIDTH - 1] * 2
+    line = row(describe_runs.show(long), "data")
+    assert [len(text) for text in line] == [describe_runs.WIDTH - 1] * 2
     assert line == [f"/{'x' * 19}...{'x' * 18}/{n}" for n in "ab"]
 
 
@@ -250,7 +252,7 @@ def test_what_is_no_run(home, tmp_path, capsys):
     (run / "run.yaml").write_text("method: simclr\noptions: [1")
     assert "not readable YAML" in refused("show", run, capsys=capsys)
     with pytest.raises(ValueError, match="name the folder of a run"):
-        show.show([])
+        describe_runs.show([])
 
 
 def test_the_help_says_what_is_shown(capsys):
@@ -275,8 +277,8 @@ def test_scores_of_older_versions_are_shown(tmp_path, capsys):
     run = cases.folder(tmp_path / "run", scores=[cases.older(cases.score())])
     text = said("show", run, capsys=capsys)
     assert "linear probe, 40 test examples, in %" in text
-    known = measured.gathered([cases.score()], step=0)[0]
-    assert row(text, "all") == [measured.value(known.rows["all", n]) for n in known.competitors]
+    known = score_groups.gathered([cases.score()], step=0)[0]
+    assert row(text, "all") == [score_groups.value(known.rows["all", n]) for n in known.competitors]
 
 
 def test_a_file_that_is_no_score(tmp_path, capsys):
@@ -314,9 +316,9 @@ def test_more_seeds_win_and_budgets_of_several_files_are_one_curve(tmp_path):
     few = cases.score(budgets=(2, 5), seeds=1)
     many = cases.score(budgets=(5, None), seeds=3, seed=1)
     newer = cases.score(budgets=(2,), seeds=1, seed=2)
-    (one,) = measured.gathered([many, few, newer], step=0)
+    (one,) = score_groups.gathered([many, few, newer], step=0)
     assert one.places == [2, 5, "all"]
-    assert measured.seeds(one.rows[5, "pretrained"]) == 3
+    assert score_groups.seeds(one.rows[5, "pretrained"]) == 3
     assert one.rows[5, "pretrained"] == many["rows"][0]
     assert one.rows[2, "pretrained"] == newer["rows"][0] != few["rows"][0]  # of as many seeds
 
@@ -331,4 +333,4 @@ def test_names_do_not_move_the_cursor(tmp_path, capsys):
 def test_numbers_that_differ_are_not_shown_the_same(tmp_path):
     rates = (0.1, 0.1 + 1e-9)
     runs = [cases.folder(tmp_path / str(i), cases.settings(lr=r)) for i, r in enumerate(rates)]
-    assert row(show.show(runs), "lr") == ["0.1", "0.100000001"]
+    assert row(describe_runs.show(runs), "lr") == ["0.1", "0.100000001"]

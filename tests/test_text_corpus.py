@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from selfwise.data import corpus_build, corpus_encode, documents_read
-from selfwise.data.corpus import Corpus, open_corpus, require_ids
-from selfwise.data.sentences import split
-from selfwise.data.tokenizer import Tokenizer, train
+from selfwise.data.text import encode, plain_files, token_cache
+from selfwise.data.text.corpus import Corpus, open_corpus, require_ids
+from selfwise.data.text.sentences import split
+from selfwise.tokenizers.tokenizer import Tokenizer, train
 
 SENTENCES = "the cat sat on a mat and saw. Мама мыла раму! A dog, too? Yes. 今日は。"
 WORDS = SENTENCES.split()
@@ -88,9 +88,9 @@ def test_documents_without_tokens_are_left_out(tokenizer):
 def test_a_long_document_stays_one_and_its_sentences_too(root, tokenizer, monkeypatch):
     whole = open_corpus(root, tokenizer, sentences=True)
     monkeypatch.setenv("SELFWISE_CACHE", os.environ["SELFWISE_CACHE"] + "2")
-    monkeypatch.setattr(documents_read, "PIECE", 200)
-    monkeypatch.setattr(documents_read, "LAST_PART", 50)
-    monkeypatch.setattr(corpus_encode, "BATCH", 300)
+    monkeypatch.setattr(plain_files, "PIECE", 200)
+    monkeypatch.setattr(plain_files, "LAST_PART", 50)
+    monkeypatch.setattr(encode, "BATCH", 300)
     pieces = open_corpus(root, tokenizer, sentences=True)
     assert np.array_equal(whole.tokens, pieces.tokens)
     assert np.array_equal(whole.documents, pieces.documents)
@@ -110,9 +110,9 @@ def made(cache: Path) -> dict[str, bytes]:
 
 def test_processes_and_batches_change_nothing(root, tokenizer, tmp_path, monkeypatch):
     open_corpus(root, tokenizer, sentences=True, workers=1)
-    monkeypatch.setattr(corpus_encode, "WORTH_A_POOL", 1)
-    monkeypatch.setattr(corpus_encode, "BATCH", 100)
-    monkeypatch.setattr(corpus_build, "SHARD", 500)
+    monkeypatch.setattr(encode, "WORTH_A_POOL", 1)
+    monkeypatch.setattr(encode, "BATCH", 100)
+    monkeypatch.setattr(token_cache, "SHARD", 500)
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "other"))
     told = []
     open_corpus(
@@ -130,11 +130,11 @@ def test_processes_and_batches_change_nothing(root, tokenizer, tmp_path, monkeyp
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from selfwise.data import corpus_build, corpus_encode
-    from selfwise.data.corpus import open_corpus
-    from selfwise.data.tokenizer import Tokenizer
+    from selfwise.data.text import encode, token_cache
+    from selfwise.data.text.corpus import open_corpus
+    from selfwise.tokenizers.tokenizer import Tokenizer
 
-    corpus_encode.WORTH_A_POOL, corpus_encode.BATCH, corpus_build.SHARD = 1, 100, 500
+    encode.WORTH_A_POOL, encode.BATCH, token_cache.SHARD = 1, 100, 500
     calls = []
 
     def progress(done, total):
@@ -172,9 +172,9 @@ def test_a_killed_build_goes_on_and_gives_the_same_bytes(root, tokenizer, tmp_pa
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     code = """
         import os, signal
-        from selfwise.data.corpus_encode import Encode, encode_all, batches
-        from selfwise.data.documents import Piece
-        from selfwise.data.tokenizer import train
+        from selfwise.data.text.encode import Encode, encode_all, batches
+        from selfwise.data.text.documents import Piece
+        from selfwise.tokenizers.tokenizer import train
 
         job = Encode(train("chars", ["abc"]), "<u2", None)
         pieces = (Piece("abc" * 10**6, True, i, 0) for i in range(99))
@@ -288,7 +288,7 @@ def test_unigram_entropy(root, tokenizer, monkeypatch):
         shares = [ids.count(i) / len(ids) for i in set(ids)]
         wanted = -sum(p * math.log(p) for p in shares)
         assert part.unigram_entropy() == pytest.approx(wanted, rel=1e-12)
-        monkeypatch.setattr("selfwise.data.corpus.COUNTED", 7)
+        monkeypatch.setattr("selfwise.data.text.corpus.COUNTED", 7)
         assert part.unigram_entropy() == pytest.approx(wanted, rel=1e-12)
         assert part.counts().sum() == part.size
 
@@ -340,7 +340,7 @@ def test_a_full_disk_is_one_sentence(root, tokenizer, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(corpus_build, "_append", full)
+    monkeypatch.setattr(token_cache, "_append", full)
     with pytest.raises(ValueError, match=r"disk of .* is full .*set SELFWISE_CACHE") as told:
         open_corpus(root, tokenizer)
     assert "\n" not in str(told.value)

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selfwise.data import documents_read
-from selfwise.data.documents import open_documents
-from selfwise.data.documents_read import border
+from selfwise.data.text import plain_files
+from selfwise.data.text.documents import open_documents
+from selfwise.data.text.plain_files import border
 
 FIRST = "Мама мыла раму.\nLine two — naïve.\n\n今日は。 😀"
 SECOND = "A second document.\n  Indented."
@@ -56,7 +56,7 @@ def test_blank_lines_and_lines_divide(root):
 
 @pytest.mark.parametrize("block", [1, 3, 7, 2**20])
 def test_what_is_read_does_not_depend_on_the_blocks(root, block, monkeypatch):
-    monkeypatch.setattr(documents_read, "BLOCK", block)
+    monkeypatch.setattr(plain_files, "BLOCK", block)
     text = "é😀 a\r\nb\r\n\r\n  c\rd\n \n\n\ne"
     path = root / "x.txt"
     path.write_bytes(text.encode())
@@ -117,8 +117,8 @@ def test_tables(root, suffix):
 
 
 def test_long_documents_come_in_pieces_and_stay_one(root, monkeypatch):
-    monkeypatch.setattr(documents_read, "PIECE", 100)
-    monkeypatch.setattr(documents_read, "LAST_PART", 25)
+    monkeypatch.setattr(plain_files, "PIECE", 100)
+    monkeypatch.setattr(plain_files, "LAST_PART", 25)
     text = "".join(f"word{i} \n" if i % 9 == 0 else f"word{i} " for i in range(300)) + "x" * 450
     (root / "a.txt").write_text(text)
     (root / "b.txt").write_text("short")
@@ -138,7 +138,7 @@ def test_long_documents_come_in_pieces_and_stay_one(root, monkeypatch):
 
 
 def test_pieces_end_at_the_best_border():
-    size = documents_read.PIECE
+    size = plain_files.PIECE
     text = "a" * (size - 100) + "\n\n" + "b" * 20 + "\n" + "c" * 20 + " " + "d" * size
     assert border(text) == size - 100
     assert border(text.replace("\n\n", "xx")) == size - 100 + 22
@@ -214,7 +214,7 @@ def test_what_cannot_be_read_is_one_sentence(root, name, content, message):
 
 
 def test_a_byte_is_counted_through_all_blocks(root, monkeypatch):
-    monkeypatch.setattr(documents_read, "BLOCK", 5)
+    monkeypatch.setattr(plain_files, "BLOCK", 5)
     (root / "x.txt").write_bytes("é".encode() * 20 + b"ab\xff")
     with pytest.raises(ValueError, match="byte 42 "):
         read(root)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from selfwise.core.types import Encoder, TextBatch, TextEncoder
 from selfwise.encoders import text
 from selfwise.nn import attention
-from selfwise.nn.language import MaskedHead
-from selfwise.types import Encoder, TextBatch, TextEncoder
+from selfwise.nn.mlm_head import MaskedHead
 from tests.text_cases import FAMILIES, VOCAB, N, batch, encoder_of, ids, real
 
 KINDS = [(packed, padded) for packed in (False, True) for padded in (False, True)]

@@ -6,9 +6,9 @@ import json
 import pyarrow as pa
 import pytest
 
-from selfwise.data import documents_read
-from selfwise.data.documents import open_documents
-from selfwise.data.texts import open_texts
+from selfwise.data.text import plain_files
+from selfwise.data.text.documents import open_documents
+from selfwise.data.text.labelled import open_texts
 
 # ruff: noqa: RUF001
 TEXTS = ['First, with "quotes" and ] } braces.\nLine two.', "Zweiter – 今日 😀", "third"]
@@ -61,7 +61,7 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("block", [3, 7, 2**20])
 def test_documents_are_those_inside(tmp_path, name, block, monkeypatch):
-    monkeypatch.setattr(documents_read, "BLOCK", block)
+    monkeypatch.setattr(plain_files, "BLOCK", block)
     path = tmp_path / "corpus" / "AA" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(FORMS[name])

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 import selfwise
-from selfwise import language
-from selfwise.arguments import where
-from selfwise.data import text_plans
-from selfwise.data.corpus import Corpus, open_corpus
-from selfwise.data.text_source import TextSource
-from selfwise.data.tokenizer import train
-from selfwise.types import Draw, Plan, Vocabulary
-from selfwise.views.layout import continued, pairs, separated
-from selfwise.views.packing import full_sentences, windows
-from selfwise.views.pairs import next_sentence
+from selfwise.core.types import Draw, Plan, Vocabulary
+from selfwise.data.text import epoch_plans
+from selfwise.data.text.batches import TextSource
+from selfwise.data.text.corpus import Corpus, open_corpus
+from selfwise.runs.arguments import where
+from selfwise.tokenizers.tokenizer import train
+from selfwise.views.text.collate import continued, pairs, separated
+from selfwise.views.text.packing import full_sentences, windows
+from selfwise.views.text.sentence_pairs import next_sentence
+from selfwise.workflows import language
 
 PLAIN = Vocabulary(10**6, torch.ones(0, dtype=torch.bool), ())
 ENDS = PLAIN._replace(special=(0, 1), pad=0, first=0, last=1)
@@ -38,7 +38,7 @@ def source(tmp_path, monkeypatch):
 def test_a_plan_that_another_process_removes_is_made_again(source, monkeypatch, part):
     expected = source.batch(source.steps_per_epoch)
     source.plan.cache_clear()
-    read, torn = text_plans.read, []
+    read, torn = epoch_plans.read, []
 
     def removed(home):
         if not torn:
@@ -51,7 +51,7 @@ def test_a_plan_that_another_process_removes_is_made_again(source, monkeypatch, 
             shutil.rmtree(home)
         return read(home)
 
-    monkeypatch.setattr(text_plans, "read", removed)
+    monkeypatch.setattr(epoch_plans, "read", removed)
     found = source.batch(source.steps_per_epoch)
     assert torn
     assert np.array_equal(found.ids, expected.ids)
@@ -59,7 +59,7 @@ def test_a_plan_that_another_process_removes_is_made_again(source, monkeypatch, 
 
 
 def test_a_folder_that_is_removed_while_a_plan_is_written_is_made_again(source, monkeypatch):
-    write, torn = text_plans.write, []
+    write, torn = epoch_plans.write, []
 
     def removed(parts, home):
         if not torn:
@@ -67,7 +67,7 @@ def test_a_folder_that_is_removed_while_a_plan_is_written_is_made_again(source, 
             raise FileNotFoundError(home)
         write(parts, home)
 
-    monkeypatch.setattr(text_plans, "write", removed)
+    monkeypatch.setattr(epoch_plans, "write", removed)
     assert source.plan(1).size
     assert torn
 
@@ -75,7 +75,7 @@ def test_a_folder_that_is_removed_while_a_plan_is_written_is_made_again(source, 
 def test_old_plans_are_forgotten_as_a_whole(source):
     for epoch in range(5):
         source.plan(epoch)
-    home = text_plans.plans() / source.key
+    home = epoch_plans.plans() / source.key
     assert sorted(path.name for path in home.iterdir()) == ["00000003", "00000004"]
 
 
@@ -83,8 +83,8 @@ def test_old_plans_are_forgotten_as_a_whole(source):
 def divided(tmp_path, monkeypatch):
     """Plans are made of few documents at a time."""
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(text_plans, "PIECES", 16)
-    monkeypatch.setattr(text_plans, "PAIRED", 3)
+    monkeypatch.setattr(epoch_plans, "PIECES", 16)
+    monkeypatch.setattr(epoch_plans, "PAIRED", 3)
 
 
 def made(sizes, draw=None, **told):
@@ -105,7 +105,7 @@ def spans(sizes):
 def test_a_share_has_whole_documents_and_enough_of_them(divided):
     mixed = np.random.default_rng(0).integers(1, 90, 300)
     for sizes, count in (([5] * 31, 1), ([5] * 33, 2), ([1000] * 11, 3), (mixed, None)):
-        parts = [spans(sizes)[part] for part in text_plans.shares(spans(sizes), 8, least=3)]
+        parts = [spans(sizes)[part] for part in epoch_plans.shares(spans(sizes), 8, least=3)]
         assert np.array_equal(np.concatenate(parts), spans(sizes))
         assert len(parts) == count or count is None
         assert all(len(part) >= 3 for part in parts)
@@ -118,7 +118,7 @@ def test_a_share_has_whole_documents_and_enough_of_them(divided):
 def test_every_token_of_a_divided_corpus_is_a_target_once(divided):
     source = made([40, 3, 9, 17, 25, 60, 1, 8] * 9)
     plan = source.plan(0)
-    assert len(list(text_plans.shares(source.corpus.documents, 8, least=1))) > 3
+    assert len(list(epoch_plans.shares(source.corpus.documents, 8, least=1))) > 3
     targets = np.concatenate([np.arange(start + 1, stop) for start, stop in plan.pieces])
     first = source.corpus.documents[:, 0]
     expected = np.setdiff1d(np.arange(len(source.corpus.tokens)), first)
@@ -135,7 +135,7 @@ def draws(rows):
 def test_what_the_disk_has_is_what_would_be_made_in_memory(divided, rows):
     source = made([40, 3, 9, 17, 25, 60, 2, 8] * 9, draws(rows), vocabulary=ENDS)
     for epoch in (0, 1):
-        kept, fresh = source.plan(epoch), text_plans.joined(source._made(epoch))
+        kept, fresh = source.plan(epoch), epoch_plans.joined(source._made(epoch))
         for name, value in fresh._asdict().items():
             assert np.array_equal(getattr(kept, name), value), name
             assert value is None or getattr(kept, name).dtype == value.dtype
@@ -151,7 +151,7 @@ def test_shares_of_a_corpus_are_cut_by_chances_of_their_own(divided):
 
 def test_sentences_of_a_share_are_those_of_its_documents(divided):
     corpus = made([40, 3, 9, 1, 25, 60, 2, 8] * 9).corpus
-    parts = [corpus.spans(part) for part in text_plans.shares(corpus.documents, 8, least=1)]
+    parts = [corpus.spans(part) for part in epoch_plans.shares(corpus.documents, 8, least=1)]
     assert np.array_equal(np.concatenate([inner for _, inner in parts]), corpus.sentences)
     for documents, inner in parts:
         assert inner[0, 0] == documents[0, 0]
@@ -163,11 +163,11 @@ def test_documents_without_a_row_are_left_out_and_none_is_an_error(divided):
     assert (source.plan(0).pieces[:, 1] - source.plan(0).pieces[:, 0] > 1).all()
     with pytest.raises(ValueError, match="no document has two tokens"):
         made([1] * 200)
-    assert not any(path.name.startswith(".") for path in text_plans.plans().rglob("*"))
+    assert not any(path.name.startswith(".") for path in epoch_plans.plans().rglob("*"))
 
 
 def test_a_plan_of_more_documents_takes_no_more_memory(divided, monkeypatch):
-    monkeypatch.setattr(text_plans, "PIECES", 2**12)
+    monkeypatch.setattr(epoch_plans, "PIECES", 2**12)
 
     def peak(documents):
         source = made([1000] * documents)
@@ -198,7 +198,7 @@ def test_documents_that_are_paired_have_others_beside_them(divided):
 
 
 def test_what_a_killed_process_left_half_written_goes_a_day_later(source):
-    home = text_plans.plans() / source.key
+    home = epoch_plans.plans() / source.key
     old, new = home / ".00000007.abc", home / ".00000008.abc"
     for path in (old, new):
         path.mkdir()
@@ -214,7 +214,7 @@ def test_a_part_is_in_every_share_or_in_none(tmp_path, first):
     lacking = plan._replace(pair=None)
     parts = (plan, lacking) if first else (lacking, plan)
     with pytest.raises(AssertionError, match="pair is not in every share"):
-        text_plans.write(parts, tmp_path / "plan")
+        epoch_plans.write(parts, tmp_path / "plan")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,8 +226,8 @@ def test_a_plan_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         seen.append(os.fstat(number).st_size)
         sync(number)
 
-    monkeypatch.setattr(text_plans.os, "fsync", looks)
-    text_plans.write([Plan(*(np.zeros(2, np.int64) for _ in Plan._fields))], tmp_path / "plan")
+    monkeypatch.setattr(epoch_plans.os, "fsync", looks)
+    epoch_plans.write([Plan(*(np.zeros(2, np.int64) for _ in Plan._fields))], tmp_path / "plan")
     assert sorted(seen) == sorted(p.stat().st_size for p in (tmp_path / "plan").glob("*.npy"))
     assert len(seen) == len(Plan._fields)
 

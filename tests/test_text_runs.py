@@ -9,11 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import selfwise
-from selfwise import cli, config, exchange, language
-from selfwise.data.texts import open_texts
-from selfwise.evaluate.retrieval import retrieval
-from selfwise.evaluate.text import bag_of_words
-from selfwise.fill import fill
+from selfwise.cli import main as cli
+from selfwise.data.text.labelled import open_texts
+from selfwise.evaluation.features.text import bag_of_words
+from selfwise.evaluation.probes.retrieval import retrieval
+from selfwise.runs import config
+from selfwise.workflows import exchange, language
+from selfwise.workflows.fill import fill
 
 METHODS = ("bert", "roberta", "albert", "gpt")
 TINY = {"dim": 32, "heads": 2, "depth": 2, "dropout": 0.0, "attention_dropout": 0.0}
@@ -125,7 +127,7 @@ def test_the_best_filling_is_that_of_the_full_model(runs):
     ids = [vocabulary.first, *words.encode(["the"])[0], vocabulary.mask]
     place = len(ids) - 1
     ids += [*words.encode([" sea"])[0], vocabulary.last]
-    batch = selfwise.types.TextBatch(torch.tensor([ids]), torch.zeros(1, dtype=torch.long))
+    batch = selfwise.core.types.TextBatch(torch.tensor([ids]), torch.zeros(1, dtype=torch.long))
     with torch.no_grad():
         hidden = run.encoder.eval()(batch).tokens[0, place : place + 1]
         logits = run.method.head(hidden, run.encoder.token.weight)[0]
@@ -162,7 +164,7 @@ def test_gaps_are_filled_together_from_left_to_right(runs):
             old, sea = (run.tokenizer.encode([word])[0].tolist() for word in ("old", "sea"))
             mask, last = run.tokenizer.vocabulary.mask, run.tokenizer.vocabulary.last
             text = torch.tensor([[*ids, number[one], *old, mask, *sea, last]])
-            batch = selfwise.types.TextBatch(text, torch.zeros(1, dtype=torch.long))
+            batch = selfwise.core.types.TextBatch(text, torch.zeros(1, dtype=torch.long))
             batch = batch._replace(segment=torch.zeros_like(text))
             hidden = run.encoder.eval()(batch).tokens[0, place + 1 + len(old)][None]
             logits = run.method.head(hidden, run.encoder.token.weight)[0]
@@ -203,7 +205,9 @@ def test_bits_per_byte_count_every_target(runs, tmp_path):
     total, vocabulary = 0.0, run.tokenizer.vocabulary
     for line in lines:
         ids = [vocabulary.first, *run.tokenizer.encode([line])[0].tolist(), vocabulary.last]
-        batch = selfwise.types.TextBatch(torch.tensor([ids[:-1]]), torch.zeros(1, dtype=torch.long))
+        batch = selfwise.core.types.TextBatch(
+            torch.tensor([ids[:-1]]), torch.zeros(1, dtype=torch.long)
+        )
         with torch.no_grad():
             hidden = run.encoder.eval()(batch).tokens[0]
             scores = (hidden @ run.encoder.token.weight.T).log_softmax(-1)
@@ -228,7 +232,7 @@ def test_greedy_generation_is_the_argmax_of_the_full_model(runs):
     run = runs("gpt")
     ids = [run.tokenizer.vocabulary.first, *run.tokenizer.encode(["the old"])[0].tolist()]
     for _ in range(6):
-        batch = selfwise.types.TextBatch(torch.tensor([ids]), torch.zeros(1, dtype=torch.long))
+        batch = selfwise.core.types.TextBatch(torch.tensor([ids]), torch.zeros(1, dtype=torch.long))
         with torch.no_grad():
             hidden = run.encoder.eval()(batch).tokens[0, -1]
         ids.append(int((hidden @ run.encoder.token.weight.T).argmax()))
@@ -304,7 +308,7 @@ def test_export_and_import_give_the_same_model(runs, method, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert again.tokenizer.fingerprint == run.tokenizer.fingerprint
     ids = [run.tokenizer.encode(["the small boat, Москва 🙂"])[0].tolist()]
-    batch = selfwise.types.TextBatch(torch.tensor(ids), torch.zeros(1, dtype=torch.long))
+    batch = selfwise.core.types.TextBatch(torch.tensor(ids), torch.zeros(1, dtype=torch.long))
     with torch.no_grad():
         pair = (r.encoder.eval()(batch).tokens for r in (run, again))
         assert torch.equal(*pair)

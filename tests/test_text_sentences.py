@@ -2,8 +2,8 @@
 
 import random
 
-from selfwise.data import sentences
-from selfwise.data.sentences import split
+from selfwise.data.text import sentences
+from selfwise.data.text.sentences import split
 
 # ruff: noqa: RUF001
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from selfwise.data.tokenizer import Tokenizer
+from selfwise.tokenizers.tokenizer import Tokenizer
 
 # ruff: noqa: RUF001
 

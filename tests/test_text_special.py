@@ -7,7 +7,7 @@ import pytest
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Library
 
-from selfwise.data.tokenizer import KINDS, Tokenizer, train
+from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train
 
 CORPUS = ["say what and where is here"] * 50 + ["[ ] M A S K E P C L U N D < / > s p a d k m"] * 5
 NAMES = "[MASK] [PAD] [UNK] [CLS] [SEP] <s> </s> <pad> <unk> <mask>"

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selfwise.data.texts import open_texts
+from selfwise.data.text.labelled import open_texts
 
 
 def test_sst2_as_it_is_distributed(real_data):

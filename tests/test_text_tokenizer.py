@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from selfwise.data.tokenizer import Tokenizer, train
+from selfwise.tokenizers.tokenizer import Tokenizer, train
 from tests.facts.test_tokenizer import CORPUS, MIXED, RUSSIAN
 
 # ruff: noqa: RUF001

@@ -8,9 +8,10 @@ import pytest
 import soundfile
 import unit_cases as cases
 
-from selfwise import cli
-from selfwise.run import load, pretrain
-from selfwise.types import RATE
+from selfwise.cli import main as cli
+from selfwise.core.types import RATE
+from selfwise.runs.create import pretrain
+from selfwise.runs.open import load
 
 
 @pytest.fixture(scope="module", autouse=True)

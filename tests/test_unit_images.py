@@ -6,13 +6,14 @@ import pytest
 import torch
 import unit_cases as cases
 
-from selfwise import config
-from selfwise.data import open_images
-from selfwise.evaluate.health import Health
+from selfwise.core.rng import Rng
+from selfwise.data.image import open_images
+from selfwise.evaluation.monitors.representation import Health
 from selfwise.methods.fsq import FSQ
 from selfwise.modalities import image_units
-from selfwise.rng import Rng
-from selfwise.run import pretrain, resume
+from selfwise.runs import config
+from selfwise.runs.create import pretrain
+from selfwise.runs.resume import resume
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ import signal
 import pytest
 import unit_cases as cases
 
-from selfwise import cli
-from selfwise.arguments import BEGUN
+from selfwise.cli import main as cli
+from selfwise.runs.arguments import BEGUN
 
 
 @pytest.fixture
@@ -24,7 +24,15 @@ def made(tmp_path):
 
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["selfwise.run", "selfwise.cli", "timm", "sklearn.linear_model"])
+SERVER.set_forkserver_preload(
+    [
+        "selfwise.runs.create",
+        "selfwise.runs.resume",
+        "selfwise.cli.main",
+        "timm",
+        "sklearn.linear_model",
+    ]
+)
 
 
 def killed(moment: tuple[str, str, int], cache, *words, small: bool = False) -> None:
@@ -53,8 +61,8 @@ def _doomed(moment, cache, words, small) -> None:
 
     setattr(owner, name, bomb)
     os.environ["SELFWISE_CACHE"] = str(cache)
-    for part in ("fit", "labels"):
-        importlib.import_module(f"selfwise.units.{part}").SAVE_SECONDS = 0.0
+    for part in ("kmeans_streaming", "frame_labels"):
+        importlib.import_module(f"selfwise.targets.{part}").SAVE_SECONDS = 0.0
     cli.main([str(word) for word in words])
 
 
@@ -74,17 +82,17 @@ def same(one, other) -> None:
 
 
 CHUNKS = "selfwise.modalities.audio_units"
-FIT = ("selfwise.units.fit", "Fit._save")
+FIT = ("selfwise.targets.kmeans_streaming", "Fit._save")
 # in the mini-batches, in an exact pass, at the end of one; with a batch of units written, then
 # with those of the recordings that are trained on; while the run folder is made; in training
 MOMENTS = {
     "in mini-batches": (*FIT, 2),
     "in a pass": (*FIT, 5),
-    "in labels": ("selfwise.units.labels", "_put", 2),
-    "between labels": ("selfwise.units.labels", "_begin", 2),
-    "before it is whole": ("selfwise.modalities.keeping", "finish", 1),
-    "before the run": ("selfwise.config", "write", 1),
-    "in training": ("selfwise.train.fit", "train_step", 4),
+    "in labels": ("selfwise.targets.frame_labels", "_put", 2),
+    "between labels": ("selfwise.targets.frame_labels", "_begin", 2),
+    "before it is whole": ("selfwise.core.make_once", "finish", 1),
+    "before the run": ("selfwise.runs.config", "write", 1),
+    "in training": ("selfwise.training.loop", "train_step", 4),
 }
 
 
@@ -107,7 +115,7 @@ def _small_chunks():
     """Batches of two seconds, so that there is something between the first and the last."""
     from functools import partial
 
-    from selfwise.data.recordings import Chunks
+    from selfwise.data.audio.open import Chunks
 
     return partial(Chunks, budget=2.0)
 
@@ -121,8 +129,8 @@ def test_iterations_may_be_killed_between_and_inside(method, made, tmp_path, mon
     whole = tmp_path / "whole"
     done(monkeypatch, tmp_path / "cache", "iterate", *told, "--out", whole)
     # between the two; then, the first being done, in the second's units, and in its steps
-    moments = [("selfwise.iterate", "pretrain_or_resume", 2)]
-    moments += [(*FIT, 2), ("selfwise.train.fit", "train_step", 4)]
+    moments = [("selfwise.workflows.iterate", "pretrain_or_resume", 2)]
+    moments += [(*FIT, 2), ("selfwise.training.loop", "train_step", 4)]
     cache, out = tmp_path / "other cache", tmp_path / "runs"
     words = ["iterate", *told, "--out", out]
     for moment in moments:

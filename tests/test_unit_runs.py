@@ -10,13 +10,16 @@ import torch
 import unit_cases as cases
 
 import selfwise
-from selfwise import cli, config
-from selfwise.data.recordings import Chunks, open_recordings
-from selfwise.iterate import iterate
+from selfwise.cli import main as cli
+from selfwise.core import memory
+from selfwise.data.audio.open import Chunks, open_recordings
 from selfwise.modalities import audio_units, image_units
-from selfwise.run import load, pretrain, pretrain_or_resume
-from selfwise.train import memory
-from selfwise.units.codebook import Codebook
+from selfwise.runs import config
+from selfwise.runs.create import pretrain
+from selfwise.runs.open import load
+from selfwise.runs.resume import pretrain_or_resume
+from selfwise.targets.codebook import Codebook
+from selfwise.workflows.iterate import iterate
 
 UNITS = {"hubert": audio_units, "beit": image_units}
 
@@ -140,15 +143,15 @@ def test_speech_is_retrieved_beside_mfcc(runs, voices):
 
 
 def test_the_search_holds_out_groups_where_there_are_some(runs, voices, tmp_path, monkeypatch):
-    from selfwise.evaluate import probes
+    from selfwise.evaluation.probes import frozen as frozen_probes
 
-    seen, original = [], probes.linear
+    seen, original = [], frozen_probes.linear
 
     def spy(x, y, test, *, groups=None, **told):
         seen.append(groups)
         return original(x, y, test, groups=groups, **told)
 
-    monkeypatch.setattr(probes, "linear", spy)
+    monkeypatch.setattr(frozen_probes, "linear", spy)
     csv, told = cases.table(voices, tmp_path / "known.csv"), {"test": voices, "quiet": True}
     selfwise.probe(runs("hubert"), train=csv, **told, seeds=2, labels="2,all")
     assert all(groups is not None and len(set(groups)) > 1 for groups in seen)
@@ -247,7 +250,7 @@ def test_the_second_iteration_has_the_units_of_the_firsts_layer(runs, voices, tm
     with torch.no_grad():
         tokens = first.encoder.eval().hidden(batch)[0].tokens
     for row, i, extent in zip(tokens, batch.index.tolist(), batch.extent.tolist()):
-        count = selfwise.types.frames(extent)
+        count = selfwise.core.types.frames(extent)
         assert np.array_equal(labels.read(i, 0, count), book(row[:count]).numpy())
     # the same again finds all of it done
     before = cases.content(out)
@@ -341,8 +344,8 @@ def test_beit_predicts_clusters_of_a_layer_of_an_earlier_run(runs, pictures, tmp
 
 
 def _views(pictures):
-    from selfwise.data import open_images
-    from selfwise.evaluate.features import views
+    from selfwise.data.image import open_images
+    from selfwise.evaluation.features.image import views
 
     (x,) = views(open_images(pictures), [np.arange(6)], size=16)
     return x

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import selfwise
-from selfwise import config, proof, use
-from selfwise.data import open_images
+from selfwise.data.image import open_images
+from selfwise.runs import config
+from selfwise.workflows import embed as embedding
+from selfwise.workflows import probe as probing
 
 ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
 QUICK = {"encoder": ENCODER, "steps": 20, "batch": 64, "threads": 1, "quiet": True, "flip": 0.0}
@@ -73,7 +75,7 @@ def test_embeddings_go_to_parquet_and_npz(run, tmp_path):
 
     table = selfwise.embed(run, "digits:test")
     for name in ("t.parquet", "t.npz"):
-        use.write_embeddings(run.folder, data="digits:test", out=tmp_path / name)
+        embedding.embed(run.folder, data="digits:test", out=tmp_path / name)
     parquet = pq.read_table(tmp_path / "t.parquet")
     assert np.array_equal(np.stack(parquet["vector"].to_numpy()), table.vectors)
     assert parquet["id"].to_pylist() == table.ids
@@ -98,11 +100,11 @@ def test_a_score_has_its_baselines_seeds_and_intervals(run, score):
 
 @pytest.mark.parametrize("kind", ["knn", "sgd", "finetune"])
 def test_other_probes(run, kind, monkeypatch):
-    from selfwise import competitors
+    from selfwise.workflows import supervised
 
-    monkeypatch.setattr(competitors, "TUNING_EPOCHS", 1)
-    monkeypatch.setattr(competitors, "LEAST_STEPS", 20)
-    monkeypatch.setattr(competitors, "TUNING_RATES", (0.02,))
+    monkeypatch.setattr(supervised, "TUNING_EPOCHS", 1)
+    monkeypatch.setattr(supervised, "LEAST_STEPS", 20)
+    monkeypatch.setattr(supervised, "TUNING_RATES", (0.02,))
     weights = run.encoder.state_dict()["model.conv1.weight"].clone()
     pair = {"train": "digits:train", "test": "digits:test", "labels": "10", "seeds": 1}
     found = selfwise.probe(run, **pair, kind=kind, quiet=True)
@@ -111,17 +113,17 @@ def test_other_probes(run, kind, monkeypatch):
 
 
 def test_supervised_from_scratch_has_the_views_and_steps_of_the_run(run, monkeypatch):
-    from selfwise import competitors
+    from selfwise.workflows import supervised
 
     seen = []
-    original = competitors.finetune
+    original = supervised.finetune
 
     def spy(make, known, asked, options, **more):
         method = make(0)
         seen.append((options, method.augment, known, more))
         return original(make, known, asked, options, **{**more, "rates": (0.1,)})
 
-    monkeypatch.setattr(competitors, "finetune", spy)
+    monkeypatch.setattr(supervised, "finetune", spy)
     pair = {"train": "digits:train", "test": "digits:test", "labels": "10", "seeds": 1}
     found = selfwise.probe(run, **pair, scratch=True, quiet=True)
     assert "supervised" in {row["competitor"] for row in found.rows()}
@@ -134,7 +136,7 @@ def test_supervised_from_scratch_has_the_views_and_steps_of_the_run(run, monkeyp
 
 
 def test_without_a_test_set_a_fifth_is_split_off(run):
-    known, asked = proof.labelled_pair(run, "digits:train", None)
+    known, asked = probing.labelled_pair(run, "digits:train", None)
     assert len(asked) == 1297 // 5
     assert set(known.ids).isdisjoint(asked.ids)
     assert len(known) + len(asked) == 1297
@@ -143,7 +145,7 @@ def test_without_a_test_set_a_fifth_is_split_off(run):
 def test_other_classes_are_named(run, tmp_path):
     x = np.zeros((4, 8, 8), np.uint8)
     with pytest.raises(ValueError, match="--train has not: zebra"):
-        proof.labelled_pair(run, "digits:train", (x, np.array(["0", "1", "2", "zebra"])))
+        probing.labelled_pair(run, "digits:train", (x, np.array(["0", "1", "2", "zebra"])))
 
 
 def test_arrays_and_data_sets_from_python(tmp_path):
@@ -214,7 +216,7 @@ def test_a_checkpoint_can_be_opened_by_its_folder(tmp_path):
 
 
 def test_a_recipe_goes_on_only_with_its_own_run(run):
-    from selfwise.run import pretrain_or_resume
+    from selfwise.runs.resume import pretrain_or_resume
 
     told = {**QUICK, "data": "digits:train", "out": run.folder}
     assert pretrain_or_resume("simclr", **told, seed=1).weights == run.weights
@@ -225,7 +227,7 @@ def test_a_recipe_goes_on_only_with_its_own_run(run):
 
 
 def test_paths_are_recorded_so_that_they_hold_from_anywhere(tmp_path, monkeypatch):
-    from selfwise.arguments import where
+    from selfwise.runs.arguments import where
 
     (tmp_path / "photos").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -251,7 +253,7 @@ def test_health_is_logged_and_changes_nothing(tmp_path):
 def test_without_a_budget_there_is_one_that_ends_and_its_time_is_printed(
     tmp_path, monkeypatch, capsys
 ):
-    from selfwise.train import options
+    from selfwise.training import config as options
 
     monkeypatch.setattr(options, "DEFAULT_EPOCHS", 0.5)
     told = {k: v for k, v in QUICK.items() if k not in ("steps", "quiet")}
@@ -265,7 +267,7 @@ def test_classes_are_matched_by_name(run):
     odd = digits.take(np.flatnonzero(digits.labels % 2 == 1))
     x, y = odd.read(np.arange(len(odd))).x.numpy()[:, 0], odd.labels
     names = np.array([str(label) for label in y])
-    _, asked = proof.labelled_pair(run, "digits:train", (x, names))
+    _, asked = probing.labelled_pair(run, "digits:train", (x, names))
     assert np.array_equal(asked.labels, y)
 
 

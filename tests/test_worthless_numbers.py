@@ -5,10 +5,13 @@ import pytest
 import torch
 
 import selfwise
-from selfwise import cli, language, losses, mining
-from selfwise.data.glue import task_named
-from selfwise.evaluate import glue_material
-from selfwise.train import checkpoint
+from selfwise import losses
+from selfwise.cli import main as cli
+from selfwise.glue import task_splits
+from selfwise.glue.tasks import task_named
+from selfwise.losses import triplet_mining as mining
+from selfwise.training import checkpoint
+from selfwise.workflows import language
 
 
 def test_a_contrastive_loss_needs_two_examples():
@@ -70,11 +73,11 @@ def test_perplexity_on_the_training_text_is_noticed(tmp_path, monkeypatch):
 
 def test_half_of_mnli_is_measured_and_the_other_half_named(monkeypatch):
     mnli = task_named("mnli")
-    monkeypatch.setattr(glue_material, "glue_splits", lambda data, task: ["train", "dev_matched"])
-    found, left = glue_material.there("data", [mnli], named=False)
+    monkeypatch.setattr(task_splits, "glue_splits", lambda data, task: ["train", "dev_matched"])
+    found, left = task_splits.there("data", [mnli], named=False)
     assert found == ["mnli"]
     assert left == {"mnli-mm": "there is no dev_mismatched.tsv in MNLI"}
-    monkeypatch.setattr(glue_material, "glue_splits", lambda data, task: ["dev_matched"])
-    monkeypatch.setattr(glue_material, "open_glue", lambda *_: None)
-    found, left = glue_material.there("data", [mnli, task_named("rte")], named=False)
+    monkeypatch.setattr(task_splits, "glue_splits", lambda data, task: ["dev_matched"])
+    monkeypatch.setattr(task_splits, "open_glue", lambda *_: None)
+    found, left = task_splits.there("data", [mnli, task_named("rte")], named=False)
     assert "no train.tsv" in left["mnli"]

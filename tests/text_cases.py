@@ -2,9 +2,9 @@
 
 import torch
 
+from selfwise.core.rng import generator
+from selfwise.core.types import TextBatch
 from selfwise.encoders import text
-from selfwise.rng import generator
-from selfwise.types import TextBatch
 
 VOCAB, N = 61, 24
 TINY = {"dim": 32, "heads": 4, "depth": 3, "length": 40}

@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from selfwise.types import RATE
+from selfwise.core.types import RATE
 
 SPEECH = {"encoder": {"name": "hubert-tiny", "stem": "logmel", "dim": 32, "heads": 2}}
 SPEECH["encoder"] |= {"position_kernel": 8, "position_groups": 4}

@@ -7,9 +7,9 @@ import torch
 import transformers
 from timm.models.beit import Beit
 
-from selfwise.convert.beit import Imported, from_hf, from_timm
-from selfwise.encoders import vit
-from selfwise.rng import generator
+from selfwise.core.rng import generator
+from selfwise.encoders import beit as beit_encoders
+from selfwise.interop.huggingface.beit import Imported, from_hf, from_timm
 
 SIZE, PATCH, UNITS, EPS = 32, 8, 13, 1e-3  # an eps that is seen
 SMALL = {
@@ -67,10 +67,10 @@ def imported(model: Any) -> Imported:
     return from_hf(model.config.to_dict(), model.state_dict())
 
 
-def ours(found: Imported) -> vit.ViT:
+def ours(found: Imported) -> beit_encoders.ViT:
     """The encoder with the checkpoint's weights, in evaluation mode."""
     told = {"in_channels": found.channels, "size": found.size}
-    encoder = vit.build("beit-base", **told, **found.options).eval()
+    encoder = beit_encoders.build("beit-base", **told, **found.options).eval()
     encoder.load_state_dict(found.encoder)
     return encoder
 

@@ -13,11 +13,11 @@ from benchmarks.limit import counted
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.texts import Opened, one_text, opened
 from benchmarks.training import Training, agreed, counting
-from selfwise.convert.hf import from_hf
-from selfwise.data.tokenizer import train
-from selfwise.rng import Rng, generator, seeded
-from selfwise.types import Vocabulary
-from selfwise.views.mask import Masked, lengths
+from selfwise.core.rng import Rng, generator, seeded
+from selfwise.core.types import Vocabulary
+from selfwise.interop.huggingface.text import from_hf
+from selfwise.tokenizers.tokenizer import train
+from selfwise.views.text.token_mask import Masked, lengths
 
 PEER = (
     "transformers' `BertForMaskedLM` with its `DataCollatorForLanguageModeling`, in a loop as its "

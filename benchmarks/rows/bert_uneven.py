@@ -13,8 +13,8 @@ from benchmarks.rows import bert
 from benchmarks.rows.bert import BEST, EQUAL, LENGTH, THEIR_BEST, THEIRS, Peer, made, training
 from benchmarks.texts import Opened, one_text
 from benchmarks.training import agreed, counting
-from selfwise.data.tokenizer import Tokenizer
-from selfwise.views.mask import Masked, lengths
+from selfwise.tokenizers.tokenizer import Tokenizer
+from selfwise.views.text.token_mask import Masked, lengths
 
 PEER = (
     "transformers as in the row `bert`; its collator pads a batch to its longest document. "

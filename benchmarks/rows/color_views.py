@@ -20,12 +20,12 @@ from torchvision.transforms import (
 from benchmarks.photos import squares
 from benchmarks.row import Contest, Prepared, Setting
 from benchmarks.training import counting
-from selfwise.encoders import vision
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import ImageBatch
+from selfwise.encoders import image as image_encoders
 from selfwise.methods.colorization import Colorization
-from selfwise.nn.gamut import BINS, bins, rarity, smoothed
-from selfwise.nn.lab import lightness
-from selfwise.rng import Rng, generator
-from selfwise.types import ImageBatch
+from selfwise.views.image.color_bins import BINS, bins, rarity, smoothed
+from selfwise.views.image.color_space import lightness
 
 PEER = (
     "our own writing in the way of the public code, since nobody keeps a trainer of this method: "
@@ -61,7 +61,7 @@ def batched(
     x = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
     batch = ImageBatch(x.contiguous().to(device), torch.arange(len(x)))
     side = images[0].width
-    encoder = vision.build("resnet18", in_channels=3, size=side, sees="lightness")
+    encoder = image_encoders.build("resnet18", in_channels=3, size=side, sees="lightness")
     method = Colorization(encoder, size=side, prior=prior(), crop=least, flip=flip).to(device)
 
     def views(number: int) -> tuple[Tensor, ...]:

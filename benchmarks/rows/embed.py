@@ -11,10 +11,10 @@ import torch
 from benchmarks.photos import photos
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.scratch import scratch
-from selfwise import config
-from selfwise.modalities.build import build
-from selfwise.run import Run as Folder
-from selfwise.use import embed
+from selfwise.runs import config
+from selfwise.runs.build import build
+from selfwise.runs.open import Run as Folder
+from selfwise.workflows.embed import embed
 
 PEER = (
     "timm's own way: a ResNet-18 without classifier in eval mode, its transform (Pillow and "

@@ -9,8 +9,8 @@ from benchmarks.limit import counted
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.texts import Opened, one_text, opened
 from benchmarks.training import Training, agreed, counting
-from selfwise.convert.hf import from_hf
-from selfwise.rng import seeded
+from selfwise.core.rng import seeded
+from selfwise.interop.huggingface.text import from_hf
 
 PEER = (
     "transformers' `GPT2LMHeadModel` in a loop as its `Trainer` has: a `DataLoader` over rows of "

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from benchmarks.limit import counted
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.training import Training, agreed, counting
-from selfwise.convert.hubert import from_hf
+from selfwise.core.rng import Rng, generator, seeded
+from selfwise.core.types import RATE, AudioBatch, frames
 from selfwise.encoders import speech
-from selfwise.losses import chosen_cross_entropy, code_cosines
+from selfwise.interop.huggingface.hubert import from_hf
+from selfwise.losses.cross_entropy import chosen_cross_entropy, code_cosines
 from selfwise.methods import find
-from selfwise.rng import Rng, generator, seeded
-from selfwise.types import RATE, AudioBatch, frames
-from selfwise.views.spans import Hidden
+from selfwise.views.audio.span_mask import Hidden
 
 PEER = (
     "transformers' `HubertModel` with its own masking function, the penalty on features and the "

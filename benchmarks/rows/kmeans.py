@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from benchmarks.row import Contest, Prepared, Run, Setting
-from selfwise.rng import generator
-from selfwise.units.kmeans import MiniBatch, distances, nearest
+from selfwise.core.rng import generator
+from selfwise.targets.kmeans import MiniBatch, distances, nearest
 
 PEER = (
     "scikit-learn's `MiniBatchKMeans`, from the same centres, with HuBERT's settings: no "

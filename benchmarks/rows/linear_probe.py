@@ -10,12 +10,12 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from benchmarks.row import Contest, Prepared, Run, Setting
-from selfwise.data.arrays import from_array
-from selfwise.data.images import ArrayImages
-from selfwise.encoders.vision import Vision, build, revealed
-from selfwise.evaluate.features import extract
-from selfwise.evaluate.linear import Fit, linear
-from selfwise.views.image import evaluation_view
+from selfwise.data.image.arrays import from_array
+from selfwise.data.image.dataset import ArrayImages
+from selfwise.encoders.image import Vision, build, revealed
+from selfwise.evaluation.features.image import extract
+from selfwise.evaluation.probes.linear import Fit, linear
+from selfwise.views.image.augment import evaluation_view
 
 PEER = (
     "lightly's `LinearClassifier` with pytorch-lightning's `Trainer`: 90 epochs of SGD in batches "
@@ -191,7 +191,7 @@ def sklearn(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from selfwise.evaluate.linear import held_out
+    from selfwise.evaluation.probes.linear import held_out
 
     held = held_out(truth, seed=0)
     cv = [(np.setdiff1d(np.arange(len(truth)), part), part) for part in held]

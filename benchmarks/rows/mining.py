@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.row import Contest, Prepared, Run, Setting
-from selfwise.mining import Triplets, grouped, hinge, mined, partners, triplet_step
-from selfwise.rng import generator
+from selfwise.core.rng import generator
+from selfwise.losses.triplet_mining import Triplets, grouped, hinge, mined, partners, triplet_step
 
 PEER = (
     "pytorch-metric-learning's `TripletMarginMiner` and `TripletMarginLoss`. Its miner takes every "

@@ -13,11 +13,11 @@ from torchvision import transforms
 from benchmarks.photos import squares
 from benchmarks.row import Contest, Prepared, Setting
 from benchmarks.training import counting
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import Features, ImageBatch
 from selfwise.methods.jigsaw import Jigsaw
 from selfwise.methods.rotation import Rotation
-from selfwise.rng import Rng, generator
-from selfwise.types import Features, ImageBatch
-from selfwise.views.permutations import permutation_set
+from selfwise.views.image.permutations import permutation_set
 
 PEER = (
     "our own writing in the way of the public code, since no package makes these views: PIL and "

@@ -13,9 +13,9 @@ from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.scratch import scratch
 from benchmarks.training import Training, agreed
 from selfwise import methods, modalities
-from selfwise.modalities.build import build
-from selfwise.rng import Rng, generator, seeded
-from selfwise.types import ImageBatch
+from selfwise.core.rng import Rng, generator, seeded
+from selfwise.core.types import ImageBatch
+from selfwise.runs.build import build
 
 PEER = (
     "lightly's SimCLR tutorial: `LightlyDataset`, `SimCLRTransform`, a `DataLoader` with as many "

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from benchmarks.photos import squares
 from benchmarks.row import Contest, Prepared, Run, Setting
-from selfwise.rng import Rng, generator
-from selfwise.types import ImageBatch
-from selfwise.views.image import Augment
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import ImageBatch
+from selfwise.views.image.augment import Augment
 
 PEER = (
     "lightly's `SimCLRTransform` on PIL images, then a stack, as its data loader's; one core on "

@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.texts import one_text
-from selfwise.data.corpus import Corpus, open_corpus
-from selfwise.data.tokenizer import Tokenizer, train
+from selfwise.data.text.corpus import Corpus, open_corpus
+from selfwise.tokenizers.tokenizer import Tokenizer, train
 
 PEER = (
     "`datasets.map`, batched, over lines with a fast tokenizer of transformers, without attention "

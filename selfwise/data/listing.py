@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.data.decode import ABOUT_THE_FILE, SUFFIXES
-from selfwise.data.images import digest
-from selfwise.data.paths import Paths, PathsBuilder
+from selfwise.core.files import digest
+from selfwise.data.compact_paths import Paths, PathsBuilder
+from selfwise.data.image.decode import ABOUT_THE_FILE, SUFFIXES
 
 FOLDER = -1  # in place of a size in bytes
 MISSING = -2

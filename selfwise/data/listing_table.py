@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.data.cells import check_names, read_cells, runs_over_lines
+from selfwise.data.compact_paths import PathsBuilder
 from selfwise.data.labels import encode
 from selfwise.data.listing import IMAGES, Kind, Listing, int64, size_and_time
-from selfwise.data.paths import PathsBuilder
+from selfwise.data.table_cells import check_names, read_cells, runs_over_lines
 
 LABEL_NAMES = ("label", "class", "target")
 GROUP_NAMES = ("group", "speaker")

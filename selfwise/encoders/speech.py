@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.rng import seeded
+from selfwise.core.types import HOP, WINDOW, AudioBatch, Features, Frames, Term
 from selfwise.encoders.speech_presets import names, shape_of
 from selfwise.nn.attention import Layout, arrange
+from selfwise.nn.audio_stems import ConvPositions, MelStem, WaveStem, real
 from selfwise.nn.dropout import dropout
-from selfwise.nn.stems import ConvPositions, MelStem, WaveStem, real
 from selfwise.nn.transformer import Transformer
-from selfwise.rng import seeded
-from selfwise.types import HOP, WINDOW, AudioBatch, Features, Frames, Term
 
 __all__ = ["Speech", "build", "depth", "names"]
 

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selfwise.encoders.options import (
+from selfwise.core.errors import nearest
+from selfwise.encoders.option_checks import (
     check_chances,
     check_choices,
     check_divides,
     check_known,
     check_positive,
 )
-from selfwise.names import nearest
 from selfwise.nn.transformer import ACTIVATIONS, NORMS
 
 

@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from selfwise.encoders.presets import Shape, names, shape_of
+from selfwise.core.rng import seeded
+from selfwise.core.types import Features, TextBatch
+from selfwise.encoders.text_presets import Shape, names, shape_of
 from selfwise.nn.attention import Cache, Layout, arrange, pick, positions
 from selfwise.nn.dropout import dropout
 from selfwise.nn.transformer import Transformer
-from selfwise.rng import seeded
-from selfwise.types import Features, TextBatch
 
 __all__ = ["Text", "build", "names"]
 

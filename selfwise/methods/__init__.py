@@ -3,16 +3,18 @@
 from importlib import import_module
 from pathlib import Path
 
+from selfwise.core.errors import nearest
 from selfwise.methods.method import Method
-from selfwise.names import nearest
 
 __all__ = ["Method", "find", "names"]
+
+NOT_METHODS = ("__init__", "method", "inspection")
 
 
 def names() -> list[str]:
     """The methods there are, by file name."""
     files = Path(__file__).parent.glob("*.py")
-    return sorted(f.stem for f in files if f.stem not in ("__init__", "method"))
+    return sorted(f.stem for f in files if f.stem not in NOT_METHODS)
 
 
 def find(name: str) -> type[Method]:

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.rng import Rng
+from selfwise.core.types import ImageBatch, PatchEncoder, Step, Units
+from selfwise.methods.inspection import Column, Sheet, mosaic
 from selfwise.methods.method import Defaults, Method, guessed
-from selfwise.rng import Rng
-from selfwise.shown import Column, Sheet, mosaic
-from selfwise.types import ImageBatch, PatchEncoder, Step, Units
-from selfwise.views.blocks import SHARE, check_mask, draw_blocks
-from selfwise.views.crop import Crop
+from selfwise.views.image.block_mask import SHARE, check_mask, draw_blocks
+from selfwise.views.image.crop import Crop
 
 
 class HiddenPatches(NamedTuple):

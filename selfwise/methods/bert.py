@@ -5,6 +5,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from selfwise.core.rng import Rng
+from selfwise.core.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
+from selfwise.methods.inspection import Filled, answered, guesses
 from selfwise.methods.method import (
     Defaults,
     Method,
@@ -13,15 +16,12 @@ from selfwise.methods.method import (
     check_text,
     guessed,
 )
-from selfwise.nn.language import MaskedHead
-from selfwise.rng import Rng
-from selfwise.shown import Filled, answered, guesses
-from selfwise.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
-from selfwise.views import mask
-from selfwise.views.layout import pairs
-from selfwise.views.mask import Masked
-from selfwise.views.pairs import next_sentence
-from selfwise.views.words import cover, words
+from selfwise.nn.mlm_head import MaskedHead
+from selfwise.views.text import token_mask as mask
+from selfwise.views.text.collate import pairs
+from selfwise.views.text.sentence_pairs import next_sentence
+from selfwise.views.text.token_mask import Masked
+from selfwise.views.text.whole_word_mask import cover, words
 
 
 class BERT(Method):

@@ -9,10 +9,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from selfwise.losses import chosen_hits, soft_cross_entropy
+from selfwise.core.rng import Rng
+from selfwise.core.types import Encoder, Features, ImageBatch, Step, Term
+from selfwise.losses.cross_entropy import chosen_hits, soft_cross_entropy
+from selfwise.methods.inspection import Column, Sheet
 from selfwise.methods.method import Defaults, Method
-from selfwise.nn.dense import DenseHead
-from selfwise.nn.gamut import (
+from selfwise.nn.dense_head import DenseHead
+from selfwise.views.image.color_bins import (
     BINS,
     TEMPERATURE,
     annealed_mean,
@@ -22,11 +25,8 @@ from selfwise.nn.gamut import (
     soft_encode,
     thinned,
 )
-from selfwise.nn.lab import lab_to_rgb, lightness, rgb_to_lab
-from selfwise.rng import Rng
-from selfwise.shown import Column, Sheet
-from selfwise.types import Encoder, Features, ImageBatch, Step, Term
-from selfwise.views.crop import Crop
+from selfwise.views.image.color_space import lab_to_rgb, lightness, rgb_to_lab
+from selfwise.views.image.crop import Crop
 
 FEW = 1e-6  # count of a batch without colours: its loss is 0 and not 0 / 0
 

@@ -6,13 +6,13 @@ from typing import NamedTuple
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.rng import Rng
+from selfwise.core.types import Encoder, ImageBatch, Step, Term
+from selfwise.methods.inspection import Sheet, tokenized
 from selfwise.methods.method import Defaults, Method
 from selfwise.nn.codec import decoder_for
-from selfwise.nn.quantize import Levels, distinct
-from selfwise.rng import Rng
-from selfwise.shown import Sheet, tokenized
-from selfwise.types import Encoder, ImageBatch, Step, Term
-from selfwise.views.crop import Crop
+from selfwise.nn.quantizers import Levels, distinct
+from selfwise.views.image.crop import Crop
 
 
 class Picture(NamedTuple):

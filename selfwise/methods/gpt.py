@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from selfwise.core.rng import Rng
+from selfwise.core.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
+from selfwise.methods.inspection import Followed, guesses
 from selfwise.methods.method import Defaults, Method, check_text, guessed
-from selfwise.rng import Rng
-from selfwise.shown import Followed, guesses
-from selfwise.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
-from selfwise.views.layout import continued
-from selfwise.views.packing import windows
+from selfwise.views.text.collate import continued
+from selfwise.views.text.packing import windows
 
 
 class Following(NamedTuple):

@@ -3,11 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from selfwise.losses import check_temperature, code_cosines
-from selfwise.methods.method import Defaults, Method, guessed
-from selfwise.rng import Rng
-from selfwise.shown import Heard, guesses
-from selfwise.types import (
+from selfwise.core.rng import Rng
+from selfwise.core.types import (
     AudioBatch,
     Encoder,
     Frames,
@@ -17,7 +14,11 @@ from selfwise.types import (
     Term,
     TextEncoder,
 )
-from selfwise.views.spans import Hidden, Spans, lengths
+from selfwise.losses.contrastive import check_temperature
+from selfwise.losses.cross_entropy import code_cosines
+from selfwise.methods.inspection import Heard, guesses
+from selfwise.methods.method import Defaults, Method, guessed
+from selfwise.views.audio.span_mask import Hidden, Spans, lengths
 
 
 class HuBERT(Method):

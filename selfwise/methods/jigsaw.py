@@ -10,14 +10,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.rng import Rng
+from selfwise.core.types import Encoder, ImageBatch, Step
+from selfwise.methods.inspection import Column, Sheet
 from selfwise.methods.method import Defaults, Method, guessed
-from selfwise.rng import Rng
-from selfwise.shown import Column, Sheet
-from selfwise.types import Encoder, ImageBatch, Step
-from selfwise.views.color import grayscale
-from selfwise.views.permutations import distances, permutation_set
-from selfwise.views.puzzle import board, draw_corners, standardised, tiles
-from selfwise.views.shift import Window
+from selfwise.views.image.color_jitter import grayscale
+from selfwise.views.image.permutations import distances, permutation_set
+from selfwise.views.image.tiles import board, draw_corners, standardised, tiles
+from selfwise.views.image.window import Window
 
 LEAST = 4  # pixels of a tile's side
 # the paper: tiles of 64 pixels in cells of 75, channels moved by up to 2 pixels

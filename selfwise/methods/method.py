@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from selfwise.losses import chosen_cross_entropy, chosen_hits, processes
-from selfwise.rng import Rng
-from selfwise.shown import Shown
-from selfwise.types import Draw, DrawLabelled, Step, Term, TextEncoder, Vocabulary
+from selfwise.core.rng import Rng
+from selfwise.core.types import Draw, DrawLabelled, Step, Term, TextEncoder, Vocabulary
+from selfwise.distributed.collectives import processes
+from selfwise.losses.cross_entropy import chosen_cross_entropy, chosen_hits
+from selfwise.methods.inspection import Shown
 
 
 class Defaults(NamedTuple):

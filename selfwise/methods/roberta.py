@@ -4,15 +4,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selfwise.core.errors import nearest
+from selfwise.core.rng import Rng
+from selfwise.core.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
+from selfwise.methods.inspection import Filled, guesses
 from selfwise.methods.method import Defaults, Method, check_sees_all, check_text, guessed
-from selfwise.names import nearest
-from selfwise.nn.language import MaskedHead
-from selfwise.rng import Rng
-from selfwise.shown import Filled, guesses
-from selfwise.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
-from selfwise.views import mask, packing
-from selfwise.views.layout import separated
-from selfwise.views.mask import Masked
+from selfwise.nn.mlm_head import MaskedHead
+from selfwise.views.text import packing
+from selfwise.views.text import token_mask as mask
+from selfwise.views.text.collate import separated
+from selfwise.views.text.token_mask import Masked
 
 PACKINGS = {"full_sentences": True, "best_fit": False}  # whether they need sentences
 

@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.rng import Rng
+from selfwise.core.types import Encoder, ImageBatch, Step
+from selfwise.methods.inspection import Column, Sheet
 from selfwise.methods.method import Defaults, Method, guessed
-from selfwise.rng import Rng
-from selfwise.shown import Column, Sheet
-from selfwise.types import Encoder, ImageBatch, Step
-from selfwise.views.crop import Crop
-from selfwise.views.puzzle import TURNS, rotations
-from selfwise.views.shift import Shift
+from selfwise.views.image.crop import Crop
+from selfwise.views.image.tiles import TURNS, rotations
+from selfwise.views.image.window import Shift
 
 SMALL = 64  # pixels: up to here images are shifted and not cropped
 

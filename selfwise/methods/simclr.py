@@ -3,16 +3,23 @@
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
 
-from selfwise.losses import check_temperature, gather, nt_xent_everywhere
+from selfwise.core.rng import Rng
+from selfwise.core.types import Encoder, ImageBatch, Step
+from selfwise.distributed.collectives import gather, gather_views, processes
+from selfwise.losses.contrastive import (
+    check_temperature,
+    nt_xent,
+    nt_xent_shard,
+    unit_views,
+)
+from selfwise.methods.inspection import Column, Sheet
 from selfwise.methods.method import Defaults, Method, mean_over
 from selfwise.nn.heads import Projection
-from selfwise.rng import Rng
-from selfwise.shown import Column, Sheet
-from selfwise.types import Encoder, ImageBatch, Step
-from selfwise.views.image import strong
+from selfwise.views.image.augment import strong
 
 
 class TwoViews(NamedTuple):
@@ -74,7 +81,7 @@ class SimCLR(Method):
         # one pass over both views, as in the authors' code: batch norm sees them together
         z = self.projection(self.encoder(torch.cat(view)).pooled)
         a, b = z.chunk(2)
-        loss = nt_xent_everywhere(a, b, self.temperature)
+        loss = nt_xent_of_all(a, b, self.temperature)
         own, other = _cosines(gather(a.detach()), gather(b.detach()))
         first = (own > other).float().mean()
         terms = {"nt_xent": mean_over(loss, len(z))}
@@ -90,6 +97,19 @@ class SimCLR(Method):
         )
         told = [f"cosine {o:.2f}, other {n:.2f}" for o, n in zip(own.tolist(), other.tolist())]
         return Sheet(about, [Column("view 1", view.a), Column("view 2", view.b, told, own > other)])
+
+
+def nt_xent_of_all(
+    a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], temperature: float
+) -> Float[Tensor, ""]:
+    """NT-Xent of this process's examples among the examples of all processes.
+
+    Each process has equally many. Gradients reach all of them.
+    """
+    if processes() == 1:
+        return nt_xent(a, b, temperature)
+    own = unit_views(a, b)
+    return nt_xent_shard(own, gather_views(own), dist.get_rank() * len(a), temperature)
 
 
 @torch.no_grad()

@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.rng import Rng
+from selfwise.core.types import Encoder, Labelled, Step, Term
+from selfwise.methods.inspection import Column, Sheet
 from selfwise.methods.method import Defaults, Method
-from selfwise.rng import Rng
-from selfwise.shown import Column, Sheet
-from selfwise.types import Encoder, Labelled, Step, Term
-from selfwise.views.image import mild
+from selfwise.views.image.augment import mild
 
 
 class Example(NamedTuple):

@@ -7,14 +7,14 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from selfwise import mining as ways
-from selfwise.losses import gather, gather_views
+from selfwise.core.rng import Rng
+from selfwise.core.types import Encoder, ImageBatch, Step
+from selfwise.distributed.collectives import gather, gather_views
+from selfwise.losses import triplet_mining as ways
+from selfwise.methods.inspection import Sheet, triples
 from selfwise.methods.method import Defaults, Method, shared
 from selfwise.nn.heads import Projection
-from selfwise.rng import Rng
-from selfwise.shown import Sheet, triples
-from selfwise.types import Encoder, ImageBatch, Step
-from selfwise.views.image import strong
+from selfwise.views.image.augment import strong
 
 
 class Pairs(NamedTuple):

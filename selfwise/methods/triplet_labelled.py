@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
-from selfwise import mining as ways
-from selfwise.losses import gather
+from selfwise.core.rng import Rng
+from selfwise.core.types import Encoder, Labelled, Step
+from selfwise.distributed.collectives import gather
+from selfwise.losses import triplet_mining as ways
+from selfwise.methods.inspection import Sheet, triples
 from selfwise.methods.method import Defaults, Method, shared
-from selfwise.rng import Rng
-from selfwise.shown import Sheet, triples
-from selfwise.types import Encoder, Labelled, Step
-from selfwise.views.identities import PerIdentity
-from selfwise.views.image import mild
+from selfwise.views.image.augment import mild
+from selfwise.views.image.pk_sampler import PerIdentity
 
 
 class Faces(NamedTuple):

@@ -11,22 +11,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from selfwise.data.audio_store import FileStore
-from selfwise.data.recordings import AudioSource, Recordings, open_recordings
+from selfwise.core.types import HOP, RATE, WINDOW
+from selfwise.data.audio.dataset import FileStore
+from selfwise.data.audio.open import AudioSource, Recordings, open_recordings
+from selfwise.distributed.process_group import ALONE, World
 from selfwise.encoders import speech as encoders
-from selfwise.evaluate import features
-from selfwise.evaluate import speech as listening
-from selfwise.evaluate.baselines import Split
-from selfwise.evaluate.held_out import HeldOut
+from selfwise.evaluation.features import audio as listening
+from selfwise.evaluation.features import image as image_features
+from selfwise.evaluation.monitors.held_out_loss import HeldOut
+from selfwise.evaluation.probes.baselines import Split
 from selfwise.methods import Method
 from selfwise.modalities import audio_units
 from selfwise.modalities.audio_units import SpeechUnits
 from selfwise.modalities.image import where
-from selfwise.modalities.modality import Trained
-from selfwise.train.fit import Probe
-from selfwise.train.options import Resolved
-from selfwise.train.world import ALONE, World
-from selfwise.types import HOP, RATE, WINDOW
+from selfwise.modalities.modality import OpenRun, Trained
+from selfwise.training.config import Resolved
+from selfwise.training.loop import Probe
 
 ENCODER_HELP = """
   --encoder NAME        hubert-tiny, hubert-mini, hubert-small, hubert-base or hubert-large
@@ -100,6 +100,7 @@ def opened(
     data: Any,
     kind: type[Method],
     *,
+    open_run: OpenRun,
     folder: Path | None = None,
     encoder: Mapping[str, Any] | None = None,
     device: str = "cpu",
@@ -145,7 +146,7 @@ def opened(
     trained, held = recordings.split(held_out, seed=0) if held_out else (recordings, None)
     if folder is None:
         told_units: dict[str, Any] = {"units": units, "clusters": clusters, "layer": units_layer}
-        kept_units = audio_units.find(trained, held, device=device, **told_units)
+        kept_units = audio_units.find(trained, held, open_run=open_run, device=device, **told_units)
         _tell(recordings, kept_units)
     else:
         kept_units = audio_units.load(folder / audio_units.FOLDER)
@@ -205,7 +206,7 @@ def _found(
     }
 
 
-def kept(folder: Path) -> SpeechUnits | None:
+def kept(folder: Path, open_run: OpenRun) -> SpeechUnits | None:
     """The units of a run folder; an imported run has none."""
     home = folder / audio_units.FOLDER
     return audio_units.load(home) if home.is_dir() else None
@@ -293,10 +294,10 @@ def _filed(
 
     def compute(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n *layers d"]:
         stamp = recordings.stamp  # a file may change and keep its size
-        key = (features.checksum(encoder), recordings.fingerprint, stamp, name, precision)
+        key = (image_features.checksum(encoder), recordings.fingerprint, stamp, name, precision)
         work = partial(extract, encoder, recordings, device=place, precision=precision)
         work = partial(work, world=world)
-        return features.cached(run.folder / "features", key, work, world=world)
+        return image_features.cached(run.folder / "features", key, work, world=world)
 
     return compute
 

@@ -19,16 +19,16 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from selfwise.data import cache
-from selfwise.data.images import digest
-from selfwise.data.recordings import Chunks, Recordings
-from selfwise.modalities import keeping
-from selfwise.modalities.build import newest, opened
-from selfwise.train.memory import kept_memory
-from selfwise.types import HOP, WINDOW, AudioBatch, to
-from selfwise.units.codebook import Codebook, learn
-from selfwise.units.labels import Labels, write_labels, written
-from selfwise.units.mfcc import mfcc_frames
+from selfwise.core import make_once
+from selfwise.core.files import digest
+from selfwise.core.memory import kept_memory
+from selfwise.core.types import HOP, WINDOW, AudioBatch, to
+from selfwise.data.audio.open import Chunks, Recordings
+from selfwise.data.image import decoded_cache
+from selfwise.modalities.modality import OpenRun
+from selfwise.targets.codebook import Codebook, learn
+from selfwise.targets.frame_labels import Labels, write_labels, written
+from selfwise.targets.mfcc import mfcc_frames
 
 FORMAT = 1  # to be raised whenever the same options give other units
 FOLDER = "units"  # in the run folder
@@ -61,6 +61,7 @@ def find(
     units: str,
     clusters: int,
     layer: int,
+    open_run: OpenRun,
     device: str = "cpu",
 ) -> SpeechUnits:
     """The units of these recordings, learned if they are not there yet.
@@ -70,19 +71,19 @@ def find(
 
     Raises ValueError if there are more clusters than frames, or `units` is neither mfcc nor a run.
     """
-    source = _source(units, layer)
+    source = _source(units, layer, open_run)
     parts = [trained, *([held_out] if held_out is not None else [])]
     prints = [(part.fingerprint, part.stamp) for part in parts]
     name = digest(repr((FORMAT, prints, source.key, clusters)))
-    home = cache.folder().parent / "units" / name
+    home = decoded_cache.folder().parent / "units" / name
     told: dict[str, Any] = {"clusters": clusters, "device": device}
-    keeping.make_once(home, lambda: _make(home, parts, source, **told))
+    make_once.make_once(home, lambda: _make(home, parts, source, **told))
     return load(home)
 
 
 def load(folder: Path) -> SpeechUnits:
     """The units that a folder keeps."""
-    about = json.loads((folder / keeping.DONE).read_text(encoding="utf-8"))
+    about = json.loads((folder / make_once.DONE).read_text(encoding="utf-8"))
     held = folder / "held_out"
     return SpeechUnits(
         Codebook.load(folder),
@@ -95,11 +96,16 @@ def load(folder: Path) -> SpeechUnits:
 
 def keep(units: SpeechUnits, folder: Path) -> None:
     """Copy the units into a run folder, where they stay when caches go."""
-    keeping.copy(units.folder, folder / FOLDER)
+    make_once.copy(units.folder, folder / FOLDER)
 
 
 def of_others(
-    units: SpeechUnits | None, told: Mapping[str, Any], batch: AudioBatch, *, device: str
+    units: SpeechUnits | None,
+    told: Mapping[str, Any],
+    batch: AudioBatch,
+    *,
+    open_run: OpenRun,
+    device: str,
 ) -> Int64[Tensor, "b t"]:
     """The units of recordings that were not trained on, on the CPU; -1 where there is no frame.
 
@@ -111,7 +117,7 @@ def of_others(
     earlier = told["units"]
     if earlier != MFCC and not Path(earlier).is_dir():
         raise ValueError(f"its units are those of an earlier run, {earlier}, which is not there")
-    source = _source(earlier, told["units_layer"])
+    source = _source(earlier, told["units_layer"], open_run)
     if source.about != units.about["of"]:
         raise ValueError(f"its units are of {units.about['of']}, and there is {source.about}")
     found, valid = source.extract(device)(batch)
@@ -128,13 +134,13 @@ class _Source:
     extract: Callable[[str], Extract]  # given the device
 
 
-def _source(units: str, layer: int) -> _Source:
+def _source(units: str, layer: int, open_run: OpenRun) -> _Source:
     if units == MFCC:
         return _Source(MFCC, "MFCC", lambda device: lambda batch: mfcc_frames(to(batch, device)))
     folder = Path(units)
     if not folder.is_dir():
         raise ValueError(f"--units must be {MFCC} or the folder of an earlier run, not {units!r}")
-    run = opened(folder, newest(folder))
+    run = open_run(folder)
     if run.method.modality != "audio":
         raise ValueError(f"--units {units} is a run on {run.method.modality}, not on audio")
     depth = run.method.encoder.depth
@@ -179,7 +185,7 @@ def _make(
         found, valid = extract(shuffled[j])
         return found[valid]
 
-    told: dict[str, Any] = {"seed": SEED, "folder": home / keeping.SCRATCH, "progress": _say}
+    told: dict[str, Any] = {"seed": SEED, "folder": home / make_once.SCRATCH, "progress": _say}
     with kept_memory():
         codebook = learn(features, len(shuffled), clusters=clusters, **told)
     codebook.save(home)
@@ -197,7 +203,7 @@ def _make(
         "perplexity": round(float(labels[0].perplexity), 2),
         "frames": int(labels[0].usage().sum()),
     }
-    keeping.finish(home, json.dumps(about))
+    make_once.finish(home, json.dumps(about))
 
 
 def _assigned(

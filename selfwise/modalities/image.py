@@ -10,25 +10,33 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from selfwise.data import Images, Source, open_images, readable
-from selfwise.data.images import ArrayImages, require_labels
-from selfwise.data.parallel import available
-from selfwise.encoders import codec, vision, vit
-from selfwise.encoders.vit_presets import shape_of
-from selfwise.evaluate import features
-from selfwise.evaluate.baselines import Split, untrained
-from selfwise.evaluate.health import Health
-from selfwise.evaluate.online import OnlineKNN
-from selfwise.evaluate.pictures import Colorizations, Pictures, Reconstructions
+from selfwise.core.parallel import available
+from selfwise.core.types import Draw
+from selfwise.data.image import Images, Source, open_images, readable
+from selfwise.data.image.dataset import ArrayImages, require_labels
+from selfwise.distributed.process_group import ALONE, World
+from selfwise.encoders import (
+    beit as beit_encoders,
+)
+from selfwise.encoders import (
+    image as image_encoders,
+)
+from selfwise.encoders import (
+    image_codec as image_codec,
+)
+from selfwise.encoders.beit_presets import shape_of
+from selfwise.evaluation.features import image as image_features
+from selfwise.evaluation.monitors.online_knn import OnlineKNN
+from selfwise.evaluation.monitors.pictures import Colorizations, Pictures, Reconstructions
+from selfwise.evaluation.monitors.representation import Health
+from selfwise.evaluation.probes.baselines import Split, untrained
 from selfwise.methods import Method
 from selfwise.modalities import image_colors, image_units
 from selfwise.modalities.image_colors import ImageColors
 from selfwise.modalities.image_units import ImageUnits
-from selfwise.modalities.modality import Trained
-from selfwise.train.fit import Probe
-from selfwise.train.options import Resolved, resolve_device, resolve_precision
-from selfwise.train.world import ALONE, World
-from selfwise.types import Draw
+from selfwise.modalities.modality import OpenRun, Trained
+from selfwise.training.config import Resolved, resolve_device, resolve_precision
+from selfwise.training.loop import Probe
 
 ENCODER_HELP = """
   --encoder.stem STEM   for ResNets on small images: cifar, half, timm or auto
@@ -37,7 +45,10 @@ ENCODER_HELP = """
   --encoder.sees WHAT   color, or the lightness alone; of timm models
 """
 LAST = 2**62  # steps between two looks, so that there is one after the last step alone
-OWN = {"beit": vit, "codec": codec}  # encoders of ours by the first part of their name
+OWN = {
+    "beit": beit_encoders,
+    "codec": image_codec,
+}  # encoders of ours by the first part of their name
 
 PICTURES = {"reconstruct": Reconstructions, "colors": Colorizations}  # of methods that have these
 
@@ -117,6 +128,7 @@ def opened(
     data: Any,
     kind: type[Method],
     *,
+    open_run: OpenRun,
     folder: Path | None = None,
     encoder: Mapping[str, Any] | None = None,
     device: str = "cpu",
@@ -163,11 +175,11 @@ def opened(
     if "units" not in wanted:
         return ImageData(images, kind.labelled, told, found)
     if folder is not None:
-        made = image_units.load(folder / image_units.FOLDER)
+        made = image_units.load(folder / image_units.FOLDER, open_run)
     else:
         asked: dict[str, Any] = {"units": units, "clusters": clusters, "layer": units_layer}
         patch = _patch(encoder or {}, found["size"])
-        asked |= {"size": found["size"], "patch": patch, "decode": decode}
+        asked |= {"size": found["size"], "patch": patch, "decode": decode, "open_run": open_run}
         made = image_units.find(images, device=device, **asked)
     found["units"] = made.about
     where = units if units == image_units.PATCHES else str(Path(units).resolve())
@@ -186,12 +198,12 @@ def _found(images: Images, size: int) -> dict[str, Any]:
     }
 
 
-def kept(folder: Path) -> Kept | None:
+def kept(folder: Path, open_run: OpenRun) -> Kept | None:
     """The units or the prior of a run folder, where its method needs any."""
     if (folder / image_colors.FILE).is_file():
         return image_colors.load(folder)
     home = folder / image_units.FOLDER
-    return image_units.load(home) if home.is_dir() else None
+    return image_units.load(home, open_run) if home.is_dir() else None
 
 
 def supplied(found: Mapping[str, Any], kept: Any) -> dict[str, Any]:
@@ -213,7 +225,7 @@ def encoder(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
     name, shape = told.pop("name"), {"in_channels": found["channels"], "size": found["size"]}
     own = OWN.get(name.partition("-")[0])
     if own is None:
-        return vision.build(name, **shape, seed=seed, **told)
+        return image_encoders.build(name, **shape, seed=seed, **told)
     if told.get("sees") == "lightness":
         raise ValueError(
             f"encoder {name} sees colours and cannot see lightness alone; timm models can, such as "
@@ -227,7 +239,7 @@ def unpublished(settings: Mapping[str, Any]) -> dict[str, Any]:
     told = settings["options"]
     if told["encoder"]["name"].partition("-")[0] in OWN:
         return dict(settings)
-    return {**settings, "options": {**told, "encoder": vision.untrained(told["encoder"])}}
+    return {**settings, "options": {**told, "encoder": image_encoders.untrained(told["encoder"])}}
 
 
 def inherited(start: Path) -> dict[str, Any]:
@@ -238,7 +250,7 @@ def inherited(start: Path) -> dict[str, Any]:
 def fresh(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
     """The untrained twin, with no block hidden."""
     made = encoder(unpublished(settings), kept, seed)
-    return vision.revealed(made) if isinstance(made, vision.Vision) else made
+    return image_encoders.revealed(made) if isinstance(made, image_encoders.Vision) else made
 
 
 def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any) -> Images:
@@ -270,12 +282,12 @@ def embedder(
 
     def compute(encoder: Any, images: Images) -> Float32[np.ndarray, "n d"]:
         stamp = getattr(images, "stamp", "")  # a file may change and keep its size
-        weights = features.checksum(encoder)
+        weights = image_features.checksum(encoder)
         key = (weights, images.fingerprint, stamp, size, layer, precision)
-        extract = partial(features.extract, encoder, images, size=size, layer=layer)
+        extract = partial(image_features.extract, encoder, images, size=size, layer=layer)
         extract = partial(extract, device=place, precision=precision, workers=_workers(images))
         extract = partial(extract, world=world)
-        return features.cached(run.folder / "features", key, extract, world=world)
+        return image_features.cached(run.folder / "features", key, extract, world=world)
 
     return compute
 
@@ -298,7 +310,7 @@ def twins(run: Trained, known: Images, asked: Images, *, embed: Embed, device: s
 def raw(run: Trained, known: Images, asked: Images) -> Split:
     """The pixels."""
     size = run.config["found"]["size"]
-    return Split(*(features.pixels(part, size=size) for part in (known, asked)))
+    return Split(*(image_features.pixels(part, size=size) for part in (known, asked)))
 
 
 def _patch(encoder: Mapping[str, Any], size: int) -> int:

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selfwise.data import Images
-from selfwise.evaluate.colors import BINS, occurrences, smoothed
+from selfwise.data.image import Images
+from selfwise.evaluation.features.color_counts import BINS, occurrences, smoothed
 
 FILE = "prior.npy"  # in the run folder
 IMAGES = "images"

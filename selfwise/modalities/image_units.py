@@ -19,17 +19,19 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from selfwise.data import Images, cache
-from selfwise.data.images import digest
-from selfwise.evaluate.features import reading, views
-from selfwise.evaluate.pictures import sheet
-from selfwise.modalities import image_colors, keeping
-from selfwise.modalities.build import Opened, newest, opened
-from selfwise.rng import shuffled
-from selfwise.train.memory import kept_memory
-from selfwise.types import Units
-from selfwise.units.codebook import Codebook, learn
-from selfwise.units.patches import PatchUnits
+from selfwise.core import make_once
+from selfwise.core.files import digest
+from selfwise.core.memory import kept_memory
+from selfwise.core.rng import shuffled
+from selfwise.core.types import Units
+from selfwise.data.image import Images, decoded_cache
+from selfwise.evaluation.features.image import reading, views
+from selfwise.evaluation.monitors.pictures import sheet
+from selfwise.modalities import image_colors
+from selfwise.modalities.modality import EarlierRun, OpenRun
+from selfwise.targets.codebook import Codebook, learn
+from selfwise.targets.patches import PatchUnits
+from selfwise.training.checkpoint import latest
 
 FORMAT = 3  # to be raised whenever the same options give other units
 FOLDER = "units"  # in the run folder
@@ -102,7 +104,7 @@ class ImageUnits:
 
     def keep(self, run: Path) -> None:
         """Copy the units into a run folder, where they stay when caches go."""
-        keeping.copy(self.folder, run / FOLDER)
+        make_once.copy(self.folder, run / FOLDER)
 
 
 def find(
@@ -113,6 +115,7 @@ def find(
     layer: int,
     size: int,
     patch: int,
+    open_run: OpenRun,
     decode: int = 256,
     device: str = "cpu",
 ) -> ImageUnits:
@@ -120,7 +123,7 @@ def find(
 
     Raises ValueError if `units` is neither `patches` nor a run that fits.
     """
-    run = None if units == PATCHES else _run(units, images, size)
+    run = None if units == PATCHES else _run(units, images, size, open_run)
     about = {"of": PATCHES, "clusters": clusters, "patch": patch, "size": size}
     # fingerprint and stamp are of what lies on the disk, and not of how it is read
     key: tuple[Any, ...] = (images.fingerprint, getattr(images, "stamp", ""))
@@ -133,34 +136,36 @@ def find(
             about["clusters"] = int(tokenizer.units)
         else:
             about |= {"clusters": clusters, "layer": _layer(run, layer, units, patch)}
-    home = cache.folder().parent / "units" / digest(repr((FORMAT, key, sorted(about.items()))))
+    home = (
+        decoded_cache.folder().parent / "units" / digest(repr((FORMAT, key, sorted(about.items()))))
+    )
     source = None if run is None else Path(units)
-    keeping.make_once(home, lambda: _make(home, images, about, source, run, device))
-    return load(home)
+    make_once.make_once(home, lambda: _make(home, images, about, source, run, device, open_run))
+    return load(home, open_run)
 
 
-def load(folder: Path) -> ImageUnits:
+def load(folder: Path, open_run: OpenRun) -> ImageUnits:
     """The units that a folder keeps."""
-    about = json.loads((folder / keeping.DONE).read_text(encoding="utf-8"))
-    return ImageUnits(_opened(folder, about), about, folder)
+    about = json.loads((folder / make_once.DONE).read_text(encoding="utf-8"))
+    return ImageUnits(_opened(folder, about, open_run), about, folder)
 
 
-def _opened(folder: Path, about: Mapping[str, Any]) -> Units:
+def _opened(folder: Path, about: Mapping[str, Any], open_run: OpenRun) -> Units:
     if about["of"] == PATCHES:
         return PatchUnits.load(folder)
-    run = opened(folder / "run", newest(folder / "run"))
+    run = open_run(folder / "run")
     if hasattr(run.method, "codes"):
         return Codes(run.method, run.config["found"]["size"])
     return Clusters(run.method.encoder, about["layer"], Codebook.load(folder))
 
 
-def _run(units: str, images: Images, size: int) -> Opened:
+def _run(units: str, images: Images, size: int, open_run: OpenRun) -> EarlierRun:
     folder = Path(units)
     if not folder.is_dir():
         raise ValueError(
             f"--units must be {PATCHES} or the folder of an earlier run, not {units!r}"
         )
-    run = opened(folder, newest(folder))
+    run = open_run(folder)
     if run.method.modality != "image":
         raise ValueError(f"--units {units} is a run on {run.method.modality}, not on images")
     found = run.config["found"]
@@ -177,7 +182,7 @@ def _run(units: str, images: Images, size: int) -> Opened:
     return run
 
 
-def _layer(run: Opened, layer: int, units: str, patch: int) -> int:
+def _layer(run: EarlierRun, layer: int, units: str, patch: int) -> int:
     """The number of the layer from the first. Raises ValueError if its positions are no units."""
     side = run.config["found"]["size"]
     blank = torch.zeros(1, run.config["found"]["channels"], side, side)
@@ -204,14 +209,15 @@ def _make(
     images: Images,
     about: dict[str, Any],
     source: Path | None,
-    run: Opened | None,
+    run: EarlierRun | None,
     device: str,
+    open_run: OpenRun,
 ) -> None:
     if source is not None:
         _copy(source, home / "run")
     if run is None or not hasattr(run.method, "codes"):
         _learn(home, images, about, run, device)
-    units = _opened(home, about)
+    units = _opened(home, about, open_run)
     some = np.sort(shuffled(len(images), SEED, "usage")[: 4 * AT_ONCE])
     told = {"size": about["size"], "device": device}
     counts = torch.zeros(units.size, dtype=torch.int64)
@@ -221,11 +227,11 @@ def _make(
     about["in use"] = int((counts > 0).sum())
     about["perplexity"] = round(float(share.log().mul(share).sum().neg().exp()), 2)
     _picture(home, images, units, about["size"], run)
-    keeping.finish(home, json.dumps(about))
+    make_once.finish(home, json.dumps(about))
 
 
 def _learn(
-    home: Path, images: Images, about: dict[str, Any], run: Opened | None, device: str
+    home: Path, images: Images, about: dict[str, Any], run: EarlierRun | None, device: str
 ) -> None:
     """Clusters of patches, or of a layer's patches, at the size of training."""
     size = about["size"]
@@ -241,7 +247,7 @@ def _learn(
 
     order = order[: max(1, HELD // features(order[:1]).nbytes)]
     groups = np.array_split(order, -(-len(order) // AT_ONCE))
-    told: dict[str, Any] = {"seed": SEED, "folder": home / keeping.SCRATCH, "progress": _say}
+    told: dict[str, Any] = {"seed": SEED, "folder": home / make_once.SCRATCH, "progress": _say}
     told |= {"clusters": about["clusters"], "memory": HELD / 2**30}
     with kept_memory():
         codebook = learn(lambda j: features(groups[j]), len(groups), **told)
@@ -251,7 +257,7 @@ def _learn(
         codebook.save(home)
 
 
-def _picture(home: Path, images: Images, units: Any, size: int, run: Opened | None) -> None:
+def _picture(home: Path, images: Images, units: Any, size: int, run: EarlierRun | None) -> None:
     """What the units keep of some images, where they can be turned back."""
     (view,) = views(images, [np.arange(min(SHOWN, len(images)))], size=size)
     if isinstance(units, PatchUnits):
@@ -266,7 +272,8 @@ def _copy(source: Path, into: Path) -> None:
     half = into.with_name(f".{into.name}.writing")
     shutil.rmtree(half, ignore_errors=True)
     shutil.rmtree(into, ignore_errors=True)
-    found = newest(source)
+    found, _ = latest(source / "checkpoints")
+    assert found is not None, "the run was opened before"
     shutil.copytree(found.folder, half / "checkpoints" / found.folder.name)
     shutil.copy(source / "run.yaml", half)
     if (source / FOLDER).is_dir():

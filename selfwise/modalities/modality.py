@@ -2,12 +2,13 @@
 
 A modality is a module with these functions:
 
-- `opened(data, kind, *, folder, encoder, device, ...) -> Data`: the examples to train on. Its other
-  keyword arguments are the options of reading, and become flags. `folder` is the run that already
-  keeps what the reading made (a tokenizer, units), or None; `encoder` the name and options of the
-  encoder that will be trained, `device` where units are learned, for those who need them.
-- `kept(folder) -> Any`: what the run folder keeps for reading, a tokenizer or units, loaded again;
-  or None.
+- `opened(data, kind, *, open_run, folder, encoder, device, ...) -> Data`: the examples to train on.
+  Its other keyword arguments are the options of reading, and become flags. `folder` is the run
+  that already keeps what the reading made (a tokenizer, units), or None; `encoder` the name and options of the
+  encoder that will be trained, `device` where units are learned, and `open_run` opens the earlier
+  run that units are made of, for those who need them.
+- `kept(folder, open_run) -> Any`: what the run folder keeps for reading, a tokenizer or units,
+  loaded again; or None.
 - `supplied(found, kept) -> dict`: what a method may ask for by name.
 - `encoder(settings, kept, seed)`, `fresh(settings, kept, seed)`: the encoder with random weights
   or published ones, and its untrained twin.
@@ -22,13 +23,34 @@ A modality is a module with these functions:
 - `twins(run, known, asked, *, embed, device)`, `raw(run, known, asked)`: the two baselines.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from selfwise.methods import Method
-from selfwise.train.fit import Probe
-from selfwise.train.options import Resolved
+from selfwise.training.config import Resolved
+from selfwise.training.loop import Probe
+
+
+class EarlierRun(Protocol):
+    """A run in a folder, with its method in eval mode on the CPU."""
+
+    @property
+    def config(self) -> dict[str, Any]: ...
+
+    @property
+    def method(self) -> Method: ...
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the weights."""
+        ...
+
+    @property
+    def step(self) -> int: ...
+
+
+OpenRun = Callable[[Path], EarlierRun]  # raises ValueError if the folder is no run
 
 
 @runtime_checkable

@@ -11,25 +11,25 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from selfwise.data.corpus import Corpus, open_corpus
-from selfwise.data.documents import Documents, open_documents
-from selfwise.data.text_source import TextSource
-from selfwise.data.texts import Texts, open_texts
-from selfwise.data.tokenizer import KINDS, Tokenizer, open_tokenizer
+from selfwise.core.types import Draw
+from selfwise.data.text.batches import TextSource
+from selfwise.data.text.corpus import Corpus, open_corpus
+from selfwise.data.text.documents import Documents, open_documents
+from selfwise.data.text.labelled import Texts, open_texts
+from selfwise.distributed.process_group import ALONE, World
 from selfwise.encoders import text as encoders
-from selfwise.encoders.presets import shape_of
-from selfwise.evaluate import features
-from selfwise.evaluate import text as reading
-from selfwise.evaluate.baselines import Split
-from selfwise.evaluate.held_out import HeldOut, spread
-from selfwise.evaluate.windows import check_window, cut_sentence, split_texts
+from selfwise.encoders.text_presets import shape_of
+from selfwise.evaluation.features import image as image_features
+from selfwise.evaluation.features import text as reading
+from selfwise.evaluation.features.text_windows import check_window, cut_sentence, split_texts
+from selfwise.evaluation.monitors.held_out_loss import HeldOut, spread
+from selfwise.evaluation.probes.baselines import Split
 from selfwise.methods import Method
 from selfwise.modalities.image import where
-from selfwise.modalities.modality import Trained
-from selfwise.train.fit import Probe
-from selfwise.train.options import Resolved
-from selfwise.train.world import ALONE, World
-from selfwise.types import Draw
+from selfwise.modalities.modality import OpenRun, Trained
+from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, open_tokenizer
+from selfwise.training.config import Resolved
+from selfwise.training.loop import Probe
 
 ENCODER_HELP = """
   --encoder FAMILY-SIZE bert, roberta, albert, gpt or gpt1; tiny, mini, small, medium, base, large
@@ -116,6 +116,7 @@ def opened(
     data: Any,
     kind: type[Method],
     *,
+    open_run: OpenRun,
     folder: Path | None = None,
     encoder: Mapping[str, Any] | None = None,
     device: str = "cpu",
@@ -155,7 +156,7 @@ def opened(
     if found.left_out:
         _say("data")(found.left_out)
     if folder is not None:
-        known = kept(folder)
+        known = kept(folder, open_run)
     else:
         told = tokenizer or kind.default_tokenizer
         known = open_tokenizer(told, lambda: found, lower=lower, progress=_say("tokenizer"))
@@ -176,7 +177,7 @@ def _named(tokenizer: str) -> str:
     return tokenizer if tokenizer.partition(":")[0] in KINDS else str(Path(tokenizer).resolve())
 
 
-def kept(folder: Path) -> Tokenizer:
+def kept(folder: Path, open_run: OpenRun) -> Tokenizer:
     """The tokenizer of a run folder."""
     return Tokenizer.load(folder / FOLDER)
 
@@ -259,12 +260,12 @@ def embedder(
 
     def compute(encoder: Any, texts: Texts) -> Float32[np.ndarray, "n d"]:
         how = pooling or encoder.pooling
-        known = (features.checksum(encoder), texts.fingerprint, tokenizer.fingerprint)
+        known = (image_features.checksum(encoder), texts.fingerprint, tokenizer.fingerprint)
         key = (*known, length, layer, how, window, precision)
         extract = partial(reading.extract, encoder, texts, tokenizer, length=length, layer=layer)
         extract = partial(extract, window=window)
         extract = partial(extract, pooling=how, device=place, precision=precision, world=world)
-        return features.cached(run.folder / "features", key, extract, world=world)
+        return image_features.cached(run.folder / "features", key, extract, world=world)
 
     return compute
 

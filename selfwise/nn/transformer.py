@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.rng import common
 from selfwise.nn.attention import Attention, Cache, Layout, additive, arrange_at, pick
 from selfwise.nn.dropout import dropout
 from selfwise.nn.gelu import gelu_tanh
-from selfwise.rng import common
 
 # "gelu" is x times the normal distribution function; "gelu_tanh" the approximation of
 # Hendrycks and Gimpel (arXiv:1606.08415), which they round from and OpenAI's and Google's code use

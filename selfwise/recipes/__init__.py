@@ -5,9 +5,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from selfwise.names import nearest
+from selfwise.core.errors import nearest
+from selfwise.workflows.lists import columns, first_line
 
-__all__ = ["find", "names"]
+__all__ = ["find", "list_recipes", "names", "run"]
 
 
 def names() -> list[str]:
@@ -23,3 +24,16 @@ def find(name: str) -> Callable[..., Any]:
     if name not in names():
         raise ValueError(f"unknown recipe {name!r}{nearest(name, names())}")
     return getattr(import_module(f"selfwise.recipes.{name}"), name)
+
+
+def run(recipe: str, **options: Any) -> Any:
+    """Call a recipe by its name, with its own options.
+
+    Raises ValueError with the nearest name if there is no such recipe.
+    """
+    return find(recipe)(**options)
+
+
+def list_recipes() -> str:
+    """A line for each recipe: its name, and what it should reach."""
+    return columns([(name, first_line(find(name))) for name in names()])

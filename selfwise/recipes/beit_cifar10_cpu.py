@@ -8,13 +8,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from selfwise.data import Images, open_images
-from selfwise.evaluate.compare import paired_bootstrap
-from selfwise.evaluate.features import layers, pixels
-from selfwise.evaluate.groups import Choice, choose
-from selfwise.names import nearest
-from selfwise.rng import shuffled
-from selfwise.run import Run, pretrain_or_resume
+from selfwise.core.errors import nearest
+from selfwise.core.rng import shuffled
+from selfwise.data.image import Images, open_images
+from selfwise.evaluation.features.image import layers, pixels
+from selfwise.evaluation.probes.leave_one_group_out import Choice, choose
+from selfwise.evaluation.scores.bootstrap import paired_bootstrap
+from selfwise.runs.open import Run
+from selfwise.runs.resume import pretrain_or_resume
 
 UNITS = ("patches", "fsq", "dvae")
 UNTRAINED = (0, 1, 2)  # seeds of the twins

@@ -8,14 +8,19 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from selfwise.data.recordings import Recordings, open_recordings
-from selfwise.evaluate.compare import paired_bootstrap
-from selfwise.evaluate.groups import FewLabels, LeftOut, few_labels, leave_one_out
-from selfwise.evaluate.speech import layers, mfcc_statistics
-from selfwise.evaluate.units import pnmi, spread
-from selfwise.iterate import FOLDER, iterate
-from selfwise.run import Run, load
-from selfwise.types import frames
+from selfwise.core.types import frames
+from selfwise.data.audio.open import Recordings, open_recordings
+from selfwise.evaluation.features.audio import layers, mfcc_statistics
+from selfwise.evaluation.probes.leave_one_group_out import (
+    FewLabels,
+    LeftOut,
+    few_labels,
+    leave_one_out,
+)
+from selfwise.evaluation.scores.bootstrap import paired_bootstrap
+from selfwise.evaluation.scores.unit_agreement import pnmi, spread
+from selfwise.runs.open import Run, load
+from selfwise.workflows.iterate import FOLDER, iterate
 
 UNTRAINED = (0, 1, 2)  # seeds of the twins
 SEEDS = (0, 1, 2)  # of the drawn labels

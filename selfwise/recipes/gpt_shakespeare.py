@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from selfwise import language
-from selfwise.run import pretrain_or_resume
+from selfwise.runs.resume import pretrain_or_resume
+from selfwise.workflows import language
 
 # nanoGPT, README and config/train_shakespeare_char.py: no dropout on so small a model
 ENCODER = {

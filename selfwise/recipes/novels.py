@@ -5,8 +5,9 @@ from typing import Any
 
 from rich.console import Console
 
-from selfwise import language, proof
-from selfwise.run import pretrain_or_resume
+from selfwise.runs.resume import pretrain_or_resume
+from selfwise.workflows import language
+from selfwise.workflows import probe as probing
 
 # Small batches and high rates: a model of 5 million weights that sees its data twice does not
 # overfit, so no dropout. docs/log.md has what was tried.
@@ -81,6 +82,6 @@ def novels(
     values = language.perplexity(run)
     print(language.sentences(values))
     if train:
-        score = proof.probe(run, train=train, test=test or None, seeds=1)
+        score = probing.probe(run, train=train, test=test or None, seeds=1)
         Console().print(score.table())
     return values

@@ -11,19 +11,20 @@ from jaxtyping import Bool
 from rich.console import Console
 from rich.table import Table
 
-from selfwise.data import Images, open_images
-from selfwise.evaluate.baselines import Split, untrained
-from selfwise.evaluate.compare import paired_bootstrap
-from selfwise.evaluate.curve import draw_labels
-from selfwise.evaluate.features import extract, pixels
-from selfwise.evaluate.held_out import HeldOut
-from selfwise.evaluate.knn import knn
-from selfwise.evaluate.linear import linear
-from selfwise.evaluate.retrieval import MAP, retrieval
-from selfwise.names import nearest
-from selfwise.rng import shuffled
-from selfwise.run import Run, pretrain_or_resume
-from selfwise.types import Batch, Labelled
+from selfwise.core.errors import nearest
+from selfwise.core.rng import shuffled
+from selfwise.core.types import Batch, Labelled
+from selfwise.data.image import Images, open_images
+from selfwise.evaluation.features.image import extract, pixels
+from selfwise.evaluation.monitors.held_out_loss import HeldOut
+from selfwise.evaluation.probes.baselines import Split, untrained
+from selfwise.evaluation.probes.knn import knn
+from selfwise.evaluation.probes.label_curve import draw_labels
+from selfwise.evaluation.probes.linear import linear
+from selfwise.evaluation.probes.retrieval import MAP, retrieval
+from selfwise.evaluation.scores.bootstrap import paired_bootstrap
+from selfwise.runs.open import Run
+from selfwise.runs.resume import pretrain_or_resume
 
 # as in simclr_cifar10_cpu: one block a stage, three quarters of the width, half the side
 ENCODER = {

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfwise import proof
-from selfwise.evaluate.score import Score, joined
+from selfwise.evaluation.scores.probe_score import Score, joined
 from selfwise.report.write import report
-from selfwise.run import pretrain_or_resume
+from selfwise.runs.resume import pretrain_or_resume
+from selfwise.workflows import probe as probing
 
 ENCODER = {
     "name": "resnet18",
@@ -45,7 +45,7 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> Score:
         precision="float32",
     )
     print("2. What are the features worth? Accuracy on 500 other digits, against labels used")
-    measure = partial(proof.probe, run, train="digits:train", test="digits:test", seeds=seeds)
+    measure = partial(probing.probe, run, train="digits:train", test="digits:test", seeds=seeds)
     few, many = measure(labels="10", scratch=True), measure(labels="50,all")
     score = joined(few, many)
     Console().print(score.table())

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfwise import proof
-from selfwise.evaluate.score import Score
-from selfwise.run import pretrain_or_resume
+from selfwise.evaluation.scores.probe_score import Score
+from selfwise.runs.resume import pretrain_or_resume
+from selfwise.workflows import probe as probing
 
 
 def rotation_cifar10(
@@ -45,6 +45,6 @@ def rotation_cifar10(
         batch=batch,
         **length,
     )
-    score = proof.probe(run, train=images / "train", test=images / "test", seeds=1, layer=3)
+    score = probing.probe(run, train=images / "train", test=images / "test", seeds=1, layer=3)
     Console().print(score.table())
     return score

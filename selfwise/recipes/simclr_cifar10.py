@@ -4,9 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfwise import proof
-from selfwise.evaluate.score import Score
-from selfwise.run import pretrain_or_resume
+from selfwise.evaluation.scores.probe_score import Score
+from selfwise.runs.resume import pretrain_or_resume
+from selfwise.workflows import probe as probing
 
 
 def simclr_cifar10(
@@ -46,6 +46,6 @@ def simclr_cifar10(
         weight_decay=1e-4,
         **length,
     )
-    score = proof.probe(run, train=images / "train", test=images / "test", seeds=1)
+    score = probing.probe(run, train=images / "train", test=images / "test", seeds=1)
     Console().print(score.table())
     return score

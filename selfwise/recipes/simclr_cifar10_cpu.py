@@ -4,9 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfwise import proof
-from selfwise.evaluate.score import Score
-from selfwise.run import pretrain_or_resume
+from selfwise.evaluation.scores.probe_score import Score
+from selfwise.runs.resume import pretrain_or_resume
+from selfwise.workflows import probe as probing
 
 # A ResNet with one block a stage and three quarters of the width, on maps of half the side:
 # 760 pairs a second on 2 cores, where a ResNet-18 with the CIFAR stem trains 20.
@@ -49,6 +49,6 @@ def simclr_cifar10_cpu(
         save_every=600,
         log_every=100,
     )
-    score = proof.probe(run, train=images / "train", test=images / "test", seeds=1)
+    score = probing.probe(run, train=images / "train", test=images / "test", seeds=1)
     Console().print(score.table())
     return score

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from selfwise.report import curves, embedding, glue, options, page, scores, summary, tasks
-from selfwise.report.examples import shown
-from selfwise.report.parts import Command, Section, Words
-from selfwise.run import Run, load
-from selfwise.show import named
-from selfwise.train import checkpoint
+from selfwise.report.page import page
+from selfwise.report.page.parts import Command, Section, Words
+from selfwise.report.sections import curves, embedding, glue, options, scores, summary, tasks
+from selfwise.report.sections.examples import shown
+from selfwise.runs.open import Run, load
+from selfwise.training import checkpoint
+from selfwise.workflows.describe_runs import named
 
 FILE = "report.html"  # in the run folder
 

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from test_bert import VOCAB, B, N, large
 from test_masks import near
 
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import map_tensors
 from selfwise.methods.albert import ALBERT
-from selfwise.rng import Rng, generator
-from selfwise.types import map_tensors
-from selfwise.views import pairs
+from selfwise.views.text import sentence_pairs
 
 
 def build(**options) -> ALBERT:
@@ -112,7 +112,7 @@ def test_the_loss_is_the_sum_of_masked_and_order():
 
 def test_pairs_are_in_order_or_swapped():
     draw = build().draw
-    assert draw.plan is pairs.sentence_order
+    assert draw.plan is sentence_pairs.sentence_order
     assert draw.needs_sentences
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from selfwise.core.types import Features, ImageBatch
 from selfwise.methods.beit import BEiT
-from selfwise.types import Features, ImageBatch
-from selfwise.views import crop
-from selfwise.views.crop import Crop
+from selfwise.views.image import crop
+from selfwise.views.image.crop import Crop
 
 N = 16  # patches of the test images
 

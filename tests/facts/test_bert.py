@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from test_masks import near
 
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import TextBatch, map_tensors
 from selfwise.methods.bert import BERT
-from selfwise.rng import Rng, generator
-from selfwise.types import TextBatch, map_tensors
 
 B, N, VOCAB = 1500, 128, 1000
 

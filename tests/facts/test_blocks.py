@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.rng import Rng, generator
-from selfwise.views import blocks
-from selfwise.views.blocks import check_mask, draw_blocks, hidden_count
+from selfwise.core.rng import Rng, generator
+from selfwise.views.image import block_mask
+from selfwise.views.image.block_mask import check_mask, draw_blocks, hidden_count
 
 PAPER = (14, 14)
 
@@ -76,7 +76,7 @@ def test_neighbours_are_hidden_together_as_often_as_by_the_loop(many):
 def test_four_blocks_on_average(monkeypatch):
     """4.1 in the authors' code; counted by how often a first fit is found."""
     placed = 0
-    first_fit = blocks._first_fit
+    first_fit = block_mask._first_fit
 
     def counting(*given):
         nonlocal placed
@@ -84,13 +84,13 @@ def test_four_blocks_on_average(monkeypatch):
         placed += int(found.sum())
         return found, block
 
-    monkeypatch.setattr(blocks, "_first_fit", counting)
+    monkeypatch.setattr(block_mask, "_first_fit", counting)
     drawn(2000)
     assert placed / 2000 == pytest.approx(4.13, abs=0.1)
 
 
 def test_the_first_block_is_a_rectangle_of_16_patches_or_more(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCKS", 1)
+    monkeypatch.setattr(block_mask, "BLOCKS", 1)
     masks = drawn(3000).covered.view(-1, *PAPER)
     down, across = masks.any(dim=2).sum(dim=1), masks.any(dim=1).sum(dim=1)
     assert torch.equal(down * across, masks.sum(dim=(1, 2)))  # nothing missing inside

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from selfwise import losses
-from selfwise.losses import chosen_cross_entropy, chosen_hits
-from selfwise.rng import generator
+from selfwise.core.rng import generator
+from selfwise.losses.cross_entropy import chosen_cross_entropy, chosen_hits
 
 
 def case(m: int = 11, v: int = 7, dtype=torch.float64):

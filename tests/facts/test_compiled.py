@@ -11,10 +11,11 @@ import torch
 from torch._dynamo.utils import counters
 
 from selfwise import methods
-from selfwise.train import checkpoint, compiled
-from selfwise.train.fit import fit
-from selfwise.train.options import Options, Resolved, resolve
-from selfwise.train.step import assemble, train_step
+from selfwise.training import checkpoint
+from selfwise.training import compile as compiled
+from selfwise.training.config import Options, Resolved, resolve
+from selfwise.training.loop import fit
+from selfwise.training.step import assemble, train_step
 
 
 @pytest.fixture(autouse=True)

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from selfwise.data.images import ArrayImages
-from selfwise.evaluate import features as features_of
-from selfwise.evaluate.baselines import estimate_batch_norm, untrained
-from selfwise.evaluate.compare import paired_bootstrap, standard_error
-from selfwise.evaluate.curve import draw_labels
-from selfwise.evaluate.features import extract, pixels
-from selfwise.evaluate.knn import knn
-from selfwise.evaluate.linear import held_out, linear
-from selfwise.types import Features
+from selfwise.core.types import Features
+from selfwise.data.image.dataset import ArrayImages
+from selfwise.evaluation.features import image as features_of
+from selfwise.evaluation.features.image import extract, pixels
+from selfwise.evaluation.probes.baselines import estimate_batch_norm, untrained
+from selfwise.evaluation.probes.knn import knn
+from selfwise.evaluation.probes.label_curve import draw_labels
+from selfwise.evaluation.probes.linear import held_out, linear
+from selfwise.evaluation.scores.bootstrap import paired_bootstrap, standard_error
 
 
 class Net(nn.Module):
@@ -82,7 +82,7 @@ def test_knn_in_parts_is_knn(monkeypatch):
     train, labels = clouds(60)
     test, _ = clouds(50, seed=1)
     whole = knn(train, labels, test, k=9)
-    monkeypatch.setattr("selfwise.evaluate.knn.CELLS", 60 * 7)
+    monkeypatch.setattr("selfwise.evaluation.probes.knn.CELLS", 60 * 7)
     np.testing.assert_array_equal(knn(train, labels, test, k=9), whole)
 
 
@@ -137,7 +137,7 @@ def test_bootstrap_of_averages_over_fits_in_parts(monkeypatch):
     picks = random.integers(0, 500, (20_000, 500))
     expected = np.quantile(difference[picks].mean(axis=1), [0.025, 0.975])
     assert whole == pytest.approx(expected, abs=0.002)
-    monkeypatch.setattr("selfwise.evaluate.compare.CELLS", 1000)
+    monkeypatch.setattr("selfwise.evaluation.scores.bootstrap.CELLS", 1000)
     assert paired_bootstrap(a, b, seed=0, draws=20_000) == pytest.approx(whole, abs=1e-12)
 
 
@@ -321,7 +321,9 @@ def test_the_penalty_is_chosen_on_held_out_labels():
 
 def test_the_search_stops_after_two_falls(monkeypatch):
     scores = iter([0.3, 0.6, 0.5, 0.7, 0.7, 0.6, 0.5, 0.9])
-    monkeypatch.setattr("selfwise.evaluate.linear._Fold.right", lambda self, C: next(scores) * 500)
+    monkeypatch.setattr(
+        "selfwise.evaluation.probes.linear._Fold.right", lambda self, C: next(scores) * 500
+    )
     train, labels = clouds(2500)
     fit = linear(train, labels, train, penalties=[10.0**-i for i in range(8)])
     assert len(fit.searched) == 7

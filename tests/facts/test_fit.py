@@ -18,16 +18,16 @@ import torch
 from safetensors.torch import load_file
 
 from selfwise import methods
+from selfwise.core.process import LONGEST, check_temporary_folder
+from selfwise.core.rng import generator
+from selfwise.core.types import Term
 from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
-from selfwise.rng import generator
-from selfwise.train import checkpoint
-from selfwise.train.fit import fit, load
-from selfwise.train.measure import seconds_per_step
-from selfwise.train.options import Options, Resolved, resolve
-from selfwise.train.process import LONGEST, check_temporary_folder
-from selfwise.train.step import added, added_terms, assemble, micro_batches, train_step
-from selfwise.types import Term
+from selfwise.training import checkpoint
+from selfwise.training.config import Options, Resolved, resolve
+from selfwise.training.loop import fit, load
+from selfwise.training.step import added, added_terms, assemble, micro_batches, train_step
+from selfwise.training.step_time import seconds_per_step
 
 
 class Repeated:

@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from selfwise.data.glue import task_named
-from selfwise.evaluate.glue_metrics import (
+from selfwise.glue.metrics import (
     AVERAGES,
     METRICS,
     average,
@@ -19,6 +18,7 @@ from selfwise.evaluate.glue_metrics import (
     pearson,
     spearman,
 )
+from selfwise.glue.tasks import task_named
 
 NINE, PAPER, EIGHT = AVERAGES
 

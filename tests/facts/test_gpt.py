@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import TextBatch
 from selfwise.methods.gpt import GPT
-from selfwise.rng import Rng, generator
-from selfwise.types import TextBatch
 
 
 @pytest.fixture(scope="module")

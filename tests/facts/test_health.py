@@ -7,11 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from selfwise.data.images import ArrayImages
-from selfwise.evaluate.baselines import estimate_batch_norm
-from selfwise.evaluate.health import Health, alignment, collapsed, rank_me, uniformity
-from selfwise.train.fit import Probe
-from selfwise.types import Features
+from selfwise.core.types import Features
+from selfwise.data.image.dataset import ArrayImages
+from selfwise.evaluation.monitors.representation import (
+    Health,
+    alignment,
+    collapsed,
+    rank_me,
+    uniformity,
+)
+from selfwise.evaluation.probes.baselines import estimate_batch_norm
+from selfwise.training.loop import Probe
 from tests import cases
 
 
@@ -96,7 +102,7 @@ def test_the_values_are_those_of_the_features(monkeypatch):
         h = method.encoder(torch.from_numpy(data.x).float() / 255).pooled
     assert found["uniformity"] == pytest.approx(float(uniformity(h)), rel=1e-4)
     assert found["rank"] == pytest.approx(float(rank_me(h)), rel=1e-4)
-    monkeypatch.setattr("selfwise.evaluate.health.AT_ONCE", 3)
+    monkeypatch.setattr("selfwise.evaluation.monitors.representation.AT_ONCE", 3)
     assert health(data)(method) == pytest.approx(found, rel=1e-4)
     method.augment = lambda batch, rng: batch.x.float() / 255
     assert health(data)(method)["alignment"] == pytest.approx(0, abs=1e-9)

@@ -8,11 +8,11 @@ import speech_cases
 import torch
 import torch.nn.functional as F
 
-from selfwise.losses import chosen_cross_entropy, code_cosines
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import HOP, WINDOW, map_tensors
+from selfwise.losses.cross_entropy import chosen_cross_entropy, code_cosines
 from selfwise.methods.hubert import HuBERT
-from selfwise.rng import Rng, generator
-from selfwise.types import HOP, WINDOW, map_tensors
-from selfwise.views.spans import Hidden, Spans
+from selfwise.views.audio.span_mask import Hidden, Spans
 
 
 def build(**options) -> HuBERT:

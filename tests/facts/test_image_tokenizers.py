@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from selfwise.data import open_images
-from selfwise.encoders import codec
-from selfwise.evaluate.pictures import GAP, Reconstructions, sheet, usage
+from selfwise.data.image import open_images
+from selfwise.encoders import image_codec as image_codec
+from selfwise.evaluation.monitors.pictures import GAP, Reconstructions, sheet, usage
 from selfwise.methods import Method
 from selfwise.methods.dvae import DVAE
 from selfwise.methods.fsq import FSQ
 from selfwise.nn.codec import Decoder, level_widths
-from selfwise.nn.quantize import Levels, distinct, gumbel
+from selfwise.nn.quantizers import Levels, distinct, gumbel
 
 BOTH = pytest.mark.parametrize("name", ["fsq", "dvae"])
 LEVELS = pytest.mark.parametrize("levels", [[8, 8, 8], [8, 6, 5], [7, 5, 5, 5], [3], [4, 3]])
@@ -248,7 +248,7 @@ def test_distinct_counts_kinds():
 class TestCodec:
     @pytest.mark.parametrize(("size", "patch"), [(16, 4), (64, 4), (96, 8), (224, 16)])
     def test_patches_by_the_size_of_the_images(self, size, patch):
-        encoder = codec.build("codec-tiny", in_channels=3, size=size, width=16)
+        encoder = image_codec.build("codec-tiny", in_channels=3, size=size, width=16)
         assert encoder.grid == (size // patch, size // patch)
         with torch.no_grad():
             found = encoder(torch.rand(2, 3, size, size))
@@ -261,7 +261,7 @@ class TestCodec:
 
     @pytest.mark.parametrize("patch", [1, 2, 4])
     def test_gray_images_and_small_patches(self, patch):
-        encoder = codec.build("codec-tiny", in_channels=1, size=8, patch=patch, width=16)
+        encoder = image_codec.build("codec-tiny", in_channels=1, size=8, patch=patch, width=16)
         method = FSQ(encoder, size=8)
         x = torch.rand(2, 1, 8, 8)
         assert method.codes(x).shape == (2, (8 // patch) ** 2)
@@ -298,7 +298,7 @@ class TestCodec:
     )
     def test_what_cannot_be_is_named(self, name, size, options, words):
         with pytest.raises(ValueError, match=words) as error:
-            codec.build(name, in_channels=3, size=size, **options)
+            image_codec.build(name, in_channels=3, size=size, **options)
         assert "\n" not in str(error.value)
 
 
@@ -383,16 +383,16 @@ def test_a_sheet_has_a_row_for_each_batch(tmp_path):
 
 def test_real_pictures_are_rebuilt(real_data):
     """40 steps on CIFAR-10 leave less than half of the error of a middle gray."""
-    from selfwise.data.source import Source
-    from selfwise.rng import Rng, generator
-    from selfwise.train.optim import build_optimizer
+    from selfwise.core.rng import Rng, generator
+    from selfwise.data.image.batches import Source
+    from selfwise.training.optimizers import build_optimizer
 
     folder = real_data / "CIFAR-10-images" / "test"
     if not folder.is_dir():
         pytest.skip("no CIFAR-10 there")
     found = open_images(folder, cache="no")
     found = found.take(np.arange(0, len(found), 40))
-    encoder = codec.build("codec-tiny", in_channels=3, size=32, width=32)
+    encoder = image_codec.build("codec-tiny", in_channels=3, size=32, width=32)
     method, source = FSQ(encoder, size=32, crop=1.0), Source(found, batch=32, seed=0)
     optimizer = build_optimizer("adamw", method, lr=5e-3, weight_decay=0.0)
     losses = []

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from selfwise.encoders import vision
+from selfwise.core.types import Features, ImageBatch
+from selfwise.encoders import image as image_encoders
 from selfwise.methods.jigsaw import Jigsaw
-from selfwise.types import Features, ImageBatch
-from selfwise.views.permutations import permutation_set
-from selfwise.views.puzzle import draw_corners, standardised, tiles
-from selfwise.views.shift import Window
+from selfwise.views.image.permutations import permutation_set
+from selfwise.views.image.tiles import draw_corners, standardised, tiles
+from selfwise.views.image.window import Window
 
 
 class Mean(nn.Module):
@@ -279,7 +279,7 @@ def test_impossible_options_are_named(options, words):
 
 
 def test_an_encoder_of_one_size_is_refused():
-    fixed = vision.build("vit_tiny_patch16_224", in_channels=3, size=224, depth=1)
+    fixed = image_encoders.build("vit_tiny_patch16_224", in_channels=3, size=224, depth=1)
     with pytest.raises(ValueError, match=r"tiles of 64 px .*dynamic_img_size true"):
         Jigsaw(fixed, size=224)
     assert fixed.training
@@ -287,7 +287,7 @@ def test_an_encoder_of_one_size_is_refused():
 
 def test_a_transformer_that_takes_any_size_gets_whole_patches(rng):
     options = {"dynamic_img_size": True, "depth": 1}
-    encoder = vision.build("vit_tiny_patch16_224", in_channels=3, size=224, **options)
+    encoder = image_encoders.build("vit_tiny_patch16_224", in_channels=3, size=224, **options)
     method = Jigsaw(encoder, size=224, embed=8, repeats=2)
     assert method.tile == 64
     x = torch.rand(1, 3, 224, 224)
@@ -307,7 +307,7 @@ def test_building_the_method_leaves_the_encoder_as_it_was():
 
 
 def test_gray_images(rng):
-    encoder = vision.build("resnet18", in_channels=1, size=16, **cases.TINY)
+    encoder = image_encoders.build("resnet18", in_channels=1, size=16, **cases.TINY)
     method = Jigsaw(encoder, size=16)
     batch = cases.batch(Jigsaw)
     view = method.view(ImageBatch(batch.x[:, :1], batch.index), rng())
@@ -326,7 +326,7 @@ def test_larger_photos(rng, size):
         height, width = photo.shape[:2]
         row[:, :height, :width] = torch.from_numpy(photo).permute(2, 0, 1)
         extent.append((height, width))
-    encoder = vision.build("resnet18", in_channels=3, size=size, **cases.TINY)
+    encoder = image_encoders.build("resnet18", in_channels=3, size=size, **cases.TINY)
     method = Jigsaw(encoder, size=size, tile=64)
     view = method.view(ImageBatch(x, torch.arange(3), torch.tensor(extent)), rng())
     assert view.x.shape == (3, 9, 3, 64, 64)

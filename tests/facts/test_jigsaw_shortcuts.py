@@ -11,11 +11,11 @@ from skimage import data
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import Features, ImageBatch
 from selfwise.methods import jigsaw
 from selfwise.methods.jigsaw import Jigsaw
-from selfwise.rng import Rng, generator
-from selfwise.types import Features, ImageBatch
-from selfwise.views.image import evaluation_view, resized_crop
+from selfwise.views.image.augment import evaluation_view, resized_crop
 
 PLACE = torch.arange(9)
 WHOLE = {"crop": 1.0, "flip": 0.0}  # the image as it is

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from selfwise.core.rng import generator
 from selfwise.methods import find
 from selfwise.methods.method import Defaults
-from selfwise.rng import generator
-from selfwise.train.optim import LAMB, build_optimizer
+from selfwise.training.optimizers import LAMB, build_optimizer
 
 RATES = [0.01, 0.05, 0.1, 0.07, 0.02]
 
@@ -110,8 +110,8 @@ def test_the_step_has_the_methods_betas_and_clip():
     """From the method's defaults through the options into the loop."""
     import cases
 
-    from selfwise.train.options import Options, resolve
-    from selfwise.train.step import assemble
+    from selfwise.training.config import Options, resolve
+    from selfwise.training.step import assemble
 
     method = cases.build("bert")
     options = resolve(Options(steps=1, precision="float32", device="cpu"), type(method), workers=0)

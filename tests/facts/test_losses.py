@@ -6,8 +6,9 @@ from inspect import unwrap
 import pytest
 import torch
 
-from selfwise.losses import nt_xent, triplet
-from selfwise.rng import generator
+from selfwise.core.rng import generator
+from selfwise.losses.contrastive import nt_xent
+from selfwise.losses.triplet import triplet_loss
 
 
 def embeddings(n: int, d: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,20 +77,20 @@ def test_triplet_by_hand():
     negative = torch.tensor([[0.0, 2.0], [1.0, 1.3], [0.0, 2.0]])
     # squared distances: (1, 4), (0, 0.09), (4, 0); margin 0.2
     expected = (0 + 0.11 + 4.2) / 3
-    assert triplet(anchor, positive, negative).item() == pytest.approx(expected, rel=1e-5)
+    assert triplet_loss(anchor, positive, negative).item() == pytest.approx(expected, rel=1e-5)
     torch_loss = torch.nn.TripletMarginWithDistanceLoss(
         distance_function=lambda x, y: (x - y).square().sum(1), margin=0.7
     )
     a, p = embeddings(20, 5)
     n, _ = embeddings(20, 5, seed=1)
-    torch.testing.assert_close(triplet(a, p, n, 0.7), torch_loss(a, p, n))
+    torch.testing.assert_close(triplet_loss(a, p, n, 0.7), torch_loss(a, p, n))
 
 
 @pytest.mark.parametrize("margin", [0.0, -0.1])
 def test_triplet_refuses_a_margin_of_zero(margin):
     a, p = embeddings(2, 2)
     with pytest.raises(ValueError, match="margin must be above 0"):
-        triplet(a, p, p, margin)
+        triplet_loss(a, p, p, margin)
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (5, 3), (1, 4), (4,)])
@@ -107,5 +108,5 @@ def test_triplet_refuses_shapes_that_would_broadcast(wrong):
     three = [torch.ones(5, 4)] * 3
     three[wrong] = torch.ones(1, 4)
     with pytest.raises(ValueError, match=r"must have one shape \(n, d\), got anchor") as error:
-        unwrap(triplet)(*three)
+        unwrap(triplet_loss)(*three)
     assert "(1, 4)" in str(error.value)

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from selfwise import methods
-from selfwise.bench.measure import measured
-from selfwise.evaluate.features import reading
-from selfwise.train import memory
-from selfwise.train.fit import fit
-from selfwise.train.measure import seconds_per_step
-from selfwise.train.memory import kept_memory
-from selfwise.train.options import Options, resolve
+from selfwise.core import memory
+from selfwise.core.memory import kept_memory
+from selfwise.evaluation.features.image import reading
+from selfwise.profiling.step_timer import measured
+from selfwise.training.config import Options, resolve
+from selfwise.training.loop import fit
+from selfwise.training.step_time import seconds_per_step
 
 SIZE = 2**26  # bytes of a tensor; the C library maps those above 32 MB apart
 PAGES = SIZE // resource.getpagesize()
@@ -27,7 +27,7 @@ import ctypes, sys
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # pages are not joined to huge ones (PR_SET_THP_DISABLE)
 sys.path[:0] = [{str(FACTS)!r}, {str(FACTS.parent)!r}]
 from test_memory import faults
-from selfwise.train.memory import kept_memory
+from selfwise.core.memory import kept_memory
 print(faults(20))
 with kept_memory():
     print(faults(20))

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from selfwise import mining
-from selfwise.losses import triplet
-from selfwise.mining import Triplets, distances, grouped, hinge, partners
-from selfwise.rng import generator
+from selfwise.core.rng import generator
+from selfwise.losses import triplet_mining as mining
+from selfwise.losses.triplet import triplet_loss
+from selfwise.losses.triplet_mining import Triplets, distances, grouped, hinge, partners
 
 MARGIN = 0.2
 
@@ -249,7 +249,7 @@ def test_the_hinge_is_the_triplet_loss_of_what_is_chosen(identity):
         assert (cost[~found.chosen] == 0).all()
         if found.chosen.any():
             rows = (z[each[found.chosen]] for each in found[:3])
-            expected = triplet(*rows, margin=0.3)
+            expected = triplet_loss(*rows, margin=0.3)
             torch.testing.assert_close(cost[found.chosen].mean(), expected)
 
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.views import layout, packing
-from selfwise.views.packing import fit_best
+from selfwise.views.text import collate, packing
+from selfwise.views.text.packing import fit_best
 
 PLANS = ("full_sentences", "best_fit", "windows")
 
@@ -22,7 +22,7 @@ def of(plan, documents, sentences=None, *, length=24, seed=0, vocabulary=None):
 
 
 def read(plan, found, tokens, length=24, vocabulary=None):
-    lay = layout.continued if plan == "windows" else layout.separated
+    lay = collate.continued if plan == "windows" else collate.separated
     told = {"length": length, "vocabulary": vocabulary or cases.vocabulary()}
     return lay(tokens, found, np.arange(found.size), **told)
 
@@ -243,7 +243,7 @@ def test_laying_out_is_fast_and_reads_a_memory_map(tmp_path):
     mapped = np.memmap(tmp_path / "tokens", np.uint16, "r")
     found = of("best_fit", documents)
     told = {"length": 24, "vocabulary": cases.vocabulary()}
-    some = layout.separated(mapped, found, np.array([7, 2]), **told)
+    some = collate.separated(mapped, found, np.array([7, 2]), **told)
     whole = read("best_fit", found, tokens)
     assert torch.equal(some.ids, whole.ids[[7, 2]])
     assert some.index.tolist() == [7, 2]

@@ -6,8 +6,8 @@ from math import factorial
 import numpy as np
 import pytest
 
-from selfwise.views import permutations as module
-from selfwise.views.permutations import distances, permutation_set
+from selfwise.views.image import permutations as module
+from selfwise.views.image.permutations import distances, permutation_set
 
 
 @pytest.fixture(autouse=True)

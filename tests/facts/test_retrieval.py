@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from selfwise.evaluate.retrieval import KS, MAP, PRECISION, retrieval
+from selfwise.evaluation.probes.retrieval import KS, MAP, PRECISION, retrieval
 
 NAMES = [*(f"recall@{k}" for k in KS), PRECISION, MAP]
 
@@ -148,14 +148,14 @@ def test_examples_whose_class_has_no_other_are_searched_but_no_queries():
 def test_parts_do_not_matter(cells, monkeypatch):
     x, y = signs(100, 9)
     whole = retrieval(x, y)
-    monkeypatch.setattr("selfwise.evaluate.retrieval.CELLS", cells)
+    monkeypatch.setattr("selfwise.evaluation.probes.retrieval.CELLS", cells)
     parts = retrieval(x, y)
     assert np.array_equal(parts.queries, whole.queries)
     assert all(np.array_equal(parts.values[name], whole.values[name]) for name in NAMES)
 
 
 def test_no_more_similarities_than_allowed_are_held(monkeypatch):
-    from selfwise.evaluate import retrieval as module
+    from selfwise.evaluation.probes import retrieval as module
 
     seen, original = [], module._ranks
 
@@ -181,7 +181,7 @@ def test_bags_of_words_are_searched_as_their_dense_form(monkeypatch):
     bags[3] = bags[70] = 0  # no known word: as far from all
     y = random.integers(0, 4, 80)
     expected = retrieval(bags, y)
-    monkeypatch.setattr("selfwise.evaluate.retrieval.CELLS", 900)
+    monkeypatch.setattr("selfwise.evaluation.probes.retrieval.CELLS", 900)
     found = retrieval(csr_matrix(bags), y)
     assert all(np.array_equal(found.values[name], expected.values[name]) for name in NAMES)
     assert found.values["recall@8"][3] == found.values[MAP][70] == 0

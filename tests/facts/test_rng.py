@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.rng import Rng, generator, hashed, seed_global, shuffled
+from selfwise.core.rng import Rng, generator, hashed, seed_global, shuffled
 
 
 def test_keys_and_their_order_matter():
@@ -100,7 +100,7 @@ def test_keyed_draws_need_the_seed_of_the_run():
 
 def test_the_mixing_is_that_of_splitmix64():
     """The first numbers of the published generator from the seed 1234567."""
-    from selfwise.rng import STRIDE, _mixed
+    from selfwise.core.rng import STRIDE, _mixed
 
     state = 1234567 + torch.arange(1, 4) * STRIDE
     ours = [int(bits) % 2**64 for bits in _mixed(state)]

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from test_masks import near
 
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import TextBatch, map_tensors
 from selfwise.methods.roberta import RoBERTa
-from selfwise.rng import Rng, generator
-from selfwise.types import TextBatch, map_tensors
-from selfwise.views import packing
+from selfwise.views.text import packing
 
 B, N, VOCAB = 1500, 128, 1000
 
@@ -149,7 +149,7 @@ def test_attention_stays_inside_documents():
 
 def test_the_recipe_is_the_papers():
     """Appendix, table 9: 6e-4 at 8K rows, betas 0.9 and 0.98, 24,000 of 500,000 steps."""
-    from selfwise.train.optim import scaled_lr
+    from selfwise.training.optimizers import scaled_lr
 
     d = RoBERTa.defaults
     assert scaled_lr(d, 8192) == pytest.approx(6e-4, rel=0.06)
@@ -168,8 +168,8 @@ def test_an_epoch_that_is_not_told_is_the_first():
 def test_the_loop_hands_the_seed_on():
     """The same example has other masks in a run from another seed, and in the same run the same
     ones at whatever step it comes."""
-    from selfwise.train.options import Options, resolve
-    from selfwise.train.step import assemble, train_step
+    from selfwise.training.config import Options, resolve
+    from selfwise.training.step import assemble, train_step
 
     def loss(seed, step):
         method = cases.build("roberta")

@@ -7,12 +7,13 @@ import cases
 import pytest
 import torch
 
-from selfwise import cli, methods
+from selfwise import methods
+from selfwise.cli import main as cli
 from selfwise.methods.simclr import SimCLR
-from selfwise.train import measure, room
-from selfwise.train.measure import Pace, mean_after_warm_up, measure_pace
-from selfwise.train.options import Options, resolve
-from selfwise.train.step import assemble
+from selfwise.training import memory_estimate, step_time
+from selfwise.training.config import Options, resolve
+from selfwise.training.step import assemble
+from selfwise.training.step_time import Pace, mean_after_warm_up, measure_pace
 
 
 class Repeated:
@@ -37,7 +38,7 @@ def options(kind, **given):
 def test_slow_steps_are_measured_once(monkeypatch):
     """A clock on which a step takes three minutes."""
     now = iter(range(0, 10**6, 180))
-    monkeypatch.setattr(measure, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(step_time, "monotonic", lambda: float(next(now)))
     batches, build = Repeated(SimCLR, 8), partial(cases.build, "simclr")
     pace = measure_pace(build, batches, options(SimCLR, batch=8), seed=0, patience=10)
     assert batches.reads == 1
@@ -67,7 +68,7 @@ class Looks:
 
 def test_a_look_that_would_take_longer_than_the_budget_is_not_taken(monkeypatch):
     now = iter(range(0, 10**6, 4))
-    monkeypatch.setattr(measure, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(step_time, "monotonic", lambda: float(next(now)))
     long, short = Looks(5, 80), Looks(5, 8)
     told = {"seed": 0, "patience": 1, "longest_look": 10, "probes": [long, short]}
     pace = measure_pace(
@@ -95,7 +96,9 @@ def test_what_a_step_keeps_grows_with_the_examples(name):
     kind = methods.find(name)
     parts = assemble(cases.build(name), options(kind))
     batch = cases.batch(kind, 64)
-    four, eight, all_of_them = (room.kept_bytes(parts, batch, n, seed=0) for n in (4, 8, 64))
+    four, eight, all_of_them = (
+        memory_estimate.kept_bytes(parts, batch, n, seed=0) for n in (4, 8, 64)
+    )
     expected = four + 15 * (eight - four)
     assert abs(all_of_them - expected) < 0.1 * all_of_them
 
@@ -119,14 +122,14 @@ def test_what_a_forward_pass_keeps_by_hand():
     parts = assemble(cases.build("simclr"), options(SimCLR))
     method = Method()
     parts = parts._replace(method=method, wrapped=method)
-    kept = room.kept_bytes(parts, cases.batch(SimCLR, 8), 8, seed=0)
+    kept = memory_estimate.kept_bytes(parts, cases.batch(SimCLR, 8), 8, seed=0)
     assert kept == 4 * 8 * (10 + 20)
 
 
 def check(monkeypatch, free, **given):
-    monkeypatch.setattr(room, "available_memory", lambda device: free)
+    monkeypatch.setattr(memory_estimate, "available_memory", lambda device: free)
     told = options(SimCLR, **given)
-    room.check_memory(partial(cases.build, "simclr"), Repeated(SimCLR, 64), told, seed=0)
+    memory_estimate.check_memory(partial(cases.build, "simclr"), Repeated(SimCLR, 64), told, seed=0)
 
 
 def test_a_batch_that_does_not_fit_is_named_with_one_that_does(monkeypatch):
@@ -140,7 +143,7 @@ def test_a_batch_that_does_not_fit_is_named_with_one_that_does(monkeypatch):
 
 
 def test_memory_is_checked_before_a_run_folder_is_there(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(room, "available_memory", lambda device: 10**6)
+    monkeypatch.setattr(memory_estimate, "available_memory", lambda device: 10**6)
     line = f"pretrain simclr --data digits --out {tmp_path / 'run'} --batch 64 --steps 2"
     assert cli.main(line.split()) == 2
     assert "a step of 64 examples needs about" in capsys.readouterr().err
@@ -151,9 +154,11 @@ def test_a_container_limits_memory(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text(f"{2**30}\n")
     (tmp_path / "memory.current").write_text(f"{2**29}\n")
     (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {2**20}\n")
-    assert room._limit_left(tmp_path, *room.CGROUPS[0]) == 2**29 + 2**20
+    assert memory_estimate._limit_left(tmp_path, *memory_estimate.CGROUPS[0]) == 2**29 + 2**20
     (tmp_path / "memory.max").write_text("max\n")
-    assert room._limit_left(tmp_path, *room.CGROUPS[0]) is None
+    assert memory_estimate._limit_left(tmp_path, *memory_estimate.CGROUPS[0]) is None
     assert (
-        0 < room.available_memory("cpu") <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        0
+        < memory_estimate.available_memory("cpu")
+        <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     )

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from selfwise.core.types import Features, ImageBatch
 from selfwise.methods.rotation import Rotation, Turned
-from selfwise.types import Features, ImageBatch
-from selfwise.views.crop import Crop
-from selfwise.views.puzzle import rotations
-from selfwise.views.shift import Shift
+from selfwise.views.image.crop import Crop
+from selfwise.views.image.tiles import rotations
+from selfwise.views.image.window import Shift
 
 
 class Corners(nn.Module):

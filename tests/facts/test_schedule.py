@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from selfwise.methods.simclr import SimCLR
-from selfwise.train.options import Options, resolve
-from selfwise.train.schedule import factor
-from selfwise.train.step import set_lr
+from selfwise.training.config import Options, resolve
+from selfwise.training.schedules import factor
+from selfwise.training.step import set_lr
 
 
 def test_warmup_rises_in_a_line_and_cosine_ends_near_zero():

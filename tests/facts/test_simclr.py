@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from selfwise.losses import nt_xent
+from selfwise.core.types import Features, ImageBatch
+from selfwise.losses.contrastive import nt_xent
 from selfwise.methods.simclr import SimCLR, TwoViews
 from selfwise.nn.heads import Projection
-from selfwise.types import Features, ImageBatch
 
 
 class Mean(nn.Module):

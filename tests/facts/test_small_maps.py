@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from selfwise.encoders import vision
+from selfwise.core.rng import generator
+from selfwise.encoders import image as image_encoders
 from selfwise.nn import small_maps
 from selfwise.nn.channels_last import takes_channels_last
 from selfwise.nn.small_maps import SmallMapConv2d, guard
-from selfwise.rng import generator
 
 SIZES = [(1, 1), (4, 1), (1, 4), (2, 2), (5, 3)]
 
@@ -48,7 +48,9 @@ def test_it_is_the_same_convolution(size):
 
 
 def test_strided_convolutions_alone_are_guarded_in_every_timm_model():
-    encoder = vision.build("resnet18", in_channels=3, size=32, stem="half", layers=[1, 1, 1, 1])
+    encoder = image_encoders.build(
+        "resnet18", in_channels=3, size=32, stem="half", layers=[1, 1, 1, 1]
+    )
     strided = [m for m in encoder.modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]
     # those without padding, the 1 x 1 of shortcuts, change nothing
     assert len(strided) == 7

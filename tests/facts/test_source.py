@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from selfwise.data import Images, Source, open_images
-from selfwise.types import ImageBatch, Labelled
+from selfwise.core.types import ImageBatch, Labelled
+from selfwise.data.image import Images, Source, open_images
 
 N, BATCH = 103, 10
 
@@ -148,7 +148,7 @@ def test_labels_that_are_not_there():
 
 
 def test_the_rows_of_an_epoch_are_drawn_once(images, monkeypatch):
-    from selfwise.data import source as module
+    from selfwise.data.image import batches as module
 
     module._order.cache_clear()
     calls, original = [], module.shuffled

@@ -6,9 +6,9 @@ import speech_cases
 import torch
 from test_masks import near
 
-from selfwise.rng import Rng, generator
-from selfwise.types import AudioBatch, frames
-from selfwise.views.spans import Spans, lengths
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import AudioBatch, frames
+from selfwise.views.audio.span_mask import Spans, lengths
 
 
 def draw(count, *, t: int | None = None, seed: int = 0, **options) -> torch.Tensor:

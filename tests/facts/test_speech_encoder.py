@@ -6,13 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from selfwise.core.rng import generator
+from selfwise.core.types import AudioBatch, SpeechEncoder, frames
 from selfwise.encoders import speech
 from selfwise.encoders.speech_presets import SIZES
 from selfwise.nn.attention import Layout
-from selfwise.nn.stems import MelStem, WaveStem, conv, group_normed, mel_filters
+from selfwise.nn.audio_stems import MelStem, WaveStem, conv, group_normed, mel_filters
 from selfwise.nn.transformer import Transformer
-from selfwise.rng import generator
-from selfwise.types import AudioBatch, SpeechEncoder, frames
 
 STEMS = {
     "group": {},

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from selfwise.core.rng import Rng, generator
 from selfwise.methods.supervised import Supervised
-from selfwise.rng import Rng, generator
 
 
 def test_the_loss_is_the_cross_entropy_of_image_and_its_own_label(rng):

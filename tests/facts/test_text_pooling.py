@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.data.texts import open_texts
-from selfwise.data.tokenizer import train
-from selfwise.evaluate.text import extract, laid
-from selfwise.types import TextBatch
+from selfwise.core.types import TextBatch
+from selfwise.data.text.labelled import open_texts
+from selfwise.evaluation.features.text import extract, laid
+from selfwise.tokenizers.tokenizer import train
 from tests.text_cases import encoder_of
 
 TEXTS = ["abc cab", "a", "bc ab cab bca", "cc"]

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from selfwise.data.tokenizer import KINDS, Tokenizer, open_tokenizer, train
-from selfwise.data.tokenizer_plain import plain
-from selfwise.data.tokenizer_train import BLOCK, Sample
-from selfwise.data.tokenizer_words import by_library
+from selfwise.tokenizers.cached_encode import by_library
+from selfwise.tokenizers.plain_text import plain
+from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, open_tokenizer, train
+from selfwise.tokenizers.train import BLOCK, Sample
 
 # ruff: noqa: RUF001
 RUSSIAN = "Мама мыла раму, а папа читал газету."
@@ -91,11 +91,11 @@ def test_word_by_word_gives_the_ids_of_the_library(made):
 
 
 def test_forgetting_words_changes_no_id(made, monkeypatch):
-    from selfwise.data import tokenizer_words
+    from selfwise.tokenizers import cached_encode
 
     tokenizer = Tokenizer(made["bpe"].library)
     wanted = tokenizer.encode(CORPUS)
-    monkeypatch.setattr(tokenizer_words, "MOST_WORDS", 3)
+    monkeypatch.setattr(cached_encode, "MOST_WORDS", 3)
     for _ in range(3):
         found = tokenizer.encode(CORPUS)
         assert all(np.array_equal(a, b) for a, b in zip(found, wanted))

@@ -9,17 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from selfwise import mining
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import Features, ImageBatch, Labelled
+from selfwise.losses import triplet_mining as mining
 from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
 from selfwise.methods.triplet import Pairs, Triplet
 from selfwise.methods.triplet_labelled import Faces, TripletLabelled
 from selfwise.modalities.image import ImageData
 from selfwise.modalities.image import opened as open_data
-from selfwise.rng import Rng, generator
-from selfwise.run import load, pretrain
-from selfwise.types import Features, ImageBatch, Labelled
-from selfwise.views.identities import PerIdentity
+from selfwise.runs.build import open_newest
+from selfwise.runs.create import pretrain
+from selfwise.runs.open import load
+from selfwise.views.image.pk_sampler import PerIdentity
 
 WAYS = pytest.mark.parametrize("way", mining.VIEWS)
 QUICK = {"steps": 2, "batch": 8, "threads": 1, "precision": "float32", "quiet": True}
@@ -160,7 +162,11 @@ def test_without_labels_none_is_read(tmp_path):
     for place, data in enumerate([(x, y), (x, y[::-1].copy()), (x, y * 0), x]):
         run = pretrain("triplet", data=data, out=tmp_path / str(place), **QUICK)
         runs.append(load(run.folder).method.state_dict())
-        batch = open_data(data, Triplet).source(run.method, batch=8, seed=0).batch(0)
+        batch = (
+            open_data(data, Triplet, open_run=open_newest)
+            .source(run.method, batch=8, seed=0)
+            .batch(0)
+        )
         assert type(batch) is ImageBatch
     for other in runs[1:]:
         assert runs[0].keys() == other.keys()
@@ -170,7 +176,7 @@ def test_without_labels_none_is_read(tmp_path):
 def test_with_labels_a_batch_is_made_of_identities(tmp_path):
     data = arrays(np.arange(24) % 3)
     run = pretrain("triplet_labelled", data=data, out=tmp_path / "run", **QUICK)
-    told = open_data(data, TripletLabelled)
+    told = open_data(data, TripletLabelled, open_run=open_newest)
     assert isinstance(told, ImageData)
     batch = told.source(run.method, batch=8, seed=0).batch(0)
     assert isinstance(batch, Labelled)

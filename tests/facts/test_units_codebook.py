@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from selfwise.units import fit
-from selfwise.units.codebook import FILE, Codebook, learn
-from selfwise.units.kmeans import distances, lloyd
+from selfwise.targets import kmeans_streaming
+from selfwise.targets.codebook import FILE, Codebook, learn
+from selfwise.targets.kmeans import distances, lloyd
 
 
 class Killed(Exception):
@@ -68,13 +68,13 @@ def test_mini_batches_go_on_from_the_sample_and_see_every_batch_once():
     """Without passes, counts are those of the sample and of everything."""
     stream, states = Stream(SIZES), []
 
-    class Watched(fit.Fit):
+    class Watched(kmeans_streaming.Fit):
         def _mini_batches(self) -> None:
             states.append(self.tensors["counts"].clone())
             super()._mini_batches()
             states.append(self.tensors["counts"].clone())
 
-    settings = fit.Settings(len(stream), 9, 0, 0, 0.0, 200, 2)
+    settings = kmeans_streaming.Settings(len(stream), 9, 0, 0, 0.0, 200, 2)
     Watched(stream, settings, folder=None, memory=0, say=None).run()
     assert [int(counts.sum()) for counts in states] == [200, 200 + sum(SIZES)]
 
@@ -94,8 +94,8 @@ def test_an_empty_cluster_takes_the_farthest_point_of_all_batches():
     stream = Stream(SIZES)
     far = torch.full((1, 4), 50.0)
     stream.parts = (*stream.parts[:4], torch.cat([stream.parts[4], far]), *stream.parts[5:])
-    settings = fit.Settings(len(stream), 9, 0, 1, 0.0, 200, 2)
-    run = fit.Fit(stream, settings, folder=None, memory=0, say=None)
+    settings = kmeans_streaming.Settings(len(stream), 9, 0, 1, 0.0, 200, 2)
+    run = kmeans_streaming.Fit(stream, settings, folder=None, memory=0, say=None)
     start = stream.x[:9].clone()
     start[5] = -1e4
     run.tensors = {"centres": start, "variance": torch.ones((), dtype=torch.float64)}
@@ -108,7 +108,7 @@ def test_an_empty_cluster_takes_the_farthest_point_of_all_batches():
 @pytest.mark.parametrize("memory", [0.0, 1.0])
 def test_a_killed_fit_goes_on_bitwise(memory, tmp_path, monkeypatch):
     """Killed at every single read, so in the sample, in mini-batches and in each pass."""
-    monkeypatch.setattr(fit, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(kmeans_streaming, "SAVE_SECONDS", 0.0)
     whole = Stream(SIZES)
     expected = learn(whole, len(whole), **SMALL, memory=memory).centres
     total = sum(whole.read)
@@ -121,12 +121,12 @@ def test_a_killed_fit_goes_on_bitwise(memory, tmp_path, monkeypatch):
         found = learn(rest, 8, **SMALL, memory=memory, folder=folder).centres
         assert torch.equal(found, expected)
         # what was done is not done again: of what was going on at most the batch that was read
-        if not memory and (folder / fit.FILE).is_file() and reads > 8:
+        if not memory and (folder / kmeans_streaming.FILE).is_file() and reads > 8:
             assert sum(rest.read) <= total - reads + 8
 
 
 def test_killed_again_and_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(kmeans_streaming, "SAVE_SECONDS", 0.0)
     whole, folder, kills = Stream(SIZES), tmp_path, 0
     expected = learn(whole, len(whole), **SMALL).centres
     while True:
@@ -185,13 +185,15 @@ def test_the_best_of_the_starts_is_taken():
 def test_the_sample_is_drawn_from_all_batches():
     """Of one large and many small batches; and it is enough for the clusters."""
     stream = Stream([5000, *[1] * 40])
-    settings = fit.Settings(len(stream), 100, 0, 0, 0.0, 1000, 1)
+    settings = kmeans_streaming.Settings(len(stream), 100, 0, 0, 0.0, 1000, 1)
     order = torch.randperm(41, generator=torch.Generator().manual_seed(0)).numpy()
-    sample = fit._sample(fit.Batches(stream, 0), order, settings)
+    sample = kmeans_streaming._sample(kmeans_streaming.Batches(stream, 0), order, settings)
     assert len(sample) >= 500
     assert len(sample.unique(dim=0)) == len(sample)
     even = Stream([500] * 20)
-    sample = fit._sample(fit.Batches(even, 0), order[order < 20], settings)
+    sample = kmeans_streaming._sample(
+        kmeans_streaming.Batches(even, 0), order[order < 20], settings
+    )
     assert len(sample) == 1000
     assert min(even.read) == 0  # 256 of a batch at once
 
@@ -230,7 +232,7 @@ def test_the_folder_of_another_fit(tmp_path):
 
 
 def test_a_damaged_fit_is_named(tmp_path):
-    (tmp_path / fit.FILE).write_bytes(b"no tensors")
+    (tmp_path / kmeans_streaming.FILE).write_bytes(b"no tensors")
     with pytest.raises(ValueError, match="is not the file of a fit, or is damaged"):
         learn(Stream(SIZES), 8, **SMALL, folder=tmp_path)
 

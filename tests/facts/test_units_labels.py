@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.types import HOP, frames
-from selfwise.units import labels
-from selfwise.units.labels import ARRAY, FACTS, HALF, Labels, write_labels, written
+from selfwise.core.types import HOP, frames
+from selfwise.targets import frame_labels as frame_labels
+from selfwise.targets.frame_labels import ARRAY, FACTS, HALF, Labels, write_labels, written
 
 SAMPLES = np.array([1000, 399, 8000, 400, 5000], dtype=np.int64)  # 2, 0, 24, 1 and 15 frames
 COUNTS = [frames(int(n)) for n in SAMPLES]
@@ -65,7 +65,7 @@ def test_usage_and_perplexity(tmp_path):
 
 @pytest.mark.parametrize("batches", [1, 2, 3])
 def test_killed_and_gone_on(batches, tmp_path, monkeypatch):
-    monkeypatch.setattr(labels, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(frame_labels, "SAVE_SECONDS", 0.0)
     expected = np.asarray(write_labels(tmp_path / "whole", SAMPLES, pieces(), size=50).units)
 
     def killed():
@@ -95,7 +95,7 @@ def test_begun_anew_nothing_old_is_left(tmp_path):
 
 
 def test_going_on_with_other_recordings(tmp_path, monkeypatch):
-    monkeypatch.setattr(labels, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(frame_labels, "SAVE_SECONDS", 0.0)
     with pytest.raises(ValueError, match="got no unit"):
         write_labels(tmp_path, SAMPLES, list(pieces())[:2], size=50)
     with pytest.raises(ValueError, match="was begun with other recordings or units"):

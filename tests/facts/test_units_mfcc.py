@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.types import AudioBatch, frames
-from selfwise.units.mfcc import mfcc, mfcc_frames
+from selfwise.core.types import AudioBatch, frames
+from selfwise.targets.mfcc import mfcc, mfcc_frames
 
 # Made with kaldi-native-fbank 1.23.0, which is no dependency: OnlineMfcc with dither 0, snip_edges,
 # povey, 25 and 10 ms, 23 bands from 20 Hz to 8 kHz, 13 coefficients, no energy, lifter 22, on

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.units.codebook import Codebook, learn
-from selfwise.units.patches import PatchUnits, cut, joined
+from selfwise.targets.codebook import Codebook, learn
+from selfwise.targets.patches import PatchUnits, cut, joined
 
 
 def images(b: int = 3, c: int = 3, h: int = 8, w: int = 12) -> torch.Tensor:
@@ -75,7 +75,7 @@ def test_pictures_of_units(normalise):
 
 
 def test_it_is_a_units_protocol_and_on_disk_the_same(tmp_path):
-    from selfwise.types import Units
+    from selfwise.core.types import Units
 
     x = images()
     for normalise in (True, False):

@@ -8,11 +8,11 @@ import torch
 from scipy.stats import ks_2samp, kstest
 from torchvision.transforms import RandomResizedCrop
 
-from selfwise.rng import Rng, generator
-from selfwise.types import ImageBatch, rows
-from selfwise.views import image
-from selfwise.views.color import jitter_factors
-from selfwise.views.image import Augment, crop_boxes, resized_crop
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import ImageBatch, rows
+from selfwise.views.image import augment as image
+from selfwise.views.image.augment import Augment, crop_boxes, resized_crop
+from selfwise.views.image.color_jitter import jitter_factors
 
 PLAIN = {"flip": 0.0, "jitter": 0.0, "grayscale": 0.0, "blur": 0.0}
 

@@ -6,20 +6,20 @@ from math import sqrt
 import pytest
 import torch
 
-from selfwise.convert.beit import to_hf
-from selfwise.encoders import vit
-from selfwise.nn.patches import PatchBlock
-from selfwise.nn.relative import RelativeBias, distances, entries
-from selfwise.rng import generator
-from selfwise.types import PatchEncoder
+from selfwise.core.rng import generator
+from selfwise.core.types import PatchEncoder
+from selfwise.encoders import beit as beit_encoders
+from selfwise.interop.huggingface.beit import to_hf
+from selfwise.nn.patch_transformer import PatchBlock
+from selfwise.nn.relative_position import RelativeBias, distances, entries
 from tests.vit_cases import images, randomise
 
 SMALL = {"depth": 3, "dim": 32, "heads": 4, "patch": 8}
 
 
-def small(**options) -> vit.ViT:
+def small(**options) -> beit_encoders.ViT:
     told = {"in_channels": 3, "size": 32, **SMALL, **options}
-    encoder = vit.build("beit-tiny", **told)
+    encoder = beit_encoders.build("beit-tiny", **told)
     randomise(encoder)
     return encoder.eval()
 
@@ -39,7 +39,7 @@ def test_base_and_large_are_those_of_the_paper(size):
     )  # fmt: skip
     with torch.device("meta"):
         model = transformers.BeitForMaskedImageModeling(config)
-        ours = vit.ViT(f"beit-{size}", in_channels=3, size=224)
+        ours = beit_encoders.ViT(f"beit-{size}", in_channels=3, size=224)
     count = sum(p.numel() for n, p in model.named_parameters() if not n.startswith("lm_head"))
     assert sum(p.numel() for p in ours.parameters()) == count - dim  # theirs has the mask token
     shape = ours.shape
@@ -51,9 +51,9 @@ def test_base_and_large_are_those_of_the_paper(size):
 
 def test_patches_have_4_px_in_small_images_and_16_in_others():
     for size, patch in ((32, 4), (64, 4), (80, 16), (224, 16)):
-        encoder = vit.build("beit-tiny", in_channels=1, size=size)
+        encoder = beit_encoders.build("beit-tiny", in_channels=1, size=size)
         assert (encoder.shape.patch, encoder.grid) == (patch, (size // patch,) * 2)
-    mini = vit.build("beit-mini", in_channels=3, size=32).shape
+    mini = beit_encoders.build("beit-mini", in_channels=3, size=32).shape
     assert (mini.dim, mini.heads, mini.depth, mini.patch) == (192, 3, 6, 4)
 
 
@@ -163,7 +163,7 @@ def test_every_block_is_shown_and_the_last_is_the_output(norm):
 
 
 def test_the_initialisation_is_cut_at_one_deviation_and_falls_with_depth():
-    encoder = vit.build("beit-small", in_channels=3, size=32, depth=4)
+    encoder = beit_encoders.build("beit-small", in_channels=3, size=32, depth=4)
     for name, p in encoder.named_parameters():
         if "scale" in name:
             assert (p == 0.1).all(), name
@@ -183,7 +183,7 @@ def test_the_initialisation_is_cut_at_one_deviation_and_falls_with_depth():
 
 def test_large_starts_with_a_smaller_layer_scale():
     with torch.device("meta"):
-        large = vit.ViT("beit-large", in_channels=3, size=224)
+        large = beit_encoders.ViT("beit-large", in_channels=3, size=224)
     assert large.shape.layer_scale == 1e-5
 
 
@@ -205,7 +205,7 @@ def test_images_skip_parts_at_a_rate_that_grows_with_depth():
 
 def test_weights_are_a_function_of_the_seed_alone():
     state = torch.random.get_rng_state()
-    a, b, c = (vit.build("beit-tiny", in_channels=3, size=32, seed=s) for s in (0, 0, 1))
+    a, b, c = (beit_encoders.build("beit-tiny", in_channels=3, size=32, seed=s) for s in (0, 0, 1))
     assert torch.equal(torch.random.get_rng_state(), state)
     for (name, p), q, r in zip(a.named_parameters(), b.parameters(), c.parameters()):
         assert torch.equal(p, q)
@@ -237,7 +237,9 @@ def test_half_precision_is_close():
 
 def test_it_is_an_encoder_of_patches():
     assert isinstance(small(), PatchEncoder)
-    assert vit.names() == [f"beit-{s}" for s in ("tiny", "mini", "small", "base", "large")]
+    assert beit_encoders.names() == [
+        f"beit-{s}" for s in ("tiny", "mini", "small", "base", "large")
+    ]
 
 
 def test_an_encoder_alone_is_a_beit_model():
@@ -270,7 +272,7 @@ ERRORS = [
 @pytest.mark.parametrize(("name", "options", "message"), ERRORS)
 def test_mistakes_get_one_sentence(name, options, message):
     with pytest.raises(ValueError, match="beit-") as error:
-        vit.build(name, **{"in_channels": 3, "size": 32, **options})
+        beit_encoders.build(name, **{"in_channels": 3, "size": 32, **options})
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.data.texts import open_texts
-from selfwise.data.tokenizer import train
-from selfwise.evaluate.text import extract
-from selfwise.evaluate.windows import cut_sentence, split_texts
-from selfwise.types import TextBatch
+from selfwise.core.types import TextBatch
+from selfwise.data.text.labelled import open_texts
+from selfwise.evaluation.features.text import extract
+from selfwise.evaluation.features.text_windows import cut_sentence, split_texts
+from selfwise.tokenizers.tokenizer import train
 from tests.text_cases import encoder_of
 
 LENGTH = 12

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.evaluate.retrieval import MAP, PRECISION, retrieval
+from selfwise.evaluation.probes.retrieval import MAP, PRECISION, retrieval
 
 peer = pytest.importorskip("pytorch_metric_learning.utils.accuracy_calculator")
 THEIRS = {

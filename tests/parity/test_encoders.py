@@ -10,8 +10,8 @@ import pytest
 import timm
 import torch
 
-from selfwise.encoders.vision import Vision, build, revealed, untrained
-from selfwise.rng import generator
+from selfwise.core.rng import generator
+from selfwise.encoders.image import Vision, build, revealed, untrained
 
 VIT = {"depth": 1, "patch_size": 8, "embed_dim": 24, "num_heads": 3}
 STAGES = {"depths": (1, 1, 1, 1), "dims": (8, 12, 16, 24)}

@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.cluster import KMeans, MiniBatchKMeans, kmeans_plusplus
 
-from selfwise.rng import generator
-from selfwise.units.codebook import learn
-from selfwise.units.kmeans import MiniBatch, distances, lloyd, nearest, plus_plus, totals
+from selfwise.core.rng import generator
+from selfwise.targets.codebook import learn
+from selfwise.targets.kmeans import MiniBatch, distances, lloyd, nearest, plus_plus, totals
 
 DOUBLE = torch.float64
 

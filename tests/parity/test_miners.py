@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from selfwise import mining
-from selfwise.losses import triplet
-from selfwise.rng import generator
+from selfwise.core.rng import generator
+from selfwise.losses import triplet_mining as mining
+from selfwise.losses.triplet import triplet_loss
 
 pml = pytest.importorskip("pytorch_metric_learning")
 from pytorch_metric_learning.distances import LpDistance  # noqa: E402
@@ -66,7 +66,7 @@ def test_loss_and_gradient_of_given_triplets(batch):
     grads, values = [], []
     for loss in (
         lambda z: mining.hinge(mining.distances(z), found, MARGIN).sum() / found.chosen.sum(),
-        lambda z: triplet(*(z[each] for each in rows), margin=MARGIN),
+        lambda z: triplet_loss(*(z[each] for each in rows), margin=MARGIN),
         lambda z: TripletMarginLoss(margin=MARGIN, distance=SQUARED)(z, identity, rows),
     ):
         leaf = z.clone().requires_grad_()

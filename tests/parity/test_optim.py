@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from selfwise.core.rng import generator
 from selfwise.methods.method import Defaults
-from selfwise.rng import generator
-from selfwise.train.optim import LARS, build_optimizer, scaled_lr
+from selfwise.training.optimizers import LARS, build_optimizer, scaled_lr
 
 
 def net() -> nn.Sequential:

@@ -7,9 +7,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
-from selfwise.evaluate.compare import paired_bootstrap
-from selfwise.evaluate.knn import knn
-from selfwise.evaluate.linear import linear, sgd_probe
+from selfwise.evaluation.probes.knn import knn
+from selfwise.evaluation.probes.linear import linear, sgd_probe
+from selfwise.evaluation.scores.bootstrap import paired_bootstrap
 
 
 def clouds(n: int, classes: int = 4, d: int = 12, spread: float = 1.5):

@@ -20,11 +20,11 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
 )
 
-from selfwise.convert.hubert import from_hf, preprocessor, to_hf
-from selfwise.convert.onnx import export_speech
+from selfwise.core.rng import generator
+from selfwise.core.types import AudioBatch, frames
 from selfwise.encoders import speech
-from selfwise.rng import generator
-from selfwise.types import AudioBatch, frames
+from selfwise.interop.huggingface.hubert import from_hf, preprocessor, to_hf
+from selfwise.interop.onnx import export_speech
 
 SMALL = {
     **{"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4},

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from selfwise.convert.hf import from_hf
+from selfwise.interop.huggingface.text import from_hf
 from tests.hf_cases import CONFIGS, imported, logits, ours, theirs
 from tests.text_cases import VOCAB, N, batch, ids, real
 

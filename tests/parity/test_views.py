@@ -6,10 +6,16 @@ import torchvision.transforms.v2.functional as reference
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from selfwise.rng import Rng, generator
-from selfwise.types import ImageBatch
-from selfwise.views import color
-from selfwise.views.image import Augment, crop_boxes, evaluation_view, gaussian_blur, resized_crop
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import ImageBatch
+from selfwise.views.image import color_jitter as color_jitter
+from selfwise.views.image.augment import (
+    Augment,
+    crop_boxes,
+    evaluation_view,
+    gaussian_blur,
+    resized_crop,
+)
 
 N = 12
 
@@ -65,7 +71,7 @@ def test_colour_operation(name, low, high, channels):
     x = images(N, channels, 20, 21)
     parameter = torch.linspace(low, high, N)[torch.randperm(N)]
     before = x.clone()
-    ours = getattr(color, name)(x, parameter)
+    ours = getattr(color_jitter, name)(x, parameter)
     adjust = getattr(reference, f"adjust_{name}")
     pairs = zip(x, parameter.tolist(), strict=True)
     expected = torch.stack([adjust(image, value) for image, value in pairs])
@@ -78,13 +84,13 @@ def test_colour_operation(name, low, high, channels):
 def test_grayscale():
     x = images(N, 3, 20, 21)
     expected = reference.rgb_to_grayscale(x, num_output_channels=3)
-    torch.testing.assert_close(color.grayscale(x), expected, atol=1e-6, rtol=0)
-    assert torch.equal(color.grayscale(x[:, :1]), x[:, :1])
+    torch.testing.assert_close(color_jitter.grayscale(x), expected, atol=1e-6, rtol=0)
+    assert torch.equal(color_jitter.grayscale(x[:, :1]), x[:, :1])
 
 
 def jittered(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:
     for k in order.tolist():
-        if k != color.LEAVE:
+        if k != color_jitter.LEAVE:
             name = ("brightness", "contrast", "saturation", "hue")[k]
             x = getattr(reference, f"adjust_{name}")(x, float(factors[k]))
     return x
@@ -93,16 +99,16 @@ def jittered(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:
 def test_jitter_follows_each_samples_order():
     n = 64
     x = images(n, 3, 9, 10)
-    factors = color.jitter_factors(n, 1.0, Rng(generator(1)))
+    factors = color_jitter.jitter_factors(n, 1.0, Rng(generator(1)))
     order = Rng(generator(2)).orders(4, n)
-    order[5], order[6, 1] = color.LEAVE, color.LEAVE
+    order[5], order[6, 1] = color_jitter.LEAVE, color_jitter.LEAVE
     before = x.clone()
-    ours = color.jitter(x, factors, order)
+    ours = color_jitter.jitter(x, factors, order)
     each = zip(x, factors, order, strict=True)
     expected = torch.stack([jittered(*sample) for sample in each])
     # contrast and saturation multiply the rounding errors of the operations before them
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(color.jitter(x[7:8], factors[7:8], order[7:8]), ours[7:8])
+    torch.testing.assert_close(color_jitter.jitter(x[7:8], factors[7:8], order[7:8]), ours[7:8])
     assert torch.equal(x, before)
     assert torch.equal(ours[5], x[5])
 

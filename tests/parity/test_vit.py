@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from selfwise.convert.beit import from_hf, from_timm, to_hf
+from selfwise.interop.huggingface.beit import from_hf, from_timm, to_hf
 from tests.vit_cases import (
     BIASES,
     MASKED,

@@ -1,0 +1,160 @@
+"""The command line: a word, the command of that name, its options."""
+
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+from selfwise import commands
+from selfwise.cli import output
+from selfwise.core.errors import nearest
+
+Argv = Sequence[str]
+
+STOPPED = "stopped by Ctrl-C, before it was done"
+STARTED = {"TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"}  # the marks of torchrun and of SLURM
+
+
+def main(argv: Argv | None = None) -> int:
+    """Run one command; a user's mistake is one line on stderr and exit code 2.
+
+    Where nobody reads the output to its end, as in `selfwise --help | head -1`, it ends quietly.
+    """
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not (pipes := output.unread()):
+            raise
+        output.drop(pipes)
+        return output.ENDED
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("selfwise"))
+        return 0
+    try:
+        command = _command(arguments[0])
+        _check_alone(command, arguments[0])
+        _call(command, arguments[0], arguments[1:])
+        return 0
+    except KeyboardInterrupt as stop:
+        print(f"selfwise: {str(stop) or STOPPED}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, FloatingPointError) as error:
+        if isinstance(error, BrokenPipeError) and output.unread():
+            raise
+        if os.environ.get("SELFWISE_DEBUG"):
+            raise
+        print(f"selfwise: {_sentence(error)}", file=sys.stderr)
+        return 2
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _command(word: str) -> ModuleType:
+    there = commands.by_word()
+    if word not in there:
+        raise ValueError(f"unknown command {word!r}{nearest(word, there)}")
+    return there[word]
+
+
+def _check_alone(command: ModuleType, word: str) -> None:
+    """Raises ValueError if several processes were started for what one of them does."""
+    if STARTED & os.environ.keys():
+        from selfwise.distributed.process_group import check_shared
+
+        check_shared(word, [w for w, one in commands.by_word().items() if hasattr(one, "SHARED")])
+
+
+def overview() -> str:
+    """What `selfwise --help` prints."""
+    there = commands.by_word()
+    lines = [f"  {word:<11}{(one.__doc__ or '').splitlines()[0]}" for word, one in there.items()]
+    return "\n".join(
+        [
+            "usage: selfwise COMMAND ... (selfwise COMMAND --help says more)",
+            "",
+            "Self-supervised learning: an encoder from your unlabelled files, and the proof",
+            "that it is worth having.",
+            "",
+            *lines,
+            "",
+            "  selfwise pretrain simclr --data photos/ --out runs/photos --epochs 100",
+            "  selfwise probe runs/photos --train labelled/train --test labelled/test",
+            "  selfwise pretrain bert --data documents/ --out runs/bert --minutes 30",
+            "  selfwise iterate hubert --data recordings/ --out runs/speech --minutes 30",
+            "  selfwise export runs/speech/iteration-2 --to hf --out hubert",
+        ]
+    )
+
+
+def _call(command: ModuleType, word: str, argv: Argv) -> None:
+    """Call the function of a command with the options of a command line, and print what it says."""
+    if command.WORDS == "RECIPE":
+        _call_recipe(argv)
+    elif command.WORDS == "METHOD":
+        from selfwise.cli.method_line import parse_method_line
+
+        given = parse_method_line(word, command.function(), argv)
+        _finish(command, given)
+    else:
+        from selfwise.cli.flags import parse_call
+
+        usage = f"{word} {command.WORDS}".strip()
+        skip, required = (getattr(command, name, ()) for name in ("PYTHON_ONLY", "REQUIRED"))
+        given = parse_call(usage, command.function(), argv, skip=skip, required=required)
+        _finish(command, given)
+
+
+def _finish(command: ModuleType, options: dict[str, Any] | None) -> None:
+    """Nothing is left to do where only the help was printed."""
+    if options is None:
+        return
+    result = command.function()(**options)
+    if hasattr(command, "say"):
+        _print(command.say(result, options), shared=hasattr(command, "SHARED"))
+
+
+def _print(said: Any, *, shared: bool) -> None:
+    """Print it once, where torchrun has started several processes that all come by here."""
+    if shared and STARTED & os.environ.keys():
+        from selfwise.distributed.process_group import given
+
+        if (world := given()) is not None and world.rank:
+            return
+    if isinstance(said, str):
+        print(said)
+    else:
+        from rich.console import Console
+
+        Console().print(said)
+
+
+def _call_recipe(argv: Argv) -> None:
+    """Each recipe has options of its own."""
+    from selfwise import recipes
+    from selfwise.cli.flags import parse_call, wants_help
+
+    if not argv or argv[0].startswith("-"):
+        there = ", ".join(recipes.names())
+        if not wants_help(argv):
+            raise ValueError(f"name a recipe first: {there}")
+        print(f"usage: selfwise run RECIPE [options]\n\nRECIPE: {there}")
+        return
+    recipe = recipes.find(argv[0])
+    if (options := parse_call(f"run {argv[0]}", recipe, argv[1:])) is not None:
+        recipe(**options)

@@ -1,0 +1,21 @@
+"""All tasks of GLUE beside baselines, and the submission: RUN --data PATH --out FOLDER."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+COMMAND = "glue"
+WORDS = "RUN"
+
+
+def function() -> Callable[..., Any]:
+    """What is called with the options."""
+    from selfwise.glue.benchmark import glue
+
+    return glue
+
+
+def say(result: Any, options: Mapping[str, Any]) -> Any:
+    """What is printed at the end."""
+    from rich.console import Group
+
+    return Group(result.table(), f"all of it is in {options['out']}")

@@ -1,0 +1,14 @@
+"""Reproduce a published number: RECIPE."""
+
+from collections.abc import Callable
+from typing import Any
+
+COMMAND = "run"
+WORDS = "RECIPE"
+
+
+def function() -> Callable[..., Any]:
+    """What is called with the options."""
+    from selfwise.recipes import run
+
+    return run

@@ -1,0 +1,75 @@
+"""Recordings that are arrays already, mono and at 16 kHz."""
+
+from typing import Any
+
+import numpy as np
+
+from selfwise.core.files import digest
+from selfwise.core.types import WINDOW
+from selfwise.data.audio.dataset import ListStore, Recordings
+from selfwise.data.compact_paths import RowNumbers
+from selfwise.data.image.arrays import as_numpy
+from selfwise.data.labels import encode
+
+
+def from_arrays(data: Any, *, skip_broken: bool) -> Recordings:
+    """Recordings of a list of float arrays (s,), or of a pair (arrays, labels).
+
+    Raises ValueError for other types and shapes, for NaN, and if none is left.
+    """
+    name, labels = type(data).__name__, None
+    if isinstance(data, tuple) and len(data) == 2 and not _is_sound(data[0]):
+        data, labels = data
+    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        raise ValueError(f"the {name} is neither a path, a list of arrays nor a pair with labels")
+    arrays = [_checked(one, i) for i, one in enumerate(data)]
+    if not arrays:
+        raise ValueError(f"the {name} is empty; a list of float arrays at 16 kHz is right")
+    codes, classes = (None, None) if labels is None else encode(as_numpy(labels), f"the {name}")
+    if codes is not None and len(codes) != len(arrays):
+        raise ValueError(f"the {name}: {len(arrays)} recordings, but {len(codes)} labels")
+    reasons = [_reason(array) for array in arrays]
+    broken = [i for i, reason in enumerate(reasons) if reason == BROKEN]
+    if broken and not skip_broken:
+        raise ValueError(f"recording {broken[0]} of the {name} {BROKEN}; finite ones are right")
+    kept = np.array([i for i, reason in enumerate(reasons) if not reason], dtype=np.int64)
+    left_out = [f"{i}: {reason}" for i, reason in enumerate(reasons) if reason]
+    if not len(kept):
+        raise ValueError(f"the {name}: no recording can be used: {'; '.join(left_out[:3])}")
+    return Recordings(
+        ids=RowNumbers(kept),
+        samples=np.array([len(arrays[i]) for i in kept], dtype=np.int64),
+        store=ListStore(arrays),
+        rows=kept,
+        fingerprint=digest(*(arrays[i] for i in kept)),
+        labels=None if codes is None else codes[kept],
+        classes=classes,
+        broken=left_out,
+    )
+
+
+BROKEN = "has samples that are NaN or infinite"
+
+
+def _is_sound(one: Any) -> bool:
+    """Whether this is one recording, and not a list or a table of them."""
+    return getattr(one, "ndim", 0) == 1 and as_numpy(one).dtype.kind == "f"
+
+
+def _checked(one: Any, i: int) -> np.ndarray:
+    array = as_numpy(one)
+    if array.dtype.kind != "f" or array.ndim != 1:
+        raise ValueError(
+            f"recording {i}: expected floats of shape (samples,), mono and at 16 kHz, got "
+            f"{array.dtype} of shape {array.shape}"
+        )
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _reason(array: np.ndarray) -> str:
+    """Why an array is left out; nothing where it is not."""
+    if len(array) < WINDOW:
+        return f"too short: {len(array)} samples, {WINDOW} are one frame"
+    if not np.isfinite(array).all():
+        return BROKEN
+    return "" if array.any() else "silent"

@@ -1,0 +1,167 @@
+"""Sound files of any rate and number of channels -> mono, 16 kHz, only the part asked for."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from math import gcd
+from pathlib import Path
+from threading import RLock
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+from jaxtyping import Float32
+
+from selfwise.core.types import RATE
+from selfwise.data.audio import m4a
+from selfwise.data.audio.whole_files import whole_sound
+from selfwise.data.image.decode import ABOUT_THE_FILE, Unreadable, refuse_special
+from selfwise.data.listing import Kind
+
+AV_SUFFIXES = (".m4a", ".aac")  # read with the package av
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", *AV_SUFFIXES)
+AUDIO = Kind("recording", SUFFIXES, ("path", "file", "audio", "filename"))
+# Seconds that are read before and behind a crop and cut off again: more than the filter of soxr
+# reaches, and than a decoder of mp3 or Vorbis needs after a jump.
+MARGIN = 0.125
+BLOCK = 10.0  # seconds that are decoded at once when a whole file is looked at
+MP3 = "MP3"  # what libsndfile calls it
+SLOWEST = 1000  # Hz; a header that says less is broken
+
+
+class Shape(NamedTuple):
+    """What must be known of a file before a part of it can be read."""
+
+    frames: int  # samples as stored, in each channel
+    rate: int  # of them, in Hz
+
+    @property
+    def samples(self) -> int:
+        """Samples at 16 kHz; those that the file covers whole."""
+        return self.frames * RATE // self.rate
+
+
+def look(path: Path | str) -> tuple[Shape, bool]:
+    """The shape of a file that is decoded once to its end, and whether it is silent.
+
+    A wav, ogg or mp3 that was cut off is read as far as it goes, which a header does not tell.
+
+    Raises Unreadable for what cannot be decoded and for samples that are no numbers.
+    """
+    loudest, frames = 0.0, 0
+    with _opened(path) as file:
+        rate = file.rate
+        if rate < SLOWEST:
+            raise Unreadable(f"has {rate} samples a second, at least {SLOWEST} are right")
+        for block in file.blocks(int(BLOCK * rate)):
+            peak = float(np.abs(block).max())
+            if not np.isfinite(peak) and not np.isfinite(block).all():
+                raise Unreadable("has samples that are NaN or infinite")
+            loudest, frames = max(loudest, peak), frames + len(block)
+    return Shape(frames, rate), loudest == 0
+
+
+def read(path: Path | str, shape: Shape, start: int, stop: int) -> Float32[np.ndarray, "s"]:
+    """Samples `start` to `stop` of the file as it is at 16 kHz; no more than these are decoded.
+
+    They are those of the whole resampled at once, to about 1e-6. Raises Unreadable.
+    """
+    start, stop = max(0, start), min(stop, shape.samples)
+    if stop <= start:
+        return np.zeros(0, dtype=np.float32)
+    # the stored sample at which the part begins must lie at a whole number of samples at 16 kHz
+    common = gcd(RATE, shape.rate)
+    out, stored = RATE // common, shape.rate // common
+    margin = int(MARGIN * RATE)
+    first = max(0, start - margin) // out
+    last = min(shape.frames, -(-(stop + margin) // out) * stored)
+    with _opened(path) as file:
+        if file.rate != shape.rate:
+            raise Unreadable("changed while it was read")
+        sound = file.read(first * stored, last - first * stored)
+    lacking = last - first * stored - len(sound)
+    if lacking and file.frames != shape.frames:
+        raise Unreadable("changed while it was read")
+    sound = np.pad(sound, (0, lacking))  # libsndfile leaves out what is damaged inside an ogg
+    if shape.rate != RATE:
+        sound = soxr.resample(sound, shape.rate, RATE)
+    part = sound[start - first * out : stop - first * out]
+    return np.ascontiguousarray(np.pad(part, (0, stop - start - len(part))))
+
+
+class _SoundFile:
+    """A file that libsndfile reads."""
+
+    def __init__(self, file: Any):
+        self.file, self.rate, self.frames = file, int(file.samplerate), int(file.frames)
+
+    def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
+        while len(block := self._next(size)):
+            yield block
+
+    def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
+        with ExitStack() as stack:
+            if start and self.file.format == MP3:
+                stack.enter_context(_quiet())
+            self.file.seek(start)
+            return self._next(frames)
+
+    def _next(self, frames: int) -> Float32[np.ndarray, "s"]:
+        sound = self.file.read(frames, dtype="float32", always_2d=True)
+        return sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1)
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Any]:
+    """Has `rate`, `frames`, `blocks(size)`, `read(start, frames)`. Raises Unreadable."""
+    refuse_special(path)
+    if str(path).lower().endswith(AV_SUFFIXES):
+        with m4a.opened(path) as file:
+            yield file
+        return
+    try:
+        with open(path, "rb") as stream:
+            if not stream.read(1):
+                raise Unreadable("empty")
+        with ExitStack() as stack:
+            source = whole_sound(path)
+            if not isinstance(source, str):
+                stack.enter_context(source)
+                stack.enter_context(_quiet())  # libmpg123 finds the new header's size odd
+            file = stack.enter_context(soundfile.SoundFile(source))
+            yield _SoundFile(file)
+    except soundfile.LibsndfileError as error:
+        raise Unreadable(_short(error)) from error
+    except OSError as error:
+        if error.errno not in ABOUT_THE_FILE:
+            raise
+        raise Unreadable(error.strerror or _short(error)) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the complaints that libmpg123 writes to stderr when it jumps into an mp3.
+
+    It decodes the frames before the place for nothing but to be in step, and finds the first of
+    them incomplete; what is read is right.
+    """
+    sys.stderr.flush()
+    with _lock, open(os.devnull, "wb") as nothing:
+        kept = os.dup(2)
+        try:
+            os.dup2(nothing.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+_lock = RLock()  # there is one stderr
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(getattr(error, "error_string", str(error)).split())
+    text = text.removeprefix("Error : ").rstrip(".")
+    return f"cannot be decoded: {text}"[:120]

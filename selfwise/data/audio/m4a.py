@@ -1,0 +1,92 @@
+"""m4a and aac, which libsndfile does not read: through the package `av`, where it is installed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from selfwise.data.audio.whole_files import whole_sound
+from selfwise.data.image.decode import Unreadable
+
+PREROLL = 0.25  # seconds that are decoded before what is wanted, for the decoder to be in step
+
+
+def installed() -> bool:
+    """Whether m4a and aac can be read."""
+    return find_spec("av") is not None
+
+
+@contextmanager
+def opened(path: Path | str) -> Iterator["AvFile"]:
+    """A file that FFmpeg decodes. Raises Unreadable."""
+    import av
+
+    try:
+        whole_sound(path)  # refuses what would be read in part
+        with av.open(str(path)) as container:
+            if not container.streams.audio:
+                raise Unreadable("has no sound in it")
+            yield AvFile(container)
+    except (av.FFmpegError, OSError) as error:
+        raise Unreadable(f"cannot be decoded: {error.strerror or error}"[:120]) from error
+
+
+class AvFile:
+    """Reads from a container; positions are counted from the first sample that is decoded."""
+
+    def __init__(self, container: Any):
+        self.container, self.stream = container, container.streams.audio[0]
+        self.rate, self.frames = int(self.stream.rate), None  # how many is not known before
+        self.origin: int | None = None
+
+    def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
+        """All that there is, in blocks; theirs is the size that the file has."""
+        for _, sound in self._decoded(0):
+            yield sound
+
+    def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
+        """Up to that many samples from `start` on, the mean of the channels; none at the end."""
+        parts, stop = [np.zeros(0, dtype=np.float32)], start + frames
+        for at, sound in self._decoded(start):
+            if at < stop and at + len(sound) > start:
+                parts.append(sound[max(0, start - at) : stop - at])
+            if at + len(sound) >= stop:
+                break
+        return np.concatenate(parts)
+
+    def _decoded(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Blocks of sound and where each begins, from some place before `start` on."""
+        origin = self._first()
+        place = max(0, origin + start - int(PREROLL * self.rate))
+        self.container.seek(int(place / self.rate / self.stream.time_base), stream=self.stream)
+        at = None
+        for frame in self.container.decode(self.stream):
+            if at is None:
+                at = self._position(frame) - origin
+            sound = _mono(frame)
+            yield at, sound
+            at += len(sound)
+
+    def _first(self) -> int:
+        """Where the first sample lies on the clock of the file."""
+        if self.origin is None:
+            frame = next(self.container.decode(self.stream), None)
+            self.origin = 0 if frame is None else self._position(frame)
+        return self.origin
+
+    def _position(self, frame: Any) -> int:
+        return round((frame.pts or 0) * frame.time_base * self.rate)
+
+
+def _mono(frame: Any) -> Float32[np.ndarray, "s"]:
+    """The mean of the channels of a decoded block, as -1..1."""
+    sound = frame.to_ndarray()
+    if not frame.format.is_planar:
+        sound = sound.reshape(-1, len(frame.layout.channels)).T
+    if sound.dtype.kind == "i":
+        sound = sound / -float(np.iinfo(sound.dtype).min)
+    return sound.astype(np.float32).mean(axis=0)

@@ -1,0 +1,142 @@
+"""mp3s whose header tells too few frames, or that have none: a header that counts all of them."""
+
+import mmap
+import struct
+from typing import NamedTuple
+
+from selfwise.data.image.decode import Unreadable
+
+# kbit/s of layer III: MPEG 1, and MPEG 2 and 2.5
+RATES = (
+    (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+)
+HERTZ = (44100, 48000, 32000)
+
+MIDDLE = 9  # the bit rate of the frame that holds the new header: room enough in each version
+
+
+class Frame(NamedTuple):
+    at: int
+    size: int  # bytes
+    header: int
+
+
+def mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
+    """A header that tells the number of frames, and all frames; None where the file is right.
+
+    The header is Xing's, which decoders look for in the first frame. Raises Unreadable for parts
+    with other rates or channels.
+    """
+    frames = list_frames(data)
+    if not frames:
+        return None
+    tags = [i for i, frame in enumerate(frames) if _tag(data, frame) is not None]
+    told = _tag(data, frames[0])
+    count = len(frames) - len(tags)
+    if told is not None and told >= count:
+        return None
+    if told is None and _constant(frames) and frames[-1].at + frames[-1].size >= len(data) - 128:
+        return None  # the guess from bit rate and size is right
+    if len({kind_of(frame.header) for frame in frames}) > 1:
+        raise Unreadable("changes its rate or its channels, as joined files do: convert the parts")
+    stretches: list[bytes | range] = []
+    for frame in (one for i, one in enumerate(frames) if i not in set(tags)):
+        before = stretches[-1] if stretches else None
+        if isinstance(before, range) and before.stop == frame.at:
+            stretches[-1] = range(before.start, frame.at + frame.size)
+        else:
+            stretches.append(range(frame.at, frame.at + frame.size))
+    return [_header_frame(frames[0].header, count, sum(map(len, stretches))), *stretches]
+
+
+def list_frames(data: mmap.mmap) -> list[Frame]:
+    """Every frame of layer III that is there as a whole; tags between them are jumped over."""
+    found: list[Frame] = []
+    at, end, sizes = 0, len(data), dict[bytes, int]()
+    while at + 4 <= end:
+        word = data[at : at + 4]
+        size = sizes.get(word)
+        if size is None:
+            size = sizes.setdefault(word, size_of(struct.unpack(">I", word)[0]))
+        if size and at + size <= end and (found or _is_frame(data, at + size)):
+            found.append(Frame(at, size, struct.unpack(">I", word)[0]))
+            at += size
+        else:
+            at = _next_frame(data, at)
+    return found
+
+
+def _next_frame(data: mmap.mmap, at: int) -> int:
+    """Where a frame may begin behind a tag or behind what is none."""
+    if data[at : at + 3] == b"ID3" and at + 10 <= len(data):
+        a, b, c, d = data[at + 6 : at + 10]
+        return at + 10 + (a << 21 | b << 14 | c << 7 | d)
+    if data[at : at + 3] == b"TAG":
+        return at + 128
+    while (at := data.find(b"\xff", at + 1)) >= 0:
+        word = data[at : at + 4]
+        size = size_of(struct.unpack(">I", word)[0]) if len(word) == 4 else 0
+        if size and _is_frame(data, at + size):
+            return at
+    return len(data)
+
+
+def _is_frame(data: mmap.mmap, at: int) -> bool:
+    """Whether a frame, a tag or the end is there: what looks like a frame by chance has neither."""
+    word = data[at : at + 4]
+    if len(word) < 4:
+        return at == len(data)
+    return word[:3] in (b"ID3", b"TAG", b"APE") or size_of(struct.unpack(">I", word)[0]) > 0
+
+
+def size_of(header: int) -> int:
+    """Bytes of a frame of layer III; 0 where this is no header of one."""
+    version, layer = header >> 19 & 3, header >> 17 & 3
+    rate, hertz = header >> 12 & 15, header >> 10 & 3
+    if header >> 21 != 0x7FF or version == 1 or layer != 1 or rate in (0, 15) or hertz == 3:
+        return 0
+    first = version == 3
+    each = HERTZ[hertz] >> {3: 0, 2: 1, 0: 2}[version]
+    return (144 if first else 72) * RATES[not first][rate] * 1000 // each + (header >> 9 & 1)
+
+
+def kind_of(header: int) -> tuple[int, int, bool]:
+    """Version, rate, and whether there is one channel: what a decoder expects to stay."""
+    return header >> 19 & 3, header >> 10 & 3, header >> 6 & 3 == 3
+
+
+def _side(header: int) -> int:
+    """Bytes between the header of a frame and where a tag is."""
+    one = header >> 6 & 3 == 3
+    return (17 if one else 32) if header >> 19 & 3 == 3 else (9 if one else 17)
+
+
+def _tag(data: mmap.mmap, frame: Frame) -> int | None:
+    """The number of frames that a frame tells in place of sound; None where it is sound.
+
+    0 where the tag has no number.
+    """
+    at = frame.at + 4 + _side(frame.header)
+    if data[at : at + 4] in (b"Xing", b"Info"):
+        flags, count = struct.unpack(">II", data[at + 4 : at + 12])
+        return count if flags & 1 else 0
+    at = frame.at + 36
+    if data[at : at + 4] == b"VBRI":
+        return int(struct.unpack(">I", data[at + 14 : at + 18])[0])
+    return None
+
+
+def _constant(frames: list[Frame]) -> bool:
+    """Whether all frames have one bit rate, so that the size of the file tells their number."""
+    return len({frame.header >> 12 & 15 for frame in frames}) == 1
+
+
+def _header_frame(header: int, frames: int, size: int) -> bytes:
+    """A frame without sound, with a tag: flags, number of frames, bytes."""
+    header = header & ~(15 << 12) & ~(1 << 9) | MIDDLE << 12 | 1 << 16
+    frame = bytearray(size_of(header))
+    frame[:4] = struct.pack(">I", header)
+    at = 4 + _side(header)
+    frame[at : at + 16] = b"Xing" + struct.pack(">III", 3, frames, size + len(frame))
+    return bytes(frame)

@@ -1,0 +1,182 @@
+"""`open_recordings`: one door for folders, tables and files of sound, and for arrays."""
+
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfwise.core.errors import nearest
+from selfwise.core.files import digest
+from selfwise.core.parallel import Progress
+from selfwise.core.types import RATE
+from selfwise.data.audio import decoded_cache, m4a
+from selfwise.data.audio import scan as scan
+from selfwise.data.audio.arrays import from_arrays
+from selfwise.data.audio.batches import AudioSource, Chunks
+from selfwise.data.audio.dataset import FileStore, Recordings, Store
+from selfwise.data.audio.decode import AUDIO, AV_SUFFIXES
+from selfwise.data.compact_paths import Paths
+from selfwise.data.image.files import Broken
+from selfwise.data.listing import Listing, list_folder
+from selfwise.data.listing_table import list_table
+from selfwise.data.regular_files import check_regular
+from selfwise.data.table_cells import is_table
+
+__all__ = ["AudioSource", "Chunks", "Recordings", "open_recordings"]
+
+LARGEST = 10 * 3600 * RATE  # samples; up to here recordings are decoded once without being asked
+CACHE = ("auto", "yes", "no")
+LAYOUTS = "a folder of recordings per class, a csv with a label column, or a pair (arrays, labels)"
+
+
+def open_recordings(
+    data: Any,
+    *,
+    exclude: str = "",
+    labelled: bool = False,
+    skip_broken: bool = False,
+    cache: str = "auto",
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Recordings:
+    """Recordings from anything that holds some.
+
+    Args:
+        data: a folder, a .csv or .tsv with the columns path, label and group, one file (wav,
+            flac, ogg, opus, mp3, aiff; m4a and aac where the package av is installed); a list of
+            arrays of floats at 16 kHz, or a pair (arrays, labels).
+        exclude: patterns of relative paths to leave out, as *_theo_*, separated by commas.
+        labelled: raise an error if there are no labels.
+        skip_broken: leave out files that cannot be read, and list them in `broken`; silent ones
+            and those shorter than a frame (400 samples) always are.
+        cache: decode once into a file: `auto` up to 10 hours in all, `yes`, or `no`.
+        workers: processes that decode; by default one per processor.
+        progress: called with (done, total) while files are looked at.
+
+    Raises ValueError for what is missing, empty, unreadable, or not in one of these forms.
+    """
+    if cache not in CACHE:
+        raise ValueError(f"there is no cache option {cache!r}{nearest(cache, CACHE)}")
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers must be 0 or more, got {workers}")
+    if isinstance(data, str | Path):
+        listing = _excluded(_listed(Path(data).expanduser()), exclude)
+        found = _open(listing, skip_broken, cache, workers, progress)
+    else:
+        if exclude:
+            raise ValueError("exclude is for files, which have paths; arrays have none")
+        found = from_arrays(data, skip_broken=skip_broken)
+    if labelled and found.labels is None:
+        raise ValueError(f"these recordings have no labels; labels come with {LAYOUTS}")
+    return found
+
+
+def _listed(path: Path) -> Listing:
+    if not path.exists():
+        parent = path.absolute().parent
+        names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+        hint = nearest(path.name, names)
+        raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
+    if path.is_dir():
+        return list_folder(path, AUDIO)
+    check_regular(path)
+    if is_table(path):
+        return list_table(path, AUDIO)
+    if not AUDIO.has(path.name):
+        kinds = ", ".join(suffix[1:] for suffix in AUDIO.suffixes)
+        raise ValueError(f"{path}: expected a folder, a .csv or a recording ({kinds}), or a .tsv")
+    status = path.stat()
+    sizes, times = np.array([status.st_size]), np.array([status.st_mtime_ns])
+    return Listing(path.parent, Paths.of([path.name]), sizes, times, None, None)
+
+
+def _excluded(listing: Listing, exclude: str) -> Listing:
+    """Without the paths that a pattern fits. Raises ValueError for a pattern that fits none."""
+    patterns = [pattern.strip() for pattern in exclude.split(",") if pattern.strip()]
+    if not patterns:
+        return listing
+    paths = list(listing.paths)
+    hits = np.array([[fnmatchcase(path, pattern) for pattern in patterns] for path in paths])
+    if not hits.any(axis=0).all():
+        vain = patterns[int(np.flatnonzero(~hits.any(axis=0))[0])]
+        raise ValueError(
+            f"{listing.root}: no recording fits the pattern {vain!r} of --exclude, which is "
+            f"compared with the whole relative path, as {paths[0]!r}; a * stands for anything"
+        )
+    kept = np.flatnonzero(~hits.any(axis=1))
+    if not len(kept):
+        raise ValueError(f"{listing.root}: --exclude {exclude} leaves no recording")
+    left = f"{len(paths) - len(kept):,} of {len(paths):,} recordings"
+    print(f"--exclude {exclude}: {left} left out", file=sys.stderr, flush=True)
+    return listing.take(kept)._replace(paths=Paths.of([paths[row] for row in kept]))
+
+
+def _open(
+    listing: Listing,
+    skip_broken: bool,
+    cache: str,
+    workers: int | None,
+    progress: Progress | None,
+) -> Recordings:
+    _need_av(listing)
+    found = scan.scan(listing, workers=workers, progress=progress)
+    kept, left_out = _fit(listing, found, skip_broken)
+    name = scan.key(listing)
+    store: Store = FileStore(listing.root, listing.paths, found.frames, found.rates)
+    if cache == "yes" or (cache == "auto" and int(found.samples.sum()) <= LARGEST):
+        cached = decoded_cache.find(name, found)
+        store = cached or decoded_cache.build(
+            name, listing, found, workers=workers, progress=progress
+        )
+    part = listing.take(kept)
+    return Recordings(
+        ids=part.paths,
+        samples=found.samples[kept],
+        store=store,
+        rows=kept,
+        fingerprint=digest(listing.fingerprint(), kept),
+        labels=part.labels,
+        classes=listing.classes,
+        groups=part.groups,
+        group_names=listing.group_names,
+        broken=left_out,
+        stamp=digest(name, kept),
+    )
+
+
+def _need_av(listing: Listing) -> None:
+    if m4a.installed():
+        return
+    for path in listing.paths:
+        if path.lower().endswith(AV_SUFFIXES):
+            raise ValueError(
+                f"{path} is read with the package av, which is not installed: "
+                "pip install 'selfwise[m4a]', or leave such files out with "
+                "--exclude '*.m4a,*.aac'"
+            )
+
+
+def _fit(listing: Listing, found: scan.Scan, skip_broken: bool) -> tuple[np.ndarray, list[str]]:
+    """Rows that are left, and the others with the reason. Raises ValueError for broken files."""
+    n, root = len(listing.paths), listing.root
+    lost = sorted([*found.broken, *found.unfit])
+    if len(lost) == n:
+        raise ValueError(
+            f"{root}: none of the {n:,} recordings can be used: {_named(listing, lost)}"
+        )
+    if found.broken and not skip_broken:
+        advice = "remove them, or leave them out with --skip-broken"
+        raise ValueError(
+            f"{root}: {len(found.broken):,} of {n:,} files cannot be read as recordings: "
+            f"{_named(listing, found.broken)}; {advice}"
+        )
+    kept = np.delete(np.arange(n), np.array([one.row for one in lost], dtype=np.int64))
+    return kept, [f"{listing.paths[row]}: {reason}" for row, reason in lost]
+
+
+def _named(listing: Listing, lost: Sequence[Broken]) -> str:
+    named = "; ".join(f"{listing.paths[row]} ({reason})" for row, reason in lost[:3])
+    return named + ("; ..." if len(lost) > 3 else "")

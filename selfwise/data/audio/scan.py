@@ -1,0 +1,131 @@
+"""Every recording is decoded once, in parallel; what was found is kept on the disk."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from selfwise.core.files import digest
+from selfwise.core.parallel import CHUNK, Progress, in_chunks
+from selfwise.core.types import RATE, WINDOW
+from selfwise.data.audio import decode as decode
+from selfwise.data.compact_paths import Paths
+from selfwise.data.image.decode import Unreadable
+from selfwise.data.image.decoded_cache import folder as image_folder
+from selfwise.data.image.files import Broken
+from selfwise.data.listing import Listing
+from selfwise.data.text.token_cache import alone
+
+FORMAT = 2  # to be raised whenever reading gives other samples
+TOGETHER = 2**24  # bytes that a process decodes together, as whole files
+
+
+class Scan(NamedTuple):
+    """What a listing's n files turned out to be. Files left out have no frames."""
+
+    frames: np.ndarray  # int64 (n,), as stored
+    rates: np.ndarray  # int64 (n,), Hz; 1 where a file is broken
+    broken: list[Broken]  # cannot be decoded
+    unfit: list[Broken]  # silent, or shorter than one frame of 400 samples
+
+    @property
+    def samples(self) -> np.ndarray:
+        """int64 (n,), at 16 kHz; 0 where a file is left out."""
+        return self.frames * RATE // self.rates
+
+
+@dataclass(frozen=True)
+class Look:
+    """A job for `in_chunks`: rows -> (row, frames, rate, reason, is an error) of each."""
+
+    root: Path
+    paths: Paths
+
+    def __call__(self, rows: np.ndarray) -> list[tuple[int, int, int, str, bool]]:
+        return [(int(row), *self._one(int(row))) for row in rows]
+
+    def _one(self, row: int) -> tuple[int, int, str, bool]:
+        """frames, rate, why it is left out, and whether that is an error."""
+        try:
+            shape, silent = decode.look(os.path.join(self.root, self.paths[row]))
+        except Unreadable as error:
+            return 0, 1, str(error), True
+        if shape.samples < WINDOW:
+            told = f"too short: {shape.samples} samples at 16 kHz, {WINDOW} are one frame"
+            return 0, 1, told, False
+        if silent:
+            return 0, 1, "silent", False
+        return shape.frames, shape.rate, "", False
+
+
+def folder() -> Path:
+    """Where scans and decoded recordings are kept: beside the images' caches. May be deleted."""
+    return image_folder().parent / "audio"
+
+
+def key(listing: Listing) -> str:
+    """Changes with the files: folder, names, sizes, times."""
+    paths = listing.paths
+    assert paths.rows is None, "the key is of a whole listing"
+    files = (listing.where(), paths.blob, paths.ends, listing.sizes, listing.times)
+    return digest(f"audio {FORMAT}", *files)
+
+
+def together(listing: Listing) -> int:
+    """How many files a process decodes at a time: one of them may be hours long, or a second."""
+    return int(np.clip(TOGETHER * len(listing.sizes) // max(1, listing.sizes.sum()), 1, CHUNK))
+
+
+def scan(listing: Listing, *, workers: int | None = None, progress: Progress | None = None) -> Scan:
+    """What the files are: read if it is on the disk, else found out and written there.
+
+    What was found is appended to a file as it is found, so that a killed scan goes on.
+    """
+    home = folder() / key(listing)
+    done = home / "scan.jsonl"
+    if not done.is_file():
+        with alone(home):
+            if not done.is_file():
+                _fill(home, listing, workers, progress)
+        return _gathered(_lines(done))
+    lines = _lines(done)
+    # broken ones are looked at again: another right to read or library leaves no trace in the key
+    again = np.array([line[0] for line in lines if line[4]], dtype=np.int64)
+    for found in in_chunks(Look(listing.root, listing.paths), again, workers=workers):
+        for line in found:
+            lines[line[0]] = list(line)
+    return _gathered(lines)
+
+
+def _fill(home: Path, listing: Listing, workers: int | None, progress: Progress | None) -> None:
+    home.mkdir(exist_ok=True)
+    half, job = home / "scan.half", Look(listing.root, listing.paths)
+    known = _lines(half) if half.is_file() else []
+    half.write_text("".join(json.dumps(line) + "\n" for line in known), encoding="utf-8")
+    total = len(listing.paths)
+    rest = np.arange(len(known), total)
+    with half.open("a", encoding="utf-8") as stream:
+        for found in in_chunks(job, rest, workers=workers, chunk=together(listing)):
+            stream.writelines(json.dumps(line) + "\n" for line in found)
+            stream.flush()
+            if progress is not None:
+                progress(found[-1][0] + 1, total)
+        os.fsync(stream.fileno())
+    os.replace(half, home / "scan.jsonl")
+
+
+def _lines(path: Path) -> list[list]:
+    """The lines that are whole: a killed scan may have left half of one at the end."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+def _gathered(lines: list[list]) -> Scan:
+    assert [line[0] for line in lines] == list(range(len(lines))), "a line for each file"
+    frames, rates = (np.array([line[i] for line in lines], dtype=np.int64) for i in (1, 2))
+    lost = [(Broken(line[0], line[3]), line[4]) for line in lines if line[3]]
+    broken = [one for one, is_error in lost if is_error]
+    return Scan(frames, rates, broken, [one for one, is_error in lost if not is_error])

@@ -1,0 +1,208 @@
+"""One image file or Pillow image -> uint8 (c h w). Needs nothing but Pillow and numpy."""
+
+import errno
+import struct
+import zlib
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from selfwise.data.regular_files import special_kind
+
+# Named, so that Pillow tries no other: an EPS in disguise would be handed to Ghostscript. JPEG
+# includes MPO, the two-picture files of phones.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+LONGEST = 3  # longer side over shorter side; what goes beyond is cut off at both ends
+
+# What Pillow raises for bytes that are no image, by format; its own documentation has no list.
+DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
+# Of the system's errors these are about one file; a full table of open files is not its fault.
+ABOUT_THE_FILE = (
+    *(None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
+    *(errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
+)
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ORIENTATION = 0x0112  # the EXIF tag
+
+
+class Unreadable(ValueError):
+    """A file that is no image, or a damaged one. The text is the reason, without the path."""
+
+
+def read_size(path: str | PathLike[str], decode: int) -> tuple[int, int]:
+    """(height, width) that `decode_file` will give, from the header alone. Raises Unreadable."""
+    try:
+        refuse_special(path)
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = fitted(*image.size, decode)
+            return (width, height) if orientation(image) >= 5 else (height, width)
+    except DAMAGE as error:
+        raise unreadable(error) from error
+
+
+def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.ndarray:
+    """The first frame of an image file as uint8 (c h w).
+
+    Upright (EXIF), on white where it is transparent, 16-bit values divided by 257; cut to 3:1 in
+    the middle and shrunk (never enlarged) until the shorter side is `decode` px. Colour PNGs with
+    16 bits are the exception: Pillow gives their upper 8 bits. A PNG is turned only if its EXIF
+    block comes before its pixels, as Pillow and the standard's advice put it.
+
+    Raises Unreadable, a ValueError, if the file is no image or is damaged.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            turn = orientation(image)
+            size = fitted(*image.size, decode)
+            image.draft(None, draft_size(*image.size, decode))
+            image.load()
+            return _pixels(_shrink(eight_bit(image), size), channels, turn)
+    except DAMAGE as error:
+        raise unreadable(error) from error
+
+
+def decode_image(image: Image.Image, channels: int, decode: int) -> np.ndarray:
+    """A Pillow image in memory, treated like a file: uint8 (c h w).
+
+    Raises Unreadable as `decode_file` does: the image may be an opened file without its pixels.
+    """
+    try:
+        size, turn = fitted(*image.size, decode), orientation(image)
+        return _pixels(_shrink(eight_bit(image), size), channels, turn)
+    except DAMAGE as error:
+        raise unreadable(error) from error
+
+
+def fitted(width: int, height: int, decode: int) -> tuple[int, int]:
+    """(width, height) after the cut to 3:1 and the shrinking to `decode` px."""
+    short = min(width, height)
+    cut = [min(side, LONGEST * short) for side in (width, height)]
+    if short <= decode:
+        return cut[0], cut[1]
+    return round(cut[0] * decode / short), round(cut[1] * decode / short)
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation 1..8 that is still to be undone, known before the pixels are."""
+    if image.format == "TIFF":  # Pillow turns these by itself
+        return 1
+    if image.format == "PNG" and "exif" not in image.info:  # getexif would decode the pixels
+        return 1
+    turn: Any = image.getexif().get(ORIENTATION, 1)
+    return turn if turn in TURNS else 1
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """Any mode as L or RGB, on white where it is transparent.
+
+    Raises Unreadable for deep grey outside its range, and for modes that need a colour profile.
+    """
+    if image.mode[0] in "IF":
+        return _deep(image)
+    if image.mode == "LAB":
+        raise Unreadable("CIELAB colours cannot be read; save it as RGB")
+    if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
+        image = image.convert("LA") if image.mode == "La" else image
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def refuse_special(path: str | PathLike[str]) -> None:
+    """Raises Unreadable for a pipe, a socket or a device, which would be waited for."""
+    if kind := special_kind(path):
+        raise Unreadable(f"{kind}, not a file")
+
+
+def unreadable(error: BaseException) -> Unreadable:
+    """The reason in few words. Raises the error again if it is the machine's, not the file's."""
+    if isinstance(error, Unreadable):
+        return error
+    if isinstance(error, OSError) and error.errno not in ABOUT_THE_FILE:
+        raise error
+    if isinstance(error, Image.UnidentifiedImageError):
+        return Unreadable("not an image")
+    if isinstance(error, OSError) and error.strerror:
+        return Unreadable(error.strerror.lower())
+    return Unreadable(" ".join(str(error).split()) or type(error).__name__)
+
+
+def draft_size(width: int, height: int, decode: int) -> tuple[int, int]:
+    """The size that a JPEG decoder must not go below (it halves once, twice or three times).
+
+    Rounded up in whole numbers, so that it is never below what `fitted` gives.
+    """
+    short = min(width, height)
+    if short <= decode:
+        return width, height
+    return -(-width * decode // short), -(-height * decode // short)
+
+
+def centred_box(
+    image: tuple[int, int], target: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of the largest box in the middle of an image with the aspect of
+    `target`; both are (width, height).
+
+    The products are whole numbers and each edge is rounded once, so no edge can lie outside the
+    image: a box computed from a ratio can, by 1e-14, and Pillow refuses it.
+    """
+    (width, height), (wide, high) = image, target
+    x, y = width * high, height * wide
+    full = min(x, y)
+    left, top = (x - full) / (2 * high), (y - full) / (2 * wide)
+    return left, top, (x + full) / (2 * high), (y + full) / (2 * wide)
+
+
+def _deep(image: Image.Image) -> Image.Image:
+    """16-bit, 32-bit and float grey as L.
+
+    Whole numbers are 0..65535. Floats are 0..1 or, if any is larger, 0..255: both are written,
+    and nothing in a file tells them apart.
+    """
+    values = np.asarray(image).astype(np.float64)
+    hidden = image.info.get("transparency")
+    low, high = values.min(), values.max()
+    is_float = image.mode == "F"
+    most = (1 if high <= 1 else 255) if is_float else 65535
+    if not (low >= 0 and high <= most):
+        expected = "0..1 or 0..255" if is_float else "0..65535"
+        raise Unreadable(f"values from {low:g} to {high:g}; {expected} is right")
+    grey = np.rint(values * (255 / most)).astype(np.uint8)
+    if isinstance(hidden, int):
+        grey[values == hidden] = 255
+    return Image.fromarray(grey)
+
+
+def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Cut to the aspect of `size` in the middle, then resize (antialiased) if it is larger."""
+    (width, height), (wide, high) = image.size, size
+    if width <= wide or height <= high:
+        left, top = (width - wide) // 2, (height - high) // 2
+        return image.crop((left, top, left + wide, top + high))
+    box = centred_box(image.size, size)
+    return image.resize(size, Image.Resampling.BICUBIC, box=box)
+
+
+def _pixels(image: Image.Image, channels: int, turn: int) -> np.ndarray:
+    image = image.convert("L" if channels == 1 else "RGB")
+    if turn in TURNS:
+        image = image.transpose(TURNS[turn])
+    pixels = np.asarray(image)
+    return pixels[None].copy() if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

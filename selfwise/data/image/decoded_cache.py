@@ -1,0 +1,174 @@
+"""Small images decoded once into a uint8 memory map."""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from selfwise.core.files import digest
+from selfwise.core.parallel import in_chunks
+from selfwise.data.compact_paths import Paths
+from selfwise.data.image.dataset import MappedFile
+from selfwise.data.image.decode import Unreadable, decode_file
+from selfwise.data.image.files import Broken, Reading
+from selfwise.data.listing import Listing
+
+FORMAT = 2  # to be raised whenever decoding gives other pixels
+STALE = 24 * 3600  # seconds after which a half-made cache belongs to a process that was killed
+TELL_FROM = 5000  # images from which on building reports its progress
+
+
+class Cache(NamedTuple):
+    """What a finished cache holds, by row of the listing; broken rows are black."""
+
+    file: MappedFile  # uint8 (n c h w)
+    extent: np.ndarray | None  # int64 (n 2), where the sizes differ
+    broken: list[Broken]
+
+
+def folder() -> Path:
+    """Where caches are kept: `$SELFWISE_CACHE`, or the user's cache folder."""
+    home = os.environ.get("SELFWISE_CACHE")
+    return (Path(home) if home else Path.home() / ".cache" / "selfwise") / "images"
+
+
+def key(listing: Listing, reading: Reading) -> str:
+    """Changes with the files (folder, names, sizes, times) and with how they are decoded."""
+    options = f"{FORMAT} {reading.file_channels} {reading.decode}"
+    paths = listing.paths
+    assert paths.rows is None, "the key is of a whole listing"
+    files = (listing.where(), paths.blob, paths.ends, listing.sizes, listing.times)
+    return digest(options, *files)
+
+
+def find(name: str) -> Cache | None:
+    """The finished cache of a key, if there is one.
+
+    A folder gets its name only when it is complete; the size is checked all the same, for copies
+    and disks that lost something.
+    """
+    home = folder() / name
+    if not (home / "meta.json").is_file():
+        return None
+    meta = json.loads((home / "meta.json").read_text(encoding="utf-8"))
+    file = MappedFile(str(home / "x.npy"), "nchw")
+    if not (home / "x.npy").is_file() or (home / "x.npy").stat().st_size != meta["bytes"]:
+        return None
+    extent = np.load(home / "extent.npy", allow_pickle=False) if meta["sizes_differ"] else None
+    return Cache(file, extent, [Broken(*one) for one in meta["broken"]])
+
+
+def build(
+    name: str, listing: Listing, sizes: np.ndarray, broken: list[Broken], reading: Reading
+) -> Cache:
+    """Decode every file in parallel and keep the result. `sizes` (n 2) is zero for the `broken`.
+
+    Raises ValueError if the disk has not enough room.
+    """
+    home = folder()
+    home.mkdir(parents=True, exist_ok=True)
+    _sweep(home)
+    half = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=home))
+    try:
+        _fill(half, listing, sizes, broken, reading)
+        _publish(half, home / name)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    made = find(name)
+    assert made is not None, f"{home / name} was just written"
+    return made
+
+
+def canvas_bytes(n: int, sizes: np.ndarray, channels: int) -> int:
+    """Size in bytes of a cache of n images whose sizes are among `sizes` (m 2)."""
+    height, width = (int(side) for side in sizes.max(axis=0))
+    return n * channels * height * width
+
+
+@dataclass(frozen=True)
+class DecodeInto:
+    """A job for `in_chunks`: decodes rows into the memory map, returns the broken ones."""
+
+    file: str
+    root: Path
+    paths: Paths
+    sizes: np.ndarray
+    decode: int
+
+    def __call__(self, rows: np.ndarray) -> list[Broken]:
+        x = np.load(self.file, mmap_mode="r+", allow_pickle=False)
+        broken = []
+        for row in rows:
+            height, width = self.sizes[row]
+            try:
+                path = os.path.join(self.root, self.paths[row])
+                picture = decode_file(path, x.shape[1], self.decode)
+                if picture.shape[1:] != (height, width):
+                    raise Unreadable("changed while it was read")
+                x[row, :, :height, :width] = picture
+            except Unreadable as error:
+                broken.append(Broken(int(row), str(error)))
+        return broken
+
+
+def _fill(
+    half: Path, listing: Listing, sizes: np.ndarray, broken: list[Broken], reading: Reading
+) -> None:
+    n, (height, width) = len(sizes), sizes.max(axis=0)
+    path = half / "x.npy"
+    _reserve(path, (n, reading.file_channels, int(height), int(width)))
+    job = DecodeInto(str(path), listing.root, listing.paths, sizes, reading.decode)
+    present = sizes.any(axis=1)
+    progress = reading.progress if n > TELL_FROM else None
+    rows, lost = np.flatnonzero(present), list(broken)
+    for found in in_chunks(job, rows, workers=reading.workers, progress=progress):
+        lost += found
+    differ = bool((sizes[present] != (height, width)).any())
+    if differ:
+        np.save(half / "extent.npy", sizes.astype(np.int64))
+    meta = {"bytes": path.stat().st_size, "sizes_differ": differ, "broken": sorted(lost)}
+    (half / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+def _reserve(path: Path, shape: tuple[int, ...]) -> None:
+    """An array file whose blocks exist: writing a map on a full disk would kill the process."""
+    need = int(np.prod(shape))
+    try:
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape).flush()
+        if hasattr(os, "posix_fallocate"):
+            with path.open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        free = shutil.disk_usage(path.parent).free
+        raise ValueError(
+            f"the image cache needs {need / 2**20:,.0f} MiB in {path.parent.parent}, which has "
+            f"{free / 2**20:,.0f} ({error.strerror}); set SELFWISE_CACHE to another disk, or use "
+            "--cache no"
+        ) from error
+
+
+def _publish(half: Path, final: Path) -> None:
+    """Flush to the disk and give the folder its name; if another process was faster, keep its."""
+    for path in half.iterdir():
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+    if final.exists() and find(final.name) is None:
+        shutil.rmtree(final)
+    try:
+        os.rename(half, final)
+    except OSError:
+        if find(final.name) is None:
+            raise
+
+
+def _sweep(home: Path) -> None:
+    """Remove what killed processes left behind."""
+    for path in home.glob(".*"):
+        if path.is_dir() and time.time() - path.stat().st_mtime > STALE:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,226 @@
+"""Image files: headers checked once, pixels decoded when a batch asks for them."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from selfwise.core.files import digest
+from selfwise.core.parallel import Progress, in_chunks
+from selfwise.core.types import ImageBatch
+from selfwise.data.compact_paths import Paths
+from selfwise.data.image.dataset import Images, ReadError
+from selfwise.data.image.decode import Unreadable, decode_file, read_size
+from selfwise.data.listing import Listing
+
+
+class Reading(NamedTuple):
+    """How images are read: the options of `open_images`."""
+
+    channels: int | None = None
+    decode: int = 256
+    cache: str = "auto"
+    skip_broken: bool = False
+    workers: int | None = None
+    progress: Progress | None = None
+
+    @property
+    def file_channels(self) -> int:
+        """Files are colour unless grey is asked for."""
+        return 3 if self.channels is None else self.channels
+
+
+class Broken(NamedTuple):
+    """A file that cannot be read, and why."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReadSizes:
+    """A job for `in_chunks`: rows -> int32 (rows, 2) heights and widths, and the broken ones."""
+
+    root: Path
+    paths: Paths
+    decode: int
+
+    def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, list[Broken]]:
+        sizes, broken = np.zeros((len(rows), 2), dtype=np.int32), []
+        for i, row in enumerate(rows):
+            try:
+                sizes[i] = read_size(os.path.join(self.root, self.paths[row]), self.decode)
+            except Unreadable as error:
+                broken.append(Broken(int(row), str(error)))
+        return sizes, broken
+
+
+def check_headers(
+    listing: Listing, rows: np.ndarray, reading: Reading
+) -> tuple[np.ndarray, list[Broken]]:
+    """(height, width) int32 (rows, 2) that each file will have when decoded, and the broken ones.
+
+    Zeros where a file is broken.
+    """
+    job = ReadSizes(listing.root, listing.paths, reading.decode)
+    results = list(in_chunks(job, rows, workers=reading.workers))
+    sizes = np.concatenate([part for part, _ in results])
+    return sizes, [one for _, part in results for one in part]
+
+
+def without(
+    listing: Listing, broken: Sequence[Broken], *, checked: int, skip: bool
+) -> tuple[np.ndarray, list[str]]:
+    """The rows that are left, and the ids of the broken among the `checked`.
+
+    Raises ValueError that names three and says how many, unless `skip`; and if none is left.
+    """
+    count = f"{len(broken):,} of {checked:,} files"
+    named = "; ".join(f"{listing.paths[row]} ({reason})" for row, reason in broken[:3])
+    named += "; ..." if len(broken) > 3 else ""
+    if len(broken) == checked:
+        raise ValueError(f"{listing.root}: no file can be read as an image: {named}")
+    if broken and not skip:
+        advice = "remove them, or leave them out with --skip-broken"
+        raise ValueError(f"{listing.root}: {count} cannot be read as images: {named}; {advice}")
+    lost = np.array([one.row for one in broken], dtype=np.int64)
+    kept = np.delete(np.arange(len(listing.paths)), lost)
+    return kept, [listing.paths[int(row)] for row in lost]
+
+
+@dataclass
+class Losses:
+    """Files found broken while reading; shared by a set and its subsets."""
+
+    ids: list[str]
+    log: Path | None = None
+
+    def report(self, name: str) -> None:
+        """List the id here and, because loader workers are other processes, in the log."""
+        if name in self.ids:
+            return
+        self.ids.append(name)
+        if self.log is None:
+            return
+        known = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        if name not in known:
+            with self.log.open("a", encoding="utf-8") as stream:
+                stream.write(name + "\n")
+
+
+@dataclass(kw_only=True)
+class FileImages:
+    """Images that are decoded on demand; meant to be read by several loader workers.
+
+    With `skip_broken`, a file that turns out to be broken is replaced by the next row that can be
+    read: a pure function of the data, so every process and every resumed run does the same. The
+    batch's `index` names the row whose picture it is.
+    """
+
+    root: Path
+    ids: Paths
+    channels: int
+    decode: int
+    side: int
+    fingerprint: str
+    labels: np.ndarray | None = None
+    classes: list[str] | None = None
+    skip_broken: bool = False
+    stamp: str = ""  # changes with the folder and when a file is touched; for caches
+    losses: Losses = field(default_factory=lambda: Losses([]))
+
+    @property
+    def broken(self) -> list[str]:
+        return self.losses.ids
+
+    @property
+    def broken_log(self) -> Path | None:
+        """A text file that gets one line per broken file found while reading."""
+        return self.losses.log
+
+    @broken_log.setter
+    def broken_log(self, path: Path | None) -> None:
+        self.losses.log = path
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, rows: np.ndarray) -> ImageBatch:
+        pictures, index = zip(*(self._readable(int(row)) for row in rows))
+        return canvas(pictures, np.array(index, dtype=np.int64))
+
+    def take(self, rows: np.ndarray) -> "FileImages":
+        ids, fingerprint = self.ids.take(rows), digest(self.fingerprint, rows)
+        labels = None if self.labels is None else self.labels[rows]
+        return replace(self, ids=ids, labels=labels, fingerprint=fingerprint)
+
+    def decoded(self, row: int) -> np.ndarray:
+        """The picture of a row, uint8 (c h w). Raises Unreadable."""
+        path = os.path.join(self.root, self.ids[row])
+        return decode_file(path, self.channels, self.decode)
+
+    def _readable(self, row: int) -> tuple[np.ndarray, int]:
+        """The picture of a row, or of the next that can be read, and which row that is."""
+        for candidate in range(row, row + len(self)):
+            candidate %= len(self)
+            name = self.ids[candidate]
+            try:
+                return self.decoded(candidate), candidate
+            except Unreadable as error:
+                if not self.skip_broken:
+                    path = os.path.join(self.root, name)
+                    advice = "remove it, or leave it out with --skip-broken"
+                    raise ReadError(f"{path}: cannot be read: {error}; {advice}") from error
+                self.losses.report(name)
+        raise ReadError(f"{self.root}: none of the {len(self)} files can be read any more")
+
+
+@dataclass(frozen=True)
+class FindBroken:
+    """A job for `in_chunks`: the rows whose files cannot be decoded."""
+
+    images: FileImages
+
+    def __call__(self, rows: np.ndarray) -> list[int]:
+        broken = []
+        for row in rows:
+            try:
+                self.images.decoded(int(row))
+            except Unreadable:
+                broken.append(int(row))
+        return broken
+
+
+def readable(images: Images, *, workers: int | None = None) -> Images:
+    """Without the files that break only when they are decoded, each of which is read once.
+
+    For labels and ids that must fit their pictures. Only files that are decoded on demand with
+    `skip_broken` are looked at; other images are known to be readable, or raise an error.
+
+    Raises ValueError if no file is left.
+    """
+    if not (isinstance(images, FileImages) and images.skip_broken):
+        return images
+    found = in_chunks(FindBroken(images), np.arange(len(images)), workers=workers)
+    broken = [row for part in found for row in part]
+    if len(broken) == len(images):
+        raise ValueError(f"{images.root}: none of the {len(images)} files can be read")
+    for row in broken:
+        images.losses.report(images.ids[row])
+    kept = np.setdiff1d(np.arange(len(images)), broken)
+    return images.take(kept) if broken else images
+
+
+def canvas(pictures: Sequence[np.ndarray], index: np.ndarray) -> ImageBatch:
+    """Pictures (c h w) in the top left corners of the smallest common canvas."""
+    sizes = np.array([picture.shape[1:] for picture in pictures], dtype=np.int64)
+    if (sizes == sizes[0]).all():
+        return ImageBatch(torch.from_numpy(np.stack(pictures)), torch.from_numpy(index))
+    x = np.zeros((len(pictures), pictures[0].shape[0], *sizes.max(axis=0)), dtype=np.uint8)
+    for place, picture in zip(x, pictures):
+        place[:, : picture.shape[1], : picture.shape[2]] = picture
+    return ImageBatch(torch.from_numpy(x), torch.from_numpy(index), torch.from_numpy(sizes))

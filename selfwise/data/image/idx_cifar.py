@@ -1,0 +1,111 @@
+"""Two plain binary formats: idx (MNIST and its relatives) and the binary version of CIFAR."""
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from selfwise.data.regular_files import check_regular
+
+FAMILY = {"mnist": "MNIST", "fashionmnist": "FashionMNIST", "kmnist": "KMNIST"}  # as torchvision
+FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
+FASHION += ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+IDX_SPLITS = {"train": "train", "test": "t10k"}
+CIFAR_SPLITS = {
+    "cifar10": {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]},
+    "cifar100": {"train": ["train.bin"], "test": ["test.bin"]},
+}
+CIFAR_NAMES = {"cifar10": "batches.meta.txt", "cifar100": "fine_label_names.txt"}
+
+Split = tuple[np.ndarray, np.ndarray, list[str]]  # uint8 (n h w) or (n c h w), (n,), class names
+
+
+def mnist(name: str, root: Path, split: str) -> Split:
+    """A split of `mnist`, `fashionmnist` or `kmnist` from idx files anywhere below `root`.
+
+    Raises ValueError if they are missing, damaged, or there are several different ones.
+    """
+    prefix = IDX_SPLITS[split]
+    x = read_idx(_find(name, root, f"{prefix}-images", 3), 3)
+    y = read_idx(_find(name, root, f"{prefix}-labels", 1), 1)
+    if len(x) != len(y):
+        raise ValueError(f"{name} below {root}: {len(x)} images, but {len(y)} labels")
+    return x, y, FASHION if name == "fashionmnist" else [str(i) for i in range(10)]
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """A uint8 array from an idx file, plain or .gz (format: yann.lecun.com/exdb/mnist, end).
+
+    Raises ValueError if the header is not that of unsigned bytes in so many dimensions, or if
+    there are more or fewer bytes than it says.
+    """
+    check_regular(path)
+    opener: Callable = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as stream:
+            head = stream.read(4 + 4 * dimensions)
+            if head[:4] != bytes([0, 0, 8, dimensions]) or len(head) < 4 + 4 * dimensions:
+                raise ValueError(
+                    f"{path}: not an idx file of unsigned bytes in {dimensions} dimensions"
+                )
+            shape = [int(size) for size in np.frombuffer(head, ">u4", offset=4)]
+            count = int(np.prod(shape, dtype=object))
+            data = stream.read(count + 1)
+    except (OSError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from error
+    if len(data) != count:
+        raise ValueError(f"{path}: its header says {count} bytes follow, but there are not so many")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def cifar(name: str, root: Path, split: str) -> Split:
+    """A split of `cifar10` or `cifar100` (fine labels) in the binary version, below `root`.
+
+    A record is 1 label byte (CIFAR-100: coarse, fine) and 3x32x32 pixels
+    (cs.toronto.edu/~kriz/cifar.html). The Python version is a pickle, which could run code when
+    it is loaded: refused. Raises ValueError if files are missing or damaged.
+    """
+    labels = 1 if name == "cifar10" else 2
+    parts = []
+    for file in CIFAR_SPLITS[name][split]:
+        path = _only(name, sorted(root.rglob(file)), root, file)
+        check_regular(path)
+        data = np.fromfile(path, np.uint8)
+        if not len(data) or len(data) % (labels + 3072):
+            raise ValueError(f"{path}: expected records of {labels + 3072} bytes, got {len(data)}")
+        parts.append(data.reshape(-1, labels + 3072))
+    records = np.concatenate(parts)
+    x, y = records[:, labels:].reshape(-1, 3, 32, 32), records[:, labels - 1].astype(np.int64)
+    named = sorted(root.rglob(CIFAR_NAMES[name]))
+    lines = named[0].read_text(encoding="utf-8").split() if named else []
+    if len(lines) <= y.max():
+        lines = [str(i) for i in range(int(y.max()) + 1)]
+    return x, y, lines
+
+
+def _find(name: str, root: Path, start: str, dimensions: int) -> Path:
+    """The idx file of a data set; plain before .gz where both lie in one folder."""
+    wanted = [f"{start}{dot}idx{dimensions}-ubyte" for dot in "-."]
+    found: dict[Path, Path] = {}
+    for file in (file + end for end in ("", ".gz") for file in wanted):
+        for path in sorted(root.rglob(file)):
+            found.setdefault(path.parent, path)
+    others = {folder.lower() for key, folder in FAMILY.items() if key != name}
+    inside = {folder: {part.lower() for part in folder.parts} for folder in found}
+    fitting = [found[f] for f, parts in inside.items() if FAMILY[name].lower() in parts]
+    neutral = [found[f] for f, parts in inside.items() if not parts & others]
+    return _only(name, fitting or neutral, root, f"{wanted[0]}[.gz]")
+
+
+def _only(name: str, paths: list[Path], root: Path, file: str) -> Path:
+    if len(paths) == 1:
+        return paths[0]
+    if paths:
+        raise ValueError(f"{name}: there is more than one {file}: {paths[0]} and {paths[1]}")
+    if name.startswith("cifar") and any(root.rglob("cifar-*-py*")):
+        raise ValueError(
+            f"{name}: the Python version below {root} is a pickle, which is never loaded; the "
+            "binary version of CIFAR or a folder of its images works"
+        )
+    raise ValueError(f"{name}: there is no {file} below {root}")

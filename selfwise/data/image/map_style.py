@@ -1,0 +1,210 @@
+"""Any map-style data set from Python: `len(items)`, `items[i]` -> image or (image, label)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from selfwise.core.files import digest
+from selfwise.core.types import ImageBatch
+from selfwise.data.compact_paths import RowNumbers
+from selfwise.data.image.arrays import as_numpy, content, eight_bit, find_layout
+from selfwise.data.image.dataset import (
+    ArrayImages,
+    ReadError,
+    channels_first,
+    subset,
+    with_channels,
+)
+from selfwise.data.image.decode import decode_image, fitted
+from selfwise.data.image.files import Reading, canvas
+from selfwise.data.labels import encode
+
+PROBED = 64  # evenly spaced items that are looked at before anything is decided
+SMALL = 96  # px; up to here pictures are kept in memory,
+IN_MEMORY = 2**30  # if they fit in so many bytes
+
+
+@dataclass(kw_only=True)
+class ItemImages:
+    """Images that a map-style data set makes on demand. It must give the same each time."""
+
+    items: Any
+    ids: Sequence[str]
+    rows: np.ndarray
+    channels: int
+    decode: int
+    side: int
+    fingerprint: str
+    labels: np.ndarray | None = None
+    classes: list[str] | None = None
+    broken: list[str] = field(default_factory=list)
+    broken_log: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, rows: np.ndarray) -> ImageBatch:
+        pictures = [self._picture(int(self.rows[row])) for row in rows]
+        return canvas(pictures, rows.astype(np.int64))
+
+    def take(self, rows: np.ndarray) -> "ItemImages":
+        return replace(
+            self,
+            ids=subset(self.ids, rows),
+            rows=self.rows[rows],
+            labels=None if self.labels is None else self.labels[rows],
+            fingerprint=digest(self.fingerprint, rows),
+        )
+
+    def _picture(self, item: int) -> np.ndarray:
+        found = self.items[item]  # its own errors keep their traceback
+        return _named_picture(self.items, item, found, self.channels, self.decode)
+
+
+def _named_picture(items: Any, row: int, item: Any, channels: int, decode: int) -> np.ndarray:
+    """`picture`; its errors name the item, and the file that a Pillow image comes from."""
+    try:
+        return picture(item, channels, decode)
+    except ValueError as error:
+        file = getattr(_image(item), "filename", "")
+        of = f" ({file})" if file else ""
+        raise ReadError(f"item {row} of {_name(items)}{of}: {error}") from error
+
+
+def from_items(items: Any, reading: Reading, *, labelled: bool) -> ArrayImages | ItemImages:
+    """Small pictures are read once and kept in memory, large ones whenever they are needed.
+
+    Labels of large ones are taken from the data set's `targets` or `labels`; where it has none,
+    every item is read for its label if `labelled`, else they are left out.
+
+    Raises ValueError for items of other types.
+    """
+    n = len(items)
+    if n == 0:
+        raise ValueError(f"{_name(items)} is empty")
+    some = np.unique(np.linspace(0, n - 1, min(n, PROBED)).astype(np.int64))
+    probed = {int(row): items[int(row)] for row in some}
+    channels = reading.channels or (1 if all(_is_grey(_image(i)) for i in probed.values()) else 3)
+    pictures = [
+        _named_picture(items, row, item, channels, reading.decode) for row, item in probed.items()
+    ]
+    sides = np.array([one.shape[1:] for one in pictures])
+    paired = _label(probed[0]) is not None
+    small = sides.max() <= SMALL and n * channels * np.prod(sides.max(axis=0)) <= IN_MEMORY
+    if small and reading.cache != "no":
+        return _in_memory(items, channels, reading, paired)
+    labels = _known_labels(items, probed) if paired else None
+    if paired and labels is None and labelled:
+        labels = [_label(items[row]) for row in range(n)]
+    codes, classes = (None, None) if labels is None else encode(np.array(labels), _name(items))
+    return ItemImages(
+        items=items,
+        ids=RowNumbers(np.arange(n)),
+        rows=np.arange(n),
+        channels=channels,
+        decode=reading.decode,
+        side=int(np.median(sides.min(axis=1))),
+        fingerprint=digest(_name(items), str(n), *(content(one[None]) for one in pictures)),
+        labels=codes,
+        classes=_class_names(items, classes),
+    )
+
+
+def picture(item: Any, channels: int, decode: int) -> np.ndarray:
+    """The image of an item as uint8 (c h w). Raises ValueError for unknown types."""
+    image = _image(item)
+    if isinstance(image, Image.Image):
+        return decode_image(image, channels, decode)
+    where = "an item of the data set"
+    array = as_numpy(image)
+    if array.dtype == object or array.ndim not in (2, 3):
+        raise ValueError(
+            f"{where} must be an image or (image, label), the image a Pillow image, or an array "
+            f"or tensor (h, w), (h, w, c) or (c, h, w); got {type(image).__name__}"
+        )
+    layout = find_layout(array[None], where)
+    x = with_channels(channels_first(eight_bit(array[None], where), layout), channels)[0]
+    height, width = x.shape[1:]
+    if fitted(width, height, decode) == (width, height):
+        return np.ascontiguousarray(x)
+    return decode_image(Image.fromarray(np.moveaxis(x, 0, 2).squeeze()), channels, decode)
+
+
+def _in_memory(items: Any, channels: int, reading: Reading, paired: bool) -> ArrayImages:
+    """Every item read once, in order."""
+    pictures, labels = [], []
+    for row in range(len(items)):
+        item = items[row]
+        pictures.append(_named_picture(items, row, item, channels, reading.decode))
+        labels.append(_label(item))
+    batch = canvas(pictures, np.arange(len(items)))
+    codes, classes = encode(np.array(labels), _name(items)) if paired else (None, None)
+    x = batch.x.numpy()
+    return ArrayImages(
+        x=x,
+        ids=RowNumbers(np.arange(len(x))),
+        channels=channels,
+        fingerprint=content(x),
+        labels=codes,
+        classes=_class_names(items, classes),
+        extent=None if batch.extent is None else batch.extent.numpy(),
+    )
+
+
+def _known_labels(items: Any, probed: dict[int, Any]) -> list | None:
+    """Labels that the data set lists, believed if they agree with the probed items."""
+    listed = _listed_labels(items)
+    if listed is None or len(listed) != len(items):
+        return None
+    agree = all(_label(item) == listed[row] for row, item in probed.items())
+    return listed if agree else None
+
+
+def _listed_labels(items: Any) -> list | None:
+    """The usual names: torchvision's `targets`, `labels`, `_labels` and `samples`; a Subset's."""
+    if hasattr(items, "dataset") and hasattr(items, "indices"):
+        whole = _listed_labels(items.dataset)
+        return None if whole is None else [whole[int(row)] for row in items.indices]
+    for name in ("targets", "labels", "_labels", "y"):
+        if hasattr(items, name):
+            return as_numpy(getattr(items, name)).tolist()
+    for name in ("samples", "_samples"):
+        if hasattr(items, name):
+            return [sample[1] for sample in getattr(items, name)]
+    return None
+
+
+def _class_names(items: Any, names: list[str] | None) -> list[str] | None:
+    """The data set's own names of its classes, where it has one for each label."""
+    own = getattr(getattr(items, "dataset", items), "classes", None)
+    if names is None or not isinstance(own, list) or len(own) < len(names):
+        return names
+    plain = all(isinstance(name, str) for name in own)
+    return list(own) if plain and all(name.isdigit() for name in names) else names
+
+
+def _image(item: Any) -> Any:
+    return item[0] if isinstance(item, tuple | list) and len(item) == 2 else item
+
+
+def _label(item: Any) -> Any:
+    """An item's label as a plain number or text; None if it is an image alone."""
+    if not (isinstance(item, tuple | list) and len(item) == 2):
+        return None
+    return item[1].item() if hasattr(item[1], "item") else item[1]
+
+
+def _is_grey(image: Any) -> bool:
+    if isinstance(image, Image.Image):
+        grey = image.mode in ("1", "L") or image.mode[0] in "IF"
+        return grey and "transparency" not in image.info
+    shape = np.shape(image)
+    return len(shape) == 2 or (len(shape) == 3 and 3 not in (shape[0], shape[2]))
+
+
+def _name(items: Any) -> str:
+    return type(items).__name__

@@ -1,0 +1,101 @@
+"""Data sets by name: `digits`, `mnist:ROOT:test`, `stl10:ROOT:unlabeled`."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from selfwise.core.errors import nearest
+from selfwise.core.rng import shuffled
+from selfwise.data.image import idx_cifar, torchvision_sets
+from selfwise.data.image.arrays import from_array
+from selfwise.data.image.dataset import Images
+from selfwise.data.image.files import Reading
+
+DIGITS_TEST = 500  # of 1,797; by class in proportion
+EMBEDDED = "digits"
+SPLITS = {name: tuple(idx_cifar.IDX_SPLITS) for name in idx_cifar.FAMILY}
+SPLITS |= {name: tuple(splits) for name, splits in idx_cifar.CIFAR_SPLITS.items()}
+SPLITS |= {name: known.splits for name, known in torchvision_sets.SETS.items()}
+NAMES = {EMBEDDED, *SPLITS}
+
+
+class Name(NamedTuple):
+    """What `NAME:ROOT:SPLIT` says."""
+
+    name: str
+    root: Path | None
+    split: str | None
+
+
+def parse(text: str) -> Name | None:
+    """The parts of a data set's name; None if the text is a path.
+
+    Raises ValueError for a split that does not exist and for a missing root.
+    """
+    head, colon, rest = text.partition(":")
+    name = head.lower().replace("-", "").replace("_", "")
+    if name == EMBEDDED:
+        return Name(name, None, _split(name, rest, ("train", "test")) if colon else None)
+    if name not in NAMES or (not colon and Path(text).exists()):
+        return None
+    if not rest:
+        raise ValueError(f"{text}: where are the files? {head}:FOLDER or {head}:FOLDER:SPLIT")
+    folder, colon, split = rest.rpartition(":")
+    splits = SPLITS[name]
+    if not colon or Path(rest).exists():
+        return Name(name, Path(rest), splits[0] if splits else None)
+    return Name(name, Path(folder), _split(name, split, splits))
+
+
+def open_named(name: Name, reading: Reading, *, labelled: bool) -> Images:
+    """The images of a named data set. Raises ValueError if its files are missing or damaged."""
+    if name.root is None:
+        return digits(name.split, channels=reading.channels)
+    if name.name in torchvision_sets.SETS:
+        return torchvision_sets.open_set(
+            name.name, name.root, name.split, reading, labelled=labelled
+        )
+    assert name.split is not None
+    read = idx_cifar.cifar if name.name in idx_cifar.CIFAR_SPLITS else idx_cifar.mnist
+    x, y, classes = read(name.name, name.root, name.split)
+    images = from_array(x, y, where=f"{name.name}:{name.root}", channels=reading.channels)
+    images.classes = classes
+    return images
+
+
+def digits(split: str | None, *, channels: int | None = None) -> Images:
+    """The 1,797 grey 8x8 digits inside scikit-learn, values 0..16 as 0..255.
+
+    `train` and `test` are a fixed split drawn by class: 1,297 and 500.
+    """
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    x = np.rint(data.images * (255 / 16)).astype(np.uint8)
+    images = from_array(x, data.target, where=EMBEDDED, channels=channels)
+    if split is None:
+        return images
+    test = _stratified(data.target, DIGITS_TEST)
+    return images.take(test if split == "test" else np.setdiff1d(np.arange(len(x)), test))
+
+
+def _stratified(labels: np.ndarray, count: int) -> np.ndarray:
+    """`count` rows, sorted, with each class in proportion; the largest remainders get the rest."""
+    classes, sizes = np.unique(labels, return_counts=True)
+    exact = sizes * count / len(labels)
+    shares = exact.astype(np.int64)
+    shares[np.argsort(shares - exact, kind="stable")[: count - shares.sum()]] += 1
+    parts = [
+        np.flatnonzero(labels == label)[shuffled(int(size), 0, "digits test", int(label))[:share]]
+        for label, size, share in zip(classes, sizes, shares)
+    ]
+    return np.sort(np.concatenate(parts))
+
+
+def _split(name: str, split: str, known: tuple[str, ...]) -> str:
+    if split in known:
+        return split
+    if not known:
+        raise ValueError(f"{name} has no splits, so {split!r} is not one")
+    raise ValueError(f"{name} has no split {split!r}{nearest(split, known)}")

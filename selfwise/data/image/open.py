@@ -1,0 +1,192 @@
+"""`open_images`: one door for folders, tables, arrays, names and Python objects."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from selfwise.core.errors import nearest
+from selfwise.core.files import digest
+from selfwise.core.parallel import Progress
+from selfwise.data.image import decoded_cache as cache
+from selfwise.data.image.arrays import from_array, from_npy, from_npz
+from selfwise.data.image.dataset import ArrayImages, Images, require_labels
+from selfwise.data.image.files import Broken, FileImages, Losses, Reading, check_headers, without
+from selfwise.data.image.map_style import from_items
+from selfwise.data.image.named_sets import NAMES, open_named, parse
+from selfwise.data.listing import Listing, list_folder
+from selfwise.data.listing_table import list_table
+from selfwise.data.regular_files import check_regular
+from selfwise.data.table_cells import is_table
+
+SMALL = 96  # px; a set whose longest side is no longer is cached without being asked,
+LARGEST = 16 * 2**30  # if it takes no more bytes than this
+CHECKED = 20_000  # files whose headers are looked at, evenly spaced if there are more
+CACHE = ("auto", "yes", "no")
+
+
+def open_images(
+    data: Any,
+    *,
+    channels: int | None = None,
+    decode: int = 256,
+    cache: str = "auto",
+    skip_broken: bool = False,
+    workers: int | None = None,
+    labelled: bool = False,
+    progress: Progress | None = None,
+) -> Images:
+    """Images from anything that holds some.
+
+    Args:
+        data: a folder, a .csv, .tsv, .npy or .npz file, the name of a data set (`digits`,
+            `mnist:ROOT:test`), an array or tensor or a pair (x, y), or a map-style data set.
+        channels: 1 or 3; by default files are read in colour, arrays as they are.
+        decode: longest allowed shorter side in px; larger files are shrunk to it.
+        cache: decode once into a file: `auto` where the images are small, `yes`, or `no`.
+        skip_broken: leave out files that cannot be read, and list them in `broken`.
+        workers: processes that check and cache files; by default one per processor.
+        labelled: raise an error if there are no labels.
+        progress: called with (done, total) while many images are cached.
+
+    Raises ValueError for what is missing, empty, unreadable, or not in one of these forms.
+    """
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels must be 1 or 3, got {channels}")
+    if decode < 1:
+        raise ValueError(f"decode must be at least 1 px, got {decode}")
+    if cache not in CACHE:
+        raise ValueError(f"there is no cache option {cache!r}{nearest(cache, CACHE)}")
+    if workers is not None and workers < 0:
+        raise ValueError(f"workers must be 0 or more, got {workers}")
+    reading = Reading(channels, decode, cache, skip_broken, workers, progress)
+    images = _dispatch(data, reading, labelled)
+    if labelled:
+        require_labels(images)
+    return images
+
+
+def _dispatch(data: Any, reading: Reading, labelled: bool) -> Images:
+    if isinstance(data, str | Path):
+        name = parse(data) if isinstance(data, str) else None
+        if name is not None:
+            return open_named(name, reading, labelled=labelled)
+        return _open_path(Path(data).expanduser(), reading)
+    where = f"the {type(data).__name__}"
+    if isinstance(data, np.ndarray | torch.Tensor):
+        return from_array(data, where=where, channels=reading.channels)
+    if isinstance(data, tuple) and len(data) == 2 and hasattr(data[0], "shape"):
+        return from_array(*data, where=where, channels=reading.channels)
+    if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return from_items(data, reading, labelled=labelled)
+    raise ValueError(f"{where} is neither a path, an array nor a data set with a length and items")
+
+
+def _open_path(path: Path, reading: Reading) -> Images:
+    if not path.exists():
+        raise ValueError(_missing(path))
+    if path.is_dir():
+        return open_files(list_folder(path), reading)
+    check_regular(path)
+    if is_table(path):
+        return open_files(list_table(path), reading)
+    kind = path.suffix.lower()
+    if kind == ".npy":
+        return from_npy(path, channels=reading.channels)
+    if kind == ".npz":
+        return from_npz(path, channels=reading.channels)
+    raise ValueError(
+        f"{path}: expected a folder, a .tsv, or a file that ends in .csv, .npy or .npz"
+    )
+
+
+def open_files(listing: Listing, reading: Reading) -> Images:
+    """Cached or decoded on demand. Raises ValueError for broken files, unless they are skipped."""
+    key = cache.key(listing, reading)
+    found = None if reading.cache == "no" else cache.find(key)
+    if found is not None and (reading.cache == "yes" or max(found.file.open().shape[2:]) <= SMALL):
+        return _cached(listing, found, reading)
+    n = len(listing.paths)
+    some = np.linspace(0, n - 1, min(n, CHECKED)).astype(np.int64)
+    some = np.union1d(some, np.flatnonzero(listing.sizes <= 0))  # these are known to be broken
+    sizes, broken = check_headers(listing, some, reading)
+    kept, lost = without(listing, broken, checked=len(some), skip=reading.skip_broken)
+    if _wants_cache(n, sizes, reading):
+        rest = np.setdiff1d(np.arange(n), some)
+        sizes, broken = _all_headers(listing, (some, sizes), rest, broken, reading)
+        without(listing, broken, checked=n, skip=reading.skip_broken)
+        if _wants_cache(n, sizes, reading):
+            return _cached(listing, cache.build(key, listing, sizes, broken, reading), reading)
+        kept, lost = without(listing, broken, checked=n, skip=reading.skip_broken)
+    part = listing.take(kept)
+    return FileImages(
+        root=listing.root,
+        ids=part.paths,
+        channels=reading.file_channels,
+        decode=reading.decode,
+        side=int(np.median(sizes[sizes.any(axis=1)].min(axis=1))),
+        fingerprint=listing.fingerprint(),
+        labels=part.labels,
+        classes=listing.classes,
+        skip_broken=reading.skip_broken,
+        stamp=digest(listing.where(), listing.times, kept),
+        losses=Losses(lost),
+    )
+
+
+def _wants_cache(n: int, sizes: np.ndarray, reading: Reading) -> bool:
+    if reading.cache != "auto":
+        return reading.cache == "yes"
+    needed = cache.canvas_bytes(n, sizes, reading.file_channels)
+    return int(sizes.max()) <= SMALL and needed <= LARGEST
+
+
+def _all_headers(
+    listing: Listing,
+    known: tuple[np.ndarray, np.ndarray],
+    rest: np.ndarray,
+    broken: list[Broken],
+    reading: Reading,
+) -> tuple[np.ndarray, list[Broken]]:
+    """Sizes of all files in order: those known, and those of the rest."""
+    rows, known_sizes = known
+    sizes = np.zeros((len(listing.paths), 2), dtype=np.int32)
+    sizes[rows] = known_sizes
+    if len(rest):
+        sizes[rest], more = check_headers(listing, rest, reading)
+        broken = sorted([*broken, *more])
+    return sizes, broken
+
+
+def _cached(listing: Listing, found: cache.Cache, reading: Reading) -> ArrayImages:
+    n = len(listing.paths)
+    kept, lost = without(listing, found.broken, checked=n, skip=reading.skip_broken)
+    part = listing.take(kept) if lost else listing
+    return ArrayImages(
+        x=found.file.open(),
+        ids=part.paths,
+        channels=reading.file_channels,
+        fingerprint=listing.fingerprint(),
+        labels=part.labels,
+        classes=listing.classes,
+        extent=found.extent,
+        rows=kept if lost else None,
+        broken=lost,
+        file=found.file,
+        stamp=digest(listing.where(), listing.times, kept),
+    )
+
+
+def _missing(path: Path) -> str:
+    """What the user may have meant: an entry of the nearest folder that exists, or a data set."""
+    head, colon, _ = str(path).partition(":")
+    if colon:
+        return f"{path}: not a path, and no data set has the name {head!r}{nearest(head, NAMES)}"
+    parent, child = path.absolute().parent, path.absolute()
+    while not parent.exists():
+        parent, child = parent.parent, parent
+    hint = (
+        nearest(child.name, [entry.name for entry in parent.iterdir()]) if parent.is_dir() else ""
+    )
+    return f"{path} does not exist" + (hint if "mean" in hint else "")

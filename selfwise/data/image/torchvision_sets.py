@@ -1,0 +1,85 @@
+"""Data sets by torchvision's readers: those that neither unpickle nor download."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from selfwise.data.image.arrays import from_array
+from selfwise.data.image.dataset import Images
+from selfwise.data.image.files import Reading
+from selfwise.data.image.map_style import from_items
+
+
+class Set(NamedTuple):
+    """How torchvision calls a data set, and the splits it has: the first is the default."""
+
+    cls: str
+    splits: tuple[str, ...] = ()
+    in_memory: bool = False  # its pixels are one array in `data`
+
+
+TRAIN_TEST = ("train", "test")
+THREE = ("train", "val", "test")
+
+# Left out on purpose: CIFAR (Python version), LSUN and ImageNet load pickles or caches of them;
+# SEMEION downloads unless told not to.
+SETS = {
+    "caltech101": Set("Caltech101"),
+    "caltech256": Set("Caltech256"),
+    "country211": Set("Country211", ("train", "valid", "test")),
+    "dtd": Set("DTD", THREE),
+    "eurosat": Set("EuroSAT"),
+    "fgvcaircraft": Set("FGVCAircraft", ("trainval", *THREE)),
+    "flowers102": Set("Flowers102", THREE),
+    "food101": Set("Food101", TRAIN_TEST),
+    "gtsrb": Set("GTSRB", TRAIN_TEST),
+    "imagenette": Set("Imagenette", ("train", "val")),
+    "oxfordiiitpet": Set("OxfordIIITPet", ("trainval", "test")),
+    "pcam": Set("PCAM", THREE),
+    "renderedsst2": Set("RenderedSST2", THREE),
+    "stanfordcars": Set("StanfordCars", TRAIN_TEST),
+    "stl10": Set("STL10", ("train", "test", "unlabeled", "train+unlabeled"), in_memory=True),
+    "sun397": Set("SUN397"),
+    "svhn": Set("SVHN", ("train", "test", "extra"), in_memory=True),
+}
+
+
+def open_set(
+    name: str, root: Path, split: str | None, reading: Reading, *, labelled: bool
+) -> Images:
+    """A split of a data set in torchvision's folder layout below `root`; nothing is downloaded.
+
+    Raises ValueError with torchvision's reason if its files are not there.
+    """
+    import torchvision.datasets
+
+    known = SETS[name]
+    options = {"split": split} if known.splits else {}
+    try:
+        items = getattr(torchvision.datasets, known.cls)(str(root), download=False, **options)
+    except (RuntimeError, OSError, ImportError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(
+            f"{name}: torchvision's {known.cls} cannot read {root} ({reason})"
+        ) from error
+    if known.in_memory:
+        labels = np.asarray(items.labels)
+        missing = (labels < 0).any()  # STL10 marks its unlabelled images by -1
+        where = f"{name}:{root}"
+        return from_array(
+            items.data, None if missing else labels, where=where, channels=reading.channels
+        )
+    if hasattr(items, "_image_files"):
+        items = _in_file_order(items)
+    channels = 3 if reading.channels is None else reading.channels
+    return from_items(items, reading._replace(channels=channels), labelled=labelled)
+
+
+def _in_file_order(items: Any) -> Any:
+    """SUN397 lists its files in the order of the file system, which differs between disks."""
+    from torch.utils.data import Subset
+
+    names = [str(path) for path in items._image_files]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    return items if order == list(range(len(names))) else Subset(items, order)

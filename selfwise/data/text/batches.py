@@ -1,0 +1,142 @@
+"""Batches of text by step, read by a plan that is made once an epoch and kept on the disk."""
+
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from selfwise.core.files import digest
+from selfwise.core.rng import hashed, shuffled
+from selfwise.core.types import Draw, NoRows, Plan, TextBatch, Vocabulary, share
+from selfwise.data.text import epoch_plans
+from selfwise.data.text.corpus import Corpus
+
+FORMAT = 3  # to be raised whenever a plan becomes another, or is written in another way
+TRIES = 3  # to read a plan that others may remove
+
+
+class TextSource:
+    """Rows of `length` tokens. Batch `step` is a pure function of the corpus, seed and step.
+
+    An epoch has as many full batches as the plan of the first one; a later plan, which may be a
+    few rows longer or shorter, is read in another order from its beginning again, or not to the
+    end.
+
+    Raises ValueError if the text makes fewer rows than a batch has.
+    """
+
+    modality: ClassVar[str] = "text"
+    unit: ClassVar[str] = "tokens"
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        draw: Draw,
+        *,
+        length: int,
+        batch: int,
+        seed: int,
+        vocabulary: Vocabulary,
+    ):
+        self.corpus, self.draw, self.length, self.size = corpus, draw, length, batch
+        self.seed, self.vocabulary = seed, vocabulary
+        facts = (FORMAT, _described(draw.plan), length, seed, _roles(vocabulary))
+        self.key = digest(corpus.fingerprint, repr(facts))
+        self.plan = lru_cache(maxsize=1)(self._plan)
+        rows = self.plan(0).size
+        if not 1 <= batch <= rows:
+            raise ValueError(
+                f"batch {batch} does not fit the data, which are {rows} rows of {length} tokens; "
+                f"1 to {rows} is right, or a smaller --length"
+            )
+        self.steps_per_epoch = rows // batch
+
+    @property
+    def scale(self) -> int:
+        """Tokens in an example."""
+        return self.length
+
+    def batch(self, step: int) -> TextBatch:
+        """The batch of a step, counted from 0 over all epochs."""
+        return self.part(step, 0, 1)[0]
+
+    def part(self, step: int, index: int, count: int) -> tuple[TextBatch, int, int]:
+        """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        plan, mine = self.plan(epoch), share(self.size, index, count)
+        places = (position * self.size + np.arange(self.size)[mine]) % plan.size
+        rows = self.rows(_order(plan.size, self.seed, epoch)[places], epoch)
+        return rows, mine.start, self.size
+
+    def rows(self, rows: np.ndarray, epoch: int = 0) -> TextBatch:
+        """Some rows of an epoch's plan."""
+        told: dict[str, Any] = {"length": self.length, "vocabulary": self.vocabulary}
+        batch = self.draw.lay(self.corpus.tokens, self.plan(epoch), rows, **told)
+        return batch._replace(epoch=torch.full((len(rows),), epoch))
+
+    def __getitem__(self, step: int) -> TextBatch:
+        return self.batch(step)
+
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "plan"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.plan = lru_cache(maxsize=1)(self._plan)
+
+    def _plan(self, epoch: int) -> Plan:
+        """The plan of an epoch: read if it is on the disk, else made and written there."""
+        home = epoch_plans.plans() / self.key / f"{epoch:08d}"
+        for _ in range(TRIES):
+            try:
+                if not home.is_dir():
+                    epoch_plans.write(self._made(epoch), home)
+                    epoch_plans.forget(home.parent, epoch)
+                return epoch_plans.read(home)
+            except FileNotFoundError:  # a worker or a run that is further on has just removed it
+                continue
+        return epoch_plans.joined(self._made(epoch))
+
+    def _made(self, epoch: int) -> Iterator[Plan]:
+        """The plans of one share of the documents after another; shares without a row left out.
+
+        Raises NoRows if none has a row.
+        """
+        told: dict[str, Any] = {"length": self.length, "vocabulary": self.vocabulary}
+        rows, wrong = 0, NoRows("there are no documents")
+        # where documents are paired, a share has others to pair one with
+        least = epoch_plans.PAIRED if self.draw.needs_sentences else 1
+        shares = epoch_plans.shares(self.corpus.documents, self.length, least=least)
+        for number, some in enumerate(shares):
+            keys = (epoch, number) if number else (epoch,)
+            random = np.random.Generator(np.random.Philox(hashed(self.seed, "plan", *keys)))
+            try:
+                plan = self.draw.plan(*self.corpus.spans(some), random=random, **told)
+            except NoRows as error:
+                wrong = NoRows(str(error))
+                continue
+            rows += plan.size
+            yield plan
+        if not rows:
+            raise wrong
+
+
+@lru_cache(maxsize=2)
+def _order(n: int, seed: int, epoch: int) -> np.ndarray:
+    return shuffled(n, seed, "rows", epoch)
+
+
+def _described(plan: Any) -> str:
+    """What a plan depends on besides the data: the function and the options bound to it."""
+    if isinstance(plan, partial):
+        return f"{_described(plan.func)} {plan.args} {sorted(plan.keywords.items())}"
+    return f"{plan.__module__}.{plan.__qualname__}"
+
+
+def _roles(vocabulary: Vocabulary) -> tuple[Any, ...]:
+    return tuple(vocabulary._replace(starts=None))  # type: ignore[arg-type]

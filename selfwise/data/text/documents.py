@@ -1,0 +1,200 @@
+"""`open_documents`: one door for corpora, read as a stream however long they are."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from selfwise.core.errors import nearest
+from selfwise.core.files import digest
+from selfwise.data.regular_files import check_regular
+from selfwise.data.text import plain_files, python_docs, tables
+from selfwise.data.text.file_hashes import of_files
+from selfwise.data.text.file_kinds import PLAIN, WIKI, form, of_folder
+from selfwise.data.text.plain_files import cut, kind
+from selfwise.data.text.structured_files import wiki_documents
+
+MODES = ("auto", "file", "blank", "line")
+READERS = {
+    "file": plain_files.whole,
+    "blank": plain_files.between_blanks,
+    "line": plain_files.by_line,
+}
+HUB = "hub:"
+
+
+class Piece(NamedTuple):
+    """Some text of a document. Only documents of more than a mebibyte have several pieces."""
+
+    text: str
+    last: bool  # whether the document ends here
+    part: int  # number of the file
+    done: int  # bytes read so far
+
+
+@runtime_checkable
+class Part(Protocol):
+    """A file, or what takes the place of one."""
+
+    bytes: int
+    read: int  # how many of them were read so far
+
+    def pieces(self) -> Iterator[tuple[str, bool]]: ...
+
+
+@dataclass
+class Documents:
+    """A corpus. Iterating gives one str for each document, again and again."""
+
+    parts: Sequence[Part]
+    where: str
+    _fingerprint: Callable[[], str]
+    left_out: str = ""  # a sentence on the files of the folder that are not read, if there are any
+
+    @property
+    def bytes(self) -> int:
+        """Size of the files, compressed as they are."""
+        return sum(part.bytes for part in self.parts)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What the documents are: content, names, and how they are divided."""
+        return self._fingerprint()
+
+    def pieces(self, first: int = 0) -> Iterator[Piece]:
+        """The text as a stream that is never in memory as a whole, from part `first` on."""
+        before = sum(part.bytes for part in self.parts[:first])
+        for number, part in enumerate(self.parts[first:], start=first):
+            part.read = 0
+            for text, last in part.pieces():
+                yield Piece(text, last, number, before + part.read)
+            before += part.bytes
+
+    def __iter__(self) -> Iterator[str]:
+        waiting: list[str] = []
+        for piece in self.pieces():
+            waiting.append(piece.text)
+            if piece.last:
+                yield "".join(waiting)
+                waiting = []
+
+
+@dataclass
+class File:
+    """A text file or a table."""
+
+    path: Path
+    bytes: int
+    mode: str  # how a text file is divided into documents
+    field: str  # which column of a table
+    form: str  # what `documents_forms` says it is
+    read: int = 0
+
+    def pieces(self) -> Iterator[tuple[str, bool]]:
+        if self.form in tables.KINDS:
+            return tables.texts(self.path, self.form, self.field, self._seen)
+        if self.form == WIKI:
+            return wiki_documents(self.path, self._seen)
+        return READERS[self.mode](self.path, self._seen)
+
+    def _seen(self, read: int) -> None:
+        self.read = read
+
+
+@dataclass
+class Strings:
+    """Documents that are in memory."""
+
+    texts: Sequence[str]
+    read: int = 0
+    bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bytes = sum(map(len, self.texts))
+
+    def pieces(self) -> Iterator[tuple[str, bool]]:
+        for text in self.texts:
+            yield from cut(text)
+            self.read += len(text)
+
+
+def open_documents(data: Any, *, field: str = "", documents: str = "auto") -> Documents:
+    """Documents from anything that holds some.
+
+    Args:
+        data: a text file or a table (txt, jsonl, json, csv, tsv, parquet, arrow; also .gz and
+            .zst), WikiExtractor's files, a folder of these, `python-docs`, `hub:NAME:SPLIT`, or
+            a sequence of str.
+        field: the column of a table that holds the text; by default the usual names are tried.
+        documents: what a document is in a text file: `file`, the whole file, which `auto` means;
+            `blank`, what stands between blank lines; or `line`.
+
+    Raises ValueError for what is missing, empty or of another form. What is inside the files is
+    found out when they are read: then ValueError names file and byte, or file and line.
+    """
+    if documents not in MODES:
+        raise ValueError(f"there is no way {documents!r} to divide text{nearest(documents, MODES)}")
+    if isinstance(data, str | Path):
+        return _named(str(data), field, "file" if documents == "auto" else documents)
+    if not isinstance(data, Sequence):
+        raise ValueError(f"a corpus is a path or a sequence of str, got {type(data).__name__}")
+    for i, text in enumerate(data):
+        if not isinstance(text, str):
+            raise ValueError(f"a document is a str; document {i} is of type {type(text).__name__}")
+    if not any(map(str.strip, data)):
+        raise ValueError("the corpus is empty: there is no document with text")
+    return Documents([Strings(data)], f"{len(data):,} documents", lambda: digest("str", *data))
+
+
+def _named(data: str, field: str, mode: str) -> Documents:
+    if data == python_docs.NAME:
+        parts = python_docs.parts()
+        return Documents(parts, data, lambda: python_docs.fingerprint())
+    if data.startswith(HUB):
+        from selfwise.data.text.hub import open_hub
+
+        part, told = open_hub(data, field)
+        return Documents([part], data, lambda: told)
+    path = Path(data).expanduser()
+    if not path.exists():
+        known = [python_docs.NAME]
+        if path.absolute().parent.is_dir():
+            known += [entry.name for entry in path.absolute().parent.iterdir()]
+        hint = nearest(path.name, known)
+        raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
+    check_regular(path)
+    found, left_out = _walk(path, field) if path.is_dir() else ([(path, form(path))], "")
+    files = [File(name, name.stat().st_size, mode, field, of) for name, of in found]
+    if not sum(file.bytes for file in files):
+        raise ValueError(f"{path}: the corpus is empty, there is no text in it")
+    names, forms = [name for name, _ in found], {of for _, of in found}
+    how = "" if forms <= {*tables.KINDS} else WIKI if WIKI in forms else mode
+    return Documents(files, str(path), lambda: digest(of_files(path, names), how, field), left_out)
+
+
+def _walk(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:
+    """All text files and tables below a folder with their forms, sorted, and what is left out.
+
+    Hidden files and folders are passed over.
+    """
+    found: list[Path] = []
+    been: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        folders[:] = [] if real in been else [n for n in folders if n[0] != "."]
+        if real not in been:
+            found += [Path(folder, name) for name in names if name[0] != "."]
+        been.add(real)
+    kinds = (*PLAIN, *tables.KINDS)
+    for path in (path for path in found if kind(path) in kinds):
+        check_regular(path)
+    taken, left_out = of_folder(root, sorted(p for p in found if p.is_file()), field)
+    if not taken:
+        listed = ", ".join(suffix[1:] for suffix in kinds)
+        raise ValueError(
+            f"{root}: there is no corpus in this folder or below it (read are: {listed}, and "
+            "these with .gz or .zst)" + (f"; {left_out.partition(': ')[2]}" if left_out else "")
+        )
+    return taken, left_out

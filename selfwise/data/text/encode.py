@@ -1,0 +1,139 @@
+"""Pieces of documents to token ids, in several processes."""
+
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from selfwise.core.parallel import available, explained_death
+from selfwise.data.text.documents import Piece
+from selfwise.data.text.sentences import split
+from selfwise.tokenizers.tokenizer import Tokenizer
+
+BATCH = 2**20  # characters that are encoded together
+WORTH_A_POOL = 2**22  # bytes of text; below this, starting processes takes longer than the work
+
+
+class Batch(NamedTuple):
+    """Pieces that follow each other, and where reading stood after the last."""
+
+    texts: list[str]
+    last: list[bool]
+    part: int
+    piece: int  # how many pieces of this part are done
+    done: int
+
+
+class Encoded(NamedTuple):
+    """What became of a batch of p pieces."""
+
+    ids: np.ndarray  # (t,), uint16 or uint32
+    tokens: np.ndarray  # int64 (p,), how many each piece has
+    sizes: np.ndarray  # int64 (p, 2), characters and bytes of each piece
+    sentences: np.ndarray | None  # int64 (s,), how many tokens each sentence has; none has zero
+
+
+@dataclass(frozen=True)
+class Encode:
+    """The job of a process: texts -> what the cache keeps of them."""
+
+    tokenizer: Tokenizer
+    dtype: str
+    language: str | None  # None: sentences are not asked for
+
+    def __call__(self, texts: list[str]) -> Encoded:
+        sizes = np.array([(len(t), _bytes(t)) for t in texts], np.int64).reshape(-1, 2)
+        if self.language is None:
+            ids, tokens = self.tokenizer.flat(texts)
+            return Encoded(ids.astype(self.dtype), tokens, sizes, None)
+        found = [split(text, self.language) for text in texts]
+        per_text = np.cumsum([0, *map(len, found)])
+        ids, counts = self.tokenizer.flat([one for sentences in found for one in sentences])
+        tokens = np.diff(np.concatenate([[0], np.cumsum(counts)])[per_text])
+        return Encoded(ids.astype(self.dtype), tokens, sizes, counts[counts > 0])
+
+
+def batches(pieces: Iterable[Piece], skip: int) -> Iterator[Batch]:
+    """Pieces in batches of about a mebibyte of text, without the first `skip` of the first part."""
+    texts: list[str] = []
+    last: list[bool] = []
+    size, part, number, first = 0, -1, 0, None
+    for piece in pieces:
+        first = piece.part if first is None else first
+        number = number + 1 if piece.part == part else 1
+        part = piece.part
+        if part == first and number <= skip:
+            continue
+        texts.append(piece.text)
+        last.append(piece.last)
+        size += len(piece.text)
+        if size >= BATCH:
+            yield Batch(texts, last, part, number, piece.done)
+            texts, last, size = [], [], 0
+    if texts:
+        yield Batch(texts, last, part, number, piece.done)
+
+
+def encode_all(
+    job: Encode, todo: Iterable[Batch], *, workers: int | None, size: int
+) -> Iterator[tuple[Batch, Encoded]]:
+    """Every batch with what became of it, in order; only a few are held at a time.
+
+    `size`: about how many bytes of text there are in all.
+    """
+    workers = available() if workers is None else workers
+    if workers <= 1 or size < WORTH_A_POOL:
+        for batch in todo:
+            yield batch, job(batch.texts)
+        return
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with (
+        explained_death(),
+        ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(job,)) as pool,
+    ):
+        waiting: deque[tuple[Batch, Future[Encoded]]] = deque()
+        try:
+            for batch in todo:
+                waiting.append((batch, pool.submit(_work, batch.texts)))
+                if len(waiting) > workers + 1:
+                    batch, result = waiting.popleft()
+                    yield batch, result.result()
+            while waiting:
+                batch, result = waiting.popleft()
+                yield batch, result.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+_job: Encode | None = None  # in a worker: what it was started for
+
+
+def _begin(job: Encode) -> None:
+    global _job
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    _job = job
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """A worker whose parent was killed would wait for work forever."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _work(texts: list[str]) -> Encoded:
+    assert _job is not None
+    return _job(texts)

@@ -1,0 +1,156 @@
+"""Plans of text on the disk: one folder an epoch, one `.npy` for each part of a plan.
+
+The plan of a large corpus is made and written some documents at a time. What is in memory of it
+grows with the longest document, which is planned as a whole, and by 8 bytes for each document.
+"""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.lib import format as npy
+
+from selfwise.core.types import Plan
+from selfwise.data.image.decoded_cache import STALE
+from selfwise.data.image.decoded_cache import folder as image_folder
+
+KEPT = 2  # epochs whose plans stay on the disk
+PIECES = 2**17  # about so many are planned at a time: 16 million tokens in rows of 128
+PAIRED = 100  # documents in a share at least, where each is paired with another one
+
+
+def plans() -> Path:
+    """Where plans are kept: beside the caches of images and text. May be deleted."""
+    return image_folder().parent / "plans"
+
+
+def shares(documents: Int64[np.ndarray, "d 2"], length: int, *, least: int) -> Iterator[slice]:
+    """Documents to be planned together: slices of at least `least` of them, in their order.
+
+    A corpus of fewer than `2 * PIECES` pieces is one slice, and a document is in one alone.
+    """
+    pieces = ((documents[:, 1] - documents[:, 0]) // length + 1).cumsum()
+    start, end = 0, len(documents)
+    while start < end:
+        before = pieces[start - 1] if start else 0
+        stop = max(int(np.searchsorted(pieces, before + PIECES)) + 1, start + least)
+        if stop + least > end or pieces[-1] - pieces[stop - 1] < PIECES:
+            stop = end
+        yield slice(start, stop)
+        start = stop
+
+
+def joined(parts: Iterable[Plan]) -> Plan:
+    """One plan of several: their rows one after another."""
+    told = [plan._asdict() for plan in _counted_on(parts)]
+    made: dict[str, Any] = {
+        name: None if value is None else np.concatenate([part[name] for part in told])
+        for name, value in told[0].items()
+    }
+    return Plan(**made)
+
+
+def write(parts: Iterable[Plan], home: Path) -> None:
+    """Under another name first; if another process was faster, its plan is the same."""
+    # a name that no process has, on whatever machine shares the folder
+    half = home.with_name(f".{home.name}.{uuid4().hex}")
+    half.mkdir(parents=True)
+    try:
+        _fill(half, parts)
+        os.rename(half, home)
+    except BaseException as error:
+        shutil.rmtree(half, ignore_errors=True)
+        faster = isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST)
+        if not faster:
+            raise
+
+
+def _fill(home: Path, parts: Iterable[Plan]) -> None:
+    files: dict[str, _Growing | None] = {}
+    with ExitStack() as ends:
+        for plan in _counted_on(parts):
+            for name, value in plan._asdict().items():
+                if name not in files and value is None:
+                    (home / f"{name}.none").touch()
+                    files[name] = None
+                elif name not in files:
+                    files[name] = ends.enter_context(_Growing(home / f"{name}.npy", value))
+                file = files[name]
+                assert (file is None) == (value is None), f"{name} is not in every share"
+                if file is not None:
+                    file.add(value)
+
+
+def read(home: Path) -> Plan:
+    """Raises FileNotFoundError if a part is missing: a folder may be removed while it is read."""
+    parts: dict[str, Any] = {name: _part(home, name) for name in Plan._fields}
+    return Plan(**parts)
+
+
+def forget(home: Path, epoch: int) -> None:
+    """Remove the plans of epochs long past; each is gone as a whole, also after a kill.
+
+    What processes that were killed have left half written goes a day later.
+    """
+    for path in home.iterdir():
+        if not path.name.isdigit():
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > STALE:
+                    shutil.rmtree(path, ignore_errors=True)
+        elif int(path.name) + KEPT <= epoch:
+            gone = path.with_name(f".{path.name}.{uuid4().hex}.gone")
+            with suppress(OSError):  # another process was faster
+                os.rename(path, gone)
+                shutil.rmtree(gone, ignore_errors=True)
+
+
+def _part(home: Path, name: str) -> np.ndarray | None:
+    if (home / f"{name}.none").is_file():
+        return None
+    return np.load(home / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+
+def _counted_on(parts: Iterable[Plan]) -> Iterator[Plan]:
+    """The same plans, with pieces counted on from one to the next."""
+    pieces = 0
+    for number, plan in enumerate(parts):
+        yield plan._replace(rows=plan.rows[1 if number else 0 :] + pieces)
+        pieces += len(plan.pieces)
+
+
+class _Growing:
+    """A `.npy` that arrays are added to. Its header, written again at the end, has numpy's room
+    for the digits of any length."""
+
+    def __init__(self, path: Path, like: np.ndarray):
+        self.stream: IO[bytes] = path.open("wb")
+        self.like, self.length = like[:0], 0
+        self._head()
+
+    def add(self, more: np.ndarray) -> None:
+        assert more.dtype == self.like.dtype, f"{more.dtype} after {self.like.dtype}"
+        self.stream.write(np.ascontiguousarray(more).data)
+        self.length += len(more)
+
+    def _head(self) -> None:
+        shape = (self.length, *self.like.shape[1:])
+        told = {"descr": npy.dtype_to_descr(self.like.dtype), "fortran_order": False}
+        npy.write_array_header_1_0(self.stream, told | {"shape": shape})
+
+    def __enter__(self) -> "_Growing":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.stream:
+            self.stream.seek(0)
+            self._head()
+            self.stream.flush()
+            os.fsync(self.stream.fileno())  # before the folder gets its name

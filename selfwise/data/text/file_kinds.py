@@ -1,0 +1,152 @@
+"""What a file of text really is: its name says it, and its first bytes say it where that misleads.
+
+Text with a structure is read as what it is, or refused with the form that would be right; it is
+never read as plain text.
+"""
+
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from selfwise.data.text import tables
+from selfwise.data.text.plain_files import COMPRESSED, kind, uncompressed
+
+HEAD = 4096  # bytes of a file that are looked at
+PLAIN = (".txt", ".text", ".md", ".rst")
+_TEXT_TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+WIKI = "wiki"  # the files of WikiExtractor
+_WIKI = re.compile(rb'\s*<doc id="[^"\n]*"[^\n]*>\r?\n')
+_ROWS = re.compile(rb'\s*\[\s*\{\s*"|\s*\{\s*"')
+_MARKUP = "take the text out of its markup first, into .txt or .jsonl"
+_UNPACK = "unpack it first"
+_SUFFIXES = {
+    **dict.fromkeys((".html", ".htm", ".xhtml"), ("HTML", _MARKUP)),
+    **dict.fromkeys((".xml",), ("XML", _MARKUP)),
+    ".warc": ("a web archive (WARC)", "take the text out of it first, into .txt or .jsonl"),
+    **dict.fromkeys((".pdf", ".docx", ".doc", ".odt", ".rtf", ".epub", ".pptx", ".xlsx", ".xls"),
+                    ("a document of an office program", "save it as .txt first")),
+    ".ipynb": ("a notebook", "save it as .md or .py first"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), ("an archive", _UNPACK)),
+    **dict.fromkeys((".bz2", ".xz", ".lz4", ".lzma"),
+                    ("compressed in a way that is not read here", f"{_UNPACK}, or use .gz")),
+}  # fmt: skip
+_STARTS = (
+    (rb"\x1f\x8b", "compressed with gzip", "let its name end in .gz"),
+    (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "let its name end in .zst"),
+    (rb"BZh[1-9]|\xfd7zXZ\0", "compressed in a way that is not read here", _UNPACK),
+    (rb"PAR1", "a parquet file", "let its name end in .parquet"),
+    (rb"ARROW1\0\0", "an Arrow file", "let its name end in .arrow"),
+    (rb"FEA1", "a feather file of version 1", "save it again as version 2"),
+    (rb"%PDF-", "a PDF", "save it as .txt first"),
+    (rb"PK\x03\x04", "a zip archive or an office document", f"{_UNPACK}, or save it as .txt"),
+    (rb"(?s:.{257})ustar", "a tar archive", _UNPACK),
+    (rb"WARC/\d", "a web archive (WARC)", "take the text out of it first, into .txt or .jsonl"),
+    (rb"\{\\rtf", "a document of an office program", "save it as .txt first"),
+    (rb"\s*(?i:<!doctype html|<html\b)", "HTML", _MARKUP),
+    (rb"\s*<\?xml\b", "XML", _MARKUP),
+)
+# what Hugging Face's datasets writes beside its tables
+_BESIDE = ("dataset_info.json", "dataset_dict.json", "state.json")
+
+
+def form(path: Path) -> str:
+    """How a file is read: .txt, a suffix of a table, or `wiki`.
+
+    Raises ValueError with one sentence for text with a structure that is not read here.
+    """
+    suffix = kind(path)
+    if suffix in tables.KINDS and suffix not in _TEXT_TABLES:
+        return suffix
+    refusal = _SUFFIXES.get(suffix) or _SUFFIXES.get(path.suffix.lower())
+    start = _head(path)
+    if refusal is None:
+        refusal = next((told[1:] for told in _STARTS if re.match(told[0], start)), None)
+    if refusal is not None:
+        raise ValueError(f"{path}: this is {refusal[0]}, not text to be read; {refusal[1]}")
+    if suffix in _TEXT_TABLES:
+        return suffix
+    if _WIKI.match(start):
+        return WIKI
+    if not _is_json(start):
+        return ".txt"
+    if suffix in PLAIN:
+        raise ValueError(
+            f"{path}: this is JSON, not plain text; let its name end in .jsonl, or .json for an "
+            "array"
+        )
+    return ".json"
+
+
+def of_folder(root: Path, files: Iterable[Path], field: str) -> tuple[list[tuple[Path, str]], str]:
+    """(the files to read, each with its form; a sentence on the others, or nothing)."""
+    taken: list[tuple[Path, str]] = []
+    rest: Counter[str] = Counter()
+    for path in files:
+        suffix = kind(path)
+        if suffix in tables.KINDS or suffix in PLAIN:
+            found = form(path)
+            if suffix == ".json" and not _has_text(path, field):
+                found = ""
+        else:
+            found = _form_without_suffix(path) if not suffix else ""
+        if found:
+            taken.append((path, found))
+        else:
+            rest["".join(path.suffixes[-2:]).lower() or "without a suffix"] += 1
+    if not rest:
+        return taken, ""
+    listed = ", ".join(f"{count:,} {suffix}" for suffix, count in rest.most_common(8))
+    return taken, f"{root}: {rest.total():,} files are not read as text ({listed})"
+
+
+def _form_without_suffix(path: Path) -> str:
+    """Files without a suffix are read in a folder if they are WikiExtractor's, or JSON."""
+    try:
+        found = form(path)
+    except ValueError:
+        return ""  # counted with the other files that are not text
+    return "" if found == ".txt" else found
+
+
+def _has_text(path: Path, field: str) -> bool:
+    """Whether a .json file has a field of text: others are settings that lie beside a corpus."""
+    if path.name in _BESIDE:
+        return False
+    start = _head(path)
+    names = (field,) if field else tables.FIELDS
+    strings = re.match(rb'\s*\[\s*"', start) is not None
+    return strings or any(f'"{name}"'.encode() in start for name in names)
+
+
+def _is_json(start: bytes) -> bool:
+    """Whether text begins with an array of objects, or with a line that is an object."""
+    if not _ROWS.match(start):
+        return False
+    if start.lstrip().startswith(b"["):
+        return True
+    line = start.lstrip().partition(b"\n")[0].decode("utf-8", "replace")
+    try:
+        return isinstance(json.loads(line), dict)
+    except json.JSONDecodeError:
+        return len(start) == HEAD and b"\n" not in start.lstrip()  # the line is longer than that
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file, uncompressed where its name says that it is compressed."""
+    with path.open("rb") as raw:
+        if path.suffix.lower() not in COMPRESSED:
+            return raw.read(HEAD).removeprefix(b"\xef\xbb\xbf")
+        try:
+            with uncompressed(path, raw) as stream:
+                return stream.read(HEAD).removeprefix(b"\xef\xbb\xbf")
+        except (OSError, EOFError, zlib.error):
+            return b""  # reading will say that it is damaged
+
+
+def check_plain(path: Path) -> None:
+    """Raises ValueError with one sentence for what is not plain text."""
+    if form(path) != ".txt":
+        raise ValueError(f"{path}: these are documents with a structure, not a text a line")

@@ -1,0 +1,268 @@
+"""`open_texts`: short texts or pairs of them, with or without labels, to probe and to embed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from selfwise.core.errors import nearest
+from selfwise.core.files import digest
+from selfwise.data.compact_paths import Paths, RowNumbers
+from selfwise.data.image.dataset import subset
+from selfwise.data.labels import encode
+from selfwise.data.regular_files import check_regular
+from selfwise.data.table_cells import runs_over_lines
+from selfwise.data.text.file_kinds import check_plain
+from selfwise.data.text.plain_files import characters, kind, lines
+from selfwise.data.text.tables import KINDS, column, missing, rows
+
+TEXT_NAMES = ("text", "sentence", "content", "review", "document", "question", "title", "body")
+LABEL_NAMES = ("label", "class", "target", "labels", "category", "gold_label", "Quality")
+PAIR_NAMES = (
+    ("text_a", "text_b"),
+    ("sentence1", "sentence2"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "answer"),
+    ("question", "sentence"),
+    ("#1 String", "#2 String"),  # the file of MRPC
+)
+LAYOUTS = (
+    "a csv, tsv, jsonl or parquet file with a label column (name it with --label), a folder of txt "
+    "files per class, or a pair (texts, labels) in Python"
+)
+
+
+@dataclass
+class Texts:
+    """Examples of text. `pairs` holds the second text of each where they come in pairs."""
+
+    ids: Sequence[str]  # relative paths, or row numbers as text
+    texts: Sequence[str]
+    pairs: Sequence[str] | None
+    labels: np.ndarray | None  # int64 (n,)
+    classes: list[str] | None
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: np.ndarray) -> "Texts":
+        """Some of them, in the order of `rows`."""
+        return replace(
+            self,
+            ids=subset(self.ids, rows),
+            texts=subset(self.texts, rows),
+            pairs=None if self.pairs is None else subset(self.pairs, rows),
+            labels=None if self.labels is None else self.labels[rows],
+            fingerprint=digest(self.fingerprint, rows),
+        )
+
+
+def open_texts(data: Any, *, field: str = "", label: str = "", labelled: bool = False) -> Texts:
+    """Texts from anything that holds some.
+
+    Args:
+        data: a csv, tsv, jsonl or parquet file (also .gz and .zst), a folder of txt files, one
+            sub-folder per class if they have labels, a txt file with a text a line, a sequence of
+            str, or a pair (texts, labels).
+        field: the column of the text, or two for pairs, as `premise,hypothesis`; by default the
+            usual names are tried.
+        label: the column of the label; by default label, class or target.
+        labelled: raise an error if there are no labels.
+
+    Raises ValueError for what is missing, empty, or not in one of these forms.
+    """
+    if isinstance(data, str | Path):
+        texts = _from_path(Path(data).expanduser(), field, label)
+    elif isinstance(data, tuple) and len(data) == 2 and not isinstance(data[1], str):
+        texts = _from_lists(data[0], data[1])
+    else:
+        texts = _from_lists(data, None)
+    if not len(texts):
+        raise ValueError(f"{_where(data)}: there is no text in it")
+    if labelled and texts.labels is None:
+        raise ValueError(f"{_where(data)}: these texts have no labels; labels come with {LAYOUTS}")
+    return texts
+
+
+def _from_lists(texts: Any, labels: Any) -> Texts:
+    if not isinstance(texts, Sequence) or isinstance(texts, str):
+        raise ValueError(f"texts are a path or a sequence of str, got {type(texts).__name__}")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"text {i} is not a str but of type {type(text).__name__}")
+    if labels is not None and len(labels) != len(texts):
+        raise ValueError(f"there are {len(texts):,} texts and {len(labels):,} labels")
+    return _made(list(texts), None, labels, "the labels")
+
+
+def _from_path(path: Path, field: str, label: str) -> Texts:
+    if not path.exists():
+        parent = path.absolute().parent
+        names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+        hint = nearest(path.name, names)
+        raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
+    if path.is_dir():
+        return _from_folder(path)
+    if kind(path) in KINDS:
+        return _from_table(path, field, label)
+    if kind(path) != ".txt":
+        raise ValueError(f"{path}: expected a folder, or a file that ends in .txt, {_or(KINDS)}")
+    check_regular(path)
+    check_plain(path)
+    return _made([line for line in lines(path, _ignore) if line.strip()], None, None, str(path))
+
+
+def _from_folder(root: Path) -> Texts:
+    """Each txt file is a text; its label is the first folder on its way, if all have one."""
+    files = sorted(
+        path
+        for path in root.rglob("*")
+        if kind(path) == ".txt"
+        and not path.is_dir()
+        and not any(p[0] == "." for p in path.relative_to(root).parts)
+    )
+    if not files:
+        raise ValueError(f"{root}: there is no txt file in this folder or below it")
+    for path in files:
+        check_regular(path)
+        check_plain(path)
+    names = [path.relative_to(root) for path in files]
+    texts = ["".join(characters(path, _ignore)) for path in files]
+    inside = all(len(name.parts) > 1 for name in names)
+    labels, classes = None, None
+    if inside:
+        folders, labels = np.unique([name.parts[0] for name in names], return_inverse=True)
+        classes = [str(folder) for folder in folders]
+    made = _made(texts, None, None, str(root))
+    ids = Paths.of([name.as_posix() for name in names])
+    told = digest(made.fingerprint, "" if labels is None else labels)
+    labels = None if labels is None else labels.astype(np.int64)
+    return replace(made, ids=ids, labels=labels, classes=classes, fingerprint=told)
+
+
+class _Columns(NamedTuple):
+    """Which columns of a table are read."""
+
+    text: str
+    pair: str | None
+    label: str | None
+
+
+def _from_table(path: Path, field: str, label: str) -> Texts:
+    columns: _Columns | None = None
+    texts: list[str] = []
+    pairs: list[str] = []
+    labels: list[Any] = []
+    many: list[_Long] = []
+    for number, row in rows(path, kind(path), None, _ignore):
+        where = f"{path}, {number}"
+        if columns is None:
+            columns = _columns(str(path), list(row), field, label)
+        texts.append(_text(row, columns.text, where))
+        if columns.pair is not None:
+            pairs.append(_text(row, columns.pair, where))
+        if columns.label is not None:
+            if row.get(columns.label) in (None, "") or row[columns.label] != row[columns.label]:
+                raise ValueError(f"{where}: the label in {columns.label!r} is empty")
+            labels.append(_label(row[columns.label], columns.label, where))
+            if kind(path) == ".csv":
+                _note_lines(row, columns, where, many)
+    if many:
+        _check_swallowed(many, set(labels))
+    made = columns or _Columns("", None, None)
+    second = None if made.pair is None else pairs
+    return _made(texts, second, None if made.label is None else labels, str(path))
+
+
+class _Long(NamedTuple):
+    """A text of several lines, and whether the cell of the label is before it in the row."""
+
+    where: str
+    column: str
+    text: str
+    after_label: bool
+
+
+def _note_lines(row: dict[str, Any], columns: _Columns, where: str, many: list[_Long]) -> None:
+    """Adds the cells of several lines to `many`."""
+    names = list(row)
+    for name, text in row.items():
+        if "\n" in text and columns.label is not None:
+            after = names.index(name) > names.index(columns.label)
+            many.append(_Long(where, name, text, after))
+
+
+def _check_swallowed(many: Sequence[_Long], labels: set[str]) -> None:
+    """Raises ValueError for a text whose lines have labels: two stray marks made one row of many.
+
+    Strict parsing does not see it. The label is looked for at the ends of the lines, before the
+    last if it follows the text, else behind the first. Prose has a space behind its commas.
+    """
+    for one in many:
+        lines = one.text.split("\n")
+        rows = [line.split(",") for line in (lines[1:] if one.after_label else lines[:-1])]
+        cells = [row[0 if one.after_label else -1].strip('"') for row in rows]
+        are_rows = all(len(row) > 1 and not any(cell[:1] == " " for cell in row) for row in rows)
+        if are_rows and labels.issuperset(cells):
+            raise ValueError(f"{one.where}: {runs_over_lines(repr(one.column), one.text)}")
+
+
+def _columns(where: str, names: list[str], field: str, label: str) -> _Columns:
+    first, second = _text_columns(where, names, field)
+    if label and label not in names:
+        raise ValueError(missing(where, label, names))
+    usual = next((name for name in LABEL_NAMES if name in names), None)
+    return _Columns(first, second, label or usual)
+
+
+def _text_columns(where: str, names: list[str], field: str) -> tuple[str, str | None]:
+    first, comma, second = field.partition(",")
+    if comma and field not in names:
+        return column(names, first.strip(), where), column(names, second.strip(), where)
+    if not field:
+        for a, b in PAIR_NAMES:
+            if a in names and b in names:
+                return a, b
+    others = [name for name in names if name not in LABEL_NAMES]
+    return column(names if field else others, field, where, TEXT_NAMES), None
+
+
+def _text(row: dict[str, Any], name: str, where: str) -> str:
+    if name not in row:
+        raise ValueError(missing(where, name, list(row)))
+    if not isinstance(row[name], str):
+        raise ValueError(f"{where}: {name!r} is not text but of type {type(row[name]).__name__}")
+    return row[name]
+
+
+def _label(value: Any, name: str, where: str) -> Any:
+    if not isinstance(value, str | int | float | bytes):
+        of_type = type(value).__name__
+        raise ValueError(f"{where}: the label in {name!r} is a {of_type}, not text or a number")
+    if isinstance(value, str) and "\n" in value:
+        raise ValueError(f"{where}: {runs_over_lines(f'the label in {name!r}', value)}")
+    return value
+
+
+def _made(texts: list[str], pairs: list[str] | None, labels: Any, where: str) -> Texts:
+    codes, classes = (None, None) if labels is None else encode(labels, where)
+    parts: Iterator[Any] = iter((*texts, "pairs", *(pairs or []), "labels", *(classes or [])))
+    told = digest(*parts, *([] if codes is None else [codes]))
+    ids = RowNumbers(np.arange(len(texts)))
+    return Texts(ids, texts, pairs, codes, classes, told)
+
+
+def _where(data: Any) -> str:
+    return str(data) if isinstance(data, str | Path) else f"the {type(data).__name__}"
+
+
+def _or(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
+
+
+def _ignore(read: int) -> None:
+    """Short texts are read without telling how far."""

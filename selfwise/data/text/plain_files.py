@@ -1,0 +1,201 @@
+"""Text files as a stream of characters: any length, compressed or not, UTF-8 or UTF-16."""
+
+import codecs
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from selfwise.data.regular_files import check_regular
+
+BLOCK = 2**20  # bytes that are read at a time
+PIECE = 2**20  # characters; a longer document comes in several pieces
+LAST_PART = PIECE // 4  # of a piece, where its end is looked for
+COMPRESSED = (".gz", ".zst", ".zstd")
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+BLANK = re.compile(r"\n[ \t]*\n\s*")
+
+Piece = tuple[str, bool]  # some text, and whether its document ends with it
+
+
+def kind(path: Path) -> str:
+    """The suffix that says how a file is read, without that of its compression: `.txt`."""
+    inner = path.name.lower()
+    for suffix in COMPRESSED:
+        inner = inner.removesuffix(suffix)
+    return Path(inner).suffix
+
+
+def characters(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
+    """The text of a file in blocks; newlines are `\\n`, and a byte-order mark is left out.
+
+    `seen` is told how many bytes of the file were read. Raises ValueError that names file and byte
+    for what is no text, and for a damaged compressed file.
+    """
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    encoding, rest, at = "", b"", 0
+    for block in _blocks(path, seen):
+        data = rest + block
+        if not encoding:
+            mark, encoding = _encoding(data)
+            data, at = data[mark:], mark
+        if encoding == "utf-8" and b"\0" in data:
+            where = f"{_byte(path, at + data.index(0))} is zero"
+            raise ValueError(f"{path}: a binary file, not text ({where})")
+        text, used = _decode(path, data, encoding, at, final=False)
+        rest, at = data[used:], at + used
+        yield newlines.decode(text)
+    text, _ = _decode(path, rest, encoding or "utf-8", at, final=True)
+    yield newlines.decode(text, final=True)
+
+
+def whole(path: Path, seen: Callable[[int], None]) -> Iterator[Piece]:
+    """The file as one document."""
+    yield from _cut(characters(path, seen))
+
+
+def between_blanks(path: Path, seen: Callable[[int], None]) -> Iterator[Piece]:
+    """A document for each run of lines between blank ones."""
+    rest, inside = "", False
+    for block in characters(path, seen):
+        *done, rest = BLANK.split(rest + block)
+        for text in done:
+            text = text.rstrip() if inside else text.strip()
+            if text or inside:
+                yield from _cut(iter([text]))
+            inside = False
+        if len(rest) > 2 * PIECE:
+            rest = rest if inside else rest.lstrip()
+            end = border(rest)
+            yield rest[:end], False
+            rest, inside = rest[end:], True
+    rest = rest.rstrip() if inside else rest.strip()
+    if rest or inside:
+        yield from _cut(iter([rest]))
+
+
+def by_line(path: Path, seen: Callable[[int], None]) -> Iterator[Piece]:
+    """A document for each line that is not blank."""
+    for line in lines(path, seen):
+        if line and not line.isspace():
+            yield from _cut(iter([line]))
+
+
+def lines(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
+    """The lines of a file, without their ends."""
+    rest: list[str] = []
+    for block in characters(path, seen):
+        head, newline, tail = block.partition("\n")
+        if not newline:
+            rest.append(block)
+            continue
+        yield "".join([*rest, head])
+        *middle, last = tail.split("\n")
+        yield from middle
+        rest = [last]
+    last = "".join(rest)
+    if last:
+        yield last
+
+
+def cut(text: str) -> Iterator[Piece]:
+    """A document that is in memory, in pieces."""
+    yield from _cut(iter([text]))
+
+
+def border(text: str) -> int:
+    """Where the first piece of a long text ends: before white space, if there is any.
+
+    Best between paragraphs, else between lines, else between words, in the last quarter of a
+    piece. Depends on the text alone, not on the blocks in which it was read.
+    """
+    for mark in ("\n\n", "\n", " "):
+        found = text.rfind(mark, PIECE - LAST_PART, PIECE)
+        if found >= 0:
+            return found
+    return PIECE
+
+
+def _cut(blocks: Iterator[str]) -> Iterator[Piece]:
+    """Pieces of one document; the last says so."""
+    text = ""
+    for block in blocks:
+        text += block
+        while len(text) > PIECE:
+            end = border(text)
+            yield text[:end], False
+            text = text[end:]
+    yield text, True
+
+
+def _blocks(path: Path, seen: Callable[[int], None]) -> Iterator[bytes]:
+    check_regular(path)
+    with path.open("rb") as raw:
+        try:
+            with uncompressed(path, raw) as stream:
+                while block := stream.read(BLOCK):
+                    seen(raw.tell())
+                    yield block
+        except (OSError, EOFError, zlib.error) as error:
+            if path.suffix.lower() not in COMPRESSED or getattr(error, "errno", None):
+                raise
+            why = " ".join(str(error).split())
+            raise ValueError(f"{path}: the compressed file is damaged ({why})") from error
+
+
+def uncompressed(path: Path, raw: IO[bytes]) -> Any:
+    """The stream that a file's name says is compressed in it."""
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return gzip.GzipFile(fileobj=raw)
+    return pa.CompressedInputStream(raw, "zstd") if suffix in COMPRESSED else raw
+
+
+def _encoding(start: bytes) -> tuple[int, str]:
+    """Length of the byte-order mark, and the encoding that it tells; UTF-8 without one."""
+    for mark, encoding in MARKS:
+        if start.startswith(mark):
+            return len(mark), encoding
+    return 0, "utf-8"
+
+
+def _decode(path: Path, data: bytes, encoding: str, at: int, *, final: bool) -> tuple[str, int]:
+    decode = {
+        "utf-8": codecs.utf_8_decode,
+        "utf-16-le": codecs.utf_16_le_decode,
+        "utf-16-be": codecs.utf_16_be_decode,
+    }[encoding]
+    try:
+        return decode(data, "strict", final)
+    except UnicodeDecodeError as error:
+        where = _byte(path, at + error.start)
+        line = f", line {_line(path, at + error.start):,}" if encoding == "utf-8" else ""
+        raise ValueError(
+            f"{path}: not {encoding.upper()[:6].rstrip('-')} at {where} ({error.reason}{line}); "
+            "convert the file to UTF-8"
+        ) from error
+
+
+def _byte(path: Path, number: int) -> str:
+    inside = " of the uncompressed text" if path.suffix.lower() in COMPRESSED else ""
+    return f"byte {number:,}{inside}"
+
+
+def _line(path: Path, byte: int) -> int:
+    """The number of the line in which a byte of a UTF-8 file is; reads the file again."""
+    newlines = 0
+    for block in _blocks(path, lambda read: None):
+        newlines += block[:byte].count(b"\n")
+        byte -= len(block)
+        if byte <= 0:
+            break
+    return newlines + 1

@@ -1,0 +1,104 @@
+"""`python-docs`: the documentation that ships inside CPython, so that all runs with no file.
+
+Each topic of the reference is a document, and the docstrings of each module of the standard
+library are one.
+"""
+
+import ast
+import os
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from inspect import cleandoc
+from pathlib import Path
+
+from selfwise.core.files import digest
+from selfwise.data.text.plain_files import cut
+
+NAME = "python-docs"
+LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "__pycache__"}
+LEFT_OUT |= {"dist-packages", "lib-dynload", "ensurepip", "pydoc_data"}
+
+
+@dataclass
+class Topics:
+    """The language reference as `help()` shows it."""
+
+    bytes: int
+    read: int = 0
+
+    def pieces(self) -> Iterator[tuple[str, bool]]:
+        from pydoc_data import topics  # type: ignore[import-untyped]
+
+        for name in sorted(topics.topics):
+            yield from cut(topics.topics[name])
+
+
+@dataclass
+class Module:
+    """The docstrings of a source file: read, never imported."""
+
+    path: Path
+    bytes: int
+    read: int = 0
+
+    def pieces(self) -> Iterator[tuple[str, bool]]:
+        text = docstrings(self.path)
+        if text:
+            yield from cut(text)
+        self.read = self.bytes
+
+
+@cache
+def parts() -> list[Topics | Module]:
+    """The topics and one part for each module, sorted by path.
+
+    Raises ValueError if this Python came without its sources.
+    """
+    root = _root()
+    topics = root / "pydoc_data" / "topics.py"
+    files = sorted(_files(root))
+    if not files or not topics.is_file():
+        raise ValueError(f"{NAME}: this Python came without the sources of its library")
+    modules = [Module(file, file.stat().st_size) for file in files]
+    return [Topics(topics.stat().st_size), *modules]
+
+
+@cache
+def fingerprint() -> str:
+    """Changes with the version of Python and with the names and sizes of the files."""
+    root = _root()
+    listed = [f"{p.path.relative_to(root)} {p.bytes}" for p in parts() if isinstance(p, Module)]
+    return digest(NAME, sys.version, *listed)
+
+
+@cache
+def docstrings(path: Path) -> str:
+    """All docstrings of a file in the order of its lines, between blank lines."""
+    tree = ast.parse(path.read_bytes())
+    found = []
+    for node in _documented(tree):
+        text = ast.get_docstring(node, clean=False)
+        if text and not text.isspace():
+            found.append(cleandoc(text))
+    return "\n\n".join(found)
+
+
+def _documented(node: ast.AST) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef]:
+    """The module, its classes and their functions; expressions are not searched."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        yield node  # type: ignore[misc]
+        for child in node.body:
+            yield from _documented(child)
+
+
+def _root() -> Path:
+    return Path(sysconfig.get_paths()["stdlib"])
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in LEFT_OUT]
+        yield from (Path(folder, name) for name in names if name.endswith(".py"))

@@ -1,0 +1,134 @@
+"""Rows of .json files, whatever their layout, and of Arrow files; documents of WikiExtractor."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from selfwise.data.text.plain_files import Piece, characters, cut, lines
+
+ARROW = (".arrow", ".feather", ".ipc")
+_BEGIN = re.compile(r'<doc id="[^"]*".*>\s*')
+_END = "</doc>"
+_SPACE = " \t\r\n"
+Seen = Callable[[int], None]
+
+
+def json_values(path: Path, seen: Seen) -> Iterator[tuple[str, Any]]:
+    """("row 3", value) for each element of an array, or each value of several in a row.
+
+    One element at a time is in memory. Raises ValueError that names file and row.
+    """
+    text = _Text(characters(path, seen))
+    number, inside = 0, text.peek() == "["
+    text.skip("[" if inside else "")
+    while text.peek() not in ("", "]"):
+        number += 1
+        yield f"row {number}", text.value(f"{path}, row {number}")
+        if inside and text.peek() == ",":
+            text.skip(",")
+            if text.peek() == "]":
+                raise ValueError(f"{path}, row {number + 1}: not JSON (nothing after a comma)")
+        elif inside and text.peek() != "]":
+            raise ValueError(f"{path}, row {number}: not JSON (no comma or ] after it)")
+    if (text.peek() == "]") != inside:
+        raise ValueError(f"{path}: the array of JSON has no end, or an end too many")
+    text.skip("]" if inside else "")
+    if text.peek():
+        raise ValueError(f"{path}: there is text behind the end of the array of JSON")
+
+
+class _Text:
+    """The rest of a stream of JSON, of which only what is needed is in memory."""
+
+    def __init__(self, blocks: Iterator[str]):
+        self._blocks, self._rest, self._at = blocks, "", 0
+
+    def peek(self) -> str:
+        """The next character that is not white space; nothing at the end."""
+        while True:
+            while self._at < len(self._rest) and self._rest[self._at] in _SPACE:
+                self._at += 1
+            if self._at < len(self._rest):
+                return self._rest[self._at]
+            if not self._more(1):
+                return ""
+
+    def skip(self, text: str) -> None:
+        self._at += len(text)
+
+    def value(self, where: str) -> Any:
+        """The next value."""
+        while True:
+            try:
+                value, end = json.JSONDecoder().raw_decode(self._rest, self._at)
+            except json.JSONDecodeError as error:
+                # half of it may be there: twice as much is read before it is tried again
+                if not self._more(len(self._rest) - self._at):
+                    raise ValueError(f"{where}: not JSON ({error.msg})") from error
+                continue
+            if end == len(self._rest) and self._more(1):
+                continue  # a number may have more digits
+            self._at = end
+            return value
+
+    def _more(self, size: int) -> bool:
+        """Read at least so many further characters. False at the end of the stream."""
+        parts: list[str] = []
+        while size > 0 and (block := next(self._blocks, None)) is not None:
+            parts.append(block)
+            size -= len(block)
+        self._rest, self._at = self._rest[self._at :] + "".join(parts), 0
+        return any(parts)
+
+
+def arrow_rows(path: Path, seen: Seen, batch_rows: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """("row 3", row) of an Arrow file or stream, as Hugging Face's datasets and pyarrow write."""
+    number = 0
+    try:
+        with path.open("rb") as raw:
+            is_file = raw.read(6) == b"ARROW1"
+            raw.seek(0)
+            for batch in _batches(raw, is_file=is_file):
+                for start in range(0, batch.num_rows, batch_rows):
+                    for row in batch.slice(start, batch_rows).to_pylist():
+                        number += 1
+                        yield f"row {number}", row
+                seen(raw.tell())
+    except (pa.ArrowException, EOFError) as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"{path}: cannot be read as Arrow ({why})") from error
+
+
+def _batches(raw: Any, *, is_file: bool) -> Iterator[Any]:
+    if not is_file:
+        yield from pa.ipc.open_stream(raw)
+        return
+    reader = pa.ipc.open_file(raw)
+    for i in range(reader.num_record_batches):
+        yield reader.get_batch(i)
+
+
+def wiki_documents(path: Path, seen: Seen) -> Iterator[Piece]:
+    """A document for each `<doc ...>` of WikiExtractor's files.
+
+    Raises ValueError that names file and line for text outside of them.
+    """
+    waiting: list[str] | None = None
+    number = 0
+    for number, line in enumerate(lines(path, seen), start=1):
+        if waiting is None and _BEGIN.fullmatch(line):
+            waiting = []
+        elif waiting is None and line.strip():
+            raise ValueError(f"{path}, line {number}: there is text outside of <doc ...> </doc>")
+        elif waiting is not None and line.strip() == _END:
+            text = "\n".join(waiting).strip()
+            yield from cut(text) if text else ()
+            waiting = None
+        elif waiting is not None:
+            waiting.append(line)
+    if waiting is not None:
+        raise ValueError(f"{path}, line {number}: the last <doc ...> has no </doc>")

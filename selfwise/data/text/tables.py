@@ -1,0 +1,177 @@
+"""Documents in the rows of tables: jsonl, json, csv, tsv, parquet, arrow."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selfwise.core.errors import nearest
+from selfwise.data.regular_files import check_regular
+from selfwise.data.table_cells import KINDS as CELLS
+from selfwise.data.table_cells import check_names, read_cells
+from selfwise.data.text.plain_files import Piece, cut, lines
+from selfwise.data.text.structured_files import ARROW, arrow_rows, json_values
+
+FIELDS = ("text", "content", "document", "sentence", "body", "article", "passage")
+KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *ARROW)
+HALF = re.compile("[\ud800-\udfff]")
+BATCH = 1024  # rows of a parquet file that are read at a time
+Seen = Callable[[int], None]
+Row = dict[str, Any]
+
+
+def texts(path: Path, kind: str, field: str, seen: Seen) -> Iterator[Piece]:
+    """The documents in the column `field`, one for each row that has text there.
+
+    Without a `field`, the column that has one of the usual names. Raises ValueError for a column
+    that is not there, for text that is none, and for malformed rows, naming file and line.
+    """
+    for number, row in rows(path, kind, [field] if field else None, seen):
+        if not field:
+            field = column(list(row), "", f"{path}, {number}")
+        if field not in row:
+            raise ValueError(missing(f"{path}, {number}", field, list(row)))
+        text = row[field]
+        if text is None or text == "":
+            continue
+        if not isinstance(text, str):
+            kind_of = type(text).__name__
+            raise ValueError(f"{path}, {number}: {field!r} is not text but of type {kind_of}")
+        yield from cut(text)
+
+
+def rows(
+    path: Path, kind: str, fields: Sequence[str] | None, seen: Seen
+) -> Iterator[tuple[str, Row]]:
+    """("line 3", row) for every row of a table. `fields`: what is needed of it, None for all."""
+    if kind == ".parquet":
+        return _parquet(path, fields, seen)
+    if kind in ARROW:
+        return arrow_rows(path, seen, BATCH)
+    if kind == ".json":
+        return _json_rows(path, seen)
+    return _cells(path, seen) if kind in CELLS else _json(path, seen)
+
+
+def column(names: Sequence[str], told: str, where: str, usual: Sequence[str] = FIELDS) -> str:
+    """The column that is meant. Raises ValueError if it is not there or cannot be guessed."""
+    if told:
+        if told not in names:
+            raise ValueError(missing(where, told, names))
+        return told
+    lower = {name.strip().lower(): name for name in reversed(names)}
+    found = next((lower[name] for name in usual if name in lower), None)
+    if found is None and len(names) == 1:
+        return names[0]
+    if found is None:
+        raise ValueError(
+            f"{where}: which field holds the text? None is named {', '.join(usual)}; "
+            f"name one with --field; there are: {', '.join(names)}"
+        )
+    return found
+
+
+def missing(where: str, field: str, names: Sequence[str]) -> str:
+    """The sentence for a field that is not there: the nearest one, and all."""
+    hint = nearest(field, names)
+    listed = f" (there are: {', '.join(names)})" if "mean" in hint else ""
+    return f"{where}: there is no field {field!r}{listed}{hint}"
+
+
+def _json(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
+    for i, line in enumerate(lines(path, seen), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = JSON.decode(line)
+        except json.JSONDecodeError as error:
+            why = f"{error.msg} at character {error.pos + 1}"
+            raise ValueError(f"{path}, line {i}: not JSON ({why})") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {i}: expected an object, got {type(row).__name__}")
+        if isinstance(row, _Ambiguous):
+            raise ValueError(f"{path}, line {i}: the field {row.name!r} comes twice")
+        if "\\u" in line:
+            _check_whole(row, f"{path}, line {i}")
+        yield f"line {i}", row
+
+
+class _Ambiguous(dict):
+    """An object that has a field twice."""
+
+    name: str
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) == len(pairs):
+        return row
+    names = [name for name, _ in pairs]
+    twice = _Ambiguous(row)
+    twice.name = next(name for name in names if names.count(name) > 1)
+    return twice
+
+
+JSON = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _json_rows(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
+    """The rows of a .json file: an array of objects or of texts, or jsonl by another name."""
+    for number, value in json_values(path, seen):
+        row = {"text": value} if isinstance(value, str) else value
+        if not isinstance(row, dict):
+            of_type = type(value).__name__
+            raise ValueError(f"{path}, {number}: expected an object, got {of_type}")
+        _check_whole(row, f"{path}, {number}")
+        yield number, row
+
+
+def _check_whole(row: Row, where: str) -> None:
+    """Raises ValueError for half a character, which JSON can spell and no text can hold."""
+    for name, value in row.items():
+        half = HALF.search(value) if isinstance(value, str) else None
+        if half:
+            code = f"\\u{ord(half[0]):04x}"
+            raise ValueError(f"{where}: {name!r} has {code} alone, which is half a character")
+
+
+def _cells(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
+    header: list[str] | None = None
+    for line, row in read_cells(path, seen):
+        if header is None:
+            check_names(f"{path}, line {line}", row)
+            header = row
+        else:
+            yield f"line {line}", _row(path, line, header, row)
+
+
+def _row(path: Path, line: int, header: list[str], row: list[str]) -> Row:
+    if len(row) != len(header):
+        expected = f"expected {len(header)} fields as in the first line"
+        raise ValueError(f"{path}, line {line}: {expected}, got {len(row)}")
+    return dict(zip(header, row))
+
+
+def _parquet(path: Path, fields: Sequence[str] | None, seen: Seen) -> Iterator[tuple[str, Row]]:
+    check_regular(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            check_names(str(path), names)
+            for field in fields or []:
+                if field not in names:
+                    raise ValueError(missing(str(path), field, names))
+            total, done = max(file.metadata.num_rows, 1), 0
+            wanted = None if fields is None else list(fields)
+            for batch in file.iter_batches(batch_size=BATCH, columns=wanted):
+                for i, row in enumerate(batch.to_pylist(), start=1 + done):
+                    yield f"row {i}", row
+                done += batch.num_rows
+                seen(path.stat().st_size * done // total)
+    except (pa.ArrowInvalid, pa.ArrowException) as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"{path}: cannot be read as parquet ({why})") from error

@@ -1,0 +1,154 @@
+"""The token cache: written once, a part at a time, so that a killed build goes on where it was."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from selfwise.core.parallel import Progress
+from selfwise.data.text.documents import Documents
+from selfwise.data.text.encode import Batch, Encode, Encoded, batches, encode_all
+
+SHARD = 2**25  # characters of text after which what was written is made safe
+STALE = 7 * 24 * 3600  # seconds after which a half-built cache that nobody went on with is removed
+FILES = ("tokens", "documents", "sizes", "sentences")
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NEW = dict.fromkeys(FILES, 0) | {"part": 0, "piece": 0, "total": 0, "from": 0}
+
+
+def build(
+    home: Path,
+    documents: Documents,
+    job: Encode,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Make the folder `home`: complete, or not there under this name.
+
+    Tokens and spans are appended to files. After each shard they are flushed to the disk, and a
+    journal that says how long they are is renamed into place; what a killed build wrote after that
+    is cut off when the next one goes on.
+
+    Raises ValueError for a full disk, and what reading the documents raises.
+    """
+    half = home.with_name(f".{home.name}.half")
+    half.mkdir(exist_ok=True)
+    try:
+        _fill(half, documents, job, workers, progress)
+        meta = json.loads((half / "journal.json").read_text()) | {"dtype": job.dtype}
+        _write(half / "meta.json", meta)
+        os.rename(half, home)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise ValueError(
+            f"the disk of {home.parent} is full ({error.strerror}); make room and start again, the "
+            "token cache goes on where it was, or set SELFWISE_CACHE to another disk"
+        ) from error
+    except ValueError:  # something is wrong with the text, which will not be the same again
+        shutil.rmtree(half, ignore_errors=True)
+        raise
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """One process at a time builds a cache; another that wants it waits. Ends with the process."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(home.parent)
+    with home.with_name(f".{home.name}.lock").open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)  # lockf: worker processes must not inherit the lock
+        yield
+
+
+def _fill(
+    half: Path, documents: Documents, job: Encode, workers: int | None, progress: Progress | None
+) -> None:
+    with ExitStack() as stack:
+        opened = {name: stack.enter_context((half / name).open("ab")) for name in FILES}
+        journal = _resume(half, opened)
+        todo = batches(documents.pieces(journal["part"]), journal["piece"])
+        fresh = 0
+        for batch, encoded in encode_all(job, todo, workers=workers, size=documents.bytes):
+            _append(opened, journal, batch, encoded)
+            fresh += int(encoded.sizes[:, 0].sum())
+            if fresh >= SHARD:
+                _save(half, opened, journal)
+                fresh = 0
+            if progress is not None:
+                progress(batch.done, documents.bytes)
+        _save(half, opened, journal)
+
+
+def _resume(half: Path, opened: Mapping[str, IO[bytes]]) -> dict[str, int]:
+    """The journal of an earlier build, with its files cut back to what was safe."""
+    path = half / "journal.json"
+    journal = json.loads(path.read_text()) if path.is_file() else dict(NEW)
+    for name, file in opened.items():
+        file.truncate(journal[name])
+        file.seek(0, os.SEEK_END)
+    return journal
+
+
+def _append(
+    opened: Mapping[str, IO[bytes]], journal: dict[str, int], batch: Batch, encoded: Encoded
+) -> None:
+    """Write what became of a batch. `total`: tokens so far; `from`: where a document began."""
+    base = journal["total"]
+    last = np.array(batch.last)
+    ends = base + np.cumsum(encoded.tokens)
+    stops = ends[last]
+    spans = np.stack([np.concatenate([[journal["from"]], stops])[:-1], stops], axis=1)
+    sums = np.cumsum(encoded.sizes, axis=0)
+    so_far = np.array([journal.get("characters", 0), journal.get("bytes", 0)])
+    marks = np.concatenate([[[0, 0]], sums[last]])
+    sizes = np.diff(marks, axis=0)
+    if len(sizes):
+        sizes[0] += so_far
+        so_far = np.zeros(2, np.int64)
+        journal["from"] = int(stops[-1])
+    journal["characters"], journal["bytes"] = map(int, so_far + sums[-1] - marks[-1])
+    kept = spans[:, 1] > spans[:, 0]  # a document without a token is none
+    opened["tokens"].write(encoded.ids.data)
+    opened["documents"].write(spans[kept].astype(np.int64).tobytes())
+    opened["sizes"].write(sizes[kept].astype(np.int64).tobytes())
+    if encoded.sentences is not None:
+        stop = base + np.cumsum(encoded.sentences)
+        pairs = np.stack([stop - encoded.sentences, stop], axis=1)
+        opened["sentences"].write(pairs.astype(np.int64).tobytes())
+    journal["total"] = base + len(encoded.ids)
+    journal["part"], journal["piece"] = batch.part, batch.piece
+
+
+def _save(half: Path, opened: Mapping[str, IO[bytes]], journal: dict[str, int]) -> None:
+    for name, file in opened.items():
+        file.flush()
+        os.fsync(file.fileno())
+        journal[name] = file.tell()
+    _write(half / "journal.json", journal)
+
+
+def _write(path: Path, content: dict) -> None:
+    temporary = path.with_name(f"{path.name}.new")
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump(content, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove half-built caches that nobody went on with for a week."""
+    for path in folder.glob(".*.half"):
+        journal = path / "journal.json"
+        touched = journal if journal.is_file() else path
+        if time.time() - touched.stat().st_mtime > STALE:
+            shutil.rmtree(path, ignore_errors=True)

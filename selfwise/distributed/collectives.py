@@ -1,0 +1,62 @@
+"""What several processes have of their rows together, with gradients."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Shaped
+from torch import Tensor
+
+_apart: ContextVar[bool] = ContextVar("apart", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside of it this process asks nothing of the others: for what one process does alone."""
+    before = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(before)
+
+
+def processes() -> int:
+    """How many processes compute a loss together."""
+    if _apart.get() or not (dist.is_available() and dist.is_initialized()):
+        return 1
+    return dist.get_world_size()
+
+
+def gather(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
+    """The rows of all processes, in the order of the processes; gradients go back to their rows.
+
+    Each process has equally many rows, and the gradient of a row is the sum over all processes:
+    that of the sum of their losses. With one process it is `x`.
+    """
+    return x if processes() == 1 else _Gather.apply(x)  # type: ignore[no-any-return]
+
+
+def gather_views(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
+    """`gather` of rows that are two views of each example, all first views before all second."""
+    if processes() == 1:
+        return x
+    return torch.cat([gather(view) for view in x.chunk(2)])
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format)]
+        parts += [torch.empty_like(parts[0]) for _ in range(dist.get_world_size() - 1)]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[dist.get_rank() * ctx.rows :][: ctx.rows]

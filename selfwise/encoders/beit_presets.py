@@ -1,0 +1,110 @@
+"""How large BEiT's vision transformer is, and what it has of what was published since.
+
+Base and large are the paper's (arXiv:2106.08254, appendix G). The smaller ones are ours, without
+drop path where a model is too small to overfit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from selfwise.core.errors import nearest
+from selfwise.encoders.option_checks import (
+    check_chances,
+    check_choices,
+    check_divides,
+    check_known,
+    check_positive,
+)
+
+NORMS = ("tokens", "pooled")
+SMALL = 64  # px: up to here the patches have a side of 4 instead of 16
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Everything that decides on the weights of a vision transformer and how they are used.
+
+    Args:
+        depth: number of blocks.
+        dim: width.
+        heads: attention heads of each block; they divide `dim`.
+        ff: width inside the MLP; by default 4 times `dim`.
+        patch: side of a patch in px; by default 16, and 4 for images up to 64 px.
+        layer_scale: LayerScale at the start; 0: none.
+        drop_path: probability that an image skips a part of the last block in training; less by
+            steps before it, and 0 in the first.
+        relative: attention knows how far apart two patches are.
+        shared_bias: by one table for all blocks, as in BEiT's pre-training; or one for each.
+        absolute: a learned position is added to each patch.
+        norm: where the final norm is: on the "tokens", or on their mean, "pooled", as in BEiT's
+            fine-tuned models.
+        eps: of every LayerNorm.
+    """
+
+    depth: int
+    dim: int
+    heads: int
+    ff: int
+    patch: int
+    layer_scale: float = 0.1
+    drop_path: float = 0.0
+    relative: bool = True
+    shared_bias: bool = True
+    absolute: bool = False
+    norm: str = "tokens"
+    eps: float = 1e-6
+
+
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {"depth": 2, "dim": 64, "heads": 2},
+    "mini": {"depth": 6, "dim": 192, "heads": 3},
+    "small": {"depth": 12, "dim": 384, "heads": 6, "drop_path": 0.1},
+    "base": {"depth": 12, "dim": 768, "heads": 12, "drop_path": 0.1},
+    "large": {"depth": 24, "dim": 1024, "heads": 16, "drop_path": 0.1, "layer_scale": 1e-5},
+}
+
+
+def names() -> list[str]:
+    """beit-SIZE for every size."""
+    return [f"beit-{size}" for size in SIZES]
+
+
+def shape_of(name: str, options: Mapping[str, Any], *, size: int) -> Shape:
+    """The preset with the options in place of its own values, for images of `size` px.
+
+    Raises ValueError with one sentence for a name or an option that is not known, and for values
+    that do not go together or do not fit the images.
+    """
+    family, _, which = name.partition("-")
+    if family != "beit" or which not in SIZES:
+        raise ValueError(f"unknown vision transformer {name!r}{nearest(name, names())}")
+    check_known(name, Shape, options)
+    told = {"patch": 4 if size <= SMALL else 16} | SIZES[which] | dict(options)
+    shape = Shape(**{"ff": 4 * told["dim"], **told})
+    _check(name, shape)
+    _check_size(name, shape.patch, size)
+    return shape
+
+
+def _check(name: str, shape: Shape) -> None:
+    check_positive(name, shape, ("depth", "dim", "heads", "ff", "patch"))
+    check_chances(name, shape, ("drop_path",))
+    if not shape.layer_scale >= 0:
+        raise ValueError(f"encoder {name}: layer_scale must not be below 0")
+    check_choices(name, shape, {"norm": NORMS})
+    check_divides(name, shape, {"heads": "heads"})
+
+
+def _check_size(name: str, patch: int, size: int) -> None:
+    if size < patch:
+        raise ValueError(
+            f"encoder {name} has patches of {patch} px, which images of {size} px do not fill; "
+            "give it a smaller patch or larger images"
+        )
+    if size % patch:
+        right = max(patch, patch * round(size / patch))
+        raise ValueError(
+            f"encoder {name} has patches of {patch} px, which do not divide images of {size} px; "
+            f"the nearest size is {right}"
+        )

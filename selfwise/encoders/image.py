@@ -1,0 +1,295 @@
+"""Image encoders: any timm model, with a stem for small images."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from inspect import signature
+from math import prod
+from textwrap import shorten
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from selfwise.core.errors import nearest
+from selfwise.core.rng import seeded
+from selfwise.core.types import Features
+from selfwise.nn.small_maps import guard
+from selfwise.views.image.color_space import lightness
+
+STEMS = ("auto", "timm", "cifar", "half")
+NORMALISE = ("auto", "unit", "timm")
+SEES = ("color", "lightness")
+
+_FILES = "timm is given no files; weights of your own come from an earlier run"
+REFUSED = {
+    "in_chans": "the images decide on their channels",
+    "num_classes": "an encoder has no classes",
+    "patch_drop_rate": "the positions would not be the same in training and evaluation",
+    **dict.fromkeys(("checkpoint_path", "cache_dir"), _FILES),
+    **dict.fromkeys(("pretrained_cfg", "pretrained_cfg_overlay"), _FILES),
+}
+
+# what timm and torch raise where options, size and channels do not go together
+_MISFITS = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError)
+_MISFITS += (LookupError, ArithmeticError)  # type: ignore[assignment]
+
+
+class Vision(nn.Module):
+    """A timm model without its classifier.
+
+    `dim` is the width of `pooled`; in models with a layer between pooling and classifier, such as
+    MobileNetV3, `tokens` come before that layer and have a width of their own.
+
+    Args:
+        name: of a timm model, such as resnet18 or vit_small_patch16_224.
+        in_channels: of the images, 1 or 3.
+        size: side of the images in pixels.
+        stem: for ResNets on small images. `cifar` (SimCLR, appendix B.9): 3x3 convolution with
+            stride 1 and no max-pool; `half`: the same with stride 2, a quarter of the cost;
+            `timm`: as it is. `auto`: cifar up to 64 px where the model is a ResNet whose weights
+            are not published ones.
+        pretrained: start from timm's published weights, which are downloaded once.
+        normalise: `unit`: the values stay in [0, 1]; `timm`: they are brought to the mean and
+            standard deviation that the published weights expect. `auto`: timm if pretrained. Or
+            these themselves, as imported weights have them: two lists, a number for each channel.
+        sees: `color`: the channels as they are; `lightness`: only L of Lab, as 0 to 1, whatever the
+            channels of the images. A method that is trained to guess colours asks for it.
+        options: what the timm model takes besides, such as layers, channels, drop_path_rate.
+
+    Raises ValueError with one sentence for a model that cannot be built or does not fit the
+    images: two black ones are passed through it.
+    """
+
+    mean: Tensor | None
+    std: Tensor | None
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        in_channels: int = 3,
+        size: int = 224,
+        stem: str = "auto",
+        pretrained: bool = False,
+        normalise: str | Sequence[Sequence[float]] = "auto",
+        sees: str = "color",
+        **options: Any,
+    ):
+        super().__init__()
+        _check(name, options, stem=stem, pretrained=pretrained, normalise=normalise, sees=sees)
+        told = options | ({"pretrained": True} if pretrained else {})
+        with _explained(name, in_channels, size, told):
+            seen = 1 if sees == "lightness" else in_channels
+            self.model: Any = _create(name, seen, size, told)
+        self.name, self.sees, self.stem = name, sees, _resolve(stem, self.model, size, pretrained)
+        _fit_stem(self.model, name, self.stem)
+        guard(self.model)
+        mean, std = _statistics(self.model, normalise, pretrained, seen)
+        # constants of the model's name, so they are not saved with the weights
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        with _explained(name, in_channels, size, told):
+            self.dim: int = _width(self, torch.zeros(2, in_channels, size, size))
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Features:
+        features = self.model.forward_features(self._scaled(x))
+        pooled = self.model.forward_head(features, pre_logits=True)
+        return Features(pooled, *_tokens(self.model, features, x.shape[2:]))
+
+    def hidden(self, x: Float[Tensor, "b c h w"]) -> list[Features]:
+        """Mean-pooled feature maps of every stage (ResNet) or block (ViT).
+
+        Raises ValueError for one of the few timm models that do not show them.
+        """
+        if not hasattr(self.model, "forward_intermediates"):
+            raise ValueError(f"encoder {self.name} does not show its layers, only the last")
+        x = self._scaled(x)
+        maps = self.model.forward_intermediates(x, intermediates_only=True, output_fmt="NCHW")
+        return [_from_map(m) for m in maps]
+
+    def _scaled(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b seen h w"]:
+        x = lightness(x) / 100 if self.sees == "lightness" else x
+        return x if self.mean is None or self.std is None else (x - self.mean) / self.std
+
+
+def build(name: str, *, in_channels: int, size: int, seed: int = 0, **options: Any) -> Vision:
+    """A `Vision` whose random weights are a function of the seed."""
+    with seeded(seed, "encoder"):
+        return Vision(name, in_channels=in_channels, size=size, **options)
+
+
+def revealed(encoder: Vision) -> Vision:
+    """The encoder with norms that start at 0 set to 1.
+
+    timm starts the last norm of each residual block at 0 to help training: the block then adds
+    nothing. An untrained encoder would be judged without its blocks, a baseline that is too weak.
+    """
+    with torch.no_grad():
+        for module in encoder.modules():
+            weight = getattr(module, "weight", None)
+            if isinstance(weight, nn.Parameter) and weight.ndim == 1 and not weight.any():
+                weight.fill_(1.0)
+    return encoder
+
+
+def untrained(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the same encoder without published weights.
+
+    Stem and normalisation stay those of the pretrained one, so that the two differ in their
+    weights alone, and their state dicts fit each other.
+    """
+    kept = {name: value for name, value in options.items() if name != "pretrained"}
+    if options.get("pretrained"):
+        kept |= {n: "timm" for n in ("stem", "normalise") if kept.get(n, "auto") == "auto"}
+    return kept
+
+
+def _check(name: str, options: Mapping[str, Any], **chosen: Any) -> None:
+    """Raises ValueError for what can be told without building anything."""
+    if not timm.is_model(name):
+        raise ValueError(f"unknown encoder {name!r}{nearest(name, timm.list_models())}")
+    for option, known in (("stem", STEMS), ("normalise", NORMALISE), ("sees", SEES)):
+        if option == "normalise" and not isinstance(chosen[option], str):
+            _check_statistics(chosen[option])
+        elif chosen[option] not in known:
+            said = str(chosen[option])
+            raise ValueError(f"unknown {option} {said!r} of the encoder{nearest(said, known)}")
+    if not isinstance(chosen["pretrained"], bool):
+        raise ValueError(f"pretrained must be true or false, not {chosen['pretrained']!r}")
+    for option in REFUSED.keys() & options.keys():
+        raise ValueError(f"encoder option {option!r} is not taken: {REFUSED[option]}")
+
+
+def _check_statistics(told: Any) -> None:
+    """Raises ValueError unless these are the means and the deviations of the same channels."""
+    numbers = isinstance(told, Sequence) and all(
+        isinstance(part, Sequence) and all(type(value) in (int, float) for value in part)
+        for part in told
+    )
+    if not numbers or len(told) != 2 or len(told[0]) != len(told[1]) or not len(told[0]):
+        raise ValueError(
+            f"normalise must be {', '.join(NORMALISE)} or two lists of numbers, the mean and the "
+            f"deviation of each channel, not {told!r}"
+        )
+    if not all(value > 0 for value in told[1]):
+        raise ValueError(f"normalise: deviations must be above 0, not {list(told[1])}")
+
+
+def _create(name: str, channels: int, size: int, options: dict[str, Any]) -> Any:
+    config = timm.get_pretrained_cfg(name)
+    if config is not None and config.fixed_input_size:
+        options = {"img_size": size, **options}
+    return timm.create_model(name, in_chans=channels, num_classes=0, **options)
+
+
+@contextmanager
+def _explained(name: str, channels: int, size: int, options: dict[str, Any]) -> Iterator[None]:
+    """What timm raises becomes a ValueError that says what does not fit, in timm's words."""
+    try:
+        yield
+    except OSError as error:  # all that the hub and the network raise
+        raise ValueError(
+            f"the published weights of {name} are not in the cache and could not be fetched; "
+            f"leave out pretrained, or go online once ({_words(error)})"
+        ) from error
+    except _MISFITS as error:
+        unknown = re.search(r"(\w+)(\.__init__)?\(\) got an unexpected .*'(\w+)'$", str(error))
+        if unknown and unknown[3] in options:
+            near = nearest(unknown[3], _options_of(name, unknown[1]))
+            raise ValueError(f"encoder {name} has no option {unknown[3]!r}{near}") from error
+        told = ", ".join(f"{option}={value!r}" for option, value in options.items())
+        raise ValueError(
+            f"encoder {name} does not fit {size} px images with {channels} "
+            f"channel{'s' if channels > 1 else ''}{told and f' and {told}'}: {_words(error)}"
+        ) from error
+
+
+def _words(error: Exception) -> str:
+    return shorten(f"{type(error).__name__}: {error}", 240, placeholder=" ...")
+
+
+def _options_of(name: str, kind: str) -> list[str]:
+    """The options of the class that refused one, where timm defines it beside the model."""
+    found = getattr(sys.modules[timm.model_entrypoint(name).__module__], kind, None)
+    known = signature(found).parameters if found else ()
+    return [option for option in known if option not in REFUSED]
+
+
+def _resolve(stem: str, model: Any, size: int, pretrained: bool) -> str:
+    if stem == "auto":
+        return "cifar" if size <= 64 and _has_stem(model) and not pretrained else "timm"
+    return stem
+
+
+def _has_stem(model: Any) -> bool:
+    return isinstance(getattr(model, "conv1", None), nn.Conv2d) and hasattr(model, "maxpool")
+
+
+def _fit_stem(model: Any, name: str, stem: str) -> None:
+    if stem == "timm":
+        return
+    if not _has_stem(model):
+        raise ValueError(f"stem {stem!r} is for ResNets; {name} has no stem that it could replace")
+    old = model.conv1
+    stride = 1 if stem == "cifar" else 2
+    model.conv1 = nn.Conv2d(old.in_channels, old.out_channels, 3, stride, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+    model.maxpool = nn.Identity()
+
+
+def _statistics(
+    model: Any, normalise: str | Sequence[Sequence[float]], pretrained: bool, channels: int
+) -> tuple[Float[Tensor, "c 1 1"] | None, Float[Tensor, "c 1 1"] | None]:
+    """Of the images that the weights were trained on, or None; for gray images, the average."""
+    if normalise == "unit" or (normalise == "auto" and not pretrained):
+        return None, None
+    config = model.pretrained_cfg
+    told = (config["mean"], config["std"]) if isinstance(normalise, str) else normalise
+    mean, std = (torch.tensor(part, dtype=torch.float32) for part in told)
+    if len(mean) != channels:
+        mean, std = mean.mean().expand(channels), std.mean().expand(channels)
+    return mean[:, None, None].clone(), std[:, None, None].clone()
+
+
+@torch.no_grad()
+def _width(encoder: Vision, images: Float[Tensor, "b c h w"]) -> int:
+    """The width of `pooled`: timm has several names for it, and none holds for every model."""
+    modes = [(part, part.training) for part in encoder.modules()]
+    pooled = encoder.eval()(images).pooled
+    for part, training in modes:
+        part.training = training
+    if pooled.ndim != 2:
+        raise ValueError(f"the features are not pooled: their shape is {tuple(pooled.shape)}")
+    return pooled.shape[1]
+
+
+def _tokens(
+    model: Any, features: Any, size: torch.Size
+) -> tuple[Tensor | None, tuple[int, ...] | None]:
+    """The features at each position, and the grid of positions, where timm gives them."""
+    if not isinstance(features, Tensor):  # branches of several resolutions
+        return None, None
+    if features.ndim == 4:
+        if getattr(model, "output_fmt", "NCHW") == "NHWC":  # Swin and its kin
+            features = features.permute(0, 3, 1, 2)
+        return features.flatten(2).transpose(1, 2), tuple(features.shape[2:])
+    grid = _grid(model, size)
+    prefix = getattr(model, "num_prefix_tokens", 0)  # class and register tokens come first
+    if features.ndim == 3 and grid is not None and features.shape[1] == prefix + prod(grid):
+        return features[:, prefix:], grid
+    return None, None
+
+
+def _grid(model: Any, size: torch.Size) -> tuple[int, ...] | None:
+    """How the patches of a transformer or mixer are laid out."""
+    parts: list[Any] = [getattr(model, name, None) for name in ("patch_embed", "stem")]
+    found = [part for part in parts if hasattr(part, "dynamic_feat_size")]
+    return tuple(found[0].dynamic_feat_size(tuple(size))) if found else None
+
+
+def _from_map(x: Float[Tensor, "b c h w"]) -> Features:
+    return Features(x.mean(dim=(2, 3)), x.flatten(2).transpose(1, 2), tuple(x.shape[2:]))

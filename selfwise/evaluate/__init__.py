@@ -1,1 +1,0 @@
-"""The proof that an encoder is worth having: probes, baselines, label curves, intervals."""

@@ -1,0 +1,256 @@
+"""Features of whole recordings: means over frames, of one layer or of all of them at once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from selfwise.core.errors import nearest
+from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Features, to
+from selfwise.data.audio.open import Chunks, Recordings
+from selfwise.distributed.process_group import ALONE, World
+from selfwise.distributed.sharded_map import NOTHING, Arrays, by_turns
+from selfwise.evaluation.features.image import PRECISIONS, at_layer, reading
+from selfwise.targets.mfcc import mfcc
+
+POOLINGS = ("mean", "mean+deviation")
+SECONDS, BUDGET = 30.0, 120.0  # of a piece, and of a batch with its padding
+# MFCC are cheap, and pieces are long because deltas end at their edges
+MFCC_SECONDS, MFCC_BUDGET = 120.0, 240.0
+MFCC_HOP = RATE // 100
+
+Progress = Callable[[int, int], None]  # (batches done, batches in all)
+Read = Callable[[AudioBatch], list[Tensor]]  # frames (b t d) of one layer or more
+
+
+def check_pooling(name: str) -> None:
+    """Raises ValueError unless the name is empty or one of POOLINGS."""
+    if name and name not in POOLINGS:
+        raise ValueError(f"unknown pooling {name!r}{nearest(name, POOLINGS)}")
+
+
+def extract(
+    encoder: Any,
+    recordings: Recordings,
+    *,
+    layer: int | None = None,
+    pooling: str = "mean",
+    device: torch.device | str = "cpu",
+    precision: str = "float32",
+    seconds: float = SECONDS,
+    budget: float = BUDGET,
+    progress: Progress | None = None,
+    world: World = ALONE,
+) -> Float32[np.ndarray, "n d"]:
+    """Features of every recording, in the order of the data: the mean over its real frames.
+
+    `mean+deviation` has the deviation of every number over the frames behind the means, (n, 2 d).
+    `layer` None is the encoder's output, a number one of `encoder.hidden`, negative from the last.
+    The encoder runs on `device` in eval mode without gradients and is left as it was.
+
+    Recordings of similar length share a batch of at most `budget` seconds, so that little is
+    padding. Those above `seconds` are read in pieces, which do not see each other; their frames
+    are those of the whole recording, each once, and each counts the same. Several processes share
+    the work, and the first one gets the features; what the others get is empty.
+
+    Raises ValueError if there are no recordings, one is shorter than a frame, or there is no such
+    layer, pooling or precision.
+    """
+
+    def read(batch: AudioBatch) -> list[Tensor]:
+        return [_frames(at_layer(encoder, batch, layer))]
+
+    how: dict[str, Any] = {"device": device, "precision": precision, "progress": progress}
+    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "world": world}
+    found = _encoded(encoder, recordings, read, **how)
+    return NOTHING if world.rank else found[:, 0]
+
+
+def layers(
+    encoder: Any,
+    recordings: Recordings,
+    *,
+    stem: bool = False,
+    pooling: str = "mean",
+    device: torch.device | str = "cpu",
+    precision: str = "float32",
+    seconds: float = SECONDS,
+    budget: float = BUDGET,
+    progress: Progress | None = None,
+    world: World = ALONE,
+) -> Float32[np.ndarray, "n L d"]:
+    """Features of every recording from each layer of `encoder.hidden`, in one pass.
+
+    `layers(...)[:, k]` is what `extract(..., layer=k)` gives: a probe of every layer, and
+    `weighted` too, cost one pass over the data. With `stem` what the first layer gets stands in
+    front, from `encoder.layers`, as SUPERB weighs it too: layer k is then at k + 1. The other
+    arguments and the errors are those of `extract`.
+    """
+
+    def read(batch: AudioBatch) -> list[Tensor]:
+        if stem:
+            return encoder.layers(batch)
+        return [_frames(features) for features in encoder.hidden(batch)]
+
+    how: dict[str, Any] = {"device": device, "precision": precision, "progress": progress}
+    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "world": world}
+    return _encoded(encoder, recordings, read, **how)
+
+
+def mfcc_statistics(
+    recordings: Recordings, *, progress: Progress | None = None
+) -> Float32[np.ndarray, "n 78"]:
+    """The raw baseline: mean and deviation of 39 MFCC over the frames of every recording.
+
+    100 frames a second. Recordings above two minutes are read in pieces: at each seam one frame is
+    missing and deltas are those of an edge.
+
+    Raises ValueError if there are no recordings, or one is shorter than a frame.
+    """
+    found = _statistics(
+        recordings,
+        lambda batch: [mfcc(batch.x, batch.extent)],
+        hop=MFCC_HOP,
+        deviation=True,
+        seconds=MFCC_SECONDS,
+        budget=MFCC_BUDGET,
+        progress=progress,
+    )
+    return found[:, 0]
+
+
+def _encoded(
+    encoder: Any,
+    recordings: Recordings,
+    read: Read,
+    *,
+    pooling: str,
+    device: torch.device | str,
+    precision: str,
+    **how: Any,
+) -> Float32[np.ndarray, "n L d"]:
+    """What `read` finds of every recording, the encoder on the device and in evaluation mode."""
+    for kind, value, known in (
+        ("pooling", pooling, POOLINGS),
+        ("precision", precision, PRECISIONS),
+    ):
+        if value not in known:
+            raise ValueError(f"unknown {kind} {value!r}{nearest(value, known)}")
+    half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+    with reading(encoder, device), half:
+        return _statistics(
+            recordings,
+            lambda batch: read(to(batch, device)),
+            hop=HOP,
+            deviation=pooling == "mean+deviation",
+            **how,
+        )
+
+
+def _statistics(
+    recordings: Recordings,
+    read: Read,
+    *,
+    hop: int,
+    deviation: bool,
+    seconds: float,
+    budget: float,
+    progress: Progress | None,
+    world: World = ALONE,
+) -> Float32[np.ndarray, "n L d"]:
+    """Means over the frames of each recording, and their deviations behind them if asked for."""
+    if not len(recordings):
+        raise ValueError("there are no recordings to compute features of")
+    short = np.flatnonzero(recordings.samples < WINDOW)[:1]
+    for place in short:
+        raise ValueError(
+            f"{recordings.ids[place]} has {recordings.samples[place]} samples at 16 kHz, and a "
+            f"frame takes {WINDOW}"
+        )
+    chunks = Chunks(recordings, seconds=seconds, budget=budget)
+    found: _Moments | None = None
+    own = (_read_group(chunks[j], read, hop) for j in range(world.rank, len(chunks), world.size))
+    for j, group in enumerate(by_turns(own, len(chunks), world)):
+        index, count, means, squares = group
+        found = found or _Moments(len(recordings), means.shape[1:], deviation=deviation)
+        found.add(index, count, means, squares)
+        if progress is not None:
+            progress(j + 1, len(chunks))
+    if world.rank:
+        return NOTHING[:, None]
+    assert found is not None
+    assert (found.count > 0).all(), "a recording was not read"
+    return found.result()
+
+
+def _read_group(batch: AudioBatch, read: Read, hop: int) -> Arrays:
+    """Which recordings a batch is of, how many frames of each, and their moments."""
+    count = _counts(batch, hop)
+    return (batch.index.numpy(), count.numpy(), *_moments(read(batch), count))
+
+
+class _Moments:
+    """Means and sums of squared deviations of many recordings, whose pieces come in any order."""
+
+    def __init__(self, n: int, shape: tuple[int, ...], *, deviation: bool):
+        self.count = np.zeros(n, dtype=np.int64)
+        self.mean = np.zeros((n, *shape), dtype=np.float32)
+        self.squares = np.zeros_like(self.mean) if deviation else None
+
+    def add(
+        self,
+        places: Int64[np.ndarray, "b"],
+        count: Int64[np.ndarray, "b"],
+        means: Float[np.ndarray, "b L d"],
+        squares: Float[np.ndarray, "b L d"],
+    ) -> None:
+        """Chan, Golub and LeVeque's update, one row after the other: a batch may have two pieces
+        of one recording."""
+        for row, place in enumerate(places):
+            if not count[row]:
+                continue
+            before = self.count[place]
+            self.count[place] += count[row]
+            apart = means[row] - self.mean[place]
+            self.mean[place] += apart * (count[row] / self.count[place])
+            if self.squares is not None:
+                between = apart**2 * (before * count[row] / self.count[place])
+                self.squares[place] += squares[row] + between
+
+    def result(self) -> Float32[np.ndarray, "n L d"]:
+        if self.squares is None:
+            return self.mean
+        deviation = np.sqrt(self.squares / self.count[:, None, None])
+        return np.concatenate([self.mean, deviation.astype(np.float32)], axis=2)
+
+
+def _counts(batch: AudioBatch, hop: int) -> Int64[Tensor, "b"]:
+    """Real frames of each row."""
+    b, width = batch.x.shape
+    extent = torch.full((b,), width) if batch.extent is None else batch.extent
+    return ((extent - WINDOW) // hop + 1).clamp(min=0)
+
+
+def _moments(
+    layers: list[Tensor], count: Int64[Tensor, "b"]
+) -> tuple[Float32[np.ndarray, "b L d"], Float32[np.ndarray, "b L d"]]:
+    """Means of real frames, and sums of their squared distances from them, of each layer."""
+    t, device = layers[0].shape[1], layers[0].device
+    assert t >= int(count.max()), (layers[0].shape, count)
+    several = count.to(device)[:, None, None].clamp(min=1)
+    beyond = (torch.arange(t)[None] >= count[:, None]).to(device)[..., None]
+    means, squares = [], []
+    for frames in layers:
+        frames = frames.float()
+        mean = frames.masked_fill(beyond, 0).sum(dim=1, keepdim=True) / several
+        means.append(mean[:, 0])
+        squares.append((frames - mean).masked_fill(beyond, 0).square().sum(dim=1))
+    return torch.stack(means, dim=1).cpu().numpy(), torch.stack(squares, dim=1).cpu().numpy()
+
+
+def _frames(features: Features) -> Tensor:
+    assert features.tokens is not None, "features of speech have frames"
+    return features.tokens

@@ -1,0 +1,225 @@
+"""Features of texts, in batches of similar length, and the bag of words beside them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from scipy.sparse import hstack
+from sklearn.feature_extraction.text import TfidfVectorizer
+from torch import Tensor
+
+from selfwise.core.errors import nearest
+from selfwise.core.types import TextBatch, to
+from selfwise.data.text.labelled import Texts
+from selfwise.distributed.process_group import ALONE, World
+from selfwise.distributed.sharded_map import NOTHING, Arrays, by_turns
+from selfwise.evaluation.features.image import nth, reading
+from selfwise.evaluation.features.text_rows import Row
+from selfwise.evaluation.features.text_windows import DEVIATION, Combined, split_texts
+from selfwise.evaluation.probes.baselines import Split
+from selfwise.tokenizers.tokenizer import Tokenizer
+
+LAYERS = "layers"
+POOLINGS = ("mean", "cls", "last", LAYERS, DEVIATION)
+BUDGET = 8192  # tokens in a batch, padding included
+TERMS = 50_000  # words and pairs of words that are counted at most
+
+
+def check_pooling(name: str) -> None:
+    """Raises ValueError unless the name is empty or one of POOLINGS."""
+    if name and name not in POOLINGS:
+        raise ValueError(f"unknown pooling {name!r}{nearest(name, POOLINGS)}")
+
+
+def extract(
+    encoder: Any,
+    texts: Texts,
+    tokenizer: Tokenizer,
+    *,
+    length: int,
+    layer: int | None = None,
+    pooling: str = "mean",
+    window: str = "first",
+    device: torch.device | str = "cpu",
+    precision: str = "float32",
+    world: World = ALONE,
+) -> Float32[np.ndarray, "n d"]:
+    """Pooled features of every text, in the order of the data; longer ones are cut at `length`, or
+    with `window` "mean" read in windows of that length, whose features are averaged by tokens.
+
+    The encoder runs on `device` in eval mode without gradients and is left as it was. Texts of
+    similar length share a batch of at most 8,192 tokens, so that little is padding; padding
+    changes nothing in a text's features.
+
+    `layers` puts the means of the embeddings and of every layer side by side, depth + 1 times as
+    many numbers. (BERT, arXiv:1810.04805 section 5.3, does so with its last four layers, token by
+    token.) `mean+deviation` has the deviation of every number over the tokens behind the means.
+
+    Several processes share the work, and the first one gets the features; what the others get is
+    empty.
+
+    Raises ValueError if there are no texts, no such layer or pooling, or a layer for `layers`.
+    """
+    how: dict[str, Any] = {"device": device, "precision": precision, "world": world}
+    how |= {"places": [(layer, pooling)], "length": length, "window": window}
+    return extract_each(encoder, texts, tokenizer, **how)[0]
+
+
+def extract_each(
+    encoder: Any,
+    texts: Texts,
+    tokenizer: Tokenizer,
+    *,
+    places: Sequence[tuple[int | None, str]],
+    length: int,
+    window: str = "first",
+    device: torch.device | str = "cpu",
+    precision: str = "float32",
+    world: World = ALONE,
+    keep: Path | None = None,
+) -> list[Float32[np.ndarray, "n _"]]:
+    """As `extract`, for several pairs of layer and pooling from one reading of the texts.
+
+    With `keep`, which begins the names of files, the arrays lie on the disk and not in memory.
+    """
+    for layer, pooling in places:
+        check_pooling(pooling)
+        if pooling == LAYERS and layer is not None:
+            said = f"pooling {LAYERS!r} takes every layer, so layer {layer} cannot be chosen"
+            raise ValueError(said)
+    if not len(texts):
+        raise ValueError("there are no texts to compute features of")
+    windows = split_texts(texts, tokenizer, length=length, window=window)
+    rows, combined = windows.rows, Combined(windows, [pooling for _, pooling in places])
+    half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+    out: list[np.ndarray] = []
+    every = list(groups([len(row.ids) for row in rows]))
+
+    def vectors_of(places_of: np.ndarray) -> Arrays:
+        batch = to(padded([rows[i] for i in places_of], encoder, tokenizer), device)
+        return tuple(one.cpu().numpy() for one in _vectors(encoder, batch, places))
+
+    with reading(encoder, device), half:
+        own = map(vectors_of, every[world.rank :: world.size])
+        for some, vectors in zip(every, by_turns(own, len(every), world)):
+            if not out:
+                out = [_room((len(texts), v.shape[1]), keep, i) for i, v in enumerate(vectors)]
+            combined.add(out, some, vectors)
+    combined.finish(out)
+    return out or [NOTHING for _ in places]
+
+
+def laid(texts: Texts, tokenizer: Tokenizer, *, length: int) -> list[Row]:
+    """Every text with its special tokens, cut to `length`; of a pair the longer part is cut."""
+    return split_texts(texts, tokenizer, length=length, window="first").rows
+
+
+def groups(lengths: list[int]) -> Iterator[np.ndarray]:
+    """Places of rows of similar length, whose padded batch has at most BUDGET tokens."""
+    order = np.argsort(lengths, kind="stable")[::-1]
+    start = 0
+    while start < len(order):
+        widest = max(1, lengths[order[start]])
+        stop = start + max(1, BUDGET // widest)
+        yield order[start:stop]
+        start = stop
+
+
+def padded(rows: list[Row], encoder: Any, tokenizer: Tokenizer) -> TextBatch:
+    """Rows side by side, padded at the end."""
+    width = max(1, *(len(row.ids) for row in rows))
+    pad = tokenizer.vocabulary.pad or 0
+    ids = np.full((len(rows), width), pad, dtype=np.int64)
+    segment, valid = np.zeros_like(ids), np.zeros(ids.shape, dtype=bool)
+    for place, row in enumerate(rows):
+        ids[place, : len(row.ids)], segment[place, : len(row.ids)] = row
+        valid[place, : max(1, len(row.ids))] = True  # an empty text is one padding token
+    batch = TextBatch(torch.from_numpy(ids), torch.arange(len(rows)), torch.from_numpy(valid))
+    return batch._replace(segment=torch.from_numpy(segment)) if encoder.segments else batch
+
+
+def pooled(tokens: Float[Tensor, "b n d"], valid: Tensor | None, how: str) -> Float[Tensor, "b _"]:
+    """The mean over the real tokens, with their deviation behind it if asked for, the first one,
+    or the last real one.
+    """
+    if how == "cls":
+        return tokens[:, 0]
+    if how == DEVIATION:
+        mean = pooled(tokens, valid, "mean")
+        squares = pooled((tokens - mean[:, None]).square(), valid, "mean")
+        return torch.cat([mean, squares.sqrt()], dim=1)
+    if valid is None:
+        return tokens.mean(dim=1) if how == "mean" else tokens[:, -1]
+    count = valid.sum(dim=1)
+    if how == "mean":
+        return (tokens * valid[..., None]).sum(dim=1) / count[:, None]
+    return tokens[torch.arange(len(tokens), device=tokens.device), count - 1]
+
+
+def bag_of_words(known: Texts, asked: Texts) -> Split:
+    """TF-IDF of words and pairs of words, fitted on the training texts alone: a strong baseline.
+
+    Sparse matrices (n, words). A pair of texts is counted as two bags side by side.
+    """
+    parts = []
+    for side in ("texts", "pairs"):
+        left, right = getattr(known, side), getattr(asked, side)
+        if left is None:
+            continue
+        count = _counter()
+        parts.append((count.fit_transform(left), count.transform(right)))
+    return Split(*(hstack(side).tocsr() for side in zip(*parts)))
+
+
+def compared_words(known: Texts, asked: Texts) -> Split:
+    """Pairs as [u; v; |u - v|; u v] of their bags, with one vocabulary for both sides.
+
+    Two bags side by side cannot say that they share a word; these can. Fitted on `known` alone.
+    """
+    assert known.pairs is not None
+    assert asked.pairs is not None
+    count = _counter().fit([*known.texts, *known.pairs])
+    parts = []
+    for some in (known, asked):
+        u, v = count.transform(some.texts), count.transform(some.pairs)
+        parts.append(hstack([u, v, abs(u - v), u.multiply(v)]).tocsr())
+    return Split(*parts)
+
+
+def _counter() -> TfidfVectorizer:
+    return TfidfVectorizer(
+        ngram_range=(1, 2),
+        sublinear_tf=True,
+        max_features=TERMS,
+        token_pattern=r"(?u)\w+|[^\w\s]",
+        dtype=np.float32,
+    )
+
+
+def _vectors(
+    encoder: Any, batch: TextBatch, places: Sequence[tuple[int | None, str]]
+) -> list[Float[Tensor, "b _"]]:
+    if all(layer is None and pooling != LAYERS for layer, pooling in places):
+        tokens = [encoder(batch).tokens]
+    else:
+        tokens = [features.tokens for features in encoder.hidden(batch)]
+    found = []
+    for layer, pooling in places:
+        if pooling == LAYERS:
+            each = [encoder.embed(batch), *tokens]
+            means = [pooled(one.float(), batch.valid, "mean") for one in each]
+            found.append(torch.cat(means, dim=1))
+        else:
+            one = tokens[-1] if layer is None else nth(tokens, layer)
+            found.append(pooled(one.float(), batch.valid, pooling))
+    return found
+
+
+def _room(shape: tuple[int, int], keep: Path | None, number: int) -> np.ndarray:
+    if keep is None:
+        return np.empty(shape, np.float32)
+    path = keep.with_name(f"{keep.name}-{number}.npy")
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)

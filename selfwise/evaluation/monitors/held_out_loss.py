@@ -1,0 +1,63 @@
+"""The loss on examples kept out of training, always on the same ones and with the same views."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import Batch, Term, to
+from selfwise.evaluation.features.image import reading
+from selfwise.methods.method import Method
+
+TOKENS = 2**15  # read at most; with one token in seven a standard error of about 0.03 nats
+AT_ONCE = 32  # rows
+
+# a batch by its number, and how many there are
+Batches = tuple[Callable[[int], Batch], int]
+
+
+def spread(source: Any, *, tokens: int = TOKENS) -> Batches:
+    """Rows of text from all over a source that gives row r as `source.rows(r)`."""
+    n = source.plan(0).size
+    drawn = np.linspace(0, n - 1, min(n, max(1, tokens // source.length))).astype(np.int64)
+    groups = np.split(drawn, range(AT_ONCE, len(drawn), AT_ONCE))
+    return lambda number: source.rows(groups[number]), len(groups)
+
+
+class HeldOut:
+    """Loss terms and metrics of the method, in float32 and evaluation mode, as `held_out/NAME`.
+
+    Views are functions of the seed, so that every look sees the same masks. Nothing of the run
+    changes.
+    """
+
+    def __init__(self, batches: Batches, *, seed: int, every: int):
+        self.every, self.seed = every, seed
+        self.read, self.count = batches
+
+    def __call__(self, method: Method) -> dict[str, float]:
+        return {f"held_out/{name}": value for name, value in self.measure(method).items()}
+
+    def measure(self, method: Method) -> dict[str, float]:
+        """The mean of every term and metric over all examples."""
+        return {name: float(term.mean) for name, term in self.terms(method).items()}
+
+    @torch.no_grad()
+    def terms(self, method: Method) -> dict[str, Term]:
+        """Sums and counts of every term and metric over all examples."""
+        device = next(method.parameters()).device
+        sums: dict[str, Term] = {}
+        with reading(method, device):
+            for number in range(self.count):
+                rng = Rng(generator(self.seed, "held out", number), seed=self.seed)
+                step = method(method.view(to(self.read(number), device), rng))
+                for name, (total, count) in (step.terms | step.metrics).items():
+                    total, count = total.double(), count.double()
+                    before = sums.get(name, Term(torch.zeros_like(total), torch.zeros_like(count)))
+                    sums[name] = Term(before.sum + total, before.count + count)
+        return sums
+
+    def warning(self, values: dict[str, float]) -> None:
+        """None: a loss alone says nothing of what is wrong."""

@@ -1,0 +1,74 @@
+"""A probe while training: how good are the features now? It changes nothing of the run."""
+
+import json
+from math import nan
+from pathlib import Path
+
+import numpy as np
+
+from selfwise.core.rng import shuffled
+from selfwise.data.image import Images, in_memory
+from selfwise.evaluation.features.image import extract
+from selfwise.evaluation.probes.knn import choose_k, knn
+from selfwise.evaluation.probes.linear import check_classes
+from selfwise.methods.method import Method
+
+REFERENCE, ASKED = 4_000, 1_000  # examples at most; enough for half a point of standard error
+FORMER_K = 20  # of runs that were started before k was chosen
+ACCURACY, CHOSEN = "online_knn", "online_knn_k"  # as they are logged
+
+
+class OnlineKNN:
+    """Accuracy of the weighted kNN on labelled examples that are held out from it.
+
+    At its first evaluation k is chosen on the reference examples, as `choose_k` does. Every line
+    of the log has it, and a resumed run takes it from there, so that it finds the same numbers;
+    there is no other state. Image files are read once and kept, up to 1 GiB for each of the two
+    parts. The examples are part of the training data: this watches a run, it does not report a
+    result.
+
+    Raises ValueError if the reference examples are of one class.
+    """
+
+    def __init__(self, images: Images, *, size: int, seed: int, every: int):
+        assert images.labels is not None, "the caller has checked that there are labels"
+        order = shuffled(len(images), seed, "online probe")
+        asked = min(ASKED, len(order) // 5)
+        self.asked = in_memory(images.take(np.sort(order[:asked])))
+        self.reference = in_memory(images.take(np.sort(order[asked : asked + REFERENCE])))
+        self.size, self.every = size, every
+        self.k: int | None = None
+        self.log: Path | None = None
+        assert self.reference.labels is not None
+        check_classes(self.reference.labels, what="--probe-every")
+
+    def begin(self, log: Path) -> None:
+        """Take k from metrics.jsonl of the run, if it has one; what was measured before is not
+        of the run."""
+        self.k, self.log = None, log
+
+    def __call__(self, method: Method) -> dict[str, float]:
+        device = next(method.parameters()).device
+        known, asked = (
+            extract(method.encoder, part, size=self.size, device=device)  # type: ignore[arg-type]
+            for part in (self.reference, self.asked)
+        )
+        if not (np.isfinite(known).all() and np.isfinite(asked).all()):
+            return {ACCURACY: nan}  # the loop then says that the run diverged
+        assert self.reference.labels is not None
+        if self.k is None:
+            self.k = _logged_k(self.log) or choose_k(known, self.reference.labels)
+        predicted = knn(known, self.reference.labels, asked, k=self.k)
+        return {ACCURACY: float((predicted == self.asked.labels).mean()), CHOSEN: self.k}
+
+    def warning(self, values: dict[str, float]) -> None:
+        """None: an accuracy alone says nothing of what is wrong."""
+
+
+def _logged_k(log: Path | None) -> int | None:
+    """The k of the run's earlier evaluations; None where there was none."""
+    if log is None or not log.is_file():
+        return None
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    probed = [line for line in lines if ACCURACY in line]
+    return int(probed[0].get(CHOSEN, FORMER_K)) if probed else None

@@ -1,0 +1,155 @@
+"""Pictures of what a method makes of images: reconstructions with the use of codes, and colours."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from PIL import Image
+from torch import Tensor
+
+from selfwise.core.rng import shuffled
+from selfwise.core.types import rows, to
+from selfwise.data.image import Images
+from selfwise.evaluation.features.image import crop_fraction, reading
+from selfwise.methods.method import Method
+from selfwise.views.image.augment import evaluation_view
+from selfwise.views.image.color_bins import colored
+from selfwise.views.image.color_space import lab_to_rgb, rgb_to_lab
+
+EXAMPLES = 512  # at most; with 64 patches each 32,768 codes
+AT_ONCE = 64  # images
+SHOWN = 12  # images in a picture
+SIDE, GAP = 96, 4  # px: small images are shown at least so large; white between rows and columns
+FEW = 2.0  # a perplexity below it: nearly every patch has the same code
+
+
+def sheet(pictures: Sequence[Float[Tensor, "b c h w"]], path: Path) -> None:
+    """Write a PNG in which the images of each batch are a row: originals, then reconstructions.
+
+    Values are in 0 to 1, at most 12 images of each batch are shown, and small ones enlarged pixel
+    by pixel. The file is there whole or not at all.
+    """
+    lines = [_line(batch[:SHOWN]) for batch in pictures]
+    gap = np.full((GAP, lines[0].shape[1], 3), 255, np.uint8)
+    stacked = np.concatenate([part for line in lines for part in (gap, line)] + [gap])
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.png")
+    with unfinished.open("wb") as file:
+        Image.fromarray(stacked).save(file, format="PNG")
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+def usage(counts: Int64[Tensor, "k"]) -> dict[str, float]:
+    """How codes that occur so often are used, where at least one does.
+
+    `codes_used`: share of the codes that occur at all. `code_perplexity`: exp of the entropy of
+    their frequencies: as many codes of equal frequency would be as hard to guess.
+    """
+    share = counts.double() / counts.sum()
+    entropy = -torch.special.xlogy(share, share).sum()
+    used = (counts > 0).double().mean()
+    return {"codes_used": float(used), "code_perplexity": float(entropy.exp())}
+
+
+class Pictures:
+    """Looks at what a method makes of some images, for the training loop.
+
+    At most 512 examples, drawn by the seed and read once; they are among those that are trained
+    on, so this watches a run. The picture in `folder` is written anew at every look; without a
+    folder there is none. Nothing of the run changes.
+    """
+
+    def __init__(self, images: Images, *, size: int, seed: int, every: int, folder: Path | None):
+        assert len(images), "the caller has checked that there are examples"
+        drawn = shuffled(len(images), seed, "reconstructions")[:EXAMPLES]
+        self.batch = images.read(drawn)  # in this order: a folder of classes begins with one class
+        self.size, self.every, self.folder = size, every, folder
+
+    def seen(self, device: torch.device) -> Iterator[Float[Tensor, "b c s s"]]:
+        """The examples as they are evaluated, a few at a time, on the device."""
+        for first in range(0, len(self.batch.x), AT_ONCE):
+            part = to(rows(self.batch, slice(first, first + AT_ONCE)), device)
+            yield evaluation_view(part, self.size, fraction=crop_fraction(self.size))
+
+    def __call__(self, method: Method) -> dict[str, float]:
+        raise NotImplementedError  # each kind has its own
+
+    def warning(self, values: dict[str, float]) -> str | None:
+        """For the user, where the values call for it."""
+        return None
+
+
+class Reconstructions(Pictures):
+    """Error and use of the codes of an image tokenizer, and `reconstructions.png`.
+
+    The method has `codes`, `units` and `reconstruct`, as `fsq` and `dvae` have.
+    `reconstruction_mse` is the mean squared error of the pixels.
+    """
+
+    def __call__(self, method: Method) -> dict[str, float]:
+        tokenizer: Any = method
+        device, n = next(method.parameters()).device, len(self.batch.x)
+        counts = torch.zeros(tokenizer.units, dtype=torch.int64)
+        error, shown = 0.0, None
+        with reading(method, device):
+            for x in self.seen(device):
+                codes, again = tokenizer.codes(x).cpu(), tokenizer.reconstruct(x)
+                counts += torch.bincount(codes.flatten(), minlength=len(counts))
+                error += float((again - x).square().double().mean(dim=(1, 2, 3)).sum())
+                shown = shown or (x.cpu(), again.cpu())
+        if self.folder is not None and shown is not None:
+            sheet(shown, self.folder / "reconstructions.png")
+        return {"reconstruction_mse": error / n, **usage(counts)}
+
+    def warning(self, values: dict[str, float]) -> str | None:
+        """For the user, where nearly all patches have the same code."""
+        if values["code_perplexity"] >= FEW:
+            return None
+        return (
+            f"the codes have collapsed: their perplexity is {values['code_perplexity']:.1f}, so "
+            "that nearly all patches look the same to what is trained on them; a lower --lr or "
+            "more steps usually help"
+        )
+
+
+class Colorizations(Pictures):
+    """Error of the colours that a method guesses, and `colors.png`: gray, guessed, true.
+
+    The method has `colors`, as `colorization` has. `color_error` is the mean distance in a and b of
+    guessed and true colours over all pixels of images that have colours, `color_error_gray` that
+    of guessing gray everywhere; images without colours are not counted.
+    """
+
+    def __call__(self, method: Method) -> dict[str, float]:
+        painter: Any = method
+        device = next(method.parameters()).device
+        error, shown = torch.zeros(3, dtype=torch.float64), None
+        with reading(method, device):
+            for x in self.seen(device):
+                guess = painter.colors(x)
+                lab, ab = rgb_to_lab(x), rgb_to_lab(guess)[:, 1:]
+                gray = lab_to_rgb(torch.cat([lab[:, :1], 0 * ab], dim=1))
+                far = [(lab[:, 1:] - other).norm(dim=1).mean(dim=(1, 2)) for other in (ab, 0 * ab)]
+                real = colored(lab[:, 1:])
+                sums = torch.stack([*(torch.where(real, f, 0.0) for f in far), real.float()])
+                error += sums.double().sum(dim=1).cpu()
+                shown = shown or (gray.cpu(), guess.cpu(), x.cpu())
+        if self.folder is not None and shown is not None:
+            sheet(shown, self.folder / "colors.png")
+        guessed, always_gray = (error[:2] / error[2].clamp_min(1)).tolist()
+        return {"color_error": guessed, "color_error_gray": always_gray}
+
+
+def _line(batch: Float[Tensor, "b c h w"]) -> np.ndarray:
+    """The images side by side, uint8 (h w 3)."""
+    times = max(1, SIDE // batch.shape[2])
+    x = (batch.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
+    x = x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
+    images = x.repeat_interleave(times, 1).repeat_interleave(times, 2).numpy()
+    gap = np.full((images.shape[1], GAP, 3), 255, np.uint8)
+    return np.concatenate([part for image in images for part in (gap, image)] + [gap], axis=1)

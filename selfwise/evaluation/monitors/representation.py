@@ -1,0 +1,140 @@
+"""Is the representation alive? Measures that need no labels, and what they say of a collapse."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from selfwise.core.rng import Rng, generator, shuffled
+from selfwise.core.types import ImageBatch, rows, to
+from selfwise.data.image import Images
+from selfwise.evaluation.features.image import crop_fraction, reading
+from selfwise.methods.method import Method
+from selfwise.views.image.augment import evaluation_view
+
+EXAMPLES = 512  # at most; 131,000 pairs for the uniformity, and a rank of up to 512
+AT_ONCE = 128  # examples encoded together, to save memory
+EPSILON = 1e-7  # of RankMe, for float32 (arXiv:2210.02885, equation 1)
+# Beyond these a representation has collapsed. Untrained networks, which are the narrowest that
+# are not (ResNet-18 with batch-norm statistics and ViT-Ti, on digits and on CIFAR-10), have a
+# uniformity of -0.25 to -1.3 and a rank of 7 % or more of what it can be.
+FLAT, SHARE, LEAST_RANK = -0.05, 0.01, 2.0
+
+
+def alignment(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """Mean squared distance of the pairs (a_i, b_i) on the unit sphere, 0 to 4; 0 is perfect.
+
+    Two views of each example are a pair. Wang & Isola 2020, arXiv:2005.10242, with alpha = 2.
+    """
+    return (F.normalize(a, dim=1) - F.normalize(b, dim=1)).square().sum(dim=1).mean()
+
+
+def uniformity(z: Float[Tensor, "n d"], t: float = 2.0) -> Float[Tensor, ""]:
+    """log of the mean of exp(-t |x - y|^2) over all pairs of different rows on the unit sphere.
+
+    0 where all rows are one point; about -2 t where they are spread over the whole sphere. Wang &
+    Isola 2020, arXiv:2005.10242. Needs two rows or more.
+    """
+    assert len(z) > 1, "a pair needs two rows"
+    return F.pdist(F.normalize(z, dim=1)).square().mul(-t).exp().mean().log()
+
+
+def rank_me(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """The effective rank: exp of the entropy of the singular values, 1 to min(n, d).
+
+    The rows are neither centred nor normalised. Garrido et al. 2023, arXiv:2210.02885. 1 also
+    where all of `z` is zero.
+    """
+    values = torch.linalg.svdvals(z)
+    share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny) + EPSILON
+    return (-share * share.log()).sum().exp()
+
+
+class Health:
+    """Alignment, uniformity and effective rank of the features h, for the training loop.
+
+    At most 512 examples, drawn by the seed and read once; labels are not needed. Uniformity and
+    rank are of the evaluation views, as a probe will see the examples. The alignment is of two
+    views `a` and `b` that the method makes; other methods have none. Nothing of the run changes,
+    and the values are a function of the weights and the seed.
+    """
+
+    def __init__(self, images: Images, *, size: int, seed: int, every: int):
+        assert len(images) > 1, "the caller has checked that there are examples"
+        drawn = shuffled(len(images), seed, "health")[:EXAMPLES]
+        self.batch: ImageBatch = images.read(np.sort(drawn))
+        self.examples = len(drawn)  # by which the time of a look is estimated
+        self.size, self.seed, self.every = size, seed, every
+        self.most = 0  # what the rank can be at most, known with the first features
+
+    def __call__(self, method: Method) -> dict[str, float]:
+        device = next(method.parameters()).device
+        n = len(self.batch.x)
+        found: list[tuple[Tensor, ...]] = []
+        with reading(method.encoder, device):
+            two = self._makes_two(method, to(rows(self.batch, slice(0, 1)), device))
+            for first in range(0, n, AT_ONCE):
+                part = slice(first, min(first + AT_ONCE, n))
+                own = to(rows(self.batch, part), device)
+                found.append(self._features(method, own, part, two=two))
+            h, *pair = (torch.cat(parts) for parts in zip(*found, strict=True))
+            values = {"uniformity": uniformity(h), "rank": _rank(h)}
+            if pair:
+                values = {"alignment": alignment(*pair), **values}
+        self.most = min(h.shape)
+        return {name: float(value) for name, value in values.items()}
+
+    def warning(self, values: dict[str, float]) -> str | None:
+        """For the user, where the representation has collapsed."""
+        return collapsed(values, self.most)
+
+    def _features(
+        self, method: Method, batch: ImageBatch, part: slice, *, two: bool
+    ) -> tuple[Tensor, ...]:
+        """h of the evaluation views, and of each of two views, if there are: float32 (n d), CPU."""
+        seen = [evaluation_view(batch, self.size, fraction=crop_fraction(self.size))]
+        if two:
+            rng = Rng(generator(self.seed, "health"), part, len(self.batch.x))
+            seen += _two(method.view(batch, rng))
+        return tuple(method.encoder(view).pooled.float().cpu() for view in seen)
+
+    def _makes_two(self, method: Method, one: ImageBatch) -> bool:
+        """Asked with one example: views that are no pair may cost much, as a dVAE's noise does."""
+        rng = Rng(generator(self.seed, "health"))
+        return not method.labelled and bool(_two(method.view(one, rng)))
+
+
+def collapsed(values: dict[str, float], dim: int) -> str | None:
+    """A sentence if the features have collapsed: what it means, and what usually helps.
+
+    `values` are those of `Health`; `dim` is the width of the features, or the number of examples
+    if that is smaller: what the rank can be at most. Collapsed is a rank below 2 or 1 % of `dim`,
+    or a uniformity above -0.05. A fresh encoder whose batch norms have seen nothing yet comes
+    close to that; a few steps later it does not.
+    """
+    least = max(LEAST_RANK, SHARE * dim)
+    if values["rank"] < least:
+        what = f"an effective rank of {values['rank']:.1f} of {dim}"
+    elif values["uniformity"] > FLAT:
+        what = f"a uniformity of {values['uniformity']:.3f}, where 0 is a single point"
+    else:
+        return None
+    return (
+        f"the representation has collapsed: its features have {what}, so that examples can hardly "
+        "be told apart; a lower --lr, a larger --batch, stronger views or another --temperature "
+        "usually help"
+    )
+
+
+def _two(view: Any) -> list[Tensor]:
+    """The two views of a method that makes two, otherwise none."""
+    pair = [getattr(view, name, None) for name in ("a", "b")]
+    return pair if all(isinstance(one, Tensor) for one in pair) else []  # type: ignore[return-value]
+
+
+def _rank(h: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """Not a number where the features are none: the loop then says that the run diverged."""
+    return rank_me(h) if bool(h.isfinite().all()) else h.new_full((), torch.nan)

@@ -1,0 +1,81 @@
+"""The encoder that was never trained: what the architecture alone is worth."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from selfwise.core.rng import shuffled
+from selfwise.core.types import Encoder
+from selfwise.data.image.dataset import Images
+from selfwise.evaluation.features.image import reading, views
+from selfwise.evaluation.probes.linear import Matrix
+
+Embed = Callable[[Encoder, Images], np.ndarray]
+
+
+class Split(NamedTuple):
+    """One kind of features of the training and the test examples."""
+
+    train: Matrix
+    test: Matrix
+
+
+def untrained(
+    fresh: Callable[[int], Encoder],
+    train: Images,
+    test: Images,
+    *,
+    size: int,
+    embed: Embed,
+    seeds: Sequence[int] = (0, 1, 2),
+    device: torch.device | str = "cpu",
+) -> list[Split]:
+    """Features of fresh initialisations, one for each seed, after `estimate_batch_norm`.
+
+    `fresh(seed)` makes the encoder with random weights. `embed` computes features as for the
+    trained encoder, for example `partial(extract, size=size, device=device)`.
+    """
+    splits = []
+    for seed in seeds:
+        encoder = fresh(seed)
+        estimate_batch_norm(encoder, train, size=size, seed=seed, device=device)
+        splits.append(Split(embed(encoder, train), embed(encoder, test)))
+    return splits
+
+
+def estimate_batch_norm(
+    encoder: Encoder,
+    images: Images,
+    *,
+    size: int,
+    batch: int = 512,
+    examples: int = 10_000,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Set the batch-norm statistics to their averages over batches of evaluation views.
+
+    A fresh network's statistics are those of no data at all, and its features would be poor for
+    that reason alone. At most `examples` images are drawn, in batches of one size; every batch
+    counts the same. Only batch norms are in training mode: no dropout, no gradients.
+    """
+    batch = min(batch, len(images))
+    assert batch > 0, "no images to estimate statistics on"
+    number = max(1, min(len(images), examples) // batch)
+    rows = shuffled(len(images), seed, "batch norm")[: number * batch].reshape(number, batch)
+    with reading(encoder, device) as module:
+        norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+        if not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the cumulative average
+            norm.train()
+        for view in views(images, list(rows), size=size, device=device):
+            encoder(view)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

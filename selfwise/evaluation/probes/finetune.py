@@ -1,0 +1,102 @@
+"""Training with labels, through the same loop: fine-tuning, and supervised from scratch."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from selfwise.data.image import Images, Source
+from selfwise.evaluation.features.image import reading, views
+from selfwise.evaluation.probes.linear import held_out
+from selfwise.methods.method import Method
+from selfwise.training.config import Resolved
+from selfwise.training.loop import fit
+
+# seed -> a method with `predict(x) -> logits`, with the weights that it starts from
+Make = Callable[[int], Method]
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
+AT_ONCE = 512  # examples predicted together
+
+
+def finetune(
+    make: Make,
+    train: Images,
+    test: Images,
+    options: Resolved,
+    *,
+    size: int,
+    seed: int,
+    rates: Sequence[float] = (),
+) -> Int64[np.ndarray, "m"]:
+    """Train on all of `train`, return the predicted class of each test example.
+
+    Training and predictions run on the device and in the precision of `options`. With several
+    `rates` the learning rate is the one that does best on a fifth of `train` that is held out
+    for that, the middle one where every class has one example and nothing can be held out; then
+    all of `train` is used with it. A rate that diverges gives way to the next best. The test
+    examples choose nothing.
+
+    Raises ValueError if every rate diverges.
+    """
+    for rate in _ranked(make, train, options, size=size, seed=seed, rates=rates):
+        try:
+            return _trained(make, train, test, replace(options, lr=rate), size=size, seed=seed)
+        except FloatingPointError:  # with the held-out fifth as well it is too high
+            continue
+    tried = ", ".join(f"{rate:g}" for rate in rates or [options.lr])
+    raise ValueError(
+        f"training on {len(train)} labels diverged at every learning rate tried ({tried}): the "
+        "loss or the outputs were no numbers any more; lower rates are needed"
+    )
+
+
+def _ranked(
+    make: Make, train: Images, options: Resolved, *, size: int, seed: int, rates: Sequence[float]
+) -> list[float]:
+    """The rates to train with, best first; without those that diverge in the search."""
+    if len(rates) < 2:
+        return list(rates) or [options.lr]
+    assert train.labels is not None
+    parts = held_out(train.labels, seed=seed)
+    if not parts:
+        ascending = sorted(rates)
+        middle = len(rates) // 2
+        return ascending[middle::-1]  # should it diverge, the smaller ones
+    kept = np.setdiff1d(np.arange(len(train)), parts[0])
+    part, rest, known = train.take(kept), train.take(parts[0]), train.labels[parts[0]]
+    scores: dict[float, float] = {}
+    for rate in rates:
+        try:
+            told = replace(options, lr=rate)
+            predicted = _trained(make, part, rest, told, size=size, seed=seed)
+        except FloatingPointError:
+            continue
+        scores[rate] = float((predicted == known).mean())
+    return sorted(scores, key=lambda rate: -scores[rate])  # stable: of equals the first
+
+
+def _trained(
+    make: Make, train: Images, test: Images, options: Resolved, *, size: int, seed: int
+) -> Int64[np.ndarray, "m"]:
+    """Raises FloatingPointError if the loss or the outputs are no numbers any more."""
+    method = make(seed)
+    options = replace(options, batch=min(options.batch or len(train), len(train)))
+    source = Source(train, batch=options.batch, seed=seed, labelled=True)
+    fit(method, source, options, seed=seed, quiet=True)
+    return _predict(method, test, options, size=size)
+
+
+def _predict(
+    method: Method, images: Images, options: Resolved, *, size: int
+) -> Int64[np.ndarray, "m"]:
+    device = next(method.parameters()).device  # where the loop has put it
+    rows = np.split(np.arange(len(images)), range(AT_ONCE, len(images), AT_ONCE))
+    half = HALF.get(options.precision)
+    with reading(method, device) as model, torch.autocast(device.type, half, enabled=bool(half)):
+        seen = views(images, rows, size=size, device=device, workers=options.workers)
+        logits = torch.cat([model.predict(view) for view in seen])  # type: ignore[operator]
+    if not bool(logits.isfinite().all()):
+        raise FloatingPointError("the weights are no numbers any more")
+    return logits.argmax(dim=1).cpu().numpy()

@@ -1,0 +1,126 @@
+"""The weighted nearest-neighbour classifier of InstDisc (Wu et al. 2018, arXiv:1805.01978, 3.4)."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from scipy.sparse import issparse
+from sklearn.preprocessing import normalize
+from torch import Tensor
+
+from selfwise.core.rng import shuffled
+from selfwise.evaluation.probes.linear import Matrix, check_classes, check_features
+
+CELLS = 2**26  # similarities held at once: 256 MB in float32
+KS = (1, 2, 5, 10, 20, 50, 100, 200)  # numbers of neighbours to choose from
+QUERIES = 5_000  # training examples, at most, that a choice looks at
+TEMPERATURE = 0.1
+
+
+class Neighbours(NamedTuple):
+    """A kNN probe: what it says about the test examples, and how many neighbours voted."""
+
+    predicted: Int64[np.ndarray, "m"]
+    k: int
+
+
+def knn(
+    train: Matrix,
+    labels: Int64[np.ndarray, "n"],
+    test: Matrix,
+    *,
+    k: int = 200,
+    temperature: float = TEMPERATURE,
+    device: torch.device | str = "cpu",
+) -> Int64[np.ndarray, "m"]:
+    """The class of each test example by the votes of its k nearest training examples.
+
+    A neighbour's vote weighs exp(cosine / temperature). With fewer than k training examples all
+    of them vote; `choose_k` finds a k. Nothing is drawn at random.
+
+    Raises ValueError if there are no examples, a feature is not finite, all labels are equal, or k
+    or the temperature is not above 0.
+    """
+    if k < 1 or not temperature > 0:
+        raise ValueError(f"kNN needs k >= 1 and temperature > 0, got {k} and {temperature:g}")
+    check_features(train, labels, test)
+    check_classes(labels, what="kNN")
+    targets = torch.from_numpy(labels).to(device)
+    k, classes = min(k, len(labels)), int(labels.max()) + 1
+    parts = cosines(train, test, at_once=max(1, CELLS // len(labels)), device=device)
+    voted = [_vote(*part.topk(k, dim=1), targets, temperature, classes) for part in parts]
+    return torch.cat(voted).cpu().numpy()
+
+
+def choose_k(
+    train: Matrix,
+    labels: Int64[np.ndarray, "n"],
+    *,
+    candidates: Sequence[int] = KS,
+    groups: Int64[np.ndarray, "n"] | None = None,
+    temperature: float = TEMPERATURE,
+    device: torch.device | str = "cpu",
+) -> int:
+    """The number of neighbours that is right most often on the training examples themselves.
+
+    Each example is classified by the others, or by those of other `groups` (speakers, say). Of
+    more than 5,000 as many are looked at, always the same ones. Candidates above the number of
+    the others count as that number; of equally good ones the largest is taken.
+
+    Raises ValueError as `knn` does.
+    """
+    check_features(train, labels, train)
+    check_classes(labels, what="kNN")
+    ks = sorted({min(k, len(labels) - 1) for k in candidates})
+    rows = np.sort(shuffled(len(labels), 0, "number of neighbours")[:QUERIES])
+    who = np.arange(len(labels)) if groups is None else groups
+    at_once = max(1, CELLS // len(labels))
+    right = dict.fromkeys(ks, 0)
+    parts = cosines(train, train[rows], at_once=at_once, device=device)
+    for first, similarity in zip(range(0, len(rows), at_once), parts):
+        part = rows[first : first + at_once]
+        own = torch.from_numpy(who[part][:, None] == who[None]).to(device)
+        for k, votes in _votes(similarity.masked_fill_(own, -torch.inf), labels, ks, temperature):
+            right[k] += int((votes.cpu().numpy() == labels[part]).sum())
+    return max(ks, key=lambda k: (right[k], k))
+
+
+def cosines(
+    train: Matrix, test: Matrix, *, at_once: int, device: torch.device | str
+) -> Iterator[Float[Tensor, "m n"]]:
+    """Cosines of `at_once` test examples at a time with all training examples."""
+    if issparse(train):
+        known, asked = normalize(train), normalize(test)
+        for first in range(0, asked.shape[0], at_once):
+            part = (asked[first : first + at_once] @ known.T).toarray()
+            yield torch.from_numpy(part).to(device)
+        return
+    near = F.normalize(torch.from_numpy(train).to(device), dim=1)
+    for part in F.normalize(torch.from_numpy(test).to(device), dim=1).split(at_once):
+        yield part @ near.T
+
+
+def _votes(
+    similarity: Float[Tensor, "m n"], labels: np.ndarray, ks: Sequence[int], temperature: float
+) -> Iterator[tuple[int, Int64[Tensor, "m"]]]:
+    """The classes that each of several numbers of neighbours elect."""
+    targets, classes = torch.from_numpy(labels).to(similarity.device), int(labels.max()) + 1
+    near, which = similarity.topk(max(ks), dim=1)
+    for k in ks:
+        yield k, _vote(near[:, :k], which[:, :k], targets, temperature, classes)
+
+
+def _vote(
+    near: Float[Tensor, "m k"],
+    which: Int64[Tensor, "m k"],
+    targets: Int64[Tensor, "n"],
+    temperature: float,
+    classes: int,
+) -> Int64[Tensor, "m"]:
+    # float64: on a GPU the order of the additions varies, and must not decide an election
+    weights = (near.double() / temperature).exp()
+    votes = weights.new_zeros(len(near), classes)
+    return votes.scatter_add_(1, targets[which], weights).argmax(dim=1)

@@ -1,0 +1,207 @@
+"""Accuracy against the number of labels, for the trained encoder beside its competitors."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from selfwise.core.rng import shuffled
+from selfwise.evaluation.probes.baselines import Split
+from selfwise.evaluation.probes.knn import Neighbours
+from selfwise.evaluation.probes.linear import linear
+from selfwise.evaluation.scores.probe_score import (
+    PRETRAINED,
+    Score,
+    check_competitors,
+    compare,
+    summarise,
+)
+
+# (rows of the training set, seed) -> predictions (m,), or (r, m) for r repetitions to average
+Competitor = Callable[[np.ndarray, int], Any]
+# (training features, labels, test features, seed) -> predictions, or `Neighbours`; `groups=` where
+# there are some
+Probe = Callable[..., Any]
+MATRIX = 1000  # classes up to which is counted what is taken for what
+
+
+def budgets(text: str) -> list[int | None]:
+    """Label budgets such as "10,100,all", as examples for each class; None is all. Sorted.
+
+    Raises ValueError for anything else, and for a budget that is there twice.
+    """
+    found: list[int | None] = []
+    for word in (part.strip() for part in text.split(",")):
+        if word != "all" and not (word.isascii() and word.isdigit() and int(word) > 0):
+            right = "numbers of labels for each class above 0, or all, such as 10,100,all"
+            raise ValueError(f"label budget {word!r} in {text!r} is not valid: give {right}")
+        budget = None if word == "all" else int(word)
+        if budget in found:
+            raise ValueError(f"label budget {word!r} is in {text!r} twice")
+        found.append(budget)
+    return sorted(found, key=lambda budget: np.inf if budget is None else budget)
+
+
+def draw_labels(
+    labels: Int64[np.ndarray, "n"],
+    per_class: int | None,
+    seed: int,
+    *,
+    classes: Sequence[str] | None = None,
+) -> Int64[np.ndarray, "k"]:
+    """Rows, ascending, with `per_class` examples of every class; None is every row.
+
+    A pure function of the labels and the seed. With one seed a smaller budget is a part of a
+    larger one, so that a curve rises by labels and not by luck.
+
+    Raises ValueError if a class has too few examples, with its name from `classes`.
+    """
+    if per_class is None:
+        return np.arange(len(labels))
+    counts = np.bincount(labels, minlength=len(classes or ()))
+    # a number that no example has is no class (labels 1 to 5 have no 0), but a name is one
+    named = [name != str(number) for number, name in enumerate(classes or ())]
+    present = counts > 0
+    present[: len(named)] |= np.array(named, dtype=bool)
+    for label in np.flatnonzero(present & (counts < per_class))[:1]:
+        name = repr(classes[label]) if classes else str(label)
+        has = f"{counts[label]} labelled examples, but the label budget asks for {per_class}"
+        raise ValueError(f"class {name} has {has} of each class; give a smaller one, or all")
+    order = shuffled(len(labels), seed, "label budget")
+    order = order[np.argsort(labels[order], kind="stable")]
+    place = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
+    return np.sort(order[place < per_class])
+
+
+class Voted(NamedTuple):
+    """What nearest neighbours say, and how many of them voted for each kind of features."""
+
+    predicted: Int64[np.ndarray, "r m"]
+    ks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OnFeatures:
+    """A competitor that is fitted on fixed features; `drawn` if its fit depends on the seed."""
+
+    predict: Competitor
+    drawn: bool = False
+
+    def __call__(self, rows: np.ndarray, seed: int) -> np.ndarray | Voted:
+        return self.predict(rows, seed)
+
+
+def on_features(
+    splits: Sequence[Split],
+    labels: Int64[np.ndarray, "n"],
+    probe: Probe | None = None,
+    *,
+    groups: Int64[np.ndarray, "n"] | None = None,
+    drawn: bool = False,
+) -> Competitor:
+    """A probe of each kind of features, averaged: one for an encoder, three for untrained ones.
+
+    `probe` None is `linear`, with its search. `groups` of the training examples, such as speakers,
+    are what its folds hold out, where those that are drawn are of more than one. `drawn` says that
+    the probe trains from its seed, so that it is repeated also where every label is taken.
+    """
+    probe = probe or _by_linear
+
+    def predict(rows: np.ndarray, seed: int) -> np.ndarray | Voted:
+        of = {} if groups is None or len(np.unique(groups[rows])) < 2 else {"groups": groups[rows]}
+        found = [probe(s.train[rows], labels[rows], s.test, seed, **of) for s in splits]
+        voted = [one for one in found if isinstance(one, Neighbours)]
+        predicted = np.stack([one.predicted for one in voted] or found)
+        return Voted(predicted, tuple(one.k for one in voted)) if voted else predicted
+
+    return OnFeatures(predict, drawn)
+
+
+def _by_linear(
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, seed: int, **of: Any
+) -> np.ndarray:
+    return linear(train, labels, test, seed=seed, **of).predicted
+
+
+def label_curve(
+    competitors: Mapping[str, Competitor],
+    labels: Int64[np.ndarray, "n"],
+    truth: Int64[np.ndarray, "m"],
+    *,
+    budgets: Sequence[int | None],
+    seeds: Sequence[int],
+    classes: Sequence[str] | None = None,
+    kind: str = "linear",
+    progress: Callable[[str], None] | None = None,
+) -> Score:
+    """Every competitor at every budget and seed, on the same draws of labels.
+
+    `competitors` names "pretrained", "untrained", "raw input" (`score.REQUIRED`) and any others.
+    `labels` are those of the training examples, `truth` those of the test examples. Where every
+    label is taken nothing is drawn, and what is fitted on fixed features is fitted once, with the
+    first seed; what is trained from a seed is repeated. At the largest
+    budget is counted what the pretrained encoder takes for what. `progress` is told what is about
+    to be computed.
+
+    Raises ValueError if a required competitor is missing, no seed or budget is given, or a class
+    has too few examples for a budget; before anything is computed.
+    """
+    check_competitors(competitors)
+    if not len(seeds) or not len(budgets):
+        raise ValueError("a label curve needs at least one seed and one label budget")
+    # nested draws: the largest budget is the one that fails, so no time is lost on the others
+    draws = {b: [draw_labels(labels, b, s, classes=classes) for s in seeds] for b in budgets}
+    results, comparisons = [], []
+    largest = max(draws, key=lambda budget: np.inf if budget is None else budget)
+    n = max(len(classes or ()), *(1 + int(those.max(initial=-1)) for those in (labels, truth)))
+    matrix: Sequence[Sequence[int]] = ()
+    for budget, rows in draws.items():
+        correct = {}
+        for name, predict in competitors.items():
+            drawn = len(rows[0]) < len(labels) or not _is_fixed(predict)
+            told = seeds if drawn else seeds[:1]
+            if progress is not None:
+                progress(f"{name} with {len(rows[0])} labels, {len(told)} times")
+            found, ks = _predictions(predict, rows, told)
+            correct[name] = np.stack([_correct(predicted, truth) for predicted in found])
+            if (name, budget) == (PRETRAINED, largest) and n <= MATRIX:
+                matrix = confusion(found, truth, n=n)
+            how: dict[str, Any] = {"n_train": len(rows[0]), "drawn": drawn, "ks": ks}
+            results.append(summarise(name, budget, correct[name], **how))
+        comparisons += compare(budget, correct, seed=seeds[0])
+    parts = (tuple(results), tuple(comparisons), tuple(seeds), len(truth))
+    return Score(kind, *parts, confusion=matrix)
+
+
+def _is_fixed(predict: Competitor) -> bool:
+    """Whether a competitor that is given the same labels again says the same."""
+    return isinstance(predict, OnFeatures) and not predict.drawn
+
+
+def _predictions(
+    predict: Competitor, draws: Sequence[np.ndarray], seeds: Sequence[int]
+) -> tuple[list[np.ndarray], tuple[int, ...]]:
+    """What a competitor says for each seed, and with how many neighbours, where there are any."""
+    found = [predict(rows, seed) for rows, seed in zip(draws, seeds)]
+    predicted = [one.predicted if isinstance(one, Voted) else one for one in found]
+    return predicted, tuple(k for one in found if isinstance(one, Voted) for k in one.ks)
+
+
+def confusion(
+    predicted: Sequence[Int64[np.ndarray, "*r m"]], truth: Int64[np.ndarray, "m"], *, n: int
+) -> list[list[int]]:
+    """How often each of n classes (rows) was taken for each (columns), over all predictions."""
+    counts = np.zeros(n * n, dtype=np.int64)
+    for each in predicted:
+        cells = n * truth + each.reshape(-1, len(truth))
+        counts += np.bincount(cells.reshape(-1), minlength=n * n)
+    return counts.reshape(n, n).tolist()
+
+
+def _correct(
+    predicted: Int64[np.ndarray, "*r m"], truth: Int64[np.ndarray, "m"]
+) -> Float[np.ndarray, "m"]:
+    """How often each test example was right, over the repetitions."""
+    return (predicted == truth).reshape(-1, len(truth)).mean(axis=0)

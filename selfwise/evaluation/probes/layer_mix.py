@@ -1,0 +1,151 @@
+"""A learned weighted sum of an encoder's layers with a linear classifier, as SUPERB probes speech.
+
+Yang et al. 2021 (arXiv:2105.01051, section 3): softmax weights over the layers, trained together
+with the head, the encoder frozen.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float64, Int64
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from selfwise.evaluation.probes.linear import (
+    ITERATIONS,
+    PENALTIES,
+    best,
+    by_group,
+    check_classes,
+    check_features,
+    held_out,
+    search,
+)
+
+
+class Weighted(NamedTuple):
+    """A weighted probe: what it says about the test examples, and how it weighs the layers."""
+
+    predicted: Int64[np.ndarray, "m"]
+    weights: Float64[np.ndarray, "L"]  # of the layers, first to last; their sum is 1
+    C: float  # inverse regularisation, as in `linear.Fit`
+    searched: tuple[tuple[float, float], ...]  # (C, accuracy on held-out labels), as tried
+
+    @property
+    def cross_validated(self) -> float | None:
+        """Accuracy of the chosen C on held-out training labels; None if none could be held out."""
+        return max((accuracy for _, accuracy in self.searched), default=None)
+
+
+def weighted(
+    train: Float[np.ndarray, "n *layers d"],
+    labels: Int64[np.ndarray, "n"],
+    test: Float[np.ndarray, "m *layers d"],
+    *,
+    seed: int = 0,
+    penalties: Sequence[float] = PENALTIES,
+    groups: Int64[np.ndarray, "n"] | None = None,
+    device: torch.device | str = "cpu",
+) -> Weighted:
+    """Logistic regression on a weighted sum of layers (n, L, d), weights and classifier together.
+
+    The features are means over the frames of a recording: a mean of weighted sums is the weighted
+    sum of the means, so that this is SUPERB's probe with mean pooling. (It does not hold for
+    deviations.) Features without layers (n, d) are one layer, and the probe is then `linear`'s.
+
+    Every layer is standardised on the part that is fitted, so that a weight says how much of the
+    sum a layer is. The objective is the mean cross-entropy + penalty / 2 (|W|^2 + |a|^2), the
+    weights being softmax(a); it starts from equal weights and W = 0 and goes down by L-BFGS in
+    float64, and nothing is drawn. It is not convex: a minimum near the start is found. The penalty
+    is chosen as `linear` chooses it, on the same folds.
+
+    Raises ValueError as `linear` does.
+    """
+    train, test = (x[:, None] if x.ndim == 2 else x for x in (train, test))
+    check_features(train.reshape(len(train), -1), labels, test.reshape(len(test), -1))
+    check_classes(labels)
+    grid = [1 / (penalty * len(labels)) for penalty in sorted(penalties, reverse=True)]
+    parts = held_out(labels, seed=seed) if groups is None else by_group(labels, groups)
+    searched = search([_Fold(train, labels, held, device) for held in parts], grid)
+    chosen = best(searched, grid)
+    found = _Fit(train, labels, tolerance=1e-4, device=device)
+    found.fit(chosen)
+    predicted = found.predict(test)
+    return Weighted(predicted, found.weights.cpu().numpy(), chosen, tuple(searched))
+
+
+class _Fit:
+    """Layer weights and a classifier; a further fit starts where the last one stopped."""
+
+    def __init__(
+        self, x: np.ndarray, labels: np.ndarray, *, tolerance: float, device: torch.device | str
+    ):
+        self.names, which = np.unique(labels, return_inverse=True)
+        self.device, self.tolerance = device, tolerance
+        self.scale = StandardScaler().fit(_flat(x))
+        self.x, self.y = self._scaled(x), torch.from_numpy(which).to(device)
+        k = len(self.names)
+        self.logits, self.W, self.bias = (
+            torch.zeros(shape, dtype=torch.float64, device=device, requires_grad=True)
+            for shape in ((x.shape[1],), (x.shape[2], k), (k,))
+        )
+
+    @property
+    def weights(self) -> Float64[Tensor, "L"]:
+        return self.logits.detach().softmax(dim=0)
+
+    def fit(self, C: float) -> None:
+        """To the minimum at C, or 1,000 iterations towards it."""
+        penalty = 1 / (C * len(self.y))
+        optimizer = torch.optim.LBFGS(
+            [self.logits, self.W, self.bias],
+            max_iter=ITERATIONS,
+            tolerance_grad=self.tolerance,
+            history_size=10,
+            line_search_fn="strong_wolfe",
+        )
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            size = self.W.square().sum() + self.logits.square().sum()
+            value = F.cross_entropy(self._said(self.x), self.y) + penalty / 2 * size
+            value.backward()
+            return value
+
+        optimizer.step(loss)
+
+    @torch.no_grad()
+    def predict(self, x: np.ndarray) -> Int64[np.ndarray, "m"]:
+        said = self._said(self._scaled(x)).argmax(dim=1).cpu().numpy()
+        return self.names[said]
+
+    def _said(self, x: Float64[Tensor, "L n d"]) -> Float64[Tensor, "n k"]:
+        mixed = self.logits.softmax(dim=0) @ x.flatten(1)  # one product of a vector and a matrix
+        return mixed.view(x.shape[1:]) @ self.W + self.bias
+
+    def _scaled(self, x: np.ndarray) -> Float64[Tensor, "L n d"]:
+        scaled = self.scale.transform(_flat(x)).reshape(x.shape).swapaxes(0, 1)
+        return torch.from_numpy(np.ascontiguousarray(scaled)).to(self.device)
+
+
+class _Fold:
+    """One split of the training examples, for `linear.search`."""
+
+    def __init__(
+        self, x: np.ndarray, labels: np.ndarray, held: np.ndarray, device: torch.device | str
+    ):
+        kept = np.setdiff1d(np.arange(len(labels)), held, assume_unique=True)
+        # ten times the tolerance of the final fit, as in `linear`
+        self.model = _Fit(x[kept], labels[kept], tolerance=1e-3, device=device)
+        self.held, self.truth = x[held], labels[held]
+
+    def right(self, C: float) -> int:
+        self.model.fit(C)
+        return int((self.model.predict(self.held) == self.truth).sum())
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return x.reshape(len(x), -1).astype(np.float64)

@@ -1,0 +1,283 @@
+"""A score: accuracies with their seeds, beside the baselines that give them a meaning."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from selfwise.evaluation.scores.bootstrap import (
+    Interval,
+    in_words,
+    paired_bootstrap,
+    standard_error,
+    verdict,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PRETRAINED, UNTRAINED, RAW = "pretrained", "untrained", "raw input"
+REQUIRED = (PRETRAINED, UNTRAINED, RAW)
+VOTE = "nearest neighbours vote"  # in the sentence on how many
+
+
+class Result(NamedTuple):
+    """One competitor at one label budget."""
+
+    competitor: str
+    per_class: int | None  # labels for each class; None is all
+    # on the test examples, 0 to 1, one for each seed; a single one where nothing was drawn
+    accuracies: tuple[float, ...]
+    n_train: int  # labelled examples
+    drawn: bool = True  # whether a seed decided anything
+    ks: tuple[int, ...] = ()  # of nearest neighbours: how many voted, of each seed and encoder
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.accuracies))
+
+    @property
+    def deviation(self) -> float | None:
+        """Standard deviation over the seeds (n - 1); None for a single seed."""
+        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else None
+
+
+class Comparison(NamedTuple):
+    """The pretrained encoder minus one competitor at one label budget, in accuracy."""
+
+    competitor: str
+    per_class: int | None
+    difference: float  # mean over the seeds, which share their draws of labels
+    interval: Interval  # 95 %, paired bootstrap over test examples
+    error: float | None  # standard error of the difference over the seeds; None for a single seed
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says."""
+        return verdict(self.interval)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an encoder is worth, at each label budget, and against what.
+
+    Raises ValueError if at some budget the encoder or one of its two baselines is missing: a
+    score without its baselines is not a result.
+    """
+
+    kind: str  # of probe: linear, knn, finetune
+    results: tuple[Result, ...]
+    comparisons: tuple[Comparison, ...]
+    seeds: tuple[int, ...]
+    n_test: int
+    # at the largest budget, how often each class (rows) was taken by the encoder for each
+    # (columns), over the seeds; nothing where that was not counted
+    confusion: Sequence[Sequence[int]] = ()
+    warnings: tuple[str, ...] = ()  # what a reader has to know of the examples, in sentences
+
+    def __post_init__(self) -> None:
+        if not self.results:
+            raise ValueError("a score needs results")
+        for budget in self.budgets:
+            check_competitors(r.competitor for r in self.results if r.per_class == budget)
+            check_competitors(
+                [PRETRAINED, *(c.competitor for c in self.comparisons if c.per_class == budget)]
+            )
+
+    @property
+    def budgets(self) -> list[int | None]:
+        """Labels for each class, ascending, None (all) last."""
+        found = {result.per_class for result in self.results}
+        return sorted(found, key=lambda budget: math.inf if budget is None else budget)
+
+    @property
+    def accuracy(self) -> float:
+        """Of the pretrained encoder at the largest budget, the mean over the seeds, 0 to 1."""
+        return self.result(PRETRAINED, self.budgets[-1]).mean
+
+    def result(self, competitor: str, per_class: int | None) -> Result:
+        """One competitor at one budget. Raises KeyError if it was not measured."""
+        for result in self.results:
+            if (result.competitor, result.per_class) == (competitor, per_class):
+                return result
+        raise KeyError((competitor, per_class))
+
+    def intervals(self, per_class: int | None) -> list[Interval]:
+        """Against each of the two baselines at one budget, for `compare.above_noise`."""
+        return [
+            c.interval
+            for c in self.comparisons
+            if c.per_class == per_class and c.competitor in (UNTRAINED, RAW)
+        ]
+
+    @property
+    def _used_seeds(self) -> tuple[int, ...]:
+        """The first one alone where nothing was drawn."""
+        return self.seeds[: max(len(result.accuracies) for result in self.results)]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row for each result, with its comparison where there is one."""
+        against = {(c.competitor, c.per_class): c for c in self.comparisons}
+        return [_row(r, against.get((r.competitor, r.per_class))) for r in self.results]
+
+    def sentences(self) -> list[str]:
+        """For each budget: what the differences are, and whether they are above the noise; how
+        many neighbours voted; and what a reader has to know of the examples."""
+        said = []
+        for budget in self.budgets:
+            against = [
+                in_words(c.competitor, c.difference, c.interval)
+                for c in self.comparisons
+                if c.per_class == budget
+            ]
+            said.append(f"With {_labels(budget)}, {PRETRAINED} against {'; '.join(against)}.")
+            voted = {r.competitor: r.ks for r in self.results if r.per_class == budget}
+            said += neighbours_sentence(_labels(budget), voted)
+        return [*said, *self.warnings]
+
+    def table(self) -> "Table":
+        """For the terminal: a line for each competitor, a column for each budget, in percent."""
+        from rich.table import Table
+
+        used = _run(self._used_seeds)
+        title = f"accuracy in %, {self.kind}, {self.n_test:,} test examples, seeds {used}"
+        table = Table(title=title, caption="\n".join(self.sentences()), caption_justify="left")
+        table.add_column("encoder")
+        for budget in self.budgets:
+            n = self.result(PRETRAINED, budget).n_train
+            table.add_column(f"{_labels(budget)} ({n:,})", justify="right")
+        for name in dict.fromkeys(result.competitor for result in self.results):
+            mine = [result for result in self.results if result.competitor == name]
+            known = {result.per_class: percent(result.mean, result.deviation) for result in mine}
+            table.add_row(name, *(known.get(budget, "") for budget in self.budgets))
+        return table
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, valid JSON: the rows, the sentences, and what they rest on."""
+        return {
+            "kind": self.kind,
+            "accuracy": self.accuracy,
+            "n_test": self.n_test,
+            "seeds": list(self._used_seeds),
+            "rows": self.rows(),
+            "sentences": self.sentences(),
+            **({"warnings": list(self.warnings)} if self.warnings else {}),
+            **({"confusion": [list(row) for row in self.confusion]} if self.confusion else {}),
+        }
+
+
+def check_competitors(names: Iterable[str]) -> None:
+    """Raises ValueError unless the encoder and its two baselines are there."""
+    known = set(names)
+    missing = [name for name in REQUIRED if name not in known]
+    if missing:
+        raise ValueError(
+            f"a score without its baselines is not a result: {', '.join(missing)} missing"
+        )
+
+
+def summarise(
+    competitor: str,
+    per_class: int | None,
+    correct: Float[np.ndarray, "seeds m"],
+    *,
+    n_train: int,
+    drawn: bool = True,
+    ks: tuple[int, ...] = (),
+) -> Result:
+    """The accuracies of one competitor at one budget from how often each example was right."""
+    accuracies = tuple(correct.mean(axis=1).tolist())
+    return Result(competitor, per_class, accuracies, n_train, drawn, ks)
+
+
+def compare(
+    per_class: int | None, correct: Mapping[str, Float[np.ndarray, "seeds m"]], *, seed: int
+) -> list[Comparison]:
+    """The pretrained encoder against every other competitor at one budget."""
+    ours = correct[PRETRAINED]
+    return [
+        _compare(name, per_class, ours, theirs, seed)
+        for name, theirs in correct.items()
+        if name != PRETRAINED
+    ]
+
+
+def _compare(
+    competitor: str,
+    per_class: int | None,
+    ours: Float[np.ndarray, "a m"],
+    theirs: Float[np.ndarray, "b m"],
+    seed: int,
+) -> Comparison:
+    # with all labels one may be fitted once, and the other trained from each seed
+    by_seed = ours.mean(axis=1) - theirs.mean(axis=1)
+    interval = paired_bootstrap(ours.mean(axis=0), theirs.mean(axis=0), seed=seed)
+    error = standard_error(by_seed) if len(by_seed) > 1 else None
+    return Comparison(competitor, per_class, float(by_seed.mean()), interval, error)
+
+
+def _row(result: Result, comparison: Comparison | None) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "competitor": result.competitor,
+        "per_class": "all" if result.per_class is None else result.per_class,
+        "n_train": result.n_train,
+        "accuracies": list(result.accuracies),
+        "mean": result.mean,
+        "deviation": result.deviation,
+        **({} if result.drawn else {"drawn": False}),
+        **({"k": list(result.ks)} if result.ks else {}),
+    }
+    if comparison is not None:
+        row["difference"] = comparison.difference
+        row["low"], row["high"] = comparison.interval
+        row["error"] = comparison.error
+        row["verdict"] = comparison.verdict
+    return row
+
+
+def _labels(per_class: int | None) -> str:
+    return "all labels" if per_class is None else f"{per_class} labels per class"
+
+
+def neighbours_sentence(labelled: str, voted: Mapping[str, Sequence[int]]) -> list[str]:
+    """How many neighbours voted for each competitor; nothing of probes that have none."""
+    told = [f"{name} {_span(ks)}" for name, ks in voted.items() if ks]
+    return [f"With {labelled}, so many {VOTE}: {', '.join(told)}."] if told else []
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def percent(mean: float, deviation: float | None) -> str:
+    """As a table shows it: 61.3 ± 0.4, or 61.3 where nothing deviates."""
+    spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
+    return f"{100 * mean:.1f}{spread}"
+
+
+def _run(seeds: tuple[int, ...]) -> str:
+    return ", ".join(str(seed) for seed in seeds)
+
+
+def joined(first: Score, second: Score) -> Score:
+    """Two scores of one encoder on the same test examples, at different budgets, as one.
+
+    Raises ValueError if they are not of one kind, have other seeds, or share a budget.
+    """
+    if (first.kind, first.n_test) != (second.kind, second.n_test):
+        raise ValueError("only scores of one kind of probe on the same test examples can be joined")
+    if first.seeds != second.seeds:
+        which = f"{_run(first.seeds)} and {_run(second.seeds)}"
+        raise ValueError(f"only scores of the same seeds can be joined, not of seeds {which}")
+    shared = set(first.budgets) & set(second.budgets)
+    if shared:
+        raise ValueError(f"both scores have the label budget {next(iter(shared))}")
+    results, comparisons = first.results + second.results, first.comparisons + second.comparisons
+    whole = Score(first.kind, results, comparisons, first.seeds, first.n_test)
+    largest = first if whole.budgets[-1] in first.budgets else second
+    warnings = tuple(dict.fromkeys(first.warnings + second.warnings))
+    return replace(whole, confusion=largest.confusion, warnings=warnings)

@@ -1,0 +1,161 @@
+"""What an encoder retrieves, beside the baselines that give it a meaning."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from selfwise.evaluation.probes.retrieval import MAP, Measures
+from selfwise.evaluation.scores.bootstrap import Interval, in_words, paired_bootstrap, verdict
+from selfwise.evaluation.scores.probe_score import PRETRAINED, check_competitors, percent
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COMPARED = ("recall@1", MAP)
+
+
+class Difference(NamedTuple):
+    """The pretrained encoder minus one competitor, in one measure."""
+
+    measure: str
+    competitor: str
+    difference: float
+    interval: Interval  # 95 %, paired bootstrap over the queries; what is searched stays the same
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says."""
+        return verdict(self.interval)
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """How well an encoder finds examples of one class, and against what.
+
+    Raises ValueError if the encoder or one of its two baselines is missing: see `Score`.
+    """
+
+    kind: ClassVar[str] = "retrieval"
+
+    found: Mapping[str, Sequence[Measures]]  # of each competitor; of untrained encoders several
+    differences: tuple[Difference, ...]
+
+    def __post_init__(self) -> None:
+        check_competitors(self.found)
+        check_competitors([PRETRAINED, *(one.competitor for one in self.differences)])
+
+    @property
+    def measures(self) -> list[str]:
+        """Their names."""
+        return list(self._ours.values)
+
+    @property
+    def _ours(self) -> Measures:
+        return self.found[PRETRAINED][0]
+
+    def mean(self, measure: str, competitor: str = PRETRAINED) -> float:
+        """Over queries and encoders, 0 to 1. Raises KeyError if it was not measured."""
+        return float(np.mean([one.mean(measure) for one in self.found[competitor]]))
+
+    def deviation(self, measure: str, competitor: str) -> float | None:
+        """Standard deviation over the encoders (n - 1); None for a single one."""
+        means = [one.mean(measure) for one in self.found[competitor]]
+        return float(np.std(means, ddof=1)) if len(means) > 1 else None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row for each measure and competitor, with the difference where there is one."""
+        known = {(one.measure, one.competitor): one for one in self.differences}
+        return [
+            self._row(measure, competitor, known.get((measure, competitor)))
+            for measure in self.measures
+            for competitor in self.found
+        ]
+
+    def _row(self, measure: str, competitor: str, against: Difference | None) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "competitor": competitor,
+            "measure": measure,
+            "values": [one.mean(measure) for one in self.found[competitor]],
+            "mean": self.mean(measure, competitor),
+            "deviation": self.deviation(measure, competitor),
+        }
+        if against is not None:
+            row["difference"] = against.difference
+            row["low"], row["high"] = against.interval
+            row["verdict"] = against.verdict
+        return row
+
+    def sentences(self) -> list[str]:
+        """What the differences are, whether they are above the noise, and what was left out."""
+        said = [
+            f"In {measure}, {PRETRAINED} against "
+            + "; ".join(
+                in_words(one.competitor, one.difference, one.interval)
+                for one in self.differences
+                if one.measure == measure
+            )
+            + "."
+            for measure in dict.fromkeys(one.measure for one in self.differences)
+        ]
+        left = self._ours.left_out
+        if left:
+            what = (
+                "1 example was no query: its" if left == 1 else f"{left:,} were no queries: their"
+            )
+            said.append(f"{what} class has no other example.")
+        return said
+
+    def table(self) -> "Table":
+        """For the terminal: a line for each measure, a column for each competitor, in percent."""
+        from rich.table import Table
+
+        queries = len(self._ours.queries)
+        title = f"retrieval in %, {queries:,} queries, {self._searched:,} test examples"
+        table = Table(title=title, caption="\n".join(self.sentences()), caption_justify="left")
+        table.add_column("measure")
+        for name in self.found:
+            table.add_column(name, justify="right")
+        for measure in self.measures:
+            cells = [(self.mean(measure, n), self.deviation(measure, n)) for n in self.found]
+            table.add_row(measure, *(percent(*cell) for cell in cells))
+        return table
+
+    @property
+    def _searched(self) -> int:
+        return len(self._ours.queries) + self._ours.left_out
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, valid JSON: the rows, the sentences, and what they rest on."""
+        return {
+            "kind": self.kind,
+            "n_test": self._searched,
+            "queries": len(self._ours.queries),
+            "left_out": self._ours.left_out,
+            "rows": self.rows(),
+            "sentences": self.sentences(),
+        }
+
+
+def compare(found: Mapping[str, Sequence[Measures]], *, seed: int = 0) -> Retrieved:
+    """What the encoder and its competitors retrieved, with the differences and their intervals.
+
+    Of several encoders, as of untrained ones, each query counts with its mean. All must have
+    searched the same examples. Raises ValueError if a required competitor is missing.
+    """
+    check_competitors(found)
+    ours, differences = found[PRETRAINED][0], []
+    for measure in COMPARED:
+        each = {
+            name: np.mean([one.values[measure] for one in several], axis=0)
+            for name, several in found.items()
+        }
+        for name in found:
+            if name == PRETRAINED:
+                continue
+            assert np.array_equal(found[name][0].queries, ours.queries), name
+            gap = float(each[PRETRAINED].mean() - each[name].mean())
+            interval = paired_bootstrap(each[PRETRAINED], each[name], seed=seed)
+            differences.append(Difference(measure, name, gap, interval))
+    return Retrieved(found, tuple(differences))

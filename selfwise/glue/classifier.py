@@ -1,0 +1,144 @@
+"""An encoder with a fresh head, for classes or scores of texts and pairs."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from selfwise.core.errors import nearest
+from selfwise.core.types import TextBatch, to
+from selfwise.evaluation.features.image import reading
+from selfwise.evaluation.features.text import Row, groups, padded, pooled
+from selfwise.glue.finetune_recipes import Recipe
+from selfwise.glue.tasks import SCORES
+from selfwise.nn.attention import Attention
+from selfwise.nn.dropout import dropout
+from selfwise.nn.transformer import Block
+from selfwise.tokenizers.tokenizer import Tokenizer
+
+POOLINGS = ("cls", "last", "mean")
+
+
+class Tuner(nn.Module):
+    """Logits of classes, or one number, from one vector of the row.
+
+    The vector is the first token's after a layer with tanh, the encoder's pooler where it has one
+    (BERT, ALBERT) and otherwise a new one (RoBERTa's `RobertaClassificationHead`); the last
+    token's (GPT); or the mean of all.
+
+    Args:
+        encoder: a text encoder, which is trained from here on.
+        classes: number of them; 0 for scores.
+        recipe: `pooling`, `dropout` and `head_dropout` are used.
+
+    Raises ValueError for an unknown pooling.
+    """
+
+    def __init__(self, encoder: Any, classes: int, recipe: Recipe):
+        super().__init__()
+        self.pooling = recipe.pooling or ("last" if encoder.causal else "cls")
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"unknown pooling {self.pooling!r}{nearest(self.pooling, POOLINGS)}")
+        self.encoder, self.classes, self.drop = encoder, classes, recipe.head_dropout
+        if recipe.dropout is not None:
+            _set_dropout(encoder, recipe.dropout)
+        self.dense = None
+        if self.pooling == "cls" and encoder.pooler is None:
+            self.dense = _linear(encoder.dim, encoder.dim)
+        self.out = _linear(encoder.dim, classes or 1)
+
+    def forward(self, batch: TextBatch) -> Float[Tensor, "b k"]:
+        x = self._vector(batch)
+        x = dropout(x, self.drop) if self.training else x
+        return self.out(x).float()
+
+    def loss(self, batch: TextBatch, truth: Tensor) -> Float[Tensor, ""]:
+        """Mean cross-entropy of classes (b,), or mean squared error of scores (b,) over 5."""
+        found = self(batch)
+        if self.classes:
+            return F.cross_entropy(found, truth)
+        return F.mse_loss(found[:, 0], truth.float() / SCORES[1])
+
+    def _vector(self, batch: TextBatch) -> Float[Tensor, "b d"]:
+        if self.pooling == "mean":
+            return pooled(self.encoder(batch).tokens.float(), batch.valid, "mean")
+        where = torch.zeros((len(batch.ids), 1), dtype=torch.int64, device=batch.ids.device)
+        if self.pooling == "last":
+            where = where + (
+                batch.ids.shape[1] if batch.valid is None else batch.valid.sum(1)[:, None]
+            )
+            return self.encoder.read(batch, where - 1)[:, 0]
+        first = self.encoder.read(batch, where)[:, 0]
+        return torch.tanh((self.dense or self.encoder.pooler)(first))
+
+
+def copied(encoder: Any, start: dict[str, Tensor] | None) -> Any:
+    """A copy of the encoder, on the CPU, with other weights if some are given.
+
+    Raises ValueError if these are of another encoder.
+    """
+    made = deepcopy(encoder).cpu().requires_grad_(True)
+    if start is None:
+        return made
+    own = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
+    other = {name: tuple(tensor.shape) for name, tensor in start.items()}
+    if own != other:
+        wrong = min(name for name in {*own, *other} if own.get(name) != other.get(name))
+        raise ValueError(
+            f"the weights to start from are of another encoder: {wrong} is "
+            f"{other.get(wrong, 'missing')} and should be {own.get(wrong, 'missing')}"
+        )
+    made.load_state_dict(start)
+    return made
+
+
+def answers(
+    model: Tuner,
+    rows: Sequence[Row],
+    tokenizer: Tokenizer,
+    *,
+    device: torch.device | str,
+    precision: str = "float32",
+) -> Int64[np.ndarray, "n"] | Float[np.ndarray, "n"]:
+    """The class of every row, or its score, cut to 0 to 5. The model stays as it was.
+
+    Raises FloatingPointError if an output is no number.
+    """
+    found = np.empty((len(rows), model.classes or 1), np.float32)
+    with reading(model, device), half(device, precision):
+        for places in groups([len(row.ids) for row in rows]):
+            batch = padded([rows[i] for i in places], model.encoder, tokenizer)
+            found[places] = model(to(batch, device)).cpu().numpy()
+    if not np.isfinite(found).all():
+        raise FloatingPointError("the outputs are no numbers any more")
+    if model.classes:
+        return found.argmax(axis=1).astype(np.int64)
+    return np.clip(found[:, 0].astype(np.float64) * SCORES[1], *SCORES)
+
+
+def half(device: torch.device | str, precision: str) -> torch.autocast:
+    """bfloat16 where autocast says so, if the precision is bf16."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def _linear(dim: int, out: int) -> nn.Linear:
+    """As BERT's: N(0, 0.02), no bias at the start."""
+    made = nn.Linear(dim, out)
+    nn.init.normal_(made.weight, std=0.02)
+    nn.init.zeros_(made.bias)
+    return made
+
+
+def _set_dropout(encoder: Any, p: float) -> None:
+    """Everywhere in the encoder: embeddings, what each part adds, attention weights."""
+    encoder.dropout = p
+    encoder.shape = replace(encoder.shape, dropout=p, attention_dropout=p)
+    for module in encoder.modules():
+        if isinstance(module, Attention | Block):
+            module.dropout = p

@@ -1,0 +1,131 @@
+"""Whether a difference in a metric of GLUE is more than noise: a paired bootstrap of the metric."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from numpy.random import Generator, Philox
+
+from selfwise.core.rng import hashed
+from selfwise.evaluation.scores.bootstrap import (
+    ABOVE,
+    CELLS,
+    WITHIN,
+    WORSE,
+    Interval,
+    above_noise,
+    paired_bootstrap,
+)
+from selfwise.glue.metrics import FLAT, METRICS
+from selfwise.glue.tasks import Task
+
+DRAWS = 5_000
+FEWEST = 10  # examples of dev below which resampling them says nothing about others
+
+Fits = Shaped[np.ndarray, "seeds m"]  # predictions: classes, or scores
+Counted = Float[np.ndarray, "draws k"]  # how often a resample has each kind of example
+
+
+def difference(
+    task: Task, truth: Shaped[np.ndarray, "m"], ours: Fits, theirs: Fits, *, seed: int = 0
+) -> tuple[float, Interval]:
+    """The task's first metric of `ours` minus that of `theirs`, means over their fits.
+
+    With the 95 % percentile interval over resampled examples; they are resampled together, so that
+    hard examples count for neither. A correlation or F1 is no mean over examples, so it is computed
+    anew from each resample.
+
+    Args:
+        task: says the metric.
+        truth: classes, or scores.
+        ours: predictions of each seed.
+        theirs: of the competitor.
+        seed: draws the resamples.
+    """
+    metric = task.metrics[0]
+    value = METRICS[metric]
+    means = [float(np.mean([value(truth, one) for one in fits])) for fits in (ours, theirs)]
+    if metric == "accuracy":
+        right = [(fits == truth).mean(axis=0) for fits in (ours, theirs)]
+        return means[0] - means[1], paired_bootstrap(*right, seed=seed)
+    return means[0] - means[1], _interval(metric, truth, ours, theirs, seed)
+
+
+def seed_intervals(
+    task: Task, truth: Shaped[np.ndarray, "m"], ours: Fits, theirs: Fits
+) -> list[Interval]:
+    """The interval of `difference` for each seed alone: fit i of one against fit i of the other."""
+    pairs = zip(ours, theirs, strict=True)
+    return [difference(task, truth, own[None], other[None])[1] for own, other in pairs]
+
+
+def seeds_verdict(intervals: Sequence[Interval], examples: int) -> str:
+    """What the intervals of all seeds say together: beyond the noise only if each excludes zero."""
+    if examples < FEWEST:
+        return f"not judged: dev has fewer than {FEWEST} examples"
+    if above_noise(intervals):
+        return ABOVE
+    return WORSE if above_noise((-high, -low) for low, high in intervals) else WITHIN
+
+
+def _interval(metric: str, truth: np.ndarray, ours: Fits, theirs: Fits, seed: int) -> Interval:
+    """A resample is known by how often it has each row of (truth, predictions of all fits)."""
+    rows, counts = np.unique(np.stack([truth, *ours, *theirs]), axis=1, return_counts=True)
+    random = Generator(Philox(hashed(seed, "bootstrap of a metric")))
+    at_once, found = max(1, CELLS // len(counts)), []
+    for done in range(0, DRAWS, at_once):
+        size = min(at_once, DRAWS - done)
+        drawn = random.multinomial(len(truth), counts / len(truth), size=size).astype(np.float64)
+        values = [_RESAMPLED[metric](drawn, rows[0], said) for said in rows[1:]]
+        own, others = values[: len(ours)], values[len(ours) :]
+        found.append(np.mean(own, axis=0) - np.mean(others, axis=0))
+    low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _confusion(
+    drawn: Counted, truth: np.ndarray, said: np.ndarray
+) -> Float[np.ndarray, "draws c c"]:
+    """Of each resample, how often each class (rows) was taken for each (columns)."""
+    classes = max(2, int(truth.max()) + 1, int(said.max()) + 1)
+    cells = np.eye(classes**2)[truth * classes + said]
+    return (drawn @ cells).reshape(-1, classes, classes)
+
+
+def _f1(drawn: Counted, truth: np.ndarray, said: np.ndarray) -> Float[np.ndarray, "draws"]:
+    counts = _confusion(drawn, truth, said)
+    hits = counts[:, 1, 1]
+    return _ratio(2 * hits, counts[:, 1].sum(axis=1) + counts[:, :, 1].sum(axis=1))
+
+
+def _matthews(drawn: Counted, truth: np.ndarray, said: np.ndarray) -> Float[np.ndarray, "draws"]:
+    counts = _confusion(drawn, truth, said)
+    n = counts.sum(axis=(1, 2))
+    known, told = counts.sum(axis=2), counts.sum(axis=1)
+    both = n * np.trace(counts, axis1=1, axis2=2) - (known * told).sum(axis=1)
+    spread = [n**2 - (one**2).sum(axis=1) for one in (known, told)]
+    return _ratio(both, np.sqrt(spread[0] * spread[1]))
+
+
+def _pearson(drawn: Counted, truth: np.ndarray, said: np.ndarray) -> Float[np.ndarray, "draws"]:
+    n = drawn.sum(axis=1)
+    x, y = truth - truth.mean(), said - said.mean()
+    mean = [drawn @ one / n for one in (x, y)]
+    spread = [drawn @ one**2 / n - m**2 for one, m in zip((x, y), mean)]
+    both = drawn @ (x * y) / n - mean[0] * mean[1]
+    flat = [s <= (FLAT * np.abs(one).max()) ** 2 for s, one in zip(spread, (truth, said))]
+    return np.where(
+        flat[0] | flat[1], 0.0, _ratio(both, np.sqrt(np.maximum(0, spread[0] * spread[1])))
+    )
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """0 where it is undefined, as the metrics have it."""
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
+_RESAMPLED: dict[str, Callable[[Counted, np.ndarray, np.ndarray], np.ndarray]] = {
+    "f1": _f1,
+    "matthews": _matthews,
+    "pearson": _pearson,
+}

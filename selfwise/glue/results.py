@@ -1,0 +1,85 @@
+"""What `selfwise glue` leaves: a table for all tasks, one beside the run, and the submission."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from selfwise.glue.options import How
+from selfwise.glue.scores import GlueScores
+from selfwise.glue.submission import (
+    FILES,
+    Answers,
+    answers_text,
+    check_submission,
+    problems,
+    write_submission,
+)
+from selfwise.glue.task_results import Kept, replaced
+from selfwise.runs import records
+from selfwise.runs.open import Run
+
+Say = Callable[[str], None]
+
+
+def put_together(
+    run: Run,
+    how: How,
+    every: Mapping[str, Kept],
+    left: Mapping[str, str],
+    failed: Mapping[str, str],
+    say: Say,
+) -> GlueScores:
+    """All that is done in one file, one beside the run for its report, and what can be sent.
+
+    Raises ValueError for the tasks that have failed, after the others are written.
+    """
+    done = {name: kept for name, kept in every.items() if kept.done}
+    without = {name: why for name, why in {**left, **failed}.items() if name not in done}
+    scores = GlueScores(how.mode, [kept.found for kept in done.values()], without)
+    told = "; ".join(failed.values())
+    if not done:
+        raise ValueError(told)
+    out = next(iter(done.values())).path.parent
+    table = {"step": run.step, **scores.to_dict()}
+    replaced(out / "glue.json", json.dumps(table, indent=1))
+    _submitted(out, {n: one for kept in done.values() for n, one in kept.answers().items()}, say)
+    _recorded(run, scores, table, say)
+    if failed:
+        raise ValueError(f"{told} (all other tasks are in {out})")
+    return scores
+
+
+def _submitted(out: Path, answers: Mapping[str, Answers], say: Say) -> None:
+    """The files, and the zip if there are answers for all of it."""
+    for name, one in answers.items():
+        replaced(out / name, answers_text(name, one))
+    if lacking := [name for name in FILES if name not in answers]:
+        say(f"no glue.zip: there are no answers for {', '.join(lacking)}")
+        return
+    temporary = out / ".glue.zip.writing"
+    temporary.unlink(missing_ok=True)
+    write_submission(answers, temporary)
+    check_submission(temporary, {name: one.ids for name, one in answers.items()})
+    temporary.replace(out / "glue.zip")
+    wrong = problems(out / "glue.zip")
+    say(f"glue.zip would be refused: {wrong[0]}" if wrong else "glue.zip can be sent")
+
+
+def _recorded(run: Run, scores: GlueScores, table: Mapping[str, Any], say: Say) -> None:
+    """The newest table of each mode and step is the report's, but for one of fewer tasks."""
+    place = records.glue_path(run.folder, scores.mode, run.step)
+    try:
+        before = [one for one in records.glue(run.folder) if one["mode"] == scores.mode]
+    except ValueError:  # damaged: it is written anew
+        before = []
+    tasks = {row["column"] for row in table["rows"]}
+    same = [one for one in before if one["step"] == run.step]
+    if any({row["column"] for row in one["rows"]} > tasks for one in same):
+        say(f"the run's report keeps the table of more tasks that it has: {place}")
+        return
+    try:
+        place.parent.mkdir(exist_ok=True)
+        replaced(place, json.dumps(table))
+    except OSError as error:
+        say(f"the run's report will not have this: {error}")

@@ -1,0 +1,176 @@
+"""The zip that GLUE's server takes: eleven TSVs, written and checked."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from selfwise.core.errors import nearest
+from selfwise.glue.metrics import check_classes
+from selfwise.glue.tasks import SCORES, TASKS, Task
+
+HEADER = "index\tprediction"
+DIGITS = 3  # of a score, as jiant writes them
+LARGEST = 64 * 2**20  # bytes of one file, unpacked; QQP, the longest, has 3.3 MB
+MADE = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can tell: the same answers, the same bytes
+SHOWN = 60  # characters of a wrong line in a message
+
+
+class Answers(NamedTuple):
+    """The predictions for one file: ids as in the test file, and a class or a score for each."""
+
+    ids: Sequence[str]
+    predicted: np.ndarray  # int (n,), places in task.labels; float (n,) from 0 to 5 for STS-B
+
+
+class _Expected(NamedTuple):
+    task: Task
+    rows: int
+
+
+FILES: dict[str, _Expected] = {
+    file: _Expected(task, task.files[split].rows)
+    for task in TASKS
+    for split, file in task.submissions.items()
+}
+
+
+def write_submission(answers: Mapping[str, Answers], out: Path) -> None:
+    """Write the zip; the same answers give the same bytes.
+
+    Classes are spelled as in the official files, scores are cut to 0 to 5 and have three digits.
+
+    Args:
+        answers: for each of the eleven names in FILES, as `MNLI-mm.tsv`.
+        out: a file that does not exist yet.
+
+    Raises ValueError for a file that is missing or unknown, for ids or predictions that do not
+    fit, and if `out` is there.
+    """
+    if out.exists():
+        raise ValueError(f"{out} exists already; name another file")
+    for name in answers:
+        if name not in FILES:
+            raise ValueError(f"no file of a submission is named {name!r}{nearest(name, FILES)}")
+    lacking = [name for name in FILES if name not in answers]
+    if lacking:
+        raise ValueError(f"a submission has answers for all tasks; missing: {', '.join(lacking)}")
+    texts = {name: answers_text(name, answers[name]) for name in FILES}
+    partial = out.with_name(out.name + ".partial")
+    with zipfile.ZipFile(partial, "w") as archive:
+        for name, text in texts.items():
+            info = zipfile.ZipInfo(name, MADE)
+            info.compress_type, info.create_system = zipfile.ZIP_DEFLATED, 3
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, text, compresslevel=9)
+    partial.rename(out)
+
+
+def check_submission(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> None:
+    """Raises ValueError with the first thing that is wrong in a zip: the file, the line, and why.
+
+    Args:
+        path: the zip.
+        ids: for names in FILES, the ids that the test file has, in order; by default the official
+            ones, which are 0, 1, 2, ...
+    """
+    found = problems(path, ids)
+    if found:
+        more = f" ({len(found) - 1} more files are wrong)" if len(found) > 1 else ""
+        raise ValueError(f"{path}: {found[0]}{more}")
+
+
+def problems(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """What is wrong in a zip, at most one sentence for each file; none if it can be submitted."""
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return ["no zip file"]
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        names = [entry.filename for entry in entries]
+        found = []
+        for name in dict.fromkeys(names):
+            if name not in FILES:
+                found.append(f"{name!r} is no file of a submission{nearest(name, FILES)}")
+            elif names.count(name) > 1:
+                found.append(f"{name} is in it {names.count(name)} times")
+        for name, expected in FILES.items():
+            if name not in names:
+                found.append(f"{name} is missing")
+            elif archive.getinfo(name).file_size > LARGEST:
+                found.append(f"{name} is larger than {LARGEST >> 20} MB")
+            else:
+                known = None if ids is None else ids.get(name)
+                wanted = [str(i) for i in range(expected.rows)] if known is None else known
+                found += list(_wrong(name, _unpacked(archive, name), expected.task, wanted))[:1]
+    return found
+
+
+def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes | None:
+    """A file of it; None if it is damaged or encrypted."""
+    try:
+        return archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError):
+        return None
+
+
+def answers_text(name: str, answers: Answers) -> bytes:
+    """One of the eleven files. Raises ValueError for ids or predictions that do not fit."""
+    task = FILES[name].task
+    if len(answers.ids) != len(answers.predicted):
+        counts = f"{len(answers.ids):,} ids and {len(answers.predicted):,} predictions"
+        raise ValueError(f"{name}: there are {counts}")
+    if task.labels:
+        told = [task.labels[place] for place in check_classes(task, answers.predicted).tolist()]
+    else:
+        wrong = np.flatnonzero(~np.isfinite(answers.predicted))
+        if len(wrong):
+            raise ValueError(f"{name}: the prediction for row {wrong[0]} is not a number")
+        told = [f"{score:.{DIGITS}f}" for score in np.clip(answers.predicted, *SCORES)]
+    rows = [f"{one}\t{value}" for one, value in zip(answers.ids, told)]
+    return "\n".join([HEADER, *rows, ""]).encode()
+
+
+def _wrong(name: str, data: bytes | None, task: Task, ids: Sequence[str]) -> Iterator[str]:
+    """What is wrong in one file, from its beginning."""
+    if data is None:
+        yield f"{name} cannot be unpacked: it is damaged or encrypted"
+        return
+    try:
+        text = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="\n").read()
+    except UnicodeDecodeError as error:
+        yield f"{name}: not UTF-8 at byte {error.start}"
+        return
+    header, *rows = text.removesuffix("\n").split("\n")
+    if header != HEADER:
+        yield f"{name}, line 1: the header is {HEADER!r}, got {header[:SHOWN]!r}"
+    for number, (line, one) in enumerate(zip(rows, ids), start=2):
+        index, tab, told = line.partition("\t")
+        if index == one and (told in task.labels if task.labels else _is_score(told)):
+            continue
+        if not tab or "\t" in told:
+            why = f"an id and a prediction with a tab between, got {line[:SHOWN]!r}"
+        elif index != one:
+            why = f"the id should be {one!r}, got {index[:SHOWN]!r}"
+        else:
+            why = f"{_expected(task)}, got {told[:SHOWN]!r}"
+        yield f"{name}, line {number}: {why}"
+    if len(rows) != len(ids):
+        at = min(len(rows), len(ids)) + 2
+        yield f"{name}, line {at}: {len(ids):,} rows are expected, got {len(rows):,}"
+
+
+def _is_score(told: str) -> bool:
+    try:
+        return SCORES[0] <= float(told) <= SCORES[1]
+    except ValueError:
+        return False
+
+
+def _expected(task: Task) -> str:
+    if task.labels:
+        return f"a label is {', '.join(task.labels[:-1])} or {task.labels[-1]}"
+    return f"a score is a number from {SCORES[0]:g} to {SCORES[1]:g}"

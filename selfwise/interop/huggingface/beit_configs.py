@@ -1,0 +1,142 @@
+"""BEiT's config.json, of Hugging Face and of timm, to the options of our encoders, and back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from selfwise.core.errors import nearest
+from selfwise.interop.image_preprocessing import shorter_side
+
+HALF = 0.5  # mean and standard deviation of every channel that our encoders expect
+
+# our option: their field
+_FIELDS = {
+    "depth": "num_hidden_layers",
+    "dim": "hidden_size",
+    "heads": "num_attention_heads",
+    "ff": "intermediate_size",
+    "patch": "patch_size",
+    "layer_scale": "layer_scale_init_value",
+    "drop_path": "drop_path_rate",
+    "absolute": "use_absolute_position_embeddings",
+    "eps": "layer_norm_eps",
+}
+_SHARED, _OWN = "use_shared_relative_position_bias", "use_relative_position_bias"
+# their values where config.json is silent, as in BeitConfig
+_SILENT: dict[str, Any] = {
+    **{"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
+    **{"intermediate_size": 3072, "hidden_act": "gelu", "layer_norm_eps": 1e-12},
+    **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "drop_path_rate": 0.1},
+    **{"image_size": 224, "patch_size": 16, "num_channels": 3, "layer_scale_init_value": 0.1},
+    **{"use_absolute_position_embeddings": False, _SHARED: False, _OWN: False},
+    "use_mean_pooling": True,
+}
+
+
+def read_config(
+    config: Mapping[str, Any], found: Mapping[str, Tensor]
+) -> tuple[dict[str, Any], int, int, list[str]]:
+    """(options of the encoder, size, channels, notes). Raises ValueError for what ours are not."""
+    kind = str(config.get("model_type", ""))
+    if kind != "beit":
+        raise ValueError(
+            f"config.json: model_type {kind!r} is not one that can be imported as images"
+            f"{nearest(kind, ['beit'])}"
+        )
+    told = {**_SILENT, **config}
+    if told["hidden_act"] != "gelu":
+        raise ValueError(
+            f"config.json: hidden_act is {told['hidden_act']!r}, but selfwise's vision "
+            "transformers have only 'gelu'"
+        )
+    if told[_SHARED] and told[_OWN]:
+        raise ValueError(
+            f"config.json: {_SHARED} and {_OWN} are both true, and selfwise's vision transformers "
+            "have one table for all blocks or one for each, not both"
+        )
+    for name in ("image_size", "patch_size"):
+        sides = told[name] if isinstance(told[name], Sequence) else [told[name]]
+        if len(set(sides)) != 1:
+            raise ValueError(f"config.json: {name} is {sides}, but selfwise's images are squares")
+        told[name] = sides[0]
+    options = {ours: told[theirs] for ours, theirs in _FIELDS.items()}
+    options |= {"relative": told[_SHARED] or told[_OWN], "shared_bias": not told[_OWN]}
+    head = "layernorm.weight" in found
+    if head and not told["use_mean_pooling"]:
+        raise ValueError(
+            "config.json: use_mean_pooling is false in a model with a head for masked patches, "
+            "which then has two norms, one after the other; selfwise's has one"
+        )
+    options["norm"] = "pooled" if told["use_mean_pooling"] and not head else "tokens"
+    lost = [name for name in ("hidden_dropout_prob", "attention_probs_dropout_prob") if told[name]]
+    notes = [f"{name} is left out: these encoders have no dropout" for name in lost]
+    return options, told["image_size"], told["num_channels"], notes
+
+
+def read_timm(found: Mapping[str, Tensor]) -> tuple[dict[str, Any], int, int]:
+    """(options of the encoder, size, channels) from the tensors alone."""
+    patch = found.get("beit.embeddings.patch_embeddings.projection.weight")
+    layer = "beit.encoder.layer.{}."
+    table = found.get("beit.encoder.relative_position_bias.relative_position_bias_table")
+    own = found.get(
+        layer.format(0) + "attention.attention.relative_position_bias.relative_position_bias_table"
+    )
+    up = found.get(layer.format(0) + "intermediate.dense.weight")
+    if patch is None or up is None or patch.ndim != 4 or (table is None and own is None):
+        raise ValueError(
+            "the checkpoint is not one of timm's BEiT: it needs patch_embed.proj, blocks and a "
+            "relative_position_bias_table"
+        )
+    tables = table if table is not None else own
+    assert tables is not None
+    side = round(((len(tables) - 3) ** 0.5 + 1) / 2)
+    depth = sum(name.endswith("layernorm_before.weight") for name in found)
+    scale = found.get(layer.format(0) + "lambda_1")
+    options = {
+        **{"depth": depth, "dim": patch.shape[0], "heads": tables.shape[1], "ff": up.shape[0]},
+        **{"patch": patch.shape[2], "layer_scale": 0.0 if scale is None else 0.1},
+        **{"drop_path": 0.0, "absolute": "beit.embeddings.position_embeddings" in found},
+        **{"eps": 1e-6, "relative": True, "shared_bias": table is not None},
+        "norm": "pooled" if "beit.pooler.layernorm.weight" in found else "tokens",
+    }
+    return options, side * patch.shape[2], patch.shape[1]
+
+
+def write_config(
+    options: Mapping[str, Any], *, size: int, channels: int, masked: bool
+) -> dict[str, Any]:
+    """The config.json of an encoder, of the class with a head for masked patches or without."""
+    config = {theirs: options[ours] for ours, theirs in _FIELDS.items()}
+    config |= {
+        "architectures": ["BeitForMaskedImageModeling" if masked else "BeitModel"],
+        **{"model_type": "beit", "dtype": "float32", "hidden_act": "gelu"},
+        **{"initializer_range": 0.02, "image_size": size, "num_channels": channels},
+        **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+        _SHARED: options["relative"] and options["shared_bias"],
+        _OWN: options["relative"] and not options["shared_bias"],
+        # with it the model itself has no norm: the head has it, or the pooler
+        "use_mean_pooling": masked or options["norm"] == "pooled",
+    }
+    return config
+
+
+def preprocessor(size: int, channels: int) -> dict[str, Any]:
+    """preprocessor_config.json: what AutoImageProcessor does to an image before the model.
+
+    As in our own evaluation: the middle 87.5 % above 64 px, all of smaller images; a square.
+    """
+    return {
+        "image_processor_type": "BeitImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": shorter_side(size)},
+        "resample": 3,  # bicubic
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [HALF] * channels,
+        "image_std": [HALF] * channels,
+        "do_reduce_labels": False,
+    }

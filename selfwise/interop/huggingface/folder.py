@@ -1,0 +1,192 @@
+"""Folders of checkpoints: config.json, safetensors, and what makes the input."""
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from selfwise.core.types import Vocabulary
+from selfwise.interop.huggingface.tokenizer_files import tokenizer_files
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+PREPROCESSOR = "preprocessor_config.json"
+PREPROCESSING = "preprocessing.json"  # beside what has no form of its own for it
+PICKLED = (".pth", ".pt")  # read by torch's loader that runs nothing
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(config.json, all tensors) of a checkpoint, in one file of weights or several.
+
+    Raises ValueError with one sentence for what is missing or broken, and for pickles, which are
+    never loaded.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder with a checkpoint")
+    config = _json(folder / CONFIG)
+    if (folder / WEIGHTS).is_file():
+        return config, _load(folder / WEIGHTS)
+    if (folder / INDEX).is_file():
+        return config, _shards(folder)
+    pickles = [p.name for end in (".bin", *PICKLED) for p in sorted(folder.glob(f"*{end}"))]
+    if pickles:
+        raise ValueError(
+            f"{folder} has its weights in {pickles[0]}, a pickle that could run code, and none are "
+            f"loaded; save it again with transformers or timm, which write {WEIGHTS}"
+        )
+    raise ValueError(f"{folder} has neither {WEIGHTS} nor {INDEX}")
+
+
+def write_folder(
+    folder: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    *,
+    tokenizer: str,
+    vocabulary: Vocabulary,
+    length: int,
+) -> None:
+    """Everything that AutoModel and AutoTokenizer read, in a new folder, whole or not at all.
+
+    `tokenizer`: the text of a tokenizer.json. `length`: the longest row. Raises ValueError if the
+    folder is there already.
+    """
+    kind = config["model_type"]
+    files = tokenizer_files(tokenizer, vocabulary, kind=kind, length=length)
+    write_parts(folder, config, weights, files)
+
+
+def write_parts(
+    folder: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    files: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """config.json, weights and further json files in a new folder, whole or not at all.
+
+    Raises ValueError if the folder is there already.
+    """
+    with new_folder(folder) as partial:
+        for name, value in {CONFIG: config, **files}.items():
+            write_json(partial / name, value)
+        write_weights(partial / WEIGHTS, weights)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `folder` when all is done and is gone otherwise.
+
+    Raises ValueError if there is something in `folder` already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is there already; choose another folder for the export")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    new = [parent for parent in folder.parents if not parent.exists()]
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError):  # someone else has put something there
+            for parent in new:
+                parent.rmdir()
+        raise
+    if folder.exists():
+        folder.rmdir()
+    partial.rename(folder)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """An object, indented."""
+    path.write_text(json.dumps(dict(value), indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Tensors as safetensors, each with a memory of its own, as the format wants it."""
+    path.touch()
+    mode = path.stat().st_mode  # safetensors would keep others of the machine from reading it
+    save_file({n: w.contiguous().clone() for n, w in weights.items()}, path, {"format": "pt"})
+    path.chmod(mode)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of a .pth or .pt that holds nothing else.
+
+    Raises ValueError for other files, for broken ones, and for pickles with more than tensors.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    if path.suffix == ".safetensors":
+        return _load(path)
+    if path.suffix not in PICKLED:
+        raise ValueError(f"{path} is not weights: it must end in .safetensors, .pth or .pt")
+    with path.open("rb"):
+        pass  # a file that may not be read is not a broken one
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on the protocol of what is no pickle
+            found = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # of damaged bytes: UnpicklingError, IndexError, struct.error, ...
+        raise ValueError(
+            f"{path} is broken, or holds more than tensors and could run code; it is not loaded"
+        ) from error
+    tensors = isinstance(found, dict) and all(
+        isinstance(name, str) and isinstance(weight, Tensor) for name, weight in found.items()
+    )
+    if not tensors or not found:
+        inside = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
+        raise ValueError(
+            f"{path} is no state dict, names with tensors, which is to be saved by itself: it "
+            f"holds {shorten(inside, 80) or 'nothing'}"
+        )
+    return found
+
+
+def read_optional(path: Path) -> dict[str, Any] | None:
+    """A json file that may be there. Raises ValueError if it is broken."""
+    return _json(path) if path.is_file() else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(
+            f"{path.parent} has no {path.name}, so it is no checkpoint of Hugging Face or timm"
+        )
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold an object in braces")
+    return found
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def _shards(folder: Path) -> dict[str, Tensor]:
+    where = _json(folder / INDEX).get("weight_map")
+    if not isinstance(where, dict) or not all(isinstance(n, str) for n in where.values()):
+        raise ValueError(f"{folder / INDEX} has no weight_map of names to files")
+    found: dict[str, Tensor] = {}
+    for name in sorted(set(where.values())):
+        if Path(name).name != name or not (folder / name).is_file():
+            raise ValueError(f"{folder / INDEX} names {name!r}, which is no file of that folder")
+        found |= _load(folder / name)
+    lost = sorted(where.keys() - found.keys())
+    if lost:
+        raise ValueError(f"{folder / INDEX} lists {lost[0]}, but {where[lost[0]]} has it not")
+    return found

@@ -1,0 +1,273 @@
+"""Weights of Hugging Face's HuBERT to ours, and back.
+
+Everything is names, tensors and json files as dicts: no model is built and nothing runs. Names
+from transformers' `models/hubert`, as its checkpoints have them.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from selfwise.core.errors import nearest
+from selfwise.core.types import RATE
+
+Weights = dict[str, Tensor]
+KERNELS, STRIDES = [10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2]
+PREFIX, MASK = "hubert.", "masked_spec_embed"
+# gelu_new, gelu_fast and gelu_pytorch_tanh are the same function, written in three ways
+ACTIVATIONS = {"gelu": "gelu", "relu": "relu"}
+ACTIVATIONS |= dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "gelu_tanh")
+_THEIRS = {"gelu": "gelu", "relu": "relu", "gelu_tanh": "gelu_new"}
+
+# our option: their field
+_FIELDS = {
+    "depth": "num_hidden_layers",
+    "dim": "hidden_size",
+    "heads": "num_attention_heads",
+    "ff": "intermediate_size",
+    "stem_norm": "feat_extract_norm",
+    "stem_bias": "conv_bias",
+    "position_kernel": "num_conv_pos_embeddings",
+    "position_groups": "num_conv_pos_embedding_groups",
+    "eps": "layer_norm_eps",
+    "dropout": "hidden_dropout",
+    "input_dropout": "feat_proj_dropout",
+    "attention_dropout": "attention_dropout",
+    "layerdrop": "layerdrop",
+}
+# their values where config.json is silent, as in HubertConfig
+_SILENT: dict[str, Any] = {
+    **{"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
+    **{"intermediate_size": 3072, "hidden_act": "gelu", "hidden_dropout": 0.1},
+    **{"activation_dropout": 0.1, "attention_dropout": 0.1, "feat_proj_dropout": 0.0},
+    **{"layerdrop": 0.1, "layer_norm_eps": 1e-5, "feat_extract_norm": "group"},
+    **{"conv_dim": [512] * 7, "conv_stride": STRIDES, "conv_kernel": KERNELS, "conv_bias": False},
+    **{"num_conv_pos_embeddings": 128, "num_conv_pos_embedding_groups": 16},
+    **{"do_stable_layer_norm": False},
+}
+# fields that change what is computed, and the only values of each that we compute
+_ONLY: dict[str, tuple[Any, ...]] = {
+    "feat_extract_activation": ("gelu",),
+    "feat_proj_layer_norm": (True,),
+    "conv_pos_batch_norm": (False, None),
+    "adapter_attn_dim": (None,),
+    "conv_kernel": (KERNELS,),
+    "conv_stride": (STRIDES,),
+}
+_OUTSIDE = {
+    "stem_norm": "feature_projection.layer_norm",
+    "project": "feature_projection.projection",
+}
+_INSIDE: dict[str, tuple[str, ...]] = {
+    "attention.qkv": tuple(f"attention.{part}_proj" for part in ("q", "k", "v")),
+    "attention.out": ("attention.out_proj",),
+    "norm1": ("layer_norm",),
+    "mlp.up": ("feed_forward.intermediate_dense",),
+    "mlp.down": ("feed_forward.output_dense",),
+    "norm2": ("final_layer_norm",),
+}
+_POSITION = "encoder.pos_conv_embed.conv."
+_NORMED = {"g": "parametrizations.weight.original0", "v": "parametrizations.weight.original1"}
+_OLD = {"weight_g": _NORMED["g"], "weight_v": _NORMED["v"]}  # before torch 2.1
+
+
+class Imported(NamedTuple):
+    """A checkpoint by our names, in float32."""
+
+    name: str  # of the encoder: hubert
+    options: dict[str, Any]  # of encoders.speech.build
+    encoder: Weights
+    mask: Tensor | None  # (d) of the method: what hidden frames are replaced by
+    missing: list[str]  # what the checkpoint lacks: to be drawn anew
+    notes: list[str]  # what was left out or assumed, a sentence each
+
+
+def from_hf(
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    preprocessor: Mapping[str, Any] | None = None,
+) -> Imported:
+    """A checkpoint of any Hubert class, from its config.json, tensors, preprocessor_config.json.
+
+    Raises ValueError with one sentence for a model that our encoders do not compute, and for
+    weights that are missing or do not fit the config.
+    """
+    options, notes = _read_config(config)
+    if preprocessor is not None:
+        options["normalize"] = bool(preprocessor.get("do_normalize", True))
+        rate = preprocessor.get("sampling_rate", RATE)
+        if rate != RATE:
+            raise ValueError(
+                f"preprocessor_config.json: sampling_rate is {rate}, but selfwise's speech has "
+                f"{RATE}"
+            )
+    else:
+        notes.append(
+            "there is no preprocessor_config.json, so normalize is taken to be "
+            f"{str(options['normalize']).lower()}, as in the published models of its kind"
+        )
+    found = _tidy(weights)
+    encoder, used = {}, {MASK}
+    for ours, theirs, shape in encoder_names(options):
+        lost = [name for name in theirs if name not in found]
+        if lost:
+            raise ValueError(f"the checkpoint has no weight {lost[0]}")
+        weight = torch.cat([found[name].float() for name in theirs])
+        if weight.shape != shape:
+            raise ValueError(
+                f"the checkpoint's {theirs[0]} does not fit its config.json: together with its "
+                f"parts it is {tuple(weight.shape)}, and the config asks for {shape}"
+            )
+        encoder[ours] = weight.contiguous().clone()
+        used.update(theirs)
+    mask = found.get(MASK)
+    if mask is not None and mask.shape != (options["dim"],):
+        raise ValueError(f"the checkpoint's {MASK} is not as wide as its layers")
+    notes += [f"{name} has no place in selfwise and was left out" for name in sorted(found)
+              if name not in used]  # fmt: skip
+    missing = ["mask"] if mask is None else []
+    mask = None if mask is None else mask.float().clone()
+    return Imported("hubert", options, encoder, mask, missing, notes)
+
+
+def to_hf(
+    options: Mapping[str, Any], encoder: Mapping[str, Tensor], mask: Tensor | None = None
+) -> tuple[dict[str, Any], Weights]:
+    """(config.json, weights) of a HubertModel, as transformers itself would save them.
+
+    `options` are all fields of the encoder's shape; `mask` (d) is the method's. Raises ValueError
+    with one sentence for an encoder that HubertModel cannot be.
+    """
+    if options["stem"] != "wave":
+        raise ValueError(
+            f"transformers' HubertModel reads the wave, and this encoder has the stem "
+            f"{options['stem']!r}; only runs with --encoder.stem wave can be exported"
+        )
+    config = {theirs: options[ours] for ours, theirs in _FIELDS.items()}
+    config |= {
+        **{"architectures": ["HubertModel"], "model_type": "hubert", "dtype": "float32"},
+        **{"conv_dim": [options["stem_dim"]] * 7, "conv_kernel": KERNELS, "conv_stride": STRIDES},
+        **{"num_feat_extract_layers": 7, "feat_extract_activation": "gelu"},
+        **{"feat_proj_layer_norm": True, "conv_pos_batch_norm": False},
+        **{"do_stable_layer_norm": options["norm"] == "pre", "activation_dropout": 0.0},
+        **{"hidden_act": _THEIRS[options["activation"]]},
+        # their class has the mask embedding only where it masks in training
+        **{"apply_spec_augment": mask is not None, "mask_feature_prob": 0.0},
+        **{"mask_time_prob": 0.0 if mask is None else 0.05, "mask_time_length": 10},
+    }
+    written: Weights = {} if mask is None else {MASK: _plain(mask)}
+    for ours, theirs, _ in encoder_names(options):
+        weight = encoder[ours]
+        parts = weight.chunk(len(theirs)) if len(theirs) > 1 else (weight,)
+        written |= {name: _plain(part) for name, part in zip(theirs, parts)}
+    return config, written
+
+
+def preprocessor(options: Mapping[str, Any]) -> dict[str, Any]:
+    """preprocessor_config.json: what AutoFeatureExtractor does to a wave before the model.
+
+    `return_attention_mask` is what transformers recommends: not for group norm, where it would
+    have an effect in the layers alone, and the padding one in the norm all the same.
+    """
+    return {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "feature_size": 1,
+        "sampling_rate": RATE,
+        "padding_value": 0.0,
+        "padding_side": "right",
+        "do_normalize": options["normalize"],
+        "return_attention_mask": options["stem_norm"] == "layer",
+    }
+
+
+def encoder_names(
+    options: Mapping[str, Any],
+) -> Iterator[tuple[str, tuple[str, ...], tuple[int, ...]]]:
+    """Our name of each encoder weight, theirs (several are one of ours), and its shape."""
+    c, d, ff = options["stem_dim"], options["dim"], options["ff"]
+    for i, kernel in enumerate(KERNELS):
+        place = f"feature_extractor.conv_layers.{i}."
+        yield f"stem.convs.{i}.weight", (f"{place}conv.weight",), (c, c if i else 1, kernel)
+        if options["stem_bias"]:
+            yield f"stem.convs.{i}.bias", (f"{place}conv.bias",), (c,)
+        if i == 0 or options["stem_norm"] == "layer":
+            yield from _parameters(f"stem.norms.{i}", (f"{place}layer_norm",), (c,))
+    yield from _parameters("stem_norm", (_OUTSIDE["stem_norm"],), (c,))
+    yield from _parameters("project", (_OUTSIDE["project"],), (d, c))
+    kernel, inner = options["position_kernel"], d // options["position_groups"]
+    yield "position.g", (_POSITION + _NORMED["g"],), (1, 1, kernel)
+    yield "position.v", (_POSITION + _NORMED["v"],), (d, inner, kernel)
+    yield "position.bias", (f"{_POSITION}bias",), (d,)
+    # the last norm of "pre", and of "post" the first
+    last = "blocks.norm" if options["norm"] == "pre" else "norm"
+    yield from _parameters(last, ("encoder.layer_norm",), (d,))
+    shapes = {"attention.qkv": (3 * d, d), "attention.out": (d, d), "norm1": (d,), "norm2": (d,)}
+    shapes |= {"mlp.up": (ff, d), "mlp.down": (d, ff)}
+    for i in range(options["depth"]):
+        for ours, parts in _INSIDE.items():
+            theirs = tuple(f"encoder.layers.{i}.{part}" for part in parts)
+            yield from _parameters(f"blocks.blocks.{i}.{ours}", theirs, shapes[ours])
+
+
+def _parameters(
+    ours: str, theirs: tuple[str, ...], shape: tuple[int, ...]
+) -> Iterator[tuple[str, tuple[str, ...], tuple[int, ...]]]:
+    yield f"{ours}.weight", tuple(f"{name}.weight" for name in theirs), shape
+    yield f"{ours}.bias", tuple(f"{name}.bias" for name in theirs), shape[:1]
+
+
+def _read_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """(options of the encoder, notes). Raises ValueError for what ours do not compute."""
+    kind = str(config.get("model_type", ""))
+    if kind != "hubert":
+        raise ValueError(
+            f"config.json: model_type {kind!r} is not one that can be imported as speech"
+            f"{nearest(kind, ['hubert'])}"
+        )
+    for name, fine in _ONLY.items():
+        said = config.get(name, fine[0])
+        said = list(said) if isinstance(said, tuple) else said
+        if said not in fine:
+            raise ValueError(
+                f"config.json: {name} is {said!r}, but selfwise's speech encoders have only "
+                f"{fine[0]!r}"
+            )
+    told = {**_SILENT, **config}
+    if len(set(told["conv_dim"])) != 1 or len(told["conv_dim"]) != len(KERNELS):
+        raise ValueError(
+            f"config.json: conv_dim is {list(told['conv_dim'])}, but in selfwise's speech encoders "
+            f"{len(KERNELS)} convolutions have the same number of channels"
+        )
+    if told["hidden_act"] not in ACTIVATIONS:
+        raise ValueError(
+            f"config.json: hidden_act {told['hidden_act']!r} is not one of selfwise's"
+            f"{nearest(str(told['hidden_act']), ACTIVATIONS)}"
+        )
+    options = {ours: told[theirs] for ours, theirs in _FIELDS.items()}
+    pre = bool(told["do_stable_layer_norm"])
+    options |= {"stem": "wave", "stem_dim": told["conv_dim"][0], "norm": "pre" if pre else "post"}
+    options["activation"] = ACTIVATIONS[told["hidden_act"]]
+    # neither is in config.json; Large, whose stem has layer norms, was trained with these
+    layer = told["feat_extract_norm"] == "layer"
+    options |= {"normalize": layer, "stem_grad": 1.0 if layer else 0.1}
+    notes = []
+    if told["activation_dropout"]:
+        notes.append("activation_dropout is left out: there is no dropout inside of the MLPs")
+    return options, notes
+
+
+def _tidy(weights: Mapping[str, Tensor]) -> Weights:
+    """The weights by today's names, without the prefix that they have in a class with a head."""
+    found = {}
+    for name, weight in weights.items():
+        name = name.removeprefix(PREFIX)
+        for old, new in _OLD.items():
+            name = f"{_POSITION}{new}" if name == f"{_POSITION}{old}" else name
+        found[name] = weight
+    return found
+
+
+def _plain(weight: Tensor) -> Tensor:
+    return weight.detach().float().contiguous().clone()

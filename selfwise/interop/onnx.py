@@ -1,0 +1,235 @@
+"""Encoders as ONNX models, for use without torch.
+
+Exported with `torch.onnx.export(dynamo=True)`, which needs the extra `export`, and then run with
+onnxruntime beside torch: a file whose numbers differ is not left behind, nor is any of an encoder
+that cannot be traced.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from copy import deepcopy
+from io import StringIO
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from selfwise.core.types import WINDOW, AudioBatch, Encoder, SpeechEncoder, TextBatch, TextEncoder
+
+INPUTS, OUTPUTS = ("ids", "valid"), ("tokens", "pooled")
+MOST = 1e-4  # difference from torch, of features of order 1, that is still rounding
+
+
+class Plain(nn.Module):
+    """A text encoder from plain tensors to plain tensors."""
+
+    def __init__(self, encoder: TextEncoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(
+        self, ids: Int64[Tensor, "b n"], valid: Bool[Tensor, "b n"]
+    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b d"]]:
+        found = self.encoder(TextBatch(ids, ids[:, 0], valid))
+        assert found.tokens is not None
+        return found.tokens, found.pooled
+
+
+class PlainImages(nn.Module):
+    """An image encoder from plain tensors to plain tensors: those of `outputs` that it has."""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
+        found = self.encoder(x)
+        return (found.pooled,) if found.tokens is None else (found.tokens, found.pooled)
+
+
+class PlainSpeech(nn.Module):
+    """A speech encoder from plain tensors to plain tensors."""
+
+    def __init__(self, encoder: SpeechEncoder):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(
+        self, x: Float[Tensor, "b s"]
+    ) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b d"]]:
+        found = self.encoder(AudioBatch(x, x[:, 0].long()))
+        assert found.tokens is not None
+        return found.tokens, found.pooled
+
+
+def export_text(encoder: TextEncoder, path: Path) -> float:
+    """Write the encoder; batch and row length stay open. Returns the largest difference from torch.
+
+    Inputs `ids` int64 (b n) and `valid` bool (b n), outputs `tokens` (b n d) and `pooled` (b d).
+    Raises ValueError where the extra `export` is not installed, the encoder cannot be traced, or
+    onnxruntime finds other numbers than torch.
+    """
+    vocab, length = encoder.vocab, encoder.length
+    row = torch.export.Dim("length", min=2, max=length)
+    shapes = ((3, min(length, 7)), (1, 1), (2, length), (5, max(2, length // 2)))
+    return _written(
+        Plain(deepcopy(encoder)),  # the encoder itself stays where and as it is
+        path,
+        [_example(b, n, vocab) for b, n in shapes],
+        inputs=INPUTS,
+        open_sizes=({0: _batch(), 1: row}, {0: _batch(), 1: row}),
+        real=lambda example: example[1],
+    )
+
+
+def export_image(encoder: Encoder, path: Path, *, size: int, channels: int) -> float:
+    """Write the encoder; the batch stays open. Returns the largest difference from torch.
+
+    Input `x` float32 (b c h w) in 0..1 with sides of `size`, outputs `tokens` (b n d) where the
+    encoder has positions, and `pooled` (b d). Raises ValueError where the extra `export` is not
+    installed, the encoder cannot be traced, or onnxruntime finds other numbers than torch.
+    """
+    rows = torch.arange(5 * channels * size * size, dtype=torch.float32)
+    x = (rows * 0.7548777 % 1).view(5, channels, size, size)
+    return _written(
+        PlainImages(deepcopy(encoder)),
+        path,
+        [(x[:3],), (x[:1],), (x,)],
+        inputs=("x",),
+        open_sizes=({0: _batch()},),
+    )
+
+
+def export_speech(encoder: SpeechEncoder, path: Path) -> float:
+    """Write the encoder; batch and length stay open. Returns the largest difference from torch.
+
+    Input `x` float32 (b s): clips of one length, mono, 16 kHz, at least 400 samples; outputs
+    `tokens` (b t d) and `pooled` (b d). Raises ValueError where the extra `export` is not
+    installed, the encoder cannot be traced, or onnxruntime finds other numbers than torch.
+    """
+    time = torch.arange(5 * 8000, dtype=torch.float64).view(5, 8000)
+    noise = (time.sin() * 43758.5453).frac()
+    x = (0.1 * (0.05 * time).sin() + 0.2 * noise).float()
+    return _written(
+        PlainSpeech(deepcopy(encoder)),
+        path,
+        [(x[:3, :4321],), (x[:1, :WINDOW],), (x,)],
+        inputs=("x",),
+        open_sizes=({0: _batch(), 1: torch.export.Dim("samples", min=2 * WINDOW)},),
+    )
+
+
+def _batch() -> Any:
+    return torch.export.Dim("batch", min=1)
+
+
+def _written(
+    plain: nn.Module,
+    path: Path,
+    examples: Sequence[tuple[Tensor, ...]],
+    *,
+    inputs: Sequence[str],
+    open_sizes: tuple[dict[int, Any], ...],
+    real: Callable[[tuple[Tensor, ...]], Tensor] | None = None,
+) -> float:
+    """The model traced with the first example and tried with all; the largest difference.
+
+    `real`: which tokens (b n) of an example mean something.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f"ONNX export needs {error.name}; install selfwise with its extra 'export'"
+        ) from error
+    plain = plain.cpu().eval()
+    with torch.no_grad():
+        outputs = OUTPUTS[-len(plain(*examples[0])) :]
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with _silence():
+            torch.onnx.export(
+                plain,
+                examples[0],
+                partial,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                dynamic_shapes=open_sizes,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
+        worst = _difference(session, plain, examples, inputs, outputs, real)
+    except Exception as error:  # torch, onnxscript and onnxruntime have dozens of their own
+        partial.unlink(missing_ok=True)
+        name = getattr(plain.encoder, "name", type(plain.encoder).__name__)
+        raise ValueError(
+            f"encoder {name} cannot be written as ONNX: {_reason(error)}; --to safetensors writes "
+            "any encoder"
+        ) from error
+    partial.replace(path)
+    return worst
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """torch prints pages of code where it cannot trace, warns of axes of one name, and logs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _difference(
+    session: Any,
+    plain: nn.Module,
+    examples: Sequence[tuple[Tensor, ...]],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    real: Callable[[tuple[Tensor, ...]], Tensor] | None,
+) -> float:
+    """The largest difference from torch, of features above 1 as a share of the largest of them.
+
+    Raises RuntimeError if it is more than rounding.
+    """
+    worst = 0.0
+    for example in examples:
+        fed = {name: tensor.numpy() for name, tensor in zip(inputs, example)}
+        found = [torch.from_numpy(array) for array in session.run(list(outputs), fed)]
+        with torch.no_grad():
+            expected = list(plain(*example))
+        if real is not None:
+            meant = real(example)
+            found[0], expected[0] = found[0][meant], expected[0][meant]
+        for ours, theirs in zip(expected, found):
+            far = float((ours - theirs).abs().max()) / max(1.0, float(ours.abs().max()))
+            worst = max(worst, far) if far == far else float("inf")  # NaN is larger than nothing
+    if not worst <= MOST:
+        raise RuntimeError(f"onnxruntime differs from torch by {worst:.1e}, above {MOST:.0e}")
+    return worst
+
+
+def _reason(error: Exception) -> str:
+    """The innermost reason in one line: torch.export wraps it in pages of advice."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return shorten(f"{type(error).__name__}: {error}", 240, placeholder=" ...")
+
+
+def _example(b: int, n: int, vocab: int) -> tuple[Tensor, Tensor]:
+    """Rows that end in more and more padding."""
+    ids = (torch.arange(b * n) * 7919 % vocab).reshape(b, n)
+    real = (n - torch.arange(b)).clamp_min(1)
+    return ids, torch.arange(n) < real[:, None]

@@ -1,0 +1,126 @@
+"""Cross-entropies over many classes, a few rows at a time, and scores that are cosines."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from selfwise.losses.contrastive import check_temperature
+
+
+def code_cosines(
+    hidden: Float[Tensor, "m d"], codes: Float[Tensor, "c d"], temperature: float = 0.1
+) -> Float[Tensor, "m c"]:
+    """Cosines between rows and codes, over the temperature (HuBERT, arXiv:2106.07447, eq. 3).
+
+    One product of unit vectors, where the published code builds a tensor (c + 1, m, d) of all
+    pairs. Always computed in float32 or more: in bf16 two scores near 10 that differ by 0.03 are
+    the same.
+
+    Raises ValueError if the temperature is not above zero.
+    """
+    check_temperature(temperature)
+    with torch.autocast(hidden.device.type, enabled=False):
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        a, b = (F.normalize(z.to(wide), dim=1) for z in (hidden, codes))
+        return a @ b.T / temperature
+
+
+def chosen_cross_entropy(
+    logits: Float[Tensor, "m v"], target: Int64[Tensor, "m"], chosen: Bool[Tensor, "m"]
+) -> Float[Tensor, ""]:
+    """The sum of the cross-entropies of the rows that are chosen; in float32 at least.
+
+    All rows are computed, so that no shape depends on how many are chosen.
+    """
+    return _ChosenCrossEntropy.apply(logits, target, chosen)  # type: ignore[no-any-return]
+
+
+class _ChosenCrossEntropy(torch.autograd.Function):
+    """A few rows at a time, so that the wide copies stay in the processor's cache.
+
+    With 30,522 tokens torch's own goes through the memory for every intermediate, and in bf16 took
+    a third of a training step of BERT mini. Its gradient has the dtype of the logits here too.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, chosen: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, target, chosen)
+        wanted = target.split(_few(logits))
+        parts = [
+            part.log_softmax(dim=1).gather(1, own[:, None])
+            for part, own in zip(_wide_parts(logits), wanted)
+        ]
+        return torch.where(chosen, -torch.cat(parts)[:, 0], 0.0).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        logits, target, chosen = ctx.saved_tensors
+        weight = torch.where(chosen, grads[0], 0.0)[:, None]
+        found, few = torch.empty_like(logits), _few(logits)
+        into = zip(found.split(few), target[:, None].split(few), weight.split(few))
+        for part, (grad, own, share) in zip(_wide_parts(logits), into):
+            wide = part.softmax(dim=1)
+            wide.scatter_(1, own, wide.gather(1, own) - 1)
+            grad.copy_(wide.mul_(share))
+        return found, None, None
+
+
+def soft_cross_entropy(
+    logits: Float[Tensor, "m v"], index: Int64[Tensor, "m k"], share: Float[Tensor, "m k"]
+) -> Float[Tensor, "m"]:
+    """Each row's cross-entropy with a target that is shared out to k different classes.
+
+    Minus the sum of share times log of the softmax; in float32 at least. The shares of a row add up
+    to 1, and are not trained.
+    """
+    return _SoftCrossEntropy.apply(logits, index, share)  # type: ignore[no-any-return]
+
+
+class _SoftCrossEntropy(torch.autograd.Function):
+    """A few rows at a time, for the reason of `_ChosenCrossEntropy`."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, index: Tensor, share: Tensor) -> Tensor:
+        few = _few(logits)
+        into = zip(_wide_parts(logits), index.split(few), share.split(few))
+        parts = [
+            part.logsumexp(dim=1) - (part.gather(1, own) * of).sum(dim=1) for part, own, of in into
+        ]
+        ctx.save_for_backward(logits, index, share)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        logits, index, share = ctx.saved_tensors
+        found, few = torch.empty_like(logits), _few(logits)
+        into = zip(found.split(few), index.split(few), share.split(few), grads[0].split(few))
+        for part, (grad, own, of, weight) in zip(_wide_parts(logits), into):
+            wide = part.softmax(dim=1)
+            wide.scatter_(1, own, wide.gather(1, own) - of.to(wide.dtype))
+            grad.copy_(wide.mul_(weight[:, None]))
+        return found, None, None
+
+
+def _few(logits: Tensor) -> int:
+    """So many rows that their wide copy is 4 MB on the CPU, and 256 MB elsewhere."""
+    most = 1 << (20 if logits.device.type == "cpu" else 26)
+    return max(1, most // max(1, logits.shape[1]))
+
+
+def _wide_parts(logits: Tensor) -> Iterator[Tensor]:
+    """A few rows after the other, in float32 at least."""
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    return (part.to(wide) for part in logits.split(_few(logits)))
+
+
+@torch.no_grad()
+def chosen_hits(
+    logits: Float[Tensor, "m v"], target: Int64[Tensor, "m"], chosen: Bool[Tensor, "m"]
+) -> Float[Tensor, ""]:
+    """In how many of the chosen rows the target has the highest score."""
+    best = torch.cat([part.argmax(dim=1) for part in _wide_parts(logits)])  # slow in bf16
+    return ((best == target) & chosen).sum().float()

@@ -1,0 +1,221 @@
+"""Going on with a run in its folder, by one process or by several together.
+
+The first process prepares a run and writes its folder. The others open what is there, as a run that
+is resumed does, so that they need to be told nothing but the folder.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from socket import gethostname
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+
+import torch
+from torch.distributed import TCPStore
+
+from selfwise.runs import config
+from selfwise import methods, modalities
+from selfwise.runs.arguments import FROM_PYTHON, IMPORTED, reading_options, where
+from selfwise.methods import Method
+from selfwise.runs.build import open_newest, build, started
+from selfwise.modalities.modality import Data, Steps
+from selfwise.runs.settled import check_settled
+from selfwise.training import checkpoint
+from selfwise.distributed.launch import crew, ready, serve
+from selfwise.training.loop import fit
+from selfwise.training.config import Resolved, recorded, resolve_device
+from selfwise.core.process import threads
+from selfwise.distributed.process_group import (
+    World,
+    connect,
+    ends_with_the_others,
+    given,
+    here,
+    wait_for_all,
+)
+
+SEEN = 60.0  # seconds until a folder of the network shows what another machine has written
+BEFORE = "it was the first one, before the work began, and has said why"
+AGAIN = "nothing was written: give the command again"
+MANY = 4  # processes for each core: more is a mistake
+# -P: a json.py in the current folder must not be run in place of Python's own
+PYTHON = (sys.executable, "-P")
+COMMAND = "import sys; from selfwise.runs.launch import member; sys.exit(member(sys.argv[1]))"
+
+
+class Ready(NamedTuple):
+    """What a run is made of, before its first step or to go on."""
+
+    settings: dict[str, Any]
+    training: Resolved
+    method: Method
+    examples: Data
+    source: Steps
+    seed: int
+
+
+def reopened(folder: Path, data: Any = None) -> Ready:
+    """What is in a run folder, with its data open.
+
+    Raises ValueError if its data cannot be opened again, or are not those that it has seen.
+    """
+    settings = config.read(folder)
+    options, kind = settings["options"], methods.find(settings["method"])
+    if data is None and options["data"] == FROM_PYTHON:
+        raise ValueError(f"{folder} was given its data in Python: resume it there, with data=")
+    if options["data"] == IMPORTED:
+        raise ValueError(
+            f"{folder} was imported, so there is nothing to go on with; to train it further: "
+            f"selfwise pretrain {settings['method']} --start {folder} --data PATH --out RUN"
+        )
+    saved = checkpoint.latest(folder / "checkpoints")[0]
+    if saved is not None:
+        check_settled(folder, saved)
+    training, seed = recorded(options), int(options["seed"])
+    source_data = options["data"] if data is None else data
+    modality = modalities.of(kind)
+    reading = {name: options[name] for name in reading_options(kind)}
+    shape = options["encoder"]
+    examples = modality.opened(
+        source_data, kind, open_run=open_newest, folder=folder, encoder=shape, **reading
+    )
+    whole = settings if saved is None else modality.unpublished(settings)
+    model = (started if saved is None else build)(whole, examples.kept)
+    source = examples.source(model, batch=training.batch, seed=seed)
+    if examples.found["fingerprint"] != settings["found"]["fingerprint"]:
+        raise ValueError(
+            f"the data at {where(source_data)} are not those that {folder} was started with "
+            f"({examples.found['examples']} examples now, {settings['found']['examples']} then)"
+        )
+    return Ready(settings, training, model, examples, source, seed)
+
+
+def check_together(devices: int, device: str, data: Any) -> None:
+    """Raises ValueError if a run cannot have that many processes here."""
+    if devices < 1:
+        raise ValueError(f"--devices must be at least 1, not {devices}")
+    if devices == 1 or given() is not None:
+        return
+    if where(data) == FROM_PYTHON:
+        raise ValueError(
+            f"--devices {devices} starts processes that open the data themselves: give a folder, "
+            "a file or a name, or start the script with torchrun"
+        )
+    if resolve_device(device) == "cuda" and devices > torch.cuda.device_count():
+        raise ValueError(
+            f"--devices {devices} is more than the {torch.cuda.device_count()} GPUs of this machine"
+        )
+    if devices > (most := MANY * (os.cpu_count() or 1)):
+        raise ValueError(
+            f"--devices {devices} is more than {most}: each process needs a core of its own, and "
+            f"this machine has {os.cpu_count()}"
+        )
+
+
+def check_as_many(folder: Path, devices: int) -> None:
+    """Raises ValueError if another number of processes was started than a run had."""
+    world = given()
+    started_now = devices if world is None else world.size
+    if started_now != devices:
+        raise ValueError(
+            f"{folder} is a run of {devices} processes and {started_now} were started: as many are "
+            "needed, since others would add in another order"
+        )
+
+
+@contextmanager
+def together(folder: Path, training: Resolved) -> Iterator[World]:
+    """The first process of a run, with the others at work in the run's folder."""
+    command = [*PYTHON, "-c", COMMAND, str(folder.resolve())]
+    told: dict[str, Any] = {"kind": _kind(training.device), "threads": training.threads}
+    with crew(command, training.devices, **told, go_on=_go_on(folder)) as world:
+        yield world
+        if world.size > 1:
+            wait_for_all()
+
+
+def member(folder: str) -> int:
+    """A process that `together` has started, from its beginning to its end."""
+
+    def work(world: World, store: TCPStore) -> None:
+        run = reopened(Path(folder))
+        ready(world, store, _kind(run.training.device))
+        _train(run, Path(folder), world)
+
+    return serve(work, _go_on(Path(folder)))
+
+
+@contextmanager
+def sharing(command: str, *words: str, told: Mapping[str, Any], devices: int) -> Iterator[World]:
+    """The first of several processes that compute something else, with the others at work.
+
+    `command` is Python, and calls `share_in`; it is given the words and what was told, as JSON.
+    """
+    line = [*PYTHON, "-c", command, *words, json.dumps(told)]
+    each = max(1, torch.get_num_threads() // here(devices))
+    how: dict[str, Any] = {"kind": "cpu", "threads": each, "go_on": AGAIN}
+    if (world := given()) is not None and world.rank:
+        with ends_with_the_others(BEFORE):
+            connect(world, "cpu")
+        with ends_with_the_others(AGAIN), threads(each):
+            yield world
+        return
+    with threads(each if devices > 1 else 0), crew(line, devices, **how) as world:
+        yield world
+
+
+def share_in(work: Callable[[World], None]) -> int:
+    """A process that `sharing` has started, from its beginning to its end."""
+
+    def meet(world: World, store: TCPStore) -> None:
+        ready(world, store, "cpu")
+        work(world)
+
+    return serve(meet, AGAIN)
+
+
+def joined(folder: Path, world: World, *, data: Any, device: str) -> None:
+    """What all but the first process do that torchrun or SLURM has started.
+
+    They wait until the first one has prepared the run.
+    """
+    with ends_with_the_others(BEFORE):
+        connect(world, _kind(resolve_device(device)))
+    with ends_with_the_others(_go_on(folder)):
+        _wait_for(folder)
+        run = reopened(folder, data if where(data) == FROM_PYTHON else None)
+        try:
+            _train(run, folder, world)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None  # the first process says so
+
+
+def _wait_for(folder: Path) -> None:
+    """Until this machine sees the run that the first process has prepared, or it never will."""
+    until = monotonic() + SEEN
+    while not (folder / config.FILE).is_file():
+        if monotonic() > until:
+            raise ValueError(
+                f"{folder.resolve()} is no run on {gethostname()}, and the first process has made "
+                "one there: all machines of a run have to see the same folder"
+            )
+        sleep(0.5)
+
+
+def _train(run: Ready, folder: Path, world: World) -> None:
+    run.examples.join(folder)
+    told: dict[str, Any] = {"seed": run.seed, "out": folder, "quiet": True, "world": world}
+    fit(run.method, run.source, run.training, **told)
+    wait_for_all()
+
+
+def _kind(device: str) -> str:
+    return device.partition(":")[0]
+
+
+def _go_on(folder: Path) -> str:
+    return f"go on with: selfwise resume {folder}"

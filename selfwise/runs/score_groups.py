@@ -1,0 +1,181 @@
+"""The scores of a run, put together for reading: one curve where several files make one."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from selfwise.evaluation.scores.bootstrap import in_words
+from selfwise.evaluation.scores.probe_score import PRETRAINED, neighbours_sentence, percent
+from selfwise.core.rng import hashed
+
+RETRIEVAL = "retrieval"
+KINDS = {  # in the order in which they are shown
+    "linear": "linear probe",
+    "weighted": "linear probe of all layers",
+    "sgd": "linear probe as in SimCLR's paper",
+    "finetune": "fine-tuning",
+    "knn": "probe by nearest neighbours",
+    RETRIEVAL: "retrieval",
+}
+EXAMPLES = ("train", "test")  # digests: accuracies on others cannot be compared
+MANNER = ("kind", "layer", "pooling", "window", "k")  # in which a score was measured
+SAME = (*MANNER, *EXAMPLES, "step", "weights")  # then it is one score
+ALL, CHOSEN = "all", "chosen"  # label budget; k of nearest neighbours, on training examples
+HALF = 5e-4  # of a tenth of a percent: a deviation below is shown as 0.0
+FORMER_K = 200  # of nearest neighbours, in files that are too old to say
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one kind of probe has found with the same weights on the same examples."""
+
+    files: Sequence[Mapping[str, Any]]  # as they were filed, oldest first
+    newest: bool  # whether the weights are the run's newest
+
+    def __getitem__(self, name: str) -> Any:
+        """What all files say: kind, layer, pooling, step, n_test; None where one is too old to."""
+        return self.files[-1].get(name)
+
+    @property
+    def title(self) -> str:
+        """The kind, and what was probed if that is not the encoder's output."""
+        kind = self["kind"]
+        told = [KINDS.get(kind, kind)]
+        told += [f"layer {self['layer']}"] if self["layer"] is not None else []
+        told += [f"pooling {self['pooling']}"] if self["pooling"] else []
+        told += [f"window {self['window']}"] if self["window"] else []
+        if kind == "knn" and (k := self["k"] or FORMER_K) != CHOSEN:
+            told += [f"k {k}"]
+        return ", ".join(told)
+
+    @property
+    def on(self) -> str:
+        """Where its test examples are; "" in files that are too old to say."""
+        data = self["data"] or {}
+        return data.get("test") or (f"a fifth of {data['train']}" if data.get("train") else "")
+
+    @property
+    def axis(self) -> str:
+        """What the rows are measured at: label budgets, or measures of retrieval."""
+        return "measure" if self["kind"] == RETRIEVAL else "per_class"
+
+    @property
+    def rows(self) -> dict[tuple[int | str, str], Row]:
+        """By budget or measure and competitor; of two, that with more seeds, or the newer one.
+
+        Where nothing was drawn it is the newer one: earlier versions fitted again for each seed.
+        """
+        found: dict[tuple[int | str, str], Row] = {}
+        for row in (row for file in self.files for row in file["rows"]):
+            key = (row[self.axis], row["competitor"])
+            more = key not in found or seeds(row) >= seeds(found[key])
+            if more or not row.get("drawn", True):
+                found[key] = row
+        return found
+
+    @property
+    def places(self) -> list[int | str]:
+        """Label budgets, ascending, all of them last; or measures, as they were filed."""
+        found = list(dict.fromkeys(place for place, _ in self.rows))
+        if self["kind"] == RETRIEVAL:
+            return found
+        return sorted(found, key=lambda budget: (isinstance(budget, str), budget))
+
+    @property
+    def competitors(self) -> list[str]:
+        """Their names, the pretrained encoder first."""
+        return sorted(dict.fromkeys(name for _, name in self.rows), key=lambda n: n != PRETRAINED)
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the differences are, and whether they are above the noise."""
+        if self["kind"] == RETRIEVAL:
+            return list(self["sentences"])
+        said = [text for budget in self.places for text in self._of_budget(budget)]
+        return [*said, *self.warnings]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader has to know of the examples."""
+        return list(dict.fromkeys(text for file in self.files for text in file.get("warnings", ())))
+
+    def _of_budget(self, budget: int | str) -> list[str]:
+        rows = {name: self.rows.get((budget, name), {}) for name in self.competitors}
+        against = [
+            in_words(name, row["difference"], (row["low"], row["high"]))
+            for name, row in rows.items()
+            if "difference" in row
+        ]
+        said = [f"With {labels(budget)}, {PRETRAINED} against {'; '.join(against)}."]
+        voted = {name: row.get("k", ()) for name, row in rows.items()}
+        return [*(said if against else []), *neighbours_sentence(labels(budget), voted)]
+
+    def table(self) -> list[list[str]]:
+        """A line for each budget or measure, a column for each competitor, in percent."""
+        known = self.rows
+        lines = [[self.axis.replace("per_class", "labels per class"), *self.competitors]]
+        for place in self.places:
+            found = [known.get((place, name)) for name in self.competitors]
+            lines.append([str(place), *(value(row) if row else "" for row in found)])
+        return lines
+
+
+def titles(found: Sequence[Measured]) -> list[str]:
+    """A title for each; where that is also one of other examples, with their place and digest."""
+    known: dict[str, set[tuple[Any, ...]]] = {}
+    for one in found:
+        known.setdefault(one.title, set()).add(_examples(one))
+    return [one.title if len(known[one.title]) == 1 else _full(one) for one in found]
+
+
+def _examples(one: Measured) -> tuple[Any, ...]:
+    return tuple(one[name] for name in EXAMPLES)
+
+
+def _full(one: Measured) -> str:
+    """The title with the test examples, and the beginning of a digest of all examples."""
+    on = f" on {one.on}" if one.on else ""
+    return f"{one.title}{on} ({hashed(0, repr(_examples(one))) % 16**4:04x})"
+
+
+def value(row: Row) -> str:
+    """A row's mean and deviation in percent.
+
+    With all labels earlier versions filed the deviation over fits that were all the same.
+    """
+    deviation = row["deviation"]
+    same = row.get("per_class") == ALL and deviation is not None and deviation < HALF
+    return percent(row["mean"], None if same else deviation)
+
+
+def seeds(row: Row) -> int:
+    """How often it was measured."""
+    return len(row.get("accuracies", row.get("values", ())))
+
+
+def labels(budget: int | str) -> str:
+    """A label budget in words."""
+    return "all labels" if isinstance(budget, str) else f"{budget} labels per class"
+
+
+def gathered(files: Sequence[Mapping[str, Any]], *, step: int) -> list[Measured]:
+    """The scores of a run whose newest checkpoint is of this step: of that one first, by kind.
+
+    Files say of which step they are; where one does not, it is taken for the newest.
+    """
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for file in files:
+        groups.setdefault(tuple(file.get(name) for name in SAME), []).append(file)
+    found = [Measured(group, group[-1].get("step", step) == step) for group in groups.values()]
+    kinds = list(KINDS)
+    place = {kind: number for number, kind in enumerate(kinds)}
+    return sorted(
+        found,
+        key=lambda one: (
+            not one.newest,
+            -int(one["step"] or 0),
+            place.get(one["kind"], len(kinds)),
+        ),
+    )

@@ -1,0 +1,203 @@
+"""The units of every frame of many recordings, as one array on disk."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from selfwise.core.types import HOP, frames
+
+FORMAT = 1
+ARRAY, FACTS, HALF = "units.npy", "units.json", "units.half.npy"
+SAVE_SECONDS = 20.0  # between two flushes to the disk
+# of a batch: which recordings (b,), at which samples its rows begin (b,) or None for their first,
+# the units (b t), and which of those are frames (b t)
+Piece = tuple[
+    Int64[Tensor, "_"], Int64[Tensor, "_"] | None, Int64[Tensor, "_ _"], Bool[Tensor, "_ _"]
+]
+
+
+class Labels:
+    """Units by recording and frame; read from disk as they are asked for."""
+
+    def __init__(self, units: np.ndarray, offsets: Int64[np.ndarray, "r1"], size: int):
+        """`units`: those of all recordings, one after the other; `offsets`: where each begins."""
+        self.units, self.offsets, self.size = units, offsets, size
+
+    @classmethod
+    def open(cls, folder: Path) -> "Labels":
+        """What `write_labels` left. Raises ValueError if it is not there, or not as it was."""
+        facts = _facts(folder / FACTS)
+        try:
+            units = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{folder / ARRAY} is missing, or no array of units") from error
+        offsets = _offsets(np.asarray(facts["samples"], dtype=np.int64))
+        if units.shape != (offsets[-1],) or units.dtype != _dtype(facts["size"]):
+            raise ValueError(
+                f"{folder / ARRAY} has {len(units):,} units of {units.dtype}, where {FACTS} says "
+                f"{offsets[-1]:,} of {_dtype(facts['size'])}"
+            )
+        return cls(units, offsets, facts["size"])
+
+    def __len__(self) -> int:
+        """How many recordings there are."""
+        return len(self.offsets) - 1
+
+    def read(self, i: int, first: int, count: int) -> Int64[np.ndarray, "n"]:
+        """Units of the frames `first` to `first + count` of recording i.
+
+        Raises ValueError if the recording has not that many: the units are of other recordings.
+        """
+        begin, end = (int(place) for place in self.offsets[i : i + 2])
+        if first < 0 or begin + first + count > end:
+            raise ValueError(
+                f"recording {i} has units for {end - begin:,} frames, and frames {first:,} to "
+                f"{first + count:,} were asked for: the units are of other recordings"
+            )
+        return self.units[begin + first : begin + first + count].astype(np.int64)
+
+    def usage(self) -> Int64[np.ndarray, "k"]:
+        """How many frames have each unit."""
+        counts = np.zeros(self.size, dtype=np.int64)
+        for part in range(0, len(self.units), 2**22):
+            counts += np.bincount(self.units[part : part + 2**22], minlength=self.size)
+        return counts
+
+    @property
+    def perplexity(self) -> float:
+        """As how many units, all equally frequent, these are: exp of their entropy."""
+        share = self.usage() / max(1, len(self.units))
+        share = share[share > 0]
+        return float(np.exp(-(share * np.log(share)).sum()))
+
+
+def written(folder: Path) -> int:
+    """How many batches a killed `write_labels` has left in the folder, to be passed as `first`."""
+    path = folder / f".{FACTS}"
+    return int(_facts(path)["done"]) if path.is_file() and (folder / HALF).is_file() else 0
+
+
+def write_labels(
+    folder: Path,
+    samples: Int64[np.ndarray, "r"],
+    batches: Iterable[Piece],
+    *,
+    size: int,
+    first: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Labels:
+    """Write the units of all frames: two bytes each, and four if there are more than 65,535 kinds.
+
+    Args:
+        folder: where they go.
+        samples: of each recording, at 16 kHz.
+        batches: (recordings, first samples, units, valid); together they have every frame.
+        size: how many kinds of unit there are.
+        first: the number of the first of `batches`: `written(folder)` goes on where a killed call
+            was; 0 begins anew.
+        progress: called with a sentence now and then.
+
+    Raises ValueError for a unit that is not below `size`, for a batch beyond its recording, and if
+    frames are left without a unit at the end.
+    """
+    offsets, dtype = _offsets(samples), _dtype(size)
+    facts = {"format": FORMAT, "size": size, "samples": samples.tolist()}
+    units, none = _begin(folder, facts, int(offsets[-1]), first), np.iinfo(dtype).max
+    saved = time.monotonic()
+    for done, piece in enumerate(batches, start=first + 1):
+        _put(units, offsets, size, *piece)
+        if time.monotonic() - saved >= SAVE_SECONDS:
+            units.flush()
+            _write(folder / f".{FACTS}", facts | {"done": done})
+            saved = time.monotonic()
+            if progress is not None:
+                progress(f"{done:,} batches labelled")
+    missing = int((units == none).sum())
+    if missing:
+        raise ValueError(f"{missing:,} of {len(units):,} frames got no unit")
+    units.flush()
+    del units
+    (folder / HALF).replace(folder / ARRAY)
+    _write(folder / FACTS, facts)
+    (folder / f".{FACTS}").unlink(missing_ok=True)
+    return Labels.open(folder)
+
+
+def _begin(folder: Path, facts: dict[str, Any], total: int, first: int) -> np.memmap:
+    """The array to write into: that of a killed call, or one that says everywhere `no unit yet`."""
+    path, dtype = folder / HALF, _dtype(facts["size"])
+    folder.mkdir(parents=True, exist_ok=True)
+    if first:
+        before = _facts(folder / f".{FACTS}")
+        if {name: before[name] for name in facts} != facts:
+            raise ValueError(f"{folder} was begun with other recordings or units: remove it")
+        return np.lib.format.open_memmap(path, mode="r+")
+    if not total:
+        raise ValueError("there are no frames to write units of: every recording is below 25 ms")
+    units = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(total,))
+    units[:] = np.iinfo(dtype).max
+    units.flush()
+    _write(folder / f".{FACTS}", facts | {"done": 0})
+    return units
+
+
+def _put(
+    units: np.ndarray,
+    offsets: Int64[np.ndarray, "r1"],
+    size: int,
+    index: Int64[Tensor, "b"],
+    offset: Int64[Tensor, "b"] | None,
+    ids: Int64[Tensor, "b t"],
+    valid: Bool[Tensor, "b t"],
+) -> None:
+    numbers, real, row = ids.cpu().numpy(), valid.cpu().numpy(), index.cpu().numpy()
+    begin = np.zeros_like(row) if offset is None else offset.cpu().numpy() // HOP
+    places = (offsets[row] + begin)[:, None] + np.arange(numbers.shape[1])
+    beyond = real & (places >= offsets[row + 1][:, None])
+    if beyond.any():
+        own = int(row[beyond.any(axis=1)][0])
+        raise ValueError(
+            f"a batch has more frames of recording {own} than the "
+            f"{offsets[own + 1] - offsets[own]:,} that its samples make"
+        )
+    found = numbers[real]
+    if found.size and not 0 <= found.min() <= found.max() < size:
+        raise ValueError(f"units are from 0 to {size - 1:,}, got {found.min()} to {found.max()}")
+    units[places[real]] = found
+
+
+def _offsets(samples: Int64[np.ndarray, "r"]) -> Int64[np.ndarray, "r1"]:
+    counts = np.fromiter((frames(int(n)) for n in samples), dtype=np.int64, count=len(samples))
+    return np.concatenate([np.zeros(1, dtype=np.int64), counts.cumsum(dtype=np.int64)])
+
+
+def _dtype(size: int) -> np.dtype:
+    """The highest number of the type stands for no unit yet."""
+    return np.dtype(np.uint16 if size <= np.iinfo(np.uint16).max else np.uint32)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        known = facts["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"there are no units in {path.parent}, or they are damaged") from error
+    if not known:
+        raise ValueError(f"{path.parent} has units of another version: remove it")
+    return facts
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    half = path.with_name(f"{path.name}.writing")
+    with half.open("w", encoding="utf-8") as stream:
+        json.dump(facts, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    half.replace(path)

@@ -1,0 +1,231 @@
+"""The streaming fit of a codebook: a sample, mini-batches, exact passes; it can be killed."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from selfwise.core.rng import generator, shuffled
+from selfwise.targets import tensor_file
+from selfwise.targets.kmeans import (
+    Far,
+    MiniBatch,
+    check,
+    distances,
+    farthest,
+    lloyd,
+    means,
+    nearest,
+    plus_plus,
+    totals,
+)
+
+Say = Callable[[str], None]
+FILE = "fit.safetensors"
+SAVE_SECONDS = 20.0  # between two savings of the state
+LEAST = 256  # features that the sample takes of a batch, at least
+SETTLE = 10  # Lloyd iterations on the sample, by which starts are compared
+
+
+class Settings(NamedTuple):
+    """What the result depends on, beside the features themselves."""
+
+    batches: int
+    clusters: int
+    seed: int
+    passes: int
+    tolerance: float
+    sample: int
+    tries: int
+
+    def check(self) -> None:
+        """Raises ValueError for numbers that make no fit."""
+        least = {"batches": 1, "clusters": 2, "passes": 0, "tolerance": 0, "sample": 1, "tries": 1}
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
+
+
+class Batches:
+    """Features by number; the first ones stay in memory, as far as it goes."""
+
+    def __init__(self, read: Callable[[int], Tensor], memory: float):
+        self.read, self.left, self.kept = read, memory * 2**30, {}  # type: ignore[var-annotated]
+
+    def __getitem__(self, j: int) -> Float[Tensor, "m d"]:
+        if j in self.kept:
+            return self.kept[j]
+        x = self.read(j).detach().float()
+        if not bool(x.isfinite().all()):
+            raise ValueError(f"features of batch {j} are not finite, so they cannot be clustered")
+        if x.nbytes <= self.left:
+            self.kept[j], self.left = x, self.left - x.nbytes
+        return x
+
+
+class Fit:
+    """A fit as a chain of small steps; what they carry is `tensors` and `facts`, and is saved."""
+
+    def __init__(
+        self,
+        batches: Callable[[int], Tensor],
+        settings: Settings,
+        *,
+        folder: Path | None,
+        memory: float,
+        say: Say | None,
+    ):
+        settings.check()
+        self.batches, self.settings = Batches(batches, memory), settings
+        self.path = None if folder is None else folder / FILE
+        self.say = say or (lambda text: None)
+        self.saved = time.monotonic()
+        self.tensors: dict[str, Tensor] = {}
+        self.facts: dict[str, Any] = {"phase": "start", "done": 0, "pass": 0, "inertia": []}
+
+    def run(self) -> Float[Tensor, "k d"]:
+        """The centres, after going on from where an earlier process was."""
+        if self.path is not None and self.path.is_file():
+            self._resume(self.path)
+        if self.facts["phase"] == "start":
+            self._start()
+        if self.facts["phase"] == "mini-batches":
+            self._mini_batches()
+        while self.facts["phase"] == "passes":
+            self._pass()
+        return self.tensors["centres"]
+
+    def _resume(self, path: Path) -> None:
+        tensors, facts = tensor_file.load(path, "fit")
+        told = facts.pop("settings", {})
+        for name, value in self.settings._asdict().items():
+            if told.get(name) != value:
+                raise ValueError(
+                    f"{path.parent} keeps a fit with {name} {told.get(name)}, and this one has "
+                    f"{value}: give it another folder, or remove that one"
+                )
+        self.tensors, self.facts = tensors, facts
+
+    def _save(self, *, now: bool = False) -> None:
+        if self.path is None or not (now or time.monotonic() - self.saved >= SAVE_SECONDS):
+            return
+        facts = self.facts | {"settings": self.settings._asdict()}
+        tensor_file.save(self.path, self.tensors, facts)
+        self.saved = time.monotonic()
+
+    def _next(self, phase: str) -> None:
+        self.facts |= {"phase": phase, "done": 0}
+        self._save(now=True)
+
+    def _on(self, x: Tensor) -> None:
+        """The state moves to where the features are."""
+        if self.tensors["centres"].device != x.device:
+            self.tensors = {name: t.to(x.device) for name, t in self.tensors.items()}
+
+    def _start(self) -> None:
+        """The best of several k-means++ starts on a sample, each with some Lloyd iterations."""
+        s = self.settings
+        order = shuffled(s.batches, s.seed, "order")
+        sample = _sample(self.batches, order, s)
+        found = [
+            lloyd(sample, plus_plus(sample, s.clusters, generator(s.seed, "start", i)), SETTLE)
+            for i in range(s.tries)
+        ]
+        best = min(found, key=lambda each: float(each.inertia))
+        self.say(
+            f"{s.clusters:,} clusters of width {sample.shape[1]}: best of {s.tries} starts on "
+            f"{len(sample):,} features, mean square distance {best.inertia / len(sample):.4f}"
+        )
+        counts = torch.bincount(best.ids, minlength=s.clusters).double()
+        variance = sample.double().var(dim=0, unbiased=False).mean()
+        self.tensors = {"centres": best.centres, "counts": counts, "variance": variance}
+        self._next("mini-batches")
+
+    def _mini_batches(self) -> None:
+        """Every batch once; the centres begin as the means of the sample that they are."""
+        order = shuffled(self.settings.batches, self.settings.seed, "order")
+        while self.facts["done"] < len(order):
+            x = self.batches[int(order[self.facts["done"]])]
+            self._on(x)
+            if len(x):
+                mini = MiniBatch(self.tensors["centres"], self.tensors["counts"])
+                mini.step(x)
+                self.tensors |= {"centres": mini.centres, "counts": mini.counts}
+            self.facts["done"] += 1
+            self._save()
+        self._next("passes" if self.settings.passes else "over")
+
+    def _pass(self) -> None:
+        """One exact Lloyd iteration over all batches."""
+        k = self.settings.clusters
+        if not self.facts["done"]:
+            self._clear()
+        while self.facts["done"] < self.settings.batches:
+            x = self.batches[self.facts["done"]]
+            self._on(x)
+            if len(x):
+                self._add(x, k)
+            self.facts["done"] += 1
+            self._save()
+        t = self.tensors
+        far = Far(t["far"], t["far distance"], t["far ids"])
+        after = means(t["sums"], t["counts"], far, t["centres"])
+        shift = float((after - t["centres"]).double().square().sum())
+        per = float(t["inertia"] / t["counts"].sum())
+        t["centres"] = after
+        self.facts["pass"] += 1
+        self.facts["inertia"].append(per)
+        over = shift <= self.settings.tolerance * float(t["variance"])
+        number = f"pass {self.facts['pass']} of at most {self.settings.passes}"
+        self.say(f"{number}, mean square distance {per:.4f}{', settled' if over else ''}")
+        self._next("over" if over or self.facts["pass"] >= self.settings.passes else "passes")
+
+    def _clear(self) -> None:
+        centres = self.tensors["centres"]
+        zeros = torch.zeros_like(centres, dtype=torch.float64)
+        self.tensors |= {
+            "sums": zeros,
+            "counts": zeros[:, 0].clone(),
+            "inertia": zeros[0, 0].clone(),
+            "far": centres.new_zeros((0, centres.shape[1])),
+            "far distance": centres.new_zeros(0),
+            "far ids": torch.zeros(0, dtype=torch.int64, device=centres.device),
+        }
+
+    def _add(self, x: Tensor, k: int) -> None:
+        """A batch's sums; of all points so far the k farthest stay, for clusters found empty."""
+        t = self.tensors
+        ids = nearest(x, t["centres"])
+        distance = distances(x, t["centres"], ids)
+        sums, counts = totals(x, ids, k)
+        t["sums"], t["counts"] = t["sums"] + sums, t["counts"] + counts
+        t["inertia"] = t["inertia"] + distance.double().sum()
+        new = farthest(x, distance, ids, k)
+        old = Far(t["far"], t["far distance"], t["far ids"])
+        both = Far(*(torch.cat(pair) for pair in zip(old, new)))
+        kept = farthest(both.x, both.distance, both.ids, k)
+        t |= {"far": kept.x, "far distance": kept.distance, "far ids": kept.ids}
+
+
+def _sample(batches: Batches, order: Any, settings: Settings) -> Float[Tensor, "n d"]:
+    """Features of batches in the keyed order, of each a keyed share, until there are enough."""
+    wanted = max(settings.sample, 10 * settings.clusters)
+    quota = max(LEAST, math.ceil(wanted / settings.batches))
+    while True:
+        parts, whole, found = [], True, 0
+        for j in order:
+            x = batches[int(j)]
+            rows = torch.from_numpy(shuffled(len(x), settings.seed, "sample", int(j))[:quota])
+            parts.append(x[rows.to(x.device)])
+            whole, found = whole and len(x) <= quota, found + len(parts[-1])
+            if found >= wanted:
+                return torch.cat(parts)[:wanted]
+        if whole or found >= max(settings.clusters, wanted // 2):
+            check(found, settings.clusters, "features")
+            return torch.cat(parts)
+        quota *= 4  # a few large batches among many small ones

@@ -1,0 +1,117 @@
+"""MFCC with their first and second differences, the features of HuBERT's first iteration.
+
+Hsu et al. 2021 (arXiv:2106.07447), section IV-B: 39 numbers a frame. All constants are those of
+Kaldi's `compute-mfcc-feats`, as torchaudio's `compliance.kaldi.mfcc(use_energy=False)` has them, by
+which the authors' code makes its units.
+"""
+
+import math
+from functools import cache
+
+import torch
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor
+
+from selfwise.core.types import RATE, WINDOW, AudioBatch
+
+SHIFT = 160  # samples between frames: 100 a second, where `types.HOP` has 50
+COEFFICIENTS = 13
+FFT, BANDS = 512, 23
+LOWEST, HIGHEST = 20.0, RATE / 2  # Hz, of the mel bands
+PREEMPHASIS, LIFTER = 0.97, 22.0
+REACH = 2  # frames to each side that a difference looks at: Kaldi's window of five
+FLOOR = torch.finfo(torch.float32).eps  # of a band's energy, before the logarithm
+
+
+def mfcc(
+    x: Float[Tensor, "b s"], extent: Int64[Tensor, "b"] | None = None
+) -> Float32[Tensor, "b m 39"]:
+    """13 coefficients, their differences and the differences of those, 100 frames a second.
+
+    `x` is at 16 kHz with values about -1..1, as torchaudio has it; Kaldi itself takes 16-bit
+    integers, which adds a constant to the coefficient 0 and changes nothing else above the floor.
+    A row has (extent - 400) // 160 + 1 frames; differences repeat its own first and last frame, so
+    that they do not depend on the padding, and what is beyond its frames is zero.
+    """
+    count = max(0, (x.shape[1] - WINDOW) // SHIFT + 1)
+    if not count:
+        return x.new_zeros((len(x), 0, 3 * COEFFICIENTS), dtype=torch.float32)
+    if extent is None:
+        extent = torch.full_like(x[:, 0], x.shape[1], dtype=torch.int64)
+    own = ((extent - WINDOW).div(SHIFT, rounding_mode="floor") + 1).clamp(min=0)
+    with torch.autocast(x.device.type, enabled=False):
+        static = _static(x.float())
+        first = _differences(static, own)
+        parts = torch.cat([static, first, _differences(first, own)], dim=2)
+    real = torch.arange(count, device=x.device) < own[:, None]
+    return parts.masked_fill(~real[..., None], 0.0)
+
+
+def mfcc_frames(batch: AudioBatch) -> tuple[Float32[Tensor, "b t 39"], Bool[Tensor, "b t"]]:
+    """The MFCC of every second frame, which are those of the encoder's frames, and which are real.
+
+    Frame t of `types.frames` begins at sample 320 t, as frame 2 t of `mfcc` does. In a piece of a
+    longer recording the differences of the outermost four frames do not see beyond it.
+    """
+    found = mfcc(batch.x, batch.extent)[:, ::2]
+    place = torch.arange(found.shape[1], device=found.device)
+    if batch.extent is None:
+        return found, torch.ones_like(place, dtype=torch.bool).expand(found.shape[:2])
+    last = (batch.extent - WINDOW).div(2 * SHIFT, rounding_mode="floor")
+    return found, place <= last[:, None]
+
+
+def _static(x: Float32[Tensor, "b s"]) -> Float32[Tensor, "b m 13"]:
+    window, bands, cosines = (table.to(x.device) for table in _tables())
+    frames = x.unfold(1, WINDOW, SHIFT)
+    frames = frames - frames.mean(dim=2, keepdim=True)
+    # the sample before a frame's first is that one again, as Kaldi has it, where the window is 0
+    before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
+    frames = (frames - PREEMPHASIS * before) * window
+    power = torch.fft.rfft(frames, n=FFT).abs().square()
+    return (power @ bands).clamp(min=FLOOR).log() @ cosines
+
+
+def _differences(x: Float32[Tensor, "b m d"], own: Int64[Tensor, "b"]) -> Float32[Tensor, "b m d"]:
+    """The slope of a line through five frames; a row's own first and last frame are repeated."""
+    place = torch.arange(x.shape[1], device=x.device)
+    last = (own - 1).clamp(min=0)[:, None]
+
+    def shifted(by: int) -> Tensor:
+        where = torch.minimum((place + by).clamp(min=0)[None], last)
+        return x.gather(1, where[..., None].expand(-1, -1, x.shape[2]))
+
+    slope = sum(n * (shifted(n) - shifted(-n)) for n in range(1, REACH + 1))
+    return slope / (2 * sum(n * n for n in range(1, REACH + 1)))  # type: ignore[return-value]
+
+
+@cache
+def _tables() -> tuple[Tensor, Tensor, Tensor]:
+    """Window (400,), mel bands (257, 23), cosine transform with the lifter (23, 13); float32."""
+    place = torch.arange(WINDOW, dtype=torch.float64)
+    # Povey's window: Hann's, which ends at zero, to the power 0.85
+    window = (0.5 - 0.5 * (2 * math.pi * place / (WINDOW - 1)).cos()) ** 0.85
+    return window.float(), _bands().float(), _cosines().float()
+
+
+def _mel(hertz: Tensor) -> Tensor:
+    return 1127.0 * (1.0 + hertz / 700.0).log()
+
+
+def _bands() -> Float[Tensor, "257 23"]:
+    """Triangles that are straight on the mel scale, each from its neighbour's top to the next."""
+    ends = _mel(torch.tensor([LOWEST, HIGHEST], dtype=torch.float64))
+    edges = torch.linspace(0, 1, BANDS + 2, dtype=torch.float64) * (ends[1] - ends[0]) + ends[0]
+    mel = _mel(torch.arange(FFT // 2 + 1, dtype=torch.float64) * RATE / FFT)[:, None]
+    left, top, right = edges[:-2], edges[1:-1], edges[2:]
+    up, down = (mel - left) / (top - left), (right - mel) / (right - top)
+    return torch.minimum(up, down).clamp(min=0)
+
+
+def _cosines() -> Float[Tensor, "23 13"]:
+    """DCT-II, orthonormal; Kaldi's lifter evens out the sizes of the coefficients."""
+    order = torch.arange(COEFFICIENTS, dtype=torch.float64)
+    place = torch.arange(BANDS, dtype=torch.float64)[:, None]
+    table = (math.pi / BANDS * (place + 0.5) * order).cos() * math.sqrt(2 / BANDS)
+    table[:, 0] = math.sqrt(1 / BANDS)
+    return table * (1 + LIFTER / 2 * (math.pi * order / LIFTER).sin())

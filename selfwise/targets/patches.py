@@ -1,0 +1,124 @@
+"""Clusters of patches as the units of images: no network, learned in seconds.
+
+BEiT (Bao et al. 2021, arXiv:2106.08254) predicts the codes of a discrete autoencoder; here a code
+is the nearest of k patches. Each patch is normalised by its own mean and deviation, as the pixels
+that MAE (He et al. 2021, arXiv:2111.06377, section 4.1) predicts, so that a unit is a shape and not
+a brightness.
+"""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from selfwise.targets import tensor_file
+from selfwise.targets.codebook import Codebook
+
+FILE = "patches.safetensors"
+# added to the variance; MAE has 1e-6. A patch whose values differ by less than about 1 % is flat:
+# what 8-bit values and JPEG leave of it is noise, which must not be blown up to a shape
+EPS = 1e-4
+
+
+class PatchUnits:
+    """Units of images: the nearest of the codebook's patches."""
+
+    def __init__(self, codebook: Codebook, *, patch: int, normalise: bool = True):
+        """`patch`: side in pixels. Raises ValueError if the codebook is not of such patches."""
+        per = patch * patch
+        if codebook.dim not in (per, 3 * per):
+            raise ValueError(
+                f"a codebook of width {codebook.dim} is not of patches of {patch} px, which are "
+                f"{per} wide, or {3 * per} in colour"
+            )
+        self.codebook, self.patch, self.normalise = codebook, patch, normalise
+        self.channels = codebook.dim // per
+
+    @property
+    def size(self) -> int:
+        """How many units there are."""
+        return self.codebook.size
+
+    @staticmethod
+    def features(
+        x: Float[Tensor, "b c h w"], patch: int, normalise: bool = True
+    ) -> Float[Tensor, "m d"]:
+        """All patches of some images in 0..1, what the codebook is learned from.
+
+        Each patch is (channels, rows, columns), flattened; images one after the other, patches in
+        raster order. Raises ValueError if the images are not made of whole patches.
+        """
+        found = cut(x, patch).flatten(0, 1)
+        return _normalised(found)[0] if normalise else found
+
+    @torch.no_grad()
+    def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
+        """The unit of each patch, in raster order, of images in 0..1.
+
+        Raises ValueError if the images are not made of whole patches, or have other channels.
+        """
+        self._check(x)
+        return self.codebook(self.features(x, self.patch, self.normalise)).view(len(x), -1)
+
+    @torch.no_grad()
+    def decode(
+        self, ids: Int64[Tensor, "b n"], like: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b c h w"]:
+        """Pictures of the units, in 0..1.
+
+        A normalised unit says nothing about brightness and contrast: each patch has those of the
+        same patch of `like`.
+        """
+        self._check(like)
+        found = self.codebook.centres.to(ids.device)[ids]
+        if self.normalise:
+            _, mean, deviation = _normalised(cut(like, self.patch))
+            found = found * deviation + mean
+        return joined(found, self.patch, like.shape[1:]).clamp(0, 1)
+
+    def save(self, folder: Path) -> None:
+        """Write `patches.safetensors`."""
+        facts = {"patch": self.patch, "normalise": self.normalise}
+        tensor_file.save(folder / FILE, {"centres": self.codebook.centres}, facts)
+
+    @classmethod
+    def load(cls, folder: Path) -> "PatchUnits":
+        """What `save` left. Raises ValueError if it is not there, or damaged."""
+        tensors, facts = tensor_file.load(folder / FILE, "set of patch units")
+        return cls(Codebook(tensors["centres"]), **facts)
+
+    def _check(self, x: Float[Tensor, "b c h w"]) -> None:
+        if x.shape[1] != self.channels:
+            raise ValueError(
+                f"the units are of images with {self.channels} channels, these have {x.shape[1]}"
+            )
+
+
+def cut(x: Float[Tensor, "b c h w"], patch: int) -> Float[Tensor, "b n d"]:
+    """The patches of images in raster order. Raises ValueError if they are not whole."""
+    b, c, h, w = x.shape
+    if min(h, w) < patch:
+        raise ValueError(f"images of {h} x {w} px are smaller than a patch of {patch} px")
+    if h % patch or w % patch:
+        raise ValueError(f"images of {h} x {w} px are not made of whole patches of {patch} px")
+    parts = x.reshape(b, c, h // patch, patch, w // patch, patch)
+    return parts.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c * patch * patch)
+
+
+def joined(
+    patches: Float[Tensor, "b n d"], patch: int, shape: torch.Size
+) -> Float[Tensor, "b c h w"]:
+    """The images (c, h, w) that these patches are of."""
+    c, h, w = shape
+    parts = patches.view(-1, h // patch, w // patch, c, patch, patch)
+    return parts.permute(0, 3, 1, 4, 2, 5).reshape(-1, c, h, w)
+
+
+def _normalised(
+    patches: Float[Tensor, "*n d"],
+) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n 1"], Float[Tensor, "*n 1"]]:
+    """Patches with mean 0 and about deviation 1 over all their values, and what they had."""
+    variance, mean = torch.var_mean(patches, dim=-1, keepdim=True, unbiased=False)
+    deviation = (variance + EPS).sqrt()
+    return (patches - mean) / deviation, mean, deviation

@@ -1,0 +1,187 @@
+"""Text to ids by its words: a language has few of them, so each is tokenised once.
+
+The rust library aligns every character of a text with its tokens, which takes most of its time. A
+split at white space changes nothing for the tokenizers that are known here, so a word that was seen
+before is a look-up, and whole batches of text become ids in numpy.
+"""
+
+import json
+import re
+from base64 import b64decode
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
+
+import numpy as np
+from tokenizers import Tokenizer as Library
+
+from selfwise.tokenizers.sentencepiece_charsmap import Charsmap
+
+SPACE = "\u2581"  # what SentencePiece writes for a space
+MOST_WORDS, MOST_CHARACTERS = 2**19, 2**25  # of the words that are kept, about 100 MB
+Split = Callable[[str], list[str]]
+Flat = tuple[np.ndarray, np.ndarray]  # ids of all texts int64 (t,), and how many each has (n,)
+Encode = Callable[[Sequence[str]], Flat]
+
+# A word with the white space before it. It begins where ASCII white space follows something that
+# is none; other white space (form feed, no-break space) never begins a word, because the
+# tokenizers do not agree on what it is.
+_SPACED = re.compile(r"\s*\S+(?:[^\S \n\t\r]\s*\S*)*|\s+")
+_PROBES = ("a\nb", "a\n\n b", "a\t b", "a\r\nb", "a  b", " a b")
+
+
+class WordByWord:
+    """Encodes texts; the words and their ids are kept, up to a limit."""
+
+    _ids: np.ndarray  # of all words known
+    _starts: np.ndarray  # where those of each word begin
+    _counts: np.ndarray  # how many each has
+
+    def __init__(self, encode: Encode, split: Split):
+        self._encode, self._split = encode, split
+        self._forget()
+
+    def __call__(self, texts: Sequence[str]) -> Flat:
+        """All ids in a row, and how many belong to each text."""
+        if len(self._numbers) > MOST_WORDS or self._numbers.characters > MOST_CHARACTERS:
+            self._forget()
+        words = [self._split(text) for text in texts]
+        per_text = np.fromiter(map(len, words), np.int64, len(words))
+        look_up = map(self._numbers.__getitem__, chain.from_iterable(words))
+        numbers = np.fromiter(look_up, np.int64, int(per_text.sum()))
+        self._learn()
+        counts = self._counts[numbers]
+        ends = np.cumsum(counts)
+        shift = np.repeat(self._starts[numbers] - ends + counts, counts)
+        ids = self._ids[shift + np.arange(len(shift))]
+        total = np.concatenate([[0], ends])[np.concatenate([[0], np.cumsum(per_text)])]
+        return ids, np.diff(total)
+
+    def _learn(self) -> None:
+        """Tokenise the words that were met for the first time."""
+        new = self._numbers.new
+        if not new:
+            return
+        ids, counts = self._encode(new)
+        self._starts = np.concatenate([self._starts, np.cumsum(counts) - counts + len(self._ids)])
+        self._counts = np.concatenate([self._counts, counts])
+        self._ids = np.concatenate([self._ids, ids])
+        self._numbers.characters += sum(map(len, new))
+        new.clear()
+
+    def _forget(self) -> None:
+        self._numbers = _Numbers()
+        self._starts, self._counts, self._ids = (np.zeros(0, np.int64) for _ in range(3))
+
+
+class Characters:
+    """Encodes texts character by character: a table look-up of their code points."""
+
+    def __init__(self, pieces: dict[str, int], unknown: int, *, lower: bool):
+        points = {ord(piece): i for piece, i in pieces.items() if len(piece) == 1}
+        self._table = np.full(0x110000, unknown, dtype=np.int32)
+        self._table[list(points)] = list(points.values())
+        self._lower = lower
+
+    def __call__(self, texts: Sequence[str]) -> Flat:
+        """All ids in a row, and how many belong to each text."""
+        if self._lower:
+            texts = [lowered(text) for text in texts]
+        counts = np.fromiter(map(len, texts), np.int64, len(texts))
+        points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+        return self._table[points].astype(np.int64), counts
+
+
+def lowered(text: str) -> str:
+    """Lower case as the library has it: each character by itself, the final sigma too."""
+    return text.lower() if text.isascii() else "".join(map(str.lower, text))
+
+
+def by_library(library: Library, texts: Sequence[str]) -> Flat:
+    """Encodes texts as they are, without special tokens."""
+    found = [one.ids for one in library.encode_batch_fast(list(texts), add_special_tokens=False)]
+    counts = np.fromiter(map(len, found), np.int64, len(found))
+    return np.fromiter(chain.from_iterable(found), np.int64, int(counts.sum())), counts
+
+
+def encoder(library: Library) -> Encode:
+    """The fastest way to encode with a tokenizer that gives exactly its ids.
+
+    One exception: where SentencePiece's normaliser comes first, the ids are those of SentencePiece.
+    """
+    made = json.loads(library.to_str())
+    plain_encode = _whole(library, made)
+    model, normal, pre = made["model"], made["normalizer"] or {}, made["pre_tokenizer"] or {}
+    if any(not token["special"] for token in made["added_tokens"]):
+        return plain_encode  # these may be anywhere, spaces included
+    if is_characters(made):
+        special = {token["content"] for token in made["added_tokens"]}
+        pieces = {piece: i for piece, i in model["vocab"].items() if piece not in special}
+        unknown = model["vocab"][model["unk_token"]]
+        return Characters(pieces, unknown, lower=normal.get("type") == "Lowercase")
+    if normal.get("type") == "BertNormalizer" and pre.get("type") == "BertPreTokenizer":
+        return WordByWord(plain_encode, _at_spaces)
+    plain = normal.get("type") in (None, "Lowercase")
+    if plain and pre.get("type") == "ByteLevel" and pre["use_regex"]:
+        if not pre["add_prefix_space"]:
+            return WordByWord(plain_encode, _SPACED.findall)
+    elif pre.get("type") == "Metaspace" and pre["prepend_scheme"] == "always" and pre["split"]:
+        ids = [plain_encode([text])[0].tolist() for text in ("a b", *_PROBES)]
+        if all(one == ids[0] for one in ids):
+            return WordByWord(plain_encode, _before_spaces)
+    return plain_encode
+
+
+def _whole(library: Library, made: dict) -> Encode:
+    """Encodes each text at once, after SentencePiece's normaliser if there is one."""
+    parts = (made["normalizer"] or {}).get("normalizers", [])
+    at = next((i for i, part in enumerate(parts) if part["type"] == "Precompiled"), None)
+    if at is None:
+        return partial(by_library, library)
+    first, rest = (
+        Library.from_str(
+            json.dumps(made | {"normalizer": {"type": "Sequence", "normalizers": some}})
+        )
+        for some in (parts[:at], parts[at + 1 :])
+    )
+    rest.encode_special_tokens = library.encode_special_tokens
+    before = first.normalizer.normalize_str if at else str
+    normalise = Charsmap(b64decode(parts[at]["precompiled_charsmap"]))
+    return lambda texts: by_library(rest, [normalise(before(text)) for text in texts])
+
+
+def is_characters(made: dict) -> bool:
+    """Whether a tokenizer.json splits into single characters and nothing else."""
+    pre = made["pre_tokenizer"] or {}
+    every = pre.get("type") == "Split" and pre["pattern"] == {"Regex": EVERY_CHARACTER}
+    normal = (made["normalizer"] or {}).get("type")
+    return every and made["model"]["type"] == "WordLevel" and normal in (None, "Lowercase")
+
+
+EVERY_CHARACTER = r"[\s\S]"
+
+
+class _Numbers(dict):
+    """Numbers words in the order in which they are met; `new` are those not tokenised yet."""
+
+    def __init__(self) -> None:
+        self.new: list[str] = []
+        self.characters = 0
+
+    def __missing__(self, word: str) -> int:
+        number = self[word] = len(self)
+        self.new.append(word)
+        return number
+
+
+def _before_spaces(text: str) -> list[str]:
+    """Words with the white space before them, for tokenizers that write SPACE for a space.
+
+    A text that has this very character is one word, as it cannot be told from a space after that.
+    """
+    return [text] if SPACE in text else _SPACED.findall(text)
+
+
+def _at_spaces(text: str) -> list[str]:
+    """Runs of what is neither space, tab nor newline, and some empty strings."""
+    return text.replace("\n", " ").replace("\t", " ").replace("\r", " ").split(" ")

@@ -1,0 +1,201 @@
+"""What Hugging Face's files beside a vocabulary say: settings, and tokens that were added to it."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as Library
+
+from selfwise.core.errors import nearest
+
+CONFIG, ADDED, SPECIAL = "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"
+WORDPIECE = ("Bert", "DistilBert", "Electra", "ConvBert", "MobileBert", "Lxmert", "Funnel")
+BYTES = ("GPT2", "Roberta", "Bart", "Longformer", "LED")
+SENTENCEPIECE = ("Albert", "XLMRoberta", "T5", "Llama")
+_ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+ROLES = tuple(f"{role}_token" for role in _ROLES)
+_LISTS = ("additional_special_tokens", "extra_special_tokens")
+# these change no id of a text: what is around it, how it is cut, how it is shown, where it is from
+_HARMLESS = {
+    *("tokenizer_class", "added_tokens_decoder", *ROLES, *_LISTS, "sp_model_kwargs"),
+    *("model_max_length", "max_length", "max_len", "truncation", "truncation_side", "stride"),
+    *("truncation_strategy", "padding", "padding_side", "pad_to_multiple_of", "pad_token_type_id"),
+    *("model_input_names", "clean_up_tokenization_spaces", "errors", "trim_offsets", "use_fast"),
+    *("name_or_path", "special_tokens_map_file", "tokenizer_file", "vocab_file", "merges_file"),
+    *("full_tokenizer_file", "chat_template", "processor_class", "backend", "is_local"),
+    *("add_bos_token", "add_eos_token", "init_inputs", "return_token_type_ids", "verbose"),
+    *("transformers_version", "model_type", "spaces_between_special_tokens", "from_slow"),
+    *("use_default_system_prompt", "split_special_tokens", "fix_mistral_regex", "device_map"),
+    *("local_files_only", "model_specific_special_tokens", "max_source_length", "_commit_hash"),
+}
+_OWN = {
+    "wordpiece": {
+        *("do_lower_case", "strip_accents", "tokenize_chinese_chars", "wordpieces_prefix"),
+        *("never_split", "do_basic_tokenize", "clean_text"),
+    },
+    "bytes": {"add_prefix_space"},
+    "sentencepiece": {
+        *("do_lower_case", "keep_accents", "remove_space", "legacy", "add_dummy_prefix"),
+        *("add_prefix_space", "extra_ids"),
+    },
+}
+_CLASSES = {"wordpiece": WORDPIECE, "bytes": BYTES, "sentencepiece": SENTENCEPIECE}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The files' contents; `family` is the tokenizer class without its ending, or empty."""
+
+    path: Path  # of tokenizer_config.json
+    family: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    added: Mapping[int, AddedToken] = field(default_factory=dict)
+    special: Sequence[str] = ()  # names, in the order in which they would be added
+
+    def flag(self, name: str, default: bool | None) -> bool | None:
+        """A setting that is true or false. Raises ValueError for anything else."""
+        value = self.config.get(name, default)
+        if value is not None and not isinstance(value, bool):
+            raise ValueError(f"{self.path}: {name} is {value!r}; expected true or false")
+        return default if value is None else value
+
+    def word(self, name: str, default: str) -> str:
+        """A setting that is a string, or a token with its flags."""
+        value = self.config.get(name)
+        value = value.get("content") if isinstance(value, Mapping) else value
+        return value if isinstance(value, str) and value else default
+
+
+def read_settings(vocabulary: Path, form: str, load: Callable[[Path], dict]) -> Settings:
+    """The settings beside a vocabulary of a form: wordpiece, bytes or sentencepiece.
+
+    Raises ValueError with one sentence for a class or a setting that is not understood.
+    """
+    path = vocabulary.with_name(CONFIG)
+    config = load(path) if path.is_file() else {}
+    family = _family(path, config, form)
+    if not config and form == "sentencepiece":
+        family = _family_of_model(vocabulary.with_name("config.json"), load)
+    allowed = _HARMLESS | _OWN[form]
+    for name, value in config.items():
+        if name not in allowed and value not in (None, False, [], {}):
+            raise ValueError(
+                f"{path}: the setting {name!r} is not understood here, and could change the ids"
+                f"{nearest(name, sorted(allowed)) if name not in _all() else ''}; save the "
+                "tokenizer as tokenizer.json, which says all of it, or remove the setting"
+            )
+    _refuse_sampling(path, config)
+    special = _special_names(path, config, load)
+    return Settings(path, family, config, _added(path, config, special, load), special)
+
+
+def _all() -> set[str]:
+    return _HARMLESS.union(*_OWN.values())
+
+
+def _family(path: Path, config: Mapping[str, Any], form: str) -> str:
+    name = config.get("tokenizer_class")
+    if name is None or name in ("PreTrainedTokenizerFast", "TokenizersBackend"):
+        return ""
+    family = str(name).removesuffix("Fast").removesuffix("Tokenizer")
+    if "auto_map" in config or family not in _CLASSES[form]:
+        listed = ", ".join(f"{one}Tokenizer" for one in _CLASSES[form])
+        raise ValueError(
+            f"{path}: the tokenizer class {name!r} is not one that is read from such files (they "
+            f"are: {listed}); save the tokenizer as tokenizer.json, which says all of it"
+        )
+    return family
+
+
+def _family_of_model(path: Path, load: Callable[[Path], dict]) -> str:
+    """The tokenizer of a model: Hugging Face takes it where tokenizer_config.json is missing."""
+    kind = load(path).get("model_type") if path.is_file() else None
+    return {"albert": "Albert", "xlm-roberta": "XLMRoberta", "t5": "T5"}.get(str(kind), "")
+
+
+def _refuse_sampling(path: Path, config: Mapping[str, Any]) -> None:
+    told = config.get("sp_model_kwargs") or {}
+    if not isinstance(told, Mapping):
+        raise ValueError(f"{path}: sp_model_kwargs is {told!r}; expected an object")
+    wrong = [name for name, value in told.items() if name != "nbest_size" and value
+             and (name != "alpha" or told.get("enable_sampling"))]  # fmt: skip
+    if wrong:
+        raise ValueError(
+            f"{path}: sp_model_kwargs has {wrong[0]} {told[wrong[0]]!r}, and here a text has one "
+            "division into pieces, the most likely; remove it"
+        )
+
+
+def _added(
+    path: Path, config: Mapping[str, Any], special: Sequence[str], load: Callable[[Path], dict]
+) -> dict[int, AddedToken]:
+    """The tokens that were added, by id: as the newest file says it, else the older ones."""
+    found: dict[int, AddedToken] = {}
+    older = path.with_name(ADDED)
+    for content, number in (load(older) if older.is_file() else {}).items():
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise ValueError(f"{older}: the id of {content!r} is {number!r}; expected a number")
+        is_special = content in special
+        found[number] = AddedToken(content, special=is_special, normalized=not is_special)
+    newer = config.get("added_tokens_decoder") or {}
+    for number, token in newer.items():
+        if not str(number).isdigit() or not isinstance(token, Mapping) or "content" not in token:
+            raise ValueError(f"{path}: added_tokens_decoder has {number!r}: {token!r}; expected an "
+                             "id and an object with its content")  # fmt: skip
+        found[int(number)] = _token(token)
+    return found
+
+
+def _token(token: Mapping[str, Any]) -> AddedToken:
+    special = bool(token.get("special", False))
+    flags = {name: bool(token.get(name, False)) for name in ("single_word", "lstrip", "rstrip")}
+    normalized = bool(token.get("normalized", not special))
+    return AddedToken(str(token["content"]), special=special, normalized=normalized, **flags)
+
+
+def _special_names(
+    path: Path, config: Mapping[str, Any], load: Callable[[Path], dict]
+) -> list[str]:
+    older = path.with_name(SPECIAL)
+    told = {**(load(older) if older.is_file() else {}), **config}
+    names = [_content(told[role]) for role in ROLES if told.get(role)]
+    for part in _LISTS:
+        names += [_content(one) for one in told.get(part) or [] if isinstance(told[part], list)]
+    return list(dict.fromkeys(names))
+
+
+def _content(value: Any) -> str:
+    return str(value.get("content", "") if isinstance(value, Mapping) else value)
+
+
+def add_tokens(made: Library, settings: Settings) -> Library:
+    """Put the added tokens at their ids. Raises ValueError where something else has the id."""
+    for number, token in sorted(settings.added.items()):
+        if made.id_to_token(number) in (None, token.content):
+            made.add_tokens([token])
+        got = made.token_to_id(token.content)
+        if got != number:
+            instead = f"gives it {got:,}" if got is not None else "gives that to another token"
+            raise ValueError(
+                f"{settings.path.parent}: the added token {token.content!r} should have the id "
+                f"{number:,}, but the vocabulary {instead}"
+            )
+    for content in settings.special:
+        if content and made.token_to_id(content) is None:
+            made.add_special_tokens([content])
+    return _with_flags(made, settings)
+
+
+def _with_flags(made: Library, settings: Settings) -> Library:
+    """The flags of the tokens that the vocabulary declared before: the files know better."""
+    told = {token.content: token for token in settings.added.values()}
+    text = json.loads(made.to_str())
+    for token in text["added_tokens"]:
+        better = told.get(token["content"])
+        if better is not None:
+            names = ("single_word", "lstrip", "rstrip", "normalized", "special")
+            token |= {name: getattr(better, name) for name in names}
+    return Library.from_str(json.dumps(text))

@@ -1,0 +1,149 @@
+"""SentencePiece models as tokenizers of the `tokenizers` library."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as Library
+
+from selfwise.tokenizers.cached_encode import SPACE
+from selfwise.tokenizers.hf_settings import Settings
+from selfwise.tokenizers.special_tokens import NAMES
+from selfwise.tokenizers.train import with_specials
+
+UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
+NORMAL, UNKNOWN, CONTROL, USER = 1, 2, 3, 4  # SentencePiece.Type
+
+
+def from_sentencepiece(path: Path, settings: Settings) -> Library:
+    """A Unigram or BPE model, with its own normaliser and what its class does before it.
+
+    Raises ValueError for a damaged file, for word and character models, for models that write the
+    space behind a word, and for BPE models with symbols of several characters of the user's own.
+    """
+    proto = _parse(path)
+    if settings.family == "XLMRoberta":
+        _renumber(proto)
+    kind = proto.trainer_spec.model_type
+    if kind not in (UNIGRAM, BPE):
+        raise ValueError(f"{path}: only Unigram and BPE models of SentencePiece can be read")
+    if proto.trainer_spec.treat_whitespace_as_suffix:
+        raise ValueError(f"{path}: models that write the space behind a word cannot be read")
+    made = Library(_unigram(proto) if kind == UNIGRAM else _bpe(proto))
+    if kind == BPE and any(p.type == USER and len(p.piece) > 1 for p in proto.pieces):
+        raise ValueError(f"{path}: BPE models with the user's own symbols cannot be read")
+    # pieces that span words need the whole text at once
+    across = any(SPACE in piece.piece.lstrip(SPACE) for piece in proto.pieces)
+    spec = proto.normalizer_spec
+    prefixed = [settings.flag(name, True) for name in ("add_prefix_space", "add_dummy_prefix")]
+    spec.add_dummy_prefix = spec.add_dummy_prefix and all(prefixed)
+    scheme = "always" if spec.add_dummy_prefix and spec.remove_extra_whitespaces else "never"
+    made.normalizer = _normalizer(spec, _before(settings))
+    made.pre_tokenizer = pre_tokenizers.Metaspace(
+        replacement=SPACE, prepend_scheme=scheme, split=not across
+    )
+    prefix = "always" if spec.add_dummy_prefix else "never"
+    back = decoders.Metaspace(replacement=SPACE, prepend_scheme=prefix)
+    made.decoder = decoders.Sequence([decoders.ByteFallback(), back])
+    names = [piece.piece for piece in proto.pieces if piece.type in (UNKNOWN, CONTROL)]
+    with_specials(made, [*names, *NAMES])
+    return made
+
+
+def _parse(path: Path) -> Any:
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise ValueError(f"{path}: not a SentencePiece model, or damaged ({error})") from error
+    if not any(piece.type == UNKNOWN for piece in proto.pieces):
+        raise ValueError(f"{path}: not a SentencePiece model, or damaged (no unknown piece)")
+    return proto
+
+
+def _unigram(proto: Any) -> models.Unigram:
+    best = max(piece.score for piece in proto.pieces if piece.type == NORMAL)
+    pieces = [(piece.piece, _score(piece, best)) for piece in proto.pieces]
+    return models.Unigram(pieces, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback)
+
+
+def _score(piece: Any, best: float) -> float:
+    """A symbol that the user defined always wins, as SentencePiece's own lattice has it."""
+    return len(piece.piece.encode()) * best - 0.1 if piece.type == USER else piece.score
+
+
+def _bpe(proto: Any) -> models.BPE:
+    """The merges are not in the file: every division of a piece into two others is one.
+
+    They are done in the order of the merged piece's score; among divisions of one piece, in the
+    order of the parts' numbers.
+    """
+    numbers = {piece.piece: i for i, piece in enumerate(proto.pieces)}
+    joined = {piece.piece for piece in proto.pieces if piece.type in (NORMAL, USER)}
+    scores = {piece.piece: piece.score for piece in proto.pieces}
+    made: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for piece in joined:
+        for cut in range(1, len(piece)):
+            if piece[:cut] in joined and piece[cut:] in joined:
+                made[piece].append((piece[:cut], piece[cut:]))
+    order = sorted(made, key=lambda piece: (-scores[piece], numbers[piece]))
+    merges = [
+        pair
+        for piece in order
+        for pair in sorted(made[piece], key=lambda p: (numbers[p[0]], numbers[p[1]]))
+    ]
+    return models.BPE(
+        vocab=numbers,
+        merges=merges,
+        unk_token=proto.pieces[proto.trainer_spec.unk_id].piece,
+        fuse_unk=True,
+        byte_fallback=proto.trainer_spec.byte_fallback,
+    )
+
+
+def _renumber(proto: Any) -> None:
+    """XLM-R's ids are fairseq's: four special tokens first, and the mask behind all pieces."""
+    pieces = list(proto.pieces)
+    names = [piece.piece for piece in pieces]
+    rest = [p for p, name in zip(pieces, names) if name not in ("<unk>", "<s>", "</s>", "<pad>")]
+    copies = [type(piece).FromString(piece.SerializeToString()) for piece in rest]
+    del proto.pieces[:]
+    for name in ("<s>", "<pad>", "</s>", "<unk>"):
+        proto.pieces.add(piece=name, score=0.0, type=UNKNOWN if name == "<unk>" else CONTROL)
+    proto.pieces.extend(copies)
+    proto.pieces.add(piece="<mask>", score=0.0, type=CONTROL)
+    proto.trainer_spec.unk_id = 3
+
+
+def _before(settings: Settings) -> list[Any]:
+    """What ALBERT's tokenizer does to a text before SentencePiece reads it."""
+    albert = settings.family == "Albert"
+    lower = settings.flag("do_lower_case", albert)
+    if settings.family not in ("", "Albert") and lower:
+        raise ValueError(
+            f"{settings.path}: do_lower_case is for AlbertTokenizer, and "
+            f"{settings.family}Tokenizer never changes the case; remove it"
+        )
+    parts: list[Any] = []
+    if settings.flag("remove_space", albert):
+        parts += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    if albert:
+        parts += [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+    if not settings.flag("keep_accents", not albert):
+        parts += [normalizers.NFKD(), normalizers.StripAccents()]
+    return [*parts, normalizers.Lowercase()] if lower else parts
+
+
+def _normalizer(spec: Any, before: list[Any]) -> normalizers.Normalizer | None:
+    parts = list(before)
+    if spec.precompiled_charsmap:
+        parts.append(normalizers.Precompiled(spec.precompiled_charsmap))
+    if spec.remove_extra_whitespaces:
+        parts += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
+    elif spec.add_dummy_prefix:  # even before a space
+        parts.append(normalizers.Prepend(" "))
+    return normalizers.Sequence(parts) if parts else None

@@ -1,0 +1,215 @@
+"""Text to ids and back: tokenizers that are trained here or published elsewhere."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from tokenizers import Tokenizer as Library
+
+from selfwise.core.errors import nearest
+from selfwise.core.files import digest
+from selfwise.core.types import Vocabulary
+from selfwise.tokenizers import train as train_
+from selfwise.tokenizers.cached_encode import Flat, encoder
+from selfwise.tokenizers.load import read
+from selfwise.tokenizers.plain_text import plain
+from selfwise.tokenizers.special_tokens import vocabulary
+
+KINDS = ("wordpiece", "bpe", "unigram", "chars")
+DEFAULT_VOCAB = 8192
+LEAST_VOCAB = {"wordpiece": 64, "bpe": 261, "unigram": 64, "chars": 6}
+# what a tokenizer.json holds beside what decides the ids
+_BESIDE = ("version", "truncation", "padding", "post_processor", "decoder")
+
+
+class Tokenizer:
+    """Text to ids without special tokens, and back.
+
+    `vocabulary` says which tokens begin words, which are special and what for; `fingerprint` is of
+    all that decides the ids.
+    """
+
+    def __init__(self, library: Library):
+        self.library = library
+        # what looks like a special token in a text is text, unless `special` is asked for
+        library.encode_special_tokens = True
+        self.fingerprint = _fingerprint(library)
+        self.vocabulary: Vocabulary = vocabulary(library)
+        text = plain(library, self.vocabulary.special)
+        self._flat: Callable[[Sequence[str]], Flat] = encoder(text)
+
+    def encode(self, texts: Sequence[str], *, special: bool = False) -> list[np.ndarray]:
+        """The ids of each text as int64, without special tokens at its ends.
+
+        `special`: the name of a special token in a text stands for it ("The [MASK] barked.");
+        otherwise it is text as any other.
+        """
+        if not special:
+            ids, counts = self.flat(texts)
+            return np.split(ids, np.cumsum(counts)[:-1]) if len(counts) else []
+        self.library.encode_special_tokens = False
+        try:
+            found = self.library.encode_batch(list(texts), add_special_tokens=False)
+        finally:
+            self.library.encode_special_tokens = True
+        return [np.array(one.ids, dtype=np.int64) for one in found]
+
+    def flat(self, texts: Sequence[str]) -> Flat:
+        """As `encode`, in a row: all ids int64 (t,), and how many each text has int64 (n,)."""
+        return self._flat(texts)
+
+    def decode(self, ids: Sequence[int] | np.ndarray, *, keep_special: bool = False) -> str:
+        """The text of ids. Raises ValueError for an id that is not in the vocabulary."""
+        numbers = [int(i) for i in ids]
+        outside = [i for i in numbers if not 0 <= i < self.vocabulary.size]
+        if outside:
+            size = self.vocabulary.size
+            raise ValueError(f"{outside[0]} is not an id of this vocabulary of {size:,} tokens")
+        return self.library.decode(numbers, skip_special_tokens=not keep_special)
+
+    def piece(self, id: int) -> str:
+        """The token with an id. Raises ValueError if there is none."""
+        found = self.library.id_to_token(int(id)) if id >= 0 else None
+        if found is None:
+            raise ValueError(f"{id} is not an id of this vocabulary of {self.vocabulary.size:,}")
+        return found
+
+    def id(self, piece: str) -> int | None:
+        """The id of a token, or None."""
+        return self.library.token_to_id(piece)
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json`, all that `load` needs, into a folder that exists."""
+        half = folder / f".tokenizer.json.{os.getpid()}"
+        half.write_text(self.library.to_str(pretty=True), encoding="utf-8")
+        os.replace(half, folder / "tokenizer.json")
+
+    @staticmethod
+    def load(path: Path | str) -> "Tokenizer":
+        """From any form of `tokenizer_load`. Raises ValueError for what is none of them."""
+        return Tokenizer(read(Path(path).expanduser()))
+
+    def __getstate__(self) -> str:
+        return self.library.to_str()
+
+    def __setstate__(self, state: str) -> None:
+        self.__init__(Library.from_str(state))  # type: ignore[misc]
+
+
+def _fingerprint(library: Library) -> str:
+    made = json.loads(library.to_str())
+    told = {name: part for name, part in made.items() if name not in _BESIDE}
+    if made["model"]["type"] == "Unigram":  # the library reads numbers back with another last digit
+        told["model"]["vocab"] = [(piece, round(s, 5)) for piece, s in told["model"]["vocab"]]
+        told["special names"] = "text"  # they gave special ids once: tokens of then are not reused
+    return digest(json.dumps(told, sort_keys=True))
+
+
+@runtime_checkable
+class InPieces(Protocol):
+    """Texts that can be read as a stream of pieces, each with its `text`."""
+
+    def pieces(self) -> Iterable[Any]: ...
+
+
+def train(
+    kind: str,
+    texts: Iterable[str],
+    *,
+    vocab: int | None = None,
+    lower: bool = False,
+    seed: int = 0,
+    most: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Tokenizer:
+    """A tokenizer of one of the four kinds, learnt from texts.
+
+    The same texts give the same tokenizer; nothing is drawn, so `seed` changes nothing.
+
+    Args:
+        kind: wordpiece, bpe, unigram, or chars.
+        vocab: tokens, special ones included; by default 8,192, or all characters for chars.
+        lower: lower-case the text, and take accents off where the kind does so.
+        most: bytes of text to learn from; of more than that an even sample is taken.
+        progress: called with one sentence if it is a sample.
+
+    Raises ValueError for an unknown kind, a vocabulary that is too small, and texts without text.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind of tokenizer {kind!r}{nearest(kind, KINDS)}")
+    if vocab is not None and vocab < LEAST_VOCAB[kind]:
+        raise ValueError(f"a {kind} vocabulary needs {LEAST_VOCAB[kind]} tokens, got {vocab}")
+    if isinstance(texts, InPieces):  # a document may be longer than memory
+        texts = (piece.text for piece in texts.pieces())
+    if kind == "chars":  # counting needs little memory, and a rare character is unknown forever
+        made = train_.characters(texts, vocab, lower=lower)
+        if made.get_vocab_size() == len(train_.BERT):
+            raise ValueError(NO_TEXT)
+        return Tokenizer(made)
+    sample = train_.Sample(train_.BUDGET[kind] if most is None else most).fill(texts)
+    if not any(map(str.strip, sample.blocks)):
+        raise ValueError(NO_TEXT)
+    if sample.every > 1 and progress is not None:
+        progress(
+            f"the tokenizer is learnt from {sample.size / 2**20:,.0f} MiB, an even sample of the "
+            f"corpus's {sample.seen / 2**20:,.0f}, to keep memory bounded"
+        )
+    learn = {"wordpiece": train_.wordpiece, "bpe": train_.bpe, "unigram": train_.unigram}[kind]
+    return Tokenizer(learn(sample.blocks, vocab or DEFAULT_VOCAB, lower=lower))
+
+
+NO_TEXT = "there is no text to learn a tokenizer from"
+
+
+def open_tokenizer(
+    told: str | Path,
+    texts: Callable[[], Iterable[str]],
+    *,
+    lower: bool = False,
+    most: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Tokenizer:
+    """`wordpiece:8192` or `chars`: trained on `texts()`; anything else is a path.
+
+    Raises ValueError for a size that is no number, an unknown kind and a path that does not exist.
+    """
+    kind, colon, size = str(told).partition(":")
+    if kind in KINDS:
+        if colon and not size.isdigit():
+            raise ValueError(f"{told}: the size of a vocabulary is a whole number, as {kind}:8192")
+        vocab = int(size) if colon else None
+        return train(kind, texts(), vocab=vocab, lower=lower, most=most, progress=progress)
+    if not Path(told).expanduser().exists():
+        raise ValueError(
+            f"{told}: neither a path nor a kind of tokenizer{nearest(kind, KINDS)}"
+            if "mean" in nearest(kind, KINDS)
+            else f"{told}: neither a path nor a kind of tokenizer ({', '.join(KINDS)}, and a size "
+            "as in wordpiece:8192)"
+        )
+    return Tokenizer.load(told)
+
+
+def _before_fork() -> None:
+    """Threads of the library do not survive a fork: a child that used them would wait forever.
+
+    Its own guard prints a warning in every loader process; with this variable it stays silent,
+    and a child encodes on one thread.
+    """
+    _told.append(os.environ.get("TOKENIZERS_PARALLELISM"))
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def _after_fork_in_parent() -> None:
+    before = _told.pop()
+    if before is None:
+        del os.environ["TOKENIZERS_PARALLELISM"]
+    else:
+        os.environ["TOKENIZERS_PARALLELISM"] = before
+
+
+_told: list[str | None] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)

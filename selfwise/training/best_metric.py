@@ -1,0 +1,47 @@
+"""Whether `--best` names a value that a run will log, before anything of the run is made."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from selfwise.core.process import explained_loader_death, threads
+from selfwise.distributed.collectives import alone
+from selfwise.distributed.process_group import World
+from selfwise.methods.method import Method
+from selfwise.training.config import Resolved
+from selfwise.training.loop import Batches, Probe, load
+from selfwise.training.step import assemble, train_step
+
+
+def check_best(
+    method: Callable[[], Method],
+    batches: Batches,
+    options: Resolved,
+    *,
+    seed: int,
+    probes: Sequence[Probe],
+) -> None:
+    """One step of a copy says what is logged, and the probes do where the step does not.
+
+    Raises ValueError naming what there is.
+    """
+    if not options.best:
+        return
+    name, there = options.best.lstrip("-"), ["lr"]
+    with threads(options.threads), alone(), explained_loader_death():
+        there += _names_of_step(trial := method(), batches, options, seed=seed)
+        for probe in probes if name not in there else ():
+            there += probe(trial)
+    if name in there:
+        return
+    hint = "; online_knn needs --probe-every" if name == "online_knn" else ""
+    raise ValueError(
+        f"--best {name}: no such value will be logged; there are: {', '.join(there)}{hint}"
+    )
+
+
+def _names_of_step(trial: Method, batches: Batches, options: Resolved, *, seed: int) -> list[str]:
+    one = replace(options, steps=1, workers=0, compile=False)
+    parts = assemble(trial, one)
+    _, batch = next(iter(load(batches, 0, one, World(size=options.devices))))
+    step = train_step(parts, batch, 0, seed=seed, options=one)
+    return [*step.terms, *step.metrics]

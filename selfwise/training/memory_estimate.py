@@ -1,0 +1,122 @@
+"""Whether a step fits into memory, estimated from two small ones before it is tried."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfwise.core.process import threads
+from selfwise.core.rng import Rng, generator, seed_global
+from selfwise.core.types import rows, size_of, to
+from selfwise.distributed.collectives import alone
+from selfwise.methods.method import Method
+from selfwise.training.config import Resolved
+from selfwise.training.loop import Batches
+from selfwise.training.step import Parts, assemble
+
+SMALL = 16  # the estimate looks at a sixteenth and an eighth of the examples of a micro-batch
+BESIDE = 1.1  # temporary tensors, of which the backward pass has a few at a time
+STATES = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}  # numbers an optimiser keeps for a weight
+CGROUPS = (  # limit, use, and the statistics that say how much of the use is a cache of files
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat",
+     "total_inactive_file"),
+)  # fmt: skip
+
+
+def check_memory(
+    method: Callable[[], Method], batches: Batches, options: Resolved, *, seed: int
+) -> None:
+    """Compute two small forward passes on a copy, and compare a whole step with what is free.
+
+    What a forward pass keeps for the backward pass grows linearly with the examples. Raises
+    ValueError that names a batch that fits.
+    """
+    with threads(options.threads), alone():
+        parts = assemble(method(), options)
+        batch = to(batches[0], parts.fabric.device)
+        n = -(-size_of(batch) // options.accumulate)
+        processes = 1 if options.device.startswith("cuda") else options.devices
+        n = -(-n // options.devices)
+        unit = getattr(parts.method, "per_identity", 2)  # rows that belong together
+        least = max(1, n // SMALL // unit) * unit
+        if n <= 2 * least:
+            return  # too few to tell
+        one, two = (kept_bytes(parts, batch, k, seed=seed) for k in (least, 2 * least))
+        free = available_memory(options.device)
+        fixed = _weights(parts.method, options) + max(0, 2 * one - two)
+    each = max(1.0, BESIDE * (two - one) / least)
+    needed = processes * (fixed + n * each)
+    if needed <= free:
+        return
+    fits = int(max(0.0, free / processes - fixed) / each) * options.devices * options.accumulate
+    raise ValueError(_sentence(options, needed, free, min(fits, options.batch - 1)))
+
+
+def _sentence(options: Resolved, needed: float, free: float, fits: int) -> str:
+    have = f"{free / 2**30:.1f} GiB are free on {options.device}"
+    text = f"a step of {options.batch} examples needs about {needed / 2**30:.1f} GiB, and {have}"
+    if fits < 1:
+        return f"{text}: a smaller encoder or smaller inputs would fit, no batch does"
+    return f"{text}: about {fits} examples would fit (--batch, or for text and speech their size)"
+
+
+def kept_bytes(parts: Parts, batch: Any, examples: int, *, seed: int) -> int:
+    """Bytes that the forward pass of the first `examples` keeps for its backward pass, with the
+    view; weights are not counted.
+    """
+    seen: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    seed_global(parts.fabric.device, seed, "forward", 0)
+    draws = Rng(generator(seed, "view", 0), slice(0, examples), size_of(batch), seed=seed)
+    view = parts.method.view(rows(batch, slice(0, examples)), draws)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        step = parts.wrapped(view)
+    for tensor in (t for t in view if isinstance(t, Tensor)):
+        count(tensor)
+    for tensor in parts.method.state_dict().values():
+        seen.pop(tensor.untyped_storage().data_ptr(), None)
+    del step
+    return sum(seen.values())
+
+
+def _weights(method: Method, options: Resolved) -> int:
+    """Bytes of gradients and of what the optimiser keeps; the weights themselves are there."""
+    trained = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
+    return trained * (1 + STATES.get(options.optimizer, 2))
+
+
+def available_memory(device: str) -> int:
+    """Bytes that a process can still take: on a GPU those that are free, on a CPU what the system
+    gives without swapping, within the limit of a container.
+    """
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = [_limit_left(Path("/sys/fs/cgroup"), *names) for names in CGROUPS]
+    for line in _lines(Path("/proc/meminfo")):
+        if line.startswith("MemAvailable:"):
+            free.append(int(line.split()[1]) * 1024)
+    return min((one for one in free if one is not None), default=2**63)
+
+
+def _limit_left(home: Path, limit: str, use: str, statistics: str, cache: str) -> int | None:
+    """What a container's limit leaves; None without one."""
+    most, used = _lines(home / limit), _lines(home / use)
+    if not most or not used or not most[0].isdigit():
+        return None
+    cached = [line.split()[1] for line in _lines(home / statistics) if line.startswith(f"{cache} ")]
+    return max(0, int(most[0]) - int(used[0]) + sum(map(int, cached)))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:  # another system
+        return []

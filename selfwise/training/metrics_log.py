@@ -1,0 +1,173 @@
+"""What a run writes while it trains.
+
+`metrics.jsonl` holds what is a function of the data, the seed and the step, so that a resumed
+run's file equals the uninterrupted one's byte for byte. Rates and times go to `timing.jsonl`.
+"""
+
+import json
+import math
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfwise.core.rng import hashed
+from selfwise.core.types import Step, Term
+
+
+class Meter:
+    """Sums and counts since the last log line, on the device until they are read."""
+
+    def __init__(self) -> None:
+        self.terms: dict[str, Term] = {}
+
+    @torch.no_grad()
+    def add(self, step: Step) -> None:
+        for name, (total, count) in (step.terms | step.metrics).items():
+            total, count = total.detach().double(), count.detach().double()
+            if name in self.terms:
+                before = self.terms[name]
+                self.terms[name] = Term(before.sum + total, before.count + count)
+            else:
+                self.terms[name] = Term(total, count)
+
+    def read(self) -> dict[str, float]:
+        """The means; the one moment at which the host waits for the device."""
+        names = list(self.terms)
+        if not names:
+            return {}
+        means = torch.stack([self.terms[n].mean for n in names]).tolist()
+        return dict(zip(names, means))
+
+    def reset(self) -> None:
+        self.terms = {}
+
+    def state(self) -> dict[str, list[float]]:
+        """As plain JSON; exact, because Python writes the shortest text that reads back equal."""
+        return {n: [float(t.sum), float(t.count)] for n, t in self.terms.items()}
+
+    def restore(self, state: dict[str, list[float]], device: torch.device | str) -> None:
+        def number(value: float) -> Tensor:
+            return torch.tensor(value, dtype=torch.float64, device=device)
+
+        self.terms = {n: Term(number(total), number(count)) for n, (total, count) in state.items()}
+
+
+class Log:
+    """The files that grow by a line each `log_every` steps."""
+
+    def __init__(self, folder: Path, *, step: int, offset: int, wandb: str = ""):
+        """Open for the steps after `step`; metrics.jsonl is cut back to its first `offset` bytes.
+
+        With the name of a project in `wandb`, values go to Weights & Biases too.
+
+        Raises ValueError if the file is shorter than the checkpoint says it was.
+        """
+        self.wandb = _wandb(wandb, folder) if wandb else None
+        self.path = folder / "metrics.jsonl"
+        self.metrics = _cut(self.path, offset)
+        self.digest = sha256(self.path.read_bytes())
+        _cut_steps(folder / "timing.jsonl", step)
+        self.timing = (folder / "timing.jsonl").open("a")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        line = (json.dumps({"step": step, **values}) + "\n").encode()
+        self.metrics.write(line)
+        self.metrics.flush()
+        self.digest.update(line)
+        self._plot(step, values)
+
+    def time(self, step: int, values: dict[str, float]) -> None:
+        rounded = {name: round(value, 4) for name, value in values.items()}
+        self.timing.write(json.dumps({"step": step, **rounded}) + "\n")
+        self.timing.flush()
+        self._plot(step, {f"time/{name}": value for name, value in values.items()})
+
+    def offset(self) -> int:
+        """Bytes of metrics.jsonl that are safely on the disk."""
+        os.fsync(self.metrics.fileno())
+        return self.metrics.tell()
+
+    def checksum(self) -> str:
+        """SHA-256 of all that metrics.jsonl holds, hex."""
+        return self.digest.hexdigest()
+
+    def check(self, expected: str | None) -> None:
+        """Raises ValueError if the lines that were there are not those of the checkpoint."""
+        if expected is not None and self.checksum() != expected:
+            raise ValueError(
+                f"{self.path} was changed since the checkpoint was saved (its checksum differs): "
+                "put it back as it was, then resume"
+            )
+
+    def close(self) -> None:
+        self.metrics.close()
+        self.timing.close()
+        self.board.close()
+        if self.wandb is not None:
+            self.wandb.finish()
+
+    def _plot(self, step: int, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.board.add_scalar(name, value, step)
+        if self.wandb is not None:
+            self.wandb.log(values, step=step)
+
+
+def _wandb(project: str, folder: Path) -> Any:
+    """A run of Weights & Biases that goes on where the folder's run was stopped."""
+    check_wandb()
+    import wandb
+
+    name = hashed(0, str(folder.resolve()))
+    return wandb.init(project=project, dir=str(folder), id=f"{name:x}", resume="allow")
+
+
+def check_wandb() -> None:
+    """Raises ValueError if the package is missing."""
+    try:
+        import wandb  # noqa: F401
+    except ImportError as error:
+        raise ValueError("--wandb needs the extra: pip install 'selfwise[wandb]'") from error
+
+
+def _cut(path: Path, offset: int) -> Any:
+    size = path.stat().st_size if path.exists() else 0
+    if size < offset:
+        raise ValueError(
+            f"{path} has {size} bytes, but the checkpoint was saved when it had {offset}: "
+            "it was changed since, so the run cannot go on exactly"
+        )
+    file = path.open("r+b" if path.exists() else "wb")
+    file.truncate(offset)
+    file.seek(offset)
+    return file
+
+
+def _cut_steps(path: Path, step: int) -> None:
+    """Drop the lines after `step`, and a last line that a kill left half written."""
+    if not path.exists():
+        return
+    lines = [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    try:
+        done = [line for line in lines if json.loads(line)["step"] <= step]
+    except (ValueError, KeyError, TypeError) as error:
+        advice = "it holds times alone: remove it, then resume"
+        raise ValueError(f"{path} was damaged or changed; {advice}") from error
+    path.write_text("".join(done))
+
+
+def check_finite(step: int, values: dict[str, float]) -> None:
+    """Raises FloatingPointError naming the terms that are not numbers any more."""
+    bad = [name for name, value in values.items() if not math.isfinite(value)]
+    if bad:
+        raise FloatingPointError(
+            f"{', '.join(bad)} became {values[bad[0]]} at or shortly before step {step}; "
+            "a lower --lr or a longer --warmup usually helps."
+        )

@@ -1,0 +1,186 @@
+"""Optimisers. LARS and LAMB are ours: none that is well kept never waits for the device."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from selfwise.core.errors import nearest
+from selfwise.methods.method import Defaults
+
+
+class LARS(Optimizer):
+    """Layer-wise adaptive rates (You et al. 2017, arXiv:1708.03888).
+
+    As in the code of SimCLR's authors (`lars_optimizer.py`, "classic momentum"): the rate is
+    multiplied into the momentum buffer, so that a change of the rate does not touch the past.
+    lightly, solo-learn and others apply it after; the two agree while the rate is constant. The
+    ratio is |w| / |g + decay w| as there, where You et al. have |w| / (|g| + decay |w|).
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        *,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust: float = 0.001,
+    ):
+        given = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
+        super().__init__(params, {**given, "adapt": True})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        assert closure is None, "LARS takes one gradient a step"
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            moves: Any = [p.grad for p in params]
+            if group["weight_decay"]:
+                decay = group["weight_decay"]
+                moves = torch._foreach_add(moves, params, alpha=decay)
+            if group["adapt"]:
+                moves = torch._foreach_mul(moves, _trust_ratios(params, moves, group["trust"]))
+            buffers = [self._buffer(p) for p in params]
+            torch._foreach_mul_(buffers, group["momentum"])
+            torch._foreach_add_(buffers, moves, alpha=group["lr"])
+            torch._foreach_sub_(params, buffers)
+
+    def _buffer(self, p: Tensor) -> Tensor:
+        state = self.state[p]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(p)
+        return state["momentum_buffer"]
+
+
+def _trust_ratios(params: Sequence[Tensor], moves: Sequence[Tensor], trust: float) -> list[Tensor]:
+    """trust * |w| / |g| for each tensor, 1 where either is 0; stays on the device."""
+    weight = torch.stack(torch._foreach_norm(list(params)))
+    move = torch.stack(torch._foreach_norm(list(moves)))
+    known = (weight > 0) & (move > 0)
+    ratio = torch.where(known, trust * weight / move.clamp_min(torch.finfo(move.dtype).tiny), 1.0)
+    return list(ratio.unbind())
+
+
+class LAMB(Optimizer):
+    """Layer-wise adaptive Adam (You et al. 2019, arXiv:1904.00962), as ALBERT was trained with.
+
+    As in the code of ALBERT's authors (`lamb_optimizer.py`), and unlike algorithm 2 of the paper:
+    the moments are not corrected for their bias, and the trust ratio is |w| / |move| itself,
+    without a function around it. Clipping the gradient is the loop's.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+    ):
+        given = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**given, "adapt": True})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        assert closure is None, "LAMB takes one gradient a step"
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            moves: Any = self._moves(params, group)
+            if group["weight_decay"]:
+                torch._foreach_add_(moves, params, alpha=group["weight_decay"])
+            if group["adapt"]:
+                torch._foreach_mul_(moves, _trust_ratios(params, moves, 1.0))
+            torch._foreach_add_(params, moves, alpha=-group["lr"])
+
+    def _moves(self, params: list[Tensor], group: dict[str, Any]) -> tuple[Tensor, ...]:
+        """Update both moments; the first divided by the root of the second."""
+        gradients: Any = [p.grad for p in params]
+        states = [self._moments(p) for p in params]
+        first, second = [s["first"] for s in states], [s["second"] for s in states]
+        (beta1, beta2), eps = group["betas"], group["eps"]
+        torch._foreach_lerp_(first, gradients, 1 - beta1)
+        torch._foreach_mul_(second, beta2)
+        torch._foreach_addcmul_(second, gradients, gradients, 1 - beta2)
+        roots = torch._foreach_sqrt(second)
+        torch._foreach_add_(roots, eps)
+        return torch._foreach_div(first, roots)
+
+    def _moments(self, p: Tensor) -> dict[str, Any]:
+        state = self.state[p]
+        if not state:
+            state["first"], state["second"] = torch.zeros_like(p), torch.zeros_like(p)
+        return state
+
+
+class Moments(NamedTuple):
+    """How the optimisers that keep averages of the gradient keep them; the others keep none."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+
+
+def lars(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimizer:
+    """Biases and norms are neither decayed nor adapted, as the authors' code excludes them."""
+    for group in groups:
+        group["adapt"] = group["decays"]
+    return LARS(groups, lr)
+
+
+def lamb(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimizer:
+    """Biases and norms are neither decayed nor adapted, as the authors' code excludes them."""
+    for group in groups:
+        group["adapt"] = group["decays"]
+    return LAMB(groups, lr, betas=moments.betas, eps=moments.eps)
+
+
+def sgd(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimizer:
+    return torch.optim.SGD(groups, lr, momentum=0.9, nesterov=True, fused=True)
+
+
+def adamw(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimizer:
+    return torch.optim.AdamW(groups, lr, betas=moments.betas, eps=moments.eps, fused=True)
+
+
+OPTIMIZERS = {f.__name__: f for f in (adamw, lamb, lars, sgd)}
+
+
+def check_optimizer(name: str) -> None:
+    if name not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {name!r}{nearest(name, OPTIMIZERS)}")
+
+
+def scaled_lr(defaults: Defaults, batch: int) -> float:
+    """The paper's rate at this batch: constant, or growing with it or with its square root."""
+    share = batch / defaults.base_batch
+    return defaults.lr * {"none": 1.0, "linear": share, "sqrt": share**0.5}[defaults.scaling]
+
+
+def build_optimizer(
+    name: str,
+    method: nn.Module,
+    *,
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> Optimizer:
+    """The optimiser over all parameters; vectors (biases, norms) are not decayed.
+
+    `betas` and `eps` are those of adamw and lamb; the others have none.
+    """
+    params = [p for p in method.parameters() if p.requires_grad]
+    matrices = [p for p in params if p.ndim > 1]
+    vectors = [p for p in params if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay, "decays": True},
+        {"params": vectors, "weight_decay": 0.0, "decays": False},
+    ]
+    return OPTIMIZERS[name]([g for g in groups if g["params"]], lr, Moments(betas, eps))

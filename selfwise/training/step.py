@@ -1,0 +1,184 @@
+"""One optimiser step on one global batch."""
+
+import logging
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from selfwise.core.rng import Rng, alike, generator, seed_global
+from selfwise.core.types import Batch, Step, Term, rows, size_of, to
+from selfwise.distributed.process_group import ALONE, World, device_of
+from selfwise.distributed.sharding import Part, add_gradients, added_counts, take_weights
+from selfwise.distributed.sync_batchnorm import synchronised
+from selfwise.methods.method import Method
+from selfwise.nn.channels_last import takes_channels_last
+from selfwise.training import schedules
+from selfwise.training.compile import RUNS, check_compiled, compile_encoder
+from selfwise.training.config import Resolved
+from selfwise.training.optimizers import build_optimizer
+
+# it announces its precision on stderr, where a user's error should be the only line
+for name in ("lightning.fabric", "lightning_fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+
+PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "float32": "32-true"}
+
+
+class Unrounded(MixedPrecision):
+    """Half precision where autocast says so, and the view as it is.
+
+    The fabric would round the view itself, all of it and first. A wave in bf16 has the noise of
+    eight bits in every band, which an encoder of 80 bands takes for speech.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+
+class Parts(NamedTuple):
+    """The moving parts of a run."""
+
+    fabric: Fabric
+    method: Method  # bare: makes the views
+    wrapped: nn.Module  # as the fabric runs it, with its precision: makes the forward pass
+    optimizer: Any
+    world: World = ALONE
+
+    @property
+    def inner(self) -> Optimizer:
+        """The optimiser without the fabric's wrapper, as it is saved."""
+        return self.optimizer.optimizer
+
+    @property
+    def scaler(self) -> Any:
+        """What keeps fp16 gradients in range, or None."""
+        return getattr(self.fabric.strategy.precision, "scaler", None)
+
+
+def assemble(method: Method, options: Resolved, world: World = ALONE) -> Parts:
+    """Put the method on its device, build the optimiser, wrap both for the precision.
+
+    Where it is one of several processes, these must be connected, and each must call this.
+    """
+    kind, _, index = options.device.partition(":")
+    told: dict[str, Any] = {"precision": PRECISION[options.precision]}
+    if options.precision != "float32" and not method.rounded_view:
+        told = {"plugins": Unrounded(told["precision"], kind)}
+    if world.size > 1:
+        index = "" if kind == "cpu" else str(device_of(world, kind).index)
+    fabric = Fabric(accelerator=kind, devices=[int(index)] if index else 1, **told)
+    if world.size > 1:
+        synchronised(method, kind)
+    method.to(fabric.device)
+    if world.size > 1:
+        take_weights(method)
+    method.train()
+    if fabric.device.type == "cuda" or (
+        options.precision == "float32" and takes_channels_last(method)
+    ):  # what tensor cores read
+        method.to(memory_format=torch.channels_last)  # of 4-D weights only
+    if fabric.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+    if options.compile:
+        compile_encoder(method.encoder)
+    beta1, beta2 = method.defaults.betas
+    optimizer = build_optimizer(
+        options.optimizer,
+        method,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        betas=(beta1, beta2 if options.beta2 is None else options.beta2),
+        eps=method.defaults.eps,
+    )
+    wrapped, optimizer = fabric.setup(method, optimizer)
+    return Parts(fabric, method, wrapped, optimizer, world)
+
+
+def train_step(
+    parts: Parts, batch: Batch | Part, step: int, *, seed: int, options: Resolved
+) -> Step:
+    """The step with number `step`, in `options.accumulate` micro-batches.
+
+    A pure function of the weights, the optimiser's state, the batch, the seed and the number. Of
+    several processes each has a part of the batch, and returns the sums and counts of its part.
+    """
+    fabric, method, wrapped, optimizer, world = parts
+    rank = (world.rank,) if world.rank else ()
+    seed_global(fabric.device, seed, "forward", step, *rank)  # dropout: the only global draws
+    mine = batch if isinstance(batch, Part) else Part(batch)
+    views = made_views(parts, mine, step, seed=seed, options=options)
+    counts = added([method.counts(view) for view in views])
+    if world.size > 1:
+        counts = added_counts({name: count * mine.weight for name, count in counts.items()})
+    optimizer.zero_grad(set_to_none=True)
+    steps, before = list[Step](), RUNS.count
+    for view in views:
+        with alike(seed, "layers", step) if world.size > 1 else nullcontext():
+            found: Step = wrapped(view)
+        shares = [term.sum / counts[name] for name, term in found.terms.items()]
+        loss = torch.stack(shares).sum()
+        fabric.backward(loss if mine.weight == 1 else loss * mine.weight)
+        steps.append(found)
+    if options.compile:
+        check_compiled(before, method.encoder)
+    if world.size > 1:
+        add_gradients(method)
+    if options.clip:
+        fabric.clip_gradients(method, optimizer, max_norm=options.clip, error_if_nonfinite=False)
+    optimizer.step()
+    method.after_step()
+    return Step(
+        added_terms([found.terms for found in steps], mine.weight),
+        added_terms([found.metrics for found in steps], mine.weight),
+    )
+
+
+def made_views(parts: Parts, mine: Part, step: int, *, seed: int, options: Resolved) -> list[Any]:
+    """The view of each micro-batch of a step, on the device."""
+    own = to(mine.batch, parts.fabric.device)
+    n = size_of(own)  # not options.batch: where seconds decide, it is only their mean
+    return [
+        parts.method.view(rows(own, part), _draws(seed, step, part, mine, n))
+        for part in micro_batches(n, options.accumulate)
+    ]
+
+
+def _draws(seed: int, step: int, part: slice, mine: Part, n: int) -> Rng:
+    part, total = slice(mine.first + part.start, mine.first + part.stop), mine.total or n
+    return Rng(generator(seed, "view", step), part, total, seed=seed)
+
+
+def micro_batches(batch: int, accumulate: int) -> list[slice]:
+    """The rows of each micro-batch: the same number in all, or fewer in the last."""
+    size = -(-batch // accumulate)
+    return [slice(i, min(i + size, batch)) for i in range(0, batch, size)]
+
+
+def added(counts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The sum of each name over the micro-batches."""
+    return {name: torch.stack([c[name] for c in counts]).sum() for name in counts[0]}
+
+
+@torch.no_grad()
+def added_terms(terms: list[dict[str, Term]], weight: float = 1.0) -> dict[str, Term]:
+    """Sums and counts of each name over the micro-batches, times the weight."""
+    sums = added([{n: t.sum.detach() for n, t in part.items()} for part in terms])
+    counts = added([{n: t.count for n, t in part.items()} for part in terms])
+    if weight != 1:
+        sums, counts = ({n: v * weight for n, v in part.items()} for part in (sums, counts))
+    return {name: Term(sums[name], counts[name]) for name in sums}
+
+
+def set_lr(optimizer: Optimizer, options: Resolved, step: int) -> float:
+    """The rate at this step, a pure function of it."""
+    warmup = options.warmup
+    rise = round(warmup * options.steps) if warmup < 1 else round(warmup)
+    lr = options.lr * schedules.factor(options.schedule, step, steps=options.steps, warmup=rise)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    return lr

@@ -1,0 +1,115 @@
+"""How long a step takes, to turn minutes into steps and steps into minutes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import inf
+from time import monotonic
+from typing import Any, NamedTuple
+
+import torch
+
+from selfwise.core.memory import kept_memory
+from selfwise.core.process import explained_loader_death, threads
+from selfwise.distributed.collectives import alone
+from selfwise.distributed.process_group import World
+from selfwise.methods.method import Method
+from selfwise.training.config import Resolved
+from selfwise.training.loop import Batches, Probe, load
+from selfwise.training.step import assemble, train_step
+
+WARM_UP, ENOUGH, MOST = 5, 15, 1_000  # steps
+
+
+class Pace(NamedTuple):
+    """How long the parts of a run take, in seconds."""
+
+    step: float
+    looks: list[float]  # one call of each probe
+
+    def steps_in(self, seconds: float, probes: Sequence[Probe]) -> int:
+        """Steps that fit, each with its share of the probes, which are called at the end too."""
+        shares = sum(look / probe.every for look, probe in zip(self.looks, probes))
+        return max(1, int((seconds - sum(self.looks)) / (self.step + shares)))
+
+    def seconds_of(self, steps: int, probes: Sequence[Probe]) -> float:
+        """How long so many steps take, the probes included."""
+        shares = sum(look / probe.every for look, probe in zip(self.looks, probes))
+        return steps * (self.step + shares) + sum(self.looks)
+
+
+def measure_pace(
+    method: Callable[[], Method],
+    batches: Batches,
+    options: Resolved,
+    *,
+    seed: int,
+    probes: Sequence[Probe] = (),
+    patience: float = 10.0,
+    longest_look: float = inf,
+) -> Pace:
+    """The time of a step and of each probe, measured on a copy that is thrown away.
+
+    Steps are measured for `patience` seconds, and at least one; the first five only warm up where
+    there are fifteen or more, and the first one where there are two or more. A probe that would
+    take longer than `longest_look` seconds, by the examples it reads, is estimated from them and
+    not called. Of several processes the first measures its part of a step, alone.
+    """
+    with threads(options.threads), kept_memory(), alone(), explained_loader_death():
+        trial = method()
+        # a call of its own: the copy is gone before memory is given back
+        step = _measure_step(trial, batches, options, seed=seed, patience=patience)
+        looks = [_measure_look(one, trial, options, step, longest_look) for one in probes]
+        return Pace(step, looks)
+
+
+def seconds_per_step(
+    method: Callable[[], Method],
+    batches: Batches,
+    options: Resolved,
+    *,
+    seed: int,
+    probes: Sequence[Probe] = (),
+    patience: float = 10.0,
+) -> float:
+    """The time of a step with its share of the probes, as `measure_pace` finds it."""
+    told: dict[str, Any] = {"seed": seed, "probes": probes, "patience": patience}
+    step, looks = measure_pace(method, batches, options, **told)
+    return step + sum(look / probe.every for look, probe in zip(looks, probes))
+
+
+def _measure_step(
+    trial: Method, batches: Batches, options: Resolved, *, seed: int, patience: float
+) -> float:
+    parts, world = assemble(trial, options), World(size=options.devices)
+    marks = [monotonic()]
+    for step, batch in load(batches, 0, replace(options, steps=MOST), world):
+        train_step(parts, batch, step, seed=seed, options=options)
+        _wait(options.device)
+        marks.append(monotonic())
+        if marks[-1] - marks[0] > patience:
+            break
+    return mean_after_warm_up(marks)
+
+
+def _measure_look(
+    probe: Probe, trial: Method, options: Resolved, step: float, longest: float
+) -> float:
+    """A forward pass is less than a step; a look at `examples` is at most so many of them."""
+    expected = step * getattr(probe, "examples", 0) / options.batch
+    if expected > longest:
+        return expected
+    begun = monotonic()
+    probe(trial)
+    return monotonic() - begun
+
+
+def mean_after_warm_up(marks: Sequence[float]) -> float:
+    """Seconds of a step, from the moments between them: n + 1 of n steps."""
+    done = len(marks) - 1
+    skipped = WARM_UP if done >= ENOUGH else min(1, done - 1)
+    return (marks[-1] - marks[skipped]) / (done - skipped)
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)

@@ -1,1 +1,0 @@
-"""Discrete units of speech and images: features, k-means that streams, labels on disk."""

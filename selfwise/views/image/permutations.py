@@ -1,0 +1,146 @@
+"""Sets of permutations that are far apart (Noroozi & Favaro 2016, arXiv:1603.09246, algorithm 1).
+
+Everybody else downloads such a set. Here it is made, in the same way on every machine: whole
+numbers only, and the first of the candidates that are equally far.
+"""
+
+import os
+import tempfile
+from functools import lru_cache
+from math import factorial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from selfwise.core.errors import nearest
+from selfwise.core.rng import hashed
+
+RULES = ("mean", "min")
+MOST = 9  # tiles: of 9 there are 362,880 orders, of 16 no computer holds them all
+FORMAT = 1  # to be raised whenever another set is made of the same arguments
+WORTH_KEEPING = 10**8  # comparisons of orders: from here on making a set takes a blink or more
+TAKEN = 2**30  # more than candidates can agree: 9 positions with each of 362,880 chosen ones
+
+
+@lru_cache(maxsize=8)
+def permutation_set(
+    tiles: int, count: int, *, seed: int = 0, rule: str = "mean"
+) -> Int64[np.ndarray, "{count} {tiles}"]:
+    """`count` orders of `tiles` tiles; row r, column j is the tile that lies in place j.
+
+    The first is random. Then always the one that is farthest from those chosen, by Hamming
+    distance: on average (`mean`: the paper's algorithm, VISSL's `max_avg`), or from the nearest
+    (`min`: VISSL's `max_min`). Distances to all candidates are kept up to date, so that 1,000 of
+    9 tiles take a fifth of a second; the published scripts compute them anew for each. Larger sets
+    are kept in the cache folder. The result is shared and must not be written to.
+
+    Raises ValueError unless there are so many orders.
+    """
+    _check(tiles, count, rule)
+    path = folder() / f"{rule}-{tiles}-{count}-{seed}-{FORMAT}.npy"
+    kept = count * factorial(tiles) >= WORTH_KEEPING
+    found = _load(path, (count, tiles)) if kept else None
+    if found is None:
+        found = _greedy(_all(tiles), count, hashed(seed, "permutations"), rule)
+        if kept:
+            _save(path, found)
+    chosen = found.astype(np.int64)
+    chosen.flags.writeable = False
+    return chosen
+
+
+def distances(perms: Int64[np.ndarray, "n tiles"]) -> tuple[int, float]:
+    """The least and the mean Hamming distance of two of the permutations."""
+    n, tiles = perms.shape
+    # with a one for each place and tile, a product counts in how many places two rows agree
+    ones = np.eye(tiles, dtype=np.float32)[perms].reshape(n, -1)
+    most = 0
+    for start in range(0, n, 512):
+        same = ones[start : start + 512] @ ones[start:].T
+        np.fill_diagonal(same, 0)
+        most = max(most, int(same.max()))
+    often = ones.sum(axis=0, dtype=np.int64)  # how many have this tile in this place
+    agreements = int((often * (often - 1)).sum())
+    return tiles - most, tiles - agreements / (n * (n - 1))
+
+
+def folder() -> Path:
+    """Where sets are kept: `$SELFWISE_CACHE`, or the user's cache folder."""
+    home = os.environ.get("SELFWISE_CACHE")
+    return (Path(home) if home else Path.home() / ".cache" / "selfwise") / "permutations"
+
+
+def _check(tiles: int, count: int, rule: str) -> None:
+    if rule not in RULES:
+        raise ValueError(f"unknown rule {rule!r} of permutations{nearest(rule, RULES)}")
+    if not 2 <= tiles <= MOST:
+        raise ValueError(f"permutations are made of 2 to {MOST} tiles, not of {tiles}")
+    if not 2 <= count <= factorial(tiles):
+        raise ValueError(
+            f"permutations of {tiles} tiles: 2 to {factorial(tiles):,} can be chosen, not {count:,}"
+        )
+
+
+def _all(tiles: int) -> UInt8[np.ndarray, "{tiles} candidates"]:
+    """Every order in lexicographic order, one place a row: a comparison reads along memory."""
+    orders = np.zeros((1, 1), np.uint8)
+    for n in range(2, tiles + 1):
+        # behind each first tile: the orders of n - 1, whose numbers leave the first one out
+        rest = [orders + (orders >= first) for first in range(n)]
+        first = np.arange(n, dtype=np.uint8).repeat(orders.shape[1])
+        orders = np.concatenate([first[None], np.concatenate(rest, axis=1).astype(np.uint8)])
+    return orders
+
+
+def _greedy(
+    orders: UInt8[np.ndarray, "tiles candidates"], count: int, start: int, rule: str
+) -> UInt8[np.ndarray, "{count} tiles"]:
+    """Algorithm 1. To be far is to agree in few places."""
+    n = orders.shape[1]
+    same, equal = np.empty(n, np.uint8), np.empty(n, bool)
+    # with all that were chosen: the sum, or the most with any of them
+    agreement = np.zeros(n, np.int32 if rule == "mean" else np.uint8)
+    chosen, best = np.empty((count, len(orders)), np.uint8), start % n
+    for row in chosen:
+        row[:] = orders[:, best]
+        same[:] = 0
+        for place, tile in zip(orders, row, strict=True):
+            np.equal(place, tile, out=equal)
+            np.add(same, equal.view(np.uint8), out=same)
+        if rule == "mean":
+            np.add(agreement, same, out=agreement)
+            agreement[best] = TAKEN
+        else:
+            np.maximum(agreement, same, out=agreement)  # with itself everywhere: never again
+        best = int(agreement.argmin())
+    return chosen
+
+
+def _load(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "count tiles"] | None:
+    """A set that was kept; None if there is none, or if it is damaged and has to be made again."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    if found.shape != shape or found.dtype != np.uint8:
+        return None
+    whole = (np.sort(found, axis=1) == np.arange(shape[1])).all()
+    return found if whole and len(np.unique(found, axis=0)) == len(found) else None
+
+
+def _save(path: Path, chosen: UInt8[np.ndarray, "count tiles"]) -> None:
+    """Under its name only when it is complete; without a place for it, it is made again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, half = tempfile.mkstemp(prefix=f".{path.stem}.", dir=path.parent)
+    except OSError:
+        return
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            np.save(stream, chosen)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(half, path)
+    except OSError:
+        Path(half).unlink(missing_ok=True)

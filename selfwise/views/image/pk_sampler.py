@@ -1,0 +1,118 @@
+"""Batches of P identities with K images each, as a pure function of the seed and the step."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Int64
+
+from selfwise.core.rng import shuffled
+
+
+class PerIdentity:
+    """Rows of a step: K different images of each of P = batch / K different identities, in order.
+
+    Identities come in rounds. In each they are shuffled anew and all come once, but for those that
+    would not fill a batch, which are others each time: so an identity is seen as often as another,
+    however many images it has. Of its images those come next that it has not shown for longest:
+    each round has its place in a shuffled order of them, and a new order follows where one ends.
+
+    `labels` int64 (n,): whose each image is; `names[label]` for messages. Give the object to a
+    source as its `draw`.
+
+    Raises ValueError if the batch is not made of K images of two identities or more, or if there
+    are too few identities, or too few images of one.
+    """
+
+    def __init__(
+        self,
+        labels: Int64[np.ndarray, "n"],
+        *,
+        batch: int,
+        per_identity: int,
+        names: Sequence[str] | None = None,
+    ):
+        self.per_identity, self.identities = per_identity, batch // per_identity
+        self.order = labels.argsort(kind="stable")
+        self.label, self.start, self.size = np.unique(
+            labels[self.order], return_index=True, return_counts=True
+        )
+        _check_batch(batch, per_identity)
+        _check_size(self.label, self.size, per_identity, names)
+        _check_enough(len(self.label), batch, per_identity, int(self.size.min()))
+        self._shuffled: dict[int, tuple[tuple[int, int], np.ndarray]] = {}
+
+    def __call__(self, n: int, batch: int, step: int, seed: int) -> Int64[np.ndarray, "batch"]:
+        """The rows of a step, counted from 0 over all epochs."""
+        assert n == len(self.order), "these are the labels of other data"
+        assert batch == self.identities * self.per_identity, "the batch is another"
+        round_, place = divmod(step, len(self.label) // self.identities)
+        first = place * self.identities
+        chosen = _round(len(self.label), seed, round_)[first : first + self.identities]
+        return np.concatenate([self._images(int(who), round_, seed) for who in chosen])
+
+    def _images(self, who: int, round_: int, seed: int) -> Int64[np.ndarray, "k"]:
+        """K images of an identity; its present order is kept."""
+        turn, place = divmod(round_, int(self.size[who]) // self.per_identity)
+        known = self._shuffled.get(who)
+        if known is None or known[0] != (seed, turn):
+            own = shuffled(int(self.size[who]), seed, "identity", who, turn)
+            known = self._shuffled[who] = ((seed, turn), self.order[self.start[who] + own])
+        return known[1][place * self.per_identity : (place + 1) * self.per_identity]
+
+
+@lru_cache(maxsize=2)
+def _round(identities: int, seed: int, round_: int) -> Int64[np.ndarray, "identities"]:
+    order = shuffled(identities, seed, "identities", round_)
+    order.flags.writeable = False
+    return order
+
+
+def _check_batch(batch: int, per_identity: int) -> None:
+    if batch < 2 * per_identity:
+        raise ValueError(
+            f"a batch of {batch} with {per_identity} images of each identity has no two "
+            f"identities, so there are no negatives; --batch {2 * per_identity} is the least"
+        )
+    if batch % per_identity:
+        low = batch // per_identity * per_identity
+        raise ValueError(
+            f"a batch of {batch} is not made of {per_identity} images of each identity; "
+            f"--batch {low} or {low + per_identity} would be"
+        )
+
+
+def _check_size(
+    label: np.ndarray, size: np.ndarray, per_identity: int, names: Sequence[str] | None
+) -> None:
+    told = [str(one) if names is None else names[one] for one in label]
+    if len(label) < 2:
+        raise ValueError(
+            f"all images are of one class, {told[0]!r}, so there are no negatives; "
+            "triplets need two or more"
+        )
+    few = (size < per_identity).nonzero()[0]
+    if len(few):
+        worst = int(size.argmin())
+        rest = f"{len(few) - 1} more class{'es have' if len(few) > 2 else ' has'}"
+        more = f" (and {rest} too few)" if len(few) > 1 else ""
+        least = int(size.min())
+        lower = f"use --per-identity {least} or less, or " if least > 1 else ""
+        raise ValueError(
+            f"class {told[worst]!r} has {least} image{'s' * (least > 1)}, and per_identity is "
+            f"{per_identity}{more}; {lower}leave out what has fewer"
+        )
+
+
+def _check_enough(identities: int, batch: int, per_identity: int, least: int) -> None:
+    """There are as many identities as a batch asks for; `least` images of each."""
+    if batch // per_identity <= identities:
+        return
+    fitting = [k for k in range(per_identity, least + 1) if not batch % k]
+    fitting = [k for k in fitting if 2 <= batch // k <= identities]
+    instead = f"--per-identity {fitting[0]} or " if fitting else ""
+    raise ValueError(
+        f"a batch of {batch} with {per_identity} images of each identity asks for "
+        f"{batch // per_identity} identities, and there are {identities}; use {instead}"
+        f"--batch {identities * per_identity}"
+    )

@@ -1,0 +1,191 @@
+"""Plans that fill rows with documents: windows, full sentences, best fit. Once an epoch, in numpy.
+
+Attention never crosses a document, so every piece of a row is a document, or part of one, and is
+marked as such when the row is laid out.
+"""
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from selfwise.core.types import NoRows, Plan, Vocabulary
+
+Spans = Int64[np.ndarray, "_ 2"]
+
+
+def windows(
+    documents: Spans,
+    sentences: Spans | None,
+    *,
+    length: int,
+    vocabulary: Vocabulary,
+    random: np.random.Generator,
+) -> Plan:
+    """Rows of `length` inputs and as many targets; every token of a document is a target once.
+
+    A document, with the special tokens that begin and end it, is cut into windows of length + 1
+    tokens that overlap by one. The first window ends at a random place of its own in every epoch,
+    so that tokens are seen with every amount of context before them. What is shorter than a window
+    shares rows by best fit; no target lies in another document than its input. In a vocabulary
+    without such tokens the first token of a document is no target.
+
+    Raises NoRows if no document has a target.
+    """
+    real = documents[documents[:, 1] > documents[:, 0]]
+    before, after = int(vocabulary.first is not None), int(vocabulary.last is not None)
+    size = real[:, 1] - real[:, 0] + before + after
+    real, size = real[size > 1], size[size > 1]
+    if not len(real):
+        raise NoRows("no document has two tokens, so that no token follows another one")
+    # targets are the tokens from the second one on
+    owner, targets = _cut(np.stack([np.ones_like(size), size], axis=1), length, random)
+    first, stop = targets[:, 0] - 1, targets[:, 1]
+    ends = np.stack([first == 0, stop == size[owner]], axis=1)
+    shift = real[owner, 0] - before
+    pieces = np.stack([shift + first, shift + stop], axis=1)
+    pieces += np.stack([ends[:, 0] * before, -(ends[:, 1] * after)], axis=1)
+    return _packed(pieces, stop - first, length + 1, random, ends=ends)
+
+
+def best_fit(
+    documents: Spans,
+    sentences: Spans | None,
+    *,
+    length: int,
+    vocabulary: Vocabulary,
+    random: np.random.Generator,
+) -> Plan:
+    """Rows `[CLS] piece [SEP] piece [SEP]`, filled by best fit with pieces of documents.
+
+    A document that is longer than a row is cut at a random place of its own and then every row.
+    The longest pieces go first, each into the row where the least is left over (best-fit
+    decreasing); ModernBERT (arXiv:2412.13663, section 2.1.2) does the same inside a buffer.
+
+    Raises NoRows if the documents have no token.
+    """
+    real = documents[documents[:, 1] > documents[:, 0]]
+    _check_some(real)
+    _, pieces = _cut(real, length - 2, random)
+    return _packed(pieces, pieces[:, 1] - pieces[:, 0] + 1, length - 1, random)
+
+
+def full_sentences(
+    documents: Spans,
+    sentences: Spans | None,
+    *,
+    length: int,
+    vocabulary: Vocabulary,
+    random: np.random.Generator,
+) -> Plan:
+    """FULL-SENTENCES (RoBERTa, arXiv:1907.11692, section 4.2): whole sentences up to the length.
+
+    A row has the sentences that follow one another in one document or more, as many as fit, and
+    between two documents one more [SEP]. A sentence longer than a row is cut. The order of the
+    documents is another one in each epoch; in fairseq it is that of the file.
+
+    Raises NoRows if there is no sentence.
+    """
+    assert sentences is not None
+    owner, spans = tiled(documents, sentences)
+    _check_some(spans)
+    order = np.argsort(random.permutation(len(documents))[owner], kind="stable")
+    part, spans = _cut(spans[order], length - 2, None)
+    owner = owner[order][part]
+    size = spans[:, 1] - spans[:, 0]
+    fresh = np.r_[True, owner[1:] != owner[:-1]]  # begins a document
+    stop = size.cumsum() + fresh.cumsum()  # a document costs one [SEP] more than its tokens
+    following = np.searchsorted(stop, stop - size + length - 2, side="right").tolist()
+    firsts, at = [], 0
+    while at < len(spans):
+        firsts.append(at)
+        at = following[at]
+    rows = np.array(firsts)
+    begin = np.union1d(rows, fresh.nonzero()[0])
+    last = np.r_[begin[1:], len(spans)] - 1
+    pieces = np.stack([spans[begin, 0], spans[last, 1]], axis=1)
+    return Plan(pieces, np.r_[np.searchsorted(begin, rows), len(begin)])
+
+
+def tiled(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray, "_"], Spans]:
+    """The document of each sentence that has tokens, and its span up to the next sentence.
+
+    So that following sentences of a document are one span, whatever lies between them.
+    """
+    spans = sentences[sentences[:, 1] > sentences[:, 0]].copy()
+    owner = np.searchsorted(documents[:, 0], spans[:, 0], side="right") - 1
+    same = owner[1:] == owner[:-1]
+    spans[:-1, 1][same] = spans[1:, 0][same]
+    return owner, spans
+
+
+def _check_some(spans: Spans) -> None:
+    if not len(spans):
+        raise NoRows("the documents have no tokens, so that there is nothing to train on")
+
+
+def _cut(
+    spans: Spans, width: int, random: np.random.Generator | None
+) -> tuple[Int64[np.ndarray, "_"], Spans]:
+    """Parts of at most `width`, and of which span each is; the first part of a longer span is
+    of random size, or as wide as the others without `random`."""
+    size = spans[:, 1] - spans[:, 0]
+    first = np.full_like(size, width)
+    if random is not None:
+        long = size > width
+        first[long] = random.integers(1, width, size=int(long.sum()), endpoint=True)
+    parts = 1 + -(-np.maximum(size - first, 0) // width)
+    owner = np.repeat(np.arange(len(spans)), parts)
+    number = np.arange(len(owner)) - (parts.cumsum() - parts)[owner]
+    stop = np.minimum(first[owner] + number * width, size[owner])
+    start = np.where(number > 0, first[owner] + (number - 1) * width, 0)
+    return owner, spans[owner, :1] + np.stack([start, stop], axis=1)
+
+
+def _packed(
+    pieces: Spans,
+    size: Int64[np.ndarray, "_"],
+    capacity: int,
+    random: np.random.Generator,
+    *,
+    ends: Bool[np.ndarray, "_ 2"] | None = None,
+) -> Plan:
+    """The plan of the rows that best fit gives."""
+    row = fit_best(size, capacity, random)
+    order = np.argsort(row, kind="stable")
+    rows = np.r_[0, np.bincount(row).cumsum()]
+    return Plan(pieces[order], rows, ends=None if ends is None else ends[order])
+
+
+def fit_best(
+    size: Int64[np.ndarray, "_"], capacity: int, random: np.random.Generator
+) -> Int64[np.ndarray, "_"]:
+    """The row of each piece by best-fit decreasing; pieces of one size in random order.
+
+    Rows with the same room left are alike, so all pieces of one size are placed at once: as many
+    as fit into each of the fullest rows in which one fits.
+    """
+    assert size.max() <= capacity
+    row = np.empty(len(size), np.int64)
+    order = random.permutation(len(size))
+    order = order[np.argsort(-size[order], kind="stable")]
+    bounds = np.flatnonzero(np.diff(size[order])) + 1
+    room: list[list[np.ndarray]] = [[] for _ in range(capacity + 1)]  # rows by what is left
+    used = 0
+    for pieces in np.split(order, bounds):
+        one = int(size[pieces[0]])
+        while len(pieces):
+            left = next((r for r in range(one, capacity) if room[r]), capacity)
+            each = left // one
+            wanted = -(-len(pieces) // each)
+            if left == capacity:  # none has room: new rows
+                rows, used = np.arange(used, used + wanted), used + wanted
+            else:
+                there = np.concatenate(room[left])
+                rows, room[left] = there[:wanted], [there[wanted:]] if len(there) > wanted else []
+            placed = min(len(pieces), len(rows) * each)
+            row[pieces[:placed]] = np.repeat(rows, each)[:placed]
+            over = placed - (len(rows) - 1) * each  # pieces in the last of the rows
+            room[left - over * one].append(rows[-1:])
+            if len(rows) > 1:
+                room[left - each * one].append(rows[:-1])
+            pieces = pieces[placed:]
+    return row

@@ -1,0 +1,163 @@
+"""Pairs of text for the next-sentence task and the sentence-order task, as the authors build them.
+
+BERT (arXiv:1810.04805, appendix A.2) and `create_pretraining_data.py` of google-research/bert and
+of google-research/albert, which agree but for what a negative pair is. One pass over an epoch is
+one pass of that code, which makes the choices anew in each.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Int64
+
+from selfwise.core.types import NoRows, Plan, Vocabulary
+from selfwise.views.text.packing import tiled
+
+Spans = Int64[np.ndarray, "_ 2"]
+Span = tuple[int, int]
+
+SHORT = 0.1  # share of passes over a document that aim at a shorter pair
+TRIES = 10  # to find another document than the own one
+SPECIAL = 3  # [CLS] A [SEP] B [SEP]
+
+
+def next_sentence(
+    documents: Spans,
+    sentences: Spans | None,
+    *,
+    length: int,
+    vocabulary: Vocabulary,
+    random: np.random.Generator,
+) -> Plan:
+    """Pairs whose second text follows the first (label 0) or is of another document (label 1).
+
+    Label 1 has half of the pairs, and all whose chunk has one sentence alone. Raises NoRows if
+    no document has two sentences.
+    """
+    return _plan(documents, sentences, length, random, swap=False)
+
+
+def sentence_order(
+    documents: Spans,
+    sentences: Spans | None,
+    *,
+    length: int,
+    vocabulary: Vocabulary,
+    random: np.random.Generator,
+) -> Plan:
+    """Pairs of following texts in their order (label 0) or swapped (label 1).
+
+    A chunk of one sentence cannot be swapped. As in the authors' code it gets a second text of
+    another document and label 1, so that a little of the next-sentence task is left. Raises
+    NoRows if no document has two sentences.
+    """
+    return _plan(documents, sentences, length, random, swap=True)
+
+
+def _plan(
+    documents: Spans,
+    sentences: Spans | None,
+    length: int,
+    random: np.random.Generator,
+    *,
+    swap: bool,
+) -> Plan:
+    assert sentences is not None
+    owner, spans = tiled(documents, sentences)
+    bounds = np.r_[0, np.flatnonzero(np.diff(owner)) + 1, len(owner)]
+    if not len(spans) or np.diff(bounds).max() < 2:
+        raise NoRows(
+            "pairs of sentences need documents of at least two sentences, but no document has two; "
+            "use roberta, which needs no pairs"
+        )
+    most = length - SPECIAL
+    chunks = Chunks(spans, bounds, most, random)
+    a, b, label = (np.array(part, np.int64) for part in zip(*chunks.pairs(swap=swap)))
+    a, b = _truncated(a, b, most, random)
+    pieces = np.stack([a, b], axis=1).reshape(-1, 2)
+    return Plan(pieces, np.arange(0, len(pieces) + 1, 2), label)
+
+
+class Chunks:
+    """Walks through documents and makes pairs; no token is looked at, only where sentences end."""
+
+    def __init__(
+        self,
+        spans: Spans,
+        bounds: Int64[np.ndarray, "d1"],
+        most: int,
+        random: np.random.Generator,
+    ):
+        # plain lists: reading single numbers of an array takes ten times as long
+        self.starts, self.stops = spans[:, 0].tolist(), spans[:, 1].tolist()
+        self.documents: list[Span] = list(pairwise(bounds.tolist()))
+        self.most, self.drawn = most, _uniforms(random)
+
+    def pairs(self, *, swap: bool) -> Iterator[tuple[Span, Span, int]]:
+        """Two spans before truncation, and the label: of next sentence, or of order if `swap`."""
+        starts, stops = self.starts, self.stops
+        for number, (at, end) in enumerate(self.documents):
+            target = self._target()
+            while at < end:
+                last = self._chunk(at, end, target)
+                split = at + 1 + self._below(last - at)
+                a = (starts[at], stops[split - 1])
+                if last == at or (not swap and self._below(2)):
+                    yield a, self._elsewhere(number, target - (a[1] - a[0])), 1
+                    at = split  # the rest of the chunk is used again
+                    continue
+                b = (starts[split], stops[last])
+                swapped = swap and self._below(2)
+                yield (b, a, 1) if swapped else (a, b, 0)
+                at = last + 1
+
+    def _target(self) -> int:
+        """Tokens of a pair, drawn once for a pass over a document."""
+        short = next(self.drawn) < SHORT
+        return 2 + self._below(self.most - 1) if short else self.most
+
+    def _chunk(self, at: int, end: int, target: int) -> int:
+        """The sentence with which those from `at` on have the target, or the document's last."""
+        return min(bisect_left(self.stops, self.starts[at] + target, at, end), end - 1)
+
+    def _elsewhere(self, own: int, target: int) -> Span:
+        """Sentences from a random place of another document on, at least one."""
+        for _ in range(TRIES):
+            number = self._below(len(self.documents))
+            if number != own:
+                break
+        first, end = self.documents[number]
+        first += self._below(end - first)
+        return self.starts[first], self.stops[self._chunk(first, end, target)]
+
+    def _below(self, n: int) -> int:
+        """A whole number from 0 to n - 1; 0 if there is nothing to draw."""
+        return int(next(self.drawn) * n) if n > 1 else 0
+
+
+def _uniforms(random: np.random.Generator) -> Iterator[float]:
+    """One by one, but drawn in blocks, which is ten times as fast."""
+    while True:
+        yield from random.random(4096).tolist()
+
+
+def _truncated(a: Spans, b: Spans, most: int, random: np.random.Generator) -> tuple[Spans, Spans]:
+    """Take single tokens from the longer text, from its front or its back, until both fit.
+
+    The code draws the side for every token. All that counts is how many come from the front, which
+    is binomial. Of two equally long texts the second one loses a token.
+    """
+    size_a, size_b = a[:, 1] - a[:, 0], b[:, 1] - b[:, 0]
+    excess = np.maximum(size_a + size_b - most, 0)
+    level = np.minimum(excess, np.abs(size_a - size_b))  # until they are equally long
+    rest = excess - level  # then by turns
+    lost_a = np.where(size_a > size_b, level, 0) + rest // 2
+    lost_b = np.where(size_a > size_b, 0, level) + (rest + 1) // 2
+    return _shorter(a, lost_a, random), _shorter(b, lost_b, random)
+
+
+def _shorter(spans: Spans, lost: Int64[np.ndarray, "_"], random: np.random.Generator) -> Spans:
+    front = random.binomial(lost, 0.5)
+    return spans + np.stack([front, front - lost], axis=1)

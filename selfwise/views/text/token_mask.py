@@ -1,0 +1,118 @@
+"""Hide tokens: which ones, and what stands in their place.
+
+Everything is a function of the batch and of numbers that are handed in, works on the batch's
+device and waits for none. A view has k places in every row, whatever the row's length, so that
+shapes never change: `where` they are, the `target` there, and which of them are `chosen`.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from selfwise.core.types import TextBatch, Vocabulary
+
+MASKED, RANDOM = 0.8, 0.1  # BERT, section 3.1; the rest stays what it was
+
+
+class Masked(NamedTuple):
+    """A batch with hidden tokens, and what they were."""
+
+    batch: TextBatch  # as the encoder sees it
+    where: Int64[Tensor, "b k"]  # k different positions
+    target: Int64[Tensor, "b k"]
+    chosen: Bool[Tensor, "b k"]  # where there is nothing to guess: False
+
+
+def check_share(share: float) -> None:
+    """Raises ValueError unless it is a share of the tokens."""
+    if not 0 < share < 1:
+        raise ValueError(f"mask_share must be between 0 and 1, got {share:g} (the paper: 0.15)")
+
+
+def table(ids: tuple[int, ...], size: int) -> Bool[Tensor, "v"]:
+    """True at these ids."""
+    found = torch.zeros(size, dtype=torch.bool)
+    found[list(ids)] = True
+    return found
+
+
+def plain(vocab: Vocabulary) -> Int64[Tensor, "p"]:
+    """The ids that stand for text."""
+    return (~table(vocab.special, vocab.size)).nonzero()[:, 0]
+
+
+def lengths(batch: TextBatch) -> Int64[Tensor, "b"]:
+    """Real tokens of each row, special ones included."""
+    if batch.valid is None:
+        return batch.index.new_full((len(batch.ids),), batch.ids.shape[1])
+    return batch.valid.sum(dim=1)
+
+
+def candidates(batch: TextBatch, special: Bool[Tensor, "v"]) -> Bool[Tensor, "b n"]:
+    """Where there is text: neither padding nor a special token.
+
+    [UNK] counts as special here. BERT's code leaves out [CLS] and [SEP] alone, and fairseq
+    nothing.
+    """
+    text = ~special[batch.ids]
+    return text if batch.valid is None else text & batch.valid
+
+
+def rounded(length: Int64[Tensor, "b"], share: float) -> Int64[Tensor, "b"]:
+    """How many tokens of a row BERT's code hides: the nearest whole number, and at least 1.
+
+    Half goes to the even number, in Python and here; in float64, to round the same product.
+    """
+    return (length.double() * share).round().long().clamp_min(1)
+
+
+def most(n: int, share: float) -> int:
+    """`rounded` of a full row of n tokens: the places that a view has."""
+    return max(1, round(n * share))
+
+
+def pick(
+    candidate: Bool[Tensor, "b n"],
+    score: Float[Tensor, "b n"],
+    count: Int64[Tensor, "b"],
+    k: int,
+) -> tuple[Int64[Tensor, "b k"], Bool[Tensor, "b k"]]:
+    """Positions (b k) of which the first `count` are chosen: the candidates of the lowest scores.
+
+    With uniform scores every choice is equally likely. Fewer if there are fewer candidates. The
+    sort is stable, so that equal scores mean the same on every device.
+    """
+    order = score.masked_fill(~candidate, 2.0).argsort(dim=1, stable=True)[:, :k]
+    within = torch.arange(k, device=order.device) < count[:, None]
+    return order, within & candidate.gather(1, order)
+
+
+def gather_hidden(
+    covered: Bool[Tensor, "b n"], k: int
+) -> tuple[Int64[Tensor, "b k"], Bool[Tensor, "b k"]]:
+    """The same of positions that are already decided: at most k in a row."""
+    order = (~covered).byte().argsort(dim=1, stable=True)[:, :k]
+    return order, covered.gather(1, order)
+
+
+def hidden(
+    batch: TextBatch,
+    where: Int64[Tensor, "b k"],
+    chosen: Bool[Tensor, "b k"],
+    *,
+    kind: Float[Tensor, "b k"],
+    other: Int64[Tensor, "b k"],
+    mask: int,
+) -> Masked:
+    """Put the mask, or the `other` token, or nothing new where tokens are chosen.
+
+    `kind`, uniform in [0, 1), decides for each token alone, also within a word: below 0.8 the
+    mask, below 0.9 the other token, else the token stays. The loss reads all three.
+    """
+    target = batch.ids.gather(1, where)
+    kept = torch.where(kind < MASKED + RANDOM, other, target)
+    shown = torch.where(chosen, torch.where(kind < MASKED, mask, kept), target)
+    # the positions of a row differ, so that nothing is written twice
+    return Masked(batch._replace(ids=batch.ids.scatter(1, where, shown)), where, target, chosen)

@@ -1,0 +1,203 @@
+"""`selfwise bench`: what a training would do, measured for seconds and thrown away."""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from selfwise import methods
+from selfwise.core.parallel import available
+from selfwise.core.process import threads
+from selfwise.profiling.advice import Numbers, Trial, Tried, advice, flags, no_gain, trials
+from selfwise.profiling.flops import product_rate, side_of, step_flops
+from selfwise.profiling.step_timer import Measured, measured, peak_memory
+from selfwise.profiling.table import table
+from selfwise.runs import config
+from selfwise.runs.build import build
+from selfwise.runs.create import prepared
+from selfwise.runs.launch import Ready
+from selfwise.training.config import Resolved
+from selfwise.training.step import assemble
+
+MOST = 3600.0  # seconds that may be asked for
+TURN = 5.0  # seconds of each of the two sides of a trial, at the most
+BUDGETS = {"text": "--batch-tokens", "audio": "--seconds"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured, as plain data, and as a table with advice."""
+
+    data: dict[str, Any]
+
+    @property
+    def advice(self) -> list[str]:
+        """What to change, a sentence each, or that there is nothing to change."""
+        return list(self.data["advice"])
+
+    def text(self) -> str:
+        """The table and the advice."""
+        return table(self.data)
+
+
+def bench(
+    method: str,
+    *,
+    data: Any,
+    measure: float = 20.0,
+    out: str | Path = "",
+    quiet: bool = False,
+    **options: Any,
+) -> Report:
+    """Measure how fast a training would run here, and what would make it faster.
+
+    Everything is prepared as `pretrain` does when it is told the same. Then the steps run, and are
+    thrown away: there is no run folder, and of what is read only the caches stay that a training
+    would make. The machine should do nothing else meanwhile. Shown are examples a second, the time
+    of a step, the share of it that is spent waiting for data, the products of the model against the
+    fastest product of two matrices here, memory, and advice. What the advice would change is tried
+    for some seconds more, right after what was asked for.
+
+    Args:
+        method: name of a method, as `selfwise methods` lists them.
+        data: as for `pretrain`: a folder, a file, a name; in Python also the examples.
+        measure: seconds in which the steps are measured; five steps at least.
+        out: also write all numbers, with machine, versions and options, to this .json, which must
+            not exist yet.
+        quiet: print no progress.
+        options: of `pretrain`: of the method, of training and of reading. Those that say how long
+            to train, and what to log and save, change nothing here.
+
+    Raises ValueError with one sentence for anything that cannot be.
+    """
+    _check(measure, Path(out) if out else None)
+    own = {name: options.pop(name) for name in ("encoder", "start", "seed") if name in options}
+    ready = prepared(method, data=data, **own, quiet=quiet, options=options)
+    ready.examples.probes(ready.method, ready.training, seed=ready.seed)  # refuses, as in a run
+    report = Report(_found(ready, measure, quiet=quiet))
+    if out:
+        with Path(out).open("x") as file:
+            file.write(json.dumps(report.data, indent=1, default=str) + "\n")
+    return report
+
+
+def _check(seconds: float, out: Path | None) -> None:
+    if not (isfinite(seconds) and 0 < seconds <= MOST):
+        raise ValueError(f"--measure must be above 0 and at most {MOST:g} seconds, got {seconds:g}")
+    if out is None:
+        return
+    if out.suffix != ".json":
+        raise ValueError(f"--out {out} must end in .json")
+    if out.exists():
+        raise ValueError(f"--out {out} exists already; give another name")
+    if not out.parent.is_dir():
+        raise ValueError(f"--out {out} cannot be written: there is no folder {out.parent}")
+
+
+def _found(ready: Ready, seconds: float, *, quiet: bool) -> dict[str, Any]:
+    """All that is measured, in the order in which it is: memory before anything else is made."""
+    options, device = ready.training, ready.training.device
+    name = ready.settings["method"]
+    _say(f"{name}: its steps are measured for {seconds:g} s", quiet=quiet)
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+    base = _measured(ready, options, seconds)
+    memory = peak_memory(device)
+    limits = _limits(ready)
+    used = limits["flops"] / base.step / limits["products"]
+    numbers = _numbers(ready, base, memory, used, limits)
+    tried = [_tried(ready, trial, seconds, quiet=quiet) for trial in trials(numbers)]
+    middle, low, high = base.spread()
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "method": name,
+        "modality": methods.find(name).modality,
+        "options": ready.settings["options"] | asdict(options),
+        "found": ready.settings["found"],
+        "environment": config.environment(options.threads, device),
+        "cores": available(),
+        "steps": len(base.times),
+        "seconds": base.seconds,
+        "examples_per_second": base.rate,
+        "amount_per_second": base.amount / base.seconds,
+        "step_seconds": {"median": middle, "p10": low, "p90": high, "mean": base.step},
+        "waiting": base.waiting,
+        "flops": limits,
+        "utilisation": used,
+        "memory": memory,
+        "tried": [{"options": t.trial.options, "ratio": t.ratio} for t in tried],
+        "no_gain": no_gain(tried),
+        "advice": advice(numbers, tried),
+    }
+
+
+def _measured(ready: Ready, options: Resolved, seconds: float) -> Measured:
+    source = ready.source
+    if options.batch != ready.training.batch:
+        source = ready.examples.source(ready.method, batch=options.batch, seed=ready.seed)
+    return measured(
+        lambda: build(ready.settings, ready.examples.kept),
+        source,
+        options,
+        seed=ready.seed,
+        seconds=seconds,
+    )
+
+
+def _limits(ready: Ready) -> dict[str, Any]:
+    """Operations of a step, and how many a second two matrices would take."""
+    options, side = ready.training, side_of(ready.training.device)
+    with threads(options.threads):
+        parts = assemble(
+            build(ready.settings, ready.examples.kept), replace(options, compile=False)
+        )
+        found: dict[str, Any] = {
+            "flops": step_flops(parts, ready.source, options, seed=ready.seed),
+            "products": product_rate(options.device, options.precision, side),
+            "side": side,
+        }
+        if options.precision == "float32":
+            found["products_bf16"] = product_rate(options.device, "bf16", side)
+    return found
+
+
+def _numbers(
+    ready: Ready, base: Measured, memory: int, used: float, limits: Mapping[str, Any]
+) -> Numbers:
+    options, kind = ready.training, type(ready.method)
+    share = 1.0
+    if options.device.startswith("cuda"):
+        share = memory / torch.cuda.get_device_properties(options.device).total_memory
+    decided = ready.examples.batch is not None
+    names = ("device", "precision", "compile", "threads", "workers", "batch")
+    return Numbers(
+        waiting=base.waiting,
+        utilisation=used,
+        cores=max(1, available() // options.devices),
+        examples=ready.settings["found"]["examples"],
+        bf16=limits.get("products_bf16", 0.0) / limits["products"],
+        memory=share,
+        budget=BUDGETS.get(kind.modality, "") if decided else "",
+        couples=kind.couples_batch or "",
+        **{name: getattr(options, name) for name in names},
+    )
+
+
+def _tried(ready: Ready, trial: Trial, seconds: float, *, quiet: bool) -> Tried:
+    """What was asked for and what is tried, one right after the other."""
+    turn = min(TURN, seconds / 4)
+    _say(f"{flags(trial.options)} is tried for {turn:.3g} s", quiet=quiet)
+    before = _measured(ready, ready.training, turn)
+    after = _measured(ready, replace(ready.training, **trial.options), turn)
+    return Tried(trial, after.rate / before.rate)
+
+
+def _say(text: str, *, quiet: bool) -> None:
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)

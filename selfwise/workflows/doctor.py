@@ -1,0 +1,48 @@
+"""What this machine has, and what is missing."""
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from selfwise.core.parallel import available
+from selfwise.runs import config
+
+# module to look for, and what is lost without it
+OPTIONAL = {
+    "onnxruntime": "ONNX export (pip install 'selfwise[export]')",
+    "av": "recordings as m4a and aac (pip install 'selfwise[m4a]')",
+    "datasets": "data sets by name (pip install 'selfwise[hub]')",
+    "wandb": "Weights & Biases (pip install 'selfwise[wandb]')",
+    "lightly": "the benchmarks (pip install 'selfwise[bench]')",
+}
+
+
+def report() -> str:
+    """Versions, processor, devices, precision, disk, and advice, as text."""
+    found = config.environment(torch.get_num_threads(), "cpu")
+    lines = [f"{name:<18} {value}" for name, value in found.items() if value is not None]
+    lines += [f"{'cores for us':<18} {available()}"]
+    lines += [f"{'fast bf16':<18} {'yes' if fast_bf16() else 'no: float32 is used'}"]
+    lines += _devices()
+    free = shutil.disk_usage(Path.home()).free / 2**30
+    lines += [f"{'disk':<18} {free:.0f} GiB free for caches"]
+    missing = [f"  {name}: {loss}" for name, loss in OPTIONAL.items() if find_spec(name) is None]
+    return "\n".join(
+        [*lines, *(["not installed, and only needed for:", *missing] if missing else [])]
+    )
+
+
+def fast_bf16() -> bool:
+    """Whether bf16 is multiplied by the hardware of the default device."""
+    from selfwise.training.config import resolve_device, resolve_precision
+
+    return resolve_precision("auto", resolve_device("auto")) == "bf16"
+
+
+def _devices() -> list[str]:
+    if not torch.cuda.is_available():
+        return [f"{'GPU':<18} none that torch can use"]
+    seen = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return [f"{'GPU':<18} {p.name}, {p.total_memory / 2**30:.0f} GiB" for p in seen]

@@ -1,0 +1,160 @@
+"""What a finished run is for: vectors of new files. `proof.py` says what they are worth."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+
+from selfwise.distributed.process_group import World, counted, device_of, given
+from selfwise.evaluation.features.finite import check_vectors
+from selfwise.runs.arguments import where
+from selfwise.runs.launch import check_together, share_in, sharing
+from selfwise.runs.open import Run, load
+from selfwise.training.config import resolve_device
+
+SUFFIXES = (".parquet", ".npz")
+
+
+class Table(NamedTuple):
+    """Vectors of examples, row by row."""
+
+    vectors: Float32[np.ndarray, "n d"]
+    ids: list[str]  # relative paths, or row numbers
+    labels: list[str] | None  # names of the classes, where the data have them
+
+
+def embed(
+    run: Run | str | Path,
+    data: Any,
+    *,
+    out: str | Path = "",
+    layer: int | None = None,
+    pooling: str = "",
+    window: str = "",
+    field: str = "",
+    skip_broken: bool = False,
+    device: str = "auto",
+    devices: int = 1,
+) -> Table:
+    """The vectors of all examples, read as in the run, with their ids and, where known, labels.
+
+    Under torchrun or SLURM the processes share the work; the first one gets the vectors, and
+    the table of the others has none.
+
+    Args:
+        run: a run or its folder.
+        data: images or recordings, in any form that `pretrain` takes; or texts: csv, tsv, jsonl,
+            parquet, a txt file with a text a line, a folder for each class; in Python also a list.
+        out: FILE.parquet or FILE.npz to write them to, which must not exist yet; in Python nothing
+            need be written.
+        layer: a layer's number instead of the encoder's output; negative counts from the last.
+        pooling: of text: mean, mean+deviation, cls, last or layers (the means of every layer, side
+            by side), by default the encoder's own; of speech: mean, the default, or mean+deviation.
+        window: of text that is longer than the rows of the run: mean, the default (the mean over
+            windows, weighted by their tokens), or first (what is behind the first window is cut).
+        field: of text: the column that holds it.
+        skip_broken: leave out files that cannot be read.
+        device: cpu, cuda or auto.
+        devices: processes on this machine that share the work; torchrun and SLURM say themselves
+            how many there are.
+    """
+    first = (world := given()) is None or world.rank == 0
+    if out and first:
+        _check_out(Path(out))
+    run = run if isinstance(run, Run) else load(run)
+    told: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
+    told |= {"field": field, "skip_broken": skip_broken, "device": device}
+    devices = counted(devices)
+    check_together(devices, device, data)
+    words = (str(_weights(run)), where(data))  # as they hold from any folder
+    with sharing(_MEMBER, *words, told=told, devices=devices) as world:
+        table = _embedded(run, data, world, **told)
+    if out and first:
+        _write(table, Path(out))
+    return table
+
+
+def _embedded(
+    run: Run,
+    data: Any,
+    world: World,
+    *,
+    layer: int | None,
+    pooling: str,
+    window: str,
+    field: str,
+    skip_broken: bool,
+    device: str,
+) -> Table:
+    """This process's share of the work; the first one gets the table."""
+    reading: dict[str, Any] = {"field": field, "skip_broken": skip_broken}
+    examples = run.modality.examples(run, data, **{n: v for n, v in reading.items() if v})
+    if world.size > 1 and (kind := resolve_device(device)) == "cuda":
+        device = str(device_of(world, kind))
+    how: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
+    compute = run.modality.embedder(run, device=device, world=world, **how)
+    if world.rank == 0:
+        for sentence in run.unread(examples, window):
+            print(f"warning: {sentence}", file=sys.stderr, flush=True)
+    names = None
+    if examples.labels is not None and examples.classes is not None:
+        names = [examples.classes[label] for label in examples.labels]
+    vectors = compute(run.encoder, examples)
+    check_vectors(vectors, examples.ids, of=f"the encoder of {run.folder}")
+    return Table(vectors, list(examples.ids), names)
+
+
+_MEMBER = "import sys; from selfwise.workflows.embed import member; sys.exit(member(*sys.argv[1:]))"
+
+
+def member(run: str, data: str, told: str) -> int:
+    """A process that `embed` has started, from its beginning to its end."""
+
+    def work(world: World) -> None:
+        _embedded(load(run), data, world, **json.loads(told))
+
+    return share_in(work)
+
+
+def _weights(run: Run) -> Path:
+    """The folder of the very checkpoint."""
+    return (run.folder / "checkpoints" / f"step-{run.step:08d}").resolve()
+
+
+def _check_out(out: Path) -> None:
+    """Raises ValueError for a file that cannot be written, before anything is computed."""
+    if out.suffix not in SUFFIXES:
+        raise ValueError(f"--out {out} must end in {' or '.join(SUFFIXES)}")
+    if out.exists():
+        raise ValueError(f"--out {out} exists already; nothing is written over")
+    if not out.resolve().parent.is_dir():
+        raise ValueError(f"--out {out}: there is no folder {out.resolve().parent}")
+
+
+def _write(table: Table, out: Path) -> None:
+    temporary = out.with_name(f".{out.name}.writing")
+    {".parquet": _write_parquet, ".npz": _write_npz}[out.suffix](table, temporary)
+    temporary.rename(out)
+
+
+def _write_parquet(table: Table, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    flat = pa.array(table.vectors.reshape(-1))
+    columns = {
+        "id": table.ids,
+        "vector": pa.FixedSizeListArray.from_arrays(flat, table.vectors.shape[1]),
+    }
+    if table.labels is not None:
+        columns["label"] = table.labels
+    pq.write_table(pa.table(columns), path)
+
+
+def _write_npz(table: Table, path: Path) -> None:
+    named = {} if table.labels is None else {"labels": np.array(table.labels)}
+    with path.open("wb") as file:
+        np.savez(file, vectors=table.vectors, ids=np.array(table.ids), **named)  # type: ignore

@@ -1,0 +1,85 @@
+"""Runs on speech and Hugging Face's HuBERT."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from selfwise.core.types import HOP, RATE, WINDOW
+from selfwise.interop.huggingface.folder import (
+    PREPROCESSING,
+    PREPROCESSOR,
+    WEIGHTS,
+    read_folder,
+    read_optional,
+    write_json,
+    write_parts,
+    write_weights,
+)
+from selfwise.interop.huggingface.hubert import from_hf, preprocessor
+from selfwise.interop.huggingface.hubert import to_hf as weights_to_hf
+from selfwise.runs.open import Run
+from selfwise.workflows.exchange.model_card import Use
+from selfwise.workflows.exchange.taken import Taken
+
+FAMILIES = ("hubert",)
+CLUSTERS = 500  # of published models (arXiv:2106.07447, section IV-B); they come without codes
+_CODES = ("codes", "project.weight", "project.bias")
+
+
+def take(family: str, folder: Path) -> Taken:
+    """A checkpoint of any Hubert class; what predicts units is never in it."""
+    config, weights = read_folder(folder)
+    imported = from_hf(config, weights, read_optional(folder / PREPROCESSOR))
+    return Taken(
+        encoder={"name": imported.name, **imported.options},
+        weights=imported.encoder,
+        head={} if imported.mask is None else {"mask": imported.mask},
+        missing=[*imported.missing, *_CODES],
+        notes=imported.notes,
+        found={
+            **{"hours": 0.0, "held_out_examples": 0, "left_out": 0, "clusters": CLUSTERS},
+            "units": {"of": "the checkpoint's own clusters"},
+        },
+        reading={"clusters": CLUSTERS},
+    )
+
+
+def to_hf(run: Run, out: Path) -> None:
+    """A folder that HubertModel and AutoFeatureExtractor load."""
+    told, method = asdict(run.encoder.shape), run.method.state_dict()
+    mask = method["mask"] if run.config["method"] == "hubert" else None
+    config, weights = weights_to_hf(told, run.encoder.state_dict(), mask)
+    write_parts(out, config, weights, {PREPROCESSOR: preprocessor(told)})
+
+
+def to_safetensors(run: Run, out: Path) -> None:
+    """The encoder's weights."""
+    write_weights(out / WEIGHTS, run.encoder.state_dict())
+    write_json(out / PREPROCESSING, waves())
+
+
+def to_onnx(run: Run, out: Path) -> None:
+    """The encoder, from waves of one length in each batch."""
+    from selfwise.interop.onnx import export_speech
+
+    export_speech(run.encoder, out / "model.onnx")
+    write_json(out / PREPROCESSING, waves())
+
+
+def use(run: Run, form: str) -> Use:
+    """How the export is used."""
+    from selfwise.workflows.exchange.loading import audio
+
+    return audio(run, form)
+
+
+def waves() -> dict[str, Any]:
+    """preprocessing.json of a model of speech."""
+    return {
+        "rate": RATE,
+        "channels": 1,
+        "values": "about -1..1, 16-bit values divided by 32768; loudness is the model's own matter",
+        "least_samples": WINDOW,
+        "samples_between_frames": HOP,
+        "layout": "float32, batch x samples, clips of one length in a batch",
+    }

@@ -1,0 +1,238 @@
+"""How exports of runs on images are loaded and what they are given, as their cards say it.
+
+The blocks of Python run as they stand, one after the other, inside the folder of the export.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from selfwise.interop.image_preprocessing import READER, fraction, shorter_side
+from selfwise.runs.open import Run
+from selfwise.workflows.exchange.model_card import Use
+from selfwise.workflows.exchange.to_timm import model_options, numbers
+
+LOAD = "from safetensors.torch import load_file"
+
+
+def image(run: Run, form: str) -> Use:
+    """Of a run on images."""
+    size, channels = run.config["found"]["size"], run.config["found"]["channels"]
+    mode, what = ("RGB", "in colour") if channels == 3 else ("L", "gray")
+    given = [
+        f"images of {size} x {size} px, {what}: float32 (batch, {channels}, {size}, {size})",
+        *(_as_theirs(size) if form in ("hf", "timm") else _as_ours(size)),
+        _values(run, form),
+    ]
+    blocks = {
+        "hf": lambda: [_image_hf(run)],
+        "timm": lambda: [_image_timm(mode), _by_name()],
+        "onnx": lambda: [_image_onnx()],
+        "safetensors": lambda: _image_weights(run),
+    }
+    return Use(blocks[form](), given)
+
+
+def _as_ours(size: int) -> list[str]:
+    """How files become images where the card says how to read them."""
+    part = f"{100 * fraction(size):g} %" if fraction(size) < 1 else "all"
+    return [
+        f"of a file: upright, the central square with {part} of the shorter side, resized once to "
+        f"{size} px; preprocessing.json has every step, and `read` takes them: the features are "
+        "those of `selfwise embed`, up to rounding",
+    ]
+
+
+def _as_theirs(size: int) -> list[str]:
+    """The same where another tool reads them."""
+    return [
+        f"of a file: upright, its shorter side resized to {shorter_side(size)} px (bicubic with "
+        f"antialiasing), the middle {size} x {size} px",
+        "the same tensor gives the same features, up to rounding, and so does a file whose shorter "
+        f"side has {shorter_side(size)} px; of other sizes nearly the same as by `selfwise embed`, "
+        "which resizes once, after the cut, and does not round to 8 bits in between",
+    ]
+
+
+def _values(run: Run, form: str) -> str:
+    """How the values of pixels are scaled."""
+    mean, std = (getattr(run.encoder, name, None) for name in ("mean", "std"))
+    if form == "timm":
+        return "values brought to the mean and deviation of config.json, as timm's transform does"
+    if form == "hf":
+        return "values brought to mean 0.5 and deviation 0.5, as the image processor does"
+    if form == "safetensors" and mean is not None and std is not None:
+        return (
+            f"values of 0..1; selfwise's encoder brings them to mean {numbers(mean)} and "
+            f"deviation {numbers(std)} by itself, timm's model wants them so"
+        )
+    return "values of 0..1, nothing else: what they are brought to is part of the model"
+
+
+def block(*lines: str) -> str:
+    """Markdown of Python."""
+    return "\n".join(["```python", *lines, "```"])
+
+
+def call(start: str, first: str, options: Mapping[str, Any]) -> list[str]:
+    """A call with an option a line."""
+    told = [f"    {name}={value!r}," for name, value in options.items()]
+    return [f"{start}(", f"    {first},", *told, ")"]
+
+
+def _image_timm(mode: str) -> str:
+    return block(
+        "import timm",
+        "import torch",
+        "from PIL import Image, ImageOps",
+        "",
+        'model = timm.create_model("local-dir:.", pretrained=True).eval()',
+        "config = timm.data.resolve_data_config(model=model)",
+        "transform = timm.data.create_transform(**config)",
+        'image = Image.new("RGB", (300, 200))  # or Image.open(FILE)',
+        f'x = transform(ImageOps.exif_transpose(image).convert("{mode}"))[None]',
+        "with torch.no_grad():",
+        "    features = model(x)",
+    )
+
+
+def _by_name() -> str:
+    return "or by its name:\n\n" + block(
+        "import json",
+        "from pathlib import Path",
+        "",
+        "import timm",
+        "",
+        'told = json.loads(Path("config.json").read_text())',
+        "model = timm.create_model(",
+        '    told["architecture"],',
+        '    checkpoint_path="model.safetensors",',
+        '    pretrained_cfg=told["pretrained_cfg"],  # mean, deviation and size of its images',
+        "    num_classes=0,",
+        '    **told["model_args"],',
+        ").eval()",
+    )
+
+
+def _image_hf(run: Run) -> str:
+    """Where the last norm is, says what the features are."""
+    masked = run.config["method"] == "beit" and run.encoder.shape.norm == "tokens"
+    kind = "BeitForMaskedImageModeling" if masked else "AutoModel"
+    if masked:
+        features = "model.layernorm(found.hidden_states[-1][:, 1:]).mean(dim=1)"
+    elif run.encoder.shape.norm == "tokens":
+        features = "found.last_hidden_state[:, 1:].mean(dim=1)"
+    else:
+        features = "found.pooler_output"
+    return block(
+        "import torch",
+        "from PIL import Image, ImageOps",
+        f"from transformers import AutoImageProcessor, {kind}",
+        "",
+        'processor = AutoImageProcessor.from_pretrained(".")',
+        f'model = {kind}.from_pretrained(".").eval()',
+        'image = Image.new("RGB", (300, 200))  # or Image.open(FILE)',
+        'image = ImageOps.exif_transpose(image).convert("RGB")',
+        'given = processor(images=image, return_tensors="pt")',
+        "with torch.no_grad():",
+        "    found = model(**given, output_hidden_states=True)",
+        f"    features = {features}",
+    )
+
+
+# a picture of yours in the place of the black one; `told` is what `read` goes by
+_READ = (
+    'told = json.loads(Path("preprocessing.json").read_text())',
+    "",
+    "",
+    *READER.splitlines(),
+    "",
+    "",
+    'images = [Image.new("RGB", (300, 200))]  # or Image.open(FILE)',
+    "x = np.stack([read(image) for image in images])",
+)
+
+
+def _image_onnx() -> str:
+    return block(
+        "import json",
+        "from pathlib import Path",
+        "",
+        "import numpy as np",
+        "import onnxruntime",
+        "from PIL import Image, ImageOps",
+        "",
+        *_READ,
+        'session = onnxruntime.InferenceSession("model.onnx")',
+        '(features,) = session.run(["pooled"], {"x": x})',
+    )
+
+
+def _image_weights(run: Run) -> list[str]:
+    """How pictures are read, and the encoder by selfwise, and by timm where it is a timm model."""
+    size, channels = run.config["found"]["size"], run.config["found"]["channels"]
+    told = dict(run.config["options"]["encoder"])
+    name, shape = told.pop("name"), {"in_channels": channels, "size": size}
+    module = {"beit": "vit", "codec": "codec"}.get(name.partition("-")[0], "vision")
+    if module == "vision":
+        shape |= {"stem": run.encoder.stem, **model_options(run)}
+        shape |= {n: told[n] for n in ("sees",) if n in told}
+        mean, std = run.encoder.mean, run.encoder.std
+        if mean is not None and std is not None:
+            shape["normalise"] = [numbers(mean), numbers(std)]
+    else:
+        shape |= asdict(run.encoder.shape)
+    ours = block(
+        f"from selfwise.encoders import {module}",
+        "",
+        *call(f"encoder = {module}.build", repr(name), shape),
+        f'encoder{".model" * (module == "vision")}.load_state_dict(load_file("model.safetensors"))',
+        "with torch.no_grad():",
+        "    features = encoder.eval()(x).pooled",
+    )
+    by_timm = ["or with timm, without selfwise:", _with_timm(run)] if module == "vision" else []
+    return [_reading(), "and then", ours, *by_timm]
+
+
+def _reading() -> str:
+    return block(
+        "import json",
+        "from pathlib import Path",
+        "",
+        "import numpy as np",
+        "import torch",
+        "from PIL import Image, ImageOps",
+        LOAD,
+        "",
+        *_READ,
+        "x = torch.from_numpy(x)",
+    )
+
+
+def _with_timm(run: Run) -> str:
+    """timm's model, with the parts that were changed."""
+    encoder, size = run.encoder, run.config["found"]["size"]
+    model, conv = encoder.model, getattr(encoder.model, "conv1", None)
+    fixed = {"img_size": size} if model.pretrained_cfg.get("fixed_input_size") else {}
+    seen = 1 if encoder.sees == "lightness" else run.config["found"]["channels"]
+    told = {"num_classes": 0, "in_chans": seen, **fixed, **model_options(run)}
+    lines = call("model = timm.create_model", repr(encoder.name), told)
+    if encoder.stem != "timm" and conv is not None:
+        shape = f"{conv.in_channels}, {conv.out_channels}, 3, {conv.stride[0]}"
+        lines += [
+            f"model.conv1 = torch.nn.Conv2d({shape}, padding=1, bias=False)",
+            "model.maxpool = torch.nn.Identity()",
+        ]
+    lines += ['model.load_state_dict(load_file("model.safetensors"))']
+    if encoder.sees == "lightness":
+        lines += [
+            "from skimage.color import rgb2lab",
+            "lab = rgb2lab(x.expand(-1, 3, -1, -1).numpy(), channel_axis=1)",
+            "x = torch.from_numpy(lab[:, :1]).float() / 100  # the lightness alone",
+        ]
+    if encoder.mean is not None and encoder.std is not None:
+        mean, std = (f"torch.tensor({numbers(v)})[:, None, None]" for v in
+                     (encoder.mean, encoder.std))  # fmt: skip
+        lines += [f"mean, std = {mean}, {std}", "x = (x - mean) / std"]
+    lines += ["with torch.no_grad():", "    features = model.eval()(x)"]
+    return block("import timm", "", *lines)

@@ -1,0 +1,103 @@
+"""Runs on text and Hugging Face's BERT, RoBERTa, ALBERT and GPT-2."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from selfwise.interop.huggingface.folder import (
+    PREPROCESSING,
+    WEIGHTS,
+    read_folder,
+    write_folder,
+    write_json,
+    write_weights,
+)
+from selfwise.interop.huggingface.text import from_hf
+from selfwise.interop.huggingface.text import to_hf as weights_to_hf
+from selfwise.runs.open import Run
+from selfwise.tokenizers.tokenizer import Tokenizer
+from selfwise.workflows.exchange.model_card import Use
+from selfwise.workflows.exchange.taken import Taken
+
+FAMILIES = ("bert", "roberta", "albert", "gpt")
+ROW = 512  # tokens in a row of an imported run, unless its encoder has fewer positions
+
+
+def take(family: str, folder: Path, *, tokenizer: str) -> Taken:
+    """A checkpoint with its tokenizer. Raises ValueError with one sentence if it has none."""
+    imported = from_hf(*read_folder(folder))
+    if imported.family != family:
+        raise ValueError(f"{folder} holds a model of the family {imported.family}, not {family}")
+    words = Tokenizer.load(tokenizer or folder)
+    if words.vocabulary.size > imported.vocab:
+        raise ValueError(
+            f"the tokenizer has {words.vocabulary.size} tokens, but the model in {folder} only "
+            f"{imported.vocab}: they do not belong together"
+        )
+    length = min(ROW, imported.options["length"])
+    return Taken(
+        encoder={"name": family, **imported.options},
+        weights=imported.encoder,
+        head=imported.head,
+        missing=imported.missing,
+        notes=imported.notes,
+        found={"vocab": imported.vocab, "length": length},
+        reading={"length": length},
+        kept=words,
+    )
+
+
+def to_hf(run: Run, out: Path) -> None:
+    """A folder that AutoModel and AutoTokenizer load."""
+    encoder, words = run.encoder, run.tokenizer
+    family = encoder.name.partition("-")[0]
+    heads = {n: w for n, w in run.method.state_dict().items() if not n.startswith("encoder.")}
+    weights = dict(encoder.state_dict())
+    told, weights = weights_to_hf(family, asdict(encoder.shape), weights, heads, words.vocabulary)
+    write_folder(
+        out,
+        told,
+        weights,
+        tokenizer=words.library.to_str(),
+        vocabulary=words.vocabulary,
+        length=encoder.length,
+    )
+
+
+def to_safetensors(run: Run, out: Path) -> None:
+    """The encoder's weights, with its tokenizer beside them."""
+    write_weights(out / WEIGHTS, run.encoder.state_dict())
+    _write_preprocessing(run, out)
+
+
+def to_onnx(run: Run, out: Path) -> None:
+    """The encoder, with its tokenizer beside it."""
+    from selfwise.interop.onnx import export_text
+
+    export_text(run.encoder, out / "model.onnx")
+    _write_preprocessing(run, out)
+
+
+def use(run: Run, form: str) -> Use:
+    """How the export is used."""
+    from selfwise.workflows.exchange.loading import text
+
+    return text(run, form)
+
+
+def _write_preprocessing(run: Run, out: Path) -> None:
+    """The tokenizer, and what is put around the tokens of a text, as `selfwise embed` does."""
+    run.tokenizer.save(out)
+    vocabulary, length = run.tokenizer.vocabulary, run.config["found"]["length"]
+    # GPT-2 has one token for both ends, and a text begins without it
+    both = vocabulary.first is not None and vocabulary.first != vocabulary.last
+    before = [vocabulary.first] if both else []
+    after = [] if vocabulary.last is None else [vocabulary.last]
+    told = {
+        "tokenizer": "tokenizer.json",
+        "before": before,
+        "after": after,
+        "most": length - len(before) - len(after),
+        "pad": vocabulary.pad,
+        "layout": "ids int64 and valid bool, batch x tokens; padding at the end is not valid",
+    }
+    write_json(out / PREPROCESSING, told)

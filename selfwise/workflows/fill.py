@@ -1,0 +1,176 @@
+"""Filling the gaps of a text with a masked language model."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from selfwise.core.types import TextBatch
+from selfwise.evaluation.features.image import reading
+from selfwise.runs.open import Run, load
+from selfwise.tokenizers.tokenizer import Tokenizer
+from selfwise.training.config import resolve_device
+
+MASKS = ("[MASK]", "<mask>")  # how a user may write the gap, whatever the tokenizer calls it
+
+
+class Filled(NamedTuple):
+    """The candidates for one gap, or for all gaps together, most likely first."""
+
+    pieces: list[str]  # of all gaps together: separated by spaces
+    probabilities: list[float]
+    texts: list[str]  # the user's text with a candidate in its gap; other gaps stay [MASK]
+
+
+class Filling(NamedTuple):
+    """What a model puts into the gaps of a text."""
+
+    gaps: list[Filled]  # each gap by itself, while the model sees [MASK] in all gaps
+    joint: Filled  # all gaps filled together; with one gap the same list
+
+
+class Gaps(NamedTuple):
+    """A text with gaps, as it was written and as ids."""
+
+    parts: list[str]  # what stands before, between and behind the gaps
+    ids: list[int]
+    places: list[int]  # of the gaps, among the ids
+
+
+def fill(run: Run | str | Path, text: str, *, top: int = 5, device: str = "auto") -> Filling:
+    """The most likely tokens for each gap of a text, and the most likely ways to fill all gaps.
+
+    Gaps are filled together from left to right: each of the `top` best texts so far is given to the
+    model again for its next gap (a beam search), and the probability of a filling is the product
+    of the probabilities that its tokens had when they were chosen.
+
+    Args:
+        run: a run or its folder; of bert, roberta or albert.
+        text: with one [MASK] or more.
+        top: how many candidates are given.
+        device: cpu, cuda or auto.
+
+    Raises ValueError for a model without a masked head, and for a text without a gap or longer
+    than the rows that the run was trained on.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    method: Any = run.method
+    if not hasattr(method, "head"):
+        raise ValueError(f"{run.folder} is no masked language model; use selfwise generate")
+    if top < 1:
+        raise ValueError(f"--top must be at least 1, got {top}")
+    gaps = _with_gaps(text, run.tokenizer, run.config["found"]["length"])
+    with reading(method, resolve_device(device)), torch.no_grad():
+        chances = _chances(run, [gaps.ids], gaps.places)[0]
+        beam = _fill_together(run, gaps, chances[0], top)
+    best, tokens = chances.topk(min(top, chances.shape[1]))
+    alone = [
+        _filled(run.tokenizer, gaps, [gap], [[token] for token in row], values.tolist())
+        for gap, (row, values) in enumerate(zip(tokens.tolist(), best))
+    ]
+    rows, values = [row for row, _ in beam], [value for _, value in beam]
+    together = _filled(run.tokenizer, gaps, list(range(len(gaps.places))), rows, values)
+    return Filling(alone, together)
+
+
+def _chances(run: Run, ids: list[list[int]], places: list[int]) -> Float[Tensor, "b gaps v"]:
+    """The probabilities of all tokens at the gaps of some texts of one length."""
+    method: Any = run.method
+    place = next(method.parameters()).device
+    batch = TextBatch(torch.tensor(ids).to(place), torch.zeros(len(ids), dtype=torch.long))
+    if run.encoder.segments:
+        batch = batch._replace(segment=torch.zeros_like(batch.ids))
+    wanted = torch.tensor([places] * len(ids)).to(place)
+    hidden = run.encoder.read(batch, wanted)
+    logits = method.head(hidden.flatten(0, 1), run.encoder.token.weight).float().cpu()
+    vocabulary = run.tokenizer.vocabulary
+    logits = logits[..., : vocabulary.size]  # published tables may have more rows
+    logits[..., list(vocabulary.special)] = -math.inf  # a gap hides text
+    return logits.softmax(dim=-1).unflatten(0, hidden.shape[:2])
+
+
+def _fill_together(
+    run: Run, gaps: Gaps, first: Float[Tensor, "v"], top: int
+) -> list[tuple[list[int], float]]:
+    """The `top` best fillings of all gaps and their probabilities, by a beam from the left."""
+    beam: list[tuple[list[int], float]] = [([], 1.0)]
+    for gap, place in enumerate(gaps.places):
+        if gap:
+            texts = [_with_tokens(gaps, tokens) for tokens, _ in beam]
+            chances = _chances(run, texts, [place])[:, 0]
+        else:
+            chances = first[None]
+        best, choices = chances.topk(min(top, chances.shape[1]))
+        wider = [
+            ([*tokens, choice], before * chance)
+            for (tokens, before), row, values in zip(beam, choices.tolist(), best.tolist())
+            for choice, chance in zip(row, values)
+        ]
+        beam = sorted(wider, key=lambda one: -one[1])[:top]
+    return beam
+
+
+def _with_tokens(gaps: Gaps, tokens: list[int]) -> list[int]:
+    """The ids of the text with tokens in its first gaps."""
+    ids = list(gaps.ids)
+    for place, token in zip(gaps.places, tokens):
+        ids[place] = token
+    return ids
+
+
+def _filled(
+    tokenizer: Tokenizer, gaps: Gaps, where: list[int], rows: list[list[int]], values: list[float]
+) -> Filled:
+    """Rows of tokens for the gaps `where`, as pieces and as texts."""
+    pieces = [" ".join(tokenizer.piece(token) for token in row) for row in rows]
+    texts = []
+    for row in rows:
+        words = [MASKS[0]] * len(gaps.places)
+        for gap, token in zip(where, row):
+            words[gap] = _word(tokenizer, token)
+        texts.append("".join(a + b for a, b in zip(gaps.parts, [*words, ""])))
+    return Filled(pieces, values, texts)
+
+
+def _with_gaps(text: str, tokenizer: Tokenizer, most: int) -> Gaps:
+    vocabulary = tokenizer.vocabulary
+    assert vocabulary.mask is not None, "a masked model has a mask token"
+    for name in MASKS:
+        text = text.replace(name, MASKS[0])
+    parts = text.split(MASKS[0])
+    if len(parts) == 1:
+        raise ValueError(f"the text has no {MASKS[0]} to fill: {text!r}")
+    characters = bool(vocabulary.starts.all())
+    ids = [] if vocabulary.first is None else [vocabulary.first]
+    places: list[int] = []
+    for number, part in enumerate(parts):
+        if number:
+            places.append(len(ids))
+            ids.append(vocabulary.mask)
+        # a mask stands for its word and for the space before it, unless characters are tokens
+        open_end = number < len(parts) - 1 and not characters
+        ids += _encoded(part.rstrip(" ") if open_end else part, tokenizer, inside=number > 0)
+    ids += [] if vocabulary.last is None else [vocabulary.last]
+    if len(ids) > most:
+        raise ValueError(
+            f"the text has {len(ids)} tokens, and the run was trained on rows of {most}"
+        )
+    return Gaps(parts, ids, places)
+
+
+def _encoded(part: str, tokenizer: Tokenizer, *, inside: bool) -> list[int]:
+    """Ids of a part. Punctuation right behind a gap belongs to its word, as it does in a text."""
+    if inside and part and not part[0].isalnum() and not part[0].isspace():
+        alone, behind = tokenizer.encode(["a", f"a{part}"])
+        if np.array_equal(behind[: len(alone)], alone):
+            return behind[len(alone) :].tolist()
+    return tokenizer.encode([part])[0].tolist()
+
+
+def _word(tokenizer: Tokenizer, choice: int) -> str:
+    """A token as text, without the space or the marks of its place in a word."""
+    return tokenizer.decode([choice]).removeprefix("##").strip(" ") or tokenizer.decode([choice])

@@ -1,0 +1,236 @@
+"""What a language model is for: go on with a text, tell how likely a text is; and tokenizers."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from selfwise.core.errors import nearest
+from selfwise.core.rng import generator
+from selfwise.core.types import Draw
+from selfwise.data.text.batches import TextSource
+from selfwise.data.text.corpus import Corpus, open_corpus
+from selfwise.data.text.documents import open_documents
+from selfwise.evaluation.features.image import reading
+from selfwise.evaluation.monitors.held_out_loss import HeldOut, spread
+from selfwise.runs.arguments import FROM_PYTHON, IMPORTED
+from selfwise.runs.open import Run, load
+from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train
+from selfwise.training.config import resolve_device
+
+SEEN = "training_text"  # a measure that is there where it is 1
+
+
+def generate(
+    run: Run | str | Path,
+    prompt: str = "",
+    *,
+    tokens: int = 100,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    device: str = "auto",
+) -> str:
+    """The prompt, and what the model goes on with, until a document ends.
+
+    Keys and values of what was read are cached. When the positions that were trained are used up,
+    the model goes on from the last half of them.
+
+    Args:
+        run: a run of gpt, or its folder.
+        prompt: the beginning; without one the model begins a document.
+        tokens: how many are drawn at most.
+        temperature: below 1 is more cautious, above 1 bolder; 0 takes the most likely token.
+        top_k: draw among the k most likely tokens; 0 for all.
+        top_p: draw among the most likely tokens that have this probability together.
+        seed: every draw is a function of it.
+        device: cpu, cuda or auto.
+
+    Raises ValueError for a model that is not causal.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    _check_sampling(run, tokens, temperature, top_k, top_p)
+    vocabulary, encoder = run.tokenizer.vocabulary, run.encoder
+    begin = vocabulary.last if vocabulary.first is None else vocabulary.first
+    ids = run.tokenizer.encode([prompt])[0].tolist() if prompt else []
+    ids = ids if begin is None else [begin, *ids]
+    if not ids:
+        raise ValueError("an empty prompt needs a tokenizer with a token that begins a text")
+    draws, made, cache = generator(seed, "generate"), list(ids), None
+    longest = run.config["found"]["length"]  # the positions behind were never trained
+    place = resolve_device(device)
+    with reading(encoder, place), torch.no_grad():
+        unread = ids[-(longest - 1) :]
+        held = 0
+        for _ in range(tokens):
+            if held + len(unread) > longest:
+                unread, held, cache = made[-(longest // 2) :], 0, None
+            hidden, cache = encoder.extend(torch.tensor([unread], device=place), cache)
+            held += len(unread)
+            logits = (hidden[0, -1] @ encoder.token.weight[: vocabulary.size].T).float().cpu()
+            chosen = _drawn(logits, draws, temperature=temperature, top_k=top_k, top_p=top_p)
+            if chosen == vocabulary.last:
+                break
+            made.append(chosen)
+            unread = [chosen]
+    return run.tokenizer.decode(made)
+
+
+def perplexity(
+    run: Run | str | Path,
+    data: Any = None,
+    *,
+    field: str = "",
+    documents: str = "auto",
+    seed: int = 0,
+    device: str = "auto",
+) -> dict[str, float]:
+    """The loss of a model on text, in nats per token, and what follows from it.
+
+    `unigram_entropy` is what the frequencies of the tokens in that text alone would reach;
+    `training_text` is 1 where it is the text that the run was trained on. For a causal model
+    `perplexity` is exp(loss), and `bits_per_byte` does not depend on the tokenizer.
+
+    Args:
+        run: a run or its folder.
+        data: text, in any form that `pretrain` takes; by default what the run held out.
+        field: the column that holds the text, in jsonl, csv, tsv and parquet.
+        documents: what a document is in a txt file: file, blank or line.
+        seed: of the masks.
+        device: cpu, cuda or auto.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    method, tokenizer = run.method, run.tokenizer
+    if method.modality != "text":
+        raise ValueError(f"{run.folder} is on {method.modality}, and has no loss on text")
+    draw = method.draw
+    assert isinstance(draw, Draw), "a method on text says how rows are drawn"
+    if data is None:
+        corpus = _held_out(run, draw)
+    else:
+        found = open_documents(data, field=field, documents=documents)
+        if found.left_out:
+            print(found.left_out, file=sys.stderr)
+        corpus = open_corpus(found, tokenizer, sentences=draw.needs_sentences)
+    shape: dict[str, Any] = {"length": run.config["found"]["length"], "batch": 1, "seed": seed}
+    source = TextSource(corpus, draw, vocabulary=tokenizer.vocabulary, **shape)
+    everything = source.plan(0).size * source.length
+    held = HeldOut(spread(source, tokens=everything), seed=seed, every=1)
+    with reading(method, resolve_device(device)):
+        terms = held.terms(method)
+    values = {name: float(term.mean) for name, term in terms.items()}
+    values["unigram_entropy"] = corpus.unigram_entropy()
+    if data is not None and corpus.fingerprint == run.config["found"]["fingerprint"]:
+        values[SEEN] = 1.0
+    if run.encoder.causal:
+        loss = next(iter(terms.values()))  # every token of the text is a target once
+        bits = float(loss.sum) / math.log(2) / corpus.bytes
+        values |= {"perplexity": math.exp(float(loss.mean)), "bits_per_byte": bits}
+    return values
+
+
+def _held_out(run: Run, draw: Draw) -> Corpus:
+    """The text that a run kept out of its training."""
+    told = run.config["options"]
+    if told["data"] in (FROM_PYTHON, IMPORTED) or not told["held_out"]:
+        raise ValueError(f"{run.folder} held out no text that can be read again; give --data")
+    found = open_documents(told["data"], field=told["field"], documents=told["documents"])
+    corpus = open_corpus(found, run.tokenizer, sentences=draw.needs_sentences)
+    if corpus.fingerprint != run.config["found"]["fingerprint"]:
+        raise ValueError(
+            f"{told['data']} is not the text that {run.folder} was trained on, so what it held out "
+            "is not known any more; give --data"
+        )
+    return corpus.split(told["held_out"], seed=0)[1]
+
+
+def make_tokenizer(
+    corpus: Any,
+    *,
+    out: Path,
+    kind: str = "wordpiece",
+    vocab: int | None = None,
+    lower: bool = False,
+    field: str = "",
+    documents: str = "auto",
+) -> Tokenizer:
+    """Train a tokenizer on a corpus and write it into a folder, as tokenizer.json.
+
+    Args:
+        corpus: text, in any form that `pretrain` takes.
+        out: folder, which must not exist yet.
+        kind: wordpiece, bpe (byte-level), unigram or chars.
+        vocab: tokens of the vocabulary; by default 8,192, and for chars all.
+        lower: train on lower-cased text.
+        field: the column that holds the text, in jsonl, csv, tsv and parquet.
+        documents: what a document is in a txt file: file, blank or line.
+    """
+    if out.exists():
+        raise ValueError(f"--out {out} exists already; nothing is written over")
+    found = open_documents(corpus, field=field, documents=documents)
+    if found.left_out:
+        print(found.left_out)
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind {kind!r}{nearest(kind, KINDS)}")
+    tokenizer = train(kind, found, vocab=vocab, lower=lower, progress=print)
+    out.mkdir(parents=True)
+    tokenizer.save(out)
+    return tokenizer
+
+
+def _check_sampling(run: Run, tokens: int, temperature: float, top_k: int, top_p: float) -> None:
+    if run.method.modality != "text" or not run.encoder.causal:
+        raise ValueError(f"{run.folder} is no causal language model; selfwise fill fills gaps")
+    for name, value, fits, right in (
+        ("tokens", tokens, tokens >= 1, "at least 1"),
+        ("temperature", temperature, 0 <= temperature < math.inf, "0 or more"),
+        ("top-k", top_k, top_k >= 0, "0 (all) or more"),
+        ("top-p", top_p, 0 < top_p <= 1, "above 0 and at most 1"),
+    ):
+        if not fits:
+            raise ValueError(f"--{name} must be {right}, got {value}")
+
+
+def _drawn(
+    logits: Float[Tensor, "v"],
+    draws: torch.Generator,
+    *,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+) -> int:
+    """One token, drawn among the likeliest by its share of what is left of them."""
+    if temperature == 0:
+        return int(logits.argmax())
+    chances, order = (logits.double() / temperature).softmax(dim=-1).sort(descending=True)
+    if top_k:
+        chances = chances[:top_k]
+    # nucleus sampling (Holtzman et al. 2019, arXiv:1904.09751): the token that reaches p is in
+    before = chances.cumsum(0) - chances
+    chances = chances[: max(1, int((before < top_p * (1 - 1e-12)).sum()))]
+    reached = chances.cumsum(0)
+    drawn = torch.rand(1, generator=draws, dtype=torch.float64) * reached[-1]
+    return int(order[min(int(torch.searchsorted(reached, drawn, right=True)), len(chances) - 1)])
+
+
+def sentences(values: dict[str, float]) -> str:
+    """The measures of `perplexity` as lines, and what makes them worth little."""
+    lines = [f"{name:<18} {np.round(value, 4)}" for name, value in values.items() if name != SEEN]
+    loss, entropy = next(iter(values.values())), values["unigram_entropy"]
+    if loss >= entropy:
+        lines.append(
+            f"Warning: the loss is not below the unigram entropy, {entropy:.2f} nats: the "
+            "frequencies of the tokens alone predict this text as well as the model does."
+        )
+    if values.get(SEEN):
+        lines.append(
+            "Warning: this is the text that the run was trained on, so the loss says nothing about "
+            "new text; without --data the part that the run held out is measured."
+        )
+    return "\n".join(lines)
