@@ -164,7 +164,8 @@ def test_no_command_uses_the_network_or_writes_into_the_home(photos, tmp_path):
     few = "--threads 1 --quiet --steps 2"
     small = f"--batch 16 {few}"
     tiny = "--encoder resnet18 --encoder.layers [1,1,1,1] --encoder.channels [4,4,8,8]"
-    bands = "--encoder hubert-tiny --encoder.stem logmel --encoder.dim 32 --encoder.heads 2 --seconds 4 --longest 1"
+    bands = "--encoder hubert-tiny --encoder.stem logmel --encoder.dim 32 --encoder.heads 2"
+    bands += " --seconds 4 --longest 1"
     lines = [
         f"pretrain simclr --data {photos} --out {out}/i {tiny} {small}",
         f"resume {out}/i --quiet",
