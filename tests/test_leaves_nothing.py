@@ -128,10 +128,14 @@ def test_ctrl_c_is_a_sentence_and_130(selfwise, monkeypatch, verb):
 
 
 INTERRUPTED = """
-import os, signal, sys, threading, time
+import os, signal, sys, time
 from selfwise import cli
-cli.VERBS["doctor"] = lambda argv: time.sleep(60)
-threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+def interrupted(argv):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+
+cli.VERBS["doctor"] = interrupted
 sys.exit(cli.main(["doctor"]))
 """
 
