@@ -223,7 +223,7 @@ def _removed_if_never_saved(out: Path, training: Resolved) -> Iterator[None]:
     """
     try:
         yield
-    except ValueError:
+    except (ValueError, FloatingPointError):
         if training.devices == 1 and not everything(out / "checkpoints"):
             shutil.rmtree(out)
         raise
