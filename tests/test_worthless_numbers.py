@@ -51,14 +51,17 @@ def test_a_loss_above_the_unigram_entropy_carries_a_sentence():
     assert "Warning" not in language.sentences(good)
     assert "not below the unigram entropy, 5.00" in language.sentences({**good, "lm": 5.0})
     said = language.sentences({**good, language.SEEN: 1.0})
-    assert "the text that the run was trained on" in said
+    assert "this is text that the run was trained on" in said
     assert language.SEEN not in said
+    said = language.sentences({**good, language.SEEN: 0.25})
+    assert "about 25% of this is text that the run was trained on" in said
 
 
 def test_perplexity_on_the_training_text_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
     for name in ("corpus", "other"):
-        lines = [f"The {name} was calm, and {i} boats went out." for i in range(40)]
+        days = [[f"On day {i} of {name} {k} boats went out." for k in range(8)] for i in range(40)]
+        lines = [" ".join(day) for day in days]
         (tmp_path / f"{name}.txt").write_text("\n\n".join(lines))
     encoder = {"name": "gpt-tiny", "dim": 16, "heads": 2, "depth": 1}
     told = {"steps": 1, "batch": 2, "device": "cpu", "threads": 1, "quiet": True, "length": 16}
@@ -68,7 +71,32 @@ def test_perplexity_on_the_training_text_is_noticed(tmp_path, monkeypatch):
     same = language.perplexity(run, tmp_path / "corpus.txt", **measure)
     assert same[language.SEEN] == 1
     assert language.SEEN not in language.perplexity(run, tmp_path / "other.txt", **measure)
+    known, new = ((tmp_path / f"{n}.txt").read_text().split("\n\n") for n in ("corpus", "other"))
+    mixed, want = tmp_path / "mixed.txt", {1.0: known[:3], 0.5: [*known[:20], *new[:20]]}
+    for share, lines in want.items():
+        mixed.write_text("\n\n".join(lines))
+        found = language.perplexity(run, mixed, **measure)[language.SEEN]
+        assert abs(found - share) < 0.15  # a few of the known ones were held out
+    mixed.write_text(" ".join(known))  # one document
+    assert language.perplexity(run, mixed, documents="file")[language.SEEN] > 0.4
     assert language.SEEN not in language.perplexity(run)
+
+
+def test_one_class_is_not_learned_whatever_its_number(tmp_path, capsys):
+    images, labels = np.zeros((8, 16, 16), np.uint8), np.ones(8, np.int64)
+    np.savez(tmp_path / "one.npz", x=images, y=labels)
+    line = f"pretrain supervised --data {tmp_path / 'one.npz'} --out {tmp_path / 'run'} --steps 1"
+    assert cli.main(line.split()) == 2
+    assert "one class" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_diverges_at_once_leaves_no_folder(tmp_path, capsys):
+    line = f"pretrain simclr --data digits --out {tmp_path / 'run'} --batch 16 --steps 4 --lr 1e30"
+    line += " --encoder resnet18 --encoder.layers [1,1,1,1] --encoder.channels [4,4,8,8] --quiet"
+    assert cli.main([*line.split(), "--optimizer", "sgd", "--warmup", "0"]) == 2
+    assert "selfwise: " in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_half_of_mnli_is_measured_and_the_other_half_named(monkeypatch):

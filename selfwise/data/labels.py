@@ -18,7 +18,7 @@ def encode(values: Any, where: str) -> Classes:
     Whole numbers 0..65535 keep their value, so that two files of one data set agree even when
     one of them lacks a class; other numbers and text are numbered in sorted order.
 
-    Raises ValueError for fractions and for tables of more than one column.
+    Raises ValueError for fractions, bytes that are not UTF-8, and tables of more than one column.
     """
     array = np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -30,7 +30,10 @@ def encode(values: Any, where: str) -> Classes:
     if array.dtype.kind not in "iubUS":
         raise ValueError(f"{where}: labels must be whole numbers or text, got {array.dtype}")
     if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
+        try:
+            array = np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where}: a label is not UTF-8 ({error.reason})") from error
     if array.dtype.kind == "U":
         array = _as_numbers(array)
     if array.dtype.kind != "U" and len(array) and array.min() >= 0 and array.max() < 65536:

@@ -64,11 +64,23 @@ def _begin(file: Path, kind: Kind) -> tuple[int, _Columns, Iterator[tuple[int, l
     number, first = next(rows, (0, []))
     if not first:
         raise ValueError(f"{file}: there are no rows")
+    _check_separator(f"{file}, line {number}", file, first, kind)
     columns, is_header = _columns(file, first, kind)
     if is_header:
         check_names(f"{file}, line {number}", [name.lower() for name in first])
         return len(first), columns, rows
     return len(first), columns, _again(number, first, rows)
+
+
+def _check_separator(where: str, file: Path, first: list[str], kind: Kind) -> None:
+    """Raises ValueError for a single cell that is several behind another separator."""
+    mark = next((one for one in ";\t,|" if one in first[0]), None)
+    if len(first) == 1 and mark and not kind.has(first[0]):
+        usual = "commas separate the cells of a csv, tabs those of a tsv"
+        raise ValueError(f"{where}: one cell, {first[0][:80]!r}; {usual}")
+    names = first[0].split(mark) if mark else []
+    if len(first) == 1 and len(names) > 1 and kind.has(names[0].strip()):
+        raise ValueError(f"{where}: one cell, {first[0][:80]!r}: is another separator meant?")
 
 
 def _again(
@@ -105,9 +117,13 @@ def _check_cells(where: str, row: Sequence[str], columns: _Columns, kind: Kind) 
 
 
 def _has_rows(cell: str, kind: Kind) -> bool:
-    """Whether a line behind the first names a file: text of several lines rarely does."""
-    lines = cell.split("\n")[1:]
-    return any(kind.has(part.strip(' "')) for line in lines for part in line.split(","))
+    """Whether a line has a cell that names a file: text of several lines rarely does.
+
+    What is before the first comma of the first line began this very cell.
+    """
+    first, *others = cell.split("\n")
+    parts = first.split(",")[1:] + [part for line in others for part in line.split(",")]
+    return any(kind.has(part.strip(' "')) for part in parts)
 
 
 def _check_contradictions(
@@ -119,14 +135,19 @@ def _check_contradictions(
     """
     if coded.column is None:
         return
-    hashes = np.fromiter((hash(os.path.normpath(path)) for path in paths), np.int64, len(paths))
+
+    def place(path: str) -> str:
+        return os.path.normpath(os.path.join(folder, path))
+
+    folder = os.path.abspath(file.parent)
+    hashes = np.fromiter((hash(place(path)) for path in paths), np.int64, len(paths))
     order = np.argsort(hashes, kind="stable")
     first, second = order[:-1], order[1:]
     values = int64(coded.values)
     suspects = (hashes[first] == hashes[second]) & (values[first] != values[second])
     names = list(coded.codes)
     for a, b in zip(first[suspects].tolist(), second[suspects].tolist()):
-        if os.path.normpath(paths[a]) == os.path.normpath(paths[b]):
+        if place(paths[a]) == place(paths[b]):
             raise ValueError(
                 f"{file}, line {numbers[b]}: {paths[b]} has the {what} {names[values[b]]!r}, and "
                 f"{names[values[a]]!r} on line {numbers[a]}; keep the row that is right"
@@ -141,9 +162,13 @@ class _Coded:
 
     def add(self, row: list[str], what: str, line: str) -> None:
         if self.column is not None:
-            if not row[self.column]:
+            name = row[self.column].strip()
+            if not name:
                 raise ValueError(f"{line}: the {what} is empty")
-            self.values.append(self.codes.setdefault(row[self.column], len(self.codes)))
+            if name[0] == '"' and name != row[self.column]:
+                said = f"the {what} {name} has a space before its quotation mark"
+                raise ValueError(f"{line}: {said}; remove the space")
+            self.values.append(self.codes.setdefault(name, len(self.codes)))
 
     def done(self, file: Path) -> tuple[np.ndarray | None, list[str] | None]:
         if self.column is None:

@@ -302,6 +302,14 @@ def _filed(
     return compute
 
 
+def unread(run: Trained, recordings: Recordings, window: str) -> list[str]:
+    """A sentence on the recordings that are left out; none if all are read."""
+    if not (lost := recordings.broken):
+        return []
+    every = len(recordings) + len(lost)
+    return [f"{len(lost):,} of {every:,} recordings are left out, such as {lost[0]}"]
+
+
 def twins(
     run: Trained, known: Recordings, asked: Recordings, *, embed: Embed, device: str
 ) -> list[Split]:

@@ -165,6 +165,8 @@ def opened(
     """
     told: dict[str, Any] = {"channels": channels, "decode": decode, "cache": cache}
     images = open_images(data, **told, skip_broken=skip_broken, labelled=kind.labelled)
+    if kind.labelled and len(np.unique(require_labels(images))) < 2:
+        raise ValueError(f"all examples of {data} are of one class: there is nothing to tell apart")
     found = _found(images, int(size or min(images.side, 224)))
     told |= {"size": found["size"], "skip_broken": skip_broken}
     wanted = signature(kind).parameters
@@ -299,6 +301,14 @@ def where(run: Trained, device: str) -> tuple[str, str]:
     precision = told["precision"] if same else resolve_precision("auto", place)
     # evaluation needs no gradients, so fp16 needs no care either
     return place, "float32" if precision == "float32" else "bf16"
+
+
+def unread(run: Trained, images: Images, window: str) -> list[str]:
+    """A sentence on the images that are left out; none if all are read."""
+    if not (lost := images.broken):
+        return []
+    every = len(images) + len(lost)
+    return [f"{len(lost):,} of {every:,} images cannot be read, such as {lost[0]}"]
 
 
 def twins(run: Trained, known: Images, asked: Images, *, embed: Embed, device: str) -> list[Split]:

@@ -4,7 +4,8 @@ A modality is a module with these functions:
 
 - `opened(data, kind, *, open_run, folder, encoder, device, ...) -> Data`: the examples to train on.
   Its other keyword arguments are the options of reading, and become flags. `folder` is the run
-  that already keeps what the reading made (a tokenizer, units), or None; `encoder` the name and options of the
+  that already keeps what the reading made (a tokenizer, units), or None; `encoder` the name and
+  options of the
   encoder that will be trained, `device` where units are learned, and `open_run` opens the earlier
   run that units are made of, for those who need them.
 - `kept(folder, open_run) -> Any`: what the run folder keeps for reading, a tokenizer or units,

@@ -8,7 +8,7 @@ before is a look-up, and whole batches of text become ids in numpy.
 import json
 import re
 from base64 import b64decode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from itertools import chain
 
@@ -146,8 +146,56 @@ def _whole(library: Library, made: dict) -> Encode:
     )
     rest.encode_special_tokens = library.encode_special_tokens
     before = first.normalizer.normalize_str if at else str
-    normalise = Charsmap(b64decode(parts[at]["precompiled_charsmap"]))
-    return lambda texts: by_library(rest, [normalise(before(text)) for text in texts])
+    charsmap = Charsmap(b64decode(parts[at]["precompiled_charsmap"]))
+
+    def normalise(text: str) -> str:
+        return charsmap(before(text))
+
+    added = [token for token in made["added_tokens"] if not token["special"]]
+    for token in added:
+        if token["normalized"] and normalise(token["content"]) != token["content"]:
+            raise ValueError(
+                f"the added token {token['content']!r} is changed by the tokenizer's own "
+                "normalisation, and would be found in other texts than it; add it unnormalised"
+            )
+    verbatim = {token["content"]: token["id"] for token in added if not token["normalized"]}
+    if not verbatim:
+        return lambda texts: by_library(rest, [normalise(text) for text in texts])
+    return partial(_around, rest, _without(rest, verbatim), normalise, verbatim)
+
+
+def _without(library: Library, names: Container[str]) -> Library:
+    """A tokenizer that does not know these added tokens."""
+    made = json.loads(library.to_str())
+    made["added_tokens"] = [one for one in made["added_tokens"] if one["content"] not in names]
+    found = Library.from_str(json.dumps(made))
+    found.encode_special_tokens = library.encode_special_tokens
+    return found
+
+
+def _around(
+    library: Library,
+    plain: Library,
+    normalise: Callable[[str], str],
+    verbatim: Mapping[str, int],
+    texts: Sequence[str],
+) -> Flat:
+    """Encodes texts in which some tokens are found as they are written, before normalisation.
+
+    `plain` does not know them: where normalisation has made the name of one, that is text.
+    """
+    names = sorted(verbatim, key=len, reverse=True)
+    pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")")
+    split = [pattern.split(text) for text in texts]
+    split = [[part if i % 2 else normalise(part) for i, part in enumerate(one)] for one in split]
+    if not any(pattern.search(part) for one in split for part in one[::2]):
+        return by_library(library, ["".join(one) for one in split])
+    rows = []
+    for one in split:
+        parts = [np.array([verbatim[one[i]]]) if i % 2 else by_library(plain, [one[i]])[0]
+                 for i in range(len(one))]  # fmt: skip
+        rows.append(np.concatenate(parts).astype(np.int64))
+    return np.concatenate(rows), np.array([len(row) for row in rows], np.int64)
 
 
 def is_characters(made: dict) -> bool:

@@ -143,7 +143,7 @@ def _normalizer(spec: Any, before: list[Any]) -> normalizers.Normalizer | None:
     if spec.precompiled_charsmap:
         parts.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
-        parts += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
+        parts += [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Replace(Regex("^ | $"), "")]
     elif spec.add_dummy_prefix:  # even before a space
         parts.append(normalizers.Prepend(" "))
     return normalizers.Sequence(parts) if parts else None

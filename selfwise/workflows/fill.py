@@ -15,6 +15,7 @@ from selfwise.runs.open import Run, load
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training.config import resolve_device
 
+BEAM = 16  # fillings that are followed at least, so that the best one is hardly ever lost
 MASKS = ("[MASK]", "<mask>")  # how a user may write the gap, whatever the tokenizer calls it
 
 
@@ -98,20 +99,21 @@ def _fill_together(
 ) -> list[tuple[list[int], float]]:
     """The `top` best fillings of all gaps and their probabilities, by a beam from the left."""
     beam: list[tuple[list[int], float]] = [([], 1.0)]
+    width = max(top, BEAM)
     for gap, place in enumerate(gaps.places):
         if gap:
             texts = [_with_tokens(gaps, tokens) for tokens, _ in beam]
             chances = _chances(run, texts, [place])[:, 0]
         else:
             chances = first[None]
-        best, choices = chances.topk(min(top, chances.shape[1]))
+        best, choices = chances.topk(min(width, chances.shape[1]))
         wider = [
             ([*tokens, choice], before * chance)
             for (tokens, before), row, values in zip(beam, choices.tolist(), best.tolist())
             for choice, chance in zip(row, values)
         ]
-        beam = sorted(wider, key=lambda one: -one[1])[:top]
-    return beam
+        beam = sorted(wider, key=lambda one: -one[1])[:width]
+    return beam[:top]
 
 
 def _with_tokens(gaps: Gaps, tokens: list[int]) -> list[int]:

@@ -13,8 +13,10 @@ from torch import Tensor
 from selfwise.core.errors import nearest
 from selfwise.core.rng import generator
 from selfwise.core.types import Draw
+from selfwise.data.text import file_hashes
 from selfwise.data.text.batches import TextSource
-from selfwise.data.text.corpus import Corpus, open_corpus
+from selfwise.data.text.corpus import Corpus, find, open_corpus
+from selfwise.data.text.corpus_seen import share_seen
 from selfwise.data.text.documents import open_documents
 from selfwise.evaluation.features.image import reading
 from selfwise.evaluation.monitors.held_out_loss import HeldOut, spread
@@ -23,7 +25,8 @@ from selfwise.runs.open import Run, load
 from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train
 from selfwise.training.config import resolve_device
 
-SEEN = "training_text"  # a measure that is there where it is 1
+SEEN = "training_text"  # the share of a text that was trained on, where it is worth a word
+SOME = 0.1  # is; less may be what many texts have in common, such as a licence
 
 
 def generate(
@@ -94,8 +97,9 @@ def perplexity(
     """The loss of a model on text, in nats per token, and what follows from it.
 
     `unigram_entropy` is what the frequencies of the tokens in that text alone would reach;
-    `training_text` is 1 where it is the text that the run was trained on. For a causal model
-    `perplexity` is exp(loss), and `bits_per_byte` does not depend on the tokenizer.
+    `training_text` is the share of it that the run was trained on, where that is a tenth or more.
+    For a causal model `perplexity` is exp(loss), and `bits_per_byte` does not depend on the
+    tokenizer.
 
     Args:
         run: a run or its folder.
@@ -126,13 +130,24 @@ def perplexity(
         terms = held.terms(method)
     values = {name: float(term.mean) for name, term in terms.items()}
     values["unigram_entropy"] = corpus.unigram_entropy()
-    if data is not None and corpus.fingerprint == run.config["found"]["fingerprint"]:
-        values[SEEN] = 1.0
+    if data is not None and (seen := _share_seen(run, corpus)) >= SOME:
+        values[SEEN] = seen
     if run.encoder.causal:
         loss = next(iter(terms.values()))  # every token of the text is a target once
         bits = float(loss.sum) / math.log(2) / corpus.bytes
         values |= {"perplexity": math.exp(float(loss.mean)), "bits_per_byte": bits}
     return values
+
+
+def _share_seen(run: Run, corpus: Corpus) -> float:
+    """How much of a text the run was trained on, as far as its tokens are still in the cache."""
+    told, name = run.config["options"], run.config["found"].get("fingerprint", "")
+    if corpus.fingerprint == name:
+        return 1.0
+    trained = find(file_hashes.folder() / name) if name else None
+    if trained is None:
+        return 0.0
+    return share_seen(corpus, trained.split(told["held_out"])[0] if told["held_out"] else trained)
 
 
 def _held_out(run: Run, draw: Draw) -> Corpus:
@@ -228,9 +243,10 @@ def sentences(values: dict[str, float]) -> str:
             f"Warning: the loss is not below the unigram entropy, {entropy:.2f} nats: the "
             "frequencies of the tokens alone predict this text as well as the model does."
         )
-    if values.get(SEEN):
+    if seen := values.get(SEEN, 0.0):
+        what = "this is text" if seen == 1 else f"about {seen:.0%} of this is text"
         lines.append(
-            "Warning: this is the text that the run was trained on, so the loss says nothing about "
-            "new text; without --data the part that the run held out is measured."
+            f"Warning: {what} that the run was trained on, so the loss says little about new text; "
+            "without --data the part that the run held out is measured."
         )
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import mmap
 import struct
+from itertools import pairwise
 from typing import NamedTuple
 
 from selfwise.data.image.decode import Unreadable
@@ -36,7 +37,8 @@ def mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
     count = len(frames) - len(tags)
     if told is not None and told >= count:
         return None
-    if told is None and _constant(frames) and frames[-1].at + frames[-1].size >= len(data) - 128:
+    whole = frames[-1].at + frames[-1].size >= len(data) - 128 and _joined(frames)
+    if told is None and whole and _constant(frames):
         return None  # the guess from bit rate and size is right
     if len({kind_of(frame.header) for frame in frames}) > 1:
         raise Unreadable("changes its rate or its channels, as joined files do: convert the parts")
@@ -69,9 +71,8 @@ def list_frames(data: mmap.mmap) -> list[Frame]:
 
 def _next_frame(data: mmap.mmap, at: int) -> int:
     """Where a frame may begin behind a tag or behind what is none."""
-    if data[at : at + 3] == b"ID3" and at + 10 <= len(data):
-        a, b, c, d = data[at + 6 : at + 10]
-        return at + 10 + (a << 21 | b << 14 | c << 7 | d)
+    if (end := tag_end(data, at)) > at:
+        return end
     if data[at : at + 3] == b"TAG":
         return at + 128
     while (at := data.find(b"\xff", at + 1)) >= 0:
@@ -80,6 +81,19 @@ def _next_frame(data: mmap.mmap, at: int) -> int:
         if size and _is_frame(data, at + size):
             return at
     return len(data)
+
+
+def tag_end(data: mmap.mmap, at: int = 0) -> int:
+    """Where the tag ID3 that begins at `at` ends; `at` itself where there is none."""
+    if data[at : at + 3] != b"ID3" or at + 10 > len(data):
+        return at
+    a, b, c, d = data[at + 6 : at + 10]
+    return at + 10 + (a << 21 | b << 14 | c << 7 | d)
+
+
+def is_frame(start: bytes) -> bool:
+    """Whether a file that begins so begins with a frame of layer III, whatever its name."""
+    return size_of(struct.unpack(">I", start[:4])[0]) > 0
 
 
 def _is_frame(data: mmap.mmap, at: int) -> bool:
@@ -125,6 +139,11 @@ def _tag(data: mmap.mmap, frame: Frame) -> int | None:
     if data[at : at + 4] == b"VBRI":
         return int(struct.unpack(">I", data[at + 14 : at + 18])[0])
     return None
+
+
+def _joined(frames: list[Frame]) -> bool:
+    """Whether nothing is between the frames."""
+    return all(one.at + one.size == other.at for one, other in pairwise(frames))
 
 
 def _constant(frames: list[Frame]) -> bool:

@@ -14,10 +14,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from selfwise.data.audio.flac_checksums import crc8, crc16
-from selfwise.data.audio.mp3 import mp3_pieces
+from selfwise.data.audio.mp3 import is_frame, mp3_pieces, tag_end
 from selfwise.data.image.decode import Unreadable
 
 Pieces = list[bytes | range]  # new bytes, and stretches of the file, one after the other
+UNKNOWN = 2**63  # sizes from here on were never filled in
 TO_THE_END = b"\xff\xff\xff\xff"  # as a size in a header: as far as the file goes
 AGAIN = "convert it, for example with ffmpeg -i FILE FILE.wav"
 
@@ -44,7 +45,11 @@ def _pieces(path: str, size: int, time: int) -> Pieces | None:
                 return READERS[kind](data)
             if start[4:8] == b"ftyp":
                 return _mp4_pieces(data)
-            return mp3_pieces(data) if start[:3] == b"ID3" or path.lower().endswith("mp3") else None
+            tag = tag_end(data)
+            if data[tag : tag + 4] == b"fLaC":
+                return _flac_pieces(data, tag)
+            named = path.lower().endswith("mp3")
+            return mp3_pieces(data) if tag or named or is_frame(start) else None
 
 
 class PiecesFile(io.RawIOBase):
@@ -105,16 +110,26 @@ def _chunks(data: mmap.mmap, order: str, start: int) -> tuple[list[_Chunk], bool
     while at + 8 <= len(data):
         name, size = data[at : at + 4], struct.unpack(f"{order}I", data[at + 4 : at + 8])[0]
         if not all(32 <= sign < 127 for sign in name):
-            return found, False
+            return found, _is_silence(data, at)
         found.append(_Chunk(name, at + 8, size))
         at += 8 + size + size % 2
-    return found, at <= len(data) + 1 and not any(data[at:])
+    return found, at <= len(data) + 1 and _is_silence(data, at)
+
+
+def _is_silence(data: mmap.mmap, at: int) -> bool:
+    """Whether nothing but zeros follows: padding, and no sound that would be missed."""
+    blocks = (data[i : i + 2**20] for i in range(at, len(data), 2**20))
+    return all(block.count(0) == len(block) for block in blocks)
 
 
 def _wav_pieces(data: mmap.mmap) -> Pieces | None:
     if data[8:12] != b"WAVE":
         return None
     return _sized(data, "<", b"data", 12)
+
+
+def _big_endian_wav_pieces(data: mmap.mmap) -> Pieces | None:
+    return _sized(data, ">", b"data", 12) if data[8:12] == b"WAVE" else None
 
 
 def _aiff_pieces(data: mmap.mmap) -> Pieces | None:
@@ -130,7 +145,7 @@ def _sized(data: mmap.mmap, order: str, name: bytes, start: int) -> Pieces | Non
     if sound is None:
         return None
     end = sound.at + sound.size + sound.size % 2
-    if end >= len(data) or not any(data[end : end + 2**16]) or _chunks(data, order, end)[1]:
+    if end >= len(data) or _chunks(data, order, end)[1]:
         return None
     return [range(sound.at - 4), TO_THE_END, range(sound.at, len(data))]
 
@@ -145,38 +160,44 @@ def _rf64_pieces(data: mmap.mmap) -> Pieces | None:
     at = sizes.at + 8
     told = struct.unpack("<Q", data[at : at + 8])[0]
     end = sound.at + told + told % 2
-    if end >= len(data) or not any(data[end : end + 2**16]) or _chunks(data, "<", end)[1]:
+    if told < UNKNOWN and (end >= len(data) or _chunks(data, "<", end)[1]):
         return None
     new = struct.pack("<Q", len(data) - sound.at)
     return [range(at), new, range(at + 8, len(data))]
 
 
-def _flac_pieces(data: mmap.mmap) -> Pieces | None:
-    """With the number of samples that its last frame tells, where the header has fewer or none."""
-    told = struct.unpack(">Q", data[18:26])[0]
+def _flac_pieces(data: mmap.mmap, start: int = 0) -> Pieces | None:
+    """With the number of samples that its last frame tells, where the header has fewer or none.
+
+    `start` is where the tag of an mp3 ends, which some programs put in front.
+    """
+    count = start + 18
+    told = struct.unpack(">Q", data[count : count + 8])[0]
     header, samples = told >> 36 << 36, told & (2**36 - 1)
-    if any(data.find(b"fLaC" + kind + b"\0\0\x22", 4) > 0 for kind in (b"\0", b"\x80")):
+    if any(data.find(b"fLaC" + kind + b"\0\0\x22", start + 4) > 0 for kind in (b"\0", b"\x80")):
         raise Unreadable(f"holds several recordings one after the other: {AGAIN}")
-    last = _flac_end(data)
+    last = _flac_end(data, start)
     if last is None and not samples:
         raise Unreadable(f"is damaged at its end and does not tell its length: {AGAIN}")
     if last is None or last <= samples:
         return None
-    return [range(18), struct.pack(">Q", header | last), range(26, len(data))]
+    return [range(start, count), struct.pack(">Q", header | last), range(count + 8, len(data))]
 
 
-def _flac_end(data: mmap.mmap, most: int = 2**20) -> int | None:
+def _flac_end(data: mmap.mmap, start: int, most: int = 2**20) -> int | None:
     """Samples up to the end of the last frame; None where no frame ends with the file.
 
     RFC 9639: a frame begins with 14 bits of ones and a zero, its header ends with a CRC-8 and the
     frame with a CRC-16.
     """
-    blocksize = struct.unpack(">H", data[10:12])[0]
-    at, least = len(data), max(42, len(data) - most)
+    blocksize = struct.unpack(">H", data[start + 10 : start + 12])[0]
+    end = len(data) - (128 if data[-128:-125] == b"TAG" else 0)  # the other tag of mp3s
+    at, least = end, max(start + 42, end - most)
+    checksum = struct.unpack(">H", data[end - 2 : end])[0]
     while (at := data.rfind(b"\xff", least, at)) >= 0:
-        if at + 6 < len(data) and data[at + 1] in (0xF8, 0xF9):
+        if at + 6 < end and data[at + 1] in (0xF8, 0xF9):
             header = _flac_header(data, at, blocksize)
-            if header is not None and crc16(data[at:-2]) == struct.unpack(">H", data[-2:])[0]:
+            if header is not None and crc16(data[at : end - 2]) == checksum:
                 return header
     return None
 
@@ -234,6 +255,7 @@ def _mp4_pieces(data: mmap.mmap) -> Pieces | None:
 
 READERS: dict[bytes, Callable[[mmap.mmap], Pieces | None]] = {
     b"RIFF": _wav_pieces,
+    b"RIFX": _big_endian_wav_pieces,
     b"RF64": _rf64_pieces,
     b"FORM": _aiff_pieces,
     b"fLaC": _flac_pieces,

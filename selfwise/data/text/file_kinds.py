@@ -19,7 +19,8 @@ PLAIN = (".txt", ".text", ".md", ".rst")
 _TEXT_TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 WIKI = "wiki"  # the files of WikiExtractor
 _WIKI = re.compile(rb'\s*<doc id="[^"\n]*"[^\n]*>\r?\n')
-_ROWS = re.compile(rb'\s*\[\s*\{\s*"|\s*\{\s*"')
+_COMMENTS = rb"\s*(?s:<!--.*?-->\s*)*"
+_OBJECT = re.compile(r'\s*\[?\s*\{\s*"[^"\n]*"\s*:')  # as far as the first field
 _MARKUP = "take the text out of its markup first, into .txt or .jsonl"
 _UNPACK = "unpack it first"
 _SUFFIXES = {
@@ -45,8 +46,8 @@ _STARTS = (
     (rb"(?s:.{257})ustar", "a tar archive", _UNPACK),
     (rb"WARC/\d", "a web archive (WARC)", "take the text out of it first, into .txt or .jsonl"),
     (rb"\{\\rtf", "a document of an office program", "save it as .txt first"),
-    (rb"\s*(?i:<!doctype html|<html\b)", "HTML", _MARKUP),
-    (rb"\s*<\?xml\b", "XML", _MARKUP),
+    (_COMMENTS + rb"(?i:<!doctype html|<html\b)", "HTML", _MARKUP),
+    (_COMMENTS + rb"(?i:<\?xml|<mediawiki|<rss|<feed|<svg|<tei|<teicorpus)\b", "XML", _MARKUP),
 )
 # what Hugging Face's datasets writes beside its tables
 _BESIDE = ("dataset_info.json", "dataset_dict.json", "state.json")
@@ -58,10 +59,14 @@ def form(path: Path) -> str:
     Raises ValueError with one sentence for text with a structure that is not read here.
     """
     suffix = kind(path)
-    if suffix in tables.KINDS and suffix not in _TEXT_TABLES:
-        return suffix
     refusal = _SUFFIXES.get(suffix) or _SUFFIXES.get(path.suffix.lower())
     start = _head(path)
+    if suffix in tables.KINDS and suffix not in _TEXT_TABLES:
+        if path.suffix.lower() in COMPRESSED:
+            raise ValueError(f"{path}: a compressed {suffix[1:]} file is not read; {_UNPACK}")
+        if start.startswith(b"FEA1"):
+            raise ValueError(f"{path}: feather of version 1 is not read; save it as version 2")
+        return suffix
     if refusal is None:
         refusal = next((told[1:] for told in _STARTS if re.match(told[0], start)), None)
     if refusal is not None:
@@ -122,28 +127,36 @@ def _has_text(path: Path, field: str) -> bool:
 
 
 def _is_json(start: bytes) -> bool:
-    """Whether text begins with an array of objects, or with a line that is an object."""
-    if not _ROWS.match(start):
+    """Whether text begins with an object, or with an array of objects or of texts."""
+    text = start.decode("utf-8", "replace").lstrip()
+    inside = text.removeprefix("[").lstrip()
+    if not inside.startswith(('"', "{") if text.startswith("[") else "{"):
         return False
-    if start.lstrip().startswith(b"["):
-        return True
-    line = start.lstrip().partition(b"\n")[0].decode("utf-8", "replace")
     try:
-        return isinstance(json.loads(line), dict)
-    except json.JSONDecodeError:
-        return len(start) == HEAD and b"\n" not in start.lstrip()  # the line is longer than that
+        value, end = json.JSONDecoder().raw_decode(inside)
+    except json.JSONDecodeError:  # the value may be longer than what is looked at
+        return len(start) >= HEAD and _OBJECT.match(text) is not None
+    behind = inside[end:].lstrip()[:1]
+    return isinstance(value, dict) or (isinstance(value, str) and behind in (",", "]"))
 
 
 def _head(path: Path) -> bytes:
     """The first bytes of a file, uncompressed where its name says that it is compressed."""
     with path.open("rb") as raw:
         if path.suffix.lower() not in COMPRESSED:
-            return raw.read(HEAD).removeprefix(b"\xef\xbb\xbf")
+            return _in_utf8(raw.read(HEAD))
         try:
             with uncompressed(path, raw) as stream:
-                return stream.read(HEAD).removeprefix(b"\xef\xbb\xbf")
+                return _in_utf8(stream.read(HEAD))
         except (OSError, EOFError, zlib.error):
             return b""  # reading will say that it is damaged
+
+
+def _in_utf8(start: bytes) -> bytes:
+    """The bytes without their mark; those of UTF-16 as UTF-8."""
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return start.decode("utf-16", "ignore").encode("utf-8", "ignore")
+    return start.removeprefix(b"\xef\xbb\xbf")
 
 
 def check_plain(path: Path) -> None:

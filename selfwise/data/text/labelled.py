@@ -1,5 +1,6 @@
 """`open_texts`: short texts or pairs of them, with or without labels, to probe and to embed."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from selfwise.data.image.dataset import subset
 from selfwise.data.labels import encode
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import runs_over_lines
-from selfwise.data.text.file_kinds import check_plain
+from selfwise.data.text.file_kinds import PLAIN, check_plain
 from selfwise.data.text.plain_files import characters, kind, lines
 from selfwise.data.text.tables import KINDS, column, missing, rows
 
@@ -117,14 +118,18 @@ def _from_path(path: Path, field: str, label: str) -> Texts:
 
 
 def _from_folder(root: Path) -> Texts:
-    """Each txt file is a text; its label is the first folder on its way, if all have one."""
-    files = sorted(
+    """Each file of plain text is a text; its label is the first folder on its way, if all have one.
+
+    How many other files there are is said on stderr.
+    """
+    every = sorted(
         path
         for path in root.rglob("*")
-        if kind(path) == ".txt"
-        and not path.is_dir()
-        and not any(p[0] == "." for p in path.relative_to(root).parts)
+        if not path.is_dir() and not any(p[0] == "." for p in path.relative_to(root).parts)
     )
+    files = [path for path in every if kind(path) in PLAIN]
+    if files and (rest := len(every) - len(files)):
+        print(f"{root}: {rest:,} files are not read as texts", file=sys.stderr, flush=True)
     if not files:
         raise ValueError(f"{root}: there is no txt file in this folder or below it")
     for path in files:
@@ -179,12 +184,15 @@ def _from_table(path: Path, field: str, label: str) -> Texts:
 
 
 class _Long(NamedTuple):
-    """A text of several lines, and whether the cell of the label is before it in the row."""
+    """A text of several lines, and which cell of a line that is a row would be the label.
+
+    Below 0 it is counted from the end, for a label behind the text.
+    """
 
     where: str
     column: str
     text: str
-    after_label: bool
+    label: int
 
 
 def _note_lines(row: dict[str, Any], columns: _Columns, where: str, many: list[_Long]) -> None:
@@ -192,22 +200,24 @@ def _note_lines(row: dict[str, Any], columns: _Columns, where: str, many: list[_
     names = list(row)
     for name, text in row.items():
         if "\n" in text and columns.label is not None:
-            after = names.index(name) > names.index(columns.label)
-            many.append(_Long(where, name, text, after))
+            at = names.index(columns.label)
+            behind = at > names.index(name)
+            many.append(_Long(where, name, text, at - len(names) if behind else at))
 
 
 def _check_swallowed(many: Sequence[_Long], labels: set[str]) -> None:
     """Raises ValueError for a text whose lines have labels: two stray marks made one row of many.
 
-    Strict parsing does not see it. The label is looked for at the ends of the lines, before the
-    last if it follows the text, else behind the first. Prose has a space behind its commas.
+    Strict parsing does not see it. A line that began with the text ends with the cells behind it;
+    the last one began with those before it. Prose has a space behind its commas.
     """
     for one in many:
         lines = one.text.split("\n")
-        rows = [line.split(",") for line in (lines[1:] if one.after_label else lines[:-1])]
-        cells = [row[0 if one.after_label else -1].strip('"') for row in rows]
-        are_rows = all(len(row) > 1 and not any(cell[:1] == " " for cell in row) for row in rows)
-        if are_rows and labels.issuperset(cells):
+        rows = [line.split(",") for line in (lines[:-1] if one.label < 0 else lines[1:])]
+        least = max(2, -one.label if one.label < 0 else one.label + 1)
+        if any(len(row) < least or any(cell[:1] == " " for cell in row) for row in rows):
+            continue
+        if labels.issuperset(row[one.label].strip('"') for row in rows):
             raise ValueError(f"{one.where}: {runs_over_lines(repr(one.column), one.text)}")
 
 
@@ -215,7 +225,8 @@ def _columns(where: str, names: list[str], field: str, label: str) -> _Columns:
     first, second = _text_columns(where, names, field)
     if label and label not in names:
         raise ValueError(missing(where, label, names))
-    usual = next((name for name in LABEL_NAMES if name in names), None)
+    lower = {name.strip().lower(): name for name in reversed(names)}
+    usual = next((lower[name] for name in LABEL_NAMES if name in lower), None)
     return _Columns(first, second, label or usual)
 
 
@@ -227,7 +238,7 @@ def _text_columns(where: str, names: list[str], field: str) -> tuple[str, str | 
         for a, b in PAIR_NAMES:
             if a in names and b in names:
                 return a, b
-    others = [name for name in names if name not in LABEL_NAMES]
+    others = [name for name in names if name.strip().lower() not in LABEL_NAMES]
     return column(names if field else others, field, where, TEXT_NAMES), None
 
 

@@ -46,7 +46,7 @@ def characters(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
     for block in _blocks(path, seen):
         data = rest + block
         if not encoding:
-            mark, encoding = _encoding(data)
+            mark, encoding = _encoding(path, data)
             data, at = data[mark:], mark
         if encoding == "utf-8" and b"\0" in data:
             where = f"{_byte(path, at + data.index(0))} is zero"
@@ -160,8 +160,13 @@ def uncompressed(path: Path, raw: IO[bytes]) -> Any:
     return pa.CompressedInputStream(raw, "zstd") if suffix in COMPRESSED else raw
 
 
-def _encoding(start: bytes) -> tuple[int, str]:
-    """Length of the byte-order mark, and the encoding that it tells; UTF-8 without one."""
+def _encoding(path: Path, start: bytes) -> tuple[int, str]:
+    """Length of the byte-order mark, and the encoding that it tells; UTF-8 without one.
+
+    Raises ValueError for UTF-32, whose mark begins with that of UTF-16.
+    """
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        raise ValueError(f"{path}: UTF-32 is not read; convert the file to UTF-8")
     for mark, encoding in MARKS:
         if start.startswith(mark):
             return len(mark), encoding

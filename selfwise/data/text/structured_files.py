@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from selfwise.data.table_cells import check_names
 from selfwise.data.text.plain_files import Piece, characters, cut, lines
 
 ARROW = (".arrow", ".feather", ".ipc")
@@ -15,6 +16,25 @@ _BEGIN = re.compile(r'<doc id="[^"]*".*>\s*')
 _END = "</doc>"
 _SPACE = " \t\r\n"
 Seen = Callable[[int], None]
+
+
+class Ambiguous(dict):
+    """An object of JSON that has a field twice."""
+
+    name: str
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) == len(pairs):
+        return row
+    names = [name for name, _ in pairs]
+    twice = Ambiguous(row)
+    twice.name = next(name for name in names if names.count(name) > 1)
+    return twice
+
+
+JSON = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def json_values(path: Path, seen: Seen) -> Iterator[tuple[str, Any]]:
@@ -64,7 +84,7 @@ class _Text:
         """The next value."""
         while True:
             try:
-                value, end = json.JSONDecoder().raw_decode(self._rest, self._at)
+                value, end = JSON.raw_decode(self._rest, self._at)
             except json.JSONDecodeError as error:
                 # half of it may be there: twice as much is read before it is tried again
                 if not self._more(len(self._rest) - self._at):
@@ -93,12 +113,16 @@ def arrow_rows(path: Path, seen: Seen, batch_rows: int) -> Iterator[tuple[str, d
             is_file = raw.read(6) == b"ARROW1"
             raw.seek(0)
             for batch in _batches(raw, is_file=is_file):
+                if not number:
+                    check_names(str(path), batch.schema.names)
                 for start in range(0, batch.num_rows, batch_rows):
                     for row in batch.slice(start, batch_rows).to_pylist():
                         number += 1
                         yield f"row {number}", row
                 seen(raw.tell())
-    except (pa.ArrowException, EOFError) as error:
+    except (pa.ArrowException, EOFError, OSError) as error:
+        if getattr(error, "filename", None) is not None:
+            raise
         why = " ".join(str(error).split())
         raise ValueError(f"{path}: cannot be read as Arrow ({why})") from error
 

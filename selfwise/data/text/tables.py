@@ -14,7 +14,7 @@ from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import KINDS as CELLS
 from selfwise.data.table_cells import check_names, read_cells
 from selfwise.data.text.plain_files import Piece, cut, lines
-from selfwise.data.text.structured_files import ARROW, arrow_rows, json_values
+from selfwise.data.text.structured_files import ARROW, JSON, Ambiguous, arrow_rows, json_values
 
 FIELDS = ("text", "content", "document", "sentence", "body", "article", "passage")
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *ARROW)
@@ -66,6 +66,7 @@ def column(names: Sequence[str], told: str, where: str, usual: Sequence[str] = F
     lower = {name.strip().lower(): name for name in reversed(names)}
     found = next((lower[name] for name in usual if name in lower), None)
     if found is None and len(names) == 1:
+        _check_single(names[0], where)
         return names[0]
     if found is None:
         raise ValueError(
@@ -73,6 +74,16 @@ def column(names: Sequence[str], told: str, where: str, usual: Sequence[str] = F
             f"name one with --field; there are: {', '.join(names)}"
         )
     return found
+
+
+def _check_single(name: str, where: str) -> None:
+    """Raises ValueError for the only name of a table that may be several names, or a text."""
+    if mark := next((mark for mark in ";\t|" if mark in name), None):
+        said = f"one field, {name[:80]!r}: is {mark!r} what separates the fields?"
+        raise ValueError(f"{where}: {said} Commas do in a csv, tabs in a tsv")
+    if " " in name.strip():
+        said = f"is {name[:80]!r} the name of a field, or the first text?"
+        raise ValueError(f"{where}: {said} Name the field in the first line, such as text")
 
 
 def missing(where: str, field: str, names: Sequence[str]) -> str:
@@ -93,30 +104,11 @@ def _json(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
             raise ValueError(f"{path}, line {i}: not JSON ({why})") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {i}: expected an object, got {type(row).__name__}")
-        if isinstance(row, _Ambiguous):
+        if isinstance(row, Ambiguous):
             raise ValueError(f"{path}, line {i}: the field {row.name!r} comes twice")
         if "\\u" in line:
             _check_whole(row, f"{path}, line {i}")
         yield f"line {i}", row
-
-
-class _Ambiguous(dict):
-    """An object that has a field twice."""
-
-    name: str
-
-
-def _object(pairs: list[tuple[str, Any]]) -> Row:
-    row = dict(pairs)
-    if len(row) == len(pairs):
-        return row
-    names = [name for name, _ in pairs]
-    twice = _Ambiguous(row)
-    twice.name = next(name for name in names if names.count(name) > 1)
-    return twice
-
-
-JSON = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def _json_rows(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
@@ -126,6 +118,8 @@ def _json_rows(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
         if not isinstance(row, dict):
             of_type = type(value).__name__
             raise ValueError(f"{path}, {number}: expected an object, got {of_type}")
+        if isinstance(row, Ambiguous):
+            raise ValueError(f"{path}, {number}: the field {row.name!r} comes twice")
         _check_whole(row, f"{path}, {number}")
         yield number, row
 
