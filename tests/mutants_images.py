@@ -12,7 +12,7 @@ MUTANTS = [
      "return -(-width * decode // short), -(-height * decode // short)", "return int(width * (decode / short)), int(height * (decode / short))", "tests/test_data_decode.py"),
     ("an error of the arithmetic names no file", "data/image/decode.py",
      "            return _pixels(_shrink(eight_bit(image), size), channels, turn)\n    except DAMAGE as error:\n        raise unreadable(error) from error\n\n\ndef decode_image", "            return _pixels(_shrink(eight_bit(image), size), channels, turn)\n    except OSError as error:\n        raise unreadable(error) from error\n\n\ndef decode_image", "tests/test_data_decode.py"),
-    ("a pipe among pictures is waited for", "data/image/decode.py",
+    ("a pipe among pictures is waited for", "data/unreadable.py",
      'raise Unreadable(f"{kind}, not a file")', "return", "tests/test_data_tables.py::test_a_pipe_in_a_folder_is_not_waited_for"),
     ("a path may have two labels", "data/listing_table.py",
      "(hashes[first] == hashes[second]) & (values[first] != values[second])", "hashes[first] != hashes[first]", "tests/test_data_tables.py"),

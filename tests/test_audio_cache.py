@@ -16,8 +16,7 @@ from selfwise.data.audio import decoded_cache
 from selfwise.data.audio import scan as scan
 from selfwise.data.audio.dataset import FileStore, MapStore
 from selfwise.data.audio.open import LARGEST, open_recordings
-from selfwise.data.image.dataset import ReadError
-from selfwise.data.image.decode import Unreadable
+from selfwise.data.unreadable import ReadError, Unreadable
 
 
 class Killed(Exception):

@@ -10,7 +10,7 @@ from selfwise.data.audio import decode as decode
 from selfwise.data.audio.flac_checksums import crc8, crc16
 from selfwise.data.audio.open import open_recordings
 from selfwise.data.audio.whole_files import PiecesFile, whole_sound
-from selfwise.data.image.decode import Unreadable
+from selfwise.data.unreadable import Unreadable
 
 RATE, SECONDS = 16000, 3
 N = RATE * SECONDS

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from selfwise.core.files import cache_dir
 from selfwise.core.parallel import in_chunks
 from selfwise.data.image import decoded_cache, open_images
 from selfwise.data.image import open as opening
@@ -222,7 +223,7 @@ def test_meta_is_plain_json_and_the_folder_is_the_users(photos, home, monkeypatc
     assert json.loads((made / "meta.json").read_text())["broken"] == []
     monkeypatch.delenv("SELFWISE_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert decoded_cache.folder() == tmp_path / ".cache" / "selfwise" / "images"
+    assert cache_dir("images") == tmp_path / ".cache" / "selfwise" / "images"
 
 
 def test_cached_images_travel_by_name(photos):

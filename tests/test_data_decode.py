@@ -4,16 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfwise.data.image.dataset import ReadError
-from selfwise.data.image.decode import (
-    Unreadable,
-    centred_box,
-    decode_file,
-    decode_image,
-    fitted,
-    read_size,
-)
+from selfwise.data.image.decode import centred_box, decode_file, decode_image, fitted, read_size
 from selfwise.data.image.open import open_images
+from selfwise.data.unreadable import ReadError, Unreadable
 
 H, W = 5, 7
 

@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader
 from selfwise.data import listing
 from selfwise.data.compact_paths import Paths
 from selfwise.data.image import Images, Source, in_memory, open_images, readable
-from selfwise.data.image.dataset import ArrayImages, ReadError
+from selfwise.data.image.dataset import ArrayImages
 from selfwise.data.image.map_style import ItemImages
 from selfwise.data.listing import list_folder
+from selfwise.data.unreadable import ReadError
 
 
 @pytest.fixture(autouse=True)
@@ -307,7 +308,7 @@ def test_readable_leaves_other_images_as_they_are(tmp_path):
 
 
 def test_images_kept_in_memory_are_those_on_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("selfwise.data.image.in_memory.AT_ONCE", 2)
+    monkeypatch.setattr("selfwise.data.image.memory.AT_ONCE", 2)
     for i, size in enumerate([(6, 4), (6, 4), (4, 8), (6, 4), (3, 3)]):
         save(tmp_path / f"{'ab'[i % 2]}/{i}.png", i + 1, size)
     images = open_images(tmp_path, cache="no")

@@ -176,11 +176,11 @@ except ValueError as error:
     print(error)
 """
 READERS = {
-    "images": ("open", "open_images", "{}", "found", "png"),
-    "skipped images": ("open", "open_images", "{'skip_broken': True}", "found.ids", "png"),
-    "recordings": ("recordings", "open_recordings", "{}", "found.ids", "wav"),
-    "texts": ("texts", "open_texts", "{}", "found.texts", "txt"),
-    "documents": ("documents", "open_documents", "{}", "found", "txt"),
+    "images": ("image.open", "open_images", "{}", "found", "png"),
+    "skipped images": ("image.open", "open_images", "{'skip_broken': True}", "found.ids", "png"),
+    "recordings": ("audio.open", "open_recordings", "{}", "found.ids", "wav"),
+    "texts": ("text.labelled", "open_texts", "{}", "found.texts", "txt"),
+    "documents": ("text.documents", "open_documents", "{}", "found", "txt"),
 }
 
 

@@ -12,8 +12,9 @@ from torch import nn
 
 from selfwise.core.types import Features
 from selfwise.data.image import open_images
-from selfwise.data.image.dataset import ArrayImages, ReadError
+from selfwise.data.image.dataset import ArrayImages
 from selfwise.data.image.files import FileImages
+from selfwise.data.unreadable import ReadError
 from selfwise.evaluation.features.image import cached, checksum, extract, pixels
 from selfwise.evaluation.monitors.online_knn import OnlineKNN
 from selfwise.evaluation.probes.baselines import Split, untrained
@@ -384,7 +385,7 @@ def photos(folder, n: int = 30) -> None:
 
 def test_the_online_probe_reads_its_files_once(tmp_path, monkeypatch):
     photos(tmp_path)
-    monkeypatch.setattr("selfwise.data.image.in_memory.AT_ONCE", 7)
+    monkeypatch.setattr("selfwise.data.image.memory.AT_ONCE", 7)
     files = open_images(tmp_path, cache="no")
     method = cases.build("simclr")
     with monkeypatch.context() as patch:

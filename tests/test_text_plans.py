@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import selfwise
+from selfwise.core.files import cache_dir
 from selfwise.core.types import Draw, Plan, Vocabulary
 from selfwise.data.text import epoch_plans
 from selfwise.data.text.batches import TextSource
@@ -75,7 +76,7 @@ def test_a_folder_that_is_removed_while_a_plan_is_written_is_made_again(source, 
 def test_old_plans_are_forgotten_as_a_whole(source):
     for epoch in range(5):
         source.plan(epoch)
-    home = epoch_plans.plans() / source.key
+    home = cache_dir("plans") / source.key
     assert sorted(path.name for path in home.iterdir()) == ["00000003", "00000004"]
 
 
@@ -163,7 +164,7 @@ def test_documents_without_a_row_are_left_out_and_none_is_an_error(divided):
     assert (source.plan(0).pieces[:, 1] - source.plan(0).pieces[:, 0] > 1).all()
     with pytest.raises(ValueError, match="no document has two tokens"):
         made([1] * 200)
-    assert not any(path.name.startswith(".") for path in epoch_plans.plans().rglob("*"))
+    assert not any(path.name.startswith(".") for path in cache_dir("plans").rglob("*"))
 
 
 def test_a_plan_of_more_documents_takes_no_more_memory(divided, monkeypatch):
@@ -198,7 +199,7 @@ def test_documents_that_are_paired_have_others_beside_them(divided):
 
 
 def test_what_a_killed_process_left_half_written_goes_a_day_later(source):
-    home = epoch_plans.plans() / source.key
+    home = cache_dir("plans") / source.key
     old, new = home / ".00000007.abc", home / ".00000008.abc"
     for path in (old, new):
         path.mkdir()

@@ -1,8 +1,19 @@
-"""Files and what is told from them: digests."""
+"""The cache folder, and digests of what is in files."""
 
+import os
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
+
+
+def cache_dir(name: str) -> Path:
+    """The folder of one kind of cache below `$SELFWISE_CACHE`, or below the user's cache folder.
+
+    It may be deleted at any time when no run is reading it.
+    """
+    home = os.environ.get("SELFWISE_CACHE")
+    return (Path(home) if home else Path.home() / ".cache" / "selfwise") / name
 
 
 def digest(*parts: str | bytes | np.ndarray) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from selfwise.core.files import digest
 from selfwise.data.compact_paths import Paths, PathsBuilder
-from selfwise.data.image.decode import ABOUT_THE_FILE, SUFFIXES
+from selfwise.data.unreadable import ABOUT_THE_FILE
 
 FOLDER = -1  # in place of a size in bytes
 MISSING = -2
@@ -30,6 +30,7 @@ class Kind(NamedTuple):
         return Path(name).suffix.lower() in self.suffixes
 
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 IMAGES = Kind("image", SUFFIXES, ("path", "file", "image", "filename"))
 
 

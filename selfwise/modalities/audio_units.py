@@ -20,11 +20,10 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from selfwise.core import make_once
-from selfwise.core.files import digest
+from selfwise.core.files import cache_dir, digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.types import HOP, WINDOW, AudioBatch, to
 from selfwise.data.audio.open import Chunks, Recordings
-from selfwise.data.image import decoded_cache
 from selfwise.modalities.modality import OpenRun
 from selfwise.targets.codebook import Codebook, learn
 from selfwise.targets.frame_labels import Labels, write_labels, written
@@ -75,7 +74,7 @@ def find(
     parts = [trained, *([held_out] if held_out is not None else [])]
     prints = [(part.fingerprint, part.stamp) for part in parts]
     name = digest(repr((FORMAT, prints, source.key, clusters)))
-    home = decoded_cache.folder().parent / "units" / name
+    home = cache_dir("units") / name
     told: dict[str, Any] = {"clusters": clusters, "device": device}
     make_once.make_once(home, lambda: _make(home, parts, source, **told))
     return load(home)

@@ -20,11 +20,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core import make_once
-from selfwise.core.files import digest
+from selfwise.core.files import cache_dir, digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.rng import shuffled
 from selfwise.core.types import Units
-from selfwise.data.image import Images, decoded_cache
+from selfwise.data.image import Images
 from selfwise.evaluation.features.image import reading, views
 from selfwise.evaluation.monitors.pictures import sheet
 from selfwise.modalities import image_colors
@@ -136,9 +136,7 @@ def find(
             about["clusters"] = int(tokenizer.units)
         else:
             about |= {"clusters": clusters, "layer": _layer(run, layer, units, patch)}
-    home = (
-        decoded_cache.folder().parent / "units" / digest(repr((FORMAT, key, sorted(about.items()))))
-    )
+    home = cache_dir("units") / digest(repr((FORMAT, key, sorted(about.items()))))
     source = None if run is None else Path(units)
     make_once.make_once(home, lambda: _make(home, images, about, source, run, device, open_run))
     return load(home, open_run)

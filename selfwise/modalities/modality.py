@@ -33,6 +33,7 @@ from selfwise.training.config import Resolved
 from selfwise.training.loop import Probe
 
 
+@runtime_checkable
 class EarlierRun(Protocol):
     """A run in a folder, with its method in eval mode on the CPU."""
 

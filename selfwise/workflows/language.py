@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.errors import nearest
+from selfwise.core.files import cache_dir
 from selfwise.core.rng import generator
 from selfwise.core.types import Draw
-from selfwise.data.text import file_hashes
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find, open_corpus
 from selfwise.data.text.corpus_seen import share_seen
@@ -144,7 +144,7 @@ def _share_seen(run: Run, corpus: Corpus) -> float:
     told, name = run.config["options"], run.config["found"].get("fingerprint", "")
     if corpus.fingerprint == name:
         return 1.0
-    trained = find(file_hashes.folder() / name) if name else None
+    trained = find(cache_dir("text") / name) if name else None
     if trained is None:
         return 0.0
     return share_seen(corpus, trained.split(told["held_out"])[0] if told["held_out"] else trained)

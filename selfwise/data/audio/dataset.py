@@ -12,9 +12,8 @@ from selfwise.core.files import digest
 from selfwise.core.rng import shuffled
 from selfwise.core.types import RATE
 from selfwise.data.audio import decode as decode
-from selfwise.data.compact_paths import Paths
-from selfwise.data.image.dataset import ReadError, subset
-from selfwise.data.image.decode import Unreadable
+from selfwise.data.compact_paths import Paths, subset
+from selfwise.data.unreadable import ReadError, Unreadable
 
 
 @runtime_checkable

@@ -17,8 +17,8 @@ from jaxtyping import Float32
 from selfwise.core.types import RATE
 from selfwise.data.audio import m4a
 from selfwise.data.audio.whole_files import whole_sound
-from selfwise.data.image.decode import ABOUT_THE_FILE, Unreadable, refuse_special
 from selfwise.data.listing import Kind
+from selfwise.data.unreadable import ABOUT_THE_FILE, Unreadable, refuse_special
 
 AV_SUFFIXES = (".m4a", ".aac")  # read with the package av
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", *AV_SUFFIXES)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from selfwise.core.files import cache_dir
 from selfwise.core.parallel import Progress, in_chunks
 from selfwise.core.types import RATE
 from selfwise.data.audio.dataset import FileStore, MapStore
-from selfwise.data.audio.scan import Scan, folder, together
+from selfwise.data.audio.scan import Scan, together
 from selfwise.data.listing import Listing
 from selfwise.data.text.token_cache import alone
 
@@ -124,7 +125,7 @@ def _reserve(path: Path, samples: int) -> None:
 
 
 def _home(name: str) -> Path:
-    return folder() / f"{name}.samples"
+    return cache_dir("audio") / f"{name}.samples"
 
 
 def _bytes(samples: int) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from selfwise.data.audio.whole_files import whole_sound
-from selfwise.data.image.decode import Unreadable
+from selfwise.data.unreadable import Unreadable
 
 PREROLL = 0.25  # seconds that are decoded before what is wanted, for the decoder to be in step
 

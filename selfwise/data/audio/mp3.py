@@ -5,7 +5,7 @@ import struct
 from itertools import pairwise
 from typing import NamedTuple
 
-from selfwise.data.image.decode import Unreadable
+from selfwise.data.unreadable import Unreadable
 
 # kbit/s of layer III: MPEG 1, and MPEG 2 and 2.5
 RATES = (

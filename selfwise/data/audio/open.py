@@ -19,11 +19,11 @@ from selfwise.data.audio.batches import AudioSource, Chunks
 from selfwise.data.audio.dataset import FileStore, Recordings, Store
 from selfwise.data.audio.decode import AUDIO, AV_SUFFIXES
 from selfwise.data.compact_paths import Paths
-from selfwise.data.image.files import Broken
 from selfwise.data.listing import Listing, list_folder
 from selfwise.data.listing_table import list_table
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import is_table
+from selfwise.data.unreadable import Broken
 
 __all__ = ["AudioSource", "Chunks", "Recordings", "open_recordings"]
 

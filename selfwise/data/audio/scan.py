@@ -8,16 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.files import digest
+from selfwise.core.files import cache_dir, digest
 from selfwise.core.parallel import CHUNK, Progress, in_chunks
 from selfwise.core.types import RATE, WINDOW
 from selfwise.data.audio import decode as decode
 from selfwise.data.compact_paths import Paths
-from selfwise.data.image.decode import Unreadable
-from selfwise.data.image.decoded_cache import folder as image_folder
-from selfwise.data.image.files import Broken
 from selfwise.data.listing import Listing
 from selfwise.data.text.token_cache import alone
+from selfwise.data.unreadable import Broken, Unreadable
 
 FORMAT = 2  # to be raised whenever reading gives other samples
 TOGETHER = 2**24  # bytes that a process decodes together, as whole files
@@ -61,11 +59,6 @@ class Look:
         return shape.frames, shape.rate, "", False
 
 
-def folder() -> Path:
-    """Where scans and decoded recordings are kept: beside the images' caches. May be deleted."""
-    return image_folder().parent / "audio"
-
-
 def key(listing: Listing) -> str:
     """Changes with the files: folder, names, sizes, times."""
     paths = listing.paths
@@ -84,7 +77,7 @@ def scan(listing: Listing, *, workers: int | None = None, progress: Progress | N
 
     What was found is appended to a file as it is found, so that a killed scan goes on.
     """
-    home = folder() / key(listing)
+    home = cache_dir("audio") / key(listing)
     done = home / "scan.jsonl"
     if not done.is_file():
         with alone(home):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from selfwise.data.audio.flac_checksums import crc8, crc16
 from selfwise.data.audio.mp3 import is_frame, mp3_pieces, tag_end
-from selfwise.data.image.decode import Unreadable
+from selfwise.data.unreadable import Unreadable
 
 Pieces = list[bytes | range]  # new bytes, and stretches of the file, one after the other
 UNKNOWN = 2**63  # sizes from here on were never filled in

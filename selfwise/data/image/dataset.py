@@ -9,7 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from selfwise.core.files import digest
 from selfwise.core.types import ImageBatch
+from selfwise.data.compact_paths import subset
 from selfwise.data.labels import LAYOUTS
 
 
@@ -154,23 +156,6 @@ def with_channels(x: np.ndarray, channels: int) -> np.ndarray:
         return np.repeat(x, 3, axis=1)
     weights = np.array([19595, 38470, 7471], dtype=np.uint32).reshape(1, 3, 1, 1)
     return ((x * weights).sum(axis=1, keepdims=True) + 0x8000 >> 16).astype(np.uint8)
-
-
-def subset(ids: Sequence[str], rows: np.ndarray) -> Sequence[str]:
-    """The ids of some rows; sequences that can share their memory do."""
-    return ids.take(rows) if hasattr(ids, "take") else [ids[int(row)] for row in rows]
-
-
-class ReadError(ValueError):
-    """An example that cannot be read, in one sentence; also when a loader process found it.
-
-    torch raises a worker's error again as the same type, with the worker's whole traceback for a
-    text; its last line is the sentence.
-    """
-
-    def __init__(self, text: str):
-        name = f"{type(self).__module__}.{type(self).__qualname__}: "
-        super().__init__(text.rpartition(name)[2].rstrip("\n"))
 
 
 def require_labels(images: Images) -> np.ndarray:

@@ -1,6 +1,5 @@
 """One image file or Pillow image -> uint8 (c h w). Needs nothing but Pillow and numpy."""
 
-import errno
 import struct
 import zlib
 from os import PathLike
@@ -9,12 +8,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from selfwise.data.regular_files import special_kind
+from selfwise.data.unreadable import ABOUT_THE_FILE, Unreadable, refuse_special
 
 # Named, so that Pillow tries no other: an EPS in disguise would be handed to Ghostscript. JPEG
 # includes MPO, the two-picture files of phones.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 LONGEST = 3  # longer side over shorter side; what goes beyond is cut off at both ends
 
 # What Pillow raises for bytes that are no image, by format; its own documentation has no list.
@@ -22,12 +20,6 @@ DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
-# Of the system's errors these are about one file; a full table of open files is not its fault.
-ABOUT_THE_FILE = (
-    *(None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
-    *(errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
-)
-
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,10 +30,6 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 ORIENTATION = 0x0112  # the EXIF tag
-
-
-class Unreadable(ValueError):
-    """A file that is no image, or a damaged one. The text is the reason, without the path."""
 
 
 def read_size(path: str | PathLike[str], decode: int) -> tuple[int, int]:
@@ -122,12 +110,6 @@ def eight_bit(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
-
-
-def refuse_special(path: str | PathLike[str]) -> None:
-    """Raises Unreadable for a pipe, a socket or a device, which would be waited for."""
-    if kind := special_kind(path):
-        raise Unreadable(f"{kind}, not a file")
 
 
 def unreadable(error: BaseException) -> Unreadable:

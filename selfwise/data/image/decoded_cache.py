@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.files import digest
+from selfwise.core.files import cache_dir, digest
 from selfwise.core.parallel import in_chunks
 from selfwise.data.compact_paths import Paths
 from selfwise.data.image.dataset import MappedFile
-from selfwise.data.image.decode import Unreadable, decode_file
-from selfwise.data.image.files import Broken, Reading
+from selfwise.data.image.decode import decode_file
+from selfwise.data.image.files import Reading
 from selfwise.data.listing import Listing
+from selfwise.data.unreadable import Broken, Unreadable
 
 FORMAT = 2  # to be raised whenever decoding gives other pixels
 STALE = 24 * 3600  # seconds after which a half-made cache belongs to a process that was killed
@@ -30,12 +31,6 @@ class Cache(NamedTuple):
     file: MappedFile  # uint8 (n c h w)
     extent: np.ndarray | None  # int64 (n 2), where the sizes differ
     broken: list[Broken]
-
-
-def folder() -> Path:
-    """Where caches are kept: `$SELFWISE_CACHE`, or the user's cache folder."""
-    home = os.environ.get("SELFWISE_CACHE")
-    return (Path(home) if home else Path.home() / ".cache" / "selfwise") / "images"
 
 
 def key(listing: Listing, reading: Reading) -> str:
@@ -53,7 +48,7 @@ def find(name: str) -> Cache | None:
     A folder gets its name only when it is complete; the size is checked all the same, for copies
     and disks that lost something.
     """
-    home = folder() / name
+    home = cache_dir("images") / name
     if not (home / "meta.json").is_file():
         return None
     meta = json.loads((home / "meta.json").read_text(encoding="utf-8"))
@@ -71,7 +66,7 @@ def build(
 
     Raises ValueError if the disk has not enough room.
     """
-    home = folder()
+    home = cache_dir("images")
     home.mkdir(parents=True, exist_ok=True)
     _sweep(home)
     half = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=home))

@@ -13,9 +13,10 @@ from selfwise.core.files import digest
 from selfwise.core.parallel import Progress, in_chunks
 from selfwise.core.types import ImageBatch
 from selfwise.data.compact_paths import Paths
-from selfwise.data.image.dataset import Images, ReadError
-from selfwise.data.image.decode import Unreadable, decode_file, read_size
+from selfwise.data.image.dataset import Images
+from selfwise.data.image.decode import decode_file, read_size
 from selfwise.data.listing import Listing
+from selfwise.data.unreadable import Broken, ReadError, Unreadable
 
 
 class Reading(NamedTuple):
@@ -32,13 +33,6 @@ class Reading(NamedTuple):
     def file_channels(self) -> int:
         """Files are colour unless grey is asked for."""
         return 3 if self.channels is None else self.channels
-
-
-class Broken(NamedTuple):
-    """A file that cannot be read, and why."""
-
-    row: int
-    reason: str
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,13 @@ from PIL import Image
 
 from selfwise.core.files import digest
 from selfwise.core.types import ImageBatch
-from selfwise.data.compact_paths import RowNumbers
+from selfwise.data.compact_paths import RowNumbers, subset
 from selfwise.data.image.arrays import as_numpy, content, eight_bit, find_layout
-from selfwise.data.image.dataset import (
-    ArrayImages,
-    ReadError,
-    channels_first,
-    subset,
-    with_channels,
-)
+from selfwise.data.image.dataset import ArrayImages, channels_first, with_channels
 from selfwise.data.image.decode import decode_image, fitted
 from selfwise.data.image.files import Reading, canvas
 from selfwise.data.labels import encode
+from selfwise.data.unreadable import ReadError
 
 PROBED = 64  # evenly spaced items that are looked at before anything is decided
 SMALL = 96  # px; up to here pictures are kept in memory,

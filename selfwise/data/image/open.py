@@ -12,13 +12,14 @@ from selfwise.core.parallel import Progress
 from selfwise.data.image import decoded_cache as cache
 from selfwise.data.image.arrays import from_array, from_npy, from_npz
 from selfwise.data.image.dataset import ArrayImages, Images, require_labels
-from selfwise.data.image.files import Broken, FileImages, Losses, Reading, check_headers, without
+from selfwise.data.image.files import FileImages, Losses, Reading, check_headers, without
 from selfwise.data.image.map_style import from_items
 from selfwise.data.image.named_sets import NAMES, open_named, parse
 from selfwise.data.listing import Listing, list_folder
 from selfwise.data.listing_table import list_table
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import is_table
+from selfwise.data.unreadable import Broken
 
 SMALL = 96  # px; a set whose longest side is no longer is cached without being asked,
 LARGEST = 16 * 2**30  # if it takes no more bytes than this

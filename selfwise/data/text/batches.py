@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from selfwise.core.files import digest
+from selfwise.core.files import cache_dir, digest
 from selfwise.core.rng import hashed, shuffled
 from selfwise.core.types import Draw, NoRows, Plan, TextBatch, Vocabulary, share
 from selfwise.data.text import epoch_plans
@@ -91,7 +91,7 @@ class TextSource:
 
     def _plan(self, epoch: int) -> Plan:
         """The plan of an epoch: read if it is on the disk, else made and written there."""
-        home = epoch_plans.plans() / self.key / f"{epoch:08d}"
+        home = cache_dir("plans") / self.key / f"{epoch:08d}"
         for _ in range(TRIES):
             try:
                 if not home.is_dir():

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from selfwise.core.files import digest
+from selfwise.core.files import cache_dir, digest
 from selfwise.core.parallel import Progress
 from selfwise.core.rng import shuffled
-from selfwise.data.text import file_hashes, sentences
+from selfwise.data.text import sentences
 from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.encode import Encode
 from selfwise.data.text.token_cache import alone, build
@@ -189,7 +189,7 @@ def open_corpus(
     size = tokenizer.vocabulary.size
     job = Encode(tokenizer, "<u2" if size <= 2**16 else "<u4", language if sentences else None)
     name = key(data, tokenizer, job.language)
-    home = file_hashes.folder() / name
+    home = cache_dir("text") / name
     corpus = find(home)
     if corpus is None:
         with alone(home):

@@ -20,16 +20,10 @@ from numpy.lib import format as npy
 
 from selfwise.core.types import Plan
 from selfwise.data.image.decoded_cache import STALE
-from selfwise.data.image.decoded_cache import folder as image_folder
 
 KEPT = 2  # epochs whose plans stay on the disk
 PIECES = 2**17  # about so many are planned at a time: 16 million tokens in rows of 128
 PAIRED = 100  # documents in a share at least, where each is paired with another one
-
-
-def plans() -> Path:
-    """Where plans are kept: beside the caches of images and text. May be deleted."""
-    return image_folder().parent / "plans"
 
 
 def shares(documents: Int64[np.ndarray, "d 2"], length: int, *, least: int) -> Iterator[slice]:

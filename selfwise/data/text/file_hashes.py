@@ -6,13 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfwise.core.files import digest
-
-
-def folder() -> Path:
-    """Where what is made of text is kept: `$SELFWISE_CACHE`, or the user's cache folder."""
-    home = os.environ.get("SELFWISE_CACHE")
-    return (Path(home) if home else Path.home() / ".cache" / "selfwise") / "text"
+from selfwise.core.files import cache_dir, digest
 
 
 def of_files(root: Path, files: Sequence[Path]) -> str:
@@ -21,7 +15,7 @@ def of_files(root: Path, files: Sequence[Path]) -> str:
     names = [os.fsencode(os.path.relpath(file, base)) for file in files]
     status = [file.stat() for file in files]
     stamp = [f"{one.st_size} {one.st_mtime_ns} {one.st_ino}" for one in status]
-    known = folder() / "known" / digest(os.fsencode(base.resolve()), *names, *stamp)
+    known = cache_dir("text") / "known" / digest(os.fsencode(base.resolve()), *names, *stamp)
     if known.is_file():
         return known.read_text(encoding="ascii")
     hashes = []

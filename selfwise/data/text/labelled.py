@@ -10,8 +10,7 @@ import numpy as np
 
 from selfwise.core.errors import nearest
 from selfwise.core.files import digest
-from selfwise.data.compact_paths import Paths, RowNumbers
-from selfwise.data.image.dataset import subset
+from selfwise.data.compact_paths import Paths, RowNumbers, subset
 from selfwise.data.labels import encode
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import runs_over_lines

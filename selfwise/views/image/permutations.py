@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from selfwise.core.errors import nearest
+from selfwise.core.files import cache_dir
 from selfwise.core.rng import hashed
 
 RULES = ("mean", "min")
@@ -38,7 +39,7 @@ def permutation_set(
     Raises ValueError unless there are so many orders.
     """
     _check(tiles, count, rule)
-    path = folder() / f"{rule}-{tiles}-{count}-{seed}-{FORMAT}.npy"
+    path = cache_dir("permutations") / f"{rule}-{tiles}-{count}-{seed}-{FORMAT}.npy"
     kept = count * factorial(tiles) >= WORTH_KEEPING
     found = _load(path, (count, tiles)) if kept else None
     if found is None:
@@ -63,12 +64,6 @@ def distances(perms: Int64[np.ndarray, "n tiles"]) -> tuple[int, float]:
     often = ones.sum(axis=0, dtype=np.int64)  # how many have this tile in this place
     agreements = int((often * (often - 1)).sum())
     return tiles - most, tiles - agreements / (n * (n - 1))
-
-
-def folder() -> Path:
-    """Where sets are kept: `$SELFWISE_CACHE`, or the user's cache folder."""
-    home = os.environ.get("SELFWISE_CACHE")
-    return (Path(home) if home else Path.home() / ".cache" / "selfwise") / "permutations"
 
 
 def _check(tiles: int, count: int, rule: str) -> None:

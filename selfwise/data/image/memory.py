@@ -3,7 +3,8 @@
 import numpy as np
 
 from selfwise.core.files import digest
-from selfwise.data.image.dataset import ArrayImages, Images, subset
+from selfwise.data.compact_paths import subset
+from selfwise.data.image.dataset import ArrayImages, Images
 
 AT_ONCE = 256  # images read together
 MOST = 2**30  # bytes that are kept
