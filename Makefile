@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: quickstart test browser lint mutants bench bench-check clean
+.PHONY: quickstart test check browser lint mutants bench bench-check clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/selfwise quickstart
@@ -13,6 +13,15 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed-test lint
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
 	  --cov=selfwise --cov-report=term --cov-fail-under=90 --durations=10
+
+# while one writes: style, types, arrows, sizes, what every method keeps, and the facts of the files
+# that differ from the last commit, or of METHOD; no training, no other process
+CHANGED = $(basename $(notdir $(shell git diff --name-only HEAD -- selfwise)))
+FACTS = $(wildcard $(patsubst %,tests/facts/test_%.py,$(sort $(METHOD) $(CHANGED))))
+check: $(VENV)/installed-test lint
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n $(JOBS) \
+	  -k "not test_overfits_one_batch" -m "not slow" \
+	  tests/test_layers.py tests/test_sizes.py tests/test_contract.py $(FACTS)
 
 # a browser, in which `make test` then opens a report
 browser:

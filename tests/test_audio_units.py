@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from selfwise.modalities import audio_units
+from selfwise.runs.build import open_newest
 from selfwise.runs.create import pretrain
 from selfwise.workflows.iterate import iterate
 
@@ -98,9 +99,15 @@ def test_a_second_iteration_that_cannot_be_is_refused_before_the_first(
 
 def test_units_depend_on_what_leaves_no_trace_in_the_weights(tmp_path):
     pretrain("hubert", data=sounds(4), out=tmp_path / "run", **TOLD)
-    before = audio_units._source(str(tmp_path / "run"), 1).key
-    assert audio_units._source(str(tmp_path / "run"), -1).key == before
-    assert audio_units._source(str(tmp_path / "run"), 0).key != before
-    settings = tmp_path / "run" / "run.yaml"
-    settings.write_text(settings.read_text().replace("heads: 2", "heads: 4"))
-    assert audio_units._source(str(tmp_path / "run"), 1).key != before
+    earlier = str(tmp_path / "run")
+    before = audio_units._source(earlier, 1, open_newest).key
+    assert audio_units._source(earlier, -1, open_newest).key == before
+    assert audio_units._source(earlier, 0, open_newest).key != before
+
+    def with_other_heads(folder):
+        run = open_newest(folder)
+        options = run.config["options"]
+        encoder = options["encoder"] | {"heads": 4}
+        return run._replace(config=run.config | {"options": options | {"encoder": encoder}})
+
+    assert audio_units._source(earlier, 1, with_other_heads).key != before

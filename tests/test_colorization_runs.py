@@ -14,6 +14,7 @@ from selfwise import embed, load, pretrain, probe
 from selfwise.data.image import open_images
 from selfwise.evaluation.features.color_counts import occurrences
 from selfwise.modalities import image_colors, image_units
+from selfwise.runs.build import open_newest
 from selfwise.runs.resume import pretrain_or_resume, resume
 from selfwise.views.image.color_bins import smoothed
 from selfwise.views.image.color_space import lab_to_rgb, lightness
@@ -101,7 +102,9 @@ def test_the_prior_is_a_function_of_the_images(pictures):
 
 def test_units_may_be_clusters_of_what_a_colorization_has_learned(run, pictures):
     told = {"clusters": 4, "layer": 2, "size": 16, "patch": 4}
-    units = image_units.find(open_images(pictures), units=str(run.folder), **told)
+    units = image_units.find(
+        open_images(pictures), units=str(run.folder), open_run=open_newest, **told
+    )
     assert units.units(torch.rand(2, 3, 16, 16)).shape == (2, 16)
 
 

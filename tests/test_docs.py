@@ -222,8 +222,8 @@ def test_commands_and_options_that_are_named_exist(capsys):
     known = options(capsys)
     for page in GUIDES:
         text = read(page)
-        commands = re.findall(r"^(?:\$ )?selfwise (\w+)|`selfwise (\w+)", text, re.MULTILINE)
-        wrong = {first or second for first, second in commands} - set(commands.by_word())
+        named = re.findall(r"^(?:\$ )?selfwise (\w+)|`selfwise (\w+)", text, re.MULTILINE)
+        wrong = {first or second for first, second in named} - set(commands.by_word())
         assert not wrong, f"{page}: there is no command {wrong}"
         # a console shows mistakes on purpose
         code = [block.code for block in blocks(page) if block.language == "bash"]

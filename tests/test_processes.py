@@ -546,7 +546,7 @@ def test_what_one_process_does_alone(tasks, refusal):
     tasks(TORCHRUN)
     said = refusal("probe", "run", "--train", "digits:train", "--test", "digits:test")
     assert said.startswith("selfwise: selfwise probe is the work of one process, and 8 were")
-    assert "torchrun and srun are for pretrain, iterate, resume, embed" in said
+    assert "torchrun and srun are for embed, iterate, pretrain, resume" in said
 
 
 def test_a_machine_that_does_not_see_the_run(tasks, refusal, monkeypatch, tmp_path):

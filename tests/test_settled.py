@@ -43,6 +43,18 @@ def test_another_option_is_no_resume(selfwise, stopped, old, new, name):
     assert selfwise("resume", stopped, "--quiet")[0] == 0
 
 
+def test_another_size_is_no_model(selfwise, stopped, flat, tmp_path):
+    """Vectors would be others, without a word."""
+    path = stopped / "run.yaml"
+    before = path.read_text()
+    size = next(line for line in before.splitlines() if line.startswith("  size: "))
+    path.write_text(before.replace(size, "  size: 64"))
+    line = ["embed", stopped, "--data", flat, "--out", tmp_path / "v.npz"]
+    refused(selfwise(*line), "run.yaml", "size is 64, and was")
+    path.write_text(before)
+    assert selfwise(*line)[0] == 0
+
+
 def test_another_log_of_equal_length_is_no_resume(selfwise, stopped):
     path = stopped / "metrics.jsonl"
     before = path.read_text()

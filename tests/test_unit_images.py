@@ -12,6 +12,7 @@ from selfwise.evaluation.monitors.representation import Health
 from selfwise.methods.fsq import FSQ
 from selfwise.modalities import image_units
 from selfwise.runs import config
+from selfwise.runs.build import open_newest
 from selfwise.runs.create import pretrain
 from selfwise.runs.resume import resume
 
@@ -28,7 +29,7 @@ def pictures(tmp_path):
 
 def find(images, **changed):
     told = {"units": "patches", "clusters": 4, "layer": -1, "size": 16, "patch": 4, "decode": 256}
-    return image_units.find(images, **{**told, **changed})
+    return image_units.find(images, open_run=open_newest, **{**told, **changed})
 
 
 def test_units_are_those_of_images_read_the_same_way(pictures):

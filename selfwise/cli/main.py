@@ -136,12 +136,13 @@ def _print(said: Any, *, shared: bool) -> None:
 
         if (world := given()) is not None and world.rank:
             return
-    if isinstance(said, str):
-        print(said)
-    else:
-        from rich.console import Console
+    for part in said if isinstance(said, list) else [said]:
+        if isinstance(part, str):
+            print(part)
+        else:
+            from rich.console import Console
 
-        Console().print(said)
+            Console().print(part)
 
 
 def _call_recipe(argv: Argv) -> None:

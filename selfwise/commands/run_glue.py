@@ -16,6 +16,4 @@ def function() -> Callable[..., Any]:
 
 def say(result: Any, options: Mapping[str, Any]) -> Any:
     """What is printed at the end."""
-    from rich.console import Group
-
-    return Group(result.table(), f"all of it is in {options['out']}")
+    return [result.table(), f"all of it is in {options['out']}"]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from selfwise.runs import config
 from selfwise import methods, modalities
 from selfwise.methods import Method
-from selfwise.runs.settled import check_files
+from selfwise.runs.settled import check_unchanged
 from selfwise.core.rng import seeded
 from selfwise.training import checkpoint
 
@@ -42,7 +42,7 @@ def opened(folder: Path, found: checkpoint.Checkpoint) -> Opened:
     """The run in `folder` as it was at a checkpoint."""
     settings = config.read(folder)
     modality = modalities.of(methods.find(settings["method"]))
-    check_files(folder, found)
+    check_unchanged(folder, found)
     model = build(modality.unpublished(settings), modality.kept(folder, open_newest))
     checkpoint.load_weights(found, model)
     weights = checkpoint.checksum(found.folder / checkpoint.FILES[0])

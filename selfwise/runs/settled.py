@@ -29,32 +29,31 @@ def settled(folder: Path) -> dict[str, Any]:
 
 def check_settled(folder: Path, saved: Checkpoint) -> None:
     """Raises ValueError naming the first option or file that a resumed run would have otherwise."""
-    if (name := _first_difference(before := saved.state.get(NAME), now := settled(folder))) is None:
-        return
-    if before is None:
+    if saved.state.get(NAME) is None:
         raise ValueError(
             f"{saved.folder} does not say which options it was saved with, as another version of "
             "selfwise wrote it: start the run again in another folder"
         )
+    check_unchanged(folder, saved)
+
+
+def check_unchanged(folder: Path, saved: Checkpoint) -> None:
+    """Raises ValueError naming the first option or file that differs from what was trained with.
+
+    A checkpoint of an imported run, or of an earlier version, does not say what that was.
+    """
+    before, now = saved.state.get(NAME), settled(folder)
+    if before is None or (name := _first_difference(before, now)) is None:
+        return
     if name.startswith(HERE):
-        what, values = folder / name, ""
+        what, values = folder / name.removeprefix(HERE), ""
     else:
         is_now, was = (part.get(name, "absent") for part in (now, before))
         what, values = folder / config.FILE, f" ({name} is {is_now}, and was {was})"
     raise ValueError(
         f"{what} was changed, removed or added since {saved.folder.name} was saved{values}: put it "
-        "back to resume this run, or start another run"
+        "back as it was, or start another run"
     )
-
-
-def check_files(folder: Path, saved: Checkpoint) -> None:
-    """Raises ValueError naming the first file of the folder that is not what training read."""
-    before = {n: v for n, v in saved.state.get(NAME, {}).items() if n.startswith(HERE)}
-    if before and (name := _first_difference(before, _checksums(folder))):
-        raise ValueError(
-            f"{folder / name} was changed, removed or added since {saved.folder.name} was saved: "
-            "put it back as it was"
-        )
 
 
 def _first_difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str | None:

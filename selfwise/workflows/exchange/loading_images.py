@@ -173,8 +173,8 @@ def _image_weights(run: Run) -> list[str]:
     size, channels = run.config["found"]["size"], run.config["found"]["channels"]
     told = dict(run.config["options"]["encoder"])
     name, shape = told.pop("name"), {"in_channels": channels, "size": size}
-    module = {"beit": "vit", "codec": "codec"}.get(name.partition("-")[0], "vision")
-    if module == "vision":
+    module = {"beit": "beit", "codec": "image_codec"}.get(name.partition("-")[0], "image")
+    if module == "image":
         shape |= {"stem": run.encoder.stem, **model_options(run)}
         shape |= {n: told[n] for n in ("sees",) if n in told}
         mean, std = run.encoder.mean, run.encoder.std
@@ -186,11 +186,11 @@ def _image_weights(run: Run) -> list[str]:
         f"from selfwise.encoders import {module}",
         "",
         *call(f"encoder = {module}.build", repr(name), shape),
-        f'encoder{".model" * (module == "vision")}.load_state_dict(load_file("model.safetensors"))',
+        f'encoder{".model" * (module == "image")}.load_state_dict(load_file("model.safetensors"))',
         "with torch.no_grad():",
         "    features = encoder.eval()(x).pooled",
     )
-    by_timm = ["or with timm, without selfwise:", _with_timm(run)] if module == "vision" else []
+    by_timm = ["or with timm, without selfwise:", _with_timm(run)] if module == "image" else []
     return [_reading(), "and then", ours, *by_timm]
 
 
