@@ -134,6 +134,8 @@ import os, signal, sys, time
 from selfwise.cli import main as cli
 from selfwise.commands import doctor
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what started this may ignore it
+
 def interrupted():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(60)

@@ -165,9 +165,7 @@ def opened(
     """
     told: dict[str, Any] = {"channels": channels, "decode": decode, "cache": cache}
     images = open_images(data, **told, skip_broken=skip_broken, labelled=kind.labelled)
-    if kind.labelled and len(np.unique(require_labels(images))) < 2:
-        raise ValueError(f"all examples of {data} are of one class: there is nothing to tell apart")
-    found = _found(images, int(size or min(images.side, 224)))
+    found = _found(images, kind, int(size or min(images.side, 224)))
     told |= {"size": found["size"], "skip_broken": skip_broken}
     wanted = signature(kind).parameters
     if "prior" in wanted:
@@ -184,12 +182,14 @@ def opened(
         asked |= {"size": found["size"], "patch": patch, "decode": decode, "open_run": open_run}
         made = image_units.find(images, device=device, **asked)
     found["units"] = made.about
-    where = units if units == image_units.PATCHES else str(Path(units).resolve())
-    told |= {"units": where, "clusters": clusters, "units_layer": units_layer}
+    told |= {"units": image_units.where(units), "clusters": clusters, "units_layer": units_layer}
     return ImageData(images, kind.labelled, told, found, made)
 
 
-def _found(images: Images, size: int) -> dict[str, Any]:
+def _found(images: Images, kind: type[Method], size: int) -> dict[str, Any]:
+    """What the data turned out to be. Raises ValueError for a method that needs several classes."""
+    if kind.labelled and len(np.unique(require_labels(images))) < 2:
+        raise ValueError("all examples are of one class, so there is nothing to tell apart")
     return {
         "examples": len(images),
         "channels": images.channels,

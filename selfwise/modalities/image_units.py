@@ -142,6 +142,11 @@ def find(
     return load(home, open_run)
 
 
+def where(units: str) -> str:
+    """The units as run.yaml names them: a path that holds from any folder."""
+    return units if units == PATCHES else str(Path(units).resolve())
+
+
 def load(folder: Path, open_run: OpenRun) -> ImageUnits:
     """The units that a folder keeps."""
     about = json.loads((folder / make_once.DONE).read_text(encoding="utf-8"))
