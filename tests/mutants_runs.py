@@ -6,6 +6,8 @@ IMAGES, USE = "tests/test_unit_images.py", "tests/test_use.py"
 # fmt: off
 # ruff: noqa: E501
 MUTANTS = [
+    ("a model is read with other options than it was trained with", "runs/build.py",
+     "    check_unchanged(folder, found)\n", "", "tests/test_settled.py::test_another_size_is_no_model"),
     ("only forward is compiled", "training/compile.py",
      'for name in ("forward", "at") if blocks', 'for name in ("extend",) if blocks', "tests/facts/test_compiled.py::test_every_block_is_compiled"),
     ("a resume does not look at run.yaml", "runs/launch.py",
