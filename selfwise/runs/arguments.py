@@ -6,20 +6,27 @@ from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
-from selfwise.runs import config
 from selfwise import modalities
-from selfwise.data.text.python_docs import NAME as EMBEDDED_TEXT
-from selfwise.data.text.documents import HUB
-from selfwise.data.image.named_sets import parse
-from selfwise.methods import Method
 from selfwise.core.errors import nearest
+from selfwise.data.image.named_sets import parse
+from selfwise.data.text.documents import HUB
+from selfwise.data.text.python_docs import NAME as EMBEDDED_TEXT
+from selfwise.methods import Method
+from selfwise.runs import config
 from selfwise.training.config import names
 
 FROM_PYTHON, IMPORTED = "<from Python>", "<imported>"
 BEGUN = ".begun"  # in a run folder until run.yaml is there
 # what a method is given by run.py where it asks for it
 SUPPLIED = ("encoder", "size", "classes", "vocab", "length", "units", "clusters", "prior")
-NOT_READING = ("data", "kind", "open_run", "folder", "encoder", "device")  # of a modality's `opened`
+NOT_READING = (
+    "data",
+    "kind",
+    "open_run",
+    "folder",
+    "encoder",
+    "device",
+)  # of a modality's `opened`
 OF_UNITS = ("units", "clusters", "units_layer")  # of it too, for methods that ask for units
 OF_COLORS = ("prior",)  # and for those that ask for how often colours occur
 

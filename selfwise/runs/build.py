@@ -6,11 +6,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfwise.runs import config
 from selfwise import methods, modalities
-from selfwise.methods import Method
-from selfwise.runs.settled import check_unchanged
 from selfwise.core.rng import seeded
+from selfwise.methods import Method
+from selfwise.runs import config
+from selfwise.runs.settled import check_unchanged
 from selfwise.training import checkpoint
 
 

@@ -8,22 +8,20 @@ RUN/timing.jsonl, RUN/tensorboard/, RUN/features/ (a cache that may be deleted)
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
-from math import inf
+from dataclasses import asdict
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
-from selfwise.runs.open import Run, load
-from selfwise.runs.steps import plan_steps
-from selfwise.runs import config
 from selfwise import methods, modalities
+from selfwise.core.process import threads
+from selfwise.distributed.process_group import counted, given
+from selfwise.methods import Method
+from selfwise.modalities.modality import Data
+from selfwise.runs import config
 from selfwise.runs.arguments import (
     BEGUN,
-    FROM_PYTHON,
     check_free,
     clear_begun,
     method_options,
@@ -31,20 +29,15 @@ from selfwise.runs.arguments import (
     sort_options,
     where,
 )
-from selfwise.runs.launch import Ready, check_as_many, check_together, joined, reopened, together
-from selfwise.methods import Method
-from selfwise.runs.build import build, located, open_newest, opened, started
-from selfwise.modalities.modality import Data, Steps
+from selfwise.runs.build import build, open_newest, started
+from selfwise.runs.launch import Ready, check_together, joined, together
+from selfwise.runs.open import Run, load
 from selfwise.runs.settled import NAME, settled
+from selfwise.runs.steps import plan_steps
 from selfwise.training.best_metric import check_best
 from selfwise.training.checkpoint import everything
-from selfwise.training.loop import Probe, fit
-from selfwise.training.step_time import Pace, measure_pace
-from selfwise.training.config import Options, Resolved, check, recorded, resolve, resolve_device
-from selfwise.core.process import threads
-from selfwise.training.progress import span
-from selfwise.training.memory_estimate import check_memory
-from selfwise.distributed.process_group import counted, given
+from selfwise.training.config import Options, Resolved, check, resolve, resolve_device
+from selfwise.training.loop import fit
 
 
 def pretrain(

@@ -17,18 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch.distributed import TCPStore
 
-from selfwise.runs import config
 from selfwise import methods, modalities
-from selfwise.runs.arguments import FROM_PYTHON, IMPORTED, reading_options, where
-from selfwise.methods import Method
-from selfwise.runs.build import open_newest, build, started
-from selfwise.modalities.modality import Data, Steps
-from selfwise.runs.settled import check_settled
-from selfwise.training import checkpoint
-from selfwise.distributed.launch import crew, ready, serve
-from selfwise.training.loop import fit
-from selfwise.training.config import Resolved, recorded, resolve_device
 from selfwise.core.process import threads
+from selfwise.distributed.launch import crew, ready, serve
 from selfwise.distributed.process_group import (
     World,
     connect,
@@ -37,6 +28,15 @@ from selfwise.distributed.process_group import (
     here,
     wait_for_all,
 )
+from selfwise.methods import Method
+from selfwise.modalities.modality import Data, Steps
+from selfwise.runs import config
+from selfwise.runs.arguments import FROM_PYTHON, IMPORTED, reading_options, where
+from selfwise.runs.build import build, open_newest, started
+from selfwise.runs.settled import check_settled
+from selfwise.training import checkpoint
+from selfwise.training.config import Resolved, recorded, resolve_device
+from selfwise.training.loop import fit
 
 SEEN = 60.0  # seconds until a folder of the network shows what another machine has written
 BEFORE = "it was the first one, before the work began, and has said why"

@@ -1,42 +1,13 @@
 """A run folder with its trained method in memory."""
 
-import shutil
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from math import inf
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
-from selfwise.runs import config
-from selfwise import methods, modalities
-from selfwise.runs.arguments import (
-    BEGUN,
-    FROM_PYTHON,
-    check_free,
-    clear_begun,
-    method_options,
-    named,
-    sort_options,
-    where,
-)
-from selfwise.runs.launch import Ready, check_as_many, check_together, joined, reopened, together
+from selfwise import modalities
 from selfwise.methods import Method
-from selfwise.runs.build import build, located, open_newest, opened, started
-from selfwise.modalities.modality import Data, Steps
-from selfwise.runs.settled import NAME, settled
-from selfwise.training.best_metric import check_best
-from selfwise.training.checkpoint import everything
-from selfwise.training.loop import Probe, fit
-from selfwise.training.step_time import Pace, measure_pace
-from selfwise.training.config import Options, Resolved, check, recorded, resolve, resolve_device
-from selfwise.core.process import threads
-from selfwise.training.progress import span
-from selfwise.training.memory_estimate import check_memory
-from selfwise.distributed.process_group import counted, given
+from selfwise.runs.build import located, open_newest, opened
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfwise import methods, modalities
+from selfwise.methods import Method
 from selfwise.runs.arguments import FROM_PYTHON, IMPORTED, method_options, reading_options
 from selfwise.runs.argv import as_argv
-from selfwise.methods import Method
-from selfwise.training.optimizers import scaled_lr
 from selfwise.training.config import Options
+from selfwise.training.optimizers import scaled_lr
 
 MACHINE = ("device", "precision", "threads", "workers")  # chosen by the machine unless given
 DECIDE = ("batch_tokens", "seconds")  # where these say how much a step reads, the batch follows

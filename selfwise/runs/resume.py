@@ -1,44 +1,23 @@
 """Going on with a run that was stopped."""
 
-import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
-from math import inf
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
-from selfwise.runs.create import pretrain
-from selfwise.runs.open import Run, load
+from selfwise import methods
+from selfwise.distributed.process_group import given
 from selfwise.runs import config
-from selfwise import methods, modalities
 from selfwise.runs.arguments import (
-    BEGUN,
     FROM_PYTHON,
-    check_free,
-    clear_begun,
-    method_options,
     named,
-    sort_options,
     where,
 )
-from selfwise.runs.launch import Ready, check_as_many, check_together, joined, reopened, together
-from selfwise.methods import Method
-from selfwise.runs.build import build, located, open_newest, opened, started
-from selfwise.modalities.modality import Data, Steps
+from selfwise.runs.create import pretrain
+from selfwise.runs.launch import check_as_many, check_together, joined, reopened, together
+from selfwise.runs.open import Run, load
 from selfwise.runs.settled import NAME, settled
-from selfwise.training.best_metric import check_best
-from selfwise.training.checkpoint import everything
-from selfwise.training.loop import Probe, fit
-from selfwise.training.step_time import Pace, measure_pace
-from selfwise.training.config import Options, Resolved, check, recorded, resolve, resolve_device
-from selfwise.core.process import threads
-from selfwise.training.progress import span
-from selfwise.training.memory_estimate import check_memory
-from selfwise.distributed.process_group import counted, given
+from selfwise.training.config import recorded, resolve_device
+from selfwise.training.loop import fit
 
 
 def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selfwise.core.rng import hashed
 from selfwise.evaluation.scores.bootstrap import in_words
 from selfwise.evaluation.scores.probe_score import PRETRAINED, neighbours_sentence, percent
-from selfwise.core.rng import hashed
 
 RETRIEVAL = "retrieval"
 KINDS = {  # in the order in which they are shown
