@@ -269,6 +269,6 @@ def test_only_documents_that_were_trained_on_count():
     assert share_seen(corpus(known[500:900], (0, 400)), half) == 1
     assert share_seen(corpus(known[2_000:], (0, 2_000)), half) == 0
     assert share_seen(corpus(known[:2_000], (0, 2_000)), corpus(known, (2_000, 4_000))) == 0
-    changed = np.where(np.arange(4_000) % 16, known, 501)  # its runs of 4 tokens are known
+    changed = np.where(np.arange(4_000) % 16, known, 501)  # runs of 6 tokens are known
     assert share_seen(corpus(changed, (0, 4_000)), half) == 0
     assert share_seen(corpus(known[:5], (0, 5)), half) == 0  # too short to say anything

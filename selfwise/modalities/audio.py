@@ -306,8 +306,7 @@ def unread(run: Trained, recordings: Recordings, window: str) -> list[str]:
     """A sentence on the recordings that are left out; none if all are read."""
     if not (lost := recordings.broken):
         return []
-    every = len(recordings) + len(lost)
-    return [f"{len(lost):,} of {every:,} recordings are left out, such as {lost[0]}"]
+    return [f"{len(lost):,} recordings are left out, such as {lost[0]}"]
 
 
 def twins(

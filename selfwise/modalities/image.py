@@ -307,8 +307,7 @@ def unread(run: Trained, images: Images, window: str) -> list[str]:
     """A sentence on the images that are left out; none if all are read."""
     if not (lost := images.broken):
         return []
-    every = len(images) + len(lost)
-    return [f"{len(lost):,} of {every:,} images cannot be read, such as {lost[0]}"]
+    return [f"{len(lost):,} images cannot be read and are left out, such as {lost[0]}"]
 
 
 def twins(run: Trained, known: Images, asked: Images, *, embed: Embed, device: str) -> list[Split]:
