@@ -1,8 +1,10 @@
 """Files that look right and are not, or the other way round: read whole, or refused by name."""
 
+import inspect
 import io
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +16,13 @@ from PIL import Image
 
 from selfwise.data.audio import decode as audio
 from selfwise.data.audio.mp3 import size_of
+from selfwise.data.audio.open import open_recordings
 from selfwise.data.image.open import open_images
 from selfwise.data.text.corpus import Corpus
 from selfwise.data.text.corpus_seen import share_seen
 from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import open_texts
+from selfwise.modalities import audio as speech
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 RATE = 16_000
@@ -211,6 +215,16 @@ def test_texts_in_all_plain_files_of_a_folder_are_read_and_others_counted(tmp_pa
 def test_labels_are_found_whatever_their_case(tmp_path):
     (tmp_path / "t.csv").write_text("Text,Label\na,x\nb,y\n")
     assert open_texts(tmp_path / "t.csv").classes == ["x", "y"]
+
+
+def test_silent_and_broken_examples_are_named_to_the_reader_of_features(tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(RATE, np.float32), RATE)
+    soundfile.write(tmp_path / "tone.wav", tone(1), RATE)
+    sounds = open_recordings(str(tmp_path), cache="no", workers=0)
+    unread = inspect.unwrap(speech.unread)  # without the type checker: it needs no run
+    (sentence,) = unread(None, sounds, "")
+    assert "1 recordings are left out, such as silent.wav" in sentence
+    assert unread(None, replace(sounds, broken=[]), "") == []
 
 
 @pytest.fixture
