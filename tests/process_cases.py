@@ -41,7 +41,7 @@ from selfwise.methods import Method
 from selfwise.methods.simclr import nt_xent_of_all
 from selfwise.nn.transformer import Transformer
 from selfwise.tokenizers.tokenizer import train as train_tokenizer
-from selfwise.training.config import Options, resolve
+from selfwise.training.config import TrainingConfig, resolve
 from selfwise.training.loop import fit
 from selfwise.training.step_time import seconds_per_step
 
@@ -121,7 +121,7 @@ def train(
     name = case.partition(",")[0]
     told = {"precision": "float32", "device": "cpu", "threads": 1, "log_every": 1}
     told |= {"steps": STEPS if case in LONG else 2, "batch": BATCH, **(LONG | SHORT)[case][1]}
-    options = resolve(Options(**told), methods.find(name), workers=0)
+    options = resolve(TrainingConfig(**told), methods.find(name), workers=0)
     made = build(case)
     out.mkdir(parents=True, exist_ok=True)
     fit(made, source or Again(type(made)), options, seed=0, out=out, quiet=True, world=world)
@@ -136,7 +136,7 @@ def dropping(out: Path, world: World) -> dict[str, Tensor]:
             module.layerdrop = 0.5
     told = {"precision": "float32", "device": "cpu", "threads": 1, "batch": BATCH, "steps": 8}
     told |= {"lr": 0.001, "warmup": 0, "accumulate": 2}
-    options = resolve(Options(**told), methods.find("hubert"), workers=0)
+    options = resolve(TrainingConfig(**told), methods.find("hubert"), workers=0)
     out.mkdir(parents=True, exist_ok=True)
     fit(made, Again(type(made)), options, seed=0, out=out, quiet=True, world=world)
     return dict(made.state_dict())
@@ -205,7 +205,7 @@ def stopping(out: Path, world: World) -> dict[str, Tensor]:
 
 def measuring(out: Path, world: World) -> dict[str, Tensor]:
     """A method that asks for the rows of all is measured by one process."""
-    options = resolve(Options(steps=2, batch=BATCH, threads=1), methods.find("simclr"), workers=0)
+    options = resolve(TrainingConfig(steps=2, batch=BATCH, threads=1), methods.find("simclr"), workers=0)
     take = partial(seconds_per_step, patience=0.1, seed=0)
     source = Again(methods.find("simclr"))
     found = 0.0 if world.rank else take(lambda: cases.build("simclr"), source, options)

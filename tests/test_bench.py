@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from time import sleep
 
@@ -24,7 +24,7 @@ from selfwise.profiling import step_timer
 from selfwise.profiling.advice import Numbers, Trial, Tried, advice, no_gain, trials
 from selfwise.runs import config
 from selfwise.runs.create import pretrain
-from selfwise.training.config import Options, resolve
+from selfwise.training.config import TrainingConfig, resolve
 from selfwise.training.step import assemble
 from selfwise.workflows import bench
 
@@ -185,7 +185,7 @@ class Multiplying(Supervised):
 
 def options(kind, **given):
     told = {"steps": 6, "batch": 16, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve(Options(**{**told, **given}), kind, workers=0)
+    return resolve(TrainingConfig(**{**told, **given}), kind, workers=0)
 
 
 def test_the_products_of_a_step_are_those_of_the_model():
@@ -195,7 +195,7 @@ def test_the_products_of_a_step_are_those_of_the_model():
     plain, parts = (assemble(method, told) for method in (cases.build("supervised"), other))
     found = rate.step_flops(plain, Repeated(Supervised), told, seed=0)
     assert rate.step_flops(parts, Repeated(Supervised), told, seed=0) == found
-    halves = replace(told, accumulate=2)
+    halves = told.replace(accumulate=2)
     assert rate.step_flops(plain, Repeated(Supervised), halves, seed=0) == found
     mine = Part(cases.batch(Supervised, 16))
     (view,) = rate.made_views(plain, mine, 0, seed=0, options=told)

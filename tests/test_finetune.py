@@ -16,7 +16,7 @@ from selfwise.data.image.dataset import ArrayImages
 from selfwise.evaluation.probes import finetune as module
 from selfwise.evaluation.probes.finetune import finetune
 from selfwise.methods import Method
-from selfwise.training.config import Options, Resolved, resolve
+from selfwise.training.config import TrainingConfig, ResolvedTraining, resolve
 
 SIZE = 8
 
@@ -42,9 +42,9 @@ def make(seed: int) -> Method:
         return methods.find("supervised")(Flat(), size=SIZE, classes=10, crop=0.9, flip=0.0)
 
 
-def options(**given) -> Resolved:
+def options(**given) -> ResolvedTraining:
     told = {"steps": 40, "batch": 50, "lr": 0.1, "precision": "float32", "device": "cpu"} | given
-    return resolve(Options(**told, threads=1), methods.find("supervised"), workers=0)
+    return resolve(TrainingConfig(**told, threads=1), methods.find("supervised"), workers=0)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def accuracy(predicted: np.ndarray, images: ArrayImages) -> float:
     return float((predicted == images.labels).mean())
 
 
-def tuned(digits, told: Resolved | None = None, **given) -> np.ndarray:
+def tuned(digits, told: ResolvedTraining | None = None, **given) -> np.ndarray:
     return finetune(make, *digits, told or options(), size=SIZE, seed=0, **given)
 
 

@@ -13,9 +13,10 @@ from selfwise.core.types import Draw, DrawLabelled, Step, Term, TextEncoder, Voc
 from selfwise.distributed.collectives import processes
 from selfwise.losses.cross_entropy import chosen_cross_entropy, chosen_hits
 from selfwise.methods.inspection import Shown
+from selfwise.methods.needs import Need
 
 
-class Defaults(NamedTuple):
+class PaperDefaults(NamedTuple):
     """How the paper trains the method, as plain data that `train` resolves."""
 
     optimizer: str = "adamw"  # a function of train/optim.py
@@ -39,8 +40,9 @@ class Method(nn.Module):
 
     modality: ClassVar[str]
     labelled: ClassVar[bool] = False  # True: `view` receives Labelled batches
+    needs: ClassVar[Mapping[str, Need]] = MappingProxyType({})  # keyword arguments made of the data
     couples_batch: ClassVar[str] = ""  # why micro-batches cannot replace a batch; empty if they can
-    defaults: ClassVar[Defaults] = Defaults()
+    paper: ClassVar[PaperDefaults] = PaperDefaults()
     default_encoder: ClassVar[str] = "resnet18"
     # options of the encoder that go with the method, unless the user says otherwise
     encoder_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})

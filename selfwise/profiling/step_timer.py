@@ -3,7 +3,6 @@
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
@@ -19,7 +18,7 @@ from selfwise.distributed.process_group import World
 from selfwise.distributed.sharding import Part
 from selfwise.methods.method import Method
 from selfwise.profiling.flops import wait
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Batches, load
 from selfwise.training.step import Parts, assemble, set_lr, train_step
 
@@ -58,7 +57,7 @@ class Measured(NamedTuple):
 
 
 def measured(
-    method: Callable[[], Method], batches: Batches, options: Resolved, *, seed: int, seconds: float
+    method: Callable[[], Method], batches: Batches, options: ResolvedTraining, *, seed: int, seconds: float
 ) -> Measured:
     """Train a method that is thrown away for so many seconds, and at least five steps.
 
@@ -70,9 +69,9 @@ def measured(
 
 
 def _steps(
-    parts: Parts, batches: Batches, options: Resolved, *, seed: int, seconds: float
+    parts: Parts, batches: Batches, options: ResolvedTraining, *, seed: int, seconds: float
 ) -> Measured:
-    endless, world = replace(options, steps=MANY), World(size=options.devices)
+    endless, world = options.replace(steps=MANY), World(size=options.devices)
     device, before, begun = options.device, WARM_UP + 2 * options.workers, perf_counter()
     marks: list[Any] = []
     waited, amounts = 0.0, []

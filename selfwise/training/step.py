@@ -19,7 +19,7 @@ from selfwise.methods.method import Method
 from selfwise.nn.channels_last import takes_channels_last
 from selfwise.training import schedules
 from selfwise.training.compile import RUNS, check_compiled, compile_encoder
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.optimizers import build_optimizer
 
 # it announces its precision on stderr, where a user's error should be the only line
@@ -60,7 +60,7 @@ class Parts(NamedTuple):
         return getattr(self.fabric.strategy.precision, "scaler", None)
 
 
-def assemble(method: Method, options: Resolved, world: World = ALONE) -> Parts:
+def assemble(method: Method, options: ResolvedTraining, world: World = ALONE) -> Parts:
     """Put the method on its device, build the optimiser, wrap both for the precision.
 
     Where it is one of several processes, these must be connected, and each must call this.
@@ -86,21 +86,21 @@ def assemble(method: Method, options: Resolved, world: World = ALONE) -> Parts:
         torch.backends.cudnn.benchmark = True
     if options.compile:
         compile_encoder(method.encoder)
-    beta1, beta2 = method.defaults.betas
+    beta1, beta2 = method.paper.betas
     optimizer = build_optimizer(
         options.optimizer,
         method,
         lr=options.lr,
         weight_decay=options.weight_decay,
         betas=(beta1, beta2 if options.beta2 is None else options.beta2),
-        eps=method.defaults.eps,
+        eps=method.paper.eps,
     )
     wrapped, optimizer = fabric.setup(method, optimizer)
     return Parts(fabric, method, wrapped, optimizer, world)
 
 
 def train_step(
-    parts: Parts, batch: Batch | Part, step: int, *, seed: int, options: Resolved
+    parts: Parts, batch: Batch | Part, step: int, *, seed: int, options: ResolvedTraining
 ) -> Step:
     """The step with number `step`, in `options.accumulate` micro-batches.
 
@@ -138,7 +138,9 @@ def train_step(
     )
 
 
-def made_views(parts: Parts, mine: Part, step: int, *, seed: int, options: Resolved) -> list[Any]:
+def made_views(
+    parts: Parts, mine: Part, step: int, *, seed: int, options: ResolvedTraining
+) -> list[Any]:
     """The view of each micro-batch of a step, on the device."""
     own = to(mine.batch, parts.fabric.device)
     n = size_of(own)  # not options.batch: where seconds decide, it is only their mean
@@ -174,7 +176,7 @@ def added_terms(terms: list[dict[str, Term]], weight: float = 1.0) -> dict[str, 
     return {name: Term(sums[name], counts[name]) for name in sums}
 
 
-def set_lr(optimizer: Optimizer, options: Resolved, step: int) -> float:
+def set_lr(optimizer: Optimizer, options: ResolvedTraining, step: int) -> float:
     """The rate at this step, a pure function of it."""
     warmup = options.warmup
     rise = round(warmup * options.steps) if warmup < 1 else round(warmup)

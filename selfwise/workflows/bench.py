@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
@@ -22,7 +22,7 @@ from selfwise.runs import config
 from selfwise.runs.build import build
 from selfwise.runs.create import prepared
 from selfwise.runs.launch import Ready
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.step import assemble
 
 MOST = 3600.0  # seconds that may be asked for
@@ -137,7 +137,7 @@ def _found(ready: Ready, seconds: float, *, quiet: bool) -> dict[str, Any]:
     }
 
 
-def _measured(ready: Ready, options: Resolved, seconds: float) -> Measured:
+def _measured(ready: Ready, options: ResolvedTraining, seconds: float) -> Measured:
     source = ready.source
     if options.batch != ready.training.batch:
         source = ready.examples.source(ready.method, batch=options.batch, seed=ready.seed)
@@ -155,7 +155,7 @@ def _limits(ready: Ready) -> dict[str, Any]:
     options, side = ready.training, side_of(ready.training.device)
     with threads(options.threads):
         parts = assemble(
-            build(ready.settings, ready.examples.kept), replace(options, compile=False)
+            build(ready.settings, ready.examples.kept), options.replace(compile=False)
         )
         found: dict[str, Any] = {
             "flops": step_flops(parts, ready.source, options, seed=ready.seed),
@@ -194,7 +194,7 @@ def _tried(ready: Ready, trial: Trial, seconds: float, *, quiet: bool) -> Tried:
     turn = min(TURN, seconds / 4)
     _say(f"{flags(trial.options)} is tried for {turn:.3g} s", quiet=quiet)
     before = _measured(ready, ready.training, turn)
-    after = _measured(ready, replace(ready.training, **trial.options), turn)
+    after = _measured(ready, ready.training.replace(**trial.options), turn)
     return Tried(trial, after.rate / before.rate)
 
 

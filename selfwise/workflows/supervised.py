@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from selfwise.evaluation.probes.finetune import finetune
 from selfwise.evaluation.probes.label_curve import Competitor
 from selfwise.methods import Method
 from selfwise.runs.open import Run
-from selfwise.training.config import Resolved, resolve_device, resolve_precision
+from selfwise.training.config import ResolvedTraining, resolve_device, resolve_precision
 
 # SimCLR tunes by SGD with Nesterov momentum and a search over rates (appendix B.5)
 TUNING_RATES = (0.005, 0.02, 0.08)
@@ -58,7 +57,7 @@ def _competitor(
     run: Run,
     known: Images,
     asked: Images,
-    options: Resolved,
+    options: ResolvedTraining,
     encoder: Callable[[int], Any],
     rates: tuple[float, ...],
     *,
@@ -67,7 +66,7 @@ def _competitor(
     def predict(rows: np.ndarray, seed: int) -> np.ndarray:
         batch = min(options.batch, len(rows))
         steps = max(options.steps, epochs * len(rows) // batch)
-        told = replace(options, batch=batch, steps=steps)
+        told = options.replace(batch=batch, steps=steps)
         make = _classifier(run, known, encoder)
         part = known.take(rows)
         return finetune(make, part, asked, told, size=run.size, seed=seed, rates=rates)
@@ -98,12 +97,12 @@ def _views(method: Method) -> dict[str, float]:
     return {"crop": augment.scale[0], **{name: getattr(augment, name) for name in names}}
 
 
-def _options(run: Run, *, steps: int, device: str) -> Resolved:
+def _options(run: Run, *, steps: int, device: str) -> ResolvedTraining:
     """The optimiser and schedule of `supervised`, with the batch and threads of the run."""
     told = run.config["options"]
-    paper = methods.find("supervised").defaults
+    paper = methods.find("supervised").paper
     place = resolve_device(device)
-    return Resolved(
+    return ResolvedTraining(
         steps=steps,
         batch=told["batch"],
         optimizer=paper.optimizer,

@@ -13,7 +13,7 @@ from torch._dynamo.utils import counters
 from selfwise import methods
 from selfwise.training import checkpoint
 from selfwise.training import compile as compiled
-from selfwise.training.config import Options, Resolved, resolve
+from selfwise.training.config import TrainingConfig, ResolvedTraining, resolve
 from selfwise.training.loop import fit
 from selfwise.training.step import assemble, train_step
 
@@ -26,9 +26,9 @@ def traced(monkeypatch):
     counters.clear()
 
 
-def options(kind, **given) -> Resolved:
+def options(kind, **given) -> ResolvedTraining:
     told = {"steps": 2, "batch": 8, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve(Options(**{**told, **given}), kind, workers=0)
+    return resolve(TrainingConfig(**{**told, **given}), kind, workers=0)
 
 
 def losses(name, *, compile, **given):

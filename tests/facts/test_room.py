@@ -11,7 +11,7 @@ from selfwise import methods
 from selfwise.cli import main as cli
 from selfwise.methods.simclr import SimCLR
 from selfwise.training import memory_estimate, step_time
-from selfwise.training.config import Options, resolve
+from selfwise.training.config import TrainingConfig, resolve
 from selfwise.training.step import assemble
 from selfwise.training.step_time import Pace, mean_after_warm_up, measure_pace
 
@@ -29,7 +29,7 @@ class Repeated:
 
 def options(kind, **given):
     told = {"steps": 6, "batch": 64, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve(Options(**{**told, **given}), kind, workers=0)
+    return resolve(TrainingConfig(**{**told, **given}), kind, workers=0)
 
 
 # time

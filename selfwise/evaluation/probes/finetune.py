@@ -1,7 +1,6 @@
 """Training with labels, through the same loop: fine-tuning, and supervised from scratch."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from selfwise.data.image import Images, Source
 from selfwise.evaluation.features.image import reading, views
 from selfwise.evaluation.probes.linear import held_out
 from selfwise.methods.method import Method
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import fit
 
 # seed -> a method with `predict(x) -> logits`, with the weights that it starts from
@@ -24,7 +23,7 @@ def finetune(
     make: Make,
     train: Images,
     test: Images,
-    options: Resolved,
+    options: ResolvedTraining,
     *,
     size: int,
     seed: int,
@@ -42,7 +41,7 @@ def finetune(
     """
     for rate in _ranked(make, train, options, size=size, seed=seed, rates=rates):
         try:
-            return _trained(make, train, test, replace(options, lr=rate), size=size, seed=seed)
+            return _trained(make, train, test, options.replace(lr=rate), size=size, seed=seed)
         except FloatingPointError:  # with the held-out fifth as well it is too high
             continue
     tried = ", ".join(f"{rate:g}" for rate in rates or [options.lr])
@@ -53,7 +52,7 @@ def finetune(
 
 
 def _ranked(
-    make: Make, train: Images, options: Resolved, *, size: int, seed: int, rates: Sequence[float]
+    make: Make, train: Images, options: ResolvedTraining, *, size: int, seed: int, rates: Sequence[float]
 ) -> list[float]:
     """The rates to train with, best first; without those that diverge in the search."""
     if len(rates) < 2:
@@ -69,7 +68,7 @@ def _ranked(
     scores: dict[float, float] = {}
     for rate in rates:
         try:
-            told = replace(options, lr=rate)
+            told = options.replace(lr=rate)
             predicted = _trained(make, part, rest, told, size=size, seed=seed)
         except FloatingPointError:
             continue
@@ -78,18 +77,18 @@ def _ranked(
 
 
 def _trained(
-    make: Make, train: Images, test: Images, options: Resolved, *, size: int, seed: int
+    make: Make, train: Images, test: Images, options: ResolvedTraining, *, size: int, seed: int
 ) -> Int64[np.ndarray, "m"]:
     """Raises FloatingPointError if the loss or the outputs are no numbers any more."""
     method = make(seed)
-    options = replace(options, batch=min(options.batch or len(train), len(train)))
+    options = options.replace(batch=min(options.batch or len(train), len(train)))
     source = Source(train, batch=options.batch, seed=seed, labelled=True)
     fit(method, source, options, seed=seed, quiet=True)
     return _predict(method, test, options, size=size)
 
 
 def _predict(
-    method: Method, images: Images, options: Resolved, *, size: int
+    method: Method, images: Images, options: ResolvedTraining, *, size: int
 ) -> Int64[np.ndarray, "m"]:
     device = next(method.parameters()).device  # where the loop has put it
     rows = np.split(np.arange(len(images)), range(AT_ONCE, len(images), AT_ONCE))
