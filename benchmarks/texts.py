@@ -42,8 +42,8 @@ def opened(
 
     `vocab`: rows of the table of tokens, where that is more than the tokenizer has tokens.
     """
-    kind = methods.find(name)
-    text = modalities.of(kind)
+    kind = methods.find_method(name)
+    text = modality_of(kind)
     found = text.opened(
         data, kind, encoder=encoder, tokenizer=tokenizer, length=length, held_out=0.0
     )

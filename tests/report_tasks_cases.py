@@ -55,7 +55,7 @@ def sounds(count: int = 6, samples: int = 12_000) -> list[np.ndarray]:
 
 def data(name: str) -> Any:
     """Examples of the method's modality, with labels where these can have some."""
-    modality = methods.find(name).modality
+    modality = methods.find_method(name).modality
     if modality == "text":
         return texts()
     return (pictures(), labels()) if modality == "image" else sounds()
@@ -63,7 +63,7 @@ def data(name: str) -> Any:
 
 def run(name: str, folder: Path, **options: Any) -> Run:
     """The method's smallest run on its `data`."""
-    kind = methods.find(name)
+    kind = methods.find_method(name)
     family = kind.default_encoder.partition("-")[0]
     told: dict[str, Any] = {"batch": 8, **QUICK}
     if kind.modality == "text":

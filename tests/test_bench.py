@@ -327,7 +327,7 @@ def test_what_is_measured_is_what_would_be_trained(home):
     told = {**IMAGES, "temperature": 0.2, "seed": 3, "steps": 2, "lr": 0.1}
     found = bench.bench("simclr", data=home / "photos", measure=0.01, quiet=True, **told).data
     run = pretrain("simclr", data=home / "photos", out=home / "run", quiet=True, **told)
-    wanted = config.read(run.folder)
+    wanted = read_record(run.folder)
     assert found["options"] == wanted["options"]
     assert found["found"] == wanted["found"]
 

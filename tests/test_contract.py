@@ -12,7 +12,7 @@ from selfwise.training.optimizers import OPTIMIZERS, build_optimizer
 from selfwise.training.schedules import SHAPES
 
 
-@pytest.fixture(params=methods.names())
+@pytest.fixture(params=methods.method_names())
 def case(request):
     method = cases.build(request.param)
     return method, cases.batch(type(method))

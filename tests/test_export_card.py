@@ -254,7 +254,7 @@ def test_where_weights_began(run, files, tmp_path):
     assert text.startswith("# resnet18, pre-trained with simclr, for timm\n")
     assert "- started from the run first\n- weights imported from published (timm)" in text
     assert "began as the weights of an earlier run, whose licence" in text
-    settings = config.read(second.folder)
+    settings = read_record(second.folder)
     settings["options"]["start"] = str(tmp_path / "gone")
     config.write(second.folder, settings)
     export_run(second.folder, to="timm", out=tmp_path / "fourth")
@@ -275,7 +275,7 @@ def config_mode(folder):
 
 
 def test_precision_is_told_where_embed_has_another(run, tmp_path):
-    settings = config.read(run.folder)
+    settings = read_record(run.folder)
     settings["options"]["precision"] = "bf16"
     config.write(run.folder, settings)
     try:

@@ -273,7 +273,7 @@ def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
         ("fixed", seed, 20, count) for seed in (0, 1) for count in (2, 1)
     ]
     assert [one[4] is None for one in seen] == [True, False] * 2
-    fresh = run.fresh(1).state_dict()
+    fresh = run.build_untrained(1).state_dict()
     assert all(torch.equal(seen[3][4][name], fresh[name]) for name in fresh)
     assert scores.tasks[0]["fits"][0]["setting"] == {
         "rate": 4e-5,

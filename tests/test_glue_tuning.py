@@ -94,7 +94,7 @@ def test_small_tasks_of_pairs_start_from_the_model_of_mnli(run, data, trained, t
     assert asked == {"cola": None, "stsb": "mnli", "mnli": "mnli", "rte": "mnli"}
     starts = {(o["task"], o["seed"], i % 2): o["start"] for i, o in enumerate(trained)}
     for seed in (0, 1):
-        fresh = run.fresh(seed).state_dict()
+        fresh = run.build_untrained(seed).state_dict()
         own = run.encoder.state_dict()
         for task in ("mnli", "cola"):
             assert starts[task, seed, 0] is None

@@ -89,7 +89,7 @@ def runs(corpus, tmp_path_factory):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_on_text_says_what_it_found_and_measures_held_out_text(runs, method):
     run = runs(method)
-    found = config.read(run.folder)["found"]
+    found = read_record(run.folder)["found"]
     assert found["documents"] == 21
     assert 0 < found["held_out_tokens"] < found["tokens"]
     assert 2 < found["unigram_entropy"] < 8
@@ -365,7 +365,7 @@ def test_a_step_may_be_a_number_of_tokens(corpus, runs, tmp_path):
     told |= {"tokenizer": str(runs("bert").folder / "tokenizer")}
     told["encoder"] = {"name": "bert-tiny", **TINY}
     run = selfwise.pretrain("bert", data=corpus, out=tmp_path / "r", batch_tokens=200, **told)
-    assert run.config["options"]["batch"] == 6  # 192 of 200 tokens, in rows of 32
+    assert run.record.option("batch") == 6  # 192 of 200 tokens, in rows of 32
     with pytest.raises(ValueError, match="leave one of them out"):
         selfwise.pretrain(
             "bert", data=corpus, out=tmp_path / "s", batch_tokens=200, batch=2, **told
@@ -376,7 +376,7 @@ def test_the_embedded_corpus_needs_no_file(tmp_path):
     encoder = {"name": "gpt-tiny", **TINY, "length": 32}
     told = {**QUICK, "steps": 2, "tokenizer": "chars", "encoder": encoder, "health_every": 0}
     run = selfwise.pretrain("gpt", data="python-docs", out=tmp_path / "run", **told)
-    assert config.read(run.folder)["found"]["tokens"] > 100_000
+    assert read_record(run.folder)["found"]["tokens"] > 100_000
 
 
 def refused(capsys, *arguments, what: tuple[str, ...]) -> None:

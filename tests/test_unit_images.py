@@ -79,7 +79,7 @@ def test_a_tokenizer_whose_steps_are_not_known_yet_is_not_looked_at_in_each(pict
     told.pop("steps")
     run = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **told)
     looked = [line["step"] for line in cases.logged(run.folder) if "reconstruction_mse" in line]
-    assert looked == [config.read(run.folder)["options"]["steps"]]
+    assert looked == [read_record(run.folder)["options"]["steps"]]
     assert looked[0] > 1
 
 

@@ -124,8 +124,8 @@ def theirs(folder: Path, batch: int, size: int, device: str, *, last: bool = Fal
 
 def ours(folder: Path, batch: int, size: int, setting: Setting, precision: str) -> Run:
     """As `pretrain` opens and reads the folder, with as many workers as it takes."""
-    kind = methods.find("simclr")
-    data = modalities.of(kind).opened(str(folder), kind, encoder={"name": "resnet18"}, size=size)
+    kind = methods.find_method("simclr")
+    data = modality_of(kind).opened(str(folder), kind, encoder={"name": "resnet18"}, size=size)
     method = model(size)
     source = data.source(method, batch=batch, seed=0)
     return Training(method, source, setting, batch=batch, workers=data.workers,

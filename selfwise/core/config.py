@@ -6,9 +6,10 @@ sections of a class are for the code that reads them.
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import MISSING, fields
+from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from docstring_parser import parse
@@ -61,6 +62,8 @@ def AbsolutePath(*words: str) -> AfterValidator:  # used like a class
 
 
 C = TypeVar("C", bound=Config)
+P = ParamSpec("P")
+R = TypeVar("R")
 _OPTIONS: dict[object, type[Config]] = {}  # one class for one function: equal configs are equal
 
 
@@ -116,6 +119,24 @@ def overrides_of(shape: type, *, prefix: str = "") -> type[Config]:
         _OPTIONS[key] = create_model(f"{shape.__name__}Overrides", __base__=Config, **chosen)
         _OPTIONS[key].prefix = prefix
     return _OPTIONS[key]
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, with its keyword arguments checked and converted as on a command line.
+
+    What it raises for a wrong value names the parameter as Python spells it.
+    """
+    kind = options_of(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        options = {n: v for n, v in kwargs.items() if n in kind.model_fields}
+        config = make_config(kind, options, spell=str) if options else None
+        for name in options:
+            kwargs[name] = getattr(config, name)
+        return function(*args, **kwargs)
+
+    return call
 
 
 class _Open(Config):

@@ -57,7 +57,12 @@ class Measured(NamedTuple):
 
 
 def measured(
-    method: Callable[[], Method], batches: Batches, options: ResolvedTraining, *, seed: int, seconds: float
+    method: Callable[[], Method],
+    batches: Batches,
+    options: ResolvedTraining,
+    *,
+    seed: int,
+    seconds: float,
 ) -> Measured:
     """Train a method that is thrown away for so many seconds, and at least five steps.
 

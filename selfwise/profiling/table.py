@@ -39,7 +39,7 @@ def _head(found: Mapping[str, Any], each: str) -> str:
     options, environment = found["options"], found["environment"]
     where = environment["cpu"] if options["device"] == "cpu" else environment["device"]
     words = [
-        f"{found['method']}, {options['encoder']['name']}",
+        f"{found['method']}, {options['encoder']}",
         f"{options['batch']} {each} a step",
         options["precision"],
         f"{count(options['threads'], 'thread')}, {count(options['workers'], 'worker')}",

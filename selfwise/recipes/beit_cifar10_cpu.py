@@ -87,7 +87,7 @@ def _choices(run: Run, known: Images, asked: Images) -> dict[str, Choice]:
     assert asked.labels is not None
     labels = np.concatenate([known.labels, asked.labels])
     rows = np.arange(len(known)), np.arange(len(known), len(labels))
-    encoders = {"BEiT": run.encoder} | {f"untrained {s}": run.fresh(s) for s in UNTRAINED}
+    encoders = {"BEiT": run.encoder} | {f"untrained {s}": run.build_untrained(s) for s in UNTRAINED}
     found = {}
     for name, encoder in encoders.items():
         x = np.concatenate([layers(encoder, part, size=run.size) for part in (known, asked)])

@@ -108,7 +108,7 @@ def pretexts_cifar10(
     for name in wanted:
         runs[name] = pretrain_or_resume(name, out=home / f"{name}-{seed}", **told, **SETTINGS[name])
     for name, run in runs.items():
-        embed = partial(extract, size=run.size, precision=run.config["options"]["precision"])
+        embed = partial(extract, size=run.size, precision=run.record.option("precision"))
         if (baseline := _baseline(name)) not in found:
             twins = untrained(run.fresh, known, asked, size=run.size, embed=embed)
             found[baseline] = [measured(twin, known, asked) for twin in twins]
@@ -148,7 +148,7 @@ def table(found: Mapping[str, Sequence[Measured]], runs: Mapping[str, Run], aske
         told = ["", "", ""]
         gain = ""
         if name in runs:
-            seen = runs[name].step * runs[name].config["options"]["batch"]
+            seen = runs[name].step * runs[name].record.training.batch
             told = [f"{seen:,}", f"{seen * VIEWS.get(name, 1):,}", _own_task(runs[name], asked)]
             twins = np.mean([twin.right for twin in found[_baseline(name)]], axis=0)
             low, high = paired_bootstrap(each[0].right, twins, seed=0)

@@ -255,6 +255,8 @@ def name_data(data: object) -> str:
     """The data as run.yaml names them: names and paths that hold from any folder."""
     if not isinstance(data, str | Path):
         return FROM_PYTHON
+    if data == IMPORTED:
+        return IMPORTED
     if str(data) == EMBEDDED_TEXT or str(data).startswith(HUB):
         return str(data)
     known = parse(data) if isinstance(data, str) else None

@@ -1,6 +1,5 @@
 """How to train: every option of the loop, in one place."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -32,8 +31,8 @@ class TrainingConfig(Config):
     batch: Annotated[int, Ge(1)] | None = None
     """Examples in a step, over all micro-batches and processes."""
     accumulate: Annotated[int, Ge(1)] = 1
-    """Micro-batches in which a step is computed, to save memory. The loss is still that of the whole
-    batch; methods that compare examples with each other refuse it."""
+    """Micro-batches in which a step is computed, to save memory. The loss is still that of the
+    whole batch; methods that compare examples with each other refuse it."""
     optimizer: Optimizer | None = None
     """By default the paper's."""
     lr: Annotated[float, Ge(0)] | None = None
@@ -52,13 +51,13 @@ class TrainingConfig(Config):
     precision: Precision = "auto"
     """bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware multiplies it."""
     compile: bool = False
-    """Compile the encoder with torch.compile, each block of a transformer. The first step then takes
-    a minute."""
+    """Compile the encoder with torch.compile, each block of a transformer. The first step then
+    takes a minute."""
     device: str = "auto"
     """cpu, cuda, cuda:1, or auto."""
     devices: Annotated[int, Ge(1)] = 1
-    """Processes on this machine that train together, each on a GPU of its own or on its share of the
-    cores. torchrun and SLURM set the number themselves."""
+    """Processes on this machine that train together, each on a GPU of its own or on its share of
+    the cores. torchrun and SLURM set the number themselves."""
     threads: Annotated[int, Ge(0)] = 0
     """CPU threads of each process; 0 for as many as torch takes, or its share of them."""
     workers: Annotated[int, Ge(0)] | None = None

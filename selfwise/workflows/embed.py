@@ -10,7 +10,8 @@ from jaxtyping import Float32
 
 from selfwise.distributed.process_group import World, counted, device_of, given
 from selfwise.evaluation.features.finite import check_vectors
-from selfwise.runs.arguments import where
+from selfwise.modalities.modality import FeatureOptions, ReadingOptions
+from selfwise.runs.config import name_data
 from selfwise.runs.launch import check_together, share_in, sharing
 from selfwise.runs.open import Run, load
 from selfwise.training.config import resolve_device
@@ -69,7 +70,7 @@ def embed(
     told |= {"field": field, "skip_broken": skip_broken, "device": device}
     devices = counted(devices)
     check_together(devices, device, data)
-    words = (str(_weights(run)), where(data))  # as they hold from any folder
+    words = (str(_weights(run)), name_data(data))  # as they hold from any folder
     with sharing(_MEMBER, *words, told=told, devices=devices) as world:
         table = _embedded(run, data, world, **told)
     if out and first:
@@ -90,14 +91,14 @@ def _embedded(
     device: str,
 ) -> Table:
     """This process's share of the work; the first one gets the table."""
-    reading: dict[str, Any] = {"field": field, "skip_broken": skip_broken}
-    examples = run.modality.examples(run, data, **{n: v for n, v in reading.items() if v})
+    reading = ReadingOptions(field=field, skip_broken=skip_broken)
+    examples = run.modality.open_examples(run, data, reading)
     if world.size > 1 and (kind := resolve_device(device)) == "cuda":
         device = str(device_of(world, kind))
-    how: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
-    compute = run.modality.embedder(run, device=device, world=world, **how)
+    features = FeatureOptions(layer, pooling, window, device, world)
+    compute = run.modality.make_embed(run, features)
     if world.rank == 0:
-        for sentence in run.unread(examples, window):
+        for sentence in run.describe_unread(examples, window):
             print(f"warning: {sentence}", file=sys.stderr, flush=True)
     names = None
     if examples.labels is not None and examples.classes is not None:

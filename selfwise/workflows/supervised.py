@@ -27,7 +27,7 @@ def from_scratch(run: Run, known: Images, asked: Images, *, device: str) -> Comp
     The same views, batch (or all labels, if they are fewer) and number of steps as the run; the
     learning rate is chosen on a fifth of the labels.
     """
-    options = _options(run, steps=run.config["options"]["steps"], device=device)
+    options = _options(run, steps=run.record.steps, device=device)
     return _competitor(run, known, asked, options, run.fresh, SCRATCH_RATES)
 
 
@@ -76,7 +76,7 @@ def _competitor(
 
 def _classifier(run: Run, known: Images, encoder: Callable[[int], Any]) -> Callable[[int], Method]:
     """`supervised` with the views of the run, around a copy of an encoder."""
-    kind = methods.find("supervised")
+    kind = methods.find_method("supervised")
     views = _views(run.method)
     shape = {"size": run.size, "classes": len(known.classes or [])}
 
@@ -99,22 +99,22 @@ def _views(method: Method) -> dict[str, float]:
 
 def _options(run: Run, *, steps: int, device: str) -> ResolvedTraining:
     """The optimiser and schedule of `supervised`, with the batch and threads of the run."""
-    told = run.config["options"]
-    paper = methods.find("supervised").paper
+    training = run.record.training
+    paper = methods.find_method("supervised").paper
     place = resolve_device(device)
     return ResolvedTraining(
         steps=steps,
-        batch=told["batch"],
+        batch=training.batch,
         optimizer=paper.optimizer,
         lr=paper.lr,
         weight_decay=paper.weight_decay,
         warmup=paper.warmup,
         schedule=paper.schedule,
         clip=paper.clip,
-        threads=told["threads"],
+        threads=training.threads,
         device=place,
-        precision=told["precision"]
-        if place == told["device"]
+        precision=training.precision
+        if place == training.device
         else resolve_precision("auto", place),
         workers=0,
     )

@@ -160,7 +160,7 @@ def test_dropout_is_a_function_of_the_step_and_global_state_does_not_matter():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", methods.method_names())
 def test_a_stopped_run_goes_on_bitwise(name, precision, tmp_path):
     stop_and_go_on(name, tmp_path, precision=precision)
 
@@ -170,7 +170,7 @@ def test_two_threads_stop_and_go_on_bitwise(tmp_path):
 
 
 def stop_and_go_on(name, tmp_path, **given):
-    kind = methods.find(name)
+    kind = methods.find_method(name)
     told = options(kind, steps=12, save_every=4, log_every=5, **given)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):

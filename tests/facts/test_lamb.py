@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from selfwise.core.rng import generator
-from selfwise.methods import find
+from selfwise.methods import find_method
 from selfwise.methods.method import PaperDefaults
 from selfwise.training.optimizers import LAMB, build_optimizer
 
@@ -88,7 +88,7 @@ def test_lamb_goes_on_from_its_state():
 
 def test_adamw_has_the_betas_and_eps_of_the_method():
     for name in ("simclr", "bert", "roberta", "gpt"):
-        d = find(name).paper
+        d = find_method(name).paper
         optimizer = build_optimizer(
             "adamw", net(), lr=0.1, weight_decay=0.1, betas=d.betas, eps=d.eps
         )
@@ -120,4 +120,4 @@ def test_the_step_has_the_methods_betas_and_clip():
     assert all(g["eps"] == 1e-6 for g in groups)
     told = TrainingConfig(steps=1, clip=0.0, device="cpu")
     assert resolve(told, type(method), workers=0).clip == 0.0
-    assert resolve(TrainingConfig(steps=1, device="cpu"), find("simclr"), workers=0).clip == 0.0
+    assert resolve(TrainingConfig(steps=1, device="cpu"), find_method("simclr"), workers=0).clip == 0.0

@@ -100,7 +100,7 @@ def test_a_user_who_says_how_memory_is_kept_is_not_overruled(name, monkeypatch):
 
 
 def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
-    kind, seen = methods.find("supervised"), []
+    kind, seen = methods.find_method("supervised"), []
 
     class Looks:
         def __getitem__(self, step):
@@ -127,7 +127,7 @@ def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
 
 @pytest.mark.parametrize("how", ["minutes", "bench"])
 def test_what_is_measured_has_the_memory_of_a_run(how):
-    kind, seen = methods.find("supervised"), []
+    kind, seen = methods.find_method("supervised"), []
 
     class Looks:
         def __getitem__(self, step):

@@ -90,10 +90,10 @@ def test_minutes_are_steps_and_looks():
 # memory
 
 
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", methods.method_names())
 def test_what_a_step_keeps_grows_with_the_examples(name):
     """So that a small step tells how much a large one takes: within a tenth."""
-    kind = methods.find(name)
+    kind = methods.find_method(name)
     parts = assemble(cases.build(name), options(kind))
     batch = cases.batch(kind, 64)
     four, eight, all_of_them = (

@@ -52,7 +52,13 @@ def finetune(
 
 
 def _ranked(
-    make: Make, train: Images, options: ResolvedTraining, *, size: int, seed: int, rates: Sequence[float]
+    make: Make,
+    train: Images,
+    options: ResolvedTraining,
+    *,
+    size: int,
+    seed: int,
+    rates: Sequence[float],
 ) -> list[float]:
     """The rates to train with, best first; without those that diverge in the search."""
     if len(rates) < 2:
