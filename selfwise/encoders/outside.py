@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selfwise.core.config import Config, given_values, options_of
 from selfwise.core.plugins import is_place, load_place
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
 
 GROUP = "selfwise.encoders"  # of entry points
@@ -55,7 +55,7 @@ def build_outside_encoder(
     offered = {"in_channels": in_channels, "size": size}
     taken = inspect.signature(factory).parameters
     facts = {name: value for name, value in offered.items() if name in taken}
-    with seeded(seed, "encoder"):
+    with init_seed(seed, "encoder"):
         module = factory(**facts, **given_values(options))
     return adapt_image_encoder(module, in_channels=in_channels, size=size)
 
@@ -71,7 +71,7 @@ def build_checked_encoder(
     """
     takes_vocab = vocab and "vocab" in inspect.signature(factory).parameters
     facts = {"vocab": vocab} if takes_vocab else {}
-    with seeded(seed, "encoder"):
+    with init_seed(seed, "encoder"):
         module = factory(**facts, **given_values(options))
     check_contract(module, protocol, kind=kind)
     return module

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core.errors import nearest
-from selfwise.core.types import TextBatch, to
+from selfwise.core.types import TextBatch, to_device
 from selfwise.evaluation.features.image import reading
 from selfwise.evaluation.features.text import Row, groups, padded, pooled
 from selfwise.glue.finetune_recipes import Recipe
@@ -114,7 +114,7 @@ def answers(
     with reading(model, device), half(device, precision):
         for places in groups([len(row.ids) for row in rows]):
             batch = padded([rows[i] for i in places], model.encoder, tokenizer)
-            found[places] = model(to(batch, device)).cpu().numpy()
+            found[places] = model(to_device(batch, device)).cpu().numpy()
     if not np.isfinite(found).all():
         raise FloatingPointError("the outputs are no numbers any more")
     if model.classes:

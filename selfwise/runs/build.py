@@ -8,7 +8,7 @@ from typing import Any
 
 from selfwise.core.config import make_config
 from selfwise.core.plugins import FROM_PYTHON, digest_code, is_place, load_allowed
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.encoders.outside import find_factory, reset_weights
 from selfwise.methods import Method, find_method
 from selfwise.modalities import find_modality
@@ -139,7 +139,7 @@ def build_method(
     section = method_class_options(kind)
     values = {name: record.option(name) for name in section.model_fields if name in record.resolved}
     options = make_config(section, values)
-    with seeded(record.seed, "method"):
+    with init_seed(record.seed, "method"):
         encoder = modality.build_encoder(choice, facts, record.seed)
         return kind(encoder, **inputs, **dict(options))
 
@@ -149,7 +149,7 @@ def build_untrained(record: RunRecord, code: RunCode, facts: Facts, seed: int) -
     modality: Modality = find_modality(record.modality)
     encoder = modality.build_untrained(recorded_encoder(record, code), facts, seed)
     if isinstance(code.encoder, ModuleFactory):  # its weights may have been trained elsewhere
-        with seeded(seed, "encoder"):
+        with init_seed(seed, "encoder"):
             return reset_weights(encoder)
     return encoder
 

@@ -14,7 +14,7 @@ from selfwise.core.errors import nearest
 from selfwise.core.files import cache_dir
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.rng import generator
-from selfwise.core.types import Draw
+from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find, open_corpus
 from selfwise.data.text.corpus_seen import share_seen
@@ -115,7 +115,7 @@ def perplexity(
     if method.modality != "text":
         raise ValueError(f"{run.folder} is on {method.modality}, and has no loss on text")
     draw = method.draw
-    assert isinstance(draw, Draw), "a method on text says how rows are drawn"
+    assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
     if data is None:
         corpus = _held_out(run, draw)
     else:
@@ -151,7 +151,7 @@ def _share_seen(run: Run, corpus: Corpus) -> float:
     return share_seen(corpus, trained.split(held_out)[0] if held_out else trained)
 
 
-def _held_out(run: Run, draw: Draw) -> Corpus:
+def _held_out(run: Run, draw: RowSampler) -> Corpus:
     """The text that a run kept out of its training."""
     data, options = run.record.data, run.record.reading
     if data in (FROM_PYTHON, IMPORTED) or not options.held_out:

@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from selfwise.core.errors import nearest
-from selfwise.core.types import TextBatch, to
+from selfwise.core.types import TextBatch, to_device
 from selfwise.data.text.labelled import Texts
 from selfwise.distributed.process_group import ALONE, World
 from selfwise.distributed.sharded_map import NOTHING, Arrays, by_turns
@@ -99,7 +99,7 @@ def extract_each(
     every = list(groups([len(row.ids) for row in rows]))
 
     def vectors_of(places_of: np.ndarray) -> Arrays:
-        batch = to(padded([rows[i] for i in places_of], encoder, tokenizer), device)
+        batch = to_device(padded([rows[i] for i in places_of], encoder, tokenizer), device)
         return tuple(one.cpu().numpy() for one in _vectors(encoder, batch, places))
 
     with reading(encoder, device), half:

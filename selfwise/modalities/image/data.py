@@ -11,7 +11,7 @@ from torch import Tensor
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.parallel import available
 from selfwise.core.rng import shuffled
-from selfwise.core.types import Draw
+from selfwise.core.types import RowSampler
 from selfwise.data.image import Images, Source
 from selfwise.data.image.dataset import ArrayImages, require_labels
 from selfwise.evaluation.features.image import views
@@ -71,7 +71,7 @@ class OpenImages:
     def source(self, method: Method, *, batch: int, seed: int) -> Source:
         if method.draw is None:
             return Source(self.images, batch=batch, seed=seed, labelled=self.labelled)
-        assert not isinstance(method.draw, Draw), "rows of documents are for text"
+        assert not isinstance(method.draw, RowSampler), "rows of documents are for text"
         labels = require_labels(self.images)
         draw = method.draw(labels, batch=batch, names=self.images.classes)
         return Source(self.images, batch=batch, seed=seed, labelled=self.labelled, draw=draw)

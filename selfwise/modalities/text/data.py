@@ -9,7 +9,7 @@ from types import MappingProxyType
 import torch
 
 from selfwise.core.data_info import TextInfo
-from selfwise.core.types import Draw, Vocabulary
+from selfwise.core.types import RowSampler, Vocabulary
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
 from selfwise.data.text.documents import Documents
@@ -155,9 +155,9 @@ def pad_vocabulary(vocabulary: Vocabulary, size: int) -> Vocabulary:
     return vocabulary._replace(size=size, starts=starts, special=(*vocabulary.special, *extra))
 
 
-def draw_of(method: Method) -> Draw:
+def draw_of(method: Method) -> RowSampler:
     """How a method draws rows of documents."""
-    assert isinstance(method.draw, Draw), "a method on text says how rows are drawn"
+    assert isinstance(method.draw, RowSampler), "a method on text says how rows are drawn"
     return method.draw
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from selfwise.core.rng import Rng, generator, shuffled
-from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, map_tensors, to
+from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, map_tensors, to_device
 from selfwise.data.audio.batches import read
 from selfwise.data.audio.open import Recordings
 from selfwise.evaluation.features.image import reading
@@ -73,7 +73,7 @@ def sections(run: Run, recordings: Recordings, *, seed: int) -> list[Section]:
 def _looked(run: Run, batch: AudioBatch, seed: int, device: str) -> inspection.Heard | None:
     """What the method shows of the recordings, on the CPU. Raises ValueError without units."""
     options = run.record.needs_options(needs_class(type(run.method)))
-    batch = to(batch, device)
+    batch = to_device(batch, device)
     of_others = partial(targets.of_others, run.facts.targets, open_run=open_newest, device=device)
     units = of_others(next(iter(options))[1], batch)
     batch = batch._replace(units=units.to(device))
