@@ -19,7 +19,10 @@ WARM_UP, WINDOW = 10, 100
 # Before which step memory is first looked at: logs and two checkpoints are written. Then every so
 # many steps, and rises are added up: once in a run Python gives 12 MiB back, which would hide them.
 LOOK, EVERY = 401, 300
-ENCODER: dict[str, Any] = {"name": "gpt-mini", "depth": 1, "dim": 32, "heads": 2, "length": 32}
+ENCODER: dict[str, Any] = {
+    "encoder": "gpt-mini",
+    "encoder_options": {"depth": 1, "dim": 32, "heads": 2, "length": 32},
+}
 BATCH, LENGTH = 4, 32
 TEXT = 1_500_000  # characters: with another epoch another plan comes
 

@@ -205,7 +205,9 @@ def stopping(out: Path, world: World) -> dict[str, Tensor]:
 
 def measuring(out: Path, world: World) -> dict[str, Tensor]:
     """A method that asks for the rows of all is measured by one process."""
-    options = resolve(TrainingConfig(steps=2, batch=BATCH, threads=1), methods.find_method("simclr"), workers=0)
+    options = resolve(
+        TrainingConfig(steps=2, batch=BATCH, threads=1), methods.find_method("simclr"), workers=0
+    )
     take = partial(seconds_per_step, patience=0.1, seed=0)
     source = Again(methods.find_method("simclr"))
     found = 0.0 if world.rank else take(lambda: cases.build("simclr"), source, options)

@@ -9,8 +9,8 @@ from selfwise.runs.build import open_newest
 from selfwise.runs.create import pretrain
 from selfwise.workflows.iterate import iterate
 
-TINY = {"name": "hubert-tiny", "stem": "logmel", "dim": 32, "heads": 2}
-TOLD = {"encoder": TINY, "clusters": 4, "steps": 2, "device": "cpu", "threads": 1, "quiet": True}
+TINY = {"encoder": "hubert-tiny", "encoder_options": {"stem": "logmel", "dim": 32, "heads": 2}}
+TOLD = {**TINY, "clusters": 4, "steps": 2, "device": "cpu", "threads": 1, "quiet": True}
 TOLD |= {"precision": "float32"}
 
 

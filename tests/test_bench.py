@@ -265,8 +265,12 @@ def test_the_memory_is_that_of_the_process():
     assert 0.98 * held < step_timer.peak_memory("cpu") < 100 * held
 
 
-IMAGES = {"encoder": TINY, "batch": 16, "size": 16, "threads": 1, "precision": "float32"}
-TEXT = {"encoder": {"name": "roberta-tiny", "depth": 2, "dim": 32, "heads": 2}, "batch": 8}
+IMAGES = {**TINY, "batch": 16, "size": 16, "threads": 1, "precision": "float32"}
+TEXT = {
+    "encoder": "roberta-tiny",
+    "encoder_options": {"depth": 2, "dim": 32, "heads": 2},
+    "batch": 8,
+}
 TEXT |= {"length": 32, "tokenizer": "bpe:300", "documents": "blank", "threads": 1}
 
 

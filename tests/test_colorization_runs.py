@@ -19,8 +19,11 @@ from selfwise.runs.resume import pretrain_or_resume, resume
 from selfwise.views.image.color_bins import smoothed
 from selfwise.views.image.color_space import lab_to_rgb, lightness
 
-SMALL = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "stem": "half"}
-TOLD = {"encoder": SMALL, "width": 8, "batch": 8, "steps": 4, "save_every": 2, "keep": 9}
+SMALL = {
+    "encoder": "resnet18",
+    "encoder_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "stem": "half"},
+}
+TOLD = {**SMALL, "width": 8, "batch": 8, "steps": 4, "save_every": 2, "keep": 9}
 TOLD |= {"threads": 1, "quiet": True, "health_every": 2, "precision": "float32"}
 
 

@@ -47,7 +47,7 @@ def clips():
 def run(clips, tmp_path_factory):
     """A short run of the method hubert."""
     out = tmp_path_factory.mktemp("runs") / "hubert"
-    told = {"encoder": ENCODER, "clusters": 8, "held_out": 0.0, **QUICK}
+    told = {**ENCODER, "clusters": 8, "held_out": 0.0, **QUICK}
     return selfwise.pretrain("hubert", data=clips, out=out, **told)
 
 

@@ -15,7 +15,7 @@ from selfwise.views.image.augment import evaluation_view
 from selfwise.workflows.exchange import export_run, import_run
 from tests.vit_cases import hidden_patches, images, theirs, timms
 
-ENCODER = {"name": "beit-tiny", "depth": 2, "dim": 32, "heads": 2}
+ENCODER = {"encoder": "beit-tiny", "encoder_options": {"depth": 2, "dim": 32, "heads": 2}}
 QUICK = {"steps": 2, "batch": 8, "health_every": 0, "quiet": True, "save_every": 2}
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -42,7 +42,7 @@ def pictures():
 def run(pictures, tmp_path_factory):
     """A short run of the method beit."""
     out = tmp_path_factory.mktemp("runs") / "beit"
-    told = {"encoder": ENCODER, "clusters": 8, "size": 16, **QUICK}
+    told = {**ENCODER, "clusters": 8, "size": 16, **QUICK}
     return selfwise.pretrain("beit", data=pictures[0], out=out, **told)
 
 
@@ -161,7 +161,7 @@ def test_an_encoder_without_the_method_is_a_beit_model(norm, pictures, tmp_path)
     import transformers
 
     encoder = {**ENCODER, "norm": norm, "shared_bias": False}
-    told = {"encoder": encoder, "size": 16, **QUICK, "steps": 1}
+    told = {**encoder, "size": 16, **QUICK, "steps": 1}
     run = selfwise.pretrain("simclr", data=pictures[0], out=tmp_path / "run", **told)
     export_run(run.folder, out=tmp_path / "hf")
     kind = transformers.BeitModel
@@ -226,8 +226,11 @@ def test_the_command_line(exported, tmp_path, capsys):
 
 
 def test_other_image_encoders_are_refused(pictures, tmp_path):
-    tiny = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}
-    told = {"encoder": tiny, "size": 16, **QUICK, "steps": 1}
+    tiny = {
+        "encoder": "resnet18",
+        "encoder_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]},
+    }
+    told = {**tiny, "size": 16, **QUICK, "steps": 1}
     run = selfwise.pretrain("simclr", data=pictures[0], out=tmp_path / "run", **told)
     with pytest.raises(ValueError, match=r"the encoder resnet18, .*only beit enc"):
         export_run(run.folder, out=tmp_path / "hf")

@@ -23,7 +23,7 @@ from selfwise.glue.submission import FILES, check_submission
 from selfwise.glue.task_results import Fit, Kept
 from selfwise.glue.tasks import task_named
 
-TINY = {"name": "bert-tiny", "dim": 16, "heads": 2, "depth": 2}
+TINY = {"encoder": "bert-tiny", "encoder_options": {"dim": 16, "heads": 2, "depth": 2}}
 QUICK = {"poolings": "mean", "layers": "last", "seeds": 1, "quiet": True}
 
 
@@ -34,7 +34,7 @@ def run(tmp_path_factory):
         f"the {mood} sea was {mood} and a small boat went far again. it is a green island. "
         for mood in ("bad cold", "good warm", "old calm", "bad old")
     ]
-    told = {"encoder": TINY, "tokenizer": "wordpiece:120", "documents": "line", "held_out": 0.0}
+    told = {**TINY, "tokenizer": "wordpiece:120", "documents": "line", "held_out": 0.0}
     told |= {"steps": 2, "batch": 4, "length": 16, "threads": 1, "precision": "float32"}
     (folder / "lines.txt").write_text("\n".join(line * 4 for line in lines))
     data = folder / "lines.txt"

@@ -63,8 +63,10 @@ def test_spoken_digits_run_and_score(digits, tmp_path, monkeypatch, exclude):
     from selfwise.recipes import free_spoken_digits as module
 
     monkeypatch.setattr(module, "UNTRAINED", (0,))
-    small = {**module.SETTINGS["encoder"], "depth": 2, "dim": 32, "heads": 2}
-    monkeypatch.setattr(module, "SETTINGS", {**module.SETTINGS, "encoder": small, "clusters": 12})
+    small = {**module.SETTINGS["encoder_options"], "depth": 2, "dim": 32, "heads": 2}
+    monkeypatch.setattr(
+        module, "SETTINGS", {**module.SETTINGS, "encoder_options": small, "clusters": 12}
+    )
     told = {"data": str(digits), "out": str(tmp_path / "out"), "steps": 2, "next_clusters": 8}
     found = module.free_spoken_digits(**told, exclude=exclude)
     assert found["MFCC: other speakers"] > 0.4  # one in ten is chance

@@ -12,8 +12,11 @@ from selfwise.runs import config
 from selfwise.workflows import embed as embedding
 from selfwise.workflows import probe as probing
 
-ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
-QUICK = {"encoder": ENCODER, "steps": 20, "batch": 64, "threads": 1, "quiet": True, "flip": 0.0}
+ENCODER = {
+    "encoder": "resnet18",
+    "encoder_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]},
+}
+QUICK = {**ENCODER, "steps": 20, "batch": 64, "threads": 1, "quiet": True, "flip": 0.0}
 
 
 @pytest.fixture(scope="module")

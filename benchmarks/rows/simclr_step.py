@@ -49,7 +49,7 @@ def model(size: int) -> Any:
     """Our method; its encoder is a timm ResNet-18 for both sides."""
     settings: dict[str, Any] = {
         "method": "simclr",
-        "options": {"encoder": {"name": "resnet18"}, "seed": 0, "start": ""},
+        "options": {"encoder": "resnet18", "seed": 0, "start": ""},
         "found": {"size": size, "channels": 3, "classes": 0},
     }
     return build(settings, None)
@@ -125,7 +125,7 @@ def theirs(folder: Path, batch: int, size: int, device: str, *, last: bool = Fal
 def ours(folder: Path, batch: int, size: int, setting: Setting, precision: str) -> Run:
     """As `pretrain` opens and reads the folder, with as many workers as it takes."""
     kind = methods.find_method("simclr")
-    data = modality_of(kind).opened(str(folder), kind, encoder={"name": "resnet18"}, size=size)
+    data = modality_of(kind).opened(str(folder), kind, encoder="resnet18", size=size)
     method = model(size)
     source = data.source(method, batch=batch, seed=0)
     return Training(method, source, setting, batch=batch, workers=data.workers,

@@ -164,6 +164,10 @@ def _needs(kind: type[Config], name: str) -> bool:
 
 def _as_paths(placed: Mapping[str, Any]) -> dict[str, Any]:
     """Folders as paths; other words as they are."""
-    folders = ("run", "folder")
-    values = {n: Path(v) if n in folders else v for n, v in placed.items()}
-    return {n: [Path(f) for f in v] if n == "runs" else v for n, v in values.items()}
+    values: dict[str, Any] = {}
+    for name, value in placed.items():
+        if name == "runs":
+            values[name] = [Path(folder) for folder in value]
+        else:
+            values[name] = Path(value) if name in ("run", "folder") else value
+    return values

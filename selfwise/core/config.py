@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from docstring_parser import parse
@@ -31,6 +31,9 @@ _BOUNDS: dict[type, tuple[str, str]] = {
 }
 
 
+S = TypeVar("S", bound="Config")
+
+
 class Config(BaseModel):
     """Base of all config classes: unknown names are refused, and nothing changes afterwards."""
 
@@ -44,7 +47,7 @@ class Config(BaseModel):
     )
     prefix: ClassVar[str] = ""  # of its options as users write them: "encoder." for encoder.depth
 
-    def replace(self, **changes: object) -> Self:
+    def replace(self: S, **changes: object) -> S:
         """A copy with some values changed, which are not checked again."""
         return self.model_copy(update=changes)
 
@@ -103,7 +106,7 @@ def options_of(
         _OPTIONS[key] = create_model(name, __base__=Config, **chosen)
         _OPTIONS[key].prefix = prefix
         if any(p.kind is Parameter.VAR_KEYWORD for p in parameters):
-            _OPTIONS[key] = create_model(name, __base__=(_Open, _OPTIONS[key]))
+            _OPTIONS[key] = create_model(name, __base__=(_OPTIONS[key], _Open))
     return _OPTIONS[key]
 
 
@@ -167,6 +170,7 @@ def sections(kind: type[Config]) -> dict[str, type[Config]]:
 def option_paths(kind: type[Config]) -> dict[str, tuple[str, ...]]:
     """Each option as users write it, and the path of fields that leads to it."""
     inner = sections(kind)
+    paths: dict[str, tuple[str, ...]]
     paths = {kind.prefix + name: (name,) for name in kind.model_fields if name not in inner}
     for name, section in inner.items():
         for option, path in option_paths(section).items():

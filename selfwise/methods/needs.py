@@ -6,7 +6,7 @@ expensive is made once, kept in the run folder and read back when the run is res
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from annotated_types import Ge
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from selfwise.core.types import Vocabulary
 F_contra = TypeVar("F_contra", contravariant=True)
 
 
+@runtime_checkable
 class ImageFacts(Protocol):
     """What is known of the images of a run, also when it is loaded without them."""
 
@@ -26,6 +27,7 @@ class ImageFacts(Protocol):
     def info(self) -> ImageInfo: ...
 
 
+@runtime_checkable
 class TextFacts(Protocol):
     """What is known of the documents of a run, also when it is loaded without them."""
 
@@ -36,6 +38,7 @@ class TextFacts(Protocol):
     def vocabulary(self) -> Vocabulary: ...
 
 
+@runtime_checkable
 class OpenData(Protocol):
     """Images that have been opened."""
 

@@ -1,7 +1,7 @@
 """Images, text and audio: one object each, imported when it is used."""
 
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from selfwise.core.errors import nearest
 from selfwise.methods import Method
@@ -10,6 +10,7 @@ from selfwise.modalities.modality import Modality
 NAMES = ("image", "text", "audio")
 
 
+@runtime_checkable
 class _HasModality(Protocol):
     MODALITY: Modality
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, Shaped
@@ -32,6 +32,7 @@ class EncoderChoice:
     """What was handed over in Python, or what the place names."""
 
 
+@runtime_checkable
 class Record(Protocol):
     """What run.yaml says of a run, as far as modalities read it."""
 
@@ -54,6 +55,7 @@ class Record(Protocol):
     def encoder_options(self) -> Mapping[str, object]: ...
 
 
+@runtime_checkable
 class EarlierRun(Protocol):
     """A run in a folder, with its method in eval mode on the CPU."""
 
@@ -91,6 +93,7 @@ class Opening:
     """The options of the method's needs, a section for each."""
 
 
+@runtime_checkable
 class Steps(Protocol):
     """Batches by step, and how many there are in a pass over the data."""
 
@@ -100,6 +103,7 @@ class Steps(Protocol):
     def __getitem__(self, step: int) -> Any: ...
 
 
+@runtime_checkable
 class Facts(Protocol):
     """What is known of a run's data, also when it is loaded without them."""
 
@@ -107,6 +111,7 @@ class Facts(Protocol):
     def info(self) -> DataInfo: ...
 
 
+@runtime_checkable
 class OpenData(Facts, Protocol):
     """The examples of a run, and what depends on them."""
 
@@ -159,6 +164,7 @@ class OpenData(Facts, Protocol):
         ...
 
 
+@runtime_checkable
 class TrainedRun(Protocol):
     """What a modality needs of a run."""
 
@@ -177,6 +183,7 @@ class TrainedRun(Protocol):
     def build_untrained(self, seed: int) -> Any: ...
 
 
+@runtime_checkable
 class Examples(Protocol):
     """Examples for a probe or to be embedded."""
 
@@ -219,6 +226,7 @@ class FeatureOptions:
 Embed = Callable[[Any, Any], Shaped[np.ndarray, "n *d"]]  # (encoder, examples) -> features
 
 
+@runtime_checkable
 class Modality(Protocol):
     """Images, text or audio."""
 

@@ -24,7 +24,8 @@ LABELS = 10_000  # of the training images, for the probes
 TOKENIZERS: dict[str, dict[str, Any]] = {"fsq": {"levels": "8,8,8"}, "dvae": {"codebook": 512}}
 # a small encoder sees more images in the same time; no drop path and a milder crop, for short runs
 SETTINGS: dict[str, Any] = {
-    "encoder": {"name": "beit-mini", "depth": 6, "dim": 128, "heads": 4},
+    "encoder": "beit-mini",
+    "encoder_options": {"depth": 6, "dim": 128, "heads": 4},
     "crop": 0.3,
     "batch": 128,
     "lr": 1.5e-3,

@@ -28,13 +28,8 @@ OFFICIAL = 5  # recordings 0 to 4 of each speaker and digit are the official tes
 # Bands of log-mel in place of the convolutions, and no penalty on them: three times as fast, and
 # 15 points better here. Digits last 21 frames, so spans have 5 frames and not 10.
 SETTINGS: dict[str, Any] = {
-    "encoder": {
-        "name": "hubert-mini",
-        "stem": "logmel",
-        "dim": 192,
-        "heads": 3,
-        "input_dropout": 0.0,
-    },
+    "encoder": "hubert-mini",
+    "encoder_options": {"stem": "logmel", "dim": 192, "heads": 3, "input_dropout": 0.0},
     "clusters": 64,
     "mask_length": 5,
     "penalty": 0.0,

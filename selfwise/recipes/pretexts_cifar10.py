@@ -27,12 +27,8 @@ from selfwise.runs.open import Run
 from selfwise.runs.resume import pretrain_or_resume
 
 # as in simclr_cifar10_cpu: one block a stage, three quarters of the width, half the side
-ENCODER = {
-    "name": "resnet18",
-    "stem": "half",
-    "layers": [1, 1, 1, 1],
-    "channels": [48, 96, 192, 384],
-}
+ENCODER = "resnet18"
+ENCODER_OPTIONS = {"stem": "half", "layers": [1, 1, 1, 1], "channels": [48, 96, 192, 384]}
 LARS = {"optimizer": "lars", "lr": 4.0, "weight_decay": 1e-6}
 # chosen on 5,000 held-out training images; docs/log.md has all that were tried
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -110,7 +106,7 @@ def pretexts_cifar10(
     for name, run in runs.items():
         embed = partial(extract, size=run.size, precision=run.record.option("precision"))
         if (baseline := _baseline(name)) not in found:
-            twins = untrained(run.fresh, known, asked, size=run.size, embed=embed)
+            twins = untrained(run.build_untrained, known, asked, size=run.size, embed=embed)
             found[baseline] = [measured(twin, known, asked) for twin in twins]
         both = Split(*(embed(run.encoder, part) for part in (known, asked)))
         found[name] = [measured(both, known, asked)]

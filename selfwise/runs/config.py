@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any
 
 from pydantic import create_model
 from torch import nn
@@ -34,16 +34,11 @@ from selfwise.training.config import TrainingConfig
 
 IMPORTED = "<imported>"  # stands in run.yaml for the data of published weights
 
-Reading = TypeVar("Reading", bound=Config)
-EncoderOptions = TypeVar("EncoderOptions", bound=Config)
-MethodOptions = TypeVar("MethodOptions", bound=Config)
-NeedsOptions = TypeVar("NeedsOptions", bound=Config)
-AnyConfig = "PretrainConfig[Any, Any, Any, Any]"
-
 _NEEDS: dict[type[Method], type[Config]] = {}
+_CLASSES: dict[tuple[type[Method], type[Config]], type["PretrainConfig"]] = {}
 
 
-class PretrainConfig(Config, Generic[Reading, EncoderOptions, MethodOptions, NeedsOptions]):
+class PretrainConfig(Config):
     """The options of a run, in sections; users see one flat list."""
 
     data: str
@@ -56,11 +51,11 @@ class PretrainConfig(Config, Generic[Reading, EncoderOptions, MethodOptions, Nee
     its heads and its tokenizer too."""
     seed: int = 0
     """Every random draw is a function of it."""
-    method_options: MethodOptions
-    needs_options: NeedsOptions
+    method_options: Config
+    needs_options: Config
     training: TrainingConfig = TrainingConfig()
-    reading: Reading
-    encoder_options: EncoderOptions
+    reading: Config
+    encoder_options: Config
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,7 @@ class RunRequest:
     method: str
     """As run.yaml names it."""
     kind: type[Method]
-    config: "PretrainConfig[Any, Any, Any, Any]"
+    config: PretrainConfig
     encoder: EncoderChoice
     asked: Mapping[str, Any]
     """What the user said, by option."""
@@ -119,15 +114,22 @@ def name_method(method: str | type[Method], kind: type[Method]) -> str:
 
 def config_class(
     method: str | type[Method], encoder: str | EncoderFactory | nn.Module = ""
-) -> type["PretrainConfig[Any, Any, Any, Any]"]:
+) -> type[PretrainConfig]:
     """The config class for a method and an encoder. Raises ValueError if there is no such one."""
     kind = find_method_class(method)
     modality, needs = modality_of(kind), needs_class(kind)
-    generic: Any = PretrainConfig
-    inner = encoder_class(kind, encoder)
-    parts: type[PretrainConfig[Any, Any, Any, Any]]
-    parts = generic[modality.reading, inner, method_class_options(kind), needs]
-    return parts
+    encoder_options = encoder_class(kind, encoder)
+    key = (kind, encoder_options)
+    if key not in _CLASSES:
+        _CLASSES[key] = create_model(
+            f"{kind.__name__}Config",
+            __base__=PretrainConfig,
+            method_options=(method_class_options(kind), ...),
+            needs_options=(needs, ...),
+            reading=(modality.reading, ...),
+            encoder_options=(encoder_options, ...),
+        )
+    return _CLASSES[key]
 
 
 def encoder_class(kind: type[Method], encoder: str | EncoderFactory | nn.Module) -> type[Config]:
@@ -203,7 +205,7 @@ def make_request(
 
 def choose_encoder(
     kind: type[Method],
-    config: "PretrainConfig[Any, Any, Any, Any]",
+    config: PretrainConfig,
     factory: EncoderFactory | None,
 ) -> EncoderChoice:
     """The encoder with its options; those that go with the method are added where none is given.
@@ -279,7 +281,7 @@ def _options_from_start(
     return below
 
 
-def _as_written(config: "PretrainConfig[Any, Any, Any, Any]") -> dict[str, Any]:
+def _as_written(config: PretrainConfig) -> dict[str, Any]:
     """What the user gave, by option, as plain data."""
     given, values = given_options(config), flatten_config(config)
     return {n: v for n, v in values.items() if n in given and v is not None and v != ""}

@@ -19,6 +19,7 @@ from torch import nn
 from selfwise.distributed.process_group import counted, given
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory
+from selfwise.runs.build import RunCode
 from selfwise.runs.config import RunRequest, make_request
 from selfwise.runs.launch import check_together, joined, together
 from selfwise.runs.open import Run, load
@@ -68,7 +69,13 @@ def pretrain(
     request = request_run(method, data, encoder, start, seed, options)
     if (world := given()) is not None and world.rank:
         device = request.config.training.device
-        joined(out, world, data=data, device=device, code=request.code)
+        joined(
+            out,
+            world,
+            data=data,
+            device=device,
+            code=RunCode(request.kind, request.encoder.factory),
+        )
         return load(out, method=request.kind, encoder=request.encoder.factory)
     check_free(out, request.method)
     check_processes(request, data)
@@ -85,7 +92,7 @@ def request_run(
     options: Mapping[str, Any],
 ) -> RunRequest:
     """The run that a call of `pretrain` describes, with every option checked."""
-    values = {**options, "seed": seed}
+    values: dict[str, Any] = {**options, **({"seed": seed} if seed else {})}
     request = make_request(method, values, data=data, encoder=encoder, start=start)
     training = request.config.training
     devices = counted(training.devices if "devices" in training.model_fields_set else None)

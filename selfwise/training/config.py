@@ -7,14 +7,12 @@ from annotated_types import Ge, Gt, Lt
 
 from selfwise.core.config import Config, make_config
 from selfwise.distributed.process_group import here
-from selfwise.methods.method import Method, PaperDefaults
+from selfwise.methods.method import Method, OptimizerName, PaperDefaults, ScheduleName
 from selfwise.training.compile import check_compiler
 from selfwise.training.metrics_log import check_wandb
 from selfwise.training.optimizers import scaled_lr
 
 DEFAULT_EPOCHS = 100
-Optimizer = Literal["adamw", "lamb", "lars", "sgd"]
-Schedule = Literal["cosine", "linear", "constant"]
 Precision = Literal["auto", "bf16", "fp16", "float32"]
 
 
@@ -33,7 +31,7 @@ class TrainingConfig(Config):
     accumulate: Annotated[int, Ge(1)] = 1
     """Micro-batches in which a step is computed, to save memory. The loss is still that of the
     whole batch; methods that compare examples with each other refuse it."""
-    optimizer: Optimizer | None = None
+    optimizer: OptimizerName | None = None
     """By default the paper's."""
     lr: Annotated[float, Ge(0)] | None = None
     """Peak learning rate; by default the paper's, scaled to the batch as in the paper."""
@@ -41,7 +39,7 @@ class TrainingConfig(Config):
     """On matrices only."""
     warmup: Annotated[float, Ge(0)] | None = None
     """Share of the steps in which the rate rises, or a number of steps if 1 or more."""
-    schedule: Schedule | None = None
+    schedule: ScheduleName | None = None
     """Of the learning rate after the warm-up."""
     beta2: Annotated[float, Ge(0), Lt(1)] | None = None
     """Of adamw and lamb: how long they remember squares of gradients; small batches want it near 1.
@@ -86,11 +84,11 @@ class ResolvedTraining(TrainingConfig):
 
     steps: Annotated[int, Ge(0)]
     batch: Annotated[int, Ge(1)]
-    optimizer: Optimizer
+    optimizer: OptimizerName
     lr: Annotated[float, Ge(0)]
     weight_decay: Annotated[float, Ge(0)]
     warmup: Annotated[float, Ge(0)]
-    schedule: Schedule
+    schedule: ScheduleName
     clip: Annotated[float, Ge(0)]
     workers: Annotated[int, Ge(0)]
 
@@ -235,7 +233,7 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def resolve_precision(name: str, device: str) -> str:
+def resolve_precision(name: Precision, device: str) -> Precision:
     """`auto` becomes bf16 where the hardware multiplies it, else float32."""
     if name == "fp16" and not device.startswith("cuda"):
         raise ValueError("--precision fp16 needs a GPU; on a CPU use bf16 or float32")

@@ -28,7 +28,7 @@ def from_scratch(run: Run, known: Images, asked: Images, *, device: str) -> Comp
     learning rate is chosen on a fifth of the labels.
     """
     options = _options(run, steps=run.record.steps, device=device)
-    return _competitor(run, known, asked, options, run.fresh, SCRATCH_RATES)
+    return _competitor(run, known, asked, options, run.build_untrained, SCRATCH_RATES)
 
 
 def tuned(run: Run, known: Images, asked: Images, *, device: str) -> Competitor:
@@ -38,7 +38,7 @@ def tuned(run: Run, known: Images, asked: Images, *, device: str) -> Competitor:
 
 def tuned_from_fresh(run: Run, known: Images, asked: Images, *, device: str) -> Competitor:
     """The same training of untrained encoders, which may choose among higher rates too."""
-    return _tuning(run, known, asked, run.fresh, (*TUNING_RATES, *SCRATCH_RATES), device)
+    return _tuning(run, known, asked, run.build_untrained, (*TUNING_RATES, *SCRATCH_RATES), device)
 
 
 def _tuning(

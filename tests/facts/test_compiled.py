@@ -91,7 +91,9 @@ def test_a_compiled_run_is_resumed_exactly(tmp_path):
 
     def train(folder, steps):
         folder.mkdir(exist_ok=True)
-        told = options(methods.find_method("roberta"), compile=True, steps=steps, schedule="constant")
+        told = options(
+            methods.find_method("roberta"), compile=True, steps=steps, schedule="constant"
+        )
         fit(cases.build("roberta"), Repeated(), told, seed=0, out=folder, quiet=True)
         found, _ = checkpoint.latest(folder / "checkpoints")
         return checkpoint.verify(found.folder).folder / "model.safetensors"

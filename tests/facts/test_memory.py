@@ -118,7 +118,9 @@ def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
         def warning(self, values):
             return None
 
-    told = resolve(TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0)
+    told = resolve(
+        TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0
+    )
     fit(cases.build("supervised"), Looks(), told, seed=0, quiet=True, probes=[Probe()])
     assert seen.count(1) == 4
     assert seen.count(2) == 2
@@ -134,7 +136,9 @@ def test_what_is_measured_has_the_memory_of_a_run(how):
             seen.append(memory._inside[0])
             return cases.batch(kind, 16)
 
-    told = resolve(TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0)
+    told = resolve(
+        TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0
+    )
     if how == "minutes":
         seconds_per_step(lambda: cases.build("supervised"), Looks(), told, seed=0, patience=0.5)
     else:

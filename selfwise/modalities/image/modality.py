@@ -15,6 +15,7 @@ from selfwise.core.config import Config, options_of, overrides_of
 from selfwise.core.data_info import ImageInfo
 from selfwise.data.image import Images, open_images, readable
 from selfwise.encoders import beit, image, image_codec
+from selfwise.encoders.beit_presets import Shape as ViTShape
 from selfwise.encoders.outside import build_outside_encoder, find_outside_options
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.probes.baselines import Split, untrained
@@ -78,7 +79,7 @@ class ImageModality:
         if outside is not None:
             return outside
         if name.partition("-")[0] == "beit":
-            return overrides_of(beit.Shape, prefix=PREFIX)
+            return overrides_of(ViTShape, prefix=PREFIX)
         if name.partition("-")[0] == "codec":
             return overrides_of(image_codec.Shape, prefix=PREFIX)
         return options_of(image.Vision, skip=FROM_DATA, prefix=PREFIX)

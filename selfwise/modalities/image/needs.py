@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from selfwise.methods import Method
-from selfwise.methods.needs import Computed, FromData, FromFacts, PatchTargets
+from selfwise.methods.needs import Computed, FromData, FromFacts, PatchTargetOptions, PatchTargets
 from selfwise.methods.needs import OpenData as OpenImages
 from selfwise.modalities.image import targets
 from selfwise.modalities.image.targets import ImageTargets
@@ -53,6 +53,7 @@ def make_needs(images: Any, opening: Opening, *, decode: int) -> ImageNeeds:
         elif isinstance(need, FromData):
             _add_tensor(needs, name, need, images, options)
         elif isinstance(need, PatchTargets):
+            assert isinstance(options, PatchTargetOptions), "PatchTargets has these options"
             needs.targets = targets.open_targets(images, opening, options, decode=decode)
             needs.inputs[name] = needs.targets.units
             needs.about[name] = needs.targets.about

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -106,6 +106,7 @@ class ImageTargets:
         make_once.copy(self.folder, run / FOLDER)
 
 
+@runtime_checkable
 class SizedImages(Protocol):
     """The opened images of a run: see modalities.image.data."""
 
