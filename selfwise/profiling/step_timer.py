@@ -15,8 +15,8 @@ import torch
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import explained_loader_death, threads
 from selfwise.core.types import RATE, AudioBatch, Labelled, TextBatch, batch_size
-from selfwise.distributed.process_group import World
-from selfwise.distributed.sharding import Part
+from selfwise.distributed.process_group import DistributedEnv
+from selfwise.distributed.sharding import LocalBatch
 from selfwise.methods.method import Method
 from selfwise.profiling.flops import wait
 from selfwise.training.config import Resolved
@@ -72,11 +72,11 @@ def measured(
 def _steps(
     parts: Parts, batches: Batches, options: Resolved, *, seed: int, seconds: float
 ) -> Measured:
-    endless, world = replace(options, steps=MANY), World(size=options.devices)
+    endless, env = replace(options, steps=MANY), DistributedEnv(size=options.devices)
     device, before, begun = options.device, WARM_UP + 2 * options.workers, perf_counter()
     marks: list[Any] = []
     waited, amounts = 0.0, []
-    batch_of = iter(load(batches, 0, endless, world))
+    batch_of = iter(load(batches, 0, endless, env))
     while True:
         asked = perf_counter()
         step, batch = next(batch_of)
@@ -119,7 +119,7 @@ def between(first: Any, then: Any) -> float:
 
 def amount(batch: Any) -> tuple[int, float]:
     """Examples of a batch, and what they hold: real tokens, real seconds of sound, or images."""
-    batch = batch.batch if isinstance(batch, Part) else batch
+    batch = batch.batch if isinstance(batch, LocalBatch) else batch
     batch = batch.batch if isinstance(batch, Labelled) else batch
     n = batch_size(batch)
     if isinstance(batch, TextBatch):
