@@ -13,7 +13,7 @@ from selfwise import methods
 from selfwise.core import memory
 from selfwise.core.memory import kept_memory
 from selfwise.evaluation.features.image import reading
-from selfwise.profiling.step_timer import measured
+from selfwise.profiling.step_timer import time_steps
 from selfwise.training.config import Options, resolve
 from selfwise.training.loop import fit
 from selfwise.training.step_time import seconds_per_step
@@ -138,7 +138,7 @@ def test_what_is_measured_has_the_memory_of_a_run(how):
     if how == "minutes":
         seconds_per_step(lambda: cases.build("supervised"), Looks(), told, seed=0, patience=0.5)
     else:
-        measured(lambda: cases.build("supervised"), Looks(), told, seed=0, seconds=0)
+        time_steps(lambda: cases.build("supervised"), Looks(), told, seed=0, seconds=0)
     assert len(seen) >= 5
     assert set(seen) == {1}
     assert memory._inside == [0]
