@@ -12,7 +12,7 @@ import torch
 from selfwise import methods
 from selfwise.core import memory
 from selfwise.core.memory import kept_memory
-from selfwise.evaluation.features.image import reading
+from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.profiling.step_timer import time_steps
 from selfwise.training.config import Options, resolve
 from selfwise.training.loop import fit
@@ -111,7 +111,7 @@ def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
         every = 2
 
         def __call__(self, method):
-            with reading(method, "cpu"):
+            with evaluation_mode(method, "cpu"):
                 seen.append(memory._inside[0])
             return {}
 
