@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from selfwise import methods
-from selfwise.core.rng import generator, seeded
-from selfwise.core.types import HOP, WINDOW, Features, rows, share
+from selfwise.core.rng import generator, init_seed
+from selfwise.core.types import HOP, WINDOW, Features, shard_slice, slice_batch
 from selfwise.data.audio.open import open_recordings
 from selfwise.data.image import open_images
 from selfwise.data.text.labelled import open_texts
@@ -72,7 +72,7 @@ class Again:
         self.all, self.uneven = cases.batch(kind, BATCH), kind.modality == "audio"
 
     def __getitem__(self, step: int):
-        return rows(self.all, slice(0, (5, 1, 7, 4)[step % 4])) if self.uneven else self.all
+        return slice_batch(self.all, slice(0, (5, 1, 7, 4)[step % 4])) if self.uneven else self.all
 
 
 class Simple(nn.Module):
@@ -95,7 +95,7 @@ def build(case: str) -> Method:
     encoder = cases.image_encoders.build("convnext_atto", in_channels=3, size=32, seed=0, **small)
     method = cases.build(name, encoder=encoder, size=32, **LONG[case][0])
     if hasattr(method, "projection"):
-        with seeded(0, "head"):
+        with init_seed(0, "head"):
             method.projection = Simple(encoder.dim, 16)
     return method
 
@@ -144,7 +144,7 @@ def dropping(out: Path, world: World) -> dict[str, Tensor]:
 
 def gathering(out: Path, world: World) -> dict[str, Tensor]:
     """Rows of all processes, and the gradient of the sum of what each makes of them."""
-    mine = share(6, world.rank, world.size)
+    mine = shard_slice(6, world.rank, world.size)
     x = torch.arange(18.0).view(6, 3)[mine].requires_grad_()
     every = gather(x)
     (every * torch.arange(6.0)[:, None] * (world.rank + 1)).sum().backward()
@@ -154,7 +154,7 @@ def gathering(out: Path, world: World) -> dict[str, Tensor]:
 def contrasting(out: Path, world: World) -> dict[str, Tensor]:
     """This process's part of NT-Xent of 8 pairs in float64, and its gradients."""
     drawn = torch.randn(2, 8, 5, generator=generator(0, "pairs"), dtype=torch.float64)
-    a, b = (one[share(8, world.rank, world.size)].requires_grad_() for one in drawn)
+    a, b = (one[shard_slice(8, world.rank, world.size)].requires_grad_() for one in drawn)
     loss = nt_xent_of_all(a, b, 0.3) / world.size
     loss.backward()
     return {"loss": loss.detach(), "a": a.grad, "b": b.grad}
@@ -168,7 +168,7 @@ def normalising(out: Path, world: World) -> dict[str, Tensor]:
         norm.bias.copy_(torch.tensor([1.0, -1.0, 0.3]))
     norm = SharedNorm(norm) if world.size > 1 else norm
     weigh = torch.randn(5, 3, 4, 4, generator=generator(0, "weigh"), dtype=torch.float64)
-    found, mine = {}, share(5, world.rank, world.size)
+    found, mine = {}, shard_slice(5, world.rank, world.size)
     for step in range(3):
         whole = torch.randn(5, 3, 4, 4, generator=generator(step, "rows"), dtype=torch.float64)
         x = (whole + torch.arange(5.0)[:, None, None, None])[mine].requires_grad_()

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from selfwise import methods
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
 from selfwise.data.image import open_images
 from selfwise.data.image.dataset import ArrayImages
@@ -38,7 +38,7 @@ class Flat(nn.Module):
 
 
 def make(seed: int) -> Method:
-    with seeded(seed, "classifier"):
+    with init_seed(seed, "classifier"):
         return methods.find("supervised")(Flat(), size=SIZE, classes=10, crop=0.9, flip=0.0)
 
 

@@ -22,7 +22,7 @@ import selfwise
 from selfwise import methods
 from selfwise.cli import main as cli
 from selfwise.core.rng import Rng, generator
-from selfwise.core.types import Term, rows, share
+from selfwise.core.types import Term, shard_slice, slice_batch
 from selfwise.distributed import process_group as worlds
 from selfwise.distributed.launch import crew
 from selfwise.distributed.process_group import ALONE, World, given
@@ -115,9 +115,9 @@ def test_the_two_mask_different_numbers(name):
     whole = process_cases.Again(type(method))[2]
     counts = []
     for rank in range(2):
-        mine = share(len(whole[0]), rank, 2)
+        mine = shard_slice(len(whole[0]), rank, 2)
         view = method.view(
-            rows(whole, mine), Rng(generator(0, "view", 2), mine, len(whole[0]), seed=0)
+            slice_batch(whole, mine), Rng(generator(0, "view", 2), mine, len(whole[0]), seed=0)
         )
         counts.append(float(method.counts(view)["masked"]))
     assert counts[0] != counts[1]
@@ -139,7 +139,7 @@ def test_gathered_rows_carry_the_gradients_of_all(case, pair):
     for rank, one in enumerate(found):
         assert torch.equal(one["rows"], x)
         # one process weighs row i by i, the other by 2 i
-        own = 3.0 * torch.arange(6.0)[share(6, rank, 2)]
+        own = 3.0 * torch.arange(6.0)[shard_slice(6, rank, 2)]
         assert torch.equal(one["gradient"], own[:, None].expand(3, 3))
 
 

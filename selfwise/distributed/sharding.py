@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from selfwise.core.types import Batch, Step, Term, rows, share, size_of
+from selfwise.core.types import Batch, Step, Term, batch_size, shard_slice, slice_batch
 from selfwise.distributed.process_group import World
 
 PIECE = 25 * 2**20  # bytes of gradients that are added at once
@@ -41,9 +41,9 @@ class Parted:
             batch, first, total = self.batches.part(step, rank, size)
         else:
             whole = self.batches[step]
-            total = size_of(whole)
-            mine = share(total, rank, size)
-            batch, first = rows(whole, mine), mine.start
+            total = batch_size(whole)
+            mine = shard_slice(total, rank, size)
+            batch, first = slice_batch(whole, mine), mine.start
         return Part(batch, first, total, weight=float(rank < total))
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core.errors import nearest
-from selfwise.core.types import TextBatch, to
+from selfwise.core.types import TextBatch, to_device
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.features.text import TokenRow, batch_by_length, pad_rows, pool_tokens
 from selfwise.glue.finetune_recipes import Recipe
@@ -114,7 +114,7 @@ def answers(
     with evaluation_mode(model, device), half(device, precision):
         for places in batch_by_length([len(row.ids) for row in rows]):
             batch = pad_rows([rows[i] for i in places], model.encoder, tokenizer)
-            found[places] = model(to(batch, device)).cpu().numpy()
+            found[places] = model(to_device(batch, device)).cpu().numpy()
     if not np.isfinite(found).all():
         raise FloatingPointError("the outputs are no numbers any more")
     if model.classes:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from numpy.random import Generator, Philox
 
-from selfwise.core.rng import hashed
+from selfwise.core.rng import hash_keys
 from selfwise.evaluation.scores.bootstrap import (
     ABOVE,
     MAX_COUNTS,
@@ -71,7 +71,7 @@ def seeds_verdict(intervals: Sequence[Interval], examples: int) -> str:
 def _interval(metric: str, truth: np.ndarray, ours: Fits, theirs: Fits, seed: int) -> Interval:
     """A resample is known by how often it has each row of (truth, predictions of all fits)."""
     rows, counts = np.unique(np.stack([truth, *ours, *theirs]), axis=1, return_counts=True)
-    random = Generator(Philox(hashed(seed, "bootstrap of a metric")))
+    random = Generator(Philox(hash_keys(seed, "bootstrap of a metric")))
     at_once, found = max(1, MAX_COUNTS // len(counts)), []
     for done in range(0, DRAWS, at_once):
         size = min(at_once, DRAWS - done)

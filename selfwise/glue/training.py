@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from selfwise.core.memory import kept_memory
-from selfwise.core.rng import seed_global, seeded, shuffled
-from selfwise.core.types import to
+from selfwise.core.rng import init_seed, seed_global, shuffled
+from selfwise.core.types import to_device
 from selfwise.evaluation.features.text import TokenRow, pad_rows
 from selfwise.glue.classifier import Tuner, answers, copied, half
 from selfwise.glue.finetune_recipes import Recipe, Setting
@@ -75,7 +75,7 @@ class Lesson(NamedTuple):
 
     def _model(self) -> Tuner:
         encoder = copied(self.run.encoder, self.start)
-        with seeded(self.seed, f"glue head {self.task.name}"):
+        with init_seed(self.seed, f"glue head {self.task.name}"):
             return Tuner(encoder, len(self.task.labels), self.recipe).to(self.device)
 
     def _trained(self, setting: Setting, data: Data, judge: Data | None) -> Trial:
@@ -136,7 +136,7 @@ class Lesson(NamedTuple):
 
     def _step(self, model: Tuner, optimizer: Any, data: Data, step: int) -> Tensor:
         seed_global(torch.device(self.device), self.seed, "glue dropout", self.task.name, step)
-        batch = to(pad_rows(data.rows, model.encoder, self.run.tokenizer), self.device)
+        batch = to_device(pad_rows(data.rows, model.encoder, self.run.tokenizer), self.device)
         truth = torch.from_numpy(data.truth).to(self.device, non_blocking=True)
         optimizer.zero_grad(set_to_none=True)
         with half(self.device, self.recipe.precision):

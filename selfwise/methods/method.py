@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core.rng import Rng
-from selfwise.core.types import Draw, DrawLabelled, Step, Term, TextEncoder, Vocabulary
+from selfwise.core.types import LabelSampler, RowSampler, Step, Term, TextEncoder, Vocabulary
 from selfwise.distributed.collectives import processes
 from selfwise.losses.cross_entropy import chosen_cross_entropy, chosen_hits
 from selfwise.methods.inspection import Shown
@@ -52,7 +52,7 @@ class Method(nn.Module):
     encoder: Any  # an Encoder that is a module
     # how rows are made of documents; a method sets its own, made of functions of views/, which
     # run.py hands to the source. None: examples are single, as most images are.
-    draw: Draw | DrawLabelled | None = None
+    draw: RowSampler | LabelSampler | None = None
 
     def view(self, batch: Any, rng: Rng) -> Any:
         """Make the task out of the batch, on its device; all randomness comes from `rng`."""

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from selfwise.core.parallel import available
-from selfwise.core.types import Draw
+from selfwise.core.types import RowSampler
 from selfwise.data.image import Images, Source, open_images, readable
 from selfwise.data.image.dataset import ArrayImages, require_labels
 from selfwise.distributed.process_group import ALONE, World
@@ -88,7 +88,7 @@ class ImageData:
         told: dict[str, Any] = {"batch": batch, "seed": seed, "labelled": self.labelled}
         if method.draw is None:
             return Source(self.images, **told)
-        assert not isinstance(method.draw, Draw), "rows of documents are for text"
+        assert not isinstance(method.draw, RowSampler), "rows of documents are for text"
         labels = require_labels(self.images)
         draw = method.draw(labels, batch=batch, names=self.images.classes)
         return Source(self.images, **told, draw=draw)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from selfwise.core.types import Draw
+from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
 from selfwise.data.text.documents import Documents, open_documents
@@ -311,8 +311,8 @@ def _check_documents(trained: Corpus, held_out: Corpus | None, method: Method) -
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
-def _draw(method: Method) -> Draw:
-    assert isinstance(method.draw, Draw), "a method on text says how rows are drawn"
+def _draw(method: Method) -> RowSampler:
+    assert isinstance(method.draw, RowSampler), "a method on text says how rows are drawn"
     return method.draw
 
 

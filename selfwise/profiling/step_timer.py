@@ -14,7 +14,7 @@ import torch
 
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import explained_loader_death, threads
-from selfwise.core.types import RATE, AudioBatch, Labelled, TextBatch, size_of
+from selfwise.core.types import RATE, AudioBatch, Labelled, TextBatch, batch_size
 from selfwise.distributed.process_group import World
 from selfwise.distributed.sharding import Part
 from selfwise.methods.method import Method
@@ -123,7 +123,7 @@ def count_content(batch: Any) -> tuple[int, float]:
     """Examples of a batch, and what they hold: real tokens, real seconds of sound, or images."""
     batch = batch.batch if isinstance(batch, Part) else batch
     batch = batch.batch if isinstance(batch, Labelled) else batch
-    n = size_of(batch)
+    n = batch_size(batch)
     if isinstance(batch, TextBatch):
         real = batch.ids.numel() if batch.valid is None else int(batch.valid.sum())
         return n, float(real)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfwise.core.rng import hashed
+from selfwise.core.rng import hash_keys
 from selfwise.evaluation.scores.bootstrap import describe_difference
 from selfwise.evaluation.scores.probe_score import PRETRAINED, describe_neighbours, format_percent
 
@@ -137,7 +137,7 @@ def _examples(one: Measured) -> tuple[Any, ...]:
 def _full(one: Measured) -> str:
     """The title with the test examples, and the beginning of a digest of all examples."""
     on = f" on {one.on}" if one.on else ""
-    return f"{one.title}{on} ({hashed(0, repr(_examples(one))) % 16**4:04x})"
+    return f"{one.title}{on} ({hash_keys(0, repr(_examples(one))) % 16**4:04x})"
 
 
 def value(row: Row) -> str:

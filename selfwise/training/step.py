@@ -10,8 +10,8 @@ from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from selfwise.core.rng import Rng, alike, generator, seed_global
-from selfwise.core.types import Batch, Step, Term, rows, size_of, to
+from selfwise.core.rng import Rng, generator, seed_global, shared_across_ranks
+from selfwise.core.types import Batch, Step, Term, batch_size, slice_batch, to_device
 from selfwise.distributed.process_group import ALONE, World, device_of
 from selfwise.distributed.sharding import Part, add_gradients, added_counts, take_weights
 from selfwise.distributed.sync_batchnorm import synchronised
@@ -118,7 +118,7 @@ def train_step(
     optimizer.zero_grad(set_to_none=True)
     steps, before = list[Step](), RUNS.count
     for view in views:
-        with alike(seed, "layers", step) if world.size > 1 else nullcontext():
+        with shared_across_ranks(seed, "layers", step) if world.size > 1 else nullcontext():
             found: Step = wrapped(view)
         shares = [term.sum / counts[name] for name, term in found.terms.items()]
         loss = torch.stack(shares).sum()
@@ -140,10 +140,10 @@ def train_step(
 
 def made_views(parts: Parts, mine: Part, step: int, *, seed: int, options: Resolved) -> list[Any]:
     """The view of each micro-batch of a step, on the device."""
-    own = to(mine.batch, parts.fabric.device)
-    n = size_of(own)  # not options.batch: where seconds decide, it is only their mean
+    own = to_device(mine.batch, parts.fabric.device)
+    n = batch_size(own)  # not options.batch: where seconds decide, it is only their mean
     return [
-        parts.method.view(rows(own, part), _draws(seed, step, part, mine, n))
+        parts.method.view(slice_batch(own, part), _draws(seed, step, part, mine, n))
         for part in micro_batches(n, options.accumulate)
     ]
 

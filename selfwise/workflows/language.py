@@ -13,7 +13,7 @@ from torch import Tensor
 from selfwise.core.errors import nearest
 from selfwise.core.files import cache_dir
 from selfwise.core.rng import generator
-from selfwise.core.types import Draw
+from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find, open_corpus
 from selfwise.data.text.corpus_seen import share_seen
@@ -114,7 +114,7 @@ def perplexity(
     if method.modality != "text":
         raise ValueError(f"{run.folder} is on {method.modality}, and has no loss on text")
     draw = method.draw
-    assert isinstance(draw, Draw), "a method on text says how rows are drawn"
+    assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
     if data is None:
         corpus = _held_out(run, draw)
     else:
@@ -150,7 +150,7 @@ def _share_seen(run: Run, corpus: Corpus) -> float:
     return share_seen(corpus, trained.split(told["held_out"])[0] if told["held_out"] else trained)
 
 
-def _held_out(run: Run, draw: Draw) -> Corpus:
+def _held_out(run: Run, draw: RowSampler) -> Corpus:
     """The text that a run kept out of its training."""
     told = run.config["options"]
     if told["data"] in (FROM_PYTHON, IMPORTED) or not told["held_out"]:

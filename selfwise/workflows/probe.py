@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from selfwise.core.errors import nearest
-from selfwise.core.rng import hashed, shuffled
+from selfwise.core.rng import hash_keys, shuffled
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.evaluation.probes import label_curve
 from selfwise.evaluation.probes.baselines import FeatureSplit
@@ -342,7 +342,7 @@ def _kept(
     told |= {**frozen, "weights": run.weights, "step": run.step}
     classes = asked.classes if known.classes is None else known.classes
     found = {**score.to_dict(), **told, "data": data, "classes": classes}
-    name = f"{score.kind}-{hashed(0, json.dumps([told, *drawn])) % 16**8:08x}.json"
+    name = f"{score.kind}-{hash_keys(0, json.dumps([told, *drawn])) % 16**8:08x}.json"
     folder = run.folder / "scores"
     folder.mkdir(exist_ok=True)
     temporary = folder / f".{name}.writing"

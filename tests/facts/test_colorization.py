@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 from torch import nn
 
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.core.types import Features, ImageBatch
 from selfwise.data.image import open_images
 from selfwise.encoders import image as image_encoders
@@ -43,7 +43,7 @@ def prior() -> torch.Tensor:
 
 
 def method(**options) -> Colorization:
-    with seeded(0, "test"):
+    with init_seed(0, "test"):
         told = {"size": 16, "prior": prior(), "width": 8, "crop": 1.0, "flip": 0.0} | options
         return Colorization(told.pop("encoder", Pixels()), **told)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from selfwise.core.errors import nearest
-from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Features, to
+from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Features, to_device
 from selfwise.data.audio.open import Chunks, Recordings
 from selfwise.distributed.process_group import ALONE, World
 from selfwise.distributed.sharded_map import NOTHING, Arrays, by_turns
@@ -143,7 +143,7 @@ def _encode_recordings(
     with evaluation_mode(encoder, device), half:
         return _compute_statistics(
             recordings,
-            lambda batch: read(to(batch, device)),
+            lambda batch: read(to_device(batch, device)),
             hop=HOP,
             deviation=pooling == "mean+deviation",
             **how,

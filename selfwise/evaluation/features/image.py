@@ -19,7 +19,7 @@ from selfwise.core.files import digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import check_temporary_folder, explained_loader_death, fitting_workers
 from selfwise.core.rng import generator
-from selfwise.core.types import Encoder, Features, ImageBatch, to
+from selfwise.core.types import Encoder, Features, ImageBatch, to_device
 from selfwise.data.image.dataset import Images
 from selfwise.distributed.process_group import ALONE, World
 from selfwise.distributed.sharded_map import NOTHING, agreed, by_turns
@@ -156,7 +156,7 @@ def iterate_views(
         generator=generator(0, "evaluation loader"),
     )
     for group in groups:
-        yield evaluation_view(to(group, device), size, fraction=fraction)
+        yield evaluation_view(to_device(group, device), size, fraction=fraction)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from selfwise.core.errors import nearest
-from selfwise.core.types import TextBatch, to
+from selfwise.core.types import TextBatch, to_device
 from selfwise.data.text.labelled import Texts
 from selfwise.distributed.process_group import ALONE, World
 from selfwise.distributed.sharded_map import NOTHING, Arrays, by_turns
@@ -99,7 +99,7 @@ def extract_poolings(
     every = list(batch_by_length([len(row.ids) for row in rows]))
 
     def vectors_of(places_of: np.ndarray) -> Arrays:
-        batch = to(pad_rows([rows[i] for i in places_of], encoder, tokenizer), device)
+        batch = to_device(pad_rows([rows[i] for i in places_of], encoder, tokenizer), device)
         return tuple(one.cpu().numpy() for one in _encode_poolings(encoder, batch, places))
 
     with evaluation_mode(encoder, device), half:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from selfwise.core.rng import Rng, generator
-from selfwise.core.types import Batch, Term, to
+from selfwise.core.types import Batch, Term, to_device
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods.method import Method
 
@@ -52,7 +52,7 @@ class HeldOutLoss:
         with evaluation_mode(method, device):
             for number in range(self.count):
                 rng = Rng(generator(self.seed, "held out", number), seed=self.seed)
-                step = method(method.view(to(self.read(number), device), rng))
+                step = method(method.view(to_device(self.read(number), device), rng))
                 for name, (total, count) in (step.terms | step.metrics).items():
                     total, count = total.double(), count.double()
                     before = sums.get(name, Term(torch.zeros_like(total), torch.zeros_like(count)))

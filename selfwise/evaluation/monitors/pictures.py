@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from selfwise.core.rng import shuffled
-from selfwise.core.types import rows, to
+from selfwise.core.types import slice_batch, to_device
 from selfwise.data.image import Images
 from selfwise.evaluation.features.image import crop_fraction, evaluation_mode
 from selfwise.methods.method import Method
@@ -74,7 +74,7 @@ class PictureMonitor:
     def seen(self, device: torch.device) -> Iterator[Float[Tensor, "b c s s"]]:
         """The examples as they are evaluated, a few at a time, on the device."""
         for first in range(0, len(self.batch.x), BATCH_SIZE):
-            part = to(rows(self.batch, slice(first, first + BATCH_SIZE)), device)
+            part = to_device(slice_batch(self.batch, slice(first, first + BATCH_SIZE)), device)
             yield evaluation_view(part, self.size, fraction=crop_fraction(self.size))
 
     def __call__(self, method: Method) -> dict[str, float]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.rng import Rng, generator, shuffled
-from selfwise.core.types import ImageBatch, rows, to
+from selfwise.core.types import ImageBatch, slice_batch, to_device
 from selfwise.data.image import Images
 from selfwise.evaluation.features.image import crop_fraction, evaluation_mode
 from selfwise.methods.method import Method
@@ -75,10 +75,10 @@ class RepresentationMonitor:
         n = len(self.batch.x)
         found: list[tuple[Tensor, ...]] = []
         with evaluation_mode(method.encoder, device):
-            two = self._makes_two(method, to(rows(self.batch, slice(0, 1)), device))
+            two = self._makes_two(method, to_device(slice_batch(self.batch, slice(0, 1)), device))
             for first in range(0, n, BATCH_SIZE):
                 part = slice(first, min(first + BATCH_SIZE, n))
-                own = to(rows(self.batch, part), device)
+                own = to_device(slice_batch(self.batch, part), device)
                 found.append(self._features(method, own, part, two=two))
             h, *pair = (torch.cat(parts) for parts in zip(*found, strict=True))
             values = {"uniformity": uniformity(h), "rank": _finite_rank(h)}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Bool, Float
 
-from selfwise.core.rng import hashed
+from selfwise.core.rng import hash_keys
 
 ABOVE, WITHIN, WORSE = "above the noise", "within the noise", "worse, beyond the noise"
 MAX_COUNTS = 2**22  # counts held at once: 32 MB
@@ -28,7 +28,7 @@ def paired_bootstrap(
         raise ValueError("a paired bootstrap needs test examples, and there are none")
     assert len(correct_a) == len(correct_b), (correct_a.shape, correct_b.shape)
     difference = correct_a.astype(np.float64) - correct_b.astype(np.float64)
-    random = np.random.Generator(np.random.Philox(hashed(seed, "bootstrap")))
+    random = np.random.Generator(np.random.Philox(hash_keys(seed, "bootstrap")))
     low, high = np.quantile(_resample_means(difference, draws, random), [0.025, 0.975])
     return float(low), float(high)
 

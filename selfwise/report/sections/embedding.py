@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from selfwise.core.rng import hashed, shuffled
+from selfwise.core.rng import hash_keys, shuffled
 from selfwise.data.audio.dataset import Recordings
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.features.image import crop_fraction, iterate_views
@@ -129,7 +129,7 @@ def in_the_plane(vectors: Float32[np.ndarray, "n d"], *, seed: int) -> Float64[n
     from threadpoolctl import threadpool_limits
 
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
-    state = hashed(seed, "report t-SNE") % 2**32
+    state = hash_keys(seed, "report t-SNE") % 2**32
     with threadpool_limits(limits=1):
         fitted = TSNE(perplexity=perplexity, init="pca", random_state=state, n_jobs=1)
         points = fitted.fit_transform(vectors).astype(np.float64)

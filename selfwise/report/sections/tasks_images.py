@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.rng import Rng, generator, shuffled
-from selfwise.core.types import ImageBatch, Labelled, to
+from selfwise.core.types import ImageBatch, Labelled, to_device
 from selfwise.data.image.dataset import Images
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods import inspection
@@ -50,7 +50,7 @@ def _looked(
 ) -> tuple[Any, inspection.Sheet | None]:
     """The view of a batch, and what the method shows of it."""
     place = next(method.parameters()).device
-    view = method.view(to(batch, place), Rng(generator(seed, "report view"), seed=seed))
+    view = method.view(to_device(batch, place), Rng(generator(seed, "report view"), seed=seed))
     found = method.shown(view)
     assert found is None or isinstance(found, inspection.Sheet), "a method on images shows a sheet"
     return view, found

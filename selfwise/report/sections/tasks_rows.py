@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from selfwise.core.rng import Rng, generator, hashed, shuffled
-from selfwise.core.types import Draw, Plan, TextBatch, map_tensors, to
+from selfwise.core.rng import Rng, generator, hash_keys, shuffled
+from selfwise.core.types import EpochPlan, RowSampler, TextBatch, map_tensors, to_device
 from selfwise.data.text import sentences
 from selfwise.data.text.encode import Encode
 from selfwise.data.text.labelled import Texts
@@ -39,21 +39,21 @@ def rows(run: Run, texts: Texts, *, seed: int) -> Rows:
     Raises ValueError if the texts make no row.
     """
     draw, vocabulary = run.method.draw, run.tokenizer.vocabulary
-    assert isinstance(draw, Draw), "a method on text says how rows are drawn"
+    assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
     tokens, documents, inner = _tokens(run, texts, draw, seed)
     if not len(documents):
         raise ValueError("no token came of the texts")
     length = int(run.config["found"]["length"])
     told: dict[str, Any] = {"length": length, "vocabulary": vocabulary}
-    random = np.random.Generator(np.random.Philox(hashed(seed, "report plan")))
-    lay = draw.lay
+    random = np.random.Generator(np.random.Philox(hash_keys(seed, "report plan")))
+    collate = draw.collate
     try:
         plan = draw.plan(documents, inner, random=random, **told)
     except ValueError:
         if not draw.needs_sentences:
             raise
-        plan, lay = _alone(documents, length), partial(_single, run)
-    read = partial(lay, tokens, plan, **told)
+        plan, collate = _alone(documents, length), partial(_single, run)
+    read = partial(collate, tokens, plan, **told)
     return Rows(plan.size, read)
 
 
@@ -74,7 +74,7 @@ def looked(run: Run, made: Rows, *, seed: int) -> Iterator[tuple[TextBatch, Any]
         batch: TextBatch = made.read(order[first : first + at_once])
         batch = batch._replace(epoch=torch.zeros_like(batch.index))
         rng = Rng(generator(seed, "report view", number), seed=seed)
-        found = method.shown(method.view(to(batch, device), rng))
+        found = method.shown(method.view(to_device(batch, device), rng))
         yield batch, map_tensors(lambda part: part.cpu(), found)
         if isinstance(found, inspection.Filled | inspection.Followed):
             guessed += int(found.guesses.chosen.sum())
@@ -92,7 +92,7 @@ def positions(found: inspection.Filled | inspection.Followed) -> Int64[torch.Ten
 
 
 def _tokens(
-    run: Run, texts: Texts, draw: Draw, seed: int
+    run: Run, texts: Texts, draw: RowSampler, seed: int
 ) -> tuple[np.ndarray, Spans, Spans | None]:
     """One stream of some texts, the spans of each and, if asked for, those of its sentences."""
     chosen: list[str] = []
@@ -119,14 +119,16 @@ def _spans(sizes: np.ndarray) -> Spans:
     return np.stack([stops - sizes, stops], axis=1)
 
 
-def _alone(documents: Spans, length: int) -> Plan:
+def _alone(documents: Spans, length: int) -> EpochPlan:
     """A row for each text, cut where it is too long."""
     pieces = documents.copy()
     pieces[:, 1] = np.minimum(pieces[:, 1], pieces[:, 0] + length - 2)
-    return Plan(pieces, np.arange(len(pieces) + 1))
+    return EpochPlan(pieces, np.arange(len(pieces) + 1))
 
 
-def _single(run: Run, tokens: np.ndarray, plan: Plan, rows: np.ndarray, **told: Any) -> TextBatch:
+def _single(
+    run: Run, tokens: np.ndarray, plan: EpochPlan, rows: np.ndarray, **told: Any
+) -> TextBatch:
     batch = separated(tokens, plan, rows, **told)
     if run.encoder.segments:
         batch = batch._replace(segment=torch.zeros_like(batch.ids))

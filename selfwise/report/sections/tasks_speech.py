@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from selfwise.core.rng import Rng, generator, shuffled
-from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, map_tensors, to
+from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, map_tensors, to_device
 from selfwise.data.audio.batches import read
 from selfwise.data.audio.open import Recordings
 from selfwise.evaluation.features.image import evaluation_mode
@@ -71,7 +71,7 @@ def sections(run: Run, recordings: Recordings, *, seed: int) -> list[Section]:
 def _looked(run: Run, batch: AudioBatch, seed: int, device: str) -> inspection.Heard | None:
     """What the method shows of the recordings, on the CPU. Raises ValueError without units."""
     told = run.config["options"]
-    batch = to(batch, device)
+    batch = to_device(batch, device)
     units = audio_units.of_others(run.kept, told, batch, open_run=open_newest, device=device)
     batch = batch._replace(units=units.to(device))
     view = run.method.view(batch, Rng(generator(seed, "report view"), seed=seed))
