@@ -241,19 +241,21 @@ def embedding(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     waves = [random.standard_normal(int(16_000 * s)).astype("f4") for s in seconds]
     sounds, heard = open_recordings(waves), {"budget": 1.0, "seconds": 0.5, **told}
     work = {
-        "images": lambda: image_features.extract(encoder, images, size=16, batch=10, **told),
-        "texts": lambda: text_features.extract(
+        "images": lambda: image_features.extract_features(
+            encoder, images, size=16, batch=10, **told
+        ),
+        "texts": lambda: text_features.extract_features(
             reader, open_texts(words), tokenizer, length=16, **told
         ),
-        "sounds": lambda: audio_features.extract(
+        "sounds": lambda: audio_features.extract_features(
             Windows(), sounds, pooling="mean+deviation", **heard
         ),
-        "layers": lambda: audio_features.layers(Windows(), sounds, **heard),
+        "layers": lambda: audio_features.extract_layers(Windows(), sounds, **heard),
     }
     found = {}
     for name, compute in work.items():
         for time in ("computed", "read"):
-            got = image_features.cached(out / "features", [name], compute, env=env)
+            got = image_features.load_or_compute(out / "features", [name], compute, env=env)
             found[f"{name} {time}"] = torch.from_numpy(got.copy())
     return found
 
