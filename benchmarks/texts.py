@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from selfwise import methods, modalities
+from selfwise import methods
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.documents import open_documents
 from selfwise.methods.method import Method

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.row import Run, Setting
 from selfwise.methods.method import Method
-from selfwise.training.config import TrainingConfig, ResolvedTraining, resolve
+from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve
 from selfwise.training.loop import load
 from selfwise.training.step import Parts, assemble, set_lr, train_step
 

@@ -10,7 +10,6 @@ from safetensors.torch import load_file, save_file
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.core.types import ImageBatch
-from selfwise.runs import config
 from selfwise.views.image.augment import evaluation_view
 from selfwise.workflows.exchange import export_run, import_run
 from tests.vit_cases import hidden_patches, images, theirs, timms

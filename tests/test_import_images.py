@@ -86,7 +86,7 @@ def test_timms_folder_gives_its_features(kind, files, tmp_path):
     assert said["notes"] == [f"the classifier {classifier} was left out"]
     assert said["drawn anew"], "the heads of SimCLR"
     assert all(not name.startswith("encoder.") for name in said["drawn anew"])
-    run.record.option("precision") = "float32"  # embed computes in that of the run
+    cases_float32(run)  # embed computes in that of the run
     table = selfwise.embed(run, files)
     assert list(table.ids) == names
     assert far(expected, table.vectors) < 1e-5

@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from selfwise import recipes
-from selfwise.runs import config
 
 
 @pytest.fixture(scope="module")

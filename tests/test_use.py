@@ -8,7 +8,6 @@ import torch
 
 import selfwise
 from selfwise.data.image import open_images
-from selfwise.runs import config
 from selfwise.workflows import embed as embedding
 from selfwise.workflows import probe as probing
 

@@ -12,7 +12,7 @@ from benchmarks.photos import photos
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.scratch import scratch
 from benchmarks.training import Training, agreed
-from selfwise import methods, modalities
+from selfwise import methods
 from selfwise.core.rng import Rng, generator, init_seed
 from selfwise.core.types import ImageBatch
 from selfwise.runs.build import build

@@ -12,7 +12,7 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch, PatchEncoder, Step, Units
 from selfwise.methods.inspection import Column, Sheet, mosaic
 from selfwise.methods.method import Method, PaperDefaults, guessed
-from selfwise.methods.needs import IMAGE_SIZE, PatchTargets
+from selfwise.methods.needs import IMAGE_SIZE, PatchTargetNeed
 from selfwise.views.image.block_mask import SHARE, check_mask, draw_blocks
 from selfwise.views.image.crop import Crop
 
@@ -45,7 +45,7 @@ class BEiT(Method):
     """
 
     modality = "image"
-    needs = MappingProxyType({"size": IMAGE_SIZE, "units": PatchTargets()})
+    needs = MappingProxyType({"size": IMAGE_SIZE, "units": PatchTargetNeed()})
     default_encoder = "beit-mini"
     carried = ("mask",)  # which takes part in the encoder, and goes on with it
     # Appendix G and the authors' README: 1.5e-3 at 2048, warm-up for 10 of 800 epochs; longer

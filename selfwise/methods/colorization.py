@@ -16,7 +16,7 @@ from selfwise.core.types import Encoder, Features, ImageBatch, Step, Term
 from selfwise.losses.cross_entropy import chosen_hits, soft_cross_entropy
 from selfwise.methods.inspection import Column, Sheet
 from selfwise.methods.method import Method, PaperDefaults
-from selfwise.methods.needs import IMAGE_SIZE, Computed, FromData, OpenData
+from selfwise.methods.needs import IMAGE_SIZE, Computed, FromData, ImageSampler
 from selfwise.nn.dense_head import DenseHead
 from selfwise.views.image.color_bins import (
     BINS,
@@ -57,7 +57,7 @@ class PriorOptions(Config):
     b."""
 
 
-def color_prior(data: OpenData, options: PriorOptions) -> Computed:
+def color_prior(data: ImageSampler, options: PriorOptions) -> Computed:
     """The frequencies of the 313 bins, smoothed as in the paper if they are counted here.
 
     Raises ValueError for gray images, or if the file does not hold 313 frequencies.

@@ -20,7 +20,7 @@ from selfwise.losses.contrastive import check_temperature
 from selfwise.losses.cross_entropy import code_cosines
 from selfwise.methods.inspection import Heard, guesses
 from selfwise.methods.method import Method, PaperDefaults, guessed
-from selfwise.methods.needs import FrameTargets
+from selfwise.methods.needs import FrameTargetNeed
 from selfwise.views.audio.span_mask import Hidden, Spans, lengths
 
 
@@ -45,7 +45,7 @@ class HuBERT(Method):
     """
 
     modality = "audio"
-    needs = MappingProxyType({"clusters": FrameTargets()})
+    needs = MappingProxyType({"clusters": FrameTargetNeed()})
     carried = ("mask",)
     default_encoder = "hubert-mini"
     # Section IV-C and fairseq's hubert_base_librispeech.yaml: 32,000 of 400,000 steps of warm-up,

@@ -20,7 +20,7 @@ F_contra = TypeVar("F_contra", contravariant=True)
 
 
 @runtime_checkable
-class ImageFacts(Protocol):
+class HasImageInfo(Protocol):
     """What is known of the images of a run, also when it is loaded without them."""
 
     @property
@@ -28,7 +28,7 @@ class ImageFacts(Protocol):
 
 
 @runtime_checkable
-class TextFacts(Protocol):
+class HasVocabulary(Protocol):
     """What is known of the documents of a run, also when it is loaded without them."""
 
     @property
@@ -39,7 +39,7 @@ class TextFacts(Protocol):
 
 
 @runtime_checkable
-class OpenData(Protocol):
+class ImageSampler(Protocol):
     """Images that have been opened."""
 
     @property
@@ -79,7 +79,7 @@ class FromData:
     function: Callable[..., Computed | Tensor]
     options: type[Config] | None = None
 
-    def compute(self, data: OpenData, options: Config | None) -> Computed:
+    def compute(self, data: ImageSampler, options: Config | None) -> Computed:
         """Call the function."""
         made: Any = self.function(data) if options is None else self.function(data, options)
         return made if isinstance(made, Computed) else Computed(made)
@@ -112,21 +112,21 @@ class FrameTargetOptions(Config):
 
 
 @dataclass(frozen=True)
-class PatchTargets:
+class PatchTargetNeed:
     """A callable from images to a discrete target for each patch; see core.types.Units."""
 
     options: type[Config] = PatchTargetOptions
 
 
 @dataclass(frozen=True)
-class FrameTargets:
+class FrameTargetNeed:
     """Discrete targets in each AudioBatch; the method gets how many kinds there are."""
 
     options: type[Config] = FrameTargetOptions
 
 
-Need = FromFacts[Any] | FromData | PatchTargets | FrameTargets
+Need = FromFacts[Any] | FromData | PatchTargetNeed | FrameTargetNeed
 
-IMAGE_SIZE = FromFacts[ImageFacts](lambda facts: facts.info.size)
-NUM_CLASSES = FromFacts[ImageFacts](lambda facts: facts.info.classes)
-VOCABULARY = FromFacts[TextFacts](lambda facts: facts.vocabulary)
+IMAGE_SIZE = FromFacts[HasImageInfo](lambda facts: facts.info.size)
+NUM_CLASSES = FromFacts[HasImageInfo](lambda facts: facts.info.classes)
+VOCABULARY = FromFacts[HasVocabulary](lambda facts: facts.vocabulary)

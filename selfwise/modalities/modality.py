@@ -11,8 +11,8 @@ from torch import nn
 
 from selfwise.core.config import Config
 from selfwise.core.data_info import DataInfo
-from selfwise.distributed.process_group import ALONE, World
-from selfwise.evaluation.probes.baselines import Split
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
+from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
@@ -220,7 +220,7 @@ class FeatureOptions:
     pooling: str = ""
     window: str = ""
     device: str = "auto"
-    world: World = ALONE
+    env: DistributedEnv = SINGLE_PROCESS
 
 
 Embed = Callable[[Any, Any], Shaped[np.ndarray, "n *d"]]  # (encoder, examples) -> features
@@ -300,11 +300,11 @@ class Modality(Protocol):
 
     def untrained_features(
         self, run: TrainedRun, train: Any, test: Any, *, embed: Embed, device: str
-    ) -> list[Split]:
+    ) -> list[FeatureSplit]:
         """Features of untrained twins."""
         ...
 
-    def raw_features(self, run: TrainedRun, train: Any, test: Any) -> Split:
+    def raw_features(self, run: TrainedRun, train: Any, test: Any) -> FeatureSplit:
         """The raw input as features."""
         ...
 

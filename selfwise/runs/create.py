@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import nn
 
-from selfwise.distributed.process_group import counted, given
+from selfwise.distributed.process_group import count_processes, detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory
 from selfwise.runs.build import RunCode
@@ -67,11 +67,11 @@ def pretrain(
     """
     out = Path(out)
     request = request_run(method, data, encoder, start, seed, options)
-    if (world := given()) is not None and world.rank:
+    if (env := detect_env()) is not None and env.rank:
         device = request.config.training.device
         joined(
             out,
-            world,
+            env,
             data=data,
             device=device,
             code=RunCode(request.kind, request.encoder.factory),
@@ -95,7 +95,7 @@ def request_run(
     values: dict[str, Any] = {**options, **({"seed": seed} if seed else {})}
     request = make_request(method, values, data=data, encoder=encoder, start=start)
     training = request.config.training
-    devices = counted(training.devices if "devices" in training.model_fields_set else None)
+    devices = count_processes(training.devices if "devices" in training.model_fields_set else None)
     return request.with_devices(devices)
 
 
@@ -103,7 +103,7 @@ def check_processes(request: RunRequest, data: Any) -> None:
     """Raises ValueError if the run cannot have as many processes as it asks for."""
     training = request.config.training
     check_together(training.devices, training.device, data)
-    if training.devices > 1 and given() is None:
+    if training.devices > 1 and detect_env() is None:
         request.check_importable()
 
 
@@ -116,7 +116,7 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
         probes = data.probes(method, training, seed=seed)
     check_best(partial(deepcopy, method), source, training, seed=seed, probes=probes)
     _make_folder(out, prepared, training)
-    with _removed_if_never_saved(out, training), together(out, training) as world:
+    with _removed_if_never_saved(out, training), together(out, training) as env:
         fit(
             method,
             source,
@@ -126,7 +126,7 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
             out=out,
             quiet=quiet,
             beside={NAME: settle(out)},
-            world=world,
+            env=env,
         )
     return load(out, method=prepared.code.method, encoder=prepared.code.encoder)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from selfwise.core.config import flag
 from selfwise.core.plugins import FROM_PYTHON, allow_plugins
-from selfwise.distributed.process_group import given
+from selfwise.distributed.process_group import detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory
 from selfwise.runs.config import make_request
@@ -36,7 +36,7 @@ def resume(
 
     Args:
         run: folder of the run.
-        data: only for a run that was given its data in Python: the same data again.
+        data: only for a run that was detect_env its data in Python: the same data again.
         plugins: modules and .py files outside of selfwise that the run may import.
         method: the class of a run whose method was defined in Python.
         encoder: the function or module of a run whose encoder was handed over in Python.
@@ -48,8 +48,8 @@ def resume(
     training = record.training
     code = resolve_code(folder, record, method=method, encoder=encoder)
     check_as_many(folder, training.devices)
-    if (world := given()) is not None and world.rank:
-        joined(folder, world, data=data, device=training.device, code=code)
+    if (env := detect_env()) is not None and env.rank:
+        joined(folder, env, data=data, device=training.device, code=code)
         return load(folder, method=code.method, encoder=code.encoder)
     prepared = reopen(folder, data, code)
     check_together(training.devices, training.device, record.data if data is None else data)
@@ -59,7 +59,7 @@ def resume(
         print(text, file=sys.stderr, flush=True)
     probes = prepared.data.probes(prepared.method, training, seed=prepared.seed)
     prepared.data.save(folder)  # after the probes, since some write there
-    with together(folder, training) as world:
+    with together(folder, training) as env:
         fit(
             prepared.method,
             prepared.source,
@@ -69,7 +69,7 @@ def resume(
             probes=probes,
             quiet=quiet,
             beside={NAME: settle(folder)},
-            world=world,
+            env=env,
         )
     return load(folder, method=code.method, encoder=code.encoder)
 

@@ -6,7 +6,7 @@ import torch
 from annotated_types import Ge, Gt, Lt
 
 from selfwise.core.config import Config, make_config
-from selfwise.distributed.process_group import here
+from selfwise.distributed.process_group import count_local_processes
 from selfwise.methods.method import Method, OptimizerName, PaperDefaults, ScheduleName
 from selfwise.training.compile import check_compiler
 from selfwise.training.metrics_log import check_wandb
@@ -108,7 +108,7 @@ def resolve(
     from_data = batch is not None
     options = options.model_copy(update={"batch": batch or options.batch})
     device = resolve_device(options.device)
-    processes = here(options.devices) if options.devices > 1 else 1
+    processes = count_local_processes(options.devices) if options.devices > 1 else 1
     values = options.model_dump() | _fill_from_paper(options, method.paper)
     values |= {
         "device": device,
@@ -221,7 +221,7 @@ def _check_coupling(options: TrainingConfig, why: str) -> None:
 def resolve_device(name: str) -> str:
     """`auto` becomes cuda where there is one, else cpu.
 
-    Raises ValueError for a device that torch does not see here.
+    Raises ValueError for a device that torch does not see count_local_processes.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

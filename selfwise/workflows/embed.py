@@ -8,7 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from selfwise.distributed.process_group import World, counted, device_of, given
+from selfwise.distributed.process_group import (
+    DistributedEnv,
+    count_processes,
+    detect_env,
+)
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.modalities.modality import FeatureOptions, ReadingOptions
 from selfwise.runs.config import name_data
@@ -62,60 +66,60 @@ def embed(
         devices: processes on this machine that share the work; torchrun and SLURM say themselves
             how many there are.
     """
-    first = (world := given()) is None or world.rank == 0
+    first = (env := detect_env()) is None or env.rank == 0
     if out and first:
         _check_out(Path(out))
     run = run if isinstance(run, Run) else load(run)
-    told: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
-    told |= {"field": field, "skip_broken": skip_broken, "device": device}
-    devices = counted(devices)
+    options = EmbedOptions(layer, pooling, window, field, skip_broken, device)
+    devices = count_processes(devices)
     check_together(devices, device, data)
     words = (str(_weights(run)), name_data(data))  # as they hold from any folder
-    with sharing(_MEMBER, *words, told=told, devices=devices) as world:
-        table = _embedded(run, data, world, **told)
+    with sharing(_MEMBER, *words, told=options._asdict(), devices=devices) as env:
+        table = _embed(run, data, env, options)
     if out and first:
         _write(table, Path(out))
     return table
 
 
-def _embedded(
-    run: Run,
-    data: Any,
-    world: World,
-    *,
-    layer: int | None,
-    pooling: str,
-    window: str,
-    field: str,
-    skip_broken: bool,
-    device: str,
-) -> Table:
+class EmbedOptions(NamedTuple):
+    """What the processes that share the work have to know."""
+
+    layer: int | None
+    pooling: str
+    window: str
+    field: str
+    skip_broken: bool
+    device: str
+
+
+def _embed(run: Run, data: Any, env: DistributedEnv, options: EmbedOptions) -> Table:
     """This process's share of the work; the first one gets the table."""
-    reading = ReadingOptions(field=field, skip_broken=skip_broken)
+    reading = ReadingOptions(field=options.field, skip_broken=options.skip_broken)
     examples = run.modality.open_examples(run, data, reading)
-    if world.size > 1 and (kind := resolve_device(device)) == "cuda":
-        device = str(device_of(world, kind))
-    features = FeatureOptions(layer, pooling, window, device, world)
-    compute = run.modality.make_embed(run, features)
-    if world.rank == 0:
-        for sentence in run.describe_unread(examples, window):
+    device = options.device
+    if env.size > 1 and (kind := resolve_device(device)) == "cuda":
+        device = str(process_device(env, kind))
+    features = FeatureOptions(options.layer, options.pooling, options.window, device, env)
+    embed_examples = run.modality.make_embed(run, features)
+    if env.rank == 0:
+        for sentence in run.describe_unread(examples, options.window):
             print(f"warning: {sentence}", file=sys.stderr, flush=True)
-    names = None
+    labels = None
     if examples.labels is not None and examples.classes is not None:
-        names = [examples.classes[label] for label in examples.labels]
-    vectors = compute(run.encoder, examples)
+        labels = [examples.classes[label] for label in examples.labels]
+    vectors = embed_examples(run.encoder, examples)
     check_vectors(vectors, examples.ids, of=f"the encoder of {run.folder}")
-    return Table(vectors, list(examples.ids), names)
+    return Table(vectors, list(examples.ids), labels)
 
 
 _MEMBER = "import sys; from selfwise.workflows.embed import member; sys.exit(member(*sys.argv[1:]))"
 
 
-def member(run: str, data: str, told: str) -> int:
+def member(run: str, data: str, options: str) -> int:
     """A process that `embed` has started, from its beginning to its end."""
 
-    def work(world: World) -> None:
-        _embedded(load(run), data, world, **json.loads(told))
+    def work(env: DistributedEnv) -> None:
+        _embed(load(run), data, env, EmbedOptions(**json.loads(options)))
 
     return share_in(work)
 

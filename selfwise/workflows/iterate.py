@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfwise import methods
-from selfwise.methods.needs import FrameTargets, PatchTargets
+from selfwise.methods.needs import FrameTargetNeed, PatchTargetNeed
 from selfwise.modalities import modality_of
 from selfwise.runs.config import find_method_class, make_request
 from selfwise.runs.open import Run
@@ -71,7 +71,7 @@ def iterate(
 
 def _predicts_units(method: str) -> bool:
     needs = find_method_class(method).needs.values()
-    return any(isinstance(need, PatchTargets | FrameTargets) for need in needs)
+    return any(isinstance(need, PatchTargetNeed | FrameTargetNeed) for need in needs)
 
 
 def _check(method: str, layer: int, clusters: int, options: Mapping[str, Any], data: Any) -> None:

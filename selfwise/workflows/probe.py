@@ -14,14 +14,18 @@ from selfwise.core.errors import nearest
 from selfwise.core.rng import hash_keys, shuffled
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.evaluation.probes import label_curve
-from selfwise.evaluation.probes.baselines import Split
+from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.evaluation.probes.frozen import PROBES
-from selfwise.evaluation.probes.label_checks import check_learned, relabelled, warnings
+from selfwise.evaluation.probes.label_checks import (
+    check_classes_trained,
+    relabel_examples,
+    write_warnings,
+)
 from selfwise.evaluation.probes.label_curve import Competitor
 from selfwise.evaluation.probes.linear import check_classes
-from selfwise.evaluation.probes.retrieval import retrieval
-from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, Score
-from selfwise.evaluation.scores.retrieval_score import Retrieved, compare
+from selfwise.evaluation.probes.retrieval import measure_retrieval
+from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, ProbeScore
+from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
 from selfwise.modalities.modality import Embed, FeatureOptions, ReadingOptions
 from selfwise.runs import records
 from selfwise.runs.config import name_data
@@ -29,20 +33,22 @@ from selfwise.runs.open import Run, load
 from selfwise.training.config import resolve_device
 from selfwise.workflows.supervised import from_scratch, tuned, tuned_from_fresh
 
-AnyScore = TypeVar("AnyScore", Score, Retrieved)
+AnyScore = TypeVar("AnyScore", ProbeScore, RetrievalScore)
 
-RETRIEVAL = Retrieved.kind
+RETRIEVAL = RetrievalScore.kind
 CHOSEN = "chosen"  # k of nearest neighbours, on the training examples
 Learned = Literal["linear", "weighted", "sgd", "knn", "finetune"]  # kinds that learn from labels
 KINDS = (*get_args(Learned), RETRIEVAL)
 
 
 @overload
-def probe(run: Run | str | Path, *, kind: Learned = "linear", **options: Any) -> Score: ...
+def probe(run: Run | str | Path, *, kind: Learned = "linear", **options: Any) -> ProbeScore: ...
 @overload
-def probe(run: Run | str | Path, *, kind: Literal["retrieval"], **options: Any) -> Retrieved: ...
+def probe(
+    run: Run | str | Path, *, kind: Literal["retrieval"], **options: Any
+) -> RetrievalScore: ...
 @overload
-def probe(run: Run | str | Path, *, kind: str, **options: Any) -> Score | Retrieved: ...
+def probe(run: Run | str | Path, *, kind: str, **options: Any) -> ProbeScore | RetrievalScore: ...
 def probe(  # type: ignore[misc] # above is only what decides on the result
     run: Run | str | Path,
     *,
@@ -61,7 +67,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     skip_broken: bool = False,
     device: str = "auto",
     quiet: bool = False,
-) -> Score | Retrieved:
+) -> ProbeScore | RetrievalScore:
     """The accuracy of the encoder beside that of its untrained twins and of the raw input.
 
     Args:
@@ -86,7 +92,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         device: cpu, cuda or auto.
         quiet: print nothing while it works.
     """
-    budgets = label_curve.budgets(labels)
+    budgets = label_curve.parse_budgets(labels)
     run = run if isinstance(run, Run) else load(run)
     pooling = pooling or _own_pooling(run, kind)
     job = ProbeJob(
@@ -104,7 +110,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     known, asked = labelled_pair(run, train, test, job.reading)
     competitors = _competitors(job, known, asked)
     progress = None if quiet else partial(print, flush=True)
-    score = label_curve.label_curve(
+    score = label_curve.compute_label_curve(
         competitors,
         known.labels,
         asked.labels,
@@ -115,7 +121,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         progress=progress,
     )
     unread = _describe_unread(run, known, asked, window)
-    score = replace(score, warnings=(*warnings(known, asked), *unread))
+    score = replace(score, warnings=(*write_warnings(known, asked), *unread))
     return _save_score(job, score, _measured(score), known, asked)
 
 
@@ -139,7 +145,7 @@ class ProbeJob:
         return options | ({"k": self.k or CHOSEN} if self.kind == "knn" else {})
 
 
-def _measured(score: Score) -> list[Any]:
+def _measured(score: ProbeScore) -> list[Any]:
     """Competitors, budgets and seeds of a score, which tell it from others of the same kind."""
     rows = [(row["competitor"], row["per_class"]) for row in score.rows()]
     return [rows, score.seeds]
@@ -218,9 +224,9 @@ def labelled_pair(
         known, asked = known.take(np.sort(order[cut:])), known.take(np.sort(order[:cut]))
         check_classes(known.labels, what="a probe")
         return known, asked
-    asked = relabelled(run.modality.open_examples(run, test, reading), known.classes or [])
+    asked = relabel_examples(run.modality.open_examples(run, test, reading), known.classes or [])
     check_classes(known.labels, what="a probe")
-    check_learned(known, asked)
+    check_classes_trained(known, asked)
     return known, asked
 
 
@@ -254,20 +260,24 @@ def _frozen(job: ProbeJob, known: Any, asked: Any) -> dict[str, Competitor]:
     probe = partial(probe, k=job.k) if job.kind == "knn" else probe
     groups, drawn = getattr(known, "groups", None), job.kind == "sgd"
     return {
-        name: label_curve.on_features(splits, known.labels, probe, groups=groups, drawn=drawn)
+        name: label_curve.probe_features(splits, known.labels, probe, groups=groups, drawn=drawn)
         for name, splits in features.items()
     }
 
 
-def _retrieve(job: ProbeJob, known: Any, asked: Any) -> Retrieved:
+def _retrieve(job: ProbeJob, known: Any, asked: Any) -> RetrievalScore:
     """What is found among the test examples by frozen features."""
     features = _features(job, known, asked)
-    search = partial(retrieval, labels=asked.labels, device=resolve_device(job.features.device))
-    retrieved = compare({n: [search(s.test) for s in splits] for n, splits in features.items()})
+    search = partial(
+        measure_retrieval, labels=asked.labels, device=resolve_device(job.features.device)
+    )
+    retrieved = compare_retrieval(
+        {n: [search(s.test) for s in splits] for n, splits in features.items()}
+    )
     return _save_score(job, retrieved, [], known, asked)
 
 
-def _features(job: ProbeJob, known: Any, asked: Any) -> dict[str, list[Split]]:
+def _features(job: ProbeJob, known: Any, asked: Any) -> dict[str, list[FeatureSplit]]:
     """The encoder's features, its untrained twins', the raw input's."""
     run, modality, options = job.run, job.run.modality, job.features
     raw = modality.raw_features(run, known, asked)
@@ -280,7 +290,7 @@ def _features(job: ProbeJob, known: Any, asked: Any) -> dict[str, list[Split]]:
         embed = modality.make_embed(run, options)
     if job.kind == RETRIEVAL:
         embed = _embedding_only(asked, embed)
-    trained = [Split(embed(run.encoder, known), embed(run.encoder, asked))]
+    trained = [FeatureSplit(embed(run.encoder, known), embed(run.encoder, asked))]
     device = options.device
     twins = modality.untrained_features(run, known, asked, embed=embed, device=device)
     features = {PRETRAINED: trained, UNTRAINED: twins, RAW: [raw]}
@@ -309,7 +319,7 @@ def _finetuned(job: ProbeJob, known: Any, asked: Any) -> dict[str, Competitor]:
     return {
         PRETRAINED: tuned(run, known, asked, device=options.device),
         UNTRAINED: tuned_from_fresh(run, known, asked, device=options.device),
-        RAW: label_curve.on_features([raw], known.labels),
+        RAW: label_curve.probe_features([raw], known.labels),
     }
 
 

@@ -13,7 +13,7 @@ from torch._dynamo.utils import counters
 from selfwise import methods
 from selfwise.training import checkpoint
 from selfwise.training import compile as compiled
-from selfwise.training.config import TrainingConfig, ResolvedTraining, resolve
+from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve
 from selfwise.training.loop import fit
 from selfwise.training.step import assemble, train_step
 

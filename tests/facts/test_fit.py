@@ -23,7 +23,7 @@ from selfwise.core.types import Term
 from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
 from selfwise.training import checkpoint
-from selfwise.training.config import TrainingConfig, ResolvedTraining, resolve
+from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve
 from selfwise.training.loop import fit, load
 from selfwise.training.step import added, added_terms, assemble, micro_batches, train_step
 from selfwise.training.step_time import seconds_per_step

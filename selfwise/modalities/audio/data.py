@@ -12,7 +12,7 @@ from selfwise.core.data_info import AudioInfo
 from selfwise.core.types import HOP, RATE, WINDOW
 from selfwise.data.audio.dataset import FileStore
 from selfwise.data.audio.open import AudioSource, Recordings
-from selfwise.evaluation.monitors.held_out_loss import HeldOut
+from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss
 from selfwise.methods import Method
 from selfwise.modalities.audio.targets import SpeechTargets, save_targets
 from selfwise.modalities.modality import Record
@@ -71,7 +71,7 @@ class OpenAudio:
         source = self._source(self.held_out, labels, seed=seed)
         count = min(source.steps_per_epoch, HELD_OUT_BATCHES)
         read = source.__getitem__
-        return [HeldOut((read, count), seed=seed, every=training.health_every)]
+        return [HeldOutLoss((read, count), seed=seed, every=training.health_every)]
 
     def join(self, folder: Path) -> None:
         """Nothing is written while recordings are read."""

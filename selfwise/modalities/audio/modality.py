@@ -21,9 +21,9 @@ from selfwise.encoders.outside import build_checked_encoder, find_outside_option
 from selfwise.encoders.speech_presets import SpeechShape
 from selfwise.evaluation.features import audio as listening
 from selfwise.evaluation.features import image as image_features
-from selfwise.evaluation.probes.baselines import Split
+from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
-from selfwise.methods.needs import FrameTargets
+from selfwise.methods.needs import FrameTargetNeed
 from selfwise.modalities.audio import targets
 from selfwise.modalities.audio.data import (
     TWO_FRAMES,
@@ -169,7 +169,7 @@ class AudioModality:
         if options.layer is None:
             pooling = options.pooling
             name = f"output {pooling}" if pooling not in ("", "mean") else "output"
-            extract = partial(listening.extract, pooling=pooling or "mean")
+            extract = partial(listening.extract_features, pooling=pooling or "mean")
             return _make_cached(run, extract, name, options)
         layer, depth = options.layer, run.encoder.depth
         embed_layers = self.make_layered_embed(run, options)
@@ -180,27 +180,27 @@ class AudioModality:
 
         def embed_layer(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n d"]:
             features = embed_layers(encoder, recordings)
-            return features[:, layer % depth + 1] if options.world.rank == 0 else features
+            return features[:, layer % depth + 1] if options.env.rank == 0 else features
 
         return embed_layer
 
     def make_layered_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         """Features of what the first layer gets, and of every layer, (n, L + 1, d), in one pass."""
         pooling = options.pooling
-        extract = partial(listening.layers, stem=True, pooling=pooling or "mean")
+        extract = partial(listening.extract_layers, stem=True, pooling=pooling or "mean")
         name = f"layers {pooling}" if pooling not in ("", "mean") else "layers"
         return _make_cached(run, extract, name, options)
 
     def untrained_features(
         self, run: TrainedRun, train: Recordings, test: Recordings, *, embed: Embed, device: str
-    ) -> list[Split]:
+    ) -> list[FeatureSplit]:
         """Features of three untrained encoders."""
         twins = [run.build_untrained(seed) for seed in UNTRAINED]
-        return [Split(embed(twin, train), embed(twin, test)) for twin in twins]
+        return [FeatureSplit(embed(twin, train), embed(twin, test)) for twin in twins]
 
-    def raw_features(self, run: TrainedRun, train: Recordings, test: Recordings) -> Split:
+    def raw_features(self, run: TrainedRun, train: Recordings, test: Recordings) -> FeatureSplit:
         """Mean and deviation of MFCC."""
-        return Split(*(listening.mfcc_statistics(part) for part in (train, test)))
+        return FeatureSplit(*(listening.compute_mfcc_statistics(part) for part in (train, test)))
 
     def describe_unread(self, run: TrainedRun, recordings: Recordings, window: str) -> list[str]:
         if not (lost := recordings.broken):
@@ -227,7 +227,7 @@ def _add_needs(opened: OpenAudio, opening: Opening, recordings: Recordings) -> N
     if recordings.broken and opening.folder is None:
         _say(f"{len(recordings.broken)} files are left out, such as {recordings.broken[0]}")
     for name, need in opening.method.needs.items():
-        if not isinstance(need, FrameTargets):
+        if not isinstance(need, FrameTargetNeed):
             raise ValueError(f"{opening.method.__name__} needs {name}, which speech does not have")
         options = getattr(opening.needs, name)
         made = targets.open_targets(opened.trained, opened.held_out, opening, options)
@@ -244,15 +244,19 @@ def _make_cached(
     run: TrainedRun, extract: Callable[..., Any], name: str, options: FeatureOptions
 ) -> Embed:
     device, precision = choose_device(run, options.device)
-    world = options.world
+    env = options.env
 
     def compute(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n *layers d"]:
         stamp = recordings.stamp  # a file may change and keep its size
-        key = (image_features.checksum(encoder), recordings.fingerprint, stamp, name, precision)
-        work = partial(
-            extract, encoder, recordings, device=device, precision=precision, world=world
+        key = (
+            image_features.compute_checksum(encoder),
+            recordings.fingerprint,
+            stamp,
+            name,
+            precision,
         )
-        return image_features.cached(run.folder / "features", key, work, world=world)
+        work = partial(extract, encoder, recordings, device=device, precision=precision, env=env)
+        return image_features.load_or_compute(run.folder / "features", key, work, env=env)
 
     return compute
 

@@ -14,10 +14,14 @@ from selfwise.core.rng import shuffled
 from selfwise.core.types import RowSampler
 from selfwise.data.image import Images, Source
 from selfwise.data.image.dataset import ArrayImages, require_labels
-from selfwise.evaluation.features.image import views
+from selfwise.evaluation.features.image import iterate_views
 from selfwise.evaluation.monitors.online_knn import OnlineKNN
-from selfwise.evaluation.monitors.pictures import Colorizations, Pictures, Reconstructions
-from selfwise.evaluation.monitors.representation import Health
+from selfwise.evaluation.monitors.pictures import (
+    ColorizationMonitor,
+    PictureMonitor,
+    ReconstructionMonitor,
+)
+from selfwise.evaluation.monitors.representation import RepresentationMonitor
 from selfwise.methods import Method
 from selfwise.modalities.image.needs import ImageNeeds
 from selfwise.modalities.modality import Record
@@ -26,7 +30,10 @@ from selfwise.training.loop import Probe
 
 LAST = 2**62  # steps between two looks, so that there is one after the last step alone
 BROKEN = "broken.txt"  # in the run folder
-PICTURES = {"reconstruct": Reconstructions, "colors": Colorizations}  # of methods that have these
+PICTURES = {
+    "reconstruct": ReconstructionMonitor,
+    "colors": ColorizationMonitor,
+}  # of methods that have these
 SAMPLE_SEED = 0  # samples are a function of the images alone: runs of several seeds share them
 SAMPLE_BATCH = 100
 
@@ -40,7 +47,7 @@ class OpenImages:
     labelled: bool
     needs: ImageNeeds = field(default_factory=ImageNeeds)
     batch: None = None
-    pictures: Pictures | None = None
+    pictures: PictureMonitor | None = None
     online: OnlineKNN | None = None
 
     @property
@@ -63,7 +70,7 @@ class OpenImages:
     def sample(self, most: int, *, purpose: str) -> Iterator[Float[Tensor, "b c s s"]]:
         rows = np.sort(shuffled(len(self.images), SAMPLE_SEED, purpose)[:most])
         groups = np.array_split(rows, -(-len(rows) // SAMPLE_BATCH))
-        return views(self.images, groups, size=self.info.size)
+        return iterate_views(self.images, groups, size=self.info.size)
 
     def adopt(self, earlier: Record) -> None:
         """Images take nothing from the run that they start from."""
@@ -79,7 +86,11 @@ class OpenImages:
     def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
         size, probes = self.info.size, list[Probe]()
         if training.health_every:
-            probes.append(Health(self.images, size=size, seed=seed, every=training.health_every))
+            probes.append(
+                RepresentationMonitor(
+                    self.images, size=size, seed=seed, every=training.health_every
+                )
+            )
         if training.probe_every:
             if self.images.labels is None:
                 raise ValueError(

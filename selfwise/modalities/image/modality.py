@@ -18,7 +18,7 @@ from selfwise.encoders import beit, image, image_codec
 from selfwise.encoders.beit_presets import Shape as ViTShape
 from selfwise.encoders.outside import build_outside_encoder, find_outside_options
 from selfwise.evaluation.features import image as image_features
-from selfwise.evaluation.probes.baselines import Split, untrained
+from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
 from selfwise.modalities.devices import choose_device
 from selfwise.modalities.image.data import OpenImages, count_workers, describe_images
@@ -160,14 +160,14 @@ class ImageModality:
         if options.window:
             raise ValueError("--window is for text; images are read whole")
         device, precision = choose_device(run, options.device)
-        size, layer, world = run.record.info.size, options.layer, options.world
+        size, layer, env = run.record.info.size, options.layer, options.env
 
         def compute(encoder: Any, images: Images) -> Float32[np.ndarray, "n d"]:
             stamp = getattr(images, "stamp", "")  # a file may change and keep its size
-            weights = image_features.checksum(encoder)
+            weights = image_features.compute_checksum(encoder)
             key = (weights, images.fingerprint, stamp, size, layer, precision)
             extract = partial(
-                image_features.extract,
+                image_features.extract_features,
                 encoder,
                 images,
                 size=size,
@@ -175,9 +175,9 @@ class ImageModality:
                 device=device,
                 precision=precision,
                 workers=count_workers(images),
-                world=world,
+                env=env,
             )
-            return image_features.cached(run.folder / "features", key, extract, world=world)
+            return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
 
         return compute
 
@@ -186,17 +186,19 @@ class ImageModality:
 
     def untrained_features(
         self, run: TrainedRun, train: Images, test: Images, *, embed: Embed, device: str
-    ) -> list[Split]:
-        """Features of three untrained encoders."""
+    ) -> list[FeatureSplit]:
+        """Features of three extract_untrained encoders."""
         size = run.record.info.size
-        return untrained(
+        return extract_untrained(
             run.build_untrained, train, test, size=size, embed=embed, device=resolve_device(device)
         )
 
-    def raw_features(self, run: TrainedRun, train: Images, test: Images) -> Split:
+    def raw_features(self, run: TrainedRun, train: Images, test: Images) -> FeatureSplit:
         """The pixels."""
         size = run.record.info.size
-        return Split(*(image_features.pixels(part, size=size) for part in (train, test)))
+        return FeatureSplit(
+            *(image_features.extract_pixels(part, size=size) for part in (train, test))
+        )
 
     def describe_unread(self, run: TrainedRun, images: Images, window: str) -> list[str]:
         if not (lost := images.broken):

@@ -10,8 +10,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from selfwise.methods import Method
-from selfwise.methods.needs import Computed, FromData, FromFacts, PatchTargetOptions, PatchTargets
-from selfwise.methods.needs import OpenData as OpenImages
+from selfwise.methods.needs import (
+    Computed,
+    FromData,
+    FromFacts,
+    ImageSampler,
+    PatchTargetNeed,
+    PatchTargetOptions,
+)
 from selfwise.modalities.image import targets
 from selfwise.modalities.image.targets import ImageTargets
 from selfwise.modalities.modality import Opening, OpenRun
@@ -52,8 +58,8 @@ def make_needs(images: Any, opening: Opening, *, decode: int) -> ImageNeeds:
             needs.inputs[name] = need.function(images)
         elif isinstance(need, FromData):
             _add_tensor(needs, name, need, images, options)
-        elif isinstance(need, PatchTargets):
-            assert isinstance(options, PatchTargetOptions), "PatchTargets has these options"
+        elif isinstance(need, PatchTargetNeed):
+            assert isinstance(options, PatchTargetOptions), "PatchTargetNeed has these options"
             needs.targets = targets.open_targets(images, opening, options, decode=decode)
             needs.inputs[name] = needs.targets.units
             needs.about[name] = needs.targets.about
@@ -93,7 +99,7 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def _add_tensor(
-    needs: ImageNeeds, name: str, need: FromData, images: OpenImages, options: Any
+    needs: ImageNeeds, name: str, need: FromData, images: ImageSampler, options: Any
 ) -> None:
     if name in needs.tensors:  # of a run that is resumed
         computed = Computed(needs.tensors[name])

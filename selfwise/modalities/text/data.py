@@ -13,7 +13,7 @@ from selfwise.core.types import RowSampler, Vocabulary
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
 from selfwise.data.text.documents import Documents
-from selfwise.evaluation.monitors.held_out_loss import HeldOut, spread
+from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.methods import Method
 from selfwise.methods.needs import FromFacts
 from selfwise.modalities.modality import Record
@@ -110,7 +110,7 @@ class OpenText:
         except ValueError as error:
             print(f"warning: no held-out loss: {error}", file=sys.stderr)
             return []
-        return [HeldOut(spread(rows), seed=seed, every=training.health_every)]
+        return [HeldOutLoss(sample_text_batches(rows), seed=seed, every=training.health_every)]
 
     def join(self, folder: Path) -> None:
         """Nothing is written while rows are read."""

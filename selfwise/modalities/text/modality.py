@@ -21,8 +21,12 @@ from selfwise.encoders.outside import build_checked_encoder, find_outside_option
 from selfwise.encoders.text_presets import Shape, shape_of
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features import text as reading
-from selfwise.evaluation.features.text_windows import check_window, cut_sentence, split_texts
-from selfwise.evaluation.probes.baselines import Split
+from selfwise.evaluation.features.text_windows import (
+    check_window,
+    describe_truncation,
+    split_into_windows,
+)
+from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
 from selfwise.modalities.devices import choose_device
 from selfwise.modalities.modality import (
@@ -167,15 +171,15 @@ class TextModality:
         tokenizer, length = run.facts.tokenizer, run.record.info.length
         reading.check_pooling(options.pooling)
         check_window(options.window)
-        window, layer, world = options.window or WINDOW, options.layer, options.world
+        window, layer, env = options.window or WINDOW, options.layer, options.env
 
         def compute(encoder: Any, texts: Texts) -> Float32[np.ndarray, "n d"]:
             pooling = options.pooling or encoder.pooling
-            weights = image_features.checksum(encoder)
+            weights = image_features.compute_checksum(encoder)
             key = (weights, texts.fingerprint, tokenizer.fingerprint)
             key += (length, layer, pooling, window, precision)  # type: ignore[assignment]
             extract = partial(
-                reading.extract,
+                reading.extract_features,
                 encoder,
                 texts,
                 tokenizer,
@@ -185,9 +189,9 @@ class TextModality:
                 pooling=pooling,
                 device=device,
                 precision=precision,
-                world=world,
+                env=env,
             )
-            return image_features.cached(run.folder / "features", key, extract, world=world)
+            return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
 
         return compute
 
@@ -196,21 +200,23 @@ class TextModality:
 
     def untrained_features(
         self, run: TrainedRun, train: Texts, test: Texts, *, embed: Embed, device: str
-    ) -> list[Split]:
+    ) -> list[FeatureSplit]:
         """Features of three untrained encoders."""
         twins = [run.build_untrained(seed) for seed in UNTRAINED]
-        return [Split(embed(twin, train), embed(twin, test)) for twin in twins]
+        return [FeatureSplit(embed(twin, train), embed(twin, test)) for twin in twins]
 
-    def raw_features(self, run: TrainedRun, train: Texts, test: Texts) -> Split:
+    def raw_features(self, run: TrainedRun, train: Texts, test: Texts) -> FeatureSplit:
         """Bags of words."""
-        return reading.bag_of_words(train, test)
+        return reading.fit_bag_of_words(train, test)
 
     def describe_unread(self, run: TrainedRun, texts: Texts, window: str) -> list[str]:
         """A sentence on what of the texts no window has."""
         length = run.record.info.length
         check_window(window)
-        windows = split_texts(texts, run.facts.tokenizer, length=length, window=window or WINDOW)
-        return cut_sentence(windows, length)
+        windows = split_into_windows(
+            texts, run.facts.tokenizer, length=length, window=window or WINDOW
+        )
+        return describe_truncation(windows, length)
 
 
 def _say(what: str) -> Callable[[str], None]:
