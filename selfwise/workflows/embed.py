@@ -12,6 +12,7 @@ from selfwise.distributed.process_group import (
     DistributedEnv,
     count_processes,
     detect_env,
+    process_device,
 )
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.modalities.modality import FeatureOptions, ReadingOptions
