@@ -16,7 +16,7 @@ from selfwise.core.parallel import in_chunks
 from selfwise.data.image import decoded_cache, open_images
 from selfwise.data.image import open as opening
 from selfwise.data.image.dataset import ArrayImages
-from selfwise.data.image.files import FileImages, Reading
+from selfwise.data.image.files import FileImages, ReadOptions
 from selfwise.data.listing import list_folder
 
 
@@ -126,7 +126,7 @@ def test_the_second_time_nothing_is_decoded(photos, monkeypatch):
 
 def test_the_key_follows_the_files_and_the_options(photos):
     def name(**options) -> str:
-        return decoded_cache.key(list_folder(photos), Reading(**options))
+        return decoded_cache.key(list_folder(photos), ReadOptions(**options))
 
     names = [name(), name(channels=1), name(decode=8)]
     assert name(channels=3, cache="yes", workers=2, skip_broken=True) == names[0]

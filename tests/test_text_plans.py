@@ -15,7 +15,7 @@ from selfwise.data.text import epoch_plans
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
 from selfwise.runs.arguments import where
-from selfwise.tokenizers.tokenizer import train
+from selfwise.tokenizers.tokenizer import train_tokenizer
 from selfwise.views.text.collate import continued, pairs, separated
 from selfwise.views.text.packing import full_sentences, windows
 from selfwise.views.text.sentence_pairs import next_sentence
@@ -29,7 +29,7 @@ TEXTS = ["Hello there. It is so. " * 3 for _ in range(4)]
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
-    tokenizer = train("chars", TEXTS)
+    tokenizer = train_tokenizer("chars", TEXTS)
     told = {"length": 64, "batch": 3, "seed": 0, "vocabulary": tokenizer.vocabulary}
     corpus = open_corpus(TEXTS, tokenizer, sentences=True)
     return TextSource(corpus, RowSampler(next_sentence, pairs, needs_sentences=True), **told)

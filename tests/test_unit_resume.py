@@ -115,9 +115,9 @@ def _small_chunks():
     """Batches of two seconds, so that there is something between the first and the last."""
     from functools import partial
 
-    from selfwise.data.audio.open import Chunks
+    from selfwise.data.audio.open import RecordingChunks
 
-    return partial(Chunks, budget=2.0)
+    return partial(RecordingChunks, budget=2.0)
 
 
 @pytest.mark.slow

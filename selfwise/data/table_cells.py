@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from selfwise.data.text.plain_files import kind, lines
+from selfwise.data.text.plain_files import inner_suffix, read_lines
 
 KINDS = (".csv", ".tsv")
 Seen = Callable[[int], None]
@@ -13,7 +13,7 @@ Line = tuple[int, list[str]]  # the number of a row's first line, and its cells
 
 def is_table(path: Path) -> bool:
     """Whether a file is a csv or a tsv by its name, compressed or not."""
-    return kind(path) in KINDS
+    return inner_suffix(path) in KINDS
 
 
 def read_cells(path: Path, seen: Seen) -> Iterator[Line]:
@@ -23,7 +23,7 @@ def read_cells(path: Path, seen: Seen) -> Iterator[Line]:
     Raises ValueError, with file and line, for text in another encoding and for quotation marks
     that do not fit.
     """
-    return _csv(path, seen) if kind(path) == ".csv" else _tsv(path, seen)
+    return _csv(path, seen) if inner_suffix(path) == ".csv" else _tsv(path, seen)
 
 
 def check_names(where: str, names: Sequence[str]) -> None:
@@ -48,7 +48,7 @@ def runs_over_lines(what: str, cell: str) -> str:
 
 def _csv(path: Path, seen: Seen) -> Iterator[Line]:
     before = csv.field_size_limit(2**31 - 1)  # documents are longer than the module expects
-    reader = csv.reader((f"{line}\n" for line in lines(path, seen)), strict=True)
+    reader = csv.reader((f"{line}\n" for line in read_lines(path, seen)), strict=True)
     first = 1
     try:
         for row in reader:
@@ -64,6 +64,6 @@ def _csv(path: Path, seen: Seen) -> Iterator[Line]:
 
 
 def _tsv(path: Path, seen: Seen) -> Iterator[Line]:
-    for number, line in enumerate(lines(path, seen), start=1):
+    for number, line in enumerate(read_lines(path, seen), start=1):
         if line:
             yield number, line.split("\t")

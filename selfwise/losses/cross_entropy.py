@@ -11,7 +11,7 @@ from torch import Tensor
 from selfwise.losses.contrastive import check_temperature
 
 
-def code_cosines(
+def cosine_logits(
     hidden: Float[Tensor, "m d"], codes: Float[Tensor, "c d"], temperature: float = 0.1
 ) -> Float[Tensor, "m c"]:
     """Cosines between rows and codes, over the temperature (HuBERT, arXiv:2106.07447, eq. 3).
@@ -29,7 +29,7 @@ def code_cosines(
         return a @ b.T / temperature
 
 
-def chosen_cross_entropy(
+def masked_cross_entropy(
     logits: Float[Tensor, "m v"], target: Int64[Tensor, "m"], chosen: Bool[Tensor, "m"]
 ) -> Float[Tensor, ""]:
     """The sum of the cross-entropies of the rows that are chosen; in float32 at least.
@@ -118,7 +118,7 @@ def _wide_parts(logits: Tensor) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def chosen_hits(
+def count_correct(
     logits: Float[Tensor, "m v"], target: Int64[Tensor, "m"], chosen: Bool[Tensor, "m"]
 ) -> Float[Tensor, ""]:
     """In how many of the chosen rows the target has the highest score."""

@@ -38,7 +38,7 @@ class Triplets(NamedTuple):
     chosen: Bool[Tensor, "t"]
 
 
-def distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+def squared_distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     """Squared Euclidean distances of all pairs of rows, in float32 at least.
 
     By one product, |x|^2 + |y|^2 - 2 xy: of unit vectors right to 1e-6, and as much below zero at
@@ -50,7 +50,7 @@ def distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
         return torch.addmm(square[:, None] + square, z, z.T, alpha=-2)
 
 
-def partners(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
+def find_positives(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
     """The other rows of the same identity, for each row, ascending; filled up with the row itself.
 
     k is one less than the largest identity has rows. For identities of any sizes; they are read,
@@ -70,7 +70,7 @@ def partners(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
     return torch.empty_like(found).index_copy_(0, order, found)
 
 
-def grouped(identity: Int64[Tensor, "n"], size: int) -> Int64[Tensor, "n k"]:
+def find_positives_grouped(identity: Int64[Tensor, "n"], size: int) -> Int64[Tensor, "n k"]:
     """`partners` where every identity has `size` rows, k = size - 1: no device is waited for.
 
     Where one has another number of rows, some rows meet strangers, which are never chosen.
@@ -91,7 +91,7 @@ def grouped(identity: Int64[Tensor, "n"], size: int) -> Int64[Tensor, "n k"]:
 
 
 @torch.no_grad()
-def random(
+def mine_random(
     identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"], draw: Float[Tensor, "n k"]
 ) -> Triplets:
     """For each pair a row of another identity, all with the same chance.
@@ -108,7 +108,7 @@ def random(
 
 
 @torch.no_grad()
-def semihard(
+def mine_semihard(
     distance: Float[Tensor, "n n"],
     identity: Int64[Tensor, "n"],
     partner: Int64[Tensor, "n k"],
@@ -137,7 +137,7 @@ def semihard(
 
 
 @torch.no_grad()
-def hard(
+def mine_hard(
     distance: Float[Tensor, "n n"], identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"]
 ) -> Triplets:
     """For each pair the nearest negative (FaceNet, section 3.2: "all anchor-positive pairs").
@@ -149,7 +149,7 @@ def hard(
 
 
 @torch.no_grad()
-def batch_hard(
+def mine_batch_hard(
     distance: Float[Tensor, "n n"], identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"]
 ) -> Triplets:
     """For each row the farthest positive and the nearest negative: n triplets.
@@ -158,14 +158,16 @@ def batch_hard(
     squared: the same triplets. Where no row has a partner there are none.
     """
     if not partner.shape[1]:
-        return hard(distance, identity, partner)
+        return mine_hard(distance, identity, partner)
     real = _real(identity, partner)
     own = distance.gather(1, partner).masked_fill(~real, -torch.inf)
     farthest = partner.gather(1, own.argmax(dim=1, keepdim=True))
-    return hard(distance, identity, farthest)
+    return mine_hard(distance, identity, farthest)
 
 
-def hinge(distance: Float[Tensor, "n n"], triplets: Triplets, margin: float) -> Float[Tensor, "t"]:
+def hinge_costs(
+    distance: Float[Tensor, "n n"], triplets: Triplets, margin: float
+) -> Float[Tensor, "t"]:
     """max(d(a, p) - d(a, n) + margin, 0) of each triplet (FaceNet, eq. 3), 0 if not chosen.
 
     The distances are read from the matrix, so that memory does not grow with the triplets; the
@@ -194,15 +196,17 @@ def triplet_step(
     sum. Metrics: the share of pairs that cost something, that of pairs whose positive is nearer
     than every negative, and the mean distance of positives and of negatives, both 0 in a collapse.
     """
-    distance, triplets = mined(z, identity, partner, mining=mining, margin=margin, draw=draw)
+    distance, triplets = mine_triplets(
+        z, identity, partner, mining=mining, margin=margin, draw=draw
+    )
     told = {"distance": distance.detach(), "identity": identity, "partner": partner}
-    cost = hinge(distance, triplets, margin)
+    cost = hinge_costs(distance, triplets, margin)
     count = cost.new_full((), len(cost))
     active = Term((cost.detach() > 0).sum().to(cost.dtype), count)
     return Step({"triplet": Term(cost.sum(), count)}, {"active": active} | _measures(**told))
 
 
-def mined(
+def mine_triplets(
     z: Float[Tensor, "n d"],
     identity: Int64[Tensor, "n"],
     partner: Int64[Tensor, "n k"],
@@ -212,22 +216,24 @@ def mined(
     draw: Float[Tensor, "n k"] | None = None,
 ) -> tuple[Float[Tensor, "n n"], Triplets]:
     """The squared distances of embeddings on the unit sphere, and the triplets that are chosen."""
-    distance = distances(F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1))
+    distance = squared_distances(
+        F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
+    )
     told = {"distance": distance.detach(), "identity": identity, "partner": partner}
     if mining == "random":
         assert draw is not None, "a random negative needs a draw"
-        return distance, random(identity, partner, draw)
+        return distance, mine_random(identity, partner, draw)
     if mining == "semihard":
-        return distance, semihard(**told, margin=margin)
-    return distance, {"hard": hard, "batch_hard": batch_hard}[mining](**told)
+        return distance, mine_semihard(**told, margin=margin)
+    return distance, {"hard": mine_hard, "batch_hard": mine_batch_hard}[mining](**told)
 
 
-def counted(mining: str, rows: int, partners: int) -> int:
+def count_pairs(mining: str, rows: int, partners: int) -> int:
     """Over how many pairs `triplet_step` takes the mean."""
     return rows if mining == "batch_hard" else rows * partners
 
 
-def check(mining: str, margin: float, known: Sequence[str]) -> None:
+def check_mining(mining: str, margin: float, known: Sequence[str]) -> None:
     """Raises ValueError for a way of mining that is not known, or a margin not above zero."""
     if mining not in known:
         raise ValueError(f"unknown mining {mining!r}{nearest_name(mining, known)}")

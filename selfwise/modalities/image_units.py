@@ -29,7 +29,7 @@ from selfwise.evaluation.features.image import reading, views
 from selfwise.evaluation.monitors.pictures import sheet
 from selfwise.modalities import image_colors
 from selfwise.modalities.modality import EarlierRun, OpenRun
-from selfwise.targets.codebook import Codebook, learn
+from selfwise.targets.codebook import Codebook, learn_codebook
 from selfwise.targets.patches import PatchUnits
 from selfwise.training.checkpoint import latest
 
@@ -253,7 +253,7 @@ def _learn(
     told: dict[str, Any] = {"seed": SEED, "folder": home / make_once.SCRATCH, "progress": _say}
     told |= {"clusters": about["clusters"], "memory": HELD / 2**30}
     with kept_memory():
-        codebook = learn(lambda j: features(groups[j]), len(groups), **told)
+        codebook = learn_codebook(lambda j: features(groups[j]), len(groups), **told)
     if run is None:
         PatchUnits(codebook, patch=about["patch"]).save(home)
     else:

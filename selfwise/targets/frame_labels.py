@@ -18,12 +18,12 @@ ARRAY, FACTS, HALF = "units.npy", "units.json", "units.half.npy"
 SAVE_SECONDS = 20.0  # between two flushes to the disk
 # of a batch: which recordings (b,), at which samples its rows begin (b,) or None for their first,
 # the units (b t), and which of those are frames (b t)
-Piece = tuple[
+LabelledBatch = tuple[
     Int64[Tensor, "_"], Int64[Tensor, "_"] | None, Int64[Tensor, "_ _"], Bool[Tensor, "_ _"]
 ]
 
 
-class Labels:
+class FrameLabels:
     """Units by recording and frame; read from disk as they are asked for."""
 
     def __init__(self, units: np.ndarray, offsets: Int64[np.ndarray, "r1"], size: int):
@@ -31,7 +31,7 @@ class Labels:
         self.units, self.offsets, self.size = units, offsets, size
 
     @classmethod
-    def open(cls, folder: Path) -> "Labels":
+    def open(cls, folder: Path) -> "FrameLabels":
         """What `write_labels` left. Raises ValueError if it is not there, or not as it was."""
         facts = _facts(folder / FACTS)
         try:
@@ -78,7 +78,7 @@ class Labels:
         return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def written(folder: Path) -> int:
+def count_written(folder: Path) -> int:
     """How many batches a killed `write_labels` has left in the folder, to be passed as `first`."""
     path = folder / f".{FACTS}"
     return int(_facts(path)["done"]) if path.is_file() and (folder / HALF).is_file() else 0
@@ -87,12 +87,12 @@ def written(folder: Path) -> int:
 def write_labels(
     folder: Path,
     samples: Int64[np.ndarray, "r"],
-    batches: Iterable[Piece],
+    batches: Iterable[LabelledBatch],
     *,
     size: int,
     first: int = 0,
     progress: Callable[[str], None] | None = None,
-) -> Labels:
+) -> FrameLabels:
     """Write the units of all frames: two bytes each, and four if there are more than 65,535 kinds.
 
     Args:
@@ -127,7 +127,7 @@ def write_labels(
     (folder / HALF).replace(folder / ARRAY)
     _write(folder / FACTS, facts)
     (folder / f".{FACTS}").unlink(missing_ok=True)
-    return Labels.open(folder)
+    return FrameLabels.open(folder)
 
 
 def _begin(folder: Path, facts: dict[str, Any], total: int, first: int) -> np.memmap:

@@ -13,16 +13,16 @@ from torch import Tensor
 from selfwise.core.rng import generator, shuffled
 from selfwise.targets import tensor_file
 from selfwise.targets.kmeans import (
-    Far,
-    MiniBatch,
-    check,
-    distances,
-    farthest,
-    lloyd,
-    means,
-    nearest,
-    plus_plus,
-    totals,
+    FarthestPoints,
+    MiniBatchCentres,
+    assign_clusters,
+    centre_distances,
+    check_num_clusters,
+    find_farthest,
+    init_plus_plus,
+    run_lloyd,
+    sum_clusters,
+    update_centres,
 )
 
 Say = Callable[[str], None]
@@ -32,7 +32,7 @@ LEAST = 256  # features that the sample takes of a batch, at least
 SETTLE = 10  # Lloyd iterations on the sample, by which starts are compared
 
 
-class Settings(NamedTuple):
+class KMeansSettings(NamedTuple):
     """What the result depends on, beside the features themselves."""
 
     batches: int
@@ -51,7 +51,7 @@ class Settings(NamedTuple):
                 raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
 
 
-class Batches:
+class FeatureBatches:
     """Features by number; the first ones stay in memory, as far as it goes."""
 
     def __init__(self, read: Callable[[int], Tensor], memory: float):
@@ -68,20 +68,20 @@ class Batches:
         return x
 
 
-class Fit:
+class KMeansFit:
     """A fit as a chain of small steps; what they carry is `tensors` and `facts`, and is saved."""
 
     def __init__(
         self,
         batches: Callable[[int], Tensor],
-        settings: Settings,
+        settings: KMeansSettings,
         *,
         folder: Path | None,
         memory: float,
         say: Say | None,
     ):
         settings.check()
-        self.batches, self.settings = Batches(batches, memory), settings
+        self.batches, self.settings = FeatureBatches(batches, memory), settings
         self.path = None if folder is None else folder / FILE
         self.say = say or (lambda text: None)
         self.saved = time.monotonic()
@@ -101,7 +101,7 @@ class Fit:
         return self.tensors["centres"]
 
     def _resume(self, path: Path) -> None:
-        tensors, facts = tensor_file.load(path, "fit")
+        tensors, facts = tensor_file.load_tensors(path, "fit")
         told = facts.pop("settings", {})
         for name, value in self.settings._asdict().items():
             if told.get(name) != value:
@@ -115,7 +115,7 @@ class Fit:
         if self.path is None or not (now or time.monotonic() - self.saved >= SAVE_SECONDS):
             return
         facts = self.facts | {"settings": self.settings._asdict()}
-        tensor_file.save(self.path, self.tensors, facts)
+        tensor_file.save_tensors(self.path, self.tensors, facts)
         self.saved = time.monotonic()
 
     def _next(self, phase: str) -> None:
@@ -133,7 +133,9 @@ class Fit:
         order = shuffled(s.batches, s.seed, "order")
         sample = _sample(self.batches, order, s)
         found = [
-            lloyd(sample, plus_plus(sample, s.clusters, generator(s.seed, "start", i)), SETTLE)
+            run_lloyd(
+                sample, init_plus_plus(sample, s.clusters, generator(s.seed, "start", i)), SETTLE
+            )
             for i in range(s.tries)
         ]
         best = min(found, key=lambda each: float(each.inertia))
@@ -153,7 +155,7 @@ class Fit:
             x = self.batches[int(order[self.facts["done"]])]
             self._on(x)
             if len(x):
-                mini = MiniBatch(self.tensors["centres"], self.tensors["counts"])
+                mini = MiniBatchCentres(self.tensors["centres"], self.tensors["counts"])
                 mini.step(x)
                 self.tensors |= {"centres": mini.centres, "counts": mini.counts}
             self.facts["done"] += 1
@@ -173,8 +175,8 @@ class Fit:
             self.facts["done"] += 1
             self._save()
         t = self.tensors
-        far = Far(t["far"], t["far distance"], t["far ids"])
-        after = means(t["sums"], t["counts"], far, t["centres"])
+        far = FarthestPoints(t["far"], t["far distance"], t["far ids"])
+        after = update_centres(t["sums"], t["counts"], far, t["centres"])
         shift = float((after - t["centres"]).double().square().sum())
         per = float(t["inertia"] / t["counts"].sum())
         t["centres"] = after
@@ -200,19 +202,19 @@ class Fit:
     def _add(self, x: Tensor, k: int) -> None:
         """A batch's sums; of all points so far the k farthest stay, for clusters found empty."""
         t = self.tensors
-        ids = nearest(x, t["centres"])
-        distance = distances(x, t["centres"], ids)
-        sums, counts = totals(x, ids, k)
+        ids = assign_clusters(x, t["centres"])
+        distance = centre_distances(x, t["centres"], ids)
+        sums, counts = sum_clusters(x, ids, k)
         t["sums"], t["counts"] = t["sums"] + sums, t["counts"] + counts
         t["inertia"] = t["inertia"] + distance.double().sum()
-        new = farthest(x, distance, ids, k)
-        old = Far(t["far"], t["far distance"], t["far ids"])
-        both = Far(*(torch.cat(pair) for pair in zip(old, new)))
-        kept = farthest(both.x, both.distance, both.ids, k)
+        new = find_farthest(x, distance, ids, k)
+        old = FarthestPoints(t["far"], t["far distance"], t["far ids"])
+        both = FarthestPoints(*(torch.cat(pair) for pair in zip(old, new)))
+        kept = find_farthest(both.x, both.distance, both.ids, k)
         t |= {"far": kept.x, "far distance": kept.distance, "far ids": kept.ids}
 
 
-def _sample(batches: Batches, order: Any, settings: Settings) -> Float[Tensor, "n d"]:
+def _sample(batches: FeatureBatches, order: Any, settings: KMeansSettings) -> Float[Tensor, "n d"]:
     """Features of batches in the keyed order, of each a keyed share, until there are enough."""
     wanted = max(settings.sample, 10 * settings.clusters)
     quota = max(LEAST, math.ceil(wanted / settings.batches))
@@ -226,6 +228,6 @@ def _sample(batches: Batches, order: Any, settings: Settings) -> Float[Tensor, "
             if found >= wanted:
                 return torch.cat(parts)[:wanted]
         if whole or found >= max(settings.clusters, wanted // 2):
-            check(found, settings.clusters, "features")
+            check_num_clusters(found, settings.clusters, "features")
             return torch.cat(parts)
         quota *= 4  # a few large batches among many small ones

@@ -115,7 +115,7 @@ class InPieces(Protocol):
     def pieces(self) -> Iterable[Any]: ...
 
 
-def train(
+def train_tokenizer(
     kind: str,
     texts: Iterable[str],
     *,
@@ -181,7 +181,9 @@ def open_tokenizer(
         if colon and not size.isdigit():
             raise ValueError(f"{told}: the size of a vocabulary is a whole number, as {kind}:8192")
         vocab = int(size) if colon else None
-        return train(kind, texts(), vocab=vocab, lower=lower, most=most, progress=progress)
+        return train_tokenizer(
+            kind, texts(), vocab=vocab, lower=lower, most=most, progress=progress
+        )
     if not Path(told).expanduser().exists():
         raise ValueError(
             f"{told}: neither a path nor a kind of tokenizer{nearest(kind, KINDS)}"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.targets.codebook import Codebook, learn
-from selfwise.targets.patches import PatchUnits, cut, joined
+from selfwise.targets.codebook import Codebook, learn_codebook
+from selfwise.targets.patches import PatchUnits, cut_patches, join_patches
 
 
 def images(b: int = 3, c: int = 3, h: int = 8, w: int = 12) -> torch.Tensor:
@@ -22,14 +22,14 @@ def units_of(x: torch.Tensor, patch: int = 4, normalise: bool = True) -> PatchUn
 @pytest.mark.parametrize("c", [1, 3])
 def test_patches_are_in_raster_order(c):
     x = images(c=c)
-    found = cut(x, 4)
+    found = cut_patches(x, 4)
     assert found.shape == (3, 6, c * 16)
     for i in range(3):
         for down in range(2):
             for across in range(3):
                 corner = x[i, :, down * 4 : down * 4 + 4, across * 4 : across * 4 + 4]
                 assert torch.equal(found[i, down * 3 + across], corner.flatten())
-    assert torch.equal(joined(found, 4, x.shape[1:]), x)
+    assert torch.equal(join_patches(found, 4, x.shape[1:]), x)
 
 
 def test_a_unit_says_nothing_about_brightness_and_contrast():
@@ -47,7 +47,7 @@ def test_features_have_mean_0_and_deviation_1_over_all_channels():
     assert found.mean(dim=1).abs().max() < 1e-6
     np.testing.assert_allclose(found.std(dim=1, unbiased=False), 1, atol=2e-3)
     raw = PatchUnits.features(images(), 4, False)
-    assert torch.equal(raw, cut(images(), 4).flatten(0, 1))
+    assert torch.equal(raw, cut_patches(images(), 4).flatten(0, 1))
 
 
 def test_noise_of_one_grey_level_is_no_shape():
@@ -66,7 +66,7 @@ def test_pictures_of_units(normalise):
     dark = x * 0.5 + 0.2
     picture = some.decode(some(dark), dark)
     assert picture.shape == x.shape
-    mean = cut(picture, 4).mean(dim=2) - cut(dark, 4).mean(dim=2)
+    mean = cut_patches(picture, 4).mean(dim=2) - cut_patches(dark, 4).mean(dim=2)
     assert (mean.abs().max() < 1e-5) == normalise
     # and never beyond what a picture can be
     edge = some.decode(some(x), x.round())
@@ -91,7 +91,9 @@ def test_learned_from_batches_of_images():
     stripes = torch.zeros(2, 1, 8, 8)
     stripes[0, :, ::2], stripes[1, :, :, ::2] = 1, 1
     x = stripes[torch.arange(40) % 2] * torch.linspace(0.2, 0.9, 40)[:, None, None, None]
-    book = learn(lambda j: PatchUnits.features(x[j * 10 : j * 10 + 10], 4), 4, clusters=2, seed=0)
+    book = learn_codebook(
+        lambda j: PatchUnits.features(x[j * 10 : j * 10 + 10], 4), 4, clusters=2, seed=0
+    )
     ids = PatchUnits(book, patch=4)(x)
     assert ids.shape == (40, 4)
     assert (ids == ids[:2].repeat(20, 1)).all()

@@ -15,7 +15,7 @@ NOISE = 0.1  # lengths are sorted as if each were up to so much longer: other ne
 LOOSE = 0.5  # the same for clustering, where batches shall be alike
 
 
-class Plan(NamedTuple):
+class CropPlan(NamedTuple):
     """What an epoch reads: batch k has the crops order[edges[k]] to order[edges[k + 1]]."""
 
     order: np.ndarray  # int64 (c,), crops
@@ -106,7 +106,7 @@ class AudioSource:
         crops, width = whole[mine], int(self.lengths[whole].max())
         start = plan.offsets[crops]
         stop = start + self.lengths[crops]
-        found = read(self.recordings, self.owner[crops], start, stop, width=width)
+        found = read_batch(self.recordings, self.owner[crops], start, stop, width=width)
         if self.units is not None:
             found = found._replace(units=self._units(found))
         return found, mine.start, len(whole)
@@ -124,7 +124,7 @@ class AudioSource:
         self.__dict__.update(state)
         self.plan = lru_cache(maxsize=2)(self._plan)
 
-    def _plan(self, epoch: int) -> Plan:
+    def _plan(self, epoch: int) -> CropPlan:
         n = len(self.lengths)
         random = np.random.Generator(np.random.Philox(hash_keys(self.seed, "crops", epoch)))
         noise, place = random.random((2, n))
@@ -132,7 +132,7 @@ class AudioSource:
         spare = (self.recordings.samples[self.owner] - self.lengths) // HOP
         where = (self.place + place) / self.parts
         offsets = HOP * np.minimum(np.floor(where * (spare + 1)).astype(np.int64), spare)
-        return Plan(order, offsets, shuffled(self.steps_per_epoch, self.seed, "batches", epoch))
+        return CropPlan(order, offsets, shuffled(self.steps_per_epoch, self.seed, "batches", epoch))
 
     def _units(self, batch: AudioBatch) -> torch.Tensor:
         """The unit of each frame (b t), -1 behind a row's last one."""
@@ -145,7 +145,7 @@ class AudioSource:
         return torch.from_numpy(ids)
 
 
-class Chunks:
+class RecordingChunks:
     """Whole recordings in batches by duration, long ones in pieces: for clustering and features.
 
     The frames of the pieces are those of the whole, each once: a piece begins at a multiple of
@@ -190,10 +190,10 @@ class Chunks:
     def __getitem__(self, j: int) -> AudioBatch:
         k = int(self.batches[j])
         part = self.pieces[self.edges[k] : self.edges[k + 1]]
-        return read(self.recordings, *part.T)
+        return read_batch(self.recordings, *part.T)
 
 
-def read(
+def read_batch(
     recordings: Recordings,
     index: np.ndarray,
     start: np.ndarray,

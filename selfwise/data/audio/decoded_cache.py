@@ -15,7 +15,7 @@ from selfwise.core.types import RATE
 from selfwise.data.audio.dataset import FileStore, MapStore
 from selfwise.data.audio.scan import Scan, together
 from selfwise.data.listing import Listing
-from selfwise.data.text.token_cache import alone
+from selfwise.data.text.token_cache import lock_cache
 
 BLOCK = 60 * RATE  # samples of a long recording that are decoded at once
 SAFE = 2**26  # samples after which what was written is made safe
@@ -46,7 +46,7 @@ def build(
     Raises ValueError if the disk has not enough room, or if a file changed since it was scanned.
     """
     home = _home(name)
-    with alone(home):
+    with lock_cache(home):
         found = find(name, scan)
         if found is None:
             shutil.rmtree(home, ignore_errors=True)  # there is one that lost something

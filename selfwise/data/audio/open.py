@@ -15,7 +15,7 @@ from selfwise.core.types import RATE
 from selfwise.data.audio import decoded_cache, m4a
 from selfwise.data.audio import scan as scan
 from selfwise.data.audio.arrays import from_arrays
-from selfwise.data.audio.batches import AudioSource, Chunks
+from selfwise.data.audio.batches import AudioSource, RecordingChunks
 from selfwise.data.audio.dataset import FileStore, Recordings, Store
 from selfwise.data.audio.decode import AUDIO, AV_SUFFIXES
 from selfwise.data.compact_paths import Paths
@@ -25,7 +25,7 @@ from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import is_table
 from selfwise.data.unreadable import Broken
 
-__all__ = ["AudioSource", "Chunks", "Recordings", "open_recordings"]
+__all__ = ["AudioSource", "RecordingChunks", "Recordings", "open_recordings"]
 
 LARGEST = 10 * 3600 * RATE  # samples; up to here recordings are decoded once without being asked
 CACHE = ("auto", "yes", "no")

@@ -14,7 +14,7 @@ from selfwise.core.types import RATE, WINDOW
 from selfwise.data.audio import decode as decode
 from selfwise.data.compact_paths import Paths
 from selfwise.data.listing import Listing
-from selfwise.data.text.token_cache import alone
+from selfwise.data.text.token_cache import lock_cache
 from selfwise.data.unreadable import Broken, Unreadable
 
 FORMAT = 2  # to be raised whenever reading gives other samples
@@ -80,7 +80,7 @@ def scan(listing: Listing, *, workers: int | None = None, progress: Progress | N
     home = cache_dir("audio") / key(listing)
     done = home / "scan.jsonl"
     if not done.is_file():
-        with alone(home):
+        with lock_cache(home):
             if not done.is_file():
                 _fill(home, listing, workers, progress)
         return _gathered(_lines(done))

@@ -16,7 +16,7 @@ from selfwise.core.parallel import in_chunks
 from selfwise.data.compact_paths import Paths
 from selfwise.data.image.dataset import MappedFile
 from selfwise.data.image.decode import decode_file
-from selfwise.data.image.files import Reading
+from selfwise.data.image.files import ReadOptions
 from selfwise.data.listing import Listing
 from selfwise.data.unreadable import Broken, Unreadable
 
@@ -33,7 +33,7 @@ class Cache(NamedTuple):
     broken: list[Broken]
 
 
-def key(listing: Listing, reading: Reading) -> str:
+def key(listing: Listing, reading: ReadOptions) -> str:
     """Changes with the files (folder, names, sizes, times) and with how they are decoded."""
     options = f"{FORMAT} {reading.file_channels} {reading.decode}"
     paths = listing.paths
@@ -60,7 +60,7 @@ def find(name: str) -> Cache | None:
 
 
 def build(
-    name: str, listing: Listing, sizes: np.ndarray, broken: list[Broken], reading: Reading
+    name: str, listing: Listing, sizes: np.ndarray, broken: list[Broken], reading: ReadOptions
 ) -> Cache:
     """Decode every file in parallel and keep the result. `sizes` (n 2) is zero for the `broken`.
 
@@ -113,7 +113,7 @@ class DecodeInto:
 
 
 def _fill(
-    half: Path, listing: Listing, sizes: np.ndarray, broken: list[Broken], reading: Reading
+    half: Path, listing: Listing, sizes: np.ndarray, broken: list[Broken], reading: ReadOptions
 ) -> None:
     n, (height, width) = len(sizes), sizes.max(axis=0)
     path = half / "x.npy"

@@ -19,7 +19,7 @@ from selfwise.data.listing import Listing
 from selfwise.data.unreadable import Broken, ReadError, Unreadable
 
 
-class Reading(NamedTuple):
+class ReadOptions(NamedTuple):
     """How images are read: the options of `open_images`."""
 
     channels: int | None = None
@@ -54,7 +54,7 @@ class ReadSizes:
 
 
 def check_headers(
-    listing: Listing, rows: np.ndarray, reading: Reading
+    listing: Listing, rows: np.ndarray, reading: ReadOptions
 ) -> tuple[np.ndarray, list[Broken]]:
     """(height, width) int32 (rows, 2) that each file will have when decoded, and the broken ones.
 
@@ -66,7 +66,7 @@ def check_headers(
     return sizes, [one for _, part in results for one in part]
 
 
-def without(
+def drop_broken(
     listing: Listing, broken: Sequence[Broken], *, checked: int, skip: bool
 ) -> tuple[np.ndarray, list[str]]:
     """The rows that are left, and the ids of the broken among the `checked`.
@@ -87,7 +87,7 @@ def without(
 
 
 @dataclass
-class Losses:
+class BrokenFiles:
     """Files found broken while reading; shared by a set and its subsets."""
 
     ids: list[str]
@@ -125,7 +125,7 @@ class FileImages:
     classes: list[str] | None = None
     skip_broken: bool = False
     stamp: str = ""  # changes with the folder and when a file is touched; for caches
-    losses: Losses = field(default_factory=lambda: Losses([]))
+    losses: BrokenFiles = field(default_factory=lambda: BrokenFiles([]))
 
     @property
     def broken(self) -> list[str]:
@@ -145,7 +145,7 @@ class FileImages:
 
     def read(self, rows: np.ndarray) -> ImageBatch:
         pictures, index = zip(*(self._readable(int(row)) for row in rows))
-        return canvas(pictures, np.array(index, dtype=np.int64))
+        return stack_on_canvas(pictures, np.array(index, dtype=np.int64))
 
     def take(self, rows: np.ndarray) -> "FileImages":
         ids, fingerprint = self.ids.take(rows), digest(self.fingerprint, rows)
@@ -174,7 +174,7 @@ class FileImages:
 
 
 @dataclass(frozen=True)
-class FindBroken:
+class FindBrokenImages:
     """A job for `in_chunks`: the rows whose files cannot be decoded."""
 
     images: FileImages
@@ -189,7 +189,7 @@ class FindBroken:
         return broken
 
 
-def readable(images: Images, *, workers: int | None = None) -> Images:
+def drop_unreadable(images: Images, *, workers: int | None = None) -> Images:
     """Without the files that break only when they are decoded, each of which is read once.
 
     For labels and ids that must fit their pictures. Only files that are decoded on demand with
@@ -199,7 +199,7 @@ def readable(images: Images, *, workers: int | None = None) -> Images:
     """
     if not (isinstance(images, FileImages) and images.skip_broken):
         return images
-    found = in_chunks(FindBroken(images), np.arange(len(images)), workers=workers)
+    found = in_chunks(FindBrokenImages(images), np.arange(len(images)), workers=workers)
     broken = [row for part in found for row in part]
     if len(broken) == len(images):
         raise ValueError(f"{images.root}: none of the {len(images)} files can be read")
@@ -209,7 +209,7 @@ def readable(images: Images, *, workers: int | None = None) -> Images:
     return images.take(kept) if broken else images
 
 
-def canvas(pictures: Sequence[np.ndarray], index: np.ndarray) -> ImageBatch:
+def stack_on_canvas(pictures: Sequence[np.ndarray], index: np.ndarray) -> ImageBatch:
     """Pictures (c h w) in the top left corners of the smallest common canvas."""
     sizes = np.array([picture.shape[1:] for picture in pictures], dtype=np.int64)
     if (sizes == sizes[0]).all():

@@ -14,7 +14,7 @@ from selfwise.data.compact_paths import RowNumbers, subset
 from selfwise.data.image.arrays import as_numpy, content, eight_bit, find_layout
 from selfwise.data.image.dataset import ArrayImages, channels_first, with_channels
 from selfwise.data.image.decode import decode_image, fitted
-from selfwise.data.image.files import Reading, canvas
+from selfwise.data.image.files import ReadOptions, stack_on_canvas
 from selfwise.data.labels import encode
 from selfwise.data.unreadable import ReadError
 
@@ -44,7 +44,7 @@ class ItemImages:
 
     def read(self, rows: np.ndarray) -> ImageBatch:
         pictures = [self._picture(int(self.rows[row])) for row in rows]
-        return canvas(pictures, rows.astype(np.int64))
+        return stack_on_canvas(pictures, rows.astype(np.int64))
 
     def take(self, rows: np.ndarray) -> "ItemImages":
         return replace(
@@ -70,7 +70,7 @@ def _named_picture(items: Any, row: int, item: Any, channels: int, decode: int) 
         raise ReadError(f"item {row} of {_name(items)}{of}: {error}") from error
 
 
-def from_items(items: Any, reading: Reading, *, labelled: bool) -> ArrayImages | ItemImages:
+def from_items(items: Any, reading: ReadOptions, *, labelled: bool) -> ArrayImages | ItemImages:
     """Small pictures are read once and kept in memory, large ones whenever they are needed.
 
     Labels of large ones are taken from the data set's `targets` or `labels`; where it has none,
@@ -129,14 +129,14 @@ def picture(item: Any, channels: int, decode: int) -> np.ndarray:
     return decode_image(Image.fromarray(np.moveaxis(x, 0, 2).squeeze()), channels, decode)
 
 
-def _in_memory(items: Any, channels: int, reading: Reading, paired: bool) -> ArrayImages:
+def _in_memory(items: Any, channels: int, reading: ReadOptions, paired: bool) -> ArrayImages:
     """Every item read once, in order."""
     pictures, labels = [], []
     for row in range(len(items)):
         item = items[row]
         pictures.append(_named_picture(items, row, item, channels, reading.decode))
         labels.append(_label(item))
-    batch = canvas(pictures, np.arange(len(items)))
+    batch = stack_on_canvas(pictures, np.arange(len(items)))
     codes, classes = encode(np.array(labels), _name(items)) if paired else (None, None)
     x = batch.x.numpy()
     return ArrayImages(

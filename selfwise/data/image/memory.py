@@ -10,7 +10,7 @@ AT_ONCE = 256  # images read together
 MOST = 2**30  # bytes that are kept
 
 
-def in_memory(images: Images, *, most: int = MOST) -> Images:
+def load_into_memory(images: Images, *, most: int = MOST) -> Images:
     """The same examples, read once; as they are if they would take more than `most` bytes.
 
     A picture that stands in for a broken one (`skip_broken`) comes with its own id and label.

@@ -12,9 +12,15 @@ from selfwise.core.parallel import Progress
 from selfwise.data.image import decoded_cache as cache
 from selfwise.data.image.arrays import from_array, from_npy, from_npz
 from selfwise.data.image.dataset import ArrayImages, Images, require_labels
-from selfwise.data.image.files import FileImages, Losses, Reading, check_headers, without
+from selfwise.data.image.files import (
+    BrokenFiles,
+    FileImages,
+    ReadOptions,
+    check_headers,
+    drop_broken,
+)
 from selfwise.data.image.map_style import from_items
-from selfwise.data.image.named_sets import NAMES, open_named, parse
+from selfwise.data.image.named_sets import NAMES, open_named, parse_name
 from selfwise.data.listing import Listing, list_folder
 from selfwise.data.listing_table import list_table
 from selfwise.data.regular_files import check_regular
@@ -61,16 +67,16 @@ def open_images(
         raise ValueError(f"there is no cache option {cache!r}{nearest(cache, CACHE)}")
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
-    reading = Reading(channels, decode, cache, skip_broken, workers, progress)
+    reading = ReadOptions(channels, decode, cache, skip_broken, workers, progress)
     images = _dispatch(data, reading, labelled)
     if labelled:
         require_labels(images)
     return images
 
 
-def _dispatch(data: Any, reading: Reading, labelled: bool) -> Images:
+def _dispatch(data: Any, reading: ReadOptions, labelled: bool) -> Images:
     if isinstance(data, str | Path):
-        name = parse(data) if isinstance(data, str) else None
+        name = parse_name(data) if isinstance(data, str) else None
         if name is not None:
             return open_named(name, reading, labelled=labelled)
         return _open_path(Path(data).expanduser(), reading)
@@ -84,7 +90,7 @@ def _dispatch(data: Any, reading: Reading, labelled: bool) -> Images:
     raise ValueError(f"{where} is neither a path, an array nor a data set with a length and items")
 
 
-def _open_path(path: Path, reading: Reading) -> Images:
+def _open_path(path: Path, reading: ReadOptions) -> Images:
     if not path.exists():
         raise ValueError(_missing(path))
     if path.is_dir():
@@ -102,7 +108,7 @@ def _open_path(path: Path, reading: Reading) -> Images:
     )
 
 
-def open_files(listing: Listing, reading: Reading) -> Images:
+def open_files(listing: Listing, reading: ReadOptions) -> Images:
     """Cached or decoded on demand. Raises ValueError for broken files, unless they are skipped."""
     key = cache.key(listing, reading)
     found = None if reading.cache == "no" else cache.find(key)
@@ -112,14 +118,14 @@ def open_files(listing: Listing, reading: Reading) -> Images:
     some = np.linspace(0, n - 1, min(n, CHECKED)).astype(np.int64)
     some = np.union1d(some, np.flatnonzero(listing.sizes <= 0))  # these are known to be broken
     sizes, broken = check_headers(listing, some, reading)
-    kept, lost = without(listing, broken, checked=len(some), skip=reading.skip_broken)
+    kept, lost = drop_broken(listing, broken, checked=len(some), skip=reading.skip_broken)
     if _wants_cache(n, sizes, reading):
         rest = np.setdiff1d(np.arange(n), some)
         sizes, broken = _all_headers(listing, (some, sizes), rest, broken, reading)
-        without(listing, broken, checked=n, skip=reading.skip_broken)
+        drop_broken(listing, broken, checked=n, skip=reading.skip_broken)
         if _wants_cache(n, sizes, reading):
             return _cached(listing, cache.build(key, listing, sizes, broken, reading), reading)
-        kept, lost = without(listing, broken, checked=n, skip=reading.skip_broken)
+        kept, lost = drop_broken(listing, broken, checked=n, skip=reading.skip_broken)
     part = listing.take(kept)
     return FileImages(
         root=listing.root,
@@ -132,11 +138,11 @@ def open_files(listing: Listing, reading: Reading) -> Images:
         classes=listing.classes,
         skip_broken=reading.skip_broken,
         stamp=digest(listing.where(), listing.times, kept),
-        losses=Losses(lost),
+        losses=BrokenFiles(lost),
     )
 
 
-def _wants_cache(n: int, sizes: np.ndarray, reading: Reading) -> bool:
+def _wants_cache(n: int, sizes: np.ndarray, reading: ReadOptions) -> bool:
     if reading.cache != "auto":
         return reading.cache == "yes"
     needed = cache.canvas_bytes(n, sizes, reading.file_channels)
@@ -148,7 +154,7 @@ def _all_headers(
     known: tuple[np.ndarray, np.ndarray],
     rest: np.ndarray,
     broken: list[Broken],
-    reading: Reading,
+    reading: ReadOptions,
 ) -> tuple[np.ndarray, list[Broken]]:
     """Sizes of all files in order: those known, and those of the rest."""
     rows, known_sizes = known
@@ -160,9 +166,9 @@ def _all_headers(
     return sizes, broken
 
 
-def _cached(listing: Listing, found: cache.Cache, reading: Reading) -> ArrayImages:
+def _cached(listing: Listing, found: cache.Cache, reading: ReadOptions) -> ArrayImages:
     n = len(listing.paths)
-    kept, lost = without(listing, found.broken, checked=n, skip=reading.skip_broken)
+    kept, lost = drop_broken(listing, found.broken, checked=n, skip=reading.skip_broken)
     part = listing.take(kept) if lost else listing
     return ArrayImages(
         x=found.file.open(),

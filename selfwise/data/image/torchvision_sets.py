@@ -7,7 +7,7 @@ import numpy as np
 
 from selfwise.data.image.arrays import from_array
 from selfwise.data.image.dataset import Images
-from selfwise.data.image.files import Reading
+from selfwise.data.image.files import ReadOptions
 from selfwise.data.image.map_style import from_items
 
 
@@ -46,7 +46,7 @@ SETS = {
 
 
 def open_set(
-    name: str, root: Path, split: str | None, reading: Reading, *, labelled: bool
+    name: str, root: Path, split: str | None, reading: ReadOptions, *, labelled: bool
 ) -> Images:
     """A split of a data set in torchvision's folder layout below `root`; nothing is downloaded.
 

@@ -13,8 +13,8 @@ from selfwise.core.parallel import Progress
 from selfwise.core.rng import shuffled
 from selfwise.data.text import sentences
 from selfwise.data.text.documents import Documents, open_documents
-from selfwise.data.text.encode import Encode
-from selfwise.data.text.token_cache import alone, build
+from selfwise.data.text.encode import EncodePieces
+from selfwise.data.text.token_cache import build_token_cache, lock_cache
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 FORMAT = 1  # to be raised whenever the same text gives other tokens or spans
@@ -139,11 +139,13 @@ class Corpus:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
-            object.__setattr__(self, name, value.open() if isinstance(value, Mapped) else value)
+            object.__setattr__(
+                self, name, value.open() if isinstance(value, MappedArray) else value
+            )
 
 
 @dataclass(frozen=True)
-class Mapped:
+class MappedArray:
     """A file of numbers, mapped: pages are read when they are touched."""
 
     path: str
@@ -187,15 +189,17 @@ def open_corpus(
     if not isinstance(data, Documents):
         data = open_documents(data, field=field, documents=documents)
     size = tokenizer.vocabulary.size
-    job = Encode(tokenizer, "<u2" if size <= 2**16 else "<u4", language if sentences else None)
-    name = key(data, tokenizer, job.language)
+    job = EncodePieces(
+        tokenizer, "<u2" if size <= 2**16 else "<u4", language if sentences else None
+    )
+    name = corpus_key(data, tokenizer, job.language)
     home = cache_dir("text") / name
-    corpus = find(home)
+    corpus = find_corpus(home)
     if corpus is None:
-        with alone(home):
-            if find(home) is None:  # or another process was faster
-                build(home, data, job, workers=workers, progress=progress)
-            corpus = find(home)
+        with lock_cache(home):
+            if find_corpus(home) is None:  # or another process was faster
+                build_token_cache(home, data, job, workers=workers, progress=progress)
+            corpus = find_corpus(home)
     assert corpus is not None, f"{home} was just written"
     if not len(corpus.documents):
         raise ValueError(f"{data.where}: the corpus is empty, no token came of its text")
@@ -203,13 +207,13 @@ def open_corpus(
     return corpus
 
 
-def key(documents: Documents, tokenizer: Tokenizer, language: str | None) -> str:
+def corpus_key(documents: Documents, tokenizer: Tokenizer, language: str | None) -> str:
     """Changes with the text, how it is divided, and how it becomes tokens."""
     told = f"{FORMAT} {language}"
     return digest(told, documents.fingerprint, tokenizer.fingerprint)
 
 
-def find(home: Path) -> Corpus | None:
+def find_corpus(home: Path) -> Corpus | None:
     """The finished cache in a folder, if there is one and its files are as long as they should be.
 
     A folder gets its name only when it is complete; sizes are checked for disks that lost some.
@@ -222,9 +226,9 @@ def find(home: Path) -> Corpus | None:
         path = home / name
         if not path.is_file() or path.stat().st_size != meta[name]:
             raise ValueError(f"{path} is damaged; remove {home}, and it will be made again")
-    spans = (Mapped(str(home / name), "<i8", 2).open() for name in names[1:])
+    spans = (MappedArray(str(home / name), "<i8", 2).open() for name in names[1:])
     documents, sizes, inner = spans
-    tokens = Mapped(str(home / "tokens"), meta["dtype"]).open()
+    tokens = MappedArray(str(home / "tokens"), meta["dtype"]).open()
     return Corpus(tokens, documents, inner if meta["sentences"] else None, sizes, home.name)
 
 
@@ -276,5 +280,5 @@ def _by_name(value: Any) -> Any:
     """A memory map of a whole file as its name; anything else as it is."""
     if not isinstance(value, np.memmap) or value.filename is None:
         return value
-    whole = Mapped(str(value.filename), value.dtype.str, 2 if value.ndim == 2 else 0)
+    whole = MappedArray(str(value.filename), value.dtype.str, 2 if value.ndim == 2 else 0)
     return whole if value.nbytes == Path(whole.path).stat().st_size else np.array(value)

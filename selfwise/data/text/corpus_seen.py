@@ -11,7 +11,7 @@ BLOCK = 2**22  # tokens that are hashed at a time
 FACTOR = np.uint64(0x9E3779B185EBCA87)
 
 
-def share_seen(text: Corpus, trained: Corpus) -> float:
+def measure_overlap(text: Corpus, trained: Corpus) -> float:
     """The share of pieces of `text`, 64 of 128 characters spread evenly, that are in `trained`.
 
     Both have the tokens of one tokenizer. Of documents shorter than a piece, those of 32

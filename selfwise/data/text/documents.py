@@ -13,19 +13,19 @@ from selfwise.data.regular_files import check_regular
 from selfwise.data.text import plain_files, python_docs, tables
 from selfwise.data.text.file_hashes import of_files
 from selfwise.data.text.file_kinds import PLAIN, WIKI, form, of_folder
-from selfwise.data.text.plain_files import cut, kind
+from selfwise.data.text.plain_files import cut_pieces, inner_suffix
 from selfwise.data.text.structured_files import wiki_documents
 
 MODES = ("auto", "file", "blank", "line")
 READERS = {
-    "file": plain_files.whole,
-    "blank": plain_files.between_blanks,
-    "line": plain_files.by_line,
+    "file": plain_files.read_whole,
+    "blank": plain_files.read_paragraphs,
+    "line": plain_files.read_line_documents,
 }
 HUB = "hub:"
 
 
-class Piece(NamedTuple):
+class CorpusPiece(NamedTuple):
     """Some text of a document. Only documents of more than a mebibyte have several pieces."""
 
     text: str
@@ -35,7 +35,7 @@ class Piece(NamedTuple):
 
 
 @runtime_checkable
-class Part(Protocol):
+class CorpusPart(Protocol):
     """A file, or what takes the place of one."""
 
     bytes: int
@@ -48,7 +48,7 @@ class Part(Protocol):
 class Documents:
     """A corpus. Iterating gives one str for each document, again and again."""
 
-    parts: Sequence[Part]
+    parts: Sequence[CorpusPart]
     where: str
     _fingerprint: Callable[[], str]
     left_out: str = ""  # a sentence on the files of the folder that are not read, if there are any
@@ -63,13 +63,13 @@ class Documents:
         """What the documents are: content, names, and how they are divided."""
         return self._fingerprint()
 
-    def pieces(self, first: int = 0) -> Iterator[Piece]:
+    def pieces(self, first: int = 0) -> Iterator[CorpusPiece]:
         """The text as a stream that is never in memory as a whole, from part `first` on."""
         before = sum(part.bytes for part in self.parts[:first])
         for number, part in enumerate(self.parts[first:], start=first):
             part.read = 0
             for text, last in part.pieces():
-                yield Piece(text, last, number, before + part.read)
+                yield CorpusPiece(text, last, number, before + part.read)
             before += part.bytes
 
     def __iter__(self) -> Iterator[str]:
@@ -82,7 +82,7 @@ class Documents:
 
 
 @dataclass
-class File:
+class TextFile:
     """A text file or a table."""
 
     path: Path
@@ -94,7 +94,7 @@ class File:
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
         if self.form in tables.KINDS:
-            return tables.texts(self.path, self.form, self.field, self._seen)
+            return tables.read_texts(self.path, self.form, self.field, self._seen)
         if self.form == WIKI:
             return wiki_documents(self.path, self._seen)
         return READERS[self.mode](self.path, self._seen)
@@ -104,7 +104,7 @@ class File:
 
 
 @dataclass
-class Strings:
+class TextList:
     """Documents that are in memory."""
 
     texts: Sequence[str]
@@ -116,7 +116,7 @@ class Strings:
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
         for text in self.texts:
-            yield from cut(text)
+            yield from cut_pieces(text)
             self.read += len(text)
 
 
@@ -145,7 +145,7 @@ def open_documents(data: Any, *, field: str = "", documents: str = "auto") -> Do
             raise ValueError(f"a document is a str; document {i} is of type {type(text).__name__}")
     if not any(map(str.strip, data)):
         raise ValueError("the corpus is empty: there is no document with text")
-    return Documents([Strings(data)], f"{len(data):,} documents", lambda: digest("str", *data))
+    return Documents([TextList(data)], f"{len(data):,} documents", lambda: digest("str", *data))
 
 
 def _named(data: str, field: str, mode: str) -> Documents:
@@ -166,7 +166,7 @@ def _named(data: str, field: str, mode: str) -> Documents:
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     check_regular(path)
     found, left_out = _walk(path, field) if path.is_dir() else ([(path, form(path))], "")
-    files = [File(name, name.stat().st_size, mode, field, of) for name, of in found]
+    files = [TextFile(name, name.stat().st_size, mode, field, of) for name, of in found]
     if not sum(file.bytes for file in files):
         raise ValueError(f"{path}: the corpus is empty, there is no text in it")
     names, forms = [name for name, _ in found], {of for _, of in found}
@@ -188,7 +188,7 @@ def _walk(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:
             found += [Path(folder, name) for name in names if name[0] != "."]
         been.add(real)
     kinds = (*PLAIN, *tables.KINDS)
-    for path in (path for path in found if kind(path) in kinds):
+    for path in (path for path in found if inner_suffix(path) in kinds):
         check_regular(path)
     taken, left_out = of_folder(root, sorted(p for p in found if p.is_file()), field)
     if not taken:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from selfwise.data.text import tables
-from selfwise.data.text.plain_files import COMPRESSED, kind, uncompressed
+from selfwise.data.text.plain_files import COMPRESSED, inner_suffix, open_uncompressed
 
 HEAD = 4096  # bytes of a file that are looked at
 PLAIN = (".txt", ".text", ".md", ".rst")
@@ -58,7 +58,7 @@ def form(path: Path) -> str:
 
     Raises ValueError with one sentence for text with a structure that is not read here.
     """
-    suffix = kind(path)
+    suffix = inner_suffix(path)
     refusal = _SUFFIXES.get(suffix) or _SUFFIXES.get(path.suffix.lower())
     start = _head(path)
     if suffix in tables.KINDS and suffix not in _TEXT_TABLES:
@@ -90,7 +90,7 @@ def of_folder(root: Path, files: Iterable[Path], field: str) -> tuple[list[tuple
     taken: list[tuple[Path, str]] = []
     rest: Counter[str] = Counter()
     for path in files:
-        suffix = kind(path)
+        suffix = inner_suffix(path)
         if suffix in tables.KINDS or suffix in PLAIN:
             found = form(path)
             if suffix == ".json" and not _has_text(path, field):
@@ -146,7 +146,7 @@ def _head(path: Path) -> bytes:
         if path.suffix.lower() not in COMPRESSED:
             return _in_utf8(raw.read(HEAD))
         try:
-            with uncompressed(path, raw) as stream:
+            with open_uncompressed(path, raw) as stream:
                 return _in_utf8(stream.read(HEAD))
         except (OSError, EOFError, zlib.error):
             return b""  # reading will say that it is damaged

@@ -15,8 +15,8 @@ from selfwise.data.labels import encode
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import runs_over_lines
 from selfwise.data.text.file_kinds import PLAIN, check_plain
-from selfwise.data.text.plain_files import characters, kind, lines
-from selfwise.data.text.tables import KINDS, column, missing, rows
+from selfwise.data.text.plain_files import inner_suffix, read_characters, read_lines
+from selfwise.data.text.tables import KINDS, choose_column, explain_missing, read_rows
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "document", "question", "title", "body")
 LABEL_NAMES = ("label", "class", "target", "labels", "category", "gold_label", "Quality")
@@ -107,13 +107,15 @@ def _from_path(path: Path, field: str, label: str) -> Texts:
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     if path.is_dir():
         return _from_folder(path)
-    if kind(path) in KINDS:
+    if inner_suffix(path) in KINDS:
         return _from_table(path, field, label)
-    if kind(path) != ".txt":
+    if inner_suffix(path) != ".txt":
         raise ValueError(f"{path}: expected a folder, or a file that ends in .txt, {_or(KINDS)}")
     check_regular(path)
     check_plain(path)
-    return _made([line for line in lines(path, _ignore) if line.strip()], None, None, str(path))
+    return _made(
+        [line for line in read_lines(path, _ignore) if line.strip()], None, None, str(path)
+    )
 
 
 def _from_folder(root: Path) -> Texts:
@@ -126,7 +128,7 @@ def _from_folder(root: Path) -> Texts:
         for path in root.rglob("*")
         if not path.is_dir() and not any(p[0] == "." for p in path.relative_to(root).parts)
     )
-    files = [path for path in every if kind(path) in PLAIN]
+    files = [path for path in every if inner_suffix(path) in PLAIN]
     if files and (rest := len(every) - len(files)):
         print(f"{root}: {rest:,} files are not read as texts", file=sys.stderr, flush=True)
     if not files:
@@ -135,7 +137,7 @@ def _from_folder(root: Path) -> Texts:
         check_regular(path)
         check_plain(path)
     names = [path.relative_to(root) for path in files]
-    texts = ["".join(characters(path, _ignore)) for path in files]
+    texts = ["".join(read_characters(path, _ignore)) for path in files]
     inside = all(len(name.parts) > 1 for name in names)
     labels, classes = None, None
     if inside:
@@ -162,7 +164,7 @@ def _from_table(path: Path, field: str, label: str) -> Texts:
     pairs: list[str] = []
     labels: list[Any] = []
     many: list[_Long] = []
-    for number, row in rows(path, kind(path), None, _ignore):
+    for number, row in read_rows(path, inner_suffix(path), None, _ignore):
         where = f"{path}, {number}"
         if columns is None:
             columns = _columns(str(path), list(row), field, label)
@@ -173,7 +175,7 @@ def _from_table(path: Path, field: str, label: str) -> Texts:
             if row.get(columns.label) in (None, "") or row[columns.label] != row[columns.label]:
                 raise ValueError(f"{where}: the label in {columns.label!r} is empty")
             labels.append(_label(row[columns.label], columns.label, where))
-            if kind(path) == ".csv":
+            if inner_suffix(path) == ".csv":
                 _note_lines(row, columns, where, many)
     if many:
         _check_swallowed(many, set(labels))
@@ -223,7 +225,7 @@ def _check_swallowed(many: Sequence[_Long], labels: set[str]) -> None:
 def _columns(where: str, names: list[str], field: str, label: str) -> _Columns:
     first, second = _text_columns(where, names, field)
     if label and label not in names:
-        raise ValueError(missing(where, label, names))
+        raise ValueError(explain_missing(where, label, names))
     lower = {name.strip().lower(): name for name in reversed(names)}
     usual = next((lower[name] for name in LABEL_NAMES if name in lower), None)
     return _Columns(first, second, label or usual)
@@ -232,18 +234,20 @@ def _columns(where: str, names: list[str], field: str, label: str) -> _Columns:
 def _text_columns(where: str, names: list[str], field: str) -> tuple[str, str | None]:
     first, comma, second = field.partition(",")
     if comma and field not in names:
-        return column(names, first.strip(), where), column(names, second.strip(), where)
+        return choose_column(names, first.strip(), where), choose_column(
+            names, second.strip(), where
+        )
     if not field:
         for a, b in PAIR_NAMES:
             if a in names and b in names:
                 return a, b
     others = [name for name in names if name.strip().lower() not in LABEL_NAMES]
-    return column(names if field else others, field, where, TEXT_NAMES), None
+    return choose_column(names if field else others, field, where, TEXT_NAMES), None
 
 
 def _text(row: dict[str, Any], name: str, where: str) -> str:
     if name not in row:
-        raise ValueError(missing(where, name, list(row)))
+        raise ValueError(explain_missing(where, name, list(row)))
     if not isinstance(row[name], str):
         raise ValueError(f"{where}: {name!r} is not text but of type {type(row[name]).__name__}")
     return row[name]

@@ -24,10 +24,10 @@ MARKS = (
 )
 BLANK = re.compile(r"\n[ \t]*\n\s*")
 
-Piece = tuple[str, bool]  # some text, and whether its document ends with it
+TextPiece = tuple[str, bool]  # some text, and whether its document ends with it
 
 
-def kind(path: Path) -> str:
+def inner_suffix(path: Path) -> str:
     """The suffix that says how a file is read, without that of its compression: `.txt`."""
     inner = path.name.lower()
     for suffix in COMPRESSED:
@@ -35,7 +35,7 @@ def kind(path: Path) -> str:
     return Path(inner).suffix
 
 
-def characters(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
+def read_characters(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
     """The text of a file in blocks; newlines are `\\n`, and a byte-order mark is left out.
 
     `seen` is told how many bytes of the file were read. Raises ValueError that names file and byte
@@ -58,15 +58,15 @@ def characters(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
     yield newlines.decode(text, final=True)
 
 
-def whole(path: Path, seen: Callable[[int], None]) -> Iterator[Piece]:
+def read_whole(path: Path, seen: Callable[[int], None]) -> Iterator[TextPiece]:
     """The file as one document."""
-    yield from _cut(characters(path, seen))
+    yield from _cut(read_characters(path, seen))
 
 
-def between_blanks(path: Path, seen: Callable[[int], None]) -> Iterator[Piece]:
+def read_paragraphs(path: Path, seen: Callable[[int], None]) -> Iterator[TextPiece]:
     """A document for each run of lines between blank ones."""
     rest, inside = "", False
-    for block in characters(path, seen):
+    for block in read_characters(path, seen):
         *done, rest = BLANK.split(rest + block)
         for text in done:
             text = text.rstrip() if inside else text.strip()
@@ -75,7 +75,7 @@ def between_blanks(path: Path, seen: Callable[[int], None]) -> Iterator[Piece]:
             inside = False
         if len(rest) > 2 * PIECE:
             rest = rest if inside else rest.lstrip()
-            end = border(rest)
+            end = find_border(rest)
             yield rest[:end], False
             rest, inside = rest[end:], True
     rest = rest.rstrip() if inside else rest.strip()
@@ -83,17 +83,17 @@ def between_blanks(path: Path, seen: Callable[[int], None]) -> Iterator[Piece]:
         yield from _cut(iter([rest]))
 
 
-def by_line(path: Path, seen: Callable[[int], None]) -> Iterator[Piece]:
+def read_line_documents(path: Path, seen: Callable[[int], None]) -> Iterator[TextPiece]:
     """A document for each line that is not blank."""
-    for line in lines(path, seen):
+    for line in read_lines(path, seen):
         if line and not line.isspace():
             yield from _cut(iter([line]))
 
 
-def lines(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
+def read_lines(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
     """The lines of a file, without their ends."""
     rest: list[str] = []
-    for block in characters(path, seen):
+    for block in read_characters(path, seen):
         head, newline, tail = block.partition("\n")
         if not newline:
             rest.append(block)
@@ -107,12 +107,12 @@ def lines(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
         yield last
 
 
-def cut(text: str) -> Iterator[Piece]:
+def cut_pieces(text: str) -> Iterator[TextPiece]:
     """A document that is in memory, in pieces."""
     yield from _cut(iter([text]))
 
 
-def border(text: str) -> int:
+def find_border(text: str) -> int:
     """Where the first piece of a long text ends: before white space, if there is any.
 
     Best between paragraphs, else between lines, else between words, in the last quarter of a
@@ -125,13 +125,13 @@ def border(text: str) -> int:
     return PIECE
 
 
-def _cut(blocks: Iterator[str]) -> Iterator[Piece]:
+def _cut(blocks: Iterator[str]) -> Iterator[TextPiece]:
     """Pieces of one document; the last says so."""
     text = ""
     for block in blocks:
         text += block
         while len(text) > PIECE:
-            end = border(text)
+            end = find_border(text)
             yield text[:end], False
             text = text[end:]
     yield text, True
@@ -141,7 +141,7 @@ def _blocks(path: Path, seen: Callable[[int], None]) -> Iterator[bytes]:
     check_regular(path)
     with path.open("rb") as raw:
         try:
-            with uncompressed(path, raw) as stream:
+            with open_uncompressed(path, raw) as stream:
                 while block := stream.read(BLOCK):
                     seen(raw.tell())
                     yield block
@@ -152,7 +152,7 @@ def _blocks(path: Path, seen: Callable[[int], None]) -> Iterator[bytes]:
             raise ValueError(f"{path}: the compressed file is damaged ({why})") from error
 
 
-def uncompressed(path: Path, raw: IO[bytes]) -> Any:
+def open_uncompressed(path: Path, raw: IO[bytes]) -> Any:
     """The stream that a file's name says is compressed in it."""
     suffix = path.suffix.lower()
     if suffix == ".gz":

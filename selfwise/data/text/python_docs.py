@@ -15,7 +15,7 @@ from inspect import cleandoc
 from pathlib import Path
 
 from selfwise.core.files import digest
-from selfwise.data.text.plain_files import cut
+from selfwise.data.text.plain_files import cut_pieces
 
 NAME = "python-docs"
 LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "__pycache__"}
@@ -33,7 +33,7 @@ class Topics:
         from pydoc_data import topics  # type: ignore[import-untyped]
 
         for name in sorted(topics.topics):
-            yield from cut(topics.topics[name])
+            yield from cut_pieces(topics.topics[name])
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Module:
     def pieces(self) -> Iterator[tuple[str, bool]]:
         text = docstrings(self.path)
         if text:
-            yield from cut(text)
+            yield from cut_pieces(text)
         self.read = self.bytes
 
 

@@ -9,7 +9,7 @@ WINDOW = 2**12  # characters that sentencex sees at once: its time grows with th
 _SPACES = {point: " " for point in range(128, 0x3001) if chr(point).isspace()}
 
 
-def split(text: str, language: str = LANGUAGE) -> list[str]:
+def split_sentences(text: str, language: str = LANGUAGE) -> list[str]:
     """The sentences of a text, which joined are the text: no character is lost or changed.
 
     White space goes to the sentence after it, where tokenizers expect it; at the end of the text it

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from selfwise.data.table_cells import check_names
-from selfwise.data.text.plain_files import Piece, characters, cut, lines
+from selfwise.data.text.plain_files import TextPiece, cut_pieces, read_characters, read_lines
 
 ARROW = (".arrow", ".feather", ".ipc")
 _BEGIN = re.compile(r'<doc id="[^"]*".*>\s*')
@@ -42,7 +42,7 @@ def json_values(path: Path, seen: Seen) -> Iterator[tuple[str, Any]]:
 
     One element at a time is in memory. Raises ValueError that names file and row.
     """
-    text = _Text(characters(path, seen))
+    text = _Text(read_characters(path, seen))
     number, inside = 0, text.peek() == "["
     text.skip("[" if inside else "")
     while text.peek() not in ("", "]"):
@@ -136,21 +136,21 @@ def _batches(raw: Any, *, is_file: bool) -> Iterator[Any]:
         yield reader.get_batch(i)
 
 
-def wiki_documents(path: Path, seen: Seen) -> Iterator[Piece]:
+def wiki_documents(path: Path, seen: Seen) -> Iterator[TextPiece]:
     """A document for each `<doc ...>` of WikiExtractor's files.
 
     Raises ValueError that names file and line for text outside of them.
     """
     waiting: list[str] | None = None
     number = 0
-    for number, line in enumerate(lines(path, seen), start=1):
+    for number, line in enumerate(read_lines(path, seen), start=1):
         if waiting is None and _BEGIN.fullmatch(line):
             waiting = []
         elif waiting is None and line.strip():
             raise ValueError(f"{path}, line {number}: there is text outside of <doc ...> </doc>")
         elif waiting is not None and line.strip() == _END:
             text = "\n".join(waiting).strip()
-            yield from cut(text) if text else ()
+            yield from cut_pieces(text) if text else ()
             waiting = None
         elif waiting is not None:
             waiting.append(line)

@@ -13,7 +13,7 @@ from selfwise.core.errors import nearest
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import KINDS as CELLS
 from selfwise.data.table_cells import check_names, read_cells
-from selfwise.data.text.plain_files import Piece, cut, lines
+from selfwise.data.text.plain_files import TextPiece, cut_pieces, read_lines
 from selfwise.data.text.structured_files import ARROW, JSON, Ambiguous, arrow_rows, json_values
 
 FIELDS = ("text", "content", "document", "sentence", "body", "article", "passage")
@@ -24,27 +24,27 @@ Seen = Callable[[int], None]
 Row = dict[str, Any]
 
 
-def texts(path: Path, kind: str, field: str, seen: Seen) -> Iterator[Piece]:
+def read_texts(path: Path, kind: str, field: str, seen: Seen) -> Iterator[TextPiece]:
     """The documents in the column `field`, one for each row that has text there.
 
     Without a `field`, the column that has one of the usual names. Raises ValueError for a column
     that is not there, for text that is none, and for malformed rows, naming file and line.
     """
-    for number, row in rows(path, kind, [field] if field else None, seen):
+    for number, row in read_rows(path, kind, [field] if field else None, seen):
         if not field:
-            field = column(list(row), "", f"{path}, {number}")
+            field = choose_column(list(row), "", f"{path}, {number}")
         if field not in row:
-            raise ValueError(missing(f"{path}, {number}", field, list(row)))
+            raise ValueError(explain_missing(f"{path}, {number}", field, list(row)))
         text = row[field]
         if text is None or text == "":
             continue
         if not isinstance(text, str):
             kind_of = type(text).__name__
             raise ValueError(f"{path}, {number}: {field!r} is not text but of type {kind_of}")
-        yield from cut(text)
+        yield from cut_pieces(text)
 
 
-def rows(
+def read_rows(
     path: Path, kind: str, fields: Sequence[str] | None, seen: Seen
 ) -> Iterator[tuple[str, Row]]:
     """("line 3", row) for every row of a table. `fields`: what is needed of it, None for all."""
@@ -57,11 +57,13 @@ def rows(
     return _cells(path, seen) if kind in CELLS else _json(path, seen)
 
 
-def column(names: Sequence[str], told: str, where: str, usual: Sequence[str] = FIELDS) -> str:
+def choose_column(
+    names: Sequence[str], told: str, where: str, usual: Sequence[str] = FIELDS
+) -> str:
     """The column that is meant. Raises ValueError if it is not there or cannot be guessed."""
     if told:
         if told not in names:
-            raise ValueError(missing(where, told, names))
+            raise ValueError(explain_missing(where, told, names))
         return told
     lower = {name.strip().lower(): name for name in reversed(names)}
     found = next((lower[name] for name in usual if name in lower), None)
@@ -86,7 +88,7 @@ def _check_single(name: str, where: str) -> None:
         raise ValueError(f"{where}: {said} Name the field in the first line, such as text")
 
 
-def missing(where: str, field: str, names: Sequence[str]) -> str:
+def explain_missing(where: str, field: str, names: Sequence[str]) -> str:
     """The sentence for a field that is not there: the nearest one, and all."""
     hint = nearest(field, names)
     listed = f" (there are: {', '.join(names)})" if "mean" in hint else ""
@@ -94,7 +96,7 @@ def missing(where: str, field: str, names: Sequence[str]) -> str:
 
 
 def _json(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
-    for i, line in enumerate(lines(path, seen), start=1):
+    for i, line in enumerate(read_lines(path, seen), start=1):
         if not line.strip():
             continue
         try:
@@ -158,7 +160,7 @@ def _parquet(path: Path, fields: Sequence[str] | None, seen: Seen) -> Iterator[t
             check_names(str(path), names)
             for field in fields or []:
                 if field not in names:
-                    raise ValueError(missing(str(path), field, names))
+                    raise ValueError(explain_missing(str(path), field, names))
             total, done = max(file.metadata.num_rows, 1), 0
             wanted = None if fields is None else list(fields)
             for batch in file.iter_batches(batch_size=BATCH, columns=wanted):

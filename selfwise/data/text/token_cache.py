@@ -15,7 +15,13 @@ import numpy as np
 
 from selfwise.core.parallel import Progress
 from selfwise.data.text.documents import Documents
-from selfwise.data.text.encode import Batch, Encode, Encoded, batches, encode_all
+from selfwise.data.text.encode import (
+    EncodedPieces,
+    EncodePieces,
+    PieceBatch,
+    batch_pieces,
+    encode_all,
+)
 
 SHARD = 2**25  # characters of text after which what was written is made safe
 STALE = 7 * 24 * 3600  # seconds after which a half-built cache that nobody went on with is removed
@@ -24,10 +30,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 NEW = dict.fromkeys(FILES, 0) | {"part": 0, "piece": 0, "total": 0, "from": 0}
 
 
-def build(
+def build_token_cache(
     home: Path,
     documents: Documents,
-    job: Encode,
+    job: EncodePieces,
     *,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -60,7 +66,7 @@ def build(
 
 
 @contextmanager
-def alone(home: Path) -> Iterator[None]:
+def lock_cache(home: Path) -> Iterator[None]:
     """One process at a time builds a cache; another that wants it waits. Ends with the process."""
     home.parent.mkdir(parents=True, exist_ok=True)
     _sweep(home.parent)
@@ -70,12 +76,16 @@ def alone(home: Path) -> Iterator[None]:
 
 
 def _fill(
-    half: Path, documents: Documents, job: Encode, workers: int | None, progress: Progress | None
+    half: Path,
+    documents: Documents,
+    job: EncodePieces,
+    workers: int | None,
+    progress: Progress | None,
 ) -> None:
     with ExitStack() as stack:
         opened = {name: stack.enter_context((half / name).open("ab")) for name in FILES}
         journal = _resume(half, opened)
-        todo = batches(documents.pieces(journal["part"]), journal["piece"])
+        todo = batch_pieces(documents.pieces(journal["part"]), journal["piece"])
         fresh = 0
         for batch, encoded in encode_all(job, todo, workers=workers, size=documents.bytes):
             _append(opened, journal, batch, encoded)
@@ -99,7 +109,10 @@ def _resume(half: Path, opened: Mapping[str, IO[bytes]]) -> dict[str, int]:
 
 
 def _append(
-    opened: Mapping[str, IO[bytes]], journal: dict[str, int], batch: Batch, encoded: Encoded
+    opened: Mapping[str, IO[bytes]],
+    journal: dict[str, int],
+    batch: PieceBatch,
+    encoded: EncodedPieces,
 ) -> None:
     """Write what became of a batch. `total`: tokens so far; `from`: where a document began."""
     base = journal["total"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfwise.core.errors import nearest
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Features, to_device
-from selfwise.data.audio.open import Chunks, Recordings
+from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.distributed.process_group import ALONE, World
 from selfwise.distributed.sharded_map import NOTHING, Arrays, by_turns
 from selfwise.evaluation.features.image import PRECISIONS, at_layer, reading
@@ -170,7 +170,7 @@ def _statistics(
             f"{recordings.ids[place]} has {recordings.samples[place]} samples at 16 kHz, and a "
             f"frame takes {WINDOW}"
         )
-    chunks = Chunks(recordings, seconds=seconds, budget=budget)
+    chunks = RecordingChunks(recordings, seconds=seconds, budget=budget)
     found: _Moments | None = None
     own = (_read_group(chunks[j], read, hop) for j in range(world.rank, len(chunks), world.size))
     for j, group in enumerate(by_turns(own, len(chunks), world)):
