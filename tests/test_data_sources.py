@@ -142,8 +142,8 @@ def test_the_fingerprint_is_of_the_beginnings_of_64_files(tmp_path, monkeypatch)
     assert sum(changed) == 64
     places = np.flatnonzero(changed)
     assert set(np.diff(places)) == {2, 3}  # evenly spaced
-    original = listing._beginning
-    monkeypatch.setattr(listing, "_beginning", lambda *a: opened.append(a) or original(*a))
+    original = listing._read_beginning
+    monkeypatch.setattr(listing, "_read_beginning", lambda *a: opened.append(a) or original(*a))
     list_folder(tmp_path).fingerprint()
     assert len(opened) == 64
 
@@ -155,8 +155,8 @@ def test_files_that_cannot_be_read_have_no_beginning(tmp_path):
     (tmp_path / "lost.png").write_bytes(b"some")
     found = list_folder(tmp_path)
     (tmp_path / "lost.png").unlink()
-    assert [listing._beginning(found, row) for row in (0, 1, 3)] == [b"", b"", b""]
-    assert listing._beginning(found, 2) == (tmp_path / "good.png").read_bytes()
+    assert [listing._read_beginning(found, row) for row in (0, 1, 3)] == [b"", b"", b""]
+    assert listing._read_beginning(found, 2) == (tmp_path / "good.png").read_bytes()
     int(found.fingerprint(), 16)
 
 
@@ -308,7 +308,7 @@ def test_readable_leaves_other_images_as_they_are(tmp_path):
 
 
 def test_images_kept_in_memory_are_those_on_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("selfwise.data.image.memory.AT_ONCE", 2)
+    monkeypatch.setattr("selfwise.data.image.memory.ROWS_AT_ONCE", 2)
     for i, size in enumerate([(6, 4), (6, 4), (4, 8), (6, 4), (3, 3)]):
         save(tmp_path / f"{'ab'[i % 2]}/{i}.png", i + 1, size)
     images = open_images(tmp_path, cache="no")
@@ -326,8 +326,8 @@ def test_images_kept_in_memory_are_those_on_the_disk(tmp_path, monkeypatch):
         assert torch.equal(one.x[..., :height, :width], two.x)
         assert one.x.sum() == two.x.sum()
     assert load_into_memory(kept) is kept
-    assert isinstance(load_into_memory(images, most=5 * 3 * 8 * 6), ArrayImages)
-    assert load_into_memory(images, most=5 * 3 * 8 * 6 - 1) is images
+    assert isinstance(load_into_memory(images, max_bytes=5 * 3 * 8 * 6), ArrayImages)
+    assert load_into_memory(images, max_bytes=5 * 3 * 8 * 6 - 1) is images
     same = load_into_memory(images.take(np.array([0, 3])))
     assert same.extent is None
     assert same.x[:, 0, 0, 0].tolist() == [1, 2]

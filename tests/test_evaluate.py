@@ -385,7 +385,7 @@ def photos(folder, n: int = 30) -> None:
 
 def test_the_online_probe_reads_its_files_once(tmp_path, monkeypatch):
     photos(tmp_path)
-    monkeypatch.setattr("selfwise.data.image.memory.AT_ONCE", 7)
+    monkeypatch.setattr("selfwise.data.image.memory.ROWS_AT_ONCE", 7)
     files = open_images(tmp_path, cache="no")
     method = cases.build("simclr")
     with monkeypatch.context() as patch:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from selfwise.data.text import encode, plain_files, token_cache
-from selfwise.data.text.corpus import Corpus, open_corpus, require_ids
+from selfwise.data.text.corpus import Corpus, check_ids, open_corpus
 from selfwise.data.text.sentences import split_sentences
 from selfwise.tokenizers.tokenizer import Tokenizer, train_tokenizer
 
@@ -288,7 +288,7 @@ def test_unigram_entropy(root, tokenizer, monkeypatch):
         shares = [ids.count(i) / len(ids) for i in set(ids)]
         wanted = -sum(p * math.log(p) for p in shares)
         assert part.unigram_entropy() == pytest.approx(wanted, rel=1e-12)
-        monkeypatch.setattr("selfwise.data.text.corpus.COUNTED", 7)
+        monkeypatch.setattr("selfwise.data.text.corpus.TOKENS_AT_ONCE", 7)
         assert part.unigram_entropy() == pytest.approx(wanted, rel=1e-12)
         assert part.counts().sum() == part.size
 
@@ -311,8 +311,8 @@ def test_a_corpus_travels_by_name(root, tokenizer):
 def test_ids_beyond_the_vocabulary_are_refused(root, tokenizer):
     corpus = open_corpus(root, tokenizer)
     with pytest.raises(ValueError, match=r"another tokenizer, as id \d+ .* this vocabulary has 6"):
-        require_ids(corpus, train_tokenizer("chars", ["a"]), "x")
-    require_ids(corpus, tokenizer, "x")
+        check_ids(corpus, train_tokenizer("chars", ["a"]), "x")
+    check_ids(corpus, tokenizer, "x")
     home = Path(corpus.tokens.filename).parent
     ids = np.fromfile(home / "tokens", np.uint16)
     ids[5] = 60_000
@@ -340,7 +340,7 @@ def test_a_full_disk_is_one_sentence(root, tokenizer, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(token_cache, "_append", full)
+    monkeypatch.setattr(token_cache, "_append_batch", full)
     with pytest.raises(ValueError, match=r"disk of .* is full .*set SELFWISE_CACHE") as told:
         open_corpus(root, tokenizer)
     assert "\n" not in str(told.value)

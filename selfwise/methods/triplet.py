@@ -110,7 +110,7 @@ class Triplet(Method):
         distance, found = ways.mine_triplets(*rows, **told)
         about = (
             "Two views of an image are anchor and positive; the negative is a view of another of "
-            f"{n} images, {ways.MEANT[self.mining]}. Below are squared distances (0 to 4); the "
-            f"negative should be farther by {self.margin:g}."
+            f"{n} images, {ways.DESCRIPTIONS[self.mining]}. Below are squared distances (0 to 4); "
+            f"the negative should be farther by {self.margin:g}."
         )
         return Sheet(about, triples(x, distance, *(part[:n] for part in found)))

@@ -106,7 +106,7 @@ class TripletLabelled(Method):
         names[2] = torch.where(chosen, names[2], -1)
         about = (
             "Images of a class are anchor and positive; the negative is of another class, "
-            f"{ways.MEANT[self.mining]}. Below are squared distances (0 to 4); the negative "
+            f"{ways.DESCRIPTIONS[self.mining]}. Below are squared distances (0 to 4); the negative "
             f"should be farther by {self.margin:g}."
         )
         named = [column._replace(classes=own) for column, own in zip(columns, names)]

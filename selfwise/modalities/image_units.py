@@ -30,7 +30,7 @@ from selfwise.evaluation.monitors.pictures import sheet
 from selfwise.modalities import image_colors
 from selfwise.modalities.modality import EarlierRun, OpenRun
 from selfwise.targets.codebook import Codebook, learn_codebook
-from selfwise.targets.patches import PatchUnits
+from selfwise.targets.patches import PatchTargets
 from selfwise.training.checkpoint import latest
 
 FORMAT = 3  # to be raised whenever the same options give other units
@@ -155,7 +155,7 @@ def load(folder: Path, open_run: OpenRun) -> ImageUnits:
 
 def _opened(folder: Path, about: Mapping[str, Any], open_run: OpenRun) -> Units:
     if about["of"] == PATCHES:
-        return PatchUnits.load(folder)
+        return PatchTargets.load(folder)
     run = open_run(folder / "run")
     if hasattr(run.method, "codes"):
         return Codes(run.method, run.config["found"]["size"])
@@ -243,7 +243,7 @@ def _learn(
     def features(rows: np.ndarray) -> Float[Tensor, "m d"]:
         (view,) = views(images, [np.sort(rows)], size=size, device=device)
         if run is None:
-            return PatchUnits.features(view, about["patch"])
+            return PatchTargets.features(view, about["patch"])
         with reading(run.method.encoder, device):
             tokens = run.method.encoder.hidden(view)[about["layer"]].tokens
         return tokens.float().flatten(0, 1)
@@ -255,7 +255,7 @@ def _learn(
     with kept_memory():
         codebook = learn_codebook(lambda j: features(groups[j]), len(groups), **told)
     if run is None:
-        PatchUnits(codebook, patch=about["patch"]).save(home)
+        PatchTargets(codebook, patch=about["patch"]).save(home)
     else:
         codebook.save(home)
 
@@ -263,7 +263,7 @@ def _learn(
 def _picture(home: Path, images: Images, units: Any, size: int, run: EarlierRun | None) -> None:
     """What the units keep of some images, where they can be turned back."""
     (view,) = views(images, [np.arange(min(SHOWN, len(images)))], size=size)
-    if isinstance(units, PatchUnits):
+    if isinstance(units, PatchTargets):
         sheet([view, units.decode(units(view), view)], home / "reconstructions.png")
     elif isinstance(units, Codes):
         with torch.no_grad():

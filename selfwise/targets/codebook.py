@@ -8,7 +8,7 @@ from torch import Tensor
 
 from selfwise.targets import tensor_file
 from selfwise.targets.kmeans import assign_clusters
-from selfwise.targets.kmeans_streaming import KMeansFit, KMeansSettings, Say
+from selfwise.targets.kmeans_streaming import KMeansFit, KMeansSettings, Report
 
 FILE = "codebook.safetensors"
 
@@ -66,7 +66,7 @@ def learn_codebook(
     sample: int = 30_000,
     tries: int = 5,
     memory: float = 1.0,
-    progress: Say | None = None,
+    progress: Report | None = None,
 ) -> Codebook:
     """Cluster features that come by batches and are never all held.
 
@@ -94,4 +94,6 @@ def learn_codebook(
     `folder` keeps a fit of other settings.
     """
     settings = KMeansSettings(count, clusters, seed, passes, tolerance, sample, tries)
-    return Codebook(KMeansFit(batches, settings, folder=folder, memory=memory, say=progress).run())
+    return Codebook(
+        KMeansFit(batches, settings, folder=folder, memory=memory, report=progress).run()
+    )

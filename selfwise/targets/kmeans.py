@@ -54,10 +54,10 @@ def assign_clusters(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> I
     scores = x.new_empty((min(size, len(x)), len(centres)))  # one for all: new pages cost time
     with torch.autocast(x.device.type, enabled=False):
         parts = (torch.addmm(half, p, across, out=scores[: len(p)]) for p in x.split(size))
-        return torch.cat([_lowest(part) for part in parts])
+        return torch.cat([_argmin(part) for part in parts])
 
 
-def _lowest(scores: Float[Tensor, "n k"]) -> Int64[Tensor, "n"]:
+def _argmin(scores: Float[Tensor, "n k"]) -> Int64[Tensor, "n"]:
     if scores.device.type == "cpu":  # numpy's is three times as fast as torch's
         return torch.from_numpy(scores.numpy().argmin(axis=1))
     return scores.argmin(dim=1)
@@ -101,35 +101,35 @@ def init_plus_plus(
     check_num_clusters(len(x), k)
     trials, square = 2 + int(math.log(k)), x.square().sum(dim=1)
     chosen = torch.randint(len(x), (1,), generator=generator).to(x.device)
-    places, left = [chosen], _apart(x, square, chosen)[0]
+    places, nearest = [chosen], _distances_to(x, square, chosen)[0]
     for _ in range(1, k):
-        reach = left.double().cumsum(dim=0)
+        reach = nearest.double().cumsum(dim=0)
         draws = torch.rand(trials, generator=generator, dtype=torch.float64).to(x.device)
-        tried = torch.searchsorted(reach, draws * reach[-1]).clamp(max=len(x) - 1)
-        after = torch.minimum(left, _apart(x, square, tried))
+        candidates = torch.searchsorted(reach, draws * reach[-1]).clamp(max=len(x) - 1)
+        after = torch.minimum(nearest, _distances_to(x, square, candidates))
         best = after.double().sum(dim=1).argmin()
-        places.append(tried[best][None])
-        left = after[best]
+        places.append(candidates[best][None])
+        nearest = after[best]
     return x[torch.cat(places)].clone()
 
 
-def _apart(
+def _distances_to(
     x: Float[Tensor, "n d"], square: Float[Tensor, "n"], places: Int64[Tensor, "t"]
 ) -> Float[Tensor, "t n"]:
     """Squared distances of all points to some of them; exactly zero to itself."""
-    found = (square + square[places, None]).addmm(x[places], x.mT, alpha=-2).clamp_(min=0)
-    return found.scatter_(1, places[:, None], 0.0)
+    squared = (square + square[places, None]).addmm(x[places], x.mT, alpha=-2).clamp_(min=0)
+    return squared.scatter_(1, places[:, None], 0.0)
 
 
 def find_farthest(
     x: Float[Tensor, "n d"],
     distance: Float[Tensor, "n"],
     ids: Int64[Tensor, "n"],
-    most: int,
+    max_points: int,
 ) -> FarthestPoints:
     """The `most` points that are farthest from their centres."""
-    found = distance.topk(min(most, len(x)))
-    return FarthestPoints(x[found.indices], found.values, ids[found.indices])
+    top = distance.topk(min(max_points, len(x)))
+    return FarthestPoints(x[top.indices], top.values, ids[top.indices])
 
 
 @torch.no_grad()
@@ -151,8 +151,8 @@ def update_centres(
             sums[own] -= point
             counts[own] -= 1
             sums[cluster], counts[cluster] = point.double(), 1
-    kept = counts[:, None] > 0
-    return torch.where(kept, sums / counts[:, None].clamp(min=1), old.double()).to(old.dtype)
+    has_points = counts[:, None] > 0
+    return torch.where(has_points, sums / counts[:, None].clamp(min=1), old.double()).to(old.dtype)
 
 
 def run_lloyd(

@@ -21,7 +21,7 @@ FILE = "patches.safetensors"
 EPS = 1e-4
 
 
-class PatchUnits:
+class PatchTargets:
     """Units of images: the nearest of the codebook's patches."""
 
     def __init__(self, codebook: Codebook, *, patch: int, normalise: bool = True):
@@ -49,8 +49,8 @@ class PatchUnits:
         Each patch is (channels, rows, columns), flattened; images one after the other, patches in
         raster order. Raises ValueError if the images are not made of whole patches.
         """
-        found = cut_patches(x, patch).flatten(0, 1)
-        return _normalised(found)[0] if normalise else found
+        patches = cut_patches(x, patch).flatten(0, 1)
+        return _normalise(patches)[0] if normalise else patches
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
@@ -71,11 +71,11 @@ class PatchUnits:
         same patch of `like`.
         """
         self._check(like)
-        found = self.codebook.centres.to(ids.device)[ids]
+        patches = self.codebook.centres.to(ids.device)[ids]
         if self.normalise:
-            _, mean, deviation = _normalised(cut_patches(like, self.patch))
-            found = found * deviation + mean
-        return join_patches(found, self.patch, like.shape[1:]).clamp(0, 1)
+            _, mean, deviation = _normalise(cut_patches(like, self.patch))
+            patches = patches * deviation + mean
+        return join_patches(patches, self.patch, like.shape[1:]).clamp(0, 1)
 
     def save(self, folder: Path) -> None:
         """Write `patches.safetensors`."""
@@ -83,7 +83,7 @@ class PatchUnits:
         tensor_file.save_tensors(folder / FILE, {"centres": self.codebook.centres}, facts)
 
     @classmethod
-    def load(cls, folder: Path) -> "PatchUnits":
+    def load(cls, folder: Path) -> "PatchTargets":
         """What `save` left. Raises ValueError if it is not there, or damaged."""
         tensors, facts = tensor_file.load_tensors(folder / FILE, "set of patch units")
         return cls(Codebook(tensors["centres"]), **facts)
@@ -115,7 +115,7 @@ def join_patches(
     return parts.permute(0, 3, 1, 4, 2, 5).reshape(-1, c, h, w)
 
 
-def _normalised(
+def _normalise(
     patches: Float[Tensor, "*n d"],
 ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n 1"], Float[Tensor, "*n 1"]]:
     """Patches with mean 0 and about deviation 1 over all their values, and what they had."""

@@ -29,7 +29,7 @@ def test_it_is_the_sum_over_the_chosen_rows():
 
 @pytest.mark.parametrize("few", [1, 3, 11, 50])
 def test_the_gradient_is_that_of_torch_however_the_rows_are_split(few, monkeypatch):
-    monkeypatch.setattr(cross_entropy, "_few", lambda logits: few)
+    monkeypatch.setattr(cross_entropy, "_rows_at_once", lambda logits: few)
     logits, target, chosen = case()
     (0.3 * masked_cross_entropy(logits, target, chosen)).backward()
     other = logits.detach().clone().requires_grad_()
@@ -42,7 +42,7 @@ def test_the_gradient_is_that_of_torch_however_the_rows_are_split(few, monkeypat
 
 def test_a_large_vocabulary_takes_several_parts():
     logits, target, chosen = case(40, 30_522, torch.float32)
-    assert cross_entropy._few(logits) < 40
+    assert cross_entropy._rows_at_once(logits) < 40
     found = masked_cross_entropy(logits, target, chosen)
     found.backward()
     other = logits.detach().double().requires_grad_()

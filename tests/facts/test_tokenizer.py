@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from selfwise.tokenizers.cached_encode import by_library
-from selfwise.tokenizers.plain_text import plain
+from selfwise.tokenizers.cached_encode import encode_with_library
+from selfwise.tokenizers.plain_text import remove_special_names
 from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, open_tokenizer, train_tokenizer
-from selfwise.tokenizers.train import BLOCK, Sample
+from selfwise.tokenizers.train import BLOCK, TextSample
 
 # ruff: noqa: RUF001
 RUSSIAN = "Мама мыла раму, а папа читал газету."
@@ -85,8 +85,8 @@ def test_word_by_word_gives_the_ids_of_the_library(made):
     texts += ["", " ", "\n", "\xa0", "a\x0c", " a ", MIXED]
     for kind, tokenizer in made.items():
         ids, counts = tokenizer.flat(texts)
-        wanted, wanted_counts = by_library(
-            plain(tokenizer.library, tokenizer.vocabulary.special), texts
+        wanted, wanted_counts = encode_with_library(
+            remove_special_names(tokenizer.library, tokenizer.vocabulary.special), texts
         )
         assert np.array_equal(counts, wanted_counts), kind
         assert np.array_equal(ids, wanted), kind
@@ -98,7 +98,7 @@ def test_forgetting_words_changes_no_id(made, monkeypatch):
 
     tokenizer = Tokenizer(made["bpe"].library)
     wanted = tokenizer.encode(CORPUS)
-    monkeypatch.setattr(cached_encode, "MOST_WORDS", 3)
+    monkeypatch.setattr(cached_encode, "MAX_WORDS", 3)
     for _ in range(3):
         found = tokenizer.encode(CORPUS)
         assert all(np.array_equal(a, b) for a, b in zip(found, wanted))
@@ -184,15 +184,15 @@ def test_the_vocabulary_is_as_large_as_asked_for(made):
 def test_a_sample_is_even_and_bounded():
     texts = [f"{i:06d} " * (BLOCK // 7 + 1) for i in range(400)]
     most = 50 * BLOCK
-    sample = Sample(most).fill(iter(texts))
+    sample = TextSample(most).fill(iter(texts))
     assert most // 3 < sample.size <= most
     first = [int(block[:6]) for block in sample.blocks if block[0] in "0"]
     assert max(first) > 350
     gaps = np.diff(sorted(set(first)))
     assert gaps.max() <= 2 * np.median(gaps)
-    assert Sample(most).fill(iter(texts)).blocks == sample.blocks
+    assert TextSample(most).fill(iter(texts)).blocks == sample.blocks
     told: list[str] = []
-    train_tokenizer("bpe", CORPUS * 60, vocab=300, most=2**16, progress=told.append)
+    train_tokenizer("bpe", CORPUS * 60, vocab=300, max_bytes=2**16, progress=told.append)
     assert len(told) == 1
     assert "sample" in told[0]
     train_tokenizer("bpe", CORPUS, vocab=300, progress=told.append)

@@ -194,11 +194,13 @@ def test_the_sample_is_drawn_from_all_batches():
     stream = Stream([5000, *[1] * 40])
     settings = kmeans_streaming.KMeansSettings(len(stream), 100, 0, 0, 0.0, 1000, 1)
     order = torch.randperm(41, generator=torch.Generator().manual_seed(0)).numpy()
-    sample = kmeans_streaming._sample(kmeans_streaming.FeatureBatches(stream, 0), order, settings)
+    sample = kmeans_streaming._draw_sample(
+        kmeans_streaming.FeatureBatches(stream, 0), order, settings
+    )
     assert len(sample) >= 500
     assert len(sample.unique(dim=0)) == len(sample)
     even = Stream([500] * 20)
-    sample = kmeans_streaming._sample(
+    sample = kmeans_streaming._draw_sample(
         kmeans_streaming.FeatureBatches(even, 0), order[order < 20], settings
     )
     assert len(sample) == 1000

@@ -11,10 +11,10 @@ from selfwise.core.errors import nearest
 from selfwise.core.files import digest
 from selfwise.data.regular_files import check_regular
 from selfwise.data.text import plain_files, python_docs, tables
-from selfwise.data.text.file_hashes import of_files
-from selfwise.data.text.file_kinds import PLAIN, WIKI, form, of_folder
+from selfwise.data.text.file_hashes import fingerprint_files
+from selfwise.data.text.file_kinds import PLAIN, WIKI, detect_form, detect_forms
 from selfwise.data.text.plain_files import cut_pieces, inner_suffix
-from selfwise.data.text.structured_files import wiki_documents
+from selfwise.data.text.structured_files import read_wiki_documents
 
 MODES = ("auto", "file", "blank", "line")
 READERS = {
@@ -94,12 +94,12 @@ class TextFile:
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
         if self.form in tables.KINDS:
-            return tables.read_texts(self.path, self.form, self.field, self._seen)
+            return tables.read_texts(self.path, self.form, self.field, self._report_bytes)
         if self.form == WIKI:
-            return wiki_documents(self.path, self._seen)
-        return READERS[self.mode](self.path, self._seen)
+            return read_wiki_documents(self.path, self._report_bytes)
+        return READERS[self.mode](self.path, self._report_bytes)
 
-    def _seen(self, read: int) -> None:
+    def _report_bytes(self, read: int) -> None:
         self.read = read
 
 
@@ -137,7 +137,7 @@ def open_documents(data: Any, *, field: str = "", documents: str = "auto") -> Do
     if documents not in MODES:
         raise ValueError(f"there is no way {documents!r} to divide text{nearest(documents, MODES)}")
     if isinstance(data, str | Path):
-        return _named(str(data), field, "file" if documents == "auto" else documents)
+        return _open_path(str(data), field, "file" if documents == "auto" else documents)
     if not isinstance(data, Sequence):
         raise ValueError(f"a corpus is a path or a sequence of str, got {type(data).__name__}")
     for i, text in enumerate(data):
@@ -148,53 +148,57 @@ def open_documents(data: Any, *, field: str = "", documents: str = "auto") -> Do
     return Documents([TextList(data)], f"{len(data):,} documents", lambda: digest("str", *data))
 
 
-def _named(data: str, field: str, mode: str) -> Documents:
+def _open_path(data: str, field: str, mode: str) -> Documents:
     if data == python_docs.NAME:
-        parts = python_docs.parts()
-        return Documents(parts, data, lambda: python_docs.fingerprint())
+        parts = python_docs.list_parts()
+        return Documents(parts, data, lambda: python_docs.fingerprint_docs())
     if data.startswith(HUB):
         from selfwise.data.text.hub import open_hub
 
-        part, told = open_hub(data, field)
-        return Documents([part], data, lambda: told)
+        part, fingerprint = open_hub(data, field)
+        return Documents([part], data, lambda: fingerprint)
     path = Path(data).expanduser()
     if not path.exists():
-        known = [python_docs.NAME]
+        nearby = [python_docs.NAME]
         if path.absolute().parent.is_dir():
-            known += [entry.name for entry in path.absolute().parent.iterdir()]
-        hint = nearest(path.name, known)
+            nearby += [entry.name for entry in path.absolute().parent.iterdir()]
+        hint = nearest(path.name, nearby)
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     check_regular(path)
-    found, left_out = _walk(path, field) if path.is_dir() else ([(path, form(path))], "")
-    files = [TextFile(name, name.stat().st_size, mode, field, of) for name, of in found]
+    forms_by_path, left_out = (
+        _find_files(path, field) if path.is_dir() else ([(path, detect_form(path))], "")
+    )
+    files = [TextFile(name, name.stat().st_size, mode, field, of) for name, of in forms_by_path]
     if not sum(file.bytes for file in files):
         raise ValueError(f"{path}: the corpus is empty, there is no text in it")
-    names, forms = [name for name, _ in found], {of for _, of in found}
+    names, forms = [name for name, _ in forms_by_path], {of for _, of in forms_by_path}
     how = "" if forms <= {*tables.KINDS} else WIKI if WIKI in forms else mode
-    return Documents(files, str(path), lambda: digest(of_files(path, names), how, field), left_out)
+    return Documents(
+        files, str(path), lambda: digest(fingerprint_files(path, names), how, field), left_out
+    )
 
 
-def _walk(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:
+def _find_files(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:
     """All text files and tables below a folder with their forms, sorted, and what is left out.
 
     Hidden files and folders are passed over.
     """
-    found: list[Path] = []
-    been: set[str] = set()
+    paths: list[Path] = []
+    visited: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        folders[:] = [] if real in been else [n for n in folders if n[0] != "."]
-        if real not in been:
-            found += [Path(folder, name) for name in names if name[0] != "."]
-        been.add(real)
+        folders[:] = [] if real in visited else [n for n in folders if n[0] != "."]
+        if real not in visited:
+            paths += [Path(folder, name) for name in names if name[0] != "."]
+        visited.add(real)
     kinds = (*PLAIN, *tables.KINDS)
-    for path in (path for path in found if inner_suffix(path) in kinds):
+    for path in (path for path in paths if inner_suffix(path) in kinds):
         check_regular(path)
-    taken, left_out = of_folder(root, sorted(p for p in found if p.is_file()), field)
-    if not taken:
+    forms_by_path, left_out = detect_forms(root, sorted(p for p in paths if p.is_file()), field)
+    if not forms_by_path:
         listed = ", ".join(suffix[1:] for suffix in kinds)
         raise ValueError(
             f"{root}: there is no corpus in this folder or below it (read are: {listed}, and "
             "these with .gz or .zst)" + (f"; {left_out.partition(': ')[2]}" if left_out else "")
         )
-    return taken, left_out
+    return forms_by_path, left_out

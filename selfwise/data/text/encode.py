@@ -50,13 +50,15 @@ class EncodePieces:
     language: str | None  # None: sentences are not asked for
 
     def __call__(self, texts: list[str]) -> EncodedPieces:
-        sizes = np.array([(len(t), _bytes(t)) for t in texts], np.int64).reshape(-1, 2)
+        sizes = np.array([(len(t), _utf8_size(t)) for t in texts], np.int64).reshape(-1, 2)
         if self.language is None:
             ids, tokens = self.tokenizer.flat(texts)
             return EncodedPieces(ids.astype(self.dtype), tokens, sizes, None)
-        found = [split_sentences(text, self.language) for text in texts]
-        per_text = np.cumsum([0, *map(len, found)])
-        ids, counts = self.tokenizer.flat([one for sentences in found for one in sentences])
+        sentences_by_text = [split_sentences(text, self.language) for text in texts]
+        per_text = np.cumsum([0, *map(len, sentences_by_text)])
+        ids, counts = self.tokenizer.flat(
+            [one for sentences in sentences_by_text for one in sentences]
+        )
         tokens = np.diff(np.concatenate([[0], np.cumsum(counts)])[per_text])
         return EncodedPieces(ids.astype(self.dtype), tokens, sizes, counts[counts > 0])
 
@@ -97,12 +99,12 @@ def encode_all(
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with (
         explained_death(),
-        ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(job,)) as pool,
+        ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job,)) as pool,
     ):
         waiting: deque[tuple[PieceBatch, Future[EncodedPieces]]] = deque()
         try:
             for batch in todo:
-                waiting.append((batch, pool.submit(_work, batch.texts)))
+                waiting.append((batch, pool.submit(_encode_in_worker, batch.texts)))
                 if len(waiting) > workers + 1:
                     batch, result = waiting.popleft()
                     yield batch, result.result()
@@ -113,27 +115,27 @@ def encode_all(
             pool.shutdown(cancel_futures=True)
 
 
-def _bytes(text: str) -> int:
+def _utf8_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 _job: EncodePieces | None = None  # in a worker: what it was started for
 
 
-def _begin(job: EncodePieces) -> None:
+def _start_worker(job: EncodePieces) -> None:
     global _job
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _job = job
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     """A worker whose parent was killed would wait for work forever."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
 
 
-def _work(texts: list[str]) -> EncodedPieces:
+def _encode_in_worker(texts: list[str]) -> EncodedPieces:
     assert _job is not None
     return _job(texts)

@@ -35,7 +35,7 @@ def inner_suffix(path: Path) -> str:
     return Path(inner).suffix
 
 
-def read_characters(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
+def read_characters(path: Path, report_bytes: Callable[[int], None]) -> Iterator[str]:
     """The text of a file in blocks; newlines are `\\n`, and a byte-order mark is left out.
 
     `seen` is told how many bytes of the file were read. Raises ValueError that names file and byte
@@ -43,13 +43,13 @@ def read_characters(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
     """
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     encoding, rest, at = "", b"", 0
-    for block in _blocks(path, seen):
+    for block in _read_blocks(path, report_bytes):
         data = rest + block
         if not encoding:
-            mark, encoding = _encoding(path, data)
+            mark, encoding = _detect_encoding(path, data)
             data, at = data[mark:], mark
         if encoding == "utf-8" and b"\0" in data:
-            where = f"{_byte(path, at + data.index(0))} is zero"
+            where = f"{_name_byte(path, at + data.index(0))} is zero"
             raise ValueError(f"{path}: a binary file, not text ({where})")
         text, used = _decode(path, data, encoding, at, final=False)
         rest, at = data[used:], at + used
@@ -58,20 +58,20 @@ def read_characters(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
     yield newlines.decode(text, final=True)
 
 
-def read_whole(path: Path, seen: Callable[[int], None]) -> Iterator[TextPiece]:
+def read_whole(path: Path, report_bytes: Callable[[int], None]) -> Iterator[TextPiece]:
     """The file as one document."""
-    yield from _cut(read_characters(path, seen))
+    yield from _cut_blocks(read_characters(path, report_bytes))
 
 
-def read_paragraphs(path: Path, seen: Callable[[int], None]) -> Iterator[TextPiece]:
+def read_paragraphs(path: Path, report_bytes: Callable[[int], None]) -> Iterator[TextPiece]:
     """A document for each run of lines between blank ones."""
     rest, inside = "", False
-    for block in read_characters(path, seen):
+    for block in read_characters(path, report_bytes):
         *done, rest = BLANK.split(rest + block)
         for text in done:
             text = text.rstrip() if inside else text.strip()
             if text or inside:
-                yield from _cut(iter([text]))
+                yield from _cut_blocks(iter([text]))
             inside = False
         if len(rest) > 2 * PIECE:
             rest = rest if inside else rest.lstrip()
@@ -80,20 +80,20 @@ def read_paragraphs(path: Path, seen: Callable[[int], None]) -> Iterator[TextPie
             rest, inside = rest[end:], True
     rest = rest.rstrip() if inside else rest.strip()
     if rest or inside:
-        yield from _cut(iter([rest]))
+        yield from _cut_blocks(iter([rest]))
 
 
-def read_line_documents(path: Path, seen: Callable[[int], None]) -> Iterator[TextPiece]:
+def read_line_documents(path: Path, report_bytes: Callable[[int], None]) -> Iterator[TextPiece]:
     """A document for each line that is not blank."""
-    for line in read_lines(path, seen):
+    for line in read_lines(path, report_bytes):
         if line and not line.isspace():
-            yield from _cut(iter([line]))
+            yield from _cut_blocks(iter([line]))
 
 
-def read_lines(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
+def read_lines(path: Path, report_bytes: Callable[[int], None]) -> Iterator[str]:
     """The lines of a file, without their ends."""
     rest: list[str] = []
-    for block in read_characters(path, seen):
+    for block in read_characters(path, report_bytes):
         head, newline, tail = block.partition("\n")
         if not newline:
             rest.append(block)
@@ -109,7 +109,7 @@ def read_lines(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
 
 def cut_pieces(text: str) -> Iterator[TextPiece]:
     """A document that is in memory, in pieces."""
-    yield from _cut(iter([text]))
+    yield from _cut_blocks(iter([text]))
 
 
 def find_border(text: str) -> int:
@@ -119,13 +119,13 @@ def find_border(text: str) -> int:
     piece. Depends on the text alone, not on the blocks in which it was read.
     """
     for mark in ("\n\n", "\n", " "):
-        found = text.rfind(mark, PIECE - LAST_PART, PIECE)
-        if found >= 0:
-            return found
+        place = text.rfind(mark, PIECE - LAST_PART, PIECE)
+        if place >= 0:
+            return place
     return PIECE
 
 
-def _cut(blocks: Iterator[str]) -> Iterator[TextPiece]:
+def _cut_blocks(blocks: Iterator[str]) -> Iterator[TextPiece]:
     """Pieces of one document; the last says so."""
     text = ""
     for block in blocks:
@@ -137,13 +137,13 @@ def _cut(blocks: Iterator[str]) -> Iterator[TextPiece]:
     yield text, True
 
 
-def _blocks(path: Path, seen: Callable[[int], None]) -> Iterator[bytes]:
+def _read_blocks(path: Path, report_bytes: Callable[[int], None]) -> Iterator[bytes]:
     check_regular(path)
     with path.open("rb") as raw:
         try:
             with open_uncompressed(path, raw) as stream:
                 while block := stream.read(BLOCK):
-                    seen(raw.tell())
+                    report_bytes(raw.tell())
                     yield block
         except (OSError, EOFError, zlib.error) as error:
             if path.suffix.lower() not in COMPRESSED or getattr(error, "errno", None):
@@ -160,7 +160,7 @@ def open_uncompressed(path: Path, raw: IO[bytes]) -> Any:
     return pa.CompressedInputStream(raw, "zstd") if suffix in COMPRESSED else raw
 
 
-def _encoding(path: Path, start: bytes) -> tuple[int, str]:
+def _detect_encoding(path: Path, start: bytes) -> tuple[int, str]:
     """Length of the byte-order mark, and the encoding that it tells; UTF-8 without one.
 
     Raises ValueError for UTF-32, whose mark begins with that of UTF-16.
@@ -182,23 +182,23 @@ def _decode(path: Path, data: bytes, encoding: str, at: int, *, final: bool) -> 
     try:
         return decode(data, "strict", final)
     except UnicodeDecodeError as error:
-        where = _byte(path, at + error.start)
-        line = f", line {_line(path, at + error.start):,}" if encoding == "utf-8" else ""
+        where = _name_byte(path, at + error.start)
+        line = f", line {_find_line(path, at + error.start):,}" if encoding == "utf-8" else ""
         raise ValueError(
             f"{path}: not {encoding.upper()[:6].rstrip('-')} at {where} ({error.reason}{line}); "
             "convert the file to UTF-8"
         ) from error
 
 
-def _byte(path: Path, number: int) -> str:
+def _name_byte(path: Path, number: int) -> str:
     inside = " of the uncompressed text" if path.suffix.lower() in COMPRESSED else ""
     return f"byte {number:,}{inside}"
 
 
-def _line(path: Path, byte: int) -> int:
+def _find_line(path: Path, byte: int) -> int:
     """The number of the line in which a byte of a UTF-8 file is; reads the file again."""
     newlines = 0
-    for block in _blocks(path, lambda read: None):
+    for block in _read_blocks(path, lambda read: None):
         newlines += block[:byte].count(b"\n")
         byte -= len(block)
         if byte <= 0:
