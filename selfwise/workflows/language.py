@@ -18,8 +18,8 @@ from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find_corpus, open_corpus
 from selfwise.data.text.corpus_seen import measure_overlap
 from selfwise.data.text.documents import open_documents
-from selfwise.evaluation.features.image import reading
-from selfwise.evaluation.monitors.held_out_loss import HeldOut, spread
+from selfwise.evaluation.features.image import evaluation_mode
+from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.runs.arguments import FROM_PYTHON, IMPORTED
 from selfwise.runs.open import Run, load
 from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train_tokenizer
@@ -68,7 +68,7 @@ def generate(
     draws, made, cache = generator(seed, "generate"), list(ids), None
     longest = run.config["found"]["length"]  # the positions behind were never trained
     place = resolve_device(device)
-    with reading(encoder, place), torch.no_grad():
+    with evaluation_mode(encoder, place), torch.no_grad():
         unread = ids[-(longest - 1) :]
         held = 0
         for _ in range(tokens):
@@ -125,8 +125,8 @@ def perplexity(
     shape: dict[str, Any] = {"length": run.config["found"]["length"], "batch": 1, "seed": seed}
     source = TextSource(corpus, draw, vocabulary=tokenizer.vocabulary, **shape)
     everything = source.plan(0).size * source.length
-    held = HeldOut(spread(source, tokens=everything), seed=seed, every=1)
-    with reading(method, resolve_device(device)):
+    held = HeldOutLoss(sample_text_batches(source, tokens=everything), seed=seed, every=1)
+    with evaluation_mode(method, resolve_device(device)):
         terms = held.terms(method)
     values = {name: float(term.mean) for name, term in terms.items()}
     values["unigram_entropy"] = corpus.unigram_entropy()

@@ -14,7 +14,7 @@ from jaxtyping import Float32, Float64
 from selfwise.core.rng import hash_keys, shuffled
 from selfwise.data.audio.dataset import Recordings
 from selfwise.data.text.labelled import Texts
-from selfwise.evaluation.features.image import crop_fraction, views
+from selfwise.evaluation.features.image import crop_fraction, iterate_views
 from selfwise.report.page.parts import Map, Picture, Rows, Section, Strip
 from selfwise.report.page.pixels import encoded
 from selfwise.runs.open import Run
@@ -195,7 +195,9 @@ def _pictures(run: Run, sample: Sample, rows: Sequence[int], longest: int) -> li
     size, rows = run.size, list(rows)
     fraction = crop_fraction(size)
     pictures: list[Picture] = []
-    seen = views(sample.examples, [np.array(rows)], size=min(size, longest), fraction=fraction)
+    seen = iterate_views(
+        sample.examples, [np.array(rows)], size=min(size, longest), fraction=fraction
+    )
     for part in seen:
         told = zip((part * 255).round().byte().permute(0, 2, 3, 1).numpy(), rows)
         pictures += [encoded(x, sample.called(row), exact=EXACT) for x, row in told]

@@ -6,7 +6,7 @@ from typing import Any
 
 from selfwise.core.errors import told_apart
 from selfwise.evaluation.scores.bootstrap import ABOVE
-from selfwise.evaluation.scores.probe_score import UNTRAINED, percent
+from selfwise.evaluation.scores.probe_score import UNTRAINED, format_percent
 from selfwise.glue.published import as_published
 from selfwise.glue.scores import WORDS
 from selfwise.report.page.parts import Picture, Rows, Section, Words
@@ -72,8 +72,10 @@ def lead(folder: Path) -> str:
         if told:  # the last one is of all tasks that were measured
             others = [name for name in found["competitors"] if name != PRETRAINED]
             values = {name: every[name].get(told[-1]) for name in others}
-            beside = [f"{n} {percent(v, None)} %" for n, v in values.items() if v is not None]
-            own = f"{percent(every[PRETRAINED][told[-1]], None)} %"
+            beside = [
+                f"{n} {format_percent(v, None)} %" for n, v in values.items() if v is not None
+            ]
+            own = f"{format_percent(every[PRETRAINED][told[-1]], None)} %"
             said.append(f"GLUE, {found['mode']}, {told[-1]}: {'; '.join([own, *beside])}.")
             said += _above(found)
     return " ".join(said)
@@ -173,11 +175,11 @@ def _averages(found: Found) -> Rows:
 
 
 def _mean(value: float | None) -> str:
-    return "" if value is None else percent(value, None)
+    return "" if value is None else format_percent(value, None)
 
 
 def _value(values: Mapping[str, Any], found: Found) -> str:
-    return percent(values[found["centre"]], values["deviation"])
+    return format_percent(values[found["centre"]], values["deviation"])
 
 
 def _together(group: Mapping[str, Found], colors: Mapping[str, str]) -> Section:

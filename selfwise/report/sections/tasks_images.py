@@ -12,7 +12,7 @@ from torch import Tensor
 from selfwise.core.rng import Rng, generator, shuffled
 from selfwise.core.types import ImageBatch, Labelled, to_device
 from selfwise.data.image.dataset import Images
-from selfwise.evaluation.features.image import reading
+from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods import inspection
 from selfwise.methods.method import Method
 from selfwise.report.page import pixels
@@ -35,7 +35,7 @@ def sections(run: Run, images: Images, *, seed: int) -> list[Section]:
     method = run.method
     try:
         batch = _batch(method, images, seed)
-        with reading(method, resolve_device("auto")):
+        with evaluation_mode(method, resolve_device("auto")):
             view, found = _looked(method, batch, seed)
     except ValueError as error:  # of the data, or of a run that came without what it needs
         return [Section(TITLE, f"These examples cannot be shown: {error}.", [])]

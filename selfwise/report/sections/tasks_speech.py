@@ -17,7 +17,7 @@ from selfwise.core.rng import Rng, generator, shuffled
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, map_tensors, to_device
 from selfwise.data.audio.batches import read_batch
 from selfwise.data.audio.open import Recordings
-from selfwise.evaluation.features.image import reading
+from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods import inspection
 from selfwise.modalities import audio_units
 from selfwise.nn.audio_stems import MelStem
@@ -60,7 +60,7 @@ def sections(run: Run, recordings: Recordings, *, seed: int) -> list[Section]:
     ]
     try:
         device = resolve_device("auto")
-        with reading(run.method, device):
+        with evaluation_mode(run.method, device):
             found = _looked(run, batch, seed, device)
         about = f"{found.about} {_told(found)}" if found else "What the method hears."
     except ValueError as error:

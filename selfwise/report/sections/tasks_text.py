@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from selfwise.data.text.labelled import Texts
-from selfwise.evaluation.features.image import reading
+from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods import inspection
 from selfwise.report.page.parts import Lines, Section, Token
 from selfwise.report.sections.tasks_images import TITLE
@@ -25,7 +25,7 @@ def sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
     """A few rows with what the model makes of them, and the loss by position over more rows."""
     try:
         made = rows(run, texts, seed=seed)
-        with reading(run.method, resolve_device("auto")):
+        with evaluation_mode(run.method, resolve_device("auto")):
             found = list(looked(run, made, seed=seed))
     except ValueError as error:
         return [Section(TITLE, f"These texts cannot be shown: {error}.", [])]
