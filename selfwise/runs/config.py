@@ -22,7 +22,7 @@ from selfwise.core.config import (
     options_of,
 )
 from selfwise.core.plugins import FROM_PYTHON, absolute_place, is_place, load_place, name_place
-from selfwise.data.image.named_sets import parse
+from selfwise.data.image.named_sets import parse_name
 from selfwise.data.text.documents import HUB
 from selfwise.data.text.python_docs import NAME as EMBEDDED_TEXT
 from selfwise.encoders.outside import find_factory
@@ -261,7 +261,7 @@ def name_data(data: object) -> str:
         return IMPORTED
     if str(data) == EMBEDDED_TEXT or str(data).startswith(HUB):
         return str(data)
-    known = parse(data) if isinstance(data, str) else None
+    known = parse_name(data) if isinstance(data, str) else None
     if known is None:
         return str(Path(data).expanduser().resolve())
     if known.root is None:

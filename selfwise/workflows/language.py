@@ -16,14 +16,13 @@ from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.rng import generator
 from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
-from selfwise.data.text.corpus import Corpus, find, open_corpus
-from selfwise.data.text.corpus_seen import share_seen
+from selfwise.data.text.corpus import Corpus, find_corpus, open_corpus
 from selfwise.data.text.documents import open_documents
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.runs.config import IMPORTED
 from selfwise.runs.open import Run, load
-from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train
+from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train_tokenizer
 from selfwise.training.config import resolve_device
 
 SEEN = "training_text"  # the share of a text that was trained on, where it is worth a word
@@ -131,7 +130,7 @@ def perplexity(
         terms = held.terms(method)
     values = {name: float(term.mean) for name, term in terms.items()}
     values["unigram_entropy"] = corpus.unigram_entropy()
-    if data is not None and (seen := _share_seen(run, corpus)) >= SOME:
+    if data is not None and (seen := _measure_overlap(run, corpus)) >= SOME:
         values[SEEN] = seen
     if run.encoder.causal:
         loss = next(iter(terms.values()))  # every token of the text is a target once
@@ -140,15 +139,15 @@ def perplexity(
     return values
 
 
-def _share_seen(run: Run, corpus: Corpus) -> float:
+def _measure_overlap(run: Run, corpus: Corpus) -> float:
     """How much of a text the run was trained on, as far as its tokens are still in the cache."""
     held_out, name = run.record.option("held_out"), run.record.info.fingerprint
     if corpus.fingerprint == name:
         return 1.0
-    trained = find(cache_dir("text") / name) if name else None
+    trained = find_corpus(cache_dir("text") / name) if name else None
     if trained is None:
         return 0.0
-    return share_seen(corpus, trained.split(held_out)[0] if held_out else trained)
+    return measure_overlap(corpus, trained.split(held_out)[0] if held_out else trained)
 
 
 def _held_out(run: Run, draw: RowSampler) -> Corpus:
@@ -194,7 +193,7 @@ def make_tokenizer(
         print(found.left_out)
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}{nearest(kind, KINDS)}")
-    tokenizer = train(kind, found, vocab=vocab, lower=lower, progress=print)
+    tokenizer = train_tokenizer(kind, found, vocab=vocab, lower=lower, progress=print)
     out.mkdir(parents=True)
     tokenizer.save(out)
     return tokenizer

@@ -16,7 +16,7 @@ from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss
 from selfwise.methods import Method
 from selfwise.modalities.audio.targets import SpeechTargets, save_targets
 from selfwise.modalities.modality import Record
-from selfwise.targets.frame_labels import Labels
+from selfwise.targets.frame_labels import FrameLabels
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 
@@ -84,10 +84,12 @@ class OpenAudio:
             text = "".join(f"{name}\n" for name in self.trained.broken)
             (folder / LEFT_OUT).write_text(text)
 
-    def _labels(self) -> Labels | None:
+    def _labels(self) -> FrameLabels | None:
         return None if self.targets is None else self.targets.trained
 
-    def _source(self, recordings: Recordings, labels: Labels | None, *, seed: int) -> AudioSource:
+    def _source(
+        self, recordings: Recordings, labels: FrameLabels | None, *, seed: int
+    ) -> AudioSource:
         return AudioSource(
             recordings, seed=seed, units=labels, seconds=self.seconds, longest=self.longest
         )

@@ -12,7 +12,7 @@ from selfwise.core.data_info import ImageInfo
 from selfwise.core.parallel import available
 from selfwise.core.rng import shuffled
 from selfwise.core.types import RowSampler
-from selfwise.data.image import Images, Source
+from selfwise.data.image import Images, ImageSource
 from selfwise.data.image.dataset import ArrayImages, require_labels
 from selfwise.evaluation.features.image import iterate_views
 from selfwise.evaluation.monitors.online_knn import OnlineKNN
@@ -75,13 +75,13 @@ class OpenImages:
     def adopt(self, earlier: Record) -> None:
         """Images take nothing from the run that they start from."""
 
-    def source(self, method: Method, *, batch: int, seed: int) -> Source:
+    def source(self, method: Method, *, batch: int, seed: int) -> ImageSource:
         if method.draw is None:
-            return Source(self.images, batch=batch, seed=seed, labelled=self.labelled)
+            return ImageSource(self.images, batch=batch, seed=seed, labelled=self.labelled)
         assert not isinstance(method.draw, RowSampler), "rows of documents are for text"
         labels = require_labels(self.images)
         draw = method.draw(labels, batch=batch, names=self.images.classes)
-        return Source(self.images, batch=batch, seed=seed, labelled=self.labelled, draw=draw)
+        return ImageSource(self.images, batch=batch, seed=seed, labelled=self.labelled, draw=draw)
 
     def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
         size, probes = self.info.size, list[Probe]()

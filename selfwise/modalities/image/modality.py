@@ -13,7 +13,7 @@ from torch import nn
 
 from selfwise.core.config import Config, options_of, overrides_of
 from selfwise.core.data_info import ImageInfo
-from selfwise.data.image import Images, open_images, readable
+from selfwise.data.image import Images, drop_unreadable, open_images
 from selfwise.encoders import beit, image, image_codec
 from selfwise.encoders.beit_presets import Shape as ViTShape
 from selfwise.encoders.outside import build_outside_encoder, find_outside_options
@@ -150,7 +150,7 @@ class ImageModality:
             labelled=options.labelled,
             skip_broken=options.skip_broken,
         )
-        return readable(images)
+        return drop_unreadable(images)
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         if options.pooling:
