@@ -23,7 +23,7 @@ from selfwise.core import make_once
 from selfwise.core.files import cache_dir, digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.types import HOP, WINDOW, AudioBatch, to_device
-from selfwise.data.audio.open import Recordings
+from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.methods.needs import FrameTargetOptions
 from selfwise.modalities.modality import Opening, OpenRun
 from selfwise.targets.codebook import Codebook, learn_codebook
