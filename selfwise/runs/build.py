@@ -114,7 +114,7 @@ def check_code(folder: Path, record: RunRecord, code: RunCode) -> None:
 
 
 def digest_factory(factory: EncoderFactory) -> str:
-    """A digest of the code of a factory; of a module, of its parts and the shapes of its weights."""
+    """A digest of the code of a factory, or of the parts and the shapes of a module."""
     if not isinstance(factory, ModuleFactory):
         return digest_code(factory)
     shapes = [(name, tuple(w.shape)) for name, w in factory.module.state_dict().items()]
