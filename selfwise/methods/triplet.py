@@ -11,7 +11,7 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather, gather_views
 from selfwise.losses import triplet_mining as ways
-from selfwise.methods.inspection import Sheet, triples
+from selfwise.methods.inspection import ImageGrid, show_triplets
 from selfwise.methods.method import Defaults, Method, shared
 from selfwise.nn.heads import Projection
 from selfwise.views.image.augment import strong
@@ -103,7 +103,7 @@ class Triplet(Method):
         told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
         return (z, row % n, row.roll(n)[:, None]), told
 
-    def shown(self, view: Pairs) -> Sheet:
+    def inspect(self, view: Pairs) -> ImageGrid:
         """First views as anchors, with the negatives that are chosen among these images."""
         x, n = torch.cat([view.a, view.b]), len(view.a)
         rows, told = self._rows(view)
@@ -113,4 +113,4 @@ class Triplet(Method):
             f"{n} images, {ways.MEANT[self.mining]}. Below are squared distances (0 to 4); the "
             f"negative should be farther by {self.margin:g}."
         )
-        return Sheet(about, triples(x, distance, *(part[:n] for part in found)))
+        return ImageGrid(about, show_triplets(x, distance, *(part[:n] for part in found)))
