@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from selfwise.report.sections.examples import find_examples
 from selfwise.report.page import page
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section
 from selfwise.report.sections import curves, embedding, glue, options, scores, summary, tasks
+from selfwise.report.sections.examples import find_examples
 from selfwise.runs.open import Run, load
 from selfwise.training import checkpoint
 from selfwise.workflows.describe_runs import named

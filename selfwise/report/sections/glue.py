@@ -9,10 +9,10 @@ from selfwise.evaluation.scores.bootstrap import ABOVE
 from selfwise.evaluation.scores.probe_score import UNTRAINED, percent
 from selfwise.glue.published import as_published
 from selfwise.glue.scores import WORDS
-from selfwise.report.sections.glue_dots import Place, Series, draw_dots
-from selfwise.report.sections.label_curve import competitor_color
 from selfwise.report.page.parts import Paragraphs, Part, Picture, Section, Table
 from selfwise.report.page.plots import line_color
+from selfwise.report.sections.glue_dots import Place, Series, draw_dots
+from selfwise.report.sections.label_curve import competitor_color
 from selfwise.runs import records
 from selfwise.runs.records import PRETRAINED
 from selfwise.training import checkpoint

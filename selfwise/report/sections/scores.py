@@ -7,6 +7,9 @@ from typing import Any
 
 from selfwise.core.errors import told_apart
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, VOTE
+from selfwise.report.page.parts import Command, Paragraphs, Part, Picture, Section, Table
+from selfwise.report.page.plots import GREY, line_color
+from selfwise.report.sections import confusion, glue
 from selfwise.report.sections.label_curve import (
     CurveEntry,
     entries_by_competitor,
@@ -14,9 +17,6 @@ from selfwise.report.sections.label_curve import (
     plot_points,
 )
 from selfwise.report.sections.summary import shorten_data_name
-from selfwise.report.page.parts import Command, Paragraphs, Part, Picture, Section, Table
-from selfwise.report.page.plots import GREY, line_color
-from selfwise.report.sections import confusion, glue
 from selfwise.runs import config, records
 from selfwise.runs.arguments import FROM_PYTHON
 from selfwise.runs.score_groups import (

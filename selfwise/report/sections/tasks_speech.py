@@ -23,8 +23,8 @@ from selfwise.evaluation.features.image import reading
 from selfwise.methods.inspection import MaskedAudioExamples, color_units
 from selfwise.modalities import audio_units
 from selfwise.nn.audio_stems import MelStem
-from selfwise.report.sections.tasks_images import TITLE
 from selfwise.report.page.parts import Picture, Section
+from selfwise.report.sections.tasks_images import TITLE
 from selfwise.runs.build import open_newest
 from selfwise.runs.open import Run
 from selfwise.training.config import resolve_device

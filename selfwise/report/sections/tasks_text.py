@@ -9,6 +9,7 @@ import torch
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.features.image import reading
 from selfwise.methods.inspection import MaskedTextExamples, NextTokenExamples
+from selfwise.report.page.parts import Lines, Part, Picture, Section, Token
 from selfwise.report.sections.tasks_images import TITLE
 from selfwise.report.sections.tasks_lines import (
     legend_line,
@@ -18,7 +19,6 @@ from selfwise.report.sections.tasks_lines import (
     plot_loss_by_position,
 )
 from selfwise.report.sections.tasks_rows import inspect_rows, make_rows, text_positions
-from selfwise.report.page.parts import Lines, Part, Picture, Section, Token
 from selfwise.runs.open import Run
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training.config import resolve_device
@@ -42,10 +42,12 @@ def build_sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
         ids = [row for batch, _ in pairs for row in batch.ids.tolist()][:MASKED_ROWS]
         lines = [plain_line(run.tokenizer, row) for row in ids]
         return [Section(TITLE, "What the method reads, without its answers.", [Lines(lines)])]
-    if isinstance(inspections[0], NextTokenExamples):
-        return [_next_token_section(run, inspections, seed)]
-    assert isinstance(inspections[0], MaskedTextExamples), "a method on text fills in, or goes on"
-    return [_masked_section(run, inspections)]
+    next_token = [one for one in inspections if isinstance(one, NextTokenExamples)]
+    if next_token:
+        return [_next_token_section(run, next_token, seed)]
+    masked = [one for one in inspections if isinstance(one, MaskedTextExamples)]
+    assert masked, "a method on text fills in, or goes on"
+    return [_masked_section(run, masked)]
 
 
 def _masked_section(run: Run, batches: Sequence[MaskedTextExamples]) -> Section:

@@ -4,9 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from selfwise.interop.huggingface.beit import Imported, from_hf, from_timm
+from selfwise.interop.huggingface.beit import BeitCheckpoint, from_hf, from_timm
 from selfwise.interop.huggingface.beit import to_hf as weights_to_hf
-from selfwise.interop.huggingface.beit_configs import preprocessor
+from selfwise.interop.huggingface.beit_configs import write_preprocessor
 from selfwise.interop.huggingface.folder import (
     PREPROCESSING,
     PREPROCESSOR,
@@ -17,7 +17,7 @@ from selfwise.interop.huggingface.folder import (
     write_parts,
     write_weights,
 )
-from selfwise.interop.image_preprocessing import pictures
+from selfwise.interop.image_preprocessing import describe_preprocessing
 from selfwise.runs.open import Run
 from selfwise.workflows.exchange.model_card import Use
 from selfwise.workflows.exchange.taken import Taken
@@ -29,7 +29,7 @@ UNITS = 512  # kinds of units of a head that the checkpoint has not
 def take(family: str, folder: Path) -> Taken:
     """A checkpoint in the layout of Hugging Face, or of timm."""
     config, weights = read_folder(folder)
-    imported: Imported
+    imported: BeitCheckpoint
     if "model_type" not in config and "architecture" in config:  # timm's word
         imported = from_timm(config, weights)
     else:
@@ -69,7 +69,7 @@ def to_hf(run: Run, out: Path) -> None:
     heads = own if run.config["method"] == "beit" else {}
     size = {"size": encoder.size, "channels": encoder.in_channels}
     config, weights = weights_to_hf(asdict(encoder.shape), encoder.state_dict(), heads, **size)
-    write_parts(out, config, weights, {PREPROCESSOR: preprocessor(**size)})
+    write_parts(out, config, weights, {PREPROCESSOR: write_preprocessor(**size)})
 
 
 def to_timm(run: Run, out: Path) -> None:
@@ -104,4 +104,6 @@ def use(run: Run, form: str) -> Use:
 
 def _write_preprocessing(run: Run, out: Path) -> None:
     found, decode = run.config["found"], run.config["options"]["decode"]
-    write_json(out / PREPROCESSING, pictures(found["size"], found["channels"], decode))
+    write_json(
+        out / PREPROCESSING, describe_preprocessing(found["size"], found["channels"], decode)
+    )
