@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from selfwise.profiling.flops import counter, product_rate, side_of
+from selfwise.profiling.flops import build_flop_counter, matrix_side, measure_matmul_rate
 from selfwise.training.config import resolve_precision
 
 
@@ -13,11 +13,14 @@ def multiplies_bf16() -> bool:
 
 def matrix_rates(kinds: list[str], device: str = "cpu") -> dict[str, float]:
     """Floating-point operations a second of a product of square matrices, the best of several."""
-    return {kind: float(f"{product_rate(device, kind, side_of(device)):.4g}") for kind in kinds}
+    return {
+        kind: float(f"{measure_matmul_rate(device, kind, matrix_side(device)):.4g}")
+        for kind in kinds
+    }
 
 
 def counted(step: Callable[[], object], device: str = "cpu") -> float:
     """Floating-point operations of products, convolutions and attention in one call of `step`."""
-    with counter(device) as found:
+    with build_flop_counter(device) as found:
         step()
     return float(found.get_total_flops())

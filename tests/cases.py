@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from selfwise import methods
-from selfwise.core.rng import generator, seeded
+from selfwise.core.rng import generator, init_seed
 from selfwise.core.types import Batch, ImageBatch, Labelled, TextBatch, Vocabulary
 from selfwise.encoders import image as image_encoders
 from selfwise.encoders import speech, text
@@ -67,7 +67,7 @@ def build(name: str, **options) -> Method:
         make = tiny.get(kind.modality, lambda: tiny_text_encoder(name))
         make = patch_cases.encoder(kind.default_encoder) or make
         own["encoder"] = make(**kind.encoder_options)
-    with seeded(0, "method"):
+    with init_seed(0, "method"):
         return kind(own.pop("encoder"), **own)
 
 
@@ -106,7 +106,7 @@ def text_batch(method: Method, n: int = 16) -> TextBatch:
     random = np.random.default_rng(0)
     plan = method.draw.plan(documents, sentences, random=random, **told)
     rows = np.linspace(0, plan.size - 1, n).astype(np.int64)
-    read = method.draw.lay(tokens, plan, rows, **told)
+    read = method.draw.collate(tokens, plan, rows, **told)
     return read._replace(epoch=torch.zeros(n, dtype=torch.int64))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from selfwise.evaluation.probes.label_curve import label_curve
+from selfwise.evaluation.probes.label_curve import compute_label_curve
 from selfwise.runs import config
 
 ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
@@ -79,7 +79,7 @@ def score(
     others = {"untrained": 0.5, "raw input": 0.6}
     competitors = {"pretrained": guesses(right), **{n: guesses(s) for n, s in others.items()}}
     drawn = {"budgets": list(budgets), "seeds": range(seeds), "classes": names}
-    found = label_curve(competitors, labels, truth, **drawn).to_dict()
+    found = compute_label_curve(competitors, labels, truth, **drawn).to_dict()
     told = {"train": "train digest", "test": test, "layer": None, "pooling": "", "weights": "w"}
     data = {"train": "digits:train", "test": "digits:test"}
     return {**found, **told, "step": 0, "data": data, "classes": names, **more}

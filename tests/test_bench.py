@@ -16,12 +16,19 @@ from torch import nn
 
 from selfwise.cli import main as cli
 from selfwise.core.types import AudioBatch, ImageBatch, Labelled, TextBatch
-from selfwise.distributed.sharding import Part
+from selfwise.distributed.sharding import LocalBatch
 from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
 from selfwise.profiling import flops as rate
 from selfwise.profiling import step_timer
-from selfwise.profiling.advice import Numbers, Trial, Tried, advice, no_gain, trials
+from selfwise.profiling.advice import (
+    OptionTrial,
+    StepProfile,
+    TrialOutcome,
+    describe_failed_trials,
+    propose_trials,
+    write_advice,
+)
 from selfwise.runs import config
 from selfwise.runs.create import pretrain
 from selfwise.training.config import Options, resolve
@@ -33,17 +40,17 @@ PLAIN |= {"compile": False, "threads": 2, "workers": 0, "cores": 2, "batch": 64,
 GPU = {"device": "cuda", "precision": "bf16", "utilisation": 0.2, "memory": 0.1, "cores": 16}
 
 
-def numbers(**given) -> Numbers:
-    return Numbers(**{**PLAIN, **given})
+def numbers(**given) -> StepProfile:
+    return StepProfile(**{**PLAIN, **given})
 
 
 def options_of(**given) -> list[dict]:
-    return [trial.options for trial in trials(numbers(**given))]
+    return [trial.options for trial in propose_trials(numbers(**given))]
 
 
 def test_where_nothing_is_wrong_there_is_nothing_to_change():
-    assert trials(numbers()) == []
-    assert advice(numbers(), []) == ["nothing to change"]
+    assert propose_trials(numbers()) == []
+    assert write_advice(numbers(), []) == ["nothing to change"]
 
 
 def test_more_workers_where_they_are_waited_for():
@@ -52,21 +59,21 @@ def test_more_workers_where_they_are_waited_for():
     assert options_of(waiting=0.75, cores=8) == [{"workers": 3}]
     assert options_of(waiting=0.75, cores=4) == [{"workers": 2}]
     assert options_of(waiting=0.5, cores=16, workers=4) == [{"workers": 8}]
-    (trial,) = trials(numbers(waiting=0.4, cores=3))
+    (trial,) = propose_trials(numbers(waiting=0.4, cores=3))
     assert trial.reason == "40 % of the time is spent waiting for data, and 1 core is idle"
 
 
 def test_a_thread_reads_where_no_core_is_idle():
     assert options_of(waiting=0.4) == [{"workers": 1, "threads": 1}]
     assert options_of(waiting=0.4, threads=1, cores=1) == []
-    (said,) = advice(numbers(waiting=0.4, threads=1, cores=1), [])
+    (said,) = write_advice(numbers(waiting=0.4, threads=1, cores=1), [])
     assert said.startswith("40 % of the time is spent waiting for data, and no core is left")
 
 
 def test_beside_a_gpu_threads_are_idle():
     told = {**GPU, "waiting": 0.5, "threads": 16, "workers": 8, "utilisation": 0.9}
     assert options_of(**told) == [{"workers": 15}]
-    (said,) = advice(numbers(**{**told, "workers": 15}), [])
+    (said,) = write_advice(numbers(**{**told, "workers": 15}), [])
     assert "no core is left" in said
 
 
@@ -76,7 +83,7 @@ def test_readers_and_threads_have_no_more_than_the_cores():
     assert options_of(threads=2, workers=2) == [{"workers": 1, "threads": 1}]
     assert options_of(threads=1, workers=3, waiting=0.3) == [{"workers": 1, "threads": 1}]
     assert options_of(threads=1, workers=1, cores=1) == [{"workers": 0, "threads": 1}]
-    (trial,) = trials(numbers(threads=2, workers=1))
+    (trial,) = propose_trials(numbers(threads=2, workers=1))
     assert trial.reason == "2 threads and 1 worker share 2 cores"
 
 
@@ -92,34 +99,36 @@ def test_a_gpu_that_has_time_and_room_takes_a_larger_batch():
     assert options_of(**GPU | {"utilisation": 0.5}) == []
     assert options_of(**GPU | {"examples": 127}) == []
     assert options_of(**GPU | {"device": "cpu"}) == []
-    (trial,) = trials(numbers(**GPU, couples="all images are compared"))
+    (trial,) = propose_trials(numbers(**GPU, couples="all images are compared"))
     assert "another loss, since all images are compared" in trial.reason
     assert options_of(**GPU | {"budget": "--seconds"}) == []
-    assert any("a larger --seconds" in s for s in advice(numbers(**GPU, budget="--seconds"), []))
+    assert any(
+        "a larger --seconds" in s for s in write_advice(numbers(**GPU, budget="--seconds"), [])
+    )
 
 
 def test_compiling_is_named_where_it_could_help_and_not_tried():
-    assert any(said.startswith("--compile: not tried") for said in advice(numbers(**GPU), []))
+    assert any(said.startswith("--compile: not tried") for said in write_advice(numbers(**GPU), []))
     for other in ({"compile": True}, {"utilisation": 0.6}, {"device": "cpu"}):
-        assert not any("--compile" in s for s in advice(numbers(**{**GPU, **other}), []))
+        assert not any("--compile" in s for s in write_advice(numbers(**{**GPU, **other}), []))
 
 
 def test_only_what_was_faster_is_advised():
-    faster = Tried(Trial("a core is idle", {"workers": 3}), 1.25)
-    slower = Tried(Trial("it multiplies faster", {"precision": "bf16"}), 1.04)
+    faster = TrialOutcome(OptionTrial("a core is idle", {"workers": 3}), 1.25)
+    slower = TrialOutcome(OptionTrial("it multiplies faster", {"precision": "bf16"}), 1.04)
     said = ["--workers 3: 1.25 times as many examples a second (a core is idle)"]
-    assert advice(numbers(), [slower, faster]) == said
+    assert write_advice(numbers(), [slower, faster]) == said
     vain = "--precision bf16: 1.04 times as many examples a second: leave it (it multiplies faster)"
-    assert no_gain([slower, faster]) == [vain]
-    assert advice(numbers(), [slower]) == ["nothing to change"]
+    assert describe_failed_trials([slower, faster]) == [vain]
+    assert write_advice(numbers(), [slower]) == ["nothing to change"]
 
 
 def counted(module, x) -> tuple[int, int]:
     """Operations forward, and backward with the gradient of x."""
     x.requires_grad_()
-    with rate.counter() as forward:
+    with rate.build_flop_counter() as forward:
         y = module(x)
-    with rate.counter() as backward:
+    with rate.build_flop_counter() as backward:
         y.sum().backward()
     return forward.get_total_flops(), backward.get_total_flops()
 
@@ -139,7 +148,7 @@ def test_a_convolution_is_counted(groups):
 
 def test_the_gradient_of_pixels_is_counted_only_where_it_is_wanted():
     layer, x = nn.Conv2d(3, 5, 3), torch.randn(2, 3, 8, 8)
-    with rate.counter() as found:
+    with rate.build_flop_counter() as found:
         layer(x).sum().backward()
     assert found.get_total_flops() == 2 * (2 * 2 * 6 * 6 * 5 * 3 * 9)
 
@@ -157,9 +166,9 @@ def test_sequences_behind_each_other_meet_only_themselves():
     q, k, v = (torch.randn(10, 2, 4) for _ in range(3))
     starts = torch.tensor([0, 3, 3, 10], dtype=torch.int32)
     n = 2 * (9 + 49) * 2 * (4 + 4)
-    assert rate.packed_attention(q, k, v, starts, starts, 10, 10, out_val=None) == n
+    assert rate.count_packed_attention(q, k, v, starts, starts, 10, 10, out_val=None) == n
     told = (torch.randn(10, 2, 4), q, k, v, q, torch.zeros(2, 10), starts, starts, 10, 10)
-    assert rate.packed_attention_backward(*told, out_val=None) == 2 * n
+    assert rate.count_packed_attention_backward(*told, out_val=None) == 2 * n
 
 
 class Repeated:
@@ -171,7 +180,7 @@ class Repeated:
 
     def __getitem__(self, step):
         self.read.append(step)
-        sleep(self.first if step < step_timer.WARM_UP else self.seconds)
+        sleep(self.first if step < step_timer.WARMUP_STEPS else self.seconds)
         return self.all
 
 
@@ -193,13 +202,13 @@ def test_the_products_of_a_step_are_those_of_the_model():
     other.__class__ = Multiplying
     told = options(Supervised)
     plain, parts = (assemble(method, told) for method in (cases.build("supervised"), other))
-    found = rate.step_flops(plain, Repeated(Supervised), told, seed=0)
-    assert rate.step_flops(parts, Repeated(Supervised), told, seed=0) == found
+    found = rate.count_step_flops(plain, Repeated(Supervised), told, seed=0)
+    assert rate.count_step_flops(parts, Repeated(Supervised), told, seed=0) == found
     halves = replace(told, accumulate=2)
-    assert rate.step_flops(plain, Repeated(Supervised), halves, seed=0) == found
-    mine = Part(cases.batch(Supervised, 16))
+    assert rate.count_step_flops(plain, Repeated(Supervised), halves, seed=0) == found
+    mine = LocalBatch(cases.batch(Supervised, 16))
     (view,) = rate.made_views(plain, mine, 0, seed=0, options=told)
-    with rate.counter() as forward:
+    with rate.build_flop_counter() as forward:
         plain.wrapped(view)
     # backward costs twice as much, without the gradient of the pixels
     assert 2.5 < found / forward.get_total_flops() < 3
@@ -209,8 +218,8 @@ def test_the_products_of_a_step_are_those_of_the_model():
 def test_the_best_product_counts(monkeypatch):
     times = iter([0.0, 0.5, 1.0, 1.2, 2.0, 3.0, *(10.0 * i for i in range(1, 40))])
     monkeypatch.setattr(rate, "perf_counter", lambda: next(times))
-    monkeypatch.setattr(rate, "ROUNDS", 3)
-    assert rate.product_rate("cpu", "float32", 64) == pytest.approx(2 * 64**3 / 0.2)
+    monkeypatch.setattr(rate, "MAX_PRODUCTS", 3)
+    assert rate.measure_matmul_rate("cpu", "float32", 64) == pytest.approx(2 * 64**3 / 0.2)
 
 
 def test_steps_are_measured_behind_the_first_ones():
@@ -221,16 +230,16 @@ def test_steps_are_measured_behind_the_first_ones():
         made.append(cases.build("supervised"))
         return made[-1]
 
-    found = step_timer.measured(make, batches, told, seed=0, seconds=1e-3)
-    assert batches.read == list(range(step_timer.WARM_UP + step_timer.LEAST))
+    found = step_timer.time_steps(make, batches, told, seed=0, seconds=1e-3)
+    assert batches.read == list(range(step_timer.WARMUP_STEPS + step_timer.MIN_STEPS))
     assert len(made) == 1
-    assert len(found.times) == step_timer.LEAST
-    assert found.examples == found.amount == 16 * step_timer.LEAST
-    assert 0.05 * step_timer.LEAST <= found.waited < min(found.seconds, 2.0)
+    assert len(found.times) == step_timer.MIN_STEPS
+    assert found.examples == found.amount == 16 * step_timer.MIN_STEPS
+    assert 0.05 * step_timer.MIN_STEPS <= found.waited < min(found.seconds, 2.0)
     assert sum(found.times) == pytest.approx(found.seconds, rel=0.05)
     assert found.waiting == found.waited / found.seconds
     assert found.rate == found.examples / found.seconds
-    assert found.step == found.seconds / step_timer.LEAST
+    assert found.step == found.seconds / step_timer.MIN_STEPS
     middle, low, high = found.spread()
     assert 0.05 < min(found.times) <= low <= middle <= high <= max(found.times)
 
@@ -238,23 +247,23 @@ def test_steps_are_measured_behind_the_first_ones():
 def test_steps_go_on_for_as_long_as_was_asked():
     batches = Repeated(Supervised, seconds=0.02)
     make = lambda: cases.build("supervised")  # noqa: E731
-    found = step_timer.measured(make, batches, options(Supervised), seed=0, seconds=0.5)
+    found = step_timer.time_steps(make, batches, options(Supervised), seed=0, seconds=0.5)
     assert 0.5 <= found.seconds < 1.5
-    assert len(found.times) > step_timer.LEAST
+    assert len(found.times) > step_timer.MIN_STEPS
 
 
 def test_what_is_real_is_counted():
     index = torch.arange(3)
     images = ImageBatch(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), index)
-    assert step_timer.amount(images) == (3, 3.0)
-    assert step_timer.amount(Part(Labelled(images, index))) == (3, 3.0)
+    assert step_timer.count_content(images) == (3, 3.0)
+    assert step_timer.count_content(LocalBatch(Labelled(images, index))) == (3, 3.0)
     ids = torch.zeros(3, 8, dtype=torch.long)
-    assert step_timer.amount(TextBatch(ids, index)) == (3, 24.0)
+    assert step_timer.count_content(TextBatch(ids, index)) == (3, 24.0)
     valid = torch.arange(8) < torch.tensor([8, 5, 1])[:, None]
-    assert step_timer.amount(TextBatch(ids, index, valid)) == (3, 14.0)
+    assert step_timer.count_content(TextBatch(ids, index, valid)) == (3, 14.0)
     sound = AudioBatch(torch.zeros(3, 16_000), index, torch.tensor([16_000, 8_000, 4_000]))
-    assert step_timer.amount(sound) == (3, 1.75)
-    assert step_timer.amount(sound._replace(extent=None)) == (3, 3.0)
+    assert step_timer.count_content(sound) == (3, 1.75)
+    assert step_timer.count_content(sound._replace(extent=None)) == (3, 3.0)
 
 
 def test_the_memory_is_that_of_the_process():
@@ -278,8 +287,8 @@ def home(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(rate, "SIDES", {"cpu": 64})
-    monkeypatch.setattr(rate, "ROUNDS", 2)
+    monkeypatch.setattr(rate, "MATRIX_SIDES", {"cpu": 64})
+    monkeypatch.setattr(rate, "MAX_PRODUCTS", 2)
     # a short path, for the sockets of loader processes
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
         monkeypatch.setattr(tempfile, "tempdir", temporary)
@@ -304,7 +313,7 @@ def test_images_are_measured_and_nothing_stays(home, capsys):
     assert {path.name for path in home.iterdir()} <= names
     found = json.loads((home / "speed.json").read_text())
     assert found["examples_per_second"] == pytest.approx(16 * found["steps"] / found["seconds"])
-    assert found["steps"] >= step_timer.LEAST
+    assert found["steps"] >= step_timer.MIN_STEPS
     assert 0 < found["waiting"] < 1
     flops, step = found["flops"], found["step_seconds"]
     assert step["mean"] == pytest.approx(found["seconds"] / found["steps"])
@@ -353,11 +362,11 @@ def test_what_is_advised_was_tried(home, monkeypatch):
     def fake(method, batches, options, *, seed, seconds):
         asked.append((options.workers, options.precision, seconds))
         speed = 100 + 100 * options.workers - 50 * (options.precision == "bf16")
-        return step_timer.Measured(1.0, 0.5, [0.2] * 5, speed, float(speed))
+        return step_timer.StepTiming(1.0, 0.5, [0.2] * 5, speed, float(speed))
 
-    own = [Trial("why", {"workers": 1}), Trial("so", {"precision": "bf16"})]
-    monkeypatch.setattr(bench, "measured", fake)
-    monkeypatch.setattr(bench, "trials", lambda numbers: own)
+    own = [OptionTrial("why", {"workers": 1}), OptionTrial("so", {"precision": "bf16"})]
+    monkeypatch.setattr(bench, "time_steps", fake)
+    monkeypatch.setattr(bench, "propose_trials", lambda numbers: own)
     found = bench.bench("simclr", data=home / "photos", measure=8.0, quiet=True, **IMAGES)
     turns = [(0, "float32", 2.0), (1, "float32", 2.0), (0, "float32", 2.0), (0, "bf16", 2.0)]
     assert asked == [(0, "float32", 8.0), *turns]
@@ -367,24 +376,24 @@ def test_what_is_advised_was_tried(home, monkeypatch):
 
 
 def test_a_larger_batch_is_read_from_the_data(home, monkeypatch):
-    own = [Trial("why", {"batch": 32})]
-    monkeypatch.setattr(bench, "trials", lambda numbers: own)
+    own = [OptionTrial("why", {"batch": 32})]
+    monkeypatch.setattr(bench, "propose_trials", lambda numbers: own)
     sizes = []
-    whole = bench.measured
+    whole = bench.time_steps
 
     def watched(*args, **told):
         found = whole(*args, **told)
         sizes.append(found.examples / len(found.times))
         return found
 
-    monkeypatch.setattr(bench, "measured", watched)
+    monkeypatch.setattr(bench, "time_steps", watched)
     bench.bench("simclr", data=home / "photos", measure=0.01, quiet=True, **IMAGES)
     assert sizes == [16, 16, 32]
 
 
 def test_the_numbers_are_those_of_the_run(home, monkeypatch):
     seen = []
-    monkeypatch.setattr(bench, "trials", lambda numbers: seen.append(numbers) or [])
+    monkeypatch.setattr(bench, "propose_trials", lambda numbers: seen.append(numbers) or [])
     monkeypatch.setattr(bench, "available", lambda: 7)
     told = {**IMAGES, "workers": 1, "measure": 0.01, "quiet": True}
     found = bench.bench("simclr", data=home / "photos", **told).data

@@ -230,7 +230,9 @@ def test_operations_of_a_step_are_counted():
 
 
 def test_a_matrix_rate_is_what_the_bench_verb_measures(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(limit, "product_rate", lambda *told: 123456.0 if told[1] == "bf16" else 2.0)
+    monkeypatch.setattr(
+        limit, "measure_matmul_rate", lambda *told: 123456.0 if told[1] == "bf16" else 2.0
+    )
     assert limit.matrix_rates(["float32", "bf16"]) == {"float32": 2.0, "bf16": 123500.0}
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from selfwise import embed, load, pretrain, probe
 from selfwise.data.image import open_images
-from selfwise.evaluation.features.color_counts import occurrences
+from selfwise.evaluation.features.color_counts import count_color_bins
 from selfwise.modalities import image_colors, image_units
 from selfwise.runs.build import open_newest
 from selfwise.runs.resume import pretrain_or_resume, resume
@@ -97,7 +97,7 @@ def test_the_prior_is_a_function_of_the_images(pictures):
     assert torch.equal(one.prior, same.prior)
     other = image_colors.find(images.take(np.arange(3)), "images", **told)
     assert not torch.equal(one.prior, other.prior)
-    assert torch.equal(one.prior, smoothed(occurrences(images, size=16)[0]).float())
+    assert torch.equal(one.prior, smoothed(count_color_bins(images, size=16)[0]).float())
 
 
 def test_units_may_be_clusters_of_what_a_colorization_has_learned(run, pictures):

@@ -6,7 +6,7 @@ import torch
 
 from selfwise import methods
 from selfwise.core.rng import Rng, generator
-from selfwise.core.types import Step, rows, to
+from selfwise.core.types import Step, slice_batch, to_device
 from selfwise.methods import Method
 from selfwise.training.optimizers import OPTIMIZERS, build_optimizer
 from selfwise.training.schedules import SHAPES
@@ -63,7 +63,7 @@ def test_view_of_a_slice_is_the_slice_of_the_view(case):
     method, batch = case
     whole = cases.tensors(method.view(batch, draws()))
     part = slice(4, 8)
-    some = cases.tensors(method.view(rows(batch, part), draws(1, part, 16)))
+    some = cases.tensors(method.view(slice_batch(batch, part), draws(1, part, 16)))
     assert all(torch.equal(w[part], s) for w, s in zip(whole, some))
 
 
@@ -93,7 +93,7 @@ def test_micro_batches_add_up_to_the_batch(case):
     method.eval()
     whole = method(method.view(batch, draws()))
     parts = [slice(0, 4), slice(4, 12), slice(12, 16)]
-    steps = [method(method.view(rows(batch, part), draws(1, part, 16))) for part in parts]
+    steps = [method(method.view(slice_batch(batch, part), draws(1, part, 16))) for part in parts]
     for name, term in (whole.terms | whole.metrics).items():
         found = [(step.terms | step.metrics)[name] for step in steps]
         assert sum(float(t.count) for t in found) == float(term.count)
@@ -110,7 +110,7 @@ def test_view_and_counts_wait_for_no_device(case):
     """On the meta device there are shapes and no numbers, so that nothing can be asked of it."""
     method, batch = case
     method.to("meta")
-    view = method.view(to(batch, "meta"), draws())
+    view = method.view(to_device(batch, "meta"), draws())
     assert all(t.is_meta for t in cases.tensors(view))
     assert all(count.is_meta for count in method.counts(view).values())
 

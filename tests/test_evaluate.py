@@ -15,14 +15,29 @@ from selfwise.data.image import open_images
 from selfwise.data.image.dataset import ArrayImages
 from selfwise.data.image.files import FileImages
 from selfwise.data.unreadable import ReadError
-from selfwise.evaluation.features.image import cached, checksum, extract, pixels
+from selfwise.evaluation.features.image import (
+    compute_checksum,
+    extract_features,
+    extract_pixels,
+    load_or_compute,
+)
 from selfwise.evaluation.monitors.online_knn import OnlineKNN
-from selfwise.evaluation.probes.baselines import Split, untrained
-from selfwise.evaluation.probes.knn import knn
-from selfwise.evaluation.probes.label_curve import budgets, draw_labels, label_curve, on_features
-from selfwise.evaluation.probes.linear import linear, sgd_probe
-from selfwise.evaluation.scores.bootstrap import above_noise, paired_bootstrap, standard_error
-from selfwise.evaluation.scores.probe_score import Comparison, Result, Score, joined
+from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
+from selfwise.evaluation.probes.knn import predict_knn
+from selfwise.evaluation.probes.label_curve import (
+    compute_label_curve,
+    draw_labels,
+    parse_budgets,
+    probe_features,
+)
+from selfwise.evaluation.probes.linear import fit_linear, fit_sgd
+from selfwise.evaluation.scores.bootstrap import is_above_noise, paired_bootstrap, standard_error
+from selfwise.evaluation.scores.probe_score import (
+    ProbeComparison,
+    ProbeResult,
+    ProbeScore,
+    join_scores,
+)
 from selfwise.training.loop import Probe
 from tests import cases
 
@@ -30,24 +45,24 @@ LABELS = np.repeat(np.arange(3), 40)
 TRUTH = np.repeat(np.arange(3), 50)
 
 
-def split(signal: float, seed: int = 0) -> Split:
+def split(signal: float, seed: int = 0) -> FeatureSplit:
     """Features of three classes that are `signal` standard deviations apart."""
     random = np.random.default_rng(seed)
     make = lambda y: (signal * np.eye(3, 8)[y] + random.standard_normal((len(y), 8))).astype("f4")  # noqa: E731
-    return Split(make(LABELS), make(TRUTH))
+    return FeatureSplit(make(LABELS), make(TRUTH))
 
 
 def competitors(signal: float = 6.0) -> dict:
     return {
-        "pretrained": on_features([split(signal)], LABELS),
-        "untrained": on_features([split(2.0, seed) for seed in range(1, 4)], LABELS),
-        "raw input": on_features([split(1.0, 4)], LABELS),
+        "pretrained": probe_features([split(signal)], LABELS),
+        "untrained": probe_features([split(2.0, seed) for seed in range(1, 4)], LABELS),
+        "raw input": probe_features([split(1.0, 4)], LABELS),
     }
 
 
 @pytest.fixture(scope="module")
-def score() -> Score:
-    return label_curve(competitors(), LABELS, TRUTH, budgets=[5, 20, None], seeds=range(3))
+def score() -> ProbeScore:
+    return compute_label_curve(competitors(), LABELS, TRUTH, budgets=[5, 20, None], seeds=range(3))
 
 
 def test_curve_has_every_competitor_at_every_budget(score):
@@ -63,7 +78,7 @@ def test_curve_has_every_competitor_at_every_budget(score):
     for budget in score.budgets:
         low, high = score.result("raw input", budget).mean, score.result("untrained", budget).mean
         assert low < high < score.result("pretrained", budget).mean
-        assert above_noise(score.intervals(budget))
+        assert is_above_noise(score.intervals(budget))
 
 
 def test_curve_gives_each_competitor_the_same_draws():
@@ -78,7 +93,9 @@ def test_curve_gives_each_competitor_the_same_draws():
 
         return predict
 
-    label_curve({n: watcher(n) for n in seen}, LABELS, TRUTH, budgets=[4, None], seeds=[7, 8])
+    compute_label_curve(
+        {n: watcher(n) for n in seen}, LABELS, TRUTH, budgets=[4, None], seeds=[7, 8]
+    )
     assert seen["pretrained"] == seen["untrained"] == seen["raw input"] == seen["scratch"]
     assert [s[0] for s in seen["scratch"]] == [7, 8, 7, 8]
     np.testing.assert_array_equal(seen["scratch"][1][1:], draw_labels(LABELS, 4, 8))
@@ -88,7 +105,7 @@ def test_repetitions_are_averaged():
     right = TRUTH.copy()
     half = np.where(np.arange(150) % 2, TRUTH, (TRUTH + 1) % 3)
     wrong = (TRUTH + 1) % 3
-    score = label_curve(
+    score = compute_label_curve(
         {
             "pretrained": lambda rows, seed: right,
             "untrained": lambda rows, seed: np.stack([right, half, wrong]),
@@ -110,7 +127,7 @@ def test_repetitions_are_averaged():
     [(6.0, "above the noise"), (2.0, "within the noise"), (0.0, "worse, beyond the noise")],
 )
 def test_sentence_says_what_the_interval_says(signal, verdict):
-    score = label_curve(competitors(signal), LABELS, TRUTH, budgets=[20], seeds=[0])
+    score = compute_label_curve(competitors(signal), LABELS, TRUTH, budgets=[20], seeds=[0])
     against = next(c for c in score.comparisons if c.competitor == "untrained")
     assert against.verdict == verdict
     (sentence,) = score.sentences()
@@ -128,7 +145,7 @@ def test_score_is_plain_data(score):
     assert row["mean"] == pytest.approx(np.mean(row["accuracies"]))
     assert "difference" not in plain["rows"][0]
     assert plain["rows"][-1]["per_class"] == "all"
-    alone = label_curve(competitors(), LABELS, TRUTH, budgets=[None], seeds=[0])
+    alone = compute_label_curve(competitors(), LABELS, TRUTH, budgets=[None], seeds=[0])
     json.dumps(alone.to_dict(), allow_nan=False)
 
 
@@ -156,14 +173,14 @@ def test_no_score_without_its_baselines(score, missing):
     with pytest.raises(
         ValueError, match=f"without its baselines is not a result: {missing} missing"
     ):
-        label_curve(kept, LABELS, TRUTH, budgets=[5], seeds=[0])
+        compute_label_curve(kept, LABELS, TRUTH, budgets=[5], seeds=[0])
     results = tuple(r for r in score.results if (r.competitor, r.per_class) != (missing, 20))
     with pytest.raises(ValueError, match=missing):
-        Score("linear", results, score.comparisons, score.seeds, 150)
+        ProbeScore("linear", results, score.comparisons, score.seeds, 150)
     with pytest.raises(ValueError, match="untrained"):
-        Score("linear", score.results, score.comparisons[1:], score.seeds, 150)
+        ProbeScore("linear", score.results, score.comparisons[1:], score.seeds, 150)
     with pytest.raises(ValueError, match="needs results"):
-        Score("linear", (), (), (0,), 150)
+        ProbeScore("linear", (), (), (0,), 150)
 
 
 def test_labels_that_run_out_are_told_before_anything_is_computed():
@@ -171,7 +188,7 @@ def test_labels_that_run_out_are_told_before_anything_is_computed():
         raise AssertionError
 
     with pytest.raises(ValueError, match=r"class 'cat' has 40 labelled examples, .* asks for 41"):
-        label_curve(
+        compute_label_curve(
             dict.fromkeys(("pretrained", "untrained", "raw input"), never),
             LABELS, TRUTH, budgets=[1, 41], seeds=[0], classes=["cat", "dog", "eel"],
         )  # fmt: skip
@@ -185,35 +202,35 @@ def test_labels_that_run_out_are_told_before_anything_is_computed():
 def test_curve_needs_seeds_and_budgets():
     for seeds, given in (([], [5]), ([0], [])):
         with pytest.raises(ValueError, match="at least one seed and one label budget"):
-            label_curve(competitors(), LABELS, TRUTH, budgets=given, seeds=seeds)
+            compute_label_curve(competitors(), LABELS, TRUTH, budgets=given, seeds=seeds)
 
 
 def test_curve_tells_its_progress():
     told: list[str] = []
-    label_curve(competitors(), LABELS, TRUTH, budgets=[2], seeds=[0], progress=told.append)
+    compute_label_curve(competitors(), LABELS, TRUTH, budgets=[2], seeds=[0], progress=told.append)
     assert told[0] == "pretrained with 6 labels, 1 times"
     assert len(told) == 3
 
 
 def test_budgets():
-    assert budgets("10,100,all") == [10, 100, None]
-    assert budgets(" all, 5 ") == [5, None]
+    assert parse_budgets("10,100,all") == [10, 100, None]
+    assert parse_budgets(" all, 5 ") == [5, None]
 
 
 @pytest.mark.parametrize("text", ["", "10,,all", "0", "-3", "1.5", "ten", "all,every", "²"])
 def test_budgets_that_are_none(text):
     with pytest.raises(ValueError, match="is not valid: give numbers of labels"):
-        budgets(text)
+        parse_budgets(text)
 
 
 def test_budgets_twice():
     with pytest.raises(ValueError, match="'10' is in '10,10' twice"):
-        budgets("10,10")
+        parse_budgets("10,10")
 
 
 def test_probes_refuse_what_does_not_fit():
     train, test = split(1.0)
-    for probe in (linear, knn, sgd_probe):
+    for probe in (fit_linear, predict_knn, fit_sgd):
         with pytest.raises(ValueError, match="needs training examples, and there are none"):
             probe(train[:0], LABELS[:0], test)
         with pytest.raises(ValueError, match="needs test examples, and there are none"):
@@ -221,22 +238,22 @@ def test_probes_refuse_what_does_not_fit():
         with pytest.raises(ValueError, match="test features have values that are not finite"):
             probe(train, LABELS, np.where(np.arange(8) == 3, np.float32("nan"), test))
     with pytest.raises(ValueError, match="two classes, all 120 labels are the same"):
-        linear(train, LABELS * 0, test)
+        fit_linear(train, LABELS * 0, test)
     with pytest.raises(ValueError, match=r"k >= 1 and temperature > 0, got 0 and 0.1"):
-        knn(train, LABELS, test, k=0)
+        predict_knn(train, LABELS, test, k=0)
     with pytest.raises(ValueError, match="got 200 and 0"):
-        knn(train, LABELS, test, temperature=0.0)
+        predict_knn(train, LABELS, test, temperature=0.0)
     with pytest.raises(ValueError, match="the SGD probe diverged"):
-        sgd_probe(train * 1e30, LABELS, test * 1e30)
+        fit_sgd(train * 1e30, LABELS, test * 1e30)
 
 
 def test_sgd_is_keyed():
     train, test = split(1.0)
     state = torch.get_rng_state()
     few = {"batch": 8, "epochs": 1}
-    first = sgd_probe(train, LABELS, test, **few)
-    np.testing.assert_array_equal(first, sgd_probe(train, LABELS, test, **few))
-    assert not np.array_equal(first, sgd_probe(train, LABELS, test, seed=1, **few))
+    first = fit_sgd(train, LABELS, test, **few)
+    np.testing.assert_array_equal(first, fit_sgd(train, LABELS, test, **few))
+    assert not np.array_equal(first, fit_sgd(train, LABELS, test, seed=1, **few))
     assert torch.equal(state, torch.get_rng_state())
 
 
@@ -246,9 +263,9 @@ def test_comparisons_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="at least 2 values, got 1"):
         standard_error(np.ones(1))
     with pytest.raises(ValueError, match="nothing was compared"):
-        above_noise([])
-    assert above_noise([(0.1, 0.2), (0.01, 0.5)])
-    assert not above_noise([(0.1, 0.2), (0.0, 0.5)])
+        is_above_noise([])
+    assert is_above_noise([(0.1, 0.2), (0.01, 0.5)])
+    assert not is_above_noise([(0.1, 0.2), (0.0, 0.5)])
     assert standard_error(np.array([1.0, 3.0])) == 1
 
 
@@ -284,17 +301,19 @@ def images(n: int) -> ArrayImages:
 
 def test_extraction_refuses_what_is_not_there():
     with pytest.raises(ValueError, match="unknown precision 'fp32'; there are: bf16, float32"):
-        extract(Mean(), images(3), size=8, precision="fp32")
+        extract_features(Mean(), images(3), size=8, precision="fp32")
     with pytest.raises(ValueError, match="no images to compute features of"):
-        extract(Mean(), images(0), size=8)
+        extract_features(Mean(), images(0), size=8)
     for layer in (1, -2):
         with pytest.raises(ValueError, match=f"layer {layer} does not exist: .* layers 0 to 0"):
-            extract(Mean(), images(3), size=8, layer=layer)
+            extract_features(Mean(), images(3), size=8, layer=layer)
 
 
 def test_an_untrained_encoder_without_batch_norm():
     data = images(6)
-    splits = untrained(Mean, data, data, size=8, embed=lambda e, i: extract(e, i, size=8))
+    splits = extract_untrained(
+        Mean, data, data, size=8, embed=lambda e, i: extract_features(e, i, size=8)
+    )
     np.testing.assert_allclose(splits[2].test, 3 * splits[0].train, rtol=1e-5)
 
 
@@ -303,47 +322,53 @@ def test_features_are_computed_once(tmp_path):
 
     def compute():
         calls.append(1)
-        return pixels(images(4), size=8)
+        return extract_pixels(images(4), size=8)
 
-    first = cached(tmp_path / "features", ("a", "b", 8, None), compute)
-    again = cached(tmp_path / "features", ("a", "b", 8, None), compute)
+    first = load_or_compute(tmp_path / "features", ("a", "b", 8, None), compute)
+    again = load_or_compute(tmp_path / "features", ("a", "b", 8, None), compute)
     np.testing.assert_array_equal(first, again)
     assert len(calls) == 1
-    cached(tmp_path / "features", ("a", "b", 8, -1), compute)
+    load_or_compute(tmp_path / "features", ("a", "b", 8, -1), compute)
     assert len(calls) == 2
     assert {file.suffix for file in (tmp_path / "features").iterdir()} == {".npy"}
 
 
 def test_a_pickle_in_the_cache_is_not_loaded(tmp_path):
-    cached(tmp_path, ("a",), lambda: np.zeros((1, 1), dtype=np.float32))
+    load_or_compute(tmp_path, ("a",), lambda: np.zeros((1, 1), dtype=np.float32))
     (file,) = tmp_path.iterdir()
     np.save(file, np.array([{}]), allow_pickle=True)
     with pytest.raises(ValueError, match="allow_pickle=False"):
-        cached(tmp_path, ("a",), lambda: np.zeros((1, 1), dtype=np.float32))
+        load_or_compute(tmp_path, ("a",), lambda: np.zeros((1, 1), dtype=np.float32))
 
 
 def test_checksum_depends_on_weights_buffers_and_structure():
     encoder = Mean()
-    first = checksum(encoder)
-    assert first == checksum(Mean())
+    first = compute_checksum(encoder)
+    assert first == compute_checksum(Mean())
     encoder.weight.data[0] += 1e-6
-    assert checksum(encoder) != first
+    assert compute_checksum(encoder) != first
     encoder = Mean()
     encoder.count += 1
-    assert checksum(encoder) != first
-    variants = {checksum(Variant(stride, act)) for stride in (1, 2) for act in (nn.ReLU, nn.GELU)}
+    assert compute_checksum(encoder) != first
+    variants = {
+        compute_checksum(Variant(stride, act)) for stride in (1, 2) for act in (nn.ReLU, nn.GELU)
+    }
     assert len(variants) == 4
 
 
 def test_score_types_stand_alone():
-    results = tuple(Result(n, None, (0.5,), 10) for n in ("pretrained", "untrained", "raw input"))
-    compared = tuple(Comparison(n, None, 0.0, (0.0, 0.0), None) for n in ("untrained", "raw input"))
-    more = Comparison("scratch", None, -0.1, (-0.2, -0.1), None)
-    score = Score("knn", results, (*compared, more), (0,), 5)
+    results = tuple(
+        ProbeResult(n, None, (0.5,), 10) for n in ("pretrained", "untrained", "raw input")
+    )
+    compared = tuple(
+        ProbeComparison(n, None, 0.0, (0.0, 0.0), None) for n in ("untrained", "raw input")
+    )
+    more = ProbeComparison("scratch", None, -0.1, (-0.2, -0.1), None)
+    score = ProbeScore("knn", results, (*compared, more), (0,), 5)
     assert score.accuracy == 0.5
     assert score.intervals(None) == [(0.0, 0.0)] * 2
     with pytest.raises(KeyError):
-        Score("knn", results, compared, (0,), 5).result("pretrained", 3)
+        ProbeScore("knn", results, compared, (0,), 5).result("pretrained", 3)
 
 
 def test_numbers_that_stand_for_themselves_are_classes_only_with_examples():
@@ -359,18 +384,18 @@ def test_numbers_that_stand_for_themselves_are_classes_only_with_examples():
 
 def test_only_scores_of_the_same_seeds_are_joined():
     made = {
-        (budget, seeds): label_curve(
+        (budget, seeds): compute_label_curve(
             competitors(), LABELS, TRUTH, budgets=[budget], seeds=range(seeds)
         )
         for budget, seeds in ((2, 2), (4, 2), (4, 1))
     }
-    both = joined(made[2, 2], made[4, 2])
+    both = join_scores(made[2, 2], made[4, 2])
     assert (both.seeds, both.budgets) == ((0, 1), [2, 4])
     assert both.results == made[2, 2].results + made[4, 2].results
     with pytest.raises(ValueError, match=r"the same seeds can be joined, not of seeds 0, 1 and 0$"):
-        joined(made[2, 2], made[4, 1])
+        join_scores(made[2, 2], made[4, 1])
     with pytest.raises(ValueError, match="both scores have the label budget 2"):
-        joined(made[2, 2], made[2, 2])
+        join_scores(made[2, 2], made[2, 2])
 
 
 def photos(folder, n: int = 30) -> None:
@@ -396,8 +421,8 @@ def test_the_online_probe_reads_its_files_once(tmp_path, monkeypatch):
         assert isinstance(kept, ArrayImages)
         assert isinstance(read, FileImages)
         np.testing.assert_array_equal(
-            extract(method.encoder, kept, size=16, batch=5),
-            extract(method.encoder, read, size=16, batch=5),
+            extract_features(method.encoder, kept, size=16, batch=5),
+            extract_features(method.encoder, read, size=16, batch=5),
         )
         assert list(kept.ids) == list(read.ids)
         assert kept.labels.tolist() == read.labels.tolist()
@@ -426,7 +451,7 @@ def test_a_damaged_file_is_one_sentence_from_a_loader_process_too(tmp_path):
     told = []
     for workers in (0, 1):
         with pytest.raises(ReadError) as caught:
-            extract(cases.build("simclr").encoder, files, size=16, workers=workers)
+            extract_features(cases.build("simclr").encoder, files, size=16, workers=workers)
         told.append(str(caught.value))
     assert told[0] == told[1]
     assert len(told[0].splitlines()) == 1

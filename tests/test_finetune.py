@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from selfwise import methods
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
 from selfwise.data.image import open_images
 from selfwise.data.image.dataset import ArrayImages
@@ -38,7 +38,7 @@ class Flat(nn.Module):
 
 
 def make(seed: int) -> Method:
-    with seeded(seed, "classifier"):
+    with init_seed(seed, "classifier"):
         return methods.find("supervised")(Flat(), size=SIZE, classes=10, crop=0.9, flip=0.0)
 
 
@@ -66,13 +66,13 @@ def tuned(digits, told: Resolved | None = None, **given) -> np.ndarray:
 @pytest.fixture
 def rates(monkeypatch) -> list[tuple[float, int, int]]:
     """Every training that is done: its rate, its labels and its test examples."""
-    original, seen = module._trained, []
+    original, seen = module._train_and_predict, []
 
     def watched(make, train, test, told, **rest):
         seen.append((told.lr, len(train), len(test)))
         return original(make, train, test, told, **rest)
 
-    monkeypatch.setattr(module, "_trained", watched)
+    monkeypatch.setattr(module, "_train_and_predict", watched)
     return seen
 
 
@@ -114,14 +114,14 @@ def test_a_rate_that_diverges_is_worse_than_any_accuracy(digits, rates):
 
 
 def test_a_rate_that_diverges_on_all_labels_gives_way_to_the_next(digits, monkeypatch):
-    original = module._trained
+    original = module._train_and_predict
 
     def fragile(make, train, test, told, **rest):
         if len(train) == 300 and told.lr == 0.1:
             raise FloatingPointError
         return original(make, train, test, told, **rest)
 
-    monkeypatch.setattr(module, "_trained", fragile)
+    monkeypatch.setattr(module, "_train_and_predict", fragile)
     predicted = tuned(digits, rates=(1e-5, 0.1, 0.05))
     monkeypatch.undo()
     np.testing.assert_array_equal(predicted, tuned(digits, options(lr=0.05)))

@@ -11,7 +11,7 @@ import torch
 from selfwise.core import memory
 from selfwise.data.text.labelled import Texts
 from selfwise.encoders import text
-from selfwise.evaluation.features.text import laid, padded
+from selfwise.evaluation.features.text import pad_rows, tokenize_rows
 from selfwise.glue import finetune_recipes, training
 from selfwise.glue.classifier import Tuner, copied
 from selfwise.glue.finetune import finetuned
@@ -118,11 +118,11 @@ def test_padding_changes_no_prediction(family, pooling):
     run = run_of(family)
     model = Tuner(run.encoder, 2, FAST._replace(pooling=pooling)).eval()
     randomise(model)
-    rows = laid(split("rte", 9, 0).texts, run.tokenizer, length=48)
+    rows = tokenize_rows(split("rte", 9, 0).texts, run.tokenizer, length=48)
     assert len({len(row.ids) for row in rows}) > 2
-    together = model(padded(rows, run.encoder, run.tokenizer))
+    together = model(pad_rows(rows, run.encoder, run.tokenizer))
     for row, logits in zip(rows, together):
-        alone = model(padded([row], run.encoder, run.tokenizer))[0]
+        alone = model(pad_rows([row], run.encoder, run.tokenizer))[0]
         assert alone.tolist() == pytest.approx(logits.tolist(), abs=1e-5)
 
 
@@ -134,8 +134,8 @@ def test_the_head_sees_both_texts(family):
     one = Texts(["0"], ["the cat"], ["a mat"], None, None, "")
 
     def logits(texts):
-        rows = laid(texts, run.tokenizer, length=48)
-        return model(padded(rows, run.encoder, run.tokenizer))
+        rows = tokenize_rows(texts, run.tokenizer, length=48)
+        return model(pad_rows(rows, run.encoder, run.tokenizer))
 
     for other in (replace(one, texts=["the good"]), replace(one, pairs=["a good"])):
         assert (logits(one) - logits(other)).abs().max() > 1e-3
@@ -149,7 +149,7 @@ def test_heads_are_those_of_the_papers():
     for run in (bert, roberta, gpt):
         model = Tuner(run.encoder, 3, FAST).eval()
         randomise(model)
-        batch = padded(laid(texts, run.tokenizer, length=48), run.encoder, run.tokenizer)
+        batch = pad_rows(tokenize_rows(texts, run.tokenizer, length=48), run.encoder, run.tokenizer)
         tokens, last = run.encoder(batch).tokens, batch.valid.sum(1) - 1
         if run is gpt:
             right = tokens[torch.arange(4), last]
@@ -163,8 +163,8 @@ def test_heads_are_those_of_the_papers():
 def test_scores_are_learned_in_fifths_and_cut():
     run = run_of()
     model = Tuner(run.encoder, 0, FAST).eval()
-    rows = laid(split("sst2", 3, 0).texts, run.tokenizer, length=48)
-    batch = padded(rows, run.encoder, run.tokenizer)
+    rows = tokenize_rows(split("sst2", 3, 0).texts, run.tokenizer, length=48)
+    batch = pad_rows(rows, run.encoder, run.tokenizer)
     found, truth = model(batch)[:, 0], torch.tensor([0.0, 5.0, 2.5], dtype=torch.float64)
     right = ((found - torch.tensor([0, 1, 0.5])) ** 2).mean()
     assert model.loss(batch, truth).item() == pytest.approx(right.item())
@@ -178,7 +178,7 @@ def test_scores_are_learned_in_fifths_and_cut():
 
 def test_texts_are_cut_where_the_run_and_the_recipe_end(monkeypatch):
     run, lengths, train = run_of(), [], split("rte", 40, 0)
-    whole = [len(row.ids) for row in laid(train.texts, run.tokenizer, length=48)]
+    whole = [len(row.ids) for row in tokenize_rows(train.texts, run.tokenizer, length=48)]
     step = training.Lesson._step
 
     def seen(self, model, optimizer, data, number):
@@ -323,8 +323,8 @@ def test_a_model_goes_on_from_another():
 
 def test_dropout_is_the_recipes():
     run = run_of()
-    rows = laid(split("sst2", 5, 0).texts, run.tokenizer, length=48)
-    batch = padded(rows, run.encoder, run.tokenizer)
+    rows = tokenize_rows(split("sst2", 5, 0).texts, run.tokenizer, length=48)
+    batch = pad_rows(rows, run.encoder, run.tokenizer)
     for own, head, changes in ((0.0, 0.0, False), (0.3, 0.0, True), (0.0, 0.3, True)):
         recipe = FAST._replace(dropout=own, head_dropout=head)
         model = Tuner(copied(run.encoder, None), 2, recipe).train()

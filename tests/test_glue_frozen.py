@@ -10,8 +10,13 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from selfwise.data.text.labelled import Texts
-from selfwise.evaluation.features.text import extract, extract_each, laid, padded
-from selfwise.evaluation.probes.linear import BAG, PENALTIES
+from selfwise.evaluation.features.text import (
+    extract_features,
+    extract_poolings,
+    pad_rows,
+    tokenize_rows,
+)
+from selfwise.evaluation.probes.linear import BAG_SCALE, PENALTIES
 from selfwise.glue import finetune_recipes
 from selfwise.glue.frozen import Readings, Setting, frozen, joined, of_words, settings
 from selfwise.glue.linear_probe import answers, path
@@ -125,7 +130,11 @@ def test_classes_are_by_logistic_regression(sparse, penalty):
     mixed = draw.normal(size=(9, 9)) * np.geomspace(1, 0.01, 9)  # columns that say nearly the same
     x, asked = (draw.normal(size=(n, 9)) @ mixed.T + 0.1 for n in (300, 20_000))
     y = (x @ draw.normal(size=9) + draw.normal(size=300) > 0).astype(np.int64)
-    z = (x * BAG, asked * BAG) if sparse else [(a - x.mean(0)) / x.std(0) for a in (x, asked)]
+    z = (
+        (x * BAG_SCALE, asked * BAG_SCALE)
+        if sparse
+        else [(a - x.mean(0)) / x.std(0) for a in (x, asked)]
+    )
     right = LogisticRegression(C=1 / (penalty * 300), tol=1e-10, max_iter=10_000).fit(z[0], y)
     sure = np.abs(right.predict_proba(z[1])[:, 0] - 0.5) > 1e-3
     given = (csr_array(x), csr_array(asked)) if sparse else (x, asked)
@@ -207,16 +216,16 @@ def test_one_reading_has_all_layers_and_poolings(family, tmp_path):
     encoder, tokenizer = encoder_of(family), tokenizer_of("chars", LEFT)
     texts = Texts(list("0123"), LEFT, RIGHT, None, None, "mark")
     places = [(0, "mean"), (None, "cls"), (None, "mean"), (None, "layers"), (-2, "last")]
-    found = extract_each(encoder, texts, tokenizer, places=places, length=20)
+    found = extract_poolings(encoder, texts, tokenizer, places=places, length=20)
     keep = tmp_path / "kept"
-    stored = extract_each(encoder, texts, tokenizer, places=places, length=20, keep=keep)
+    stored = extract_poolings(encoder, texts, tokenizer, places=places, length=20, keep=keep)
     assert len(list(tmp_path.iterdir())) == len(places)
-    for row, vector in zip(laid(texts, tokenizer, length=20), found[0]):
+    for row, vector in zip(tokenize_rows(texts, tokenizer, length=20), found[0]):
         with torch.no_grad():
-            first = encoder.hidden(padded([row], encoder, tokenizer))[0].tokens
+            first = encoder.hidden(pad_rows([row], encoder, tokenizer))[0].tokens
         assert np.allclose(first[0].mean(0).numpy(), vector, atol=1e-5)
     for (layer, pooling), one, other in zip(places, found, stored):
-        alone = extract(encoder, texts, tokenizer, length=20, layer=layer, pooling=pooling)
+        alone = extract_features(encoder, texts, tokenizer, length=20, layer=layer, pooling=pooling)
         assert np.array_equal(one, alone)
         assert isinstance(other, np.memmap)
         assert np.array_equal(other, alone)
@@ -237,7 +246,9 @@ def test_an_encoder_reads_pairs_both_ways_and_each_text_once():
             sides = [texts] if setting.joined else [
                 replace(texts, texts=side, pairs=None) for side in (LEFT, RIGHT)
             ]  # fmt: skip
-            alone = [extract(encoder, s, tokenizer, layer=setting.layer, **how) for s in sides]
+            alone = [
+                extract_features(encoder, s, tokenizer, layer=setting.layer, **how) for s in sides
+            ]
             assert np.array_equal(found, alone[0] if setting.joined else joined(*alone))
     assert read == [[(0, "mean"), (None, "mean")]] * 3  # the pair, and its two sides
     embed(texts, [other], tried[0])

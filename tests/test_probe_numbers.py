@@ -16,11 +16,11 @@ from selfwise.data.audio.open import open_recordings
 from selfwise.data.image import open_images
 from selfwise.data.text.labelled import open_texts
 from selfwise.evaluation.probes import linear as linear_module
-from selfwise.evaluation.probes.baselines import Split
-from selfwise.evaluation.probes.knn import choose_k, knn
-from selfwise.evaluation.probes.label_curve import label_curve, on_features
-from selfwise.evaluation.probes.linear import linear, sgd_probe
-from selfwise.evaluation.probes.overlap import overlap
+from selfwise.evaluation.probes.baselines import FeatureSplit
+from selfwise.evaluation.probes.knn import choose_k, predict_knn
+from selfwise.evaluation.probes.label_curve import compute_label_curve, probe_features
+from selfwise.evaluation.probes.linear import fit_linear, fit_sgd
+from selfwise.evaluation.probes.overlap import count_overlap
 from selfwise.report.sections import scores, summary
 from selfwise.runs import records, score_groups
 from selfwise.workflows.describe_runs import show
@@ -68,7 +68,7 @@ def test_k_is_chosen_by_leaving_one_out(seed, grouped, monkeypatch):
     ks = [1, 3, 9, 40]
     expected = loop_choice(x.astype(np.float64), y, ks, groups)
     assert choose_k(x, y, candidates=ks, groups=groups) == expected
-    monkeypatch.setattr("selfwise.evaluation.probes.knn.CELLS", 48 * 5)
+    monkeypatch.setattr("selfwise.evaluation.probes.knn.MAX_SIMILARITIES", 48 * 5)
     assert choose_k(x, y, candidates=ks, groups=groups) == expected
 
 
@@ -125,9 +125,9 @@ def counted(calls: list, signal: float):
 
     def probe(train, labels, asked, seed):
         calls.append(len(labels))
-        return linear(train, labels, asked, seed=seed).predicted
+        return fit_linear(train, labels, asked, seed=seed).predicted
 
-    return lambda **how: on_features([Split(x, test)], y, probe, **how)
+    return lambda **how: probe_features([FeatureSplit(x, test)], y, probe, **how)
 
 
 def test_nothing_is_fitted_again_where_nothing_is_drawn():
@@ -136,7 +136,7 @@ def test_nothing_is_fitted_again_where_nothing_is_drawn():
     among = {name: counted(calls, 2.0)() for name in names}
     among["trained"] = counted(calls, 2.0)(drawn=True)
     told = {"labels": LABELS, "truth": np.arange(30) % 3, "seeds": range(4)}
-    score = label_curve(among, **told, budgets=[5, 20, None])
+    score = compute_label_curve(among, **told, budgets=[5, 20, None])
     # 20 of each class are all that there are
     counts = [(len(r.accuracies), r.drawn) for r in score.results if r.competitor == "raw input"]
     assert counts == [(4, True), (1, False), (1, False)]
@@ -146,7 +146,7 @@ def test_nothing_is_fitted_again_where_nothing_is_drawn():
     assert [r["deviation"] is None for r in rows if r["competitor"] == "pretrained"] == [
         False, True, True
     ]  # fmt: skip
-    alone = label_curve({name: among[name] for name in names}, **told, budgets=[None])
+    alone = compute_label_curve({name: among[name] for name in names}, **told, budgets=[None])
     assert alone.to_dict()["seeds"] == [0]
     assert next(c for c in alone.comparisons).error is None
 
@@ -178,9 +178,9 @@ def test_more_features_than_examples_give_the_same_predictions(monkeypatch):
     x, y = clouds(80, 700, apart=4.0)
     test, _ = clouds(200, 700, apart=4.0, seed=1)
     x, test = (part * np.linspace(0.1, 3, 700, dtype=np.float32) + 2 for part in (x, test))
-    rotated = linear(x, y, test)
-    monkeypatch.setattr(linear_module, "Rotated", StandardScaler)
-    plain = linear(x, y, test)
+    rotated = fit_linear(x, y, test)
+    monkeypatch.setattr(linear_module, "RotatingScaler", StandardScaler)
+    plain = fit_linear(x, y, test)
     assert plain.C == rotated.C
     # both stop at a tolerance, so that an example between two classes may fall to either
     np.testing.assert_allclose(plain.searched, rotated.searched, atol=0.03)
@@ -192,7 +192,7 @@ def test_more_features_than_examples_give_the_same_predictions(monkeypatch):
 
 def test_many_features_that_do_not_vary_are_fitted():
     x = np.ones((12, 40), np.float32)
-    assert len(linear(x, np.arange(12) % 2, x).predicted) == 12
+    assert len(fit_linear(x, np.arange(12) % 2, x).predicted) == 12
 
 
 def test_more_features_than_examples_are_fitted_as_few(monkeypatch):
@@ -205,7 +205,7 @@ def test_more_features_than_examples_are_fitted_as_few(monkeypatch):
 
     monkeypatch.setattr(linear_module, "LogisticRegression", Watched)
     x, y = clouds(50, 900)
-    linear(x, y, x)
+    fit_linear(x, y, x)
     assert max(width for _, width in shapes) <= 50
 
 
@@ -219,7 +219,7 @@ def test_one_class_is_refused(run, kind):
 
 def test_one_class_is_refused_by_every_classifier():
     x, _ = clouds(9, 4)
-    for probe in (linear, knn, sgd_probe):
+    for probe in (fit_linear, predict_knn, fit_sgd):
         with pytest.raises(ValueError, match="two classes, all 9 labels are the same"):
             probe(x, np.zeros(9, np.int64), x)
 
@@ -282,11 +282,11 @@ def test_overlap_of_files_arrays_and_texts(tmp_path):
         shutil.copy(tmp_path / f"train/{kind}/train{i}.png", tmp_path / f"test/b/copy{i}.png")
     for cache in ("no", "auto"):
         known, asked = (open_images(tmp_path / part, cache=cache) for part in ("train", "test"))
-        assert overlap(known, asked) == 3
-        assert overlap(asked, known) == 3
-        assert overlap(known, known) == 12
+        assert count_overlap(known, asked) == 3
+        assert count_overlap(asked, known) == 3
+        assert count_overlap(known, known) == 12
     texts = [open_texts((each, [0, 1, 0])) for each in (["a", "b", "c"], ["c", "d", "a"])]
-    assert overlap(*texts) == 2
+    assert count_overlap(*texts) == 2
 
 
 def test_overlap_of_recordings(tmp_path):
@@ -300,7 +300,7 @@ def test_overlap_of_recordings(tmp_path):
             soundfile.write(path, 0.1 * random.standard_normal(16_000), 16_000)
     shutil.copy(tmp_path / "train/x/b.wav", tmp_path / "test/y/copy.wav")
     known, asked = (open_recordings(tmp_path / part, labelled=True) for part in ("train", "test"))
-    assert overlap(known, asked) == 1
+    assert count_overlap(known, asked) == 1
 
 
 def test_vectors_that_are_no_numbers_are_not_written(run, tmp_path):
@@ -320,14 +320,14 @@ def test_the_file_of_a_vector_that_is_no_number_is_named(run, tmp_path, monkeypa
         Image.fromarray(picture).save(tmp_path / f"{i}.png")
     from selfwise.evaluation.features import image as image_features
 
-    real = image_features.extract
+    real = image_features.extract_features
 
     def extract(*told, **more):
         vectors = real(*told, **more)
         vectors[2] = np.inf
         return vectors
 
-    monkeypatch.setattr(image_features, "extract", extract)
+    monkeypatch.setattr(image_features, "extract_features", extract)
     out = tmp_path / "vectors.npz"
     with pytest.raises(ValueError, match=r"not finite for 1 of 4 examples, first for 2\.png"):
         selfwise.embed(run.folder, data=str(tmp_path), out=out)
@@ -361,14 +361,14 @@ def test_the_online_probe_keeps_its_k(tmp_path, monkeypatch):
 
 
 def test_a_run_of_an_earlier_version_keeps_its_k_of_twenty(tmp_path):
-    from selfwise.evaluation.monitors.online_knn import _logged_k
+    from selfwise.evaluation.monitors.online_knn import _read_logged_k
 
     log = tmp_path / "metrics.jsonl"
-    assert _logged_k(log) is None
+    assert _read_logged_k(log) is None
     log.write_text(json.dumps({"step": 1, "loss": 2.0}) + "\n")
-    assert _logged_k(log) is None
+    assert _read_logged_k(log) is None
     log.write_text(log.read_text() + json.dumps({"step": 2, "online_knn": 0.5}) + "\n")
-    assert _logged_k(log) == 20
+    assert _read_logged_k(log) == 20
 
 
 def test_an_online_probe_of_one_class_is_refused(tmp_path):

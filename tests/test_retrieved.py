@@ -8,9 +8,9 @@ from rich.console import Console
 
 import selfwise
 from selfwise.cli import main as cli
-from selfwise.evaluation.probes.retrieval import MAP, retrieval
-from selfwise.evaluation.scores.bootstrap import above_noise, paired_bootstrap
-from selfwise.evaluation.scores.retrieval_score import Retrieved, compare
+from selfwise.evaluation.probes.retrieval import MAP, measure_retrieval
+from selfwise.evaluation.scores.bootstrap import is_above_noise, paired_bootstrap
+from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
 
 TRUTH = np.repeat(np.arange(3), 50)
 REQUIRED = ("pretrained", "untrained", "raw input")
@@ -25,18 +25,18 @@ def vectors(signal: float, seed: int = 0, truth: np.ndarray = TRUTH) -> np.ndarr
 
 def found(signal: float = 4.0, truth: np.ndarray = TRUTH) -> dict:
     return {
-        "pretrained": [retrieval(vectors(signal, 0, truth), truth)],
-        "untrained": [retrieval(vectors(2.0, seed, truth), truth) for seed in (1, 2, 3)],
-        "raw input": [retrieval(vectors(0.5, 4, truth), truth)],
+        "pretrained": [measure_retrieval(vectors(signal, 0, truth), truth)],
+        "untrained": [measure_retrieval(vectors(2.0, seed, truth), truth) for seed in (1, 2, 3)],
+        "raw input": [measure_retrieval(vectors(0.5, 4, truth), truth)],
     }
 
 
 @pytest.fixture(scope="module")
-def result() -> Retrieved:
-    return compare(found())
+def result() -> RetrievalScore:
+    return compare_retrieval(found())
 
 
-def text(result: Retrieved) -> str:
+def text(result: RetrievalScore) -> str:
     console = Console(width=300, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(result.table())
     return " ".join(console.export_text().split())
@@ -64,7 +64,7 @@ def test_the_interval_is_paired_over_the_queries(result):
     assert against.interval == paired_bootstrap(ours, theirs, seed=0)
     assert against.interval[0] < against.difference < against.interval[1]
     assert against.verdict == "above the noise"
-    assert above_noise(one.interval for one in result.differences)
+    assert is_above_noise(one.interval for one in result.differences)
 
 
 def test_an_interval_over_values_that_are_hardly_ever_the_same(monkeypatch):
@@ -74,7 +74,7 @@ def test_an_interval_over_values_that_are_hardly_ever_the_same(monkeypatch):
     picks = random.integers(0, 500, (20_000, 500))
     expected = np.quantile((a - b)[picks].mean(axis=1), [0.025, 0.975])
     assert whole == pytest.approx(expected, abs=0.002)
-    monkeypatch.setattr("selfwise.evaluation.scores.bootstrap.CELLS", 1000)
+    monkeypatch.setattr("selfwise.evaluation.scores.bootstrap.MAX_COUNTS", 1000)
     assert paired_bootstrap(a, b, seed=0, draws=20_000) == pytest.approx(whole, abs=1e-12)
 
 
@@ -82,7 +82,7 @@ def test_an_interval_over_values_that_are_hardly_ever_the_same(monkeypatch):
     ("signal", "verdict"), [(2.0, "within the noise"), (0.0, "worse, beyond the noise")]
 )
 def test_sentences_say_what_the_intervals_say(signal, verdict):
-    one, two = compare(found(signal)).sentences()
+    one, two = compare_retrieval(found(signal)).sentences()
     assert one.startswith("In recall@1, pretrained against untrained: ")
     assert two.startswith("In MAP@R, pretrained against untrained: ")
     assert f"), {verdict}; raw input: " in one
@@ -115,7 +115,7 @@ def test_the_table_shows_it(result):
 )
 def test_it_says_how_many_were_left_out(alone, said):
     truth = np.concatenate([TRUTH, np.arange(3, 3 + alone)])
-    result = compare(found(truth=truth))
+    result = compare_retrieval(found(truth=truth))
     assert result.sentences()[2] == f"{said} class has no other example."
     assert f"150 queries, {150 + alone} test examples" in text(result)
     assert result.to_dict()["left_out"] == alone
@@ -127,11 +127,11 @@ def test_nothing_without_its_baselines(result, missing):
     message = f"without its baselines is not a result: {missing} missing"
     kept = {name: several for name, several in result.found.items() if name != missing}
     with pytest.raises(ValueError, match=message):
-        compare(kept)
+        compare_retrieval(kept)
     with pytest.raises(ValueError, match=message):
-        Retrieved(kept, result.differences)
+        RetrievalScore(kept, result.differences)
     with pytest.raises(ValueError, match="untrained missing"):
-        Retrieved(result.found, result.differences[1:2])
+        RetrievalScore(result.found, result.differences[1:2])
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def run(tmp_path_factory):
 def test_a_run_is_measured_on_its_test_examples(run, capsys):
     result = selfwise.probe(run, **PAIR, kind="retrieval", quiet=True)
     ours = selfwise.embed(run, "digits:test")
-    expected = retrieval(ours.vectors, np.array([int(label) for label in ours.labels]))
+    expected = measure_retrieval(ours.vectors, np.array([int(label) for label in ours.labels]))
     for measure in result.measures:
         assert np.array_equal(
             result.found["pretrained"][0].values[measure], expected.values[measure]

@@ -11,7 +11,7 @@ import unit_cases
 from report_cases import TINY, photos, roberta, sentences, simclr
 
 from selfwise.cli import main as cli
-from selfwise.evaluation.scores.probe_score import percent
+from selfwise.evaluation.scores.probe_score import format_percent
 from selfwise.runs import config, reproduce, score_groups
 from selfwise.runs.create import pretrain
 from selfwise.workflows import describe_runs as describe_runs
@@ -95,7 +95,7 @@ def test_scores_stand_beside_their_baselines(home, capsys):
     assert row(text, "labels per class") == ["pretrained", "untrained", "raw input"]
     for budget in ("4", "all"):
         rows = [known[budget, n] for n in ("pretrained", "untrained", "raw input")]
-        assert row(text, budget) == [percent(r["mean"], r["deviation"]) for r in rows]
+        assert row(text, budget) == [format_percent(r["mean"], r["deviation"]) for r in rows]
     for sentence in score["sentences"]:
         assert sentence in text
 

@@ -10,7 +10,7 @@ import torch
 
 import selfwise
 from selfwise.core.files import cache_dir
-from selfwise.core.types import Draw, Plan, Vocabulary
+from selfwise.core.types import EpochPlan, RowSampler, Vocabulary
 from selfwise.data.text import epoch_plans
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
@@ -32,7 +32,7 @@ def source(tmp_path, monkeypatch):
     tokenizer = train("chars", TEXTS)
     told = {"length": 64, "batch": 3, "seed": 0, "vocabulary": tokenizer.vocabulary}
     corpus = open_corpus(TEXTS, tokenizer, sentences=True)
-    return TextSource(corpus, Draw(next_sentence, pairs, needs_sentences=True), **told)
+    return TextSource(corpus, RowSampler(next_sentence, pairs, needs_sentences=True), **told)
 
 
 @pytest.mark.parametrize("part", ["", "pieces.npy", "pair.npy", "ends.none"])
@@ -95,7 +95,7 @@ def made(sizes, draw=None, **told):
     tokens = np.arange(sum(sizes), dtype=np.uint32)
     corpus = Corpus(tokens, documents, halves, documents, f"{sizes}")
     told = {"length": 8, "batch": 1, "seed": 0, "vocabulary": PLAIN} | told
-    return TextSource(corpus, draw or Draw(windows, continued), **told)
+    return TextSource(corpus, draw or RowSampler(windows, continued), **told)
 
 
 def spans(sizes):
@@ -129,7 +129,7 @@ def test_every_token_of_a_divided_corpus_is_a_target_once(divided):
 
 
 def draws(rows):
-    return Draw(rows, continued if rows is windows else separated, rows is not windows)
+    return RowSampler(rows, continued if rows is windows else separated, rows is not windows)
 
 
 @pytest.mark.parametrize("rows", [windows, full_sentences, next_sentence])
@@ -189,11 +189,11 @@ def test_a_mistake_in_a_plan_is_not_taken_for_a_share_without_rows(divided):
         return windows(documents, sentences, **told)
 
     with pytest.raises(ValueError, match="a mistake"):
-        made([60] * 40, Draw(broken, continued))
+        made([60] * 40, RowSampler(broken, continued))
 
 
 def test_documents_that_are_paired_have_others_beside_them(divided):
-    source = made([300] * 6, Draw(next_sentence, pairs, needs_sentences=True), length=20)
+    source = made([300] * 6, RowSampler(next_sentence, pairs, needs_sentences=True), length=20)
     assert len(list(source._made(0))) == 2
     assert len(list(made([300] * 6)._made(0))) > 2  # windows have no use for others
 
@@ -211,7 +211,7 @@ def test_what_a_killed_process_left_half_written_goes_a_day_later(source):
 
 @pytest.mark.parametrize("first", [True, False])
 def test_a_part_is_in_every_share_or_in_none(tmp_path, first):
-    plan = Plan(*(np.zeros(2, np.int64) for _ in Plan._fields))
+    plan = EpochPlan(*(np.zeros(2, np.int64) for _ in EpochPlan._fields))
     lacking = plan._replace(pair=None)
     parts = (plan, lacking) if first else (lacking, plan)
     with pytest.raises(AssertionError, match="pair is not in every share"):
@@ -228,9 +228,11 @@ def test_a_plan_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         sync(number)
 
     monkeypatch.setattr(epoch_plans.os, "fsync", looks)
-    epoch_plans.write([Plan(*(np.zeros(2, np.int64) for _ in Plan._fields))], tmp_path / "plan")
+    epoch_plans.write(
+        [EpochPlan(*(np.zeros(2, np.int64) for _ in EpochPlan._fields))], tmp_path / "plan"
+    )
     assert sorted(seen) == sorted(p.stat().st_size for p in (tmp_path / "plan").glob("*.npy"))
-    assert len(seen) == len(Plan._fields)
+    assert len(seen) == len(EpochPlan._fields)
 
 
 def test_a_corpus_by_name_keeps_its_name():

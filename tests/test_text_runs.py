@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.data.text.labelled import open_texts
-from selfwise.evaluation.features.text import bag_of_words
-from selfwise.evaluation.probes.retrieval import retrieval
+from selfwise.evaluation.features.text import fit_bag_of_words
+from selfwise.evaluation.probes.retrieval import measure_retrieval
 from selfwise.runs import config
 from selfwise.workflows import exchange, language
 from selfwise.workflows.fill import fill
@@ -294,7 +294,7 @@ def test_texts_are_retrieved_beside_bags_of_words(runs, labelled):
     assert list(found.found) == ["pretrained", "untrained", "raw input"]
     assert found.to_dict()["queries"] == 80
     texts = open_texts(labelled)
-    bags = retrieval(bag_of_words(texts, texts).test, texts.labels)
+    bags = measure_retrieval(fit_bag_of_words(texts, texts).test, texts.labels)
     assert np.array_equal(found.found["raw input"][0].values["MAP@R"], bags.values["MAP@R"])
     assert 0 < found.mean("MAP@R") <= 1.0
 

@@ -8,7 +8,7 @@ import unit_cases as cases
 
 from selfwise.core.rng import Rng
 from selfwise.data.image import open_images
-from selfwise.evaluation.monitors.representation import Health
+from selfwise.evaluation.monitors.representation import RepresentationMonitor
 from selfwise.methods.fsq import FSQ
 from selfwise.modalities import image_units
 from selfwise.runs import config
@@ -53,13 +53,13 @@ def test_codes_are_counted_on_the_runs_own_images(pictures, tmp_path):
 def test_features_of_large_images_are_held_and_read_once(pictures, monkeypatch):
     images, read = open_images(pictures, cache="no"), []
     monkeypatch.setattr(image_units, "HELD", 5 * 3 * 16 * 16 * 4)
-    original = image_units.views
+    original = image_units.iterate_views
 
     def counted(images, rows, **told):
         read.extend(len(group) for group in rows)
         return original(images, rows, **told)
 
-    monkeypatch.setattr(image_units, "views", counted)
+    monkeypatch.setattr(image_units, "iterate_views", counted)
     find(images)
     assert read[:2] == [1, 5]  # one to know how large they are; then those of usage and picture
     assert len(read) == 4
@@ -92,7 +92,7 @@ def test_health_makes_no_views_that_it_does_not_need(pictures, tmp_path, monkeyp
 
     run = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **cases.CODEC)
     monkeypatch.setattr(FSQ, "view", counted)
-    health = Health(open_images(pictures), size=16, seed=0, every=1)
+    health = RepresentationMonitor(open_images(pictures), size=16, seed=0, every=1)
     assert "alignment" not in health(run.method)
     assert seen == [1]
 

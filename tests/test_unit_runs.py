@@ -145,13 +145,13 @@ def test_speech_is_retrieved_beside_mfcc(runs, voices):
 def test_the_search_holds_out_groups_where_there_are_some(runs, voices, tmp_path, monkeypatch):
     from selfwise.evaluation.probes import frozen as frozen_probes
 
-    seen, original = [], frozen_probes.linear
+    seen, original = [], frozen_probes.fit_linear
 
     def spy(x, y, test, *, groups=None, **told):
         seen.append(groups)
         return original(x, y, test, groups=groups, **told)
 
-    monkeypatch.setattr(frozen_probes, "linear", spy)
+    monkeypatch.setattr(frozen_probes, "fit_linear", spy)
     csv, told = cases.table(voices, tmp_path / "known.csv"), {"test": voices, "quiet": True}
     selfwise.probe(runs("hubert"), train=csv, **told, seeds=2, labels="2,all")
     assert all(groups is not None and len(set(groups)) > 1 for groups in seen)
@@ -345,9 +345,9 @@ def test_beit_predicts_clusters_of_a_layer_of_an_earlier_run(runs, pictures, tmp
 
 def _views(pictures):
     from selfwise.data.image import open_images
-    from selfwise.evaluation.features.image import views
+    from selfwise.evaluation.features.image import iterate_views
 
-    (x,) = views(open_images(pictures), [np.arange(6)], size=16)
+    (x,) = iterate_views(open_images(pictures), [np.arange(6)], size=16)
     return x
 
 

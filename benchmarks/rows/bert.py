@@ -13,7 +13,7 @@ from benchmarks.limit import counted
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.texts import Opened, one_text, opened
 from benchmarks.training import Training, agreed, counting
-from selfwise.core.rng import Rng, generator, seeded
+from selfwise.core.rng import Rng, generator, init_seed
 from selfwise.core.types import Vocabulary
 from selfwise.interop.huggingface.text import from_hf
 from selfwise.tokenizers.tokenizer import train
@@ -110,7 +110,7 @@ def peer(ours: Opened, device: str, *, lr: float = 1e-4, bf16: bool = False) -> 
         max_position_embeddings=shape.length, hidden_dropout_prob=shape.dropout,
         attention_probs_dropout_prob=shape.attention_dropout,
     )  # fmt: skip
-    with seeded(0, "peer"):
+    with init_seed(0, "peer"):
         model = BertForMaskedLM(config).train().to(device)
     decayed = [p for p in model.parameters() if p.dim() > 1]
     rest = [p for p in model.parameters() if p.dim() <= 1]

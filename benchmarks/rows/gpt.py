@@ -9,7 +9,7 @@ from benchmarks.limit import counted
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.texts import Opened, one_text, opened
 from benchmarks.training import Training, agreed, counting
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.interop.huggingface.text import from_hf
 
 PEER = (
@@ -75,7 +75,7 @@ def peer(
         activation_function=gelu, resid_pdrop=shape.dropout, embd_pdrop=shape.dropout,
         attn_pdrop=shape.attention_dropout,
     )  # fmt: skip
-    with seeded(0, "peer"):
+    with init_seed(0, "peer"):
         model = GPT2LMHeadModel(config).train().to(device)
     decayed = [p for p in model.parameters() if p.dim() > 1]
     rest = [p for p in model.parameters() if p.dim() <= 1]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from benchmarks.limit import counted
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.training import Training, agreed, counting
-from selfwise.core.rng import Rng, generator, seeded
+from selfwise.core.rng import Rng, generator, init_seed
 from selfwise.core.types import RATE, AudioBatch, frames
 from selfwise.encoders import speech
 from selfwise.interop.huggingface.hubert import from_hf
@@ -76,7 +76,7 @@ def clips_of(case: str, device: str) -> int:
 
 
 def method_of(case: str, **told: Any) -> Any:
-    with seeded(0, "method"):
+    with init_seed(0, "method"):
         encoder = speech.build(f"hubert-{case}", **told)
         return find("hubert")(encoder, clusters=CLUSTERS[case])  # type: ignore[call-arg]
 
@@ -140,7 +140,7 @@ class Peer:
     """A step of theirs."""
 
     def __init__(self, method: Any, setting: Setting, *, lr: float = 5e-4, bf16: bool = False):
-        with seeded(0, "peer"):
+        with init_seed(0, "peer"):
             model = Published(method.encoder.shape, method.clusters)
         self.model, self.device, self.bf16 = model.train().to(setting.device), setting.device, bf16
         decayed = [p for p in model.parameters() if p.dim() > 1]

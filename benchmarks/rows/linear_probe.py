@@ -13,8 +13,8 @@ from benchmarks.row import Contest, Prepared, Run, Setting
 from selfwise.data.image.arrays import from_array
 from selfwise.data.image.dataset import ArrayImages
 from selfwise.encoders.image import Vision, build, revealed
-from selfwise.evaluation.features.image import extract
-from selfwise.evaluation.probes.linear import Fit, linear
+from selfwise.evaluation.features.image import extract_features
+from selfwise.evaluation.probes.linear import LinearFit, fit_linear
 from selfwise.views.image.augment import evaluation_view
 
 PEER = (
@@ -107,16 +107,18 @@ class Task:
 
     def features(self) -> tuple[np.ndarray, np.ndarray]:
         told: dict[str, Any] = {"size": SIDE, "device": self.device}
-        return extract(self.encoder, self.train, **told), extract(self.encoder, self.test, **told)
+        return extract_features(self.encoder, self.train, **told), extract_features(
+            self.encoder, self.test, **told
+        )
 
     def accuracy(self, predicted: np.ndarray) -> float:
         return float((predicted == self.test.labels).mean())
 
 
-def ours(task: Task) -> Fit:
+def ours(task: Task) -> LinearFit:
     """The whole probe."""
     train, test = task.features()
-    return linear(train, labels(task.train), test)
+    return fit_linear(train, labels(task.train), test)
 
 
 def labels(images: ArrayImages) -> np.ndarray:
@@ -184,16 +186,16 @@ def lightly(task: Task, epochs: int, *, crops: bool = True) -> float:
 
 
 def sklearn(
-    train: np.ndarray, truth: np.ndarray, test: np.ndarray, fit: Fit, tol: float = 1e-4
+    train: np.ndarray, truth: np.ndarray, test: np.ndarray, fit: LinearFit, tol: float = 1e-4
 ) -> np.ndarray:
     """Predictions; the penalties that selfwise tried, and what it held out."""
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    from selfwise.evaluation.probes.linear import held_out
+    from selfwise.evaluation.probes.linear import split_folds
 
-    held = held_out(truth, seed=0)
+    held = split_folds(truth, seed=0)
     cv = [(np.setdiff1d(np.arange(len(truth)), part), part) for part in held]
     search = LogisticRegressionCV(
         Cs=[C for C, _ in fit.searched], cv=cv, max_iter=1000, scoring="accuracy",
@@ -239,7 +241,7 @@ def against_lightly(setting: Setting) -> Prepared:
 def against_sklearn(setting: Setting) -> Prepared:
     task = Task(QUICK if setting.quick else FULL, setting.device, tests=TESTS)
     (train, test), truth = task.features(), labels(task.train)
-    fit = linear(train, truth, test)
+    fit = fit_linear(train, truth, test)
     found = sklearn(train, truth, test, fit)
     mine, theirs = task.accuracy(fit.predicted), task.accuracy(found)
     said = (
@@ -249,7 +251,7 @@ def against_sklearn(setting: Setting) -> Prepared:
     # 500 held-out labels choose the penalty when quick: by chance the next one is a point apart
     assert abs(mine - theirs) <= (TWO_POINTS if setting.quick else HALF_A_POINT), said
     work: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
-        OURS: lambda x, y: linear(x, y, test),
+        OURS: lambda x, y: fit_linear(x, y, test),
         SKLEARN: lambda x, y: sklearn(x, y, test, fit),
         LOOSE: lambda x, y: sklearn(x, y, test, fit, tol=1e-3),
     }

@@ -13,7 +13,7 @@ from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.scratch import scratch
 from benchmarks.training import Training, agreed
 from selfwise import methods, modalities
-from selfwise.core.rng import Rng, generator, seeded
+from selfwise.core.rng import Rng, generator, init_seed
 from selfwise.core.types import ImageBatch
 from selfwise.runs.build import build
 
@@ -63,7 +63,7 @@ class Peer(nn.Module):
 
         super().__init__()
         self.backbone = model(size).encoder.model
-        with seeded(0, "peer"):
+        with init_seed(0, "peer"):
             self.head = SimCLRProjectionHead(512, 512, 128)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,41 +20,43 @@ STRIDE, MIX_A, MIX_B = (
 )
 
 
-def hashed(seed: int, *keys: Key) -> int:
-    """63 bits that depend on the seed and on every key, and on their order."""
+def hash_keys(seed: int, *keys: Key) -> int:
+    """Hash the seed and the keys, in their order, to a number of 63 bits."""
     text = repr((int(seed), *keys)).encode()
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 def generator(seed: int, *keys: Key, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator for one purpose: `generator(seed, "view", step)`."""
-    return torch.Generator(device).manual_seed(hashed(seed, *keys))
+    return torch.Generator(device).manual_seed(hash_keys(seed, *keys))
 
 
 def shuffled(n: int, seed: int, *keys: Key) -> np.ndarray:
     """A permutation of `range(n)` as int64; numpy's, because a million rows take 15 ms."""
-    return np.random.Generator(np.random.Philox(hashed(seed, *keys))).permutation(n)
+    return np.random.Generator(np.random.Philox(hash_keys(seed, *keys))).permutation(n)
 
 
 @contextmanager
-def seeded(seed: int, purpose: str) -> Iterator[None]:
-    """Initialise modules as a function of the seed; the global random state stays as it was."""
+def init_seed(seed: int, purpose: str) -> Iterator[None]:
+    """Seed torch for the initialisation of modules, and restore the global random state after."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(hashed(seed, purpose))
+        torch.manual_seed(hash_keys(seed, purpose))
         yield
 
 
-_ALIKE: ContextVar[tuple[int, *tuple[Key, ...]] | None] = ContextVar("alike", default=None)
+_SHARED_KEYS: ContextVar[tuple[int, *tuple[Key, ...]] | None] = ContextVar(
+    "shared_keys", default=None
+)
 
 
 @contextmanager
-def alike(seed: int, *keys: Key) -> Iterator[None]:
-    """Inside, `common` draws the same in all processes of a run: at each call what these say."""
-    before = _ALIKE.set((seed, *keys))
+def shared_across_ranks(seed: int, *keys: Key) -> Iterator[None]:
+    """Inside, every call of `draw_shared` returns the numbers of these keys, on every rank."""
+    token = _SHARED_KEYS.set((seed, *keys))
     try:
         yield
     finally:
-        _ALIKE.reset(before)
+        _SHARED_KEYS.reset(token)
 
 
 def seed_global(device: torch.device, seed: int, *keys: Key) -> None:
@@ -63,30 +65,30 @@ def seed_global(device: torch.device, seed: int, *keys: Key) -> None:
     `torch.manual_seed` tells every kind of device there may be, which is 0.8 ms on a machine that
     has none of them; where the CPU computes its generator is all that is needed.
     """
-    number = hashed(seed, *keys)
+    number = hash_keys(seed, *keys)
     if device.type == "cpu":
         torch.default_generator.manual_seed(number)
     else:
         torch.manual_seed(number)
 
 
-def common(n: int) -> Float32[Tensor, "n"]:
-    """(n,) float32 in [0, 1) for what concerns the whole batch, such as a layer that is left out.
+def draw_shared(n: int) -> Float32[Tensor, "n"]:
+    """Draw (n,) float32 in [0, 1) for the whole batch, such as which layers to skip.
 
-    From torch's global state, as dropout is, except inside of `alike`.
+    From torch's global state, like dropout, except inside `shared_across_ranks`.
     """
-    told = _ALIKE.get()
-    return torch.rand(n) if told is None else torch.rand(n, generator=generator(*told))
+    keys = _SHARED_KEYS.get()
+    return torch.rand(n) if keys is None else torch.rand(n, generator=generator(*keys))
 
 
-def _mixed(bits: Int64[Tensor, "..."]) -> Int64[Tensor, "..."]:
+def _mix(bits: Int64[Tensor, "..."]) -> Int64[Tensor, "..."]:
     """Every bit of the result depends on every bit given; one to one."""
-    bits = (bits ^ _shifted(bits, 30)) * MIX_A
-    bits = (bits ^ _shifted(bits, 27)) * MIX_B
-    return bits ^ _shifted(bits, 31)
+    bits = (bits ^ _shift_right(bits, 30)) * MIX_A
+    bits = (bits ^ _shift_right(bits, 27)) * MIX_B
+    return bits ^ _shift_right(bits, 31)
 
 
-def _shifted(bits: Int64[Tensor, "..."], by: int) -> Int64[Tensor, "..."]:
+def _shift_right(bits: Int64[Tensor, "..."], by: int) -> Int64[Tensor, "..."]:
     """A shift to the right that fills up with zeros; torch's fills up with the sign."""
     return bits >> by & (1 << 64 - by) - 1
 
@@ -138,15 +140,15 @@ class Rng:
         its first size differs.
         """
         assert self.seed is not None, "keyed draws need the run's seed: Rng(..., seed=seed)"
-        state = torch.full_like(keys[:, 0], hashed(self.seed, "keyed"))
+        state = torch.full_like(keys[:, 0], hash_keys(self.seed, "keyed"))
         for key in keys.unbind(dim=1):
-            state = _mixed(state ^ key)
+            state = _mix(state ^ key)
         counter = torch.arange(1, 1 + prod(shape), device=keys.device)
-        bits = _mixed(state[:, None] + counter * STRIDE)
+        bits = _mix(state[:, None] + counter * STRIDE)
         # the upper 24 bits: as many as a float32 holds
         return (bits >> 40 & 0xFFFFFF).float().mul_(2.0**-24).view(len(keys), *shape)
 
-    def _slice(self, drawn: Tensor, n: int) -> Tensor:
-        part = drawn if self.part is None else drawn[self.part]
+    def _slice(self, numbers: Tensor, n: int) -> Tensor:
+        part = numbers if self.part is None else numbers[self.part]
         assert len(part) == n, f"asked for {n} rows, but this slice has {len(part)}"
         return part

@@ -81,7 +81,7 @@ class Vocabulary(NamedTuple):
     mask: int | None = None
 
 
-class Plan(NamedTuple):
+class EpochPlan(NamedTuple):
     """The examples of an epoch, as spans of one long stream of tokens."""
 
     pieces: Int64[np.ndarray, "p 2"]  # (start, stop) of each span
@@ -96,30 +96,30 @@ class Plan(NamedTuple):
         return len(self.rows) - 1
 
 
-class NoRows(ValueError):
-    """No row can be made of these documents."""
+class EmptyPlan(ValueError):
+    """The documents have no row for an epoch."""
 
 
-class Draw(NamedTuple):
-    """How rows are made of documents, where single examples are not enough.
+class RowSampler(NamedTuple):
+    """How a method on text makes rows of documents.
 
-    `plan(documents, sentences, length=n, vocabulary=v, random=r) -> Plan` runs once an epoch.
+    `plan(documents, sentences, length=n, vocabulary=v, random=r) -> EpochPlan` runs once an epoch.
     `documents` (d, 2) and `sentences` (s, 2) are int64 spans of the stream, ascending; every
-    sentence lies in one document. `sentences` is None unless `needs_sentences`. Raises NoRows
-    if none can be made. `random` is a numpy generator and the only source of chance.
+    sentence is inside one document. `sentences` is None unless `needs_sentences`. `random` is a
+    numpy generator and the only source of chance. Raises EmptyPlan if the documents have no row.
 
-    `lay(tokens, plan, rows, length=n, vocabulary=v) -> TextBatch` reads the rows with the numbers
-    `rows` (b,) out of the stream and adds the special tokens; `index` is `rows`.
+    `collate(tokens, plan, rows, length=n, vocabulary=v) -> TextBatch` reads the rows whose numbers
+    are `rows` (b,) from the stream and adds the special tokens; `index` is `rows`.
     """
 
-    plan: Callable[..., Plan]
-    lay: Callable[..., TextBatch]
+    plan: Callable[..., EpochPlan]
+    collate: Callable[..., TextBatch]
     needs_sentences: bool = False
 
 
 # How images are drawn by their labels: `(labels, batch=b, names=classes)`, called once, returns a
 # function of a source, `(n, batch, step, seed)` -> int64 rows. Raises ValueError if none can be.
-DrawLabelled = Callable[..., Callable[[int, int, int, int], np.ndarray]]
+LabelSampler = Callable[..., Callable[[int, int, int, int], np.ndarray]]
 
 
 class Features(NamedTuple):
@@ -257,25 +257,28 @@ class Units(Protocol):
         ...
 
 
-def rows(batch: Tree, part: slice) -> Tree:
-    """The examples `part` of a batch."""
+def slice_batch(batch: Tree, part: slice) -> Tree:
+    """Slice every tensor of a batch to the examples `part`."""
     return map_tensors(lambda t: t[part], batch)
 
 
-def share(total: int, index: int, count: int) -> slice:
-    """Which of `total` rows is the part `index` of `count`: in order, and as many as the others
-    or one more. Where there are fewer rows than parts, the last parts get the first row again."""
+def shard_slice(total: int, index: int, count: int) -> slice:
+    """The slice of `total` rows for shard `index` of `count`.
+
+    The shards are consecutive, and their sizes differ by at most one row. If there are fewer rows
+    than shards, the last shards get the first row as well.
+    """
     each, more = divmod(total, count)
     first = index * each + min(index, more)
     return slice(first, first + each + (index < more)) if index < total else slice(0, 1)
 
 
-def size_of(batch: Any) -> int:
-    """How many examples a batch has."""
+def batch_size(batch: Any) -> int:
+    """Count the examples of a batch."""
     first = batch[0]
-    return len(first) if isinstance(first, Tensor) else size_of(first)
+    return len(first) if isinstance(first, Tensor) else batch_size(first)
 
 
-def to(batch: Tree, device: torch.device | str) -> Tree:
-    """The batch on another device, without waiting for the copy."""
+def to_device(batch: Tree, device: torch.device | str) -> Tree:
+    """Copy the batch to a device without waiting for the copy."""
     return map_tensors(lambda t: t.to(device, non_blocking=True), batch)

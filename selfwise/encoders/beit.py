@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
 from selfwise.encoders.beit_presets import names, shape_of
 from selfwise.nn.attention import product_dtype
@@ -141,7 +141,7 @@ def build(
     name: str, *, in_channels: int = 3, size: int = 224, seed: int = 0, **options: Any
 ) -> ViT:
     """A `ViT` whose random weights are a function of the seed."""
-    with seeded(seed, "encoder"):
+    with init_seed(seed, "encoder"):
         return ViT(name, in_channels=in_channels, size=size, **options)
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selfwise.core.errors import nearest
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
 from selfwise.nn.small_maps import guard
 from selfwise.views.image.color_space import lightness
@@ -118,7 +118,7 @@ class Vision(nn.Module):
 
 def build(name: str, *, in_channels: int, size: int, seed: int = 0, **options: Any) -> Vision:
     """A `Vision` whose random weights are a function of the seed."""
-    with seeded(seed, "encoder"):
+    with init_seed(seed, "encoder"):
         return Vision(name, in_channels=in_channels, size=size, **options)
 
 

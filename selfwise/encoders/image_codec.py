@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selfwise.core.errors import nearest
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
 from selfwise.nn.codec import Residual, downward, level_widths
 
@@ -80,7 +80,7 @@ def build(name: str, *, in_channels: int, size: int, seed: int = 0, **options: A
     that do not go together.
     """
     shape = shape_of(name, size, options)
-    with seeded(seed, "encoder"):
+    with init_seed(seed, "encoder"):
         return Codec(name, shape, in_channels=in_channels, size=size)
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.core.types import HOP, WINDOW, AudioBatch, Features, Frames, Term
 from selfwise.encoders.speech_presets import names, shape_of
 from selfwise.nn.attention import Layout, arrange
@@ -139,7 +139,7 @@ class Speech(nn.Module):
 
 def build(name: str, *, seed: int = 0, **options: Any) -> Speech:
     """A `Speech` whose random weights are a function of the seed."""
-    with seeded(seed, "encoder"):
+    with init_seed(seed, "encoder"):
         return Speech(name, **options)
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.core.types import Features, TextBatch
 from selfwise.encoders.text_presets import Shape, names, shape_of
 from selfwise.nn.attention import Cache, Layout, arrange, pick, positions
@@ -154,7 +154,7 @@ class Text(nn.Module):
 
 def build(name: str, *, vocab: int, seed: int = 0, **options: Any) -> Text:
     """A `Text` whose random weights are a function of the seed."""
-    with seeded(seed, "encoder"):
+    with init_seed(seed, "encoder"):
         return Text(name, vocab=vocab, **options)
 
 

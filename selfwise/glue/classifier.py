@@ -12,9 +12,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core.errors import nearest
-from selfwise.core.types import TextBatch, to
-from selfwise.evaluation.features.image import reading
-from selfwise.evaluation.features.text import Row, groups, padded, pooled
+from selfwise.core.types import TextBatch, to_device
+from selfwise.evaluation.features.image import evaluation_mode
+from selfwise.evaluation.features.text import TokenRow, batch_by_length, pad_rows, pool_tokens
 from selfwise.glue.finetune_recipes import Recipe
 from selfwise.glue.tasks import SCORES
 from selfwise.nn.attention import Attention
@@ -67,7 +67,7 @@ class Tuner(nn.Module):
 
     def _vector(self, batch: TextBatch) -> Float[Tensor, "b d"]:
         if self.pooling == "mean":
-            return pooled(self.encoder(batch).tokens.float(), batch.valid, "mean")
+            return pool_tokens(self.encoder(batch).tokens.float(), batch.valid, "mean")
         where = torch.zeros((len(batch.ids), 1), dtype=torch.int64, device=batch.ids.device)
         if self.pooling == "last":
             where = where + (
@@ -100,7 +100,7 @@ def copied(encoder: Any, start: dict[str, Tensor] | None) -> Any:
 
 def answers(
     model: Tuner,
-    rows: Sequence[Row],
+    rows: Sequence[TokenRow],
     tokenizer: Tokenizer,
     *,
     device: torch.device | str,
@@ -111,10 +111,10 @@ def answers(
     Raises FloatingPointError if an output is no number.
     """
     found = np.empty((len(rows), model.classes or 1), np.float32)
-    with reading(model, device), half(device, precision):
-        for places in groups([len(row.ids) for row in rows]):
-            batch = padded([rows[i] for i in places], model.encoder, tokenizer)
-            found[places] = model(to(batch, device)).cpu().numpy()
+    with evaluation_mode(model, device), half(device, precision):
+        for places in batch_by_length([len(row.ids) for row in rows]):
+            batch = pad_rows([rows[i] for i in places], model.encoder, tokenizer)
+            found[places] = model(to_device(batch, device)).cpu().numpy()
     if not np.isfinite(found).all():
         raise FloatingPointError("the outputs are no numbers any more")
     if model.classes:

@@ -6,14 +6,14 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from numpy.random import Generator, Philox
 
-from selfwise.core.rng import hashed
+from selfwise.core.rng import hash_keys
 from selfwise.evaluation.scores.bootstrap import (
     ABOVE,
-    CELLS,
+    MAX_COUNTS,
     WITHIN,
     WORSE,
     Interval,
-    above_noise,
+    is_above_noise,
     paired_bootstrap,
 )
 from selfwise.glue.metrics import FLAT, METRICS
@@ -63,16 +63,16 @@ def seeds_verdict(intervals: Sequence[Interval], examples: int) -> str:
     """What the intervals of all seeds say together: beyond the noise only if each excludes zero."""
     if examples < FEWEST:
         return f"not judged: dev has fewer than {FEWEST} examples"
-    if above_noise(intervals):
+    if is_above_noise(intervals):
         return ABOVE
-    return WORSE if above_noise((-high, -low) for low, high in intervals) else WITHIN
+    return WORSE if is_above_noise((-high, -low) for low, high in intervals) else WITHIN
 
 
 def _interval(metric: str, truth: np.ndarray, ours: Fits, theirs: Fits, seed: int) -> Interval:
     """A resample is known by how often it has each row of (truth, predictions of all fits)."""
     rows, counts = np.unique(np.stack([truth, *ours, *theirs]), axis=1, return_counts=True)
-    random = Generator(Philox(hashed(seed, "bootstrap of a metric")))
-    at_once, found = max(1, CELLS // len(counts)), []
+    random = Generator(Philox(hash_keys(seed, "bootstrap of a metric")))
+    at_once, found = max(1, MAX_COUNTS // len(counts)), []
     for done in range(0, DRAWS, at_once):
         size = min(at_once, DRAWS - done)
         drawn = random.multinomial(len(truth), counts / len(truth), size=size).astype(np.float64)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from selfwise.core.rng import shuffled
 from selfwise.core.types import TextEncoder
-from selfwise.evaluation.features.text import laid
+from selfwise.evaluation.features.text import tokenize_rows
 from selfwise.glue.finetune_recipes import FEWEST, Recipe, Setting, can_choose
 from selfwise.glue.metrics import glue_scores
 from selfwise.glue.read import GlueSplit
@@ -200,7 +200,7 @@ def _labelled(splits: Sequence[Data]) -> Data | None:
 
 
 def _data(split: GlueSplit, tokenizer: Any, length: int) -> Data:
-    return Data(laid(split.texts, tokenizer, length=length), _truth(split))
+    return Data(tokenize_rows(split.texts, tokenizer, length=length), _truth(split))
 
 
 def _truth(split: GlueSplit) -> np.ndarray | None:

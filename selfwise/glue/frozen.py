@@ -19,8 +19,12 @@ from scipy.sparse import issparse, vstack
 from selfwise.core.files import digest
 from selfwise.core.rng import shuffled
 from selfwise.data.text.labelled import Texts
-from selfwise.evaluation.features.text import bag_of_words, compared_words, extract_each
-from selfwise.evaluation.probes.linear import PENALTIES, check_numbers
+from selfwise.evaluation.features.text import (
+    extract_poolings,
+    fit_bag_of_words,
+    fit_pair_bag_of_words,
+)
+from selfwise.evaluation.probes.linear import PENALTIES, check_finite
 from selfwise.glue.finetune_recipes import can_choose
 from selfwise.glue.linear_probe import Tried, answers, path
 from selfwise.glue.metrics import glue_scores
@@ -142,7 +146,7 @@ class Readings:
         precision: str = "float32",
     ):
         self.every = list(dict.fromkeys(_place(setting) for setting in tried))
-        self.read = partial(extract_each, encoder, tokenizer=tokenizer, length=length)
+        self.read = partial(extract_poolings, encoder, tokenizer=tokenizer, length=length)
         self.how: dict[str, Any] = {"device": device, "precision": precision}
         self.folder = TemporaryDirectory(prefix="selfwise-")
         self.made: dict[tuple[str, Place], np.ndarray] = {}
@@ -174,7 +178,10 @@ def of_words(known: Texts, others: Sequence[Texts], setting: Setting) -> list[Ma
     two vectors are; the setting decides nothing else.
     """
     apart = known.pairs is not None and not setting.joined
-    bags = [(compared_words if apart else bag_of_words)(known, one) for one in others or [known]]
+    bags = [
+        (fit_pair_bag_of_words if apart else fit_bag_of_words)(known, one)
+        for one in others or [known]
+    ]
     return [bags[0].train, *(one.test for one in bags[: len(others)])]
 
 
@@ -189,7 +196,7 @@ def _place(setting: Setting) -> Place:
 
 def _own(train: GlueSplit, embed: Embed, setting: Setting) -> Matrix:
     (x,) = embed(train.texts, [], setting)
-    check_numbers("training", x)
+    check_finite("training", x)
     return x
 
 

@@ -12,10 +12,10 @@ from threadpoolctl import threadpool_limits
 
 from selfwise.evaluation.probes.linear import (
     PENALTIES,
-    Bag,
+    BagScaler,
     check_classes,
     check_features,
-    check_numbers,
+    check_finite,
 )
 from selfwise.glue.metrics import task_score
 from selfwise.glue.tasks import SCORES, Task
@@ -120,14 +120,14 @@ class _Scores:
 def _scaled(x: Matrix) -> tuple[Callable[[Matrix], Matrix], Matrix]:
     """What scales others, and x scaled; dense features in place."""
     if issparse(x):
-        return Bag().transform, Bag().transform(x)
+        return BagScaler().transform, BagScaler().transform(x)
     scale = StandardScaler(copy=False)
     x = scale.fit_transform(x)
     return partial(scale.transform, copy=True), x
 
 
 def _model(task: Task, x: Matrix, truth: np.ndarray, tol: float) -> _Classes | _Scores:
-    check_numbers("training", x)
+    check_finite("training", x)
     return _Classes(x, truth, tol) if task.labels else _Scores(x, truth)
 
 

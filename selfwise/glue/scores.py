@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
-from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED, percent
+from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED, format_percent
 from selfwise.glue.finetune_recipes import FEWEST
 from selfwise.glue.metrics import AVERAGES, OFFICIAL, average, missing
 from selfwise.glue.published import ABOUT, NAME, PUBLISHED, as_published
@@ -110,7 +110,9 @@ class GlueScores:
         if scaled := self._scaled():
             table.add_column(NAME.replace(" ", "\n"), justify="right", min_width=10)
         for row in self.rows():
-            values = (percent(row[name][centre], row[name]["deviation"]) for name in COMPETITORS)
+            values = (
+                format_percent(row[name][centre], row[name]["deviation"]) for name in COMPETITORS
+            )
             against = row["against"].get(UNTRAINED)
             cells = [row["column"], row["metric"], *values, _told(against) if against else ""]
             table.add_row(*cells, *([as_published(row["published"])] if scaled else []))
@@ -119,7 +121,9 @@ class GlueScores:
         for name, ours in every[PRETRAINED].items():
             if ours is not None:
                 means = (every[one][name] for one in COMPETITORS)
-                table.add_row(name, "", *("" if m is None else percent(m, None) for m in means))
+                table.add_row(
+                    name, "", *("" if m is None else format_percent(m, None) for m in means)
+                )
         return table
 
     def to_dict(self) -> dict[str, Any]:

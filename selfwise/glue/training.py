@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from selfwise.core.memory import kept_memory
-from selfwise.core.rng import seed_global, seeded, shuffled
-from selfwise.core.types import to
-from selfwise.evaluation.features.text import Row, padded
+from selfwise.core.rng import init_seed, seed_global, shuffled
+from selfwise.core.types import to_device
+from selfwise.evaluation.features.text import TokenRow, pad_rows
 from selfwise.glue.classifier import Tuner, answers, copied, half
 from selfwise.glue.finetune_recipes import Recipe, Setting
 from selfwise.glue.metrics import glue_scores
@@ -30,7 +30,7 @@ Progress = Callable[[int, int, str], None]
 class Data(NamedTuple):
     """A split as the model takes it."""
 
-    rows: list[Row]
+    rows: list[TokenRow]
     truth: np.ndarray | None  # classes (n,), or scores
 
     def take(self, places: np.ndarray) -> "Data":
@@ -68,14 +68,14 @@ class Lesson(NamedTuple):
         except FloatingPointError:
             return None
 
-    def answers(self, model: Tuner, rows: list[Row]) -> np.ndarray:
+    def answers(self, model: Tuner, rows: list[TokenRow]) -> np.ndarray:
         """Its predictions (n,)."""
         device, precision = self.device, self.recipe.precision
         return answers(model, rows, self.run.tokenizer, device=device, precision=precision)
 
     def _model(self) -> Tuner:
         encoder = copied(self.run.encoder, self.start)
-        with seeded(self.seed, f"glue head {self.task.name}"):
+        with init_seed(self.seed, f"glue head {self.task.name}"):
             return Tuner(encoder, len(self.task.labels), self.recipe).to(self.device)
 
     def _trained(self, setting: Setting, data: Data, judge: Data | None) -> Trial:
@@ -136,7 +136,7 @@ class Lesson(NamedTuple):
 
     def _step(self, model: Tuner, optimizer: Any, data: Data, step: int) -> Tensor:
         seed_global(torch.device(self.device), self.seed, "glue dropout", self.task.name, step)
-        batch = to(padded(data.rows, model.encoder, self.run.tokenizer), self.device)
+        batch = to_device(pad_rows(data.rows, model.encoder, self.run.tokenizer), self.device)
         truth = torch.from_numpy(data.truth).to(self.device, non_blocking=True)
         optimizer.zero_grad(set_to_none=True)
         with half(self.device, self.recipe.precision):

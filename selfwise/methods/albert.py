@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selfwise.core.rng import Rng
-from selfwise.core.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
+from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import MaskedTextExamples, predict_pairs, rank_predictions
 from selfwise.methods.method import (
     Defaults,
@@ -78,7 +78,7 @@ class ALBERT(Method):
         self.mask, self.size = vocab.mask, vocab.size
         self.register_buffer("special", mask.table(vocab.special, vocab.size), persistent=False)
         self.register_buffer("starts", vocab.starts, persistent=False)
-        self.encoder, self.draw = encoder, Draw(sentence_order, pairs, needs_sentences=True)
+        self.encoder, self.draw = encoder, RowSampler(sentence_order, pairs, needs_sentences=True)
         self.head = MaskedHead(
             encoder.dim,
             encoder.token.embedding_dim,

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from selfwise.core.rng import Rng
-from selfwise.core.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
+from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import NextTokenExamples, rank_predictions
 from selfwise.methods.method import Defaults, Method, check_text, guessed
 from selfwise.views.text.collate import continued
@@ -61,7 +61,7 @@ class GPT(Method):
                 "gpt needs a causal encoder, and this one sees the token that it has to predict; "
                 "gpt-mini would be right"
             )
-        self.encoder, self.draw = encoder, Draw(windows, continued)
+        self.encoder, self.draw = encoder, RowSampler(windows, continued)
 
     def view(self, batch: TextBatch, rng: Rng) -> Following:
         """Nothing is drawn: where windows begin is the plan's choice."""

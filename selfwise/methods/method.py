@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core.rng import Rng
-from selfwise.core.types import Draw, DrawLabelled, Step, Term, TextEncoder, Vocabulary
-from selfwise.distributed.collectives import processes
+from selfwise.core.types import LabelSampler, RowSampler, Step, Term, TextEncoder, Vocabulary
+from selfwise.distributed.collectives import world_size
 from selfwise.losses.cross_entropy import chosen_cross_entropy, chosen_hits
 from selfwise.methods.inspection import Inspection
 
@@ -52,7 +52,7 @@ class Method(nn.Module):
     encoder: Any  # an Encoder that is a module
     # how rows are made of documents; a method sets its own, made of functions of views/, which
     # run.py hands to the source. None: examples are single, as most images are.
-    draw: Draw | DrawLabelled | None = None
+    draw: RowSampler | LabelSampler | None = None
 
     def view(self, batch: Any, rng: Rng) -> Any:
         """Make the task out of the batch, on its device; all randomness comes from `rng`."""
@@ -96,7 +96,7 @@ def shared(step: Step) -> Step:
 
     Added over the processes it is the step again, and so are its gradients.
     """
-    n = processes()
+    n = world_size()
     if n == 1:
         return step
     terms, metrics = (

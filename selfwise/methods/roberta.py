@@ -6,7 +6,7 @@ from torch import Tensor
 
 from selfwise.core.errors import nearest
 from selfwise.core.rng import Rng
-from selfwise.core.types import Draw, Step, TextBatch, TextEncoder, Vocabulary
+from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import MaskedTextExamples, rank_predictions
 from selfwise.methods.method import Defaults, Method, check_sees_all, check_text, guessed
 from selfwise.nn.mlm_head import MaskedHead
@@ -115,7 +115,7 @@ class RoBERTa(Method):
         return self.head(hidden, self.encoder.token.weight)
 
 
-def _draw(name: str) -> Draw:
+def _draw(name: str) -> RowSampler:
     if name not in PACKINGS:
         raise ValueError(f"unknown packing {name!r}{nearest(name, PACKINGS)}")
-    return Draw(getattr(packing, name), separated, needs_sentences=PACKINGS[name])
+    return RowSampler(getattr(packing, name), separated, needs_sentences=PACKINGS[name])

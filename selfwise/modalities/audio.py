@@ -14,12 +14,12 @@ from jaxtyping import Float32
 from selfwise.core.types import HOP, RATE, WINDOW
 from selfwise.data.audio.dataset import FileStore
 from selfwise.data.audio.open import AudioSource, Recordings, open_recordings
-from selfwise.distributed.process_group import ALONE, World
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.encoders import speech as encoders
 from selfwise.evaluation.features import audio as listening
 from selfwise.evaluation.features import image as image_features
-from selfwise.evaluation.monitors.held_out_loss import HeldOut
-from selfwise.evaluation.probes.baselines import Split
+from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss
+from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
 from selfwise.modalities import audio_units
 from selfwise.modalities.audio_units import SpeechUnits
@@ -79,7 +79,7 @@ class AudioData:
         source = self._source(self.held_out, self.kept.held_out, seed=seed)
         count = min(source.steps_per_epoch, HELD_OUT_BATCHES)
         read = source.__getitem__
-        return [HeldOut((read, count), seed=seed, every=training.health_every)]
+        return [HeldOutLoss((read, count), seed=seed, every=training.health_every)]
 
     def join(self, folder: Path) -> None:
         """Nothing is written while recordings are read."""
@@ -258,7 +258,7 @@ def embedder(
     device: str,
     pooling: str = "",
     window: str = "",
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Embed:
     """Features of any encoder of this shape, kept in the run folder by what they depend on."""
     if window:
@@ -266,38 +266,46 @@ def embedder(
     listening.check_pooling(pooling)
     if layer is None:
         name = f"output {pooling}" if pooling not in ("", "mean") else "output"
-        extract = partial(listening.extract, pooling=pooling or "mean")
-        return _filed(run, extract, name, device=device, world=world)
+        extract = partial(listening.extract_features, pooling=pooling or "mean")
+        return _filed(run, extract, name, device=device, env=env)
     depth = run.encoder.depth
-    each = layered(run, device=device, pooling=pooling, world=world)
+    each = layered(run, device=device, pooling=pooling, env=env)
     if not -depth <= layer < depth:
         raise ValueError(f"layer {layer} does not exist: the encoder has layers 0 to {depth - 1}")
 
     def chosen(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n d"]:
         found = each(encoder, recordings)
-        return found[:, layer % depth + 1] if world.rank == 0 else found
+        return found[:, layer % depth + 1] if env.rank == 0 else found
 
     return chosen
 
 
-def layered(run: Trained, *, device: str, pooling: str = "", world: World = ALONE) -> Embed:
+def layered(
+    run: Trained, *, device: str, pooling: str = "", env: DistributedEnv = SINGLE_PROCESS
+) -> Embed:
     """Features of what the first layer gets, and of every layer, (n, L + 1, d), in one pass."""
-    extract = partial(listening.layers, stem=True, pooling=pooling or "mean")
+    extract = partial(listening.extract_layers, stem=True, pooling=pooling or "mean")
     name = f"layers {pooling}" if pooling not in ("", "mean") else "layers"
-    return _filed(run, extract, name, device=device, world=world)
+    return _filed(run, extract, name, device=device, env=env)
 
 
 def _filed(
-    run: Trained, extract: Callable[..., Any], name: str, *, device: str, world: World
+    run: Trained, extract: Callable[..., Any], name: str, *, device: str, env: DistributedEnv
 ) -> Embed:
     place, precision = where(run, device)
 
     def compute(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n *layers d"]:
         stamp = recordings.stamp  # a file may change and keep its size
-        key = (image_features.checksum(encoder), recordings.fingerprint, stamp, name, precision)
+        key = (
+            image_features.compute_checksum(encoder),
+            recordings.fingerprint,
+            stamp,
+            name,
+            precision,
+        )
         work = partial(extract, encoder, recordings, device=place, precision=precision)
-        work = partial(work, world=world)
-        return image_features.cached(run.folder / "features", key, work, world=world)
+        work = partial(work, env=env)
+        return image_features.load_or_compute(run.folder / "features", key, work, env=env)
 
     return compute
 
@@ -311,15 +319,15 @@ def unread(run: Trained, recordings: Recordings, window: str) -> list[str]:
 
 def twins(
     run: Trained, known: Recordings, asked: Recordings, *, embed: Embed, device: str
-) -> list[Split]:
+) -> list[FeatureSplit]:
     """Features of three untrained encoders."""
     fresh = [run.fresh(seed) for seed in UNTRAINED]
-    return [Split(embed(one, known), embed(one, asked)) for one in fresh]
+    return [FeatureSplit(embed(one, known), embed(one, asked)) for one in fresh]
 
 
-def raw(run: Trained, known: Recordings, asked: Recordings) -> Split:
+def raw(run: Trained, known: Recordings, asked: Recordings) -> FeatureSplit:
     """Mean and deviation of MFCC."""
-    return Split(*(listening.mfcc_statistics(part) for part in (known, asked)))
+    return FeatureSplit(*(listening.compute_mfcc_statistics(part) for part in (known, asked)))
 
 
 def _tell(recordings: Recordings, units: SpeechUnits) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from selfwise.core import make_once
 from selfwise.core.files import cache_dir, digest
 from selfwise.core.memory import kept_memory
-from selfwise.core.types import HOP, WINDOW, AudioBatch, to
+from selfwise.core.types import HOP, WINDOW, AudioBatch, to_device
 from selfwise.data.audio.open import Chunks, Recordings
 from selfwise.modalities.modality import OpenRun
 from selfwise.targets.codebook import Codebook, learn
@@ -135,7 +135,9 @@ class _Source:
 
 def _source(units: str, layer: int, open_run: OpenRun) -> _Source:
     if units == MFCC:
-        return _Source(MFCC, "MFCC", lambda device: lambda batch: mfcc_frames(to(batch, device)))
+        return _Source(
+            MFCC, "MFCC", lambda device: lambda batch: mfcc_frames(to_device(batch, device))
+        )
     folder = Path(units)
     if not folder.is_dir():
         raise ValueError(f"--units must be {MFCC} or the folder of an earlier run, not {units!r}")
@@ -159,7 +161,7 @@ def _of_layer(encoder: Any, layer: int, device: str) -> Extract:
 
     @torch.no_grad()
     def extract(batch: AudioBatch) -> tuple[Tensor, Tensor]:
-        batch = to(batch, device)
+        batch = to_device(batch, device)
         tokens = encoder.hidden(batch)[layer].tokens.float()
         return tokens, _real(batch, tokens.shape[1])
 

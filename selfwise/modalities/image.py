@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Float32
 
 from selfwise.core.parallel import available
-from selfwise.core.types import Draw
+from selfwise.core.types import RowSampler
 from selfwise.data.image import Images, Source, open_images, readable
 from selfwise.data.image.dataset import ArrayImages, require_labels
-from selfwise.distributed.process_group import ALONE, World
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.encoders import (
     beit as beit_encoders,
 )
@@ -27,9 +27,13 @@ from selfwise.encoders import (
 from selfwise.encoders.beit_presets import shape_of
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.monitors.online_knn import OnlineKNN
-from selfwise.evaluation.monitors.pictures import Colorizations, Pictures, Reconstructions
-from selfwise.evaluation.monitors.representation import Health
-from selfwise.evaluation.probes.baselines import Split, untrained
+from selfwise.evaluation.monitors.pictures import (
+    ColorizationMonitor,
+    PictureMonitor,
+    ReconstructionMonitor,
+)
+from selfwise.evaluation.monitors.representation import RepresentationMonitor
+from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
 from selfwise.modalities import image_colors, image_units
 from selfwise.modalities.image_colors import ImageColors
@@ -50,7 +54,10 @@ OWN = {
     "codec": image_codec,
 }  # encoders of ours by the first part of their name
 
-PICTURES = {"reconstruct": Reconstructions, "colors": Colorizations}  # of methods that have these
+PICTURES = {
+    "reconstruct": ReconstructionMonitor,
+    "colors": ColorizationMonitor,
+}  # of methods that have these
 
 Kept = ImageUnits | ImageColors  # what a run folder keeps for its method
 Embed = Callable[[Any, Images], Float32[np.ndarray, "n d"]]
@@ -66,7 +73,7 @@ class ImageData:
     found: dict[str, Any] = field(default_factory=dict)
     kept: Kept | None = None
     batch: None = None
-    pictures: Pictures | None = None
+    pictures: PictureMonitor | None = None
     online: OnlineKNN | None = None
 
     @property
@@ -81,7 +88,7 @@ class ImageData:
         told: dict[str, Any] = {"batch": batch, "seed": seed, "labelled": self.labelled}
         if method.draw is None:
             return Source(self.images, **told)
-        assert not isinstance(method.draw, Draw), "rows of documents are for text"
+        assert not isinstance(method.draw, RowSampler), "rows of documents are for text"
         labels = require_labels(self.images)
         draw = method.draw(labels, batch=batch, names=self.images.classes)
         return Source(self.images, **told, draw=draw)
@@ -90,7 +97,7 @@ class ImageData:
         told: dict[str, Any] = {"size": self.found["size"], "seed": seed}
         probes: list[Probe] = []
         if training.health_every:
-            probes.append(Health(self.images, **told, every=training.health_every))
+            probes.append(RepresentationMonitor(self.images, **told, every=training.health_every))
         if training.probe_every:
             if self.images.labels is None:
                 raise ValueError(
@@ -272,7 +279,7 @@ def embedder(
     device: str,
     pooling: str = "",
     window: str = "",
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Embed:
     """Features of any encoder of this shape, kept in the run folder by what they depend on."""
     if pooling:
@@ -284,12 +291,12 @@ def embedder(
 
     def compute(encoder: Any, images: Images) -> Float32[np.ndarray, "n d"]:
         stamp = getattr(images, "stamp", "")  # a file may change and keep its size
-        weights = image_features.checksum(encoder)
+        weights = image_features.compute_checksum(encoder)
         key = (weights, images.fingerprint, stamp, size, layer, precision)
-        extract = partial(image_features.extract, encoder, images, size=size, layer=layer)
+        extract = partial(image_features.extract_features, encoder, images, size=size, layer=layer)
         extract = partial(extract, device=place, precision=precision, workers=_workers(images))
-        extract = partial(extract, world=world)
-        return image_features.cached(run.folder / "features", key, extract, world=world)
+        extract = partial(extract, env=env)
+        return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
 
     return compute
 
@@ -310,16 +317,20 @@ def unread(run: Trained, images: Images, window: str) -> list[str]:
     return [f"{len(lost):,} images cannot be read and are left out, such as {lost[0]}"]
 
 
-def twins(run: Trained, known: Images, asked: Images, *, embed: Embed, device: str) -> list[Split]:
+def twins(
+    run: Trained, known: Images, asked: Images, *, embed: Embed, device: str
+) -> list[FeatureSplit]:
     """Features of three untrained encoders."""
     size, place = run.config["found"]["size"], resolve_device(device)
-    return untrained(run.fresh, known, asked, size=size, embed=embed, device=place)
+    return extract_untrained(run.fresh, known, asked, size=size, embed=embed, device=place)
 
 
-def raw(run: Trained, known: Images, asked: Images) -> Split:
+def raw(run: Trained, known: Images, asked: Images) -> FeatureSplit:
     """The pixels."""
     size = run.config["found"]["size"]
-    return Split(*(image_features.pixels(part, size=size) for part in (known, asked)))
+    return FeatureSplit(
+        *(image_features.extract_pixels(part, size=size) for part in (known, asked))
+    )
 
 
 def _patch(encoder: Mapping[str, Any], size: int) -> int:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.data.image import Images
-from selfwise.evaluation.features.color_counts import BINS, occurrences, smoothed
+from selfwise.evaluation.features.color_counts import BINS, count_color_bins, smoothed
 
 FILE = "prior.npy"  # in the run folder
 IMAGES = "images"
@@ -55,7 +55,7 @@ def find(images: Images, prior: str, *, size: int, folder: Path | None) -> Image
         told = _read(Path(prior))
         told = (told / told.sum()).astype(np.float32)
         return ImageColors(torch.from_numpy(told), {"of": Path(prior).name})
-    counts, colored, read = occurrences(images, size=size)
+    counts, colored, read = count_color_bins(images, size=size)
     if not colored:
         raise ValueError(
             f"none of {read} images has a colour (an |a| or |b| above 5 in Lab), so that there is "

@@ -25,8 +25,8 @@ from selfwise.core.memory import kept_memory
 from selfwise.core.rng import shuffled
 from selfwise.core.types import Units
 from selfwise.data.image import Images
-from selfwise.evaluation.features.image import reading, views
-from selfwise.evaluation.monitors.pictures import sheet
+from selfwise.evaluation.features.image import evaluation_mode, iterate_views
+from selfwise.evaluation.monitors.pictures import save_image_grid
 from selfwise.modalities import image_colors
 from selfwise.modalities.modality import EarlierRun, OpenRun
 from selfwise.targets.codebook import Codebook, learn
@@ -224,7 +224,7 @@ def _make(
     some = np.sort(shuffled(len(images), SEED, "usage")[: 4 * AT_ONCE])
     told = {"size": about["size"], "device": device}
     counts = torch.zeros(units.size, dtype=torch.int64)
-    for view in views(images, np.array_split(some, max(1, len(some) // AT_ONCE)), **told):
+    for view in iterate_views(images, np.array_split(some, max(1, len(some) // AT_ONCE)), **told):
         counts += torch.bincount(units(view).flatten().cpu(), minlength=units.size)
     share = counts[counts > 0].double() / counts.sum()
     about["in use"] = int((counts > 0).sum())
@@ -241,10 +241,10 @@ def _learn(
     order = shuffled(len(images), SEED, "clusters")[:MOST]
 
     def features(rows: np.ndarray) -> Float[Tensor, "m d"]:
-        (view,) = views(images, [np.sort(rows)], size=size, device=device)
+        (view,) = iterate_views(images, [np.sort(rows)], size=size, device=device)
         if run is None:
             return PatchUnits.features(view, about["patch"])
-        with reading(run.method.encoder, device):
+        with evaluation_mode(run.method.encoder, device):
             tokens = run.method.encoder.hidden(view)[about["layer"]].tokens
         return tokens.float().flatten(0, 1)
 
@@ -262,12 +262,14 @@ def _learn(
 
 def _picture(home: Path, images: Images, units: Any, size: int, run: EarlierRun | None) -> None:
     """What the units keep of some images, where they can be turned back."""
-    (view,) = views(images, [np.arange(min(SHOWN, len(images)))], size=size)
+    (view,) = iterate_views(images, [np.arange(min(SHOWN, len(images)))], size=size)
     if isinstance(units, PatchUnits):
-        sheet([view, units.decode(units(view), view)], home / "reconstructions.png")
+        save_image_grid([view, units.decode(units(view), view)], home / "reconstructions.png")
     elif isinstance(units, Codes):
         with torch.no_grad():
-            sheet([view, _on(units.method, view).reconstruct(view)], home / "reconstructions.png")
+            save_image_grid(
+                [view, _on(units.method, view).reconstruct(view)], home / "reconstructions.png"
+            )
 
 
 def _copy(source: Path, into: Path) -> None:

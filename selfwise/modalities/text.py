@@ -11,19 +11,23 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from selfwise.core.types import Draw
+from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
 from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.labelled import Texts, open_texts
-from selfwise.distributed.process_group import ALONE, World
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.encoders import text as encoders
 from selfwise.encoders.text_presets import shape_of
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features import text as reading
-from selfwise.evaluation.features.text_windows import check_window, cut_sentence, split_texts
-from selfwise.evaluation.monitors.held_out_loss import HeldOut, spread
-from selfwise.evaluation.probes.baselines import Split
+from selfwise.evaluation.features.text_windows import (
+    check_window,
+    describe_truncation,
+    split_into_windows,
+)
+from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
+from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
 from selfwise.modalities.image import where
 from selfwise.modalities.modality import OpenRun, Trained
@@ -99,7 +103,7 @@ class TextData:
         except ValueError as error:
             print(f"warning: no held-out loss: {error}", file=sys.stderr)
             return []
-        return [HeldOut(spread(rows), seed=seed, every=training.health_every)]
+        return [HeldOutLoss(sample_text_batches(rows), seed=seed, every=training.health_every)]
 
     def join(self, folder: Path) -> None:
         """Nothing is written while rows are read."""
@@ -246,7 +250,7 @@ def embedder(
     device: str,
     pooling: str = "",
     window: str = "",
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Embed:
     """Features of any encoder of this shape, kept in the run folder by what they depend on.
 
@@ -260,12 +264,14 @@ def embedder(
 
     def compute(encoder: Any, texts: Texts) -> Float32[np.ndarray, "n d"]:
         how = pooling or encoder.pooling
-        known = (image_features.checksum(encoder), texts.fingerprint, tokenizer.fingerprint)
+        known = (image_features.compute_checksum(encoder), texts.fingerprint, tokenizer.fingerprint)
         key = (*known, length, layer, how, window, precision)
-        extract = partial(reading.extract, encoder, texts, tokenizer, length=length, layer=layer)
+        extract = partial(
+            reading.extract_features, encoder, texts, tokenizer, length=length, layer=layer
+        )
         extract = partial(extract, window=window)
-        extract = partial(extract, pooling=how, device=place, precision=precision, world=world)
-        return image_features.cached(run.folder / "features", key, extract, world=world)
+        extract = partial(extract, pooling=how, device=place, precision=precision, env=env)
+        return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
 
     return compute
 
@@ -274,19 +280,21 @@ def unread(run: Trained, texts: Texts, window: str) -> list[str]:
     """A sentence on what of the texts no window has; none if all of it is read."""
     length = run.config["found"]["length"]
     check_window(window)
-    found = split_texts(texts, run.kept, length=length, window=window or WINDOW)
-    return cut_sentence(found, length)
+    found = split_into_windows(texts, run.kept, length=length, window=window or WINDOW)
+    return describe_truncation(found, length)
 
 
-def twins(run: Trained, known: Texts, asked: Texts, *, embed: Embed, device: str) -> list[Split]:
+def twins(
+    run: Trained, known: Texts, asked: Texts, *, embed: Embed, device: str
+) -> list[FeatureSplit]:
     """Features of three untrained encoders."""
     fresh = [run.fresh(seed) for seed in UNTRAINED]
-    return [Split(embed(one, known), embed(one, asked)) for one in fresh]
+    return [FeatureSplit(embed(one, known), embed(one, asked)) for one in fresh]
 
 
-def raw(run: Trained, known: Texts, asked: Texts) -> Split:
+def raw(run: Trained, known: Texts, asked: Texts) -> FeatureSplit:
     """Bags of words."""
-    return reading.bag_of_words(known, asked)
+    return reading.fit_bag_of_words(known, asked)
 
 
 def _check_documents(trained: Corpus, held_out: Corpus | None, method: Method) -> None:
@@ -303,8 +311,8 @@ def _check_documents(trained: Corpus, held_out: Corpus | None, method: Method) -
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
-def _draw(method: Method) -> Draw:
-    assert isinstance(method.draw, Draw), "a method on text says how rows are drawn"
+def _draw(method: Method) -> RowSampler:
+    assert isinstance(method.draw, RowSampler), "a method on text says how rows are drawn"
     return method.draw
 
 

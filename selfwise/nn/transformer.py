@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from selfwise.core.rng import common
+from selfwise.core.rng import draw_shared
 from selfwise.nn.attention import Attention, Cache, Layout, additive, arrange_at, pick
 from selfwise.nn.dropout import dropout
 from selfwise.nn.gelu import gelu_tanh
@@ -133,7 +133,7 @@ class Transformer(nn.Module):
         blocks = list(self.layers())
         if not (self.training and self.layerdrop):
             return blocks
-        keep = common(len(blocks)) >= self.layerdrop
+        keep = draw_shared(len(blocks)) >= self.layerdrop
         return [block for block, stays in zip(blocks, keep.tolist()) if stays]
 
     def forward(self, x: Float[Tensor, "b n d"], layout: Layout) -> Float[Tensor, "b n d"]:

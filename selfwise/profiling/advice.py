@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, NamedTuple
 
-WAITS = 0.10  # share of the time from which on waiting for data is worth a change
-FASTER = 1.3  # how much faster bf16 has to multiply here
-GAIN = 1.05  # ratio from which on a trial counts as faster: less is the noise of a few seconds
-IDLE, ROOM = 0.5, 0.4  # utilisation and share of the memory below which a GPU could take more
+MIN_WAITING = 0.10  # share of the time from which on waiting for data is worth a change
+MIN_BF16_SPEEDUP = 1.3  # how much faster bf16 has to multiply here
+MIN_GAIN = 1.05  # ratio from which on a trial counts as faster: less is the noise of a few seconds
+# utilisation and share of the memory below which a GPU could take more
+LOW_UTILISATION, LOW_MEMORY = 0.5, 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Numbers:
+class StepProfile:
     """What the advice follows from."""
 
     waiting: float  # share of the time spent waiting for data
@@ -40,45 +41,52 @@ class Numbers:
         return self.cores - self.workers - (1 if self.on_gpu else self.threads)
 
 
-class Trial(NamedTuple):
+class OptionTrial(NamedTuple):
     """Other options, and why they may be faster."""
 
     reason: str
     options: dict[str, Any]
 
 
-class Tried(NamedTuple):
+class TrialOutcome(NamedTuple):
     """What came of a trial: examples a second against those of what was asked for."""
 
-    trial: Trial
+    trial: OptionTrial
     ratio: float
 
 
-def trials(numbers: Numbers) -> list[Trial]:
+def propose_trials(numbers: StepProfile) -> list[OptionTrial]:
     """What is worth a try, in the order in which it matters."""
-    return [*_reading(numbers), *_crowd(numbers), *_precision(numbers), *_batch(numbers)]
+    return [
+        *_try_more_workers(numbers),
+        *_try_fewer_workers(numbers),
+        *_try_bf16(numbers),
+        *_try_larger_batch(numbers),
+    ]
 
 
-def _reading(numbers: Numbers) -> list[Trial]:
+def _try_more_workers(numbers: StepProfile) -> list[OptionTrial]:
     """More readers, where they are waited for and there are no more of them than cores."""
-    if numbers.waiting <= WAITS:
+    if numbers.waiting <= MIN_WAITING:
         return []
     share, workers = numbers.waiting, numbers.workers
-    says = f"{_percent(share)} of the time is spent waiting for data"
+    says = f"{_format_percent(share)} of the time is spent waiting for data"
     # with none, reading takes share / (1 - share) as long as computing, and has to go on beside it
     wanted = ceil(workers / (1 - share)) if workers else ceil(share / (1 - share))
     if numbers.spare > 0:
         idle = "1 core is" if numbers.spare == 1 else f"{numbers.spare} cores are"
         return [
-            Trial(f"{says}, and {idle} idle", {"workers": min(wanted, workers + numbers.spare)})
+            OptionTrial(
+                f"{says}, and {idle} idle", {"workers": min(wanted, workers + numbers.spare)}
+            )
         ]
     if numbers.spare == 0 and numbers.threads > 1 and not numbers.on_gpu:
         told = {"workers": workers + 1, "threads": numbers.threads - 1}
-        return [Trial(f"{says}, and no core is idle, but one that computes could read", told)]
+        return [OptionTrial(f"{says}, and no core is idle, but one that computes could read", told)]
     return []
 
 
-def _crowd(numbers: Numbers) -> list[Trial]:
+def _try_fewer_workers(numbers: StepProfile) -> list[OptionTrial]:
     """Readers and threads that take turns on the cores."""
     if numbers.on_gpu or not numbers.workers or numbers.spare >= 0:
         return []
@@ -86,79 +94,83 @@ def _crowd(numbers: Numbers) -> list[Trial]:
     threads = max(1, numbers.cores - workers)
     workers = workers if numbers.cores > 1 else 0
     says = (
-        f"{count(numbers.threads, 'thread')} and {count(numbers.workers, 'worker')} share "
-        f"{count(numbers.cores, 'core')}"
+        f"{format_count(numbers.threads, 'thread')} and "
+        f"{format_count(numbers.workers, 'worker')} share {format_count(numbers.cores, 'core')}"
     )
-    return [Trial(says, {"workers": workers, "threads": threads})]
+    return [OptionTrial(says, {"workers": workers, "threads": threads})]
 
 
-def _precision(numbers: Numbers) -> list[Trial]:
-    if numbers.precision != "float32" or numbers.bf16 <= FASTER:
+def _try_bf16(numbers: StepProfile) -> list[OptionTrial]:
+    if numbers.precision != "float32" or numbers.bf16 <= MIN_BF16_SPEEDUP:
         return []
     says = f"matrices are multiplied {numbers.bf16:.1f} times as fast in bf16 here"
-    return [Trial(says, {"precision": "bf16"})]
+    return [OptionTrial(says, {"precision": "bf16"})]
 
 
-def _batch(numbers: Numbers) -> list[Trial]:
-    low = numbers.utilisation < IDLE and numbers.memory < ROOM
+def _try_larger_batch(numbers: StepProfile) -> list[OptionTrial]:
+    low = numbers.utilisation < LOW_UTILISATION and numbers.memory < LOW_MEMORY
     if not numbers.on_gpu or not low or numbers.budget or 2 * numbers.batch > numbers.examples:
         return []
     says = (
-        f"the GPU is at {_percent(numbers.utilisation)} of its matrix product and at "
-        f"{_percent(numbers.memory)} of its memory"
+        f"the GPU is at {_format_percent(numbers.utilisation)} of its matrix product and at "
+        f"{_format_percent(numbers.memory)} of its memory"
     )
     also = f" (another loss, since {numbers.couples})" if numbers.couples else ""
-    return [Trial(says + also, {"batch": 2 * numbers.batch})]
+    return [OptionTrial(says + also, {"batch": 2 * numbers.batch})]
 
 
-def advice(numbers: Numbers, tried: Sequence[Tried]) -> list[str]:
+def write_advice(numbers: StepProfile, tried: Sequence[TrialOutcome]) -> list[str]:
     """Sentences: what was faster when it was tried, and what could not be tried in seconds."""
-    said = [_sentence(one) for one in tried if one.ratio >= GAIN]
-    return [*said, *_untried(numbers)] or ["nothing to change"]
+    said = [_describe_outcome(one) for one in tried if one.ratio >= MIN_GAIN]
+    return [*said, *_describe_untried(numbers)] or ["nothing to change"]
 
 
-def no_gain(tried: Sequence[Tried]) -> list[str]:
+def describe_failed_trials(tried: Sequence[TrialOutcome]) -> list[str]:
     """Sentences about what was tried and was no faster."""
-    return [_sentence(one) for one in tried if one.ratio < GAIN]
+    return [_describe_outcome(one) for one in tried if one.ratio < MIN_GAIN]
 
 
-def _sentence(one: Tried) -> str:
-    end = "" if one.ratio >= GAIN else ": leave it"
+def _describe_outcome(one: TrialOutcome) -> str:
+    end = "" if one.ratio >= MIN_GAIN else ": leave it"
     times = f"{one.ratio:.2f} times as many examples a second{end}"
-    return f"{flags(one.trial.options)}: {times} ({one.trial.reason})"
+    return f"{format_flags(one.trial.options)}: {times} ({one.trial.reason})"
 
 
-def _untried(numbers: Numbers) -> list[str]:
+def _describe_untried(numbers: StepProfile) -> list[str]:
     """What takes minutes to measure, or cannot be had by an option."""
     said = []
-    if numbers.waiting > WAITS and not _reading(numbers) and not _crowd(numbers):
+    if (
+        numbers.waiting > MIN_WAITING
+        and not _try_more_workers(numbers)
+        and not _try_fewer_workers(numbers)
+    ):
         said.append(
-            f"{_percent(numbers.waiting)} of the time is spent waiting for data, and no core is "
-            "left to read them: smaller files, or a machine with more cores"
+            f"{_format_percent(numbers.waiting)} of the time is spent waiting for data, and no "
+            "core is left to read them: smaller files, or a machine with more cores"
         )
-    if numbers.on_gpu and not numbers.compile and numbers.utilisation < IDLE:
+    if numbers.on_gpu and not numbers.compile and numbers.utilisation < LOW_UTILISATION:
         said.append(
             f"--compile: not tried, since it compiles for a minute (the GPU is at "
-            f"{_percent(numbers.utilisation)} of its matrix product)"
+            f"{_format_percent(numbers.utilisation)} of its matrix product)"
         )
-    low = numbers.utilisation < IDLE and numbers.memory < ROOM
+    low = numbers.utilisation < LOW_UTILISATION and numbers.memory < LOW_MEMORY
     if numbers.on_gpu and low and numbers.budget:
         said.append(
             f"a larger {numbers.budget}: not tried, since it decides on the data of a step (the "
-            f"GPU is at {_percent(numbers.memory)} of its memory)"
+            f"GPU is at {_format_percent(numbers.memory)} of its memory)"
         )
     return said
 
 
-def flags(options: dict[str, Any]) -> str:
+def format_flags(options: dict[str, Any]) -> str:
     """Options as a user types them."""
     return " ".join(f"--{name} {value}" for name, value in options.items())
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def count(number: int, what: str) -> str:
+def format_count(number: int, what: str) -> str:
     """So many of them: 1 core, 2 cores."""
     return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -8,24 +8,25 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfwise.distributed.process_group import World
-from selfwise.distributed.sharding import Part
+from selfwise.distributed.process_group import DistributedEnv
+from selfwise.distributed.sharding import LocalBatch
 from selfwise.training.config import Resolved
 from selfwise.training.loop import Batches, load
 from selfwise.training.step import Parts, made_views
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-SIDES = {"cpu": 1024, "cuda": 8192}  # of the square matrices: larger gave no more
-ROUNDS, PATIENCE = 10, 2.0  # products, of which the best counts; seconds
-STEPS, LONG = 3, 10.0  # steps whose products are counted; seconds after which no other one is
+MATRIX_SIDES = {"cpu": 1024, "cuda": 8192}  # of the square matrices: larger gave no more
+MAX_PRODUCTS, MAX_SECONDS = 10, 2.0  # products, of which the best counts; seconds
+# steps whose products are counted; seconds after which no other one is
+COUNTED_STEPS, MAX_COUNTING_SECONDS = 3, 10.0
 
 
-def side_of(device: str) -> int:
+def matrix_side(device: str) -> int:
     """The side of the matrices that are multiplied on a device."""
-    return SIDES[device.partition(":")[0]]
+    return MATRIX_SIDES[device.partition(":")[0]]
 
 
-def product_rate(device: str, precision: str, side: int) -> float:
+def measure_matmul_rate(device: str, precision: str, side: int) -> float:
     """Operations a second of the best product of two square matrices, on the threads of now.
 
     A product counts 2 side**3, an addition for each multiplication.
@@ -35,47 +36,47 @@ def product_rate(device: str, precision: str, side: int) -> float:
     out = torch.empty(side, side, **told)
     best, begun = float("inf"), monotonic()
     torch.mm(a, b, out=out)
-    for _ in range(ROUNDS):
-        wait(device)
+    for _ in range(MAX_PRODUCTS):
+        synchronize(device)
         start = perf_counter()
         torch.mm(a, b, out=out)
-        wait(device)
+        synchronize(device)
         best = min(best, perf_counter() - start)
-        if monotonic() - begun > PATIENCE:
+        if monotonic() - begun > MAX_SECONDS:
             break
     return 2 * side**3 / best
 
 
-def wait(device: str) -> None:
+def synchronize(device: str) -> None:
     """Until the device has done what it was given; a CPU has."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
 
 
-def step_flops(parts: Parts, batches: Batches, options: Resolved, *, seed: int) -> float:
+def count_step_flops(parts: Parts, batches: Batches, options: Resolved, *, seed: int) -> float:
     """Operations of the products in a step, forward and backward: the mean of the first steps.
 
     Views, optimiser, and what is no product are not counted: they are not of the model. A method
     that is compiled cannot be counted.
     """
-    options = Resolved(**{**vars(options), "workers": 0, "steps": STEPS})
+    options = Resolved(**{**vars(options), "workers": 0, "steps": COUNTED_STEPS})
     counts, begun = [], monotonic()
-    for step, batch in load(batches, 0, options, World(size=options.devices)):
-        mine = batch if isinstance(batch, Part) else Part(batch)
+    for step, batch in load(batches, 0, options, DistributedEnv(size=options.devices)):
+        mine = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
         views = made_views(parts, mine, step, seed=seed, options=options)
-        with counter(options.device) as counted:
+        with build_flop_counter(options.device) as counted:
             for view in views:
                 found = parts.wrapped(view)
                 loss = torch.stack([t.sum / t.count for t in found.terms.values()]).sum()
                 parts.fabric.backward(loss)
         parts.method.zero_grad(set_to_none=True)
         counts.append(counted.get_total_flops())
-        if monotonic() - begun > LONG:
+        if monotonic() - begun > MAX_COUNTING_SECONDS:
             break
     return sum(counts) / len(counts)
 
 
-def counter(device: str = "cpu") -> FlopCounterMode:
+def build_flop_counter(device: str = "cpu") -> FlopCounterMode:
     """torch's counter of operations, which is right for what we use.
 
     Attention on the CPU and of sequences of any length is added, which torch leaves out; the
@@ -83,33 +84,33 @@ def counter(device: str = "cpu") -> FlopCounterMode:
     What a kernel computes once more for the backward pass is not counted: it is not of the model.
     """
     aten = torch.ops.aten
-    formulas: dict[Any, Any] = {aten.convolution_backward: _convolution_backward}
+    formulas: dict[Any, Any] = {aten.convolution_backward: _count_convolution_backward}
     kinds = ("flash_attention", "efficient_attention", "cudnn_attention")
     for kind in kinds:
-        formulas[getattr(aten, f"_scaled_dot_product_{kind}")] = _attention
-        formulas[getattr(aten, f"_scaled_dot_product_{kind}_backward")] = _attention_backward
-    formulas[aten._scaled_dot_product_flash_attention_for_cpu] = _attention
-    formulas[aten._scaled_dot_product_flash_attention_for_cpu_backward] = _attention_backward
+        formulas[getattr(aten, f"_scaled_dot_product_{kind}")] = _count_attention
+        formulas[getattr(aten, f"_scaled_dot_product_{kind}_backward")] = _count_attention_backward
+    formulas[aten._scaled_dot_product_flash_attention_for_cpu] = _count_attention
+    formulas[aten._scaled_dot_product_flash_attention_for_cpu_backward] = _count_attention_backward
     if device.startswith("cuda"):
         from torch.nn.attention import varlen  # noqa: F401  # it makes the two operators
 
-        formulas[torch.ops.torch_attn._varlen_attn] = packed_attention
-        formulas[torch.ops.torch_attn._varlen_attn_backward] = packed_attention_backward
+        formulas[torch.ops.torch_attn._varlen_attn] = count_packed_attention
+        formulas[torch.ops.torch_attn._varlen_attn_backward] = count_packed_attention_backward
     return FlopCounterMode(display=False, custom_mapping=formulas)
 
 
-def _attention(q: Any, k: Any, v: Any, *args: Any, **more: Any) -> int:
+def _count_attention(q: Any, k: Any, v: Any, *args: Any, **more: Any) -> int:
     """Scores and sums of values, of shapes (b h n c); a causal mask saves nothing here."""
     b, h, n, c = q
     return 2 * b * h * n * k[2] * (c + v[3])
 
 
-def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *args: Any, **more: Any) -> int:
+def _count_attention_backward(grad: Any, q: Any, k: Any, v: Any, *args: Any, **more: Any) -> int:
     """Each of the two products has a gradient for both of its factors."""
-    return 2 * _attention(q, k, v)
+    return 2 * _count_attention(q, k, v)
 
 
-def packed_attention(
+def count_packed_attention(
     q: Tensor, k: Tensor, v: Tensor, starts: Tensor, *args: Any, **more: Any
 ) -> int:
     """Of sequences that lie one behind the other, q (n h c); nothing between two of them."""
@@ -117,18 +118,18 @@ def packed_attention(
     return 2 * pairs * q.shape[1] * (q.shape[2] + v.shape[2])
 
 
-def packed_attention_backward(
+def count_packed_attention_backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *args: Any, **more: Any
 ) -> int:
     """The same for the gradients; behind v come the output, its norm, and the starts."""
-    return 2 * packed_attention(q, k, v, args[2])
+    return 2 * count_packed_attention(q, k, v, args[2])
 
 
-for _raw in (packed_attention, packed_attention_backward):
+for _raw in (count_packed_attention, count_packed_attention_backward):
     _raw._get_raw = True  # type: ignore[union-attr] # the counter then gives tensors, not shapes
 
 
-def _convolution_backward(
+def _count_convolution_backward(
     grad: Any,
     x: Any,
     weight: Any,

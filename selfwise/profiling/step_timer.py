@@ -14,20 +14,20 @@ import torch
 
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import explained_loader_death, threads
-from selfwise.core.types import RATE, AudioBatch, Labelled, TextBatch, size_of
-from selfwise.distributed.process_group import World
-from selfwise.distributed.sharding import Part
+from selfwise.core.types import RATE, AudioBatch, Labelled, TextBatch, batch_size
+from selfwise.distributed.process_group import DistributedEnv
+from selfwise.distributed.sharding import LocalBatch
 from selfwise.methods.method import Method
-from selfwise.profiling.flops import wait
+from selfwise.profiling.flops import synchronize
 from selfwise.training.config import Resolved
 from selfwise.training.loop import Batches, load
 from selfwise.training.step import Parts, assemble, set_lr, train_step
 
-WARM_UP, LEAST = 3, 5  # steps
-MANY = 1_000_000  # more than are done
+WARMUP_STEPS, MIN_STEPS = 3, 5  # steps
+ENDLESS_STEPS = 1_000_000  # more than are done
 
 
-class Measured(NamedTuple):
+class StepTiming(NamedTuple):
     """Steps one after the other, and what they took."""
 
     seconds: float  # of all steps together
@@ -57,26 +57,28 @@ class Measured(NamedTuple):
         return median(self.times), tenths[0], tenths[-1]
 
 
-def measured(
+def time_steps(
     method: Callable[[], Method], batches: Batches, options: Resolved, *, seed: int, seconds: float
-) -> Measured:
+) -> StepTiming:
     """Train a method that is thrown away for so many seconds, and at least five steps.
 
     Before that come three steps, and those that empty what reading had put by. Nothing is
     written. Of several processes the first measures its part of a step, alone.
     """
     with threads(options.threads), kept_memory(), explained_loader_death():
-        return _steps(assemble(method(), options), batches, options, seed=seed, seconds=seconds)
+        return _time_steps(
+            assemble(method(), options), batches, options, seed=seed, seconds=seconds
+        )
 
 
-def _steps(
+def _time_steps(
     parts: Parts, batches: Batches, options: Resolved, *, seed: int, seconds: float
-) -> Measured:
-    endless, world = replace(options, steps=MANY), World(size=options.devices)
-    device, before, begun = options.device, WARM_UP + 2 * options.workers, perf_counter()
+) -> StepTiming:
+    endless, env = replace(options, steps=ENDLESS_STEPS), DistributedEnv(size=options.devices)
+    device, before, begun = options.device, WARMUP_STEPS + 2 * options.workers, perf_counter()
     marks: list[Any] = []
     waited, amounts = 0.0, []
-    batch_of = iter(load(batches, 0, endless, world))
+    batch_of = iter(load(batches, 0, endless, env))
     while True:
         asked = perf_counter()
         step, batch = next(batch_of)
@@ -86,22 +88,22 @@ def _steps(
         train_step(parts, batch, step, seed=seed, options=options)
         done = perf_counter()
         if marks:
-            amounts.append(amount(batch))
-            marks.append(mark(device))
-            if len(amounts) >= LEAST and done - begun > seconds:
+            amounts.append(count_content(batch))
+            marks.append(record_moment(device))
+            if len(amounts) >= MIN_STEPS and done - begun > seconds:
                 break
-        elif step + 1 >= before or (step + 1 >= WARM_UP and done - begun > seconds):
-            wait(device)
+        elif step + 1 >= before or (step + 1 >= WARMUP_STEPS and done - begun > seconds):
+            synchronize(device)
             begun = perf_counter()
-            marks.append(mark(device))
-    wait(device)
+            marks.append(record_moment(device))
+    synchronize(device)
     taken = perf_counter() - begun
-    times = [between(first, then) for first, then in pairwise(marks)]
+    times = [elapsed_seconds(first, then) for first, then in pairwise(marks)]
     examples, much = (sum(numbers) for numbers in zip(*amounts))
-    return Measured(taken, waited, times, int(examples), float(much))
+    return StepTiming(taken, waited, times, int(examples), float(much))
 
 
-def mark(device: str) -> Any:
+def record_moment(device: str) -> Any:
     """A moment on the device, which is not waited for."""
     if not device.startswith("cuda"):
         return perf_counter()
@@ -110,18 +112,18 @@ def mark(device: str) -> Any:
     return event
 
 
-def between(first: Any, then: Any) -> float:
+def elapsed_seconds(first: Any, then: Any) -> float:
     """Seconds between two moments, which must be over."""
     if isinstance(first, float):
         return float(then - first)
     return float(first.elapsed_time(then)) / 1000
 
 
-def amount(batch: Any) -> tuple[int, float]:
+def count_content(batch: Any) -> tuple[int, float]:
     """Examples of a batch, and what they hold: real tokens, real seconds of sound, or images."""
-    batch = batch.batch if isinstance(batch, Part) else batch
+    batch = batch.batch if isinstance(batch, LocalBatch) else batch
     batch = batch.batch if isinstance(batch, Labelled) else batch
-    n = size_of(batch)
+    n = batch_size(batch)
     if isinstance(batch, TextBatch):
         real = batch.ids.numel() if batch.valid is None else int(batch.valid.sum())
         return n, float(real)

@@ -11,8 +11,8 @@ from rich.table import Table
 from selfwise.core.errors import nearest
 from selfwise.core.rng import shuffled
 from selfwise.data.image import Images, open_images
-from selfwise.evaluation.features.image import layers, pixels
-from selfwise.evaluation.probes.leave_one_group_out import Choice, choose
+from selfwise.evaluation.features.image import extract_layers, extract_pixels
+from selfwise.evaluation.probes.leave_one_group_out import CandidateChoice, choose_candidate
 from selfwise.evaluation.scores.bootstrap import paired_bootstrap
 from selfwise.runs.open import Run
 from selfwise.runs.resume import pretrain_or_resume
@@ -81,7 +81,7 @@ def beit_cifar10_cpu(
     return {name: _accuracy(choice, asked.labels) for name, choice in choices.items()}
 
 
-def _choices(run: Run, known: Images, asked: Images) -> dict[str, Choice]:
+def _choices(run: Run, known: Images, asked: Images) -> dict[str, CandidateChoice]:
     """A probe of each layer of each encoder, and which layer does best on held-out labels."""
     assert known.labels is not None
     assert asked.labels is not None
@@ -90,19 +90,21 @@ def _choices(run: Run, known: Images, asked: Images) -> dict[str, Choice]:
     encoders = {"BEiT": run.encoder} | {f"untrained {s}": run.fresh(s) for s in UNTRAINED}
     found = {}
     for name, encoder in encoders.items():
-        x = np.concatenate([layers(encoder, part, size=run.size) for part in (known, asked)])
+        x = np.concatenate(
+            [extract_layers(encoder, part, size=run.size) for part in (known, asked)]
+        )
         each = {f"layer {k}": x[:, k] for k in range(x.shape[1])}
-        found[name] = choose(each, labels, *rows)
-    raw = np.concatenate([pixels(part, size=run.size) for part in (known, asked)])
-    found["pixels"] = choose({"pixels": raw}, labels, *rows)
+        found[name] = choose_candidate(each, labels, *rows)
+    raw = np.concatenate([extract_pixels(part, size=run.size) for part in (known, asked)])
+    found["pixels"] = choose_candidate({"pixels": raw}, labels, *rows)
     return found
 
 
-def _accuracy(choice: Choice, labels: Any) -> float:
+def _accuracy(choice: CandidateChoice, labels: Any) -> float:
     return float(np.mean(choice.predicted[choice.candidate] == labels))
 
 
-def _table(choices: Mapping[str, Choice], labels: Any) -> Table:
+def _table(choices: Mapping[str, CandidateChoice], labels: Any) -> Table:
     """Accuracy in % by layer; the chosen one, and what it is above the others, paired, in 95 %."""
     names = list(choices["BEiT"].predicted)
     short = [name.split()[-1] for name in names]

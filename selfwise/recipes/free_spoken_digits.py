@@ -10,15 +10,15 @@ from rich.table import Table
 
 from selfwise.core.types import frames
 from selfwise.data.audio.open import Recordings, open_recordings
-from selfwise.evaluation.features.audio import layers, mfcc_statistics
+from selfwise.evaluation.features.audio import compute_mfcc_statistics, extract_layers
 from selfwise.evaluation.probes.leave_one_group_out import (
-    FewLabels,
-    LeftOut,
-    few_labels,
-    leave_one_out,
+    FewLabelsResult,
+    LeaveOneGroupOutResult,
+    leave_one_group_out,
+    probe_few_labels,
 )
 from selfwise.evaluation.scores.bootstrap import paired_bootstrap
-from selfwise.evaluation.scores.unit_agreement import pnmi, spread
+from selfwise.evaluation.scores.unit_agreement import compute_pnmi, flatten_units
 from selfwise.runs.open import Run, load
 from selfwise.workflows.iterate import FOLDER, iterate
 
@@ -99,9 +99,11 @@ def free_spoken_digits(
     rows = _rows(runs, recordings)
     chosen = [known.index(name) for name in speakers] or list(range(len(known)))
     told = {"names": known, "only": chosen}
-    apart = {n: leave_one_out(x, digits, speaker, **told) for n, x in rows.items()}
+    apart = {n: leave_one_group_out(x, digits, speaker, **told) for n, x in rows.items()}
     parts = np.flatnonzero(~test), np.flatnonzero(test)
-    few = {n: few_labels(x, digits, *parts, per_class=5, seeds=SEEDS) for n, x in rows.items()}
+    few = {
+        n: probe_few_labels(x, digits, *parts, per_class=5, seeds=SEEDS) for n, x in rows.items()
+    }
     named = {one: known[one] for one in chosen}
     console.print(*_tables(apart, few, speaker, named, f"layer {next_layer}"))
     for name in rows:
@@ -112,11 +114,11 @@ def free_spoken_digits(
 
 def _rows(runs: list[Run], recordings: Recordings) -> dict[str, Features]:
     """Candidate features of each row of the table: all layers, of which inner folds choose one."""
-    rows: dict[str, Features] = {"MFCC": {"MFCC": mfcc_statistics(recordings)}}
+    rows: dict[str, Features] = {"MFCC": {"MFCC": compute_mfcc_statistics(recordings)}}
     encoders = {f"untrained {seed}": runs[0].fresh(seed).eval() for seed in UNTRAINED}
     encoders |= {f"iteration {number}": run.encoder for number, run in enumerate(runs, 1)}
     for name, encoder in encoders.items():
-        found = layers(encoder, recordings, pooling="mean+deviation")
+        found = extract_layers(encoder, recordings, pooling="mean+deviation")
         dim = encoder.dim
         rows[f"{name}, mean"] = {f"layer {k}": x[:, :dim] for k, x in _each(found)}
         rows[f"{name}, + deviation"] = {f"layer {k}": x for k, x in _each(found)}
@@ -134,16 +136,16 @@ def _pnmi(run: Run, recordings: Recordings, digits: np.ndarray) -> float:
     trained, _ = heard.split(options["held_out"], seed=0)
     of = dict(zip(recordings.ids, digits))
     units = [run.kept.trained.read(i, 0, frames(int(n))) for i, n in enumerate(trained.samples)]
-    return pnmi(*spread(units, np.array([of[name] for name in trained.ids])))
+    return compute_pnmi(*flatten_units(units, np.array([of[name] for name in trained.ids])))
 
 
-def _accuracy(found: LeftOut, speaker: np.ndarray, chosen: list[int]) -> float:
+def _accuracy(found: LeaveOneGroupOutResult, speaker: np.ndarray, chosen: list[int]) -> float:
     return float(np.mean([found.correct[speaker == one].mean() for one in chosen]))
 
 
 def _tables(
-    apart: Mapping[str, LeftOut],
-    few: Mapping[str, FewLabels],
+    apart: Mapping[str, LeaveOneGroupOutResult],
+    few: Mapping[str, FewLabelsResult],
     speaker: np.ndarray,
     chosen: Mapping[int, str],
     fixed: str,

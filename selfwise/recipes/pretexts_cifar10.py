@@ -15,13 +15,13 @@ from selfwise.core.errors import nearest
 from selfwise.core.rng import shuffled
 from selfwise.core.types import Batch, Labelled
 from selfwise.data.image import Images, open_images
-from selfwise.evaluation.features.image import extract, pixels
-from selfwise.evaluation.monitors.held_out_loss import HeldOut
-from selfwise.evaluation.probes.baselines import Split, untrained
-from selfwise.evaluation.probes.knn import knn
+from selfwise.evaluation.features.image import extract_features, extract_pixels
+from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss
+from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
+from selfwise.evaluation.probes.knn import predict_knn
 from selfwise.evaluation.probes.label_curve import draw_labels
-from selfwise.evaluation.probes.linear import linear
-from selfwise.evaluation.probes.retrieval import MAP, retrieval
+from selfwise.evaluation.probes.linear import fit_linear
+from selfwise.evaluation.probes.retrieval import MAP, measure_retrieval
 from selfwise.evaluation.scores.bootstrap import paired_bootstrap
 from selfwise.runs.open import Run
 from selfwise.runs.resume import pretrain_or_resume
@@ -108,19 +108,21 @@ def pretexts_cifar10(
     for name in wanted:
         runs[name] = pretrain_or_resume(name, out=home / f"{name}-{seed}", **told, **SETTINGS[name])
     for name, run in runs.items():
-        embed = partial(extract, size=run.size, precision=run.config["options"]["precision"])
+        embed = partial(
+            extract_features, size=run.size, precision=run.config["options"]["precision"]
+        )
         if (baseline := _baseline(name)) not in found:
-            twins = untrained(run.fresh, known, asked, size=run.size, embed=embed)
+            twins = extract_untrained(run.fresh, known, asked, size=run.size, embed=embed)
             found[baseline] = [measured(twin, known, asked) for twin in twins]
-        both = Split(*(embed(run.encoder, part) for part in (known, asked)))
+        both = FeatureSplit(*(embed(run.encoder, part) for part in (known, asked)))
         found[name] = [measured(both, known, asked)]
-    raw = Split(*(pixels(part, size=known.side) for part in (known, asked)))
+    raw = FeatureSplit(*(extract_pixels(part, size=known.side) for part in (known, asked)))
     found["pixels"] = [measured(raw, known, asked)]
     Console(width=160).print(table(found, runs, asked))
     return found
 
 
-def measured(features: Split, known: Images, asked: Images) -> Measured:
+def measured(features: FeatureSplit, known: Images, asked: Images) -> Measured:
     """Two linear probes, neighbours and retrieval, on one kind of features."""
     train, labels, test, truth = features.train, known.labels, features.test, asked.labels
     assert labels is not None
@@ -128,11 +130,11 @@ def measured(features: Split, known: Images, asked: Images) -> Measured:
     few = []
     for draw in range(DRAWS):
         rows = draw_labels(labels, min(LABELS, int(np.bincount(labels).min())), draw)
-        guess = linear(train[rows], labels[rows], test, seed=draw).predicted
+        guess = fit_linear(train[rows], labels[rows], test, seed=draw).predicted
         few.append(float(np.mean(guess == truth)))
-    right = linear(train, labels, test).predicted == truth
-    near = float(np.mean(knn(train, labels, test) == truth))
-    found = retrieval(test, truth, ks=(1,))
+    right = fit_linear(train, labels, test).predicted == truth
+    near = float(np.mean(predict_knn(train, labels, test) == truth))
+    found = measure_retrieval(test, truth, ks=(1,))
     return Measured(few, right, near, found.mean("recall@1"), found.mean(MAP))
 
 
@@ -186,7 +188,7 @@ def _own_task(run: Run, asked: Images) -> str:
         batch = asked.read(rows[number])
         return Labelled(batch, labels[batch.index]) if run.method.labelled else batch
 
-    found = HeldOut((read, len(rows)), seed=SEED, every=1).measure(run.method)
+    found = HeldOutLoss((read, len(rows)), seed=SEED, every=1).measure(run.method)
     return ", ".join(f"{name} {value:.3f}" for name, value in found.items())
 
 

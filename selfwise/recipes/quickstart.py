@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfwise.evaluation.scores.probe_score import Score, joined
+from selfwise.evaluation.scores.probe_score import ProbeScore, join_scores
 from selfwise.report.write import write_page
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows import probe as probing
@@ -18,7 +18,7 @@ ENCODER = {
 }
 
 
-def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> Score:
+def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
     """Pre-train on unlabelled digits, then ask what 10 labels per class are worth.
 
     `selfwise quickstart`, about two minutes on 2 cores. Expected on the 500 test digits, with 10
@@ -47,7 +47,7 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> Score:
     print("2. What are the features worth? Accuracy on 500 other digits, against labels used")
     measure = partial(probing.probe, run, train="digits:train", test="digits:test", seeds=seeds)
     few, many = measure(labels="10", scratch=True), measure(labels="50,all")
-    score = joined(few, many)
+    score = join_scores(few, many)
     Console().print(score.table())
     print("3. A page that shows what was learned")
     page = write_page([folder], data="digits:test")

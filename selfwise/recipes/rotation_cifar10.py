@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfwise.evaluation.scores.probe_score import Score
+from selfwise.evaluation.scores.probe_score import ProbeScore
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows import probe as probing
 
@@ -17,7 +17,7 @@ def rotation_cifar10(
     epochs: float = 200,
     steps: int = 0,
     batch: int = 128,
-) -> Score:
+) -> ProbeScore:
     """ResNet-18 with the paper's CIFAR schedule in length and rate. Not yet measured: for a GPU.
 
     `selfwise run rotation_cifar10 --data CIFAR-10-images`. For scale: the paper's network-in-

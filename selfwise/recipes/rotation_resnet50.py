@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfwise.evaluation.scores.probe_score import Score
+from selfwise.evaluation.scores.probe_score import ProbeScore
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows import probe as probing
 
@@ -18,7 +18,7 @@ def rotation_resnet50(
     steps: int = 0,
     batch: int = 256,
     size: int = 224,
-) -> Score:
+) -> ProbeScore:
     """ResNet-50 on folders of photos, 105 epochs; not yet measured, it needs a GPU for days.
 
     `selfwise run rotation_resnet50 --data imagenet`. For scale: VISSL reports 48.2 % on ImageNet

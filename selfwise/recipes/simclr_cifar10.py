@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfwise.evaluation.scores.probe_score import Score
+from selfwise.evaluation.scores.probe_score import ProbeScore
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows import probe as probing
 
@@ -17,7 +17,7 @@ def simclr_cifar10(
     epochs: float = 200,
     steps: int = 0,
     batch: int = 512,
-) -> Score:
+) -> ProbeScore:
     """ResNet-18, 200 epochs; goal 90 % linear within 8 minutes on one H200. Not yet measured.
 
     `selfwise run simclr_cifar10 --data CIFAR-10-images` on a machine with a GPU. For scale:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from selfwise.evaluation.scores.probe_score import Score
+from selfwise.evaluation.scores.probe_score import ProbeScore
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows import probe as probing
 
@@ -20,7 +20,7 @@ ENCODER = {
 
 def simclr_cifar10_cpu(
     *, data: str, out: str = "runs/simclr_cifar10_cpu", seed: int = 0, steps: int = 3600
-) -> Score:
+) -> ProbeScore:
     """69 % on CIFAR-10 in about 25 minutes on 2 quiet cores, linear probe of a frozen encoder.
 
     `selfwise run simclr_cifar10_cpu --data CIFAR-10-images` gave 69.3 % with seed 0, the same

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfwise import methods, modalities
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.methods import Method
 from selfwise.runs import config
 from selfwise.runs.settled import check_unchanged
@@ -34,7 +34,7 @@ def build(settings: Mapping[str, Any], kept: Any) -> Method:
     own = {name: supplied[name] for name in supplied if name in wanted}
     own |= {name: options[name] for name in wanted if name in options and name not in supplied}
     own.pop("encoder", None)
-    with seeded(options["seed"], "method"):
+    with init_seed(options["seed"], "method"):
         return kind(modality.encoder(settings, kept, options["seed"]), **own)
 
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selfwise.core.rng import hashed
-from selfwise.evaluation.scores.bootstrap import in_words
-from selfwise.evaluation.scores.probe_score import PRETRAINED, neighbours_sentence, percent
+from selfwise.core.rng import hash_keys
+from selfwise.evaluation.scores.bootstrap import describe_difference
+from selfwise.evaluation.scores.probe_score import PRETRAINED, describe_neighbours, format_percent
 
 RETRIEVAL = "retrieval"
 KINDS = {  # in the order in which they are shown
@@ -104,13 +104,13 @@ class Measured:
     def _of_budget(self, budget: int | str) -> list[str]:
         rows = {name: self.rows.get((budget, name), {}) for name in self.competitors}
         against = [
-            in_words(name, row["difference"], (row["low"], row["high"]))
+            describe_difference(name, row["difference"], (row["low"], row["high"]))
             for name, row in rows.items()
             if "difference" in row
         ]
         said = [f"With {labels(budget)}, {PRETRAINED} against {'; '.join(against)}."]
         voted = {name: row.get("k", ()) for name, row in rows.items()}
-        return [*(said if against else []), *neighbours_sentence(labels(budget), voted)]
+        return [*(said if against else []), *describe_neighbours(labels(budget), voted)]
 
     def table(self) -> list[list[str]]:
         """A line for each budget or measure, a column for each competitor, in percent."""
@@ -137,7 +137,7 @@ def _examples(one: Measured) -> tuple[Any, ...]:
 def _full(one: Measured) -> str:
     """The title with the test examples, and the beginning of a digest of all examples."""
     on = f" on {one.on}" if one.on else ""
-    return f"{one.title}{on} ({hashed(0, repr(_examples(one))) % 16**4:04x})"
+    return f"{one.title}{on} ({hash_keys(0, repr(_examples(one))) % 16**4:04x})"
 
 
 def value(row: Row) -> str:
@@ -147,7 +147,7 @@ def value(row: Row) -> str:
     """
     deviation = row["deviation"]
     same = row.get("per_class") == ALL and deviation is not None and deviation < HALF
-    return percent(row["mean"], None if same else deviation)
+    return format_percent(row["mean"], None if same else deviation)
 
 
 def seeds(row: Row) -> int:

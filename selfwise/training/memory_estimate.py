@@ -9,8 +9,8 @@ from torch import Tensor
 
 from selfwise.core.process import threads
 from selfwise.core.rng import Rng, generator, seed_global
-from selfwise.core.types import rows, size_of, to
-from selfwise.distributed.collectives import alone
+from selfwise.core.types import batch_size, slice_batch, to_device
+from selfwise.distributed.collectives import local_only
 from selfwise.methods.method import Method
 from selfwise.training.config import Resolved
 from selfwise.training.loop import Batches
@@ -34,10 +34,10 @@ def check_memory(
     What a forward pass keeps for the backward pass grows linearly with the examples. Raises
     ValueError that names a batch that fits.
     """
-    with threads(options.threads), alone():
+    with threads(options.threads), local_only():
         parts = assemble(method(), options)
-        batch = to(batches[0], parts.fabric.device)
-        n = -(-size_of(batch) // options.accumulate)
+        batch = to_device(batches[0], parts.fabric.device)
+        n = -(-batch_size(batch) // options.accumulate)
         processes = 1 if options.device.startswith("cuda") else options.devices
         n = -(-n // options.devices)
         unit = getattr(parts.method, "per_identity", 2)  # rows that belong together
@@ -75,8 +75,8 @@ def kept_bytes(parts: Parts, batch: Any, examples: int, *, seed: int) -> int:
         return tensor
 
     seed_global(parts.fabric.device, seed, "forward", 0)
-    draws = Rng(generator(seed, "view", 0), slice(0, examples), size_of(batch), seed=seed)
-    view = parts.method.view(rows(batch, slice(0, examples)), draws)
+    draws = Rng(generator(seed, "view", 0), slice(0, examples), batch_size(batch), seed=seed)
+    view = parts.method.view(slice_batch(batch, slice(0, examples)), draws)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         step = parts.wrapped(view)
     for tensor in (t for t in view if isinstance(t, Tensor)):

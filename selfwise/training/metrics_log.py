@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfwise.core.rng import hashed
+from selfwise.core.rng import hash_keys
 from selfwise.core.types import Step, Term
 
 
@@ -125,7 +125,7 @@ def _wandb(project: str, folder: Path) -> Any:
     check_wandb()
     import wandb
 
-    name = hashed(0, str(folder.resolve()))
+    name = hash_keys(0, str(folder.resolve()))
     return wandb.init(project=project, dir=str(folder), id=f"{name:x}", resume="allow")
 
 

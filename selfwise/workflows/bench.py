@@ -14,10 +14,18 @@ import torch
 from selfwise import methods
 from selfwise.core.parallel import available
 from selfwise.core.process import threads
-from selfwise.profiling.advice import Numbers, Trial, Tried, advice, flags, no_gain, trials
-from selfwise.profiling.flops import product_rate, side_of, step_flops
-from selfwise.profiling.step_timer import Measured, measured, peak_memory
-from selfwise.profiling.table import table
+from selfwise.profiling.advice import (
+    OptionTrial,
+    StepProfile,
+    TrialOutcome,
+    describe_failed_trials,
+    format_flags,
+    propose_trials,
+    write_advice,
+)
+from selfwise.profiling.flops import count_step_flops, matrix_side, measure_matmul_rate
+from selfwise.profiling.step_timer import StepTiming, peak_memory, time_steps
+from selfwise.profiling.table import format_table
 from selfwise.runs import config
 from selfwise.runs.build import build
 from selfwise.runs.create import prepared
@@ -43,7 +51,7 @@ class Report:
 
     def text(self) -> str:
         """The table and the advice."""
-        return table(self.data)
+        return format_table(self.data)
 
 
 def bench(
@@ -112,7 +120,7 @@ def _found(ready: Ready, seconds: float, *, quiet: bool) -> dict[str, Any]:
     limits = _limits(ready)
     used = limits["flops"] / base.step / limits["products"]
     numbers = _numbers(ready, base, memory, used, limits)
-    tried = [_tried(ready, trial, seconds, quiet=quiet) for trial in trials(numbers)]
+    tried = [_tried(ready, trial, seconds, quiet=quiet) for trial in propose_trials(numbers)]
     middle, low, high = base.spread()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -132,16 +140,16 @@ def _found(ready: Ready, seconds: float, *, quiet: bool) -> dict[str, Any]:
         "utilisation": used,
         "memory": memory,
         "tried": [{"options": t.trial.options, "ratio": t.ratio} for t in tried],
-        "no_gain": no_gain(tried),
-        "advice": advice(numbers, tried),
+        "no_gain": describe_failed_trials(tried),
+        "advice": write_advice(numbers, tried),
     }
 
 
-def _measured(ready: Ready, options: Resolved, seconds: float) -> Measured:
+def _measured(ready: Ready, options: Resolved, seconds: float) -> StepTiming:
     source = ready.source
     if options.batch != ready.training.batch:
         source = ready.examples.source(ready.method, batch=options.batch, seed=ready.seed)
-    return measured(
+    return time_steps(
         lambda: build(ready.settings, ready.examples.kept),
         source,
         options,
@@ -152,31 +160,31 @@ def _measured(ready: Ready, options: Resolved, seconds: float) -> Measured:
 
 def _limits(ready: Ready) -> dict[str, Any]:
     """Operations of a step, and how many a second two matrices would take."""
-    options, side = ready.training, side_of(ready.training.device)
+    options, side = ready.training, matrix_side(ready.training.device)
     with threads(options.threads):
         parts = assemble(
             build(ready.settings, ready.examples.kept), replace(options, compile=False)
         )
         found: dict[str, Any] = {
-            "flops": step_flops(parts, ready.source, options, seed=ready.seed),
-            "products": product_rate(options.device, options.precision, side),
+            "flops": count_step_flops(parts, ready.source, options, seed=ready.seed),
+            "products": measure_matmul_rate(options.device, options.precision, side),
             "side": side,
         }
         if options.precision == "float32":
-            found["products_bf16"] = product_rate(options.device, "bf16", side)
+            found["products_bf16"] = measure_matmul_rate(options.device, "bf16", side)
     return found
 
 
 def _numbers(
-    ready: Ready, base: Measured, memory: int, used: float, limits: Mapping[str, Any]
-) -> Numbers:
+    ready: Ready, base: StepTiming, memory: int, used: float, limits: Mapping[str, Any]
+) -> StepProfile:
     options, kind = ready.training, type(ready.method)
     share = 1.0
     if options.device.startswith("cuda"):
         share = memory / torch.cuda.get_device_properties(options.device).total_memory
     decided = ready.examples.batch is not None
     names = ("device", "precision", "compile", "threads", "workers", "batch")
-    return Numbers(
+    return StepProfile(
         waiting=base.waiting,
         utilisation=used,
         cores=max(1, available() // options.devices),
@@ -189,13 +197,13 @@ def _numbers(
     )
 
 
-def _tried(ready: Ready, trial: Trial, seconds: float, *, quiet: bool) -> Tried:
+def _tried(ready: Ready, trial: OptionTrial, seconds: float, *, quiet: bool) -> TrialOutcome:
     """What was asked for and what is tried, one right after the other."""
     turn = min(TURN, seconds / 4)
-    _say(f"{flags(trial.options)} is tried for {turn:.3g} s", quiet=quiet)
+    _say(f"{format_flags(trial.options)} is tried for {turn:.3g} s", quiet=quiet)
     before = _measured(ready, ready.training, turn)
     after = _measured(ready, replace(ready.training, **trial.options), turn)
-    return Tried(trial, after.rate / before.rate)
+    return TrialOutcome(trial, after.rate / before.rate)
 
 
 def _say(text: str, *, quiet: bool) -> None:

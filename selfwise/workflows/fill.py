@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.types import TextBatch
-from selfwise.evaluation.features.image import reading
+from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training.config import resolve_device
@@ -65,7 +65,7 @@ def fill(run: Run | str | Path, text: str, *, top: int = 5, device: str = "auto"
     if top < 1:
         raise ValueError(f"--top must be at least 1, got {top}")
     gaps = _with_gaps(text, run.tokenizer, run.config["found"]["length"])
-    with reading(method, resolve_device(device)), torch.no_grad():
+    with evaluation_mode(method, resolve_device(device)), torch.no_grad():
         chances = _chances(run, [gaps.ids], gaps.places)[0]
         beam = _fill_together(run, gaps, chances[0], top)
     best, tokens = chances.topk(min(top, chances.shape[1]))

@@ -13,13 +13,13 @@ from torch import Tensor
 from selfwise.core.errors import nearest
 from selfwise.core.files import cache_dir
 from selfwise.core.rng import generator
-from selfwise.core.types import Draw
+from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find, open_corpus
 from selfwise.data.text.corpus_seen import share_seen
 from selfwise.data.text.documents import open_documents
-from selfwise.evaluation.features.image import reading
-from selfwise.evaluation.monitors.held_out_loss import HeldOut, spread
+from selfwise.evaluation.features.image import evaluation_mode
+from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.runs.arguments import FROM_PYTHON, IMPORTED
 from selfwise.runs.open import Run, load
 from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train
@@ -68,7 +68,7 @@ def generate(
     draws, made, cache = generator(seed, "generate"), list(ids), None
     longest = run.config["found"]["length"]  # the positions behind were never trained
     place = resolve_device(device)
-    with reading(encoder, place), torch.no_grad():
+    with evaluation_mode(encoder, place), torch.no_grad():
         unread = ids[-(longest - 1) :]
         held = 0
         for _ in range(tokens):
@@ -114,7 +114,7 @@ def perplexity(
     if method.modality != "text":
         raise ValueError(f"{run.folder} is on {method.modality}, and has no loss on text")
     draw = method.draw
-    assert isinstance(draw, Draw), "a method on text says how rows are drawn"
+    assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
     if data is None:
         corpus = _held_out(run, draw)
     else:
@@ -125,8 +125,8 @@ def perplexity(
     shape: dict[str, Any] = {"length": run.config["found"]["length"], "batch": 1, "seed": seed}
     source = TextSource(corpus, draw, vocabulary=tokenizer.vocabulary, **shape)
     everything = source.plan(0).size * source.length
-    held = HeldOut(spread(source, tokens=everything), seed=seed, every=1)
-    with reading(method, resolve_device(device)):
+    held = HeldOutLoss(sample_text_batches(source, tokens=everything), seed=seed, every=1)
+    with evaluation_mode(method, resolve_device(device)):
         terms = held.terms(method)
     values = {name: float(term.mean) for name, term in terms.items()}
     values["unigram_entropy"] = corpus.unigram_entropy()
@@ -150,7 +150,7 @@ def _share_seen(run: Run, corpus: Corpus) -> float:
     return share_seen(corpus, trained.split(told["held_out"])[0] if told["held_out"] else trained)
 
 
-def _held_out(run: Run, draw: Draw) -> Corpus:
+def _held_out(run: Run, draw: RowSampler) -> Corpus:
     """The text that a run kept out of its training."""
     told = run.config["options"]
     if told["data"] in (FROM_PYTHON, IMPORTED) or not told["held_out"]:

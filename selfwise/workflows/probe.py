@@ -11,37 +11,43 @@ import numpy as np
 from scipy.sparse import issparse
 
 from selfwise.core.errors import nearest
-from selfwise.core.rng import hashed, shuffled
+from selfwise.core.rng import hash_keys, shuffled
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.evaluation.probes import label_curve
-from selfwise.evaluation.probes.baselines import Split
+from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.evaluation.probes.frozen import PROBES
-from selfwise.evaluation.probes.label_checks import check_learned, relabelled, warnings
+from selfwise.evaluation.probes.label_checks import (
+    check_classes_trained,
+    relabel_examples,
+    write_warnings,
+)
 from selfwise.evaluation.probes.label_curve import Competitor
 from selfwise.evaluation.probes.linear import check_classes
-from selfwise.evaluation.probes.retrieval import retrieval
-from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, Score
-from selfwise.evaluation.scores.retrieval_score import Retrieved, compare
+from selfwise.evaluation.probes.retrieval import measure_retrieval
+from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, ProbeScore
+from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
 from selfwise.runs import records
 from selfwise.runs.arguments import where
 from selfwise.runs.open import Run, load
 from selfwise.training.config import resolve_device
 from selfwise.workflows.supervised import from_scratch, tuned, tuned_from_fresh
 
-AnyScore = TypeVar("AnyScore", Score, Retrieved)
+AnyScore = TypeVar("AnyScore", ProbeScore, RetrievalScore)
 
-RETRIEVAL = Retrieved.kind
+RETRIEVAL = RetrievalScore.kind
 CHOSEN = "chosen"  # k of nearest neighbours, on the training examples
 Learned = Literal["linear", "weighted", "sgd", "knn", "finetune"]  # kinds that learn from labels
 KINDS = (*get_args(Learned), RETRIEVAL)
 
 
 @overload
-def probe(run: Run | str | Path, *, kind: Learned = "linear", **options: Any) -> Score: ...
+def probe(run: Run | str | Path, *, kind: Learned = "linear", **options: Any) -> ProbeScore: ...
 @overload
-def probe(run: Run | str | Path, *, kind: Literal["retrieval"], **options: Any) -> Retrieved: ...
+def probe(
+    run: Run | str | Path, *, kind: Literal["retrieval"], **options: Any
+) -> RetrievalScore: ...
 @overload
-def probe(run: Run | str | Path, *, kind: str, **options: Any) -> Score | Retrieved: ...
+def probe(run: Run | str | Path, *, kind: str, **options: Any) -> ProbeScore | RetrievalScore: ...
 def probe(  # type: ignore[misc] # above is only what decides on the result
     run: Run | str | Path,
     *,
@@ -60,7 +66,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     skip_broken: bool = False,
     device: str = "auto",
     quiet: bool = False,
-) -> Score | Retrieved:
+) -> ProbeScore | RetrievalScore:
     """The accuracy of the encoder beside that of its untrained twins and of the raw input.
 
     Args:
@@ -85,7 +91,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         device: cpu, cuda or auto.
         quiet: print nothing while it works.
     """
-    budgets = label_curve.budgets(labels)
+    budgets = label_curve.parse_budgets(labels)
     data = {"train": where(train), "test": None if test is None else where(test)}
     run = run if isinstance(run, Run) else load(run)
     _check(run, kind, seeds, budgets, scratch=scratch, k=k, layer=layer, pooling=pooling)
@@ -114,15 +120,17 @@ def _scored(
     kind: str,
     quiet: bool,
     unread: list[str],
-) -> Score:
+) -> ProbeScore:
     """The label curve, with what a reader has to know of its examples."""
     how: dict[str, Any] = {"budgets": budgets, "seeds": range(seeds), "kind": kind}
     how["progress"] = None if quiet else partial(print, flush=True)
-    score = label_curve.label_curve(among, known.labels, asked.labels, classes=known.classes, **how)
-    return replace(score, warnings=(*warnings(known, asked), *unread))
+    score = label_curve.compute_label_curve(
+        among, known.labels, asked.labels, classes=known.classes, **how
+    )
+    return replace(score, warnings=(*write_warnings(known, asked), *unread))
 
 
-def _measured(score: Score) -> list[Any]:
+def _measured(score: ProbeScore) -> list[Any]:
     """Competitors, budgets and seeds of a score, which tell it from others of the same kind."""
     rows = [(row["competitor"], row["per_class"]) for row in score.rows()]
     return [rows, score.seeds]
@@ -201,11 +209,11 @@ def labelled_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any,
         known, asked = known.take(np.sort(order[cut:])), known.take(np.sort(order[:cut]))
         check_classes(known.labels, what="a probe")
         return known, asked
-    asked = relabelled(
+    asked = relabel_examples(
         run.modality.examples(run, test, labelled=True, **reading), known.classes or []
     )
     check_classes(known.labels, what="a probe")
-    check_learned(known, asked)
+    check_classes_trained(known, asked)
     return known, asked
 
 
@@ -258,23 +266,25 @@ def _frozen(
     told: dict[str, Any] = {"groups": getattr(known, "groups", None), "drawn": kind == "sgd"}
     y = known.labels
     return {
-        name: label_curve.on_features(each, y, probe, **told) for name, each in features.items()
+        name: label_curve.probe_features(each, y, probe, **told) for name, each in features.items()
     }
 
 
 def _retrieved(
     run: Run, known: Any, asked: Any, *, data: dict[str, str | None], device: str, **frozen: Any
-) -> Retrieved:
+) -> RetrievalScore:
     """What is found among the test examples by frozen features."""
     features = _features(run, known, asked, kind=RETRIEVAL, device=device, **frozen)
-    search = partial(retrieval, labels=asked.labels, device=resolve_device(device))
-    found = compare({name: [search(s.test) for s in splits] for name, splits in features.items()})
+    search = partial(measure_retrieval, labels=asked.labels, device=resolve_device(device))
+    found = compare_retrieval(
+        {name: [search(s.test) for s in splits] for name, splits in features.items()}
+    )
     return _kept(run, found, [], known, asked, data=data, **frozen)
 
 
 def _features(
     run: Run, known: Any, asked: Any, *, kind: str, device: str, **frozen: Any
-) -> dict[str, list[Split]]:
+) -> dict[str, list[FeatureSplit]]:
     """The encoder's features, its untrained twins', the raw input's."""
     modality = run.modality
     raw = modality.raw(run, known, asked)
@@ -286,7 +296,7 @@ def _features(
         embed = modality.embedder(run, device=device, **frozen)
     if kind == RETRIEVAL:
         embed = _embedding_only(asked, embed)
-    trained = [Split(embed(run.encoder, known), embed(run.encoder, asked))]
+    trained = [FeatureSplit(embed(run.encoder, known), embed(run.encoder, asked))]
     twins = modality.twins(run, known, asked, embed=embed, device=device)
     found = {PRETRAINED: trained, UNTRAINED: twins, RAW: [raw]}
     for name, split in ((name, split) for name, splits in found.items() for split in splits):
@@ -313,7 +323,7 @@ def _finetuned(
     return {
         PRETRAINED: tuned(run, known, asked, device=device),
         UNTRAINED: tuned_from_fresh(run, known, asked, device=device),
-        RAW: label_curve.on_features([run.modality.raw(run, known, asked)], known.labels),
+        RAW: label_curve.probe_features([run.modality.raw(run, known, asked)], known.labels),
     }
 
 
@@ -332,7 +342,7 @@ def _kept(
     told |= {**frozen, "weights": run.weights, "step": run.step}
     classes = asked.classes if known.classes is None else known.classes
     found = {**score.to_dict(), **told, "data": data, "classes": classes}
-    name = f"{score.kind}-{hashed(0, json.dumps([told, *drawn])) % 16**8:08x}.json"
+    name = f"{score.kind}-{hash_keys(0, json.dumps([told, *drawn])) % 16**8:08x}.json"
     folder = run.folder / "scores"
     folder.mkdir(exist_ok=True)
     temporary = folder / f".{name}.writing"

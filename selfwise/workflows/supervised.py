@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from selfwise import methods
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.data.image import Images
 from selfwise.evaluation.probes.finetune import finetune
 from selfwise.evaluation.probes.label_curve import Competitor
@@ -83,7 +83,7 @@ def _classifier(run: Run, known: Images, encoder: Callable[[int], Any]) -> Calla
 
     def make(seed: int) -> Method:
         start = deepcopy(encoder(seed))
-        with seeded(seed, "classifier"):
+        with init_seed(seed, "classifier"):
             return kind(start, **shape, **views)
 
     return make

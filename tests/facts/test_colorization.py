@@ -10,12 +10,12 @@ from PIL import Image
 from skimage import data
 from torch import nn
 
-from selfwise.core.rng import seeded
+from selfwise.core.rng import init_seed
 from selfwise.core.types import Features, ImageBatch
 from selfwise.data.image import open_images
 from selfwise.encoders import image as image_encoders
-from selfwise.evaluation.features.color_counts import occurrences
-from selfwise.evaluation.monitors.pictures import Colorizations
+from selfwise.evaluation.features.color_counts import count_color_bins
+from selfwise.evaluation.monitors.pictures import ColorizationMonitor
 from selfwise.losses.cross_entropy import soft_cross_entropy
 from selfwise.methods import Method
 from selfwise.methods.colorization import Colorization
@@ -43,7 +43,7 @@ def prior() -> torch.Tensor:
 
 
 def method(**options) -> Colorization:
-    with seeded(0, "test"):
+    with init_seed(0, "test"):
         told = {"size": 16, "prior": prior(), "width": 8, "crop": 1.0, "flip": 0.0} | options
         return Colorization(told.pop("encoder", Pixels()), **told)
 
@@ -254,7 +254,7 @@ def test_it_learns_the_colors_of_large_photos(rng):
         optimizer.zero_grad()
         made(view).loss.backward()
         optimizer.step()
-    probe = Colorizations(
+    probe = ColorizationMonitor(
         open_images(batch.x.permute(0, 2, 3, 1).numpy()), size=176, seed=0, every=1, folder=None
     )
     with torch.no_grad():
@@ -280,7 +280,7 @@ def test_the_picture_shows_gray_guessed_and_true(tmp_path):
     blue = np.broadcast_to(np.array([30, 30, 200], np.uint8), (8, 16, 16, 3)).copy()
     blue[:2] = 128  # gray images, which are not counted
     made = Painter().train()
-    probe = Colorizations(open_images(blue), size=16, seed=0, every=5, folder=tmp_path)
+    probe = ColorizationMonitor(open_images(blue), size=16, seed=0, every=5, folder=tmp_path)
     values = probe(made)
     assert made.training
     both = torch.tensor([[30.0, 30, 200], [204, 51, 51]]).T[None, :, :, None] / 255
@@ -301,7 +301,7 @@ def test_the_prior_counts_the_pixels_that_are_guessed():
     x = np.full((3, 16, 16, 3), 128, np.uint8)
     x[0, :8], x[0, 8:], x[1] = (200, 30, 30), (30, 30, 200), (30, 160, 40)
     x[2, 3:5, 3:5] = (132, 128, 128)  # not gray, and yet no colour
-    counts, colored, read = occurrences(open_images(x), size=16)
+    counts, colored, read = count_color_bins(open_images(x), size=16)
     assert (colored, read) == (2, 3)
     ab = rgb_to_lab(torch.tensor(x[[0, 0, 1], [0, 15, 0], 0]).float().T[None, :, :, None] / 255)
     nearest = torch.cdist(ab[0, 1:, :, 0].T, color_bins.bins()).argmin(dim=1)

@@ -10,11 +10,11 @@ from torch import nn
 from selfwise.core.types import Features
 from selfwise.data.image.dataset import ArrayImages
 from selfwise.evaluation.features import image as features_of
-from selfwise.evaluation.features.image import extract, pixels
-from selfwise.evaluation.probes.baselines import estimate_batch_norm, untrained
-from selfwise.evaluation.probes.knn import knn
+from selfwise.evaluation.features.image import extract_features, extract_pixels
+from selfwise.evaluation.probes.baselines import estimate_batch_norm, extract_untrained
+from selfwise.evaluation.probes.knn import predict_knn
 from selfwise.evaluation.probes.label_curve import draw_labels
-from selfwise.evaluation.probes.linear import held_out, linear
+from selfwise.evaluation.probes.linear import fit_linear, split_folds
 from selfwise.evaluation.scores.bootstrap import paired_bootstrap, standard_error
 
 
@@ -67,23 +67,23 @@ def test_knn_is_the_weighted_vote_of_a_loop(k):
         for near in sorted(range(60), key=lambda i: -cosines[i])[:k]:
             votes[labels[near]] += math.exp(cosines[near] / 0.1)
         expected.append(int(np.argmax(votes)))
-    assert knn(train, labels, test, k=k).tolist() == expected
+    assert predict_knn(train, labels, test, k=k).tolist() == expected
 
 
 def test_knn_weighs_its_votes():
     # two far neighbours of class 1 outvote a near one of class 0 only where all weigh the same
     train = np.array([[1.0, 0.0], [0.8, 0.6], [0.8, 0.6]], dtype=np.float32)
     labels, test = np.array([0, 1, 1]), np.array([[1.0, 0.0]], dtype=np.float32)
-    assert knn(train, labels, test, temperature=0.1)[0] == 0  # e^10 > 2 e^8
-    assert knn(train, labels, test, temperature=1.0)[0] == 1  # e^1 < 2 e^0.8
+    assert predict_knn(train, labels, test, temperature=0.1)[0] == 0  # e^10 > 2 e^8
+    assert predict_knn(train, labels, test, temperature=1.0)[0] == 1  # e^1 < 2 e^0.8
 
 
 def test_knn_in_parts_is_knn(monkeypatch):
     train, labels = clouds(60)
     test, _ = clouds(50, seed=1)
-    whole = knn(train, labels, test, k=9)
-    monkeypatch.setattr("selfwise.evaluation.probes.knn.CELLS", 60 * 7)
-    np.testing.assert_array_equal(knn(train, labels, test, k=9), whole)
+    whole = predict_knn(train, labels, test, k=9)
+    monkeypatch.setattr("selfwise.evaluation.probes.knn.MAX_SIMILARITIES", 60 * 7)
+    np.testing.assert_array_equal(predict_knn(train, labels, test, k=9), whole)
 
 
 def test_draws_are_balanced_nested_and_keyed():
@@ -137,7 +137,7 @@ def test_bootstrap_of_averages_over_fits_in_parts(monkeypatch):
     picks = random.integers(0, 500, (20_000, 500))
     expected = np.quantile(difference[picks].mean(axis=1), [0.025, 0.975])
     assert whole == pytest.approx(expected, abs=0.002)
-    monkeypatch.setattr("selfwise.evaluation.scores.bootstrap.CELLS", 1000)
+    monkeypatch.setattr("selfwise.evaluation.scores.bootstrap.MAX_COUNTS", 1000)
     assert paired_bootstrap(a, b, seed=0, draws=20_000) == pytest.approx(whole, abs=1e-12)
 
 
@@ -183,7 +183,7 @@ def test_extraction_changes_nothing(workers):
     net.norm.eval()  # a mixture of modes has to come back as it was
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     state, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
-    extract(net, data, size=8, batch=16, workers=workers)
+    extract_features(net, data, size=8, batch=16, workers=workers)
     estimate_batch_norm(other, data, size=8, batch=16)
     assert torch.equal(state, torch.get_rng_state())
     assert np.array_equal(numbers, np.random.get_state()[1])
@@ -195,33 +195,37 @@ def test_extraction_changes_nothing(workers):
 
 def test_features_are_the_encoders_row_by_row():
     net, data = Net(), images(23)
-    features = extract(net, data, size=8, batch=10)
+    features = extract_features(net, data, size=8, batch=10)
     net.eval()
     with torch.no_grad():
         rows = [net(float_views(data)[i : i + 1]).pooled for i in range(23)]
         first = net.hidden(float_views(data))[0].pooled
     np.testing.assert_allclose(features, torch.cat(rows).numpy(), atol=1e-5)
     assert features.dtype == np.float32
-    np.testing.assert_allclose(extract(net, data, size=8, layer=0), first.numpy(), atol=1e-5)
-    np.testing.assert_allclose(extract(net, data, size=8, layer=-2), first.numpy(), atol=1e-5)
-    half = extract(net, data, size=8, precision="bf16")
+    np.testing.assert_allclose(
+        extract_features(net, data, size=8, layer=0), first.numpy(), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        extract_features(net, data, size=8, layer=-2), first.numpy(), atol=1e-5
+    )
+    half = extract_features(net, data, size=8, precision="bf16")
     assert 0 < abs(half - features).max() < 0.05 * abs(features).max()
 
 
 def test_a_cpu_reads_pieces_with_channels_last(monkeypatch):
-    monkeypatch.setattr(features_of, "LEAST", 4)
-    monkeypatch.setattr(features_of, "PIECE", 5 * 3 * 8 * 8)
+    monkeypatch.setattr(features_of, "MIN_CHUNK_ROWS", 4)
+    monkeypatch.setattr(features_of, "CHUNK_NUMBERS", 5 * 3 * 8 * 8)
     net, data, seen = Net(), images(23), []
     whole = net.eval()(float_views(data)).pooled.detach()
     order = torch.channels_last
     net.register_forward_pre_hook(
         lambda _, told: seen.append((len(told[0]), told[0].is_contiguous(memory_format=order)))
     )
-    found = extract(net, data, size=8, batch=12)
+    found = extract_features(net, data, size=8, batch=12)
     np.testing.assert_allclose(found, whole.numpy(), atol=1e-5)
     assert seen == [(5, True), (5, True), (2, True), (5, True), (5, True), (1, True)]
     seen.clear()
-    extract(net, data, size=8, precision="bf16")
+    extract_features(net, data, size=8, precision="bf16")
     assert seen[0] == (5, False)
 
 
@@ -233,15 +237,15 @@ def test_large_images_are_read_in_smaller_groups(monkeypatch):
     )
     for size, groups in ((8, [70]), (72, [64, 6])):
         seen.clear()
-        assert len(extract(Net(), images(70), size=size)) == 70
+        assert len(extract_features(Net(), images(70), size=size)) == 70
         assert seen == groups
 
 
 def test_pixels_are_the_image():
     data = images(7)
     expected = data.x.reshape(7, -1) / 255
-    np.testing.assert_allclose(pixels(data, size=8, batch=4), expected, atol=1e-6)
-    assert pixels(data, size=224).shape == (7, 3 * 32 * 32)
+    np.testing.assert_allclose(extract_pixels(data, size=8, batch=4), expected, atol=1e-6)
+    assert extract_pixels(data, size=224).shape == (7, 3 * 32 * 32)
 
 
 @pytest.mark.parametrize(("size", "seen"), [(64, 80), (72, 70)])
@@ -252,43 +256,49 @@ def test_large_images_are_read_in_their_middle(size, seen):
     x[:, :, :edge] = x[:, :, 80 - edge :] = 255 * (edge > 0)
     x[:, :, :, :edge] = x[:, :, :, 80 - edge :] = 255 * (edge > 0)
     data = ArrayImages(x=x, ids=["0"], channels=3, fingerprint="")
-    assert pixels(data, size=size).max() == 0
+    assert extract_pixels(data, size=size).max() == 0
     x[:, :, edge, edge] = 255
-    assert pixels(data, size=size).max() > 0.1
+    assert extract_pixels(data, size=size).max() > 0.1
 
 
 def test_untrained_encoders_differ_and_have_statistics():
     data = images(40)
-    splits = untrained(
-        Net, data, data.take(np.arange(9)), size=8, embed=lambda e, i: extract(e, i, size=8)
+    splits = extract_untrained(
+        Net,
+        data,
+        data.take(np.arange(9)),
+        size=8,
+        embed=lambda e, i: extract_features(e, i, size=8),
     )
     assert [s.train.shape for s in splits] == [(40, 5)] * 3
     assert [s.test.shape for s in splits] == [(9, 5)] * 3
     assert abs(splits[0].train - splits[1].train).max() > 0.1
     seen = [
-        untrained(Net, data, data, size=8, embed=lambda e, i: extract(e, i, size=8), seeds=[s])
+        extract_untrained(
+            Net, data, data, size=8, embed=lambda e, i: extract_features(e, i, size=8), seeds=[s]
+        )
         for s in (0, 1)
     ]
     for (alone,), among in zip(seen, splits):
         np.testing.assert_array_equal(alone.train, among.train)
-    plain = extract(Net(0), data, size=8)
+    plain = extract_features(Net(0), data, size=8)
     assert abs(splits[0].train - plain).max() > 0.1
 
 
 def test_a_fifth_of_each_class_is_held_out():
     labels = np.random.default_rng(0).choice(4, 5000, p=[0.1, 0.2, 0.3, 0.4])
-    (rows,) = held_out(labels, seed=0)
+    (rows,) = split_folds(labels, seed=0)
     counts = np.bincount(labels)
     assert (abs(np.bincount(labels[rows]) - counts / 5) <= 1).all()
     assert len(np.unique(rows)) == len(rows) == 1000
-    np.testing.assert_array_equal(rows, held_out(labels, seed=0)[0])
-    assert set(rows) != set(held_out(labels, seed=1)[0])
+    np.testing.assert_array_equal(rows, split_folds(labels, seed=0)[0])
+    assert set(rows) != set(split_folds(labels, seed=1)[0])
 
 
 @pytest.mark.parametrize(("each", "folds"), [(2, 2), (3, 3), (5, 5), (40, 5)])
 def test_few_labels_are_held_out_in_turn(each, folds):
     labels = np.tile([0, 1, 2], each)
-    parts = held_out(labels, seed=0)
+    parts = split_folds(labels, seed=0)
     assert len(parts) == folds
     np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(3 * each))
     for part in parts:
@@ -297,8 +307,8 @@ def test_few_labels_are_held_out_in_turn(each, folds):
 
 def test_a_classes_only_example_is_not_held_out():
     labels = np.array([0] * 9 + [1] + [2] * 9)
-    assert 9 not in np.concatenate(held_out(labels, seed=0))
-    assert held_out(np.arange(6), seed=0) == []
+    assert 9 not in np.concatenate(split_folds(labels, seed=0))
+    assert split_folds(np.arange(6), seed=0) == []
 
 
 def test_the_penalty_is_chosen_on_held_out_labels():
@@ -306,14 +316,14 @@ def test_the_penalty_is_chosen_on_held_out_labels():
     train, labels = clouds(100, seed=2)
     noise = np.random.default_rng(0).standard_normal((100, 40)).astype(np.float32)
     train = np.concatenate([train, noise], axis=1)
-    fit = linear(train, labels, train)
+    fit = fit_linear(train, labels, train)
     best = max(accuracy for _, accuracy in fit.searched)
     first = next(C for C, accuracy in fit.searched if accuracy == best)
     np.testing.assert_allclose(fit.C, first)
     np.testing.assert_allclose([1 / (C * 100) for C, _ in fit.searched[:3]], [10, 1, 0.1])
     assert fit.searched[-1][1] < best
     fits = [
-        linear(train, labels, train, penalties=[p]).predicted for p in (1 / (100 * fit.C), 1e-6)
+        fit_linear(train, labels, train, penalties=[p]).predicted for p in (1 / (100 * fit.C), 1e-6)
     ]
     np.testing.assert_array_equal(fit.predicted, fits[0])
     assert not np.array_equal(fit.predicted, fits[1])
@@ -325,7 +335,7 @@ def test_the_search_stops_after_two_falls(monkeypatch):
         "selfwise.evaluation.probes.linear._Fold.right", lambda self, C: next(scores) * 500
     )
     train, labels = clouds(2500)
-    fit = linear(train, labels, train, penalties=[10.0**-i for i in range(8)])
+    fit = fit_linear(train, labels, train, penalties=[10.0**-i for i in range(8)])
     assert len(fit.searched) == 7
     # the first 0.7, not its equal after it
     np.testing.assert_allclose(fit.C, 1 / (1e-3 * 2500))

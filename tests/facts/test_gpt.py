@@ -49,7 +49,7 @@ def test_every_token_is_a_target_once_in_an_epoch(method):
     tokens = np.arange(documents[-1, 1]) + 5
     told = {"length": 24, "vocabulary": cases.vocabulary()}
     plan = method.draw.plan(documents, None, random=np.random.default_rng(0), **told)
-    view = view_of(method, method.draw.lay(tokens, plan, np.arange(plan.size), **told))
+    view = view_of(method, method.draw.collate(tokens, plan, np.arange(plan.size), **told))
     targets = view.target[view.chosen]
     assert torch.equal(targets[targets >= 5].sort().values, torch.from_numpy(tokens))
     assert (targets == 3).sum() == len(documents)
@@ -64,7 +64,7 @@ def test_gpt2s_documents_begin_and_end_with_the_same_token(method):
     told = {"length": 11, "vocabulary": own}
     documents, tokens = np.array([[0, 4], [4, 8]]), np.arange(8) + 5
     plan = method.draw.plan(documents, None, random=np.random.default_rng(0), **told)
-    batch = method.draw.lay(tokens, plan, np.arange(plan.size), **told)
+    batch = method.draw.collate(tokens, plan, np.arange(plan.size), **told)
     first, second = [3, 5, 6, 7, 8, 3], [3, 9, 10, 11, 12, 3]
     assert batch.ids[0].tolist() in (first + second, second + first)
     assert batch.starts.tolist() == [[0, 6]]

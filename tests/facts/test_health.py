@@ -10,9 +10,9 @@ from torch import nn
 from selfwise.core.types import Features
 from selfwise.data.image.dataset import ArrayImages
 from selfwise.evaluation.monitors.representation import (
-    Health,
+    RepresentationMonitor,
     alignment,
-    collapsed,
+    describe_collapse,
     rank_me,
     uniformity,
 )
@@ -77,8 +77,8 @@ def images(n: int = 40) -> ArrayImages:
     return ArrayImages(x=x, ids=[str(i) for i in range(n)], channels=3, fingerprint="f")
 
 
-def health(data: ArrayImages | None = None, seed: int = 0) -> Health:
-    return Health(data or images(), size=cases.SIZE, seed=seed, every=5)
+def health(data: ArrayImages | None = None, seed: int = 0) -> RepresentationMonitor:
+    return RepresentationMonitor(data or images(), size=cases.SIZE, seed=seed, every=5)
 
 
 def test_the_probe_fulfils_the_contract_and_gives_three_numbers():
@@ -102,7 +102,7 @@ def test_the_values_are_those_of_the_features(monkeypatch):
         h = method.encoder(torch.from_numpy(data.x).float() / 255).pooled
     assert found["uniformity"] == pytest.approx(float(uniformity(h)), rel=1e-4)
     assert found["rank"] == pytest.approx(float(rank_me(h)), rel=1e-4)
-    monkeypatch.setattr("selfwise.evaluation.monitors.representation.AT_ONCE", 3)
+    monkeypatch.setattr("selfwise.evaluation.monitors.representation.BATCH_SIZE", 3)
     assert health(data)(method) == pytest.approx(found, rel=1e-4)
     method.augment = lambda batch, rng: batch.x.float() / 255
     assert health(data)(method)["alignment"] == pytest.approx(0, abs=1e-9)
@@ -160,11 +160,11 @@ def test_a_constant_encoder_has_collapsed_and_a_random_one_has_not(value):
 
 def test_where_the_limits_are():
     good = {"rank": 9.0, "uniformity": -0.06}
-    assert collapsed(good, 900) is None
-    assert "rank of 9.0 of 901" in collapsed(good, 901)
-    assert collapsed({**good, "rank": 2.0}, 64) is None
-    assert "rank of 1.9 of 64" in collapsed({**good, "rank": 1.9}, 64)
-    assert "uniformity of -0.049" in collapsed({**good, "uniformity": -0.049}, 64)
+    assert describe_collapse(good, 900) is None
+    assert "rank of 9.0 of 901" in describe_collapse(good, 901)
+    assert describe_collapse({**good, "rank": 2.0}, 64) is None
+    assert "rank of 1.9 of 64" in describe_collapse({**good, "rank": 1.9}, 64)
+    assert "uniformity of -0.049" in describe_collapse({**good, "uniformity": -0.049}, 64)
 
 
 def test_features_that_are_no_numbers_are_left_to_the_loop():

@@ -13,7 +13,12 @@ from torch import nn
 
 from selfwise.data.image import open_images
 from selfwise.encoders import image_codec as image_codec
-from selfwise.evaluation.monitors.pictures import GAP, Reconstructions, sheet, usage
+from selfwise.evaluation.monitors.pictures import (
+    GAP,
+    ReconstructionMonitor,
+    measure_code_usage,
+    save_image_grid,
+)
 from selfwise.methods import Method
 from selfwise.methods.dvae import DVAE
 from selfwise.methods.fsq import FSQ
@@ -327,16 +332,16 @@ def images(n: int = 40) -> np.ndarray:
 
 
 def test_usage_is_the_entropy_of_the_frequencies():
-    found = usage(torch.tensor([5, 0, 5, 0]))
+    found = measure_code_usage(torch.tensor([5, 0, 5, 0]))
     assert found["codes_used"] == 0.5
     assert found["code_perplexity"] == pytest.approx(2.0)
-    assert usage(torch.tensor([7, 0]))["code_perplexity"] == pytest.approx(1.0)
-    assert usage(torch.full((64,), 3))["code_perplexity"] == pytest.approx(64.0)
+    assert measure_code_usage(torch.tensor([7, 0]))["code_perplexity"] == pytest.approx(1.0)
+    assert measure_code_usage(torch.full((64,), 3))["code_perplexity"] == pytest.approx(64.0)
 
 
 def test_the_probe_measures_and_draws(tmp_path):
     method = Paler().train()
-    probe = Reconstructions(open_images(images()), size=16, seed=0, every=10, folder=tmp_path)
+    probe = ReconstructionMonitor(open_images(images()), size=16, seed=0, every=10, folder=tmp_path)
     values = probe(method)
     assert values["reconstruction_mse"] == pytest.approx(0.01, rel=1e-4)
     assert values["codes_used"] == 0.5
@@ -355,7 +360,7 @@ def test_the_probe_measures_and_draws(tmp_path):
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    probe = Reconstructions(open_images(images()), size=16, seed=0, every=10, folder=None)
+    probe = ReconstructionMonitor(open_images(images()), size=16, seed=0, every=10, folder=None)
     probe(Paler())
     assert not list(tmp_path.iterdir())
 
@@ -363,7 +368,7 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
 @BOTH
 def test_the_probe_takes_the_methods(name, tmp_path):
     method = cases.build(name)
-    probe = Reconstructions(open_images(images()), size=16, seed=0, every=1, folder=tmp_path)
+    probe = ReconstructionMonitor(open_images(images()), size=16, seed=0, every=1, folder=tmp_path)
     before = {n: t.clone() for n, t in method.state_dict().items()}
     values = probe(method)
     assert all(math.isfinite(value) for value in values.values())
@@ -373,7 +378,7 @@ def test_the_probe_takes_the_methods(name, tmp_path):
 
 def test_a_sheet_has_a_row_for_each_batch(tmp_path):
     gray = torch.rand(3, 1, 32, 32)
-    sheet([gray, gray, 1 - gray], tmp_path / "a.png")
+    save_image_grid([gray, gray, 1 - gray], tmp_path / "a.png")
     picture = np.asarray(Image.open(tmp_path / "a.png"))
     assert picture.shape == (3 * 96 + 4 * GAP, 3 * 96 + 4 * GAP, 3)
     part = picture[GAP : GAP + 96 : 3, GAP : GAP + 96 : 3, 0]

@@ -12,8 +12,8 @@ import torch
 from selfwise import methods
 from selfwise.core import memory
 from selfwise.core.memory import kept_memory
-from selfwise.evaluation.features.image import reading
-from selfwise.profiling.step_timer import measured
+from selfwise.evaluation.features.image import evaluation_mode
+from selfwise.profiling.step_timer import time_steps
 from selfwise.training.config import Options, resolve
 from selfwise.training.loop import fit
 from selfwise.training.step_time import seconds_per_step
@@ -111,7 +111,7 @@ def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
         every = 2
 
         def __call__(self, method):
-            with reading(method, "cpu"):
+            with evaluation_mode(method, "cpu"):
                 seen.append(memory._inside[0])
             return {}
 
@@ -138,7 +138,7 @@ def test_what_is_measured_has_the_memory_of_a_run(how):
     if how == "minutes":
         seconds_per_step(lambda: cases.build("supervised"), Looks(), told, seed=0, patience=0.5)
     else:
-        measured(lambda: cases.build("supervised"), Looks(), told, seed=0, seconds=0)
+        time_steps(lambda: cases.build("supervised"), Looks(), told, seed=0, seconds=0)
     assert len(seen) >= 5
     assert set(seen) == {1}
     assert memory._inside == [0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from selfwise.evaluation.probes.retrieval import KS, MAP, PRECISION, retrieval
+from selfwise.evaluation.probes.retrieval import KS, MAP, PRECISION, measure_retrieval
 
 NAMES = [*(f"recall@{k}" for k in KS), PRECISION, MAP]
 
@@ -55,7 +55,9 @@ def same(found, expected, atol: float = 1e-12) -> None:
 
 def test_five_points_by_hand():
     """Neighbours, nearest first: 0: baab, 10: aaab, 25: baab, 45: abba, 81: aaba."""
-    found = retrieval(on_circle(0, 10, 25, 45, 81), np.array([0, 1, 0, 0, 1]), ks=(1, 2, 3, 4))
+    found = measure_retrieval(
+        on_circle(0, 10, 25, 45, 81), np.array([0, 1, 0, 0, 1]), ks=(1, 2, 3, 4)
+    )
     by_hand = {
         "recall@1": [0, 0, 0, 1, 0],
         "recall@2": [1, 0, 1, 1, 0],
@@ -86,7 +88,7 @@ def test_examples_of_the_paper(ranks, precision, at_r):
     """R is 10, and the ten are found at these ranks, the rest of them behind rank 20."""
     right = [rank in ranks or rank > 20 for rank in range(1, 31 - len(ranks))]
     y = np.array([1, *right], dtype=np.int64)
-    found = retrieval(on_circle(0, *np.linspace(3, 85, len(right))), y)
+    found = measure_retrieval(on_circle(0, *np.linspace(3, 85, len(right))), y)
     assert (y == 1).sum() == 11
     assert found.values[PRECISION][0] == pytest.approx(precision)
     assert found.values[MAP][0] == pytest.approx(at_r)
@@ -97,21 +99,21 @@ def test_examples_of_the_paper(ranks, precision, at_r):
 def test_measures_are_those_of_a_loop(n, classes):
     x, y = clouds(n, classes)
     expected = looped(x, y)
-    same(retrieval(x, y), expected)
-    same(retrieval(x.astype(np.float32), y), expected)  # no two cosines are so near
+    same(measure_retrieval(x, y), expected)
+    same(measure_retrieval(x.astype(np.float32), y), expected)  # no two cosines are so near
     assert 0.05 < np.mean(expected[MAP]) < 0.95
 
 
 @pytest.mark.parametrize("classes", [3, 12])
 def test_of_equally_similar_examples_those_of_other_classes_come_first(classes):
     x, y = signs(70, classes)
-    same(retrieval(x, y), looped(x, y))
+    same(measure_retrieval(x, y), looped(x, y))
 
 
 def test_the_order_of_the_examples_decides_nothing():
     x, y = signs(80, 5)
-    found, order = retrieval(x, y), np.random.default_rng(1).permutation(80)
-    shuffled = retrieval(x[order], y[order])
+    found, order = measure_retrieval(x, y), np.random.default_rng(1).permutation(80)
+    shuffled = measure_retrieval(x[order], y[order])
     back = order.argsort()
     place = {int(q): i for i, q in enumerate(shuffled.queries)}
     rows = [place[int(back[q])] for q in found.queries]
@@ -122,34 +124,34 @@ def test_the_order_of_the_examples_decides_nothing():
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_features_that_are_all_the_same_find_nothing(value):
     y = np.repeat([0, 1, 2], 10)
-    found = retrieval(np.full((30, 4), value, np.float32), y)
+    found = measure_retrieval(np.full((30, 4), value, np.float32), y)
     assert all(found.mean(name) == 0 for name in NAMES)
 
 
 def test_length_does_not_matter():
     x, y = clouds(60, 3)
     scaled = x * np.random.default_rng(0).uniform(0.01, 100, (60, 1))
-    same(retrieval(scaled, y), retrieval(x, y).values)
+    same(measure_retrieval(scaled, y), measure_retrieval(x, y).values)
 
 
 def test_examples_whose_class_has_no_other_are_searched_but_no_queries():
     x, y = on_circle(0, 10, 20, 45, 80), np.array([5, 9, 5, 2, 5])
-    found = retrieval(x, y)
+    found = measure_retrieval(x, y)
     assert found.queries.tolist() == [0, 2, 4]
     assert found.left_out == 2
     assert found.values["recall@1"].tolist() == [0, 0, 0]  # 9 or 2 stands before
     assert found.values["recall@2"].tolist() == [1, 1, 1]
     same(found, looped(x, y))
-    alone = retrieval(x[[0, 2, 4, 3]], np.array([5, 5, 5, 2]))
+    alone = measure_retrieval(x[[0, 2, 4, 3]], np.array([5, 5, 5, 2]))
     assert alone.values["recall@1"].tolist() == [1, 1, 0]
 
 
 @pytest.mark.parametrize("cells", [1, 400, 2000])
 def test_parts_do_not_matter(cells, monkeypatch):
     x, y = signs(100, 9)
-    whole = retrieval(x, y)
-    monkeypatch.setattr("selfwise.evaluation.probes.retrieval.CELLS", cells)
-    parts = retrieval(x, y)
+    whole = measure_retrieval(x, y)
+    monkeypatch.setattr("selfwise.evaluation.probes.retrieval.MAX_SIMILARITIES", cells)
+    parts = measure_retrieval(x, y)
     assert np.array_equal(parts.queries, whole.queries)
     assert all(np.array_equal(parts.values[name], whole.values[name]) for name in NAMES)
 
@@ -157,17 +159,17 @@ def test_parts_do_not_matter(cells, monkeypatch):
 def test_no_more_similarities_than_allowed_are_held(monkeypatch):
     from selfwise.evaluation.probes import retrieval as module
 
-    seen, original = [], module._ranks
+    seen, original = [], module._rank_classmates
 
     def spy(similarity, own, query, **told):
         seen.append((similarity.numel(), own.shape))
         return original(similarity, own, query, **told)
 
-    monkeypatch.setattr(module, "_ranks", spy)
-    monkeypatch.setattr(module, "CELLS", 1000)
+    monkeypatch.setattr(module, "_rank_classmates", spy)
+    monkeypatch.setattr(module, "MAX_SIMILARITIES", 1000)
     x, y = clouds(90, 3)
     y[:30], y[30:] = 99, np.repeat(np.arange(30), 2)  # a class of thirty, and thirty of two
-    retrieval(x, y)
+    measure_retrieval(x, y)
     assert max(cells for cells, _ in seen) <= 1000
     assert sum(rows for _, (rows, _) in seen) == 90
     assert [width for _, (_, width) in seen] == [2] * 5 + [30] * 4  # small classes by themselves
@@ -180,9 +182,9 @@ def test_bags_of_words_are_searched_as_their_dense_form(monkeypatch):
     bags *= 2.0 ** random.integers(0, 4, (80, 1))  # texts of other lengths
     bags[3] = bags[70] = 0  # no known word: as far from all
     y = random.integers(0, 4, 80)
-    expected = retrieval(bags, y)
-    monkeypatch.setattr("selfwise.evaluation.probes.retrieval.CELLS", 900)
-    found = retrieval(csr_matrix(bags), y)
+    expected = measure_retrieval(bags, y)
+    monkeypatch.setattr("selfwise.evaluation.probes.retrieval.MAX_SIMILARITIES", 900)
+    found = measure_retrieval(csr_matrix(bags), y)
     assert all(np.array_equal(found.values[name], expected.values[name]) for name in NAMES)
     assert found.values["recall@8"][3] == found.values[MAP][70] == 0
     assert 0.01 < found.mean(MAP) < 0.95
@@ -190,7 +192,7 @@ def test_bags_of_words_are_searched_as_their_dense_form(monkeypatch):
 
 def test_more_neighbours_than_there_are():
     x, y = clouds(12, 2)
-    found = retrieval(x, y, ks=(1, 11, 500))
+    found = measure_retrieval(x, y, ks=(1, 11, 500))
     assert found.mean("recall@11") == found.mean("recall@500") == 1
     same(found, {"recall@1": looped(x, y)["recall@1"]})
 
@@ -199,7 +201,7 @@ def test_the_features_and_labels_are_left_as_they_were():
     x, y = clouds(40, 3)
     x = x.astype(np.float32)
     before = x.copy(), y.copy()
-    retrieval(x, y)
+    measure_retrieval(x, y)
     assert np.array_equal(x, before[0])
     assert np.array_equal(y, before[1])
 
@@ -223,5 +225,5 @@ def test_wrong_input_is_one_sentence():
         (x, y, {"ks": ()}, "recall@k needs k >= 1, got none"),
     ):
         with pytest.raises(ValueError, match=message) as caught:
-            retrieval(wrong, labels, **told)
+            measure_retrieval(wrong, labels, **told)
         assert len(str(caught.value).splitlines()) == 1

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.core.rng import Rng, generator, hashed, seed_global, shuffled
+from selfwise.core.rng import Rng, generator, hash_keys, seed_global, shuffled
 
 
 def test_keys_and_their_order_matter():
     streams = [(0,), (1,), (0, "view"), (0, "view", 1), (0, "view", 2), (0, 1, "view"), (0, "1")]
-    numbers = {hashed(*keys) for keys in streams}
+    numbers = {hash_keys(*keys) for keys in streams}
     assert len(numbers) == len(streams)
-    assert hashed(0, "view", 1) == hashed(0, "view", 1)
+    assert hash_keys(0, "view", 1) == hash_keys(0, "view", 1)
 
 
 def test_generator_leaves_the_global_state_alone():
@@ -40,7 +40,7 @@ def test_the_global_state_is_a_function_of_the_keys():
     assert not first.equal(torch.rand(3))
     seed_global(device, 1, "forward", 2)
     assert first.equal(torch.rand(3))
-    torch.manual_seed(hashed(1, "forward", 2))  # which tells all kinds of devices
+    torch.manual_seed(hash_keys(1, "forward", 2))  # which tells all kinds of devices
     assert first.equal(torch.rand(3))
 
 
@@ -100,8 +100,8 @@ def test_keyed_draws_need_the_seed_of_the_run():
 
 def test_the_mixing_is_that_of_splitmix64():
     """The first numbers of the published generator from the seed 1234567."""
-    from selfwise.core.rng import STRIDE, _mixed
+    from selfwise.core.rng import STRIDE, _mix
 
     state = 1234567 + torch.arange(1, 4) * STRIDE
-    ours = [int(bits) % 2**64 for bits in _mixed(state)]
+    ours = [int(bits) % 2**64 for bits in _mix(state)]
     assert ours == [6457827717110365317, 3203168211198807973, 9817491932198370423]

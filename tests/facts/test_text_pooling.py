@@ -6,7 +6,7 @@ import torch
 
 from selfwise.core.types import TextBatch
 from selfwise.data.text.labelled import open_texts
-from selfwise.evaluation.features.text import extract, laid
+from selfwise.evaluation.features.text import extract_features, tokenize_rows
 from selfwise.tokenizers.tokenizer import train
 from tests.text_cases import encoder_of
 
@@ -17,13 +17,13 @@ TEXTS = ["abc cab", "a", "bc ab cab bca", "cc"]
 def test_layers_are_the_means_of_every_depth_side_by_side(family):
     encoder, tokenizer = encoder_of(family), train("chars", TEXTS)
     texts = open_texts(TEXTS)
-    found = extract(encoder, texts, tokenizer, length=16, pooling="layers")
+    found = extract_features(encoder, texts, tokenizer, length=16, pooling="layers")
     width = encoder.dim
     assert found.shape == (len(TEXTS), 4 * width)  # the embeddings and three layers
     for layer in range(3):
-        one = extract(encoder, texts, tokenizer, length=16, layer=layer)
+        one = extract_features(encoder, texts, tokenizer, length=16, layer=layer)
         assert np.array_equal(found[:, (layer + 1) * width : (layer + 2) * width], one)
-    for row, vector in zip(laid(texts, tokenizer, length=16), found):
+    for row, vector in zip(tokenize_rows(texts, tokenizer, length=16), found):
         ids = torch.from_numpy(row.ids)[None]
         batch = TextBatch(ids, torch.zeros(1, dtype=torch.long))
         assert np.allclose(encoder.embed(batch)[0].mean(0).detach(), vector[:width], atol=1e-5)
@@ -32,4 +32,6 @@ def test_layers_are_the_means_of_every_depth_side_by_side(family):
 def test_no_layer_can_be_chosen_where_all_are_taken():
     encoder, tokenizer = encoder_of("bert"), train("chars", TEXTS)
     with pytest.raises(ValueError, match="'layers' takes every layer, so layer 1 cannot"):
-        extract(encoder, open_texts(TEXTS), tokenizer, length=16, layer=1, pooling="layers")
+        extract_features(
+            encoder, open_texts(TEXTS), tokenizer, length=16, layer=1, pooling="layers"
+        )

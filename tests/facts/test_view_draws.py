@@ -9,7 +9,7 @@ from scipy.stats import ks_2samp, kstest
 from torchvision.transforms import RandomResizedCrop
 
 from selfwise.core.rng import Rng, generator
-from selfwise.core.types import ImageBatch, rows
+from selfwise.core.types import ImageBatch, slice_batch
 from selfwise.views.image import augment as image
 from selfwise.views.image.augment import Augment, crop_boxes, resized_crop
 from selfwise.views.image.color_jitter import jitter_factors
@@ -111,7 +111,7 @@ def test_each_operation_comes_as_often_as_it_should():
 
 
 def test_every_sample_has_its_own_parameters():
-    same = rows(batch(1), slice(0, 1)).x.expand(20, -1, -1, -1)
+    same = slice_batch(batch(1), slice(0, 1)).x.expand(20, -1, -1, -1)
     views = Augment(24)(ImageBatch(same, torch.arange(20)), Rng(generator(3)))
     assert len(views.flatten(1).unique(dim=0)) == 20
 
@@ -125,7 +125,7 @@ def test_slices_give_exactly_the_views_of_the_whole_batch(size, channels, monkey
     whole = augment(images, Rng(generator(4)))
     for start, stop in ((0, 1), (1, 8), (8, 30), (30, 37)):
         part = slice(start, stop)
-        views = augment(rows(images, part), Rng(generator(4), part, n))
+        views = augment(slice_batch(images, part), Rng(generator(4), part, n))
         assert torch.equal(views, whole[part])
 
 

@@ -6,8 +6,8 @@ import torch
 
 from selfwise.core.types import TextBatch
 from selfwise.data.text.labelled import open_texts
-from selfwise.evaluation.features.text import extract
-from selfwise.evaluation.features.text_windows import cut_sentence, split_texts
+from selfwise.evaluation.features.text import extract_features
+from selfwise.evaluation.features.text_windows import describe_truncation, split_into_windows
 from selfwise.tokenizers.tokenizer import train
 from tests.text_cases import encoder_of
 
@@ -24,7 +24,7 @@ def family(request):
 
 def by_hand(encoder, tokenizer, text, how):
     """The tokens of every window by itself, and how much of the text each window has."""
-    one = split_texts(open_texts([text or " "]), tokenizer, length=LENGTH, window="mean")
+    one = split_into_windows(open_texts([text or " "]), tokenizer, length=LENGTH, window="mean")
     each, weights = [], []
     for row, count in zip(one.rows, one.tokens):
         batch = TextBatch(torch.from_numpy(row.ids)[None], torch.zeros(1, dtype=torch.long))
@@ -45,7 +45,7 @@ def by_hand(encoder, tokenizer, text, how):
 def test_windows_are_averaged_by_their_tokens(family, how):
     encoder, tokenizer = family
     told = {"length": LENGTH, "pooling": how, "window": "mean"}
-    found = extract(encoder, open_texts(TEXTS), tokenizer, **told)
+    found = extract_features(encoder, open_texts(TEXTS), tokenizer, **told)
     for text, vector in zip(TEXTS, found):
         if text:
             expected = by_hand(encoder, tokenizer, text, how).numpy()
@@ -55,9 +55,9 @@ def test_windows_are_averaged_by_their_tokens(family, how):
 def test_texts_that_differ_behind_the_first_window_differ(family):
     encoder, tokenizer = family
     texts = open_texts(TEXTS[:2])
-    first = extract(encoder, texts, tokenizer, length=LENGTH, window="first")
+    first = extract_features(encoder, texts, tokenizer, length=LENGTH, window="first")
     assert np.array_equal(first[0], first[1])
-    mean = extract(encoder, texts, tokenizer, length=LENGTH, window="mean")
+    mean = extract_features(encoder, texts, tokenizer, length=LENGTH, window="mean")
     assert np.abs(mean[0] - mean[1]).max() > 1e-4
 
 
@@ -65,29 +65,30 @@ def test_short_texts_are_what_they_were(family):
     encoder, tokenizer = family
     texts = open_texts(TEXTS[2:5] + TEXTS[6:7])
     first, mean = (
-        extract(encoder, texts, tokenizer, length=LENGTH, window=how) for how in ("first", "mean")
+        extract_features(encoder, texts, tokenizer, length=LENGTH, window=how)
+        for how in ("first", "mean")
     )
     assert np.array_equal(first, mean)
 
 
 def test_a_window_has_the_length_of_the_run_and_its_special_tokens(family):
     _, tokenizer = family
-    found = split_texts(open_texts(TEXTS), tokenizer, length=LENGTH, window="mean")
+    found = split_into_windows(open_texts(TEXTS), tokenizer, length=LENGTH, window="mean")
     assert max(len(row.ids) for row in found.rows) == LENGTH
     sizes = [len(ids) for ids in tokenizer.encode(TEXTS)]
     assert np.bincount(found.owner, found.tokens).tolist() == sizes
-    assert not cut_sentence(found, LENGTH)
+    assert not describe_truncation(found, LENGTH)
 
 
 def test_what_is_cut_is_counted(family):
     _, tokenizer = family
     texts = open_texts(TEXTS)
-    found = split_texts(texts, tokenizer, length=LENGTH, window="first")
+    found = split_into_windows(texts, tokenizer, length=LENGTH, window="first")
     sizes = np.array([len(ids) for ids in tokenizer.encode(TEXTS)])
     room = max(int(found.tokens.max()), 1)
     assert found.cut == np.maximum(0, sizes - room).sum()
     assert found.longer == (sizes > room).sum()
-    said = cut_sentence(found, LENGTH)[0]
+    said = describe_truncation(found, LENGTH)[0]
     assert f"{found.cut:,} tokens were cut" in said
 
 
@@ -95,8 +96,8 @@ def test_the_deviation_is_that_of_real_tokens(family):
     """Padding changes nothing, and one token has none."""
     encoder, tokenizer = family
     told = {"length": 64, "pooling": "mean+deviation"}
-    together = extract(encoder, open_texts(["a", "abc cab bca"]), tokenizer, **told)
+    together = extract_features(encoder, open_texts(["a", "abc cab bca"]), tokenizer, **told)
     for text, vector in zip(["a", "abc cab bca"], together):
-        alone = extract(encoder, open_texts([text]), tokenizer, **told)[0]
+        alone = extract_features(encoder, open_texts([text]), tokenizer, **told)[0]
         assert np.abs(alone - vector).max() < 1e-5
     assert together.shape[1] == 2 * encoder.dim

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.evaluation.probes.retrieval import MAP, PRECISION, retrieval
+from selfwise.evaluation.probes.retrieval import MAP, PRECISION, measure_retrieval
 
 peer = pytest.importorskip("pytorch_metric_learning.utils.accuracy_calculator")
 THEIRS = {
@@ -31,7 +31,7 @@ def test_measures_are_those_of_pytorch_metric_learning(n, classes):
         include=tuple(THEIRS), k="max_bin_count", knn_func=nearest, device=torch.device("cpu")
     )
     expected = calculator.get_accuracy(torch.from_numpy(x), torch.from_numpy(y))
-    found = retrieval(x, y)
+    found = measure_retrieval(x, y)
     assert (found.left_out > 0) == (classes == 120)
     for theirs, ours in THEIRS.items():
         assert found.mean(ours) == pytest.approx(expected[theirs], abs=1e-12), theirs

@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import normalize
 
-from selfwise.evaluation.probes.knn import knn
-from selfwise.evaluation.probes.linear import linear, sgd_probe
+from selfwise.evaluation.probes.knn import predict_knn
+from selfwise.evaluation.probes.linear import fit_linear, fit_sgd
 from selfwise.evaluation.scores.bootstrap import paired_bootstrap
 
 
@@ -33,7 +33,7 @@ def data():
 def test_linear_is_logistic_regression_on_standardised_features(penalty, classes):
     x, y = clouds(1600, classes)
     train, labels, test = x[:800], y[:800], x[800:]
-    fit = linear(train, labels, test, penalties=[penalty])
+    fit = fit_linear(train, labels, test, penalties=[penalty])
     np.testing.assert_allclose(fit.C, 1 / (penalty * 800))
     mean, scale = train.astype(np.float64).mean(0), train.astype(np.float64).std(0)
     peer = LogisticRegression(C=fit.C, solver="newton-cg", tol=1e-8, max_iter=1000)
@@ -43,8 +43,8 @@ def test_linear_is_logistic_regression_on_standardised_features(penalty, classes
 
 def test_linear_predicts_the_labels_it_was_given(data):
     train, labels, test, truth = data
-    plain = linear(train, labels, test).predicted
-    np.testing.assert_array_equal(linear(train, labels * 3 + 2, test).predicted, plain * 3 + 2)
+    plain = fit_linear(train, labels, test).predicted
+    np.testing.assert_array_equal(fit_linear(train, labels * 3 + 2, test).predicted, plain * 3 + 2)
     assert (plain == truth).mean() > 0.5
 
 
@@ -56,14 +56,14 @@ def test_knn_is_scikit_learns_with_the_same_weights(data, k):
     )
     peer.fit(normalize(train.astype(np.float64)), labels)
     expected = peer.predict(normalize(test.astype(np.float64)))
-    assert (knn(train, labels, test, k=k) == expected).mean() > 0.998
+    assert (predict_knn(train, labels, test, k=k) == expected).mean() > 0.998
 
 
 def test_sgd_comes_to_unregularised_logistic_regression():
     x, y = clouds(2400)
     x = (x - x.mean(0)) / x.std(0)
     train, labels, test = x[:1200], y[:1200], x[1200:]
-    predicted = sgd_probe(train, labels, test, batch=300)
+    predicted = fit_sgd(train, labels, test, batch=300)
     peer = LogisticRegression(C=1e6, max_iter=1000).fit(train, labels)
     assert (predicted == peer.predict(test)).mean() > 0.985
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 
-from selfwise.core.rng import hashed, shuffled
-from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, frames, share
+from selfwise.core.rng import hash_keys, shuffled
+from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, frames, shard_slice
 from selfwise.data.audio.dataset import Recordings
 
 NOISE = 0.1  # lengths are sorted as if each were up to so much longer: other neighbours each epoch
@@ -102,7 +102,7 @@ class AudioSource:
         plan = self.plan(epoch)
         k = int(plan.batches[position])
         whole = plan.order[self.edges[k] : self.edges[k + 1]]
-        mine = share(len(whole), index, count)
+        mine = shard_slice(len(whole), index, count)
         crops, width = whole[mine], int(self.lengths[whole].max())
         start = plan.offsets[crops]
         stop = start + self.lengths[crops]
@@ -126,7 +126,7 @@ class AudioSource:
 
     def _plan(self, epoch: int) -> Plan:
         n = len(self.lengths)
-        random = np.random.Generator(np.random.Philox(hashed(self.seed, "crops", epoch)))
+        random = np.random.Generator(np.random.Philox(hash_keys(self.seed, "crops", epoch)))
         noise, place = random.random((2, n))
         order = _sorted(self.lengths, NOISE * noise)
         spare = (self.recordings.samples[self.owner] - self.lengths) // HOP
@@ -177,7 +177,7 @@ class Chunks:
         if order is None:
             by_length = np.argsort(-lengths, kind="stable")
         else:
-            random = np.random.Generator(np.random.Philox(hashed(order, "pieces")))
+            random = np.random.Generator(np.random.Philox(hash_keys(order, "pieces")))
             by_length = _sorted(lengths, LOOSE * random.random(len(lengths)))[::-1]
         self.pieces = self.pieces[by_length]
         self.edges = _edges(lengths[by_length], budget * RATE)

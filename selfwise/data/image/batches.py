@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from selfwise.core.rng import shuffled
-from selfwise.core.types import Batch, Labelled, share
+from selfwise.core.types import Batch, Labelled, shard_slice
 from selfwise.data.image.dataset import Images, require_labels
 
 Draw = Callable[[int, int, int, int], np.ndarray]
@@ -68,7 +68,7 @@ class Source:
     def part(self, step: int, index: int, count: int) -> tuple[Batch, int, int]:
         """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
         drawn = self._rows(step)
-        mine = share(len(drawn), index, count)
+        mine = shard_slice(len(drawn), index, count)
         return self._read(drawn[mine]), mine.start, len(drawn)
 
     def _rows(self, step: int) -> np.ndarray:

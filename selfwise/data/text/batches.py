@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from selfwise.core.files import cache_dir, digest
-from selfwise.core.rng import hashed, shuffled
-from selfwise.core.types import Draw, NoRows, Plan, TextBatch, Vocabulary, share
+from selfwise.core.rng import hash_keys, shuffled
+from selfwise.core.types import EmptyPlan, EpochPlan, RowSampler, TextBatch, Vocabulary, shard_slice
 from selfwise.data.text import epoch_plans
 from selfwise.data.text.corpus import Corpus
 
@@ -33,7 +33,7 @@ class TextSource:
     def __init__(
         self,
         corpus: Corpus,
-        draw: Draw,
+        draw: RowSampler,
         *,
         length: int,
         batch: int,
@@ -65,7 +65,7 @@ class TextSource:
     def part(self, step: int, index: int, count: int) -> tuple[TextBatch, int, int]:
         """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        plan, mine = self.plan(epoch), share(self.size, index, count)
+        plan, mine = self.plan(epoch), shard_slice(self.size, index, count)
         places = (position * self.size + np.arange(self.size)[mine]) % plan.size
         rows = self.rows(_order(plan.size, self.seed, epoch)[places], epoch)
         return rows, mine.start, self.size
@@ -73,7 +73,7 @@ class TextSource:
     def rows(self, rows: np.ndarray, epoch: int = 0) -> TextBatch:
         """Some rows of an epoch's plan."""
         told: dict[str, Any] = {"length": self.length, "vocabulary": self.vocabulary}
-        batch = self.draw.lay(self.corpus.tokens, self.plan(epoch), rows, **told)
+        batch = self.draw.collate(self.corpus.tokens, self.plan(epoch), rows, **told)
         return batch._replace(epoch=torch.full((len(rows),), epoch))
 
     def __getitem__(self, step: int) -> TextBatch:
@@ -89,7 +89,7 @@ class TextSource:
         self.__dict__.update(state)
         self.plan = lru_cache(maxsize=1)(self._plan)
 
-    def _plan(self, epoch: int) -> Plan:
+    def _plan(self, epoch: int) -> EpochPlan:
         """The plan of an epoch: read if it is on the disk, else made and written there."""
         home = cache_dir("plans") / self.key / f"{epoch:08d}"
         for _ in range(TRIES):
@@ -102,23 +102,23 @@ class TextSource:
                 continue
         return epoch_plans.joined(self._made(epoch))
 
-    def _made(self, epoch: int) -> Iterator[Plan]:
+    def _made(self, epoch: int) -> Iterator[EpochPlan]:
         """The plans of one share of the documents after another; shares without a row left out.
 
-        Raises NoRows if none has a row.
+        Raises EmptyPlan if none has a row.
         """
         told: dict[str, Any] = {"length": self.length, "vocabulary": self.vocabulary}
-        rows, wrong = 0, NoRows("there are no documents")
+        rows, wrong = 0, EmptyPlan("there are no documents")
         # where documents are paired, a share has others to pair one with
         least = epoch_plans.PAIRED if self.draw.needs_sentences else 1
         shares = epoch_plans.shares(self.corpus.documents, self.length, least=least)
         for number, some in enumerate(shares):
             keys = (epoch, number) if number else (epoch,)
-            random = np.random.Generator(np.random.Philox(hashed(self.seed, "plan", *keys)))
+            random = np.random.Generator(np.random.Philox(hash_keys(self.seed, "plan", *keys)))
             try:
                 plan = self.draw.plan(*self.corpus.spans(some), random=random, **told)
-            except NoRows as error:
-                wrong = NoRows(str(error))
+            except EmptyPlan as error:
+                wrong = EmptyPlan(str(error))
                 continue
             rows += plan.size
             yield plan

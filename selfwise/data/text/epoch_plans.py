@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.lib import format as npy
 
-from selfwise.core.types import Plan
+from selfwise.core.types import EpochPlan
 from selfwise.data.image.decoded_cache import STALE
 
 KEPT = 2  # epochs whose plans stay on the disk
@@ -42,17 +42,17 @@ def shares(documents: Int64[np.ndarray, "d 2"], length: int, *, least: int) -> I
         start = stop
 
 
-def joined(parts: Iterable[Plan]) -> Plan:
+def joined(parts: Iterable[EpochPlan]) -> EpochPlan:
     """One plan of several: their rows one after another."""
     told = [plan._asdict() for plan in _counted_on(parts)]
     made: dict[str, Any] = {
         name: None if value is None else np.concatenate([part[name] for part in told])
         for name, value in told[0].items()
     }
-    return Plan(**made)
+    return EpochPlan(**made)
 
 
-def write(parts: Iterable[Plan], home: Path) -> None:
+def write(parts: Iterable[EpochPlan], home: Path) -> None:
     """Under another name first; if another process was faster, its plan is the same."""
     # a name that no process has, on whatever machine shares the folder
     half = home.with_name(f".{home.name}.{uuid4().hex}")
@@ -67,7 +67,7 @@ def write(parts: Iterable[Plan], home: Path) -> None:
             raise
 
 
-def _fill(home: Path, parts: Iterable[Plan]) -> None:
+def _fill(home: Path, parts: Iterable[EpochPlan]) -> None:
     files: dict[str, _Growing | None] = {}
     with ExitStack() as ends:
         for plan in _counted_on(parts):
@@ -83,10 +83,10 @@ def _fill(home: Path, parts: Iterable[Plan]) -> None:
                     file.add(value)
 
 
-def read(home: Path) -> Plan:
+def read(home: Path) -> EpochPlan:
     """Raises FileNotFoundError if a part is missing: a folder may be removed while it is read."""
-    parts: dict[str, Any] = {name: _part(home, name) for name in Plan._fields}
-    return Plan(**parts)
+    parts: dict[str, Any] = {name: _part(home, name) for name in EpochPlan._fields}
+    return EpochPlan(**parts)
 
 
 def forget(home: Path, epoch: int) -> None:
@@ -112,7 +112,7 @@ def _part(home: Path, name: str) -> np.ndarray | None:
     return np.load(home / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
 
-def _counted_on(parts: Iterable[Plan]) -> Iterator[Plan]:
+def _counted_on(parts: Iterable[EpochPlan]) -> Iterator[EpochPlan]:
     """The same plans, with pieces counted on from one to the next."""
     pieces = 0
     for number, plan in enumerate(parts):

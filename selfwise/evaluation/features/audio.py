@@ -9,21 +9,21 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from selfwise.core.errors import nearest
-from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Features, to
+from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Features, to_device
 from selfwise.data.audio.open import Chunks, Recordings
-from selfwise.distributed.process_group import ALONE, World
-from selfwise.distributed.sharded_map import NOTHING, Arrays, by_turns
-from selfwise.evaluation.features.image import PRECISIONS, at_layer, reading
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
+from selfwise.distributed.sharded_map import EMPTY, Arrays, gather_in_order
+from selfwise.evaluation.features.image import PRECISIONS, encode_to_layer, evaluation_mode
 from selfwise.targets.mfcc import mfcc
 
 POOLINGS = ("mean", "mean+deviation")
-SECONDS, BUDGET = 30.0, 120.0  # of a piece, and of a batch with its padding
+CHUNK_SECONDS, BATCH_SECONDS = 30.0, 120.0  # of a piece, and of a batch with its padding
 # MFCC are cheap, and pieces are long because deltas end at their edges
-MFCC_SECONDS, MFCC_BUDGET = 120.0, 240.0
+MFCC_CHUNK_SECONDS, MFCC_BATCH_SECONDS = 120.0, 240.0
 MFCC_HOP = RATE // 100
 
 Progress = Callable[[int, int], None]  # (batches done, batches in all)
-Read = Callable[[AudioBatch], list[Tensor]]  # frames (b t d) of one layer or more
+ComputeFrames = Callable[[AudioBatch], list[Tensor]]  # frames (b t d) of one layer or more
 
 
 def check_pooling(name: str) -> None:
@@ -32,7 +32,7 @@ def check_pooling(name: str) -> None:
         raise ValueError(f"unknown pooling {name!r}{nearest(name, POOLINGS)}")
 
 
-def extract(
+def extract_features(
     encoder: Any,
     recordings: Recordings,
     *,
@@ -40,10 +40,10 @@ def extract(
     pooling: str = "mean",
     device: torch.device | str = "cpu",
     precision: str = "float32",
-    seconds: float = SECONDS,
-    budget: float = BUDGET,
+    seconds: float = CHUNK_SECONDS,
+    budget: float = BATCH_SECONDS,
     progress: Progress | None = None,
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n d"]:
     """Features of every recording, in the order of the data: the mean over its real frames.
 
@@ -61,15 +61,15 @@ def extract(
     """
 
     def read(batch: AudioBatch) -> list[Tensor]:
-        return [_frames(at_layer(encoder, batch, layer))]
+        return [_require_frames(encode_to_layer(encoder, batch, layer))]
 
     how: dict[str, Any] = {"device": device, "precision": precision, "progress": progress}
-    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "world": world}
-    found = _encoded(encoder, recordings, read, **how)
-    return NOTHING if world.rank else found[:, 0]
+    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "env": env}
+    found = _encode_recordings(encoder, recordings, read, **how)
+    return EMPTY if env.rank else found[:, 0]
 
 
-def layers(
+def extract_layers(
     encoder: Any,
     recordings: Recordings,
     *,
@@ -77,30 +77,30 @@ def layers(
     pooling: str = "mean",
     device: torch.device | str = "cpu",
     precision: str = "float32",
-    seconds: float = SECONDS,
-    budget: float = BUDGET,
+    seconds: float = CHUNK_SECONDS,
+    budget: float = BATCH_SECONDS,
     progress: Progress | None = None,
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n L d"]:
     """Features of every recording from each layer of `encoder.hidden`, in one pass.
 
-    `layers(...)[:, k]` is what `extract(..., layer=k)` gives: a probe of every layer, and
-    `weighted` too, cost one pass over the data. With `stem` what the first layer gets stands in
-    front, from `encoder.layers`, as SUPERB weighs it too: layer k is then at k + 1. The other
-    arguments and the errors are those of `extract`.
+    `extract_layers(...)[:, k]` equals `extract_features(..., layer=k)`. A probe of every layer,
+    and `fit_layer_mix` too, cost one pass over the data. With `stem` the input of the first layer
+    comes first, from `encoder.layers`, as in SUPERB: layer k is then at k + 1. The other arguments
+    and the errors are those of `extract_features`.
     """
 
     def read(batch: AudioBatch) -> list[Tensor]:
         if stem:
             return encoder.layers(batch)
-        return [_frames(features) for features in encoder.hidden(batch)]
+        return [_require_frames(features) for features in encoder.hidden(batch)]
 
     how: dict[str, Any] = {"device": device, "precision": precision, "progress": progress}
-    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "world": world}
-    return _encoded(encoder, recordings, read, **how)
+    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "env": env}
+    return _encode_recordings(encoder, recordings, read, **how)
 
 
-def mfcc_statistics(
+def compute_mfcc_statistics(
     recordings: Recordings, *, progress: Progress | None = None
 ) -> Float32[np.ndarray, "n 78"]:
     """The raw baseline: mean and deviation of 39 MFCC over the frames of every recording.
@@ -110,22 +110,22 @@ def mfcc_statistics(
 
     Raises ValueError if there are no recordings, or one is shorter than a frame.
     """
-    found = _statistics(
+    found = _compute_statistics(
         recordings,
         lambda batch: [mfcc(batch.x, batch.extent)],
         hop=MFCC_HOP,
         deviation=True,
-        seconds=MFCC_SECONDS,
-        budget=MFCC_BUDGET,
+        seconds=MFCC_CHUNK_SECONDS,
+        budget=MFCC_BATCH_SECONDS,
         progress=progress,
     )
     return found[:, 0]
 
 
-def _encoded(
+def _encode_recordings(
     encoder: Any,
     recordings: Recordings,
-    read: Read,
+    read: ComputeFrames,
     *,
     pooling: str,
     device: torch.device | str,
@@ -140,26 +140,26 @@ def _encoded(
         if value not in known:
             raise ValueError(f"unknown {kind} {value!r}{nearest(value, known)}")
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
-    with reading(encoder, device), half:
-        return _statistics(
+    with evaluation_mode(encoder, device), half:
+        return _compute_statistics(
             recordings,
-            lambda batch: read(to(batch, device)),
+            lambda batch: read(to_device(batch, device)),
             hop=HOP,
             deviation=pooling == "mean+deviation",
             **how,
         )
 
 
-def _statistics(
+def _compute_statistics(
     recordings: Recordings,
-    read: Read,
+    read: ComputeFrames,
     *,
     hop: int,
     deviation: bool,
     seconds: float,
     budget: float,
     progress: Progress | None,
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n L d"]:
     """Means over the frames of each recording, and their deviations behind them if asked for."""
     if not len(recordings):
@@ -172,24 +172,24 @@ def _statistics(
         )
     chunks = Chunks(recordings, seconds=seconds, budget=budget)
     found: _Moments | None = None
-    own = (_read_group(chunks[j], read, hop) for j in range(world.rank, len(chunks), world.size))
-    for j, group in enumerate(by_turns(own, len(chunks), world)):
+    own = (_read_batch(chunks[j], read, hop) for j in range(env.rank, len(chunks), env.size))
+    for j, group in enumerate(gather_in_order(own, len(chunks), env)):
         index, count, means, squares = group
         found = found or _Moments(len(recordings), means.shape[1:], deviation=deviation)
         found.add(index, count, means, squares)
         if progress is not None:
             progress(j + 1, len(chunks))
-    if world.rank:
-        return NOTHING[:, None]
+    if env.rank:
+        return EMPTY[:, None]
     assert found is not None
     assert (found.count > 0).all(), "a recording was not read"
     return found.result()
 
 
-def _read_group(batch: AudioBatch, read: Read, hop: int) -> Arrays:
+def _read_batch(batch: AudioBatch, read: ComputeFrames, hop: int) -> Arrays:
     """Which recordings a batch is of, how many frames of each, and their moments."""
-    count = _counts(batch, hop)
-    return (batch.index.numpy(), count.numpy(), *_moments(read(batch), count))
+    count = _count_frames(batch, hop)
+    return (batch.index.numpy(), count.numpy(), *_compute_moments(read(batch), count))
 
 
 class _Moments:
@@ -227,14 +227,14 @@ class _Moments:
         return np.concatenate([self.mean, deviation.astype(np.float32)], axis=2)
 
 
-def _counts(batch: AudioBatch, hop: int) -> Int64[Tensor, "b"]:
+def _count_frames(batch: AudioBatch, hop: int) -> Int64[Tensor, "b"]:
     """Real frames of each row."""
     b, width = batch.x.shape
     extent = torch.full((b,), width) if batch.extent is None else batch.extent
     return ((extent - WINDOW) // hop + 1).clamp(min=0)
 
 
-def _moments(
+def _compute_moments(
     layers: list[Tensor], count: Int64[Tensor, "b"]
 ) -> tuple[Float32[np.ndarray, "b L d"], Float32[np.ndarray, "b L d"]]:
     """Means of real frames, and sums of their squared distances from them, of each layer."""
@@ -251,6 +251,6 @@ def _moments(
     return torch.stack(means, dim=1).cpu().numpy(), torch.stack(squares, dim=1).cpu().numpy()
 
 
-def _frames(features: Features) -> Tensor:
+def _require_frames(features: Features) -> Tensor:
     assert features.tokens is not None, "features of speech have frames"
     return features.tokens

@@ -19,21 +19,22 @@ from selfwise.core.files import digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import check_temporary_folder, explained_loader_death, fitting_workers
 from selfwise.core.rng import generator
-from selfwise.core.types import Encoder, Features, ImageBatch, to
+from selfwise.core.types import Encoder, Features, ImageBatch, to_device
 from selfwise.data.image.dataset import Images
-from selfwise.distributed.process_group import ALONE, World
-from selfwise.distributed.sharded_map import NOTHING, agreed, by_turns
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
+from selfwise.distributed.sharded_map import EMPTY, broadcast_flag, gather_in_order
 from selfwise.nn.channels_last import takes_channels_last
 from selfwise.views.image.augment import evaluation_view
 
 PRECISIONS = ("float32", "bf16")
-SMALL = 64  # px: up to here the whole image is read, as is the custom on CIFAR and STL
-AT_ONCE = 64  # large images in a batch, of which the next are read meanwhile
-LEAST, PIECE = 32, 2**17  # rows, and numbers of the input, in a piece for a CPU's cache
+MAX_WHOLE_SIZE = 64  # px: up to here the whole image is read, as is the custom on CIFAR and STL
+LARGE_IMAGE_BATCH = 64  # large images in a batch, of which the next are read meanwhile
+# rows, and numbers of the input, in a chunk for a CPU's cache
+MIN_CHUNK_ROWS, CHUNK_NUMBERS = 32, 2**17
 RAW_SIDE = 32  # px: the raw input of larger images, so that its probe stays small
 
 
-def extract(
+def extract_features(
     encoder: Encoder,
     images: Images,
     *,
@@ -43,7 +44,7 @@ def extract(
     device: torch.device | str = "cpu",
     precision: str = "float32",
     workers: int = 0,
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n d"]:
     """Pooled features of every image, in the order of the data set.
 
@@ -61,18 +62,20 @@ def extract(
         raise ValueError("there are no images to compute features of")
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
     # large ones are decoded while the encoder has the batch before
-    rows = _in_turn(len(images), batch if size <= SMALL else min(batch, AT_ONCE))
-    with reading(encoder, device) as model, half:
-        mine = rows[world.rank :: world.size]
-        seen = views(images, mine, size=size, device=device, workers=workers)
-        read = partial(_pooled, encoder, layer=layer)
+    rows = _split_rows(
+        len(images), batch if size <= MAX_WHOLE_SIZE else min(batch, LARGE_IMAGE_BATCH)
+    )
+    with evaluation_mode(encoder, device) as model, half:
+        mine = rows[env.rank :: env.size]
+        seen = iterate_views(images, mine, size=size, device=device, workers=workers)
+        read = partial(_encode_pooled, encoder, layer=layer)
         last = takes_channels_last(model) and precision == "float32"
-        own = ((_in_pieces(read, view, last=last).float().cpu().numpy(),) for view in seen)
-        parts = [part for (part,) in by_turns(own, len(rows), world)]
-    return np.concatenate(parts) if world.rank == 0 else NOTHING
+        own = ((_encode_in_chunks(read, view, last=last).float().cpu().numpy(),) for view in seen)
+        parts = [part for (part,) in gather_in_order(own, len(rows), env)]
+    return np.concatenate(parts) if env.rank == 0 else EMPTY
 
 
-def layers(
+def extract_layers(
     encoder: Encoder,
     images: Images,
     *,
@@ -84,39 +87,42 @@ def layers(
 ) -> Float32[np.ndarray, "n L d"]:
     """Pooled features of every image from each layer of `encoder.hidden`, in one pass.
 
-    For encoders whose layers are all equally wide, as transformers are. `layers(...)[:, k]` is
-    what `extract(..., layer=k)` gives; the other arguments are its, too.
+    For encoders whose layers are all equally wide, such as transformers.
+    `extract_layers(...)[:, k]` equals `extract_features(..., layer=k)`, which also explains the
+    other arguments.
     """
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
-    rows, parts = _in_turn(len(images), batch), []
-    with reading(encoder, device) as model, half:
+    rows, parts = _split_rows(len(images), batch), []
+    with evaluation_mode(encoder, device) as model, half:
         last = takes_channels_last(model) and precision == "float32"
-        for view in views(images, rows, size=size, device=device, workers=workers):
-            found = _in_pieces(partial(_layers, encoder), view, last=last)
+        for view in iterate_views(images, rows, size=size, device=device, workers=workers):
+            found = _encode_in_chunks(partial(_encode_layers, encoder), view, last=last)
             parts.append(found.cpu().numpy())
     return np.concatenate(parts)
 
 
-def pixels(images: Images, *, size: int, batch: int = 512) -> Float32[np.ndarray, "n d"]:
+def extract_pixels(images: Images, *, size: int, batch: int = 512) -> Float32[np.ndarray, "n d"]:
     """The raw input as features: evaluation views, flattened (channels, rows, columns), 0 to 1.
 
     Views of more than 64 px are made at 32 px, of the same part of the image: 3,072 numbers a
     colour image, where 224 px would be 150,528.
     """
-    side = RAW_SIDE if size > SMALL else size
-    seen = views(images, _in_turn(len(images), batch), size=side, fraction=crop_fraction(size))
+    side = RAW_SIDE if size > MAX_WHOLE_SIZE else size
+    seen = iterate_views(
+        images, _split_rows(len(images), batch), size=side, fraction=crop_fraction(size)
+    )
     return np.concatenate([view.flatten(1).float().numpy() for view in seen])
 
 
-def at_layer(encoder: Any, x: Any, layer: int | None) -> Features:
+def encode_to_layer(encoder: Any, x: Any, layer: int | None) -> Features:
     """The encoder's output for None, or what its layer of that number says; negative from the last.
 
     Raises ValueError if there is no such layer.
     """
-    return encoder(x) if layer is None else nth(encoder.hidden(x), layer)
+    return encoder(x) if layer is None else select_layer(encoder.hidden(x), layer)
 
 
-def nth(found: Sequence[Any], layer: int) -> Any:
+def select_layer(found: Sequence[Any], layer: int) -> Any:
     """What the layer of that number says. Raises ValueError if there is none."""
     if not -len(found) <= layer < len(found):
         raise ValueError(
@@ -127,10 +133,10 @@ def nth(found: Sequence[Any], layer: int) -> Any:
 
 def crop_fraction(size: int) -> float:
     """Side of the central part that is evaluated: 224 of 256 px (0.875), all of small images."""
-    return 0.875 if size > SMALL else 1.0
+    return 0.875 if size > MAX_WHOLE_SIZE else 1.0
 
 
-def views(
+def iterate_views(
     images: Images,
     rows: Sequence[np.ndarray],
     *,
@@ -144,17 +150,19 @@ def views(
     check_temporary_folder(workers)
     # a generator of its own: the loader would draw its seed from the global one
     groups = DataLoader(
-        _Groups(images, rows),
+        _RowGroups(images, rows),
         batch_size=None,
         num_workers=fitting_workers(workers, lambda: images.read(rows[0])),
         generator=generator(0, "evaluation loader"),
     )
     for group in groups:
-        yield evaluation_view(to(group, device), size, fraction=fraction)
+        yield evaluation_view(to_device(group, device), size, fraction=fraction)
 
 
 @contextmanager
-def reading(encoder: Encoder | nn.Module, device: torch.device | str) -> Iterator[nn.Module]:
+def evaluation_mode(
+    encoder: Encoder | nn.Module, device: torch.device | str
+) -> Iterator[nn.Module]:
     """The encoder on `device`, in eval mode, without gradients; afterwards as it was.
 
     It may be a whole method. `no_grad` and not `inference_mode`: what an encoder caches here, it
@@ -173,7 +181,7 @@ def reading(encoder: Encoder | nn.Module, device: torch.device | str) -> Iterato
             module.training = mode
 
 
-def checksum(encoder: Encoder) -> str:
+def compute_checksum(encoder: Encoder) -> str:
     """32 hex digits that depend on every weight and buffer and on every module's description."""
     assert isinstance(encoder, nn.Module), type(encoder)
     parts: list[str | np.ndarray] = []
@@ -185,26 +193,27 @@ def checksum(encoder: Encoder) -> str:
     return digest(*parts)
 
 
-def cached(
+def load_or_compute(
     folder: Path,
     key: Sequence[str | int | float | None],
     compute: Callable[[], Float32[np.ndarray, "n *layers d"]],
     *,
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n *layers d"]:
     """The features filed under `key`, computed and filed if they are not there.
 
     Of several processes the first one looks and files, and all compute.
 
-    The key names all that they depend on: `checksum(encoder)`, `images.fingerprint`, size, layer,
-    precision. The file appears whole or not at all, and is never unpickled.
+    The key has everything that the features depend on: `compute_checksum(encoder)`,
+    `images.fingerprint`, size, layer, precision. The file appears whole or not at all, and is never
+    unpickled.
     """
     file = folder / f"{digest(repr(tuple(key)))}.npy"
-    if agreed(file.exists(), world):
-        return np.load(file, allow_pickle=False) if world.rank == 0 else NOTHING
+    if broadcast_flag(file.exists(), env):
+        return np.load(file, allow_pickle=False) if env.rank == 0 else EMPTY
     features = compute()
-    if world.rank:
-        return NOTHING
+    if env.rank:
+        return EMPTY
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(f".{os.getpid()}.unfinished")
     with unfinished.open("wb") as handle:
@@ -215,7 +224,7 @@ def cached(
     return features
 
 
-class _Groups(Dataset):
+class _RowGroups(Dataset):
     """Groups of rows as a map-style data set, so that loader processes can read them."""
 
     def __init__(self, images: Images, rows: Sequence[np.ndarray]):
@@ -228,19 +237,19 @@ class _Groups(Dataset):
         return self.images.read(self.rows[group])
 
 
-def _in_turn(n: int, batch: int) -> list[np.ndarray]:
+def _split_rows(n: int, batch: int) -> list[np.ndarray]:
     return [np.arange(first, min(first + batch, n)) for first in range(0, n, batch)]
 
 
-def _pooled(encoder: Encoder, view: Tensor, *, layer: int | None) -> Float[Tensor, "b d"]:
-    return at_layer(encoder, view, layer).pooled
+def _encode_pooled(encoder: Encoder, view: Tensor, *, layer: int | None) -> Float[Tensor, "b d"]:
+    return encode_to_layer(encoder, view, layer).pooled
 
 
-def _layers(encoder: Encoder, view: Tensor) -> Float[Tensor, "b L d"]:
+def _encode_layers(encoder: Encoder, view: Tensor) -> Float[Tensor, "b L d"]:
     return torch.stack([layer.pooled.float() for layer in encoder.hidden(view)], dim=1)
 
 
-def _in_pieces(
+def _encode_in_chunks(
     read: Callable[[Tensor], Tensor], view: Float[Tensor, "b c s s"], *, last: bool
 ) -> Tensor:
     """`read` of all rows. A CPU gets them in pieces whose maps stay in its cache, if `last` with
@@ -251,6 +260,6 @@ def _in_pieces(
     """
     if view.device.type != "cpu":
         return read(view)
-    pieces = view.split(max(LEAST, PIECE // max(1, view[0].numel())))
+    pieces = view.split(max(MIN_CHUNK_ROWS, CHUNK_NUMBERS // max(1, view[0].numel())))
     order = torch.channels_last if last else torch.contiguous_format
     return torch.cat([read(x.contiguous(memory_format=order)) for x in pieces])

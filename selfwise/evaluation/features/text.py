@@ -12,20 +12,20 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from selfwise.core.errors import nearest
-from selfwise.core.types import TextBatch, to
+from selfwise.core.types import TextBatch, to_device
 from selfwise.data.text.labelled import Texts
-from selfwise.distributed.process_group import ALONE, World
-from selfwise.distributed.sharded_map import NOTHING, Arrays, by_turns
-from selfwise.evaluation.features.image import nth, reading
-from selfwise.evaluation.features.text_rows import Row
-from selfwise.evaluation.features.text_windows import DEVIATION, Combined, split_texts
-from selfwise.evaluation.probes.baselines import Split
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
+from selfwise.distributed.sharded_map import EMPTY, Arrays, gather_in_order
+from selfwise.evaluation.features.image import evaluation_mode, select_layer
+from selfwise.evaluation.features.text_rows import TokenRow
+from selfwise.evaluation.features.text_windows import DEVIATION, WindowAverage, split_into_windows
+from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 LAYERS = "layers"
 POOLINGS = ("mean", "cls", "last", LAYERS, DEVIATION)
-BUDGET = 8192  # tokens in a batch, padding included
-TERMS = 50_000  # words and pairs of words that are counted at most
+BATCH_TOKENS = 8192  # tokens in a batch, padding included
+MAX_TERMS = 50_000  # words and pairs of words that are counted at most
 
 
 def check_pooling(name: str) -> None:
@@ -34,7 +34,7 @@ def check_pooling(name: str) -> None:
         raise ValueError(f"unknown pooling {name!r}{nearest(name, POOLINGS)}")
 
 
-def extract(
+def extract_features(
     encoder: Any,
     texts: Texts,
     tokenizer: Tokenizer,
@@ -45,7 +45,7 @@ def extract(
     window: str = "first",
     device: torch.device | str = "cpu",
     precision: str = "float32",
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n d"]:
     """Pooled features of every text, in the order of the data; longer ones are cut at `length`, or
     with `window` "mean" read in windows of that length, whose features are averaged by tokens.
@@ -63,12 +63,12 @@ def extract(
 
     Raises ValueError if there are no texts, no such layer or pooling, or a layer for `layers`.
     """
-    how: dict[str, Any] = {"device": device, "precision": precision, "world": world}
+    how: dict[str, Any] = {"device": device, "precision": precision, "env": env}
     how |= {"places": [(layer, pooling)], "length": length, "window": window}
-    return extract_each(encoder, texts, tokenizer, **how)[0]
+    return extract_poolings(encoder, texts, tokenizer, **how)[0]
 
 
-def extract_each(
+def extract_poolings(
     encoder: Any,
     texts: Texts,
     tokenizer: Tokenizer,
@@ -78,10 +78,10 @@ def extract_each(
     window: str = "first",
     device: torch.device | str = "cpu",
     precision: str = "float32",
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
     keep: Path | None = None,
 ) -> list[Float32[np.ndarray, "n _"]]:
-    """As `extract`, for several pairs of layer and pooling from one reading of the texts.
+    """As `extract_features`, for several pairs of layer and pooling from one reading of the texts.
 
     With `keep`, which begins the names of files, the arrays lie on the disk and not in memory.
     """
@@ -92,43 +92,46 @@ def extract_each(
             raise ValueError(said)
     if not len(texts):
         raise ValueError("there are no texts to compute features of")
-    windows = split_texts(texts, tokenizer, length=length, window=window)
-    rows, combined = windows.rows, Combined(windows, [pooling for _, pooling in places])
+    windows = split_into_windows(texts, tokenizer, length=length, window=window)
+    rows, combined = windows.rows, WindowAverage(windows, [pooling for _, pooling in places])
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
     out: list[np.ndarray] = []
-    every = list(groups([len(row.ids) for row in rows]))
+    every = list(batch_by_length([len(row.ids) for row in rows]))
 
     def vectors_of(places_of: np.ndarray) -> Arrays:
-        batch = to(padded([rows[i] for i in places_of], encoder, tokenizer), device)
-        return tuple(one.cpu().numpy() for one in _vectors(encoder, batch, places))
+        batch = to_device(pad_rows([rows[i] for i in places_of], encoder, tokenizer), device)
+        return tuple(one.cpu().numpy() for one in _encode_poolings(encoder, batch, places))
 
-    with reading(encoder, device), half:
-        own = map(vectors_of, every[world.rank :: world.size])
-        for some, vectors in zip(every, by_turns(own, len(every), world)):
+    with evaluation_mode(encoder, device), half:
+        own = map(vectors_of, every[env.rank :: env.size])
+        for some, vectors in zip(every, gather_in_order(own, len(every), env)):
             if not out:
-                out = [_room((len(texts), v.shape[1]), keep, i) for i, v in enumerate(vectors)]
+                out = [
+                    _allocate_array((len(texts), v.shape[1]), keep, i)
+                    for i, v in enumerate(vectors)
+                ]
             combined.add(out, some, vectors)
     combined.finish(out)
-    return out or [NOTHING for _ in places]
+    return out or [EMPTY for _ in places]
 
 
-def laid(texts: Texts, tokenizer: Tokenizer, *, length: int) -> list[Row]:
+def tokenize_rows(texts: Texts, tokenizer: Tokenizer, *, length: int) -> list[TokenRow]:
     """Every text with its special tokens, cut to `length`; of a pair the longer part is cut."""
-    return split_texts(texts, tokenizer, length=length, window="first").rows
+    return split_into_windows(texts, tokenizer, length=length, window="first").rows
 
 
-def groups(lengths: list[int]) -> Iterator[np.ndarray]:
+def batch_by_length(lengths: list[int]) -> Iterator[np.ndarray]:
     """Places of rows of similar length, whose padded batch has at most BUDGET tokens."""
     order = np.argsort(lengths, kind="stable")[::-1]
     start = 0
     while start < len(order):
         widest = max(1, lengths[order[start]])
-        stop = start + max(1, BUDGET // widest)
+        stop = start + max(1, BATCH_TOKENS // widest)
         yield order[start:stop]
         start = stop
 
 
-def padded(rows: list[Row], encoder: Any, tokenizer: Tokenizer) -> TextBatch:
+def pad_rows(rows: list[TokenRow], encoder: Any, tokenizer: Tokenizer) -> TextBatch:
     """Rows side by side, padded at the end."""
     width = max(1, *(len(row.ids) for row in rows))
     pad = tokenizer.vocabulary.pad or 0
@@ -141,15 +144,17 @@ def padded(rows: list[Row], encoder: Any, tokenizer: Tokenizer) -> TextBatch:
     return batch._replace(segment=torch.from_numpy(segment)) if encoder.segments else batch
 
 
-def pooled(tokens: Float[Tensor, "b n d"], valid: Tensor | None, how: str) -> Float[Tensor, "b _"]:
+def pool_tokens(
+    tokens: Float[Tensor, "b n d"], valid: Tensor | None, how: str
+) -> Float[Tensor, "b _"]:
     """The mean over the real tokens, with their deviation behind it if asked for, the first one,
     or the last real one.
     """
     if how == "cls":
         return tokens[:, 0]
     if how == DEVIATION:
-        mean = pooled(tokens, valid, "mean")
-        squares = pooled((tokens - mean[:, None]).square(), valid, "mean")
+        mean = pool_tokens(tokens, valid, "mean")
+        squares = pool_tokens((tokens - mean[:, None]).square(), valid, "mean")
         return torch.cat([mean, squares.sqrt()], dim=1)
     if valid is None:
         return tokens.mean(dim=1) if how == "mean" else tokens[:, -1]
@@ -159,7 +164,7 @@ def pooled(tokens: Float[Tensor, "b n d"], valid: Tensor | None, how: str) -> Fl
     return tokens[torch.arange(len(tokens), device=tokens.device), count - 1]
 
 
-def bag_of_words(known: Texts, asked: Texts) -> Split:
+def fit_bag_of_words(known: Texts, asked: Texts) -> FeatureSplit:
     """TF-IDF of words and pairs of words, fitted on the training texts alone: a strong baseline.
 
     Sparse matrices (n, words). A pair of texts is counted as two bags side by side.
@@ -169,37 +174,37 @@ def bag_of_words(known: Texts, asked: Texts) -> Split:
         left, right = getattr(known, side), getattr(asked, side)
         if left is None:
             continue
-        count = _counter()
+        count = _build_vectorizer()
         parts.append((count.fit_transform(left), count.transform(right)))
-    return Split(*(hstack(side).tocsr() for side in zip(*parts)))
+    return FeatureSplit(*(hstack(side).tocsr() for side in zip(*parts)))
 
 
-def compared_words(known: Texts, asked: Texts) -> Split:
+def fit_pair_bag_of_words(known: Texts, asked: Texts) -> FeatureSplit:
     """Pairs as [u; v; |u - v|; u v] of their bags, with one vocabulary for both sides.
 
     Two bags side by side cannot say that they share a word; these can. Fitted on `known` alone.
     """
     assert known.pairs is not None
     assert asked.pairs is not None
-    count = _counter().fit([*known.texts, *known.pairs])
+    count = _build_vectorizer().fit([*known.texts, *known.pairs])
     parts = []
     for some in (known, asked):
         u, v = count.transform(some.texts), count.transform(some.pairs)
         parts.append(hstack([u, v, abs(u - v), u.multiply(v)]).tocsr())
-    return Split(*parts)
+    return FeatureSplit(*parts)
 
 
-def _counter() -> TfidfVectorizer:
+def _build_vectorizer() -> TfidfVectorizer:
     return TfidfVectorizer(
         ngram_range=(1, 2),
         sublinear_tf=True,
-        max_features=TERMS,
+        max_features=MAX_TERMS,
         token_pattern=r"(?u)\w+|[^\w\s]",
         dtype=np.float32,
     )
 
 
-def _vectors(
+def _encode_poolings(
     encoder: Any, batch: TextBatch, places: Sequence[tuple[int | None, str]]
 ) -> list[Float[Tensor, "b _"]]:
     if all(layer is None and pooling != LAYERS for layer, pooling in places):
@@ -210,15 +215,15 @@ def _vectors(
     for layer, pooling in places:
         if pooling == LAYERS:
             each = [encoder.embed(batch), *tokens]
-            means = [pooled(one.float(), batch.valid, "mean") for one in each]
+            means = [pool_tokens(one.float(), batch.valid, "mean") for one in each]
             found.append(torch.cat(means, dim=1))
         else:
-            one = tokens[-1] if layer is None else nth(tokens, layer)
-            found.append(pooled(one.float(), batch.valid, pooling))
+            one = tokens[-1] if layer is None else select_layer(tokens, layer)
+            found.append(pool_tokens(one.float(), batch.valid, pooling))
     return found
 
 
-def _room(shape: tuple[int, int], keep: Path | None, number: int) -> np.ndarray:
+def _allocate_array(shape: tuple[int, int], keep: Path | None, number: int) -> np.ndarray:
     if keep is None:
         return np.empty(shape, np.float32)
     path = keep.with_name(f"{keep.name}-{number}.npy")

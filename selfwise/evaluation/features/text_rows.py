@@ -9,14 +9,14 @@ from selfwise.data.text.labelled import Texts
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 
-class Row(NamedTuple):
+class TokenRow(NamedTuple):
     """A text, or a pair, with its special tokens."""
 
     ids: np.ndarray
     segment: np.ndarray
 
 
-def special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int], list[int]]:
+def find_special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int], list[int]]:
     """What stands before a text, behind it, and between the two of a pair.
 
     BERT's `[CLS] A [SEP] B [SEP]`, RoBERTa's `<s> A </s></s> B </s>`, GPT's `A <|endoftext|>`: what
@@ -31,37 +31,37 @@ def special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int], list[int
     return [token for token in first if token is not None], last, last * 2 if doubled else last
 
 
-def lay_text(ids: np.ndarray, tokenizer: Tokenizer) -> Row:
+def build_text_row(ids: np.ndarray, tokenizer: Tokenizer) -> TokenRow:
     """A text between its special tokens."""
-    first, last, _ = special_tokens(tokenizer)
-    return _row([first, ids, last], [])
+    first, last, _ = find_special_tokens(tokenizer)
+    return _join_parts([first, ids, last], [])
 
 
-def lay_pairs(
+def build_pair_rows(
     texts: Texts, tokenizer: Tokenizer, *, length: int
-) -> tuple[list[Row], Int64[np.ndarray, "n"]]:
+) -> tuple[list[TokenRow], Int64[np.ndarray, "n"]]:
     """Pairs with segments 0 and 1, cut to `length`, the longer part first, and how many tokens of
     each pair were cut.
     """
     assert texts.pairs is not None
-    first, last, between = special_tokens(tokenizer)
+    first, last, between = find_special_tokens(tokenizer)
     room = length - len(first) - len(between) - len(last)
     rows, cut = [], []
     for a, b in zip(tokenizer.encode(texts.texts), tokenizer.encode(texts.pairs)):
-        one, other = _shortened(a, b, room)
-        rows.append(_row([first, one, between], [other, last]))
+        one, other = _truncate_pair(a, b, room)
+        rows.append(_join_parts([first, one, between], [other, last]))
         cut.append(len(a) + len(b) - len(one) - len(other))
     return rows, np.array(cut, np.int64)
 
 
-def _row(left: list[Any], right: list[Any]) -> Row:
+def _join_parts(left: list[Any], right: list[Any]) -> TokenRow:
     a, b = (
         np.concatenate([np.asarray(p, np.int64) for p in [*side, []]]) for side in (left, right)
     )
-    return Row(np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)]))
+    return TokenRow(np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)]))
 
 
-def _shortened(a: np.ndarray, b: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
+def _truncate_pair(a: np.ndarray, b: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
     """Both cut so that they fit together: the longer one first, from its end."""
     a = a[: min(len(a), max(room - len(b), room // 2))]
     return a, b[: room - len(a)]

@@ -8,17 +8,22 @@ from jaxtyping import Float32, Float64, Int64
 
 from selfwise.core.errors import nearest
 from selfwise.data.text.labelled import Texts
-from selfwise.evaluation.features.text_rows import Row, lay_pairs, lay_text, special_tokens
+from selfwise.evaluation.features.text_rows import (
+    TokenRow,
+    build_pair_rows,
+    build_text_row,
+    find_special_tokens,
+)
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 WINDOWS = ("mean", "first")
 DEVIATION = "mean+deviation"
 
 
-class Windows(NamedTuple):
+class TextWindows(NamedTuple):
     """w windows of n texts, in the order of the texts."""
 
-    rows: list[Row]
+    rows: list[TokenRow]
     owner: Int64[np.ndarray, "w"]  # which text a window is of
     tokens: Int64[np.ndarray, "w"]  # of the text in it, special tokens aside
     longer: int  # texts, or pairs, that are longer than a window
@@ -31,19 +36,23 @@ def check_window(name: str) -> None:
         raise ValueError(f"unknown window {name!r}{nearest(name, WINDOWS)}")
 
 
-def split_texts(texts: Texts, tokenizer: Tokenizer, *, length: int, window: str) -> Windows:
+def split_into_windows(
+    texts: Texts, tokenizer: Tokenizer, *, length: int, window: str
+) -> TextWindows:
     """Every text in windows of `length` tokens with special tokens around each.
 
     With `window` "first" a text has one window, and the rest of it is cut. Of pairs the longer part
     is cut, whatever `window` is: a window of one part has no counterpart in the other.
     """
     if texts.pairs is not None:
-        pairs, cut = lay_pairs(texts, tokenizer, length=length)
+        pairs, cut = build_pair_rows(texts, tokenizer, length=length)
         sizes = np.array([len(row.ids) for row in pairs], np.int64)
-        return Windows(pairs, np.arange(len(pairs)), sizes, int((cut > 0).sum()), int(cut.sum()))
-    first, last, _ = special_tokens(tokenizer)
+        return TextWindows(
+            pairs, np.arange(len(pairs)), sizes, int((cut > 0).sum()), int(cut.sum())
+        )
+    first, last, _ = find_special_tokens(tokenizer)
     room = max(1, length - len(first) - len(last))
-    rows: list[Row] = []
+    rows: list[TokenRow] = []
     owner: list[int] = []
     tokens: list[int] = []
     longer, left_out = 0, 0
@@ -52,14 +61,16 @@ def split_texts(texts: Texts, tokenizer: Tokenizer, *, length: int, window: str)
         stop = room if window == "first" else max(1, len(ids))
         for start in range(0, stop, room):
             part = ids[start : start + room]
-            rows.append(lay_text(part, tokenizer))
+            rows.append(build_text_row(part, tokenizer))
             owner.append(number)
             tokens.append(len(part))
         left_out += max(0, len(ids) - room) if window == "first" else 0
-    return Windows(rows, np.array(owner, np.int64), np.array(tokens, np.int64), longer, left_out)
+    return TextWindows(
+        rows, np.array(owner, np.int64), np.array(tokens, np.int64), longer, left_out
+    )
 
 
-def cut_sentence(found: Windows, length: int) -> list[str]:
+def describe_truncation(found: TextWindows, length: int) -> list[str]:
     """What a score or a user has to know of texts that do not fit; nothing if all do."""
     if not found.cut:
         return []
@@ -70,13 +81,13 @@ def cut_sentence(found: Windows, length: int) -> list[str]:
     ]
 
 
-class Combined:
+class WindowAverage:
     """Vectors of texts from those of their windows: means weighted by tokens.
 
     Of `mean+deviation` the second half is the deviation over all tokens of all windows.
     """
 
-    def __init__(self, windows: Windows, poolings: Sequence[str]):
+    def __init__(self, windows: TextWindows, poolings: Sequence[str]):
         self.windows, self.poolings = windows, poolings
         counts = np.bincount(windows.owner)
         self.several = counts[windows.owner] > 1

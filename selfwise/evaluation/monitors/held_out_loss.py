@@ -7,33 +7,33 @@ import numpy as np
 import torch
 
 from selfwise.core.rng import Rng, generator
-from selfwise.core.types import Batch, Term, to
-from selfwise.evaluation.features.image import reading
+from selfwise.core.types import Batch, Term, to_device
+from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods.method import Method
 
-TOKENS = 2**15  # read at most; with one token in seven a standard error of about 0.03 nats
-AT_ONCE = 32  # rows
+MAX_TOKENS = 2**15  # read at most; with one token in seven a standard error of about 0.03 nats
+BATCH_ROWS = 32  # rows
 
 # a batch by its number, and how many there are
-Batches = tuple[Callable[[int], Batch], int]
+HeldOutBatches = tuple[Callable[[int], Batch], int]
 
 
-def spread(source: Any, *, tokens: int = TOKENS) -> Batches:
+def sample_text_batches(source: Any, *, tokens: int = MAX_TOKENS) -> HeldOutBatches:
     """Rows of text from all over a source that gives row r as `source.rows(r)`."""
     n = source.plan(0).size
     drawn = np.linspace(0, n - 1, min(n, max(1, tokens // source.length))).astype(np.int64)
-    groups = np.split(drawn, range(AT_ONCE, len(drawn), AT_ONCE))
+    groups = np.split(drawn, range(BATCH_ROWS, len(drawn), BATCH_ROWS))
     return lambda number: source.rows(groups[number]), len(groups)
 
 
-class HeldOut:
+class HeldOutLoss:
     """Loss terms and metrics of the method, in float32 and evaluation mode, as `held_out/NAME`.
 
     Views are functions of the seed, so that every look sees the same masks. Nothing of the run
     changes.
     """
 
-    def __init__(self, batches: Batches, *, seed: int, every: int):
+    def __init__(self, batches: HeldOutBatches, *, seed: int, every: int):
         self.every, self.seed = every, seed
         self.read, self.count = batches
 
@@ -49,10 +49,10 @@ class HeldOut:
         """Sums and counts of every term and metric over all examples."""
         device = next(method.parameters()).device
         sums: dict[str, Term] = {}
-        with reading(method, device):
+        with evaluation_mode(method, device):
             for number in range(self.count):
                 rng = Rng(generator(self.seed, "held out", number), seed=self.seed)
-                step = method(method.view(to(self.read(number), device), rng))
+                step = method(method.view(to_device(self.read(number), device), rng))
                 for name, (total, count) in (step.terms | step.metrics).items():
                     total, count = total.double(), count.double()
                     before = sums.get(name, Term(torch.zeros_like(total), torch.zeros_like(count)))

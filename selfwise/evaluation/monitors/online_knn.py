@@ -8,14 +8,15 @@ import numpy as np
 
 from selfwise.core.rng import shuffled
 from selfwise.data.image import Images, in_memory
-from selfwise.evaluation.features.image import extract
-from selfwise.evaluation.probes.knn import choose_k, knn
+from selfwise.evaluation.features.image import extract_features
+from selfwise.evaluation.probes.knn import choose_k, predict_knn
 from selfwise.evaluation.probes.linear import check_classes
 from selfwise.methods.method import Method
 
-REFERENCE, ASKED = 4_000, 1_000  # examples at most; enough for half a point of standard error
+# examples at most; enough for half a point of standard error
+MAX_REFERENCE, MAX_TEST = 4_000, 1_000
 FORMER_K = 20  # of runs that were started before k was chosen
-ACCURACY, CHOSEN = "online_knn", "online_knn_k"  # as they are logged
+ACCURACY, CHOSEN_K = "online_knn", "online_knn_k"  # as they are logged
 
 
 class OnlineKNN:
@@ -33,9 +34,9 @@ class OnlineKNN:
     def __init__(self, images: Images, *, size: int, seed: int, every: int):
         assert images.labels is not None, "the caller has checked that there are labels"
         order = shuffled(len(images), seed, "online probe")
-        asked = min(ASKED, len(order) // 5)
+        asked = min(MAX_TEST, len(order) // 5)
         self.asked = in_memory(images.take(np.sort(order[:asked])))
-        self.reference = in_memory(images.take(np.sort(order[asked : asked + REFERENCE])))
+        self.reference = in_memory(images.take(np.sort(order[asked : asked + MAX_REFERENCE])))
         self.size, self.every = size, every
         self.k: int | None = None
         self.log: Path | None = None
@@ -50,25 +51,25 @@ class OnlineKNN:
     def __call__(self, method: Method) -> dict[str, float]:
         device = next(method.parameters()).device
         known, asked = (
-            extract(method.encoder, part, size=self.size, device=device)  # type: ignore[arg-type]
+            extract_features(method.encoder, part, size=self.size, device=device)  # type: ignore[arg-type]
             for part in (self.reference, self.asked)
         )
         if not (np.isfinite(known).all() and np.isfinite(asked).all()):
             return {ACCURACY: nan}  # the loop then says that the run diverged
         assert self.reference.labels is not None
         if self.k is None:
-            self.k = _logged_k(self.log) or choose_k(known, self.reference.labels)
-        predicted = knn(known, self.reference.labels, asked, k=self.k)
-        return {ACCURACY: float((predicted == self.asked.labels).mean()), CHOSEN: self.k}
+            self.k = _read_logged_k(self.log) or choose_k(known, self.reference.labels)
+        predicted = predict_knn(known, self.reference.labels, asked, k=self.k)
+        return {ACCURACY: float((predicted == self.asked.labels).mean()), CHOSEN_K: self.k}
 
     def warning(self, values: dict[str, float]) -> None:
         """None: an accuracy alone says nothing of what is wrong."""
 
 
-def _logged_k(log: Path | None) -> int | None:
+def _read_logged_k(log: Path | None) -> int | None:
     """The k of the run's earlier evaluations; None where there was none."""
     if log is None or not log.is_file():
         return None
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     probed = [line for line in lines if ACCURACY in line]
-    return int(probed[0].get(CHOSEN, FORMER_K)) if probed else None
+    return int(probed[0].get(CHOSEN_K, FORMER_K)) if probed else None

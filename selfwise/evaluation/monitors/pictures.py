@@ -12,28 +12,29 @@ from PIL import Image
 from torch import Tensor
 
 from selfwise.core.rng import shuffled
-from selfwise.core.types import rows, to
+from selfwise.core.types import slice_batch, to_device
 from selfwise.data.image import Images
-from selfwise.evaluation.features.image import crop_fraction, reading
+from selfwise.evaluation.features.image import crop_fraction, evaluation_mode
 from selfwise.methods.method import Method
 from selfwise.views.image.augment import evaluation_view
 from selfwise.views.image.color_bins import colored
 from selfwise.views.image.color_space import lab_to_rgb, rgb_to_lab
 
-EXAMPLES = 512  # at most; with 64 patches each 32,768 codes
-AT_ONCE = 64  # images
-SHOWN = 12  # images in a picture
-SIDE, GAP = 96, 4  # px: small images are shown at least so large; white between rows and columns
-FEW = 2.0  # a perplexity below it: nearly every patch has the same code
+MAX_EXAMPLES = 512  # at most; with 64 patches each 32,768 codes
+BATCH_SIZE = 64  # images
+MAX_COLUMNS = 12  # images in a picture
+# px: small images are shown at least so large; white between rows and columns
+MIN_SIDE, GAP = 96, 4
+COLLAPSED_PERPLEXITY = 2.0  # a perplexity below it: nearly every patch has the same code
 
 
-def sheet(pictures: Sequence[Float[Tensor, "b c h w"]], path: Path) -> None:
+def save_image_grid(pictures: Sequence[Float[Tensor, "b c h w"]], path: Path) -> None:
     """Write a PNG in which the images of each batch are a row: originals, then reconstructions.
 
     Values are in 0 to 1, at most 12 images of each batch are shown, and small ones enlarged pixel
     by pixel. The file is there whole or not at all.
     """
-    lines = [_line(batch[:SHOWN]) for batch in pictures]
+    lines = [_draw_row(batch[:MAX_COLUMNS]) for batch in pictures]
     gap = np.full((GAP, lines[0].shape[1], 3), 255, np.uint8)
     stacked = np.concatenate([part for line in lines for part in (gap, line)] + [gap])
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.png")
@@ -44,7 +45,7 @@ def sheet(pictures: Sequence[Float[Tensor, "b c h w"]], path: Path) -> None:
     unfinished.replace(path)
 
 
-def usage(counts: Int64[Tensor, "k"]) -> dict[str, float]:
+def measure_code_usage(counts: Int64[Tensor, "k"]) -> dict[str, float]:
     """How codes that occur so often are used, where at least one does.
 
     `codes_used`: share of the codes that occur at all. `code_perplexity`: exp of the entropy of
@@ -56,7 +57,7 @@ def usage(counts: Int64[Tensor, "k"]) -> dict[str, float]:
     return {"codes_used": float(used), "code_perplexity": float(entropy.exp())}
 
 
-class Pictures:
+class PictureMonitor:
     """Looks at what a method makes of some images, for the training loop.
 
     At most 512 examples, drawn by the seed and read once; they are among those that are trained
@@ -66,14 +67,14 @@ class Pictures:
 
     def __init__(self, images: Images, *, size: int, seed: int, every: int, folder: Path | None):
         assert len(images), "the caller has checked that there are examples"
-        drawn = shuffled(len(images), seed, "reconstructions")[:EXAMPLES]
+        drawn = shuffled(len(images), seed, "reconstructions")[:MAX_EXAMPLES]
         self.batch = images.read(drawn)  # in this order: a folder of classes begins with one class
         self.size, self.every, self.folder = size, every, folder
 
     def seen(self, device: torch.device) -> Iterator[Float[Tensor, "b c s s"]]:
         """The examples as they are evaluated, a few at a time, on the device."""
-        for first in range(0, len(self.batch.x), AT_ONCE):
-            part = to(rows(self.batch, slice(first, first + AT_ONCE)), device)
+        for first in range(0, len(self.batch.x), BATCH_SIZE):
+            part = to_device(slice_batch(self.batch, slice(first, first + BATCH_SIZE)), device)
             yield evaluation_view(part, self.size, fraction=crop_fraction(self.size))
 
     def __call__(self, method: Method) -> dict[str, float]:
@@ -84,7 +85,7 @@ class Pictures:
         return None
 
 
-class Reconstructions(Pictures):
+class ReconstructionMonitor(PictureMonitor):
     """Error and use of the codes of an image tokenizer, and `reconstructions.png`.
 
     The method has `codes`, `units` and `reconstruct`, as `fsq` and `dvae` have.
@@ -96,19 +97,19 @@ class Reconstructions(Pictures):
         device, n = next(method.parameters()).device, len(self.batch.x)
         counts = torch.zeros(tokenizer.units, dtype=torch.int64)
         error, shown = 0.0, None
-        with reading(method, device):
+        with evaluation_mode(method, device):
             for x in self.seen(device):
                 codes, again = tokenizer.codes(x).cpu(), tokenizer.reconstruct(x)
                 counts += torch.bincount(codes.flatten(), minlength=len(counts))
                 error += float((again - x).square().double().mean(dim=(1, 2, 3)).sum())
                 shown = shown or (x.cpu(), again.cpu())
         if self.folder is not None and shown is not None:
-            sheet(shown, self.folder / "reconstructions.png")
-        return {"reconstruction_mse": error / n, **usage(counts)}
+            save_image_grid(shown, self.folder / "reconstructions.png")
+        return {"reconstruction_mse": error / n, **measure_code_usage(counts)}
 
     def warning(self, values: dict[str, float]) -> str | None:
         """For the user, where nearly all patches have the same code."""
-        if values["code_perplexity"] >= FEW:
+        if values["code_perplexity"] >= COLLAPSED_PERPLEXITY:
             return None
         return (
             f"the codes have collapsed: their perplexity is {values['code_perplexity']:.1f}, so "
@@ -117,7 +118,7 @@ class Reconstructions(Pictures):
         )
 
 
-class Colorizations(Pictures):
+class ColorizationMonitor(PictureMonitor):
     """Error of the colours that a method guesses, and `colors.png`: gray, guessed, true.
 
     The method has `colors`, as `colorization` has. `color_error` is the mean distance in a and b of
@@ -129,7 +130,7 @@ class Colorizations(Pictures):
         painter: Any = method
         device = next(method.parameters()).device
         error, shown = torch.zeros(3, dtype=torch.float64), None
-        with reading(method, device):
+        with evaluation_mode(method, device):
             for x in self.seen(device):
                 guess = painter.colors(x)
                 lab, ab = rgb_to_lab(x), rgb_to_lab(guess)[:, 1:]
@@ -140,14 +141,14 @@ class Colorizations(Pictures):
                 error += sums.double().sum(dim=1).cpu()
                 shown = shown or (gray.cpu(), guess.cpu(), x.cpu())
         if self.folder is not None and shown is not None:
-            sheet(shown, self.folder / "colors.png")
+            save_image_grid(shown, self.folder / "colors.png")
         guessed, always_gray = (error[:2] / error[2].clamp_min(1)).tolist()
         return {"color_error": guessed, "color_error_gray": always_gray}
 
 
-def _line(batch: Float[Tensor, "b c h w"]) -> np.ndarray:
+def _draw_row(batch: Float[Tensor, "b c h w"]) -> np.ndarray:
     """The images side by side, uint8 (h w 3)."""
-    times = max(1, SIDE // batch.shape[2])
+    times = max(1, MIN_SIDE // batch.shape[2])
     x = (batch.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
     x = x.expand(-1, 3, -1, -1).permute(0, 2, 3, 1)
     images = x.repeat_interleave(times, 1).repeat_interleave(times, 2).numpy()

@@ -9,19 +9,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.rng import Rng, generator, shuffled
-from selfwise.core.types import ImageBatch, rows, to
+from selfwise.core.types import ImageBatch, slice_batch, to_device
 from selfwise.data.image import Images
-from selfwise.evaluation.features.image import crop_fraction, reading
+from selfwise.evaluation.features.image import crop_fraction, evaluation_mode
 from selfwise.methods.method import Method
 from selfwise.views.image.augment import evaluation_view
 
-EXAMPLES = 512  # at most; 131,000 pairs for the uniformity, and a rank of up to 512
-AT_ONCE = 128  # examples encoded together, to save memory
+MAX_EXAMPLES = 512  # at most; 131,000 pairs for the uniformity, and a rank of up to 512
+BATCH_SIZE = 128  # examples encoded together, to save memory
 EPSILON = 1e-7  # of RankMe, for float32 (arXiv:2210.02885, equation 1)
 # Beyond these a representation has collapsed. Untrained networks, which are the narrowest that
 # are not (ResNet-18 with batch-norm statistics and ViT-Ti, on digits and on CIFAR-10), have a
 # uniformity of -0.25 to -1.3 and a rank of 7 % or more of what it can be.
-FLAT, SHARE, LEAST_RANK = -0.05, 0.01, 2.0
+COLLAPSED_UNIFORMITY, COLLAPSED_RANK_SHARE, COLLAPSED_RANK = -0.05, 0.01, 2.0
 
 
 def alignment(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
@@ -53,7 +53,7 @@ def rank_me(z: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     return (-share * share.log()).sum().exp()
 
 
-class Health:
+class RepresentationMonitor:
     """Alignment, uniformity and effective rank of the features h, for the training loop.
 
     At most 512 examples, drawn by the seed and read once; labels are not needed. Uniformity and
@@ -64,7 +64,7 @@ class Health:
 
     def __init__(self, images: Images, *, size: int, seed: int, every: int):
         assert len(images) > 1, "the caller has checked that there are examples"
-        drawn = shuffled(len(images), seed, "health")[:EXAMPLES]
+        drawn = shuffled(len(images), seed, "health")[:MAX_EXAMPLES]
         self.batch: ImageBatch = images.read(np.sort(drawn))
         self.examples = len(drawn)  # by which the time of a look is estimated
         self.size, self.seed, self.every = size, seed, every
@@ -74,14 +74,14 @@ class Health:
         device = next(method.parameters()).device
         n = len(self.batch.x)
         found: list[tuple[Tensor, ...]] = []
-        with reading(method.encoder, device):
-            two = self._makes_two(method, to(rows(self.batch, slice(0, 1)), device))
-            for first in range(0, n, AT_ONCE):
-                part = slice(first, min(first + AT_ONCE, n))
-                own = to(rows(self.batch, part), device)
+        with evaluation_mode(method.encoder, device):
+            two = self._makes_two(method, to_device(slice_batch(self.batch, slice(0, 1)), device))
+            for first in range(0, n, BATCH_SIZE):
+                part = slice(first, min(first + BATCH_SIZE, n))
+                own = to_device(slice_batch(self.batch, part), device)
                 found.append(self._features(method, own, part, two=two))
             h, *pair = (torch.cat(parts) for parts in zip(*found, strict=True))
-            values = {"uniformity": uniformity(h), "rank": _rank(h)}
+            values = {"uniformity": uniformity(h), "rank": _finite_rank(h)}
             if pair:
                 values = {"alignment": alignment(*pair), **values}
         self.most = min(h.shape)
@@ -89,7 +89,7 @@ class Health:
 
     def warning(self, values: dict[str, float]) -> str | None:
         """For the user, where the representation has collapsed."""
-        return collapsed(values, self.most)
+        return describe_collapse(values, self.most)
 
     def _features(
         self, method: Method, batch: ImageBatch, part: slice, *, two: bool
@@ -98,27 +98,27 @@ class Health:
         seen = [evaluation_view(batch, self.size, fraction=crop_fraction(self.size))]
         if two:
             rng = Rng(generator(self.seed, "health"), part, len(self.batch.x))
-            seen += _two(method.view(batch, rng))
+            seen += _find_pair(method.view(batch, rng))
         return tuple(method.encoder(view).pooled.float().cpu() for view in seen)
 
     def _makes_two(self, method: Method, one: ImageBatch) -> bool:
         """Asked with one example: views that are no pair may cost much, as a dVAE's noise does."""
         rng = Rng(generator(self.seed, "health"))
-        return not method.labelled and bool(_two(method.view(one, rng)))
+        return not method.labelled and bool(_find_pair(method.view(one, rng)))
 
 
-def collapsed(values: dict[str, float], dim: int) -> str | None:
+def describe_collapse(values: dict[str, float], dim: int) -> str | None:
     """A sentence if the features have collapsed: what it means, and what usually helps.
 
-    `values` are those of `Health`; `dim` is the width of the features, or the number of examples
-    if that is smaller: what the rank can be at most. Collapsed is a rank below 2 or 1 % of `dim`,
-    or a uniformity above -0.05. A fresh encoder whose batch norms have seen nothing yet comes
-    close to that; a few steps later it does not.
+    `values` are those of `RepresentationMonitor`; `dim` is the largest possible rank: the width of
+    the features, or the number of examples if that is smaller. Collapsed is a rank below 2 or 1 %
+    of `dim`, or a uniformity above -0.05. An untrained encoder whose batch norms have no statistics
+    yet comes close to that; a few steps later it does not.
     """
-    least = max(LEAST_RANK, SHARE * dim)
+    least = max(COLLAPSED_RANK, COLLAPSED_RANK_SHARE * dim)
     if values["rank"] < least:
         what = f"an effective rank of {values['rank']:.1f} of {dim}"
-    elif values["uniformity"] > FLAT:
+    elif values["uniformity"] > COLLAPSED_UNIFORMITY:
         what = f"a uniformity of {values['uniformity']:.3f}, where 0 is a single point"
     else:
         return None
@@ -129,12 +129,12 @@ def collapsed(values: dict[str, float], dim: int) -> str | None:
     )
 
 
-def _two(view: Any) -> list[Tensor]:
+def _find_pair(view: Any) -> list[Tensor]:
     """The two views of a method that makes two, otherwise none."""
     pair = [getattr(view, name, None) for name in ("a", "b")]
     return pair if all(isinstance(one, Tensor) for one in pair) else []  # type: ignore[return-value]
 
 
-def _rank(h: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+def _finite_rank(h: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """Not a number where the features are none: the loop then says that the run diverged."""
     return rank_me(h) if bool(h.isfinite().all()) else h.new_full((), torch.nan)

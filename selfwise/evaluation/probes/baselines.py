@@ -10,20 +10,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from selfwise.core.rng import shuffled
 from selfwise.core.types import Encoder
 from selfwise.data.image.dataset import Images
-from selfwise.evaluation.features.image import reading, views
+from selfwise.evaluation.features.image import evaluation_mode, iterate_views
 from selfwise.evaluation.probes.linear import Matrix
 
 Embed = Callable[[Encoder, Images], np.ndarray]
 
 
-class Split(NamedTuple):
+class FeatureSplit(NamedTuple):
     """One kind of features of the training and the test examples."""
 
     train: Matrix
     test: Matrix
 
 
-def untrained(
+def extract_untrained(
     fresh: Callable[[int], Encoder],
     train: Images,
     test: Images,
@@ -32,7 +32,7 @@ def untrained(
     embed: Embed,
     seeds: Sequence[int] = (0, 1, 2),
     device: torch.device | str = "cpu",
-) -> list[Split]:
+) -> list[FeatureSplit]:
     """Features of fresh initialisations, one for each seed, after `estimate_batch_norm`.
 
     `fresh(seed)` makes the encoder with random weights. `embed` computes features as for the
@@ -42,7 +42,7 @@ def untrained(
     for seed in seeds:
         encoder = fresh(seed)
         estimate_batch_norm(encoder, train, size=size, seed=seed, device=device)
-        splits.append(Split(embed(encoder, train), embed(encoder, test)))
+        splits.append(FeatureSplit(embed(encoder, train), embed(encoder, test)))
     return splits
 
 
@@ -66,7 +66,7 @@ def estimate_batch_norm(
     assert batch > 0, "no images to estimate statistics on"
     number = max(1, min(len(images), examples) // batch)
     rows = shuffled(len(images), seed, "batch norm")[: number * batch].reshape(number, batch)
-    with reading(encoder, device) as module:
+    with evaluation_mode(encoder, device) as module:
         norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
         if not norms:
             return
@@ -75,7 +75,7 @@ def estimate_batch_norm(
             norm.reset_running_stats()
             norm.momentum = None  # the cumulative average
             norm.train()
-        for view in views(images, list(rows), size=size, device=device):
+        for view in iterate_views(images, list(rows), size=size, device=device):
             encoder(view)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -8,20 +8,20 @@ import torch
 from jaxtyping import Int64
 
 from selfwise.data.image import Images, Source
-from selfwise.evaluation.features.image import reading, views
-from selfwise.evaluation.probes.linear import held_out
+from selfwise.evaluation.features.image import evaluation_mode, iterate_views
+from selfwise.evaluation.probes.linear import split_folds
 from selfwise.methods.method import Method
 from selfwise.training.config import Resolved
 from selfwise.training.loop import fit
 
 # seed -> a method with `predict(x) -> logits`, with the weights that it starts from
-Make = Callable[[int], Method]
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-AT_ONCE = 512  # examples predicted together
+BuildMethod = Callable[[int], Method]
+HALF_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+PREDICT_BATCH = 512  # examples predicted together
 
 
 def finetune(
-    make: Make,
+    make: BuildMethod,
     train: Images,
     test: Images,
     options: Resolved,
@@ -40,9 +40,11 @@ def finetune(
 
     Raises ValueError if every rate diverges.
     """
-    for rate in _ranked(make, train, options, size=size, seed=seed, rates=rates):
+    for rate in _rank_rates(make, train, options, size=size, seed=seed, rates=rates):
         try:
-            return _trained(make, train, test, replace(options, lr=rate), size=size, seed=seed)
+            return _train_and_predict(
+                make, train, test, replace(options, lr=rate), size=size, seed=seed
+            )
         except FloatingPointError:  # with the held-out fifth as well it is too high
             continue
     tried = ", ".join(f"{rate:g}" for rate in rates or [options.lr])
@@ -52,14 +54,20 @@ def finetune(
     )
 
 
-def _ranked(
-    make: Make, train: Images, options: Resolved, *, size: int, seed: int, rates: Sequence[float]
+def _rank_rates(
+    make: BuildMethod,
+    train: Images,
+    options: Resolved,
+    *,
+    size: int,
+    seed: int,
+    rates: Sequence[float],
 ) -> list[float]:
     """The rates to train with, best first; without those that diverge in the search."""
     if len(rates) < 2:
         return list(rates) or [options.lr]
     assert train.labels is not None
-    parts = held_out(train.labels, seed=seed)
+    parts = split_folds(train.labels, seed=seed)
     if not parts:
         ascending = sorted(rates)
         middle = len(rates) // 2
@@ -70,15 +78,15 @@ def _ranked(
     for rate in rates:
         try:
             told = replace(options, lr=rate)
-            predicted = _trained(make, part, rest, told, size=size, seed=seed)
+            predicted = _train_and_predict(make, part, rest, told, size=size, seed=seed)
         except FloatingPointError:
             continue
         scores[rate] = float((predicted == known).mean())
     return sorted(scores, key=lambda rate: -scores[rate])  # stable: of equals the first
 
 
-def _trained(
-    make: Make, train: Images, test: Images, options: Resolved, *, size: int, seed: int
+def _train_and_predict(
+    make: BuildMethod, train: Images, test: Images, options: Resolved, *, size: int, seed: int
 ) -> Int64[np.ndarray, "m"]:
     """Raises FloatingPointError if the loss or the outputs are no numbers any more."""
     method = make(seed)
@@ -92,10 +100,13 @@ def _predict(
     method: Method, images: Images, options: Resolved, *, size: int
 ) -> Int64[np.ndarray, "m"]:
     device = next(method.parameters()).device  # where the loop has put it
-    rows = np.split(np.arange(len(images)), range(AT_ONCE, len(images), AT_ONCE))
-    half = HALF.get(options.precision)
-    with reading(method, device) as model, torch.autocast(device.type, half, enabled=bool(half)):
-        seen = views(images, rows, size=size, device=device, workers=options.workers)
+    rows = np.split(np.arange(len(images)), range(PREDICT_BATCH, len(images), PREDICT_BATCH))
+    half = HALF_TYPES.get(options.precision)
+    with (
+        evaluation_mode(method, device) as model,
+        torch.autocast(device.type, half, enabled=bool(half)),
+    ):
+        seen = iterate_views(images, rows, size=size, device=device, workers=options.workers)
         logits = torch.cat([model.predict(view) for view in seen])  # type: ignore[operator]
     if not bool(logits.isfinite().all()):
         raise FloatingPointError("the weights are no numbers any more")

@@ -14,20 +14,20 @@ from torch import Tensor
 from selfwise.core.rng import shuffled
 from selfwise.evaluation.probes.linear import Matrix, check_classes, check_features
 
-CELLS = 2**26  # similarities held at once: 256 MB in float32
+MAX_SIMILARITIES = 2**26  # similarities held at once: 256 MB in float32
 KS = (1, 2, 5, 10, 20, 50, 100, 200)  # numbers of neighbours to choose from
-QUERIES = 5_000  # training examples, at most, that a choice looks at
+MAX_QUERIES = 5_000  # training examples, at most, that a choice looks at
 TEMPERATURE = 0.1
 
 
-class Neighbours(NamedTuple):
+class KNNPrediction(NamedTuple):
     """A kNN probe: what it says about the test examples, and how many neighbours voted."""
 
     predicted: Int64[np.ndarray, "m"]
     k: int
 
 
-def knn(
+def predict_knn(
     train: Matrix,
     labels: Int64[np.ndarray, "n"],
     test: Matrix,
@@ -50,7 +50,9 @@ def knn(
     check_classes(labels, what="kNN")
     targets = torch.from_numpy(labels).to(device)
     k, classes = min(k, len(labels)), int(labels.max()) + 1
-    parts = cosines(train, test, at_once=max(1, CELLS // len(labels)), device=device)
+    parts = iterate_cosines(
+        train, test, at_once=max(1, MAX_SIMILARITIES // len(labels)), device=device
+    )
     voted = [_vote(*part.topk(k, dim=1), targets, temperature, classes) for part in parts]
     return torch.cat(voted).cpu().numpy()
 
@@ -70,25 +72,27 @@ def choose_k(
     more than 5,000 as many are looked at, always the same ones. Candidates above the number of
     the others count as that number; of equally good ones the largest is taken.
 
-    Raises ValueError as `knn` does.
+    Raises ValueError as `predict_knn` does.
     """
     check_features(train, labels, train)
     check_classes(labels, what="kNN")
     ks = sorted({min(k, len(labels) - 1) for k in candidates})
-    rows = np.sort(shuffled(len(labels), 0, "number of neighbours")[:QUERIES])
+    rows = np.sort(shuffled(len(labels), 0, "number of neighbours")[:MAX_QUERIES])
     who = np.arange(len(labels)) if groups is None else groups
-    at_once = max(1, CELLS // len(labels))
+    at_once = max(1, MAX_SIMILARITIES // len(labels))
     right = dict.fromkeys(ks, 0)
-    parts = cosines(train, train[rows], at_once=at_once, device=device)
+    parts = iterate_cosines(train, train[rows], at_once=at_once, device=device)
     for first, similarity in zip(range(0, len(rows), at_once), parts):
         part = rows[first : first + at_once]
         own = torch.from_numpy(who[part][:, None] == who[None]).to(device)
-        for k, votes in _votes(similarity.masked_fill_(own, -torch.inf), labels, ks, temperature):
+        for k, votes in _vote_for_each_k(
+            similarity.masked_fill_(own, -torch.inf), labels, ks, temperature
+        ):
             right[k] += int((votes.cpu().numpy() == labels[part]).sum())
     return max(ks, key=lambda k: (right[k], k))
 
 
-def cosines(
+def iterate_cosines(
     train: Matrix, test: Matrix, *, at_once: int, device: torch.device | str
 ) -> Iterator[Float[Tensor, "m n"]]:
     """Cosines of `at_once` test examples at a time with all training examples."""
@@ -103,7 +107,7 @@ def cosines(
         yield part @ near.T
 
 
-def _votes(
+def _vote_for_each_k(
     similarity: Float[Tensor, "m n"], labels: np.ndarray, ks: Sequence[int], temperature: float
 ) -> Iterator[tuple[int, Int64[Tensor, "m"]]]:
     """The classes that each of several numbers of neighbours elect."""

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from selfwise.evaluation.probes.overlap import overlap, overlap_sentence
+from selfwise.evaluation.probes.overlap import count_overlap, describe_overlap
 
 
-def relabelled(examples: Any, classes: list[str]) -> Any:
+def relabel_examples(examples: Any, classes: list[str]) -> Any:
     """The examples with their labels counted as in `classes`, by name."""
     own = examples.classes or []
     used = {own[number] for number in np.unique(examples.labels)}  # a number may be none's label
@@ -23,26 +23,26 @@ def relabelled(examples: Any, classes: list[str]) -> Any:
     return replace(examples, labels=places[examples.labels], classes=classes)
 
 
-def check_learned(known: Any, asked: Any) -> None:
+def check_classes_trained(known: Any, asked: Any) -> None:
     """Raises ValueError for a class of test examples of which there is no training example."""
-    if missing := _missing(known, asked):
+    if missing := _list_missing_classes(known, asked):
         raise ValueError(
             f"--test has classes that --train has no example of: {', '.join(missing[:3])}"
             f"{' and more' if len(missing) > 3 else ''}"
         )
 
 
-def _missing(known: Any, asked: Any) -> list[str]:
+def _list_missing_classes(known: Any, asked: Any) -> list[str]:
     """Names of the classes of test examples of which there is no training example."""
     numbers = np.setdiff1d(asked.labels, known.labels)
     names = asked.classes
     return [str(number) if names is None else names[number] for number in numbers]
 
 
-def warnings(known: Any, asked: Any) -> list[str]:
+def write_warnings(known: Any, asked: Any) -> list[str]:
     """What a reader of a score has to know of its examples."""
-    said = overlap_sentence(overlap(known, asked), len(asked))
-    if missing := _missing(known, asked):
+    said = describe_overlap(count_overlap(known, asked), len(asked))
+    if missing := _list_missing_classes(known, asked):
         count = int(np.isin(asked.labels, np.setdiff1d(asked.labels, known.labels)).sum())
         said.append(
             f"Warning: {count:,} of {len(asked):,} test examples are of classes without a training "

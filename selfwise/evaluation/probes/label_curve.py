@@ -8,26 +8,26 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from selfwise.core.rng import shuffled
-from selfwise.evaluation.probes.baselines import Split
-from selfwise.evaluation.probes.knn import Neighbours
-from selfwise.evaluation.probes.linear import linear
+from selfwise.evaluation.probes.baselines import FeatureSplit
+from selfwise.evaluation.probes.knn import KNNPrediction
+from selfwise.evaluation.probes.linear import fit_linear
 from selfwise.evaluation.scores.probe_score import (
     PRETRAINED,
-    Score,
+    ProbeScore,
     check_competitors,
-    compare,
-    summarise,
+    compare_competitors,
+    summarise_accuracies,
 )
 
 # (rows of the training set, seed) -> predictions (m,), or (r, m) for r repetitions to average
 Competitor = Callable[[np.ndarray, int], Any]
-# (training features, labels, test features, seed) -> predictions, or `Neighbours`; `groups=` where
-# there are some
+# (training features, labels, test features, seed) -> predictions, or `KNNPrediction`; `groups=`
+# where there are some
 Probe = Callable[..., Any]
-MATRIX = 1000  # classes up to which is counted what is taken for what
+MAX_CONFUSION_CLASSES = 1000  # classes up to which is counted what is taken for what
 
 
-def budgets(text: str) -> list[int | None]:
+def parse_budgets(text: str) -> list[int | None]:
     """Label budgets such as "10,100,all", as examples for each class; None is all. Sorted.
 
     Raises ValueError for anything else, and for a budget that is there twice.
@@ -75,7 +75,7 @@ def draw_labels(
     return np.sort(order[place < per_class])
 
 
-class Voted(NamedTuple):
+class KNNVotes(NamedTuple):
     """What nearest neighbours say, and how many of them voted for each kind of features."""
 
     predicted: Int64[np.ndarray, "r m"]
@@ -83,18 +83,18 @@ class Voted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OnFeatures:
+class FeatureCompetitor:
     """A competitor that is fitted on fixed features; `drawn` if its fit depends on the seed."""
 
     predict: Competitor
     drawn: bool = False
 
-    def __call__(self, rows: np.ndarray, seed: int) -> np.ndarray | Voted:
+    def __call__(self, rows: np.ndarray, seed: int) -> np.ndarray | KNNVotes:
         return self.predict(rows, seed)
 
 
-def on_features(
-    splits: Sequence[Split],
+def probe_features(
+    splits: Sequence[FeatureSplit],
     labels: Int64[np.ndarray, "n"],
     probe: Probe | None = None,
     *,
@@ -103,29 +103,29 @@ def on_features(
 ) -> Competitor:
     """A probe of each kind of features, averaged: one for an encoder, three for untrained ones.
 
-    `probe` None is `linear`, with its search. `groups` of the training examples, such as speakers,
-    are what its folds hold out, where those that are drawn are of more than one. `drawn` says that
-    the probe trains from its seed, so that it is repeated also where every label is taken.
+    `probe` None is `fit_linear`, with its search. Its folds hold out whole `groups` of the training
+    examples, such as speakers, if the selected rows have more than one group. `drawn` means that
+    the probe trains from its seed, so that it is repeated even with all labels.
     """
-    probe = probe or _by_linear
+    probe = probe or _predict_linear
 
-    def predict(rows: np.ndarray, seed: int) -> np.ndarray | Voted:
+    def predict(rows: np.ndarray, seed: int) -> np.ndarray | KNNVotes:
         of = {} if groups is None or len(np.unique(groups[rows])) < 2 else {"groups": groups[rows]}
         found = [probe(s.train[rows], labels[rows], s.test, seed, **of) for s in splits]
-        voted = [one for one in found if isinstance(one, Neighbours)]
+        voted = [one for one in found if isinstance(one, KNNPrediction)]
         predicted = np.stack([one.predicted for one in voted] or found)
-        return Voted(predicted, tuple(one.k for one in voted)) if voted else predicted
+        return KNNVotes(predicted, tuple(one.k for one in voted)) if voted else predicted
 
-    return OnFeatures(predict, drawn)
+    return FeatureCompetitor(predict, drawn)
 
 
-def _by_linear(
+def _predict_linear(
     train: np.ndarray, labels: np.ndarray, test: np.ndarray, seed: int, **of: Any
 ) -> np.ndarray:
-    return linear(train, labels, test, seed=seed, **of).predicted
+    return fit_linear(train, labels, test, seed=seed, **of).predicted
 
 
-def label_curve(
+def compute_label_curve(
     competitors: Mapping[str, Competitor],
     labels: Int64[np.ndarray, "n"],
     truth: Int64[np.ndarray, "m"],
@@ -135,15 +135,14 @@ def label_curve(
     classes: Sequence[str] | None = None,
     kind: str = "linear",
     progress: Callable[[str], None] | None = None,
-) -> Score:
+) -> ProbeScore:
     """Every competitor at every budget and seed, on the same draws of labels.
 
-    `competitors` names "pretrained", "untrained", "raw input" (`score.REQUIRED`) and any others.
-    `labels` are those of the training examples, `truth` those of the test examples. Where every
-    label is taken nothing is drawn, and what is fitted on fixed features is fitted once, with the
-    first seed; what is trained from a seed is repeated. At the largest
-    budget is counted what the pretrained encoder takes for what. `progress` is told what is about
-    to be computed.
+    `competitors` has "pretrained", "untrained", "raw input" (`probe_score.REQUIRED`) and any
+    others. `labels` are those of the training examples, `truth` those of the test examples. With
+    all labels nothing is drawn: a probe of fixed features is fitted once, with the first seed, and
+    a competitor that trains from a seed is repeated. The confusion matrix is that of the pretrained
+    encoder at the largest budget. `progress` gets a line before each computation.
 
     Raises ValueError if a required competitor is missing, no seed or budget is given, or a class
     has too few examples for a budget; before anything is computed.
@@ -164,32 +163,32 @@ def label_curve(
             told = seeds if drawn else seeds[:1]
             if progress is not None:
                 progress(f"{name} with {len(rows[0])} labels, {len(told)} times")
-            found, ks = _predictions(predict, rows, told)
-            correct[name] = np.stack([_correct(predicted, truth) for predicted in found])
-            if (name, budget) == (PRETRAINED, largest) and n <= MATRIX:
-                matrix = confusion(found, truth, n=n)
+            found, ks = _predict_draws(predict, rows, told)
+            correct[name] = np.stack([_score_examples(predicted, truth) for predicted in found])
+            if (name, budget) == (PRETRAINED, largest) and n <= MAX_CONFUSION_CLASSES:
+                matrix = count_confusions(found, truth, n=n)
             how: dict[str, Any] = {"n_train": len(rows[0]), "drawn": drawn, "ks": ks}
-            results.append(summarise(name, budget, correct[name], **how))
-        comparisons += compare(budget, correct, seed=seeds[0])
+            results.append(summarise_accuracies(name, budget, correct[name], **how))
+        comparisons += compare_competitors(budget, correct, seed=seeds[0])
     parts = (tuple(results), tuple(comparisons), tuple(seeds), len(truth))
-    return Score(kind, *parts, confusion=matrix)
+    return ProbeScore(kind, *parts, confusion=matrix)
 
 
 def _is_fixed(predict: Competitor) -> bool:
     """Whether a competitor that is given the same labels again says the same."""
-    return isinstance(predict, OnFeatures) and not predict.drawn
+    return isinstance(predict, FeatureCompetitor) and not predict.drawn
 
 
-def _predictions(
+def _predict_draws(
     predict: Competitor, draws: Sequence[np.ndarray], seeds: Sequence[int]
 ) -> tuple[list[np.ndarray], tuple[int, ...]]:
     """What a competitor says for each seed, and with how many neighbours, where there are any."""
     found = [predict(rows, seed) for rows, seed in zip(draws, seeds)]
-    predicted = [one.predicted if isinstance(one, Voted) else one for one in found]
-    return predicted, tuple(k for one in found if isinstance(one, Voted) for k in one.ks)
+    predicted = [one.predicted if isinstance(one, KNNVotes) else one for one in found]
+    return predicted, tuple(k for one in found if isinstance(one, KNNVotes) for k in one.ks)
 
 
-def confusion(
+def count_confusions(
     predicted: Sequence[Int64[np.ndarray, "*r m"]], truth: Int64[np.ndarray, "m"], *, n: int
 ) -> list[list[int]]:
     """How often each of n classes (rows) was taken for each (columns), over all predictions."""
@@ -200,7 +199,7 @@ def confusion(
     return counts.reshape(n, n).tolist()
 
 
-def _correct(
+def _score_examples(
     predicted: Int64[np.ndarray, "*r m"], truth: Int64[np.ndarray, "m"]
 ) -> Float[np.ndarray, "m"]:
     """How often each test example was right, over the repetitions."""

@@ -17,16 +17,16 @@ from torch import Tensor
 from selfwise.evaluation.probes.linear import (
     ITERATIONS,
     PENALTIES,
-    best,
-    by_group,
     check_classes,
     check_features,
-    held_out,
-    search,
+    choose_best,
+    search_penalty,
+    split_folds,
+    split_group_folds,
 )
 
 
-class Weighted(NamedTuple):
+class LayerMixFit(NamedTuple):
     """A weighted probe: what it says about the test examples, and how it weighs the layers."""
 
     predicted: Int64[np.ndarray, "m"]
@@ -40,7 +40,7 @@ class Weighted(NamedTuple):
         return max((accuracy for _, accuracy in self.searched), default=None)
 
 
-def weighted(
+def fit_layer_mix(
     train: Float[np.ndarray, "n *layers d"],
     labels: Int64[np.ndarray, "n"],
     test: Float[np.ndarray, "m *layers d"],
@@ -49,7 +49,7 @@ def weighted(
     penalties: Sequence[float] = PENALTIES,
     groups: Int64[np.ndarray, "n"] | None = None,
     device: torch.device | str = "cpu",
-) -> Weighted:
+) -> LayerMixFit:
     """Logistic regression on a weighted sum of layers (n, L, d), weights and classifier together.
 
     The features are means over the frames of a recording: a mean of weighted sums is the weighted
@@ -68,16 +68,16 @@ def weighted(
     check_features(train.reshape(len(train), -1), labels, test.reshape(len(test), -1))
     check_classes(labels)
     grid = [1 / (penalty * len(labels)) for penalty in sorted(penalties, reverse=True)]
-    parts = held_out(labels, seed=seed) if groups is None else by_group(labels, groups)
-    searched = search([_Fold(train, labels, held, device) for held in parts], grid)
-    chosen = best(searched, grid)
-    found = _Fit(train, labels, tolerance=1e-4, device=device)
+    parts = split_folds(labels, seed=seed) if groups is None else split_group_folds(labels, groups)
+    searched = search_penalty([_Fold(train, labels, held, device) for held in parts], grid)
+    chosen = choose_best(searched, grid)
+    found = _LayerMixClassifier(train, labels, tolerance=1e-4, device=device)
     found.fit(chosen)
     predicted = found.predict(test)
-    return Weighted(predicted, found.weights.cpu().numpy(), chosen, tuple(searched))
+    return LayerMixFit(predicted, found.weights.cpu().numpy(), chosen, tuple(searched))
 
 
-class _Fit:
+class _LayerMixClassifier:
     """Layer weights and a classifier; a further fit starts where the last one stopped."""
 
     def __init__(
@@ -85,7 +85,7 @@ class _Fit:
     ):
         self.names, which = np.unique(labels, return_inverse=True)
         self.device, self.tolerance = device, tolerance
-        self.scale = StandardScaler().fit(_flat(x))
+        self.scale = StandardScaler().fit(_flatten_layers(x))
         self.x, self.y = self._scaled(x), torch.from_numpy(which).to(device)
         k = len(self.names)
         self.logits, self.W, self.bias = (
@@ -127,19 +127,19 @@ class _Fit:
         return mixed.view(x.shape[1:]) @ self.W + self.bias
 
     def _scaled(self, x: np.ndarray) -> Float64[Tensor, "L n d"]:
-        scaled = self.scale.transform(_flat(x)).reshape(x.shape).swapaxes(0, 1)
+        scaled = self.scale.transform(_flatten_layers(x)).reshape(x.shape).swapaxes(0, 1)
         return torch.from_numpy(np.ascontiguousarray(scaled)).to(self.device)
 
 
 class _Fold:
-    """One split of the training examples, for `linear.search`."""
+    """One split of the training examples, for `linear.search_penalty`."""
 
     def __init__(
         self, x: np.ndarray, labels: np.ndarray, held: np.ndarray, device: torch.device | str
     ):
         kept = np.setdiff1d(np.arange(len(labels)), held, assume_unique=True)
         # ten times the tolerance of the final fit, as in `linear`
-        self.model = _Fit(x[kept], labels[kept], tolerance=1e-3, device=device)
+        self.model = _LayerMixClassifier(x[kept], labels[kept], tolerance=1e-3, device=device)
         self.held, self.truth = x[held], labels[held]
 
     def right(self, C: float) -> int:
@@ -147,5 +147,5 @@ class _Fold:
         return int((self.model.predict(self.held) == self.truth).sum())
 
 
-def _flat(x: np.ndarray) -> np.ndarray:
+def _flatten_layers(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1).astype(np.float64)

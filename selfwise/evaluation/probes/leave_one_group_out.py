@@ -8,13 +8,13 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from selfwise.evaluation.probes.label_curve import draw_labels
-from selfwise.evaluation.probes.layer_mix import Weighted, weighted
-from selfwise.evaluation.probes.linear import Fit, linear
+from selfwise.evaluation.probes.layer_mix import LayerMixFit, fit_layer_mix
+from selfwise.evaluation.probes.linear import LinearFit, fit_linear
 
 Candidates = Mapping[str, np.ndarray]  # a name -> features (n, d), or (n, L, d) to be weighted
 
 
-class Choice(NamedTuple):
+class CandidateChoice(NamedTuple):
     """What one test was predicted by: the candidate that did best on held-out training labels."""
 
     candidate: str
@@ -23,14 +23,14 @@ class Choice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeaveOneGroupOutResult:
     """Leave-one-group-out: every example predicted by a probe that knew no other of its group."""
 
     names: tuple[str, ...]  # of the groups
     accuracies: tuple[float, ...]  # of the chosen candidate on each group, 0 to 1
-    choices: tuple[Choice, ...]  # one for each group
+    choices: tuple[CandidateChoice, ...]  # one for each group
     predicted: Int64[np.ndarray, "n"]  # by the chosen candidates
-    correct: Bool[np.ndarray, "n"]  # for `compare.paired_bootstrap`
+    correct: Bool[np.ndarray, "n"]  # for `bootstrap.paired_bootstrap`
     # mean accuracy over the groups of every candidate: to be looked at, and chosen from by nobody
     each: dict[str, float]
 
@@ -46,13 +46,13 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class FewLabels:
+class FewLabelsResult:
     """Repeated draws of a few labels for each class."""
 
     accuracies: tuple[float, ...]  # of the chosen candidate, one for each seed, 0 to 1
-    choices: tuple[Choice, ...]  # one for each seed
+    choices: tuple[CandidateChoice, ...]  # one for each seed
     correct: Bool[np.ndarray, "seeds m"]
-    each: dict[str, float]  # as in `LeftOut`
+    each: dict[str, float]  # as in `LeaveOneGroupOutResult`
 
     @property
     def mean(self) -> float:
@@ -65,7 +65,7 @@ class FewLabels:
         return tuple(choice.candidate for choice in self.choices)
 
 
-def leave_one_out(
+def leave_one_group_out(
     features: Candidates,
     labels: Int64[np.ndarray, "n"],
     groups: Int64[np.ndarray, "n"],
@@ -74,16 +74,16 @@ def leave_one_out(
     only: Sequence[int] | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
-) -> LeftOut:
+) -> LeaveOneGroupOutResult:
     """Each group in turn is tested on, with a probe that learned from all other groups.
 
     `features` are candidates to choose among (layers, say). For every group that is left out, the
     candidate and its penalty are those of the highest accuracy over inner folds, which hold out
-    whole groups of the others (`linear.by_group`); of equal candidates the first. No label of the
-    group that is tested on chooses anything. `names` are those of the groups, by number; `only`
-    are the groups to test on, by default all: examples of the others are then predicted as -1.
+    whole groups of the others (`linear.split_group_folds`); of equal candidates the first. No label
+    of the test group chooses anything. `names` are those of the groups, by number; `only` are the
+    groups to test on, by default all: examples of the other groups are then predicted as -1.
 
-    Raises ValueError if there are fewer than three groups, no candidates, or `linear` does.
+    Raises ValueError if there are fewer than three groups, no candidates, or `fit_linear` does.
     """
     found = np.unique(groups)
     if len(found) < 3:
@@ -99,15 +99,17 @@ def leave_one_out(
         if progress is not None:
             progress(f"leaving out {name}")
         known, asked = np.flatnonzero(groups != group), np.flatnonzero(groups == group)
-        choices.append(choose(features, labels, known, asked, groups=groups, seed=seed))
+        choices.append(choose_candidate(features, labels, known, asked, groups=groups, seed=seed))
         predicted[asked] = choices[-1].predicted[choices[-1].candidate]
     correct = predicted == labels
     accuracies = tuple(float(correct[groups == group].mean()) for group in found)
     truths = [labels[groups == group] for group in found]
-    return LeftOut(named, accuracies, tuple(choices), predicted, correct, _each(choices, truths))
+    return LeaveOneGroupOutResult(
+        named, accuracies, tuple(choices), predicted, correct, _average_candidates(choices, truths)
+    )
 
 
-def few_labels(
+def probe_few_labels(
     features: Candidates,
     labels: Int64[np.ndarray, "n"],
     train: Int64[np.ndarray, "k"],
@@ -116,14 +118,14 @@ def few_labels(
     per_class: int | None,
     seeds: Sequence[int],
     groups: Int64[np.ndarray, "n"] | None = None,
-) -> FewLabels:
+) -> FewLabelsResult:
     """`per_class` labels of each class, drawn from the rows `train` by each seed, tested on `test`.
 
-    The draws are those of a label curve (`curve.draw_labels`); None is every row. Candidate and
-    penalty are chosen on folds of the drawn labels alone; by whole groups if `groups` are given.
+    The draws are those of a label curve (`label_curve.draw_labels`); None is every row. Candidate
+    and penalty are chosen on folds of the drawn labels alone; by whole groups with `groups`.
 
     Raises ValueError if a row is in both, a class has too few examples, there are no candidates or
-    seeds, or `linear` does.
+    seeds, or `fit_linear` does.
     """
     if len(np.intersect1d(train, test)):
         raise ValueError("some examples are both trained and tested on")
@@ -132,15 +134,18 @@ def few_labels(
     choices = []
     for seed in seeds:
         rows = train[draw_labels(labels[train], per_class, seed)]
-        choices.append(choose(features, labels, rows, test, groups=groups, seed=seed))
+        choices.append(choose_candidate(features, labels, rows, test, groups=groups, seed=seed))
     correct = np.stack([choice.predicted[choice.candidate] == labels[test] for choice in choices])
     accuracies = tuple(correct.mean(axis=1).tolist())
-    return FewLabels(
-        accuracies, tuple(choices), correct, _each(choices, [labels[test]] * len(seeds))
+    return FewLabelsResult(
+        accuracies,
+        tuple(choices),
+        correct,
+        _average_candidates(choices, [labels[test]] * len(seeds)),
     )
 
 
-def choose(
+def choose_candidate(
     features: Candidates,
     labels: Int64[np.ndarray, "n"],
     train: Int64[np.ndarray, "k"],
@@ -148,25 +153,27 @@ def choose(
     *,
     groups: Int64[np.ndarray, "n"] | None = None,
     seed: int = 0,
-) -> Choice:
+) -> CandidateChoice:
     """A probe of every candidate, and which of them did best on held-out labels of `train`.
 
-    Raises ValueError if there are no candidates, or `linear` does.
+    Raises ValueError if there are no candidates, or `fit_linear` does.
     """
     if not features:
         raise ValueError("there are no features to choose among")
     of = None if groups is None else groups[train]
-    fits: dict[str, Fit | Weighted] = {}
+    fits: dict[str, LinearFit | LayerMixFit] = {}
     for name, x in features.items():
         assert len(x) == len(labels), (name, x.shape, labels.shape)
-        probe = linear if x.ndim == 2 else weighted
+        probe = fit_linear if x.ndim == 2 else fit_layer_mix
         fits[name] = probe(x[train], labels[train], x[test], seed=seed, groups=of)
     scores = {name: fit.cross_validated or 0.0 for name, fit in fits.items()}
     best = max(scores, key=lambda name: scores[name])  # of equals the first
-    return Choice(best, scores, {name: fit.predicted for name, fit in fits.items()})
+    return CandidateChoice(best, scores, {name: fit.predicted for name, fit in fits.items()})
 
 
-def _each(choices: Sequence[Choice], truths: Sequence[np.ndarray]) -> dict[str, float]:
+def _average_candidates(
+    choices: Sequence[CandidateChoice], truths: Sequence[np.ndarray]
+) -> dict[str, float]:
     """Mean accuracy of every candidate over the tests."""
     return {
         name: float(np.mean([np.mean(c.predicted[name] == t) for c, t in zip(choices, truths)]))

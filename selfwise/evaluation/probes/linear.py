@@ -20,15 +20,17 @@ from selfwise.core.rng import shuffled
 # The same at every number of labels, where scikit-learn's C = 1 / (lambda n) would not be.
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)
 FOLDS = 5
-FEW = 2000  # labels: up to here every fold is held out in turn, because one alone is too small
-ALONE = 10  # groups: up to here each is a fold of its own
+MAX_ALL_FOLDS = (
+    2000  # labels: up to here every fold is held out in turn, because one alone is too small
+)
+MAX_SINGLE_GROUPS = 10  # groups: up to here each is a fold of its own
 ITERATIONS = 1000
 # Bags of words are rows of length 1, not standardised: a rare word would count as much as all
 # others. Times 16 they have the spread of 256 standardised features, so one grid serves both.
-BAG = 16.0
+BAG_SCALE = 16.0
 # numbers in the features: below, threads wait for each other longer than they multiply; on a busy
 # machine with two of them a probe of 1,297 x 64 took 20 s where one takes 0.2 s
-SERIAL = 2**21
+SINGLE_THREAD_SIZE = 2**21
 
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ else:  # dense features, or bags of words
     Matrix = Float[np.ndarray, "_ _"] | sparray | spmatrix
 
 
-class Fit(NamedTuple):
+class LinearFit(NamedTuple):
     """A linear probe: what it says about the test examples, and how it was regularised."""
 
     predicted: Int64[np.ndarray, "m"]
@@ -50,7 +52,7 @@ class Fit(NamedTuple):
         return max((accuracy for _, accuracy in self.searched), default=None)
 
 
-def linear(
+def fit_linear(
     train: Matrix,
     labels: Int64[np.ndarray, "n"],
     test: Matrix,
@@ -58,7 +60,7 @@ def linear(
     seed: int = 0,
     penalties: Sequence[float] = PENALTIES,
     groups: Int64[np.ndarray, "n"] | None = None,
-) -> Fit:
+) -> LinearFit:
     """Multinomial logistic regression by L-BFGS, its regularisation chosen on training labels.
 
     Features are standardised on the part that is fitted; bags of words (sparse) are not. A fifth of
@@ -67,8 +69,8 @@ def linear(
     accuracy has fallen twice; of equals the strongest is taken, also where every class has one
     example and nothing can be held out. Then all labels are fitted; those of `test` are not seen.
 
-    With `groups` (speakers, say) whole groups are held out, as `by_group` deals them, so that the
-    penalty is chosen for groups that were not learned from. `seed` then decides nothing.
+    With `groups` (for example speakers) `split_group_folds` holds out whole groups, so that the
+    penalty is chosen for unseen groups. `seed` then decides nothing.
 
     Raises ValueError if there are no examples, a feature is not finite, all labels are equal, or
     there is one group.
@@ -76,18 +78,18 @@ def linear(
     check_features(train, labels, test)
     check_classes(labels)
     grid = [1 / (penalty * len(labels)) for penalty in sorted(penalties, reverse=True)]
-    parts = held_out(labels, seed=seed) if groups is None else by_group(labels, groups)
-    with threadpool_limits(1 if train.size < SERIAL else None):
-        searched = search([_Fold(train, labels, held) for held in parts], grid)
-        chosen = best(searched, grid)
-        scale = _scaler(train)
+    parts = split_folds(labels, seed=seed) if groups is None else split_group_folds(labels, groups)
+    with threadpool_limits(1 if train.size < SINGLE_THREAD_SIZE else None):
+        searched = search_penalty([_Fold(train, labels, held) for held in parts], grid)
+        chosen = choose_best(searched, grid)
+        scale = _build_scaler(train)
         model = LogisticRegression(C=chosen, tol=1e-4, max_iter=ITERATIONS)
         model.fit(scale.fit_transform(train), labels)
         predicted = model.predict(scale.transform(test))
-    return Fit(predicted.astype(np.int64), chosen, tuple(searched))
+    return LinearFit(predicted.astype(np.int64), chosen, tuple(searched))
 
 
-def sgd_probe(
+def fit_sgd(
     train: Float[np.ndarray, "n d"],
     labels: Int64[np.ndarray, "n"],
     test: Float[np.ndarray, "m d"],
@@ -131,7 +133,7 @@ def sgd_probe(
         return head(torch.from_numpy(test).to(device)).argmax(dim=1).cpu().numpy()
 
 
-def held_out(labels: Int64[np.ndarray, "n"], *, seed: int) -> list[Int64[np.ndarray, "_"]]:
+def split_folds(labels: Int64[np.ndarray, "n"], *, seed: int) -> list[Int64[np.ndarray, "_"]]:
     """Rows to hold out, one array for each fit of the search; the same share of every class.
 
     A class's only example is never held out. No arrays if every class has one example.
@@ -143,10 +145,10 @@ def held_out(labels: Int64[np.ndarray, "n"], *, seed: int) -> list[Int64[np.ndar
     order = order[counts[which[order]] > 1]
     # dealt in turn, class after class: sizes differ by one at most, within a class and in all
     dealt = [np.sort(order[fold::folds]) for fold in range(folds)] if folds > 1 else []
-    return dealt if len(labels) <= FEW else dealt[:1]
+    return dealt if len(labels) <= MAX_ALL_FOLDS else dealt[:1]
 
 
-def by_group(
+def split_group_folds(
     labels: Int64[np.ndarray, "n"], groups: Int64[np.ndarray, "n"]
 ) -> list[Int64[np.ndarray, "_"]]:
     """Rows to hold out, one array for each fit of the search: whole groups, never a part of one.
@@ -161,14 +163,14 @@ def by_group(
     if len(names) < 2:
         raise ValueError(f"folds by group need two groups, all {len(groups)} examples are of one")
     fold = np.arange(len(names))
-    if len(names) > ALONE:
+    if len(names) > MAX_SINGLE_GROUPS:
         sizes = np.zeros(FOLDS, dtype=np.int64)
         for group in np.argsort(-counts, kind="stable"):
             fold[group] = sizes.argmin()
             sizes[fold[group]] += counts[group]
     parts = [np.flatnonzero(fold[which] == place) for place in range(fold.max() + 1)]
     parts = [held for held in parts if len(np.unique(np.delete(labels, held))) > 1]
-    return parts[:1] if len(names) > ALONE and len(labels) > FEW else parts
+    return parts[:1] if len(names) > MAX_SINGLE_GROUPS and len(labels) > MAX_ALL_FOLDS else parts
 
 
 def check_classes(labels: Int64[np.ndarray, "n"], *, what: str = "a linear probe") -> None:
@@ -182,10 +184,10 @@ def check_features(train: Matrix, labels: Int64[np.ndarray, "n"], test: Matrix) 
     assert train.shape[0] == len(labels), (train.shape, labels.shape)
     assert train.shape[1] == test.shape[1], (train.shape, test.shape)
     for name, features in (("training", train), ("test", test)):
-        check_numbers(name, features)
+        check_finite(name, features)
 
 
-def check_numbers(name: str, features: Matrix) -> None:
+def check_finite(name: str, features: Matrix) -> None:
     """Raises ValueError unless there are examples, and only numbers."""
     if not features.shape[0]:
         raise ValueError(f"a probe needs {name} examples, and there are none")
@@ -193,7 +195,7 @@ def check_numbers(name: str, features: Matrix) -> None:
         raise ValueError(f"the {name} features have values that are not finite")
 
 
-class Rotated:
+class RotatingScaler:
     """Standardises features of which there are more than examples, and rotates them into the
     space of the examples; with the methods of scikit-learn's scalers.
 
@@ -216,20 +218,20 @@ class Rotated:
         return self.scale.transform(x.astype(np.float64)) @ self.x.T @ self.axes
 
 
-class Bag:
+class BagScaler:
     """Scales bags of words, with the methods of scikit-learn's scalers."""
 
     def fit_transform(self, x: Any) -> Any:
-        return x * BAG
+        return x * BAG_SCALE
 
     transform = fit_transform
 
 
-def _scaler(train: Matrix) -> Any:
+def _build_scaler(train: Matrix) -> Any:
     """What standardises features; bags of words are only multiplied."""
     if issparse(train):
-        return Bag()
-    return Rotated() if train.shape[1] > len(train) else StandardScaler()
+        return BagScaler()
+    return RotatingScaler() if train.shape[1] > len(train) else StandardScaler()
 
 
 class _Fold:
@@ -238,7 +240,7 @@ class _Fold:
     def __init__(self, train: Matrix, labels: np.ndarray, held: np.ndarray):
         kept = np.setdiff1d(np.arange(len(labels)), held, assume_unique=True)
         fitted = train[kept]
-        scale = _scaler(fitted)
+        scale = _build_scaler(fitted)
         self.x, self.y = scale.fit_transform(fitted), labels[kept]
         self.held, self.truth = scale.transform(train[held]), labels[held]
         # ten times the tolerance of the final fit: a third of the time, and on CIFAR-10's pixels
@@ -251,7 +253,7 @@ class _Fold:
 
 
 @runtime_checkable
-class Fold(Protocol):
+class ProbeFold(Protocol):
     """One split of the training examples, with a classifier."""
 
     truth: Any  # labels of what is held out
@@ -261,7 +263,7 @@ class Fold(Protocol):
         ...
 
 
-def search(folds: Sequence[Fold], grid: Sequence[float]) -> list[tuple[float, float]]:
+def search_penalty(folds: Sequence[ProbeFold], grid: Sequence[float]) -> list[tuple[float, float]]:
     """(C, accuracy on what the folds hold out) down the grid, until it has fallen twice."""
     searched: list[tuple[float, float]] = []
     for C in grid if folds else []:
@@ -273,6 +275,6 @@ def search(folds: Sequence[Fold], grid: Sequence[float]) -> list[tuple[float, fl
     return searched
 
 
-def best(searched: Sequence[tuple[float, float]], grid: Sequence[float]) -> float:
+def choose_best(searched: Sequence[tuple[float, float]], grid: Sequence[float]) -> float:
     """The C of the highest accuracy, of equals the first; the grid's first if none was tried."""
     return max(searched, key=lambda tried: tried[1])[0] if searched else grid[0]

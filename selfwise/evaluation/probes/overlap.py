@@ -15,12 +15,14 @@ from selfwise.data.image.files import FileImages
 from selfwise.data.image.map_style import ItemImages
 from selfwise.data.text.labelled import Texts
 
-PIECE = 4096  # bytes or samples of the middle: of files of one length, few have the same there
+PREFIX_SIZE = (
+    4096  # bytes or samples of the middle: of files of one length, few have the same there
+)
 
 Key = Callable[[int], Hashable]  # of the example in a row
 
 
-def overlap(known: Any, asked: Any) -> int:
+def count_overlap(known: Any, asked: Any) -> int:
     """How many test examples have the content of a training example.
 
     Texts are compared as they are; files byte by byte, where their lengths and a piece of the
@@ -28,13 +30,13 @@ def overlap(known: Any, asked: Any) -> int:
     Python that are read on demand, only rows of the same object are compared.
     """
     ours, theirs = list(range(len(known))), list(range(len(asked)))
-    for of_known, of_asked in zip(_keys(known, asked), _keys(asked, known)):
-        theirs = _among(theirs, of_asked, set(map(of_known, ours)))
-        ours = _among(ours, of_known, set(map(of_asked, theirs)))
+    for of_known, of_asked in zip(_comparison_keys(known, asked), _comparison_keys(asked, known)):
+        theirs = _filter_matches(theirs, of_asked, set(map(of_known, ours)))
+        ours = _filter_matches(ours, of_known, set(map(of_asked, theirs)))
     return len(theirs)
 
 
-def overlap_sentence(count: int, of: int) -> list[str]:
+def describe_overlap(count: int, of: int) -> list[str]:
     """What a score says of test examples that training has seen; nothing if there are none."""
     if not count:
         return []
@@ -45,50 +47,56 @@ def overlap_sentence(count: int, of: int) -> list[str]:
     return [f"Warning: {which} {noun}, so {those} nothing about new data."]
 
 
-def _among(rows: Iterable[int], key: Key, others: set[Hashable]) -> list[int]:
+def _filter_matches(rows: Iterable[int], key: Key, others: set[Hashable]) -> list[int]:
     return [row for row in rows if (own := key(row)) is not None and own in others]
 
 
-def _keys(one: Any, other: Any) -> list[Key]:
+def _comparison_keys(one: Any, other: Any) -> list[Key]:
     """What is compared in turn, of what passed before: cheap keys first, the whole last."""
     if isinstance(one, Texts):
         return [lambda row: (one.texts[row], one.pairs[row] if one.pairs is not None else "")]
     if isinstance(one, Recordings):
-        whole = partial(_sound, one)
+        whole = partial(_hash_samples, one)
         return [lambda row: int(one.samples[row]), partial(whole, piece=True), whole]
     if isinstance(one, FileImages) and isinstance(other, FileImages):
-        return [partial(_length, one), partial(_bytes, one, piece=True), partial(_bytes, one)]
+        return [
+            partial(_file_size, one),
+            partial(_hash_bytes, one, piece=True),
+            partial(_hash_bytes, one),
+        ]
     if isinstance(one, FileImages | ArrayImages) and isinstance(other, FileImages | ArrayImages):
-        return [partial(_pixels, one)]
-    return [partial(_item, one)]
+        return [partial(_hash_pixels, one)]
+    return [partial(_item_key, one)]
 
 
-def _item(images: Any, row: int) -> Hashable:
+def _item_key(images: Any, row: int) -> Hashable:
     """The row of a data set from Python."""
     return (id(images.items), int(images.rows[row])) if isinstance(images, ItemImages) else None
 
 
-def _sound(recordings: Recordings, row: int, piece: bool = False) -> str:
+def _hash_samples(recordings: Recordings, row: int, piece: bool = False) -> str:
     middle = int(recordings.samples[row]) // 2
-    return digest(recordings.read(row, middle, middle + PIECE) if piece else recordings.read(row))
+    return digest(
+        recordings.read(row, middle, middle + PREFIX_SIZE) if piece else recordings.read(row)
+    )
 
 
-def _path(images: FileImages, row: int) -> Path:
+def _file_path(images: FileImages, row: int) -> Path:
     return Path(os.path.join(images.root, images.ids[row]))
 
 
-def _length(images: FileImages, row: int) -> int:
-    return _path(images, row).stat().st_size
+def _file_size(images: FileImages, row: int) -> int:
+    return _file_path(images, row).stat().st_size
 
 
-def _bytes(images: FileImages, row: int, piece: bool = False) -> str:
-    with _path(images, row).open("rb") as file:
+def _hash_bytes(images: FileImages, row: int, piece: bool = False) -> str:
+    with _file_path(images, row).open("rb") as file:
         if piece:
-            file.seek(_length(images, row) // 2)
-        return digest(file.read(PIECE) if piece else file.read())
+            file.seek(_file_size(images, row) // 2)
+        return digest(file.read(PREFIX_SIZE) if piece else file.read())
 
 
-def _pixels(images: FileImages | ArrayImages, row: int) -> str:
+def _hash_pixels(images: FileImages | ArrayImages, row: int) -> str:
     """The picture without what fills up its canvas."""
     batch = images.read(np.array([row]))
     height, width = batch.x.shape[2:] if batch.extent is None else batch.extent[0].tolist()

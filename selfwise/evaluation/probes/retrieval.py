@@ -8,15 +8,17 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from selfwise.evaluation.probes.knn import cosines
-from selfwise.evaluation.probes.linear import Matrix, check_numbers
+from selfwise.evaluation.probes.knn import iterate_cosines
+from selfwise.evaluation.probes.linear import Matrix, check_finite
 
 KS = (1, 2, 4, 8)  # of recall@k, as in the tables of metric learning
 MAP, PRECISION = "MAP@R", "R-precision"
-CELLS = 2**24  # similarities held at once: 64 MB in float32; more of them were not faster
+MAX_SIMILARITIES = (
+    2**24
+)  # similarities held at once: 64 MB in float32; more of them were not faster
 
 
-class Measures(NamedTuple):
+class RetrievalMeasures(NamedTuple):
     """What each query found."""
 
     values: dict[str, Float[np.ndarray, "q"]]  # of each query, 0 to 1, by the name of the measure
@@ -28,7 +30,7 @@ class Measures(NamedTuple):
         return float(self.values[measure].mean())
 
 
-class _Classes(NamedTuple):
+class _ClassIndex(NamedTuple):
     """The examples of each class."""
 
     which: Int64[np.ndarray, "n"]  # class of each example, 0 to c - 1
@@ -44,13 +46,13 @@ class _Classes(NamedTuple):
         return np.where(place < self.size[which], self.order[inside], rows[:, None])
 
 
-def retrieval(
+def measure_retrieval(
     vectors: Matrix,
     labels: Int64[np.ndarray, "n"],
     *,
     ks: Sequence[int] = KS,
     device: torch.device | str = "cpu",
-) -> Measures:
+) -> RetrievalMeasures:
     """Each example in turn is the query, and all others are searched by their cosine with it.
 
     `recall@k`: whether one of the k nearest is of the query's class. With R others of that class,
@@ -68,9 +70,9 @@ def retrieval(
     if not len(ks) or min(ks) < 1:
         raise ValueError(f"recall@k needs k >= 1, got {', '.join(map(str, ks)) or 'none'}")
     assert vectors.shape[0] == len(labels), (vectors.shape, labels.shape)
-    check_numbers("test", vectors)
+    check_finite("test", vectors)
     _, which, count = np.unique(labels, return_inverse=True, return_counts=True)
-    classes = _Classes(which, count, which.argsort(kind="stable"), count.cumsum() - count)
+    classes = _ClassIndex(which, count, which.argsort(kind="stable"), count.cumsum() - count)
     if len(count) < 2 or count.max() < 2:
         what = "the same" if len(count) < 2 else "different"
         raise ValueError(
@@ -80,20 +82,20 @@ def retrieval(
     others = count[which] - 1
     rows = others.argsort(kind="stable")  # so that a part has classes of about one size
     rows = rows[others[rows] > 0]
-    at_once = max(1, CELLS // len(labels))
-    parts = cosines(vectors, vectors[rows], at_once=at_once, device=device)
+    at_once = max(1, MAX_SIMILARITIES // len(labels))
+    parts = iterate_cosines(vectors, vectors[rows], at_once=at_once, device=device)
     found: list[dict[str, Tensor]] = []
     for first, similarity in zip(range(0, len(rows), at_once), parts):
         part = rows[first : first + at_once]
         own, query = (torch.from_numpy(x).to(device) for x in (classes.of(part), part))
-        ranks = _ranks(similarity, own, query, least=max(ks))
-        found.append(_measured(ranks, torch.from_numpy(others[part]).to(device), ks))
+        ranks = _rank_classmates(similarity, own, query, least=max(ks))
+        found.append(_measure_queries(ranks, torch.from_numpy(others[part]).to(device), ks))
     back = rows.argsort()
     values = {name: torch.cat([f[name] for f in found]).cpu().numpy()[back] for name in found[0]}
-    return Measures(values, rows[back], len(labels) - len(rows))
+    return RetrievalMeasures(values, rows[back], len(labels) - len(rows))
 
 
-def _ranks(
+def _rank_classmates(
     similarity: Float[Tensor, "m n"],
     own: Int64[Tensor, "m w"],
     query: Int64[Tensor, "m"],
@@ -106,15 +108,15 @@ def _ranks(
     """
     width, n = own.shape[1], similarity.shape[1]
     near = similarity.gather(1, own).masked_fill_(own == query[:, None], -torch.inf)
-    near = _highest(near, width).flip(1)
+    near = _sort_highest(near, width).flip(1)
     # no more of the other classes than this can stand before what counts
     most = min(n, max(least, width))
-    far = _highest(similarity.scatter_(1, own, -torch.inf), most)
+    far = _sort_highest(similarity.scatter_(1, own, -torch.inf), most)
     before = most - torch.searchsorted(far, near)  # of other classes, at least as similar
     return torch.arange(1, width + 1, device=near.device) + before
 
 
-def _highest(values: Float[Tensor, "m n"], k: int) -> Float[Tensor, "m k"]:
+def _sort_highest(values: Float[Tensor, "m n"], k: int) -> Float[Tensor, "m k"]:
     """The k highest of each row, ascending."""
     if values.device.type != "cpu":
         return values.topk(k, dim=1).values.flip(1)
@@ -124,7 +126,7 @@ def _highest(values: Float[Tensor, "m n"], k: int) -> Float[Tensor, "m k"]:
     return torch.from_numpy(np.sort(numbers[:, -k:], axis=1))
 
 
-def _measured(
+def _measure_queries(
     ranks: Int64[Tensor, "m w"], others: Int64[Tensor, "m"], ks: Sequence[int]
 ) -> dict[str, Float[Tensor, "m"]]:
     """The measures of each query, from the ranks of its class and how many there are of it."""

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Bool, Float
 
-from selfwise.core.rng import hashed
+from selfwise.core.rng import hash_keys
 
 ABOVE, WITHIN, WORSE = "above the noise", "within the noise", "worse, beyond the noise"
-CELLS = 2**22  # counts held at once: 32 MB
+MAX_COUNTS = 2**22  # counts held at once: 32 MB
 
 Correct = Bool[np.ndarray, "m"] | Float[np.ndarray, "m"]
 Interval = tuple[float, float]
@@ -28,18 +28,18 @@ def paired_bootstrap(
         raise ValueError("a paired bootstrap needs test examples, and there are none")
     assert len(correct_a) == len(correct_b), (correct_a.shape, correct_b.shape)
     difference = correct_a.astype(np.float64) - correct_b.astype(np.float64)
-    random = np.random.Generator(np.random.Philox(hashed(seed, "bootstrap")))
-    low, high = np.quantile(_resampled(difference, draws, random), [0.025, 0.975])
+    random = np.random.Generator(np.random.Philox(hash_keys(seed, "bootstrap")))
+    low, high = np.quantile(_resample_means(difference, draws, random), [0.025, 0.975])
     return float(low), float(high)
 
 
-def _resampled(
+def _resample_means(
     difference: Float[np.ndarray, "m"], draws: int, random: np.random.Generator
 ) -> Float[np.ndarray, "draws"]:
     """Means of the difference over test examples that are drawn with replacement."""
     # a resample is known by how often it has each value: for two single fits, -1, 0 and 1
     values, counts = np.unique(difference, return_counts=True)
-    n, at_once = len(difference), max(1, CELLS // len(values))
+    n, at_once = len(difference), max(1, MAX_COUNTS // len(values))
     sizes = [min(at_once, draws - done) for done in range(0, draws, at_once)]
     if 2 * len(values) > n:  # hardly any is there twice: 0.5 s for 10,000, and counts take 4 s
         means = [difference[random.integers(n, size=(size, n))].mean(axis=1) for size in sizes]
@@ -48,7 +48,7 @@ def _resampled(
     return np.concatenate(means)
 
 
-def verdict(interval: Interval) -> str:
+def judge_interval(interval: Interval) -> str:
     """What the interval of a difference says."""
     low, high = interval
     if low > 0:
@@ -56,11 +56,11 @@ def verdict(interval: Interval) -> str:
     return WORSE if high < 0 else WITHIN
 
 
-def in_words(competitor: str, difference: float, interval: Interval) -> str:
+def describe_difference(competitor: str, difference: float, interval: Interval) -> str:
     """The difference to a competitor in points, its interval, and what that says."""
     low, high = (100 * end for end in interval)
     points = f"{competitor}: {100 * difference:+.1f} points"
-    return f"{points} (95 % interval {low:+.1f} to {high:+.1f}), {verdict(interval)}"
+    return f"{points} (95 % interval {low:+.1f} to {high:+.1f}), {judge_interval(interval)}"
 
 
 def standard_error(values: Float[np.ndarray, "n"]) -> float:
@@ -70,7 +70,7 @@ def standard_error(values: Float[np.ndarray, "n"]) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def above_noise(intervals: Iterable[Interval]) -> bool:
+def is_above_noise(intervals: Iterable[Interval]) -> bool:
     """True if every interval lies above zero. One interval for each pre-training seed.
 
     Raises ValueError if there is none.

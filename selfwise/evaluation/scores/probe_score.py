@@ -10,10 +10,10 @@ from jaxtyping import Float
 
 from selfwise.evaluation.scores.bootstrap import (
     Interval,
-    in_words,
+    describe_difference,
+    judge_interval,
     paired_bootstrap,
     standard_error,
-    verdict,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ REQUIRED = (PRETRAINED, UNTRAINED, RAW)
 VOTE = "nearest neighbours vote"  # in the sentence on how many
 
 
-class Result(NamedTuple):
+class ProbeResult(NamedTuple):
     """One competitor at one label budget."""
 
     competitor: str
@@ -45,7 +45,7 @@ class Result(NamedTuple):
         return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else None
 
 
-class Comparison(NamedTuple):
+class ProbeComparison(NamedTuple):
     """The pretrained encoder minus one competitor at one label budget, in accuracy."""
 
     competitor: str
@@ -57,11 +57,11 @@ class Comparison(NamedTuple):
     @property
     def verdict(self) -> str:
         """What the interval says."""
-        return verdict(self.interval)
+        return judge_interval(self.interval)
 
 
 @dataclass(frozen=True)
-class Score:
+class ProbeScore:
     """What an encoder is worth, at each label budget, and against what.
 
     Raises ValueError if at some budget the encoder or one of its two baselines is missing: a
@@ -69,8 +69,8 @@ class Score:
     """
 
     kind: str  # of probe: linear, knn, finetune
-    results: tuple[Result, ...]
-    comparisons: tuple[Comparison, ...]
+    results: tuple[ProbeResult, ...]
+    comparisons: tuple[ProbeComparison, ...]
     seeds: tuple[int, ...]
     n_test: int
     # at the largest budget, how often each class (rows) was taken by the encoder for each
@@ -98,7 +98,7 @@ class Score:
         """Of the pretrained encoder at the largest budget, the mean over the seeds, 0 to 1."""
         return self.result(PRETRAINED, self.budgets[-1]).mean
 
-    def result(self, competitor: str, per_class: int | None) -> Result:
+    def result(self, competitor: str, per_class: int | None) -> ProbeResult:
         """One competitor at one budget. Raises KeyError if it was not measured."""
         for result in self.results:
             if (result.competitor, result.per_class) == (competitor, per_class):
@@ -106,7 +106,7 @@ class Score:
         raise KeyError((competitor, per_class))
 
     def intervals(self, per_class: int | None) -> list[Interval]:
-        """Against each of the two baselines at one budget, for `compare.above_noise`."""
+        """Against each of the two baselines at one budget, for `bootstrap.is_above_noise`."""
         return [
             c.interval
             for c in self.comparisons
@@ -121,7 +121,7 @@ class Score:
     def rows(self) -> list[dict[str, Any]]:
         """One flat row for each result, with its comparison where there is one."""
         against = {(c.competitor, c.per_class): c for c in self.comparisons}
-        return [_row(r, against.get((r.competitor, r.per_class))) for r in self.results]
+        return [_build_row(r, against.get((r.competitor, r.per_class))) for r in self.results]
 
     def sentences(self) -> list[str]:
         """For each budget: what the differences are, and whether they are above the noise; how
@@ -129,29 +129,33 @@ class Score:
         said = []
         for budget in self.budgets:
             against = [
-                in_words(c.competitor, c.difference, c.interval)
+                describe_difference(c.competitor, c.difference, c.interval)
                 for c in self.comparisons
                 if c.per_class == budget
             ]
-            said.append(f"With {_labels(budget)}, {PRETRAINED} against {'; '.join(against)}.")
+            said.append(
+                f"With {_describe_budget(budget)}, {PRETRAINED} against {'; '.join(against)}."
+            )
             voted = {r.competitor: r.ks for r in self.results if r.per_class == budget}
-            said += neighbours_sentence(_labels(budget), voted)
+            said += describe_neighbours(_describe_budget(budget), voted)
         return [*said, *self.warnings]
 
     def table(self) -> "Table":
         """For the terminal: a line for each competitor, a column for each budget, in percent."""
         from rich.table import Table
 
-        used = _run(self._used_seeds)
+        used = _list_seeds(self._used_seeds)
         title = f"accuracy in %, {self.kind}, {self.n_test:,} test examples, seeds {used}"
         table = Table(title=title, caption="\n".join(self.sentences()), caption_justify="left")
         table.add_column("encoder")
         for budget in self.budgets:
             n = self.result(PRETRAINED, budget).n_train
-            table.add_column(f"{_labels(budget)} ({n:,})", justify="right")
+            table.add_column(f"{_describe_budget(budget)} ({n:,})", justify="right")
         for name in dict.fromkeys(result.competitor for result in self.results):
             mine = [result for result in self.results if result.competitor == name]
-            known = {result.per_class: percent(result.mean, result.deviation) for result in mine}
+            known = {
+                result.per_class: format_percent(result.mean, result.deviation) for result in mine
+            }
             table.add_row(name, *(known.get(budget, "") for budget in self.budgets))
         return table
 
@@ -179,7 +183,7 @@ def check_competitors(names: Iterable[str]) -> None:
         )
 
 
-def summarise(
+def summarise_accuracies(
     competitor: str,
     per_class: int | None,
     correct: Float[np.ndarray, "seeds m"],
@@ -187,39 +191,39 @@ def summarise(
     n_train: int,
     drawn: bool = True,
     ks: tuple[int, ...] = (),
-) -> Result:
+) -> ProbeResult:
     """The accuracies of one competitor at one budget from how often each example was right."""
     accuracies = tuple(correct.mean(axis=1).tolist())
-    return Result(competitor, per_class, accuracies, n_train, drawn, ks)
+    return ProbeResult(competitor, per_class, accuracies, n_train, drawn, ks)
 
 
-def compare(
+def compare_competitors(
     per_class: int | None, correct: Mapping[str, Float[np.ndarray, "seeds m"]], *, seed: int
-) -> list[Comparison]:
+) -> list[ProbeComparison]:
     """The pretrained encoder against every other competitor at one budget."""
     ours = correct[PRETRAINED]
     return [
-        _compare(name, per_class, ours, theirs, seed)
+        _compare_competitor(name, per_class, ours, theirs, seed)
         for name, theirs in correct.items()
         if name != PRETRAINED
     ]
 
 
-def _compare(
+def _compare_competitor(
     competitor: str,
     per_class: int | None,
     ours: Float[np.ndarray, "a m"],
     theirs: Float[np.ndarray, "b m"],
     seed: int,
-) -> Comparison:
+) -> ProbeComparison:
     # with all labels one may be fitted once, and the other trained from each seed
     by_seed = ours.mean(axis=1) - theirs.mean(axis=1)
     interval = paired_bootstrap(ours.mean(axis=0), theirs.mean(axis=0), seed=seed)
     error = standard_error(by_seed) if len(by_seed) > 1 else None
-    return Comparison(competitor, per_class, float(by_seed.mean()), interval, error)
+    return ProbeComparison(competitor, per_class, float(by_seed.mean()), interval, error)
 
 
-def _row(result: Result, comparison: Comparison | None) -> dict[str, Any]:
+def _build_row(result: ProbeResult, comparison: ProbeComparison | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "competitor": result.competitor,
         "per_class": "all" if result.per_class is None else result.per_class,
@@ -238,32 +242,32 @@ def _row(result: Result, comparison: Comparison | None) -> dict[str, Any]:
     return row
 
 
-def _labels(per_class: int | None) -> str:
+def _describe_budget(per_class: int | None) -> str:
     return "all labels" if per_class is None else f"{per_class} labels per class"
 
 
-def neighbours_sentence(labelled: str, voted: Mapping[str, Sequence[int]]) -> list[str]:
+def describe_neighbours(labelled: str, voted: Mapping[str, Sequence[int]]) -> list[str]:
     """How many neighbours voted for each competitor; nothing of probes that have none."""
-    told = [f"{name} {_span(ks)}" for name, ks in voted.items() if ks]
+    told = [f"{name} {_format_span(ks)}" for name, ks in voted.items() if ks]
     return [f"With {labelled}, so many {VOTE}: {', '.join(told)}."] if told else []
 
 
-def _span(numbers: Sequence[int]) -> str:
+def _format_span(numbers: Sequence[int]) -> str:
     low, high = min(numbers), max(numbers)
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def percent(mean: float, deviation: float | None) -> str:
+def format_percent(mean: float, deviation: float | None) -> str:
     """As a table shows it: 61.3 ± 0.4, or 61.3 where nothing deviates."""
     spread = "" if deviation is None else f" ± {100 * deviation:.1f}"
     return f"{100 * mean:.1f}{spread}"
 
 
-def _run(seeds: tuple[int, ...]) -> str:
+def _list_seeds(seeds: tuple[int, ...]) -> str:
     return ", ".join(str(seed) for seed in seeds)
 
 
-def joined(first: Score, second: Score) -> Score:
+def join_scores(first: ProbeScore, second: ProbeScore) -> ProbeScore:
     """Two scores of one encoder on the same test examples, at different budgets, as one.
 
     Raises ValueError if they are not of one kind, have other seeds, or share a budget.
@@ -271,13 +275,13 @@ def joined(first: Score, second: Score) -> Score:
     if (first.kind, first.n_test) != (second.kind, second.n_test):
         raise ValueError("only scores of one kind of probe on the same test examples can be joined")
     if first.seeds != second.seeds:
-        which = f"{_run(first.seeds)} and {_run(second.seeds)}"
+        which = f"{_list_seeds(first.seeds)} and {_list_seeds(second.seeds)}"
         raise ValueError(f"only scores of the same seeds can be joined, not of seeds {which}")
     shared = set(first.budgets) & set(second.budgets)
     if shared:
         raise ValueError(f"both scores have the label budget {next(iter(shared))}")
     results, comparisons = first.results + second.results, first.comparisons + second.comparisons
-    whole = Score(first.kind, results, comparisons, first.seeds, first.n_test)
+    whole = ProbeScore(first.kind, results, comparisons, first.seeds, first.n_test)
     largest = first if whole.budgets[-1] in first.budgets else second
     warnings = tuple(dict.fromkeys(first.warnings + second.warnings))
     return replace(whole, confusion=largest.confusion, warnings=warnings)

@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from selfwise.evaluation.probes.retrieval import MAP, Measures
-from selfwise.evaluation.scores.bootstrap import Interval, in_words, paired_bootstrap, verdict
-from selfwise.evaluation.scores.probe_score import PRETRAINED, check_competitors, percent
+from selfwise.evaluation.probes.retrieval import MAP, RetrievalMeasures
+from selfwise.evaluation.scores.bootstrap import (
+    Interval,
+    describe_difference,
+    judge_interval,
+    paired_bootstrap,
+)
+from selfwise.evaluation.scores.probe_score import PRETRAINED, check_competitors, format_percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
 COMPARED = ("recall@1", MAP)
 
 
-class Difference(NamedTuple):
+class RetrievalDifference(NamedTuple):
     """The pretrained encoder minus one competitor, in one measure."""
 
     measure: str
@@ -27,11 +32,11 @@ class Difference(NamedTuple):
     @property
     def verdict(self) -> str:
         """What the interval says."""
-        return verdict(self.interval)
+        return judge_interval(self.interval)
 
 
 @dataclass(frozen=True)
-class Retrieved:
+class RetrievalScore:
     """How well an encoder finds examples of one class, and against what.
 
     Raises ValueError if the encoder or one of its two baselines is missing: see `Score`.
@@ -39,8 +44,10 @@ class Retrieved:
 
     kind: ClassVar[str] = "retrieval"
 
-    found: Mapping[str, Sequence[Measures]]  # of each competitor; of untrained encoders several
-    differences: tuple[Difference, ...]
+    found: Mapping[
+        str, Sequence[RetrievalMeasures]
+    ]  # of each competitor; of untrained encoders several
+    differences: tuple[RetrievalDifference, ...]
 
     def __post_init__(self) -> None:
         check_competitors(self.found)
@@ -52,7 +59,7 @@ class Retrieved:
         return list(self._ours.values)
 
     @property
-    def _ours(self) -> Measures:
+    def _ours(self) -> RetrievalMeasures:
         return self.found[PRETRAINED][0]
 
     def mean(self, measure: str, competitor: str = PRETRAINED) -> float:
@@ -73,7 +80,9 @@ class Retrieved:
             for competitor in self.found
         ]
 
-    def _row(self, measure: str, competitor: str, against: Difference | None) -> dict[str, Any]:
+    def _row(
+        self, measure: str, competitor: str, against: RetrievalDifference | None
+    ) -> dict[str, Any]:
         row: dict[str, Any] = {
             "competitor": competitor,
             "measure": measure,
@@ -92,7 +101,7 @@ class Retrieved:
         said = [
             f"In {measure}, {PRETRAINED} against "
             + "; ".join(
-                in_words(one.competitor, one.difference, one.interval)
+                describe_difference(one.competitor, one.difference, one.interval)
                 for one in self.differences
                 if one.measure == measure
             )
@@ -119,7 +128,7 @@ class Retrieved:
             table.add_column(name, justify="right")
         for measure in self.measures:
             cells = [(self.mean(measure, n), self.deviation(measure, n)) for n in self.found]
-            table.add_row(measure, *(percent(*cell) for cell in cells))
+            table.add_row(measure, *(format_percent(*cell) for cell in cells))
         return table
 
     @property
@@ -138,7 +147,9 @@ class Retrieved:
         }
 
 
-def compare(found: Mapping[str, Sequence[Measures]], *, seed: int = 0) -> Retrieved:
+def compare_retrieval(
+    found: Mapping[str, Sequence[RetrievalMeasures]], *, seed: int = 0
+) -> RetrievalScore:
     """What the encoder and its competitors retrieved, with the differences and their intervals.
 
     Of several encoders, as of untrained ones, each query counts with its mean. All must have
@@ -157,5 +168,5 @@ def compare(found: Mapping[str, Sequence[Measures]], *, seed: int = 0) -> Retrie
             assert np.array_equal(found[name][0].queries, ours.queries), name
             gap = float(each[PRETRAINED].mean() - each[name].mean())
             interval = paired_bootstrap(each[PRETRAINED], each[name], seed=seed)
-            differences.append(Difference(measure, name, gap, interval))
-    return Retrieved(found, tuple(differences))
+            differences.append(RetrievalDifference(measure, name, gap, interval))
+    return RetrievalScore(found, tuple(differences))

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, Integer
 
 
-class Agreement(NamedTuple):
+class UnitAgreement(NamedTuple):
     """Units beside labels, frame by frame."""
 
     pnmi: float  # 0 to 1: how much of the uncertainty about the label the unit takes away
@@ -18,7 +18,9 @@ class Agreement(NamedTuple):
     labels: int  # kinds of label that occur
 
 
-def agreement(units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]) -> Agreement:
+def measure_agreement(
+    units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]
+) -> UnitAgreement:
     """Phone-normalised mutual information and purities, of any labels (Hsu et al. 2021, eq. 5-7).
 
     `pnmi` is I(label; unit) / H(label), natural logarithms cancelling out. It rises with the number
@@ -27,25 +29,25 @@ def agreement(units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"])
 
     Raises ValueError if there are no frames, or one kind of label, whose entropy is zero.
     """
-    counts = table(units, labels)
+    counts = count_pairs(units, labels)
     n = int(counts.sum())
     if not n:
         raise ValueError("units and labels can only be compared on frames, and there are none")
     if counts.shape[1] < 2:
         raise ValueError(f"all {n} frames have the same label, so that there is nothing to say")
-    whole = entropy(counts.sum(axis=0))
+    whole = compute_entropy(counts.sum(axis=0))
     # H(label) - H(label | unit), as a difference of entropies
-    shared = whole + entropy(counts.sum(axis=1)) - entropy(counts.ravel())
+    shared = whole + compute_entropy(counts.sum(axis=1)) - compute_entropy(counts.ravel())
     label_purity, unit_purity = (float(counts.max(axis=axis).sum() / n) for axis in (1, 0))
-    return Agreement(shared / whole, label_purity, unit_purity, n, *counts.shape)
+    return UnitAgreement(shared / whole, label_purity, unit_purity, n, *counts.shape)
 
 
-def pnmi(units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]) -> float:
-    """I(label; unit) / H(label), as in `agreement`."""
-    return agreement(units, labels).pnmi
+def compute_pnmi(units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]) -> float:
+    """I(label; unit) / H(label), as in `measure_agreement`."""
+    return measure_agreement(units, labels).pnmi
 
 
-def table(
+def count_pairs(
     units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]
 ) -> Int64[np.ndarray, "u l"]:
     """How often each unit that occurs goes with each label that occurs, both ascending."""
@@ -56,13 +58,13 @@ def table(
     return np.bincount(row * shape[1] + column, minlength=shape[0] * shape[1]).reshape(shape)
 
 
-def entropy(counts: Integer[np.ndarray, "k"]) -> float:
+def compute_entropy(counts: Integer[np.ndarray, "k"]) -> float:
     """Of the shares of some counts, in nats."""
     shares: Float64[np.ndarray, "j"] = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 
 
-def spread(
+def flatten_units(
     units: Iterable[Integer[np.ndarray, "_"]], labels: Int64[np.ndarray, "r"]
 ) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
     """Units of r recordings end to end, and beside each the label of its recording.

@@ -11,21 +11,18 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from selfwise.core.rng import hashed, shuffled
+from selfwise.core.rng import hash_keys, shuffled
 from selfwise.data.audio.dataset import Recordings
 from selfwise.data.image.dataset import Images
 from selfwise.data.text.labelled import Texts
-from selfwise.evaluation.features.image import crop_fraction, views
+from selfwise.evaluation.features.image import crop_fraction, iterate_views
 from selfwise.report.page.parts import Map, Part, Picture, Section, Strip, Table
 from selfwise.report.page.pixels import encode_pixels
 from selfwise.runs.open import Run
 
 MAX_EXAMPLES, MIN_EXAMPLES = 600, 12  # on the map; with fewer there is none
 PERPLEXITY = 30.0  # neighbours that count, as is usual
-NUM_QUERIES, NUM_NEAREST = (
-    6,
-    7,
-)  # of so many examples the nearest ones are shown; a row fits the page
+NUM_QUERIES, NUM_NEAREST = 6, 7  # examples, and the nearest of each that fit the page
 NUM_LISTED = 4  # the nearest ones of a text or recording
 POINT_SIDE, ROW_SIDE = 64, 96  # px: the longest sides of pictures on the map and in rows
 PNG_SIDE = 16  # px: up to here PNG
@@ -140,7 +137,7 @@ def project_tsne(vectors: Float32[np.ndarray, "n d"], *, seed: int) -> Float64[n
     from threadpoolctl import threadpool_limits
 
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
-    state = hashed(seed, "report t-SNE") % 2**32
+    state = hash_keys(seed, "report t-SNE") % 2**32
     with threadpool_limits(limits=1):
         fitted = TSNE(perplexity=perplexity, init="pca", random_state=state, n_jobs=1)
         points = fitted.fit_transform(vectors).astype(np.float64)
@@ -209,7 +206,9 @@ def _encode_pictures(
     size, rows = run.size, list(rows)
     fraction = crop_fraction(size)
     pictures: list[Picture] = []
-    batches = views(sample.examples, [np.array(rows)], size=min(size, longest), fraction=fraction)
+    batches = iterate_views(
+        sample.examples, [np.array(rows)], size=min(size, longest), fraction=fraction
+    )
     for images in batches:
         pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
         pictures += [

@@ -6,7 +6,7 @@ from typing import Any
 
 from selfwise.core.errors import told_apart
 from selfwise.evaluation.scores.bootstrap import ABOVE
-from selfwise.evaluation.scores.probe_score import UNTRAINED, percent
+from selfwise.evaluation.scores.probe_score import UNTRAINED, format_percent
 from selfwise.glue.published import as_published
 from selfwise.glue.scores import WORDS
 from selfwise.report.page.parts import Paragraphs, Part, Picture, Section, Table
@@ -74,8 +74,10 @@ def lead_sentences(folder: Path) -> str:
         if names:  # the last one is of all tasks that were measured
             others = [name for name in table["competitors"] if name != PRETRAINED]
             values = {name: averages[name].get(names[-1]) for name in others}
-            baselines = [f"{n} {percent(v, None)} %" for n, v in values.items() if v is not None]
-            score = f"{percent(averages[PRETRAINED][names[-1]], None)} %"
+            baselines = [
+                f"{n} {format_percent(v, None)} %" for n, v in values.items() if v is not None
+            ]
+            score = f"{format_percent(averages[PRETRAINED][names[-1]], None)} %"
             sentences.append(
                 f"GLUE, {table['mode']}, {names[-1]}: {'; '.join([score, *baselines])}."
             )
@@ -93,9 +95,7 @@ def _describe_verdicts(table: GlueTable) -> list[str]:
         "dev sets."
     ]
     against = [(row["column"], row["against"].get(WORDS)) for row in rows]
-    below = [
-        column for column, difference in against if difference and difference["difference"] < 0
-    ]
+    below = [column for column, one in against if one and one["difference"] < 0]
     return sentences + ([f"It is below {WORDS} on {', '.join(below)}."] if below else [])
 
 
@@ -189,11 +189,11 @@ def _average_rows(table: GlueTable) -> Table:
 
 
 def _format_mean(value: float | None) -> str:
-    return "" if value is None else percent(value, None)
+    return "" if value is None else format_percent(value, None)
 
 
 def _format_score(values: Mapping[str, Any], table: GlueTable) -> str:
-    return percent(values[table["centre"]], values["deviation"])
+    return format_percent(values[table["centre"]], values["deviation"])
 
 
 def _combined_section(group: Mapping[str, GlueTable], colors: Mapping[str, str]) -> Section:

@@ -6,7 +6,7 @@ from typing import Any
 
 from selfwise.core.errors import told_apart
 from selfwise.evaluation.features.text_windows import DEVIATION
-from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, percent
+from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, format_percent
 from selfwise.report.page.parts import Section, Table
 from selfwise.report.sections import glue
 from selfwise.runs import config, records, score_groups
@@ -119,7 +119,7 @@ def _describe_baselines(score: Measured, place: int | str) -> str:
 def _format_score(score: Measured, place: int | str, name: str = PRETRAINED) -> str:
     """In percent; what is compared with without its deviation."""
     row = score.rows[place, name]
-    text = score_groups.value(row) if name == PRETRAINED else percent(row["mean"], None)
+    text = score_groups.value(row) if name == PRETRAINED else format_percent(row["mean"], None)
     return f"{text} %"
 
 

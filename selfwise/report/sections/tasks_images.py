@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.rng import Rng, generator, shuffled
-from selfwise.core.types import ImageBatch, Labelled, to
+from selfwise.core.types import ImageBatch, Labelled, to_device
 from selfwise.data.image.dataset import Images
-from selfwise.evaluation.features.image import reading
+from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method
 from selfwise.report.page.parts import Mark, Picture, Section, Sheet, Strip
@@ -35,7 +35,7 @@ def build_sections(run: Run, images: Images, *, seed: int) -> list[Section]:
     method = run.method
     try:
         batch = _read_batch(method, images, seed)
-        with reading(method, resolve_device("auto")):
+        with evaluation_mode(method, resolve_device("auto")):
             view, grid = _inspect(method, batch, seed)
     except ValueError as error:  # of the data, or of a run that came without what it needs
         return [Section(TITLE, f"These examples cannot be shown: {error}.", [])]
@@ -50,7 +50,7 @@ def _inspect(
 ) -> tuple[object, ImageGrid | None]:
     """The view of a batch, and what the method shows of it."""
     device = next(method.parameters()).device
-    view = method.view(to(batch, device), Rng(generator(seed, "report view"), seed=seed))
+    view = method.view(to_device(batch, device), Rng(generator(seed, "report view"), seed=seed))
     grid = method.inspect(view)
     assert grid is None or isinstance(grid, ImageGrid), "a method on images shows a grid of images"
     return view, grid

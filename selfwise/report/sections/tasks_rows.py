@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from selfwise.core.rng import Rng, generator, hashed, shuffled
-from selfwise.core.types import Draw, Plan, TextBatch, Vocabulary, map_tensors, to
+from selfwise.core.rng import Rng, generator, hash_keys, shuffled
+from selfwise.core.types import EpochPlan, RowSampler, TextBatch, Vocabulary, map_tensors, to_device
 from selfwise.data.text import sentences
 from selfwise.data.text.encode import Encode
 from selfwise.data.text.labelled import Texts
@@ -39,13 +39,13 @@ def make_rows(run: Run, texts: Texts, *, seed: int) -> TokenRows:
     Raises ValueError if the texts make no row.
     """
     draw, vocabulary = run.method.draw, run.tokenizer.vocabulary
-    assert isinstance(draw, Draw), "a method on text says how rows are drawn"
+    assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
     tokens, documents, sentence_spans = _encode_texts(run, texts, draw, seed)
     if not len(documents):
         raise ValueError("no token came of the texts")
     length = int(run.config["found"]["length"])
-    random = np.random.Generator(np.random.Philox(hashed(seed, "report plan")))
-    collate = draw.lay
+    random = np.random.Generator(np.random.Philox(hash_keys(seed, "report plan")))
+    collate = draw.collate
     try:
         plan = draw.plan(
             documents, sentence_spans, random=random, length=length, vocabulary=vocabulary
@@ -78,7 +78,7 @@ def inspect_rows(
         batch = rows.read(order[start : start + batch_size])
         batch = batch._replace(epoch=torch.zeros_like(batch.index))
         rng = Rng(generator(seed, "report view", number), seed=seed)
-        inspection = method.inspect(method.view(to(batch, device), rng))
+        inspection = method.inspect(method.view(to_device(batch, device), rng))
         yield batch, map_tensors(lambda part: part.cpu(), inspection)
         if isinstance(inspection, MaskedTextExamples | NextTokenExamples):
             num_predictions += int(inspection.predictions.valid.sum())
@@ -98,7 +98,7 @@ def text_positions(
 
 
 def _encode_texts(
-    run: Run, texts: Texts, draw: Draw, seed: int
+    run: Run, texts: Texts, draw: RowSampler, seed: int
 ) -> tuple[np.ndarray, Spans, Spans | None]:
     """One stream of some texts, the spans of each and, if needed, those of its sentences."""
     sample: list[str] = []
@@ -125,17 +125,17 @@ def _spans(sizes: np.ndarray) -> Spans:
     return np.stack([stops - sizes, stops], axis=1)
 
 
-def _plan_single_texts(documents: Spans, length: int) -> Plan:
+def _plan_single_texts(documents: Spans, length: int) -> EpochPlan:
     """A row for each text, cut where it is too long."""
     pieces = documents.copy()
     pieces[:, 1] = np.minimum(pieces[:, 1], pieces[:, 0] + length - 2)
-    return Plan(pieces, np.arange(len(pieces) + 1))
+    return EpochPlan(pieces, np.arange(len(pieces) + 1))
 
 
 def _collate_single(
     run: Run,
     tokens: np.ndarray,
-    plan: Plan,
+    plan: EpochPlan,
     rows: np.ndarray,
     *,
     length: int,

@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from selfwise.core.rng import Rng, generator, shuffled
-from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, map_tensors, to
+from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, map_tensors, to_device
 from selfwise.data.audio.batches import read
 from selfwise.data.audio.open import Recordings
-from selfwise.evaluation.features.image import reading
+from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods.inspection import MaskedAudioExamples, color_units
 from selfwise.modalities import audio_units
 from selfwise.nn.audio_stems import MelStem
@@ -68,7 +68,7 @@ def build_sections(run: Run, recordings: Recordings, *, seed: int) -> list[Secti
     names = _name_recordings(recordings, rows, np.minimum(stop, round(SECONDS * RATE)))
     try:
         device = resolve_device("auto")
-        with reading(run.method, device):
+        with evaluation_mode(run.method, device):
             examples = _inspect(run, batch, seed, device)
         about = f"{examples.about} {_describe(examples)}" if examples else "What the method hears."
     except ValueError as error:
@@ -89,7 +89,7 @@ def _name_recordings(
 def _inspect(run: Run, batch: AudioBatch, seed: int, device: str) -> MaskedAudioExamples | None:
     """What the method shows of the recordings, on the CPU. Raises ValueError without units."""
     options = run.config["options"]
-    batch = to(batch, device)
+    batch = to_device(batch, device)
     units = audio_units.of_others(run.kept, options, batch, open_run=open_newest, device=device)
     batch = batch._replace(units=units.to(device))
     view = run.method.view(batch, Rng(generator(seed, "report view"), seed=seed))

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 
 from selfwise.data.text.labelled import Texts
-from selfwise.evaluation.features.image import reading
+from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods.inspection import MaskedTextExamples, NextTokenExamples
 from selfwise.report.page.parts import Lines, Part, Picture, Section, Token
 from selfwise.report.sections.tasks_images import TITLE
@@ -33,7 +33,7 @@ def build_sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
     """A few rows with what the model makes of them, and the loss by position over more rows."""
     try:
         rows = make_rows(run, texts, seed=seed)
-        with reading(run.method, resolve_device("auto")):
+        with evaluation_mode(run.method, resolve_device("auto")):
             pairs = list(inspect_rows(run, rows, seed=seed))
     except ValueError as error:
         return [Section(TITLE, f"These texts cannot be shown: {error}.", [])]

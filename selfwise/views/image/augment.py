@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from selfwise.core.rng import Rng
-from selfwise.core.types import ImageBatch, map_tensors, rows
+from selfwise.core.types import ImageBatch, map_tensors, slice_batch
 from selfwise.views.image.color_jitter import LEAVE, grayscale, jitter_, jitter_factors
 from selfwise.views.image.resample import Mix, bicubic, gaussian, mirrored, mixed
 
@@ -163,8 +163,8 @@ class Augment(NamedTuple):
         for start in range(0, n, chunk):
             part = slice(start, start + chunk)
             row = draws.row[part].to(device, non_blocking=True)
-            x = _crop_transposed(batch.x.index_select(0, row), *rows(mixes, part))
-            self._finish(x, rows(draws, part), row, view)
+            x = _crop_transposed(batch.x.index_select(0, row), *slice_batch(mixes, part))
+            self._finish(x, slice_batch(draws, part), row, view)
         return view
 
     def _draw(self, batch: ImageBatch, rng: Rng) -> _Draws:

@@ -15,7 +15,7 @@ from jaxtyping import Int64, UInt8
 
 from selfwise.core.errors import nearest
 from selfwise.core.files import cache_dir
-from selfwise.core.rng import hashed
+from selfwise.core.rng import hash_keys
 
 RULES = ("mean", "min")
 MOST = 9  # tiles: of 9 there are 362,880 orders, of 16 no computer holds them all
@@ -43,7 +43,7 @@ def permutation_set(
     kept = count * factorial(tiles) >= WORTH_KEEPING
     found = _load(path, (count, tiles)) if kept else None
     if found is None:
-        found = _greedy(_all(tiles), count, hashed(seed, "permutations"), rule)
+        found = _greedy(_all(tiles), count, hash_keys(seed, "permutations"), rule)
         if kept:
             _save(path, found)
     chosen = found.astype(np.int64)

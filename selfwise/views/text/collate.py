@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64, UInt8, UInt16, UInt32
 
-from selfwise.core.types import Plan, TextBatch, Vocabulary
+from selfwise.core.types import EpochPlan, TextBatch, Vocabulary
 
 Tokens = UInt8[np.ndarray, "t"] | UInt16[np.ndarray, "t"] | UInt32[np.ndarray, "t"]
 Stream = Tokens | Int64[np.ndarray, "t"]
@@ -25,7 +25,7 @@ class Laid(NamedTuple):
 
 
 def separated(
-    tokens: Stream, plan: Plan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
+    tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
 ) -> TextBatch:
     """`[CLS] piece [SEP] piece [SEP]`, each piece a document of its own to attention (RoBERTa)."""
     laid = _separated(tokens, plan, rows, length, vocabulary)
@@ -35,7 +35,7 @@ def separated(
 
 
 def pairs(
-    tokens: Stream, plan: Plan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
+    tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
 ) -> TextBatch:
     """`[CLS] A [SEP] B [SEP]` with segments 0 and 1, and the pair's label (BERT, section 3.1)."""
     laid = _separated(tokens, plan, rows, length, vocabulary)
@@ -51,7 +51,7 @@ def pairs(
 
 
 def continued(
-    tokens: Stream, plan: Plan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
+    tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
 ) -> TextBatch:
     """Rows of `length` + 1 tokens: inputs and, one further, targets (GPT).
 
@@ -69,7 +69,7 @@ def continued(
 
 
 def _separated(
-    tokens: Stream, plan: Plan, rows: np.ndarray, length: int, vocabulary: Vocabulary
+    tokens: Stream, plan: EpochPlan, rows: np.ndarray, length: int, vocabulary: Vocabulary
 ) -> Laid:
     piece, row = _pieces(plan, rows)
     spans = np.asarray(plan.pieces)[piece]
@@ -80,7 +80,9 @@ def _separated(
     return laid
 
 
-def _pieces(plan: Plan, rows: np.ndarray) -> tuple[Int64[np.ndarray, "m"], Int64[np.ndarray, "m"]]:
+def _pieces(
+    plan: EpochPlan, rows: np.ndarray
+) -> tuple[Int64[np.ndarray, "m"], Int64[np.ndarray, "m"]]:
     """The numbers of all pieces of these rows, and which of the rows each belongs to."""
     first, stop = plan.rows[rows], plan.rows[np.asarray(rows) + 1]
     row, offset = _spread(stop - first)

@@ -7,7 +7,7 @@ marked as such when the row is laid out.
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from selfwise.core.types import NoRows, Plan, Vocabulary
+from selfwise.core.types import EmptyPlan, EpochPlan, Vocabulary
 
 Spans = Int64[np.ndarray, "_ 2"]
 
@@ -19,7 +19,7 @@ def windows(
     length: int,
     vocabulary: Vocabulary,
     random: np.random.Generator,
-) -> Plan:
+) -> EpochPlan:
     """Rows of `length` inputs and as many targets; every token of a document is a target once.
 
     A document, with the special tokens that begin and end it, is cut into windows of length + 1
@@ -28,14 +28,14 @@ def windows(
     shares rows by best fit; no target lies in another document than its input. In a vocabulary
     without such tokens the first token of a document is no target.
 
-    Raises NoRows if no document has a target.
+    Raises EmptyPlan if no document has a target.
     """
     real = documents[documents[:, 1] > documents[:, 0]]
     before, after = int(vocabulary.first is not None), int(vocabulary.last is not None)
     size = real[:, 1] - real[:, 0] + before + after
     real, size = real[size > 1], size[size > 1]
     if not len(real):
-        raise NoRows("no document has two tokens, so that no token follows another one")
+        raise EmptyPlan("no document has two tokens, so that no token follows another one")
     # targets are the tokens from the second one on
     owner, targets = _cut(np.stack([np.ones_like(size), size], axis=1), length, random)
     first, stop = targets[:, 0] - 1, targets[:, 1]
@@ -53,14 +53,14 @@ def best_fit(
     length: int,
     vocabulary: Vocabulary,
     random: np.random.Generator,
-) -> Plan:
+) -> EpochPlan:
     """Rows `[CLS] piece [SEP] piece [SEP]`, filled by best fit with pieces of documents.
 
     A document that is longer than a row is cut at a random place of its own and then every row.
     The longest pieces go first, each into the row where the least is left over (best-fit
     decreasing); ModernBERT (arXiv:2412.13663, section 2.1.2) does the same inside a buffer.
 
-    Raises NoRows if the documents have no token.
+    Raises EmptyPlan if the documents have no token.
     """
     real = documents[documents[:, 1] > documents[:, 0]]
     _check_some(real)
@@ -75,14 +75,14 @@ def full_sentences(
     length: int,
     vocabulary: Vocabulary,
     random: np.random.Generator,
-) -> Plan:
+) -> EpochPlan:
     """FULL-SENTENCES (RoBERTa, arXiv:1907.11692, section 4.2): whole sentences up to the length.
 
     A row has the sentences that follow one another in one document or more, as many as fit, and
     between two documents one more [SEP]. A sentence longer than a row is cut. The order of the
     documents is another one in each epoch; in fairseq it is that of the file.
 
-    Raises NoRows if there is no sentence.
+    Raises EmptyPlan if there is no sentence.
     """
     assert sentences is not None
     owner, spans = tiled(documents, sentences)
@@ -102,7 +102,7 @@ def full_sentences(
     begin = np.union1d(rows, fresh.nonzero()[0])
     last = np.r_[begin[1:], len(spans)] - 1
     pieces = np.stack([spans[begin, 0], spans[last, 1]], axis=1)
-    return Plan(pieces, np.r_[np.searchsorted(begin, rows), len(begin)])
+    return EpochPlan(pieces, np.r_[np.searchsorted(begin, rows), len(begin)])
 
 
 def tiled(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray, "_"], Spans]:
@@ -119,7 +119,7 @@ def tiled(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray, "_"], S
 
 def _check_some(spans: Spans) -> None:
     if not len(spans):
-        raise NoRows("the documents have no tokens, so that there is nothing to train on")
+        raise EmptyPlan("the documents have no tokens, so that there is nothing to train on")
 
 
 def _cut(
@@ -147,12 +147,12 @@ def _packed(
     random: np.random.Generator,
     *,
     ends: Bool[np.ndarray, "_ 2"] | None = None,
-) -> Plan:
+) -> EpochPlan:
     """The plan of the rows that best fit gives."""
     row = fit_best(size, capacity, random)
     order = np.argsort(row, kind="stable")
     rows = np.r_[0, np.bincount(row).cumsum()]
-    return Plan(pieces[order], rows, ends=None if ends is None else ends[order])
+    return EpochPlan(pieces[order], rows, ends=None if ends is None else ends[order])
 
 
 def fit_best(

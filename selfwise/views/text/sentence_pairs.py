@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Int64
 
-from selfwise.core.types import NoRows, Plan, Vocabulary
+from selfwise.core.types import EmptyPlan, EpochPlan, Vocabulary
 from selfwise.views.text.packing import tiled
 
 Spans = Int64[np.ndarray, "_ 2"]
@@ -30,10 +30,10 @@ def next_sentence(
     length: int,
     vocabulary: Vocabulary,
     random: np.random.Generator,
-) -> Plan:
+) -> EpochPlan:
     """Pairs whose second text follows the first (label 0) or is of another document (label 1).
 
-    Label 1 has half of the pairs, and all whose chunk has one sentence alone. Raises NoRows if
+    Label 1 has half of the pairs, and all whose chunk has one sentence alone. Raises EmptyPlan if
     no document has two sentences.
     """
     return _plan(documents, sentences, length, random, swap=False)
@@ -46,12 +46,12 @@ def sentence_order(
     length: int,
     vocabulary: Vocabulary,
     random: np.random.Generator,
-) -> Plan:
+) -> EpochPlan:
     """Pairs of following texts in their order (label 0) or swapped (label 1).
 
     A chunk of one sentence cannot be swapped. As in the authors' code it gets a second text of
     another document and label 1, so that a little of the next-sentence task is left. Raises
-    NoRows if no document has two sentences.
+    EmptyPlan if no document has two sentences.
     """
     return _plan(documents, sentences, length, random, swap=True)
 
@@ -63,12 +63,12 @@ def _plan(
     random: np.random.Generator,
     *,
     swap: bool,
-) -> Plan:
+) -> EpochPlan:
     assert sentences is not None
     owner, spans = tiled(documents, sentences)
     bounds = np.r_[0, np.flatnonzero(np.diff(owner)) + 1, len(owner)]
     if not len(spans) or np.diff(bounds).max() < 2:
-        raise NoRows(
+        raise EmptyPlan(
             "pairs of sentences need documents of at least two sentences, but no document has two; "
             "use roberta, which needs no pairs"
         )
@@ -77,7 +77,7 @@ def _plan(
     a, b, label = (np.array(part, np.int64) for part in zip(*chunks.pairs(swap=swap)))
     a, b = _truncated(a, b, most, random)
     pieces = np.stack([a, b], axis=1).reshape(-1, 2)
-    return Plan(pieces, np.arange(0, len(pieces) + 1, 2), label)
+    return EpochPlan(pieces, np.arange(0, len(pieces) + 1, 2), label)
 
 
 class Chunks:
