@@ -153,11 +153,11 @@ def _call_recipe(argv: Argv) -> None:
     from selfwise.cli.flags import parse_call, wants_help
 
     if not argv or argv[0].startswith("-"):
-        there = ", ".join(recipes.names())
+        there = ", ".join(recipes.recipe_names())
         if not wants_help(argv):
             raise ValueError(f"name a recipe first: {there}")
         print(f"usage: selfwise run RECIPE [options]\n\nRECIPE: {there}")
         return
-    recipe = recipes.find(argv[0])
+    recipe = recipes.find_recipe(argv[0])
     if (options := parse_call(f"run {argv[0]}", recipe, argv[1:])) is not None:
         recipe(**options)

@@ -13,7 +13,7 @@ from copy import deepcopy
 from io import StringIO
 from pathlib import Path
 from textwrap import shorten
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -125,6 +125,7 @@ def export_speech(encoder: SpeechEncoder, path: Path) -> float:
     )
 
 
+@runtime_checkable
 class OnnxSession(Protocol):
     """The part of onnxruntime's InferenceSession that is used here."""
 
@@ -133,7 +134,7 @@ class OnnxSession(Protocol):
     ) -> list[np.ndarray]: ...
 
 
-def _batch_dim() -> torch.export.Dim:
+def _batch_dim() -> object:
     return torch.export.Dim("batch", min=1)
 
 
@@ -143,7 +144,7 @@ def _export_and_check(
     examples: Sequence[tuple[Tensor, ...]],
     *,
     inputs: Sequence[str],
-    dynamic_shapes: tuple[dict[int, torch.export.Dim], ...],
+    dynamic_shapes: tuple[dict[int, object], ...],  # torch.export.Dim of each open axis
     select_real: Callable[[tuple[Tensor, ...]], Tensor] | None = None,
 ) -> float:
     """The model traced with the first example and tried with all; the largest difference.

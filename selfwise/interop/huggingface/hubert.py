@@ -14,6 +14,7 @@ from selfwise.core.errors import nearest
 from selfwise.core.types import RATE
 from selfwise.interop.types import EncoderOptions, JsonObject, Weights
 
+KERNELS, STRIDES = [10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2]
 PREFIX, MASK = "hubert.", "masked_spec_embed"
 # gelu_new, gelu_fast and gelu_pytorch_tanh are the same function, written in three ways
 ACTIVATIONS = {"gelu": "gelu", "relu": "relu"}
