@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from selfwise.core.rng import Rng, generator, hash_keys, shuffled
 from selfwise.core.types import EpochPlan, RowSampler, TextBatch, Vocabulary, map_tensors, to_device
 from selfwise.data.text import sentences
-from selfwise.data.text.encode import Encode
+from selfwise.data.text.encode import EncodePieces
 from selfwise.data.text.labelled import Texts
 from selfwise.methods.inspection import Inspection, MaskedTextExamples, NextTokenExamples
 from selfwise.runs.open import Run
@@ -109,7 +109,7 @@ def _encode_texts(
         if budget <= 0:
             break
     language = sentences.LANGUAGE if draw.needs_sentences else None
-    encoding = Encode(run.tokenizer, "<u4", language)(sample)
+    encoding = EncodePieces(run.tokenizer, "<u4", language)(sample)
     documents = _spans(encoding.tokens)
     sentence_spans = None if encoding.sentences is None else _spans(encoding.sentences)
     return encoding.ids, documents[documents[:, 0] < documents[:, 1]], sentence_spans

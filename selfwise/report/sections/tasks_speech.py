@@ -17,7 +17,7 @@ from torch import Tensor
 
 from selfwise.core.rng import Rng, generator, shuffled
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, map_tensors, to_device
-from selfwise.data.audio.batches import read
+from selfwise.data.audio.batches import read_batch
 from selfwise.data.audio.open import Recordings
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods.inspection import MaskedAudioExamples, color_units
@@ -64,7 +64,7 @@ def build_sections(run: Run, recordings: Recordings, *, seed: int) -> list[Secti
     rows = long_enough[shuffled(len(long_enough), seed, "report task")[:BATCH_SIZE]]
     max_samples = round(float(run.config["options"].get("longest", 15.6)) * RATE)
     stop = np.minimum(recordings.samples[rows], max_samples)
-    batch = read(recordings, rows, np.zeros_like(stop), stop)
+    batch = read_batch(recordings, rows, np.zeros_like(stop), stop)
     names = _name_recordings(recordings, rows, np.minimum(stop, round(SECONDS * RATE)))
     try:
         device = resolve_device("auto")
