@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
@@ -22,7 +23,7 @@ UNITS = ("patches", "fsq", "dvae")
 UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
 NUM_LABELS = 10_000  # of the training images, for the probes
 # of the tokenizers; each decides on its own number of units
-TOKENIZER_OPTIONS: Mapping[str, Mapping[str, object]] = {
+TOKENIZER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "fsq": {"levels": "8,8,8"},
     "dvae": {"codebook": 512},
 }
@@ -30,7 +31,8 @@ TOKENIZER_OPTIONS: Mapping[str, Mapping[str, object]] = {
 pretrain_beit = partial(
     pretrain_or_resume,
     "beit",
-    encoder={"name": "beit-mini", "depth": 6, "dim": 128, "heads": 4},
+    encoder="beit-mini",
+    encoder_options={"depth": 6, "dim": 128, "heads": 4},
     crop=0.3,
     batch=128,
     lr=1.5e-3,
@@ -108,7 +110,7 @@ def _choose_layers(run: Run, train: Images, test: Images) -> dict[str, Candidate
     """A probe of each layer of each encoder, and which layer does best on held-out labels."""
     labels = np.concatenate([_labels(train), _labels(test)])
     rows = np.arange(len(train)), np.arange(len(train), len(labels))
-    encoders = {"BEiT": run.encoder} | {f"untrained {s}": run.fresh(s) for s in UNTRAINED}
+    encoders = {"BEiT": run.encoder} | {f"untrained {s}": run.build_untrained(s) for s in UNTRAINED}
     choices = {}
     for name, encoder in encoders.items():
         x = np.concatenate([extract_layers(encoder, part, size=run.size) for part in (train, test)])

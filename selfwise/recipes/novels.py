@@ -35,14 +35,15 @@ class TextModel(NamedTuple):
     """The tokenizer and the encoder that a method trains."""
 
     tokenizer: str
-    encoder: dict[str, object]
+    encoder: str
+    encoder_options: dict[str, object]
 
 
 MODELS = {
-    "bert": TextModel("wordpiece:8192", {"name": "bert-mini", **NO_DROPOUT}),
-    "roberta": TextModel("bpe:8192", {"name": "roberta-mini", **NO_DROPOUT}),
-    "albert": TextModel("unigram:8192", {"name": "albert-mini", **NO_DROPOUT}),
-    "gpt": TextModel("bpe:8192", {"name": "gpt-mini", "length": 64, **NO_DROPOUT}),
+    "bert": TextModel("wordpiece:8192", "bert-mini", {**NO_DROPOUT}),
+    "roberta": TextModel("bpe:8192", "roberta-mini", {**NO_DROPOUT}),
+    "albert": TextModel("unigram:8192", "albert-mini", {**NO_DROPOUT}),
+    "gpt": TextModel("bpe:8192", "gpt-mini", {"length": 64, **NO_DROPOUT}),
 }
 
 
@@ -89,6 +90,7 @@ def novels(
         threads=threads,
         tokenizer=MODELS[method].tokenizer,
         encoder=MODELS[method].encoder,
+        encoder_options=MODELS[method].encoder_options,
     )
     values = language.perplexity(run)
     print(language.sentences(values))

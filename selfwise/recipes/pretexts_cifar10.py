@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,15 +27,11 @@ from selfwise.runs.open import Run
 from selfwise.runs.resume import pretrain_or_resume
 
 # as in simclr_cifar10_cpu: one block a stage, three quarters of the width, half the side
-ENCODER = {
-    "name": "resnet18",
-    "stem": "half",
-    "layers": [1, 1, 1, 1],
-    "channels": [48, 96, 192, 384],
-}
+ENCODER = "resnet18"
+ENCODER_OPTIONS = {"stem": "half", "layers": [1, 1, 1, 1], "channels": [48, 96, 192, 384]}
 LARS = {"optimizer": "lars", "lr": 4.0, "weight_decay": 1e-6}
 # chosen on 5,000 held-out training images; docs/log.md has all that were tried
-METHOD_OPTIONS: Mapping[str, Mapping[str, object]] = {
+METHOD_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "rotation": {"batch": 128, **LARS},
     "jigsaw": {"batch": 256, **LARS, "grid": 2},
     "colorization": {"batch": 128, **LARS, "crop": 0.47},
@@ -105,6 +101,7 @@ def pretexts_cifar10(
         pretrain_or_resume,
         data=source,
         encoder=encoder or ENCODER,
+        encoder_options={} if encoder else ENCODER_OPTIONS,
         seed=seed,
         steps=steps or None,
         minutes=None if steps else minutes,
@@ -126,11 +123,9 @@ def _score_encoders(
     """The encoders of the runs, their untrained twins (several seeds each) and the pixels."""
     scores: dict[str, list[EncoderScores]] = {}
     for name, run in runs.items():
-        embed = partial(
-            extract_features, size=run.size, precision=run.config["options"]["precision"]
-        )
+        embed = partial(extract_features, size=run.size, precision=run.record.option("precision"))
         if (baseline := _baseline(name)) not in scores:
-            twins = extract_untrained(run.fresh, train, test, size=run.size, embed=embed)
+            twins = extract_untrained(run.build_untrained, train, test, size=run.size, embed=embed)
             scores[baseline] = [score_features(twin, train, test) for twin in twins]
         features = FeatureSplit(*(embed(run.encoder, part) for part in (train, test)))
         scores[name] = [score_features(features, train, test)]
@@ -168,7 +163,7 @@ def score_table(
     for name, seeds in scores.items():
         training, gain = ["", "", ""], ""
         if name in runs:
-            num_images = runs[name].step * runs[name].config["options"]["batch"]
+            num_images = runs[name].step * runs[name].record.training.batch
             num_views = num_images * VIEWS.get(name, 1)
             training = [f"{num_images:,}", f"{num_views:,}", _score_own_task(runs[name], test)]
             twins = np.mean([twin.correct for twin in scores[_baseline(name)]], axis=0)

@@ -1,9 +1,9 @@
 """How training went: what the logs of one or several runs hold, step by step."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from selfwise.core.errors import told_apart
 from selfwise.report.page import quantities
@@ -18,8 +18,8 @@ from selfwise.report.page.plots import (
     set_step_axis,
 )
 from selfwise.report.sections import summary
-from selfwise.runs import config, records
-from selfwise.runs.arguments import IMPORTED
+from selfwise.runs import records
+from selfwise.runs.record import RunRecord, read_record
 from selfwise.runs.records import Logged
 
 MAX_POINTS = 1000  # points of a curve; a page for a phone has no more pixels
@@ -50,10 +50,10 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     Args:
         folders: of the runs.
     """
-    configs = [config.read(folder) for folder in folders]
+    run_records = [read_record(folder) for folder in folders]
     runs = [
-        _read_logs(name, folder, batch_size=run_config["options"]["batch"])
-        for name, folder, run_config in zip(told_apart(folders), folders, configs)
+        _read_logs(name, folder, record)
+        for name, folder, record in zip(told_apart(folders), folders, run_records)
     ]
     names = _list_quantities(run.metrics for run in runs)
     omissions = _describe_omissions(runs)
@@ -70,7 +70,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
         _table(runs, rows),
         *([Paragraphs(omissions)] if omissions else []),
     ]
-    training = Section("Training", _describe_points(runs, configs), parts)
+    training = Section("Training", _describe_points(runs, run_records), parts)
     return [training, *_health_section(runs, [name for name in health_names if name in names])]
 
 
@@ -84,10 +84,10 @@ def _health_section(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[Sec
     return [Section("Health of the vectors", _describe_health(plotted), [*pictures, table])]
 
 
-def _read_logs(name: str, folder: Path, *, batch_size: int) -> LoggedRun:
+def _read_logs(name: str, folder: Path, record: RunRecord) -> LoggedRun:
     """The logs of a run, as far as they can be drawn."""
     metrics = records.metrics(folder)
-    timing = _compute_rates(records.timing(folder), batch_size)
+    timing = _compute_rates(records.timing(folder), record)
     nonfinite = {
         name: count
         for log in (metrics, timing)
@@ -110,13 +110,13 @@ def _timing(run: LoggedRun) -> Logged:
     return run.timing
 
 
-def _compute_rates(timing: Logged, batch_size: int) -> Logged:
+def _compute_rates(timing: Logged, record: RunRecord) -> Logged:
     """What is shown of the times: examples a second, and the share of waiting."""
     lines: list[dict[str, float]] = []
     for line in timing.lines:
         rates = {"step": line["step"]}
         if "steps_per_second" in line:
-            rates["examples_per_second"] = line["steps_per_second"] * batch_size
+            rates["examples_per_second"] = line["steps_per_second"] * record.training.batch
         if "waiting_for_data" in line:
             rates["waiting_for_data"] = line["waiting_for_data"]
         lines.append(rates)
@@ -292,11 +292,13 @@ def _describe_omissions(runs: Sequence[LoggedRun]) -> list[str]:
     return sentences
 
 
-def _describe_points(runs: Sequence[LoggedRun], configs: Sequence[Mapping[str, Any]]) -> str:
-    options = [run_config["options"] for run_config in configs]
-    options = [one for one in options if one["data"] != IMPORTED] or options  # that has no steps
-    intervals = sorted({one["log_every"] for one in options})
-    batches = dict(sorted((one["batch"], summary.describe_batch(one)) for one in options))
+def _describe_points(runs: Sequence[LoggedRun], run_records: Sequence[RunRecord]) -> str:
+    # an imported run has no steps
+    trained = [record for record in run_records if not record.imported] or run_records
+    intervals = sorted({record.training.log_every for record in trained})
+    batches = dict(
+        sorted((record.training.batch, summary.describe_batch(record)) for record in trained)
+    )
     steps = " or ".join(f"{n:,}" for n in intervals)
     text = f"Each point is the mean over the {steps} steps before it"
     if len(batches) > 1:

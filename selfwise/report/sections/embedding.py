@@ -16,6 +16,7 @@ from selfwise.data.audio.dataset import Recordings
 from selfwise.data.image.dataset import Images
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.features.image import crop_fraction, iterate_views
+from selfwise.modalities.modality import FeatureOptions
 from selfwise.report.page.parts import Map, Part, Picture, Section, Strip, Table
 from selfwise.report.page.pixels import encode_pixels
 from selfwise.runs.open import Run
@@ -54,7 +55,7 @@ def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int
 
     Args:
         run: whose encoder it is.
-        examples: images, texts or recordings, as `run.modality.examples` opens them.
+        examples: images, texts or recordings, as `run.modality.open_examples` opens them.
         seed: decides which examples are drawn.
     """
     if len(examples) < MIN_EXAMPLES:
@@ -62,7 +63,7 @@ def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int
         return [Section("Map", few, [])]
     rows = np.sort(shuffled(len(examples), seed, "report map")[:MAX_EXAMPLES])
     subset = examples.take(rows)
-    embed = run.modality.embedder(run, layer=None, device="auto")
+    embed = run.modality.make_embed(run, FeatureOptions())
     vectors = np.asarray(embed(run.encoder, subset), dtype=np.float32)
     if sentence := _explain_collapse(vectors):
         return [Section("Map", sentence, [])]

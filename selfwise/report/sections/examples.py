@@ -5,14 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.rng import shuffled
 from selfwise.data.audio.dataset import Recordings
 from selfwise.data.image.dataset import Images
 from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.labelled import Texts, open_texts
+from selfwise.modalities.modality import ReadingOptions
 from selfwise.report.sections.summary import shorten_data_name
 from selfwise.runs import records
-from selfwise.runs.arguments import FROM_PYTHON, IMPORTED
+from selfwise.runs.config import IMPORTED
 from selfwise.runs.open import Run
 
 MAX_CHARACTERS = 1 << 23  # characters of a corpus at most; passages are drawn from these
@@ -42,8 +44,9 @@ def find_examples(run: Run, data: str, *, seed: int) -> ShownExamples | str:
     Raises ValueError or OSError for `data` that cannot be read.
     """
     if data:
-        return _describe_examples(run.modality.examples(run, data), data, "")
-    training_data = run.config["options"]["data"]
+        examples = run.modality.open_examples(run, data, ReadingOptions())
+        return _describe_examples(examples, data, "")
+    training_data = run.record.data
     candidates = [*_list_test_data(run), training_data]
     where = next((data for data in candidates if data not in (FROM_PYTHON, IMPORTED)), "")
     if not where:
@@ -52,7 +55,8 @@ def find_examples(run: Run, data: str, *, seed: int) -> ShownExamples | str:
         if where == training_data:
             examples = _read_training_data(run, where, seed)
             return _describe_examples(examples, where, ", which the run was trained on")
-        return _describe_examples(run.modality.examples(run, where), where, "")
+        examples = run.modality.open_examples(run, where, ReadingOptions())
+        return _describe_examples(examples, where, "")
     except (ValueError, OSError) as error:
         return f"The run's data cannot be shown: {error}."
 
@@ -73,13 +77,14 @@ def _list_test_data(run: Run) -> list[str]:
 
 def _read_training_data(run: Run, where: str, seed: int) -> Images | Texts | Recordings:
     """What the run was trained on, read with the same options."""
-    options = run.config["options"]
-    if "documents" in options:
-        corpus = open_documents(where, field=options["field"], documents=options["documents"])
+    record = run.record
+    if record.modality == "text":
+        corpus = open_documents(
+            where, field=record.option("field"), documents=record.option("documents")
+        )
         return draw_passages(corpus, seed=seed)
-    if options.get("skip_broken"):
-        return run.modality.examples(run, where, skip_broken=True)
-    return run.modality.examples(run, where)
+    options = ReadingOptions(skip_broken=bool(record.get("skip_broken")))
+    return run.modality.open_examples(run, where, options)
 
 
 def draw_passages(corpus: Documents, *, seed: int) -> Texts:

@@ -1,20 +1,19 @@
 """Options of runs and facts about their data, where runs differ, and how to reproduce them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from selfwise.core.errors import told_apart
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section, Table
-from selfwise.runs import config, reproduce
-from selfwise.workflows.describe_runs import different, flat, spoken
+from selfwise.runs.record import RunRecord, read_record
+from selfwise.runs.reproduce import list_changes, reproduce_command
+from selfwise.workflows.describe_runs import describe_group, different, spoken
 
 GROUPS = {  # of run.yaml, and what is said of each
     "options": "options",
     "found": "what was found in the data",
     "environment": "versions and hardware",
 }
-RunConfig = Mapping[str, Any]  # as run.yaml has it
 
 
 def build_sections(folders: Sequence[Path]) -> list[Section]:
@@ -25,17 +24,17 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 
     Raises ValueError for a folder that is no run, or a run of a method that there is not.
     """
-    configs = [config.read(folder) for folder in folders]
+    run_records = [read_record(folder) for folder in folders]
     if len(folders) == 1:
-        options = _list_options(configs[0])
+        options = _list_options(run_records[0])
     else:
-        options = _compare_options(told_apart(folders), configs)
-    return [*options, _reproduce_section(folders, configs)]
+        options = _compare_options(told_apart(folders), run_records)
+    return [*options, _reproduce_section(folders, run_records)]
 
 
-def _list_options(run_config: RunConfig) -> list[Section]:
+def _list_options(record: RunRecord) -> list[Section]:
     """What is no default comes first: that is what the run is about."""
-    changes = reproduce.changed(run_config)
+    changes = list_changes(record)
     changed_rows = [
         [
             _option_name(name),
@@ -46,8 +45,8 @@ def _list_options(run_config: RunConfig) -> list[Section]:
     ]
     default_rows = [
         [_option_name(name), text]
-        for name, text in flat(run_config["options"]).items()
-        if _key_in_changes(name) not in changes
+        for name, text in describe_group(record, "options").items()
+        if name not in changes
     ]
     about = "Of what is not listed here, nothing was given, and it is decided by the others."
     parts = [
@@ -57,7 +56,7 @@ def _list_options(run_config: RunConfig) -> list[Section]:
         ),
     ]
     options = Section("Options", about, parts)
-    tables = [_group_table(run_config, group) for group in ("found", "environment")]
+    tables = [_group_table(record, group) for group in ("found", "environment")]
     tables = [table for table in tables if table.rows]
     if not tables:
         return [options]
@@ -65,19 +64,19 @@ def _list_options(run_config: RunConfig) -> list[Section]:
     return [options, Section("Data and versions", about, tables)]
 
 
-def _group_table(run_config: RunConfig, group: str) -> Table:
-    values = flat(run_config.get(group, {}))
+def _group_table(record: RunRecord, group: str) -> Table:
+    values = describe_group(record, group)
     rows = [[_spaced_name(name), text] for name, text in values.items()]
     return Table([], rows, _capitalize(GROUPS[group]))
 
 
-def _compare_options(names: Sequence[str], configs: Sequence[RunConfig]) -> list[Section]:
+def _compare_options(names: Sequence[str], run_records: Sequence[RunRecord]) -> list[Section]:
     """First where the runs differ, a column for each; then what they share."""
     differing_tables, shared_tables = [], []
     for group, title in GROUPS.items():
         values = [
-            {**_method_row(run_config, group), **flat(run_config.get(group, {}))}
-            for run_config in configs
+            {**_method_row(record, group), **describe_group(record, group)}
+            for record in run_records
         ]
         differing = different(values)
         format_name = _option_name if group == "options" else _spaced_name
@@ -100,17 +99,17 @@ def _compare_options(names: Sequence[str], configs: Sequence[RunConfig]) -> list
     return sections
 
 
-def _method_row(run_config: RunConfig, group: str) -> dict[str, str]:
+def _method_row(record: RunRecord, group: str) -> dict[str, str]:
     """The method's name stands among the options, where it belongs for a reader."""
-    return {"method": run_config["method"]} if group == "options" else {}
+    return {"method": record.method} if group == "options" else {}
 
 
-def _reproduce_section(folders: Sequence[Path], configs: Sequence[RunConfig]) -> Section:
+def _reproduce_section(folders: Sequence[Path], run_records: Sequence[RunRecord]) -> Section:
     """The command of each run; into a folder of another name, since nothing is written over."""
     several = len(folders) > 1
     parts: list[Part] = []
-    for name, folder, run_config in zip(told_apart(folders), folders, configs):
-        reproduction = reproduce.command(run_config, out=f"{folder}-again")
+    for name, folder, record in zip(told_apart(folders), folders, run_records):
+        reproduction = reproduce_command(record, out=f"{folder}-again")
         sentences = [*([f"{name}:"] if several else []), *reproduction.notes]
         parts += [*([Paragraphs(sentences)] if sentences else []), Command(reproduction.command)]
     what = "each run" if several else "the run"
@@ -122,11 +121,6 @@ def _option_name(name: str) -> str:
     """As on the command line: --save-every of save_every."""
     front, dot, inner = name.partition(".")
     return f"{front.replace('_', '-')}{dot}{inner}"
-
-
-def _key_in_changes(name: str) -> str:
-    """The name among the options that are no defaults: `encoder` is the encoder's name."""
-    return "encoder" if name == "encoder.name" else name
 
 
 def _spaced_name(name: str) -> str:

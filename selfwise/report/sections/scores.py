@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Any
 
 from selfwise.core.errors import told_apart
+from selfwise.core.plugins import FROM_PYTHON
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, VOTE
 from selfwise.report.page.parts import Command, Paragraphs, Part, Picture, Section, Table
 from selfwise.report.page.plots import GREY, line_color
@@ -17,8 +18,8 @@ from selfwise.report.sections.label_curve import (
     plot_points,
 )
 from selfwise.report.sections.summary import shorten_data_name
-from selfwise.runs import config, records
-from selfwise.runs.arguments import FROM_PYTHON
+from selfwise.runs import records
+from selfwise.runs.record import read_record
 from selfwise.runs.score_groups import (
     ALL,
     EXAMPLES,
@@ -59,7 +60,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     Raises ValueError for a file among the scores that is none.
     """
     for folder in folders:
-        config.read(folder)
+        read_record(folder)
     steps = [glue.newest_step(folder) for folder in folders]
     scores_of_runs = [gathered(records.scores(f), step=step) for f, step in zip(folders, steps)]
     without_scores = [

@@ -1,16 +1,16 @@
 """The top of the page: what was trained on what, and what it is worth in one sentence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from selfwise.core.errors import told_apart
 from selfwise.evaluation.features.text_windows import DEVIATION
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, format_percent
 from selfwise.report.page.parts import Section, Table
 from selfwise.report.sections import glue
-from selfwise.runs import config, records, score_groups
+from selfwise.runs import records, score_groups
 from selfwise.runs.open import Run
+from selfwise.runs.record import RunRecord, read_record
 from selfwise.runs.score_groups import Measured
 from selfwise.training import checkpoint
 from selfwise.workflows.describe_runs import spoken
@@ -53,8 +53,8 @@ def page_title(folders: Sequence[Path]) -> str:
     """What the page is about."""
     if len(folders) > 1:
         return f"{len(folders)} runs side by side"
-    run_config = config.read(folders[0])
-    return f"{run_config['method']} on {shorten_data_name(run_config['options']['data'])}"
+    record = read_record(folders[0])
+    return f"{record.method} on {shorten_data_name(record.data)}"
 
 
 def lead_sentences(folders: Sequence[Path]) -> str:
@@ -136,30 +136,27 @@ def _format_duration(hours: float) -> str:
 
 def _list_facts(folder: Path) -> dict[str, str]:
     """What a reader wants to know first."""
-    run_config = config.read(folder)
-    options, data_info = run_config["options"], run_config["found"]
-    encoder_options = dict(options["encoder"])
-    facts = {"method": run_config["method"], "encoder": str(encoder_options.pop("name"))}
-    if encoder_options:
-        facts["encoder"] += " with " + ", ".join(
-            f"{n} {spoken(v)}" for n, v in encoder_options.items()
-        )
-    if "imported" in data_info:
-        return {**facts, "imported from": str(data_info["imported"]["from"])}
-    facts["data"] = f"{shorten_data_name(options['data'])}, {data_info['examples']:,} examples"
-    if "hours" in data_info:
-        facts["data"] += f", {_format_duration(data_info['hours'])}"
-    if "tokens" in data_info:
-        facts["data"] += f", {data_info['tokens']:,} tokens"
+    record = read_record(folder)
+    options, info = record.chosen_encoder_options, record.info
+    facts = {"method": record.method, "encoder": record.encoder_name}
+    if options:
+        facts["encoder"] += " with " + ", ".join(f"{n} {spoken(v)}" for n, v in options.items())
+    if record.imported:
+        return {**facts, "imported from": str(record.imported["from"])}
+    facts["data"] = f"{shorten_data_name(record.data)}, {info.examples:,} examples"
+    if record.modality == "audio":
+        facts["data"] += f", {_format_duration(info.hours)}"
+    if record.modality == "text":
+        facts["data"] += f", {info.tokens:,} tokens"
     newest, _ = checkpoint.latest(folder / "checkpoints")
-    step, steps = newest.step if newest else 0, options["steps"]
+    step, steps = newest.step if newest else 0, record.steps
     facts["steps"] = f"{steps:,}" if step == steps else f"{step:,} of {steps:,}"
-    facts["steps"] += f", each of {describe_batch(options)} examples"
-    if options.get("start"):
-        facts["started from"] = shorten_data_name(options["start"])
+    facts["steps"] += f", each of {describe_batch(record)} examples"
+    if start := record.get("start"):
+        facts["started from"] = shorten_data_name(start)
     return facts
 
 
-def describe_batch(options: Mapping[str, Any]) -> str:
+def describe_batch(record: RunRecord) -> str:
     """How many examples are in a step; where seconds of sound decide, their mean is known."""
-    return f"{'about ' if options.get('seconds') else ''}{options['batch']:,}"
+    return f"{'about ' if record.get('seconds') else ''}{record.option('batch'):,}"

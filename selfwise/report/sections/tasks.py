@@ -27,7 +27,7 @@ def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int
 
     Args:
         run: whose method it is.
-        examples: images, texts or recordings, as `run.modality.examples` opens them.
+        examples: images, texts or recordings, as `run.modality.open_examples` opens them.
         seed: decides which examples are drawn, and all that is drawn in their views.
     """
     return _BY_MODALITY[run.method.modality](run, examples, seed=seed)

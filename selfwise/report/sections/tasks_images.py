@@ -111,7 +111,7 @@ def _draw_grid(run: Run, images: Images, batch: ImageBatch | Labelled, grid: Ima
     originals = evaluation_view(image_batch, min(run.size, MAX_SIDE))[examples]
     labels = batch.label[examples] if isinstance(batch, Labelled) else None
     columns = [ImageColumn("original", originals, labels=labels), *grid.columns]
-    same_classes = len(images.classes or []) == run.config["found"]["classes"]
+    same_classes = len(images.classes or []) == run.record.info.classes
     pictures = [
         _draw_column(column, rows, images.classes or [], same_classes=same_classes)
         for column in columns

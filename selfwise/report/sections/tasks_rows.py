@@ -43,7 +43,7 @@ def make_rows(run: Run, texts: Texts, *, seed: int) -> TokenRows:
     tokens, documents, sentence_spans = _encode_texts(run, texts, draw, seed)
     if not len(documents):
         raise ValueError("no token came of the texts")
-    length = int(run.config["found"]["length"])
+    length = int(run.record.info.length)
     random = np.random.Generator(np.random.Philox(hash_keys(seed, "report plan")))
     collate = draw.collate
     try:
@@ -69,7 +69,7 @@ def inspect_rows(
     The method is in the mode in which it is to be looked at, on its device; what comes is on the
     CPU.
     """
-    method, length = run.method, int(run.config["found"]["length"])
+    method, length = run.method, int(run.record.info.length)
     device = next(method.parameters()).device
     order = shuffled(rows.size, seed, "report rows")[: max(1, MAX_TOKENS // length)]
     batch_size = max(1, MAX_SCORES // (length * run.tokenizer.vocabulary.size))

@@ -21,11 +21,12 @@ from selfwise.data.audio.batches import read_batch
 from selfwise.data.audio.open import Recordings
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods.inspection import MaskedAudioExamples, color_units
-from selfwise.modalities import audio_units
+from selfwise.modalities.audio import targets
 from selfwise.nn.audio_stems import MelStem
 from selfwise.report.page.parts import Picture, Section
 from selfwise.report.sections.tasks_images import TITLE
 from selfwise.runs.build import open_newest
+from selfwise.runs.config import needs_class
 from selfwise.runs.open import Run
 from selfwise.training.config import resolve_device
 from selfwise.views.audio.span_mask import lengths
@@ -62,7 +63,7 @@ def build_sections(run: Run, recordings: Recordings, *, seed: int) -> list[Secti
     if not len(long_enough):
         return [Section(TITLE, "No recording is as long as two frames.", [])]
     rows = long_enough[shuffled(len(long_enough), seed, "report task")[:BATCH_SIZE]]
-    max_samples = round(float(run.config["options"].get("longest", 15.6)) * RATE)
+    max_samples = round(float(run.record.get("longest", 15.6)) * RATE)
     stop = np.minimum(recordings.samples[rows], max_samples)
     batch = read_batch(recordings, rows, np.zeros_like(stop), stop)
     names = _name_recordings(recordings, rows, np.minimum(stop, round(SECONDS * RATE)))
@@ -88,9 +89,11 @@ def _name_recordings(
 
 def _inspect(run: Run, batch: AudioBatch, seed: int, device: str) -> MaskedAudioExamples | None:
     """What the method shows of the recordings, on the CPU. Raises ValueError without units."""
-    options = run.config["options"]
+    (_, options), *_ = run.record.needs_options(needs_class(type(run.method)))
     batch = to_device(batch, device)
-    units = audio_units.of_others(run.kept, options, batch, open_run=open_newest, device=device)
+    units = targets.of_others(
+        run.facts.targets, options, batch, open_run=open_newest, device=device
+    )
     batch = batch._replace(units=units.to(device))
     view = run.method.view(batch, Rng(generator(seed, "report view"), seed=seed))
     examples = run.method.inspect(view)
