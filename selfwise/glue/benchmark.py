@@ -4,20 +4,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from selfwise.glue.competitors import Competitor, majority, probed
-from selfwise.glue.finetune_recipes import recipe_for
-from selfwise.glue.options import ALL, MAJORITY, How, asked, check, completed, wanted
-from selfwise.glue.results import put_together
+from selfwise.glue.competitors import FitCompetitor, build_majority, build_probes
+from selfwise.glue.finetune_recipes import find_recipe
+from selfwise.glue.options import (
+    ALL,
+    MAJORITY,
+    GlueConfig,
+    check_config,
+    complete_config,
+    parse_tasks,
+    result_options,
+)
+from selfwise.glue.results import write_results
 from selfwise.glue.scores import COMPETITORS, FROZEN, UNFITTED, GlueScores
-from selfwise.glue.search import tuned
-from selfwise.glue.task_results import Kept, compared
-from selfwise.glue.task_splits import AX, Material, opened, there
-from selfwise.glue.tasks import TASKS, task_named
+from selfwise.glue.search import build_finetuned
+from selfwise.glue.task_results import TaskResults, compare_fits
+from selfwise.glue.task_splits import AX, TaskSplits, find_tasks, open_task
+from selfwise.glue.tasks import TASKS, find_task
 from selfwise.runs.open import Run, load
 from selfwise.runs.records import GLUE
 
 
-def glue(
+def run_glue(
     run: Run | str | Path,
     *,
     data: str | Path,
@@ -61,24 +69,26 @@ def glue(
         device: cpu, cuda or auto.
         quiet: print nothing while it works.
     """
-    how = How(mode, seeds, limit, device, wnli, (), recipe, precision, start)
-    check(how)
-    named = wanted(tasks)
+    how = GlueConfig(mode, seeds, limit, device, wnli, (), recipe, precision, start)
+    check_config(how)
+    named = parse_tasks(tasks)
     run = run if isinstance(run, Run) else load(run)
-    how = completed(run, how, layers, poolings)
-    say = _silent if quiet else _aloud
-    found, left = there(data, named, named=tasks.strip() != ALL)
-    _tell(left, say)
+    how = complete_config(run, how, layers, poolings)
+    say = _print_nothing if quiet else _print_line
+    found, left = find_tasks(data, named, named=tasks.strip() != ALL)
+    _report_left_out(left, say)
     order = how.in_order([task for task in found if task != AX])
-    every = _earlier(run, how, Path(out), _files(run, data, found, how, _folder(run, out)))
+    every = _add_earlier_results(
+        run, how, Path(out), _open_results(run, data, found, how, _make_out_folder(run, out))
+    )
     failed: dict[str, str] = {}
     for name in (one for one in order if not (every[one].done and every[one].by_seed)):
-        material = opened(data, name, ax=AX in found)
-        failed |= _finished(every[name], run, how, material, say)
-    return put_together(run, how, every, left, failed, say)
+        material = open_task(data, name, ax=AX in found)
+        failed |= _run_task(every[name], run, how, material, say)
+    return write_results(run, how, every, left, failed, say)
 
 
-def _folder(run: Run, out: str | Path) -> Path:
+def _make_out_folder(run: Run, out: str | Path) -> Path:
     out = Path(out)
     if out.resolve() == (run.folder / GLUE).resolve():
         raise ValueError(f"--out {out} is where the run keeps tables for its report; give another")
@@ -88,51 +98,59 @@ def _folder(run: Run, out: str | Path) -> Path:
     return out
 
 
-def _files(
-    run: Run, data: str | Path, found: Sequence[str], how: How, out: Path
-) -> dict[str, Kept]:
+def _open_results(
+    run: Run, data: str | Path, found: Sequence[str], how: GlueConfig, out: Path
+) -> dict[str, TaskResults]:
     """That of each task. All of their data are read, so that a mistake in them is seen early."""
     files = {}
     for name in (task for task in found if task != AX):
-        told = asked(run, how, name)
+        told = result_options(run, how, name)
         if how.recipe and told.get("wnli") != MAJORITY:
-            recipe_for(how.recipe, task_named(name))  # albert's are not for all tasks
-        files[name] = Kept(out / f"{name}.json", told, opened(data, name, ax=AX in found).told())
+            find_recipe(how.recipe, find_task(name))  # albert's are not for all tasks
+        files[name] = TaskResults(
+            out / f"{name}.json", told, open_task(data, name, ax=AX in found).told()
+        )
     return files
 
 
-def _earlier(run: Run, how: How, out: Path, now: Mapping[str, Kept]) -> dict[str, Kept]:
+def _add_earlier_results(
+    run: Run, how: GlueConfig, out: Path, now: Mapping[str, TaskResults]
+) -> dict[str, TaskResults]:
     """The tasks of now, and those that lie in the folder, measured with the same options."""
     every = dict(now)
     for task in TASKS:
         path = out / f"{task.name}.json"
         if task.name not in now and task.name != AX and path.is_file():
-            kept = Kept.found_in(path)
-            if kept.done and kept.found["asked"] == asked(run, how, task.name):
+            kept = TaskResults.found_in(path)
+            if kept.done and kept.found["asked"] == result_options(run, how, task.name):
                 every[task.name] = kept
     return {task.name: every[task.name] for task in TASKS if task.name in every}
 
 
-def _finished(
-    kept: Kept, run: Run, how: How, material: Material, say: Callable[[str], None]
+def _run_task(
+    kept: TaskResults, run: Run, how: GlueConfig, material: TaskSplits, say: Callable[[str], None]
 ) -> dict[str, str]:
     """Why the task has failed, by its name; the others may do better."""
     try:
         if kept.found["asked"].get("wnli") == MAJORITY:
-            _measured(kept, material, majority(material), [0], say)  # nothing is drawn
+            _fit_competitors(kept, material, build_majority(material), [0], say)  # nothing is drawn
             return {}
-        among = tuned(run, how, material, kept, say) if how.recipe else probed(run, how, material)
-        _measured(kept, material, among, range(how.seeds), say)
+        among = (
+            build_finetuned(run, how, material, kept, say)
+            if how.recipe
+            else build_probes(run, how, material)
+        )
+        _fit_competitors(kept, material, among, range(how.seeds), say)
     except ValueError as error:
         say(f"{material.task.name} has failed: {error}")
         return {material.task.name: str(error)}
     return {}
 
 
-def _measured(
-    kept: Kept,
-    material: Material,
-    among: dict[str, Competitor],
+def _fit_competitors(
+    kept: TaskResults,
+    material: TaskSplits,
+    among: dict[str, FitCompetitor],
     seeds: Sequence[int],
     say: Callable[[str], None],
 ) -> None:
@@ -153,17 +171,17 @@ def _measured(
             seconds = time.perf_counter() - started
             say(f"{', '.join(values)}: {name}, seed {seed} ({chosen}; {seconds:.0f} s)")
     learned = any(fit["setting"] != UNFITTED for fit in kept.fits)
-    kept.finish(compared(material, kept.fits, COMPETITORS[1:]) if learned else [])
+    kept.finish(compare_fits(material, kept.fits, COMPETITORS[1:]) if learned else [])
 
 
-def _tell(left: Mapping[str, str], say: Callable[[str], None]) -> None:
+def _report_left_out(left: Mapping[str, str], say: Callable[[str], None]) -> None:
     for task, why in left.items():
         say(f"{task} is left out: {why}")
 
 
-def _aloud(text: str) -> None:
+def _print_line(text: str) -> None:
     print(text, flush=True)
 
 
-def _silent(text: str) -> None:
+def _print_nothing(text: str) -> None:
     """Nothing is printed."""

@@ -15,7 +15,7 @@ from selfwise.core.errors import nearest
 from selfwise.core.types import TextBatch, to_device
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.features.text import TokenRow, batch_by_length, pad_rows, pool_tokens
-from selfwise.glue.finetune_recipes import Recipe
+from selfwise.glue.finetune_recipes import FinetuneRecipe
 from selfwise.glue.tasks import SCORES
 from selfwise.nn.attention import Attention
 from selfwise.nn.dropout import dropout
@@ -25,7 +25,7 @@ from selfwise.tokenizers.tokenizer import Tokenizer
 POOLINGS = ("cls", "last", "mean")
 
 
-class Tuner(nn.Module):
+class ClassifierHead(nn.Module):
     """Logits of classes, or one number, from one vector of the row.
 
     The vector is the first token's after a layer with tanh, the encoder's pooler where it has one
@@ -40,7 +40,7 @@ class Tuner(nn.Module):
     Raises ValueError for an unknown pooling.
     """
 
-    def __init__(self, encoder: Any, classes: int, recipe: Recipe):
+    def __init__(self, encoder: Any, classes: int, recipe: FinetuneRecipe):
         super().__init__()
         self.pooling = recipe.pooling or ("last" if encoder.causal else "cls")
         if self.pooling not in POOLINGS:
@@ -50,8 +50,8 @@ class Tuner(nn.Module):
             _set_dropout(encoder, recipe.dropout)
         self.dense = None
         if self.pooling == "cls" and encoder.pooler is None:
-            self.dense = _linear(encoder.dim, encoder.dim)
-        self.out = _linear(encoder.dim, classes or 1)
+            self.dense = _build_linear(encoder.dim, encoder.dim)
+        self.out = _build_linear(encoder.dim, classes or 1)
 
     def forward(self, batch: TextBatch) -> Float[Tensor, "b k"]:
         x = self._vector(batch)
@@ -78,7 +78,7 @@ class Tuner(nn.Module):
         return torch.tanh((self.dense or self.encoder.pooler)(first))
 
 
-def copied(encoder: Any, start: dict[str, Tensor] | None) -> Any:
+def copy_encoder(encoder: Any, start: dict[str, Tensor] | None) -> Any:
     """A copy of the encoder, on the CPU, with other weights if some are given.
 
     Raises ValueError if these are of another encoder.
@@ -98,8 +98,8 @@ def copied(encoder: Any, start: dict[str, Tensor] | None) -> Any:
     return made
 
 
-def answers(
-    model: Tuner,
+def predict_rows(
+    model: ClassifierHead,
     rows: Sequence[TokenRow],
     tokenizer: Tokenizer,
     *,
@@ -111,7 +111,7 @@ def answers(
     Raises FloatingPointError if an output is no number.
     """
     found = np.empty((len(rows), model.classes or 1), np.float32)
-    with evaluation_mode(model, device), half(device, precision):
+    with evaluation_mode(model, device), autocast_bf16(device, precision):
         for places in batch_by_length([len(row.ids) for row in rows]):
             batch = pad_rows([rows[i] for i in places], model.encoder, tokenizer)
             found[places] = model(to_device(batch, device)).cpu().numpy()
@@ -122,12 +122,12 @@ def answers(
     return np.clip(found[:, 0].astype(np.float64) * SCORES[1], *SCORES)
 
 
-def half(device: torch.device | str, precision: str) -> torch.autocast:
+def autocast_bf16(device: torch.device | str, precision: str) -> torch.autocast:
     """bfloat16 where autocast says so, if the precision is bf16."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _linear(dim: int, out: int) -> nn.Linear:
+def _build_linear(dim: int, out: int) -> nn.Linear:
     """As BERT's: N(0, 0.02), no bias at the start."""
     made = nn.Linear(dim, out)
     nn.init.normal_(made.weight, std=0.02)

@@ -26,17 +26,18 @@ from selfwise.evaluation.features.text import (
 )
 from selfwise.evaluation.probes.linear import PENALTIES, check_finite
 from selfwise.glue.finetune_recipes import can_choose
-from selfwise.glue.linear_probe import Tried, answers, path
-from selfwise.glue.metrics import glue_scores
+from selfwise.glue.linear_probe import PenaltyTrial, fit_and_predict, search_penalties
+from selfwise.glue.metrics import compute_metrics
 from selfwise.glue.read import GlueSplit
-from selfwise.glue.tasks import Task
+from selfwise.glue.tasks import GlueTask
 from selfwise.tokenizers.tokenizer import Tokenizer
 
-PENALTY = 0.1  # where too few examples are held out to choose one
-HELD = 5  # one of so many training examples is held out to choose the setting and the penalty
+DEFAULT_PENALTY = 0.1  # where too few examples are held out to choose one
+# one of so many training examples is held out to choose the setting and the penalty
+HELD_OUT_EVERY = 5
 
 
-class Setting(NamedTuple):
+class FeatureSetting(NamedTuple):
     """Where features come from."""
 
     layer: int | None = None  # as in `extract`; None is the encoder's output
@@ -44,36 +45,40 @@ class Setting(NamedTuple):
     joined: bool = True  # a pair as one row of tokens; else u, v, |u - v| and u v side by side
 
 
-class Frozen(NamedTuple):
+class FrozenResult(NamedTuple):
     """What a probe of a task says about the splits that were asked for, in their order."""
 
-    setting: Setting
+    setting: FeatureSetting
     penalty: float
-    tried: tuple[tuple[Setting, Tried], ...]  # on the held-out part
+    tried: tuple[tuple[FeatureSetting, PenaltyTrial], ...]  # on the held-out part
     predicted: tuple[np.ndarray, ...]  # classes, or scores from 0 to 5
     scores: tuple[dict[str, float] | None, ...]  # every metric; None for test
     chosen_on: int  # examples that chose; 0: the default setting, as they would have been too few
 
 
 Matrix = Any  # dense float32 (n, d), or a sparse bag of words
-Embed = Callable[[Texts, Sequence[Texts], Setting], list[Matrix]]
+Embed = Callable[[Texts, Sequence[Texts], FeatureSetting], list[Matrix]]
 Place = tuple[int | None, str]  # layer and pooling
 
 
-def settings(task: Task, layers: Sequence[int | None], poolings: Sequence[str]) -> list[Setting]:
+def list_settings(
+    task: GlueTask, layers: Sequence[int | None], poolings: Sequence[str]
+) -> list[FeatureSetting]:
     """Every combination; a pair once as one row of tokens and once as two."""
     joined = (True, False) if len(task.text) > 1 else (True,)
-    return [Setting(layer, how, one) for layer in layers for how in poolings for one in joined]
+    return [
+        FeatureSetting(layer, how, one) for layer in layers for how in poolings for one in joined
+    ]
 
 
-def frozen(
+def probe_frozen(
     train: GlueSplit,
     asked: Sequence[GlueSplit],
     embed: Embed,
-    tried: Sequence[Setting],
+    tried: Sequence[FeatureSetting],
     *,
     seed: int = 0,
-) -> Frozen:
+) -> FrozenResult:
     """The best of some settings and penalties on a fifth of train, fitted on all of it.
 
     If that fifth has too few examples to choose (`can_choose`), the default setting is fitted: the
@@ -82,44 +87,50 @@ def frozen(
     Args:
         train: with labels, or scores.
         asked: splits to predict; their labels decide nothing.
-        embed: makes features of train and of others, as `Readings` or `of_words`.
+        embed: makes features of train and of others, as `CachedFeatures` or `embed_words`.
         tried: the settings. Of equals the first is taken, with its strongest penalty.
         seed: draws the held-out part.
 
     Raises ValueError if train has no labels, or features are not finite.
     """
-    task, truth = train.task, _truth(train)
+    task, truth = train.task, _split_truth(train)
     if truth is None:
         raise ValueError(f"{task.name}: a probe is fitted on labels, and {train.split} has none")
-    held = np.arange(len(truth)) % HELD == 0
+    held = np.arange(len(truth)) % HELD_OUT_EVERY == 0
     order = shuffled(len(truth), seed, "glue frozen", task.name)
     enough = can_choose(int(held.sum()))
-    found: list[tuple[Setting, Tried]] = []
+    found: list[tuple[FeatureSetting, PenaltyTrial]] = []
     for setting in tried if enough else ():
         # no name for the features: those of one setting are let go before the next are made
-        values = path(task, _own(train, embed, setting), truth, order[~held], order[held])
+        values = search_penalties(
+            task, _embed_train(train, embed, setting), truth, order[~held], order[held]
+        )
         found += [(setting, one) for one in values]
-    chosen, penalty = _best(found, tried, enough)
+    chosen, penalty = _choose_best(found, tried, enough)
     x, *others = embed(train.texts, [split.texts for split in asked], chosen)
-    predicted = _answers(task, x, truth, others, penalty)
+    predicted = _predict_splits(task, x, truth, others, penalty)
     scores = []
     for split, said in zip(asked, predicted):
-        known = _truth(split)
-        scores.append(None if known is None else glue_scores(task, known, said))
+        known = _split_truth(split)
+        scores.append(None if known is None else compute_metrics(task, known, said))
     count = int(held.sum()) if enough else 0
-    return Frozen(chosen, penalty, tuple(found), tuple(predicted), tuple(scores), count)
+    return FrozenResult(chosen, penalty, tuple(found), tuple(predicted), tuple(scores), count)
 
 
-def _best(
-    found: Sequence[tuple[Setting, Tried]], tried: Sequence[Setting], enough: bool
-) -> tuple[Setting, float]:
+def _choose_best(
+    found: Sequence[tuple[FeatureSetting, PenaltyTrial]],
+    tried: Sequence[FeatureSetting],
+    enough: bool,
+) -> tuple[FeatureSetting, float]:
     if not enough:
-        return (Setting() if Setting() in tried else tried[0]), PENALTY
-    best = max(found, key=lambda one: one[1].value, default=(tried[0], Tried(max(PENALTIES), 0.0)))
+        return (FeatureSetting() if FeatureSetting() in tried else tried[0]), DEFAULT_PENALTY
+    best = max(
+        found, key=lambda one: one[1].value, default=(tried[0], PenaltyTrial(max(PENALTIES), 0.0))
+    )
     return best[0], best[1].penalty
 
 
-class Readings:
+class CachedFeatures:
     """Features of a text encoder, which stays as it is: an `Embed`.
 
     Training texts are read once for all settings, since a forward pass has all layers; others are
@@ -139,39 +150,44 @@ class Readings:
         self,
         encoder: Any,
         tokenizer: Tokenizer,
-        tried: Sequence[Setting],
+        tried: Sequence[FeatureSetting],
         *,
         length: int,
         device: torch.device | str = "cpu",
         precision: str = "float32",
     ):
-        self.every = list(dict.fromkeys(_place(setting) for setting in tried))
+        self.every = list(dict.fromkeys(_layer_and_pooling(setting) for setting in tried))
         self.read = partial(extract_poolings, encoder, tokenizer=tokenizer, length=length)
         self.how: dict[str, Any] = {"device": device, "precision": precision}
         self.folder = TemporaryDirectory(prefix="selfwise-")
         self.made: dict[tuple[str, Place], np.ndarray] = {}
 
-    def __call__(self, known: Texts, others: Sequence[Texts], setting: Setting) -> list[Matrix]:
+    def __call__(
+        self, known: Texts, others: Sequence[Texts], setting: FeatureSetting
+    ) -> list[Matrix]:
         own = self._features(known, setting, self.every)
-        return [own, *(self._features(one, setting, [_place(setting)]) for one in others)]
+        return [
+            own,
+            *(self._features(one, setting, [_layer_and_pooling(setting)]) for one in others),
+        ]
 
-    def _features(self, texts: Texts, setting: Setting, places: list[Place]) -> np.ndarray:
+    def _features(self, texts: Texts, setting: FeatureSetting, places: list[Place]) -> np.ndarray:
         if texts.pairs is None or setting.joined:
             return self._of(texts, setting, places)
         mark = texts.fingerprint
         first = replace(texts, pairs=None, fingerprint=digest(mark, "first"))
         second = replace(first, texts=texts.pairs, fingerprint=digest(mark, "second"))
-        return joined(self._of(first, setting, places), self._of(second, setting, places))
+        return combine_pair(self._of(first, setting, places), self._of(second, setting, places))
 
-    def _of(self, texts: Texts, setting: Setting, places: list[Place]) -> np.ndarray:
-        if (texts.fingerprint, _place(setting)) not in self.made:
+    def _of(self, texts: Texts, setting: FeatureSetting, places: list[Place]) -> np.ndarray:
+        if (texts.fingerprint, _layer_and_pooling(setting)) not in self.made:
             keep = Path(self.folder.name) / str(len(self.made))
             for place, found in zip(places, self.read(texts, places=places, keep=keep, **self.how)):
                 self.made[texts.fingerprint, place] = found
-        return self.made[texts.fingerprint, _place(setting)]
+        return self.made[texts.fingerprint, _layer_and_pooling(setting)]
 
 
-def of_words(known: Texts, others: Sequence[Texts], setting: Setting) -> list[Matrix]:
+def embed_words(known: Texts, others: Sequence[Texts], setting: FeatureSetting) -> list[Matrix]:
     """Bags of words, fitted on `known` alone: what needs no encoder.
 
     A pair is two bags side by side, or, if it is not joined, compared word by word as an encoder's
@@ -185,35 +201,37 @@ def of_words(known: Texts, others: Sequence[Texts], setting: Setting) -> list[Ma
     return [bags[0].train, *(one.test for one in bags[: len(others)])]
 
 
-def joined(u: Float[np.ndarray, "n d"], v: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n e"]:
+def combine_pair(
+    u: Float[np.ndarray, "n d"], v: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, "n e"]:
     """[u; v; |u - v|; u v], as InferSent has it (arXiv:1705.02364, section 3.1)."""
     return np.concatenate([u, v, np.abs(u - v), u * v], axis=1)
 
 
-def _place(setting: Setting) -> Place:
+def _layer_and_pooling(setting: FeatureSetting) -> Place:
     return setting.layer, setting.pooling
 
 
-def _own(train: GlueSplit, embed: Embed, setting: Setting) -> Matrix:
+def _embed_train(train: GlueSplit, embed: Embed, setting: FeatureSetting) -> Matrix:
     (x,) = embed(train.texts, [], setting)
     check_finite("training", x)
     return x
 
 
-def _truth(split: GlueSplit) -> Int64[np.ndarray, "n"] | Float[np.ndarray, "n"] | None:
+def _split_truth(split: GlueSplit) -> Int64[np.ndarray, "n"] | Float[np.ndarray, "n"] | None:
     return split.texts.labels if split.task.labels else split.scores
 
 
-def _stacked(parts: list[Matrix]) -> Matrix:
+def _stack_features(parts: list[Matrix]) -> Matrix:
     if issparse(parts[0]):
         return vstack(parts).tocsr()
     return np.concatenate(parts)
 
 
-def _answers(
-    task: Task, x: Matrix, truth: np.ndarray, asked: list[Matrix], penalty: float
+def _predict_splits(
+    task: GlueTask, x: Matrix, truth: np.ndarray, asked: list[Matrix], penalty: float
 ) -> list[np.ndarray]:
     if not asked:
         return []
     ends = np.cumsum([one.shape[0] for one in asked])[:-1]
-    return np.split(answers(task, x, truth, _stacked(asked), penalty), ends)
+    return np.split(fit_and_predict(task, x, truth, _stack_features(asked), penalty), ends)

@@ -11,63 +11,69 @@ import pyarrow.parquet as pq
 from selfwise.core.errors import nearest
 from selfwise.data.text.hub import load
 from selfwise.data.text.tables import missing, rows
-from selfwise.glue.tasks import Task
+from selfwise.glue.tasks import GlueTask
 
 LABEL, INDEX = "label", "idx"
-Told = tuple[str, str | None, tuple[str, ...], str | None]  # where, id, texts, label as official
+HubRow = tuple[str, str | None, tuple[str, ...], str | None]  # where, id, texts, label as official
 
 
-def parquet_files(folder: Path, split: str) -> list[Path]:
+def find_parquet_files(folder: Path, split: str) -> list[Path]:
     """The parts of a split: `validation-00000-of-00001.parquet`, or `validation/0000.parquet`."""
-    name = _split(split)
+    name = _hub_split(split)
     return sorted(folder.glob(f"{name}-*.parquet")) or sorted(folder.glob(f"{name}/*.parquet"))
 
 
-def parquet_rows(path: Path, task: Task, split: str) -> Iterator[Told]:
+def read_parquet_rows(path: Path, task: GlueTask, split: str) -> Iterator[HubRow]:
     """Rows of a parquet file. Labels are mapped by their names, which the file's metadata hold.
 
     Raises ValueError for a column or a name that is missing, and for a label that is not known.
     """
     fields = [*task.hub.text, INDEX]
     known = task.label in task.files[split].columns
-    names = _names(path) if known and task.hub.labels else []
+    names = _read_label_names(path) if known and task.hub.labels else []
     wanted = [*fields, LABEL] if known else fields
-    numbered = ((f"{path}, {number}", row) for number, row in rows(path, ".parquet", wanted, _seen))
-    return _told(numbered, task, names, known)
+    numbered = (
+        (f"{path}, {number}", row)
+        for number, row in rows(path, ".parquet", wanted, _ignore_progress)
+    )
+    return _iterate_rows(numbered, task, names, known)
 
 
-def hub_rows(told: str, task: Task, split: str) -> Iterator[Told]:
+def read_hub_rows(told: str, task: GlueTask, split: str) -> Iterator[HubRow]:
     """Rows of `hub:nyu-mll/glue`, through the library `datasets`.
 
-    Raises ValueError as `documents_hub.load`, and as `parquet_rows`.
+    Raises ValueError as `data.text.hub.load`, and as `read_parquet_rows`.
     """
-    table = load(told, told.removeprefix("hub:"), config=task.hub.config, split=_split(split))
-    where = f"{told} {task.hub.config} {_split(split)}"
+    table = load(told, told.removeprefix("hub:"), config=task.hub.config, split=_hub_split(split))
+    where = f"{told} {task.hub.config} {_hub_split(split)}"
     for field in (*task.hub.text, INDEX, LABEL):
         if field not in table.column_names:
             raise ValueError(missing(where, field, table.column_names))
     names = list(getattr(table.features[LABEL], "names", None) or [])
     numbered = ((f"{where}, row {i}", row) for i, row in enumerate(table, start=1))
-    return _told(numbered, task, names, task.label in task.files[split].columns)
+    return _iterate_rows(numbered, task, names, task.label in task.files[split].columns)
 
 
-def _split(split: str) -> str:
+def _hub_split(split: str) -> str:
     return split.replace("dev", "validation")
 
 
-def _told(
-    numbered: Iterable[tuple[str, dict[str, Any]]], task: Task, names: Sequence[str], known: bool
-) -> Iterator[Told]:
+def _iterate_rows(
+    numbered: Iterable[tuple[str, dict[str, Any]]],
+    task: GlueTask,
+    names: Sequence[str],
+    known: bool,
+) -> Iterator[HubRow]:
     for where, row in numbered:
         texts = tuple(row[name] for name in task.hub.text)
         for name, text in zip(task.hub.text, texts):
             if not isinstance(text, str):
                 raise ValueError(f"{where}: {name!r} is not text but of type {type(text).__name__}")
-        label = _label(where, row[LABEL], task, names) if known else None
+        label = _official_label(where, row[LABEL], task, names) if known else None
         yield where, str(row[INDEX]), texts, label
 
 
-def _label(where: str, value: Any, task: Task, names: Sequence[str]) -> str:
+def _official_label(where: str, value: Any, task: GlueTask, names: Sequence[str]) -> str:
     """The official spelling of a label, by name: the hub's order is not that of the files."""
     spelled = task.hub.labels
     if not spelled:
@@ -84,7 +90,7 @@ def _label(where: str, value: Any, task: Task, names: Sequence[str]) -> str:
     return spelled[value]
 
 
-def _names(path: Path) -> list[str]:
+def _read_label_names(path: Path) -> list[str]:
     """The names of the classes, from what `datasets` writes beside the columns."""
     try:
         told = (pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
@@ -95,5 +101,5 @@ def _names(path: Path) -> list[str]:
     return list(features.get(LABEL, {}).get("names") or [])
 
 
-def _seen(read: int) -> None:
+def _ignore_progress(read: int) -> None:
     """Files of this size are read without telling how far."""

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 from selfwise.core.errors import nearest
 from selfwise.evaluation.features.text import LAYERS, check_pooling
 from selfwise.glue.finetune_recipes import FIXED, RECIPES
-from selfwise.glue.frozen import Setting
+from selfwise.glue.frozen import FeatureSetting
 from selfwise.glue.scores import FINETUNE, FROZEN
 from selfwise.glue.task_splits import AX, MNLI
-from selfwise.glue.tasks import TASKS, Task, task_named
+from selfwise.glue.tasks import TASKS, GlueTask, find_task
 from selfwise.modalities.image import where
 from selfwise.runs.open import Run
 
@@ -18,10 +18,10 @@ MODES = (FROZEN, FINETUNE)
 WNLI = (MAJORITY, "probe")
 PRECISIONS = ("float32", "bf16")
 # small tasks of sentence pairs, as in RoBERTa (arXiv:1907.11692, section 5.1)
-STARTED = ("rte", "mrpc", "stsb")
+TRANSFER_TASKS = ("rte", "mrpc", "stsb")
 
 
-class How(NamedTuple):
+class GlueConfig(NamedTuple):
     """What the fits of a mode are told."""
 
     mode: str
@@ -29,7 +29,7 @@ class How(NamedTuple):
     limit: int
     device: str
     wnli: str = MAJORITY
-    settings: Sequence[Setting] = ()  # frozen: to be tried, those of pairs not yet doubled
+    settings: Sequence[FeatureSetting] = ()  # frozen: to be tried, those of pairs not yet doubled
     # finetune:
     recipe: str = ""
     precision: str = ""
@@ -37,7 +37,7 @@ class How(NamedTuple):
 
     def started(self, name: str) -> bool:
         """Whether this task starts from another one's encoder, or others start from its."""
-        return bool(self.start) and name in (self.start, *STARTED)
+        return bool(self.start) and name in (self.start, *TRANSFER_TASKS)
 
     def in_order(self, names: Sequence[str]) -> list[str]:
         """Tasks, the one first from which others start.
@@ -46,13 +46,13 @@ class How(NamedTuple):
         """
         if self.start and self.start not in names:
             raise ValueError(
-                f"--start {self.start}: {', '.join(STARTED)} start from the model of {self.start}, "
-                "which is not among the tasks"
+                f"--start {self.start}: {', '.join(TRANSFER_TASKS)} start from the model of "
+                f"{self.start}, which is not among the tasks"
             )
         return sorted(names, key=lambda name: name != self.start) if self.start else list(names)
 
 
-def check(how: How) -> None:
+def check_config(how: GlueConfig) -> None:
     """Raises ValueError for what there is not."""
     if how.mode not in MODES:
         raise ValueError(f"unknown mode {how.mode!r}{nearest(how.mode, MODES)}")
@@ -67,7 +67,7 @@ def check(how: How) -> None:
             raise ValueError(f"unknown {name} {told!r}{nearest(told, [v for v in values if v])}")
 
 
-def wanted(tasks: str) -> list[Task]:
+def parse_tasks(tasks: str) -> list[GlueTask]:
     """The tasks that are named, each once, in the order of TASKS."""
     if tasks.strip() == ALL:
         return list(TASKS)
@@ -76,13 +76,13 @@ def wanted(tasks: str) -> list[Task]:
         raise ValueError(f"--tasks {ALL} stands alone, without {', '.join(set(names) - {ALL})}")
     if not names:
         raise ValueError(f"--tasks names none; {ALL} takes those whose files are there")
-    found = {task_named(name).name for name in names}
+    found = {find_task(name).name for name in names}
     if AX in found and MNLI not in found:
         raise ValueError(f"{AX} has no training data, the model of mnli answers it: name both")
     return [task for task in TASKS if task.name in found]
 
 
-def completed(run: Run, how: How, layers: str, poolings: str) -> How:
+def complete_config(run: Run, how: GlueConfig, layers: str, poolings: str) -> GlueConfig:
     """With what goes with the mode, checked. Raises ValueError for a run that is not on text."""
     if run.method.modality != "text":
         said = f"{run.folder} is on {run.method.modality}"
@@ -93,28 +93,30 @@ def completed(run: Run, how: How, layers: str, poolings: str) -> How:
         for name in ("recipe", "precision", "start"):
             if getattr(how, name):
                 raise ValueError(f"--{name} goes with --mode finetune: a probe has none")
-        return how._replace(settings=_settings(run, layers or f"{MIDDLE},{LAST}", poolings))
+        return how._replace(settings=_parse_settings(run, layers or f"{MIDDLE},{LAST}", poolings))
     if layers or poolings:
         option = "--layers" if layers else "--poolings"
         raise ValueError(f"{option} goes with --mode frozen: fine-tuning trains all layers")
     return how._replace(recipe=how.recipe or FIXED, precision=how.precision or PRECISIONS[0])
 
 
-def _settings(run: Run, layers: str, poolings: str) -> list[Setting]:
+def _parse_settings(run: Run, layers: str, poolings: str) -> list[FeatureSetting]:
     """What is tried, checked."""
     own = "mean,last" if run.encoder.causal else "mean,cls"
     ways = [name.strip() for name in (poolings or own).split(",") if name.strip()]
     for name in ways:
         check_pooling(name)
-    places = _layers(layers, run.encoder.shape.depth)
-    found = [Setting(layer, way) for layer in places for way in ways if way != LAYERS]
-    found += [Setting(None, way) for way in ways if way == LAYERS]  # it has no layer of its own
+    places = _parse_layers(layers, run.encoder.shape.depth)
+    found = [FeatureSetting(layer, way) for layer in places for way in ways if way != LAYERS]
+    found += [
+        FeatureSetting(None, way) for way in ways if way == LAYERS
+    ]  # it has no layer of its own
     if not found:
         raise ValueError(f"--layers {layers!r} and --poolings {poolings!r} leave nothing to try")
     return found
 
 
-def _layers(told: str, depth: int) -> list[int | None]:
+def _parse_layers(told: str, depth: int) -> list[int | None]:
     """Numbers of layers, None for the encoder's output, which is that of the last."""
     words = {MIDDLE: [max(0, depth // 2 - 1)], LAST: [depth - 1], ALL: list(range(depth))}
     numbers: list[int] = []
@@ -133,7 +135,7 @@ def _layers(told: str, depth: int) -> list[int | None]:
     return [None if n == depth - 1 else n for n in dict.fromkeys(numbers)]
 
 
-def asked(run: Run, how: How, name: str) -> dict[str, Any]:
+def result_options(run: Run, how: GlueConfig, name: str) -> dict[str, Any]:
     """What results of a task depend on, in plain values."""
     told = {"weights": run.weights, "step": run.step, "mode": how.mode, "seeds": how.seeds}
     told["limit"] = how.limit

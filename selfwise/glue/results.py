@@ -5,27 +5,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from selfwise.glue.options import How
+from selfwise.glue.options import GlueConfig
 from selfwise.glue.scores import GlueScores
 from selfwise.glue.submission import (
     FILES,
-    Answers,
-    answers_text,
+    TaskAnswers,
     check_submission,
-    problems,
+    find_problems,
+    format_answers,
     write_submission,
 )
-from selfwise.glue.task_results import Kept, replaced
+from selfwise.glue.task_results import TaskResults, replace_file
 from selfwise.runs import records
 from selfwise.runs.open import Run
 
 Say = Callable[[str], None]
 
 
-def put_together(
+def write_results(
     run: Run,
-    how: How,
-    every: Mapping[str, Kept],
+    how: GlueConfig,
+    every: Mapping[str, TaskResults],
     left: Mapping[str, str],
     failed: Mapping[str, str],
     say: Say,
@@ -42,18 +42,20 @@ def put_together(
         raise ValueError(told)
     out = next(iter(done.values())).path.parent
     table = {"step": run.step, **scores.to_dict()}
-    replaced(out / "glue.json", json.dumps(table, indent=1))
-    _submitted(out, {n: one for kept in done.values() for n, one in kept.answers().items()}, say)
-    _recorded(run, scores, table, say)
+    replace_file(out / "glue.json", json.dumps(table, indent=1))
+    _write_submission_files(
+        out, {n: one for kept in done.values() for n, one in kept.answers().items()}, say
+    )
+    _record_table(run, scores, table, say)
     if failed:
         raise ValueError(f"{told} (all other tasks are in {out})")
     return scores
 
 
-def _submitted(out: Path, answers: Mapping[str, Answers], say: Say) -> None:
+def _write_submission_files(out: Path, answers: Mapping[str, TaskAnswers], say: Say) -> None:
     """The files, and the zip if there are answers for all of it."""
     for name, one in answers.items():
-        replaced(out / name, answers_text(name, one))
+        replace_file(out / name, format_answers(name, one))
     if lacking := [name for name in FILES if name not in answers]:
         say(f"no glue.zip: there are no answers for {', '.join(lacking)}")
         return
@@ -62,11 +64,11 @@ def _submitted(out: Path, answers: Mapping[str, Answers], say: Say) -> None:
     write_submission(answers, temporary)
     check_submission(temporary, {name: one.ids for name, one in answers.items()})
     temporary.replace(out / "glue.zip")
-    wrong = problems(out / "glue.zip")
+    wrong = find_problems(out / "glue.zip")
     say(f"glue.zip would be refused: {wrong[0]}" if wrong else "glue.zip can be sent")
 
 
-def _recorded(run: Run, scores: GlueScores, table: Mapping[str, Any], say: Say) -> None:
+def _record_table(run: Run, scores: GlueScores, table: Mapping[str, Any], say: Say) -> None:
     """The newest table of each mode and step is the report's, but for one of fewer tasks."""
     place = records.glue_path(run.folder, scores.mode, run.step)
     try:
@@ -80,6 +82,6 @@ def _recorded(run: Run, scores: GlueScores, table: Mapping[str, Any], say: Say) 
         return
     try:
         place.parent.mkdir(exist_ok=True)
-        replaced(place, json.dumps(table))
+        replace_file(place, json.dumps(table))
     except OSError as error:
         say(f"the run's report will not have this: {error}")

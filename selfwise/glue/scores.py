@@ -6,9 +6,9 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED, format_percent
-from selfwise.glue.finetune_recipes import FEWEST
-from selfwise.glue.metrics import AVERAGES, OFFICIAL, average, missing
-from selfwise.glue.published import ABOUT, NAME, PUBLISHED, as_published
+from selfwise.glue.finetune_recipes import MIN_CHOOSERS
+from selfwise.glue.metrics import AVERAGES, OFFICIAL, compute_average, list_missing_metrics
+from selfwise.glue.published import CAPTION, NAME, PUBLISHED, format_published
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +36,7 @@ class GlueScores:
 
     def rows(self) -> list[dict[str, Any]]:
         """For each metric of each column of dev: the values of all, and the comparisons."""
-        return [row for found in self.tasks for row in _rows(found)]
+        return [row for found in self.tasks for row in _build_rows(found)]
 
     def means(self, competitor: str) -> dict[str, dict[str, float]]:
         """Column -> metric -> the value that averages take: the mean over seeds, or the median."""
@@ -52,7 +52,7 @@ class GlueScores:
         """
         means = self.means(competitor)
         columns = [c for c in OFFICIAL if all(metric in means.get(n, {}) for n, metric in c)]
-        told: dict[str, float | None] = {name: average(means, name) for name in AVERAGES}
+        told: dict[str, float | None] = {name: compute_average(means, name) for name in AVERAGES}
         if columns:
             found = [fmean(means[name][metric] for name, metric in column) for column in columns]
             plural = "" if len(columns) == 1 else "s"
@@ -63,7 +63,9 @@ class GlueScores:
         """What the table does not say by itself."""
         said = []
         for name in AVERAGES:
-            lacking = dict.fromkeys(one.split()[0] for one in missing(self.means(PRETRAINED), name))
+            lacking = dict.fromkeys(
+                one.split()[0] for one in list_missing_metrics(self.means(PRETRAINED), name)
+            )
             if lacking:
                 said.append(f"{name}: no average without {', '.join(lacking)}.")
         said += [f"{task} is left out: {why}." for task, why in self.left_out.items()]
@@ -77,9 +79,9 @@ class GlueScores:
                 "Differences and their intervals are of means over the seeds; beside them stand "
                 "medians, so that the two need not agree."
             )
-        said += [*_compared(self.tasks), *_chosen(self.tasks)]
+        said += [*_describe_comparisons(self.tasks), *_describe_choices(self.tasks)]
         said += [note for found in self.tasks for note in found["notes"]]
-        return [*said, ABOUT] if self._scaled() else said
+        return [*said, CAPTION] if self._scaled() else said
 
     def _compares_means(self) -> bool:
         """Whether differences are not those of what stands in the table."""
@@ -97,7 +99,7 @@ class GlueScores:
         from rich.table import Table
 
         centre = CENTRES[self.mode]
-        title = f"GLUE, dev in %, {self.mode}, {centre} of {_seeds(self.tasks)}"
+        title = f"GLUE, dev in %, {self.mode}, {centre} of {_format_seeds(self.tasks)}"
         said = "\n".join(self.sentences())
         tight: dict[str, Any] = {"pad_edge": False, "collapse_padding": True}
         tight |= {"show_edge": False}  # so that it can be read at 80 characters
@@ -114,8 +116,13 @@ class GlueScores:
                 format_percent(row[name][centre], row[name]["deviation"]) for name in COMPETITORS
             )
             against = row["against"].get(UNTRAINED)
-            cells = [row["column"], row["metric"], *values, _told(against) if against else ""]
-            table.add_row(*cells, *([as_published(row["published"])] if scaled else []))
+            cells = [
+                row["column"],
+                row["metric"],
+                *values,
+                _format_comparison(against) if against else "",
+            ]
+            table.add_row(*cells, *([format_published(row["published"])] if scaled else []))
         table.add_section()
         every = {name: self.averages(name) for name in COMPETITORS}
         for name, ours in every[PRETRAINED].items():
@@ -143,7 +150,7 @@ class GlueScores:
         }
 
 
-def _rows(found: Found) -> list[dict[str, Any]]:
+def _build_rows(found: Found) -> list[dict[str, Any]]:
     rows = []
     against = {
         (one["column"], one["metric"], one["competitor"]): one for one in found["comparisons"]
@@ -165,13 +172,13 @@ def _rows(found: Found) -> list[dict[str, Any]]:
     return rows
 
 
-def _told(one: Mapping[str, Any]) -> str:
+def _format_comparison(one: Mapping[str, Any]) -> str:
     low, high = 100 * one["low"], 100 * one["high"]
     points = f"{100 * one['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
     return f"{points}\n{one['verdict']}"
 
 
-def _compared(tasks: Sequence[Found]) -> list[str]:
+def _describe_comparisons(tasks: Sequence[Found]) -> list[str]:
     """What "above the noise" rests on, and where bags of words, which need no encoder, win."""
     every = [one for found in tasks for one in found["comparisons"]]
     if not every:
@@ -193,7 +200,7 @@ def _compared(tasks: Sequence[Found]) -> list[str]:
     ]
 
 
-def _chosen(tasks: Sequence[Found]) -> list[str]:
+def _describe_choices(tasks: Sequence[Found]) -> list[str]:
     """How many training examples chose settings, and where they were too few to do so."""
     searched, default = [], []
     for found in tasks:
@@ -207,12 +214,12 @@ def _chosen(tasks: Sequence[Found]) -> list[str]:
         said.append(f"Training examples that chose the settings: {', '.join(searched)}.")
     if default:
         said.append(
-            f"Default settings without a search in {', '.join(default)}: fewer than {FEWEST} "
+            f"Default settings without a search in {', '.join(default)}: fewer than {MIN_CHOOSERS} "
             "training examples would have chosen."
         )
     return said
 
 
-def _seeds(tasks: Sequence[Found]) -> str:
+def _format_seeds(tasks: Sequence[Found]) -> str:
     seeds = sorted({fit["seed"] for found in tasks for fit in found["fits"]})
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from selfwise.core.rng import shuffled
-from selfwise.glue.metrics import columns_of
-from selfwise.glue.read import GlueSplit, glue_splits, open_glue
-from selfwise.glue.tasks import Task, task_named
+from selfwise.glue.metrics import column_name
+from selfwise.glue.read import GlueSplit, list_splits, open_glue
+from selfwise.glue.tasks import GlueTask, find_task
 
 AX, MNLI = "ax", "mnli"  # the first is answered by the model of the second
 
 
-class Material(NamedTuple):
+class TaskSplits(NamedTuple):
     """What a task is measured on."""
 
-    task: Task
+    task: GlueTask
     train: GlueSplit
     dev: dict[str, GlueSplit]  # by column: rte, or mnli-m and mnli-mm
     test: dict[str, GlueSplit]  # by file: RTE.tsv; with MNLI also AX.tsv
@@ -31,11 +31,12 @@ class Material(NamedTuple):
             "data": {name: split.texts.fingerprint for name, split in every.items()},
             "rows": {name: len(split) for name, split in every.items()},
             "ids": {name: list(split.texts.ids) for name, split in self.test.items()},
-            "notes": [n for split in every.values() for n in split.notes] + _constant(self.dev),
+            "notes": [n for split in every.values() for n in split.notes]
+            + _note_constant_labels(self.dev),
         }
 
 
-def _constant(dev: dict[str, GlueSplit]) -> list[str]:
+def _note_constant_labels(dev: dict[str, GlueSplit]) -> list[str]:
     """A sentence for each column whose labels, or scores, are all one: no metric says anything."""
     said = []
     for column, split in dev.items():
@@ -46,8 +47,8 @@ def _constant(dev: dict[str, GlueSplit]) -> list[str]:
     return said
 
 
-def there(
-    data: str | Path, wanted: Sequence[Task], *, named: bool
+def find_tasks(
+    data: str | Path, wanted: Sequence[GlueTask], *, named: bool
 ) -> tuple[list[str], dict[str, str]]:
     """The tasks whose files are there, and for the others what is missing.
 
@@ -56,8 +57,8 @@ def there(
     found: list[str] = []
     left: dict[str, str] = {}
     for task in wanted:
-        splits = glue_splits(data, task)
-        lacking = _lacking(task, splits)
+        splits = list_splits(data, task)
+        lacking = _list_missing_splits(task, splits)
         if lacking and named:
             open_glue(data, task, lacking[0])  # says what is not there, and what is
         names = [task.files[split].names[0] for split in lacking]
@@ -67,13 +68,13 @@ def there(
             left[task.name] = f"there is no {' and no '.join(names)} in {task.folders[0]}"
         else:
             found.append(task.name)
-            left |= _columns_lacking(task, splits)
+            left |= _list_missing_columns(task, splits)
     if not found:
         open_glue(data, wanted[0], "train")
     return found, left
 
 
-def _lacking(task: Task, splits: Collection[str]) -> list[str]:
+def _list_missing_splits(task: GlueTask, splits: Collection[str]) -> list[str]:
     """The splits without which a task cannot be measured: training and one of dev."""
     if not task.splits("train"):
         return [name for name in task.splits("test") if name not in splits]
@@ -82,31 +83,31 @@ def _lacking(task: Task, splits: Collection[str]) -> list[str]:
     return lacking + (dev if not any(name in splits for name in dev) else [])
 
 
-def _columns_lacking(task: Task, splits: Collection[str]) -> dict[str, str]:
+def _list_missing_columns(task: GlueTask, splits: Collection[str]) -> dict[str, str]:
     """The columns of a task that cannot be filled, such as mnli-mm, and why."""
     return {
-        columns_of(task, name): f"there is no {task.files[name].names[0]} in {task.folders[0]}"
+        column_name(task, name): f"there is no {task.files[name].names[0]} in {task.folders[0]}"
         for name in task.splits("dev")
         if name not in splits
     }
 
 
-def opened(data: str | Path, name: str, *, ax: bool) -> Material:
+def open_task(data: str | Path, name: str, *, ax: bool) -> TaskSplits:
     """All splits of a task whose files are there; with `ax` MNLI answers the diagnostic set too.
 
     Raises ValueError as `open_glue` does.
     """
-    task = task_named(name)
-    splits = {split: open_glue(data, task, split) for split in glue_splits(data, task)}
-    dev = {columns_of(task, name): splits[name] for name in task.splits("dev")}
+    task = find_task(name)
+    splits = {split: open_glue(data, task, split) for split in list_splits(data, task)}
+    dev = {column_name(task, name): splits[name] for name in task.splits("dev")}
     test = {file: splits[name] for name, file in task.submissions.items() if name in splits}
     if ax and name == MNLI:
-        other = task_named(AX)
+        other = find_task(AX)
         test[other.submissions["test"]] = open_glue(data, other, "test")
-    return Material(task, splits["train"], dev, test)
+    return TaskSplits(task, splits["train"], dev, test)
 
 
-def some(train: GlueSplit, limit: int, seed: int) -> GlueSplit:
+def limit_train(train: GlueSplit, limit: int, seed: int) -> GlueSplit:
     """At most `limit` rows (0: all), drawn by the seed: the same for all competitors."""
     if not limit or len(train) <= limit:
         return train
