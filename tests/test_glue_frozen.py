@@ -227,7 +227,7 @@ def test_one_reading_has_all_layers_and_poolings(family, tmp_path):
     places = [(0, "mean"), (None, "cls"), (None, "mean"), (None, "layers"), (-2, "last")]
     found = extract_poolings(encoder, texts, tokenizer, places=places, length=20)
     keep = tmp_path / "kept"
-    stored = extract_poolings(encoder, texts, tokenizer, places=places, length=20, keep=keep)
+    stored = extract_poolings(encoder, texts, tokenizer, places=places, length=20, file_prefix=keep)
     assert len(list(tmp_path.iterdir())) == len(places)
     for row, vector in zip(tokenize_rows(texts, tokenizer, length=20), found[0]):
         with torch.no_grad():

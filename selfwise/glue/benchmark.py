@@ -69,23 +69,23 @@ def run_glue(
         device: cpu, cuda or auto.
         quiet: print nothing while it works.
     """
-    how = GlueConfig(mode, seeds, limit, device, wnli, (), recipe, precision, start)
-    check_config(how)
-    named = parse_tasks(tasks)
+    config = GlueConfig(mode, seeds, limit, device, wnli, (), recipe, precision, start)
+    check_config(config)
+    requested = parse_tasks(tasks)
     run = run if isinstance(run, Run) else load(run)
-    how = complete_config(run, how, layers, poolings)
+    config = complete_config(run, config, layers, poolings)
     say = _print_nothing if quiet else _print_line
-    found, left = find_tasks(data, named, named=tasks.strip() != ALL)
-    _report_left_out(left, say)
-    order = how.in_order([task for task in found if task != AX])
-    every = _add_earlier_results(
-        run, how, Path(out), _open_results(run, data, found, how, _make_out_folder(run, out))
+    names, left_out = find_tasks(data, requested, required=tasks.strip() != ALL)
+    _report_left_out(left_out, say)
+    order = config.order_tasks([task for task in names if task != AX])
+    results = _add_earlier_results(
+        run, config, Path(out), _open_results(run, data, names, config, _make_out_folder(run, out))
     )
     failed: dict[str, str] = {}
-    for name in (one for one in order if not (every[one].done and every[one].by_seed)):
-        material = open_task(data, name, ax=AX in found)
-        failed |= _run_task(every[name], run, how, material, say)
-    return write_results(run, how, every, left, failed, say)
+    for name in (one for one in order if not (results[one].done and results[one].by_seed)):
+        splits = open_task(data, name, ax=AX in names)
+        failed |= _run_task(results[name], run, config, splits, say)
+    return write_results(run, config, results, left_out, failed, say)
 
 
 def _make_out_folder(run: Run, out: str | Path) -> Path:
@@ -99,83 +99,85 @@ def _make_out_folder(run: Run, out: str | Path) -> Path:
 
 
 def _open_results(
-    run: Run, data: str | Path, found: Sequence[str], how: GlueConfig, out: Path
+    run: Run, data: str | Path, names: Sequence[str], config: GlueConfig, out: Path
 ) -> dict[str, TaskResults]:
-    """That of each task. All of their data are read, so that a mistake in them is seen early."""
-    files = {}
-    for name in (task for task in found if task != AX):
-        told = result_options(run, how, name)
-        if how.recipe and told.get("wnli") != MAJORITY:
-            find_recipe(how.recipe, find_task(name))  # albert's are not for all tasks
-        files[name] = TaskResults(
-            out / f"{name}.json", told, open_task(data, name, ax=AX in found).told()
+    """The results of each task. Reads all data, so that a mistake in them shows early."""
+    results = {}
+    for name in (task for task in names if task != AX):
+        options = result_options(run, config, name)
+        if config.recipe and options.get("wnli") != MAJORITY:
+            find_recipe(config.recipe, find_task(name))  # albert's are not for all tasks
+        results[name] = TaskResults(
+            out / f"{name}.json", options, open_task(data, name, ax=AX in names).describe()
         )
-    return files
+    return results
 
 
 def _add_earlier_results(
-    run: Run, how: GlueConfig, out: Path, now: Mapping[str, TaskResults]
+    run: Run, config: GlueConfig, out: Path, current: Mapping[str, TaskResults]
 ) -> dict[str, TaskResults]:
-    """The tasks of now, and those that lie in the folder, measured with the same options."""
-    every = dict(now)
+    """The current tasks, and those in the folder that were measured with equal options."""
+    results = dict(current)
     for task in TASKS:
         path = out / f"{task.name}.json"
-        if task.name not in now and task.name != AX and path.is_file():
-            kept = TaskResults.found_in(path)
-            if kept.done and kept.found["asked"] == result_options(run, how, task.name):
-                every[task.name] = kept
-    return {task.name: every[task.name] for task in TASKS if task.name in every}
+        if task.name not in current and task.name != AX and path.is_file():
+            earlier = TaskResults.from_file(path)
+            if earlier.done and earlier.record["asked"] == result_options(run, config, task.name):
+                results[task.name] = earlier
+    return {task.name: results[task.name] for task in TASKS if task.name in results}
 
 
 def _run_task(
-    kept: TaskResults, run: Run, how: GlueConfig, material: TaskSplits, say: Callable[[str], None]
+    results: TaskResults,
+    run: Run,
+    config: GlueConfig,
+    splits: TaskSplits,
+    say: Callable[[str], None],
 ) -> dict[str, str]:
-    """Why the task has failed, by its name; the others may do better."""
+    """Fit all competitors of a task. Returns the reason by the task's name if that fails."""
     try:
-        if kept.found["asked"].get("wnli") == MAJORITY:
-            _fit_competitors(kept, material, build_majority(material), [0], say)  # nothing is drawn
+        if results.record["asked"].get("wnli") == MAJORITY:
+            _fit_competitors(results, splits, build_majority(splits), [0], say)  # nothing is drawn
             return {}
-        among = (
-            build_finetuned(run, how, material, kept, say)
-            if how.recipe
-            else build_probes(run, how, material)
+        competitors = (
+            build_finetuned(run, config, splits, results, say)
+            if config.recipe
+            else build_probes(run, config, splits)
         )
-        _fit_competitors(kept, material, among, range(how.seeds), say)
+        _fit_competitors(results, splits, competitors, range(config.seeds), say)
     except ValueError as error:
-        say(f"{material.task.name} has failed: {error}")
-        return {material.task.name: str(error)}
+        say(f"{splits.task.name} has failed: {error}")
+        return {splits.task.name: str(error)}
     return {}
 
 
 def _fit_competitors(
-    kept: TaskResults,
-    material: TaskSplits,
-    among: dict[str, FitCompetitor],
+    results: TaskResults,
+    splits: TaskSplits,
+    competitors: dict[str, FitCompetitor],
     seeds: Sequence[int],
     say: Callable[[str], None],
 ) -> None:
-    """All fits that are not there yet, each kept at once, and what follows from them."""
-    for note in material.told()["notes"]:
+    """Run the fits that are missing, save each at once, and compare them at the end."""
+    for note in splits.describe()["notes"]:
         say(note)
     for seed in seeds:
-        for name, fit in among.items():
-            if kept.has(name, seed):
+        for name, fit_competitor in competitors.items():
+            if results.has_fit(name, seed):
                 continue
             started = time.perf_counter()
-            found = fit(seed)
-            kept.add(name, seed, found)
-            values = [
-                f"{c} {m} {100 * v:.1f}" for c, s in found.scores.items() for m, v in s.items()
-            ]
-            chosen = ", ".join(f"{key} {value}" for key, value in found.setting.items())
+            fit = fit_competitor(seed)
+            results.add_fit(name, seed, fit)
+            values = [f"{c} {m} {100 * v:.1f}" for c, s in fit.scores.items() for m, v in s.items()]
+            chosen = ", ".join(f"{key} {value}" for key, value in fit.setting.items())
             seconds = time.perf_counter() - started
             say(f"{', '.join(values)}: {name}, seed {seed} ({chosen}; {seconds:.0f} s)")
-    learned = any(fit["setting"] != UNFITTED for fit in kept.fits)
-    kept.finish(compare_fits(material, kept.fits, COMPETITORS[1:]) if learned else [])
+    is_fitted = any(record["setting"] != UNFITTED for record in results.fits)
+    results.finish(compare_fits(splits, results.fits, COMPETITORS[1:]) if is_fitted else [])
 
 
-def _report_left_out(left: Mapping[str, str], say: Callable[[str], None]) -> None:
-    for task, why in left.items():
+def _report_left_out(left_out: Mapping[str, str], say: Callable[[str], None]) -> None:
+    for task, why in left_out.items():
         say(f"{task} is left out: {why}")
 
 
@@ -184,4 +186,4 @@ def _print_line(text: str) -> None:
 
 
 def _print_nothing(text: str) -> None:
-    """Nothing is printed."""
+    """Print nothing."""

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core.errors import nearest
-from selfwise.core.types import TextBatch, to_device
+from selfwise.core.types import TextBatch, TextEncoder, to_device
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.features.text import TokenRow, batch_by_length, pad_rows, pool_tokens
 from selfwise.glue.finetune_recipes import FinetuneRecipe
@@ -40,7 +40,7 @@ class ClassifierHead(nn.Module):
     Raises ValueError for an unknown pooling.
     """
 
-    def __init__(self, encoder: Any, classes: int, recipe: FinetuneRecipe):
+    def __init__(self, encoder: TextEncoder, classes: int, recipe: FinetuneRecipe):
         super().__init__()
         self.pooling = recipe.pooling or ("last" if encoder.causal else "cls")
         if self.pooling not in POOLINGS:
@@ -60,10 +60,10 @@ class ClassifierHead(nn.Module):
 
     def loss(self, batch: TextBatch, truth: Tensor) -> Float[Tensor, ""]:
         """Mean cross-entropy of classes (b,), or mean squared error of scores (b,) over 5."""
-        found = self(batch)
+        logits = self(batch)
         if self.classes:
-            return F.cross_entropy(found, truth)
-        return F.mse_loss(found[:, 0], truth.float() / SCORES[1])
+            return F.cross_entropy(logits, truth)
+        return F.mse_loss(logits[:, 0], truth.float() / SCORES[1])
 
     def _vector(self, batch: TextBatch) -> Float[Tensor, "b d"]:
         if self.pooling == "mean":
@@ -78,15 +78,16 @@ class ClassifierHead(nn.Module):
         return torch.tanh((self.dense or self.encoder.pooler)(first))
 
 
-def copy_encoder(encoder: Any, start: dict[str, Tensor] | None) -> Any:
+def copy_encoder(encoder: TextEncoder, start: dict[str, Tensor] | None) -> TextEncoder:
     """A copy of the encoder, on the CPU, with other weights if some are given.
 
     Raises ValueError if these are of another encoder.
     """
-    made = deepcopy(encoder).cpu().requires_grad_(True)
+    assert isinstance(encoder, nn.Module), type(encoder)
+    copy = deepcopy(encoder).cpu().requires_grad_(True)
     if start is None:
-        return made
-    own = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
+        return copy
+    own = {name: tuple(tensor.shape) for name, tensor in copy.state_dict().items()}
     other = {name: tuple(tensor.shape) for name, tensor in start.items()}
     if own != other:
         wrong = min(name for name in {*own, *other} if own.get(name) != other.get(name))
@@ -94,8 +95,8 @@ def copy_encoder(encoder: Any, start: dict[str, Tensor] | None) -> Any:
             f"the weights to start from are of another encoder: {wrong} is "
             f"{other.get(wrong, 'missing')} and should be {own.get(wrong, 'missing')}"
         )
-    made.load_state_dict(start)
-    return made
+    copy.load_state_dict(start)
+    return copy
 
 
 def predict_rows(
@@ -110,16 +111,16 @@ def predict_rows(
 
     Raises FloatingPointError if an output is no number.
     """
-    found = np.empty((len(rows), model.classes or 1), np.float32)
+    logits = np.empty((len(rows), model.classes or 1), np.float32)
     with evaluation_mode(model, device), autocast_bf16(device, precision):
         for places in batch_by_length([len(row.ids) for row in rows]):
             batch = pad_rows([rows[i] for i in places], model.encoder, tokenizer)
-            found[places] = model(to_device(batch, device)).cpu().numpy()
-    if not np.isfinite(found).all():
+            logits[places] = model(to_device(batch, device)).cpu().numpy()
+    if not np.isfinite(logits).all():
         raise FloatingPointError("the outputs are no numbers any more")
     if model.classes:
-        return found.argmax(axis=1).astype(np.int64)
-    return np.clip(found[:, 0].astype(np.float64) * SCORES[1], *SCORES)
+        return logits.argmax(axis=1).astype(np.int64)
+    return np.clip(logits[:, 0].astype(np.float64) * SCORES[1], *SCORES)
 
 
 def autocast_bf16(device: torch.device | str, precision: str) -> torch.autocast:
@@ -129,10 +130,10 @@ def autocast_bf16(device: torch.device | str, precision: str) -> torch.autocast:
 
 def _build_linear(dim: int, out: int) -> nn.Linear:
     """As BERT's: N(0, 0.02), no bias at the start."""
-    made = nn.Linear(dim, out)
-    nn.init.normal_(made.weight, std=0.02)
-    nn.init.zeros_(made.bias)
-    return made
+    layer = nn.Linear(dim, out)
+    nn.init.normal_(layer.weight, std=0.02)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _set_dropout(encoder: Any, p: float) -> None:

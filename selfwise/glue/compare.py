@@ -79,55 +79,60 @@ def _bootstrap_interval(
     """A resample is known by how often it has each row of (truth, predictions of all fits)."""
     rows, counts = np.unique(np.stack([truth, *ours, *theirs]), axis=1, return_counts=True)
     random = Generator(Philox(hash_keys(seed, "bootstrap of a metric")))
-    at_once, found = max(1, MAX_COUNTS // len(counts)), []
+    at_once, differences = max(1, MAX_COUNTS // len(counts)), []
     for done in range(0, DRAWS, at_once):
         size = min(at_once, DRAWS - done)
-        drawn = random.multinomial(len(truth), counts / len(truth), size=size).astype(np.float64)
-        values = [_RESAMPLED_METRICS[metric](drawn, rows[0], said) for said in rows[1:]]
+        counts_drawn = random.multinomial(len(truth), counts / len(truth), size=size).astype(
+            np.float64
+        )
+        values = [
+            _RESAMPLED_METRICS[metric](counts_drawn, rows[0], predicted) for predicted in rows[1:]
+        ]
         own, others = values[: len(ours)], values[len(ours) :]
-        found.append(np.mean(own, axis=0) - np.mean(others, axis=0))
-    low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
+        differences.append(np.mean(own, axis=0) - np.mean(others, axis=0))
+    low, high = np.quantile(np.concatenate(differences), [0.025, 0.975])
     return float(low), float(high)
 
 
 def _resample_confusion(
-    drawn: ResampleCounts, truth: np.ndarray, said: np.ndarray
+    resamples: ResampleCounts, truth: np.ndarray, predicted: np.ndarray
 ) -> Float[np.ndarray, "draws c c"]:
     """Of each resample, how often each class (rows) was taken for each (columns)."""
-    classes = max(2, int(truth.max()) + 1, int(said.max()) + 1)
-    cells = np.eye(classes**2)[truth * classes + said]
-    return (drawn @ cells).reshape(-1, classes, classes)
+    classes = max(2, int(truth.max()) + 1, int(predicted.max()) + 1)
+    cells = np.eye(classes**2)[truth * classes + predicted]
+    return (resamples @ cells).reshape(-1, classes, classes)
 
 
 def _resample_f1(
-    drawn: ResampleCounts, truth: np.ndarray, said: np.ndarray
+    resamples: ResampleCounts, truth: np.ndarray, predicted: np.ndarray
 ) -> Float[np.ndarray, "draws"]:
-    counts = _resample_confusion(drawn, truth, said)
+    counts = _resample_confusion(resamples, truth, predicted)
     hits = counts[:, 1, 1]
     return _divide_or_zero(2 * hits, counts[:, 1].sum(axis=1) + counts[:, :, 1].sum(axis=1))
 
 
 def _resample_matthews(
-    drawn: ResampleCounts, truth: np.ndarray, said: np.ndarray
+    resamples: ResampleCounts, truth: np.ndarray, predicted: np.ndarray
 ) -> Float[np.ndarray, "draws"]:
-    counts = _resample_confusion(drawn, truth, said)
+    counts = _resample_confusion(resamples, truth, predicted)
     n = counts.sum(axis=(1, 2))
-    known, told = counts.sum(axis=2), counts.sum(axis=1)
-    both = n * np.trace(counts, axis1=1, axis2=2) - (known * told).sum(axis=1)
-    spread = [n**2 - (one**2).sum(axis=1) for one in (known, told)]
+    true_counts, predicted_counts = counts.sum(axis=2), counts.sum(axis=1)
+    both = n * np.trace(counts, axis1=1, axis2=2) - (true_counts * predicted_counts).sum(axis=1)
+    spread = [n**2 - (one**2).sum(axis=1) for one in (true_counts, predicted_counts)]
     return _divide_or_zero(both, np.sqrt(spread[0] * spread[1]))
 
 
 def _resample_pearson(
-    drawn: ResampleCounts, truth: np.ndarray, said: np.ndarray
+    resamples: ResampleCounts, truth: np.ndarray, predicted: np.ndarray
 ) -> Float[np.ndarray, "draws"]:
-    n = drawn.sum(axis=1)
-    x, y = truth - truth.mean(), said - said.mean()
-    mean = [drawn @ one / n for one in (x, y)]
-    spread = [drawn @ one**2 / n - m**2 for one, m in zip((x, y), mean)]
-    both = drawn @ (x * y) / n - mean[0] * mean[1]
+    n = resamples.sum(axis=1)
+    x, y = truth - truth.mean(), predicted - predicted.mean()
+    mean = [resamples @ one / n for one in (x, y)]
+    spread = [resamples @ one**2 / n - m**2 for one, m in zip((x, y), mean)]
+    both = resamples @ (x * y) / n - mean[0] * mean[1]
     flat = [
-        s <= (CONSTANT_TOLERANCE * np.abs(one).max()) ** 2 for s, one in zip(spread, (truth, said))
+        s <= (CONSTANT_TOLERANCE * np.abs(one).max()) ** 2
+        for s, one in zip(spread, (truth, predicted))
     ]
     return np.where(
         flat[0] | flat[1], 0.0, _divide_or_zero(both, np.sqrt(np.maximum(0, spread[0] * spread[1])))

@@ -129,7 +129,7 @@ def find_recipe(name: str, task: GlueTask) -> FinetuneRecipe:
     if name != "albert":
         return recipe
     if task.name not in ALBERT_SETTINGS:
-        known = ", ".join(ALBERT_SETTINGS)
-        raise ValueError(f"the recipe albert has no row for {task.name}; its tasks are: {known}")
+        tasks = ", ".join(ALBERT_SETTINGS)
+        raise ValueError(f"the recipe albert has no row for {task.name}; its tasks are: {tasks}")
     rate, batch, steps, warmup = ALBERT_SETTINGS[task.name]
     return recipe.at(FinetuneSetting(rate, batch))._replace(steps=steps, warmup=warmup)

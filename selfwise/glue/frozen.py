@@ -18,6 +18,7 @@ from scipy.sparse import issparse, vstack
 
 from selfwise.core.files import digest
 from selfwise.core.rng import shuffled
+from selfwise.core.types import TextEncoder
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.features.text import (
     extract_poolings,
@@ -46,7 +47,7 @@ class FeatureSetting(NamedTuple):
 
 
 class FrozenResult(NamedTuple):
-    """What a probe of a task says about the splits that were asked for, in their order."""
+    """Predictions and scores of a probe on each test split, in order."""
 
     setting: FeatureSetting
     penalty: float
@@ -73,22 +74,22 @@ def list_settings(
 
 def probe_frozen(
     train: GlueSplit,
-    asked: Sequence[GlueSplit],
+    test: Sequence[GlueSplit],
     embed: Embed,
-    tried: Sequence[FeatureSetting],
+    settings: Sequence[FeatureSetting],
     *,
     seed: int = 0,
 ) -> FrozenResult:
     """The best of some settings and penalties on a fifth of train, fitted on all of it.
 
     If that fifth has too few examples to choose (`can_choose`), the default setting is fitted: the
-    mean of the encoder's output, or the first of `tried` if that is not among them.
+    mean of the encoder's output, or the first of `settings` if that is not among them.
 
     Args:
         train: with labels, or scores.
-        asked: splits to predict; their labels decide nothing.
+        test: splits to predict; their labels decide nothing.
         embed: makes features of train and of others, as `CachedFeatures` or `embed_words`.
-        tried: the settings. Of equals the first is taken, with its strongest penalty.
+        settings: the settings. Of equals the first is taken, with its strongest penalty.
         seed: draws the held-out part.
 
     Raises ValueError if train has no labels, or features are not finite.
@@ -96,36 +97,44 @@ def probe_frozen(
     task, truth = train.task, _split_truth(train)
     if truth is None:
         raise ValueError(f"{task.name}: a probe is fitted on labels, and {train.split} has none")
-    held = np.arange(len(truth)) % HELD_OUT_EVERY == 0
+    is_held_out = np.arange(len(truth)) % HELD_OUT_EVERY == 0
     order = shuffled(len(truth), seed, "glue frozen", task.name)
-    enough = can_choose(int(held.sum()))
-    found: list[tuple[FeatureSetting, PenaltyTrial]] = []
-    for setting in tried if enough else ():
-        # no name for the features: those of one setting are let go before the next are made
+    enough = can_choose(int(is_held_out.sum()))
+    tried: list[tuple[FeatureSetting, PenaltyTrial]] = []
+    for setting in settings if enough else ():
+        # no name for the features: memory holds those of one setting at a time
         values = search_penalties(
-            task, _embed_train(train, embed, setting), truth, order[~held], order[held]
+            task,
+            _embed_train(train, embed, setting),
+            truth,
+            order[~is_held_out],
+            order[is_held_out],
         )
-        found += [(setting, one) for one in values]
-    chosen, penalty = _choose_best(found, tried, enough)
-    x, *others = embed(train.texts, [split.texts for split in asked], chosen)
+        tried += [(setting, one) for one in values]
+    chosen, penalty = _choose_best(tried, settings, enough)
+    x, *others = embed(train.texts, [split.texts for split in test], chosen)
     predicted = _predict_splits(task, x, truth, others, penalty)
     scores = []
-    for split, said in zip(asked, predicted):
-        known = _split_truth(split)
-        scores.append(None if known is None else compute_metrics(task, known, said))
-    count = int(held.sum()) if enough else 0
-    return FrozenResult(chosen, penalty, tuple(found), tuple(predicted), tuple(scores), count)
+    for split, predictions in zip(test, predicted):
+        split_truth = _split_truth(split)
+        scores.append(
+            None if split_truth is None else compute_metrics(task, split_truth, predictions)
+        )
+    count = int(is_held_out.sum()) if enough else 0
+    return FrozenResult(chosen, penalty, tuple(tried), tuple(predicted), tuple(scores), count)
 
 
 def _choose_best(
-    found: Sequence[tuple[FeatureSetting, PenaltyTrial]],
-    tried: Sequence[FeatureSetting],
+    tried: Sequence[tuple[FeatureSetting, PenaltyTrial]],
+    settings: Sequence[FeatureSetting],
     enough: bool,
 ) -> tuple[FeatureSetting, float]:
     if not enough:
-        return (FeatureSetting() if FeatureSetting() in tried else tried[0]), DEFAULT_PENALTY
+        return (FeatureSetting() if FeatureSetting() in settings else settings[0]), DEFAULT_PENALTY
     best = max(
-        found, key=lambda one: one[1].value, default=(tried[0], PenaltyTrial(max(PENALTIES), 0.0))
+        tried,
+        key=lambda one: one[1].value,
+        default=(settings[0], PenaltyTrial(max(PENALTIES), 0.0)),
     )
     return best[0], best[1].penalty
 
@@ -133,71 +142,85 @@ def _choose_best(
 class CachedFeatures:
     """Features of a text encoder, which stays as it is: an `Embed`.
 
-    Training texts are read once for all settings, since a forward pass has all layers; others are
-    read for the setting that is asked for. What was read lies in a temporary folder, because the
-    features of all settings may not fit in memory; those of one do.
+    Training texts are encoded once for all settings, since a forward pass has all layers; other
+    texts are encoded for one setting. A temporary folder has the features, because those of all
+    settings may not fit in memory; those of one do.
 
     Args:
         encoder: the encoder.
-        tokenizer: that it was trained with.
-        tried: the settings that may be asked for.
-        length: tokens at which texts are cut.
+        tokenizer: the tokenizer of the encoder.
+        settings: all settings to expect.
+        length: number of tokens at which texts are cut.
         device: where to compute.
         precision: float32 or bf16.
     """
 
     def __init__(
         self,
-        encoder: Any,
+        encoder: TextEncoder,
         tokenizer: Tokenizer,
-        tried: Sequence[FeatureSetting],
+        settings: Sequence[FeatureSetting],
         *,
         length: int,
         device: torch.device | str = "cpu",
         precision: str = "float32",
     ):
-        self.every = list(dict.fromkeys(_layer_and_pooling(setting) for setting in tried))
-        self.read = partial(extract_poolings, encoder, tokenizer=tokenizer, length=length)
-        self.how: dict[str, Any] = {"device": device, "precision": precision}
+        self.places = list(dict.fromkeys(_layer_and_pooling(setting) for setting in settings))
+        self.extract = partial(
+            extract_poolings,
+            encoder,
+            tokenizer=tokenizer,
+            length=length,
+            device=device,
+            precision=precision,
+        )
         self.folder = TemporaryDirectory(prefix="selfwise-")
-        self.made: dict[tuple[str, Place], np.ndarray] = {}
+        self.arrays: dict[tuple[str, Place], np.ndarray] = {}
 
     def __call__(
-        self, known: Texts, others: Sequence[Texts], setting: FeatureSetting
+        self, train: Texts, others: Sequence[Texts], setting: FeatureSetting
     ) -> list[Matrix]:
-        own = self._features(known, setting, self.every)
+        own = self._compute_features(train, setting, self.places)
         return [
             own,
-            *(self._features(one, setting, [_layer_and_pooling(setting)]) for one in others),
+            *(
+                self._compute_features(one, setting, [_layer_and_pooling(setting)])
+                for one in others
+            ),
         ]
 
-    def _features(self, texts: Texts, setting: FeatureSetting, places: list[Place]) -> np.ndarray:
+    def _compute_features(
+        self, texts: Texts, setting: FeatureSetting, places: list[Place]
+    ) -> np.ndarray:
         if texts.pairs is None or setting.joined:
-            return self._of(texts, setting, places)
+            return self._extract_once(texts, setting, places)
         mark = texts.fingerprint
         first = replace(texts, pairs=None, fingerprint=digest(mark, "first"))
         second = replace(first, texts=texts.pairs, fingerprint=digest(mark, "second"))
-        return combine_pair(self._of(first, setting, places), self._of(second, setting, places))
+        return combine_pair(
+            self._extract_once(first, setting, places), self._extract_once(second, setting, places)
+        )
 
-    def _of(self, texts: Texts, setting: FeatureSetting, places: list[Place]) -> np.ndarray:
-        if (texts.fingerprint, _layer_and_pooling(setting)) not in self.made:
-            keep = Path(self.folder.name) / str(len(self.made))
-            for place, found in zip(places, self.read(texts, places=places, keep=keep, **self.how)):
-                self.made[texts.fingerprint, place] = found
-        return self.made[texts.fingerprint, _layer_and_pooling(setting)]
+    def _extract_once(
+        self, texts: Texts, setting: FeatureSetting, places: list[Place]
+    ) -> np.ndarray:
+        if (texts.fingerprint, _layer_and_pooling(setting)) not in self.arrays:
+            file_prefix = Path(self.folder.name) / str(len(self.arrays))
+            arrays = self.extract(texts, places=places, file_prefix=file_prefix)
+            for place, features in zip(places, arrays):
+                self.arrays[texts.fingerprint, place] = features
+        return self.arrays[texts.fingerprint, _layer_and_pooling(setting)]
 
 
-def embed_words(known: Texts, others: Sequence[Texts], setting: FeatureSetting) -> list[Matrix]:
-    """Bags of words, fitted on `known` alone: what needs no encoder.
+def embed_words(train: Texts, others: Sequence[Texts], setting: FeatureSetting) -> list[Matrix]:
+    """Bags of words, fitted on `train` alone; they need no encoder.
 
     A pair is two bags side by side, or, if it is not joined, compared word by word as an encoder's
     two vectors are; the setting decides nothing else.
     """
-    apart = known.pairs is not None and not setting.joined
-    bags = [
-        (fit_pair_bag_of_words if apart else fit_bag_of_words)(known, one)
-        for one in others or [known]
-    ]
+    compared = train.pairs is not None and not setting.joined
+    fit = fit_pair_bag_of_words if compared else fit_bag_of_words
+    bags = [fit(train, one) for one in others or [train]]
     return [bags[0].train, *(one.test for one in bags[: len(others)])]
 
 
@@ -229,9 +252,9 @@ def _stack_features(parts: list[Matrix]) -> Matrix:
 
 
 def _predict_splits(
-    task: GlueTask, x: Matrix, truth: np.ndarray, asked: list[Matrix], penalty: float
+    task: GlueTask, x: Matrix, truth: np.ndarray, test: list[Matrix], penalty: float
 ) -> list[np.ndarray]:
-    if not asked:
+    if not test:
         return []
-    ends = np.cumsum([one.shape[0] for one in asked])[:-1]
-    return np.split(fit_and_predict(task, x, truth, _stack_features(asked), penalty), ends)
+    ends = np.cumsum([one.shape[0] for one in test])[:-1]
+    return np.split(fit_and_predict(task, x, truth, _stack_features(test), penalty), ends)

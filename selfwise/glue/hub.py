@@ -1,7 +1,7 @@
 """GLUE as the Hugging Face hub has it: parquet, labels as numbers whose names are beside them."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from selfwise.data.text.tables import missing, rows
 from selfwise.glue.tasks import GlueTask
 
 LABEL, INDEX = "label", "idx"
-HubRow = tuple[str, str | None, tuple[str, ...], str | None]  # where, id, texts, label as official
+HubRow = tuple[str, str | None, tuple[str, ...], str | None]  # place, id, texts, official label
 
 
 def find_parquet_files(folder: Path, split: str) -> list[Path]:
@@ -29,23 +29,25 @@ def read_parquet_rows(path: Path, task: GlueTask, split: str) -> Iterator[HubRow
     Raises ValueError for a column or a name that is missing, and for a label that is not known.
     """
     fields = [*task.hub.text, INDEX]
-    known = task.label in task.files[split].columns
-    names = _read_label_names(path) if known and task.hub.labels else []
-    wanted = [*fields, LABEL] if known else fields
+    is_labelled = task.label in task.files[split].columns
+    names = _read_label_names(path) if is_labelled and task.hub.labels else []
+    columns = [*fields, LABEL] if is_labelled else fields
     numbered = (
         (f"{path}, {number}", row)
-        for number, row in rows(path, ".parquet", wanted, _ignore_progress)
+        for number, row in rows(path, ".parquet", columns, _ignore_progress)
     )
-    return _iterate_rows(numbered, task, names, known)
+    return _iterate_rows(numbered, task, names, is_labelled)
 
 
-def read_hub_rows(told: str, task: GlueTask, split: str) -> Iterator[HubRow]:
+def read_hub_rows(address: str, task: GlueTask, split: str) -> Iterator[HubRow]:
     """Rows of `hub:nyu-mll/glue`, through the library `datasets`.
 
     Raises ValueError as `data.text.hub.load`, and as `read_parquet_rows`.
     """
-    table = load(told, told.removeprefix("hub:"), config=task.hub.config, split=_hub_split(split))
-    where = f"{told} {task.hub.config} {_hub_split(split)}"
+    table = load(
+        address, address.removeprefix("hub:"), config=task.hub.config, split=_hub_split(split)
+    )
+    where = f"{address} {task.hub.config} {_hub_split(split)}"
     for field in (*task.hub.text, INDEX, LABEL):
         if field not in table.column_names:
             raise ValueError(missing(where, field, table.column_names))
@@ -59,18 +61,20 @@ def _hub_split(split: str) -> str:
 
 
 def _iterate_rows(
-    numbered: Iterable[tuple[str, dict[str, Any]]],
+    numbered: Iterable[tuple[str, Mapping[str, object]]],
     task: GlueTask,
     names: Sequence[str],
-    known: bool,
+    is_labelled: bool,
 ) -> Iterator[HubRow]:
     for where, row in numbered:
-        texts = tuple(row[name] for name in task.hub.text)
-        for name, text in zip(task.hub.text, texts):
+        texts = []
+        for name in task.hub.text:
+            text = row[name]
             if not isinstance(text, str):
                 raise ValueError(f"{where}: {name!r} is not text but of type {type(text).__name__}")
-        label = _official_label(where, row[LABEL], task, names) if known else None
-        yield where, str(row[INDEX]), texts, label
+            texts.append(text)
+        label = _official_label(where, row[LABEL], task, names) if is_labelled else None
+        yield where, str(row[INDEX]), tuple(texts), label
 
 
 def _official_label(where: str, value: Any, task: GlueTask, names: Sequence[str]) -> str:
@@ -80,8 +84,8 @@ def _official_label(where: str, value: Any, task: GlueTask, names: Sequence[str]
         return "" if value is None else repr(float(value))
     if isinstance(value, int) and not isinstance(value, bool):
         if not names:
-            said = "labels are numbers, and the file does not say what they are called"
-            raise ValueError(f"{where}: {said} (labels of the hub's glue come with their names)")
+            problem = "labels are numbers, and the file does not say what they are called"
+            raise ValueError(f"{where}: {problem} (labels of the hub's glue come with their names)")
         if not 0 <= value < len(names):
             raise ValueError(f"{where}: label {value} is none of 0 to {len(names) - 1}")
         value = names[value]
@@ -93,13 +97,13 @@ def _official_label(where: str, value: Any, task: GlueTask, names: Sequence[str]
 def _read_label_names(path: Path) -> list[str]:
     """The names of the classes, from what `datasets` writes beside the columns."""
     try:
-        told = (pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
+        metadata = (pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
     except (pa.ArrowInvalid, pa.ArrowException) as error:
         why = " ".join(str(error).split())
         raise ValueError(f"{path}: cannot be read as parquet ({why})") from error
-    features = json.loads(told).get("info", {}).get("features", {})
+    features = json.loads(metadata).get("info", {}).get("features", {})
     return list(features.get(LABEL, {}).get("names") or [])
 
 
 def _ignore_progress(read: int) -> None:
-    """Files of this size are read without telling how far."""
+    """Files of this size need no progress."""

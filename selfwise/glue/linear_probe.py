@@ -40,7 +40,7 @@ class PenaltyTrial(NamedTuple):
 
 
 def search_penalties(
-    task: GlueTask, x: Matrix, truth: np.ndarray, kept: np.ndarray, apart: np.ndarray
+    task: GlueTask, x: Matrix, truth: np.ndarray, fitted_rows: np.ndarray, judge_rows: np.ndarray
 ) -> list[PenaltyTrial]:
     """The penalties from strong to weak until the task's score has fallen twice.
 
@@ -48,31 +48,31 @@ def search_penalties(
         task: its metrics decide; accuracy would take CoLA's constant answer for a good one.
         x: features (n, d).
         truth: classes, or scores, (n,).
-        kept: rows that are fitted.
-        apart: rows that judge.
+        fitted_rows: rows that are fitted.
+        judge_rows: rows that judge.
 
     Nothing can be tried, and the list is empty, if there are no rows to judge or all that are
     fitted have one class.
     """
-    if not len(apart) or len(np.unique(truth[kept])) < 2:
+    if not len(judge_rows) or len(np.unique(truth[fitted_rows])) < 2:
         return []
-    found = list[PenaltyTrial]()
+    trials = list[PenaltyTrial]()
     with _limit_threads(x):
-        model = _build_model(task, x[kept], truth[kept], SEARCH_TOLERANCE)
-        asked = model.scaled(x[apart])
+        model = _build_model(task, x[fitted_rows], truth[fitted_rows], SEARCH_TOLERANCE)
+        test = model.scale(x[judge_rows])
         for penalty in sorted(PENALTIES, reverse=True):
-            value = average_metrics(task, truth[apart], model.fitted(penalty).says(asked))
-            found.append(PenaltyTrial(penalty, value))
-            highest = max(one.value for one in found)
-            if len(found) > 2 and all(one.value < highest for one in found[-2:]):
+            value = average_metrics(task, truth[judge_rows], model.fit(penalty).predict(test))
+            trials.append(PenaltyTrial(penalty, value))
+            highest = max(one.value for one in trials)
+            if len(trials) > 2 and all(one.value < highest for one in trials[-2:]):
                 break
-    return found
+    return trials
 
 
 def fit_and_predict(
-    task: GlueTask, x: Matrix, truth: np.ndarray, asked: Matrix, penalty: float
+    task: GlueTask, x: Matrix, truth: np.ndarray, test: Matrix, penalty: float
 ) -> np.ndarray:
-    """Classes by logistic regression, or scores from 0 to 5 by ridge regression, of `asked`.
+    """Classes by logistic regression, or scores from 0 to 5 by ridge regression, of `test`.
 
     mean cross-entropy + penalty / 2 |W|^2, as in `linear`, or mean squared error + penalty |w|^2.
     Features are standardised; bags of words are scaled as in `linear`, whose penalties these are.
@@ -82,42 +82,42 @@ def fit_and_predict(
 
     Raises ValueError if there are no examples, a feature is not finite, or all labels are equal.
     """
-    check_features(x, np.zeros(len(truth), np.int64), asked)
+    check_features(x, np.zeros(len(truth), np.int64), test)
     if task.labels:
         check_classes(truth)
     with _limit_threads(x):
         model = _build_model(task, x.astype(np.float64), truth, FINAL_TOLERANCE)
-        return model.fitted(penalty).says(model.scaled(asked))
+        return model.fit(penalty).predict(model.scale(test))
 
 
 class _ClassModel:
     """Logistic regression that starts where it stopped last."""
 
     def __init__(self, x: Matrix, truth: np.ndarray, tol: float):
-        self.scaled, self.x, self.truth = *_scale_features(x), truth
+        self.scale, self.x, self.truth = *_scale_features(x), truth
         self.model = LogisticRegression(tol=tol, max_iter=ITERATIONS, warm_start=True)
 
-    def fitted(self, penalty: float) -> "_ClassModel":
+    def fit(self, penalty: float) -> "_ClassModel":
         C = 1 / (penalty * len(self.truth))  # scikit-learn's objective is n C times ours
         self.model.set_params(C=C).fit(self.x, self.truth)
         return self
 
-    def says(self, asked: Matrix) -> np.ndarray:
-        return self.model.predict(asked).astype(np.int64)
+    def predict(self, test: Matrix) -> np.ndarray:
+        return self.model.predict(test).astype(np.int64)
 
 
 class _ScoreModel:
     """Ridge regression."""
 
     def __init__(self, x: Matrix, truth: np.ndarray):
-        self.scaled, self.x, self.truth = *_scale_features(x), truth
+        self.scale, self.x, self.truth = *_scale_features(x), truth
 
-    def fitted(self, penalty: float) -> "_ScoreModel":
+    def fit(self, penalty: float) -> "_ScoreModel":
         self.model = Ridge(alpha=penalty * len(self.truth)).fit(self.x, self.truth)
         return self
 
-    def says(self, asked: Matrix) -> np.ndarray:
-        return np.clip(self.model.predict(asked), *SCORES)
+    def predict(self, test: Matrix) -> np.ndarray:
+        return np.clip(self.model.predict(test), *SCORES)
 
 
 def _scale_features(x: Matrix) -> tuple[Callable[[Matrix], Matrix], Matrix]:

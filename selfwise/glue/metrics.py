@@ -5,10 +5,10 @@ Everything is a share (1 is all right), not a percentage; the averages keep the 
 
 from collections.abc import Callable, Mapping
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64
+from numpy.typing import ArrayLike
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
@@ -57,7 +57,7 @@ def spearman(truth: Numbers, predicted: Numbers) -> float:
     return float(spearmanr(_to_float64(truth), _to_float64(predicted)).statistic)
 
 
-METRICS: dict[str, Callable[[Any, Any], float]] = {
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "matthews": matthews,
     "accuracy": accuracy,
     "f1": f1,
@@ -67,7 +67,7 @@ METRICS: dict[str, Callable[[Any, Any], float]] = {
 
 
 def compute_metrics(
-    task: GlueTask, truth: Int64[np.ndarray, "n"] | Float[np.ndarray, "n"], predicted: Any
+    task: GlueTask, truth: Int64[np.ndarray, "n"] | Float[np.ndarray, "n"], predicted: ArrayLike
 ) -> dict[str, float]:
     """Every metric of a task: `predicted` (n,) holds classes, or scores for STS-B.
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -94,17 +94,17 @@ def list_splits(root: str | Path, task: GlueTask) -> list[str]:
 
 
 def _find_folders(root: Path, task: GlueTask) -> list[Path]:
-    wanted = {normalize_name(name) for name in (*task.folders, task.hub.config)}
+    names = {normalize_name(name) for name in (*task.folders, task.hub.config)}
     entries = sorted(root.iterdir()) if root.is_dir() else []
-    return [entry for entry in entries if entry.is_dir() and normalize_name(entry.name) in wanted]
+    return [entry for entry in entries if entry.is_dir() and normalize_name(entry.name) in names]
 
 
 def _find_tsv(root: Path, task: GlueTask, split: str) -> Path | None:
     """The TSV of a split, in any case."""
-    wanted = [name.lower() for name in task.files[split].names]
-    there = [file for folder in _find_folders(root, task) for file in sorted(folder.iterdir())]
-    found = [file for file in there if file.name.lower() in wanted and file.is_file()]
-    return min(found, key=lambda file: wanted.index(file.name.lower()), default=None)
+    names = [name.lower() for name in task.files[split].names]
+    files = [file for folder in _find_folders(root, task) for file in sorted(folder.iterdir())]
+    matches = [file for file in files if file.name.lower() in names and file.is_file()]
+    return min(matches, key=lambda file: names.index(file.name.lower()), default=None)
 
 
 def _describe_missing(root: Path, task: GlueTask, split: str) -> str:
@@ -112,11 +112,11 @@ def _describe_missing(root: Path, task: GlueTask, split: str) -> str:
     hub = f"{task.hub.config}/{split.replace('dev', 'validation')}-*.parquet"
     folders = _find_folders(root, task)
     if folders:
-        there = sorted(file.name for file in folders[0].iterdir())
-        return f"{folders[0]}: there is no {name} (nor {hub}){nearest(name, there)}"
-    known = [name for other in TASKS for name in other.folders]
-    some = sorted(entry.name for entry in root.iterdir() if entry.name in known)
-    hint = f"; there are: {', '.join(some)}" if some else "; is this the folder of GLUE?"
+        names = sorted(file.name for file in folders[0].iterdir())
+        return f"{folders[0]}: there is no {name} (nor {hub}){nearest(name, names)}"
+    folder_names = [name for other in TASKS for name in other.folders]
+    existing = sorted(entry.name for entry in root.iterdir() if entry.name in folder_names)
+    hint = f"; there are: {', '.join(existing)}" if existing else "; is this the folder of GLUE?"
     return f"{root}: there is no {folder}/{name} (nor {hub}){hint}"
 
 
@@ -176,25 +176,25 @@ def _build_split(
     ids: list[str] = []
     columns: list[list[str]] = [[] for _ in task.text]
     values: list[float] = []
-    seen: set[str] = set()
-    known, asked = task.label in task.files[split].columns, split in task.submissions
+    unique_ids: set[str] = set()
+    is_labelled, is_submitted = task.label in task.files[split].columns, split in task.submissions
     for count, row in enumerate(rows):
         ids.append(str(count) if row.id is None else row.id)
-        if asked and ids[-1] in seen:
+        if is_submitted and ids[-1] in unique_ids:
             raise ValueError(f"{row.where}: the id {ids[-1][:MAX_QUOTE]!r} comes a second time")
-        seen.add(ids[-1])
+        unique_ids.add(ids[-1])
         for column, text in zip(columns, row.texts):
             column.append(text)
-        if known:
+        if is_labelled:
             values.append(_parse_label(task, row))
     if not ids:
         raise ValueError(f"{where}: there is no row in it")
     notes += _note_differences(task, split, where, ids)
-    labels = np.array(values, np.int64) if known and task.labels else None
-    scores = np.array(values, np.float64) if known and not task.labels else None
-    told = [part for part in (labels, scores) if part is not None]
+    labels = np.array(values, np.int64) if is_labelled and task.labels else None
+    scores = np.array(values, np.float64) if is_labelled and not task.labels else None
+    targets = [part for part in (labels, scores) if part is not None]
     pairs = columns[1] if len(columns) > 1 else None
-    mark = digest(*columns[0], "pairs", *(pairs or []), "labels", *(task.labels), *told)
+    mark = digest(*columns[0], "pairs", *(pairs or []), "labels", *(task.labels), *targets)
     classes = list(task.labels) if labels is not None else None
     texts = Texts(ids, columns[0], pairs, labels, classes, mark)
     return GlueSplit(task, split, texts, scores, tuple(notes))
@@ -202,38 +202,38 @@ def _build_split(
 
 def _parse_label(task: GlueTask, row: _GlueRow) -> float:
     """The number of a label, or a score."""
-    told = "" if row.label is None else row.label
+    text = "" if row.label is None else row.label
     if task.labels:
-        if told not in task.labels:
+        if text not in task.labels:
             expected = f"a label of {task.name} is {_join_with_or(task.labels)}"
-            raise ValueError(f"{row.where}: {expected}, got {told[:MAX_QUOTE]!r}")
-        return task.labels.index(told)
+            raise ValueError(f"{row.where}: {expected}, got {text[:MAX_QUOTE]!r}")
+        return task.labels.index(text)
     try:
-        score = float(told)
+        score = float(text)
     except ValueError:
         score = float("nan")
     low, high = SCORES
     if not low <= score <= high:
         expected = f"a score of {task.name} is a number from {low:g} to {high:g}"
-        raise ValueError(f"{row.where}: {expected}, got {told[:MAX_QUOTE]!r}")
+        raise ValueError(f"{row.where}: {expected}, got {text[:MAX_QUOTE]!r}")
     return score
 
 
 def _note_differences(task: GlueTask, split: str, where: str, ids: list[str]) -> list[str]:
     official = task.files[split].rows
-    said = []
+    notes = []
     if len(ids) != official:
-        said.append(f"{where}: {len(ids):,} rows, the official file has {official:,}")
+        notes.append(f"{where}: {len(ids):,} rows, the official file has {official:,}")
     if split in task.submissions and any(one != str(i) for i, one in enumerate(ids)):
-        said.append(
+        notes.append(
             f"{where}: the ids are not 0 to {len(ids) - 1:,} in order, as official ones are"
         )
-    return said
+    return notes
 
 
-def _join_with_or(names: Sequence[Any]) -> str:
+def _join_with_or(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _ignore_progress(read: int) -> None:
-    """Files of this size are read without telling how far."""
+    """Files of this size need no progress."""

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from selfwise.glue.options import GlueConfig
 from selfwise.glue.scores import GlueScores
@@ -24,9 +23,9 @@ Say = Callable[[str], None]
 
 def write_results(
     run: Run,
-    how: GlueConfig,
-    every: Mapping[str, TaskResults],
-    left: Mapping[str, str],
+    config: GlueConfig,
+    results: Mapping[str, TaskResults],
+    left_out: Mapping[str, str],
     failed: Mapping[str, str],
     say: Say,
 ) -> GlueScores:
@@ -34,21 +33,21 @@ def write_results(
 
     Raises ValueError for the tasks that have failed, after the others are written.
     """
-    done = {name: kept for name, kept in every.items() if kept.done}
-    without = {name: why for name, why in {**left, **failed}.items() if name not in done}
-    scores = GlueScores(how.mode, [kept.found for kept in done.values()], without)
-    told = "; ".join(failed.values())
+    done = {name: result for name, result in results.items() if result.done}
+    without = {name: why for name, why in {**left_out, **failed}.items() if name not in done}
+    scores = GlueScores(config.mode, [result.record for result in done.values()], without)
+    reasons = "; ".join(failed.values())
     if not done:
-        raise ValueError(told)
+        raise ValueError(reasons)
     out = next(iter(done.values())).path.parent
     table = {"step": run.step, **scores.to_dict()}
     replace_file(out / "glue.json", json.dumps(table, indent=1))
     _write_submission_files(
-        out, {n: one for kept in done.values() for n, one in kept.answers().items()}, say
+        out, {n: one for result in done.values() for n, one in result.answers().items()}, say
     )
     _record_table(run, scores, table, say)
     if failed:
-        raise ValueError(f"{told} (all other tasks are in {out})")
+        raise ValueError(f"{reasons} (all other tasks are in {out})")
     return scores
 
 
@@ -68,16 +67,16 @@ def _write_submission_files(out: Path, answers: Mapping[str, TaskAnswers], say: 
     say(f"glue.zip would be refused: {wrong[0]}" if wrong else "glue.zip can be sent")
 
 
-def _record_table(run: Run, scores: GlueScores, table: Mapping[str, Any], say: Say) -> None:
+def _record_table(run: Run, scores: GlueScores, table: Mapping[str, object], say: Say) -> None:
     """The newest table of each mode and step is the report's, but for one of fewer tasks."""
     place = records.glue_path(run.folder, scores.mode, run.step)
     try:
         before = [one for one in records.glue(run.folder) if one["mode"] == scores.mode]
     except ValueError:  # damaged: it is written anew
         before = []
-    tasks = {row["column"] for row in table["rows"]}
+    columns = {row.column for row in scores.metric_rows()}
     same = [one for one in before if one["step"] == run.step]
-    if any({row["column"] for row in one["rows"]} > tasks for one in same):
+    if any({row["column"] for row in one["rows"]} > columns for one in same):
         say(f"the run's report keeps the table of more tasks that it has: {place}")
         return
     try:

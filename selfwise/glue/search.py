@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -16,6 +15,7 @@ from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting, find
 from selfwise.glue.options import TRANSFER_TASKS, GlueConfig
 from selfwise.glue.read import GlueSplit
 from selfwise.glue.scores import WORDS
+from selfwise.glue.task_record import SettingValues
 from selfwise.glue.task_results import CompetitorFit, TaskResults, replace_file
 from selfwise.glue.task_splits import TaskSplits, limit_train
 from selfwise.runs.open import Run
@@ -25,59 +25,78 @@ PROGRESS_SECONDS = 20.0  # seconds between two lines of progress
 
 
 def build_finetuned(
-    run: Run, how: GlueConfig, material: TaskSplits, kept: TaskResults, say: Callable[[str], None]
+    run: Run,
+    config: GlueConfig,
+    splits: TaskSplits,
+    results: TaskResults,
+    say: Callable[[str], None],
 ) -> dict[str, FitCompetitor]:
     """All weights trained, from those of the run and from fresh ones; bags are probed as ever.
 
     What a recipe searches is chosen with the first seed; the others use it, as in the papers.
     """
-    recipe = find_recipe(how.recipe, material.task)._replace(precision=how.precision)
-    device = resolve_device(how.device)
+    recipe = find_recipe(config.recipe, splits.task)._replace(precision=config.precision)
+    device = resolve_device(config.device)
 
-    def competitor(name: str, asked: dict[str, GlueSplit], *, fresh: bool) -> FitCompetitor:
+    def competitor(name: str, test: dict[str, GlueSplit], *, from_untrained: bool) -> FitCompetitor:
         def fit(seed: int) -> CompetitorFit:
-            told: dict[str, Any] = {"seed": seed, "device": device}
-            told["start"] = _load_start_weights(how, kept, name, seed)
-            if told["start"] is None and fresh:
-                told["start"] = run.fresh(seed).state_dict()
-            told["progress"] = _build_progress(f"{name}, seed {seed}", say)
-            rows = limit_train(material.train, how.limit, seed)
+            start = _load_start_weights(config, results, name, seed)
+            if start is None and from_untrained:
+                start = run.fresh(seed).state_dict()
+            progress = _build_progress(f"{name}, seed {seed}", say)
+            rows = limit_train(splits.train, config.limit, seed)
 
             def train(recipe: FinetuneRecipe) -> FinetuneResult:
-                return finetune_on_task(run, rows, list(asked.values()), recipe=recipe, **told)
-
-            found = _train_with_first_setting(train, recipe, kept, name)
-            if how.start == material.task.name:
-                replace_file(
-                    _weights_path(kept, how.start, name, seed), save(_own_memory(found.encoder))
+                return finetune_on_task(
+                    run,
+                    rows,
+                    list(test.values()),
+                    recipe=recipe,
+                    seed=seed,
+                    start=start,
+                    device=device,
+                    progress=progress,
                 )
-            tried = [(setting._asdict(), value) for setting, value in found.tried]
-            chosen = {**found.setting._asdict(), "epoch": found.epoch}
-            chosen["examples"] = found.trained_on
-            if found.chosen_on is not None:
-                chosen["chosen_on"] = found.chosen_on
-            return build_fit(chosen, tried, asked, found.predicted, found.scores)
+
+            result = _train_with_first_setting(train, recipe, results, name)
+            if config.start == splits.task.name:
+                path = _weights_path(results, config.start, name, seed)
+                replace_file(path, save(_own_memory(result.encoder)))
+            tried = [(setting._asdict(), value) for setting, value in result.tried]
+            chosen = _chosen_values(result)
+            return build_fit(chosen, tried, test, result.predicted, result.scores)
 
         return fit
 
     return {
-        PRETRAINED: competitor(PRETRAINED, material.dev | material.test, fresh=False),
-        UNTRAINED: competitor(UNTRAINED, material.dev, fresh=True),
-        WORDS: build_words_probe(material, how),
+        PRETRAINED: competitor(PRETRAINED, splits.dev | splits.test, from_untrained=False),
+        UNTRAINED: competitor(UNTRAINED, splits.dev, from_untrained=True),
+        WORDS: build_words_probe(splits, config),
     }
+
+
+def _chosen_values(result: FinetuneResult) -> SettingValues:
+    chosen: SettingValues = {**result.setting._asdict(), "epoch": result.epoch}
+    chosen["examples"] = result.trained_on
+    if result.chosen_on is not None:
+        chosen["chosen_on"] = result.chosen_on
+    return chosen
 
 
 def _train_with_first_setting(
     train: Callable[[FinetuneRecipe], FinetuneResult],
     recipe: FinetuneRecipe,
-    kept: TaskResults,
+    results: TaskResults,
     name: str,
 ) -> FinetuneResult:
     """With the setting of the first seed; if that diverges with this one, it searches anew."""
-    earlier = next((fit for fit in kept.fits if fit["competitor"] == name), None)
+    earlier = next((fit for fit in results.fits if fit["competitor"] == name), None)
     if earlier is None or len(recipe.settings()) == 1:
         return train(recipe)
-    setting = FinetuneSetting(*(earlier["setting"][key] for key in FinetuneSetting._fields))
+    rate, batch = (earlier["setting"][key] for key in FinetuneSetting._fields)
+    assert isinstance(rate, float)
+    assert isinstance(batch, int)
+    setting = FinetuneSetting(rate, batch)
     try:
         return train(recipe.at(setting))
     except Diverged:
@@ -85,23 +104,23 @@ def _train_with_first_setting(
 
 
 def _load_start_weights(
-    how: GlueConfig, kept: TaskResults, name: str, seed: int
+    config: GlueConfig, results: TaskResults, name: str, seed: int
 ) -> dict[str, Tensor] | None:
     """The encoder that the other task's model of this seed ended with, if this task takes one."""
-    if not how.start or kept.found["task"] not in TRANSFER_TASKS:
+    if not config.start or results.record["task"] not in TRANSFER_TASKS:
         return None
-    path = _weights_path(kept, how.start, name, seed)
+    path = _weights_path(results, config.start, name, seed)
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise ValueError(
-            f"{path}, from which {kept.found['task']} starts, cannot be read ({error}); "
+            f"{path}, from which {results.record['task']} starts, cannot be read ({error}); "
             "give another --out"
         ) from error
 
 
-def _weights_path(kept: TaskResults, task: str, name: str, seed: int) -> Path:
-    return kept.path.parent / f"{task}-{name}-{seed}.safetensors"
+def _weights_path(results: TaskResults, task: str, name: str, seed: int) -> Path:
+    return results.path.parent / f"{task}-{name}-{seed}.safetensors"
 
 
 def _own_memory(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -113,10 +132,10 @@ def _build_progress(what: str, say: Callable[[str], None]) -> Callable[[int, int
     """Says now and then how far a training is."""
     last = time.monotonic()
 
-    def tell(done: int, steps: int, setting: str) -> None:
+    def tell(steps_done: int, steps: int, setting: str) -> None:
         nonlocal last
         if time.monotonic() - last >= PROGRESS_SECONDS:
             last = time.monotonic()
-            say(f"  {what}, {setting}: step {done:,} of {steps:,}")
+            say(f"  {what}, {setting}: step {steps_done:,} of {steps:,}")
 
     return tell

@@ -79,10 +79,10 @@ def check_submission(path: Path, ids: Mapping[str, Sequence[str]] | None = None)
         ids: for names in FILES, the ids that the test file has, in order; by default the official
             ones, which are 0, 1, 2, ...
     """
-    found = find_problems(path, ids)
-    if found:
-        more = f" ({len(found) - 1} more files are wrong)" if len(found) > 1 else ""
-        raise ValueError(f"{path}: {found[0]}{more}")
+    mistakes = find_problems(path, ids)
+    if mistakes:
+        more = f" ({len(mistakes) - 1} more files are wrong)" if len(mistakes) > 1 else ""
+        raise ValueError(f"{path}: {mistakes[0]}{more}")
 
 
 def find_problems(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> list[str]:
@@ -92,24 +92,26 @@ def find_problems(path: Path, ids: Mapping[str, Sequence[str]] | None = None) ->
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         names = [entry.filename for entry in entries]
-        found = []
+        mistakes = []
         for name in dict.fromkeys(names):
             if name not in FILES:
-                found.append(f"{name!r} is no file of a submission{nearest(name, FILES)}")
+                mistakes.append(f"{name!r} is no file of a submission{nearest(name, FILES)}")
             elif names.count(name) > 1:
-                found.append(f"{name} is in it {names.count(name)} times")
+                mistakes.append(f"{name} is in it {names.count(name)} times")
         for name, expected in FILES.items():
             if name not in names:
-                found.append(f"{name} is missing")
+                mistakes.append(f"{name} is missing")
             elif archive.getinfo(name).file_size > MAX_FILE_SIZE:
-                found.append(f"{name} is larger than {MAX_FILE_SIZE >> 20} MB")
+                mistakes.append(f"{name} is larger than {MAX_FILE_SIZE >> 20} MB")
             else:
-                known = None if ids is None else ids.get(name)
-                wanted = [str(i) for i in range(expected.rows)] if known is None else known
-                found += list(
-                    _find_mistakes(name, _unpack_file(archive, name), expected.task, wanted)
+                file_ids = None if ids is None else ids.get(name)
+                expected_ids = (
+                    [str(i) for i in range(expected.rows)] if file_ids is None else file_ids
+                )
+                mistakes += list(
+                    _find_mistakes(name, _unpack_file(archive, name), expected.task, expected_ids)
                 )[:1]
-    return found
+    return mistakes
 
 
 def _unpack_file(archive: zipfile.ZipFile, name: str) -> bytes | None:
@@ -127,13 +129,13 @@ def format_answers(name: str, answers: TaskAnswers) -> bytes:
         counts = f"{len(answers.ids):,} ids and {len(answers.predicted):,} predictions"
         raise ValueError(f"{name}: there are {counts}")
     if task.labels:
-        told = [task.labels[place] for place in check_classes(task, answers.predicted).tolist()]
+        texts = [task.labels[place] for place in check_classes(task, answers.predicted).tolist()]
     else:
         wrong = np.flatnonzero(~np.isfinite(answers.predicted))
         if len(wrong):
             raise ValueError(f"{name}: the prediction for row {wrong[0]} is not a number")
-        told = [f"{score:.{SCORE_DIGITS}f}" for score in np.clip(answers.predicted, *SCORES)]
-    rows = [f"{one}\t{value}" for one, value in zip(answers.ids, told)]
+        texts = [f"{score:.{SCORE_DIGITS}f}" for score in np.clip(answers.predicted, *SCORES)]
+    rows = [f"{one}\t{value}" for one, value in zip(answers.ids, texts)]
     return "\n".join([HEADER, *rows, ""]).encode()
 
 
@@ -153,24 +155,24 @@ def _find_mistakes(
     if header != HEADER:
         yield f"{name}, line 1: the header is {HEADER!r}, got {header[:MAX_QUOTE]!r}"
     for number, (line, one) in enumerate(zip(rows, ids), start=2):
-        index, tab, told = line.partition("\t")
-        if index == one and (told in task.labels if task.labels else _is_score(told)):
+        index, tab, prediction = line.partition("\t")
+        if index == one and (prediction in task.labels if task.labels else _is_score(prediction)):
             continue
-        if not tab or "\t" in told:
+        if not tab or "\t" in prediction:
             why = f"an id and a prediction with a tab between, got {line[:MAX_QUOTE]!r}"
         elif index != one:
             why = f"the id should be {one!r}, got {index[:MAX_QUOTE]!r}"
         else:
-            why = f"{_describe_expected(task)}, got {told[:MAX_QUOTE]!r}"
+            why = f"{_describe_expected(task)}, got {prediction[:MAX_QUOTE]!r}"
         yield f"{name}, line {number}: {why}"
     if len(rows) != len(ids):
         at = min(len(rows), len(ids)) + 2
         yield f"{name}, line {at}: {len(ids):,} rows are expected, got {len(rows):,}"
 
 
-def _is_score(told: str) -> bool:
+def _is_score(text: str) -> bool:
     try:
-        return SCORES[0] <= float(told) <= SCORES[1]
+        return SCORES[0] <= float(text) <= SCORES[1]
     except ValueError:
         return False
 

@@ -3,13 +3,14 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from selfwise.core.rng import shuffled
 from selfwise.glue.metrics import column_name
 from selfwise.glue.read import GlueSplit, list_splits, open_glue
+from selfwise.glue.task_record import TaskDescription
 from selfwise.glue.tasks import GlueTask, find_task
 
 AX, MNLI = "ax", "mnli"  # the first is answered by the model of the second
@@ -23,55 +24,55 @@ class TaskSplits(NamedTuple):
     dev: dict[str, GlueSplit]  # by column: rte, or mnli-m and mnli-mm
     test: dict[str, GlueSplit]  # by file: RTE.tsv; with MNLI also AX.tsv
 
-    def told(self) -> dict[str, Any]:
-        """What the file of a task says of it."""
-        every = {"train": self.train, **self.dev, **self.test}
+    def describe(self) -> TaskDescription:
+        """Fingerprints, sizes, ids and notes, for the file of the task."""
+        splits = {"train": self.train, **self.dev, **self.test}
         return {
             "task": self.task.name,
-            "data": {name: split.texts.fingerprint for name, split in every.items()},
-            "rows": {name: len(split) for name, split in every.items()},
+            "data": {name: split.texts.fingerprint for name, split in splits.items()},
+            "rows": {name: len(split) for name, split in splits.items()},
             "ids": {name: list(split.texts.ids) for name, split in self.test.items()},
-            "notes": [n for split in every.values() for n in split.notes]
+            "notes": [n for split in splits.values() for n in split.notes]
             + _note_constant_labels(self.dev),
         }
 
 
 def _note_constant_labels(dev: dict[str, GlueSplit]) -> list[str]:
     """A sentence for each column whose labels, or scores, are all one: no metric says anything."""
-    said = []
+    sentences = []
     for column, split in dev.items():
         truth = split.scores if split.texts.labels is None else split.texts.labels
         if truth is not None and len(np.unique(truth)) == 1:
             what = f"all {len(truth):,} examples of dev have one label"
-            said.append(f"{column}: {what}, so that its scores say nothing about the model")
-    return said
+            sentences.append(f"{column}: {what}, so that its scores say nothing about the model")
+    return sentences
 
 
 def find_tasks(
-    data: str | Path, wanted: Sequence[GlueTask], *, named: bool
+    data: str | Path, tasks: Sequence[GlueTask], *, required: bool
 ) -> tuple[list[str], dict[str, str]]:
-    """The tasks whose files are there, and for the others what is missing.
+    """The tasks whose files exist, and for each other task what is missing.
 
-    Raises ValueError for the first one that is missing if they were named, or if all are.
+    Raises ValueError for the first missing task if they are `required`, or if all are missing.
     """
-    found: list[str] = []
-    left: dict[str, str] = {}
-    for task in wanted:
+    names: list[str] = []
+    left_out: dict[str, str] = {}
+    for task in tasks:
         splits = list_splits(data, task)
         lacking = _list_missing_splits(task, splits)
-        if lacking and named:
+        if lacking and required:
             open_glue(data, task, lacking[0])  # says what is not there, and what is
-        names = [task.files[split].names[0] for split in lacking]
-        if task.name == AX and MNLI not in found:
-            left[AX] = "the model of mnli would answer it"
+        files = [task.files[split].names[0] for split in lacking]
+        if task.name == AX and MNLI not in names:
+            left_out[AX] = "the model of mnli would answer it"
         elif lacking:
-            left[task.name] = f"there is no {' and no '.join(names)} in {task.folders[0]}"
+            left_out[task.name] = f"there is no {' and no '.join(files)} in {task.folders[0]}"
         else:
-            found.append(task.name)
-            left |= _list_missing_columns(task, splits)
-    if not found:
-        open_glue(data, wanted[0], "train")
-    return found, left
+            names.append(task.name)
+            left_out |= _list_missing_columns(task, splits)
+    if not names:
+        open_glue(data, tasks[0], "train")
+    return names, left_out
 
 
 def _list_missing_splits(task: GlueTask, splits: Collection[str]) -> list[str]:

@@ -44,12 +44,12 @@ class GlueTask(NamedTuple):
 
 
 def find_task(name: str) -> GlueTask:
-    """The row of a task. Raises ValueError for a name that is not in TASKS, with the nearest."""
-    found = next((task for task in TASKS if normalize_name(name) in _list_spellings(task)), None)
-    if found is None:
+    """The task of that name. Raises ValueError for an unknown name, with the nearest one."""
+    task = next((task for task in TASKS if normalize_name(name) in _list_spellings(task)), None)
+    if task is None:
         names = [task.name for task in TASKS]
         raise ValueError(f"unknown GLUE task {name!r}{nearest(name.lower(), names)}")
-    return found
+    return task
 
 
 def normalize_name(name: str) -> str:
@@ -62,14 +62,19 @@ def _list_spellings(task: GlueTask) -> set[str]:
 
 
 def _list_files(
-    rows: tuple[int, int, int], known: str, asked: str, *, headed: bool = True, ragged: bool = False
+    rows: tuple[int, int, int],
+    columns_text: str,
+    test_columns: str,
+    *,
+    headed: bool = True,
+    ragged: bool = False,
 ) -> dict[str, GlueFile]:
-    """train.tsv, dev.tsv and test.tsv; columns are told with a bar between them."""
-    columns = tuple(known.split("|"))
+    """train.tsv, dev.tsv and test.tsv; a bar separates the names of columns."""
+    columns = tuple(columns_text.split("|"))
     return {
         "train": GlueFile(("train.tsv",), rows[0], columns, headed, ragged),
         "dev": GlueFile(("dev.tsv",), rows[1], columns, headed, ragged),
-        "test": GlueFile(("test.tsv",), rows[2], tuple(asked.split("|"))),
+        "test": GlueFile(("test.tsv",), rows[2], tuple(test_columns.split("|"))),
     }
 
 

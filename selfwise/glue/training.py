@@ -1,23 +1,26 @@
 """One training on a GLUE task: batches of similar length, an epoch after the other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
 
 from selfwise.core.memory import kept_memory
 from selfwise.core.rng import init_seed, seed_global, shuffled
-from selfwise.core.types import to_device
+from selfwise.core.types import TextEncoder, to_device
 from selfwise.evaluation.features.text import TokenRow, pad_rows
 from selfwise.glue.classifier import ClassifierHead, autocast_bf16, copy_encoder, predict_rows
 from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting
 from selfwise.glue.metrics import compute_metrics
 from selfwise.glue.tasks import GlueTask
+from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training import schedules
 from selfwise.training.optimizers import build_optimizer
 
@@ -28,7 +31,7 @@ Progress = Callable[[int, int, str], None]
 
 
 class TokenizedSplit(NamedTuple):
-    """A split as the model takes it."""
+    """A split as rows of tokens."""
 
     rows: list[TokenRow]
     truth: np.ndarray | None  # classes (n,), or scores
@@ -40,7 +43,7 @@ class TokenizedSplit(NamedTuple):
 
 
 class FinetuneTrial(NamedTuple):
-    """A model, and how it did on what judges."""
+    """A trained model, and its scores on the split that judges."""
 
     setting: FinetuneSetting
     model: ClassifierHead
@@ -50,10 +53,24 @@ class FinetuneTrial(NamedTuple):
     examples: int
 
 
-class FinetuneJob(NamedTuple):
-    """What all trainings on a task have in common."""
+@runtime_checkable
+class TextRun(Protocol):
+    """A run on text, as fine-tuning needs it."""
 
-    run: Any
+    @property
+    def encoder(self) -> TextEncoder: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+
+class FinetuneJob(NamedTuple):
+    """The common part of all trainings on a task."""
+
+    run: TextRun
     task: GlueTask
     recipe: FinetuneRecipe
     seed: int
@@ -61,56 +78,56 @@ class FinetuneJob(NamedTuple):
     device: torch.device | str
     progress: Progress | None
 
-    def trial(
-        self, setting: FinetuneSetting, data: TokenizedSplit, judge: TokenizedSplit | None
+    def run_trial(
+        self, setting: FinetuneSetting, train: TokenizedSplit, judge: TokenizedSplit | None
     ) -> FinetuneTrial | None:
         """The model after the last epoch, or after the best; None if it diverges."""
         try:
-            return self._trained(setting, data, judge)
+            return self._train(setting, train, judge)
         except FloatingPointError:
             return None
 
-    def answers(self, model: ClassifierHead, rows: list[TokenRow]) -> np.ndarray:
+    def predict(self, model: ClassifierHead, rows: list[TokenRow]) -> np.ndarray:
         """Its predictions (n,)."""
         device, precision = self.device, self.recipe.precision
         return predict_rows(model, rows, self.run.tokenizer, device=device, precision=precision)
 
-    def _model(self) -> ClassifierHead:
+    def _build_model(self) -> ClassifierHead:
         encoder = copy_encoder(self.run.encoder, self.start)
         with init_seed(self.seed, f"glue head {self.task.name}"):
             return ClassifierHead(encoder, len(self.task.labels), self.recipe).to(self.device)
 
-    def _trained(
-        self, setting: FinetuneSetting, data: TokenizedSplit, judge: TokenizedSplit | None
+    def _train(
+        self, setting: FinetuneSetting, train: TokenizedSplit, judge: TokenizedSplit | None
     ) -> FinetuneTrial:
-        model, early = self._model(), self.recipe.early
-        every = -(-len(data.rows) // setting.batch)
-        steps = self.recipe.steps or self.recipe.epochs * every
+        model, early = self._build_model(), self.recipe.early
+        steps_per_epoch = -(-len(train.rows) // setting.batch)
+        steps = self.recipe.steps or self.recipe.epochs * steps_per_epoch
         curve: list[dict[str, float]] = []
         value: float | None = None
-        epoch, kept = 0, None
+        epoch, best_state = 0, None
         with _fork_random_state(self.device), kept_memory():
-            for last in self._epochs(model, setting, data, every, steps):
+            for last in self._run_epochs(model, setting, train, steps_per_epoch, steps):
                 if judge is None:
                     epoch = last
                     continue
                 assert judge.truth is not None
-                said = self.answers(model, judge.rows)
-                curve.append(compute_metrics(self.task, judge.truth, said))
+                predicted = self.predict(model, judge.rows)
+                curve.append(compute_metrics(self.task, judge.truth, predicted))
                 now = fmean(curve[-1].values())  # as `average_metrics`
                 if not early or value is None or now > value:
                     value, epoch = now, last
-                    kept = deepcopy(model.state_dict()) if early else None
-        if kept is not None:
-            model.load_state_dict(kept)
-        return FinetuneTrial(setting, model.cpu(), value, epoch, tuple(curve), len(data.rows))
+                    best_state = deepcopy(model.state_dict()) if early else None
+        if best_state is not None:
+            model.load_state_dict(best_state)
+        return FinetuneTrial(setting, model.cpu(), value, epoch, tuple(curve), len(train.rows))
 
-    def _epochs(
+    def _run_epochs(
         self,
         model: ClassifierHead,
         setting: FinetuneSetting,
-        data: TokenizedSplit,
-        every: int,
+        train: TokenizedSplit,
+        steps_per_epoch: int,
         steps: int,
     ) -> Iterator[int]:
         """Train, and yield the number of every epoch that is done, from 1.
@@ -118,7 +135,7 @@ class FinetuneJob(NamedTuple):
         Raises FloatingPointError after an epoch in which the loss was no number.
         """
         recipe = self.recipe
-        rise = round(recipe.warmup * steps) if recipe.warmup < 1 else round(recipe.warmup)
+        warmup = round(recipe.warmup * steps) if recipe.warmup < 1 else round(recipe.warmup)
         optimizer = build_optimizer(
             "adamw",
             model,
@@ -127,16 +144,16 @@ class FinetuneJob(NamedTuple):
             betas=recipe.betas,
             eps=recipe.eps,
         )
-        lengths = np.array([len(row.ids) for row in data.rows])
-        for epoch in range(-(-steps // every)):
-            first, total = epoch * every, torch.zeros((), device=self.device)
+        lengths = np.array([len(row.ids) for row in train.rows])
+        for epoch in range(-(-steps // steps_per_epoch)):
+            first, total = epoch * steps_per_epoch, torch.zeros((), device=self.device)
             model.train()
             places = batch_epoch(lengths, setting.batch, self.seed, self.task.name, epoch)
             for step, some in enumerate(places[: steps - first], start=first):
-                now = schedules.factor(recipe.schedule, step, steps=steps, warmup=rise)
+                now = schedules.factor(recipe.schedule, step, steps=steps, warmup=warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = setting.rate * now
-                total += self._step(model, optimizer, data.take(some), step)
+                total += self._step(model, optimizer, train.take(some), step)
                 if self.progress is not None:
                     self.progress(step + 1, steps, str(setting))
             if not bool(total.isfinite()):
@@ -144,7 +161,7 @@ class FinetuneJob(NamedTuple):
             yield epoch + 1
 
     def _step(
-        self, model: ClassifierHead, optimizer: Any, data: TokenizedSplit, step: int
+        self, model: ClassifierHead, optimizer: Optimizer, data: TokenizedSplit, step: int
     ) -> Tensor:
         seed_global(torch.device(self.device), self.seed, "glue dropout", self.task.name, step)
         batch = to_device(pad_rows(data.rows, model.encoder, self.run.tokenizer), self.device)
@@ -168,15 +185,15 @@ def batch_epoch(
     then the batches are put in a random order. The last of the last window may be smaller.
     """
     order = shuffled(len(lengths), seed, "glue order", name, epoch)
-    found = []
+    batches = []
     for first in range(0, len(order), SORTED_BATCHES * batch):
         part = order[first : first + SORTED_BATCHES * batch]
         part = part[np.argsort(-lengths[part], kind="stable")]
-        found += np.split(part, range(batch, len(part), batch))
-    return [found[i] for i in shuffled(len(found), seed, "glue batches", name, epoch)]
+        batches += np.split(part, range(batch, len(part), batch))
+    return [batches[i] for i in shuffled(len(batches), seed, "glue batches", name, epoch)]
 
 
-def _fork_random_state(device: torch.device | str) -> Any:
-    """Inside, torch's global state may be set; afterwards it is what it was."""
+def _fork_random_state(device: torch.device | str) -> AbstractContextManager[None]:
+    """Restores torch's global random state at the end."""
     device = torch.device(device)
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])

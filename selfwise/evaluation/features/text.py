@@ -79,11 +79,11 @@ def extract_poolings(
     device: torch.device | str = "cpu",
     precision: str = "float32",
     world: World = ALONE,
-    keep: Path | None = None,
+    file_prefix: Path | None = None,
 ) -> list[Float32[np.ndarray, "n _"]]:
     """As `extract_features`, for several pairs of layer and pooling from one reading of the texts.
 
-    With `keep`, which begins the names of files, the arrays lie on the disk and not in memory.
+    With `file_prefix`, the start of the names of files, the arrays are on disk, not in memory.
     """
     for layer, pooling in places:
         check_pooling(pooling)
@@ -107,7 +107,7 @@ def extract_poolings(
         for some, vectors in zip(every, by_turns(own, len(every), world)):
             if not out:
                 out = [
-                    _allocate_array((len(texts), v.shape[1]), keep, i)
+                    _allocate_array((len(texts), v.shape[1]), file_prefix, i)
                     for i, v in enumerate(vectors)
                 ]
             combined.add(out, some, vectors)
@@ -223,8 +223,8 @@ def _encode_poolings(
     return found
 
 
-def _allocate_array(shape: tuple[int, int], keep: Path | None, number: int) -> np.ndarray:
-    if keep is None:
+def _allocate_array(shape: tuple[int, int], file_prefix: Path | None, number: int) -> np.ndarray:
+    if file_prefix is None:
         return np.empty(shape, np.float32)
-    path = keep.with_name(f"{keep.name}-{number}.npy")
+    path = file_prefix.with_name(f"{file_prefix.name}-{number}.npy")
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
