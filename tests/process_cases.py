@@ -23,11 +23,11 @@ from selfwise.core.types import HOP, WINDOW, Features, shard_slice, slice_batch
 from selfwise.data.audio.open import open_recordings
 from selfwise.data.image import open_images
 from selfwise.data.text.labelled import open_texts
-from selfwise.distributed.collectives import gather
-from selfwise.distributed.launch import ready, serve
-from selfwise.distributed.process_group import ALONE, World, wait_for_all
-from selfwise.distributed.sharding import added_counts, check_same_step
-from selfwise.distributed.sync_batchnorm import SharedNorm
+from selfwise.distributed.collectives import gather_rows
+from selfwise.distributed.launch import join_when_ready, run_worker
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv, wait_for_all
+from selfwise.distributed.sharding import check_same_step, sum_counts
+from selfwise.distributed.sync_batchnorm import CpuSyncBatchNorm
 from selfwise.evaluation.features import (
     audio as audio_features,
 )
@@ -103,9 +103,9 @@ def build(case: str) -> Method:
 class Told(Again):
     """And the last process is told to stop while it reads the batch of a step."""
 
-    def __init__(self, kind: type[Method], world: World):
+    def __init__(self, kind: type[Method], env: DistributedEnv):
         super().__init__(kind)
-        self.told = world.rank == world.size - 1
+        self.told = env.rank == env.size - 1
 
     def __getitem__(self, step: int):
         if self.told and step == 6:
@@ -115,7 +115,7 @@ class Told(Again):
 
 
 def train(
-    case: str, out: Path, world: World = ALONE, *, source: Again | None = None
+    case: str, out: Path, env: DistributedEnv = SINGLE_PROCESS, *, source: Again | None = None
 ) -> dict[str, Tensor]:
     """The weights that a run in `out` has in the end, in this process."""
     name = case.partition(",")[0]
@@ -124,11 +124,11 @@ def train(
     options = resolve(Options(**told), methods.find(name), workers=0)
     made = build(case)
     out.mkdir(parents=True, exist_ok=True)
-    fit(made, source or Again(type(made)), options, seed=0, out=out, quiet=True, world=world)
+    fit(made, source or Again(type(made)), options, seed=0, out=out, quiet=True, env=env)
     return dict(made.state_dict())
 
 
-def dropping(out: Path, world: World) -> dict[str, Tensor]:
+def dropping(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """The weights after steps that leave out whole blocks, in two micro-batches."""
     made = cases.build("hubert")
     for module in made.modules():
@@ -138,37 +138,37 @@ def dropping(out: Path, world: World) -> dict[str, Tensor]:
     told |= {"lr": 0.001, "warmup": 0, "accumulate": 2}
     options = resolve(Options(**told), methods.find("hubert"), workers=0)
     out.mkdir(parents=True, exist_ok=True)
-    fit(made, Again(type(made)), options, seed=0, out=out, quiet=True, world=world)
+    fit(made, Again(type(made)), options, seed=0, out=out, quiet=True, env=env)
     return dict(made.state_dict())
 
 
-def gathering(out: Path, world: World) -> dict[str, Tensor]:
+def gathering(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """Rows of all processes, and the gradient of the sum of what each makes of them."""
-    mine = shard_slice(6, world.rank, world.size)
+    mine = shard_slice(6, env.rank, env.size)
     x = torch.arange(18.0).view(6, 3)[mine].requires_grad_()
-    every = gather(x)
-    (every * torch.arange(6.0)[:, None] * (world.rank + 1)).sum().backward()
+    every = gather_rows(x)
+    (every * torch.arange(6.0)[:, None] * (env.rank + 1)).sum().backward()
     return {"rows": every.detach(), "gradient": x.grad}
 
 
-def contrasting(out: Path, world: World) -> dict[str, Tensor]:
+def contrasting(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """This process's part of NT-Xent of 8 pairs in float64, and its gradients."""
     drawn = torch.randn(2, 8, 5, generator=generator(0, "pairs"), dtype=torch.float64)
-    a, b = (one[shard_slice(8, world.rank, world.size)].requires_grad_() for one in drawn)
-    loss = nt_xent_of_all(a, b, 0.3) / world.size
+    a, b = (one[shard_slice(8, env.rank, env.size)].requires_grad_() for one in drawn)
+    loss = nt_xent_of_all(a, b, 0.3) / env.size
     loss.backward()
     return {"loss": loss.detach(), "a": a.grad, "b": b.grad}
 
 
-def normalising(out: Path, world: World) -> dict[str, Tensor]:
+def normalising(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """Three steps of a batch norm over 5 rows in float64, of which one process has more."""
     norm = nn.BatchNorm2d(3, momentum=0.2).double()
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([0.5, 1.5, -2.0]))
         norm.bias.copy_(torch.tensor([1.0, -1.0, 0.3]))
-    norm = SharedNorm(norm) if world.size > 1 else norm
+    norm = CpuSyncBatchNorm(norm) if env.size > 1 else norm
     weigh = torch.randn(5, 3, 4, 4, generator=generator(0, "weigh"), dtype=torch.float64)
-    found, mine = {}, shard_slice(5, world.rank, world.size)
+    found, mine = {}, shard_slice(5, env.rank, env.size)
     for step in range(3):
         whole = torch.randn(5, 3, 4, 4, generator=generator(step, "rows"), dtype=torch.float64)
         x = (whole + torch.arange(5.0)[:, None, None, None])[mine].requires_grad_()
@@ -180,35 +180,35 @@ def normalising(out: Path, world: World) -> dict[str, Tensor]:
     return found | {f"kept {name}": tensor for name, tensor in norm.named_buffers()}
 
 
-def agreeing(out: Path, world: World) -> dict[str, Tensor]:
+def agreeing(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """Counts of all, and a sentence where the processes do not go on from one checkpoint."""
-    counts = {"a": torch.tensor(2.0 + world.rank), "b": torch.tensor(10.0 * world.rank)}
+    counts = {"a": torch.tensor(2.0 + env.rank), "b": torch.tensor(10.0 * env.rank)}
     check_same_step(7)
     try:
-        check_same_step(7 + world.rank)
+        check_same_step(7 + env.rank)
     except ValueError as error:
         sentence = str(error)
-    return {**added_counts(counts), "said": torch.tensor(list(sentence.encode()))}
+    return {**sum_counts(counts), "said": torch.tensor(list(sentence.encode()))}
 
 
-def stopping(out: Path, world: World) -> dict[str, Tensor]:
+def stopping(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """A run that was stopped and went on; what it said, and where it is from the whole one."""
-    whole, said = train("bert", out / "whole", world), ""
+    whole, said = train("bert", out / "whole", env), ""
     try:
-        train("bert", out / "run", world, source=Told(methods.find("bert"), world))
+        train("bert", out / "run", env, source=Told(methods.find("bert"), env))
     except KeyboardInterrupt as stop:
         said = str(stop)
-    rest = train("bert", out / "run", world)
+    rest = train("bert", out / "run", env)
     away = [float((rest[name] - weight).abs().max()) for name, weight in whole.items()]
     return {"said": torch.tensor(list(said.encode())), "away": torch.tensor(max(away))}
 
 
-def measuring(out: Path, world: World) -> dict[str, Tensor]:
+def measuring(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """A method that asks for the rows of all is measured by one process."""
     options = resolve(Options(steps=2, batch=BATCH, threads=1), methods.find("simclr"), workers=0)
     take = partial(seconds_per_step, patience=0.1, seed=0)
     source = Again(methods.find("simclr"))
-    found = 0.0 if world.rank else take(lambda: cases.build("simclr"), source, options)
+    found = 0.0 if env.rank else take(lambda: cases.build("simclr"), source, options)
     return {"seconds": torch.tensor(found)}
 
 
@@ -230,9 +230,9 @@ class Windows(nn.Module):
         return self.hidden(batch)[-1]
 
 
-def embedding(out: Path, world: World) -> dict[str, Tensor]:
+def embedding(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """Features of images, texts and sounds, computed and filed, then read."""
-    random, told = np.random.default_rng(0), {"world": world}
+    random, told = np.random.default_rng(0), {"env": env}
     images = open_images(random.integers(0, 256, (75, 3, 16, 16), dtype=np.uint8))
     encoder, words = cases.tiny_encoder(), ["abc cab", "a", "bc ab cab bca", "cc"] * 40
     tokenizer = train_tokenizer("chars", words)
@@ -255,14 +255,14 @@ def embedding(out: Path, world: World) -> dict[str, Tensor]:
     found = {}
     for name, compute in work.items():
         for time in ("computed", "read"):
-            got = image_features.load_or_compute(out / "features", [name], compute, world=world)
+            got = image_features.load_or_compute(out / "features", [name], compute, env=env)
             found[f"{name} {time}"] = torch.from_numpy(got.copy())
     return found
 
 
-def dying(out: Path, world: World) -> dict[str, Tensor]:
+def dying(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """The second process is killed while the first one waits for it."""
-    if world.rank:
+    if env.rank:
         os.kill(os.getpid(), signal.SIGKILL)
     wait_for_all()
     return {}
@@ -272,27 +272,27 @@ CHECKS = {one.__name__: one for one in (gathering, contrasting, normalising, agr
 CHECKS |= {one.__name__: one for one in (dropping, stopping, measuring, embedding, dying)}
 
 
-def do(names: list[str], out: Path, world: World) -> None:
+def do(names: list[str], out: Path, env: DistributedEnv) -> None:
     """Some of all this, by one of several processes; what it found is in a file of its own."""
     torch.set_num_threads(1)
     for name in names:
         (out / name).mkdir(parents=True, exist_ok=True)
         work = CHECKS.get(name)
-        found = work(out / name, world) if work else train(name, out / name, world)
+        found = work(out / name, env) if work else train(name, out / name, env)
         kept = {
             key: tensor.clone(memory_format=torch.contiguous_format)
             for key, tensor in found.items()
         }
-        save_file(kept, out / name / f"process {world.rank}.safetensors")
+        save_file(kept, out / name / f"process {env.rank}.safetensors")
         wait_for_all()
 
 
 def member(out: str, *names: str) -> int:
-    def work(world, store):
-        ready(world, store, "cpu")
-        do(list(names), Path(out), world)
+    def work(env, store):
+        join_when_ready(env, store, "cpu")
+        do(list(names), Path(out), env)
 
-    return serve(work, "nothing to go on with")
+    return run_worker(work, "nothing to go on with")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from torch import nn
 
 from selfwise.cli import main as cli
 from selfwise.core.types import AudioBatch, ImageBatch, Labelled, TextBatch
-from selfwise.distributed.sharding import Part
+from selfwise.distributed.sharding import LocalBatch
 from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
 from selfwise.profiling import flops as rate
@@ -206,7 +206,7 @@ def test_the_products_of_a_step_are_those_of_the_model():
     assert rate.count_step_flops(parts, Repeated(Supervised), told, seed=0) == found
     halves = replace(told, accumulate=2)
     assert rate.count_step_flops(plain, Repeated(Supervised), halves, seed=0) == found
-    mine = Part(cases.batch(Supervised, 16))
+    mine = LocalBatch(cases.batch(Supervised, 16))
     (view,) = rate.made_views(plain, mine, 0, seed=0, options=told)
     with rate.build_flop_counter() as forward:
         plain.wrapped(view)
@@ -256,7 +256,7 @@ def test_what_is_real_is_counted():
     index = torch.arange(3)
     images = ImageBatch(torch.zeros(3, 1, 4, 4, dtype=torch.uint8), index)
     assert step_timer.count_content(images) == (3, 3.0)
-    assert step_timer.count_content(Part(Labelled(images, index))) == (3, 3.0)
+    assert step_timer.count_content(LocalBatch(Labelled(images, index))) == (3, 3.0)
     ids = torch.zeros(3, 8, dtype=torch.long)
     assert step_timer.count_content(TextBatch(ids, index)) == (3, 24.0)
     valid = torch.arange(8) < torch.tensor([8, 5, 1])[:, None]

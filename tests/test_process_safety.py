@@ -53,7 +53,7 @@ def test_all_that_starts_processes_does_so(monkeypatch, tmp_path):
         lines.append(command)
         yield process  # whatever: nobody works with it here
 
-    monkeypatch.setattr(launch, "crew", crew)
+    monkeypatch.setattr(launch, "launch_workers", crew)
     monkeypatch.setattr(process, "size", 1, raising=False)
     told = resolve(Options(steps=1, devices=2, batch=4), Supervised, workers=0)
     with launch.together(tmp_path, told):

@@ -24,10 +24,10 @@ from selfwise.cli import main as cli
 from selfwise.core.rng import Rng, generator
 from selfwise.core.types import Term, shard_slice, slice_batch
 from selfwise.distributed import process_group as worlds
-from selfwise.distributed.launch import crew
-from selfwise.distributed.process_group import ALONE, World, given
-from selfwise.distributed.sharding import Parted
-from selfwise.distributed.sync_batchnorm import SharedNorm
+from selfwise.distributed.launch import launch_workers
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv, detect_env
+from selfwise.distributed.sharding import ShardedBatches
+from selfwise.distributed.sync_batchnorm import CpuSyncBatchNorm
 from selfwise.training.step import added_terms
 
 SCRIPT = Path(process_cases.__file__)
@@ -43,8 +43,10 @@ def pair(request, tmp_path_factory):
     names = list(dict.fromkeys(told["case"] for told in asked if "case" in told))
     out = tmp_path_factory.mktemp("pair")
     command = [sys.executable, str(SCRIPT), str(out), *names]
-    with crew(command, 2, kind="cpu", threads=1, go_on="nothing to go on with") as world:
-        process_cases.do(names, out, world)
+    with launch_workers(
+        command, 2, device_type="cpu", threads=1, resume_hint="nothing to go on with"
+    ) as env:
+        process_cases.do(names, out, env)
     return out
 
 
@@ -55,7 +57,7 @@ def both(pair: Path, case: str) -> list[dict[str, Tensor]]:
 
 def alone(case: str, out: Path) -> dict[str, Tensor]:
     """What one process finds."""
-    return CHECKS[case](out, ALONE) if case in CHECKS else process_cases.train(case, out)
+    return CHECKS[case](out, SINGLE_PROCESS) if case in CHECKS else process_cases.train(case, out)
 
 
 def logged(run: Path) -> list[dict[str, float]]:
@@ -126,7 +128,9 @@ def test_the_two_mask_different_numbers(name):
 def test_fewer_rows_than_processes():
     """A process without a row of its own goes along with the first one, which counts once."""
     whole = process_cases.Again(methods.find("hubert"))
-    parts = [Parted(whole, World(rank, 6))[0] for rank in range(6)]  # of 5 recordings
+    parts = [
+        ShardedBatches(whole, DistributedEnv(rank, 6))[0] for rank in range(6)
+    ]  # of 5 recordings
     assert [part.weight for part in parts] == [1, 1, 1, 1, 1, 0]
     assert [part.first for part in parts] == [0, 1, 2, 3, 4, 0]
     terms = added_terms([{"loss": Term(torch.tensor(3.0), torch.tensor(2.0))}], parts[5].weight)
@@ -172,7 +176,7 @@ def test_batch_norm_is_over_the_rows_of_both_in_float64(case, pair, tmp_path):
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
 def test_batch_norm_of_one_process_is_that_of_torch(shape, affine, dtype, near):
     kind = torch.nn.BatchNorm2d if len(shape) == 4 else torch.nn.BatchNorm1d
-    norms = [kind(5, affine=affine), SharedNorm(kind(5, affine=affine))]
+    norms = [kind(5, affine=affine), CpuSyncBatchNorm(kind(5, affine=affine))]
     drawn = torch.randn(2, *shape, generator=generator(0, "norm"))
     found = []
     for norm in norms:
@@ -379,11 +383,13 @@ def test_vectors_of_two_processes_are_those_of_one(whole, tmp_path, capsys):
 # an end that says why
 
 
-def die(command: list[str], work=lambda world: None) -> str:
+def die(command: list[str], work=lambda env: None) -> str:
     begun = time.monotonic()
     with pytest.raises(ChildProcessError) as caught:  # noqa: SIM117
-        with crew(command, 2, kind="cpu", threads=1, go_on="go on so") as world:
-            work(world)
+        with launch_workers(
+            command, 2, device_type="cpu", threads=1, resume_hint="go on so"
+        ) as env:
+            work(env)
     assert time.monotonic() - begun < 60
     assert not torch.distributed.is_initialized()
     return str(caught.value)
@@ -391,7 +397,7 @@ def die(command: list[str], work=lambda world: None) -> str:
 
 def test_one_that_is_killed_is_named(tmp_path):
     command = [sys.executable, str(SCRIPT), str(tmp_path), "dying"]
-    said = die(command, lambda world: process_cases.do(["dying"], tmp_path, world))
+    said = die(command, lambda env: process_cases.do(["dying"], tmp_path, env))
     assert said == "process 2 of 2 was killed by signal 9 (SIGKILL); go on so"
 
 
@@ -431,31 +437,31 @@ def tasks(monkeypatch):
 
 
 def test_what_slurm_and_torchrun_say(tasks, monkeypatch):
-    assert given() is None
+    assert detect_env() is None
     tasks(SLURM)
-    assert given() == World(rank=3, size=4, local_rank=1, local_size=2)
-    assert worlds.here(1) == 2
+    assert detect_env() == DistributedEnv(rank=3, size=4, local_rank=1, local_size=2)
+    assert worlds.count_local_processes(1) == 2
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     monkeypatch.delenv("MASTER_PORT", raising=False)
-    slurm = worlds._slurm()
+    slurm = worlds._slurm_environment()
     assert (slurm.main_address, slurm.main_port) == ("node05", 15_000 + 1234)
     tasks(TORCHRUN)  # as where srun starts torchrun, once on each node
-    assert given() == World(rank=5, size=8, local_rank=1, local_size=4)
+    assert detect_env() == DistributedEnv(rank=5, size=8, local_rank=1, local_size=4)
 
 
 def test_a_job_without_srun_is_one_process(tasks, monkeypatch):
     tasks(SLURM)
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
-    assert given() is None
-    assert worlds.counted(None) == 1
-    assert worlds.counted(3) == 3
+    assert detect_env() is None
+    assert worlds.count_processes(None) == 1
+    assert worlds.count_processes(3) == 3
 
 
 @pytest.mark.parametrize(("gpus", "number"), [(4, 2), (1, 0)])
 def test_each_process_has_a_gpu_of_its_own(gpus, number, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    assert worlds.device_of(World(6, 8, 2, 4), "cuda") == torch.device("cuda", number)
-    assert worlds.device_of(World(6, 8, 2, 4), "cpu") == torch.device("cpu")
+    assert worlds.process_device(DistributedEnv(6, 8, 2, 4), "cuda") == torch.device("cuda", number)
+    assert worlds.process_device(DistributedEnv(6, 8, 2, 4), "cpu") == torch.device("cpu")
 
 
 # mistakes
@@ -551,7 +557,7 @@ def test_what_one_process_does_alone(tasks, refusal):
 
 def test_a_machine_that_does_not_see_the_run(tasks, refusal, monkeypatch, tmp_path):
     tasks(SLURM)
-    monkeypatch.setattr("selfwise.runs.launch.connect", lambda *told: None)
+    monkeypatch.setattr("selfwise.runs.launch.join_process_group", lambda *told: None)
     monkeypatch.setattr("selfwise.runs.launch.SEEN", 0.0)
     told = ["--data", "digits:train", "--steps", "2", "--out", tmp_path / "run"]
     said = refusal("pretrain", "simclr", *told)

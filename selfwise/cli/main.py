@@ -75,9 +75,11 @@ def _command(word: str) -> ModuleType:
 def _check_alone(command: ModuleType, word: str) -> None:
     """Raises ValueError if several processes were started for what one of them does."""
     if STARTED & os.environ.keys():
-        from selfwise.distributed.process_group import check_shared
+        from selfwise.distributed.process_group import check_multiprocess_command
 
-        check_shared(word, [w for w, one in commands.by_word().items() if hasattr(one, "SHARED")])
+        check_multiprocess_command(
+            word, [w for w, one in commands.by_word().items() if hasattr(one, "SHARED")]
+        )
 
 
 def overview() -> str:
@@ -132,9 +134,9 @@ def _finish(command: ModuleType, options: dict[str, Any] | None) -> None:
 def _print(said: Any, *, shared: bool) -> None:
     """Print it once, where torchrun has started several processes that all come by here."""
     if shared and STARTED & os.environ.keys():
-        from selfwise.distributed.process_group import given
+        from selfwise.distributed.process_group import detect_env
 
-        if (world := given()) is not None and world.rank:
+        if (env := detect_env()) is not None and env.rank:
             return
     for part in said if isinstance(said, list) else [said]:
         if isinstance(part, str):

@@ -14,7 +14,7 @@ _apart: ContextVar[bool] = ContextVar("apart", default=False)
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def local_only() -> Iterator[None]:
     """Inside of it this process asks nothing of the others: for what one process does alone."""
     before = _apart.set(True)
     try:
@@ -23,27 +23,27 @@ def alone() -> Iterator[None]:
         _apart.reset(before)
 
 
-def processes() -> int:
+def world_size() -> int:
     """How many processes compute a loss together."""
     if _apart.get() or not (dist.is_available() and dist.is_initialized()):
         return 1
     return dist.get_world_size()
 
 
-def gather(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
+def gather_rows(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
     """The rows of all processes, in the order of the processes; gradients go back to their rows.
 
     Each process has equally many rows, and the gradient of a row is the sum over all processes:
     that of the sum of their losses. With one process it is `x`.
     """
-    return x if processes() == 1 else _Gather.apply(x)  # type: ignore[no-any-return]
+    return x if world_size() == 1 else _Gather.apply(x)  # type: ignore[no-any-return]
 
 
 def gather_views(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
     """`gather` of rows that are two views of each example, all first views before all second."""
-    if processes() == 1:
+    if world_size() == 1:
         return x
-    return torch.cat([gather(view) for view in x.chunk(2)])
+    return torch.cat([gather_rows(view) for view in x.chunk(2)])
 
 
 class _Gather(torch.autograd.Function):

@@ -19,11 +19,11 @@ if TYPE_CHECKING:  # it takes seconds to import
     from lightning_fabric.plugins.environments import ClusterEnvironment
 
 # the first process may learn units for a day before it needs the others, which wait for it
-PATIENCE = timedelta(days=3)
-COMING = timedelta(minutes=10)  # until a task of SLURM that begins sees the first one
+GROUP_TIMEOUT = timedelta(days=3)
+RENDEZVOUS_TIMEOUT = timedelta(minutes=10)  # until a task of SLURM that begins sees the first one
 
 
-class World(NamedTuple):
+class DistributedEnv(NamedTuple):
     """Which process this is, of how many; in all, and on this machine."""
 
     rank: int = 0
@@ -32,10 +32,10 @@ class World(NamedTuple):
     local_size: int = 1
 
 
-ALONE = World()
+SINGLE_PROCESS = DistributedEnv()
 
 
-def given() -> World | None:
+def detect_env() -> DistributedEnv | None:
     """The processes that torchrun or SLURM has started, or None where neither has.
 
     Raises ValueError if SLURM was not told how many of them a machine has.
@@ -43,7 +43,7 @@ def given() -> World | None:
     if dist.is_torchelastic_launched():
         from lightning_fabric.plugins.environments import TorchElasticEnvironment
 
-        return _world(TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"]))
+        return _read_cluster_env(TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"]))
     # of a job, and not of a script that asked for several tasks and starts one without srun
     if (tasks := int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
         if "SLURM_NTASKS_PER_NODE" not in os.environ:  # the fabric asks for it too
@@ -52,112 +52,112 @@ def given() -> World | None:
                 "machine: give --ntasks-per-node instead of --ntasks"
             )
         nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", os.environ.get("SLURM_NNODES", "1")))
-        slurm = _slurm()
-        return _world(slurm, max(1, slurm.world_size() // nodes))
+        slurm = _slurm_environment()
+        return _read_cluster_env(slurm, max(1, slurm.world_size() // nodes))
     return None
 
 
-def _slurm() -> "ClusterEnvironment":
+def _slurm_environment() -> "ClusterEnvironment":
     from lightning_fabric.plugins.environments import SLURMEnvironment
 
     return SLURMEnvironment()
 
 
-def _world(environment: "ClusterEnvironment", local_size: int) -> World:
+def _read_cluster_env(environment: "ClusterEnvironment", local_size: int) -> DistributedEnv:
     rank, size = environment.global_rank(), environment.world_size()
-    return World(rank, size, environment.local_rank(), local_size)
+    return DistributedEnv(rank, size, environment.local_rank(), local_size)
 
 
-def here(devices: int) -> int:
+def count_local_processes(devices: int) -> int:
     """How many of a run's processes share this machine."""
-    world = given()
-    return world.local_size if world is not None else devices
+    env = detect_env()
+    return env.local_size if env is not None else devices
 
 
-def counted(devices: int | None) -> int:
+def count_processes(devices: int | None) -> int:
     """How many processes a run has: as many as were started, or else as many as it asks for.
 
     Raises ValueError if it asks for another number than were started.
     """
-    world = given()
-    if world is None:
+    env = detect_env()
+    if env is None:
         return 1 if devices is None else devices
-    if devices not in (None, 1, world.size):
+    if devices not in (None, 1, env.size):
         raise ValueError(
-            f"--devices {devices} does not fit the {world.size} processes that were started: "
+            f"--devices {devices} does not fit the {env.size} processes that were started: "
             "torchrun and SLURM say how many there are, so leave it out"
         )
-    return world.size
+    return env.size
 
 
-def device_of(world: World, kind: str) -> torch.device:
+def process_device(env: DistributedEnv, kind: str) -> torch.device:
     """The device of this process, of a kind such as cuda."""
     if kind != "cuda":
         return torch.device(kind)
     # where SLURM shows each task a GPU of its own, there is one
-    return torch.device("cuda", world.local_rank % torch.cuda.device_count())
+    return torch.device("cuda", env.local_rank % torch.cuda.device_count())
 
 
-def connect(world: World, kind: str, store: TCPStore | None = None) -> None:
+def join_process_group(env: DistributedEnv, kind: str, store: TCPStore | None = None) -> None:
     """Meet the others, and wait for them. Without a store, where torchrun or SLURM says."""
     if dist.is_initialized():  # by an earlier run of the same processes
         wait_for_all()
         return
     if kind == "cuda":
-        torch.cuda.set_device(device_of(world, kind))
+        torch.cuda.set_device(process_device(env, kind))
     if store is None and not dist.is_torchelastic_launched():
-        store = meeting()
+        store = open_rendezvous()
     backend = {"cuda": "nccl"}.get(kind, "gloo")
     # torchrun says both in the environment
     numbers: dict[str, Any] = {}
     if store is not None:
-        numbers = {"rank": world.rank, "world_size": world.size}
-    dist.init_process_group(backend, store=store, timeout=PATIENCE, **numbers)
+        numbers = {"rank": env.rank, "world_size": env.size}
+    dist.init_process_group(backend, store=store, timeout=GROUP_TIMEOUT, **numbers)
 
 
-def check_shared(verb: str, shared: Sequence[str]) -> None:
+def check_multiprocess_command(verb: str, shared: Sequence[str]) -> None:
     """Raises ValueError if several processes were started for what one of them does.
 
     Of those that share the work the others wait for the first one: they notice from here on if it
     ends before they meet. torchrun does so by itself; `srun` leaves them waiting.
     """
-    if (world := given()) is None or world.size == 1:
+    if (env := detect_env()) is None or env.size == 1:
         return
     if verb not in shared:
         raise ValueError(
-            f"selfwise {verb} is the work of one process, and {world.size} were started: "
+            f"selfwise {verb} is the work of one process, and {env.size} were started: "
             f"torchrun and srun are for {', '.join(shared)}"
         )
-    if world.rank == 0 and not dist.is_torchelastic_launched():
-        meeting()
+    if env.rank == 0 and not dist.is_torchelastic_launched():
+        open_rendezvous()
 
 
 @cache
-def meeting() -> TCPStore:
+def open_rendezvous() -> TCPStore:
     """Where the tasks of SLURM meet; the first one opens it."""
-    slurm = _slurm()
+    slurm = _slurm_environment()
     place = (slurm.main_address, slurm.main_port, slurm.world_size(), slurm.global_rank() == 0)
-    store = TCPStore(*place, timeout=COMING, wait_for_workers=False)
-    store.set_timeout(PATIENCE)
+    store = TCPStore(*place, timeout=RENDEZVOUS_TIMEOUT, wait_for_workers=False)
+    store.set_timeout(GROUP_TIMEOUT)
     return store
 
 
-def disconnect() -> None:
+def leave_process_group() -> None:
     """Leave the group. What torchrun started keeps it, since nobody can meet there twice."""
-    if dist.is_initialized() and given() is None:
+    if dist.is_initialized() and detect_env() is None:
         dist.destroy_process_group()
 
 
-def messages() -> Any:
+def cpu_group() -> Any:
     """The group in which arrays of numpy travel, or None for the one that is there."""
     if dist.get_backend() == "gloo":
         return None
-    return _messages()
+    return _new_cpu_group()
 
 
 @cache
-def _messages() -> Any:
-    return dist.new_group(backend="gloo", timeout=PATIENCE)
+def _new_cpu_group() -> Any:
+    return dist.new_group(backend="gloo", timeout=GROUP_TIMEOUT)
 
 
 def wait_for_all() -> None:
@@ -166,7 +166,7 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-def lost_peer(error: BaseException) -> bool:
+def is_peer_failure(error: BaseException) -> bool:
     """Whether an error says that another process of the group is gone."""
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and ("gloo" in str(error) or "closed by peer" in str(error))
@@ -174,12 +174,12 @@ def lost_peer(error: BaseException) -> bool:
 
 
 @contextmanager
-def ends_with_the_others(go_on: str) -> Iterator[None]:
+def report_peer_failure(go_on: str) -> Iterator[None]:
     """Where another process is gone, say so in one sentence, and how to go on."""
     try:
         yield
     except RuntimeError as error:
-        if not lost_peer(error):
+        if not is_peer_failure(error):
             raise
         if dist.is_initialized() and dist.get_backend() == "gloo":
             dist.destroy_process_group()  # otherwise its threads end the process with a signal

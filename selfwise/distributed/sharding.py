@@ -12,12 +12,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from selfwise.core.types import Batch, Step, Term, batch_size, shard_slice, slice_batch
-from selfwise.distributed.process_group import World
+from selfwise.distributed.process_group import DistributedEnv
 
-PIECE = 25 * 2**20  # bytes of gradients that are added at once
+BUCKET_BYTES = 25 * 2**20  # bytes of gradients that are added at once
 
 
-class Part(NamedTuple):
+class LocalBatch(NamedTuple):
     """The rows of a batch that one process computes."""
 
     batch: Batch
@@ -26,17 +26,17 @@ class Part(NamedTuple):
     weight: float = 1.0  # 0 where there are fewer rows than processes: a row to go along with
 
 
-class Parted:
+class ShardedBatches:
     """The part of each step's batch that a process computes; as a data set for the loader.
 
     A source with `part(step, rank, size) -> (batch, first row, rows in all)` reads no more.
     """
 
-    def __init__(self, batches: Any, world: World):
-        self.batches, self.world = batches, world
+    def __init__(self, batches: Any, env: DistributedEnv):
+        self.batches, self.env = batches, env
 
-    def __getitem__(self, step: int) -> Part:
-        rank, size = self.world.rank, self.world.size
+    def __getitem__(self, step: int) -> LocalBatch:
+        rank, size = self.env.rank, self.env.size
         if hasattr(self.batches, "part"):
             batch, first, total = self.batches.part(step, rank, size)
         else:
@@ -44,10 +44,10 @@ class Parted:
             total = batch_size(whole)
             mine = shard_slice(total, rank, size)
             batch, first = slice_batch(whole, mine), mine.start
-        return Part(batch, first, total, weight=float(rank < total))
+        return LocalBatch(batch, first, total, weight=float(rank < total))
 
 
-def added_counts(counts: dict[str, Tensor]) -> dict[str, Tensor]:
+def sum_counts(counts: dict[str, Tensor]) -> dict[str, Tensor]:
     """The counts of all processes, added."""
     found = torch.stack(list(counts.values()))
     dist.all_reduce(found)
@@ -55,7 +55,7 @@ def added_counts(counts: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def take_weights(method: nn.Module) -> None:
+def broadcast_weights(method: nn.Module) -> None:
     """Those of the first process; they are the same already, unless machines differ."""
     for tensor in method.state_dict().values():
         dist.broadcast(tensor, src=0)
@@ -76,7 +76,7 @@ def check_same_step(step: int) -> None:
 
 
 @torch.no_grad()
-def add_gradients(method: nn.Module) -> None:
+def all_reduce_gradients(method: nn.Module) -> None:
     """Add the gradients of all processes, once a step.
 
     Not by DistributedDataParallel: after its first step it adds them in other pieces, so that a
@@ -86,7 +86,7 @@ def add_gradients(method: nn.Module) -> None:
     """
     grads = [p.grad for p in method.parameters() if p.grad is not None]
     sent = []
-    for piece in _pieces(grads):
+    for piece in _buckets(grads):
         flat = torch.cat([grad.flatten() for grad in piece])
         sent.append((piece, flat, dist.all_reduce(flat, async_op=True)))
     for piece, flat, work in sent:
@@ -95,12 +95,12 @@ def add_gradients(method: nn.Module) -> None:
         torch._foreach_copy_(piece, [s.view_as(grad) for s, grad in zip(sums, piece)])
 
 
-def _pieces(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
+def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
     """Neighbours of one dtype, about PIECE bytes of them."""
     piece: list[Tensor] = []
     size = 0
     for tensor in tensors:
-        if piece and (size >= PIECE or tensor.dtype != piece[0].dtype):
+        if piece and (size >= BUCKET_BYTES or tensor.dtype != piece[0].dtype):
             yield piece
             piece, size = [], 0
         piece.append(tensor)
@@ -110,7 +110,7 @@ def _pieces(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
 
 
 @torch.no_grad()
-def added_step(step: Step, stop: bool) -> tuple[Step, Tensor]:
+def all_reduce_step(step: Step, stop: bool) -> tuple[Step, Tensor]:
     """Terms and metrics of all processes, added, and how many of them were told to stop.
 
     In one go, and nothing waits for the device; in float64, as they are kept.

@@ -8,24 +8,24 @@ from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from selfwise.distributed.collectives import gather
+from selfwise.distributed.collectives import gather_rows
 
 
-def synchronised(module: nn.Module, kind: str) -> None:
+def sync_batch_norms(module: nn.Module, kind: str) -> None:
     """Replace what is inside of `module`; weights, statistics and their names stay.
 
     On GPUs by torch's SyncBatchNorm, which has no form for CPUs.
     """
     for name, child in module.named_children():
         if not isinstance(child, _BatchNorm):
-            synchronised(child, kind)
+            sync_batch_norms(child, kind)
         elif kind == "cuda":
             setattr(module, name, convert_sync_batchnorm(child))
         else:
-            setattr(module, name, SharedNorm(child))
+            setattr(module, name, CpuSyncBatchNorm(child))
 
 
-class SharedNorm(_BatchNorm):
+class CpuSyncBatchNorm(_BatchNorm):
     """A batch norm whose means and variances are taken over the rows of all processes.
 
     timm's batch norm has an activation behind it, which stays there.
@@ -53,7 +53,9 @@ class SharedNorm(_BatchNorm):
             # what var_mean finds too, in four times the time
             mean, var = torch.batch_norm_update_stats(wide, None, None, 0.0)
             each = torch.full_like(mean, x.numel() / x.shape[1])
-            means, variances, counts = gather(torch.stack([mean, var, each])[None]).unbind(dim=1)
+            means, variances, counts = gather_rows(torch.stack([mean, var, each])[None]).unbind(
+                dim=1
+            )
             total = counts.sum(dim=0)
             share = counts / total
             mean = (share * means).sum(dim=0)
@@ -95,7 +97,7 @@ class _Normalise(torch.autograd.Function):
         own, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
             grads[0], x, weight, mean, var, mean, scale, False, ctx.eps, [True, True, True]
         )
-        over_all = gather(torch.stack([by_weight, by_bias])[None]).sum(dim=0) / total
+        over_all = gather_rows(torch.stack([by_weight, by_bias])[None]).sum(dim=0) / total
         slope, offset = -over_all * (scale if weight is None else scale * weight)
         own = own + F.batch_norm(x, mean, var, slope, offset, False, 0.0, ctx.eps)
         by_weight = None if weight is None else by_weight

@@ -65,9 +65,16 @@ class ClassifierHead(nn.Module):
             return F.cross_entropy(logits, truth)
         return F.mse_loss(logits[:, 0], truth.float() / SCORES[1])
 
+    def encoder_weights(self) -> dict[str, Tensor]:
+        """The weights of the encoder alone."""
+        assert isinstance(self.encoder, nn.Module), type(self.encoder)
+        return self.encoder.state_dict()
+
     def _vector(self, batch: TextBatch) -> Float[Tensor, "b d"]:
         if self.pooling == "mean":
-            return pool_tokens(self.encoder(batch).tokens.float(), batch.valid, "mean")
+            tokens = self.encoder(batch).tokens
+            assert tokens is not None, "features of texts have tokens"
+            return pool_tokens(tokens.float(), batch.valid, "mean")
         where = torch.zeros((len(batch.ids), 1), dtype=torch.int64, device=batch.ids.device)
         if self.pooling == "last":
             where = where + (

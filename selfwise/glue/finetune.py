@@ -134,7 +134,7 @@ def _build_result(
         curve=best.curve,
         predicted=tuple(predicted),
         scores=scores,
-        encoder=best.model.encoder.state_dict(),
+        encoder=best.model.encoder_weights(),
         chosen_on=None,
     )
 

@@ -19,7 +19,7 @@ COMPETITORS = (PRETRAINED, UNTRAINED, WORDS)
 FROZEN, FINETUNE = "frozen", "finetune"  # modes
 # single fine-tunings fail, so that papers report the median (arXiv:1907.11692, section 5.1)
 CENTRES = {FROZEN: "mean", FINETUNE: "median"}
-UNFITTED = {"answer": "majority"}  # the setting of what was not fitted
+UNFITTED: SettingValues = {"answer": "majority"}  # the setting of what was not fitted
 
 
 class CompetitorScores(TypedDict):

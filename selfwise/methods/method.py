@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import LabelSampler, RowSampler, Step, Term, TextEncoder, Vocabulary
-from selfwise.distributed.collectives import processes
+from selfwise.distributed.collectives import world_size
 from selfwise.losses.cross_entropy import chosen_cross_entropy, chosen_hits
 from selfwise.methods.inspection import Shown
 
@@ -96,7 +96,7 @@ def shared(step: Step) -> Step:
 
     Added over the processes it is the step again, and so are its gradients.
     """
-    n = processes()
+    n = world_size()
     if n == 1:
         return step
     terms, metrics = (

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
-from selfwise.distributed.collectives import gather, gather_views, processes
+from selfwise.distributed.collectives import gather_rows, gather_views, world_size
 from selfwise.losses.contrastive import (
     check_temperature,
     nt_xent,
@@ -82,7 +82,7 @@ class SimCLR(Method):
         z = self.projection(self.encoder(torch.cat(view)).pooled)
         a, b = z.chunk(2)
         loss = nt_xent_of_all(a, b, self.temperature)
-        own, other = _cosines(gather(a.detach()), gather(b.detach()))
+        own, other = _cosines(gather_rows(a.detach()), gather_rows(b.detach()))
         first = (own > other).float().mean()
         terms = {"nt_xent": mean_over(loss, len(z))}
         return Step(terms, {"partner_first": mean_over(first, len(a))})
@@ -106,7 +106,7 @@ def nt_xent_of_all(
 
     Each process has equally many. Gradients reach all of them.
     """
-    if processes() == 1:
+    if world_size() == 1:
         return nt_xent(a, b, temperature)
     own = unit_views(a, b)
     return nt_xent_shard(own, gather_views(own), dist.get_rank() * len(a), temperature)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
-from selfwise.distributed.collectives import gather, gather_views
+from selfwise.distributed.collectives import gather_rows, gather_views
 from selfwise.losses import triplet_mining as ways
 from selfwise.methods.inspection import Sheet, triples
 from selfwise.methods.method import Defaults, Method, shared
@@ -98,7 +98,7 @@ class Triplet(Method):
         row = torch.arange(len(z), device=z.device)
         n = len(z) // 2
         if view.draw is not None:
-            view = view._replace(draw=gather(view.draw))
+            view = view._replace(draw=gather_rows(view.draw))
         draw = None if view.draw is None else view.draw.T.reshape(-1, 1)
         told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
         return (z, row % n, row.roll(n)[:, None]), told

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Labelled, Step
-from selfwise.distributed.collectives import gather
+from selfwise.distributed.collectives import gather_rows
 from selfwise.losses import triplet_mining as ways
 from selfwise.methods.inspection import Sheet, triples
 from selfwise.methods.method import Defaults, Method, shared
@@ -115,8 +115,11 @@ class TripletLabelled(Method):
     def _rows(self, view: Faces) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
         """Embeddings, the identity of each and its partners; and how to mine."""
         # negatives are from all processes
-        z, identity = gather(self.embedding(self.encoder(view.x).pooled)), gather(view.identity)
+        z, identity = (
+            gather_rows(self.embedding(self.encoder(view.x).pooled)),
+            gather_rows(view.identity),
+        )
         partner = ways.grouped(identity, self.per_identity)
-        draw = None if view.draw is None else gather(view.draw)
+        draw = None if view.draw is None else gather_rows(view.draw)
         told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
         return (z, identity, partner), told

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 from selfwise.core.types import HOP, RATE, WINDOW
 from selfwise.data.audio.dataset import FileStore
 from selfwise.data.audio.open import AudioSource, Recordings, open_recordings
-from selfwise.distributed.process_group import ALONE, World
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.encoders import speech as encoders
 from selfwise.evaluation.features import audio as listening
 from selfwise.evaluation.features import image as image_features
@@ -258,7 +258,7 @@ def embedder(
     device: str,
     pooling: str = "",
     window: str = "",
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Embed:
     """Features of any encoder of this shape, kept in the run folder by what they depend on."""
     if window:
@@ -267,28 +267,30 @@ def embedder(
     if layer is None:
         name = f"output {pooling}" if pooling not in ("", "mean") else "output"
         extract = partial(listening.extract_features, pooling=pooling or "mean")
-        return _filed(run, extract, name, device=device, world=world)
+        return _filed(run, extract, name, device=device, env=env)
     depth = run.encoder.depth
-    each = layered(run, device=device, pooling=pooling, world=world)
+    each = layered(run, device=device, pooling=pooling, env=env)
     if not -depth <= layer < depth:
         raise ValueError(f"layer {layer} does not exist: the encoder has layers 0 to {depth - 1}")
 
     def chosen(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n d"]:
         found = each(encoder, recordings)
-        return found[:, layer % depth + 1] if world.rank == 0 else found
+        return found[:, layer % depth + 1] if env.rank == 0 else found
 
     return chosen
 
 
-def layered(run: Trained, *, device: str, pooling: str = "", world: World = ALONE) -> Embed:
+def layered(
+    run: Trained, *, device: str, pooling: str = "", env: DistributedEnv = SINGLE_PROCESS
+) -> Embed:
     """Features of what the first layer gets, and of every layer, (n, L + 1, d), in one pass."""
     extract = partial(listening.extract_layers, stem=True, pooling=pooling or "mean")
     name = f"layers {pooling}" if pooling not in ("", "mean") else "layers"
-    return _filed(run, extract, name, device=device, world=world)
+    return _filed(run, extract, name, device=device, env=env)
 
 
 def _filed(
-    run: Trained, extract: Callable[..., Any], name: str, *, device: str, world: World
+    run: Trained, extract: Callable[..., Any], name: str, *, device: str, env: DistributedEnv
 ) -> Embed:
     place, precision = where(run, device)
 
@@ -302,8 +304,8 @@ def _filed(
             precision,
         )
         work = partial(extract, encoder, recordings, device=place, precision=precision)
-        work = partial(work, world=world)
-        return image_features.load_or_compute(run.folder / "features", key, work, world=world)
+        work = partial(work, env=env)
+        return image_features.load_or_compute(run.folder / "features", key, work, env=env)
 
     return compute
 

@@ -14,7 +14,7 @@ from selfwise.core.parallel import available
 from selfwise.core.types import RowSampler
 from selfwise.data.image import Images, Source, open_images, readable
 from selfwise.data.image.dataset import ArrayImages, require_labels
-from selfwise.distributed.process_group import ALONE, World
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.encoders import (
     beit as beit_encoders,
 )
@@ -279,7 +279,7 @@ def embedder(
     device: str,
     pooling: str = "",
     window: str = "",
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Embed:
     """Features of any encoder of this shape, kept in the run folder by what they depend on."""
     if pooling:
@@ -295,8 +295,8 @@ def embedder(
         key = (weights, images.fingerprint, stamp, size, layer, precision)
         extract = partial(image_features.extract_features, encoder, images, size=size, layer=layer)
         extract = partial(extract, device=place, precision=precision, workers=_workers(images))
-        extract = partial(extract, world=world)
-        return image_features.load_or_compute(run.folder / "features", key, extract, world=world)
+        extract = partial(extract, env=env)
+        return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
 
     return compute
 

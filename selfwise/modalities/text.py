@@ -16,7 +16,7 @@ from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
 from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.labelled import Texts, open_texts
-from selfwise.distributed.process_group import ALONE, World
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.encoders import text as encoders
 from selfwise.encoders.text_presets import shape_of
 from selfwise.evaluation.features import image as image_features
@@ -250,7 +250,7 @@ def embedder(
     device: str,
     pooling: str = "",
     window: str = "",
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Embed:
     """Features of any encoder of this shape, kept in the run folder by what they depend on.
 
@@ -270,8 +270,8 @@ def embedder(
             reading.extract_features, encoder, texts, tokenizer, length=length, layer=layer
         )
         extract = partial(extract, window=window)
-        extract = partial(extract, pooling=how, device=place, precision=precision, world=world)
-        return image_features.load_or_compute(run.folder / "features", key, extract, world=world)
+        extract = partial(extract, pooling=how, device=place, precision=precision, env=env)
+        return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
 
     return compute
 

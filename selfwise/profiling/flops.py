@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from selfwise.distributed.process_group import World
-from selfwise.distributed.sharding import Part
+from selfwise.distributed.process_group import DistributedEnv
+from selfwise.distributed.sharding import LocalBatch
 from selfwise.training.config import Resolved
 from selfwise.training.loop import Batches, load
 from selfwise.training.step import Parts, made_views
@@ -61,8 +61,8 @@ def count_step_flops(parts: Parts, batches: Batches, options: Resolved, *, seed:
     """
     options = Resolved(**{**vars(options), "workers": 0, "steps": COUNTED_STEPS})
     counts, begun = [], monotonic()
-    for step, batch in load(batches, 0, options, World(size=options.devices)):
-        mine = batch if isinstance(batch, Part) else Part(batch)
+    for step, batch in load(batches, 0, options, DistributedEnv(size=options.devices)):
+        mine = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
         views = made_views(parts, mine, step, seed=seed, options=options)
         with build_flop_counter(options.device) as counted:
             for view in views:

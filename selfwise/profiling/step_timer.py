@@ -15,8 +15,8 @@ import torch
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import explained_loader_death, threads
 from selfwise.core.types import RATE, AudioBatch, Labelled, TextBatch, batch_size
-from selfwise.distributed.process_group import World
-from selfwise.distributed.sharding import Part
+from selfwise.distributed.process_group import DistributedEnv
+from selfwise.distributed.sharding import LocalBatch
 from selfwise.methods.method import Method
 from selfwise.profiling.flops import synchronize
 from selfwise.training.config import Resolved
@@ -74,11 +74,11 @@ def time_steps(
 def _time_steps(
     parts: Parts, batches: Batches, options: Resolved, *, seed: int, seconds: float
 ) -> StepTiming:
-    endless, world = replace(options, steps=ENDLESS_STEPS), World(size=options.devices)
+    endless, env = replace(options, steps=ENDLESS_STEPS), DistributedEnv(size=options.devices)
     device, before, begun = options.device, WARMUP_STEPS + 2 * options.workers, perf_counter()
     marks: list[Any] = []
     waited, amounts = 0.0, []
-    batch_of = iter(load(batches, 0, endless, world))
+    batch_of = iter(load(batches, 0, endless, env))
     while True:
         asked = perf_counter()
         step, batch = next(batch_of)
@@ -121,7 +121,7 @@ def elapsed_seconds(first: Any, then: Any) -> float:
 
 def count_content(batch: Any) -> tuple[int, float]:
     """Examples of a batch, and what they hold: real tokens, real seconds of sound, or images."""
-    batch = batch.batch if isinstance(batch, Part) else batch
+    batch = batch.batch if isinstance(batch, LocalBatch) else batch
     batch = batch.batch if isinstance(batch, Labelled) else batch
     n = batch_size(batch)
     if isinstance(batch, TextBatch):

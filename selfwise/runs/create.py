@@ -16,7 +16,7 @@ from typing import Any
 
 from selfwise import methods, modalities
 from selfwise.core.process import threads
-from selfwise.distributed.process_group import counted, given
+from selfwise.distributed.process_group import count_processes, detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import Data
 from selfwise.runs import config
@@ -69,8 +69,8 @@ def pretrain(
     """
     kind, out = methods.find(method), Path(out)
     chosen = sort_options(kind, options)
-    if (world := given()) is not None and world.rank:
-        joined(out, world, data=data, device=chosen["training"].get("device", "auto"))
+    if (env := detect_env()) is not None and env.rank:
+        joined(out, env, data=data, device=chosen["training"].get("device", "auto"))
         return load(out)
     check_free(out, method)
     told: dict[str, Any] = {"encoder": encoder, "start": start, "seed": seed, "quiet": quiet}
@@ -84,9 +84,9 @@ def pretrain(
     told = {"seed": seed, "probes": probes}
     check_best(lambda: build(settings, examples.kept), source, training, **told)
     _found(out, settings, examples, training)
-    with _removed_if_never_saved(out, training), together(out, training) as world:
+    with _removed_if_never_saved(out, training), together(out, training) as env:
         told |= {"out": out, "quiet": quiet, "beside": {NAME: settled(out)}}
-        fit(model, source, training, **told, world=world)
+        fit(model, source, training, **told, env=env)
     return load(out)
 
 
@@ -110,7 +110,7 @@ def prepared(
     if earlier := config.read(Path(start)) if start else {}:
         encoder = encoder or earlier["options"]["encoder"]
         reading = modality.inherited(Path(start)) | reading
-    chosen["training"]["devices"] = counted(chosen["training"].get("devices"))
+    chosen["training"]["devices"] = count_processes(chosen["training"].get("devices"))
     shape, asked = named(encoder, kind), Options(**chosen["training"])
     check(asked, kind)  # before units are learned, which may take hours
     check_together(asked.devices, asked.device, data)

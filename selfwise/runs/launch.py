@@ -19,13 +19,13 @@ from torch.distributed import TCPStore
 
 from selfwise import methods, modalities
 from selfwise.core.process import threads
-from selfwise.distributed.launch import crew, ready, serve
+from selfwise.distributed.launch import join_when_ready, launch_workers, run_worker
 from selfwise.distributed.process_group import (
-    World,
-    connect,
-    ends_with_the_others,
-    given,
-    here,
+    DistributedEnv,
+    count_local_processes,
+    detect_env,
+    join_process_group,
+    report_peer_failure,
     wait_for_all,
 )
 from selfwise.methods import Method
@@ -98,7 +98,7 @@ def check_together(devices: int, device: str, data: Any) -> None:
     """Raises ValueError if a run cannot have that many processes here."""
     if devices < 1:
         raise ValueError(f"--devices must be at least 1, not {devices}")
-    if devices == 1 or given() is not None:
+    if devices == 1 or detect_env() is not None:
         return
     if where(data) == FROM_PYTHON:
         raise ValueError(
@@ -118,8 +118,8 @@ def check_together(devices: int, device: str, data: Any) -> None:
 
 def check_as_many(folder: Path, devices: int) -> None:
     """Raises ValueError if another number of processes was started than a run had."""
-    world = given()
-    started_now = devices if world is None else world.size
+    env = detect_env()
+    started_now = devices if env is None else env.size
     if started_now != devices:
         raise ValueError(
             f"{folder} is a run of {devices} processes and {started_now} were started: as many are "
@@ -128,68 +128,70 @@ def check_as_many(folder: Path, devices: int) -> None:
 
 
 @contextmanager
-def together(folder: Path, training: Resolved) -> Iterator[World]:
+def together(folder: Path, training: Resolved) -> Iterator[DistributedEnv]:
     """The first process of a run, with the others at work in the run's folder."""
     command = [*PYTHON, "-c", COMMAND, str(folder.resolve())]
-    told: dict[str, Any] = {"kind": _kind(training.device), "threads": training.threads}
-    with crew(command, training.devices, **told, go_on=_go_on(folder)) as world:
-        yield world
-        if world.size > 1:
+    told: dict[str, Any] = {"device_type": _kind(training.device), "threads": training.threads}
+    with launch_workers(command, training.devices, **told, resume_hint=_go_on(folder)) as env:
+        yield env
+        if env.size > 1:
             wait_for_all()
 
 
 def member(folder: str) -> int:
     """A process that `together` has started, from its beginning to its end."""
 
-    def work(world: World, store: TCPStore) -> None:
+    def work(env: DistributedEnv, store: TCPStore) -> None:
         run = reopened(Path(folder))
-        ready(world, store, _kind(run.training.device))
-        _train(run, Path(folder), world)
+        join_when_ready(env, store, _kind(run.training.device))
+        _train(run, Path(folder), env)
 
-    return serve(work, _go_on(Path(folder)))
+    return run_worker(work, _go_on(Path(folder)))
 
 
 @contextmanager
-def sharing(command: str, *words: str, told: Mapping[str, Any], devices: int) -> Iterator[World]:
+def sharing(
+    command: str, *words: str, told: Mapping[str, Any], devices: int
+) -> Iterator[DistributedEnv]:
     """The first of several processes that compute something else, with the others at work.
 
     `command` is Python, and calls `share_in`; it is given the words and what was told, as JSON.
     """
     line = [*PYTHON, "-c", command, *words, json.dumps(told)]
-    each = max(1, torch.get_num_threads() // here(devices))
-    how: dict[str, Any] = {"kind": "cpu", "threads": each, "go_on": AGAIN}
-    if (world := given()) is not None and world.rank:
-        with ends_with_the_others(BEFORE):
-            connect(world, "cpu")
-        with ends_with_the_others(AGAIN), threads(each):
-            yield world
+    each = max(1, torch.get_num_threads() // count_local_processes(devices))
+    how: dict[str, Any] = {"device_type": "cpu", "threads": each, "resume_hint": AGAIN}
+    if (env := detect_env()) is not None and env.rank:
+        with report_peer_failure(BEFORE):
+            join_process_group(env, "cpu")
+        with report_peer_failure(AGAIN), threads(each):
+            yield env
         return
-    with threads(each if devices > 1 else 0), crew(line, devices, **how) as world:
-        yield world
+    with threads(each if devices > 1 else 0), launch_workers(line, devices, **how) as env:
+        yield env
 
 
-def share_in(work: Callable[[World], None]) -> int:
+def share_in(work: Callable[[DistributedEnv], None]) -> int:
     """A process that `sharing` has started, from its beginning to its end."""
 
-    def meet(world: World, store: TCPStore) -> None:
-        ready(world, store, "cpu")
-        work(world)
+    def meet(env: DistributedEnv, store: TCPStore) -> None:
+        join_when_ready(env, store, "cpu")
+        work(env)
 
-    return serve(meet, AGAIN)
+    return run_worker(meet, AGAIN)
 
 
-def joined(folder: Path, world: World, *, data: Any, device: str) -> None:
+def joined(folder: Path, env: DistributedEnv, *, data: Any, device: str) -> None:
     """What all but the first process do that torchrun or SLURM has started.
 
     They wait until the first one has prepared the run.
     """
-    with ends_with_the_others(BEFORE):
-        connect(world, _kind(resolve_device(device)))
-    with ends_with_the_others(_go_on(folder)):
+    with report_peer_failure(BEFORE):
+        join_process_group(env, _kind(resolve_device(device)))
+    with report_peer_failure(_go_on(folder)):
         _wait_for(folder)
         run = reopened(folder, data if where(data) == FROM_PYTHON else None)
         try:
-            _train(run, folder, world)
+            _train(run, folder, env)
         except KeyboardInterrupt:
             raise SystemExit(130) from None  # the first process says so
 
@@ -206,9 +208,9 @@ def _wait_for(folder: Path) -> None:
         sleep(0.5)
 
 
-def _train(run: Ready, folder: Path, world: World) -> None:
+def _train(run: Ready, folder: Path, env: DistributedEnv) -> None:
     run.examples.join(folder)
-    told: dict[str, Any] = {"seed": run.seed, "out": folder, "quiet": True, "world": world}
+    told: dict[str, Any] = {"seed": run.seed, "out": folder, "quiet": True, "env": env}
     fit(run.method, run.source, run.training, **told)
     wait_for_all()
 

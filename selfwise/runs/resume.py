@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfwise import methods
-from selfwise.distributed.process_group import given
+from selfwise.distributed.process_group import detect_env
 from selfwise.runs import config
 from selfwise.runs.arguments import (
     FROM_PYTHON,
@@ -31,8 +31,8 @@ def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:
     folder = Path(run)
     training = recorded(config.read(folder)["options"])
     check_as_many(folder, training.devices)
-    if (world := given()) is not None and world.rank:
-        joined(folder, world, data=data, device=training.device)
+    if (env := detect_env()) is not None and env.rank:
+        joined(folder, env, data=data, device=training.device)
         return load(folder)
     again = reopened(folder, data)
     examples_of = again.settings["options"]["data"] if data is None else data
@@ -45,8 +45,8 @@ def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:
     again.examples.keep(folder)  # after the probes, since some write there
     told: dict[str, Any] = {"seed": again.seed, "out": folder, "probes": probes, "quiet": quiet}
     told["beside"] = {NAME: settled(folder)}
-    with together(folder, training) as world:
-        fit(again.method, again.source, training, **told, world=world)
+    with together(folder, training) as env:
+        fit(again.method, again.source, training, **told, env=env)
     return load(folder)
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from selfwise.core.process import explained_loader_death, threads
-from selfwise.distributed.collectives import alone
-from selfwise.distributed.process_group import World
+from selfwise.distributed.collectives import local_only
+from selfwise.distributed.process_group import DistributedEnv
 from selfwise.methods.method import Method
 from selfwise.training.config import Resolved
 from selfwise.training.loop import Batches, Probe, load
@@ -27,7 +27,7 @@ def check_best(
     if not options.best:
         return
     name, there = options.best.lstrip("-"), ["lr"]
-    with threads(options.threads), alone(), explained_loader_death():
+    with threads(options.threads), local_only(), explained_loader_death():
         there += _names_of_step(trial := method(), batches, options, seed=seed)
         for probe in probes if name not in there else ():
             there += probe(trial)
@@ -42,6 +42,6 @@ def check_best(
 def _names_of_step(trial: Method, batches: Batches, options: Resolved, *, seed: int) -> list[str]:
     one = replace(options, steps=1, workers=0, compile=False)
     parts = assemble(trial, one)
-    _, batch = next(iter(load(batches, 0, one, World(size=options.devices))))
+    _, batch = next(iter(load(batches, 0, one, DistributedEnv(size=options.devices))))
     step = train_step(parts, batch, 0, seed=seed, options=one)
     return [*step.terms, *step.metrics]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from selfwise.distributed.process_group import here
+from selfwise.distributed.process_group import count_local_processes
 from selfwise.methods.method import Defaults, Method
 from selfwise.training.compile import check_compiler
 from selfwise.training.metrics_log import check_wandb
@@ -120,7 +120,7 @@ def resolve(
     told = asdict(options) | _from_paper(options, method.defaults)
     told["device"] = resolve_device(options.device)
     told["precision"] = resolve_precision(options.precision, told["device"])
-    beside = here(options.devices) if options.devices > 1 else 1
+    beside = count_local_processes(options.devices) if options.devices > 1 else 1
     told["threads"] = options.threads or max(1, torch.get_num_threads() // beside)
     told["workers"] = -(-workers // beside) if options.workers is None else options.workers
     told["steps"] = options.steps or 0

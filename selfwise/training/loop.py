@@ -25,9 +25,14 @@ from selfwise.core.process import (
     threads,
 )
 from selfwise.core.types import Batch
-from selfwise.distributed.collectives import alone
-from selfwise.distributed.process_group import ALONE, World, wait_for_all
-from selfwise.distributed.sharding import Part, Parted, added_step, check_same_step
+from selfwise.distributed.collectives import local_only
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv, wait_for_all
+from selfwise.distributed.sharding import (
+    LocalBatch,
+    ShardedBatches,
+    all_reduce_step,
+    check_same_step,
+)
 from selfwise.methods.method import Method
 from selfwise.training.config import Resolved
 from selfwise.training.progress import Clock, Progress
@@ -68,7 +73,7 @@ def fit(
     out: Path | None = None,
     probes: Sequence[Probe] = (),
     quiet: bool = False,
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
     beside: Mapping[str, Any] = MappingProxyType({}),
 ) -> Method:
     """Train for `options.steps` steps, from the last whole checkpoint in `out` if there is one.
@@ -80,7 +85,7 @@ def fit(
     Raises FloatingPointError when the loss is no number any more, OSError when the disk is full,
     KeyboardInterrupt after a signal and a last checkpoint; the earlier checkpoints stay.
     """
-    first = world.rank == 0
+    first = env.rank == 0
     with (
         threads(options.threads),
         kept_memory(),
@@ -90,7 +95,7 @@ def fit(
         told: dict[str, Any] = {"seed": seed, "probes": probes, "quiet": quiet or not first}
         told["beside"] = beside
         # a call of its own: what it made for the run is free before memory is given back
-        _train(assemble(method, options, world), batches, options, out, **told)
+        _train(assemble(method, options, env), batches, options, out, **told)
     return method
 
 
@@ -106,7 +111,7 @@ def _train(
     beside: Mapping[str, Any],
 ) -> None:
     with opened(parts, options, out, beside) as keeper:
-        if parts.world.size > 1:
+        if parts.env.size > 1:
             check_same_step(keeper.step)
         if keeper.step < options.steps:
             unit, scale = getattr(batches, "unit", "examples"), getattr(batches, "scale", 1)
@@ -129,12 +134,12 @@ def _loop(
 ) -> None:
     options, clock = keeper.options, Clock()
     with stop_signals() as stopped:
-        for step, batch in timed(load(batches, keeper.step, options, parts.world), clock):
+        for step, batch in timed(load(batches, keeper.step, options, parts.env), clock):
             lr = set_lr(parts.optimizer, options, step)
             found = train_step(parts, batch, step, seed=seed, options=options)
             done, stop = step + 1, stopped()
-            if parts.world.size > 1:
-                found, told = added_step(found, stop)
+            if parts.env.size > 1:
+                found, told = all_reduce_step(found, stop)
                 stop = _agreed(told, done, options)
             keeper.meter.add(found)
             clock.steps += 1
@@ -148,7 +153,7 @@ def _loop(
             if done % options.save_every == 0 or last or stop:
                 keeper.save(done, parts)
             if stop and not last:
-                if parts.world.size > 1:
+                if parts.env.size > 1:
                     wait_for_all()  # the first process is still writing
                 raise KeyboardInterrupt(_stopped(done, keeper.out))
 
@@ -172,7 +177,7 @@ def _probe(
     found: dict[str, float] = {}
     for probe in probes:
         if done % probe.every == 0 or last:
-            with alone():
+            with local_only():
                 values = probe(method)
             found |= values
             if warning := probe.warning(values):
@@ -181,8 +186,8 @@ def _probe(
 
 
 def load(
-    batches: Batches, start: int, options: Resolved, world: World = ALONE
-) -> Iterator[tuple[int, Batch | Part]]:
+    batches: Batches, start: int, options: Resolved, env: DistributedEnv = SINGLE_PROCESS
+) -> Iterator[tuple[int, Batch | LocalBatch]]:
     """The batches of the steps from `start`; worker processes read ahead but never reorder.
 
     Of several processes each gets its part of every batch.
@@ -190,7 +195,7 @@ def load(
     check_temporary_folder(options.workers)
     steps = range(start, options.steps)
     loader: Any = DataLoader(
-        batches if world.size == 1 else Parted(batches, world),  # type: ignore[arg-type]
+        batches if env.size == 1 else ShardedBatches(batches, env),  # type: ignore[arg-type]
         batch_size=None,
         sampler=steps,
         num_workers=fitting_workers(options.workers, lambda: batches[start]),
@@ -201,8 +206,8 @@ def load(
 
 
 def timed(
-    pairs: Iterator[tuple[int, Batch | Part]], clock: Clock
-) -> Iterator[tuple[int, Batch | Part]]:
+    pairs: Iterator[tuple[int, Batch | LocalBatch]], clock: Clock
+) -> Iterator[tuple[int, Batch | LocalBatch]]:
     """The same, with the time spent waiting for each batch added to the clock."""
     while True:
         begun = monotonic()

@@ -10,7 +10,7 @@ from torch import Tensor
 from selfwise.core.process import threads
 from selfwise.core.rng import Rng, generator, seed_global
 from selfwise.core.types import batch_size, slice_batch, to_device
-from selfwise.distributed.collectives import alone
+from selfwise.distributed.collectives import local_only
 from selfwise.methods.method import Method
 from selfwise.training.config import Resolved
 from selfwise.training.loop import Batches
@@ -34,7 +34,7 @@ def check_memory(
     What a forward pass keeps for the backward pass grows linearly with the examples. Raises
     ValueError that names a batch that fits.
     """
-    with threads(options.threads), alone():
+    with threads(options.threads), local_only():
         parts = assemble(method(), options)
         batch = to_device(batches[0], parts.fabric.device)
         n = -(-batch_size(batch) // options.accumulate)

@@ -95,7 +95,7 @@ def opened(
         return
     keeper.folder.mkdir(parents=True, exist_ok=True)
     found, torn = checkpoint.latest(keeper.folder)
-    first = parts.world.rank == 0  # the one process that writes
+    first = parts.env.rank == 0  # the one process that writes
     for sentence in torn if first else ():
         where = f"going on from step {found.step}" if found else "starting again from step 0"
         print(f"warning: {sentence}; {where}", file=sys.stderr)

@@ -12,9 +12,14 @@ from torch.optim import Optimizer
 
 from selfwise.core.rng import Rng, generator, seed_global, shared_across_ranks
 from selfwise.core.types import Batch, Step, Term, batch_size, slice_batch, to_device
-from selfwise.distributed.process_group import ALONE, World, device_of
-from selfwise.distributed.sharding import Part, add_gradients, added_counts, take_weights
-from selfwise.distributed.sync_batchnorm import synchronised
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv, process_device
+from selfwise.distributed.sharding import (
+    LocalBatch,
+    all_reduce_gradients,
+    broadcast_weights,
+    sum_counts,
+)
+from selfwise.distributed.sync_batchnorm import sync_batch_norms
 from selfwise.methods.method import Method
 from selfwise.nn.channels_last import takes_channels_last
 from selfwise.training import schedules
@@ -47,7 +52,7 @@ class Parts(NamedTuple):
     method: Method  # bare: makes the views
     wrapped: nn.Module  # as the fabric runs it, with its precision: makes the forward pass
     optimizer: Any
-    world: World = ALONE
+    env: DistributedEnv = SINGLE_PROCESS
 
     @property
     def inner(self) -> Optimizer:
@@ -60,7 +65,7 @@ class Parts(NamedTuple):
         return getattr(self.fabric.strategy.precision, "scaler", None)
 
 
-def assemble(method: Method, options: Resolved, world: World = ALONE) -> Parts:
+def assemble(method: Method, options: Resolved, env: DistributedEnv = SINGLE_PROCESS) -> Parts:
     """Put the method on its device, build the optimiser, wrap both for the precision.
 
     Where it is one of several processes, these must be connected, and each must call this.
@@ -69,14 +74,14 @@ def assemble(method: Method, options: Resolved, world: World = ALONE) -> Parts:
     told: dict[str, Any] = {"precision": PRECISION[options.precision]}
     if options.precision != "float32" and not method.rounded_view:
         told = {"plugins": Unrounded(told["precision"], kind)}
-    if world.size > 1:
-        index = "" if kind == "cpu" else str(device_of(world, kind).index)
+    if env.size > 1:
+        index = "" if kind == "cpu" else str(process_device(env, kind).index)
     fabric = Fabric(accelerator=kind, devices=[int(index)] if index else 1, **told)
-    if world.size > 1:
-        synchronised(method, kind)
+    if env.size > 1:
+        sync_batch_norms(method, kind)
     method.to(fabric.device)
-    if world.size > 1:
-        take_weights(method)
+    if env.size > 1:
+        broadcast_weights(method)
     method.train()
     if fabric.device.type == "cuda" or (
         options.precision == "float32" and takes_channels_last(method)
@@ -96,29 +101,29 @@ def assemble(method: Method, options: Resolved, world: World = ALONE) -> Parts:
         eps=method.defaults.eps,
     )
     wrapped, optimizer = fabric.setup(method, optimizer)
-    return Parts(fabric, method, wrapped, optimizer, world)
+    return Parts(fabric, method, wrapped, optimizer, env)
 
 
 def train_step(
-    parts: Parts, batch: Batch | Part, step: int, *, seed: int, options: Resolved
+    parts: Parts, batch: Batch | LocalBatch, step: int, *, seed: int, options: Resolved
 ) -> Step:
     """The step with number `step`, in `options.accumulate` micro-batches.
 
     A pure function of the weights, the optimiser's state, the batch, the seed and the number. Of
     several processes each has a part of the batch, and returns the sums and counts of its part.
     """
-    fabric, method, wrapped, optimizer, world = parts
-    rank = (world.rank,) if world.rank else ()
+    fabric, method, wrapped, optimizer, env = parts
+    rank = (env.rank,) if env.rank else ()
     seed_global(fabric.device, seed, "forward", step, *rank)  # dropout: the only global draws
-    mine = batch if isinstance(batch, Part) else Part(batch)
+    mine = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
     views = made_views(parts, mine, step, seed=seed, options=options)
     counts = added([method.counts(view) for view in views])
-    if world.size > 1:
-        counts = added_counts({name: count * mine.weight for name, count in counts.items()})
+    if env.size > 1:
+        counts = sum_counts({name: count * mine.weight for name, count in counts.items()})
     optimizer.zero_grad(set_to_none=True)
     steps, before = list[Step](), RUNS.count
     for view in views:
-        with shared_across_ranks(seed, "layers", step) if world.size > 1 else nullcontext():
+        with shared_across_ranks(seed, "layers", step) if env.size > 1 else nullcontext():
             found: Step = wrapped(view)
         shares = [term.sum / counts[name] for name, term in found.terms.items()]
         loss = torch.stack(shares).sum()
@@ -126,8 +131,8 @@ def train_step(
         steps.append(found)
     if options.compile:
         check_compiled(before, method.encoder)
-    if world.size > 1:
-        add_gradients(method)
+    if env.size > 1:
+        all_reduce_gradients(method)
     if options.clip:
         fabric.clip_gradients(method, optimizer, max_norm=options.clip, error_if_nonfinite=False)
     optimizer.step()
@@ -138,7 +143,9 @@ def train_step(
     )
 
 
-def made_views(parts: Parts, mine: Part, step: int, *, seed: int, options: Resolved) -> list[Any]:
+def made_views(
+    parts: Parts, mine: LocalBatch, step: int, *, seed: int, options: Resolved
+) -> list[Any]:
     """The view of each micro-batch of a step, on the device."""
     own = to_device(mine.batch, parts.fabric.device)
     n = batch_size(own)  # not options.batch: where seconds decide, it is only their mean
@@ -148,7 +155,7 @@ def made_views(parts: Parts, mine: Part, step: int, *, seed: int, options: Resol
     ]
 
 
-def _draws(seed: int, step: int, part: slice, mine: Part, n: int) -> Rng:
+def _draws(seed: int, step: int, part: slice, mine: LocalBatch, n: int) -> Rng:
     part, total = slice(mine.first + part.start, mine.first + part.stop), mine.total or n
     return Rng(generator(seed, "view", step), part, total, seed=seed)
 

@@ -10,8 +10,8 @@ import torch
 
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import explained_loader_death, threads
-from selfwise.distributed.collectives import alone
-from selfwise.distributed.process_group import World
+from selfwise.distributed.collectives import local_only
+from selfwise.distributed.process_group import DistributedEnv
 from selfwise.methods.method import Method
 from selfwise.training.config import Resolved
 from selfwise.training.loop import Batches, Probe, load
@@ -54,7 +54,7 @@ def measure_pace(
     take longer than `longest_look` seconds, by the examples it reads, is estimated from them and
     not called. Of several processes the first measures its part of a step, alone.
     """
-    with threads(options.threads), kept_memory(), alone(), explained_loader_death():
+    with threads(options.threads), kept_memory(), local_only(), explained_loader_death():
         trial = method()
         # a call of its own: the copy is gone before memory is given back
         step = _measure_step(trial, batches, options, seed=seed, patience=patience)
@@ -80,9 +80,9 @@ def seconds_per_step(
 def _measure_step(
     trial: Method, batches: Batches, options: Resolved, *, seed: int, patience: float
 ) -> float:
-    parts, world = assemble(trial, options), World(size=options.devices)
+    parts, env = assemble(trial, options), DistributedEnv(size=options.devices)
     marks = [monotonic()]
-    for step, batch in load(batches, 0, replace(options, steps=MOST), world):
+    for step, batch in load(batches, 0, replace(options, steps=MOST), env):
         train_step(parts, batch, step, seed=seed, options=options)
         _wait(options.device)
         marks.append(monotonic())

@@ -8,7 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from selfwise.distributed.process_group import World, counted, device_of, given
+from selfwise.distributed.process_group import (
+    DistributedEnv,
+    count_processes,
+    detect_env,
+    process_device,
+)
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.runs.arguments import where
 from selfwise.runs.launch import check_together, share_in, sharing
@@ -61,17 +66,17 @@ def embed(
         devices: processes on this machine that share the work; torchrun and SLURM say themselves
             how many there are.
     """
-    first = (world := given()) is None or world.rank == 0
+    first = (env := detect_env()) is None or env.rank == 0
     if out and first:
         _check_out(Path(out))
     run = run if isinstance(run, Run) else load(run)
     told: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
     told |= {"field": field, "skip_broken": skip_broken, "device": device}
-    devices = counted(devices)
+    devices = count_processes(devices)
     check_together(devices, device, data)
     words = (str(_weights(run)), where(data))  # as they hold from any folder
-    with sharing(_MEMBER, *words, told=told, devices=devices) as world:
-        table = _embedded(run, data, world, **told)
+    with sharing(_MEMBER, *words, told=told, devices=devices) as env:
+        table = _embedded(run, data, env, **told)
     if out and first:
         _write(table, Path(out))
     return table
@@ -80,7 +85,7 @@ def embed(
 def _embedded(
     run: Run,
     data: Any,
-    world: World,
+    env: DistributedEnv,
     *,
     layer: int | None,
     pooling: str,
@@ -92,11 +97,11 @@ def _embedded(
     """This process's share of the work; the first one gets the table."""
     reading: dict[str, Any] = {"field": field, "skip_broken": skip_broken}
     examples = run.modality.examples(run, data, **{n: v for n, v in reading.items() if v})
-    if world.size > 1 and (kind := resolve_device(device)) == "cuda":
-        device = str(device_of(world, kind))
+    if env.size > 1 and (kind := resolve_device(device)) == "cuda":
+        device = str(process_device(env, kind))
     how: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
-    compute = run.modality.embedder(run, device=device, world=world, **how)
-    if world.rank == 0:
+    compute = run.modality.embedder(run, device=device, env=env, **how)
+    if env.rank == 0:
         for sentence in run.unread(examples, window):
             print(f"warning: {sentence}", file=sys.stderr, flush=True)
     names = None
@@ -113,8 +118,8 @@ _MEMBER = "import sys; from selfwise.workflows.embed import member; sys.exit(mem
 def member(run: str, data: str, told: str) -> int:
     """A process that `embed` has started, from its beginning to its end."""
 
-    def work(world: World) -> None:
-        _embedded(load(run), data, world, **json.loads(told))
+    def work(env: DistributedEnv) -> None:
+        _embedded(load(run), data, env, **json.loads(told))
 
     return share_in(work)
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from selfwise.core.errors import nearest
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Features, to_device
 from selfwise.data.audio.open import Chunks, Recordings
-from selfwise.distributed.process_group import ALONE, World
-from selfwise.distributed.sharded_map import NOTHING, Arrays, by_turns
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
+from selfwise.distributed.sharded_map import EMPTY, Arrays, gather_in_order
 from selfwise.evaluation.features.image import PRECISIONS, encode_to_layer, evaluation_mode
 from selfwise.targets.mfcc import mfcc
 
@@ -43,7 +43,7 @@ def extract_features(
     seconds: float = CHUNK_SECONDS,
     budget: float = BATCH_SECONDS,
     progress: Progress | None = None,
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n d"]:
     """Features of every recording, in the order of the data: the mean over its real frames.
 
@@ -64,9 +64,9 @@ def extract_features(
         return [_require_frames(encode_to_layer(encoder, batch, layer))]
 
     how: dict[str, Any] = {"device": device, "precision": precision, "progress": progress}
-    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "world": world}
+    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "env": env}
     found = _encode_recordings(encoder, recordings, read, **how)
-    return NOTHING if world.rank else found[:, 0]
+    return EMPTY if env.rank else found[:, 0]
 
 
 def extract_layers(
@@ -80,7 +80,7 @@ def extract_layers(
     seconds: float = CHUNK_SECONDS,
     budget: float = BATCH_SECONDS,
     progress: Progress | None = None,
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n L d"]:
     """Features of every recording from each layer of `encoder.hidden`, in one pass.
 
@@ -96,7 +96,7 @@ def extract_layers(
         return [_require_frames(features) for features in encoder.hidden(batch)]
 
     how: dict[str, Any] = {"device": device, "precision": precision, "progress": progress}
-    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "world": world}
+    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "env": env}
     return _encode_recordings(encoder, recordings, read, **how)
 
 
@@ -159,7 +159,7 @@ def _compute_statistics(
     seconds: float,
     budget: float,
     progress: Progress | None,
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n L d"]:
     """Means over the frames of each recording, and their deviations behind them if asked for."""
     if not len(recordings):
@@ -172,15 +172,15 @@ def _compute_statistics(
         )
     chunks = Chunks(recordings, seconds=seconds, budget=budget)
     found: _Moments | None = None
-    own = (_read_batch(chunks[j], read, hop) for j in range(world.rank, len(chunks), world.size))
-    for j, group in enumerate(by_turns(own, len(chunks), world)):
+    own = (_read_batch(chunks[j], read, hop) for j in range(env.rank, len(chunks), env.size))
+    for j, group in enumerate(gather_in_order(own, len(chunks), env)):
         index, count, means, squares = group
         found = found or _Moments(len(recordings), means.shape[1:], deviation=deviation)
         found.add(index, count, means, squares)
         if progress is not None:
             progress(j + 1, len(chunks))
-    if world.rank:
-        return NOTHING[:, None]
+    if env.rank:
+        return EMPTY[:, None]
     assert found is not None
     assert (found.count > 0).all(), "a recording was not read"
     return found.result()

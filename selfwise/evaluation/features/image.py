@@ -21,8 +21,8 @@ from selfwise.core.process import check_temporary_folder, explained_loader_death
 from selfwise.core.rng import generator
 from selfwise.core.types import Encoder, Features, ImageBatch, to_device
 from selfwise.data.image.dataset import Images
-from selfwise.distributed.process_group import ALONE, World
-from selfwise.distributed.sharded_map import NOTHING, agreed, by_turns
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
+from selfwise.distributed.sharded_map import EMPTY, broadcast_flag, gather_in_order
 from selfwise.nn.channels_last import takes_channels_last
 from selfwise.views.image.augment import evaluation_view
 
@@ -44,7 +44,7 @@ def extract_features(
     device: torch.device | str = "cpu",
     precision: str = "float32",
     workers: int = 0,
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n d"]:
     """Pooled features of every image, in the order of the data set.
 
@@ -66,13 +66,13 @@ def extract_features(
         len(images), batch if size <= MAX_WHOLE_SIZE else min(batch, LARGE_IMAGE_BATCH)
     )
     with evaluation_mode(encoder, device) as model, half:
-        mine = rows[world.rank :: world.size]
+        mine = rows[env.rank :: env.size]
         seen = iterate_views(images, mine, size=size, device=device, workers=workers)
         read = partial(_encode_pooled, encoder, layer=layer)
         last = takes_channels_last(model) and precision == "float32"
         own = ((_encode_in_chunks(read, view, last=last).float().cpu().numpy(),) for view in seen)
-        parts = [part for (part,) in by_turns(own, len(rows), world)]
-    return np.concatenate(parts) if world.rank == 0 else NOTHING
+        parts = [part for (part,) in gather_in_order(own, len(rows), env)]
+    return np.concatenate(parts) if env.rank == 0 else EMPTY
 
 
 def extract_layers(
@@ -198,7 +198,7 @@ def load_or_compute(
     key: Sequence[str | int | float | None],
     compute: Callable[[], Float32[np.ndarray, "n *layers d"]],
     *,
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n *layers d"]:
     """The features filed under `key`, computed and filed if they are not there.
 
@@ -209,11 +209,11 @@ def load_or_compute(
     unpickled.
     """
     file = folder / f"{digest(repr(tuple(key)))}.npy"
-    if agreed(file.exists(), world):
-        return np.load(file, allow_pickle=False) if world.rank == 0 else NOTHING
+    if broadcast_flag(file.exists(), env):
+        return np.load(file, allow_pickle=False) if env.rank == 0 else EMPTY
     features = compute()
-    if world.rank:
-        return NOTHING
+    if env.rank:
+        return EMPTY
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_suffix(f".{os.getpid()}.unfinished")
     with unfinished.open("wb") as handle:

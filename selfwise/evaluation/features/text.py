@@ -14,8 +14,8 @@ from torch import Tensor
 from selfwise.core.errors import nearest
 from selfwise.core.types import TextBatch, to_device
 from selfwise.data.text.labelled import Texts
-from selfwise.distributed.process_group import ALONE, World
-from selfwise.distributed.sharded_map import NOTHING, Arrays, by_turns
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
+from selfwise.distributed.sharded_map import EMPTY, Arrays, gather_in_order
 from selfwise.evaluation.features.image import evaluation_mode, select_layer
 from selfwise.evaluation.features.text_rows import TokenRow
 from selfwise.evaluation.features.text_windows import DEVIATION, WindowAverage, split_into_windows
@@ -45,7 +45,7 @@ def extract_features(
     window: str = "first",
     device: torch.device | str = "cpu",
     precision: str = "float32",
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
 ) -> Float32[np.ndarray, "n d"]:
     """Pooled features of every text, in the order of the data; longer ones are cut at `length`, or
     with `window` "mean" read in windows of that length, whose features are averaged by tokens.
@@ -63,7 +63,7 @@ def extract_features(
 
     Raises ValueError if there are no texts, no such layer or pooling, or a layer for `layers`.
     """
-    how: dict[str, Any] = {"device": device, "precision": precision, "world": world}
+    how: dict[str, Any] = {"device": device, "precision": precision, "env": env}
     how |= {"places": [(layer, pooling)], "length": length, "window": window}
     return extract_poolings(encoder, texts, tokenizer, **how)[0]
 
@@ -78,7 +78,7 @@ def extract_poolings(
     window: str = "first",
     device: torch.device | str = "cpu",
     precision: str = "float32",
-    world: World = ALONE,
+    env: DistributedEnv = SINGLE_PROCESS,
     file_prefix: Path | None = None,
 ) -> list[Float32[np.ndarray, "n _"]]:
     """As `extract_features`, for several pairs of layer and pooling from one reading of the texts.
@@ -103,8 +103,8 @@ def extract_poolings(
         return tuple(one.cpu().numpy() for one in _encode_poolings(encoder, batch, places))
 
     with evaluation_mode(encoder, device), half:
-        own = map(vectors_of, every[world.rank :: world.size])
-        for some, vectors in zip(every, by_turns(own, len(every), world)):
+        own = map(vectors_of, every[env.rank :: env.size])
+        for some, vectors in zip(every, gather_in_order(own, len(every), env)):
             if not out:
                 out = [
                     _allocate_array((len(texts), v.shape[1]), file_prefix, i)
@@ -112,7 +112,7 @@ def extract_poolings(
                 ]
             combined.add(out, some, vectors)
     combined.finish(out)
-    return out or [NOTHING for _ in places]
+    return out or [EMPTY for _ in places]
 
 
 def tokenize_rows(texts: Texts, tokenizer: Tokenizer, *, length: int) -> list[TokenRow]:
