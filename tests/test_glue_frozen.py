@@ -246,8 +246,8 @@ def test_an_encoder_reads_pairs_both_ways_and_each_text_once():
         FeatureSetting(layer, "mean", joined) for layer in (0, None) for joined in (True, False)
     ]
     embed, read = CachedFeatures(encoder, tokenizer, tried, length=20), []
-    original = embed.read
-    embed.read = lambda texts, **told: read.append(told["places"]) or original(texts, **told)
+    original = embed.extract
+    embed.extract = lambda texts, **told: read.append(told["places"]) or original(texts, **told)
     texts = Texts(list("0123"), LEFT, RIGHT, None, None, "mark")
     other = replace(texts, texts=RIGHT, fingerprint="other")
     how = {"length": 20, "pooling": "mean"}

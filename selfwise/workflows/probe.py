@@ -263,7 +263,7 @@ def _frozen(
     features = _features(run, known, asked, kind=kind, device=device, **frozen)
     probe = partial(PROBES[kind], device=resolve_device(device))
     probe = partial(probe, k=k) if kind == "knn" else probe
-    told: dict[str, Any] = {"groups": getattr(known, "groups", None), "drawn": kind == "sgd"}
+    told: dict[str, Any] = {"groups": getattr(known, "groups", None), "uses_seed": kind == "sgd"}
     y = known.labels
     return {
         name: label_curve.probe_features(each, y, probe, **told) for name, each in features.items()

@@ -24,12 +24,14 @@ def count_color_bins(images: Images, *, size: int) -> tuple[Float[Tensor, "q"], 
     A fixed sample at the size of training, every fourth pixel down and across, gray images left
     out: the pixels that the loss reads.
     """
-    drawn = np.sort(shuffled(len(images), SEED, "colors")[:MAX_IMAGES])
-    counts, kept = torch.zeros(BINS, dtype=torch.float64), 0
-    for x in iterate_views(images, np.array_split(drawn, -(-len(drawn) // BATCH_SIZE)), size=size):
+    sample = np.sort(shuffled(len(images), SEED, "colors")[:MAX_IMAGES])
+    counts, num_coloured = torch.zeros(BINS, dtype=torch.float64), 0
+    for x in iterate_views(
+        images, np.array_split(sample, -(-len(sample) // BATCH_SIZE)), size=size
+    ):
         ab = rgb_to_lab(thinned(x))[:, 1:]
         ab = ab[colored(ab)]
         nearest = soft_encode(ab.permute(0, 2, 3, 1), 1)[0]
         counts += torch.bincount(nearest.flatten(), minlength=BINS)
-        kept += len(ab)
-    return counts, kept, len(drawn)
+        num_coloured += len(ab)
+    return counts, num_coloured, len(sample)

@@ -21,7 +21,7 @@ TEMPERATURE = 0.1
 
 
 class KNNPrediction(NamedTuple):
-    """A kNN probe: what it says about the test examples, and how many neighbours voted."""
+    """Predictions of a kNN probe on the test examples, and how many neighbours voted."""
 
     predicted: Int64[np.ndarray, "m"]
     k: int
@@ -53,8 +53,8 @@ def predict_knn(
     parts = iterate_cosines(
         train, test, at_once=max(1, MAX_SIMILARITIES // len(labels)), device=device
     )
-    voted = [_vote(*part.topk(k, dim=1), targets, temperature, classes) for part in parts]
-    return torch.cat(voted).cpu().numpy()
+    predictions = [_vote(*part.topk(k, dim=1), targets, temperature, classes) for part in parts]
+    return torch.cat(predictions).cpu().numpy()
 
 
 def choose_k(
@@ -97,9 +97,9 @@ def iterate_cosines(
 ) -> Iterator[Float[Tensor, "m n"]]:
     """Cosines of `at_once` test examples at a time with all training examples."""
     if issparse(train):
-        known, asked = normalize(train), normalize(test)
-        for first in range(0, asked.shape[0], at_once):
-            part = (asked[first : first + at_once] @ known.T).toarray()
+        train_rows, test_rows = normalize(train), normalize(test)
+        for first in range(0, test_rows.shape[0], at_once):
+            part = (test_rows[first : first + at_once] @ train_rows.T).toarray()
             yield torch.from_numpy(part).to(device)
         return
     near = F.normalize(torch.from_numpy(train).to(device), dim=1)

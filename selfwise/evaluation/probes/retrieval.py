@@ -84,14 +84,16 @@ def measure_retrieval(
     rows = rows[others[rows] > 0]
     at_once = max(1, MAX_SIMILARITIES // len(labels))
     parts = iterate_cosines(vectors, vectors[rows], at_once=at_once, device=device)
-    found: list[dict[str, Tensor]] = []
+    measured: list[dict[str, Tensor]] = []
     for first, similarity in zip(range(0, len(rows), at_once), parts):
         part = rows[first : first + at_once]
         own, query = (torch.from_numpy(x).to(device) for x in (classes.of(part), part))
-        ranks = _rank_classmates(similarity, own, query, least=max(ks))
-        found.append(_measure_queries(ranks, torch.from_numpy(others[part]).to(device), ks))
+        ranks = _rank_classmates(similarity, own, query, min_rank=max(ks))
+        measured.append(_measure_queries(ranks, torch.from_numpy(others[part]).to(device), ks))
     back = rows.argsort()
-    values = {name: torch.cat([f[name] for f in found]).cpu().numpy()[back] for name in found[0]}
+    values = {
+        name: torch.cat([f[name] for f in measured]).cpu().numpy()[back] for name in measured[0]
+    }
     return RetrievalMeasures(values, rows[back], len(labels) - len(rows))
 
 
@@ -100,7 +102,7 @@ def _rank_classmates(
     own: Int64[Tensor, "m w"],
     query: Int64[Tensor, "m"],
     *,
-    least: int,
+    min_rank: int,
 ) -> Int64[Tensor, "m w"]:
     """The ranks at which each query finds its class `own`, ascending, from 1.
 
@@ -110,9 +112,9 @@ def _rank_classmates(
     near = similarity.gather(1, own).masked_fill_(own == query[:, None], -torch.inf)
     near = _sort_highest(near, width).flip(1)
     # no more of the other classes than this can stand before what counts
-    most = min(n, max(least, width))
-    far = _sort_highest(similarity.scatter_(1, own, -torch.inf), most)
-    before = most - torch.searchsorted(far, near)  # of other classes, at least as similar
+    num_others = min(n, max(min_rank, width))
+    far = _sort_highest(similarity.scatter_(1, own, -torch.inf), num_others)
+    before = num_others - torch.searchsorted(far, near)  # of other classes, at least as similar
     return torch.arange(1, width + 1, device=near.device) + before
 
 
@@ -133,7 +135,7 @@ def _measure_queries(
     inside = ranks <= others[:, None]
     # when the j-th of them is found at rank i, the precision at i is j / i
     precision = torch.arange(1, ranks.shape[1] + 1, device=ranks.device) / ranks.double()
-    found = {f"recall@{k}": (ranks[:, 0] <= k).double() for k in ks}
-    found[PRECISION] = inside.sum(dim=1) / others.double()
-    found[MAP] = (precision * inside).sum(dim=1) / others.double()
-    return found
+    measures = {f"recall@{k}": (ranks[:, 0] <= k).double() for k in ks}
+    measures[PRECISION] = inside.sum(dim=1) / others.double()
+    measures[MAP] = (precision * inside).sum(dim=1) / others.double()
+    return measures
