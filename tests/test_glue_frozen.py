@@ -30,7 +30,7 @@ from selfwise.glue.linear_probe import fit_and_predict, search_penalties
 from selfwise.glue.metrics import METRICS
 from selfwise.glue.read import GlueSplit, open_glue
 from selfwise.glue.tasks import find_task
-from selfwise.tokenizers.tokenizer import train as tokenizer_of
+from selfwise.tokenizers.tokenizer import train_tokenizer as tokenizer_of
 from tests.text_cases import encoder_of
 
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfwise.core.errors import nearest
-from selfwise.data.text.hub import load
-from selfwise.data.text.tables import missing, rows
+from selfwise.data.text.hub import load_split
+from selfwise.data.text.tables import explain_missing, read_rows
 from selfwise.glue.tasks import GlueTask
 
 LABEL, INDEX = "label", "idx"
@@ -34,7 +34,7 @@ def read_parquet_rows(path: Path, task: GlueTask, split: str) -> Iterator[HubRow
     columns = [*fields, LABEL] if is_labelled else fields
     numbered = (
         (f"{path}, {number}", row)
-        for number, row in rows(path, ".parquet", columns, _ignore_progress)
+        for number, row in read_rows(path, ".parquet", columns, _ignore_progress)
     )
     return _iterate_rows(numbered, task, names, is_labelled)
 
@@ -44,13 +44,13 @@ def read_hub_rows(address: str, task: GlueTask, split: str) -> Iterator[HubRow]:
 
     Raises ValueError as `data.text.hub.load`, and as `read_parquet_rows`.
     """
-    table = load(
+    table = load_split(
         address, address.removeprefix("hub:"), config=task.hub.config, split=_hub_split(split)
     )
     where = f"{address} {task.hub.config} {_hub_split(split)}"
     for field in (*task.hub.text, INDEX, LABEL):
         if field not in table.column_names:
-            raise ValueError(missing(where, field, table.column_names))
+            raise ValueError(explain_missing(where, field, table.column_names))
     names = list(getattr(table.features[LABEL], "names", None) or [])
     numbered = ((f"{where}, row {i}", row) for i, row in enumerate(table, start=1))
     return _iterate_rows(numbered, task, names, task.label in task.files[split].columns)

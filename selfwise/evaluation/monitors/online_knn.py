@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from selfwise.core.rng import shuffled
-from selfwise.data.image import Images, in_memory
+from selfwise.data.image import Images, load_into_memory
 from selfwise.evaluation.features.image import extract_features
 from selfwise.evaluation.probes.knn import choose_k, predict_knn
 from selfwise.evaluation.probes.linear import check_classes
@@ -35,8 +35,9 @@ class OnlineKNN:
         assert images.labels is not None, "the caller has checked that there are labels"
         order = shuffled(len(images), seed, "online probe")
         num_test = min(MAX_TEST, len(order) // 5)
-        self.test = in_memory(images.take(np.sort(order[:num_test])))
-        self.reference = in_memory(images.take(np.sort(order[num_test : num_test + MAX_REFERENCE])))
+        test, reference = order[:num_test], order[num_test : num_test + MAX_REFERENCE]
+        self.test = load_into_memory(images.take(np.sort(test)))
+        self.reference = load_into_memory(images.take(np.sort(reference)))
         self.size, self.every = size, every
         self.k: int | None = None
         self.log: Path | None = None

@@ -112,8 +112,8 @@ def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:
 
     `values` are those of `RepresentationMonitor`; `max_rank` is the largest possible rank: the
     width of the features, or the number of examples if that is smaller. Collapsed is a rank below 2
-    or 1 % of `max_rank`, or a uniformity above -0.05. An untrained encoder whose batch norms have no
-    statistics yet comes close to that; a few steps later it does not.
+    or 1 % of `max_rank`, or a uniformity above -0.05. An untrained encoder whose batch norms have
+    no statistics yet comes close to that; a few steps later it does not.
     """
     min_rank = max(COLLAPSED_RANK, COLLAPSED_RANK_SHARE * max_rank)
     if values["rank"] < min_rank:
