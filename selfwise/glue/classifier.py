@@ -94,13 +94,17 @@ def copy_encoder(encoder: TextEncoder, start: dict[str, Tensor] | None) -> TextE
     copy = deepcopy(encoder).cpu().requires_grad_(True)
     if start is None:
         return copy
-    own = {name: tuple(tensor.shape) for name, tensor in copy.state_dict().items()}
-    other = {name: tuple(tensor.shape) for name, tensor in start.items()}
-    if own != other:
-        wrong = min(name for name in {*own, *other} if own.get(name) != other.get(name))
+    own_shapes = {name: tuple(tensor.shape) for name, tensor in copy.state_dict().items()}
+    start_shapes = {name: tuple(tensor.shape) for name, tensor in start.items()}
+    if own_shapes != start_shapes:
+        name = min(
+            name
+            for name in {*own_shapes, *start_shapes}
+            if own_shapes.get(name) != start_shapes.get(name)
+        )
         raise ValueError(
-            f"the weights to start from are of another encoder: {wrong} is "
-            f"{other.get(wrong, 'missing')} and should be {own.get(wrong, 'missing')}"
+            f"the weights to start from are of another encoder: {name} is "
+            f"{start_shapes.get(name, 'missing')} and should be {own_shapes.get(name, 'missing')}"
         )
     copy.load_state_dict(start)
     return copy

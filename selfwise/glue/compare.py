@@ -88,8 +88,8 @@ def _bootstrap_interval(
         values = [
             _RESAMPLED_METRICS[metric](counts_drawn, rows[0], predicted) for predicted in rows[1:]
         ]
-        own, others = values[: len(ours)], values[len(ours) :]
-        differences.append(np.mean(own, axis=0) - np.mean(others, axis=0))
+        our_values, their_values = values[: len(ours)], values[len(ours) :]
+        differences.append(np.mean(our_values, axis=0) - np.mean(their_values, axis=0))
     low, high = np.quantile(np.concatenate(differences), [0.025, 0.975])
     return float(low), float(high)
 
@@ -117,9 +117,11 @@ def _resample_matthews(
     counts = _resample_confusion(resamples, truth, predicted)
     n = counts.sum(axis=(1, 2))
     true_counts, predicted_counts = counts.sum(axis=2), counts.sum(axis=1)
-    both = n * np.trace(counts, axis1=1, axis2=2) - (true_counts * predicted_counts).sum(axis=1)
+    covariance = n * np.trace(counts, axis1=1, axis2=2) - (true_counts * predicted_counts).sum(
+        axis=1
+    )
     spread = [n**2 - (one**2).sum(axis=1) for one in (true_counts, predicted_counts)]
-    return _divide_or_zero(both, np.sqrt(spread[0] * spread[1]))
+    return _divide_or_zero(covariance, np.sqrt(spread[0] * spread[1]))
 
 
 def _resample_pearson(
@@ -129,13 +131,15 @@ def _resample_pearson(
     x, y = truth - truth.mean(), predicted - predicted.mean()
     mean = [resamples @ one / n for one in (x, y)]
     spread = [resamples @ one**2 / n - m**2 for one, m in zip((x, y), mean)]
-    both = resamples @ (x * y) / n - mean[0] * mean[1]
+    covariance = resamples @ (x * y) / n - mean[0] * mean[1]
     flat = [
         s <= (CONSTANT_TOLERANCE * np.abs(one).max()) ** 2
         for s, one in zip(spread, (truth, predicted))
     ]
     return np.where(
-        flat[0] | flat[1], 0.0, _divide_or_zero(both, np.sqrt(np.maximum(0, spread[0] * spread[1])))
+        flat[0] | flat[1],
+        0.0,
+        _divide_or_zero(covariance, np.sqrt(np.maximum(0, spread[0] * spread[1]))),
     )
 
 

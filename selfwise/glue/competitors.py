@@ -29,7 +29,7 @@ FitCompetitor = Callable[[int], CompetitorFit]  # from a seed
 
 def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, FitCompetitor]:
     """Probes of features: of the encoder, of its twin of that seed, of bags of words."""
-    place, precision = where(run, config.device)
+    device, precision = where(run, config.device)
     length = run.config["found"]["length"]
     pairs = _list_joined(splits)
     settings = [one._replace(joined=joined) for one in config.settings for joined in pairs]
@@ -39,14 +39,14 @@ def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, 
         tokenizer=run.tokenizer,
         settings=settings,
         length=length,
-        device=place,
+        device=device,
         precision=precision,
     )
-    own = cache(run.encoder)
+    pretrained = cache(run.encoder)
 
     return {
         PRETRAINED: _build_probe(
-            splits, config, lambda seed: own, settings, splits.dev | splits.test
+            splits, config, lambda seed: pretrained, settings, splits.dev | splits.test
         ),
         UNTRAINED: _build_probe(
             splits, config, lambda seed: cache(run.fresh(seed)), settings, splits.dev

@@ -203,8 +203,8 @@ def _check_arguments(
 ) -> None:
     name = train.task.name
     if not isinstance(run.encoder, TextEncoder):
-        what = getattr(run.encoder, "name", type(run.encoder).__name__)
-        raise ValueError(f"GLUE is read by a text encoder, and {what} is none")
+        encoder_name = getattr(run.encoder, "name", type(run.encoder).__name__)
+        raise ValueError(f"GLUE is read by a text encoder, and {encoder_name} is none")
     if _split_truth(train) is None:
         raise ValueError(f"{name}: fine-tuning needs labels, and {train.split} has none")
     if not 0 <= held_out < 1:

@@ -112,8 +112,8 @@ def probe_frozen(
         )
         tried += [(setting, one) for one in values]
     chosen, penalty = _choose_best(tried, settings, enough)
-    x, *others = embed(train.texts, [split.texts for split in test], chosen)
-    predicted = _predict_splits(task, x, truth, others, penalty)
+    x, *test_features = embed(train.texts, [split.texts for split in test], chosen)
+    predicted = _predict_splits(task, x, truth, test_features, penalty)
     scores = []
     for split, predictions in zip(test, predicted):
         split_truth = _split_truth(split)
@@ -180,9 +180,9 @@ class CachedFeatures:
     def __call__(
         self, train: Texts, others: Sequence[Texts], setting: FeatureSetting
     ) -> list[Matrix]:
-        own = self._compute_features(train, setting, self.places)
+        train_features = self._compute_features(train, setting, self.places)
         return [
-            own,
+            train_features,
             *(
                 self._compute_features(one, setting, [_layer_and_pooling(setting)])
                 for one in others

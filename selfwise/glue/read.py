@@ -122,8 +122,8 @@ def _describe_missing(root: Path, task: GlueTask, split: str) -> str:
 
 def _read_tsv(path: Path, task: GlueTask, file: GlueFile, notes: list[str]) -> Iterator[_GlueRow]:
     """Rows of a TSV as they are: tabs separate, quotation marks are text."""
-    place = {name: i for i, name in enumerate(file.columns)}
-    index = next((place[name] for name in ID_COLUMNS if name in place), None)
+    column_places = {name: i for i, name in enumerate(file.columns)}
+    index = next((column_places[name] for name in ID_COLUMNS if name in column_places), None)
     dropped: list[int] = []
     for number, line in enumerate(read_lines(path, _ignore_progress), start=1):
         cells = line.split("\t")
@@ -135,8 +135,8 @@ def _read_tsv(path: Path, task: GlueTask, file: GlueFile, notes: list[str]) -> I
                 raise ValueError(_describe_width(path, number, cells, file.columns))
             dropped.append(number)
             continue
-        texts = tuple(cells[place[name]] for name in task.text)
-        label = cells[place[task.label]] if task.label in place else None
+        texts = tuple(cells[column_places[name]] for name in task.text)
+        label = cells[column_places[task.label]] if task.label in column_places else None
         yield _GlueRow(
             f"{path}, line {number}", None if index is None else cells[index], texts, label
         )

@@ -69,18 +69,18 @@ def _write_submission_files(out: Path, answers: Mapping[str, TaskAnswers], say: 
 
 def _record_table(run: Run, scores: GlueScores, table: Mapping[str, object], say: Say) -> None:
     """The newest table of each mode and step is the report's, but for one of fewer tasks."""
-    place = records.glue_path(run.folder, scores.mode, run.step)
+    path = records.glue_path(run.folder, scores.mode, run.step)
     try:
-        before = [one for one in records.glue(run.folder) if one["mode"] == scores.mode]
+        earlier = [one for one in records.glue(run.folder) if one["mode"] == scores.mode]
     except ValueError:  # damaged: it is written anew
-        before = []
+        earlier = []
     columns = {row.column for row in scores.metric_rows()}
-    same = [one for one in before if one["step"] == run.step]
+    same = [one for one in earlier if one["step"] == run.step]
     if any({row["column"] for row in one["rows"]} > columns for one in same):
-        say(f"the run's report keeps the table of more tasks that it has: {place}")
+        say(f"the run's report keeps the table of more tasks that it has: {path}")
         return
     try:
-        place.parent.mkdir(exist_ok=True)
-        replace_file(place, json.dumps(table))
+        path.parent.mkdir(exist_ok=True)
+        replace_file(path, json.dumps(table))
     except OSError as error:
         say(f"the run's report will not have this: {error}")

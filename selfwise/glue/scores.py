@@ -161,10 +161,10 @@ class GlueScores:
             cells.append(_format_comparison(against) if against else "")
             table.add_row(*cells, *([format_published(row.published)] if scaled else []))
         table.add_section()
-        every = {name: self.averages(name) for name in COMPETITORS}
-        for name, ours in every[PRETRAINED].items():
+        averages = {name: self.averages(name) for name in COMPETITORS}
+        for name, ours in averages[PRETRAINED].items():
             if ours is not None:
-                means = (every[one][name] for one in COMPETITORS)
+                means = (averages[one][name] for one in COMPETITORS)
                 table.add_row(
                     name, "", *("" if m is None else format_percent(m, None) for m in means)
                 )

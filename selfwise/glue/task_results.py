@@ -113,24 +113,28 @@ class TaskResults:
 
         As the papers do it; of equals the first. Its scores on dev are not what is reported.
         """
-        own = [fit for fit in self.fits if fit["competitor"] == PRETRAINED]
-        if not own:
+        pretrained = [fit for fit in self.fits if fit["competitor"] == PRETRAINED]
+        if not pretrained:
             return {}
-        best = max(own, key=lambda fit: fmean(fmean(s.values()) for s in fit["scores"].values()))
+        best = max(
+            pretrained, key=lambda fit: fmean(fmean(s.values()) for s in fit["scores"].values())
+        )
         predicted = {name: np.array(best["predicted"][name]) for name in self.record["ids"]}
         ids = self.record["ids"]
         return {name: TaskAnswers(ids[name], answers) for name, answers in predicted.items()}
 
     def _check(self, new: TaskRecord) -> None:
-        before, now = self.record["asked"], new["asked"]
+        old_options, new_options = self.record["asked"], new["asked"]
         another = "give another --out"
         if self.record["task"] != new["task"]:
             raise ValueError(f"{self.path} is about {self.record['task']}; {another}")
-        if any(before.get(name) != now[name] for name in ("weights", "step")):
+        if any(old_options.get(name) != new_options[name] for name in ("weights", "step")):
             raise ValueError(f"{self.path} was measured of another run, or checkpoint; {another}")
-        for name in [*now, *before]:
-            if before.get(name) != now.get(name):
-                earlier, later = (_format_option(options.get(name)) for options in (before, now))
+        for name in [*new_options, *old_options]:
+            if old_options.get(name) != new_options.get(name):
+                earlier, later = (
+                    _format_option(options.get(name)) for options in (old_options, new_options)
+                )
                 differs = f"{name} {earlier}, not {later}"
                 raise ValueError(f"{self.path} was measured with {differs}; {another}")
         data = [self.record["data"], new["data"]]

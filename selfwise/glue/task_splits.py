@@ -43,8 +43,8 @@ def _note_constant_labels(dev: dict[str, GlueSplit]) -> list[str]:
     for column, split in dev.items():
         truth = split.scores if split.texts.labels is None else split.texts.labels
         if truth is not None and len(np.unique(truth)) == 1:
-            what = f"all {len(truth):,} examples of dev have one label"
-            sentences.append(f"{column}: {what}, so that its scores say nothing about the model")
+            problem = f"all {len(truth):,} examples of dev have one label"
+            sentences.append(f"{column}: {problem}, so that its scores say nothing about the model")
     return sentences
 
 
@@ -103,8 +103,8 @@ def open_task(data: str | Path, name: str, *, ax: bool) -> TaskSplits:
     dev = {column_name(task, name): splits[name] for name in task.splits("dev")}
     test = {file: splits[name] for name, file in task.submissions.items() if name in splits}
     if ax and name == MNLI:
-        other = find_task(AX)
-        test[other.submissions["test"]] = open_glue(data, other, "test")
+        diagnostic = find_task(AX)
+        test[diagnostic.submissions["test"]] = open_glue(data, diagnostic, "test")
     return TaskSplits(task, splits["train"], dev, test)
 
 

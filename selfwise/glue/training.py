@@ -114,9 +114,9 @@ class FinetuneJob(NamedTuple):
                 assert judge.truth is not None
                 predicted = self.predict(model, judge.rows)
                 curve.append(compute_metrics(self.task, judge.truth, predicted))
-                now = fmean(curve[-1].values())  # as `average_metrics`
-                if not early or value is None or now > value:
-                    value, epoch = now, last
+                score = fmean(curve[-1].values())  # as `average_metrics`
+                if not early or value is None or score > value:
+                    value, epoch = score, last
                     best_state = deepcopy(model.state_dict()) if early else None
         if best_state is not None:
             model.load_state_dict(best_state)
@@ -149,11 +149,11 @@ class FinetuneJob(NamedTuple):
             first, total = epoch * steps_per_epoch, torch.zeros((), device=self.device)
             model.train()
             places = batch_epoch(lengths, setting.batch, self.seed, self.task.name, epoch)
-            for step, some in enumerate(places[: steps - first], start=first):
-                now = schedules.factor(recipe.schedule, step, steps=steps, warmup=warmup)
+            for step, rows in enumerate(places[: steps - first], start=first):
+                factor = schedules.factor(recipe.schedule, step, steps=steps, warmup=warmup)
                 for group in optimizer.param_groups:
-                    group["lr"] = setting.rate * now
-                total += self._step(model, optimizer, train.take(some), step)
+                    group["lr"] = setting.rate * factor
+                total += self._step(model, optimizer, train.take(rows), step)
                 if self.progress is not None:
                     self.progress(step + 1, steps, str(setting))
             if not bool(total.isfinite()):

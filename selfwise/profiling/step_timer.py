@@ -77,13 +77,17 @@ def _time_steps(
     parts: Parts, batches: Batches, options: Resolved, *, seed: int, seconds: float
 ) -> StepTiming:
     endless, env = replace(options, steps=ENDLESS_STEPS), DistributedEnv(size=options.devices)
-    device, before, begun = options.device, WARMUP_STEPS + 2 * options.workers, perf_counter()
+    device, warmup_steps, started = (
+        options.device,
+        WARMUP_STEPS + 2 * options.workers,
+        perf_counter(),
+    )
     marks: list[Moment] = []
     waited, amounts = 0.0, []
-    batch_of = iter(load(batches, 0, endless, env))
+    loaded = iter(load(batches, 0, endless, env))
     while True:
         wait_started = perf_counter()
-        step, batch = next(batch_of)
+        step, batch = next(loaded)
         if marks:
             waited += perf_counter() - wait_started
         set_lr(parts.optimizer, endless, step)
@@ -92,14 +96,16 @@ def _time_steps(
         if marks:
             amounts.append(count_content(batch))
             marks.append(record_moment(device))
-            if len(amounts) >= MIN_STEPS and step_ended - begun > seconds:
+            if len(amounts) >= MIN_STEPS and step_ended - started > seconds:
                 break
-        elif step + 1 >= before or (step + 1 >= WARMUP_STEPS and step_ended - begun > seconds):
+        elif step + 1 >= warmup_steps or (
+            step + 1 >= WARMUP_STEPS and step_ended - started > seconds
+        ):
             synchronize(device)
-            begun = perf_counter()
+            started = perf_counter()
             marks.append(record_moment(device))
     synchronize(device)
-    seconds_taken = perf_counter() - begun
+    seconds_taken = perf_counter() - started
     times = [elapsed_seconds(first, then) for first, then in pairwise(marks)]
     examples, content = (sum(numbers) for numbers in zip(*amounts))
     return StepTiming(seconds_taken, waited, times, int(examples), float(content))

@@ -233,12 +233,12 @@ class _Moments:
         for row, place in enumerate(places):
             if not count[row]:
                 continue
-            before = self.count[place]
+            previous = self.count[place]
             self.count[place] += count[row]
-            apart = means[row] - self.mean[place]
-            self.mean[place] += apart * (count[row] / self.count[place])
+            shift = means[row] - self.mean[place]
+            self.mean[place] += shift * (count[row] / self.count[place])
             if self.squares is not None:
-                between = apart**2 * (before * count[row] / self.count[place])
+                between = shift**2 * (previous * count[row] / self.count[place])
                 self.squares[place] += squares[row] + between
 
     def result(self) -> Float32[np.ndarray, "n L d"]:
@@ -261,14 +261,14 @@ def _compute_moments(
     """Means of real frames, and sums of their squared distances from them, of each layer."""
     t, device = layers[0].shape[1], layers[0].device
     assert t >= int(count.max()), (layers[0].shape, count)
-    several = count.to(device)[:, None, None].clamp(min=1)
-    beyond = (torch.arange(t)[None] >= count[:, None]).to(device)[..., None]
+    num_frames = count.to(device)[:, None, None].clamp(min=1)
+    is_padding = (torch.arange(t)[None] >= count[:, None]).to(device)[..., None]
     means, squares = [], []
     for frames in layers:
         frames = frames.float()
-        mean = frames.masked_fill(beyond, 0).sum(dim=1, keepdim=True) / several
+        mean = frames.masked_fill(is_padding, 0).sum(dim=1, keepdim=True) / num_frames
         means.append(mean[:, 0])
-        squares.append((frames - mean).masked_fill(beyond, 0).square().sum(dim=1))
+        squares.append((frames - mean).masked_fill(is_padding, 0).square().sum(dim=1))
     return torch.stack(means, dim=1).cpu().numpy(), torch.stack(squares, dim=1).cpu().numpy()
 
 

@@ -71,11 +71,11 @@ def extract_features(
         image_views = iterate_views(images, mine, size=size, device=device, workers=workers)
         encode = partial(_encode_pooled, encoder, layer=layer)
         last = takes_channels_last(model) and precision == "float32"
-        own = (
+        batches = (
             (_encode_in_chunks(encode, view, last=last).float().cpu().numpy(),)
             for view in image_views
         )
-        parts = [part for (part,) in gather_in_order(own, len(rows), env)]
+        parts = [part for (part,) in gather_in_order(batches, len(rows), env)]
     return np.concatenate(parts) if env.rank == 0 else EMPTY
 
 

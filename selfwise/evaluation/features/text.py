@@ -114,21 +114,21 @@ def extract_poolings(
     rows, combined = windows.rows, WindowAverage(windows, [pooling for _, pooling in places])
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
     out: list[np.ndarray] = []
-    every = list(batch_by_length([len(row.ids) for row in rows]))
+    groups = list(batch_by_length([len(row.ids) for row in rows]))
 
     def vectors_of(places_of: np.ndarray) -> Arrays:
         batch = to_device(pad_rows([rows[i] for i in places_of], encoder, tokenizer), device)
         return tuple(one.cpu().numpy() for one in _encode_poolings(encoder, batch, places))
 
     with evaluation_mode(encoder, device), half:
-        own = map(vectors_of, every[env.rank :: env.size])
-        for some, vectors in zip(every, gather_in_order(own, len(every), env)):
+        computed = map(vectors_of, groups[env.rank :: env.size])
+        for windows_read, vectors in zip(groups, gather_in_order(computed, len(groups), env)):
             if not out:
                 out = [
                     _allocate_array((len(texts), v.shape[1]), file_prefix, i)
                     for i, v in enumerate(vectors)
                 ]
-            combined.add(out, some, vectors)
+            combined.add(out, windows_read, vectors)
     combined.finish(out)
     return out or [EMPTY for _ in places]
 
@@ -234,12 +234,15 @@ def _encode_poolings(
     for layer, pooling in places:
         if pooling == LAYERS:
             assert isinstance(encoder, EmbeddingEncoder), type(encoder)
-            each = [encoder.embed(batch), *tokens]
-            means = [pool_tokens(one.float(), batch.valid, "mean") for one in each]
+            layer_tokens = [encoder.embed(batch), *tokens]
+            means = [
+                pool_tokens(layer_output.float(), batch.valid, "mean")
+                for layer_output in layer_tokens
+            ]
             vectors.append(torch.cat(means, dim=1))
         else:
-            one = tokens[-1] if layer is None else select_layer(tokens, layer)
-            vectors.append(pool_tokens(one.float(), batch.valid, pooling))
+            layer_output = tokens[-1] if layer is None else select_layer(tokens, layer)
+            vectors.append(pool_tokens(layer_output.float(), batch.valid, pooling))
     return vectors
 
 

@@ -66,8 +66,10 @@ class HeldOutLoss:
                 step = method(method.view(to_device(self.read(number), device), rng))
                 for name, (total, count) in (step.terms | step.metrics).items():
                     total, count = total.double(), count.double()
-                    before = sums.get(name, Term(torch.zeros_like(total), torch.zeros_like(count)))
-                    sums[name] = Term(before.sum + total, before.count + count)
+                    previous = sums.get(
+                        name, Term(torch.zeros_like(total), torch.zeros_like(count))
+                    )
+                    sums[name] = Term(previous.sum + total, previous.count + count)
         return sums
 
     def warning(self, values: dict[str, float]) -> None:

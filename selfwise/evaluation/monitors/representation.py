@@ -78,8 +78,8 @@ class RepresentationMonitor:
             )
             for first in range(0, n, BATCH_SIZE):
                 part = slice(first, min(first + BATCH_SIZE, n))
-                own = to_device(slice_batch(self.batch, part), device)
-                features.append(self._features(method, own, part, has_pair=has_pair))
+                batch = to_device(slice_batch(self.batch, part), device)
+                features.append(self._features(method, batch, part, has_pair=has_pair))
             h, *pair = (torch.cat(parts) for parts in zip(*features, strict=True))
             values = {"uniformity": uniformity(h), "rank": _finite_rank(h)}
             if pair:
@@ -117,15 +117,15 @@ def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:
     """
     min_rank = max(COLLAPSED_RANK, COLLAPSED_RANK_SHARE * max_rank)
     if values["rank"] < min_rank:
-        what = f"an effective rank of {values['rank']:.1f} of {max_rank}"
+        symptom = f"an effective rank of {values['rank']:.1f} of {max_rank}"
     elif values["uniformity"] > COLLAPSED_UNIFORMITY:
-        what = f"a uniformity of {values['uniformity']:.3f}, where 0 is a single point"
+        symptom = f"a uniformity of {values['uniformity']:.3f}, where 0 is a single point"
     else:
         return None
     return (
-        f"the representation has collapsed: its features have {what}, so that examples can hardly "
-        "be told apart; a lower --lr, a larger --batch, stronger views or another --temperature "
-        "usually help"
+        f"the representation has collapsed: its features have {symptom}, so that examples can "
+        "hardly be told apart; a lower --lr, a larger --batch, stronger views or another "
+        "--temperature usually help"
     )
 
 

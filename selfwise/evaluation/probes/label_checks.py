@@ -36,16 +36,16 @@ def relabel_examples(examples: Examples, classes: list[str]) -> Examples:
 
     Raises ValueError for a label with a name that `classes` lacks.
     """
-    own = examples.classes or []
+    own_classes = examples.classes or []
     numbers = _require_labels(examples)
-    used = {own[number] for number in np.unique(numbers)}  # some names may have no example
-    unknown = [name for name in own if name in used and name not in classes]
+    used = {own_classes[number] for number in np.unique(numbers)}  # some names may have no example
+    unknown = [name for name in own_classes if name in used and name not in classes]
     if unknown:
         raise ValueError(
             f"--test has classes that --train has not: {', '.join(unknown[:3])}"
             f"{' and more' if len(unknown) > 3 else ''}"
         )
-    places = np.array([classes.index(name) if name in used else -1 for name in own])
+    places = np.array([classes.index(name) if name in used else -1 for name in own_classes])
     return replace(examples, labels=places[numbers], classes=classes)
 
 

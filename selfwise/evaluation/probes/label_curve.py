@@ -67,8 +67,8 @@ def draw_labels(
         raise ValueError(f"class {name} has {has} of each class; give a smaller one, or all")
     order = shuffled(len(labels), seed, "label budget")
     order = order[np.argsort(labels[order], kind="stable")]
-    place = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
-    return np.sort(order[place < per_class])
+    rank_in_class = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
+    return np.sort(order[rank_in_class < per_class])
 
 
 class KNNVotes(NamedTuple):
@@ -223,8 +223,8 @@ def count_confusions(
 ) -> list[list[int]]:
     """How often each of n classes (rows) was taken for each (columns), over all predictions."""
     counts = np.zeros(n * n, dtype=np.int64)
-    for each in predicted:
-        cells = n * truth + each.reshape(-1, len(truth))
+    for predictions in predicted:
+        cells = n * truth + predictions.reshape(-1, len(truth))
         counts += np.bincount(cells.reshape(-1), minlength=n * n)
     return counts.reshape(n, n).tolist()
 

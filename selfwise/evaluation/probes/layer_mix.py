@@ -84,10 +84,10 @@ class _LayerMixClassifier:
     def __init__(
         self, x: np.ndarray, labels: np.ndarray, *, tolerance: float, device: torch.device | str
     ):
-        self.names, which = np.unique(labels, return_inverse=True)
+        self.names, class_numbers = np.unique(labels, return_inverse=True)
         self.device, self.tolerance = device, tolerance
         self.scale = StandardScaler().fit(_flatten_layers(x))
-        self.x, self.y = self._scaled(x), torch.from_numpy(which).to(device)
+        self.x, self.y = self._scaled(x), torch.from_numpy(class_numbers).to(device)
         k = len(self.names)
         self.logits, self.W, self.bias = (
             torch.zeros(shape, dtype=torch.float64, device=device, requires_grad=True)

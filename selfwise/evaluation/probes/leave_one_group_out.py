@@ -167,12 +167,12 @@ def choose_candidate(
     """
     if not features:
         raise ValueError("there are no features to choose among")
-    of = None if groups is None else groups[train]
+    train_groups = None if groups is None else groups[train]
     fits: dict[str, LinearFit | LayerMixFit] = {}
     for name, x in features.items():
         assert len(x) == len(labels), (name, x.shape, labels.shape)
         probe = fit_linear if x.ndim == 2 else fit_layer_mix
-        fits[name] = probe(x[train], labels[train], x[test], seed=seed, groups=of)
+        fits[name] = probe(x[train], labels[train], x[test], seed=seed, groups=train_groups)
     scores = {name: fit.cross_validated or 0.0 for name, fit in fits.items()}
     best = max(scores, key=lambda name: scores[name])  # of equals the first
     return CandidateChoice(best, scores, {name: fit.predicted for name, fit in fits.items()})

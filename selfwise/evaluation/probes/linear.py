@@ -138,11 +138,11 @@ def split_folds(labels: Int64[np.ndarray, "n"], *, seed: int) -> list[Int64[np.n
 
     A class's only example is never held out. No arrays if every class has one example.
     """
-    _, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    _, class_numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
     folds = min(FOLDS, int(counts.max()))
     order = shuffled(len(labels), seed, "held out")
-    order = order[np.argsort(which[order], kind="stable")]
-    order = order[counts[which[order]] > 1]
+    order = order[np.argsort(class_numbers[order], kind="stable")]
+    order = order[counts[class_numbers[order]] > 1]
     # dealt in turn, class after class: sizes differ by one at most, within a class and in all
     parts = [np.sort(order[fold::folds]) for fold in range(folds)] if folds > 1 else []
     return parts if len(labels) <= MAX_ALL_FOLDS else parts[:1]
@@ -159,16 +159,16 @@ def split_group_folds(
 
     Raises ValueError if there is one group.
     """
-    names, which, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    names, group_numbers, counts = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise ValueError(f"folds by group need two groups, all {len(groups)} examples are of one")
-    fold = np.arange(len(names))
+    fold_of = np.arange(len(names))
     if len(names) > MAX_SINGLE_GROUPS:
         sizes = np.zeros(FOLDS, dtype=np.int64)
         for group in np.argsort(-counts, kind="stable"):
-            fold[group] = sizes.argmin()
-            sizes[fold[group]] += counts[group]
-    parts = [np.flatnonzero(fold[which] == place) for place in range(fold.max() + 1)]
+            fold_of[group] = sizes.argmin()
+            sizes[fold_of[group]] += counts[group]
+    parts = [np.flatnonzero(fold_of[group_numbers] == place) for place in range(fold_of.max() + 1)]
     parts = [held_out for held_out in parts if len(np.unique(np.delete(labels, held_out))) > 1]
     return parts[:1] if len(names) > MAX_SINGLE_GROUPS and len(labels) > MAX_ALL_FOLDS else parts
 

@@ -39,11 +39,11 @@ def describe_overlap(count: int, total: int) -> list[str]:
     """What a score says of test examples that training has seen; nothing if there are none."""
     if not count:
         return []
-    those = "it says" if count == 1 else "they say"
-    which = f"all {total:,}" if count == total else f"{count:,} of {total:,}"
+    predicate = "it says" if count == 1 else "they say"
+    subject = f"all {total:,}" if count == total else f"{count:,} of {total:,}"
     noun = "test example is also a training example" if total == 1 else "test examples are also "
     noun += "" if total == 1 else "training examples"
-    return [f"Warning: {which} {noun}, so {those} nothing about new data."]
+    return [f"Warning: {subject} {noun}, so {predicate} nothing about new data."]
 
 
 def _filter_matches(rows: Iterable[int], key: Key, others: set[Hashable]) -> list[int]:

@@ -275,13 +275,13 @@ def join_scores(first: ProbeScore, second: ProbeScore) -> ProbeScore:
     if (first.kind, first.n_test) != (second.kind, second.n_test):
         raise ValueError("only scores of one kind of probe on the same test examples can be joined")
     if first.seeds != second.seeds:
-        which = f"{_list_seeds(first.seeds)} and {_list_seeds(second.seeds)}"
-        raise ValueError(f"only scores of the same seeds can be joined, not of seeds {which}")
+        seeds = f"{_list_seeds(first.seeds)} and {_list_seeds(second.seeds)}"
+        raise ValueError(f"only scores of the same seeds can be joined, not of seeds {seeds}")
     shared = set(first.budgets) & set(second.budgets)
     if shared:
         raise ValueError(f"both scores have the label budget {next(iter(shared))}")
     results, comparisons = first.results + second.results, first.comparisons + second.comparisons
-    whole = ProbeScore(first.kind, results, comparisons, first.seeds, first.n_test)
-    largest = first if whole.budgets[-1] in first.budgets else second
+    joined = ProbeScore(first.kind, results, comparisons, first.seeds, first.n_test)
+    largest = first if joined.budgets[-1] in first.budgets else second
     warnings = tuple(dict.fromkeys(first.warnings + second.warnings))
-    return replace(whole, confusion=largest.confusion, warnings=warnings)
+    return replace(joined, confusion=largest.confusion, warnings=warnings)

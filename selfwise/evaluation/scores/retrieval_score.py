@@ -110,12 +110,12 @@ class RetrievalScore:
         ]
         left_out = self._ours.left_out
         if left_out:
-            what = (
+            subject = (
                 "1 example was no query: its"
                 if left_out == 1
                 else f"{left_out:,} were no queries: their"
             )
-            sentences.append(f"{what} class has no other example.")
+            sentences.append(f"{subject} class has no other example.")
         return sentences
 
     def table(self) -> "Table":
@@ -162,7 +162,7 @@ def compare_retrieval(
     check_competitors(measures)
     ours, differences = measures[PRETRAINED][0], []
     for measure in COMPARED:
-        each = {
+        query_means = {
             name: np.mean([one.values[measure] for one in several], axis=0)
             for name, several in measures.items()
         }
@@ -170,7 +170,7 @@ def compare_retrieval(
             if name == PRETRAINED:
                 continue
             assert np.array_equal(measures[name][0].queries, ours.queries), name
-            gap = float(each[PRETRAINED].mean() - each[name].mean())
-            interval = paired_bootstrap(each[PRETRAINED], each[name], seed=seed)
+            gap = float(query_means[PRETRAINED].mean() - query_means[name].mean())
+            interval = paired_bootstrap(query_means[PRETRAINED], query_means[name], seed=seed)
             differences.append(RetrievalDifference(measure, name, gap, interval))
     return RetrievalScore(measures, tuple(differences))
