@@ -389,7 +389,7 @@ def test_recipes_are_those_of_the_papers():
 def test_what_cannot_be_is_one_sentence():
     run, train = run_of(), split("sst2", 20, 0)
     test = replace(train, split="test", texts=replace(train.texts, labels=None))
-    image = SimpleNamespace(encoder=cases.tiny_encoder(), tokenizer=None)
+    image = SimpleNamespace(encoder=cases.tiny_encoder(), tokenizer=None, config={})
     told = {"recipe": FAST, "seed": 0}
     for wrong, message in (
         (
