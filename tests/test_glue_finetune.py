@@ -39,8 +39,8 @@ def run_of(family="bert", **options):
     size = {"dim": 32, "heads": 2, "depth": 1, "length": 48, "ff": 64}
     narrow = {"embedding": 16} if family == "albert" else {}
     encoder = text.build(family, vocab=reader.vocabulary.size, **{**size, **narrow, **options})
-    found = {"length": encoder.length}
-    return SimpleNamespace(encoder=encoder, tokenizer=reader, config={"found": found})
+    record = SimpleNamespace(info=SimpleNamespace(length=encoder.length))
+    return SimpleNamespace(encoder=encoder, tokenizer=reader, record=record)
 
 
 def split(name, n, seed, named="train"):
@@ -190,7 +190,7 @@ def test_texts_are_cut_where_the_run_and_the_recipe_end(monkeypatch):
     monkeypatch.setattr(training.FinetuneJob, "_step", seen)
     recipe = FAST._replace(epochs=1, length=14)
     for longest in (9, 14):
-        run.config["found"]["length"] = longest if longest == 9 else 48
+        run.record.info.length = longest if longest == 9 else 48
         finetune_on_task(run, train, [], recipe=recipe, seed=0)
         assert sorted(lengths) == sorted(min(one, longest) for one in whole)
         assert max(whole) > 14
@@ -389,7 +389,7 @@ def test_recipes_are_those_of_the_papers():
 def test_what_cannot_be_is_one_sentence():
     run, train = run_of(), split("sst2", 20, 0)
     test = replace(train, split="test", texts=replace(train.texts, labels=None))
-    image = SimpleNamespace(encoder=cases.tiny_encoder(), tokenizer=None, config={})
+    image = SimpleNamespace(encoder=cases.tiny_encoder(), tokenizer=None, record=None)
     told = {"recipe": FAST, "seed": 0}
     for wrong, message in (
         (

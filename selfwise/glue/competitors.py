@@ -21,7 +21,7 @@ from selfwise.glue.scores import COMPETITORS, UNFITTED, WORDS
 from selfwise.glue.task_record import SettingValues
 from selfwise.glue.task_results import CompetitorFit
 from selfwise.glue.task_splits import TaskSplits, limit_train
-from selfwise.modalities.image import where
+from selfwise.modalities.devices import choose_device
 from selfwise.runs.open import Run
 
 FitCompetitor = Callable[[int], CompetitorFit]  # from a seed
@@ -29,8 +29,8 @@ FitCompetitor = Callable[[int], CompetitorFit]  # from a seed
 
 def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, FitCompetitor]:
     """Probes of features: of the encoder, of its twin of that seed, of bags of words."""
-    device, precision = where(run, config.device)
-    length = run.config["found"]["length"]
+    device, precision = choose_device(run, config.device)
+    length = run.record.info.length
     pairs = _list_joined(splits)
     settings = [one._replace(joined=joined) for one in config.settings for joined in pairs]
     # read once for all seeds; with a limit each seed has texts of its own
@@ -49,7 +49,7 @@ def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, 
             splits, config, lambda seed: pretrained, settings, splits.dev | splits.test
         ),
         UNTRAINED: _build_probe(
-            splits, config, lambda seed: cache(run.fresh(seed)), settings, splits.dev
+            splits, config, lambda seed: cache(run.build_untrained(seed)), settings, splits.dev
         ),
         WORDS: build_words_probe(splits, config),
     }

@@ -87,7 +87,7 @@ def finetune_on_task(
     count = _count_choosers(train, test, held_out) if searching else None
     if count is not None and not can_choose(count):
         recipe, count = recipe.unsearched(), 0
-    length = min(recipe.length, run.config["found"]["length"])
+    length = min(recipe.length, run.record.info.length)
     tokenized, *tokenized_test = (
         _tokenize_split(split, run.tokenizer, length) for split in (train, *test)
     )

@@ -10,7 +10,7 @@ from selfwise.glue.frozen import FeatureSetting
 from selfwise.glue.scores import FINETUNE, FROZEN
 from selfwise.glue.task_splits import AX, MNLI
 from selfwise.glue.tasks import TASKS, GlueTask, find_task
-from selfwise.modalities.image import where
+from selfwise.modalities.devices import choose_device
 from selfwise.runs.open import Run
 
 ALL, MIDDLE, LAST, MAJORITY = "all", "middle", "last", "majority"
@@ -162,7 +162,7 @@ def result_options(run: Run, config: GlueConfig, name: str) -> dict[str, object]
         layers = [
             (LAST if one.layer is None else one.layer, one.pooling) for one in config.settings
         ]
-        options["precision"] = where(run, config.device)[1]
+        options["precision"] = choose_device(run, config.device)[1]
         options["settings"] = [f"{layer}:{pooling}" for layer, pooling in layers]
     if config.transfers_weights(name):
         options["start"] = config.start

@@ -42,7 +42,7 @@ def build_finetuned(
         def fit(seed: int) -> CompetitorFit:
             start = _load_start_weights(config, results, name, seed)
             if start is None and from_untrained:
-                start = run.fresh(seed).state_dict()
+                start = run.build_untrained(seed).state_dict()
             progress = _build_progress(f"{name}, seed {seed}", say)
             rows = limit_train(splits.train, config.limit, seed)
 

@@ -1,10 +1,10 @@
 """One training on a GLUE task: batches of similar length, an epoch after the other."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from statistics import fmean
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from selfwise.glue.classifier import ClassifierHead, autocast_bf16, copy_encoder
 from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting
 from selfwise.glue.metrics import compute_metrics
 from selfwise.glue.tasks import GlueTask
+from selfwise.runs.record import RunRecord
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training import schedules
 from selfwise.training.optimizers import build_optimizer
@@ -64,7 +65,7 @@ class TextRun(Protocol):
     def tokenizer(self) -> Tokenizer: ...
 
     @property
-    def config(self) -> Mapping[str, Any]: ...
+    def record(self) -> RunRecord: ...
 
 
 class FinetuneJob(NamedTuple):

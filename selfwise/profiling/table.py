@@ -48,7 +48,7 @@ def _format_heading(report: Mapping[str, Any], each: str) -> str:
     where = environment["cpu"] if options["device"] == "cpu" else environment["device"]
     threads = format_count(options["threads"], "thread")
     words = [
-        f"{report['method']}, {options['encoder']['name']}",
+        f"{report['method']}, {options['encoder']}",
         f"{options['batch']} {each} a step",
         options["precision"],
         f"{threads}, {format_count(options['workers'], 'worker')}",
