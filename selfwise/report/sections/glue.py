@@ -7,7 +7,7 @@ from typing import Any
 from selfwise.core.errors import told_apart
 from selfwise.evaluation.scores.bootstrap import ABOVE
 from selfwise.evaluation.scores.probe_score import UNTRAINED, format_percent
-from selfwise.glue.published import as_published
+from selfwise.glue.published import format_published
 from selfwise.glue.scores import WORDS
 from selfwise.report.page.parts import Paragraphs, Part, Picture, Section, Table
 from selfwise.report.page.plots import line_color
@@ -150,7 +150,7 @@ def _score_rows(table: GlueTable) -> Table:
     rows = []
     for row in table["rows"]:
         cells = [row["column"], row["metric"], *(_format_score(row[name], table) for name in names)]
-        rows.append([*cells, as_published(row["published"])] if published else cells)
+        rows.append([*cells, format_published(row["published"])] if published else cells)
     return Table(head, rows, f"In percent, {table['centre']} and standard deviation over the seeds")
 
 
@@ -226,7 +226,7 @@ def _combined_scores(group: Mapping[str, GlueTable]) -> Table:
             _format_score(by_place[place][PRETRAINED], table) if place in by_place else ""
             for by_place, table in tables
         ]
-        published_cell = [as_published(published.get(place))] if published else []
+        published_cell = [format_published(published.get(place))] if published else []
         rows.append([*place, *scores, *published_cell])
     first_table = tables[0][1]
     head = ["task", "metric", *group, *([first_table["published"]] if published else [])]
