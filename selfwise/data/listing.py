@@ -53,8 +53,7 @@ class Listing(NamedTuple):
         labels = None if self.labels is None else self.labels[rows]
         groups = None if self.groups is None else self.groups[rows]
         paths, sizes, times = self.paths.take(rows), self.sizes[rows], self.times[rows]
-        kept = {"paths": paths, "sizes": sizes, "times": times, "labels": labels, "groups": groups}
-        return self._replace(**kept)
+        return self._replace(paths=paths, sizes=sizes, times=times, labels=labels, groups=groups)
 
     def where(self) -> bytes:
         """The folder without links: other folders hold other data, whatever their files' names."""

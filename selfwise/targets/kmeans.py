@@ -15,7 +15,7 @@ CHUNK_CUDA = 2**26
 
 
 class Clustering(NamedTuple):
-    """What `lloyd` found."""
+    """The result of `run_lloyd`."""
 
     centres: Float[Tensor, "k d"]
     ids: Int64[Tensor, "n"]  # of the nearest of these centres

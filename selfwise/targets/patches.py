@@ -86,7 +86,8 @@ class PatchTargets:
     def load(cls, folder: Path) -> "PatchTargets":
         """What `save` left. Raises ValueError if it is not there, or damaged."""
         tensors, facts = tensor_file.load_tensors(folder / FILE, "set of patch units")
-        return cls(Codebook(tensors["centres"]), **facts)
+        codebook = Codebook(tensors["centres"])
+        return cls(codebook, patch=facts["patch"], normalise=facts["normalise"])
 
     def _check(self, x: Float[Tensor, "b c h w"]) -> None:
         if x.shape[1] != self.channels:

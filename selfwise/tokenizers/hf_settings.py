@@ -156,9 +156,14 @@ def _read_added_tokens(
 
 def _build_token(token: Mapping[str, Any]) -> AddedToken:
     special = bool(token.get("special", False))
-    flags = {name: bool(token.get(name, False)) for name in ("single_word", "lstrip", "rstrip")}
-    normalized = bool(token.get("normalized", not special))
-    return AddedToken(str(token["content"]), special=special, normalized=normalized, **flags)
+    return AddedToken(
+        str(token["content"]),
+        single_word=bool(token.get("single_word", False)),
+        lstrip=bool(token.get("lstrip", False)),
+        rstrip=bool(token.get("rstrip", False)),
+        normalized=bool(token.get("normalized", not special)),
+        special=special,
+    )
 
 
 def _read_special_names(
@@ -176,8 +181,8 @@ def _read_special_names(
     return list(dict.fromkeys(names))
 
 
-def _token_content(value: Any) -> str:
-    return str(value.get("content", "") if isinstance(value, Mapping) else value)
+def _token_content(token: object) -> str:
+    return str(token.get("content", "") if isinstance(token, Mapping) else token)
 
 
 def add_tokens(library: Library, settings: TokenizerSettings) -> Library:

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from tokenizers import Tokenizer as Library
@@ -110,11 +110,18 @@ def _fingerprint_library(library: Library) -> str:
     return digest(json.dumps(parts, sort_keys=True))
 
 
+class HasText(Protocol):
+    """A piece of a document."""
+
+    @property
+    def text(self) -> str: ...
+
+
 @runtime_checkable
 class PieceStream(Protocol):
     """Texts that can be read as a stream of pieces, each with its `text`."""
 
-    def pieces(self) -> Iterable[Any]: ...
+    def pieces(self) -> Iterable[HasText]: ...
 
 
 def train_tokenizer(

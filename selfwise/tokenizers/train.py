@@ -1,8 +1,7 @@
 """Tokenizers trained on a corpus: WordPiece, byte-level BPE, Unigram, characters."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from tokenizers import (
@@ -20,7 +19,6 @@ from tokenizers import Tokenizer as Library
 from selfwise.tokenizers.cached_encode import EVERY_CHARACTER, SPACE, lower_text
 from selfwise.tokenizers.special_tokens import BERT, ROBERTA
 
-Tell = Callable[[str], None]
 MAX_TRAINING_BYTES = {
     "wordpiece": 2**26,
     "bpe": 2**26,
@@ -53,7 +51,7 @@ def train_wordpiece(texts: Iterable[str], vocab: int, *, lower: bool) -> Library
     return build_wordpiece(models.WordPiece(vocab=pieces, unk_token="[UNK]"), lower=lower)
 
 
-def build_wordpiece(model: Any, *, lower: bool) -> Library:
+def build_wordpiece(model: models.Model, *, lower: bool) -> Library:
     """A WordPiece model with what BERT does before and after it."""
     library = Library(model)
     library.normalizer = normalizers.BertNormalizer(lowercase=lower)
@@ -77,7 +75,7 @@ def train_bpe(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
     return add_special_tokens(library, ROBERTA)
 
 
-def build_byte_level(model: Any) -> Library:
+def build_byte_level(model: models.Model) -> Library:
     """A BPE model with GPT-2's division into words before it."""
     library = Library(model)
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -118,7 +116,7 @@ def _settle_scores(scores: dict[str, float]) -> dict[str, float]:
     return rest | {piece: round(low + step * i, 6) for i, piece in enumerate(rare, start=1)}
 
 
-def _build_unigram(model: Any, *, lower: bool) -> Library:
+def _build_unigram(model: models.Model, *, lower: bool) -> Library:
     library = Library(model)
     quotes = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     case = [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
@@ -218,7 +216,9 @@ def _count_points(texts: Iterable[str], *, lower: bool) -> np.ndarray:
     return counts
 
 
-def _choose_alphabet(sample: Iterable[str], normalizer: Any, max_characters: int) -> list[str]:
+def _choose_alphabet(
+    sample: Iterable[str], normalizer: normalizers.Normalizer, max_characters: int
+) -> list[str]:
     """The most frequent characters after normalising, sorted; ties go to the lower code point."""
     raw = _count_points(sample, lower=False)
     counts: dict[str, int] = {}

@@ -90,7 +90,7 @@ def test_word_by_word_gives_the_ids_of_the_library(made):
         )
         assert np.array_equal(counts, wanted_counts), kind
         assert np.array_equal(ids, wanted), kind
-        assert type(tokenizer._flat).__name__ in ("WordByWord", "Characters"), kind
+        assert type(tokenizer._flat).__name__ in ("WordEncoder", "CharacterEncoder"), kind
 
 
 def test_forgetting_words_changes_no_id(made, monkeypatch):
@@ -152,7 +152,9 @@ def test_what_is_saved_is_what_is_loaded(made, tmp_path):
 def test_the_same_texts_give_the_same_tokenizer_in_every_process(made):
     code = (
         "from tests.facts.test_tokenizer import *\n"
-        "print(*[train(k, CORPUS, vocab=None if k == 'chars' else 420).fingerprint for k in KINDS])"
+        "sizes = {'chars': None}\n"
+        "made = [train_tokenizer(k, CORPUS, vocab=sizes.get(k, 420)) for k in KINDS]\n"
+        "print(*[tokenizer.fingerprint for tokenizer in made])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == [made[kind].fingerprint for kind in KINDS]

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +21,14 @@ class CropPlan(NamedTuple):
     order: np.ndarray  # int64 (c,), crops
     offsets: np.ndarray  # int64 (c,), by crop: first sample
     batches: np.ndarray  # int64 (k,), the batches in the order in which they are read
+
+
+class FrameTargets(Protocol):
+    """Whole numbers to be predicted, one a frame, by recording."""
+
+    def read(self, i: int, first: int, count: int, /) -> np.ndarray:
+        """Those of the frames `first` to `first + count` of recording i, int64 (count,)."""
+        ...
 
 
 class AudioSource:
@@ -51,7 +59,7 @@ class AudioSource:
         seconds: float,
         longest: float,
         seed: int,
-        units: Any = None,
+        units: FrameTargets | None = None,
     ):
         if longest > seconds:
             raise ValueError(
@@ -117,10 +125,10 @@ class AudioSource:
     def __len__(self) -> int:
         return self.steps_per_epoch
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "plan"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self.plan = lru_cache(maxsize=2)(self._draw_plan)
 
@@ -136,6 +144,7 @@ class AudioSource:
 
     def _units(self, batch: AudioBatch) -> torch.Tensor:
         """The unit of each frame (b t), -1 behind a row's last one."""
+        assert self.units is not None
         assert batch.extent is not None
         assert batch.offset is not None
         ids = np.full((len(batch.x), frames(batch.x.shape[1])), -1, dtype=np.int64)
@@ -207,8 +216,8 @@ def read_batch(
     x = np.zeros((len(index), max(width, int(extent.max()))), dtype=np.float32)
     for row, i, first, last in zip(x, index, start, stop):
         row[: last - first] = recordings.read(int(i), int(first), int(last))
-    told = (torch.from_numpy(np.array(one, dtype=np.int64)) for one in (index, extent, start))
-    return AudioBatch(torch.from_numpy(x), *told)
+    numbers = (torch.from_numpy(np.array(one, dtype=np.int64)) for one in (index, extent, start))
+    return AudioBatch(torch.from_numpy(x), *numbers)
 
 
 def _sort_by_length(lengths: np.ndarray, noise: np.ndarray) -> np.ndarray:

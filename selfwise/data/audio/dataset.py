@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -59,11 +59,8 @@ class MapStore:
         first = int(self.starts[row])
         return np.array(self.x[first + start : first + stop])
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "starts": self.starts}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type["MapStore"], tuple[str, np.ndarray]]:
+        return MapStore, (self.path, self.starts)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from math import gcd
 from pathlib import Path
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import soundfile
@@ -48,7 +48,7 @@ def scan_file(path: Path | str) -> tuple[RecordingShape, bool]:
 
     A wav, ogg or mp3 that was cut off is read as far as it goes, which a header does not tell.
 
-    Raises Unreadable for what cannot be decoded and for samples that are no numbers.
+    Raises UnreadableFile for what cannot be decoded and for samples that are no numbers.
     """
     loudest, frames = 0.0, 0
     with _open_sound(path) as file:
@@ -68,7 +68,7 @@ def read_samples(
 ) -> Float32[np.ndarray, "s"]:
     """Samples `start` to `stop` of the file as it is at 16 kHz; no more than these are decoded.
 
-    They are those of the whole resampled at once, to about 1e-6. Raises Unreadable.
+    They are those of the whole resampled at once, to about 1e-6. Raises UnreadableFile.
     """
     start, stop = max(0, start), min(stop, shape.samples)
     if stop <= start:
@@ -93,10 +93,29 @@ def read_samples(
     return np.ascontiguousarray(np.pad(part, (0, stop - start - len(part))))
 
 
+class SoundReader(Protocol):
+    """A sound file that is open: mono, at the rate that it has."""
+
+    rate: int  # Hz
+
+    @property
+    def frames(self) -> int | None:
+        """Samples in each channel, where the header has their number."""
+        ...
+
+    def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
+        """The whole file, `size` samples at a time or as the decoder has them."""
+        ...
+
+    def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
+        """Up to `frames` samples from `start` on."""
+        ...
+
+
 class _SoundFile:
     """A file that libsndfile reads."""
 
-    def __init__(self, file: Any):
+    def __init__(self, file: soundfile.SoundFile):
         self.file, self.rate, self.frames = file, int(file.samplerate), int(file.frames)
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
@@ -116,8 +135,8 @@ class _SoundFile:
 
 
 @contextmanager
-def _open_sound(path: Path | str) -> Iterator[Any]:
-    """Has `rate`, `frames`, `blocks(size)`, `read(start, frames)`. Raises Unreadable."""
+def _open_sound(path: Path | str) -> Iterator[SoundReader]:
+    """A sound file, open for reading. Raises UnreadableFile."""
     check_not_special(path)
     if str(path).lower().endswith(AV_SUFFIXES):
         with m4a.open_av(path) as file:

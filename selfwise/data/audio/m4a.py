@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32
 
 from selfwise.data.audio.whole_files import open_whole_sound
 from selfwise.data.unreadable import UnreadableFile
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.container import InputContainer
 
 PREROLL = 0.25  # seconds that are decoded before what is wanted, for the decoder to be in step
 
@@ -22,7 +26,7 @@ def is_av_installed() -> bool:
 
 @contextmanager
 def open_av(path: Path | str) -> Iterator["AvFile"]:
-    """A file that FFmpeg decodes. Raises Unreadable."""
+    """A file that FFmpeg decodes. Raises UnreadableFile."""
     import av
 
     try:
@@ -38,30 +42,31 @@ def open_av(path: Path | str) -> Iterator["AvFile"]:
 class AvFile:
     """Reads from a container; positions are counted from the first sample that is decoded."""
 
-    def __init__(self, container: Any):
+    def __init__(self, container: "InputContainer"):
         self.container, self.stream = container, container.streams.audio[0]
         self.rate, self.frames = int(self.stream.rate), None  # how many is not known before
         self.origin: int | None = None
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
         """All that there is, in blocks; theirs is the size that the file has."""
-        for _, sound in self._decoded(0):
+        for _, sound in self._decode_from(0):
             yield sound
 
     def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
         """Up to that many samples from `start` on, the mean of the channels; none at the end."""
         parts, stop = [np.zeros(0, dtype=np.float32)], start + frames
-        for at, sound in self._decoded(start):
+        for at, sound in self._decode_from(start):
             if at < stop and at + len(sound) > start:
                 parts.append(sound[max(0, start - at) : stop - at])
             if at + len(sound) >= stop:
                 break
         return np.concatenate(parts)
 
-    def _decoded(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
+    def _decode_from(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
         """Blocks of sound and where each begins, from some place before `start` on."""
         origin = self._first()
         place = max(0, origin + start - int(PREROLL * self.rate))
+        assert self.stream.time_base is not None, "the container has a clock"
         self.container.seek(int(place / self.rate / self.stream.time_base), stream=self.stream)
         at = None
         for frame in self.container.decode(self.stream):
@@ -78,15 +83,16 @@ class AvFile:
             self.origin = 0 if frame is None else self._position(frame)
         return self.origin
 
-    def _position(self, frame: Any) -> int:
+    def _position(self, frame: "AudioFrame") -> int:
+        assert frame.time_base is not None, "a decoded frame has a clock"
         return round((frame.pts or 0) * frame.time_base * self.rate)
 
 
-def _to_mono(frame: Any) -> Float32[np.ndarray, "s"]:
+def _to_mono(frame: "AudioFrame") -> Float32[np.ndarray, "s"]:
     """The mean of the channels of a decoded block, as -1..1."""
     sound = frame.to_ndarray()
     if not frame.format.is_planar:
         sound = sound.reshape(-1, len(frame.layout.channels)).T
     if sound.dtype.kind == "i":
-        sound = sound / -float(np.iinfo(sound.dtype).min)
+        sound = sound / -float(np.iinfo(sound.dtype.name).min)
     return sound.astype(np.float32).mean(axis=0)

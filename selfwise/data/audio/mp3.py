@@ -26,8 +26,8 @@ class Mp3Frame(NamedTuple):
 def mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
     """A header that tells the number of frames, and all frames; None where the file is right.
 
-    The header is Xing's, which decoders look for in the first frame. Raises Unreadable for parts
-    with other rates or channels.
+    The header is Xing's, which decoders look for in the first frame. Raises UnreadableFile for
+    parts with other rates or channels.
     """
     frames = list_frames(data)
     if not frames:

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -35,7 +34,7 @@ LAYOUTS = "a folder of recordings per class, a csv with a label column, or a pai
 
 
 def open_recordings(
-    data: Any,
+    data: object,
     *,
     exclude: str = "",
     labelled: bool = False,

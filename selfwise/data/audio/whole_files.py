@@ -11,11 +11,14 @@ import os
 import struct
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from selfwise.data.audio.flac_checksums import crc8, crc16
 from selfwise.data.audio.mp3 import is_frame, mp3_pieces, tag_end
 from selfwise.data.unreadable import UnreadableFile
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 Pieces = list[bytes | range]  # new bytes, and stretches of the file, one after the other
 UNKNOWN_SIZE = 2**63  # sizes from here on were never filled in
@@ -26,7 +29,7 @@ CONVERT_ADVICE = "convert it, for example with ffmpeg -i FILE FILE.wav"
 def open_whole_sound(path: str | os.PathLike[str]) -> "str | PiecesFile":
     """The file itself, or what holds all of its sound where its header tells less.
 
-    Raises Unreadable for a file of which only a part would be read.
+    Raises UnreadableFile for a file of which only a part would be read.
     """
     status = os.stat(path)
     pieces = _find_pieces(os.fspath(path), status.st_size, status.st_mtime_ns)
@@ -75,7 +78,7 @@ class PiecesFile(io.RawIOBase):
         self.at = max(0, base + offset)
         return self.at
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         """Bytes of as many pieces as the buffer has room for."""
         room, done = memoryview(buffer).cast("B"), 0
         for piece, start in zip(self.pieces, self.starts):
@@ -226,7 +229,7 @@ def _flac_header(data: mmap.mmap, at: int, blocksize: int) -> int | None:
 
 
 def _ogg_pieces(data: mmap.mmap) -> Pieces | None:
-    """None. Raises Unreadable for a chain of streams, of which only the first would be read.
+    """None. Raises UnreadableFile for a chain of streams, of which only the first would be read.
 
     RFC 3533: pages that begin a stream come first, and again where another recording begins.
     """
@@ -241,7 +244,7 @@ def _ogg_pieces(data: mmap.mmap) -> Pieces | None:
 
 
 def _mp4_pieces(data: mmap.mmap) -> Pieces | None:
-    """None. Raises Unreadable for several files in one, of which only the first would be read."""
+    """None. Raises UnreadableFile for several files in one: only the first would be read."""
     at, movies = 0, 0
     while at + 16 <= len(data):
         size, name = struct.unpack(">I", data[at : at + 4])[0], data[at + 4 : at + 8]

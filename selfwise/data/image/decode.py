@@ -33,7 +33,7 @@ ORIENTATION = 0x0112  # the EXIF tag
 
 
 def read_size(path: str | PathLike[str], decode: int) -> tuple[int, int]:
-    """(height, width) that `decode_file` will give, from the header alone. Raises Unreadable."""
+    """(height, width) that `decode_file` will give, by the header. Raises UnreadableFile."""
     try:
         check_not_special(path)
         with Image.open(path, formats=FORMATS) as image:
@@ -51,7 +51,7 @@ def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.nda
     16 bits are the exception: Pillow gives their upper 8 bits. A PNG is turned only if its EXIF
     block comes before its pixels, as Pillow and the standard's advice put it.
 
-    Raises Unreadable, a ValueError, if the file is no image or is damaged.
+    Raises UnreadableFile, a ValueError, if the file is no image or is damaged.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -67,7 +67,7 @@ def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.nda
 def decode_image(image: Image.Image, channels: int, decode: int) -> np.ndarray:
     """A Pillow image in memory, treated like a file: uint8 (c h w).
 
-    Raises Unreadable as `decode_file` does: the image may be an opened file without its pixels.
+    Raises UnreadableFile as `decode_file` does: the image may be an opened file without its pixels.
     """
     try:
         size, turn = fit_size(*image.size, decode), read_orientation(image)
@@ -98,7 +98,7 @@ def read_orientation(image: Image.Image) -> int:
 def to_eight_bit(image: Image.Image) -> Image.Image:
     """Any mode as L or RGB, on white where it is transparent.
 
-    Raises Unreadable for deep grey outside its range, and for modes that need a colour profile.
+    Raises UnreadableFile for deep grey outside its range, and for modes that need a colour profile.
     """
     if image.mode[0] in "IF":
         return _convert_deep_grey(image)
@@ -128,7 +128,7 @@ def to_unreadable_file(error: BaseException) -> UnreadableFile:
 def draft_size(width: int, height: int, decode: int) -> tuple[int, int]:
     """The size that a JPEG decoder must not go below (it halves once, twice or three times).
 
-    Rounded up in whole numbers, so that it is never below what `fitted` gives.
+    Rounded up in whole numbers, so that it is never below what `fit_size` gives.
     """
     short = min(width, height)
     if short <= decode:

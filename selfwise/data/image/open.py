@@ -1,7 +1,6 @@
 """`open_images`: one door for folders, tables, arrays, names and Python objects."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from selfwise.data.image.files import (
 )
 from selfwise.data.image.map_style import from_items
 from selfwise.data.image.named_sets import NAMES, open_named, parse_name
+from selfwise.data.indexable import Indexable
 from selfwise.data.listing import Listing, list_folder
 from selfwise.data.listing_table import list_table
 from selfwise.data.regular_files import check_regular
@@ -34,7 +34,7 @@ CACHE = ("auto", "yes", "no")
 
 
 def open_images(
-    data: Any,
+    data: object,
     *,
     channels: int | None = None,
     decode: int = 256,
@@ -74,7 +74,7 @@ def open_images(
     return images
 
 
-def _dispatch(data: Any, reading: ReadOptions, labelled: bool) -> Images:
+def _dispatch(data: object, reading: ReadOptions, labelled: bool) -> Images:
     if isinstance(data, str | Path):
         name = parse_name(data) if isinstance(data, str) else None
         if name is not None:
@@ -84,8 +84,8 @@ def _dispatch(data: Any, reading: ReadOptions, labelled: bool) -> Images:
     if isinstance(data, np.ndarray | torch.Tensor):
         return from_array(data, where=where, channels=reading.channels)
     if isinstance(data, tuple) and len(data) == 2 and hasattr(data[0], "shape"):
-        return from_array(*data, where=where, channels=reading.channels)
-    if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return from_array(data[0], data[1], where=where, channels=reading.channels)
+    if isinstance(data, Indexable):
         return from_items(data, reading, labelled=labelled)
     raise ValueError(f"{where} is neither a path, an array nor a data set with a length and items")
 

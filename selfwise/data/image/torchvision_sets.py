@@ -1,7 +1,8 @@
 """Data sets by torchvision's readers: those that neither unpickle nor download."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -9,6 +10,10 @@ from selfwise.data.image.arrays import from_array
 from selfwise.data.image.dataset import Images
 from selfwise.data.image.files import ReadOptions
 from selfwise.data.image.map_style import from_items
+
+if TYPE_CHECKING:
+    from torch.utils.data import Subset
+    from torchvision.datasets import SUN397
 
 
 class TorchvisionSet(NamedTuple):
@@ -57,9 +62,9 @@ def open_torchvision(
     import torchvision.datasets
 
     dataset = SETS[name]
-    options = {"split": split} if dataset.splits else {}
+    read = partial(getattr(torchvision.datasets, dataset.cls), str(root), download=False)
     try:
-        items = getattr(torchvision.datasets, dataset.cls)(str(root), download=False, **options)
+        items = read(split=split) if dataset.splits else read()
     except (RuntimeError, OSError, ImportError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ValueError(
@@ -78,7 +83,7 @@ def open_torchvision(
     return from_items(items, reading._replace(channels=channels), labelled=labelled)
 
 
-def _in_file_order(items: Any) -> Any:
+def _in_file_order(items: "SUN397") -> "SUN397 | Subset":
     """SUN397 lists its files in the order of the file system, which differs between disks."""
     from torch.utils.data import Subset
 

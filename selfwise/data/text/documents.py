@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from selfwise.core.errors import nearest
 from selfwise.core.files import digest
@@ -120,7 +120,7 @@ class TextList:
             self.read += len(text)
 
 
-def open_documents(data: Any, *, field: str = "", documents: str = "auto") -> Documents:
+def open_documents(data: object, *, field: str = "", documents: str = "auto") -> Documents:
     """Documents from anything that holds some.
 
     Args:

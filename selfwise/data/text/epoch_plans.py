@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from uuid import uuid4
 
 import numpy as np
@@ -46,12 +46,10 @@ def slice_documents(
 
 def join_plans(parts: Iterable[EpochPlan]) -> EpochPlan:
     """One plan of several: their rows one after another."""
-    told = [plan._asdict() for plan in _renumber_pieces(parts)]
-    made: dict[str, Any] = {
-        name: None if value is None else np.concatenate([part[name] for part in told])
-        for name, value in told[0].items()
-    }
-    return EpochPlan(**made)
+    return EpochPlan._make(
+        None if column[0] is None else np.concatenate(column)
+        for column in zip(*_renumber_pieces(parts))
+    )
 
 
 def write_plan(parts: Iterable[EpochPlan], home: Path) -> None:
@@ -87,8 +85,7 @@ def _write_parts(home: Path, parts: Iterable[EpochPlan]) -> None:
 
 def read_plan(home: Path) -> EpochPlan:
     """Raises FileNotFoundError if a part is missing: a folder may be removed while it is read."""
-    parts: dict[str, Any] = {name: _read_part(home, name) for name in EpochPlan._fields}
-    return EpochPlan(**parts)
+    return EpochPlan._make(_read_part(home, name) for name in EpochPlan._fields)
 
 
 def remove_past_plans(home: Path, epoch: int) -> None:

@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 
@@ -152,7 +152,7 @@ def _read_blocks(path: Path, report_bytes: Callable[[int], None]) -> Iterator[by
             raise ValueError(f"{path}: the compressed file is damaged ({why})") from error
 
 
-def open_uncompressed(path: Path, raw: IO[bytes]) -> Any:
+def open_uncompressed(path: Path, raw: IO[bytes]) -> gzip.GzipFile | IO[bytes]:
     """The stream that a file's name says is compressed in it."""
     suffix = path.suffix.lower()
     if suffix == ".gz":

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,7 +26,7 @@ KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *ARROW)
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 BATCH = 1024  # rows of a parquet file that are read at a time
 ReportBytes = Callable[[int], None]
-Row = dict[str, Any]
+Row = dict[str, object]
 
 
 def read_texts(path: Path, kind: str, field: str, report_bytes: ReportBytes) -> Iterator[TextPiece]:
