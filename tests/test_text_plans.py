@@ -84,7 +84,7 @@ def test_old_plans_are_forgotten_as_a_whole(source):
 def divided(tmp_path, monkeypatch):
     """Plans are made of few documents at a time."""
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(epoch_plans, "PIECES", 16)
+    monkeypatch.setattr(epoch_plans, "PIECES_PER_SLICE", 16)
     monkeypatch.setattr(epoch_plans, "MIN_PAIRED", 3)
 
 
@@ -174,7 +174,7 @@ def test_documents_without_a_row_are_left_out_and_none_is_an_error(divided):
 
 
 def test_a_plan_of_more_documents_takes_no_more_memory(divided, monkeypatch):
-    monkeypatch.setattr(epoch_plans, "PIECES", 2**12)
+    monkeypatch.setattr(epoch_plans, "PIECES_PER_SLICE", 2**12)
 
     def peak(documents):
         source = made([1000] * documents)

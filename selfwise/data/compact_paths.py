@@ -19,7 +19,7 @@ class Paths(Sequence[str]):
         builder = PathsBuilder()
         for path in paths:
             builder.append(path)
-        return builder.done()
+        return builder.build()
 
     def __len__(self) -> int:
         return len(self.ends if self.rows is None else self.rows)
@@ -53,7 +53,7 @@ class PathsBuilder:
         self.blob += os.fsencode(path)
         self.ends.append(len(self.blob))
 
-    def done(self) -> Paths:
+    def build(self) -> Paths:
         return Paths(bytes(self.blob), np.array(self.ends, dtype=np.int64))
 
 

@@ -1,12 +1,13 @@
 """Cross-entropies over many classes, a few rows at a time, and scores that are cosines."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from selfwise.losses.contrastive import check_temperature
 
@@ -39,14 +40,6 @@ def masked_cross_entropy(
     return _MaskedCrossEntropy.apply(logits, target, chosen)  # type: ignore[no-any-return]
 
 
-class SavedTensors(Protocol):
-    """What is used of the context that autograd gives to a function."""
-
-    saved_tensors: tuple[Tensor, ...]
-
-    def save_for_backward(self, *tensors: Tensor) -> None: ...
-
-
 class _MaskedCrossEntropy(torch.autograd.Function):
     """A few rows at a time, so that the wide copies stay in the processor's cache.
 
@@ -55,7 +48,7 @@ class _MaskedCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: SavedTensors, logits: Tensor, target: Tensor, chosen: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, logits: Tensor, target: Tensor, chosen: Tensor) -> Tensor:
         ctx.save_for_backward(logits, target, chosen)
         targets = target.split(_rows_at_once(logits))
         parts = [
@@ -65,7 +58,7 @@ class _MaskedCrossEntropy(torch.autograd.Function):
         return torch.where(chosen, -torch.cat(parts)[:, 0], 0.0).sum()
 
     @staticmethod
-    def backward(ctx: SavedTensors, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         logits, target, chosen = ctx.saved_tensors
         weight = torch.where(chosen, grads[0], 0.0)[:, None]
         gradient, few = torch.empty_like(logits), _rows_at_once(logits)
@@ -92,7 +85,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
     """A few rows at a time, for the reason of `_MaskedCrossEntropy`."""
 
     @staticmethod
-    def forward(ctx: SavedTensors, logits: Tensor, index: Tensor, share: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, logits: Tensor, index: Tensor, share: Tensor) -> Tensor:
         few = _rows_at_once(logits)
         into = zip(_split_wide(logits), index.split(few), share.split(few))
         parts = [
@@ -102,7 +95,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx: SavedTensors, *grads: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         logits, index, share = ctx.saved_tensors
         gradient, few = torch.empty_like(logits), _rows_at_once(logits)
         into = zip(gradient.split(few), index.split(few), share.split(few), grads[0].split(few))

@@ -18,8 +18,8 @@ from torch import Tensor
 from selfwise.core.errors import nearest as nearest_name
 from selfwise.core.types import Step, Term
 
-VIEWS = ("semihard", "hard", "random")  # a view has one partner, so that batch_hard is hard
-LABELS = (*VIEWS, "batch_hard")
+VIEW_RULES = ("semihard", "hard", "random")  # a view has one partner, so that batch_hard is hard
+LABEL_RULES = (*VIEW_RULES, "batch_hard")
 LOW_BITS = 2**32 - 1  # the lower half of a key
 DESCRIPTIONS = {  # which negative is chosen, in words
     "semihard": "the nearest one that is farther than the positive and within the margin, if any",

@@ -31,7 +31,7 @@ from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
 from selfwise.modalities.image import where
 from selfwise.modalities.modality import OpenRun, Trained
-from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, open_tokenizer
+from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 from selfwise.training.config import Resolved
 from selfwise.training.loop import Probe
 
@@ -178,7 +178,11 @@ def opened(
 
 def _named(tokenizer: str) -> str:
     """A kind as it is, a path so that it holds from any folder."""
-    return tokenizer if tokenizer.partition(":")[0] in KINDS else str(Path(tokenizer).resolve())
+    return (
+        tokenizer
+        if tokenizer.partition(":")[0] in TOKENIZER_KINDS
+        else str(Path(tokenizer).resolve())
+    )
 
 
 def kept(folder: Path, open_run: OpenRun) -> Tokenizer:

@@ -9,8 +9,8 @@ from typing import Any
 from selfwise import modalities
 from selfwise.core.errors import nearest
 from selfwise.data.image.named_sets import parse_name
-from selfwise.data.text.documents import HUB
-from selfwise.data.text.python_docs import NAME as EMBEDDED_TEXT
+from selfwise.data.text.documents import HUB_PREFIX
+from selfwise.data.text.python_docs import PYTHON_DOCS as EMBEDDED_TEXT
 from selfwise.methods import Method
 from selfwise.runs import config
 from selfwise.training.config import names
@@ -81,7 +81,7 @@ def where(data: Any) -> str:
     """The data as run.yaml names them: names and paths that hold from any folder."""
     if not isinstance(data, str | Path):
         return FROM_PYTHON
-    if str(data) == EMBEDDED_TEXT or str(data).startswith(HUB):
+    if str(data) == EMBEDDED_TEXT or str(data).startswith(HUB_PREFIX):
         return str(data)
     known = parse_name(data) if isinstance(data, str) else None
     if known is None:

@@ -10,7 +10,7 @@ from selfwise.targets import tensor_file
 from selfwise.targets.kmeans import assign_clusters
 from selfwise.targets.kmeans_streaming import KMeansFit, KMeansSettings, Report
 
-FILE = "codebook.safetensors"
+CODEBOOK_FILE = "codebook.safetensors"
 
 
 class Codebook:
@@ -46,12 +46,12 @@ class Codebook:
     def save(self, folder: Path) -> None:
         """Write `codebook.safetensors`."""
         facts = {"clusters": self.size, "dim": self.dim}
-        tensor_file.save_tensors(folder / FILE, {"centres": self.centres}, facts)
+        tensor_file.save_tensors(folder / CODEBOOK_FILE, {"centres": self.centres}, facts)
 
     @classmethod
     def load(cls, folder: Path) -> "Codebook":
         """The codebook that `save` left. Raises ValueError if there is none, or it is damaged."""
-        return cls(tensor_file.load_tensors(folder / FILE, "codebook")[0]["centres"])
+        return cls(tensor_file.load_tensors(folder / CODEBOOK_FILE, "codebook")[0]["centres"])
 
 
 def learn_codebook(

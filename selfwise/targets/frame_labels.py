@@ -14,7 +14,7 @@ from torch import Tensor
 from selfwise.core.types import HOP, frames
 
 FORMAT = 1
-ARRAY, FACTS, HALF = "units.npy", "units.json", "units.half.npy"
+ARRAY_FILE, FACTS_FILE, HALF_FILE = "units.npy", "units.json", "units.half.npy"
 SAVE_SECONDS = 20.0  # between two flushes to the disk
 # of a batch: which recordings (b,), at which samples its rows begin (b,) or None for their first,
 # the units (b t), and which of those are frames (b t)
@@ -41,16 +41,16 @@ class FrameLabels:
     @classmethod
     def open(cls, folder: Path) -> "FrameLabels":
         """What `write_labels` left. Raises ValueError if it is not there, or not as it was."""
-        facts = _read_facts(folder / FACTS)
+        facts = _read_facts(folder / FACTS_FILE)
         try:
-            units = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
+            units = np.load(folder / ARRAY_FILE, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise ValueError(f"{folder / ARRAY} is missing, or no array of units") from error
+            raise ValueError(f"{folder / ARRAY_FILE} is missing, or no array of units") from error
         offsets = _frame_offsets(np.asarray(facts.samples, dtype=np.int64))
         if units.shape != (offsets[-1],) or units.dtype != _label_dtype(facts.size):
             raise ValueError(
-                f"{folder / ARRAY} has {len(units):,} units of {units.dtype}, where {FACTS} says "
-                f"{offsets[-1]:,} of {_label_dtype(facts.size)}"
+                f"{folder / ARRAY_FILE} has {len(units):,} units of {units.dtype}, where "
+                f"{FACTS_FILE} says {offsets[-1]:,} of {_label_dtype(facts.size)}"
             )
         return cls(units, offsets, facts.size)
 
@@ -88,8 +88,8 @@ class FrameLabels:
 
 def count_written(folder: Path) -> int:
     """How many batches a killed `write_labels` has left in the folder, to be passed as `first`."""
-    path = folder / f".{FACTS}"
-    return _read_facts(path).done or 0 if path.is_file() and (folder / HALF).is_file() else 0
+    path = folder / f".{FACTS_FILE}"
+    return _read_facts(path).done or 0 if path.is_file() and (folder / HALF_FILE).is_file() else 0
 
 
 def write_labels(
@@ -123,7 +123,7 @@ def write_labels(
         _write_batch(units, offsets, size, *piece)
         if time.monotonic() - saved >= SAVE_SECONDS:
             units.flush()
-            _write_facts(folder / f".{FACTS}", facts._replace(done=done))
+            _write_facts(folder / f".{FACTS_FILE}", facts._replace(done=done))
             saved = time.monotonic()
             if progress is not None:
                 progress(f"{done:,} batches labelled")
@@ -132,18 +132,18 @@ def write_labels(
         raise ValueError(f"{missing:,} of {len(units):,} frames got no unit")
     units.flush()
     del units
-    (folder / HALF).replace(folder / ARRAY)
-    _write_facts(folder / FACTS, facts)
-    (folder / f".{FACTS}").unlink(missing_ok=True)
+    (folder / HALF_FILE).replace(folder / ARRAY_FILE)
+    _write_facts(folder / FACTS_FILE, facts)
+    (folder / f".{FACTS_FILE}").unlink(missing_ok=True)
     return FrameLabels.open(folder)
 
 
 def _open_array(folder: Path, facts: LabelFacts, total: int, first: int) -> np.memmap:
     """The array to write into: that of a killed call, or one that says everywhere `no unit yet`."""
-    path, dtype = folder / HALF, _label_dtype(facts.size)
+    path, dtype = folder / HALF_FILE, _label_dtype(facts.size)
     folder.mkdir(parents=True, exist_ok=True)
     if first:
-        before = _read_facts(folder / f".{FACTS}")
+        before = _read_facts(folder / f".{FACTS_FILE}")
         if before._replace(done=None) != facts:
             raise ValueError(f"{folder} was begun with other recordings or units: remove it")
         return np.lib.format.open_memmap(path, mode="r+")
@@ -152,7 +152,7 @@ def _open_array(folder: Path, facts: LabelFacts, total: int, first: int) -> np.m
     units = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(total,))
     units[:] = np.iinfo(dtype).max
     units.flush()
-    _write_facts(folder / f".{FACTS}", facts._replace(done=0))
+    _write_facts(folder / f".{FACTS_FILE}", facts._replace(done=0))
     return units
 
 

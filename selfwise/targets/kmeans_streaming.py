@@ -28,7 +28,7 @@ from selfwise.targets.kmeans import (
 )
 
 Report = Callable[[str], None]
-FILE = "fit.safetensors"
+FIT_FILE = "fit.safetensors"
 SAVE_SECONDS = 20.0  # between two savings of the state
 MIN_PER_BATCH = 256  # features that the sample takes of a batch, at least
 START_ITERATIONS = 10  # Lloyd iterations on the sample, by which starts are compared
@@ -109,7 +109,7 @@ class KMeansFit:
     ):
         settings.check()
         self.batches, self.settings = FeatureBatches(batches, memory), settings
-        self.path = None if folder is None else folder / FILE
+        self.path = None if folder is None else folder / FIT_FILE
         self.report = report or (lambda text: None)
         self.saved = time.monotonic()
         self.tensors: dict[str, Tensor] = {}

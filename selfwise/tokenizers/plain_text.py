@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Collection
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from tokenizers import Tokenizer as Library
 
-HIDDEN = "\uffff{}\uffff"  # what no text holds: U+FFFF is not a character
+HIDDEN_NAME = "\uffff{}\uffff"  # what no text holds: U+FFFF is not a character
 
-Vocab = list[tuple[str, float]] | dict[str, int]  # pieces and scores, or pieces and ids
+Vocab = list[Any] | dict[str, int]  # pairs of piece and score, or pieces and ids
 
 
 class ModelConfig(TypedDict, total=False):
@@ -16,7 +16,7 @@ class ModelConfig(TypedDict, total=False):
 
     vocab: Vocab
     unk_token: str
-    merges: list[tuple[str, str]]
+    merges: list[Any]  # pairs of pieces
 
 
 def remove_special_names(library: Library, special: Collection[int]) -> Library:
@@ -42,7 +42,7 @@ def remove_special_names(library: Library, special: Collection[int]) -> Library:
 def _choose_names(vocab: Vocab, special: Collection[int]) -> dict[str, str]:
     """The special tokens among the pieces of a model, and what they are renamed to."""
     pairs = enumerate(p for p, _ in vocab) if isinstance(vocab, list) else _invert_vocab(vocab)
-    return {piece: HIDDEN.format(i) for i, piece in pairs if i in special}
+    return {piece: HIDDEN_NAME.format(i) for i, piece in pairs if i in special}
 
 
 def _invert_vocab(vocab: dict[str, int]) -> list[tuple[int, str]]:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Library
@@ -17,6 +17,7 @@ UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
 NORMAL, UNKNOWN, CONTROL, USER = 1, 2, 3, 4  # SentencePiece.Type
 
 
+@runtime_checkable
 class PieceProto(Protocol):
     """SentencePiece of sentencepiece_model.proto."""
 
@@ -30,6 +31,7 @@ class PieceProto(Protocol):
     def SerializeToString(self) -> bytes: ...
 
 
+@runtime_checkable
 class PieceList(Protocol):
     """A repeated field of pieces."""
 
@@ -44,6 +46,7 @@ class PieceList(Protocol):
     def extend(self, pieces: Iterable[PieceProto]) -> None: ...
 
 
+@runtime_checkable
 class TrainerSpec(Protocol):
     """How a model was trained, as far as it decides the ids."""
 
@@ -53,6 +56,7 @@ class TrainerSpec(Protocol):
     byte_fallback: bool
 
 
+@runtime_checkable
 class NormalizerSpec(Protocol):
     """What is done to a text before it is divided."""
 
@@ -61,6 +65,7 @@ class NormalizerSpec(Protocol):
     precompiled_charsmap: bytes
 
 
+@runtime_checkable
 class ModelProto(Protocol):
     """A SentencePiece model, as sentencepiece_model.proto has it."""
 
@@ -89,7 +94,9 @@ def from_sentencepiece(path: Path, settings: TokenizerSettings) -> Library:
     # pieces that span words need the whole text at once
     across = any(SPACE in piece.piece.lstrip(SPACE) for piece in proto.pieces)
     spec = proto.normalizer_spec
-    prefix_flags = [settings.flag(name, True) for name in ("add_prefix_space", "add_dummy_prefix")]
+    prefix_flags = [
+        settings.read_flag(name, True) for name in ("add_prefix_space", "add_dummy_prefix")
+    ]
     spec.add_dummy_prefix = spec.add_dummy_prefix and all(prefix_flags)
     scheme = "always" if spec.add_dummy_prefix and spec.remove_extra_whitespaces else "never"
     library.normalizer = _build_normalizer(spec, _build_class_normalizers(settings))
@@ -175,18 +182,18 @@ def _renumber(proto: ModelProto) -> None:
 def _build_class_normalizers(settings: TokenizerSettings) -> list[normalizers.Normalizer]:
     """What ALBERT's tokenizer does to a text before SentencePiece reads it."""
     albert = settings.family == "Albert"
-    lower = settings.flag("do_lower_case", albert)
+    lower = settings.read_flag("do_lower_case", albert)
     if settings.family not in ("", "Albert") and lower:
         raise ValueError(
             f"{settings.path}: do_lower_case is for AlbertTokenizer, and "
             f"{settings.family}Tokenizer never changes the case; remove it"
         )
     parts: list[normalizers.Normalizer] = []
-    if settings.flag("remove_space", albert):
+    if settings.read_flag("remove_space", albert):
         parts += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     if albert:
         parts += [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
-    if not settings.flag("keep_accents", not albert):
+    if not settings.read_flag("keep_accents", not albert):
         parts += [normalizers.NFKD(), normalizers.StripAccents()]
     return [*parts, normalizers.Lowercase()] if lower else parts
 

@@ -24,8 +24,10 @@ MAX_TRAINING_BYTES = {
     "bpe": 2**26,
     "unigram": 2**24,
 }  # bytes of text to learn from
-BLOCK = 2**16  # characters that are kept or left out together
-ALPHABET = 1000  # characters of a WordPiece or Unigram vocabulary at most, as in tokenizers' own
+BLOCK_CHARACTERS = 2**16  # characters that are kept or left out together
+MAX_ALPHABET = (
+    1000  # characters of a WordPiece or Unigram vocabulary at most, as in tokenizers' own
+)
 MIN_COUNT = 2  # of a pair of pieces that is merged
 
 
@@ -33,7 +35,7 @@ def train_wordpiece(texts: Iterable[str], vocab: int, *, lower: bool) -> Library
     """BERT's (arXiv:1810.04805): normaliser, white space, punctuation and Chinese characters."""
     untrained = build_wordpiece(models.WordPiece(unk_token="[UNK]"), lower=lower)
     sample = list(texts)
-    alphabet = _choose_alphabet(sample, untrained.normalizer, min(ALPHABET, vocab // 4))
+    alphabet = _choose_alphabet(sample, untrained.normalizer, min(MAX_ALPHABET, vocab // 4))
     # The library numbers the characters inside words in the order of a hash map, which is another
     # one in every process, and breaks ties between merges by these numbers. So they are given.
     inside = [f"##{c}" for c in alphabet if _can_continue(c, untrained)]
@@ -195,10 +197,10 @@ def _join_blocks(texts: Iterable[str], between: str = "\n\n") -> Iterator[str]:
     waiting: list[str] = []
     size = 0
     for text in texts:
-        for start in range(0, len(text), BLOCK):
-            waiting.append(text[start : start + BLOCK])
+        for start in range(0, len(text), BLOCK_CHARACTERS):
+            waiting.append(text[start : start + BLOCK_CHARACTERS])
             size += len(waiting[-1])
-            if size >= BLOCK:
+            if size >= BLOCK_CHARACTERS:
                 yield between.join(waiting)
                 waiting, size = [], 0
     if waiting:

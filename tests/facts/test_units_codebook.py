@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from selfwise.targets import kmeans_streaming
-from selfwise.targets.codebook import FILE, Codebook, learn_codebook
+from selfwise.targets.codebook import CODEBOOK_FILE, Codebook, learn_codebook
 from selfwise.targets.kmeans import centre_distances, run_lloyd
 
 
@@ -128,7 +128,7 @@ def test_a_killed_fit_goes_on_bitwise(memory, tmp_path, monkeypatch):
         found = learn(rest, 8, **SMALL, memory=memory, folder=folder).centres
         assert torch.equal(found, expected)
         # what was done is not done again: of what was going on at most the batch that was read
-        if not memory and (folder / kmeans_streaming.FILE).is_file() and reads > 8:
+        if not memory and (folder / kmeans_streaming.FIT_FILE).is_file() and reads > 8:
             assert sum(rest.read) <= total - reads + 8
 
 
@@ -241,7 +241,7 @@ def test_the_folder_of_another_fit(tmp_path):
 
 
 def test_a_damaged_fit_is_named(tmp_path):
-    (tmp_path / kmeans_streaming.FILE).write_bytes(b"no tensors")
+    (tmp_path / kmeans_streaming.FIT_FILE).write_bytes(b"no tensors")
     with pytest.raises(ValueError, match="is not the file of a fit, or is damaged"):
         learn(Stream(SIZES), 8, **SMALL, folder=tmp_path)
 
@@ -251,7 +251,7 @@ def test_a_codebook_on_disk(tmp_path):
     book.save(tmp_path / "new")
     again = Codebook.load(tmp_path / "new")
     assert torch.equal(again.centres, book.centres)
-    assert [path.name for path in (tmp_path / "new").iterdir()] == [FILE]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == [CODEBOOK_FILE]
     with pytest.raises(ValueError, match=r"there is no codebook in .*: codebook.safetensors is"):
         Codebook.load(tmp_path)
 

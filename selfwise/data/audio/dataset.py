@@ -17,7 +17,7 @@ from selfwise.data.unreadable import ReadError, UnreadableFile
 
 
 @runtime_checkable
-class Store(Protocol):
+class SampleStore(Protocol):
     """Samples by row, mono and at 16 kHz."""
 
     def read(self, row: int, start: int, stop: int) -> np.ndarray:
@@ -79,7 +79,7 @@ class Recordings:
 
     ids: Sequence[str]  # relative paths, or row numbers as text
     samples: np.ndarray  # int64 (n,), at 16 kHz
-    store: Store
+    store: SampleStore
     rows: np.ndarray  # int64 (n,), of the store
     fingerprint: str  # what the data are, wherever they lie; as of images
     labels: np.ndarray | None = None  # int64 (n,)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from math import gcd
 from pathlib import Path
 from threading import RLock
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import soundfile
@@ -25,10 +25,10 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", *
 AUDIO = FileKind("recording", SUFFIXES, ("path", "file", "audio", "filename"))
 # Seconds that are read before and behind a crop and cut off again: more than the filter of soxr
 # reaches, and than a decoder of mp3 or Vorbis needs after a jump.
-MARGIN = 0.125
-BLOCK = 10.0  # seconds that are decoded at once when a whole file is looked at
-MP3 = "MP3"  # what libsndfile calls it
-SLOWEST = 1000  # Hz; a header that says less is broken
+MARGIN_SECONDS = 0.125
+BLOCK_SECONDS = 10.0  # seconds that are decoded at once when a whole file is looked at
+MP3_FORMAT = "MP3"  # what libsndfile calls it
+MIN_RATE = 1000  # Hz; a header that says less is broken
 
 
 class RecordingShape(NamedTuple):
@@ -53,9 +53,9 @@ def scan_file(path: Path | str) -> tuple[RecordingShape, bool]:
     loudest, frames = 0.0, 0
     with _open_sound(path) as file:
         rate = file.rate
-        if rate < SLOWEST:
-            raise UnreadableFile(f"has {rate} samples a second, at least {SLOWEST} are right")
-        for block in file.blocks(int(BLOCK * rate)):
+        if rate < MIN_RATE:
+            raise UnreadableFile(f"has {rate} samples a second, at least {MIN_RATE} are right")
+        for block in file.blocks(int(BLOCK_SECONDS * rate)):
             peak = float(np.abs(block).max())
             if not np.isfinite(peak) and not np.isfinite(block).all():
                 raise UnreadableFile("has samples that are NaN or infinite")
@@ -76,7 +76,7 @@ def read_samples(
     # the stored sample at which the part begins must lie at a whole number of samples at 16 kHz
     common = gcd(RATE, shape.rate)
     out, stored = RATE // common, shape.rate // common
-    margin = int(MARGIN * RATE)
+    margin = int(MARGIN_SECONDS * RATE)
     first = max(0, start - margin) // out
     last = min(shape.frames, -(-(stop + margin) // out) * stored)
     with _open_sound(path) as file:
@@ -93,6 +93,7 @@ def read_samples(
     return np.ascontiguousarray(np.pad(part, (0, stop - start - len(part))))
 
 
+@runtime_checkable
 class SoundReader(Protocol):
     """A sound file that is open: mono, at the rate that it has."""
 
@@ -124,7 +125,7 @@ class _SoundFile:
 
     def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
         with ExitStack() as stack:
-            if start and self.file.format == MP3:
+            if start and self.file.format == MP3_FORMAT:
                 stack.enter_context(_silence_stderr())
             self.file.seek(start)
             return self._next(frames)

@@ -4,17 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from selfwise.data.audio.whole_files import open_whole_sound
 from selfwise.data.unreadable import UnreadableFile
-
-if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
-    from av.container import InputContainer
 
 PREROLL = 0.25  # seconds that are decoded before what is wanted, for the decoder to be in step
 
@@ -42,7 +38,7 @@ def open_av(path: Path | str) -> Iterator["AvFile"]:
 class AvFile:
     """Reads from a container; positions are counted from the first sample that is decoded."""
 
-    def __init__(self, container: "InputContainer"):
+    def __init__(self, container: Any):
         self.container, self.stream = container, container.streams.audio[0]
         self.rate, self.frames = int(self.stream.rate), None  # how many is not known before
         self.origin: int | None = None
@@ -64,9 +60,8 @@ class AvFile:
 
     def _decode_from(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
         """Blocks of sound and where each begins, from some place before `start` on."""
-        origin = self._first()
+        origin = self._find_origin()
         place = max(0, origin + start - int(PREROLL * self.rate))
-        assert self.stream.time_base is not None, "the container has a clock"
         self.container.seek(int(place / self.rate / self.stream.time_base), stream=self.stream)
         at = None
         for frame in self.container.decode(self.stream):
@@ -76,23 +71,22 @@ class AvFile:
             yield at, sound
             at += len(sound)
 
-    def _first(self) -> int:
+    def _find_origin(self) -> int:
         """Where the first sample lies on the clock of the file."""
         if self.origin is None:
             frame = next(self.container.decode(self.stream), None)
             self.origin = 0 if frame is None else self._position(frame)
         return self.origin
 
-    def _position(self, frame: "AudioFrame") -> int:
-        assert frame.time_base is not None, "a decoded frame has a clock"
+    def _position(self, frame: Any) -> int:
         return round((frame.pts or 0) * frame.time_base * self.rate)
 
 
-def _to_mono(frame: "AudioFrame") -> Float32[np.ndarray, "s"]:
+def _to_mono(frame: Any) -> Float32[np.ndarray, "s"]:
     """The mean of the channels of a decoded block, as -1..1."""
     sound = frame.to_ndarray()
     if not frame.format.is_planar:
         sound = sound.reshape(-1, len(frame.layout.channels)).T
     if sound.dtype.kind == "i":
-        sound = sound / -float(np.iinfo(sound.dtype.name).min)
+        sound = sound / -float(np.iinfo(sound.dtype).min)
     return sound.astype(np.float32).mean(axis=0)

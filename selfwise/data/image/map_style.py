@@ -67,7 +67,7 @@ def _decode_named(
     try:
         return decode_item(item, channels, decode)
     except ValueError as error:
-        file = getattr(_image(item), "filename", "")
+        file = getattr(_item_image(item), "filename", "")
         of = f" ({file})" if file else ""
         raise ReadError(f"item {row} of {_type_name(items)}{of}: {error}") from error
 
@@ -87,12 +87,14 @@ def from_items(
         raise ValueError(f"{_type_name(items)} is empty")
     some = np.unique(np.linspace(0, n - 1, min(n, PROBE_COUNT)).astype(np.int64))
     probed = {int(row): items[int(row)] for row in some}
-    channels = reading.channels or (1 if all(_is_grey(_image(i)) for i in probed.values()) else 3)
+    channels = reading.channels or (
+        1 if all(_is_grey(_item_image(i)) for i in probed.values()) else 3
+    )
     pictures = [
         _decode_named(items, row, item, channels, reading.decode) for row, item in probed.items()
     ]
     sides = np.array([one.shape[1:] for one in pictures])
-    paired = _label(probed[0]) is not None
+    paired = _item_label(probed[0]) is not None
     small = (
         sides.max() <= SMALL_SIDE and n * channels * np.prod(sides.max(axis=0)) <= MAX_MEMORY_BYTES
     )
@@ -100,7 +102,7 @@ def from_items(
         return _load_all(items, channels, reading, paired)
     labels = _match_listed_labels(items, probed) if paired else None
     if paired and labels is None and labelled:
-        labels = [_label(items[row]) for row in range(n)]
+        labels = [_item_label(items[row]) for row in range(n)]
     codes, classes = (
         (None, None) if labels is None else encode_labels(np.array(labels), _type_name(items))
     )
@@ -121,7 +123,7 @@ def from_items(
 
 def decode_item(item: object, channels: int, decode: int) -> np.ndarray:
     """The image of an item as uint8 (c h w). Raises ValueError for unknown types."""
-    image = _image(item)
+    image = _item_image(item)
     if isinstance(image, Image.Image):
         return decode_image(image, channels, decode)
     where = "an item of the data set"
@@ -145,7 +147,7 @@ def _load_all(items: Indexable, channels: int, reading: ReadOptions, paired: boo
     for row in range(len(items)):
         item = items[row]
         pictures.append(_decode_named(items, row, item, channels, reading.decode))
-        labels.append(_label(item))
+        labels.append(_item_label(item))
     batch = stack_on_canvas(pictures, np.arange(len(items)))
     codes, classes = encode_labels(np.array(labels), _type_name(items)) if paired else (None, None)
     x = batch.x.numpy()
@@ -165,7 +167,7 @@ def _match_listed_labels(items: Indexable, probed: dict[int, object]) -> list | 
     listed = _listed_labels(items)
     if listed is None or len(listed) != len(items):
         return None
-    agree = all(_label(item) == listed[row] for row, item in probed.items())
+    agree = all(_item_label(item) == listed[row] for row, item in probed.items())
     return listed if agree else None
 
 
@@ -192,11 +194,11 @@ def _class_names(items: Indexable, names: list[str] | None) -> list[str] | None:
     return list(own) if plain and all(name.isdigit() for name in names) else names
 
 
-def _image(item: object) -> object:
+def _item_image(item: object) -> object:
     return item[0] if isinstance(item, tuple | list) and len(item) == 2 else item
 
 
-def _label(item: object) -> object:
+def _item_label(item: object) -> object:
     """An item's label as a plain number or text; None if it is an image alone."""
     if not (isinstance(item, tuple | list) and len(item) == 2):
         return None

@@ -14,7 +14,7 @@ from selfwise.data.text import epoch_plans
 from selfwise.data.text.corpus import Corpus
 
 FORMAT = 3  # to be raised whenever a plan becomes another, or is written in another way
-TRIES = 3  # to read a plan that others may remove
+READ_TRIES = 3  # to read a plan that others may remove
 
 
 class TextSource:
@@ -94,7 +94,7 @@ class TextSource:
     def _load_plan(self, epoch: int) -> EpochPlan:
         """The plan of an epoch: read if it is on the disk, else made and written there."""
         home = cache_dir("plans") / self.key / f"{epoch:08d}"
-        for _ in range(TRIES):
+        for _ in range(READ_TRIES):
             try:
                 if not home.is_dir():
                     epoch_plans.write_plan(self._plan_slices(epoch), home)

@@ -19,10 +19,10 @@ from jaxtyping import Int64
 from numpy.lib import format as npy
 
 from selfwise.core.types import EpochPlan
-from selfwise.data.image.decoded_cache import STALE
+from selfwise.data.image.decoded_cache import STALE_SECONDS
 
 EPOCHS_ON_DISK = 2  # epochs whose plans stay on the disk
-PIECES = 2**17  # about so many are planned at a time: 16 million tokens in rows of 128
+PIECES_PER_SLICE = 2**17  # about so many are planned at a time: 16 million tokens in rows of 128
 MIN_PAIRED = 100  # documents in a share at least, where each is paired with another one
 
 
@@ -37,8 +37,10 @@ def slice_documents(
     start, end = 0, len(documents)
     while start < end:
         before = pieces[start - 1] if start else 0
-        stop = max(int(np.searchsorted(pieces, before + PIECES)) + 1, start + min_documents)
-        if stop + min_documents > end or pieces[-1] - pieces[stop - 1] < PIECES:
+        stop = max(
+            int(np.searchsorted(pieces, before + PIECES_PER_SLICE)) + 1, start + min_documents
+        )
+        if stop + min_documents > end or pieces[-1] - pieces[stop - 1] < PIECES_PER_SLICE:
             stop = end
         yield slice(start, stop)
         start = stop
@@ -96,7 +98,7 @@ def remove_past_plans(home: Path, epoch: int) -> None:
     for path in home.iterdir():
         if not path.name.isdigit():
             with suppress(OSError):
-                if time.time() - path.stat().st_mtime > STALE:
+                if time.time() - path.stat().st_mtime > STALE_SECONDS:
                     shutil.rmtree(path, ignore_errors=True)
         elif int(path.name) + EPOCHS_ON_DISK <= epoch:
             gone = path.with_name(f".{path.name}.{uuid4().hex}.gone")

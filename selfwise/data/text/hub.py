@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from selfwise.data.text.plain_files import cut_pieces
 from selfwise.data.text.tables import choose_column
 
-BATCH = 1024
+ROWS_PER_BATCH = 1024
 
 
+@runtime_checkable
 class HubRows(Protocol):
     """What is used of a `datasets.Dataset`."""
 
@@ -20,7 +21,7 @@ class HubRows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __iter__(self) -> Iterator[dict[str, Any]]: ...
+    def __iter__(self) -> Iterator[dict[str, object]]: ...
 
     def iter(self, batch_size: int) -> Iterator[dict[str, list[Any]]]: ...
 
@@ -38,7 +39,7 @@ class HubColumn:
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
         done = 0
-        for batch in self.rows.iter(batch_size=BATCH):
+        for batch in self.rows.iter(batch_size=ROWS_PER_BATCH):
             for text in batch[self.field]:
                 if text:
                     yield from cut_pieces(text)

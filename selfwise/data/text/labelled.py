@@ -1,7 +1,7 @@
 """`open_texts`: short texts or pairs of them, with or without labels, to probe and to embed."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +14,9 @@ from selfwise.data.compact_paths import Paths, RowNumbers, take_rows
 from selfwise.data.labels import encode_labels
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import describe_multiline_cell
-from selfwise.data.text.file_kinds import PLAIN, check_plain_text
+from selfwise.data.text.file_kinds import PLAIN_SUFFIXES, check_plain_text
 from selfwise.data.text.plain_files import inner_suffix, read_characters, read_lines
-from selfwise.data.text.tables import KINDS, Row, choose_column, explain_missing, read_rows
+from selfwise.data.text.tables import TABLE_SUFFIXES, Row, choose_column, explain_missing, read_rows
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "document", "question", "title", "body")
 LABEL_NAMES = ("label", "class", "target", "labels", "category", "gold_label", "Quality")
@@ -35,7 +35,6 @@ LAYOUTS = (
 )
 
 Label = str | int | float | bytes
-Labels = Sequence[object] | np.ndarray
 
 
 @dataclass
@@ -93,7 +92,7 @@ def open_texts(data: object, *, field: str = "", label: str = "", labelled: bool
     return texts
 
 
-def _from_lists(texts: object, labels: Labels | None) -> Texts:
+def _from_lists(texts: object, labels: Sized | None) -> Texts:
     if not isinstance(texts, Sequence) or isinstance(texts, str):
         raise ValueError(f"texts are a path or a sequence of str, got {type(texts).__name__}")
     for i, text in enumerate(texts):
@@ -112,11 +111,11 @@ def _from_path(path: Path, field: str, label: str) -> Texts:
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     if path.is_dir():
         return _from_folder(path)
-    if inner_suffix(path) in KINDS:
+    if inner_suffix(path) in TABLE_SUFFIXES:
         return _from_table(path, field, label)
     if inner_suffix(path) != ".txt":
         raise ValueError(
-            f"{path}: expected a folder, or a file that ends in .txt, {_join_names(KINDS)}"
+            f"{path}: expected a folder, or a file that ends in .txt, {_join_names(TABLE_SUFFIXES)}"
         )
     check_regular(path)
     check_plain_text(path)
@@ -135,7 +134,7 @@ def _from_folder(root: Path) -> Texts:
         for path in root.rglob("*")
         if not path.is_dir() and not any(p[0] == "." for p in path.relative_to(root).parts)
     )
-    files = [path for path in paths if inner_suffix(path) in PLAIN]
+    files = [path for path in paths if inner_suffix(path) in PLAIN_SUFFIXES]
     if files and (rest := len(paths) - len(files)):
         print(f"{root}: {rest:,} files are not read as texts", file=sys.stderr, flush=True)
     if not files:
@@ -275,7 +274,7 @@ def _read_label(value: object, name: str, where: str) -> Label:
 
 
 def _build_texts(
-    texts: list[str], pairs: list[str] | None, labels: Labels | None, where: str
+    texts: list[str], pairs: list[str] | None, labels: Sized | None, where: str
 ) -> Texts:
     codes, classes = (None, None) if labels is None else encode_labels(labels, where)
     parts: Iterator[str] = iter((*texts, "pairs", *(pairs or []), "labels", *(classes or [])))
