@@ -3,7 +3,7 @@
 import os
 from array import array
 from collections.abc import Sequence
-from typing import overload
+from typing import SupportsIndex, overload
 
 import numpy as np
 
@@ -25,12 +25,12 @@ class Paths(Sequence[str]):
         return len(self.ends if self.rows is None else self.rows)
 
     @overload
-    def __getitem__(self, item: int) -> str: ...
+    def __getitem__(self, item: SupportsIndex) -> str: ...
 
     @overload
     def __getitem__(self, item: slice) -> "Paths": ...
 
-    def __getitem__(self, item: int | slice) -> "str | Paths":
+    def __getitem__(self, item: SupportsIndex | slice) -> "str | Paths":
         if isinstance(item, slice):
             return self.take(np.arange(len(self))[item])
         row = range(len(self))[item]  # negative numbers, and IndexError outside
@@ -67,12 +67,12 @@ class RowNumbers(Sequence[str]):
         return len(self.rows)
 
     @overload
-    def __getitem__(self, item: int) -> str: ...
+    def __getitem__(self, item: SupportsIndex) -> str: ...
 
     @overload
     def __getitem__(self, item: slice) -> "RowNumbers": ...
 
-    def __getitem__(self, item: int | slice) -> "str | RowNumbers":
+    def __getitem__(self, item: SupportsIndex | slice) -> "str | RowNumbers":
         if isinstance(item, slice):
             return self.take(np.arange(len(self))[item])
         return str(int(self.rows[item]))
