@@ -182,7 +182,7 @@ def test_the_untrained_twin_differs_in_its_weights_alone(published, size):
 
 
 def test_untrained_changes_nothing_else():
-    plain = {"name": "resnet18", "stem": "half", "layers": [1, 1, 1, 1]}
+    plain = {"encoder": "resnet18", "encoder_options": {"stem": "half", "layers": [1, 1, 1, 1]}}
     assert untrained(plain) == plain
     assert untrained({**plain, "pretrained": False}) == plain
     assert untrained({**plain, "pretrained": True}) == {**plain, "normalise": "timm"}
