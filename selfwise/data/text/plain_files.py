@@ -152,7 +152,7 @@ def _read_blocks(path: Path, report_bytes: Callable[[int], None]) -> Iterator[by
             raise ValueError(f"{path}: the compressed file is damaged ({why})") from error
 
 
-def open_uncompressed(path: Path, raw: IO[bytes]) -> gzip.GzipFile | IO[bytes]:
+def open_uncompressed(path: Path, raw: IO[bytes]) -> gzip.GzipFile | IO[bytes] | pa.NativeFile:
     """The stream that a file's name says is compressed in it."""
     suffix = path.suffix.lower()
     if suffix == ".gz":
