@@ -9,6 +9,7 @@ import numpy as np
 from selfwise.core.data_info import AudioInfo, DataInfo, ImageInfo, TextInfo
 from selfwise.evaluation.probes.label_curve import compute_label_curve
 from selfwise.methods import find_method
+from selfwise.runs.config import IMPORTED
 from selfwise.runs.record import Choice, RunRecord, write_record
 from selfwise.training.config import MACHINE, PAPER
 
@@ -35,6 +36,7 @@ def settings(method: str = "simclr", **options: Any) -> RunRecord:
     """What run.yaml says of a run that was asked for these options; None is none."""
     asked = {name: value for name, value in (ASKED | options).items() if value is not None}
     sources = SOURCES | dict.fromkeys(asked, "user")
+    elsewhere = {"family": method, "from": "a model's folder"}
     return RunRecord(
         method=method,
         modality=find_method(method).modality,
@@ -45,6 +47,7 @@ def settings(method: str = "simclr", **options: Any) -> RunRecord:
         },
         info=INFO[find_method(method).modality],
         environment=ENVIRONMENT,
+        imported=elsewhere if asked["data"] == IMPORTED else {},
     )
 
 
