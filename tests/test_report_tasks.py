@@ -13,7 +13,8 @@ from PIL import Image
 from selfwise import methods
 from selfwise.core.types import ImageBatch
 from selfwise.methods import Method, inspection
-from selfwise.modalities.image_units import Unknown
+from selfwise.modalities.image.targets import UnknownTargets
+from selfwise.modalities.modality import ReadingOptions
 from selfwise.report.page import page
 from selfwise.report.page.parts import Picture, Section, Sheet, Strip
 from selfwise.report.sections import tasks
@@ -53,7 +54,7 @@ class Always(torch.nn.Module):
 def sections(run: Run, data=None, *, seed: int = 0) -> list[Section]:
     name = run.record.method
     data = cases.data(name) if data is None else data
-    return tasks.sections(run, run.modality.examples(run, data), seed=seed)
+    return tasks.sections(run, run.modality.open_examples(run, data, ReadingOptions()), seed=seed)
 
 
 def sheet(found: list[Section]) -> list[list[Picture]]:
@@ -190,7 +191,7 @@ def test_answers_have_the_names_of_their_classes(runs, monkeypatch):
     run = runs("supervised")
     monkeypatch.setitem(run.method._modules, "head", Always(4, 1, 3.0))
     found = sections(run)
-    classes = run.modality.examples(run, cases.data("supervised")).classes
+    classes = run.modality.open_examples(run, cases.data("supervised"), ReadingOptions()).classes
     share = f"{100 * np.exp(3) / (np.exp(3) + 3):.0f} %"
     for original, view in sheet(found):
         name = original.caption.split("\n")[1]
@@ -312,7 +313,7 @@ def test_image_tokenizers_show_codes_and_what_they_keep(runs, rng, name):
 
 def test_a_run_without_its_units_says_so(runs, monkeypatch):
     run = runs("beit")
-    monkeypatch.setattr(run.method, "_units", (Unknown(8),))
+    monkeypatch.setattr(run.method, "_units", (UnknownTargets(8),))
     (found,) = sections(run)
     assert "imported without its image tokenizer" in found.about
     assert not found.parts

@@ -172,13 +172,13 @@ def test_a_killed_build_goes_on_and_gives_the_same_bytes(root, tokenizer, tmp_pa
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     code = """
         import os, signal
-        from selfwise.data.text.encode import Encode, encode_all, batches
-        from selfwise.data.text.documents import Piece
-        from selfwise.tokenizers.tokenizer import train
+        from selfwise.data.text.encode import EncodePieces, batch_pieces, encode_all
+        from selfwise.data.text.documents import CorpusPiece
+        from selfwise.tokenizers.tokenizer import train_tokenizer
 
-        job = Encode(train("chars", ["abc"]), "<u2", None)
-        pieces = (Piece("abc" * 10**6, True, i, 0) for i in range(99))
-        found = encode_all(job, batches(pieces, 0), workers=2, size=10**9)
+        job = EncodePieces(train_tokenizer("chars", ["abc"]), "<u2", None)
+        pieces = (CorpusPiece("abc" * 10**6, True, i, 0) for i in range(99))
+        found = encode_all(job, batch_pieces(pieces, 0), workers=2, size=10**9)
         next(found)
         children = open(f"/proc/self/task/{os.getpid()}/children").read()
         print(children, flush=True)

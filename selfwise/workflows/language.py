@@ -17,6 +17,7 @@ from selfwise.core.rng import generator
 from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find_corpus, open_corpus
+from selfwise.data.text.corpus_seen import measure_overlap
 from selfwise.data.text.documents import open_documents
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
