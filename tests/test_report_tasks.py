@@ -54,7 +54,9 @@ class Always(torch.nn.Module):
 def sections(run: Run, data=None, *, seed: int = 0) -> list[Section]:
     name = run.record.method
     data = cases.data(name) if data is None else data
-    return tasks.build_sections(run, run.modality.open_examples(run, data, ReadingOptions()), seed=seed)
+    return tasks.build_sections(
+        run, run.modality.open_examples(run, data, ReadingOptions()), seed=seed
+    )
 
 
 def sheet(found: list[Section]) -> list[list[Picture]]:

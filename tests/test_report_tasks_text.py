@@ -41,7 +41,9 @@ def runs(tmp_path_factory):
 
 def sections(run: Run, data=None, *, seed: int = 0) -> list[Section]:
     data = cases.data(run.record.method) if data is None else data
-    return tasks.build_sections(run, run.modality.open_examples(run, data, ReadingOptions()), seed=seed)
+    return tasks.build_sections(
+        run, run.modality.open_examples(run, data, ReadingOptions()), seed=seed
+    )
 
 
 def tokenizer(kind: str, **told):
