@@ -12,11 +12,11 @@ from report_reading import cells, figures, parts, said
 
 import selfwise
 from selfwise.cli import main as cli
-from selfwise.glue.benchmark import glue
-from selfwise.glue.published import ABOUT, NAME, PUBLISHED
+from selfwise.glue.benchmark import run_glue
+from selfwise.glue.published import CAPTION, NAME, PUBLISHED
 from selfwise.glue.scores import COMPETITORS, GlueScores
-from selfwise.report.page.parts import Rows
-from selfwise.report.page.plots import color
+from selfwise.report.page.parts import Table
+from selfwise.report.page.plots import line_color
 from selfwise.report.sections import glue as section
 from selfwise.report.sections import label_curve, scores, summary
 from selfwise.runs import records
@@ -59,7 +59,7 @@ def test_the_section_has_the_scores_with_what_they_are_compared_to(mode, tmp_pat
     drawn = figures(monkeypatch)
     folder = cases.folder(tmp_path / "run")
     left(folder, mode)
-    (found,) = section.sections([folder])
+    (found,) = section.build_sections([folder])
     assert found.title == f"GLUE, {mode}"
     centre = CENTRES[mode]
     assert f"Measured on dev; {centre} of 3 seeds." in found.about
@@ -80,7 +80,7 @@ def test_the_section_has_the_scores_with_what_they_are_compared_to(mode, tmp_pat
     assert named[NAME].get_xdata() == pytest.approx([65.7])
     assert named["pretrained"].get_xdata() == pytest.approx([float(told.split()[0])], abs=0.05)
     assert [named[one].get_color() for one in COMPETITORS] == [
-        label_curve.OWN[one] for one in ("pretrained", "untrained", "raw input")
+        label_curve.COMPETITOR_COLORS[one] for one in ("pretrained", "untrained", "raw input")
     ]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["rte  accuracy"]
 
@@ -89,7 +89,7 @@ def test_a_figure_has_a_line_for_each_task_and_a_table_one_for_each_metric(tmp_p
     drawn = figures(monkeypatch)
     folder = cases.folder(tmp_path / "run")
     left(folder, "frozen", task("mrpc", ["f1", "accuracy"]), task("rte", ["accuracy"]))
-    found = section.sections([folder])
+    found = section.build_sections([folder])
     assert [row[:2] for row in cells(found)[:3]] == [
         ["mrpc", "f1"],
         ["mrpc", "accuracy"],
@@ -102,16 +102,18 @@ def test_a_figure_has_a_line_for_each_task_and_a_table_one_for_each_metric(tmp_p
 def test_tables_of_older_weights_say_so(tmp_path):
     folder = cases.folder(tmp_path / "run")
     left(folder, "frozen", step=60)
-    (found,) = section.sections([folder])
+    (found,) = section.build_sections([folder])
     assert found.title == "GLUE, frozen, step 60"
     assert found.about.startswith("Of step 60, and not of the newest, 0. ")
-    assert section.lead(folder) == ""
-    assert [one.title for one in scores.sections([folder])] == ["What it is worth"]
+    assert section.lead_sentences(folder) == ""
+    assert [one.title for one in scores.build_sections([folder])] == ["What it is worth"]
     left(folder, "frozen")
-    assert scores.sections([folder]) == []
+    assert scores.build_sections([folder]) == []
     said = "GLUE, frozen, mean of the 1 task here: 70.7 %; untrained 51.0 %; bag of words 55.0 %."
     above = "Beyond the noise it is above the untrained encoder on 1 of 1 dev sets."
-    assert section.lead(folder) == summary.best(folder) == f"{said} {above}"
+    assert (
+        section.lead_sentences(folder) == summary.describe_best_score(folder) == f"{said} {above}"
+    )
 
 
 def test_the_newest_table_of_a_mode_and_step_counts(tmp_path):
@@ -129,13 +131,13 @@ def test_the_newest_table_of_a_mode_and_step_counts(tmp_path):
 def test_several_runs_have_a_column_each(tmp_path, monkeypatch):
     drawn = figures(monkeypatch)
     first, second = (cases.folder(tmp_path / name) for name in ("first", "second"))
-    assert section.sections([first, second]) == []
+    assert section.build_sections([first, second]) == []
     left(first, "frozen", task("rte", ["accuracy"], limit=9), task("mrpc", ["f1", "accuracy"]))
     left(second, "frozen", task("rte", ["accuracy"], more=0.05, limit=0))
     left(second, "finetune")
-    together, alone = section.sections([first, second])
+    together, alone = section.build_sections([first, second])
     assert (together.title, alone.title) == ("GLUE, frozen", "GLUE, finetune, second")
-    table, differences, averages = parts([together], Rows)
+    table, differences, averages = parts([together], Table)
     assert table.head == ["task", "metric", "first", "second", NAME]
     assert table.rows == [
         ["rte", "accuracy", "70.7 ± 16.8", "75.7 ± 16.8", "65.70"],
@@ -151,7 +153,10 @@ def test_several_runs_have_a_column_each(tmp_path, monkeypatch):
     assert words.count("qqp is left out") == 1  # both say it
     assert "first: official (9 tasks): no average without" in words
     lines = {line.get_label(): line for line in drawn[0].get_lines()}
-    assert [lines[name].get_color() for name in ("first", "second")] == [color(0), color(1)]
+    assert [lines[name].get_color() for name in ("first", "second")] == [
+        line_color(0),
+        line_color(1),
+    ]
     assert lines["second"].get_xdata() == pytest.approx([75.7], abs=0.05)
 
 
@@ -217,7 +222,7 @@ def test_a_measured_run_is_on_its_page(tmp_path, capsys, monkeypatch):
     run = selfwise.pretrain("bert", data=tmp_path / "lines.txt", out=tmp_path / "run", **told)
     data = write_glue(tmp_path / "glue_data", tasks=("rte", "wnli"))
     options = {"data": data, "poolings": "mean", "seeds": 1, "quiet": True}
-    measured = glue(run, out=tmp_path / "out", **options)
+    measured = run_glue(run, out=tmp_path / "out", **options)
     (found,) = records.glue(run.folder)
     assert found == json.loads((tmp_path / "out" / "glue.json").read_text())
     assert found == json.loads(json.dumps({"step": 1, **measured.to_dict()}))
@@ -230,7 +235,7 @@ def test_a_measured_run_is_on_its_page(tmp_path, capsys, monkeypatch):
     (run.folder / "glue").rmdir()
     (run.folder / "glue").write_text("")
     capsys.readouterr()
-    glue(run, out=tmp_path / "other", **{**options, "quiet": False})
+    run_glue(run, out=tmp_path / "other", **{**options, "quiet": False})
     assert "the run's report will not have this" in capsys.readouterr().out
     assert (tmp_path / "other" / "glue.json").exists()
 
@@ -246,10 +251,10 @@ def test_the_published_scores_are_beside_the_rows_they_belong_to(capsys):
     assert all(word in printed for word in NAME.split())
     (line,) = [line for line in printed.splitlines() if "rte" in line]
     assert "65.70" in line
-    assert found.sentences()[-1] == ABOUT
+    assert found.sentences()[-1] == CAPTION
     alone = replace(found, tasks=[{**found.tasks[0], "rows": {"mine": 3}, "fits": [
         fit | {"scores": {"mine": {"accuracy": 0.5}}} for fit in found.tasks[0]["fits"]
     ]}])  # fmt: skip
     assert alone.rows()[0]["published"] is None
-    assert ABOUT not in alone.sentences()
+    assert CAPTION not in alone.sentences()
     assert len(alone.table().columns) == len(found.table().columns) - 1
