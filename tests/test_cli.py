@@ -114,7 +114,7 @@ def test_unknown_names_come_with_the_nearest(selfwise, photos, tmp_path):
 def test_values_that_cannot_be(selfwise, photos, tmp_path):
     out = tmp_path / "run"
     command = ["pretrain", "simclr", "--data", photos, "--out", out]
-    refused(selfwise(*command, "--steps", "many"), "--steps", "int", "many")
+    refused(selfwise(*command, "--steps", "many"), "--steps", "a whole number", "many")
     refused(selfwise(*command, "--steps", "0"), "--steps", "at least 1")
     refused(selfwise(*command, "--steps", "2", "--epochs", "3"), "exactly one")
     refused(selfwise("pretrain", "simclr", "--steps", "2"), "--data", "--out")
@@ -291,7 +291,7 @@ def test_flags_do_not_collide():
     for name in methods.method_names():
         options = option_paths(config_class(name))  # raises TypeError if one is there twice
         sections = [path[0] for path in options.values()]
-        assert {"method_options", "training", "reading", "encoder_options"} <= {*sections}
+        assert {"training", "reading", "encoder_options"} <= {*sections}
         shared = {option for option, path in options.items() if len(path) == 1}
         assert shared == {"data", "encoder", "start", "seed"}
         assert not command & ({*options} - shared), name
