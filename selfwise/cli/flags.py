@@ -94,7 +94,7 @@ class OptionTable:
             reason = " ".join(str(getattr(error, "problem", None) or error).split())
             raise ValueError(f"{flag(name)} is not a YAML value: {text!r} ({reason})") from error
         # 1e-3 is a number to everybody but YAML 1.1
-        exponent = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
+        exponent = value == text and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text)
         return float(value) if exponent else value
 
 

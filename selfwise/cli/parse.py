@@ -40,7 +40,8 @@ def parse_line(word: str, command: ModuleType, argv: Sequence[str]) -> dict[str,
     usage = f"{word} {command.WORDS}".strip()
     python_only = getattr(command, "PYTHON_ONLY", ())
     names = {w.removesuffix("...") for w in command.WORDS.lower().split()}
-    kind = options_of(function, skip={*NOT_OPTIONS, *python_only, *names, "runs"})
+    skip = {*NOT_OPTIONS, *python_only, *names, "runs"}
+    kind = options_of(function, skip=skip, positional=True)
     if wants_help(argv):
         print(format_help(usage, first_paragraph(function), [kind]))
         print(f"\n{PLUGIN_HELP}" if "RUN" in command.WORDS else "", end="")

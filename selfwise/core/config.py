@@ -87,20 +87,27 @@ def make_config(kind: type[C], values: Values, *, spell: Spell = flag) -> C:
 
 
 def options_of(
-    function: Documented, *, skip: Collection[str] = (), prefix: str = ""
+    function: Documented,
+    *,
+    skip: Collection[str] = (),
+    prefix: str = "",
+    positional: bool = False,
 ) -> type[Config]:
     """The keyword-only parameters of a function or class, with their docstrings, as a config class.
 
-    A function that takes `**options` makes a class that takes options of any name.
+    With `positional` also those that may be given by position. A function that takes `**options`
+    makes a class that takes options of any name.
     """
-    key = (function, frozenset(skip), prefix)
+    key = (function, frozenset(skip), prefix, positional)
     if key not in _OPTIONS:
         parameters = [p for n, p in signature(function).parameters.items() if n not in skip]
         about = _documented(function)
+        by_name = {Parameter.KEYWORD_ONLY}
+        by_name |= {Parameter.POSITIONAL_OR_KEYWORD} if positional else set()
         chosen: dict[str, Any] = {
             p.name: (p.annotation, _field(p.default, about.get(p.name)))
             for p in parameters
-            if p.kind is Parameter.KEYWORD_ONLY
+            if p.kind in by_name
         }
         name = f"{getattr(function, '__name__', 'Some')}_options"
         _OPTIONS[key] = create_model(name, __base__=Config, **chosen)
