@@ -16,7 +16,7 @@ from selfwise.evaluation.features.color_counts import count_color_bins
 from selfwise.modalities import image_colors, image_units
 from selfwise.runs.build import open_newest
 from selfwise.runs.resume import pretrain_or_resume, resume
-from selfwise.views.image.color_bins import smoothed
+from selfwise.views.image.color_bins import smooth_prior
 from selfwise.views.image.color_space import lab_to_rgb, lightness
 
 SMALL = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "stem": "half"}
@@ -97,7 +97,7 @@ def test_the_prior_is_a_function_of_the_images(pictures):
     assert torch.equal(one.prior, same.prior)
     other = image_colors.find(images.take(np.arange(3)), "images", **told)
     assert not torch.equal(one.prior, other.prior)
-    assert torch.equal(one.prior, smoothed(count_color_bins(images, size=16)[0]).float())
+    assert torch.equal(one.prior, smooth_prior(count_color_bins(images, size=16)[0]).float())
 
 
 def test_units_may_be_clusters_of_what_a_colorization_has_learned(run, pictures):

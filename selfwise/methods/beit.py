@@ -11,7 +11,7 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch, PatchEncoder, Step, Units
 from selfwise.methods.inspection import Column, Sheet, mosaic
 from selfwise.methods.method import Defaults, Method, guessed
-from selfwise.views.image.block_mask import SHARE, check_mask, draw_blocks
+from selfwise.views.image.block_mask import SHARE, check_block_mask, draw_blocks
 from selfwise.views.image.crop import Crop
 
 
@@ -69,7 +69,7 @@ class BEiT(Method):
         super().__init__()
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip, jitter=jitter)
         self.crop.check()
-        check_mask(encoder.grid, mask_share)
+        check_block_mask(encoder.grid, mask_share)
         _check_units(units, encoder.grid, size)
         self.encoder, self.mask_share = encoder, mask_share
         self._units = (units,)  # in a tuple, which hides it from torch: neither trained nor saved

@@ -20,10 +20,10 @@ from selfwise.views.image.color_bins import (
     TEMPERATURE,
     annealed_mean,
     check_neighbours,
-    colored,
-    rarity,
+    has_color,
+    rarity_weights,
     soft_encode,
-    thinned,
+    subsample_pixels,
 )
 from selfwise.views.image.color_space import lab_to_rgb, lightness, rgb_to_lab
 from selfwise.views.image.crop import Crop
@@ -91,9 +91,9 @@ class Colorization(Method):
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
         self.crop.check()
         self.encoder, self.neighbours, self.stages = encoder, neighbours, stages
-        self.register_buffer("rarity", rarity(prior, uniform), persistent=False)
+        self.register_buffer("rarity", rarity_weights(prior, uniform), persistent=False)
         blank = torch.zeros(1, 3, size, size)
-        rows, columns = thinned(blank).shape[2:]
+        rows, columns = subsample_pixels(blank).shape[2:]
         widths = [part.tokens.shape[2] for part in self._checked(blank)]  # type: ignore[union-attr]
         self.head = DenseHead(widths, BINS, grid=(rows, columns), width=width)
 
@@ -105,10 +105,10 @@ class Colorization(Method):
                 f"colorization needs colour images, of 3 channels, not {batch.x.shape[1]}"
             )
         x = self.crop(batch, rng)
-        ab = rgb_to_lab(thinned(x))[:, 1:]
+        ab = rgb_to_lab(subsample_pixels(x))[:, 1:]
         bins, share = soft_encode(ab.permute(0, 2, 3, 1), self.neighbours)
         weight = self.rarity.index_select(0, bins[..., 0].flatten()).view(bins.shape[:3])
-        return Colors(x, bins, share, weight, colored(ab))
+        return Colors(x, bins, share, weight, has_color(ab))
 
     def counts(self, view: Colors) -> dict[str, Tensor]:
         return {"colorization": self._count(view)}

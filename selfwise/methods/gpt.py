@@ -11,8 +11,8 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import Followed, guesses
 from selfwise.methods.method import Defaults, Method, check_text, guessed
-from selfwise.views.text.collate import continued
-from selfwise.views.text.packing import windows
+from selfwise.views.text.collate import collate_windows
+from selfwise.views.text.packing import plan_windows
 
 
 class Following(NamedTuple):
@@ -61,7 +61,7 @@ class GPT(Method):
                 "gpt needs a causal encoder, and this one sees the token that it has to predict; "
                 "gpt-mini would be right"
             )
-        self.encoder, self.draw = encoder, RowSampler(windows, continued)
+        self.encoder, self.draw = encoder, RowSampler(plan_windows, collate_windows)
 
     def view(self, batch: TextBatch, rng: Rng) -> Following:
         """Nothing is drawn: where windows begin is the plan's choice."""

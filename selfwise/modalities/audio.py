@@ -219,13 +219,13 @@ def supplied(found: Mapping[str, Any], kept: Any) -> dict[str, Any]:
 
 def depth(encoder: Mapping[str, Any]) -> int:
     """Layers of an encoder that is only named. Raises ValueError if it cannot be built."""
-    return encoders.depth(**encoder)
+    return encoders.count_layers(**encoder)
 
 
 def encoder(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
     """The encoder with random weights that are a function of the seed."""
     told = dict(settings["options"]["encoder"])
-    return encoders.build(told.pop("name"), seed=seed, **told)
+    return encoders.build_speech_encoder(told.pop("name"), seed=seed, **told)
 
 
 def inherited(start: Path) -> dict[str, Any]:

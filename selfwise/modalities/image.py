@@ -24,7 +24,7 @@ from selfwise.encoders import (
 from selfwise.encoders import (
     image_codec as image_codec,
 )
-from selfwise.encoders.beit_presets import shape_of
+from selfwise.encoders.beit_presets import resolve_vit_shape
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.monitors.online_knn import OnlineKNN
 from selfwise.evaluation.monitors.pictures import (
@@ -50,8 +50,8 @@ ENCODER_HELP = """
 """
 LAST = 2**62  # steps between two looks, so that there is one after the last step alone
 OWN = {
-    "beit": beit_encoders,
-    "codec": image_codec,
+    "beit": beit_encoders.build_beit_encoder,
+    "codec": image_codec.build_codec_encoder,
 }  # encoders of ours by the first part of their name
 
 PICTURES = {
@@ -234,13 +234,13 @@ def encoder(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
     name, shape = told.pop("name"), {"in_channels": found["channels"], "size": found["size"]}
     own = OWN.get(name.partition("-")[0])
     if own is None:
-        return image_encoders.build(name, **shape, seed=seed, **told)
+        return image_encoders.build_image_encoder(name, **shape, seed=seed, **told)
     if told.get("sees") == "lightness":
         raise ValueError(
             f"encoder {name} sees colours and cannot see lightness alone; timm models can, such as "
             "resnet18 or vit_tiny_patch16_224"
         )
-    return own.build(name, **shape, seed=seed, **told)
+    return own(name, **shape, seed=seed, **told)
 
 
 def unpublished(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,7 +248,10 @@ def unpublished(settings: Mapping[str, Any]) -> dict[str, Any]:
     told = settings["options"]
     if told["encoder"]["name"].partition("-")[0] in OWN:
         return dict(settings)
-    return {**settings, "options": {**told, "encoder": image_encoders.untrained(told["encoder"])}}
+    return {
+        **settings,
+        "options": {**told, "encoder": image_encoders.without_pretrained_weights(told["encoder"])},
+    }
 
 
 def inherited(start: Path) -> dict[str, Any]:
@@ -259,7 +262,11 @@ def inherited(start: Path) -> dict[str, Any]:
 def fresh(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
     """The untrained twin, with no block hidden."""
     made = encoder(unpublished(settings), kept, seed)
-    return image_encoders.revealed(made) if isinstance(made, image_encoders.Vision) else made
+    return (
+        image_encoders.enable_residual_blocks(made)
+        if isinstance(made, image_encoders.TimmEncoder)
+        else made
+    )
 
 
 def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any) -> Images:
@@ -336,7 +343,7 @@ def raw(run: Trained, known: Images, asked: Images) -> FeatureSplit:
 def _patch(encoder: Mapping[str, Any], size: int) -> int:
     """Side of the encoder's patches, which units are made of."""
     told = dict(encoder)
-    return shape_of(told.pop("name"), told, size=size).patch
+    return resolve_vit_shape(told.pop("name"), told, size=size).patch
 
 
 def _workers(images: Images) -> int:

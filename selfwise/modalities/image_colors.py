@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.data.image import Images
-from selfwise.evaluation.features.color_counts import BINS, count_color_bins, smoothed
+from selfwise.evaluation.features.color_counts import BINS, count_color_bins, smooth_prior
 
 FILE = "prior.npy"  # in the run folder
 IMAGES = "images"
@@ -62,7 +62,7 @@ def find(images: Images, prior: str, *, size: int, folder: Path | None) -> Image
             "nothing to learn from; give colour images"
         )
     return ImageColors(
-        smoothed(counts).float(), {"of": IMAGES, "read": read, "gray": read - colored}
+        smooth_prior(counts).float(), {"of": IMAGES, "read": read, "gray": read - colored}
     )
 
 

@@ -18,7 +18,7 @@ from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.encoders import text as encoders
-from selfwise.encoders.text_presets import shape_of
+from selfwise.encoders.text_presets import resolve_text_shape
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features import text as reading
 from selfwise.evaluation.features.text_windows import (
@@ -210,9 +210,9 @@ def encoder(settings: Mapping[str, Any], kept: Any, seed: int) -> Any:
     """The encoder with random weights that are a function of the seed."""
     found, told = settings["found"], dict(settings["options"]["encoder"])
     name, asked = told.pop("name"), found["length"]
-    if "length" not in told and shape_of(name, told).length < asked:
+    if "length" not in told and resolve_text_shape(name, told).length < asked:
         told["length"] = asked
-    built = encoders.build(name, vocab=found["vocab"], seed=seed, **told)
+    built = encoders.build_text_encoder(name, vocab=found["vocab"], seed=seed, **told)
     if built.length < asked:
         raise ValueError(
             f"--length {asked} is more than the {built.length} positions of the encoder: give "

@@ -23,7 +23,7 @@ class SmallMapConv2d(nn.Conv2d):
         return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
-def guard(module: nn.Module) -> None:
+def guard_small_maps(module: nn.Module) -> None:
     """Make a `SmallMapConv2d` of every strided, padded `nn.Conv2d` in the module, in place.
 
     Parameters, names and state stay what they are, which is why the class alone is changed.

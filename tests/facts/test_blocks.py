@@ -9,7 +9,7 @@ import torch
 
 from selfwise.core.rng import Rng, generator
 from selfwise.views.image import block_mask
-from selfwise.views.image.block_mask import check_mask, draw_blocks, hidden_count
+from selfwise.views.image.block_mask import check_block_mask, count_masked_patches, draw_blocks
 
 PAPER = (14, 14)
 
@@ -107,7 +107,7 @@ def test_the_first_block_is_a_rectangle_of_16_patches_or_more(monkeypatch):
     ("grid", "target", "least"), [((8, 8), 24, 64 * 16 / 196), ((4, 4), 6, 16 * 16 / 196)]
 )
 def test_the_same_share_on_other_grids(grid, target, least):
-    assert hidden_count(grid) == target
+    assert count_masked_patches(grid) == target
     chance = random.Random(0)
     loop = np.stack(
         [by_loop(chance, grid=grid, target=target, least=least)[0] for _ in range(2000)]
@@ -147,5 +147,5 @@ def test_images_have_masks_of_their_own():
 )
 def test_what_cannot_be_masked_is_named(grid, share, words):
     with pytest.raises(ValueError, match=words):
-        check_mask(grid, share)
-    check_mask((2, 2), 0.5)
+        check_block_mask(grid, share)
+    check_block_mask((2, 2), 0.5)

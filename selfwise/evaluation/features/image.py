@@ -23,7 +23,7 @@ from selfwise.core.types import Encoder, Features, ImageBatch, to_device
 from selfwise.data.image.dataset import Images
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.distributed.sharded_map import EMPTY, broadcast_flag, gather_in_order
-from selfwise.nn.channels_last import takes_channels_last
+from selfwise.nn.channels_last import supports_channels_last
 from selfwise.views.image.augment import evaluation_view
 
 PRECISIONS = ("float32", "bf16")
@@ -69,7 +69,7 @@ def extract_features(
         mine = rows[env.rank :: env.size]
         seen = iterate_views(images, mine, size=size, device=device, workers=workers)
         read = partial(_encode_pooled, encoder, layer=layer)
-        last = takes_channels_last(model) and precision == "float32"
+        last = supports_channels_last(model) and precision == "float32"
         own = ((_encode_in_chunks(read, view, last=last).float().cpu().numpy(),) for view in seen)
         parts = [part for (part,) in gather_in_order(own, len(rows), env)]
     return np.concatenate(parts) if env.rank == 0 else EMPTY
@@ -94,7 +94,7 @@ def extract_layers(
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
     rows, parts = _split_rows(len(images), batch), []
     with evaluation_mode(encoder, device) as model, half:
-        last = takes_channels_last(model) and precision == "float32"
+        last = supports_channels_last(model) and precision == "float32"
         for view in iterate_views(images, rows, size=size, device=device, workers=workers):
             found = _encode_in_chunks(partial(_encode_layers, encoder), view, last=last)
             parts.append(found.cpu().numpy())

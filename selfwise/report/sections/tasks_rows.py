@@ -15,7 +15,7 @@ from selfwise.data.text.encode import Encode
 from selfwise.data.text.labelled import Texts
 from selfwise.methods import inspection
 from selfwise.runs.open import Run
-from selfwise.views.text.collate import separated
+from selfwise.views.text.collate import collate_packed
 
 CHARACTERS = 2**17  # that are read at most, of all texts
 TOKENS = 2**14  # that are looked at, at most
@@ -129,7 +129,7 @@ def _alone(documents: Spans, length: int) -> EpochPlan:
 def _single(
     run: Run, tokens: np.ndarray, plan: EpochPlan, rows: np.ndarray, **told: Any
 ) -> TextBatch:
-    batch = separated(tokens, plan, rows, **told)
+    batch = collate_packed(tokens, plan, rows, **told)
     if run.encoder.segments:
         batch = batch._replace(segment=torch.zeros_like(batch.ids))
     return batch

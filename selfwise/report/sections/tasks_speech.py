@@ -26,7 +26,7 @@ from selfwise.report.sections.tasks_images import TITLE
 from selfwise.runs.build import open_newest
 from selfwise.runs.open import Run
 from selfwise.training.config import resolve_device
-from selfwise.views.audio.span_mask import lengths
+from selfwise.views.audio.span_mask import count_valid_frames
 
 LOOKED, SHOWN = 16, 4  # recordings
 SECONDS = 3.0  # of a recording that are drawn
@@ -112,7 +112,7 @@ def _picture(
     found: inspection.Heard | None,
 ) -> Picture:
     """The first seconds of a recording: its spectrogram, units, and guesses."""
-    count = min(int(lengths(batch)[row]), round(SECONDS * RATE / HOP))
+    count = min(int(count_valid_frames(batch)[row]), round(SECONDS * RATE / HOP))
     heard = mels[row, : 2 * count].T.numpy()
     if found is None:
         data = _drawn(heard, None, None, None)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from selfwise.core.rng import Rng
-from selfwise.views.text.token_mask import gather_hidden
+from selfwise.views.text.token_mask import sort_masked_first
 
 SHARE, LEAST = 75 / 196, 16 / 196  # of the patches: all that is hidden, and the smallest block
 ASPECT = 0.3  # height / width of a block is 0.3 to 1 / 0.3
@@ -22,7 +22,7 @@ TRIES = 10  # of each block
 BLOCKS = 16  # at most, so that every row takes as many numbers; 4.1 on average, hardly ever 13
 
 
-class Blocks(NamedTuple):
+class MaskedPatches(NamedTuple):
     """The hidden patches of each image, on the CPU."""
 
     covered: Bool[Tensor, "b n"]  # in raster order
@@ -30,7 +30,7 @@ class Blocks(NamedTuple):
     chosen: Bool[Tensor, "b k"]  # True where the patch is hidden
 
 
-def check_mask(grid: tuple[int, ...], share: float) -> None:
+def check_block_mask(grid: tuple[int, ...], share: float) -> None:
     """Raises ValueError unless blocks can be placed: they are smaller than the grid."""
     if len(grid) != 2 or min(grid) < 2:
         said = " x ".join(map(str, grid))
@@ -42,7 +42,7 @@ def check_mask(grid: tuple[int, ...], share: float) -> None:
         raise ValueError(f"mask_share must be between 0 and 1, got {share:g} (the paper: 0.38)")
 
 
-def hidden_count(grid: tuple[int, int], share: float = SHARE) -> int:
+def count_masked_patches(grid: tuple[int, int], share: float = SHARE) -> int:
     """How many patches are hidden where all goes well: 75 of 14 x 14."""
     return max(1, round(grid[0] * grid[1] * share))
 
@@ -54,13 +54,13 @@ def draw_blocks(
     *,
     share: float = SHARE,
     least: float = LEAST,
-) -> Blocks:
+) -> MaskedPatches:
     """Masks of n images of `grid` patches (down, across), on the CPU.
 
     `share` of the patches are hidden, in blocks of at least `least` of them (of its area before
     rounding, and less where only less is left).
     """
-    target, smallest = hidden_count(grid, share), max(1.0, grid[0] * grid[1] * least)
+    target, smallest = count_masked_patches(grid, share), max(1.0, grid[0] * grid[1] * least)
     drawn = rng.uniform(n, BLOCKS, TRIES, 4)
     covered, going = torch.zeros(n, *grid), torch.arange(n)
     for numbers in drawn.unbind(dim=1):
@@ -74,7 +74,7 @@ def draw_blocks(
         if not len(going):
             break
     hidden = covered.flatten(1).bool()
-    return Blocks(hidden, *gather_hidden(hidden, target))
+    return MaskedPatches(hidden, *sort_masked_first(hidden, target))
 
 
 def _first_fit(

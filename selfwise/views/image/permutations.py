@@ -18,10 +18,12 @@ from selfwise.core.files import cache_dir
 from selfwise.core.rng import hash_keys
 
 RULES = ("mean", "min")
-MOST = 9  # tiles: of 9 there are 362,880 orders, of 16 no computer holds them all
+MAX_TILES = 9  # tiles: of 9 there are 362,880 orders, of 16 no computer holds them all
 FORMAT = 1  # to be raised whenever another set is made of the same arguments
 WORTH_KEEPING = 10**8  # comparisons of orders: from here on making a set takes a blink or more
-TAKEN = 2**30  # more than candidates can agree: 9 positions with each of 362,880 chosen ones
+ALREADY_CHOSEN = (
+    2**30
+)  # more than candidates can agree: 9 positions with each of 362,880 chosen ones
 
 
 @lru_cache(maxsize=8)
@@ -38,20 +40,20 @@ def permutation_set(
 
     Raises ValueError unless there are so many orders.
     """
-    _check(tiles, count, rule)
+    _check_set(tiles, count, rule)
     path = cache_dir("permutations") / f"{rule}-{tiles}-{count}-{seed}-{FORMAT}.npy"
     kept = count * factorial(tiles) >= WORTH_KEEPING
-    found = _load(path, (count, tiles)) if kept else None
+    found = _load_set(path, (count, tiles)) if kept else None
     if found is None:
-        found = _greedy(_all(tiles), count, hash_keys(seed, "permutations"), rule)
+        found = _greedy(_list_orders(tiles), count, hash_keys(seed, "permutations"), rule)
         if kept:
-            _save(path, found)
+            _save_set(path, found)
     chosen = found.astype(np.int64)
     chosen.flags.writeable = False
     return chosen
 
 
-def distances(perms: Int64[np.ndarray, "n tiles"]) -> tuple[int, float]:
+def hamming_distances(perms: Int64[np.ndarray, "n tiles"]) -> tuple[int, float]:
     """The least and the mean Hamming distance of two of the permutations."""
     n, tiles = perms.shape
     # with a one for each place and tile, a product counts in how many places two rows agree
@@ -66,18 +68,18 @@ def distances(perms: Int64[np.ndarray, "n tiles"]) -> tuple[int, float]:
     return tiles - most, tiles - agreements / (n * (n - 1))
 
 
-def _check(tiles: int, count: int, rule: str) -> None:
+def _check_set(tiles: int, count: int, rule: str) -> None:
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r} of permutations{nearest(rule, RULES)}")
-    if not 2 <= tiles <= MOST:
-        raise ValueError(f"permutations are made of 2 to {MOST} tiles, not of {tiles}")
+    if not 2 <= tiles <= MAX_TILES:
+        raise ValueError(f"permutations are made of 2 to {MAX_TILES} tiles, not of {tiles}")
     if not 2 <= count <= factorial(tiles):
         raise ValueError(
             f"permutations of {tiles} tiles: 2 to {factorial(tiles):,} can be chosen, not {count:,}"
         )
 
 
-def _all(tiles: int) -> UInt8[np.ndarray, "{tiles} candidates"]:
+def _list_orders(tiles: int) -> UInt8[np.ndarray, "{tiles} candidates"]:
     """Every order in lexicographic order, one place a row: a comparison reads along memory."""
     orders = np.zeros((1, 1), np.uint8)
     for n in range(2, tiles + 1):
@@ -105,14 +107,14 @@ def _greedy(
             np.add(same, equal.view(np.uint8), out=same)
         if rule == "mean":
             np.add(agreement, same, out=agreement)
-            agreement[best] = TAKEN
+            agreement[best] = ALREADY_CHOSEN
         else:
             np.maximum(agreement, same, out=agreement)  # with itself everywhere: never again
         best = int(agreement.argmin())
     return chosen
 
 
-def _load(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "count tiles"] | None:
+def _load_set(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "count tiles"] | None:
     """A set that was kept; None if there is none, or if it is damaged and has to be made again."""
     try:
         found = np.load(path, allow_pickle=False)
@@ -124,7 +126,7 @@ def _load(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "count tiles"
     return found if whole and len(np.unique(found, axis=0)) == len(found) else None
 
 
-def _save(path: Path, chosen: UInt8[np.ndarray, "count tiles"]) -> None:
+def _save_set(path: Path, chosen: UInt8[np.ndarray, "count tiles"]) -> None:
     """Under its name only when it is complete; without a place for it, it is made again."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from selfwise.core.rng import shuffled
 
 
-class PerIdentity:
+class PKSampler:
     """Rows of a step: K different images of each of P = batch / K different identities, in order.
 
     Identities come in rounds. In each they are shuffled anew and all come once, but for those that
@@ -48,7 +48,7 @@ class PerIdentity:
         assert batch == self.identities * self.per_identity, "the batch is another"
         round_, place = divmod(step, len(self.label) // self.identities)
         first = place * self.identities
-        chosen = _round(len(self.label), seed, round_)[first : first + self.identities]
+        chosen = _shuffle_identities(len(self.label), seed, round_)[first : first + self.identities]
         return np.concatenate([self._images(int(who), round_, seed) for who in chosen])
 
     def _images(self, who: int, round_: int, seed: int) -> Int64[np.ndarray, "k"]:
@@ -62,7 +62,7 @@ class PerIdentity:
 
 
 @lru_cache(maxsize=2)
-def _round(identities: int, seed: int, round_: int) -> Int64[np.ndarray, "identities"]:
+def _shuffle_identities(identities: int, seed: int, round_: int) -> Int64[np.ndarray, "identities"]:
     order = shuffled(identities, seed, "identities", round_)
     order.flags.writeable = False
     return order

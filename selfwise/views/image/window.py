@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch
-from selfwise.views.image.augment import CHUNK, Stored, evaluation_view, resized_crop
+from selfwise.views.image.augment import CHUNK, StoredImages, evaluation_view, resized_crop
 
 
 class Shift(NamedTuple):
@@ -31,8 +31,8 @@ class Shift(NamedTuple):
         """A float32 view in [0, 1] of each image, on the batch's device."""
         corner = rng.integers(2 * self.by + 1, len(batch.x), 2)
         flip = rng.uniform(len(batch.x)) < self.flip
-        x = F.pad(_square(batch, self.size), [self.by] * 4)
-        return _cut(x, corner.to(x.device, non_blocking=True), self.size, flip)
+        x = F.pad(_central_squares(batch, self.size), [self.by] * 4)
+        return _cut_squares(x, corner.to(x.device, non_blocking=True), self.size, flip)
 
 
 class Window(NamedTuple):
@@ -78,14 +78,14 @@ class Window(NamedTuple):
             part = slice(start, start + few)
             x, where, mirrored = batch.x[part], box[part], flip[part]
             if exact:
-                view[part] = _cut(x, where[:, :2].long(), self.size, mirrored)
+                view[part] = _cut_squares(x, where[:, :2].long(), self.size, mirrored)
             else:
                 view[part] = resized_crop(x, where, self.size, flip=mirrored)
         return view
 
 
-def _cut(
-    x: Stored, corner: Int64[Tensor, "b 2"], size: int, flip: Bool[Tensor, "b"]
+def _cut_squares(
+    x: StoredImages, corner: Int64[Tensor, "b 2"], size: int, flip: Bool[Tensor, "b"]
 ) -> Float[Tensor, "b c {size} {size}"]:
     """The square of each image that begins at its corner (down, across), in 0..1."""
     n, channels, height, width = x.shape
@@ -100,7 +100,7 @@ def _cut(
     return view.float().div_(255) if view.dtype == torch.uint8 else view.float()
 
 
-def _square(batch: ImageBatch, size: int) -> Stored:
+def _central_squares(batch: ImageBatch, size: int) -> StoredImages:
     """The images as they are if they have that size, else their central squares."""
     if batch.extent is None and batch.x.shape[2:] == (size, size):
         return batch.x

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from selfwise.core.types import EmptyPlan, EpochPlan, Vocabulary
-from selfwise.views.text.packing import tiled
+from selfwise.views.text.packing import tile_sentences
 
 Spans = Int64[np.ndarray, "_ 2"]
 Span = tuple[int, int]
@@ -23,7 +23,7 @@ TRIES = 10  # to find another document than the own one
 SPECIAL = 3  # [CLS] A [SEP] B [SEP]
 
 
-def next_sentence(
+def plan_next_sentence(
     documents: Spans,
     sentences: Spans | None,
     *,
@@ -36,10 +36,10 @@ def next_sentence(
     Label 1 has half of the pairs, and all whose chunk has one sentence alone. Raises EmptyPlan if
     no document has two sentences.
     """
-    return _plan(documents, sentences, length, random, swap=False)
+    return _plan_pairs(documents, sentences, length, random, swap=False)
 
 
-def sentence_order(
+def plan_sentence_order(
     documents: Spans,
     sentences: Spans | None,
     *,
@@ -53,10 +53,10 @@ def sentence_order(
     another document and label 1, so that a little of the next-sentence task is left. Raises
     EmptyPlan if no document has two sentences.
     """
-    return _plan(documents, sentences, length, random, swap=True)
+    return _plan_pairs(documents, sentences, length, random, swap=True)
 
 
-def _plan(
+def _plan_pairs(
     documents: Spans,
     sentences: Spans | None,
     length: int,
@@ -65,7 +65,7 @@ def _plan(
     swap: bool,
 ) -> EpochPlan:
     assert sentences is not None
-    owner, spans = tiled(documents, sentences)
+    owner, spans = tile_sentences(documents, sentences)
     bounds = np.r_[0, np.flatnonzero(np.diff(owner)) + 1, len(owner)]
     if not len(spans) or np.diff(bounds).max() < 2:
         raise EmptyPlan(
@@ -73,14 +73,14 @@ def _plan(
             "use roberta, which needs no pairs"
         )
     most = length - SPECIAL
-    chunks = Chunks(spans, bounds, most, random)
+    chunks = PairSampler(spans, bounds, most, random)
     a, b, label = (np.array(part, np.int64) for part in zip(*chunks.pairs(swap=swap)))
-    a, b = _truncated(a, b, most, random)
+    a, b = _truncate_pairs(a, b, most, random)
     pieces = np.stack([a, b], axis=1).reshape(-1, 2)
     return EpochPlan(pieces, np.arange(0, len(pieces) + 1, 2), label)
 
 
-class Chunks:
+class PairSampler:
     """Walks through documents and makes pairs; no token is looked at, only where sentences end."""
 
     def __init__(
@@ -93,7 +93,7 @@ class Chunks:
         # plain lists: reading single numbers of an array takes ten times as long
         self.starts, self.stops = spans[:, 0].tolist(), spans[:, 1].tolist()
         self.documents: list[Span] = list(pairwise(bounds.tolist()))
-        self.most, self.drawn = most, _uniforms(random)
+        self.most, self.drawn = most, _draw_uniforms(random)
 
     def pairs(self, *, swap: bool) -> Iterator[tuple[Span, Span, int]]:
         """Two spans before truncation, and the label: of next sentence, or of order if `swap`."""
@@ -137,13 +137,15 @@ class Chunks:
         return int(next(self.drawn) * n) if n > 1 else 0
 
 
-def _uniforms(random: np.random.Generator) -> Iterator[float]:
+def _draw_uniforms(random: np.random.Generator) -> Iterator[float]:
     """One by one, but drawn in blocks, which is ten times as fast."""
     while True:
         yield from random.random(4096).tolist()
 
 
-def _truncated(a: Spans, b: Spans, most: int, random: np.random.Generator) -> tuple[Spans, Spans]:
+def _truncate_pairs(
+    a: Spans, b: Spans, most: int, random: np.random.Generator
+) -> tuple[Spans, Spans]:
     """Take single tokens from the longer text, from its front or its back, until both fit.
 
     The code draws the side for every token. All that counts is how many come from the front, which
@@ -155,9 +157,9 @@ def _truncated(a: Spans, b: Spans, most: int, random: np.random.Generator) -> tu
     rest = excess - level  # then by turns
     lost_a = np.where(size_a > size_b, level, 0) + rest // 2
     lost_b = np.where(size_a > size_b, 0, level) + (rest + 1) // 2
-    return _shorter(a, lost_a, random), _shorter(b, lost_b, random)
+    return _drop_tokens(a, lost_a, random), _drop_tokens(b, lost_b, random)
 
 
-def _shorter(spans: Spans, lost: Int64[np.ndarray, "_"], random: np.random.Generator) -> Spans:
+def _drop_tokens(spans: Spans, lost: Int64[np.ndarray, "_"], random: np.random.Generator) -> Spans:
     front = random.binomial(lost, 0.5)
     return spans + np.stack([front, front - lost], axis=1)

@@ -16,7 +16,7 @@ from selfwise.core.types import TextBatch, Vocabulary
 MASKED, RANDOM = 0.8, 0.1  # BERT, section 3.1; the rest stays what it was
 
 
-class Masked(NamedTuple):
+class MaskedTokens(NamedTuple):
     """A batch with hidden tokens, and what they were."""
 
     batch: TextBatch  # as the encoder sees it
@@ -25,32 +25,32 @@ class Masked(NamedTuple):
     chosen: Bool[Tensor, "b k"]  # where there is nothing to guess: False
 
 
-def check_share(share: float) -> None:
+def check_mask_share(share: float) -> None:
     """Raises ValueError unless it is a share of the tokens."""
     if not 0 < share < 1:
         raise ValueError(f"mask_share must be between 0 and 1, got {share:g} (the paper: 0.15)")
 
 
-def table(ids: tuple[int, ...], size: int) -> Bool[Tensor, "v"]:
+def id_table(ids: tuple[int, ...], size: int) -> Bool[Tensor, "v"]:
     """True at these ids."""
     found = torch.zeros(size, dtype=torch.bool)
     found[list(ids)] = True
     return found
 
 
-def plain(vocab: Vocabulary) -> Int64[Tensor, "p"]:
+def text_ids(vocab: Vocabulary) -> Int64[Tensor, "p"]:
     """The ids that stand for text."""
-    return (~table(vocab.special, vocab.size)).nonzero()[:, 0]
+    return (~id_table(vocab.special, vocab.size)).nonzero()[:, 0]
 
 
-def lengths(batch: TextBatch) -> Int64[Tensor, "b"]:
+def count_valid_tokens(batch: TextBatch) -> Int64[Tensor, "b"]:
     """Real tokens of each row, special ones included."""
     if batch.valid is None:
         return batch.index.new_full((len(batch.ids),), batch.ids.shape[1])
     return batch.valid.sum(dim=1)
 
 
-def candidates(batch: TextBatch, special: Bool[Tensor, "v"]) -> Bool[Tensor, "b n"]:
+def maskable_positions(batch: TextBatch, special: Bool[Tensor, "v"]) -> Bool[Tensor, "b n"]:
     """Where there is text: neither padding nor a special token.
 
     [UNK] counts as special here. BERT's code leaves out [CLS] and [SEP] alone, and fairseq
@@ -60,7 +60,7 @@ def candidates(batch: TextBatch, special: Bool[Tensor, "v"]) -> Bool[Tensor, "b 
     return text if batch.valid is None else text & batch.valid
 
 
-def rounded(length: Int64[Tensor, "b"], share: float) -> Int64[Tensor, "b"]:
+def num_to_mask(length: Int64[Tensor, "b"], share: float) -> Int64[Tensor, "b"]:
     """How many tokens of a row BERT's code hides: the nearest whole number, and at least 1.
 
     Half goes to the even number, in Python and here; in float64, to round the same product.
@@ -68,12 +68,12 @@ def rounded(length: Int64[Tensor, "b"], share: float) -> Int64[Tensor, "b"]:
     return (length.double() * share).round().long().clamp_min(1)
 
 
-def most(n: int, share: float) -> int:
+def max_masked(n: int, share: float) -> int:
     """`rounded` of a full row of n tokens: the places that a view has."""
     return max(1, round(n * share))
 
 
-def pick(
+def choose_positions(
     candidate: Bool[Tensor, "b n"],
     score: Float[Tensor, "b n"],
     count: Int64[Tensor, "b"],
@@ -89,7 +89,7 @@ def pick(
     return order, within & candidate.gather(1, order)
 
 
-def gather_hidden(
+def sort_masked_first(
     covered: Bool[Tensor, "b n"], k: int
 ) -> tuple[Int64[Tensor, "b k"], Bool[Tensor, "b k"]]:
     """The same of positions that are already decided: at most k in a row."""
@@ -97,7 +97,7 @@ def gather_hidden(
     return order, covered.gather(1, order)
 
 
-def hidden(
+def apply_mask(
     batch: TextBatch,
     where: Int64[Tensor, "b k"],
     chosen: Bool[Tensor, "b k"],
@@ -105,7 +105,7 @@ def hidden(
     kind: Float[Tensor, "b k"],
     other: Int64[Tensor, "b k"],
     mask: int,
-) -> Masked:
+) -> MaskedTokens:
     """Put the mask, or the `other` token, or nothing new where tokens are chosen.
 
     `kind`, uniform in [0, 1), decides for each token alone, also within a word: below 0.8 the
@@ -115,4 +115,6 @@ def hidden(
     kept = torch.where(kind < MASKED + RANDOM, other, target)
     shown = torch.where(chosen, torch.where(kind < MASKED, mask, kept), target)
     # the positions of a row differ, so that nothing is written twice
-    return Masked(batch._replace(ids=batch.ids.scatter(1, where, shown)), where, target, chosen)
+    return MaskedTokens(
+        batch._replace(ids=batch.ids.scatter(1, where, shown)), where, target, chosen
+    )

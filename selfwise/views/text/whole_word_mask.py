@@ -17,7 +17,7 @@ from torch import Tensor
 ROUNDS = 16
 
 
-class Words(NamedTuple):
+class WordGroups(NamedTuple):
     """The words of each row in their order, filled up to n. A special token ends a word."""
 
     of: Int64[Tensor, "b n"]  # number of the word that a position lies in, where it is text
@@ -33,9 +33,9 @@ class _Walk(NamedTuple):
     left: Int64[Tensor, "b 1"]  # tokens that may still be hidden
 
 
-def words(
+def group_words(
     ids: Int64[Tensor, "b n"], candidate: Bool[Tensor, "b n"], starts: Bool[Tensor, "v"]
-) -> Words:
+) -> WordGroups:
     """Group the candidates into words: `starts` says which tokens begin one."""
     before = F.pad(candidate[:, :-1], (1, 0))
     begin = candidate & (starts[ids] | ~before)
@@ -43,11 +43,11 @@ def words(
     none = torch.zeros_like(ids)
     size = none.scatter_add(1, of, candidate.long())
     joined = none.scatter_add(1, of, (begin & before).long()) > 0
-    return Words(of, size, joined)
+    return WordGroups(of, size, joined)
 
 
-def cover(
-    found: Words,
+def choose_ngrams(
+    found: WordGroups,
     candidate: Bool[Tensor, "b n"],
     *,
     score: Float[Tensor, "b n"],
@@ -62,31 +62,33 @@ def cover(
     there up to a special token). It becomes shorter until it fits what is left of the budget, and
     is left out if one word does not fit, or if a word in it is hidden already.
     """
-    totals = _totals(found, longest)
-    wanted = _grams(totals, draw)
+    totals = _ngram_sizes(found, longest)
+    wanted = _draw_ngram_lengths(totals, draw)
     n = score.shape[1]
     rank = score.masked_fill(found.size == 0, 2.0).argsort(dim=1, stable=True).argsort(dim=1)
     order = rank.argsort(dim=1)
     walk = _Walk(found.size > 0, torch.zeros_like(candidate), budget[:, None])
     for _ in range(min(ROUNDS, n)):
-        walk = _round(walk, totals, wanted, rank, order)
+        walk = _decide_round(walk, totals, wanted, rank, order)
         if score.device.type == "cpu" and not walk.open.any():
             break
     return walk.covered.gather(1, found.of) & candidate
 
 
-def _totals(found: Words, longest: int) -> list[Int64[Tensor, "b n"]]:
+def _ngram_sizes(found: WordGroups, longest: int) -> list[Int64[Tensor, "b n"]]:
     """Tokens of the n-gram that begins at each word, n = 1 to `longest`; 0: there is none."""
     total, there = found.size, found.size > 0
     totals = [total]
     for i in range(1, longest):
-        there = there & _later(found.joined, i)
-        total = torch.where(there, total + _later(found.size, i), 0)
+        there = there & _shift_left(found.joined, i)
+        total = torch.where(there, total + _shift_left(found.size, i), 0)
         totals.append(total)
     return totals
 
 
-def _grams(totals: list[Int64[Tensor, "b n"]], draw: Float[Tensor, "b n"]) -> Int64[Tensor, "b n"]:
+def _draw_ngram_lengths(
+    totals: list[Int64[Tensor, "b n"]], draw: Float[Tensor, "b n"]
+) -> Int64[Tensor, "b n"]:
     """n for each word, with p(n) proportional to 1 / n among those that are there."""
     odds = [1 / n for n in range(1, 1 + len(totals))]
     whole = torch.zeros_like(draw)
@@ -99,7 +101,7 @@ def _grams(totals: list[Int64[Tensor, "b n"]], draw: Float[Tensor, "b n"]) -> In
     return wanted
 
 
-def _round(
+def _decide_round(
     walk: _Walk,
     totals: list[Int64[Tensor, "b n"]],
     wanted: Int64[Tensor, "b n"],
@@ -113,59 +115,61 @@ def _round(
         fits = (total > 0) & (total <= walk.left) & (i < wanted)
         size, grams = torch.where(fits, total, size), grams + fits
     alive = walk.open & (grams > 0)
-    taken = alive & ~_within(walk.covered, grams, len(totals))
-    clash = taken & (_first(torch.where(taken, rank, n), grams, len(totals)) < rank)
+    taken = alive & ~_overlaps_covered(walk.covered, grams, len(totals))
+    clash = taken & (
+        _lowest_overlapping_rank(torch.where(taken, rank, n), grams, len(totals)) < rank
+    )
     # what those before in the walk take, all of them taken as they are
     amount = torch.where(taken, size, 0)
     before = (amount.gather(1, order).cumsum(dim=1)).gather(1, rank) - amount
     doubtful = alive & (clash | (size > walk.left - before))
     stop = torch.where(doubtful, rank, n).amin(dim=1, keepdim=True)
     taken = taken & (rank < stop)
-    covered = walk.covered | _spread(taken, grams, len(totals))
+    covered = walk.covered | _cover_words(taken, grams, len(totals))
     left = walk.left - torch.where(taken, size, 0).sum(dim=1, keepdim=True)
     # no gram is shorter than its first word
     return _Walk(walk.open & (rank >= stop) & (totals[0] <= left), covered, left)
 
 
-def _within(
+def _overlaps_covered(
     covered: Bool[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
 ) -> Bool[Tensor, "b n"]:
     """Whether a word of the n-gram that begins here is covered."""
     found = covered
     for i in range(1, longest):
-        found = found | (_later(covered, i) & (grams > i))
+        found = found | (_shift_left(covered, i) & (grams > i))
     return found
 
 
-def _spread(
+def _cover_words(
     taken: Bool[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
 ) -> Bool[Tensor, "b n"]:
     """The words of the n-grams that begin where `taken`."""
     found = taken
     for i in range(1, longest):
-        found = found | _earlier(taken & (grams > i), i)
+        found = found | _shift_right(taken & (grams > i), i)
     return found
 
 
-def _first(
+def _lowest_overlapping_rank(
     rank: Int64[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
 ) -> Int64[Tensor, "b n"]:
     """The lowest rank among the n-grams that share a word with the one that begins here."""
     n = rank.shape[1]
     over = rank
     for i in range(1, longest):
-        over = torch.minimum(over, _earlier(torch.where(grams > i, rank, n), i, n))
+        over = torch.minimum(over, _shift_right(torch.where(grams > i, rank, n), i, n))
     least = over
     for i in range(1, longest):
-        least = torch.minimum(least, torch.where(grams > i, _later(over, i, n), n))
+        least = torch.minimum(least, torch.where(grams > i, _shift_left(over, i, n), n))
     return least
 
 
-def _later(x: Tensor, by: int, fill: int = 0) -> Tensor:
+def _shift_left(x: Tensor, by: int, fill: int = 0) -> Tensor:
     """At each word, what is `by` words after it."""
     return F.pad(x[:, by:], (0, min(by, x.shape[1])), value=fill)
 
 
-def _earlier(x: Tensor, by: int, fill: int = 0) -> Tensor:
+def _shift_right(x: Tensor, by: int, fill: int = 0) -> Tensor:
     """At each word, what is `by` words before it."""
     return F.pad(x[:, : max(x.shape[1] - by, 0)], (min(by, x.shape[1]), 0), value=fill)
