@@ -26,6 +26,7 @@ class LocalBatch(NamedTuple):
     weight: float = 1.0  # 0 where there are fewer rows than processes: a row to go along with
 
 
+@runtime_checkable
 class BatchSource(Protocol):
     """The batch of each step."""
 

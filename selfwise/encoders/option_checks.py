@@ -5,7 +5,7 @@ Each raises ValueError with one sentence that names the encoder, the option and 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from selfwise.core.errors import nearest
 
@@ -56,6 +56,7 @@ def check_choices(name: str, shape: object, choices: Mapping[str, Iterable[str]]
             raise ValueError(f"encoder {name}: unknown {option} {choice!r}{near}")
 
 
+@runtime_checkable
 class HasWidth(Protocol):
     """A shape that has a width."""
 

@@ -85,6 +85,7 @@ def downsampling_layers(channels: int, widths: list[int]) -> Iterator[nn.Module]
         yield nn.Sequential(*act, nn.Conv2d(fine, coarse, 4, stride=2, padding=1))
 
 
+@runtime_checkable
 class LevelShape(Protocol):
     """The size of a codec at the resolution of its grid."""
 
