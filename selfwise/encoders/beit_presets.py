@@ -10,6 +10,8 @@ from typing import Any
 
 from selfwise.core.errors import nearest
 from selfwise.encoders.option_checks import (
+    Option,
+    build_shape,
     check_choices,
     check_divides,
     check_option_types,
@@ -56,7 +58,7 @@ class ViTShape:
     eps: float = 1e-6
 
 
-SIZES: dict[str, dict[str, Any]] = {
+SIZES: dict[str, dict[str, Option]] = {
     "tiny": {"depth": 2, "dim": 64, "heads": 2},
     "mini": {"depth": 6, "dim": 192, "heads": 3},
     "small": {"depth": 12, "dim": 384, "heads": 6, "drop_path": 0.1},
@@ -83,7 +85,7 @@ def resolve_vit_shape(name: str, options: Mapping[str, Any], *, size: int) -> Vi
         )
     check_option_types(name, ViTShape, options)
     settings = {"patch": 4 if size <= SMALL else 16} | SIZES[which] | dict(options)
-    shape = ViTShape(**{"ff": 4 * settings["dim"]} | settings)
+    shape = build_shape(ViTShape, {"ff": 4 * settings["dim"]} | settings)
     _check_shape(name, shape)
     _check_size(name, shape.patch, size)
     return shape

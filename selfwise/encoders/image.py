@@ -207,7 +207,7 @@ def _check_statistics(normalise: Sequence[Sequence[float]]) -> None:
         raise ValueError(f"normalise: deviations must be above 0, not {list(normalise[1])}")
 
 
-def _create_model(name: str, channels: int, size: int, options: dict[str, Any]) -> Any:
+def _create_model(name: str, channels: int, size: int, options: Mapping[str, Any]) -> nn.Module:
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:
         options = {"img_size": size, **options}
@@ -215,7 +215,9 @@ def _create_model(name: str, channels: int, size: int, options: dict[str, Any]) 
 
 
 @contextmanager
-def _explain_errors(name: str, channels: int, size: int, options: dict[str, Any]) -> Iterator[None]:
+def _explain_errors(
+    name: str, channels: int, size: int, options: Mapping[str, Any]
+) -> Iterator[None]:
     """Turn errors of timm into a ValueError that names the misfit and quotes timm."""
     try:
         yield
@@ -248,22 +250,23 @@ def _list_options(name: str, kind: str) -> list[str]:
     return [option for option in parameters if option not in REFUSED]
 
 
-def _resolve_stem(stem: str, model: Any, size: int, pretrained: bool) -> str:
+def _resolve_stem(stem: str, model: nn.Module, size: int, pretrained: bool) -> str:
     if stem == "auto":
         return "cifar" if size <= 64 and _has_resnet_stem(model) and not pretrained else "timm"
     return stem
 
 
-def _has_resnet_stem(model: Any) -> bool:
+def _has_resnet_stem(model: nn.Module) -> bool:
     return isinstance(getattr(model, "conv1", None), nn.Conv2d) and hasattr(model, "maxpool")
 
 
-def _replace_stem(model: Any, name: str, stem: str) -> None:
+def _replace_stem(model: nn.Module, name: str, stem: str) -> None:
     if stem == "timm":
         return
     if not _has_resnet_stem(model):
         raise ValueError(f"stem {stem!r} is for ResNets; {name} has no stem that it could replace")
     old = model.conv1
+    assert isinstance(old, nn.Conv2d)
     stride = 1 if stem == "cifar" else 2
     model.conv1 = nn.Conv2d(old.in_channels, old.out_channels, 3, stride, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -271,12 +274,12 @@ def _replace_stem(model: Any, name: str, stem: str) -> None:
 
 
 def _channel_statistics(
-    model: Any, normalise: str | Sequence[Sequence[float]], pretrained: bool, channels: int
+    model: nn.Module, normalise: str | Sequence[Sequence[float]], pretrained: bool, channels: int
 ) -> tuple[Float[Tensor, "c 1 1"] | None, Float[Tensor, "c 1 1"] | None]:
     """Of the images that the weights were trained on, or None; for gray images, the average."""
     if normalise == "unit" or (normalise == "auto" and not pretrained):
         return None, None
-    config = model.pretrained_cfg
+    config: Any = model.pretrained_cfg
     numbers = (config["mean"], config["std"]) if isinstance(normalise, str) else normalise
     mean, std = (torch.tensor(part, dtype=torch.float32) for part in numbers)
     if len(mean) != channels:
@@ -297,7 +300,7 @@ def _measure_width(encoder: TimmEncoder, images: Float[Tensor, "b c h w"]) -> in
 
 
 def _split_tokens(
-    model: Any, features: Any, size: torch.Size
+    model: nn.Module, features: object, size: torch.Size
 ) -> tuple[Tensor | None, tuple[int, ...] | None]:
     """The features at each position, and the grid of positions, where timm gives them."""
     if not isinstance(features, Tensor):  # branches of several resolutions
@@ -313,7 +316,7 @@ def _split_tokens(
     return None, None
 
 
-def _token_grid(model: Any, size: torch.Size) -> tuple[int, ...] | None:
+def _token_grid(model: nn.Module, size: torch.Size) -> tuple[int, ...] | None:
     """How the patches of a transformer or mixer are laid out."""
     parts: list[Any] = [getattr(model, name, None) for name in ("patch_embed", "stem")]
     embeddings = [part for part in parts if hasattr(part, "dynamic_feat_size")]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from selfwise.core.errors import nearest
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
+from selfwise.encoders.option_checks import build_shape
 from selfwise.nn.codec import ResidualBlock, downsampling_layers, level_widths
 
 # width at the resolution of the grid, residual blocks there
@@ -104,7 +105,7 @@ def resolve_codec_shape(name: str, size: int, options: Mapping[str, Any]) -> Cod
             )
     width, depth = SIZES[kind]
     settings = {"patch": _default_patch(size), "width": width, "depth": depth} | dict(options)
-    return CodecShape(**{"dim": settings["width"]} | settings)
+    return build_shape(CodecShape, {"dim": settings["width"]} | settings)
 
 
 def _default_patch(size: int) -> int:

@@ -5,9 +5,12 @@ Each raises ValueError with one sentence that names the encoder, the option and 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from selfwise.core.errors import nearest
+
+Option = int | float | str | bool
+ShapeT = TypeVar("ShapeT")
 
 _OPTION_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "int": (lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"),
@@ -15,6 +18,11 @@ _OPTION_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "bool": (lambda v: isinstance(v, bool), "true or false"),
     "str": (lambda v: isinstance(v, str), "a word"),
 }
+
+
+def build_shape(kind: type[ShapeT], settings: Mapping[str, Option]) -> ShapeT:
+    """Build the dataclass of a shape from a preset and options, whose types were checked."""
+    return kind(**settings)
 
 
 def check_option_types(name: str, shape: type, options: Mapping[str, Any]) -> None:

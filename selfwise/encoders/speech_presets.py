@@ -14,6 +14,8 @@ from typing import Any
 
 from selfwise.core.errors import nearest
 from selfwise.encoders.option_checks import (
+    Option,
+    build_shape,
     check_choices,
     check_divides,
     check_option_types,
@@ -74,11 +76,11 @@ class SpeechShape:
     layerdrop: float = 0.0
 
 
-def _preset(depth: int, dim: int, heads: int, **other: Any) -> dict[str, Any]:
+def _preset(depth: int, dim: int, heads: int, **other: Option) -> dict[str, Option]:
     return {"depth": depth, "dim": dim, "heads": heads, **other}
 
 
-SIZES: dict[str, dict[str, Any]] = {
+SIZES: dict[str, dict[str, Option]] = {
     "tiny": _preset(2, 64, 2, stem_dim=32, position_kernel=16, position_groups=4),
     "mini": _preset(4, 256, 4, stem_dim=128, position_kernel=32),
     "small": _preset(8, 384, 6, stem_dim=256, position_kernel=64),
@@ -123,7 +125,7 @@ def resolve_speech_shape(name: str, options: Mapping[str, Any]) -> SpeechShape:
         )
     check_option_types(name, SpeechShape, options)
     settings = SIZES[size or "base"] | dict(options)
-    shape = SpeechShape(**{"ff": 4 * settings["dim"]} | settings)
+    shape = build_shape(SpeechShape, {"ff": 4 * settings["dim"]} | settings)
     _check_shape(name, shape)
     return shape
 

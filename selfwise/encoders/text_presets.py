@@ -15,6 +15,8 @@ from typing import Any
 
 from selfwise.core.errors import nearest
 from selfwise.encoders.option_checks import (
+    Option,
+    build_shape,
     check_choices,
     check_divides,
     check_option_types,
@@ -83,8 +85,13 @@ SIZES = {
     "base": (12, 768, 12),
     "large": (24, 1024, 16),
 }
-_GPT = {"causal": True, "eps": 1e-5, "activation": "gelu_tanh", "embedding_norm": False}
-FAMILIES: dict[str, dict[str, Any]] = {
+_GPT: dict[str, Option] = {
+    "causal": True,
+    "eps": 1e-5,
+    "activation": "gelu_tanh",
+    "embedding_norm": False,
+}
+FAMILIES: dict[str, dict[str, Option]] = {
     "bert": {"segments": 2, "pooler": True},
     "roberta": {"offset": 2, "eps": 1e-5},
     # version 2 has no dropout (google-research/albert, README)
@@ -118,7 +125,7 @@ def resolve_text_shape(name: str, options: Mapping[str, Any]) -> TextShape:
     settings = {"depth": depth, "dim": dim, "heads": heads} | FAMILIES[family] | dict(options)
     settings = {"ff": 4 * settings["dim"], "embedding": settings["dim"]} | settings
     settings = {"widen": settings["embedding"] != settings["dim"]} | settings
-    shape = TextShape(**settings)
+    shape = build_shape(TextShape, settings)
     _check_shape(name, shape)
     return shape
 

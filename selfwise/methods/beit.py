@@ -11,7 +11,7 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch, PatchEncoder, Step, Units
 from selfwise.methods.inspection import Column, Sheet, mosaic
 from selfwise.methods.method import Defaults, Method, guessed
-from selfwise.views.image.block_mask import SHARE, check_block_mask, draw_blocks
+from selfwise.views.image.block_mask import MASK_SHARE, check_block_mask, draw_block_masks
 from selfwise.views.image.crop import Crop
 
 
@@ -61,7 +61,7 @@ class BEiT(Method):
         *,
         size: int,
         units: Units,
-        mask_share: float = SHARE,
+        mask_share: float = MASK_SHARE,
         crop: float = 0.08,
         flip: float = 0.5,
         jitter: float = 0.4,
@@ -86,7 +86,7 @@ class BEiT(Method):
 
     def view(self, batch: ImageBatch, rng: Rng) -> HiddenPatches:
         x = self.crop(batch, rng)
-        drawn = draw_blocks(len(x), self.encoder.grid, rng, share=self.mask_share)
+        drawn = draw_block_masks(len(x), self.encoder.grid, rng, share=self.mask_share)
         covered, where, chosen = (part.to(x.device, non_blocking=True) for part in drawn)
         target = self._units_of(x, covered.shape[1])
         return HiddenPatches(x, covered, where, chosen, target.gather(1, where))

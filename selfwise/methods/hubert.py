@@ -84,7 +84,7 @@ class HuBERT(Method):
         self.project = nn.Linear(encoder.dim, width)
 
     def view(self, batch: AudioBatch, rng: Rng) -> MaskedFrames:
-        return self.spans.hide(batch, rng)
+        return self.spans.mask_frames(batch, rng)
 
     def counts(self, view: MaskedFrames) -> dict[str, Tensor]:
         masked, real = view.mask.sum().float(), count_valid_frames(view.batch).sum().float()

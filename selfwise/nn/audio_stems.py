@@ -224,8 +224,8 @@ def mel_filters(mels: int, low: float = 20.0) -> Float32[Tensor, "f m"]:
     place = mel(torch.arange(MEL_FRAME[2] // 2 + 1, dtype=torch.float64) * RATE / MEL_FRAME[2])[
         :, None
     ]
-    left, top, right = corners[:-2], corners[1:-1], corners[2:]
-    rising, falling = (place - left) / (top - left), (right - place) / (right - top)
+    start, top, end = corners[:-2], corners[1:-1], corners[2:]
+    rising, falling = (place - start) / (top - start), (end - place) / (end - top)
     return torch.minimum(rising, falling).clamp_min(0).float()
 
 

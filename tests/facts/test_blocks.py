@@ -9,7 +9,7 @@ import torch
 
 from selfwise.core.rng import Rng, generator
 from selfwise.views.image import block_mask
-from selfwise.views.image.block_mask import check_block_mask, count_masked_patches, draw_blocks
+from selfwise.views.image.block_mask import check_block_mask, count_masked_patches, draw_block_masks
 
 PAPER = (14, 14)
 
@@ -36,7 +36,7 @@ def by_loop(chance, *, grid, target, least) -> tuple[np.ndarray, int]:
 
 
 def drawn(n: int, grid=PAPER, seed: int = 0, **options):
-    return draw_blocks(n, grid, Rng(generator(seed, "masks")), **options)
+    return draw_block_masks(n, grid, Rng(generator(seed, "masks")), **options)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_where_lists_the_hidden_patches_first():
 
 def test_a_slice_of_the_batch_has_the_slice_of_the_masks():
     whole = drawn(32).covered
-    part = draw_blocks(8, PAPER, Rng(generator(0, "masks"), slice(16, 24), 32)).covered
+    part = draw_block_masks(8, PAPER, Rng(generator(0, "masks"), slice(16, 24), 32)).covered
     assert torch.equal(part, whole[16:24])
 
 

@@ -36,7 +36,7 @@ def published(hidden: torch.Tensor, codes: torch.Tensor, target: torch.Tensor) -
 @pytest.fixture(scope="module")
 def view() -> MaskedFrames:
     """Six rows of tones, 12 to 40 frames."""
-    return SpanMask().hide(speech_cases.tones(6), Rng(generator(0)))
+    return SpanMask().mask_frames(speech_cases.tones(6), Rng(generator(0)))
 
 
 def losses(method: HuBERT, view: MaskedFrames) -> dict[str, float]:

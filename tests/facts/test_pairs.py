@@ -25,7 +25,7 @@ def untruncated(documents=400, *, swap=False, seed=0, most=LENGTH - 3, sentences
     owner, spans = tile_sentences(whole, spans)
     bounds = np.r_[0, np.flatnonzero(np.diff(owner)) + 1, len(owner)]
     chunks = sentence_pairs.PairSampler(spans, bounds, most, np.random.default_rng(seed))
-    a, b, label = (np.array(part) for part in zip(*chunks.pairs(swap=swap)))
+    a, b, label = (np.array(part) for part in zip(*chunks.draw_pairs(swap=swap)))
     return a, b, label, whole, spans
 
 
@@ -46,7 +46,7 @@ def test_label_0_follows_and_label_1_is_of_another_document():
 
 
 def test_half_of_the_pairs_are_random_where_there_is_a_choice(monkeypatch):
-    monkeypatch.setattr(sentence_pairs.PairSampler, "_target", lambda self: self.most)
+    monkeypatch.setattr(sentence_pairs.PairSampler, "_draw_target", lambda self: self.max_tokens)
     a, _, label, whole, _ = untruncated(1000, sentences=200)
     # only a chunk of the last sentence of its document has one alone, and so no choice
     alone = a[:, 1] == whole[document(whole, a), 1]
@@ -97,7 +97,7 @@ def test_one_pass_in_ten_aims_at_a_shorter_pair():
     chunks = sentence_pairs.PairSampler(
         np.array([[0, 1]]), np.array([0, 1]), 125, np.random.default_rng(0)
     )
-    targets = np.array([chunks._target() for _ in range(100_000)])
+    targets = np.array([chunks._draw_target() for _ in range(100_000)])
     # a short target is uniform from 2 to the most
     assert near((targets < 125).mean(), len(targets), 0.1 * 123 / 124)
     assert targets.min() == 2
@@ -111,7 +111,7 @@ def test_where_a_chunk_is_split_is_uniform():
         chunks = sentence_pairs.PairSampler(
             sentences, np.array([0, 10]), 40, np.random.default_rng(seed)
         )
-        a, b, label = next(chunks.pairs(swap=True))
+        a, b, label = next(chunks.draw_pairs(swap=True))
         first = a if label == 0 else b
         if max(a[1], b[1]) == 40:  # the whole document: no short pass
             found.append((first[1] - first[0]) // 4)

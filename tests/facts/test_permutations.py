@@ -123,7 +123,7 @@ def test_small_sets_leave_no_file(cache):
 @pytest.fixture
 def kept(monkeypatch, cache):
     """The file of a small set that was thought worth keeping, and the set."""
-    monkeypatch.setattr(module, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(module, "WORTH_SAVING", 0)
     found = permutation_set(4, 10)
     (path,) = cache.iterdir()
     permutation_set.cache_clear()

@@ -116,17 +116,17 @@ def test_no_row_depends_on_another():
 def test_all_hidden_frames_have_a_place(options):
     spans = SpanMask(**options)
     for t in (1, 2, 3, 7, 19, 20, 21, 50, 125):
-        k = spans.most(t)
+        k = spans.max_masked(t)
         assert 1 <= k <= max(1, t - 1)
         assert draw(torch.arange(t + 1).repeat(200), t=t, **options).sum(dim=1).max() <= k
     # a full batch wastes few: at 5 s, 200 places for 142 hidden frames
-    assert SpanMask().most(249) == 200
+    assert SpanMask().max_masked(249) == 200
 
 
 def test_the_view_lists_the_hidden_frames_and_their_units():
     batch = speech_cases.tones()
-    view = SpanMask().hide(batch, Rng(generator(0)))
-    k = SpanMask().most(speech_cases.WIDEST)
+    view = SpanMask().mask_frames(batch, Rng(generator(0)))
+    k = SpanMask().max_masked(speech_cases.WIDEST)
     assert view.where.shape == view.chosen.shape == view.target.shape == (16, k)
     for i in range(16):
         assert len(set(view.where[i].tolist())) == k

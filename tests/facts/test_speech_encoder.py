@@ -253,9 +253,9 @@ def test_frames_are_read_as_the_whole_is_computed():
 def test_layers_are_left_out_at_the_rate_told_and_in_training_alone():
     layers = Transformer(6, 8, 2, 16, layerdrop=0.25)
     torch.manual_seed(0)
-    kept = [len(layers.kept()) for _ in range(2000)]
+    kept = [len(layers.draw_layers()) for _ in range(2000)]
     assert abs(sum(kept) / len(kept) / 6 - 0.75) < 0.02  # sd 0.004
-    assert len(layers.eval().kept()) == 6
+    assert len(layers.eval().draw_layers()) == 6
     nothing = Transformer(1, 8, 2, 16, layerdrop=0.999999)
     x = torch.randn(2, 5, 8)
     assert torch.equal(nothing(x, Layout()), x)

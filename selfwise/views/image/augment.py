@@ -42,11 +42,11 @@ def crop_boxes(
     attempts that fits is taken, else the largest central box whose aspect is in `ratio`.
     """
     n, device = len(extent), extent.device
-    drawn = rng.uniform(n, ATTEMPTS, 2).to(device, non_blocking=True)
+    numbers = rng.uniform(n, ATTEMPTS, 2).to(device, non_blocking=True)
     corner = rng.uniform(n, 2).to(device, non_blocking=True)
     real = extent.float()
-    share = scale[0] + (scale[1] - scale[0]) * drawn[..., 0]
-    aspect = (log(ratio[0]) + log(ratio[1] / ratio[0]) * drawn[..., 1]).exp()
+    share = scale[0] + (scale[1] - scale[0]) * numbers[..., 0]
+    aspect = (log(ratio[0]) + log(ratio[1] / ratio[0]) * numbers[..., 1]).exp()
     area = share * real.prod(dim=1, keepdim=True)
     sides = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], dim=2).round()
     fits = ((sides > 0) & (sides <= real[:, None])).all(dim=2)
@@ -79,8 +79,8 @@ def resized_crop(
     """
     flip = None if flip is None else flip.to(x.device, non_blocking=True)
     box = box.to(x.device, non_blocking=True)
-    mixes = _crop_mixes(box, size, x.shape[2:], flip)
-    return _crop_transposed(x, *mixes).mT.contiguous()
+    matrices = _crop_matrices(box, size, x.shape[2:], flip)
+    return _crop_transposed(x, *matrices).mT.contiguous()
 
 
 def evaluation_view(
@@ -162,14 +162,14 @@ class Augment(NamedTuple):
         draws = self._draw(batch, rng)
         box = draws.box.to(device, non_blocking=True)
         flip = draws.flip.to(device, non_blocking=True) if self.flip else None
-        mixes = _crop_mixes(box, self.size, batch.x.shape[2:], flip)
+        matrices = _crop_matrices(box, self.size, batch.x.shape[2:], flip)
         view = batch.x.new_empty(n, channels, self.size, self.size, dtype=torch.float32)
         # a GPU wants everything at once, a CPU core what stays in its cache
         chunk = max(1, CHUNK // view[0].numel()) if device.type == "cpu" else max(1, n)
         for start in range(0, n, chunk):
             part = slice(start, start + chunk)
             row = draws.row[part].to(device, non_blocking=True)
-            x = _crop_transposed(batch.x.index_select(0, row), *slice_batch(mixes, part))
+            x = _crop_transposed(batch.x.index_select(0, row), *slice_batch(matrices, part))
             self._finish(x, slice_batch(draws, part), row, view)
         return view
 
@@ -184,7 +184,7 @@ class Augment(NamedTuple):
         sigma = 0.1 + 1.9 * rng.uniform(n)  # appendix A: U(0.1, 2) pixels
         row = (order * torch.tensor([125, 25, 5, 1])).sum(dim=1).argsort(stable=True)
         draws = _Draws(torch.arange(n), box, flip, factors, order, gray, blurred, sigma)
-        return map_tensors(lambda drawn: drawn[row.to(drawn.device, non_blocking=True)], draws)
+        return map_tensors(lambda t: t[row.to(t.device, non_blocking=True)], draws)
 
     def _finish(
         self,
@@ -221,31 +221,33 @@ class Augment(NamedTuple):
 def build_simclr_augment(
     size: int, *, crop: float, flip: float, strength: float | None, blur: float | None
 ) -> Augment:
-    """SimCLR's views; where nothing is told, colour jitter of strength 1 and blur, and up to 64 px
-    strength 0.5 and no blur (appendix B.9).
+    """Build SimCLR's views.
+
+    By default colour jitter of strength 1 and blur; up to 64 px strength 0.5 and no blur
+    (appendix B.9).
 
     Raises ValueError if an option is out of range.
     """
     small = size <= 64
-    made = Augment(
+    augment = Augment(
         size,
         scale=(crop, 1.0),
         flip=flip,
         strength=(0.5 if small else 1.0) if strength is None else strength,
         blur=(0.0 if small else 0.5) if blur is None else blur,
     )
-    made.check()
-    return made
+    augment.check()
+    return augment
 
 
 def build_supervised_augment(
     size: int, *, crop: float, flip: float, strength: float, blur: float
 ) -> Augment:
-    """Views for training with labels: colours change only where a strength is told.
+    """Build views for training with labels; colours change only if `strength` is above 0.
 
     Raises ValueError if an option is out of range.
     """
-    made = Augment(
+    augment = Augment(
         size,
         scale=(crop, 1.0),
         flip=flip,
@@ -254,12 +256,12 @@ def build_supervised_augment(
         grayscale=0.2 if strength else 0.0,
         blur=blur,
     )
-    made.check()
-    return made
+    augment.check()
+    return augment
 
 
 def _row_numbers(chosen: Bool[Tensor, "b"], device: torch.device) -> Int64[Tensor, "k"]:
-    """The chosen rows. Draws lie on the CPU, so no device is waited for."""
+    """The numbers of the chosen rows. The draws are on the CPU, so this waits for no device."""
     return chosen.nonzero()[:, 0].to(device, non_blocking=True)
 
 
@@ -269,21 +271,21 @@ def _extent(batch: ImageBatch) -> Int64[Tensor, "b 2"]:
     return torch.tensor(batch.x.shape[2:]).expand(len(batch.x), 2)
 
 
-def _crop_mixes(
+def _crop_matrices(
     box: Float[Tensor, "b 4"],
     size: int,
     full: torch.Size,
     flip: Bool[Tensor, "b"] | None,
 ) -> tuple[BandedMatrix, BandedMatrix]:
-    """The rows, and the columns, that each pixel of a crop is made of."""
-    top = bicubic_bands(box[:, 0], box[:, 2], size, full[0])
-    left = bicubic_bands(box[:, 1], box[:, 3], size, full[1])
-    return top, left if flip is None else mirror_bands(left, flip)
+    """The matrices of the rows and of the columns of a crop."""
+    rows = bicubic_bands(box[:, 0], box[:, 2], size, full[0])
+    columns = bicubic_bands(box[:, 1], box[:, 3], size, full[1])
+    return rows, columns if flip is None else mirror_bands(columns, flip)
 
 
 def _crop_transposed(
-    x: StoredImages, top: BandedMatrix, left: BandedMatrix
+    x: StoredImages, rows: BandedMatrix, columns: BandedMatrix
 ) -> Float[Tensor, "b c s s"]:
     """`resized_crop` with columns before rows: what follows does not mind, or wants it so."""
     x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
-    return apply_bands(apply_bands(x.contiguous(), top).mT.contiguous(), left).clamp_(0, 1)
+    return apply_bands(apply_bands(x.contiguous(), rows).mT.contiguous(), columns).clamp_(0, 1)

@@ -54,11 +54,11 @@ def soft_encode(
         axis.to(ab.dtype).index_select(0, place).sub_(value.reshape(-1, 1)).square_()
         for axis, value in zip(axes, ab.unbind(-1), strict=True)
     )
-    found = a.add_(b).topk(neighbours, dim=1, largest=False)
+    closest = a.add_(b).topk(neighbours, dim=1, largest=False)
     shape = (*ab.shape[:-1], neighbours)
-    share = F.softmax(found.values.div_(-2 * SIGMA**2), dim=1)
-    bins = near.index_select(0, place).gather(1, found.indices)
-    return bins.view(shape), share.view(shape)
+    share = F.softmax(closest.values.div_(-2 * SIGMA**2), dim=1)
+    nearest = near.index_select(0, place).gather(1, closest.indices)
+    return nearest.view(shape), share.view(shape)
 
 
 def subsample_pixels(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c r s"]:
@@ -73,7 +73,7 @@ def subsample_pixels(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c r s"]:
 
 
 def has_color(ab: Float[Tensor, "b 2 h w"]) -> Bool[Tensor, "b"]:
-    """Which images have a colour at all: some |a| or |b| above 5, as in the authors' code."""
+    """True for images with some colour: some |a| or |b| above 5, as in the authors' code."""
     return (ab.abs() > GRAY).flatten(1).any(dim=1)
 
 
@@ -94,7 +94,7 @@ def rarity_weights(prior: Float[Tensor, "q"], uniform: float = 0.5) -> Float[Ten
     """How much a pixel of each bin counts: 1 / ((1 - uniform) p + uniform / 313), section 2.2.
 
     Scaled so that the mean over pixels, which have the frequencies p, is 1. Raises ValueError for a
-    prior as `smoothed` does, and if `uniform` is not 0 to 1, or is 0 where a bin never occurs.
+    prior as `smooth_prior` does, and if `uniform` is not 0 to 1, or is 0 where a bin never occurs.
     """
     check_prior(prior)
     if not 0 <= uniform <= 1:

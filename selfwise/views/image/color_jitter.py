@@ -53,8 +53,8 @@ def jitter_factors(n: int, strength: float, rng: Rng) -> Float[Tensor, "{n} 4"]:
     shift of the hue in [-0.2 s, 0.2 s] of the circle.
     """
     low, high = max(0.0, 1 - 0.8 * strength), 1 + 0.8 * strength
-    drawn = rng.uniform(n, 4)
-    factors, shift = drawn[:, :3], drawn[:, 3:]
+    numbers = rng.uniform(n, 4)
+    factors, shift = numbers[:, :3], numbers[:, 3:]
     return torch.cat([low + (high - low) * factors, 0.4 * strength * (shift - 0.5)], dim=1)
 
 
@@ -69,7 +69,7 @@ def jitter_colors(x: Images, factors: Float[Tensor, "b 4"], order: Int64[Tensor,
 
 
 def jitter_colors_(x: Images, factors: Float[Tensor, "b 4"], order: Int64[Tensor, "b 4"]) -> Images:
-    """`jitter`, which may overwrite `x`."""
+    """`jitter_colors`, which may overwrite `x`."""
     factors, home = factors.to(x.device, non_blocking=True), torch.arange(len(x))
     for step in order.unbind(dim=1):
         now = step[home]

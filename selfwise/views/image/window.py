@@ -62,20 +62,20 @@ class Window(NamedTuple):
         n, real = len(batch.x), batch.extent
         if real is None:
             real = torch.tensor(batch.x.shape[2:]).expand(n, 2)
-        drawn = rng.uniform(n, 4)
-        place = drawn.to(real.device, non_blocking=True)
+        numbers = rng.uniform(n, 4)
+        place = numbers.to(real.device, non_blocking=True)
         share = self.least + (1 - self.least) * place[:, 3:]
         side = (real.amin(dim=1, keepdim=True) * share).round().clamp_min(1)
         first = (place[:, :2] * (real - side + 1)).floor()
-        box, flip = torch.cat([first, side.expand(-1, 2)], dim=1), drawn[:, 2] < self.flip
+        box, flip = torch.cat([first, side.expand(-1, 2)], dim=1), numbers[:, 2] < self.flip
         view = batch.x.new_empty(*batch.x.shape[:2], self.size, self.size, dtype=torch.float32)
         on_cpu = view.device.type == "cpu"
         # the same pixels in a quarter of the time; another device would have to be waited for
         exact = on_cpu and bool((side == self.size).all())
         # a GPU wants everything at once, a CPU core what stays in its cache
-        few = max(1, CHUNK // view[0].numel()) if on_cpu else max(1, n)
-        for start in range(0, n, few):
-            part = slice(start, start + few)
+        chunk = max(1, CHUNK // view[0].numel()) if on_cpu else max(1, n)
+        for start in range(0, n, chunk):
+            part = slice(start, start + chunk)
             x, where, mirrored = batch.x[part], box[part], flip[part]
             if exact:
                 view[part] = _cut_squares(x, where[:, :2].long(), self.size, mirrored)

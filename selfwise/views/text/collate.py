@@ -28,22 +28,22 @@ def collate_packed(
     tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
 ) -> TextBatch:
     """`[CLS] piece [SEP] piece [SEP]`, each piece a document of its own to attention (RoBERTa)."""
-    laid = _layout_with_separators(tokens, plan, rows, length, vocabulary)
+    layout = _layout_with_separators(tokens, plan, rows, length, vocabulary)
     # what begins the row belongs to the first document
-    first = np.where(laid.column == 1, 0, laid.column)
-    return _to_batch(laid, rows, starts=_document_starts(laid, first))
+    first = np.where(layout.column == 1, 0, layout.column)
+    return _to_batch(layout, rows, starts=_document_starts(layout, first))
 
 
 def collate_pairs(
     tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
 ) -> TextBatch:
     """`[CLS] A [SEP] B [SEP]` with segments 0 and 1, and the pair's label (BERT, section 3.1)."""
-    laid = _layout_with_separators(tokens, plan, rows, length, vocabulary)
-    place, second = np.arange(length), laid.column[1::2, None]
-    segment = (place >= second) & (place < laid.real[:, None])
+    layout = _layout_with_separators(tokens, plan, rows, length, vocabulary)
+    place, second = np.arange(length), layout.column[1::2, None]
+    segment = (place >= second) & (place < layout.real[:, None])
     assert plan.pair is not None, "a plan of pairs has labels"
     return _to_batch(
-        laid,
+        layout,
         rows,
         segment=torch.from_numpy(segment.astype(np.int64)),
         pair=torch.from_numpy(np.asarray(plan.pair)[rows].astype(np.int64)),
@@ -64,10 +64,10 @@ def collate_windows(
     before = ends[:, 0] & (vocabulary.first is not None)
     after = ends[:, 1] & (vocabulary.last is not None)
     spans = np.asarray(plan.pieces)[piece]
-    laid = _layout_pieces(
+    layout = _layout_pieces(
         tokens, spans, row, before, after, width=length + 1, vocabulary=vocabulary
     )
-    return _to_batch(laid, rows, starts=_document_starts(laid, laid.column))
+    return _to_batch(layout, rows, starts=_document_starts(layout, layout.column))
 
 
 def _layout_with_separators(
@@ -76,10 +76,11 @@ def _layout_with_separators(
     piece, row = _pieces_of_rows(plan, rows)
     spans = np.asarray(plan.pieces)[piece]
     none, always = np.zeros(len(piece), bool), np.ones(len(piece), bool)
-    told = {"width": length, "vocabulary": vocabulary, "offset": 1}
-    laid = _layout_pieces(tokens, spans, row, none, always, **told)  # type: ignore[arg-type]
-    laid.ids[:, 0] = vocabulary.first
-    return laid
+    layout = _layout_pieces(
+        tokens, spans, row, none, always, width=length, vocabulary=vocabulary, offset=1
+    )
+    layout.ids[:, 0] = vocabulary.first
+    return layout
 
 
 def _pieces_of_rows(
@@ -124,23 +125,31 @@ def _layout_pieces(
     return RowLayout(ids, real, row, column)
 
 
-def _document_starts(laid: RowLayout, first: Int64[np.ndarray, "m"]) -> torch.Tensor | None:
+def _document_starts(layout: RowLayout, first: Int64[np.ndarray, "m"]) -> torch.Tensor | None:
     """Where the documents of each row begin, filled up with the row's length.
 
     Their number is raised to a power of two, so that few shapes occur. None: one in each row.
     """
-    _, place = _enumerate_runs(np.bincount(laid.row))
+    _, place = _enumerate_runs(np.bincount(layout.row))
     if not place.any():
         return None
-    n = laid.ids.shape[1]
-    starts = np.full((len(laid.ids), 1 << int(place.max()).bit_length()), n, np.int64)
-    starts[laid.row, place] = first
+    n = layout.ids.shape[1]
+    starts = np.full((len(layout.ids), 1 << int(place.max()).bit_length()), n, np.int64)
+    starts[layout.row, place] = first
     return torch.from_numpy(starts)
 
 
-def _to_batch(laid: RowLayout, rows: np.ndarray, **more: torch.Tensor | None) -> TextBatch:
+def _to_batch(
+    layout: RowLayout,
+    rows: np.ndarray,
+    *,
+    starts: torch.Tensor | None = None,
+    segment: torch.Tensor | None = None,
+    pair: torch.Tensor | None = None,
+) -> TextBatch:
     index = torch.from_numpy(np.asarray(rows, np.int64).copy())
-    n, valid = laid.ids.shape[1], None
-    if laid.real.min() < n:
-        valid = torch.from_numpy(np.arange(n) < laid.real[:, None])
-    return TextBatch(torch.from_numpy(laid.ids), index, valid, **more)
+    n, valid = layout.ids.shape[1], None
+    if layout.real.min() < n:
+        valid = torch.from_numpy(np.arange(n) < layout.real[:, None])
+    ids = torch.from_numpy(layout.ids)
+    return TextBatch(ids, index, valid, segment=segment, starts=starts, pair=pair)

@@ -91,15 +91,15 @@ def plan_full_sentences(
     part, spans = _split_spans(spans[order], length - 2, None)
     owner = owner[order][part]
     size = spans[:, 1] - spans[:, 0]
-    fresh = np.r_[True, owner[1:] != owner[:-1]]  # begins a document
-    stop = size.cumsum() + fresh.cumsum()  # a document costs one [SEP] more than its tokens
+    begins = np.r_[True, owner[1:] != owner[:-1]]  # begins a document
+    stop = size.cumsum() + begins.cumsum()  # a document costs one [SEP] more than its tokens
     following = np.searchsorted(stop, stop - size + length - 2, side="right").tolist()
     firsts, at = [], 0
     while at < len(spans):
         firsts.append(at)
         at = following[at]
     rows = np.array(firsts)
-    begin = np.union1d(rows, fresh.nonzero()[0])
+    begin = np.union1d(rows, begins.nonzero()[0])
     last = np.r_[begin[1:], len(spans)] - 1
     pieces = np.stack([spans[begin, 0], spans[last, 1]], axis=1)
     return EpochPlan(pieces, np.r_[np.searchsorted(begin, rows), len(begin)])
@@ -148,7 +148,7 @@ def _plan_best_fit(
     *,
     ends: Bool[np.ndarray, "_ 2"] | None = None,
 ) -> EpochPlan:
-    """The plan of the rows that best fit gives."""
+    """Plan the rows that best fit chooses."""
     row = pack_best_fit(size, capacity, random)
     order = np.argsort(row, kind="stable")
     rows = np.r_[0, np.bincount(row).cumsum()]
@@ -158,7 +158,7 @@ def _plan_best_fit(
 def pack_best_fit(
     size: Int64[np.ndarray, "_"], capacity: int, random: np.random.Generator
 ) -> Int64[np.ndarray, "_"]:
-    """The row of each piece by best-fit decreasing; pieces of one size in random order.
+    """Choose the row of each piece by best-fit decreasing; pieces of one size in random order.
 
     Rows with the same room left are alike, so all pieces of one size are placed at once: as many
     as fit into each of the fullest rows in which one fits.
@@ -173,19 +173,20 @@ def pack_best_fit(
     for pieces in np.split(order, bounds):
         one = int(size[pieces[0]])
         while len(pieces):
-            left = next((r for r in range(one, capacity) if room[r]), capacity)
-            each = left // one
-            wanted = -(-len(pieces) // each)
-            if left == capacity:  # none has room: new rows
-                rows, used = np.arange(used, used + wanted), used + wanted
+            space = next((r for r in range(one, capacity) if room[r]), capacity)
+            each = space // one
+            num_rows = -(-len(pieces) // each)
+            if space == capacity:  # none has room: new rows
+                rows, used = np.arange(used, used + num_rows), used + num_rows
             else:
-                there = np.concatenate(room[left])
-                rows, room[left] = there[:wanted], [there[wanted:]] if len(there) > wanted else []
+                free = np.concatenate(room[space])
+                rows = free[:num_rows]
+                room[space] = [free[num_rows:]] if len(free) > num_rows else []
             placed = min(len(pieces), len(rows) * each)
             row[pieces[:placed]] = np.repeat(rows, each)[:placed]
             over = placed - (len(rows) - 1) * each  # pieces in the last of the rows
-            room[left - over * one].append(rows[-1:])
+            room[space - over * one].append(rows[-1:])
             if len(rows) > 1:
-                room[left - each * one].append(rows[:-1])
+                room[space - each * one].append(rows[:-1])
             pieces = pieces[placed:]
     return row

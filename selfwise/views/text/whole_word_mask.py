@@ -30,7 +30,7 @@ class _Walk(NamedTuple):
 
     open: Bool[Tensor, "b n"]  # not decided yet
     covered: Bool[Tensor, "b n"]  # hidden
-    left: Int64[Tensor, "b 1"]  # tokens that may still be hidden
+    budget: Int64[Tensor, "b 1"]  # tokens that may still be hidden
 
 
 def group_words(
@@ -47,7 +47,7 @@ def group_words(
 
 
 def choose_ngrams(
-    found: WordGroups,
+    groups: WordGroups,
     candidate: Bool[Tensor, "b n"],
     *,
     score: Float[Tensor, "b n"],
@@ -55,33 +55,33 @@ def choose_ngrams(
     budget: Int64[Tensor, "b"],
     longest: int = 1,
 ) -> Bool[Tensor, "b n"]:
-    """The positions to hide: n-grams of up to `longest` words, at most `budget` tokens in a row.
+    """Choose positions to mask: n-grams of up to `longest` words, up to `budget` tokens in a row.
 
     The words are visited in the order of their `score`. At each, `draw` gives the n of an n-gram
     that begins there, with p(n) proportional to 1 / n (ALBERT, section 3.1; n is at most what is
     there up to a special token). It becomes shorter until it fits what is left of the budget, and
     is left out if one word does not fit, or if a word in it is hidden already.
     """
-    totals = _ngram_sizes(found, longest)
-    wanted = _draw_ngram_lengths(totals, draw)
+    totals = _ngram_sizes(groups, longest)
+    ngram_length = _draw_ngram_lengths(totals, draw)
     n = score.shape[1]
-    rank = score.masked_fill(found.size == 0, 2.0).argsort(dim=1, stable=True).argsort(dim=1)
+    rank = score.masked_fill(groups.size == 0, 2.0).argsort(dim=1, stable=True).argsort(dim=1)
     order = rank.argsort(dim=1)
-    walk = _Walk(found.size > 0, torch.zeros_like(candidate), budget[:, None])
+    walk = _Walk(groups.size > 0, torch.zeros_like(candidate), budget[:, None])
     for _ in range(min(ROUNDS, n)):
-        walk = _decide_round(walk, totals, wanted, rank, order)
+        walk = _decide_round(walk, totals, ngram_length, rank, order)
         if score.device.type == "cpu" and not walk.open.any():
             break
-    return walk.covered.gather(1, found.of) & candidate
+    return walk.covered.gather(1, groups.of) & candidate
 
 
-def _ngram_sizes(found: WordGroups, longest: int) -> list[Int64[Tensor, "b n"]]:
-    """Tokens of the n-gram that begins at each word, n = 1 to `longest`; 0: there is none."""
-    total, there = found.size, found.size > 0
+def _ngram_sizes(groups: WordGroups, longest: int) -> list[Int64[Tensor, "b n"]]:
+    """Count the tokens of the n-gram at each word, n = 1 to `longest`; 0 if it does not exist."""
+    total, exists = groups.size, groups.size > 0
     totals = [total]
     for i in range(1, longest):
-        there = there & _shift_left(found.joined, i)
-        total = torch.where(there, total + _shift_left(found.size, i), 0)
+        exists = exists & _shift_left(groups.joined, i)
+        total = torch.where(exists, total + _shift_left(groups.size, i), 0)
         totals.append(total)
     return totals
 
@@ -94,17 +94,17 @@ def _draw_ngram_lengths(
     whole = torch.zeros_like(draw)
     for odd, total in zip(odds, totals):
         whole = whole + odd * (total > 0)
-    wanted, below = torch.ones_like(totals[0]), 0.0
+    ngram_length, below = torch.ones_like(totals[0]), 0.0
     for odd, total in zip(odds, totals[1:]):
         below += odd
-        wanted = wanted + ((draw * whole >= below) & (total > 0))
-    return wanted
+        ngram_length = ngram_length + ((draw * whole >= below) & (total > 0))
+    return ngram_length
 
 
 def _decide_round(
     walk: _Walk,
     totals: list[Int64[Tensor, "b n"]],
-    wanted: Int64[Tensor, "b n"],
+    ngram_length: Int64[Tensor, "b n"],
     rank: Int64[Tensor, "b n"],
     order: Int64[Tensor, "b n"],
 ) -> _Walk:
@@ -112,43 +112,43 @@ def _decide_round(
     n = rank.shape[1]
     size, grams = torch.zeros_like(rank), torch.zeros_like(rank)
     for i, total in enumerate(totals):
-        fits = (total > 0) & (total <= walk.left) & (i < wanted)
+        fits = (total > 0) & (total <= walk.budget) & (i < ngram_length)
         size, grams = torch.where(fits, total, size), grams + fits
     alive = walk.open & (grams > 0)
-    taken = alive & ~_overlaps_covered(walk.covered, grams, len(totals))
-    clash = taken & (
-        _lowest_overlapping_rank(torch.where(taken, rank, n), grams, len(totals)) < rank
+    accepted = alive & ~_overlaps_covered(walk.covered, grams, len(totals))
+    clash = accepted & (
+        _lowest_overlapping_rank(torch.where(accepted, rank, n), grams, len(totals)) < rank
     )
-    # what those before in the walk take, all of them taken as they are
-    amount = torch.where(taken, size, 0)
+    # what those before in the walk take, all of them accepted as they are
+    amount = torch.where(accepted, size, 0)
     before = (amount.gather(1, order).cumsum(dim=1)).gather(1, rank) - amount
-    doubtful = alive & (clash | (size > walk.left - before))
+    doubtful = alive & (clash | (size > walk.budget - before))
     stop = torch.where(doubtful, rank, n).amin(dim=1, keepdim=True)
-    taken = taken & (rank < stop)
-    covered = walk.covered | _cover_words(taken, grams, len(totals))
-    left = walk.left - torch.where(taken, size, 0).sum(dim=1, keepdim=True)
+    accepted = accepted & (rank < stop)
+    covered = walk.covered | _cover_words(accepted, grams, len(totals))
+    budget = walk.budget - torch.where(accepted, size, 0).sum(dim=1, keepdim=True)
     # no gram is shorter than its first word
-    return _Walk(walk.open & (rank >= stop) & (totals[0] <= left), covered, left)
+    return _Walk(walk.open & (rank >= stop) & (totals[0] <= budget), covered, budget)
 
 
 def _overlaps_covered(
     covered: Bool[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
 ) -> Bool[Tensor, "b n"]:
     """Whether a word of the n-gram that begins here is covered."""
-    found = covered
+    overlaps = covered
     for i in range(1, longest):
-        found = found | (_shift_left(covered, i) & (grams > i))
-    return found
+        overlaps = overlaps | (_shift_left(covered, i) & (grams > i))
+    return overlaps
 
 
 def _cover_words(
-    taken: Bool[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
+    accepted: Bool[Tensor, "b n"], grams: Int64[Tensor, "b n"], longest: int
 ) -> Bool[Tensor, "b n"]:
-    """The words of the n-grams that begin where `taken`."""
-    found = taken
+    """The words of the n-grams that begin where `accepted`."""
+    covered = accepted
     for i in range(1, longest):
-        found = found | _shift_right(taken & (grams > i), i)
-    return found
+        covered = covered | _shift_right(accepted & (grams > i), i)
+    return covered
 
 
 def _lowest_overlapping_rank(
@@ -159,10 +159,10 @@ def _lowest_overlapping_rank(
     over = rank
     for i in range(1, longest):
         over = torch.minimum(over, _shift_right(torch.where(grams > i, rank, n), i, n))
-    least = over
+    lowest = over
     for i in range(1, longest):
-        least = torch.minimum(least, torch.where(grams > i, _shift_left(over, i, n), n))
-    return least
+        lowest = torch.minimum(lowest, torch.where(grams > i, _shift_left(over, i, n), n))
+    return lowest
 
 
 def _shift_left(x: Tensor, by: int, fill: int = 0) -> Tensor:
