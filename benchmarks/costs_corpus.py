@@ -50,9 +50,9 @@ def prepare(home: Path, sizes: list[str]) -> dict[str, Any]:
     """Corpora and their token caches; how long making these took is told."""
     from benchmarks.texts import one_text
     from selfwise.data.text.corpus import open_corpus
-    from selfwise.tokenizers.tokenizer import train
+    from selfwise.tokenizers.tokenizer import train_tokenizer
 
-    tokenizer = train("bpe", [one_text()], vocab=VOCAB, most=2**24)
+    tokenizer = train_tokenizer("bpe", [one_text()], vocab=VOCAB, max_bytes=2**24)
     (home / "tokenizer").mkdir()
     tokenizer.save(home / "tokenizer")
     took = {}

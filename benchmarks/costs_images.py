@@ -48,10 +48,12 @@ def measure(home: Path, size: str, now: Clock) -> Found:
 
     Another folder comes first: what a process needs once, as for its decoder, is no image's.
     """
-    from selfwise.data.image.batches import Source
+    from selfwise.data.image.batches import ImageSource
     from selfwise.data.image.open import open_images
 
-    Source(open_images(str(home / "real"), cache="no", workers=0), batch=BATCH, seed=0).batch(0)
+    ImageSource(open_images(str(home / "real"), cache="no", workers=0), batch=BATCH, seed=0).batch(
+        0
+    )
     gc.collect()
     base, begun = anonymous(), time.monotonic()
     images = open_images(str(place(home, size)), cache="no", workers=0)
@@ -59,7 +61,7 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     assert len(images) == IMAGES[size], (len(images), size)
     gc.collect()
     held = anonymous() - base
-    source = Source(images, batch=BATCH, seed=0)
+    source = ImageSource(images, batch=BATCH, seed=0)
     times = []
     for number in range(WARM_UP + BATCHES):
         mark = now()

@@ -40,7 +40,7 @@ from selfwise.evaluation.features import (
 from selfwise.methods import Method
 from selfwise.methods.simclr import nt_xent_of_all
 from selfwise.nn.transformer import Transformer
-from selfwise.tokenizers.tokenizer import train as train_tokenizer
+from selfwise.tokenizers.tokenizer import train_tokenizer as train_tokenizer
 from selfwise.training.config import Options, resolve
 from selfwise.training.loop import fit
 from selfwise.training.step_time import seconds_per_step

@@ -15,8 +15,8 @@ from selfwise.data.audio import decode as decode
 from selfwise.data.audio import decoded_cache
 from selfwise.data.audio import scan as scan
 from selfwise.data.audio.dataset import FileStore, MapStore
-from selfwise.data.audio.open import LARGEST, open_recordings
-from selfwise.data.unreadable import ReadError, Unreadable
+from selfwise.data.audio.open import MAX_CACHE_SAMPLES, open_recordings
+from selfwise.data.unreadable import ReadError, UnreadableFile
 
 
 class Killed(Exception):
@@ -32,16 +32,16 @@ def home(tmp_path_factory, monkeypatch) -> Path:
 
 def test_a_file_that_became_readable_is_read(tmp_path, monkeypatch):
     root = folder(tmp_path, "a.wav", "b.wav")
-    real = decode.look
+    real = decode.scan_file
 
     def forbidden(path):
         if str(path).endswith("b.wav"):
-            raise Unreadable("Permission denied")
+            raise UnreadableFile("Permission denied")
         return real(path)
 
-    monkeypatch.setattr(decode, "look", forbidden)
+    monkeypatch.setattr(decode, "scan_file", forbidden)
     assert open_recordings(root, skip_broken=True).broken == ["b.wav: Permission denied"]
-    monkeypatch.setattr(decode, "look", real)
+    monkeypatch.setattr(decode, "scan_file", real)
     recordings = open_recordings(root)
     assert recordings.broken == []
     assert np.abs(recordings.read(1) - expected(root / "b.wav")).max() < 1e-6
@@ -50,7 +50,7 @@ def test_a_file_that_became_readable_is_read(tmp_path, monkeypatch):
 def test_opening_again_decodes_nothing(tmp_path, monkeypatch):
     root = folder(tmp_path, "a.wav", "b.wav")
     first = open_recordings(root)
-    monkeypatch.setattr(decode, "_opened", None)
+    monkeypatch.setattr(decode, "_open_sound", None)
     again = open_recordings(root)
     assert again.fingerprint == first.fingerprint
     assert again.stamp == first.stamp
@@ -69,11 +69,11 @@ def test_a_changed_file_is_scanned_again(tmp_path):
 
 
 def test_auto_caches_up_to_ten_hours(tmp_path, monkeypatch):
-    assert LARGEST == 10 * 3600 * 16_000
+    assert MAX_CACHE_SAMPLES == 10 * 3600 * 16_000
     root = folder(tmp_path, "a.wav", "b.wav")  # 8,000 and 9,600 samples
-    monkeypatch.setattr("selfwise.data.audio.open.LARGEST", 17_599)
+    monkeypatch.setattr("selfwise.data.audio.open.MAX_CACHE_SAMPLES", 17_599)
     assert isinstance(open_recordings(root).store, FileStore)
-    monkeypatch.setattr("selfwise.data.audio.open.LARGEST", 17_600)
+    monkeypatch.setattr("selfwise.data.audio.open.MAX_CACHE_SAMPLES", 17_600)
     assert isinstance(open_recordings(root).store, MapStore)
 
 
@@ -101,7 +101,7 @@ def test_processes_find_what_one_finds(tmp_path, monkeypatch, home):
     root = spoiled(tmp_path)
     one = open_recordings(root, skip_broken=True, workers=1)
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "other"))
-    monkeypatch.setattr(scan, "TOGETHER", 1)  # a part for each file
+    monkeypatch.setattr(scan, "BYTES_PER_CHUNK", 1)  # a part for each file
     told = []
     two = open_recordings(root, skip_broken=True, workers=2, progress=lambda *at: told.append(at))
     assert two.broken == one.broken
@@ -113,8 +113,8 @@ def test_processes_find_what_one_finds(tmp_path, monkeypatch, home):
 
 def test_a_killed_scan_goes_on(tmp_path, monkeypatch, home):
     root = folder(tmp_path, *(f"{i}.wav" for i in range(6)))
-    monkeypatch.setattr(scan, "TOGETHER", 1)
-    real, seen = decode.look, []
+    monkeypatch.setattr(scan, "BYTES_PER_CHUNK", 1)
+    real, seen = decode.scan_file, []
 
     def dies(path):
         if len(seen) == 4:
@@ -122,7 +122,7 @@ def test_a_killed_scan_goes_on(tmp_path, monkeypatch, home):
         seen.append(os.path.basename(path))
         return real(path)
 
-    monkeypatch.setattr(decode, "look", dies)
+    monkeypatch.setattr(decode, "scan_file", dies)
     with pytest.raises(Killed):
         open_recordings(root, workers=1)
     (half,) = home.glob("*/scan.half")
@@ -137,7 +137,7 @@ def test_a_killed_scan_goes_on(tmp_path, monkeypatch, home):
 def test_a_killed_cache_goes_on(tmp_path, monkeypatch, home):
     root = folder(tmp_path, *(f"{i}.wav" for i in range(6)))
     truth = [open_recordings(root, cache="no").read(i) for i in range(6)]
-    monkeypatch.setattr(scan, "TOGETHER", 1)
+    monkeypatch.setattr(scan, "BYTES_PER_CHUNK", 1)
     monkeypatch.setattr(decoded_cache, "SAFE", 15_000)  # a journal after every second file
     real, seen = FileStore.read, []
 

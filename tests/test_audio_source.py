@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from selfwise.core.types import HOP, RATE, WINDOW, frames
-from selfwise.data.audio.open import AudioSource, Chunks, open_recordings
+from selfwise.data.audio.open import AudioSource, RecordingChunks, open_recordings
 
 
 def ramps(lengths) -> list[np.ndarray]:
@@ -172,7 +172,7 @@ def test_wrong_lengths(recordings, told, sentence):
 def test_the_frames_of_the_pieces_are_those_of_the_whole(order, seconds):
     lengths = [400, 719, 720, 16_000, 16_001, 16_319, 16_320, 33_333, 48_000, 50_000]
     recordings = open_recordings(ramps(lengths))
-    chunks = Chunks(recordings, seconds=seconds, budget=3.0, order=order)
+    chunks = RecordingChunks(recordings, seconds=seconds, budget=3.0, order=order)
     found: dict[int, list[int]] = {i: [] for i in range(len(lengths))}
     for j in range(len(chunks)):
         batch = chunks[j]
@@ -188,14 +188,14 @@ def test_the_frames_of_the_pieces_are_those_of_the_whole(order, seconds):
 
 
 def test_pieces_of_a_recording_are_about_equally_long():
-    chunks = Chunks(open_recordings(ramps([RATE * 31])), seconds=30)
+    chunks = RecordingChunks(open_recordings(ramps([RATE * 31])), seconds=30)
     assert sorted(chunks[0].extent.tolist()) == [774 * HOP + 80, 775 * HOP + 80]
     assert len(chunks) == 1
 
 
 def test_order_of_chunks(recordings):
     def rows(order) -> list[list[int]]:
-        chunks = Chunks(recordings, budget=20, order=order)
+        chunks = RecordingChunks(recordings, budget=20, order=order)
         return [chunks[j].index.tolist() for j in range(len(chunks))]
 
     longest = [recordings.samples[batch].max() for batch in rows(None)]
@@ -204,9 +204,9 @@ def test_order_of_chunks(recordings):
     assert rows(1) != rows(2)
     means = [recordings.samples[batch].mean() for batch in rows(1)]
     assert means != sorted(means, reverse=True)
-    assert Chunks(recordings, budget=20)[0].units is None
+    assert RecordingChunks(recordings, budget=20)[0].units is None
 
 
 def test_chunks_that_are_less_than_a_frame(recordings):
     with pytest.raises(ValueError, match=r"a piece of 0\.02 s is less than a frame"):
-        Chunks(recordings, seconds=0.02)
+        RecordingChunks(recordings, seconds=0.02)

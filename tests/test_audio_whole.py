@@ -9,8 +9,8 @@ import soundfile
 from selfwise.data.audio import decode as decode
 from selfwise.data.audio.flac_checksums import crc8, crc16
 from selfwise.data.audio.open import open_recordings
-from selfwise.data.audio.whole_files import PiecesFile, whole_sound
-from selfwise.data.unreadable import Unreadable
+from selfwise.data.audio.whole_files import PiecesFile, open_whole_sound
+from selfwise.data.unreadable import UnreadableFile
 
 RATE, SECONDS = 16000, 3
 N = RATE * SECONDS
@@ -35,15 +35,15 @@ def mp3(path, seed=0, mode="VARIABLE"):
 
 
 def length(path):
-    return decode.look(path)[0].samples
+    return decode.scan_file(path)[0].samples
 
 
 def reads_anywhere(path):
     """Crops are parts of the whole, wherever they begin."""
-    shape, _ = decode.look(path)
-    whole = decode.read(path, shape, 0, shape.samples)
+    shape, _ = decode.scan_file(path)
+    whole = decode.read_samples(path, shape, 0, shape.samples)
     for start in (0, 1000, shape.samples // 2 + 7, shape.samples - 3000):
-        part = decode.read(path, shape, start, start + 2000)
+        part = decode.read_samples(path, shape, start, start + 2000)
         assert np.abs(part - whole[start : start + 2000]).max() < 1e-6, start
     return whole
 
@@ -56,7 +56,7 @@ def frame_starts(data):
 @pytest.mark.parametrize("mode", ["VARIABLE", "CONSTANT", "AVERAGE"])
 def test_an_mp3_that_is_right_is_read_as_it_is(tmp_path, mode):
     mp3(tmp_path / "a.mp3", mode=mode)
-    assert whole_sound(tmp_path / "a.mp3") == str(tmp_path / "a.mp3")
+    assert open_whole_sound(tmp_path / "a.mp3") == str(tmp_path / "a.mp3")
     assert length(tmp_path / "a.mp3") == N
 
 
@@ -66,7 +66,7 @@ def test_joined_mp3s_are_read_to_their_end(tmp_path, between):
     (tmp_path / "joined.mp3").write_bytes(a + between + b)
     whole = reads_anywhere(tmp_path / "joined.mp3")
     assert 2 * N <= len(whole) < 2 * N + 4000
-    second = decode.read(tmp_path / "b.mp3", decode.look(tmp_path / "b.mp3")[0], 0, N)
+    second = decode.read_samples(tmp_path / "b.mp3", decode.scan_file(tmp_path / "b.mp3")[0], 0, N)
     apart = [np.abs(whole[at : at + N // 2] - second[: N // 2]).max() for at in range(N, N + 2500)]
     assert min(apart) < 0.02  # the second recording is in it, a little later for the frames' delay
 
@@ -84,7 +84,7 @@ def test_joined_mp3s_of_two_rates_are_refused(tmp_path):
     a = mp3(tmp_path / "a.mp3")
     soundfile.write(tmp_path / "b.mp3", sound(1), 24000, **told)
     (tmp_path / "c.mp3").write_bytes(a + (tmp_path / "b.mp3").read_bytes())
-    with pytest.raises(Unreadable, match="changes its rate"):
+    with pytest.raises(UnreadableFile, match="changes its rate"):
         length(tmp_path / "c.mp3")
 
 
@@ -124,7 +124,7 @@ def test_a_flac_of_unknown_length_is_as_long_as_its_frames(tmp_path, samples):
     assert np.abs(reads_anywhere(tmp_path / "a.flac") - sound()).max() < 1e-4
     if not samples:
         (tmp_path / "a.flac").write_bytes(data[:-7])
-        with pytest.raises(Unreadable, match="does not tell its length"):
+        with pytest.raises(UnreadableFile, match="does not tell its length"):
             length(tmp_path / "a.flac")
 
 
@@ -134,7 +134,7 @@ def test_the_end_of_a_flac_is_found(tmp_path, n):
     header = int.from_bytes(data[18:26], "big") >> 36 << 36
     data[18:26] = header.to_bytes(8, "big")
     (tmp_path / "a.flac").write_bytes(data)
-    file = whole_sound(tmp_path / "a.flac")
+    file = open_whole_sound(tmp_path / "a.flac")
     assert isinstance(file, PiecesFile)
     assert struct.unpack(">Q", file.read()[18:26])[0] & (2**36 - 1) == n
 
@@ -151,7 +151,7 @@ def test_joined_streams_are_refused(tmp_path, name, told):
     data = written(tmp_path / name, **told)
     assert abs(length(tmp_path / name) - N) < 1000
     (tmp_path / name).write_bytes(data + data)
-    with pytest.raises(Unreadable, match=SEVERAL):
+    with pytest.raises(UnreadableFile, match=SEVERAL):
         length(tmp_path / name)
     assert open_recordings(_with_another(tmp_path), skip_broken=True, cache="no", workers=0).broken
 
@@ -171,7 +171,7 @@ def test_joined_mp4s_are_refused(tmp_path):
             out.mux(packet)
     assert length(tmp_path / "a.m4a") >= N
     (tmp_path / "a.m4a").write_bytes((tmp_path / "a.m4a").read_bytes() * 2)
-    with pytest.raises(Unreadable, match=SEVERAL):
+    with pytest.raises(UnreadableFile, match=SEVERAL):
         length(tmp_path / "a.m4a")
 
 

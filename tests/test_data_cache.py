@@ -16,7 +16,7 @@ from selfwise.core.parallel import in_chunks
 from selfwise.data.image import decoded_cache, open_images
 from selfwise.data.image import open as opening
 from selfwise.data.image.dataset import ArrayImages
-from selfwise.data.image.files import FileImages, Reading
+from selfwise.data.image.files import FileImages, ReadOptions
 from selfwise.data.listing import list_folder
 
 
@@ -85,9 +85,9 @@ def test_96_px_is_the_limit(tmp_path, longer, expected):
 
 
 def test_more_than_the_largest_canvas_is_not_cached(photos, monkeypatch):
-    monkeypatch.setattr(opening, "LARGEST", 12 * 3 * 16 * 20 - 1)
+    monkeypatch.setattr(opening, "MAX_CACHE_BYTES", 12 * 3 * 16 * 20 - 1)
     assert isinstance(open_images(photos), FileImages)
-    monkeypatch.setattr(opening, "LARGEST", 12 * 3 * 16 * 20)
+    monkeypatch.setattr(opening, "MAX_CACHE_BYTES", 12 * 3 * 16 * 20)
     assert isinstance(open_images(photos), ArrayImages)
 
 
@@ -103,7 +103,7 @@ def test_large_images_are_cached_when_asked_for_at_decode_size(tmp_path, home):
 
 
 def test_files_beyond_the_sample_are_checked_before_caching(tmp_path, monkeypatch):
-    monkeypatch.setattr(opening, "CHECKED", 3)
+    monkeypatch.setattr(opening, "MAX_HEADERS", 3)
     write(tmp_path / "p", [(20, 16)] * 3 + [(30, 20)] + [(20, 16)] * 3)
     assert open_images(tmp_path / "p").x.shape == (7, 3, 20, 30)
     write(tmp_path / "q", [(20, 16)] * 5 + [(130, 120), (20, 16)])
@@ -126,7 +126,7 @@ def test_the_second_time_nothing_is_decoded(photos, monkeypatch):
 
 def test_the_key_follows_the_files_and_the_options(photos):
     def name(**options) -> str:
-        return decoded_cache.key(list_folder(photos), Reading(**options))
+        return decoded_cache.cache_key(list_folder(photos), ReadOptions(**options))
 
     names = [name(), name(channels=1), name(decode=8)]
     assert name(channels=3, cache="yes", workers=2, skip_broken=True) == names[0]
@@ -155,7 +155,7 @@ def test_a_torn_cache_is_made_again(photos, home, harm):
         (made / "x.npy").write_bytes((made / "x.npy").read_bytes()[:-1])
     else:
         (made / {"no pixels": "x.npy", "no meta": "meta.json"}[harm]).unlink()
-    assert decoded_cache.find(made.name) is None
+    assert decoded_cache.find_cache(made.name) is None
     assert torch.equal(everything(open_images(photos)), pixels)
     assert finished(home) == [made]
 
@@ -179,14 +179,14 @@ def test_an_interrupted_build_leaves_nothing_that_is_used(photos, home, monkeypa
 
 
 def test_of_two_processes_that_build_at_once_the_first_wins(photos, home, monkeypatch):
-    original = decoded_cache._fill
+    original = decoded_cache._decode_all
 
     def slow(*arguments):
         original(*arguments)
-        monkeypatch.setattr(decoded_cache, "_fill", original)
+        monkeypatch.setattr(decoded_cache, "_decode_all", original)
         open_images(photos)  # the other one, from start to end
 
-    monkeypatch.setattr(decoded_cache, "_fill", slow)
+    monkeypatch.setattr(decoded_cache, "_decode_all", slow)
     images = open_images(photos)
     assert torch.equal(everything(images), everything(open_images(photos, cache="no")))
     assert len(list(home.iterdir())) == 1
@@ -250,7 +250,7 @@ def test_progress_is_told_for_many_images(photos, monkeypatch, tmp_path):
     told = []
     open_images(photos, progress=lambda done, total: told.append((done, total)))
     assert told == []
-    monkeypatch.setattr(decoded_cache, "TELL_FROM", 5)
+    monkeypatch.setattr(decoded_cache, "REPORT_FROM", 5)
     open_images(photos, channels=1, progress=lambda done, total: told.append((done, total)))
     assert told == [(12, 12)]
 

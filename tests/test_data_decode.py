@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from selfwise.data.image.decode import centred_box, decode_file, decode_image, fitted, read_size
+from selfwise.data.image.decode import centred_box, decode_file, decode_image, fit_size, read_size
 from selfwise.data.image.open import open_images
-from selfwise.data.unreadable import ReadError, Unreadable
+from selfwise.data.unreadable import ReadError, UnreadableFile
 
 H, W = 5, 7
 
@@ -144,7 +144,7 @@ def test_mode_i_holds_16_bit_values(tmp_path):
     assert Image.open(tmp_path / "a.tif").mode == "I"
     assert np.array_equal(decode_file(tmp_path / "a.tif", 1, 256)[0], np.rint(values / 257))
     Image.fromarray(values * 2).save(tmp_path / "b.tif")
-    with pytest.raises(Unreadable, match=r"131070; 0\.\.65535 is right"):
+    with pytest.raises(UnreadableFile, match=r"131070; 0\.\.65535 is right"):
         decode_file(tmp_path / "b.tif", 1, 256)
 
 
@@ -165,7 +165,7 @@ def test_mode_f_is_unit_or_byte_range(tmp_path, top):
 
 @pytest.mark.parametrize("bad", [-0.1, 256.0, np.nan])
 def test_mode_f_outside_its_range_is_refused(bad):
-    with pytest.raises(Unreadable, match="is right"):
+    with pytest.raises(UnreadableFile, match="is right"):
         decode_image(Image.fromarray(np.array([[0.5, bad]], dtype=np.float32)), 1, 256)
 
 
@@ -200,11 +200,11 @@ def test_exif_orientation_is_undone(tmp_path, orientation, suffix):
 
 
 def test_sizes_after_fitting():
-    assert fitted(640, 480, 256) == (341, 256)
-    assert fitted(480, 640, 256) == (256, 341)
-    assert fitted(100, 80, 256) == (100, 80)  # never enlarged
-    assert fitted(1000, 100, 256) == (300, 100)  # 3:1 at most
-    assert fitted(100, 3000, 50) == (50, 150)
+    assert fit_size(640, 480, 256) == (341, 256)
+    assert fit_size(480, 640, 256) == (256, 341)
+    assert fit_size(100, 80, 256) == (100, 80)  # never enlarged
+    assert fit_size(1000, 100, 256) == (300, 100)  # 3:1 at most
+    assert fit_size(100, 3000, 50) == (50, 150)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
@@ -222,8 +222,8 @@ def test_jpegs_are_decoded_at_the_size_that_is_needed(tmp_path, monkeypatch):
     seen = []
     from selfwise.data.image import decode
 
-    original = decode.eight_bit
-    monkeypatch.setattr(decode, "eight_bit", lambda im: seen.append(im.size) or original(im))
+    original = decode.to_eight_bit
+    monkeypatch.setattr(decode, "to_eight_bit", lambda im: seen.append(im.size) or original(im))
     decoded = decode.decode_file(tmp_path / "a.jpg", 1, 100)
     assert seen == [(100, 100)]
     expected = gradient.reshape(800, 100, 8).mean(axis=2)[:100]
@@ -248,11 +248,11 @@ def test_what_is_no_image_is_said_in_few_words(tmp_path, rgb):
     (tmp_path / "text.jpg").write_text("hello")
     (tmp_path / "empty.png").write_bytes(b"")
     for name in ("text.jpg", "empty.png"):
-        with pytest.raises(Unreadable, match=r"^not an image$"):
+        with pytest.raises(UnreadableFile, match=r"^not an image$"):
             read_size(tmp_path / name, 256)
-        with pytest.raises(Unreadable, match=r"^not an image$"):
+        with pytest.raises(UnreadableFile, match=r"^not an image$"):
             decode_file(tmp_path / name, 3, 256)
-    with pytest.raises(Unreadable, match="no such file"):
+    with pytest.raises(UnreadableFile, match="no such file"):
         decode_file(tmp_path / "gone.png", 3, 256)
 
 
@@ -262,14 +262,14 @@ def test_truncated_files_are_refused_when_decoded(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(noise).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableFile):
         decode_file(path, 3, 256)
 
 
 def test_postscript_in_disguise_is_not_handed_to_an_interpreter(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.jpg")
-    with pytest.raises(Unreadable, match="not an image"):
+    with pytest.raises(UnreadableFile, match="not an image"):
         decode_file(tmp_path / "a.jpg", 3, 256)
 
 
@@ -303,7 +303,7 @@ def test_no_box_leaves_its_image_whatever_the_size(decode):
     some = np.random.default_rng(0).integers(0, len(width), 200)
     for row in some:  # the arrays say what the code says
         size = int(width[row]), int(height[row])
-        assert fitted(*size, decode) == (wide[row], high[row])
+        assert fit_size(*size, decode) == (wide[row], high[row])
         assert centred_box(size, (int(wide[row]), int(high[row]))) == tuple(e[row] for e in edges)
     for halved in (1, 2, 4, 8):
         drawn_width, drawn_height = -(-width // halved), -(-height // halved)
@@ -335,7 +335,7 @@ def test_photos_of_200_sizes_are_read(tmp_path):
         path = tmp_path / "photo.jpg"
         Image.new("RGB", (width, height), (200, 200, 200)).save(path)
         pixels = decode_file(path, 3, 256)
-        assert pixels.shape[1:] == fitted(width, height, 256)[::-1] == read_size(path, 256)
+        assert pixels.shape[1:] == fit_size(width, height, 256)[::-1] == read_size(path, 256)
         assert pixels.min() > 190, (width, height)  # nothing is added at an edge
 
 
@@ -345,7 +345,7 @@ def test_a_jpeg_is_not_halved_below_what_is_wanted(tmp_path, size):
     assert int(94 * (48 / 94)) == 47
     Image.new("RGB", size, (200, 200, 200)).save(tmp_path / "a.jpg")
     pixels = decode_file(tmp_path / "a.jpg", 3, 48)
-    assert pixels.shape[1:] == fitted(*size, 48)[::-1]
+    assert pixels.shape[1:] == fit_size(*size, 48)[::-1]
     assert pixels.min() > 190
 
 
@@ -357,9 +357,9 @@ def test_any_error_of_a_decoder_is_about_its_file(tmp_path, monkeypatch):
         raise ValueError("box offset can't be negative")
 
     monkeypatch.setattr("selfwise.data.image.decode._shrink", refuse)
-    with pytest.raises(Unreadable, match="box offset"):
+    with pytest.raises(UnreadableFile, match="box offset"):
         decode_file(tmp_path / "a.png", 3, 256)
-    with pytest.raises(Unreadable, match="box offset"):
+    with pytest.raises(UnreadableFile, match="box offset"):
         decode_image(Image.open(tmp_path / "a.png"), 3, 256)
     images = open_images(tmp_path, decode=64, cache="no")
     with pytest.raises(ReadError, match=r"a\.png: cannot be read: box offset"):

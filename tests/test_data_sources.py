@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from selfwise.data import listing
 from selfwise.data.compact_paths import Paths
-from selfwise.data.image import Images, Source, in_memory, open_images, readable
+from selfwise.data.image import Images, ImageSource, drop_unreadable, load_into_memory, open_images
 from selfwise.data.image.dataset import ArrayImages
 from selfwise.data.image.map_style import ItemImages
 from selfwise.data.listing import list_folder
@@ -142,8 +142,8 @@ def test_the_fingerprint_is_of_the_beginnings_of_64_files(tmp_path, monkeypatch)
     assert sum(changed) == 64
     places = np.flatnonzero(changed)
     assert set(np.diff(places)) == {2, 3}  # evenly spaced
-    original = listing._beginning
-    monkeypatch.setattr(listing, "_beginning", lambda *a: opened.append(a) or original(*a))
+    original = listing._read_beginning
+    monkeypatch.setattr(listing, "_read_beginning", lambda *a: opened.append(a) or original(*a))
     list_folder(tmp_path).fingerprint()
     assert len(opened) == 64
 
@@ -155,8 +155,8 @@ def test_files_that_cannot_be_read_have_no_beginning(tmp_path):
     (tmp_path / "lost.png").write_bytes(b"some")
     found = list_folder(tmp_path)
     (tmp_path / "lost.png").unlink()
-    assert [listing._beginning(found, row) for row in (0, 1, 3)] == [b"", b"", b""]
-    assert listing._beginning(found, 2) == (tmp_path / "good.png").read_bytes()
+    assert [listing._read_beginning(found, row) for row in (0, 1, 3)] == [b"", b"", b""]
+    assert listing._read_beginning(found, 2) == (tmp_path / "good.png").read_bytes()
     int(found.fingerprint(), 16)
 
 
@@ -279,7 +279,7 @@ def test_readable_images_are_their_own(tmp_path, monkeypatch, workers):
     assert images.read(np.array([1])).index.tolist() == [2]  # the next one stands in
     images.losses.ids.clear()
     images.broken_log = tmp_path / "broken.txt"
-    whole = readable(images, workers=workers)
+    whole = drop_unreadable(images, workers=workers)
     assert list(whole.ids) == ["a/0.png", "a/4.png", "b/1.png", "b/3.png"]
     assert whole.labels.tolist() == [0, 0, 1, 1]
     assert whole.read(np.arange(4)).index.tolist() == [0, 1, 2, 3]
@@ -287,7 +287,7 @@ def test_readable_images_are_their_own(tmp_path, monkeypatch, workers):
     assert whole.broken == images.broken == ["a/2.png", "b/5.png"]
     assert (tmp_path / "broken.txt").read_text().split() == ["a/2.png", "b/5.png"]
     assert whole.fingerprint != images.fingerprint
-    assert readable(whole, workers=workers) is whole
+    assert drop_unreadable(whole, workers=workers) is whole
 
 
 def test_readable_leaves_other_images_as_they_are(tmp_path):
@@ -299,20 +299,20 @@ def test_readable_leaves_other_images_as_they_are(tmp_path):
         open_images(tmp_path, skip_broken=True),  # the cache has found it
         open_images(np.zeros((3, 4, 4), dtype=np.uint8)),
     ):
-        assert readable(images) is images
+        assert drop_unreadable(images) is images
     images = open_images(tmp_path, cache="no", skip_broken=True)
     for i in (0, 2):
         damage(tmp_path / f"{i}.png")
     with pytest.raises(ValueError, match="none of the 3 files can be read"):
-        readable(images)
+        drop_unreadable(images)
 
 
 def test_images_kept_in_memory_are_those_on_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("selfwise.data.image.memory.AT_ONCE", 2)
+    monkeypatch.setattr("selfwise.data.image.memory.ROWS_AT_ONCE", 2)
     for i, size in enumerate([(6, 4), (6, 4), (4, 8), (6, 4), (3, 3)]):
         save(tmp_path / f"{'ab'[i % 2]}/{i}.png", i + 1, size)
     images = open_images(tmp_path, cache="no")
-    kept = in_memory(images)
+    kept = load_into_memory(images)
     assert isinstance(kept, ArrayImages)
     assert list(kept.ids) == list(images.ids)
     assert kept.labels.tolist() == images.labels.tolist()
@@ -325,10 +325,10 @@ def test_images_kept_in_memory_are_those_on_the_disk(tmp_path, monkeypatch):
         height, width = two.x.shape[2:]
         assert torch.equal(one.x[..., :height, :width], two.x)
         assert one.x.sum() == two.x.sum()
-    assert in_memory(kept) is kept
-    assert isinstance(in_memory(images, most=5 * 3 * 8 * 6), ArrayImages)
-    assert in_memory(images, most=5 * 3 * 8 * 6 - 1) is images
-    same = in_memory(images.take(np.array([0, 3])))
+    assert load_into_memory(kept) is kept
+    assert isinstance(load_into_memory(images, max_bytes=5 * 3 * 8 * 6), ArrayImages)
+    assert load_into_memory(images, max_bytes=5 * 3 * 8 * 6 - 1) is images
+    same = load_into_memory(images.take(np.array([0, 3])))
     assert same.extent is None
     assert same.x[:, 0, 0, 0].tolist() == [1, 2]
 
@@ -337,7 +337,7 @@ def test_a_stand_in_in_memory_has_its_own_label(tmp_path):
     for i in range(4):
         save(tmp_path / f"{'ab'[i // 2]}/{i}.png", i)
     damage(tmp_path / "a/1.png")
-    kept = in_memory(open_images(tmp_path, cache="no", skip_broken=True))
+    kept = load_into_memory(open_images(tmp_path, cache="no", skip_broken=True))
     assert list(kept.ids) == ["a/0.png", "b/2.png", "b/2.png", "b/3.png"]
     assert kept.labels.tolist() == [0, 1, 1, 1]
     assert values(kept) == [0, 2, 2, 3]
@@ -357,7 +357,7 @@ def test_an_unreadable_example_is_one_sentence_from_any_process(tmp_path, worker
         (images, f"{tmp_path}/0.png: cannot be read: "),
         (items, "item 1 of list: an item of the data set must be an image or (image, label)"),
     ):
-        source = Source(data, batch=len(data), seed=0)
+        source = ImageSource(data, batch=len(data), seed=0)
         loader = DataLoader(source, batch_size=None, sampler=range(1), num_workers=workers)
         with pytest.raises(ReadError) as caught:
             next(iter(loader))

@@ -410,11 +410,13 @@ def photos(folder, n: int = 30) -> None:
 
 def test_the_online_probe_reads_its_files_once(tmp_path, monkeypatch):
     photos(tmp_path)
-    monkeypatch.setattr("selfwise.data.image.memory.AT_ONCE", 7)
+    monkeypatch.setattr("selfwise.data.image.memory.ROWS_AT_ONCE", 7)
     files = open_images(tmp_path, cache="no")
     method = cases.build("simclr")
     with monkeypatch.context() as patch:
-        patch.setattr("selfwise.evaluation.monitors.online_knn.in_memory", lambda images: images)
+        patch.setattr(
+            "selfwise.evaluation.monitors.online_knn.load_into_memory", lambda images: images
+        )
         reading = OnlineKNN(files, size=16, seed=3, every=1)
     probe = OnlineKNN(files, size=16, seed=3, every=1)
     for kept, read in ((probe.asked, reading.asked), (probe.reference, reading.reference)):

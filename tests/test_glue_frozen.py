@@ -23,7 +23,7 @@ from selfwise.glue.linear_probe import answers, path
 from selfwise.glue.metrics import METRICS
 from selfwise.glue.read import GlueSplit, open_glue
 from selfwise.glue.tasks import task_named
-from selfwise.tokenizers.tokenizer import train as tokenizer_of
+from selfwise.tokenizers.tokenizer import train_tokenizer as tokenizer_of
 from tests.text_cases import encoder_of
 
 

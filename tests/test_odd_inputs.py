@@ -15,11 +15,11 @@ import soundfile
 from PIL import Image
 
 from selfwise.data.audio import decode as audio
-from selfwise.data.audio.mp3 import size_of
+from selfwise.data.audio.mp3 import frame_size
 from selfwise.data.audio.open import open_recordings
 from selfwise.data.image.open import open_images
 from selfwise.data.text.corpus import Corpus
-from selfwise.data.text.corpus_seen import share_seen
+from selfwise.data.text.corpus_seen import measure_overlap
 from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import open_texts
 from selfwise.modalities import audio as speech
@@ -62,7 +62,7 @@ def variable_mp3() -> bytes:
 def bare_mp3() -> bytes:
     """Without the frame that tells how many there are."""
     whole = variable_mp3()
-    return whole[size_of(struct.unpack(">I", whole[:4])[0]) :]
+    return whole[frame_size(struct.unpack(">I", whole[:4])[0]) :]
 
 
 def open_rf64() -> bytes:
@@ -100,15 +100,15 @@ SOUNDS = {
 def test_all_of_a_sound_is_read(name, tmp_path):
     make, seconds = SOUNDS[name]
     (tmp_path / name).write_bytes(make())
-    shape, _ = audio.look(tmp_path / name)
+    shape, _ = audio.scan_file(tmp_path / name)
     assert seconds <= shape.frames / shape.rate <= 1.02 * seconds
 
 
 def test_flacs_that_are_joined_behind_a_tag_are_refused(tmp_path):
     path = tmp_path / "a.flac"
     path.write_bytes(TAG + 2 * encoded(tone(3), format="FLAC"))
-    with pytest.raises(audio.Unreadable, match="several recordings"):
-        audio.look(path)
+    with pytest.raises(audio.UnreadableFile, match="several recordings"):
+        audio.scan_file(path)
 
 
 def images(path):
@@ -278,11 +278,11 @@ def test_only_documents_that_were_trained_on_count():
     random = np.random.default_rng(0)
     known = random.integers(0, 500, 4_000)
     half = corpus(known, (0, 2_000))
-    assert share_seen(corpus(known, (0, 4_000)), corpus(known, (0, 4_000))) == 1
-    assert share_seen(corpus(known, (0, 4_000)), half) == pytest.approx(0.5, abs=0.02)
-    assert share_seen(corpus(known[500:900], (0, 400)), half) == 1
-    assert share_seen(corpus(known[2_000:], (0, 2_000)), half) == 0
-    assert share_seen(corpus(known[:2_000], (0, 2_000)), corpus(known, (2_000, 4_000))) == 0
+    assert measure_overlap(corpus(known, (0, 4_000)), corpus(known, (0, 4_000))) == 1
+    assert measure_overlap(corpus(known, (0, 4_000)), half) == pytest.approx(0.5, abs=0.02)
+    assert measure_overlap(corpus(known[500:900], (0, 400)), half) == 1
+    assert measure_overlap(corpus(known[2_000:], (0, 2_000)), half) == 0
+    assert measure_overlap(corpus(known[:2_000], (0, 2_000)), corpus(known, (2_000, 4_000))) == 0
     changed = np.where(np.arange(4_000) % 16, known, 501)  # runs of 6 tokens are known
-    assert share_seen(corpus(changed, (0, 4_000)), half) == 0
-    assert share_seen(corpus(known[:5], (0, 5)), half) == 0  # too short to say anything
+    assert measure_overlap(corpus(changed, (0, 4_000)), half) == 0
+    assert measure_overlap(corpus(known[:5], (0, 5)), half) == 0  # too short to say anything

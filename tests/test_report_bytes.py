@@ -23,7 +23,7 @@ from selfwise.report.page.parts import (
 )
 from selfwise.report.sections import curves, scores, tasks_lines
 from selfwise.report.write import report
-from selfwise.tokenizers.tokenizer import train
+from selfwise.tokenizers.tokenizer import train_tokenizer
 
 ODD = "a\x00b\x1bc\udcffd\ud800e\x85\tf\n\u00a0\u2028"
 SHOWN = "a\\x00b\\x1bc\\xffd\\ud800e\\x85\tf\n\u00a0\u2028"
@@ -47,7 +47,7 @@ def test_words_of_all_parts_can_be_seen():
 
 
 def test_tokens_that_are_bytes_can_be_seen():
-    known = train("bpe", ["aaaa"], vocab=262)
+    known = train_tokenizer("bpe", ["aaaa"], vocab=262)
     (ids,) = known.encode(["a\x00b\x1b"])
     section = Section("Text", "", [Lines([tasks_lines.plainly(known, ids.tolist())])])
     text = page.render("Tokens", [section])

@@ -16,7 +16,7 @@ from selfwise.report.page.parts import Lines, Picture, Section, Token
 from selfwise.report.sections import tasks, tasks_lines, tasks_rows, tasks_speech, tasks_text
 from selfwise.runs.build import open_newest
 from selfwise.runs.open import Run
-from selfwise.tokenizers.tokenizer import train
+from selfwise.tokenizers.tokenizer import train_tokenizer
 
 TEXT = "The king's daughter, unquestionably: went!\nA na\u00efve \u65e5\u672c end."
 
@@ -42,7 +42,7 @@ def sections(run: Run, data=None, *, seed: int = 0) -> list[Section]:
 
 
 def tokenizer(kind: str, **told):
-    return train(kind, [TEXT] * 3, **{"vocab": None if kind == "chars" else 300, **told})
+    return train_tokenizer(kind, [TEXT] * 3, **{"vocab": None if kind == "chars" else 300, **told})
 
 
 def plain(line) -> str:
@@ -54,7 +54,7 @@ def plain(line) -> str:
 
 @pytest.mark.parametrize("kind", ["bpe", "chars"])
 def test_pieces_are_the_text_where_tokens_keep_all_of_it(kind):
-    known = train("bpe", ["aaaa"], vocab=262) if kind == "bpe" else tokenizer(kind)
+    known = train_tokenizer("bpe", ["aaaa"], vocab=262) if kind == "bpe" else tokenizer(kind)
     ids = known.encode([TEXT])[0].tolist()
     found = tasks_lines.pieces(known, ids)
     assert len(found) == len(ids)
@@ -66,7 +66,7 @@ def test_pieces_are_the_text_where_tokens_keep_all_of_it(kind):
 @pytest.mark.parametrize(("kind", "vocab"), [("wordpiece", 90), ("unigram", 64)])
 def test_pieces_have_spaces_where_words_begin(kind, vocab):
     text = "the king went to the old house, and the king laughed: so the queen went, too!"
-    known = train(kind, [text] * 5, vocab=vocab)
+    known = train_tokenizer(kind, [text] * 5, vocab=vocab)
     ids = known.encode([text])[0].tolist()
     assert "".join(tasks_lines.pieces(known, ids)).strip() == text
 
@@ -105,7 +105,7 @@ def filled(known, text: str) -> tuple[inspection.Filled, list[int]]:
 
 def test_hidden_tokens_are_marked_and_what_was_filled_in_stands_below():
     text = "one two three four five six"
-    known = train("wordpiece", [text] * 5, vocab=64)
+    known = train_tokenizer("wordpiece", [text] * 5, vocab=64)
     found, _ = filled(known, text)
     line = tasks_lines.filled(known, found, 0)
     above, below = plain(line).split("\n")
@@ -123,7 +123,7 @@ def test_hidden_tokens_are_marked_and_what_was_filled_in_stands_below():
 
 
 def test_answers_about_pairs_say_what_was_right():
-    known = train("wordpiece", ["one two three four five six"] * 5, vocab=64)
+    known = train_tokenizer("wordpiece", ["one two three four five six"] * 5, vocab=64)
     found, _ = filled(known, "one two three four five six")
     for truth, told in ((0, "before 80 %"), (1, "before 80 %, but behind")):
         chance = torch.tensor([[0.8, 0.2]])
@@ -293,7 +293,7 @@ def test_units_of_the_recordings_are_those_that_were_trained_on(runs):
     run = runs("hubert")
     recordings = run.modality.examples(run, cases.sounds())
     rows = np.arange(len(recordings))
-    batch = tasks_speech.read(recordings, rows, 0 * rows, recordings.samples)
+    batch = tasks_speech.read_batch(recordings, rows, 0 * rows, recordings.samples)
     found = audio_units.of_others(
         run.kept, run.config["options"], batch, open_run=open_newest, device="cpu"
     )
@@ -316,7 +316,7 @@ def test_units_that_cannot_be_made_again_are_told(runs, tmp_path):
         del run.__dict__["kept"]
     assert "imported without its units" in section.about
     assert all(isinstance(part, Picture) for part in section.parts)
-    batch = tasks_speech.read(recordings, np.array([0]), np.array([0]), np.array([4000]))
+    batch = tasks_speech.read_batch(recordings, np.array([0]), np.array([0]), np.array([4000]))
     gone = {"units": str(tmp_path / "gone"), "units_layer": -1}
     with pytest.raises(ValueError, match="which is not there"):
         audio_units.of_others(run.kept, gone, batch, open_run=open_newest, device="cpu")

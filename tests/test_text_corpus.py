@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from selfwise.data.text import encode, plain_files, token_cache
-from selfwise.data.text.corpus import Corpus, open_corpus, require_ids
-from selfwise.data.text.sentences import split
-from selfwise.tokenizers.tokenizer import Tokenizer, train
+from selfwise.data.text.corpus import Corpus, check_ids, open_corpus
+from selfwise.data.text.sentences import split_sentences
+from selfwise.tokenizers.tokenizer import Tokenizer, train_tokenizer
 
 SENTENCES = "the cat sat on a mat and saw. Мама мыла раму! A dog, too? Yes. 今日は。"
 WORDS = SENTENCES.split()
@@ -37,7 +37,7 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return train("wordpiece", TEXTS, vocab=200)
+    return train_tokenizer("wordpiece", TEXTS, vocab=200)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_tokens_are_those_of_the_texts(root, tokenizer):
 
 def test_sentences_are_those_of_the_documents(root, tokenizer):
     corpus = open_corpus(root, tokenizer, sentences=True)
-    wanted = [ids.tolist() for one in TEXTS for ids in tokenizer.encode(split(one))]
+    wanted = [ids.tolist() for one in TEXTS for ids in tokenizer.encode(split_sentences(one))]
     found = [corpus.tokens[i:j].tolist() for i, j in corpus.sentences]
     assert found == [ids for ids in wanted if ids]
     owner = np.searchsorted(corpus.documents[:, 1], corpus.sentences[:, 0], side="right")
@@ -218,7 +218,7 @@ def test_two_processes_do_not_write_over_each_other(root, tokenizer, tmp_path):
 
 def test_a_change_of_text_or_tokenizer_is_another_cache(root, tokenizer):
     first = open_corpus(root, tokenizer)
-    other = train("wordpiece", TEXTS, vocab=200, lower=True)
+    other = train_tokenizer("wordpiece", TEXTS, vocab=200, lower=True)
     assert open_corpus(root, other).fingerprint != first.fingerprint
     (root / "00.txt").write_text("the dog", encoding="utf-8")
     second = open_corpus(root, tokenizer)
@@ -263,7 +263,7 @@ def test_held_out_documents(root, tokenizer):
 
 
 def test_a_single_document_is_cut_in_two(tokenizer):
-    chars = train("chars", TEXTS)
+    chars = train_tokenizer("chars", TEXTS)
     one = "".join(TEXTS)
     rest, held = open_corpus([one], chars).split(0.1)
     at = int(0.9 * len(one))  # as nanoGPT divides Tiny Shakespeare
@@ -288,7 +288,7 @@ def test_unigram_entropy(root, tokenizer, monkeypatch):
         shares = [ids.count(i) / len(ids) for i in set(ids)]
         wanted = -sum(p * math.log(p) for p in shares)
         assert part.unigram_entropy() == pytest.approx(wanted, rel=1e-12)
-        monkeypatch.setattr("selfwise.data.text.corpus.COUNTED", 7)
+        monkeypatch.setattr("selfwise.data.text.corpus.TOKENS_AT_ONCE", 7)
         assert part.unigram_entropy() == pytest.approx(wanted, rel=1e-12)
         assert part.counts().sum() == part.size
 
@@ -311,8 +311,8 @@ def test_a_corpus_travels_by_name(root, tokenizer):
 def test_ids_beyond_the_vocabulary_are_refused(root, tokenizer):
     corpus = open_corpus(root, tokenizer)
     with pytest.raises(ValueError, match=r"another tokenizer, as id \d+ .* this vocabulary has 6"):
-        require_ids(corpus, train("chars", ["a"]), "x")
-    require_ids(corpus, tokenizer, "x")
+        check_ids(corpus, train_tokenizer("chars", ["a"]), "x")
+    check_ids(corpus, tokenizer, "x")
     home = Path(corpus.tokens.filename).parent
     ids = np.fromfile(home / "tokens", np.uint16)
     ids[5] = 60_000
@@ -340,7 +340,7 @@ def test_a_full_disk_is_one_sentence(root, tokenizer, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(token_cache, "_append", full)
+    monkeypatch.setattr(token_cache, "_append_batch", full)
     with pytest.raises(ValueError, match=r"disk of .* is full .*set SELFWISE_CACHE") as told:
         open_corpus(root, tokenizer)
     assert "\n" not in str(told.value)

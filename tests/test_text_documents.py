@@ -11,7 +11,7 @@ import pytest
 
 from selfwise.data.text import plain_files
 from selfwise.data.text.documents import open_documents
-from selfwise.data.text.plain_files import border
+from selfwise.data.text.plain_files import find_border
 
 FIRST = "Мама мыла раму.\nLine two — naïve.\n\n今日は。 😀"
 SECOND = "A second document.\n  Indented."
@@ -140,10 +140,10 @@ def test_long_documents_come_in_pieces_and_stay_one(root, monkeypatch):
 def test_pieces_end_at_the_best_border():
     size = plain_files.PIECE
     text = "a" * (size - 100) + "\n\n" + "b" * 20 + "\n" + "c" * 20 + " " + "d" * size
-    assert border(text) == size - 100
-    assert border(text.replace("\n\n", "xx")) == size - 100 + 22
-    assert border(text.replace("\n", "x")) == size - 100 + 43
-    assert border(text.replace("\n", "x").replace(" ", "x")) == size
+    assert find_border(text) == size - 100
+    assert find_border(text.replace("\n\n", "xx")) == size - 100 + 22
+    assert find_border(text.replace("\n", "x")) == size - 100 + 43
+    assert find_border(text.replace("\n", "x").replace(" ", "x")) == size
 
 
 def test_strings_and_the_python_documentation():

@@ -15,7 +15,7 @@ from selfwise.data.text import epoch_plans
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
 from selfwise.runs.arguments import where
-from selfwise.tokenizers.tokenizer import train
+from selfwise.tokenizers.tokenizer import train_tokenizer
 from selfwise.views.text.collate import collate_packed, collate_pairs, collate_windows
 from selfwise.views.text.packing import plan_full_sentences, plan_windows
 from selfwise.views.text.sentence_pairs import plan_next_sentence
@@ -29,7 +29,7 @@ TEXTS = ["Hello there. It is so. " * 3 for _ in range(4)]
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
-    tokenizer = train("chars", TEXTS)
+    tokenizer = train_tokenizer("chars", TEXTS)
     told = {"length": 64, "batch": 3, "seed": 0, "vocabulary": tokenizer.vocabulary}
     corpus = open_corpus(TEXTS, tokenizer, sentences=True)
     return TextSource(
@@ -41,7 +41,7 @@ def source(tmp_path, monkeypatch):
 def test_a_plan_that_another_process_removes_is_made_again(source, monkeypatch, part):
     expected = source.batch(source.steps_per_epoch)
     source.plan.cache_clear()
-    read, torn = epoch_plans.read, []
+    read, torn = epoch_plans.read_plan, []
 
     def removed(home):
         if not torn:
@@ -54,7 +54,7 @@ def test_a_plan_that_another_process_removes_is_made_again(source, monkeypatch, 
             shutil.rmtree(home)
         return read(home)
 
-    monkeypatch.setattr(epoch_plans, "read", removed)
+    monkeypatch.setattr(epoch_plans, "read_plan", removed)
     found = source.batch(source.steps_per_epoch)
     assert torn
     assert np.array_equal(found.ids, expected.ids)
@@ -62,7 +62,7 @@ def test_a_plan_that_another_process_removes_is_made_again(source, monkeypatch, 
 
 
 def test_a_folder_that_is_removed_while_a_plan_is_written_is_made_again(source, monkeypatch):
-    write, torn = epoch_plans.write, []
+    write, torn = epoch_plans.write_plan, []
 
     def removed(parts, home):
         if not torn:
@@ -70,7 +70,7 @@ def test_a_folder_that_is_removed_while_a_plan_is_written_is_made_again(source, 
             raise FileNotFoundError(home)
         write(parts, home)
 
-    monkeypatch.setattr(epoch_plans, "write", removed)
+    monkeypatch.setattr(epoch_plans, "write_plan", removed)
     assert source.plan(1).size
     assert torn
 
@@ -87,7 +87,7 @@ def divided(tmp_path, monkeypatch):
     """Plans are made of few documents at a time."""
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(epoch_plans, "PIECES", 16)
-    monkeypatch.setattr(epoch_plans, "PAIRED", 3)
+    monkeypatch.setattr(epoch_plans, "MIN_PAIRED", 3)
 
 
 def made(sizes, draw=None, **told):
@@ -108,7 +108,10 @@ def spans(sizes):
 def test_a_share_has_whole_documents_and_enough_of_them(divided):
     mixed = np.random.default_rng(0).integers(1, 90, 300)
     for sizes, count in (([5] * 31, 1), ([5] * 33, 2), ([1000] * 11, 3), (mixed, None)):
-        parts = [spans(sizes)[part] for part in epoch_plans.shares(spans(sizes), 8, least=3)]
+        parts = [
+            spans(sizes)[part]
+            for part in epoch_plans.slice_documents(spans(sizes), 8, min_documents=3)
+        ]
         assert np.array_equal(np.concatenate(parts), spans(sizes))
         assert len(parts) == count or count is None
         assert all(len(part) >= 3 for part in parts)
@@ -121,7 +124,7 @@ def test_a_share_has_whole_documents_and_enough_of_them(divided):
 def test_every_token_of_a_divided_corpus_is_a_target_once(divided):
     source = made([40, 3, 9, 17, 25, 60, 1, 8] * 9)
     plan = source.plan(0)
-    assert len(list(epoch_plans.shares(source.corpus.documents, 8, least=1))) > 3
+    assert len(list(epoch_plans.slice_documents(source.corpus.documents, 8, min_documents=1))) > 3
     targets = np.concatenate([np.arange(start + 1, stop) for start, stop in plan.pieces])
     first = source.corpus.documents[:, 0]
     expected = np.setdiff1d(np.arange(len(source.corpus.tokens)), first)
@@ -140,7 +143,7 @@ def draws(rows):
 def test_what_the_disk_has_is_what_would_be_made_in_memory(divided, rows):
     source = made([40, 3, 9, 17, 25, 60, 2, 8] * 9, draws(rows), vocabulary=ENDS)
     for epoch in (0, 1):
-        kept, fresh = source.plan(epoch), epoch_plans.joined(source._made(epoch))
+        kept, fresh = source.plan(epoch), epoch_plans.join_plans(source._made(epoch))
         for name, value in fresh._asdict().items():
             assert np.array_equal(getattr(kept, name), value), name
             assert value is None or getattr(kept, name).dtype == value.dtype
@@ -156,7 +159,10 @@ def test_shares_of_a_corpus_are_cut_by_chances_of_their_own(divided):
 
 def test_sentences_of_a_share_are_those_of_its_documents(divided):
     corpus = made([40, 3, 9, 1, 25, 60, 2, 8] * 9).corpus
-    parts = [corpus.spans(part) for part in epoch_plans.shares(corpus.documents, 8, least=1)]
+    parts = [
+        corpus.spans(part)
+        for part in epoch_plans.slice_documents(corpus.documents, 8, min_documents=1)
+    ]
     assert np.array_equal(np.concatenate([inner for _, inner in parts]), corpus.sentences)
     for documents, inner in parts:
         assert inner[0, 0] == documents[0, 0]
@@ -221,7 +227,7 @@ def test_a_part_is_in_every_share_or_in_none(tmp_path, first):
     lacking = plan._replace(pair=None)
     parts = (plan, lacking) if first else (lacking, plan)
     with pytest.raises(AssertionError, match="pair is not in every share"):
-        epoch_plans.write(parts, tmp_path / "plan")
+        epoch_plans.write_plan(parts, tmp_path / "plan")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -234,7 +240,7 @@ def test_a_plan_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
         sync(number)
 
     monkeypatch.setattr(epoch_plans.os, "fsync", looks)
-    epoch_plans.write(
+    epoch_plans.write_plan(
         [EpochPlan(*(np.zeros(2, np.int64) for _ in EpochPlan._fields))], tmp_path / "plan"
     )
     assert sorted(seen) == sorted(p.stat().st_size for p in (tmp_path / "plan").glob("*.npy"))

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Library
 
-from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train
+from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train_tokenizer
 
 CORPUS = ["say what and where is here"] * 50 + ["[ ] M A S K E P C L U N D < / > s p a d k m"] * 5
 NAMES = "[MASK] [PAD] [UNK] [CLS] [SEP] <s> </s> <pad> <unk> <mask>"
@@ -22,7 +22,7 @@ def special_ids(tokenizer: Tokenizer) -> list[int]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_text_gives_a_special_id_even_after_save_and_load(kind, tmp_path):
     vocab = {"wordpiece": 120, "bpe": 300, "unigram": 80, "chars": None}[kind]
-    made = train(kind, CORPUS, vocab=vocab)
+    made = train_tokenizer(kind, CORPUS, vocab=vocab)
     made.save(tmp_path)
     for tokenizer in (made, Tokenizer.load(tmp_path)):
         unknown = tokenizer.vocabulary.unknown
@@ -34,7 +34,9 @@ def test_no_text_gives_a_special_id_even_after_save_and_load(kind, tmp_path):
 @pytest.mark.parametrize("kind", ["wordpiece", "words", "unigram"])
 def test_a_special_token_that_is_a_word_is_text(kind):
     made = json.loads(
-        train("wordpiece" if kind == "words" else kind, CORPUS, vocab=100).library.to_str()
+        train_tokenizer(
+            "wordpiece" if kind == "words" else kind, CORPUS, vocab=100
+        ).library.to_str()
     )
     if kind == "words":
         names = list(dict.fromkeys(["[UNK]", "[MASK]", "NAME", "say", "here"]))

@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from selfwise.tokenizers.tokenizer import Tokenizer, train
+from selfwise.tokenizers.tokenizer import Tokenizer, train_tokenizer
 from tests.facts.test_tokenizer import CORPUS, MIXED, RUSSIAN
 
 # ruff: noqa: RUF001
@@ -174,7 +174,7 @@ def _encode_in_child(tokenizer: Tokenizer, texts: list[str], results) -> None:
 
 
 def test_forked_processes_encode_and_never_wait_forever(capfd):
-    tokenizer = train("bpe", CORPUS, vocab=300)
+    tokenizer = train_tokenizer("bpe", CORPUS, vocab=300)
     texts = [f"{text} {i}" for i in range(200) for text in CORPUS]
     before = os.environ.get("TOKENIZERS_PARALLELISM")
     tokenizer.encode(texts)  # with the library's threads, which a fork does not copy
@@ -191,7 +191,7 @@ def test_forked_processes_encode_and_never_wait_forever(capfd):
 
 
 def test_encode_gives_one_array_for_each_text():
-    tokenizer = train("chars", ["abc"])
+    tokenizer = train_tokenizer("chars", ["abc"])
     assert tokenizer.encode([]) == []
     found = tokenizer.encode(["ab", "", "c"])
     assert [one.tolist() for one in found] == [[5, 6], [], [7]]

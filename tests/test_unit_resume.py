@@ -45,7 +45,7 @@ def killed(moment: tuple[str, str, int], cache, *words, small: bool = False) -> 
 
 def _doomed(moment, cache, words, small) -> None:
     if small:
-        importlib.import_module(CHUNKS).Chunks = _small_chunks()
+        importlib.import_module(CHUNKS).RecordingChunks = _small_chunks()
     module, path, count = moment
     owner = importlib.import_module(module)
     *outer, name = path.split(".")
@@ -82,14 +82,14 @@ def same(one, other) -> None:
 
 
 CHUNKS = "selfwise.modalities.audio_units"
-FIT = ("selfwise.targets.kmeans_streaming", "Fit._save")
+FIT = ("selfwise.targets.kmeans_streaming", "KMeansFit._save")
 # in the mini-batches, in an exact pass, at the end of one; with a batch of units written, then
 # with those of the recordings that are trained on; while the run folder is made; in training
 MOMENTS = {
     "in mini-batches": (*FIT, 2),
     "in a pass": (*FIT, 5),
-    "in labels": ("selfwise.targets.frame_labels", "_put", 2),
-    "between labels": ("selfwise.targets.frame_labels", "_begin", 2),
+    "in labels": ("selfwise.targets.frame_labels", "_write_batch", 2),
+    "between labels": ("selfwise.targets.frame_labels", "_open_array", 2),
     "before it is whole": ("selfwise.core.make_once", "finish", 1),
     "before the run": ("selfwise.runs.config", "write", 1),
     "in training": ("selfwise.training.loop", "train_step", 4),
@@ -98,7 +98,7 @@ MOMENTS = {
 
 @pytest.mark.slow
 def test_a_run_on_speech_may_be_killed_at_any_moment(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(f"{CHUNKS}.Chunks", _small_chunks())
+    monkeypatch.setattr(f"{CHUNKS}.RecordingChunks", _small_chunks())
     told = ["--data", made[0], *cases.flags(cases.SPEECH)]
     whole = tmp_path / "whole"
     done(monkeypatch, tmp_path / "cache", "pretrain", "hubert", *told, "--out", whole)
@@ -115,9 +115,9 @@ def _small_chunks():
     """Batches of two seconds, so that there is something between the first and the last."""
     from functools import partial
 
-    from selfwise.data.audio.open import Chunks
+    from selfwise.data.audio.open import RecordingChunks
 
-    return partial(Chunks, budget=2.0)
+    return partial(RecordingChunks, budget=2.0)
 
 
 @pytest.mark.slow

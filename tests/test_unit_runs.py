@@ -12,7 +12,7 @@ import unit_cases as cases
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.core import memory
-from selfwise.data.audio.open import Chunks, open_recordings
+from selfwise.data.audio.open import RecordingChunks, open_recordings
 from selfwise.modalities import audio_units, image_units
 from selfwise.runs import config
 from selfwise.runs.create import pretrain
@@ -246,7 +246,7 @@ def test_the_second_iteration_has_the_units_of_the_firsts_layer(runs, voices, tm
     # each frame's unit is the nearest centre of what that layer says of it
     book, labels = second.kept.codebook, second.kept.trained
     trained = open_recordings(voices).split(0.2, seed=0)[0]
-    batch = Chunks(trained)[0]
+    batch = RecordingChunks(trained)[0]
     with torch.no_grad():
         tokens = first.encoder.eval().hidden(batch)[0].tokens
     for row, i, extent in zip(tokens, batch.index.tolist(), batch.extent.tolist()):
@@ -276,7 +276,7 @@ def test_units_are_learned_once(runs, voices, tmp_path, monkeypatch):
     from selfwise.modalities import audio_units
 
     runs("hubert")
-    monkeypatch.setattr(audio_units, "learn", None)  # a call would be an error
+    monkeypatch.setattr(audio_units, "learn_codebook", None)  # a call would be an error
     run = pretrain("hubert", data=voices, out=tmp_path / "run", **{**cases.SPEECH, "seed": 5})
     assert run.kept.codebook.centres.equal(runs("hubert").kept.codebook.centres)
 

@@ -16,7 +16,7 @@ from benchmarks.training import Training, agreed, counting
 from selfwise.core.rng import Rng, generator, init_seed
 from selfwise.core.types import Vocabulary
 from selfwise.interop.huggingface.text import from_hf
-from selfwise.tokenizers.tokenizer import train
+from selfwise.tokenizers.tokenizer import train_tokenizer
 from selfwise.views.text.token_mask import MaskedTokens, count_valid_tokens
 
 PEER = (
@@ -66,7 +66,7 @@ def rows_of(case: str, device: str) -> int:
 def tokenizer() -> "TemporaryDirectory[str]":
     """WordPiece, learnt once from all of the text; the folder lives as long as the process."""
     folder = TemporaryDirectory()
-    made = train("wordpiece", [one_text()], vocab=VOCAB)
+    made = train_tokenizer("wordpiece", [one_text()], vocab=VOCAB)
     made.library.save(f"{folder.name}/tokenizer.json")
     return folder
 

@@ -13,7 +13,7 @@ from selfwise.core.rng import Rng, generator, init_seed
 from selfwise.core.types import RATE, AudioBatch, frames
 from selfwise.encoders import speech
 from selfwise.interop.huggingface.hubert import from_hf
-from selfwise.losses.cross_entropy import chosen_cross_entropy, code_cosines
+from selfwise.losses.cross_entropy import cosine_logits, masked_cross_entropy
 from selfwise.methods import find
 from selfwise.views.audio.span_mask import MaskedFrames
 
@@ -100,8 +100,8 @@ def published_loss(hidden: Tensor, codes: Tensor, target: Tensor) -> Tensor:
 
 def own_loss(hidden: Tensor, codes: Tensor, target: Tensor) -> Tensor:
     """The same, as a step of ours computes it."""
-    scores = code_cosines(hidden, codes, TEMPERATURE)
-    return chosen_cross_entropy(scores, target, torch.ones_like(target, dtype=torch.bool))
+    scores = cosine_logits(hidden, codes, TEMPERATURE)
+    return masked_cross_entropy(scores, target, torch.ones_like(target, dtype=torch.bool))
 
 
 class Published(nn.Module):

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.row import Contest, Prepared, Run, Setting
 from selfwise.core.rng import generator
-from selfwise.targets.kmeans import MiniBatch, distances, nearest
+from selfwise.targets.kmeans import MiniBatchCentres, assign_clusters, centre_distances
 
 PEER = (
     "scikit-learn's `MiniBatchKMeans`, from the same centres, with HuBERT's settings: no "
@@ -44,7 +44,7 @@ def selfwise_fit(x: np.ndarray, start: np.ndarray) -> Fit:
     own, first = torch.from_numpy(x), torch.from_numpy(start)
 
     def fit(seed: int) -> np.ndarray:
-        draw, mini = generator(seed, "batches"), MiniBatch(first)
+        draw, mini = generator(seed, "batches"), MiniBatchCentres(first)
         for _ in range(len(x) // BATCH):
             mini.step(own.index_select(0, torch.randint(len(x), (BATCH,), generator=draw)))
         return mini.centres.numpy()
@@ -85,7 +85,9 @@ def sklearn_model(start: np.ndarray, seed: int = 0) -> Any:
 def inertia(x: np.ndarray, centres: np.ndarray) -> float:
     """Mean squared distance to the nearest centre."""
     rows, found = torch.from_numpy(x), torch.from_numpy(centres)
-    parts = (distances(part, found, nearest(part, found)) for part in rows.split(BATCH))
+    parts = (
+        centre_distances(part, found, assign_clusters(part, found)) for part in rows.split(BATCH)
+    )
     return float(torch.cat(list(parts)).double().mean())
 
 
@@ -130,10 +132,10 @@ def nearest_sides(x: np.ndarray, start: np.ndarray) -> tuple[dict[str, Run], str
     own, first = torch.from_numpy(x), torch.from_numpy(start)
     model = sklearn_model(start).fit(x[: 2 * BATCH])
     model.cluster_centers_ = start
-    other = float((model.predict(x) != nearest(own, first).numpy()).mean())
+    other = float((model.predict(x) != assign_clusters(own, first).numpy()).mean())
     assert other <= 1e-4, f"another centre for {other:.2%} of the rows"
     sides = {
-        OURS: run_of(lambda seed: nearest(own, first).numpy(), len(x)),
+        OURS: run_of(lambda seed: assign_clusters(own, first).numpy(), len(x)),
         "scikit-learn predict": run_of(lambda seed: model.predict(x), len(x)),
     }
     return sides, f"the same centre for all but {other:.0e} of the rows"

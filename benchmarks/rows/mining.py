@@ -9,7 +9,14 @@ from torch import Tensor
 
 from benchmarks.row import Contest, Prepared, Run, Setting
 from selfwise.core.rng import generator
-from selfwise.losses.triplet_mining import Triplets, grouped, hinge, mined, partners, triplet_step
+from selfwise.losses.triplet_mining import (
+    Triplets,
+    find_positives,
+    find_positives_grouped,
+    hinge_costs,
+    mine_triplets,
+    triplet_step,
+)
 
 PEER = (
     "pytorch-metric-learning's `TripletMarginMiner` and `TripletMarginLoss`. Its miner takes every "
@@ -41,7 +48,7 @@ def batch(k: int, device: str) -> tuple[Tensor, Tensor]:
 def ours(z: Tensor, identity: Tensor, k: int) -> Tensor:
     """As the method `triplet_labelled` does it."""
     told = {"mining": "semihard", "margin": MARGIN}
-    return triplet_step(z, identity, grouped(identity, k), **told).loss  # type: ignore[arg-type]
+    return triplet_step(z, identity, find_positives_grouped(identity, k), **told).loss  # type: ignore[arg-type]
 
 
 def peer() -> tuple[Any, Any]:
@@ -72,7 +79,9 @@ def equal_work(z: Tensor, identity: Tensor) -> tuple[str, dict[str, object]]:
     """
     miner, loss = peer()
     listed = miner(z, identity)
-    distance, triplets = mined(z, identity, partners(identity), mining="semihard", margin=MARGIN)
+    distance, triplets = mine_triplets(
+        z, identity, find_positives(identity), mining="semihard", margin=MARGIN
+    )
     taken = tuple(part[triplets.chosen] for part in triplets[:3])
     mine, theirs = nearest(taken, distance), nearest(listed, distance)
     same = (mine == theirs) | ((mine - theirs).abs() <= NEAR)
@@ -96,10 +105,10 @@ def same_loss(
         if theirs:
             value = loss(leaf, identity, taken)
         else:
-            distance, _ = mined(
-                leaf, identity, partners(identity), mining="semihard", margin=MARGIN
+            distance, _ = mine_triplets(
+                leaf, identity, find_positives(identity), mining="semihard", margin=MARGIN
             )
-            cost = hinge(distance, triplets, MARGIN)
+            cost = hinge_costs(distance, triplets, MARGIN)
             value = cost.sum() / (cost > 0).sum()
         value.backward()
         assert leaf.grad is not None

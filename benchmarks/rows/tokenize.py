@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.texts import one_text
 from selfwise.data.text.corpus import Corpus, open_corpus
-from selfwise.tokenizers.tokenizer import Tokenizer, train
+from selfwise.tokenizers.tokenizer import Tokenizer, train_tokenizer
 
 PEER = (
     "`datasets.map`, batched, over lines with a fast tokenizer of transformers, without attention "
@@ -149,7 +149,7 @@ def prepare(case: str, setting: Setting) -> Prepared:
     atexit.register(shutil.rmtree, home)
     small = written(home, SMALL)
     text = small if setting.quick else written(home, FULL)
-    tokenizer = train("wordpiece", [one_text()], vocab=VOCAB, lower=True, most=2**24)
+    tokenizer = train_tokenizer("wordpiece", [one_text()], vocab=VOCAB, lower=True, max_bytes=2**24)
     tokenizer.save(home)
     ours = Ours(home, tokenizer)
     theirs = Theirs(home, list(dict.fromkeys([small, text])))

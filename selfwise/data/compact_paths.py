@@ -70,6 +70,6 @@ class RowNumbers(Sequence[str]):
         return RowNumbers(self.rows[rows])
 
 
-def subset(ids: Sequence[str], rows: np.ndarray) -> Sequence[str]:
+def take_rows(ids: Sequence[str], rows: np.ndarray) -> Sequence[str]:
     """The ids of some rows; sequences that can share their memory do."""
     return ids.take(rows) if hasattr(ids, "take") else [ids[int(row)] for row in rows]

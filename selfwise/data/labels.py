@@ -9,10 +9,10 @@ LAYOUTS = (
     "a pair (x, y), or a named data set such as digits"
 )
 
-Classes = tuple[np.ndarray, list[str]]
+EncodedLabels = tuple[np.ndarray, list[str]]
 
 
-def encode(values: Any, where: str) -> Classes:
+def encode_labels(values: Any, where: str) -> EncodedLabels:
     """Labels as int64 (n,), and the name of each: `names[label]`.
 
     Whole numbers 0..65535 keep their value, so that two files of one data set agree even when

@@ -11,27 +11,30 @@ import numpy as np
 
 from selfwise.core.files import digest
 from selfwise.data.compact_paths import Paths, PathsBuilder
-from selfwise.data.unreadable import ABOUT_THE_FILE
+from selfwise.data.unreadable import FILE_ERRNOS
 
 FOLDER = -1  # in place of a size in bytes
 MISSING = -2
-LOOKED_INTO, BEGINNING = 64, 2**16  # files, and bytes of each, that a fingerprint covers
+FINGERPRINT_FILES, FINGERPRINT_BYTES = (
+    64,
+    2**16,
+)  # files, and bytes of each, that a fingerprint covers
 
 
-class Kind(NamedTuple):
+class FileKind(NamedTuple):
     """Files of one kind are told by the ends of their names."""
 
     noun: str  # what one of them is called
     suffixes: tuple[str, ...]
     path_names: tuple[str, ...]  # of the column of a table that names them
 
-    def has(self, name: str) -> bool:
+    def matches(self, name: str) -> bool:
         """Whether a file of this name is expected to be one."""
         return Path(name).suffix.lower() in self.suffixes
 
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-IMAGES = Kind("image", SUFFIXES, ("path", "file", "image", "filename"))
+IMAGES = FileKind("image", SUFFIXES, ("path", "file", "image", "filename"))
 
 
 class Listing(NamedTuple):
@@ -62,12 +65,12 @@ class Listing(NamedTuple):
 
         Up to 64 files, evenly spaced, are looked into, so that a million take no longer.
         """
-        some = np.linspace(0, len(self.sizes) - 1, min(len(self.sizes), LOOKED_INTO))
-        begun = [_beginning(self, int(row)) for row in some.astype(np.int64)]
+        some = np.linspace(0, len(self.sizes) - 1, min(len(self.sizes), FINGERPRINT_FILES))
+        begun = [_read_beginning(self, int(row)) for row in some.astype(np.int64)]
         return digest(self.paths.blob, self.paths.ends, self.sizes, *begun)
 
 
-def list_folder(root: Path, kind: Kind = IMAGES) -> Listing:
+def list_folder(root: Path, kind: FileKind = IMAGES) -> Listing:
     """Every file of a kind below a folder, in the order of the relative paths.
 
     When each lies in a sub-folder, the first level's names are the class labels. Hidden entries
@@ -90,11 +93,11 @@ def list_folder(root: Path, kind: Kind = IMAGES) -> Listing:
         raise ValueError(
             f"{root}: there is no {kind.noun} in this folder or below it (read are: {kinds})"
         )
-    labels, names = _folder_labels(int64(tops), classes)
-    return Listing(root, builder.done(), int64(sizes), int64(times), labels, names)
+    labels, names = _folder_labels(to_int64(tops), classes)
+    return Listing(root, builder.done(), to_int64(sizes), to_int64(times), labels, names)
 
 
-def _walk(root: Path, prefix: str, above: tuple, kind: Kind) -> Iterator[tuple[str, int, int]]:
+def _walk(root: Path, prefix: str, above: tuple, kind: FileKind) -> Iterator[tuple[str, int, int]]:
     """(relative path, bytes, ns) in sorted order; only one folder's names are held at a time."""
     status = os.stat(os.path.join(root, prefix))
     here = (status.st_dev, status.st_ino)
@@ -106,7 +109,7 @@ def _walk(root: Path, prefix: str, above: tuple, kind: Kind) -> Iterator[tuple[s
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
             is_folder = entry.is_dir()
-            if not is_folder and not kind.has(entry.name):
+            if not is_folder and not kind.matches(entry.name):
                 continue
             size, time = (FOLDER, 0) if is_folder else size_and_time(entry)
             names.append(entry.name + "/" if is_folder else entry.name)
@@ -130,29 +133,31 @@ def size_and_time(file: os.DirEntry | str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _beginning(listing: Listing, row: int) -> bytes:
+def _read_beginning(listing: Listing, row: int) -> bytes:
     """The first bytes of a file; none where it cannot be read, which the headers' check reports."""
     if listing.sizes[row] <= 0:
         return b""
     try:
         with open(os.path.join(listing.root, listing.paths[row]), "rb", buffering=0) as stream:
-            return stream.read(BEGINNING)
+            return stream.read(FINGERPRINT_BYTES)
     except OSError as error:
-        if error.errno not in ABOUT_THE_FILE:
+        if error.errno not in FILE_ERRNOS:
             raise
         return b""
 
 
-def _folder_labels(tops: np.ndarray, seen: list[str]) -> tuple[np.ndarray | None, list[str] | None]:
+def _folder_labels(
+    tops: np.ndarray, names: list[str]
+) -> tuple[np.ndarray | None, list[str] | None]:
     """Labels in the order of the names: paths are sorted with a slash, so "a-b/" is before "a/"."""
     if tops.min() < 0:
         return None, None
-    order = sorted(range(len(seen)), key=seen.__getitem__)
-    rank = np.empty(len(seen), dtype=np.int64)
-    rank[order] = np.arange(len(seen))
-    return rank[tops], [seen[i] for i in order]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[order] = np.arange(len(names))
+    return rank[tops], [names[i] for i in order]
 
 
-def int64(values: array) -> np.ndarray:
+def to_int64(values: array) -> np.ndarray:
     """The numbers as an array of their own."""
     return np.array(values, dtype=np.int64)

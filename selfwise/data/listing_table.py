@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.data.compact_paths import PathsBuilder
-from selfwise.data.labels import encode
-from selfwise.data.listing import IMAGES, Kind, Listing, int64, size_and_time
-from selfwise.data.table_cells import check_names, read_cells, runs_over_lines
+from selfwise.data.labels import encode_labels
+from selfwise.data.listing import IMAGES, FileKind, Listing, size_and_time, to_int64
+from selfwise.data.table_cells import check_column_names, describe_multiline_cell, read_cells
 
 LABEL_NAMES = ("label", "class", "target")
 GROUP_NAMES = ("group", "speaker")
@@ -26,7 +26,7 @@ class _Columns(NamedTuple):
     group: int | None
 
 
-def list_table(file: Path, kind: Kind = IMAGES) -> Listing:
+def list_table(file: Path, kind: FileKind = IMAGES) -> Listing:
     """The files that a table names, in its order; paths are relative to the table.
 
     Columns are found by their header (path, file, filename or what the kind is called; label,
@@ -34,13 +34,15 @@ def list_table(file: Path, kind: Kind = IMAGES) -> Listing:
     for an empty table, for rows that lack a field or have one too many, for a cell that took in
     the rows behind it, and for a path with two labels.
     """
-    width, columns, rows = _begin(file, kind)
+    width, columns, rows = _read_header(file, kind)
     builder, sizes, times, numbers = PathsBuilder(), array("q"), array("q"), array("q")
-    labels, groups = _Coded(columns.label), _Coded(columns.group)
+    labels, groups = _CodedColumn(columns.label), _CodedColumn(columns.group)
     for number, row in rows:
         where = f"{file}, line {number}"
         if len(row) != width or not row[columns.path]:
-            raise ValueError(f"{where}: expected a path and {width} fields, got {_short(row)}")
+            raise ValueError(
+                f"{where}: expected a path and {width} fields, got {_shorten_row(row)}"
+            )
         _check_cells(where, row, columns, kind)
         size, time = size_and_time(os.path.join(file.parent, row[columns.path]))
         builder.append(row[columns.path])
@@ -54,11 +56,13 @@ def list_table(file: Path, kind: Kind = IMAGES) -> Listing:
     paths = builder.done()
     for what, coded in (("label", labels), ("group", groups)):
         _check_contradictions(file, paths, numbers, what, coded)
-    files = (file.parent, paths, int64(sizes), int64(times))
+    files = (file.parent, paths, to_int64(sizes), to_int64(times))
     return Listing(*files, *labels.done(file), *groups.done(file))
 
 
-def _begin(file: Path, kind: Kind) -> tuple[int, _Columns, Iterator[tuple[int, list[str]]]]:
+def _read_header(
+    file: Path, kind: FileKind
+) -> tuple[int, _Columns, Iterator[tuple[int, list[str]]]]:
     """How many cells a row has, which of them are read, and the rows without the header."""
     rows = read_cells(file, lambda read: None)
     number, first = next(rows, (0, []))
@@ -67,30 +71,30 @@ def _begin(file: Path, kind: Kind) -> tuple[int, _Columns, Iterator[tuple[int, l
     _check_separator(f"{file}, line {number}", file, first, kind)
     columns, is_header = _columns(file, first, kind)
     if is_header:
-        check_names(f"{file}, line {number}", [name.lower() for name in first])
+        check_column_names(f"{file}, line {number}", [name.lower() for name in first])
         return len(first), columns, rows
-    return len(first), columns, _again(number, first, rows)
+    return len(first), columns, _prepend_row(number, first, rows)
 
 
-def _check_separator(where: str, file: Path, first: list[str], kind: Kind) -> None:
+def _check_separator(where: str, file: Path, first: list[str], kind: FileKind) -> None:
     """Raises ValueError for a single cell that is several behind another separator."""
     mark = next((one for one in ";\t,|" if one in first[0]), None)
-    if len(first) == 1 and mark and not kind.has(first[0]):
+    if len(first) == 1 and mark and not kind.matches(first[0]):
         usual = "commas separate the cells of a csv, tabs those of a tsv"
         raise ValueError(f"{where}: one cell, {first[0][:80]!r}; {usual}")
     names = first[0].split(mark) if mark else []
-    if len(first) == 1 and len(names) > 1 and kind.has(names[0].strip()):
+    if len(first) == 1 and len(names) > 1 and kind.matches(names[0].strip()):
         raise ValueError(f"{where}: one cell, {first[0][:80]!r}: is another separator meant?")
 
 
-def _again(
+def _prepend_row(
     number: int, first: list[str], rows: Iterator[tuple[int, list[str]]]
 ) -> Iterator[tuple[int, list[str]]]:
     yield number, first
     yield from rows
 
 
-def _columns(file: Path, header: list[str], kind: Kind) -> tuple[_Columns, bool]:
+def _columns(file: Path, header: list[str], kind: FileKind) -> tuple[_Columns, bool]:
     """Columns of path, label and group, if there are any; and whether the first row is a header."""
     names = [name.strip().lower() for name in header]
     path, label, group = (
@@ -99,35 +103,37 @@ def _columns(file: Path, header: list[str], kind: Kind) -> tuple[_Columns, bool]
     )
     if path is not None:
         return _Columns(path, label, group), True
-    is_header = not kind.has(header[0]) and not os.path.isfile(os.path.join(file.parent, header[0]))
+    is_header = not kind.matches(header[0]) and not os.path.isfile(
+        os.path.join(file.parent, header[0])
+    )
     return _Columns(0, 1 if len(header) > 1 else None, None), is_header
 
 
-def _check_cells(where: str, row: Sequence[str], columns: _Columns, kind: Kind) -> None:
+def _check_cells(where: str, row: Sequence[str], columns: _Columns, kind: FileKind) -> None:
     """Raises ValueError for what a stray quotation mark made of several rows."""
     names = {number: name for name, number in columns._asdict().items() if number is not None}
     for number, cell in enumerate(row):
         name = names.get(number)
         if name and len(cell) > LONGEST_CELL:
-            most = f"at most {LONGEST_CELL:,} are read"
-            raise ValueError(f"{where}: the {name} has {len(cell):,} characters, {most}")
+            limit = f"at most {LONGEST_CELL:,} are read"
+            raise ValueError(f"{where}: the {name} has {len(cell):,} characters, {limit}")
         if "\n" in cell and (name or _has_rows(cell, kind)):
             what = f"the {name}" if name else "a cell"
-            raise ValueError(f"{where}: {runs_over_lines(what, cell)}")
+            raise ValueError(f"{where}: {describe_multiline_cell(what, cell)}")
 
 
-def _has_rows(cell: str, kind: Kind) -> bool:
+def _has_rows(cell: str, kind: FileKind) -> bool:
     """Whether a line has a cell that names a file: text of several lines rarely does.
 
     What is before the first comma of the first line began this very cell.
     """
     first, *others = cell.split("\n")
     parts = first.split(",")[1:] + [part for line in others for part in line.split(",")]
-    return any(kind.has(part.strip(' "')) for part in parts)
+    return any(kind.matches(part.strip(' "')) for part in parts)
 
 
 def _check_contradictions(
-    file: Path, paths: Sequence[str], numbers: Sequence[int], what: str, coded: "_Coded"
+    file: Path, paths: Sequence[str], numbers: Sequence[int], what: str, coded: "_CodedColumn"
 ) -> None:
     """Raises ValueError for a path that is there twice, with two labels or two groups.
 
@@ -143,7 +149,7 @@ def _check_contradictions(
     hashes = np.fromiter((hash(place(path)) for path in paths), np.int64, len(paths))
     order = np.argsort(hashes, kind="stable")
     first, second = order[:-1], order[1:]
-    values = int64(coded.values)
+    values = to_int64(coded.values)
     suspects = (hashes[first] == hashes[second]) & (values[first] != values[second])
     names = list(coded.codes)
     for a, b in zip(first[suspects].tolist(), second[suspects].tolist()):
@@ -154,7 +160,7 @@ def _check_contradictions(
             )
 
 
-class _Coded:
+class _CodedColumn:
     """A column of names as numbers; no column: nothing."""
 
     def __init__(self, column: int | None):
@@ -166,18 +172,18 @@ class _Coded:
             if not name:
                 raise ValueError(f"{line}: the {what} is empty")
             if name[0] == '"' and name != row[self.column]:
-                said = f"the {what} {name} has a space before its quotation mark"
-                raise ValueError(f"{line}: {said}; remove the space")
+                problem = f"the {what} {name} has a space before its quotation mark"
+                raise ValueError(f"{line}: {problem}; remove the space")
             self.values.append(self.codes.setdefault(name, len(self.codes)))
 
     def done(self, file: Path) -> tuple[np.ndarray | None, list[str] | None]:
         if self.column is None:
             return None, None
-        values, names = encode(np.array(list(self.codes)), str(file))
-        return values[int64(self.values)], names
+        values, names = encode_labels(np.array(list(self.codes)), str(file))
+        return values[to_int64(self.values)], names
 
 
-def _short(row: list[str]) -> str:
+def _shorten_row(row: list[str]) -> str:
     """The cells for a message, which one long cell must not fill."""
     text = repr(row)
     return text if len(text) <= 200 else f"{len(row)} that begin with {text[:100]}"

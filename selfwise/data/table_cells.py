@@ -4,40 +4,44 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from selfwise.data.text.plain_files import kind, lines
+from selfwise.data.text.plain_files import inner_suffix, read_lines
 
 KINDS = (".csv", ".tsv")
-Seen = Callable[[int], None]
-Line = tuple[int, list[str]]  # the number of a row's first line, and its cells
+ReportBytes = Callable[[int], None]
+NumberedRow = tuple[int, list[str]]  # the number of a row's first line, and its cells
 
 
 def is_table(path: Path) -> bool:
     """Whether a file is a csv or a tsv by its name, compressed or not."""
-    return kind(path) in KINDS
+    return inner_suffix(path) in KINDS
 
 
-def read_cells(path: Path, seen: Seen) -> Iterator[Line]:
+def read_cells(path: Path, report_bytes: ReportBytes) -> Iterator[NumberedRow]:
     """Every row that is not empty, the header too; compressed or not, UTF-8 or UTF-16.
 
     Tabs separate the cells of a tsv, and quotation marks are text there, as in the files of GLUE.
     Raises ValueError, with file and line, for text in another encoding and for quotation marks
     that do not fit.
     """
-    return _csv(path, seen) if kind(path) == ".csv" else _tsv(path, seen)
+    return (
+        _read_csv(path, report_bytes)
+        if inner_suffix(path) == ".csv"
+        else _read_tsv(path, report_bytes)
+    )
 
 
-def check_names(where: str, names: Sequence[str]) -> None:
+def check_column_names(where: str, names: Sequence[str]) -> None:
     """Raises ValueError for a header that has a name twice or that runs over several lines."""
-    seen: set[str] = set()
+    unique: set[str] = set()
     for name in map(str.strip, names):
         if "\n" in name:
-            raise ValueError(f"{where}: {runs_over_lines('the name of a column', name)}")
-        if name and name in seen:
+            raise ValueError(f"{where}: {describe_multiline_cell('the name of a column', name)}")
+        if name and name in unique:
             raise ValueError(f"{where}: there are two columns {name!r}; rename or remove one")
-        seen.add(name)
+        unique.add(name)
 
 
-def runs_over_lines(what: str, cell: str) -> str:
+def describe_multiline_cell(what: str, cell: str) -> str:
     """The sentence for a cell that took in the rows behind it."""
     first, count = cell.partition("\n")[0][:40], cell.count("\n") + 1
     return (
@@ -46,9 +50,9 @@ def runs_over_lines(what: str, cell: str) -> str:
     )
 
 
-def _csv(path: Path, seen: Seen) -> Iterator[Line]:
+def _read_csv(path: Path, report_bytes: ReportBytes) -> Iterator[NumberedRow]:
     before = csv.field_size_limit(2**31 - 1)  # documents are longer than the module expects
-    reader = csv.reader((f"{line}\n" for line in lines(path, seen)), strict=True)
+    reader = csv.reader((f"{line}\n" for line in read_lines(path, report_bytes)), strict=True)
     first = 1
     try:
         for row in reader:
@@ -63,7 +67,7 @@ def _csv(path: Path, seen: Seen) -> Iterator[Line]:
         csv.field_size_limit(before)
 
 
-def _tsv(path: Path, seen: Seen) -> Iterator[Line]:
-    for number, line in enumerate(lines(path, seen), start=1):
+def _read_tsv(path: Path, report_bytes: ReportBytes) -> Iterator[NumberedRow]:
+    for number, line in enumerate(read_lines(path, report_bytes), start=1):
         if line:
             yield number, line.split("\t")

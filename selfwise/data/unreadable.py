@@ -7,17 +7,17 @@ from typing import NamedTuple
 from selfwise.data.regular_files import special_kind
 
 # Of the system's errors these are about one file; a full table of open files is not its fault.
-ABOUT_THE_FILE = (
+FILE_ERRNOS = (
     *(None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR),
     *(errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
 )
 
 
-class Unreadable(ValueError):
+class UnreadableFile(ValueError):
     """A file of another kind, or a damaged one. The text is the reason, without the path."""
 
 
-class Broken(NamedTuple):
+class BrokenFile(NamedTuple):
     """A file that cannot be read, and why."""
 
     row: int
@@ -36,7 +36,7 @@ class ReadError(ValueError):
         super().__init__(text.rpartition(name)[2].rstrip("\n"))
 
 
-def refuse_special(path: str | PathLike[str]) -> None:
+def check_not_special(path: str | PathLike[str]) -> None:
     """Raises Unreadable for a pipe, a socket or a device, which would be waited for."""
     if kind := special_kind(path):
-        raise Unreadable(f"{kind}, not a file")
+        raise UnreadableFile(f"{kind}, not a file")

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selfwise.core.errors import nearest
-from selfwise.data.text.hub import load
-from selfwise.data.text.tables import missing, rows
+from selfwise.data.text.hub import load_split
+from selfwise.data.text.tables import explain_missing, read_rows
 from selfwise.glue.tasks import Task
 
 LABEL, INDEX = "label", "idx"
@@ -32,7 +32,9 @@ def parquet_rows(path: Path, task: Task, split: str) -> Iterator[Told]:
     known = task.label in task.files[split].columns
     names = _names(path) if known and task.hub.labels else []
     wanted = [*fields, LABEL] if known else fields
-    numbered = ((f"{path}, {number}", row) for number, row in rows(path, ".parquet", wanted, _seen))
+    numbered = (
+        (f"{path}, {number}", row) for number, row in read_rows(path, ".parquet", wanted, _seen)
+    )
     return _told(numbered, task, names, known)
 
 
@@ -41,11 +43,11 @@ def hub_rows(told: str, task: Task, split: str) -> Iterator[Told]:
 
     Raises ValueError as `documents_hub.load`, and as `parquet_rows`.
     """
-    table = load(told, told.removeprefix("hub:"), config=task.hub.config, split=_split(split))
+    table = load_split(told, told.removeprefix("hub:"), config=task.hub.config, split=_split(split))
     where = f"{told} {task.hub.config} {_split(split)}"
     for field in (*task.hub.text, INDEX, LABEL):
         if field not in table.column_names:
-            raise ValueError(missing(where, field, table.column_names))
+            raise ValueError(explain_missing(where, field, table.column_names))
     names = list(getattr(table.features[LABEL], "names", None) or [])
     numbered = ((f"{where}, row {i}", row) for i, row in enumerate(table, start=1))
     return _told(numbered, task, names, task.label in task.files[split].columns)

@@ -10,7 +10,7 @@ import numpy as np
 from selfwise.core.errors import nearest
 from selfwise.core.files import digest
 from selfwise.data.text.labelled import Texts
-from selfwise.data.text.plain_files import lines
+from selfwise.data.text.plain_files import read_lines
 from selfwise.glue.hub import hub_rows, parquet_files, parquet_rows
 from selfwise.glue.tasks import SCORES, TASKS, File, Task, plain
 
@@ -119,7 +119,7 @@ def _tsv(path: Path, task: Task, file: File, notes: list[str]) -> Iterator[_Row]
     place = {name: i for i, name in enumerate(file.columns)}
     index = next((place[name] for name in INDEX if name in place), None)
     dropped: list[int] = []
-    for number, line in enumerate(lines(path, _ignore), start=1):
+    for number, line in enumerate(read_lines(path, _ignore), start=1):
         cells = line.split("\t")
         if number == 1 and file.headed:
             _check_header(path, cells, file.columns)

@@ -11,7 +11,7 @@ from torch import Tensor
 from selfwise.losses.contrastive import check_temperature
 
 
-def code_cosines(
+def cosine_logits(
     hidden: Float[Tensor, "m d"], codes: Float[Tensor, "c d"], temperature: float = 0.1
 ) -> Float[Tensor, "m c"]:
     """Cosines between rows and codes, over the temperature (HuBERT, arXiv:2106.07447, eq. 3).
@@ -29,17 +29,17 @@ def code_cosines(
         return a @ b.T / temperature
 
 
-def chosen_cross_entropy(
+def masked_cross_entropy(
     logits: Float[Tensor, "m v"], target: Int64[Tensor, "m"], chosen: Bool[Tensor, "m"]
 ) -> Float[Tensor, ""]:
     """The sum of the cross-entropies of the rows that are chosen; in float32 at least.
 
     All rows are computed, so that no shape depends on how many are chosen.
     """
-    return _ChosenCrossEntropy.apply(logits, target, chosen)  # type: ignore[no-any-return]
+    return _MaskedCrossEntropy.apply(logits, target, chosen)  # type: ignore[no-any-return]
 
 
-class _ChosenCrossEntropy(torch.autograd.Function):
+class _MaskedCrossEntropy(torch.autograd.Function):
     """A few rows at a time, so that the wide copies stay in the processor's cache.
 
     With 30,522 tokens torch's own goes through the memory for every intermediate, and in bf16 took
@@ -49,10 +49,10 @@ class _ChosenCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, chosen: Tensor) -> Tensor:
         ctx.save_for_backward(logits, target, chosen)
-        wanted = target.split(_few(logits))
+        targets = target.split(_rows_at_once(logits))
         parts = [
             part.log_softmax(dim=1).gather(1, own[:, None])
-            for part, own in zip(_wide_parts(logits), wanted)
+            for part, own in zip(_split_wide(logits), targets)
         ]
         return torch.where(chosen, -torch.cat(parts)[:, 0], 0.0).sum()
 
@@ -60,13 +60,13 @@ class _ChosenCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         logits, target, chosen = ctx.saved_tensors
         weight = torch.where(chosen, grads[0], 0.0)[:, None]
-        found, few = torch.empty_like(logits), _few(logits)
-        into = zip(found.split(few), target[:, None].split(few), weight.split(few))
-        for part, (grad, own, share) in zip(_wide_parts(logits), into):
+        gradient, few = torch.empty_like(logits), _rows_at_once(logits)
+        into = zip(gradient.split(few), target[:, None].split(few), weight.split(few))
+        for part, (grad, own, share) in zip(_split_wide(logits), into):
             wide = part.softmax(dim=1)
             wide.scatter_(1, own, wide.gather(1, own) - 1)
             grad.copy_(wide.mul_(share))
-        return found, None, None
+        return gradient, None, None
 
 
 def soft_cross_entropy(
@@ -85,8 +85,8 @@ class _SoftCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, index: Tensor, share: Tensor) -> Tensor:
-        few = _few(logits)
-        into = zip(_wide_parts(logits), index.split(few), share.split(few))
+        few = _rows_at_once(logits)
+        into = zip(_split_wide(logits), index.split(few), share.split(few))
         parts = [
             part.logsumexp(dim=1) - (part.gather(1, own) * of).sum(dim=1) for part, own, of in into
         ]
@@ -96,31 +96,31 @@ class _SoftCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         logits, index, share = ctx.saved_tensors
-        found, few = torch.empty_like(logits), _few(logits)
-        into = zip(found.split(few), index.split(few), share.split(few), grads[0].split(few))
-        for part, (grad, own, of, weight) in zip(_wide_parts(logits), into):
+        gradient, few = torch.empty_like(logits), _rows_at_once(logits)
+        into = zip(gradient.split(few), index.split(few), share.split(few), grads[0].split(few))
+        for part, (grad, own, of, weight) in zip(_split_wide(logits), into):
             wide = part.softmax(dim=1)
             wide.scatter_(1, own, wide.gather(1, own) - of.to(wide.dtype))
             grad.copy_(wide.mul_(weight[:, None]))
-        return found, None, None
+        return gradient, None, None
 
 
-def _few(logits: Tensor) -> int:
+def _rows_at_once(logits: Tensor) -> int:
     """So many rows that their wide copy is 4 MB on the CPU, and 256 MB elsewhere."""
-    most = 1 << (20 if logits.device.type == "cpu" else 26)
-    return max(1, most // max(1, logits.shape[1]))
+    max_scores = 1 << (20 if logits.device.type == "cpu" else 26)
+    return max(1, max_scores // max(1, logits.shape[1]))
 
 
-def _wide_parts(logits: Tensor) -> Iterator[Tensor]:
+def _split_wide(logits: Tensor) -> Iterator[Tensor]:
     """A few rows after the other, in float32 at least."""
     wide = torch.promote_types(logits.dtype, torch.float32)
-    return (part.to(wide) for part in logits.split(_few(logits)))
+    return (part.to(wide) for part in logits.split(_rows_at_once(logits)))
 
 
 @torch.no_grad()
-def chosen_hits(
+def count_correct(
     logits: Float[Tensor, "m v"], target: Int64[Tensor, "m"], chosen: Bool[Tensor, "m"]
 ) -> Float[Tensor, ""]:
     """In how many of the chosen rows the target has the highest score."""
-    best = torch.cat([part.argmax(dim=1) for part in _wide_parts(logits)])  # slow in bf16
+    best = torch.cat([part.argmax(dim=1) for part in _split_wide(logits)])  # slow in bf16
     return ((best == target) & chosen).sum().float()

@@ -20,8 +20,8 @@ from selfwise.core.types import Step, Term
 
 VIEWS = ("semihard", "hard", "random")  # a view has one partner, so that batch_hard is hard
 LABELS = (*VIEWS, "batch_hard")
-LOW = 2**32 - 1  # the lower half of a key
-MEANT = {  # which negative is chosen, in words
+LOW_BITS = 2**32 - 1  # the lower half of a key
+DESCRIPTIONS = {  # which negative is chosen, in words
     "semihard": "the nearest one that is farther than the positive and within the margin, if any",
     "hard": "the nearest one",
     "random": "any one",
@@ -38,7 +38,7 @@ class Triplets(NamedTuple):
     chosen: Bool[Tensor, "t"]
 
 
-def distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+def squared_distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     """Squared Euclidean distances of all pairs of rows, in float32 at least.
 
     By one product, |x|^2 + |y|^2 - 2 xy: of unit vectors right to 1e-6, and as much below zero at
@@ -50,7 +50,7 @@ def distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
         return torch.addmm(square[:, None] + square, z, z.T, alpha=-2)
 
 
-def partners(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
+def find_positives(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
     """The other rows of the same identity, for each row, ascending; filled up with the row itself.
 
     k is one less than the largest identity has rows. For identities of any sizes; they are read,
@@ -66,11 +66,11 @@ def partners(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
     # a row's own place comes last, with what fills up
     other = torch.where(inside & (place != own), place, n)
     other = other.sort(dim=1).values[:, : max(0, width - 1)]
-    found = torch.where(other < n, order[other.clamp_max(max(0, n - 1))], order[:, None])
-    return torch.empty_like(found).index_copy_(0, order, found)
+    positives = torch.where(other < n, order[other.clamp_max(max(0, n - 1))], order[:, None])
+    return torch.empty_like(positives).index_copy_(0, order, positives)
 
 
-def grouped(identity: Int64[Tensor, "n"], size: int) -> Int64[Tensor, "n k"]:
+def find_positives_grouped(identity: Int64[Tensor, "n"], size: int) -> Int64[Tensor, "n k"]:
     """`partners` where every identity has `size` rows, k = size - 1: no device is waited for.
 
     Where one has another number of rows, some rows meet strangers, which are never chosen.
@@ -86,12 +86,12 @@ def grouped(identity: Int64[Tensor, "n"], size: int) -> Int64[Tensor, "n k"]:
     order, row = identity.argsort(stable=True), torch.arange(n, device=device)
     others = torch.arange(size - 1, device=device)
     place = (row % size)[:, None]
-    found = order[(row - row % size)[:, None] + others + (others >= place)]
-    return torch.empty_like(found).index_copy_(0, order, found)
+    positives = order[(row - row % size)[:, None] + others + (others >= place)]
+    return torch.empty_like(positives).index_copy_(0, order, positives)
 
 
 @torch.no_grad()
-def random(
+def mine_random(
     identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"], draw: Float[Tensor, "n k"]
 ) -> Triplets:
     """For each pair a row of another identity, all with the same chance.
@@ -104,11 +104,11 @@ def random(
     own = torch.searchsorted(ranked, identity, right=True)[:, None] - first
     place = torch.minimum((draw * (n - own)).long(), n - own - 1)  # a product may round up
     place = place + torch.where(place >= first, own, 0)  # the others lie around the own ones
-    return _triplets(identity, partner, order[place.clamp_min(0)], own < n)
+    return _build_triplets(identity, partner, order[place.clamp_min(0)], own < n)
 
 
 @torch.no_grad()
-def semihard(
+def mine_semihard(
     distance: Float[Tensor, "n n"],
     identity: Int64[Tensor, "n"],
     partner: Int64[Tensor, "n k"],
@@ -125,19 +125,19 @@ def semihard(
     Of negatives as far as each other the first is taken. Distances are compared in float32.
     """
     near = distance.float().clamp_min(0)  # rounding may put a twin below zero
-    unlike = torch.where(_same(identity) | near.isnan(), torch.inf, near)
+    unlike = torch.where(_same_identity(identity) | near.isnan(), torch.inf, near)
     own = near.gather(1, partner)
-    keys = _ascending(_keys(unlike) | torch.arange(len(near), device=near.device))
-    place = torch.searchsorted(keys, _keys(own) | LOW, right=True)
-    found = keys.gather(1, place.clamp_max(max(0, len(near) - 1)))
-    far = (found >> 32).int().view(torch.float32)
+    keys = _sort_rows(_sort_keys(unlike) | torch.arange(len(near), device=near.device))
+    place = torch.searchsorted(keys, _sort_keys(own) | LOW_BITS, right=True)
+    keys_of_negatives = keys.gather(1, place.clamp_max(max(0, len(near) - 1)))
+    far = (keys_of_negatives >> 32).int().view(torch.float32)
     # said so that a distance that is not a number is chosen, and the loss shows it
     within = ~(far >= own + margin) & ~(far <= own)
-    return _triplets(identity, partner, found & LOW, within)
+    return _build_triplets(identity, partner, keys_of_negatives & LOW_BITS, within)
 
 
 @torch.no_grad()
-def hard(
+def mine_hard(
     distance: Float[Tensor, "n n"], identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"]
 ) -> Triplets:
     """For each pair the nearest negative (FaceNet, section 3.2: "all anchor-positive pairs").
@@ -145,11 +145,11 @@ def hard(
     Chosen is every pair, if there are two identities, also where it costs nothing.
     """
     far, negative = _nearest_other(distance, identity)
-    return _triplets(identity, partner, negative.expand_as(partner), ~far.isposinf())
+    return _build_triplets(identity, partner, negative.expand_as(partner), ~far.isposinf())
 
 
 @torch.no_grad()
-def batch_hard(
+def mine_batch_hard(
     distance: Float[Tensor, "n n"], identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"]
 ) -> Triplets:
     """For each row the farthest positive and the nearest negative: n triplets.
@@ -158,14 +158,16 @@ def batch_hard(
     squared: the same triplets. Where no row has a partner there are none.
     """
     if not partner.shape[1]:
-        return hard(distance, identity, partner)
-    real = _real(identity, partner)
+        return mine_hard(distance, identity, partner)
+    real = _is_partner(identity, partner)
     own = distance.gather(1, partner).masked_fill(~real, -torch.inf)
     farthest = partner.gather(1, own.argmax(dim=1, keepdim=True))
-    return hard(distance, identity, farthest)
+    return mine_hard(distance, identity, farthest)
 
 
-def hinge(distance: Float[Tensor, "n n"], triplets: Triplets, margin: float) -> Float[Tensor, "t"]:
+def hinge_costs(
+    distance: Float[Tensor, "n n"], triplets: Triplets, margin: float
+) -> Float[Tensor, "t"]:
     """max(d(a, p) - d(a, n) + margin, 0) of each triplet (FaceNet, eq. 3), 0 if not chosen.
 
     The distances are read from the matrix, so that memory does not grow with the triplets; the
@@ -194,15 +196,17 @@ def triplet_step(
     sum. Metrics: the share of pairs that cost something, that of pairs whose positive is nearer
     than every negative, and the mean distance of positives and of negatives, both 0 in a collapse.
     """
-    distance, triplets = mined(z, identity, partner, mining=mining, margin=margin, draw=draw)
+    distance, triplets = mine_triplets(
+        z, identity, partner, mining=mining, margin=margin, draw=draw
+    )
     told = {"distance": distance.detach(), "identity": identity, "partner": partner}
-    cost = hinge(distance, triplets, margin)
+    cost = hinge_costs(distance, triplets, margin)
     count = cost.new_full((), len(cost))
     active = Term((cost.detach() > 0).sum().to(cost.dtype), count)
-    return Step({"triplet": Term(cost.sum(), count)}, {"active": active} | _measures(**told))
+    return Step({"triplet": Term(cost.sum(), count)}, {"active": active} | _measure_pairs(**told))
 
 
-def mined(
+def mine_triplets(
     z: Float[Tensor, "n d"],
     identity: Int64[Tensor, "n"],
     partner: Int64[Tensor, "n k"],
@@ -212,25 +216,27 @@ def mined(
     draw: Float[Tensor, "n k"] | None = None,
 ) -> tuple[Float[Tensor, "n n"], Triplets]:
     """The squared distances of embeddings on the unit sphere, and the triplets that are chosen."""
-    distance = distances(F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1))
+    distance = squared_distances(
+        F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
+    )
     told = {"distance": distance.detach(), "identity": identity, "partner": partner}
     if mining == "random":
         assert draw is not None, "a random negative needs a draw"
-        return distance, random(identity, partner, draw)
+        return distance, mine_random(identity, partner, draw)
     if mining == "semihard":
-        return distance, semihard(**told, margin=margin)
-    return distance, {"hard": hard, "batch_hard": batch_hard}[mining](**told)
+        return distance, mine_semihard(**told, margin=margin)
+    return distance, {"hard": mine_hard, "batch_hard": mine_batch_hard}[mining](**told)
 
 
-def counted(mining: str, rows: int, partners: int) -> int:
+def count_pairs(mining: str, rows: int, partners: int) -> int:
     """Over how many pairs `triplet_step` takes the mean."""
     return rows if mining == "batch_hard" else rows * partners
 
 
-def check(mining: str, margin: float, known: Sequence[str]) -> None:
+def check_mining(mining: str, margin: float, rules: Sequence[str]) -> None:
     """Raises ValueError for a way of mining that is not known, or a margin not above zero."""
-    if mining not in known:
-        raise ValueError(f"unknown mining {mining!r}{nearest_name(mining, known)}")
+    if mining not in rules:
+        raise ValueError(f"unknown mining {mining!r}{nearest_name(mining, rules)}")
     if not 0 < margin < torch.inf:
         raise ValueError(
             f"margin must be above 0, got {margin:g}: at 0 one point for all images is optimal "
@@ -238,11 +244,11 @@ def check(mining: str, margin: float, known: Sequence[str]) -> None:
         )
 
 
-def _measures(
+def _measure_pairs(
     distance: Float[Tensor, "n n"], identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"]
 ) -> dict[str, Term]:
-    real, near = _real(identity, partner), distance.gather(1, partner)
-    same = _same(identity)
+    real, near = _is_partner(identity, partner), distance.gather(1, partner)
+    same = _same_identity(identity)
     pairs = real.sum().to(near.dtype)
     first = near < _nearest_other(distance, identity)[0]
     return {
@@ -258,32 +264,34 @@ def _nearest_other(
     distance: Float[Tensor, "n n"], identity: Int64[Tensor, "n"]
 ) -> tuple[Float[Tensor, "n 1"], Int64[Tensor, "n 1"]]:
     """Distance and row of the nearest negative; infinite if there is none."""
-    far, negative = distance.masked_fill(_same(identity), torch.inf).min(dim=1, keepdim=True)
+    far, negative = distance.masked_fill(_same_identity(identity), torch.inf).min(
+        dim=1, keepdim=True
+    )
     return far, negative
 
 
-def _same(identity: Int64[Tensor, "n"]) -> Bool[Tensor, "n n"]:
+def _same_identity(identity: Int64[Tensor, "n"]) -> Bool[Tensor, "n n"]:
     return identity[:, None] == identity
 
 
-def _real(identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"]) -> Bool[Tensor, "n k"]:
+def _is_partner(identity: Int64[Tensor, "n"], partner: Int64[Tensor, "n k"]) -> Bool[Tensor, "n k"]:
     """Whether a partner is another row of the same identity."""
     own = torch.arange(len(identity), device=identity.device)[:, None]
     return (identity[partner] == identity[:, None]) & (partner != own)
 
 
-def _triplets(
+def _build_triplets(
     identity: Int64[Tensor, "n"],
     partner: Int64[Tensor, "n k"],
     negative: Int64[Tensor, "n k"],
     chosen: Bool[Tensor, "n _"],
 ) -> Triplets:
     anchor = torch.arange(len(identity), device=identity.device)[:, None].expand_as(partner)
-    lists = (anchor, partner, negative, chosen & _real(identity, partner))
+    lists = (anchor, partner, negative, chosen & _is_partner(identity, partner))
     return Triplets(*(each.flatten() for each in lists))
 
 
-def _keys(distance: Float32[Tensor, "n k"]) -> Int64[Tensor, "n k"]:
+def _sort_keys(distance: Float32[Tensor, "n k"]) -> Int64[Tensor, "n k"]:
     """Whole numbers in the order of the distances, whose lower 32 bits are free.
 
     The bits of a float that is not negative rise with its value.
@@ -291,7 +299,7 @@ def _keys(distance: Float32[Tensor, "n k"]) -> Int64[Tensor, "n k"]:
     return distance.contiguous().view(torch.int32).long() << 32
 
 
-def _ascending(keys: Int64[Tensor, "n k"]) -> Int64[Tensor, "n k"]:
+def _sort_rows(keys: Int64[Tensor, "n k"]) -> Int64[Tensor, "n k"]:
     """Each row sorted. On the CPU by numpy: of 1,024 x 1,024 torch took 35 ms, numpy 3.5."""
     if keys.device.type == "cpu":
         return torch.from_numpy(np.sort(keys.numpy(), axis=1))

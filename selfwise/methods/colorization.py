@@ -11,7 +11,7 @@ from torch import Tensor
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Features, ImageBatch, Step, Term
-from selfwise.losses.cross_entropy import chosen_hits, soft_cross_entropy
+from selfwise.losses.cross_entropy import count_correct, soft_cross_entropy
 from selfwise.methods.inspection import Column, Sheet
 from selfwise.methods.method import Defaults, Method
 from selfwise.nn.dense_head import DenseHead
@@ -122,7 +122,7 @@ class Colorization(Method):
         # The authors' layer multiplies the gradient and reports the loss without weights, which is
         # the metric here. Their gradient is that of this loss.
         loss = (nats * view.weight.flatten()).sum()
-        hits = chosen_hits(logits, bins[:, 0], chosen)
+        hits = count_correct(logits, bins[:, 0], chosen)
         metrics = {
             "color_nats": Term(nats.detach().sum(), count),
             "color_accuracy": Term(hits, count),

@@ -15,7 +15,7 @@ from selfwise.core.types import (
     TextEncoder,
 )
 from selfwise.losses.contrastive import check_temperature
-from selfwise.losses.cross_entropy import code_cosines
+from selfwise.losses.cross_entropy import cosine_logits
 from selfwise.methods.inspection import Heard, guesses
 from selfwise.methods.method import Defaults, Method, guessed
 from selfwise.views.audio.span_mask import MaskedFrames, SpanMask, count_valid_frames
@@ -142,7 +142,7 @@ class HuBERT(Method):
         return step
 
     def _scores(self, hidden: Tensor) -> Tensor:
-        return code_cosines(self.project(hidden.flatten(0, 1)), self.codes, self.temperature)
+        return cosine_logits(self.project(hidden.flatten(0, 1)), self.codes, self.temperature)
 
 
 def _check_encoder(encoder: Encoder) -> None:

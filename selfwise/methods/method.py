@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from selfwise.core.rng import Rng
 from selfwise.core.types import LabelSampler, RowSampler, Step, Term, TextEncoder, Vocabulary
 from selfwise.distributed.collectives import world_size
-from selfwise.losses.cross_entropy import chosen_cross_entropy, chosen_hits
+from selfwise.losses.cross_entropy import count_correct, masked_cross_entropy
 from selfwise.methods.inspection import Shown
 
 
@@ -116,7 +116,7 @@ def guessed(
     if chosen is None:
         chosen = torch.ones_like(target, dtype=torch.bool)
     count = chosen.sum().float()
-    loss, hits = (f(logits, target, chosen) for f in (chosen_cross_entropy, chosen_hits))
+    loss, hits = (f(logits, target, chosen) for f in (masked_cross_entropy, count_correct))
     return Step({name: Term(loss, count)}, {f"{name}_accuracy": Term(hits, count)})
 
 

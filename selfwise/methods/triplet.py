@@ -71,7 +71,7 @@ class Triplet(Method):
         blur: float | None = None,
     ):
         super().__init__()
-        ways.check(mining, margin, ways.VIEWS)
+        ways.check_mining(mining, margin, ways.VIEWS)
         self.augment = build_simclr_augment(
             size, crop=crop, flip=flip, strength=strength, blur=blur
         )
@@ -86,7 +86,7 @@ class Triplet(Method):
 
     def counts(self, view: Pairs) -> dict[str, Tensor]:
         rows = 2 * len(view.a)
-        return {"triplet": view.a.new_full((), ways.counted(self.mining, rows, 1))}
+        return {"triplet": view.a.new_full((), ways.count_pairs(self.mining, rows, 1))}
 
     def forward(self, view: Pairs) -> Step:
         rows, told = self._rows(view)
@@ -109,10 +109,10 @@ class Triplet(Method):
         """First views as anchors, with the negatives that are chosen among these images."""
         x, n = torch.cat([view.a, view.b]), len(view.a)
         rows, told = self._rows(view)
-        distance, found = ways.mined(*rows, **told)
+        distance, found = ways.mine_triplets(*rows, **told)
         about = (
             "Two views of an image are anchor and positive; the negative is a view of another of "
-            f"{n} images, {ways.MEANT[self.mining]}. Below are squared distances (0 to 4); the "
-            f"negative should be farther by {self.margin:g}."
+            f"{n} images, {ways.DESCRIPTIONS[self.mining]}. Below are squared distances (0 to 4); "
+            f"the negative should be farther by {self.margin:g}."
         )
         return Sheet(about, triples(x, distance, *(part[:n] for part in found)))

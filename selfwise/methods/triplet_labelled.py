@@ -66,7 +66,7 @@ class TripletLabelled(Method):
         blur: float = 0.0,
     ):
         super().__init__()
-        ways.check(mining, margin, ways.LABELS)
+        ways.check_mining(mining, margin, ways.LABELS)
         if per_identity < 2:
             raise ValueError(
                 f"per_identity must be at least 2, an anchor and a positive, got {per_identity}"
@@ -87,7 +87,7 @@ class TripletLabelled(Method):
         return Faces(x, batch.label, draw.to(x.device, non_blocking=True))
 
     def counts(self, view: Faces) -> dict[str, Tensor]:
-        pairs = ways.counted(self.mining, len(view.x), self.per_identity - 1)
+        pairs = ways.count_pairs(self.mining, len(view.x), self.per_identity - 1)
         return {"triplet": view.x.new_full((), pairs)}
 
     def forward(self, view: Faces) -> Step:
@@ -97,7 +97,7 @@ class TripletLabelled(Method):
     def shown(self, view: Faces) -> Sheet:
         """The first image of each identity as the anchor, and the first triplet that it is in."""
         rows, told = self._rows(view)
-        distance, found = ways.mined(*rows, **told)
+        distance, found = ways.mine_triplets(*rows, **told)
         same, row = view.identity[:, None] == view.identity, torch.arange(len(view.x))
         first = (same.int().argmax(dim=1).cpu() == row).nonzero()[:, 0].to(view.x.device)
         each = len(found.anchor) // len(view.x)  # triplets of each row
@@ -108,7 +108,7 @@ class TripletLabelled(Method):
         names[2] = torch.where(chosen, names[2], -1)
         about = (
             "Images of a class are anchor and positive; the negative is of another class, "
-            f"{ways.MEANT[self.mining]}. Below are squared distances (0 to 4); the negative "
+            f"{ways.DESCRIPTIONS[self.mining]}. Below are squared distances (0 to 4); the negative "
             f"should be farther by {self.margin:g}."
         )
         named = [column._replace(classes=own) for column, own in zip(columns, names)]
@@ -121,7 +121,7 @@ class TripletLabelled(Method):
             gather_rows(self.embedding(self.encoder(view.x).pooled)),
             gather_rows(view.identity),
         )
-        partner = ways.grouped(identity, self.per_identity)
+        partner = ways.find_positives_grouped(identity, self.per_identity)
         draw = None if view.draw is None else gather_rows(view.draw)
         told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
         return (z, identity, partner), told

@@ -23,10 +23,10 @@ from selfwise.core import make_once
 from selfwise.core.files import cache_dir, digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.types import HOP, WINDOW, AudioBatch, to_device
-from selfwise.data.audio.open import Chunks, Recordings
+from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.modalities.modality import OpenRun
-from selfwise.targets.codebook import Codebook, learn
-from selfwise.targets.frame_labels import Labels, write_labels, written
+from selfwise.targets.codebook import Codebook, learn_codebook
+from selfwise.targets.frame_labels import FrameLabels, count_written, write_labels
 from selfwise.targets.mfcc import mfcc_frames
 
 FORMAT = 1  # to be raised whenever the same options give other units
@@ -43,8 +43,8 @@ class SpeechUnits:
     """The units of a run: the codebook, and the units of every frame that it reads."""
 
     codebook: Codebook
-    trained: Labels
-    held_out: Labels | None
+    trained: FrameLabels
+    held_out: FrameLabels | None
     about: dict[str, Any]
     folder: Path  # where they lie
 
@@ -86,8 +86,8 @@ def load(folder: Path) -> SpeechUnits:
     held = folder / "held_out"
     return SpeechUnits(
         Codebook.load(folder),
-        Labels.open(folder / "trained"),
-        Labels.open(held) if held.is_dir() else None,
+        FrameLabels.open(folder / "trained"),
+        FrameLabels.open(held) if held.is_dir() else None,
         about,
         folder,
     )
@@ -180,7 +180,7 @@ def _make(
     home: Path, parts: list[Recordings], source: _Source, *, clusters: int, device: str
 ) -> None:
     extract = source.extract(device)
-    shuffled = Chunks(parts[0], order=SEED)
+    shuffled = RecordingChunks(parts[0], order=SEED)
 
     def features(j: int) -> Tensor:
         found, valid = extract(shuffled[j])
@@ -188,13 +188,13 @@ def _make(
 
     told: dict[str, Any] = {"seed": SEED, "folder": home / make_once.SCRATCH, "progress": _say}
     with kept_memory():
-        codebook = learn(features, len(shuffled), clusters=clusters, **told)
+        codebook = learn_codebook(features, len(shuffled), clusters=clusters, **told)
     codebook.save(home)
     labels = []
     for name, part in zip(("trained", "held_out"), parts):
         (home / name).mkdir(exist_ok=True)
-        done = written(home / name)
-        found = _assigned(Chunks(part), done, extract, codebook)
+        done = count_written(home / name)
+        found = _assigned(RecordingChunks(part), done, extract, codebook)
         told = {"size": codebook.size, "first": done, "progress": _say}
         labels.append(write_labels(home / name, part.samples, found, **told))
     about = {
@@ -208,7 +208,7 @@ def _make(
 
 
 def _assigned(
-    chunks: Chunks, first: int, extract: Extract, codebook: Codebook
+    chunks: RecordingChunks, first: int, extract: Extract, codebook: Codebook
 ) -> Iterator[tuple[Any, ...]]:
     for j in range(first, len(chunks)):
         batch = chunks[j]

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from selfwise.core.parallel import available
 from selfwise.core.types import RowSampler
-from selfwise.data.image import Images, Source, open_images, readable
+from selfwise.data.image import Images, ImageSource, drop_unreadable, open_images
 from selfwise.data.image.dataset import ArrayImages, require_labels
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.encoders import (
@@ -84,14 +84,14 @@ class ImageData:
     def follow(self, found: Mapping[str, Any]) -> None:
         """Images take nothing from the run that they start from."""
 
-    def source(self, method: Method, *, batch: int, seed: int) -> Source:
+    def source(self, method: Method, *, batch: int, seed: int) -> ImageSource:
         told: dict[str, Any] = {"batch": batch, "seed": seed, "labelled": self.labelled}
         if method.draw is None:
-            return Source(self.images, **told)
+            return ImageSource(self.images, **told)
         assert not isinstance(method.draw, RowSampler), "rows of documents are for text"
         labels = require_labels(self.images)
         draw = method.draw(labels, batch=batch, names=self.images.classes)
-        return Source(self.images, **told, draw=draw)
+        return ImageSource(self.images, **told, draw=draw)
 
     def probes(self, method: Method, training: Resolved, *, seed: int) -> list[Probe]:
         told: dict[str, Any] = {"size": self.found["size"], "seed": seed}
@@ -276,7 +276,7 @@ def examples(run: Trained, data: Any, *, labelled: bool = False, **options: Any)
     told = run.config["options"]
     reading = {"channels": run.config["found"]["channels"], "decode": told["decode"]}
     reading["cache"] = told["cache"]
-    return readable(open_images(data, **reading, labelled=labelled, **options))
+    return drop_unreadable(open_images(data, **reading, labelled=labelled, **options))
 
 
 def embedder(

@@ -29,8 +29,8 @@ from selfwise.evaluation.features.image import evaluation_mode, iterate_views
 from selfwise.evaluation.monitors.pictures import save_image_grid
 from selfwise.modalities import image_colors
 from selfwise.modalities.modality import EarlierRun, OpenRun
-from selfwise.targets.codebook import Codebook, learn
-from selfwise.targets.patches import PatchUnits
+from selfwise.targets.codebook import Codebook, learn_codebook
+from selfwise.targets.patches import PatchTargets
 from selfwise.training.checkpoint import latest
 
 FORMAT = 3  # to be raised whenever the same options give other units
@@ -155,7 +155,7 @@ def load(folder: Path, open_run: OpenRun) -> ImageUnits:
 
 def _opened(folder: Path, about: Mapping[str, Any], open_run: OpenRun) -> Units:
     if about["of"] == PATCHES:
-        return PatchUnits.load(folder)
+        return PatchTargets.load(folder)
     run = open_run(folder / "run")
     if hasattr(run.method, "codes"):
         return Codes(run.method, run.config["found"]["size"])
@@ -243,7 +243,7 @@ def _learn(
     def features(rows: np.ndarray) -> Float[Tensor, "m d"]:
         (view,) = iterate_views(images, [np.sort(rows)], size=size, device=device)
         if run is None:
-            return PatchUnits.features(view, about["patch"])
+            return PatchTargets.features(view, about["patch"])
         with evaluation_mode(run.method.encoder, device):
             tokens = run.method.encoder.hidden(view)[about["layer"]].tokens
         return tokens.float().flatten(0, 1)
@@ -253,9 +253,9 @@ def _learn(
     told: dict[str, Any] = {"seed": SEED, "folder": home / make_once.SCRATCH, "progress": _say}
     told |= {"clusters": about["clusters"], "memory": HELD / 2**30}
     with kept_memory():
-        codebook = learn(lambda j: features(groups[j]), len(groups), **told)
+        codebook = learn_codebook(lambda j: features(groups[j]), len(groups), **told)
     if run is None:
-        PatchUnits(codebook, patch=about["patch"]).save(home)
+        PatchTargets(codebook, patch=about["patch"]).save(home)
     else:
         codebook.save(home)
 
@@ -263,7 +263,7 @@ def _learn(
 def _picture(home: Path, images: Images, units: Any, size: int, run: EarlierRun | None) -> None:
     """What the units keep of some images, where they can be turned back."""
     (view,) = iterate_views(images, [np.arange(min(SHOWN, len(images)))], size=size)
-    if isinstance(units, PatchUnits):
+    if isinstance(units, PatchTargets):
         save_image_grid([view, units.decode(units(view), view)], home / "reconstructions.png")
     elif isinstance(units, Codes):
         with torch.no_grad():

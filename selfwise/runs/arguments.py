@@ -8,7 +8,7 @@ from typing import Any
 
 from selfwise import modalities
 from selfwise.core.errors import nearest
-from selfwise.data.image.named_sets import parse
+from selfwise.data.image.named_sets import parse_name
 from selfwise.data.text.documents import HUB
 from selfwise.data.text.python_docs import NAME as EMBEDDED_TEXT
 from selfwise.methods import Method
@@ -83,7 +83,7 @@ def where(data: Any) -> str:
         return FROM_PYTHON
     if str(data) == EMBEDDED_TEXT or str(data).startswith(HUB):
         return str(data)
-    known = parse(data) if isinstance(data, str) else None
+    known = parse_name(data) if isinstance(data, str) else None
     if known is None:
         return str(Path(data).expanduser().resolve())
     if known.root is None:

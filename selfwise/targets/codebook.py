@@ -7,8 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from selfwise.targets import tensor_file
-from selfwise.targets.kmeans import nearest
-from selfwise.targets.kmeans_streaming import Fit, Say, Settings
+from selfwise.targets.kmeans import assign_clusters
+from selfwise.targets.kmeans_streaming import KMeansFit, KMeansSettings, Report
 
 FILE = "codebook.safetensors"
 
@@ -41,20 +41,20 @@ class Codebook:
             )
         if self.centres.device != x.device:
             self.centres = self.centres.to(x.device)
-        return nearest(x.float().flatten(0, -2), self.centres).view(x.shape[:-1])
+        return assign_clusters(x.float().flatten(0, -2), self.centres).view(x.shape[:-1])
 
     def save(self, folder: Path) -> None:
         """Write `codebook.safetensors`."""
         facts = {"clusters": self.size, "dim": self.dim}
-        tensor_file.save(folder / FILE, {"centres": self.centres}, facts)
+        tensor_file.save_tensors(folder / FILE, {"centres": self.centres}, facts)
 
     @classmethod
     def load(cls, folder: Path) -> "Codebook":
         """The codebook that `save` left. Raises ValueError if there is none, or it is damaged."""
-        return cls(tensor_file.load(folder / FILE, "codebook")[0]["centres"])
+        return cls(tensor_file.load_tensors(folder / FILE, "codebook")[0]["centres"])
 
 
-def learn(
+def learn_codebook(
     batches: Callable[[int], Float[Tensor, "m d"]],
     count: int,
     *,
@@ -66,7 +66,7 @@ def learn(
     sample: int = 30_000,
     tries: int = 5,
     memory: float = 1.0,
-    progress: Say | None = None,
+    progress: Report | None = None,
 ) -> Codebook:
     """Cluster features that come by batches and are never all held.
 
@@ -93,5 +93,7 @@ def learn(
     Raises ValueError if there are more clusters than features, if features are not finite, or if
     `folder` keeps a fit of other settings.
     """
-    settings = Settings(count, clusters, seed, passes, tolerance, sample, tries)
-    return Codebook(Fit(batches, settings, folder=folder, memory=memory, say=progress).run())
+    settings = KMeansSettings(count, clusters, seed, passes, tolerance, sample, tries)
+    return Codebook(
+        KMeansFit(batches, settings, folder=folder, memory=memory, report=progress).run()
+    )

@@ -18,12 +18,12 @@ ARRAY, FACTS, HALF = "units.npy", "units.json", "units.half.npy"
 SAVE_SECONDS = 20.0  # between two flushes to the disk
 # of a batch: which recordings (b,), at which samples its rows begin (b,) or None for their first,
 # the units (b t), and which of those are frames (b t)
-Piece = tuple[
+LabelledBatch = tuple[
     Int64[Tensor, "_"], Int64[Tensor, "_"] | None, Int64[Tensor, "_ _"], Bool[Tensor, "_ _"]
 ]
 
 
-class Labels:
+class FrameLabels:
     """Units by recording and frame; read from disk as they are asked for."""
 
     def __init__(self, units: np.ndarray, offsets: Int64[np.ndarray, "r1"], size: int):
@@ -31,18 +31,18 @@ class Labels:
         self.units, self.offsets, self.size = units, offsets, size
 
     @classmethod
-    def open(cls, folder: Path) -> "Labels":
+    def open(cls, folder: Path) -> "FrameLabels":
         """What `write_labels` left. Raises ValueError if it is not there, or not as it was."""
-        facts = _facts(folder / FACTS)
+        facts = _read_facts(folder / FACTS)
         try:
             units = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise ValueError(f"{folder / ARRAY} is missing, or no array of units") from error
-        offsets = _offsets(np.asarray(facts["samples"], dtype=np.int64))
-        if units.shape != (offsets[-1],) or units.dtype != _dtype(facts["size"]):
+        offsets = _frame_offsets(np.asarray(facts["samples"], dtype=np.int64))
+        if units.shape != (offsets[-1],) or units.dtype != _label_dtype(facts["size"]):
             raise ValueError(
                 f"{folder / ARRAY} has {len(units):,} units of {units.dtype}, where {FACTS} says "
-                f"{offsets[-1]:,} of {_dtype(facts['size'])}"
+                f"{offsets[-1]:,} of {_label_dtype(facts['size'])}"
             )
         return cls(units, offsets, facts["size"])
 
@@ -78,21 +78,21 @@ class Labels:
         return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def written(folder: Path) -> int:
+def count_written(folder: Path) -> int:
     """How many batches a killed `write_labels` has left in the folder, to be passed as `first`."""
     path = folder / f".{FACTS}"
-    return int(_facts(path)["done"]) if path.is_file() and (folder / HALF).is_file() else 0
+    return int(_read_facts(path)["done"]) if path.is_file() and (folder / HALF).is_file() else 0
 
 
 def write_labels(
     folder: Path,
     samples: Int64[np.ndarray, "r"],
-    batches: Iterable[Piece],
+    batches: Iterable[LabelledBatch],
     *,
     size: int,
     first: int = 0,
     progress: Callable[[str], None] | None = None,
-) -> Labels:
+) -> FrameLabels:
     """Write the units of all frames: two bytes each, and four if there are more than 65,535 kinds.
 
     Args:
@@ -107,15 +107,15 @@ def write_labels(
     Raises ValueError for a unit that is not below `size`, for a batch beyond its recording, and if
     frames are left without a unit at the end.
     """
-    offsets, dtype = _offsets(samples), _dtype(size)
+    offsets, dtype = _frame_offsets(samples), _label_dtype(size)
     facts = {"format": FORMAT, "size": size, "samples": samples.tolist()}
-    units, none = _begin(folder, facts, int(offsets[-1]), first), np.iinfo(dtype).max
+    units, none = _open_array(folder, facts, int(offsets[-1]), first), np.iinfo(dtype).max
     saved = time.monotonic()
     for done, piece in enumerate(batches, start=first + 1):
-        _put(units, offsets, size, *piece)
+        _write_batch(units, offsets, size, *piece)
         if time.monotonic() - saved >= SAVE_SECONDS:
             units.flush()
-            _write(folder / f".{FACTS}", facts | {"done": done})
+            _write_facts(folder / f".{FACTS}", facts | {"done": done})
             saved = time.monotonic()
             if progress is not None:
                 progress(f"{done:,} batches labelled")
@@ -125,17 +125,17 @@ def write_labels(
     units.flush()
     del units
     (folder / HALF).replace(folder / ARRAY)
-    _write(folder / FACTS, facts)
+    _write_facts(folder / FACTS, facts)
     (folder / f".{FACTS}").unlink(missing_ok=True)
-    return Labels.open(folder)
+    return FrameLabels.open(folder)
 
 
-def _begin(folder: Path, facts: dict[str, Any], total: int, first: int) -> np.memmap:
+def _open_array(folder: Path, facts: dict[str, Any], total: int, first: int) -> np.memmap:
     """The array to write into: that of a killed call, or one that says everywhere `no unit yet`."""
-    path, dtype = folder / HALF, _dtype(facts["size"])
+    path, dtype = folder / HALF, _label_dtype(facts["size"])
     folder.mkdir(parents=True, exist_ok=True)
     if first:
-        before = _facts(folder / f".{FACTS}")
+        before = _read_facts(folder / f".{FACTS}")
         if {name: before[name] for name in facts} != facts:
             raise ValueError(f"{folder} was begun with other recordings or units: remove it")
         return np.lib.format.open_memmap(path, mode="r+")
@@ -144,11 +144,11 @@ def _begin(folder: Path, facts: dict[str, Any], total: int, first: int) -> np.me
     units = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(total,))
     units[:] = np.iinfo(dtype).max
     units.flush()
-    _write(folder / f".{FACTS}", facts | {"done": 0})
+    _write_facts(folder / f".{FACTS}", facts | {"done": 0})
     return units
 
 
-def _put(
+def _write_batch(
     units: np.ndarray,
     offsets: Int64[np.ndarray, "r1"],
     size: int,
@@ -167,34 +167,34 @@ def _put(
             f"a batch has more frames of recording {own} than the "
             f"{offsets[own + 1] - offsets[own]:,} that its samples make"
         )
-    found = numbers[real]
-    if found.size and not 0 <= found.min() <= found.max() < size:
-        raise ValueError(f"units are from 0 to {size - 1:,}, got {found.min()} to {found.max()}")
-    units[places[real]] = found
+    labels = numbers[real]
+    if labels.size and not 0 <= labels.min() <= labels.max() < size:
+        raise ValueError(f"units are from 0 to {size - 1:,}, got {labels.min()} to {labels.max()}")
+    units[places[real]] = labels
 
 
-def _offsets(samples: Int64[np.ndarray, "r"]) -> Int64[np.ndarray, "r1"]:
+def _frame_offsets(samples: Int64[np.ndarray, "r"]) -> Int64[np.ndarray, "r1"]:
     counts = np.fromiter((frames(int(n)) for n in samples), dtype=np.int64, count=len(samples))
     return np.concatenate([np.zeros(1, dtype=np.int64), counts.cumsum(dtype=np.int64)])
 
 
-def _dtype(size: int) -> np.dtype:
+def _label_dtype(size: int) -> np.dtype:
     """The highest number of the type stands for no unit yet."""
     return np.dtype(np.uint16 if size <= np.iinfo(np.uint16).max else np.uint32)
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _read_facts(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        known = facts["format"] == FORMAT
+        is_current = facts["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"there are no units in {path.parent}, or they are damaged") from error
-    if not known:
+    if not is_current:
         raise ValueError(f"{path.parent} has units of another version: remove it")
     return facts
 
 
-def _write(path: Path, facts: dict[str, Any]) -> None:
+def _write_facts(path: Path, facts: dict[str, Any]) -> None:
     half = path.with_name(f"{path.name}.writing")
     with half.open("w", encoding="utf-8") as stream:
         json.dump(facts, stream)

@@ -23,7 +23,7 @@ class Clustering(NamedTuple):
     iterations: int
 
 
-class Far(NamedTuple):
+class FarthestPoints(NamedTuple):
     """The points that are farthest from their centres, farthest first."""
 
     x: Float[Tensor, "e d"]
@@ -31,7 +31,7 @@ class Far(NamedTuple):
     ids: Int64[Tensor, "e"]
 
 
-def check(n: int, clusters: int, what: str = "frames") -> None:
+def check_num_clusters(n: int, clusters: int, what: str = "frames") -> None:
     """Raises ValueError unless there are at least two clusters, and not more than points."""
     if clusters < 2:
         raise ValueError(f"clusters must be at least 2, got {clusters}")
@@ -43,7 +43,7 @@ def check(n: int, clusters: int, what: str = "frames") -> None:
 
 
 @torch.no_grad()
-def nearest(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int64[Tensor, "n"]:
+def assign_clusters(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int64[Tensor, "n"]:
     """The number of the nearest centre of each point; the first, where two are equally near.
 
     Half the squared distance without |x|^2, which is the same for all centres: one product of
@@ -54,17 +54,17 @@ def nearest(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Int64[Ten
     scores = x.new_empty((min(size, len(x)), len(centres)))  # one for all: new pages cost time
     with torch.autocast(x.device.type, enabled=False):
         parts = (torch.addmm(half, p, across, out=scores[: len(p)]) for p in x.split(size))
-        return torch.cat([_lowest(part) for part in parts])
+        return torch.cat([_argmin(part) for part in parts])
 
 
-def _lowest(scores: Float[Tensor, "n k"]) -> Int64[Tensor, "n"]:
+def _argmin(scores: Float[Tensor, "n k"]) -> Int64[Tensor, "n"]:
     if scores.device.type == "cpu":  # numpy's is three times as fast as torch's
         return torch.from_numpy(scores.numpy().argmin(axis=1))
     return scores.argmin(dim=1)
 
 
 @torch.no_grad()
-def totals(
+def sum_clusters(
     x: Float[Tensor, "n d"], ids: Int64[Tensor, "n"], clusters: int
 ) -> tuple[Float64[Tensor, "k d"], Float64[Tensor, "k"]]:
     """Sum and number of the points of each cluster, added in one order, so always the same."""
@@ -82,7 +82,7 @@ def totals(
 
 
 @torch.no_grad()
-def distances(
+def centre_distances(
     x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], ids: Int64[Tensor, "n"]
 ) -> Float[Tensor, "n"]:
     """Squared distance of each point to its centre, without the rounding of the short formula."""
@@ -90,51 +90,53 @@ def distances(
 
 
 @torch.no_grad()
-def plus_plus(x: Float[Tensor, "n d"], k: int, generator: torch.Generator) -> Float[Tensor, "k d"]:
+def init_plus_plus(
+    x: Float[Tensor, "n d"], k: int, generator: torch.Generator
+) -> Float[Tensor, "k d"]:
     """Points to start from: each with a probability that grows with its squared distance.
 
     Of 2 + log k candidates the one is taken that lowers the inertia most, as in scikit-learn. The
     draws are from `generator`, on the CPU. Raises ValueError if k is more than there are points.
     """
-    check(len(x), k)
+    check_num_clusters(len(x), k)
     trials, square = 2 + int(math.log(k)), x.square().sum(dim=1)
     chosen = torch.randint(len(x), (1,), generator=generator).to(x.device)
-    places, left = [chosen], _apart(x, square, chosen)[0]
+    places, nearest = [chosen], _distances_to(x, square, chosen)[0]
     for _ in range(1, k):
-        reach = left.double().cumsum(dim=0)
+        reach = nearest.double().cumsum(dim=0)
         draws = torch.rand(trials, generator=generator, dtype=torch.float64).to(x.device)
-        tried = torch.searchsorted(reach, draws * reach[-1]).clamp(max=len(x) - 1)
-        after = torch.minimum(left, _apart(x, square, tried))
+        candidates = torch.searchsorted(reach, draws * reach[-1]).clamp(max=len(x) - 1)
+        after = torch.minimum(nearest, _distances_to(x, square, candidates))
         best = after.double().sum(dim=1).argmin()
-        places.append(tried[best][None])
-        left = after[best]
+        places.append(candidates[best][None])
+        nearest = after[best]
     return x[torch.cat(places)].clone()
 
 
-def _apart(
+def _distances_to(
     x: Float[Tensor, "n d"], square: Float[Tensor, "n"], places: Int64[Tensor, "t"]
 ) -> Float[Tensor, "t n"]:
     """Squared distances of all points to some of them; exactly zero to itself."""
-    found = (square + square[places, None]).addmm(x[places], x.mT, alpha=-2).clamp_(min=0)
-    return found.scatter_(1, places[:, None], 0.0)
+    squared = (square + square[places, None]).addmm(x[places], x.mT, alpha=-2).clamp_(min=0)
+    return squared.scatter_(1, places[:, None], 0.0)
 
 
-def farthest(
+def find_farthest(
     x: Float[Tensor, "n d"],
     distance: Float[Tensor, "n"],
     ids: Int64[Tensor, "n"],
-    most: int,
-) -> Far:
+    max_points: int,
+) -> FarthestPoints:
     """The `most` points that are farthest from their centres."""
-    found = distance.topk(min(most, len(x)))
-    return Far(x[found.indices], found.values, ids[found.indices])
+    top = distance.topk(min(max_points, len(x)))
+    return FarthestPoints(x[top.indices], top.values, ids[top.indices])
 
 
 @torch.no_grad()
-def means(
+def update_centres(
     sums: Float64[Tensor, "k d"],
     counts: Float64[Tensor, "k"],
-    far: Far,
+    far: FarthestPoints,
     old: Float[Tensor, "k d"],
 ) -> Float[Tensor, "k d"]:
     """The centres that follow. An empty cluster takes the farthest point away from its own.
@@ -149,11 +151,11 @@ def means(
             sums[own] -= point
             counts[own] -= 1
             sums[cluster], counts[cluster] = point.double(), 1
-    kept = counts[:, None] > 0
-    return torch.where(kept, sums / counts[:, None].clamp(min=1), old.double()).to(old.dtype)
+    has_points = counts[:, None] > 0
+    return torch.where(has_points, sums / counts[:, None].clamp(min=1), old.double()).to(old.dtype)
 
 
-def lloyd(
+def run_lloyd(
     x: Float[Tensor, "n d"],
     centres: Float[Tensor, "k d"],
     iterations: int,
@@ -166,23 +168,23 @@ def lloyd(
     at most `tolerance` times the mean variance of the features. Raises ValueError if there are more
     centres than points.
     """
-    check(len(x), len(centres))
+    check_num_clusters(len(x), len(centres))
     enough = tolerance * x.double().var(dim=0, unbiased=False).mean()
     before, done, same = None, 0, False
     while done < iterations and not same:
-        ids = nearest(x, centres)
+        ids = assign_clusters(x, centres)
         same = before is not None and torch.equal(ids, before)
-        far = farthest(x, distances(x, centres, ids), ids, len(centres))
-        after = means(*totals(x, ids, len(centres)), far, centres)
+        far = find_farthest(x, centre_distances(x, centres, ids), ids, len(centres))
+        after = update_centres(*sum_clusters(x, ids, len(centres)), far, centres)
         shift = (after - centres).double().square().sum()
         before, centres, done = ids, after, done + 1
         if shift <= enough:
             break
-    ids = nearest(x, centres)
-    return Clustering(centres, ids, distances(x, centres, ids).double().sum(), done)
+    ids = assign_clusters(x, centres)
+    return Clustering(centres, ids, centre_distances(x, centres, ids).double().sum(), done)
 
 
-class MiniBatch:
+class MiniBatchCentres:
     """K-means by mini-batches: each centre is the mean of all points that it was given so far.
 
     From the same start and the same batches the centres are those of scikit-learn's
@@ -198,8 +200,8 @@ class MiniBatch:
     @torch.no_grad()
     def step(self, x: Float[Tensor, "n d"]) -> Int64[Tensor, "n"]:
         """Move the centres by a batch. Returns the ids that the points had before."""
-        ids = nearest(x, self.centres)
-        sums, counts = totals(x, ids, len(self.centres))
+        ids = assign_clusters(x, self.centres)
+        sums, counts = sum_clusters(x, ids, len(self.centres))
         after = self.counts + counts
         moved = (self.centres.double() * self.counts[:, None] + sums) / after.clamp(min=1)[:, None]
         self.centres = torch.where(counts[:, None] > 0, moved.to(x.dtype), self.centres)

@@ -40,9 +40,9 @@ def mfcc(
         extent = torch.full_like(x[:, 0], x.shape[1], dtype=torch.int64)
     own = ((extent - WINDOW).div(SHIFT, rounding_mode="floor") + 1).clamp(min=0)
     with torch.autocast(x.device.type, enabled=False):
-        static = _static(x.float())
-        first = _differences(static, own)
-        parts = torch.cat([static, first, _differences(first, own)], dim=2)
+        static = _static_coefficients(x.float())
+        first = _slopes(static, own)
+        parts = torch.cat([static, first, _slopes(first, own)], dim=2)
     real = torch.arange(count, device=x.device) < own[:, None]
     return parts.masked_fill(~real[..., None], 0.0)
 
@@ -53,15 +53,15 @@ def mfcc_frames(batch: AudioBatch) -> tuple[Float32[Tensor, "b t 39"], Bool[Tens
     Frame t of `types.frames` begins at sample 320 t, as frame 2 t of `mfcc` does. In a piece of a
     longer recording the differences of the outermost four frames do not see beyond it.
     """
-    found = mfcc(batch.x, batch.extent)[:, ::2]
-    place = torch.arange(found.shape[1], device=found.device)
+    features = mfcc(batch.x, batch.extent)[:, ::2]
+    place = torch.arange(features.shape[1], device=features.device)
     if batch.extent is None:
-        return found, torch.ones_like(place, dtype=torch.bool).expand(found.shape[:2])
+        return features, torch.ones_like(place, dtype=torch.bool).expand(features.shape[:2])
     last = (batch.extent - WINDOW).div(2 * SHIFT, rounding_mode="floor")
-    return found, place <= last[:, None]
+    return features, place <= last[:, None]
 
 
-def _static(x: Float32[Tensor, "b s"]) -> Float32[Tensor, "b m 13"]:
+def _static_coefficients(x: Float32[Tensor, "b s"]) -> Float32[Tensor, "b m 13"]:
     window, bands, cosines = (table.to(x.device) for table in _tables())
     frames = x.unfold(1, WINDOW, SHIFT)
     frames = frames - frames.mean(dim=2, keepdim=True)
@@ -72,7 +72,7 @@ def _static(x: Float32[Tensor, "b s"]) -> Float32[Tensor, "b m 13"]:
     return (power @ bands).clamp(min=FLOOR).log() @ cosines
 
 
-def _differences(x: Float32[Tensor, "b m d"], own: Int64[Tensor, "b"]) -> Float32[Tensor, "b m d"]:
+def _slopes(x: Float32[Tensor, "b m d"], own: Int64[Tensor, "b"]) -> Float32[Tensor, "b m d"]:
     """The slope of a line through five frames; a row's own first and last frame are repeated."""
     place = torch.arange(x.shape[1], device=x.device)
     last = (own - 1).clamp(min=0)[:, None]
@@ -91,20 +91,20 @@ def _tables() -> tuple[Tensor, Tensor, Tensor]:
     place = torch.arange(WINDOW, dtype=torch.float64)
     # Povey's window: Hann's, which ends at zero, to the power 0.85
     window = (0.5 - 0.5 * (2 * math.pi * place / (WINDOW - 1)).cos()) ** 0.85
-    return window.float(), _bands().float(), _cosines().float()
+    return window.float(), _mel_bands().float(), _cosines().float()
 
 
-def _mel(hertz: Tensor) -> Tensor:
+def _hertz_to_mel(hertz: Tensor) -> Tensor:
     return 1127.0 * (1.0 + hertz / 700.0).log()
 
 
-def _bands() -> Float[Tensor, "257 23"]:
+def _mel_bands() -> Float[Tensor, "257 23"]:
     """Triangles that are straight on the mel scale, each from its neighbour's top to the next."""
-    ends = _mel(torch.tensor([LOWEST, HIGHEST], dtype=torch.float64))
+    ends = _hertz_to_mel(torch.tensor([LOWEST, HIGHEST], dtype=torch.float64))
     edges = torch.linspace(0, 1, BANDS + 2, dtype=torch.float64) * (ends[1] - ends[0]) + ends[0]
-    mel = _mel(torch.arange(FFT // 2 + 1, dtype=torch.float64) * RATE / FFT)[:, None]
-    left, top, right = edges[:-2], edges[1:-1], edges[2:]
-    up, down = (mel - left) / (top - left), (right - mel) / (right - top)
+    mel = _hertz_to_mel(torch.arange(FFT // 2 + 1, dtype=torch.float64) * RATE / FFT)[:, None]
+    low, top, high = edges[:-2], edges[1:-1], edges[2:]
+    up, down = (mel - low) / (top - low), (high - mel) / (high - top)
     return torch.minimum(up, down).clamp(min=0)
 
 

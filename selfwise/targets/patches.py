@@ -21,7 +21,7 @@ FILE = "patches.safetensors"
 EPS = 1e-4
 
 
-class PatchUnits:
+class PatchTargets:
     """Units of images: the nearest of the codebook's patches."""
 
     def __init__(self, codebook: Codebook, *, patch: int, normalise: bool = True):
@@ -49,8 +49,8 @@ class PatchUnits:
         Each patch is (channels, rows, columns), flattened; images one after the other, patches in
         raster order. Raises ValueError if the images are not made of whole patches.
         """
-        found = cut(x, patch).flatten(0, 1)
-        return _normalised(found)[0] if normalise else found
+        patches = cut_patches(x, patch).flatten(0, 1)
+        return _normalise(patches)[0] if normalise else patches
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
@@ -71,21 +71,21 @@ class PatchUnits:
         same patch of `like`.
         """
         self._check(like)
-        found = self.codebook.centres.to(ids.device)[ids]
+        patches = self.codebook.centres.to(ids.device)[ids]
         if self.normalise:
-            _, mean, deviation = _normalised(cut(like, self.patch))
-            found = found * deviation + mean
-        return joined(found, self.patch, like.shape[1:]).clamp(0, 1)
+            _, mean, deviation = _normalise(cut_patches(like, self.patch))
+            patches = patches * deviation + mean
+        return join_patches(patches, self.patch, like.shape[1:]).clamp(0, 1)
 
     def save(self, folder: Path) -> None:
         """Write `patches.safetensors`."""
         facts = {"patch": self.patch, "normalise": self.normalise}
-        tensor_file.save(folder / FILE, {"centres": self.codebook.centres}, facts)
+        tensor_file.save_tensors(folder / FILE, {"centres": self.codebook.centres}, facts)
 
     @classmethod
-    def load(cls, folder: Path) -> "PatchUnits":
+    def load(cls, folder: Path) -> "PatchTargets":
         """What `save` left. Raises ValueError if it is not there, or damaged."""
-        tensors, facts = tensor_file.load(folder / FILE, "set of patch units")
+        tensors, facts = tensor_file.load_tensors(folder / FILE, "set of patch units")
         return cls(Codebook(tensors["centres"]), **facts)
 
     def _check(self, x: Float[Tensor, "b c h w"]) -> None:
@@ -95,7 +95,7 @@ class PatchUnits:
             )
 
 
-def cut(x: Float[Tensor, "b c h w"], patch: int) -> Float[Tensor, "b n d"]:
+def cut_patches(x: Float[Tensor, "b c h w"], patch: int) -> Float[Tensor, "b n d"]:
     """The patches of images in raster order. Raises ValueError if they are not whole."""
     b, c, h, w = x.shape
     if min(h, w) < patch:
@@ -106,7 +106,7 @@ def cut(x: Float[Tensor, "b c h w"], patch: int) -> Float[Tensor, "b n d"]:
     return parts.permute(0, 2, 4, 1, 3, 5).reshape(b, -1, c * patch * patch)
 
 
-def joined(
+def join_patches(
     patches: Float[Tensor, "b n d"], patch: int, shape: torch.Size
 ) -> Float[Tensor, "b c h w"]:
     """The images (c, h, w) that these patches are of."""
@@ -115,7 +115,7 @@ def joined(
     return parts.permute(0, 3, 1, 4, 2, 5).reshape(-1, c, h, w)
 
 
-def _normalised(
+def _normalise(
     patches: Float[Tensor, "*n d"],
 ) -> tuple[Float[Tensor, "*n d"], Float[Tensor, "*n 1"], Float[Tensor, "*n 1"]]:
     """Patches with mean 0 and about deviation 1 over all their values, and what they had."""

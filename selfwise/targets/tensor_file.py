@@ -13,7 +13,7 @@ from torch import Tensor
 FACTS = "facts"  # where safetensors keeps them: as JSON in the header, so that they are never apart
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Write to a temporary name, flush and rename; the folder is made.
 
     Raises ValueError if it cannot be written.
@@ -31,7 +31,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) ->
     half.replace(path)
 
 
-def load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and facts of a file that `save` wrote; `kind` says what is looked for.
 
     Raises ValueError if it is missing or no such file.

@@ -18,10 +18,10 @@ from tokenizers import Tokenizer as Library
 from selfwise.tokenizers.sentencepiece_charsmap import Charsmap
 
 SPACE = "\u2581"  # what SentencePiece writes for a space
-MOST_WORDS, MOST_CHARACTERS = 2**19, 2**25  # of the words that are kept, about 100 MB
-Split = Callable[[str], list[str]]
-Flat = tuple[np.ndarray, np.ndarray]  # ids of all texts int64 (t,), and how many each has (n,)
-Encode = Callable[[Sequence[str]], Flat]
+MAX_WORDS, MAX_CHARACTERS = 2**19, 2**25  # of the words that are kept, about 100 MB
+SplitText = Callable[[str], list[str]]
+FlatIds = tuple[np.ndarray, np.ndarray]  # ids of all texts int64 (t,), and how many each has (n,)
+EncodeTexts = Callable[[Sequence[str]], FlatIds]
 
 # A word with the white space before it. It begins where ASCII white space follows something that
 # is none; other white space (form feed, no-break space) never begins a word, because the
@@ -30,26 +30,26 @@ _SPACED = re.compile(r"\s*\S+(?:[^\S \n\t\r]\s*\S*)*|\s+")
 _PROBES = ("a\nb", "a\n\n b", "a\t b", "a\r\nb", "a  b", " a b")
 
 
-class WordByWord:
+class WordEncoder:
     """Encodes texts; the words and their ids are kept, up to a limit."""
 
     _ids: np.ndarray  # of all words known
     _starts: np.ndarray  # where those of each word begin
     _counts: np.ndarray  # how many each has
 
-    def __init__(self, encode: Encode, split: Split):
+    def __init__(self, encode: EncodeTexts, split: SplitText):
         self._encode, self._split = encode, split
-        self._forget()
+        self._reset()
 
-    def __call__(self, texts: Sequence[str]) -> Flat:
+    def __call__(self, texts: Sequence[str]) -> FlatIds:
         """All ids in a row, and how many belong to each text."""
-        if len(self._numbers) > MOST_WORDS or self._numbers.characters > MOST_CHARACTERS:
-            self._forget()
+        if len(self._numbers) > MAX_WORDS or self._numbers.characters > MAX_CHARACTERS:
+            self._reset()
         words = [self._split(text) for text in texts]
         per_text = np.fromiter(map(len, words), np.int64, len(words))
         look_up = map(self._numbers.__getitem__, chain.from_iterable(words))
         numbers = np.fromiter(look_up, np.int64, int(per_text.sum()))
-        self._learn()
+        self._encode_new_words()
         counts = self._counts[numbers]
         ends = np.cumsum(counts)
         shift = np.repeat(self._starts[numbers] - ends + counts, counts)
@@ -57,7 +57,7 @@ class WordByWord:
         total = np.concatenate([[0], ends])[np.concatenate([[0], np.cumsum(per_text)])]
         return ids, np.diff(total)
 
-    def _learn(self) -> None:
+    def _encode_new_words(self) -> None:
         """Tokenise the words that were met for the first time."""
         new = self._numbers.new
         if not new:
@@ -69,12 +69,12 @@ class WordByWord:
         self._numbers.characters += sum(map(len, new))
         new.clear()
 
-    def _forget(self) -> None:
-        self._numbers = _Numbers()
+    def _reset(self) -> None:
+        self._numbers = _WordNumbers()
         self._starts, self._counts, self._ids = (np.zeros(0, np.int64) for _ in range(3))
 
 
-class Characters:
+class CharacterEncoder:
     """Encodes texts character by character: a table look-up of their code points."""
 
     def __init__(self, pieces: dict[str, int], unknown: int, *, lower: bool):
@@ -83,64 +83,66 @@ class Characters:
         self._table[list(points)] = list(points.values())
         self._lower = lower
 
-    def __call__(self, texts: Sequence[str]) -> Flat:
+    def __call__(self, texts: Sequence[str]) -> FlatIds:
         """All ids in a row, and how many belong to each text."""
         if self._lower:
-            texts = [lowered(text) for text in texts]
+            texts = [lower_text(text) for text in texts]
         counts = np.fromiter(map(len, texts), np.int64, len(texts))
         points = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
         return self._table[points].astype(np.int64), counts
 
 
-def lowered(text: str) -> str:
+def lower_text(text: str) -> str:
     """Lower case as the library has it: each character by itself, the final sigma too."""
     return text.lower() if text.isascii() else "".join(map(str.lower, text))
 
 
-def by_library(library: Library, texts: Sequence[str]) -> Flat:
+def encode_with_library(library: Library, texts: Sequence[str]) -> FlatIds:
     """Encodes texts as they are, without special tokens."""
-    found = [one.ids for one in library.encode_batch_fast(list(texts), add_special_tokens=False)]
-    counts = np.fromiter(map(len, found), np.int64, len(found))
-    return np.fromiter(chain.from_iterable(found), np.int64, int(counts.sum())), counts
+    encodings = [
+        one.ids for one in library.encode_batch_fast(list(texts), add_special_tokens=False)
+    ]
+    counts = np.fromiter(map(len, encodings), np.int64, len(encodings))
+    return np.fromiter(chain.from_iterable(encodings), np.int64, int(counts.sum())), counts
 
 
-def encoder(library: Library) -> Encode:
+def build_encoder(library: Library) -> EncodeTexts:
     """The fastest way to encode with a tokenizer that gives exactly its ids.
 
     One exception: where SentencePiece's normaliser comes first, the ids are those of SentencePiece.
     """
-    made = json.loads(library.to_str())
-    plain_encode = _whole(library, made)
-    model, normal, pre = made["model"], made["normalizer"] or {}, made["pre_tokenizer"] or {}
-    if any(not token["special"] for token in made["added_tokens"]):
+    config = json.loads(library.to_str())
+    plain_encode = _build_whole_encoder(library, config)
+    model, normal, pre = config["model"], config["normalizer"] or {}, config["pre_tokenizer"] or {}
+    if any(not token["special"] for token in config["added_tokens"]):
         return plain_encode  # these may be anywhere, spaces included
-    if is_characters(made):
-        special = {token["content"] for token in made["added_tokens"]}
+    if is_characters(config):
+        special = {token["content"] for token in config["added_tokens"]}
         pieces = {piece: i for piece, i in model["vocab"].items() if piece not in special}
         unknown = model["vocab"][model["unk_token"]]
-        return Characters(pieces, unknown, lower=normal.get("type") == "Lowercase")
+        return CharacterEncoder(pieces, unknown, lower=normal.get("type") == "Lowercase")
     if normal.get("type") == "BertNormalizer" and pre.get("type") == "BertPreTokenizer":
-        return WordByWord(plain_encode, _at_spaces)
+        return WordEncoder(plain_encode, _split_at_spaces)
     plain = normal.get("type") in (None, "Lowercase")
     if plain and pre.get("type") == "ByteLevel" and pre["use_regex"]:
         if not pre["add_prefix_space"]:
-            return WordByWord(plain_encode, _SPACED.findall)
+            return WordEncoder(plain_encode, _SPACED.findall)
     elif pre.get("type") == "Metaspace" and pre["prepend_scheme"] == "always" and pre["split"]:
         ids = [plain_encode([text])[0].tolist() for text in ("a b", *_PROBES)]
         if all(one == ids[0] for one in ids):
-            return WordByWord(plain_encode, _before_spaces)
+            return WordEncoder(plain_encode, _split_before_spaces)
     return plain_encode
 
 
-def _whole(library: Library, made: dict) -> Encode:
+def _build_whole_encoder(library: Library, config: dict) -> EncodeTexts:
     """Encodes each text at once, after SentencePiece's normaliser if there is one."""
-    parts = (made["normalizer"] or {}).get("normalizers", [])
+    parts = (config["normalizer"] or {}).get("normalizers", [])
     at = next((i for i, part in enumerate(parts) if part["type"] == "Precompiled"), None)
     if at is None:
-        return partial(by_library, library)
+        return partial(encode_with_library, library)
     first, rest = (
         Library.from_str(
-            json.dumps(made | {"normalizer": {"type": "Sequence", "normalizers": some}})
+            json.dumps(config | {"normalizer": {"type": "Sequence", "normalizers": some}})
         )
         for some in (parts[:at], parts[at + 1 :])
     )
@@ -151,7 +153,7 @@ def _whole(library: Library, made: dict) -> Encode:
     def normalise(text: str) -> str:
         return charsmap(before(text))
 
-    added = [token for token in made["added_tokens"] if not token["special"]]
+    added = [token for token in config["added_tokens"] if not token["special"]]
     for token in added:
         if token["normalized"] and normalise(token["content"]) != token["content"]:
             raise ValueError(
@@ -160,26 +162,28 @@ def _whole(library: Library, made: dict) -> Encode:
             )
     verbatim = {token["content"]: token["id"] for token in added if not token["normalized"]}
     if not verbatim:
-        return lambda texts: by_library(rest, [normalise(text) for text in texts])
-    return partial(_around, rest, _without(rest, verbatim), normalise, verbatim)
+        return lambda texts: encode_with_library(rest, [normalise(text) for text in texts])
+    return partial(
+        _encode_around_verbatim, rest, _remove_added_tokens(rest, verbatim), normalise, verbatim
+    )
 
 
-def _without(library: Library, names: Container[str]) -> Library:
+def _remove_added_tokens(library: Library, names: Container[str]) -> Library:
     """A tokenizer that does not know these added tokens."""
-    made = json.loads(library.to_str())
-    made["added_tokens"] = [one for one in made["added_tokens"] if one["content"] not in names]
-    found = Library.from_str(json.dumps(made))
-    found.encode_special_tokens = library.encode_special_tokens
-    return found
+    config = json.loads(library.to_str())
+    config["added_tokens"] = [one for one in config["added_tokens"] if one["content"] not in names]
+    reduced = Library.from_str(json.dumps(config))
+    reduced.encode_special_tokens = library.encode_special_tokens
+    return reduced
 
 
-def _around(
+def _encode_around_verbatim(
     library: Library,
     plain: Library,
     normalise: Callable[[str], str],
     verbatim: Mapping[str, int],
     texts: Sequence[str],
-) -> Flat:
+) -> FlatIds:
     """Encodes texts in which some tokens are found as they are written, before normalisation.
 
     `plain` does not know them: where normalisation has made the name of one, that is text.
@@ -189,27 +193,27 @@ def _around(
     split = [pattern.split(text) for text in texts]
     split = [[part if i % 2 else normalise(part) for i, part in enumerate(one)] for one in split]
     if not any(pattern.search(part) for one in split for part in one[::2]):
-        return by_library(library, ["".join(one) for one in split])
+        return encode_with_library(library, ["".join(one) for one in split])
     rows = []
     for one in split:
-        parts = [np.array([verbatim[one[i]]]) if i % 2 else by_library(plain, [one[i]])[0]
+        parts = [np.array([verbatim[one[i]]]) if i % 2 else encode_with_library(plain, [one[i]])[0]
                  for i in range(len(one))]  # fmt: skip
         rows.append(np.concatenate(parts).astype(np.int64))
     return np.concatenate(rows), np.array([len(row) for row in rows], np.int64)
 
 
-def is_characters(made: dict) -> bool:
+def is_characters(config: dict) -> bool:
     """Whether a tokenizer.json splits into single characters and nothing else."""
-    pre = made["pre_tokenizer"] or {}
+    pre = config["pre_tokenizer"] or {}
     every = pre.get("type") == "Split" and pre["pattern"] == {"Regex": EVERY_CHARACTER}
-    normal = (made["normalizer"] or {}).get("type")
-    return every and made["model"]["type"] == "WordLevel" and normal in (None, "Lowercase")
+    normal = (config["normalizer"] or {}).get("type")
+    return every and config["model"]["type"] == "WordLevel" and normal in (None, "Lowercase")
 
 
 EVERY_CHARACTER = r"[\s\S]"
 
 
-class _Numbers(dict):
+class _WordNumbers(dict):
     """Numbers words in the order in which they are met; `new` are those not tokenised yet."""
 
     def __init__(self) -> None:
@@ -222,7 +226,7 @@ class _Numbers(dict):
         return number
 
 
-def _before_spaces(text: str) -> list[str]:
+def _split_before_spaces(text: str) -> list[str]:
     """Words with the white space before them, for tokenizers that write SPACE for a space.
 
     A text that has this very character is one word, as it cannot be told from a space after that.
@@ -230,6 +234,6 @@ def _before_spaces(text: str) -> list[str]:
     return [text] if SPACE in text else _SPACED.findall(text)
 
 
-def _at_spaces(text: str) -> list[str]:
+def _split_at_spaces(text: str) -> list[str]:
     """Runs of what is neither space, tab nor newline, and some empty strings."""
     return text.replace("\n", " ").replace("\t", " ").replace("\r", " ").split(" ")

@@ -46,7 +46,7 @@ _CLASSES = {"wordpiece": WORDPIECE, "bytes": BYTES, "sentencepiece": SENTENCEPIE
 
 
 @dataclass(frozen=True)
-class Settings:
+class TokenizerSettings:
     """The files' contents; `family` is the tokenizer class without its ending, or empty."""
 
     path: Path  # of tokenizer_config.json
@@ -69,34 +69,39 @@ class Settings:
         return value if isinstance(value, str) and value else default
 
 
-def read_settings(vocabulary: Path, form: str, load: Callable[[Path], dict]) -> Settings:
+def read_settings(
+    vocabulary: Path, form: str, read_json: Callable[[Path], dict]
+) -> TokenizerSettings:
     """The settings beside a vocabulary of a form: wordpiece, bytes or sentencepiece.
 
     Raises ValueError with one sentence for a class or a setting that is not understood.
     """
     path = vocabulary.with_name(CONFIG)
-    config = load(path) if path.is_file() else {}
-    family = _family(path, config, form)
+    config = read_json(path) if path.is_file() else {}
+    family = _read_family(path, config, form)
     if not config and form == "sentencepiece":
-        family = _family_of_model(vocabulary.with_name("config.json"), load)
+        family = _family_of_model(vocabulary.with_name("config.json"), read_json)
     allowed = _HARMLESS | _OWN[form]
     for name, value in config.items():
         if name not in allowed and value not in (None, False, [], {}):
+            hint = nearest(name, sorted(allowed)) if name not in _all_settings() else ""
             raise ValueError(
                 f"{path}: the setting {name!r} is not understood here, and could change the ids"
-                f"{nearest(name, sorted(allowed)) if name not in _all() else ''}; save the "
+                f"{hint}; save the "
                 "tokenizer as tokenizer.json, which says all of it, or remove the setting"
             )
     _refuse_sampling(path, config)
-    special = _special_names(path, config, load)
-    return Settings(path, family, config, _added(path, config, special, load), special)
+    special = _read_special_names(path, config, read_json)
+    return TokenizerSettings(
+        path, family, config, _read_added_tokens(path, config, special, read_json), special
+    )
 
 
-def _all() -> set[str]:
+def _all_settings() -> set[str]:
     return _HARMLESS.union(*_OWN.values())
 
 
-def _family(path: Path, config: Mapping[str, Any], form: str) -> str:
+def _read_family(path: Path, config: Mapping[str, Any], form: str) -> str:
     name = config.get("tokenizer_class")
     if name is None or name in ("PreTrainedTokenizerFast", "TokenizersBackend"):
         return ""
@@ -110,92 +115,98 @@ def _family(path: Path, config: Mapping[str, Any], form: str) -> str:
     return family
 
 
-def _family_of_model(path: Path, load: Callable[[Path], dict]) -> str:
+def _family_of_model(path: Path, read_json: Callable[[Path], dict]) -> str:
     """The tokenizer of a model: Hugging Face takes it where tokenizer_config.json is missing."""
-    kind = load(path).get("model_type") if path.is_file() else None
+    kind = read_json(path).get("model_type") if path.is_file() else None
     return {"albert": "Albert", "xlm-roberta": "XLMRoberta", "t5": "T5"}.get(str(kind), "")
 
 
 def _refuse_sampling(path: Path, config: Mapping[str, Any]) -> None:
-    told = config.get("sp_model_kwargs") or {}
-    if not isinstance(told, Mapping):
-        raise ValueError(f"{path}: sp_model_kwargs is {told!r}; expected an object")
-    wrong = [name for name, value in told.items() if name != "nbest_size" and value
-             and (name != "alpha" or told.get("enable_sampling"))]  # fmt: skip
+    kwargs = config.get("sp_model_kwargs") or {}
+    if not isinstance(kwargs, Mapping):
+        raise ValueError(f"{path}: sp_model_kwargs is {kwargs!r}; expected an object")
+    wrong = [name for name, value in kwargs.items() if name != "nbest_size" and value
+             and (name != "alpha" or kwargs.get("enable_sampling"))]  # fmt: skip
     if wrong:
         raise ValueError(
-            f"{path}: sp_model_kwargs has {wrong[0]} {told[wrong[0]]!r}, and here a text has one "
+            f"{path}: sp_model_kwargs has {wrong[0]} {kwargs[wrong[0]]!r}, and here a text has one "
             "division into pieces, the most likely; remove it"
         )
 
 
-def _added(
-    path: Path, config: Mapping[str, Any], special: Sequence[str], load: Callable[[Path], dict]
+def _read_added_tokens(
+    path: Path, config: Mapping[str, Any], special: Sequence[str], read_json: Callable[[Path], dict]
 ) -> dict[int, AddedToken]:
     """The tokens that were added, by id: as the newest file says it, else the older ones."""
-    found: dict[int, AddedToken] = {}
+    tokens: dict[int, AddedToken] = {}
     older = path.with_name(ADDED)
-    for content, number in (load(older) if older.is_file() else {}).items():
+    for content, number in (read_json(older) if older.is_file() else {}).items():
         if not isinstance(number, int) or isinstance(number, bool):
             raise ValueError(f"{older}: the id of {content!r} is {number!r}; expected a number")
         is_special = content in special
-        found[number] = AddedToken(content, special=is_special, normalized=not is_special)
+        tokens[number] = AddedToken(content, special=is_special, normalized=not is_special)
     newer = config.get("added_tokens_decoder") or {}
     for number, token in newer.items():
         if not str(number).isdigit() or not isinstance(token, Mapping) or "content" not in token:
             raise ValueError(f"{path}: added_tokens_decoder has {number!r}: {token!r}; expected an "
                              "id and an object with its content")  # fmt: skip
-        found[int(number)] = _token(token)
-    return found
+        tokens[int(number)] = _build_token(token)
+    return tokens
 
 
-def _token(token: Mapping[str, Any]) -> AddedToken:
+def _build_token(token: Mapping[str, Any]) -> AddedToken:
     special = bool(token.get("special", False))
     flags = {name: bool(token.get(name, False)) for name in ("single_word", "lstrip", "rstrip")}
     normalized = bool(token.get("normalized", not special))
     return AddedToken(str(token["content"]), special=special, normalized=normalized, **flags)
 
 
-def _special_names(
-    path: Path, config: Mapping[str, Any], load: Callable[[Path], dict]
+def _read_special_names(
+    path: Path, config: Mapping[str, Any], read_json: Callable[[Path], dict]
 ) -> list[str]:
     older = path.with_name(SPECIAL)
-    told = {**(load(older) if older.is_file() else {}), **config}
-    names = [_content(told[role]) for role in ROLES if told.get(role)]
+    settings = {**(read_json(older) if older.is_file() else {}), **config}
+    names = [_token_content(settings[role]) for role in ROLES if settings.get(role)]
     for part in _LISTS:
-        names += [_content(one) for one in told.get(part) or [] if isinstance(told[part], list)]
+        names += [
+            _token_content(one)
+            for one in settings.get(part) or []
+            if isinstance(settings[part], list)
+        ]
     return list(dict.fromkeys(names))
 
 
-def _content(value: Any) -> str:
+def _token_content(value: Any) -> str:
     return str(value.get("content", "") if isinstance(value, Mapping) else value)
 
 
-def add_tokens(made: Library, settings: Settings) -> Library:
+def add_tokens(library: Library, settings: TokenizerSettings) -> Library:
     """Put the added tokens at their ids. Raises ValueError where something else has the id."""
     for number, token in sorted(settings.added.items()):
-        if made.id_to_token(number) in (None, token.content):
-            made.add_tokens([token])
-        got = made.token_to_id(token.content)
-        if got != number:
-            instead = f"gives it {got:,}" if got is not None else "gives that to another token"
+        if library.id_to_token(number) in (None, token.content):
+            library.add_tokens([token])
+        actual = library.token_to_id(token.content)
+        if actual != number:
+            instead = (
+                f"gives it {actual:,}" if actual is not None else "gives that to another token"
+            )
             raise ValueError(
                 f"{settings.path.parent}: the added token {token.content!r} should have the id "
                 f"{number:,}, but the vocabulary {instead}"
             )
     for content in settings.special:
-        if content and made.token_to_id(content) is None:
-            made.add_special_tokens([content])
-    return _with_flags(made, settings)
+        if content and library.token_to_id(content) is None:
+            library.add_special_tokens([content])
+    return _set_flags(library, settings)
 
 
-def _with_flags(made: Library, settings: Settings) -> Library:
+def _set_flags(library: Library, settings: TokenizerSettings) -> Library:
     """The flags of the tokens that the vocabulary declared before: the files know better."""
-    told = {token.content: token for token in settings.added.values()}
-    text = json.loads(made.to_str())
-    for token in text["added_tokens"]:
-        better = told.get(token["content"])
+    added = {token.content: token for token in settings.added.values()}
+    config = json.loads(library.to_str())
+    for token in config["added_tokens"]:
+        better = added.get(token["content"])
         if better is not None:
             names = ("single_word", "lstrip", "rstrip", "normalized", "special")
             token |= {name: getattr(better, name) for name in names}
-    return Library.from_str(json.dumps(text))
+    return Library.from_str(json.dumps(config))

@@ -7,10 +7,10 @@ from pathlib import Path
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from selfwise.tokenizers.hf_settings import Settings, add_tokens, read_settings
+from selfwise.tokenizers.hf_settings import TokenizerSettings, add_tokens, read_settings
 from selfwise.tokenizers.sentencepiece import from_sentencepiece
 from selfwise.tokenizers.special_tokens import NAMES
-from selfwise.tokenizers.train import bert, byte_level, with_specials
+from selfwise.tokenizers.train import add_special_tokens, build_byte_level, build_wordpiece
 
 FORMS = (
     "a tokenizer.json, a vocab.txt, a vocab.json with merges.txt, an encoder.json with vocab.bpe, "
@@ -20,13 +20,13 @@ PAIRS = {"vocab.json": "merges.txt", "encoder.json": "vocab.bpe"}  # GPT-2 had o
 IN_FOLDER = ("tokenizer.json", "vocab.txt", *PAIRS)
 
 
-def read(path: Path) -> Library:
+def read_tokenizer(path: Path) -> Library:
     """The tokenizer in a file or folder. Raises ValueError for what is none, and says why."""
     if path.is_dir():
-        path = _in_folder(path)
+        path = _find_in_folder(path)
     if not path.is_file():
         raise ValueError(f"{path} does not exist; a tokenizer is {FORMS}")
-    form = _form(path)
+    form = _choose_reader(path)
     try:
         return form(path)
     except ValueError:
@@ -35,17 +35,17 @@ def read(path: Path) -> Library:
         raise ValueError(f"{path}: cannot be read as a tokenizer ({_one_line(error)})") from error
 
 
-def _in_folder(folder: Path) -> Path:
+def _find_in_folder(folder: Path) -> Path:
     for name in IN_FOLDER:
         if (folder / name).is_file():
             return folder / name
-    found = sorted(folder.glob("*.model"))
-    if len(found) == 1:
-        return found[0]
+    model_files = sorted(folder.glob("*.model"))
+    if len(model_files) == 1:
+        return model_files[0]
     raise ValueError(f"{folder}: there is no tokenizer in this folder; it may hold {FORMS}")
 
 
-def _form(path: Path) -> Callable[[Path], Library]:
+def _choose_reader(path: Path) -> Callable[[Path], Library]:
     if path.name in PAIRS or path.name in PAIRS.values():
         return from_merges
     if path.suffix == ".json":
@@ -59,15 +59,15 @@ def _form(path: Path) -> Callable[[Path], Library]:
 
 def from_json(path: Path) -> Library:
     """The tokenizers library's own file."""
-    made = Library.from_str(_text(path))
-    if getattr(made.model, "dropout", None):
+    library = Library.from_str(_read_text(path))
+    if getattr(library.model, "dropout", None):
         raise ValueError(
-            f"{path}: this tokenizer divides text at random (dropout {made.model.dropout}), and "
+            f"{path}: this tokenizer divides text at random (dropout {library.model.dropout}), and "
             "here a text has one division into pieces; set its dropout to null"
         )
-    made.no_truncation()
-    made.no_padding()
-    return made
+    library.no_truncation()
+    library.no_padding()
+    return library
 
 
 def from_wordpieces(path: Path) -> Library:
@@ -79,9 +79,9 @@ def from_wordpieces(path: Path) -> Library:
     Raises ValueError for a piece that occurs twice, a vocabulary without [UNK], and settings that
     are not understood.
     """
-    settings = read_settings(path, "wordpiece", _object)
+    settings = read_settings(path, "wordpiece", _read_object)
     _check_never_split(settings)
-    lines = _text(path).split("\n")
+    lines = _read_text(path).split("\n")
     pieces = [line.removesuffix("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
     numbers: dict[str, int] = {}
     for i, piece in enumerate(pieces):
@@ -101,25 +101,25 @@ def from_wordpieces(path: Path) -> Library:
         max_input_chars_per_word=100,
         continuing_subword_prefix=prefix,
     )
-    made = bert(model, lower=_lowers(settings, pieces))
-    made.normalizer = normalizers.BertNormalizer(
+    library = build_wordpiece(model, lower=_is_lower_cased(settings, pieces))
+    library.normalizer = normalizers.BertNormalizer(
         clean_text=bool(settings.flag("clean_text", True)),
         handle_chinese_chars=bool(settings.flag("tokenize_chinese_chars", True)),
         strip_accents=settings.flag("strip_accents", None),
-        lowercase=_lowers(settings, pieces),
+        lowercase=_is_lower_cased(settings, pieces),
     )
-    made.decoder = decoders.WordPiece(prefix=prefix)
-    return add_tokens(made, settings)
+    library.decoder = decoders.WordPiece(prefix=prefix)
+    return add_tokens(library, settings)
 
 
-def _lowers(settings: Settings, pieces: list[str]) -> bool:
-    told = settings.flag("do_lower_case", True if settings.family else None)
-    if told is not None:
-        return told
+def _is_lower_cased(settings: TokenizerSettings, pieces: list[str]) -> bool:
+    declared = settings.flag("do_lower_case", True if settings.family else None)
+    if declared is not None:
+        return declared
     return all(piece == piece.lower() for piece in pieces if not piece.startswith("["))
 
 
-def _check_never_split(settings: Settings) -> None:
+def _check_never_split(settings: TokenizerSettings) -> None:
     """Raises ValueError for words that would be exempt from BERT's division into words."""
     if settings.flag("do_basic_tokenize", True) is False:
         raise ValueError(
@@ -145,52 +145,52 @@ def from_merges(path: Path) -> Library:
     for file, other in ((vocab, merges), (merges, vocab)):
         if not file.is_file():
             raise ValueError(f"{other}: {file.name} has to lie beside it, and does not")
-    pieces = _object(vocab)
+    pieces = _read_object(vocab)
     if not pieces or not all(isinstance(i, int) for i in pieces.values()):
         raise ValueError(f"{vocab}: expected an object of pieces and their numbers")
     if "Ġ" not in pieces:
         raise ValueError(f"{vocab}: this is not a byte-level vocabulary; there is no piece 'Ġ'")
-    settings = read_settings(vocab, "bytes", _object)
-    made = byte_level(models.BPE(vocab=pieces, merges=_merges(merges, pieces)))
+    settings = read_settings(vocab, "bytes", _read_object)
+    library = build_byte_level(models.BPE(vocab=pieces, merges=_read_merges(merges, pieces)))
     prefix = bool(settings.flag("add_prefix_space", False))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
-    return add_tokens(with_specials(made, [n for n in NAMES if n in pieces]), settings)
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    return add_tokens(add_special_tokens(library, [n for n in NAMES if n in pieces]), settings)
 
 
-def _merges(path: Path, pieces: dict[str, int]) -> list[tuple[str, str]]:
-    found = []
-    for i, line in enumerate(_text(path).split("\n")):
+def _read_merges(path: Path, pieces: dict[str, int]) -> list[tuple[str, str]]:
+    merges = []
+    for i, line in enumerate(_read_text(path).split("\n")):
         line = line.removesuffix("\r")
         if not line or (i == 0 and line.startswith("#version")):
             continue
-        left, _, right = line.partition(" ")
-        if left + right not in pieces or left not in pieces or right not in pieces:
+        first, _, second = line.partition(" ")
+        if first + second not in pieces or first not in pieces or second not in pieces:
             raise ValueError(f"{path}, line {i + 1}: {line!r} does not join two pieces to a third")
-        found.append((left, right))
-    return found
+        merges.append((first, second))
+    return merges
 
 
 def from_model(path: Path) -> Library:
     """SentencePiece's .model, with what the files beside it say."""
-    settings = read_settings(path, "sentencepiece", _object)
+    settings = read_settings(path, "sentencepiece", _read_object)
     return add_tokens(from_sentencepiece(path, settings), settings)
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8", errors="strict")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 at byte {error.start:,}") from error
 
 
-def _object(path: Path) -> dict:
+def _read_object(path: Path) -> dict:
     try:
-        found = json.loads(_text(path))
+        content = json.loads(_read_text(path))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: expected a JSON object, got {type(found).__name__}")
-    return found
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
 
 
 def _one_line(error: Exception) -> str:

@@ -8,21 +8,21 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
 from selfwise.tokenizers.cached_encode import SPACE
-from selfwise.tokenizers.hf_settings import Settings
+from selfwise.tokenizers.hf_settings import TokenizerSettings
 from selfwise.tokenizers.special_tokens import NAMES
-from selfwise.tokenizers.train import with_specials
+from selfwise.tokenizers.train import add_special_tokens
 
 UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
 NORMAL, UNKNOWN, CONTROL, USER = 1, 2, 3, 4  # SentencePiece.Type
 
 
-def from_sentencepiece(path: Path, settings: Settings) -> Library:
+def from_sentencepiece(path: Path, settings: TokenizerSettings) -> Library:
     """A Unigram or BPE model, with its own normaliser and what its class does before it.
 
     Raises ValueError for a damaged file, for word and character models, for models that write the
     space behind a word, and for BPE models with symbols of several characters of the user's own.
     """
-    proto = _parse(path)
+    proto = _read_proto(path)
     if settings.family == "XLMRoberta":
         _renumber(proto)
     kind = proto.trainer_spec.model_type
@@ -30,28 +30,28 @@ def from_sentencepiece(path: Path, settings: Settings) -> Library:
         raise ValueError(f"{path}: only Unigram and BPE models of SentencePiece can be read")
     if proto.trainer_spec.treat_whitespace_as_suffix:
         raise ValueError(f"{path}: models that write the space behind a word cannot be read")
-    made = Library(_unigram(proto) if kind == UNIGRAM else _bpe(proto))
+    library = Library(_build_unigram(proto) if kind == UNIGRAM else _build_bpe(proto))
     if kind == BPE and any(p.type == USER and len(p.piece) > 1 for p in proto.pieces):
         raise ValueError(f"{path}: BPE models with the user's own symbols cannot be read")
     # pieces that span words need the whole text at once
     across = any(SPACE in piece.piece.lstrip(SPACE) for piece in proto.pieces)
     spec = proto.normalizer_spec
-    prefixed = [settings.flag(name, True) for name in ("add_prefix_space", "add_dummy_prefix")]
-    spec.add_dummy_prefix = spec.add_dummy_prefix and all(prefixed)
+    prefix_flags = [settings.flag(name, True) for name in ("add_prefix_space", "add_dummy_prefix")]
+    spec.add_dummy_prefix = spec.add_dummy_prefix and all(prefix_flags)
     scheme = "always" if spec.add_dummy_prefix and spec.remove_extra_whitespaces else "never"
-    made.normalizer = _normalizer(spec, _before(settings))
-    made.pre_tokenizer = pre_tokenizers.Metaspace(
+    library.normalizer = _build_normalizer(spec, _build_class_normalizers(settings))
+    library.pre_tokenizer = pre_tokenizers.Metaspace(
         replacement=SPACE, prepend_scheme=scheme, split=not across
     )
     prefix = "always" if spec.add_dummy_prefix else "never"
     back = decoders.Metaspace(replacement=SPACE, prepend_scheme=prefix)
-    made.decoder = decoders.Sequence([decoders.ByteFallback(), back])
+    library.decoder = decoders.Sequence([decoders.ByteFallback(), back])
     names = [piece.piece for piece in proto.pieces if piece.type in (UNKNOWN, CONTROL)]
-    with_specials(made, [*names, *NAMES])
-    return made
+    add_special_tokens(library, [*names, *NAMES])
+    return library
 
 
-def _parse(path: Path) -> Any:
+def _read_proto(path: Path) -> Any:
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
 
@@ -65,18 +65,18 @@ def _parse(path: Path) -> Any:
     return proto
 
 
-def _unigram(proto: Any) -> models.Unigram:
+def _build_unigram(proto: Any) -> models.Unigram:
     best = max(piece.score for piece in proto.pieces if piece.type == NORMAL)
-    pieces = [(piece.piece, _score(piece, best)) for piece in proto.pieces]
+    pieces = [(piece.piece, _piece_score(piece, best)) for piece in proto.pieces]
     return models.Unigram(pieces, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback)
 
 
-def _score(piece: Any, best: float) -> float:
+def _piece_score(piece: Any, best: float) -> float:
     """A symbol that the user defined always wins, as SentencePiece's own lattice has it."""
     return len(piece.piece.encode()) * best - 0.1 if piece.type == USER else piece.score
 
 
-def _bpe(proto: Any) -> models.BPE:
+def _build_bpe(proto: Any) -> models.BPE:
     """The merges are not in the file: every division of a piece into two others is one.
 
     They are done in the order of the merged piece's score; among divisions of one piece, in the
@@ -85,16 +85,16 @@ def _bpe(proto: Any) -> models.BPE:
     numbers = {piece.piece: i for i, piece in enumerate(proto.pieces)}
     joined = {piece.piece for piece in proto.pieces if piece.type in (NORMAL, USER)}
     scores = {piece.piece: piece.score for piece in proto.pieces}
-    made: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    divisions: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for piece in joined:
         for cut in range(1, len(piece)):
             if piece[:cut] in joined and piece[cut:] in joined:
-                made[piece].append((piece[:cut], piece[cut:]))
-    order = sorted(made, key=lambda piece: (-scores[piece], numbers[piece]))
+                divisions[piece].append((piece[:cut], piece[cut:]))
+    order = sorted(divisions, key=lambda piece: (-scores[piece], numbers[piece]))
     merges = [
         pair
         for piece in order
-        for pair in sorted(made[piece], key=lambda p: (numbers[p[0]], numbers[p[1]]))
+        for pair in sorted(divisions[piece], key=lambda p: (numbers[p[0]], numbers[p[1]]))
     ]
     return models.BPE(
         vocab=numbers,
@@ -119,7 +119,7 @@ def _renumber(proto: Any) -> None:
     proto.trainer_spec.unk_id = 3
 
 
-def _before(settings: Settings) -> list[Any]:
+def _build_class_normalizers(settings: TokenizerSettings) -> list[Any]:
     """What ALBERT's tokenizer does to a text before SentencePiece reads it."""
     albert = settings.family == "Albert"
     lower = settings.flag("do_lower_case", albert)
@@ -138,7 +138,7 @@ def _before(settings: Settings) -> list[Any]:
     return [*parts, normalizers.Lowercase()] if lower else parts
 
 
-def _normalizer(spec: Any, before: list[Any]) -> normalizers.Normalizer | None:
+def _build_normalizer(spec: Any, before: list[Any]) -> normalizers.Normalizer | None:
     parts = list(before)
     if spec.precompiled_charsmap:
         parts.append(normalizers.Precompiled(spec.precompiled_charsmap))

@@ -14,7 +14,7 @@ class Charsmap:
     """Rewrites texts with the rules of a model's `precompiled_charsmap`."""
 
     def __init__(self, blob: bytes):
-        self.rules = rules(blob)
+        self.rules = read_rules(blob)
         self._single = {ord(key): to for key, to in self.rules.items() if len(key) == 1}
         self._long = {key: to for key, to in self.rules.items() if len(key) > 1}
         self._later = {c for key in self._long for c in key[1:]}
@@ -23,17 +23,17 @@ class Charsmap:
     def __call__(self, text: str) -> str:
         if self._later.isdisjoint(text):
             return text.translate(self._single)
-        found, at = [], 0
+        parts, at = [], 0
         while at < len(text):
             lengths = range(min(self._most, len(text) - at), 0, -1)
             fits = next((n for n in lengths if text[at : at + n] in self.rules), 0)
             part = text[at : at + max(fits, 1)]
-            found.append(self.rules.get(part, part))
+            parts.append(self.rules.get(part, part))
             at += len(part)
-        return "".join(found)
+        return "".join(parts)
 
 
-def rules(blob: bytes) -> dict[str, str]:
+def read_rules(blob: bytes) -> dict[str, str]:
     """What is replaced by what: the keys of a double-array trie (darts-clone), level by level.
 
     Layout: size of the trie in bytes, its units of four bytes each, then the replacements, each
@@ -44,7 +44,7 @@ def rules(blob: bytes) -> dict[str, str]:
     pool = blob[4 + size :]
     nodes, keys = _offset(units[:1]), [b""]
     labels = np.arange(1, 256)
-    found: dict[str, str] = {}
+    replacements: dict[str, str] = {}
     while len(nodes):
         children = nodes[:, None] ^ labels
         inside = children < len(units)
@@ -55,8 +55,8 @@ def rules(blob: bytes) -> dict[str, str]:
         nodes = where ^ _offset(units[where])
         for i in np.flatnonzero(units[where] >> 8 & 1):
             start = int(units[nodes[i]] & _VALUE)
-            found[keys[i].decode()] = pool[start : pool.index(0, start)].decode()
-    return found
+            replacements[keys[i].decode()] = pool[start : pool.index(0, start)].decode()
+    return replacements
 
 
 def _offset(units: np.ndarray) -> np.ndarray:

@@ -23,27 +23,27 @@ ROBERTA = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BYTE_SPACES = tuple("ĠĊĉčĈċČ")  # what byte-level BPE writes for space, newline, tab, and others
 
 
-def vocabulary(library: Library) -> Vocabulary:
+def build_vocabulary(library: Library) -> Vocabulary:
     """The vocabulary of a tokenizer. Roles go by the usual names of BERT, RoBERTa and GPT-2."""
-    made = json.loads(library.to_str())
+    config = json.loads(library.to_str())
     pieces = library.get_vocab(with_added_tokens=True)
-    ids = {role: _first_of(names, pieces) for role, names in ROLES.items()}
-    flagged = {token["id"] for token in made["added_tokens"] if token["special"]}
+    ids = {role: _find_first(names, pieces) for role, names in ROLES.items()}
+    flagged = {token["id"] for token in config["added_tokens"] if token["special"]}
     special = sorted(flagged | {i for i in ids.values() if i is not None})
     size = max(pieces.values()) + 1
     starts = np.ones(size, dtype=bool)
-    begins = _rule(made)
+    begins = _word_start_rule(config)
     for piece, i in pieces.items():
         starts[i] = begins(piece)
     starts[special] = True
     return Vocabulary(size, torch.from_numpy(starts), tuple(special), **ids)
 
 
-def _first_of(names: tuple[str, ...], pieces: Mapping[str, int]) -> int | None:
+def _find_first(names: tuple[str, ...], pieces: Mapping[str, int]) -> int | None:
     return next((pieces[name] for name in names if name in pieces), None)
 
 
-def _rule(made: dict):
+def _word_start_rule(config: dict):
     """Piece -> whether it begins a word.
 
     WordPiece marks what goes on; byte-level BPE and SentencePiece have the white space before a
@@ -51,19 +51,19 @@ def _rule(made: dict):
     it in the others, as in BERT and fairseq. For vocabularies that mark the ends of words, as that
     of GPT-1 does, every piece counts as a word.
     """
-    model = made["model"]
+    model = config["model"]
     if model["type"] == "WordPiece":
         prefix = model["continuing_subword_prefix"]
         return lambda piece: not piece.startswith(prefix) or piece == prefix
-    if is_characters(made) or model.get("end_of_word_suffix"):
+    if is_characters(config) or model.get("end_of_word_suffix"):
         return lambda piece: True
-    if is_byte_level(made):
+    if is_byte_level(config):
         return lambda piece: piece.startswith(BYTE_SPACES)
     return lambda piece: piece.startswith(SPACE)
 
 
-def is_byte_level(made: dict) -> bool:
+def is_byte_level(config: dict) -> bool:
     """Whether the pieces of a tokenizer.json are bytes in GPT-2's notation."""
-    parts = [made["pre_tokenizer"] or {}]
+    parts = [config["pre_tokenizer"] or {}]
     parts += parts[0].get("pretokenizers", [])
     return any(part.get("type") == "ByteLevel" for part in parts)

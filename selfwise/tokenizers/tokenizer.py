@@ -13,16 +13,16 @@ from selfwise.core.errors import nearest
 from selfwise.core.files import digest
 from selfwise.core.types import Vocabulary
 from selfwise.tokenizers import train as train_
-from selfwise.tokenizers.cached_encode import Flat, encoder
-from selfwise.tokenizers.load import read
-from selfwise.tokenizers.plain_text import plain
-from selfwise.tokenizers.special_tokens import vocabulary
+from selfwise.tokenizers.cached_encode import FlatIds, build_encoder
+from selfwise.tokenizers.load import read_tokenizer
+from selfwise.tokenizers.plain_text import remove_special_names
+from selfwise.tokenizers.special_tokens import build_vocabulary
 
 KINDS = ("wordpiece", "bpe", "unigram", "chars")
 DEFAULT_VOCAB = 8192
-LEAST_VOCAB = {"wordpiece": 64, "bpe": 261, "unigram": 64, "chars": 6}
+MIN_VOCAB = {"wordpiece": 64, "bpe": 261, "unigram": 64, "chars": 6}
 # what a tokenizer.json holds beside what decides the ids
-_BESIDE = ("version", "truncation", "padding", "post_processor", "decoder")
+_IGNORED_PARTS = ("version", "truncation", "padding", "post_processor", "decoder")
 
 
 class Tokenizer:
@@ -36,10 +36,10 @@ class Tokenizer:
         self.library = library
         # what looks like a special token in a text is text, unless `special` is asked for
         library.encode_special_tokens = True
-        self.fingerprint = _fingerprint(library)
-        self.vocabulary: Vocabulary = vocabulary(library)
-        text = plain(library, self.vocabulary.special)
-        self._flat: Callable[[Sequence[str]], Flat] = encoder(text)
+        self.fingerprint = _fingerprint_library(library)
+        self.vocabulary: Vocabulary = build_vocabulary(library)
+        text = remove_special_names(library, self.vocabulary.special)
+        self._flat: Callable[[Sequence[str]], FlatIds] = build_encoder(text)
 
     def encode(self, texts: Sequence[str], *, special: bool = False) -> list[np.ndarray]:
         """The ids of each text as int64, without special tokens at its ends.
@@ -52,12 +52,12 @@ class Tokenizer:
             return np.split(ids, np.cumsum(counts)[:-1]) if len(counts) else []
         self.library.encode_special_tokens = False
         try:
-            found = self.library.encode_batch(list(texts), add_special_tokens=False)
+            encodings = self.library.encode_batch(list(texts), add_special_tokens=False)
         finally:
             self.library.encode_special_tokens = True
-        return [np.array(one.ids, dtype=np.int64) for one in found]
+        return [np.array(one.ids, dtype=np.int64) for one in encodings]
 
-    def flat(self, texts: Sequence[str]) -> Flat:
+    def flat(self, texts: Sequence[str]) -> FlatIds:
         """As `encode`, in a row: all ids int64 (t,), and how many each text has int64 (n,)."""
         return self._flat(texts)
 
@@ -72,10 +72,10 @@ class Tokenizer:
 
     def piece(self, id: int) -> str:
         """The token with an id. Raises ValueError if there is none."""
-        found = self.library.id_to_token(int(id)) if id >= 0 else None
-        if found is None:
+        piece = self.library.id_to_token(int(id)) if id >= 0 else None
+        if piece is None:
             raise ValueError(f"{id} is not an id of this vocabulary of {self.vocabulary.size:,}")
-        return found
+        return piece
 
     def id(self, piece: str) -> int | None:
         """The id of a token, or None."""
@@ -90,7 +90,7 @@ class Tokenizer:
     @staticmethod
     def load(path: Path | str) -> "Tokenizer":
         """From any form of `tokenizer_load`. Raises ValueError for what is none of them."""
-        return Tokenizer(read(Path(path).expanduser()))
+        return Tokenizer(read_tokenizer(Path(path).expanduser()))
 
     def __getstate__(self) -> str:
         return self.library.to_str()
@@ -99,30 +99,32 @@ class Tokenizer:
         self.__init__(Library.from_str(state))  # type: ignore[misc]
 
 
-def _fingerprint(library: Library) -> str:
-    made = json.loads(library.to_str())
-    told = {name: part for name, part in made.items() if name not in _BESIDE}
-    if made["model"]["type"] == "Unigram":  # the library reads numbers back with another last digit
-        told["model"]["vocab"] = [(piece, round(s, 5)) for piece, s in told["model"]["vocab"]]
-        told["special names"] = "text"  # they gave special ids once: tokens of then are not reused
-    return digest(json.dumps(told, sort_keys=True))
+def _fingerprint_library(library: Library) -> str:
+    config = json.loads(library.to_str())
+    parts = {name: part for name, part in config.items() if name not in _IGNORED_PARTS}
+    if (
+        config["model"]["type"] == "Unigram"
+    ):  # the library reads numbers back with another last digit
+        parts["model"]["vocab"] = [(piece, round(s, 5)) for piece, s in parts["model"]["vocab"]]
+        parts["special names"] = "text"  # they gave special ids once: tokens of then are not reused
+    return digest(json.dumps(parts, sort_keys=True))
 
 
 @runtime_checkable
-class InPieces(Protocol):
+class PieceStream(Protocol):
     """Texts that can be read as a stream of pieces, each with its `text`."""
 
     def pieces(self) -> Iterable[Any]: ...
 
 
-def train(
+def train_tokenizer(
     kind: str,
     texts: Iterable[str],
     *,
     vocab: int | None = None,
     lower: bool = False,
     seed: int = 0,
-    most: int | None = None,
+    max_bytes: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Tokenizer:
     """A tokenizer of one of the four kinds, learnt from texts.
@@ -140,24 +142,30 @@ def train(
     """
     if kind not in KINDS:
         raise ValueError(f"there is no kind of tokenizer {kind!r}{nearest(kind, KINDS)}")
-    if vocab is not None and vocab < LEAST_VOCAB[kind]:
-        raise ValueError(f"a {kind} vocabulary needs {LEAST_VOCAB[kind]} tokens, got {vocab}")
-    if isinstance(texts, InPieces):  # a document may be longer than memory
+    if vocab is not None and vocab < MIN_VOCAB[kind]:
+        raise ValueError(f"a {kind} vocabulary needs {MIN_VOCAB[kind]} tokens, got {vocab}")
+    if isinstance(texts, PieceStream):  # a document may be longer than memory
         texts = (piece.text for piece in texts.pieces())
     if kind == "chars":  # counting needs little memory, and a rare character is unknown forever
-        made = train_.characters(texts, vocab, lower=lower)
-        if made.get_vocab_size() == len(train_.BERT):
+        library = train_.build_character_tokenizer(texts, vocab, lower=lower)
+        if library.get_vocab_size() == len(train_.BERT):
             raise ValueError(NO_TEXT)
-        return Tokenizer(made)
-    sample = train_.Sample(train_.BUDGET[kind] if most is None else most).fill(texts)
+        return Tokenizer(library)
+    sample = train_.TextSample(
+        train_.MAX_TRAINING_BYTES[kind] if max_bytes is None else max_bytes
+    ).fill(texts)
     if not any(map(str.strip, sample.blocks)):
         raise ValueError(NO_TEXT)
     if sample.every > 1 and progress is not None:
         progress(
             f"the tokenizer is learnt from {sample.size / 2**20:,.0f} MiB, an even sample of the "
-            f"corpus's {sample.seen / 2**20:,.0f}, to keep memory bounded"
+            f"corpus's {sample.total_bytes / 2**20:,.0f}, to keep memory bounded"
         )
-    learn = {"wordpiece": train_.wordpiece, "bpe": train_.bpe, "unigram": train_.unigram}[kind]
+    learn = {
+        "wordpiece": train_.train_wordpiece,
+        "bpe": train_.train_bpe,
+        "unigram": train_.train_unigram,
+    }[kind]
     return Tokenizer(learn(sample.blocks, vocab or DEFAULT_VOCAB, lower=lower))
 
 
@@ -165,31 +173,33 @@ NO_TEXT = "there is no text to learn a tokenizer from"
 
 
 def open_tokenizer(
-    told: str | Path,
+    name: str | Path,
     texts: Callable[[], Iterable[str]],
     *,
     lower: bool = False,
-    most: int | None = None,
+    max_bytes: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Tokenizer:
     """`wordpiece:8192` or `chars`: trained on `texts()`; anything else is a path.
 
     Raises ValueError for a size that is no number, an unknown kind and a path that does not exist.
     """
-    kind, colon, size = str(told).partition(":")
+    kind, colon, size = str(name).partition(":")
     if kind in KINDS:
         if colon and not size.isdigit():
-            raise ValueError(f"{told}: the size of a vocabulary is a whole number, as {kind}:8192")
+            raise ValueError(f"{name}: the size of a vocabulary is a whole number, as {kind}:8192")
         vocab = int(size) if colon else None
-        return train(kind, texts(), vocab=vocab, lower=lower, most=most, progress=progress)
-    if not Path(told).expanduser().exists():
+        return train_tokenizer(
+            kind, texts(), vocab=vocab, lower=lower, max_bytes=max_bytes, progress=progress
+        )
+    if not Path(name).expanduser().exists():
         raise ValueError(
-            f"{told}: neither a path nor a kind of tokenizer{nearest(kind, KINDS)}"
+            f"{name}: neither a path nor a kind of tokenizer{nearest(kind, KINDS)}"
             if "mean" in nearest(kind, KINDS)
-            else f"{told}: neither a path nor a kind of tokenizer ({', '.join(KINDS)}, and a size "
+            else f"{name}: neither a path nor a kind of tokenizer ({', '.join(KINDS)}, and a size "
             "as in wordpiece:8192)"
         )
-    return Tokenizer.load(told)
+    return Tokenizer.load(name)
 
 
 def _before_fork() -> None:
@@ -198,18 +208,18 @@ def _before_fork() -> None:
     Its own guard prints a warning in every loader process; with this variable it stays silent,
     and a child encodes on one thread.
     """
-    _told.append(os.environ.get("TOKENIZERS_PARALLELISM"))
+    _parallelism_before.append(os.environ.get("TOKENIZERS_PARALLELISM"))
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def _after_fork_in_parent() -> None:
-    before = _told.pop()
+    before = _parallelism_before.pop()
     if before is None:
         del os.environ["TOKENIZERS_PARALLELISM"]
     else:
         os.environ["TOKENIZERS_PARALLELISM"] = before
 
 
-_told: list[str | None] = []
+_parallelism_before: list[str | None] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)

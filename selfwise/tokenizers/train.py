@@ -17,71 +17,75 @@ from tokenizers import (
 )
 from tokenizers import Tokenizer as Library
 
-from selfwise.tokenizers.cached_encode import EVERY_CHARACTER, SPACE, lowered
+from selfwise.tokenizers.cached_encode import EVERY_CHARACTER, SPACE, lower_text
 from selfwise.tokenizers.special_tokens import BERT, ROBERTA
 
 Tell = Callable[[str], None]
-BUDGET = {"wordpiece": 2**26, "bpe": 2**26, "unigram": 2**24}  # bytes of text to learn from
+MAX_TRAINING_BYTES = {
+    "wordpiece": 2**26,
+    "bpe": 2**26,
+    "unigram": 2**24,
+}  # bytes of text to learn from
 BLOCK = 2**16  # characters that are kept or left out together
 ALPHABET = 1000  # characters of a WordPiece or Unigram vocabulary at most, as in tokenizers' own
-LEAST_COUNT = 2  # of a pair of pieces that is merged
+MIN_COUNT = 2  # of a pair of pieces that is merged
 
 
-def wordpiece(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
+def train_wordpiece(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
     """BERT's (arXiv:1810.04805): normaliser, white space, punctuation and Chinese characters."""
-    made = bert(models.WordPiece(unk_token="[UNK]"), lower=lower)
+    untrained = build_wordpiece(models.WordPiece(unk_token="[UNK]"), lower=lower)
     sample = list(texts)
-    alphabet = _alphabet(sample, made.normalizer, min(ALPHABET, vocab // 4))
+    alphabet = _choose_alphabet(sample, untrained.normalizer, min(ALPHABET, vocab // 4))
     # The library numbers the characters inside words in the order of a hash map, which is another
     # one in every process, and breaks ties between merges by these numbers. So they are given.
-    inside = [f"##{c}" for c in alphabet if _can_go_on(c, made)]
+    inside = [f"##{c}" for c in alphabet if _can_continue(c, untrained)]
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab,
-        min_frequency=LEAST_COUNT,
+        min_frequency=MIN_COUNT,
         special_tokens=[*BERT, *inside],
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
         show_progress=False,
     )
-    learner = bert(models.WordPiece(unk_token="[UNK]"), lower=lower)
+    learner = build_wordpiece(models.WordPiece(unk_token="[UNK]"), lower=lower)
     learner.train_from_iterator(sample, trainer)
     pieces = learner.get_vocab(with_added_tokens=True)
-    return bert(models.WordPiece(vocab=pieces, unk_token="[UNK]"), lower=lower)
+    return build_wordpiece(models.WordPiece(vocab=pieces, unk_token="[UNK]"), lower=lower)
 
 
-def bert(model: Any, *, lower: bool) -> Library:
+def build_wordpiece(model: Any, *, lower: bool) -> Library:
     """A WordPiece model with what BERT does before and after it."""
-    made = Library(model)
-    made.normalizer = normalizers.BertNormalizer(lowercase=lower)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.decoder = decoders.WordPiece()
-    return with_specials(made, BERT)
+    library = Library(model)
+    library.normalizer = normalizers.BertNormalizer(lowercase=lower)
+    library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    library.decoder = decoders.WordPiece()
+    return add_special_tokens(library, BERT)
 
 
-def bpe(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
+def train_bpe(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
     """Byte-level BPE as in GPT-2 and RoBERTa (arXiv:1907.11692): no text is unknown to it."""
-    made = byte_level(models.BPE())
-    made.normalizer = normalizers.Lowercase() if lower else None
+    library = build_byte_level(models.BPE())
+    library.normalizer = normalizers.Lowercase() if lower else None
     trainer = trainers.BpeTrainer(
         vocab_size=vocab,
-        min_frequency=LEAST_COUNT,
+        min_frequency=MIN_COUNT,
         special_tokens=list(ROBERTA),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    made.train_from_iterator(texts, trainer)
-    return with_specials(made, ROBERTA)
+    library.train_from_iterator(texts, trainer)
+    return add_special_tokens(library, ROBERTA)
 
 
-def byte_level(model: Any) -> Library:
+def build_byte_level(model: Any) -> Library:
     """A BPE model with GPT-2's division into words before it."""
-    made = Library(model)
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
-    return made
+    library = Library(model)
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    return library
 
 
-def unigram(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
+def train_unigram(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
     """Unigram (arXiv:1804.10959) with the text normalised as for ALBERT (arXiv:1909.11942)."""
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab,
@@ -89,16 +93,18 @@ def unigram(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
         unk_token="[UNK]",
         show_progress=False,
     )
-    learner = _unigram(models.Unigram(), lower=lower)
+    learner = _build_unigram(models.Unigram(), lower=lower)
     learner.train_from_iterator(texts, trainer)
-    found = json.loads(learner.to_str())["model"]["vocab"]
-    scores = _settled({piece: score for piece, score in found if piece not in BERT})
+    vocab_scores = json.loads(learner.to_str())["model"]["vocab"]
+    scores = _settle_scores({piece: score for piece, score in vocab_scores if piece not in BERT})
     order = sorted(scores, key=lambda piece: (-scores[piece], piece))
     pieces = [*((name, 0.0) for name in BERT), *((piece, scores[piece]) for piece in order)]
-    return with_specials(_unigram(models.Unigram(pieces, BERT.index("[UNK]")), lower=lower), BERT)
+    return add_special_tokens(
+        _build_unigram(models.Unigram(pieces, BERT.index("[UNK]")), lower=lower), BERT
+    )
 
 
-def _settled(scores: dict[str, float]) -> dict[str, float]:
+def _settle_scores(scores: dict[str, float]) -> dict[str, float]:
     """Scores that are the same in every process.
 
     The library adds counts in the order of a hash map, which is another one each time, so the last
@@ -112,11 +118,11 @@ def _settled(scores: dict[str, float]) -> dict[str, float]:
     return rest | {piece: round(low + step * i, 6) for i, piece in enumerate(rare, start=1)}
 
 
-def _unigram(model: Any, *, lower: bool) -> Library:
-    made = Library(model)
+def _build_unigram(model: Any, *, lower: bool) -> Library:
+    library = Library(model)
     quotes = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     case = [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
-    made.normalizer = normalizers.Sequence(
+    library.normalizer = normalizers.Sequence(
         [
             *quotes,
             *(case if lower else [normalizers.NFKC()]),
@@ -124,69 +130,69 @@ def _unigram(model: Any, *, lower: bool) -> Library:
             normalizers.Strip(),
         ]
     )
-    made.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
-    made.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
-    return made
+    library.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
+    library.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
+    return library
 
 
-def characters(texts: Iterable[str], vocab: int | None, *, lower: bool) -> Library:
+def build_character_tokenizer(texts: Iterable[str], vocab: int | None, *, lower: bool) -> Library:
     """One token for each Unicode character, sorted; above `vocab` the rarest are left out."""
     counts = _count_points(texts, lower=lower)
-    found = np.flatnonzero(counts)
-    room = len(found) if vocab is None else max(vocab - len(BERT), 0)
-    kept = np.sort(found[np.lexsort([found, -counts[found]])][:room])
-    pieces = {name: i for i, name in enumerate([*BERT, *map(chr, kept)])}
-    made = Library(models.WordLevel(pieces, unk_token="[UNK]"))
-    made.normalizer = normalizers.Lowercase() if lower else None
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(EVERY_CHARACTER), behavior="isolated")
-    made.decoder = decoders.Fuse()
-    return with_specials(made, BERT)
+    points = np.flatnonzero(counts)
+    room = len(points) if vocab is None else max(vocab - len(BERT), 0)
+    frequent = np.sort(points[np.lexsort([points, -counts[points]])][:room])
+    pieces = {name: i for i, name in enumerate([*BERT, *map(chr, frequent)])}
+    library = Library(models.WordLevel(pieces, unk_token="[UNK]"))
+    library.normalizer = normalizers.Lowercase() if lower else None
+    library.pre_tokenizer = pre_tokenizers.Split(Regex(EVERY_CHARACTER), behavior="isolated")
+    library.decoder = decoders.Fuse()
+    return add_special_tokens(library, BERT)
 
 
-def with_specials(made: Library, names: Iterable[str]) -> Library:
+def add_special_tokens(library: Library, names: Iterable[str]) -> Library:
     """Declares special tokens, and puts the first and the last around a text where one asks."""
-    known = [name for name in names if made.token_to_id(name) is not None]
+    present = [name for name in names if library.token_to_id(name) is not None]
     # as in RoBERTa: a mask takes the space before it along
-    made.add_special_tokens([AddedToken(n, lstrip=n == "<mask>", special=True) for n in known])
-    first, last = ("<s>", "</s>") if "<s>" in known else ("[CLS]", "[SEP]")
-    if first in known and last in known:
-        ids = [(name, made.token_to_id(name)) for name in (first, last)]
+    library.add_special_tokens([AddedToken(n, lstrip=n == "<mask>", special=True) for n in present])
+    first, last = ("<s>", "</s>") if "<s>" in present else ("[CLS]", "[SEP]")
+    if first in present and last in present:
+        ids = [(name, library.token_to_id(name)) for name in (first, last)]
         two = f"{last} {last} $B" if first == "<s>" else f"{last} $B:1"
         tail = last if first == "<s>" else f"{last}:1"
-        made.post_processor = processors.TemplateProcessing(
+        library.post_processor = processors.TemplateProcessing(
             single=f"{first} $A {last}", pair=f"{first} $A {two} {tail}", special_tokens=ids
         )
-    return made
+    return library
 
 
-class Sample:
+class TextSample:
     """Even, deterministic, and bounded: of a stream of any length, every 2^k-th block of text.
 
     Blocks are kept until they are more than `most` bytes; then every second one is dropped, and
     from there on only every second one is taken.
     """
 
-    def __init__(self, most: int):
-        self.most, self.every = most, 1
+    def __init__(self, max_bytes: int):
+        self.max_bytes, self.every = max_bytes, 1
         self.blocks: list[str] = []
-        self.size = self.seen = self._number = 0
+        self.size = self.total_bytes = self._number = 0
 
-    def fill(self, texts: Iterable[str]) -> "Sample":
+    def fill(self, texts: Iterable[str]) -> "TextSample":
         """Read the whole stream."""
-        for block in _blocks(texts):
+        for block in _join_blocks(texts):
             size = len(block) if block.isascii() else len(block.encode("utf-8", "replace"))
-            self.seen += size
+            self.total_bytes += size
             if self._number % self.every == 0:
                 self.blocks.append(block)
                 self.size += size
             self._number += 1
-            while self.size > self.most and len(self.blocks) > 1:
+            while self.size > self.max_bytes and len(self.blocks) > 1:
                 self.blocks, self.every = self.blocks[::2], 2 * self.every
                 self.size = sum(len(b.encode("utf-8", "replace")) for b in self.blocks)
         return self
 
 
-def _blocks(texts: Iterable[str], between: str = "\n\n") -> Iterator[str]:
+def _join_blocks(texts: Iterable[str], between: str = "\n\n") -> Iterator[str]:
     """Long texts cut after every so many characters; short ones joined, with blank lines."""
     waiting: list[str] = []
     size = 0
@@ -204,15 +210,15 @@ def _blocks(texts: Iterable[str], between: str = "\n\n") -> Iterator[str]:
 def _count_points(texts: Iterable[str], *, lower: bool) -> np.ndarray:
     """How often each of Unicode's characters occurs."""
     counts = np.zeros(0x110000, dtype=np.int64)
-    for block in _blocks(texts, ""):
-        text = lowered(block) if lower else block
+    for block in _join_blocks(texts, ""):
+        text = lower_text(block) if lower else block
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         part = np.bincount(points)
         counts[: len(part)] += part
     return counts
 
 
-def _alphabet(sample: Iterable[str], normalizer: Any, most: int) -> list[str]:
+def _choose_alphabet(sample: Iterable[str], normalizer: Any, max_characters: int) -> list[str]:
     """The most frequent characters after normalising, sorted; ties go to the lower code point."""
     raw = _count_points(sample, lower=False)
     counts: dict[str, int] = {}
@@ -221,10 +227,10 @@ def _alphabet(sample: Iterable[str], normalizer: Any, most: int) -> list[str]:
             continue
         for c in normalizer.normalize_str(chr(point)).replace(" ", ""):
             counts[c] = counts.get(c, 0) + int(raw[point])
-    return sorted(sorted(counts, key=lambda c: (-counts[c], c))[:most])
+    return sorted(sorted(counts, key=lambda c: (-counts[c], c))[:max_characters])
 
 
-def _can_go_on(c: str, made: Library) -> bool:
+def _can_continue(c: str, library: Library) -> bool:
     """Whether a character can stand inside a word: Chinese ones and punctuation cannot."""
-    text = made.normalizer.normalize_str(f"a{c}")
-    return len(made.pre_tokenizer.pre_tokenize_str(text)) == 1
+    text = library.normalizer.normalize_str(f"a{c}")
+    return len(library.pre_tokenizer.pre_tokenize_str(text)) == 1

@@ -15,14 +15,14 @@ from selfwise.core.files import cache_dir
 from selfwise.core.rng import generator
 from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
-from selfwise.data.text.corpus import Corpus, find, open_corpus
-from selfwise.data.text.corpus_seen import share_seen
+from selfwise.data.text.corpus import Corpus, find_corpus, open_corpus
+from selfwise.data.text.corpus_seen import measure_overlap
 from selfwise.data.text.documents import open_documents
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.runs.arguments import FROM_PYTHON, IMPORTED
 from selfwise.runs.open import Run, load
-from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train
+from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train_tokenizer
 from selfwise.training.config import resolve_device
 
 SEEN = "training_text"  # the share of a text that was trained on, where it is worth a word
@@ -144,10 +144,12 @@ def _share_seen(run: Run, corpus: Corpus) -> float:
     told, name = run.config["options"], run.config["found"].get("fingerprint", "")
     if corpus.fingerprint == name:
         return 1.0
-    trained = find(cache_dir("text") / name) if name else None
+    trained = find_corpus(cache_dir("text") / name) if name else None
     if trained is None:
         return 0.0
-    return share_seen(corpus, trained.split(told["held_out"])[0] if told["held_out"] else trained)
+    return measure_overlap(
+        corpus, trained.split(told["held_out"])[0] if told["held_out"] else trained
+    )
 
 
 def _held_out(run: Run, draw: RowSampler) -> Corpus:
@@ -193,7 +195,7 @@ def make_tokenizer(
         print(found.left_out)
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}{nearest(kind, KINDS)}")
-    tokenizer = train(kind, found, vocab=vocab, lower=lower, progress=print)
+    tokenizer = train_tokenizer(kind, found, vocab=vocab, lower=lower, progress=print)
     out.mkdir(parents=True)
     tokenizer.save(out)
     return tokenizer

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from selfwise.core.rng import generator
 from selfwise.losses import cross_entropy
-from selfwise.losses.cross_entropy import chosen_cross_entropy, chosen_hits
+from selfwise.losses.cross_entropy import count_correct, masked_cross_entropy
 
 
 def case(m: int = 11, v: int = 7, dtype=torch.float64):
@@ -24,26 +24,26 @@ def test_it_is_the_sum_over_the_chosen_rows():
             total = torch.tensor(row, dtype=torch.float64).exp().sum().log()
             expected += total.item() - row[goal]
     assert 0 < chosen.sum() < len(chosen)
-    assert chosen_cross_entropy(logits, target, chosen).item() == pytest.approx(expected)
+    assert masked_cross_entropy(logits, target, chosen).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("few", [1, 3, 11, 50])
 def test_the_gradient_is_that_of_torch_however_the_rows_are_split(few, monkeypatch):
-    monkeypatch.setattr(cross_entropy, "_few", lambda logits: few)
+    monkeypatch.setattr(cross_entropy, "_rows_at_once", lambda logits: few)
     logits, target, chosen = case()
-    (0.3 * chosen_cross_entropy(logits, target, chosen)).backward()
+    (0.3 * masked_cross_entropy(logits, target, chosen)).backward()
     other = logits.detach().clone().requires_grad_()
     (0.3 * F.cross_entropy(other[chosen], target[chosen], reduction="sum")).backward()
     torch.testing.assert_close(logits.grad, other.grad)
     assert logits.grad[~chosen].eq(0).all()
     hits = (logits.argmax(dim=1) == target)[chosen].sum()
-    assert chosen_hits(logits, target, chosen) == hits
+    assert count_correct(logits, target, chosen) == hits
 
 
 def test_a_large_vocabulary_takes_several_parts():
     logits, target, chosen = case(40, 30_522, torch.float32)
-    assert cross_entropy._few(logits) < 40
-    found = chosen_cross_entropy(logits, target, chosen)
+    assert cross_entropy._rows_at_once(logits) < 40
+    found = masked_cross_entropy(logits, target, chosen)
     found.backward()
     other = logits.detach().double().requires_grad_()
     expected = F.cross_entropy(other[chosen], target[chosen], reduction="sum")
@@ -54,7 +54,7 @@ def test_a_large_vocabulary_takes_several_parts():
 
 def test_bfloat16_is_summed_in_float32():
     logits, target, chosen = case(64, 500, torch.bfloat16)
-    found = chosen_cross_entropy(logits, target, chosen)
+    found = masked_cross_entropy(logits, target, chosen)
     wide = logits.detach().double().requires_grad_()
     expected = F.cross_entropy(wide[chosen], target[chosen], reduction="sum")
     expected.backward()
@@ -68,6 +68,6 @@ def test_bfloat16_is_summed_in_float32():
 def test_no_rows_are_no_loss():
     logits, target, _ = case()
     none = torch.zeros(11, dtype=torch.bool)
-    assert chosen_cross_entropy(logits, target, none) == 0
-    empty = chosen_cross_entropy(logits[:0], target[:0], none[:0])
+    assert masked_cross_entropy(logits, target, none) == 0
+    empty = masked_cross_entropy(logits[:0], target[:0], none[:0])
     assert empty == 0

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from selfwise.core.rng import Rng, generator
 from selfwise.core.types import HOP, WINDOW, map_tensors
-from selfwise.losses.cross_entropy import chosen_cross_entropy, code_cosines
+from selfwise.losses.cross_entropy import cosine_logits, masked_cross_entropy
 from selfwise.methods.hubert import HuBERT
 from selfwise.views.audio.span_mask import MaskedFrames, SpanMask
 
@@ -58,13 +58,13 @@ def spoken(view: MaskedFrames, sample: int) -> MaskedFrames:
 def test_scores_are_cosines_over_the_temperature():
     """Equation 3, pair by pair in float64."""
     hidden, codes = (torch.randn(n, 5, generator=generator(n)).double() for n in (7, 4))
-    found = code_cosines(hidden, codes, 0.1)
+    found = cosine_logits(hidden, codes, 0.1)
     for i in range(7):
         for j in range(4):
             dot = sum(float(a * b) for a, b in zip(hidden[i], codes[j]))
             size = [sum(float(a * a) for a in v) ** 0.5 for v in (hidden[i], codes[j])]
             assert float(found[i, j]) == pytest.approx(dot / size[0] / size[1] / 0.1, rel=1e-12)
-    assert torch.allclose(code_cosines(hidden, codes, 0.2), found / 2)
+    assert torch.allclose(cosine_logits(hidden, codes, 0.2), found / 2)
 
 
 def test_loss_and_gradients_are_those_of_the_published_way():
@@ -72,7 +72,7 @@ def test_loss_and_gradients_are_those_of_the_published_way():
     drawn = [torch.randn(shape, generator=generator(0, str(shape))).double() for shape in shapes]
     target, chosen = torch.arange(30) % 9, torch.arange(30) % 4 > 0
     a, b = ([t.clone().requires_grad_() for t in drawn] for _ in range(2))
-    ours = chosen_cross_entropy(code_cosines(*a), target, chosen)
+    ours = masked_cross_entropy(cosine_logits(*a), target, chosen)
     theirs = published(b[0][chosen], b[1], target[chosen])
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
     ours.backward()
@@ -83,12 +83,12 @@ def test_loss_and_gradients_are_those_of_the_published_way():
 
 def test_scores_are_computed_in_float32():
     hidden, codes = (torch.randn(n, 64, generator=generator(n)) for n in (30, 50))
-    exact = code_cosines(hidden, codes)
+    exact = cosine_logits(hidden, codes)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(code_cosines(hidden, codes), exact)
-    assert code_cosines(hidden.bfloat16(), codes).dtype == torch.float32
+        assert torch.equal(cosine_logits(hidden, codes), exact)
+    assert cosine_logits(hidden.bfloat16(), codes).dtype == torch.float32
     with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
-        code_cosines(hidden, codes, 0.0)
+        cosine_logits(hidden, codes, 0.0)
 
 
 def test_the_loss_is_the_mean_over_hidden_frames_and_the_penalty(view):
@@ -226,7 +226,7 @@ def test_metrics_are_the_share_hidden_and_how_often_the_guess_is_right(view):
     )
     tokens, valid, _ = method.encoder.embed(view.batch)
     out = method.encoder.trunk(torch.where(view.mask[..., None], method.mask, tokens), valid).tokens
-    right = code_cosines(method.project(out.flatten(0, 1)), method.codes).argmax(dim=1)
+    right = cosine_logits(method.project(out.flatten(0, 1)), method.codes).argmax(dim=1)
     right = right.view_as(view.mask) == view.batch.units
     for name, frames in {"masked": view.mask, "unmasked": valid & ~view.mask}.items():
         found = step.metrics[f"{name}_accuracy"]

@@ -391,7 +391,7 @@ def test_a_sheet_has_a_row_for_each_batch(tmp_path):
 def test_real_pictures_are_rebuilt(real_data):
     """40 steps on CIFAR-10 leave less than half of the error of a middle gray."""
     from selfwise.core.rng import Rng, generator
-    from selfwise.data.image.batches import Source
+    from selfwise.data.image.batches import ImageSource
     from selfwise.training.optimizers import build_optimizer
 
     folder = real_data / "CIFAR-10-images" / "test"
@@ -400,7 +400,7 @@ def test_real_pictures_are_rebuilt(real_data):
     found = open_images(folder, cache="no")
     found = found.take(np.arange(0, len(found), 40))
     encoder = image_codec.build_codec_encoder("codec-tiny", in_channels=3, size=32, width=32)
-    method, source = FSQ(encoder, size=32, crop=1.0), Source(found, batch=32, seed=0)
+    method, source = FSQ(encoder, size=32, crop=1.0), ImageSource(found, batch=32, seed=0)
     optimizer = build_optimizer("adamw", method, lr=5e-3, weight_decay=0.0)
     losses = []
     for step in range(40):

@@ -7,7 +7,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from selfwise.core.types import ImageBatch, Labelled
-from selfwise.data.image import Images, Source, open_images
+from selfwise.data.image import Images, ImageSource, open_images
 
 N, BATCH = 103, 10
 
@@ -39,7 +39,7 @@ def same(one: ImageBatch, two: ImageBatch) -> bool:
 
 
 def test_each_epoch_is_a_permutation_and_epochs_differ(images):
-    source = Source(images, batch=BATCH, seed=0)
+    source = ImageSource(images, batch=BATCH, seed=0)
     assert source.steps_per_epoch == len(source) == N // BATCH
     epochs = []
     for epoch in range(3):
@@ -55,26 +55,26 @@ def test_each_epoch_is_a_permutation_and_epochs_differ(images):
 
 
 def test_a_batch_the_size_of_the_data_is_a_permutation(images):
-    source = Source(images, batch=N, seed=0)
+    source = ImageSource(images, batch=N, seed=0)
     for step in range(2):
         assert sorted(source.batch(step).index.tolist()) == list(range(N))
 
 
 def test_seeds_differ(images):
-    one, two = (Source(images, batch=BATCH, seed=seed).batch(0).index for seed in (0, 1))
+    one, two = (ImageSource(images, batch=BATCH, seed=seed).batch(0).index for seed in (0, 1))
     assert one.tolist() != two.tolist()
 
 
 def test_a_batch_is_the_same_from_a_fresh_source_and_in_any_order(images):
-    source = Source(images, batch=BATCH, seed=3)
+    source = ImageSource(images, batch=BATCH, seed=3)
     forward = [source.batch(step) for step in range(25)]
     for step in (24, 3, 11, 0, 19):
-        assert same(Source(images, batch=BATCH, seed=3).batch(step), forward[step])
+        assert same(ImageSource(images, batch=BATCH, seed=3).batch(step), forward[step])
         assert same(source[step], forward[step])
 
 
 def test_pixels_and_labels_belong_to_the_index(images):
-    batch, label = Source(images, batch=BATCH, seed=0, labelled=True).batch(5)
+    batch, label = ImageSource(images, batch=BATCH, seed=0, labelled=True).batch(5)
     assert batch.x.dtype == torch.uint8
     assert batch.x[:, 0, 0, 0].tolist() == batch.index.tolist()
     assert label.dtype == torch.int64
@@ -82,29 +82,29 @@ def test_pixels_and_labels_belong_to_the_index(images):
 
 
 def test_an_unlabelled_source_gives_no_labels(images):
-    batch = Source(images, batch=BATCH, seed=0).batch(0)
+    batch = ImageSource(images, batch=BATCH, seed=0).batch(0)
     assert type(batch) is ImageBatch
     assert set(batch._fields) == {"x", "index", "extent"}
-    assert type(Source(images, batch=BATCH, seed=0, labelled=True).batch(0)) is Labelled
+    assert type(ImageSource(images, batch=BATCH, seed=0, labelled=True).batch(0)) is Labelled
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_gives_the_same_from_any_start(images, workers):
-    source = Source(images, batch=BATCH, seed=0)
+    source = ImageSource(images, batch=BATCH, seed=0)
     start, stop = 7, 13  # across the end of the first epoch
     loader = DataLoader(source, batch_size=None, sampler=range(start, stop), num_workers=workers)
     loaded = list(loader)
     assert len(loaded) == stop - start
     for step, batch in zip(range(start, stop), loaded):
         assert type(batch) is ImageBatch
-        assert same(batch, Source(images, batch=BATCH, seed=0).batch(step))
+        assert same(batch, ImageSource(images, batch=BATCH, seed=0).batch(step))
 
 
 def test_draw_decides_the_rows(images):
     def backwards(n: int, batch: int, step: int, seed: int) -> np.ndarray:
         return (n - 1 - step - np.arange(batch)) % n
 
-    source = Source(images, batch=4, seed=0, draw=backwards, labelled=True)
+    source = ImageSource(images, batch=4, seed=0, draw=backwards, labelled=True)
     batch, label = source.batch(2)
     assert batch.index.tolist() == [100, 99, 98, 97]
     assert label.tolist() == [1, 0, 2, 1]
@@ -131,20 +131,20 @@ def test_a_replaced_picture_brings_its_own_label(images):
         def take(self, rows: np.ndarray) -> Images:
             raise NotImplementedError
 
-    batch, label = Source(Replacing(), batch=BATCH, seed=0, labelled=True).batch(0)
+    batch, label = ImageSource(Replacing(), batch=BATCH, seed=0, labelled=True).batch(0)
     assert label.tolist() == (batch.index % 3).tolist()
 
 
 @pytest.mark.parametrize("batch", [104, 0])
 def test_a_batch_that_does_not_fit(images, batch):
     with pytest.raises(ValueError, match=rf"batch {batch} does not fit the data.*103 images"):
-        Source(images, batch=batch, seed=0)
+        ImageSource(images, batch=batch, seed=0)
 
 
 def test_labels_that_are_not_there():
     unlabelled = open_images(np.zeros((20, 8, 8), dtype=np.uint8))
     with pytest.raises(ValueError, match=r"no labels.*csv with a label column"):
-        Source(unlabelled, batch=10, seed=0, labelled=True)
+        ImageSource(unlabelled, batch=10, seed=0, labelled=True)
 
 
 def test_the_rows_of_an_epoch_are_drawn_once(images, monkeypatch):
@@ -153,11 +153,11 @@ def test_the_rows_of_an_epoch_are_drawn_once(images, monkeypatch):
     module._order.cache_clear()
     calls, original = [], module.shuffled
     monkeypatch.setattr(module, "shuffled", lambda *a: calls.append(a) or original(*a))
-    source = Source(images, batch=BATCH, seed=987)
+    source = ImageSource(images, batch=BATCH, seed=987)
     for step in range(len(source) + 1):
         source.batch(step)
     assert calls == [(N, 987, "epoch", 0), (N, 987, "epoch", 1)]
 
 
 def test_modality(images):
-    assert Source(images, batch=1, seed=0).modality == "image"
+    assert ImageSource(images, batch=1, seed=0).modality == "image"

@@ -7,7 +7,7 @@ import torch
 from selfwise.core.types import TextBatch
 from selfwise.data.text.labelled import open_texts
 from selfwise.evaluation.features.text import extract_features, tokenize_rows
-from selfwise.tokenizers.tokenizer import train
+from selfwise.tokenizers.tokenizer import train_tokenizer
 from tests.text_cases import encoder_of
 
 TEXTS = ["abc cab", "a", "bc ab cab bca", "cc"]
@@ -15,7 +15,7 @@ TEXTS = ["abc cab", "a", "bc ab cab bca", "cc"]
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "albert", "gpt"])
 def test_layers_are_the_means_of_every_depth_side_by_side(family):
-    encoder, tokenizer = encoder_of(family), train("chars", TEXTS)
+    encoder, tokenizer = encoder_of(family), train_tokenizer("chars", TEXTS)
     texts = open_texts(TEXTS)
     found = extract_features(encoder, texts, tokenizer, length=16, pooling="layers")
     width = encoder.dim
@@ -30,7 +30,7 @@ def test_layers_are_the_means_of_every_depth_side_by_side(family):
 
 
 def test_no_layer_can_be_chosen_where_all_are_taken():
-    encoder, tokenizer = encoder_of("bert"), train("chars", TEXTS)
+    encoder, tokenizer = encoder_of("bert"), train_tokenizer("chars", TEXTS)
     with pytest.raises(ValueError, match="'layers' takes every layer, so layer 1 cannot"):
         extract_features(
             encoder, open_texts(TEXTS), tokenizer, length=16, layer=1, pooling="layers"

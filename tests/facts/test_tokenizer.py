@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from selfwise.tokenizers.cached_encode import by_library
-from selfwise.tokenizers.plain_text import plain
-from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, open_tokenizer, train
-from selfwise.tokenizers.train import BLOCK, Sample
+from selfwise.tokenizers.cached_encode import encode_with_library
+from selfwise.tokenizers.plain_text import remove_special_names
+from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, open_tokenizer, train_tokenizer
+from selfwise.tokenizers.train import BLOCK, TextSample
 
 # ruff: noqa: RUF001
 RUSSIAN = "Мама мыла раму, а папа читал газету."
@@ -23,7 +23,10 @@ CORPUS = [MIXED, "the cat sat on the mat. the hats of cats. " * 40, RUSSIAN * 10
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, Tokenizer]:
-    return {kind: train(kind, CORPUS, vocab=None if kind == "chars" else 420) for kind in KINDS}
+    return {
+        kind: train_tokenizer(kind, CORPUS, vocab=None if kind == "chars" else 420)
+        for kind in KINDS
+    }
 
 
 def test_official_vocabularies_give_the_known_ids(real_data):
@@ -82,8 +85,8 @@ def test_word_by_word_gives_the_ids_of_the_library(made):
     texts += ["", " ", "\n", "\xa0", "a\x0c", " a ", MIXED]
     for kind, tokenizer in made.items():
         ids, counts = tokenizer.flat(texts)
-        wanted, wanted_counts = by_library(
-            plain(tokenizer.library, tokenizer.vocabulary.special), texts
+        wanted, wanted_counts = encode_with_library(
+            remove_special_names(tokenizer.library, tokenizer.vocabulary.special), texts
         )
         assert np.array_equal(counts, wanted_counts), kind
         assert np.array_equal(ids, wanted), kind
@@ -95,7 +98,7 @@ def test_forgetting_words_changes_no_id(made, monkeypatch):
 
     tokenizer = Tokenizer(made["bpe"].library)
     wanted = tokenizer.encode(CORPUS)
-    monkeypatch.setattr(cached_encode, "MOST_WORDS", 3)
+    monkeypatch.setattr(cached_encode, "MAX_WORDS", 3)
     for _ in range(3):
         found = tokenizer.encode(CORPUS)
         assert all(np.array_equal(a, b) for a, b in zip(found, wanted))
@@ -157,7 +160,9 @@ def test_the_same_texts_give_the_same_tokenizer_in_every_process(made):
 
 def test_lower_case(made):
     for kind in KINDS:
-        tokenizer = train(kind, CORPUS, vocab=None if kind == "chars" else 420, lower=True)
+        tokenizer = train_tokenizer(
+            kind, CORPUS, vocab=None if kind == "chars" else 420, lower=True
+        )
         upper, lower = tokenizer.encode(["THE CAT", "the cat"])
         assert np.array_equal(upper, lower), kind
         upper, lower = made[kind].encode(["THE CAT", "the cat"])
@@ -169,9 +174,9 @@ def test_the_vocabulary_is_as_large_as_asked_for(made):
     words = ["".join(draw.choices("abcdefgh", k=draw.randint(2, 7))) for _ in range(200)]
     texts = [" ".join(draw.choices(words, k=4000))]
     for kind, vocab in [("wordpiece", 150), ("bpe", 400)]:
-        assert train(kind, texts, vocab=vocab).vocabulary.size == vocab, kind
-    assert 90 < train("unigram", texts, vocab=120).vocabulary.size <= 120
-    few = train("chars", CORPUS, vocab=10)
+        assert train_tokenizer(kind, texts, vocab=vocab).vocabulary.size == vocab, kind
+    assert 90 < train_tokenizer("unigram", texts, vocab=120).vocabulary.size <= 120
+    few = train_tokenizer("chars", CORPUS, vocab=10)
     assert few.vocabulary.size == 10
     assert few.encode(["a"])[0].tolist() != [few.vocabulary.unknown]  # the frequent are kept
 
@@ -179,30 +184,30 @@ def test_the_vocabulary_is_as_large_as_asked_for(made):
 def test_a_sample_is_even_and_bounded():
     texts = [f"{i:06d} " * (BLOCK // 7 + 1) for i in range(400)]
     most = 50 * BLOCK
-    sample = Sample(most).fill(iter(texts))
+    sample = TextSample(most).fill(iter(texts))
     assert most // 3 < sample.size <= most
     first = [int(block[:6]) for block in sample.blocks if block[0] in "0"]
     assert max(first) > 350
     gaps = np.diff(sorted(set(first)))
     assert gaps.max() <= 2 * np.median(gaps)
-    assert Sample(most).fill(iter(texts)).blocks == sample.blocks
+    assert TextSample(most).fill(iter(texts)).blocks == sample.blocks
     told: list[str] = []
-    train("bpe", CORPUS * 60, vocab=300, most=2**16, progress=told.append)
+    train_tokenizer("bpe", CORPUS * 60, vocab=300, max_bytes=2**16, progress=told.append)
     assert len(told) == 1
     assert "sample" in told[0]
-    train("bpe", CORPUS, vocab=300, progress=told.append)
+    train_tokenizer("bpe", CORPUS, vocab=300, progress=told.append)
     assert len(told) == 1
 
 
 def test_mistakes_are_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'wordpiece'"):
-        train("wordpeice", CORPUS)
+        train_tokenizer("wordpeice", CORPUS)
     with pytest.raises(ValueError, match="no text to learn"):
-        train("chars", [])
+        train_tokenizer("chars", [])
     with pytest.raises(ValueError, match="no text to learn"):
-        train("bpe", ["  \n"])
+        train_tokenizer("bpe", ["  \n"])
     with pytest.raises(ValueError, match="needs 261 tokens, got 100"):
-        train("bpe", CORPUS, vocab=100)
+        train_tokenizer("bpe", CORPUS, vocab=100)
     with pytest.raises(ValueError, match="whole number"):
         open_tokenizer("bpe:8k", lambda: CORPUS)
     with pytest.raises(ValueError, match="did you mean 'unigram'"):
@@ -210,7 +215,7 @@ def test_mistakes_are_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="neither a path nor a kind"):
         open_tokenizer(tmp_path / "none.json", lambda: CORPUS)
     assert open_tokenizer("chars", lambda: CORPUS).vocabulary.size > 60
-    chars = train("chars", ["ab"])
+    chars = train_tokenizer("chars", ["ab"])
     with pytest.raises(ValueError, match="7 is not an id"):
         chars.decode([7])
     with pytest.raises(ValueError, match="7 is not an id"):

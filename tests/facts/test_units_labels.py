@@ -9,7 +9,14 @@ import torch
 
 from selfwise.core.types import HOP, frames
 from selfwise.targets import frame_labels as frame_labels
-from selfwise.targets.frame_labels import ARRAY, FACTS, HALF, Labels, write_labels, written
+from selfwise.targets.frame_labels import (
+    ARRAY,
+    FACTS,
+    HALF,
+    FrameLabels,
+    count_written,
+    write_labels,
+)
 
 SAMPLES = np.array([1000, 399, 8000, 400, 5000], dtype=np.int64)  # 2, 0, 24, 1 and 15 frames
 COUNTS = [frames(int(n)) for n in SAMPLES]
@@ -33,7 +40,7 @@ def pieces(size: int = 50):
 
 def test_every_frame_of_every_recording(tmp_path):
     found = write_labels(tmp_path, SAMPLES, pieces(), size=50)
-    again = Labels.open(tmp_path)
+    again = FrameLabels.open(tmp_path)
     assert len(again) == 5
     for i, n in enumerate(COUNTS):
         expected = [unit(i, t) for t in range(n)]
@@ -59,7 +66,7 @@ def test_usage_and_perplexity(tmp_path):
     assert found.usage().tolist() == [every.count(k) for k in range(50)]
     entropy = -sum(every.count(k) / 42 * math.log(every.count(k) / 42) for k in set(every))
     assert found.perplexity == pytest.approx(math.exp(entropy))
-    even = Labels(np.arange(40, dtype=np.uint16) % 8, np.array([0, 40]), 10)
+    even = FrameLabels(np.arange(40, dtype=np.uint16) % 8, np.array([0, 40]), 10)
     assert even.perplexity == pytest.approx(8)
 
 
@@ -72,17 +79,17 @@ def test_killed_and_gone_on(batches, tmp_path, monkeypatch):
         yield from list(pieces())[:batches]
         raise KeyboardInterrupt
 
-    assert written(tmp_path / "other") == 0
+    assert count_written(tmp_path / "other") == 0
     with pytest.raises(KeyboardInterrupt):
         write_labels(tmp_path / "other", SAMPLES, killed(), size=50)
     with pytest.raises(ValueError, match="there are no units in"):
-        Labels.open(tmp_path / "other")
-    first = written(tmp_path / "other")
+        FrameLabels.open(tmp_path / "other")
+    first = count_written(tmp_path / "other")
     assert first == batches
     rest = list(pieces())[first:]
     found = write_labels(tmp_path / "other", SAMPLES, rest, size=50, first=first)
     assert np.array_equal(found.units, expected)
-    assert written(tmp_path / "other") == 0
+    assert count_written(tmp_path / "other") == 0
 
 
 def test_begun_anew_nothing_old_is_left(tmp_path):
@@ -134,11 +141,11 @@ def test_a_file_that_was_cut_or_is_missing(tmp_path):
     write_labels(tmp_path, SAMPLES, pieces(), size=50)
     np.save(tmp_path / ARRAY, np.zeros(41, dtype=np.uint16))
     with pytest.raises(ValueError, match=r"has 41 units of uint16, where units\.json says 42"):
-        Labels.open(tmp_path)
+        FrameLabels.open(tmp_path)
     (tmp_path / ARRAY).unlink()
     with pytest.raises(ValueError, match="is missing, or no array of units"):
-        Labels.open(tmp_path)
+        FrameLabels.open(tmp_path)
     (tmp_path / FACTS).write_text(json.dumps({"format": 99}))
     with pytest.raises(ValueError, match="units of another version"):
-        Labels.open(tmp_path)
+        FrameLabels.open(tmp_path)
     assert not (tmp_path / HALF).exists()

@@ -8,7 +8,7 @@ from selfwise.core.types import TextBatch
 from selfwise.data.text.labelled import open_texts
 from selfwise.evaluation.features.text import extract_features
 from selfwise.evaluation.features.text_windows import describe_truncation, split_into_windows
-from selfwise.tokenizers.tokenizer import train
+from selfwise.tokenizers.tokenizer import train_tokenizer
 from tests.text_cases import encoder_of
 
 LENGTH = 12
@@ -19,7 +19,7 @@ TEXTS = [LONG, LONG[:-1] + "c", "a", "", "abc cab", "bca " * 40, "b" * 10, "b" *
 @pytest.fixture(params=["bert", "roberta", "albert", "gpt"])
 def family(request):
     """An encoder in evaluation mode and a tokenizer of characters."""
-    return encoder_of(request.param).eval(), train("chars", TEXTS)
+    return encoder_of(request.param).eval(), train_tokenizer("chars", TEXTS)
 
 
 def by_hand(encoder, tokenizer, text, how):

@@ -25,7 +25,7 @@ def batch(request) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def ours(z: torch.Tensor, identity: torch.Tensor, mine) -> set[tuple[int, int, int]]:
-    found = mine(mining.distances(z), identity, mining.partners(identity))
+    found = mine(mining.squared_distances(z), identity, mining.find_positives(identity))
     return set(zip(*(each[found.chosen].tolist() for each in found[:3])))
 
 
@@ -37,7 +37,7 @@ def theirs(z: torch.Tensor, identity: torch.Tensor, kind: str) -> set[tuple[int,
 
 def test_each_semihard_triplet_is_one_of_theirs_and_no_pair_is_left_out(batch):
     z, identity = batch
-    own, all_of_them = ours(z, identity, mining.semihard), theirs(z, identity, "semihard")
+    own, all_of_them = ours(z, identity, mining.mine_semihard), theirs(z, identity, "semihard")
     assert own
     assert own <= all_of_them
     assert {t[:2] for t in own} == {t[:2] for t in all_of_them}
@@ -46,8 +46,8 @@ def test_each_semihard_triplet_is_one_of_theirs_and_no_pair_is_left_out(batch):
 def test_each_hard_triplet_that_is_hard_is_one_of_theirs(batch):
     """Their "hard" is d(a, n) < d(a, p); ours is the nearest negative, hard or not."""
     z, identity = batch
-    d = mining.distances(z)
-    own = {t for t in ours(z, identity, mining.hard) if d[t[0], t[2]] < d[t[0], t[1]]}
+    d = mining.squared_distances(z)
+    own = {t for t in ours(z, identity, mining.mine_hard) if d[t[0], t[2]] < d[t[0], t[1]]}
     all_of_them = theirs(z, identity, "hard")
     assert own <= all_of_them
     assert {t[:2] for t in own} == {t[:2] for t in all_of_them}
@@ -56,16 +56,21 @@ def test_each_hard_triplet_that_is_hard_is_one_of_theirs(batch):
 def test_batch_hard_is_theirs(batch):
     z, identity = batch
     found = BatchHardMiner(distance=SQUARED)(z, identity)
-    assert ours(z, identity, mining.batch_hard) == set(zip(*(each.tolist() for each in found)))
+    assert ours(z, identity, mining.mine_batch_hard) == set(zip(*(each.tolist() for each in found)))
 
 
 def test_loss_and_gradient_of_given_triplets(batch):
     z, identity = (t.clone() for t in batch)
-    found = mining.semihard(mining.distances(z), identity, mining.partners(identity))
+    found = mining.mine_semihard(
+        mining.squared_distances(z), identity, mining.find_positives(identity)
+    )
     rows = tuple(each[found.chosen] for each in found[:3])
     grads, values = [], []
     for loss in (
-        lambda z: mining.hinge(mining.distances(z), found, MARGIN).sum() / found.chosen.sum(),
+        lambda z: (
+            mining.hinge_costs(mining.squared_distances(z), found, MARGIN).sum()
+            / found.chosen.sum()
+        ),
         lambda z: triplet_loss(*(z[each] for each in rows), margin=MARGIN),
         lambda z: TripletMarginLoss(margin=MARGIN, distance=SQUARED)(z, identity, rows),
     ):

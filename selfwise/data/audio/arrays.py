@@ -9,7 +9,7 @@ from selfwise.core.types import WINDOW
 from selfwise.data.audio.dataset import ListStore, Recordings
 from selfwise.data.compact_paths import RowNumbers
 from selfwise.data.image.arrays import as_numpy
-from selfwise.data.labels import encode
+from selfwise.data.labels import encode_labels
 
 
 def from_arrays(data: Any, *, skip_broken: bool) -> Recordings:
@@ -22,27 +22,29 @@ def from_arrays(data: Any, *, skip_broken: bool) -> Recordings:
         data, labels = data
     if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         raise ValueError(f"the {name} is neither a path, a list of arrays nor a pair with labels")
-    arrays = [_checked(one, i) for i, one in enumerate(data)]
+    arrays = [_check_array(one, i) for i, one in enumerate(data)]
     if not arrays:
         raise ValueError(f"the {name} is empty; a list of float arrays at 16 kHz is right")
-    codes, classes = (None, None) if labels is None else encode(as_numpy(labels), f"the {name}")
+    codes, classes = (
+        (None, None) if labels is None else encode_labels(as_numpy(labels), f"the {name}")
+    )
     if codes is not None and len(codes) != len(arrays):
         raise ValueError(f"the {name}: {len(arrays)} recordings, but {len(codes)} labels")
-    reasons = [_reason(array) for array in arrays]
+    reasons = [_exclusion_reason(array) for array in arrays]
     broken = [i for i, reason in enumerate(reasons) if reason == BROKEN]
     if broken and not skip_broken:
         raise ValueError(f"recording {broken[0]} of the {name} {BROKEN}; finite ones are right")
-    kept = np.array([i for i, reason in enumerate(reasons) if not reason], dtype=np.int64)
+    usable = np.array([i for i, reason in enumerate(reasons) if not reason], dtype=np.int64)
     left_out = [f"{i}: {reason}" for i, reason in enumerate(reasons) if reason]
-    if not len(kept):
+    if not len(usable):
         raise ValueError(f"the {name}: no recording can be used: {'; '.join(left_out[:3])}")
     return Recordings(
-        ids=RowNumbers(kept),
-        samples=np.array([len(arrays[i]) for i in kept], dtype=np.int64),
+        ids=RowNumbers(usable),
+        samples=np.array([len(arrays[i]) for i in usable], dtype=np.int64),
         store=ListStore(arrays),
-        rows=kept,
-        fingerprint=digest(*(arrays[i] for i in kept)),
-        labels=None if codes is None else codes[kept],
+        rows=usable,
+        fingerprint=digest(*(arrays[i] for i in usable)),
+        labels=None if codes is None else codes[usable],
         classes=classes,
         broken=left_out,
     )
@@ -56,7 +58,7 @@ def _is_sound(one: Any) -> bool:
     return getattr(one, "ndim", 0) == 1 and as_numpy(one).dtype.kind == "f"
 
 
-def _checked(one: Any, i: int) -> np.ndarray:
+def _check_array(one: Any, i: int) -> np.ndarray:
     array = as_numpy(one)
     if array.dtype.kind != "f" or array.ndim != 1:
         raise ValueError(
@@ -66,7 +68,7 @@ def _checked(one: Any, i: int) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _reason(array: np.ndarray) -> str:
+def _exclusion_reason(array: np.ndarray) -> str:
     """Why an array is left out; nothing where it is not."""
     if len(array) < WINDOW:
         return f"too short: {len(array)} samples, {WINDOW} are one frame"

@@ -15,7 +15,7 @@ NOISE = 0.1  # lengths are sorted as if each were up to so much longer: other ne
 LOOSE = 0.5  # the same for clustering, where batches shall be alike
 
 
-class Plan(NamedTuple):
+class CropPlan(NamedTuple):
     """What an epoch reads: batch k has the crops order[edges[k]] to order[edges[k + 1]]."""
 
     order: np.ndarray  # int64 (c,), crops
@@ -71,8 +71,8 @@ class AudioSource:
         # the noise can put a recording where one up to 1.1 times as short would be, so that much
         # room is kept: then the edges hold in every epoch
         bound = np.minimum(np.sort(self.lengths) * (1 + NOISE), self.lengths.max())
-        self.edges = _edges(bound, seconds * RATE)
-        self.plan = lru_cache(maxsize=2)(self._plan)
+        self.edges = _batch_edges(bound, seconds * RATE)
+        self.plan = lru_cache(maxsize=2)(self._draw_plan)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -106,10 +106,10 @@ class AudioSource:
         crops, width = whole[mine], int(self.lengths[whole].max())
         start = plan.offsets[crops]
         stop = start + self.lengths[crops]
-        found = read(self.recordings, self.owner[crops], start, stop, width=width)
+        crops_batch = read_batch(self.recordings, self.owner[crops], start, stop, width=width)
         if self.units is not None:
-            found = found._replace(units=self._units(found))
-        return found, mine.start, len(whole)
+            crops_batch = crops_batch._replace(units=self._units(crops_batch))
+        return crops_batch, mine.start, len(whole)
 
     def __getitem__(self, step: int) -> AudioBatch:
         return self.batch(step)
@@ -122,17 +122,17 @@ class AudioSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.plan = lru_cache(maxsize=2)(self._plan)
+        self.plan = lru_cache(maxsize=2)(self._draw_plan)
 
-    def _plan(self, epoch: int) -> Plan:
+    def _draw_plan(self, epoch: int) -> CropPlan:
         n = len(self.lengths)
         random = np.random.Generator(np.random.Philox(hash_keys(self.seed, "crops", epoch)))
         noise, place = random.random((2, n))
-        order = _sorted(self.lengths, NOISE * noise)
+        order = _sort_by_length(self.lengths, NOISE * noise)
         spare = (self.recordings.samples[self.owner] - self.lengths) // HOP
         where = (self.place + place) / self.parts
         offsets = HOP * np.minimum(np.floor(where * (spare + 1)).astype(np.int64), spare)
-        return Plan(order, offsets, shuffled(self.steps_per_epoch, self.seed, "batches", epoch))
+        return CropPlan(order, offsets, shuffled(self.steps_per_epoch, self.seed, "batches", epoch))
 
     def _units(self, batch: AudioBatch) -> torch.Tensor:
         """The unit of each frame (b t), -1 behind a row's last one."""
@@ -145,7 +145,7 @@ class AudioSource:
         return torch.from_numpy(ids)
 
 
-class Chunks:
+class RecordingChunks:
     """Whole recordings in batches by duration, long ones in pieces: for clustering and features.
 
     The frames of the pieces are those of the whole, each once: a piece begins at a multiple of
@@ -172,15 +172,15 @@ class Chunks:
         if frames(round(seconds * RATE)) < 1:
             raise ValueError(f"a piece of {seconds:g} s is less than a frame, which is 0.025 s")
         self.recordings = recordings
-        self.pieces = _pieces(recordings.samples, round(seconds * RATE))
+        self.pieces = _cut_pieces(recordings.samples, round(seconds * RATE))
         lengths = self.pieces[:, 2] - self.pieces[:, 1]
         if order is None:
             by_length = np.argsort(-lengths, kind="stable")
         else:
             random = np.random.Generator(np.random.Philox(hash_keys(order, "pieces")))
-            by_length = _sorted(lengths, LOOSE * random.random(len(lengths)))[::-1]
+            by_length = _sort_by_length(lengths, LOOSE * random.random(len(lengths)))[::-1]
         self.pieces = self.pieces[by_length]
-        self.edges = _edges(lengths[by_length], budget * RATE)
+        self.edges = _batch_edges(lengths[by_length], budget * RATE)
         count = len(self.edges) - 1
         self.batches = np.arange(count) if order is None else shuffled(count, order, "batches")
 
@@ -190,10 +190,10 @@ class Chunks:
     def __getitem__(self, j: int) -> AudioBatch:
         k = int(self.batches[j])
         part = self.pieces[self.edges[k] : self.edges[k + 1]]
-        return read(self.recordings, *part.T)
+        return read_batch(self.recordings, *part.T)
 
 
-def read(
+def read_batch(
     recordings: Recordings,
     index: np.ndarray,
     start: np.ndarray,
@@ -211,12 +211,12 @@ def read(
     return AudioBatch(torch.from_numpy(x), *told)
 
 
-def _sorted(lengths: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def _sort_by_length(lengths: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Rows by their length, each as if it were longer by a share `noise`."""
     return np.argsort(lengths * (1 + noise), kind="stable")
 
 
-def _edges(lengths: np.ndarray, budget: float) -> np.ndarray:
+def _batch_edges(lengths: np.ndarray, budget: float) -> np.ndarray:
     """Where batches begin, int64 (k + 1,): as many rows as fit `budget` when padded to the longest.
 
     A row that does not fit is a batch of its own.
@@ -230,15 +230,15 @@ def _edges(lengths: np.ndarray, budget: float) -> np.ndarray:
     return np.array([*edges, len(lengths)], dtype=np.int64)
 
 
-def _pieces(samples: np.ndarray, most: int) -> np.ndarray:
+def _cut_pieces(samples: np.ndarray, max_samples: int) -> np.ndarray:
     """int64 (p, 3): recording, first sample, end of each piece of at most `most` samples."""
     pieces = []
     for i, whole in enumerate(samples.tolist()):
-        if whole <= most:
+        if whole <= max_samples:
             pieces.append((i, 0, whole))
             continue
         total = frames(whole)
-        count = -(-total // frames(most))
+        count = -(-total // frames(max_samples))
         marks = np.linspace(0, total, count + 1).round().astype(np.int64).tolist()
         for first, last in pairwise(marks):
             pieces.append((i, HOP * first, HOP * last + WINDOW - HOP))

@@ -12,8 +12,8 @@ from selfwise.core.files import digest
 from selfwise.core.rng import shuffled
 from selfwise.core.types import RATE
 from selfwise.data.audio import decode as decode
-from selfwise.data.compact_paths import Paths, subset
-from selfwise.data.unreadable import ReadError, Unreadable
+from selfwise.data.compact_paths import Paths, take_rows
+from selfwise.data.unreadable import ReadError, UnreadableFile
 
 
 @runtime_checkable
@@ -36,10 +36,10 @@ class FileStore:
 
     def read(self, row: int, start: int, stop: int) -> np.ndarray:
         path = os.path.join(self.root, self.paths[row])
-        shape = decode.Shape(int(self.frames[row]), int(self.rates[row]))
+        shape = decode.RecordingShape(int(self.frames[row]), int(self.rates[row]))
         try:
-            return decode.read(path, shape, start, stop)
-        except Unreadable as error:
+            return decode.read_samples(path, shape, start, stop)
+        except UnreadableFile as error:
             raise ReadError(
                 f"{path}: cannot be read: {error}; remove it and start again"
             ) from error
@@ -117,7 +117,7 @@ class Recordings:
         """Some of them as a set of their own; nothing is copied."""
         return replace(
             self,
-            ids=subset(self.ids, rows),
+            ids=take_rows(self.ids, rows),
             samples=self.samples[rows],
             rows=self.rows[rows],
             labels=None if self.labels is None else self.labels[rows],

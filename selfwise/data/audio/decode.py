@@ -16,13 +16,13 @@ from jaxtyping import Float32
 
 from selfwise.core.types import RATE
 from selfwise.data.audio import m4a
-from selfwise.data.audio.whole_files import whole_sound
-from selfwise.data.listing import Kind
-from selfwise.data.unreadable import ABOUT_THE_FILE, Unreadable, refuse_special
+from selfwise.data.audio.whole_files import open_whole_sound
+from selfwise.data.listing import FileKind
+from selfwise.data.unreadable import FILE_ERRNOS, UnreadableFile, check_not_special
 
 AV_SUFFIXES = (".m4a", ".aac")  # read with the package av
 SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", *AV_SUFFIXES)
-AUDIO = Kind("recording", SUFFIXES, ("path", "file", "audio", "filename"))
+AUDIO = FileKind("recording", SUFFIXES, ("path", "file", "audio", "filename"))
 # Seconds that are read before and behind a crop and cut off again: more than the filter of soxr
 # reaches, and than a decoder of mp3 or Vorbis needs after a jump.
 MARGIN = 0.125
@@ -31,7 +31,7 @@ MP3 = "MP3"  # what libsndfile calls it
 SLOWEST = 1000  # Hz; a header that says less is broken
 
 
-class Shape(NamedTuple):
+class RecordingShape(NamedTuple):
     """What must be known of a file before a part of it can be read."""
 
     frames: int  # samples as stored, in each channel
@@ -43,7 +43,7 @@ class Shape(NamedTuple):
         return self.frames * RATE // self.rate
 
 
-def look(path: Path | str) -> tuple[Shape, bool]:
+def scan_file(path: Path | str) -> tuple[RecordingShape, bool]:
     """The shape of a file that is decoded once to its end, and whether it is silent.
 
     A wav, ogg or mp3 that was cut off is read as far as it goes, which a header does not tell.
@@ -51,19 +51,21 @@ def look(path: Path | str) -> tuple[Shape, bool]:
     Raises Unreadable for what cannot be decoded and for samples that are no numbers.
     """
     loudest, frames = 0.0, 0
-    with _opened(path) as file:
+    with _open_sound(path) as file:
         rate = file.rate
         if rate < SLOWEST:
-            raise Unreadable(f"has {rate} samples a second, at least {SLOWEST} are right")
+            raise UnreadableFile(f"has {rate} samples a second, at least {SLOWEST} are right")
         for block in file.blocks(int(BLOCK * rate)):
             peak = float(np.abs(block).max())
             if not np.isfinite(peak) and not np.isfinite(block).all():
-                raise Unreadable("has samples that are NaN or infinite")
+                raise UnreadableFile("has samples that are NaN or infinite")
             loudest, frames = max(loudest, peak), frames + len(block)
-    return Shape(frames, rate), loudest == 0
+    return RecordingShape(frames, rate), loudest == 0
 
 
-def read(path: Path | str, shape: Shape, start: int, stop: int) -> Float32[np.ndarray, "s"]:
+def read_samples(
+    path: Path | str, shape: RecordingShape, start: int, stop: int
+) -> Float32[np.ndarray, "s"]:
     """Samples `start` to `stop` of the file as it is at 16 kHz; no more than these are decoded.
 
     They are those of the whole resampled at once, to about 1e-6. Raises Unreadable.
@@ -77,13 +79,13 @@ def read(path: Path | str, shape: Shape, start: int, stop: int) -> Float32[np.nd
     margin = int(MARGIN * RATE)
     first = max(0, start - margin) // out
     last = min(shape.frames, -(-(stop + margin) // out) * stored)
-    with _opened(path) as file:
+    with _open_sound(path) as file:
         if file.rate != shape.rate:
-            raise Unreadable("changed while it was read")
+            raise UnreadableFile("changed while it was read")
         sound = file.read(first * stored, last - first * stored)
     lacking = last - first * stored - len(sound)
     if lacking and file.frames != shape.frames:
-        raise Unreadable("changed while it was read")
+        raise UnreadableFile("changed while it was read")
     sound = np.pad(sound, (0, lacking))  # libsndfile leaves out what is damaged inside an ogg
     if shape.rate != RATE:
         sound = soxr.resample(sound, shape.rate, RATE)
@@ -104,7 +106,7 @@ class _SoundFile:
     def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
         with ExitStack() as stack:
             if start and self.file.format == MP3:
-                stack.enter_context(_quiet())
+                stack.enter_context(_silence_stderr())
             self.file.seek(start)
             return self._next(frames)
 
@@ -114,34 +116,34 @@ class _SoundFile:
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[Any]:
+def _open_sound(path: Path | str) -> Iterator[Any]:
     """Has `rate`, `frames`, `blocks(size)`, `read(start, frames)`. Raises Unreadable."""
-    refuse_special(path)
+    check_not_special(path)
     if str(path).lower().endswith(AV_SUFFIXES):
-        with m4a.opened(path) as file:
+        with m4a.open_av(path) as file:
             yield file
         return
     try:
         with open(path, "rb") as stream:
             if not stream.read(1):
-                raise Unreadable("empty")
+                raise UnreadableFile("empty")
         with ExitStack() as stack:
-            source = whole_sound(path)
+            source = open_whole_sound(path)
             if not isinstance(source, str):
                 stack.enter_context(source)
-                stack.enter_context(_quiet())  # libmpg123 finds the new header's size odd
+                stack.enter_context(_silence_stderr())  # libmpg123 finds the new header's size odd
             file = stack.enter_context(soundfile.SoundFile(source))
             yield _SoundFile(file)
     except soundfile.LibsndfileError as error:
-        raise Unreadable(_short(error)) from error
+        raise UnreadableFile(_shorten_error(error)) from error
     except OSError as error:
-        if error.errno not in ABOUT_THE_FILE:
+        if error.errno not in FILE_ERRNOS:
             raise
-        raise Unreadable(error.strerror or _short(error)) from error
+        raise UnreadableFile(error.strerror or _shorten_error(error)) from error
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_stderr() -> Iterator[None]:
     """Without the complaints that libmpg123 writes to stderr when it jumps into an mp3.
 
     It decodes the frames before the place for nothing but to be in step, and finds the first of
@@ -149,19 +151,19 @@ def _quiet() -> Iterator[None]:
     """
     sys.stderr.flush()
     with _lock, open(os.devnull, "wb") as nothing:
-        kept = os.dup(2)
+        stderr_copy = os.dup(2)
         try:
             os.dup2(nothing.fileno(), 2)
             yield
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(stderr_copy, 2)
+            os.close(stderr_copy)
 
 
 _lock = RLock()  # there is one stderr
 
 
-def _short(error: Exception) -> str:
+def _shorten_error(error: Exception) -> str:
     text = " ".join(getattr(error, "error_string", str(error)).split())
     text = text.removeprefix("Error : ").rstrip(".")
     return f"cannot be decoded: {text}"[:120]

@@ -13,27 +13,27 @@ from selfwise.core.files import cache_dir
 from selfwise.core.parallel import Progress, in_chunks
 from selfwise.core.types import RATE
 from selfwise.data.audio.dataset import FileStore, MapStore
-from selfwise.data.audio.scan import Scan, together
+from selfwise.data.audio.scan import Scan, files_per_chunk
 from selfwise.data.listing import Listing
-from selfwise.data.text.token_cache import alone
+from selfwise.data.text.token_cache import lock_cache
 
 BLOCK = 60 * RATE  # samples of a long recording that are decoded at once
 SAFE = 2**26  # samples after which what was written is made safe
 
 
-def find(name: str, scan: Scan) -> MapStore | None:
+def find_cache(name: str, scan: Scan) -> MapStore | None:
     """The finished cache of a listing's key, if there is one.
 
     The file gets its name only when it is complete; the size is checked all the same, for copies
     and disks that lost something.
     """
-    path, starts = _home(name) / "x.npy", _starts(scan)
-    if not path.is_file() or path.stat().st_size != _bytes(int(starts[-1])):
+    path, starts = _cache_folder(name) / "x.npy", _starts(scan)
+    if not path.is_file() or path.stat().st_size != _npy_bytes(int(starts[-1])):
         return None
     return MapStore(str(path), starts[:-1])
 
 
-def build(
+def build_cache(
     name: str,
     listing: Listing,
     scan: Scan,
@@ -45,22 +45,22 @@ def build(
 
     Raises ValueError if the disk has not enough room, or if a file changed since it was scanned.
     """
-    home = _home(name)
-    with alone(home):
-        found = find(name, scan)
-        if found is None:
+    home = _cache_folder(name)
+    with lock_cache(home):
+        store = find_cache(name, scan)
+        if store is None:
             shutil.rmtree(home, ignore_errors=True)  # there is one that lost something
             half = home.with_name(f".{home.name}.half")
             half.mkdir(exist_ok=True)
-            _fill(half, listing, scan, workers, progress)
+            _decode_all(half, listing, scan, workers, progress)
             os.rename(half, home)
-            found = find(name, scan)
-    assert found is not None, f"{home} was just written"
-    return found
+            store = find_cache(name, scan)
+    assert store is not None, f"{home} was just written"
+    return store
 
 
 @dataclass(frozen=True)
-class DecodeInto:
+class DecodeRecordings:
     """A job for `in_chunks`: decodes rows into the memory map, returns how many, and samples."""
 
     file: str
@@ -77,18 +77,18 @@ class DecodeInto:
         return len(rows), int((self.starts[rows + 1] - self.starts[rows]).sum())
 
 
-def _fill(
+def _decode_all(
     half: Path, listing: Listing, scan: Scan, workers: int | None, progress: Progress | None
 ) -> None:
     x, journal, starts = half / "x.npy", half / "journal.json", _starts(scan)
     done = json.loads(journal.read_text(encoding="utf-8"))["done"] if journal.is_file() else 0
-    if not done or x.stat().st_size != _bytes(int(starts[-1])):
+    if not done or x.stat().st_size != _npy_bytes(int(starts[-1])):
         done = 0
         _reserve(x, int(starts[-1]))
     store = FileStore(listing.root, listing.paths, scan.frames, scan.rates)
-    job, n, fresh = DecodeInto(str(x), store, starts), len(listing.paths), 0
+    job, n, fresh = DecodeRecordings(str(x), store, starts), len(listing.paths), 0
     rest = np.arange(done, n)
-    for files, samples in in_chunks(job, rest, workers=workers, chunk=together(listing)):
+    for files, samples in in_chunks(job, rest, workers=workers, chunk=files_per_chunk(listing)):
         done, fresh = done + files, fresh + samples
         if fresh >= SAFE:
             _save(x, journal, done)
@@ -124,11 +124,11 @@ def _reserve(path: Path, samples: int) -> None:
         ) from error
 
 
-def _home(name: str) -> Path:
+def _cache_folder(name: str) -> Path:
     return cache_dir("audio") / f"{name}.samples"
 
 
-def _bytes(samples: int) -> int:
+def _npy_bytes(samples: int) -> int:
     """Size of a .npy file of that many float32."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(

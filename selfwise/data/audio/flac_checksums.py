@@ -1,7 +1,7 @@
 """The two checksums of flac (RFC 9639, 9.1.8 and 9.3)."""
 
 
-def _table(bits: int, polynomial: int) -> list[int]:
+def _build_table(bits: int, polynomial: int) -> list[int]:
     """The checksum of each byte alone."""
     top, mask, table = 1 << (bits - 1), (1 << bits) - 1, []
     for byte in range(256):
@@ -12,14 +12,14 @@ def _table(bits: int, polynomial: int) -> list[int]:
     return table
 
 
-_EIGHT, _SIXTEEN = _table(8, 0x07), _table(16, 0x8005)
+_CRC8_TABLE, _CRC16_TABLE = _build_table(8, 0x07), _build_table(16, 0x8005)
 
 
 def crc8(data: bytes) -> int:
     """Polynomial x^8 + x^2 + x + 1, from 0."""
     value = 0
     for byte in data:
-        value = _EIGHT[value ^ byte]
+        value = _CRC8_TABLE[value ^ byte]
     return value
 
 
@@ -27,5 +27,5 @@ def crc16(data: bytes) -> int:
     """Polynomial x^16 + x^15 + x^2 + 1, from 0."""
     value = 0
     for byte in data:
-        value = (value << 8 & 0xFFFF) ^ _SIXTEEN[value >> 8 ^ byte]
+        value = (value << 8 & 0xFFFF) ^ _CRC16_TABLE[value >> 8 ^ byte]
     return value

@@ -9,30 +9,30 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from selfwise.data.audio.whole_files import whole_sound
-from selfwise.data.unreadable import Unreadable
+from selfwise.data.audio.whole_files import open_whole_sound
+from selfwise.data.unreadable import UnreadableFile
 
 PREROLL = 0.25  # seconds that are decoded before what is wanted, for the decoder to be in step
 
 
-def installed() -> bool:
+def is_av_installed() -> bool:
     """Whether m4a and aac can be read."""
     return find_spec("av") is not None
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator["AvFile"]:
+def open_av(path: Path | str) -> Iterator["AvFile"]:
     """A file that FFmpeg decodes. Raises Unreadable."""
     import av
 
     try:
-        whole_sound(path)  # refuses what would be read in part
+        open_whole_sound(path)  # refuses what would be read in part
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise Unreadable("has no sound in it")
+                raise UnreadableFile("has no sound in it")
             yield AvFile(container)
     except (av.FFmpegError, OSError) as error:
-        raise Unreadable(f"cannot be decoded: {error.strerror or error}"[:120]) from error
+        raise UnreadableFile(f"cannot be decoded: {error.strerror or error}"[:120]) from error
 
 
 class AvFile:
@@ -67,7 +67,7 @@ class AvFile:
         for frame in self.container.decode(self.stream):
             if at is None:
                 at = self._position(frame) - origin
-            sound = _mono(frame)
+            sound = _to_mono(frame)
             yield at, sound
             at += len(sound)
 
@@ -82,7 +82,7 @@ class AvFile:
         return round((frame.pts or 0) * frame.time_base * self.rate)
 
 
-def _mono(frame: Any) -> Float32[np.ndarray, "s"]:
+def _to_mono(frame: Any) -> Float32[np.ndarray, "s"]:
     """The mean of the channels of a decoded block, as -1..1."""
     sound = frame.to_ndarray()
     if not frame.format.is_planar:

@@ -5,7 +5,7 @@ import struct
 from itertools import pairwise
 from typing import NamedTuple
 
-from selfwise.data.unreadable import Unreadable
+from selfwise.data.unreadable import UnreadableFile
 
 # kbit/s of layer III: MPEG 1, and MPEG 2 and 2.5
 RATES = (
@@ -17,7 +17,7 @@ HERTZ = (44100, 48000, 32000)
 MIDDLE = 9  # the bit rate of the frame that holds the new header: room enough in each version
 
 
-class Frame(NamedTuple):
+class Mp3Frame(NamedTuple):
     at: int
     size: int  # bytes
     header: int
@@ -32,16 +32,18 @@ def mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
     frames = list_frames(data)
     if not frames:
         return None
-    tags = [i for i, frame in enumerate(frames) if _tag(data, frame) is not None]
-    told = _tag(data, frames[0])
+    tags = [i for i, frame in enumerate(frames) if _count_in_tag(data, frame) is not None]
+    header_count = _count_in_tag(data, frames[0])
     count = len(frames) - len(tags)
-    if told is not None and told >= count:
+    if header_count is not None and header_count >= count:
         return None
-    whole = frames[-1].at + frames[-1].size >= len(data) - 128 and _joined(frames)
-    if told is None and whole and _constant(frames):
+    whole = frames[-1].at + frames[-1].size >= len(data) - 128 and _is_contiguous(frames)
+    if header_count is None and whole and _has_constant_rate(frames):
         return None  # the guess from bit rate and size is right
-    if len({kind_of(frame.header) for frame in frames}) > 1:
-        raise Unreadable("changes its rate or its channels, as joined files do: convert the parts")
+    if len({stream_kind(frame.header) for frame in frames}) > 1:
+        raise UnreadableFile(
+            "changes its rate or its channels, as joined files do: convert the parts"
+        )
     stretches: list[bytes | range] = []
     for frame in (one for i, one in enumerate(frames) if i not in set(tags)):
         before = stretches[-1] if stretches else None
@@ -52,21 +54,21 @@ def mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
     return [_header_frame(frames[0].header, count, sum(map(len, stretches))), *stretches]
 
 
-def list_frames(data: mmap.mmap) -> list[Frame]:
+def list_frames(data: mmap.mmap) -> list[Mp3Frame]:
     """Every frame of layer III that is there as a whole; tags between them are jumped over."""
-    found: list[Frame] = []
+    frames: list[Mp3Frame] = []
     at, end, sizes = 0, len(data), dict[bytes, int]()
     while at + 4 <= end:
         word = data[at : at + 4]
         size = sizes.get(word)
         if size is None:
-            size = sizes.setdefault(word, size_of(struct.unpack(">I", word)[0]))
-        if size and at + size <= end and (found or _is_frame(data, at + size)):
-            found.append(Frame(at, size, struct.unpack(">I", word)[0]))
+            size = sizes.setdefault(word, frame_size(struct.unpack(">I", word)[0]))
+        if size and at + size <= end and (frames or _frame_follows(data, at + size)):
+            frames.append(Mp3Frame(at, size, struct.unpack(">I", word)[0]))
             at += size
         else:
             at = _next_frame(data, at)
-    return found
+    return frames
 
 
 def _next_frame(data: mmap.mmap, at: int) -> int:
@@ -77,8 +79,8 @@ def _next_frame(data: mmap.mmap, at: int) -> int:
         return at + 128
     while (at := data.find(b"\xff", at + 1)) >= 0:
         word = data[at : at + 4]
-        size = size_of(struct.unpack(">I", word)[0]) if len(word) == 4 else 0
-        if size and _is_frame(data, at + size):
+        size = frame_size(struct.unpack(">I", word)[0]) if len(word) == 4 else 0
+        if size and _frame_follows(data, at + size):
             return at
     return len(data)
 
@@ -93,18 +95,18 @@ def tag_end(data: mmap.mmap, at: int = 0) -> int:
 
 def is_frame(start: bytes) -> bool:
     """Whether a file that begins so begins with a frame of layer III, whatever its name."""
-    return size_of(struct.unpack(">I", start[:4])[0]) > 0
+    return frame_size(struct.unpack(">I", start[:4])[0]) > 0
 
 
-def _is_frame(data: mmap.mmap, at: int) -> bool:
+def _frame_follows(data: mmap.mmap, at: int) -> bool:
     """Whether a frame, a tag or the end is there: what looks like a frame by chance has neither."""
     word = data[at : at + 4]
     if len(word) < 4:
         return at == len(data)
-    return word[:3] in (b"ID3", b"TAG", b"APE") or size_of(struct.unpack(">I", word)[0]) > 0
+    return word[:3] in (b"ID3", b"TAG", b"APE") or frame_size(struct.unpack(">I", word)[0]) > 0
 
 
-def size_of(header: int) -> int:
+def frame_size(header: int) -> int:
     """Bytes of a frame of layer III; 0 where this is no header of one."""
     version, layer = header >> 19 & 3, header >> 17 & 3
     rate, hertz = header >> 12 & 15, header >> 10 & 3
@@ -115,23 +117,23 @@ def size_of(header: int) -> int:
     return (144 if first else 72) * RATES[not first][rate] * 1000 // each + (header >> 9 & 1)
 
 
-def kind_of(header: int) -> tuple[int, int, bool]:
+def stream_kind(header: int) -> tuple[int, int, bool]:
     """Version, rate, and whether there is one channel: what a decoder expects to stay."""
     return header >> 19 & 3, header >> 10 & 3, header >> 6 & 3 == 3
 
 
-def _side(header: int) -> int:
+def _side_info_size(header: int) -> int:
     """Bytes between the header of a frame and where a tag is."""
     one = header >> 6 & 3 == 3
     return (17 if one else 32) if header >> 19 & 3 == 3 else (9 if one else 17)
 
 
-def _tag(data: mmap.mmap, frame: Frame) -> int | None:
+def _count_in_tag(data: mmap.mmap, frame: Mp3Frame) -> int | None:
     """The number of frames that a frame tells in place of sound; None where it is sound.
 
     0 where the tag has no number.
     """
-    at = frame.at + 4 + _side(frame.header)
+    at = frame.at + 4 + _side_info_size(frame.header)
     if data[at : at + 4] in (b"Xing", b"Info"):
         flags, count = struct.unpack(">II", data[at + 4 : at + 12])
         return count if flags & 1 else 0
@@ -141,12 +143,12 @@ def _tag(data: mmap.mmap, frame: Frame) -> int | None:
     return None
 
 
-def _joined(frames: list[Frame]) -> bool:
+def _is_contiguous(frames: list[Mp3Frame]) -> bool:
     """Whether nothing is between the frames."""
     return all(one.at + one.size == other.at for one, other in pairwise(frames))
 
 
-def _constant(frames: list[Frame]) -> bool:
+def _has_constant_rate(frames: list[Mp3Frame]) -> bool:
     """Whether all frames have one bit rate, so that the size of the file tells their number."""
     return len({frame.header >> 12 & 15 for frame in frames}) == 1
 
@@ -154,8 +156,8 @@ def _constant(frames: list[Frame]) -> bool:
 def _header_frame(header: int, frames: int, size: int) -> bytes:
     """A frame without sound, with a tag: flags, number of frames, bytes."""
     header = header & ~(15 << 12) & ~(1 << 9) | MIDDLE << 12 | 1 << 16
-    frame = bytearray(size_of(header))
+    frame = bytearray(frame_size(header))
     frame[:4] = struct.pack(">I", header)
-    at = 4 + _side(header)
+    at = 4 + _side_info_size(header)
     frame[at : at + 16] = b"Xing" + struct.pack(">III", 3, frames, size + len(frame))
     return bytes(frame)

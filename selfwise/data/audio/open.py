@@ -15,7 +15,7 @@ from selfwise.core.types import RATE
 from selfwise.data.audio import decoded_cache, m4a
 from selfwise.data.audio import scan as scan
 from selfwise.data.audio.arrays import from_arrays
-from selfwise.data.audio.batches import AudioSource, Chunks
+from selfwise.data.audio.batches import AudioSource, RecordingChunks
 from selfwise.data.audio.dataset import FileStore, Recordings, Store
 from selfwise.data.audio.decode import AUDIO, AV_SUFFIXES
 from selfwise.data.compact_paths import Paths
@@ -23,11 +23,13 @@ from selfwise.data.listing import Listing, list_folder
 from selfwise.data.listing_table import list_table
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import is_table
-from selfwise.data.unreadable import Broken
+from selfwise.data.unreadable import BrokenFile
 
-__all__ = ["AudioSource", "Chunks", "Recordings", "open_recordings"]
+__all__ = ["AudioSource", "RecordingChunks", "Recordings", "open_recordings"]
 
-LARGEST = 10 * 3600 * RATE  # samples; up to here recordings are decoded once without being asked
+MAX_CACHE_SAMPLES = (
+    10 * 3600 * RATE
+)  # samples; up to here recordings are decoded once without being asked
 CACHE = ("auto", "yes", "no")
 LAYOUTS = "a folder of recordings per class, a csv with a label column, or a pair (arrays, labels)"
 
@@ -63,18 +65,18 @@ def open_recordings(
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
     if isinstance(data, str | Path):
-        listing = _excluded(_listed(Path(data).expanduser()), exclude)
-        found = _open(listing, skip_broken, cache, workers, progress)
+        listing = _exclude_paths(_list_recordings(Path(data).expanduser()), exclude)
+        recordings = _open_listing(listing, skip_broken, cache, workers, progress)
     else:
         if exclude:
             raise ValueError("exclude is for files, which have paths; arrays have none")
-        found = from_arrays(data, skip_broken=skip_broken)
-    if labelled and found.labels is None:
+        recordings = from_arrays(data, skip_broken=skip_broken)
+    if labelled and recordings.labels is None:
         raise ValueError(f"these recordings have no labels; labels come with {LAYOUTS}")
-    return found
+    return recordings
 
 
-def _listed(path: Path) -> Listing:
+def _list_recordings(path: Path) -> Listing:
     if not path.exists():
         parent = path.absolute().parent
         names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
@@ -85,7 +87,7 @@ def _listed(path: Path) -> Listing:
     check_regular(path)
     if is_table(path):
         return list_table(path, AUDIO)
-    if not AUDIO.has(path.name):
+    if not AUDIO.matches(path.name):
         kinds = ", ".join(suffix[1:] for suffix in AUDIO.suffixes)
         raise ValueError(f"{path}: expected a folder, a .csv or a recording ({kinds}), or a .tsv")
     status = path.stat()
@@ -93,7 +95,7 @@ def _listed(path: Path) -> Listing:
     return Listing(path.parent, Paths.of([path.name]), sizes, times, None, None)
 
 
-def _excluded(listing: Listing, exclude: str) -> Listing:
+def _exclude_paths(listing: Listing, exclude: str) -> Listing:
     """Without the paths that a pattern fits. Raises ValueError for a pattern that fits none."""
     patterns = [pattern.strip() for pattern in exclude.split(",") if pattern.strip()]
     if not patterns:
@@ -106,49 +108,49 @@ def _excluded(listing: Listing, exclude: str) -> Listing:
             f"{listing.root}: no recording fits the pattern {vain!r} of --exclude, which is "
             f"compared with the whole relative path, as {paths[0]!r}; a * stands for anything"
         )
-    kept = np.flatnonzero(~hits.any(axis=1))
-    if not len(kept):
+    rows = np.flatnonzero(~hits.any(axis=1))
+    if not len(rows):
         raise ValueError(f"{listing.root}: --exclude {exclude} leaves no recording")
-    left = f"{len(paths) - len(kept):,} of {len(paths):,} recordings"
-    print(f"--exclude {exclude}: {left} left out", file=sys.stderr, flush=True)
-    return listing.take(kept)._replace(paths=Paths.of([paths[row] for row in kept]))
+    excluded_count = f"{len(paths) - len(rows):,} of {len(paths):,} recordings"
+    print(f"--exclude {exclude}: {excluded_count} left out", file=sys.stderr, flush=True)
+    return listing.take(rows)._replace(paths=Paths.of([paths[row] for row in rows]))
 
 
-def _open(
+def _open_listing(
     listing: Listing,
     skip_broken: bool,
     cache: str,
     workers: int | None,
     progress: Progress | None,
 ) -> Recordings:
-    _need_av(listing)
-    found = scan.scan(listing, workers=workers, progress=progress)
-    kept, left_out = _fit(listing, found, skip_broken)
-    name = scan.key(listing)
-    store: Store = FileStore(listing.root, listing.paths, found.frames, found.rates)
-    if cache == "yes" or (cache == "auto" and int(found.samples.sum()) <= LARGEST):
-        cached = decoded_cache.find(name, found)
-        store = cached or decoded_cache.build(
-            name, listing, found, workers=workers, progress=progress
+    _check_av(listing)
+    scanned = scan.scan_listing(listing, workers=workers, progress=progress)
+    rows, broken = _choose_usable(listing, scanned, skip_broken)
+    key = scan.scan_key(listing)
+    store: Store = FileStore(listing.root, listing.paths, scanned.frames, scanned.rates)
+    if cache == "yes" or (cache == "auto" and int(scanned.samples.sum()) <= MAX_CACHE_SAMPLES):
+        cached = decoded_cache.find_cache(key, scanned)
+        store = cached or decoded_cache.build_cache(
+            key, listing, scanned, workers=workers, progress=progress
         )
-    part = listing.take(kept)
+    part = listing.take(rows)
     return Recordings(
         ids=part.paths,
-        samples=found.samples[kept],
+        samples=scanned.samples[rows],
         store=store,
-        rows=kept,
-        fingerprint=digest(listing.fingerprint(), kept),
+        rows=rows,
+        fingerprint=digest(listing.fingerprint(), rows),
         labels=part.labels,
         classes=listing.classes,
         groups=part.groups,
         group_names=listing.group_names,
-        broken=left_out,
-        stamp=digest(name, kept),
+        broken=broken,
+        stamp=digest(key, rows),
     )
 
 
-def _need_av(listing: Listing) -> None:
-    if m4a.installed():
+def _check_av(listing: Listing) -> None:
+    if m4a.is_av_installed():
         return
     for path in listing.paths:
         if path.lower().endswith(AV_SUFFIXES):
@@ -159,24 +161,26 @@ def _need_av(listing: Listing) -> None:
             )
 
 
-def _fit(listing: Listing, found: scan.Scan, skip_broken: bool) -> tuple[np.ndarray, list[str]]:
+def _choose_usable(
+    listing: Listing, scanned: scan.Scan, skip_broken: bool
+) -> tuple[np.ndarray, list[str]]:
     """Rows that are left, and the others with the reason. Raises ValueError for broken files."""
     n, root = len(listing.paths), listing.root
-    lost = sorted([*found.broken, *found.unfit])
-    if len(lost) == n:
+    unusable = sorted([*scanned.broken, *scanned.unfit])
+    if len(unusable) == n:
         raise ValueError(
-            f"{root}: none of the {n:,} recordings can be used: {_named(listing, lost)}"
+            f"{root}: none of the {n:,} recordings can be used: {_name_broken(listing, unusable)}"
         )
-    if found.broken and not skip_broken:
+    if scanned.broken and not skip_broken:
         advice = "remove them, or leave them out with --skip-broken"
         raise ValueError(
-            f"{root}: {len(found.broken):,} of {n:,} files cannot be read as recordings: "
-            f"{_named(listing, found.broken)}; {advice}"
+            f"{root}: {len(scanned.broken):,} of {n:,} files cannot be read as recordings: "
+            f"{_name_broken(listing, scanned.broken)}; {advice}"
         )
-    kept = np.delete(np.arange(n), np.array([one.row for one in lost], dtype=np.int64))
-    return kept, [f"{listing.paths[row]}: {reason}" for row, reason in lost]
+    rows = np.delete(np.arange(n), np.array([one.row for one in unusable], dtype=np.int64))
+    return rows, [f"{listing.paths[row]}: {reason}" for row, reason in unusable]
 
 
-def _named(listing: Listing, lost: Sequence[Broken]) -> str:
-    named = "; ".join(f"{listing.paths[row]} ({reason})" for row, reason in lost[:3])
-    return named + ("; ..." if len(lost) > 3 else "")
+def _name_broken(listing: Listing, broken: Sequence[BrokenFile]) -> str:
+    named = "; ".join(f"{listing.paths[row]} ({reason})" for row, reason in broken[:3])
+    return named + ("; ..." if len(broken) > 3 else "")

@@ -14,11 +14,11 @@ from selfwise.core.types import RATE, WINDOW
 from selfwise.data.audio import decode as decode
 from selfwise.data.compact_paths import Paths
 from selfwise.data.listing import Listing
-from selfwise.data.text.token_cache import alone
-from selfwise.data.unreadable import Broken, Unreadable
+from selfwise.data.text.token_cache import lock_cache
+from selfwise.data.unreadable import BrokenFile, UnreadableFile
 
 FORMAT = 2  # to be raised whenever reading gives other samples
-TOGETHER = 2**24  # bytes that a process decodes together, as whole files
+BYTES_PER_CHUNK = 2**24  # bytes that a process decodes together, as whole files
 
 
 class Scan(NamedTuple):
@@ -26,8 +26,8 @@ class Scan(NamedTuple):
 
     frames: np.ndarray  # int64 (n,), as stored
     rates: np.ndarray  # int64 (n,), Hz; 1 where a file is broken
-    broken: list[Broken]  # cannot be decoded
-    unfit: list[Broken]  # silent, or shorter than one frame of 400 samples
+    broken: list[BrokenFile]  # cannot be decoded
+    unfit: list[BrokenFile]  # silent, or shorter than one frame of 400 samples
 
     @property
     def samples(self) -> np.ndarray:
@@ -36,7 +36,7 @@ class Scan(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Look:
+class ScanFiles:
     """A job for `in_chunks`: rows -> (row, frames, rate, reason, is an error) of each."""
 
     root: Path
@@ -48,18 +48,18 @@ class Look:
     def _one(self, row: int) -> tuple[int, int, str, bool]:
         """frames, rate, why it is left out, and whether that is an error."""
         try:
-            shape, silent = decode.look(os.path.join(self.root, self.paths[row]))
-        except Unreadable as error:
+            shape, silent = decode.scan_file(os.path.join(self.root, self.paths[row]))
+        except UnreadableFile as error:
             return 0, 1, str(error), True
         if shape.samples < WINDOW:
-            told = f"too short: {shape.samples} samples at 16 kHz, {WINDOW} are one frame"
-            return 0, 1, told, False
+            reason = f"too short: {shape.samples} samples at 16 kHz, {WINDOW} are one frame"
+            return 0, 1, reason, False
         if silent:
             return 0, 1, "silent", False
         return shape.frames, shape.rate, "", False
 
 
-def key(listing: Listing) -> str:
+def scan_key(listing: Listing) -> str:
     """Changes with the files: folder, names, sizes, times."""
     paths = listing.paths
     assert paths.rows is None, "the key is of a whole listing"
@@ -67,58 +67,62 @@ def key(listing: Listing) -> str:
     return digest(f"audio {FORMAT}", *files)
 
 
-def together(listing: Listing) -> int:
+def files_per_chunk(listing: Listing) -> int:
     """How many files a process decodes at a time: one of them may be hours long, or a second."""
-    return int(np.clip(TOGETHER * len(listing.sizes) // max(1, listing.sizes.sum()), 1, CHUNK))
+    return int(
+        np.clip(BYTES_PER_CHUNK * len(listing.sizes) // max(1, listing.sizes.sum()), 1, CHUNK)
+    )
 
 
-def scan(listing: Listing, *, workers: int | None = None, progress: Progress | None = None) -> Scan:
+def scan_listing(
+    listing: Listing, *, workers: int | None = None, progress: Progress | None = None
+) -> Scan:
     """What the files are: read if it is on the disk, else found out and written there.
 
     What was found is appended to a file as it is found, so that a killed scan goes on.
     """
-    home = cache_dir("audio") / key(listing)
+    home = cache_dir("audio") / scan_key(listing)
     done = home / "scan.jsonl"
     if not done.is_file():
-        with alone(home):
+        with lock_cache(home):
             if not done.is_file():
-                _fill(home, listing, workers, progress)
-        return _gathered(_lines(done))
-    lines = _lines(done)
+                _scan_all(home, listing, workers, progress)
+        return _build_scan(_read_lines(done))
+    lines = _read_lines(done)
     # broken ones are looked at again: another right to read or library leaves no trace in the key
-    again = np.array([line[0] for line in lines if line[4]], dtype=np.int64)
-    for found in in_chunks(Look(listing.root, listing.paths), again, workers=workers):
-        for line in found:
+    broken_rows = np.array([line[0] for line in lines if line[4]], dtype=np.int64)
+    for chunk in in_chunks(ScanFiles(listing.root, listing.paths), broken_rows, workers=workers):
+        for line in chunk:
             lines[line[0]] = list(line)
-    return _gathered(lines)
+    return _build_scan(lines)
 
 
-def _fill(home: Path, listing: Listing, workers: int | None, progress: Progress | None) -> None:
+def _scan_all(home: Path, listing: Listing, workers: int | None, progress: Progress | None) -> None:
     home.mkdir(exist_ok=True)
-    half, job = home / "scan.half", Look(listing.root, listing.paths)
-    known = _lines(half) if half.is_file() else []
-    half.write_text("".join(json.dumps(line) + "\n" for line in known), encoding="utf-8")
+    half, job = home / "scan.half", ScanFiles(listing.root, listing.paths)
+    previous = _read_lines(half) if half.is_file() else []
+    half.write_text("".join(json.dumps(line) + "\n" for line in previous), encoding="utf-8")
     total = len(listing.paths)
-    rest = np.arange(len(known), total)
+    rest = np.arange(len(previous), total)
     with half.open("a", encoding="utf-8") as stream:
-        for found in in_chunks(job, rest, workers=workers, chunk=together(listing)):
-            stream.writelines(json.dumps(line) + "\n" for line in found)
+        for chunk in in_chunks(job, rest, workers=workers, chunk=files_per_chunk(listing)):
+            stream.writelines(json.dumps(line) + "\n" for line in chunk)
             stream.flush()
             if progress is not None:
-                progress(found[-1][0] + 1, total)
+                progress(chunk[-1][0] + 1, total)
         os.fsync(stream.fileno())
     os.replace(half, home / "scan.jsonl")
 
 
-def _lines(path: Path) -> list[list]:
+def _read_lines(path: Path) -> list[list]:
     """The lines that are whole: a killed scan may have left half of one at the end."""
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     return [json.loads(line) for line in lines]
 
 
-def _gathered(lines: list[list]) -> Scan:
+def _build_scan(lines: list[list]) -> Scan:
     assert [line[0] for line in lines] == list(range(len(lines))), "a line for each file"
     frames, rates = (np.array([line[i] for line in lines], dtype=np.int64) for i in (1, 2))
-    lost = [(Broken(line[0], line[3]), line[4]) for line in lines if line[3]]
-    broken = [one for one, is_error in lost if is_error]
-    return Scan(frames, rates, broken, [one for one, is_error in lost if not is_error])
+    unusable = [(BrokenFile(line[0], line[3]), line[4]) for line in lines if line[3]]
+    broken = [one for one, is_error in unusable if is_error]
+    return Scan(frames, rates, broken, [one for one, is_error in unusable if not is_error])

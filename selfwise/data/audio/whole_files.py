@@ -15,26 +15,26 @@ from typing import Any, NamedTuple
 
 from selfwise.data.audio.flac_checksums import crc8, crc16
 from selfwise.data.audio.mp3 import is_frame, mp3_pieces, tag_end
-from selfwise.data.unreadable import Unreadable
+from selfwise.data.unreadable import UnreadableFile
 
 Pieces = list[bytes | range]  # new bytes, and stretches of the file, one after the other
-UNKNOWN = 2**63  # sizes from here on were never filled in
+UNKNOWN_SIZE = 2**63  # sizes from here on were never filled in
 TO_THE_END = b"\xff\xff\xff\xff"  # as a size in a header: as far as the file goes
-AGAIN = "convert it, for example with ffmpeg -i FILE FILE.wav"
+CONVERT_ADVICE = "convert it, for example with ffmpeg -i FILE FILE.wav"
 
 
-def whole_sound(path: str | os.PathLike[str]) -> "str | PiecesFile":
+def open_whole_sound(path: str | os.PathLike[str]) -> "str | PiecesFile":
     """The file itself, or what holds all of its sound where its header tells less.
 
     Raises Unreadable for a file of which only a part would be read.
     """
     status = os.stat(path)
-    pieces = _pieces(os.fspath(path), status.st_size, status.st_mtime_ns)
+    pieces = _find_pieces(os.fspath(path), status.st_size, status.st_mtime_ns)
     return os.fspath(path) if pieces is None else PiecesFile(path, pieces)
 
 
 @lru_cache(maxsize=1024)
-def _pieces(path: str, size: int, time: int) -> Pieces | None:
+def _find_pieces(path: str, size: int, time: int) -> Pieces | None:
     with open(path, "rb") as file:
         start = file.read(16)
         if len(start) < 16:
@@ -86,11 +86,11 @@ class PiecesFile(io.RawIOBase):
                 done, self.at = done + len(part), self.at + len(part)
         return done
 
-    def _part(self, piece: bytes | range, inside: int, most: int) -> bytes:
+    def _part(self, piece: bytes | range, inside: int, max_bytes: int) -> bytes:
         if isinstance(piece, bytes):
-            return piece[inside : inside + most]
+            return piece[inside : inside + max_bytes]
         self.file.seek(piece.start + inside)
-        return self.file.read(min(most, len(piece) - inside))
+        return self.file.read(min(max_bytes, len(piece) - inside))
 
     def close(self) -> None:
         self.file.close()
@@ -105,15 +105,15 @@ class _Chunk(NamedTuple):
 
 def _chunks(data: mmap.mmap, order: str, start: int) -> tuple[list[_Chunk], bool]:
     """The chunks from `start` on, and whether they fill the file as they should."""
-    found: list[_Chunk] = []
+    chunks: list[_Chunk] = []
     at = start
     while at + 8 <= len(data):
         name, size = data[at : at + 4], struct.unpack(f"{order}I", data[at + 4 : at + 8])[0]
         if not all(32 <= sign < 127 for sign in name):
-            return found, _is_silence(data, at)
-        found.append(_Chunk(name, at + 8, size))
+            return chunks, _is_silence(data, at)
+        chunks.append(_Chunk(name, at + 8, size))
         at += 8 + size + size % 2
-    return found, at <= len(data) + 1 and _is_silence(data, at)
+    return chunks, at <= len(data) + 1 and _is_silence(data, at)
 
 
 def _is_silence(data: mmap.mmap, at: int) -> bool:
@@ -125,23 +125,23 @@ def _is_silence(data: mmap.mmap, at: int) -> bool:
 def _wav_pieces(data: mmap.mmap) -> Pieces | None:
     if data[8:12] != b"WAVE":
         return None
-    return _sized(data, "<", b"data", 12)
+    return _extend_to_end(data, "<", b"data", 12)
 
 
 def _big_endian_wav_pieces(data: mmap.mmap) -> Pieces | None:
-    return _sized(data, ">", b"data", 12) if data[8:12] == b"WAVE" else None
+    return _extend_to_end(data, ">", b"data", 12) if data[8:12] == b"WAVE" else None
 
 
 def _aiff_pieces(data: mmap.mmap) -> Pieces | None:
     if data[8:12] not in (b"AIFF", b"AIFC"):
         return None
-    return _sized(data, ">", b"SSND", 12)
+    return _extend_to_end(data, ">", b"SSND", 12)
 
 
-def _sized(data: mmap.mmap, order: str, name: bytes, start: int) -> Pieces | None:
+def _extend_to_end(data: mmap.mmap, order: str, name: bytes, start: int) -> Pieces | None:
     """The sound to the end of the file where what follows its chunk are no chunks."""
-    found, _ = _chunks(data, order, start)
-    sound = next((chunk for chunk in found if chunk.name == name), None)
+    chunks, _ = _chunks(data, order, start)
+    sound = next((chunk for chunk in chunks if chunk.name == name), None)
     if sound is None:
         return None
     end = sound.at + sound.size + sound.size % 2
@@ -152,15 +152,15 @@ def _sized(data: mmap.mmap, order: str, name: bytes, start: int) -> Pieces | Non
 
 def _rf64_pieces(data: mmap.mmap) -> Pieces | None:
     """A wav beyond 4 GiB: its sizes are in the chunk ds64."""
-    found, _ = _chunks(data, "<", 12)
-    sizes = next((chunk for chunk in found if chunk.name == b"ds64"), None)
-    sound = next((chunk for chunk in found if chunk.name == b"data"), None)
+    chunks, _ = _chunks(data, "<", 12)
+    sizes = next((chunk for chunk in chunks if chunk.name == b"ds64"), None)
+    sound = next((chunk for chunk in chunks if chunk.name == b"data"), None)
     if sizes is None or sound is None:
         return None
     at = sizes.at + 8
-    told = struct.unpack("<Q", data[at : at + 8])[0]
-    end = sound.at + told + told % 2
-    if told < UNKNOWN and (end >= len(data) or _chunks(data, "<", end)[1]):
+    size = struct.unpack("<Q", data[at : at + 8])[0]
+    end = sound.at + size + size % 2
+    if size < UNKNOWN_SIZE and (end >= len(data) or _chunks(data, "<", end)[1]):
         return None
     new = struct.pack("<Q", len(data) - sound.at)
     return [range(at), new, range(at + 8, len(data))]
@@ -172,19 +172,21 @@ def _flac_pieces(data: mmap.mmap, start: int = 0) -> Pieces | None:
     `start` is where the tag of an mp3 ends, which some programs put in front.
     """
     count = start + 18
-    told = struct.unpack(">Q", data[count : count + 8])[0]
-    header, samples = told >> 36 << 36, told & (2**36 - 1)
+    packed = struct.unpack(">Q", data[count : count + 8])[0]
+    header, samples = packed >> 36 << 36, packed & (2**36 - 1)
     if any(data.find(b"fLaC" + kind + b"\0\0\x22", start + 4) > 0 for kind in (b"\0", b"\x80")):
-        raise Unreadable(f"holds several recordings one after the other: {AGAIN}")
+        raise UnreadableFile(f"holds several recordings one after the other: {CONVERT_ADVICE}")
     last = _flac_end(data, start)
     if last is None and not samples:
-        raise Unreadable(f"is damaged at its end and does not tell its length: {AGAIN}")
+        raise UnreadableFile(
+            f"is damaged at its end and does not tell its length: {CONVERT_ADVICE}"
+        )
     if last is None or last <= samples:
         return None
     return [range(start, count), struct.pack(">Q", header | last), range(count + 8, len(data))]
 
 
-def _flac_end(data: mmap.mmap, start: int, most: int = 2**20) -> int | None:
+def _flac_end(data: mmap.mmap, start: int, max_search: int = 2**20) -> int | None:
     """Samples up to the end of the last frame; None where no frame ends with the file.
 
     RFC 9639: a frame begins with 14 bits of ones and a zero, its header ends with a CRC-8 and the
@@ -192,9 +194,9 @@ def _flac_end(data: mmap.mmap, start: int, most: int = 2**20) -> int | None:
     """
     blocksize = struct.unpack(">H", data[start + 10 : start + 12])[0]
     end = len(data) - (128 if data[-128:-125] == b"TAG" else 0)  # the other tag of mp3s
-    at, least = end, max(start + 42, end - most)
+    at, earliest = end, max(start + 42, end - max_search)
     checksum = struct.unpack(">H", data[end - 2 : end])[0]
-    while (at := data.rfind(b"\xff", least, at)) >= 0:
+    while (at := data.rfind(b"\xff", earliest, at)) >= 0:
         if at + 6 < end and data[at + 1] in (0xF8, 0xF9):
             header = _flac_header(data, at, blocksize)
             if header is not None and crc16(data[at : end - 2]) == checksum:
@@ -232,7 +234,7 @@ def _ogg_pieces(data: mmap.mmap) -> Pieces | None:
     while (at := data.find(b"OggS", at)) >= 0 and at + 27 <= len(data):
         first, segments = bool(data[at + 5] & 2), data[at + 26]
         if first and begun:
-            raise Unreadable(f"holds several recordings one after the other: {AGAIN}")
+            raise UnreadableFile(f"holds several recordings one after the other: {CONVERT_ADVICE}")
         begun = begun or not first
         at += 27 + segments + sum(data[at + 27 : at + 27 + segments])
     return None
@@ -249,7 +251,7 @@ def _mp4_pieces(data: mmap.mmap) -> Pieces | None:
             break
         at += size
     if movies > 1:
-        raise Unreadable(f"holds several recordings one after the other: {AGAIN}")
+        raise UnreadableFile(f"holds several recordings one after the other: {CONVERT_ADVICE}")
     return None
 
 

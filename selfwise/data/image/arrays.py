@@ -10,12 +10,12 @@ from selfwise.core.errors import nearest
 from selfwise.core.files import digest
 from selfwise.data.compact_paths import RowNumbers
 from selfwise.data.image.dataset import ArrayImages, MappedFile, channels_first
-from selfwise.data.labels import encode
+from selfwise.data.labels import encode_labels
 from selfwise.data.regular_files import check_regular
 
 IMAGE_KEYS = ("x", "images", "data")
 LABEL_KEYS = ("y", "labels")
-HASHED_WHOLE = 2**30  # bytes; of a larger array, evenly spaced rows are hashed
+MAX_HASHED_BYTES = 2**30  # bytes; of a larger array, evenly spaced rows are hashed
 
 
 def from_array(x: Any, y: Any = None, *, where: str, channels: int | None = None) -> ArrayImages:
@@ -25,23 +25,23 @@ def from_array(x: Any, y: Any = None, *, where: str, channels: int | None = None
     """
     array = as_numpy(x)
     layout = find_layout(array, where)
-    pixels = channels_first(eight_bit(array, where), layout)
-    return _images(pixels, y, where=where, channels=channels)
+    pixels = channels_first(to_uint8(array, where), layout)
+    return _build_images(pixels, y, where=where, channels=channels)
 
 
 def from_npy(path: Path, *, channels: int | None = None) -> ArrayImages:
     """A .npy file; one of uint8 is memory-mapped and never loaded as a whole."""
-    array = _load(path, mmap_mode="r")
+    array = _load_numpy(path, mmap_mode="r")
     layout = find_layout(array, str(path))
     if array.dtype != np.uint8:
         return from_array(array, where=str(path), channels=channels)
     file = MappedFile(str(path.absolute()), layout)
-    return _images(file.open(), None, where=str(path), channels=channels, file=file)
+    return _build_images(file.open(), None, where=str(path), channels=channels, file=file)
 
 
 def from_npz(path: Path, *, channels: int | None = None) -> ArrayImages:
     """A .npz file with the images as x, images, data or its only array; labels as y or labels."""
-    with _load(path) as stored:
+    with _load_numpy(path) as stored:
         names = [name for name in IMAGE_KEYS if name in stored.files]
         if not names and len(stored.files) == 1:
             names = stored.files
@@ -50,8 +50,8 @@ def from_npz(path: Path, *, channels: int | None = None) -> ArrayImages:
                 f"{path}: expected an array named x, images or data{nearest('x', stored.files)}"
             )
         label_name = next((name for name in LABEL_KEYS if name in stored.files), None)
-        x = _member(path, stored, names[0])
-        y = None if label_name is None else _member(path, stored, label_name)
+        x = _read_member(path, stored, names[0])
+        y = None if label_name is None else _read_member(path, stored, label_name)
     return from_array(x, y, where=str(path), channels=channels)
 
 
@@ -75,7 +75,7 @@ def find_layout(x: np.ndarray, where: str) -> str:
     return "nchw" if first else "nhwc"
 
 
-def eight_bit(x: np.ndarray, where: str) -> np.ndarray:
+def to_uint8(x: np.ndarray, where: str) -> np.ndarray:
     """uint8 as it is, float 0..1 as rounded uint8. Raises ValueError for other types or ranges."""
     if x.dtype == np.uint8:
         return x
@@ -91,47 +91,49 @@ def eight_bit(x: np.ndarray, where: str) -> np.ndarray:
     return pixels
 
 
-def _images(
+def _build_images(
     x: np.ndarray, y: Any, *, where: str, channels: int | None, file: MappedFile | None = None
 ) -> ArrayImages:
-    labels, classes = (None, None) if y is None else encode(as_numpy(y), where)
+    labels, classes = (None, None) if y is None else encode_labels(as_numpy(y), where)
     if labels is not None and len(labels) != len(x):
         raise ValueError(f"{where}: {len(x)} images, but {len(labels)} labels")
     return ArrayImages(
         x=x,
         ids=RowNumbers(np.arange(len(x))),
         channels=x.shape[1] if channels is None else channels,
-        fingerprint=content(x),
+        fingerprint=hash_pixels(x),
         labels=labels,
         classes=classes,
         file=file,
     )
 
 
-def content(x: np.ndarray) -> str:
+def hash_pixels(x: np.ndarray) -> str:
     """A hash of the pixels (n c h w)."""
-    step = max(1, -(-x.nbytes // HASHED_WHOLE))
+    step = max(1, -(-x.nbytes // MAX_HASHED_BYTES))
     return digest(str(x.shape), np.ascontiguousarray(x[::step]))
 
 
-def _load(path: Path, mmap_mode: Literal["r"] | None = None) -> Any:
+def _load_numpy(path: Path, mmap_mode: Literal["r"] | None = None) -> Any:
     check_regular(path)
     try:
         stored = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a plain numpy file ({_short(error)})") from error
+        raise ValueError(f"{path}: not a plain numpy file ({_shorten_error(error)})") from error
     is_archive = isinstance(stored, np.lib.npyio.NpzFile)
     if is_archive != (path.suffix.lower() == ".npz"):
         raise ValueError(f"{path}: its name does not fit its content; .npz is an archive of arrays")
     return stored
 
 
-def _member(path: Path, stored: Any, name: str) -> np.ndarray:
+def _read_member(path: Path, stored: Any, name: str) -> np.ndarray:
     try:
         return stored[name]
     except ValueError as error:
-        raise ValueError(f"{path}: {name} is not a plain array ({_short(error)})") from error
+        raise ValueError(
+            f"{path}: {name} is not a plain array ({_shorten_error(error)})"
+        ) from error
 
 
-def _short(error: Exception) -> str:
+def _shorten_error(error: Exception) -> str:
     return " ".join(str(error).split())[:120]

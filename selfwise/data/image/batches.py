@@ -11,10 +11,10 @@ from selfwise.core.rng import shuffled
 from selfwise.core.types import Batch, Labelled, shard_slice
 from selfwise.data.image.dataset import Images, require_labels
 
-Draw = Callable[[int, int, int, int], np.ndarray]
+RowSampler = Callable[[int, int, int, int], np.ndarray]
 
 
-def epochs(n: int, batch: int, step: int, seed: int) -> np.ndarray:
+def sample_epoch(n: int, batch: int, step: int, seed: int) -> np.ndarray:
     """The rows of a step when every epoch is a permutation of its own: int64 (batch,)."""
     epoch, position = divmod(step, n // batch)
     return _order(n, seed, epoch)[position * batch : (position + 1) * batch]
@@ -27,7 +27,7 @@ def _order(n: int, seed: int, epoch: int) -> np.ndarray:
     return order
 
 
-class Source:
+class ImageSource:
     """Batches of images for training. `draw(n, batch, step, seed)` gives a step's int64 rows.
 
     Give it to `DataLoader(source, batch_size=None, sampler=range(start, stop))`; resume is
@@ -46,7 +46,7 @@ class Source:
         batch: int,
         seed: int,
         labelled: bool = False,
-        draw: Draw = epochs,
+        draw: RowSampler = sample_epoch,
     ):
         if not 1 <= batch <= len(images):
             raise ValueError(
@@ -67,9 +67,9 @@ class Source:
 
     def part(self, step: int, index: int, count: int) -> tuple[Batch, int, int]:
         """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
-        drawn = self._rows(step)
-        mine = shard_slice(len(drawn), index, count)
-        return self._read(drawn[mine]), mine.start, len(drawn)
+        rows = self._rows(step)
+        mine = shard_slice(len(rows), index, count)
+        return self._read(rows[mine]), mine.start, len(rows)
 
     def _rows(self, step: int) -> np.ndarray:
         return self.draw(len(self.images), self.size, step, self.seed)

@@ -11,7 +11,7 @@ import torch
 
 from selfwise.core.files import digest
 from selfwise.core.types import ImageBatch
-from selfwise.data.compact_paths import subset
+from selfwise.data.compact_paths import take_rows
 from selfwise.data.labels import LAYOUTS
 
 
@@ -113,7 +113,7 @@ class ArrayImages:
     def take(self, rows: np.ndarray) -> "ArrayImages":
         return dataclasses.replace(
             self,
-            ids=subset(self.ids, rows),
+            ids=take_rows(self.ids, rows),
             labels=None if self.labels is None else self.labels[rows],
             rows=rows if self.rows is None else self.rows[rows],
             fingerprint=digest(self.fingerprint, rows),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from selfwise.data.unreadable import ABOUT_THE_FILE, Unreadable, refuse_special
+from selfwise.data.unreadable import FILE_ERRNOS, UnreadableFile, check_not_special
 
 # Named, so that Pillow tries no other: an EPS in disguise would be handed to Ghostscript. JPEG
 # includes MPO, the two-picture files of phones.
@@ -35,12 +35,12 @@ ORIENTATION = 0x0112  # the EXIF tag
 def read_size(path: str | PathLike[str], decode: int) -> tuple[int, int]:
     """(height, width) that `decode_file` will give, from the header alone. Raises Unreadable."""
     try:
-        refuse_special(path)
+        check_not_special(path)
         with Image.open(path, formats=FORMATS) as image:
-            width, height = fitted(*image.size, decode)
-            return (width, height) if orientation(image) >= 5 else (height, width)
+            width, height = fit_size(*image.size, decode)
+            return (width, height) if read_orientation(image) >= 5 else (height, width)
     except DAMAGE as error:
-        raise unreadable(error) from error
+        raise to_unreadable_file(error) from error
 
 
 def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.ndarray:
@@ -55,13 +55,13 @@ def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.nda
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
-            turn = orientation(image)
-            size = fitted(*image.size, decode)
+            turn = read_orientation(image)
+            size = fit_size(*image.size, decode)
             image.draft(None, draft_size(*image.size, decode))
             image.load()
-            return _pixels(_shrink(eight_bit(image), size), channels, turn)
+            return _to_pixels(_shrink(to_eight_bit(image), size), channels, turn)
     except DAMAGE as error:
-        raise unreadable(error) from error
+        raise to_unreadable_file(error) from error
 
 
 def decode_image(image: Image.Image, channels: int, decode: int) -> np.ndarray:
@@ -70,13 +70,13 @@ def decode_image(image: Image.Image, channels: int, decode: int) -> np.ndarray:
     Raises Unreadable as `decode_file` does: the image may be an opened file without its pixels.
     """
     try:
-        size, turn = fitted(*image.size, decode), orientation(image)
-        return _pixels(_shrink(eight_bit(image), size), channels, turn)
+        size, turn = fit_size(*image.size, decode), read_orientation(image)
+        return _to_pixels(_shrink(to_eight_bit(image), size), channels, turn)
     except DAMAGE as error:
-        raise unreadable(error) from error
+        raise to_unreadable_file(error) from error
 
 
-def fitted(width: int, height: int, decode: int) -> tuple[int, int]:
+def fit_size(width: int, height: int, decode: int) -> tuple[int, int]:
     """(width, height) after the cut to 3:1 and the shrinking to `decode` px."""
     short = min(width, height)
     cut = [min(side, LONGEST * short) for side in (width, height)]
@@ -85,7 +85,7 @@ def fitted(width: int, height: int, decode: int) -> tuple[int, int]:
     return round(cut[0] * decode / short), round(cut[1] * decode / short)
 
 
-def orientation(image: Image.Image) -> int:
+def read_orientation(image: Image.Image) -> int:
     """The EXIF orientation 1..8 that is still to be undone, known before the pixels are."""
     if image.format == "TIFF":  # Pillow turns these by itself
         return 1
@@ -95,15 +95,15 @@ def orientation(image: Image.Image) -> int:
     return turn if turn in TURNS else 1
 
 
-def eight_bit(image: Image.Image) -> Image.Image:
+def to_eight_bit(image: Image.Image) -> Image.Image:
     """Any mode as L or RGB, on white where it is transparent.
 
     Raises Unreadable for deep grey outside its range, and for modes that need a colour profile.
     """
     if image.mode[0] in "IF":
-        return _deep(image)
+        return _convert_deep_grey(image)
     if image.mode == "LAB":
-        raise Unreadable("CIELAB colours cannot be read; save it as RGB")
+        raise UnreadableFile("CIELAB colours cannot be read; save it as RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
         image = image.convert("LA") if image.mode == "La" else image
         image = image.convert("RGBA")
@@ -112,17 +112,17 @@ def eight_bit(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
-def unreadable(error: BaseException) -> Unreadable:
+def to_unreadable_file(error: BaseException) -> UnreadableFile:
     """The reason in few words. Raises the error again if it is the machine's, not the file's."""
-    if isinstance(error, Unreadable):
+    if isinstance(error, UnreadableFile):
         return error
-    if isinstance(error, OSError) and error.errno not in ABOUT_THE_FILE:
+    if isinstance(error, OSError) and error.errno not in FILE_ERRNOS:
         raise error
     if isinstance(error, Image.UnidentifiedImageError):
-        return Unreadable("not an image")
+        return UnreadableFile("not an image")
     if isinstance(error, OSError) and error.strerror:
-        return Unreadable(error.strerror.lower())
-    return Unreadable(" ".join(str(error).split()) or type(error).__name__)
+        return UnreadableFile(error.strerror.lower())
+    return UnreadableFile(" ".join(str(error).split()) or type(error).__name__)
 
 
 def draft_size(width: int, height: int, decode: int) -> tuple[int, int]:
@@ -152,23 +152,23 @@ def centred_box(
     return left, top, (x + full) / (2 * high), (y + full) / (2 * wide)
 
 
-def _deep(image: Image.Image) -> Image.Image:
+def _convert_deep_grey(image: Image.Image) -> Image.Image:
     """16-bit, 32-bit and float grey as L.
 
     Whole numbers are 0..65535. Floats are 0..1 or, if any is larger, 0..255: both are written,
     and nothing in a file tells them apart.
     """
     values = np.asarray(image).astype(np.float64)
-    hidden = image.info.get("transparency")
+    transparent = image.info.get("transparency")
     low, high = values.min(), values.max()
     is_float = image.mode == "F"
-    most = (1 if high <= 1 else 255) if is_float else 65535
-    if not (low >= 0 and high <= most):
+    white = (1 if high <= 1 else 255) if is_float else 65535
+    if not (low >= 0 and high <= white):
         expected = "0..1 or 0..255" if is_float else "0..65535"
-        raise Unreadable(f"values from {low:g} to {high:g}; {expected} is right")
-    grey = np.rint(values * (255 / most)).astype(np.uint8)
-    if isinstance(hidden, int):
-        grey[values == hidden] = 255
+        raise UnreadableFile(f"values from {low:g} to {high:g}; {expected} is right")
+    grey = np.rint(values * (255 / white)).astype(np.uint8)
+    if isinstance(transparent, int):
+        grey[values == transparent] = 255
     return Image.fromarray(grey)
 
 
@@ -182,7 +182,7 @@ def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC, box=box)
 
 
-def _pixels(image: Image.Image, channels: int, turn: int) -> np.ndarray:
+def _to_pixels(image: Image.Image, channels: int, turn: int) -> np.ndarray:
     image = image.convert("L" if channels == 1 else "RGB")
     if turn in TURNS:
         image = image.transpose(TURNS[turn])

@@ -16,24 +16,24 @@ from selfwise.core.parallel import in_chunks
 from selfwise.data.compact_paths import Paths
 from selfwise.data.image.dataset import MappedFile
 from selfwise.data.image.decode import decode_file
-from selfwise.data.image.files import Reading
+from selfwise.data.image.files import ReadOptions
 from selfwise.data.listing import Listing
-from selfwise.data.unreadable import Broken, Unreadable
+from selfwise.data.unreadable import BrokenFile, UnreadableFile
 
 FORMAT = 2  # to be raised whenever decoding gives other pixels
 STALE = 24 * 3600  # seconds after which a half-made cache belongs to a process that was killed
-TELL_FROM = 5000  # images from which on building reports its progress
+REPORT_FROM = 5000  # images from which on building reports its progress
 
 
-class Cache(NamedTuple):
+class DecodedImages(NamedTuple):
     """What a finished cache holds, by row of the listing; broken rows are black."""
 
     file: MappedFile  # uint8 (n c h w)
     extent: np.ndarray | None  # int64 (n 2), where the sizes differ
-    broken: list[Broken]
+    broken: list[BrokenFile]
 
 
-def key(listing: Listing, reading: Reading) -> str:
+def cache_key(listing: Listing, reading: ReadOptions) -> str:
     """Changes with the files (folder, names, sizes, times) and with how they are decoded."""
     options = f"{FORMAT} {reading.file_channels} {reading.decode}"
     paths = listing.paths
@@ -42,7 +42,7 @@ def key(listing: Listing, reading: Reading) -> str:
     return digest(options, *files)
 
 
-def find(name: str) -> Cache | None:
+def find_cache(name: str) -> DecodedImages | None:
     """The finished cache of a key, if there is one.
 
     A folder gets its name only when it is complete; the size is checked all the same, for copies
@@ -56,28 +56,28 @@ def find(name: str) -> Cache | None:
     if not (home / "x.npy").is_file() or (home / "x.npy").stat().st_size != meta["bytes"]:
         return None
     extent = np.load(home / "extent.npy", allow_pickle=False) if meta["sizes_differ"] else None
-    return Cache(file, extent, [Broken(*one) for one in meta["broken"]])
+    return DecodedImages(file, extent, [BrokenFile(*one) for one in meta["broken"]])
 
 
-def build(
-    name: str, listing: Listing, sizes: np.ndarray, broken: list[Broken], reading: Reading
-) -> Cache:
+def build_cache(
+    name: str, listing: Listing, sizes: np.ndarray, broken: list[BrokenFile], reading: ReadOptions
+) -> DecodedImages:
     """Decode every file in parallel and keep the result. `sizes` (n 2) is zero for the `broken`.
 
     Raises ValueError if the disk has not enough room.
     """
     home = cache_dir("images")
     home.mkdir(parents=True, exist_ok=True)
-    _sweep(home)
+    _remove_stale(home)
     half = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=home))
     try:
-        _fill(half, listing, sizes, broken, reading)
+        _decode_all(half, listing, sizes, broken, reading)
         _publish(half, home / name)
     finally:
         shutil.rmtree(half, ignore_errors=True)
-    made = find(name)
-    assert made is not None, f"{home / name} was just written"
-    return made
+    decoded = find_cache(name)
+    assert decoded is not None, f"{home / name} was just written"
+    return decoded
 
 
 def canvas_bytes(n: int, sizes: np.ndarray, channels: int) -> int:
@@ -87,7 +87,7 @@ def canvas_bytes(n: int, sizes: np.ndarray, channels: int) -> int:
 
 
 @dataclass(frozen=True)
-class DecodeInto:
+class DecodeImages:
     """A job for `in_chunks`: decodes rows into the memory map, returns the broken ones."""
 
     file: str
@@ -96,7 +96,7 @@ class DecodeInto:
     sizes: np.ndarray
     decode: int
 
-    def __call__(self, rows: np.ndarray) -> list[Broken]:
+    def __call__(self, rows: np.ndarray) -> list[BrokenFile]:
         x = np.load(self.file, mmap_mode="r+", allow_pickle=False)
         broken = []
         for row in rows:
@@ -105,29 +105,29 @@ class DecodeInto:
                 path = os.path.join(self.root, self.paths[row])
                 picture = decode_file(path, x.shape[1], self.decode)
                 if picture.shape[1:] != (height, width):
-                    raise Unreadable("changed while it was read")
+                    raise UnreadableFile("changed while it was read")
                 x[row, :, :height, :width] = picture
-            except Unreadable as error:
-                broken.append(Broken(int(row), str(error)))
+            except UnreadableFile as error:
+                broken.append(BrokenFile(int(row), str(error)))
         return broken
 
 
-def _fill(
-    half: Path, listing: Listing, sizes: np.ndarray, broken: list[Broken], reading: Reading
+def _decode_all(
+    half: Path, listing: Listing, sizes: np.ndarray, broken: list[BrokenFile], reading: ReadOptions
 ) -> None:
     n, (height, width) = len(sizes), sizes.max(axis=0)
     path = half / "x.npy"
     _reserve(path, (n, reading.file_channels, int(height), int(width)))
-    job = DecodeInto(str(path), listing.root, listing.paths, sizes, reading.decode)
+    job = DecodeImages(str(path), listing.root, listing.paths, sizes, reading.decode)
     present = sizes.any(axis=1)
-    progress = reading.progress if n > TELL_FROM else None
-    rows, lost = np.flatnonzero(present), list(broken)
-    for found in in_chunks(job, rows, workers=reading.workers, progress=progress):
-        lost += found
+    progress = reading.progress if n > REPORT_FROM else None
+    rows, all_broken = np.flatnonzero(present), list(broken)
+    for chunk in in_chunks(job, rows, workers=reading.workers, progress=progress):
+        all_broken += chunk
     differ = bool((sizes[present] != (height, width)).any())
     if differ:
         np.save(half / "extent.npy", sizes.astype(np.int64))
-    meta = {"bytes": path.stat().st_size, "sizes_differ": differ, "broken": sorted(lost)}
+    meta = {"bytes": path.stat().st_size, "sizes_differ": differ, "broken": sorted(all_broken)}
     (half / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
@@ -153,16 +153,16 @@ def _publish(half: Path, final: Path) -> None:
     for path in half.iterdir():
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
-    if final.exists() and find(final.name) is None:
+    if final.exists() and find_cache(final.name) is None:
         shutil.rmtree(final)
     try:
         os.rename(half, final)
     except OSError:
-        if find(final.name) is None:
+        if find_cache(final.name) is None:
             raise
 
 
-def _sweep(home: Path) -> None:
+def _remove_stale(home: Path) -> None:
     """Remove what killed processes left behind."""
     for path in home.glob(".*"):
         if path.is_dir() and time.time() - path.stat().st_mtime > STALE:

@@ -16,10 +16,10 @@ from selfwise.data.compact_paths import Paths
 from selfwise.data.image.dataset import Images
 from selfwise.data.image.decode import decode_file, read_size
 from selfwise.data.listing import Listing
-from selfwise.data.unreadable import Broken, ReadError, Unreadable
+from selfwise.data.unreadable import BrokenFile, ReadError, UnreadableFile
 
 
-class Reading(NamedTuple):
+class ReadOptions(NamedTuple):
     """How images are read: the options of `open_images`."""
 
     channels: int | None = None
@@ -43,19 +43,19 @@ class ReadSizes:
     paths: Paths
     decode: int
 
-    def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, list[Broken]]:
+    def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, list[BrokenFile]]:
         sizes, broken = np.zeros((len(rows), 2), dtype=np.int32), []
         for i, row in enumerate(rows):
             try:
                 sizes[i] = read_size(os.path.join(self.root, self.paths[row]), self.decode)
-            except Unreadable as error:
-                broken.append(Broken(int(row), str(error)))
+            except UnreadableFile as error:
+                broken.append(BrokenFile(int(row), str(error)))
         return sizes, broken
 
 
 def check_headers(
-    listing: Listing, rows: np.ndarray, reading: Reading
-) -> tuple[np.ndarray, list[Broken]]:
+    listing: Listing, rows: np.ndarray, reading: ReadOptions
+) -> tuple[np.ndarray, list[BrokenFile]]:
     """(height, width) int32 (rows, 2) that each file will have when decoded, and the broken ones.
 
     Zeros where a file is broken.
@@ -66,8 +66,8 @@ def check_headers(
     return sizes, [one for _, part in results for one in part]
 
 
-def without(
-    listing: Listing, broken: Sequence[Broken], *, checked: int, skip: bool
+def drop_broken(
+    listing: Listing, broken: Sequence[BrokenFile], *, checked: int, skip: bool
 ) -> tuple[np.ndarray, list[str]]:
     """The rows that are left, and the ids of the broken among the `checked`.
 
@@ -81,13 +81,13 @@ def without(
     if broken and not skip:
         advice = "remove them, or leave them out with --skip-broken"
         raise ValueError(f"{listing.root}: {count} cannot be read as images: {named}; {advice}")
-    lost = np.array([one.row for one in broken], dtype=np.int64)
-    kept = np.delete(np.arange(len(listing.paths)), lost)
-    return kept, [listing.paths[int(row)] for row in lost]
+    broken_rows = np.array([one.row for one in broken], dtype=np.int64)
+    rows = np.delete(np.arange(len(listing.paths)), broken_rows)
+    return rows, [listing.paths[int(row)] for row in broken_rows]
 
 
 @dataclass
-class Losses:
+class BrokenFiles:
     """Files found broken while reading; shared by a set and its subsets."""
 
     ids: list[str]
@@ -100,8 +100,8 @@ class Losses:
         self.ids.append(name)
         if self.log is None:
             return
-        known = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
-        if name not in known:
+        logged = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        if name not in logged:
             with self.log.open("a", encoding="utf-8") as stream:
                 stream.write(name + "\n")
 
@@ -125,56 +125,56 @@ class FileImages:
     classes: list[str] | None = None
     skip_broken: bool = False
     stamp: str = ""  # changes with the folder and when a file is touched; for caches
-    losses: Losses = field(default_factory=lambda: Losses([]))
+    broken_files: BrokenFiles = field(default_factory=lambda: BrokenFiles([]))
 
     @property
     def broken(self) -> list[str]:
-        return self.losses.ids
+        return self.broken_files.ids
 
     @property
     def broken_log(self) -> Path | None:
         """A text file that gets one line per broken file found while reading."""
-        return self.losses.log
+        return self.broken_files.log
 
     @broken_log.setter
     def broken_log(self, path: Path | None) -> None:
-        self.losses.log = path
+        self.broken_files.log = path
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def read(self, rows: np.ndarray) -> ImageBatch:
-        pictures, index = zip(*(self._readable(int(row)) for row in rows))
-        return canvas(pictures, np.array(index, dtype=np.int64))
+        pictures, index = zip(*(self._read_or_next(int(row)) for row in rows))
+        return stack_on_canvas(pictures, np.array(index, dtype=np.int64))
 
     def take(self, rows: np.ndarray) -> "FileImages":
         ids, fingerprint = self.ids.take(rows), digest(self.fingerprint, rows)
         labels = None if self.labels is None else self.labels[rows]
         return replace(self, ids=ids, labels=labels, fingerprint=fingerprint)
 
-    def decoded(self, row: int) -> np.ndarray:
+    def decode_row(self, row: int) -> np.ndarray:
         """The picture of a row, uint8 (c h w). Raises Unreadable."""
         path = os.path.join(self.root, self.ids[row])
         return decode_file(path, self.channels, self.decode)
 
-    def _readable(self, row: int) -> tuple[np.ndarray, int]:
+    def _read_or_next(self, row: int) -> tuple[np.ndarray, int]:
         """The picture of a row, or of the next that can be read, and which row that is."""
         for candidate in range(row, row + len(self)):
             candidate %= len(self)
             name = self.ids[candidate]
             try:
-                return self.decoded(candidate), candidate
-            except Unreadable as error:
+                return self.decode_row(candidate), candidate
+            except UnreadableFile as error:
                 if not self.skip_broken:
                     path = os.path.join(self.root, name)
                     advice = "remove it, or leave it out with --skip-broken"
                     raise ReadError(f"{path}: cannot be read: {error}; {advice}") from error
-                self.losses.report(name)
+                self.broken_files.report(name)
         raise ReadError(f"{self.root}: none of the {len(self)} files can be read any more")
 
 
 @dataclass(frozen=True)
-class FindBroken:
+class FindBrokenImages:
     """A job for `in_chunks`: the rows whose files cannot be decoded."""
 
     images: FileImages
@@ -183,13 +183,13 @@ class FindBroken:
         broken = []
         for row in rows:
             try:
-                self.images.decoded(int(row))
-            except Unreadable:
+                self.images.decode_row(int(row))
+            except UnreadableFile:
                 broken.append(int(row))
         return broken
 
 
-def readable(images: Images, *, workers: int | None = None) -> Images:
+def drop_unreadable(images: Images, *, workers: int | None = None) -> Images:
     """Without the files that break only when they are decoded, each of which is read once.
 
     For labels and ids that must fit their pictures. Only files that are decoded on demand with
@@ -199,17 +199,17 @@ def readable(images: Images, *, workers: int | None = None) -> Images:
     """
     if not (isinstance(images, FileImages) and images.skip_broken):
         return images
-    found = in_chunks(FindBroken(images), np.arange(len(images)), workers=workers)
-    broken = [row for part in found for row in part]
+    chunks = in_chunks(FindBrokenImages(images), np.arange(len(images)), workers=workers)
+    broken = [row for part in chunks for row in part]
     if len(broken) == len(images):
         raise ValueError(f"{images.root}: none of the {len(images)} files can be read")
     for row in broken:
-        images.losses.report(images.ids[row])
-    kept = np.setdiff1d(np.arange(len(images)), broken)
-    return images.take(kept) if broken else images
+        images.broken_files.report(images.ids[row])
+    rows = np.setdiff1d(np.arange(len(images)), broken)
+    return images.take(rows) if broken else images
 
 
-def canvas(pictures: Sequence[np.ndarray], index: np.ndarray) -> ImageBatch:
+def stack_on_canvas(pictures: Sequence[np.ndarray], index: np.ndarray) -> ImageBatch:
     """Pictures (c h w) in the top left corners of the smallest common canvas."""
     sizes = np.array([picture.shape[1:] for picture in pictures], dtype=np.int64)
     if (sizes == sizes[0]).all():

@@ -18,17 +18,19 @@ CIFAR_SPLITS = {
 }
 CIFAR_NAMES = {"cifar10": "batches.meta.txt", "cifar100": "fine_label_names.txt"}
 
-Split = tuple[np.ndarray, np.ndarray, list[str]]  # uint8 (n h w) or (n c h w), (n,), class names
+LabelledSplit = tuple[
+    np.ndarray, np.ndarray, list[str]
+]  # uint8 (n h w) or (n c h w), (n,), class names
 
 
-def mnist(name: str, root: Path, split: str) -> Split:
+def read_mnist(name: str, root: Path, split: str) -> LabelledSplit:
     """A split of `mnist`, `fashionmnist` or `kmnist` from idx files anywhere below `root`.
 
     Raises ValueError if they are missing, damaged, or there are several different ones.
     """
     prefix = IDX_SPLITS[split]
-    x = read_idx(_find(name, root, f"{prefix}-images", 3), 3)
-    y = read_idx(_find(name, root, f"{prefix}-labels", 1), 1)
+    x = read_idx(_find_idx(name, root, f"{prefix}-images", 3), 3)
+    y = read_idx(_find_idx(name, root, f"{prefix}-labels", 1), 1)
     if len(x) != len(y):
         raise ValueError(f"{name} below {root}: {len(x)} images, but {len(y)} labels")
     return x, y, FASHION if name == "fashionmnist" else [str(i) for i in range(10)]
@@ -59,7 +61,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def cifar(name: str, root: Path, split: str) -> Split:
+def read_cifar(name: str, root: Path, split: str) -> LabelledSplit:
     """A split of `cifar10` or `cifar100` (fine labels) in the binary version, below `root`.
 
     A record is 1 label byte (CIFAR-100: coarse, fine) and 3x32x32 pixels
@@ -69,7 +71,7 @@ def cifar(name: str, root: Path, split: str) -> Split:
     labels = 1 if name == "cifar10" else 2
     parts = []
     for file in CIFAR_SPLITS[name][split]:
-        path = _only(name, sorted(root.rglob(file)), root, file)
+        path = _single_path(name, sorted(root.rglob(file)), root, file)
         check_regular(path)
         data = np.fromfile(path, np.uint8)
         if not len(data) or len(data) % (labels + 3072):
@@ -84,21 +86,21 @@ def cifar(name: str, root: Path, split: str) -> Split:
     return x, y, lines
 
 
-def _find(name: str, root: Path, start: str, dimensions: int) -> Path:
+def _find_idx(name: str, root: Path, start: str, dimensions: int) -> Path:
     """The idx file of a data set; plain before .gz where both lie in one folder."""
-    wanted = [f"{start}{dot}idx{dimensions}-ubyte" for dot in "-."]
-    found: dict[Path, Path] = {}
-    for file in (file + end for end in ("", ".gz") for file in wanted):
+    file_names = [f"{start}{dot}idx{dimensions}-ubyte" for dot in "-."]
+    path_by_folder: dict[Path, Path] = {}
+    for file in (file + end for end in ("", ".gz") for file in file_names):
         for path in sorted(root.rglob(file)):
-            found.setdefault(path.parent, path)
+            path_by_folder.setdefault(path.parent, path)
     others = {folder.lower() for key, folder in FAMILY.items() if key != name}
-    inside = {folder: {part.lower() for part in folder.parts} for folder in found}
-    fitting = [found[f] for f, parts in inside.items() if FAMILY[name].lower() in parts]
-    neutral = [found[f] for f, parts in inside.items() if not parts & others]
-    return _only(name, fitting or neutral, root, f"{wanted[0]}[.gz]")
+    inside = {folder: {part.lower() for part in folder.parts} for folder in path_by_folder}
+    fitting = [path_by_folder[f] for f, parts in inside.items() if FAMILY[name].lower() in parts]
+    neutral = [path_by_folder[f] for f, parts in inside.items() if not parts & others]
+    return _single_path(name, fitting or neutral, root, f"{file_names[0]}[.gz]")
 
 
-def _only(name: str, paths: list[Path], root: Path, file: str) -> Path:
+def _single_path(name: str, paths: list[Path], root: Path, file: str) -> Path:
     if len(paths) == 1:
         return paths[0]
     if paths:

@@ -10,17 +10,17 @@ from PIL import Image
 
 from selfwise.core.files import digest
 from selfwise.core.types import ImageBatch
-from selfwise.data.compact_paths import RowNumbers, subset
-from selfwise.data.image.arrays import as_numpy, content, eight_bit, find_layout
+from selfwise.data.compact_paths import RowNumbers, take_rows
+from selfwise.data.image.arrays import as_numpy, find_layout, hash_pixels, to_uint8
 from selfwise.data.image.dataset import ArrayImages, channels_first, with_channels
-from selfwise.data.image.decode import decode_image, fitted
-from selfwise.data.image.files import Reading, canvas
-from selfwise.data.labels import encode
+from selfwise.data.image.decode import decode_image, fit_size
+from selfwise.data.image.files import ReadOptions, stack_on_canvas
+from selfwise.data.labels import encode_labels
 from selfwise.data.unreadable import ReadError
 
-PROBED = 64  # evenly spaced items that are looked at before anything is decided
-SMALL = 96  # px; up to here pictures are kept in memory,
-IN_MEMORY = 2**30  # if they fit in so many bytes
+PROBE_COUNT = 64  # evenly spaced items that are looked at before anything is decided
+SMALL_SIDE = 96  # px; up to here pictures are kept in memory,
+MAX_MEMORY_BYTES = 2**30  # if they fit in so many bytes
 
 
 @dataclass(kw_only=True)
@@ -44,33 +44,33 @@ class ItemImages:
 
     def read(self, rows: np.ndarray) -> ImageBatch:
         pictures = [self._picture(int(self.rows[row])) for row in rows]
-        return canvas(pictures, rows.astype(np.int64))
+        return stack_on_canvas(pictures, rows.astype(np.int64))
 
     def take(self, rows: np.ndarray) -> "ItemImages":
         return replace(
             self,
-            ids=subset(self.ids, rows),
+            ids=take_rows(self.ids, rows),
             rows=self.rows[rows],
             labels=None if self.labels is None else self.labels[rows],
             fingerprint=digest(self.fingerprint, rows),
         )
 
-    def _picture(self, item: int) -> np.ndarray:
-        found = self.items[item]  # its own errors keep their traceback
-        return _named_picture(self.items, item, found, self.channels, self.decode)
+    def _picture(self, row: int) -> np.ndarray:
+        item = self.items[row]  # its own errors keep their traceback
+        return _decode_named(self.items, row, item, self.channels, self.decode)
 
 
-def _named_picture(items: Any, row: int, item: Any, channels: int, decode: int) -> np.ndarray:
+def _decode_named(items: Any, row: int, item: Any, channels: int, decode: int) -> np.ndarray:
     """`picture`; its errors name the item, and the file that a Pillow image comes from."""
     try:
-        return picture(item, channels, decode)
+        return decode_item(item, channels, decode)
     except ValueError as error:
         file = getattr(_image(item), "filename", "")
         of = f" ({file})" if file else ""
-        raise ReadError(f"item {row} of {_name(items)}{of}: {error}") from error
+        raise ReadError(f"item {row} of {_type_name(items)}{of}: {error}") from error
 
 
-def from_items(items: Any, reading: Reading, *, labelled: bool) -> ArrayImages | ItemImages:
+def from_items(items: Any, reading: ReadOptions, *, labelled: bool) -> ArrayImages | ItemImages:
     """Small pictures are read once and kept in memory, large ones whenever they are needed.
 
     Labels of large ones are taken from the data set's `targets` or `labels`; where it has none,
@@ -80,22 +80,26 @@ def from_items(items: Any, reading: Reading, *, labelled: bool) -> ArrayImages |
     """
     n = len(items)
     if n == 0:
-        raise ValueError(f"{_name(items)} is empty")
-    some = np.unique(np.linspace(0, n - 1, min(n, PROBED)).astype(np.int64))
+        raise ValueError(f"{_type_name(items)} is empty")
+    some = np.unique(np.linspace(0, n - 1, min(n, PROBE_COUNT)).astype(np.int64))
     probed = {int(row): items[int(row)] for row in some}
     channels = reading.channels or (1 if all(_is_grey(_image(i)) for i in probed.values()) else 3)
     pictures = [
-        _named_picture(items, row, item, channels, reading.decode) for row, item in probed.items()
+        _decode_named(items, row, item, channels, reading.decode) for row, item in probed.items()
     ]
     sides = np.array([one.shape[1:] for one in pictures])
     paired = _label(probed[0]) is not None
-    small = sides.max() <= SMALL and n * channels * np.prod(sides.max(axis=0)) <= IN_MEMORY
+    small = (
+        sides.max() <= SMALL_SIDE and n * channels * np.prod(sides.max(axis=0)) <= MAX_MEMORY_BYTES
+    )
     if small and reading.cache != "no":
-        return _in_memory(items, channels, reading, paired)
-    labels = _known_labels(items, probed) if paired else None
+        return _load_all(items, channels, reading, paired)
+    labels = _match_listed_labels(items, probed) if paired else None
     if paired and labels is None and labelled:
         labels = [_label(items[row]) for row in range(n)]
-    codes, classes = (None, None) if labels is None else encode(np.array(labels), _name(items))
+    codes, classes = (
+        (None, None) if labels is None else encode_labels(np.array(labels), _type_name(items))
+    )
     return ItemImages(
         items=items,
         ids=RowNumbers(np.arange(n)),
@@ -103,13 +107,15 @@ def from_items(items: Any, reading: Reading, *, labelled: bool) -> ArrayImages |
         channels=channels,
         decode=reading.decode,
         side=int(np.median(sides.min(axis=1))),
-        fingerprint=digest(_name(items), str(n), *(content(one[None]) for one in pictures)),
+        fingerprint=digest(
+            _type_name(items), str(n), *(hash_pixels(one[None]) for one in pictures)
+        ),
         labels=codes,
         classes=_class_names(items, classes),
     )
 
 
-def picture(item: Any, channels: int, decode: int) -> np.ndarray:
+def decode_item(item: Any, channels: int, decode: int) -> np.ndarray:
     """The image of an item as uint8 (c h w). Raises ValueError for unknown types."""
     image = _image(item)
     if isinstance(image, Image.Image):
@@ -122,35 +128,35 @@ def picture(item: Any, channels: int, decode: int) -> np.ndarray:
             f"or tensor (h, w), (h, w, c) or (c, h, w); got {type(image).__name__}"
         )
     layout = find_layout(array[None], where)
-    x = with_channels(channels_first(eight_bit(array[None], where), layout), channels)[0]
+    x = with_channels(channels_first(to_uint8(array[None], where), layout), channels)[0]
     height, width = x.shape[1:]
-    if fitted(width, height, decode) == (width, height):
+    if fit_size(width, height, decode) == (width, height):
         return np.ascontiguousarray(x)
     return decode_image(Image.fromarray(np.moveaxis(x, 0, 2).squeeze()), channels, decode)
 
 
-def _in_memory(items: Any, channels: int, reading: Reading, paired: bool) -> ArrayImages:
+def _load_all(items: Any, channels: int, reading: ReadOptions, paired: bool) -> ArrayImages:
     """Every item read once, in order."""
     pictures, labels = [], []
     for row in range(len(items)):
         item = items[row]
-        pictures.append(_named_picture(items, row, item, channels, reading.decode))
+        pictures.append(_decode_named(items, row, item, channels, reading.decode))
         labels.append(_label(item))
-    batch = canvas(pictures, np.arange(len(items)))
-    codes, classes = encode(np.array(labels), _name(items)) if paired else (None, None)
+    batch = stack_on_canvas(pictures, np.arange(len(items)))
+    codes, classes = encode_labels(np.array(labels), _type_name(items)) if paired else (None, None)
     x = batch.x.numpy()
     return ArrayImages(
         x=x,
         ids=RowNumbers(np.arange(len(x))),
         channels=channels,
-        fingerprint=content(x),
+        fingerprint=hash_pixels(x),
         labels=codes,
         classes=_class_names(items, classes),
         extent=None if batch.extent is None else batch.extent.numpy(),
     )
 
 
-def _known_labels(items: Any, probed: dict[int, Any]) -> list | None:
+def _match_listed_labels(items: Any, probed: dict[int, Any]) -> list | None:
     """Labels that the data set lists, believed if they agree with the probed items."""
     listed = _listed_labels(items)
     if listed is None or len(listed) != len(items):
@@ -201,5 +207,5 @@ def _is_grey(image: Any) -> bool:
     return len(shape) == 2 or (len(shape) == 3 and 3 not in (shape[0], shape[2]))
 
 
-def _name(items: Any) -> str:
+def _type_name(items: Any) -> str:
     return type(items).__name__

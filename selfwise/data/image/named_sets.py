@@ -10,7 +10,7 @@ from selfwise.core.rng import shuffled
 from selfwise.data.image import idx_cifar, torchvision_sets
 from selfwise.data.image.arrays import from_array
 from selfwise.data.image.dataset import Images
-from selfwise.data.image.files import Reading
+from selfwise.data.image.files import ReadOptions
 
 DIGITS_TEST = 500  # of 1,797; by class in proportion
 EMBEDDED = "digits"
@@ -20,7 +20,7 @@ SPLITS |= {name: known.splits for name, known in torchvision_sets.SETS.items()}
 NAMES = {EMBEDDED, *SPLITS}
 
 
-class Name(NamedTuple):
+class NamedSet(NamedTuple):
     """What `NAME:ROOT:SPLIT` says."""
 
     name: str
@@ -28,7 +28,7 @@ class Name(NamedTuple):
     split: str | None
 
 
-def parse(text: str) -> Name | None:
+def parse_name(text: str) -> NamedSet | None:
     """The parts of a data set's name; None if the text is a path.
 
     Raises ValueError for a split that does not exist and for a missing root.
@@ -36,7 +36,7 @@ def parse(text: str) -> Name | None:
     head, colon, rest = text.partition(":")
     name = head.lower().replace("-", "").replace("_", "")
     if name == EMBEDDED:
-        return Name(name, None, _split(name, rest, ("train", "test")) if colon else None)
+        return NamedSet(name, None, _check_split(name, rest, ("train", "test")) if colon else None)
     if name not in NAMES or (not colon and Path(text).exists()):
         return None
     if not rest:
@@ -44,27 +44,27 @@ def parse(text: str) -> Name | None:
     folder, colon, split = rest.rpartition(":")
     splits = SPLITS[name]
     if not colon or Path(rest).exists():
-        return Name(name, Path(rest), splits[0] if splits else None)
-    return Name(name, Path(folder), _split(name, split, splits))
+        return NamedSet(name, Path(rest), splits[0] if splits else None)
+    return NamedSet(name, Path(folder), _check_split(name, split, splits))
 
 
-def open_named(name: Name, reading: Reading, *, labelled: bool) -> Images:
+def open_named(name: NamedSet, reading: ReadOptions, *, labelled: bool) -> Images:
     """The images of a named data set. Raises ValueError if its files are missing or damaged."""
     if name.root is None:
-        return digits(name.split, channels=reading.channels)
+        return open_digits(name.split, channels=reading.channels)
     if name.name in torchvision_sets.SETS:
-        return torchvision_sets.open_set(
+        return torchvision_sets.open_torchvision(
             name.name, name.root, name.split, reading, labelled=labelled
         )
     assert name.split is not None
-    read = idx_cifar.cifar if name.name in idx_cifar.CIFAR_SPLITS else idx_cifar.mnist
+    read = idx_cifar.read_cifar if name.name in idx_cifar.CIFAR_SPLITS else idx_cifar.read_mnist
     x, y, classes = read(name.name, name.root, name.split)
     images = from_array(x, y, where=f"{name.name}:{name.root}", channels=reading.channels)
     images.classes = classes
     return images
 
 
-def digits(split: str | None, *, channels: int | None = None) -> Images:
+def open_digits(split: str | None, *, channels: int | None = None) -> Images:
     """The 1,797 grey 8x8 digits inside scikit-learn, values 0..16 as 0..255.
 
     `train` and `test` are a fixed split drawn by class: 1,297 and 500.
@@ -76,11 +76,11 @@ def digits(split: str | None, *, channels: int | None = None) -> Images:
     images = from_array(x, data.target, where=EMBEDDED, channels=channels)
     if split is None:
         return images
-    test = _stratified(data.target, DIGITS_TEST)
+    test = _sample_stratified(data.target, DIGITS_TEST)
     return images.take(test if split == "test" else np.setdiff1d(np.arange(len(x)), test))
 
 
-def _stratified(labels: np.ndarray, count: int) -> np.ndarray:
+def _sample_stratified(labels: np.ndarray, count: int) -> np.ndarray:
     """`count` rows, sorted, with each class in proportion; the largest remainders get the rest."""
     classes, sizes = np.unique(labels, return_counts=True)
     exact = sizes * count / len(labels)
@@ -93,9 +93,9 @@ def _stratified(labels: np.ndarray, count: int) -> np.ndarray:
     return np.sort(np.concatenate(parts))
 
 
-def _split(name: str, split: str, known: tuple[str, ...]) -> str:
-    if split in known:
+def _check_split(name: str, split: str, splits: tuple[str, ...]) -> str:
+    if split in splits:
         return split
-    if not known:
+    if not splits:
         raise ValueError(f"{name} has no splits, so {split!r} is not one")
-    raise ValueError(f"{name} has no split {split!r}{nearest(split, known)}")
+    raise ValueError(f"{name} has no split {split!r}{nearest(split, splits)}")

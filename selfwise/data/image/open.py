@@ -12,18 +12,24 @@ from selfwise.core.parallel import Progress
 from selfwise.data.image import decoded_cache as cache
 from selfwise.data.image.arrays import from_array, from_npy, from_npz
 from selfwise.data.image.dataset import ArrayImages, Images, require_labels
-from selfwise.data.image.files import FileImages, Losses, Reading, check_headers, without
+from selfwise.data.image.files import (
+    BrokenFiles,
+    FileImages,
+    ReadOptions,
+    check_headers,
+    drop_broken,
+)
 from selfwise.data.image.map_style import from_items
-from selfwise.data.image.named_sets import NAMES, open_named, parse
+from selfwise.data.image.named_sets import NAMES, open_named, parse_name
 from selfwise.data.listing import Listing, list_folder
 from selfwise.data.listing_table import list_table
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import is_table
-from selfwise.data.unreadable import Broken
+from selfwise.data.unreadable import BrokenFile
 
-SMALL = 96  # px; a set whose longest side is no longer is cached without being asked,
-LARGEST = 16 * 2**30  # if it takes no more bytes than this
-CHECKED = 20_000  # files whose headers are looked at, evenly spaced if there are more
+SMALL_SIDE = 96  # px; a set whose longest side is no longer is cached without being asked,
+MAX_CACHE_BYTES = 16 * 2**30  # if it takes no more bytes than this
+MAX_HEADERS = 20_000  # files whose headers are looked at, evenly spaced if there are more
 CACHE = ("auto", "yes", "no")
 
 
@@ -61,16 +67,16 @@ def open_images(
         raise ValueError(f"there is no cache option {cache!r}{nearest(cache, CACHE)}")
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
-    reading = Reading(channels, decode, cache, skip_broken, workers, progress)
+    reading = ReadOptions(channels, decode, cache, skip_broken, workers, progress)
     images = _dispatch(data, reading, labelled)
     if labelled:
         require_labels(images)
     return images
 
 
-def _dispatch(data: Any, reading: Reading, labelled: bool) -> Images:
+def _dispatch(data: Any, reading: ReadOptions, labelled: bool) -> Images:
     if isinstance(data, str | Path):
-        name = parse(data) if isinstance(data, str) else None
+        name = parse_name(data) if isinstance(data, str) else None
         if name is not None:
             return open_named(name, reading, labelled=labelled)
         return _open_path(Path(data).expanduser(), reading)
@@ -84,9 +90,9 @@ def _dispatch(data: Any, reading: Reading, labelled: bool) -> Images:
     raise ValueError(f"{where} is neither a path, an array nor a data set with a length and items")
 
 
-def _open_path(path: Path, reading: Reading) -> Images:
+def _open_path(path: Path, reading: ReadOptions) -> Images:
     if not path.exists():
-        raise ValueError(_missing(path))
+        raise ValueError(_explain_missing(path))
     if path.is_dir():
         return open_files(list_folder(path), reading)
     check_regular(path)
@@ -102,25 +108,29 @@ def _open_path(path: Path, reading: Reading) -> Images:
     )
 
 
-def open_files(listing: Listing, reading: Reading) -> Images:
+def open_files(listing: Listing, reading: ReadOptions) -> Images:
     """Cached or decoded on demand. Raises ValueError for broken files, unless they are skipped."""
-    key = cache.key(listing, reading)
-    found = None if reading.cache == "no" else cache.find(key)
-    if found is not None and (reading.cache == "yes" or max(found.file.open().shape[2:]) <= SMALL):
-        return _cached(listing, found, reading)
+    key = cache.cache_key(listing, reading)
+    decoded = None if reading.cache == "no" else cache.find_cache(key)
+    if decoded is not None and (
+        reading.cache == "yes" or max(decoded.file.open().shape[2:]) <= SMALL_SIDE
+    ):
+        return _open_cached(listing, decoded, reading)
     n = len(listing.paths)
-    some = np.linspace(0, n - 1, min(n, CHECKED)).astype(np.int64)
+    some = np.linspace(0, n - 1, min(n, MAX_HEADERS)).astype(np.int64)
     some = np.union1d(some, np.flatnonzero(listing.sizes <= 0))  # these are known to be broken
     sizes, broken = check_headers(listing, some, reading)
-    kept, lost = without(listing, broken, checked=len(some), skip=reading.skip_broken)
+    rows, broken_ids = drop_broken(listing, broken, checked=len(some), skip=reading.skip_broken)
     if _wants_cache(n, sizes, reading):
         rest = np.setdiff1d(np.arange(n), some)
         sizes, broken = _all_headers(listing, (some, sizes), rest, broken, reading)
-        without(listing, broken, checked=n, skip=reading.skip_broken)
+        drop_broken(listing, broken, checked=n, skip=reading.skip_broken)
         if _wants_cache(n, sizes, reading):
-            return _cached(listing, cache.build(key, listing, sizes, broken, reading), reading)
-        kept, lost = without(listing, broken, checked=n, skip=reading.skip_broken)
-    part = listing.take(kept)
+            return _open_cached(
+                listing, cache.build_cache(key, listing, sizes, broken, reading), reading
+            )
+        rows, broken_ids = drop_broken(listing, broken, checked=n, skip=reading.skip_broken)
+    part = listing.take(rows)
     return FileImages(
         root=listing.root,
         ids=part.paths,
@@ -131,55 +141,57 @@ def open_files(listing: Listing, reading: Reading) -> Images:
         labels=part.labels,
         classes=listing.classes,
         skip_broken=reading.skip_broken,
-        stamp=digest(listing.where(), listing.times, kept),
-        losses=Losses(lost),
+        stamp=digest(listing.where(), listing.times, rows),
+        broken_files=BrokenFiles(broken_ids),
     )
 
 
-def _wants_cache(n: int, sizes: np.ndarray, reading: Reading) -> bool:
+def _wants_cache(n: int, sizes: np.ndarray, reading: ReadOptions) -> bool:
     if reading.cache != "auto":
         return reading.cache == "yes"
     needed = cache.canvas_bytes(n, sizes, reading.file_channels)
-    return int(sizes.max()) <= SMALL and needed <= LARGEST
+    return int(sizes.max()) <= SMALL_SIDE and needed <= MAX_CACHE_BYTES
 
 
 def _all_headers(
     listing: Listing,
-    known: tuple[np.ndarray, np.ndarray],
+    checked: tuple[np.ndarray, np.ndarray],
     rest: np.ndarray,
-    broken: list[Broken],
-    reading: Reading,
-) -> tuple[np.ndarray, list[Broken]]:
+    broken: list[BrokenFile],
+    reading: ReadOptions,
+) -> tuple[np.ndarray, list[BrokenFile]]:
     """Sizes of all files in order: those known, and those of the rest."""
-    rows, known_sizes = known
+    rows, checked_sizes = checked
     sizes = np.zeros((len(listing.paths), 2), dtype=np.int32)
-    sizes[rows] = known_sizes
+    sizes[rows] = checked_sizes
     if len(rest):
         sizes[rest], more = check_headers(listing, rest, reading)
         broken = sorted([*broken, *more])
     return sizes, broken
 
 
-def _cached(listing: Listing, found: cache.Cache, reading: Reading) -> ArrayImages:
+def _open_cached(
+    listing: Listing, decoded: cache.DecodedImages, reading: ReadOptions
+) -> ArrayImages:
     n = len(listing.paths)
-    kept, lost = without(listing, found.broken, checked=n, skip=reading.skip_broken)
-    part = listing.take(kept) if lost else listing
+    rows, broken_ids = drop_broken(listing, decoded.broken, checked=n, skip=reading.skip_broken)
+    part = listing.take(rows) if broken_ids else listing
     return ArrayImages(
-        x=found.file.open(),
+        x=decoded.file.open(),
         ids=part.paths,
         channels=reading.file_channels,
         fingerprint=listing.fingerprint(),
         labels=part.labels,
         classes=listing.classes,
-        extent=found.extent,
-        rows=kept if lost else None,
-        broken=lost,
-        file=found.file,
-        stamp=digest(listing.where(), listing.times, kept),
+        extent=decoded.extent,
+        rows=rows if broken_ids else None,
+        broken=broken_ids,
+        file=decoded.file,
+        stamp=digest(listing.where(), listing.times, rows),
     )
 
 
-def _missing(path: Path) -> str:
+def _explain_missing(path: Path) -> str:
     """What the user may have meant: an entry of the nearest folder that exists, or a data set."""
     head, colon, _ = str(path).partition(":")
     if colon:

@@ -7,11 +7,11 @@ import numpy as np
 
 from selfwise.data.image.arrays import from_array
 from selfwise.data.image.dataset import Images
-from selfwise.data.image.files import Reading
+from selfwise.data.image.files import ReadOptions
 from selfwise.data.image.map_style import from_items
 
 
-class Set(NamedTuple):
+class TorchvisionSet(NamedTuple):
     """How torchvision calls a data set, and the splits it has: the first is the default."""
 
     cls: str
@@ -25,28 +25,30 @@ THREE = ("train", "val", "test")
 # Left out on purpose: CIFAR (Python version), LSUN and ImageNet load pickles or caches of them;
 # SEMEION downloads unless told not to.
 SETS = {
-    "caltech101": Set("Caltech101"),
-    "caltech256": Set("Caltech256"),
-    "country211": Set("Country211", ("train", "valid", "test")),
-    "dtd": Set("DTD", THREE),
-    "eurosat": Set("EuroSAT"),
-    "fgvcaircraft": Set("FGVCAircraft", ("trainval", *THREE)),
-    "flowers102": Set("Flowers102", THREE),
-    "food101": Set("Food101", TRAIN_TEST),
-    "gtsrb": Set("GTSRB", TRAIN_TEST),
-    "imagenette": Set("Imagenette", ("train", "val")),
-    "oxfordiiitpet": Set("OxfordIIITPet", ("trainval", "test")),
-    "pcam": Set("PCAM", THREE),
-    "renderedsst2": Set("RenderedSST2", THREE),
-    "stanfordcars": Set("StanfordCars", TRAIN_TEST),
-    "stl10": Set("STL10", ("train", "test", "unlabeled", "train+unlabeled"), in_memory=True),
-    "sun397": Set("SUN397"),
-    "svhn": Set("SVHN", ("train", "test", "extra"), in_memory=True),
+    "caltech101": TorchvisionSet("Caltech101"),
+    "caltech256": TorchvisionSet("Caltech256"),
+    "country211": TorchvisionSet("Country211", ("train", "valid", "test")),
+    "dtd": TorchvisionSet("DTD", THREE),
+    "eurosat": TorchvisionSet("EuroSAT"),
+    "fgvcaircraft": TorchvisionSet("FGVCAircraft", ("trainval", *THREE)),
+    "flowers102": TorchvisionSet("Flowers102", THREE),
+    "food101": TorchvisionSet("Food101", TRAIN_TEST),
+    "gtsrb": TorchvisionSet("GTSRB", TRAIN_TEST),
+    "imagenette": TorchvisionSet("Imagenette", ("train", "val")),
+    "oxfordiiitpet": TorchvisionSet("OxfordIIITPet", ("trainval", "test")),
+    "pcam": TorchvisionSet("PCAM", THREE),
+    "renderedsst2": TorchvisionSet("RenderedSST2", THREE),
+    "stanfordcars": TorchvisionSet("StanfordCars", TRAIN_TEST),
+    "stl10": TorchvisionSet(
+        "STL10", ("train", "test", "unlabeled", "train+unlabeled"), in_memory=True
+    ),
+    "sun397": TorchvisionSet("SUN397"),
+    "svhn": TorchvisionSet("SVHN", ("train", "test", "extra"), in_memory=True),
 }
 
 
-def open_set(
-    name: str, root: Path, split: str | None, reading: Reading, *, labelled: bool
+def open_torchvision(
+    name: str, root: Path, split: str | None, reading: ReadOptions, *, labelled: bool
 ) -> Images:
     """A split of a data set in torchvision's folder layout below `root`; nothing is downloaded.
 
@@ -54,16 +56,16 @@ def open_set(
     """
     import torchvision.datasets
 
-    known = SETS[name]
-    options = {"split": split} if known.splits else {}
+    dataset = SETS[name]
+    options = {"split": split} if dataset.splits else {}
     try:
-        items = getattr(torchvision.datasets, known.cls)(str(root), download=False, **options)
+        items = getattr(torchvision.datasets, dataset.cls)(str(root), download=False, **options)
     except (RuntimeError, OSError, ImportError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ValueError(
-            f"{name}: torchvision's {known.cls} cannot read {root} ({reason})"
+            f"{name}: torchvision's {dataset.cls} cannot read {root} ({reason})"
         ) from error
-    if known.in_memory:
+    if dataset.in_memory:
         labels = np.asarray(items.labels)
         missing = (labels < 0).any()  # STL10 marks its unlabelled images by -1
         where = f"{name}:{root}"

@@ -42,9 +42,9 @@ class TextSource:
     ):
         self.corpus, self.draw, self.length, self.size = corpus, draw, length, batch
         self.seed, self.vocabulary = seed, vocabulary
-        facts = (FORMAT, _described(draw.plan), length, seed, _roles(vocabulary))
+        facts = (FORMAT, _describe_plan(draw.plan), length, seed, _vocabulary_key(vocabulary))
         self.key = digest(corpus.fingerprint, repr(facts))
-        self.plan = lru_cache(maxsize=1)(self._plan)
+        self.plan = lru_cache(maxsize=1)(self._load_plan)
         rows = self.plan(0).size
         if not 1 <= batch <= rows:
             raise ValueError(
@@ -87,43 +87,45 @@ class TextSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.plan = lru_cache(maxsize=1)(self._plan)
+        self.plan = lru_cache(maxsize=1)(self._load_plan)
 
-    def _plan(self, epoch: int) -> EpochPlan:
+    def _load_plan(self, epoch: int) -> EpochPlan:
         """The plan of an epoch: read if it is on the disk, else made and written there."""
         home = cache_dir("plans") / self.key / f"{epoch:08d}"
         for _ in range(TRIES):
             try:
                 if not home.is_dir():
-                    epoch_plans.write(self._made(epoch), home)
-                    epoch_plans.forget(home.parent, epoch)
-                return epoch_plans.read(home)
+                    epoch_plans.write_plan(self._plan_slices(epoch), home)
+                    epoch_plans.remove_past_plans(home.parent, epoch)
+                return epoch_plans.read_plan(home)
             except FileNotFoundError:  # a worker or a run that is further on has just removed it
                 continue
-        return epoch_plans.joined(self._made(epoch))
+        return epoch_plans.join_plans(self._plan_slices(epoch))
 
-    def _made(self, epoch: int) -> Iterator[EpochPlan]:
+    def _plan_slices(self, epoch: int) -> Iterator[EpochPlan]:
         """The plans of one share of the documents after another; shares without a row left out.
 
         Raises EmptyPlan if none has a row.
         """
         told: dict[str, Any] = {"length": self.length, "vocabulary": self.vocabulary}
-        rows, wrong = 0, EmptyPlan("there are no documents")
+        rows, empty = 0, EmptyPlan("there are no documents")
         # where documents are paired, a share has others to pair one with
-        least = epoch_plans.PAIRED if self.draw.needs_sentences else 1
-        shares = epoch_plans.shares(self.corpus.documents, self.length, least=least)
+        min_documents = epoch_plans.MIN_PAIRED if self.draw.needs_sentences else 1
+        shares = epoch_plans.slice_documents(
+            self.corpus.documents, self.length, min_documents=min_documents
+        )
         for number, some in enumerate(shares):
             keys = (epoch, number) if number else (epoch,)
             random = np.random.Generator(np.random.Philox(hash_keys(self.seed, "plan", *keys)))
             try:
                 plan = self.draw.plan(*self.corpus.spans(some), random=random, **told)
             except EmptyPlan as error:
-                wrong = EmptyPlan(str(error))
+                empty = EmptyPlan(str(error))
                 continue
             rows += plan.size
             yield plan
         if not rows:
-            raise wrong
+            raise empty
 
 
 @lru_cache(maxsize=2)
@@ -131,12 +133,12 @@ def _order(n: int, seed: int, epoch: int) -> np.ndarray:
     return shuffled(n, seed, "rows", epoch)
 
 
-def _described(plan: Any) -> str:
+def _describe_plan(plan: Any) -> str:
     """What a plan depends on besides the data: the function and the options bound to it."""
     if isinstance(plan, partial):
-        return f"{_described(plan.func)} {plan.args} {sorted(plan.keywords.items())}"
+        return f"{_describe_plan(plan.func)} {plan.args} {sorted(plan.keywords.items())}"
     return f"{plan.__module__}.{plan.__qualname__}"
 
 
-def _roles(vocabulary: Vocabulary) -> tuple[Any, ...]:
+def _vocabulary_key(vocabulary: Vocabulary) -> tuple[Any, ...]:
     return tuple(vocabulary._replace(starts=None))  # type: ignore[arg-type]

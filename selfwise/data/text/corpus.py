@@ -13,12 +13,12 @@ from selfwise.core.parallel import Progress
 from selfwise.core.rng import shuffled
 from selfwise.data.text import sentences
 from selfwise.data.text.documents import Documents, open_documents
-from selfwise.data.text.encode import Encode
-from selfwise.data.text.token_cache import alone, build
+from selfwise.data.text.encode import EncodePieces
+from selfwise.data.text.token_cache import build_token_cache, lock_cache
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 FORMAT = 1  # to be raised whenever the same text gives other tokens or spans
-COUNTED = 2**20  # tokens that are counted at a time: 11 MiB, and faster than more of them
+TOKENS_AT_ONCE = 2**20  # tokens that are counted at a time: 11 MiB, and faster than more of them
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,12 @@ class Corpus:
         if not 0 < share < 1:
             raise ValueError(f"the share to hold out must lie between 0 and 1, got {share}")
         if len(self.documents) == 1:
-            return self._cut(share)
-        held = _chosen(self.documents[:, 1] - self.documents[:, 0], share, seed)
-        told = f"{share} {seed}"
-        return self._part(~held, f"rest {told}"), self._part(held, f"held out {told}")
+            return self._cut_document(share)
+        is_held_out = _choose_held_out(self.documents[:, 1] - self.documents[:, 0], share, seed)
+        name = f"{share} {seed}"
+        return self._select(~is_held_out, f"rest {name}"), self._select(
+            is_held_out, f"held out {name}"
+        )
 
     def unigram_entropy(self) -> float:
         """Nats per token of a model that knows how often each token occurs, and nothing else."""
@@ -72,20 +74,20 @@ class Corpus:
 
     def counts(self) -> np.ndarray:
         """How often each id occurs in its documents, int64 up to the largest id there is."""
-        found = np.zeros(0, np.int64)
+        counts = np.zeros(0, np.int64)
         begin, end = int(self.documents[0, 0]), int(self.documents[-1, 1])
-        for start in range(begin, end, COUNTED):
-            stop = min(start + COUNTED, end)
+        for start in range(begin, end, TOKENS_AT_ONCE):
+            stop = min(start + TOKENS_AT_ONCE, end)
             first, last = np.searchsorted(self.documents[:, 1], [start + 1, stop + 1])
             spans = np.clip(self.documents[first : last + 1], start, stop) - start
             inside = np.zeros(stop - start + 1, np.int8)
             np.add.at(inside, spans[:, 0], 1)
             np.add.at(inside, spans[:, 1], -1)
             ids = self.tokens[start:stop][inside.cumsum(dtype=np.int8)[:-1] > 0]
-            part = np.bincount(ids, minlength=len(found))
-            part[: len(found)] += found
-            found = part
-        return found
+            part = np.bincount(ids, minlength=len(counts))
+            part[: len(counts)] += counts
+            counts = part
+        return counts
 
     def spans(self, share: slice) -> tuple[np.ndarray, np.ndarray | None]:
         """Following documents, and the sentences in them where sentences are known."""
@@ -95,22 +97,22 @@ class Corpus:
         reach = np.searchsorted(self.sentences[:, 0], [documents[0, 0], documents[-1, 1]])
         return documents, self.sentences[slice(*reach.tolist())]
 
-    def _part(self, kept: np.ndarray, name: str) -> "Corpus":
+    def _select(self, mask: np.ndarray, name: str) -> "Corpus":
         """Some of the documents, with their sentences."""
         inner = None
         if self.sentences is not None:
             owner = np.searchsorted(self.documents[:, 1], self.sentences[:, 0], side="right")
-            inner = self.sentences[kept[owner]]
-        told = digest(self.fingerprint, name)
+            inner = self.sentences[mask[owner]]
+        fingerprint = digest(self.fingerprint, name)
         return replace(
             self,
-            documents=self.documents[kept],
+            documents=self.documents[mask],
             sentences=inner,
-            sizes=self.sizes[kept],
-            fingerprint=told,
+            sizes=self.sizes[mask],
+            fingerprint=fingerprint,
         )
 
-    def _cut(self, share: float) -> tuple["Corpus", "Corpus"]:
+    def _cut_document(self, share: float) -> tuple["Corpus", "Corpus"]:
         start, stop = map(int, self.documents[0])
         if stop - start < 2:
             raise ValueError("a corpus of a single token cannot be divided")
@@ -122,28 +124,30 @@ class Corpus:
         first = np.floor(self.sizes[0] * ((at - start) / (stop - start))).astype(np.int64)
         sizes = {"rest": first, "held out": self.sizes[0] - first}
         spans = {"rest": (start, at), "held out": (at, stop)}
-        rest, held = (
+        rest, held_out = (
             replace(
                 self,
                 documents=np.array([span], np.int64),
-                sentences=_within(self.sentences, *span),
+                sentences=_clip_spans(self.sentences, *span),
                 sizes=sizes[name][None],
                 fingerprint=digest(self.fingerprint, f"{name} {share}"),
             )
             for name, span in spans.items()
         )
-        return rest, held
+        return rest, held_out
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: _by_name(value) for name, value in vars(self).items()}
+        return {name: _map_by_name(value) for name, value in vars(self).items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
-            object.__setattr__(self, name, value.open() if isinstance(value, Mapped) else value)
+            object.__setattr__(
+                self, name, value.open() if isinstance(value, MappedArray) else value
+            )
 
 
 @dataclass(frozen=True)
-class Mapped:
+class MappedArray:
     """A file of numbers, mapped: pages are read when they are touched."""
 
     path: str
@@ -187,29 +191,31 @@ def open_corpus(
     if not isinstance(data, Documents):
         data = open_documents(data, field=field, documents=documents)
     size = tokenizer.vocabulary.size
-    job = Encode(tokenizer, "<u2" if size <= 2**16 else "<u4", language if sentences else None)
-    name = key(data, tokenizer, job.language)
+    job = EncodePieces(
+        tokenizer, "<u2" if size <= 2**16 else "<u4", language if sentences else None
+    )
+    name = corpus_key(data, tokenizer, job.language)
     home = cache_dir("text") / name
-    corpus = find(home)
+    corpus = find_corpus(home)
     if corpus is None:
-        with alone(home):
-            if find(home) is None:  # or another process was faster
-                build(home, data, job, workers=workers, progress=progress)
-            corpus = find(home)
+        with lock_cache(home):
+            if find_corpus(home) is None:  # or another process was faster
+                build_token_cache(home, data, job, workers=workers, progress=progress)
+            corpus = find_corpus(home)
     assert corpus is not None, f"{home} was just written"
     if not len(corpus.documents):
         raise ValueError(f"{data.where}: the corpus is empty, no token came of its text")
-    require_ids(corpus, tokenizer, f"{data.where} (cache {home})")
+    check_ids(corpus, tokenizer, f"{data.where} (cache {home})")
     return corpus
 
 
-def key(documents: Documents, tokenizer: Tokenizer, language: str | None) -> str:
+def corpus_key(documents: Documents, tokenizer: Tokenizer, language: str | None) -> str:
     """Changes with the text, how it is divided, and how it becomes tokens."""
-    told = f"{FORMAT} {language}"
-    return digest(told, documents.fingerprint, tokenizer.fingerprint)
+    options = f"{FORMAT} {language}"
+    return digest(options, documents.fingerprint, tokenizer.fingerprint)
 
 
-def find(home: Path) -> Corpus | None:
+def find_corpus(home: Path) -> Corpus | None:
     """The finished cache in a folder, if there is one and its files are as long as they should be.
 
     A folder gets its name only when it is complete; sizes are checked for disks that lost some.
@@ -222,16 +228,16 @@ def find(home: Path) -> Corpus | None:
         path = home / name
         if not path.is_file() or path.stat().st_size != meta[name]:
             raise ValueError(f"{path} is damaged; remove {home}, and it will be made again")
-    spans = (Mapped(str(home / name), "<i8", 2).open() for name in names[1:])
+    spans = (MappedArray(str(home / name), "<i8", 2).open() for name in names[1:])
     documents, sizes, inner = spans
-    tokens = Mapped(str(home / "tokens"), meta["dtype"]).open()
+    tokens = MappedArray(str(home / "tokens"), meta["dtype"]).open()
     return Corpus(tokens, documents, inner if meta["sentences"] else None, sizes, home.name)
 
 
-def require_ids(corpus: Corpus, tokenizer: Tokenizer, where: str) -> None:
+def check_ids(corpus: Corpus, tokenizer: Tokenizer, where: str) -> None:
     """Raises ValueError if there are ids beyond the tokenizer's vocabulary."""
     size = tokenizer.vocabulary.size
-    largest = max(int(part.max()) for part in _in_parts(corpus.tokens))
+    largest = max(int(part.max()) for part in _read_blocks(corpus.tokens))
     if largest >= size:
         raise ValueError(
             f"{where}: the tokens are of another tokenizer, as id {largest:,} is among them and "
@@ -239,32 +245,32 @@ def require_ids(corpus: Corpus, tokenizer: Tokenizer, where: str) -> None:
         )
 
 
-def _in_parts(tokens: np.ndarray) -> Iterator[np.ndarray]:
+def _read_blocks(tokens: np.ndarray) -> Iterator[np.ndarray]:
     """All tokens, some at a time. What is read of a map would count as memory of this process."""
     mapped = tokens.filename if isinstance(tokens, np.memmap) else None
-    for start in range(0, len(tokens), COUNTED):
-        count = min(COUNTED, len(tokens) - start)
+    for start in range(0, len(tokens), TOKENS_AT_ONCE):
+        count = min(TOKENS_AT_ONCE, len(tokens) - start)
         if mapped is None:
             yield tokens[start : start + count]
         else:
             yield np.fromfile(mapped, tokens.dtype, count, offset=start * tokens.itemsize)
 
 
-def _chosen(lengths: np.ndarray, share: float, seed: int) -> np.ndarray:
+def _choose_held_out(lengths: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Which documents are held out: bool (d,), at least one and not all."""
     room = share * lengths.sum()
-    held = np.zeros(len(lengths), dtype=bool)
+    is_held_out = np.zeros(len(lengths), dtype=bool)
     order = shuffled(len(lengths), seed, "held-out documents")
     fits = order[lengths[order] <= room]
     if not len(fits):
         fits = np.array([np.argmin(lengths)])
         room = lengths[fits[0]]
     within = np.cumsum(lengths[fits]) <= room
-    held[fits[: len(fits) if within.all() else int(np.argmin(within))]] = True
-    return held
+    is_held_out[fits[: len(fits) if within.all() else int(np.argmin(within))]] = True
+    return is_held_out
 
 
-def _within(spans: np.ndarray | None, start: int, stop: int) -> np.ndarray | None:
+def _clip_spans(spans: np.ndarray | None, start: int, stop: int) -> np.ndarray | None:
     """The spans of a part, cut at its ends."""
     if spans is None:
         return None
@@ -272,9 +278,9 @@ def _within(spans: np.ndarray | None, start: int, stop: int) -> np.ndarray | Non
     return clipped[clipped[:, 1] > clipped[:, 0]]
 
 
-def _by_name(value: Any) -> Any:
+def _map_by_name(value: Any) -> Any:
     """A memory map of a whole file as its name; anything else as it is."""
     if not isinstance(value, np.memmap) or value.filename is None:
         return value
-    whole = Mapped(str(value.filename), value.dtype.str, 2 if value.ndim == 2 else 0)
+    whole = MappedArray(str(value.filename), value.dtype.str, 2 if value.ndim == 2 else 0)
     return whole if value.nbytes == Path(whole.path).stat().st_size else np.array(value)

@@ -6,41 +6,41 @@ from jaxtyping import Int64, UInt, UInt64
 from selfwise.data.text.corpus import Corpus
 
 PIECES = 64  # that are looked for
-LENGTH, LEAST = 128, 32  # characters of a piece, and of the shortest: less may be in any text
+LENGTH, MIN_LENGTH = 128, 32  # characters of a piece, and of the shortest: less may be in any text
 BLOCK = 2**22  # tokens that are hashed at a time
 FACTOR = np.uint64(0x9E3779B185EBCA87)
 
 
-def share_seen(text: Corpus, trained: Corpus) -> float:
+def measure_overlap(text: Corpus, trained: Corpus) -> float:
     """The share of pieces of `text`, 64 of 128 characters spread evenly, that are in `trained`.
 
     Both have the tokens of one tokenizer. Of documents shorter than a piece, those of 32
     characters or more are looked for as wholes.
     """
-    length, least = _lengths(text)
-    pieces = _choose_pieces(text, length, least)
-    keys = np.array([_hash_runs(piece[:least], least)[0] for piece in pieces], np.uint64)
-    left = dict(enumerate(pieces))
+    length, min_length = _piece_lengths(text)
+    pieces = _choose_pieces(text, length, min_length)
+    keys = np.array([_hash_runs(piece[:min_length], min_length)[0] for piece in pieces], np.uint64)
+    missing = dict(enumerate(pieces))
     for start in range(0, len(trained.tokens), BLOCK):
-        block = trained.tokens[start : start + BLOCK + least - 1]
-        if len(block) < least or not left:
+        block = trained.tokens[start : start + BLOCK + min_length - 1]
+        if len(block) < min_length or not missing:
             break
-        hashed = _hash_runs(block, least)
-        for at in np.flatnonzero(np.isin(hashed, keys[list(left)])).tolist():
-            for number in [n for n in left if keys[n] == hashed[at]]:
-                if _is_there(left[number], trained, start + at):
-                    del left[number]
-    return 1 - len(left) / len(pieces) if pieces else 0.0
+        hashed = _hash_runs(block, min_length)
+        for at in np.flatnonzero(np.isin(hashed, keys[list(missing)])).tolist():
+            for number in [n for n in missing if keys[n] == hashed[at]]:
+                if _occurs_at(missing[number], trained, start + at):
+                    del missing[number]
+    return 1 - len(missing) / len(pieces) if pieces else 0.0
 
 
-def _lengths(text: Corpus) -> tuple[int, int]:
+def _piece_lengths(text: Corpus) -> tuple[int, int]:
     """Tokens of a piece and of the shortest one, by how many characters a token has."""
     per_character = text.size / max(1, text.characters)
-    return max(4, round(per_character * LENGTH)), max(4, round(per_character * LEAST))
+    return max(4, round(per_character * LENGTH)), max(4, round(per_character * MIN_LENGTH))
 
 
-def _choose_pieces(text: Corpus, length: int, least: int) -> list[UInt[np.ndarray, "k"]]:
-    long = text.documents[text.documents[:, 1] - text.documents[:, 0] >= least]
+def _choose_pieces(text: Corpus, length: int, min_length: int) -> list[UInt[np.ndarray, "k"]]:
+    long = text.documents[text.documents[:, 1] - text.documents[:, 0] >= min_length]
     ends = np.cumsum(long[:, 1] - long[:, 0])
     if not len(ends):
         return []
@@ -63,7 +63,7 @@ def _hash_runs(tokens: UInt[np.ndarray, "t"], length: int) -> UInt64[np.ndarray,
     return hashed
 
 
-def _is_there(piece: UInt[np.ndarray, "k"], trained: Corpus, at: int) -> bool:
+def _occurs_at(piece: UInt[np.ndarray, "k"], trained: Corpus, at: int) -> bool:
     """Whether a piece is at this place, inside a document that was trained on."""
     if not np.array_equal(trained.tokens[at : at + len(piece)], piece):
         return False

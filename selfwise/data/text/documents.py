@@ -11,21 +11,21 @@ from selfwise.core.errors import nearest
 from selfwise.core.files import digest
 from selfwise.data.regular_files import check_regular
 from selfwise.data.text import plain_files, python_docs, tables
-from selfwise.data.text.file_hashes import of_files
-from selfwise.data.text.file_kinds import PLAIN, WIKI, form, of_folder
-from selfwise.data.text.plain_files import cut, kind
-from selfwise.data.text.structured_files import wiki_documents
+from selfwise.data.text.file_hashes import fingerprint_files
+from selfwise.data.text.file_kinds import PLAIN, WIKI, detect_form, detect_forms
+from selfwise.data.text.plain_files import cut_pieces, inner_suffix
+from selfwise.data.text.structured_files import read_wiki_documents
 
 MODES = ("auto", "file", "blank", "line")
 READERS = {
-    "file": plain_files.whole,
-    "blank": plain_files.between_blanks,
-    "line": plain_files.by_line,
+    "file": plain_files.read_whole,
+    "blank": plain_files.read_paragraphs,
+    "line": plain_files.read_line_documents,
 }
 HUB = "hub:"
 
 
-class Piece(NamedTuple):
+class CorpusPiece(NamedTuple):
     """Some text of a document. Only documents of more than a mebibyte have several pieces."""
 
     text: str
@@ -35,7 +35,7 @@ class Piece(NamedTuple):
 
 
 @runtime_checkable
-class Part(Protocol):
+class CorpusPart(Protocol):
     """A file, or what takes the place of one."""
 
     bytes: int
@@ -48,7 +48,7 @@ class Part(Protocol):
 class Documents:
     """A corpus. Iterating gives one str for each document, again and again."""
 
-    parts: Sequence[Part]
+    parts: Sequence[CorpusPart]
     where: str
     _fingerprint: Callable[[], str]
     left_out: str = ""  # a sentence on the files of the folder that are not read, if there are any
@@ -63,13 +63,13 @@ class Documents:
         """What the documents are: content, names, and how they are divided."""
         return self._fingerprint()
 
-    def pieces(self, first: int = 0) -> Iterator[Piece]:
+    def pieces(self, first: int = 0) -> Iterator[CorpusPiece]:
         """The text as a stream that is never in memory as a whole, from part `first` on."""
         before = sum(part.bytes for part in self.parts[:first])
         for number, part in enumerate(self.parts[first:], start=first):
             part.read = 0
             for text, last in part.pieces():
-                yield Piece(text, last, number, before + part.read)
+                yield CorpusPiece(text, last, number, before + part.read)
             before += part.bytes
 
     def __iter__(self) -> Iterator[str]:
@@ -82,7 +82,7 @@ class Documents:
 
 
 @dataclass
-class File:
+class TextFile:
     """A text file or a table."""
 
     path: Path
@@ -94,17 +94,17 @@ class File:
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
         if self.form in tables.KINDS:
-            return tables.texts(self.path, self.form, self.field, self._seen)
+            return tables.read_texts(self.path, self.form, self.field, self._report_bytes)
         if self.form == WIKI:
-            return wiki_documents(self.path, self._seen)
-        return READERS[self.mode](self.path, self._seen)
+            return read_wiki_documents(self.path, self._report_bytes)
+        return READERS[self.mode](self.path, self._report_bytes)
 
-    def _seen(self, read: int) -> None:
+    def _report_bytes(self, read: int) -> None:
         self.read = read
 
 
 @dataclass
-class Strings:
+class TextList:
     """Documents that are in memory."""
 
     texts: Sequence[str]
@@ -116,7 +116,7 @@ class Strings:
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
         for text in self.texts:
-            yield from cut(text)
+            yield from cut_pieces(text)
             self.read += len(text)
 
 
@@ -137,7 +137,7 @@ def open_documents(data: Any, *, field: str = "", documents: str = "auto") -> Do
     if documents not in MODES:
         raise ValueError(f"there is no way {documents!r} to divide text{nearest(documents, MODES)}")
     if isinstance(data, str | Path):
-        return _named(str(data), field, "file" if documents == "auto" else documents)
+        return _open_path(str(data), field, "file" if documents == "auto" else documents)
     if not isinstance(data, Sequence):
         raise ValueError(f"a corpus is a path or a sequence of str, got {type(data).__name__}")
     for i, text in enumerate(data):
@@ -145,56 +145,60 @@ def open_documents(data: Any, *, field: str = "", documents: str = "auto") -> Do
             raise ValueError(f"a document is a str; document {i} is of type {type(text).__name__}")
     if not any(map(str.strip, data)):
         raise ValueError("the corpus is empty: there is no document with text")
-    return Documents([Strings(data)], f"{len(data):,} documents", lambda: digest("str", *data))
+    return Documents([TextList(data)], f"{len(data):,} documents", lambda: digest("str", *data))
 
 
-def _named(data: str, field: str, mode: str) -> Documents:
+def _open_path(data: str, field: str, mode: str) -> Documents:
     if data == python_docs.NAME:
-        parts = python_docs.parts()
-        return Documents(parts, data, lambda: python_docs.fingerprint())
+        parts = python_docs.list_parts()
+        return Documents(parts, data, lambda: python_docs.fingerprint_docs())
     if data.startswith(HUB):
         from selfwise.data.text.hub import open_hub
 
-        part, told = open_hub(data, field)
-        return Documents([part], data, lambda: told)
+        part, fingerprint = open_hub(data, field)
+        return Documents([part], data, lambda: fingerprint)
     path = Path(data).expanduser()
     if not path.exists():
-        known = [python_docs.NAME]
+        nearby = [python_docs.NAME]
         if path.absolute().parent.is_dir():
-            known += [entry.name for entry in path.absolute().parent.iterdir()]
-        hint = nearest(path.name, known)
+            nearby += [entry.name for entry in path.absolute().parent.iterdir()]
+        hint = nearest(path.name, nearby)
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     check_regular(path)
-    found, left_out = _walk(path, field) if path.is_dir() else ([(path, form(path))], "")
-    files = [File(name, name.stat().st_size, mode, field, of) for name, of in found]
+    forms_by_path, left_out = (
+        _find_files(path, field) if path.is_dir() else ([(path, detect_form(path))], "")
+    )
+    files = [TextFile(name, name.stat().st_size, mode, field, of) for name, of in forms_by_path]
     if not sum(file.bytes for file in files):
         raise ValueError(f"{path}: the corpus is empty, there is no text in it")
-    names, forms = [name for name, _ in found], {of for _, of in found}
+    names, forms = [name for name, _ in forms_by_path], {of for _, of in forms_by_path}
     how = "" if forms <= {*tables.KINDS} else WIKI if WIKI in forms else mode
-    return Documents(files, str(path), lambda: digest(of_files(path, names), how, field), left_out)
+    return Documents(
+        files, str(path), lambda: digest(fingerprint_files(path, names), how, field), left_out
+    )
 
 
-def _walk(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:
+def _find_files(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:
     """All text files and tables below a folder with their forms, sorted, and what is left out.
 
     Hidden files and folders are passed over.
     """
-    found: list[Path] = []
-    been: set[str] = set()
+    paths: list[Path] = []
+    visited: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        folders[:] = [] if real in been else [n for n in folders if n[0] != "."]
-        if real not in been:
-            found += [Path(folder, name) for name in names if name[0] != "."]
-        been.add(real)
+        folders[:] = [] if real in visited else [n for n in folders if n[0] != "."]
+        if real not in visited:
+            paths += [Path(folder, name) for name in names if name[0] != "."]
+        visited.add(real)
     kinds = (*PLAIN, *tables.KINDS)
-    for path in (path for path in found if kind(path) in kinds):
+    for path in (path for path in paths if inner_suffix(path) in kinds):
         check_regular(path)
-    taken, left_out = of_folder(root, sorted(p for p in found if p.is_file()), field)
-    if not taken:
+    forms_by_path, left_out = detect_forms(root, sorted(p for p in paths if p.is_file()), field)
+    if not forms_by_path:
         listed = ", ".join(suffix[1:] for suffix in kinds)
         raise ValueError(
             f"{root}: there is no corpus in this folder or below it (read are: {listed}, and "
             "these with .gz or .zst)" + (f"; {left_out.partition(': ')[2]}" if left_out else "")
         )
-    return taken, left_out
+    return forms_by_path, left_out

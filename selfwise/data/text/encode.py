@@ -14,15 +14,15 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.core.parallel import available, explained_death
-from selfwise.data.text.documents import Piece
-from selfwise.data.text.sentences import split
+from selfwise.data.text.documents import CorpusPiece
+from selfwise.data.text.sentences import split_sentences
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 BATCH = 2**20  # characters that are encoded together
 WORTH_A_POOL = 2**22  # bytes of text; below this, starting processes takes longer than the work
 
 
-class Batch(NamedTuple):
+class PieceBatch(NamedTuple):
     """Pieces that follow each other, and where reading stood after the last."""
 
     texts: list[str]
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
     done: int
 
 
-class Encoded(NamedTuple):
+class EncodedPieces(NamedTuple):
     """What became of a batch of p pieces."""
 
     ids: np.ndarray  # (t,), uint16 or uint32
@@ -42,26 +42,28 @@ class Encoded(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Encode:
+class EncodePieces:
     """The job of a process: texts -> what the cache keeps of them."""
 
     tokenizer: Tokenizer
     dtype: str
     language: str | None  # None: sentences are not asked for
 
-    def __call__(self, texts: list[str]) -> Encoded:
-        sizes = np.array([(len(t), _bytes(t)) for t in texts], np.int64).reshape(-1, 2)
+    def __call__(self, texts: list[str]) -> EncodedPieces:
+        sizes = np.array([(len(t), _utf8_size(t)) for t in texts], np.int64).reshape(-1, 2)
         if self.language is None:
             ids, tokens = self.tokenizer.flat(texts)
-            return Encoded(ids.astype(self.dtype), tokens, sizes, None)
-        found = [split(text, self.language) for text in texts]
-        per_text = np.cumsum([0, *map(len, found)])
-        ids, counts = self.tokenizer.flat([one for sentences in found for one in sentences])
+            return EncodedPieces(ids.astype(self.dtype), tokens, sizes, None)
+        sentences_by_text = [split_sentences(text, self.language) for text in texts]
+        per_text = np.cumsum([0, *map(len, sentences_by_text)])
+        ids, counts = self.tokenizer.flat(
+            [one for sentences in sentences_by_text for one in sentences]
+        )
         tokens = np.diff(np.concatenate([[0], np.cumsum(counts)])[per_text])
-        return Encoded(ids.astype(self.dtype), tokens, sizes, counts[counts > 0])
+        return EncodedPieces(ids.astype(self.dtype), tokens, sizes, counts[counts > 0])
 
 
-def batches(pieces: Iterable[Piece], skip: int) -> Iterator[Batch]:
+def batch_pieces(pieces: Iterable[CorpusPiece], skip: int) -> Iterator[PieceBatch]:
     """Pieces in batches of about a mebibyte of text, without the first `skip` of the first part."""
     texts: list[str] = []
     last: list[bool] = []
@@ -76,15 +78,15 @@ def batches(pieces: Iterable[Piece], skip: int) -> Iterator[Batch]:
         last.append(piece.last)
         size += len(piece.text)
         if size >= BATCH:
-            yield Batch(texts, last, part, number, piece.done)
+            yield PieceBatch(texts, last, part, number, piece.done)
             texts, last, size = [], [], 0
     if texts:
-        yield Batch(texts, last, part, number, piece.done)
+        yield PieceBatch(texts, last, part, number, piece.done)
 
 
 def encode_all(
-    job: Encode, todo: Iterable[Batch], *, workers: int | None, size: int
-) -> Iterator[tuple[Batch, Encoded]]:
+    job: EncodePieces, todo: Iterable[PieceBatch], *, workers: int | None, size: int
+) -> Iterator[tuple[PieceBatch, EncodedPieces]]:
     """Every batch with what became of it, in order; only a few are held at a time.
 
     `size`: about how many bytes of text there are in all.
@@ -97,12 +99,12 @@ def encode_all(
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with (
         explained_death(),
-        ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(job,)) as pool,
+        ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job,)) as pool,
     ):
-        waiting: deque[tuple[Batch, Future[Encoded]]] = deque()
+        waiting: deque[tuple[PieceBatch, Future[EncodedPieces]]] = deque()
         try:
             for batch in todo:
-                waiting.append((batch, pool.submit(_work, batch.texts)))
+                waiting.append((batch, pool.submit(_encode_in_worker, batch.texts)))
                 if len(waiting) > workers + 1:
                     batch, result = waiting.popleft()
                     yield batch, result.result()
@@ -113,27 +115,27 @@ def encode_all(
             pool.shutdown(cancel_futures=True)
 
 
-def _bytes(text: str) -> int:
+def _utf8_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-_job: Encode | None = None  # in a worker: what it was started for
+_job: EncodePieces | None = None  # in a worker: what it was started for
 
 
-def _begin(job: Encode) -> None:
+def _start_worker(job: EncodePieces) -> None:
     global _job
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _job = job
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     """A worker whose parent was killed would wait for work forever."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
 
 
-def _work(texts: list[str]) -> Encoded:
+def _encode_in_worker(texts: list[str]) -> EncodedPieces:
     assert _job is not None
     return _job(texts)

@@ -21,12 +21,14 @@ from numpy.lib import format as npy
 from selfwise.core.types import EpochPlan
 from selfwise.data.image.decoded_cache import STALE
 
-KEPT = 2  # epochs whose plans stay on the disk
+EPOCHS_ON_DISK = 2  # epochs whose plans stay on the disk
 PIECES = 2**17  # about so many are planned at a time: 16 million tokens in rows of 128
-PAIRED = 100  # documents in a share at least, where each is paired with another one
+MIN_PAIRED = 100  # documents in a share at least, where each is paired with another one
 
 
-def shares(documents: Int64[np.ndarray, "d 2"], length: int, *, least: int) -> Iterator[slice]:
+def slice_documents(
+    documents: Int64[np.ndarray, "d 2"], length: int, *, min_documents: int
+) -> Iterator[slice]:
     """Documents to be planned together: slices of at least `least` of them, in their order.
 
     A corpus of fewer than `2 * PIECES` pieces is one slice, and a document is in one alone.
@@ -35,16 +37,16 @@ def shares(documents: Int64[np.ndarray, "d 2"], length: int, *, least: int) -> I
     start, end = 0, len(documents)
     while start < end:
         before = pieces[start - 1] if start else 0
-        stop = max(int(np.searchsorted(pieces, before + PIECES)) + 1, start + least)
-        if stop + least > end or pieces[-1] - pieces[stop - 1] < PIECES:
+        stop = max(int(np.searchsorted(pieces, before + PIECES)) + 1, start + min_documents)
+        if stop + min_documents > end or pieces[-1] - pieces[stop - 1] < PIECES:
             stop = end
         yield slice(start, stop)
         start = stop
 
 
-def joined(parts: Iterable[EpochPlan]) -> EpochPlan:
+def join_plans(parts: Iterable[EpochPlan]) -> EpochPlan:
     """One plan of several: their rows one after another."""
-    told = [plan._asdict() for plan in _counted_on(parts)]
+    told = [plan._asdict() for plan in _renumber_pieces(parts)]
     made: dict[str, Any] = {
         name: None if value is None else np.concatenate([part[name] for part in told])
         for name, value in told[0].items()
@@ -52,13 +54,13 @@ def joined(parts: Iterable[EpochPlan]) -> EpochPlan:
     return EpochPlan(**made)
 
 
-def write(parts: Iterable[EpochPlan], home: Path) -> None:
+def write_plan(parts: Iterable[EpochPlan], home: Path) -> None:
     """Under another name first; if another process was faster, its plan is the same."""
     # a name that no process has, on whatever machine shares the folder
     half = home.with_name(f".{home.name}.{uuid4().hex}")
     half.mkdir(parents=True)
     try:
-        _fill(half, parts)
+        _write_parts(half, parts)
         os.rename(half, home)
     except BaseException as error:
         shutil.rmtree(half, ignore_errors=True)
@@ -67,29 +69,29 @@ def write(parts: Iterable[EpochPlan], home: Path) -> None:
             raise
 
 
-def _fill(home: Path, parts: Iterable[EpochPlan]) -> None:
-    files: dict[str, _Growing | None] = {}
+def _write_parts(home: Path, parts: Iterable[EpochPlan]) -> None:
+    files: dict[str, _NpyWriter | None] = {}
     with ExitStack() as ends:
-        for plan in _counted_on(parts):
+        for plan in _renumber_pieces(parts):
             for name, value in plan._asdict().items():
                 if name not in files and value is None:
                     (home / f"{name}.none").touch()
                     files[name] = None
                 elif name not in files:
-                    files[name] = ends.enter_context(_Growing(home / f"{name}.npy", value))
+                    files[name] = ends.enter_context(_NpyWriter(home / f"{name}.npy", value))
                 file = files[name]
                 assert (file is None) == (value is None), f"{name} is not in every share"
                 if file is not None:
                     file.add(value)
 
 
-def read(home: Path) -> EpochPlan:
+def read_plan(home: Path) -> EpochPlan:
     """Raises FileNotFoundError if a part is missing: a folder may be removed while it is read."""
-    parts: dict[str, Any] = {name: _part(home, name) for name in EpochPlan._fields}
+    parts: dict[str, Any] = {name: _read_part(home, name) for name in EpochPlan._fields}
     return EpochPlan(**parts)
 
 
-def forget(home: Path, epoch: int) -> None:
+def remove_past_plans(home: Path, epoch: int) -> None:
     """Remove the plans of epochs long past; each is gone as a whole, also after a kill.
 
     What processes that were killed have left half written goes a day later.
@@ -99,20 +101,20 @@ def forget(home: Path, epoch: int) -> None:
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > STALE:
                     shutil.rmtree(path, ignore_errors=True)
-        elif int(path.name) + KEPT <= epoch:
+        elif int(path.name) + EPOCHS_ON_DISK <= epoch:
             gone = path.with_name(f".{path.name}.{uuid4().hex}.gone")
             with suppress(OSError):  # another process was faster
                 os.rename(path, gone)
                 shutil.rmtree(gone, ignore_errors=True)
 
 
-def _part(home: Path, name: str) -> np.ndarray | None:
+def _read_part(home: Path, name: str) -> np.ndarray | None:
     if (home / f"{name}.none").is_file():
         return None
     return np.load(home / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
 
-def _counted_on(parts: Iterable[EpochPlan]) -> Iterator[EpochPlan]:
+def _renumber_pieces(parts: Iterable[EpochPlan]) -> Iterator[EpochPlan]:
     """The same plans, with pieces counted on from one to the next."""
     pieces = 0
     for number, plan in enumerate(parts):
@@ -120,7 +122,7 @@ def _counted_on(parts: Iterable[EpochPlan]) -> Iterator[EpochPlan]:
         pieces += len(plan.pieces)
 
 
-class _Growing:
+class _NpyWriter:
     """A `.npy` that arrays are added to. Its header, written again at the end, has numpy's room
     for the digits of any length."""
 
@@ -136,10 +138,10 @@ class _Growing:
 
     def _head(self) -> None:
         shape = (self.length, *self.like.shape[1:])
-        told = {"descr": npy.dtype_to_descr(self.like.dtype), "fortran_order": False}
-        npy.write_array_header_1_0(self.stream, told | {"shape": shape})
+        header = {"descr": npy.dtype_to_descr(self.like.dtype), "fortran_order": False}
+        npy.write_array_header_1_0(self.stream, header | {"shape": shape})
 
-    def __enter__(self) -> "_Growing":
+    def __enter__(self) -> "_NpyWriter":
         return self
 
     def __exit__(self, *_: object) -> None:

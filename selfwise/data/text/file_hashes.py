@@ -9,31 +9,31 @@ from pathlib import Path
 from selfwise.core.files import cache_dir, digest
 
 
-def of_files(root: Path, files: Sequence[Path]) -> str:
+def fingerprint_files(root: Path, files: Sequence[Path]) -> str:
     """A digest of the names, below `root`, and of every byte of the files."""
     base = root if root.is_dir() else root.parent
     names = [os.fsencode(os.path.relpath(file, base)) for file in files]
     status = [file.stat() for file in files]
     stamp = [f"{one.st_size} {one.st_mtime_ns} {one.st_ino}" for one in status]
-    known = cache_dir("text") / "known" / digest(os.fsencode(base.resolve()), *names, *stamp)
-    if known.is_file():
-        return known.read_text(encoding="ascii")
+    cache = cache_dir("text") / "known" / digest(os.fsencode(base.resolve()), *names, *stamp)
+    if cache.is_file():
+        return cache.read_text(encoding="ascii")
     hashes = []
     for file in files:
         with file.open("rb") as stream:
             hashes.append(hashlib.file_digest(stream, "blake2b").digest())
-    told = digest(*names, *hashes)
-    _remember(known, told)
-    return told
+    fingerprint = digest(*names, *hashes)
+    _save_fingerprint(cache, fingerprint)
+    return fingerprint
 
 
-def _remember(known: Path, told: str) -> None:
+def _save_fingerprint(cache: Path, fingerprint: str) -> None:
     """For the next time; a disk that is full or read-only only makes the next time slower."""
     try:
-        known.parent.mkdir(parents=True, exist_ok=True)
-        number, half = tempfile.mkstemp(dir=known.parent, prefix=".")
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        number, half = tempfile.mkstemp(dir=cache.parent, prefix=".")
         with os.fdopen(number, "w", encoding="ascii") as stream:
-            stream.write(told)
-        os.replace(half, known)
+            stream.write(fingerprint)
+        os.replace(half, cache)
     except OSError:
         return

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from selfwise.data.text import tables
-from selfwise.data.text.plain_files import COMPRESSED, kind, uncompressed
+from selfwise.data.text.plain_files import COMPRESSED, inner_suffix, open_uncompressed
 
 HEAD = 4096  # bytes of a file that are looked at
 PLAIN = (".txt", ".text", ".md", ".rst")
@@ -50,17 +50,17 @@ _STARTS = (
     (_COMMENTS + rb"(?i:<\?xml|<mediawiki|<rss|<feed|<svg|<tei|<teicorpus)\b", "XML", _MARKUP),
 )
 # what Hugging Face's datasets writes beside its tables
-_BESIDE = ("dataset_info.json", "dataset_dict.json", "state.json")
+_DATASETS_FILES = ("dataset_info.json", "dataset_dict.json", "state.json")
 
 
-def form(path: Path) -> str:
+def detect_form(path: Path) -> str:
     """How a file is read: .txt, a suffix of a table, or `wiki`.
 
     Raises ValueError with one sentence for text with a structure that is not read here.
     """
-    suffix = kind(path)
+    suffix = inner_suffix(path)
     refusal = _SUFFIXES.get(suffix) or _SUFFIXES.get(path.suffix.lower())
-    start = _head(path)
+    start = _read_head(path)
     if suffix in tables.KINDS and suffix not in _TEXT_TABLES:
         if path.suffix.lower() in COMPRESSED:
             raise ValueError(f"{path}: a compressed {suffix[1:]} file is not read; {_UNPACK}")
@@ -68,7 +68,7 @@ def form(path: Path) -> str:
             raise ValueError(f"{path}: feather of version 1 is not read; save it as version 2")
         return suffix
     if refusal is None:
-        refusal = next((told[1:] for told in _STARTS if re.match(told[0], start)), None)
+        refusal = next((entry[1:] for entry in _STARTS if re.match(entry[0], start)), None)
     if refusal is not None:
         raise ValueError(f"{path}: this is {refusal[0]}, not text to be read; {refusal[1]}")
     if suffix in _TEXT_TABLES:
@@ -85,43 +85,45 @@ def form(path: Path) -> str:
     return ".json"
 
 
-def of_folder(root: Path, files: Iterable[Path], field: str) -> tuple[list[tuple[Path, str]], str]:
+def detect_forms(
+    root: Path, files: Iterable[Path], field: str
+) -> tuple[list[tuple[Path, str]], str]:
     """(the files to read, each with its form; a sentence on the others, or nothing)."""
-    taken: list[tuple[Path, str]] = []
+    forms_by_path: list[tuple[Path, str]] = []
     rest: Counter[str] = Counter()
     for path in files:
-        suffix = kind(path)
+        suffix = inner_suffix(path)
         if suffix in tables.KINDS or suffix in PLAIN:
-            found = form(path)
+            form = detect_form(path)
             if suffix == ".json" and not _has_text(path, field):
-                found = ""
+                form = ""
         else:
-            found = _form_without_suffix(path) if not suffix else ""
-        if found:
-            taken.append((path, found))
+            form = _detect_without_suffix(path) if not suffix else ""
+        if form:
+            forms_by_path.append((path, form))
         else:
             rest["".join(path.suffixes[-2:]).lower() or "without a suffix"] += 1
     if not rest:
-        return taken, ""
+        return forms_by_path, ""
     listed = ", ".join(f"{count:,} {suffix}" for suffix, count in rest.most_common(8))
-    return taken, f"{root}: {rest.total():,} files are not read as text ({listed})"
+    return forms_by_path, f"{root}: {rest.total():,} files are not read as text ({listed})"
 
 
-def _form_without_suffix(path: Path) -> str:
+def _detect_without_suffix(path: Path) -> str:
     """Files without a suffix are read in a folder if they are WikiExtractor's, or JSON."""
     try:
-        found = form(path)
+        form = detect_form(path)
     except ValueError:
         return ""  # counted with the other files that are not text
-    return "" if found == ".txt" else found
+    return "" if form == ".txt" else form
 
 
 def _has_text(path: Path, field: str) -> bool:
     """Whether a .json file has a field of text: others are settings that lie beside a corpus."""
-    if path.name in _BESIDE:
+    if path.name in _DATASETS_FILES:
         return False
-    start = _head(path)
-    names = (field,) if field else tables.FIELDS
+    start = _read_head(path)
+    names = (field,) if field else tables.TEXT_FIELDS
     strings = re.match(rb'\s*\[\s*"', start) is not None
     return strings or any(f'"{name}"'.encode() in start for name in names)
 
@@ -140,26 +142,26 @@ def _is_json(start: bytes) -> bool:
     return isinstance(value, dict) or (isinstance(value, str) and behind in (",", "]"))
 
 
-def _head(path: Path) -> bytes:
+def _read_head(path: Path) -> bytes:
     """The first bytes of a file, uncompressed where its name says that it is compressed."""
     with path.open("rb") as raw:
         if path.suffix.lower() not in COMPRESSED:
-            return _in_utf8(raw.read(HEAD))
+            return _to_utf8(raw.read(HEAD))
         try:
-            with uncompressed(path, raw) as stream:
-                return _in_utf8(stream.read(HEAD))
+            with open_uncompressed(path, raw) as stream:
+                return _to_utf8(stream.read(HEAD))
         except (OSError, EOFError, zlib.error):
             return b""  # reading will say that it is damaged
 
 
-def _in_utf8(start: bytes) -> bytes:
+def _to_utf8(start: bytes) -> bytes:
     """The bytes without their mark; those of UTF-16 as UTF-8."""
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         return start.decode("utf-16", "ignore").encode("utf-8", "ignore")
     return start.removeprefix(b"\xef\xbb\xbf")
 
 
-def check_plain(path: Path) -> None:
+def check_plain_text(path: Path) -> None:
     """Raises ValueError with one sentence for what is not plain text."""
-    if form(path) != ".txt":
+    if detect_form(path) != ".txt":
         raise ValueError(f"{path}: these are documents with a structure, not a text a line")

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from selfwise.data.text.plain_files import cut
-from selfwise.data.text.tables import column
+from selfwise.data.text.plain_files import cut_pieces
+from selfwise.data.text.tables import choose_column
 
 BATCH = 1024
 
 
 @dataclass
-class Hub:
+class HubColumn:
     """A column of a data set that `datasets` keeps on the disk."""
 
     rows: Any
@@ -24,24 +24,26 @@ class Hub:
         for batch in self.rows.iter(batch_size=BATCH):
             for text in batch[self.field]:
                 if text:
-                    yield from cut(text)
+                    yield from cut_pieces(text)
             done += len(batch[self.field])
             self.read = self.bytes * done // max(len(self.rows), 1)
 
 
-def open_hub(told: str, field: str) -> tuple[Hub, str]:
+def open_hub(source: str, field: str) -> tuple[HubColumn, str]:
     """The part for `hub:NAME:SPLIT` (`train` without a split), and its fingerprint.
 
     Raises ValueError if the extra is not installed, or the library finds no such data set.
     """
-    name, _, split = told.removeprefix("hub:").partition(":")
-    rows = load(told, name, split=split or "train")
-    text = column(rows.column_names, field, told)
+    name, _, split = source.removeprefix("hub:").partition(":")
+    rows = load_split(source, name, split=split or "train")
+    text = choose_column(rows.column_names, field, source)
     size = int(getattr(rows.info, "dataset_size", None) or 0)
-    return Hub(rows.select_columns([text]), text, size), f"{told} {text} {rows._fingerprint}"
+    return HubColumn(
+        rows.select_columns([text]), text, size
+    ), f"{source} {text} {rows._fingerprint}"
 
 
-def load(told: str, name: str, *, split: str, config: str | None = None) -> Any:
+def load_split(source: str, name: str, *, split: str, config: str | None = None) -> Any:
     """A split of a data set of the hub, as the library `datasets` keeps it. `told` is for errors.
 
     Raises ValueError if the extra is not installed, or the library finds no such data set.
@@ -50,13 +52,13 @@ def load(told: str, name: str, *, split: str, config: str | None = None) -> Any:
         import datasets
     except ImportError as error:
         raise ValueError(
-            f"{told}: data sets of the hub need the extra: pip install 'selfwise[hub]'"
+            f"{source}: data sets of the hub need the extra: pip install 'selfwise[hub]'"
         ) from error
     if not name:
-        raise ValueError(f"{told}: which data set? hub:NAME or hub:NAME:SPLIT")
+        raise ValueError(f"{source}: which data set? hub:NAME or hub:NAME:SPLIT")
     more = {} if config is None else {"name": config}
     try:
         return datasets.load_dataset(name, split=split, **more)
     except Exception as error:  # of many types: not found, no network, no such split
         why = " ".join(str(error).split())
-        raise ValueError(f"{told}: the data set cannot be loaded ({why})") from error
+        raise ValueError(f"{source}: the data set cannot be loaded ({why})") from error

@@ -10,13 +10,13 @@ import numpy as np
 
 from selfwise.core.errors import nearest
 from selfwise.core.files import digest
-from selfwise.data.compact_paths import Paths, RowNumbers, subset
-from selfwise.data.labels import encode
+from selfwise.data.compact_paths import Paths, RowNumbers, take_rows
+from selfwise.data.labels import encode_labels
 from selfwise.data.regular_files import check_regular
-from selfwise.data.table_cells import runs_over_lines
-from selfwise.data.text.file_kinds import PLAIN, check_plain
-from selfwise.data.text.plain_files import characters, kind, lines
-from selfwise.data.text.tables import KINDS, column, missing, rows
+from selfwise.data.table_cells import describe_multiline_cell
+from selfwise.data.text.file_kinds import PLAIN, check_plain_text
+from selfwise.data.text.plain_files import inner_suffix, read_characters, read_lines
+from selfwise.data.text.tables import KINDS, choose_column, explain_missing, read_rows
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "document", "question", "title", "body")
 LABEL_NAMES = ("label", "class", "target", "labels", "category", "gold_label", "Quality")
@@ -53,9 +53,9 @@ class Texts:
         """Some of them, in the order of `rows`."""
         return replace(
             self,
-            ids=subset(self.ids, rows),
-            texts=subset(self.texts, rows),
-            pairs=None if self.pairs is None else subset(self.pairs, rows),
+            ids=take_rows(self.ids, rows),
+            texts=take_rows(self.texts, rows),
+            pairs=None if self.pairs is None else take_rows(self.pairs, rows),
             labels=None if self.labels is None else self.labels[rows],
             fingerprint=digest(self.fingerprint, rows),
         )
@@ -82,9 +82,11 @@ def open_texts(data: Any, *, field: str = "", label: str = "", labelled: bool = 
     else:
         texts = _from_lists(data, None)
     if not len(texts):
-        raise ValueError(f"{_where(data)}: there is no text in it")
+        raise ValueError(f"{_name_source(data)}: there is no text in it")
     if labelled and texts.labels is None:
-        raise ValueError(f"{_where(data)}: these texts have no labels; labels come with {LAYOUTS}")
+        raise ValueError(
+            f"{_name_source(data)}: these texts have no labels; labels come with {LAYOUTS}"
+        )
     return texts
 
 
@@ -96,7 +98,7 @@ def _from_lists(texts: Any, labels: Any) -> Texts:
             raise ValueError(f"text {i} is not a str but of type {type(text).__name__}")
     if labels is not None and len(labels) != len(texts):
         raise ValueError(f"there are {len(texts):,} texts and {len(labels):,} labels")
-    return _made(list(texts), None, labels, "the labels")
+    return _build_texts(list(texts), None, labels, "the labels")
 
 
 def _from_path(path: Path, field: str, label: str) -> Texts:
@@ -107,13 +109,17 @@ def _from_path(path: Path, field: str, label: str) -> Texts:
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     if path.is_dir():
         return _from_folder(path)
-    if kind(path) in KINDS:
+    if inner_suffix(path) in KINDS:
         return _from_table(path, field, label)
-    if kind(path) != ".txt":
-        raise ValueError(f"{path}: expected a folder, or a file that ends in .txt, {_or(KINDS)}")
+    if inner_suffix(path) != ".txt":
+        raise ValueError(
+            f"{path}: expected a folder, or a file that ends in .txt, {_join_names(KINDS)}"
+        )
     check_regular(path)
-    check_plain(path)
-    return _made([line for line in lines(path, _ignore) if line.strip()], None, None, str(path))
+    check_plain_text(path)
+    return _build_texts(
+        [line for line in read_lines(path, _ignore_bytes) if line.strip()], None, None, str(path)
+    )
 
 
 def _from_folder(root: Path) -> Texts:
@@ -121,31 +127,31 @@ def _from_folder(root: Path) -> Texts:
 
     How many other files there are is said on stderr.
     """
-    every = sorted(
+    paths = sorted(
         path
         for path in root.rglob("*")
         if not path.is_dir() and not any(p[0] == "." for p in path.relative_to(root).parts)
     )
-    files = [path for path in every if kind(path) in PLAIN]
-    if files and (rest := len(every) - len(files)):
+    files = [path for path in paths if inner_suffix(path) in PLAIN]
+    if files and (rest := len(paths) - len(files)):
         print(f"{root}: {rest:,} files are not read as texts", file=sys.stderr, flush=True)
     if not files:
         raise ValueError(f"{root}: there is no txt file in this folder or below it")
     for path in files:
         check_regular(path)
-        check_plain(path)
+        check_plain_text(path)
     names = [path.relative_to(root) for path in files]
-    texts = ["".join(characters(path, _ignore)) for path in files]
+    texts = ["".join(read_characters(path, _ignore_bytes)) for path in files]
     inside = all(len(name.parts) > 1 for name in names)
     labels, classes = None, None
     if inside:
         folders, labels = np.unique([name.parts[0] for name in names], return_inverse=True)
         classes = [str(folder) for folder in folders]
-    made = _made(texts, None, None, str(root))
+    unlabelled = _build_texts(texts, None, None, str(root))
     ids = Paths.of([name.as_posix() for name in names])
-    told = digest(made.fingerprint, "" if labels is None else labels)
+    fingerprint = digest(unlabelled.fingerprint, "" if labels is None else labels)
     labels = None if labels is None else labels.astype(np.int64)
-    return replace(made, ids=ids, labels=labels, classes=classes, fingerprint=told)
+    return replace(unlabelled, ids=ids, labels=labels, classes=classes, fingerprint=fingerprint)
 
 
 class _Columns(NamedTuple):
@@ -161,28 +167,28 @@ def _from_table(path: Path, field: str, label: str) -> Texts:
     texts: list[str] = []
     pairs: list[str] = []
     labels: list[Any] = []
-    many: list[_Long] = []
-    for number, row in rows(path, kind(path), None, _ignore):
+    many: list[_MultilineCell] = []
+    for number, row in read_rows(path, inner_suffix(path), None, _ignore_bytes):
         where = f"{path}, {number}"
         if columns is None:
-            columns = _columns(str(path), list(row), field, label)
-        texts.append(_text(row, columns.text, where))
+            columns = _choose_columns(str(path), list(row), field, label)
+        texts.append(_read_text(row, columns.text, where))
         if columns.pair is not None:
-            pairs.append(_text(row, columns.pair, where))
+            pairs.append(_read_text(row, columns.pair, where))
         if columns.label is not None:
             if row.get(columns.label) in (None, "") or row[columns.label] != row[columns.label]:
                 raise ValueError(f"{where}: the label in {columns.label!r} is empty")
-            labels.append(_label(row[columns.label], columns.label, where))
-            if kind(path) == ".csv":
-                _note_lines(row, columns, where, many)
+            labels.append(_read_label(row[columns.label], columns.label, where))
+            if inner_suffix(path) == ".csv":
+                _add_multiline_cells(row, columns, where, many)
     if many:
-        _check_swallowed(many, set(labels))
+        _check_swallowed_rows(many, set(labels))
     made = columns or _Columns("", None, None)
     second = None if made.pair is None else pairs
-    return _made(texts, second, None if made.label is None else labels, str(path))
+    return _build_texts(texts, second, None if made.label is None else labels, str(path))
 
 
-class _Long(NamedTuple):
+class _MultilineCell(NamedTuple):
     """A text of several lines, and which cell of a line that is a row would be the label.
 
     Below 0 it is counted from the end, for a label behind the text.
@@ -194,36 +200,40 @@ class _Long(NamedTuple):
     label: int
 
 
-def _note_lines(row: dict[str, Any], columns: _Columns, where: str, many: list[_Long]) -> None:
+def _add_multiline_cells(
+    row: dict[str, Any], columns: _Columns, where: str, cells: list[_MultilineCell]
+) -> None:
     """Adds the cells of several lines to `many`."""
     names = list(row)
     for name, text in row.items():
         if "\n" in text and columns.label is not None:
             at = names.index(columns.label)
             behind = at > names.index(name)
-            many.append(_Long(where, name, text, at - len(names) if behind else at))
+            cells.append(_MultilineCell(where, name, text, at - len(names) if behind else at))
 
 
-def _check_swallowed(many: Sequence[_Long], labels: set[str]) -> None:
+def _check_swallowed_rows(cells: Sequence[_MultilineCell], labels: set[str]) -> None:
     """Raises ValueError for a text whose lines have labels: two stray marks made one row of many.
 
     Strict parsing does not see it. A line that began with the text ends with the cells behind it;
     the last one began with those before it. Prose has a space behind its commas.
     """
-    for one in many:
-        lines = one.text.split("\n")
-        rows = [line.split(",") for line in (lines[:-1] if one.label < 0 else lines[1:])]
-        least = max(2, -one.label if one.label < 0 else one.label + 1)
-        if any(len(row) < least or any(cell[:1] == " " for cell in row) for row in rows):
+    for cell in cells:
+        lines = cell.text.split("\n")
+        rows = [line.split(",") for line in (lines[:-1] if cell.label < 0 else lines[1:])]
+        min_cells = max(2, -cell.label if cell.label < 0 else cell.label + 1)
+        if any(len(row) < min_cells or any(cell[:1] == " " for cell in row) for row in rows):
             continue
-        if labels.issuperset(row[one.label].strip('"') for row in rows):
-            raise ValueError(f"{one.where}: {runs_over_lines(repr(one.column), one.text)}")
+        if labels.issuperset(row[cell.label].strip('"') for row in rows):
+            raise ValueError(
+                f"{cell.where}: {describe_multiline_cell(repr(cell.column), cell.text)}"
+            )
 
 
-def _columns(where: str, names: list[str], field: str, label: str) -> _Columns:
+def _choose_columns(where: str, names: list[str], field: str, label: str) -> _Columns:
     first, second = _text_columns(where, names, field)
     if label and label not in names:
-        raise ValueError(missing(where, label, names))
+        raise ValueError(explain_missing(where, label, names))
     lower = {name.strip().lower(): name for name in reversed(names)}
     usual = next((lower[name] for name in LABEL_NAMES if name in lower), None)
     return _Columns(first, second, label or usual)
@@ -232,47 +242,49 @@ def _columns(where: str, names: list[str], field: str, label: str) -> _Columns:
 def _text_columns(where: str, names: list[str], field: str) -> tuple[str, str | None]:
     first, comma, second = field.partition(",")
     if comma and field not in names:
-        return column(names, first.strip(), where), column(names, second.strip(), where)
+        return choose_column(names, first.strip(), where), choose_column(
+            names, second.strip(), where
+        )
     if not field:
         for a, b in PAIR_NAMES:
             if a in names and b in names:
                 return a, b
     others = [name for name in names if name.strip().lower() not in LABEL_NAMES]
-    return column(names if field else others, field, where, TEXT_NAMES), None
+    return choose_column(names if field else others, field, where, TEXT_NAMES), None
 
 
-def _text(row: dict[str, Any], name: str, where: str) -> str:
+def _read_text(row: dict[str, Any], name: str, where: str) -> str:
     if name not in row:
-        raise ValueError(missing(where, name, list(row)))
+        raise ValueError(explain_missing(where, name, list(row)))
     if not isinstance(row[name], str):
         raise ValueError(f"{where}: {name!r} is not text but of type {type(row[name]).__name__}")
     return row[name]
 
 
-def _label(value: Any, name: str, where: str) -> Any:
+def _read_label(value: Any, name: str, where: str) -> Any:
     if not isinstance(value, str | int | float | bytes):
         of_type = type(value).__name__
         raise ValueError(f"{where}: the label in {name!r} is a {of_type}, not text or a number")
     if isinstance(value, str) and "\n" in value:
-        raise ValueError(f"{where}: {runs_over_lines(f'the label in {name!r}', value)}")
+        raise ValueError(f"{where}: {describe_multiline_cell(f'the label in {name!r}', value)}")
     return value
 
 
-def _made(texts: list[str], pairs: list[str] | None, labels: Any, where: str) -> Texts:
-    codes, classes = (None, None) if labels is None else encode(labels, where)
+def _build_texts(texts: list[str], pairs: list[str] | None, labels: Any, where: str) -> Texts:
+    codes, classes = (None, None) if labels is None else encode_labels(labels, where)
     parts: Iterator[Any] = iter((*texts, "pairs", *(pairs or []), "labels", *(classes or [])))
-    told = digest(*parts, *([] if codes is None else [codes]))
+    fingerprint = digest(*parts, *([] if codes is None else [codes]))
     ids = RowNumbers(np.arange(len(texts)))
-    return Texts(ids, texts, pairs, codes, classes, told)
+    return Texts(ids, texts, pairs, codes, classes, fingerprint)
 
 
-def _where(data: Any) -> str:
+def _name_source(data: Any) -> str:
     return str(data) if isinstance(data, str | Path) else f"the {type(data).__name__}"
 
 
-def _or(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
-def _ignore(read: int) -> None:
+def _ignore_bytes(read: int) -> None:
     """Short texts are read without telling how far."""

@@ -24,10 +24,10 @@ MARKS = (
 )
 BLANK = re.compile(r"\n[ \t]*\n\s*")
 
-Piece = tuple[str, bool]  # some text, and whether its document ends with it
+TextPiece = tuple[str, bool]  # some text, and whether its document ends with it
 
 
-def kind(path: Path) -> str:
+def inner_suffix(path: Path) -> str:
     """The suffix that says how a file is read, without that of its compression: `.txt`."""
     inner = path.name.lower()
     for suffix in COMPRESSED:
@@ -35,7 +35,7 @@ def kind(path: Path) -> str:
     return Path(inner).suffix
 
 
-def characters(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
+def read_characters(path: Path, report_bytes: Callable[[int], None]) -> Iterator[str]:
     """The text of a file in blocks; newlines are `\\n`, and a byte-order mark is left out.
 
     `seen` is told how many bytes of the file were read. Raises ValueError that names file and byte
@@ -43,13 +43,13 @@ def characters(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
     """
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     encoding, rest, at = "", b"", 0
-    for block in _blocks(path, seen):
+    for block in _read_blocks(path, report_bytes):
         data = rest + block
         if not encoding:
-            mark, encoding = _encoding(path, data)
+            mark, encoding = _detect_encoding(path, data)
             data, at = data[mark:], mark
         if encoding == "utf-8" and b"\0" in data:
-            where = f"{_byte(path, at + data.index(0))} is zero"
+            where = f"{_name_byte(path, at + data.index(0))} is zero"
             raise ValueError(f"{path}: a binary file, not text ({where})")
         text, used = _decode(path, data, encoding, at, final=False)
         rest, at = data[used:], at + used
@@ -58,42 +58,42 @@ def characters(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
     yield newlines.decode(text, final=True)
 
 
-def whole(path: Path, seen: Callable[[int], None]) -> Iterator[Piece]:
+def read_whole(path: Path, report_bytes: Callable[[int], None]) -> Iterator[TextPiece]:
     """The file as one document."""
-    yield from _cut(characters(path, seen))
+    yield from _cut_blocks(read_characters(path, report_bytes))
 
 
-def between_blanks(path: Path, seen: Callable[[int], None]) -> Iterator[Piece]:
+def read_paragraphs(path: Path, report_bytes: Callable[[int], None]) -> Iterator[TextPiece]:
     """A document for each run of lines between blank ones."""
     rest, inside = "", False
-    for block in characters(path, seen):
+    for block in read_characters(path, report_bytes):
         *done, rest = BLANK.split(rest + block)
         for text in done:
             text = text.rstrip() if inside else text.strip()
             if text or inside:
-                yield from _cut(iter([text]))
+                yield from _cut_blocks(iter([text]))
             inside = False
         if len(rest) > 2 * PIECE:
             rest = rest if inside else rest.lstrip()
-            end = border(rest)
+            end = find_border(rest)
             yield rest[:end], False
             rest, inside = rest[end:], True
     rest = rest.rstrip() if inside else rest.strip()
     if rest or inside:
-        yield from _cut(iter([rest]))
+        yield from _cut_blocks(iter([rest]))
 
 
-def by_line(path: Path, seen: Callable[[int], None]) -> Iterator[Piece]:
+def read_line_documents(path: Path, report_bytes: Callable[[int], None]) -> Iterator[TextPiece]:
     """A document for each line that is not blank."""
-    for line in lines(path, seen):
+    for line in read_lines(path, report_bytes):
         if line and not line.isspace():
-            yield from _cut(iter([line]))
+            yield from _cut_blocks(iter([line]))
 
 
-def lines(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
+def read_lines(path: Path, report_bytes: Callable[[int], None]) -> Iterator[str]:
     """The lines of a file, without their ends."""
     rest: list[str] = []
-    for block in characters(path, seen):
+    for block in read_characters(path, report_bytes):
         head, newline, tail = block.partition("\n")
         if not newline:
             rest.append(block)
@@ -107,43 +107,43 @@ def lines(path: Path, seen: Callable[[int], None]) -> Iterator[str]:
         yield last
 
 
-def cut(text: str) -> Iterator[Piece]:
+def cut_pieces(text: str) -> Iterator[TextPiece]:
     """A document that is in memory, in pieces."""
-    yield from _cut(iter([text]))
+    yield from _cut_blocks(iter([text]))
 
 
-def border(text: str) -> int:
+def find_border(text: str) -> int:
     """Where the first piece of a long text ends: before white space, if there is any.
 
     Best between paragraphs, else between lines, else between words, in the last quarter of a
     piece. Depends on the text alone, not on the blocks in which it was read.
     """
     for mark in ("\n\n", "\n", " "):
-        found = text.rfind(mark, PIECE - LAST_PART, PIECE)
-        if found >= 0:
-            return found
+        place = text.rfind(mark, PIECE - LAST_PART, PIECE)
+        if place >= 0:
+            return place
     return PIECE
 
 
-def _cut(blocks: Iterator[str]) -> Iterator[Piece]:
+def _cut_blocks(blocks: Iterator[str]) -> Iterator[TextPiece]:
     """Pieces of one document; the last says so."""
     text = ""
     for block in blocks:
         text += block
         while len(text) > PIECE:
-            end = border(text)
+            end = find_border(text)
             yield text[:end], False
             text = text[end:]
     yield text, True
 
 
-def _blocks(path: Path, seen: Callable[[int], None]) -> Iterator[bytes]:
+def _read_blocks(path: Path, report_bytes: Callable[[int], None]) -> Iterator[bytes]:
     check_regular(path)
     with path.open("rb") as raw:
         try:
-            with uncompressed(path, raw) as stream:
+            with open_uncompressed(path, raw) as stream:
                 while block := stream.read(BLOCK):
-                    seen(raw.tell())
+                    report_bytes(raw.tell())
                     yield block
         except (OSError, EOFError, zlib.error) as error:
             if path.suffix.lower() not in COMPRESSED or getattr(error, "errno", None):
@@ -152,7 +152,7 @@ def _blocks(path: Path, seen: Callable[[int], None]) -> Iterator[bytes]:
             raise ValueError(f"{path}: the compressed file is damaged ({why})") from error
 
 
-def uncompressed(path: Path, raw: IO[bytes]) -> Any:
+def open_uncompressed(path: Path, raw: IO[bytes]) -> Any:
     """The stream that a file's name says is compressed in it."""
     suffix = path.suffix.lower()
     if suffix == ".gz":
@@ -160,7 +160,7 @@ def uncompressed(path: Path, raw: IO[bytes]) -> Any:
     return pa.CompressedInputStream(raw, "zstd") if suffix in COMPRESSED else raw
 
 
-def _encoding(path: Path, start: bytes) -> tuple[int, str]:
+def _detect_encoding(path: Path, start: bytes) -> tuple[int, str]:
     """Length of the byte-order mark, and the encoding that it tells; UTF-8 without one.
 
     Raises ValueError for UTF-32, whose mark begins with that of UTF-16.
@@ -182,23 +182,23 @@ def _decode(path: Path, data: bytes, encoding: str, at: int, *, final: bool) -> 
     try:
         return decode(data, "strict", final)
     except UnicodeDecodeError as error:
-        where = _byte(path, at + error.start)
-        line = f", line {_line(path, at + error.start):,}" if encoding == "utf-8" else ""
+        where = _name_byte(path, at + error.start)
+        line = f", line {_find_line(path, at + error.start):,}" if encoding == "utf-8" else ""
         raise ValueError(
             f"{path}: not {encoding.upper()[:6].rstrip('-')} at {where} ({error.reason}{line}); "
             "convert the file to UTF-8"
         ) from error
 
 
-def _byte(path: Path, number: int) -> str:
+def _name_byte(path: Path, number: int) -> str:
     inside = " of the uncompressed text" if path.suffix.lower() in COMPRESSED else ""
     return f"byte {number:,}{inside}"
 
 
-def _line(path: Path, byte: int) -> int:
+def _find_line(path: Path, byte: int) -> int:
     """The number of the line in which a byte of a UTF-8 file is; reads the file again."""
     newlines = 0
-    for block in _blocks(path, lambda read: None):
+    for block in _read_blocks(path, lambda read: None):
         newlines += block[:byte].count(b"\n")
         byte -= len(block)
         if byte <= 0:

@@ -15,15 +15,23 @@ from inspect import cleandoc
 from pathlib import Path
 
 from selfwise.core.files import digest
-from selfwise.data.text.plain_files import cut
+from selfwise.data.text.plain_files import cut_pieces
 
 NAME = "python-docs"
-LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "turtledemo", "site-packages", "__pycache__"}
-LEFT_OUT |= {"dist-packages", "lib-dynload", "ensurepip", "pydoc_data"}
+EXCLUDED_FOLDERS = {
+    "test",
+    "tests",
+    "idlelib",
+    "lib2to3",
+    "turtledemo",
+    "site-packages",
+    "__pycache__",
+}
+EXCLUDED_FOLDERS |= {"dist-packages", "lib-dynload", "ensurepip", "pydoc_data"}
 
 
 @dataclass
-class Topics:
+class ReferenceTopics:
     """The language reference as `help()` shows it."""
 
     bytes: int
@@ -33,11 +41,11 @@ class Topics:
         from pydoc_data import topics  # type: ignore[import-untyped]
 
         for name in sorted(topics.topics):
-            yield from cut(topics.topics[name])
+            yield from cut_pieces(topics.topics[name])
 
 
 @dataclass
-class Module:
+class ModuleDocs:
     """The docstrings of a source file: read, never imported."""
 
     path: Path
@@ -45,60 +53,62 @@ class Module:
     read: int = 0
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
-        text = docstrings(self.path)
+        text = read_docstrings(self.path)
         if text:
-            yield from cut(text)
+            yield from cut_pieces(text)
         self.read = self.bytes
 
 
 @cache
-def parts() -> list[Topics | Module]:
+def list_parts() -> list[ReferenceTopics | ModuleDocs]:
     """The topics and one part for each module, sorted by path.
 
     Raises ValueError if this Python came without its sources.
     """
-    root = _root()
+    root = _library_root()
     topics = root / "pydoc_data" / "topics.py"
-    files = sorted(_files(root))
+    files = sorted(_list_sources(root))
     if not files or not topics.is_file():
         raise ValueError(f"{NAME}: this Python came without the sources of its library")
-    modules = [Module(file, file.stat().st_size) for file in files]
-    return [Topics(topics.stat().st_size), *modules]
+    modules = [ModuleDocs(file, file.stat().st_size) for file in files]
+    return [ReferenceTopics(topics.stat().st_size), *modules]
 
 
 @cache
-def fingerprint() -> str:
+def fingerprint_docs() -> str:
     """Changes with the version of Python and with the names and sizes of the files."""
-    root = _root()
-    listed = [f"{p.path.relative_to(root)} {p.bytes}" for p in parts() if isinstance(p, Module)]
+    root = _library_root()
+    listed = [
+        f"{p.path.relative_to(root)} {p.bytes}" for p in list_parts() if isinstance(p, ModuleDocs)
+    ]
     return digest(NAME, sys.version, *listed)
 
 
 @cache
-def docstrings(path: Path) -> str:
+def read_docstrings(path: Path) -> str:
     """All docstrings of a file in the order of its lines, between blank lines."""
     tree = ast.parse(path.read_bytes())
-    found = []
-    for node in _documented(tree):
+    texts = []
+    for node in _definitions(tree):
         text = ast.get_docstring(node, clean=False)
         if text and not text.isspace():
-            found.append(cleandoc(text))
-    return "\n\n".join(found)
+            texts.append(cleandoc(text))
+    return "\n\n".join(texts)
 
 
-def _documented(node: ast.AST) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef]:
+def _definitions(node: ast.AST) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef]:
     """The module, its classes and their functions; expressions are not searched."""
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         yield node  # type: ignore[misc]
         for child in node.body:
-            yield from _documented(child)
+            yield from _definitions(child)
 
 
-def _root() -> Path:
+def _library_root() -> Path:
     return Path(sysconfig.get_paths()["stdlib"])
 
 
-def _files(root: Path) -> Iterator[Path]:
+def _list_sources(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name not in LEFT_OUT]
+        folders[:] = [name for name in folders if name not in EXCLUDED_FOLDERS]
         yield from (Path(folder, name) for name in names if name.endswith(".py"))

@@ -9,38 +9,38 @@ WINDOW = 2**12  # characters that sentencex sees at once: its time grows with th
 _SPACES = {point: " " for point in range(128, 0x3001) if chr(point).isspace()}
 
 
-def split(text: str, language: str = LANGUAGE) -> list[str]:
+def split_sentences(text: str, language: str = LANGUAGE) -> list[str]:
     """The sentences of a text, which joined are the text: no character is lost or changed.
 
     White space goes to the sentence after it, where tokenizers expect it; at the end of the text it
     stays with the last one. A line that is separated by blank ones is a sentence of its own.
     """
     # sentencex 1.0 takes every white space to be one byte long, and panics where it is not
-    seen = text if text.isascii() else text.translate(_SPACES)
+    ascii_spaced = text if text.isascii() else text.translate(_SPACES)
     begins: list[int] = []
     at, width = 0, WINDOW
     while at < len(text):
-        found = _begins(seen[at : at + width], language)
+        places = _find_begins(ascii_spaced[at : at + width], language)
         whole = at + width >= len(text)
-        if not whole and len(found) < 2:
+        if not whole and len(places) < 2:
             width *= 2  # a sentence longer than the window
             continue
         # the last one may go on behind the window
-        begins += [at + place for place in (found if whole else found[:-1])]
-        at, width = len(text) if whole else at + found[-1], WINDOW
+        begins += [at + place for place in (places if whole else places[:-1])]
+        at, width = len(text) if whole else at + places[-1], WINDOW
     begins.append(len(text))
     return [text[i:j] for i, j in pairwise(begins)]
 
 
-def _begins(text: str, language: str) -> list[int]:
+def _find_begins(text: str, language: str) -> list[int]:
     """Where the sentences begin, each with the white space before it; the first is at 0."""
-    found, at = [], 0
+    places, at = [], 0
     for part in segment(language, text):
         # Between two of its blocks of ten kilobytes sentencex leaves out blank lines, so the
         # places of its sentences are taken, and not its characters.
         place = text.find(part, at)
         if place < 0 or part.isspace():
             continue
-        found.append(at)
+        places.append(at)
         at = place + len(part.rstrip())
-    return found or [0]
+    return places or [0]

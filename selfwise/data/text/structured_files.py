@@ -8,41 +8,41 @@ from typing import Any
 
 import pyarrow as pa
 
-from selfwise.data.table_cells import check_names
-from selfwise.data.text.plain_files import Piece, characters, cut, lines
+from selfwise.data.table_cells import check_column_names
+from selfwise.data.text.plain_files import TextPiece, cut_pieces, read_characters, read_lines
 
 ARROW = (".arrow", ".feather", ".ipc")
 _BEGIN = re.compile(r'<doc id="[^"]*".*>\s*')
 _END = "</doc>"
 _SPACE = " \t\r\n"
-Seen = Callable[[int], None]
+ReportBytes = Callable[[int], None]
 
 
-class Ambiguous(dict):
+class DuplicateFields(dict):
     """An object of JSON that has a field twice."""
 
     name: str
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) == len(pairs):
         return row
     names = [name for name, _ in pairs]
-    twice = Ambiguous(row)
+    twice = DuplicateFields(row)
     twice.name = next(name for name in names if names.count(name) > 1)
     return twice
 
 
-JSON = json.JSONDecoder(object_pairs_hook=_object)
+JSON = json.JSONDecoder(object_pairs_hook=_build_object)
 
 
-def json_values(path: Path, seen: Seen) -> Iterator[tuple[str, Any]]:
+def read_json_values(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, Any]]:
     """("row 3", value) for each element of an array, or each value of several in a row.
 
     One element at a time is in memory. Raises ValueError that names file and row.
     """
-    text = _Text(characters(path, seen))
+    text = _JsonStream(read_characters(path, report_bytes))
     number, inside = 0, text.peek() == "["
     text.skip("[" if inside else "")
     while text.peek() not in ("", "]"):
@@ -61,7 +61,7 @@ def json_values(path: Path, seen: Seen) -> Iterator[tuple[str, Any]]:
         raise ValueError(f"{path}: there is text behind the end of the array of JSON")
 
 
-class _Text:
+class _JsonStream:
     """The rest of a stream of JSON, of which only what is needed is in memory."""
 
     def __init__(self, blocks: Iterator[str]):
@@ -105,21 +105,23 @@ class _Text:
         return any(parts)
 
 
-def arrow_rows(path: Path, seen: Seen, batch_rows: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_arrow_rows(
+    path: Path, report_bytes: ReportBytes, batch_rows: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """("row 3", row) of an Arrow file or stream, as Hugging Face's datasets and pyarrow write."""
     number = 0
     try:
         with path.open("rb") as raw:
             is_file = raw.read(6) == b"ARROW1"
             raw.seek(0)
-            for batch in _batches(raw, is_file=is_file):
+            for batch in _read_batches(raw, is_file=is_file):
                 if not number:
-                    check_names(str(path), batch.schema.names)
+                    check_column_names(str(path), batch.schema.names)
                 for start in range(0, batch.num_rows, batch_rows):
                     for row in batch.slice(start, batch_rows).to_pylist():
                         number += 1
                         yield f"row {number}", row
-                seen(raw.tell())
+                report_bytes(raw.tell())
     except (pa.ArrowException, EOFError, OSError) as error:
         if getattr(error, "filename", None) is not None:
             raise
@@ -127,7 +129,7 @@ def arrow_rows(path: Path, seen: Seen, batch_rows: int) -> Iterator[tuple[str, d
         raise ValueError(f"{path}: cannot be read as Arrow ({why})") from error
 
 
-def _batches(raw: Any, *, is_file: bool) -> Iterator[Any]:
+def _read_batches(raw: Any, *, is_file: bool) -> Iterator[Any]:
     if not is_file:
         yield from pa.ipc.open_stream(raw)
         return
@@ -136,21 +138,21 @@ def _batches(raw: Any, *, is_file: bool) -> Iterator[Any]:
         yield reader.get_batch(i)
 
 
-def wiki_documents(path: Path, seen: Seen) -> Iterator[Piece]:
+def read_wiki_documents(path: Path, report_bytes: ReportBytes) -> Iterator[TextPiece]:
     """A document for each `<doc ...>` of WikiExtractor's files.
 
     Raises ValueError that names file and line for text outside of them.
     """
     waiting: list[str] | None = None
     number = 0
-    for number, line in enumerate(lines(path, seen), start=1):
+    for number, line in enumerate(read_lines(path, report_bytes), start=1):
         if waiting is None and _BEGIN.fullmatch(line):
             waiting = []
         elif waiting is None and line.strip():
             raise ValueError(f"{path}, line {number}: there is text outside of <doc ...> </doc>")
         elif waiting is not None and line.strip() == _END:
             text = "\n".join(waiting).strip()
-            yield from cut(text) if text else ()
+            yield from cut_pieces(text) if text else ()
             waiting = None
         elif waiting is not None:
             waiting.append(line)

@@ -12,89 +12,99 @@ import pyarrow.parquet as pq
 from selfwise.core.errors import nearest
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import KINDS as CELLS
-from selfwise.data.table_cells import check_names, read_cells
-from selfwise.data.text.plain_files import Piece, cut, lines
-from selfwise.data.text.structured_files import ARROW, JSON, Ambiguous, arrow_rows, json_values
+from selfwise.data.table_cells import check_column_names, read_cells
+from selfwise.data.text.plain_files import TextPiece, cut_pieces, read_lines
+from selfwise.data.text.structured_files import (
+    ARROW,
+    JSON,
+    DuplicateFields,
+    read_arrow_rows,
+    read_json_values,
+)
 
-FIELDS = ("text", "content", "document", "sentence", "body", "article", "passage")
+TEXT_FIELDS = ("text", "content", "document", "sentence", "body", "article", "passage")
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *ARROW)
-HALF = re.compile("[\ud800-\udfff]")
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 BATCH = 1024  # rows of a parquet file that are read at a time
-Seen = Callable[[int], None]
+ReportBytes = Callable[[int], None]
 Row = dict[str, Any]
 
 
-def texts(path: Path, kind: str, field: str, seen: Seen) -> Iterator[Piece]:
+def read_texts(path: Path, kind: str, field: str, report_bytes: ReportBytes) -> Iterator[TextPiece]:
     """The documents in the column `field`, one for each row that has text there.
 
     Without a `field`, the column that has one of the usual names. Raises ValueError for a column
     that is not there, for text that is none, and for malformed rows, naming file and line.
     """
-    for number, row in rows(path, kind, [field] if field else None, seen):
+    for number, row in read_rows(path, kind, [field] if field else None, report_bytes):
         if not field:
-            field = column(list(row), "", f"{path}, {number}")
+            field = choose_column(list(row), "", f"{path}, {number}")
         if field not in row:
-            raise ValueError(missing(f"{path}, {number}", field, list(row)))
+            raise ValueError(explain_missing(f"{path}, {number}", field, list(row)))
         text = row[field]
         if text is None or text == "":
             continue
         if not isinstance(text, str):
             kind_of = type(text).__name__
             raise ValueError(f"{path}, {number}: {field!r} is not text but of type {kind_of}")
-        yield from cut(text)
+        yield from cut_pieces(text)
 
 
-def rows(
-    path: Path, kind: str, fields: Sequence[str] | None, seen: Seen
+def read_rows(
+    path: Path, kind: str, fields: Sequence[str] | None, report_bytes: ReportBytes
 ) -> Iterator[tuple[str, Row]]:
     """("line 3", row) for every row of a table. `fields`: what is needed of it, None for all."""
     if kind == ".parquet":
-        return _parquet(path, fields, seen)
+        return _read_parquet(path, fields, report_bytes)
     if kind in ARROW:
-        return arrow_rows(path, seen, BATCH)
+        return read_arrow_rows(path, report_bytes, BATCH)
     if kind == ".json":
-        return _json_rows(path, seen)
-    return _cells(path, seen) if kind in CELLS else _json(path, seen)
+        return _read_json(path, report_bytes)
+    return (
+        _read_table_cells(path, report_bytes) if kind in CELLS else _read_jsonl(path, report_bytes)
+    )
 
 
-def column(names: Sequence[str], told: str, where: str, usual: Sequence[str] = FIELDS) -> str:
+def choose_column(
+    names: Sequence[str], requested: str, where: str, usual: Sequence[str] = TEXT_FIELDS
+) -> str:
     """The column that is meant. Raises ValueError if it is not there or cannot be guessed."""
-    if told:
-        if told not in names:
-            raise ValueError(missing(where, told, names))
-        return told
+    if requested:
+        if requested not in names:
+            raise ValueError(explain_missing(where, requested, names))
+        return requested
     lower = {name.strip().lower(): name for name in reversed(names)}
-    found = next((lower[name] for name in usual if name in lower), None)
-    if found is None and len(names) == 1:
-        _check_single(names[0], where)
+    name = next((lower[name] for name in usual if name in lower), None)
+    if name is None and len(names) == 1:
+        _check_only_name(names[0], where)
         return names[0]
-    if found is None:
+    if name is None:
         raise ValueError(
             f"{where}: which field holds the text? None is named {', '.join(usual)}; "
             f"name one with --field; there are: {', '.join(names)}"
         )
-    return found
+    return name
 
 
-def _check_single(name: str, where: str) -> None:
+def _check_only_name(name: str, where: str) -> None:
     """Raises ValueError for the only name of a table that may be several names, or a text."""
     if mark := next((mark for mark in ";\t|" if mark in name), None):
-        said = f"one field, {name[:80]!r}: is {mark!r} what separates the fields?"
-        raise ValueError(f"{where}: {said} Commas do in a csv, tabs in a tsv")
+        question = f"one field, {name[:80]!r}: is {mark!r} what separates the fields?"
+        raise ValueError(f"{where}: {question} Commas do in a csv, tabs in a tsv")
     if " " in name.strip():
-        said = f"is {name[:80]!r} the name of a field, or the first text?"
-        raise ValueError(f"{where}: {said} Name the field in the first line, such as text")
+        question = f"is {name[:80]!r} the name of a field, or the first text?"
+        raise ValueError(f"{where}: {question} Name the field in the first line, such as text")
 
 
-def missing(where: str, field: str, names: Sequence[str]) -> str:
+def explain_missing(where: str, field: str, names: Sequence[str]) -> str:
     """The sentence for a field that is not there: the nearest one, and all."""
     hint = nearest(field, names)
     listed = f" (there are: {', '.join(names)})" if "mean" in hint else ""
     return f"{where}: there is no field {field!r}{listed}{hint}"
 
 
-def _json(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
-    for i, line in enumerate(lines(path, seen), start=1):
+def _read_jsonl(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, Row]]:
+    for i, line in enumerate(read_lines(path, report_bytes), start=1):
         if not line.strip():
             continue
         try:
@@ -104,68 +114,70 @@ def _json(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
             raise ValueError(f"{path}, line {i}: not JSON ({why})") from error
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {i}: expected an object, got {type(row).__name__}")
-        if isinstance(row, Ambiguous):
+        if isinstance(row, DuplicateFields):
             raise ValueError(f"{path}, line {i}: the field {row.name!r} comes twice")
         if "\\u" in line:
-            _check_whole(row, f"{path}, line {i}")
+            _check_characters(row, f"{path}, line {i}")
         yield f"line {i}", row
 
 
-def _json_rows(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
+def _read_json(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, Row]]:
     """The rows of a .json file: an array of objects or of texts, or jsonl by another name."""
-    for number, value in json_values(path, seen):
+    for number, value in read_json_values(path, report_bytes):
         row = {"text": value} if isinstance(value, str) else value
         if not isinstance(row, dict):
             of_type = type(value).__name__
             raise ValueError(f"{path}, {number}: expected an object, got {of_type}")
-        if isinstance(row, Ambiguous):
+        if isinstance(row, DuplicateFields):
             raise ValueError(f"{path}, {number}: the field {row.name!r} comes twice")
-        _check_whole(row, f"{path}, {number}")
+        _check_characters(row, f"{path}, {number}")
         yield number, row
 
 
-def _check_whole(row: Row, where: str) -> None:
+def _check_characters(row: Row, where: str) -> None:
     """Raises ValueError for half a character, which JSON can spell and no text can hold."""
     for name, value in row.items():
-        half = HALF.search(value) if isinstance(value, str) else None
+        half = HALF_CHARACTER.search(value) if isinstance(value, str) else None
         if half:
             code = f"\\u{ord(half[0]):04x}"
             raise ValueError(f"{where}: {name!r} has {code} alone, which is half a character")
 
 
-def _cells(path: Path, seen: Seen) -> Iterator[tuple[str, Row]]:
+def _read_table_cells(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, Row]]:
     header: list[str] | None = None
-    for line, row in read_cells(path, seen):
+    for line, row in read_cells(path, report_bytes):
         if header is None:
-            check_names(f"{path}, line {line}", row)
+            check_column_names(f"{path}, line {line}", row)
             header = row
         else:
-            yield f"line {line}", _row(path, line, header, row)
+            yield f"line {line}", _build_row(path, line, header, row)
 
 
-def _row(path: Path, line: int, header: list[str], row: list[str]) -> Row:
+def _build_row(path: Path, line: int, header: list[str], row: list[str]) -> Row:
     if len(row) != len(header):
         expected = f"expected {len(header)} fields as in the first line"
         raise ValueError(f"{path}, line {line}: {expected}, got {len(row)}")
     return dict(zip(header, row))
 
 
-def _parquet(path: Path, fields: Sequence[str] | None, seen: Seen) -> Iterator[tuple[str, Row]]:
+def _read_parquet(
+    path: Path, fields: Sequence[str] | None, report_bytes: ReportBytes
+) -> Iterator[tuple[str, Row]]:
     check_regular(path)
     try:
         with pq.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            check_names(str(path), names)
+            check_column_names(str(path), names)
             for field in fields or []:
                 if field not in names:
-                    raise ValueError(missing(str(path), field, names))
+                    raise ValueError(explain_missing(str(path), field, names))
             total, done = max(file.metadata.num_rows, 1), 0
-            wanted = None if fields is None else list(fields)
-            for batch in file.iter_batches(batch_size=BATCH, columns=wanted):
+            columns = None if fields is None else list(fields)
+            for batch in file.iter_batches(batch_size=BATCH, columns=columns):
                 for i, row in enumerate(batch.to_pylist(), start=1 + done):
                     yield f"row {i}", row
                 done += batch.num_rows
-                seen(path.stat().st_size * done // total)
+                report_bytes(path.stat().st_size * done // total)
     except (pa.ArrowInvalid, pa.ArrowException) as error:
         why = " ".join(str(error).split())
         raise ValueError(f"{path}: cannot be read as parquet ({why})") from error

@@ -15,7 +15,13 @@ import numpy as np
 
 from selfwise.core.parallel import Progress
 from selfwise.data.text.documents import Documents
-from selfwise.data.text.encode import Batch, Encode, Encoded, batches, encode_all
+from selfwise.data.text.encode import (
+    EncodedPieces,
+    EncodePieces,
+    PieceBatch,
+    batch_pieces,
+    encode_all,
+)
 
 SHARD = 2**25  # characters of text after which what was written is made safe
 STALE = 7 * 24 * 3600  # seconds after which a half-built cache that nobody went on with is removed
@@ -24,10 +30,10 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 NEW = dict.fromkeys(FILES, 0) | {"part": 0, "piece": 0, "total": 0, "from": 0}
 
 
-def build(
+def build_token_cache(
     home: Path,
     documents: Documents,
-    job: Encode,
+    job: EncodePieces,
     *,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -43,9 +49,9 @@ def build(
     half = home.with_name(f".{home.name}.half")
     half.mkdir(exist_ok=True)
     try:
-        _fill(half, documents, job, workers, progress)
+        _write_all(half, documents, job, workers, progress)
         meta = json.loads((half / "journal.json").read_text()) | {"dtype": job.dtype}
-        _write(half / "meta.json", meta)
+        _write_json(half / "meta.json", meta)
         os.rename(half, home)
     except OSError as error:
         if error.errno not in FULL:
@@ -60,46 +66,53 @@ def build(
 
 
 @contextmanager
-def alone(home: Path) -> Iterator[None]:
+def lock_cache(home: Path) -> Iterator[None]:
     """One process at a time builds a cache; another that wants it waits. Ends with the process."""
     home.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(home.parent)
+    _remove_stale(home.parent)
     with home.with_name(f".{home.name}.lock").open("w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX)  # lockf: worker processes must not inherit the lock
         yield
 
 
-def _fill(
-    half: Path, documents: Documents, job: Encode, workers: int | None, progress: Progress | None
+def _write_all(
+    half: Path,
+    documents: Documents,
+    job: EncodePieces,
+    workers: int | None,
+    progress: Progress | None,
 ) -> None:
     with ExitStack() as stack:
-        opened = {name: stack.enter_context((half / name).open("ab")) for name in FILES}
-        journal = _resume(half, opened)
-        todo = batches(documents.pieces(journal["part"]), journal["piece"])
+        files = {name: stack.enter_context((half / name).open("ab")) for name in FILES}
+        journal = _resume_journal(half, files)
+        todo = batch_pieces(documents.pieces(journal["part"]), journal["piece"])
         fresh = 0
         for batch, encoded in encode_all(job, todo, workers=workers, size=documents.bytes):
-            _append(opened, journal, batch, encoded)
+            _append_batch(files, journal, batch, encoded)
             fresh += int(encoded.sizes[:, 0].sum())
             if fresh >= SHARD:
-                _save(half, opened, journal)
+                _save_journal(half, files, journal)
                 fresh = 0
             if progress is not None:
                 progress(batch.done, documents.bytes)
-        _save(half, opened, journal)
+        _save_journal(half, files, journal)
 
 
-def _resume(half: Path, opened: Mapping[str, IO[bytes]]) -> dict[str, int]:
+def _resume_journal(half: Path, files: Mapping[str, IO[bytes]]) -> dict[str, int]:
     """The journal of an earlier build, with its files cut back to what was safe."""
     path = half / "journal.json"
     journal = json.loads(path.read_text()) if path.is_file() else dict(NEW)
-    for name, file in opened.items():
+    for name, file in files.items():
         file.truncate(journal[name])
         file.seek(0, os.SEEK_END)
     return journal
 
 
-def _append(
-    opened: Mapping[str, IO[bytes]], journal: dict[str, int], batch: Batch, encoded: Encoded
+def _append_batch(
+    files: Mapping[str, IO[bytes]],
+    journal: dict[str, int],
+    batch: PieceBatch,
+    encoded: EncodedPieces,
 ) -> None:
     """Write what became of a batch. `total`: tokens so far; `from`: where a document began."""
     base = journal["total"]
@@ -116,27 +129,27 @@ def _append(
         so_far = np.zeros(2, np.int64)
         journal["from"] = int(stops[-1])
     journal["characters"], journal["bytes"] = map(int, so_far + sums[-1] - marks[-1])
-    kept = spans[:, 1] > spans[:, 0]  # a document without a token is none
-    opened["tokens"].write(encoded.ids.data)
-    opened["documents"].write(spans[kept].astype(np.int64).tobytes())
-    opened["sizes"].write(sizes[kept].astype(np.int64).tobytes())
+    has_tokens = spans[:, 1] > spans[:, 0]  # a document without a token is none
+    files["tokens"].write(encoded.ids.data)
+    files["documents"].write(spans[has_tokens].astype(np.int64).tobytes())
+    files["sizes"].write(sizes[has_tokens].astype(np.int64).tobytes())
     if encoded.sentences is not None:
         stop = base + np.cumsum(encoded.sentences)
         pairs = np.stack([stop - encoded.sentences, stop], axis=1)
-        opened["sentences"].write(pairs.astype(np.int64).tobytes())
+        files["sentences"].write(pairs.astype(np.int64).tobytes())
     journal["total"] = base + len(encoded.ids)
     journal["part"], journal["piece"] = batch.part, batch.piece
 
 
-def _save(half: Path, opened: Mapping[str, IO[bytes]], journal: dict[str, int]) -> None:
-    for name, file in opened.items():
+def _save_journal(half: Path, files: Mapping[str, IO[bytes]], journal: dict[str, int]) -> None:
+    for name, file in files.items():
         file.flush()
         os.fsync(file.fileno())
         journal[name] = file.tell()
-    _write(half / "journal.json", journal)
+    _write_json(half / "journal.json", journal)
 
 
-def _write(path: Path, content: dict) -> None:
+def _write_json(path: Path, content: dict) -> None:
     temporary = path.with_name(f"{path.name}.new")
     with temporary.open("w", encoding="utf-8") as stream:
         json.dump(content, stream)
@@ -145,7 +158,7 @@ def _write(path: Path, content: dict) -> None:
     os.replace(temporary, path)
 
 
-def _sweep(folder: Path) -> None:
+def _remove_stale(folder: Path) -> None:
     """Remove half-built caches that nobody went on with for a week."""
     for path in folder.glob(".*.half"):
         journal = path / "journal.json"

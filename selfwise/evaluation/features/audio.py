@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfwise.core.errors import nearest
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Features, to_device
-from selfwise.data.audio.open import Chunks, Recordings
+from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.distributed.sharded_map import EMPTY, Arrays, gather_in_order
 from selfwise.evaluation.features.image import PRECISIONS, encode_to_layer, evaluation_mode
@@ -170,7 +170,7 @@ def _compute_statistics(
             f"{recordings.ids[place]} has {recordings.samples[place]} samples at 16 kHz, and a "
             f"frame takes {WINDOW}"
         )
-    chunks = Chunks(recordings, seconds=seconds, budget=budget)
+    chunks = RecordingChunks(recordings, seconds=seconds, budget=budget)
     found: _Moments | None = None
     own = (_read_batch(chunks[j], read, hop) for j in range(env.rank, len(chunks), env.size))
     for j, group in enumerate(gather_in_order(own, len(chunks), env)):

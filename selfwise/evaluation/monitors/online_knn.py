@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from selfwise.core.rng import shuffled
-from selfwise.data.image import Images, in_memory
+from selfwise.data.image import Images, load_into_memory
 from selfwise.evaluation.features.image import extract_features
 from selfwise.evaluation.probes.knn import choose_k, predict_knn
 from selfwise.evaluation.probes.linear import check_classes
@@ -35,8 +35,10 @@ class OnlineKNN:
         assert images.labels is not None, "the caller has checked that there are labels"
         order = shuffled(len(images), seed, "online probe")
         asked = min(MAX_TEST, len(order) // 5)
-        self.asked = in_memory(images.take(np.sort(order[:asked])))
-        self.reference = in_memory(images.take(np.sort(order[asked : asked + MAX_REFERENCE])))
+        self.asked = load_into_memory(images.take(np.sort(order[:asked])))
+        self.reference = load_into_memory(
+            images.take(np.sort(order[asked : asked + MAX_REFERENCE]))
+        )
         self.size, self.every = size, every
         self.k: int | None = None
         self.log: Path | None = None

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from selfwise.data.image import Images, Source
+from selfwise.data.image import Images, ImageSource
 from selfwise.evaluation.features.image import evaluation_mode, iterate_views
 from selfwise.evaluation.probes.linear import split_folds
 from selfwise.methods.method import Method
@@ -91,7 +91,7 @@ def _train_and_predict(
     """Raises FloatingPointError if the loss or the outputs are no numbers any more."""
     method = make(seed)
     options = replace(options, batch=min(options.batch or len(train), len(train)))
-    source = Source(train, batch=options.batch, seed=seed, labelled=True)
+    source = ImageSource(train, batch=options.batch, seed=seed, labelled=True)
     fit(method, source, options, seed=seed, quiet=True)
     return _predict(method, test, options, size=size)
 

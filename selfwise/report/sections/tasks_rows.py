@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from selfwise.core.rng import Rng, generator, hash_keys, shuffled
 from selfwise.core.types import EpochPlan, RowSampler, TextBatch, map_tensors, to_device
 from selfwise.data.text import sentences
-from selfwise.data.text.encode import Encode
+from selfwise.data.text.encode import EncodePieces
 from selfwise.data.text.labelled import Texts
 from selfwise.methods import inspection
 from selfwise.runs.open import Run
@@ -103,7 +103,7 @@ def _tokens(
         if left <= 0:
             break
     language = sentences.LANGUAGE if draw.needs_sentences else None
-    made = Encode(run.tokenizer, "<u4", language)(chosen)
+    made = EncodePieces(run.tokenizer, "<u4", language)(chosen)
     documents = _spans(made.tokens)
     inner = None if made.sentences is None else _spans(made.sentences)
     return made.ids, documents[documents[:, 0] < documents[:, 1]], inner

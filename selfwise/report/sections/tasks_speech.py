@@ -15,7 +15,7 @@ from torch import Tensor
 
 from selfwise.core.rng import Rng, generator, shuffled
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, map_tensors, to_device
-from selfwise.data.audio.batches import read
+from selfwise.data.audio.batches import read_batch
 from selfwise.data.audio.open import Recordings
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods import inspection
@@ -51,7 +51,7 @@ def sections(run: Run, recordings: Recordings, *, seed: int) -> list[Section]:
     rows = long[shuffled(len(long), seed, "report task")[:LOOKED]]
     most = round(float(run.config["options"].get("longest", 15.6)) * RATE)
     stop = np.minimum(recordings.samples[rows], most)
-    batch = read(recordings, rows, np.zeros_like(stop), stop)
+    batch = read_batch(recordings, rows, np.zeros_like(stop), stop)
     seen = np.minimum(stop, round(SECONDS * RATE))
     cut = [f", first {n / RATE:g} s" for n in seen.tolist()]
     names = [
