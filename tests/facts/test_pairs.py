@@ -16,7 +16,7 @@ def made(documents=400, *, seed=0, sentences=20, plan="next_sentence", length=LE
     tokens, whole, spans = cases.corpus(documents, seed=seed, sentences=sentences)
     random = np.random.default_rng(seed)
     told = {"length": length, "vocabulary": cases.vocabulary(), "random": random}
-    return tokens, whole, spans, getattr(sentence_pairs, plan)(whole, spans, **told)
+    return tokens, whole, spans, getattr(sentence_pairs, f"plan_{plan}")(whole, spans, **told)
 
 
 def untruncated(documents=400, *, swap=False, seed=0, most=LENGTH - 3, sentences=20):
@@ -185,7 +185,7 @@ def test_documents_of_one_sentence_make_no_pairs(plan):
     told = {"length": LENGTH, "vocabulary": cases.vocabulary()}
     only = whole[:1], spans[:2]
     # one document alone has no other: after ten tries it is its own, as in the authors' code
-    plan = getattr(sentence_pairs, plan)(*only, **told, random=np.random.default_rng(0))
+    plan = getattr(sentence_pairs, f"plan_{plan}")(*only, **told, random=np.random.default_rng(0))
     assert plan.size >= 1
 
 

@@ -142,7 +142,9 @@ def test_larger_images_are_cropped_and_so_are_small_ones_if_asked():
 
 
 def test_gray_images(rng):
-    encoder = cases.image_encoders.build("resnet18", in_channels=1, size=16, **cases.TINY)
+    encoder = cases.image_encoders.build_image_encoder(
+        "resnet18", in_channels=1, size=16, **cases.TINY
+    )
     batch = cases.batch(Rotation)
     method = Rotation(encoder, size=16)
     view = method.view(ImageBatch(batch.x[:, :1], batch.index), rng())

@@ -1,4 +1,4 @@
-"""Every family of timm models through `Vision`: shapes that agree, and timm's own numbers.
+"""Every family of timm models through `TimmEncoder`: shapes that agree, and timm's own numbers.
 
 Weights, biases, norm gains and running statistics are random and of a size that keeps activations
 of order 1: at the default initialisation many mistakes are too small to see.

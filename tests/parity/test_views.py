@@ -71,7 +71,7 @@ def test_colour_operation(name, low, high, channels):
     x = images(N, channels, 20, 21)
     parameter = torch.linspace(low, high, N)[torch.randperm(N)]
     before = x.clone()
-    ours = getattr(color_jitter, name)(x, parameter)
+    ours = getattr(color_jitter, f"adjust_{name}")(x, parameter)
     adjust = getattr(reference, f"adjust_{name}")
     pairs = zip(x, parameter.tolist(), strict=True)
     expected = torch.stack([adjust(image, value) for image, value in pairs])

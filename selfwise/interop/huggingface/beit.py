@@ -22,7 +22,7 @@ Weights = dict[str, Tensor]
 class Imported(NamedTuple):
     """A checkpoint by our names, in float32."""
 
-    options: dict[str, Any]  # of encoders.vit.build
+    options: dict[str, Any]  # of build_beit_encoder
     size: int  # side of the images in px
     channels: int
     encoder: Weights

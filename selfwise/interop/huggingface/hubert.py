@@ -77,7 +77,7 @@ class Imported(NamedTuple):
     """A checkpoint by our names, in float32."""
 
     name: str  # of the encoder: hubert
-    options: dict[str, Any]  # of encoders.speech.build
+    options: dict[str, Any]  # of build_speech_encoder
     encoder: Weights
     mask: Tensor | None  # (d) of the method: what hidden frames are replaced by
     missing: list[str]  # what the checkpoint lacks: to be drawn anew

@@ -20,7 +20,7 @@ class Imported(NamedTuple):
     """A checkpoint by our names, in float32."""
 
     family: str  # bert, roberta, albert or gpt: an encoder's, and a method's too
-    options: dict[str, Any]  # of encoders.text.build
+    options: dict[str, Any]  # of build_text_encoder
     encoder: Weights
     head: Weights  # of the method: head.*, and next.* (BERT) or order.* (ALBERT)
     vocab: int
