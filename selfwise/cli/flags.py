@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 Documented = Callable[..., Any]
 
@@ -108,7 +108,7 @@ class Flags:
             return
         if name not in self.names:
             known = [_flag(other) for other in self.names]
-            raise ValueError(f"unknown option {_flag(name)}{nearest(_flag(name), known)}")
+            raise ValueError(f"unknown option {_flag(name)}{did_you_mean(_flag(name), known)}")
 
 
 def _flag(name: str) -> str:

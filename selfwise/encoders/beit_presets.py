@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.encoders.option_checks import (
     Option,
     build_shape,
@@ -81,7 +81,7 @@ def resolve_vit_shape(name: str, options: Mapping[str, Any], *, size: int) -> Vi
     family, _, which = name.partition("-")
     if family != "beit" or which not in SIZES:
         raise ValueError(
-            f"unknown vision transformer {name!r}{nearest(name, list_beit_encoders())}"
+            f"unknown vision transformer {name!r}{did_you_mean(name, list_beit_encoders())}"
         )
     check_option_types(name, ViTShape, options)
     settings = {"patch": 4 if size <= SMALL else 16} | SIZES[which] | dict(options)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
 from selfwise.nn.small_maps import guard_small_maps
@@ -168,7 +168,7 @@ def _check_options(
 ) -> None:
     """Raises ValueError for errors that show without building the encoder."""
     if not timm.is_model(name):
-        raise ValueError(f"unknown encoder {name!r}{nearest(name, timm.list_models())}")
+        raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, timm.list_models())}")
     _check_choice("stem", stem, STEMS)
     if isinstance(normalise, str):
         _check_choice("normalise", normalise, NORMALISE)
@@ -184,7 +184,9 @@ def _check_options(
 def _check_choice(option: str, choice: str, allowed: Sequence[str]) -> None:
     if choice not in allowed:
         choice = str(choice)
-        raise ValueError(f"unknown {option} {choice!r} of the encoder{nearest(choice, allowed)}")
+        raise ValueError(
+            f"unknown {option} {choice!r} of the encoder{did_you_mean(choice, allowed)}"
+        )
 
 
 def _check_statistics(normalise: Sequence[Sequence[float]]) -> None:
@@ -229,7 +231,7 @@ def _explain_errors(
     except _BUILD_ERRORS as error:
         unknown = re.search(r"(\w+)(\.__init__)?\(\) got an unexpected .*'(\w+)'$", str(error))
         if unknown and unknown[3] in options:
-            near = nearest(unknown[3], _list_options(name, unknown[1]))
+            near = did_you_mean(unknown[3], _list_options(name, unknown[1]))
             raise ValueError(f"encoder {name} has no option {unknown[3]!r}{near}") from error
         listed = ", ".join(f"{option}={value!r}" for option, value in options.items())
         channel = f"channel{'s' if channels > 1 else ''}"

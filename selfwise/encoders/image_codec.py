@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
 from selfwise.encoders.option_checks import build_shape
@@ -92,11 +92,13 @@ def resolve_codec_shape(name: str, size: int, options: Mapping[str, Any]) -> Cod
     """Resolve a preset for images of `size` pixels; options replace values of the preset."""
     family, _, kind = name.partition("-")
     if family != "codec" or kind not in SIZES:
-        raise ValueError(f"unknown encoder {name!r}{nearest(name, list_codec_encoders())}")
+        raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, list_codec_encoders())}")
     allowed = [field.name for field in fields(CodecShape)]
     for option, value in options.items():
         if option not in allowed:
-            raise ValueError(f"encoder {name} has no option {option!r}{nearest(option, allowed)}")
+            raise ValueError(
+                f"encoder {name} has no option {option!r}{did_you_mean(option, allowed)}"
+            )
         minimum = 0 if option == "depth" else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
             raise ValueError(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 Option = int | float | str | bool
 ShapeT = TypeVar("ShapeT")
@@ -32,7 +32,9 @@ def check_option_types(name: str, shape: type, options: Mapping[str, Any]) -> No
     }
     for option, value in options.items():
         if option not in types:
-            raise ValueError(f"encoder {name} has no option {option!r}{nearest(option, types)}")
+            raise ValueError(
+                f"encoder {name} has no option {option!r}{did_you_mean(option, types)}"
+            )
         is_valid, description = _OPTION_TYPES[types[option]]
         if not is_valid(value):
             raise ValueError(f"encoder {name}: {option} must be {description}, not {value!r}")
@@ -60,7 +62,7 @@ def check_choices(name: str, shape: object, choices: Mapping[str, Iterable[str]]
     for option, allowed in choices.items():
         choice = getattr(shape, option)
         if choice not in allowed:
-            near = nearest(choice, allowed)
+            near = did_you_mean(choice, allowed)
             raise ValueError(f"encoder {name}: unknown {option} {choice!r}{near}")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.encoders.option_checks import (
     Option,
     build_shape,
@@ -120,9 +120,8 @@ def resolve_speech_shape(name: str, options: Mapping[str, Any]) -> SpeechShape:
     """
     family, _, size = name.partition("-")
     if family != "hubert" or (size or "base") not in SIZES:
-        raise ValueError(
-            f"unknown speech encoder {name!r}{nearest(name, [*list_speech_encoders(), 'hubert'])}"
-        )
+        near = did_you_mean(name, [*list_speech_encoders(), "hubert"])
+        raise ValueError(f"unknown speech encoder {name!r}{near}")
     check_option_types(name, SpeechShape, options)
     settings = SIZES[size or "base"] | dict(options)
     shape = build_shape(SpeechShape, {"ff": 4 * settings["dim"]} | settings)

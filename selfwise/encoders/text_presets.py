@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.encoders.option_checks import (
     Option,
     build_shape,
@@ -118,7 +118,7 @@ def resolve_text_shape(name: str, options: Mapping[str, Any]) -> TextShape:
     family, _, size = name.partition("-")
     if family not in FAMILIES or (size or "base") not in SIZES:
         raise ValueError(
-            f"unknown text encoder {name!r}{nearest(name, [*list_text_encoders(), *FAMILIES])}"
+            f"unknown text encoder {name!r}{did_you_mean(name, [*list_text_encoders(), *FAMILIES])}"
         )
     check_option_types(name, TextShape, options)
     depth, dim, heads = SIZES[size or "base"]

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.glue.tasks import Task
 
 FLAT = 1e-12  # of the largest value: numbers nearer to each other than that are one number
@@ -176,7 +176,7 @@ def average(scores: Scores, name: str) -> float | None:
 def missing(scores: Scores, name: str) -> list[str]:
     """What an average lacks, as `qqp f1`. Raises ValueError for a name that is not in AVERAGES."""
     if name not in AVERAGES:
-        raise ValueError(f"unknown average {name!r}{nearest(name, AVERAGES)}")
+        raise ValueError(f"unknown average {name!r}{did_you_mean(name, AVERAGES)}")
     needed = [pair for column in AVERAGES[name] for pair in column]
     return [f"{task} {metric}" for task, metric in needed if metric not in scores.get(task, {})]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.evaluation.features.text import LAYERS, check_pooling
 from selfwise.glue.finetune_recipes import FIXED, RECIPES
 from selfwise.glue.frozen import Setting
@@ -55,7 +55,7 @@ class How(NamedTuple):
 def check(how: How) -> None:
     """Raises ValueError for what there is not."""
     if how.mode not in MODES:
-        raise ValueError(f"unknown mode {how.mode!r}{nearest(how.mode, MODES)}")
+        raise ValueError(f"unknown mode {how.mode!r}{did_you_mean(how.mode, MODES)}")
     if how.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {how.seeds}")
     if how.limit < 0:
@@ -64,7 +64,9 @@ def check(how: How) -> None:
     for name, values in {**known, "start": ("", MNLI)}.items():
         told = getattr(how, name)
         if told not in values:
-            raise ValueError(f"unknown {name} {told!r}{nearest(told, [v for v in values if v])}")
+            raise ValueError(
+                f"unknown {name} {told!r}{did_you_mean(told, [v for v in values if v])}"
+            )
 
 
 def wanted(tasks: str) -> list[Task]:
@@ -123,7 +125,7 @@ def _layers(told: str, depth: int) -> list[int | None]:
             numbers += words[word]
             continue
         if not word.removeprefix("-").isdecimal():
-            hint = nearest(word, words)
+            hint = did_you_mean(word, words)
             raise ValueError(f"--layers takes numbers, {', '.join(words)}, not {word!r}{hint}")
         number = int(word)
         if not -depth <= number < depth:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.data.text.labelled import Texts
 from selfwise.data.text.plain_files import read_lines
@@ -57,7 +57,7 @@ def open_glue(root: str | Path, task: Task, split: str) -> GlueSplit:
     5, and an id of test that comes twice. Another count than the official one is in `notes`.
     """
     if split not in task.files:
-        raise ValueError(f"{task.name} has no split {split!r}{nearest(split, task.files)}")
+        raise ValueError(f"{task.name} has no split {split!r}{did_you_mean(split, task.files)}")
     if str(root).startswith("hub:"):
         return _made(task, split, str(root), _from_hub(hub_rows(str(root), task, split)), [])
     root = Path(root).expanduser()
@@ -107,7 +107,7 @@ def _absent(root: Path, task: Task, split: str) -> str:
     folders = _folders(root, task)
     if folders:
         there = sorted(file.name for file in folders[0].iterdir())
-        return f"{folders[0]}: there is no {name} (nor {hub}){nearest(name, there)}"
+        return f"{folders[0]}: there is no {name} (nor {hub}){did_you_mean(name, there)}"
     known = [name for other in TASKS for name in other.folders]
     some = sorted(entry.name for entry in root.iterdir() if entry.name in known)
     hint = f"; there are: {', '.join(some)}" if some else "; is this the folder of GLUE?"

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 SCORES = (0.0, 5.0)  # of STS-B, the lowest and the highest
 
@@ -48,7 +48,7 @@ def task_named(name: str) -> Task:
     found = next((task for task in TASKS if plain(name) in _spellings(task)), None)
     if found is None:
         names = [task.name for task in TASKS]
-        raise ValueError(f"unknown GLUE task {name!r}{nearest(name.lower(), names)}")
+        raise ValueError(f"unknown GLUE task {name!r}{did_you_mean(name.lower(), names)}")
     return found
 
 

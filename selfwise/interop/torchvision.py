@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 Weights = dict[str, Tensor]
 
@@ -65,8 +65,8 @@ def timm_name(name: str) -> str:
     """What timm calls torchvision's model. Raises ValueError for those that cannot be taken."""
     if name not in KNOWN:
         raise ValueError(
-            f"torchvision's {name!r} cannot be imported{nearest(name, KNOWN)}; those that can are "
-            f"{', '.join(KNOWN)}"
+            f"torchvision's {name!r} cannot be imported{did_you_mean(name, KNOWN)}; "
+            f"those that can are {', '.join(KNOWN)}"
         )
     return _VIT.get(name, name)
 

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pathlib import Path
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.methods.method import Method
 
 __all__ = ["Method", "find", "names"]
@@ -23,7 +23,7 @@ def find(name: str) -> type[Method]:
     Raises ValueError with the nearest name if there is no such file.
     """
     if name not in names():
-        raise ValueError(f"unknown method {name!r}{nearest(name, names())}")
+        raise ValueError(f"unknown method {name!r}{did_you_mean(name, names())}")
     module = import_module(f"selfwise.methods.{name}")
     own = [
         c

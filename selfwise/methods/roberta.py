@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import Filled, guesses
@@ -118,5 +118,5 @@ class RoBERTa(Method):
 
 def _draw(name: str) -> RowSampler:
     if name not in PACKINGS:
-        raise ValueError(f"unknown packing {name!r}{nearest(name, PACKINGS)}")
+        raise ValueError(f"unknown packing {name!r}{did_you_mean(name, PACKINGS)}")
     return PACKINGS[name]

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.workflows.lists import columns, first_line
 
 __all__ = ["find", "list_recipes", "names", "run"]
@@ -22,7 +22,7 @@ def find(name: str) -> Callable[..., Any]:
     Raises ValueError with the nearest name if there is no such file.
     """
     if name not in names():
-        raise ValueError(f"unknown recipe {name!r}{nearest(name, names())}")
+        raise ValueError(f"unknown recipe {name!r}{did_you_mean(name, names())}")
     return getattr(import_module(f"selfwise.recipes.{name}"), name)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from rich.console import Console
 from rich.table import Table
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import shuffled
 from selfwise.core.types import Batch, Labelled
 from selfwise.data.image import Images, open_images
@@ -93,7 +93,7 @@ def pretexts_cifar10(
     wanted = methods.split(",")
     for name in wanted:
         if name not in SETTINGS:
-            raise ValueError(f"--methods has {name!r}{nearest(name, SETTINGS)}")
+            raise ValueError(f"--methods has {name!r}{did_you_mean(name, SETTINGS)}")
     home, images = Path(out), Path(data)
     source: Any = images / "train"
     known, asked = (open_images(images / part, labelled=True) for part in ("train", "test"))

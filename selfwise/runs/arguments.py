@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfwise import modalities
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.data.image.named_sets import parse_name
 from selfwise.data.text.documents import HUB
 from selfwise.data.text.python_docs import NAME as EMBEDDED_TEXT
@@ -41,7 +41,7 @@ def sort_options(kind: type[Method], options: Mapping[str, Any]) -> dict[str, di
     known = [name for group in sorts.values() for name in group]
     for name in options:
         if name not in known:
-            raise ValueError(f"unknown option {name!r}{nearest(name, known)}")
+            raise ValueError(f"unknown option {name!r}{did_you_mean(name, known)}")
     return {s: {n: options[n] for n in group if n in options} for s, group in sorts.items()}
 
 

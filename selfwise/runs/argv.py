@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 
 def as_argv(options: dict[str, Any], known: Sequence[str]) -> list[str]:
@@ -20,7 +20,9 @@ def as_argv(options: dict[str, Any], known: Sequence[str]) -> list[str]:
             tokens += [f"--encoder={value['name']}"] if "name" in value else []
             tokens += [f"--encoder.{k}={_yaml(v)}" for k, v in inner.items()]
         elif name not in known:
-            raise ValueError(f"unknown option {name!r} in the configuration{nearest(name, known)}")
+            raise ValueError(
+                f"unknown option {name!r} in the configuration{did_you_mean(name, known)}"
+            )
         elif value not in (None, ""):
             tokens.append(f"--{name}={value if isinstance(value, str) else _yaml(value)}")
     return tokens

@@ -120,7 +120,7 @@ def _several(folders: Sequence[Path], settings: Sequence[Mapping[str, Any]]) -> 
     from selfwise.core import errors as names
     from selfwise.runs import records
 
-    heads = names.told_apart(folders)
+    heads = names.shorten_folder_names(folders)
     states = [state(folder, told) for folder, told in zip(folders, settings)]
     lines = _columns(
         [

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Features, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
@@ -29,7 +29,7 @@ ComputeFrames = Callable[[AudioBatch], list[Tensor]]  # frames (b t d) of one la
 def check_pooling(name: str) -> None:
     """Raises ValueError unless the name is empty or one of POOLINGS."""
     if name and name not in POOLINGS:
-        raise ValueError(f"unknown pooling {name!r}{nearest(name, POOLINGS)}")
+        raise ValueError(f"unknown pooling {name!r}{did_you_mean(name, POOLINGS)}")
 
 
 def extract_features(
@@ -138,7 +138,7 @@ def _encode_recordings(
         ("precision", precision, PRECISIONS),
     ):
         if value not in known:
-            raise ValueError(f"unknown {kind} {value!r}{nearest(value, known)}")
+            raise ValueError(f"unknown {kind} {value!r}{did_you_mean(value, known)}")
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
     with evaluation_mode(encoder, device), half:
         return _compute_statistics(

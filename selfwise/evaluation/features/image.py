@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import check_temporary_folder, explained_loader_death, fitting_workers
@@ -57,7 +57,7 @@ def extract_features(
     Raises ValueError if there are no images, no such layer or no such precision.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}{nearest(precision, PRECISIONS)}")
+        raise ValueError(f"unknown precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
     if not len(images):
         raise ValueError("there are no images to compute features of")
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")

@@ -11,7 +11,7 @@ from scipy.sparse import hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.types import TextBatch, to_device
 from selfwise.data.text.labelled import Texts
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
@@ -31,7 +31,7 @@ MAX_TERMS = 50_000  # words and pairs of words that are counted at most
 def check_pooling(name: str) -> None:
     """Raises ValueError unless the name is empty or one of POOLINGS."""
     if name and name not in POOLINGS:
-        raise ValueError(f"unknown pooling {name!r}{nearest(name, POOLINGS)}")
+        raise ValueError(f"unknown pooling {name!r}{did_you_mean(name, POOLINGS)}")
 
 
 def extract_features(

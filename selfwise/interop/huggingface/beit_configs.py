@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.interop.image_preprocessing import shorter_side
 
 HALF = 0.5  # mean and standard deviation of every channel that our encoders expect
@@ -42,7 +42,7 @@ def read_config(
     if kind != "beit":
         raise ValueError(
             f"config.json: model_type {kind!r} is not one that can be imported as images"
-            f"{nearest(kind, ['beit'])}"
+            f"{did_you_mean(kind, ['beit'])}"
         )
     told = {**_SILENT, **config}
     if told["hidden_act"] != "gelu":

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.types import RATE
 
 Weights = dict[str, Tensor]
@@ -224,7 +224,7 @@ def _read_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if kind != "hubert":
         raise ValueError(
             f"config.json: model_type {kind!r} is not one that can be imported as speech"
-            f"{nearest(kind, ['hubert'])}"
+            f"{did_you_mean(kind, ['hubert'])}"
         )
     for name, fine in _ONLY.items():
         said = config.get(name, fine[0])
@@ -243,7 +243,7 @@ def _read_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if told["hidden_act"] not in ACTIVATIONS:
         raise ValueError(
             f"config.json: hidden_act {told['hidden_act']!r} is not one of selfwise's"
-            f"{nearest(str(told['hidden_act']), ACTIVATIONS)}"
+            f"{did_you_mean(str(told['hidden_act']), ACTIVATIONS)}"
         )
     options = {ours: told[theirs] for ours, theirs in _FIELDS.items()}
     pre = bool(told["do_stable_layer_norm"])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.types import Vocabulary
 
 MODEL_TYPES = {"bert": "bert", "roberta": "roberta", "albert": "albert", "gpt2": "gpt"}
@@ -90,7 +90,7 @@ def read_config(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
     if kind not in MODEL_TYPES:
         raise ValueError(
             f"config.json: model_type {kind!r} is not one that can be imported"
-            f"{nearest(kind, MODEL_TYPES)}"
+            f"{did_you_mean(kind, MODEL_TYPES)}"
         )
     family = MODEL_TYPES[kind]
     for name, fine in _ONLY.items():
@@ -105,7 +105,7 @@ def read_config(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
     if told[named] not in ACTIVATIONS:
         raise ValueError(
             f"config.json: {named} {told[named]!r} is not one of selfwise's"
-            f"{nearest(str(told[named]), ACTIVATIONS)}"
+            f"{did_you_mean(str(told[named]), ACTIVATIONS)}"
         )
     return family, options | {"activation": ACTIVATIONS[told[named]]}, int(told["vocab_size"])
 

@@ -5,7 +5,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfwise.core.errors import told_apart
+from selfwise.core.errors import shorten_folder_names
 from selfwise.report.page import quantities
 from selfwise.report.page.figures import picture
 from selfwise.report.page.parts import Picture, Rows, Section, Words
@@ -46,7 +46,7 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     settings = [config.read(folder) for folder in folders]
     runs = [
         _watched(name, folder, told["options"])
-        for name, folder, told in zip(told_apart(folders), folders, settings)
+        for name, folder, told in zip(shorten_folder_names(folders), folders, settings)
     ]
     names = _names(run.metrics for run in runs)
     if not names:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfwise.core.errors import told_apart
+from selfwise.core.errors import shorten_folder_names
 from selfwise.evaluation.scores.bootstrap import ABOVE
 from selfwise.evaluation.scores.probe_score import UNTRAINED, format_percent
 from selfwise.glue.published import as_published
@@ -38,10 +38,10 @@ def sections(folders: Sequence[Path]) -> list[Section]:
         newest = newest_step(folders[0])
         return [_alone(found, newest=newest) for found in records.glue(folders[0])]
     measured: dict[str, dict[str, Found]] = {}
-    for name, folder in zip(told_apart(folders), folders):
+    for name, folder in zip(shorten_folder_names(folders), folders):
         for found in of_newest(folder):
             measured.setdefault(found["mode"], {})[name] = found
-    names = told_apart(folders)
+    names = shorten_folder_names(folders)
     return [
         _together(measured[mode], {name: color(names.index(name)) for name in measured[mode]})
         if len(measured[mode]) > 1

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfwise.core.errors import told_apart
+from selfwise.core.errors import shorten_folder_names
 from selfwise.report.page.parts import Command, Rows, Section, Words
 from selfwise.runs import config, reproduce
 from selfwise.workflows.describe_runs import different, flat, spoken
@@ -26,7 +26,11 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     Raises ValueError for a folder that is no run, or a run of a method that there is not.
     """
     settings = [config.read(folder) for folder in folders]
-    told = _alone(settings[0]) if len(folders) == 1 else _beside(told_apart(folders), settings)
+    told = (
+        _alone(settings[0])
+        if len(folders) == 1
+        else _beside(shorten_folder_names(folders), settings)
+    )
     return [*told, _made_again(folders, settings)]
 
 
@@ -84,7 +88,7 @@ def _method(settings: Settings, group: str) -> dict[str, str]:
 def _made_again(folders: Sequence[Path], settings: Sequence[Settings]) -> Section:
     """The command of each run; into a folder of another name, since nothing is written over."""
     several, parts = len(folders) > 1, list[Any]()
-    for name, folder, one in zip(told_apart(folders), folders, settings):
+    for name, folder, one in zip(shorten_folder_names(folders), folders, settings):
         makes = reproduce.command(one, out=f"{folder}-again")
         said = [*([f"{name}:"] if several else []), *makes.notes]
         parts += [*([Words(said)] if said else []), Command(makes.command)]

@@ -5,7 +5,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from selfwise.core.errors import told_apart
+from selfwise.core.errors import shorten_folder_names
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, VOTE
 from selfwise.report.page.parts import Command, Picture, Rows, Section, Words
 from selfwise.report.page.plots import GREY, color
@@ -64,7 +64,7 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     ]
     more = [_not_yet(lacking, some=any(found))] if lacking else []
     if len(folders) > 1:
-        return [*_beside(told_apart(folders), found), *more]
+        return [*_beside(shorten_folder_names(folders), found), *more]
     names = titles(found[0])
     shown = [_alone(one, name, step=steps[0]) for one, name in zip(found[0], names)]
     matrix = next((m for one in found[0] if (m := _matrix(one))), None)
@@ -78,7 +78,7 @@ def _not_yet(folders: Sequence[Path], *, some: bool) -> Section:
     else:
         title, about = "What it is worth", "Not probed yet, so nothing is known of that."
     if len(folders) > 1 or some:
-        about += f" This goes for {', '.join(told_apart(folders))}."
+        about += f" This goes for {', '.join(shorten_folder_names(folders))}."
     told = "With labelled examples, the encoder is measured beside the same untrained one and the "
     commands = [Command(f"selfwise probe {quote(str(folder))} {PROBE}") for folder in folders]
     return Section(title, about, [Words([f"{told}raw input:"]), *commands])

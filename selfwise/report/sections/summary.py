@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfwise.core.errors import told_apart
+from selfwise.core.errors import shorten_folder_names
 from selfwise.evaluation.features.text_windows import DEVIATION
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, format_percent
 from selfwise.report.page.parts import Rows, Section
@@ -42,7 +42,7 @@ def sections(folders: Sequence[Path], run: Run | None = None, shown: str = "") -
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
     several = len(folders) > 1
-    head = ["", *told_apart(folders)] if several else []
+    head = ["", *shorten_folder_names(folders)] if several else []
     about = "Runs side by side; what differs stands further below." if several else ""
     return [Section("In short", about, [Rows(head, rows)])]
 
@@ -60,7 +60,9 @@ def lead(folders: Sequence[Path]) -> str:
     said = [best(folder) for folder in folders]
     if len(folders) == 1:
         return said[0]
-    return " ".join(f"{name}: {text}" for name, text in zip(told_apart(folders), said) if text)
+    return " ".join(
+        f"{name}: {text}" for name, text in zip(shorten_folder_names(folders), said) if text
+    )
 
 
 def best(folder: Path) -> str:

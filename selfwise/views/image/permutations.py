@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import cache_dir
 from selfwise.core.rng import hash_keys
 
@@ -70,7 +70,7 @@ def hamming_distances(perms: Int64[np.ndarray, "n tiles"]) -> tuple[int, float]:
 
 def _check_set(tiles: int, count: int, rule: str) -> None:
     if rule not in RULES:
-        raise ValueError(f"unknown rule {rule!r} of permutations{nearest(rule, RULES)}")
+        raise ValueError(f"unknown rule {rule!r} of permutations{did_you_mean(rule, RULES)}")
     if not 2 <= tiles <= MAX_TILES:
         raise ValueError(f"permutations are made of 2 to {MAX_TILES} tiles, not of {tiles}")
     if not 2 <= count <= factorial(tiles):
