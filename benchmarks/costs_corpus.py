@@ -21,7 +21,10 @@ GOALS = [
 ]
 MEGABYTES = SIZES | QUICK
 DOCUMENT = 4000  # characters; about the mean of pages from the web
-ENCODER: dict[str, Any] = {"name": "gpt-mini", "depth": 2, "dim": 64, "heads": 2}
+ENCODER: dict[str, Any] = {
+    "encoder": "gpt-mini",
+    "encoder_options": {"depth": 2, "dim": 64, "heads": 2},
+}
 BATCH, LENGTH, VOCAB = 4, 128, 2048
 WARM_UP, STEPS = 30, 200
 

@@ -36,14 +36,14 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     """Lines as the loop writes them; then the log is opened again after half of them."""
     from selfwise.methods.gpt import GPT
     from selfwise.runs import records
-    from selfwise.training.config import Options, resolve
+    from selfwise.training.config import TrainingConfig, resolve
     from selfwise.training.metrics_log import Log
     from selfwise.training.recorder import Keeper
 
     out, before = home / "run", LINES[size]
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    options = resolve(Options(steps=1, threads=1), GPT, workers=0)
+    options = resolve(TrainingConfig(steps=1, threads=1), GPT, workers=0)
     keeper = Keeper(options, out, log=Log(out, step=0, offset=0))
     taken: deque[float] = deque(maxlen=WINDOW)  # all would count as held
     offset, base = 0, 0

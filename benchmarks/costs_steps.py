@@ -19,7 +19,10 @@ WARM_UP, WINDOW = 10, 100
 # Before which step memory is first looked at: logs and two checkpoints are written. Then every so
 # many steps, and rises are added up: once in a run Python gives 12 MiB back, which would hide them.
 LOOK, EVERY = 401, 300
-ENCODER: dict[str, Any] = {"name": "gpt-mini", "depth": 1, "dim": 32, "heads": 2, "length": 32}
+ENCODER: dict[str, Any] = {
+    "encoder": "gpt-mini",
+    "encoder_options": {"depth": 1, "dim": 32, "heads": 2, "length": 32},
+}
 BATCH, LENGTH = 4, 32
 TEXT = 1_500_000  # characters: with another epoch another plan comes
 
@@ -52,7 +55,7 @@ def prepare(home: Path, sizes: list[str]) -> dict[str, Any]:
 def measure(home: Path, size: str, now: Clock) -> Found:
     """A whole run, as `pretrain` has it when data are open."""
     from benchmarks.texts import one_text, opened
-    from selfwise.training.config import Options, resolve
+    from selfwise.training.config import TrainingConfig, resolve
     from selfwise.training.loop import fit
 
     out, last = home / "run", STEPS[size]
@@ -60,7 +63,7 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     out.mkdir()
     shape: dict[str, Any] = {"batch": BATCH, "length": LENGTH, "tokenizer": "chars"}
     made = opened("gpt", ENCODER, data=[one_text()[:TEXT]], **shape)
-    asked = Options(steps=last + WINDOW + 2, batch=BATCH, threads=1, precision="float32")
+    asked = TrainingConfig(steps=last + WINDOW + 2, batch=BATCH, threads=1, precision="float32")
     options = resolve(asked, type(made.method), workers=0)
     assert made.source.plan(0).size >= options.steps * BATCH, "a run has to end within an epoch"
     marked = Marked(made.source, now, last)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from selfwise import methods, modalities
+from selfwise import methods
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.documents import open_documents
 from selfwise.methods.method import Method
@@ -42,8 +42,8 @@ def opened(
 
     `vocab`: rows of the table of tokens, where that is more than the tokenizer has tokens.
     """
-    kind = methods.find(name)
-    text = modalities.of(kind)
+    kind = methods.find_method(name)
+    text = modality_of(kind)
     found = text.opened(
         data, kind, encoder=encoder, tokenizer=tokenizer, length=length, held_out=0.0
     )

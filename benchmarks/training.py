@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.row import Run, Setting
 from selfwise.methods.method import Method
-from selfwise.training.config import Options, Resolved, resolve
+from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve
 from selfwise.training.loop import load
 from selfwise.training.step import Parts, assemble, set_lr, train_step
 
@@ -27,10 +27,10 @@ class Training:
         workers: int = 0,
         **told: Any,
     ) -> None:
-        asked = Options(
+        asked = TrainingConfig(
             steps=1_000_000, batch=batch, threads=setting.threads, device=setting.device, **told
         )
-        self.options: Resolved = resolve(asked, type(method), workers=workers)
+        self.options: ResolvedTraining = resolve(asked, type(method), workers=workers)
         self.parts: Parts = assemble(method, self.options)
         self.batches, self.units = batches, float(batch)
         self.pairs: Iterator[Any] | None = None

@@ -44,7 +44,7 @@ def vocabulary(size: int = 64) -> Vocabulary:
 
 def tiny_text_encoder(name: str, *, vocab: int = 64, **options):
     """The smallest encoder of the family that goes with the method."""
-    family = methods.find(name).default_encoder.partition("-")[0]
+    family = methods.find_method(name).default_encoder.partition("-")[0]
     narrow = {"embedding": 16} if family == "albert" else {}
     return text.build_text_encoder(
         f"{family}-tiny", vocab=vocab, **{**TINY_TEXT, **narrow, **options}
@@ -60,7 +60,7 @@ def tiny_speech_encoder():
 
 def build(name: str, **options) -> Method:
     """The method with a tiny encoder, and what run.py would supply."""
-    kind = methods.find(name)
+    kind = methods.find_method(name)
     supplied = {"size": SIZE, "classes": 4, "vocab": vocabulary(), "length": LENGTH}
     supplied |= {"clusters": speech_cases.CLUSTERS, "units": patch_cases.Brightness()}
     supplied["prior"] = color_bins.smooth_prior(torch.ones(color_bins.BINS))

@@ -20,23 +20,40 @@ from selfwise.training import checkpoint
 from selfwise.training.optimizers import build_optimizer
 
 NARROW = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16], "zero_init_last": False}
-RESNET = {"name": "resnet18", "stem": "timm", **NARROW}
-BEIT = {"name": "beit-tiny", "depth": 2, "dim": 32, "heads": 2, "patch": 8}
+RESNET_OPTIONS = {"stem": "timm", **NARROW}
+BEIT_OPTIONS = {"depth": 2, "dim": 32, "heads": 2, "patch": 8}
+
+
+def _encoder(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    return {"encoder": name, "encoder_options": options}
+
+
+RESNET, BEIT = _encoder("resnet18", RESNET_OPTIONS), _encoder("beit-tiny", BEIT_OPTIONS)
 # by a name of ours: the encoder, the side of its images, their channels
 IMAGE_RUNS: dict[str, tuple[dict[str, Any], int, int]] = {
     "resnet": (RESNET, 96, 3),
-    "resnet small": ({**RESNET, "stem": "auto"}, 32, 3),
-    "resnet half": ({**RESNET, "stem": "half"}, 32, 3),
+    "resnet small": (_encoder("resnet18", {**RESNET_OPTIONS, "stem": "auto"}), 32, 3),
+    "resnet half": (_encoder("resnet18", {**RESNET_OPTIONS, "stem": "half"}), 32, 3),
     "resnet gray": (RESNET, 32, 1),
-    "resnet normalised": ({**RESNET, "normalise": [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]}, 32, 3),
-    "resnet lightness": ({**RESNET, "sees": "lightness"}, 32, 3),
+    "resnet normalised": (
+        _encoder("resnet18", {**RESNET_OPTIONS, "normalise": [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]}),
+        32,
+        3,
+    ),
+    "resnet lightness": (_encoder("resnet18", {**RESNET_OPTIONS, "sees": "lightness"}), 32, 3),
     "vit": (
-        {"name": "vit_tiny_patch16_224", "depth": 2, "embed_dim": 48, "patch_size": 8},
+        _encoder("vit_tiny_patch16_224", {"depth": 2, "embed_dim": 48, "patch_size": 8}),
         32,
         3,
     ),
     "beit": (BEIT, 32, 3),
-    "beit pooled": ({**BEIT, "norm": "pooled", "shared_bias": False, "absolute": True}, 32, 3),
+    "beit pooled": (
+        _encoder(
+            "beit-tiny", {**BEIT_OPTIONS, "norm": "pooled", "shared_bias": False, "absolute": True}
+        ),
+        32,
+        3,
+    ),
 }
 QUICK = {"steps": 1, "batch": 8, "health_every": 0, "threads": 1, "quiet": True}
 QUICK |= {"precision": "float32"}  # embed computes in that of the run
@@ -96,7 +113,7 @@ def filled(run: Run, fill: Callable[[torch.nn.Module], None] = spread) -> Run:
 def image_run(kind: str, out: Path, data: Any) -> Run:
     """A run of SimCLR with the encoder of that name."""
     encoder, size, channels = IMAGE_RUNS[kind]
-    told = {"encoder": encoder, "size": size, "channels": channels}
+    told = {**encoder, "size": size, "channels": channels}
     return filled(selfwise.pretrain("simclr", data=data, out=out, **told, **QUICK))
 
 

@@ -41,7 +41,7 @@ from selfwise.methods import Method
 from selfwise.methods.simclr import nt_xent_of_all
 from selfwise.nn.transformer import Transformer
 from selfwise.tokenizers.tokenizer import train_tokenizer as train_tokenizer
-from selfwise.training.config import Options, resolve
+from selfwise.training.config import TrainingConfig, resolve
 from selfwise.training.loop import fit
 from selfwise.training.step_time import seconds_per_step
 
@@ -60,7 +60,7 @@ LONG = {
     "bert": ({}, {"lr": 0.003, "warmup": 0, "accumulate": 2}),
     "hubert": ({"alpha": 0.3}, {"lr": 0.001, "warmup": 0, "accumulate": 2}),
 }
-SHORT = {name: ({}, SLOW) for name in methods.names() if name not in LONG}
+SHORT = {name: ({}, SLOW) for name in methods.method_names() if name not in LONG}
 # without batch norm, and so equal to one process
 PLAINLY = [*LONG, "albert", "beit", "fsq", "gpt", "roberta"]
 
@@ -89,7 +89,7 @@ class Simple(nn.Module):
 def build(case: str) -> Method:
     """The method of a case; those that are trained for long have no batch norm anywhere."""
     name = case.partition(",")[0]
-    if case in SHORT or methods.find(name).modality != "image":
+    if case in SHORT or methods.find_method(name).modality != "image":
         return cases.build(name, **(LONG | SHORT)[case][0])
     small = {"depths": [1, 1, 1, 1], "dims": [8, 16, 16, 32]}
     encoder = cases.image_encoders.build_image_encoder(
@@ -123,7 +123,7 @@ def train(
     name = case.partition(",")[0]
     told = {"precision": "float32", "device": "cpu", "threads": 1, "log_every": 1}
     told |= {"steps": STEPS if case in LONG else 2, "batch": BATCH, **(LONG | SHORT)[case][1]}
-    options = resolve(Options(**told), methods.find(name), workers=0)
+    options = resolve(TrainingConfig(**told), methods.find_method(name), workers=0)
     made = build(case)
     out.mkdir(parents=True, exist_ok=True)
     fit(made, source or Again(type(made)), options, seed=0, out=out, quiet=True, env=env)
@@ -138,7 +138,7 @@ def dropping(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
             module.layerdrop = 0.5
     told = {"precision": "float32", "device": "cpu", "threads": 1, "batch": BATCH, "steps": 8}
     told |= {"lr": 0.001, "warmup": 0, "accumulate": 2}
-    options = resolve(Options(**told), methods.find("hubert"), workers=0)
+    options = resolve(TrainingConfig(**told), methods.find_method("hubert"), workers=0)
     out.mkdir(parents=True, exist_ok=True)
     fit(made, Again(type(made)), options, seed=0, out=out, quiet=True, env=env)
     return dict(made.state_dict())
@@ -197,7 +197,7 @@ def stopping(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """A run that was stopped and went on; what it said, and where it is from the whole one."""
     whole, said = train("bert", out / "whole", env), ""
     try:
-        train("bert", out / "run", env, source=Told(methods.find("bert"), env))
+        train("bert", out / "run", env, source=Told(methods.find_method("bert"), env))
     except KeyboardInterrupt as stop:
         said = str(stop)
     rest = train("bert", out / "run", env)
@@ -207,9 +207,11 @@ def stopping(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
 
 def measuring(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """A method that asks for the rows of all is measured by one process."""
-    options = resolve(Options(steps=2, batch=BATCH, threads=1), methods.find("simclr"), workers=0)
+    options = resolve(
+        TrainingConfig(steps=2, batch=BATCH, threads=1), methods.find_method("simclr"), workers=0
+    )
     take = partial(seconds_per_step, patience=0.1, seed=0)
-    source = Again(methods.find("simclr"))
+    source = Again(methods.find_method("simclr"))
     found = 0.0 if env.rank else take(lambda: cases.build("simclr"), source, options)
     return {"seconds": torch.tensor(found)}
 

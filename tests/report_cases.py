@@ -10,7 +10,10 @@ from selfwise.runs.open import Run
 
 EVIL = "<img src=x onerror=alert(1)>"
 CLASSES = ("cats", "</script><script>alert(2)</script>".replace("/", "\u2215"), EVIL)
-TINY = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
+TINY = {
+    "encoder": "resnet18",
+    "encoder_options": {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]},
+}
 # a PNG of one pixel
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 QUICK = {"steps": 4, "log_every": 2, "save_every": 2, "threads": 1, "quiet": True}
@@ -31,14 +34,14 @@ def photos(folder: Path, *, each: int = 12, size: int = 20) -> Path:
 
 def simclr(data: Path | str, out: Path, **options) -> Run:
     """A SimCLR run of four steps on small pictures."""
-    told = {"encoder": TINY, "batch": 16, "size": 16, "health_every": 2, **QUICK}
+    told = {**TINY, "batch": 16, "size": 16, "health_every": 2, **QUICK}
     return pretrain("simclr", data=str(data), out=out, **{**told, **options})
 
 
 def roberta(data: Path | str, out: Path) -> Run:
     """A RoBERTa run of four steps on paragraphs."""
-    small = {"name": "roberta-tiny", "depth": 2, "dim": 32, "heads": 2}
-    told = {"encoder": small, "batch": 8, "length": 32, "tokenizer": "bpe:300"}
+    small = {"encoder": "roberta-tiny", "encoder_options": {"depth": 2, "dim": 32, "heads": 2}}
+    told = {**small, "batch": 8, "length": 32, "tokenizer": "bpe:300"}
     return pretrain("roberta", data=str(data), out=out, documents="blank", **told, **QUICK)
 
 

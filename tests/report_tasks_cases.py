@@ -13,9 +13,9 @@ from selfwise.runs.open import Run
 SIZE, COUNT, CLASSES = 16, 40, 4
 NAMES = ("cat", "dog", "owl", report_cases.EVIL)
 SMALL = {
-    "beit": {"name": "beit-tiny", "patch": 4, "dim": 32, "heads": 2, "depth": 2},
-    "codec": {"name": "codec-tiny", "width": 16, "dim": 16, "patch": 4},
-    "hubert": {"name": "hubert-tiny", "dim": 32, "heads": 2, "depth": 2, "stem": "logmel"},
+    "beit": ("beit-tiny", {"patch": 4, "dim": 32, "heads": 2, "depth": 2}),
+    "codec": ("codec-tiny", {"width": 16, "dim": 16, "patch": 4}),
+    "hubert": ("hubert-tiny", {"dim": 32, "heads": 2, "depth": 2, "stem": "logmel"}),
 }
 TEXT = {"depth": 2, "dim": 32, "heads": 2}
 QUICK = {"steps": 2, "threads": 1, "quiet": True, "log_every": 1, "health_every": 0}
@@ -55,7 +55,7 @@ def sounds(count: int = 6, samples: int = 12_000) -> list[np.ndarray]:
 
 def data(name: str) -> Any:
     """Examples of the method's modality, with labels where these can have some."""
-    modality = methods.find(name).modality
+    modality = methods.find_method(name).modality
     if modality == "text":
         return texts()
     return (pictures(), labels()) if modality == "image" else sounds()
@@ -63,18 +63,19 @@ def data(name: str) -> Any:
 
 def run(name: str, folder: Path, **options: Any) -> Run:
     """The method's smallest run on its `data`."""
-    kind = methods.find(name)
+    kind = methods.find_method(name)
     family = kind.default_encoder.partition("-")[0]
     told: dict[str, Any] = {"batch": 8, **QUICK}
     if kind.modality == "text":
-        told["encoder"] = {"name": f"{family}-tiny", **TEXT}
+        told |= {"encoder": f"{family}-tiny", "encoder_options": TEXT}
         told |= {"length": 32, "tokenizer": f"{kind.default_tokenizer}:300", "held_out": 0.0}
     elif kind.modality == "audio":
         told.pop("batch")
-        told |= {"encoder": SMALL[family], "clusters": 8, "seconds": 5.0, "longest": 2.0}
+        told |= dict(zip(("encoder", "encoder_options"), SMALL[family]))
+        told |= {"clusters": 8, "seconds": 5.0, "longest": 2.0}
     else:
-        told |= {"encoder": SMALL.get(family, {**report_cases.TINY, **kind.encoder_options})}
-        told |= {"size": SIZE}
+        small = SMALL.get(family, tuple(report_cases.TINY.values()))
+        told |= {**dict(zip(("encoder", "encoder_options"), small)), "size": SIZE}
     if name == "beit":
         told["clusters"] = 8
     return pretrain(name, data=data(name), out=folder, **{**told, **options})

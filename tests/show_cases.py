@@ -9,7 +9,10 @@ import numpy as np
 from selfwise.evaluation.probes.label_curve import compute_label_curve
 from selfwise.runs import config
 
-ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
+ENCODER = {
+    "encoder": "resnet18",
+    "encoder_options": {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]},
+}
 OPTIONS: dict[str, Any] = {"data": "digits:train", "encoder": ENCODER, "seed": 0, "start": ""}
 OPTIONS |= {"size": 8, "temperature": 0.2, "dim": 128, "layers": 2, "crop": 0.08, "flip": 0.5}
 OPTIONS |= {"steps": 60, "batch": 64, "accumulate": 1, "optimizer": "lars", "lr": 0.6}

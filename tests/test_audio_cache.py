@@ -163,7 +163,7 @@ def test_a_cache_killed_by_force_is_never_half(tmp_path, home):
     root = folder(tmp_path, *(f"{i:03d}.wav" for i in range(60)), seconds=1.0)
     one = str(root / "000.wav")
     code = (
-        "from selfwise.data.audio import scan, decoded_cache; scan.TOGETHER = 1; "
+        "from selfwise.data.audio import scan, decoded_cache; scan.BYTES_PER_CHUNK = 1; "
         "decoded_cache.SAFE = 1; from selfwise.data.audio.open import open_recordings; import sys; "
         f"open_recordings({one!r}, cache='no'); assert 'av' not in sys.modules; "
         f"print('go', flush=True); open_recordings({str(root)!r}, workers=1)"

@@ -9,8 +9,8 @@ from selfwise.runs.build import open_newest
 from selfwise.runs.create import pretrain
 from selfwise.workflows.iterate import iterate
 
-TINY = {"name": "hubert-tiny", "stem": "logmel", "dim": 32, "heads": 2}
-TOLD = {"encoder": TINY, "clusters": 4, "steps": 2, "device": "cpu", "threads": 1, "quiet": True}
+TINY = {"encoder": "hubert-tiny", "encoder_options": {"stem": "logmel", "dim": 32, "heads": 2}}
+TOLD = {**TINY, "clusters": 4, "steps": 2, "device": "cpu", "threads": 1, "quiet": True}
 TOLD |= {"precision": "float32"}
 
 
@@ -38,7 +38,7 @@ def test_clips_of_one_frame_are_left_out_and_named(tmp_path):
     told = TOLD | {"seconds": 0.1, "longest": 0.1, "held_out": 0, "log_every": 1, "steps": 4}
     data = [*sounds(6, 480), *sounds(2, 720)]
     run = pretrain("hubert", data=data, out=tmp_path / "run", **told | {"clusters": 2})
-    assert (run.config["found"]["examples"], run.config["found"]["left_out"]) == (2, 6)
+    assert (run.record.info.examples, run.record.info.left_out) == (2, 6)
     lost = (tmp_path / "run" / "left_out.txt").read_text().splitlines()
     assert lost[0] == "0: too short: 480 samples at 16 kHz, 720 are two frames"
     assert len(lost) == 6

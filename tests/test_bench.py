@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from time import sleep
 
@@ -31,7 +31,7 @@ from selfwise.profiling.advice import (
 )
 from selfwise.runs import config
 from selfwise.runs.create import pretrain
-from selfwise.training.config import Options, resolve
+from selfwise.training.config import TrainingConfig, resolve
 from selfwise.training.step import assemble
 from selfwise.workflows import bench
 
@@ -194,7 +194,7 @@ class Multiplying(Supervised):
 
 def options(kind, **given):
     told = {"steps": 6, "batch": 16, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve(Options(**{**told, **given}), kind, workers=0)
+    return resolve(TrainingConfig(**{**told, **given}), kind, workers=0)
 
 
 def test_the_products_of_a_step_are_those_of_the_model():
@@ -204,7 +204,7 @@ def test_the_products_of_a_step_are_those_of_the_model():
     plain, parts = (assemble(method, told) for method in (cases.build("supervised"), other))
     found = rate.count_step_flops(plain, Repeated(Supervised), told, seed=0)
     assert rate.count_step_flops(parts, Repeated(Supervised), told, seed=0) == found
-    halves = replace(told, accumulate=2)
+    halves = told.replace(accumulate=2)
     assert rate.count_step_flops(plain, Repeated(Supervised), halves, seed=0) == found
     mine = LocalBatch(cases.batch(Supervised, 16))
     (view,) = rate.made_views(plain, mine, 0, seed=0, options=told)
@@ -274,8 +274,12 @@ def test_the_memory_is_that_of_the_process():
     assert 0.98 * held < step_timer.peak_memory("cpu") < 100 * held
 
 
-IMAGES = {"encoder": TINY, "batch": 16, "size": 16, "threads": 1, "precision": "float32"}
-TEXT = {"encoder": {"name": "roberta-tiny", "depth": 2, "dim": 32, "heads": 2}, "batch": 8}
+IMAGES = {**TINY, "batch": 16, "size": 16, "threads": 1, "precision": "float32"}
+TEXT = {
+    "encoder": "roberta-tiny",
+    "encoder_options": {"depth": 2, "dim": 32, "heads": 2},
+    "batch": 8,
+}
 TEXT |= {"length": 32, "tokenizer": "bpe:300", "documents": "blank", "threads": 1}
 
 
@@ -336,7 +340,7 @@ def test_what_is_measured_is_what_would_be_trained(home):
     told = {**IMAGES, "temperature": 0.2, "seed": 3, "steps": 2, "lr": 0.1}
     found = bench.bench("simclr", data=home / "photos", measure=0.01, quiet=True, **told).data
     run = pretrain("simclr", data=home / "photos", out=home / "run", quiet=True, **told)
-    wanted = config.read(run.folder)
+    wanted = read_record(run.folder)
     assert found["options"] == wanted["options"]
     assert found["found"] == wanted["found"]
 

@@ -286,11 +286,11 @@ def test_flags_do_not_collide():
     from selfwise.runs import arguments
     from selfwise.training.config import names
 
-    for name in methods.names():
-        reading = arguments.reading_options(methods.find(name))
+    for name in methods.method_names():
+        reading = arguments.reading_options(methods.find_method(name))
         shared = [*names(), *reading, "data", "out", "encoder", "start", "seed", "quiet", "config"]
         assert len(shared) == len(set(shared))
-        own = arguments.own_options(methods.find(name))
+        own = arguments.own_options(methods.find_method(name))
         assert not set(own) & set(shared), name
 
 

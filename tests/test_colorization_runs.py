@@ -19,8 +19,11 @@ from selfwise.runs.resume import pretrain_or_resume, resume
 from selfwise.views.image.color_bins import smooth_prior
 from selfwise.views.image.color_space import lab_to_rgb, lightness
 
-SMALL = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "stem": "half"}
-TOLD = {"encoder": SMALL, "width": 8, "batch": 8, "steps": 4, "save_every": 2, "keep": 9}
+SMALL = {
+    "encoder": "resnet18",
+    "encoder_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "stem": "half"},
+}
+TOLD = {**SMALL, "width": 8, "batch": 8, "steps": 4, "save_every": 2, "keep": 9}
 TOLD |= {"threads": 1, "quiet": True, "health_every": 2, "precision": "float32"}
 
 
@@ -45,7 +48,7 @@ def test_the_run_folder_says_what_was_seen_and_counted(run):
     assert told["options"]["prior"] == "images"
     assert told["found"]["prior"] == {"of": "images", "read": 12, "gray": 0}
     assert run.encoder.sees == "lightness"
-    assert run.fresh(0).sees == "lightness"
+    assert run.build_untrained(0).sees == "lightness"
     kept = np.load(run.folder / "prior.npy", allow_pickle=False)
     assert (kept.shape, kept.dtype) == ((313,), np.float32)
     assert kept.sum() == pytest.approx(1, abs=1e-5)
@@ -86,7 +89,7 @@ def test_a_prior_of_a_file_is_taken_as_it_is(pictures, tmp_path):
     np.testing.assert_allclose(np.load(run.folder / "prior.npy"), prior, rtol=1e-5)
     (tmp_path / "prior.npy").unlink()
     found = load(run.folder)
-    assert found.config["options"]["prior"] == str(tmp_path / "prior.npy")
+    assert found.record.option("prior") == str(tmp_path / "prior.npy")
     assert torch.equal(found.method.rarity, run.method.rarity)
 
 

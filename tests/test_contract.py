@@ -12,7 +12,7 @@ from selfwise.training.optimizers import OPTIMIZERS, build_optimizer
 from selfwise.training.schedules import SHAPES
 
 
-@pytest.fixture(params=methods.names())
+@pytest.fixture(params=methods.method_names())
 def case(request):
     method = cases.build(request.param)
     return method, cases.batch(type(method))
@@ -25,9 +25,9 @@ def draws(seed: int = 1, part: slice | None = None, total: int | None = None) ->
 def test_declares_itself(case):
     method, _ = case
     assert method.modality in ("image", "text", "audio")
-    assert method.defaults.optimizer in OPTIMIZERS
-    assert method.defaults.schedule in SHAPES
-    assert method.defaults.scaling in ("none", "linear", "sqrt")
+    assert method.paper.optimizer in OPTIMIZERS
+    assert method.paper.schedule in SHAPES
+    assert method.paper.scaling in ("none", "linear", "sqrt")
     assert type(method).__doc__ != Method.__doc__
     assert "Args:" in (type(method).__doc__ or "")
 

@@ -242,7 +242,7 @@ def test_the_table_of_parts_is_the_one_that_is_checked():
 def options(capsys: pytest.CaptureFixture[str]) -> set[str]:
     """Every option of every command, as the help lists them."""
     asked = [["--help"], *([verb, "--help"] for verb in VERBS)]
-    asked += [["pretrain", name, "--help"] for name in methods.names()]
+    asked += [["pretrain", name, "--help"] for name in methods.method_names()]
     asked += [["iterate", "hubert", "--help"], ["bench", "simclr", "--help"]]
     asked += [["run", name, "--help"] for name in recipes.names()]
     capsys.readouterr()

@@ -47,7 +47,7 @@ def clips():
 def run(clips, tmp_path_factory):
     """A short run of the method hubert."""
     out = tmp_path_factory.mktemp("runs") / "hubert"
-    told = {"encoder": ENCODER, "clusters": 8, "held_out": 0.0, **QUICK}
+    told = {**ENCODER, "clusters": 8, "held_out": 0.0, **QUICK}
     return selfwise.pretrain("hubert", data=clips, out=out, **told)
 
 
@@ -85,7 +85,7 @@ def test_export_and_import_give_the_same_encoder(run, exported, tmp_path):
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert torch.equal(run.method.mask, again.method.mask)
-    said = again.config["found"]["imported"]
+    said = again.record.info.imported
     assert said["drawn anew"] == ["codes", "project.weight", "project.bias"]
     export_run(again.folder, out=tmp_path / "hf")
     one, two = (load_file(f / "model.safetensors") for f in (exported, tmp_path / "hf"))

@@ -10,12 +10,11 @@ from safetensors.torch import load_file, save_file
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.core.types import ImageBatch
-from selfwise.runs import config
 from selfwise.views.image.augment import evaluation_view
 from selfwise.workflows.exchange import export_run, import_run
 from tests.vit_cases import hidden_patches, images, theirs, timms
 
-ENCODER = {"name": "beit-tiny", "depth": 2, "dim": 32, "heads": 2}
+ENCODER = {"encoder": "beit-tiny", "encoder_options": {"depth": 2, "dim": 32, "heads": 2}}
 QUICK = {"steps": 2, "batch": 8, "health_every": 0, "quiet": True, "save_every": 2}
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -42,7 +41,7 @@ def pictures():
 def run(pictures, tmp_path_factory):
     """A short run of the method beit."""
     out = tmp_path_factory.mktemp("runs") / "beit"
-    told = {"encoder": ENCODER, "clusters": 8, "size": 16, **QUICK}
+    told = {**ENCODER, "clusters": 8, "size": 16, **QUICK}
     return selfwise.pretrain("beit", data=pictures[0], out=out, **told)
 
 
@@ -66,7 +65,7 @@ def test_export_and_import_give_the_same_model(run, exported, tmp_path):
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert again.encoder.shape == run.encoder.shape
-    assert again.config["found"]["imported"]["drawn anew"] == []
+    assert again.record.info.imported["drawn anew"] == []
     export_run(again.folder, out=tmp_path / "hf")
     one, two = (load_file(f / "model.safetensors") for f in (exported, tmp_path / "hf"))
     assert one.keys() == two.keys()
@@ -138,14 +137,14 @@ def test_a_published_checkpoint_of_transformers_becomes_a_run(tmp_path):
         tokens = torch.where(hidden[..., None], run.method.mask, run.encoder.embed(x))
         found = run.method.head(run.encoder.trunk(tokens).tokens)
     torch.testing.assert_close(found, expected, **CLOSE)
-    assert run.config["options"]["encoder"]["shared_bias"] is False
+    assert run.record.option("encoder")["shared_bias"] is False
     assert run.size == 32
 
 
 def test_what_a_checkpoint_lacks_is_drawn_anew_and_named(tmp_path):
     folder = saved(theirs("BeitForImageClassification", use_mask_token=False), tmp_path / "hf")
     run = import_run("beit", folder, out=tmp_path / "run")
-    said = run.config["found"]["imported"]
+    said = run.record.info.imported
     assert said["drawn anew"] == ["mask", "head.weight", "head.bias"]
     assert any("classifier.weight has no place in selfwise" in note for note in said["notes"])
     assert run.method.head.weight.shape == (512, 32)
@@ -161,7 +160,7 @@ def test_an_encoder_without_the_method_is_a_beit_model(norm, pictures, tmp_path)
     import transformers
 
     encoder = {**ENCODER, "norm": norm, "shared_bias": False}
-    told = {"encoder": encoder, "size": 16, **QUICK, "steps": 1}
+    told = {**encoder, "size": 16, **QUICK, "steps": 1}
     run = selfwise.pretrain("simclr", data=pictures[0], out=tmp_path / "run", **told)
     export_run(run.folder, out=tmp_path / "hf")
     kind = transformers.BeitModel
@@ -189,7 +188,7 @@ def test_timms_folder_becomes_a_run(tmp_path):
     with torch.no_grad():
         expected = model.forward_head(model.forward_features((x - mean) / std), pre_logits=True)
         torch.testing.assert_close(run.encoder.eval()(x).pooled, expected, **CLOSE)
-    assert "weights are changed" in "".join(run.config["found"]["imported"]["notes"])
+    assert "weights are changed" in "".join(run.record.info.imported["notes"])
 
 
 @pytest.mark.parametrize("told", [None, [1], {"mean": None, "std": [{}]}, {"mean": "abc"}])
@@ -218,7 +217,7 @@ def test_onnx_has_tokens_and_pooled(run, tmp_path):
 
 def test_the_command_line(exported, tmp_path, capsys):
     assert cli.main(["import", "beit", str(exported), "--out", str(tmp_path / "run")]) == 0
-    assert config.read(tmp_path / "run")["method"] == "beit"
+    assert read_record(tmp_path / "run")["method"] == "beit"
     out = str(tmp_path / "hf")
     assert cli.main(["export", str(tmp_path / "run"), "--to", "hf", "--out", out]) == 0
     assert cli.main(["export", str(tmp_path / "run"), "--to", "hf", "--out", out]) == 2
@@ -226,8 +225,11 @@ def test_the_command_line(exported, tmp_path, capsys):
 
 
 def test_other_image_encoders_are_refused(pictures, tmp_path):
-    tiny = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]}
-    told = {"encoder": tiny, "size": 16, **QUICK, "steps": 1}
+    tiny = {
+        "encoder": "resnet18",
+        "encoder_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8]},
+    }
+    told = {**tiny, "size": 16, **QUICK, "steps": 1}
     run = selfwise.pretrain("simclr", data=pictures[0], out=tmp_path / "run", **told)
     with pytest.raises(ValueError, match=r"the encoder resnet18, .*only beit enc"):
         export_run(run.folder, out=tmp_path / "hf")

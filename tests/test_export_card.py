@@ -107,7 +107,7 @@ PLACES = {
 def test_its_python_finds_our_features(kind, form, ways, run, files, tmp_path, monkeypatch):
     if kind == "method beit":
         monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
-        asked = {**QUICK, "encoder": IMAGE_RUNS["beit"][0], "clusters": 8, "size": 32}
+        asked = {**QUICK, **IMAGE_RUNS["beit"][0], "clusters": 8, "size": 32}
         run = filled(selfwise.pretrain("beit", data=files, out=tmp_path / "run", **asked))
     elif kind != "resnet small":
         run = image_run(kind, tmp_path / "run", files)
@@ -154,8 +154,8 @@ def test_of_text_and_speech(tmp_path, monkeypatch):
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
     corpus = tmp_path / "corpus.txt"
     corpus.write_text("\n\n".join(f"The sea was calm, {i} boats went out." for i in range(40)))
-    encoder = {"name": "gpt-tiny", "dim": 32, "heads": 2, "depth": 2}
-    told = {**QUICK, "encoder": encoder, "tokenizer": "bpe:300", "length": 32, "held_out": 0.0}
+    encoder = {"encoder": "gpt-tiny", "encoder_options": {"dim": 32, "heads": 2, "depth": 2}}
+    told = {**QUICK, **encoder, "tokenizer": "bpe:300", "length": 32, "held_out": 0.0}
     told["documents"] = "blank"
     run = filled(selfwise.pretrain("gpt", data=corpus, out=tmp_path / "gpt", **told), randomise)
     texts = ["The sea [SEP] was calm", "seven boats " * 40]
@@ -169,8 +169,11 @@ def test_of_text_and_speech(tmp_path, monkeypatch):
     waves.mkdir()
     for i in range(6):
         soundfile.write(waves / f"{i}.wav", 3 * noise(9_000, seed=i)[:, 0], 16_000)
-    encoder = {"name": "hubert-tiny", "depth": 1, "dim": 32, "heads": 2, "stem_dim": 16}
-    told = {"encoder": encoder, "clusters": 4, "held_out": 0.0, "seconds": 4.0, "longest": 2.0}
+    encoder = {
+        "encoder": "hubert-tiny",
+        "encoder_options": {"depth": 1, "dim": 32, "heads": 2, "stem_dim": 16},
+    }
+    told = {**encoder, "clusters": 4, "held_out": 0.0, "seconds": 4.0, "longest": 2.0}
     told |= {name: value for name, value in QUICK.items() if name != "batch"}
     run = selfwise.pretrain("hubert", data=waves, out=tmp_path / "hubert", **told)
     expected = selfwise.embed(run, waves).vectors
@@ -236,7 +239,7 @@ def test_where_weights_began(run, files, tmp_path):
     export_run(run.folder, to="safetensors", out=tmp_path / "given")
     weights = tmp_path / "given" / "model.safetensors"
     told = {"size": 32, **QUICK}
-    zero = {**told, "encoder": IMAGE_RUNS["resnet"][0]}
+    zero = {**told, **IMAGE_RUNS["resnet"][0]}
     other = selfwise.pretrain("simclr", data=files, out=tmp_path / "other", **zero)
     export_run(other.folder, to="timm", out=tmp_path / "published")
     first = import_run("timm", tmp_path / "published", out=tmp_path / "first")
@@ -254,7 +257,7 @@ def test_where_weights_began(run, files, tmp_path):
     assert text.startswith("# resnet18, pre-trained with simclr, for timm\n")
     assert "- started from the run first\n- weights imported from published (timm)" in text
     assert "began as the weights of an earlier run, whose licence" in text
-    settings = config.read(second.folder)
+    settings = read_record(second.folder)
     settings["options"]["start"] = str(tmp_path / "gone")
     config.write(second.folder, settings)
     export_run(second.folder, to="timm", out=tmp_path / "fourth")
@@ -275,7 +278,7 @@ def config_mode(folder):
 
 
 def test_precision_is_told_where_embed_has_another(run, tmp_path):
-    settings = config.read(run.folder)
+    settings = read_record(run.folder)
     settings["options"]["precision"] = "bf16"
     config.write(run.folder, settings)
     try:

@@ -110,7 +110,12 @@ def test_features_of_texts(tmp_path):
     asked.write_text("\n".join(TEXTS))
     encoder = {"dim": 32, "heads": 2, "depth": 2}
     for method, kind in (("bert", "wordpiece:200"), ("gpt", "bpe:300")):
-        told = {**QUICK, "encoder": {"name": f"{method}-tiny", **encoder}, "tokenizer": kind}
+        told = {
+            **QUICK,
+            "encoder": f"{method}-tiny",
+            "encoder_options": {**encoder},
+            "tokenizer": kind,
+        }
         told |= {"length": 32, "documents": "blank", "held_out": 0.0}
         run = selfwise.pretrain(method, data=corpus, out=tmp_path / method, **told)
         run = filled(run, randomise)

@@ -121,8 +121,9 @@ def test_what_timm_cannot_be_told_is_named_with_what_works(kind, message, runs, 
 
 
 def test_an_eps_that_timm_does_not_have(files, tmp_path):
-    encoder = {**IMAGE_RUNS["beit"][0], "eps": 1e-5}
-    told = {"encoder": encoder, "size": 32, **QUICK}
+    encoder = IMAGE_RUNS["beit"][0]
+    options = {**encoder["encoder_options"], "eps": 1e-5}
+    told = {**encoder, "encoder_options": options, "size": 32, **QUICK}
     run = selfwise.pretrain("simclr", data=files[32], out=tmp_path / "run", **told)
     with pytest.raises(ValueError, match=r"have an eps of 1e-05 and those of timm's beit 1e-06"):
         export_run(run.folder, to="timm", out=tmp_path / "timm")

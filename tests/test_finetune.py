@@ -16,7 +16,7 @@ from selfwise.data.image.dataset import ArrayImages
 from selfwise.evaluation.probes import finetune as module
 from selfwise.evaluation.probes.finetune import finetune
 from selfwise.methods import Method
-from selfwise.training.config import Options, Resolved, resolve
+from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve
 
 SIZE = 8
 
@@ -39,12 +39,12 @@ class Flat(nn.Module):
 
 def make(seed: int) -> Method:
     with init_seed(seed, "classifier"):
-        return methods.find("supervised")(Flat(), size=SIZE, classes=10, crop=0.9, flip=0.0)
+        return methods.find_method("supervised")(Flat(), size=SIZE, classes=10, crop=0.9, flip=0.0)
 
 
-def options(**given) -> Resolved:
+def options(**given) -> ResolvedTraining:
     told = {"steps": 40, "batch": 50, "lr": 0.1, "precision": "float32", "device": "cpu"} | given
-    return resolve(Options(**told, threads=1), methods.find("supervised"), workers=0)
+    return resolve(TrainingConfig(**told, threads=1), methods.find_method("supervised"), workers=0)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def accuracy(predicted: np.ndarray, images: ArrayImages) -> float:
     return float((predicted == images.labels).mean())
 
 
-def tuned(digits, told: Resolved | None = None, **given) -> np.ndarray:
+def tuned(digits, told: ResolvedTraining | None = None, **given) -> np.ndarray:
     return finetune(make, *digits, told or options(), size=SIZE, seed=0, **given)
 
 
@@ -160,7 +160,7 @@ def test_predictions_have_the_precision_of_the_training(digits):
             return Features(self.weight * features)
 
     def watched(seed: int) -> Method:
-        return methods.find("supervised")(Watched(), size=SIZE, classes=10)
+        return methods.find_method("supervised")(Watched(), size=SIZE, classes=10)
 
     for precision, dtype in (("bf16", torch.bfloat16), ("float32", torch.float32)):
         told = options(steps=2, precision=precision)

@@ -208,7 +208,11 @@ def test_a_measured_run_is_on_its_page(tmp_path, capsys, monkeypatch):
     line = "the old sea was calm and a small boat went far. it was old.\n"
     (tmp_path / "lines.txt").write_text(line * 20)
     told = {"tokenizer": "wordpiece:120", "held_out": 0.0, "threads": 1, "documents": "line"}
-    told |= {"encoder": {"name": "bert-tiny", "dim": 16, "heads": 2, "depth": 1}, "quiet": True}
+    told |= {
+        "encoder": "bert-tiny",
+        "encoder_options": {"dim": 16, "heads": 2, "depth": 1},
+        "quiet": True,
+    }
     told |= {"steps": 1, "batch": 2, "length": 16, "precision": "float32"}
     run = selfwise.pretrain("bert", data=tmp_path / "lines.txt", out=tmp_path / "run", **told)
     data = write_glue(tmp_path / "glue_data", tasks=("rte", "wnli"))

@@ -23,7 +23,7 @@ from selfwise.glue.submission import FILES, check_submission
 from selfwise.glue.task_results import Fit, Kept
 from selfwise.glue.tasks import task_named
 
-TINY = {"name": "bert-tiny", "dim": 16, "heads": 2, "depth": 2}
+TINY = {"encoder": "bert-tiny", "encoder_options": {"dim": 16, "heads": 2, "depth": 2}}
 QUICK = {"poolings": "mean", "layers": "last", "seeds": 1, "quiet": True}
 
 
@@ -34,7 +34,7 @@ def run(tmp_path_factory):
         f"the {mood} sea was {mood} and a small boat went far again. it is a green island. "
         for mood in ("bad cold", "good warm", "old calm", "bad old")
     ]
-    told = {"encoder": TINY, "tokenizer": "wordpiece:120", "documents": "line", "held_out": 0.0}
+    told = {**TINY, "tokenizer": "wordpiece:120", "documents": "line", "held_out": 0.0}
     told |= {"steps": 2, "batch": 4, "length": 16, "threads": 1, "precision": "float32"}
     (folder / "lines.txt").write_text("\n".join(line * 4 for line in lines))
     data = folder / "lines.txt"
@@ -273,7 +273,7 @@ def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
         ("fixed", seed, 20, count) for seed in (0, 1) for count in (2, 1)
     ]
     assert [one[4] is None for one in seen] == [True, False] * 2
-    fresh = run.fresh(1).state_dict()
+    fresh = run.build_untrained(1).state_dict()
     assert all(torch.equal(seen[3][4][name], fresh[name]) for name in fresh)
     assert scores.tasks[0]["fits"][0]["setting"] == {
         "rate": 4e-5,

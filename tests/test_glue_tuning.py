@@ -13,7 +13,7 @@ from selfwise.glue import search as search
 from selfwise.glue.benchmark import glue
 from selfwise.glue.finetune import Diverged, finetuned
 
-TINY = {"name": "bert-tiny", "dim": 16, "heads": 2, "depth": 1}
+TINY = {"encoder": "bert-tiny", "encoder_options": {"dim": 16, "heads": 2, "depth": 1}}
 TOLD = {"mode": "finetune", "limit": 20, "quiet": True}
 
 
@@ -23,7 +23,7 @@ def run(tmp_path_factory):
     (folder / "lines.txt").write_text(
         "the old sea was calm and a small boat went far. it was old.\n" * 20
     )
-    told = {"encoder": TINY, "tokenizer": "wordpiece:120", "held_out": 0.0, "threads": 1}
+    told = {**TINY, "tokenizer": "wordpiece:120", "held_out": 0.0, "threads": 1}
     told["documents"] = "line"
     told |= {"steps": 1, "batch": 2, "length": 16, "precision": "float32"}
     told["data"] = folder / "lines.txt"
@@ -94,7 +94,7 @@ def test_small_tasks_of_pairs_start_from_the_model_of_mnli(run, data, trained, t
     assert asked == {"cola": None, "stsb": "mnli", "mnli": "mnli", "rte": "mnli"}
     starts = {(o["task"], o["seed"], i % 2): o["start"] for i, o in enumerate(trained)}
     for seed in (0, 1):
-        fresh = run.fresh(seed).state_dict()
+        fresh = run.build_untrained(seed).state_dict()
         own = run.encoder.state_dict()
         for task in ("mnli", "cola"):
             assert starts[task, seed, 0] is None

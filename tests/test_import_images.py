@@ -80,13 +80,13 @@ def test_timms_folder_gives_its_features(kind, files, tmp_path):
     x, names = seen(files, mean, std, "RGB" if channels == 3 else "L")
     with torch.no_grad():
         expected = model.forward_head(model.forward_features(x), pre_logits=True)
-    assert (run.size, run.config["found"]["channels"]) == (64, channels)
-    said = run.config["found"]["imported"]
+    assert (run.size, run.record.info.channels) == (64, channels)
+    said = run.record.info.imported
     classifier = "head" if "vit" in TIMMS[kind][0] else "fc"
     assert said["notes"] == [f"the classifier {classifier} was left out"]
     assert said["drawn anew"], "the heads of SimCLR"
     assert all(not name.startswith("encoder.") for name in said["drawn anew"])
-    run.config["options"]["precision"] = "float32"  # embed computes in that of the run
+    cases_float32(run)  # embed computes in that of the run
     table = selfwise.embed(run, files)
     assert list(table.ids) == names
     assert far(expected, table.vectors) < 1e-5
@@ -105,7 +105,7 @@ def test_import_then_export_then_import(tmp_path):
     assert told["pretrained_cfg"]["mean"] == [0.1, 0.2, 0.3]
     assert told["pretrained_cfg"]["std"] == [0.4, 0.5, 0.6]
     again = import_run("timm", tmp_path / "out", out=tmp_path / "again")
-    assert again.config["options"]["encoder"] == first.config["options"]["encoder"]
+    assert again.record.option("encoder") == first.record.option("encoder")
     one, two = (run.encoder.state_dict() for run in (first, again))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
@@ -130,7 +130,7 @@ def test_torchvisions_file_gives_its_features_and_trains_further(files, tmp_path
         expected = model(x)
     back = x * torch.from_numpy(std)[:, None, None] + torch.from_numpy(mean)[:, None, None]
     assert far(expected, run.encoder(back).pooled.detach()) < 1e-5
-    assert run.config["options"]["encoder"]["stem"] == "timm", "of 64 px it would be cifar"
+    assert run.record.option("encoder")["stem"] == "timm", "of 64 px it would be cifar"
     told = {"data": files, "start": run.folder, **QUICK, "steps": 4, "size": 64}
     more = selfwise.pretrain("rotation", out=tmp_path / "more", **told, lr=0.05)
     before, after = (r.encoder.state_dict() for r in (run, more))
@@ -341,9 +341,9 @@ def test_a_config_is_not_trusted(field, tmp_path, capsys):
 def test_methods_that_are_given_the_weights(files, tmp_path):
     timms("resnet", tmp_path / "timm")
     run = import_run("timm", tmp_path / "timm", out=tmp_path / "run", method="rotation")
-    assert run.config["method"] == "rotation"
+    assert run.record.method == "rotation"
     told = {"data": files, "start": run.folder, **QUICK, "size": 64}
     more = selfwise.pretrain("rotation", out=tmp_path / "more", **told)
-    assert more.config["options"]["encoder"] == run.config["options"]["encoder"]
+    assert more.record.option("encoder") == run.record.option("encoder")
     with pytest.raises(ValueError, match="was imported, so there is nothing to go on with"):
         selfwise.resume(run.folder)

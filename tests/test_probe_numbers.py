@@ -25,8 +25,11 @@ from selfwise.report.sections import scores, summary
 from selfwise.runs import records, score_groups
 from selfwise.workflows.describe_runs import show
 
-ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
-QUICK = {"encoder": ENCODER, "steps": 2, "batch": 16, "threads": 1, "quiet": True}
+ENCODER = {
+    "encoder": "resnet18",
+    "encoder_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]},
+}
+QUICK = {**ENCODER, "steps": 2, "batch": 16, "threads": 1, "quiet": True}
 TOLD = {"train": "digits:train", "test": "digits:test", "quiet": True}
 LABELS = np.arange(60) % 3
 

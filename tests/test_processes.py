@@ -108,7 +108,7 @@ def test_layers_are_left_out_by_all_alike(case, pair):
 
 
 def test_every_method_on_disk_is_among_the_cases():
-    assert {case.partition(",")[0] for case in (*LONG, *SHORT)} == set(methods.names())
+    assert {case.partition(",")[0] for case in (*LONG, *SHORT)} == set(methods.method_names())
 
 
 @pytest.mark.parametrize("name", ["bert", "hubert"])
@@ -127,7 +127,7 @@ def test_the_two_mask_different_numbers(name):
 
 def test_fewer_rows_than_processes():
     """A process without a row of its own goes along with the first one, which counts once."""
-    whole = process_cases.Again(methods.find("hubert"))
+    whole = process_cases.Again(methods.find_method("hubert"))
     parts = [
         ShardedBatches(whole, DistributedEnv(rank, 6))[0] for rank in range(6)
     ]  # of 5 recordings

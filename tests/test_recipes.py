@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from selfwise import recipes
-from selfwise.runs import config
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def test_a_recipe_runs_and_scores(name, options, pictures, tmp_path):
     score = recipes.find(name)(data=str(pictures), out=str(out), **options)
     assert score.n_test == 24
     assert {row["competitor"] for row in score.rows()} == {"pretrained", "untrained", "raw input"}
-    told = config.read(out)["options"]
+    told = read_record(out)["options"]
     assert told["steps"] == 2
     assert told["optimizer"] == "lars"
     with pytest.raises(ValueError, match="holds a run with seed 0, not 1"):
@@ -63,16 +62,18 @@ def test_spoken_digits_run_and_score(digits, tmp_path, monkeypatch, exclude):
     from selfwise.recipes import free_spoken_digits as module
 
     monkeypatch.setattr(module, "UNTRAINED", (0,))
-    small = {**module.SETTINGS["encoder"], "depth": 2, "dim": 32, "heads": 2}
-    monkeypatch.setattr(module, "SETTINGS", {**module.SETTINGS, "encoder": small, "clusters": 12})
+    small = {**module.SETTINGS["encoder_options"], "depth": 2, "dim": 32, "heads": 2}
+    monkeypatch.setattr(
+        module, "SETTINGS", {**module.SETTINGS, "encoder_options": small, "clusters": 12}
+    )
     told = {"data": str(digits), "out": str(tmp_path / "out"), "steps": 2, "next_clusters": 8}
     found = module.free_spoken_digits(**told, exclude=exclude)
     assert found["MFCC: other speakers"] > 0.4  # one in ten is chance
     assert 0 < found["PNMI 1"] <= 1
-    options = [config.read(tmp_path / "out" / f"iteration-{i}")["options"] for i in (1, 2)]
+    options = [read_record(tmp_path / "out" / f"iteration-{i}")["options"] for i in (1, 2)]
     assert [o["clusters"] for o in options] == [12, 8]
     assert options[1]["units"] == options[1]["start"] == str(tmp_path / "out" / "iteration-1")
-    heard = [config.read(tmp_path / "out" / f"iteration-{i}")["found"] for i in (1, 2)]
+    heard = [read_record(tmp_path / "out" / f"iteration-{i}")["found"] for i in (1, 2)]
     assert all(f["examples"] + f["held_out_examples"] == (160 if exclude else 240) for f in heard)
 
 
@@ -86,7 +87,7 @@ def test_beit_runs_and_scores(pictures, tmp_path, monkeypatch, units):
     found = module.beit_cifar10_cpu(units=units, threads=1, **told)
     assert set(found) == {"BEiT", "untrained 0", "pixels"}
     assert found["pixels"] > 0.9
-    there = config.read(tmp_path / "out" / "beit")["found"]["units"]
+    there = read_record(tmp_path / "out" / "beit")["found"]["units"]
     assert there["clusters"] == 512
     assert (there["of"] == "patches") == (units == "patches")
     with pytest.raises(ValueError, match="did you mean 'fsq'"):

@@ -51,7 +51,7 @@ class Always(torch.nn.Module):
 
 
 def sections(run: Run, data=None, *, seed: int = 0) -> list[Section]:
-    name = run.config["method"]
+    name = run.record.method
     data = cases.data(name) if data is None else data
     return tasks.sections(run, run.modality.examples(run, data), seed=seed)
 
@@ -69,7 +69,7 @@ def pixels(picture: Picture) -> np.ndarray:
 # every method
 
 
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", methods.method_names())
 def test_every_method_shows_what_it_does(runs, name):
     run = runs(name)
     before = {key: value.clone() for key, value in run.method.state_dict().items()}
@@ -86,9 +86,9 @@ def test_every_method_shows_what_it_does(runs, name):
     assert not run.method.training
 
 
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", methods.method_names())
 def test_every_method_says_what_there_is_to_see(name):
-    assert methods.find(name).shown is not Method.shown
+    assert methods.find_method(name).shown is not Method.shown
 
 
 @pytest.mark.parametrize("name", ["simclr", "rotation", "roberta", "gpt", "hubert"])

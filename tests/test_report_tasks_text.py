@@ -37,7 +37,7 @@ def runs(tmp_path_factory):
 
 
 def sections(run: Run, data=None, *, seed: int = 0) -> list[Section]:
-    data = cases.data(run.config["method"]) if data is None else data
+    data = cases.data(run.record.method) if data is None else data
     return tasks.sections(run, run.modality.examples(run, data), seed=seed)
 
 

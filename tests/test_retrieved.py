@@ -137,8 +137,11 @@ def test_nothing_without_its_baselines(result, missing):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "digits"
-    encoder = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
-    told = {"encoder": encoder, "steps": 1, "batch": 32, "threads": 1, "quiet": True}
+    encoder = {
+        "encoder": "resnet18",
+        "encoder_options": {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]},
+    }
+    told = {**encoder, "steps": 1, "batch": 32, "threads": 1, "quiet": True}
     return selfwise.pretrain("simclr", data="digits:train", out=out, **told, seed=1)
 
 

@@ -12,7 +12,7 @@ from report_cases import TINY, photos, roberta, sentences, simclr
 
 from selfwise.cli import main as cli
 from selfwise.evaluation.scores.probe_score import format_percent
-from selfwise.runs import config, reproduce, score_groups
+from selfwise.runs import reproduce, score_groups
 from selfwise.runs.create import pretrain
 from selfwise.workflows import describe_runs as describe_runs
 from selfwise.workflows.iterate import iterate
@@ -81,7 +81,7 @@ def test_options_state_and_metrics_of_one_run(home, capsys):
         assert f"  {usual}  " not in changes
     rest = text.partition("all options")[2]
     assert row(rest.partition("found")[0], "flip") == ["0.5"]
-    assert row(rest, "fingerprint") == [config.read(home / "plain")["found"]["fingerprint"]]
+    assert row(rest, "fingerprint") == [read_record(home / "plain")["found"]["fingerprint"]]
     assert row(rest, "torch")
 
 
@@ -107,12 +107,12 @@ def indented(text: str) -> str:
 @pytest.mark.parametrize("name", ["plain", "longer", "text", "speech/iteration-1"])
 def test_the_command_makes_the_run_again_bitwise(home, name, tmp_path, capsys):
     run, made = home / name, tmp_path / "made again's"
-    settings = config.read(run)
+    settings = read_record(run)
     assert indented(reproduce.command(settings, out=f"{run}-again").command) in said(
         "show", run, capsys=capsys
     )
     assert cli.main(typed(reproduce.command(settings, out=str(made)).command)) == 0
-    told = config.read(made)
+    told = read_record(made)
     assert told["options"] == settings["options"]
     assert told["found"] == settings["found"]
     last = f"checkpoints/step-{settings['options']['steps']:08d}/model.safetensors"
@@ -124,7 +124,7 @@ def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
     first, second, third = home / "plain", tmp_path / "second", tmp_path / "third"
     told = {"steps": 2, "batch": 12, "log_every": 1, "threads": 1, "quiet": True}
     pretrain("simclr", data=str(home / "my photos"), out=second, start=first, **told)
-    command = reproduce.command(config.read(second), out=str(third)).command
+    command = reproduce.command(read_record(second), out=str(third)).command
     assert typed(command)[typed(command).index("--start") + 1] == str(first.resolve())
     assert cli.main(typed(command)) == 0
     assert unit_cases.weights(third, 2) == unit_cases.weights(second, 2)

@@ -13,7 +13,6 @@ from selfwise.cli import main as cli
 from selfwise.data.text.labelled import open_texts
 from selfwise.evaluation.features.text import fit_bag_of_words
 from selfwise.evaluation.probes.retrieval import measure_retrieval
-from selfwise.runs import config
 from selfwise.workflows import exchange, language
 from selfwise.workflows.fill import fill
 
@@ -76,10 +75,10 @@ def runs(corpus, tmp_path_factory):
     def get(method):
         if method not in made:
             out = tmp_path_factory.mktemp("runs") / method
-            encoder = {"name": f"{method}-tiny", **TINY}
-            encoder |= {"embedding": 16} if method == "albert" else {}
+            encoder = {"encoder": f"{method}-tiny", "encoder_options": {**TINY}}
+            encoder["encoder_options"] |= {"embedding": 16} if method == "albert" else {}
             kind = {"bert": "wordpiece:300", "albert": "unigram:120"}.get(method, "bpe:320")
-            told = {**QUICK, "encoder": encoder, "tokenizer": kind}
+            told = {**QUICK, **encoder, "tokenizer": kind}
             made[method] = selfwise.pretrain(method, data=corpus, out=out, **told)
         return made[method]
 
@@ -89,7 +88,7 @@ def runs(corpus, tmp_path_factory):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_on_text_says_what_it_found_and_measures_held_out_text(runs, method):
     run = runs(method)
-    found = config.read(run.folder)["found"]
+    found = read_record(run.folder)["found"]
     assert found["documents"] == 21
     assert 0 < found["held_out_tokens"] < found["tokens"]
     assert 2 < found["unigram_entropy"] < 8
@@ -363,9 +362,9 @@ def test_a_run_resumes_in_the_middle_of_an_epoch(runs, corpus, tmp_path):
 def test_a_step_may_be_a_number_of_tokens(corpus, runs, tmp_path):
     told = {n: v for n, v in QUICK.items() if n != "batch"} | {"steps": 1}
     told |= {"tokenizer": str(runs("bert").folder / "tokenizer")}
-    told["encoder"] = {"name": "bert-tiny", **TINY}
+    told |= {"encoder": "bert-tiny", "encoder_options": TINY}
     run = selfwise.pretrain("bert", data=corpus, out=tmp_path / "r", batch_tokens=200, **told)
-    assert run.config["options"]["batch"] == 6  # 192 of 200 tokens, in rows of 32
+    assert run.record.option("batch") == 6  # 192 of 200 tokens, in rows of 32
     with pytest.raises(ValueError, match="leave one of them out"):
         selfwise.pretrain(
             "bert", data=corpus, out=tmp_path / "s", batch_tokens=200, batch=2, **told
@@ -373,10 +372,10 @@ def test_a_step_may_be_a_number_of_tokens(corpus, runs, tmp_path):
 
 
 def test_the_embedded_corpus_needs_no_file(tmp_path):
-    encoder = {"name": "gpt-tiny", **TINY, "length": 32}
-    told = {**QUICK, "steps": 2, "tokenizer": "chars", "encoder": encoder, "health_every": 0}
+    encoder = {"encoder": "gpt-tiny", "encoder_options": {**TINY, "length": 32}}
+    told = {**QUICK, "steps": 2, "tokenizer": "chars", **encoder, "health_every": 0}
     run = selfwise.pretrain("gpt", data="python-docs", out=tmp_path / "run", **told)
-    assert config.read(run.folder)["found"]["tokens"] > 100_000
+    assert read_record(run.folder).info.tokens > 100_000
 
 
 def refused(capsys, *arguments, what: tuple[str, ...]) -> None:

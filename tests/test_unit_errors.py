@@ -38,7 +38,7 @@ def runs(voices, pictures, tmp_path_factory):
     more = {"steps": 1, "save_every": 1}
     codec = {**cases.CODEC, **more}
     grey = cases.pictures(root / "grey pictures", 8, mode="L")
-    wide = {**codec, "encoder": {**codec["encoder"], "patch": 8}}
+    wide = {**codec, "encoder_options": {**codec["encoder_options"], "patch": 8}}
     made = {
         "hubert": ("hubert", voices, cases.SPEECH | more),
         "beit": ("beit", pictures, cases.PATCHES | more),
@@ -52,7 +52,11 @@ def runs(voices, pictures, tmp_path_factory):
     text.write_text(
         "\n\n".join(f"the sea was calm on day {i} and so was the boat" for i in range(40))
     )
-    told = {"encoder": {"name": "gpt-tiny", "dim": 32, "heads": 2, "length": 16}, "steps": 1}
+    told = {
+        "encoder": "gpt-tiny",
+        "encoder_options": {"dim": 32, "heads": 2, "length": 16},
+        "steps": 1,
+    }
     told |= {"tokenizer": "chars", "length": 16, "batch": 4, "threads": 1, "quiet": True}
     pretrain("gpt", data=text, out=root / "text", documents="blank", health_every=0, **told)
     return {name: root / name for name in [*made, "text"]}
@@ -154,15 +158,15 @@ def test_numbers_that_cannot_be(refused, voices):
 
 
 def test_encoders_that_do_not_fit(refused, voices, pictures):
-    beit = {"name": "beit-tiny"}
-    refused(*speech(voices, encoder=beit), words=("beit-tiny", "hubert"))
-    refused(*speech(voices, encoder={"name": "resnet18"}), words=("resnet18", "hubert"))
-    refused(*patches(pictures, encoder={"name": "resnet18"}), words=("resnet18", "beit"))
-    refused(*patches(pictures, encoder={"name": "hubert-tiny"}), words=("hubert-tiny", "beit"))
-    large = {"name": "beit-tiny", "patch": 32}
-    refused(*patches(pictures, encoder=large), words=("32 px", "16 px"))
-    odd = {"name": "beit-tiny", "patch": 5}
-    refused(*patches(pictures, encoder=odd), words=("5 px", "16 px"))
+    beit = {"encoder": "beit-tiny", "encoder_options": {}}
+    refused(*speech(voices, **beit), words=("beit-tiny", "hubert"))
+    refused(*speech(voices, encoder="resnet18"), words=("resnet18", "hubert"))
+    refused(*patches(pictures, encoder="resnet18"), words=("resnet18", "beit"))
+    refused(*patches(pictures, encoder="hubert-tiny"), words=("hubert-tiny", "beit"))
+    large = {"encoder": "beit-tiny", "encoder_options": {"patch": 32}}
+    refused(*patches(pictures, **large), words=("32 px", "16 px"))
+    odd = {"encoder": "beit-tiny", "encoder_options": {"patch": 5}}
+    refused(*patches(pictures, **odd), words=("5 px", "16 px"))
     fsq = ["pretrain", "fsq", "--data", pictures, *cases.flags(cases.CODEC)]
     refused(*fsq, "--encoder.patch", 32, words=("32", "16"))
 
@@ -224,9 +228,9 @@ def test_micro_batches_of_speech_may_be_unequal(voices, tmp_path):
     """A step has as many recordings as seconds allow; in two parts the loss is the same."""
     losses = []
     still = dict.fromkeys(("dropout", "input_dropout", "attention_dropout"), 0.0)
-    encoder = cases.SPEECH["encoder"] | still
+    encoder = cases.SPEECH["encoder_options"] | still
     for parts in (1, 2):
-        told = cases.SPEECH | {"encoder": encoder, "accumulate": parts, "log_every": 1}
+        told = cases.SPEECH | {"encoder_options": encoder, "accumulate": parts, "log_every": 1}
         run = pretrain("hubert", data=voices, out=tmp_path / str(parts), **told)
         losses.append([line["masked"] for line in cases.logged(run.folder)])
     source_rows = load(tmp_path / "2").config["options"]["batch"]

@@ -11,7 +11,6 @@ from selfwise.data.image import open_images
 from selfwise.evaluation.monitors.representation import RepresentationMonitor
 from selfwise.methods.fsq import FSQ
 from selfwise.modalities import image_units
-from selfwise.runs import config
 from selfwise.runs.build import open_newest
 from selfwise.runs.create import pretrain
 from selfwise.runs.resume import resume
@@ -79,7 +78,7 @@ def test_a_tokenizer_whose_steps_are_not_known_yet_is_not_looked_at_in_each(pict
     told.pop("steps")
     run = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **told)
     looked = [line["step"] for line in cases.logged(run.folder) if "reconstruction_mse" in line]
-    assert looked == [config.read(run.folder)["options"]["steps"]]
+    assert looked == [read_record(run.folder)["options"]["steps"]]
     assert looked[0] > 1
 
 

@@ -14,7 +14,6 @@ from selfwise.cli import main as cli
 from selfwise.core import memory
 from selfwise.data.audio.open import RecordingChunks, open_recordings
 from selfwise.modalities import audio_units, image_units
-from selfwise.runs import config
 from selfwise.runs.create import pretrain
 from selfwise.runs.open import load
 from selfwise.runs.resume import pretrain_or_resume
@@ -69,7 +68,7 @@ def done(*arguments) -> None:
 
 def test_a_run_on_speech_is_complete(runs, voices):
     run = runs("hubert")
-    found = config.read(run.folder)["found"]
+    found = read_record(run.folder)["found"]
     assert (found["examples"], found["held_out_examples"], found["left_out"]) == (11, 3, 0)
     assert found["units"]["of"] == "MFCC"
     assert 1 < found["units"]["perplexity"] <= found["units"]["in use"] <= found["clusters"] == 6
@@ -309,7 +308,7 @@ def test_a_tokenizer_shows_what_it_keeps(runs):
 
 def test_beit_predicts_the_codes_of_a_tokenizer(runs, pictures):
     run, tokenizer = runs("beit of codes"), runs("fsq")
-    about = run.config["found"]["units"]
+    about = run.record.info.units
     assert about["of"] == "fsq fsq (step 4)"
     assert about["clusters"] == 16 == run.method.units.size
     assert 1 <= about["perplexity"] <= about["in use"] <= 16
@@ -322,7 +321,7 @@ def test_beit_predicts_the_codes_of_a_tokenizer(runs, pictures):
 
 def test_beit_predicts_clusters_of_patches(runs):
     run = runs("beit")
-    about = run.config["found"]["units"]
+    about = run.record.info.units
     assert (about["of"], about["clusters"], about["patch"]) == ("patches", 8, 4)
     assert (run.folder / "units" / "reconstructions.png").is_file()
     assert math.isfinite(cases.logged(run.folder)[-1]["masked"])
@@ -333,7 +332,7 @@ def test_beit_predicts_clusters_of_a_layer_of_an_earlier_run(runs, pictures, tmp
     told = {**cases.PATCHES, "units": str(earlier.folder), "units_layer": -1}
     done("pretrain", "beit", "--data", pictures, "--out", tmp_path / "r", *cases.flags(told))
     run = load(tmp_path / "r")
-    about = run.config["found"]["units"]
+    about = run.record.info.units
     assert (about["layer"], about["clusters"]) == (1, 8)
     x = _views(pictures)
     with torch.no_grad():
@@ -357,10 +356,10 @@ def test_iterations_of_images(runs, pictures, tmp_path, warm):
     run = iterate("beit", data=pictures, out=tmp_path / "runs", **cases.PATCHES, **more)
     first = load(tmp_path / "runs" / "iteration-1")
     assert cases.weights(first.folder) == cases.weights(runs("beit").folder)
-    about = run.config["found"]["units"]
+    about = run.record.info.units
     assert (about["of"], about["clusters"]) == ("beit iteration-1 (step 4)", 5)
     assert about["layer"] == 0
-    assert run.config["options"]["start"] == (str(first.folder.resolve()) if warm else "")
+    assert run.record.option("start") == (str(first.folder.resolve()) if warm else "")
 
 
 def test_beit_is_probed_by_layer(runs, pictures):

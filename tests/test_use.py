@@ -8,12 +8,14 @@ import torch
 
 import selfwise
 from selfwise.data.image import open_images
-from selfwise.runs import config
 from selfwise.workflows import embed as embedding
 from selfwise.workflows import probe as probing
 
-ENCODER = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
-QUICK = {"encoder": ENCODER, "steps": 20, "batch": 64, "threads": 1, "quiet": True, "flip": 0.0}
+ENCODER = {
+    "encoder": "resnet18",
+    "encoder_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]},
+}
+QUICK = {**ENCODER, "steps": 20, "batch": 64, "threads": 1, "quiet": True, "flip": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +36,13 @@ def test_how_a_task_was_made_is_said_once_and_kept(tmp_path, capsys, quiet):
     run = selfwise.pretrain("jigsaw", data="digits:train", out=tmp_path / "run", **told)
     sentence = "jigsaw: permutations 24, least_hamming 2, mean_hamming 3.13043\n"
     assert capsys.readouterr().err.count(sentence) == (0 if quiet else 1)
-    kept = config.read(run.folder)["found"]["about"]
+    kept = read_record(run.folder)["found"]["about"]
     assert kept["permutations"] == 24
     assert kept["mean_hamming"] == pytest.approx(3.13043, abs=1e-4)
 
 
 def test_a_run_says_what_it_was_told_and_what_it_found(run):
-    settings = config.read(run.folder)
+    settings = read_record(run.folder)
     assert settings["method"] == "simclr"
     assert settings["options"]["encoder"] == ENCODER
     assert settings["options"]["seed"] == 1
@@ -63,7 +65,7 @@ def test_embed_gives_each_example_its_vector(run):
     one = images.read(np.array([7])).x / 255
     with torch.no_grad():
         vector = run.encoder.eval()(one).pooled[0]
-    close = 0.02 if run.config["options"]["precision"] == "bf16" else 1e-5
+    close = 0.02 if run.record.option("precision") == "bf16" else 1e-5
     assert np.linalg.norm(table.vectors[7] - vector.numpy()) < close * np.linalg.norm(vector)
     again = selfwise.embed(run.folder, "digits:test")  # from the folder, and from the cache
     assert np.array_equal(again.vectors, table.vectors)
@@ -153,7 +155,7 @@ def test_arrays_and_data_sets_from_python(tmp_path):
     out = tmp_path / "array"
     told = {**QUICK, "steps": 4, "save_every": 2}
     whole = selfwise.pretrain("simclr", data=x, out=out, **told)
-    assert whole.config["options"]["data"] == "<from Python>"
+    assert whole.record.option("data") == "<from Python>"
     with pytest.raises(ValueError, match="data="):
         selfwise.resume(out, quiet=True)
     newest = out / "checkpoints" / "step-00000004"
@@ -181,7 +183,7 @@ def test_seeds_make_runs(run, tmp_path):
     other = selfwise.pretrain("simclr", data="digits:train", out=tmp_path / "b", **QUICK, seed=2)
     assert again.weights == run.weights
     assert other.weights != run.weights
-    fresh = run.fresh(1).state_dict()
+    fresh = run.build_untrained(1).state_dict()
     assert any(not torch.equal(fresh[n], w) for n, w in run.encoder.state_dict().items())
 
 
@@ -200,7 +202,7 @@ def test_an_earlier_run_is_a_start(run, tmp_path):
 
 
 def test_the_untrained_twin_is_untrained_whatever_the_start(run):
-    weights = run.fresh(0).state_dict()["model.conv1.weight"]
+    weights = run.build_untrained(0).state_dict()["model.conv1.weight"]
     assert not torch.equal(weights, run.encoder.state_dict()["model.conv1.weight"])
 
 
@@ -258,7 +260,7 @@ def test_without_a_budget_there_is_one_that_ends_and_its_time_is_printed(
     monkeypatch.setattr(options, "DEFAULT_EPOCHS", 0.5)
     told = {k: v for k, v in QUICK.items() if k not in ("steps", "quiet")}
     done = selfwise.pretrain("simclr", data="digits", out=tmp_path / "d", **told)
-    assert done.config["options"]["steps"] == 14
+    assert done.record.option("steps") == 14
     assert "14 steps (0.5 epochs), about 0:" in capsys.readouterr().err
 
 
@@ -274,11 +276,11 @@ def test_classes_are_matched_by_name(run):
 def test_epochs_and_minutes_become_steps(tmp_path):
     told = {k: v for k, v in QUICK.items() if k != "steps"}
     epochs = selfwise.pretrain("simclr", data="digits", out=tmp_path / "e", **told, epochs=0.5)
-    assert epochs.config["options"]["steps"] == 14  # half of 1797 // 64 = 28
-    assert epochs.config["found"]["asked"] == {"epochs": 0.5}
+    assert epochs.record.option("steps") == 14  # half of 1797 // 64 = 28
+    assert epochs.record.info.asked == {"epochs": 0.5}
     minutes = selfwise.pretrain("simclr", data="digits", out=tmp_path / "m", **told, minutes=0.02)
-    assert minutes.config["options"]["steps"] >= 1
-    assert minutes.config["options"]["minutes"] is None
+    assert minutes.record.option("steps") >= 1
+    assert minutes.record.option("minutes") is None
 
 
 def test_what_is_not_there_is_said():

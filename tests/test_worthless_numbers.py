@@ -63,9 +63,9 @@ def test_perplexity_on_the_training_text_is_noticed(tmp_path, monkeypatch):
         days = [[f"On day {i} of {name} {k} boats went out." for k in range(8)] for i in range(40)]
         lines = [" ".join(day) for day in days]
         (tmp_path / f"{name}.txt").write_text("\n\n".join(lines))
-    encoder = {"name": "gpt-tiny", "dim": 16, "heads": 2, "depth": 1}
+    encoder = {"encoder": "gpt-tiny", "encoder_options": {"dim": 16, "heads": 2, "depth": 1}}
     told = {"steps": 1, "batch": 2, "device": "cpu", "threads": 1, "quiet": True, "length": 16}
-    told |= {"tokenizer": "chars", "documents": "blank", "encoder": encoder}
+    told |= {"tokenizer": "chars", "documents": "blank", **encoder}
     run = selfwise.pretrain("gpt", data=tmp_path / "corpus.txt", out=tmp_path / "run", **told)
     measure = {"documents": "blank"}
     same = language.perplexity(run, tmp_path / "corpus.txt", **measure)

@@ -73,7 +73,7 @@ def tokenizer() -> "TemporaryDirectory[str]":
 
 def made(case: str, batch: int, *, data: Any = None, **dropout: float) -> Opened:
     """All of the text as one document, so that no row has two; or other documents."""
-    encoder = {"name": f"bert-{case}", "pooler": False, **dropout}
+    encoder = {"encoder": f"bert-{case}", "encoder_options": {"pooler": False, **dropout}}
     told: dict[str, Any] = {"tokenizer": tokenizer().name, "vocab": VOCAB, "packing": "best_fit"}
     told |= {"data": [one_text()] if data is None else data, "mask_share": SHARE}
     return opened("roberta", encoder, batch=batch, length=LENGTH, **told)

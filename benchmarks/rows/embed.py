@@ -44,7 +44,7 @@ def run_folder(home: Path, precision: str) -> Folder:
     """A run as `selfwise pretrain simclr` leaves it, but that nothing was trained."""
     settings: dict[str, Any] = {
         "method": "simclr",
-        "options": {"encoder": {"name": "resnet18"}, "seed": 0, "start": "", "decode": 256,
+        "options": {"encoder": "resnet18", "seed": 0, "start": "", "decode": 256,
                     "channels": None, "cache": "auto", "precision": precision, "device": "cpu"},
         "found": {"size": 224, "channels": 3, "classes": 0},
     }  # fmt: skip

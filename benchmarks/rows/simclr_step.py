@@ -12,7 +12,7 @@ from benchmarks.photos import photos
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.scratch import scratch
 from benchmarks.training import Training, agreed
-from selfwise import methods, modalities
+from selfwise import methods
 from selfwise.core.rng import Rng, generator, init_seed
 from selfwise.core.types import ImageBatch
 from selfwise.runs.build import build
@@ -49,7 +49,7 @@ def model(size: int) -> Any:
     """Our method; its encoder is a timm ResNet-18 for both sides."""
     settings: dict[str, Any] = {
         "method": "simclr",
-        "options": {"encoder": {"name": "resnet18"}, "seed": 0, "start": ""},
+        "options": {"encoder": "resnet18", "seed": 0, "start": ""},
         "found": {"size": size, "channels": 3, "classes": 0},
     }
     return build(settings, None)
@@ -124,8 +124,8 @@ def theirs(folder: Path, batch: int, size: int, device: str, *, last: bool = Fal
 
 def ours(folder: Path, batch: int, size: int, setting: Setting, precision: str) -> Run:
     """As `pretrain` opens and reads the folder, with as many workers as it takes."""
-    kind = methods.find("simclr")
-    data = modalities.of(kind).opened(str(folder), kind, encoder={"name": "resnet18"}, size=size)
+    kind = methods.find_method("simclr")
+    data = modality_of(kind).opened(str(folder), kind, encoder="resnet18", size=size)
     method = model(size)
     source = data.source(method, batch=batch, seed=0)
     return Training(method, source, setting, batch=batch, workers=data.workers,

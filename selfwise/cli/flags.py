@@ -1,219 +1,174 @@
-"""Signatures become flags: the keyword arguments of functions and classes, read from argv."""
+"""The words of a command line become options; the config classes read their values."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from types import NoneType
-from typing import Any, get_args, get_origin
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser
 
-from selfwise.core.errors import did_you_mean
+from selfwise.core.config import (
+    Config,
+    field_at,
+    flag,
+    is_open,
+    make_config,
+    option_paths,
+    sections,
+    unknown_option,
+)
 
-Documented = Callable[..., Any]
-
-# what run.py gives the encoder, and the flag that sets it
-SUPPLIED = {"name": "--encoder", "size": "--size", "seed": "--seed", "in_channels": "--channels"}
+ENCODER = "encoder."  # in front of the options of an encoder
+LENGTHS = ("steps", "epochs", "minutes")  # of which a run has one
 
 
-class Flags:
-    """The flags of one verb.
+class OptionField(NamedTuple):
+    """What a command line has to know of an option."""
 
-    Args:
-        verb: as the user types it, with its positional arguments: "resume RUN"; "report RUN..."
-            takes one or more.
-        about: what `--help` says first.
-        sources: each with the names of parameters that are no flags.
-    """
-
-    def __init__(self, verb: str, about: str, sources: Sequence[tuple[Documented, set[str | int]]]):
-        words = verb.split()
-        self.positional = [word.lower() for word in words[1:] if word.isupper()]
-        repeated = [word[:-3] for word in self.positional if word.endswith("...")]
-        self.several = f"{repeated[0]}s" if repeated else ""  # as Python calls it: runs
-        self.prog = "selfwise " + verb
-        self.parser = ArgumentParser(
-            prog=self.prog,
-            description=about,
-            exit_on_error=False,
-            default_env=False,
-            allow_abbrev=False,
-        )
-        for source, skipped in sources:
-            add = (
-                self.parser.add_class_arguments
-                if isinstance(source, type)
-                else self.parser.add_function_arguments
-            )
-            add(source, as_group=False, skip=skipped, fail_untyped=False)
-        for action in self.parser._actions:
-            if hasattr(action, "_typehint"):
-                action._typehint = _as_typed(action._typehint)
+    kind: type[Config]
+    path: tuple[str, ...]
 
     @property
-    def names(self) -> list[str]:
-        """The flags, as Python names, in the order of the help."""
-        return [a.dest for a in self.parser._actions if a.dest != "help" and a.option_strings]
+    def is_switch(self) -> bool:
+        """Whether the option may stand without a value."""
+        return field_at(self.kind, self.path).annotation is bool
 
-    def parse(self, argv: Sequence[str]) -> dict[str, Any]:
-        """The options that were given, by name; what was not given is left out.
 
-        `--encoder.NAME VALUE` becomes an entry of the mapping `encoder`. Raises ValueError with
-        one sentence for anything that cannot be.
-        """
-        pairs = self._pairs(argv)
-        dotted = {n.removeprefix("encoder."): v for n, v in pairs if n.startswith("encoder.")}
-        tokens = [f"--{name}={value}" for name, value in pairs if "." not in name]
-        try:
-            given = self.parser.parse_args(tokens, defaults=False).as_dict()
-        except ArgumentError as error:
-            raise ValueError(_one_line(str(error))) from error
-        if dotted:
-            options = {name: _encoder_value(name, value) for name, value in dotted.items()}
-            default = self.parser.get_defaults().encoder
-            given["encoder"] = {"name": given.get("encoder", default), **options}
-        return given
+class OptionTable:
+    """The options of one command, from the config classes that it makes."""
 
-    def help(self) -> str:
-        text = self.parser.format_help()
-        usage = f"usage: {self.prog} [options]\n\n" + text.partition("\n\n")[2]
-        return re.sub(r"(?<=--)[a-z_]+", lambda m: m[0].replace("_", "-"), usage)
+    def __init__(self, *kinds: type[Config]):
+        self.kinds = kinds
+        self.options = {
+            name: OptionField(kind, path)
+            for kind in reversed(kinds)
+            for name, path in option_paths(kind).items()
+        }
+        self.takes_any_encoder = any(
+            is_open(section) for kind in kinds for section in sections(kind).values()
+        )
 
-    def _pairs(self, argv: Sequence[str]) -> list[tuple[str, str]]:
-        """Each flag as a Python name, with its value; a lone flag of a truth value is `true`."""
-        yes_no = {a.dest for a in self.parser._actions if getattr(a, "_typehint", None) is bool}
-        pairs: list[tuple[str, str]] = []
-        tokens = list(argv)
-        while tokens:
-            token = tokens.pop(0)
-            if not token.startswith("--"):
-                raise ValueError(f"{token!r} stands where an option such as --out was expected")
-            name, equals, value = token[2:].partition("=")
-            name = name.replace("-", "_")
-            self._check_known(name)
-            if not equals:
-                if tokens and not tokens[0].startswith("--"):
-                    value = tokens.pop(0)
-                elif name in yes_no:
-                    value = "true"
-                else:
-                    raise ValueError(f"{_flag(name)} needs a value")
-            pairs.append((name, value))
-        return pairs
-
-    def _check_known(self, name: str) -> None:
+    def check_known(self, name: str) -> None:
         """Raises ValueError with the nearest option for one that there is not."""
-        if name.startswith("encoder.") and "encoder" in self.names:
+        if name in self.options or (self.takes_any_encoder and name.startswith(ENCODER)):
             return
-        if name not in self.names:
-            known = [_flag(other) for other in self.names]
-            raise ValueError(f"unknown option {_flag(name)}{did_you_mean(_flag(name), known)}")
+        raise ValueError(unknown_option(name, self.options))
+
+    def split_words(self, argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Each option with its text; a switch without a value is `yes`.
+
+        Raises ValueError for what is not an option, or lacks a value.
+        """
+        words = list(argv)
+        while words:
+            word = words.pop(0)
+            if not word.startswith("--"):
+                raise ValueError(f"{word!r} stands where an option such as --out was expected")
+            name, equals, text = word[2:].partition("=")
+            name = name.replace("-", "_")
+            self.check_known(name)
+            if not equals:
+                if words and not words[0].startswith("--"):
+                    text = words.pop(0)
+                elif name in self.options and self.options[name].is_switch:
+                    text = "yes"
+                else:
+                    raise ValueError(f"{flag(name)} needs a value")
+            yield name, text
+
+    def read_values(self, argv: Sequence[str]) -> dict[str, Any]:
+        """The options of a command line, by name; only those of encoders are read as YAML."""
+        return {
+            name: self._read_encoder_value(name, text) if name.startswith(ENCODER) else text
+            for name, text in self.split_words(argv)
+        }
+
+    def _read_encoder_value(self, name: str, text: str) -> Any:
+        """An option of an encoder: as YAML if it is a list, or if no class gives it a type."""
+        if not text:
+            raise ValueError(f"{flag(name)} needs a value")
+        if name in self.options and text[0] not in "[{":
+            return text
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            reason = " ".join(str(getattr(error, "problem", None) or error).split())
+            raise ValueError(f"{flag(name)} is not a YAML value: {text!r} ({reason})") from error
+        # 1e-3 is a number to everybody but YAML 1.1
+        exponent = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
+        return float(value) if exponent else value
 
 
-def _flag(name: str) -> str:
-    """The option as a user types it."""
-    return f"--{name.replace('_', '-')}"
+def find_option(name: str, argv: Sequence[str]) -> str:
+    """The value of an option that has to be known before all others are, or nothing."""
+    words = [*argv, ""]
+    after = [words[i + 1] for i, word in enumerate(words) if word == flag(name)]
+    equals = [w.partition("=")[2] for w in words if w.startswith(f"{flag(name)}=")]
+    return (after + equals or [""])[-1]
 
 
-def _as_typed(hint: Any) -> Any:
-    """The type to read: text stays as it was typed, where YAML would see a number or a date.
+def take_option(name: str, argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments without an option, and its values. Raises ValueError if one is missing."""
+    rest: list[str] = []
+    values: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word == flag(name):
+            if not words:
+                raise ValueError(f"{flag(name)} needs a value")
+            values.append(words.pop(0))
+        elif word.startswith(f"{flag(name)}="):
+            values.append(word.partition("=")[2])
+        else:
+            rest.append(word)
+    return rest, values
 
-    Mappings are for Python; on the command line `--encoder.NAME` takes their place.
+
+def split_positional(
+    words: str, argv: Sequence[str], *, usage: str
+) -> tuple[dict[str, Any], list[str]]:
+    """What stands before the options, by the name of the parameter, and the rest.
+
+    Args:
+        words: what a command takes: "RUN", "RUN..." for one or more, or several words.
+        argv: after the command.
+        usage: what to say where something is missing.
     """
-    kinds = {kind for kind in get_args(hint) or [hint] if get_origin(kind) is not Mapping}
-    kinds.discard(NoneType)
-    if not kinds or not kinds <= {Any, str, Path}:
-        return hint
-    return Path if kinds == {Path} else str
+    names = words.lower().split()
+    first = next((i for i, word in enumerate(argv) if word.startswith("--")), len(argv))
+    if words.endswith("..."):
+        if not first:
+            raise ValueError(usage)
+        return {f"{names[0][:-3]}s": list(argv[:first])}, list(argv[first:])
+    if first < len(names):
+        raise ValueError(usage)
+    return dict(zip(names, argv)), list(argv[len(names) :])
 
 
-def _encoder_value(name: str, text: str) -> Any:
-    """The value of `--encoder.NAME`, which no signature gives a type."""
-    if name in SUPPLIED:
-        raise ValueError(f"--encoder.{name} is no option of the encoder; {SUPPLIED[name]} sets it")
-    if not text:
-        raise ValueError(f"--encoder.{name} needs a value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        reason = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise ValueError(f"--encoder.{name} is not a YAML value: {text!r} ({reason})") from error
-    # 1e-3 is a number to everybody but YAML 1.1
-    exponent = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
-    return float(value) if exponent else value
+def typed_values(kind: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a config class with their types; what was not given is left out."""
+    config = make_config(kind, values)
+    return {name: getattr(config, name) for name in config.model_fields_set}
 
 
-def _one_line(message: str) -> str:
-    """jsonargparse's report as one sentence."""
-    found = re.search(r'Parser key "(\w+)":', message)
-    value = re.search(r"(?:Given|Got) value: (.*)", message)
-    kinds = re.findall(r"Expected [^<]*<class '(\w+)'>", message)
-    if found and value and kinds:
-        said = {"bool": "yes or no"}
-        words = " or ".join(said.get(k, k) for k in dict.fromkeys(kinds) if k != "NoneType")
-        return f"{_flag(found[1])} must be {words}, not {value[1].strip()!r}"
-    missing = re.search(r"arguments are required: (.*)", message)
-    if missing:
-        wanted = ", ".join(_flag(n.strip()) for n in missing[1].split(","))
-        return f"{wanted} must be given"
-    return " ".join(message.split())
-
-
-def parse_call(
-    verb: str,
-    function: Documented,
-    argv: Sequence[str],
-    *,
-    skip: Sequence[str] = (),
-    required: Sequence[str] = (),
-) -> dict[str, Any] | None:
-    """The arguments of a call of `function`, or None after printing the help.
-
-    The words that `verb` has in capitals are the parameters of those names; those in `skip` are no
-    options, and those in `required` must be given whatever their default.
-
-    Raises ValueError for what is missing or unknown.
-    """
-    about = " ".join((function.__doc__ or "").partition("Args:")[0].split())
-    words = [word.lower() for word in verb.split() if word.isupper()]
-    positional = [f"{word[:-3]}s" if word.endswith("...") else word for word in words]
-    flags = Flags(verb, about, [(function, {*skip, *positional})])
-    if wants_help(argv):
-        print(flags.help())
-        return None
-    if flags.several:
-        return _several(flags, argv)
-    wanted = flags.positional
-    words = [token for token in argv[: len(wanted)] if not token.startswith("--")]
-    if len(words) < len(wanted):
-        raise ValueError(f"usage: {flags.prog} [options]")
-    kinds = {"run": Path, "folder": Path}
-    values = {name: kinds.get(name, str)(word) for name, word in zip(wanted, words)}
-    options = flags.parse(argv[len(wanted) :])
-    if missing := [_flag(name) for name in required if name not in options]:
+def check_required(names: Collection[str], values: Mapping[str, Any]) -> None:
+    """Raises ValueError for options that must be given, though Python does without them."""
+    if missing := [flag(name) for name in names if name not in values]:
         raise ValueError(f"{', '.join(missing)} must be given")
-    return values | options
-
-
-def _several(flags: Flags, argv: Sequence[str]) -> dict[str, Any]:
-    """The arguments of a verb that takes one or more folders before its options."""
-    options = next((i for i, token in enumerate(argv) if token.startswith("--")), len(argv))
-    if not options:
-        raise ValueError(f"usage: {flags.prog} [options]")
-    return {flags.several: [Path(word) for word in argv[:options]]} | flags.parse(argv[options:])
 
 
 def wants_help(argv: Sequence[str]) -> bool:
-    """Whether the help is asked for."""
+    """Whether `--help` is among the arguments."""
     return "--help" in argv or "-h" in argv
 
 
-def take_config(argv: list[str]) -> tuple[list[str], Path | None]:
-    """The arguments without `--config FILE`, and the file. Raises ValueError without a file."""
-    if "--config" not in argv:
-        return argv, None
-    at = argv.index("--config")
-    if at + 1 == len(argv):
-        raise ValueError("--config needs a file")
-    return argv[:at] + argv[at + 2 :], Path(argv[at + 1])
+def drop_lengths(values: dict[str, Any], flags: Collection[str]) -> dict[str, Any]:
+    """The options of a file, without its length if the command line gives one."""
+    if not any(name in flags for name in LENGTHS):
+        return values
+    return {name: value for name, value in values.items() if name not in LENGTHS}
+
+
+def first_paragraph(function: Callable[..., object]) -> str:
+    """What a docstring says before its arguments."""
+    return " ".join((function.__doc__ or "").partition("Args:")[0].split())

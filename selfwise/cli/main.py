@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -106,23 +106,17 @@ def overview() -> str:
 
 def _call(command: ModuleType, word: str, argv: Argv) -> None:
     """Call the function of a command with the options of a command line, and print what it says."""
+    from selfwise.cli import parse
+
     if command.WORDS == "RECIPE":
-        _call_recipe(argv)
+        parse.call_recipe(word, argv)
     elif command.WORDS == "METHOD":
-        from selfwise.cli.method_line import parse_method_line
-
-        given = parse_method_line(word, command.function(), argv)
-        _finish(command, given)
+        _finish(command, parse.parse_method_line(word, command, argv))
     else:
-        from selfwise.cli.flags import parse_call
-
-        usage = f"{word} {command.WORDS}".strip()
-        skip, required = (getattr(command, name, ()) for name in ("PYTHON_ONLY", "REQUIRED"))
-        given = parse_call(usage, command.function(), argv, skip=skip, required=required)
-        _finish(command, given)
+        _finish(command, parse.parse_line(word, command, argv))
 
 
-def _finish(command: ModuleType, options: dict[str, Any] | None) -> None:
+def _finish(command: ModuleType, options: Mapping[str, Any] | None) -> None:
     """Nothing is left to do where only the help was printed."""
     if options is None:
         return
@@ -145,19 +139,3 @@ def _print(said: Any, *, shared: bool) -> None:
             from rich.console import Console
 
             Console().print(part)
-
-
-def _call_recipe(argv: Argv) -> None:
-    """Each recipe has options of its own."""
-    from selfwise import recipes
-    from selfwise.cli.flags import parse_call, wants_help
-
-    if not argv or argv[0].startswith("-"):
-        there = ", ".join(recipes.names())
-        if not wants_help(argv):
-            raise ValueError(f"name a recipe first: {there}")
-        print(f"usage: selfwise run RECIPE [options]\n\nRECIPE: {there}")
-        return
-    recipe = recipes.find(argv[0])
-    if (options := parse_call(f"run {argv[0]}", recipe, argv[1:])) is not None:
-        recipe(**options)

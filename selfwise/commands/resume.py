@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 WORDS = "RUN"
-PYTHON_ONLY = ("data",)  # for a run whose data were given in Python
+PYTHON_ONLY = ("data", "method", "encoder")  # of a run that was given them in Python
 SHARED = True  # several processes may do it together
 
 

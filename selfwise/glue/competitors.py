@@ -14,7 +14,7 @@ from selfwise.glue.read import GlueSplit
 from selfwise.glue.scores import COMPETITORS, UNFITTED, WORDS
 from selfwise.glue.task_results import Fit
 from selfwise.glue.task_splits import Material, some
-from selfwise.modalities.image import where
+from selfwise.modalities.devices import choose_device
 from selfwise.runs.open import Run
 
 Competitor = Callable[[int], Fit]  # from a seed
@@ -22,8 +22,8 @@ Competitor = Callable[[int], Fit]  # from a seed
 
 def probed(run: Run, how: How, material: Material) -> dict[str, Competitor]:
     """Probes of features: of the encoder, of its twin of that seed, of bags of words."""
-    place, precision = where(run, how.device)
-    told: dict[str, Any] = {"length": run.config["found"]["length"], "device": place}
+    place, precision = choose_device(run, how.device)
+    told: dict[str, Any] = {"length": run.record.info.length, "device": place}
     told["precision"] = precision
     pairs = _pairs(material)
     tried = [one._replace(joined=joined) for one in how.settings for joined in pairs]
@@ -31,7 +31,7 @@ def probed(run: Run, how: How, material: Material) -> dict[str, Competitor]:
     own = Readings(run.encoder, run.tokenizer, tried, **told)
 
     def untrained(seed: int) -> Embed:
-        return Readings(run.fresh(seed), run.tokenizer, tried, **told)
+        return Readings(run.build_untrained(seed), run.tokenizer, tried, **told)
 
     return {
         PRETRAINED: _probe(material, how, lambda seed: own, tried, material.dev | material.test),

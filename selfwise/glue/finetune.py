@@ -84,7 +84,7 @@ def finetuned(
     count = _choosers(train, asked, held_out) if searching else None
     if count is not None and not can_choose(count):
         recipe, count = recipe.unsearched(), 0
-    length = min(recipe.length, run.config["found"]["length"])
+    length = min(recipe.length, run.record.info.length)
     known, *others = (_data(split, run.tokenizer, length) for split in (train, *asked))
     lesson = Lesson(run, train.task, recipe, seed, start, device, progress)
     judge, rest, by = _parted(lesson, known, others, held_out)

@@ -10,7 +10,7 @@ from selfwise.glue.frozen import Setting
 from selfwise.glue.scores import FINETUNE, FROZEN
 from selfwise.glue.task_splits import AX, MNLI
 from selfwise.glue.tasks import TASKS, Task, task_named
-from selfwise.modalities.image import where
+from selfwise.modalities.devices import choose_device
 from selfwise.runs.open import Run
 
 ALL, MIDDLE, LAST, MAJORITY = "all", "middle", "last", "majority"
@@ -143,7 +143,7 @@ def asked(run: Run, how: How, name: str) -> dict[str, Any]:
         told |= {"recipe": how.recipe, "precision": how.precision}
     else:
         layers = [(LAST if one.layer is None else one.layer, one.pooling) for one in how.settings]
-        told["precision"] = where(run, how.device)[1]
+        told["precision"] = choose_device(run, how.device)[1]
         told["settings"] = [f"{layer}:{pooling}" for layer, pooling in layers]
     if how.started(name):
         told["start"] = how.start

@@ -39,7 +39,7 @@ def tuned(
             told: dict[str, Any] = {"seed": seed, "device": device}
             told["start"] = _start(how, kept, name, seed)
             if told["start"] is None and fresh:
-                told["start"] = run.fresh(seed).state_dict()
+                told["start"] = run.build_untrained(seed).state_dict()
             told["progress"] = _progress(f"{name}, seed {seed}", say)
             rows = some(material.train, how.limit, seed)
 

@@ -1,29 +1,62 @@
-"""One file is one method; the file system is the registry."""
+"""One file is one method; the file system is the registry, and installed packages add to it.
+
+Installing a package is consent to its entry points. A place in a run folder is not: see runs.
+"""
 
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from selfwise.core.errors import did_you_mean
 from selfwise.methods.method import Method
 
-__all__ = ["Method", "find", "names"]
+__all__ = ["Method", "find_method", "method_names", "name_of"]
 
-NOT_METHODS = ("__init__", "method", "inspection")
+GROUP = "selfwise.methods"  # of entry points
+NOT_METHODS = ("__init__", "method", "inspection", "needs")
 
 
-def names() -> list[str]:
-    """The methods there are, by file name."""
+def own_names() -> list[str]:
+    """The methods of this package, by file name."""
     files = Path(__file__).parent.glob("*.py")
     return sorted(f.stem for f in files if f.stem not in NOT_METHODS)
 
 
-def find(name: str) -> type[Method]:
-    """The one Method class that `methods/<name>.py` defines.
+def method_names() -> list[str]:
+    """The methods there are: by file name, and by the entry points of installed packages."""
+    return sorted({*own_names(), *_installed()})
 
-    Raises ValueError with the nearest name if there is no such file.
+
+def find_method(name: str) -> type[Method]:
+    """The class of a method by the name of its file or of its entry point.
+
+    Raises ValueError with the nearest name if there is no such method.
     """
-    if name not in names():
-        raise ValueError(f"unknown method {name!r}{did_you_mean(name, names())}")
+    if name in own_names():
+        return _own_class(name)
+    if name not in (installed := _installed()):
+        raise ValueError(f"unknown method {name!r}{did_you_mean(name, method_names())}")
+    kind = installed[name].load()
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        raise ValueError(f"the entry point {name} of {GROUP} is not a method but {kind!r}")
+    return kind
+
+
+def name_of(kind: type[Method]) -> str:
+    """The name of a method of this package or of an entry point; empty for any other."""
+    package, _, name = kind.__module__.rpartition(".")
+    if package == __name__ and name in own_names():
+        return name
+    places = {point.value: point.name for point in _installed().values()}
+    return places.get(f"{kind.__module__}:{kind.__qualname__}", "")
+
+
+def _installed() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _own_class(name: str) -> type[Method]:
+    """The one Method class that `methods/<name>.py` defines."""
     module = import_module(f"selfwise.methods.{name}")
     own = [
         c

@@ -1,5 +1,7 @@
 """ALBERT (Lan et al. 2019, arXiv:1909.11942): guess hidden n-grams, and which text comes first."""
 
+from types import MappingProxyType
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -9,13 +11,14 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import Filled, answered, guesses
 from selfwise.methods.method import (
-    Defaults,
     Method,
+    PaperDefaults,
     check_pairs,
     check_sees_all,
     check_text,
     guessed,
 )
+from selfwise.methods.needs import VOCABULARY
 from selfwise.nn.mlm_head import MaskedLMHead
 from selfwise.views.text import token_mask as mask
 from selfwise.views.text.collate import collate_pairs
@@ -38,11 +41,12 @@ class ALBERT(Method):
     """
 
     modality = "text"
+    needs = MappingProxyType({"vocab": VOCABULARY})
     default_encoder = "albert-mini"
     default_tokenizer = "unigram"
     # Section 4.1 and the authors' code: LAMB, 0.00176 at 4,096 rows, 3,125 of 125,000 steps of
     # warm-up. The paper's LAMB scales the rate with the root of the batch.
-    defaults = Defaults(
+    paper = PaperDefaults(
         "lamb",
         lr=0.00176,
         base_batch=4096,

@@ -1,5 +1,6 @@
 """BEiT (Bao et al. 2021, arXiv:2106.08254): guess the discrete units of hidden patches."""
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch, PatchEncoder, Step, Units
 from selfwise.methods.inspection import Column, Sheet, mosaic
-from selfwise.methods.method import Defaults, Method, guessed
+from selfwise.methods.method import Method, PaperDefaults, guessed
+from selfwise.methods.needs import IMAGE_SIZE, PatchTargetNeed
 from selfwise.views.image.block_mask import MASK_SHARE, check_block_mask, draw_block_masks
 from selfwise.views.image.crop import Crop
 
@@ -43,11 +45,12 @@ class BEiT(Method):
     """
 
     modality = "image"
+    needs = MappingProxyType({"size": IMAGE_SIZE, "units": PatchTargetNeed()})
     default_encoder = "beit-mini"
     carried = ("mask",)  # which takes part in the encoder, and goes on with it
     # Appendix G and the authors' README: 1.5e-3 at 2048, warm-up for 10 of 800 epochs; longer
     # here, for runs that are shorter. The rate falls to 0 and not to 1e-5.
-    defaults = Defaults(
+    paper = PaperDefaults(
         lr=1.5e-3,
         base_batch=2048,
         scaling="linear",

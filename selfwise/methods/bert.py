@@ -1,5 +1,7 @@
 """BERT (Devlin et al. 2018, arXiv:1810.04805): guess hidden words, and whether B follows A."""
 
+from types import MappingProxyType
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -9,13 +11,14 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import Filled, answered, guesses
 from selfwise.methods.method import (
-    Defaults,
     Method,
+    PaperDefaults,
     check_pairs,
     check_sees_all,
     check_text,
     guessed,
 )
+from selfwise.methods.needs import VOCABULARY
 from selfwise.nn.mlm_head import MaskedLMHead
 from selfwise.views.text import token_mask as mask
 from selfwise.views.text.collate import collate_pairs
@@ -39,13 +42,14 @@ class BERT(Method):
     """
 
     modality = "text"
+    needs = MappingProxyType({"vocab": VOCABULARY})
     default_encoder = "bert-mini"
     default_tokenizer = "wordpiece"
     least_documents = 2  # a random next sentence is one of another document
     # Appendix A.2: 256 rows, 1e-4, 10,000 of a million steps of warm-up. The authors' Adam
     # (`optimization.py`) does not correct the bias of its averages, which makes the first steps up
     # to three times as large; the paper says plain Adam, and we follow that, as others do.
-    defaults = Defaults(
+    paper = PaperDefaults(
         lr=1e-4,
         base_batch=256,
         weight_decay=0.01,

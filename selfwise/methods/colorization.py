@@ -1,19 +1,22 @@
 """Colorization (Zhang, Isola, Efros 2016, arXiv:1603.08511): guess the colours of a gray image."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from selfwise.core.config import AbsolutePath, Config
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Features, ImageBatch, Step, Term
 from selfwise.losses.cross_entropy import count_correct, soft_cross_entropy
 from selfwise.methods.inspection import Column, Sheet
-from selfwise.methods.method import Defaults, Method
+from selfwise.methods.method import Method, PaperDefaults
+from selfwise.methods.needs import IMAGE_SIZE, Computed, FromData, ImageSampler
 from selfwise.nn.dense_head import DenseHead
 from selfwise.views.image.color_bins import (
     BINS,
@@ -22,12 +25,16 @@ from selfwise.views.image.color_bins import (
     check_neighbours,
     has_color,
     rarity_weights,
+    smooth_prior,
     soft_encode,
     subsample_pixels,
 )
+from selfwise.views.image.color_counts import count_colors, read_prior
 from selfwise.views.image.color_space import lab_to_rgb, lightness, rgb_to_lab
 from selfwise.views.image.crop import Crop
 
+FROM_IMAGES = "images"
+SAMPLE = 2_000  # images that are counted: 128,000 pixels of CIFAR, 6 million of photos of 224 px
 FEW = 1e-6  # count of a batch without colours: its loss is 0 and not 0 / 0
 
 
@@ -39,6 +46,38 @@ class Colors(NamedTuple):
     share: Float[Tensor, "b h w k"]  # of each, in all 1
     weight: Float[Tensor, "b h w"]  # of each pixel: how rare its nearest bin is
     chosen: Bool[Tensor, "b"]  # True where the image has colours
+
+
+class PriorOptions(Config):
+    """Where the frequencies of colours are from."""
+
+    prior: Annotated[str, AbsolutePath(FROM_IMAGES)] = FROM_IMAGES
+    """How often each of the 313 colours occurs: images, counted on a sample of them; or an npy
+    file with 313 numbers in the order of the authors' prior_probs.npy: ascending by a, then by
+    b."""
+
+
+def color_prior(data: ImageSampler, options: PriorOptions) -> Computed:
+    """The frequencies of the 313 bins, smoothed as in the paper if they are counted here.
+
+    Raises ValueError for gray images, or if the file does not hold 313 frequencies.
+    """
+    if data.info.channels != 3:
+        raise ValueError(
+            f"colorization learns from the colours of images, and these have {data.info.channels} "
+            "channel: give it colour images, without --channels 1"
+        )
+    if options.prior != FROM_IMAGES:
+        file = Path(options.prior)
+        return Computed(read_prior(file), {"of": file.name})
+    counted = count_colors(data.sample(SAMPLE, purpose="colors"))
+    if not counted.colored:
+        raise ValueError(
+            f"none of {counted.read} images has a colour (an |a| or |b| above 5 in Lab), so that "
+            "there is nothing to learn from; give colour images"
+        )
+    about = {"of": FROM_IMAGES, "read": counted.read, "gray": counted.read - counted.colored}
+    return Computed(smooth_prior(counted.counts).float(), about)
 
 
 class Colorization(Method):
@@ -65,11 +104,12 @@ class Colorization(Method):
     """
 
     modality = "image"
+    needs = MappingProxyType({"size": IMAGE_SIZE, "prior": FromData(color_prior, PriorOptions)})
     encoder_options = MappingProxyType({"sees": "lightness"})
     # The authors' solver: Adam with 0.9 and 0.99, weight decay 1e-3 (there a part of the gradient),
     # 3e-5 at 40 images for half a million steps, of a network without residuals. The rate is ours:
     # 1e-3 at 256 images, as AdamW is used on small ResNets, for runs of thousands of steps.
-    defaults = Defaults(lr=1e-3, base_batch=256, weight_decay=1e-3, betas=(0.9, 0.99))
+    paper = PaperDefaults(lr=1e-3, base_batch=256, weight_decay=1e-3, betas=(0.9, 0.99))
 
     def __init__(
         self,

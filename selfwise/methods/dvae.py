@@ -1,6 +1,7 @@
 """dVAE (Ramesh et al. 2021, arXiv:2102.12092): an autoencoder with one of many codes a patch."""
 
 from math import log, pi, prod, sqrt
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step, Term
 from selfwise.methods.inspection import Sheet, tokenized
-from selfwise.methods.method import Defaults, Method
+from selfwise.methods.method import Method, PaperDefaults
+from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.codec import build_decoder
 from selfwise.nn.quantizers import count_distinct_codes, gumbel_noise
 from selfwise.views.image.crop import Crop
@@ -50,8 +52,9 @@ class DVAE(Method):
     """
 
     modality = "image"
+    needs = MappingProxyType({"size": IMAGE_SIZE})
     default_encoder = "codec-small"
-    defaults = Defaults(lr=5e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
+    paper = PaperDefaults(lr=5e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
 
     step: Tensor
 

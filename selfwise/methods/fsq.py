@@ -1,6 +1,7 @@
 """FSQ (Mentzer et al. 2023, arXiv:2309.15505): an autoencoder whose codes are rounded numbers."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from jaxtyping import Float, Int64
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step, Term
 from selfwise.methods.inspection import Sheet, tokenized
-from selfwise.methods.method import Defaults, Method
+from selfwise.methods.method import Method, PaperDefaults
+from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.codec import build_decoder
 from selfwise.nn.quantizers import FiniteScalarQuantizer, count_distinct_codes
 from selfwise.views.image.crop import Crop
@@ -37,8 +39,9 @@ class FSQ(Method):
     """
 
     modality = "image"
+    needs = MappingProxyType({"size": IMAGE_SIZE})
     default_encoder = "codec-small"
-    defaults = Defaults(lr=5e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
+    paper = PaperDefaults(lr=5e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """GPT (Radford et al. 2018 and 2019): predict each token of a text from those before it."""
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import Followed, guesses
-from selfwise.methods.method import Defaults, Method, check_text, guessed
+from selfwise.methods.method import Method, PaperDefaults, check_text, guessed
+from selfwise.methods.needs import VOCABULARY
 from selfwise.views.text.collate import collate_windows
 from selfwise.views.text.packing import plan_windows
 
@@ -37,12 +39,13 @@ class GPT(Method):
     """
 
     modality = "text"
+    needs = MappingProxyType({"vocab": VOCABULARY})
     default_encoder = "gpt-mini"
     default_tokenizer = "bpe"
     # GPT-2's paper has no recipe. This is nanoGPT's for GPT-2 small: 480 rows, 6e-4, decay 0.1;
     # it stops at a tenth of the rate and we at 0, and its warm-up is 2,000 of 600,000 steps.
     # GPT-1 had 64 rows, 2.5e-4, betas 0.9 and 0.999, decay 0.01, 2,000 steps of warm-up.
-    defaults = Defaults(
+    paper = PaperDefaults(
         lr=6e-4,
         base_batch=480,
         batch=64,

@@ -1,5 +1,7 @@
 """HuBERT (Hsu et al. 2021, arXiv:2106.07447): guess the cluster of frames that are hidden."""
 
+from types import MappingProxyType
+
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +19,8 @@ from selfwise.core.types import (
 from selfwise.losses.contrastive import check_temperature
 from selfwise.losses.cross_entropy import cosine_logits
 from selfwise.methods.inspection import Heard, guesses
-from selfwise.methods.method import Defaults, Method, guessed
+from selfwise.methods.method import Method, PaperDefaults, guessed
+from selfwise.methods.needs import FrameTargetNeed
 from selfwise.views.audio.span_mask import MaskedFrames, SpanMask, count_valid_frames
 
 
@@ -42,12 +45,13 @@ class HuBERT(Method):
     """
 
     modality = "audio"
+    needs = MappingProxyType({"clusters": FrameTargetNeed()})
     carried = ("mask",)
     default_encoder = "hubert-mini"
     # Section IV-C and fairseq's hubert_base_librispeech.yaml: 32,000 of 400,000 steps of warm-up,
     # then linear to 0; 2,800 s of audio in a batch. How many rows that is the recordings decide,
     # and no rule for other batches is given.
-    defaults = Defaults(
+    paper = PaperDefaults(
         lr=5e-4,
         weight_decay=0.01,
         warmup=0.08,

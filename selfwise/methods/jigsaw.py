@@ -2,6 +2,7 @@
 
 from math import ceil, factorial, floor
 from textwrap import shorten
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.methods.inspection import Column, Sheet
-from selfwise.methods.method import Defaults, Method, guessed
+from selfwise.methods.method import Method, PaperDefaults, guessed
+from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.color_jitter import to_grayscale
 from selfwise.views.image.permutations import hamming_distances, permutation_set
 from selfwise.views.image.tiles import assemble_tiles, cut_tiles, draw_corners, standardize_tiles
@@ -59,10 +61,11 @@ class Jigsaw(Method):
     """
 
     modality = "image"
+    needs = MappingProxyType({"size": IMAGE_SIZE})
     rounded_view = True  # the first layer rounds what it reads all the same
     # VISSL's configuration: 0.1 at 256, warm-up for 5 of 105 epochs. Its rate falls in steps; here
     # along a cosine. Momentum is Nesterov's here.
-    defaults = Defaults(
+    paper = PaperDefaults(
         "sgd", lr=0.1, base_batch=256, scaling="linear", weight_decay=1e-4, warmup=0.05
     )
 

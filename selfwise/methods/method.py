@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -13,19 +13,23 @@ from selfwise.core.types import LabelSampler, RowSampler, Step, Term, TextEncode
 from selfwise.distributed.collectives import world_size
 from selfwise.losses.cross_entropy import count_correct, masked_cross_entropy
 from selfwise.methods.inspection import Shown
+from selfwise.methods.needs import Need
+
+OptimizerName = Literal["adamw", "lamb", "lars", "sgd"]
+ScheduleName = Literal["cosine", "linear", "constant"]
 
 
-class Defaults(NamedTuple):
+class PaperDefaults(NamedTuple):
     """How the paper trains the method, as plain data that `train` resolves."""
 
-    optimizer: str = "adamw"  # a function of train/optim.py
+    optimizer: OptimizerName = "adamw"  # a function of training/optimizers.py
     lr: float = 1e-3  # at `base_batch` examples; see `scaling`
     base_batch: int = 256
     scaling: str = "none"  # how lr grows with the batch: "none", "linear" or "sqrt"
     batch: int = 256
     weight_decay: float = 0.0
     warmup: float = 0.1  # share of all steps in which lr rises from 0
-    schedule: str = "cosine"  # a function of train/schedule.py
+    schedule: ScheduleName = "cosine"  # a function of training/schedules.py
     betas: tuple[float, float] = (0.9, 0.999)  # of adamw and lamb
     eps: float = 1e-8  # of adamw and lamb
     clip: float = 0.0  # largest norm of the gradient; 0 for no limit
@@ -39,8 +43,9 @@ class Method(nn.Module):
 
     modality: ClassVar[str]
     labelled: ClassVar[bool] = False  # True: `view` receives Labelled batches
+    needs: ClassVar[Mapping[str, Need]] = MappingProxyType({})  # keyword arguments made of the data
     couples_batch: ClassVar[str] = ""  # why micro-batches cannot replace a batch; empty if they can
-    defaults: ClassVar[Defaults] = Defaults()
+    paper: ClassVar[PaperDefaults] = PaperDefaults()
     default_encoder: ClassVar[str] = "resnet18"
     # options of the encoder that go with the method, unless the user says otherwise
     encoder_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})

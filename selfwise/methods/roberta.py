@@ -1,5 +1,7 @@
 """RoBERTa (Liu et al. 2019, arXiv:1907.11692): guess hidden tokens, hidden anew at every visit."""
 
+from types import MappingProxyType
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -8,7 +10,8 @@ from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import Filled, guesses
-from selfwise.methods.method import Defaults, Method, check_sees_all, check_text, guessed
+from selfwise.methods.method import Method, PaperDefaults, check_sees_all, check_text, guessed
+from selfwise.methods.needs import VOCABULARY
 from selfwise.nn.mlm_head import MaskedLMHead
 from selfwise.views.text import token_mask as mask
 from selfwise.views.text.collate import collate_packed
@@ -38,11 +41,12 @@ class RoBERTa(Method):
     """
 
     modality = "text"
+    needs = MappingProxyType({"vocab": VOCABULARY})
     default_encoder = "roberta-mini"
     default_tokenizer = "bpe"
     # The base model had 8,192 rows and 6e-4, with 24,000 of 500,000 steps of warm-up and no
     # clipping; the authors' table for other batches has 1e-4 at 256, which is the square root.
-    defaults = Defaults(
+    paper = PaperDefaults(
         lr=1e-4,
         base_batch=256,
         scaling="sqrt",

@@ -1,5 +1,6 @@
 """RotNet (Gidaris et al. 2018, arXiv:1803.07728): by how much is the image turned?"""
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.methods.inspection import Column, Sheet
-from selfwise.methods.method import Defaults, Method, guessed
+from selfwise.methods.method import Method, PaperDefaults, guessed
+from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.crop import Crop
 from selfwise.views.image.tiles import TURNS, rotate_four_ways
 from selfwise.views.image.window import Shift
@@ -39,11 +41,12 @@ class Rotation(Method):
     """
 
     modality = "image"
+    needs = MappingProxyType({"size": IMAGE_SIZE})
     rounded_view = True  # pixels have eight bits
     # The authors' code for CIFAR-10: 0.1 at 128 images (512 with their turns). It lowers the rate
     # in four steps and has no warm-up; here it falls along a cosine, after the warm-up that later
     # code has (VISSL, google/revisiting-self-supervised: 5 epochs of 105, of 35).
-    defaults = Defaults(
+    paper = PaperDefaults(
         "sgd",
         lr=0.1,
         base_batch=128,

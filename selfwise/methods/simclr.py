@@ -1,5 +1,6 @@
 """SimCLR (Chen et al. 2020, arXiv:2002.05709): two views of an image agree, all others disagree."""
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,8 @@ from selfwise.losses.contrastive import (
     unit_views,
 )
 from selfwise.methods.inspection import Column, Sheet
-from selfwise.methods.method import Defaults, Method, mean_over
+from selfwise.methods.method import Method, PaperDefaults, mean_over
+from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.heads import ProjectionHead
 from selfwise.views.image.augment import build_simclr_augment
 
@@ -46,11 +48,12 @@ class SimCLR(Method):
     """
 
     modality = "image"
+    needs = MappingProxyType({"size": IMAGE_SIZE})
     rounded_view = True  # pixels have eight bits; as measured in docs/results.md
     couples_batch = "NT-Xent compares each image with all others of the batch"
     # Section 2.2 and appendix B.1: LARS, 0.075 * sqrt(batch), 10 of 100 epochs of warm-up.
     # Decay 1e-6 is the paper's; the README of the authors' code says 1e-4.
-    defaults = Defaults("lars", lr=1.2, base_batch=256, scaling="sqrt", weight_decay=1e-6)
+    paper = PaperDefaults("lars", lr=1.2, base_batch=256, scaling="sqrt", weight_decay=1e-6)
 
     def __init__(
         self,

@@ -1,5 +1,6 @@
 """The baseline with labels: minimise the mean cross-entropy over labelled examples."""
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Labelled, Step, Term
 from selfwise.methods.inspection import Column, Sheet
-from selfwise.methods.method import Defaults, Method
+from selfwise.methods.method import Method, PaperDefaults
+from selfwise.methods.needs import IMAGE_SIZE, NUM_CLASSES
 from selfwise.views.image.augment import build_supervised_augment
 
 
@@ -35,10 +37,11 @@ class Supervised(Method):
     """
 
     modality = "image"
+    needs = MappingProxyType({"size": IMAGE_SIZE, "classes": NUM_CLASSES})
     rounded_view = True  # pixels have eight bits; as measured in docs/results.md
     labelled = True
     # the ImageNet recipe of ResNet (He et al. 2015) with linear scaling (Goyal et al. 2017)
-    defaults = Defaults(
+    paper = PaperDefaults(
         "sgd", lr=0.1, base_batch=256, scaling="linear", weight_decay=1e-4, warmup=0.05
     )
 

@@ -1,6 +1,7 @@
 """Triplet loss without labels (FaceNet, Schroff et al. 2015, arXiv:1503.03832): two views of an
 image are nearer to each other than to any view of another image, by a margin."""
 
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +13,8 @@ from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather_rows, gather_views
 from selfwise.losses import triplet_mining as ways
 from selfwise.methods.inspection import Sheet, triples
-from selfwise.methods.method import Defaults, Method, shared
+from selfwise.methods.method import Method, PaperDefaults, shared
+from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.heads import ProjectionHead
 from selfwise.views.image.augment import build_simclr_augment
 
@@ -50,11 +52,12 @@ class Triplet(Method):
     """
 
     modality = "image"
+    needs = MappingProxyType({"size": IMAGE_SIZE})
     rounded_view = True  # pixels have eight bits, as in SimCLR
     couples_batch = "the triplet loss takes its negatives from the whole batch"
     # SimCLR's (section 2.2, appendix B.1), as in its comparison of losses. LARS does not mind that
     # gradients shrink as triplets are solved. FaceNet itself: AdaGrad from 0.05, batch 1,800.
-    defaults = Defaults("lars", lr=1.2, base_batch=256, scaling="sqrt", weight_decay=1e-6)
+    paper = PaperDefaults("lars", lr=1.2, base_batch=256, scaling="sqrt", weight_decay=1e-6)
 
     def __init__(
         self,

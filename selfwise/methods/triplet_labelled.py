@@ -2,6 +2,7 @@
 are nearer to each other than to those of any other, by a margin."""
 
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +14,8 @@ from selfwise.core.types import Encoder, Labelled, Step
 from selfwise.distributed.collectives import gather_rows
 from selfwise.losses import triplet_mining as ways
 from selfwise.methods.inspection import Sheet, triples
-from selfwise.methods.method import Defaults, Method, shared
+from selfwise.methods.method import Method, PaperDefaults, shared
+from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.augment import build_supervised_augment
 from selfwise.views.image.pk_sampler import PKSampler
 
@@ -46,10 +48,11 @@ class TripletLabelled(Method):
     """
 
     modality = "image"
+    needs = MappingProxyType({"size": IMAGE_SIZE})
     labelled = True
     rounded_view = True  # pixels have eight bits
     couples_batch = "the triplet loss takes its negatives from the whole batch"
-    defaults = Defaults("adamw", lr=1e-3, warmup=0.05)
+    paper = PaperDefaults("adamw", lr=1e-3, warmup=0.05)
 
     def __init__(
         self,

@@ -1,11 +1,28 @@
-"""One file is one modality: its data, its encoders, its features, found by file name."""
+"""Images, text and audio: one object each, imported when it is used."""
 
 from importlib import import_module
-from typing import Any
+from typing import Protocol, cast, runtime_checkable
 
+from selfwise.core.errors import did_you_mean
 from selfwise.methods import Method
+from selfwise.modalities.modality import Modality
+
+NAMES = ("image", "text", "audio")
 
 
-def of(method: type[Method]) -> Any:
-    """The module of a method's modality, with what `modalities/modality.py` lists."""
-    return import_module(f"selfwise.modalities.{method.modality}")
+@runtime_checkable
+class _HasModality(Protocol):
+    MODALITY: Modality
+
+
+def find_modality(name: str) -> Modality:
+    """The object of a modality. Raises ValueError for a name that there is not."""
+    if name not in NAMES:
+        raise ValueError(f"unknown modality {name!r}{did_you_mean(name, NAMES)}")
+    module = import_module(f"selfwise.modalities.{name}.modality")
+    return cast("_HasModality", module).MODALITY
+
+
+def modality_of(method: type[Method]) -> Modality:
+    """The object of a method's modality."""
+    return find_modality(method.modality)

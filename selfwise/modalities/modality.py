@@ -1,36 +1,58 @@
-"""What `run`, `use` and `proof` ask of a modality. Each file beside this one answers.
-
-A modality is a module with these functions:
-
-- `opened(data, kind, *, open_run, folder, encoder, device, ...) -> Data`: the examples to train on.
-  Its other keyword arguments are the options of reading, and become flags. `folder` is the run
-  that already keeps what the reading made (a tokenizer, units), or None; `encoder` the name and
-  options of the
-  encoder that will be trained, `device` where units are learned, and `open_run` opens the earlier
-  run that units are made of, for those who need them.
-- `kept(folder, open_run) -> Any`: what the run folder keeps for reading, a tokenizer or units,
-  loaded again; or None.
-- `supplied(found, kept) -> dict`: what a method may ask for by name.
-- `encoder(settings, kept, seed)`, `fresh(settings, kept, seed)`: the encoder with random weights
-  or published ones, and its untrained twin.
-- `inherited(start)`: options of reading that go with the weights of an earlier run.
-- `unpublished(settings)`: the same settings without published weights.
-- `examples(run, data, *, labelled, ...)`: a set of examples for probes and embeddings.
-- `embedder(run, *, layer, device, pooling, window, ...)`: features of any encoder of this shape,
-  cached.
-- `PROBE_POOLING`, where a probe pools in another way than `embedder` does by itself.
-- `unread(run, examples, window)`, where parts of examples may stay unread: sentences that say so.
-- `layered(run, *, device)`, where there is such a probe: the features of all layers (n, L, d).
-- `twins(run, known, asked, *, embed, device)`, `raw(run, known, asked)`: the two baselines.
-"""
+"""What a modality is: an object that opens data, builds encoders and extracts features."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Int64, Shaped
+from torch import nn
+
+from selfwise.core.config import Config
+from selfwise.core.data_info import DataInfo
+from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
+from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
+
+EncoderFactory = Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class EncoderChoice:
+    """Which encoder a run has."""
+
+    name: str
+    """Of an encoder, or the place of a factory outside the package."""
+    options: Config
+    """Those that were chosen; None stands for the encoder's own value."""
+    factory: EncoderFactory | None = None
+    """What was handed over in Python, or what the place names."""
+
+
+@runtime_checkable
+class Record(Protocol):
+    """What run.yaml says of a run, as far as modalities read it."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def info(self) -> Any: ...  # the modality's own DataInfo
+
+    @property
+    def reading(self) -> Any: ...  # the modality's own options of reading
+
+    @property
+    def training(self) -> ResolvedTraining: ...
+
+    @property
+    def encoder_name(self) -> str: ...
+
+    @property
+    def encoder_options(self) -> Mapping[str, object]: ...
 
 
 @runtime_checkable
@@ -38,7 +60,7 @@ class EarlierRun(Protocol):
     """A run in a folder, with its method in eval mode on the CPU."""
 
     @property
-    def config(self) -> dict[str, Any]: ...
+    def record(self) -> Record: ...
 
     @property
     def method(self) -> Method: ...
@@ -52,7 +74,23 @@ class EarlierRun(Protocol):
     def step(self) -> int: ...
 
 
-OpenRun = Callable[[Path], EarlierRun]  # raises ValueError if the folder is no run
+OpenRun = Callable[[Path], EarlierRun]  # raises ValueError if the folder is not a run
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a run knows when it opens its data."""
+
+    method: type[Method]
+    encoder: EncoderChoice
+    open_run: OpenRun
+    """Opens the earlier run that discrete targets are made of."""
+    device: str = "cpu"
+    """Where discrete targets are learned."""
+    folder: Path | None = None
+    """The run folder that has what opening made (a tokenizer, targets); None for a new run."""
+    needs: Config = field(default_factory=Config)
+    """The options of the method's needs, a section for each."""
 
 
 @runtime_checkable
@@ -66,12 +104,31 @@ class Steps(Protocol):
 
 
 @runtime_checkable
-class Data(Protocol):
+class Facts(Protocol):
+    """What is known of a run's data, also when it is loaded without them."""
+
+    @property
+    def info(self) -> DataInfo: ...
+
+
+@runtime_checkable
+class OpenData(Facts, Protocol):
     """The examples of a run, and what depends on them."""
 
-    told: dict[str, Any]  # the options of reading, as resolved
-    kept: Any  # what the run folder keeps for reading: a tokenizer, units, or None
-    found: dict[str, Any]  # what the data turned out to be; complete after `source`
+    @property
+    def inputs(self) -> Mapping[str, object]:
+        """The keyword arguments that the method needs of the data."""
+        ...
+
+    @property
+    def about(self) -> Mapping[str, Mapping[str, object]]:
+        """What to record of each need."""
+        ...
+
+    @property
+    def resolved(self) -> Mapping[str, object]:
+        """Options of reading that were left open and that the data have decided."""
+        ...
 
     @property
     def batch(self) -> int | None:
@@ -83,41 +140,174 @@ class Data(Protocol):
         """Processes that reading is worth, unless the user says otherwise."""
         ...
 
-    def follow(self, found: Mapping[str, Any]) -> None:
-        """Take over from an earlier run, whose `found` this is, what its weights depend on."""
+    def adopt(self, earlier: Record) -> None:
+        """Take over from an earlier run what its weights depend on."""
         ...
 
     def source(self, method: Method, *, batch: int, seed: int) -> Steps:
-        """The batches that the loop reads. Raises ValueError if the data make none."""
+        """The batches that the loop reads; `info` is complete afterwards.
+
+        Raises ValueError if the data make none.
+        """
         ...
 
-    def probes(self, method: Method, training: Resolved, *, seed: int) -> list[Probe]:
+    def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
         """What watches the run."""
         ...
 
     def join(self, folder: Path) -> None:
-        """What another process of the run does, where the first one has called `keep`."""
+        """What another process of the run does, where the first one has called `save`."""
         ...
 
-    def keep(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:
         """Write what reading needs again into the run folder."""
         ...
 
 
 @runtime_checkable
-class Trained(Protocol):
+class TrainedRun(Protocol):
     """What a modality needs of a run."""
 
     @property
     def folder(self) -> Path: ...
 
     @property
-    def config(self) -> dict[str, Any]: ...
+    def record(self) -> Record: ...
 
     @property
-    def kept(self) -> Any: ...
+    def facts(self) -> Any: ...  # the modality's own Facts
 
     @property
     def encoder(self) -> Any: ...
 
-    def fresh(self, seed: int) -> Any: ...
+    def build_untrained(self, seed: int) -> Any: ...
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """Examples for a probe or to be embedded."""
+
+    fingerprint: str
+    labels: Int64[np.ndarray, "n"] | None
+    classes: list[str] | None
+
+    @property
+    def ids(self) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Int64[np.ndarray, "m"]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How the examples of a probe are read."""
+
+    labelled: bool = False
+    skip_broken: bool = False
+    field: str = ""
+    """Of text: the column that holds it."""
+    label: str = ""
+    """Of text: the column that holds the label."""
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """Which features, and where they are computed."""
+
+    layer: int | None = None
+    """A layer instead of the encoder's output; negative counts from the last."""
+    pooling: str = ""
+    window: str = ""
+    device: str = "auto"
+    env: DistributedEnv = SINGLE_PROCESS
+
+
+Embed = Callable[[Any, Any], Shaped[np.ndarray, "n *d"]]  # (encoder, examples) -> features
+
+
+@runtime_checkable
+class Modality(Protocol):
+    """Images, text or audio."""
+
+    name: str
+    info: type[DataInfo]
+    """What is recorded of its data."""
+    reading: type[Config]
+    """The options of reading, which become flags."""
+    probe_pooling: str
+    """How probes of frozen features pool, where they do in another way than embeddings."""
+    encoder_help: str
+    """What `--help` says of `--encoder`."""
+
+    def find_encoder_options(self, name: str) -> type[Config]:
+        """The config class of an encoder. Raises ValueError for one that there is not."""
+        ...
+
+    def open_data(self, data: Any, options: Any, opening: Opening) -> OpenData:
+        """The examples to train on, with what the method needs of them.
+
+        Raises ValueError with one sentence for data that cannot be opened.
+        """
+        ...
+
+    def load_facts(self, folder: Path, info: Any) -> Facts:
+        """What a run folder says of its data."""
+        ...
+
+    def load_inputs(
+        self,
+        method: type[Method],
+        folder: Path,
+        facts: Any,
+        about: Mapping[str, Mapping[str, Any]],
+        open_run: OpenRun,
+    ) -> dict[str, object]:
+        """The keyword arguments that a method needs of the data, from its run folder."""
+        ...
+
+    def options_from_start(self, start: Path) -> dict[str, object]:
+        """Options of reading that go with the weights of an earlier run."""
+        ...
+
+    def build_encoder(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+        """The encoder with random weights that are a function of the seed, or published ones."""
+        ...
+
+    def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
+        """The same encoder with random weights."""
+        ...
+
+    def build_untrained(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+        """The untrained twin of an encoder."""
+        ...
+
+    def find_depth(self, choice: EncoderChoice) -> int | None:
+        """Layers of an encoder that is only named, or None where a name does not say it."""
+        ...
+
+    def open_examples(self, run: TrainedRun, data: Any, options: ReadingOptions) -> Any:
+        """Examples for a probe or to be embedded."""
+        ...
+
+    def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
+        """Features of any encoder of the run's shape, cached in the run folder."""
+        ...
+
+    def make_layered_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed | None:
+        """Features of all layers (n, L, d); None where there is no probe of them."""
+        ...
+
+    def untrained_features(
+        self, run: TrainedRun, train: Any, test: Any, *, embed: Embed, device: str
+    ) -> list[FeatureSplit]:
+        """Features of untrained twins."""
+        ...
+
+    def raw_features(self, run: TrainedRun, train: Any, test: Any) -> FeatureSplit:
+        """The raw input as features."""
+        ...
+
+    def describe_unread(self, run: TrainedRun, examples: Any, window: str) -> list[str]:
+        """Sentences on what of the examples is not read; none if all is."""
+        ...

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.distributed.sharding import LocalBatch
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Batches, load
 from selfwise.training.step import Parts, made_views
 
@@ -53,13 +53,15 @@ def synchronize(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def count_step_flops(parts: Parts, batches: Batches, options: Resolved, *, seed: int) -> float:
+def count_step_flops(
+    parts: Parts, batches: Batches, options: ResolvedTraining, *, seed: int
+) -> float:
     """Operations of the products in a step, forward and backward: the mean of the first steps.
 
     Views, optimiser, and what is no product are not counted: they are not of the model. A method
     that is compiled cannot be counted.
     """
-    options = Resolved(**{**vars(options), "workers": 0, "steps": COUNTED_STEPS})
+    options = ResolvedTraining(**{**vars(options), "workers": 0, "steps": COUNTED_STEPS})
     counts, begun = [], monotonic()
     for step, batch in load(batches, 0, options, DistributedEnv(size=options.devices)):
         mine = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)

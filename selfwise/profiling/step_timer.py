@@ -3,7 +3,6 @@
 import resource
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
@@ -19,7 +18,7 @@ from selfwise.distributed.process_group import DistributedEnv
 from selfwise.distributed.sharding import LocalBatch
 from selfwise.methods.method import Method
 from selfwise.profiling.flops import synchronize
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Batches, load
 from selfwise.training.step import Parts, assemble, set_lr, train_step
 
@@ -58,7 +57,12 @@ class StepTiming(NamedTuple):
 
 
 def time_steps(
-    method: Callable[[], Method], batches: Batches, options: Resolved, *, seed: int, seconds: float
+    method: Callable[[], Method],
+    batches: Batches,
+    options: ResolvedTraining,
+    *,
+    seed: int,
+    seconds: float,
 ) -> StepTiming:
     """Train a method that is thrown away for so many seconds, and at least five steps.
 
@@ -72,9 +76,9 @@ def time_steps(
 
 
 def _time_steps(
-    parts: Parts, batches: Batches, options: Resolved, *, seed: int, seconds: float
+    parts: Parts, batches: Batches, options: ResolvedTraining, *, seed: int, seconds: float
 ) -> StepTiming:
-    endless, env = replace(options, steps=ENDLESS_STEPS), DistributedEnv(size=options.devices)
+    endless, env = options.replace(steps=ENDLESS_STEPS), DistributedEnv(size=options.devices)
     device, before, begun = options.device, WARMUP_STEPS + 2 * options.workers, perf_counter()
     marks: list[Any] = []
     waited, amounts = 0.0, []

@@ -48,7 +48,7 @@ def _format_heading(found: Mapping[str, Any], each: str) -> str:
     where = environment["cpu"] if options["device"] == "cpu" else environment["device"]
     threads = format_count(options["threads"], "thread")
     words = [
-        f"{found['method']}, {options['encoder']['name']}",
+        f"{found['method']}, {options['encoder']}",
         f"{options['batch']} {each} a step",
         options["precision"],
         f"{threads}, {format_count(options['workers'], 'worker')}",

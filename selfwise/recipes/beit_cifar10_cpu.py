@@ -24,7 +24,8 @@ LABELS = 10_000  # of the training images, for the probes
 TOKENIZERS: dict[str, dict[str, Any]] = {"fsq": {"levels": "8,8,8"}, "dvae": {"codebook": 512}}
 # a small encoder sees more images in the same time; no drop path and a milder crop, for short runs
 SETTINGS: dict[str, Any] = {
-    "encoder": {"name": "beit-mini", "depth": 6, "dim": 128, "heads": 4},
+    "encoder": "beit-mini",
+    "encoder_options": {"depth": 6, "dim": 128, "heads": 4},
     "crop": 0.3,
     "batch": 128,
     "lr": 1.5e-3,
@@ -65,7 +66,7 @@ def beit_cifar10_cpu(
         raise ValueError(f"--units must be one of {', '.join(UNITS)}{did_you_mean(units, UNITS)}")
     home, images = Path(out or f"runs/beit_cifar10_{units}"), Path(data)
     told: dict[str, Any] = {"data": images / "train", "threads": threads, "seed": seed}
-    target = {"units": units, "clusters": 512}
+    target: dict[str, Any] = {"units": units, "clusters": 512}
     if units in TOKENIZERS:
         shape = {"encoder": "codec-tiny", "workers": 0, **TOKENIZERS[units]}
         made = pretrain_or_resume(
@@ -87,7 +88,7 @@ def _choices(run: Run, known: Images, asked: Images) -> dict[str, CandidateChoic
     assert asked.labels is not None
     labels = np.concatenate([known.labels, asked.labels])
     rows = np.arange(len(known)), np.arange(len(known), len(labels))
-    encoders = {"BEiT": run.encoder} | {f"untrained {s}": run.fresh(s) for s in UNTRAINED}
+    encoders = {"BEiT": run.encoder} | {f"untrained {s}": run.build_untrained(s) for s in UNTRAINED}
     found = {}
     for name, encoder in encoders.items():
         x = np.concatenate(

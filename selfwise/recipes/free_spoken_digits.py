@@ -28,13 +28,8 @@ OFFICIAL = 5  # recordings 0 to 4 of each speaker and digit are the official tes
 # Bands of log-mel in place of the convolutions, and no penalty on them: three times as fast, and
 # 15 points better here. Digits last 21 frames, so spans have 5 frames and not 10.
 SETTINGS: dict[str, Any] = {
-    "encoder": {
-        "name": "hubert-mini",
-        "stem": "logmel",
-        "dim": 192,
-        "heads": 3,
-        "input_dropout": 0.0,
-    },
+    "encoder": "hubert-mini",
+    "encoder_options": {"stem": "logmel", "dim": 192, "heads": 3, "input_dropout": 0.0},
     "clusters": 64,
     "mask_length": 5,
     "penalty": 0.0,
@@ -115,7 +110,7 @@ def free_spoken_digits(
 def _rows(runs: list[Run], recordings: Recordings) -> dict[str, Features]:
     """Candidate features of each row of the table: all layers, of which inner folds choose one."""
     rows: dict[str, Features] = {"MFCC": {"MFCC": compute_mfcc_statistics(recordings)}}
-    encoders = {f"untrained {seed}": runs[0].fresh(seed).eval() for seed in UNTRAINED}
+    encoders = {f"untrained {seed}": runs[0].build_untrained(seed).eval() for seed in UNTRAINED}
     encoders |= {f"iteration {number}": run.encoder for number, run in enumerate(runs, 1)}
     for name, encoder in encoders.items():
         found = extract_layers(encoder, recordings, pooling="mean+deviation")
@@ -131,11 +126,13 @@ def _each(found: np.ndarray) -> list[tuple[int, np.ndarray]]:
 
 def _pnmi(run: Run, recordings: Recordings, digits: np.ndarray) -> float:
     """How much the units of the training recordings say of their digits."""
-    options = run.config["options"]
-    heard = open_recordings(options["data"], exclude=options["exclude"])
-    trained, _ = heard.split(options["held_out"], seed=0)
+    options = run.record.reading
+    heard = open_recordings(run.record.data, exclude=options.exclude)
+    trained, _ = heard.split(options.held_out, seed=0)
     of = dict(zip(recordings.ids, digits))
-    units = [run.kept.trained.read(i, 0, frames(int(n))) for i, n in enumerate(trained.samples)]
+    units = [
+        run.facts.targets.trained.read(i, 0, frames(int(n))) for i, n in enumerate(trained.samples)
+    ]
     return compute_pnmi(*flatten_units(units, np.array([of[name] for name in trained.ids])))
 
 

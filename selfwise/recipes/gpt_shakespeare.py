@@ -6,13 +6,8 @@ from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows import language
 
 # nanoGPT, README and config/train_shakespeare_char.py: no dropout on so small a model
-ENCODER = {
-    "name": "gpt-mini",
-    "dim": 128,
-    "length": 64,
-    "dropout": 0.0,
-    "attention_dropout": 0.0,
-}
+ENCODER = "gpt-mini"
+ENCODER_OPTIONS = {"dim": 128, "length": 64, "dropout": 0.0, "attention_dropout": 0.0}
 
 
 def gpt_shakespeare(
@@ -36,6 +31,7 @@ def gpt_shakespeare(
         out=Path(out),
         tokenizer="chars",
         encoder=ENCODER,
+        encoder_options=ENCODER_OPTIONS,
         length=64,
         held_out=0.1,
         seed=seed,

@@ -28,10 +28,14 @@ TRAINING: dict[str, Any] = {
     "log_every": 100,
 }
 METHODS: dict[str, dict[str, Any]] = {
-    "bert": {"tokenizer": "wordpiece:8192", "encoder": {"name": "bert-mini", **PLAIN}},
-    "roberta": {"tokenizer": "bpe:8192", "encoder": {"name": "roberta-mini", **PLAIN}},
-    "albert": {"tokenizer": "unigram:8192", "encoder": {"name": "albert-mini", **PLAIN}},
-    "gpt": {"tokenizer": "bpe:8192", "encoder": {"name": "gpt-mini", "length": 64, **PLAIN}},
+    "bert": {"tokenizer": "wordpiece:8192", "encoder": "bert-mini", "encoder_options": {**PLAIN}},
+    "roberta": {"tokenizer": "bpe:8192", "encoder": "roberta-mini", "encoder_options": {**PLAIN}},
+    "albert": {"tokenizer": "unigram:8192", "encoder": "albert-mini", "encoder_options": {**PLAIN}},
+    "gpt": {
+        "tokenizer": "bpe:8192",
+        "encoder": "gpt-mini",
+        "encoder_options": {"length": 64, **PLAIN},
+    },
 }
 
 

@@ -27,12 +27,8 @@ from selfwise.runs.open import Run
 from selfwise.runs.resume import pretrain_or_resume
 
 # as in simclr_cifar10_cpu: one block a stage, three quarters of the width, half the side
-ENCODER = {
-    "name": "resnet18",
-    "stem": "half",
-    "layers": [1, 1, 1, 1],
-    "channels": [48, 96, 192, 384],
-}
+ENCODER = "resnet18"
+ENCODER_OPTIONS = {"stem": "half", "layers": [1, 1, 1, 1], "channels": [48, 96, 192, 384]}
 LARS = {"optimizer": "lars", "lr": 4.0, "weight_decay": 1e-6}
 # chosen on 5,000 held-out training images; docs/log.md has all that were tried
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -108,11 +104,9 @@ def pretexts_cifar10(
     for name in wanted:
         runs[name] = pretrain_or_resume(name, out=home / f"{name}-{seed}", **told, **SETTINGS[name])
     for name, run in runs.items():
-        embed = partial(
-            extract_features, size=run.size, precision=run.config["options"]["precision"]
-        )
+        embed = partial(extract_features, size=run.size, precision=run.record.option("precision"))
         if (baseline := _baseline(name)) not in found:
-            twins = extract_untrained(run.fresh, known, asked, size=run.size, embed=embed)
+            twins = extract_untrained(run.build_untrained, known, asked, size=run.size, embed=embed)
             found[baseline] = [measured(twin, known, asked) for twin in twins]
         both = FeatureSplit(*(embed(run.encoder, part) for part in (known, asked)))
         found[name] = [measured(both, known, asked)]
@@ -150,7 +144,7 @@ def table(found: Mapping[str, Sequence[Measured]], runs: Mapping[str, Run], aske
         told = ["", "", ""]
         gain = ""
         if name in runs:
-            seen = runs[name].step * runs[name].config["options"]["batch"]
+            seen = runs[name].step * runs[name].record.training.batch
             told = [f"{seen:,}", f"{seen * VIEWS.get(name, 1):,}", _own_task(runs[name], asked)]
             twins = np.mean([twin.right for twin in found[_baseline(name)]], axis=0)
             low, high = paired_bootstrap(each[0].right, twins, seed=0)

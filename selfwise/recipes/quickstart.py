@@ -10,12 +10,8 @@ from selfwise.report.write import report
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows import probe as probing
 
-ENCODER = {
-    "name": "resnet18",
-    "layers": [1, 1, 1, 1],
-    "channels": [16, 32, 64, 128],
-    "zero_init_last": False,
-}
+ENCODER = "resnet18"
+ENCODER_OPTIONS = {"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128], "zero_init_last": False}
 
 
 def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
@@ -36,6 +32,7 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
         data="digits:train",
         out=folder,
         encoder=ENCODER,
+        encoder_options=ENCODER_OPTIONS,
         steps=300,
         batch=256,
         lr=4.0,  # chosen on 300 held-out training digits; docs/log.md has what was tried

@@ -10,12 +10,8 @@ from selfwise.workflows import probe as probing
 
 # A ResNet with one block a stage and three quarters of the width, on maps of half the side:
 # 760 pairs a second on 2 cores, where a ResNet-18 with the CIFAR stem trains 20.
-ENCODER = {
-    "name": "resnet18",
-    "stem": "half",
-    "layers": [1, 1, 1, 1],
-    "channels": [48, 96, 192, 384],
-}
+ENCODER = "resnet18"
+ENCODER_OPTIONS = {"stem": "half", "layers": [1, 1, 1, 1], "channels": [48, 96, 192, 384]}
 
 
 def simclr_cifar10_cpu(
@@ -39,6 +35,7 @@ def simclr_cifar10_cpu(
         data=images / "train",
         out=folder,
         encoder=ENCODER,
+        encoder_options=ENCODER_OPTIONS,
         seed=seed,
         steps=steps,
         batch=256,

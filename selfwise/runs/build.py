@@ -1,110 +1,231 @@
-"""From settings to modules: the method of a run, new or trained."""
+"""From a record to modules: the method of a run, new or trained."""
 
 import sys
 from collections.abc import Mapping
-from inspect import signature
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from selfwise import methods, modalities
+from selfwise.core.config import make_config
+from selfwise.core.plugins import FROM_PYTHON, digest_code, is_place, load_allowed
 from selfwise.core.rng import init_seed
-from selfwise.methods import Method
-from selfwise.runs import config
+from selfwise.encoders.outside import find_factory, reset_weights
+from selfwise.methods import Method, find_method
+from selfwise.modalities import find_modality
+from selfwise.modalities.modality import EncoderChoice, EncoderFactory, Facts, Modality
+from selfwise.runs.config import ModuleFactory, encoder_class, method_class_options
+from selfwise.runs.record import RunRecord, read_record
 from selfwise.runs.settled import check_unchanged
 from selfwise.training import checkpoint
 
 
-class Opened(NamedTuple):
-    """What a run folder holds."""
+@dataclass(frozen=True)
+class RunCode:
+    """What a run's record names: code of ours, or what the user has handed over or allowed."""
 
-    config: dict[str, Any]
-    method: Method  # in eval mode, on the CPU
+    method: type[Method]
+    encoder: EncoderFactory | None = None  # None: one of ours, by name
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """What a run folder has, with its method in eval mode on the CPU."""
+
+    record: RunRecord
+    facts: Facts
+    method: Method
     weights: str  # SHA-256 of the weights
     step: int  # optimiser steps done
+    code: RunCode
 
 
-def build(settings: Mapping[str, Any], kept: Any) -> Method:
+def find_code(
+    folder: Path,
+    record: RunRecord,
+    *,
+    method: type[Method] | None = None,
+    encoder: EncoderFactory | None = None,
+) -> RunCode:
+    """The code that a run's record names.
+
+    Args:
+        folder: of the run.
+        record: its run.yaml.
+        method: what was handed over for a class that lives in Python alone.
+        encoder: the same for a factory or module.
+
+    Raises ValueError naming what is missing: a plugin, or something from Python.
+    """
+    return RunCode(_find_method(folder, record, method), _find_encoder(folder, record, encoder))
+
+
+def _find_method(folder: Path, record: RunRecord, method: type[Method] | None) -> type[Method]:
+    if method is not None:
+        return method
+    if record.method == FROM_PYTHON:
+        raise ValueError(
+            f"{folder} was trained with a method that was defined in Python: load or resume it "
+            "there, with method="
+        )
+    if not is_place(record.method):
+        return find_method(record.method)
+    kind = load_allowed(record.method, folder=folder)
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        raise ValueError(f"{record.method}, the method of {folder}, is not a method any more")
+    return kind
+
+
+def _find_encoder(
+    folder: Path, record: RunRecord, encoder: EncoderFactory | None
+) -> EncoderFactory | None:
+    name = record.encoder_name
+    if encoder is not None:
+        return encoder
+    if name == FROM_PYTHON:
+        raise ValueError(
+            f"the encoder of {folder} was handed over in Python: load or resume it there, with "
+            "encoder="
+        )
+    if is_place(name):
+        load_allowed(name, folder=folder)
+    return find_factory(name)
+
+
+def check_code(folder: Path, record: RunRecord, code: RunCode) -> None:
+    """Warn of code from outside that is not what the run was started with.
+
+    Raises ValueError if code that lives in Python alone is something else.
+    """
+    things: dict[str, object] = {record.method: code.method, record.encoder_name: code.encoder}
+    for place, before in record.code.items():
+        if before == digest_code(things.get(place)):
+            continue
+        if place == FROM_PYTHON:
+            raise ValueError(
+                f"{folder} was started with other code than the method or encoder that was handed "
+                "over: hand over the same, or start another run"
+            )
+        text = f"warning: {place} was changed since {folder} was started"
+        print(f"{text}: the result may differ", file=sys.stderr, flush=True)
+
+
+def recorded_encoder(record: RunRecord, code: RunCode) -> EncoderChoice:
+    """The encoder of a run with the options that were chosen."""
+    kind = encoder_class(code.method, code.encoder or record.encoder_name)
+    options = make_config(kind, record.encoder_options)
+    return EncoderChoice(record.encoder_name, options, code.encoder)
+
+
+def build_method(
+    record: RunRecord,
+    code: RunCode,
+    facts: Facts,
+    inputs: Mapping[str, object],
+    *,
+    pretrained: bool = True,
+) -> Method:
     """The method with its encoder, with random weights that are a function of the seed.
 
-    `kept` is what the modality keeps for reading: a tokenizer, units, or None.
+    Args:
+        record: the options.
+        code: what they name.
+        facts: about the data.
+        inputs: what the method needs of the data.
+        pretrained: False: without published weights, since others are loaded afterwards.
     """
-    kind, options = methods.find(settings["method"]), settings["options"]
-    modality, wanted = modalities.of(kind), signature(kind).parameters
-    supplied = modality.supplied(settings["found"], kept)
-    own = {name: supplied[name] for name in supplied if name in wanted}
-    own |= {name: options[name] for name in wanted if name in options and name not in supplied}
-    own.pop("encoder", None)
-    with init_seed(options["seed"], "method"):
-        return kind(modality.encoder(settings, kept, options["seed"]), **own)
+    modality, kind = find_modality(record.modality), code.method
+    choice = recorded_encoder(record, code)
+    choice = choice if pretrained else modality.without_pretrained_weights(choice)
+    section = method_class_options(kind)
+    values = {name: record.option(name) for name in section.model_fields if name in record.resolved}
+    options = make_config(section, values)
+    with init_seed(record.seed, "method"):
+        encoder = modality.build_encoder(choice, facts, record.seed)
+        return kind(encoder, **inputs, **dict(options))
 
 
-def opened(folder: Path, found: checkpoint.Checkpoint) -> Opened:
+def build_untrained(record: RunRecord, code: RunCode, facts: Facts, seed: int) -> Any:
+    """The untrained twin of a run's encoder."""
+    modality: Modality = find_modality(record.modality)
+    encoder = modality.build_untrained(recorded_encoder(record, code), facts, seed)
+    if isinstance(code.encoder, ModuleFactory):  # its weights may have been trained elsewhere
+        with init_seed(seed, "encoder"):
+            return reset_weights(encoder)
+    return encoder
+
+
+def load_at(folder: Path, saved: checkpoint.Checkpoint, code: RunCode | None = None) -> LoadedRun:
     """The run in `folder` as it was at a checkpoint."""
-    settings = config.read(folder)
-    modality = modalities.of(methods.find(settings["method"]))
-    check_unchanged(folder, found)
-    model = build(modality.unpublished(settings), modality.kept(folder, open_newest))
-    checkpoint.load_weights(found, model)
-    weights = checkpoint.checksum(found.folder / checkpoint.FILES[0])
-    return Opened(settings, model.eval(), weights, found.step)
+    record = read_record(folder)
+    code = code or find_code(folder, record)
+    modality = find_modality(record.modality)
+    check_unchanged(folder, saved)
+    facts = modality.load_facts(folder, record.info)
+    inputs = modality.load_inputs(code.method, folder, facts, record.needs, open_newest)
+    method = build_method(record, code, facts, inputs, pretrained=False)
+    checkpoint.load_weights(saved, method)
+    weights = checkpoint.checksum(saved.folder / checkpoint.FILES[0])
+    return LoadedRun(record, facts, method.eval(), weights, saved.step, code)
 
 
-def open_newest(folder: Path) -> Opened:
+def open_newest(folder: Path) -> LoadedRun:
     """The run in `folder` as it was at its newest whole checkpoint.
 
-    Raises ValueError if the folder is no run, or has no whole checkpoint.
+    Raises ValueError if the folder is not a run, or has no whole checkpoint.
     """
-    return opened(folder, newest(folder))
+    return load_at(folder, find_newest(folder))
 
 
-def located(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
-    """A run folder and its newest whole checkpoint, or one of its checkpoints, told by its folder.
+def locate(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
+    """A run folder and its newest whole checkpoint, or the one whose folder is given.
 
-    Raises ValueError if the folder is no run, or has no whole checkpoint.
+    Raises ValueError if the folder is not a run, or has no whole checkpoint.
     """
     folder = Path(run)
     if folder.parent.name == "checkpoints":
         return folder.parent.parent, checkpoint.whole(folder)
-    steps = config.read(folder)["options"]["steps"]
-    found, torn = _newest(folder)
+    steps = read_record(folder).steps
+    newest, torn = _newest(folder)
     for sentence in torn:
-        print(f"warning: {sentence}; using the checkpoint of step {found.step}", file=sys.stderr)
-    if found.step < steps:
-        print(f"warning: {folder} is at step {found.step} of {steps}", file=sys.stderr)
-    return folder, found
+        print(f"warning: {sentence}; using the checkpoint of step {newest.step}", file=sys.stderr)
+    if newest.step < steps:
+        print(f"warning: {folder} is at step {newest.step} of {steps}", file=sys.stderr)
+    return folder, newest
 
 
-def started(settings: Mapping[str, Any], kept: Any) -> Method:
-    """The method as it is before the first step: with the weights of an earlier run, if told."""
-    model = build(settings, kept)
-    if settings["options"]["start"]:
-        folder, found = located(settings["options"]["start"])
-        earlier = opened(folder, found).method
+def build_started(
+    record: RunRecord, code: RunCode, facts: Facts, inputs: Mapping[str, object]
+) -> Method:
+    """The method before the first step: with the weights of `start`, where there is one."""
+    method = build_method(record, code, facts, inputs)
+    if start := record.get("start"):
+        folder, saved = locate(start)
+        earlier = load_at(folder, saved).method
         # a language model is its heads too; a projection head is thrown away after each run
-        whole = type(earlier) is type(model) and model.modality == "text"
-        ours, theirs = (model, earlier) if whole else (model.encoder, earlier.encoder)
+        whole = type(earlier) is type(method) and method.modality == "text"
+        ours, theirs = (method, earlier) if whole else (method.encoder, earlier.encoder)
         checkpoint.fill(ours, theirs.state_dict(), where=folder)
-        if type(earlier) is type(model):
-            for name in model.carried:
-                getattr(model, name).data.copy_(getattr(earlier, name))
-    return model
+        if type(earlier) is type(method):
+            for name in method.carried:
+                getattr(method, name).data.copy_(getattr(earlier, name))
+    return method
 
 
-def newest(folder: Path) -> checkpoint.Checkpoint:
+def find_newest(folder: Path) -> checkpoint.Checkpoint:
     """The newest whole checkpoint of a run.
 
-    Raises ValueError if the folder is no run, or has no whole checkpoint.
+    Raises ValueError if the folder is not a run, or has no whole checkpoint.
     """
-    config.read(folder)
+    read_record(folder)
     return _newest(folder)[0]
 
 
 def _newest(folder: Path) -> tuple[checkpoint.Checkpoint, list[str]]:
     """And a sentence for each newer one that is torn."""
-    found, torn = checkpoint.latest(folder / "checkpoints")
-    if found is None:
+    newest, torn = checkpoint.latest(folder / "checkpoints")
+    if newest is None:
         why = f" ({torn[0]})" if torn else ""
         raise ValueError(
             f"{folder} has no whole checkpoint{why}; `selfwise resume {folder}` starts it again"
         )
-    return found, torn
+    return newest, torn

@@ -1,115 +1,287 @@
-"""run.yaml: what a run was told, what it found, and where it ran."""
+"""The options of a run, whole: which there are depends on the method and on the encoder."""
 
-import os
-import platform
-import subprocess
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import torch
-import yaml
+from pydantic import create_model
+from torch import nn
 
-PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pillow", "scikit-learn")
-TEXT_PACKAGES = ("tokenizers", "sentencepiece", "sentencex", "pyarrow")
-AUDIO_PACKAGES = ("soundfile", "soxr", "av")
-FILE = "run.yaml"
+from selfwise import methods
+from selfwise.core.config import (
+    AbsolutePath,
+    Config,
+    flag,
+    flatten_config,
+    given_options,
+    make_config,
+    merge_values,
+    nest_values,
+    options_of,
+)
+from selfwise.core.plugins import FROM_PYTHON, absolute_place, is_place, load_place, name_place
+from selfwise.data.image.named_sets import parse_name
+from selfwise.data.text.documents import HUB
+from selfwise.data.text.python_docs import NAME as EMBEDDED_TEXT
+from selfwise.encoders.outside import find_factory
+from selfwise.methods import Method
+from selfwise.modalities import modality_of
+from selfwise.modalities.modality import EncoderChoice, EncoderFactory
+from selfwise.runs.record import RunRecord, read_record
+from selfwise.training.config import TrainingConfig
+
+IMPORTED = "<imported>"  # stands in run.yaml for the data of published weights
+
+_NEEDS: dict[type[Method], type[Config]] = {}
+_CLASSES: dict[tuple[type[Method], type[Config]], type["PretrainConfig"]] = {}
 
 
-def write(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write run.yaml whole or not at all."""
-    temporary = folder / f".{FILE}.writing"
-    with temporary.open("w") as file:
-        yaml.safe_dump(dict(config), file, sort_keys=False, allow_unicode=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(folder / FILE)
+class PretrainConfig(Config):
+    """The options of a run, in sections; users see one flat list."""
+
+    data: str
+    """Where the examples are: a folder, a file, a name; in Python also the examples."""
+    encoder: str = ""
+    """Name of an encoder, MODULE:NAME or FILE.py:NAME of one from outside; by default that of
+    `start`, or else one that suits the method and a small machine."""
+    start: Annotated[str, AbsolutePath()] = ""
+    """Folder of an earlier run whose encoder's weights are the start; of the same method on text,
+    its heads and its tokenizer too."""
+    seed: int = 0
+    """Every random draw is a function of it."""
+    method_options: Config
+    needs_options: Config
+    training: TrainingConfig = TrainingConfig()
+    reading: Config
+    encoder_options: Config
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """The contents of run.yaml.
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run is to be: its options, and what they name."""
 
-    Raises ValueError if the folder is no run, or if the file cannot be read.
+    method: str
+    """As run.yaml names it."""
+    kind: type[Method]
+    config: PretrainConfig
+    encoder: EncoderChoice
+    asked: Mapping[str, Any]
+    """What the user said, by option."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Where values are from that the user has not given."""
+    earlier: RunRecord | None = None
+    """The record of `start`."""
+
+    def with_devices(self, devices: int) -> "RunRequest":
+        """The request with the number of processes that torchrun or SLURM has started."""
+        if devices == self.config.training.devices:
+            return self
+        training = self.config.training.replace(devices=devices)
+        return replace(self, config=self.config.replace(training=training))
+
+    def check_importable(self) -> None:
+        """Raises ValueError for code that other processes cannot import."""
+        for what, name in (("method", self.method), ("encoder", self.encoder.name)):
+            if name == FROM_PYTHON:
+                raise ValueError(
+                    f"--devices starts processes that import the {what} themselves, and this one "
+                    "lives in Python alone: put it into a file and name it FILE.py:NAME"
+                )
+
+
+def find_method_class(method: str | type[Method]) -> type[Method]:
+    """A method by name, by place (which imports it: a user has typed it), or as it is.
+
+    Raises ValueError for what is not a method.
     """
-    if not folder.is_dir():
-        raise ValueError(f"there is no run at {folder}: the folder does not exist")
-    path = folder / FILE
-    if not path.is_file():
-        raise ValueError(f"{folder} is not a run folder: it has no {FILE}")
-    config = load(path)
-    missing = [key for key in ("method", "options", "found") if key not in config]
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}: it was not written by selfwise")
-    return config
+    if isinstance(method, str) and not is_place(method):
+        return methods.find_method(method)
+    kind = load_place(method) if isinstance(method, str) else method
+    if not (isinstance(kind, type) and issubclass(kind, Method)):
+        raise ValueError(f"{method} is not a method: a class that inherits selfwise.Method is one")
+    return kind
 
 
-def load(path: Path) -> dict[str, Any]:
-    """A YAML mapping; only plain data, never objects.
+def name_method(method: str | type[Method], kind: type[Method]) -> str:
+    """A method as run.yaml names it."""
+    if isinstance(method, str):
+        return absolute_place(method) if is_place(method) else method
+    own = methods.name_of(kind)
+    return own or name_place(kind)
 
-    Raises ValueError naming the file and, where known, the line.
+
+def config_class(
+    method: str | type[Method], encoder: str | EncoderFactory | nn.Module = ""
+) -> type[PretrainConfig]:
+    """The config class for a method and an encoder. Raises ValueError if there is no such one."""
+    kind = find_method_class(method)
+    modality, needs = modality_of(kind), needs_class(kind)
+    encoder_options = encoder_class(kind, encoder)
+    key = (kind, encoder_options)
+    if key not in _CLASSES:
+        _CLASSES[key] = create_model(
+            f"{kind.__name__}Config",
+            __base__=PretrainConfig,
+            method_options=(method_class_options(kind), ...),
+            needs_options=(needs, ...),
+            reading=(modality.reading, ...),
+            encoder_options=(encoder_options, ...),
+        )
+    return _CLASSES[key]
+
+
+def encoder_class(kind: type[Method], encoder: str | EncoderFactory | nn.Module) -> type[Config]:
+    """The config class of an encoder's options."""
+    if isinstance(encoder, nn.Module):
+        return Config
+    if not isinstance(encoder, str):
+        return options_of(encoder, skip=FROM_DATA, prefix="encoder.")
+    return modality_of(kind).find_encoder_options(encoder or kind.default_encoder)
+
+
+FROM_DATA = ("in_channels", "size", "vocab", "seed")  # what the data decide of an encoder
+
+
+def method_class_options(kind: type[Method]) -> type[Config]:
+    """The config class of a method's own options."""
+    return options_of(kind, skip={"encoder", *kind.needs})
+
+
+def needs_class(kind: type[Method]) -> type[Config]:
+    """One section for each need of a method that has options."""
+    if kind not in _NEEDS:
+        fields: dict[str, Any] = {
+            name: (need.options, need.options())
+            for name, need in kind.needs.items()
+            if need.options is not None
+        }
+        _NEEDS[kind] = create_model(f"{kind.__name__}Needs", __base__=Config, **fields)
+    return _NEEDS[kind]
+
+
+def make_request(
+    method: str | type[Method],
+    values: Mapping[str, Any],
+    *,
+    data: object,
+    encoder: str | EncoderFactory | nn.Module = "",
+    start: str | Path = "",
+    spell: Callable[[str], str] = flag,
+) -> RunRequest:
+    """A run as the user describes it, with every option checked.
+
+    Args:
+        method: name, place, or class of a method.
+        values: the other options, flat or nested.
+        data: where the examples are, or the examples.
+        encoder: name or place of an encoder, a factory, or a module.
+        start: folder of the run whose weights are the start.
+        spell: how the user writes an option.
+
+    Raises ValueError with one sentence for anything that cannot be.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold names and values, such as 'batch: 256'")
-    return content
+    kind = find_method_class(method)
+    name, factory = name_encoder(encoder)
+    earlier = read_record(Path(start)) if start else None
+    below = _options_from_start(kind, Path(start), earlier, name) if earlier else {}
+    kind_of = config_class(kind, factory or name or below.get("encoder", ""))
+    user = {"data": name_data(data), "start": str(start), **values}
+    user |= {"encoder": name} if name else {}
+    nested = merge_values(nest_values(kind_of, below), nest_values(kind_of, user, spell=spell))
+    config = make_config(kind_of, nested, spell=spell)
+    asked = make_config(kind_of, nest_values(kind_of, user, spell=spell), spell=spell)
+    return RunRequest(
+        method=name_method(method, kind),
+        kind=kind,
+        config=config,
+        encoder=choose_encoder(kind, config, factory),
+        asked=_as_written(asked),
+        sources=dict.fromkeys(below, "start"),
+        earlier=earlier,
+    )
 
 
-def options_of(path: Path) -> dict[str, Any]:
-    """The options in a file given as --config: a run.yaml, or just names and values."""
-    if not path.is_file():
-        raise ValueError(f"--config {path}: there is no such file")
-    content = load(path)
-    return dict(content.get("options", content))
+def choose_encoder(
+    kind: type[Method],
+    config: PretrainConfig,
+    factory: EncoderFactory | None,
+) -> EncoderChoice:
+    """The encoder with its options; those that go with the method are added where none is given.
+
+    Raises ValueError if the encoder does not have an option that the method needs.
+    """
+    name, options = config.encoder or kind.default_encoder, config.encoder_options
+    added: dict[str, object] = {}
+    for option, value in kind.encoder_options.items():
+        if option not in type(options).model_fields:
+            if factory is None:
+                raise ValueError(
+                    f"encoder {name} has no option {option}, and {kind.__name__} needs "
+                    f"{option}={value}; {kind.default_encoder} has it"
+                )
+        elif option not in options.model_fields_set:
+            added[option] = value
+    return EncoderChoice(name, options.replace(**added), factory)
 
 
-def environment(threads: int, device: str) -> dict[str, Any]:
-    """Versions and hardware: bitwise equal results are promised for equal ones."""
-    packages = ("selfwise", *PACKAGES, *TEXT_PACKAGES, *AUDIO_PACKAGES)
-    versions = {name: _version(name) for name in packages}
-    hardware = {
-        "cpu": cpu_model(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": threads,
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
-    }
-    return {"python": platform.python_version(), **versions, **hardware, "commit": commit()}
+def name_encoder(
+    encoder: str | EncoderFactory | nn.Module,
+) -> tuple[str, EncoderFactory | None]:
+    """An encoder as run.yaml names it, and its factory where it is not one of ours."""
+    if isinstance(encoder, str):
+        factory = find_factory(encoder) if encoder else None
+        return (absolute_place(encoder) if is_place(encoder) else encoder), factory
+    if isinstance(encoder, nn.Module):
+        return FROM_PYTHON, ModuleFactory(encoder)
+    if not callable(encoder):
+        raise ValueError(
+            "encoder must be a name, MODULE:NAME, a torch module or a function that makes one, "
+            f"not {type(encoder).__name__}"
+        )
+    return name_place(encoder), encoder
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """A sentence part for each entry that is not what it was."""
-    return [
-        f"{name} is {now.get(name)}, was {before[name]}"
-        for name in before
-        if before[name] != now.get(name)
-    ]
+class ModuleFactory:
+    """Hands out copies of a module that the user has made, with the weights that it has."""
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+
+    def __call__(self) -> nn.Module:
+        return deepcopy(self.module)
 
 
-def cpu_model() -> str:
-    """The processor's name, as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def name_data(data: object) -> str:
+    """The data as run.yaml names them: names and paths that hold from any folder."""
+    if not isinstance(data, str | Path):
+        return FROM_PYTHON
+    if data == IMPORTED:
+        return IMPORTED
+    if str(data) == EMBEDDED_TEXT or str(data).startswith(HUB):
+        return str(data)
+    known = parse_name(data) if isinstance(data, str) else None
+    if known is None:
+        return str(Path(data).expanduser().resolve())
+    if known.root is None:
+        return str(data)
+    root = str(known.root.expanduser().resolve())
+    return ":".join([known.name, root, *([known.split] if known.split else [])])
 
 
-def commit() -> str | None:
-    """The commit of selfwise, where it runs from a git checkout."""
-    here = Path(__file__).resolve().parents[1]
-    if not (here.parent / ".git").exists():
-        return None
-    command = ["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
+def _options_from_start(
+    kind: type[Method], start: Path, earlier: RunRecord, encoder: str
+) -> dict[str, Any]:
+    """The options that go with the weights of an earlier run."""
+    below: dict[str, Any] = dict(modality_of(kind).options_from_start(start))
+    if not encoder:
+        below["encoder"] = earlier.encoder_name
+        below |= {f"encoder.{name}": value for name, value in earlier.encoder_options.items()}
+    return below
 
 
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def _as_written(config: PretrainConfig) -> dict[str, Any]:
+    """What the user gave, by option, as plain data."""
+    given, values = given_options(config), flatten_config(config)
+    return {n: v for n, v in values.items() if n in given and v is not None and v != ""}

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from socket import gethostname
 from time import monotonic, sleep
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.distributed import TCPStore
 
-from selfwise import methods, modalities
+from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.process import threads
 from selfwise.distributed.launch import join_when_ready, launch_workers, run_worker
 from selfwise.distributed.process_group import (
@@ -28,14 +28,23 @@ from selfwise.distributed.process_group import (
     report_peer_failure,
     wait_for_all,
 )
-from selfwise.methods import Method
-from selfwise.modalities.modality import Data, Steps
-from selfwise.runs import config
-from selfwise.runs.arguments import FROM_PYTHON, IMPORTED, reading_options, where
-from selfwise.runs.build import build, open_newest, started
+from selfwise.modalities import modality_of
+from selfwise.modalities.modality import OpenData, Opening
+from selfwise.runs.build import (
+    RunCode,
+    build_method,
+    build_started,
+    check_code,
+    find_code,
+    open_newest,
+    recorded_encoder,
+)
+from selfwise.runs.config import IMPORTED, name_data, needs_class
+from selfwise.runs.prepare import PreparedRun
+from selfwise.runs.record import RunRecord, has_record, read_record
 from selfwise.runs.settled import check_settled
 from selfwise.training import checkpoint
-from selfwise.training.config import Resolved, recorded, resolve_device
+from selfwise.training.config import ResolvedTraining, resolve_device
 from selfwise.training.loop import fit
 
 SEEN = 60.0  # seconds until a folder of the network shows what another machine has written
@@ -47,51 +56,59 @@ PYTHON = (sys.executable, "-P")
 COMMAND = "import sys; from selfwise.runs.launch import member; sys.exit(member(sys.argv[1]))"
 
 
-class Ready(NamedTuple):
-    """What a run is made of, before its first step or to go on."""
-
-    settings: dict[str, Any]
-    training: Resolved
-    method: Method
-    examples: Data
-    source: Steps
-    seed: int
-
-
-def reopened(folder: Path, data: Any = None) -> Ready:
+def reopen(folder: Path, data: Any = None, code: RunCode | None = None) -> PreparedRun:
     """What is in a run folder, with its data open.
+
+    Args:
+        folder: of the run.
+        data: the examples of a run that was given them in Python.
+        code: what its record names, if it is not all ours.
 
     Raises ValueError if its data cannot be opened again, or are not those that it has seen.
     """
-    settings = config.read(folder)
-    options, kind = settings["options"], methods.find(settings["method"])
-    if data is None and options["data"] == FROM_PYTHON:
+    record = read_record(folder)
+    if data is None and record.data == FROM_PYTHON:
         raise ValueError(f"{folder} was given its data in Python: resume it there, with data=")
-    if options["data"] == IMPORTED:
+    if record.data == IMPORTED:
         raise ValueError(
             f"{folder} was imported, so there is nothing to go on with; to train it further: "
-            f"selfwise pretrain {settings['method']} --start {folder} --data PATH --out RUN"
+            f"selfwise pretrain {record.method} --start {folder} --data PATH --out RUN"
         )
+    code = code or find_code(folder, record)
+    check_code(folder, record, code)
     saved = checkpoint.latest(folder / "checkpoints")[0]
     if saved is not None:
         check_settled(folder, saved)
-    training, seed = recorded(options), int(options["seed"])
-    source_data = options["data"] if data is None else data
-    modality = modalities.of(kind)
-    reading = {name: options[name] for name in reading_options(kind)}
-    shape = options["encoder"]
-    examples = modality.opened(
-        source_data, kind, open_run=open_newest, folder=folder, encoder=shape, **reading
-    )
-    whole = settings if saved is None else modality.unpublished(settings)
-    model = (started if saved is None else build)(whole, examples.kept)
-    source = examples.source(model, batch=training.batch, seed=seed)
-    if examples.found["fingerprint"] != settings["found"]["fingerprint"]:
+    examples = record.data if data is None else data
+    opened = _open_again(folder, record, code, examples)
+    if saved is None:
+        method = build_started(record, code, opened, opened.inputs)
+    else:
+        method = build_method(record, code, opened, opened.inputs, pretrained=False)
+    training = record.training
+    source = opened.source(method, batch=training.batch, seed=record.seed)
+    if opened.info.fingerprint != record.info.fingerprint:
         raise ValueError(
-            f"the data at {where(source_data)} are not those that {folder} was started with "
-            f"({examples.found['examples']} examples now, {settings['found']['examples']} then)"
+            f"the data at {name_data(examples)} are not those that {folder} was started with "
+            f"({opened.info.examples} examples now, {record.info.examples} then)"
         )
-    return Ready(settings, training, model, examples, source, seed)
+    return PreparedRun(record, training, method, opened, source, code)
+
+
+def _open_again(folder: Path, record: RunRecord, code: RunCode, data: Any) -> OpenData:
+    """The data of a run, with what its folder keeps of them."""
+    modality = modality_of(code.method)
+    opening = Opening(
+        method=code.method,
+        encoder=recorded_encoder(record, code),
+        open_run=open_newest,
+        folder=folder,
+        needs=record.needs_options(needs_class(code.method)),
+    )
+    opened = modality.open_data(data, record.reading, opening)
+    if record.option("start"):  # its weights may need more than these data
+        opened.adopt(record)
+    return opened
 
 
 def check_together(devices: int, device: str, data: Any) -> None:
@@ -100,7 +117,7 @@ def check_together(devices: int, device: str, data: Any) -> None:
         raise ValueError(f"--devices must be at least 1, not {devices}")
     if devices == 1 or detect_env() is not None:
         return
-    if where(data) == FROM_PYTHON:
+    if name_data(data) == FROM_PYTHON:
         raise ValueError(
             f"--devices {devices} starts processes that open the data themselves: give a folder, "
             "a file or a name, or start the script with torchrun"
@@ -128,11 +145,16 @@ def check_as_many(folder: Path, devices: int) -> None:
 
 
 @contextmanager
-def together(folder: Path, training: Resolved) -> Iterator[DistributedEnv]:
+def together(folder: Path, training: ResolvedTraining) -> Iterator[DistributedEnv]:
     """The first process of a run, with the others at work in the run's folder."""
     command = [*PYTHON, "-c", COMMAND, str(folder.resolve())]
-    told: dict[str, Any] = {"device_type": _kind(training.device), "threads": training.threads}
-    with launch_workers(command, training.devices, **told, resume_hint=_go_on(folder)) as env:
+    with launch_workers(
+        command,
+        training.devices,
+        device_type=_kind(training.device),
+        threads=training.threads,
+        resume_hint=_go_on(folder),
+    ) as env:
         yield env
         if env.size > 1:
             wait_for_all()
@@ -142,7 +164,7 @@ def member(folder: str) -> int:
     """A process that `together` has started, from its beginning to its end."""
 
     def work(env: DistributedEnv, store: TCPStore) -> None:
-        run = reopened(Path(folder))
+        run = reopen(Path(folder))
         join_when_ready(env, store, _kind(run.training.device))
         _train(run, Path(folder), env)
 
@@ -159,14 +181,14 @@ def sharing(
     """
     line = [*PYTHON, "-c", command, *words, json.dumps(told)]
     each = max(1, torch.get_num_threads() // count_local_processes(devices))
-    how: dict[str, Any] = {"device_type": "cpu", "threads": each, "resume_hint": AGAIN}
     if (env := detect_env()) is not None and env.rank:
         with report_peer_failure(BEFORE):
             join_process_group(env, "cpu")
         with report_peer_failure(AGAIN), threads(each):
             yield env
         return
-    with threads(each if devices > 1 else 0), launch_workers(line, devices, **how) as env:
+    together = launch_workers(line, devices, device_type="cpu", threads=each, resume_hint=AGAIN)
+    with threads(each if devices > 1 else 0), together as env:
         yield env
 
 
@@ -180,7 +202,9 @@ def share_in(work: Callable[[DistributedEnv], None]) -> int:
     return run_worker(meet, AGAIN)
 
 
-def joined(folder: Path, env: DistributedEnv, *, data: Any, device: str) -> None:
+def joined(
+    folder: Path, env: DistributedEnv, *, data: Any, device: str, code: RunCode | None = None
+) -> None:
     """What all but the first process do that torchrun or SLURM has started.
 
     They wait until the first one has prepared the run.
@@ -189,7 +213,7 @@ def joined(folder: Path, env: DistributedEnv, *, data: Any, device: str) -> None
         join_process_group(env, _kind(resolve_device(device)))
     with report_peer_failure(_go_on(folder)):
         _wait_for(folder)
-        run = reopened(folder, data if where(data) == FROM_PYTHON else None)
+        run = reopen(folder, data if name_data(data) == FROM_PYTHON else None, code)
         try:
             _train(run, folder, env)
         except KeyboardInterrupt:
@@ -199,7 +223,7 @@ def joined(folder: Path, env: DistributedEnv, *, data: Any, device: str) -> None
 def _wait_for(folder: Path) -> None:
     """Until this machine sees the run that the first process has prepared, or it never will."""
     until = monotonic() + SEEN
-    while not (folder / config.FILE).is_file():
+    while not has_record(folder):
         if monotonic() > until:
             raise ValueError(
                 f"{folder.resolve()} is no run on {gethostname()}, and the first process has made "
@@ -208,10 +232,9 @@ def _wait_for(folder: Path) -> None:
         sleep(0.5)
 
 
-def _train(run: Ready, folder: Path, env: DistributedEnv) -> None:
-    run.examples.join(folder)
-    told: dict[str, Any] = {"seed": run.seed, "out": folder, "quiet": True, "env": env}
-    fit(run.method, run.source, run.training, **told)
+def _train(run: PreparedRun, folder: Path, env: DistributedEnv) -> None:
+    run.data.join(folder)
+    fit(run.method, run.source, run.training, seed=run.seed, out=folder, quiet=True, env=env)
     wait_for_all()
 
 

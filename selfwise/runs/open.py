@@ -1,13 +1,19 @@
 """A run folder with its trained method in memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from selfwise import modalities
+from torch import nn
+
+from selfwise.core.plugins import allow_plugins
 from selfwise.methods import Method
-from selfwise.runs.build import located, open_newest, opened
+from selfwise.modalities import find_modality
+from selfwise.modalities.modality import EncoderFactory, Modality
+from selfwise.runs.build import LoadedRun, RunCode, build_untrained, find_code, load_at, locate
+from selfwise.runs.config import name_encoder
+from selfwise.runs.record import RunRecord, read_record
 
 
 @dataclass(frozen=True)
@@ -15,10 +21,27 @@ class Run:
     """A run folder with its trained method in memory."""
 
     folder: Path
-    config: dict[str, Any]
-    method: Method
-    weights: str  # SHA-256 of the weights
-    step: int  # optimiser steps done
+    loaded: LoadedRun
+
+    @property
+    def record(self) -> RunRecord:
+        """What run.yaml says."""
+        return self.loaded.record
+
+    @property
+    def method(self) -> Method:
+        """The trained method, in the mode in which it was last used."""
+        return self.loaded.method
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the weights."""
+        return self.loaded.weights
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return self.loaded.step
 
     @property
     def encoder(self) -> Any:
@@ -26,39 +49,84 @@ class Run:
         return self.method.encoder
 
     @property
-    def modality(self) -> Any:
-        """The module of the run's modality."""
-        return modalities.of(type(self.method))
+    def modality(self) -> Modality:
+        return find_modality(self.record.modality)
 
-    @cached_property
-    def kept(self) -> Any:
-        """What the folder keeps for reading: a tokenizer, units, or None."""
-        return self.modality.kept(self.folder, open_newest)
+    @property
+    def facts(self) -> Any:
+        """What the folder says of the data: of text, with the tokenizer."""
+        return self.loaded.facts
 
     @property
     def tokenizer(self) -> Any:
         """The tokenizer of a run on text; only those have one."""
-        return self.kept
+        return self.facts.tokenizer
 
     @property
     def size(self) -> int:
         """Side of the images that the encoder expects, in pixels."""
-        return int(self.config["found"]["size"])
+        return int(self.record.info.size)
 
-    def unread(self, examples: Any, window: str = "") -> list[str]:
-        """Sentences on what of the examples is not read; of images and recordings all is."""
-        return getattr(self.modality, "unread", lambda *_: [])(self, examples, window)
+    def describe_unread(self, examples: Any, window: str = "") -> list[str]:
+        """Sentences on what of the examples is not read."""
+        return self.modality.describe_unread(self, examples, window)
 
-    def fresh(self, seed: int) -> Any:
+    def build_untrained(self, seed: int) -> Any:
         """The untrained twin of the encoder, with weights from a seed."""
-        return self.modality.fresh(self.config, self.kept, seed)
+        return build_untrained(self.record, self.loaded.code, self.facts, seed)
+
+    def __repr__(self) -> str:
+        steps = f"step {self.step} of {self.record.steps}"
+        return (
+            f"Run({str(self.folder)!r}, {self.record.method}, {self.record.encoder_name}, {steps})"
+        )
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = {
+            "run": str(self.folder),
+            "method": self.record.method,
+            "encoder": self.record.encoder_name,
+            "data": self.record.data,
+            "step": f"{self.step:,} of {self.record.steps:,}",
+            "parameters": f"{sum(p.numel() for p in self.encoder.parameters()):,}",
+        }
+        lines = [f"<tr><th>{n}</th><td>{escape(value)}</td></tr>" for n, value in rows.items()]
+        return f"<table>{''.join(lines)}</table>"
 
 
-def load(run: str | Path) -> Run:
+def load(
+    run: str | Path,
+    *,
+    plugins: Sequence[str] = (),
+    method: type[Method] | None = None,
+    encoder: EncoderFactory | nn.Module | None = None,
+) -> Run:
     """Open a run folder at its newest whole checkpoint, or one of its checkpoints, on the CPU.
 
-    `RUN/checkpoints/step-00000400` opens that step. Raises ValueError if the folder is no run, or
-    has no whole checkpoint.
+    Args:
+        run: folder of the run; `RUN/checkpoints/step-00000400` opens that step.
+        plugins: modules and .py files outside of selfwise that the run may import.
+        method: the class of a run whose method was defined in Python.
+        encoder: the function or module of a run whose encoder was handed over in Python.
+
+    Raises ValueError if the folder is not a run, has no whole checkpoint, or names code that is
+    neither allowed nor handed over.
     """
-    folder, found = located(run)
-    return Run(folder, *opened(folder, found))
+    allow_plugins(plugins)
+    folder, saved = locate(run)
+    code = resolve_code(folder, read_record(folder), method=method, encoder=encoder)
+    return Run(folder, load_at(folder, saved, code))
+
+
+def resolve_code(
+    folder: Path,
+    record: RunRecord,
+    *,
+    method: type[Method] | None = None,
+    encoder: EncoderFactory | nn.Module | None = None,
+) -> RunCode:
+    """The code that a run's record names; `method` and `encoder` as for `load`."""
+    factory = None if encoder is None else name_encoder(encoder)[1]
+    return find_code(folder, record, method=method, encoder=factory)

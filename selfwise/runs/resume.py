@@ -1,75 +1,143 @@
-"""Going on with a run that was stopped."""
+"""Resuming a run that was stopped."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfwise import methods
+from torch import nn
+
+from selfwise.core.config import flag
+from selfwise.core.plugins import FROM_PYTHON, allow_plugins
 from selfwise.distributed.process_group import detect_env
-from selfwise.runs import config
-from selfwise.runs.arguments import (
-    FROM_PYTHON,
-    named,
-    where,
-)
+from selfwise.methods import Method
+from selfwise.modalities.modality import EncoderFactory
+from selfwise.runs.config import make_request
 from selfwise.runs.create import pretrain
-from selfwise.runs.launch import check_as_many, check_together, joined, reopened, together
-from selfwise.runs.open import Run, load
-from selfwise.runs.settled import NAME, settled
-from selfwise.training.config import recorded, resolve_device
+from selfwise.runs.environment import describe_environment, list_differences
+from selfwise.runs.launch import check_as_many, check_together, joined, reopen, together
+from selfwise.runs.open import Run, load, resolve_code
+from selfwise.runs.record import RunRecord, has_record, read_record
+from selfwise.runs.settled import NAME, settle
+from selfwise.training.config import resolve_device
 from selfwise.training.loop import fit
 
 
-def resume(run: str | Path, *, data: Any = None, quiet: bool = False) -> Run:
-    """Go on with a run that was stopped; the result is that of the run that was not.
+def resume(
+    run: str | Path,
+    *,
+    data: Any = None,
+    plugins: Sequence[str] = (),
+    method: type[Method] | None = None,
+    encoder: EncoderFactory | nn.Module | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Continue a run that was stopped; the result is that of a run that was not stopped.
 
     Args:
         run: folder of the run.
-        data: only for a run that was given its data in Python: the same data again.
+        data: only for a run that was detect_env its data in Python: the same data again.
+        plugins: modules and .py files outside of selfwise that the run may import.
+        method: the class of a run whose method was defined in Python.
+        encoder: the function or module of a run whose encoder was handed over in Python.
         quiet: print nothing but differences of the environment.
     """
+    allow_plugins(plugins)
     folder = Path(run)
-    training = recorded(config.read(folder)["options"])
+    record = read_record(folder)
+    training = record.training
+    code = resolve_code(folder, record, method=method, encoder=encoder)
     check_as_many(folder, training.devices)
     if (env := detect_env()) is not None and env.rank:
-        joined(folder, env, data=data, device=training.device)
-        return load(folder)
-    again = reopened(folder, data)
-    examples_of = again.settings["options"]["data"] if data is None else data
-    check_together(training.devices, training.device, examples_of)
-    now = config.environment(training.threads, resolve_device(training.device))
-    for difference in config.differences(again.settings["environment"], now):
+        joined(folder, env, data=data, device=training.device, code=code)
+        return load(folder, method=code.method, encoder=code.encoder)
+    prepared = reopen(folder, data, code)
+    check_together(training.devices, training.device, record.data if data is None else data)
+    now = describe_environment(training.threads, resolve_device(training.device))
+    for difference in list_differences(record.environment, now):
         text = f"warning: {difference}: the result may differ in the last bits"
         print(text, file=sys.stderr, flush=True)
-    probes = again.examples.probes(again.method, training, seed=again.seed)
-    again.examples.keep(folder)  # after the probes, since some write there
-    told: dict[str, Any] = {"seed": again.seed, "out": folder, "probes": probes, "quiet": quiet}
-    told["beside"] = {NAME: settled(folder)}
+    probes = prepared.data.probes(prepared.method, training, seed=prepared.seed)
+    prepared.data.save(folder)  # after the probes, since some write there
     with together(folder, training) as env:
-        fit(again.method, again.source, training, **told, env=env)
-    return load(folder)
+        fit(
+            prepared.method,
+            prepared.source,
+            training,
+            seed=prepared.seed,
+            out=folder,
+            probes=probes,
+            quiet=quiet,
+            beside={NAME: settle(folder)},
+            env=env,
+        )
+    return load(folder, method=code.method, encoder=code.encoder)
 
 
-def pretrain_or_resume(method: str, *, out: str | Path, **told: Any) -> Run:
-    """`pretrain`, or `resume` where the folder holds a run that was told the same.
+def pretrain_or_resume(
+    method: str,
+    *,
+    data: Any,
+    out: str | Path,
+    encoder: str | EncoderFactory | nn.Module = "",
+    start: str | Path = "",
+    seed: int = 0,
+    quiet: bool = False,
+    **options: Any,
+) -> Run:
+    """`pretrain`, or `resume` where the folder holds a run with the same options.
 
     Raises ValueError if it holds another run, naming the first option that differs.
     """
     folder = Path(out)
-    if not (folder / config.FILE).is_file():
-        return pretrain(method, out=folder, **told)
-    settings = config.read(folder)
-    before = {**settings["options"], **settings["found"].get("asked", {})}
-    wanted = {**told, "encoder": named(told.get("encoder", ""), methods.find(method))}
-    wanted["data"] = where(told["data"])
-    for name in ("start", "units"):
-        if told.get(name) and before.get(name) == str(Path(told[name]).resolve()):
-            wanted[name] = before[name]  # of a run that may be gone; "patches" is no path
-    for name, value in wanted.items():
-        if name != "quiet" and value is not None and before.get(name) != value:
+    if not has_record(folder):
+        return pretrain(
+            method,
+            data=data,
+            out=folder,
+            encoder=encoder,
+            start=start,
+            seed=seed,
+            quiet=quiet,
+            **options,
+        )
+    record = read_record(folder)
+    asked = _asked_again(record, method, options, data, encoder, start, seed)
+    for name, value in asked.items():
+        before = record.config.get(name, record.get(name))
+        if value != before:
             raise ValueError(
-                f"{folder} holds a run with {name} {before.get(name)}, not {value}; "
-                "give another --out"
+                f"{folder} holds a run with {flag(name)} {before}, not {value}; give another --out"
             )
-    again = told["data"] if before["data"] == FROM_PYTHON else None
-    return resume(folder, data=again, quiet=told.get("quiet", False))
+    return resume(folder, data=data if record.data == FROM_PYTHON else None, quiet=quiet)
+
+
+def _asked_again(
+    record: RunRecord,
+    method: str,
+    options: Mapping[str, Any],
+    data: Any,
+    encoder: str | EncoderFactory | nn.Module,
+    start: str | Path,
+    seed: int,
+) -> dict[str, Any]:
+    """What the user asks for now, by option, as the record has it.
+
+    The runs that it names may be gone since.
+    """
+    values = {**options, "seed": seed}
+    gone = {"start": start, "units": options.get("units", "")}
+    gone = {n: str(Path(v).resolve()) for n, v in gone.items() if v and not Path(v).exists()}
+    same = {n: path for n, path in gone.items() if record.get(n) == path}
+    values = {n: value for n, value in values.items() if n not in same}
+    request = make_request(
+        method,
+        values,
+        data=data,
+        encoder=encoder or (record.encoder_name if "start" in same else ""),
+        start="" if "start" in same else start,
+    )
+    asked = {"method": request.method, **request.asked, **same}
+    if not encoder:
+        asked.pop("encoder", None)
+    return asked

@@ -8,23 +8,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfwise.runs import config
+from selfwise.runs.record import FILE, read_record
 from selfwise.training.checkpoint import Checkpoint, checksum
 
 # options that change where and how a run is computed and saved, and not what
 MAY_CHANGE = ("data", "start", "device", "workers", "keep", "save_every", "wandb")
-KEPT = ("tokenizer", "units", "prior.npy")  # what the modalities write into a run folder
+KEPT = ("tokenizer", "units", "needs.safetensors")  # what the modalities write into a run folder
 HERE = "./"  # in front of the names of files, which options may have too
 NAME = "settled"  # in the state of a checkpoint
 
+Settled = dict[str, Any]  # plain JSON
 
-def settled(folder: Path) -> dict[str, Any]:
-    """Options, findings and checksums of files by name, as plain JSON."""
-    settings = config.read(folder)
-    said = {"method": settings["method"]}
-    said |= {n: value for n, value in settings["options"].items() if n not in MAY_CHANGE}
-    said |= {f"found.{name}": value for name, value in settings["found"].items()}
-    return json.loads(json.dumps(said | _checksums(folder)))
+
+def settle(folder: Path) -> Settled:
+    """Options, facts and checksums of files by name, as plain JSON."""
+    record = read_record(folder)
+    values: Settled = {"method": record.method}
+    values |= {n: value for n, value in record.options.items() if n not in MAY_CHANGE}
+    values |= {f"data_info.{n}": value for n, value in record.info.model_dump(mode="json").items()}
+    values |= {f"needs.{n}": dict(about) for n, about in record.needs.items()}
+    values |= {f"code.{place}": code for place, code in record.code.items()}
+    return json.loads(json.dumps(values | _checksums(folder)))
 
 
 def check_settled(folder: Path, saved: Checkpoint) -> None:
@@ -42,23 +46,21 @@ def check_unchanged(folder: Path, saved: Checkpoint) -> None:
 
     A checkpoint of an imported run, or of an earlier version, does not say what that was.
     """
-    before, now = saved.state.get(NAME), settled(folder)
+    before, now = saved.state.get(NAME), settle(folder)
     if before is None or (name := _first_difference(before, now)) is None:
         return
     if name.startswith(HERE):
         what, values = folder / name.removeprefix(HERE), ""
     else:
         is_now, was = (part.get(name, "absent") for part in (now, before))
-        what, values = folder / config.FILE, f" ({name} is {is_now}, and was {was})"
+        what, values = folder / FILE, f" ({name} is {is_now}, and was {was})"
     raise ValueError(
         f"{what} was changed, removed or added since {saved.folder.name} was saved{values}: put it "
         "back as it was, or start another run"
     )
 
 
-def _first_difference(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str | None:
-    if before is None:
-        return NAME
+def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     names = sorted({*before, *now})
     return next((n for n in names if before.get(n, NAME) != now.get(n, NAME)), None)
 

@@ -2,14 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from copy import deepcopy
+from functools import partial
 from math import inf
 from time import monotonic
-from typing import Any
 
-from selfwise.modalities.modality import Steps
-from selfwise.runs.build import build
-from selfwise.training.config import Resolved
+from selfwise.runs.prepare import PreparedRun
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 from selfwise.training.memory_estimate import check_memory
 from selfwise.training.progress import span
@@ -20,43 +19,44 @@ LOOK = 0.1  # of a budget: no single look at the representation takes longer
 FEW = 50  # steps that teach an encoder little
 
 
-def plan_steps(
-    training: Resolved,
-    settings: dict[str, Any],
-    kept: Any,
-    source: Steps,
-    probes: Sequence[Probe],
-    *,
-    quiet: bool,
-) -> Resolved:
-    """The options with the number of steps that the epochs or minutes come to; both are kept."""
-    seed, length, begun = settings["options"]["seed"], source.steps_per_epoch, monotonic()
-    check_memory(lambda: build(settings, kept), source, training, seed=seed)
+def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -> ResolvedTraining:
+    """The options with the number of steps that the epochs or minutes come to.
+
+    Steps are measured on copies of the method. Raises ValueError if one does not fit into memory.
+    """
+    training, source, seed = prepared.training, prepared.source, prepared.seed
+    length, begun = source.steps_per_epoch, monotonic()
+    copy = partial(deepcopy, prepared.method)
+    check_memory(copy, source, training, seed=seed)
     if training.steps:
         return training
     budget = inf if training.minutes is None else 60 * training.minutes
     say("measuring how long a step takes", quiet=quiet)
-    how: dict[str, Any] = {"probes": probes, "patience": min(PATIENCE, MEASURED * budget)}
-    how["longest_look"] = LOOK * budget
-    pace = measure_pace(lambda: build(settings, kept), source, training, seed=seed, **how)
+    pace = measure_pace(
+        copy,
+        source,
+        training,
+        seed=seed,
+        probes=probes,
+        patience=min(PATIENCE, MEASURED * budget),
+        longest_look=LOOK * budget,
+    )
     if training.minutes is not None and training.health_every and max(pace.looks) > LOOK * budget:
         say(_no_looks(training, max(pace.looks)), quiet=quiet)
-        training, pace, probes = replace(training, health_every=0), Pace(pace.step, []), []
+        training, pace, probes = training.replace(health_every=0), Pace(pace.step, []), []
     if training.minutes is not None:
         steps = pace.steps_in(budget - (monotonic() - begun), probes)
-        settings["found"]["asked"] = {"minutes": training.minutes}
         if steps < FEW:
             say(_few_steps(training, steps, pace.step), quiet=quiet)
     else:
         epochs = training.epochs or 0.0
         steps = max(1, round(epochs * length))
-        settings["found"]["asked"] = {"epochs": epochs}
     lasts = span(pace.seconds_of(steps, probes))
     say(f"{steps} steps ({steps / length:.1f} epochs), about {lasts}", quiet=quiet)
-    return replace(training, steps=steps, epochs=None, minutes=None)
+    return training.replace(steps=steps, epochs=None, minutes=None)
 
 
-def _few_steps(training: Resolved, steps: int, seconds: float) -> str:
+def _few_steps(training: ResolvedTraining, steps: int, seconds: float) -> str:
     count = "1 step" if steps == 1 else f"{steps} steps"
     return (
         f"warning: --minutes {training.minutes:g} buys {count} of {seconds:.2g} s each, too few to "
@@ -64,7 +64,7 @@ def _few_steps(training: Resolved, steps: int, seconds: float) -> str:
     )
 
 
-def _no_looks(training: Resolved, seconds: float) -> str:
+def _no_looks(training: ResolvedTraining, seconds: float) -> str:
     return (
         f"--minutes {training.minutes:g}: a look at the representation would take about "
         f"{seconds:.0f} s, so there is none (--health-every 0)"

@@ -1,13 +1,12 @@
 """Whether `--best` names a value that a run will log, before anything of the run is made."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from selfwise.core.process import explained_loader_death, threads
 from selfwise.distributed.collectives import local_only
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.methods.method import Method
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Batches, Probe, load
 from selfwise.training.step import assemble, train_step
 
@@ -15,7 +14,7 @@ from selfwise.training.step import assemble, train_step
 def check_best(
     method: Callable[[], Method],
     batches: Batches,
-    options: Resolved,
+    options: ResolvedTraining,
     *,
     seed: int,
     probes: Sequence[Probe],
@@ -39,8 +38,10 @@ def check_best(
     )
 
 
-def _names_of_step(trial: Method, batches: Batches, options: Resolved, *, seed: int) -> list[str]:
-    one = replace(options, steps=1, workers=0, compile=False)
+def _names_of_step(
+    trial: Method, batches: Batches, options: ResolvedTraining, *, seed: int
+) -> list[str]:
+    one = options.replace(steps=1, workers=0, compile=False)
     parts = assemble(trial, one)
     _, batch = next(iter(load(batches, 0, one, DistributedEnv(size=options.devices))))
     step = train_step(parts, batch, 0, seed=seed, options=one)

@@ -1,148 +1,158 @@
 """How to train: every option of the loop, in one place."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from math import inf
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Gt, Lt
 
+from selfwise.core.config import Config, make_config
 from selfwise.distributed.process_group import count_local_processes
-from selfwise.methods.method import Defaults, Method
+from selfwise.methods.method import Method, OptimizerName, PaperDefaults, ScheduleName
 from selfwise.training.compile import check_compiler
 from selfwise.training.metrics_log import check_wandb
-from selfwise.training.optimizers import check_optimizer, scaled_lr
-from selfwise.training.schedules import check_schedule
+from selfwise.training.optimizers import scaled_lr
 
-# the smallest value of each number; 1e-9: above 0
-LEAST = {"steps": 1, "epochs": 1e-9, "minutes": 1e-9, "batch": 1, "accumulate": 1, "lr": 0}
-LEAST |= {"weight_decay": 0, "warmup": 0, "clip": 0, "threads": 0, "workers": 0, "log_every": 1}
-LEAST |= {"save_every": 1, "keep": 1, "probe_every": 0, "health_every": 0, "devices": 1}
 DEFAULT_EPOCHS = 100
+Precision = Literal["auto", "bf16", "fp16", "float32"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Options of the training loop. What is None is the method's default, or chosen by data.
+class TrainingConfig(Config):
+    """Options of the training loop. What is None is the method's default, or chosen by data."""
 
-    Args:
-        steps: number of optimiser steps. Without steps, epochs or minutes: 100 epochs.
-        epochs: instead of steps: passes over the data.
-        minutes: instead of steps: wall time; the first steps are measured on a copy, then the
-            number of steps is fixed and recorded.
-        batch: examples in a step, over all micro-batches and processes.
-        accumulate: micro-batches in which a step is computed, to save memory. The loss is still
-            that of the whole batch; methods that compare examples with each other refuse it.
-        optimizer: adamw, lamb, lars or sgd.
-        lr: peak learning rate; by default the paper's, scaled to the batch as in the paper.
-        weight_decay: on matrices only.
-        warmup: share of the steps in which the rate rises, or a number of steps if 1 or more.
-        schedule: of the learning rate after the warm-up: cosine, linear or constant.
-        beta2: of adamw and lamb, how long they remember squares of gradients; small batches want it
-            near 1. By default the method's.
-        clip: largest norm of the gradient; 0 for no limit. By default the paper's.
-        precision: bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware multiplies it.
-        compile: compile the encoder with torch.compile, each block of a transformer; the first step
-            then takes a minute.
-        device: cpu, cuda, cuda:1, or auto.
-        devices: processes on this machine that train together, each on a GPU of its own or on its
-            share of the cores; torchrun and SLURM say themselves how many there are.
-        threads: of the CPU, of each process; 0 for as many as torch takes, or its share of them.
-        workers: processes that read the data, of each process; by default 0 where they lie in
-            memory.
-        log_every: steps between two lines of metrics.jsonl.
-        save_every: steps between two checkpoints.
-        keep: number of checkpoints kept, the last ones.
-        best: a logged value, such as online_knn, whose best checkpoint is kept too; with a minus
-            in front, such as -nt_xent, smaller is better.
-        probe_every: steps between two online kNN probes, where labels are at hand; 0 for none.
-        health_every: steps between two looks at the representation of images (alignment,
-            uniformity, effective rank), with a warning when it collapses, or at the loss on what is
-            held out of text and speech; 0 for none.
-        wandb: project of Weights & Biases to log to; needs the extra.
-    """
-
-    steps: int | None = None
-    epochs: float | None = None
-    minutes: float | None = None
-    batch: int | None = None
-    accumulate: int = 1
-    optimizer: str | None = None
-    lr: float | None = None
-    weight_decay: float | None = None
-    warmup: float | None = None
-    schedule: str | None = None
-    beta2: float | None = None
-    clip: float | None = None
-    precision: str = "auto"
+    steps: Annotated[int, Ge(1)] | None = None
+    """Number of optimiser steps. Without steps, epochs or minutes: 100 epochs."""
+    epochs: Annotated[float, Gt(0)] | None = None
+    """Instead of steps: passes over the data."""
+    minutes: Annotated[float, Gt(0)] | None = None
+    """Instead of steps: wall time. The first steps are measured on a copy, then the number of steps
+    is fixed and recorded."""
+    batch: Annotated[int, Ge(1)] | None = None
+    """Examples in a step, over all micro-batches and processes."""
+    accumulate: Annotated[int, Ge(1)] = 1
+    """Micro-batches in which a step is computed, to save memory. The loss is still that of the
+    whole batch; methods that compare examples with each other refuse it."""
+    optimizer: OptimizerName | None = None
+    """By default the paper's."""
+    lr: Annotated[float, Ge(0)] | None = None
+    """Peak learning rate; by default the paper's, scaled to the batch as in the paper."""
+    weight_decay: Annotated[float, Ge(0)] | None = None
+    """On matrices only."""
+    warmup: Annotated[float, Ge(0)] | None = None
+    """Share of the steps in which the rate rises, or a number of steps if 1 or more."""
+    schedule: ScheduleName | None = None
+    """Of the learning rate after the warm-up."""
+    beta2: Annotated[float, Ge(0), Lt(1)] | None = None
+    """Of adamw and lamb: how long they remember squares of gradients; small batches want it near 1.
+    By default the method's."""
+    clip: Annotated[float, Ge(0)] | None = None
+    """Largest norm of the gradient; 0 for no limit. By default the paper's."""
+    precision: Precision = "auto"
+    """bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware multiplies it."""
     compile: bool = False
+    """Compile the encoder with torch.compile, each block of a transformer. The first step then
+    takes a minute."""
     device: str = "auto"
-    devices: int = 1
-    threads: int = 0
-    workers: int | None = None
-    log_every: int = 20
-    save_every: int = 200
-    keep: int = 2
+    """cpu, cuda, cuda:1, or auto."""
+    devices: Annotated[int, Ge(1)] = 1
+    """Processes on this machine that train together, each on a GPU of its own or on its share of
+    the cores. torchrun and SLURM set the number themselves."""
+    threads: Annotated[int, Ge(0)] = 0
+    """CPU threads of each process; 0 for as many as torch takes, or its share of them."""
+    workers: Annotated[int, Ge(0)] | None = None
+    """Processes that read the data, of each process; by default 0 where the data are in memory."""
+    log_every: Annotated[int, Ge(1)] = 20
+    """Steps between two lines of metrics.jsonl."""
+    save_every: Annotated[int, Ge(1)] = 200
+    """Steps between two checkpoints."""
+    keep: Annotated[int, Ge(1)] = 2
+    """Number of checkpoints kept, the last ones."""
     best: str = ""
-    probe_every: int = 0
-    health_every: int = 200
+    """A logged value, such as online_knn, whose best checkpoint is kept too. With a minus in front,
+    such as -nt_xent, smaller is better."""
+    probe_every: Annotated[int, Ge(0)] = 0
+    """Steps between two online kNN probes, where the data have labels; 0 for none."""
+    health_every: Annotated[int, Ge(0)] = 200
+    """Steps between two looks at the representation of images (alignment, uniformity, effective
+    rank), with a warning when it collapses, or at the held-out loss of text and speech; 0 for
+    none."""
     wandb: str = ""
+    """Project of Weights & Biases to log to; needs the extra."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Resolved(Options):
-    """The options with nothing left open."""
+class ResolvedTraining(TrainingConfig):
+    """The options with nothing left open. `steps` is 0 until an epoch or a minute is measured."""
 
-    steps: int  # set last, when the length of an epoch or of a step is known
-    batch: int
-    optimizer: str
-    lr: float
-    weight_decay: float
-    warmup: float
-    schedule: str
-    clip: float
-    workers: int
+    steps: Annotated[int, Ge(0)]
+    batch: Annotated[int, Ge(1)]
+    optimizer: OptimizerName
+    lr: Annotated[float, Ge(0)]
+    weight_decay: Annotated[float, Ge(0)]
+    warmup: Annotated[float, Ge(0)]
+    schedule: ScheduleName
+    clip: Annotated[float, Ge(0)]
+    workers: Annotated[int, Ge(0)]
 
 
 def resolve(
-    options: Options, method: type[Method], *, workers: int, batch: int | None = None
-) -> Resolved:
+    options: TrainingConfig, method: type[Method], *, workers: int, batch: int | None = None
+) -> ResolvedTraining:
     """Fill in what was left open, from the method's paper and from the machine.
 
     `workers` is the number that suits the data. `batch` is how many examples are in a step on
     average where the data decide, as seconds of sound do; micro-batches may then differ in size.
-    Without a number of steps it stays 0 until an epoch or a minute is measured.
+    Without a number of steps, `steps` stays 0 until an epoch or a minute is measured.
 
-    Raises ValueError for values that cannot be, naming the option.
+    Raises ValueError for values that do not go together, naming the option.
     """
-    check(options, method)
-    decided, options = batch is not None, replace(options, batch=batch or options.batch)
-    told = asdict(options) | _from_paper(options, method.defaults)
-    told["device"] = resolve_device(options.device)
-    told["precision"] = resolve_precision(options.precision, told["device"])
-    beside = count_local_processes(options.devices) if options.devices > 1 else 1
-    told["threads"] = options.threads or max(1, torch.get_num_threads() // beside)
-    told["workers"] = -(-workers // beside) if options.workers is None else options.workers
-    told["steps"] = options.steps or 0
+    check_training(options, method)
+    from_data = batch is not None
+    options = options.model_copy(update={"batch": batch or options.batch})
+    device = resolve_device(options.device)
+    processes = count_local_processes(options.devices) if options.devices > 1 else 1
+    values = options.model_dump() | _fill_from_paper(options, method.paper)
+    values |= {
+        "device": device,
+        "precision": resolve_precision(options.precision, device),
+        "threads": options.threads or max(1, torch.get_num_threads() // processes),
+        "workers": -(-workers // processes) if options.workers is None else options.workers,
+        "steps": options.steps or 0,
+    }
     if not any((options.steps, options.epochs, options.minutes)):
-        told["epochs"] = DEFAULT_EPOCHS
-    resolved = Resolved(**told)
-    check(resolved, method)
-    if resolved.batch % resolved.accumulate and not decided:
-        raise ValueError(
-            f"--accumulate {resolved.accumulate} does not divide --batch {resolved.batch}"
-        )
-    if decided and resolved.batch < resolved.devices:
+        values["epochs"] = DEFAULT_EPOCHS
+    resolved = make_config(ResolvedTraining, values)
+    check_training(resolved, method)
+    _check_batch(resolved, from_data=from_data)
+    return resolved
+
+
+def name_sources(asked: TrainingConfig, resolved: ResolvedTraining) -> dict[str, str]:
+    """Where the value of each option is from: user, paper, data, budget, machine, or default."""
+    given = {name for name, value in asked if name in asked.model_fields_set and value is not None}
+    sources = dict.fromkeys(type(resolved).model_fields, "default")
+    sources |= dict.fromkeys((*PAPER, "lr"), "paper") | dict.fromkeys(MACHINE, "machine")
+    sources |= {"workers": "data", "steps": "budget"}
+    if resolved.batch != (asked.batch or resolved.batch):
+        sources["batch"] = "data"
+    return sources | dict.fromkeys(given, "user")
+
+
+def _check_batch(resolved: ResolvedTraining, *, from_data: bool) -> None:
+    """Raises ValueError unless micro-batches and processes share a step evenly."""
+    if from_data and resolved.batch < resolved.devices:
         raise ValueError(
             f"--devices {resolved.devices} is more than the {resolved.batch} examples that a step "
             "has on average: let a step have more of them, or take fewer processes"
         )
-    if not decided:
-        _check_divides(resolved)
-    return resolved
+    if from_data:
+        return
+    if resolved.batch % resolved.accumulate:
+        raise ValueError(
+            f"--accumulate {resolved.accumulate} does not divide --batch {resolved.batch}"
+        )
+    _check_divides(resolved)
 
 
-def _check_divides(options: Options) -> None:
+def _check_divides(options: TrainingConfig) -> None:
     """Raises ValueError unless every process gets as many examples as the others."""
     pieces = options.devices * options.accumulate
     if options.devices == 1 or options.batch is None or options.batch % pieces == 0:
@@ -155,9 +165,12 @@ def _check_divides(options: Options) -> None:
     )
 
 
-def _from_paper(options: Options, paper: Defaults) -> dict[str, Any]:
-    names = ("batch", "optimizer", "weight_decay", "warmup", "schedule", "clip")
-    chosen = {n: getattr(paper, n) for n in names if getattr(options, n) is None}
+PAPER = ("batch", "optimizer", "weight_decay", "warmup", "schedule", "clip")
+MACHINE = ("device", "precision", "threads")
+
+
+def _fill_from_paper(options: TrainingConfig, paper: PaperDefaults) -> dict[str, Any]:
+    chosen = {name: getattr(paper, name) for name in PAPER if getattr(options, name) is None}
     if options.lr is None:
         # the paper's rate belongs to the paper's optimiser; another one needs its own
         if options.optimizer not in (None, paper.optimizer):
@@ -169,53 +182,46 @@ def _from_paper(options: Options, paper: Defaults) -> dict[str, Any]:
     return chosen
 
 
-def check(options: Options, method: type[Method]) -> None:
-    """Raises ValueError if an option has a value that cannot be."""
-    if options.optimizer is not None:
-        check_optimizer(options.optimizer)
-    if options.schedule is not None:
-        check_schedule(options.schedule)
-    for name, low in LEAST.items():
-        value = getattr(options, name)
-        unset = value is None or (name == "steps" and isinstance(options, Resolved))
-        if not unset and not low <= value < inf:
-            bound = "above 0" if 0 < low < 1 else f"at least {low}"
-            raise ValueError(f"--{name.replace('_', '-')} must be {bound}, got {value}")
-    if options.beta2 is not None and not 0 <= options.beta2 < 1:
-        raise ValueError(f"--beta2 must be at least 0 and below 1, got {options.beta2:g}")
-    given = [f"--{n}" for n in ("steps", "epochs", "minutes") if getattr(options, n)]
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} exclude each other: give exactly one")
-    if not isinstance(options, Resolved):
+def check_training(options: TrainingConfig, method: type[Method]) -> None:
+    """Raises ValueError for options that do not go together."""
+    lengths = [f"--{n}" for n in ("steps", "epochs", "minutes") if getattr(options, n)]
+    if len(lengths) > 1:
+        raise ValueError(f"{' and '.join(lengths)} exclude each other: give exactly one")
+    if not isinstance(options, ResolvedTraining):
         _check_divides(options)  # again when the batch is known, but then data are open
     if options.devices > 1 and ":" in options.device:
         raise ValueError(
             f"--device {options.device} is one device, and --devices {options.devices} wants "
             f"several: give --device {options.device.partition(':')[0]}"
         )
-    optimizer = options.optimizer or method.defaults.optimizer
+    optimizer = options.optimizer or method.paper.optimizer
     if options.beta2 is not None and optimizer not in ("adamw", "lamb"):
         raise ValueError(f"--beta2 is of adamw and lamb, and this run has --optimizer {optimizer}")
     if options.compile:
         check_compiler()
     if options.wandb:
         check_wandb()  # before a folder is made
-    if options.batch is not None and options.batch < 2 and method.couples_batch:
+    _check_coupling(options, method.couples_batch)
+
+
+def _check_coupling(options: TrainingConfig, why: str) -> None:
+    """Raises ValueError for batches that a method cannot take that compares their examples."""
+    if why and options.batch is not None and options.batch < 2:
         raise ValueError(
-            f"--batch {options.batch} is not possible: {method.couples_batch}, so the loss would "
-            "be a constant; give a --batch of 2 or more"
+            f"--batch {options.batch} is not possible: {why}, so the loss would be a constant; "
+            "give a --batch of 2 or more"
         )
-    if options.accumulate > 1 and method.couples_batch:
+    if why and options.accumulate > 1:
         raise ValueError(
-            f"--accumulate {options.accumulate} is not possible: {method.couples_batch}, "
-            "so micro-batches would be another loss; use a smaller --batch instead"
+            f"--accumulate {options.accumulate} is not possible: {why}, so micro-batches would be "
+            "another loss; use a smaller --batch instead"
         )
 
 
 def resolve_device(name: str) -> str:
     """`auto` becomes cuda where there is one, else cpu.
 
-    Raises ValueError for a device that torch does not see here.
+    Raises ValueError for a device that torch does not see count_local_processes.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -227,10 +233,8 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def resolve_precision(name: str, device: str) -> str:
+def resolve_precision(name: Precision, device: str) -> Precision:
     """`auto` becomes bf16 where the hardware multiplies it, else float32."""
-    if name not in ("auto", "bf16", "fp16", "float32"):
-        raise ValueError(f"--precision must be auto, bf16, fp16 or float32, not {name!r}")
     if name == "fp16" and not device.startswith("cuda"):
         raise ValueError("--precision fp16 needs a GPU; on a CPU use bf16 or float32")
     if name != "auto":
@@ -243,13 +247,3 @@ def resolve_precision(name: str, device: str) -> str:
 def _cpu_multiplies_bf16() -> bool:
     """Without the instructions bf16 is emulated, and slower than float32."""
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
-
-
-def recorded(options: Mapping[str, Any]) -> Resolved:
-    """The options of training in a run.yaml; those that it does not know yet have defaults."""
-    return Resolved(**{name: options[name] for name in names() if name in options})
-
-
-def names() -> list[str]:
-    """Of all options, in their order."""
-    return [field.name for field in fields(Options)]

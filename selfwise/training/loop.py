@@ -34,7 +34,7 @@ from selfwise.distributed.sharding import (
     check_same_step,
 )
 from selfwise.methods.method import Method
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.progress import Clock, Progress
 from selfwise.training.recorder import Keeper, opened
 from selfwise.training.step import Parts, assemble, set_lr, train_step
@@ -67,7 +67,7 @@ class Probe(Protocol):
 def fit(
     method: Method,
     batches: Batches,
-    options: Resolved,
+    options: ResolvedTraining,
     *,
     seed: int,
     out: Path | None = None,
@@ -102,7 +102,7 @@ def fit(
 def _train(
     parts: Parts,
     batches: Batches,
-    options: Resolved,
+    options: ResolvedTraining,
     out: Path | None,
     *,
     seed: int,
@@ -158,7 +158,7 @@ def _loop(
                 raise KeyboardInterrupt(_stopped(done, keeper.out))
 
 
-def _agreed(told: Tensor, done: int, options: Resolved) -> bool:
+def _agreed(told: Tensor, done: int, options: ResolvedTraining) -> bool:
     """Whether any process was told to stop, so that all do after the same step.
 
     A GPU is asked only where it is waited for anyway.
@@ -186,7 +186,7 @@ def _probe(
 
 
 def load(
-    batches: Batches, start: int, options: Resolved, env: DistributedEnv = SINGLE_PROCESS
+    batches: Batches, start: int, options: ResolvedTraining, env: DistributedEnv = SINGLE_PROCESS
 ) -> Iterator[tuple[int, Batch | LocalBatch]]:
     """The batches of the steps from `start`; worker processes read ahead but never reorder.
 

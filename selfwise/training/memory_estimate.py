@@ -12,7 +12,7 @@ from selfwise.core.rng import Rng, generator, seed_global
 from selfwise.core.types import batch_size, slice_batch, to_device
 from selfwise.distributed.collectives import local_only
 from selfwise.methods.method import Method
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Batches
 from selfwise.training.step import Parts, assemble
 
@@ -27,7 +27,7 @@ CGROUPS = (  # limit, use, and the statistics that say how much of the use is a 
 
 
 def check_memory(
-    method: Callable[[], Method], batches: Batches, options: Resolved, *, seed: int
+    method: Callable[[], Method], batches: Batches, options: ResolvedTraining, *, seed: int
 ) -> None:
     """Compute two small forward passes on a copy, and compare a whole step with what is free.
 
@@ -55,7 +55,7 @@ def check_memory(
     raise ValueError(_sentence(options, needed, free, min(fits, options.batch - 1)))
 
 
-def _sentence(options: Resolved, needed: float, free: float, fits: int) -> str:
+def _sentence(options: ResolvedTraining, needed: float, free: float, fits: int) -> str:
     have = f"{free / 2**30:.1f} GiB are free on {options.device}"
     text = f"a step of {options.batch} examples needs about {needed / 2**30:.1f} GiB, and {have}"
     if fits < 1:
@@ -87,7 +87,7 @@ def kept_bytes(parts: Parts, batch: Any, examples: int, *, seed: int) -> int:
     return sum(seen.values())
 
 
-def _weights(method: Method, options: Resolved) -> int:
+def _weights(method: Method, options: ResolvedTraining) -> int:
     """Bytes of gradients and of what the optimiser keeps; the weights themselves are there."""
     trained = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
     return trained * (1 + STATES.get(options.optimizer, 2))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from selfwise.core.errors import did_you_mean
-from selfwise.methods.method import Defaults
+from selfwise.methods.method import PaperDefaults
 
 
 class LARS(Optimizer):
@@ -157,7 +157,7 @@ def check_optimizer(name: str) -> None:
         raise ValueError(f"unknown optimizer {name!r}{did_you_mean(name, OPTIMIZERS)}")
 
 
-def scaled_lr(defaults: Defaults, batch: int) -> float:
+def scaled_lr(defaults: PaperDefaults, batch: int) -> float:
     """The paper's rate at this batch: constant, or growing with it or with its square root."""
     share = batch / defaults.base_batch
     return defaults.lr * {"none": 1.0, "linear": share, "sqrt": share**0.5}[defaults.scaling]

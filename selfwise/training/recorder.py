@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from selfwise.training import checkpoint
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.metrics_log import Log, Meter, check_finite
 from selfwise.training.step import Parts
 
@@ -19,7 +19,7 @@ from selfwise.training.step import Parts
 class Keeper:
     """Where a run is kept, and what of the loop changes from step to step."""
 
-    options: Resolved
+    options: ResolvedTraining
     out: Path | None  # None: nothing is written
     meter: Meter = field(default_factory=Meter)
     step: int = 0  # steps done when the run was opened
@@ -83,7 +83,7 @@ class Keeper:
 
 @contextmanager
 def opened(
-    parts: Parts, options: Resolved, out: Path | None, beside: Mapping[str, Any]
+    parts: Parts, options: ResolvedTraining, out: Path | None, beside: Mapping[str, Any]
 ) -> Iterator[Keeper]:
     """The run in `out`, restored from its last whole checkpoint if there is one.
 

@@ -24,7 +24,7 @@ from selfwise.methods.method import Method
 from selfwise.nn.channels_last import supports_channels_last
 from selfwise.training import schedules
 from selfwise.training.compile import RUNS, check_compiled, compile_encoder
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.optimizers import build_optimizer
 
 # it announces its precision on stderr, where a user's error should be the only line
@@ -65,7 +65,9 @@ class Parts(NamedTuple):
         return getattr(self.fabric.strategy.precision, "scaler", None)
 
 
-def assemble(method: Method, options: Resolved, env: DistributedEnv = SINGLE_PROCESS) -> Parts:
+def assemble(
+    method: Method, options: ResolvedTraining, env: DistributedEnv = SINGLE_PROCESS
+) -> Parts:
     """Put the method on its device, build the optimiser, wrap both for the precision.
 
     Where it is one of several processes, these must be connected, and each must call this.
@@ -91,21 +93,21 @@ def assemble(method: Method, options: Resolved, env: DistributedEnv = SINGLE_PRO
         torch.backends.cudnn.benchmark = True
     if options.compile:
         compile_encoder(method.encoder)
-    beta1, beta2 = method.defaults.betas
+    beta1, beta2 = method.paper.betas
     optimizer = build_optimizer(
         options.optimizer,
         method,
         lr=options.lr,
         weight_decay=options.weight_decay,
         betas=(beta1, beta2 if options.beta2 is None else options.beta2),
-        eps=method.defaults.eps,
+        eps=method.paper.eps,
     )
     wrapped, optimizer = fabric.setup(method, optimizer)
     return Parts(fabric, method, wrapped, optimizer, env)
 
 
 def train_step(
-    parts: Parts, batch: Batch | LocalBatch, step: int, *, seed: int, options: Resolved
+    parts: Parts, batch: Batch | LocalBatch, step: int, *, seed: int, options: ResolvedTraining
 ) -> Step:
     """The step with number `step`, in `options.accumulate` micro-batches.
 
@@ -144,7 +146,7 @@ def train_step(
 
 
 def made_views(
-    parts: Parts, mine: LocalBatch, step: int, *, seed: int, options: Resolved
+    parts: Parts, mine: LocalBatch, step: int, *, seed: int, options: ResolvedTraining
 ) -> list[Any]:
     """The view of each micro-batch of a step, on the device."""
     own = to_device(mine.batch, parts.fabric.device)
@@ -181,7 +183,7 @@ def added_terms(terms: list[dict[str, Term]], weight: float = 1.0) -> dict[str, 
     return {name: Term(sums[name], counts[name]) for name in sums}
 
 
-def set_lr(optimizer: Optimizer, options: Resolved, step: int) -> float:
+def set_lr(optimizer: Optimizer, options: ResolvedTraining, step: int) -> float:
     """The rate at this step, a pure function of it."""
     warmup = options.warmup
     rise = round(warmup * options.steps) if warmup < 1 else round(warmup)

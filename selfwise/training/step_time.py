@@ -1,7 +1,6 @@
 """How long a step takes, to turn minutes into steps and steps into minutes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import inf
 from time import monotonic
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from selfwise.core.process import explained_loader_death, threads
 from selfwise.distributed.collectives import local_only
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.methods.method import Method
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Batches, Probe, load
 from selfwise.training.step import assemble, train_step
 
@@ -40,7 +39,7 @@ class Pace(NamedTuple):
 def measure_pace(
     method: Callable[[], Method],
     batches: Batches,
-    options: Resolved,
+    options: ResolvedTraining,
     *,
     seed: int,
     probes: Sequence[Probe] = (),
@@ -65,7 +64,7 @@ def measure_pace(
 def seconds_per_step(
     method: Callable[[], Method],
     batches: Batches,
-    options: Resolved,
+    options: ResolvedTraining,
     *,
     seed: int,
     probes: Sequence[Probe] = (),
@@ -78,11 +77,11 @@ def seconds_per_step(
 
 
 def _measure_step(
-    trial: Method, batches: Batches, options: Resolved, *, seed: int, patience: float
+    trial: Method, batches: Batches, options: ResolvedTraining, *, seed: int, patience: float
 ) -> float:
     parts, env = assemble(trial, options), DistributedEnv(size=options.devices)
     marks = [monotonic()]
-    for step, batch in load(batches, 0, replace(options, steps=MOST), env):
+    for step, batch in load(batches, 0, options.replace(steps=MOST), env):
         train_step(parts, batch, step, seed=seed, options=options)
         _wait(options.device)
         marks.append(monotonic())
@@ -92,7 +91,7 @@ def _measure_step(
 
 
 def _measure_look(
-    probe: Probe, trial: Method, options: Resolved, step: float, longest: float
+    probe: Probe, trial: Method, options: ResolvedTraining, step: float, longest: float
 ) -> float:
     """A forward pass is less than a step; a look at `examples` is at most so many of them."""
     expected = step * getattr(probe, "examples", 0) / options.batch

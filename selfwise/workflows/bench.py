@@ -3,15 +3,16 @@
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from selfwise import methods
 from selfwise.core.parallel import available
 from selfwise.core.process import threads
 from selfwise.profiling.advice import (
@@ -26,11 +27,10 @@ from selfwise.profiling.advice import (
 from selfwise.profiling.flops import count_step_flops, matrix_side, measure_matmul_rate
 from selfwise.profiling.step_timer import StepTiming, peak_memory, time_steps
 from selfwise.profiling.table import format_table
-from selfwise.runs import config
-from selfwise.runs.build import build
-from selfwise.runs.create import prepared
-from selfwise.runs.launch import Ready
-from selfwise.training.config import Resolved
+from selfwise.runs.create import check_processes, request_run
+from selfwise.runs.environment import describe_environment
+from selfwise.runs.prepare import PreparedRun, prepare_run
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.step import assemble
 
 MOST = 3600.0  # seconds that may be asked for
@@ -85,9 +85,11 @@ def bench(
     Raises ValueError with one sentence for anything that cannot be.
     """
     _check(measure, Path(out) if out else None)
-    own = {name: options.pop(name) for name in ("encoder", "start", "seed") if name in options}
-    ready = prepared(method, data=data, **own, quiet=quiet, options=options)
-    ready.examples.probes(ready.method, ready.training, seed=ready.seed)  # refuses, as in a run
+    encoder, start = options.pop("encoder", ""), options.pop("start", "")
+    request = request_run(method, data, encoder, start, int(options.pop("seed", 0)), options)
+    check_processes(request, data)
+    ready = prepare_run(request, data, quiet=quiet)
+    ready.data.probes(ready.method, ready.training, seed=ready.seed)  # refuses, as in a run
     report = Report(_found(ready, measure, quiet=quiet))
     if out:
         with Path(out).open("x") as file:
@@ -108,10 +110,10 @@ def _check(seconds: float, out: Path | None) -> None:
         raise ValueError(f"--out {out} cannot be written: there is no folder {out.parent}")
 
 
-def _found(ready: Ready, seconds: float, *, quiet: bool) -> dict[str, Any]:
+def _found(ready: PreparedRun, seconds: float, *, quiet: bool) -> dict[str, Any]:
     """All that is measured, in the order in which it is: memory before anything else is made."""
     options, device = ready.training, ready.training.device
-    name = ready.settings["method"]
+    name = ready.record.method
     _say(f"{name}: its steps are measured for {seconds:g} s", quiet=quiet)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
@@ -125,10 +127,10 @@ def _found(ready: Ready, seconds: float, *, quiet: bool) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "method": name,
-        "modality": methods.find(name).modality,
-        "options": ready.settings["options"] | asdict(options),
-        "found": ready.settings["found"],
-        "environment": config.environment(options.threads, device),
+        "modality": ready.record.modality,
+        "options": ready.record.options | dict(options),
+        "found": ready.data.info.model_dump(),
+        "environment": describe_environment(options.threads, device),
         "cores": available(),
         "steps": len(base.times),
         "seconds": base.seconds,
@@ -145,12 +147,12 @@ def _found(ready: Ready, seconds: float, *, quiet: bool) -> dict[str, Any]:
     }
 
 
-def _measured(ready: Ready, options: Resolved, seconds: float) -> StepTiming:
+def _measured(ready: PreparedRun, options: ResolvedTraining, seconds: float) -> StepTiming:
     source = ready.source
     if options.batch != ready.training.batch:
-        source = ready.examples.source(ready.method, batch=options.batch, seed=ready.seed)
+        source = ready.data.source(ready.method, batch=options.batch, seed=ready.seed)
     return time_steps(
-        lambda: build(ready.settings, ready.examples.kept),
+        partial(deepcopy, ready.method),
         source,
         options,
         seed=ready.seed,
@@ -158,13 +160,11 @@ def _measured(ready: Ready, options: Resolved, seconds: float) -> StepTiming:
     )
 
 
-def _limits(ready: Ready) -> dict[str, Any]:
+def _limits(ready: PreparedRun) -> dict[str, Any]:
     """Operations of a step, and how many a second two matrices would take."""
     options, side = ready.training, matrix_side(ready.training.device)
     with threads(options.threads):
-        parts = assemble(
-            build(ready.settings, ready.examples.kept), replace(options, compile=False)
-        )
+        parts = assemble(deepcopy(ready.method), options.replace(compile=False))
         found: dict[str, Any] = {
             "flops": count_step_flops(parts, ready.source, options, seed=ready.seed),
             "products": measure_matmul_rate(options.device, options.precision, side),
@@ -176,19 +176,19 @@ def _limits(ready: Ready) -> dict[str, Any]:
 
 
 def _numbers(
-    ready: Ready, base: StepTiming, memory: int, used: float, limits: Mapping[str, Any]
+    ready: PreparedRun, base: StepTiming, memory: int, used: float, limits: Mapping[str, Any]
 ) -> StepProfile:
     options, kind = ready.training, type(ready.method)
     share = 1.0
     if options.device.startswith("cuda"):
         share = memory / torch.cuda.get_device_properties(options.device).total_memory
-    decided = ready.examples.batch is not None
+    decided = ready.data.batch is not None
     names = ("device", "precision", "compile", "threads", "workers", "batch")
     return StepProfile(
         waiting=base.waiting,
         utilisation=used,
         cores=max(1, available() // options.devices),
-        examples=ready.settings["found"]["examples"],
+        examples=ready.data.info.examples,
         bf16=limits.get("products_bf16", 0.0) / limits["products"],
         memory=share,
         budget=BUDGETS.get(kind.modality, "") if decided else "",
@@ -197,12 +197,12 @@ def _numbers(
     )
 
 
-def _tried(ready: Ready, trial: OptionTrial, seconds: float, *, quiet: bool) -> TrialOutcome:
+def _tried(ready: PreparedRun, trial: OptionTrial, seconds: float, *, quiet: bool) -> TrialOutcome:
     """What was asked for and what is tried, one right after the other."""
     turn = min(TURN, seconds / 4)
     _say(f"{format_flags(trial.options)} is tried for {turn:.3g} s", quiet=quiet)
     before = _measured(ready, ready.training, turn)
-    after = _measured(ready, replace(ready.training, **trial.options), turn)
+    after = _measured(ready, ready.training.replace(**trial.options), turn)
     return TrialOutcome(trial, after.rate / before.rate)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from selfwise.runs.record import RunRecord
     from selfwise.runs.score_groups import Measured
 
 WIDTH = 44  # characters of a value beside others; longer ones lose their middle
@@ -18,10 +19,10 @@ def show(runs: Sequence[str | Path]) -> str:
 
     Raises ValueError for a folder that is no run, or that is named twice.
     """
-    from selfwise.runs import config
+    from selfwise.runs.record import read_record
 
     folders = named(runs, verb="show")
-    settings = [config.read(folder) for folder in folders]
+    settings = [read_record(folder) for folder in folders]
     if len(folders) == 1:
         return "\n".join(_one(folders[0], settings[0]))
     return "\n".join(_several(folders, settings))
@@ -32,13 +33,13 @@ def named(runs: Sequence[str | Path] | str | Path, *, verb: str) -> list[Path]:
 
     Raises ValueError for none, for a folder that is no run, and for one that is named twice.
     """
-    from selfwise.runs import config
+    from selfwise.runs.record import read_record
 
     folders = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
     if not folders:
         raise ValueError(f"name the folder of a run: selfwise {verb} RUN")
     for folder in folders:
-        config.read(folder)
+        read_record(folder)
     places = [folder.resolve() for folder in folders]
     for folder, place in zip(folders, places):
         if places.count(place) > 1:
@@ -46,16 +47,28 @@ def named(runs: Sequence[str | Path] | str | Path, *, verb: str) -> list[Path]:
     return folders
 
 
-def state(folder: Path, settings: Mapping[str, Any]) -> tuple[int, list[str]]:
+def state(folder: Path, record: "RunRecord") -> tuple[int, list[str]]:
     """The step of the newest whole checkpoint, and sentences on how far that is."""
     from selfwise.training import checkpoint
 
     found, torn = checkpoint.latest(folder / "checkpoints")
-    done, steps = found.step if found else 0, settings["options"]["steps"]
-    if "imported" in settings["found"]:
-        return done, [f"imported from {settings['found']['imported']['from']}", *torn]
+    done, steps = found.step if found else 0, record.steps
+    if record.imported:
+        return done, [f"imported from {record.imported['from']}", *torn]
     more = "" if done >= steps else f"; selfwise resume {folder} goes on"
     return done, [f"step {done} of {steps}{more}", *torn]
+
+
+def describe_group(record: "RunRecord", group: str) -> dict[str, str]:
+    """Names and values as text: of `options`, `found` (about the data), or `environment`."""
+    if group == "options":
+        return flat(record.options)
+    if group == "environment":
+        return flat(record.environment)
+    about = {name: dict(each) for name, each in record.needs.items()}
+    imported = {"imported": record.imported} if record.imported else {}
+    own = {"about": record.about} if record.about else {}
+    return flat({**record.info.model_dump(), **about, **own, **imported})
 
 
 def flat(values: Mapping[str, Any], front: str = "") -> dict[str, str]:
@@ -82,12 +95,13 @@ def spoken(value: Any) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
-def _one(folder: Path, settings: Mapping[str, Any]) -> list[str]:
-    from selfwise.runs import records, reproduce
+def _one(folder: Path, record: "RunRecord") -> list[str]:
+    from selfwise.runs import records
     from selfwise.runs import score_groups as measured
+    from selfwise.runs.reproduce import list_changes, reproduce_command
 
-    step, said = state(folder, settings)
-    lines = [f"{settings['method']} in {folder}", *_indented(said)]
+    step, said = state(folder, record)
+    lines = [f"{record.method} in {folder}", *_indented(said)]
     log = records.metrics(folder)
     lines += _headed("last metrics", _last(log))
     if log.unreadable:
@@ -105,18 +119,18 @@ def _one(folder: Path, settings: Mapping[str, Any]) -> list[str]:
             spoken(change.value),
             "" if change.default is None else f"not {spoken(change.default)}",
         ]
-        for name, change in reproduce.changed(settings).items()
+        for name, change in list_changes(record).items()
     ]
     lines += _headed("options that are no defaults", differ)
     for name in ("options", "found", "environment"):
-        told = flat(settings.get(name, {}))
+        told = describe_group(record, name)
         lines += _headed(f"all {name}" if name == "options" else name, map(list, told.items()))
-    makes = reproduce.command(settings, out=f"{folder}-again")
+    makes = reproduce_command(record, out=f"{folder}-again")
     lines += ["", "to make it again", *_indented(makes.notes), *_indented([makes.command])]
     return lines
 
 
-def _several(folders: Sequence[Path], settings: Sequence[Mapping[str, Any]]) -> list[str]:
+def _several(folders: Sequence[Path], settings: "Sequence[RunRecord]") -> list[str]:
     from selfwise.core import errors as names
     from selfwise.runs import records
 
@@ -125,7 +139,7 @@ def _several(folders: Sequence[Path], settings: Sequence[Mapping[str, Any]]) -> 
     lines = _columns(
         [
             ["", *heads],
-            ["method", *(told["method"] for told in settings)],
+            ["method", *(told.method for told in settings)],
             ["state", *(said[0].partition(";")[0] for _, said in states)],
         ]
     )
@@ -134,7 +148,7 @@ def _several(folders: Sequence[Path], settings: Sequence[Mapping[str, Any]]) -> 
     measured = [_measured(f, step) for f, (step, _) in zip(folders, states)]
     lines += _beside("scores, in %", heads, _scores(measured))
     for name in ("options", "found", "environment"):
-        differ = different([flat(one.get(name, {})) for one in settings])
+        differ = different([describe_group(one, name) for one in settings])
         what = f"{name} that differ" if name == "options" else f"{name}, where it differs"
         lines += _beside(what, heads, differ) or ["", f"{name}: nothing differs"]
     return lines

@@ -15,7 +15,8 @@ from selfwise.distributed.process_group import (
     process_device,
 )
 from selfwise.evaluation.features.finite import check_vectors
-from selfwise.runs.arguments import where
+from selfwise.modalities.modality import FeatureOptions, ReadingOptions
+from selfwise.runs.config import name_data
 from selfwise.runs.launch import check_together, share_in, sharing
 from selfwise.runs.open import Run, load
 from selfwise.training.config import resolve_device
@@ -70,56 +71,56 @@ def embed(
     if out and first:
         _check_out(Path(out))
     run = run if isinstance(run, Run) else load(run)
-    told: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
-    told |= {"field": field, "skip_broken": skip_broken, "device": device}
+    options = EmbedOptions(layer, pooling, window, field, skip_broken, device)
     devices = count_processes(devices)
     check_together(devices, device, data)
-    words = (str(_weights(run)), where(data))  # as they hold from any folder
-    with sharing(_MEMBER, *words, told=told, devices=devices) as env:
-        table = _embedded(run, data, env, **told)
+    words = (str(_weights(run)), name_data(data))  # as they hold from any folder
+    with sharing(_MEMBER, *words, told=options._asdict(), devices=devices) as env:
+        table = _embed(run, data, env, options)
     if out and first:
         _write(table, Path(out))
     return table
 
 
-def _embedded(
-    run: Run,
-    data: Any,
-    env: DistributedEnv,
-    *,
-    layer: int | None,
-    pooling: str,
-    window: str,
-    field: str,
-    skip_broken: bool,
-    device: str,
-) -> Table:
+class EmbedOptions(NamedTuple):
+    """What the processes that share the work have to know."""
+
+    layer: int | None
+    pooling: str
+    window: str
+    field: str
+    skip_broken: bool
+    device: str
+
+
+def _embed(run: Run, data: Any, env: DistributedEnv, options: EmbedOptions) -> Table:
     """This process's share of the work; the first one gets the table."""
-    reading: dict[str, Any] = {"field": field, "skip_broken": skip_broken}
-    examples = run.modality.examples(run, data, **{n: v for n, v in reading.items() if v})
+    reading = ReadingOptions(field=options.field, skip_broken=options.skip_broken)
+    examples = run.modality.open_examples(run, data, reading)
+    device = options.device
     if env.size > 1 and (kind := resolve_device(device)) == "cuda":
         device = str(process_device(env, kind))
-    how: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
-    compute = run.modality.embedder(run, device=device, env=env, **how)
+    features = FeatureOptions(options.layer, options.pooling, options.window, device, env)
+    embed_examples = run.modality.make_embed(run, features)
     if env.rank == 0:
-        for sentence in run.unread(examples, window):
+        for sentence in run.describe_unread(examples, options.window):
             print(f"warning: {sentence}", file=sys.stderr, flush=True)
-    names = None
+    labels = None
     if examples.labels is not None and examples.classes is not None:
-        names = [examples.classes[label] for label in examples.labels]
-    vectors = compute(run.encoder, examples)
+        labels = [examples.classes[label] for label in examples.labels]
+    vectors = embed_examples(run.encoder, examples)
     check_vectors(vectors, examples.ids, of=f"the encoder of {run.folder}")
-    return Table(vectors, list(examples.ids), names)
+    return Table(vectors, list(examples.ids), labels)
 
 
 _MEMBER = "import sys; from selfwise.workflows.embed import member; sys.exit(member(*sys.argv[1:]))"
 
 
-def member(run: str, data: str, told: str) -> int:
+def member(run: str, data: str, options: str) -> int:
     """A process that `embed` has started, from its beginning to its end."""
 
     def work(env: DistributedEnv) -> None:
-        _embedded(load(run), data, env, **json.loads(told))
+        _embed(load(run), data, env, EmbedOptions(**json.loads(options)))
 
     return share_in(work)
 

@@ -64,7 +64,7 @@ def fill(run: Run | str | Path, text: str, *, top: int = 5, device: str = "auto"
         raise ValueError(f"{run.folder} is no masked language model; use selfwise generate")
     if top < 1:
         raise ValueError(f"--top must be at least 1, got {top}")
-    gaps = _with_gaps(text, run.tokenizer, run.config["found"]["length"])
+    gaps = _with_gaps(text, run.tokenizer, run.record.info.length)
     with evaluation_mode(method, resolve_device(device)), torch.no_grad():
         chances = _chances(run, [gaps.ids], gaps.places)[0]
         beam = _fill_together(run, gaps, chances[0], top)

@@ -4,11 +4,14 @@ HuBERT, Hsu et al. 2021 (arXiv:2106.07447), section IV-C: MFCC, then layer 6 of 
 then layer 9 of the second. The same works for images, from patches.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfwise import methods, modalities
-from selfwise.runs.arguments import named, reading_options
+from selfwise import methods
+from selfwise.methods.needs import FrameTargetNeed, PatchTargetNeed
+from selfwise.modalities import modality_of
+from selfwise.runs.config import find_method_class, make_request
 from selfwise.runs.open import Run
 from selfwise.runs.resume import pretrain_or_resume
 
@@ -50,38 +53,36 @@ def iterate(
     if iterations < 1:
         raise ValueError(f"--iterations must be at least 1, got {iterations}")
     if not _predicts_units(method):
-        right = " or ".join(name for name in methods.names() if _predicts_units(name))
+        right = " or ".join(name for name in methods.own_names() if _predicts_units(name))
         raise ValueError(f"{method} predicts no units that an iteration could renew; {right} does")
     if iterations > 1:
-        _check(method, next_layer, next_clusters, options)
-    told: dict[str, Any] = {**options, "data": data, "quiet": quiet}
-    out, run = Path(out), None
-    for number in range(1, iterations + 1):
-        if run is not None:
-            told |= {"units": str(run.folder), "units_layer": next_layer}
-            told |= {"clusters": next_clusters} if next_clusters else {}
-            told |= {"start": str(run.folder)} if warm else {}
-            if next_steps:
-                told |= {"steps": next_steps, "epochs": None, "minutes": None}
-        run = pretrain_or_resume(method, out=out / FOLDER.format(number), **told)
-    assert run is not None
+        _check(method, next_layer, next_clusters, options, data)
+    folders = [Path(out) / FOLDER.format(number) for number in range(1, iterations + 1)]
+    run = pretrain_or_resume(method, data=data, out=folders[0], quiet=quiet, **options)
+    for folder in folders[1:]:
+        options |= {"units": str(run.folder), "units_layer": next_layer}
+        options |= {"clusters": next_clusters} if next_clusters else {}
+        options |= {"start": str(run.folder)} if warm else {}
+        if next_steps:
+            options |= {"steps": next_steps, "epochs": None, "minutes": None}
+        run = pretrain_or_resume(method, data=data, out=folder, quiet=quiet, **options)
     return run
 
 
 def _predicts_units(method: str) -> bool:
-    return "units" in reading_options(methods.find(method))
+    needs = find_method_class(method).needs.values()
+    return any(isinstance(need, PatchTargetNeed | FrameTargetNeed) for need in needs)
 
 
-def _check(method: str, layer: int, clusters: int, options: dict[str, Any]) -> None:
+def _check(method: str, layer: int, clusters: int, options: Mapping[str, Any], data: Any) -> None:
     """Raises ValueError for what the second iteration would refuse, after hours of the first."""
     if clusters < 0 or clusters == 1:
         raise ValueError(f"--next-clusters must be at least 2, or 0 for the same, got {clusters}")
-    kind = methods.find(method)
-    depth = getattr(modalities.of(kind), "depth", None)  # what it has where names say it
-    if depth is None or (options.get("start") and not options.get("encoder")):
-        return
-    n = depth(named(options.get("encoder", ""), kind))
-    if not -n <= layer < n:
+    own = {n: v for n, v in options.items() if n not in ("encoder", "start")}
+    encoder, start = options.get("encoder", ""), options.get("start", "")
+    request = make_request(method, own, data=data, encoder=encoder, start=start)
+    n = modality_of(request.kind).find_depth(request.encoder)
+    if n is not None and not -n <= layer < n:
         raise ValueError(
             f"--next-layer {layer} does not exist: the encoder has layers 0 to {n - 1}"
         )

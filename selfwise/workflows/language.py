@@ -12,15 +12,15 @@ from torch import Tensor
 
 from selfwise.core.errors import did_you_mean
 from selfwise.core.files import cache_dir
+from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.rng import generator
 from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find_corpus, open_corpus
-from selfwise.data.text.corpus_seen import measure_overlap
 from selfwise.data.text.documents import open_documents
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
-from selfwise.runs.arguments import FROM_PYTHON, IMPORTED
+from selfwise.runs.config import IMPORTED
 from selfwise.runs.open import Run, load
 from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train_tokenizer
 from selfwise.training.config import resolve_device
@@ -66,7 +66,7 @@ def generate(
     if not ids:
         raise ValueError("an empty prompt needs a tokenizer with a token that begins a text")
     draws, made, cache = generator(seed, "generate"), list(ids), None
-    longest = run.config["found"]["length"]  # the positions behind were never trained
+    longest = run.record.info.length  # the positions behind were never trained
     place = resolve_device(device)
     with evaluation_mode(encoder, place), torch.no_grad():
         unread = ids[-(longest - 1) :]
@@ -122,7 +122,7 @@ def perplexity(
         if found.left_out:
             print(found.left_out, file=sys.stderr)
         corpus = open_corpus(found, tokenizer, sentences=draw.needs_sentences)
-    shape: dict[str, Any] = {"length": run.config["found"]["length"], "batch": 1, "seed": seed}
+    shape: dict[str, Any] = {"length": run.record.info.length, "batch": 1, "seed": seed}
     source = TextSource(corpus, draw, vocabulary=tokenizer.vocabulary, **shape)
     everything = source.plan(0).size * source.length
     held = HeldOutLoss(sample_text_batches(source, tokens=everything), seed=seed, every=1)
@@ -130,7 +130,7 @@ def perplexity(
         terms = held.terms(method)
     values = {name: float(term.mean) for name, term in terms.items()}
     values["unigram_entropy"] = corpus.unigram_entropy()
-    if data is not None and (seen := _share_seen(run, corpus)) >= SOME:
+    if data is not None and (seen := _measure_overlap(run, corpus)) >= SOME:
         values[SEEN] = seen
     if run.encoder.causal:
         loss = next(iter(terms.values()))  # every token of the text is a target once
@@ -139,32 +139,30 @@ def perplexity(
     return values
 
 
-def _share_seen(run: Run, corpus: Corpus) -> float:
+def _measure_overlap(run: Run, corpus: Corpus) -> float:
     """How much of a text the run was trained on, as far as its tokens are still in the cache."""
-    told, name = run.config["options"], run.config["found"].get("fingerprint", "")
+    held_out, name = run.record.option("held_out"), run.record.info.fingerprint
     if corpus.fingerprint == name:
         return 1.0
     trained = find_corpus(cache_dir("text") / name) if name else None
     if trained is None:
         return 0.0
-    return measure_overlap(
-        corpus, trained.split(told["held_out"])[0] if told["held_out"] else trained
-    )
+    return measure_overlap(corpus, trained.split(held_out)[0] if held_out else trained)
 
 
 def _held_out(run: Run, draw: RowSampler) -> Corpus:
     """The text that a run kept out of its training."""
-    told = run.config["options"]
-    if told["data"] in (FROM_PYTHON, IMPORTED) or not told["held_out"]:
+    data, options = run.record.data, run.record.reading
+    if data in (FROM_PYTHON, IMPORTED) or not options.held_out:
         raise ValueError(f"{run.folder} held out no text that can be read again; give --data")
-    found = open_documents(told["data"], field=told["field"], documents=told["documents"])
+    found = open_documents(data, field=options.field, documents=options.documents)
     corpus = open_corpus(found, run.tokenizer, sentences=draw.needs_sentences)
-    if corpus.fingerprint != run.config["found"]["fingerprint"]:
+    if corpus.fingerprint != run.record.info.fingerprint:
         raise ValueError(
-            f"{told['data']} is not the text that {run.folder} was trained on, so what it held out "
+            f"{data} is not the text that {run.folder} was trained on, so what it held out "
             "is not known any more; give --data"
         )
-    return corpus.split(told["held_out"], seed=0)[1]
+    return corpus.split(options.held_out, seed=0)[1]
 
 
 def make_tokenizer(

@@ -8,8 +8,8 @@ from selfwise import methods
 def list_methods() -> str:
     """A line for each method: its name, the kind of its data, and what it does."""
     rows = []
-    for name in methods.names():
-        kind = methods.find(name)
+    for name in methods.method_names():
+        kind = methods.find_method(name)
         rows.append((name, f"{kind.modality:<7} {first_line(kind)}"))
     return columns(rows)
 

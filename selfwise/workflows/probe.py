@@ -1,8 +1,8 @@
 """The proof that an encoder is worth having: a probe beside its baselines."""
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, overload
@@ -26,8 +26,9 @@ from selfwise.evaluation.probes.linear import check_classes
 from selfwise.evaluation.probes.retrieval import measure_retrieval
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, ProbeScore
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
+from selfwise.modalities.modality import Embed, FeatureOptions, ReadingOptions
 from selfwise.runs import records
-from selfwise.runs.arguments import where
+from selfwise.runs.config import name_data
 from selfwise.runs.open import Run, load
 from selfwise.training.config import resolve_device
 from selfwise.workflows.supervised import from_scratch, tuned, tuned_from_fresh
@@ -92,42 +93,56 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         quiet: print nothing while it works.
     """
     budgets = label_curve.parse_budgets(labels)
-    data = {"train": where(train), "test": None if test is None else where(test)}
     run = run if isinstance(run, Run) else load(run)
-    _check(run, kind, seeds, budgets, scratch=scratch, k=k, layer=layer, pooling=pooling)
     pooling = pooling or _own_pooling(run, kind)
-    frozen: dict[str, Any] = {"layer": layer, "pooling": pooling, "window": window}
-    reading = _given(field=field, label=label, skip_broken=skip_broken)
-    if kind == RETRIEVAL:
-        pair = _searched_pair(run, train, test, **reading)
-        return _retrieved(run, *pair, data=data, device=device, **frozen)
-    known, asked = labelled_pair(run, train, test, **reading)
-    how: dict[str, Any] = {"kind": kind, "scratch": scratch, "device": device, "k": k}
-    told: dict[str, Any] = {"budgets": budgets, "seeds": seeds, "kind": kind, "quiet": quiet}
-    among = _competitors(run, known, asked, **how, **frozen)
-    score = _scored(among, known, asked, unread=_unread(run, known, asked, window), **told)
-    frozen |= {"k": k or CHOSEN} if kind == "knn" else {}
-    return _kept(run, score, _measured(score), known, asked, data=data, **frozen)
-
-
-def _scored(
-    among: dict[str, Competitor],
-    known: Any,
-    asked: Any,
-    *,
-    budgets: list[int | None],
-    seeds: int,
-    kind: str,
-    quiet: bool,
-    unread: list[str],
-) -> ProbeScore:
-    """The label curve, with what a reader has to know of its examples."""
-    how: dict[str, Any] = {"budgets": budgets, "seeds": range(seeds), "kind": kind}
-    how["progress"] = None if quiet else partial(print, flush=True)
-    score = label_curve.compute_label_curve(
-        among, known.labels, asked.labels, classes=known.classes, **how
+    job = ProbeJob(
+        run,
+        kind,
+        FeatureOptions(layer, pooling, window, device),
+        ReadingOptions(skip_broken=skip_broken, field=field, label=label),
+        data={"train": name_data(train), "test": None if test is None else name_data(test)},
+        k=k,
+        supervised=scratch,
     )
-    return replace(score, warnings=(*write_warnings(known, asked), *unread))
+    _check(job, seeds, budgets)
+    if kind == RETRIEVAL:
+        return _retrieve(job, *_searched_pair(job, train, test))
+    known, asked = labelled_pair(run, train, test, job.reading)
+    competitors = _competitors(job, known, asked)
+    progress = None if quiet else partial(print, flush=True)
+    score = label_curve.compute_label_curve(
+        competitors,
+        known.labels,
+        asked.labels,
+        classes=known.classes,
+        budgets=budgets,
+        seeds=range(seeds),
+        kind=kind,
+        progress=progress,
+    )
+    unread = _describe_unread(run, known, asked, window)
+    score = replace(score, warnings=(*write_warnings(known, asked), *unread))
+    return _save_score(job, score, _measured(score), known, asked)
+
+
+@dataclass(frozen=True)
+class ProbeJob:
+    """What is probed, and how."""
+
+    run: Run
+    kind: str
+    features: FeatureOptions
+    reading: ReadingOptions
+    data: Mapping[str, str | None]  # where the examples are
+    k: int | None = None
+    supervised: bool = False  # whether the encoder is trained from scratch too
+
+    def describe(self) -> dict[str, Any]:
+        """What the score file says of how features were made."""
+        features = self.features
+        options: dict[str, Any] = {"layer": features.layer, "pooling": features.pooling}
+        options |= {"window": features.window}
+        return options | ({"k": self.k or CHOSEN} if self.kind == "knn" else {})
 
 
 def _measured(score: ProbeScore) -> list[Any]:
@@ -136,55 +151,52 @@ def _measured(score: ProbeScore) -> list[Any]:
     return [rows, score.seeds]
 
 
-def _unread(run: Run, known: Any, asked: Any, window: str) -> list[str]:
+def _describe_unread(run: Run, known: Any, asked: Any, window: str) -> list[str]:
     """What the reader of a score has to know of examples that are read in part."""
     parts = {"--train": known, "--test": asked}
-    return [f"Of {name}, {s}" for name, part in parts.items() for s in run.unread(part, window)]
+    return [
+        f"Of {name}, {sentence}"
+        for name, part in parts.items()
+        for sentence in run.describe_unread(part, window)
+    ]
 
 
 def _own_pooling(run: Run, kind: str) -> str:
     """How probes of frozen features pool where the modality has a way of its own."""
-    own = str(getattr(run.modality, "PROBE_POOLING", ""))
-    return own if kind in ("linear", "knn", "sgd") else ""
+    return run.modality.probe_pooling if kind in ("linear", "knn", "sgd") else ""
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value}
-
-
-def _check(
-    run: Run,
-    kind: str,
-    seeds: int,
-    budgets: list[int | None],
-    *,
-    scratch: bool,
-    k: int | None,
-    layer: int | None,
-    pooling: str,
-) -> None:
-    """Raises ValueError for a probe that there is not, before anything is computed."""
-    _check_k(k, kind)
+def _check(job: ProbeJob, seeds: int, budgets: list[int | None]) -> None:
+    """Validate the arguments before computing anything. Raises ValueError for an unknown probe."""
+    run, kind, modality = job.run, job.kind, job.run.method.modality
+    _check_k(job.k, kind)
     if kind not in KINDS:
         raise ValueError(f"unknown probe {kind!r}{did_you_mean(kind, KINDS)}")
     if seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {seeds}")
-    if run.method.modality != "image" and (scratch or kind == "finetune"):
+    if modality != "image" and (job.supervised or kind == "finetune"):
         raise ValueError(
-            f"training with labels is for images so far, and {run.folder} is on "
-            f"{run.method.modality}: probe it frozen (--kind linear or knn, no --scratch)"
+            f"training with labels is for images so far, and {run.folder} is on {modality}: probe "
+            "it frozen (--kind linear or knn, no --scratch)"
         )
-    if kind == "weighted" and not hasattr(run.modality, "layered"):
+    if kind == "weighted":
+        _check_weighted(job)
+    if kind == RETRIEVAL and (job.supervised or budgets != [None]):
+        option = "--scratch" if job.supervised else "--labels"
+        raise ValueError(f"{option} does not go with --kind retrieval, which learns from no labels")
+
+
+def _check_weighted(job: ProbeJob) -> None:
+    """Raises ValueError where layers cannot be weighted."""
+    run, features = job.run, job.features
+    if run.modality.make_layered_embed(run, FeatureOptions()) is None:
         raise ValueError(
             f"--kind weighted is for speech, and {run.folder} is on {run.method.modality}: probe "
             "its layers one by one, with --kind linear --layer NUMBER"
         )
-    if kind == "weighted" and (layer is not None or pooling):
-        option = "--pooling" if layer is None else "--layer"
+    if features.layer is not None or features.pooling:
+        option = "--pooling" if features.layer is None else "--layer"
         raise ValueError(f"{option} does not go with --kind weighted, which takes every layer")
-    if kind == RETRIEVAL and (scratch or budgets != [None]):
-        option = "--scratch" if scratch else "--labels"
-        raise ValueError(f"{option} does not go with --kind retrieval, which learns from no labels")
 
 
 def _check_k(k: int | None, kind: str) -> None:
@@ -195,12 +207,15 @@ def _check_k(k: int | None, kind: str) -> None:
         raise ValueError(f"--k must be at least 1, got {k}")
 
 
-def labelled_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any, Any]:
+def labelled_pair(
+    run: Run, train: Any, test: Any, reading: ReadingOptions | None = None
+) -> tuple[Any, Any]:
     """Training and test examples with labels that mean the same; without `test`, a fifth is split.
 
     Raises ValueError if labels are missing, or a class of the test examples is unknown.
     """
-    known = run.modality.examples(run, train, labelled=True, **reading)
+    reading = replace(reading or ReadingOptions(), labelled=True)
+    known = run.modality.open_examples(run, train, reading)
     if test is None:
         order = shuffled(len(known), 0, "test split")
         cut = len(known) // 5
@@ -209,143 +224,118 @@ def labelled_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any,
         known, asked = known.take(np.sort(order[cut:])), known.take(np.sort(order[:cut]))
         check_classes(known.labels, what="a probe")
         return known, asked
-    asked = relabel_examples(
-        run.modality.examples(run, test, labelled=True, **reading), known.classes or []
-    )
+    asked = relabel_examples(run.modality.open_examples(run, test, reading), known.classes or [])
     check_classes(known.labels, what="a probe")
     check_classes_trained(known, asked)
     return known, asked
 
 
-def _searched_pair(run: Run, train: Any, test: Any, **reading: Any) -> tuple[Any, Any]:
+def _searched_pair(job: ProbeJob, train: Any, test: Any) -> tuple[Any, Any]:
     """What the baselines are made with, and the labelled examples that are searched.
 
     As `labelled_pair`, but with `test` the labels of `train` are not read, so that the classes may
     be others, as is the custom in metric learning.
     """
+    run, modality = job.run, job.run.modality
     if test is None:
-        return labelled_pair(run, train, None, **reading)
-    known = run.modality.examples(run, train, **reading)
-    return known, run.modality.examples(run, test, labelled=True, **reading)
+        return labelled_pair(run, train, None, job.reading)
+    known = modality.open_examples(run, train, job.reading)
+    return known, modality.open_examples(run, test, replace(job.reading, labelled=True))
 
 
-def _competitors(
-    run: Run,
-    known: Any,
-    asked: Any,
-    *,
-    kind: str,
-    scratch: bool,
-    device: str,
-    k: int | None,
-    **frozen: Any,
-) -> dict[str, Competitor]:
+def _competitors(job: ProbeJob, known: Any, asked: Any) -> dict[str, Competitor]:
     """The encoder, its two baselines, and, if asked for, the same encoder from scratch."""
-    if kind == "finetune":
-        return _finetuned(run, known, asked, device=device, **frozen)
-    found = _frozen(run, known, asked, kind=kind, device=device, k=k, **frozen)
-    if scratch:
-        found["supervised"] = from_scratch(run, known, asked, device=device)
-    return found
+    if job.kind == "finetune":
+        return _finetuned(job, known, asked)
+    competitors = _frozen(job, known, asked)
+    if job.supervised:
+        competitors["supervised"] = from_scratch(job.run, known, asked, device=job.features.device)
+    return competitors
 
 
-def _frozen(
-    run: Run,
-    known: Any,
-    asked: Any,
-    *,
-    kind: str,
-    device: str,
-    k: int | None,
-    **frozen: Any,
-) -> dict[str, Competitor]:
+def _frozen(job: ProbeJob, known: Any, asked: Any) -> dict[str, Competitor]:
     """Probes of frozen features."""
-    features = _features(run, known, asked, kind=kind, device=device, **frozen)
-    probe = partial(PROBES[kind], device=resolve_device(device))
-    probe = partial(probe, k=k) if kind == "knn" else probe
-    told: dict[str, Any] = {"groups": getattr(known, "groups", None), "drawn": kind == "sgd"}
-    y = known.labels
+    features = _features(job, known, asked)
+    probe = partial(PROBES[job.kind], device=resolve_device(job.features.device))
+    probe = partial(probe, k=job.k) if job.kind == "knn" else probe
+    groups, drawn = getattr(known, "groups", None), job.kind == "sgd"
     return {
-        name: label_curve.probe_features(each, y, probe, **told) for name, each in features.items()
+        name: label_curve.probe_features(splits, known.labels, probe, groups=groups, drawn=drawn)
+        for name, splits in features.items()
     }
 
 
-def _retrieved(
-    run: Run, known: Any, asked: Any, *, data: dict[str, str | None], device: str, **frozen: Any
-) -> RetrievalScore:
+def _retrieve(job: ProbeJob, known: Any, asked: Any) -> RetrievalScore:
     """What is found among the test examples by frozen features."""
-    features = _features(run, known, asked, kind=RETRIEVAL, device=device, **frozen)
-    search = partial(measure_retrieval, labels=asked.labels, device=resolve_device(device))
-    found = compare_retrieval(
-        {name: [search(s.test) for s in splits] for name, splits in features.items()}
+    features = _features(job, known, asked)
+    search = partial(
+        measure_retrieval, labels=asked.labels, device=resolve_device(job.features.device)
     )
-    return _kept(run, found, [], known, asked, data=data, **frozen)
+    retrieved = compare_retrieval(
+        {n: [search(s.test) for s in splits] for n, splits in features.items()}
+    )
+    return _save_score(job, retrieved, [], known, asked)
 
 
-def _features(
-    run: Run, known: Any, asked: Any, *, kind: str, device: str, **frozen: Any
-) -> dict[str, list[FeatureSplit]]:
+def _features(job: ProbeJob, known: Any, asked: Any) -> dict[str, list[FeatureSplit]]:
     """The encoder's features, its untrained twins', the raw input's."""
-    modality = run.modality
-    raw = modality.raw(run, known, asked)
-    if kind == "sgd" and issparse(raw.train):
+    run, modality, options = job.run, job.run.modality, job.features
+    raw = modality.raw_features(run, known, asked)
+    if job.kind == "sgd" and issparse(raw.train):
         raise ValueError("--kind sgd takes dense features, and bags of words are not: use linear")
-    if kind == "weighted":
-        embed = modality.layered(run, device=device)
+    if job.kind == "weighted":
+        embed = modality.make_layered_embed(run, FeatureOptions(device=options.device))
+        assert embed is not None, "checked before"
     else:
-        embed = modality.embedder(run, device=device, **frozen)
-    if kind == RETRIEVAL:
+        embed = modality.make_embed(run, options)
+    if job.kind == RETRIEVAL:
         embed = _embedding_only(asked, embed)
     trained = [FeatureSplit(embed(run.encoder, known), embed(run.encoder, asked))]
-    twins = modality.twins(run, known, asked, embed=embed, device=device)
-    found = {PRETRAINED: trained, UNTRAINED: twins, RAW: [raw]}
-    for name, split in ((name, split) for name, splits in found.items() for split in splits):
+    device = options.device
+    twins = modality.untrained_features(run, known, asked, embed=embed, device=device)
+    features = {PRETRAINED: trained, UNTRAINED: twins, RAW: [raw]}
+    for name, split in ((name, split) for name, splits in features.items() for split in splits):
         check_vectors(split.train, known.ids, of=_OF[name])
         check_vectors(split.test, asked.ids, of=_OF[name])
-    return found
+    return features
 
 
 _OF = {name: f"the {name} encoder" for name in (PRETRAINED, UNTRAINED)} | {RAW: f"the {RAW}"}
 
 
-def _embedding_only(asked: Any, embed: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+def _embedding_only(asked: Any, embed: Embed) -> Embed:
     """The same where nothing is learned: of other examples no features are computed."""
-    none = np.empty((0, 0), np.float32)
-    return lambda encoder, part: embed(encoder, part) if part is asked else none
+    nothing = np.empty((0, 0), np.float32)
+    return lambda encoder, part: embed(encoder, part) if part is asked else nothing
 
 
-def _finetuned(
-    run: Run, known: Any, asked: Any, *, device: str, **frozen: Any
-) -> dict[str, Competitor]:
+def _finetuned(job: ProbeJob, known: Any, asked: Any) -> dict[str, Competitor]:
     """Fine-tuning from the run's weights and from fresh ones, and a probe of the raw input."""
+    run, options = job.run, job.features
+    frozen = {"layer": options.layer, "pooling": options.pooling, "window": options.window}
     for option in (f"--{n}" for n, value in frozen.items() if value not in (None, "")):
         raise ValueError(f"{option} goes with a frozen probe: fine-tuning trains the whole encoder")
+    raw = run.modality.raw_features(run, known, asked)
     return {
-        PRETRAINED: tuned(run, known, asked, device=device),
-        UNTRAINED: tuned_from_fresh(run, known, asked, device=device),
-        RAW: label_curve.probe_features([run.modality.raw(run, known, asked)], known.labels),
+        PRETRAINED: tuned(run, known, asked, device=options.device),
+        UNTRAINED: tuned_from_fresh(run, known, asked, device=options.device),
+        RAW: label_curve.probe_features([raw], known.labels),
     }
 
 
-def _kept(
-    run: Run,
-    score: AnyScore,
-    drawn: list[Any],
-    known: Any,
-    asked: Any,
-    *,
-    data: dict[str, str | None],
-    **frozen: Any,
+def _save_score(
+    job: ProbeJob, score: AnyScore, drawn: list[Any], known: Any, asked: Any
 ) -> AnyScore:
-    """The score, filed in the run folder with what it was measured on; `drawn` tells it apart."""
-    told = {"train": known.fingerprint, "test": asked.fingerprint}
-    told |= {**frozen, "weights": run.weights, "step": run.step}
+    """Save the score in the run folder with what it was measured on; `drawn` tells it apart."""
+    run = job.run
+    about = {"train": known.fingerprint, "test": asked.fingerprint}
+    about |= {**job.describe(), "weights": run.weights, "step": run.step}
     classes = asked.classes if known.classes is None else known.classes
-    found = {**score.to_dict(), **told, "data": data, "classes": classes}
-    name = f"{score.kind}-{hash_keys(0, json.dumps([told, *drawn])) % 16**8:08x}.json"
+    content = {**score.to_dict(), **about, "data": dict(job.data), "classes": classes}
+    name = f"{score.kind}-{hash_keys(0, json.dumps([about, *drawn])) % 16**8:08x}.json"
     folder = run.folder / "scores"
     folder.mkdir(exist_ok=True)
     temporary = folder / f".{name}.writing"
-    temporary.write_text(records.score_text(found))
+    temporary.write_text(records.score_text(content))
     temporary.rename(folder / name)
     return score

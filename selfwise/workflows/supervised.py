@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from selfwise.evaluation.probes.finetune import finetune
 from selfwise.evaluation.probes.label_curve import Competitor
 from selfwise.methods import Method
 from selfwise.runs.open import Run
-from selfwise.training.config import Resolved, resolve_device, resolve_precision
+from selfwise.training.config import ResolvedTraining, resolve_device, resolve_precision
 
 # SimCLR tunes by SGD with Nesterov momentum and a search over rates (appendix B.5)
 TUNING_RATES = (0.005, 0.02, 0.08)
@@ -28,8 +27,8 @@ def from_scratch(run: Run, known: Images, asked: Images, *, device: str) -> Comp
     The same views, batch (or all labels, if they are fewer) and number of steps as the run; the
     learning rate is chosen on a fifth of the labels.
     """
-    options = _options(run, steps=run.config["options"]["steps"], device=device)
-    return _competitor(run, known, asked, options, run.fresh, SCRATCH_RATES)
+    options = _options(run, steps=run.record.steps, device=device)
+    return _competitor(run, known, asked, options, run.build_untrained, SCRATCH_RATES)
 
 
 def tuned(run: Run, known: Images, asked: Images, *, device: str) -> Competitor:
@@ -39,7 +38,7 @@ def tuned(run: Run, known: Images, asked: Images, *, device: str) -> Competitor:
 
 def tuned_from_fresh(run: Run, known: Images, asked: Images, *, device: str) -> Competitor:
     """The same training of untrained encoders, which may choose among higher rates too."""
-    return _tuning(run, known, asked, run.fresh, (*TUNING_RATES, *SCRATCH_RATES), device)
+    return _tuning(run, known, asked, run.build_untrained, (*TUNING_RATES, *SCRATCH_RATES), device)
 
 
 def _tuning(
@@ -58,7 +57,7 @@ def _competitor(
     run: Run,
     known: Images,
     asked: Images,
-    options: Resolved,
+    options: ResolvedTraining,
     encoder: Callable[[int], Any],
     rates: tuple[float, ...],
     *,
@@ -67,7 +66,7 @@ def _competitor(
     def predict(rows: np.ndarray, seed: int) -> np.ndarray:
         batch = min(options.batch, len(rows))
         steps = max(options.steps, epochs * len(rows) // batch)
-        told = replace(options, batch=batch, steps=steps)
+        told = options.replace(batch=batch, steps=steps)
         make = _classifier(run, known, encoder)
         part = known.take(rows)
         return finetune(make, part, asked, told, size=run.size, seed=seed, rates=rates)
@@ -77,7 +76,7 @@ def _competitor(
 
 def _classifier(run: Run, known: Images, encoder: Callable[[int], Any]) -> Callable[[int], Method]:
     """`supervised` with the views of the run, around a copy of an encoder."""
-    kind = methods.find("supervised")
+    kind = methods.find_method("supervised")
     views = _views(run.method)
     shape = {"size": run.size, "classes": len(known.classes or [])}
 
@@ -98,24 +97,24 @@ def _views(method: Method) -> dict[str, float]:
     return {"crop": augment.scale[0], **{name: getattr(augment, name) for name in names}}
 
 
-def _options(run: Run, *, steps: int, device: str) -> Resolved:
+def _options(run: Run, *, steps: int, device: str) -> ResolvedTraining:
     """The optimiser and schedule of `supervised`, with the batch and threads of the run."""
-    told = run.config["options"]
-    paper = methods.find("supervised").defaults
+    training = run.record.training
+    paper = methods.find_method("supervised").paper
     place = resolve_device(device)
-    return Resolved(
+    return ResolvedTraining(
         steps=steps,
-        batch=told["batch"],
+        batch=training.batch,
         optimizer=paper.optimizer,
         lr=paper.lr,
         weight_decay=paper.weight_decay,
         warmup=paper.warmup,
         schedule=paper.schedule,
         clip=paper.clip,
-        threads=told["threads"],
+        threads=training.threads,
         device=place,
-        precision=told["precision"]
-        if place == told["device"]
+        precision=training.precision
+        if place == training.device
         else resolve_precision("auto", place),
         workers=0,
     )

@@ -180,7 +180,7 @@ def test_the_head_and_the_mask_start_small():
 
 def test_the_published_training():
     """Appendix G, and the command in the authors' README."""
-    d = BEiT.defaults
+    d = BEiT.paper
     assert (d.optimizer, d.lr, d.base_batch, d.scaling) == ("adamw", 1.5e-3, 2048, "linear")
     assert (d.weight_decay, d.betas, d.clip, d.schedule) == (0.05, (0.9, 0.999), 3.0, "cosine")
     method = BEiT(Seen(), size=16, units=patch_cases.Brightness())

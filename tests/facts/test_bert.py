@@ -197,7 +197,7 @@ def test_masks_of_a_long_row_are_as_many(method):
 
 def test_the_recipe_is_the_papers():
     """Appendix A.2."""
-    d = BERT.defaults
+    d = BERT.paper
     assert (d.optimizer, d.lr, d.base_batch, d.scaling) == ("adamw", 1e-4, 256, "none")
     assert (d.betas, d.eps, d.weight_decay, d.clip) == ((0.9, 0.999), 1e-6, 0.01, 1.0)
     assert (d.schedule, d.warmup) == ("linear", 0.01)

@@ -13,7 +13,7 @@ from torch._dynamo.utils import counters
 from selfwise import methods
 from selfwise.training import checkpoint
 from selfwise.training import compile as compiled
-from selfwise.training.config import Options, Resolved, resolve
+from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve
 from selfwise.training.loop import fit
 from selfwise.training.step import assemble, train_step
 
@@ -26,9 +26,9 @@ def traced(monkeypatch):
     counters.clear()
 
 
-def options(kind, **given) -> Resolved:
+def options(kind, **given) -> ResolvedTraining:
     told = {"steps": 2, "batch": 8, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve(Options(**{**told, **given}), kind, workers=0)
+    return resolve(TrainingConfig(**{**told, **given}), kind, workers=0)
 
 
 def losses(name, *, compile, **given):
@@ -40,7 +40,7 @@ def losses(name, *, compile, **given):
     ]
 
 
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", methods.method_names())
 def test_every_method_runs_compiled_graphs(name):
     before = compiled.RUNS.count
     method = cases.build(name)
@@ -87,11 +87,13 @@ def test_a_copy_of_a_compiled_encoder_has_weights_of_its_own():
 def test_a_compiled_run_is_resumed_exactly(tmp_path):
     class Repeated:
         def __getitem__(self, step):
-            return cases.batch(methods.find("roberta"), 8)
+            return cases.batch(methods.find_method("roberta"), 8)
 
     def train(folder, steps):
         folder.mkdir(exist_ok=True)
-        told = options(methods.find("roberta"), compile=True, steps=steps, schedule="constant")
+        told = options(
+            methods.find_method("roberta"), compile=True, steps=steps, schedule="constant"
+        )
         fit(cases.build("roberta"), Repeated(), told, seed=0, out=folder, quiet=True)
         found, _ = checkpoint.latest(folder / "checkpoints")
         return checkpoint.verify(found.folder).folder / "model.safetensors"
@@ -113,7 +115,7 @@ def test_nothing_compiled_is_an_error(monkeypatch):
 def test_a_missing_compiler_is_named_first(monkeypatch):
     monkeypatch.setattr(compiled, "which", lambda name: None)
     with pytest.raises(ValueError, match=r"--compile needs a C\+\+ compiler"):
-        options(methods.find("bert"), compile=True)
+        options(methods.find_method("bert"), compile=True)
 
 
 @pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="needs a C++ compiler")

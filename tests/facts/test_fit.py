@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from selfwise.core.types import Term
 from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
 from selfwise.training import checkpoint
-from selfwise.training.config import Options, Resolved, resolve
+from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve
 from selfwise.training.loop import fit, load
 from selfwise.training.step import added, added_terms, assemble, micro_batches, train_step
 from selfwise.training.step_time import seconds_per_step
@@ -48,9 +47,9 @@ class Recording(Supervised):
         return super().forward(view)
 
 
-def options(kind, **given) -> Resolved:
+def options(kind, **given) -> ResolvedTraining:
     told = {"steps": 6, "batch": 16, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve(Options(**{**told, **given}), kind, workers=0)
+    return resolve(TrainingConfig(**{**told, **given}), kind, workers=0)
 
 
 def no_norm(name: str):
@@ -161,7 +160,7 @@ def test_dropout_is_a_function_of_the_step_and_global_state_does_not_matter():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", methods.method_names())
 def test_a_stopped_run_goes_on_bitwise(name, precision, tmp_path):
     stop_and_go_on(name, tmp_path, precision=precision)
 
@@ -171,7 +170,7 @@ def test_two_threads_stop_and_go_on_bitwise(tmp_path):
 
 
 def stop_and_go_on(name, tmp_path, **given):
-    kind = methods.find(name)
+    kind = methods.find_method(name)
     told = options(kind, steps=12, save_every=4, log_every=5, **given)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     for folder in (whole, broken):
@@ -471,7 +470,7 @@ def test_a_temporary_folder_that_is_too_long_for_sockets_is_refused(monkeypatch)
     monkeypatch.setattr(tempfile, "tempdir", long + "x")
     check_temporary_folder(0)
     with pytest.raises(ValueError, match=f"at most {LONGEST}: set TMPDIR"):
-        load(Repeated(Supervised), 0, replace(options(Supervised), workers=1))
+        load(Repeated(Supervised), 0, options(Supervised).replace(workers=1))
 
 
 @pytest.mark.parametrize(("longer", "fits"), [(0, True), (1, False)])

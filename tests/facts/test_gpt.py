@@ -119,7 +119,7 @@ def test_a_vocabulary_without_special_tokens_will_do():
 
 
 def test_the_recipe_is_nanogpts():
-    d = GPT.defaults
+    d = GPT.paper
     assert (d.optimizer, d.lr, d.base_batch) == ("adamw", 6e-4, 480)
     assert (d.betas, d.eps, d.weight_decay, d.clip) == ((0.9, 0.95), 1e-8, 0.1, 1.0)
     assert d.schedule == "cosine"

@@ -73,7 +73,7 @@ def test_one_point_and_orthogonal_points():
 
 
 def images(n: int = 40) -> ArrayImages:
-    x = cases.batch(cases.methods.find("simclr"), n).x.numpy()
+    x = cases.batch(cases.methods.find_method("simclr"), n).x.numpy()
     return ArrayImages(x=x, ids=[str(i) for i in range(n)], channels=3, fingerprint="f")
 
 

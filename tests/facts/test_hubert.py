@@ -250,7 +250,7 @@ def test_it_guesses_tones_from_what_is_around_them():
 
 def test_the_recipe_is_the_papers():
     """Section IV-C and hubert_base_librispeech.yaml."""
-    d = HuBERT.defaults
+    d = HuBERT.paper
     assert (d.optimizer, d.lr, d.scaling, d.weight_decay) == ("adamw", 5e-4, "none", 0.01)
     assert (d.betas, d.eps, d.clip) == ((0.9, 0.98), 1e-6, 10.0)
     assert (d.schedule, d.warmup) == ("linear", 0.08)

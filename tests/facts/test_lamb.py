@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from selfwise.core.rng import generator
-from selfwise.methods import find
-from selfwise.methods.method import Defaults
+from selfwise.methods import find_method
+from selfwise.methods.method import PaperDefaults
 from selfwise.training.optimizers import LAMB, build_optimizer
 
 RATES = [0.01, 0.05, 0.1, 0.07, 0.02]
@@ -88,7 +88,7 @@ def test_lamb_goes_on_from_its_state():
 
 def test_adamw_has_the_betas_and_eps_of_the_method():
     for name in ("simclr", "bert", "roberta", "gpt"):
-        d = find(name).defaults
+        d = find_method(name).paper
         optimizer = build_optimizer(
             "adamw", net(), lr=0.1, weight_decay=0.1, betas=d.betas, eps=d.eps
         )
@@ -97,7 +97,7 @@ def test_adamw_has_the_betas_and_eps_of_the_method():
 
 def test_adamw_is_torchs_where_a_method_says_nothing():
     """Bitwise: image methods train as before betas and eps could be told."""
-    d = Defaults()
+    d = PaperDefaults()
     ours, theirs = net(), net()
     told = {"lr": 0.1, "weight_decay": 0.0, "betas": d.betas, "eps": d.eps}
     mine = train(ours, build_optimizer("adamw", ours, **told))
@@ -110,14 +110,18 @@ def test_the_step_has_the_methods_betas_and_clip():
     """From the method's defaults through the options into the loop."""
     import cases
 
-    from selfwise.training.config import Options, resolve
+    from selfwise.training.config import TrainingConfig, resolve
     from selfwise.training.step import assemble
 
     method = cases.build("bert")
-    options = resolve(Options(steps=1, precision="float32", device="cpu"), type(method), workers=0)
+    options = resolve(
+        TrainingConfig(steps=1, precision="float32", device="cpu"), type(method), workers=0
+    )
     assert options.clip == 1.0
     groups = assemble(method, options).inner.param_groups
     assert all(g["eps"] == 1e-6 for g in groups)
-    told = Options(steps=1, clip=0.0, device="cpu")
+    told = TrainingConfig(steps=1, clip=0.0, device="cpu")
     assert resolve(told, type(method), workers=0).clip == 0.0
-    assert resolve(Options(steps=1, device="cpu"), find("simclr"), workers=0).clip == 0.0
+    assert (
+        resolve(TrainingConfig(steps=1, device="cpu"), find_method("simclr"), workers=0).clip == 0.0
+    )

@@ -14,7 +14,7 @@ from selfwise.core import memory
 from selfwise.core.memory import kept_memory
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.profiling.step_timer import time_steps
-from selfwise.training.config import Options, resolve
+from selfwise.training.config import TrainingConfig, resolve
 from selfwise.training.loop import fit
 from selfwise.training.step_time import seconds_per_step
 
@@ -100,7 +100,7 @@ def test_a_user_who_says_how_memory_is_kept_is_not_overruled(name, monkeypatch):
 
 
 def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
-    kind, seen = methods.find("supervised"), []
+    kind, seen = methods.find_method("supervised"), []
 
     class Looks:
         def __getitem__(self, step):
@@ -118,7 +118,9 @@ def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
         def warning(self, values):
             return None
 
-    told = resolve(Options(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0)
+    told = resolve(
+        TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0
+    )
     fit(cases.build("supervised"), Looks(), told, seed=0, quiet=True, probes=[Probe()])
     assert seen.count(1) == 4
     assert seen.count(2) == 2
@@ -127,14 +129,16 @@ def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
 
 @pytest.mark.parametrize("how", ["minutes", "bench"])
 def test_what_is_measured_has_the_memory_of_a_run(how):
-    kind, seen = methods.find("supervised"), []
+    kind, seen = methods.find_method("supervised"), []
 
     class Looks:
         def __getitem__(self, step):
             seen.append(memory._inside[0])
             return cases.batch(kind, 16)
 
-    told = resolve(Options(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0)
+    told = resolve(
+        TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0
+    )
     if how == "minutes":
         seconds_per_step(lambda: cases.build("supervised"), Looks(), told, seed=0, patience=0.5)
     else:

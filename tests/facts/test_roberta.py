@@ -151,7 +151,7 @@ def test_the_recipe_is_the_papers():
     """Appendix, table 9: 6e-4 at 8K rows, betas 0.9 and 0.98, 24,000 of 500,000 steps."""
     from selfwise.training.optimizers import scaled_lr
 
-    d = RoBERTa.defaults
+    d = RoBERTa.paper
     assert scaled_lr(d, 8192) == pytest.approx(6e-4, rel=0.06)
     assert scaled_lr(d, 256) == 1e-4  # the authors' table for small batches
     assert (d.betas, d.eps, d.weight_decay, d.clip) == ((0.9, 0.98), 1e-6, 0.01, 0.0)
@@ -168,12 +168,12 @@ def test_an_epoch_that_is_not_told_is_the_first():
 def test_the_loop_hands_the_seed_on():
     """The same example has other masks in a run from another seed, and in the same run the same
     ones at whatever step it comes."""
-    from selfwise.training.config import Options, resolve
+    from selfwise.training.config import TrainingConfig, resolve
     from selfwise.training.step import assemble, train_step
 
     def loss(seed, step):
         method = cases.build("roberta")
-        told = Options(steps=9, batch=16, lr=0.0, precision="float32", device="cpu")
+        told = TrainingConfig(steps=9, batch=16, lr=0.0, precision="float32", device="cpu")
         options = resolve(told, RoBERTa, workers=0)
         parts = assemble(method, options)
         return train_step(parts, cases.text_batch(method), step, seed=seed, options=options).loss

@@ -11,7 +11,7 @@ from selfwise import methods
 from selfwise.cli import main as cli
 from selfwise.methods.simclr import SimCLR
 from selfwise.training import memory_estimate, step_time
-from selfwise.training.config import Options, resolve
+from selfwise.training.config import TrainingConfig, resolve
 from selfwise.training.step import assemble
 from selfwise.training.step_time import Pace, mean_after_warm_up, measure_pace
 
@@ -29,7 +29,7 @@ class Repeated:
 
 def options(kind, **given):
     told = {"steps": 6, "batch": 64, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve(Options(**{**told, **given}), kind, workers=0)
+    return resolve(TrainingConfig(**{**told, **given}), kind, workers=0)
 
 
 # time
@@ -90,10 +90,10 @@ def test_minutes_are_steps_and_looks():
 # memory
 
 
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", methods.method_names())
 def test_what_a_step_keeps_grows_with_the_examples(name):
     """So that a small step tells how much a large one takes: within a tenth."""
-    kind = methods.find(name)
+    kind = methods.find_method(name)
     parts = assemble(cases.build(name), options(kind))
     batch = cases.batch(kind, 64)
     four, eight, all_of_them = (

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selfwise.methods.simclr import SimCLR
-from selfwise.training.config import Options, resolve
+from selfwise.training.config import TrainingConfig, resolve
 from selfwise.training.schedules import factor
 from selfwise.training.step import set_lr
 
@@ -29,7 +29,7 @@ def test_linear_and_constant():
 @pytest.mark.parametrize(("warmup", "first"), [(0.1, 0.1), (5, 0.2), (0, 1.0)])
 def test_warmup_is_a_share_or_a_number_of_steps(warmup, first):
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
-    given = Options(steps=100, lr=2.0, warmup=warmup, schedule="cosine")
+    given = TrainingConfig(steps=100, lr=2.0, warmup=warmup, schedule="cosine")
     told = resolve(given, SimCLR, workers=0)
     assert set_lr(optimizer, told, 0) == pytest.approx(2.0 * first)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(2.0 * first)

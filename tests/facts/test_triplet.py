@@ -25,7 +25,7 @@ from selfwise.views.image.pk_sampler import PKSampler
 
 WAYS = pytest.mark.parametrize("way", mining.VIEWS)
 QUICK = {"steps": 2, "batch": 8, "threads": 1, "precision": "float32", "quiet": True}
-QUICK |= {"encoder": {"name": "resnet18", **cases.TINY}}
+QUICK |= {"encoder": "resnet18", "encoder_options": {**cases.TINY}}
 
 
 class Mean(nn.Module):

@@ -25,11 +25,17 @@ RECORDED = HERE / "recorded_with.json"
 STEPS, EVERY = 20, 5
 TIMED = re.compile("a second|time")  # rows that no rerun repeats
 
-NET = {"name": "resnet18", "layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
-VIT = {"name": "beit-tiny", "patch": 2, "dim": 32, "depth": 2, "heads": 2}
-CODEC = {"name": "codec-tiny", "patch": 2}
+NET = {
+    "encoder": "resnet18",
+    "encoder_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]},
+}
+VIT = {"encoder": "beit-tiny", "encoder_options": {"patch": 2, "dim": 32, "depth": 2, "heads": 2}}
+CODEC = {"encoder": "codec-tiny", "encoder_options": {"patch": 2}}
 PATCHES = {"units": "patches", "clusters": 16}
-BANDS = {"name": "hubert-tiny", "stem": "logmel", "dim": 32, "heads": 2, "depth": 2}
+BANDS = {
+    "encoder": "hubert-tiny",
+    "encoder_options": {"stem": "logmel", "dim": 32, "heads": 2, "depth": 2},
+}
 SMALL = {"dim": 32, "depth": 2, "heads": 2, "length": 64}
 FULL = {"precision": "float32", "device": "cpu", "threads": 1, "workers": 0}
 OFTEN = {"steps": STEPS, "log_every": EVERY, "health_every": 10, "save_every": 1_000}
@@ -39,34 +45,34 @@ ON_SOUND = FULL | OFTEN | {"seconds": 8.0, "longest": 2.0}
 
 
 def _family(name: str) -> dict[str, Any]:
-    return {"name": f"{name}-tiny", "dim": 32, "depth": 2, "heads": 2}
+    return {"encoder": f"{name}-tiny", "encoder_options": {"dim": 32, "depth": 2, "heads": 2}}
 
 
 # name of the run: method, data, what is said about it; the kept file spells every option out
 RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{
-        name: (name, "digits:train", ON_IMAGES | {"encoder": NET})
+        name: (name, "digits:train", ON_IMAGES | {**NET})
         for name in ("simclr", "supervised", "rotation", "triplet", "triplet_labelled")
     },
-    "jigsaw": ("jigsaw", "pictures.npy", ON_IMAGES | {"encoder": NET, "size": 27, "batch": 8}),
+    "jigsaw": ("jigsaw", "pictures.npy", ON_IMAGES | {**NET, "size": 27, "batch": 8}),
     "colorization": (
         "colorization",
         "pictures.npy",
-        ON_IMAGES | {"encoder": NET | {"sees": "lightness"}, "size": 32, "batch": 8},
+        ON_IMAGES | NET | {"size": 32, "batch": 8},
     ),
-    "beit": ("beit", "digits:train", ON_IMAGES | PATCHES | {"encoder": VIT}),
-    "fsq": ("fsq", "pictures.npy", ON_IMAGES | {"encoder": CODEC, "size": 16}),
-    "dvae": ("dvae", "pictures.npy", ON_IMAGES | {"encoder": CODEC, "size": 16}),
-    "gpt": ("gpt", "texts", ON_TEXT | {"encoder": _family("gpt"), "tokenizer": "bpe:400"}),
+    "beit": ("beit", "digits:train", ON_IMAGES | PATCHES | {**VIT}),
+    "fsq": ("fsq", "pictures.npy", ON_IMAGES | {**CODEC, "size": 16}),
+    "dvae": ("dvae", "pictures.npy", ON_IMAGES | {**CODEC, "size": 16}),
+    "gpt": ("gpt", "texts", ON_TEXT | {**_family("gpt"), "tokenizer": "bpe:400"}),
     **{
-        name: (name, "texts", ON_TEXT | {"encoder": _family(name), "tokenizer": kind})
+        name: (name, "texts", ON_TEXT | {**_family(name), "tokenizer": kind})
         for name, kind in (
             ("bert", "wordpiece:300"),
             ("roberta", "bpe:400"),
             ("albert", "unigram:200"),
         )
     },
-    "hubert": ("hubert", "recordings", ON_SOUND | {"encoder": BANDS, "clusters": 8}),
+    "hubert": ("hubert", "recordings", ON_SOUND | {**BANDS, "clusters": 8}),
 }
 
 PROBES = {
@@ -164,7 +170,7 @@ def record(names: list[str]) -> None:
         for name, (method, data, said) in RUNS.items():
             run, log = run_golden(name, home, said)
             free = {"data", "batch"} if "seconds" in said else {"data"}  # sound is no batch of rows
-            options = {k: v for k, v in run.config["options"].items() if k not in free}
+            options = {k: v for k, v in run.record.options.items() if k not in free}
             if name in names or not names:
                 _write(
                     HERE / f"{name}.json", {"method": method, "data": data, "options": options}, log

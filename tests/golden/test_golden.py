@@ -76,7 +76,7 @@ def test_a_report_shows_the_numbers_that_were_kept(home):
 def test_every_method_has_a_golden_run():
     from selfwise import methods
 
-    assert {method for method, _, _ in golden.RUNS.values()} == set(methods.names())
+    assert {method for method, _, _ in golden.RUNS.values()} == set(methods.method_names())
     for name in golden.RUNS:
         log = kept(name)[1]
         assert log[-1]["step"] == golden.STEPS

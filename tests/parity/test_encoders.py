@@ -1,4 +1,4 @@
-"""Every family of timm models through `TimmEncoder`: shapes that agree, and timm's own numbers.
+"""Every family of timm models through `Vision`: shapes that agree, and timm's own numbers.
 
 Weights, biases, norm gains and running statistics are random and of a size that keeps activations
 of order 1: at the default initialisation many mistakes are too small to see.
@@ -191,7 +191,7 @@ def test_the_untrained_twin_differs_in_its_weights_alone(published, size):
 
 
 def test_untrained_changes_nothing_else():
-    plain = {"name": "resnet18", "stem": "half", "layers": [1, 1, 1, 1]}
+    plain = {"encoder": "resnet18", "encoder_options": {"stem": "half", "layers": [1, 1, 1, 1]}}
     assert without_pretrained_weights(plain) == plain
     assert without_pretrained_weights({**plain, "pretrained": False}) == plain
     assert without_pretrained_weights({**plain, "pretrained": True}) == {

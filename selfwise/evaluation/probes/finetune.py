@@ -1,7 +1,6 @@
 """Training with labels, through the same loop: fine-tuning, and supervised from scratch."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from selfwise.data.image import Images, ImageSource
 from selfwise.evaluation.features.image import evaluation_mode, iterate_views
 from selfwise.evaluation.probes.linear import split_folds
 from selfwise.methods.method import Method
-from selfwise.training.config import Resolved
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import fit
 
 # seed -> a method with `predict(x) -> logits`, with the weights that it starts from
@@ -24,7 +23,7 @@ def finetune(
     make: BuildMethod,
     train: Images,
     test: Images,
-    options: Resolved,
+    options: ResolvedTraining,
     *,
     size: int,
     seed: int,
@@ -43,7 +42,7 @@ def finetune(
     for rate in _rank_rates(make, train, options, size=size, seed=seed, rates=rates):
         try:
             return _train_and_predict(
-                make, train, test, replace(options, lr=rate), size=size, seed=seed
+                make, train, test, options.replace(lr=rate), size=size, seed=seed
             )
         except FloatingPointError:  # with the held-out fifth as well it is too high
             continue
@@ -57,7 +56,7 @@ def finetune(
 def _rank_rates(
     make: BuildMethod,
     train: Images,
-    options: Resolved,
+    options: ResolvedTraining,
     *,
     size: int,
     seed: int,
@@ -77,7 +76,7 @@ def _rank_rates(
     scores: dict[float, float] = {}
     for rate in rates:
         try:
-            told = replace(options, lr=rate)
+            told = options.replace(lr=rate)
             predicted = _train_and_predict(make, part, rest, told, size=size, seed=seed)
         except FloatingPointError:
             continue
@@ -86,18 +85,24 @@ def _rank_rates(
 
 
 def _train_and_predict(
-    make: BuildMethod, train: Images, test: Images, options: Resolved, *, size: int, seed: int
+    make: BuildMethod,
+    train: Images,
+    test: Images,
+    options: ResolvedTraining,
+    *,
+    size: int,
+    seed: int,
 ) -> Int64[np.ndarray, "m"]:
     """Raises FloatingPointError if the loss or the outputs are no numbers any more."""
     method = make(seed)
-    options = replace(options, batch=min(options.batch or len(train), len(train)))
+    options = options.replace(batch=min(options.batch or len(train), len(train)))
     source = ImageSource(train, batch=options.batch, seed=seed, labelled=True)
     fit(method, source, options, seed=seed, quiet=True)
     return _predict(method, test, options, size=size)
 
 
 def _predict(
-    method: Method, images: Images, options: Resolved, *, size: int
+    method: Method, images: Images, options: ResolvedTraining, *, size: int
 ) -> Int64[np.ndarray, "m"]:
     device = next(method.parameters()).device  # where the loop has put it
     rows = np.split(np.arange(len(images)), range(PREDICT_BATCH, len(images), PREDICT_BATCH))

@@ -11,8 +11,8 @@ from selfwise.report.page.figures import picture
 from selfwise.report.page.parts import Picture, Rows, Section, Words
 from selfwise.report.page.plots import End, by_step, color, name_ends, other, plot
 from selfwise.report.sections import summary
-from selfwise.runs import config, records
-from selfwise.runs.arguments import IMPORTED
+from selfwise.runs import records
+from selfwise.runs.record import RunRecord, read_record
 from selfwise.runs.records import Logged
 
 MOST = 1000  # points of a curve; a page for a phone has no more pixels
@@ -43,9 +43,9 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     Args:
         folders: of the runs.
     """
-    settings = [config.read(folder) for folder in folders]
+    settings = [read_record(folder) for folder in folders]
     runs = [
-        _watched(name, folder, told["options"])
+        _watched(name, folder, told)
         for name, folder, told in zip(shorten_folder_names(folders), folders, settings)
     ]
     names = _names(run.metrics for run in runs)
@@ -70,9 +70,9 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     return found
 
 
-def _watched(name: str, folder: Path, options: dict[str, Any]) -> Watched:
+def _watched(name: str, folder: Path, record: RunRecord) -> Watched:
     """The logs of a run, as far as they can be drawn."""
-    metrics, timing = records.metrics(folder), _rates(records.timing(folder), options)
+    metrics, timing = records.metrics(folder), _rates(records.timing(folder), record)
     lost = {
         value: count
         for log in (metrics, timing)
@@ -95,13 +95,13 @@ def _timing(run: Watched) -> Logged:
     return run.timing
 
 
-def _rates(timing: Logged, options: dict[str, Any]) -> Logged:
+def _rates(timing: Logged, record: RunRecord) -> Logged:
     """What is shown of the times: examples a second, and the share of waiting."""
     lines: list[dict[str, float]] = []
     for line in timing.lines:
         kept = {"step": line["step"]}
         if "steps_per_second" in line:
-            kept["examples_per_second"] = line["steps_per_second"] * options["batch"]
+            kept["examples_per_second"] = line["steps_per_second"] * record.training.batch
         if "waiting_for_data" in line:
             kept["waiting_for_data"] = line["waiting_for_data"]
         lines.append(kept)
@@ -273,11 +273,10 @@ def _left_out(runs: Sequence[Watched]) -> list[str]:
     return said
 
 
-def _about(runs: Sequence[Watched], settings: Sequence[dict[str, Any]]) -> str:
-    options = [told["options"] for told in settings]
-    options = [one for one in options if one["data"] != IMPORTED] or options  # that has no steps
-    every = sorted({one["log_every"] for one in options})
-    batches = dict(sorted((one["batch"], summary.in_a_step(one)) for one in options))
+def _about(runs: Sequence[Watched], settings: Sequence[RunRecord]) -> str:
+    trained = [one for one in settings if not one.imported] or settings  # that has no steps
+    every = sorted({one.training.log_every for one in trained})
+    batches = dict(sorted((one.training.batch, summary.in_a_step(one)) for one in trained))
     said = f"Each point is the mean over the {' or '.join(f'{n:,}' for n in every)} steps before it"
     if len(batches) > 1:
         said += f"; a step is of {' or '.join(batches.values())} examples"

@@ -15,6 +15,7 @@ from selfwise.core.rng import hash_keys, shuffled
 from selfwise.data.audio.dataset import Recordings
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.features.image import crop_fraction, iterate_views
+from selfwise.modalities.modality import FeatureOptions
 from selfwise.report.page.parts import Map, Picture, Rows, Section, Strip
 from selfwise.report.page.pixels import encoded
 from selfwise.runs.open import Run
@@ -53,7 +54,7 @@ def sections(run: Run, examples: Any, *, seed: int) -> list[Section]:
 
     Args:
         run: whose encoder it is.
-        examples: images, texts or recordings, as `run.modality.examples` opens them.
+        examples: images, texts or recordings, as `run.modality.open_examples` opens them.
         seed: decides which examples are drawn.
     """
     if len(examples) < FEWEST:
@@ -61,7 +62,7 @@ def sections(run: Run, examples: Any, *, seed: int) -> list[Section]:
         return [Section("Map", few, [])]
     drawn = np.sort(shuffled(len(examples), seed, "report map")[:EXAMPLES])
     some = examples.take(drawn)
-    embed = run.modality.embedder(run, layer=None, device="auto")
+    embed = run.modality.make_embed(run, FeatureOptions())
     vectors = np.asarray(embed(run.encoder, some), dtype=np.float32)
     if sentence := _useless(vectors):
         return [Section("Map", sentence, [])]

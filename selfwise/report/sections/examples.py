@@ -5,12 +5,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.rng import shuffled
 from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.labelled import Texts, open_texts
+from selfwise.modalities.modality import ReadingOptions
 from selfwise.report.sections.summary import data_named
 from selfwise.runs import records
-from selfwise.runs.arguments import FROM_PYTHON, IMPORTED
+from selfwise.runs.config import IMPORTED
 from selfwise.runs.open import Run
 
 READ = 1 << 23  # characters of a corpus at most; passages are drawn from these
@@ -40,15 +42,15 @@ def shown(run: Run, data: str, *, seed: int) -> Shown | str:
     Raises ValueError or OSError for `data` that cannot be read.
     """
     if data:
-        return _told(run.modality.examples(run, data), data, "")
-    trained = run.config["options"]["data"]
+        return _told(run.modality.open_examples(run, data, ReadingOptions()), data, "")
+    trained = run.record.data
     where = next((d for d in [*_tested(run), trained] if d not in (FROM_PYTHON, IMPORTED)), "")
     if not where:
         return "The run was given its data in Python or imported, so there are no examples to show."
     try:
         if where == trained:
             return _told(_trained(run, where, seed), where, ", which the run was trained on")
-        return _told(run.modality.examples(run, where), where, "")
+        return _told(run.modality.open_examples(run, where, ReadingOptions()), where, "")
     except (ValueError, OSError) as error:
         return f"The run's data cannot be shown: {error}."
 
@@ -67,12 +69,14 @@ def _tested(run: Run) -> list[str]:
 
 def _trained(run: Run, where: str, seed: int) -> Any:
     """What the run was trained on, read with the same options."""
-    told = run.config["options"]
-    if "documents" in told:
-        corpus = open_documents(where, field=told["field"], documents=told["documents"])
+    record = run.record
+    if record.modality == "text":
+        corpus = open_documents(
+            where, field=record.option("field"), documents=record.option("documents")
+        )
         return passages(corpus, seed=seed)
-    reading = {"skip_broken": True} if told.get("skip_broken") else {}
-    return run.modality.examples(run, where, **reading)
+    options = ReadingOptions(skip_broken=bool(record.get("skip_broken")))
+    return run.modality.open_examples(run, where, options)
 
 
 def passages(corpus: Documents, *, seed: int) -> Texts:

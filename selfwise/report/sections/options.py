@@ -1,20 +1,20 @@
 """What runs were told and what they found, where they differ, and how they are made again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from selfwise.core.errors import shorten_folder_names
 from selfwise.report.page.parts import Command, Rows, Section, Words
-from selfwise.runs import config, reproduce
-from selfwise.workflows.describe_runs import different, flat, spoken
+from selfwise.runs.record import RunRecord, read_record
+from selfwise.runs.reproduce import list_changes, reproduce_command
+from selfwise.workflows.describe_runs import describe_group, different, spoken
 
 GROUPS = {  # of run.yaml, and what is said of each
     "options": "options",
     "found": "what was found in the data",
     "environment": "versions and hardware",
 }
-Settings = Mapping[str, Any]
 
 
 def sections(folders: Sequence[Path]) -> list[Section]:
@@ -25,7 +25,7 @@ def sections(folders: Sequence[Path]) -> list[Section]:
 
     Raises ValueError for a folder that is no run, or a run of a method that there is not.
     """
-    settings = [config.read(folder) for folder in folders]
+    settings = [read_record(folder) for folder in folders]
     told = (
         _alone(settings[0])
         if len(folders) == 1
@@ -34,16 +34,16 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     return [*told, _made_again(folders, settings)]
 
 
-def _alone(settings: Settings) -> list[Section]:
+def _alone(settings: RunRecord) -> list[Section]:
     """What is no default comes first: that is what the run is about."""
-    changes = reproduce.changed(settings)
+    changes = list_changes(settings)
     rows = [
         [_typed(name), spoken(one.value), "" if one.default is None else spoken(one.default)]
         for name, one in changes.items()
     ]
     parts = [Rows(["option", "is", "by default"], rows, "Options that are no defaults")]
-    options = flat(settings["options"])
-    rest = [[_typed(n), text] for n, text in options.items() if _plain(n) not in changes]
+    options = describe_group(settings, "options")
+    rest = [[_typed(n), text] for n, text in options.items() if n not in changes]
     about = "Of what is not listed here, nothing was given, and it is decided by the others."
     parts += [Rows(["option", "is"], rest, "Options at their defaults, or chosen by the machine")]
     found = [Section("Options", about, parts)]
@@ -56,16 +56,16 @@ def _alone(settings: Settings) -> list[Section]:
     return found
 
 
-def _table(settings: Settings, group: str) -> Rows:
-    told = flat(settings.get(group, {}))
+def _table(settings: RunRecord, group: str) -> Rows:
+    told = describe_group(settings, group)
     return Rows([], [[_words(name), text] for name, text in told.items()], _capital(GROUPS[group]))
 
 
-def _beside(names: Sequence[str], settings: Sequence[Settings]) -> list[Section]:
+def _beside(names: Sequence[str], settings: Sequence[RunRecord]) -> list[Section]:
     """First where the runs differ, a column for each; then what they share."""
     differ, same = [], []
     for group, title in GROUPS.items():
-        values = [flat(one.get(group, {})) for one in settings]
+        values = [describe_group(one, group) for one in settings]
         values = [{**_method(s, group), **v} for s, v in zip(settings, values)]
         other = different(values)
         spell = _typed if group == "options" else _words
@@ -80,16 +80,16 @@ def _beside(names: Sequence[str], settings: Sequence[Settings]) -> list[Section]
     return [*found, *([Section("What is the same in all", "", same)] if same else [])]
 
 
-def _method(settings: Settings, group: str) -> dict[str, str]:
+def _method(settings: RunRecord, group: str) -> dict[str, str]:
     """The method's name stands among the options, where it belongs for a reader."""
-    return {"method": settings["method"]} if group == "options" else {}
+    return {"method": settings.method} if group == "options" else {}
 
 
-def _made_again(folders: Sequence[Path], settings: Sequence[Settings]) -> Section:
+def _made_again(folders: Sequence[Path], settings: Sequence[RunRecord]) -> Section:
     """The command of each run; into a folder of another name, since nothing is written over."""
     several, parts = len(folders) > 1, list[Any]()
     for name, folder, one in zip(shorten_folder_names(folders), folders, settings):
-        makes = reproduce.command(one, out=f"{folder}-again")
+        makes = reproduce_command(one, out=f"{folder}-again")
         said = [*([f"{name}:"] if several else []), *makes.notes]
         parts += [*([Words(said)] if said else []), Command(makes.command)]
     what = "each run" if several else "the run"
@@ -101,11 +101,6 @@ def _typed(name: str) -> str:
     """As on the command line: --save-every of save_every."""
     front, dot, inner = name.partition(".")
     return f"{front.replace('_', '-')}{dot}{inner}"
-
-
-def _plain(name: str) -> str:
-    """The name among the options that are no defaults: `encoder` is the encoder's name."""
-    return "encoder" if name == "encoder.name" else name
 
 
 def _words(name: str) -> str:

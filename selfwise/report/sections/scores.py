@@ -6,14 +6,15 @@ from shlex import quote
 from typing import Any
 
 from selfwise.core.errors import shorten_folder_names
+from selfwise.core.plugins import FROM_PYTHON
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, VOTE
 from selfwise.report.page.parts import Command, Picture, Rows, Section, Words
 from selfwise.report.page.plots import GREY, color
 from selfwise.report.sections import confusion, glue
 from selfwise.report.sections.label_curve import Entry, by_competitor, curve, points
 from selfwise.report.sections.summary import data_named
-from selfwise.runs import config, records
-from selfwise.runs.arguments import FROM_PYTHON
+from selfwise.runs import records
+from selfwise.runs.record import read_record
 from selfwise.runs.score_groups import (
     ALL,
     EXAMPLES,
@@ -54,7 +55,7 @@ def sections(folders: Sequence[Path]) -> list[Section]:
     Raises ValueError for a file among the scores that is none.
     """
     for folder in folders:
-        config.read(folder)
+        read_record(folder)
     steps = [glue.newest_step(folder) for folder in folders]
     found = [gathered(records.scores(f), step=step) for f, step in zip(folders, steps)]
     lacking = [

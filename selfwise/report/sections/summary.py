@@ -1,16 +1,16 @@
 """The top of the page: what was trained on what, and what it is worth in one sentence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from selfwise.core.errors import shorten_folder_names
 from selfwise.evaluation.features.text_windows import DEVIATION
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, format_percent
 from selfwise.report.page.parts import Rows, Section
 from selfwise.report.sections import glue
-from selfwise.runs import config, records, score_groups
+from selfwise.runs import records, score_groups
 from selfwise.runs.open import Run
+from selfwise.runs.record import RunRecord, read_record
 from selfwise.runs.score_groups import Measured
 from selfwise.training import checkpoint
 from selfwise.workflows.describe_runs import spoken
@@ -51,8 +51,8 @@ def title(folders: Sequence[Path]) -> str:
     """What the page is about."""
     if len(folders) > 1:
         return f"{len(folders)} runs side by side"
-    settings = config.read(folders[0])
-    return f"{settings['method']} on {data_named(settings['options']['data'])}"
+    record = read_record(folders[0])
+    return f"{record.method} on {data_named(record.data)}"
 
 
 def lead(folders: Sequence[Path]) -> str:
@@ -131,28 +131,27 @@ def _span(hours: float) -> str:
 
 def _facts(folder: Path) -> dict[str, str]:
     """What a reader wants to know first."""
-    settings = config.read(folder)
-    options, found = settings["options"], settings["found"]
-    told = dict(options["encoder"])
-    facts = {"method": settings["method"], "encoder": str(told.pop("name"))}
-    if told:
-        facts["encoder"] += " with " + ", ".join(f"{n} {spoken(v)}" for n, v in told.items())
-    if "imported" in found:
-        return {**facts, "imported from": str(found["imported"]["from"])}
-    facts["data"] = f"{data_named(options['data'])}, {found['examples']:,} examples"
-    if "hours" in found:
-        facts["data"] += f", {_span(found['hours'])}"
-    if "tokens" in found:
-        facts["data"] += f", {found['tokens']:,} tokens"
+    record = read_record(folder)
+    options, info = record.chosen_encoder_options, record.info
+    facts = {"method": record.method, "encoder": record.encoder_name}
+    if options:
+        facts["encoder"] += " with " + ", ".join(f"{n} {spoken(v)}" for n, v in options.items())
+    if record.imported:
+        return {**facts, "imported from": str(record.imported["from"])}
+    facts["data"] = f"{data_named(record.data)}, {info.examples:,} examples"
+    if record.modality == "audio":
+        facts["data"] += f", {_span(info.hours)}"
+    if record.modality == "text":
+        facts["data"] += f", {info.tokens:,} tokens"
     newest, _ = checkpoint.latest(folder / "checkpoints")
-    done, steps = newest.step if newest else 0, options["steps"]
+    done, steps = newest.step if newest else 0, record.steps
     facts["steps"] = f"{steps:,}" if done == steps else f"{done:,} of {steps:,}"
-    facts["steps"] += f", each of {in_a_step(options)} examples"
-    if options.get("start"):
-        facts["started from"] = data_named(options["start"])
+    facts["steps"] += f", each of {in_a_step(record)} examples"
+    if start := record.get("start"):
+        facts["started from"] = data_named(start)
     return facts
 
 
-def in_a_step(options: Mapping[str, Any]) -> str:
+def in_a_step(record: RunRecord) -> str:
     """How many examples are in a step; where seconds of sound decide, their mean is known."""
-    return f"{'about ' if options.get('seconds') else ''}{options['batch']:,}"
+    return f"{'about ' if record.get('seconds') else ''}{record.option('batch'):,}"

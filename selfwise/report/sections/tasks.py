@@ -25,7 +25,7 @@ def sections(run: Run, examples: Any, *, seed: int) -> list[Section]:
 
     Args:
         run: whose method it is.
-        examples: images, texts or recordings, as `run.modality.examples` opens them.
+        examples: images, texts or recordings, as `run.modality.open_examples` opens them.
         seed: decides which examples are drawn, and all that is drawn in their views.
     """
     return _SOURCES[run.method.modality](run, examples, seed=seed)

@@ -115,7 +115,7 @@ def _drawn(
     originals = evaluation_view(plain, min(run.size, LONGEST))[which]
     labels = batch.label[which] if isinstance(batch, Labelled) else None
     columns = [inspection.Column("original", originals, classes=labels), *sheet.columns]
-    known = len(images.classes or []) == run.config["found"]["classes"]
+    known = len(images.classes or []) == run.record.info.classes
     drawn = [_column(column, rows, images.classes or [], known=known) for column in columns]
     strips = [Strip([column[row] for column in drawn], lead=1) for row in rows]
     told = f"{sheet.about} {_right(drawn)}".strip()

@@ -43,7 +43,7 @@ def rows(run: Run, texts: Texts, *, seed: int) -> Rows:
     tokens, documents, inner = _tokens(run, texts, draw, seed)
     if not len(documents):
         raise ValueError("no token came of the texts")
-    length = int(run.config["found"]["length"])
+    length = int(run.record.info.length)
     told: dict[str, Any] = {"length": length, "vocabulary": vocabulary}
     random = np.random.Generator(np.random.Philox(hash_keys(seed, "report plan")))
     collate = draw.collate
@@ -65,7 +65,7 @@ def looked(run: Run, made: Rows, *, seed: int) -> Iterator[tuple[TextBatch, Any]
     The method is in the mode in which it is to be looked at, on its device; what comes is on the
     CPU.
     """
-    method, length = run.method, int(run.config["found"]["length"])
+    method, length = run.method, int(run.record.info.length)
     device = next(method.parameters()).device
     order = shuffled(made.size, seed, "report rows")[: max(1, TOKENS // length)]
     at_once = max(1, SCORES // (length * run.tokenizer.vocabulary.size))

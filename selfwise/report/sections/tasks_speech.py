@@ -1,6 +1,7 @@
 """Speech: spectrograms with the unit of each frame, the hidden spans, and what is guessed there."""
 
 import io
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -19,11 +20,12 @@ from selfwise.data.audio.batches import read_batch
 from selfwise.data.audio.open import Recordings
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods import inspection
-from selfwise.modalities import audio_units
+from selfwise.modalities.audio import targets
 from selfwise.nn.audio_stems import MelStem
 from selfwise.report.page.parts import Picture, Section
 from selfwise.report.sections.tasks_images import TITLE
 from selfwise.runs.build import open_newest
+from selfwise.runs.config import needs_class
 from selfwise.runs.open import Run
 from selfwise.training.config import resolve_device
 from selfwise.views.audio.span_mask import count_valid_frames
@@ -49,7 +51,7 @@ def sections(run: Run, recordings: Recordings, *, seed: int) -> list[Section]:
     if not len(long):
         return [Section(TITLE, "No recording is as long as two frames.", [])]
     rows = long[shuffled(len(long), seed, "report task")[:LOOKED]]
-    most = round(float(run.config["options"].get("longest", 15.6)) * RATE)
+    most = round(float(run.record.get("longest", 15.6)) * RATE)
     stop = np.minimum(recordings.samples[rows], most)
     batch = read_batch(recordings, rows, np.zeros_like(stop), stop)
     seen = np.minimum(stop, round(SECONDS * RATE))
@@ -70,9 +72,10 @@ def sections(run: Run, recordings: Recordings, *, seed: int) -> list[Section]:
 
 def _looked(run: Run, batch: AudioBatch, seed: int, device: str) -> inspection.Heard | None:
     """What the method shows of the recordings, on the CPU. Raises ValueError without units."""
-    told = run.config["options"]
+    options = run.record.needs_options(needs_class(type(run.method)))
     batch = to_device(batch, device)
-    units = audio_units.of_others(run.kept, told, batch, open_run=open_newest, device=device)
+    of_others = partial(targets.of_others, run.facts.targets, open_run=open_newest, device=device)
+    units = of_others(next(iter(options))[1], batch)
     batch = batch._replace(units=units.to(device))
     view = run.method.view(batch, Rng(generator(seed, "report view"), seed=seed))
     found = run.method.shown(view)

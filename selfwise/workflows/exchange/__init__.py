@@ -1,25 +1,30 @@
 """Runs from published weights, and runs as other tools read them."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from selfwise import methods, modalities
+from selfwise import methods
+from selfwise.core.config import flatten_config
 from selfwise.core.errors import did_you_mean
 from selfwise.interop.huggingface.folder import new_folder
 from selfwise.methods import Method
-from selfwise.runs import config
-from selfwise.runs.arguments import IMPORTED, check_free, method_options, reading_options
-from selfwise.runs.build import build
+from selfwise.modalities import modality_of
+from selfwise.modalities.text.data import save_tokenizer
+from selfwise.runs.build import RunCode, build_method, open_newest
+from selfwise.runs.config import IMPORTED, make_request
+from selfwise.runs.create import check_free
+from selfwise.runs.environment import describe_environment
 from selfwise.runs.open import Run, load
+from selfwise.runs.record import Choice, RunRecord, write_record
 from selfwise.training import checkpoint
-from selfwise.training.config import Options, resolve
+from selfwise.training.config import TrainingConfig, resolve
 from selfwise.training.optimizers import build_optimizer
 from selfwise.workflows.exchange import audio, image, text, vision
+from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint
 from selfwise.workflows.exchange.model_card import FILE as CARD
 from selfwise.workflows.exchange.model_card import FORMS, card
-from selfwise.workflows.exchange.taken import Taken
 
 FAMILIES = (*text.FAMILIES, *audio.FAMILIES, *image.FAMILIES, *vision.FAMILIES)
 _KINDS: dict[str, Any] = {"text": text, "audio": audio, "image": image}
@@ -61,28 +66,44 @@ def import_run(
     Raises ValueError with one sentence for what is missing, does not fit, or is a pickle.
     """
     family = _SPELT.get(family.lower(), family.lower())
-    told = {"tokenizer": tokenizer, "method": method, "encoder": encoder, "size": size}
-    given = {name: value for name, value in told.items() if value}
-    kind, told = _asked(family, dict(given))
+    options = {"tokenizer": tokenizer, "method": method, "encoder": encoder, "size": size}
+    asked = {name: value for name, value in options.items() if value}
+    kind, options = _asked(family, dict(asked))
     out = Path(out)
     check_free(out, method or family)
     folder = Path(folder)
-    taken: Taken = _takes(family).take(family, folder, **told)
-    settings = _settings(kind, family, taken, folder)
-    settings["found"]["imported"]["asked"] = given
-    model = build(settings, taken.kept)
-    settings["found"]["imported"]["drawn anew"] = _filled(model, taken, folder)
+    taken: ImportedCheckpoint = _takes(family).take(family, folder, **options)
+    imported = {
+        "family": family,
+        "from": folder.resolve().name,
+        "notes": list(taken.notes),
+        "asked": asked,
+    }
+    record = _make_record(kind, taken, imported)
+    model = _build(kind, record, taken)
+    imported["drawn anew"] = _filled(model, taken, folder)
     out.mkdir(parents=True, exist_ok=True)
-    if taken.kept is not None:
-        modalities.of(kind).keep(taken.kept, out)
-    config.write(out, settings)
-    options = settings["options"]
+    if taken.tokenizer is not None:
+        save_tokenizer(taken.tokenizer, out)
+    write_record(out, record)
+    training = record.training
     optimizer = build_optimizer(
-        options["optimizer"], model, lr=options["lr"], weight_decay=options["weight_decay"]
+        training.optimizer, model, lr=training.lr, weight_decay=training.weight_decay
     )
     state = {"meter": {}, "offset": 0, "newest": {}, "best": {}}
     checkpoint.save(out / "checkpoints", 0, model, optimizer, state)
     return load(out)
+
+
+def _build(kind: type[Method], record: RunRecord, taken: ImportedCheckpoint) -> Method:
+    """The method of an imported run, with random weights."""
+    modality = modality_of(kind)
+    with TemporaryDirectory(prefix="selfwise-") as folder:
+        if taken.tokenizer is not None:
+            save_tokenizer(taken.tokenizer, Path(folder))
+        facts = modality.load_facts(Path(folder), record.info)
+        inputs = modality.load_inputs(kind, Path(folder), facts, record.needs, open_newest)
+    return build_method(record, RunCode(kind), facts, inputs)
 
 
 def export_run(run: Path, *, to: str = "hf", out: Path) -> None:
@@ -116,7 +137,7 @@ def export_run(run: Path, *, to: str = "hf", out: Path) -> None:
 
 def _takes(family: str) -> Any:
     """The module that reads weights of this family."""
-    return vision if family in vision.FAMILIES else _KINDS[methods.find(family).modality]
+    return vision if family in vision.FAMILIES else _KINDS[methods.find_method(family).modality]
 
 
 def _asked(family: str, told: dict[str, Any]) -> tuple[type[Method], dict[str, Any]]:
@@ -127,7 +148,7 @@ def _asked(family: str, told: dict[str, Any]) -> tuple[type[Method], dict[str, A
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}{did_you_mean(family, FAMILIES)}")
     name = told.pop("method", vision.METHOD) if family in vision.FAMILIES else family
-    kind = methods.find(name)
+    kind = methods.find_method(name)
     for option in told:
         what, families = _ASKED[option]
         if family not in families:
@@ -139,7 +160,7 @@ def _asked(family: str, told: dict[str, Any]) -> tuple[type[Method], dict[str, A
     return kind, told
 
 
-def _filled(model: Method, taken: Taken, where: Path) -> list[str]:
+def _filled(model: Method, taken: ImportedCheckpoint, where: Path) -> list[str]:
     """Put the weights into the model. Returns the names of those that stay as they were drawn."""
     if taken.missing is None:
         checkpoint.fill(model.encoder.model, taken.weights, where=where)
@@ -152,29 +173,29 @@ def _filled(model: Method, taken: Taken, where: Path) -> list[str]:
     return list(taken.missing)
 
 
-def _settings(kind: type[Method], family: str, taken: Taken, folder: Path) -> dict[str, Any]:
+def _make_record(
+    kind: type[Method], taken: ImportedCheckpoint, imported: Mapping[str, Any]
+) -> RunRecord:
     """What run.yaml says of a run that was not trained here."""
-    training = asdict(resolve(Options(steps=1), kind, workers=0)) | {"steps": 0}
-    name = kind.__module__.rpartition(".")[2]
-    options = {
-        "data": IMPORTED,
-        "encoder": taken.encoder,
-        "start": "",
-        "seed": 0,
-        **reading_options(kind),
-        **taken.reading,
-        **method_options(kind, {}),
-        **training,
-    }
-    found = {
-        **taken.found,
-        "examples": 0,
-        "fingerprint": "",
-        "imported": {
-            "family": family,
-            "from": folder.resolve().name,
-            "notes": list(taken.notes),
+    training = resolve(TrainingConfig(steps=1), kind, workers=0).replace(steps=0)
+    options = {f"encoder.{name}": value for name, value in taken.encoder_options.items()}
+    values = {**taken.reading, **options}
+    request = make_request(kind, values, data=IMPORTED, encoder=taken.encoder)
+    flat = flatten_config(request.config) | {"data": IMPORTED, "encoder": taken.encoder}
+    flat |= dict(training)
+    flat |= {f"encoder.{name}": value for name, value in request.encoder.options}
+    given = {*values, "encoder"}
+    return RunRecord(
+        method=request.method,
+        modality=kind.modality,
+        config={},
+        resolved={
+            name: Choice(value, "user" if name in given else "default")
+            for name, value in flat.items()
+            if value is not None or not name.startswith("encoder.")
         },
-    }
-    environment = config.environment(training["threads"], training["device"])
-    return {"method": name, "options": options, "found": found, "environment": environment}
+        info=taken.info,
+        environment=describe_environment(training.threads, training.device),
+        needs=taken.needs,
+        imported=imported,
+    )

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from selfwise.core.data_info import AudioInfo
 from selfwise.core.types import HOP, RATE, WINDOW
 from selfwise.interop.huggingface.folder import (
     PREPROCESSING,
@@ -18,28 +19,27 @@ from selfwise.interop.huggingface.folder import (
 from selfwise.interop.huggingface.hubert import from_hf, preprocessor
 from selfwise.interop.huggingface.hubert import to_hf as weights_to_hf
 from selfwise.runs.open import Run
+from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint
 from selfwise.workflows.exchange.model_card import Use
-from selfwise.workflows.exchange.taken import Taken
 
 FAMILIES = ("hubert",)
 CLUSTERS = 500  # of published models (arXiv:2106.07447, section IV-B); they come without codes
 _CODES = ("codes", "project.weight", "project.bias")
 
 
-def take(family: str, folder: Path) -> Taken:
+def take(family: str, folder: Path) -> ImportedCheckpoint:
     """A checkpoint of any Hubert class; what predicts units is never in it."""
     config, weights = read_folder(folder)
     imported = from_hf(config, weights, read_optional(folder / PREPROCESSOR))
-    return Taken(
-        encoder={"name": imported.name, **imported.options},
+    return ImportedCheckpoint(
+        encoder=imported.name,
+        encoder_options=imported.options,
         weights=imported.encoder,
         head={} if imported.mask is None else {"mask": imported.mask},
         missing=[*imported.missing, *_CODES],
         notes=imported.notes,
-        found={
-            **{"hours": 0.0, "held_out_examples": 0, "left_out": 0, "clusters": CLUSTERS},
-            "units": {"of": "the checkpoint's own clusters"},
-        },
+        info=AudioInfo(),
+        needs={"clusters": {"of": "the checkpoint's own clusters", "clusters": CLUSTERS}},
         reading={"clusters": CLUSTERS},
     )
 
@@ -47,7 +47,7 @@ def take(family: str, folder: Path) -> Taken:
 def to_hf(run: Run, out: Path) -> None:
     """A folder that HubertModel and AutoFeatureExtractor load."""
     told, method = asdict(run.encoder.shape), run.method.state_dict()
-    mask = method["mask"] if run.config["method"] == "hubert" else None
+    mask = method["mask"] if run.record.method == "hubert" else None
     config, weights = weights_to_hf(told, run.encoder.state_dict(), mask)
     write_parts(out, config, weights, {PREPROCESSOR: preprocessor(told)})
 

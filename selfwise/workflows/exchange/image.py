@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from selfwise.core.data_info import ImageInfo
 from selfwise.interop.huggingface.beit import Imported, from_hf, from_timm
 from selfwise.interop.huggingface.beit import to_hf as weights_to_hf
 from selfwise.interop.huggingface.beit_configs import preprocessor
@@ -19,14 +20,14 @@ from selfwise.interop.huggingface.folder import (
 )
 from selfwise.interop.image_preprocessing import pictures
 from selfwise.runs.open import Run
+from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint
 from selfwise.workflows.exchange.model_card import Use
-from selfwise.workflows.exchange.taken import Taken
 
 FAMILIES = ("beit",)
 UNITS = 512  # kinds of units of a head that the checkpoint has not
 
 
-def take(family: str, folder: Path) -> Taken:
+def take(family: str, folder: Path) -> ImportedCheckpoint:
     """A checkpoint in the layout of Hugging Face, or of timm."""
     config, weights = read_folder(folder)
     imported: Imported
@@ -36,18 +37,15 @@ def take(family: str, folder: Path) -> Taken:
         imported = from_hf(config, weights, read_optional(folder / PREPROCESSOR))
     units = len(imported.head["head.weight"]) if "head.weight" in imported.head else UNITS
     reading: dict[str, Any] = {"size": imported.size, "channels": imported.channels}
-    return Taken(
-        encoder={"name": f"{family}-base", **imported.options},
+    return ImportedCheckpoint(
+        encoder=f"{family}-base",
+        encoder_options=imported.options,
         weights=imported.encoder,
         head=imported.head,
         missing=imported.missing,
         notes=imported.notes,
-        found={
-            **reading,
-            "classes": 0,
-            "broken": 0,
-            "units": {"of": "the checkpoint's own tokenizer", "clusters": units},
-        },
+        info=ImageInfo(channels=imported.channels, size=imported.size),
+        needs={"units": {"of": "the checkpoint's own tokenizer", "clusters": units}},
         # files are kept a little larger than what is read of them, as 256 px are for 224
         reading={**reading, "decode": max(256, round(imported.size * 8 / 7)), "clusters": units},
     )
@@ -59,14 +57,14 @@ def to_hf(run: Run, out: Path) -> None:
     Raises ValueError for an encoder that is no BEiT.
     """
     encoder = run.encoder
-    name = run.config["options"]["encoder"]["name"]
+    name = run.record.encoder_name
     if not name.startswith("beit-"):
         raise ValueError(
             f"{run.folder} is on images with the encoder {name}, and of those transformers gets "
             "only beit encoders; --to timm writes timm models, --to safetensors and onnx all"
         )
     own = {n: w for n, w in run.method.state_dict().items() if not n.startswith("encoder.")}
-    heads = own if run.config["method"] == "beit" else {}
+    heads = own if run.record.method == "beit" else {}
     size = {"size": encoder.size, "channels": encoder.in_channels}
     config, weights = weights_to_hf(asdict(encoder.shape), encoder.state_dict(), heads, **size)
     write_parts(out, config, weights, {PREPROCESSOR: preprocessor(**size)})
@@ -90,8 +88,8 @@ def to_onnx(run: Run, out: Path) -> None:
     """The encoder, from images in 0..1."""
     from selfwise.interop.onnx import export_image
 
-    found = run.config["found"]
-    export_image(run.encoder, out / "model.onnx", size=found["size"], channels=found["channels"])
+    info = run.record.info
+    export_image(run.encoder, out / "model.onnx", size=info.size, channels=info.channels)
     _write_preprocessing(run, out)
 
 
@@ -103,5 +101,5 @@ def use(run: Run, form: str) -> Use:
 
 
 def _write_preprocessing(run: Run, out: Path) -> None:
-    found, decode = run.config["found"], run.config["options"]["decode"]
-    write_json(out / PREPROCESSING, pictures(found["size"], found["channels"], decode))
+    info, decode = run.record.info, run.record.option("decode")
+    write_json(out / PREPROCESSING, pictures(info.size, info.channels, decode))

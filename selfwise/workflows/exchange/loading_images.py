@@ -21,7 +21,7 @@ _FACTORIES = {
 
 def image(run: Run, form: str) -> Use:
     """Of a run on images."""
-    size, channels = run.config["found"]["size"], run.config["found"]["channels"]
+    size, channels = run.record.info.size, run.record.info.channels
     mode, what = ("RGB", "in colour") if channels == 3 else ("L", "gray")
     given = [
         f"images of {size} x {size} px, {what}: float32 (batch, {channels}, {size}, {size})",
@@ -120,7 +120,7 @@ def _by_name() -> str:
 
 def _image_hf(run: Run) -> str:
     """Where the last norm is, says what the features are."""
-    masked = run.config["method"] == "beit" and run.encoder.shape.norm == "tokens"
+    masked = run.record.method == "beit" and run.encoder.shape.norm == "tokens"
     kind = "BeitForMaskedImageModeling" if masked else "AutoModel"
     if masked:
         features = "model.layernorm(found.hidden_states[-1][:, 1:]).mean(dim=1)"
@@ -174,13 +174,13 @@ def _image_onnx() -> str:
 
 def _image_weights(run: Run) -> list[str]:
     """How pictures are read, and the encoder by selfwise, and by timm where it is a timm model."""
-    size, channels = run.config["found"]["size"], run.config["found"]["channels"]
-    told = dict(run.config["options"]["encoder"])
-    name, shape = told.pop("name"), {"in_channels": channels, "size": size}
+    size, channels = run.record.info.size, run.record.info.channels
+    options = run.record.encoder_options
+    name, shape = run.record.encoder_name, {"in_channels": channels, "size": size}
     module, factory = _FACTORIES.get(name.partition("-")[0], ("image", "build_image_encoder"))
     if module == "image":
         shape |= {"stem": run.encoder.stem, **model_options(run)}
-        shape |= {n: told[n] for n in ("sees",) if n in told}
+        shape |= {"sees": options["sees"]} if options["sees"] != "color" else {}
         mean, std = run.encoder.mean, run.encoder.std
         if mean is not None and std is not None:
             shape["normalise"] = [numbers(mean), numbers(std)]
@@ -215,10 +215,10 @@ def _reading() -> str:
 
 def _with_timm(run: Run) -> str:
     """timm's model, with the parts that were changed."""
-    encoder, size = run.encoder, run.config["found"]["size"]
+    encoder, size = run.encoder, run.record.info.size
     model, conv = encoder.model, getattr(encoder.model, "conv1", None)
     fixed = {"img_size": size} if model.pretrained_cfg.get("fixed_input_size") else {}
-    seen = 1 if encoder.sees == "lightness" else run.config["found"]["channels"]
+    seen = 1 if encoder.sees == "lightness" else run.record.info.channels
     told = {"num_classes": 0, "in_chans": seen, **fixed, **model_options(run)}
     lines = call("model = timm.create_model", repr(encoder.name), told)
     if encoder.stem != "timm" and conv is not None:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from selfwise.runs import config, records
-from selfwise.runs.arguments import FROM_PYTHON, IMPORTED
+from selfwise.core.plugins import FROM_PYTHON
+from selfwise.runs import records
+from selfwise.runs.config import IMPORTED
 from selfwise.runs.open import Run
-from selfwise.runs.reproduce import changed
+from selfwise.runs.record import RunRecord, has_record, read_record
+from selfwise.runs.reproduce import list_changes
 from selfwise.runs.score_groups import Measured, gathered
 
 FILE = "README.md"
@@ -47,14 +49,14 @@ def card(run: Run, form: str, use: Use) -> str:
 
 
 def _title(run: Run) -> str:
-    name, made = run.config["options"]["encoder"]["name"], run.config["method"]
+    name, made = run.record.encoder_name, run.record.method
     how = f"pre-trained with {plain(made)}" if _trained(run) else "imported and not trained"
     return f"{plain(name)}, {how}"
 
 
 def _trained(run: Run) -> bool:
     """Whether the weights are what its method made of them."""
-    return not (run.step == 0 and "imported" in run.config["found"])
+    return not (run.step == 0 and run.record.imported)
 
 
 def about(run: Run) -> str:
@@ -65,7 +67,7 @@ def about(run: Run) -> str:
 
 def _precision(run: Run) -> Iterable[str]:
     """What keeps the features from being those of `selfwise embed`."""
-    precision = run.config["options"]["precision"]
+    precision = run.record.option("precision")
     if precision != "float32":
         yield (
             "weights and features are float32; `selfwise embed` computes those of this run in "
@@ -111,52 +113,50 @@ def _last(path: str) -> str:
 
 def _training(run: Run) -> Iterable[str]:
     """Data, steps, options, versions."""
-    settings = run.config
-    options, found, environment = (settings[n] for n in ("options", "found", "environment"))
-    yield f"data: {_data(options)}"
-    counted = {n: v for n, v in found.items() if isinstance(v, int | float) and v}
+    record = run.record
+    environment = record.environment
+    yield f"data: {_data(record)}"
+    counted = {n: v for n, v in record.info if isinstance(v, int | float) and v}
     if counted:
         yield "counted: " + ", ".join(f"{plain(n)} {v:,}" for n, v in counted.items())
-    if found.get("fingerprint"):
-        yield f"fingerprint of the data: {plain(found['fingerprint'])}"
-    yield from _origin(settings)
+    if record.info.fingerprint:
+        yield f"fingerprint of the data: {plain(record.info.fingerprint)}"
+    yield from _origin(record)
     if _trained(run):
-        yield f"steps: {run.step:,} of {options['steps']:,}"
-    shape = {n: v for n, v in options["encoder"].items() if n != "name"}
-    yield f"encoder: {plain(options['encoder']['name'])}{_told(shape)}"
-    mine = {n: c.value for n, c in changed(settings).items() if n.partition(".")[0] not in _SAID}
+        yield f"steps: {run.step:,} of {record.steps:,}"
+    yield f"encoder: {plain(record.encoder_name)}{_told(record.chosen_encoder_options)}"
+    mine = {n: c.value for n, c in list_changes(record).items() if n.partition(".")[0] not in _SAID}
     yield f"options that are not the defaults: {_told(mine).removeprefix(', ') or 'none'}"
     versions = {n: environment[n] for n in ("selfwise", "torch", "commit") if environment.get(n)}
     yield f"made with{_told(versions).removeprefix(',')}"
     yield f"SHA-256 of the run's weights: {run.weights}"
 
 
-def _origin(settings: Mapping[str, Any]) -> Iterable[str]:
+def _origin(record: RunRecord) -> Iterable[str]:
     """Where the weights began, through the runs before as far as their folders are there."""
     seen: set[str] = set()
-    while (start := settings["options"].get("start", "")) and start not in seen:
+    while (start := record.get("start", "")) and start not in seen:
         seen.add(start)
-        if not (Path(start) / config.FILE).is_file():
+        if not has_record(Path(start)):
             yield f"started from the run {plain(start)}, which is gone: its data are not known here"
             return
-        settings = config.read(Path(start))
-        before, options = settings["method"], settings["options"]
-        made = f", {plain(before)} on {plain(options['data'])}" if _is_named(options) else ""
+        record = read_record(Path(start))
+        made = f", {plain(record.method)} on {plain(record.data)}" if _is_named(record) else ""
         yield f"started from the run {plain(start)}{made}"
-    if imported := settings["found"].get("imported"):
+    if imported := record.imported:
         yield f"weights imported from {plain(imported['from'])} ({plain(imported['family'])})"
-    if settings["options"]["encoder"].get("pretrained"):
-        yield f"weights published with timm as {plain(settings['options']['encoder']['name'])}"
+    if record.encoder_options.get("pretrained"):
+        yield f"weights published with timm as {plain(record.encoder_name)}"
 
 
-def _is_named(options: Mapping[str, Any]) -> bool:
-    return options["data"] not in (IMPORTED, FROM_PYTHON)
+def _is_named(record: RunRecord) -> bool:
+    return record.data not in (IMPORTED, FROM_PYTHON)
 
 
-def _data(options: Mapping[str, Any]) -> str:
-    if _is_named(options):
-        return plain(options["data"])
-    imported = options["data"] == IMPORTED
+def _data(record: RunRecord) -> str:
+    if _is_named(record):
+        return plain(record.data)
+    imported = record.data == IMPORTED
     return "none; the weights are those that were imported" if imported else "given in Python"
 
 
@@ -185,12 +185,12 @@ def _score(one: Measured) -> list[str]:
 
 
 def _licences(run: Run) -> Iterable[str]:
-    options, found = run.config["options"], run.config["found"]
+    record = run.record
     yield "the code of selfwise: Apache License 2.0"
     started = {
-        "published weights of timm": options["encoder"].get("pretrained"),
-        "imported weights": "imported" in found,
-        "the weights of an earlier run": options.get("start"),
+        "published weights of timm": record.encoder_options.get("pretrained"),
+        "imported weights": bool(record.imported),
+        "the weights of an earlier run": record.get("start"),
     }
     of = [what for what, is_so in started.items() if is_so]
     if of:

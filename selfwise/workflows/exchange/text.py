@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from selfwise.core.data_info import TextInfo
 from selfwise.interop.huggingface.folder import (
     PREPROCESSING,
     WEIGHTS,
@@ -15,14 +16,14 @@ from selfwise.interop.huggingface.text import from_hf
 from selfwise.interop.huggingface.text import to_hf as weights_to_hf
 from selfwise.runs.open import Run
 from selfwise.tokenizers.tokenizer import Tokenizer
+from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint
 from selfwise.workflows.exchange.model_card import Use
-from selfwise.workflows.exchange.taken import Taken
 
 FAMILIES = ("bert", "roberta", "albert", "gpt")
 ROW = 512  # tokens in a row of an imported run, unless its encoder has fewer positions
 
 
-def take(family: str, folder: Path, *, tokenizer: str) -> Taken:
+def take(family: str, folder: Path, *, tokenizer: str) -> ImportedCheckpoint:
     """A checkpoint with its tokenizer. Raises ValueError with one sentence if it has none."""
     imported = from_hf(*read_folder(folder))
     if imported.family != family:
@@ -34,15 +35,16 @@ def take(family: str, folder: Path, *, tokenizer: str) -> Taken:
             f"{imported.vocab}: they do not belong together"
         )
     length = min(ROW, imported.options["length"])
-    return Taken(
-        encoder={"name": family, **imported.options},
+    return ImportedCheckpoint(
+        encoder=family,
+        encoder_options=imported.options,
         weights=imported.encoder,
         head=imported.head,
         missing=imported.missing,
         notes=imported.notes,
-        found={"vocab": imported.vocab, "length": length},
+        info=TextInfo(vocab=imported.vocab, length=length),
         reading={"length": length},
-        kept=words,
+        tokenizer=words,
     )
 
 
@@ -87,7 +89,7 @@ def use(run: Run, form: str) -> Use:
 def _write_preprocessing(run: Run, out: Path) -> None:
     """The tokenizer, and what is put around the tokens of a text, as `selfwise embed` does."""
     run.tokenizer.save(out)
-    vocabulary, length = run.tokenizer.vocabulary, run.config["found"]["length"]
+    vocabulary, length = run.tokenizer.vocabulary, run.record.info.length
     # GPT-2 has one token for both ends, and a text begins without it
     both = vocabulary.first is not None and vocabulary.first != vocabulary.last
     before = [vocabulary.first] if both else []

@@ -15,7 +15,7 @@ from selfwise.interop.image_preprocessing import statistics
 from selfwise.interop.timm.beit import ARCHITECTURE, to_timm
 from selfwise.interop.timm.config import Described, write
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.taken import Weights
+from selfwise.workflows.exchange.checkpoint import Weights
 
 MOST = 1e-4  # difference from timm, of features of order 1, that is still rounding
 OURS = "--to safetensors writes it as it is"
@@ -31,7 +31,7 @@ def write_timm(run: Run, out: Path) -> None:
     Raises ValueError for an encoder that no name and arguments of timm's describe, and where timm
     does not find what the encoder finds.
     """
-    name = run.config["options"]["encoder"]["name"]
+    name = run.record.encoder_name
     if name.startswith("beit-"):
         told, weights = _beit(run)
     elif name.startswith("codec-"):
@@ -45,7 +45,7 @@ def write_timm(run: Run, out: Path) -> None:
 
 def _vision(run: Run) -> tuple[Described, Weights]:
     """An encoder that is a timm model, if nothing of it was changed."""
-    encoder, found = run.encoder, run.config["found"]
+    encoder, info = run.encoder, run.record.info
     if encoder.stem != "timm":
         raise ValueError(
             f"encoder {encoder.name} has the stem {encoder.stem!r}, {_REPLACED[encoder.stem]} and "
@@ -58,7 +58,7 @@ def _vision(run: Run) -> tuple[Described, Weights]:
             f"does not compute; {OURS}"
         )
     model = encoder.model
-    size, channels = found["size"], found["channels"]
+    size, channels = info.size, info.channels
     published = {**model.pretrained_cfg}
     args = {"in_chans": channels, **({"img_size": size} if _fixed(published) else {})}
     mean, std = statistics(numbers(encoder.mean), numbers(encoder.std), channels)
@@ -99,8 +99,8 @@ def _beit(run: Run) -> tuple[Described, Weights]:
 def model_options(run: Run) -> dict[str, Any]:
     """What a timm model is told besides its name, its channels and its size."""
     ours = ("name", "stem", "pretrained", "normalise", "sees")
-    told = run.config["options"]["encoder"]
-    return {name: value for name, value in told.items() if name not in ours}
+    options = run.record.encoder_options
+    return {name: value for name, value in options.items() if name not in ours}
 
 
 def _fixed(published: dict[str, Any]) -> bool:

@@ -1,29 +1,29 @@
 """Weights of timm and of torchvision as runs on images, to be used and trained further."""
 
 from collections.abc import Mapping
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import timm
 
+from selfwise.core.data_info import ImageInfo
 from selfwise.core.errors import did_you_mean
 from selfwise.interop.huggingface.folder import read_folder, read_weights
 from selfwise.interop.timm import config as timm_config
 from selfwise.interop.torchvision import IMAGENET, counted, timm_name, translated
 from selfwise.methods import Method
-from selfwise.workflows.exchange.taken import Taken, Weights
+from selfwise.methods.needs import IMAGE_SIZE
+from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint, Weights
 
 FAMILIES = ("timm", "torchvision")
 METHOD = "simclr"  # of a run that is told none
-_OF_DATA = ("units", "clusters", "prior", "classes")  # what a method may need of its images
 
 
 def check_method(kind: type[Method], name: str) -> None:
     """Raises ValueError for a method that cannot be made without images."""
     if kind.modality != "image":
         raise ValueError(f"--method {name} is for {kind.modality}, and these weights see images")
-    asked = [part for part in _OF_DATA if part in signature(kind).parameters]
+    asked = [part for part, need in kind.needs.items() if need is not IMAGE_SIZE]
     if asked:
         raise ValueError(
             f"--method {name} needs {asked[0]} of the images that it is trained on: import the "
@@ -31,7 +31,7 @@ def check_method(kind: type[Method], name: str) -> None:
         )
 
 
-def take(family: str, folder: Path, *, encoder: str = "", size: int = 0) -> Taken:
+def take(family: str, folder: Path, *, encoder: str = "", size: int = 0) -> ImportedCheckpoint:
     """The weights without their classifier, and what their images have to look like.
 
     Raises ValueError with one sentence for what is no such checkpoint.
@@ -46,7 +46,7 @@ def take(family: str, folder: Path, *, encoder: str = "", size: int = 0) -> Take
     return _taken(encoder, {}, "timm", read_weights(folder), size)
 
 
-def _folder(folder: Path, encoder: str, size: int) -> Taken:
+def _folder(folder: Path, encoder: str, size: int) -> ImportedCheckpoint:
     """What timm saves or pushes to a hub: config.json and model.safetensors."""
     config, weights = read_folder(folder)
     told = timm_config.read(config)
@@ -59,7 +59,7 @@ def _folder(folder: Path, encoder: str, size: int) -> Taken:
     return _taken(told.architecture, told.args, normalise, weights, size or told.size or 0)
 
 
-def _torchvision(file: Path, encoder: str, size: int) -> Taken:
+def _torchvision(file: Path, encoder: str, size: int) -> ImportedCheckpoint:
     """A state dict of torchvision."""
     if not encoder:
         raise ValueError(f"say of which of torchvision's models {file} is (--encoder resnet50)")
@@ -83,20 +83,21 @@ def _normalise(mean: list[float] | None, std: list[float] | None) -> Any:
 
 def _taken(
     name: str, args: Mapping[str, Any], normalise: Any, weights: Weights, size: int
-) -> Taken:
+) -> ImportedCheckpoint:
     """The run, as far as weights decide it; the method's heads are drawn anew."""
     known = timm.get_pretrained_cfg(name)
     config = {} if known is None else known.to_dict()
     kept, notes = _without_classifier(weights, config.get("classifier"))
     size = size or config.get("input_size", (3, 224, 224))[1]
     reading = {"size": size, "channels": _channels(kept, config.get("first_conv"))}
-    return Taken(
-        encoder={**args, "name": name, "stem": "timm", "normalise": normalise},
+    return ImportedCheckpoint(
+        encoder=name,
+        encoder_options={**args, "stem": "timm", "normalise": normalise},
         weights=counted(kept),
         head={},
         missing=None,
         notes=notes,
-        found={**reading, "classes": 0, "broken": 0},
+        info=ImageInfo(channels=reading["channels"], size=size),
         # files are kept a little larger than what is read of them, as 256 px are for 224
         reading={**reading, "decode": max(256, round(size * 8 / 7))},
     )

@@ -1,4 +1,4 @@
-"""The units of recordings: clusters of MFCC, or of a layer of an earlier run.
+"""Discrete targets of recordings: clusters of MFCC, or of a layer of an earlier run.
 
 HuBERT, Hsu et al. 2021 (arXiv:2106.07447), section II-B and IV-B: first clusters of MFCC, then,
 iteration by iteration, of what the model before has learned.
@@ -9,7 +9,7 @@ were learned without them.
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,8 @@ from selfwise.core.files import cache_dir, digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.types import HOP, WINDOW, AudioBatch, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
-from selfwise.modalities.modality import OpenRun
+from selfwise.methods.needs import FrameTargetOptions
+from selfwise.modalities.modality import Opening, OpenRun
 from selfwise.targets.codebook import Codebook, learn_codebook
 from selfwise.targets.frame_labels import FrameLabels, count_written, write_labels
 from selfwise.targets.mfcc import mfcc_frames
@@ -39,7 +40,7 @@ Extract = Callable[[AudioBatch], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class SpeechUnits:
+class SpeechTargets:
     """The units of a run: the codebook, and the units of every frame that it reads."""
 
     codebook: Codebook
@@ -53,38 +54,50 @@ class SpeechUnits:
         return self.codebook.size
 
 
-def find(
+def open_targets(
     trained: Recordings,
     held_out: Recordings | None,
+    opening: Opening,
+    options: FrameTargetOptions,
+) -> SpeechTargets:
+    """The targets of these recordings: those of the run folder, or learned unless the cache has
+    them."""
+    if opening.folder is not None:
+        return load_targets(opening.folder / FOLDER)
+    return learn_targets(
+        trained, held_out, options, open_run=opening.open_run, device=opening.device
+    )
+
+
+def learn_targets(
+    trained: Recordings,
+    held_out: Recordings | None,
+    options: FrameTargetOptions,
     *,
-    units: str,
-    clusters: int,
-    layer: int,
     open_run: OpenRun,
     device: str = "cpu",
-) -> SpeechUnits:
-    """The units of these recordings, learned if they are not there yet.
+) -> SpeechTargets:
+    """The targets of these recordings, learned if they are not in the cache yet.
 
-    They are kept where caches are. If the process is killed, the next call goes on where it was,
-    with the same result.
+    If the process is killed, the next call continues where it was, with the same result.
 
     Raises ValueError if there are more clusters than frames, or `units` is neither mfcc nor a run.
     """
-    source = _source(units, layer, open_run)
+    source = _source(options.units, options.units_layer, open_run)
     parts = [trained, *([held_out] if held_out is not None else [])]
     prints = [(part.fingerprint, part.stamp) for part in parts]
-    name = digest(repr((FORMAT, prints, source.key, clusters)))
-    home = cache_dir("units") / name
-    told: dict[str, Any] = {"clusters": clusters, "device": device}
-    make_once.make_once(home, lambda: _make(home, parts, source, **told))
-    return load(home)
+    home = cache_dir("units") / digest(repr((FORMAT, prints, source.key, options.clusters)))
+    make_once.make_once(
+        home, lambda: _make(home, parts, source, clusters=options.clusters, device=device)
+    )
+    return load_targets(home)
 
 
-def load(folder: Path) -> SpeechUnits:
+def load_targets(folder: Path) -> SpeechTargets:
     """The units that a folder keeps."""
     about = json.loads((folder / make_once.DONE).read_text(encoding="utf-8"))
     held = folder / "held_out"
-    return SpeechUnits(
+    return SpeechTargets(
         Codebook.load(folder),
         FrameLabels.open(folder / "trained"),
         FrameLabels.open(held) if held.is_dir() else None,
@@ -93,14 +106,14 @@ def load(folder: Path) -> SpeechUnits:
     )
 
 
-def keep(units: SpeechUnits, folder: Path) -> None:
+def save_targets(units: SpeechTargets, folder: Path) -> None:
     """Copy the units into a run folder, where they stay when caches go."""
     make_once.copy(units.folder, folder / FOLDER)
 
 
 def of_others(
-    units: SpeechUnits | None,
-    told: Mapping[str, Any],
+    units: SpeechTargets | None,
+    options: FrameTargetOptions,
     batch: AudioBatch,
     *,
     open_run: OpenRun,
@@ -108,15 +121,15 @@ def of_others(
 ) -> Int64[Tensor, "b t"]:
     """The units of recordings that were not trained on, on the CPU; -1 where there is no frame.
 
-    `told` are the options of the run. Raises ValueError if the units cannot be made again: of an
+    `options` are those of the run. Raises ValueError if the units cannot be made again: of an
     imported run, or if the run whose layer was clustered is gone or was trained further.
     """
     if units is None:
         raise ValueError("this run was imported without its units")
-    earlier = told["units"]
+    earlier = options.units
     if earlier != MFCC and not Path(earlier).is_dir():
         raise ValueError(f"its units are those of an earlier run, {earlier}, which is not there")
-    source = _source(earlier, told["units_layer"], open_run)
+    source = _source(earlier, options.units_layer, open_run)
     if source.about != units.about["of"]:
         raise ValueError(f"its units are of {units.about['of']}, and there is {source.about}")
     found, valid = source.extract(device)(batch)
@@ -151,7 +164,8 @@ def _source(units: str, layer: int, open_run: OpenRun) -> _Source:
             f"{depth - 1}"
         )
     # heads and norms leave no trace in the weights
-    key = f"{run.weights} {sorted(run.config['options']['encoder'].items())} {layer % depth}"
+    shape = sorted({"name": run.record.encoder_name, **run.record.encoder_options}.items())
+    key = f"{run.weights} {shape} {layer % depth}"
     name = f"layer {layer % depth} of {folder.name} (step {run.step})"
     return _Source(key, name, partial(_of_layer, run.method.encoder, layer))
 

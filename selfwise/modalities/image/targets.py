@@ -1,4 +1,4 @@
-"""The units of images: clusters of patches, codes of a tokenizer, clusters of a layer.
+"""Discrete targets of images: clusters of patches, codes of a tokenizer, clusters of a layer.
 
 BEiT, Bao et al. 2021 (arXiv:2106.08254) takes the codes of a discrete autoencoder. Clusters of
 patches need no network, and clusters of what an earlier run has learned are HuBERT's second
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,21 +20,25 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core import make_once
+from selfwise.core.config import given_values
+from selfwise.core.data_info import ImageInfo
 from selfwise.core.files import cache_dir, digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.rng import shuffled
 from selfwise.core.types import Units
 from selfwise.data.image import Images
+from selfwise.encoders.beit_presets import resolve_vit_shape
 from selfwise.evaluation.features.image import evaluation_mode, iterate_views
 from selfwise.evaluation.monitors.pictures import save_image_grid
-from selfwise.modalities import image_colors
-from selfwise.modalities.modality import EarlierRun, OpenRun
+from selfwise.methods.needs import PatchTargetOptions
+from selfwise.modalities.modality import EarlierRun, EncoderChoice, Opening, OpenRun
 from selfwise.targets.codebook import Codebook, learn_codebook
 from selfwise.targets.patches import PatchTargets
 from selfwise.training.checkpoint import latest
 
 FORMAT = 3  # to be raised whenever the same options give other units
 FOLDER = "units"  # in the run folder
+NEEDS = "needs.safetensors"  # in the run folder: tensors that its method needs
 PATCHES = "patches"
 SEED = 0  # units are a function of the data alone: runs of several seeds share them
 MOST = 10_000  # images that clusters are learned from; 640,000 patches of CIFAR
@@ -76,8 +80,8 @@ class Clusters:
         return self.codebook(tokens.float().flatten(0, 1)).view(b, n)
 
 
-class Unknown:
-    """Units of an imported run, whose tokenizer did not come along."""
+class UnknownTargets:
+    """Targets of an imported run, whose tokenizer did not come along."""
 
     def __init__(self, size: int):
         self.size = int(size)
@@ -90,67 +94,97 @@ class Unknown:
 
 
 @dataclass(frozen=True)
-class ImageUnits:
-    """The units of a run, and where they lie."""
+class ImageTargets:
+    """The discrete targets of a run, and the folder that they are in."""
 
     units: Units
     about: dict[str, Any]
     folder: Path
 
-    @property
-    def given(self) -> dict[str, Any]:
-        """What a method is given of it, by name."""
-        return {"units": self.units}
-
-    def keep(self, run: Path) -> None:
-        """Copy the units into a run folder, where they stay when caches go."""
+    def save(self, run: Path) -> None:
+        """Copy the targets into a run folder, where they stay when caches go."""
         make_once.copy(self.folder, run / FOLDER)
 
 
-def find(
+@runtime_checkable
+class SizedImages(Protocol):
+    """The opened images of a run: see modalities.image.data."""
+
+    @property
+    def images(self) -> Images: ...
+
+    @property
+    def info(self) -> ImageInfo: ...
+
+
+def open_targets(
+    data: SizedImages, opening: Opening, options: PatchTargetOptions, *, decode: int
+) -> ImageTargets:
+    """The targets of these images: those of the run folder, or learned unless the cache has them.
+
+    Raises ValueError if `units` is neither `patches` nor a run that fits.
+    """
+    if opening.folder is not None:
+        return load_targets(opening.folder / FOLDER, opening.open_run)
+    return learn_targets(
+        data.images,
+        options,
+        size=data.info.size,
+        patch=find_patch(opening.encoder, data.info.size),
+        decode=decode,
+        device=opening.device,
+        open_run=opening.open_run,
+    )
+
+
+def find_patch(encoder: EncoderChoice, size: int) -> int:
+    """Side in px of the encoder's patches, which targets are made of."""
+    if encoder.factory is not None:
+        raise ValueError(
+            "targets of patches need to know the encoder's patches: take one of the beit encoders"
+        )
+    return resolve_vit_shape(encoder.name, given_values(encoder.options), size=size).patch
+
+
+def learn_targets(
     images: Images,
+    options: PatchTargetOptions,
     *,
-    units: str,
-    clusters: int,
-    layer: int,
     size: int,
     patch: int,
     open_run: OpenRun,
     decode: int = 256,
     device: str = "cpu",
-) -> ImageUnits:
-    """The units of these images, learned if they are not there yet; kept where caches are.
+) -> ImageTargets:
+    """The targets of these images, learned if they are not in the cache yet.
 
     Raises ValueError if `units` is neither `patches` nor a run that fits.
     """
+    units, clusters = options.units, options.clusters
     run = None if units == PATCHES else _run(units, images, size, open_run)
     about = {"of": PATCHES, "clusters": clusters, "patch": patch, "size": size}
-    # fingerprint and stamp are of what lies on the disk, and not of how it is read
+    # fingerprint and stamp are of what is on the disk, and not of how it is read
     key: tuple[Any, ...] = (images.fingerprint, getattr(images, "stamp", ""))
     key += (images.channels, decode)
     if run is not None:
-        about = {"of": f"{run.config['method']} {Path(units).name} (step {run.step})", "size": size}
+        about = {"of": f"{run.record.method} {Path(units).name} (step {run.step})", "size": size}
         key += (run.weights,)
         if hasattr(run.method, "codes"):
             tokenizer: Any = run.method
             about["clusters"] = int(tokenizer.units)
         else:
-            about |= {"clusters": clusters, "layer": _layer(run, layer, units, patch)}
+            layer = _layer(run, options.units_layer, units, patch)
+            about |= {"clusters": clusters, "layer": layer}
     home = cache_dir("units") / digest(repr((FORMAT, key, sorted(about.items()))))
     source = None if run is None else Path(units)
     make_once.make_once(home, lambda: _make(home, images, about, source, run, device, open_run))
-    return load(home, open_run)
+    return load_targets(home, open_run)
 
 
-def where(units: str) -> str:
-    """The units as run.yaml names them: a path that holds from any folder."""
-    return units if units == PATCHES else str(Path(units).resolve())
-
-
-def load(folder: Path, open_run: OpenRun) -> ImageUnits:
-    """The units that a folder keeps."""
+def load_targets(folder: Path, open_run: OpenRun) -> ImageTargets:
+    """The targets that a folder has."""
     about = json.loads((folder / make_once.DONE).read_text(encoding="utf-8"))
-    return ImageUnits(_opened(folder, about, open_run), about, folder)
+    return ImageTargets(_opened(folder, about, open_run), about, folder)
 
 
 def _opened(folder: Path, about: Mapping[str, Any], open_run: OpenRun) -> Units:
@@ -158,7 +192,7 @@ def _opened(folder: Path, about: Mapping[str, Any], open_run: OpenRun) -> Units:
         return PatchTargets.load(folder)
     run = open_run(folder / "run")
     if hasattr(run.method, "codes"):
-        return Codes(run.method, run.config["found"]["size"])
+        return Codes(run.method, run.record.info.size)
     return Clusters(run.method.encoder, about["layer"], Codebook.load(folder))
 
 
@@ -171,24 +205,24 @@ def _run(units: str, images: Images, size: int, open_run: OpenRun) -> EarlierRun
     run = open_run(folder)
     if run.method.modality != "image":
         raise ValueError(f"--units {units} is a run on {run.method.modality}, not on images")
-    found = run.config["found"]
-    if found["size"] != size:
+    found = run.record.info
+    if found.size != size:
         raise ValueError(
-            f"--units {units} was trained at {found['size']} px and this run is at {size} px: give "
-            f"--size {found['size']}, or train a tokenizer at {size} px"
+            f"--units {units} was trained at {found.size} px and this run is at {size} px: give "
+            f"--size {found.size}, or train a tokenizer at {size} px"
         )
-    if found["channels"] != images.channels:
+    if found.channels != images.channels:
         raise ValueError(
-            f"--units {units} was trained on {found['channels']} channels, and these images have "
-            f"{images.channels}: give --channels {found['channels']}"
+            f"--units {units} was trained on {found.channels} channels, and these images have "
+            f"{images.channels}: give --channels {found.channels}"
         )
     return run
 
 
 def _layer(run: EarlierRun, layer: int, units: str, patch: int) -> int:
     """The number of the layer from the first. Raises ValueError if its positions are no units."""
-    side = run.config["found"]["size"]
-    blank = torch.zeros(1, run.config["found"]["channels"], side, side)
+    side = run.record.info.size
+    blank = torch.zeros(1, run.record.info.channels, side, side)
     with torch.no_grad():
         layers = run.method.encoder.hidden(blank)
     if not -len(layers) <= layer < len(layers):
@@ -283,8 +317,8 @@ def _copy(source: Path, into: Path) -> None:
     shutil.copy(source / "run.yaml", half)
     if (source / FOLDER).is_dir():
         shutil.copytree(source / FOLDER, half / FOLDER)
-    if (source / image_colors.FILE).is_file():
-        shutil.copy(source / image_colors.FILE, half)
+    if (source / NEEDS).is_file():
+        shutil.copy(source / NEEDS, half)
     os.rename(half, into)
 
 

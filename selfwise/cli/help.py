@@ -1,0 +1,82 @@
+"""What `--help` prints: options in groups, with their ranges and defaults."""
+
+import types
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from selfwise.core.config import (
+    Config,
+    bounds_of,
+    choices_of,
+    field_at,
+    flag,
+    hint_of,
+    option_paths,
+    sections,
+)
+
+WIDTH, INDENT = 80, 24
+TITLES = {
+    "": "run",
+    "method_options": "method",
+    "needs_options": "targets",
+    "training": "training",
+    "reading": "data",
+    "encoder_options": "encoder",
+}
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_KINDS = {int: "INT", float: "FLOAT", Path: "PATH", bool: "yes|no"}
+
+
+def format_help(usage: str, about: str, kinds: Sequence[type[Config]]) -> str:
+    """The help of a command: usage, what it does, and its options in groups."""
+    parts = [f"usage: selfwise {usage} [options]", fill(about, WIDTH)]
+    groups: dict[str, list[str]] = {}
+    seen: set[str] = set()
+    for kind in kinds:
+        for name, path in option_paths(kind).items():
+            if name in seen:
+                continue
+            seen.add(name)
+            section = path[0] if path[0] in sections(kind) else ""
+            title = TITLES.get(section, "run")
+            groups.setdefault(title, []).append(_option(name, field_at(kind, path)))
+    parts += [f"{title}:\n" + "\n".join(lines) for title, lines in groups.items()]
+    return "\n\n".join(parts)
+
+
+def _option(name: str, field: FieldInfo) -> str:
+    """One option in two columns."""
+    head = f"  {flag(name)} {describe_value(field)}".rstrip()
+    text = " ".join((field.description or "").split())
+    if field.is_required():
+        text = f"{text} (required)"
+    elif field.default not in (None, "", False):
+        text = f"{text} (default: {field.default})"
+    margin = " " * INDENT
+    body = fill(text.strip(), WIDTH, initial_indent=margin, subsequent_indent=margin)
+    if len(head) < INDENT - 1 and body:
+        return head + body[len(head) :]
+    return f"{head}\n{body}" if body else head
+
+
+def describe_value(field: FieldInfo) -> str:
+    """What stands for a value: INT>=1, FLOAT, {auto,bf16}, TEXT."""
+    hint = hint_of(field)
+    if choices := choices_of(hint):
+        return "{" + ",".join(str(choice) for choice in choices) + "}"
+    kind = next((word for k, word in _KINDS.items() if k in set(_types(field.annotation))), "TEXT")
+    return kind + ",".join(f"{_SIGNS[name]}{bound:g}" for name, bound in bounds_of(hint).items())
+
+
+def _types(hint: object) -> Iterator[object]:
+    """The plain types that a hint is made of."""
+    if get_origin(hint) in (Union, types.UnionType) or hasattr(hint, "__metadata__"):
+        for part in get_args(hint):
+            yield from _types(part)
+    else:
+        yield hint

@@ -1,0 +1,340 @@
+"""Options as frozen, typed classes. Flags, files, Python and run.yaml all make the same instance.
+
+A config is made once, at the edge, and handed on whole. Users see one flat list of options: the
+sections of a class are for the code that reads them.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import MISSING, fields
+from functools import wraps
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from docstring_parser import parse
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
+
+from selfwise.core.errors import did_you_mean
+
+Spell = Callable[[str], str]  # how the user writes an option: --batch for batch
+Values = Mapping[str, object]
+Documented = Callable[..., object]
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "yes or no", "string": "text"}
+_BOUNDS: dict[type, tuple[str, str]] = {
+    Ge: ("ge", "at least"),
+    Gt: ("gt", "above"),
+    Le: ("le", "at most"),
+    Lt: ("lt", "below"),
+}
+
+
+S = TypeVar("S", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of all config classes: unknown names are refused, and nothing changes afterwards."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=True,
+        coerce_numbers_to_str=True,
+    )
+    prefix: ClassVar[str] = ""  # of its options as users write them: "encoder." for encoder.depth
+
+    def replace(self: S, **changes: object) -> S:
+        """A copy with some values changed, which are not checked again."""
+        return self.model_copy(update=changes)
+
+
+def AbsolutePath(*words: str) -> AfterValidator:  # used like a class
+    """Makes the path of something that is there hold from any folder; `words` stay as they are."""
+
+    def resolve_path(text: str) -> str:
+        if not text or text.partition(":")[0] in words:
+            return text
+        path = Path(text).expanduser()
+        return str(path.resolve()) if path.exists() else text
+
+    return AfterValidator(resolve_path)
+
+
+C = TypeVar("C", bound=Config)
+P = ParamSpec("P")
+R = TypeVar("R")
+_OPTIONS: dict[object, type[Config]] = {}  # one class for one function: equal configs are equal
+
+
+def flag(option: str) -> str:
+    """An option as it is typed on a command line."""
+    return f"--{option.replace('_', '-')}"
+
+
+def make_config(kind: type[C], values: Values, *, spell: Spell = flag) -> C:
+    """An instance of `kind` from plain values, nested as the class is.
+
+    Raises ValueError with one sentence: which option, what is wrong, what would be right.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise ValueError(_explain(error, kind, spell)) from None
+
+
+def options_of(
+    function: Documented, *, skip: Collection[str] = (), prefix: str = ""
+) -> type[Config]:
+    """The keyword-only parameters of a function or class, with their docstrings, as a config class.
+
+    A function that takes `**options` makes a class that takes options of any name.
+    """
+    key = (function, frozenset(skip), prefix)
+    if key not in _OPTIONS:
+        parameters = [p for n, p in signature(function).parameters.items() if n not in skip]
+        about = _documented(function)
+        chosen: dict[str, Any] = {
+            p.name: (p.annotation, _field(p.default, about.get(p.name)))
+            for p in parameters
+            if p.kind is Parameter.KEYWORD_ONLY
+        }
+        name = f"{getattr(function, '__name__', 'Some')}_options"
+        _OPTIONS[key] = create_model(name, __base__=Config, **chosen)
+        _OPTIONS[key].prefix = prefix
+        if any(p.kind is Parameter.VAR_KEYWORD for p in parameters):
+            _OPTIONS[key] = create_model(name, __base__=(_OPTIONS[key], _Open))
+    return _OPTIONS[key]
+
+
+def overrides_of(shape: type, *, prefix: str = "") -> type[Config]:
+    """A class with the fields of the dataclass `shape`; None stands for the preset's value."""
+    key = (shape, prefix)
+    if key not in _OPTIONS:
+        about = _documented(shape)
+        chosen: dict[str, Any] = {
+            one.name: (one.type | None, _field(None, about.get(one.name)))  # type: ignore[operator]
+            for one in fields(shape)
+        }
+        _OPTIONS[key] = create_model(f"{shape.__name__}Overrides", __base__=Config, **chosen)
+        _OPTIONS[key].prefix = prefix
+    return _OPTIONS[key]
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, with its keyword arguments checked and converted as on a command line.
+
+    What it raises for a wrong value names the parameter as Python spells it.
+    """
+    kind = options_of(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        options = {n: v for n, v in kwargs.items() if n in kind.model_fields}
+        config = make_config(kind, options, spell=str) if options else None
+        for name in options:
+            kwargs[name] = getattr(config, name)
+        return function(*args, **kwargs)
+
+    return call
+
+
+class _Open(Config):
+    """Takes options of any name, for somebody else's model to check."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def is_open(kind: type[Config]) -> bool:
+    """Whether a class takes options of any name."""
+    return kind.model_config.get("extra") == "allow"
+
+
+def given_values(config: Config) -> dict[str, Any]:
+    """The values of a config that are not None, by name."""
+    return {name: value for name, value in config if value is not None}
+
+
+def sections(kind: type[Config]) -> dict[str, type[Config]]:
+    """The fields of a config class that are config classes themselves."""
+    return {
+        name: field.annotation
+        for name, field in kind.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Config)
+    }
+
+
+def option_paths(kind: type[Config]) -> dict[str, tuple[str, ...]]:
+    """Each option as users write it, and the path of fields that leads to it."""
+    inner = sections(kind)
+    paths: dict[str, tuple[str, ...]]
+    paths = {kind.prefix + name: (name,) for name in kind.model_fields if name not in inner}
+    for name, section in inner.items():
+        for option, path in option_paths(section).items():
+            if option in paths:
+                raise TypeError(f"{option} is an option twice: {paths[option]} and {(name, *path)}")
+            paths[option] = (name, *path)
+    return paths
+
+
+def field_at(kind: type[Config], path: tuple[str, ...]) -> FieldInfo:
+    """The field that a path of `option_paths` leads to."""
+    for name in path[:-1]:
+        kind = sections(kind)[name]
+    return kind.model_fields[path[-1]]
+
+
+def nest_values(kind: type[Config], values: Values, *, spell: Spell = flag) -> dict[str, Any]:
+    """Names and values as the class nests them, from a flat list or one that is nested already.
+
+    Raises ValueError with the nearest option for a name that no section has.
+    """
+    paths, inner = option_paths(kind), sections(kind)
+    nested: dict[str, Any] = {name: nest_values(section, {}) for name, section in inner.items()}
+    for name, value in values.items():
+        if name in inner and isinstance(value, Mapping):
+            nested[name] = merge_values(nested[name], value)
+        elif path := paths.get(name) or _open_path(kind, name):
+            for step in reversed(path):
+                value = {step: value}
+            nested = merge_values(nested, value)  # type: ignore[arg-type]
+        else:
+            raise ValueError(unknown_option(name, paths, spell))
+    return nested
+
+
+def unknown_option(name: str, known: Collection[str], spell: Spell = flag) -> str:
+    """The sentence for an option that there is not, with the nearest one."""
+    return f"unknown option {spell(name)}{did_you_mean(spell(name), map(spell, known))}"
+
+
+def _open_path(kind: type[Config], option: str) -> tuple[str, ...]:
+    """Where an option goes that no class lists: into the open section with its prefix."""
+    for name, section in sections(kind).items():
+        if section.prefix and option.startswith(section.prefix) and is_open(section):
+            return (name, option.removeprefix(section.prefix))
+    return ()
+
+
+def flatten_config(config: Config) -> dict[str, Any]:
+    """Each option as users write it, and its value; the inverse of `nest_values`."""
+    flat: dict[str, Any] = {}
+    for name, value in config:
+        if isinstance(value, Config):
+            flat |= flatten_config(value)
+        else:
+            flat[config.prefix + name] = value
+    return flat
+
+
+def given_options(config: Config) -> set[str]:
+    """The options that were given when the config was made, as users write them."""
+    given: set[str] = set()
+    for name in config.model_fields_set:
+        value = getattr(config, name)
+        given |= given_options(value) if isinstance(value, Config) else {config.prefix + name}
+    return given
+
+
+def merge_values(below: Values, above: Values) -> dict[str, Any]:
+    """Both mappings as one, section by section; where both have a value, that of `above`."""
+    merged: dict[str, Any] = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        both = isinstance(value, Mapping) and isinstance(old, Mapping)
+        merged[name] = merge_values(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def bounds_of(hint: object) -> dict[str, float]:
+    """The range of a type: {"ge": 0, "lt": 1} for numbers from 0 to below 1."""
+    return {
+        name: getattr(part, name)
+        for part in _parts(hint)
+        for kind, (name, _) in _BOUNDS.items()
+        if isinstance(part, kind)
+    }
+
+
+def describe_bounds(hint: object) -> str:
+    """The range of a type in words: `at least 0 and below 1`."""
+    bounds = bounds_of(hint)
+    words = [f"{word} {bounds[name]:g}" for name, word in _BOUNDS.values() if name in bounds]
+    return " and ".join(words)
+
+
+def choices_of(hint: object) -> list[object]:
+    """The words of a Literal inside a type; empty where any value will do."""
+    return [word for part in _parts(hint) if get_origin(part) is Literal for word in get_args(part)]
+
+
+def hint_of(field: FieldInfo) -> object:
+    """The type of a field with its range."""
+    return (field.annotation, *field.metadata)
+
+
+def _parts(hint: object) -> Iterator[object]:
+    yield hint
+    if get_origin(hint) is Literal:
+        return
+    inner = hint if isinstance(hint, tuple) else get_args(hint)
+    for part in (*inner, *getattr(hint, "__metadata__", ())):
+        yield from _parts(part)
+
+
+def _field(default: object, description: str | None) -> Any:
+    required = default is Parameter.empty or default is MISSING
+    return Field(... if required else default, description=description)
+
+
+def _documented(function: Documented) -> dict[str, str]:
+    """What the docstring says of each parameter."""
+    text = parse(function.__doc__ or "")
+    return {p.arg_name: " ".join((p.description or "").split()) for p in text.params}
+
+
+def _explain(error: ValidationError, kind: type[Config], spell: Spell) -> str:
+    """What is wrong with the first value that is wrong, as one sentence."""
+    first = error.errors()[0]
+    paths = option_paths(kind)
+    names = {path: option for option, path in paths.items()}
+    place = tuple(str(step) for step in first["loc"])
+    known = next((place[:n] for n in range(len(place), 0, -1) if place[:n] in names), None)
+    option = spell(names[known] if known else ".".join(place))
+    what, value = first["type"], first["input"]
+    if what == "missing":
+        return f"{option} must be given"
+    if what == "extra_forbidden":
+        return unknown_option(_full_name(kind, place), paths, spell)
+    if what == "value_error":
+        return first["msg"].removeprefix("Value error, ")
+    hint = hint_of(field_at(kind, known)) if known else object
+    if what == "finite_number" or first.get("ctx", {}).keys() & {"ge", "gt", "le", "lt"}:
+        return f"{option} must be {describe_bounds(hint) or 'finite'}, got {value}"
+    if choices := [str(choice) for choice in choices_of(hint)]:
+        near = did_you_mean(str(value), choices)
+        near = near if near.startswith("; did") else ""
+        return f"{option} must be {join_choices(choices)}, not {_shown(value)}{near}"
+    kinds = [_KINDS[k] for e in error.errors() if (k := e["type"].partition("_")[0]) in _KINDS]
+    if kinds and known:
+        return f"{option} must be {join_choices(dict.fromkeys(kinds))}, not {_shown(value)}"
+    return f"{option}: {first['msg']}, not {_shown(value)}"
+
+
+def _full_name(kind: type[Config], place: tuple[str, ...]) -> str:
+    for name in place[:-1]:
+        kind = sections(kind).get(name, kind)
+    return kind.prefix + place[-1]
+
+
+def join_choices(choices: Collection[object]) -> str:
+    """`a, b or c`."""
+    words = [str(choice) for choice in choices]
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _shown(value: object) -> str:
+    return repr(str(value) if isinstance(value, Path) else value)

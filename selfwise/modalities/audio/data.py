@@ -1,0 +1,127 @@
+"""The recordings of a run, with discrete targets of their frames where the method needs any."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from selfwise.core.data_info import AudioInfo
+from selfwise.core.types import HOP, RATE, WINDOW
+from selfwise.data.audio.dataset import FileStore
+from selfwise.data.audio.open import AudioSource, Recordings
+from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss
+from selfwise.methods import Method
+from selfwise.modalities.audio.targets import SpeechTargets, save_targets
+from selfwise.modalities.modality import Record
+from selfwise.targets.frame_labels import FrameLabels
+from selfwise.training.config import ResolvedTraining
+from selfwise.training.loop import Probe
+
+TWO_FRAMES = WINDOW + HOP  # samples
+READERS = min(4, os.cpu_count() or 1)  # processes that decode crops where nothing is cached
+HELD_OUT_BATCHES = 8  # at most that many are looked at while a run goes on
+LEFT_OUT = "left_out.txt"  # in the run folder
+
+
+@dataclass
+class OpenAudio:
+    """The recordings of a run."""
+
+    trained: Recordings
+    held_out: Recordings | None
+    info: AudioInfo
+    seconds: float  # of sound in a step
+    longest: float  # seconds of a recording that are read at once
+    targets: SpeechTargets | None = None
+    inputs: dict[str, object] = field(default_factory=dict)
+    about: dict[str, Mapping[str, object]] = field(default_factory=dict)
+
+    @property
+    def resolved(self) -> Mapping[str, object]:
+        return {}
+
+    @property
+    def workers(self) -> int:
+        """0 where crops are slices of an array, faster than a process is asked."""
+        return READERS if isinstance(self.trained.store, FileStore) else 0
+
+    @cached_property
+    def batch(self) -> int | None:
+        """Recordings in a step, on average: the budget of seconds decides."""
+        return max(1, round(self._source(self.trained, self._labels(), seed=0).rows))
+
+    def adopt(self, earlier: Record) -> None:
+        """Targets are made anew; nothing is taken from the run that a run starts from."""
+
+    def source(self, method: Method, *, batch: int, seed: int) -> AudioSource:
+        return self._source(self.trained, self._labels(), seed=seed)
+
+    def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
+        if training.probe_every:
+            raise ValueError(
+                "--probe-every is for images with labels; speech is watched on held-out recordings "
+                "every --health-every steps"
+            )
+        if not training.health_every or self.held_out is None:
+            return []
+        labels = None if self.targets is None else self.targets.held_out
+        source = self._source(self.held_out, labels, seed=seed)
+        count = min(source.steps_per_epoch, HELD_OUT_BATCHES)
+        read = source.__getitem__
+        return [HeldOutLoss((read, count), seed=seed, every=training.health_every)]
+
+    def join(self, folder: Path) -> None:
+        """Nothing is written while recordings are read."""
+
+    def save(self, folder: Path) -> None:
+        """Write the targets, and a list of the files that were left out."""
+        if self.targets is not None:
+            save_targets(self.targets, folder)
+        if self.trained.broken:
+            text = "".join(f"{name}\n" for name in self.trained.broken)
+            (folder / LEFT_OUT).write_text(text)
+
+    def _labels(self) -> FrameLabels | None:
+        return None if self.targets is None else self.targets.trained
+
+    def _source(
+        self, recordings: Recordings, labels: FrameLabels | None, *, seed: int
+    ) -> AudioSource:
+        return AudioSource(
+            recordings, seed=seed, units=labels, seconds=self.seconds, longest=self.longest
+        )
+
+
+def describe_recordings(
+    recordings: Recordings, trained: Recordings, held_out: Recordings | None
+) -> AudioInfo:
+    """The facts about recordings, as run.yaml records them."""
+    return AudioInfo(
+        examples=len(trained),
+        fingerprint=recordings.fingerprint,
+        hours=round(trained.seconds / 3_600, 4),
+        held_out_examples=len(held_out) if held_out is not None else 0,
+        left_out=len(recordings.broken),
+    )
+
+
+def drop_short(recordings: Recordings) -> Recordings:
+    """Those that have a frame to hide and one to see. Raises ValueError if there are none."""
+    short = recordings.samples < TWO_FRAMES
+    if not short.any():
+        return recordings
+    if short.all():
+        raise ValueError(
+            f"all {len(short):,} recordings are shorter than two frames, which are "
+            f"{TWO_FRAMES / RATE:g} s: one is hidden and one is seen"
+        )
+    lost = [
+        f"{recordings.ids[i]}: too short: {recordings.samples[i]} samples at 16 kHz, "
+        f"{TWO_FRAMES} are two frames"
+        for i in np.flatnonzero(short).tolist()
+    ]
+    kept = recordings.take(np.flatnonzero(~short))
+    return replace(kept, broken=[*recordings.broken, *lost])

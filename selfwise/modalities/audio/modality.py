@@ -1,0 +1,281 @@
+"""Speech: recordings of any kind, HuBERT encoders, targets, MFCC statistics as the baseline."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge, Gt, Lt
+from jaxtyping import Float32
+from torch import nn
+
+from selfwise.core.config import Config, given_values, overrides_of
+from selfwise.core.data_info import AudioInfo
+from selfwise.core.types import RATE, SpeechEncoder
+from selfwise.data.audio.open import Recordings, open_recordings
+from selfwise.encoders import speech as encoders
+from selfwise.encoders.outside import build_checked_encoder, find_outside_options
+from selfwise.encoders.speech_presets import SpeechShape
+from selfwise.evaluation.features import audio as listening
+from selfwise.evaluation.features import image as image_features
+from selfwise.evaluation.probes.baselines import FeatureSplit
+from selfwise.methods import Method
+from selfwise.methods.needs import FrameTargetNeed
+from selfwise.modalities.audio import targets
+from selfwise.modalities.audio.data import (
+    TWO_FRAMES,
+    OpenAudio,
+    describe_recordings,
+    drop_short,
+)
+from selfwise.modalities.audio.targets import SpeechTargets
+from selfwise.modalities.devices import choose_device
+from selfwise.modalities.modality import (
+    Embed,
+    EncoderChoice,
+    FeatureOptions,
+    Opening,
+    OpenRun,
+    ReadingOptions,
+    TrainedRun,
+)
+
+PREFIX = "encoder."  # of the options of encoders
+UNTRAINED = (0, 1, 2)  # seeds of the twins
+PROGRESS_FROM = 5_000  # recordings from which on reading reports its progress
+
+
+class AudioReading(Config):
+    """How recordings are read."""
+
+    seconds: Annotated[float, Gt(0)] = 80.0
+    """Seconds of sound in a step, padding included."""
+    longest: Annotated[float, Gt(0)] = 15.6
+    """Seconds of a recording that are read at once; longer ones are cropped."""
+    held_out: Annotated[float, Ge(0), Lt(1)] = 0.05
+    """Share of the recordings that is kept out of clusters and training, to measure the loss."""
+    exclude: str = ""
+    """Leave out the files whose path fits, such as "*_theo_*"; several with commas."""
+    cache: Literal["auto", "yes", "no"] = "auto"
+    """Decode once into a file: `auto` up to ten hours, `yes`, or `no`."""
+    skip_broken: bool = False
+    """Leave out files that cannot be read, and list them."""
+
+
+@dataclass(frozen=True)
+class AudioFacts:
+    """What a run folder says of its recordings."""
+
+    info: AudioInfo
+    targets: SpeechTargets | None  # an imported run has none
+
+
+class AudioModality:
+    """Speech."""
+
+    name = "audio"
+    info = AudioInfo
+    reading = AudioReading
+    probe_pooling = "mean+deviation"  # as of MFCC, the baseline of probes
+    encoder_help = """
+  --encoder NAME        hubert-tiny, hubert-mini, hubert-small, hubert-base or hubert-large
+  --encoder.NAME VALUE  any number of it: depth, dim, heads, ff, stem (wave or logmel), dropout, ...
+"""
+
+    def find_encoder_options(self, name: str) -> type[Config]:
+        outside = find_outside_options(name, skip=("seed",), prefix=PREFIX)
+        return overrides_of(SpeechShape, prefix=PREFIX) if outside is None else outside
+
+    def open_data(self, data: Any, options: AudioReading, opening: Opening) -> OpenAudio:
+        _check_reading(options)
+        self.find_depth(opening.encoder)  # before hours of clustering, and not after them
+        recordings = drop_short(
+            open_recordings(
+                data,
+                exclude=options.exclude,
+                cache=options.cache,
+                skip_broken=options.skip_broken,
+                progress=_progress(),
+            )
+        )
+        if options.held_out and len(recordings) == 1:
+            raise ValueError(
+                f"{recordings.ids[0]} is the only recording, and --held-out {options.held_out:g} "
+                "would leave none to train on: give --held-out 0, or the recording in parts"
+            )
+        trained, held_out = recordings, None
+        if options.held_out:
+            trained, held_out = recordings.split(options.held_out, seed=0)
+        info = describe_recordings(recordings, trained, held_out)
+        opened = OpenAudio(trained, held_out, info, options.seconds, options.longest)
+        _add_needs(opened, opening, recordings)
+        return opened
+
+    def load_facts(self, folder: Path, info: AudioInfo) -> AudioFacts:
+        home = folder / targets.FOLDER
+        return AudioFacts(info, targets.load_targets(home) if home.is_dir() else None)
+
+    def load_inputs(
+        self,
+        method: type[Method],
+        folder: Path,
+        facts: AudioFacts,
+        about: Mapping[str, Mapping[str, Any]],
+        open_run: OpenRun,
+    ) -> dict[str, object]:
+        return {name: int(about[name]["clusters"]) for name in method.needs}
+
+    def options_from_start(self, start: Path) -> dict[str, object]:
+        return {}
+
+    def build_encoder(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+        if choice.factory is not None:
+            return build_checked_encoder(
+                choice.factory, choice.options, SpeechEncoder, kind="speech", seed=seed
+            )
+        return encoders.build_speech_encoder(choice.name, seed=seed, **given_values(choice.options))
+
+    def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
+        """The same choice: published weights come in by `selfwise import`, as a run."""
+        return choice
+
+    def build_untrained(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+        return self.build_encoder(choice, facts, seed)
+
+    def find_depth(self, choice: EncoderChoice) -> int | None:
+        """Layers of an encoder that is only named. Raises ValueError if it cannot be built."""
+        if choice.factory is not None:
+            return None
+        return encoders.count_layers(choice.name, **given_values(choice.options))
+
+    def open_examples(self, run: TrainedRun, data: Any, options: ReadingOptions) -> Recordings:
+        for name in (n for n in ("field", "label") if getattr(options, n)):
+            raise ValueError(f"--{name} is for text, and this run is on audio")
+        return open_recordings(
+            data,
+            labelled=options.labelled,
+            cache=run.record.reading.cache,
+            skip_broken=options.skip_broken,
+            progress=_progress(),
+        )
+
+    def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
+        if options.window:
+            raise ValueError("--window is for text; recordings are read whole")
+        listening.check_pooling(options.pooling)
+        if options.layer is None:
+            pooling = options.pooling
+            name = f"output {pooling}" if pooling not in ("", "mean") else "output"
+            extract = partial(listening.extract_features, pooling=pooling or "mean")
+            return _make_cached(run, extract, name, options)
+        layer, depth = options.layer, run.encoder.depth
+        embed_layers = self.make_layered_embed(run, options)
+        if not -depth <= layer < depth:
+            raise ValueError(
+                f"layer {layer} does not exist: the encoder has layers 0 to {depth - 1}"
+            )
+
+        def embed_layer(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n d"]:
+            features = embed_layers(encoder, recordings)
+            return features[:, layer % depth + 1] if options.env.rank == 0 else features
+
+        return embed_layer
+
+    def make_layered_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
+        """Features of what the first layer gets, and of every layer, (n, L + 1, d), in one pass."""
+        pooling = options.pooling
+        extract = partial(listening.extract_layers, stem=True, pooling=pooling or "mean")
+        name = f"layers {pooling}" if pooling not in ("", "mean") else "layers"
+        return _make_cached(run, extract, name, options)
+
+    def untrained_features(
+        self, run: TrainedRun, train: Recordings, test: Recordings, *, embed: Embed, device: str
+    ) -> list[FeatureSplit]:
+        """Features of three untrained encoders."""
+        twins = [run.build_untrained(seed) for seed in UNTRAINED]
+        return [FeatureSplit(embed(twin, train), embed(twin, test)) for twin in twins]
+
+    def raw_features(self, run: TrainedRun, train: Recordings, test: Recordings) -> FeatureSplit:
+        """Mean and deviation of MFCC."""
+        return FeatureSplit(*(listening.compute_mfcc_statistics(part) for part in (train, test)))
+
+    def describe_unread(self, run: TrainedRun, recordings: Recordings, window: str) -> list[str]:
+        if not (lost := recordings.broken):
+            return []
+        return [f"{len(lost):,} recordings are left out, such as {lost[0]}"]
+
+
+def _check_reading(options: AudioReading) -> None:
+    """Raises ValueError for numbers that do not go together, before anything is read."""
+    seconds, longest = options.seconds, options.longest
+    if longest > seconds:
+        raise ValueError(
+            f"--longest {longest:g} is above --seconds {seconds:g}: the longest crop must fit "
+            f"into a step; give a --longest of at most {seconds:g}"
+        )
+    if round(longest * RATE) < TWO_FRAMES:
+        raise ValueError(
+            f"--longest {longest:g} is less than two frames, which are {TWO_FRAMES / RATE:g} s"
+        )
+
+
+def _add_needs(opened: OpenAudio, opening: Opening, recordings: Recordings) -> None:
+    """Make what the method needs of its recordings. Raises ValueError for what they do not have."""
+    if recordings.broken and opening.folder is None:
+        _say(f"{len(recordings.broken)} files are left out, such as {recordings.broken[0]}")
+    for name, need in opening.method.needs.items():
+        if not isinstance(need, FrameTargetNeed):
+            raise ValueError(f"{opening.method.__name__} needs {name}, which speech does not have")
+        options = getattr(opening.needs, name)
+        made = targets.open_targets(opened.trained, opened.held_out, opening, options)
+        if opening.folder is None:
+            about = made.about
+            _say(
+                f"{about['clusters']} units of {about['of']}, {about['in use']} in use, perplexity "
+                f"{about['perplexity']:.1f}"
+            )
+        opened.targets, opened.inputs[name], opened.about[name] = made, made.size, made.about
+
+
+def _make_cached(
+    run: TrainedRun, extract: Callable[..., Any], name: str, options: FeatureOptions
+) -> Embed:
+    device, precision = choose_device(run, options.device)
+    env = options.env
+
+    def compute(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n *layers d"]:
+        stamp = recordings.stamp  # a file may change and keep its size
+        key = (
+            image_features.compute_checksum(encoder),
+            recordings.fingerprint,
+            stamp,
+            name,
+            precision,
+        )
+        work = partial(extract, encoder, recordings, device=device, precision=precision, env=env)
+        return image_features.load_or_compute(run.folder / "features", key, work, env=env)
+
+    return compute
+
+
+def _progress() -> Callable[[int, int], None]:
+    """Reports every tenth of a long reading."""
+    reported = [0]
+
+    def report(done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if tenth > reported[0] and total > PROGRESS_FROM:
+            reported[0] = tenth
+            _say(f"reading: {done:,} of {total:,} recordings")
+
+    return report
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+MODALITY = AudioModality()

@@ -1,0 +1,142 @@
+"""The images of a run: opened, watched while it trains, and what its method needs of them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from selfwise.core.data_info import ImageInfo
+from selfwise.core.parallel import available
+from selfwise.core.rng import shuffled
+from selfwise.core.types import RowSampler
+from selfwise.data.image import Images, ImageSource
+from selfwise.data.image.dataset import ArrayImages, require_labels
+from selfwise.evaluation.features.image import iterate_views
+from selfwise.evaluation.monitors.online_knn import OnlineKNN
+from selfwise.evaluation.monitors.pictures import (
+    ColorizationMonitor,
+    PictureMonitor,
+    ReconstructionMonitor,
+)
+from selfwise.evaluation.monitors.representation import RepresentationMonitor
+from selfwise.methods import Method
+from selfwise.modalities.image.needs import ImageNeeds
+from selfwise.modalities.modality import Record
+from selfwise.training.config import ResolvedTraining
+from selfwise.training.loop import Probe
+
+LAST = 2**62  # steps between two looks, so that there is one after the last step alone
+BROKEN = "broken.txt"  # in the run folder
+PICTURES = {
+    "reconstruct": ReconstructionMonitor,
+    "colors": ColorizationMonitor,
+}  # of methods that have these
+SAMPLE_SEED = 0  # samples are a function of the images alone: runs of several seeds share them
+SAMPLE_BATCH = 100
+
+
+@dataclass
+class OpenImages:
+    """The images of a run."""
+
+    images: Images
+    info: ImageInfo
+    labelled: bool
+    needs: ImageNeeds = field(default_factory=ImageNeeds)
+    batch: None = None
+    pictures: PictureMonitor | None = None
+    online: OnlineKNN | None = None
+
+    @property
+    def inputs(self) -> Mapping[str, object]:
+        return self.needs.inputs
+
+    @property
+    def about(self) -> Mapping[str, Mapping[str, object]]:
+        return self.needs.about
+
+    @property
+    def resolved(self) -> Mapping[str, object]:
+        return {"size": self.info.size}
+
+    @property
+    def workers(self) -> int:
+        # decoding wants processes; an array is read faster than a process is asked
+        return count_workers(self.images)
+
+    def sample(self, most: int, *, purpose: str) -> Iterator[Float[Tensor, "b c s s"]]:
+        rows = np.sort(shuffled(len(self.images), SAMPLE_SEED, purpose)[:most])
+        groups = np.array_split(rows, -(-len(rows) // SAMPLE_BATCH))
+        return iterate_views(self.images, groups, size=self.info.size)
+
+    def adopt(self, earlier: Record) -> None:
+        """Images take nothing from the run that they start from."""
+
+    def source(self, method: Method, *, batch: int, seed: int) -> ImageSource:
+        if method.draw is None:
+            return ImageSource(self.images, batch=batch, seed=seed, labelled=self.labelled)
+        assert not isinstance(method.draw, RowSampler), "rows of documents are for text"
+        labels = require_labels(self.images)
+        draw = method.draw(labels, batch=batch, names=self.images.classes)
+        return ImageSource(self.images, batch=batch, seed=seed, labelled=self.labelled, draw=draw)
+
+    def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
+        size, probes = self.info.size, list[Probe]()
+        if training.health_every:
+            probes.append(
+                RepresentationMonitor(
+                    self.images, size=size, seed=seed, every=training.health_every
+                )
+            )
+        if training.probe_every:
+            if self.images.labels is None:
+                raise ValueError(
+                    "--probe-every needs labels: a folder for each class, or a csv with them"
+                )
+            self.online = OnlineKNN(self.images, size=size, seed=seed, every=training.probe_every)
+            probes.append(self.online)
+        for kind in (kind for name, kind in PICTURES.items() if hasattr(method, name)):
+            every = training.health_every or LAST
+            self.pictures = kind(self.images, size=size, seed=seed, every=every, folder=None)
+            probes.append(self.pictures)
+        return probes
+
+    def join(self, folder: Path) -> None:
+        """Files that this process's loader finds broken are listed with those of the others."""
+        self.images.broken_log = folder / BROKEN  # type: ignore[attr-defined]
+
+    def save(self, folder: Path) -> None:
+        """Write what the method needs; list the files that were left out, now and as the loader
+        finds more."""
+        self.needs.save(folder)
+        if self.pictures is not None:
+            self.pictures.folder = folder
+        if self.online is not None:
+            self.online.begin(folder / "metrics.jsonl")
+        path = folder / BROKEN
+        self.images.broken_log = path  # type: ignore[attr-defined]
+        listed = path.read_text().splitlines() if path.is_file() else []
+        if new := [name for name in self.images.broken if name not in listed]:
+            path.write_text("".join(f"{name}\n" for name in [*listed, *new]))
+
+
+def describe_images(images: Images, *, size: int, labelled: bool) -> ImageInfo:
+    """The facts about images. Raises ValueError for a method that needs several classes."""
+    if labelled and len(np.unique(require_labels(images))) < 2:
+        raise ValueError("all examples are of one class, so there is nothing to tell apart")
+    return ImageInfo(
+        examples=len(images),
+        channels=images.channels,
+        size=size,
+        classes=len(images.classes or []),
+        fingerprint=images.fingerprint,
+        broken=len(images.broken),
+    )
+
+
+def count_workers(images: Images) -> int:
+    """Processes that reading these images is worth."""
+    return 0 if isinstance(images, ArrayImages) else min(available(), 8)

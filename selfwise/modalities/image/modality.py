@@ -1,0 +1,229 @@
+"""Images: read from files, arrays and names; any timm model; pixels as the baseline."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from annotated_types import Ge
+from jaxtyping import Float32
+from torch import nn
+
+from selfwise.core.config import Config, options_of, overrides_of
+from selfwise.core.data_info import ImageInfo
+from selfwise.data.image import Images, drop_unreadable, open_images
+from selfwise.encoders import beit, image, image_codec
+from selfwise.encoders.beit_presets import ViTShape as ViTShape
+from selfwise.encoders.outside import build_outside_encoder, find_outside_options
+from selfwise.evaluation.features import image as image_features
+from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
+from selfwise.methods import Method
+from selfwise.modalities.devices import choose_device
+from selfwise.modalities.image.data import OpenImages, count_workers, describe_images
+from selfwise.modalities.image.needs import load_inputs, make_needs
+from selfwise.modalities.modality import (
+    Embed,
+    EncoderChoice,
+    FeatureOptions,
+    Opening,
+    OpenRun,
+    ReadingOptions,
+    TrainedRun,
+)
+from selfwise.training.config import resolve_device
+
+PREFIX = "encoder."  # of the options of encoders
+FROM_DATA = ("in_channels", "size", "seed")  # what the data decide of an encoder
+
+
+class ImageReading(Config):
+    """How images are read."""
+
+    size: Annotated[int, Ge(1)] | None = None
+    """Side of the views in px; by default the images' shorter side, at most 224."""
+    channels: Literal[1, 3] | None = None
+    """1 or 3; by default files are read in colour, arrays as they are."""
+    decode: Annotated[int, Ge(1)] = 256
+    """Longest allowed shorter side in px; larger files are shrunk to it."""
+    cache: Literal["auto", "yes", "no"] = "auto"
+    """Decode once into a file: `auto` where the images are small, `yes`, or `no`."""
+    skip_broken: bool = False
+    """Leave out files that cannot be read, and list them."""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a run folder says of its images."""
+
+    info: ImageInfo
+
+
+class ImageModality:
+    """Images."""
+
+    name = "image"
+    info = ImageInfo
+    reading = ImageReading
+    probe_pooling = ""
+    encoder_help = """
+  --encoder.stem STEM   for ResNets on small images: cifar, half, timm or auto
+  --encoder.NAME VALUE  any option of the timm model, such as --encoder.layers "[1, 1, 1, 1]";
+                        of beit-tiny to beit-large: patch, depth, dim, heads, drop_path, ...
+  --encoder.sees WHAT   color, or the lightness alone; of timm models
+"""
+
+    def find_encoder_options(self, name: str) -> type[Config]:
+        outside = find_outside_options(name, skip=FROM_DATA, prefix=PREFIX)
+        if outside is not None:
+            return outside
+        if name.partition("-")[0] == "beit":
+            return overrides_of(ViTShape, prefix=PREFIX)
+        if name.partition("-")[0] == "codec":
+            return overrides_of(image_codec.CodecShape, prefix=PREFIX)
+        return options_of(image.TimmEncoder, skip=FROM_DATA, prefix=PREFIX)
+
+    def open_data(self, data: Any, options: ImageReading, opening: Opening) -> OpenImages:
+        labelled = opening.method.labelled
+        images = open_images(
+            data,
+            channels=options.channels,
+            decode=options.decode,
+            cache=options.cache,
+            skip_broken=options.skip_broken,
+            labelled=labelled,
+        )
+        size = int(options.size or min(images.side, 224))
+        opened = OpenImages(images, describe_images(images, size=size, labelled=labelled), labelled)
+        opened.needs = make_needs(opened, opening, decode=options.decode)
+        return opened
+
+    def load_facts(self, folder: Path, info: ImageInfo) -> ImageFacts:
+        return ImageFacts(info)
+
+    def load_inputs(
+        self,
+        method: type[Method],
+        folder: Path,
+        facts: ImageFacts,
+        about: Mapping[str, Mapping[str, Any]],
+        open_run: OpenRun,
+    ) -> dict[str, object]:
+        return load_inputs(method, folder, facts, about, open_run)
+
+    def options_from_start(self, start: Path) -> dict[str, object]:
+        return {}
+
+    def build_encoder(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+        channels, size = facts.info.channels, facts.info.size
+        if choice.factory is not None:
+            return build_outside_encoder(
+                choice.factory, choice.options, in_channels=channels, size=size, seed=seed
+            )
+        return _build_own(choice, channels, size, seed)
+
+    def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
+        if choice.factory is not None or "pretrained" not in type(choice.options).model_fields:
+            return choice
+        options = image.without_pretrained_weights(choice.options.model_dump(exclude_none=True))
+        return EncoderChoice(choice.name, type(choice.options).model_validate(options))
+
+    def build_untrained(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+        """With no block hidden: see encoders.image."""
+        encoder = self.build_encoder(self.without_pretrained_weights(choice), facts, seed)
+        return (
+            image.enable_residual_blocks(encoder)
+            if isinstance(encoder, image.TimmEncoder)
+            else encoder
+        )
+
+    def find_depth(self, choice: EncoderChoice) -> int | None:
+        return None
+
+    def open_examples(self, run: TrainedRun, data: Any, options: ReadingOptions) -> Images:
+        """Examples read as those that the encoder has seen."""
+        for name in (n for n in ("field", "label") if getattr(options, n)):
+            raise ValueError(f"--{name} is for text, and this run is on images")
+        trained = run.record.reading
+        images = open_images(
+            data,
+            channels=run.record.info.channels,
+            decode=trained.decode,
+            cache=trained.cache,
+            labelled=options.labelled,
+            skip_broken=options.skip_broken,
+        )
+        return drop_unreadable(images)
+
+    def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
+        if options.pooling:
+            raise ValueError(
+                "--pooling is for text and speech; image encoders pool in their own way"
+            )
+        if options.window:
+            raise ValueError("--window is for text; images are read whole")
+        device, precision = choose_device(run, options.device)
+        size, layer, env = run.record.info.size, options.layer, options.env
+
+        def compute(encoder: Any, images: Images) -> Float32[np.ndarray, "n d"]:
+            stamp = getattr(images, "stamp", "")  # a file may change and keep its size
+            weights = image_features.compute_checksum(encoder)
+            key = (weights, images.fingerprint, stamp, size, layer, precision)
+            extract = partial(
+                image_features.extract_features,
+                encoder,
+                images,
+                size=size,
+                layer=layer,
+                device=device,
+                precision=precision,
+                workers=count_workers(images),
+                env=env,
+            )
+            return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
+
+        return compute
+
+    def make_layered_embed(self, run: TrainedRun, options: FeatureOptions) -> None:
+        return None
+
+    def untrained_features(
+        self, run: TrainedRun, train: Images, test: Images, *, embed: Embed, device: str
+    ) -> list[FeatureSplit]:
+        """Features of three extract_untrained encoders."""
+        size = run.record.info.size
+        return extract_untrained(
+            run.build_untrained, train, test, size=size, embed=embed, device=resolve_device(device)
+        )
+
+    def raw_features(self, run: TrainedRun, train: Images, test: Images) -> FeatureSplit:
+        """The pixels."""
+        size = run.record.info.size
+        return FeatureSplit(
+            *(image_features.extract_pixels(part, size=size) for part in (train, test))
+        )
+
+    def describe_unread(self, run: TrainedRun, images: Images, window: str) -> list[str]:
+        if not (lost := images.broken):
+            return []
+        return [f"{len(lost):,} images cannot be read and are left out, such as {lost[0]}"]
+
+
+def _build_own(choice: EncoderChoice, channels: int, size: int, seed: int) -> nn.Module:
+    options = choice.options.model_dump(exclude_none=True)
+    family = choice.name.partition("-")[0]
+    if family == "beit":
+        return beit.build_beit_encoder(
+            choice.name, in_channels=channels, size=size, seed=seed, **options
+        )
+    if family == "codec":
+        return image_codec.build_codec_encoder(
+            choice.name, in_channels=channels, size=size, seed=seed, **options
+        )
+    return image.build_image_encoder(
+        choice.name, in_channels=channels, size=size, seed=seed, **options
+    )
+
+
+MODALITY = ImageModality()

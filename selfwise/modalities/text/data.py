@@ -1,0 +1,188 @@
+"""The documents of a run with their tokenizer, and what is held out of them."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+
+from selfwise.core.data_info import TextInfo
+from selfwise.core.types import RowSampler, Vocabulary
+from selfwise.data.text.batches import TextSource
+from selfwise.data.text.corpus import Corpus, open_corpus
+from selfwise.data.text.documents import Documents
+from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
+from selfwise.methods import Method
+from selfwise.methods.needs import FromFacts
+from selfwise.modalities.modality import Record
+from selfwise.tokenizers.tokenizer import Tokenizer
+from selfwise.training.config import ResolvedTraining
+from selfwise.training.loop import Probe
+
+FOLDER = "tokenizer"  # in the run folder
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """What a run folder says of its documents, with their tokenizer."""
+
+    info: TextInfo
+    tokenizer: Tokenizer
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return pad_vocabulary(self.tokenizer.vocabulary, self.info.vocab)
+
+
+@dataclass
+class OpenText:
+    """The corpus of a run, with its tokenizer."""
+
+    documents: Documents
+    tokenizer: Tokenizer
+    info: TextInfo
+    held_out_share: float
+    batch_tokens: int
+    method: type[Method]
+    tokenizer_name: str  # a kind or a path, as the options have it
+    trained: Corpus | None = None  # known after `source`, as is the next
+    held_out: Corpus | None = None
+    about: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: MappingProxyType({}))
+
+    workers = 0  # rows are gathered from a memory map, faster than a process is asked
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return pad_vocabulary(self.tokenizer.vocabulary, self.info.vocab)
+
+    @property
+    def inputs(self) -> Mapping[str, object]:
+        return make_inputs(self.method, self)
+
+    @property
+    def resolved(self) -> Mapping[str, object]:
+        return {"tokenizer": self.tokenizer_name}
+
+    @property
+    def batch(self) -> int | None:
+        """Rows that the budget of tokens makes, or None where there is no budget."""
+        return self.batch_tokens // self.info.length or None
+
+    def adopt(self, earlier: Record) -> None:
+        """Published tables of tokens may have more rows than their tokenizer has tokens."""
+        self.info = self.info.replace(vocab=max(self.info.vocab, earlier.info.vocab))
+
+    def source(self, method: Method, *, batch: int, seed: int) -> TextSource:
+        sentences = draw_of(method).needs_sentences
+        corpus = open_corpus(
+            self.documents, self.tokenizer, sentences=sentences, progress=_progress("reading")
+        )
+        if self.held_out_share:
+            # by the data alone: a run from another seed is judged on the same text
+            self.trained, self.held_out = corpus.split(self.held_out_share, seed=0)
+        else:
+            self.trained, self.held_out = corpus, None
+        _check_documents(self.trained, self.held_out, method)
+        source = self._rows(self.trained, method, batch=batch, seed=seed)
+        self.info = self.info.replace(
+            examples=source.plan(0).size,
+            fingerprint=corpus.fingerprint,
+            documents=len(corpus.documents),
+            tokens=corpus.size,
+            held_out_tokens=self.held_out.size if self.held_out else 0,
+            bytes_per_token=round(corpus.bytes / max(corpus.size, 1), 4),
+            unigram_entropy=round((self.held_out or corpus).unigram_entropy(), 4),
+        )
+        return source
+
+    def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
+        if training.probe_every:
+            raise ValueError(
+                "--probe-every is for images with labels; text is watched on held-out documents "
+                "every --health-every steps"
+            )
+        if not training.health_every or self.held_out is None:
+            return []
+        try:
+            rows = self._rows(self.held_out, method, batch=1, seed=seed)
+        except ValueError as error:
+            print(f"warning: no held-out loss: {error}", file=sys.stderr)
+            return []
+        return [HeldOutLoss(sample_text_batches(rows), seed=seed, every=training.health_every)]
+
+    def join(self, folder: Path) -> None:
+        """Nothing is written while rows are read."""
+
+    def save(self, folder: Path) -> None:
+        save_tokenizer(self.tokenizer, folder)
+
+    def _rows(self, corpus: Corpus, method: Method, *, batch: int, seed: int) -> TextSource:
+        return TextSource(
+            corpus,
+            draw_of(method),
+            batch=batch,
+            seed=seed,
+            length=self.info.length,
+            vocabulary=self.tokenizer.vocabulary,
+        )
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the tokenizer into a run folder."""
+    (folder / FOLDER).mkdir(exist_ok=True)
+    tokenizer.save(folder / FOLDER)
+
+
+def make_inputs(method: type[Method], facts: "TextFacts | OpenText") -> dict[str, object]:
+    """The keyword arguments that a method needs of its documents."""
+    inputs: dict[str, object] = {}
+    for name, need in method.needs.items():
+        if not isinstance(need, FromFacts):
+            raise ValueError(f"{method.__name__} needs {name}, which documents do not have")
+        inputs[name] = need.function(facts)
+    return inputs
+
+
+def pad_vocabulary(vocabulary: Vocabulary, size: int) -> Vocabulary:
+    """A vocabulary of `size` ids, of which those that the tokenizer never makes are special.
+
+    Published tables of tokens may have more rows than the tokenizer has tokens.
+    """
+    extra = range(vocabulary.size, size)
+    starts = torch.cat([vocabulary.starts, torch.ones(len(extra), dtype=torch.bool)])
+    return vocabulary._replace(size=size, starts=starts, special=(*vocabulary.special, *extra))
+
+
+def draw_of(method: Method) -> RowSampler:
+    """How a method draws rows of documents."""
+    assert isinstance(method.draw, RowSampler), "a method on text says how rows are drawn"
+    return method.draw
+
+
+def _check_documents(trained: Corpus, held_out: Corpus | None, method: Method) -> None:
+    """Raises ValueError where pairs of documents are needed and there is one."""
+    least = method.least_documents
+    if len(trained.documents) < least:
+        raise ValueError(
+            f"{type(method).__name__} needs at least {least} documents and there is "
+            f"{len(trained.documents)} to train on: --documents blank parts a file at blank lines, "
+            "--documents line at every line; albert takes its pairs from one document"
+        )
+    if held_out is not None and len(held_out.documents) < least:
+        text = "the held-out text is one document, so that its random pairs are no others"
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def _progress(what: str) -> Callable[[int, int], None]:
+    """Reports every tenth of a long reading."""
+    reported = [0]
+
+    def report(done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if tenth > reported[0] and total > 2**24:
+            reported[0] = tenth
+            print(f"{what}: {done / 2**20:,.0f} of {total / 2**20:,.0f} MiB", file=sys.stderr)
+
+    return report

@@ -1,0 +1,226 @@
+"""Text: corpora and tokenizers, transformers, bags of words as the baseline."""
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge, Lt
+from jaxtyping import Float32
+from torch import nn
+
+from selfwise.core.config import AbsolutePath, Config, given_values, overrides_of
+from selfwise.core.data_info import TextInfo
+from selfwise.core.types import TextEncoder
+from selfwise.data.text.documents import open_documents
+from selfwise.data.text.labelled import Texts, open_texts
+from selfwise.encoders import text as encoders
+from selfwise.encoders.outside import build_checked_encoder, find_outside_options
+from selfwise.encoders.text_presets import TextShape, resolve_text_shape
+from selfwise.evaluation.features import image as image_features
+from selfwise.evaluation.features import text as reading
+from selfwise.evaluation.features.text_windows import (
+    check_window,
+    describe_truncation,
+    split_into_windows,
+)
+from selfwise.evaluation.probes.baselines import FeatureSplit
+from selfwise.methods import Method
+from selfwise.modalities.devices import choose_device
+from selfwise.modalities.modality import (
+    Embed,
+    EncoderChoice,
+    FeatureOptions,
+    Opening,
+    OpenRun,
+    ReadingOptions,
+    TrainedRun,
+)
+from selfwise.modalities.text.data import FOLDER, OpenText, TextFacts, make_inputs
+from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, open_tokenizer
+
+PREFIX = "encoder."  # of the options of encoders
+FROM_DATA = ("vocab", "seed")  # what the data decide of an encoder
+WINDOW = "mean"  # how probes and embeddings read texts that are longer
+UNTRAINED = (0, 1, 2)  # seeds of the twins
+
+
+class TextReading(Config):
+    """How documents are read."""
+
+    tokenizer: Annotated[str, AbsolutePath(*KINDS)] = ""
+    """wordpiece, bpe, unigram or chars, to be trained on the corpus, with a number of tokens as in
+    wordpiece:30000 (by default 8,192, and all characters); or a file or folder: tokenizer.json,
+    vocab.txt, vocab.json with merges.txt, a SentencePiece .model; by default the kind that goes
+    with the method."""
+    lower: bool = False
+    """Train the tokenizer on lower-cased text."""
+    length: Annotated[int, Ge(8)] = 128
+    """Tokens in a row, special tokens included."""
+    field: str = ""
+    """The column that holds the text, in jsonl, csv, tsv and parquet."""
+    documents: str = "auto"
+    """What a document is in a txt file: file, blank (blank lines part them) or line; auto is
+    file."""
+    held_out: Annotated[float, Ge(0), Lt(1)] = 0.05
+    """Share of the documents, or of the only one, that is kept out to measure the loss."""
+    batch_tokens: Annotated[int, Ge(0)] = 0
+    """Instead of batch: tokens in a step, in as many whole rows as that makes."""
+
+
+class TextModality:
+    """Text."""
+
+    name = "text"
+    info = TextInfo
+    reading = TextReading
+    probe_pooling = ""
+    encoder_help = """
+  --encoder FAMILY-SIZE bert, roberta, albert, gpt or gpt1; tiny, mini, small, medium, base, large
+  --encoder.NAME VALUE  any number of it: depth, dim, heads, ff, length, dropout, pooling, ...
+"""
+
+    def find_encoder_options(self, name: str) -> type[Config]:
+        outside = find_outside_options(name, skip=FROM_DATA, prefix=PREFIX)
+        return overrides_of(TextShape, prefix=PREFIX) if outside is None else outside
+
+    def open_data(self, data: Any, options: TextReading, opening: Opening) -> OpenText:
+        if options.batch_tokens and options.batch_tokens < options.length:
+            raise ValueError(
+                f"--batch-tokens {options.batch_tokens} is less than a row of {options.length} "
+                "tokens"
+            )
+        documents = open_documents(data, field=options.field, documents=options.documents)
+        if documents.left_out:
+            _say("data")(documents.left_out)
+        if opening.folder is not None:
+            tokenizer = Tokenizer.load(opening.folder / FOLDER)
+        else:
+            tokenizer = open_tokenizer(
+                options.tokenizer or opening.method.default_tokenizer,
+                lambda: documents,
+                lower=options.lower,
+                progress=_say("tokenizer"),
+            )
+        return OpenText(
+            documents,
+            tokenizer,
+            TextInfo(vocab=tokenizer.vocabulary.size, length=options.length),
+            held_out_share=options.held_out,
+            batch_tokens=options.batch_tokens,
+            method=opening.method,
+            tokenizer_name=options.tokenizer or opening.method.default_tokenizer,
+        )
+
+    def load_facts(self, folder: Path, info: TextInfo) -> TextFacts:
+        return TextFacts(info, Tokenizer.load(folder / FOLDER))
+
+    def load_inputs(
+        self,
+        method: type[Method],
+        folder: Path,
+        facts: TextFacts,
+        about: Mapping[str, Mapping[str, Any]],
+        open_run: OpenRun,
+    ) -> dict[str, object]:
+        return make_inputs(method, facts)
+
+    def options_from_start(self, start: Path) -> dict[str, object]:
+        """The tokenizer goes with the weights."""
+        return {"tokenizer": str(start / FOLDER)}
+
+    def build_encoder(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+        vocab, length = facts.info.vocab, facts.info.length
+        if choice.factory is not None:
+            return build_checked_encoder(
+                choice.factory, choice.options, TextEncoder, kind="text", vocab=vocab, seed=seed
+            )
+        options = given_values(choice.options)
+        if "length" not in options and resolve_text_shape(choice.name, options).length < length:
+            options["length"] = length
+        encoder = encoders.build_text_encoder(choice.name, vocab=vocab, seed=seed, **options)
+        if encoder.length < length:
+            raise ValueError(
+                f"--length {length} is more than the {encoder.length} positions of the encoder: "
+                f"give --encoder.length {length}, or a smaller --length"
+            )
+        return encoder
+
+    def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
+        """The same choice: published weights come in by `selfwise import`, as a run."""
+        return choice
+
+    def build_untrained(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+        return self.build_encoder(choice, facts, seed)
+
+    def find_depth(self, choice: EncoderChoice) -> int | None:
+        return None
+
+    def open_examples(self, run: TrainedRun, data: Any, options: ReadingOptions) -> Texts:
+        if options.skip_broken:
+            raise ValueError(
+                "--skip-broken is for images; a text file that cannot be read is an error"
+            )
+        return open_texts(data, labelled=options.labelled, field=options.field, label=options.label)
+
+    def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
+        """The positions behind `length` were never trained, so longer texts are read in windows."""
+        device, precision = choose_device(run, options.device)
+        tokenizer, length = run.facts.tokenizer, run.record.info.length
+        reading.check_pooling(options.pooling)
+        check_window(options.window)
+        window, layer, env = options.window or WINDOW, options.layer, options.env
+
+        def compute(encoder: Any, texts: Texts) -> Float32[np.ndarray, "n d"]:
+            pooling = options.pooling or encoder.pooling
+            weights = image_features.compute_checksum(encoder)
+            key = (weights, texts.fingerprint, tokenizer.fingerprint)
+            key += (length, layer, pooling, window, precision)  # type: ignore[assignment]
+            extract = partial(
+                reading.extract_features,
+                encoder,
+                texts,
+                tokenizer,
+                length=length,
+                layer=layer,
+                window=window,
+                pooling=pooling,
+                device=device,
+                precision=precision,
+                env=env,
+            )
+            return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
+
+        return compute
+
+    def make_layered_embed(self, run: TrainedRun, options: FeatureOptions) -> None:
+        return None
+
+    def untrained_features(
+        self, run: TrainedRun, train: Texts, test: Texts, *, embed: Embed, device: str
+    ) -> list[FeatureSplit]:
+        """Features of three untrained encoders."""
+        twins = [run.build_untrained(seed) for seed in UNTRAINED]
+        return [FeatureSplit(embed(twin, train), embed(twin, test)) for twin in twins]
+
+    def raw_features(self, run: TrainedRun, train: Texts, test: Texts) -> FeatureSplit:
+        """Bags of words."""
+        return reading.fit_bag_of_words(train, test)
+
+    def describe_unread(self, run: TrainedRun, texts: Texts, window: str) -> list[str]:
+        """A sentence on what of the texts no window has."""
+        length = run.record.info.length
+        check_window(window)
+        windows = split_into_windows(
+            texts, run.facts.tokenizer, length=length, window=window or WINDOW
+        )
+        return describe_truncation(windows, length)
+
+
+def _say(what: str) -> Callable[[str], None]:
+    return lambda text: print(f"{what}: {text}", file=sys.stderr, flush=True)
+
+
+MODALITY = TextModality()

@@ -1,0 +1,66 @@
+"""Versions and hardware that a run was made with."""
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pillow", "scikit-learn")
+TEXT_PACKAGES = ("tokenizers", "sentencepiece", "sentencex", "pyarrow")
+AUDIO_PACKAGES = ("soundfile", "soxr", "av")
+
+Environment = dict[str, str | int | None]
+
+
+def describe_environment(threads: int, device: str) -> Environment:
+    """Versions and hardware: bitwise equal results are promised for equal ones."""
+    packages = ("selfwise", *PACKAGES, *TEXT_PACKAGES, *AUDIO_PACKAGES)
+    return {
+        "python": platform.python_version(),
+        **{name: find_version(name) for name in packages},
+        "cpu": cpu_model(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": threads,
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        "commit": find_commit(),
+    }
+
+
+def list_differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """A sentence part for each entry that is not what it was."""
+    return [
+        f"{name} is {now.get(name)}, was {before[name]}"
+        for name in before
+        if before[name] != now.get(name)
+    ]
+
+
+def cpu_model() -> str:
+    """The processor's name, as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def find_commit() -> str | None:
+    """The commit of selfwise, where it runs from a git checkout."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None
+
+
+def find_version(name: str) -> str | None:
+    """The version of an installed package, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

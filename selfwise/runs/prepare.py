@@ -1,0 +1,132 @@
+"""From a request to what the loop needs: data, needs, encoder and method, each made once."""
+
+import sys
+from dataclasses import dataclass, replace
+from typing import Any
+
+from selfwise.core.config import flatten_config
+from selfwise.core.plugins import digest_code
+from selfwise.core.process import threads
+from selfwise.methods import Method
+from selfwise.modalities import modality_of
+from selfwise.modalities.modality import OpenData, Opening, Steps
+from selfwise.runs.build import RunCode, build_started, open_newest
+from selfwise.runs.config import RunRequest
+from selfwise.runs.environment import describe_environment
+from selfwise.runs.record import Choice, RunRecord
+from selfwise.training.config import (
+    ResolvedTraining,
+    check_training,
+    name_sources,
+    resolve,
+    resolve_device,
+)
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """What a run is made of, before its first step or when it is resumed."""
+
+    record: RunRecord
+    training: ResolvedTraining
+    method: Method
+    data: OpenData
+    source: Steps
+    code: RunCode
+
+    @property
+    def seed(self) -> int:
+        return self.record.seed
+
+
+def prepare_run(request: RunRequest, data: Any, *, quiet: bool = False) -> PreparedRun:
+    """Open the data and build the method; no run folder is made.
+
+    Raises ValueError with one sentence for anything that cannot be.
+    """
+    config, kind = request.config, request.kind
+    check_training(config.training, kind)  # before targets are learned, which may take hours
+    opening = Opening(
+        method=kind,
+        encoder=request.encoder,
+        open_run=open_newest,
+        device=resolve_device(config.training.device),
+        needs=config.needs_options,
+    )
+    with threads(config.training.threads):
+        opened = modality_of(kind).open_data(data, config.reading, opening)
+    if request.earlier is not None:
+        opened.adopt(request.earlier)
+    training = _resolve(request, opened)
+    code = RunCode(kind, request.encoder.factory)
+    record = make_record(request, opened, training)
+    method = build_started(record, code, opened, opened.inputs)
+    if method.about and not quiet:
+        about = ", ".join(f"{name} {value:g}" for name, value in method.about.items())
+        print(f"{record.method}: {about}", file=sys.stderr, flush=True)
+    source = opened.source(method, batch=training.batch, seed=record.seed)
+    return PreparedRun(record, training, method, opened, source, code)
+
+
+def make_record(request: RunRequest, data: OpenData, training: ResolvedTraining) -> RunRecord:
+    """What run.yaml says of a run, as far as it is known; `complete_record` adds the rest."""
+    kind, config = request.kind, request.config
+    values = flatten_config(config)
+    values |= {"encoder": request.encoder.name} | dict(data.resolved)
+    chosen = {name: value for name, value in request.encoder.options if value is not None}
+    values = {n: v for n, v in values.items() if not n.startswith("encoder.")}
+    values |= {f"encoder.{name}": value for name, value in chosen.items()}
+    sources = dict.fromkeys(values, "default") | dict.fromkeys(data.resolved, "data")
+    sources |= dict.fromkeys((f"encoder.{n}" for n in kind.encoder_options), "method")
+    sources |= {"encoder": "method"} | dict(request.sources)
+    values |= dict(training)
+    sources |= name_sources(config.training, training)
+    sources |= dict.fromkeys(request.asked, "user")
+    plain = {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
+    return RunRecord(
+        method=request.method,
+        modality=kind.modality,
+        config={"method": request.method, **request.asked},
+        resolved={name: Choice(value, sources[name]) for name, value in plain.items()},
+        info=data.info,
+        needs={name: about for name, about in data.about.items() if about},
+        code=_digest_outside(request),
+    )
+
+
+def complete_record(
+    record: RunRecord, data: OpenData, method: Method, training: ResolvedTraining
+) -> RunRecord:
+    """The record of a run that is about to take its first step."""
+    resolved = dict(record.resolved)
+    for name, value in training:
+        source = resolved[name].source if resolved[name].value == value else "budget"
+        resolved[name] = Choice(value, source)
+    environment = describe_environment(training.threads, training.device)
+    return replace(
+        record,
+        resolved=resolved,
+        info=data.info,
+        about=dict(method.about),
+        environment=environment,
+    )
+
+
+def _digest_outside(request: RunRequest) -> dict[str, str]:
+    """Digests of the files that define code from outside the package."""
+    outside: dict[str, Any] = {}
+    if not request.kind.__module__.startswith("selfwise.methods."):
+        outside[request.method] = request.kind
+    if request.encoder.factory is not None:
+        outside[request.encoder.name] = request.encoder.factory
+    return {name: digest for name, thing in outside.items() if (digest := digest_code(thing))}
+
+
+def _resolve(request: RunRequest, data: OpenData) -> ResolvedTraining:
+    asked = request.config.training
+    if data.batch and asked.batch is not None:
+        raise ValueError(
+            "--batch does not go with --batch-tokens or, for speech, --seconds, which decide how "
+            "many examples are in a step: leave one of them out"
+        )
+    return resolve(asked, request.kind, workers=data.workers, batch=data.batch)

@@ -1,0 +1,230 @@
+"""run.yaml: what the user asked, what was chosen for the rest, what the data were, where it ran.
+
+Reading one imports nothing that it names.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from selfwise.core.config import Config, make_config, sections
+from selfwise.modalities import find_modality
+from selfwise.training.config import ResolvedTraining
+
+FILE = "run.yaml"
+FORMAT = 2  # raised when a reader of older folders would misunderstand newer ones
+ENCODER = "encoder."  # in front of the options of the encoder
+_KEYS = ("format", "method", "modality", "config", "resolved", "data_info", "environment")
+
+
+class Choice(NamedTuple):
+    """The value of an option, and where it is from."""
+
+    value: Any
+    source: str  # user, paper, data, budget, machine, start, method or default
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What run.yaml says of a run."""
+
+    method: str
+    modality: str
+    config: Mapping[str, Any]
+    """What the user asked, by option."""
+    resolved: Mapping[str, Choice]
+    """Every option, those of the encoder as encoder.NAME."""
+    info: Any  # DataInfo of the modality
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    needs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What to know of how each need of the method was made."""
+    about: Mapping[str, float] = field(default_factory=dict)
+    """What the method says of its task."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Digests of code from outside the package, by place."""
+    imported: Mapping[str, Any] = field(default_factory=dict)
+    """Where imported weights are from."""
+
+    def option(self, name: str) -> Any:
+        """The value of an option. Raises KeyError for one that the run does not have."""
+        return self.resolved[name].value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of an option, or `default` where the run does not have it."""
+        return self.resolved[name].value if name in self.resolved else default
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The value of every option."""
+        return {name: choice.value for name, choice in self.resolved.items()}
+
+    @property
+    def data(self) -> str:
+        """Where the data are: a path, a name, or that they were given in Python."""
+        return str(self.option("data"))
+
+    @property
+    def seed(self) -> int:
+        return int(self.option("seed"))
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return int(self.option("steps"))
+
+    @cached_property
+    def training(self) -> ResolvedTraining:
+        return self._section(ResolvedTraining)
+
+    @cached_property
+    def reading(self) -> Any:
+        """The options of reading: those of the modality."""
+        return self._section(find_modality(self.modality).reading)
+
+    @property
+    def encoder_name(self) -> str:
+        return str(self.option("encoder"))
+
+    @property
+    def encoder_options(self) -> dict[str, Any]:
+        """The options of the encoder that were chosen."""
+        return {
+            n.removeprefix(ENCODER): v for n, v in self.options.items() if n.startswith(ENCODER)
+        }
+
+    @property
+    def chosen_encoder_options(self) -> dict[str, Any]:
+        """The options of the encoder that are not left at their defaults."""
+        options = self.encoder_options
+        return {n: v for n, v in options.items() if self.resolved[ENCODER + n].source != "default"}
+
+    @property
+    def is_trained_here(self) -> bool:
+        """False for imported weights."""
+        return not self.imported
+
+    def needs_options(self, kind: type[Config]) -> Config:
+        """The options of a method's needs, given their config class."""
+        values = {name: self._values(section) for name, section in sections(kind).items()}
+        return make_config(kind, values)
+
+    def _values(self, kind: type[Config]) -> dict[str, Any]:
+        return {name: self.option(name) for name in kind.model_fields if name in self.resolved}
+
+    def _section(self, kind: type[Config]) -> Any:
+        return make_config(kind, self._values(kind))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As run.yaml has it."""
+        resolved = {
+            name: {"value": c.value, "source": c.source} for name, c in self.resolved.items()
+        }
+        rest = {name: dict(getattr(self, name)) for name in ("needs", "about", "code", "imported")}
+        return {
+            "format": FORMAT,
+            "method": self.method,
+            "modality": self.modality,
+            "config": dict(self.config),
+            "resolved": resolved,
+            "data_info": self.info.model_dump(mode="json"),
+            **{name: value for name, value in rest.items() if value},
+            "environment": dict(self.environment),
+        }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Values and their sources in one line each."""
+
+
+def _represent(dumper: _Dumper, data: dict[Any, Any]) -> yaml.MappingNode:
+    flow = data.keys() == {"value", "source"}
+    return dumper.represent_mapping("tag:yaml.org,2002:map", data, flow_style=flow)
+
+
+_Dumper.add_representer(dict, _represent)
+_Dumper.add_representer(tuple, lambda dumper, data: dumper.represent_list(list(data)))
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write run.yaml whole or not at all."""
+    temporary = folder / f".{FILE}.writing"
+    with temporary.open("w") as file:
+        yaml.dump(record.to_dict(), file, _Dumper, sort_keys=False, allow_unicode=True, width=1000)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(folder / FILE)
+
+
+def has_record(folder: Path) -> bool:
+    """Whether a folder is that of a run."""
+    return (folder / FILE).is_file()
+
+
+def read_record(folder: Path) -> RunRecord:
+    """The contents of run.yaml.
+
+    Raises ValueError if the folder is not a run, or if the file cannot be read.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"there is no run at {folder}: the folder does not exist")
+    path = folder / FILE
+    if not path.is_file():
+        raise ValueError(f"{folder} is not a run folder: it has no {FILE}")
+    content = read_yaml(path)
+    if "format" not in content and "options" in content:
+        raise ValueError(f"{path} was written by an earlier version of selfwise: start a new run")
+    if missing := [key for key in _KEYS if key not in content]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}: it was not written by selfwise")
+    if content["format"] != FORMAT:
+        raise ValueError(
+            f"{path} has the format {content['format']}, and this version of selfwise reads "
+            f"{FORMAT}"
+        )
+    try:
+        return _as_record(content)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _as_record(content: Mapping[str, Any]) -> RunRecord:
+    resolved = {n: Choice(c["value"], c["source"]) for n, c in content["resolved"].items()}
+    rest = {n: content[n] for n in ("needs", "about", "code", "imported") if n in content}
+    modality = find_modality(content["modality"])
+    return RunRecord(
+        method=str(content["method"]),
+        modality=modality.name,
+        config=content["config"],
+        resolved=resolved,
+        info=make_config(modality.info, content["data_info"]),
+        environment=content["environment"],
+        **rest,
+    )
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping; only plain data, never objects.
+
+    Raises ValueError naming the file and, where known, the line.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold names and values, such as 'batch: 256'")
+    return content
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The options in a file given as --config: a run.yaml, or just names and values."""
+    if not path.is_file():
+        raise ValueError(f"--config {path}: there is no such file")
+    content = read_yaml(path)
+    if "format" in content and "resolved" in content:
+        return {n: v for n, v in content["config"].items() if n != "method"}
+    return content

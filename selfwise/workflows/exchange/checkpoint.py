@@ -1,0 +1,28 @@
+"""What each modality takes from a checkpoint."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from selfwise.core.data_info import DataInfo
+from selfwise.tokenizers.tokenizer import Tokenizer
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ImportedCheckpoint:
+    """A checkpoint as a run of ours."""
+
+    encoder: str  # its name
+    encoder_options: Mapping[str, Any]
+    weights: Weights  # of the encoder
+    head: Weights  # the rest of the method
+    missing: list[str] | None  # what it lacks, to be drawn anew; None: all but a timm model
+    notes: list[str]  # what was left out, a sentence each
+    info: DataInfo  # what its examples were
+    reading: Mapping[str, Any] = field(default_factory=dict)  # options that follow from it
+    needs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    tokenizer: Tokenizer | None = None
