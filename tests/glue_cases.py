@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfwise.glue.tasks import TASKS, File, Task
+from selfwise.glue.tasks import TASKS, GlueFile, GlueTask
 
 ROWS = {"train": 40, "dev": 12, "test": 6}
 WORDS = ("bad cold", "good warm", "old calm")
@@ -24,7 +24,7 @@ def write_glue(root: Path, *, tasks: tuple[str, ...] = (), rows: dict[str, int] 
     return root
 
 
-def _text(task: Task, split: str, file: File, rows: int) -> str:
+def _text(task: GlueTask, split: str, file: GlueFile, rows: int) -> str:
     random = np.random.default_rng(len(task.name) + len(split))
     lines = ["\t".join(file.columns)] if file.headed else []
     for row in range(rows):

@@ -419,7 +419,7 @@ def test_the_online_probe_reads_its_files_once(tmp_path, monkeypatch):
         )
         reading = OnlineKNN(files, size=16, seed=3, every=1)
     probe = OnlineKNN(files, size=16, seed=3, every=1)
-    for kept, read in ((probe.asked, reading.asked), (probe.reference, reading.reference)):
+    for kept, read in ((probe.test, reading.test), (probe.reference, reading.reference)):
         assert isinstance(kept, ArrayImages)
         assert isinstance(read, FileImages)
         np.testing.assert_array_equal(

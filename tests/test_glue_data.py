@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from selfwise.glue.read import glue_splits, open_glue
-from selfwise.glue.tasks import TASKS, task_named
+from selfwise.glue.read import list_splits, open_glue
+from selfwise.glue.tasks import TASKS, find_task
 
 # read by hand from the files: (task, split, rows, first row, last row); a row is the beginning of
 # its text, the end of its second text or of its only one, and its label as the file has it
@@ -80,7 +80,7 @@ def put(folder, files):
 @pytest.mark.parametrize("case", OFFICIAL, ids=lambda case: f"{case[0]}-{case[1]}")
 def test_official_files(real_data, case):
     name, split, count, *rows = case
-    task = task_named(name)
+    task = find_task(name)
     found = open_glue(real_data / "glue_data", task, split)
     texts = found.texts
     assert len(found) == count
@@ -109,21 +109,21 @@ def test_official_files(real_data, case):
 
 def test_quotation_marks_are_text(real_data):
     root = real_data / "glue_data"
-    found = open_glue(root, task_named("qnli"), "dev").texts
+    found = open_glue(root, find_task("qnli"), "dev").texts
     odd = sum((a + b).count('"') % 2 for a, b in zip(found.texts, found.pairs))
     assert odd == 90  # counted by awk
 
 
 def test_which_splits_are_there(real_data):
-    there = {task.name: glue_splits(real_data / "glue_data", task) for task in TASKS}
+    there = {task.name: list_splits(real_data / "glue_data", task) for task in TASKS}
     assert there["rte"] == ["train", "dev", "test"]
     assert there["qnli"] == ["dev", "test"]
     assert there["mnli"] == there["ax"] == []
 
 
 def test_mnli_has_gold_labels_and_two_devs(tmp_path):
-    root, task = put(tmp_path / "MNLI", MNLI), task_named("MNLI")
-    assert glue_splits(root, task) == list(task.files)
+    root, task = put(tmp_path / "MNLI", MNLI), find_task("MNLI")
+    assert list_splits(root, task) == list(task.files)
     assert task.splits("dev") == ["dev_matched", "dev_mismatched"]
     train = open_glue(root, task, "train")
     assert train.texts.texts == ['A "quote', "B"]
@@ -140,7 +140,7 @@ def test_mnli_has_gold_labels_and_two_devs(tmp_path):
 
 
 def test_qqp_has_other_columns_in_test_and_broken_rows_in_train(tmp_path):
-    root, task = put(tmp_path / "qqp", QQP), task_named("qqp")
+    root, task = put(tmp_path / "qqp", QQP), find_task("qqp")
     train = open_glue(root, task, "train")
     assert train.texts.texts == ["Why?", "Who?"]
     assert train.texts.labels.tolist() == [0, 1]
@@ -154,8 +154,8 @@ def test_qqp_has_other_columns_in_test_and_broken_rows_in_train(tmp_path):
 
 @pytest.mark.parametrize("folder", ["diagnostic", "AX", "ax"])
 def test_the_diagnostic_set_is_test_alone(tmp_path, folder):
-    root, task = put(tmp_path / folder, AX), task_named("ax")
-    assert glue_splits(root, task) == ["test"]
+    root, task = put(tmp_path / folder, AX), find_task("ax")
+    assert list_splits(root, task) == ["test"]
     assert open_glue(root, task, "test").texts.pairs == ["The cat did not sit."]
     with pytest.raises(ValueError, match="ax has no split 'dev'"):
         open_glue(root, task, "dev")
@@ -163,7 +163,7 @@ def test_the_diagnostic_set_is_test_alone(tmp_path, folder):
 
 def test_case_of_names_and_byte_order_marks(tmp_path):
     root = put(tmp_path / "sst_2", {"Dev.TSV": "\ufeffsentence\tlabel\nfine film\t1\n"})
-    found = open_glue(root, task_named("SST-2"), "dev").texts
+    found = open_glue(root, find_task("SST-2"), "dev").texts
     assert (found.texts, found.labels.tolist(), list(found.ids)) == (["fine film"], [1], ["0"])
 
 
@@ -171,7 +171,7 @@ def test_a_fingerprint_is_of_texts_labels_and_scores(tmp_path):
     marks = set()
     for i, text in enumerate([RTE, RTE.replace("\tb\t", "\tB\t"), RTE.replace("not_", "")]):
         root = put(tmp_path / str(i) / "RTE", {"dev.tsv": text})
-        marks.add(open_glue(root, task_named("rte"), "dev").texts.fingerprint)
+        marks.add(open_glue(root, find_task("rte"), "dev").texts.fingerprint)
     assert len(marks) == 3
 
 
@@ -197,26 +197,26 @@ def parquet(path, columns, names):
 def test_the_hub_numbers_labels_otherwise(tmp_path, name):
     columns = {"premise": ["a", "b", "c"], "hypothesis": list("xyz"), "label": [0, 1, 2]}
     parquet(tmp_path / "mnli" / name, {**columns, "idx": [0, 1, 2]}, NAMED["mnli"])
-    found = open_glue(tmp_path, task_named("mnli"), "dev_matched")
+    found = open_glue(tmp_path, find_task("mnli"), "dev_matched")
     labels = [found.texts.classes[i] for i in found.texts.labels]
     assert labels == NAMED["mnli"]
     assert found.texts.labels.tolist() == [1, 2, 0]
-    assert glue_splits(tmp_path, task_named("mnli")) == ["dev_matched"]
+    assert list_splits(tmp_path, find_task("mnli")) == ["dev_matched"]
 
 
 def test_the_hubs_names_are_spelled_as_in_the_files(tmp_path):
     columns = {"sentence": ["a", "b"], "label": [1, 0], "idx": [0, 1]}
     parquet(tmp_path / "cola" / "train-0-of-1.parquet", columns, NAMED["cola"])
-    found = open_glue(tmp_path, task_named("cola"), "train").texts
+    found = open_glue(tmp_path, find_task("cola"), "train").texts
     assert [found.classes[i] for i in found.labels] == ["1", "0"]
     parquet(tmp_path / "cola" / "test-0-of-1.parquet", columns | {"label": [-1, -1]}, NAMED["cola"])
-    assert open_glue(tmp_path, task_named("cola"), "test").texts.labels is None
+    assert open_glue(tmp_path, find_task("cola"), "test").texts.labels is None
 
 
 def test_the_hubs_scores(tmp_path):
     columns = {"sentence1": ["a"], "sentence2": ["b"], "label": [3.25], "idx": [0]}
     parquet(tmp_path / "stsb" / "validation-0-of-1.parquet", columns, None)
-    assert open_glue(tmp_path, task_named("stsb"), "dev").scores.tolist() == [3.25]
+    assert open_glue(tmp_path, find_task("stsb"), "dev").scores.tolist() == [3.25]
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_numbers_without_a_name(tmp_path, names, label, message):
     columns = {"sentence1": ["a"], "sentence2": ["b"], "label": [label], "idx": [0]}
     parquet(tmp_path / "rte" / "validation-0-of-1.parquet", columns, names)
     with pytest.raises(ValueError, match=message):
-        open_glue(tmp_path, task_named("rte"), "dev")
+        open_glue(tmp_path, find_task("rte"), "dev")
 
 
 def test_the_hub_by_name(monkeypatch):
@@ -252,7 +252,7 @@ def test_the_hub_by_name(monkeypatch):
         return rows
 
     monkeypatch.setattr(datasets, "load_dataset", load)
-    found = open_glue("hub:nyu-mll/glue", task_named("rte"), "dev")
+    found = open_glue("hub:nyu-mll/glue", find_task("rte"), "dev")
     assert asked == [("nyu-mll/glue", {"split": "validation", "name": "rte"})]
     assert [found.texts.classes[i] for i in found.texts.labels] == ["not_entailment", "entailment"]
     assert found.notes == ("hub:nyu-mll/glue: 2 rows, the official file has 277",)
@@ -261,7 +261,7 @@ def test_the_hub_by_name(monkeypatch):
 def test_the_hub_needs_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ValueError, match=r"pip install 'selfwise\[hub\]'"):
-        open_glue("hub:nyu-mll/glue", task_named("rte"), "dev")
+        open_glue("hub:nyu-mll/glue", find_task("rte"), "dev")
 
 
 # --- what is wrong ---------------------------------------------------------------------------
@@ -289,7 +289,7 @@ HEADER = "index\tsentence1\tsentence2\tlabel\n"
 def test_wrong_rows_are_named(tmp_path, text, message):
     root = put(tmp_path / "RTE", {"dev.tsv": text})
     with pytest.raises(ValueError, match=message) as caught:
-        open_glue(root, task_named("rte"), "dev")
+        open_glue(root, find_task("rte"), "dev")
     assert str(root / "RTE" / "dev.tsv") in str(caught.value)
 
 
@@ -299,34 +299,34 @@ def test_scores_are_from_0_to_5(tmp_path, score):
     row = "0\tg\tf\ty\t0\tn\tn\ta\tb"
     root = put(tmp_path / "STS-B", {"dev.tsv": f"{head}\n{row}\t{score}\n"})
     with pytest.raises(ValueError, match=r"line 2: a score of stsb is a number from 0 to 5, got"):
-        open_glue(root, task_named("stsb"), "dev")
+        open_glue(root, find_task("stsb"), "dev")
 
 
 def test_a_header_where_there_should_be_none(tmp_path):
     root = put(tmp_path / "CoLA", {"dev.tsv": "source\tlabel\tstar\tsentence\ng\t1\t\tFine.\n"})
     with pytest.raises(ValueError, match=r"line 1: a label of cola is 0 or 1, got 'label'"):
-        open_glue(root, task_named("cola"), "dev")
+        open_glue(root, find_task("cola"), "dev")
 
 
 def test_an_id_of_test_comes_once_and_is_its_place(tmp_path):
     head = "index\tsentence1\tsentence2\n"
     root = put(tmp_path / "RTE", {"test.tsv": head + "1\ta\tb\n0\tc\td\n"})
-    notes = open_glue(root, task_named("rte"), "test").notes
+    notes = open_glue(root, find_task("rte"), "test").notes
     assert notes[1].endswith("the ids are not 0 to 1 in order, as official ones are")
     (root / "RTE" / "test.tsv").write_text(head + "0\ta\tb\n0\tc\td\n")
     with pytest.raises(ValueError, match=r"line 3: the id '0' comes a second time"):
-        open_glue(root, task_named("rte"), "test")
+        open_glue(root, find_task("rte"), "test")
 
 
 def test_missing_files_and_names(tmp_path):
     root = put(tmp_path / "RTE", {"dev.tsv": RTE})
     with pytest.raises(ValueError, match=r"RTE: there is no train.tsv \(nor rte/train-\*.parquet"):
-        open_glue(root, task_named("rte"), "train")
+        open_glue(root, find_task("rte"), "train")
     with pytest.raises(ValueError, match=r"there is no QNLI/dev.tsv .*; there are: RTE"):
-        open_glue(root, task_named("qnli"), "dev")
+        open_glue(root, find_task("qnli"), "dev")
     with pytest.raises(ValueError, match="is this the folder of GLUE"):
-        open_glue(root / "RTE", task_named("qnli"), "dev")
+        open_glue(root / "RTE", find_task("qnli"), "dev")
     with pytest.raises(ValueError, match="is no folder"):
-        open_glue(root / "no", task_named("qnli"), "dev")
+        open_glue(root / "no", find_task("qnli"), "dev")
     with pytest.raises(ValueError, match="unknown GLUE task 'qnly'; did you mean 'qnli'"):
-        task_named("qnly")
+        find_task("qnly")

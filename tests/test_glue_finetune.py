@@ -13,23 +13,23 @@ from selfwise.data.text.labelled import Texts
 from selfwise.encoders import text
 from selfwise.evaluation.features.text import pad_rows, tokenize_rows
 from selfwise.glue import finetune_recipes, training
-from selfwise.glue.classifier import Tuner, copied
-from selfwise.glue.finetune import finetuned
-from selfwise.glue.finetune_recipes import RECIPES, Recipe, Setting, recipe_for
+from selfwise.glue.classifier import ClassifierHead, copy_encoder
+from selfwise.glue.finetune import finetune_on_task
+from selfwise.glue.finetune_recipes import RECIPES, FinetuneRecipe, FinetuneSetting, find_recipe
 from selfwise.glue.read import GlueSplit
-from selfwise.glue.tasks import task_named
+from selfwise.glue.tasks import find_task
 from selfwise.tokenizers import tokenizer
 from tests.text_cases import randomise
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "good", "bad"]
 KIND = {"bert": "wordpiece", "albert": "wordpiece", "roberta": "bpe", "gpt": "bpe"}
-FAST = Recipe("fast", (3e-3,), (32,), epochs=8, dropout=0.0, head_dropout=0.0)
+FAST = FinetuneRecipe("fast", (3e-3,), (32,), epochs=8, dropout=0.0, head_dropout=0.0)
 
 
 @pytest.fixture(autouse=True)
 def few_may_choose(monkeypatch):
     """Searches are tested on small data."""
-    monkeypatch.setattr(finetune_recipes, "FEWEST", 0)
+    monkeypatch.setattr(finetune_recipes, "MIN_CHOOSERS", 0)
 
 
 def run_of(family="bert", **options):
@@ -41,8 +41,8 @@ def run_of(family="bert", **options):
     encoder = text.build_text_encoder(
         family, vocab=reader.vocabulary.size, **{**size, **narrow, **options}
     )
-    found = {"length": encoder.length}
-    return SimpleNamespace(encoder=encoder, tokenizer=reader, config={"found": found})
+    record = SimpleNamespace(info=SimpleNamespace(length=encoder.length))
+    return SimpleNamespace(encoder=encoder, tokenizer=reader, record=record)
 
 
 def split(name, n, seed, named="train"):
@@ -51,7 +51,7 @@ def split(name, n, seed, named="train"):
     Of a single text it is 1 if it has a good word; of a pair 1 if both have one; a score is the
     number of good words in both.
     """
-    task, draw = task_named(name), np.random.default_rng(seed)
+    task, draw = find_task(name), np.random.default_rng(seed)
     sides, many = len(task.text), 3 if name == "stsb" else 2
     goods = (
         draw.integers(many, size=(n, sides))
@@ -86,7 +86,7 @@ def _sentence(draw, goods):
 )
 def test_a_tiny_encoder_learns(family, name, least):
     train, dev = split(name, 400, 0), split(name, 120, 1, "dev")
-    found = finetuned(run_of(family), train, [dev], recipe=FAST, seed=0)
+    found = finetune_on_task(run_of(family), train, [dev], recipe=FAST, seed=0)
     assert found.scores[0][dev.task.metrics[0]] >= least  # one text of a pair alone: 0.79
     assert len(found.curve) == found.epoch == 8
     assert found.curve[-1] == found.scores[0]
@@ -102,14 +102,16 @@ def test_a_seed_gives_the_same_again_and_touches_nothing():
     run, recipe = run_of(), FAST._replace(epochs=2, dropout=0.1, head_dropout=0.1)
     before = {name: one.clone() for name, one in run.encoder.state_dict().items()}
     state = torch.get_rng_state()
-    one, same, other = (finetuned(run, train, [dev], recipe=recipe, seed=s) for s in (0, 0, 1))
+    one, same, other = (
+        finetune_on_task(run, train, [dev], recipe=recipe, seed=s) for s in (0, 0, 1)
+    )
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(one.encoder[name], same.encoder[name]) for name in before)
     assert not torch.equal(one.encoder["token.weight"], other.encoder["token.weight"])
     assert all(torch.equal(before[name], now) for name, now in run.encoder.state_dict().items())
     assert not torch.equal(one.encoder["token.weight"], before["token.weight"])
     assert run.encoder.dropout == 0.1
-    rounded = finetuned(run, train, [dev], recipe=recipe._replace(precision="bf16"), seed=0)
+    rounded = finetune_on_task(run, train, [dev], recipe=recipe._replace(precision="bf16"), seed=0)
     off = (rounded.encoder["token.weight"] - one.encoder["token.weight"]).abs().max()
     assert 0 < off < 0.05
 
@@ -118,7 +120,7 @@ def test_a_seed_gives_the_same_again_and_touches_nothing():
 @pytest.mark.parametrize("pooling", ["", "mean"])
 def test_padding_changes_no_prediction(family, pooling):
     run = run_of(family)
-    model = Tuner(run.encoder, 2, FAST._replace(pooling=pooling)).eval()
+    model = ClassifierHead(run.encoder, 2, FAST._replace(pooling=pooling)).eval()
     randomise(model)
     rows = tokenize_rows(split("rte", 9, 0).texts, run.tokenizer, length=48)
     assert len({len(row.ids) for row in rows}) > 2
@@ -131,7 +133,7 @@ def test_padding_changes_no_prediction(family, pooling):
 @pytest.mark.parametrize("family", ["bert", "roberta", "gpt"])
 def test_the_head_sees_both_texts(family):
     run = run_of(family)
-    model = Tuner(run.encoder, 2, FAST).eval()
+    model = ClassifierHead(run.encoder, 2, FAST).eval()
     randomise(model)
     one = Texts(["0"], ["the cat"], ["a mat"], None, None, "")
 
@@ -149,7 +151,7 @@ def test_heads_are_those_of_the_papers():
     bert, roberta, gpt = (run_of(family) for family in ("bert", "roberta", "gpt"))
     texts = split("sst2", 4, 0).texts
     for run in (bert, roberta, gpt):
-        model = Tuner(run.encoder, 3, FAST).eval()
+        model = ClassifierHead(run.encoder, 3, FAST).eval()
         randomise(model)
         batch = pad_rows(tokenize_rows(texts, run.tokenizer, length=48), run.encoder, run.tokenizer)
         tokens, last = run.encoder(batch).tokens, batch.valid.sum(1) - 1
@@ -164,7 +166,7 @@ def test_heads_are_those_of_the_papers():
 
 def test_scores_are_learned_in_fifths_and_cut():
     run = run_of()
-    model = Tuner(run.encoder, 0, FAST).eval()
+    model = ClassifierHead(run.encoder, 0, FAST).eval()
     rows = tokenize_rows(split("sst2", 3, 0).texts, run.tokenizer, length=48)
     batch = pad_rows(rows, run.encoder, run.tokenizer)
     found, truth = model(batch)[:, 0], torch.tensor([0.0, 5.0, 2.5], dtype=torch.float64)
@@ -174,38 +176,38 @@ def test_scores_are_learned_in_fifths_and_cut():
         model.out.weight.zero_()
         for bias, score in ((0.3, 1.5), (-0.2, 0), (1.7, 5)):
             model.out.bias.fill_(bias)
-            said = training.answers(model, rows, run.tokenizer, device="cpu")
+            said = training.predict_rows(model, rows, run.tokenizer, device="cpu")
             assert said == pytest.approx([score] * 3)
 
 
 def test_texts_are_cut_where_the_run_and_the_recipe_end(monkeypatch):
     run, lengths, train = run_of(), [], split("rte", 40, 0)
     whole = [len(row.ids) for row in tokenize_rows(train.texts, run.tokenizer, length=48)]
-    step = training.Lesson._step
+    step = training.FinetuneJob._step
 
     def seen(self, model, optimizer, data, number):
         lengths.extend(len(row.ids) for row in data.rows)
         return step(self, model, optimizer, data, number)
 
-    monkeypatch.setattr(training.Lesson, "_step", seen)
+    monkeypatch.setattr(training.FinetuneJob, "_step", seen)
     recipe = FAST._replace(epochs=1, length=14)
     for longest in (9, 14):
         run.record.info.length = longest if longest == 9 else 48
-        finetuned(run, train, [], recipe=recipe, seed=0)
+        finetune_on_task(run, train, [], recipe=recipe, seed=0)
         assert sorted(lengths) == sorted(min(one, longest) for one in whole)
         assert max(whole) > 14
         lengths.clear()
 
 
 def test_memory_is_kept_while_a_model_is_trained(monkeypatch):
-    run, train, step, seen = run_of(), split("rte", 20, 0), training.Lesson._step, []
+    run, train, step, seen = run_of(), split("rte", 20, 0), training.FinetuneJob._step, []
 
     def looks(*told):
         seen.append(memory._inside[0])
         return step(*told)
 
-    monkeypatch.setattr(training.Lesson, "_step", looks)
-    finetuned(run, train, [], recipe=FAST._replace(epochs=2), seed=0)
+    monkeypatch.setattr(training.FinetuneJob, "_step", looks)
+    finetune_on_task(run, train, [], recipe=FAST._replace(epochs=2), seed=0)
     assert seen
     assert min(seen) > 0
     assert memory._inside == [0]
@@ -226,9 +228,9 @@ def test_early_stop_takes_the_best_epoch(monkeypatch):
 
     order = training.shuffled(50, 3, "glue held out", "sst2")
     apart = replace(train, texts=train.texts.take(np.sort(order[:10])))
-    monkeypatch.setattr(training, "answers", told)
+    monkeypatch.setattr(training, "predict_rows", told)
     recipe = FAST._replace(early=True, epochs=4, batches=(16,))
-    found = finetuned(run_of(), train, [dev], recipe=recipe, seed=3, held_out=0.2)
+    found = finetune_on_task(run_of(), train, [dev], recipe=recipe, seed=3, held_out=0.2)
     assert right == [2, 8, 5, 8]
     assert [one["accuracy"] for one in found.curve] == [0.2, 0.8, 0.5, 0.8]
     assert found.epoch == 2  # the first of equals
@@ -244,30 +246,32 @@ def test_dev_chooses_only_if_asked_to():
     train, dev = split("sst2", 200, 0), split("sst2", 20, 1, "dev")
     wrong = replace(dev, texts=replace(dev.texts, labels=1 - dev.texts.labels))
     run, recipe = run_of(), FAST._replace(rates=(1e-9, 5e-3), epochs=4, early=True, batches=(8,))
-    one, other = (finetuned(run, train, [some], recipe=recipe, seed=0) for some in (dev, wrong))
+    one, other = (
+        finetune_on_task(run, train, [some], recipe=recipe, seed=0) for some in (dev, wrong)
+    )
     assert np.array_equal(one.predicted[0], other.predicted[0])
     assert one.tried == other.tried
     assert one.chosen_by == "20 of 200 training examples"
     (_, low), (_, high) = one.tried
     assert one.setting.rate == 5e-3
     assert low < high == one.curve[one.epoch - 1]["accuracy"]
-    as_in_papers = finetuned(run, train, [dev], recipe=recipe, seed=0, held_out=0)
+    as_in_papers = finetune_on_task(run, train, [dev], recipe=recipe, seed=0, held_out=0)
     assert as_in_papers.chosen_by == "dev"
     assert as_in_papers.trained_on == 200
     assert as_in_papers.curve[as_in_papers.epoch - 1] == as_in_papers.scores[0]
     test = replace(dev, split="test", texts=replace(dev.texts, labels=None))
     with pytest.raises(ValueError, match="sst2: dev is to choose, but no split with labels"):
-        finetuned(run, train, [test], recipe=recipe, seed=0, held_out=0)
+        finetune_on_task(run, train, [test], recipe=recipe, seed=0, held_out=0)
 
 
 def test_the_mean_of_the_metrics_chooses(monkeypatch):
     """F1 alone would take the first epoch, in which all answers are the same."""
     told = [{"f1": 0.81, "accuracy": 0.68}, {"f1": 0.8, "accuracy": 0.72}]
     reached = iter([*told, told[0]])
-    monkeypatch.setattr(training, "glue_scores", lambda *_: next(reached))
+    monkeypatch.setattr(training, "compute_metrics", lambda *_: next(reached))
     train, dev = split("mrpc", 50, 0), split("mrpc", 10, 1, "dev")
     recipe = FAST._replace(epochs=3, early=True)
-    found = finetuned(run_of(), train, [dev], recipe=recipe, seed=0)
+    found = finetune_on_task(run_of(), train, [dev], recipe=recipe, seed=0)
     assert found.epoch == 2
     assert list(found.curve[:2]) == told
 
@@ -276,8 +280,8 @@ def test_the_search_takes_the_best_and_then_all_of_train():
     train, dev = split("sst2", 300, 0), split("sst2", 60, 1, "dev")
     test = replace(dev, split="test", texts=replace(dev.texts, labels=None))
     recipe = FAST._replace(rates=(1e-9, 3e-3, 1e35), batches=(8,), epochs=5)
-    found = finetuned(run_of(), train, [test, dev], recipe=recipe, seed=0, held_out=0.2)
-    assert found.setting == Setting(3e-3, 8)
+    found = finetune_on_task(run_of(), train, [test, dev], recipe=recipe, seed=0, held_out=0.2)
+    assert found.setting == FinetuneSetting(3e-3, 8)
     assert [setting.rate for setting, _ in found.tried] == [1e-9, 3e-3, 1e35]
     assert found.tried[2][1] is None
     assert found.tried[1][1] > max(0.9, found.tried[0][1])
@@ -286,10 +290,10 @@ def test_the_search_takes_the_best_and_then_all_of_train():
     assert found.scores[0] is None
     assert found.scores[1]["accuracy"] > 0.9
     assert np.array_equal(*found.predicted)
-    told = finetuned(run_of(), train, [dev], recipe=recipe.at(found.setting), seed=0)
+    told = finetune_on_task(run_of(), train, [dev], recipe=recipe.at(found.setting), seed=0)
     assert np.array_equal(told.predicted[0], found.predicted[1])
     with pytest.raises(ValueError, match=r"sst2: .* diverged at every setting .*rate 1e\+35"):
-        finetuned(run_of(), train, [dev], recipe=recipe._replace(rates=(1e35,)), seed=0)
+        finetune_on_task(run_of(), train, [dev], recipe=recipe._replace(rates=(1e35,)), seed=0)
 
 
 def test_the_rate_rises_and_falls(monkeypatch):
@@ -305,7 +309,7 @@ def test_the_rate_rises_and_falls(monkeypatch):
     monkeypatch.setattr(training, "build_optimizer", optimizer)
     recipe = FAST._replace(rates=(1.0,), batches=(4,), steps=5, warmup=2)
     told = {"seed": 0, "progress": lambda *said: steps.append(said)}
-    found = finetuned(run_of(), split("sst2", 12, 0), [], recipe=recipe, **told)
+    found = finetune_on_task(run_of(), split("sst2", 12, 0), [], recipe=recipe, **told)
     assert rates == pytest.approx([0.5, 1, 1, 2 / 3, 1 / 3])
     assert steps == [(i, 5, "rate 1, batch 4") for i in range(1, 6)]
     assert found.epoch == 2  # the second ends after its second batch
@@ -314,13 +318,15 @@ def test_the_rate_rises_and_falls(monkeypatch):
 def test_a_model_goes_on_from_another():
     run, train = run_of(), split("mrpc", 30, 0)
     still = FAST._replace(rates=(0.0,), epochs=1)
-    first = finetuned(run, train, [], recipe=FAST._replace(epochs=1), seed=0)
-    second = finetuned(run, split("stsb", 20, 0), [], recipe=still, seed=1, start=first.encoder)
+    first = finetune_on_task(run, train, [], recipe=FAST._replace(epochs=1), seed=0)
+    second = finetune_on_task(
+        run, split("stsb", 20, 0), [], recipe=still, seed=1, start=first.encoder
+    )
     assert all(torch.equal(first.encoder[name], one) for name, one in second.encoder.items())
     assert not torch.equal(first.encoder["token.weight"], run.encoder.token.weight)
     other = run_of(ff=80).encoder.state_dict()
     with pytest.raises(ValueError, match=r"another encoder: .*mlp.down.weight is \(32, 80\) and"):
-        copied(run.encoder, other)
+        copy_encoder(run.encoder, other)
 
 
 def test_dropout_is_the_recipes():
@@ -329,23 +335,28 @@ def test_dropout_is_the_recipes():
     batch = pad_rows(rows, run.encoder, run.tokenizer)
     for own, head, changes in ((0.0, 0.0, False), (0.3, 0.0, True), (0.0, 0.3, True)):
         recipe = FAST._replace(dropout=own, head_dropout=head)
-        model = Tuner(copied(run.encoder, None), 2, recipe).train()
+        model = ClassifierHead(copy_encoder(run.encoder, None), 2, recipe).train()
         assert torch.equal(model(batch), model(batch)) != changes
-    assert Tuner(copied(run.encoder, None), 2, FAST._replace(dropout=None)).encoder.dropout == 0.1
+    assert (
+        ClassifierHead(
+            copy_encoder(run.encoder, None), 2, FAST._replace(dropout=None)
+        ).encoder.dropout
+        == 0.1
+    )
 
 
 def test_batches_are_of_similar_length_and_hold_everything_once():
     lengths = np.random.default_rng(0).integers(5, 60, size=1003)
-    found = training.batches(lengths, 8, 0, "rte", 0)
+    found = training.batch_epoch(lengths, 8, 0, "rte", 0)
     assert sorted(np.concatenate(found)) == list(range(1003))
     assert sorted({len(one) for one in found}) == [3, 8]
     width = sum(lengths[one].max() * len(one) for one in found)
     assert width < 1.1 * lengths.sum()  # 1.8 without sorting
     means = [lengths[one].mean() for one in found]
     assert np.abs(np.corrcoef(means[1:], means[:-1])[0, 1]) < 0.3  # no run from long to short
-    again = training.batches(lengths, 8, 0, "rte", 0)
+    again = training.batch_epoch(lengths, 8, 0, "rte", 0)
     assert all(np.array_equal(*pair) for pair in zip(found, again))
-    later = training.batches(lengths, 8, 0, "rte", 1)
+    later = training.batch_epoch(lengths, 8, 0, "rte", 1)
     assert {tuple(sorted(one)) for one in found} != {tuple(sorted(one)) for one in later}
 
 
@@ -359,7 +370,7 @@ def test_recipes_are_those_of_the_papers():
     assert (roberta.batches, roberta.epochs, roberta.warmup) == ((16, 32), 10, 0.06)
     assert (roberta.weight_decay, roberta.betas, roberta.early) == (0.1, (0.9, 0.98), True)
     assert len(roberta.settings()) == 6
-    assert fixed.settings() == [Setting(4e-5, 16)]
+    assert fixed.settings() == [FinetuneSetting(4e-5, 16)]
     assert (fixed.epochs, fixed.schedule, fixed.early, fixed.length) == (5, "cosine", False, 128)
     for name, numbers in {  # run_glue.sh: warm-up, rate, steps, batch
         "sst2": (1256, 1e-5, 20935, 32),
@@ -371,7 +382,7 @@ def test_recipes_are_those_of_the_papers():
         "stsb": (214, 2e-5, 3598, 16),
         "mrpc": (200, 2e-5, 800, 32),
     }.items():
-        albert = recipe_for("albert", task_named(name))
+        albert = find_recipe("albert", find_task(name))
         (setting,) = albert.settings()
         assert (albert.warmup, setting.rate, albert.steps, setting.batch) == numbers
         assert albert.dropout is None
@@ -380,25 +391,37 @@ def test_recipes_are_those_of_the_papers():
 def test_what_cannot_be_is_one_sentence():
     run, train = run_of(), split("sst2", 20, 0)
     test = replace(train, split="test", texts=replace(train.texts, labels=None))
-    image = SimpleNamespace(encoder=cases.tiny_encoder(), tokenizer=None)
+    image = SimpleNamespace(encoder=cases.tiny_encoder(), tokenizer=None, record=None)
     told = {"recipe": FAST, "seed": 0}
     for wrong, message in (
         (
-            lambda: finetuned(image, train, [], **told),
+            lambda: finetune_on_task(image, train, [], **told),
             "GLUE is read by a text encoder, and .* none",
         ),
-        (lambda: finetuned(run, test, [], **told), "fine-tuning needs labels, and test has none"),
-        (lambda: finetuned(run, train, [split("rte", 3, 0)], **told), "sst2 cannot answer rte"),
-        (lambda: finetuned(run, train, [], held_out=1.5, **told), "from 0 to below 1, not 1.5"),
         (
-            lambda: finetuned(
+            lambda: finetune_on_task(run, test, [], **told),
+            "fine-tuning needs labels, and test has none",
+        ),
+        (
+            lambda: finetune_on_task(run, train, [split("rte", 3, 0)], **told),
+            "sst2 cannot answer rte",
+        ),
+        (
+            lambda: finetune_on_task(run, train, [], held_out=1.5, **told),
+            "from 0 to below 1, not 1.5",
+        ),
+        (
+            lambda: finetune_on_task(
                 run, train, [], held_out=0.01, recipe=FAST._replace(early=True), seed=0
             ),
             "of 20 training examples a share of 0.01 cannot be held out",
         ),
-        (lambda: Tuner(run.encoder, 2, FAST._replace(pooling="clss")), "unknown pooling 'clss'"),
-        (lambda: recipe_for("robert", train.task), "unknown recipe 'robert'.*roberta"),
-        (lambda: recipe_for("albert", task_named("wnli")), "albert has no row for wnli"),
+        (
+            lambda: ClassifierHead(run.encoder, 2, FAST._replace(pooling="clss")),
+            "unknown pooling 'clss'",
+        ),
+        (lambda: find_recipe("robert", train.task), "unknown recipe 'robert'.*roberta"),
+        (lambda: find_recipe("albert", find_task("wnli")), "albert has no row for wnli"),
     ):
         with pytest.raises(ValueError, match=message):
             wrong()

@@ -12,8 +12,8 @@ from report_reading import cells, figures, parts, said
 
 import selfwise
 from selfwise.cli import main as cli
-from selfwise.glue.benchmark import glue
-from selfwise.glue.published import ABOUT, NAME, PUBLISHED
+from selfwise.glue.benchmark import run_glue
+from selfwise.glue.published import CAPTION, NAME, PUBLISHED
 from selfwise.glue.scores import COMPETITORS, GlueScores
 from selfwise.report.page.parts import Rows
 from selfwise.report.page.plots import color
@@ -217,7 +217,7 @@ def test_a_measured_run_is_on_its_page(tmp_path, capsys, monkeypatch):
     run = selfwise.pretrain("bert", data=tmp_path / "lines.txt", out=tmp_path / "run", **told)
     data = write_glue(tmp_path / "glue_data", tasks=("rte", "wnli"))
     options = {"data": data, "poolings": "mean", "seeds": 1, "quiet": True}
-    measured = glue(run, out=tmp_path / "out", **options)
+    measured = run_glue(run, out=tmp_path / "out", **options)
     (found,) = records.glue(run.folder)
     assert found == json.loads((tmp_path / "out" / "glue.json").read_text())
     assert found == json.loads(json.dumps({"step": 1, **measured.to_dict()}))
@@ -230,7 +230,7 @@ def test_a_measured_run_is_on_its_page(tmp_path, capsys, monkeypatch):
     (run.folder / "glue").rmdir()
     (run.folder / "glue").write_text("")
     capsys.readouterr()
-    glue(run, out=tmp_path / "other", **{**options, "quiet": False})
+    run_glue(run, out=tmp_path / "other", **{**options, "quiet": False})
     assert "the run's report will not have this" in capsys.readouterr().out
     assert (tmp_path / "other" / "glue.json").exists()
 
@@ -246,10 +246,10 @@ def test_the_published_scores_are_beside_the_rows_they_belong_to(capsys):
     assert all(word in printed for word in NAME.split())
     (line,) = [line for line in printed.splitlines() if "rte" in line]
     assert "65.70" in line
-    assert found.sentences()[-1] == ABOUT
+    assert found.sentences()[-1] == CAPTION
     alone = replace(found, tasks=[{**found.tasks[0], "rows": {"mine": 3}, "fits": [
         fit | {"scores": {"mine": {"accuracy": 0.5}}} for fit in found.tasks[0]["fits"]
     ]}])  # fmt: skip
     assert alone.rows()[0]["published"] is None
-    assert ABOUT not in alone.sentences()
+    assert CAPTION not in alone.sentences()
     assert len(alone.table().columns) == len(found.table().columns) - 1

@@ -15,13 +15,13 @@ from selfwise.evaluation.scores.bootstrap import paired_bootstrap
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue import compare, competitors
 from selfwise.glue import search as search
-from selfwise.glue.benchmark import glue
-from selfwise.glue.finetune import finetuned
+from selfwise.glue.benchmark import run_glue
+from selfwise.glue.finetune import finetune_on_task
 from selfwise.glue.metrics import AVERAGES, METRICS
 from selfwise.glue.scores import COMPETITORS, WORDS, GlueScores
 from selfwise.glue.submission import FILES, check_submission
-from selfwise.glue.task_results import Fit, Kept
-from selfwise.glue.tasks import task_named
+from selfwise.glue.task_results import CompetitorFit, TaskResults
+from selfwise.glue.tasks import find_task
 
 TINY = {"encoder": "bert-tiny", "encoder_options": {"dim": 16, "heads": 2, "depth": 2}}
 QUICK = {"poolings": "mean", "layers": "last", "seeds": 1, "quiet": True}
@@ -50,7 +50,7 @@ def data(tmp_path_factory):
 def whole(run, data, tmp_path_factory):
     """All tasks, measured once."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    return glue(run, data=data, out=out, **QUICK), out
+    return run_glue(run, data=data, out=out, **QUICK), out
 
 
 def test_all_tasks_come_with_baselines_averages_and_a_zip_that_can_be_sent(whole):
@@ -100,7 +100,7 @@ def test_wnli_is_answered_with_the_majority_unless_a_probe_is_asked_for(run, dat
     assert all(set(fit["predicted"]["wnli"]) == {often} for fit in found["fits"])
     assert found["comparisons"] == []
     assert any("--wnli probe" in said for said in scores.sentences())
-    probed = glue(run, data=data, out=tmp_path / "a", tasks="WNLI", wnli="probe", **QUICK)
+    probed = run_glue(run, data=data, out=tmp_path / "a", tasks="WNLI", wnli="probe", **QUICK)
     (found,) = probed.tasks
     assert {len(set(fit["predicted"]["wnli"])) for fit in found["fits"]} == {2}
     assert [one["competitor"] for one in found["comparisons"]] == [UNTRAINED, WORDS]
@@ -109,8 +109,8 @@ def test_wnli_is_answered_with_the_majority_unless_a_probe_is_asked_for(run, dat
 
 def test_a_killed_run_goes_on_where_it_stopped(run, data, tmp_path, monkeypatch):
     told = {"data": data, "tasks": "rte,cola", **QUICK, "seeds": 2, "limit": 30}
-    expected = glue(run, out=tmp_path / "whole", **told)
-    original, calls = competitors.frozen, []
+    expected = run_glue(run, out=tmp_path / "whole", **told)
+    original, calls = competitors.probe_frozen, []
 
     def counting(*arguments, **options):
         calls.append(arguments[0].task.name)
@@ -118,17 +118,17 @@ def test_a_killed_run_goes_on_where_it_stopped(run, data, tmp_path, monkeypatch)
             raise KeyboardInterrupt
         return original(*arguments, **options)
 
-    monkeypatch.setattr(competitors, "frozen", counting)
+    monkeypatch.setattr(competitors, "probe_frozen", counting)
     stop = 9  # cola has six fits, of rte two are there
     with pytest.raises(KeyboardInterrupt):
-        glue(run, out=tmp_path / "cut", **told)
+        run_glue(run, out=tmp_path / "cut", **told)
     assert len(json.loads((tmp_path / "cut" / "rte.json").read_text())["fits"]) == 2
     calls.clear()
-    found = glue(run, out=tmp_path / "cut", **told)
+    found = run_glue(run, out=tmp_path / "cut", **told)
     assert calls == ["rte"] * 4
     assert found.to_dict() == expected.to_dict()
     calls.clear()
-    assert glue(run, out=tmp_path / "cut", **told).to_dict() == expected.to_dict()
+    assert run_glue(run, out=tmp_path / "cut", **told).to_dict() == expected.to_dict()
     assert calls == []
     names = ("glue.json", "rte.json", "cola.json", "RTE.tsv", "CoLA.tsv")
     for name in names:
@@ -139,62 +139,64 @@ def test_a_killed_run_goes_on_where_it_stopped(run, data, tmp_path, monkeypatch)
 def test_what_is_sent_is_the_seed_that_is_best_on_dev(tmp_path):
     split = {"train": "t", "mnli-m": "m", "mnli-mm": "mm", "MNLI-m.tsv": "x"}
     told = {"task": "mnli", "data": split, "rows": {}, "ids": {"MNLI-m.tsv": ["0"]}, "notes": []}
-    kept = Kept(tmp_path / "mnli.json", {"weights": "w", "step": 1}, told)
+    kept = TaskResults(tmp_path / "mnli.json", {"weights": "w", "step": 1}, told)
     assert kept.answers() == {}
     for seed, reached in enumerate([(0.9, 0.1), (0.6, 0.7), (0.7, 0.6), (0.2, 0.2)]):
         scores = dict(zip(("mnli-m", "mnli-mm"), ({"accuracy": value} for value in reached)))
-        kept.add(PRETRAINED, seed, Fit({}, [], {"MNLI-m.tsv": np.array([seed])}, scores))
+        kept.add_fit(
+            PRETRAINED, seed, CompetitorFit({}, [], {"MNLI-m.tsv": np.array([seed])}, scores)
+        )
     best = {"mnli-m": {"accuracy": 1.0}, "mnli-mm": {"accuracy": 1.0}}
-    kept.add(UNTRAINED, 0, Fit({}, [], {}, best))
+    kept.add_fit(UNTRAINED, 0, CompetitorFit({}, [], {}, best))
     (answers,) = kept.answers().values()
     assert (answers.ids, answers.predicted.tolist()) == (["0"], [1])
 
 
 def test_a_task_that_fails_does_not_stop_the_others(run, data, tmp_path, monkeypatch, capsys):
-    original = competitors.frozen
+    original = competitors.probe_frozen
 
     def failing(train, *arguments, **options):
         if train.task.name == "cola" and bad:
             raise ValueError("cola: no numbers")
         return original(train, *arguments, **options)
 
-    monkeypatch.setattr(competitors, "frozen", failing)
+    monkeypatch.setattr(competitors, "probe_frozen", failing)
     told = {"data": data, "out": tmp_path / "out", **QUICK, "quiet": False, "limit": 30}
     bad = True
     with pytest.raises(ValueError, match=r"cola: no numbers \(all other tasks are in .*out\)"):
-        glue(run, tasks="cola,rte", **told)
+        run_glue(run, tasks="cola,rte", **told)
     assert "cola has failed: cola: no numbers" in capsys.readouterr().out
     told["quiet"] = True
     kept = json.loads((tmp_path / "out" / "glue.json").read_text())
     assert [row["column"] for row in kept["rows"]] == ["rte"]
     assert kept["left_out"] == {"cola": "cola: no numbers"}
     bad = False
-    scores = glue(run, tasks="cola,rte", **told)
+    scores = run_glue(run, tasks="cola,rte", **told)
     assert [one["task"] for one in scores.tasks] == ["cola", "rte"]
     with pytest.raises(ValueError, match="cola: the 1 training rows that seed 0 draws have one"):
-        glue(run, tasks="cola", **{**told, "limit": 1, "out": tmp_path / "one"})
+        run_glue(run, tasks="cola", **{**told, "limit": 1, "out": tmp_path / "one"})
 
 
 def test_tasks_of_an_earlier_call_stay_in_the_table(run, data, tmp_path, capsys):
     out, place = tmp_path / "out", run.folder / "glue" / "frozen-2.json"
     place.unlink(missing_ok=True)  # of other tests
     told = {"data": data, "out": out, **QUICK, "limit": 30}
-    glue(run, tasks="rte", **told)
-    scores = glue(run, tasks="wnli,cola", **told)
+    run_glue(run, tasks="rte", **told)
+    scores = run_glue(run, tasks="wnli,cola", **told)
     assert [one["task"] for one in scores.tasks] == ["cola", "rte", "wnli"]
     before = place.read_text()
     assert [row["column"] for row in json.loads(before)["rows"]] == ["cola", "rte", "wnli"]
     # another try with fewer tasks
     told |= {"quiet": False, "limit": 20, "out": tmp_path / "other"}
-    scores = glue(run, tasks="rte", **told)
+    scores = run_glue(run, tasks="rte", **told)
     assert [one["task"] for one in scores.tasks] == ["rte"]
     assert "the run's report keeps the table of more tasks" in capsys.readouterr().out
     assert place.read_text() == before
-    glue(run, tasks="rte", **{**told, "out": out, "limit": 30})
+    run_glue(run, tasks="rte", **{**told, "out": out, "limit": 30})
     assert len(json.loads(place.read_text())["rows"]) == 3
     # with other options those of the folder do not count
     (out / "rte.json").unlink()
-    glue(run, tasks="rte", **{**told, "out": out, "limit": 20})
+    run_glue(run, tasks="rte", **{**told, "out": out, "limit": 20})
     assert len(json.loads((out / "glue.json").read_text())["rows"]) == 1
     place.unlink()
     own = run.folder / "glue"
@@ -204,25 +206,25 @@ def test_tasks_of_an_earlier_call_stay_in_the_table(run, data, tmp_path, capsys)
 def test_what_lies_in_the_folder_is_looked_at_first(run, tmp_path):
     data = write_glue(tmp_path / "glue_data", tasks=("rte", "wnli"))
     told = {"data": data, "out": tmp_path / "out", **QUICK, "limit": 30}
-    glue(run, **told)
+    run_glue(run, **told)
     (data / "WNLI").rename(tmp_path / "WNLI")
-    scores = glue(run, **told)  # measured before, so nothing is left out
+    scores = run_glue(run, **told)  # measured before, so nothing is left out
     assert [one["task"] for one in scores.tasks] == ["rte", "wnli"]
     assert "wnli" not in scores.left_out
     assert "cola" in scores.left_out
     (tmp_path / "out" / "rte.json").unlink()
     (tmp_path / "out" / "wnli.json").write_text("{}")
     with pytest.raises(ValueError, match=r"wnli\.json is nothing that selfwise glue has written"):
-        glue(run, **told)
+        run_glue(run, **told)
     assert not (tmp_path / "out" / "rte.json").exists()
 
 
 def test_it_is_said_whether_the_zip_can_be_sent(run, data, tmp_path, capsys):
     told = {"data": data, **QUICK, "quiet": False, "limit": 30, "wnli": "majority"}
-    glue(run, out=tmp_path / "some", tasks="wnli,rte", **told)
+    run_glue(run, out=tmp_path / "some", tasks="wnli,rte", **told)
     said = capsys.readouterr().out
     assert "no glue.zip: there are no answers for CoLA.tsv, SST-2.tsv" in said
-    glue(run, out=tmp_path / "all", **told)
+    run_glue(run, out=tmp_path / "all", **told)
     said = capsys.readouterr().out
     assert "glue.zip would be refused: CoLA.tsv, line 8: 1,063 rows are expected, got 6" in said
 
@@ -230,11 +232,11 @@ def test_it_is_said_whether_the_zip_can_be_sent(run, data, tmp_path, capsys):
 def test_other_ids_are_other_data(run, tmp_path):
     data = write_glue(tmp_path / "glue_data", tasks=("rte",))
     told = {"data": data, "out": tmp_path / "out", **QUICK, "limit": 30}
-    glue(run, **told)
+    run_glue(run, **told)
     path = data / "RTE" / "test.tsv"
     path.write_text(path.read_text().replace("\n0\t", "\n500\t"))
     with pytest.raises(ValueError, match=r"on other data, in RTE\.tsv"):
-        glue(run, **told)
+        run_glue(run, **told)
 
 
 def test_averages_are_of_the_mean_or_the_median_over_seeds():
@@ -264,11 +266,11 @@ def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
     def spy(given, train, asked, *, recipe, seed, start, **told):
         seen.append((recipe.name, seed, len(train), len(asked), start))
         quick = recipe._replace(steps=1, warmup=0)
-        return finetuned(given, train, asked, recipe=quick, seed=seed, start=start, **told)
+        return finetune_on_task(given, train, asked, recipe=quick, seed=seed, start=start, **told)
 
-    monkeypatch.setattr(search, "finetuned", spy)
+    monkeypatch.setattr(search, "finetune_on_task", spy)
     told = {"data": data, "mode": "finetune", "limit": 20, "quiet": True}
-    scores = glue(run, out=tmp_path / "out", tasks="stsb,wnli", seeds=2, **told)
+    scores = run_glue(run, out=tmp_path / "out", tasks="stsb,wnli", seeds=2, **told)
     assert [one[:4] for one in seen] == [
         ("fixed", seed, 20, count) for seed in (0, 1) for count in (2, 1)
     ]
@@ -289,21 +291,21 @@ def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
         ({"mode": "frozen", "recipe": "bert"}, "--recipe goes with --mode finetune"),
     ):
         with pytest.raises(ValueError, match=said):
-            glue(run, out=tmp_path / "wrong", **{**told, **wrong})
+            run_glue(run, out=tmp_path / "wrong", **{**told, **wrong})
 
 
 def test_every_seed_draws_its_rows_and_its_twin(run, data, tmp_path, monkeypatch):
-    seen, twins, original = [], [], competitors.frozen
+    seen, twins, original = [], [], competitors.probe_frozen
 
     def spy(train, asked, embed, tried, *, seed):
         seen.append((seed, tuple(train.texts.ids), [one.split for one in asked], list(tried)))
         return original(train, asked, embed, tried, seed=seed)
 
-    monkeypatch.setattr(competitors, "frozen", spy)
+    monkeypatch.setattr(competitors, "probe_frozen", spy)
     fresh = type(run).fresh
     monkeypatch.setattr(type(run), "fresh", lambda r, seed: twins.append(seed) or fresh(r, seed))
     told = {**QUICK, "seeds": 2, "limit": 30, "layers": "all", "poolings": "mean,cls"}
-    glue(run, data=data, out=tmp_path / "out", tasks="rte", **told)
+    run_glue(run, data=data, out=tmp_path / "out", tasks="rte", **told)
     assert twins == [0, 1]
     assert [len(rows) for _, rows, _, _ in seen] == [30] * 6
     first, second = {rows for s, rows, *_ in seen if s == 0}, {r for s, r, *_ in seen if s == 1}
@@ -317,7 +319,7 @@ def test_tasks_that_are_not_there_are_left_out_and_said(run, tmp_path, capsys):
     root = write_glue(tmp_path / "glue", tasks=("cola", "mrpc", "qnli", "ax"))
     (root / "QNLI" / "train.tsv").unlink()
     (root / "MRPC" / "test.tsv").unlink()
-    scores = glue(run, data=root, out=tmp_path / "out", **{**QUICK, "quiet": False})
+    scores = run_glue(run, data=root, out=tmp_path / "out", **{**QUICK, "quiet": False})
     assert {row["column"] for row in scores.rows()} == {"cola", "mrpc"}
     assert scores.left_out["qnli"] == "there is no train.tsv in QNLI"
     assert scores.left_out["ax"] == "the model of mnli would answer it"
@@ -386,9 +388,9 @@ def test_the_command_and_its_mistakes(run, data, tmp_path, capsys):
 
 def test_another_run_is_refused(run, data, tmp_path):
     told = {"data": data, "out": tmp_path / "out", "tasks": "rte", **QUICK}
-    glue(run, **told)
+    run_glue(run, **told)
     with pytest.raises(ValueError, match=r"rte\.json was measured of another run"):
-        glue(replace(run, weights="0" * 64), **told)
+        run_glue(replace(run, weights="0" * 64), **told)
 
 
 def test_a_run_on_images_is_refused(data, tmp_path, capsys):
@@ -401,14 +403,14 @@ def test_a_run_on_images_is_refused(data, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["cola", "mrpc", "stsb", "rte"])
 def test_the_interval_is_that_of_the_metric_on_resampled_examples(name):
-    task, random = task_named(name), np.random.default_rng(0)
+    task, random = find_task(name), np.random.default_rng(0)
     if task.labels:
         truth = random.integers(0, 2, 120)
         ours, theirs = (np.where(random.random((2, 120)) < p, truth, 1 - truth) for p in (0.8, 0.6))
     else:
         truth = random.random(120) * 5
         ours, theirs = (truth + random.normal(size=(2, 120)) * s for s in (1, 3))
-    value, interval = compare.difference(task, truth, ours, theirs)
+    value, interval = compare.compare_metric(task, truth, ours, theirs)
     metric = METRICS[task.metrics[0]]
 
     def between(rows):
@@ -422,15 +424,15 @@ def test_the_interval_is_that_of_the_metric_on_resampled_examples(name):
     if name == "rte":
         right = [(fits == truth).mean(axis=0) for fits in (ours, theirs)]
         assert interval == paired_bootstrap(*right, seed=0)
-    same = compare.difference(task, truth, ours, ours)
+    same = compare.compare_metric(task, truth, ours, ours)
     assert same == (0, (0, 0))
 
 
 @pytest.mark.parametrize("name", ["cola", "mrpc", "stsb"])
 def test_a_resampled_metric_is_the_metric_where_it_is_undefined_too(name):
-    task = task_named(name)
+    task = find_task(name)
     metric, some = task.metrics[0], np.array([0, 1, 1, 0]) if task.labels else np.arange(4.0)
     for truth in (some, some * 0, some * 0 + 1):
         for said in (some, some[::-1], some * 0, some * 0 + 1):
-            found = compare._RESAMPLED[metric](np.ones((1, 4)), truth, said)
+            found = compare._RESAMPLED_METRICS[metric](np.ones((1, 4)), truth, said)
             assert found == pytest.approx([METRICS[metric](truth, said)], abs=1e-9)

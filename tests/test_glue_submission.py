@@ -6,9 +6,15 @@ import zipfile
 import numpy as np
 import pytest
 
-from selfwise.glue.read import glue_splits, open_glue
-from selfwise.glue.submission import FILES, Answers, check_submission, problems, write_submission
-from selfwise.glue.tasks import TASKS, task_named
+from selfwise.glue.read import list_splits, open_glue
+from selfwise.glue.submission import (
+    FILES,
+    TaskAnswers,
+    check_submission,
+    find_problems,
+    write_submission,
+)
+from selfwise.glue.tasks import TASKS, find_task
 
 # from the card of the data set and the server's page, not from our table
 ROWS = {
@@ -32,7 +38,7 @@ def answers(rows=3):
     for name, (task, _) in FILES.items():
         count = ROWS[name] if rows is None else rows
         values = np.arange(count) % max(len(task.labels), 1)
-        given[name] = Answers(
+        given[name] = TaskAnswers(
             [str(i) for i in range(count)], values if task.labels else np.linspace(-1, 6, count)
         )
     return given
@@ -97,8 +103,8 @@ def test_the_same_answers_give_the_same_bytes(small, tmp_path):
 
 def test_small_ids_pass_when_they_are_told(small):
     check_submission(small, SMALL)
-    assert len(problems(small)) == 11  # against the official counts none is long enough
-    assert "QQP.tsv, line 5: 390,965 rows are expected, got 3" in problems(small)
+    assert len(find_problems(small)) == 11  # against the official counts none is long enough
+    assert "QQP.tsv, line 5: 390,965 rows are expected, got 3" in find_problems(small)
 
 
 def test_the_ids_are_those_of_the_test_files(real_data, tmp_path):
@@ -106,7 +112,7 @@ def test_the_ids_are_those_of_the_test_files(real_data, tmp_path):
     root, given, seen = real_data / "glue_data", answers(None), []
     for task in TASKS:
         for split, name in task.submissions.items():
-            if split in glue_splits(root, task):
+            if split in list_splits(root, task):
                 ids = list(open_glue(root, task, split).texts.ids)
                 assert len(ids) == ROWS[name]
                 given[name] = given[name]._replace(ids=ids)
@@ -136,7 +142,7 @@ def test_a_wrong_row_is_named(small, tmp_path, name, old, new, message):
     wrong = changed(small, tmp_path / "wrong.zip", name, old, new)
     with pytest.raises(ValueError, match=f"^{re.escape(f'{wrong}: {message}')}"):
         check_submission(wrong, SMALL)
-    assert len(problems(wrong, SMALL)) == 1
+    assert len(find_problems(wrong, SMALL)) == 1
 
 
 def test_wrong_files_are_named(small, tmp_path):
@@ -147,7 +153,7 @@ def test_wrong_files_are_named(small, tmp_path):
                 made.writestr(name.replace("SST-2", "SST2"), source.read(name))
         with pytest.warns(UserWarning, match="Duplicate name"):
             made.writestr("RTE.tsv", source.read("RTE.tsv"))
-    assert problems(out, SMALL) == [
+    assert find_problems(out, SMALL) == [
         "'SST2.tsv' is no file of a submission; did you mean 'SST-2.tsv'?",
         "RTE.tsv is in it 2 times",
         "SST-2.tsv is missing",
@@ -180,10 +186,12 @@ def test_what_cannot_be_written(small, tmp_path):
     with pytest.raises(ValueError, match=r"named 'mnli'"):
         write_submission({**given, "mnli": given["AX.tsv"]}, out)
     with pytest.raises(ValueError, match=r"RTE.tsv: there are 3 ids and 2 predictions"):
-        write_submission({**given, "RTE.tsv": Answers(["0", "1", "2"], np.array([0, 1]))}, out)
+        write_submission({**given, "RTE.tsv": TaskAnswers(["0", "1", "2"], np.array([0, 1]))}, out)
     with pytest.raises(ValueError, match=r"rte: prediction 1 is 2"):
-        write_submission({**given, "RTE.tsv": Answers(["0", "1"], np.array([0, 2]))}, out)
+        write_submission({**given, "RTE.tsv": TaskAnswers(["0", "1"], np.array([0, 2]))}, out)
     with pytest.raises(ValueError, match=r"STS-B.tsv: the prediction for row 1 is not a number"):
-        write_submission({**given, "STS-B.tsv": Answers(["0", "1"], np.array([0, np.nan]))}, out)
+        write_submission(
+            {**given, "STS-B.tsv": TaskAnswers(["0", "1"], np.array([0, np.nan]))}, out
+        )
     assert not out.exists()
-    assert task_named("ax").submissions == {"test": "AX.tsv"}
+    assert find_task("ax").submissions == {"test": "AX.tsv"}

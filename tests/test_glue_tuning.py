@@ -10,8 +10,8 @@ import selfwise
 from selfwise.cli import main as cli
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue import search as search
-from selfwise.glue.benchmark import glue
-from selfwise.glue.finetune import Diverged, finetuned
+from selfwise.glue.benchmark import run_glue
+from selfwise.glue.finetune import Diverged, finetune_on_task
 
 TINY = {"encoder": "bert-tiny", "encoder_options": {"dim": 16, "heads": 2, "depth": 1}}
 TOLD = {"mode": "finetune", "limit": 20, "quiet": True}
@@ -43,15 +43,15 @@ def trained(monkeypatch):
     def spy(run, train, asked, *, recipe, **told):
         seen.append({"task": train.task.name, "recipe": recipe, **told})
         quick = recipe._replace(steps=1, warmup=0)
-        return finetuned(run, train, asked, recipe=quick, **told)
+        return finetune_on_task(run, train, asked, recipe=quick, **told)
 
-    monkeypatch.setattr(search, "finetuned", spy)
+    monkeypatch.setattr(search, "finetune_on_task", spy)
     return seen
 
 
 def test_the_first_seed_searches_and_the_others_take_what_it_chose(run, data, trained, tmp_path):
     told = {**TOLD, "data": data, "tasks": "rte", "recipe": "small", "precision": "bf16"}
-    (found,) = glue(run, out=tmp_path / "out", seeds=1, **told).tasks
+    (found,) = run_glue(run, out=tmp_path / "out", seeds=1, **told).tasks
     assert [len(one["recipe"].settings()) for one in trained] == [4, 4]
     assert {one["recipe"].precision for one in trained} == {"bf16"}
     path = tmp_path / "out" / "rte.json"
@@ -61,33 +61,33 @@ def test_the_first_seed_searches_and_the_others_take_what_it_chose(run, data, tr
     found["asked"]["seeds"], found["done"] = 3, False
     path.write_text(json.dumps(found))
     trained.clear()
-    glue(run, out=tmp_path / "out", seeds=3, **told)  # goes on: the first seed is in the file
+    run_glue(run, out=tmp_path / "out", seeds=3, **told)  # goes on: the first seed is in the file
     assert [one["seed"] for one in trained] == [1, 1, 2, 2]
     assert [one["recipe"].rates for one in trained] == [(5e-5,), (1e-4,)] * 2
     assert [one["recipe"].batches for one in trained] == [(32,)] * 4
 
 
 def test_a_seed_that_diverges_with_it_searches_anew(run, data, trained, tmp_path, monkeypatch):
-    spy = search.finetuned
+    spy = search.finetune_on_task
 
     def diverging(run, train, asked, *, recipe, seed, **told):
         if seed == 1 and len(recipe.settings()) == 1:
             raise Diverged("no numbers")
         return spy(run, train, asked, recipe=recipe, seed=seed, **told)
 
-    monkeypatch.setattr(search, "finetuned", diverging)
+    monkeypatch.setattr(search, "finetune_on_task", diverging)
     told = {**TOLD, "data": data, "tasks": "rte", "seeds": 2}
-    glue(run, out=tmp_path / "out", recipe="small", **told)
+    run_glue(run, out=tmp_path / "out", recipe="small", **told)
     assert [(one["seed"], len(one["recipe"].settings())) for one in trained] == [
         (0, 4), (0, 4), (1, 4), (1, 4),
     ]  # fmt: skip
     with pytest.raises(ValueError, match="no numbers"):  # with one setting nothing is left to try
-        glue(run, out=tmp_path / "fixed", recipe="fixed", **told)
+        run_glue(run, out=tmp_path / "fixed", recipe="fixed", **told)
 
 
 def test_small_tasks_of_pairs_start_from_the_model_of_mnli(run, data, trained, tmp_path):
     told = {**TOLD, "data": data, "tasks": "rte,stsb,cola,mnli", "seeds": 2, "start": "mnli"}
-    scores = glue(run, out=tmp_path / "out", **told)
+    scores = run_glue(run, out=tmp_path / "out", **told)
     assert [one["task"] for one in trained[::4]] == ["mnli", "cola", "stsb", "rte"]
     assert [one["task"] for one in scores.tasks] == ["cola", "stsb", "mnli", "rte"]
     asked = {one["task"]: one["asked"].get("start") for one in scores.tasks}
@@ -113,12 +113,12 @@ def test_small_tasks_of_pairs_start_from_the_model_of_mnli(run, data, trained, t
 
 def test_weights_that_are_gone_or_damaged_are_named(run, data, trained, tmp_path, capsys):
     told = {**TOLD, "data": data, "seeds": 1, "start": "mnli", "out": tmp_path / "out"}
-    glue(run, tasks="mnli", **told)
+    run_glue(run, tasks="mnli", **told)
     path = tmp_path / "out" / "mnli-pretrained-0.safetensors"
     for damage in (lambda: path.write_bytes(b"\x08"), path.unlink):
         damage()
         with pytest.raises(ValueError, match=r"mnli-pretrained-0\.safetensors, from which rte"):
-            glue(run, tasks="mnli,rte", **told)
+            run_glue(run, tasks="mnli,rte", **told)
 
 
 def refused(run, data, tmp_path, capsys, *options):
@@ -144,9 +144,9 @@ def test_options_that_do_not_go_together(run, data, tmp_path, capsys):
 
 
 def test_a_long_training_says_how_far_it_is(run, data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(search, "EVERY", 0.0)
+    monkeypatch.setattr(search, "PROGRESS_SECONDS", 0.0)
     told = {**TOLD, "data": data, "tasks": "rte", "seeds": 1, "out": tmp_path / "out"}
-    glue(run, **{**told, "quiet": False})
+    run_glue(run, **{**told, "quiet": False})
     said = capsys.readouterr().out
     for name in (PRETRAINED, UNTRAINED):
         assert f"  {name}, seed 0, rate 4e-05, batch 16: step 10 of 10\n" in said

@@ -6,18 +6,18 @@ import pytest
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue import finetune_recipes
-from selfwise.glue.compare import FEWEST, difference, seed_intervals, seeds_verdict
-from selfwise.glue.finetune import _choosers
+from selfwise.glue.compare import MIN_EXAMPLES, compare_metric, compute_seed_intervals, judge_seeds
+from selfwise.glue.finetune import _count_choosers
 from selfwise.glue.finetune_recipes import RECIPES
-from selfwise.glue.frozen import PENALTY, Setting, frozen
+from selfwise.glue.frozen import DEFAULT_PENALTY, FeatureSetting, probe_frozen
 from selfwise.glue.read import GlueSplit
 from selfwise.glue.scores import COMPETITORS, WORDS, GlueScores
-from selfwise.glue.task_results import compared
-from selfwise.glue.task_splits import Material, _constant
-from selfwise.glue.tasks import task_named
+from selfwise.glue.task_results import compare_fits
+from selfwise.glue.task_splits import TaskSplits, _note_constant_labels
+from selfwise.glue.tasks import find_task
 from selfwise.report.sections.glue import _above
 
-TASK = task_named("rte")
+TASK = find_task("rte")
 N = 400
 
 
@@ -38,21 +38,21 @@ def split(n):
 def test_one_seed_within_the_noise_is_within_the_noise():
     ours, truth = fits(0.8, 0.8, 0.55)
     theirs, _ = fits(0.5, 0.5, 0.5, seed=1)
-    value, interval = difference(TASK, truth, ours, theirs)
+    value, interval = compare_metric(TASK, truth, ours, theirs)
     assert value > 0.1
     assert interval[0] > 0  # the mean of the seeds alone would be above the noise
-    seeds = seed_intervals(TASK, truth, ours, theirs)
-    assert seeds == [difference(TASK, truth, ours[[i]], theirs[[i]])[1] for i in range(3)]
-    assert seeds_verdict(seeds, N) == "within the noise"
-    assert seeds_verdict(seeds[:2], N) == "above the noise"
+    seeds = compute_seed_intervals(TASK, truth, ours, theirs)
+    assert seeds == [compare_metric(TASK, truth, ours[[i]], theirs[[i]])[1] for i in range(3)]
+    assert judge_seeds(seeds, N) == "within the noise"
+    assert judge_seeds(seeds[:2], N) == "above the noise"
     turned = [(-high, -low) for low, high in seeds[:2]]
-    assert seeds_verdict(turned, N) == "worse, beyond the noise"
-    assert seeds_verdict([turned[0], seeds[0]], N) == "within the noise"
+    assert judge_seeds(turned, N) == "worse, beyond the noise"
+    assert judge_seeds([turned[0], seeds[0]], N) == "within the noise"
 
 
 def test_a_dev_of_a_few_examples_is_not_judged():
-    assert seeds_verdict([(1.0, 1.0)], FEWEST - 1).startswith("not judged")
-    assert seeds_verdict([(1.0, 1.0)], FEWEST) == "above the noise"
+    assert judge_seeds([(1.0, 1.0)], MIN_EXAMPLES - 1).startswith("not judged")
+    assert judge_seeds([(1.0, 1.0)], MIN_EXAMPLES) == "above the noise"
 
 
 def found(words, ours=(0.8, 0.8)):
@@ -67,7 +67,7 @@ def found(words, ours=(0.8, 0.8)):
             rows[-1]["scores"] = {"rte": {"accuracy": float((one == truth).mean())}}
     texts = Texts([], ["a text"] * len(truth), None, truth, ["0", "1"], "made up")
     dev = GlueSplit(TASK, "dev", texts, None, ())
-    comparisons = compared(Material(TASK, dev, {"rte": dev}, {}), rows, COMPETITORS[1:])
+    comparisons = compare_fits(TaskSplits(TASK, dev, {"rte": dev}, {}), rows, COMPETITORS[1:])
     told = {"task": "rte", "asked": {}, "data": {}, "rows": {"rte": N}, "notes": []}
     return told | {"fits": rows, "comparisons": comparisons}
 
@@ -103,11 +103,16 @@ def test_one_seed_is_named():
 
 def test_twenty_rows_choose_nothing_and_are_named():
     def embed(known, others, setting):
-        assert setting == Setting()  # nothing else is read
+        assert setting == FeatureSetting()  # nothing else is read
         return [np.arange(2.0 * len(t)).reshape(-1, 2).astype(np.float32) for t in (known, *others)]
 
-    few = frozen(split(100), [split(10)], embed, [Setting(0), Setting()])
-    assert (few.setting, few.penalty, few.tried, few.chosen_on) == (Setting(), PENALTY, (), 0)
+    few = probe_frozen(split(100), [split(10)], embed, [FeatureSetting(0), FeatureSetting()])
+    assert (few.setting, few.penalty, few.tried, few.chosen_on) == (
+        FeatureSetting(),
+        DEFAULT_PENALTY,
+        (),
+        0,
+    )
     told = found(0.6)
     for fit in told["fits"][:2]:
         fit["setting"] = {"chosen_on": 0}
@@ -120,9 +125,9 @@ def test_enough_rows_choose():
     def embed(known, others, setting):
         return [np.array([[float(text)] for text in t.texts], np.float32) for t in (known, *others)]
 
-    rows = 5 * finetune_recipes.FEWEST
-    many = frozen(split(rows), [split(10)], embed, [Setting(0)])
-    assert many.chosen_on == finetune_recipes.FEWEST
+    rows = 5 * finetune_recipes.MIN_CHOOSERS
+    many = probe_frozen(split(rows), [split(10)], embed, [FeatureSetting(0)])
+    assert many.chosen_on == finetune_recipes.MIN_CHOOSERS
     assert many.tried
 
 
@@ -134,13 +139,13 @@ def test_a_recipe_without_a_search_is_its_first_setting(name):
 
 
 def test_how_many_would_choose():
-    assert _choosers(split(100), [], 0.1) == 10
-    assert _choosers(split(100), [split(30)], 0) == 30
+    assert _count_choosers(split(100), [], 0.1) == 10
+    assert _count_choosers(split(100), [split(30)], 0) == 30
     assert [finetune_recipes.can_choose(n) for n in (20, 99, 100)] == [False, False, True]
 
 
 def test_a_dev_of_one_label_is_named():
     two, one = split(30), split(30)
     one.texts.labels[:] = 1
-    (said,) = _constant({"mnli-m": two, "rte": one})
+    (said,) = _note_constant_labels({"mnli-m": two, "rte": one})
     assert said.startswith("rte: all 30 examples of dev have one label")

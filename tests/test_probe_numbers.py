@@ -137,11 +137,13 @@ def test_nothing_is_fitted_again_where_nothing_is_drawn():
     calls: list[int] = []
     names = ("pretrained", "untrained", "raw input")
     among = {name: counted(calls, 2.0)() for name in names}
-    among["trained"] = counted(calls, 2.0)(drawn=True)
+    among["trained"] = counted(calls, 2.0)(uses_seed=True)
     told = {"labels": LABELS, "truth": np.arange(30) % 3, "seeds": range(4)}
     score = compute_label_curve(among, **told, budgets=[5, 20, None])
     # 20 of each class are all that there are
-    counts = [(len(r.accuracies), r.drawn) for r in score.results if r.competitor == "raw input"]
+    counts = [
+        (len(r.accuracies), r.uses_seed) for r in score.results if r.competitor == "raw input"
+    ]
     assert counts == [(4, True), (1, False), (1, False)]
     assert len(score.result("trained", None).accuracies) == 4
     assert calls.count(60) == 2 * (3 + 4)

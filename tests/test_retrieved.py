@@ -43,11 +43,13 @@ def text(result: RetrievalScore) -> str:
 
 
 def test_means_and_deviations_are_over_the_encoders(result):
-    each = [one.values[MAP].mean() for one in result.found["untrained"]]
+    each = [one.values[MAP].mean() for one in result.by_competitor["untrained"]]
     assert result.mean(MAP, "untrained") == pytest.approx(np.mean(each))
     assert result.deviation(MAP, "untrained") == pytest.approx(np.std(each, ddof=1))
     assert result.deviation(MAP, "pretrained") is None
-    assert result.mean("recall@1") == result.found["pretrained"][0].values["recall@1"].mean()
+    assert (
+        result.mean("recall@1") == result.by_competitor["pretrained"][0].values["recall@1"].mean()
+    )
     assert result.measures == ["recall@1", "recall@2", "recall@4", "recall@8", "R-precision", MAP]
     for measure in result.measures:
         raw, twin, ours = (result.mean(measure, name) for name in reversed(REQUIRED))
@@ -58,8 +60,8 @@ def test_the_interval_is_paired_over_the_queries(result):
     keys = [(one.measure, one.competitor) for one in result.differences]
     assert keys == [(m, c) for m in ("recall@1", MAP) for c in REQUIRED[1:]]
     against = result.differences[2]
-    ours = result.found["pretrained"][0].values[MAP]
-    theirs = np.mean([one.values[MAP] for one in result.found["untrained"]], axis=0)
+    ours = result.by_competitor["pretrained"][0].values[MAP]
+    theirs = np.mean([one.values[MAP] for one in result.by_competitor["untrained"]], axis=0)
     assert against.difference == pytest.approx((ours - theirs).mean())
     assert against.interval == paired_bootstrap(ours, theirs, seed=0)
     assert against.interval[0] < against.difference < against.interval[1]
@@ -125,13 +127,13 @@ def test_it_says_how_many_were_left_out(alone, said):
 @pytest.mark.parametrize("missing", REQUIRED)
 def test_nothing_without_its_baselines(result, missing):
     message = f"without its baselines is not a result: {missing} missing"
-    kept = {name: several for name, several in result.found.items() if name != missing}
+    kept = {name: several for name, several in result.by_competitor.items() if name != missing}
     with pytest.raises(ValueError, match=message):
         compare_retrieval(kept)
     with pytest.raises(ValueError, match=message):
         RetrievalScore(kept, result.differences)
     with pytest.raises(ValueError, match="untrained missing"):
-        RetrievalScore(result.found, result.differences[1:2])
+        RetrievalScore(result.by_competitor, result.differences[1:2])
 
 
 @pytest.fixture(scope="module")
@@ -151,10 +153,10 @@ def test_a_run_is_measured_on_its_test_examples(run, capsys):
     expected = measure_retrieval(ours.vectors, np.array([int(label) for label in ours.labels]))
     for measure in result.measures:
         assert np.array_equal(
-            result.found["pretrained"][0].values[measure], expected.values[measure]
+            result.by_competitor["pretrained"][0].values[measure], expected.values[measure]
         )
     assert result.mean("recall@1", "raw input") > 0.95  # neighbours among digits look alike
-    assert len(result.found["untrained"]) == 3
+    assert len(result.by_competitor["untrained"]) == 3
     assert result.deviation(MAP, "untrained") > 0
     command = ["probe", str(run.folder), "--train", PAIR["train"], "--test", PAIR["test"]]
     capsys.readouterr()
@@ -171,13 +173,13 @@ def test_a_run_is_measured_on_its_test_examples(run, capsys):
 def test_no_features_are_computed_that_are_not_searched(run, monkeypatch):
     from selfwise.modalities import image
 
-    seen, original = [], image.image_features.extract
+    seen, original = [], image.image_features.extract_features
 
     def spy(encoder, images, **told):
         seen.append(len(images))
         return original(encoder, images, **told)
 
-    monkeypatch.setattr(image.image_features, "extract", spy)
+    monkeypatch.setattr(image.image_features, "extract_features", spy)
     selfwise.probe(run, **PAIR, kind="retrieval", layer=0, quiet=True)
     assert seen == [500] * 4
 

@@ -290,11 +290,11 @@ def test_a_probe_stands_beside_bag_of_words_and_the_untrained_encoder(runs, labe
 def test_texts_are_retrieved_beside_bags_of_words(runs, labelled):
     told = {"train": labelled, "test": labelled, "kind": "retrieval", "quiet": True}
     found = selfwise.probe(runs("bert"), **told)
-    assert list(found.found) == ["pretrained", "untrained", "raw input"]
+    assert list(found.by_competitor) == ["pretrained", "untrained", "raw input"]
     assert found.to_dict()["queries"] == 80
     texts = open_texts(labelled)
     bags = measure_retrieval(fit_bag_of_words(texts, texts).test, texts.labels)
-    assert np.array_equal(found.found["raw input"][0].values["MAP@R"], bags.values["MAP@R"])
+    assert np.array_equal(found.by_competitor["raw input"][0].values["MAP@R"], bags.values["MAP@R"])
     assert 0 < found.mean("MAP@R") <= 1.0
 
 

@@ -102,17 +102,19 @@ def test_all_layers_are_filed_by_one_pass(voices, runs, monkeypatch, tmp_path):
     from selfwise.modalities import audio
 
     run, passes = runs("hubert"), []
-    original = audio.listening.layers
+    original = audio.listening.extract_layers
 
     def counted(*told, **more):
         passes.append(1)
         return original(*told, **more)
 
-    monkeypatch.setattr(audio.listening, "layers", counted)
+    monkeypatch.setattr(audio.listening, "extract_layers", counted)
     other = cases.voices(tmp_path / "others", 4)
     for layer in (0, 1, -2):
         found = selfwise.embed(run, other, layer=layer).vectors
-        exact = audio.listening.extract(run.encoder, run.modality.examples(run, other), layer=layer)
+        exact = audio.listening.extract_features(
+            run.encoder, run.modality.examples(run, other), layer=layer
+        )
         assert np.allclose(found, exact, atol=1e-5)
     assert len(passes) == 1
 

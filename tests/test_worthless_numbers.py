@@ -8,7 +8,7 @@ import selfwise
 from selfwise import losses
 from selfwise.cli import main as cli
 from selfwise.glue import task_splits
-from selfwise.glue.tasks import task_named
+from selfwise.glue.tasks import find_task
 from selfwise.losses import triplet_mining as mining
 from selfwise.training import checkpoint
 from selfwise.workflows import language
@@ -100,12 +100,12 @@ def test_a_run_that_diverges_at_once_leaves_no_folder(tmp_path, capsys):
 
 
 def test_half_of_mnli_is_measured_and_the_other_half_named(monkeypatch):
-    mnli = task_named("mnli")
-    monkeypatch.setattr(task_splits, "glue_splits", lambda data, task: ["train", "dev_matched"])
-    found, left = task_splits.there("data", [mnli], named=False)
+    mnli = find_task("mnli")
+    monkeypatch.setattr(task_splits, "list_splits", lambda data, task: ["train", "dev_matched"])
+    found, left = task_splits.find_tasks("data", [mnli], required=False)
     assert found == ["mnli"]
     assert left == {"mnli-mm": "there is no dev_mismatched.tsv in MNLI"}
-    monkeypatch.setattr(task_splits, "glue_splits", lambda data, task: ["dev_matched"])
+    monkeypatch.setattr(task_splits, "list_splits", lambda data, task: ["dev_matched"])
     monkeypatch.setattr(task_splits, "open_glue", lambda *_: None)
-    found, left = task_splits.there("data", [mnli, task_named("rte")], named=False)
+    found, left = task_splits.find_tasks("data", [mnli, find_task("rte")], required=False)
     assert "no train.tsv" in left["mnli"]

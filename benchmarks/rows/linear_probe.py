@@ -51,7 +51,10 @@ TESTS = 5_000  # for the comparison with scikit-learn: half a point is 25 of the
 QUALITY = {"full": (2_000, 90), "quick": (1_000, 20)}
 SIDE, CLASSES, DIM = 32, 10, 512
 EPOCHS, BATCH, WORKERS = 90, 256, 2  # lightly's documented ones; processes that load
-ENCODER: dict[str, Any] = {"encoder": "resnet18", "encoder_options": {"stem": "half", "layers": [1, 1, 1, 1], "channels": [16, 32, 64, DIM]}}  # fmt: skip
+ENCODER: dict[str, Any] = {
+    "encoder": "resnet18",
+    "encoder_options": {"stem": "half", "layers": [1, 1, 1, 1], "channels": [16, 32, 64, DIM]},
+}
 FIRST = 1000  # number of the first piece that is timed; before it, a warm-up
 HALF_A_POINT, TWO_POINTS = 0.005, 0.02
 

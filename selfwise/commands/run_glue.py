@@ -9,9 +9,9 @@ WORDS = "RUN"
 
 def function() -> Callable[..., Any]:
     """What is called with the options."""
-    from selfwise.glue.benchmark import glue
+    from selfwise.glue.benchmark import run_glue
 
-    return glue
+    return run_glue
 
 
 def say(result: Any, options: Mapping[str, Any]) -> Any:

@@ -4,20 +4,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from selfwise.glue.competitors import Competitor, majority, probed
-from selfwise.glue.finetune_recipes import recipe_for
-from selfwise.glue.options import ALL, MAJORITY, How, asked, check, completed, wanted
-from selfwise.glue.results import put_together
+from selfwise.glue.competitors import FitCompetitor, build_majority, build_probes
+from selfwise.glue.finetune_recipes import find_recipe
+from selfwise.glue.options import (
+    ALL,
+    MAJORITY,
+    GlueConfig,
+    check_config,
+    complete_config,
+    parse_tasks,
+    result_options,
+)
+from selfwise.glue.results import write_results
 from selfwise.glue.scores import COMPETITORS, FROZEN, UNFITTED, GlueScores
-from selfwise.glue.search import tuned
-from selfwise.glue.task_results import Kept, compared
-from selfwise.glue.task_splits import AX, Material, opened, there
-from selfwise.glue.tasks import TASKS, task_named
+from selfwise.glue.search import build_finetuned
+from selfwise.glue.task_results import TaskResults, compare_fits
+from selfwise.glue.task_splits import AX, TaskSplits, find_tasks, open_task
+from selfwise.glue.tasks import TASKS, find_task
 from selfwise.runs.open import Run, load
 from selfwise.runs.records import GLUE
 
 
-def glue(
+def run_glue(
     run: Run | str | Path,
     *,
     data: str | Path,
@@ -61,24 +69,26 @@ def glue(
         device: cpu, cuda or auto.
         quiet: print nothing while it works.
     """
-    how = How(mode, seeds, limit, device, wnli, (), recipe, precision, start)
-    check(how)
-    named = wanted(tasks)
+    config = GlueConfig(mode, seeds, limit, device, wnli, (), recipe, precision, start)
+    check_config(config)
+    requested = parse_tasks(tasks)
     run = run if isinstance(run, Run) else load(run)
-    how = completed(run, how, layers, poolings)
-    say = _silent if quiet else _aloud
-    found, left = there(data, named, named=tasks.strip() != ALL)
-    _tell(left, say)
-    order = how.in_order([task for task in found if task != AX])
-    every = _earlier(run, how, Path(out), _files(run, data, found, how, _folder(run, out)))
+    config = complete_config(run, config, layers, poolings)
+    say = _print_nothing if quiet else _print_line
+    names, left_out = find_tasks(data, requested, required=tasks.strip() != ALL)
+    _report_left_out(left_out, say)
+    order = config.order_tasks([task for task in names if task != AX])
+    results = _add_earlier_results(
+        run, config, Path(out), _open_results(run, data, names, config, _make_out_folder(run, out))
+    )
     failed: dict[str, str] = {}
-    for name in (one for one in order if not (every[one].done and every[one].by_seed)):
-        material = opened(data, name, ax=AX in found)
-        failed |= _finished(every[name], run, how, material, say)
-    return put_together(run, how, every, left, failed, say)
+    for name in (one for one in order if not (results[one].done and results[one].by_seed)):
+        splits = open_task(data, name, ax=AX in names)
+        failed |= _run_task(results[name], run, config, splits, say)
+    return write_results(run, config, results, left_out, failed, say)
 
 
-def _folder(run: Run, out: str | Path) -> Path:
+def _make_out_folder(run: Run, out: str | Path) -> Path:
     out = Path(out)
     if out.resolve() == (run.folder / GLUE).resolve():
         raise ValueError(f"--out {out} is where the run keeps tables for its report; give another")
@@ -88,82 +98,92 @@ def _folder(run: Run, out: str | Path) -> Path:
     return out
 
 
-def _files(
-    run: Run, data: str | Path, found: Sequence[str], how: How, out: Path
-) -> dict[str, Kept]:
-    """That of each task. All of their data are read, so that a mistake in them is seen early."""
-    files = {}
-    for name in (task for task in found if task != AX):
-        told = asked(run, how, name)
-        if how.recipe and told.get("wnli") != MAJORITY:
-            recipe_for(how.recipe, task_named(name))  # albert's are not for all tasks
-        files[name] = Kept(out / f"{name}.json", told, opened(data, name, ax=AX in found).told())
-    return files
+def _open_results(
+    run: Run, data: str | Path, names: Sequence[str], config: GlueConfig, out: Path
+) -> dict[str, TaskResults]:
+    """The results of each task. Reads all data, so that a mistake in them shows early."""
+    results = {}
+    for name in (task for task in names if task != AX):
+        options = result_options(run, config, name)
+        if config.recipe and options.get("wnli") != MAJORITY:
+            find_recipe(config.recipe, find_task(name))  # albert's are not for all tasks
+        results[name] = TaskResults(
+            out / f"{name}.json", options, open_task(data, name, ax=AX in names).describe()
+        )
+    return results
 
 
-def _earlier(run: Run, how: How, out: Path, now: Mapping[str, Kept]) -> dict[str, Kept]:
-    """The tasks of now, and those that lie in the folder, measured with the same options."""
-    every = dict(now)
+def _add_earlier_results(
+    run: Run, config: GlueConfig, out: Path, current: Mapping[str, TaskResults]
+) -> dict[str, TaskResults]:
+    """The current tasks, and those in the folder that were measured with equal options."""
+    results = dict(current)
     for task in TASKS:
         path = out / f"{task.name}.json"
-        if task.name not in now and task.name != AX and path.is_file():
-            kept = Kept.found_in(path)
-            if kept.done and kept.found["asked"] == asked(run, how, task.name):
-                every[task.name] = kept
-    return {task.name: every[task.name] for task in TASKS if task.name in every}
+        if task.name not in current and task.name != AX and path.is_file():
+            earlier = TaskResults.from_file(path)
+            if earlier.done and earlier.record["asked"] == result_options(run, config, task.name):
+                results[task.name] = earlier
+    return {task.name: results[task.name] for task in TASKS if task.name in results}
 
 
-def _finished(
-    kept: Kept, run: Run, how: How, material: Material, say: Callable[[str], None]
+def _run_task(
+    results: TaskResults,
+    run: Run,
+    config: GlueConfig,
+    splits: TaskSplits,
+    say: Callable[[str], None],
 ) -> dict[str, str]:
-    """Why the task has failed, by its name; the others may do better."""
+    """Fit all competitors of a task. Returns the reason by the task's name if that fails."""
     try:
-        if kept.found["asked"].get("wnli") == MAJORITY:
-            _measured(kept, material, majority(material), [0], say)  # nothing is drawn
+        if results.record["asked"].get("wnli") == MAJORITY:
+            _fit_competitors(results, splits, build_majority(splits), [0], say)  # nothing is drawn
             return {}
-        among = tuned(run, how, material, kept, say) if how.recipe else probed(run, how, material)
-        _measured(kept, material, among, range(how.seeds), say)
+        competitors = (
+            build_finetuned(run, config, splits, results, say)
+            if config.recipe
+            else build_probes(run, config, splits)
+        )
+        _fit_competitors(results, splits, competitors, range(config.seeds), say)
     except ValueError as error:
-        say(f"{material.task.name} has failed: {error}")
-        return {material.task.name: str(error)}
+        say(f"{splits.task.name} has failed: {error}")
+        return {splits.task.name: str(error)}
     return {}
 
 
-def _measured(
-    kept: Kept,
-    material: Material,
-    among: dict[str, Competitor],
+def _fit_competitors(
+    results: TaskResults,
+    splits: TaskSplits,
+    competitors: dict[str, FitCompetitor],
     seeds: Sequence[int],
     say: Callable[[str], None],
 ) -> None:
-    """All fits that are not there yet, each kept at once, and what follows from them."""
-    for note in material.told()["notes"]:
+    """Run the fits that are missing, save each at once, and compare them at the end."""
+    for note in splits.describe()["notes"]:
         say(note)
     for seed in seeds:
-        for name, fit in among.items():
-            if kept.has(name, seed):
+        for name, fit_competitor in competitors.items():
+            if results.has_fit(name, seed):
                 continue
             started = time.perf_counter()
-            found = fit(seed)
-            kept.add(name, seed, found)
-            values = [
-                f"{c} {m} {100 * v:.1f}" for c, s in found.scores.items() for m, v in s.items()
-            ]
-            chosen = ", ".join(f"{key} {value}" for key, value in found.setting.items())
+            fit = fit_competitor(seed)
+            results.add_fit(name, seed, fit)
+            values = [f"{c} {m} {100 * v:.1f}" for c, s in fit.scores.items() for m, v in s.items()]
+            chosen = ", ".join(f"{key} {value}" for key, value in fit.setting.items())
             seconds = time.perf_counter() - started
             say(f"{', '.join(values)}: {name}, seed {seed} ({chosen}; {seconds:.0f} s)")
-    learned = any(fit["setting"] != UNFITTED for fit in kept.fits)
-    kept.finish(compared(material, kept.fits, COMPETITORS[1:]) if learned else [])
+    is_fitted = any(record["setting"] != UNFITTED for record in results.fits)
+    results.finish(compare_fits(splits, results.fits, COMPETITORS[1:]) if is_fitted else [])
 
 
-def _tell(left: Mapping[str, str], say: Callable[[str], None]) -> None:
-    for task, why in left.items():
+def _report_left_out(left_out: Mapping[str, str], say: Callable[[str], None]) -> None:
+    for task, why in left_out.items():
         say(f"{task} is left out: {why}")
 
 
-def _aloud(text: str) -> None:
+def _print_line(text: str) -> None:
     print(text, flush=True)
 
 
-def _silent(text: str) -> None:
-    """Nothing is printed."""
+def _print_nothing(text: str) -> None:
+    """Print nothing."""

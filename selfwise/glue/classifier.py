@@ -12,10 +12,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core.errors import did_you_mean
-from selfwise.core.types import TextBatch, to_device
+from selfwise.core.types import TextBatch, TextEncoder, to_device
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.features.text import TokenRow, batch_by_length, pad_rows, pool_tokens
-from selfwise.glue.finetune_recipes import Recipe
+from selfwise.glue.finetune_recipes import FinetuneRecipe
 from selfwise.glue.tasks import SCORES
 from selfwise.nn.attention import Attention
 from selfwise.nn.dropout import dropout
@@ -25,7 +25,7 @@ from selfwise.tokenizers.tokenizer import Tokenizer
 POOLINGS = ("cls", "last", "mean")
 
 
-class Tuner(nn.Module):
+class ClassifierHead(nn.Module):
     """Logits of classes, or one number, from one vector of the row.
 
     The vector is the first token's after a layer with tanh, the encoder's pooler where it has one
@@ -40,7 +40,7 @@ class Tuner(nn.Module):
     Raises ValueError for an unknown pooling.
     """
 
-    def __init__(self, encoder: Any, classes: int, recipe: Recipe):
+    def __init__(self, encoder: TextEncoder, classes: int, recipe: FinetuneRecipe):
         super().__init__()
         self.pooling = recipe.pooling or ("last" if encoder.causal else "cls")
         if self.pooling not in POOLINGS:
@@ -52,8 +52,8 @@ class Tuner(nn.Module):
             _set_dropout(encoder, recipe.dropout)
         self.dense = None
         if self.pooling == "cls" and encoder.pooler is None:
-            self.dense = _linear(encoder.dim, encoder.dim)
-        self.out = _linear(encoder.dim, classes or 1)
+            self.dense = _build_linear(encoder.dim, encoder.dim)
+        self.out = _build_linear(encoder.dim, classes or 1)
 
     def forward(self, batch: TextBatch) -> Float[Tensor, "b k"]:
         x = self._vector(batch)
@@ -62,14 +62,21 @@ class Tuner(nn.Module):
 
     def loss(self, batch: TextBatch, truth: Tensor) -> Float[Tensor, ""]:
         """Mean cross-entropy of classes (b,), or mean squared error of scores (b,) over 5."""
-        found = self(batch)
+        logits = self(batch)
         if self.classes:
-            return F.cross_entropy(found, truth)
-        return F.mse_loss(found[:, 0], truth.float() / SCORES[1])
+            return F.cross_entropy(logits, truth)
+        return F.mse_loss(logits[:, 0], truth.float() / SCORES[1])
+
+    def encoder_weights(self) -> dict[str, Tensor]:
+        """The weights of the encoder alone."""
+        assert isinstance(self.encoder, nn.Module), type(self.encoder)
+        return self.encoder.state_dict()
 
     def _vector(self, batch: TextBatch) -> Float[Tensor, "b d"]:
         if self.pooling == "mean":
-            return pool_tokens(self.encoder(batch).tokens.float(), batch.valid, "mean")
+            tokens = self.encoder(batch).tokens
+            assert tokens is not None, "features of texts have tokens"
+            return pool_tokens(tokens.float(), batch.valid, "mean")
         where = torch.zeros((len(batch.ids), 1), dtype=torch.int64, device=batch.ids.device)
         if self.pooling == "last":
             where = where + (
@@ -77,31 +84,38 @@ class Tuner(nn.Module):
             )
             return self.encoder.read(batch, where - 1)[:, 0]
         first = self.encoder.read(batch, where)[:, 0]
-        return torch.tanh((self.dense or self.encoder.pooler)(first))
+        dense = self.dense or self.encoder.pooler
+        assert dense is not None, "an encoder without a pooler gets a dense layer"
+        return torch.tanh(dense(first))
 
 
-def copied(encoder: Any, start: dict[str, Tensor] | None) -> Any:
+def copy_encoder(encoder: TextEncoder, start: dict[str, Tensor] | None) -> TextEncoder:
     """A copy of the encoder, on the CPU, with other weights if some are given.
 
     Raises ValueError if these are of another encoder.
     """
-    made = deepcopy(encoder).cpu().requires_grad_(True)
+    assert isinstance(encoder, nn.Module), type(encoder)
+    copy = deepcopy(encoder).cpu().requires_grad_(True)
     if start is None:
-        return made
-    own = {name: tuple(tensor.shape) for name, tensor in made.state_dict().items()}
-    other = {name: tuple(tensor.shape) for name, tensor in start.items()}
-    if own != other:
-        wrong = min(name for name in {*own, *other} if own.get(name) != other.get(name))
-        raise ValueError(
-            f"the weights to start from are of another encoder: {wrong} is "
-            f"{other.get(wrong, 'missing')} and should be {own.get(wrong, 'missing')}"
+        return copy
+    own_shapes = {name: tuple(tensor.shape) for name, tensor in copy.state_dict().items()}
+    start_shapes = {name: tuple(tensor.shape) for name, tensor in start.items()}
+    if own_shapes != start_shapes:
+        name = min(
+            name
+            for name in {*own_shapes, *start_shapes}
+            if own_shapes.get(name) != start_shapes.get(name)
         )
-    made.load_state_dict(start)
-    return made
+        raise ValueError(
+            f"the weights to start from are of another encoder: {name} is "
+            f"{start_shapes.get(name, 'missing')} and should be {own_shapes.get(name, 'missing')}"
+        )
+    copy.load_state_dict(start)
+    return copy
 
 
-def answers(
-    model: Tuner,
+def predict_rows(
+    model: ClassifierHead,
     rows: Sequence[TokenRow],
     tokenizer: Tokenizer,
     *,
@@ -112,29 +126,29 @@ def answers(
 
     Raises FloatingPointError if an output is no number.
     """
-    found = np.empty((len(rows), model.classes or 1), np.float32)
-    with evaluation_mode(model, device), half(device, precision):
+    logits = np.empty((len(rows), model.classes or 1), np.float32)
+    with evaluation_mode(model, device), autocast_bf16(device, precision):
         for places in batch_by_length([len(row.ids) for row in rows]):
             batch = pad_rows([rows[i] for i in places], model.encoder, tokenizer)
-            found[places] = model(to_device(batch, device)).cpu().numpy()
-    if not np.isfinite(found).all():
+            logits[places] = model(to_device(batch, device)).cpu().numpy()
+    if not np.isfinite(logits).all():
         raise FloatingPointError("the outputs are no numbers any more")
     if model.classes:
-        return found.argmax(axis=1).astype(np.int64)
-    return np.clip(found[:, 0].astype(np.float64) * SCORES[1], *SCORES)
+        return logits.argmax(axis=1).astype(np.int64)
+    return np.clip(logits[:, 0].astype(np.float64) * SCORES[1], *SCORES)
 
 
-def half(device: torch.device | str, precision: str) -> torch.autocast:
+def autocast_bf16(device: torch.device | str, precision: str) -> torch.autocast:
     """bfloat16 where autocast says so, if the precision is bf16."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _linear(dim: int, out: int) -> nn.Linear:
+def _build_linear(dim: int, out: int) -> nn.Linear:
     """As BERT's: N(0, 0.02), no bias at the start."""
-    made = nn.Linear(dim, out)
-    nn.init.normal_(made.weight, std=0.02)
-    nn.init.zeros_(made.bias)
-    return made
+    layer = nn.Linear(dim, out)
+    nn.init.normal_(layer.weight, std=0.02)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def _set_dropout(encoder: Any, p: float) -> None:

@@ -1,108 +1,126 @@
 """What is compared on a task of GLUE: an encoder, its untrained twin, bags of words."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
-from selfwise.glue.frozen import Embed, Readings, Setting, frozen, of_words
-from selfwise.glue.frozen import settings as combined
-from selfwise.glue.metrics import glue_scores
-from selfwise.glue.options import LAST, How
+from selfwise.glue.frozen import (
+    CachedFeatures,
+    Embed,
+    FeatureSetting,
+    embed_words,
+    list_settings,
+    probe_frozen,
+)
+from selfwise.glue.metrics import compute_metrics
+from selfwise.glue.options import LAST, GlueConfig
 from selfwise.glue.read import GlueSplit
 from selfwise.glue.scores import COMPETITORS, UNFITTED, WORDS
-from selfwise.glue.task_results import Fit
-from selfwise.glue.task_splits import Material, some
+from selfwise.glue.task_record import SettingValues
+from selfwise.glue.task_results import CompetitorFit
+from selfwise.glue.task_splits import TaskSplits, limit_train
 from selfwise.modalities.devices import choose_device
 from selfwise.runs.open import Run
 
-Competitor = Callable[[int], Fit]  # from a seed
+FitCompetitor = Callable[[int], CompetitorFit]  # from a seed
 
 
-def probed(run: Run, how: How, material: Material) -> dict[str, Competitor]:
+def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, FitCompetitor]:
     """Probes of features: of the encoder, of its twin of that seed, of bags of words."""
-    place, precision = choose_device(run, how.device)
-    told: dict[str, Any] = {"length": run.record.info.length, "device": place}
-    told["precision"] = precision
-    pairs = _pairs(material)
-    tried = [one._replace(joined=joined) for one in how.settings for joined in pairs]
+    device, precision = choose_device(run, config.device)
+    length = run.record.info.length
+    pairs = _list_joined(splits)
+    settings = [one._replace(joined=joined) for one in config.settings for joined in pairs]
     # read once for all seeds; with a limit each seed has texts of its own
-    own = Readings(run.encoder, run.tokenizer, tried, **told)
-
-    def untrained(seed: int) -> Embed:
-        return Readings(run.build_untrained(seed), run.tokenizer, tried, **told)
+    cache = partial(
+        CachedFeatures,
+        tokenizer=run.tokenizer,
+        settings=settings,
+        length=length,
+        device=device,
+        precision=precision,
+    )
+    pretrained = cache(run.encoder)
 
     return {
-        PRETRAINED: _probe(material, how, lambda seed: own, tried, material.dev | material.test),
-        UNTRAINED: _probe(material, how, untrained, tried, material.dev),
-        WORDS: words(material, how),
+        PRETRAINED: _build_probe(
+            splits, config, lambda seed: pretrained, settings, splits.dev | splits.test
+        ),
+        UNTRAINED: _build_probe(
+            splits, config, lambda seed: cache(run.build_untrained(seed)), settings, splits.dev
+        ),
+        WORDS: build_words_probe(splits, config),
     }
 
 
-def words(material: Material, how: How) -> Competitor:
+def build_words_probe(splits: TaskSplits, config: GlueConfig) -> FitCompetitor:
     """A probe of bags of words."""
-    bags = [Setting(joined=joined) for joined in _pairs(material)]
-    return _probe(material, how, lambda seed: of_words, bags, material.dev, _of_bags)
+    bags = [FeatureSetting(joined=joined) for joined in _list_joined(splits)]
+    return _build_probe(splits, config, lambda seed: embed_words, bags, splits.dev, _bag_values)
 
 
-def _pairs(material: Material) -> list[bool]:
+def _list_joined(splits: TaskSplits) -> list[bool]:
     """Whether pairs are read as one; single texts always are."""
-    return sorted({one.joined for one in combined(material.task, [None], [""])}, reverse=True)
+    return sorted({one.joined for one in list_settings(splits.task, [None], [""])}, reverse=True)
 
 
-def _plain(setting: Setting) -> dict[str, Any]:
+def _setting_values(setting: FeatureSetting) -> SettingValues:
     return {**setting._asdict(), "layer": LAST if setting.layer is None else setting.layer}
 
 
-def _of_bags(setting: Setting) -> dict[str, Any]:
-    """Bags have no layers."""
+def _bag_values(setting: FeatureSetting) -> SettingValues:
+    """Without layer and pooling, which bags of words have not."""
     return {"joined": setting.joined}
 
 
-def _probe(
-    material: Material,
-    how: How,
+def _build_probe(
+    splits: TaskSplits,
+    config: GlueConfig,
     embed: Callable[[int], Embed],
-    tried: Sequence[Setting],
-    asked: dict[str, GlueSplit],
-    told: Callable[[Setting], dict[str, Any]] = _plain,
-) -> Competitor:
-    def fit(seed: int) -> Fit:
-        rows = some(material.train, how.limit, seed)
-        found = frozen(rows, list(asked.values()), embed(seed), tried, seed=seed)
-        values = [(told(at) | {"penalty": one.penalty}, one.value) for at, one in found.tried]
-        chosen = told(found.setting) | {"penalty": found.penalty, "chosen_on": found.chosen_on}
-        return fitted(chosen, values, asked, found.predicted, found.scores)
+    settings: Sequence[FeatureSetting],
+    test: dict[str, GlueSplit],
+    to_values: Callable[[FeatureSetting], SettingValues] = _setting_values,
+) -> FitCompetitor:
+    def fit(seed: int) -> CompetitorFit:
+        rows = limit_train(splits.train, config.limit, seed)
+        result = probe_frozen(rows, list(test.values()), embed(seed), settings, seed=seed)
+        tried = [(to_values(at) | {"penalty": one.penalty}, one.value) for at, one in result.tried]
+        chosen = to_values(result.setting) | {
+            "penalty": result.penalty,
+            "chosen_on": result.chosen_on,
+        }
+        return build_fit(chosen, tried, test, result.predicted, result.scores)
 
     return fit
 
 
-def fitted(
-    setting: dict[str, Any],
-    tried: Sequence[tuple[dict[str, Any], float | None]],
-    asked: dict[str, GlueSplit],
+def build_fit(
+    setting: SettingValues,
+    tried: Sequence[tuple[SettingValues, float | None]],
+    test: dict[str, GlueSplit],
     predicted: Sequence[np.ndarray],
     scores: Sequence[dict[str, float] | None],
-) -> Fit:
-    """What was said about each of `asked`, in plain values, with the scores where there are any."""
-    known = {name: one for name, one in zip(asked, scores) if one is not None}
-    return Fit(setting, tried, dict(zip(asked, predicted)), known)
+) -> CompetitorFit:
+    """Predictions and scores by the names of the splits in `test`."""
+    known_scores = {name: one for name, one in zip(test, scores) if one is not None}
+    return CompetitorFit(setting, tried, dict(zip(test, predicted)), known_scores)
 
 
-def majority(material: Material) -> dict[str, Competitor]:
-    """The most frequent class of train, whoever is asked."""
-    labels = material.train.texts.labels
+def build_majority(splits: TaskSplits) -> dict[str, FitCompetitor]:
+    """Every competitor predicts the most frequent class of train."""
+    labels = splits.train.texts.labels
     assert labels is not None
-    often = int(np.bincount(labels).argmax())
+    most_frequent = int(np.bincount(labels).argmax())
 
-    def fit(seed: int) -> Fit:
-        asked = material.dev | material.test
-        said = {name: np.full(len(split), often) for name, split in asked.items()}
+    def fit(seed: int) -> CompetitorFit:
+        test = splits.dev | splits.test
+        predicted = {name: np.full(len(split), most_frequent) for name, split in test.items()}
         scores = {}
-        for name, split in material.dev.items():
+        for name, split in splits.dev.items():
             assert split.texts.labels is not None
-            scores[name] = glue_scores(material.task, split.texts.labels, said[name])
-        return Fit(UNFITTED, [], said, scores)
+            scores[name] = compute_metrics(splits.task, split.texts.labels, predicted[name])
+        return CompetitorFit(UNFITTED, [], predicted, scores)
 
     return dict.fromkeys(COMPETITORS, fit)

@@ -8,10 +8,10 @@ from itertools import product
 from typing import NamedTuple
 
 from selfwise.core.errors import did_you_mean
-from selfwise.glue.tasks import Task
+from selfwise.glue.tasks import GlueTask
 
 
-class Setting(NamedTuple):
+class FinetuneSetting(NamedTuple):
     """One point of the search."""
 
     rate: float
@@ -21,7 +21,7 @@ class Setting(NamedTuple):
         return f"rate {self.rate:g}, batch {self.batch}"
 
 
-class Recipe(NamedTuple):
+class FinetuneRecipe(NamedTuple):
     """Everything that decides on a fine-tuning but the seed. The optimiser is AdamW.
 
     Google's code for BERT and ALBERT lacks Adam's correction for its bias; we have it, as fairseq
@@ -46,33 +46,33 @@ class Recipe(NamedTuple):
     pooling: str = ""  # cls, last or mean; by default last for a causal encoder, otherwise cls
     precision: str = "float32"  # or bf16
 
-    def settings(self) -> list[Setting]:
+    def settings(self) -> list[FinetuneSetting]:
         """Every combination of a rate and a batch."""
-        return [Setting(*one) for one in product(self.rates, self.batches)]
+        return [FinetuneSetting(*one) for one in product(self.rates, self.batches)]
 
-    def unsearched(self) -> "Recipe":
+    def unsearched(self) -> "FinetuneRecipe":
         """With the first of its settings and after the last epoch, so that nothing is chosen."""
         return self.at(self.settings()[0])._replace(early=False)
 
-    def at(self, setting: Setting) -> "Recipe":
+    def at(self, setting: FinetuneSetting) -> "FinetuneRecipe":
         """The same with nothing to search for."""
         return self._replace(rates=(setting.rate,), batches=(setting.batch,))
 
 
 FIXED = "fixed"
-FEWEST = 100  # examples that may choose a setting; of 20, one more right answer is 5 points
+MIN_CHOOSERS = 100  # examples that may choose a setting; of 20, one more right answer is 5 points
 
 
 def can_choose(examples: int) -> bool:
     """Whether so many examples may choose between settings; fewer choose by chance."""
-    return examples >= FEWEST
+    return examples >= MIN_CHOOSERS
 
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         # Cramming (arXiv:2212.14034), its configuration GLUE_sane: one setting for all tasks
-        Recipe(
+        FinetuneRecipe(
             FIXED,
             (4e-5,),
             (16,),
@@ -83,9 +83,9 @@ RECIPES = {
             clip=0.0,
         ),
         # arXiv:1810.04805 section 4.1, and `run_classifier.py` for what the paper does not say
-        Recipe("bert", (5e-5, 4e-5, 3e-5, 2e-5), (32,)),
+        FinetuneRecipe("bert", (5e-5, 4e-5, 3e-5, 2e-5), (32,)),
         # arXiv:1907.11692 section 5.1 and table 10; fairseq's README for GLUE
-        Recipe(
+        FinetuneRecipe(
             "roberta",
             (1e-5, 2e-5, 3e-5),
             (16, 32),
@@ -99,14 +99,14 @@ RECIPES = {
         ),
         # google-research/albert `run_glue.sh`; rate, batch, steps and warm-up: ALBERT below.
         # Its script takes the best of the checkpoints; we look once an epoch.
-        Recipe("albert", (), (), dropout=None, length=512, early=True),
+        FinetuneRecipe("albert", (), (), dropout=None, length=512, early=True),
         # google-research/bert, README on BERT-mini and the like (arXiv:1908.08962): 4 epochs and
         # these rates; of its five batches the middle one
-        Recipe("small", (3e-5, 5e-5, 1e-4, 3e-4), (32,), epochs=4),
+        FinetuneRecipe("small", (3e-5, 5e-5, 1e-4, 3e-4), (32,), epochs=4),
     )
 }
 # rate, batch, steps, steps of warm-up
-ALBERT = {
+ALBERT_SETTINGS = {
     "cola": (1e-5, 16, 5336, 320),
     "sst2": (1e-5, 32, 20_935, 1256),
     "mrpc": (2e-5, 32, 800, 200),
@@ -118,7 +118,7 @@ ALBERT = {
 }
 
 
-def recipe_for(name: str, task: Task) -> Recipe:
+def find_recipe(name: str, task: GlueTask) -> FinetuneRecipe:
     """The recipe of that name for a task.
 
     Raises ValueError for a name that is not in RECIPES and for a task that ALBERT's table lacks.
@@ -128,8 +128,8 @@ def recipe_for(name: str, task: Task) -> Recipe:
     recipe = RECIPES[name]
     if name != "albert":
         return recipe
-    if task.name not in ALBERT:
-        known = ", ".join(ALBERT)
-        raise ValueError(f"the recipe albert has no row for {task.name}; its tasks are: {known}")
-    rate, batch, steps, warmup = ALBERT[task.name]
-    return recipe.at(Setting(rate, batch))._replace(steps=steps, warmup=warmup)
+    if task.name not in ALBERT_SETTINGS:
+        tasks = ", ".join(ALBERT_SETTINGS)
+        raise ValueError(f"the recipe albert has no row for {task.name}; its tasks are: {tasks}")
+    rate, batch, steps, warmup = ALBERT_SETTINGS[task.name]
+    return recipe.at(FinetuneSetting(rate, batch))._replace(steps=steps, warmup=warmup)

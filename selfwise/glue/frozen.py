@@ -18,6 +18,7 @@ from scipy.sparse import issparse, vstack
 
 from selfwise.core.files import digest
 from selfwise.core.rng import shuffled
+from selfwise.core.types import TextEncoder
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.features.text import (
     extract_poolings,
@@ -26,17 +27,18 @@ from selfwise.evaluation.features.text import (
 )
 from selfwise.evaluation.probes.linear import PENALTIES, check_finite
 from selfwise.glue.finetune_recipes import can_choose
-from selfwise.glue.linear_probe import Tried, answers, path
-from selfwise.glue.metrics import glue_scores
+from selfwise.glue.linear_probe import PenaltyTrial, fit_and_predict, search_penalties
+from selfwise.glue.metrics import compute_metrics
 from selfwise.glue.read import GlueSplit
-from selfwise.glue.tasks import Task
+from selfwise.glue.tasks import GlueTask
 from selfwise.tokenizers.tokenizer import Tokenizer
 
-PENALTY = 0.1  # where too few examples are held out to choose one
-HELD = 5  # one of so many training examples is held out to choose the setting and the penalty
+DEFAULT_PENALTY = 0.1  # where too few examples are held out to choose one
+# one of so many training examples is held out to choose the setting and the penalty
+HELD_OUT_EVERY = 5
 
 
-class Setting(NamedTuple):
+class FeatureSetting(NamedTuple):
     """Where features come from."""
 
     layer: int | None = None  # as in `extract`; None is the encoder's output
@@ -44,176 +46,215 @@ class Setting(NamedTuple):
     joined: bool = True  # a pair as one row of tokens; else u, v, |u - v| and u v side by side
 
 
-class Frozen(NamedTuple):
-    """What a probe of a task says about the splits that were asked for, in their order."""
+class FrozenResult(NamedTuple):
+    """Predictions and scores of a probe on each test split, in order."""
 
-    setting: Setting
+    setting: FeatureSetting
     penalty: float
-    tried: tuple[tuple[Setting, Tried], ...]  # on the held-out part
+    tried: tuple[tuple[FeatureSetting, PenaltyTrial], ...]  # on the held-out part
     predicted: tuple[np.ndarray, ...]  # classes, or scores from 0 to 5
     scores: tuple[dict[str, float] | None, ...]  # every metric; None for test
     chosen_on: int  # examples that chose; 0: the default setting, as they would have been too few
 
 
 Matrix = Any  # dense float32 (n, d), or a sparse bag of words
-Embed = Callable[[Texts, Sequence[Texts], Setting], list[Matrix]]
+Embed = Callable[[Texts, Sequence[Texts], FeatureSetting], list[Matrix]]
 Place = tuple[int | None, str]  # layer and pooling
 
 
-def settings(task: Task, layers: Sequence[int | None], poolings: Sequence[str]) -> list[Setting]:
+def list_settings(
+    task: GlueTask, layers: Sequence[int | None], poolings: Sequence[str]
+) -> list[FeatureSetting]:
     """Every combination; a pair once as one row of tokens and once as two."""
     joined = (True, False) if len(task.text) > 1 else (True,)
-    return [Setting(layer, how, one) for layer in layers for how in poolings for one in joined]
+    return [
+        FeatureSetting(layer, how, one) for layer in layers for how in poolings for one in joined
+    ]
 
 
-def frozen(
+def probe_frozen(
     train: GlueSplit,
-    asked: Sequence[GlueSplit],
+    test: Sequence[GlueSplit],
     embed: Embed,
-    tried: Sequence[Setting],
+    settings: Sequence[FeatureSetting],
     *,
     seed: int = 0,
-) -> Frozen:
+) -> FrozenResult:
     """The best of some settings and penalties on a fifth of train, fitted on all of it.
 
     If that fifth has too few examples to choose (`can_choose`), the default setting is fitted: the
-    mean of the encoder's output, or the first of `tried` if that is not among them.
+    mean of the encoder's output, or the first of `settings` if that is not among them.
 
     Args:
         train: with labels, or scores.
-        asked: splits to predict; their labels decide nothing.
-        embed: makes features of train and of others, as `Readings` or `of_words`.
-        tried: the settings. Of equals the first is taken, with its strongest penalty.
+        test: splits to predict; their labels decide nothing.
+        embed: makes features of train and of others, as `CachedFeatures` or `embed_words`.
+        settings: the settings. Of equals the first is taken, with its strongest penalty.
         seed: draws the held-out part.
 
     Raises ValueError if train has no labels, or features are not finite.
     """
-    task, truth = train.task, _truth(train)
+    task, truth = train.task, _split_truth(train)
     if truth is None:
         raise ValueError(f"{task.name}: a probe is fitted on labels, and {train.split} has none")
-    held = np.arange(len(truth)) % HELD == 0
+    is_held_out = np.arange(len(truth)) % HELD_OUT_EVERY == 0
     order = shuffled(len(truth), seed, "glue frozen", task.name)
-    enough = can_choose(int(held.sum()))
-    found: list[tuple[Setting, Tried]] = []
-    for setting in tried if enough else ():
-        # no name for the features: those of one setting are let go before the next are made
-        values = path(task, _own(train, embed, setting), truth, order[~held], order[held])
-        found += [(setting, one) for one in values]
-    chosen, penalty = _best(found, tried, enough)
-    x, *others = embed(train.texts, [split.texts for split in asked], chosen)
-    predicted = _answers(task, x, truth, others, penalty)
+    enough = can_choose(int(is_held_out.sum()))
+    tried: list[tuple[FeatureSetting, PenaltyTrial]] = []
+    for setting in settings if enough else ():
+        # no name for the features: memory holds those of one setting at a time
+        values = search_penalties(
+            task,
+            _embed_train(train, embed, setting),
+            truth,
+            order[~is_held_out],
+            order[is_held_out],
+        )
+        tried += [(setting, one) for one in values]
+    chosen, penalty = _choose_best(tried, settings, enough)
+    x, *test_features = embed(train.texts, [split.texts for split in test], chosen)
+    predicted = _predict_splits(task, x, truth, test_features, penalty)
     scores = []
-    for split, said in zip(asked, predicted):
-        known = _truth(split)
-        scores.append(None if known is None else glue_scores(task, known, said))
-    count = int(held.sum()) if enough else 0
-    return Frozen(chosen, penalty, tuple(found), tuple(predicted), tuple(scores), count)
+    for split, predictions in zip(test, predicted):
+        split_truth = _split_truth(split)
+        scores.append(
+            None if split_truth is None else compute_metrics(task, split_truth, predictions)
+        )
+    count = int(is_held_out.sum()) if enough else 0
+    return FrozenResult(chosen, penalty, tuple(tried), tuple(predicted), tuple(scores), count)
 
 
-def _best(
-    found: Sequence[tuple[Setting, Tried]], tried: Sequence[Setting], enough: bool
-) -> tuple[Setting, float]:
+def _choose_best(
+    tried: Sequence[tuple[FeatureSetting, PenaltyTrial]],
+    settings: Sequence[FeatureSetting],
+    enough: bool,
+) -> tuple[FeatureSetting, float]:
     if not enough:
-        return (Setting() if Setting() in tried else tried[0]), PENALTY
-    best = max(found, key=lambda one: one[1].value, default=(tried[0], Tried(max(PENALTIES), 0.0)))
+        return (FeatureSetting() if FeatureSetting() in settings else settings[0]), DEFAULT_PENALTY
+    best = max(
+        tried,
+        key=lambda one: one[1].value,
+        default=(settings[0], PenaltyTrial(max(PENALTIES), 0.0)),
+    )
     return best[0], best[1].penalty
 
 
-class Readings:
+class CachedFeatures:
     """Features of a text encoder, which stays as it is: an `Embed`.
 
-    Training texts are read once for all settings, since a forward pass has all layers; others are
-    read for the setting that is asked for. What was read lies in a temporary folder, because the
-    features of all settings may not fit in memory; those of one do.
+    Training texts are encoded once for all settings, since a forward pass has all layers; other
+    texts are encoded for one setting. A temporary folder has the features, because those of all
+    settings may not fit in memory; those of one do.
 
     Args:
         encoder: the encoder.
-        tokenizer: that it was trained with.
-        tried: the settings that may be asked for.
-        length: tokens at which texts are cut.
+        tokenizer: the tokenizer of the encoder.
+        settings: all settings to expect.
+        length: number of tokens at which texts are cut.
         device: where to compute.
         precision: float32 or bf16.
     """
 
     def __init__(
         self,
-        encoder: Any,
+        encoder: TextEncoder,
         tokenizer: Tokenizer,
-        tried: Sequence[Setting],
+        settings: Sequence[FeatureSetting],
         *,
         length: int,
         device: torch.device | str = "cpu",
         precision: str = "float32",
     ):
-        self.every = list(dict.fromkeys(_place(setting) for setting in tried))
-        self.read = partial(extract_poolings, encoder, tokenizer=tokenizer, length=length)
-        self.how: dict[str, Any] = {"device": device, "precision": precision}
+        self.places = list(dict.fromkeys(_layer_and_pooling(setting) for setting in settings))
+        self.extract = partial(
+            extract_poolings,
+            encoder,
+            tokenizer=tokenizer,
+            length=length,
+            device=device,
+            precision=precision,
+        )
         self.folder = TemporaryDirectory(prefix="selfwise-")
-        self.made: dict[tuple[str, Place], np.ndarray] = {}
+        self.arrays: dict[tuple[str, Place], np.ndarray] = {}
 
-    def __call__(self, known: Texts, others: Sequence[Texts], setting: Setting) -> list[Matrix]:
-        own = self._features(known, setting, self.every)
-        return [own, *(self._features(one, setting, [_place(setting)]) for one in others)]
+    def __call__(
+        self, train: Texts, others: Sequence[Texts], setting: FeatureSetting
+    ) -> list[Matrix]:
+        train_features = self._compute_features(train, setting, self.places)
+        return [
+            train_features,
+            *(
+                self._compute_features(one, setting, [_layer_and_pooling(setting)])
+                for one in others
+            ),
+        ]
 
-    def _features(self, texts: Texts, setting: Setting, places: list[Place]) -> np.ndarray:
+    def _compute_features(
+        self, texts: Texts, setting: FeatureSetting, places: list[Place]
+    ) -> np.ndarray:
         if texts.pairs is None or setting.joined:
-            return self._of(texts, setting, places)
+            return self._extract_once(texts, setting, places)
         mark = texts.fingerprint
         first = replace(texts, pairs=None, fingerprint=digest(mark, "first"))
         second = replace(first, texts=texts.pairs, fingerprint=digest(mark, "second"))
-        return joined(self._of(first, setting, places), self._of(second, setting, places))
+        return combine_pair(
+            self._extract_once(first, setting, places), self._extract_once(second, setting, places)
+        )
 
-    def _of(self, texts: Texts, setting: Setting, places: list[Place]) -> np.ndarray:
-        if (texts.fingerprint, _place(setting)) not in self.made:
-            keep = Path(self.folder.name) / str(len(self.made))
-            for place, found in zip(places, self.read(texts, places=places, keep=keep, **self.how)):
-                self.made[texts.fingerprint, place] = found
-        return self.made[texts.fingerprint, _place(setting)]
+    def _extract_once(
+        self, texts: Texts, setting: FeatureSetting, places: list[Place]
+    ) -> np.ndarray:
+        if (texts.fingerprint, _layer_and_pooling(setting)) not in self.arrays:
+            file_prefix = Path(self.folder.name) / str(len(self.arrays))
+            arrays = self.extract(texts, places=places, file_prefix=file_prefix)
+            for place, features in zip(places, arrays):
+                self.arrays[texts.fingerprint, place] = features
+        return self.arrays[texts.fingerprint, _layer_and_pooling(setting)]
 
 
-def of_words(known: Texts, others: Sequence[Texts], setting: Setting) -> list[Matrix]:
-    """Bags of words, fitted on `known` alone: what needs no encoder.
+def embed_words(train: Texts, others: Sequence[Texts], setting: FeatureSetting) -> list[Matrix]:
+    """Bags of words, fitted on `train` alone; they need no encoder.
 
     A pair is two bags side by side, or, if it is not joined, compared word by word as an encoder's
     two vectors are; the setting decides nothing else.
     """
-    apart = known.pairs is not None and not setting.joined
-    bags = [
-        (fit_pair_bag_of_words if apart else fit_bag_of_words)(known, one)
-        for one in others or [known]
-    ]
+    compared = train.pairs is not None and not setting.joined
+    fit = fit_pair_bag_of_words if compared else fit_bag_of_words
+    bags = [fit(train, one) for one in others or [train]]
     return [bags[0].train, *(one.test for one in bags[: len(others)])]
 
 
-def joined(u: Float[np.ndarray, "n d"], v: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n e"]:
+def combine_pair(
+    u: Float[np.ndarray, "n d"], v: Float[np.ndarray, "n d"]
+) -> Float[np.ndarray, "n e"]:
     """[u; v; |u - v|; u v], as InferSent has it (arXiv:1705.02364, section 3.1)."""
     return np.concatenate([u, v, np.abs(u - v), u * v], axis=1)
 
 
-def _place(setting: Setting) -> Place:
+def _layer_and_pooling(setting: FeatureSetting) -> Place:
     return setting.layer, setting.pooling
 
 
-def _own(train: GlueSplit, embed: Embed, setting: Setting) -> Matrix:
+def _embed_train(train: GlueSplit, embed: Embed, setting: FeatureSetting) -> Matrix:
     (x,) = embed(train.texts, [], setting)
     check_finite("training", x)
     return x
 
 
-def _truth(split: GlueSplit) -> Int64[np.ndarray, "n"] | Float[np.ndarray, "n"] | None:
+def _split_truth(split: GlueSplit) -> Int64[np.ndarray, "n"] | Float[np.ndarray, "n"] | None:
     return split.texts.labels if split.task.labels else split.scores
 
 
-def _stacked(parts: list[Matrix]) -> Matrix:
+def _stack_features(parts: list[Matrix]) -> Matrix:
     if issparse(parts[0]):
         return vstack(parts).tocsr()
     return np.concatenate(parts)
 
 
-def _answers(
-    task: Task, x: Matrix, truth: np.ndarray, asked: list[Matrix], penalty: float
+def _predict_splits(
+    task: GlueTask, x: Matrix, truth: np.ndarray, test: list[Matrix], penalty: float
 ) -> list[np.ndarray]:
-    if not asked:
+    if not test:
         return []
-    ends = np.cumsum([one.shape[0] for one in asked])[:-1]
-    return np.split(answers(task, x, truth, _stacked(asked), penalty), ends)
+    ends = np.cumsum([one.shape[0] for one in test])[:-1]
+    return np.split(fit_and_predict(task, x, truth, _stack_features(test), penalty), ends)

@@ -1,7 +1,7 @@
 """GLUE as the Hugging Face hub has it: parquet, labels as numbers whose names are beside them."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,73 +11,81 @@ import pyarrow.parquet as pq
 from selfwise.core.errors import did_you_mean
 from selfwise.data.text.hub import load_split
 from selfwise.data.text.tables import explain_missing, read_rows
-from selfwise.glue.tasks import Task
+from selfwise.glue.tasks import GlueTask
 
 LABEL, INDEX = "label", "idx"
-Told = tuple[str, str | None, tuple[str, ...], str | None]  # where, id, texts, label as official
+HubRow = tuple[str, str | None, tuple[str, ...], str | None]  # place, id, texts, official label
 
 
-def parquet_files(folder: Path, split: str) -> list[Path]:
+def find_parquet_files(folder: Path, split: str) -> list[Path]:
     """The parts of a split: `validation-00000-of-00001.parquet`, or `validation/0000.parquet`."""
-    name = _split(split)
+    name = _hub_split(split)
     return sorted(folder.glob(f"{name}-*.parquet")) or sorted(folder.glob(f"{name}/*.parquet"))
 
 
-def parquet_rows(path: Path, task: Task, split: str) -> Iterator[Told]:
+def read_parquet_rows(path: Path, task: GlueTask, split: str) -> Iterator[HubRow]:
     """Rows of a parquet file. Labels are mapped by their names, which the file's metadata hold.
 
     Raises ValueError for a column or a name that is missing, and for a label that is not known.
     """
     fields = [*task.hub.text, INDEX]
-    known = task.label in task.files[split].columns
-    names = _names(path) if known and task.hub.labels else []
-    wanted = [*fields, LABEL] if known else fields
+    is_labelled = task.label in task.files[split].columns
+    names = _read_label_names(path) if is_labelled and task.hub.labels else []
+    columns = [*fields, LABEL] if is_labelled else fields
     numbered = (
-        (f"{path}, {number}", row) for number, row in read_rows(path, ".parquet", wanted, _seen)
+        (f"{path}, {number}", row)
+        for number, row in read_rows(path, ".parquet", columns, _ignore_progress)
     )
-    return _told(numbered, task, names, known)
+    return _iterate_rows(numbered, task, names, is_labelled)
 
 
-def hub_rows(told: str, task: Task, split: str) -> Iterator[Told]:
+def read_hub_rows(address: str, task: GlueTask, split: str) -> Iterator[HubRow]:
     """Rows of `hub:nyu-mll/glue`, through the library `datasets`.
 
-    Raises ValueError as `documents_hub.load`, and as `parquet_rows`.
+    Raises ValueError as `data.text.hub.load`, and as `read_parquet_rows`.
     """
-    table = load_split(told, told.removeprefix("hub:"), config=task.hub.config, split=_split(split))
-    where = f"{told} {task.hub.config} {_split(split)}"
+    table = load_split(
+        address, address.removeprefix("hub:"), config=task.hub.config, split=_hub_split(split)
+    )
+    where = f"{address} {task.hub.config} {_hub_split(split)}"
     for field in (*task.hub.text, INDEX, LABEL):
         if field not in table.column_names:
             raise ValueError(explain_missing(where, field, table.column_names))
     names = list(getattr(table.features[LABEL], "names", None) or [])
     numbered = ((f"{where}, row {i}", row) for i, row in enumerate(table, start=1))
-    return _told(numbered, task, names, task.label in task.files[split].columns)
+    return _iterate_rows(numbered, task, names, task.label in task.files[split].columns)
 
 
-def _split(split: str) -> str:
+def _hub_split(split: str) -> str:
     return split.replace("dev", "validation")
 
 
-def _told(
-    numbered: Iterable[tuple[str, dict[str, Any]]], task: Task, names: Sequence[str], known: bool
-) -> Iterator[Told]:
+def _iterate_rows(
+    numbered: Iterable[tuple[str, Mapping[str, object]]],
+    task: GlueTask,
+    names: Sequence[str],
+    is_labelled: bool,
+) -> Iterator[HubRow]:
     for where, row in numbered:
-        texts = tuple(row[name] for name in task.hub.text)
-        for name, text in zip(task.hub.text, texts):
+        texts = []
+        for name in task.hub.text:
+            text = row[name]
             if not isinstance(text, str):
                 raise ValueError(f"{where}: {name!r} is not text but of type {type(text).__name__}")
-        label = _label(where, row[LABEL], task, names) if known else None
-        yield where, str(row[INDEX]), texts, label
+            texts.append(text)
+        label = _official_label(where, row[LABEL], task, names) if is_labelled else None
+        yield where, str(row[INDEX]), tuple(texts), label
 
 
-def _label(where: str, value: Any, task: Task, names: Sequence[str]) -> str:
+def _official_label(where: str, value: Any, task: GlueTask, names: Sequence[str]) -> str:
     """The official spelling of a label, by name: the hub's order is not that of the files."""
     spelled = task.hub.labels
     if not spelled:
         return "" if value is None else repr(float(value))
     if isinstance(value, int) and not isinstance(value, bool):
         if not names:
-            said = "labels are numbers, and the file does not say what they are called"
-            raise ValueError(f"{where}: {said} (labels of the hub's glue come with their names)")
+            problem = "labels are numbers, and the file does not say what they are called"
+            raise ValueError(f"{where}: {problem} (labels of the hub's glue come with their names)")
         if not 0 <= value < len(names):
             raise ValueError(f"{where}: label {value} is none of 0 to {len(names) - 1}")
         value = names[value]
@@ -86,16 +94,16 @@ def _label(where: str, value: Any, task: Task, names: Sequence[str]) -> str:
     return spelled[value]
 
 
-def _names(path: Path) -> list[str]:
+def _read_label_names(path: Path) -> list[str]:
     """The names of the classes, from what `datasets` writes beside the columns."""
     try:
-        told = (pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
+        metadata = (pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}")
     except (pa.ArrowInvalid, pa.ArrowException) as error:
         why = " ".join(str(error).split())
         raise ValueError(f"{path}: cannot be read as parquet ({why})") from error
-    features = json.loads(told).get("info", {}).get("features", {})
+    features = json.loads(metadata).get("info", {}).get("features", {})
     return list(features.get(LABEL, {}).get("names") or [])
 
 
-def _seen(read: int) -> None:
-    """Files of this size are read without telling how far."""
+def _ignore_progress(read: int) -> None:
+    """Files of this size need no progress."""

@@ -17,59 +17,62 @@ from selfwise.evaluation.probes.linear import (
     check_features,
     check_finite,
 )
-from selfwise.glue.metrics import task_score
-from selfwise.glue.tasks import SCORES, Task
+from selfwise.glue.metrics import average_metrics
+from selfwise.glue.tasks import SCORES, GlueTask
 
 Matrix = Any  # dense float32 (n, d), or a sparse bag of words
 
 # numbers in the features: below, threads wait for each other longer than they multiply. Beside
 # other work a search on MRPC's 3,668 x 1,024 took 0.6 s with one thread and 8 s with two, one on
 # SST-2's 53,879 x 256 took 1.2 s and 6 s
-SERIAL = 2**26
-LOOSE = 1e-4  # gradient's largest entry at which L-BFGS stops, in the search
-TIGHT = 1e-6  # and for what is reported: at 1e-4 probabilities are 0.018 away, at 1e-6 0.0002
+SINGLE_THREAD_SIZE = 2**26
+# largest entry of the gradient at which L-BFGS stops, in the search and in the final fit: at 1e-4
+# probabilities are 0.018 away, at 1e-6 0.0002
+SEARCH_TOLERANCE, FINAL_TOLERANCE = 1e-4, 1e-6
 ITERATIONS = 10_000
 
 
-class Tried(NamedTuple):
+class PenaltyTrial(NamedTuple):
     """A penalty, and what it is worth where it was tried."""
 
     penalty: float
-    value: float  # `task_score`
+    value: float  # `average_metrics`
 
 
-def path(
-    task: Task, x: Matrix, truth: np.ndarray, kept: np.ndarray, apart: np.ndarray
-) -> list[Tried]:
+def search_penalties(
+    task: GlueTask, x: Matrix, truth: np.ndarray, fitted_rows: np.ndarray, judge_rows: np.ndarray
+) -> list[PenaltyTrial]:
     """The penalties from strong to weak until the task's score has fallen twice.
 
     Args:
         task: its metrics decide; accuracy would take CoLA's constant answer for a good one.
         x: features (n, d).
         truth: classes, or scores, (n,).
-        kept: rows that are fitted.
-        apart: rows that judge.
+        fitted_rows: rows that are fitted.
+        judge_rows: rows that judge.
 
     Nothing can be tried, and the list is empty, if there are no rows to judge or all that are
     fitted have one class.
     """
-    if not len(apart) or len(np.unique(truth[kept])) < 2:
+    if not len(judge_rows) or len(np.unique(truth[fitted_rows])) < 2:
         return []
-    found = list[Tried]()
-    with _threads(x):
-        model = _model(task, x[kept], truth[kept], LOOSE)
-        asked = model.scaled(x[apart])
+    trials = list[PenaltyTrial]()
+    with _limit_threads(x):
+        model = _build_model(task, x[fitted_rows], truth[fitted_rows], SEARCH_TOLERANCE)
+        test = model.scale(x[judge_rows])
         for penalty in sorted(PENALTIES, reverse=True):
-            value = task_score(task, truth[apart], model.fitted(penalty).says(asked))
-            found.append(Tried(penalty, value))
-            highest = max(one.value for one in found)
-            if len(found) > 2 and all(one.value < highest for one in found[-2:]):
+            value = average_metrics(task, truth[judge_rows], model.fit(penalty).predict(test))
+            trials.append(PenaltyTrial(penalty, value))
+            highest = max(one.value for one in trials)
+            if len(trials) > 2 and all(one.value < highest for one in trials[-2:]):
                 break
-    return found
+    return trials
 
 
-def answers(task: Task, x: Matrix, truth: np.ndarray, asked: Matrix, penalty: float) -> np.ndarray:
-    """Classes by logistic regression, or scores from 0 to 5 by ridge regression, of `asked`.
+def fit_and_predict(
+    task: GlueTask, x: Matrix, truth: np.ndarray, test: Matrix, penalty: float
+) -> np.ndarray:
+    """Classes by logistic regression, or scores from 0 to 5 by ridge regression, of `test`.
 
     mean cross-entropy + penalty / 2 |W|^2, as in `linear`, or mean squared error + penalty |w|^2.
     Features are standardised; bags of words are scaled as in `linear`, whose penalties these are.
@@ -79,45 +82,45 @@ def answers(task: Task, x: Matrix, truth: np.ndarray, asked: Matrix, penalty: fl
 
     Raises ValueError if there are no examples, a feature is not finite, or all labels are equal.
     """
-    check_features(x, np.zeros(len(truth), np.int64), asked)
+    check_features(x, np.zeros(len(truth), np.int64), test)
     if task.labels:
         check_classes(truth)
-    with _threads(x):
-        model = _model(task, x.astype(np.float64), truth, TIGHT)
-        return model.fitted(penalty).says(model.scaled(asked))
+    with _limit_threads(x):
+        model = _build_model(task, x.astype(np.float64), truth, FINAL_TOLERANCE)
+        return model.fit(penalty).predict(model.scale(test))
 
 
-class _Classes:
+class _ClassModel:
     """Logistic regression that starts where it stopped last."""
 
     def __init__(self, x: Matrix, truth: np.ndarray, tol: float):
-        self.scaled, self.x, self.truth = *_scaled(x), truth
+        self.scale, self.x, self.truth = *_scale_features(x), truth
         self.model = LogisticRegression(tol=tol, max_iter=ITERATIONS, warm_start=True)
 
-    def fitted(self, penalty: float) -> "_Classes":
+    def fit(self, penalty: float) -> "_ClassModel":
         C = 1 / (penalty * len(self.truth))  # scikit-learn's objective is n C times ours
         self.model.set_params(C=C).fit(self.x, self.truth)
         return self
 
-    def says(self, asked: Matrix) -> np.ndarray:
-        return self.model.predict(asked).astype(np.int64)
+    def predict(self, test: Matrix) -> np.ndarray:
+        return self.model.predict(test).astype(np.int64)
 
 
-class _Scores:
+class _ScoreModel:
     """Ridge regression."""
 
     def __init__(self, x: Matrix, truth: np.ndarray):
-        self.scaled, self.x, self.truth = *_scaled(x), truth
+        self.scale, self.x, self.truth = *_scale_features(x), truth
 
-    def fitted(self, penalty: float) -> "_Scores":
+    def fit(self, penalty: float) -> "_ScoreModel":
         self.model = Ridge(alpha=penalty * len(self.truth)).fit(self.x, self.truth)
         return self
 
-    def says(self, asked: Matrix) -> np.ndarray:
-        return np.clip(self.model.predict(asked), *SCORES)
+    def predict(self, test: Matrix) -> np.ndarray:
+        return np.clip(self.model.predict(test), *SCORES)
 
 
-def _scaled(x: Matrix) -> tuple[Callable[[Matrix], Matrix], Matrix]:
+def _scale_features(x: Matrix) -> tuple[Callable[[Matrix], Matrix], Matrix]:
     """What scales others, and x scaled; dense features in place."""
     if issparse(x):
         return BagScaler().transform, BagScaler().transform(x)
@@ -126,11 +129,13 @@ def _scaled(x: Matrix) -> tuple[Callable[[Matrix], Matrix], Matrix]:
     return partial(scale.transform, copy=True), x
 
 
-def _model(task: Task, x: Matrix, truth: np.ndarray, tol: float) -> _Classes | _Scores:
+def _build_model(
+    task: GlueTask, x: Matrix, truth: np.ndarray, tol: float
+) -> _ClassModel | _ScoreModel:
     check_finite("training", x)
-    return _Classes(x, truth, tol) if task.labels else _Scores(x, truth)
+    return _ClassModel(x, truth, tol) if task.labels else _ScoreModel(x, truth)
 
 
-def _threads(x: Matrix) -> threadpool_limits:
-    """One for small features: see `SERIAL`."""
-    return threadpool_limits(1 if x.size < SERIAL else None)
+def _limit_threads(x: Matrix) -> threadpool_limits:
+    """One for small features: see `SINGLE_THREAD_SIZE`."""
+    return threadpool_limits(1 if x.size < SINGLE_THREAD_SIZE else None)

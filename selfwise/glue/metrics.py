@@ -5,34 +5,35 @@ Everything is a share (1 is all right), not a percentage; the averages keep the 
 
 from collections.abc import Callable, Mapping
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64
+from numpy.typing import ArrayLike
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from selfwise.core.errors import did_you_mean
-from selfwise.glue.tasks import Task
+from selfwise.glue.tasks import GlueTask
 
-FLAT = 1e-12  # of the largest value: numbers nearer to each other than that are one number
-CLASSES = Int64[np.ndarray, "n"]
-NUMBERS = Float[np.ndarray, "n"]
+# share of the largest value: numbers nearer to each other count as equal
+CONSTANT_TOLERANCE = 1e-12
+Classes = Int64[np.ndarray, "n"]
+Numbers = Float[np.ndarray, "n"]
 
 Scores = Mapping[str, Mapping[str, float]]  # task, MNLI as mnli-m and mnli-mm -> metric -> value
 
 
-def accuracy(truth: CLASSES, predicted: CLASSES) -> float:
+def accuracy(truth: Classes, predicted: Classes) -> float:
     """The share of examples that are right."""
     return float(accuracy_score(truth, predicted))
 
 
-def f1(truth: CLASSES, predicted: CLASSES) -> float:
+def f1(truth: Classes, predicted: Classes) -> float:
     """F1 of class 1, the paraphrases: 2 tp / (2 tp + fp + fn); 0 where there is none to count."""
     return float(f1_score(truth, predicted, labels=[1], average="micro", zero_division=0.0))
 
 
-def matthews(truth: CLASSES, predicted: CLASSES) -> float:
+def matthews(truth: Classes, predicted: Classes) -> float:
     """Matthews' correlation; R_K of Gorodkin (2004) for more than two classes.
 
     0 where it is undefined, which is where all predictions, or all labels, are of one class.
@@ -42,21 +43,21 @@ def matthews(truth: CLASSES, predicted: CLASSES) -> float:
     return float(matthews_corrcoef(truth, predicted))
 
 
-def pearson(truth: NUMBERS, predicted: NUMBERS) -> float:
+def pearson(truth: Numbers, predicted: Numbers) -> float:
     """Pearson's correlation; 0 where it is undefined: all predictions, or all scores, are equal."""
-    if _flat(truth) or _flat(predicted):
+    if _is_constant(truth) or _is_constant(predicted):
         return 0.0
-    return float(pearsonr(_double(truth), _double(predicted)).statistic)
+    return float(pearsonr(_to_float64(truth), _to_float64(predicted)).statistic)
 
 
-def spearman(truth: NUMBERS, predicted: NUMBERS) -> float:
+def spearman(truth: Numbers, predicted: Numbers) -> float:
     """Spearman's correlation, equal values sharing their ranks' mean; 0 where it is undefined."""
-    if _flat(truth) or _flat(predicted):
+    if _is_constant(truth) or _is_constant(predicted):
         return 0.0
-    return float(spearmanr(_double(truth), _double(predicted)).statistic)
+    return float(spearmanr(_to_float64(truth), _to_float64(predicted)).statistic)
 
 
-METRICS: dict[str, Callable[[Any, Any], float]] = {
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "matthews": matthews,
     "accuracy": accuracy,
     "f1": f1,
@@ -65,8 +66,8 @@ METRICS: dict[str, Callable[[Any, Any], float]] = {
 }
 
 
-def glue_scores(
-    task: Task, truth: Int64[np.ndarray, "n"] | Float[np.ndarray, "n"], predicted: Any
+def compute_metrics(
+    task: GlueTask, truth: Int64[np.ndarray, "n"] | Float[np.ndarray, "n"], predicted: ArrayLike
 ) -> dict[str, float]:
     """Every metric of a task: `predicted` (n,) holds classes, or scores for STS-B.
 
@@ -87,15 +88,15 @@ def glue_scores(
     return {name: METRICS[name](truth, predicted) for name in task.metrics}
 
 
-def task_score(task: Task, truth: np.ndarray, predicted: np.ndarray) -> float:
+def average_metrics(task: GlueTask, truth: np.ndarray, predicted: np.ndarray) -> float:
     """The mean of the task's metrics, as the leaderboard counts it; it chooses what is chosen.
 
     F1 alone would take the constant answer to MRPC for a good one.
     """
-    return fmean(glue_scores(task, truth, predicted).values())
+    return fmean(compute_metrics(task, truth, predicted).values())
 
 
-def check_classes(task: Task, predicted: np.ndarray) -> Int64[np.ndarray, "n"]:
+def check_classes(task: GlueTask, predicted: np.ndarray) -> Int64[np.ndarray, "n"]:
     """Predictions as int64. Raises ValueError for one that is no number of a class of the task."""
     if predicted.dtype.kind not in "iu":
         raise ValueError(f"{task.name}: predictions are class numbers, got {predicted.dtype}")
@@ -152,13 +153,13 @@ AVERAGES: dict[str, _Columns] = {
 }
 
 
-def columns_of(task: Task, split: str) -> str:
+def column_name(task: GlueTask, split: str) -> str:
     """The name of a split's scores in an average: the task's, and for MNLI mnli-m or mnli-mm."""
     matched = {"matched": "-m", "mismatched": "-mm"}
     return task.name + matched.get(split.partition("_")[2], "")
 
 
-def average(scores: Scores, name: str) -> float | None:
+def compute_average(scores: Scores, name: str) -> float | None:
     """The average of that name, in the unit of `scores`; None if a score that it needs is missing.
 
     Args:
@@ -167,13 +168,13 @@ def average(scores: Scores, name: str) -> float | None:
 
     Raises ValueError for another name.
     """
-    if missing(scores, name):
+    if list_missing_metrics(scores, name):
         return None
     columns = AVERAGES[name]
     return fmean(fmean(scores[task][metric] for task, metric in column) for column in columns)
 
 
-def missing(scores: Scores, name: str) -> list[str]:
+def list_missing_metrics(scores: Scores, name: str) -> list[str]:
     """What an average lacks, as `qqp f1`. Raises ValueError for a name that is not in AVERAGES."""
     if name not in AVERAGES:
         raise ValueError(f"unknown average {name!r}{did_you_mean(name, AVERAGES)}")
@@ -181,15 +182,15 @@ def missing(scores: Scores, name: str) -> list[str]:
     return [f"{task} {metric}" for task, metric in needed if metric not in scores.get(task, {})]
 
 
-def averages(scores: Scores) -> dict[str, float | None]:
+def compute_averages(scores: Scores) -> dict[str, float | None]:
     """Every average by its name; None where scores are missing."""
-    return {name: average(scores, name) for name in AVERAGES}
+    return {name: compute_average(scores, name) for name in AVERAGES}
 
 
-def _flat(values: np.ndarray) -> bool:
-    values = _double(values)
-    return bool(np.ptp(values) <= FLAT * np.abs(values).max())
+def _is_constant(values: np.ndarray) -> bool:
+    values = _to_float64(values)
+    return bool(np.ptp(values) <= CONSTANT_TOLERANCE * np.abs(values).max())
 
 
-def _double(values: np.ndarray) -> Float[np.ndarray, "n"]:
+def _to_float64(values: np.ndarray) -> Float[np.ndarray, "n"]:
     return np.asarray(values, np.float64)

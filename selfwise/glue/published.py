@@ -5,7 +5,7 @@ NAME = "BERT-base, published"
 # of all tasks on test alone. This table, on dev, has all nine with every metric, and no averages:
 # README of huggingface/transformers, examples/pytorch/text-classification, section "GLUE tasks"
 # (bert-base-cased, one seed, 2e-5, 3 epochs; 5 of MRPC and WNLI).
-ABOUT = (
+CAPTION = (
     f"{NAME}: for scale, not a baseline on equal terms. It has 110 million weights, was "
     "pre-trained on 3.3 billion words and fine-tuned on each task (bert-base-cased, one seed, "
     "from the README of transformers' examples/pytorch/text-classification)."
@@ -27,6 +27,6 @@ PUBLISHED = {  # column, metric -> share
 }
 
 
-def as_published(share: float | None) -> str:
+def format_published(share: float | None) -> str:
     """In percent, with the digits of the source; "" for none."""
     return "" if share is None else f"{100 * share:.2f}"

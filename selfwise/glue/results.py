@@ -3,30 +3,29 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from selfwise.glue.options import How
+from selfwise.glue.options import GlueConfig
 from selfwise.glue.scores import GlueScores
 from selfwise.glue.submission import (
     FILES,
-    Answers,
-    answers_text,
+    TaskAnswers,
     check_submission,
-    problems,
+    find_problems,
+    format_answers,
     write_submission,
 )
-from selfwise.glue.task_results import Kept, replaced
+from selfwise.glue.task_results import TaskResults, replace_file
 from selfwise.runs import records
 from selfwise.runs.open import Run
 
 Say = Callable[[str], None]
 
 
-def put_together(
+def write_results(
     run: Run,
-    how: How,
-    every: Mapping[str, Kept],
-    left: Mapping[str, str],
+    config: GlueConfig,
+    results: Mapping[str, TaskResults],
+    left_out: Mapping[str, str],
     failed: Mapping[str, str],
     say: Say,
 ) -> GlueScores:
@@ -34,26 +33,28 @@ def put_together(
 
     Raises ValueError for the tasks that have failed, after the others are written.
     """
-    done = {name: kept for name, kept in every.items() if kept.done}
-    without = {name: why for name, why in {**left, **failed}.items() if name not in done}
-    scores = GlueScores(how.mode, [kept.found for kept in done.values()], without)
-    told = "; ".join(failed.values())
+    done = {name: result for name, result in results.items() if result.done}
+    without = {name: why for name, why in {**left_out, **failed}.items() if name not in done}
+    scores = GlueScores(config.mode, [result.record for result in done.values()], without)
+    reasons = "; ".join(failed.values())
     if not done:
-        raise ValueError(told)
+        raise ValueError(reasons)
     out = next(iter(done.values())).path.parent
     table = {"step": run.step, **scores.to_dict()}
-    replaced(out / "glue.json", json.dumps(table, indent=1))
-    _submitted(out, {n: one for kept in done.values() for n, one in kept.answers().items()}, say)
-    _recorded(run, scores, table, say)
+    replace_file(out / "glue.json", json.dumps(table, indent=1))
+    _write_submission_files(
+        out, {n: one for result in done.values() for n, one in result.answers().items()}, say
+    )
+    _record_table(run, scores, table, say)
     if failed:
-        raise ValueError(f"{told} (all other tasks are in {out})")
+        raise ValueError(f"{reasons} (all other tasks are in {out})")
     return scores
 
 
-def _submitted(out: Path, answers: Mapping[str, Answers], say: Say) -> None:
+def _write_submission_files(out: Path, answers: Mapping[str, TaskAnswers], say: Say) -> None:
     """The files, and the zip if there are answers for all of it."""
     for name, one in answers.items():
-        replaced(out / name, answers_text(name, one))
+        replace_file(out / name, format_answers(name, one))
     if lacking := [name for name in FILES if name not in answers]:
         say(f"no glue.zip: there are no answers for {', '.join(lacking)}")
         return
@@ -62,24 +63,24 @@ def _submitted(out: Path, answers: Mapping[str, Answers], say: Say) -> None:
     write_submission(answers, temporary)
     check_submission(temporary, {name: one.ids for name, one in answers.items()})
     temporary.replace(out / "glue.zip")
-    wrong = problems(out / "glue.zip")
+    wrong = find_problems(out / "glue.zip")
     say(f"glue.zip would be refused: {wrong[0]}" if wrong else "glue.zip can be sent")
 
 
-def _recorded(run: Run, scores: GlueScores, table: Mapping[str, Any], say: Say) -> None:
+def _record_table(run: Run, scores: GlueScores, table: Mapping[str, object], say: Say) -> None:
     """The newest table of each mode and step is the report's, but for one of fewer tasks."""
-    place = records.glue_path(run.folder, scores.mode, run.step)
+    path = records.glue_path(run.folder, scores.mode, run.step)
     try:
-        before = [one for one in records.glue(run.folder) if one["mode"] == scores.mode]
+        earlier = [one for one in records.glue(run.folder) if one["mode"] == scores.mode]
     except ValueError:  # damaged: it is written anew
-        before = []
-    tasks = {row["column"] for row in table["rows"]}
-    same = [one for one in before if one["step"] == run.step]
-    if any({row["column"] for row in one["rows"]} > tasks for one in same):
-        say(f"the run's report keeps the table of more tasks that it has: {place}")
+        earlier = []
+    columns = {row.column for row in scores.metric_rows()}
+    same = [one for one in earlier if one["step"] == run.step]
+    if any({row["column"] for row in one["rows"]} > columns for one in same):
+        say(f"the run's report keeps the table of more tasks that it has: {path}")
         return
     try:
-        place.parent.mkdir(exist_ok=True)
-        replaced(place, json.dumps(table))
+        path.parent.mkdir(exist_ok=True)
+        replace_file(path, json.dumps(table))
     except OSError as error:
         say(f"the run's report will not have this: {error}")

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED, format_percent
-from selfwise.glue.finetune_recipes import FEWEST
-from selfwise.glue.metrics import AVERAGES, OFFICIAL, average, missing
-from selfwise.glue.published import ABOUT, NAME, PUBLISHED, as_published
+from selfwise.glue.finetune_recipes import MIN_CHOOSERS
+from selfwise.glue.metrics import AVERAGES, OFFICIAL, compute_average, list_missing_metrics
+from selfwise.glue.published import CAPTION, NAME, PUBLISHED, format_published
+from selfwise.glue.task_record import ComparisonRecord, SettingValues, TaskRecord
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,9 +19,40 @@ COMPETITORS = (PRETRAINED, UNTRAINED, WORDS)
 FROZEN, FINETUNE = "frozen", "finetune"  # modes
 # single fine-tunings fail, so that papers report the median (arXiv:1907.11692, section 5.1)
 CENTRES = {FROZEN: "mean", FINETUNE: "median"}
-UNFITTED = {"answer": "majority"}  # the setting of what was not fitted
+UNFITTED: SettingValues = {"answer": "majority"}  # the setting of what was not fitted
 
-Found = Mapping[str, Any]  # what the file of a task holds
+
+class CompetitorScores(TypedDict):
+    """One competitor in one metric of one column of dev."""
+
+    values: list[float]  # of each seed
+    mean: float
+    median: float
+    deviation: float | None
+    settings: list[SettingValues]
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric of one column of dev: the scores of all competitors, and the comparisons."""
+
+    column: str
+    metric: str
+    examples: int
+    competitors: Mapping[str, CompetitorScores]
+    published: float | None  # of BERT-base
+    against: Mapping[str, ComparisonRecord]
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain data, valid JSON."""
+        return {
+            "column": self.column,
+            "metric": self.metric,
+            "n": self.examples,
+            **self.competitors,
+            "published": self.published,
+            "against": dict(self.against),
+        }
 
 
 @dataclass(frozen=True)
@@ -31,19 +63,27 @@ class GlueScores:
     """
 
     mode: str
-    tasks: Sequence[Found]
+    tasks: Sequence[TaskRecord]
     left_out: Mapping[str, str]
 
-    def rows(self) -> list[dict[str, Any]]:
-        """For each metric of each column of dev: the values of all, and the comparisons."""
-        return [row for found in self.tasks for row in _rows(found)]
+    def metric_rows(self) -> list[MetricRow]:
+        """A row for each metric of each column of dev."""
+        return [row for task in self.tasks for row in _build_rows(task)]
+
+    def rows(self) -> list[dict[str, object]]:
+        """The metric rows as plain data."""
+        return [row.to_dict() for row in self.metric_rows()]
 
     def means(self, competitor: str) -> dict[str, dict[str, float]]:
         """Column -> metric -> the value that averages take: the mean over seeds, or the median."""
-        told: dict[str, dict[str, float]] = {}
-        for row in self.rows():
-            told.setdefault(row["column"], {})[row["metric"]] = row[competitor][CENTRES[self.mode]]
-        return told
+        means: dict[str, dict[str, float]] = {}
+        for row in self.metric_rows():
+            scores = row.competitors[competitor]
+            means.setdefault(row.column, {})[row.metric] = self._centre(scores)
+        return means
+
+    def _centre(self, scores: CompetitorScores) -> float:
+        return scores["median"] if CENTRES[self.mode] == "median" else scores["mean"]
 
     def averages(self, competitor: str) -> dict[str, float | None]:
         """The averages of the papers, None where one lacks a task; and the mean of what there is.
@@ -52,34 +92,38 @@ class GlueScores:
         """
         means = self.means(competitor)
         columns = [c for c in OFFICIAL if all(metric in means.get(n, {}) for n, metric in c)]
-        told: dict[str, float | None] = {name: average(means, name) for name in AVERAGES}
+        averages: dict[str, float | None] = {
+            name: compute_average(means, name) for name in AVERAGES
+        }
         if columns:
-            found = [fmean(means[name][metric] for name, metric in column) for column in columns]
+            scores = [fmean(means[name][metric] for name, metric in column) for column in columns]
             plural = "" if len(columns) == 1 else "s"
-            told[f"mean of the {len(columns)} task{plural} here"] = fmean(found)
-        return told
+            averages[f"mean of the {len(columns)} task{plural} here"] = fmean(scores)
+        return averages
 
     def sentences(self) -> list[str]:
         """What the table does not say by itself."""
-        said = []
+        sentences = []
         for name in AVERAGES:
-            lacking = dict.fromkeys(one.split()[0] for one in missing(self.means(PRETRAINED), name))
-            if lacking:
-                said.append(f"{name}: no average without {', '.join(lacking)}.")
-        said += [f"{task} is left out: {why}." for task, why in self.left_out.items()]
-        if any(fit["setting"] == UNFITTED for found in self.tasks for fit in found["fits"]):
-            said.append(
+            missing_tasks = dict.fromkeys(
+                one.split()[0] for one in list_missing_metrics(self.means(PRETRAINED), name)
+            )
+            if missing_tasks:
+                sentences.append(f"{name}: no average without {', '.join(missing_tasks)}.")
+        sentences += [f"{task} is left out: {why}." for task, why in self.left_out.items()]
+        if any(fit["setting"] == UNFITTED for task in self.tasks for fit in task["fits"]):
+            sentences.append(
                 "wnli is answered with the class that is more frequent in train (--wnli probe "
                 "fits one): train and dev share sentences with opposite labels."
             )
         if self._compares_means():
-            said.append(
+            sentences.append(
                 "Differences and their intervals are of means over the seeds; beside them stand "
                 "medians, so that the two need not agree."
             )
-        said += [*_compared(self.tasks), *_chosen(self.tasks)]
-        said += [note for found in self.tasks for note in found["notes"]]
-        return [*said, ABOUT] if self._scaled() else said
+        sentences += [*_describe_comparisons(self.tasks), *_describe_choices(self.tasks)]
+        sentences += [note for task in self.tasks for note in task["notes"]]
+        return [*sentences, CAPTION] if self._scaled() else sentences
 
     def _compares_means(self) -> bool:
         """Whether differences are not those of what stands in the table."""
@@ -90,18 +134,18 @@ class GlueScores:
 
     def _scaled(self) -> bool:
         """Whether BERT-base has a published score of anything here."""
-        return any(row["published"] is not None for row in self.rows())
+        return any(row.published is not None for row in self.metric_rows())
 
     def table(self) -> "Table":
         """For the terminal: a line for each metric, in percent."""
         from rich.table import Table
 
         centre = CENTRES[self.mode]
-        title = f"GLUE, dev in %, {self.mode}, {centre} of {_seeds(self.tasks)}"
-        said = "\n".join(self.sentences())
-        tight: dict[str, Any] = {"pad_edge": False, "collapse_padding": True}
-        tight |= {"show_edge": False}  # so that it can be read at 80 characters
-        table = Table(title=title, caption=said or None, caption_justify="left", **tight)
+        title = f"GLUE, dev in %, {self.mode}, {centre} of {_format_seeds(self.tasks)}"
+        caption = "\n".join(self.sentences())
+        table = Table(title=title, caption=caption or None, caption_justify="left")
+        # so that it can be read at 80 characters
+        table.pad_edge, table.collapse_padding, table.show_edge = False, True, False
         table.add_column("task", overflow="fold")
         table.add_column("metric", min_width=8)
         for name in COMPETITORS:
@@ -109,33 +153,33 @@ class GlueScores:
         table.add_column(f"{PRETRAINED} against {UNTRAINED}", min_width=10)
         if scaled := self._scaled():
             table.add_column(NAME.replace(" ", "\n"), justify="right", min_width=10)
-        for row in self.rows():
-            values = (
-                format_percent(row[name][centre], row[name]["deviation"]) for name in COMPETITORS
-            )
-            against = row["against"].get(UNTRAINED)
-            cells = [row["column"], row["metric"], *values, _told(against) if against else ""]
-            table.add_row(*cells, *([as_published(row["published"])] if scaled else []))
+        for row in self.metric_rows():
+            competitors = (row.competitors[name] for name in COMPETITORS)
+            values = (format_percent(self._centre(one), one["deviation"]) for one in competitors)
+            against = row.against.get(UNTRAINED)
+            cells = [row.column, row.metric, *values]
+            cells.append(_format_comparison(against) if against else "")
+            table.add_row(*cells, *([format_published(row.published)] if scaled else []))
         table.add_section()
-        every = {name: self.averages(name) for name in COMPETITORS}
-        for name, ours in every[PRETRAINED].items():
+        averages = {name: self.averages(name) for name in COMPETITORS}
+        for name, ours in averages[PRETRAINED].items():
             if ours is not None:
-                means = (every[one][name] for one in COMPETITORS)
+                means = (averages[one][name] for one in COMPETITORS)
                 table.add_row(
                     name, "", *("" if m is None else format_percent(m, None) for m in means)
                 )
         return table
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data, valid JSON."""
         return {
             "mode": self.mode,
             "centre": CENTRES[self.mode],
             "competitors": list(COMPETITORS),
             "published": NAME,
-            "asked": {found["task"]: found["asked"] for found in self.tasks},
-            "data": {found["task"]: found["data"] for found in self.tasks},
-            "examples": {found["task"]: found["rows"] for found in self.tasks},
+            "asked": {task["task"]: task["asked"] for task in self.tasks},
+            "data": {task["task"]: task["data"] for task in self.tasks},
+            "examples": {task["task"]: task["rows"] for task in self.tasks},
             "rows": self.rows(),
             "averages": {name: self.averages(name) for name in COMPETITORS},
             "left_out": dict(self.left_out),
@@ -143,76 +187,90 @@ class GlueScores:
         }
 
 
-def _rows(found: Found) -> list[dict[str, Any]]:
-    rows = []
+def _build_rows(task: TaskRecord) -> list[MetricRow]:
     against = {
-        (one["column"], one["metric"], one["competitor"]): one for one in found["comparisons"]
+        (one["column"], one["metric"], one["competitor"]): one for one in task["comparisons"]
     }
-    first = found["fits"][0]["scores"].items()
+    rows = []
+    first = task["fits"][0]["scores"].items()
     for column, metric in ((name, metric) for name, values in first for metric in values):
-        row: dict[str, Any] = {"column": column, "metric": metric, "n": found["rows"][column]}
-        for name in COMPETITORS:
-            fits = [fit for fit in found["fits"] if fit["competitor"] == name]
-            values = [fit["scores"][column][metric] for fit in fits]
-            spread = stdev(values) if len(values) > 1 else None
-            row[name] = {"values": values, "mean": fmean(values), "median": median(values)}
-            row[name]["deviation"] = spread
-            row[name]["settings"] = [fit["setting"] for fit in fits]
-        row["published"] = PUBLISHED.get((column, metric))
         keys = {name: (column, metric, name) for name in COMPETITORS}
-        row["against"] = {name: against[key] for name, key in keys.items() if key in against}
-        rows.append(row)
+        rows.append(
+            MetricRow(
+                column,
+                metric,
+                task["rows"][column],
+                {name: _summarise_fits(task, name, column, metric) for name in COMPETITORS},
+                PUBLISHED.get((column, metric)),
+                {name: against[key] for name, key in keys.items() if key in against},
+            )
+        )
     return rows
 
 
-def _told(one: Mapping[str, Any]) -> str:
+def _summarise_fits(
+    task: TaskRecord, competitor: str, column: str, metric: str
+) -> CompetitorScores:
+    fits = [fit for fit in task["fits"] if fit["competitor"] == competitor]
+    values = [fit["scores"][column][metric] for fit in fits]
+    return {
+        "values": values,
+        "mean": fmean(values),
+        "median": median(values),
+        "deviation": stdev(values) if len(values) > 1 else None,
+        "settings": [fit["setting"] for fit in fits],
+    }
+
+
+def _format_comparison(one: ComparisonRecord) -> str:
     low, high = 100 * one["low"], 100 * one["high"]
     points = f"{100 * one['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
     return f"{points}\n{one['verdict']}"
 
 
-def _compared(tasks: Sequence[Found]) -> list[str]:
+def _describe_comparisons(tasks: Sequence[TaskRecord]) -> list[str]:
     """What "above the noise" rests on, and where bags of words, which need no encoder, win."""
-    every = [one for found in tasks for one in found["comparisons"]]
-    if not every:
+    comparisons = [one for task in tasks for one in task["comparisons"]]
+    if not comparisons:
         return []
-    alone = len({fit["seed"] for found in tasks for fit in found["fits"]}) == 1
-    said = (
+    alone = len({fit["seed"] for task in tasks for fit in task["fits"]}) == 1
+    sentence = (
         "One seed was fitted: the noise is that of dev's examples alone, and not that of seeds."
         if alone
         else "Above the noise: the 95 % interval over dev's examples excludes zero for every seed."
     )
     below = [
         f"{one['column']} ({100 * one['difference']:+.1f})"
-        for one in every
+        for one in comparisons
         if one["competitor"] == WORDS and one["difference"] < 0
     ]
     return [
-        said,
+        sentence,
         *([f"The pretrained encoder is below {WORDS}: {', '.join(below)}."] * bool(below)),
     ]
 
 
-def _chosen(tasks: Sequence[Found]) -> list[str]:
+def _describe_choices(tasks: Sequence[TaskRecord]) -> list[str]:
     """How many training examples chose settings, and where they were too few to do so."""
     searched, default = [], []
-    for found in tasks:
-        rows = {f["setting"]["chosen_on"] for f in found["fits"] if "chosen_on" in f["setting"]}
-        if counts := sorted(rows - {0}):
-            searched.append(f"{found['task']} {' and '.join(f'{n:,}' for n in counts)}")
-        if 0 in rows:
-            default.append(found["task"])
-    said = []
+    for task in tasks:
+        settings = [fit["setting"] for fit in task["fits"]]
+        counts = {int(one["chosen_on"] or 0) for one in settings if "chosen_on" in one}
+        if above_zero := sorted(counts - {0}):
+            searched.append(f"{task['task']} {' and '.join(f'{n:,}' for n in above_zero)}")
+        if 0 in counts:
+            default.append(task["task"])
+    sentences = []
     if searched:
-        said.append(f"Training examples that chose the settings: {', '.join(searched)}.")
+        sentences.append(f"Training examples that chose the settings: {', '.join(searched)}.")
     if default:
-        said.append(
-            f"Default settings without a search in {', '.join(default)}: fewer than {FEWEST} "
+        sentences.append(
+            f"Default settings without a search in {', '.join(default)}: fewer than {MIN_CHOOSERS} "
             "training examples would have chosen."
         )
-    return said
+    return sentences
 
 
-def _seeds(tasks: Sequence[Found]) -> str:
-    seeds = sorted({fit["seed"] for found in tasks for fit in found["fits"]})
+def _format_seeds(tasks: Sequence[TaskRecord]) -> str:
+    seeds = sorted({fit["seed"] for task in tasks for fit in task["fits"]})
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"

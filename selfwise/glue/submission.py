@@ -11,35 +11,36 @@ import numpy as np
 
 from selfwise.core.errors import did_you_mean
 from selfwise.glue.metrics import check_classes
-from selfwise.glue.tasks import SCORES, TASKS, Task
+from selfwise.glue.tasks import SCORES, TASKS, GlueTask
 
 HEADER = "index\tprediction"
-DIGITS = 3  # of a score, as jiant writes them
-LARGEST = 64 * 2**20  # bytes of one file, unpacked; QQP, the longest, has 3.3 MB
-MADE = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can tell: the same answers, the same bytes
-SHOWN = 60  # characters of a wrong line in a message
+SCORE_DIGITS = 3  # of a score, as jiant writes them
+MAX_FILE_SIZE = 64 * 2**20  # bytes of one file, unpacked; QQP, the longest, has 3.3 MB
+# the earliest date that a zip can have: equal answers give equal bytes
+ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+MAX_QUOTE = 60  # characters of a wrong line in a message
 
 
-class Answers(NamedTuple):
+class TaskAnswers(NamedTuple):
     """The predictions for one file: ids as in the test file, and a class or a score for each."""
 
     ids: Sequence[str]
     predicted: np.ndarray  # int (n,), places in task.labels; float (n,) from 0 to 5 for STS-B
 
 
-class _Expected(NamedTuple):
-    task: Task
+class _ExpectedFile(NamedTuple):
+    task: GlueTask
     rows: int
 
 
-FILES: dict[str, _Expected] = {
-    file: _Expected(task, task.files[split].rows)
+FILES: dict[str, _ExpectedFile] = {
+    file: _ExpectedFile(task, task.files[split].rows)
     for task in TASKS
     for split, file in task.submissions.items()
 }
 
 
-def write_submission(answers: Mapping[str, Answers], out: Path) -> None:
+def write_submission(answers: Mapping[str, TaskAnswers], out: Path) -> None:
     """Write the zip; the same answers give the same bytes.
 
     Classes are spelled as in the official files, scores are cut to 0 to 5 and have three digits.
@@ -61,11 +62,11 @@ def write_submission(answers: Mapping[str, Answers], out: Path) -> None:
     lacking = [name for name in FILES if name not in answers]
     if lacking:
         raise ValueError(f"a submission has answers for all tasks; missing: {', '.join(lacking)}")
-    texts = {name: answers_text(name, answers[name]) for name in FILES}
+    texts = {name: format_answers(name, answers[name]) for name in FILES}
     partial = out.with_name(out.name + ".partial")
     with zipfile.ZipFile(partial, "w") as archive:
         for name, text in texts.items():
-            info = zipfile.ZipInfo(name, MADE)
+            info = zipfile.ZipInfo(name, ZIP_DATE)
             info.compress_type, info.create_system = zipfile.ZIP_DEFLATED, 3
             info.external_attr = 0o644 << 16
             archive.writestr(info, text, compresslevel=9)
@@ -80,38 +81,42 @@ def check_submission(path: Path, ids: Mapping[str, Sequence[str]] | None = None)
         ids: for names in FILES, the ids that the test file has, in order; by default the official
             ones, which are 0, 1, 2, ...
     """
-    found = problems(path, ids)
-    if found:
-        more = f" ({len(found) - 1} more files are wrong)" if len(found) > 1 else ""
-        raise ValueError(f"{path}: {found[0]}{more}")
+    mistakes = find_problems(path, ids)
+    if mistakes:
+        more = f" ({len(mistakes) - 1} more files are wrong)" if len(mistakes) > 1 else ""
+        raise ValueError(f"{path}: {mistakes[0]}{more}")
 
 
-def problems(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+def find_problems(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> list[str]:
     """What is wrong in a zip, at most one sentence for each file; none if it can be submitted."""
     if not path.is_file() or not zipfile.is_zipfile(path):
         return ["no zip file"]
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         names = [entry.filename for entry in entries]
-        found = []
+        mistakes = []
         for name in dict.fromkeys(names):
             if name not in FILES:
-                found.append(f"{name!r} is no file of a submission{did_you_mean(name, FILES)}")
+                mistakes.append(f"{name!r} is no file of a submission{did_you_mean(name, FILES)}")
             elif names.count(name) > 1:
-                found.append(f"{name} is in it {names.count(name)} times")
+                mistakes.append(f"{name} is in it {names.count(name)} times")
         for name, expected in FILES.items():
             if name not in names:
-                found.append(f"{name} is missing")
-            elif archive.getinfo(name).file_size > LARGEST:
-                found.append(f"{name} is larger than {LARGEST >> 20} MB")
+                mistakes.append(f"{name} is missing")
+            elif archive.getinfo(name).file_size > MAX_FILE_SIZE:
+                mistakes.append(f"{name} is larger than {MAX_FILE_SIZE >> 20} MB")
             else:
-                known = None if ids is None else ids.get(name)
-                wanted = [str(i) for i in range(expected.rows)] if known is None else known
-                found += list(_wrong(name, _unpacked(archive, name), expected.task, wanted))[:1]
-    return found
+                file_ids = None if ids is None else ids.get(name)
+                expected_ids = (
+                    [str(i) for i in range(expected.rows)] if file_ids is None else file_ids
+                )
+                mistakes += list(
+                    _find_mistakes(name, _unpack_file(archive, name), expected.task, expected_ids)
+                )[:1]
+    return mistakes
 
 
-def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes | None:
+def _unpack_file(archive: zipfile.ZipFile, name: str) -> bytes | None:
     """A file of it; None if it is damaged or encrypted."""
     try:
         return archive.read(name)
@@ -119,24 +124,26 @@ def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes | None:
         return None
 
 
-def answers_text(name: str, answers: Answers) -> bytes:
+def format_answers(name: str, answers: TaskAnswers) -> bytes:
     """One of the eleven files. Raises ValueError for ids or predictions that do not fit."""
     task = FILES[name].task
     if len(answers.ids) != len(answers.predicted):
         counts = f"{len(answers.ids):,} ids and {len(answers.predicted):,} predictions"
         raise ValueError(f"{name}: there are {counts}")
     if task.labels:
-        told = [task.labels[place] for place in check_classes(task, answers.predicted).tolist()]
+        texts = [task.labels[place] for place in check_classes(task, answers.predicted).tolist()]
     else:
         wrong = np.flatnonzero(~np.isfinite(answers.predicted))
         if len(wrong):
             raise ValueError(f"{name}: the prediction for row {wrong[0]} is not a number")
-        told = [f"{score:.{DIGITS}f}" for score in np.clip(answers.predicted, *SCORES)]
-    rows = [f"{one}\t{value}" for one, value in zip(answers.ids, told)]
+        texts = [f"{score:.{SCORE_DIGITS}f}" for score in np.clip(answers.predicted, *SCORES)]
+    rows = [f"{one}\t{value}" for one, value in zip(answers.ids, texts)]
     return "\n".join([HEADER, *rows, ""]).encode()
 
 
-def _wrong(name: str, data: bytes | None, task: Task, ids: Sequence[str]) -> Iterator[str]:
+def _find_mistakes(
+    name: str, data: bytes | None, task: GlueTask, ids: Sequence[str]
+) -> Iterator[str]:
     """What is wrong in one file, from its beginning."""
     if data is None:
         yield f"{name} cannot be unpacked: it is damaged or encrypted"
@@ -148,31 +155,31 @@ def _wrong(name: str, data: bytes | None, task: Task, ids: Sequence[str]) -> Ite
         return
     header, *rows = text.removesuffix("\n").split("\n")
     if header != HEADER:
-        yield f"{name}, line 1: the header is {HEADER!r}, got {header[:SHOWN]!r}"
+        yield f"{name}, line 1: the header is {HEADER!r}, got {header[:MAX_QUOTE]!r}"
     for number, (line, one) in enumerate(zip(rows, ids), start=2):
-        index, tab, told = line.partition("\t")
-        if index == one and (told in task.labels if task.labels else _is_score(told)):
+        index, tab, prediction = line.partition("\t")
+        if index == one and (prediction in task.labels if task.labels else _is_score(prediction)):
             continue
-        if not tab or "\t" in told:
-            why = f"an id and a prediction with a tab between, got {line[:SHOWN]!r}"
+        if not tab or "\t" in prediction:
+            why = f"an id and a prediction with a tab between, got {line[:MAX_QUOTE]!r}"
         elif index != one:
-            why = f"the id should be {one!r}, got {index[:SHOWN]!r}"
+            why = f"the id should be {one!r}, got {index[:MAX_QUOTE]!r}"
         else:
-            why = f"{_expected(task)}, got {told[:SHOWN]!r}"
+            why = f"{_describe_expected(task)}, got {prediction[:MAX_QUOTE]!r}"
         yield f"{name}, line {number}: {why}"
     if len(rows) != len(ids):
         at = min(len(rows), len(ids)) + 2
         yield f"{name}, line {at}: {len(ids):,} rows are expected, got {len(rows):,}"
 
 
-def _is_score(told: str) -> bool:
+def _is_score(text: str) -> bool:
     try:
-        return SCORES[0] <= float(told) <= SCORES[1]
+        return SCORES[0] <= float(text) <= SCORES[1]
     except ValueError:
         return False
 
 
-def _expected(task: Task) -> str:
+def _describe_expected(task: GlueTask) -> str:
     if task.labels:
         return f"a label is {', '.join(task.labels[:-1])} or {task.labels[-1]}"
     return f"a score is a number from {SCORES[0]:g} to {SCORES[1]:g}"

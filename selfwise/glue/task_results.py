@@ -1,21 +1,28 @@
-"""OUT/<task>.json: what has been found out about a task of GLUE, as it comes."""
+"""OUT/<task>.json: the results of a task of GLUE, saved after each fit."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from selfwise.evaluation.scores.probe_score import PRETRAINED
-from selfwise.glue.compare import difference, seed_intervals, seeds_verdict
+from selfwise.glue.compare import compare_metric, compute_seed_intervals, judge_seeds
 from selfwise.glue.scores import WORDS
-from selfwise.glue.submission import Answers
-from selfwise.glue.task_splits import Material
-from selfwise.glue.tasks import Task
+from selfwise.glue.submission import TaskAnswers
+from selfwise.glue.task_record import (
+    ComparisonRecord,
+    FitRecord,
+    SettingValues,
+    TaskDescription,
+    TaskRecord,
+)
+from selfwise.glue.task_splits import TaskSplits
+from selfwise.glue.tasks import GlueTask
 
-KNOWN: dict[str, type] = {
+FIELD_TYPES: dict[str, type] = {
     "task": str,
     "asked": dict,
     "data": dict,
@@ -23,172 +30,197 @@ KNOWN: dict[str, type] = {
     "ids": dict,
     "notes": list,
 }
-KNOWN |= {"fits": list, "comparisons": list, "done": bool}
+FIELD_TYPES |= {"fits": list, "comparisons": list, "done": bool}
 
 
-class Fit(NamedTuple):
-    """What one competitor says with one seed."""
+class CompetitorFit(NamedTuple):
+    """The predictions of one competitor with one seed, and their scores."""
 
-    setting: Mapping[str, Any]  # that was chosen, in plain values
-    tried: Sequence[
-        tuple[Mapping[str, Any], float | None]
-    ]  # what each reached on train; None: it diverged
+    setting: SettingValues  # the chosen one
+    # settings with their scores on train; None: it diverged
+    tried: Sequence[tuple[SettingValues, float | None]]
     predicted: Mapping[str, np.ndarray]  # a column of dev or a file of test -> classes, or scores
     scores: Mapping[str, Mapping[str, float]]  # a column of dev -> metric -> value
 
 
-class Kept:
+class TaskResults:
     """The file of a task, written anew after each fit; it appears whole or not at all.
 
     Args:
         path: of the file, which need not exist.
-        asked: the options, in plain values.
-        told: what the task is measured on, of `Material.told`.
+        options: the options, in plain values.
+        description: of the data, from `TaskSplits.describe`.
 
-    Raises ValueError if the file is no such one, or was made of another run, with other options or
-    on other data.
+    Raises ValueError if the file is not one of these, or is of another run, other options or other
+    data.
     """
 
-    def __init__(self, path: Path, asked: Mapping[str, Any], told: Mapping[str, Any]):
+    def __init__(self, path: Path, options: Mapping[str, object], description: TaskDescription):
         self.path = path
-        new = {"asked": dict(asked), **told, "fits": [], "comparisons": [], "done": False}
-        self.found: dict[str, Any] = _read(path) if path.exists() else new
+        new: TaskRecord = {
+            "asked": dict(options),
+            **description,
+            "fits": [],
+            "comparisons": [],
+            "done": False,
+        }
+        self.record: TaskRecord = _read_results(path) if path.exists() else new
         self._check(new)
 
     @classmethod
-    def found_in(cls, path: Path) -> "Kept":
-        """What was measured before, as it is."""
-        found = _read(path)
-        told = {name: found[name] for name in ("task", "data", "rows", "ids", "notes")}
-        return cls(path, found["asked"], told)
+    def from_file(cls, path: Path) -> "TaskResults":
+        """Earlier results, with the options and data that they have."""
+        record = _read_results(path)
+        return cls(path, record["asked"], record)
 
     @property
     def done(self) -> bool:
         """Whether nothing is left to do."""
-        return bool(self.found["done"])
+        return bool(self.record["done"])
 
     @property
     def by_seed(self) -> bool:
         """Whether what is compared was compared for every seed; earlier versions did not."""
-        return all("seeds" in one for one in self.found["comparisons"])
+        return all("seeds" in one for one in self.record["comparisons"])
 
-    def has(self, competitor: str, seed: int) -> bool:
+    def has_fit(self, competitor: str, seed: int) -> bool:
         """Whether this fit is there."""
         return any((fit["competitor"], fit["seed"]) == (competitor, seed) for fit in self.fits)
 
     @property
-    def fits(self) -> list[dict[str, Any]]:
+    def fits(self) -> list[FitRecord]:
         """All fits so far, in plain values."""
-        return list(self.found["fits"])
+        return list(self.record["fits"])
 
-    def add(self, competitor: str, seed: int, fit: Fit) -> None:
-        """Keep a fit."""
-        told = {
+    def add_fit(self, competitor: str, seed: int, fit: CompetitorFit) -> None:
+        """Save a fit."""
+        record: FitRecord = {
             "competitor": competitor,
             "seed": seed,
             "setting": dict(fit.setting),
-            "tried": [[dict(setting), value] for setting, value in fit.tried],
+            "tried": [(dict(setting), value) for setting, value in fit.tried],
             "scores": {name: dict(values) for name, values in fit.scores.items()},
-            "predicted": {name: said.tolist() for name, said in fit.predicted.items()},
+            "predicted": {name: predicted.tolist() for name, predicted in fit.predicted.items()},
         }
-        self._write(self.found | {"fits": [*self.fits, told]})
+        self._write({**self.record, "fits": [*self.fits, record]})
 
-    def finish(self, comparisons: Sequence[Mapping[str, Any]]) -> None:
-        """Keep what follows from all fits."""
-        self._write(self.found | {"comparisons": [dict(one) for one in comparisons], "done": True})
+    def finish(self, comparisons: Sequence[ComparisonRecord]) -> None:
+        """Save the comparisons; nothing else is left to do."""
+        self._write({**self.record, "comparisons": list(comparisons), "done": True})
 
-    def answers(self) -> dict[str, Answers]:
+    def answers(self) -> dict[str, TaskAnswers]:
         """For each file of test the answers of the pretrained encoder's seed that is best on dev.
 
         As the papers do it; of equals the first. Its scores on dev are not what is reported.
         """
-        own = [fit for fit in self.fits if fit["competitor"] == PRETRAINED]
-        if not own:
+        pretrained = [fit for fit in self.fits if fit["competitor"] == PRETRAINED]
+        if not pretrained:
             return {}
-        best = max(own, key=lambda fit: fmean(fmean(s.values()) for s in fit["scores"].values()))
-        told = {name: np.array(best["predicted"][name]) for name in self.found["ids"]}
-        return {name: Answers(self.found["ids"][name], said) for name, said in told.items()}
+        best = max(
+            pretrained, key=lambda fit: fmean(fmean(s.values()) for s in fit["scores"].values())
+        )
+        predicted = {name: np.array(best["predicted"][name]) for name in self.record["ids"]}
+        ids = self.record["ids"]
+        return {name: TaskAnswers(ids[name], answers) for name, answers in predicted.items()}
 
-    def _check(self, new: Mapping[str, Any]) -> None:
-        before, now = self.found["asked"], new["asked"]
+    def _check(self, new: TaskRecord) -> None:
+        old_options, new_options = self.record["asked"], new["asked"]
         another = "give another --out"
-        if self.found["task"] != new["task"]:
-            raise ValueError(f"{self.path} is about {self.found['task']}; {another}")
-        if any(before.get(name) != now[name] for name in ("weights", "step")):
+        if self.record["task"] != new["task"]:
+            raise ValueError(f"{self.path} is about {self.record['task']}; {another}")
+        if any(old_options.get(name) != new_options[name] for name in ("weights", "step")):
             raise ValueError(f"{self.path} was measured of another run, or checkpoint; {another}")
-        for name in [*now, *before]:
-            if before.get(name) != now.get(name):
-                differs = f"{name} {_plain(before.get(name))}, not {_plain(now.get(name))}"
+        for name in [*new_options, *old_options]:
+            if old_options.get(name) != new_options.get(name):
+                earlier, later = (
+                    _format_option(options.get(name)) for options in (old_options, new_options)
+                )
+                differs = f"{name} {earlier}, not {later}"
                 raise ValueError(f"{self.path} was measured with {differs}; {another}")
-        data = [self.found["data"], new["data"]]
+        data = [self.record["data"], new["data"]]
         differing = sorted(n for n in data[0] | data[1] if data[0].get(n) != data[1].get(n))
-        ids = [self.found["ids"], new["ids"]]
+        ids = [self.record["ids"], new["ids"]]
         differing += [n for n in ids[1] if n not in differing and ids[0].get(n) != ids[1][n]]
         if differing:
-            said = f"on other data, in {', '.join(differing)}"
-            raise ValueError(f"{self.path} was measured {said}; {another}")
+            where = f"on other data, in {', '.join(differing)}"
+            raise ValueError(f"{self.path} was measured {where}; {another}")
 
-    def _write(self, found: dict[str, Any]) -> None:
-        replaced(self.path, json.dumps(found))
-        self.found = found
+    def _write(self, record: TaskRecord) -> None:
+        replace_file(self.path, json.dumps(record))
+        self.record = record
 
 
-def compared(
-    material: Material, fits: Sequence[Mapping[str, Any]], others: Sequence[str]
-) -> list[dict[str, Any]]:
+def compare_fits(
+    splits: TaskSplits, fits: Sequence[FitRecord], others: Sequence[str]
+) -> list[ComparisonRecord]:
     """The pretrained encoder against each of the others on every column of dev."""
     rows = []
-    for column, dev in material.dev.items():
-        truth = dev.texts.labels if material.task.labels else dev.scores
+    for column, dev in splits.dev.items():
+        truth = dev.texts.labels if splits.task.labels else dev.scores
         assert truth is not None
-        found = [_against(material.task, column, truth, fits, other) for other in others]
-        rows += [_naming_words(row, found) for row in found]
+        comparisons = [
+            _compare_competitor(splits.task, column, truth, fits, other) for other in others
+        ]
+        rows += [_mention_words(row, comparisons) for row in comparisons]
     return rows
 
 
-def _against(
-    task: Task, column: str, truth: np.ndarray, fits: Sequence[Mapping[str, Any]], other: str
-) -> dict[str, Any]:
+def _compare_competitor(
+    task: GlueTask, column: str, truth: np.ndarray, fits: Sequence[FitRecord], other: str
+) -> ComparisonRecord:
     """The difference to one competitor, the interval of the means and that of each seed."""
-    ours, theirs = (_predicted(fits, name, column) for name in (PRETRAINED, other))
-    value, (low, high) = difference(task, truth, ours, theirs, seed=0)
-    seeds = seed_intervals(task, truth, ours, theirs)
-    row: dict[str, Any] = {"column": column, "metric": task.metrics[0], "competitor": other}
-    row |= {"difference": value, "low": low, "high": high, "seeds": [list(one) for one in seeds]}
-    return row | {"verdict": seeds_verdict(seeds, len(truth))}
+    ours, theirs = (_stack_predictions(fits, name, column) for name in (PRETRAINED, other))
+    value, (low, high) = compare_metric(task, truth, ours, theirs, seed=0)
+    seeds = compute_seed_intervals(task, truth, ours, theirs)
+    return {
+        "column": column,
+        "metric": task.metrics[0],
+        "competitor": other,
+        "difference": value,
+        "low": low,
+        "high": high,
+        "seeds": [list(one) for one in seeds],
+        "verdict": judge_seeds(seeds, len(truth)),
+    }
 
 
-def _naming_words(row: dict[str, Any], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The row, whose verdict says where bags of words, which need no encoder, are better."""
-    below = [o["difference"] for o in found if o["competitor"] == WORDS and o["difference"] < 0]
+def _mention_words(
+    row: ComparisonRecord, comparisons: Sequence[ComparisonRecord]
+) -> ComparisonRecord:
+    """The row, with a verdict that mentions bags of words where they are better."""
+    below = [
+        other["difference"]
+        for other in comparisons
+        if other["competitor"] == WORDS and other["difference"] < 0
+    ]
     if not below or row["competitor"] == WORDS:
         return row
-    return row | {"verdict": f"{row['verdict']}, but below {WORDS} ({100 * below[0]:+.1f})"}
+    return {**row, "verdict": f"{row['verdict']}, but below {WORDS} ({100 * below[0]:+.1f})"}
 
 
-def replaced(path: Path, content: str | bytes) -> None:
+def replace_file(path: Path, content: str | bytes) -> None:
     """Write a file that appears whole or not at all, in place of what was there."""
     temporary = path.with_name(f".{path.name}.writing")
     temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)
 
 
-def _predicted(fits: Sequence[Mapping[str, Any]], competitor: str, column: str) -> np.ndarray:
+def _stack_predictions(fits: Sequence[FitRecord], competitor: str, column: str) -> np.ndarray:
     return np.array([f["predicted"][column] for f in fits if f["competitor"] == competitor])
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_results(path: Path) -> TaskRecord:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
-        found = None
-    right = isinstance(found, dict) and all(
-        isinstance(found.get(name), kind) for name, kind in KNOWN.items()
+        record = None
+    is_valid = isinstance(record, dict) and all(
+        isinstance(record.get(name), kind) for name, kind in FIELD_TYPES.items()
     )
-    if not right:
+    if not is_valid:
         raise ValueError(f"{path} is nothing that selfwise glue has written; give another --out")
-    return dict(found)
+    return record  # type: ignore[return-value] # its fields are checked above
 
 
-def _plain(value: Any) -> str:
+def _format_option(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)

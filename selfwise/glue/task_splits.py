@@ -3,77 +3,79 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from selfwise.core.rng import shuffled
-from selfwise.glue.metrics import columns_of
-from selfwise.glue.read import GlueSplit, glue_splits, open_glue
-from selfwise.glue.tasks import Task, task_named
+from selfwise.glue.metrics import column_name
+from selfwise.glue.read import GlueSplit, list_splits, open_glue
+from selfwise.glue.task_record import TaskDescription
+from selfwise.glue.tasks import GlueTask, find_task
 
 AX, MNLI = "ax", "mnli"  # the first is answered by the model of the second
 
 
-class Material(NamedTuple):
+class TaskSplits(NamedTuple):
     """What a task is measured on."""
 
-    task: Task
+    task: GlueTask
     train: GlueSplit
     dev: dict[str, GlueSplit]  # by column: rte, or mnli-m and mnli-mm
     test: dict[str, GlueSplit]  # by file: RTE.tsv; with MNLI also AX.tsv
 
-    def told(self) -> dict[str, Any]:
-        """What the file of a task says of it."""
-        every = {"train": self.train, **self.dev, **self.test}
+    def describe(self) -> TaskDescription:
+        """Fingerprints, sizes, ids and notes, for the file of the task."""
+        splits = {"train": self.train, **self.dev, **self.test}
         return {
             "task": self.task.name,
-            "data": {name: split.texts.fingerprint for name, split in every.items()},
-            "rows": {name: len(split) for name, split in every.items()},
+            "data": {name: split.texts.fingerprint for name, split in splits.items()},
+            "rows": {name: len(split) for name, split in splits.items()},
             "ids": {name: list(split.texts.ids) for name, split in self.test.items()},
-            "notes": [n for split in every.values() for n in split.notes] + _constant(self.dev),
+            "notes": [n for split in splits.values() for n in split.notes]
+            + _note_constant_labels(self.dev),
         }
 
 
-def _constant(dev: dict[str, GlueSplit]) -> list[str]:
+def _note_constant_labels(dev: dict[str, GlueSplit]) -> list[str]:
     """A sentence for each column whose labels, or scores, are all one: no metric says anything."""
-    said = []
+    sentences = []
     for column, split in dev.items():
         truth = split.scores if split.texts.labels is None else split.texts.labels
         if truth is not None and len(np.unique(truth)) == 1:
-            what = f"all {len(truth):,} examples of dev have one label"
-            said.append(f"{column}: {what}, so that its scores say nothing about the model")
-    return said
+            problem = f"all {len(truth):,} examples of dev have one label"
+            sentences.append(f"{column}: {problem}, so that its scores say nothing about the model")
+    return sentences
 
 
-def there(
-    data: str | Path, wanted: Sequence[Task], *, named: bool
+def find_tasks(
+    data: str | Path, tasks: Sequence[GlueTask], *, required: bool
 ) -> tuple[list[str], dict[str, str]]:
-    """The tasks whose files are there, and for the others what is missing.
+    """The tasks whose files exist, and for each other task what is missing.
 
-    Raises ValueError for the first one that is missing if they were named, or if all are.
+    Raises ValueError for the first missing task if they are `required`, or if all are missing.
     """
-    found: list[str] = []
-    left: dict[str, str] = {}
-    for task in wanted:
-        splits = glue_splits(data, task)
-        lacking = _lacking(task, splits)
-        if lacking and named:
+    names: list[str] = []
+    left_out: dict[str, str] = {}
+    for task in tasks:
+        splits = list_splits(data, task)
+        lacking = _list_missing_splits(task, splits)
+        if lacking and required:
             open_glue(data, task, lacking[0])  # says what is not there, and what is
-        names = [task.files[split].names[0] for split in lacking]
-        if task.name == AX and MNLI not in found:
-            left[AX] = "the model of mnli would answer it"
+        files = [task.files[split].names[0] for split in lacking]
+        if task.name == AX and MNLI not in names:
+            left_out[AX] = "the model of mnli would answer it"
         elif lacking:
-            left[task.name] = f"there is no {' and no '.join(names)} in {task.folders[0]}"
+            left_out[task.name] = f"there is no {' and no '.join(files)} in {task.folders[0]}"
         else:
-            found.append(task.name)
-            left |= _columns_lacking(task, splits)
-    if not found:
-        open_glue(data, wanted[0], "train")
-    return found, left
+            names.append(task.name)
+            left_out |= _list_missing_columns(task, splits)
+    if not names:
+        open_glue(data, tasks[0], "train")
+    return names, left_out
 
 
-def _lacking(task: Task, splits: Collection[str]) -> list[str]:
+def _list_missing_splits(task: GlueTask, splits: Collection[str]) -> list[str]:
     """The splits without which a task cannot be measured: training and one of dev."""
     if not task.splits("train"):
         return [name for name in task.splits("test") if name not in splits]
@@ -82,31 +84,31 @@ def _lacking(task: Task, splits: Collection[str]) -> list[str]:
     return lacking + (dev if not any(name in splits for name in dev) else [])
 
 
-def _columns_lacking(task: Task, splits: Collection[str]) -> dict[str, str]:
+def _list_missing_columns(task: GlueTask, splits: Collection[str]) -> dict[str, str]:
     """The columns of a task that cannot be filled, such as mnli-mm, and why."""
     return {
-        columns_of(task, name): f"there is no {task.files[name].names[0]} in {task.folders[0]}"
+        column_name(task, name): f"there is no {task.files[name].names[0]} in {task.folders[0]}"
         for name in task.splits("dev")
         if name not in splits
     }
 
 
-def opened(data: str | Path, name: str, *, ax: bool) -> Material:
+def open_task(data: str | Path, name: str, *, ax: bool) -> TaskSplits:
     """All splits of a task whose files are there; with `ax` MNLI answers the diagnostic set too.
 
     Raises ValueError as `open_glue` does.
     """
-    task = task_named(name)
-    splits = {split: open_glue(data, task, split) for split in glue_splits(data, task)}
-    dev = {columns_of(task, name): splits[name] for name in task.splits("dev")}
+    task = find_task(name)
+    splits = {split: open_glue(data, task, split) for split in list_splits(data, task)}
+    dev = {column_name(task, name): splits[name] for name in task.splits("dev")}
     test = {file: splits[name] for name, file in task.submissions.items() if name in splits}
     if ax and name == MNLI:
-        other = task_named(AX)
-        test[other.submissions["test"]] = open_glue(data, other, "test")
-    return Material(task, splits["train"], dev, test)
+        diagnostic = find_task(AX)
+        test[diagnostic.submissions["test"]] = open_glue(data, diagnostic, "test")
+    return TaskSplits(task, splits["train"], dev, test)
 
 
-def some(train: GlueSplit, limit: int, seed: int) -> GlueSplit:
+def limit_train(train: GlueSplit, limit: int, seed: int) -> GlueSplit:
     """At most `limit` rows (0: all), drawn by the seed: the same for all competitors."""
     if not limit or len(train) <= limit:
         return train

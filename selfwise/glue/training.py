@@ -1,115 +1,142 @@
 """One training on a GLUE task: batches of similar length, an epoch after the other."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
 
 from selfwise.core.memory import kept_memory
 from selfwise.core.rng import init_seed, seed_global, shuffled
-from selfwise.core.types import to_device
+from selfwise.core.types import TextEncoder, to_device
 from selfwise.evaluation.features.text import TokenRow, pad_rows
-from selfwise.glue.classifier import Tuner, answers, copied, half
-from selfwise.glue.finetune_recipes import Recipe, Setting
-from selfwise.glue.metrics import glue_scores
-from selfwise.glue.tasks import Task
+from selfwise.glue.classifier import ClassifierHead, autocast_bf16, copy_encoder, predict_rows
+from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting
+from selfwise.glue.metrics import compute_metrics
+from selfwise.glue.tasks import GlueTask
+from selfwise.runs.record import RunRecord
+from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training import schedules
 from selfwise.training.optimizers import build_optimizer
 
-WINDOW = 32  # batches that are sorted by length together
+SORTED_BATCHES = 32  # batches that are sorted by length together
 
 # steps done of one training, all its steps, and what is going on
 Progress = Callable[[int, int, str], None]
 
 
-class Data(NamedTuple):
-    """A split as the model takes it."""
+class TokenizedSplit(NamedTuple):
+    """A split as rows of tokens."""
 
     rows: list[TokenRow]
     truth: np.ndarray | None  # classes (n,), or scores
 
-    def take(self, places: np.ndarray) -> "Data":
+    def take(self, places: np.ndarray) -> "TokenizedSplit":
         """Some of its examples, in the order of `places`."""
         assert self.truth is not None
-        return Data([self.rows[i] for i in places], self.truth[places])
+        return TokenizedSplit([self.rows[i] for i in places], self.truth[places])
 
 
-class Trial(NamedTuple):
-    """A model, and how it did on what judges."""
+class FinetuneTrial(NamedTuple):
+    """A trained model, and its scores on the split that judges."""
 
-    setting: Setting
-    model: Tuner
-    value: float | None  # `task_score` on the judge, at that epoch
+    setting: FinetuneSetting
+    model: ClassifierHead
+    value: float | None  # `average_metrics` on the judge, at that epoch
     epoch: int
     curve: tuple[dict[str, float], ...]
     examples: int
 
 
-class Lesson(NamedTuple):
-    """What all trainings on a task have in common."""
+@runtime_checkable
+class TextRun(Protocol):
+    """A run on text, as fine-tuning needs it."""
 
-    run: Any
-    task: Task
-    recipe: Recipe
+    @property
+    def encoder(self) -> TextEncoder: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def record(self) -> RunRecord: ...
+
+
+class FinetuneJob(NamedTuple):
+    """The common part of all trainings on a task."""
+
+    run: TextRun
+    task: GlueTask
+    recipe: FinetuneRecipe
     seed: int
     start: dict[str, Tensor] | None
     device: torch.device | str
     progress: Progress | None
 
-    def trial(self, setting: Setting, data: Data, judge: Data | None) -> Trial | None:
+    def run_trial(
+        self, setting: FinetuneSetting, train: TokenizedSplit, judge: TokenizedSplit | None
+    ) -> FinetuneTrial | None:
         """The model after the last epoch, or after the best; None if it diverges."""
         try:
-            return self._trained(setting, data, judge)
+            return self._train(setting, train, judge)
         except FloatingPointError:
             return None
 
-    def answers(self, model: Tuner, rows: list[TokenRow]) -> np.ndarray:
+    def predict(self, model: ClassifierHead, rows: list[TokenRow]) -> np.ndarray:
         """Its predictions (n,)."""
         device, precision = self.device, self.recipe.precision
-        return answers(model, rows, self.run.tokenizer, device=device, precision=precision)
+        return predict_rows(model, rows, self.run.tokenizer, device=device, precision=precision)
 
-    def _model(self) -> Tuner:
-        encoder = copied(self.run.encoder, self.start)
+    def _build_model(self) -> ClassifierHead:
+        encoder = copy_encoder(self.run.encoder, self.start)
         with init_seed(self.seed, f"glue head {self.task.name}"):
-            return Tuner(encoder, len(self.task.labels), self.recipe).to(self.device)
+            return ClassifierHead(encoder, len(self.task.labels), self.recipe).to(self.device)
 
-    def _trained(self, setting: Setting, data: Data, judge: Data | None) -> Trial:
-        model, early = self._model(), self.recipe.early
-        every = -(-len(data.rows) // setting.batch)
-        steps = self.recipe.steps or self.recipe.epochs * every
+    def _train(
+        self, setting: FinetuneSetting, train: TokenizedSplit, judge: TokenizedSplit | None
+    ) -> FinetuneTrial:
+        model, early = self._build_model(), self.recipe.early
+        steps_per_epoch = -(-len(train.rows) // setting.batch)
+        steps = self.recipe.steps or self.recipe.epochs * steps_per_epoch
         curve: list[dict[str, float]] = []
         value: float | None = None
-        epoch, kept = 0, None
-        with _own_randomness(self.device), kept_memory():
-            for last in self._epochs(model, setting, data, every, steps):
+        epoch, best_state = 0, None
+        with _fork_random_state(self.device), kept_memory():
+            for last in self._run_epochs(model, setting, train, steps_per_epoch, steps):
                 if judge is None:
                     epoch = last
                     continue
                 assert judge.truth is not None
-                said = self.answers(model, judge.rows)
-                curve.append(glue_scores(self.task, judge.truth, said))
-                now = fmean(curve[-1].values())  # as `task_score`
-                if not early or value is None or now > value:
-                    value, epoch = now, last
-                    kept = deepcopy(model.state_dict()) if early else None
-        if kept is not None:
-            model.load_state_dict(kept)
-        return Trial(setting, model.cpu(), value, epoch, tuple(curve), len(data.rows))
+                predicted = self.predict(model, judge.rows)
+                curve.append(compute_metrics(self.task, judge.truth, predicted))
+                score = fmean(curve[-1].values())  # as `average_metrics`
+                if not early or value is None or score > value:
+                    value, epoch = score, last
+                    best_state = deepcopy(model.state_dict()) if early else None
+        if best_state is not None:
+            model.load_state_dict(best_state)
+        return FinetuneTrial(setting, model.cpu(), value, epoch, tuple(curve), len(train.rows))
 
-    def _epochs(
-        self, model: Tuner, setting: Setting, data: Data, every: int, steps: int
+    def _run_epochs(
+        self,
+        model: ClassifierHead,
+        setting: FinetuneSetting,
+        train: TokenizedSplit,
+        steps_per_epoch: int,
+        steps: int,
     ) -> Iterator[int]:
         """Train, and yield the number of every epoch that is done, from 1.
 
         Raises FloatingPointError after an epoch in which the loss was no number.
         """
         recipe = self.recipe
-        rise = round(recipe.warmup * steps) if recipe.warmup < 1 else round(recipe.warmup)
+        warmup = round(recipe.warmup * steps) if recipe.warmup < 1 else round(recipe.warmup)
         optimizer = build_optimizer(
             "adamw",
             model,
@@ -118,28 +145,30 @@ class Lesson(NamedTuple):
             betas=recipe.betas,
             eps=recipe.eps,
         )
-        lengths = np.array([len(row.ids) for row in data.rows])
-        for epoch in range(-(-steps // every)):
-            first, total = epoch * every, torch.zeros((), device=self.device)
+        lengths = np.array([len(row.ids) for row in train.rows])
+        for epoch in range(-(-steps // steps_per_epoch)):
+            first, total = epoch * steps_per_epoch, torch.zeros((), device=self.device)
             model.train()
-            places = batches(lengths, setting.batch, self.seed, self.task.name, epoch)
-            for step, some in enumerate(places[: steps - first], start=first):
-                now = schedules.factor(recipe.schedule, step, steps=steps, warmup=rise)
+            places = batch_epoch(lengths, setting.batch, self.seed, self.task.name, epoch)
+            for step, rows in enumerate(places[: steps - first], start=first):
+                factor = schedules.factor(recipe.schedule, step, steps=steps, warmup=warmup)
                 for group in optimizer.param_groups:
-                    group["lr"] = setting.rate * now
-                total += self._step(model, optimizer, data.take(some), step)
+                    group["lr"] = setting.rate * factor
+                total += self._step(model, optimizer, train.take(rows), step)
                 if self.progress is not None:
                     self.progress(step + 1, steps, str(setting))
             if not bool(total.isfinite()):
                 raise FloatingPointError("the loss is no number any more")
             yield epoch + 1
 
-    def _step(self, model: Tuner, optimizer: Any, data: Data, step: int) -> Tensor:
+    def _step(
+        self, model: ClassifierHead, optimizer: Optimizer, data: TokenizedSplit, step: int
+    ) -> Tensor:
         seed_global(torch.device(self.device), self.seed, "glue dropout", self.task.name, step)
         batch = to_device(pad_rows(data.rows, model.encoder, self.run.tokenizer), self.device)
         truth = torch.from_numpy(data.truth).to(self.device, non_blocking=True)
         optimizer.zero_grad(set_to_none=True)
-        with half(self.device, self.recipe.precision):
+        with autocast_bf16(self.device, self.recipe.precision):
             loss = model.loss(batch, truth)
         loss.backward()
         if self.recipe.clip:
@@ -148,22 +177,24 @@ class Lesson(NamedTuple):
         return loss.detach()
 
 
-def batches(lengths: np.ndarray, batch: int, seed: int, name: str, epoch: int) -> list[np.ndarray]:
+def batch_epoch(
+    lengths: np.ndarray, batch: int, seed: int, name: str, epoch: int
+) -> list[np.ndarray]:
     """Places of every example once, in batches of similar length, in an order of the epoch.
 
     Within windows of 32 batches of a random order examples are sorted, so that little is padding;
     then the batches are put in a random order. The last of the last window may be smaller.
     """
     order = shuffled(len(lengths), seed, "glue order", name, epoch)
-    found = []
-    for first in range(0, len(order), WINDOW * batch):
-        part = order[first : first + WINDOW * batch]
+    batches = []
+    for first in range(0, len(order), SORTED_BATCHES * batch):
+        part = order[first : first + SORTED_BATCHES * batch]
         part = part[np.argsort(-lengths[part], kind="stable")]
-        found += np.split(part, range(batch, len(part), batch))
-    return [found[i] for i in shuffled(len(found), seed, "glue batches", name, epoch)]
+        batches += np.split(part, range(batch, len(part), batch))
+    return [batches[i] for i in shuffled(len(batches), seed, "glue batches", name, epoch)]
 
 
-def _own_randomness(device: torch.device | str) -> Any:
-    """Inside, torch's global state may be set; afterwards it is what it was."""
+def _fork_random_state(device: torch.device | str) -> AbstractContextManager[None]:
+    """Restores torch's global random state at the end."""
     device = torch.device(device)
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])

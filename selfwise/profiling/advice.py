@@ -1,6 +1,6 @@
 """From numbers to what is worth trying, and to sentences. Nothing is measured here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ class OptionTrial(NamedTuple):
     """Other options, and why they may be faster."""
 
     reason: str
-    options: dict[str, Any]
+    options: Mapping[str, Any]  # names and values of options of a training
 
 
 class TrialOutcome(NamedTuple):
@@ -70,19 +70,21 @@ def _try_more_workers(numbers: StepProfile) -> list[OptionTrial]:
     if numbers.waiting <= MIN_WAITING:
         return []
     share, workers = numbers.waiting, numbers.workers
-    says = f"{_format_percent(share)} of the time is spent waiting for data"
+    reason = f"{_format_percent(share)} of the time is spent waiting for data"
     # with none, reading takes share / (1 - share) as long as computing, and has to go on beside it
-    wanted = ceil(workers / (1 - share)) if workers else ceil(share / (1 - share))
+    num_needed = ceil(workers / (1 - share)) if workers else ceil(share / (1 - share))
     if numbers.spare > 0:
         idle = "1 core is" if numbers.spare == 1 else f"{numbers.spare} cores are"
         return [
             OptionTrial(
-                f"{says}, and {idle} idle", {"workers": min(wanted, workers + numbers.spare)}
+                f"{reason}, and {idle} idle", {"workers": min(num_needed, workers + numbers.spare)}
             )
         ]
     if numbers.spare == 0 and numbers.threads > 1 and not numbers.on_gpu:
-        told = {"workers": workers + 1, "threads": numbers.threads - 1}
-        return [OptionTrial(f"{says}, and no core is idle, but one that computes could read", told)]
+        options = {"workers": workers + 1, "threads": numbers.threads - 1}
+        return [
+            OptionTrial(f"{reason}, and no core is idle, but one that computes could read", options)
+        ]
     return []
 
 
@@ -93,41 +95,41 @@ def _try_fewer_workers(numbers: StepProfile) -> list[OptionTrial]:
     workers = min(numbers.workers, max(1, numbers.cores // 2))
     threads = max(1, numbers.cores - workers)
     workers = workers if numbers.cores > 1 else 0
-    says = (
+    reason = (
         f"{format_count(numbers.threads, 'thread')} and "
         f"{format_count(numbers.workers, 'worker')} share {format_count(numbers.cores, 'core')}"
     )
-    return [OptionTrial(says, {"workers": workers, "threads": threads})]
+    return [OptionTrial(reason, {"workers": workers, "threads": threads})]
 
 
 def _try_bf16(numbers: StepProfile) -> list[OptionTrial]:
     if numbers.precision != "float32" or numbers.bf16 <= MIN_BF16_SPEEDUP:
         return []
-    says = f"matrices are multiplied {numbers.bf16:.1f} times as fast in bf16 here"
-    return [OptionTrial(says, {"precision": "bf16"})]
+    reason = f"matrices are multiplied {numbers.bf16:.1f} times as fast in bf16 here"
+    return [OptionTrial(reason, {"precision": "bf16"})]
 
 
 def _try_larger_batch(numbers: StepProfile) -> list[OptionTrial]:
     low = numbers.utilisation < LOW_UTILISATION and numbers.memory < LOW_MEMORY
     if not numbers.on_gpu or not low or numbers.budget or 2 * numbers.batch > numbers.examples:
         return []
-    says = (
+    reason = (
         f"the GPU is at {_format_percent(numbers.utilisation)} of its matrix product and at "
         f"{_format_percent(numbers.memory)} of its memory"
     )
     also = f" (another loss, since {numbers.couples})" if numbers.couples else ""
-    return [OptionTrial(says + also, {"batch": 2 * numbers.batch})]
+    return [OptionTrial(reason + also, {"batch": 2 * numbers.batch})]
 
 
-def write_advice(numbers: StepProfile, tried: Sequence[TrialOutcome]) -> list[str]:
+def write_advice(numbers: StepProfile, outcomes: Sequence[TrialOutcome]) -> list[str]:
     """Sentences: what was faster when it was tried, and what could not be tried in seconds."""
-    said = [_describe_outcome(one) for one in tried if one.ratio >= MIN_GAIN]
-    return [*said, *_describe_untried(numbers)] or ["nothing to change"]
+    sentences = [_describe_outcome(one) for one in outcomes if one.ratio >= MIN_GAIN]
+    return [*sentences, *_describe_untried(numbers)] or ["nothing to change"]
 
 
-def describe_failed_trials(tried: Sequence[TrialOutcome]) -> list[str]:
+def describe_failed_trials(outcomes: Sequence[TrialOutcome]) -> list[str]:
     """Sentences about what was tried and was no faster."""
-    return [_describe_outcome(one) for one in tried if one.ratio < MIN_GAIN]
+    return [_describe_outcome(one) for one in outcomes if one.ratio < MIN_GAIN]
 
 
 def _describe_outcome(one: TrialOutcome) -> str:
@@ -138,31 +140,31 @@ def _describe_outcome(one: TrialOutcome) -> str:
 
 def _describe_untried(numbers: StepProfile) -> list[str]:
     """What takes minutes to measure, or cannot be had by an option."""
-    said = []
+    sentences = []
     if (
         numbers.waiting > MIN_WAITING
         and not _try_more_workers(numbers)
         and not _try_fewer_workers(numbers)
     ):
-        said.append(
+        sentences.append(
             f"{_format_percent(numbers.waiting)} of the time is spent waiting for data, and no "
             "core is left to read them: smaller files, or a machine with more cores"
         )
     if numbers.on_gpu and not numbers.compile and numbers.utilisation < LOW_UTILISATION:
-        said.append(
+        sentences.append(
             f"--compile: not tried, since it compiles for a minute (the GPU is at "
             f"{_format_percent(numbers.utilisation)} of its matrix product)"
         )
     low = numbers.utilisation < LOW_UTILISATION and numbers.memory < LOW_MEMORY
     if numbers.on_gpu and low and numbers.budget:
-        said.append(
+        sentences.append(
             f"a larger {numbers.budget}: not tried, since it decides on the data of a step (the "
             f"GPU is at {_format_percent(numbers.memory)} of its memory)"
         )
-    return said
+    return sentences
 
 
-def format_flags(options: dict[str, Any]) -> str:
+def format_flags(options: Mapping[str, object]) -> str:
     """Options as a user types them."""
     return " ".join(f"--{name} {value}" for name, value in options.items())
 

@@ -1,5 +1,6 @@
 """The limit and the work: how fast this machine multiplies matrices, and what a step multiplies."""
 
+from collections.abc import Sequence
 from math import prod
 from time import monotonic, perf_counter
 from typing import Any
@@ -13,6 +14,8 @@ from selfwise.distributed.sharding import LocalBatch
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Batches, load
 from selfwise.training.step import Parts, made_views
+
+Shape = Sequence[int]
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MATRIX_SIDES = {"cpu": 1024, "cuda": 8192}  # of the square matrices: larger gave no more
@@ -31,10 +34,10 @@ def measure_matmul_rate(device: str, precision: str, side: int) -> float:
 
     A product counts 2 side**3, an addition for each multiplication.
     """
-    told: dict[str, Any] = {"device": device, "dtype": DTYPES[precision]}
-    a, b = (torch.randn(side, side, device=device).to(told["dtype"]) for _ in range(2))
-    out = torch.empty(side, side, **told)
-    best, begun = float("inf"), monotonic()
+    dtype = DTYPES[precision]
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    out = torch.empty(side, side, device=device, dtype=dtype)
+    best, started = float("inf"), monotonic()
     torch.mm(a, b, out=out)
     for _ in range(MAX_PRODUCTS):
         synchronize(device)
@@ -42,13 +45,13 @@ def measure_matmul_rate(device: str, precision: str, side: int) -> float:
         torch.mm(a, b, out=out)
         synchronize(device)
         best = min(best, perf_counter() - start)
-        if monotonic() - begun > MAX_SECONDS:
+        if monotonic() - started > MAX_SECONDS:
             break
     return 2 * side**3 / best
 
 
 def synchronize(device: str) -> None:
-    """Until the device has done what it was given; a CPU has."""
+    """Wait until the device has finished; a CPU always has."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
 
@@ -61,19 +64,19 @@ def count_step_flops(
     Views, optimiser, and what is no product are not counted: they are not of the model. A method
     that is compiled cannot be counted.
     """
-    options = ResolvedTraining(**{**vars(options), "workers": 0, "steps": COUNTED_STEPS})
-    counts, begun = [], monotonic()
+    options = options.replace(workers=0, steps=COUNTED_STEPS)
+    counts, started = [], monotonic()
     for step, batch in load(batches, 0, options, DistributedEnv(size=options.devices)):
         mine = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
         views = made_views(parts, mine, step, seed=seed, options=options)
-        with build_flop_counter(options.device) as counted:
+        with build_flop_counter(options.device) as flop_counter:
             for view in views:
-                found = parts.wrapped(view)
-                loss = torch.stack([t.sum / t.count for t in found.terms.values()]).sum()
+                step_result = parts.wrapped(view)
+                loss = torch.stack([t.sum / t.count for t in step_result.terms.values()]).sum()
                 parts.fabric.backward(loss)
         parts.method.zero_grad(set_to_none=True)
-        counts.append(counted.get_total_flops())
-        if monotonic() - begun > MAX_COUNTING_SECONDS:
+        counts.append(flop_counter.get_total_flops())
+        if monotonic() - started > MAX_COUNTING_SECONDS:
             break
     return sum(counts) / len(counts)
 
@@ -101,19 +104,21 @@ def build_flop_counter(device: str = "cpu") -> FlopCounterMode:
     return FlopCounterMode(display=False, custom_mapping=formulas)
 
 
-def _count_attention(q: Any, k: Any, v: Any, *args: Any, **more: Any) -> int:
+def _count_attention(q: Shape, k: Shape, v: Shape, *args: object, **kwargs: object) -> int:
     """Scores and sums of values, of shapes (b h n c); a causal mask saves nothing here."""
     b, h, n, c = q
     return 2 * b * h * n * k[2] * (c + v[3])
 
 
-def _count_attention_backward(grad: Any, q: Any, k: Any, v: Any, *args: Any, **more: Any) -> int:
+def _count_attention_backward(
+    grad: Shape, q: Shape, k: Shape, v: Shape, *args: object, **kwargs: object
+) -> int:
     """Each of the two products has a gradient for both of its factors."""
     return 2 * _count_attention(q, k, v)
 
 
 def count_packed_attention(
-    q: Tensor, k: Tensor, v: Tensor, starts: Tensor, *args: Any, **more: Any
+    q: Tensor, k: Tensor, v: Tensor, starts: Tensor, *args: Any, **kwargs: object
 ) -> int:
     """Of sequences that lie one behind the other, q (n h c); nothing between two of them."""
     pairs = int(starts.diff().long().square().sum())
@@ -121,9 +126,9 @@ def count_packed_attention(
 
 
 def count_packed_attention_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *args: Any, **more: Any
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: object
 ) -> int:
-    """The same for the gradients; behind v come the output, its norm, and the starts."""
+    """The operations of the gradients; `args` has the output, its norm, and the starts."""
     return 2 * count_packed_attention(q, k, v, args[2])
 
 
@@ -132,22 +137,14 @@ for _raw in (count_packed_attention, count_packed_attention_backward):
 
 
 def _count_convolution_backward(
-    grad: Any,
-    x: Any,
-    weight: Any,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    transposed: bool,
-    output_padding: Any,
-    groups: int,
-    mask: Any,
-    **more: Any,
+    grad: Shape, x: Shape, weight: Shape, *args: object, **kwargs: object
 ) -> int:
-    """As often as forward for each of the two gradients that is wanted.
+    """For each of the two gradients that torch needs, as often as forward.
 
     Each weight meets each place of the output once, or of the input where it is transposed.
+    `args` are bias, stride, padding, dilation, transposed, output padding, groups, output mask.
     """
+    transposed, output_mask = args[4], args[7]
+    assert isinstance(output_mask, Sequence)
     places = prod((x if transposed else grad)[2:])
-    return 2 * x[0] * places * prod(weight) * (int(mask[0]) + int(mask[1]))
+    return 2 * x[0] * places * prod(weight) * (int(output_mask[0]) + int(output_mask[1]))

@@ -7,13 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import explained_loader_death, threads
-from selfwise.core.types import RATE, AudioBatch, Labelled, TextBatch, batch_size
+from selfwise.core.types import RATE, AudioBatch, Batch, Labelled, TextBatch, batch_size
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.distributed.sharding import LocalBatch
 from selfwise.methods.method import Method
@@ -21,6 +21,8 @@ from selfwise.profiling.flops import synchronize
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Batches, load
 from selfwise.training.step import Parts, assemble, set_lr, train_step
+
+Moment = float | torch.cuda.Event
 
 WARMUP_STEPS, MIN_STEPS = 3, 5  # steps
 ENDLESS_STEPS = 1_000_000  # more than are done
@@ -79,36 +81,42 @@ def _time_steps(
     parts: Parts, batches: Batches, options: ResolvedTraining, *, seed: int, seconds: float
 ) -> StepTiming:
     endless, env = options.replace(steps=ENDLESS_STEPS), DistributedEnv(size=options.devices)
-    device, before, begun = options.device, WARMUP_STEPS + 2 * options.workers, perf_counter()
-    marks: list[Any] = []
+    device, warmup_steps, started = (
+        options.device,
+        WARMUP_STEPS + 2 * options.workers,
+        perf_counter(),
+    )
+    marks: list[Moment] = []
     waited, amounts = 0.0, []
-    batch_of = iter(load(batches, 0, endless, env))
+    loaded = iter(load(batches, 0, endless, env))
     while True:
-        asked = perf_counter()
-        step, batch = next(batch_of)
+        wait_started = perf_counter()
+        step, batch = next(loaded)
         if marks:
-            waited += perf_counter() - asked
+            waited += perf_counter() - wait_started
         set_lr(parts.optimizer, endless, step)
         train_step(parts, batch, step, seed=seed, options=options)
-        done = perf_counter()
+        step_ended = perf_counter()
         if marks:
             amounts.append(count_content(batch))
             marks.append(record_moment(device))
-            if len(amounts) >= MIN_STEPS and done - begun > seconds:
+            if len(amounts) >= MIN_STEPS and step_ended - started > seconds:
                 break
-        elif step + 1 >= before or (step + 1 >= WARMUP_STEPS and done - begun > seconds):
+        elif step + 1 >= warmup_steps or (
+            step + 1 >= WARMUP_STEPS and step_ended - started > seconds
+        ):
             synchronize(device)
-            begun = perf_counter()
+            started = perf_counter()
             marks.append(record_moment(device))
     synchronize(device)
-    taken = perf_counter() - begun
+    seconds_taken = perf_counter() - started
     times = [elapsed_seconds(first, then) for first, then in pairwise(marks)]
-    examples, much = (sum(numbers) for numbers in zip(*amounts))
-    return StepTiming(taken, waited, times, int(examples), float(much))
+    examples, content = (sum(numbers) for numbers in zip(*amounts))
+    return StepTiming(seconds_taken, waited, times, int(examples), float(content))
 
 
-def record_moment(device: str) -> Any:
-    """A moment on the device, which is not waited for."""
+def record_moment(device: str) -> Moment:
+    """The present moment on the device. Does not wait for the device."""
     if not device.startswith("cuda"):
         return perf_counter()
     event = torch.cuda.Event(enable_timing=True)
@@ -116,14 +124,16 @@ def record_moment(device: str) -> Any:
     return event
 
 
-def elapsed_seconds(first: Any, then: Any) -> float:
-    """Seconds between two moments, which must be over."""
-    if isinstance(first, float):
-        return float(then - first)
-    return float(first.elapsed_time(then)) / 1000
+def elapsed_seconds(first: Moment, last: Moment) -> float:
+    """Seconds between two moments of one device, which must be over."""
+    if isinstance(first, torch.cuda.Event):
+        assert isinstance(last, torch.cuda.Event)
+        return float(first.elapsed_time(last)) / 1000
+    assert isinstance(last, float)
+    return last - first
 
 
-def count_content(batch: Any) -> tuple[int, float]:
+def count_content(batch: Batch | LocalBatch) -> tuple[int, float]:
     """Examples of a batch, and what they hold: real tokens, real seconds of sound, or images."""
     batch = batch.batch if isinstance(batch, LocalBatch) else batch
     batch = batch.batch if isinstance(batch, Labelled) else batch
@@ -145,5 +155,5 @@ def peak_memory(device: str) -> int:
     lines = status.read_text().splitlines() if status.is_file() else []
     for line in (one for one in lines if one.startswith("VmHWM")):
         return int(line.split()[1]) * 1024
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -14,13 +14,13 @@ UNIT_NAMES = {
 WIDTH = 20
 
 
-def format_table(found: Mapping[str, Any]) -> str:
+def format_table(report: Mapping[str, Any]) -> str:
     """A line for each number, what was tried in vain, and the advice."""
-    options = found["options"]
-    each, more = UNIT_NAMES[found["modality"]]
-    step, flops = found["step_seconds"], found["flops"]
-    rates = f"{_format_number(found['examples_per_second'])} {each}"
-    rates += f", {_format_number(found['amount_per_second'])} {more}" if more else ""
+    options = report["options"]
+    each, more = UNIT_NAMES[report["modality"]]
+    step, flops = report["step_seconds"], report["flops"]
+    rates = f"{_format_number(report['examples_per_second'])} {each}"
+    rates += f", {_format_number(report['amount_per_second'])} {more}" if more else ""
     middle, low, high = (_format_time(step[name]) for name in ("median", "p10", "p90"))
     limit = f"{flops['side']} x {flops['side']} in {options['precision']}"
     work = flops["flops"]
@@ -28,31 +28,31 @@ def format_table(found: Mapping[str, Any]) -> str:
     rows = {
         "a second": rates,
         "a step": f"{middle}, 80 % of them {low} to {high}",
-        "waiting for data": f"{_format_share(found['waiting'])} of the time",
+        "waiting for data": f"{_format_share(report['waiting'])} of the time",
         "products of a step": f"{_format_flops(work)}, so {per_second} a second",
         "fastest product": f"{_format_flops(flops['products'])} a second, of {limit}",
-        "utilisation": f"{_format_share(found['utilisation'])} of that",
-        "memory": f"{found['memory'] / 2**20:,.0f} MiB, {_describe_memory(options['device'])}",
+        "utilisation": f"{_format_share(report['utilisation'])} of that",
+        "memory": f"{report['memory'] / 2**20:,.0f} MiB, {_describe_memory(options['device'])}",
     }
     lines = [
-        _format_heading(found, each),
-        *(f"  {name:<{WIDTH}}{said}" for name, said in rows.items()),
+        _format_heading(report, each),
+        *(f"  {name:<{WIDTH}}{text}" for name, text in rows.items()),
     ]
-    if found["no_gain"]:
-        lines += ["tried, and no faster", *(f"  {one}" for one in found["no_gain"])]
-    return "\n".join([*lines, "advice", *(f"  {one}" for one in found["advice"])])
+    if report["no_gain"]:
+        lines += ["tried, and no faster", *(f"  {one}" for one in report["no_gain"])]
+    return "\n".join([*lines, "advice", *(f"  {one}" for one in report["advice"])])
 
 
-def _format_heading(found: Mapping[str, Any], each: str) -> str:
-    options, environment = found["options"], found["environment"]
+def _format_heading(report: Mapping[str, Any], each: str) -> str:
+    options, environment = report["options"], report["environment"]
     where = environment["cpu"] if options["device"] == "cpu" else environment["device"]
     threads = format_count(options["threads"], "thread")
     words = [
-        f"{found['method']}, {options['encoder']}",
+        f"{report['method']}, {options['encoder']}",
         f"{options['batch']} {each} a step",
         options["precision"],
         f"{threads}, {format_count(options['workers'], 'worker')}",
-        f"{found['steps']} steps on {where}",
+        f"{report['steps']} steps on {where}",
     ]
     if options["devices"] > 1:
         words.append(f"one of {options['devices']} processes, alone")

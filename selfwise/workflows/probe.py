@@ -258,9 +258,11 @@ def _frozen(job: ProbeJob, known: Any, asked: Any) -> dict[str, Competitor]:
     features = _features(job, known, asked)
     probe = partial(PROBES[job.kind], device=resolve_device(job.features.device))
     probe = partial(probe, k=job.k) if job.kind == "knn" else probe
-    groups, drawn = getattr(known, "groups", None), job.kind == "sgd"
+    groups, uses_seed = getattr(known, "groups", None), job.kind == "sgd"
     return {
-        name: label_curve.probe_features(splits, known.labels, probe, groups=groups, drawn=drawn)
+        name: label_curve.probe_features(
+            splits, known.labels, probe, groups=groups, uses_seed=uses_seed
+        )
         for name, splits in features.items()
     }
 

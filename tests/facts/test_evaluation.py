@@ -332,7 +332,7 @@ def test_the_penalty_is_chosen_on_held_out_labels():
 def test_the_search_stops_after_two_falls(monkeypatch):
     scores = iter([0.3, 0.6, 0.5, 0.7, 0.7, 0.6, 0.5, 0.9])
     monkeypatch.setattr(
-        "selfwise.evaluation.probes.linear._Fold.right", lambda self, C: next(scores) * 500
+        "selfwise.evaluation.probes.linear._Fold.count_correct", lambda self, C: next(scores) * 500
     )
     train, labels = clouds(2500)
     fit = fit_linear(train, labels, train, penalties=[10.0**-i for i in range(8)])

@@ -8,17 +8,17 @@ import pytest
 from selfwise.glue.metrics import (
     AVERAGES,
     METRICS,
-    average,
-    averages,
-    columns_of,
+    column_name,
+    compute_average,
+    compute_averages,
+    compute_metrics,
     f1,
-    glue_scores,
+    list_missing_metrics,
     matthews,
-    missing,
     pearson,
     spearman,
 )
-from selfwise.glue.tasks import task_named
+from selfwise.glue.tasks import find_task
 
 NINE, PAPER, EIGHT = AVERAGES
 
@@ -159,9 +159,9 @@ def test_pearson_is_not_of_ranks_and_spearman_is():
 
 
 def test_a_task_has_all_of_its_metrics():
-    found = glue_scores(task_named("mrpc"), np.array([1, 1, 0]), np.array([1, 0, 0]))
+    found = compute_metrics(find_task("mrpc"), np.array([1, 1, 0]), np.array([1, 0, 0]))
     assert found == {"f1": pytest.approx(2 / 3), "accuracy": pytest.approx(2 / 3)}
-    found = glue_scores(task_named("stsb"), np.array([1.0, 2.0]), np.array([0.0, 1.0]))
+    found = compute_metrics(find_task("stsb"), np.array([1.0, 2.0]), np.array([0.0, 1.0]))
     assert found == {"pearson": pytest.approx(1), "spearman": pytest.approx(1)}
 
 
@@ -178,9 +178,9 @@ def test_a_task_has_all_of_its_metrics():
 def test_wrong_predictions(task, predicted, message):
     truth = np.array([0, 1, 1]) if task == "rte" else np.array([0.0, 1.0, 1.0])
     with pytest.raises(ValueError, match=message):
-        glue_scores(task_named(task), truth, predicted)
+        compute_metrics(find_task(task), truth, predicted)
     with pytest.raises(ValueError, match="no examples"):
-        glue_scores(task_named(task), truth[:0], predicted[:0])
+        compute_metrics(find_task(task), truth[:0], predicted[:0])
 
 
 # the leaderboard's row of RoBERTa (arXiv:1907.11692, table 5; its second metrics from the server)
@@ -222,22 +222,22 @@ BASE = {
 
 
 def test_published_averages():
-    assert round(average(ROBERTA, NINE), 1) == 88.5
-    assert round(average(BERT, PAPER), 1) == 79.6
-    assert average(BASE, EIGHT) == pytest.approx(86.4, abs=0.051)  # the sum is 690.8: 86.35
+    assert round(compute_average(ROBERTA, NINE), 1) == 88.5
+    assert round(compute_average(BERT, PAPER), 1) == 79.6
+    assert compute_average(BASE, EIGHT) == pytest.approx(86.4, abs=0.051)  # the sum is 690.8: 86.35
 
 
 def test_averages_that_lack_something_are_none():
-    assert averages(BERT) == {NINE: None, PAPER: pytest.approx(79.6), EIGHT: None}
-    assert missing(BERT, EIGHT) == ["qqp accuracy", "mrpc accuracy", "stsb pearson"]
+    assert compute_averages(BERT) == {NINE: None, PAPER: pytest.approx(79.6), EIGHT: None}
+    assert list_missing_metrics(BERT, EIGHT) == ["qqp accuracy", "mrpc accuracy", "stsb pearson"]
     for name, scores in ((NINE, ROBERTA), (PAPER, BERT), (EIGHT, BASE)):
         for task in scores:
-            assert average({k: v for k, v in scores.items() if k != task}, name) is None
+            assert compute_average({k: v for k, v in scores.items() if k != task}, name) is None
     with pytest.raises(ValueError, match="unknown average 'mean'"):
-        average(BERT, "mean")
+        compute_average(BERT, "mean")
 
 
 def test_mnli_has_two_columns():
-    mnli, rte = task_named("mnli"), task_named("rte")
-    assert [columns_of(mnli, split) for split in mnli.splits("dev")] == ["mnli-m", "mnli-mm"]
-    assert columns_of(rte, "dev") == "rte"
+    mnli, rte = find_task("mnli"), find_task("rte")
+    assert [column_name(mnli, split) for split in mnli.splits("dev")] == ["mnli-m", "mnli-mm"]
+    assert column_name(rte, "dev") == "rte"

@@ -1,7 +1,8 @@
 """Features of whole recordings: means over frames, of one layer or of all of them at once."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from selfwise.core.errors import did_you_mean
-from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Features, to_device
+from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Encoder, Features, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.distributed.sharded_map import EMPTY, Arrays, gather_in_order
@@ -26,6 +27,26 @@ Progress = Callable[[int, int], None]  # (batches done, batches in all)
 ComputeFrames = Callable[[AudioBatch], list[Tensor]]  # frames (b t d) of one layer or more
 
 
+@runtime_checkable
+class StemEncoder(Encoder, Protocol):
+    """An encoder that also gives the input of its first layer."""
+
+    def layers(self, batch: AudioBatch) -> list[Tensor]:
+        """Frames (b t d): the input of the first layer, and the output of each layer."""
+        ...
+
+
+@dataclass(frozen=True)
+class _EncodeOptions:
+    pooling: str
+    device: torch.device | str
+    precision: str
+    seconds: float
+    budget: float
+    progress: Progress | None
+    env: DistributedEnv
+
+
 def check_pooling(name: str) -> None:
     """Raises ValueError unless the name is empty or one of POOLINGS."""
     if name and name not in POOLINGS:
@@ -33,7 +54,7 @@ def check_pooling(name: str) -> None:
 
 
 def extract_features(
-    encoder: Any,
+    encoder: Encoder,
     recordings: Recordings,
     *,
     layer: int | None = None,
@@ -63,14 +84,13 @@ def extract_features(
     def read(batch: AudioBatch) -> list[Tensor]:
         return [_require_frames(encode_to_layer(encoder, batch, layer))]
 
-    how: dict[str, Any] = {"device": device, "precision": precision, "progress": progress}
-    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "env": env}
-    found = _encode_recordings(encoder, recordings, read, **how)
-    return EMPTY if env.rank else found[:, 0]
+    options = _EncodeOptions(pooling, device, precision, seconds, budget, progress, env)
+    features = _encode_recordings(encoder, recordings, read, options)
+    return EMPTY if env.rank else features[:, 0]
 
 
 def extract_layers(
-    encoder: Any,
+    encoder: Encoder,
     recordings: Recordings,
     *,
     stem: bool = False,
@@ -92,12 +112,12 @@ def extract_layers(
 
     def read(batch: AudioBatch) -> list[Tensor]:
         if stem:
+            assert isinstance(encoder, StemEncoder), type(encoder)
             return encoder.layers(batch)
         return [_require_frames(features) for features in encoder.hidden(batch)]
 
-    how: dict[str, Any] = {"device": device, "precision": precision, "progress": progress}
-    how |= {"pooling": pooling, "seconds": seconds, "budget": budget, "env": env}
-    return _encode_recordings(encoder, recordings, read, **how)
+    options = _EncodeOptions(pooling, device, precision, seconds, budget, progress, env)
+    return _encode_recordings(encoder, recordings, read, options)
 
 
 def compute_mfcc_statistics(
@@ -110,7 +130,7 @@ def compute_mfcc_statistics(
 
     Raises ValueError if there are no recordings, or one is shorter than a frame.
     """
-    found = _compute_statistics(
+    statistics = _compute_statistics(
         recordings,
         lambda batch: [mfcc(batch.x, batch.extent)],
         hop=MFCC_HOP,
@@ -119,34 +139,35 @@ def compute_mfcc_statistics(
         budget=MFCC_BATCH_SECONDS,
         progress=progress,
     )
-    return found[:, 0]
+    return statistics[:, 0]
 
 
 def _encode_recordings(
-    encoder: Any,
+    encoder: Encoder,
     recordings: Recordings,
     read: ComputeFrames,
-    *,
-    pooling: str,
-    device: torch.device | str,
-    precision: str,
-    **how: Any,
+    options: _EncodeOptions,
 ) -> Float32[np.ndarray, "n L d"]:
-    """What `read` finds of every recording, the encoder on the device and in evaluation mode."""
-    for kind, value, known in (
-        ("pooling", pooling, POOLINGS),
-        ("precision", precision, PRECISIONS),
+    """Statistics of the frames from `read`, with the encoder on the device, in evaluation mode."""
+    for kind, value, names in (
+        ("pooling", options.pooling, POOLINGS),
+        ("precision", options.precision, PRECISIONS),
     ):
-        if value not in known:
-            raise ValueError(f"unknown {kind} {value!r}{did_you_mean(value, known)}")
-    half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+        if value not in names:
+            raise ValueError(f"unknown {kind} {value!r}{did_you_mean(value, names)}")
+    device = options.device
+    bf16 = options.precision == "bf16"
+    half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16)
     with evaluation_mode(encoder, device), half:
         return _compute_statistics(
             recordings,
             lambda batch: read(to_device(batch, device)),
             hop=HOP,
-            deviation=pooling == "mean+deviation",
-            **how,
+            deviation=options.pooling == "mean+deviation",
+            seconds=options.seconds,
+            budget=options.budget,
+            progress=options.progress,
+            env=options.env,
         )
 
 
@@ -171,19 +192,19 @@ def _compute_statistics(
             f"frame takes {WINDOW}"
         )
     chunks = RecordingChunks(recordings, seconds=seconds, budget=budget)
-    found: _Moments | None = None
-    own = (_read_batch(chunks[j], read, hop) for j in range(env.rank, len(chunks), env.size))
-    for j, group in enumerate(gather_in_order(own, len(chunks), env)):
+    moments: _Moments | None = None
+    computed = (_read_batch(chunks[j], read, hop) for j in range(env.rank, len(chunks), env.size))
+    for j, group in enumerate(gather_in_order(computed, len(chunks), env)):
         index, count, means, squares = group
-        found = found or _Moments(len(recordings), means.shape[1:], deviation=deviation)
-        found.add(index, count, means, squares)
+        moments = moments or _Moments(len(recordings), means.shape[1:], deviation=deviation)
+        moments.add(index, count, means, squares)
         if progress is not None:
             progress(j + 1, len(chunks))
     if env.rank:
         return EMPTY[:, None]
-    assert found is not None
-    assert (found.count > 0).all(), "a recording was not read"
-    return found.result()
+    assert moments is not None
+    assert (moments.count > 0).all(), "a recording was not read"
+    return moments.result()
 
 
 def _read_batch(batch: AudioBatch, read: ComputeFrames, hop: int) -> Arrays:
@@ -212,12 +233,12 @@ class _Moments:
         for row, place in enumerate(places):
             if not count[row]:
                 continue
-            before = self.count[place]
+            previous = self.count[place]
             self.count[place] += count[row]
-            apart = means[row] - self.mean[place]
-            self.mean[place] += apart * (count[row] / self.count[place])
+            shift = means[row] - self.mean[place]
+            self.mean[place] += shift * (count[row] / self.count[place])
             if self.squares is not None:
-                between = apart**2 * (before * count[row] / self.count[place])
+                between = shift**2 * (previous * count[row] / self.count[place])
                 self.squares[place] += squares[row] + between
 
     def result(self) -> Float32[np.ndarray, "n L d"]:
@@ -240,14 +261,14 @@ def _compute_moments(
     """Means of real frames, and sums of their squared distances from them, of each layer."""
     t, device = layers[0].shape[1], layers[0].device
     assert t >= int(count.max()), (layers[0].shape, count)
-    several = count.to(device)[:, None, None].clamp(min=1)
-    beyond = (torch.arange(t)[None] >= count[:, None]).to(device)[..., None]
+    num_frames = count.to(device)[:, None, None].clamp(min=1)
+    is_padding = (torch.arange(t)[None] >= count[:, None]).to(device)[..., None]
     means, squares = [], []
     for frames in layers:
         frames = frames.float()
-        mean = frames.masked_fill(beyond, 0).sum(dim=1, keepdim=True) / several
+        mean = frames.masked_fill(is_padding, 0).sum(dim=1, keepdim=True) / num_frames
         means.append(mean[:, 0])
-        squares.append((frames - mean).masked_fill(beyond, 0).square().sum(dim=1))
+        squares.append((frames - mean).masked_fill(is_padding, 0).square().sum(dim=1))
     return torch.stack(means, dim=1).cpu().numpy(), torch.stack(squares, dim=1).cpu().numpy()
 
 

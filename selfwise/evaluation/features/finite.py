@@ -19,15 +19,15 @@ def check_vectors(
     """
     if issparse(vectors) or not len(vectors):
         return
-    right = np.isfinite(vectors).reshape(len(vectors), -1).all(axis=1)
-    bad = np.flatnonzero(~right)
-    if len(bad):
-        which = (
-            f"all {len(right):,} examples"
-            if len(bad) == len(right)
-            else (f"{len(bad):,} of {len(right):,} examples")
+    is_finite = np.isfinite(vectors).reshape(len(vectors), -1).all(axis=1)
+    bad_rows = np.flatnonzero(~is_finite)
+    if len(bad_rows):
+        subject = (
+            f"all {len(is_finite):,} examples"
+            if len(bad_rows) == len(is_finite)
+            else (f"{len(bad_rows):,} of {len(is_finite):,} examples")
         )
         raise ValueError(
-            f"{of} gives values that are not finite for {which}, first for {ids[int(bad[0])]}: "
-            "its weights, or that example, are damaged"
+            f"{of} gives values that are not finite for {subject}, first for "
+            f"{ids[int(bad_rows[0])]}: its weights, or that example, are damaged"
         )

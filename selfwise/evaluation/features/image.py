@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from selfwise.distributed.sharded_map import EMPTY, broadcast_flag, gather_in_or
 from selfwise.nn.channels_last import supports_channels_last
 from selfwise.views.image.augment import evaluation_view
 
+LayerOutput = TypeVar("LayerOutput")
 PRECISIONS = ("float32", "bf16")
 MAX_WHOLE_SIZE = 64  # px: up to here the whole image is read, as is the custom on CIFAR and STL
 LARGE_IMAGE_BATCH = 64  # large images in a batch, of which the next are read meanwhile
@@ -67,11 +68,14 @@ def extract_features(
     )
     with evaluation_mode(encoder, device) as model, half:
         mine = rows[env.rank :: env.size]
-        seen = iterate_views(images, mine, size=size, device=device, workers=workers)
-        read = partial(_encode_pooled, encoder, layer=layer)
+        image_views = iterate_views(images, mine, size=size, device=device, workers=workers)
+        encode = partial(_encode_pooled, encoder, layer=layer)
         last = supports_channels_last(model) and precision == "float32"
-        own = ((_encode_in_chunks(read, view, last=last).float().cpu().numpy(),) for view in seen)
-        parts = [part for (part,) in gather_in_order(own, len(rows), env)]
+        batches = (
+            (_encode_in_chunks(encode, view, last=last).float().cpu().numpy(),)
+            for view in image_views
+        )
+        parts = [part for (part,) in gather_in_order(batches, len(rows), env)]
     return np.concatenate(parts) if env.rank == 0 else EMPTY
 
 
@@ -96,8 +100,8 @@ def extract_layers(
     with evaluation_mode(encoder, device) as model, half:
         last = supports_channels_last(model) and precision == "float32"
         for view in iterate_views(images, rows, size=size, device=device, workers=workers):
-            found = _encode_in_chunks(partial(_encode_layers, encoder), view, last=last)
-            parts.append(found.cpu().numpy())
+            features = _encode_in_chunks(partial(_encode_layers, encoder), view, last=last)
+            parts.append(features.cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -108,13 +112,13 @@ def extract_pixels(images: Images, *, size: int, batch: int = 512) -> Float32[np
     colour image, where 224 px would be 150,528.
     """
     side = RAW_SIDE if size > MAX_WHOLE_SIZE else size
-    seen = iterate_views(
+    image_views = iterate_views(
         images, _split_rows(len(images), batch), size=side, fraction=crop_fraction(size)
     )
-    return np.concatenate([view.flatten(1).float().numpy() for view in seen])
+    return np.concatenate([view.flatten(1).float().numpy() for view in image_views])
 
 
-def encode_to_layer(encoder: Any, x: Any, layer: int | None) -> Features:
+def encode_to_layer(encoder: Encoder, x: object, layer: int | None) -> Features:
     """The encoder's output for None, or what its layer of that number says; negative from the last.
 
     Raises ValueError if there is no such layer.
@@ -122,13 +126,13 @@ def encode_to_layer(encoder: Any, x: Any, layer: int | None) -> Features:
     return encoder(x) if layer is None else select_layer(encoder.hidden(x), layer)
 
 
-def select_layer(found: Sequence[Any], layer: int) -> Any:
+def select_layer(layers: Sequence[LayerOutput], layer: int) -> LayerOutput:
     """What the layer of that number says. Raises ValueError if there is none."""
-    if not -len(found) <= layer < len(found):
+    if not -len(layers) <= layer < len(layers):
         raise ValueError(
-            f"layer {layer} does not exist: the encoder has layers 0 to {len(found) - 1}"
+            f"layer {layer} does not exist: the encoder has layers 0 to {len(layers) - 1}"
         )
-    return found[layer]
+    return layers[layer]
 
 
 def crop_fraction(size: int) -> float:
@@ -215,12 +219,12 @@ def load_or_compute(
     if env.rank:
         return EMPTY
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(f".{os.getpid()}.unfinished")
-    with unfinished.open("wb") as handle:
+    temporary = file.with_suffix(f".{os.getpid()}.unfinished")
+    with temporary.open("wb") as handle:
         np.save(handle, features, allow_pickle=False)
         handle.flush()
         os.fsync(handle.fileno())
-    unfinished.replace(file)
+    temporary.replace(file)
     return features
 
 

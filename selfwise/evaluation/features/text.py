@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from selfwise.core.errors import did_you_mean
-from selfwise.core.types import TextBatch, to_device
+from selfwise.core.types import TextBatch, TextEncoder, to_device
 from selfwise.data.text.labelled import Texts
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.distributed.sharded_map import EMPTY, Arrays, gather_in_order
@@ -28,6 +28,15 @@ BATCH_TOKENS = 8192  # tokens in a batch, padding included
 MAX_TERMS = 50_000  # words and pairs of words that are counted at most
 
 
+@runtime_checkable
+class EmbeddingEncoder(Protocol):
+    """An encoder whose embeddings can be computed alone."""
+
+    def embed(self, batch: TextBatch) -> Tensor:
+        """The embeddings (b n d)."""
+        ...
+
+
 def check_pooling(name: str) -> None:
     """Raises ValueError unless the name is empty or one of POOLINGS."""
     if name and name not in POOLINGS:
@@ -35,7 +44,7 @@ def check_pooling(name: str) -> None:
 
 
 def extract_features(
-    encoder: Any,
+    encoder: TextEncoder,
     texts: Texts,
     tokenizer: Tokenizer,
     *,
@@ -63,13 +72,22 @@ def extract_features(
 
     Raises ValueError if there are no texts, no such layer or pooling, or a layer for `layers`.
     """
-    how: dict[str, Any] = {"device": device, "precision": precision, "env": env}
-    how |= {"places": [(layer, pooling)], "length": length, "window": window}
-    return extract_poolings(encoder, texts, tokenizer, **how)[0]
+    (features,) = extract_poolings(
+        encoder,
+        texts,
+        tokenizer,
+        places=[(layer, pooling)],
+        length=length,
+        window=window,
+        device=device,
+        precision=precision,
+        env=env,
+    )
+    return features
 
 
 def extract_poolings(
-    encoder: Any,
+    encoder: TextEncoder,
     texts: Texts,
     tokenizer: Tokenizer,
     *,
@@ -79,38 +97,38 @@ def extract_poolings(
     device: torch.device | str = "cpu",
     precision: str = "float32",
     env: DistributedEnv = SINGLE_PROCESS,
-    keep: Path | None = None,
+    file_prefix: Path | None = None,
 ) -> list[Float32[np.ndarray, "n _"]]:
     """As `extract_features`, for several pairs of layer and pooling from one reading of the texts.
 
-    With `keep`, which begins the names of files, the arrays lie on the disk and not in memory.
+    With `file_prefix`, the start of the names of files, the arrays are on disk, not in memory.
     """
     for layer, pooling in places:
         check_pooling(pooling)
         if pooling == LAYERS and layer is not None:
-            said = f"pooling {LAYERS!r} takes every layer, so layer {layer} cannot be chosen"
-            raise ValueError(said)
+            problem = f"pooling {LAYERS!r} takes every layer, so layer {layer} cannot be chosen"
+            raise ValueError(problem)
     if not len(texts):
         raise ValueError("there are no texts to compute features of")
     windows = split_into_windows(texts, tokenizer, length=length, window=window)
     rows, combined = windows.rows, WindowAverage(windows, [pooling for _, pooling in places])
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
     out: list[np.ndarray] = []
-    every = list(batch_by_length([len(row.ids) for row in rows]))
+    groups = list(batch_by_length([len(row.ids) for row in rows]))
 
     def vectors_of(places_of: np.ndarray) -> Arrays:
         batch = to_device(pad_rows([rows[i] for i in places_of], encoder, tokenizer), device)
         return tuple(one.cpu().numpy() for one in _encode_poolings(encoder, batch, places))
 
     with evaluation_mode(encoder, device), half:
-        own = map(vectors_of, every[env.rank :: env.size])
-        for some, vectors in zip(every, gather_in_order(own, len(every), env)):
+        computed = map(vectors_of, groups[env.rank :: env.size])
+        for windows_read, vectors in zip(groups, gather_in_order(computed, len(groups), env)):
             if not out:
                 out = [
-                    _allocate_array((len(texts), v.shape[1]), keep, i)
+                    _allocate_array((len(texts), v.shape[1]), file_prefix, i)
                     for i, v in enumerate(vectors)
                 ]
-            combined.add(out, some, vectors)
+            combined.add(out, windows_read, vectors)
     combined.finish(out)
     return out or [EMPTY for _ in places]
 
@@ -131,7 +149,7 @@ def batch_by_length(lengths: list[int]) -> Iterator[np.ndarray]:
         start = stop
 
 
-def pad_rows(rows: list[TokenRow], encoder: Any, tokenizer: Tokenizer) -> TextBatch:
+def pad_rows(rows: list[TokenRow], encoder: TextEncoder, tokenizer: Tokenizer) -> TextBatch:
     """Rows side by side, padded at the end."""
     width = max(1, *(len(row.ids) for row in rows))
     pad = tokenizer.vocabulary.pad or 0
@@ -164,32 +182,32 @@ def pool_tokens(
     return tokens[torch.arange(len(tokens), device=tokens.device), count - 1]
 
 
-def fit_bag_of_words(known: Texts, asked: Texts) -> FeatureSplit:
+def fit_bag_of_words(train: Texts, test: Texts) -> FeatureSplit:
     """TF-IDF of words and pairs of words, fitted on the training texts alone: a strong baseline.
 
     Sparse matrices (n, words). A pair of texts is counted as two bags side by side.
     """
     parts = []
     for side in ("texts", "pairs"):
-        left, right = getattr(known, side), getattr(asked, side)
-        if left is None:
+        train_texts, test_texts = getattr(train, side), getattr(test, side)
+        if train_texts is None:
             continue
-        count = _build_vectorizer()
-        parts.append((count.fit_transform(left), count.transform(right)))
+        vectorizer = _build_vectorizer()
+        parts.append((vectorizer.fit_transform(train_texts), vectorizer.transform(test_texts)))
     return FeatureSplit(*(hstack(side).tocsr() for side in zip(*parts)))
 
 
-def fit_pair_bag_of_words(known: Texts, asked: Texts) -> FeatureSplit:
+def fit_pair_bag_of_words(train: Texts, test: Texts) -> FeatureSplit:
     """Pairs as [u; v; |u - v|; u v] of their bags, with one vocabulary for both sides.
 
-    Two bags side by side cannot say that they share a word; these can. Fitted on `known` alone.
+    Two bags side by side cannot say that they share a word; these can. Fitted on `train` alone.
     """
-    assert known.pairs is not None
-    assert asked.pairs is not None
-    count = _build_vectorizer().fit([*known.texts, *known.pairs])
+    assert train.pairs is not None
+    assert test.pairs is not None
+    vectorizer = _build_vectorizer().fit([*train.texts, *train.pairs])
     parts = []
-    for some in (known, asked):
-        u, v = count.transform(some.texts), count.transform(some.pairs)
+    for texts in (train, test):
+        u, v = vectorizer.transform(texts.texts), vectorizer.transform(texts.pairs)
         parts.append(hstack([u, v, abs(u - v), u.multiply(v)]).tocsr())
     return FeatureSplit(*parts)
 
@@ -205,26 +223,31 @@ def _build_vectorizer() -> TfidfVectorizer:
 
 
 def _encode_poolings(
-    encoder: Any, batch: TextBatch, places: Sequence[tuple[int | None, str]]
+    encoder: TextEncoder, batch: TextBatch, places: Sequence[tuple[int | None, str]]
 ) -> list[Float[Tensor, "b _"]]:
     if all(layer is None and pooling != LAYERS for layer, pooling in places):
-        tokens = [encoder(batch).tokens]
+        layers = [encoder(batch)]
     else:
-        tokens = [features.tokens for features in encoder.hidden(batch)]
-    found = []
+        layers = encoder.hidden(batch)
+    tokens = [features.tokens for features in layers if features.tokens is not None]
+    vectors = []
     for layer, pooling in places:
         if pooling == LAYERS:
-            each = [encoder.embed(batch), *tokens]
-            means = [pool_tokens(one.float(), batch.valid, "mean") for one in each]
-            found.append(torch.cat(means, dim=1))
+            assert isinstance(encoder, EmbeddingEncoder), type(encoder)
+            layer_tokens = [encoder.embed(batch), *tokens]
+            means = [
+                pool_tokens(layer_output.float(), batch.valid, "mean")
+                for layer_output in layer_tokens
+            ]
+            vectors.append(torch.cat(means, dim=1))
         else:
-            one = tokens[-1] if layer is None else select_layer(tokens, layer)
-            found.append(pool_tokens(one.float(), batch.valid, pooling))
-    return found
+            layer_output = tokens[-1] if layer is None else select_layer(tokens, layer)
+            vectors.append(pool_tokens(layer_output.float(), batch.valid, pooling))
+    return vectors
 
 
-def _allocate_array(shape: tuple[int, int], keep: Path | None, number: int) -> np.ndarray:
-    if keep is None:
+def _allocate_array(shape: tuple[int, int], file_prefix: Path | None, number: int) -> np.ndarray:
+    if file_prefix is None:
         return np.empty(shape, np.float32)
-    path = keep.with_name(f"{keep.name}-{number}.npy")
+    path = file_prefix.with_name(f"{file_prefix.name}-{number}.npy")
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)

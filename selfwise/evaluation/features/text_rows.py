@@ -54,9 +54,9 @@ def build_pair_rows(
     return rows, np.array(cut, np.int64)
 
 
-def _join_parts(left: list[Any], right: list[Any]) -> TokenRow:
+def _join_parts(first: list[Any], second: list[Any]) -> TokenRow:
     a, b = (
-        np.concatenate([np.asarray(p, np.int64) for p in [*side, []]]) for side in (left, right)
+        np.concatenate([np.asarray(p, np.int64) for p in [*side, []]]) for side in (first, second)
     )
     return TokenRow(np.concatenate([a, b]), np.repeat([0, 1], [len(a), len(b)]))
 

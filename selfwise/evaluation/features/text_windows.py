@@ -70,14 +70,14 @@ def split_into_windows(
     )
 
 
-def describe_truncation(found: TextWindows, length: int) -> list[str]:
+def describe_truncation(windows: TextWindows, length: int) -> list[str]:
     """What a score or a user has to know of texts that do not fit; nothing if all do."""
-    if not found.cut:
+    if not windows.cut:
         return []
-    which = "1 text is" if found.longer == 1 else f"{found.longer:,} texts are"
+    subject = "1 text is" if windows.longer == 1 else f"{windows.longer:,} texts are"
     return [
-        f"{which} longer than the {length} tokens that the encoder was trained on: "
-        f"{found.cut:,} tokens were cut and not read."
+        f"{subject} longer than the {length} tokens that the encoder was trained on: "
+        f"{windows.cut:,} tokens were cut and not read."
     ]
 
 

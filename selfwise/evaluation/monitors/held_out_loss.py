@@ -1,13 +1,13 @@
 """The loss on examples kept out of training, always on the same ones and with the same views."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from selfwise.core.rng import Rng, generator
-from selfwise.core.types import Batch, Term, to_device
+from selfwise.core.types import Batch, EpochPlan, Term, to_device
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods.method import Method
 
@@ -18,11 +18,22 @@ BATCH_ROWS = 32  # rows
 HeldOutBatches = tuple[Callable[[int], Batch], int]
 
 
-def sample_text_batches(source: Any, *, tokens: int = MAX_TOKENS) -> HeldOutBatches:
+@runtime_checkable
+class TextSource(Protocol):
+    """Rows of text by their number."""
+
+    length: int  # tokens of a row
+
+    def plan(self, epoch: int) -> EpochPlan: ...
+
+    def rows(self, numbers: np.ndarray) -> Batch: ...
+
+
+def sample_text_batches(source: TextSource, *, tokens: int = MAX_TOKENS) -> HeldOutBatches:
     """Rows of text from all over a source that gives row r as `source.rows(r)`."""
     n = source.plan(0).size
-    drawn = np.linspace(0, n - 1, min(n, max(1, tokens // source.length))).astype(np.int64)
-    groups = np.split(drawn, range(BATCH_ROWS, len(drawn), BATCH_ROWS))
+    rows = np.linspace(0, n - 1, min(n, max(1, tokens // source.length))).astype(np.int64)
+    groups = np.split(rows, range(BATCH_ROWS, len(rows), BATCH_ROWS))
     return lambda number: source.rows(groups[number]), len(groups)
 
 
@@ -55,8 +66,10 @@ class HeldOutLoss:
                 step = method(method.view(to_device(self.read(number), device), rng))
                 for name, (total, count) in (step.terms | step.metrics).items():
                     total, count = total.double(), count.double()
-                    before = sums.get(name, Term(torch.zeros_like(total), torch.zeros_like(count)))
-                    sums[name] = Term(before.sum + total, before.count + count)
+                    previous = sums.get(
+                        name, Term(torch.zeros_like(total), torch.zeros_like(count))
+                    )
+                    sums[name] = Term(previous.sum + total, previous.count + count)
         return sums
 
     def warning(self, values: dict[str, float]) -> None:

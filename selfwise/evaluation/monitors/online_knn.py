@@ -34,11 +34,10 @@ class OnlineKNN:
     def __init__(self, images: Images, *, size: int, seed: int, every: int):
         assert images.labels is not None, "the caller has checked that there are labels"
         order = shuffled(len(images), seed, "online probe")
-        asked = min(MAX_TEST, len(order) // 5)
-        self.asked = load_into_memory(images.take(np.sort(order[:asked])))
-        self.reference = load_into_memory(
-            images.take(np.sort(order[asked : asked + MAX_REFERENCE]))
-        )
+        num_test = min(MAX_TEST, len(order) // 5)
+        test, reference = order[:num_test], order[num_test : num_test + MAX_REFERENCE]
+        self.test = load_into_memory(images.take(np.sort(test)))
+        self.reference = load_into_memory(images.take(np.sort(reference)))
         self.size, self.every = size, every
         self.k: int | None = None
         self.log: Path | None = None
@@ -52,17 +51,17 @@ class OnlineKNN:
 
     def __call__(self, method: Method) -> dict[str, float]:
         device = next(method.parameters()).device
-        known, asked = (
+        reference, test = (
             extract_features(method.encoder, part, size=self.size, device=device)  # type: ignore[arg-type]
-            for part in (self.reference, self.asked)
+            for part in (self.reference, self.test)
         )
-        if not (np.isfinite(known).all() and np.isfinite(asked).all()):
+        if not (np.isfinite(reference).all() and np.isfinite(test).all()):
             return {ACCURACY: nan}  # the loop then says that the run diverged
         assert self.reference.labels is not None
         if self.k is None:
-            self.k = _read_logged_k(self.log) or choose_k(known, self.reference.labels)
-        predicted = predict_knn(known, self.reference.labels, asked, k=self.k)
-        return {ACCURACY: float((predicted == self.asked.labels).mean()), CHOSEN_K: self.k}
+            self.k = _read_logged_k(self.log) or choose_k(reference, self.reference.labels)
+        predicted = predict_knn(reference, self.reference.labels, test, k=self.k)
+        return {ACCURACY: float((predicted == self.test.labels).mean()), CHOSEN_K: self.k}
 
     def warning(self, values: dict[str, float]) -> None:
         """None: an accuracy alone says nothing of what is wrong."""

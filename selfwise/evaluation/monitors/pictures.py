@@ -67,11 +67,11 @@ class PictureMonitor:
 
     def __init__(self, images: Images, *, size: int, seed: int, every: int, folder: Path | None):
         assert len(images), "the caller has checked that there are examples"
-        drawn = shuffled(len(images), seed, "reconstructions")[:MAX_EXAMPLES]
-        self.batch = images.read(drawn)  # in this order: a folder of classes begins with one class
+        sample = shuffled(len(images), seed, "reconstructions")[:MAX_EXAMPLES]
+        self.batch = images.read(sample)  # in this order: a folder of classes begins with one class
         self.size, self.every, self.folder = size, every, folder
 
-    def seen(self, device: torch.device) -> Iterator[Float[Tensor, "b c s s"]]:
+    def iterate_views(self, device: torch.device) -> Iterator[Float[Tensor, "b c s s"]]:
         """The examples as they are evaluated, a few at a time, on the device."""
         for first in range(0, len(self.batch.x), BATCH_SIZE):
             part = to_device(slice_batch(self.batch, slice(first, first + BATCH_SIZE)), device)
@@ -96,15 +96,15 @@ class ReconstructionMonitor(PictureMonitor):
         tokenizer: Any = method
         device, n = next(method.parameters()).device, len(self.batch.x)
         counts = torch.zeros(tokenizer.units, dtype=torch.int64)
-        error, shown = 0.0, None
+        error, pictures = 0.0, None
         with evaluation_mode(method, device):
-            for x in self.seen(device):
-                codes, again = tokenizer.codes(x).cpu(), tokenizer.reconstruct(x)
+            for x in self.iterate_views(device):
+                codes, reconstructed = tokenizer.codes(x).cpu(), tokenizer.reconstruct(x)
                 counts += torch.bincount(codes.flatten(), minlength=len(counts))
-                error += float((again - x).square().double().mean(dim=(1, 2, 3)).sum())
-                shown = shown or (x.cpu(), again.cpu())
-        if self.folder is not None and shown is not None:
-            save_image_grid(shown, self.folder / "reconstructions.png")
+                error += float((reconstructed - x).square().double().mean(dim=(1, 2, 3)).sum())
+                pictures = pictures or (x.cpu(), reconstructed.cpu())
+        if self.folder is not None and pictures is not None:
+            save_image_grid(pictures, self.folder / "reconstructions.png")
         return {"reconstruction_mse": error / n, **measure_code_usage(counts)}
 
     def warning(self, values: dict[str, float]) -> str | None:
@@ -129,21 +129,25 @@ class ColorizationMonitor(PictureMonitor):
     def __call__(self, method: Method) -> dict[str, float]:
         painter: Any = method
         device = next(method.parameters()).device
-        error, shown = torch.zeros(3, dtype=torch.float64), None
+        error, pictures = torch.zeros(3, dtype=torch.float64), None
         with evaluation_mode(method, device):
-            for x in self.seen(device):
-                guess = painter.colors(x)
-                lab, ab = rgb_to_lab(x), rgb_to_lab(guess)[:, 1:]
+            for x in self.iterate_views(device):
+                colorized = painter.colors(x)
+                lab, ab = rgb_to_lab(x), rgb_to_lab(colorized)[:, 1:]
                 gray = lab_to_rgb(torch.cat([lab[:, :1], 0 * ab], dim=1))
-                far = [(lab[:, 1:] - other).norm(dim=1).mean(dim=(1, 2)) for other in (ab, 0 * ab)]
-                real = has_color(lab[:, 1:])
-                sums = torch.stack([*(torch.where(real, f, 0.0) for f in far), real.float()])
+                distances = [
+                    (lab[:, 1:] - other).norm(dim=1).mean(dim=(1, 2)) for other in (ab, 0 * ab)
+                ]
+                is_coloured = has_color(lab[:, 1:])
+                sums = torch.stack(
+                    [*(torch.where(is_coloured, f, 0.0) for f in distances), is_coloured.float()]
+                )
                 error += sums.double().sum(dim=1).cpu()
-                shown = shown or (gray.cpu(), guess.cpu(), x.cpu())
-        if self.folder is not None and shown is not None:
-            save_image_grid(shown, self.folder / "colors.png")
-        guessed, always_gray = (error[:2] / error[2].clamp_min(1)).tolist()
-        return {"color_error": guessed, "color_error_gray": always_gray}
+                pictures = pictures or (gray.cpu(), colorized.cpu(), x.cpu())
+        if self.folder is not None and pictures is not None:
+            save_image_grid(pictures, self.folder / "colors.png")
+        colorized_error, gray_error = (error[:2] / error[2].clamp_min(1)).tolist()
+        return {"color_error": colorized_error, "color_error_gray": gray_error}
 
 
 def _draw_row(batch: Float[Tensor, "b c h w"]) -> np.ndarray:

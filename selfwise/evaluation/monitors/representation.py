@@ -1,7 +1,5 @@
 """Is the representation alive? Measures that need no labels, and what they say of a collapse."""
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -64,72 +62,74 @@ class RepresentationMonitor:
 
     def __init__(self, images: Images, *, size: int, seed: int, every: int):
         assert len(images) > 1, "the caller has checked that there are examples"
-        drawn = shuffled(len(images), seed, "health")[:MAX_EXAMPLES]
-        self.batch: ImageBatch = images.read(np.sort(drawn))
-        self.examples = len(drawn)  # by which the time of a look is estimated
+        sample = shuffled(len(images), seed, "health")[:MAX_EXAMPLES]
+        self.batch: ImageBatch = images.read(np.sort(sample))
+        self.examples = len(sample)  # by which the time of a look is estimated
         self.size, self.seed, self.every = size, seed, every
-        self.most = 0  # what the rank can be at most, known with the first features
+        self.max_rank = 0  # the largest possible rank, set with the first features
 
     def __call__(self, method: Method) -> dict[str, float]:
         device = next(method.parameters()).device
         n = len(self.batch.x)
-        found: list[tuple[Tensor, ...]] = []
+        features: list[tuple[Tensor, ...]] = []
         with evaluation_mode(method.encoder, device):
-            two = self._makes_two(method, to_device(slice_batch(self.batch, slice(0, 1)), device))
+            has_pair = self._makes_pair(
+                method, to_device(slice_batch(self.batch, slice(0, 1)), device)
+            )
             for first in range(0, n, BATCH_SIZE):
                 part = slice(first, min(first + BATCH_SIZE, n))
-                own = to_device(slice_batch(self.batch, part), device)
-                found.append(self._features(method, own, part, two=two))
-            h, *pair = (torch.cat(parts) for parts in zip(*found, strict=True))
+                batch = to_device(slice_batch(self.batch, part), device)
+                features.append(self._features(method, batch, part, has_pair=has_pair))
+            h, *pair = (torch.cat(parts) for parts in zip(*features, strict=True))
             values = {"uniformity": uniformity(h), "rank": _finite_rank(h)}
             if pair:
                 values = {"alignment": alignment(*pair), **values}
-        self.most = min(h.shape)
+        self.max_rank = min(h.shape)
         return {name: float(value) for name, value in values.items()}
 
     def warning(self, values: dict[str, float]) -> str | None:
         """For the user, where the representation has collapsed."""
-        return describe_collapse(values, self.most)
+        return describe_collapse(values, self.max_rank)
 
     def _features(
-        self, method: Method, batch: ImageBatch, part: slice, *, two: bool
+        self, method: Method, batch: ImageBatch, part: slice, *, has_pair: bool
     ) -> tuple[Tensor, ...]:
         """h of the evaluation views, and of each of two views, if there are: float32 (n d), CPU."""
-        seen = [evaluation_view(batch, self.size, fraction=crop_fraction(self.size))]
-        if two:
+        views = [evaluation_view(batch, self.size, fraction=crop_fraction(self.size))]
+        if has_pair:
             rng = Rng(generator(self.seed, "health"), part, len(self.batch.x))
-            seen += _find_pair(method.view(batch, rng))
-        return tuple(method.encoder(view).pooled.float().cpu() for view in seen)
+            views += _find_pair(method.view(batch, rng))
+        return tuple(method.encoder(view).pooled.float().cpu() for view in views)
 
-    def _makes_two(self, method: Method, one: ImageBatch) -> bool:
+    def _makes_pair(self, method: Method, one: ImageBatch) -> bool:
         """Asked with one example: views that are no pair may cost much, as a dVAE's noise does."""
         rng = Rng(generator(self.seed, "health"))
         return not method.labelled and bool(_find_pair(method.view(one, rng)))
 
 
-def describe_collapse(values: dict[str, float], dim: int) -> str | None:
+def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:
     """A sentence if the features have collapsed: what it means, and what usually helps.
 
-    `values` are those of `RepresentationMonitor`; `dim` is the largest possible rank: the width of
-    the features, or the number of examples if that is smaller. Collapsed is a rank below 2 or 1 %
-    of `dim`, or a uniformity above -0.05. An untrained encoder whose batch norms have no statistics
-    yet comes close to that; a few steps later it does not.
+    `values` are those of `RepresentationMonitor`; `max_rank` is the largest possible rank: the
+    width of the features, or the number of examples if that is smaller. Collapsed is a rank below 2
+    or 1 % of `max_rank`, or a uniformity above -0.05. An untrained encoder whose batch norms have
+    no statistics yet comes close to that; a few steps later it does not.
     """
-    least = max(COLLAPSED_RANK, COLLAPSED_RANK_SHARE * dim)
-    if values["rank"] < least:
-        what = f"an effective rank of {values['rank']:.1f} of {dim}"
+    min_rank = max(COLLAPSED_RANK, COLLAPSED_RANK_SHARE * max_rank)
+    if values["rank"] < min_rank:
+        symptom = f"an effective rank of {values['rank']:.1f} of {max_rank}"
     elif values["uniformity"] > COLLAPSED_UNIFORMITY:
-        what = f"a uniformity of {values['uniformity']:.3f}, where 0 is a single point"
+        symptom = f"a uniformity of {values['uniformity']:.3f}, where 0 is a single point"
     else:
         return None
     return (
-        f"the representation has collapsed: its features have {what}, so that examples can hardly "
-        "be told apart; a lower --lr, a larger --batch, stronger views or another --temperature "
-        "usually help"
+        f"the representation has collapsed: its features have {symptom}, so that examples can "
+        "hardly be told apart; a lower --lr, a larger --batch, stronger views or another "
+        "--temperature usually help"
     )
 
 
-def _find_pair(view: Any) -> list[Tensor]:
+def _find_pair(view: object) -> list[Tensor]:
     """The two views of a method that makes two, otherwise none."""
     pair = [getattr(view, name, None) for name in ("a", "b")]
     return pair if all(isinstance(one, Tensor) for one in pair) else []  # type: ignore[return-value]

@@ -20,7 +20,7 @@ PREDICT_BATCH = 512  # examples predicted together
 
 
 def finetune(
-    make: BuildMethod,
+    build: BuildMethod,
     train: Images,
     test: Images,
     options: ResolvedTraining,
@@ -39,10 +39,10 @@ def finetune(
 
     Raises ValueError if every rate diverges.
     """
-    for rate in _rank_rates(make, train, options, size=size, seed=seed, rates=rates):
+    for rate in _rank_rates(build, train, options, size=size, seed=seed, rates=rates):
         try:
             return _train_and_predict(
-                make, train, test, options.replace(lr=rate), size=size, seed=seed
+                build, train, test, options.replace(lr=rate), size=size, seed=seed
             )
         except FloatingPointError:  # with the held-out fifth as well it is too high
             continue
@@ -54,7 +54,7 @@ def finetune(
 
 
 def _rank_rates(
-    make: BuildMethod,
+    build: BuildMethod,
     train: Images,
     options: ResolvedTraining,
     *,
@@ -71,21 +71,21 @@ def _rank_rates(
         ascending = sorted(rates)
         middle = len(rates) // 2
         return ascending[middle::-1]  # should it diverge, the smaller ones
-    kept = np.setdiff1d(np.arange(len(train)), parts[0])
-    part, rest, known = train.take(kept), train.take(parts[0]), train.labels[parts[0]]
+    train_rows = np.setdiff1d(np.arange(len(train)), parts[0])
+    part, rest, truth = train.take(train_rows), train.take(parts[0]), train.labels[parts[0]]
     scores: dict[float, float] = {}
     for rate in rates:
         try:
-            told = options.replace(lr=rate)
-            predicted = _train_and_predict(make, part, rest, told, size=size, seed=seed)
+            rate_options = options.replace(lr=rate)
+            predicted = _train_and_predict(build, part, rest, rate_options, size=size, seed=seed)
         except FloatingPointError:
             continue
-        scores[rate] = float((predicted == known).mean())
+        scores[rate] = float((predicted == truth).mean())
     return sorted(scores, key=lambda rate: -scores[rate])  # stable: of equals the first
 
 
 def _train_and_predict(
-    make: BuildMethod,
+    build: BuildMethod,
     train: Images,
     test: Images,
     options: ResolvedTraining,
@@ -94,7 +94,7 @@ def _train_and_predict(
     seed: int,
 ) -> Int64[np.ndarray, "m"]:
     """Raises FloatingPointError if the loss or the outputs are no numbers any more."""
-    method = make(seed)
+    method = build(seed)
     options = options.replace(batch=min(options.batch or len(train), len(train)))
     source = ImageSource(train, batch=options.batch, seed=seed, labelled=True)
     fit(method, source, options, seed=seed, quiet=True)
@@ -111,8 +111,8 @@ def _predict(
         evaluation_mode(method, device) as model,
         torch.autocast(device.type, half, enabled=bool(half)),
     ):
-        seen = iterate_views(images, rows, size=size, device=device, workers=options.workers)
-        logits = torch.cat([model.predict(view) for view in seen])  # type: ignore[operator]
+        image_views = iterate_views(images, rows, size=size, device=device, workers=options.workers)
+        logits = torch.cat([model.predict(view) for view in image_views])  # type: ignore[operator]
     if not bool(logits.isfinite().all()):
         raise FloatingPointError("the weights are no numbers any more")
     return logits.argmax(dim=1).cpu().numpy()

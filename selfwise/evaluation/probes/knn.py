@@ -21,7 +21,7 @@ TEMPERATURE = 0.1
 
 
 class KNNPrediction(NamedTuple):
-    """A kNN probe: what it says about the test examples, and how many neighbours voted."""
+    """Predictions of a kNN probe on the test examples, and how many neighbours voted."""
 
     predicted: Int64[np.ndarray, "m"]
     k: int
@@ -53,8 +53,8 @@ def predict_knn(
     parts = iterate_cosines(
         train, test, at_once=max(1, MAX_SIMILARITIES // len(labels)), device=device
     )
-    voted = [_vote(*part.topk(k, dim=1), targets, temperature, classes) for part in parts]
-    return torch.cat(voted).cpu().numpy()
+    predictions = [_vote(*part.topk(k, dim=1), targets, temperature, classes) for part in parts]
+    return torch.cat(predictions).cpu().numpy()
 
 
 def choose_k(
@@ -78,18 +78,18 @@ def choose_k(
     check_classes(labels, what="kNN")
     ks = sorted({min(k, len(labels) - 1) for k in candidates})
     rows = np.sort(shuffled(len(labels), 0, "number of neighbours")[:MAX_QUERIES])
-    who = np.arange(len(labels)) if groups is None else groups
+    group_of = np.arange(len(labels)) if groups is None else groups
     at_once = max(1, MAX_SIMILARITIES // len(labels))
-    right = dict.fromkeys(ks, 0)
+    num_correct = dict.fromkeys(ks, 0)
     parts = iterate_cosines(train, train[rows], at_once=at_once, device=device)
     for first, similarity in zip(range(0, len(rows), at_once), parts):
         part = rows[first : first + at_once]
-        own = torch.from_numpy(who[part][:, None] == who[None]).to(device)
+        same_group = torch.from_numpy(group_of[part][:, None] == group_of[None]).to(device)
         for k, votes in _vote_for_each_k(
-            similarity.masked_fill_(own, -torch.inf), labels, ks, temperature
+            similarity.masked_fill_(same_group, -torch.inf), labels, ks, temperature
         ):
-            right[k] += int((votes.cpu().numpy() == labels[part]).sum())
-    return max(ks, key=lambda k: (right[k], k))
+            num_correct[k] += int((votes.cpu().numpy() == labels[part]).sum())
+    return max(ks, key=lambda k: (num_correct[k], k))
 
 
 def iterate_cosines(
@@ -97,14 +97,14 @@ def iterate_cosines(
 ) -> Iterator[Float[Tensor, "m n"]]:
     """Cosines of `at_once` test examples at a time with all training examples."""
     if issparse(train):
-        known, asked = normalize(train), normalize(test)
-        for first in range(0, asked.shape[0], at_once):
-            part = (asked[first : first + at_once] @ known.T).toarray()
+        train_rows, test_rows = normalize(train), normalize(test)
+        for first in range(0, test_rows.shape[0], at_once):
+            part = (test_rows[first : first + at_once] @ train_rows.T).toarray()
             yield torch.from_numpy(part).to(device)
         return
-    near = F.normalize(torch.from_numpy(train).to(device), dim=1)
+    unit_train = F.normalize(torch.from_numpy(train).to(device), dim=1)
     for part in F.normalize(torch.from_numpy(test).to(device), dim=1).split(at_once):
-        yield part @ near.T
+        yield part @ unit_train.T
 
 
 def _vote_for_each_k(
@@ -112,19 +112,19 @@ def _vote_for_each_k(
 ) -> Iterator[tuple[int, Int64[Tensor, "m"]]]:
     """The classes that each of several numbers of neighbours elect."""
     targets, classes = torch.from_numpy(labels).to(similarity.device), int(labels.max()) + 1
-    near, which = similarity.topk(max(ks), dim=1)
+    similarities, neighbours = similarity.topk(max(ks), dim=1)
     for k in ks:
-        yield k, _vote(near[:, :k], which[:, :k], targets, temperature, classes)
+        yield k, _vote(similarities[:, :k], neighbours[:, :k], targets, temperature, classes)
 
 
 def _vote(
-    near: Float[Tensor, "m k"],
-    which: Int64[Tensor, "m k"],
+    similarities: Float[Tensor, "m k"],
+    neighbours: Int64[Tensor, "m k"],
     targets: Int64[Tensor, "n"],
     temperature: float,
     classes: int,
 ) -> Int64[Tensor, "m"]:
     # float64: on a GPU the order of the additions varies, and must not decide an election
-    weights = (near.double() / temperature).exp()
-    votes = weights.new_zeros(len(near), classes)
-    return votes.scatter_add_(1, targets[which], weights).argmax(dim=1)
+    weights = (similarities.double() / temperature).exp()
+    votes = weights.new_zeros(len(similarities), classes)
+    return votes.scatter_add_(1, targets[neighbours], weights).argmax(dim=1)

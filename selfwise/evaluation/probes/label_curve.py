@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int64
@@ -10,7 +11,7 @@ from jaxtyping import Float, Int64
 from selfwise.core.rng import shuffled
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.evaluation.probes.knn import KNNPrediction
-from selfwise.evaluation.probes.linear import fit_linear
+from selfwise.evaluation.probes.linear import Matrix, fit_linear
 from selfwise.evaluation.scores.probe_score import (
     PRETRAINED,
     ProbeScore,
@@ -19,11 +20,6 @@ from selfwise.evaluation.scores.probe_score import (
     summarise_accuracies,
 )
 
-# (rows of the training set, seed) -> predictions (m,), or (r, m) for r repetitions to average
-Competitor = Callable[[np.ndarray, int], Any]
-# (training features, labels, test features, seed) -> predictions, or `KNNPrediction`; `groups=`
-# where there are some
-Probe = Callable[..., Any]
 MAX_CONFUSION_CLASSES = 1000  # classes up to which is counted what is taken for what
 
 
@@ -32,16 +28,16 @@ def parse_budgets(text: str) -> list[int | None]:
 
     Raises ValueError for anything else, and for a budget that is there twice.
     """
-    found: list[int | None] = []
+    parsed: list[int | None] = []
     for word in (part.strip() for part in text.split(",")):
         if word != "all" and not (word.isascii() and word.isdigit() and int(word) > 0):
             right = "numbers of labels for each class above 0, or all, such as 10,100,all"
             raise ValueError(f"label budget {word!r} in {text!r} is not valid: give {right}")
         budget = None if word == "all" else int(word)
-        if budget in found:
+        if budget in parsed:
             raise ValueError(f"label budget {word!r} is in {text!r} twice")
-        found.append(budget)
-    return sorted(found, key=lambda budget: np.inf if budget is None else budget)
+        parsed.append(budget)
+    return sorted(parsed, key=lambda budget: np.inf if budget is None else budget)
 
 
 def draw_labels(
@@ -71,23 +67,42 @@ def draw_labels(
         raise ValueError(f"class {name} has {has} of each class; give a smaller one, or all")
     order = shuffled(len(labels), seed, "label budget")
     order = order[np.argsort(labels[order], kind="stable")]
-    place = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
-    return np.sort(order[place < per_class])
+    rank_in_class = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
+    return np.sort(order[rank_in_class < per_class])
 
 
 class KNNVotes(NamedTuple):
-    """What nearest neighbours say, and how many of them voted for each kind of features."""
+    """Predictions of nearest neighbours, and how many of them voted for each kind of features."""
 
     predicted: Int64[np.ndarray, "r m"]
     ks: tuple[int, ...]
 
 
+# (rows of the training set, seed) -> predictions (m,), or (r, m) for r repetitions to average
+Competitor = Callable[[np.ndarray, int], np.ndarray | KNNVotes]
+
+
+@runtime_checkable
+class Probe(Protocol):
+    """Predicts classes. `groups` of the training examples are passed only where they exist."""
+
+    def __call__(
+        self,
+        train: Matrix,
+        labels: np.ndarray,
+        test: Matrix,
+        seed: int,
+        *,
+        groups: np.ndarray | None = None,
+    ) -> np.ndarray | KNNPrediction: ...
+
+
 @dataclass(frozen=True)
 class FeatureCompetitor:
-    """A competitor that is fitted on fixed features; `drawn` if its fit depends on the seed."""
+    """A competitor on fixed features; `uses_seed` if its fit depends on the seed."""
 
     predict: Competitor
-    drawn: bool = False
+    uses_seed: bool = False
 
     def __call__(self, rows: np.ndarray, seed: int) -> np.ndarray | KNNVotes:
         return self.predict(rows, seed)
@@ -99,30 +114,41 @@ def probe_features(
     probe: Probe | None = None,
     *,
     groups: Int64[np.ndarray, "n"] | None = None,
-    drawn: bool = False,
+    uses_seed: bool = False,
 ) -> Competitor:
     """A probe of each kind of features, averaged: one for an encoder, three for untrained ones.
 
     `probe` None is `fit_linear`, with its search. Its folds hold out whole `groups` of the training
-    examples, such as speakers, if the selected rows have more than one group. `drawn` means that
-    the probe trains from its seed, so that it is repeated even with all labels.
+    examples, such as speakers, if the selected rows have more than one group. `uses_seed` means
+    that the probe trains from its seed, so that it is repeated even with all labels.
     """
     probe = probe or _predict_linear
 
     def predict(rows: np.ndarray, seed: int) -> np.ndarray | KNNVotes:
-        of = {} if groups is None or len(np.unique(groups[rows])) < 2 else {"groups": groups[rows]}
-        found = [probe(s.train[rows], labels[rows], s.test, seed, **of) for s in splits]
-        voted = [one for one in found if isinstance(one, KNNPrediction)]
-        predicted = np.stack([one.predicted for one in voted] or found)
-        return KNNVotes(predicted, tuple(one.k for one in voted)) if voted else predicted
+        fit: Callable[..., np.ndarray | KNNPrediction] = probe
+        if groups is not None and len(np.unique(groups[rows])) > 1:
+            fit = partial(probe, groups=groups[rows])
+        results = [fit(s.train[rows], labels[rows], s.test, seed) for s in splits]
+        knn_results = [one for one in results if isinstance(one, KNNPrediction)]
+        predicted = np.stack(
+            [one.predicted if isinstance(one, KNNPrediction) else one for one in results]
+        )
+        return (
+            KNNVotes(predicted, tuple(one.k for one in knn_results)) if knn_results else predicted
+        )
 
-    return FeatureCompetitor(predict, drawn)
+    return FeatureCompetitor(predict, uses_seed)
 
 
 def _predict_linear(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, seed: int, **of: Any
+    train: Matrix,
+    labels: np.ndarray,
+    test: Matrix,
+    seed: int,
+    *,
+    groups: np.ndarray | None = None,
 ) -> np.ndarray:
-    return fit_linear(train, labels, test, seed=seed, **of).predicted
+    return fit_linear(train, labels, test, seed=seed, groups=groups).predicted
 
 
 def compute_label_curve(
@@ -159,33 +185,37 @@ def compute_label_curve(
     for budget, rows in draws.items():
         correct = {}
         for name, predict in competitors.items():
-            drawn = len(rows[0]) < len(labels) or not _is_fixed(predict)
-            told = seeds if drawn else seeds[:1]
+            repeated = len(rows[0]) < len(labels) or not _is_fixed(predict)
+            used_seeds = seeds if repeated else seeds[:1]
             if progress is not None:
-                progress(f"{name} with {len(rows[0])} labels, {len(told)} times")
-            found, ks = _predict_draws(predict, rows, told)
-            correct[name] = np.stack([_score_examples(predicted, truth) for predicted in found])
+                progress(f"{name} with {len(rows[0])} labels, {len(used_seeds)} times")
+            predictions, ks = _predict_draws(predict, rows, used_seeds)
+            correct[name] = np.stack(
+                [_score_examples(predicted, truth) for predicted in predictions]
+            )
             if (name, budget) == (PRETRAINED, largest) and n <= MAX_CONFUSION_CLASSES:
-                matrix = count_confusions(found, truth, n=n)
-            how: dict[str, Any] = {"n_train": len(rows[0]), "drawn": drawn, "ks": ks}
-            results.append(summarise_accuracies(name, budget, correct[name], **how))
+                matrix = count_confusions(predictions, truth, n=n)
+            result = summarise_accuracies(
+                name, budget, correct[name], n_train=len(rows[0]), uses_seed=repeated, ks=ks
+            )
+            results.append(result)
         comparisons += compare_competitors(budget, correct, seed=seeds[0])
     parts = (tuple(results), tuple(comparisons), tuple(seeds), len(truth))
     return ProbeScore(kind, *parts, confusion=matrix)
 
 
 def _is_fixed(predict: Competitor) -> bool:
-    """Whether a competitor that is given the same labels again says the same."""
-    return isinstance(predict, FeatureCompetitor) and not predict.drawn
+    """Whether equal labels always give equal predictions, whatever the seed."""
+    return isinstance(predict, FeatureCompetitor) and not predict.uses_seed
 
 
 def _predict_draws(
     predict: Competitor, draws: Sequence[np.ndarray], seeds: Sequence[int]
 ) -> tuple[list[np.ndarray], tuple[int, ...]]:
-    """What a competitor says for each seed, and with how many neighbours, where there are any."""
-    found = [predict(rows, seed) for rows, seed in zip(draws, seeds)]
-    predicted = [one.predicted if isinstance(one, KNNVotes) else one for one in found]
-    return predicted, tuple(k for one in found if isinstance(one, KNNVotes) for k in one.ks)
+    """Predictions of a competitor for each seed, and the numbers of neighbours of kNN probes."""
+    results = [predict(rows, seed) for rows, seed in zip(draws, seeds)]
+    predicted = [one.predicted if isinstance(one, KNNVotes) else one for one in results]
+    return predicted, tuple(k for one in results if isinstance(one, KNNVotes) for k in one.ks)
 
 
 def count_confusions(
@@ -193,8 +223,8 @@ def count_confusions(
 ) -> list[list[int]]:
     """How often each of n classes (rows) was taken for each (columns), over all predictions."""
     counts = np.zeros(n * n, dtype=np.int64)
-    for each in predicted:
-        cells = n * truth + each.reshape(-1, len(truth))
+    for predictions in predicted:
+        cells = n * truth + predictions.reshape(-1, len(truth))
         counts += np.bincount(cells.reshape(-1), minlength=n * n)
     return counts.reshape(n, n).tolist()
 

@@ -27,11 +27,11 @@ from selfwise.evaluation.probes.linear import (
 
 
 class LayerMixFit(NamedTuple):
-    """A weighted probe: what it says about the test examples, and how it weighs the layers."""
+    """Predictions of a weighted probe on the test examples, and its weights of the layers."""
 
     predicted: Int64[np.ndarray, "m"]
     weights: Float64[np.ndarray, "L"]  # of the layers, first to last; their sum is 1
-    C: float  # inverse regularisation, as in `linear.Fit`
+    C: float  # inverse regularisation, as in `linear.LinearFit`
     searched: tuple[tuple[float, float], ...]  # (C, accuracy on held-out labels), as tried
 
     @property
@@ -54,7 +54,8 @@ def fit_layer_mix(
 
     The features are means over the frames of a recording: a mean of weighted sums is the weighted
     sum of the means, so that this is SUPERB's probe with mean pooling. (It does not hold for
-    deviations.) Features without layers (n, d) are one layer, and the probe is then `linear`'s.
+    deviations.) Features without layers (n, d) are one layer, and the probe is then that of
+    `fit_linear`.
 
     Every layer is standardised on the part that is fitted, so that a weight says how much of the
     sum a layer is. The objective is the mean cross-entropy + penalty / 2 (|W|^2 + |a|^2), the
@@ -69,12 +70,12 @@ def fit_layer_mix(
     check_classes(labels)
     grid = [1 / (penalty * len(labels)) for penalty in sorted(penalties, reverse=True)]
     parts = split_folds(labels, seed=seed) if groups is None else split_group_folds(labels, groups)
-    searched = search_penalty([_Fold(train, labels, held, device) for held in parts], grid)
+    searched = search_penalty([_Fold(train, labels, held_out, device) for held_out in parts], grid)
     chosen = choose_best(searched, grid)
-    found = _LayerMixClassifier(train, labels, tolerance=1e-4, device=device)
-    found.fit(chosen)
-    predicted = found.predict(test)
-    return LayerMixFit(predicted, found.weights.cpu().numpy(), chosen, tuple(searched))
+    classifier = _LayerMixClassifier(train, labels, tolerance=1e-4, device=device)
+    classifier.fit(chosen)
+    predicted = classifier.predict(test)
+    return LayerMixFit(predicted, classifier.weights.cpu().numpy(), chosen, tuple(searched))
 
 
 class _LayerMixClassifier:
@@ -83,10 +84,10 @@ class _LayerMixClassifier:
     def __init__(
         self, x: np.ndarray, labels: np.ndarray, *, tolerance: float, device: torch.device | str
     ):
-        self.names, which = np.unique(labels, return_inverse=True)
+        self.names, class_numbers = np.unique(labels, return_inverse=True)
         self.device, self.tolerance = device, tolerance
         self.scale = StandardScaler().fit(_flatten_layers(x))
-        self.x, self.y = self._scaled(x), torch.from_numpy(which).to(device)
+        self.x, self.y = self._scaled(x), torch.from_numpy(class_numbers).to(device)
         k = len(self.names)
         self.logits, self.W, self.bias = (
             torch.zeros(shape, dtype=torch.float64, device=device, requires_grad=True)
@@ -111,7 +112,7 @@ class _LayerMixClassifier:
         def loss() -> Tensor:
             optimizer.zero_grad()
             size = self.W.square().sum() + self.logits.square().sum()
-            value = F.cross_entropy(self._said(self.x), self.y) + penalty / 2 * size
+            value = F.cross_entropy(self._compute_logits(self.x), self.y) + penalty / 2 * size
             value.backward()
             return value
 
@@ -119,10 +120,10 @@ class _LayerMixClassifier:
 
     @torch.no_grad()
     def predict(self, x: np.ndarray) -> Int64[np.ndarray, "m"]:
-        said = self._said(self._scaled(x)).argmax(dim=1).cpu().numpy()
-        return self.names[said]
+        classes = self._compute_logits(self._scaled(x)).argmax(dim=1).cpu().numpy()
+        return self.names[classes]
 
-    def _said(self, x: Float64[Tensor, "L n d"]) -> Float64[Tensor, "n k"]:
+    def _compute_logits(self, x: Float64[Tensor, "L n d"]) -> Float64[Tensor, "n k"]:
         mixed = self.logits.softmax(dim=0) @ x.flatten(1)  # one product of a vector and a matrix
         return mixed.view(x.shape[1:]) @ self.W + self.bias
 
@@ -135,16 +136,16 @@ class _Fold:
     """One split of the training examples, for `linear.search_penalty`."""
 
     def __init__(
-        self, x: np.ndarray, labels: np.ndarray, held: np.ndarray, device: torch.device | str
+        self, x: np.ndarray, labels: np.ndarray, held_out: np.ndarray, device: torch.device | str
     ):
-        kept = np.setdiff1d(np.arange(len(labels)), held, assume_unique=True)
+        fitted = np.setdiff1d(np.arange(len(labels)), held_out, assume_unique=True)
         # ten times the tolerance of the final fit, as in `linear`
-        self.model = _LayerMixClassifier(x[kept], labels[kept], tolerance=1e-3, device=device)
-        self.held, self.truth = x[held], labels[held]
+        self.model = _LayerMixClassifier(x[fitted], labels[fitted], tolerance=1e-3, device=device)
+        self.held_out, self.truth = x[held_out], labels[held_out]
 
-    def right(self, C: float) -> int:
+    def count_correct(self, C: float) -> int:
         self.model.fit(C)
-        return int((self.model.predict(self.held) == self.truth).sum())
+        return int((self.model.predict(self.held_out) == self.truth).sum())
 
 
 def _flatten_layers(x: np.ndarray) -> np.ndarray:

@@ -85,27 +85,34 @@ def leave_one_group_out(
 
     Raises ValueError if there are fewer than three groups, no candidates, or `fit_linear` does.
     """
-    found = np.unique(groups)
-    if len(found) < 3:
+    test_groups = np.unique(groups)
+    if len(test_groups) < 3:
         raise ValueError(
             f"leaving one group out needs three groups, so that two are left to choose with; "
-            f"there {'is' if len(found) == 1 else 'are'} {len(found)}"
+            f"there {'is' if len(test_groups) == 1 else 'are'} {len(test_groups)}"
         )
-    found = found if only is None else np.asarray(only)
-    named = tuple(str(names[group]) if names is not None else str(group) for group in found)
+    test_groups = test_groups if only is None else np.asarray(only)
+    group_names = tuple(
+        str(names[group]) if names is not None else str(group) for group in test_groups
+    )
     choices = []
     predicted = np.full_like(labels, -1)
-    for name, group in zip(named, found):
+    for name, group in zip(group_names, test_groups):
         if progress is not None:
             progress(f"leaving out {name}")
-        known, asked = np.flatnonzero(groups != group), np.flatnonzero(groups == group)
-        choices.append(choose_candidate(features, labels, known, asked, groups=groups, seed=seed))
-        predicted[asked] = choices[-1].predicted[choices[-1].candidate]
+        train, test = np.flatnonzero(groups != group), np.flatnonzero(groups == group)
+        choices.append(choose_candidate(features, labels, train, test, groups=groups, seed=seed))
+        predicted[test] = choices[-1].predicted[choices[-1].candidate]
     correct = predicted == labels
-    accuracies = tuple(float(correct[groups == group].mean()) for group in found)
-    truths = [labels[groups == group] for group in found]
+    accuracies = tuple(float(correct[groups == group].mean()) for group in test_groups)
+    truths = [labels[groups == group] for group in test_groups]
     return LeaveOneGroupOutResult(
-        named, accuracies, tuple(choices), predicted, correct, _average_candidates(choices, truths)
+        group_names,
+        accuracies,
+        tuple(choices),
+        predicted,
+        correct,
+        _average_candidates(choices, truths),
     )
 
 
@@ -160,12 +167,12 @@ def choose_candidate(
     """
     if not features:
         raise ValueError("there are no features to choose among")
-    of = None if groups is None else groups[train]
+    train_groups = None if groups is None else groups[train]
     fits: dict[str, LinearFit | LayerMixFit] = {}
     for name, x in features.items():
         assert len(x) == len(labels), (name, x.shape, labels.shape)
         probe = fit_linear if x.ndim == 2 else fit_layer_mix
-        fits[name] = probe(x[train], labels[train], x[test], seed=seed, groups=of)
+        fits[name] = probe(x[train], labels[train], x[test], seed=seed, groups=train_groups)
     scores = {name: fit.cross_validated or 0.0 for name, fit in fits.items()}
     best = max(scores, key=lambda name: scores[name])  # of equals the first
     return CandidateChoice(best, scores, {name: fit.predicted for name, fit in fits.items()})

@@ -40,7 +40,7 @@ else:  # dense features, or bags of words
 
 
 class LinearFit(NamedTuple):
-    """A linear probe: what it says about the test examples, and how it was regularised."""
+    """Predictions of a linear probe on the test examples, and its regularisation."""
 
     predicted: Int64[np.ndarray, "m"]
     C: float  # inverse regularisation as scikit-learn counts it, chosen on held-out labels
@@ -80,7 +80,7 @@ def fit_linear(
     grid = [1 / (penalty * len(labels)) for penalty in sorted(penalties, reverse=True)]
     parts = split_folds(labels, seed=seed) if groups is None else split_group_folds(labels, groups)
     with threadpool_limits(1 if train.size < SINGLE_THREAD_SIZE else None):
-        searched = search_penalty([_Fold(train, labels, held) for held in parts], grid)
+        searched = search_penalty([_Fold(train, labels, held_out) for held_out in parts], grid)
         chosen = choose_best(searched, grid)
         scale = _build_scaler(train)
         model = LogisticRegression(C=chosen, tol=1e-4, max_iter=ITERATIONS)
@@ -117,11 +117,11 @@ def fit_sgd(
     for parameter in head.parameters():
         nn.init.zeros_(parameter)
     optimizer = torch.optim.SGD(head.parameters(), lr=0.1, momentum=0.9, nesterov=True)
-    each = len(x) // batch
+    steps_per_epoch = len(x) // batch
     for epoch in range(epochs):
         order = torch.from_numpy(shuffled(len(x), seed, "sgd probe", epoch)).to(device)
-        for step, rows in enumerate(order[: each * batch].view(each, batch)):
-            share = (epoch * each + step) / (epochs * each)
+        for step, rows in enumerate(order[: steps_per_epoch * batch].view(steps_per_epoch, batch)):
+            share = (epoch * steps_per_epoch + step) / (epochs * steps_per_epoch)
             rate = 0.1 * batch / 256 * 0.5 * (1 + math.cos(math.pi * share))
             optimizer.param_groups[0]["lr"] = rate
             optimizer.zero_grad()
@@ -138,14 +138,14 @@ def split_folds(labels: Int64[np.ndarray, "n"], *, seed: int) -> list[Int64[np.n
 
     A class's only example is never held out. No arrays if every class has one example.
     """
-    _, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    _, class_numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
     folds = min(FOLDS, int(counts.max()))
     order = shuffled(len(labels), seed, "held out")
-    order = order[np.argsort(which[order], kind="stable")]
-    order = order[counts[which[order]] > 1]
+    order = order[np.argsort(class_numbers[order], kind="stable")]
+    order = order[counts[class_numbers[order]] > 1]
     # dealt in turn, class after class: sizes differ by one at most, within a class and in all
-    dealt = [np.sort(order[fold::folds]) for fold in range(folds)] if folds > 1 else []
-    return dealt if len(labels) <= MAX_ALL_FOLDS else dealt[:1]
+    parts = [np.sort(order[fold::folds]) for fold in range(folds)] if folds > 1 else []
+    return parts if len(labels) <= MAX_ALL_FOLDS else parts[:1]
 
 
 def split_group_folds(
@@ -159,17 +159,17 @@ def split_group_folds(
 
     Raises ValueError if there is one group.
     """
-    names, which, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    names, group_numbers, counts = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise ValueError(f"folds by group need two groups, all {len(groups)} examples are of one")
-    fold = np.arange(len(names))
+    fold_of = np.arange(len(names))
     if len(names) > MAX_SINGLE_GROUPS:
         sizes = np.zeros(FOLDS, dtype=np.int64)
         for group in np.argsort(-counts, kind="stable"):
-            fold[group] = sizes.argmin()
-            sizes[fold[group]] += counts[group]
-    parts = [np.flatnonzero(fold[which] == place) for place in range(fold.max() + 1)]
-    parts = [held for held in parts if len(np.unique(np.delete(labels, held))) > 1]
+            fold_of[group] = sizes.argmin()
+            sizes[fold_of[group]] += counts[group]
+    parts = [np.flatnonzero(fold_of[group_numbers] == place) for place in range(fold_of.max() + 1)]
+    parts = [held_out for held_out in parts if len(np.unique(np.delete(labels, held_out))) > 1]
     return parts[:1] if len(names) > MAX_SINGLE_GROUPS and len(labels) > MAX_ALL_FOLDS else parts
 
 
@@ -208,27 +208,36 @@ class RotatingScaler:
         self.scale = StandardScaler()
         # the SVD by way of the products of the examples: a tenth of the time of a QR
         self.x = self.scale.fit_transform(x.astype(np.float64))
-        squares, left = np.linalg.eigh(self.x @ self.x.T)
+        squares, eigenvectors = np.linalg.eigh(self.x @ self.x.T)
         present = squares >= 1e-12 * squares[-1]
         lengths = np.sqrt(np.maximum(squares[present], 1e-30))  # all are 0 where nothing varies
-        self.axes = left[:, present] / lengths
-        return left[:, present] * lengths
+        self.axes = eigenvectors[:, present] / lengths
+        return eigenvectors[:, present] * lengths
 
     def transform(self, x: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "m r"]:
         return self.scale.transform(x.astype(np.float64)) @ self.x.T @ self.axes
 
 
+@runtime_checkable
+class Scaler(Protocol):
+    """A scaler as scikit-learn has them."""
+
+    def fit_transform(self, x: Matrix) -> Matrix: ...
+
+    def transform(self, x: Matrix) -> Matrix: ...
+
+
 class BagScaler:
     """Scales bags of words, with the methods of scikit-learn's scalers."""
 
-    def fit_transform(self, x: Any) -> Any:
+    def fit_transform(self, x: Matrix) -> Matrix:
         return x * BAG_SCALE
 
     transform = fit_transform
 
 
-def _build_scaler(train: Matrix) -> Any:
-    """What standardises features; bags of words are only multiplied."""
+def _build_scaler(train: Matrix) -> Scaler:
+    """A scaler that standardises features; bags of words are only multiplied."""
     if issparse(train):
         return BagScaler()
     return RotatingScaler() if train.shape[1] > len(train) else StandardScaler()
@@ -237,28 +246,28 @@ def _build_scaler(train: Matrix) -> Any:
 class _Fold:
     """One split of the training examples, and a classifier that starts where it stopped last."""
 
-    def __init__(self, train: Matrix, labels: np.ndarray, held: np.ndarray):
-        kept = np.setdiff1d(np.arange(len(labels)), held, assume_unique=True)
-        fitted = train[kept]
+    def __init__(self, train: Matrix, labels: np.ndarray, held_out: np.ndarray):
+        fitted_rows = np.setdiff1d(np.arange(len(labels)), held_out, assume_unique=True)
+        fitted = train[fitted_rows]
         scale = _build_scaler(fitted)
-        self.x, self.y = scale.fit_transform(fitted), labels[kept]
-        self.held, self.truth = scale.transform(train[held]), labels[held]
+        self.x, self.y = scale.fit_transform(fitted), labels[fitted_rows]
+        self.held_out, self.truth = scale.transform(train[held_out]), labels[held_out]
         # ten times the tolerance of the final fit: a third of the time, and on CIFAR-10's pixels
         # at most half a point of accuracy away
         self.model = LogisticRegression(tol=1e-3, max_iter=ITERATIONS, warm_start=True)
 
-    def right(self, C: float) -> int:
+    def count_correct(self, C: float) -> int:
         self.model.set_params(C=C).fit(self.x, self.y)
-        return int((self.model.predict(self.held) == self.truth).sum())
+        return int((self.model.predict(self.held_out) == self.truth).sum())
 
 
 @runtime_checkable
 class ProbeFold(Protocol):
     """One split of the training examples, with a classifier."""
 
-    truth: Any  # labels of what is held out
+    truth: np.ndarray  # labels of the held-out examples
 
-    def right(self, C: float) -> int:
+    def count_correct(self, C: float) -> int:
         """How many of the held-out examples are right after a fit on the others."""
         ...
 
@@ -267,8 +276,8 @@ def search_penalty(folds: Sequence[ProbeFold], grid: Sequence[float]) -> list[tu
     """(C, accuracy on what the folds hold out) down the grid, until it has fallen twice."""
     searched: list[tuple[float, float]] = []
     for C in grid if folds else []:
-        right = sum(fold.right(C) for fold in folds)
-        searched.append((C, right / sum(len(fold.truth) for fold in folds)))
+        num_correct = sum(fold.count_correct(C) for fold in folds)
+        searched.append((C, num_correct / sum(len(fold.truth) for fold in folds)))
         highest = max(accuracy for _, accuracy in searched)
         if len(searched) > 2 and all(accuracy < highest for _, accuracy in searched[-2:]):
             break

@@ -1,10 +1,9 @@
 """Which test examples are also training examples, and so say nothing of new ones."""
 
 import os
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sized
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,36 +21,36 @@ PREFIX_SIZE = (
 Key = Callable[[int], Hashable]  # of the example in a row
 
 
-def count_overlap(known: Any, asked: Any) -> int:
+def count_overlap(train: Sized, test: Sized) -> int:
     """How many test examples have the content of a training example.
 
     Texts are compared as they are; files byte by byte, where their lengths and a piece of the
     middle are the same; arrays pixel by pixel, recordings sample by sample. Of data sets from
     Python that are read on demand, only rows of the same object are compared.
     """
-    ours, theirs = list(range(len(known))), list(range(len(asked)))
-    for of_known, of_asked in zip(_comparison_keys(known, asked), _comparison_keys(asked, known)):
-        theirs = _filter_matches(theirs, of_asked, set(map(of_known, ours)))
-        ours = _filter_matches(ours, of_known, set(map(of_asked, theirs)))
-    return len(theirs)
+    train_rows, test_rows = list(range(len(train))), list(range(len(test)))
+    for train_key, test_key in zip(_comparison_keys(train, test), _comparison_keys(test, train)):
+        test_rows = _filter_matches(test_rows, test_key, set(map(train_key, train_rows)))
+        train_rows = _filter_matches(train_rows, train_key, set(map(test_key, test_rows)))
+    return len(test_rows)
 
 
-def describe_overlap(count: int, of: int) -> list[str]:
+def describe_overlap(count: int, total: int) -> list[str]:
     """What a score says of test examples that training has seen; nothing if there are none."""
     if not count:
         return []
-    those = "it says" if count == 1 else "they say"
-    which = f"all {of:,}" if count == of else f"{count:,} of {of:,}"
-    noun = "test example is also a training example" if of == 1 else "test examples are also "
-    noun += "" if of == 1 else "training examples"
-    return [f"Warning: {which} {noun}, so {those} nothing about new data."]
+    predicate = "it says" if count == 1 else "they say"
+    subject = f"all {total:,}" if count == total else f"{count:,} of {total:,}"
+    noun = "test example is also a training example" if total == 1 else "test examples are also "
+    noun += "" if total == 1 else "training examples"
+    return [f"Warning: {subject} {noun}, so {predicate} nothing about new data."]
 
 
 def _filter_matches(rows: Iterable[int], key: Key, others: set[Hashable]) -> list[int]:
     return [row for row in rows if (own := key(row)) is not None and own in others]
 
 
-def _comparison_keys(one: Any, other: Any) -> list[Key]:
+def _comparison_keys(one: object, other: object) -> list[Key]:
     """What is compared in turn, of what passed before: cheap keys first, the whole last."""
     if isinstance(one, Texts):
         return [lambda row: (one.texts[row], one.pairs[row] if one.pairs is not None else "")]
@@ -69,7 +68,7 @@ def _comparison_keys(one: Any, other: Any) -> list[Key]:
     return [partial(_item_key, one)]
 
 
-def _item_key(images: Any, row: int) -> Hashable:
+def _item_key(images: object, row: int) -> Hashable:
     """The row of a data set from Python."""
     return (id(images.items), int(images.rows[row])) if isinstance(images, ItemImages) else None
 

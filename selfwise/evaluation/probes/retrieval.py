@@ -71,49 +71,57 @@ def measure_retrieval(
         raise ValueError(f"recall@k needs k >= 1, got {', '.join(map(str, ks)) or 'none'}")
     assert vectors.shape[0] == len(labels), (vectors.shape, labels.shape)
     check_finite("test", vectors)
-    _, which, count = np.unique(labels, return_inverse=True, return_counts=True)
-    classes = _ClassIndex(which, count, which.argsort(kind="stable"), count.cumsum() - count)
+    _, class_numbers, count = np.unique(labels, return_inverse=True, return_counts=True)
+    classes = _ClassIndex(
+        class_numbers, count, class_numbers.argsort(kind="stable"), count.cumsum() - count
+    )
     if len(count) < 2 or count.max() < 2:
-        what = "the same" if len(count) < 2 else "different"
+        problem = "the same" if len(count) < 2 else "different"
         raise ValueError(
             f"retrieval needs two classes, one of them with two examples; all {len(labels)} labels "
-            f"are {what}"
+            f"are {problem}"
         )
-    others = count[which] - 1
-    rows = others.argsort(kind="stable")  # so that a part has classes of about one size
-    rows = rows[others[rows] > 0]
+    num_others = count[class_numbers] - 1
+    rows = num_others.argsort(kind="stable")  # so that a part has classes of about one size
+    rows = rows[num_others[rows] > 0]
     at_once = max(1, MAX_SIMILARITIES // len(labels))
     parts = iterate_cosines(vectors, vectors[rows], at_once=at_once, device=device)
-    found: list[dict[str, Tensor]] = []
+    measured: list[dict[str, Tensor]] = []
     for first, similarity in zip(range(0, len(rows), at_once), parts):
         part = rows[first : first + at_once]
-        own, query = (torch.from_numpy(x).to(device) for x in (classes.of(part), part))
-        ranks = _rank_classmates(similarity, own, query, least=max(ks))
-        found.append(_measure_queries(ranks, torch.from_numpy(others[part]).to(device), ks))
-    back = rows.argsort()
-    values = {name: torch.cat([f[name] for f in found]).cpu().numpy()[back] for name in found[0]}
-    return RetrievalMeasures(values, rows[back], len(labels) - len(rows))
+        classmates, query = (torch.from_numpy(x).to(device) for x in (classes.of(part), part))
+        ranks = _rank_classmates(similarity, classmates, query, min_rank=max(ks))
+        measured.append(_measure_queries(ranks, torch.from_numpy(num_others[part]).to(device), ks))
+    original_order = rows.argsort()
+    values = {
+        name: torch.cat([f[name] for f in measured]).cpu().numpy()[original_order]
+        for name in measured[0]
+    }
+    return RetrievalMeasures(values, rows[original_order], len(labels) - len(rows))
 
 
 def _rank_classmates(
     similarity: Float[Tensor, "m n"],
-    own: Int64[Tensor, "m w"],
+    classmates: Int64[Tensor, "m w"],
     query: Int64[Tensor, "m"],
     *,
-    least: int,
+    min_rank: int,
 ) -> Int64[Tensor, "m w"]:
-    """The ranks at which each query finds its class `own`, ascending, from 1.
+    """The ranks at which each query finds its class `classmates`, ascending, from 1.
 
     They are right up to max(least, w); what is beyond stays beyond. `similarity` is written over.
     """
-    width, n = own.shape[1], similarity.shape[1]
-    near = similarity.gather(1, own).masked_fill_(own == query[:, None], -torch.inf)
-    near = _sort_highest(near, width).flip(1)
+    width, n = classmates.shape[1], similarity.shape[1]
+    similarity_own = similarity.gather(1, classmates).masked_fill_(
+        classmates == query[:, None], -torch.inf
+    )
+    similarity_own = _sort_highest(similarity_own, width).flip(1)
     # no more of the other classes than this can stand before what counts
-    most = min(n, max(least, width))
-    far = _sort_highest(similarity.scatter_(1, own, -torch.inf), most)
-    before = most - torch.searchsorted(far, near)  # of other classes, at least as similar
-    return torch.arange(1, width + 1, device=near.device) + before
+    num_others = min(n, max(min_rank, width))
+    similarity_others = _sort_highest(similarity.scatter_(1, classmates, -torch.inf), num_others)
+    # examples of other classes that are at least as similar
+    num_before = num_others - torch.searchsorted(similarity_others, similarity_own)
+    return torch.arange(1, width + 1, device=similarity_own.device) + num_before
 
 
 def _sort_highest(values: Float[Tensor, "m n"], k: int) -> Float[Tensor, "m k"]:
@@ -127,13 +135,13 @@ def _sort_highest(values: Float[Tensor, "m n"], k: int) -> Float[Tensor, "m k"]:
 
 
 def _measure_queries(
-    ranks: Int64[Tensor, "m w"], others: Int64[Tensor, "m"], ks: Sequence[int]
+    ranks: Int64[Tensor, "m w"], num_others: Int64[Tensor, "m"], ks: Sequence[int]
 ) -> dict[str, Float[Tensor, "m"]]:
     """The measures of each query, from the ranks of its class and how many there are of it."""
-    inside = ranks <= others[:, None]
+    is_inside = ranks <= num_others[:, None]
     # when the j-th of them is found at rank i, the precision at i is j / i
     precision = torch.arange(1, ranks.shape[1] + 1, device=ranks.device) / ranks.double()
-    found = {f"recall@{k}": (ranks[:, 0] <= k).double() for k in ks}
-    found[PRECISION] = inside.sum(dim=1) / others.double()
-    found[MAP] = (precision * inside).sum(dim=1) / others.double()
-    return found
+    measures = {f"recall@{k}": (ranks[:, 0] <= k).double() for k in ks}
+    measures[PRECISION] = is_inside.sum(dim=1) / num_others.double()
+    measures[MAP] = (precision * is_inside).sum(dim=1) / num_others.double()
+    return measures

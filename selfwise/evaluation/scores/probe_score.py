@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -32,7 +32,7 @@ class ProbeResult(NamedTuple):
     # on the test examples, 0 to 1, one for each seed; a single one where nothing was drawn
     accuracies: tuple[float, ...]
     n_train: int  # labelled examples
-    drawn: bool = True  # whether a seed decided anything
+    uses_seed: bool = True  # whether a seed decided anything
     ks: tuple[int, ...] = ()  # of nearest neighbours: how many voted, of each seed and encoder
 
     @property
@@ -90,8 +90,8 @@ class ProbeScore:
     @property
     def budgets(self) -> list[int | None]:
         """Labels for each class, ascending, None (all) last."""
-        found = {result.per_class for result in self.results}
-        return sorted(found, key=lambda budget: math.inf if budget is None else budget)
+        budgets = {result.per_class for result in self.results}
+        return sorted(budgets, key=lambda budget: math.inf if budget is None else budget)
 
     @property
     def accuracy(self) -> float:
@@ -118,7 +118,7 @@ class ProbeScore:
         """The first one alone where nothing was drawn."""
         return self.seeds[: max(len(result.accuracies) for result in self.results)]
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """One flat row for each result, with its comparison where there is one."""
         against = {(c.competitor, c.per_class): c for c in self.comparisons}
         return [_build_row(r, against.get((r.competitor, r.per_class))) for r in self.results]
@@ -126,19 +126,19 @@ class ProbeScore:
     def sentences(self) -> list[str]:
         """For each budget: what the differences are, and whether they are above the noise; how
         many neighbours voted; and what a reader has to know of the examples."""
-        said = []
+        sentences = []
         for budget in self.budgets:
             against = [
                 describe_difference(c.competitor, c.difference, c.interval)
                 for c in self.comparisons
                 if c.per_class == budget
             ]
-            said.append(
+            sentences.append(
                 f"With {_describe_budget(budget)}, {PRETRAINED} against {'; '.join(against)}."
             )
             voted = {r.competitor: r.ks for r in self.results if r.per_class == budget}
-            said += describe_neighbours(_describe_budget(budget), voted)
-        return [*said, *self.warnings]
+            sentences += describe_neighbours(_describe_budget(budget), voted)
+        return [*sentences, *self.warnings]
 
     def table(self) -> "Table":
         """For the terminal: a line for each competitor, a column for each budget, in percent."""
@@ -153,13 +153,13 @@ class ProbeScore:
             table.add_column(f"{_describe_budget(budget)} ({n:,})", justify="right")
         for name in dict.fromkeys(result.competitor for result in self.results):
             mine = [result for result in self.results if result.competitor == name]
-            known = {
+            cells = {
                 result.per_class: format_percent(result.mean, result.deviation) for result in mine
             }
-            table.add_row(name, *(known.get(budget, "") for budget in self.budgets))
+            table.add_row(name, *(cells.get(budget, "") for budget in self.budgets))
         return table
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data, valid JSON: the rows, the sentences, and what they rest on."""
         return {
             "kind": self.kind,
@@ -175,8 +175,8 @@ class ProbeScore:
 
 def check_competitors(names: Iterable[str]) -> None:
     """Raises ValueError unless the encoder and its two baselines are there."""
-    known = set(names)
-    missing = [name for name in REQUIRED if name not in known]
+    existing = set(names)
+    missing = [name for name in REQUIRED if name not in existing]
     if missing:
         raise ValueError(
             f"a score without its baselines is not a result: {', '.join(missing)} missing"
@@ -189,12 +189,12 @@ def summarise_accuracies(
     correct: Float[np.ndarray, "seeds m"],
     *,
     n_train: int,
-    drawn: bool = True,
+    uses_seed: bool = True,
     ks: tuple[int, ...] = (),
 ) -> ProbeResult:
     """The accuracies of one competitor at one budget from how often each example was right."""
     accuracies = tuple(correct.mean(axis=1).tolist())
-    return ProbeResult(competitor, per_class, accuracies, n_train, drawn, ks)
+    return ProbeResult(competitor, per_class, accuracies, n_train, uses_seed, ks)
 
 
 def compare_competitors(
@@ -223,15 +223,15 @@ def _compare_competitor(
     return ProbeComparison(competitor, per_class, float(by_seed.mean()), interval, error)
 
 
-def _build_row(result: ProbeResult, comparison: ProbeComparison | None) -> dict[str, Any]:
-    row: dict[str, Any] = {
+def _build_row(result: ProbeResult, comparison: ProbeComparison | None) -> dict[str, object]:
+    row: dict[str, object] = {
         "competitor": result.competitor,
         "per_class": "all" if result.per_class is None else result.per_class,
         "n_train": result.n_train,
         "accuracies": list(result.accuracies),
         "mean": result.mean,
         "deviation": result.deviation,
-        **({} if result.drawn else {"drawn": False}),
+        **({} if result.uses_seed else {"drawn": False}),
         **({"k": list(result.ks)} if result.ks else {}),
     }
     if comparison is not None:
@@ -248,8 +248,8 @@ def _describe_budget(per_class: int | None) -> str:
 
 def describe_neighbours(labelled: str, voted: Mapping[str, Sequence[int]]) -> list[str]:
     """How many neighbours voted for each competitor; nothing of probes that have none."""
-    told = [f"{name} {_format_span(ks)}" for name, ks in voted.items() if ks]
-    return [f"With {labelled}, so many {VOTE}: {', '.join(told)}."] if told else []
+    counts = [f"{name} {_format_span(ks)}" for name, ks in voted.items() if ks]
+    return [f"With {labelled}, so many {VOTE}: {', '.join(counts)}."] if counts else []
 
 
 def _format_span(numbers: Sequence[int]) -> str:
@@ -275,13 +275,13 @@ def join_scores(first: ProbeScore, second: ProbeScore) -> ProbeScore:
     if (first.kind, first.n_test) != (second.kind, second.n_test):
         raise ValueError("only scores of one kind of probe on the same test examples can be joined")
     if first.seeds != second.seeds:
-        which = f"{_list_seeds(first.seeds)} and {_list_seeds(second.seeds)}"
-        raise ValueError(f"only scores of the same seeds can be joined, not of seeds {which}")
+        seeds = f"{_list_seeds(first.seeds)} and {_list_seeds(second.seeds)}"
+        raise ValueError(f"only scores of the same seeds can be joined, not of seeds {seeds}")
     shared = set(first.budgets) & set(second.budgets)
     if shared:
         raise ValueError(f"both scores have the label budget {next(iter(shared))}")
     results, comparisons = first.results + second.results, first.comparisons + second.comparisons
-    whole = ProbeScore(first.kind, results, comparisons, first.seeds, first.n_test)
-    largest = first if whole.budgets[-1] in first.budgets else second
+    joined = ProbeScore(first.kind, results, comparisons, first.seeds, first.n_test)
+    largest = first if joined.budgets[-1] in first.budgets else second
     warnings = tuple(dict.fromkeys(first.warnings + second.warnings))
-    return replace(whole, confusion=largest.confusion, warnings=warnings)
+    return replace(joined, confusion=largest.confusion, warnings=warnings)

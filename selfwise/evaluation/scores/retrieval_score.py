@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -44,13 +44,13 @@ class RetrievalScore:
 
     kind: ClassVar[str] = "retrieval"
 
-    found: Mapping[
+    by_competitor: Mapping[
         str, Sequence[RetrievalMeasures]
     ]  # of each competitor; of untrained encoders several
     differences: tuple[RetrievalDifference, ...]
 
     def __post_init__(self) -> None:
-        check_competitors(self.found)
+        check_competitors(self.by_competitor)
         check_competitors([PRETRAINED, *(one.competitor for one in self.differences)])
 
     @property
@@ -60,33 +60,33 @@ class RetrievalScore:
 
     @property
     def _ours(self) -> RetrievalMeasures:
-        return self.found[PRETRAINED][0]
+        return self.by_competitor[PRETRAINED][0]
 
     def mean(self, measure: str, competitor: str = PRETRAINED) -> float:
         """Over queries and encoders, 0 to 1. Raises KeyError if it was not measured."""
-        return float(np.mean([one.mean(measure) for one in self.found[competitor]]))
+        return float(np.mean([one.mean(measure) for one in self.by_competitor[competitor]]))
 
     def deviation(self, measure: str, competitor: str) -> float | None:
         """Standard deviation over the encoders (n - 1); None for a single one."""
-        means = [one.mean(measure) for one in self.found[competitor]]
+        means = [one.mean(measure) for one in self.by_competitor[competitor]]
         return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[dict[str, object]]:
         """One flat row for each measure and competitor, with the difference where there is one."""
-        known = {(one.measure, one.competitor): one for one in self.differences}
+        by_measure = {(one.measure, one.competitor): one for one in self.differences}
         return [
-            self._row(measure, competitor, known.get((measure, competitor)))
+            self._row(measure, competitor, by_measure.get((measure, competitor)))
             for measure in self.measures
-            for competitor in self.found
+            for competitor in self.by_competitor
         ]
 
     def _row(
         self, measure: str, competitor: str, against: RetrievalDifference | None
-    ) -> dict[str, Any]:
-        row: dict[str, Any] = {
+    ) -> dict[str, object]:
+        row: dict[str, object] = {
             "competitor": competitor,
             "measure": measure,
-            "values": [one.mean(measure) for one in self.found[competitor]],
+            "values": [one.mean(measure) for one in self.by_competitor[competitor]],
             "mean": self.mean(measure, competitor),
             "deviation": self.deviation(measure, competitor),
         }
@@ -98,7 +98,7 @@ class RetrievalScore:
 
     def sentences(self) -> list[str]:
         """What the differences are, whether they are above the noise, and what was left out."""
-        said = [
+        sentences = [
             f"In {measure}, {PRETRAINED} against "
             + "; ".join(
                 describe_difference(one.competitor, one.difference, one.interval)
@@ -108,13 +108,15 @@ class RetrievalScore:
             + "."
             for measure in dict.fromkeys(one.measure for one in self.differences)
         ]
-        left = self._ours.left_out
-        if left:
-            what = (
-                "1 example was no query: its" if left == 1 else f"{left:,} were no queries: their"
+        left_out = self._ours.left_out
+        if left_out:
+            subject = (
+                "1 example was no query: its"
+                if left_out == 1
+                else f"{left_out:,} were no queries: their"
             )
-            said.append(f"{what} class has no other example.")
-        return said
+            sentences.append(f"{subject} class has no other example.")
+        return sentences
 
     def table(self) -> "Table":
         """For the terminal: a line for each measure, a column for each competitor, in percent."""
@@ -124,10 +126,12 @@ class RetrievalScore:
         title = f"retrieval in %, {queries:,} queries, {self._searched:,} test examples"
         table = Table(title=title, caption="\n".join(self.sentences()), caption_justify="left")
         table.add_column("measure")
-        for name in self.found:
+        for name in self.by_competitor:
             table.add_column(name, justify="right")
         for measure in self.measures:
-            cells = [(self.mean(measure, n), self.deviation(measure, n)) for n in self.found]
+            cells = [
+                (self.mean(measure, n), self.deviation(measure, n)) for n in self.by_competitor
+            ]
             table.add_row(measure, *(format_percent(*cell) for cell in cells))
         return table
 
@@ -135,7 +139,7 @@ class RetrievalScore:
     def _searched(self) -> int:
         return len(self._ours.queries) + self._ours.left_out
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain data, valid JSON: the rows, the sentences, and what they rest on."""
         return {
             "kind": self.kind,
@@ -148,25 +152,25 @@ class RetrievalScore:
 
 
 def compare_retrieval(
-    found: Mapping[str, Sequence[RetrievalMeasures]], *, seed: int = 0
+    measures: Mapping[str, Sequence[RetrievalMeasures]], *, seed: int = 0
 ) -> RetrievalScore:
     """What the encoder and its competitors retrieved, with the differences and their intervals.
 
     Of several encoders, as of untrained ones, each query counts with its mean. All must have
     searched the same examples. Raises ValueError if a required competitor is missing.
     """
-    check_competitors(found)
-    ours, differences = found[PRETRAINED][0], []
+    check_competitors(measures)
+    ours, differences = measures[PRETRAINED][0], []
     for measure in COMPARED:
-        each = {
+        query_means = {
             name: np.mean([one.values[measure] for one in several], axis=0)
-            for name, several in found.items()
+            for name, several in measures.items()
         }
-        for name in found:
+        for name in measures:
             if name == PRETRAINED:
                 continue
-            assert np.array_equal(found[name][0].queries, ours.queries), name
-            gap = float(each[PRETRAINED].mean() - each[name].mean())
-            interval = paired_bootstrap(each[PRETRAINED], each[name], seed=seed)
+            assert np.array_equal(measures[name][0].queries, ours.queries), name
+            gap = float(query_means[PRETRAINED].mean() - query_means[name].mean())
+            interval = paired_bootstrap(query_means[PRETRAINED], query_means[name], seed=seed)
             differences.append(RetrievalDifference(measure, name, gap, interval))
-    return RetrievalScore(found, tuple(differences))
+    return RetrievalScore(measures, tuple(differences))

@@ -7,7 +7,7 @@ from typing import Any
 from selfwise.core.errors import shorten_folder_names
 from selfwise.evaluation.scores.bootstrap import ABOVE
 from selfwise.evaluation.scores.probe_score import UNTRAINED, format_percent
-from selfwise.glue.published import as_published
+from selfwise.glue.published import format_published
 from selfwise.glue.scores import WORDS
 from selfwise.report.page.parts import Picture, Rows, Section, Words
 from selfwise.report.page.plots import color
@@ -145,7 +145,7 @@ def _table(found: Found) -> Rows:
     rows = []
     for row in found["rows"]:
         cells = [row["column"], row["metric"], *(_value(row[name], found) for name in names)]
-        rows.append([*cells, as_published(row["published"])] if known else cells)
+        rows.append([*cells, format_published(row["published"])] if known else cells)
     return Rows(head, rows, f"In percent, {found['centre']} and standard deviation over the seeds")
 
 
@@ -204,7 +204,7 @@ def _scores(group: Mapping[str, Found]) -> Rows:
     rows = []
     for place in dict.fromkeys(place for rows, _ in tables for place in rows):
         there = [_value(r[place][PRETRAINED], found) if place in r else "" for r, found in tables]
-        last = [as_published(known.get(place))] if known else []
+        last = [format_published(known.get(place))] if known else []
         rows.append([*place, *there, *last])
     first = tables[0][1]
     head = ["task", "metric", *group, *([first["published"]] if known else [])]
