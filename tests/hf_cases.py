@@ -6,7 +6,7 @@ import torch
 import transformers
 
 from selfwise.encoders import text
-from selfwise.interop.huggingface.text import Imported, from_hf
+from selfwise.interop.huggingface.text import TextCheckpoint, from_hf
 from selfwise.nn.mlm_head import MaskedLMHead
 from tests.text_cases import VOCAB, randomise
 
@@ -51,11 +51,11 @@ def theirs(family: str, seed: int = 0, **options: Any) -> Any:
     return found.eval()
 
 
-def imported(model: Any) -> Imported:
+def imported(model: Any) -> TextCheckpoint:
     return from_hf(model.config.to_dict(), model.state_dict())
 
 
-def ours(found: Imported) -> tuple[text.TextTransformer, torch.nn.ModuleDict]:
+def ours(found: TextCheckpoint) -> tuple[text.TextTransformer, torch.nn.ModuleDict]:
     """The encoder and the heads of a method, by the names of the method's."""
     encoder = text.build_text_encoder(found.family, vocab=found.vocab, **found.options).eval()
     encoder.load_state_dict(found.encoder)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from selfwise.report.page.parts import Picture, Rows, Section, Words
+from selfwise.report.page.parts import Paragraphs, Picture, Section, Table
 from selfwise.report.sections import confusion, curves, glue_dots, label_curve
 
 
@@ -12,13 +12,13 @@ def figures(monkeypatch) -> list[Any]:
     """The axes of all figures from here on, in the order in which they are made."""
     found = []
     for module in (curves, label_curve, confusion, glue_dots):
-        kept = module.picture
+        kept = module.render_svg
 
-        def picture(made, kept=kept, **told):
+        def render_svg(made, kept=kept, **told):
             found.append(made.axes[0])
             return kept(made, **told)
 
-        monkeypatch.setattr(module, "picture", picture)
+        monkeypatch.setattr(module, "render_svg", render_svg)
     return found
 
 
@@ -46,11 +46,11 @@ def parts(found: list[Section], kind: type) -> list:
 
 
 def cells(found: list[Section]) -> list[list[str]]:
-    return [list(row) for table in parts(found, Rows) for row in table.rows]
+    return [list(row) for table in parts(found, Table) for row in table.rows]
 
 
 def said(found: list[Section]) -> str:
     """All the words of the sections but those of figures and tables."""
-    told = [sentence for words in parts(found, Words) for sentence in words.sentences]
+    told = [sentence for words in parts(found, Paragraphs) for sentence in words.sentences]
     told += [part.caption for part in parts(found, Picture)]
     return "\n".join([*(f"{s.title}. {s.about}" for s in found), *told])

@@ -31,7 +31,7 @@ def test_onnxruntime_finds_what_torch_finds(family, tmp_path):
 
 
 def test_a_model_with_other_numbers_is_not_left_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx, "MOST", -1.0)
+    monkeypatch.setattr(onnx, "MAX_DIFFERENCE", -1.0)
     with pytest.raises(
         ValueError, match=r"bert cannot be written as ONNX: .* differs from torch by"
     ):

@@ -244,7 +244,7 @@ def options(capsys: pytest.CaptureFixture[str]) -> set[str]:
     asked = [["--help"], *([verb, "--help"] for verb in VERBS)]
     asked += [["pretrain", name, "--help"] for name in methods.method_names()]
     asked += [["iterate", "hubert", "--help"], ["bench", "simclr", "--help"]]
-    asked += [["run", name, "--help"] for name in recipes.names()]
+    asked += [["run", name, "--help"] for name in recipes.recipe_names()]
     capsys.readouterr()
     for arguments in asked:
         assert cli.main(arguments) == 0

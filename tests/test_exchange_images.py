@@ -94,12 +94,12 @@ def test_transformers_loads_the_folder_without_a_missing_or_unexpected_key(run, 
 def test_the_preprocessor_makes_the_images_that_we_evaluate(size, run, exported, tmp_path):
     from transformers import AutoImageProcessor
 
-    from selfwise.interop.huggingface.beit_configs import preprocessor
+    from selfwise.interop.huggingface.beit_configs import write_preprocessor
 
     folder = exported
     if size != 16:
         folder = tmp_path
-        (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor(size, 3)))
+        (folder / "preprocessor_config.json").write_text(json.dumps(write_preprocessor(size, 3)))
     processor = AutoImageProcessor.from_pretrained(folder)
     assert type(processor).__name__.startswith("BeitImageProcessor")
     smooth = torch.linspace(0, 255, 150)[:, None] * torch.linspace(0.3, 1, 120)

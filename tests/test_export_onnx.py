@@ -13,7 +13,7 @@ from selfwise.cli import main as cli
 from selfwise.core.types import ImageBatch
 from selfwise.data.image.decode import decode_file
 from selfwise.encoders.image import TimmEncoder
-from selfwise.interop.image_preprocessing import pictures
+from selfwise.interop.image_preprocessing import describe_preprocessing
 from selfwise.views.image.augment import evaluation_view
 from selfwise.workflows.exchange import export_run
 from tests.exchange_cases import QUICK, far, filled, image_run, photographs
@@ -77,7 +77,7 @@ def test_features_of_files(kind, files, tmp_path, capfd):
 @pytest.mark.parametrize("size", [224, 96, 32])
 def test_preprocessing_is_that_of_our_evaluation(size, files):
     for channels in (3, 1):
-        told = pictures(size, channels, 256)
+        told = describe_preprocessing(size, channels, 256)
         for path in sorted(files.iterdir())[:4]:
             x = torch.from_numpy(decode_file(path, channels, 256))[None]
             batch = ImageBatch(x, torch.zeros(1, dtype=torch.int64))

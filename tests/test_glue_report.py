@@ -15,8 +15,8 @@ from selfwise.cli import main as cli
 from selfwise.glue.benchmark import run_glue
 from selfwise.glue.published import CAPTION, NAME, PUBLISHED
 from selfwise.glue.scores import COMPETITORS, GlueScores
-from selfwise.report.page.parts import Rows
-from selfwise.report.page.plots import color
+from selfwise.report.page.parts import Table
+from selfwise.report.page.plots import line_color
 from selfwise.report.sections import glue as section
 from selfwise.report.sections import label_curve, scores, summary
 from selfwise.runs import records
@@ -59,7 +59,7 @@ def test_the_section_has_the_scores_with_what_they_are_compared_to(mode, tmp_pat
     drawn = figures(monkeypatch)
     folder = cases.folder(tmp_path / "run")
     left(folder, mode)
-    (found,) = section.sections([folder])
+    (found,) = section.build_sections([folder])
     assert found.title == f"GLUE, {mode}"
     centre = CENTRES[mode]
     assert f"Measured on dev; {centre} of 3 seeds." in found.about
@@ -80,7 +80,7 @@ def test_the_section_has_the_scores_with_what_they_are_compared_to(mode, tmp_pat
     assert named[NAME].get_xdata() == pytest.approx([65.7])
     assert named["pretrained"].get_xdata() == pytest.approx([float(told.split()[0])], abs=0.05)
     assert [named[one].get_color() for one in COMPETITORS] == [
-        label_curve.OWN[one] for one in ("pretrained", "untrained", "raw input")
+        label_curve.COMPETITOR_COLORS[one] for one in ("pretrained", "untrained", "raw input")
     ]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["rte  accuracy"]
 
@@ -89,7 +89,7 @@ def test_a_figure_has_a_line_for_each_task_and_a_table_one_for_each_metric(tmp_p
     drawn = figures(monkeypatch)
     folder = cases.folder(tmp_path / "run")
     left(folder, "frozen", task("mrpc", ["f1", "accuracy"]), task("rte", ["accuracy"]))
-    found = section.sections([folder])
+    found = section.build_sections([folder])
     assert [row[:2] for row in cells(found)[:3]] == [
         ["mrpc", "f1"],
         ["mrpc", "accuracy"],
@@ -102,16 +102,18 @@ def test_a_figure_has_a_line_for_each_task_and_a_table_one_for_each_metric(tmp_p
 def test_tables_of_older_weights_say_so(tmp_path):
     folder = cases.folder(tmp_path / "run")
     left(folder, "frozen", step=60)
-    (found,) = section.sections([folder])
+    (found,) = section.build_sections([folder])
     assert found.title == "GLUE, frozen, step 60"
     assert found.about.startswith("Of step 60, and not of the newest, 0. ")
-    assert section.lead(folder) == ""
-    assert [one.title for one in scores.sections([folder])] == ["What it is worth"]
+    assert section.lead_sentences(folder) == ""
+    assert [one.title for one in scores.build_sections([folder])] == ["What it is worth"]
     left(folder, "frozen")
-    assert scores.sections([folder]) == []
+    assert scores.build_sections([folder]) == []
     said = "GLUE, frozen, mean of the 1 task here: 70.7 %; untrained 51.0 %; bag of words 55.0 %."
     above = "Beyond the noise it is above the untrained encoder on 1 of 1 dev sets."
-    assert section.lead(folder) == summary.best(folder) == f"{said} {above}"
+    assert (
+        section.lead_sentences(folder) == summary.describe_best_score(folder) == f"{said} {above}"
+    )
 
 
 def test_the_newest_table_of_a_mode_and_step_counts(tmp_path):
@@ -129,13 +131,13 @@ def test_the_newest_table_of_a_mode_and_step_counts(tmp_path):
 def test_several_runs_have_a_column_each(tmp_path, monkeypatch):
     drawn = figures(monkeypatch)
     first, second = (cases.folder(tmp_path / name) for name in ("first", "second"))
-    assert section.sections([first, second]) == []
+    assert section.build_sections([first, second]) == []
     left(first, "frozen", task("rte", ["accuracy"], limit=9), task("mrpc", ["f1", "accuracy"]))
     left(second, "frozen", task("rte", ["accuracy"], more=0.05, limit=0))
     left(second, "finetune")
-    together, alone = section.sections([first, second])
+    together, alone = section.build_sections([first, second])
     assert (together.title, alone.title) == ("GLUE, frozen", "GLUE, finetune, second")
-    table, differences, averages = parts([together], Rows)
+    table, differences, averages = parts([together], Table)
     assert table.head == ["task", "metric", "first", "second", NAME]
     assert table.rows == [
         ["rte", "accuracy", "70.7 ± 16.8", "75.7 ± 16.8", "65.70"],
@@ -151,7 +153,10 @@ def test_several_runs_have_a_column_each(tmp_path, monkeypatch):
     assert words.count("qqp is left out") == 1  # both say it
     assert "first: official (9 tasks): no average without" in words
     lines = {line.get_label(): line for line in drawn[0].get_lines()}
-    assert [lines[name].get_color() for name in ("first", "second")] == [color(0), color(1)]
+    assert [lines[name].get_color() for name in ("first", "second")] == [
+        line_color(0),
+        line_color(1),
+    ]
     assert lines["second"].get_xdata() == pytest.approx([75.7], abs=0.05)
 
 

@@ -20,7 +20,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.encoders import image as image_encoders
-from selfwise.interop.torchvision import counted, translated
+from selfwise.interop.torchvision import add_batch_counters, rename_weights
 from selfwise.workflows.exchange import export_run, import_run
 from tests.exchange_cases import QUICK, far, photographs, spread
 
@@ -164,17 +164,17 @@ def test_other_models_of_torchvision_by_timms_names():
     pairs = {"vit_b_16": (vit, theirs), "convnext_tiny": (convnext, narrow)}
     for name, (source, target) in pairs.items():
         spread(source)
-        target.load_state_dict(translated(name, source.state_dict()))
+        target.load_state_dict(rename_weights(name, source.state_dict()))
         with torch.no_grad():
             assert far(source.eval()(x), target.eval()(x)) < 1e-5
     old = {name.replace("conv1.", "conv.1."): w for name, w in dense.state_dict().items()}
-    assert translated("densenet121", old).keys() == dense.state_dict().keys()
+    assert rename_weights("densenet121", old).keys() == dense.state_dict().keys()
 
 
 def test_files_from_before_batch_norms_counted(tmp_path):
     model = torchvisions(tmp_path / "weights.pth")
     old = {n: w for n, w in model.state_dict().items() if "num_batches" not in n}
-    assert counted(old).keys() == model.state_dict().keys()
+    assert add_batch_counters(old).keys() == model.state_dict().keys()
     torch.save(old, tmp_path / "old.pth")
     import_run("torchvision", tmp_path / "old.pth", out=tmp_path / "run", encoder="resnet18")
 

@@ -102,7 +102,7 @@ def test_each_competitor_has_its_own_k_in_the_score(run):
     (file,) = [one for one in records.scores(run.folder) if one["kind"] == "knn"]
     assert file["k"] == "chosen"
     assert said in show([run.folder])
-    assert any(said in part.about for part in scores.sections([run.folder]))
+    assert any(said in part.about for part in scores.build_sections([run.folder]))
 
 
 def test_k_can_be_fixed(run, tmp_path):
@@ -163,7 +163,9 @@ def test_a_deviation_of_nothing_is_not_shown(tmp_path):
         if row["per_class"] == "all":
             row |= {"accuracies": [row["mean"]] * 3, "deviation": 0.0}
     folder = cases.folder(tmp_path / "run", scores=[old])
-    page = repr(scores.sections([folder])) + summary.best(folder) + show([folder])
+    page = (
+        repr(scores.build_sections([folder])) + summary.describe_best_score(folder) + show([folder])
+    )
     assert "± 0.0" not in page
     assert " ± " in page
 
@@ -265,8 +267,8 @@ def test_test_examples_that_are_training_examples_are_counted(run, tmp_path):
     for old in (folder / "scores").glob("*"):
         old.unlink()
     selfwise.probe(folder, train=(x, y), test=(x[:10], y[:10]), quiet=True)
-    assert said in summary.best(folder)
-    assert any(said in section.about for section in scores.sections([folder]))
+    assert said in summary.describe_best_score(folder)
+    assert any(said in section.about for section in scores.build_sections([folder]))
     pair = {"train": "digits:train", "test": "digits:test"}
     assert selfwise.probe(run, **pair, kind="knn", k=1, quiet=True).warnings == ()
 

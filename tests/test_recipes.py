@@ -28,14 +28,14 @@ def pictures(tmp_path_factory):
 )
 def test_a_recipe_runs_and_scores(name, options, pictures, tmp_path):
     out = tmp_path / "run"
-    score = recipes.find(name)(data=str(pictures), out=str(out), **options)
+    score = recipes.find_recipe(name)(data=str(pictures), out=str(out), **options)
     assert score.n_test == 24
     assert {row["competitor"] for row in score.rows()} == {"pretrained", "untrained", "raw input"}
     told = read_record(out)["options"]
     assert told["steps"] == 2
     assert told["optimizer"] == "lars"
     with pytest.raises(ValueError, match="holds a run with seed 0, not 1"):
-        recipes.find(name)(data=str(pictures), out=str(out), seed=1, **options)
+        recipes.find_recipe(name)(data=str(pictures), out=str(out), seed=1, **options)
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,9 @@ def test_spoken_digits_run_and_score(digits, tmp_path, monkeypatch, exclude):
     from selfwise.recipes import free_spoken_digits as module
 
     monkeypatch.setattr(module, "UNTRAINED", (0,))
-    small = {**module.SETTINGS["encoder_options"], "depth": 2, "dim": 32, "heads": 2}
+    small = {**module.OPTIONS["encoder_options"], "depth": 2, "dim": 32, "heads": 2}
     monkeypatch.setattr(
-        module, "SETTINGS", {**module.SETTINGS, "encoder_options": small, "clusters": 12}
+        module, "OPTIONS", {**module.OPTIONS, "encoder_options": small, "clusters": 12}
     )
     told = {"data": str(digits), "out": str(tmp_path / "out"), "steps": 2, "next_clusters": 8}
     found = module.free_spoken_digits(**told, exclude=exclude)
@@ -94,9 +94,9 @@ def test_beit_runs_and_scores(pictures, tmp_path, monkeypatch, units):
         module.beit_cifar10_cpu(units="fsqq", **told)
 
 
-@pytest.mark.parametrize("name", recipes.names())
+@pytest.mark.parametrize("name", recipes.recipe_names())
 def test_a_recipe_says_its_command_and_what_to_expect(name):
-    text = recipes.find(name).__doc__ or ""
+    text = recipes.find_recipe(name).__doc__ or ""
     assert f"selfwise run {name}" in text or f"selfwise {name}" in text
     assert "%" in text
     assert "Args:" in text
@@ -129,8 +129,8 @@ def test_pretexts_run_and_score(pictures, tmp_path, capsys):
         "untrained, lightness", "colorization", "untrained", "rotation", "supervised", "pixels",
     ]  # fmt: skip
     assert [len(each) for each in found.values()] == [3, 1, 3, 1, 1, 1]
-    assert found["pixels"][0].right.mean() > 0.9
-    assert len(found["pixels"][0].few) == module.DRAWS
+    assert found["pixels"][0].correct.mean() > 0.9
+    assert len(found["pixels"][0].few_labels) == module.DRAWS
     table = capsys.readouterr().out
     assert "rotation_accuracy" in table
     assert "512" in table  # 128 images, each of which is seen four times

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from report_cases import EVIL, photos, roberta, sentences, simclr
 
-from selfwise.report.write import report
+from selfwise.report.write import write_page
 
 HERE = Path(__file__).parent / "browser"
 NODE = shutil.which("node")
@@ -90,7 +90,7 @@ def images(tmp_path_factory):
     """The page of a run on pictures, and what a reader meets."""
     root = tmp_path_factory.mktemp("browser")
     run = simclr(photos(root / "photos"), root / "run")
-    return run.folder, seen(report([run.folder]))
+    return run.folder, seen(write_page([run.folder]))
 
 
 def test_pictures(images):
@@ -112,7 +112,7 @@ def test_a_file_that_is_called_like_an_element_does_nothing(images):
 
 def test_text(tmp_path):
     run = roberta(sentences(tmp_path / "corpus.txt"), tmp_path / "run")
-    told = seen(report([run.folder]))
+    told = seen(write_page([run.folder]))
     sound(told)
     pointed(told, image=False)
     assert told["token"]["shown"]
@@ -121,6 +121,6 @@ def test_text(tmp_path):
 def test_several_runs(images, tmp_path):
     folder, _ = images
     shutil.copytree(folder, tmp_path / "other", ignore=shutil.ignore_patterns("*.html"))
-    told = seen(report([folder, tmp_path / "other"], out=tmp_path / "both.html"))
+    told = seen(write_page([folder, tmp_path / "other"], out=tmp_path / "both.html"))
     sound(told)
     assert told["contents"]["maps"] == []

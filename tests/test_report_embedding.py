@@ -6,7 +6,7 @@ from report_cases import photos, simclr
 
 from selfwise.report.page.parts import Map, Strip
 from selfwise.report.sections import embedding
-from selfwise.report.sections.embedding import in_the_plane, nearest, sections
+from selfwise.report.sections.embedding import build_sections, find_nearest, project_tsne
 
 
 def directions(seed: int = 0, each: int = 20) -> np.ndarray:
@@ -28,30 +28,30 @@ def examples(run):
 
 
 def test_what_is_alike_lies_together():
-    points = in_the_plane(directions(), seed=0)
+    points = project_tsne(directions(), seed=0)
     assert points.min() == 0
     assert points.max() == 1
     middles = points.reshape(3, 20, 2).mean(axis=1)
     spread = np.linalg.norm(points.reshape(3, 20, 2) - middles[:, None], axis=2).mean()
     between = np.linalg.norm(middles[:, None] - middles[None], axis=2)[np.triu_indices(3, 1)].min()
     assert between > 4 * spread
-    assert (in_the_plane(directions(), seed=0) == points).all()
+    assert (project_tsne(directions(), seed=0) == points).all()
 
 
 def test_the_nearest_are_of_the_highest_cosine_and_others():
     vectors = directions()
-    found, cosines = nearest(vectors, np.array([0, 25]), 5)
+    found, cosines = find_nearest(vectors, np.array([0, 25]), 5)
     for row, others, told in zip([0, 25], found, cosines):
         by_hand = vectors @ vectors[row]
         by_hand[row] = -2
         assert set(others) == set(np.argsort(-by_hand)[:5])
         assert told == pytest.approx(np.sort(by_hand)[::-1][:5])
     same = np.tile(np.eye(1, 8, dtype=np.float32), (4, 1))
-    assert nearest(same, np.array([1]), 3)[0].tolist() == [[0, 2, 3]]
+    assert find_nearest(same, np.array([1]), 3)[0].tolist() == [[0, 2, 3]]
 
 
 def test_pictures_names_and_classes_belong_together(run, examples):
-    mapped, near = sections(run, examples, seed=0)
+    mapped, near = build_sections(run, examples, seed=0)
     points = next(part for part in mapped.parts if isinstance(part, Map))
     assert len(points.points) == len(points.names) == len(points.pictures) == len(points.groups)
     assert sorted(points.names) == sorted(examples.ids)
@@ -59,8 +59,8 @@ def test_pictures_names_and_classes_belong_together(run, examples):
         assert name.startswith(f"{group}/")
         assert shown.alt == f"{name}, {group}"
     strips = [part for part in near.parts if isinstance(part, Strip)]
-    assert len(strips) == embedding.ASKED
-    assert all(len(s.pictures) == embedding.NEAREST + 1 and s.lead == 1 for s in strips)
+    assert len(strips) == embedding.NUM_QUERIES
+    assert all(len(s.pictures) == embedding.NUM_NEAREST + 1 and s.lead == 1 for s in strips)
     for strip in strips:
         asked, *others = [picture.alt for picture in strip.pictures]
         assert asked not in others
@@ -69,26 +69,26 @@ def test_pictures_names_and_classes_belong_together(run, examples):
 
 
 def test_the_share_of_neighbours_of_the_same_class_is_beside_chance(run, examples):
-    about = sections(run, examples, seed=0)[0].about
+    about = build_sections(run, examples, seed=0)[0].about
     assert "The encoder was not told the classes." in about
     assert "(by chance 31 %)" in about  # 11 of 35 others
 
 
 def test_large_data_are_drawn_from(run, examples, monkeypatch):
-    monkeypatch.setattr(embedding, "EXAMPLES", 20)
-    first, second = (sections(run, examples, seed=seed)[0].parts[0].names for seed in (0, 1))
+    monkeypatch.setattr(embedding, "MAX_EXAMPLES", 20)
+    first, second = (build_sections(run, examples, seed=seed)[0].parts[0].names for seed in (0, 1))
     assert len(first) == len(second) == 20
     assert first != second
 
 
 def test_what_cannot_be_drawn_is_said(run, examples, monkeypatch):
-    few = sections(run, examples.take(np.arange(5)), seed=0)
+    few = build_sections(run, examples.take(np.arange(5)), seed=0)
     assert few[0].about == "The data have 5 examples; a map takes at least 12."
     for filled, words in ((1.0, "it has collapsed"), (np.nan, "not finite numbers")):
         same = np.full((len(examples), 8), filled, dtype=np.float32)
         told = lambda *a, same=same, **k: lambda encoder, some: same  # noqa: E731
         monkeypatch.setattr(type(run), "modality", Fixed(run.modality, told))
-        found = sections(run, examples, seed=0)
+        found = build_sections(run, examples, seed=0)
         monkeypatch.undo()
         assert len(found) == 1
         assert words in found[0].about

@@ -19,19 +19,19 @@ from selfwise.report.page.parts import (
     Command,
     Lines,
     Map,
+    Paragraphs,
     Picture,
-    Rows,
     Section,
     Strip,
+    Table,
     Token,
-    Words,
 )
-from selfwise.report.page.pixels import encoded
-from selfwise.report.page.plane import plane
+from selfwise.report.page.pixels import encode_pixels
+from selfwise.report.page.plane import lay_out_map
 from selfwise.report.page.svg import Figures
 from selfwise.report.sections import embedding, summary
-from selfwise.report.sections.examples import passages, shown
-from selfwise.report.write import report
+from selfwise.report.sections.examples import draw_passages, find_examples
+from selfwise.report.write import write_page
 from selfwise.runs.open import load
 
 MEGABYTE = 1 << 20
@@ -86,7 +86,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(folder):
     """The page of that run."""
-    return report([folder]).read_text(encoding="utf-8")
+    return write_page([folder]).read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -108,8 +108,8 @@ def evil_page(text: str) -> str:
     several = [text, "other"]
     points = Map([(0.0, 0.0), (1.0, 1.0)], several, several, [dot, dot], text)
     parts = [
-        Words([text]),
-        Rows([text, "b"], [[text, text]], text),
+        Paragraphs([text]),
+        Table([text, "b"], [[text, text]], text),
         Strip([dot, dot], text, lead=1),
         Lines([[Token(text, "wrong", text), Token(text)]], text),
         Command(text),
@@ -167,15 +167,15 @@ def test_the_policy_allows_what_is_in_the_page_alone(made):
 
 def test_the_same_run_gives_the_same_page(folder, made, tmp_path):
     out = tmp_path / "other.html"
-    assert report([folder], out=out).read_text(encoding="utf-8") == made
-    assert report([folder], out=out, seed=1).read_text(encoding="utf-8") != made  # written anew
+    assert write_page([folder], out=out).read_text(encoding="utf-8") == made
+    assert write_page([folder], out=out, seed=1).read_text(encoding="utf-8") != made  # written anew
 
 
 def test_a_page_is_of_a_few_megabytes(made):
     assert len(made) < MEGABYTE
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    heaviest = len(encoded(noise, "what JPEG can do least with", exact=16).data)
-    assert heaviest * embedding.EXAMPLES * 4 / 3 < 4 * MEGABYTE
+    heaviest = len(encode_pixels(noise, "what JPEG can do least with", png_side=16).data)
+    assert heaviest * embedding.MAX_EXAMPLES * 4 / 3 < 4 * MEGABYTE
 
 
 def test_without_a_probe_the_page_says_how_to_get_one(folder, made):
@@ -186,7 +186,7 @@ def test_without_a_probe_the_page_says_how_to_get_one(folder, made):
 def test_several_runs_share_a_page(folder, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(folder, other)
-    text = words(report([other, folder]).read_text(encoding="utf-8"))
+    text = words(write_page([other, folder]).read_text(encoding="utf-8"))
     assert (other / "report.html").is_file()
     assert "2 runs side by side" in text
     assert "other run method simclr simclr" in text  # a column for each
@@ -223,7 +223,7 @@ def test_nothing_but_a_report_is_written_over(folder, refused, tmp_path):
 def test_before_the_first_checkpoint(folder, tmp_path):
     young = tmp_path / "young"
     shutil.copytree(folder, young, ignore=shutil.ignore_patterns("checkpoints", "*.html"))
-    text = words(report([young]).read_text(encoding="utf-8"))
+    text = words(write_page([young]).read_text(encoding="utf-8"))
     assert "0 of 4" in text
     assert f"selfwise resume {young}" in text
 
@@ -255,28 +255,28 @@ def test_the_top_of_the_page_says_what_it_is_worth(folder, tmp_path):
     (probed / "scores").mkdir()
     write = (probed / "scores" / "linear-0.json").write_text
     write(json.dumps(score(2, "digits:test")))
-    assert summary.lead([probed]) == ""  # of older weights
+    assert summary.lead_sentences([probed]) == ""  # of older weights
     write(json.dumps(score(4, "digits:test")))
-    assert summary.lead([probed]) == (
+    assert summary.lead_sentences([probed]) == (
         "With 10 labels per class, a linear probe gets 80.0 ± 1.2 % of 1,200 test examples right; "
         "the raw input 60.0 %, the untrained encoder 50.0 %. With all labels it is 90.0 ± 1.2 %; "
         "the untrained encoder 70.0 %."
     )
-    assert summary.lead([probed, folder]).startswith("probed: With")
+    assert summary.lead_sentences([probed, folder]).startswith("probed: With")
 
 
 def test_examples_are_those_of_the_newest_score(folder, tmp_path):
     run = load(folder)
     assert (
-        shown(run, "", seed=0).where
+        find_examples(run, "", seed=0).where
         == "36 examples of report0/photos, which the run was trained on"
     )
     probed = tmp_path / "probed"
     shutil.copytree(folder, probed)
     (probed / "scores").mkdir()
     (probed / "scores" / "linear-0.json").write_text(json.dumps(score(4, "digits:test")))
-    assert shown(load(probed), "", seed=0).where == "500 examples of digits:test"
-    given = shown(load(probed), str(folder.parent / "photos" / "cats"), seed=0)
+    assert find_examples(load(probed), "", seed=0).where == "500 examples of digits:test"
+    given = find_examples(load(probed), str(folder.parent / "photos" / "cats"), seed=0)
     assert given.where == "12 examples of photos/cats"
 
 
@@ -285,20 +285,20 @@ def test_a_run_whose_data_are_gone_says_so(folder, tmp_path):
     shutil.copytree(folder, away, ignore=shutil.ignore_patterns("*.html"))
     text = (away / "run.yaml").read_text()
     (away / "run.yaml").write_text(text.replace(str(folder.parent / "photos"), str(tmp_path / "x")))
-    text = words(report([away]).read_text(encoding="utf-8"))
+    text = words(write_page([away]).read_text(encoding="utf-8"))
     assert "The run's data cannot be shown" in text
     assert f"selfwise report {away} --data PATH" in text
     python = (away / "run.yaml").read_text().replace(str(tmp_path / "x"), "<from Python>")
     (away / "run.yaml").write_text(python)
-    assert "given its data in Python" in words(report([away]).read_text(encoding="utf-8"))
+    assert "given its data in Python" in words(write_page([away]).read_text(encoding="utf-8"))
 
 
 def test_a_run_on_text_shows_paragraphs_of_its_corpus(tmp_path):
     run = roberta(sentences(tmp_path / "corpus.txt"), tmp_path / "run")
-    found = shown(run, "", seed=0)
+    found = find_examples(run, "", seed=0)
     assert len(found.examples) == 61
     assert found.where.startswith("61 paragraphs of ")
-    text = report([run.folder]).read_text(encoding="utf-8")
+    text = write_page([run.folder]).read_text(encoding="utf-8")
     assert EVIL not in text
     assert f"{EVIL} is what the cat saw near the old house" in words(text)
     assert not handlers(Read(text))
@@ -307,8 +307,12 @@ def test_a_run_on_text_shows_paragraphs_of_its_corpus(tmp_path):
 def test_paragraphs_end_at_blank_lines_and_documents():
     long = "a paragraph of more than forty characters, number"
     corpus = open_documents([f"{long} 1\n goes on\n \nshort\n\n{long} 2", f"{long} 3"])
-    assert list(passages(corpus, seed=0).texts) == [f"{long} 1 goes on", f"{long} 2", f"{long} 3"]
-    assert list(passages(open_documents(["short", "shorter"]), seed=0).texts) == [
+    assert list(draw_passages(corpus, seed=0).texts) == [
+        f"{long} 1 goes on",
+        f"{long} 2",
+        f"{long} 3",
+    ]
+    assert list(draw_passages(open_documents(["short", "shorter"]), seed=0).texts) == [
         "short",
         "shorter",
     ]
@@ -317,12 +321,12 @@ def test_paragraphs_end_at_blank_lines_and_documents():
 def test_figures_only_draw():
     bad = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><script/></svg>'
     with pytest.raises(AssertionError, match="only draws"):
-        Figures().taken(bad)
+        Figures().add(bad)
     figures = Figures()
     marks = [f'<path id="{name}" style="fill: red" d="M0 0"/>' for name in "ab"]
     inside = "".join(["<style>*{}</style>", *marks, '<use href="#a"/>'])
     root = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 90 9">'
-    taken = figures.taken(f"{root}{inside}</svg>".encode())
+    taken = figures.add(f"{root}{inside}</svg>".encode())
     assert 'id="a"' in taken
     assert 'id="b"' not in taken
     assert "style" not in taken
@@ -333,12 +337,12 @@ def test_points_are_in_the_drawing_and_classes_look_different():
     names = [str(i) for i in range(30)]
     groups = [str(i % 15) for i in range(30)]
     corners = [(i % 2, i // 2 % 2) for i in range(30)]
-    drawn = plane(Map([(float(x), float(y)) for x, y in corners], groups, names, []), [])
+    drawn = lay_out_map(Map([(float(x), float(y)) for x, y in corners], groups, names, []), [])
     assert {p["x"] for p in drawn["points"]} == {14, 986}
     assert [p["y"] for p in drawn["points"][:3]] == [706, 706, 14]  # up is up
     assert len({(entry["color"], entry["shape"]) for entry in drawn["legend"]}) == 15
     assert drawn["points"][17]["title"] == "17 (2)"
-    alone = plane(Map([(0.0, 0.0)], [], ["a"], []), [])
+    alone = lay_out_map(Map([(0.0, 0.0)], [], ["a"], []), [])
     assert alone["legend"] == []
     assert alone["points"][0]["title"] == "a"
 

@@ -9,8 +9,8 @@ import unit_cases
 from report_cases import photos, roberta, sentences, simclr
 from report_reading import bars, cells, figures, parts, said, titled
 
-from selfwise.report.page.parts import Command, Picture, Rows
-from selfwise.report.page.plots import color
+from selfwise.report.page.parts import Command, Picture, Table
+from selfwise.report.page.plots import line_color
 from selfwise.report.sections import confusion, label_curve, scores
 from selfwise.runs.score_groups import value
 from selfwise.workflows import probe as probing
@@ -28,7 +28,7 @@ NAMES = ("pretrained", "untrained", "raw input")
 
 def test_bars_are_the_deviations_of_the_scores(tmp_path, drawn):
     score = cases.score()
-    found = scores.sections([cases.folder(tmp_path / "run", scores=[score])])
+    found = scores.build_sections([cases.folder(tmp_path / "run", scores=[score])])
     axes = titled(drawn, "accuracy, %")
     rows = {name: [r for r in score["rows"] if r["competitor"] == name] for name in NAMES}
     for name, line, bar in zip(NAMES, axes.containers, bars(axes)):
@@ -46,7 +46,7 @@ def test_bars_are_the_deviations_of_the_scores(tmp_path, drawn):
 
 def test_scores_are_also_numbers(tmp_path):
     score = cases.score()
-    found = cells(scores.sections([cases.folder(tmp_path / "run", scores=[score])]))
+    found = cells(scores.build_sections([cases.folder(tmp_path / "run", scores=[score])]))
     for row in score["rows"]:
         place = f"{row['per_class']} ({row['n_train']} in all)"
         (line,) = [line for line in found if line[:2] == [place, row["competitor"]]]
@@ -58,7 +58,7 @@ def test_scores_are_also_numbers(tmp_path):
 
 
 def test_one_draw_has_no_bars(tmp_path, drawn):
-    found = scores.sections([cases.folder(tmp_path / "run", scores=[cases.score(seeds=1)])])
+    found = scores.build_sections([cases.folder(tmp_path / "run", scores=[cases.score(seeds=1)])])
     assert all(low == high for line in bars(titled(drawn, "accuracy, %")) for low, high in line)
     assert "labels were drawn once" in said(found)
 
@@ -69,12 +69,12 @@ def test_runs_in_one_label_curve(tmp_path, drawn):
     for row in two["rows"]:
         row["mean"] += 0.01 if row["competitor"] == "untrained" else 0.0
     runs = [cases.folder(tmp_path / n, scores=[s]) for n, s in (("one", one), ("two", two))]
-    found = scores.sections(runs)
+    found = scores.build_sections(runs)
     axes = titled(drawn, "accuracy, %")
-    assert [c[0].get_color() for c in axes.containers] == [color(i) for i in (0, 1, 0, 1)] + [
+    assert [c[0].get_color() for c in axes.containers] == [line_color(i) for i in (0, 1, 0, 1)] + [
         label_curve.GREY
     ]
-    assert color(5) != label_curve.GREY
+    assert line_color(5) != label_curve.GREY
     names = {text.get_text() for text in axes.texts}
     assert {"one", "two", "raw input"} <= names
     assert "untrained" not in names
@@ -93,13 +93,15 @@ def test_runs_in_one_label_curve(tmp_path, drawn):
 def test_runs_with_other_budgets_share_an_axis(tmp_path, drawn):
     few, many = cases.score(budgets=(5,)), cases.score(budgets=(None,))
     runs = [cases.folder(tmp_path / n, scores=[s]) for n, s in (("few", few), ("many", many))]
-    scores.sections(runs)
+    scores.build_sections(runs)
     ticks = titled(drawn, "accuracy, %").get_xticklabels()
     assert [text.get_text() for text in ticks] == ["5", "all\n(20)"]
 
 
 def test_budgets_that_are_near_have_one_label(tmp_path, drawn):
-    scores.sections([cases.folder(tmp_path / "run", scores=[cases.score(budgets=(1, 18, None))])])
+    scores.build_sections(
+        [cases.folder(tmp_path / "run", scores=[cases.score(budgets=(1, 18, None))])]
+    )
     ticks = titled(drawn, "accuracy, %").get_xticklabels()
     assert [text.get_text() for text in ticks] == ["1", "", "all\n(20)"]
 
@@ -107,7 +109,7 @@ def test_budgets_that_are_near_have_one_label(tmp_path, drawn):
 def test_scores_on_other_examples_have_their_own_figures(tmp_path, drawn):
     told = [cases.score(test=name, data={"train": "a", "test": name}) for name in ("b", "c")]
     runs = [cases.folder(tmp_path / f"r{i}", scores=[one]) for i, one in enumerate(told)]
-    titles = [section.title for section in scores.sections(runs)]
+    titles = [section.title for section in scores.build_sections(runs)]
     assert [title.partition(" (")[0] for title in titles] == [
         "Linear probe on b",
         "Linear probe on c",
@@ -116,18 +118,20 @@ def test_scores_on_other_examples_have_their_own_figures(tmp_path, drawn):
 
 
 def test_older_scores_are_shown(tmp_path, drawn):
-    found = scores.sections([cases.folder(tmp_path / "run", scores=[cases.older(cases.score())])])
+    found = scores.build_sections(
+        [cases.folder(tmp_path / "run", scores=[cases.older(cases.score())])]
+    )
     assert [section.title for section in found] == ["Linear probe"]
     assert len(bars(titled(drawn, "accuracy, %"))) == 3
 
 
 def test_a_run_that_was_not_probed(tmp_path):
     run = cases.folder(tmp_path / "a run")
-    found = scores.sections([run])
+    found = scores.build_sections([run])
     assert [part.text for part in parts(found, Command)] == [
         f"selfwise probe '{run}' --train PATH --test PATH"
     ]
-    both = scores.sections([run, cases.folder(tmp_path / "b", scores=[cases.score()])])
+    both = scores.build_sections([run, cases.folder(tmp_path / "b", scores=[cases.score()])])
     assert [section.title for section in both] == ["Linear probe", "Not probed yet"]
     assert "This goes for a run." in said(both)
 
@@ -170,12 +174,12 @@ def test_a_matrix_is_of_the_accuracy_that_was_filed(probed, name):
 
 def test_rows_of_a_matrix_are_the_true_classes(tmp_path, drawn):
     score = cases.score()
-    found = scores.sections([cases.folder(tmp_path / "run", scores=[score])])
+    found = scores.build_sections([cases.folder(tmp_path / "run", scores=[score])])
     counts = np.array(score["confusion"])
     assert np.trace(counts) / counts.sum() == pytest.approx(score["accuracy"])
     assert counts.sum(axis=1).tolist() == [30] * 4  # 10 of each class, 3 seeds
     assert counts[0, 1] == 30 - counts[0, 0]  # class 0 is only taken for class 1
-    rows = parts(found, Rows)[-1].rows
+    rows = parts(found, Table)[-1].rows
     assert rows[0] == [
         "class 0",
         "10",
@@ -203,16 +207,16 @@ def _corner(path) -> tuple[int, int]:
 def test_a_matrix_is_that_of_the_accuracy_on_the_page(tmp_path):
     """Of two files with all labels the page shows that with more seeds, and so its matrix."""
     many, few = cases.score(seeds=3), cases.score(seeds=1, seed=7)
-    found = scores.sections([cases.folder(tmp_path / "run", scores=[many, few])])
+    found = scores.build_sections([cases.folder(tmp_path / "run", scores=[many, few])])
     right = [int(counts[i] / 0.3 + 0.5) for i, counts in enumerate(many["confusion"])]
-    assert [int(row[2]) for row in parts(found, Rows)[-1].rows] == right
+    assert [int(row[2]) for row in parts(found, Table)[-1].rows] == right
 
 
 @pytest.mark.parametrize("name", ["retrieval", "older", "unlabelled"])
 def test_where_there_is_no_matrix(probed, tmp_path, name):
     told = [probed["retrieval"]] if name == "retrieval" else [cases.older(cases.score())]
     run = cases.folder(tmp_path / "run", scores=[] if name == "unlabelled" else told)
-    titles = [section.title for section in scores.sections([run])]
+    titles = [section.title for section in scores.build_sections([run])]
     assert "Confusion matrix" not in titles
     assert ("Retrieval, step 4" in titles) == (name == "retrieval")
 
@@ -223,30 +227,30 @@ def test_a_matrix_of_many_classes_becomes_its_largest_entries(tmp_path):
     for n in (41, 100, 1000):
         counts = 90 * np.eye(n, dtype=int) + np.eye(n, k=1, dtype=int) * random.integers(0, 9, n)
         counts[7, 3] = 60
-        found = confusion.parts(counts.tolist(), [f"c{i}" for i in range(n)])
+        found = confusion.confusion_parts(counts.tolist(), [f"c{i}" for i in range(n)])
         assert not [part for part in found if isinstance(part, Picture)]
         pairs, worst = found
         assert pairs.rows[0] == ["c7", "c3", f"{100 * 60 / counts[7].sum():.1f}"]
-        assert len(pairs.rows) == confusion.PAIRS
+        assert len(pairs.rows) == confusion.MAX_PAIRS
         assert worst.rows[0][0] == "c7"
-        assert len(worst.rows) == confusion.DRAWN
+        assert len(worst.rows) == confusion.MAX_DRAWN
         assert worst.caption == f"The 30 of {n} classes with the fewest right"
 
 
 def test_a_matrix_of_some_classes_is_drawn_without_numbers(drawn):
     counts = 9 * np.eye(20, dtype=int) + 1
-    (picture, pairs, table) = confusion.parts(
+    (picture, pairs, table) = confusion.confusion_parts(
         counts.tolist(), [f"a long name {i}" for i in range(20)]
     )
     assert isinstance(picture, Picture)
     assert len(drawn[0].texts) == 0
-    assert len(pairs.rows) == confusion.PAIRS
+    assert len(pairs.rows) == confusion.MAX_PAIRS
     assert table.rows[0][3].endswith(" and 16 more")
 
 
 def test_classes_that_nobody_has_are_left_out():
     counts = [[0, 0, 0], [0, 3, 1], [0, 0, 4]]
-    *_, table = confusion.parts(counts, ["never", "a", "b"], repeated=2)
+    *_, table = confusion.confusion_parts(counts, ["never", "a", "b"], repeated=2)
     assert table.rows == [["a", "2", "75", "b (25)"], ["b", "2", "100", ""]]
 
 

@@ -13,11 +13,11 @@ from PIL import Image
 from selfwise import methods
 from selfwise.core.types import ImageBatch
 from selfwise.methods import Method, inspection
-from selfwise.modalities.image_units import Unknown
+from selfwise.modalities.image.targets import UnknownTargets
 from selfwise.report.page import page
 from selfwise.report.page.parts import Picture, Section, Sheet, Strip
 from selfwise.report.sections import tasks
-from selfwise.report.sections.tasks_images import LONGEST, encoded
+from selfwise.report.sections.tasks_images import MAX_SIDE, encode_image
 from selfwise.runs.open import Run
 
 MOST = 600_000  # bytes of the page that the section may take
@@ -53,7 +53,9 @@ class Always(torch.nn.Module):
 def sections(run: Run, data=None, *, seed: int = 0) -> list[Section]:
     name = run.record.method
     data = cases.data(name) if data is None else data
-    return tasks.sections(run, run.modality.examples(run, data), seed=seed)
+    return tasks.build_sections(
+        run, run.modality.open_examples(run, data, ReadingOptions()), seed=seed
+    )
 
 
 def sheet(found: list[Section]) -> list[list[Picture]]:
@@ -88,13 +90,13 @@ def test_every_method_shows_what_it_does(runs, name):
 
 @pytest.mark.parametrize("name", methods.method_names())
 def test_every_method_says_what_there_is_to_see(name):
-    assert methods.find_method(name).shown is not Method.shown
+    assert methods.find_method(name).inspect is not Method.inspect
 
 
 @pytest.mark.parametrize("name", ["simclr", "rotation", "roberta", "gpt", "hubert"])
 def test_a_method_that_says_nothing_shows_its_views(runs, monkeypatch, name):
     run = runs(name)
-    monkeypatch.setattr(type(run.method), "shown", Method.shown)
+    monkeypatch.setattr(type(run.method), "inspect", Method.inspect)
     found = sections(run)
     assert found[0].parts
     if name == "simclr":
@@ -160,20 +162,20 @@ def test_jigsaw_puts_tiles_where_it_says_they_lie(runs, monkeypatch, rng):
     label[1] = (label[1] + 1) % len(method.table)
     chosen = torch.nn.functional.one_hot(label, len(method.table)) * 9.0
     monkeypatch.setattr(method, "_scores", lambda x, order: chosen)
-    puzzle, back, solution = method.shown(view).columns
-    assert back.right.tolist() == [True, False, *[True] * 6]
-    same = [torch.equal(a, b) for a, b in zip(back.x, solution.x)]
+    puzzle, back, solution = method.inspect(view).columns
+    assert back.correct.tolist() == [True, False, *[True] * 6]
+    same = [torch.equal(a, b) for a, b in zip(back.images, solution.images)]
     assert same == [True, False, *[True] * 6]
-    assert not torch.equal(puzzle.x[0], solution.x[0])
+    assert not torch.equal(puzzle.images[0], solution.images[0])
     count = len(view.order[0, 0])
-    assert back.said[0].startswith(f"{count} of {count} right, 9")
+    assert back.captions[0].startswith(f"{count} of {count} right, 9")
     wrong = int((method.table[label[1]] == view.order[1, 0]).sum())
-    assert back.said[1].startswith(f"{wrong} of {count} right")
+    assert back.captions[1].startswith(f"{wrong} of {count} right")
     # what lies in the first place of the puzzle is the tile of that number, between white lines
     side, gap = view.x.shape[-1], 1
     first = view.x[0, view.order[0, 0, 0]]
-    assert torch.equal(puzzle.x[0, :, :side, :side], first)
-    assert (puzzle.x[0, :, side : side + gap] == 1).all()
+    assert torch.equal(puzzle.images[0, :, :side, :side], first)
+    assert (puzzle.images[0, :, side : side + gap] == 1).all()
 
 
 def test_colours_are_guessed_from_what_is_gray(runs):
@@ -190,7 +192,7 @@ def test_answers_have_the_names_of_their_classes(runs, monkeypatch):
     run = runs("supervised")
     monkeypatch.setitem(run.method._modules, "head", Always(4, 1, 3.0))
     found = sections(run)
-    classes = run.modality.examples(run, cases.data("supervised")).classes
+    classes = run.modality.open_examples(run, cases.data("supervised"), ReadingOptions()).classes
     share = f"{100 * np.exp(3) / (np.exp(3) + 3):.0f} %"
     for original, view in sheet(found):
         name = original.caption.split("\n")[1]
@@ -216,28 +218,28 @@ def test_negatives_are_those_of_the_loss(runs, monkeypatch, rng, mining):
     monkeypatch.setattr(method, "margin", 0.05)
     batch = ImageBatch(torch.from_numpy(cases.pictures(12)), torch.arange(12))
     view = method.view(batch, rng())
-    anchor, positive, negative = method.shown(view).columns
-    assert torch.equal(anchor.x, view.a)
-    assert torch.equal(positive.x, view.b)
+    anchor, positive, negative = method.inspect(view).columns
+    assert torch.equal(anchor.images, view.a)
+    assert torch.equal(positive.images, view.b)
     x = torch.cat([view.a, view.b])
     z = method.projection(method.encoder(x).pooled)
     z = torch.nn.functional.normalize(z, dim=1).detach()
     for row in range(12):
         near = float((z[row] - z[row + 12]).square().sum())
-        assert positive.said[row] == f"at {near:.2f}"
+        assert positive.captions[row] == f"at {near:.2f}"
         others = {i: float((z[row] - z[i]).square().sum()) for i in range(24) if i % 12 != row}
         if mining == "semihard":
             others = {i: far for i, far in others.items() if near < far < near + 0.05}
         if not others:
-            assert negative.said[row] == "none"
-            assert (negative.x[row] == 0.5).all()
+            assert negative.captions[row] == "none"
+            assert (negative.images[row] == 0.5).all()
             continue
         expected = min(others, key=others.get)  # type: ignore[arg-type]
-        found = [i for i in others if torch.equal(x[i], negative.x[row])]
+        found = [i for i in others if torch.equal(x[i], negative.images[row])]
         assert found
         if mining != "random":
             assert others[found[0]] == pytest.approx(others[expected], abs=1e-5)
-        assert negative.said[row] == f"at {others[found[0]]:.2f}"
+        assert negative.captions[row] == f"at {others[found[0]]:.2f}"
 
 
 def test_labelled_triplets_show_each_class_once(runs):
@@ -260,18 +262,18 @@ def test_hidden_patches_are_gray_and_filled_with_the_guess(runs, monkeypatch, rn
     view = view._replace(chosen=view.chosen & (places != 2))  # of another size than its batch
     view = view._replace(target=torch.where(places == 2, 5, view.target))
     view = view._replace(covered=view.covered.scatter(1, view.where[:, 2:3], False))
-    seen, fill, true, plain = method.shown(view).columns
+    seen, fill, true, plain = method.inspect(view).columns
     fives = method.units.decode(torch.full_like(view.covered.long(), 5), view.x)
     real = method.units.decode(method.units(view.x), view.x)
     covered = view.covered.unflatten(1, (4, 4)).repeat_interleave(4, 1).repeat_interleave(4, 2)
     covered = covered[:, None].expand_as(view.x)
-    assert torch.equal(plain.x, view.x)
-    assert torch.equal(seen.x, torch.where(covered, 0.5, view.x))
-    assert torch.allclose(fill.x, torch.where(covered, fives, view.x))
-    assert torch.allclose(true.x, real)
+    assert torch.equal(plain.images, view.x)
+    assert torch.equal(seen.images, torch.where(covered, 0.5, view.x))
+    assert torch.allclose(fill.images, torch.where(covered, fives, view.x))
+    assert torch.allclose(true.images, real)
     for row in range(8):
         own = view.target[row][view.chosen[row]]
-        assert fill.said[row] == f"{int((own == 5).sum())} of {len(own)} right"
+        assert fill.captions[row] == f"{int((own == 5).sum())} of {len(own)} right"
 
 
 def test_units_without_pictures_are_colours(runs, monkeypatch, rng):
@@ -279,7 +281,7 @@ def test_units_without_pictures_are_colours(runs, monkeypatch, rng):
     monkeypatch.setattr(method, "_units", (Brightness(),))
     batch = ImageBatch(torch.from_numpy(cases.pictures(2)), torch.arange(2))
     view = method.view(batch, rng())
-    true = method.shown(view).columns[2].x
+    true = method.inspect(view).columns[2].images
     units = Brightness()(view.x).unflatten(1, (4, 4))
     assert true.shape == (2, 3, 4, 4)
     for unit in units.unique():
@@ -287,7 +289,7 @@ def test_units_without_pictures_are_colours(runs, monkeypatch, rng):
 
 
 def test_colours_of_units_differ():
-    colors = inspection.colors_of(torch.arange(500))
+    colors = inspection.color_units(torch.arange(500))
     assert ((colors >= 0) & (colors <= 1)).all()
     near = torch.cdist(colors[:20], colors[:20]) + 9 * torch.eye(20)
     assert near.min() > 0.1
@@ -300,31 +302,31 @@ def test_image_tokenizers_show_codes_and_what_they_keep(runs, rng, name):
     with torch.no_grad():
         batch = ImageBatch(torch.from_numpy(cases.pictures(3)), torch.arange(3))
         view = method.view(batch, rng())
-        plain, codes, again = method.shown(view).columns
-        assert torch.equal(plain.x, view.x)
-        assert torch.equal(again.x, method.reconstruct(view.x))
-        error = (again.x - view.x).square().mean(dim=(1, 2, 3))
-    assert again.said == [f"error {one:.4f}" for one in error.tolist()]
+        plain, codes, again = method.inspect(view).columns
+        assert torch.equal(plain.images, view.x)
+        assert torch.equal(again.images, method.reconstruct(view.x))
+        error = (again.images - view.x).square().mean(dim=(1, 2, 3))
+    assert again.captions == [f"error {one:.4f}" for one in error.tolist()]
     kinds = [len(row.unique()) for row in method.codes(view.x)]
-    assert codes.said == [f"{kind} kinds" for kind in kinds]
-    assert codes.x.shape == (3, 3, 4, 4)
+    assert codes.captions == [f"{kind} kinds" for kind in kinds]
+    assert codes.images.shape == (3, 3, 4, 4)
 
 
 def test_a_run_without_its_units_says_so(runs, monkeypatch):
     run = runs("beit")
-    monkeypatch.setattr(run.method, "_units", (Unknown(8),))
+    monkeypatch.setattr(run.method, "_units", (UnknownTargets(8),))
     (found,) = sections(run)
     assert "imported without its image tokenizer" in found.about
     assert not found.parts
 
 
 def test_large_pictures_become_small():
-    found = encoded(torch.rand(3, 300, 150), "")
+    found = encode_image(torch.rand(3, 300, 150), "")
     assert found.form == "jpeg"
-    assert Image.open(io.BytesIO(found.data)).size == (LONGEST // 2, LONGEST)
+    assert Image.open(io.BytesIO(found.data)).size == (MAX_SIDE // 2, MAX_SIDE)
     exact = torch.rand(1, 12, 12)
-    assert encoded(exact, "").form == "png"
-    assert (pixels(encoded(exact, ""))[..., 0] == (exact[0] * 255).round().numpy()).all()
+    assert encode_image(exact, "").form == "png"
+    assert (pixels(encode_image(exact, ""))[..., 0] == (exact[0] * 255).round().numpy()).all()
 
 
 def test_data_without_labels_or_with_a_single_image_are_told(runs):

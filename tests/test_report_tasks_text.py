@@ -38,7 +38,7 @@ def runs(tmp_path_factory):
 
 def sections(run: Run, data=None, *, seed: int = 0) -> list[Section]:
     data = cases.data(run.record.method) if data is None else data
-    return tasks.sections(run, run.modality.examples(run, data), seed=seed)
+    return tasks.build_sections(run, run.modality.examples(run, data), seed=seed)
 
 
 def tokenizer(kind: str, **told):
@@ -56,7 +56,7 @@ def plain(line) -> str:
 def test_pieces_are_the_text_where_tokens_keep_all_of_it(kind):
     known = train_tokenizer("bpe", ["aaaa"], vocab=262) if kind == "bpe" else tokenizer(kind)
     ids = known.encode([TEXT])[0].tolist()
-    found = tasks_lines.pieces(known, ids)
+    found = tasks_lines.split_text(known, ids)
     assert len(found) == len(ids)
     assert "".join(found) == TEXT
     if kind == "bpe":
@@ -68,31 +68,31 @@ def test_pieces_have_spaces_where_words_begin(kind, vocab):
     text = "the king went to the old house, and the king laughed: so the queen went, too!"
     known = train_tokenizer(kind, [text] * 5, vocab=vocab)
     ids = known.encode([text])[0].tolist()
-    assert "".join(tasks_lines.pieces(known, ids)).strip() == text
+    assert "".join(tasks_lines.split_text(known, ids)).strip() == text
 
 
 def test_tokens_that_could_not_be_seen_have_signs():
     known = tokenizer("chars")
     newline, space = (int(known.encode([text])[0][0]) for text in ("\n", " "))
-    assert tasks_lines.word(known, newline) == "\u23ce"
-    assert tasks_lines.word(known, space) == "\u2423"
+    assert tasks_lines.show_token(known, newline) == "\u23ce"
+    assert tasks_lines.show_token(known, space) == "\u2423"
     assert known.vocabulary.mask is not None
-    assert tasks_lines.word(known, known.vocabulary.mask) == "[MASK]"
+    assert tasks_lines.show_token(known, known.vocabulary.mask) == "[MASK]"
     size = known.vocabulary.size
-    assert tasks_lines.word(known, size) == f"row {size}, no token"
+    assert tasks_lines.show_token(known, size) == f"row {size}, no token"
 
 
 # what is filled in
 
 
-def filled(known, text: str) -> tuple[inspection.Filled, list[int]]:
+def filled(known, text: str) -> tuple[inspection.MaskedTextExamples, list[int]]:
     """A row whose second and fourth tokens are hidden: one guessed right, one seen as another."""
     ids = known.encode([text])[0].tolist()
     true = [ids[1], ids[3]]
     seen = [ids[0], known.vocabulary.mask, ids[2], ids[0], *ids[4:]]
     batch = TextBatch(torch.tensor([[*seen, 0, 0]]), torch.zeros(1, dtype=torch.int64))
     batch = batch._replace(valid=torch.arange(len(seen) + 2)[None] < len(seen))
-    guesses = inspection.Guesses(
+    guesses = inspection.Predictions(
         torch.tensor([[1, 3, 0]]),
         torch.tensor([[True, True, False]]),
         torch.tensor([[*true, ids[0]]]),
@@ -100,14 +100,14 @@ def filled(known, text: str) -> tuple[inspection.Filled, list[int]]:
         torch.tensor([[[true[0], ids[2]], [ids[4], true[1]], [ids[0], ids[1]]]]),
         torch.tensor([[[0.61, 0.2], [0.34, 0.004], [1.0, 0.0]]]),
     )
-    return inspection.Filled("", batch, guesses), true
+    return inspection.MaskedTextExamples("", batch, guesses), true
 
 
 def test_hidden_tokens_are_marked_and_what_was_filled_in_stands_below():
     text = "one two three four five six"
     known = train_tokenizer("wordpiece", [text] * 5, vocab=64)
     found, _ = filled(known, text)
-    line = tasks_lines.filled(known, found, 0)
+    line = tasks_lines.mark_masked(known, found, 0)
     above, below = plain(line).split("\n")
     assert above == text
     assert [(t.text, t.kind) for t in line if t.kind not in ("", "quiet")] == [
@@ -127,8 +127,8 @@ def test_answers_about_pairs_say_what_was_right():
     found, _ = filled(known, "one two three four five six")
     for truth, told in ((0, "before 80 %"), (1, "before 80 %, but behind")):
         chance = torch.tensor([[0.8, 0.2]])
-        answers = inspection.Answers(("before", "behind"), torch.tensor([truth]), chance)
-        line = tasks_lines.filled(known, found._replace(answers=answers), 0)
+        answers = inspection.PairPredictions(("before", "behind"), torch.tensor([truth]), chance)
+        line = tasks_lines.mark_masked(known, found._replace(pairs=answers), 0)
         assert plain(line).split("\n")[0].replace("\u00a0", " ") == told
         assert line[0].kind == ("wrong" if truth else "right")
 
@@ -138,16 +138,16 @@ def test_guesses_are_those_of_the_scores(runs):
     where = torch.tensor([[0, 2, 4], [1, 3, 5]])
     target = torch.tensor([[1, 2, 3], [4, 5, 6]])
     chosen = torch.tensor([[True, True, False], [True, False, False]])
-    found = inspection.guesses(logits, where, chosen, target)
+    found = inspection.rank_predictions(logits, where, chosen, target)
     share = torch.exp(logits) / torch.exp(logits).sum(dim=1, keepdim=True)
     for row in range(2):
         for k in range(3):
             own = share[3 * row + k]
             assert found.nats[row, k] == pytest.approx(-float(own[target[row, k]].log()), abs=1e-5)
-            assert found.best[row, k].tolist() == own.argsort(descending=True)[:3].tolist()
-            assert found.chance[row, k, 0] == pytest.approx(float(own.max()), abs=1e-6)
+            assert found.top_ids[row, k].tolist() == own.argsort(descending=True)[:3].tolist()
+            assert found.top_probs[row, k, 0] == pytest.approx(float(own.max()), abs=1e-6)
             hit = bool(chosen[row, k]) and int(own.argmax()) == int(target[row, k])
-            assert bool(found.right[row, k]) == hit
+            assert bool(found.correct[row, k]) == hit
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "albert", "gpt"])
@@ -155,33 +155,33 @@ def test_numbers_are_those_of_the_methods_loss(runs, name):
     """Over the same rows, with the same views."""
     run = runs(name)
     texts = run.modality.examples(run, cases.texts())
-    made = tasks_rows.rows(run, texts, seed=0)
+    made = tasks_rows.make_rows(run, texts, seed=0)
     with torch.no_grad():
-        found = [one for _, one in tasks_rows.looked(run, made, seed=0)]
+        found = [one for _, one in tasks_rows.inspect_rows(run, made, seed=0)]
         expected = []
-        shown_ = type(run.method).shown
+        inspect_ = type(run.method).inspect
 
         def forward(method, view):
             expected.append(method(view))
-            return shown_(method, view)
+            return inspect_(method, view)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(type(run.method), "shown", forward)
-            list(tasks_rows.looked(run, made, seed=0))
+            patch.setattr(type(run.method), "inspect", forward)
+            list(tasks_rows.inspect_rows(run, made, seed=0))
     term = "next_token" if name == "gpt" else "masked"
     for one, step in zip(found, expected, strict=True):
-        own = one.guesses.chosen
+        own = one.predictions.valid
         assert int(own.sum()) == int(step.terms[term].count)
-        nats = float(one.guesses.nats[own].sum())
+        nats = float(one.predictions.nats[own].sum())
         assert nats == pytest.approx(float(step.terms[term].sum), rel=1e-4)
-        hits = int(one.guesses.right.sum())
+        hits = int(one.predictions.correct.sum())
         assert hits == int(step.metrics[f"{term}_accuracy"].sum)
-    count = sum(int(one.guesses.chosen.sum()) for one in found)
-    (section,) = tasks_text.sections(run, texts, seed=0)
+    count = sum(int(one.predictions.valid.sum()) for one in found)
+    (section,) = tasks_text.build_sections(run, texts, seed=0)
     assert f"Of {count:,} " in section.about
     if name in ("bert", "albert"):
-        pairs = torch.cat([one.answers.truth for one in found])
-        chance = torch.cat([one.answers.chance for one in found])
+        pairs = torch.cat([one.pairs.target for one in found])
+        chance = torch.cat([one.pairs.probs for one in found])
         share = 100 * float((chance.argmax(dim=1) == pairs).float().mean())
         assert f"Of {len(pairs):,} pairs of texts, {share:.0f} % are told right" in section.about
         assert (
@@ -209,7 +209,7 @@ def test_second_texts_of_pairs_are_read_too(runs):
     run = runs("roberta")
     texts = run.modality.examples(run, ["first words"] * 4)
     texts.pairs = ["second words"] * 4
-    batch = tasks_rows.rows(run, texts, seed=0).read(np.array([0]))
+    batch = tasks_rows.make_rows(run, texts, seed=0).read(np.array([0]))
     assert "first words second words" in run.tokenizer.decode(batch.ids[0].tolist())
 
 
@@ -217,7 +217,7 @@ def test_texts_without_tokens_are_told(runs):
     run = runs("gpt")
     texts = run.modality.examples(run, ["a", "b"])
     texts.texts = ["", ""]
-    (section,) = tasks.sections(run, texts, seed=0)
+    (section,) = tasks.build_sections(run, texts, seed=0)
     assert "no token came of the texts" in section.about
 
 
@@ -226,7 +226,8 @@ def test_texts_without_tokens_are_told(runs):
 
 def test_grounds_are_darker_where_tokens_were_not_expected():
     levels = [
-        tasks_lines.level(chance) for chance in (0.0, 0.0099, 0.01, 0.099, 0.1, 0.49, 0.5, 1.0)
+        tasks_lines.choose_level(chance)
+        for chance in (0.0, 0.0099, 0.01, 0.099, 0.1, 0.49, 0.5, 1.0)
     ]
     assert levels == [f"level{i}" for i in (1, 1, 2, 2, 3, 3, 4, 4)]
 
@@ -240,14 +241,16 @@ def test_each_token_stands_on_its_probability():
     chosen = torch.arange(n)[None] != 4  # where another text begins
     best, chance = torch.tensor(ids[1:])[None, :, None], torch.exp(-nats)[..., None]
     where = torch.arange(n)[None]
-    guesses = inspection.Guesses(where, chosen, torch.tensor([ids[1:]]), nats, best, chance)
-    line = tasks_lines.followed(known, inspection.Followed("", batch, guesses), 0)
+    guesses = inspection.Predictions(where, chosen, torch.tensor([ids[1:]]), nats, best, chance)
+    line = tasks_lines.mark_probabilities(
+        known, inspection.NextTokenExamples("", batch, guesses), 0
+    )
     assert plain(line) == "king's end"
     for place, token in enumerate(line):
         if place in (0, 5):
             assert token == Token(token.text, "quiet")
             continue
-        assert token.kind == tasks_lines.level(float(torch.exp(-nats[0, place - 1])))
+        assert token.kind == tasks_lines.choose_level(float(torch.exp(-nats[0, place - 1])))
         assert f"{float(nats[0, place - 1]):.2f} nats" in token.hint
 
 
@@ -259,23 +262,23 @@ def test_positions_begin_anew_with_each_text():
     )
     where = torch.arange(8).expand(2, 8)
     none = torch.zeros(2, 8, 1)
-    guesses = inspection.Guesses(where, where >= 0, where, none[..., 0], where[..., None], none)
-    found = tasks_rows.positions(inspection.Followed("", batch, guesses))
+    guesses = inspection.Predictions(where, where >= 0, where, none[..., 0], where[..., None], none)
+    found = tasks_rows.text_positions(inspection.NextTokenExamples("", batch, guesses))
     assert found.tolist() == [[0, 1, 2, 0, 1, 2, 3, 4], list(range(8))]
-    whole = inspection.Followed("", batch._replace(starts=None), guesses)
-    assert torch.equal(tasks_rows.positions(whole), where)
+    whole = inspection.NextTokenExamples("", batch._replace(starts=None), guesses)
+    assert torch.equal(tasks_rows.text_positions(whole), where)
 
 
 def test_the_loss_by_position_is_a_mean_of_each_part():
     position = torch.arange(32).repeat(20)
     nats = torch.where(position < 2, 7.0, torch.where(position >= 30, 3.0, 5.0))
-    found = tasks_lines.loss_by_position(position, nats, about="so many")
+    found = tasks_lines.plot_loss_by_position(position, nats, about="so many")
     assert found is not None
     assert found.alt == "Loss by position: 7.00 at the beginning and 3.00 at the end."
     assert found.caption == "so many"
-    few = tasks_lines.loss_by_position(position[:4], nats[:4], about="")
+    few = tasks_lines.plot_loss_by_position(position[:4], nats[:4], about="")
     assert few is None
-    assert tasks_lines.loss_by_position(position[:0], nats[:0], about="") is None
+    assert tasks_lines.plot_loss_by_position(position[:0], nats[:0], about="") is None
 
 
 def test_a_continuation_goes_on_from_whole_words(runs):
@@ -311,7 +314,7 @@ def test_units_that_cannot_be_made_again_are_told(runs, tmp_path):
     recordings = run.modality.examples(run, cases.sounds())
     run.__dict__["kept"] = None
     try:
-        (section,) = tasks.sections(run, recordings, seed=0)
+        (section,) = tasks.build_sections(run, recordings, seed=0)
     finally:
         del run.__dict__["kept"]
     assert "imported without its units" in section.about
@@ -333,15 +336,16 @@ def test_recordings_too_short_for_a_task_are_told(runs):
 
 def test_pictures_of_speech_say_how_many_frames_are_right(runs, monkeypatch):
     run = runs("hubert")
-    real = type(run.method).shown
+    real = type(run.method).inspect
 
     def knows_all(method, view):
         found = real(method, view)
-        best = found.guesses.best.clone()
-        best[..., 0] = found.guesses.target
-        return found._replace(guesses=found.guesses._replace(best=best))
+        predictions = found.predictions
+        top_ids = predictions.top_ids.clone()
+        top_ids[..., 0] = predictions.target
+        return found._replace(predictions=predictions._replace(top_ids=top_ids))
 
-    monkeypatch.setattr(type(run.method), "shown", knows_all)
+    monkeypatch.setattr(type(run.method), "inspect", knows_all)
     (section,) = sections(run)
     assert "100 % are named right" in section.about
     assert len(section.parts) == 4
@@ -358,7 +362,10 @@ def test_hidden_spans_are_veiled_and_guesses_stand_only_there():
     mask = torch.zeros(20, dtype=torch.bool)
     mask[5:10] = True
     guess = torch.where(mask, units, -1)
-    data = [tasks_speech._drawn(heard, units, guess, one) for one in (mask, torch.zeros_like(mask))]
+    data = [
+        tasks_speech._draw_spectrogram(heard, tasks_speech.FrameUnits(units, guess, one))
+        for one in (mask, torch.zeros_like(mask))
+    ]
     first, second = (
         np.asarray(Image.open(io.BytesIO(d)).convert("RGBA")).astype(int) for d in data
     )
@@ -370,8 +377,8 @@ def test_hidden_spans_are_veiled_and_guesses_stand_only_there():
     # the axes begin a little right of the picture's edge
     assert 0.25 < left < 0.4
     assert 0.5 < right < 0.62
-    assert tasks_speech._spans(mask) == [(5, 10)]
-    assert tasks_speech._spans(~mask) == [(0, 5), (10, 20)]
+    assert tasks_speech._find_spans(mask) == [(5, 10)]
+    assert tasks_speech._find_spans(~mask) == [(0, 5), (10, 20)]
 
 
 def test_long_recordings_are_shown_to_their_first_seconds(runs, monkeypatch):

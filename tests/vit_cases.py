@@ -9,7 +9,7 @@ from timm.models.beit import Beit
 
 from selfwise.core.rng import generator
 from selfwise.encoders import beit as beit_encoders
-from selfwise.interop.huggingface.beit import Imported, from_hf, from_timm
+from selfwise.interop.huggingface.beit import BeitCheckpoint, from_hf, from_timm
 
 SIZE, PATCH, UNITS, EPS = 32, 8, 13, 1e-3  # an eps that is seen
 SMALL = {
@@ -61,13 +61,13 @@ def timms(bias: str = "own", **options: Any) -> Beit:
     return made.eval()
 
 
-def imported(model: Any) -> Imported:
+def imported(model: Any) -> BeitCheckpoint:
     if isinstance(model, Beit):
         return from_timm({}, model.state_dict())
     return from_hf(model.config.to_dict(), model.state_dict())
 
 
-def ours(found: Imported) -> beit_encoders.ViT:
+def ours(found: BeitCheckpoint) -> beit_encoders.ViT:
     """The encoder with the checkpoint's weights, in evaluation mode."""
     told = {"in_channels": found.channels, "size": found.size}
     encoder = beit_encoders.build_beit_encoder("beit-base", **told, **found.options).eval()

@@ -89,12 +89,12 @@ def parse_method_line(word: str, command: ModuleType, argv: Sequence[str]) -> di
 def call_recipe(word: str, argv: Sequence[str]) -> None:
     """Each recipe has options of its own."""
     if not argv or argv[0].startswith("-"):
-        names = ", ".join(recipes.names())
+        names = ", ".join(recipes.recipe_names())
         if not wants_help(argv):
             raise ValueError(f"name a recipe first: {names}")
         print(f"usage: selfwise {word} RECIPE [options]\n\nRECIPE: {names}")
         return
-    recipe = recipes.find(argv[0])
+    recipe = recipes.find_recipe(argv[0])
     kind = options_of(recipe)
     if wants_help(argv):
         print(format_help(f"{word} {argv[0]}", first_paragraph(recipe), [kind]))

@@ -9,6 +9,6 @@ WORDS = "RECIPE"
 
 def function() -> Callable[..., Any]:
     """What is called with the options."""
-    from selfwise.recipes import run
+    from selfwise.recipes import run_recipe
 
-    return run
+    return run_recipe

@@ -9,9 +9,9 @@ WORDS = "RUN..."
 
 def function() -> Callable[..., Any]:
     """What is called with the options."""
-    from selfwise.report.write import report
+    from selfwise.report.write import write_page
 
-    return report
+    return write_page
 
 
 def say(result: Any, options: Mapping[str, Any]) -> str:

@@ -1,16 +1,18 @@
-"""What becomes of a picture before a model sees it, as other tools are told."""
+"""How an image is prepared for an encoder, in the words of other tools."""
 
 from collections.abc import Sequence
 from math import floor, nextafter
-from typing import Any
 
-FRACTION, SMALL = 0.875, 64  # as in our evaluation: the middle of images, all of those up to 64 px
-LONGEST = 3  # as in our reading: longer side over shorter side, what goes beyond is cut off
+from selfwise.interop.types import JsonObject
+
+# as in our evaluation: the middle of an image, and all of an image of up to 64 px
+CROP_FRACTION, MAX_UNCROPPED = 0.875, 64
+MAX_ASPECT_RATIO = 3  # longer side over shorter side, as in our reading, which crops the rest
 
 
-def fraction(size: int) -> float:
+def crop_fraction(size: int) -> float:
     """Side of the central square that is evaluated, of the shorter side."""
-    return FRACTION if size > SMALL else 1.0
+    return CROP_FRACTION if size > MAX_UNCROPPED else 1.0
 
 
 def shorter_side(size: int) -> int:
@@ -18,17 +20,17 @@ def shorter_side(size: int) -> int:
 
     It is what other tools do in place of ours, which cuts first and resizes then.
     """
-    return round(size / fraction(size))
+    return round(size / crop_fraction(size))
 
 
 def crop_pct(size: int) -> float:
     """timm's word for it; timm resizes to floor(size / crop_pct)."""
-    wanted = shorter_side(size)
-    candidates = (fraction(size), size / wanted, nextafter(size / wanted, 0))
-    return next(pct for pct in candidates if floor(size / pct) == wanted)
+    resized = shorter_side(size)
+    candidates = (crop_fraction(size), size / resized, nextafter(size / resized, 0))
+    return next(pct for pct in candidates if floor(size / pct) == resized)
 
 
-def pictures(size: int, channels: int, decode: int) -> dict[str, Any]:
+def describe_preprocessing(size: int, channels: int, decode: int) -> JsonObject:
     """preprocessing.json of a model that brings the values to its mean and deviation by itself.
 
     The steps are those of `selfwise embed`, in their order, with the numbers that they need.
@@ -40,8 +42,8 @@ def pictures(size: int, channels: int, decode: int) -> dict[str, Any]:
         "channels": channels,
         "size": size,
         "decode": decode,
-        "longest": LONGEST,
-        "crop_fraction": fraction(size),
+        "longest": MAX_ASPECT_RATIO,
+        "crop_fraction": crop_fraction(size),
         "mean": [0.0] * channels,
         "std": [1.0] * channels,
         "steps": [
@@ -60,8 +62,10 @@ def pictures(size: int, channels: int, decode: int) -> dict[str, Any]:
     }
 
 
-def statistics(mean: Sequence[float] | None, std: Sequence[float] | None, channels: int) -> Any:
-    """(mean, deviation) of each channel; values that stay in 0..1 have 0 and 1."""
+def fill_statistics(
+    mean: Sequence[float] | None, std: Sequence[float] | None, channels: int
+) -> tuple[list[float], list[float]]:
+    """(mean, deviation) of each channel; without statistics 0 and 1, which leave values as are."""
     if mean is None or std is None:
         return [0.0] * channels, [1.0] * channels
     return list(mean), list(std)

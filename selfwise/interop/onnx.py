@@ -7,14 +7,15 @@ that cannot be traced.
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
 from io import StringIO
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
@@ -22,10 +23,10 @@ from torch import Tensor, nn
 from selfwise.core.types import WINDOW, AudioBatch, Encoder, SpeechEncoder, TextBatch, TextEncoder
 
 INPUTS, OUTPUTS = ("ids", "valid"), ("tokens", "pooled")
-MOST = 1e-4  # difference from torch, of features of order 1, that is still rounding
+MAX_DIFFERENCE = 1e-4  # difference from torch, of features of order 1, that is still rounding
 
 
-class Plain(nn.Module):
+class PlainTextEncoder(nn.Module):
     """A text encoder from plain tensors to plain tensors."""
 
     def __init__(self, encoder: TextEncoder):
@@ -35,12 +36,12 @@ class Plain(nn.Module):
     def forward(
         self, ids: Int64[Tensor, "b n"], valid: Bool[Tensor, "b n"]
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b d"]]:
-        found = self.encoder(TextBatch(ids, ids[:, 0], valid))
-        assert found.tokens is not None
-        return found.tokens, found.pooled
+        features = self.encoder(TextBatch(ids, ids[:, 0], valid))
+        assert features.tokens is not None
+        return features.tokens, features.pooled
 
 
-class PlainImages(nn.Module):
+class PlainImageEncoder(nn.Module):
     """An image encoder from plain tensors to plain tensors: those of `outputs` that it has."""
 
     def __init__(self, encoder: Encoder):
@@ -48,11 +49,11 @@ class PlainImages(nn.Module):
         self.encoder = encoder
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Tensor, ...]:
-        found = self.encoder(x)
-        return (found.pooled,) if found.tokens is None else (found.tokens, found.pooled)
+        features = self.encoder(x)
+        return (features.pooled,) if features.tokens is None else (features.tokens, features.pooled)
 
 
-class PlainSpeech(nn.Module):
+class PlainSpeechEncoder(nn.Module):
     """A speech encoder from plain tensors to plain tensors."""
 
     def __init__(self, encoder: SpeechEncoder):
@@ -62,9 +63,9 @@ class PlainSpeech(nn.Module):
     def forward(
         self, x: Float[Tensor, "b s"]
     ) -> tuple[Float[Tensor, "b t d"], Float[Tensor, "b d"]]:
-        found = self.encoder(AudioBatch(x, x[:, 0].long()))
-        assert found.tokens is not None
-        return found.tokens, found.pooled
+        features = self.encoder(AudioBatch(x, x[:, 0].long()))
+        assert features.tokens is not None
+        return features.tokens, features.pooled
 
 
 def export_text(encoder: TextEncoder, path: Path) -> float:
@@ -75,15 +76,15 @@ def export_text(encoder: TextEncoder, path: Path) -> float:
     onnxruntime finds other numbers than torch.
     """
     vocab, length = encoder.vocab, encoder.length
-    row = torch.export.Dim("length", min=2, max=length)
+    length_dim = torch.export.Dim("length", min=2, max=length)
     shapes = ((3, min(length, 7)), (1, 1), (2, length), (5, max(2, length // 2)))
-    return _written(
-        Plain(deepcopy(encoder)),  # the encoder itself stays where and as it is
+    return _export_and_check(
+        PlainTextEncoder(deepcopy(encoder)),  # the encoder itself stays where and as it is
         path,
-        [_example(b, n, vocab) for b, n in shapes],
+        [_example_rows(b, n, vocab) for b, n in shapes],
         inputs=INPUTS,
-        open_sizes=({0: _batch(), 1: row}, {0: _batch(), 1: row}),
-        real=lambda example: example[1],
+        dynamic_shapes=({0: _batch_dim(), 1: length_dim}, {0: _batch_dim(), 1: length_dim}),
+        select_real=lambda example: example[1],
     )
 
 
@@ -96,12 +97,12 @@ def export_image(encoder: Encoder, path: Path, *, size: int, channels: int) -> f
     """
     rows = torch.arange(5 * channels * size * size, dtype=torch.float32)
     x = (rows * 0.7548777 % 1).view(5, channels, size, size)
-    return _written(
-        PlainImages(deepcopy(encoder)),
+    return _export_and_check(
+        PlainImageEncoder(deepcopy(encoder)),
         path,
         [(x[:3],), (x[:1],), (x,)],
         inputs=("x",),
-        open_sizes=({0: _batch()},),
+        dynamic_shapes=({0: _batch_dim()},),
     )
 
 
@@ -115,31 +116,40 @@ def export_speech(encoder: SpeechEncoder, path: Path) -> float:
     time = torch.arange(5 * 8000, dtype=torch.float64).view(5, 8000)
     noise = (time.sin() * 43758.5453).frac()
     x = (0.1 * (0.05 * time).sin() + 0.2 * noise).float()
-    return _written(
-        PlainSpeech(deepcopy(encoder)),
+    return _export_and_check(
+        PlainSpeechEncoder(deepcopy(encoder)),
         path,
         [(x[:3, :4321],), (x[:1, :WINDOW],), (x,)],
         inputs=("x",),
-        open_sizes=({0: _batch(), 1: torch.export.Dim("samples", min=2 * WINDOW)},),
+        dynamic_shapes=({0: _batch_dim(), 1: torch.export.Dim("samples", min=2 * WINDOW)},),
     )
 
 
-def _batch() -> Any:
+@runtime_checkable
+class OnnxSession(Protocol):
+    """The part of onnxruntime's InferenceSession that is used here."""
+
+    def run(
+        self, output_names: Sequence[str], input_feed: Mapping[str, np.ndarray]
+    ) -> list[np.ndarray]: ...
+
+
+def _batch_dim() -> object:
     return torch.export.Dim("batch", min=1)
 
 
-def _written(
-    plain: nn.Module,
+def _export_and_check(
+    model: nn.Module,
     path: Path,
     examples: Sequence[tuple[Tensor, ...]],
     *,
     inputs: Sequence[str],
-    open_sizes: tuple[dict[int, Any], ...],
-    real: Callable[[tuple[Tensor, ...]], Tensor] | None = None,
+    dynamic_shapes: tuple[dict[int, object], ...],  # torch.export.Dim of each open axis
+    select_real: Callable[[tuple[Tensor, ...]], Tensor] | None = None,
 ) -> float:
     """The model traced with the first example and tried with all; the largest difference.
 
-    `real`: which tokens (b n) of an example mean something.
+    `select_real` returns which tokens (b n) of an example are not padding.
     """
     try:
         import onnx  # noqa: F401
@@ -149,38 +159,38 @@ def _written(
         raise ValueError(
             f"ONNX export needs {error.name}; install selfwise with its extra 'export'"
         ) from error
-    plain = plain.cpu().eval()
+    model = model.cpu().eval()
     with torch.no_grad():
-        outputs = OUTPUTS[-len(plain(*examples[0])) :]
+        outputs = OUTPUTS[-len(model(*examples[0])) :]
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with _silence():
+        with _silence_torch():
             torch.onnx.export(
-                plain,
+                model,
                 examples[0],
                 partial,
                 input_names=list(inputs),
                 output_names=list(outputs),
-                dynamic_shapes=open_sizes,
+                dynamic_shapes=dynamic_shapes,
                 dynamo=True,
                 external_data=False,
                 verbose=False,
             )
         session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
-        worst = _difference(session, plain, examples, inputs, outputs, real)
+        worst = _max_difference(session, model, examples, inputs, outputs, select_real)
     except Exception as error:  # torch, onnxscript and onnxruntime have dozens of their own
         partial.unlink(missing_ok=True)
-        name = getattr(plain.encoder, "name", type(plain.encoder).__name__)
+        name = getattr(model.encoder, "name", type(model.encoder).__name__)
         raise ValueError(
-            f"encoder {name} cannot be written as ONNX: {_reason(error)}; --to safetensors writes "
-            "any encoder"
+            f"encoder {name} cannot be written as ONNX: {_innermost_reason(error)}; --to "
+            "safetensors writes any encoder"
         ) from error
     partial.replace(path)
     return worst
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
+def _silence_torch() -> Iterator[None]:
     """torch prints pages of code where it cannot trace, warns of axes of one name, and logs."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -192,13 +202,13 @@ def _silence() -> Iterator[None]:
         logging.disable(before)
 
 
-def _difference(
-    session: Any,
-    plain: nn.Module,
+def _max_difference(
+    session: OnnxSession,
+    model: nn.Module,
     examples: Sequence[tuple[Tensor, ...]],
     inputs: Sequence[str],
     outputs: Sequence[str],
-    real: Callable[[tuple[Tensor, ...]], Tensor] | None,
+    select_real: Callable[[tuple[Tensor, ...]], Tensor] | None,
 ) -> float:
     """The largest difference from torch, of features above 1 as a share of the largest of them.
 
@@ -206,30 +216,32 @@ def _difference(
     """
     worst = 0.0
     for example in examples:
-        fed = {name: tensor.numpy() for name, tensor in zip(inputs, example)}
-        found = [torch.from_numpy(array) for array in session.run(list(outputs), fed)]
+        feed = {name: tensor.numpy() for name, tensor in zip(inputs, example)}
+        outputs_of_onnx = [torch.from_numpy(array) for array in session.run(list(outputs), feed)]
         with torch.no_grad():
-            expected = list(plain(*example))
-        if real is not None:
-            meant = real(example)
-            found[0], expected[0] = found[0][meant], expected[0][meant]
-        for ours, theirs in zip(expected, found):
-            far = float((ours - theirs).abs().max()) / max(1.0, float(ours.abs().max()))
-            worst = max(worst, far) if far == far else float("inf")  # NaN is larger than nothing
-    if not worst <= MOST:
-        raise RuntimeError(f"onnxruntime differs from torch by {worst:.1e}, above {MOST:.0e}")
+            expected = list(model(*example))
+        if select_real is not None:
+            mask = select_real(example)
+            outputs_of_onnx[0], expected[0] = outputs_of_onnx[0][mask], expected[0][mask]
+        for ours, theirs in zip(expected, outputs_of_onnx):
+            error = float((ours - theirs).abs().max()) / max(1.0, float(ours.abs().max()))
+            worst = max(worst, error) if error == error else float("inf")  # NaN is above any number
+    if not worst <= MAX_DIFFERENCE:
+        raise RuntimeError(
+            f"onnxruntime differs from torch by {worst:.1e}, above {MAX_DIFFERENCE:.0e}"
+        )
     return worst
 
 
-def _reason(error: Exception) -> str:
+def _innermost_reason(error: Exception) -> str:
     """The innermost reason in one line: torch.export wraps it in pages of advice."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return shorten(f"{type(error).__name__}: {error}", 240, placeholder=" ...")
 
 
-def _example(b: int, n: int, vocab: int) -> tuple[Tensor, Tensor]:
+def _example_rows(b: int, n: int, vocab: int) -> tuple[Tensor, Tensor]:
     """Rows that end in more and more padding."""
     ids = (torch.arange(b * n) * 7919 % vocab).reshape(b, n)
-    real = (n - torch.arange(b)).clamp_min(1)
-    return ids, torch.arange(n) < real[:, None]
+    num_real = (n - torch.arange(b)).clamp_min(1)
+    return ids, torch.arange(n) < num_real[:, None]

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from selfwise.core.errors import did_you_mean
-
-Weights = dict[str, Tensor]
+from selfwise.interop.types import Weights
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what all of torchvision's expect
 _SAME = (
@@ -28,7 +27,7 @@ _VIT = {
     "vit_h_14": "vit_huge_patch14_224",
 }
 _CONVNEXT = tuple(f"convnext_{size}" for size in ("tiny", "small", "base", "large"))
-KNOWN = (*_SAME, *_VIT, *_CONVNEXT)
+SUPPORTED = (*_SAME, *_VIT, *_CONVNEXT)
 
 _Rules = tuple[tuple[str, str], ...]
 _VIT_RULES: _Rules = (
@@ -63,33 +62,33 @@ _SAME_RULES: _Rules = ((r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2."),)
 
 def timm_name(name: str) -> str:
     """What timm calls torchvision's model. Raises ValueError for those that cannot be taken."""
-    if name not in KNOWN:
+    if name not in SUPPORTED:
         raise ValueError(
-            f"torchvision's {name!r} cannot be imported{did_you_mean(name, KNOWN)}; "
-            f"those that can are {', '.join(KNOWN)}"
+            f"torchvision's {name!r} cannot be imported{did_you_mean(name, SUPPORTED)}; "
+            f"those that can are {', '.join(SUPPORTED)}"
         )
     return _VIT.get(name, name)
 
 
-def translated(name: str, weights: Mapping[str, Tensor]) -> Weights:
+def rename_weights(name: str, weights: Mapping[str, Tensor]) -> Weights:
     """The weights of torchvision's model by timm's names, the classifier's among them."""
     rules = _SAME_RULES
     if name in _VIT or name in _CONVNEXT:
         rules = _VIT_RULES if name in _VIT else _CONVNEXT_RULES
-    found = Weights()
+    renamed = Weights()
     for theirs, weight in weights.items():
         ours = theirs
         for pattern, new in rules:
             ours = re.sub(pattern, new, ours)
-        found[ours] = weight.flatten() if ours.endswith(".gamma") else weight
-    return found
+        renamed[ours] = weight.flatten() if ours.endswith(".gamma") else weight
+    return renamed
 
 
-def counted(weights: Mapping[str, Tensor]) -> Weights:
+def add_batch_counters(weights: Mapping[str, Tensor]) -> Weights:
     """With the counters of batch norms that files from before torch 0.4.1 lack."""
-    added = {
+    counters = {
         name.replace("running_mean", "num_batches_tracked"): weight.new_zeros(()).long()
         for name, weight in weights.items()
         if name.endswith("running_mean")
     }
-    return {**added, **weights}
+    return {**counters, **weights}

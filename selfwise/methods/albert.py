@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
-from selfwise.methods.inspection import Filled, answered, guesses
+from selfwise.methods.inspection import MaskedTextExamples, predict_pairs, rank_predictions
 from selfwise.methods.method import (
     Method,
     PaperDefaults,
@@ -126,16 +126,16 @@ class ALBERT(Method):
         texts = guessed("sentence_order", answer, view.batch.pair)
         return Step(words.terms | texts.terms, words.metrics | texts.metrics)
 
-    def shown(self, view: MaskedTokens) -> Filled:
+    def inspect(self, view: MaskedTokens) -> MaskedTextExamples:
         """What is filled in, and the answer for each pair; rows may also be single texts."""
         logits, answer = self._scores(view)
         about = (
             "Words in a row are hidden and filled in, and of two texts that follow each other the "
             "encoder tells whether they are in their order."
         )
-        answers = answered(("in their order", "swapped"), view.batch.pair, answer)
-        found = guesses(logits, view.where, view.chosen, view.target)
-        return Filled(about, view.batch, found, answers)
+        answers = predict_pairs(("in their order", "swapped"), view.batch.pair, answer)
+        found = rank_predictions(logits, view.where, view.chosen, view.target)
+        return MaskedTextExamples(about, view.batch, found, answers)
 
     def _scores(self, view: MaskedTokens) -> tuple[Float[Tensor, "m v"], Float[Tensor, "b 2"]]:
         """Of each token at each place of each row, and of the two answers."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch, PatchEncoder, Step, Units
-from selfwise.methods.inspection import Column, Sheet, mosaic
+from selfwise.methods.inspection import ImageColumn, ImageGrid, draw_codes
 from selfwise.methods.method import Method, PaperDefaults, guessed
 from selfwise.methods.needs import IMAGE_SIZE, PatchTargetNeed
 from selfwise.views.image.block_mask import MASK_SHARE, check_block_mask, draw_block_masks
@@ -101,7 +101,7 @@ class BEiT(Method):
         hidden = self._hidden(view).flatten(0, 1)
         return guessed("masked", self.head(hidden), view.target.flatten(), view.chosen.flatten())
 
-    def shown(self, view: HiddenPatches) -> Sheet:
+    def inspect(self, view: HiddenPatches) -> ImageGrid:
         """What is hidden, and the units that are guessed there, beside the true ones."""
         best = self.head(self._hidden(view)).argmax(dim=2)
         true = self._units_of(view.x, view.covered.shape[1])
@@ -112,7 +112,7 @@ class BEiT(Method):
         seen = view.x * (1 - cover) + 0.5 * cover
         decode = getattr(self.units, "decode", None)
         if decode is None:
-            pictures = [mosaic(units, self.encoder.grid) for units in (guess, true)]
+            pictures = [draw_codes(units, self.encoder.grid) for units in (guess, true)]
             how = "shown as colours that mean nothing by themselves"
         else:
             pictures = [decode(units, view.x) for units in (guess, true)]
@@ -122,13 +122,13 @@ class BEiT(Method):
             "Blocks of patches are hidden, gray here, and the encoder has to tell the unit of "
             f"each hidden patch, one of {self.units.size}. Units are {how}."
         )
-        return Sheet(
+        return ImageGrid(
             about,
             [
-                Column("seen", seen),
-                Column("filled in", pictures[0], told),
-                Column("true units", pictures[1]),
-                Column("view", view.x),
+                ImageColumn("seen", seen),
+                ImageColumn("filled in", pictures[0], told),
+                ImageColumn("true units", pictures[1]),
+                ImageColumn("view", view.x),
             ],
         )
 

@@ -14,7 +14,7 @@ from selfwise.core.config import AbsolutePath, Config
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Features, ImageBatch, Step, Term
 from selfwise.losses.cross_entropy import count_correct, soft_cross_entropy
-from selfwise.methods.inspection import Column, Sheet
+from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults
 from selfwise.methods.needs import IMAGE_SIZE, Computed, FromData, ImageSampler
 from selfwise.nn.dense_head import DenseHead
@@ -175,18 +175,18 @@ class Colorization(Method):
         ab = F.interpolate(ab, x.shape[2:], mode="bilinear", align_corners=False)
         return lab_to_rgb(torch.cat([lightness(x), ab], dim=1))
 
-    def shown(self, view: Colors) -> Sheet:
+    def inspect(self, view: Colors) -> ImageGrid:
         """The lightness that is seen, the colours that are guessed, and the true ones."""
         light = lightness(view.x)
         gray = lab_to_rgb(torch.cat([light, torch.zeros_like(view.x[:, 1:])], dim=1))
         about = "The encoder sees how light each pixel is, and has to tell its colour."
         guess = self.colors(view.x)
-        return Sheet(
+        return ImageGrid(
             about,
             [
-                Column("seen", gray),
-                Column("colours guessed", guess),
-                Column("true colours", view.x),
+                ImageColumn("seen", gray),
+                ImageColumn("colours guessed", guess),
+                ImageColumn("true colours", view.x),
             ],
         )
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step, Term
-from selfwise.methods.inspection import Sheet, tokenized
+from selfwise.methods.inspection import ImageGrid, show_reconstructions
 from selfwise.methods.method import Method, PaperDefaults
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.codec import build_decoder
@@ -133,10 +133,10 @@ class DVAE(Method):
         """What the codes keep of each image, in 0 to 1."""
         return self.decode(self.codes(x))
 
-    def shown(self, view: NoisyPicture) -> Sheet:
+    def inspect(self, view: NoisyPicture) -> ImageGrid:
         """The codes of each view, and what they keep of it."""
         codes = self.codes(view.x)
-        return tokenized(view.x, codes, self.decode(codes), tuple(self.encoder.grid))
+        return show_reconstructions(view.x, codes, self.decode(codes), tuple(self.encoder.grid))
 
     @property
     def _annealed(self) -> Float[Tensor, ""]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step, Term
-from selfwise.methods.inspection import Sheet, tokenized
+from selfwise.methods.inspection import ImageGrid, show_reconstructions
 from selfwise.methods.method import Method, PaperDefaults
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.codec import build_decoder
@@ -90,10 +90,10 @@ class FSQ(Method):
         """What the codes keep of each image, in 0 to 1."""
         return self.decode(self.codes(x))
 
-    def shown(self, view: Picture) -> Sheet:
+    def inspect(self, view: Picture) -> ImageGrid:
         """The codes of each view, and what they keep of it."""
         codes = self.codes(view.x)
-        return tokenized(view.x, codes, self.decode(codes), tuple(self.encoder.grid))
+        return show_reconstructions(view.x, codes, self.decode(codes), tuple(self.encoder.grid))
 
     def _numbers_of(self, x: Tensor) -> Float[Tensor, "b n k"]:
         tokens = self.encoder(x).tokens

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
-from selfwise.methods.inspection import Followed, guesses
+from selfwise.methods.inspection import NextTokenExamples, rank_predictions
 from selfwise.methods.method import Method, PaperDefaults, check_text, guessed
 from selfwise.methods.needs import VOCABULARY
 from selfwise.views.text.collate import collate_windows
@@ -93,10 +93,10 @@ class GPT(Method):
         logits = self._scores(view)
         return guessed("next_token", logits, view.target.flatten(), view.chosen.flatten())
 
-    def shown(self, view: Following) -> Followed:
+    def inspect(self, view: Following) -> NextTokenExamples:
         """Every token with what was expected in its place."""
-        found = guesses(self._scores(view), view.where, view.chosen, view.target)
-        return Followed("Each token is guessed from those before it.", view.batch, found)
+        found = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
+        return NextTokenExamples("Each token is guessed from those before it.", view.batch, found)
 
     def _scores(self, view: Following) -> Float[Tensor, "m v"]:
         """Of each token at each place of each row."""

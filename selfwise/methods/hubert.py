@@ -18,7 +18,7 @@ from selfwise.core.types import (
 )
 from selfwise.losses.contrastive import check_temperature
 from selfwise.losses.cross_entropy import cosine_logits
-from selfwise.methods.inspection import Heard, guesses
+from selfwise.methods.inspection import MaskedAudioExamples, rank_predictions
 from selfwise.methods.method import Method, PaperDefaults, guessed
 from selfwise.methods.needs import FrameTargetNeed
 from selfwise.views.audio.span_mask import MaskedFrames, SpanMask, count_valid_frames
@@ -107,7 +107,7 @@ class HuBERT(Method):
         step.metrics["masked_share"] = Term(view.mask.sum().float(), real)
         return step
 
-    def shown(self, view: MaskedFrames) -> Heard:
+    def inspect(self, view: MaskedFrames) -> MaskedAudioExamples:
         """The units that are guessed where frames are hidden."""
         tokens, valid, _ = self._seen(view)
         scores = self._scores(self.encoder.read(tokens, valid, view.where))
@@ -115,8 +115,8 @@ class HuBERT(Method):
             f"Frames of 20 ms have one of {self.clusters} units each; spans of frames are hidden, "
             "and the encoder names the units that were there."
         )
-        found = guesses(scores, view.where, view.chosen, view.target)
-        return Heard(about, view.batch, view.mask, found)
+        found = rank_predictions(scores, view.where, view.chosen, view.target)
+        return MaskedAudioExamples(about, view.batch, view.mask, found)
 
     def _seen(self, view: MaskedFrames) -> Frames:
         """The frames with the mask in place of those that are hidden."""

@@ -1,7 +1,7 @@
-"""What a method has to show of a view: plain tensors and a few words, for people to look at.
+"""What a report draws of a method's view: plain tensors and a few words, for people to look at.
 
-A method that says so (`Method.shown`) returns one of the classes at the end; whoever draws them
-knows no method.
+`Method.inspect` returns one of the classes of `Inspection`; the report that draws them does not
+know the method.
 """
 
 from collections.abc import Sequence
@@ -13,104 +13,105 @@ from torch import Tensor
 
 from selfwise.core.types import AudioBatch, TextBatch
 
-TOP = 3  # the likeliest ones that are told
+TOP_K = 3  # the most likely predictions that a report lists
 
 
-class Guesses(NamedTuple):
-    """What was guessed at k places of each row, and what was right."""
+class Predictions(NamedTuple):
+    """What a model predicts at k positions of each row, and the targets there."""
 
-    where: Int64[Tensor, "b k"]
-    chosen: Bool[Tensor, "b k"]  # False where there was nothing to guess
+    positions: Int64[Tensor, "b k"]
+    valid: Bool[Tensor, "b k"]  # False at positions without a prediction, which only fill a row
     target: Int64[Tensor, "b k"]
     nats: Float[Tensor, "b k"]  # the loss there: -log of the target's probability
-    best: Int64[Tensor, "b k m"]  # the likeliest, most likely first
-    chance: Float[Tensor, "b k m"]  # their probabilities
+    top_ids: Int64[Tensor, "b k m"]  # the m most likely, most likely first
+    top_probs: Float[Tensor, "b k m"]  # their probabilities
 
     @property
-    def right(self) -> Bool[Tensor, "b k"]:
-        """Where something was guessed, and the likeliest is the target."""
-        return self.chosen & (self.best[..., 0] == self.target)
+    def correct(self) -> Bool[Tensor, "b k"]:
+        """Where there is a prediction, and the most likely one is the target."""
+        return self.valid & (self.top_ids[..., 0] == self.target)
 
 
-def guesses(
+def rank_predictions(
     logits: Float[Tensor, "m v"],
-    where: Int64[Tensor, "b k"],
-    chosen: Bool[Tensor, "b k"],
+    positions: Int64[Tensor, "b k"],
+    valid: Bool[Tensor, "b k"],
     target: Int64[Tensor, "b k"],
-) -> Guesses:
-    """Guesses from the scores (m = b k) that a loss is taken of."""
-    shares = logits.float().log_softmax(dim=1)
-    nats = -shares.gather(1, target.reshape(-1, 1)).view(target.shape)
-    chance, best = shares.topk(min(TOP, shares.shape[1]), dim=1)
+) -> Predictions:
+    """Predictions from the logits of a loss, one row of logits for each position (m = b k)."""
+    log_probs = logits.float().log_softmax(dim=1)
+    nats = -log_probs.gather(1, target.reshape(-1, 1)).view(target.shape)
+    top_log_probs, top_ids = log_probs.topk(min(TOP_K, log_probs.shape[1]), dim=1)
     b, k = target.shape
-    return Guesses(where, chosen, target, nats, best.view(b, k, -1), chance.exp().view(b, k, -1))
+    top_probs = top_log_probs.exp().view(b, k, -1)
+    return Predictions(positions, valid, target, nats, top_ids.view(b, k, -1), top_probs)
 
 
-class Answers(NamedTuple):
-    """A question about each row, such as whether one text follows the other."""
+class PairPredictions(NamedTuple):
+    """The predicted class of each pair of texts, such as whether one text follows the other."""
 
-    options: Sequence[str]
-    truth: Int64[Tensor, "b"]
-    chance: Float[Tensor, "b o"]  # that the model gives each option
+    class_names: Sequence[str]
+    target: Int64[Tensor, "b"]
+    probs: Float[Tensor, "b o"]  # of each class
 
 
-def answered(
-    options: Sequence[str], truth: Int64[Tensor, "b"] | None, scores: Float[Tensor, "b o"]
-) -> Answers | None:
-    """The answers with these scores, or None where there is no question, as for single texts."""
-    if truth is None:
+def predict_pairs(
+    class_names: Sequence[str], target: Int64[Tensor, "b"] | None, logits: Float[Tensor, "b o"]
+) -> PairPredictions | None:
+    """Predictions from these logits, or None for single texts, which have no target."""
+    if target is None:
         return None
-    return Answers(options, truth, scores.float().softmax(dim=1))
+    return PairPredictions(class_names, target, logits.float().softmax(dim=1))
 
 
-class Column(NamedTuple):
-    """A picture of each example, and what is said below it."""
+class ImageColumn(NamedTuple):
+    """An image of each example, and the caption below it."""
 
     name: str
-    x: Float[Tensor, "b c h w"]  # in 0 to 1; what is outside is cut off
-    said: Sequence[str] = ()  # of each example
-    right: Bool[Tensor, "b"] | None = None  # of answers: whether they are
-    classes: Int64[Tensor, "b"] | None = None  # whose names are said first; -1 for none
+    images: Float[Tensor, "b c h w"]  # in 0 to 1; a report clips values outside
+    captions: Sequence[str] = ()  # one for each example
+    correct: Bool[Tensor, "b"] | None = None  # of predictions: whether they are right
+    labels: Int64[Tensor, "b"] | None = None  # classes whose names begin the captions; -1 for none
 
 
-class Sheet(NamedTuple):
-    """Pictures of examples: beside each original what the method makes of it."""
+class ImageGrid(NamedTuple):
+    """Images of examples: next to each original what the method makes of it."""
 
     about: str  # what is to be seen, in a sentence or two
-    columns: Sequence[Column]
+    columns: Sequence[ImageColumn]
     rows: Int64[Tensor, "b"] | None = None  # which example of the batch each is; None: in order
 
 
-class Filled(NamedTuple):
-    """Texts with hidden tokens, as the encoder sees them, and what it fills in."""
+class MaskedTextExamples(NamedTuple):
+    """Texts with masked tokens, as the encoder sees them, and its predictions for these tokens."""
 
     about: str
     batch: TextBatch
-    guesses: Guesses
-    answers: Answers | None = None
+    predictions: Predictions
+    pairs: PairPredictions | None = None
 
 
-class Followed(NamedTuple):
-    """Texts, of which each token was guessed from those before it."""
+class NextTokenExamples(NamedTuple):
+    """Texts with a prediction of each token from the tokens before it."""
 
     about: str
     batch: TextBatch  # the first token of a row, and those up to the last but one
-    guesses: Guesses  # at each place, of the token that follows
+    predictions: Predictions  # at each position, of the token that follows
 
 
-class Heard(NamedTuple):
-    """Recordings with hidden frames, and the units that are guessed there."""
+class MaskedAudioExamples(NamedTuple):
+    """Recordings with masked frames, and the predicted units of these frames."""
 
     about: str
     batch: AudioBatch  # with the units of its frames
-    mask: Bool[Tensor, "b t"]  # True where a frame is hidden
-    guesses: Guesses
+    mask: Bool[Tensor, "b t"]  # True where a frame is masked
+    predictions: Predictions
 
 
-Shown = Sheet | Filled | Followed | Heard
+Inspection = ImageGrid | MaskedTextExamples | NextTokenExamples | MaskedAudioExamples
 
 
-def colors_of(units: Int64[Tensor, "*n"]) -> Float[Tensor, "*n 3"]:
+def color_units(units: Int64[Tensor, "*n"]) -> Float[Tensor, "*n 3"]:
     """A colour for each number, always the same, and unlike those of its neighbours.
 
     Hues go round by the golden ratio, which keeps any few numbers in a row apart; lightness takes
@@ -123,53 +124,55 @@ def colors_of(units: Int64[Tensor, "*n"]) -> Float[Tensor, "*n 3"]:
     return (light[..., None] + 0.7 * (pure - 0.5) * (1 - (2 * light[..., None] - 1).abs())).float()
 
 
-def tokenized(
+def show_reconstructions(
     x: Float[Tensor, "b c s s"],
     codes: Int64[Tensor, "b n"],
-    again: Float[Tensor, "b c s s"],
+    reconstructions: Float[Tensor, "b c s s"],
     grid: tuple[int, ...],
-) -> Sheet:
-    """What an image tokenizer makes of images: their codes, and the images that these stand for."""
-    error = (again - x).square().mean(dim=(1, 2, 3)).tolist()
-    kinds = [len(row.unique()) for row in codes]
+) -> ImageGrid:
+    """Images, the codes that an image tokenizer gives them, and the images that it decodes."""
+    errors = (reconstructions - x).square().mean(dim=(1, 2, 3)).tolist()
+    num_codes = [len(row.unique()) for row in codes]
     about = (
         "Each patch becomes one of a fixed set of codes, shown as colours that mean nothing by "
         "themselves; from the codes alone the image is made again. Errors are mean squares "
         "of pixels in 0 to 1."
     )
-    return Sheet(
+    return ImageGrid(
         about,
         [
-            Column("view", x),
-            Column("codes", mosaic(codes, grid), [f"{kind} kinds" for kind in kinds]),
-            Column("made again", again, [f"error {one:.4f}" for one in error]),
+            ImageColumn("view", x),
+            ImageColumn(
+                "codes", draw_codes(codes, grid), [f"{count} kinds" for count in num_codes]
+            ),
+            ImageColumn("made again", reconstructions, [f"error {error:.4f}" for error in errors]),
         ],
     )
 
 
-def mosaic(units: Int64[Tensor, "b n"], grid: tuple[int, ...]) -> Float[Tensor, "b 3 h w"]:
-    """A pixel for each patch in raster order, in the colour of its unit."""
-    return colors_of(units).mT.unflatten(2, grid)
+def draw_codes(units: Int64[Tensor, "b n"], grid: tuple[int, ...]) -> Float[Tensor, "b 3 h w"]:
+    """One pixel for each patch in raster order, in the colour of its unit."""
+    return color_units(units).mT.unflatten(2, grid)
 
 
-def triples(
+def show_triplets(
     x: Float[Tensor, "n c s s"],
     distance: Float[Tensor, "n n"],
     anchor: Int64[Tensor, "t"],
     positive: Int64[Tensor, "t"],
     negative: Int64[Tensor, "t"],
-    chosen: Bool[Tensor, "t"],
-) -> list[Column]:
-    """Anchors, their positives and, where one was chosen, their negatives, with the distances.
+    valid: Bool[Tensor, "t"],
+) -> list[ImageColumn]:
+    """Anchors, their positives and, where `valid`, their negatives, with the distances.
 
-    `distance` is of all rows of `x`; the others are rows of it.
+    `distance` is of all rows of `x`; anchor, positive and negative are rows of it.
     """
     near, far = distance[anchor, positive], distance[anchor, negative]
     blank = torch.full_like(x[negative], 0.5)
-    other = torch.where(chosen[:, None, None, None], x[negative], blank)
-    said = [f"at {one:.2f}" if there else "none" for one, there in zip(far.tolist(), chosen)]
+    negatives = torch.where(valid[:, None, None, None], x[negative], blank)
+    captions = [f"at {d:.2f}" if chosen else "none" for d, chosen in zip(far.tolist(), valid)]
     return [
-        Column("anchor", x[anchor]),
-        Column("positive", x[positive], [f"at {one:.2f}" for one in near.tolist()]),
-        Column("negative", other, said),
+        ImageColumn("anchor", x[anchor]),
+        ImageColumn("positive", x[positive], [f"at {d:.2f}" for d in near.tolist()]),
+        ImageColumn("negative", negatives, captions),
     ]

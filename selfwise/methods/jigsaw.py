@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
-from selfwise.methods.inspection import Column, Sheet
+from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, guessed
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.color_jitter import to_grayscale
@@ -137,7 +137,7 @@ class Jigsaw(Method):
     def forward(self, view: Tiles) -> Step:
         return guessed("jigsaw", self._scores(view.x, view.order), view.label.flatten())
 
-    def shown(self, view: Tiles) -> Sheet:
+    def inspect(self, view: Tiles) -> ImageGrid:
         """The first order of each image, as it lies and as it is put back."""
         order, label = view.order[:, 0], view.label[:, 0]
         scores = self._scores(view.x, view.order[:, :1]).float()
@@ -152,12 +152,12 @@ class Jigsaw(Method):
             "by itself, has to tell in which. Tiles have gaps between them and all the same "
             "contrast, so that their edges and brightness give nothing away."
         )
-        return Sheet(
+        return ImageGrid(
             about,
             [
-                Column("puzzle", assemble_tiles(puzzle, self.grid)),
-                Column("put back", assemble_tiles(solved, self.grid), told, answer == label),
-                Column("solution", assemble_tiles(view.x, self.grid)),
+                ImageColumn("puzzle", assemble_tiles(puzzle, self.grid)),
+                ImageColumn("put back", assemble_tiles(solved, self.grid), told, answer == label),
+                ImageColumn("solution", assemble_tiles(view.x, self.grid)),
             ],
         )
 

@@ -12,7 +12,7 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import LabelSampler, RowSampler, Step, Term, TextEncoder, Vocabulary
 from selfwise.distributed.collectives import world_size
 from selfwise.losses.cross_entropy import count_correct, masked_cross_entropy
-from selfwise.methods.inspection import Shown
+from selfwise.methods.inspection import Inspection
 from selfwise.methods.needs import Need
 
 OptimizerName = Literal["adamw", "lamb", "lars", "sgd"]
@@ -80,7 +80,7 @@ class Method(nn.Module):
         """What a user should know of how the task was made; it is shown once, and kept."""
         return {}
 
-    def shown(self, view: Any) -> Shown | None:
+    def inspect(self, view: Any) -> Inspection | None:
         """What there is to look at in a view, with the answers that are given now; for reports.
 
         It runs in eval mode without gradients. None: the pictures of the view are all there is.

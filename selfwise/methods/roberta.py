@@ -9,7 +9,7 @@ from torch import Tensor
 from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
-from selfwise.methods.inspection import Filled, guesses
+from selfwise.methods.inspection import MaskedTextExamples, rank_predictions
 from selfwise.methods.method import Method, PaperDefaults, check_sees_all, check_text, guessed
 from selfwise.methods.needs import VOCABULARY
 from selfwise.nn.mlm_head import MaskedLMHead
@@ -109,10 +109,12 @@ class RoBERTa(Method):
     def forward(self, view: MaskedTokens) -> Step:
         return guessed("masked", self._scores(view), view.target.flatten(), view.chosen.flatten())
 
-    def shown(self, view: MaskedTokens) -> Filled:
+    def inspect(self, view: MaskedTokens) -> MaskedTextExamples:
         """What is filled in."""
-        found = guesses(self._scores(view), view.where, view.chosen, view.target)
-        return Filled("Tokens are hidden, and the encoder fills them in.", view.batch, found)
+        found = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
+        return MaskedTextExamples(
+            "Tokens are hidden, and the encoder fills them in.", view.batch, found
+        )
 
     def _scores(self, view: MaskedTokens) -> Float[Tensor, "m v"]:
         """Of each token at each place of each row."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
-from selfwise.methods.inspection import Column, Sheet
+from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, guessed
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.crop import Crop
@@ -79,7 +79,7 @@ class Rotation(Method):
         logits = self.head(self.encoder(view.x.flatten(0, 1)).pooled)
         return guessed("rotation", logits, view.label.flatten())
 
-    def shown(self, view: Turned) -> Sheet:
+    def inspect(self, view: Turned) -> ImageGrid:
         """One turn of each image: the four come one after the other."""
         row = torch.arange(len(view.x), device=view.x.device)
         turn = row % TURNS
@@ -90,10 +90,10 @@ class Rotation(Method):
             f"answer {90 * a}°, {100 * c:.0f} %" for a, c in zip(answer.tolist(), chance.tolist())
         ]
         about = "Each image is turned, and the encoder has to tell by how much."
-        return Sheet(
+        return ImageGrid(
             about,
             [
-                Column("turned", x, [f"by {90 * one}°" for one in turn.tolist()]),
-                Column("turned back", back, told, answer == turn),
+                ImageColumn("turned", x, [f"by {90 * one}°" for one in turn.tolist()]),
+                ImageColumn("turned back", back, told, answer == turn),
             ],
         )

@@ -17,7 +17,7 @@ from selfwise.losses.contrastive import (
     nt_xent_shard,
     unit_views,
 )
-from selfwise.methods.inspection import Column, Sheet
+from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, mean_over
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.heads import ProjectionHead
@@ -92,7 +92,7 @@ class SimCLR(Method):
         terms = {"nt_xent": mean_over(loss, len(z))}
         return Step(terms, {"partner_first": mean_over(first, len(a))})
 
-    def shown(self, view: TwoViews) -> Sheet:
+    def inspect(self, view: TwoViews) -> ImageGrid:
         """Both views, and whether they find each other among those of all images."""
         own, other = _cosines(*self.projection(self.encoder(torch.cat(view)).pooled).chunk(2))
         about = (
@@ -101,7 +101,9 @@ class SimCLR(Method):
             "other view than to a view of another image; both cosines are told."
         )
         told = [f"cosine {o:.2f}, other {n:.2f}" for o, n in zip(own.tolist(), other.tolist())]
-        return Sheet(about, [Column("view 1", view.a), Column("view 2", view.b, told, own > other)])
+        return ImageGrid(
+            about, [ImageColumn("view 1", view.a), ImageColumn("view 2", view.b, told, own > other)]
+        )
 
 
 def nt_xent_of_all(

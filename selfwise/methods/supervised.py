@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Labelled, Step, Term
-from selfwise.methods.inspection import Column, Sheet
+from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults
 from selfwise.methods.needs import IMAGE_SIZE, NUM_CLASSES
 from selfwise.views.image.augment import build_supervised_augment
@@ -84,9 +84,9 @@ class Supervised(Method):
         count = self.counts(view)["cross_entropy"]
         return Step({"cross_entropy": Term(loss, count)}, {"accuracy": Term(right, count)})
 
-    def shown(self, view: Example) -> Sheet:
+    def inspect(self, view: Example) -> ImageGrid:
         """The view of each image, and the class that it is taken for."""
         chance, answer = self.predict(view.x).softmax(dim=1).max(dim=1)
         told = [f"{100 * share:.0f} %" for share in chance.tolist()]
-        column = Column("view", view.x, told, answer == view.label, answer)
-        return Sheet("The class of each image is to be told from a view of it.", [column])
+        column = ImageColumn("view", view.x, told, answer == view.label, answer)
+        return ImageGrid("The class of each image is to be told from a view of it.", [column])

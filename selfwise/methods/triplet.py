@@ -12,7 +12,7 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather_rows, gather_views
 from selfwise.losses import triplet_mining as ways
-from selfwise.methods.inspection import Sheet, triples
+from selfwise.methods.inspection import ImageGrid, show_triplets
 from selfwise.methods.method import Method, PaperDefaults, shared
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.heads import ProjectionHead
@@ -108,7 +108,7 @@ class Triplet(Method):
         told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
         return (z, row % n, row.roll(n)[:, None]), told
 
-    def shown(self, view: Pairs) -> Sheet:
+    def inspect(self, view: Pairs) -> ImageGrid:
         """First views as anchors, with the negatives that are chosen among these images."""
         x, n = torch.cat([view.a, view.b]), len(view.a)
         rows, told = self._rows(view)
@@ -118,4 +118,4 @@ class Triplet(Method):
             f"{n} images, {ways.DESCRIPTIONS[self.mining]}. Below are squared distances (0 to 4); "
             f"the negative should be farther by {self.margin:g}."
         )
-        return Sheet(about, triples(x, distance, *(part[:n] for part in found)))
+        return ImageGrid(about, show_triplets(x, distance, *(part[:n] for part in found)))

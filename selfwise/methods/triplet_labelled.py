@@ -13,7 +13,7 @@ from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Labelled, Step
 from selfwise.distributed.collectives import gather_rows
 from selfwise.losses import triplet_mining as ways
-from selfwise.methods.inspection import Sheet, triples
+from selfwise.methods.inspection import ImageGrid, show_triplets
 from selfwise.methods.method import Method, PaperDefaults, shared
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.augment import build_supervised_augment
@@ -97,7 +97,7 @@ class TripletLabelled(Method):
         rows, told = self._rows(view)
         return shared(ways.triplet_step(*rows, **told))
 
-    def shown(self, view: Faces) -> Sheet:
+    def inspect(self, view: Faces) -> ImageGrid:
         """The first image of each identity as the anchor, and the first triplet that it is in."""
         rows, told = self._rows(view)
         distance, found = ways.mine_triplets(*rows, **told)
@@ -106,7 +106,7 @@ class TripletLabelled(Method):
         each = len(found.anchor) // len(view.x)  # triplets of each row
         place = first * each + found.chosen.view(-1, each)[first].int().argmax(dim=1)
         anchor, positive, negative, chosen = (part[place] for part in found)
-        columns = triples(view.x, distance, anchor, positive, negative, chosen)
+        columns = show_triplets(view.x, distance, anchor, positive, negative, chosen)
         names = [view.identity[who] for who in (anchor, positive, negative)]
         names[2] = torch.where(chosen, names[2], -1)
         about = (
@@ -114,8 +114,8 @@ class TripletLabelled(Method):
             f"{ways.DESCRIPTIONS[self.mining]}. Below are squared distances (0 to 4); the negative "
             f"should be farther by {self.margin:g}."
         )
-        named = [column._replace(classes=own) for column, own in zip(columns, names)]
-        return Sheet(about, named, first)
+        named = [column._replace(labels=own) for column, own in zip(columns, names)]
+        return ImageGrid(about, named, first)
 
     def _rows(self, view: Faces) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
         """Embeddings, the identity of each and its partners; and how to mine."""

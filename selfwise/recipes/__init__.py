@@ -3,37 +3,36 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from selfwise.core.errors import did_you_mean
 from selfwise.workflows.lists import columns, first_line
 
-__all__ = ["find", "list_recipes", "names", "run"]
+__all__ = ["find_recipe", "list_recipes", "recipe_names", "run_recipe"]
 
 
-def names() -> list[str]:
-    """The recipes there are, by file name."""
+def recipe_names() -> list[str]:
+    """The names of all recipes, by file name."""
     return sorted(f.stem for f in Path(__file__).parent.glob("*.py") if f.stem != "__init__")
 
 
-def find(name: str) -> Callable[..., Any]:
+def find_recipe(name: str) -> Callable[..., object]:
     """The function `name` of `recipes/<name>.py`.
 
     Raises ValueError with the nearest name if there is no such file.
     """
-    if name not in names():
-        raise ValueError(f"unknown recipe {name!r}{did_you_mean(name, names())}")
+    if name not in recipe_names():
+        raise ValueError(f"unknown recipe {name!r}{did_you_mean(name, recipe_names())}")
     return getattr(import_module(f"selfwise.recipes.{name}"), name)
 
 
-def run(recipe: str, **options: Any) -> Any:
+def run_recipe(recipe: str, **options: object) -> object:
     """Call a recipe by its name, with its own options.
 
     Raises ValueError with the nearest name if there is no such recipe.
     """
-    return find(recipe)(**options)
+    return find_recipe(recipe)(**options)
 
 
 def list_recipes() -> str:
     """A line for each recipe: its name, and what it should reach."""
-    return columns([(name, first_line(find(name))) for name in names()])
+    return columns([(name, first_line(find_recipe(name))) for name in recipe_names()])

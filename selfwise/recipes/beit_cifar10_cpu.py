@@ -1,10 +1,12 @@
 """BEiT on CIFAR-10 without a GPU, with two kinds of image units."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Integer
 from rich.console import Console
 from rich.table import Table
 
@@ -18,23 +20,28 @@ from selfwise.runs.open import Run
 from selfwise.runs.resume import pretrain_or_resume
 
 UNITS = ("patches", "fsq", "dvae")
-UNTRAINED = (0, 1, 2)  # seeds of the twins
-LABELS = 10_000  # of the training images, for the probes
+UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
+NUM_LABELS = 10_000  # of the training images, for the probes
 # of the tokenizers; each decides on its own number of units
-TOKENIZERS: dict[str, dict[str, Any]] = {"fsq": {"levels": "8,8,8"}, "dvae": {"codebook": 512}}
-# a small encoder sees more images in the same time; no drop path and a milder crop, for short runs
-SETTINGS: dict[str, Any] = {
-    "encoder": "beit-mini",
-    "encoder_options": {"depth": 6, "dim": 128, "heads": 4},
-    "crop": 0.3,
-    "batch": 128,
-    "lr": 1.5e-3,
-    "weight_decay": 0.05,
-    "workers": 0,
-    "health_every": 1_000,
-    "save_every": 500,
-    "log_every": 200,
+TOKENIZER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "fsq": {"levels": "8,8,8"},
+    "dvae": {"codebook": 512},
 }
+# a small encoder sees more images in the same time; no drop path and a milder crop, for short runs
+pretrain_beit = partial(
+    pretrain_or_resume,
+    "beit",
+    encoder="beit-mini",
+    encoder_options={"depth": 6, "dim": 128, "heads": 4},
+    crop=0.3,
+    batch=128,
+    lr=1.5e-3,
+    weight_decay=0.05,
+    workers=0,
+    health_every=1_000,
+    save_every=500,
+    log_every=200,
+)
 
 
 def beit_cifar10_cpu(
@@ -65,60 +72,76 @@ def beit_cifar10_cpu(
     if units not in UNITS:
         raise ValueError(f"--units must be one of {', '.join(UNITS)}{did_you_mean(units, UNITS)}")
     home, images = Path(out or f"runs/beit_cifar10_{units}"), Path(data)
-    told: dict[str, Any] = {"data": images / "train", "threads": threads, "seed": seed}
-    target: dict[str, Any] = {"units": units, "clusters": 512}
-    if units in TOKENIZERS:
-        shape = {"encoder": "codec-tiny", "workers": 0, **TOKENIZERS[units]}
-        made = pretrain_or_resume(
-            units, out=home / "tokenizer", steps=tokenizer_steps, log_every=250, **shape, **told
+    train = images / "train"
+    train_beit = partial(
+        pretrain_beit, data=train, out=home / "beit", steps=steps, threads=threads, seed=seed
+    )
+    if units in TOKENIZER_OPTIONS:
+        tokenizer = pretrain_or_resume(
+            units,
+            data=train,
+            out=home / "tokenizer",
+            encoder="codec-tiny",
+            steps=tokenizer_steps,
+            workers=0,
+            log_every=250,
+            threads=threads,
+            seed=seed,
+            **TOKENIZER_OPTIONS[units],
         )
-        target = {"units": str(made.folder)}
-    run = pretrain_or_resume("beit", out=home / "beit", steps=steps, **SETTINGS, **target, **told)
-    known = open_images(images / "train", labelled=True)
-    known = known.take(np.sort(shuffled(len(known), 0, "labels")[:LABELS]))
-    asked = open_images(images / "test", labelled=True)
-    choices = _choices(run, known, asked)
-    Console().print(_table(choices, asked.labels))
-    return {name: _accuracy(choice, asked.labels) for name, choice in choices.items()}
+        run = train_beit(units=str(tokenizer.folder))
+    else:
+        run = train_beit(units=units, clusters=512)
+    train_images = open_images(train, labelled=True)
+    rows = shuffled(len(train_images), 0, "labels")[:NUM_LABELS]
+    test_images = open_images(images / "test", labelled=True)
+    choices = _choose_layers(run, train_images.take(np.sort(rows)), test_images)
+    labels = _labels(test_images)
+    Console().print(_accuracy_table(choices, labels))
+    return {name: _accuracy(choice, labels) for name, choice in choices.items()}
 
 
-def _choices(run: Run, known: Images, asked: Images) -> dict[str, CandidateChoice]:
+def _labels(images: Images) -> Integer[np.ndarray, "n"]:
+    assert images.labels is not None
+    return images.labels
+
+
+def _choose_layers(run: Run, train: Images, test: Images) -> dict[str, CandidateChoice]:
     """A probe of each layer of each encoder, and which layer does best on held-out labels."""
-    assert known.labels is not None
-    assert asked.labels is not None
-    labels = np.concatenate([known.labels, asked.labels])
-    rows = np.arange(len(known)), np.arange(len(known), len(labels))
+    labels = np.concatenate([_labels(train), _labels(test)])
+    rows = np.arange(len(train)), np.arange(len(train), len(labels))
     encoders = {"BEiT": run.encoder} | {f"untrained {s}": run.build_untrained(s) for s in UNTRAINED}
-    found = {}
+    choices = {}
     for name, encoder in encoders.items():
-        x = np.concatenate(
-            [extract_layers(encoder, part, size=run.size) for part in (known, asked)]
-        )
-        each = {f"layer {k}": x[:, k] for k in range(x.shape[1])}
-        found[name] = choose_candidate(each, labels, *rows)
-    raw = np.concatenate([extract_pixels(part, size=run.size) for part in (known, asked)])
-    found["pixels"] = choose_candidate({"pixels": raw}, labels, *rows)
-    return found
+        x = np.concatenate([extract_layers(encoder, part, size=run.size) for part in (train, test)])
+        layers = {f"layer {k}": x[:, k] for k in range(x.shape[1])}
+        choices[name] = choose_candidate(layers, labels, *rows)
+    pixels = np.concatenate([extract_pixels(part, size=run.size) for part in (train, test)])
+    choices["pixels"] = choose_candidate({"pixels": pixels}, labels, *rows)
+    return choices
 
 
-def _accuracy(choice: CandidateChoice, labels: Any) -> float:
+def _accuracy(choice: CandidateChoice, labels: Integer[np.ndarray, "n"]) -> float:
     return float(np.mean(choice.predicted[choice.candidate] == labels))
 
 
-def _table(choices: Mapping[str, CandidateChoice], labels: Any) -> Table:
+def _accuracy_table(
+    choices: Mapping[str, CandidateChoice], labels: Integer[np.ndarray, "n"]
+) -> Table:
     """Accuracy in % by layer; the chosen one, and what it is above the others, paired, in 95 %."""
     names = list(choices["BEiT"].predicted)
-    short = [name.split()[-1] for name in names]
-    table = Table("layer", *short, "chosen", "BEiT is above by")
-    best = choices["BEiT"].predicted[choices["BEiT"].candidate] == labels
+    short_names = [name.split()[-1] for name in names]
+    table = Table("layer", *short_names, "chosen", "BEiT is above by")
+    beit_correct = choices["BEiT"].predicted[choices["BEiT"].candidate] == labels
     for name, choice in choices.items():
-        each = [
+        cells = [
             f"{100 * np.mean(choice.predicted[n] == labels):.1f}" if n in choice.predicted else ""
             for n in names
         ]
-        low, high = paired_bootstrap(best, choice.predicted[choice.candidate] == labels, seed=0)
+        correct = choice.predicted[choice.candidate] == labels
+        low, high = paired_bootstrap(beit_correct, correct, seed=0)
         gain = "" if name == "BEiT" else f"{100 * low:+.1f} to {100 * high:+.1f}"
         chosen = f"{100 * _accuracy(choice, labels):.1f}"
         chosen += f" in {choice.candidate.split()[-1]}" if choice.candidate in names else ""
-        table.add_row(name, *each, chosen, gain)
+        table.add_row(name, *cells, chosen, gain)
     return table

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -22,12 +22,12 @@ from selfwise.evaluation.scores.unit_agreement import compute_pnmi, flatten_unit
 from selfwise.runs.open import Run, load
 from selfwise.workflows.iterate import FOLDER, iterate
 
-UNTRAINED = (0, 1, 2)  # seeds of the twins
+UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
 SEEDS = (0, 1, 2)  # of the drawn labels
-OFFICIAL = 5  # recordings 0 to 4 of each speaker and digit are the official test split
+NUM_TEST = 5  # recordings 0 to 4 of each speaker and digit are the official test split
 # Bands of log-mel in place of the convolutions, and no penalty on them: three times as fast, and
 # 15 points better here. Digits last 21 frames, so spans have 5 frames and not 10.
-SETTINGS: dict[str, Any] = {
+OPTIONS: Mapping[str, Any] = {  # of `pretrain`
     "encoder": "hubert-mini",
     "encoder_options": {"stem": "logmel", "dim": 192, "heads": 3, "input_dropout": 0.0},
     "clusters": 64,
@@ -41,6 +41,34 @@ SETTINGS: dict[str, Any] = {
 }
 
 Features = Mapping[str, np.ndarray]
+
+
+class Digits(NamedTuple):
+    """What the file names say of each recording."""
+
+    digit: np.ndarray
+    speaker: np.ndarray  # as a number: its place in `speaker_names`
+    is_test: np.ndarray  # whether it is of the official test split
+    speaker_names: list[str]
+
+    @classmethod
+    def of_recordings(cls, recordings: Recordings) -> "Digits":
+        """From names of the form DIGIT_SPEAKER_NUMBER."""
+        fields = [Path(name).stem.split("_") for name in recordings.ids]
+        names = sorted({field[1] for field in fields})
+        return cls(
+            np.array([int(field[0]) for field in fields]),
+            np.array([names.index(field[1]) for field in fields]),
+            np.array([int(field[2]) < NUM_TEST for field in fields]),
+            names,
+        )
+
+
+class ProbeResults(NamedTuple):
+    """Probes on each kind of features, by its name in the table."""
+
+    other_speakers: Mapping[str, LeaveOneGroupOutResult]
+    few_labels: Mapping[str, FewLabelsResult]
 
 
 def free_spoken_digits(
@@ -74,99 +102,112 @@ def free_spoken_digits(
         threads: of the CPU; with so small a model one is as fast as two.
         seed: every random draw is a function of it.
     """
-    speakers = [name for name in exclude.split(",") if name]
-    told: dict[str, Any] = {"next_layer": next_layer, "next_clusters": next_clusters, "warm": warm}
-    told |= {"next_steps": next_steps}
-    told |= {"exclude": ",".join(f"*_{name}_*" for name in speakers)}
-    told |= {"steps": steps, "threads": threads, "seed": seed}
-    iterate("hubert", data=data, out=out, **told, **SETTINGS)
+    excluded = [name for name in exclude.split(",") if name]
+    iterate(
+        "hubert",
+        data=data,
+        out=out,
+        exclude=",".join(f"*_{name}_*" for name in excluded),
+        steps=steps,
+        next_steps=next_steps,
+        next_layer=next_layer,
+        next_clusters=next_clusters,
+        warm=warm,
+        threads=threads,
+        seed=seed,
+        **OPTIONS,
+    )
     recordings = open_recordings(data)
-    names = [Path(name).stem.split("_") for name in recordings.ids]
-    digits = np.array([int(name[0]) for name in names])
-    known = sorted({name[1] for name in names})
-    speaker = np.array([known.index(name[1]) for name in names])
-    test = np.array([int(name[2]) < OFFICIAL for name in names])
+    digits = Digits.of_recordings(recordings)
     runs = [load(Path(out) / FOLDER.format(number)) for number in (1, 2)]
-    console, found = Console(), {}
+    console, metrics = Console(), dict[str, float]()
     for number, run in enumerate(runs, 1):
-        found[f"PNMI {number}"] = _pnmi(run, recordings, digits)
-        console.print(f"PNMI of the units of iteration {number}: {found[f'PNMI {number}']:.3f}")
-    rows = _rows(runs, recordings)
-    chosen = [known.index(name) for name in speakers] or list(range(len(known)))
-    told = {"names": known, "only": chosen}
-    apart = {n: leave_one_group_out(x, digits, speaker, **told) for n, x in rows.items()}
-    parts = np.flatnonzero(~test), np.flatnonzero(test)
-    few = {
-        n: probe_few_labels(x, digits, *parts, per_class=5, seeds=SEEDS) for n, x in rows.items()
+        pnmi = metrics[f"PNMI {number}"] = _pnmi(run, recordings, digits.digit)
+        console.print(f"PNMI of the units of iteration {number}: {pnmi:.3f}")
+    test_speakers = [digits.speaker_names.index(name) for name in excluded]
+    test_speakers = test_speakers or list(range(len(digits.speaker_names)))
+    results = _probe(_extract_features(runs, recordings), digits, test_speakers)
+    console.print(*_tables(results, digits, test_speakers, f"layer {next_layer}"))
+    for name, result in results.other_speakers.items():
+        metrics[f"{name}: other speakers"] = _accuracy(result, digits.speaker, test_speakers)
+        metrics[f"{name}: 5 labels"] = results.few_labels[name].mean
+    return metrics
+
+
+def _probe(
+    features: Mapping[str, Features], digits: Digits, test_speakers: list[int]
+) -> ProbeResults:
+    """Digits of other speakers, and digits with five labels each."""
+    other_speakers = {
+        name: leave_one_group_out(
+            x, digits.digit, digits.speaker, names=digits.speaker_names, only=test_speakers
+        )
+        for name, x in features.items()
     }
-    named = {one: known[one] for one in chosen}
-    console.print(*_tables(apart, few, speaker, named, f"layer {next_layer}"))
-    for name in rows:
-        found[f"{name}: other speakers"] = _accuracy(apart[name], speaker, chosen)
-        found[f"{name}: 5 labels"] = few[name].mean
-    return found
+    rows = np.flatnonzero(~digits.is_test), np.flatnonzero(digits.is_test)
+    few_labels = {
+        name: probe_few_labels(x, digits.digit, *rows, per_class=5, seeds=SEEDS)
+        for name, x in features.items()
+    }
+    return ProbeResults(other_speakers, few_labels)
 
 
-def _rows(runs: list[Run], recordings: Recordings) -> dict[str, Features]:
+def _extract_features(runs: list[Run], recordings: Recordings) -> dict[str, Features]:
     """Candidate features of each row of the table: all layers, of which inner folds choose one."""
-    rows: dict[str, Features] = {"MFCC": {"MFCC": compute_mfcc_statistics(recordings)}}
+    features: dict[str, Features] = {"MFCC": {"MFCC": compute_mfcc_statistics(recordings)}}
     encoders = {f"untrained {seed}": runs[0].build_untrained(seed).eval() for seed in UNTRAINED}
     encoders |= {f"iteration {number}": run.encoder for number, run in enumerate(runs, 1)}
     for name, encoder in encoders.items():
-        found = extract_layers(encoder, recordings, pooling="mean+deviation")
-        dim = encoder.dim
-        rows[f"{name}, mean"] = {f"layer {k}": x[:, :dim] for k, x in _each(found)}
-        rows[f"{name}, + deviation"] = {f"layer {k}": x for k, x in _each(found)}
-    return rows
-
-
-def _each(found: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    return [(k, found[:, k]) for k in range(found.shape[1])]
+        x = extract_layers(encoder, recordings, pooling="mean+deviation")
+        layers = {f"layer {k}": x[:, k] for k in range(x.shape[1])}
+        means = {layer: vectors[:, : encoder.dim] for layer, vectors in layers.items()}
+        features[f"{name}, mean"] = means
+        features[f"{name}, + deviation"] = layers
+    return features
 
 
 def _pnmi(run: Run, recordings: Recordings, digits: np.ndarray) -> float:
     """How much the units of the training recordings say of their digits."""
-    options = run.record.reading
-    heard = open_recordings(run.record.data, exclude=options.exclude)
-    trained, _ = heard.split(options.held_out, seed=0)
-    of = dict(zip(recordings.ids, digits))
-    units = [
-        run.facts.targets.trained.read(i, 0, frames(int(n))) for i, n in enumerate(trained.samples)
-    ]
-    return compute_pnmi(*flatten_units(units, np.array([of[name] for name in trained.ids])))
+    options, targets = run.record.reading, run.facts.targets
+    all_training = open_recordings(run.record.data, exclude=options.exclude)
+    trained, _ = all_training.split(options.held_out, seed=0)
+    digit_of = dict(zip(recordings.ids, digits))
+    units = [targets.trained.read(i, 0, frames(int(n))) for i, n in enumerate(trained.samples)]
+    return compute_pnmi(*flatten_units(units, np.array([digit_of[name] for name in trained.ids])))
 
 
-def _accuracy(found: LeaveOneGroupOutResult, speaker: np.ndarray, chosen: list[int]) -> float:
-    return float(np.mean([found.correct[speaker == one].mean() for one in chosen]))
+def _accuracy(
+    result: LeaveOneGroupOutResult, speaker: np.ndarray, test_speakers: list[int]
+) -> float:
+    return float(np.mean([result.correct[speaker == one].mean() for one in test_speakers]))
 
 
 def _tables(
-    apart: Mapping[str, LeaveOneGroupOutResult],
-    few: Mapping[str, FewLabelsResult],
-    speaker: np.ndarray,
-    chosen: Mapping[int, str],
-    fixed: str,
+    results: ProbeResults, digits: Digits, test_speakers: list[int], fixed_layer: str
 ) -> tuple[Table, Table]:
     """Accuracy in %, with what is beyond MFCC as a paired 95 % interval; and that of each speaker.
 
     With 5 labels a digit the choice of a layer is mostly chance; so the layer whose clusters are
     the next units, which these labels did not choose, is shown as well.
     """
-    table = Table("features", "others", "layers", "above MFCC", "5 labels", f"5, {fixed}")
-    each = Table("features", *chosen.values(), title="speakers that the probe has not heard")
-    heard = np.isin(speaker, list(chosen))
-    base = apart["MFCC"].correct[heard]
-    for name, found in apart.items():
-        low, high = paired_bootstrap(found.correct[heard], base, seed=0)
-        spread_of = 100 * float(np.std(few[name].accuracies, ddof=1))
-        raw = name == "MFCC"
+    names = [digits.speaker_names[speaker] for speaker in test_speakers]
+    table = Table("features", "others", "layers", "above MFCC", "5 labels", f"5, {fixed_layer}")
+    by_speaker = Table("features", *names, title="speakers that the probe has not heard")
+    rows = np.isin(digits.speaker, test_speakers)
+    mfcc_correct = results.other_speakers["MFCC"].correct[rows]
+    for name, result in results.other_speakers.items():
+        low, high = paired_bootstrap(result.correct[rows], mfcc_correct, seed=0)
+        few = results.few_labels[name]
+        deviation = 100 * float(np.std(few.accuracies, ddof=1))
+        is_mfcc = name == "MFCC"
         table.add_row(
             name,
-            f"{100 * _accuracy(found, speaker, list(chosen)):.1f}",
-            "" if raw else " ".join(sorted({choice.split()[-1] for choice in found.chosen})),
-            "" if raw else f"{100 * low:+.1f} to {100 * high:+.1f}",
-            f"{100 * few[name].mean:.1f} ± {spread_of:.1f}",
-            "" if raw else f"{100 * few[name].each[fixed]:.1f}",
+            f"{100 * _accuracy(result, digits.speaker, test_speakers):.1f}",
+            "" if is_mfcc else " ".join(sorted({layer.split()[-1] for layer in result.chosen})),
+            "" if is_mfcc else f"{100 * low:+.1f} to {100 * high:+.1f}",
+            f"{100 * few.mean:.1f} ± {deviation:.1f}",
+            "" if is_mfcc else f"{100 * few.each[fixed_layer]:.1f}",
         )
-        each.add_row(name, *(f"{100 * found.correct[speaker == s].mean():.1f}" for s in chosen))
-    return table, each
+        shares = [100 * result.correct[digits.speaker == one].mean() for one in test_speakers]
+        by_speaker.add_row(name, *(f"{share:.1f}" for share in shares))
+    return table, by_speaker

@@ -1,7 +1,8 @@
 """BERT mini, and its relatives, on a folder of novels, on a CPU."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -11,31 +12,38 @@ from selfwise.workflows import probe as probing
 
 # Small batches and high rates: a model of 5 million weights that sees its data twice does not
 # overfit, so no dropout. docs/log.md has what was tried.
-PLAIN = {"dropout": 0.0, "attention_dropout": 0.0}
-TRAINING: dict[str, Any] = {
-    "length": 64,
-    "held_out": 0.05,
-    "batch": 32,
-    "optimizer": "adamw",
-    "lr": 7e-4,
-    "weight_decay": 0.01,
-    "warmup": 0.06,
-    "beta2": 0.98,  # RoBERTa's; with 0.999 the loss stays near the unigram entropy far longer
-    "schedule": "linear",
-    "clip": 1.0,
-    "health_every": 500,
-    "save_every": 500,
-    "log_every": 100,
-}
-METHODS: dict[str, dict[str, Any]] = {
-    "bert": {"tokenizer": "wordpiece:8192", "encoder": "bert-mini", "encoder_options": {**PLAIN}},
-    "roberta": {"tokenizer": "bpe:8192", "encoder": "roberta-mini", "encoder_options": {**PLAIN}},
-    "albert": {"tokenizer": "unigram:8192", "encoder": "albert-mini", "encoder_options": {**PLAIN}},
-    "gpt": {
-        "tokenizer": "bpe:8192",
-        "encoder": "gpt-mini",
-        "encoder_options": {"length": 64, **PLAIN},
-    },
+NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0}
+pretrain_small = partial(
+    pretrain_or_resume,
+    length=64,
+    held_out=0.05,
+    batch=32,
+    optimizer="adamw",
+    lr=7e-4,
+    weight_decay=0.01,
+    warmup=0.06,
+    beta2=0.98,  # RoBERTa's; with 0.999 the loss stays near the unigram entropy far longer
+    schedule="linear",
+    clip=1.0,
+    health_every=500,
+    save_every=500,
+    log_every=100,
+)
+
+
+class TextModel(NamedTuple):
+    """The tokenizer and the encoder that a method trains."""
+
+    tokenizer: str
+    encoder: str
+    encoder_options: dict[str, object]
+
+
+MODELS = {
+    "bert": TextModel("wordpiece:8192", "bert-mini", {**NO_DROPOUT}),
+    "roberta": TextModel("bpe:8192", "roberta-mini", {**NO_DROPOUT}),
+    "albert": TextModel("unigram:8192", "albert-mini", {**NO_DROPOUT}),
+    "gpt": TextModel("bpe:8192", "gpt-mini", {"length": 64, **NO_DROPOUT}),
 }
 
 
@@ -69,9 +77,9 @@ def novels(
         out: folder of the run; an unfinished run there is gone on with.
         seed: every random draw is a function of it.
     """
-    if method not in METHODS:
-        raise ValueError(f"--method must be one of {', '.join(METHODS)}, not {method!r}")
-    run = pretrain_or_resume(
+    if method not in MODELS:
+        raise ValueError(f"--method must be one of {', '.join(MODELS)}, not {method!r}")
+    run = pretrain_small(
         method,
         data=data,
         out=Path(out or f"runs/novels_{method}"),
@@ -80,8 +88,9 @@ def novels(
         steps=None if minutes else steps,
         minutes=minutes or None,
         threads=threads,
-        **TRAINING,
-        **METHODS[method],
+        tokenizer=MODELS[method].tokenizer,
+        encoder=MODELS[method].encoder,
+        encoder_options=MODELS[method].encoder_options,
     )
     values = language.perplexity(run)
     print(language.sentences(values))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Integer
 from rich.console import Console
 from rich.table import Table
 
@@ -31,7 +31,7 @@ ENCODER = "resnet18"
 ENCODER_OPTIONS = {"stem": "half", "layers": [1, 1, 1, 1], "channels": [48, 96, 192, 384]}
 LARS = {"optimizer": "lars", "lr": 4.0, "weight_decay": 1e-6}
 # chosen on 5,000 held-out training images; docs/log.md has all that were tried
-SETTINGS: dict[str, dict[str, Any]] = {
+METHOD_OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "rotation": {"batch": 128, **LARS},
     "jigsaw": {"batch": 256, **LARS, "grid": 2},
     "colorization": {"batch": 128, **LARS, "crop": 0.47},
@@ -40,16 +40,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "supervised": {"batch": 256, "lr": 0.4},
 }
 VIEWS = {"rotation": 4, "triplet": 2, "simclr": 2}  # of each image that pass the encoder; else 1
-LABELS, DRAWS = 1_000, 3  # of each class for the small probe, and how often they are drawn
+# labels of each class for the small probe, and how often they are drawn
+LABELS_PER_CLASS, DRAWS = 1_000, 3
 HELD_OUT, SEED = 5_000, 0  # training images that settings are chosen on
-SHOWN, AT_ONCE = 2_048, 256  # test images that the task itself is measured on
+TASK_EXAMPLES, BATCH_SIZE = 2_048, 256  # test images that the task itself is measured on
 
 
-class Measured(NamedTuple):
+class EncoderScores(NamedTuple):
     """What one encoder, or the pixels, are worth on the test images; shares of 0 to 1."""
 
-    few: list[float]  # linear probe with 1,000 labels a class, of each draw
-    right: Bool[np.ndarray, "m"]  # linear probe with all labels: each test image right or not
+    few_labels: list[float]  # linear probe with 1,000 labels a class, of each draw
+    correct: Bool[np.ndarray, "m"]  # linear probe with all labels: each test image right or not
     knn: float
     recall: float  # recall@1 among the test images
     map_at_r: float
@@ -58,7 +59,7 @@ class Measured(NamedTuple):
 def pretexts_cifar10(
     *,
     data: str,
-    methods: str = ",".join(SETTINGS),
+    methods: str = ",".join(METHOD_OPTIONS),
     out: str = "runs/pretexts_cifar10",
     minutes: float = 10,
     steps: int = 0,
@@ -66,7 +67,7 @@ def pretexts_cifar10(
     encoder: str = "",
     held_out: bool = False,
     threads: int = 0,
-) -> dict[str, list[Measured]]:
+) -> dict[str, list[EncoderScores]]:
     """Rotation, jigsaw, colorization, triplet, SimCLR and supervised, ten minutes each.
 
     `selfwise run pretexts_cifar10 --data CIFAR-10-images`, about 75 minutes on 2 quiet cores. The
@@ -86,79 +87,99 @@ def pretexts_cifar10(
             settings were chosen.
         threads: of the CPU; 0 for all.
     """
-    wanted = methods.split(",")
-    for name in wanted:
-        if name not in SETTINGS:
-            raise ValueError(f"--methods has {name!r}{did_you_mean(name, SETTINGS)}")
+    names = methods.split(",")
+    for name in names:
+        if name not in METHOD_OPTIONS:
+            raise ValueError(f"--methods has {name!r}{did_you_mean(name, METHOD_OPTIONS)}")
     home, images = Path(out), Path(data)
-    source: Any = images / "train"
-    known, asked = (open_images(images / part, labelled=True) for part in ("train", "test"))
+    source: Path | tuple[np.ndarray, np.ndarray] = images / "train"
+    train, test = (open_images(images / part, labelled=True) for part in ("train", "test"))
     if held_out:
-        known, asked = _parted(known)
-        source = known.read(np.arange(len(known))).x.numpy(), known.labels
-    told: dict[str, Any] = {"data": source, "encoder": encoder or ENCODER, "seed": seed}
-    told |= {"steps": steps} if steps else {"minutes": minutes}
-    told |= {"workers": 0, "threads": threads, "health_every": 500}
-    found: dict[str, list[Measured]] = {}
-    runs = {}
-    for name in wanted:
-        runs[name] = pretrain_or_resume(name, out=home / f"{name}-{seed}", **told, **SETTINGS[name])
+        train, test = _split(train)
+        source = train.read(np.arange(len(train))).x.numpy(), _labels(train)
+    pretrain = partial(
+        pretrain_or_resume,
+        data=source,
+        encoder=encoder or ENCODER,
+        encoder_options={} if encoder else ENCODER_OPTIONS,
+        seed=seed,
+        steps=steps or None,
+        minutes=None if steps else minutes,
+        workers=0,
+        threads=threads,
+        health_every=500,
+    )
+    runs = {
+        name: pretrain(name, out=home / f"{name}-{seed}", **METHOD_OPTIONS[name]) for name in names
+    }
+    scores = _score_encoders(runs, train, test)
+    Console(width=160).print(score_table(scores, runs, test))
+    return scores
+
+
+def _score_encoders(
+    runs: Mapping[str, Run], train: Images, test: Images
+) -> dict[str, list[EncoderScores]]:
+    """The encoders of the runs, their untrained twins (several seeds each) and the pixels."""
+    scores: dict[str, list[EncoderScores]] = {}
     for name, run in runs.items():
         embed = partial(extract_features, size=run.size, precision=run.record.option("precision"))
-        if (baseline := _baseline(name)) not in found:
-            twins = extract_untrained(run.build_untrained, known, asked, size=run.size, embed=embed)
-            found[baseline] = [measured(twin, known, asked) for twin in twins]
-        both = FeatureSplit(*(embed(run.encoder, part) for part in (known, asked)))
-        found[name] = [measured(both, known, asked)]
-    raw = FeatureSplit(*(extract_pixels(part, size=known.side) for part in (known, asked)))
-    found["pixels"] = [measured(raw, known, asked)]
-    Console(width=160).print(table(found, runs, asked))
-    return found
+        if (baseline := _baseline(name)) not in scores:
+            twins = extract_untrained(run.build_untrained, train, test, size=run.size, embed=embed)
+            scores[baseline] = [score_features(twin, train, test) for twin in twins]
+        features = FeatureSplit(*(embed(run.encoder, part) for part in (train, test)))
+        scores[name] = [score_features(features, train, test)]
+    pixels = FeatureSplit(*(extract_pixels(part, size=train.side) for part in (train, test)))
+    scores["pixels"] = [score_features(pixels, train, test)]
+    return scores
 
 
-def measured(features: FeatureSplit, known: Images, asked: Images) -> Measured:
+def score_features(features: FeatureSplit, train: Images, test: Images) -> EncoderScores:
     """Two linear probes, neighbours and retrieval, on one kind of features."""
-    train, labels, test, truth = features.train, known.labels, features.test, asked.labels
-    assert labels is not None
-    assert truth is not None
-    few = []
+    train_x, labels, test_x, target = features.train, _labels(train), features.test, _labels(test)
+    few_labels = []
     for draw in range(DRAWS):
-        rows = draw_labels(labels, min(LABELS, int(np.bincount(labels).min())), draw)
-        guess = fit_linear(train[rows], labels[rows], test, seed=draw).predicted
-        few.append(float(np.mean(guess == truth)))
-    right = fit_linear(train, labels, test).predicted == truth
-    near = float(np.mean(predict_knn(train, labels, test) == truth))
-    found = measure_retrieval(test, truth, ks=(1,))
-    return Measured(few, right, near, found.mean("recall@1"), found.mean(MAP))
+        rows = draw_labels(labels, min(LABELS_PER_CLASS, int(np.bincount(labels).min())), draw)
+        predicted = fit_linear(train_x[rows], labels[rows], test_x, seed=draw).predicted
+        few_labels.append(float(np.mean(predicted == target)))
+    correct = fit_linear(train_x, labels, test_x).predicted == target
+    knn = float(np.mean(predict_knn(train_x, labels, test_x) == target))
+    retrieval = measure_retrieval(test_x, target, ks=(1,))
+    return EncoderScores(few_labels, correct, knn, retrieval.mean("recall@1"), retrieval.mean(MAP))
 
 
-def table(found: Mapping[str, Sequence[Measured]], runs: Mapping[str, Run], asked: Images) -> Table:
+def score_table(
+    scores: Mapping[str, Sequence[EncoderScores]], runs: Mapping[str, Run], test: Images
+) -> Table:
     """A row for each: what it saw, how well it does its own task, and what its features are worth.
 
     In brackets the deviation over draws of labels; of untrained encoders, over initialisations.
     """
-    made = Table("method", "images", "views", "its own task", f"{LABELS:,} labels a class", "all")
+    table = Table(
+        "method", "images", "views", "its own task", f"{LABELS_PER_CLASS:,} labels a class", "all"
+    )
     for name in ("above untrained by", "kNN", "recall@1", "MAP@R"):
-        made.add_column(name)
-    for name, each in found.items():
-        told = ["", "", ""]
-        gain = ""
+        table.add_column(name)
+    for name, seeds in scores.items():
+        training, gain = ["", "", ""], ""
         if name in runs:
-            seen = runs[name].step * runs[name].record.training.batch
-            told = [f"{seen:,}", f"{seen * VIEWS.get(name, 1):,}", _own_task(runs[name], asked)]
-            twins = np.mean([twin.right for twin in found[_baseline(name)]], axis=0)
-            low, high = paired_bootstrap(each[0].right, twins, seed=0)
+            num_images = runs[name].step * runs[name].record.training.batch
+            num_views = num_images * VIEWS.get(name, 1)
+            training = [f"{num_images:,}", f"{num_views:,}", _score_own_task(runs[name], test)]
+            twins = np.mean([twin.correct for twin in scores[_baseline(name)]], axis=0)
+            low, high = paired_bootstrap(seeds[0].correct, twins, seed=0)
             gain = f"{100 * low:+.1f} to {100 * high:+.1f}"
-        few = [share for one in each for share in one.few]
-        made.add_row(
+        table.add_row(
             name,
-            *told,
-            _percent(few),
-            _percent([float(one.right.mean()) for one in each]),
+            *training,
+            _percent([share for one in seeds for share in one.few_labels]),
+            _percent([float(one.correct.mean()) for one in seeds]),
             gain,
-            *(_percent([getattr(one, of) for one in each]) for of in ("knn", "recall", "map_at_r")),
+            _percent([one.knn for one in seeds]),
+            _percent([one.recall for one in seeds]),
+            _percent([one.map_at_r for one in seeds]),
         )
-    return made
+    return table
 
 
 def _baseline(method: str) -> str:
@@ -171,21 +192,26 @@ def _percent(shares: Sequence[float]) -> str:
     return f"{100 * np.mean(shares):.1f}{spread}"
 
 
-def _own_task(run: Run, asked: Images) -> str:
+def _score_own_task(run: Run, test: Images) -> str:
     """Terms and metrics of the task on test images, with views as in training."""
-    assert asked.labels is not None
-    labels = torch.from_numpy(asked.labels)
-    drawn = shuffled(len(asked), SEED, "own task")[:SHOWN]
-    rows = np.array_split(drawn, max(1, len(drawn) // AT_ONCE))
+    labels = torch.from_numpy(_labels(test))
+    order = shuffled(len(test), SEED, "own task")[:TASK_EXAMPLES]
+    rows = np.array_split(order, max(1, len(order) // BATCH_SIZE))
 
-    def read(number: int) -> Batch:
-        batch = asked.read(rows[number])
+    def read_batch(number: int) -> Batch:
+        batch = test.read(rows[number])
         return Labelled(batch, labels[batch.index]) if run.method.labelled else batch
 
-    found = HeldOutLoss((read, len(rows)), seed=SEED, every=1).measure(run.method)
-    return ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+    means = HeldOutLoss((read_batch, len(rows)), seed=SEED, every=1).measure(run.method)
+    return ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
 
 
-def _parted(images: Images) -> tuple[Images, Images]:
+def _split(images: Images) -> tuple[Images, Images]:
+    """All but `HELD_OUT` images, and these."""
     order = shuffled(len(images), SEED, "held out")
     return images.take(np.sort(order[HELD_OUT:])), images.take(np.sort(order[:HELD_OUT]))
+
+
+def _labels(images: Images) -> Integer[np.ndarray, "n"]:
+    assert images.labels is not None
+    return images.labels

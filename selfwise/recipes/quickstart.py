@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from selfwise.evaluation.scores.probe_score import ProbeScore, join_scores
-from selfwise.report.write import report
+from selfwise.report.write import write_page
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.workflows import probe as probing
 
@@ -47,7 +47,7 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
     score = join_scores(few, many)
     Console().print(score.table())
     print("3. A page that shows what was learned")
-    page = report([folder], data="digits:test")
+    page = write_page([folder], data="digits:test")
     print(f"The run is in {folder}: selfwise show {folder}")
     print(f"What it has learned is drawn in {page}: open it in a browser")
     return score

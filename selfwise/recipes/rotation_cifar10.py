@@ -35,7 +35,6 @@ def rotation_cifar10(
         batch: images in a step, each of which is seen four times.
     """
     folder, images = Path(out), Path(data)
-    length = {"steps": steps} if steps else {"epochs": epochs}
     run = pretrain_or_resume(
         "rotation",
         data=images / "train",
@@ -44,7 +43,8 @@ def rotation_cifar10(
         encoder_options={"stem": "cifar"},
         seed=seed,
         batch=batch,
-        **length,
+        steps=steps or None,
+        epochs=None if steps else epochs,
     )
     score = probing.probe(run, train=images / "train", test=images / "test", seeds=1, layer=3)
     Console().print(score.table())

@@ -35,7 +35,6 @@ def rotation_resnet50(
         size: side of the images in pixels.
     """
     folder, images = Path(out), Path(data)
-    length = {"steps": steps} if steps else {"epochs": epochs}
     run = pretrain_or_resume(
         "rotation",
         data=images / "train",
@@ -47,7 +46,8 @@ def rotation_resnet50(
         weight_decay=1e-4,
         warmup=0.05,
         size=size,
-        **length,
+        steps=steps or None,
+        epochs=None if steps else epochs,
     )
     score = probing.probe(run, train=images / "train", test=images / "val", seeds=1)
     Console().print(score.table())

@@ -34,7 +34,6 @@ def simclr_cifar10(
         batch: images in a step.
     """
     folder, images = Path(out), Path(data)
-    length = {"steps": steps} if steps else {"epochs": epochs}
     run = pretrain_or_resume(
         "simclr",
         data=images / "train",
@@ -45,7 +44,8 @@ def simclr_cifar10(
         batch=batch,
         lr=batch / 256,
         weight_decay=1e-4,
-        **length,
+        steps=steps or None,
+        epochs=None if steps else epochs,
     )
     score = probing.probe(run, train=images / "train", test=images / "test", seeds=1)
     Console().print(score.table())

@@ -6,17 +6,17 @@ from pathlib import Path
 from shlex import quote
 
 from selfwise.report.page import page
-from selfwise.report.page.parts import Command, Section, Words
+from selfwise.report.page.parts import Command, Paragraphs, Part, Section
 from selfwise.report.sections import curves, embedding, glue, options, scores, summary, tasks
-from selfwise.report.sections.examples import shown
+from selfwise.report.sections.examples import find_examples
 from selfwise.runs.open import Run, load
 from selfwise.training import checkpoint
 from selfwise.workflows.describe_runs import named
 
-FILE = "report.html"  # in the run folder
+FILE_NAME = "report.html"  # in the run folder
 
 
-def report(
+def write_page(
     runs: Sequence[str | Path],
     *,
     data: str = "",
@@ -41,48 +41,51 @@ def report(
         raise ValueError(
             "--data goes with one run: several are compared by their curves, scores and options"
         )
-    target = _target(Path(out) if out else folders[0] / FILE)
+    path = _check_target(Path(out) if out else folders[0] / FILE_NAME)
     text = page.render(
-        summary.title(folders),
-        gathered(folders, data=data, seed=seed),
-        lead=summary.lead(folders),
+        summary.page_title(folders),
+        build_sections(folders, data=data, seed=seed),
+        lead=summary.lead_sentences(folders),
     )
-    _written(text, target)
-    return target
+    _write_atomically(text, path)
+    return path
 
 
-def gathered(folders: Sequence[Path], *, data: str, seed: int) -> list[Section]:
+def build_sections(folders: Sequence[Path], *, data: str, seed: int) -> list[Section]:
     """The sections of the page, in their order."""
     if len(folders) == 1:
-        top, found = _alone(folders[0], data, seed=seed)
+        top, embedding_sections = _sections_of_run(folders[0], data, seed=seed)
     else:
-        top, found = summary.sections(folders), []
-    more = [*curves.sections(folders), *options.sections(folders)]
-    worth = [*scores.sections(folders), *glue.sections(folders)]
-    return [*top, *worth, *found, *more]
+        top, embedding_sections = summary.build_sections(folders), []
+    details = [*curves.build_sections(folders), *options.build_sections(folders)]
+    score_sections = [*scores.build_sections(folders), *glue.build_sections(folders)]
+    return [*top, *score_sections, *embedding_sections, *details]
 
 
-def _alone(folder: Path, data: str, *, seed: int) -> tuple[list[Section], list[Section]]:
+def _sections_of_run(folder: Path, data: str, *, seed: int) -> tuple[list[Section], list[Section]]:
     """What a single run is and does with examples, and what its encoder finds alike."""
-    run = _opened(folder)
+    run = _open_run(folder)
     if run is None:
-        told = "The run has no checkpoint yet, so there is no encoder to show anything with."
-        more = [Words(["To go on with it:"]), Command(f"selfwise resume {quote(str(folder))}")]
-        return [*summary.sections([folder]), Section("Examples", told, more)], []
-    found = shown(run, data, seed=seed)
-    if isinstance(found, str):
-        again = Command(f"selfwise report {quote(str(folder))} --data PATH")
-        more = [Words(["With other data, the page shows them:"]), again]
-        return [*summary.sections([folder], run), Section("Examples", found, more)], []
-    top = summary.sections([folder], run, found.where)
-    done = tasks.sections(run, found.examples, seed=seed)
-    return [*top, *done], embedding.sections(run, found.examples, seed=seed)
+        about = "The run has no checkpoint yet, so there is no encoder to show anything with."
+        advice: list[Part] = [
+            Paragraphs(["To go on with it:"]),
+            Command(f"selfwise resume {quote(str(folder))}"),
+        ]
+        return [*summary.build_sections([folder]), Section("Examples", about, advice)], []
+    examples = find_examples(run, data, seed=seed)
+    if isinstance(examples, str):
+        command = Command(f"selfwise report {quote(str(folder))} --data PATH")
+        advice = [Paragraphs(["With other data, the page shows them:"]), command]
+        return [*summary.build_sections([folder], run), Section("Examples", examples, advice)], []
+    top = summary.build_sections([folder], run, examples.where)
+    task_sections = tasks.build_sections(run, examples.examples, seed=seed)
+    return [*top, *task_sections], embedding.build_sections(run, examples.examples, seed=seed)
 
 
-def _target(out: Path) -> Path:
+def _check_target(out: Path) -> Path:
     """Where the page goes. Raises ValueError for a file that is no report, or without a folder."""
     if out.is_dir():
-        raise ValueError(f"--out {out} is a folder; give a file such as {out / FILE}")
+        raise ValueError(f"--out {out} is a folder; give a file such as {out / FILE_NAME}")
     if not out.resolve().parent.is_dir():
         raise ValueError(f"--out {out}: there is no folder {out.resolve().parent}")
     if out.exists() and not page.is_page(out):
@@ -90,19 +93,19 @@ def _target(out: Path) -> Path:
     return out
 
 
-def _opened(folder: Path) -> Run | None:
+def _open_run(folder: Path) -> Run | None:
     """The run with its weights, or None before its first checkpoint."""
-    newest, torn = checkpoint.latest(folder / "checkpoints")
-    if newest is None and not torn:
+    newest, torn_files = checkpoint.latest(folder / "checkpoints")
+    if newest is None and not torn_files:
         return None
     return load(folder)
 
 
-def _written(text: str, target: Path) -> None:
+def _write_atomically(text: str, path: Path) -> None:
     """The file is there whole or not at all."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.writing")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)  # it is there if that failed

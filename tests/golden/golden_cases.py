@@ -18,7 +18,7 @@ import soundfile
 import torch
 
 import selfwise
-from selfwise.report.write import report as write_report
+from selfwise.report.write import write_page
 
 HERE = Path(__file__).parent
 RECORDED = HERE / "recorded_with.json"
@@ -154,7 +154,7 @@ def recorded_with() -> dict[str, str]:
 def report_golden(home: Path) -> list[str]:
     """The numbers of each row of a report's tables that has any, but for rows on time."""
     page = home / "page.html"
-    write_report([home / "runs" / "simclr"], out=page)
+    write_page([home / "runs" / "simclr"], out=page)
     rows = re.findall(r"<tr.*?</tr>", page.read_text(encoding="utf-8"), re.DOTALL)
     texts = [html.unescape(re.sub(r"<[^>]+>", " ", row)) for row in rows]
     numbers = [re.findall(r"-?\d+\.\d+", text) for text in texts if not TIMED.search(text)]

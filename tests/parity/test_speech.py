@@ -23,7 +23,7 @@ from transformers import (
 from selfwise.core.rng import generator
 from selfwise.core.types import AudioBatch, frames
 from selfwise.encoders import speech
-from selfwise.interop.huggingface.hubert import from_hf, preprocessor, to_hf
+from selfwise.interop.huggingface.hubert import from_hf, to_hf, write_preprocessor
 from selfwise.interop.onnx import export_speech
 
 SMALL = {
@@ -215,7 +215,9 @@ def test_a_folder_that_their_class_loads_whole(kind, tmp_path):
     config, weights = to_hf(found.options, encoder.state_dict(), found.mask)
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(preprocessor(found.options)))
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps(write_preprocessor(found.options))
+    )
     loaded, said = HubertModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(said.values()), said
     assert loaded.state_dict().keys() == model.state_dict().keys()
@@ -225,7 +227,7 @@ def test_a_folder_that_their_class_loads_whole(kind, tmp_path):
     assert (extractor.do_normalize, extractor.sampling_rate) == (False, 16000)
     written = load_file(tmp_path / "model.safetensors")
     again = from_hf(json.loads((tmp_path / "config.json").read_text()), written,
-                    preprocessor(found.options))  # fmt: skip
+                    write_preprocessor(found.options))  # fmt: skip
     assert again.options == found.options
     assert again.encoder.keys() == found.encoder.keys()
     assert all(torch.equal(again.encoder[n], w) for n, w in found.encoder.items())
@@ -258,7 +260,7 @@ def test_a_run_without_a_mask_is_a_model_without_one(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     _, said = HubertModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(said.values()), said
-    again = from_hf(config, weights, preprocessor(found.options))
+    again = from_hf(config, weights, write_preprocessor(found.options))
     assert again.mask is None
     assert again.missing == ["mask"]
 

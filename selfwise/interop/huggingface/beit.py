@@ -7,22 +7,29 @@ are those of unilm/beit, lm_head and mask_token included.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from selfwise.interop.huggingface.beit_configs import HALF, read_config, read_timm, write_config
-from selfwise.interop.huggingface.beit_names import PREFIX, TIMM, Part, names
-from selfwise.interop.timm.config import statistics
+from selfwise.interop.huggingface.beit_configs import (
+    HALF,
+    BeitConfig,
+    read_config,
+    read_timm,
+    write_config,
+)
+from selfwise.interop.huggingface.beit_names import PREFIX, TIMM, WeightSpec, list_weights
+from selfwise.interop.timm.config import image_statistics
+from selfwise.interop.types import EncoderOptions, JsonObject, Weights
 
-Weights = dict[str, Tensor]
+ChannelValues = float | Sequence[float]  # one for all channels, or one for each
 
 
-class Imported(NamedTuple):
+class BeitCheckpoint(NamedTuple):
     """A checkpoint by our names, in float32."""
 
-    options: dict[str, Any]  # of build_beit_encoder
+    options: EncoderOptions  # of encoders.vit.build
     size: int  # side of the images in px
     channels: int
     encoder: Weights
@@ -32,45 +39,44 @@ class Imported(NamedTuple):
 
 
 def from_hf(
-    config: Mapping[str, Any],
+    config: JsonObject,
     weights: Mapping[str, Tensor],
-    preprocessor: Mapping[str, Any] | None = None,
-) -> Imported:
+    preprocessor: JsonObject | None = None,
+) -> BeitCheckpoint:
     """A checkpoint of any Beit class, from its config.json, tensors, preprocessor_config.json.
 
     Raises ValueError with one sentence for a model that our encoders do not compute, and for
     weights that are missing or do not fit the config.
     """
-    found = _tidy(weights)
-    options, size, channels, notes = read_config(config, found)
-    told = preprocessor or {}
-    normal = told.get("image_mean", HALF), told.get("image_std", HALF)
-    if not told.get("do_normalize", True):
-        normal = 0.0, 1.0
-    return _imported(options, size, channels, found, notes, normal)
+    standard = _standardize_names(weights)
+    beit_config = read_config(config, standard)
+    processor = preprocessor or {}
+    statistics = processor.get("image_mean", HALF), processor.get("image_std", HALF)
+    if not processor.get("do_normalize", True):
+        statistics = 0.0, 1.0
+    return _build_checkpoint(beit_config, standard, statistics)
 
 
-def from_timm(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Imported:
+def from_timm(config: JsonObject, weights: Mapping[str, Tensor]) -> BeitCheckpoint:
     """A checkpoint of timm's Beit, from its config.json and tensors, or of unilm's code.
 
     What the model is, its tensors say; the config is read for the statistics of its images. Raises
     ValueError with one sentence for weights that are missing or do not fit each other.
     """
-    found = _split({TIMM.translated(name): weight for name, weight in weights.items()})
-    options, size, channels = read_timm(found)
-    mean, std = statistics(config)
-    told = HALF if mean is None else mean, HALF if std is None else std
-    return _imported(options, size, channels, found, [], told)
+    standard = _split_qkv({TIMM.translate(name): weight for name, weight in weights.items()})
+    mean, std = image_statistics(config)
+    statistics = HALF if mean is None else mean, HALF if std is None else std
+    return _build_checkpoint(read_timm(standard), standard, statistics)
 
 
 def to_hf(
-    options: Mapping[str, Any],
+    options: EncoderOptions,
     encoder: Mapping[str, Tensor],
     head: Mapping[str, Tensor],
     *,
     size: int,
     channels: int,
-) -> tuple[dict[str, Any], Weights]:
+) -> tuple[JsonObject, Weights]:
     """(config.json, weights) as transformers itself would save them.
 
     `options` are all fields of the encoder's shape; `head` the rest of the method `beit`, or
@@ -83,65 +89,64 @@ def to_hf(
     config["use_mask_token"] = "mask" in head
     if masked:
         config["vocab_size"] = len(head["head.weight"])
-    kept = {n: w for n, w in head.items() if n == "mask" or (masked and n.startswith("head."))}
-    ours, written = {**encoder, **kept}, Weights()
-    for part in names(options, size, channels, masked=masked):
-        if part.ours in ours:
-            pieces = ours[part.ours].detach().float().chunk(len(part.theirs))
-            shape = (-1, *part.shape[1:]) if part.ours != "mask" else (1, 1, -1)
-            written |= {n: p.reshape(shape).clone() for n, p in zip(part.theirs, pieces)}
-    plain = {n if masked else n.removeprefix(PREFIX): w for n, w in written.items()}
-    return config, {n: w.contiguous() for n, w in plain.items()}
+    head_weights = {
+        n: w for n, w in head.items() if n == "mask" or (masked and n.startswith("head."))
+    }
+    all_weights, exported = {**encoder, **head_weights}, Weights()
+    for spec in list_weights(options, size, channels, masked=masked):
+        if spec.ours in all_weights:
+            pieces = all_weights[spec.ours].detach().float().chunk(len(spec.theirs))
+            shape = (-1, *spec.shape[1:]) if spec.ours != "mask" else (1, 1, -1)
+            exported |= {n: p.reshape(shape).clone() for n, p in zip(spec.theirs, pieces)}
+    named = {n if masked else n.removeprefix(PREFIX): w for n, w in exported.items()}
+    return config, {n: w.contiguous() for n, w in named.items()}
 
 
-def _imported(
-    options: dict[str, Any],
-    size: int,
-    channels: int,
-    found: Weights,
-    notes: list[str],
-    normal: tuple[Any, Any],
-) -> Imported:
+def _build_checkpoint(
+    config: BeitConfig, weights: Weights, statistics: tuple[ChannelValues, ChannelValues]
+) -> BeitCheckpoint:
     """The tensors by our names, checked, for images of our statistics."""
-    units = len(found["lm_head.weight"]) if "lm_head.weight" in found else 0
-    masked = options["norm"] == "tokens" and "layernorm.weight" in found
-    gathered: Weights = {}
+    options, size, channels, config_notes = config
+    units = len(weights["lm_head.weight"]) if "lm_head.weight" in weights else 0
+    masked = options["norm"] == "tokens" and "layernorm.weight" in weights
+    ours: Weights = {}
     missing: list[str] = []
     used: set[str] = set()
-    for part in names(options, size, channels, masked=masked, units=units):
-        lost = [name for name in part.theirs if name not in found]
-        if lost and part.needed:
-            raise ValueError(f"the checkpoint has no weight {lost[0]}")
-        if lost:
-            missing.append(part.ours)
+    for spec in list_weights(options, size, channels, masked=masked, units=units):
+        absent = [name for name in spec.theirs if name not in weights]
+        if absent and spec.required:
+            raise ValueError(f"the checkpoint has no weight {absent[0]}")
+        if absent:
+            missing.append(spec.ours)
         else:
-            gathered[part.ours] = _fitting(part, found)
-            used.update(part.theirs)
-    notes += [f"{name} has no place in selfwise and was left out" for name in sorted(found)
-              if name not in used]  # fmt: skip
-    mean, std = (_channels(told, channels) for told in normal)
+            ours[spec.ours] = _join_tensors(spec, weights)
+            used.update(spec.theirs)
+    unused = [name for name in sorted(weights) if name not in used]
+    notes = [*config_notes]
+    notes += [f"{name} has no place in selfwise and was left out" for name in unused]
+    mean, std = (_per_channel(values, channels) for values in statistics)
     if mean != [HALF] * channels or std != [HALF] * channels:
-        _fold(gathered, torch.tensor(mean), torch.tensor(std))
+        _fold_statistics(ours, torch.tensor(mean), torch.tensor(std))
         notes.append(
             f"its images had mean {mean} and deviation {std}, and ours 0.5 and 0.5: the patches' "
             "weights are changed so that the features are the same"
         )
-    head = {n: gathered.pop(n) for n in list(gathered) if n == "mask" or n.startswith("head.")}
-    return Imported(options, size, channels, gathered, head, missing, notes)
+    head = {n: ours.pop(n) for n in list(ours) if n == "mask" or n.startswith("head.")}
+    return BeitCheckpoint(options, size, channels, ours, head, missing, notes)
 
 
-def _fitting(part: Part, found: Weights) -> Tensor:
-    weight = torch.cat([found[name].float() for name in part.theirs])
-    weight = weight.flatten() if part.ours == "mask" else weight
-    if weight.shape != part.shape:
+def _join_tensors(spec: WeightSpec, weights: Weights) -> Tensor:
+    weight = torch.cat([weights[name].float() for name in spec.theirs])
+    weight = weight.flatten() if spec.ours == "mask" else weight
+    if weight.shape != spec.shape:
         raise ValueError(
-            f"the checkpoint's {part.theirs[0]} does not fit the rest: it is "
-            f"{tuple(weight.shape)} where {part.shape} is expected"
+            f"the checkpoint's {spec.theirs[0]} does not fit the rest: it is "
+            f"{tuple(weight.shape)} where {spec.shape} is expected"
         )
     return weight.contiguous().clone()
 
 
-def _fold(encoder: Weights, mean: Tensor, std: Tensor) -> None:
+def _fold_statistics(encoder: Weights, mean: Tensor, std: Tensor) -> None:
     """Patches of (x - mean) / std become patches of (x - 0.5) / 0.5; there is no border."""
     weight = encoder["patches.weight"].double()
     mean, std = (t.double()[:, None, None] for t in (mean, std))
@@ -150,48 +155,53 @@ def _fold(encoder: Weights, mean: Tensor, std: Tensor) -> None:
     encoder["patches.bias"] = (encoder["patches.bias"].double() + shift).float()
 
 
-def _channels(told: Any, channels: int) -> list[float]:
+def _per_channel(values: ChannelValues, channels: int) -> list[float]:
     """A number for each channel; of three for one channel, the mean."""
-    found = [float(v) for v in told] if isinstance(told, Sequence) else [float(told)] * channels
-    return found if len(found) == channels else [sum(found) / len(found)] * channels
+    numbers = (
+        [float(v) for v in values] if isinstance(values, Sequence) else [float(values)] * channels
+    )
+    return numbers if len(numbers) == channels else [sum(numbers) / len(numbers)] * channels
 
 
-def _tidy(weights: Mapping[str, Tensor]) -> Weights:
+def _standardize_names(weights: Mapping[str, Tensor]) -> Weights:
     """The weights by the names of files, with the prefix of a class that has a head."""
     bare = not any(name.startswith(PREFIX) for name in weights)
-    found = {}
+    standard = {}
     for name, weight in weights.items():
         name = PREFIX + name if bare else name
-        for today, file in _TODAY:
-            name = re.sub(today, file, name)
+        for memory_name, file_name in _MEMORY_NAMES:
+            name = re.sub(memory_name, file_name, name)
         if not name.endswith(".relative_position_index"):
-            found[name] = weight
-    return found
+            standard[name] = weight
+    return standard
 
 
 # transformers 5 has other names in memory than in files
-_LAYER = r"^beit\.layers\.(\d+)\."
-_FILE = r"beit.encoder.layer.\1."
-_TODAY = [
-    *((rf"{_LAYER}attention\.{short}_proj\.", rf"{_FILE}attention.attention.{long}.")
+_MEMORY_LAYER = r"^beit\.layers\.(\d+)\."
+_FILE_LAYER = r"beit.encoder.layer.\1."
+_MEMORY_NAMES = [
+    *((rf"{_MEMORY_LAYER}attention\.{short}_proj\.", rf"{_FILE_LAYER}attention.attention.{long}.")
       for short, long in (("q", "query"), ("k", "key"), ("v", "value"))),
-    (rf"{_LAYER}attention\.o_proj\.", rf"{_FILE}attention.output.dense."),
-    (rf"{_LAYER}mlp\.fc1\.", rf"{_FILE}intermediate.dense."),
-    (rf"{_LAYER}mlp\.fc2\.", rf"{_FILE}output.dense."),
-    (rf"{_LAYER}relative_position_bias\.", rf"{_FILE}attention.attention.relative_position_bias."),
-    (_LAYER, _FILE),
+    (rf"{_MEMORY_LAYER}attention\.o_proj\.", rf"{_FILE_LAYER}attention.output.dense."),
+    (rf"{_MEMORY_LAYER}mlp\.fc1\.", rf"{_FILE_LAYER}intermediate.dense."),
+    (rf"{_MEMORY_LAYER}mlp\.fc2\.", rf"{_FILE_LAYER}output.dense."),
+    (
+        rf"{_MEMORY_LAYER}relative_position_bias\.",
+        rf"{_FILE_LAYER}attention.attention.relative_position_bias.",
+    ),
+    (_MEMORY_LAYER, _FILE_LAYER),
     (r"^beit\.shared_position_bias\.", "beit.encoder.relative_position_bias."),
 ]  # fmt: skip
 
 
-def _split(found: Weights) -> Weights:
+def _split_qkv(weights: Weights) -> Weights:
     """Queries, keys and values by themselves, and no constants."""
-    apart = Weights()
-    for name, weight in found.items():
+    separate = Weights()
+    for name, weight in weights.items():
         stem, fused, kind = name.partition("attention.attention.qkv.")
         if fused:
             parts = zip(("query", "key", "value"), weight.chunk(3))
-            apart |= {f"{stem}attention.attention.{part}.{kind}": w for part, w in parts}
+            separate |= {f"{stem}attention.attention.{part}.{kind}": w for part, w in parts}
         elif not name.endswith("relative_position_index"):
-            apart[name] = weight
-    return apart
+            separate[name] = weight
+    return separate

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from selfwise.core.types import Vocabulary
 from selfwise.interop.huggingface.tokenizer_files import tokenizer_files
+from selfwise.interop.types import JsonObject, Weights
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -23,7 +23,7 @@ PREPROCESSING = "preprocessing.json"  # beside what has no form of its own for i
 PICKLED = (".pth", ".pt")  # read by torch's loader that runs nothing
 
 
-def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_folder(folder: Path) -> tuple[JsonObject, Weights]:
     """(config.json, all tensors) of a checkpoint, in one file of weights or several.
 
     Raises ValueError with one sentence for what is missing or broken, and for pickles, which are
@@ -31,11 +31,11 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder with a checkpoint")
-    config = _json(folder / CONFIG)
+    config = _read_json(folder / CONFIG)
     if (folder / WEIGHTS).is_file():
-        return config, _load(folder / WEIGHTS)
+        return config, _load_safetensors(folder / WEIGHTS)
     if (folder / INDEX).is_file():
-        return config, _shards(folder)
+        return config, _load_shards(folder)
     pickles = [p.name for end in (".bin", *PICKLED) for p in sorted(folder.glob(f"*{end}"))]
     if pickles:
         raise ValueError(
@@ -47,7 +47,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def write_folder(
     folder: Path,
-    config: Mapping[str, Any],
+    config: JsonObject,
     weights: Mapping[str, Tensor],
     *,
     tokenizer: str,
@@ -59,24 +59,24 @@ def write_folder(
     `tokenizer`: the text of a tokenizer.json. `length`: the longest row. Raises ValueError if the
     folder is there already.
     """
-    kind = config["model_type"]
-    files = tokenizer_files(tokenizer, vocabulary, kind=kind, length=length)
+    model_type = config["model_type"]
+    files = tokenizer_files(tokenizer, vocabulary, model_type=model_type, length=length)
     write_parts(folder, config, weights, files)
 
 
 def write_parts(
     folder: Path,
-    config: Mapping[str, Any],
+    config: JsonObject,
     weights: Mapping[str, Tensor],
-    files: Mapping[str, Mapping[str, Any]],
+    files: Mapping[str, JsonObject],
 ) -> None:
     """config.json, weights and further json files in a new folder, whole or not at all.
 
     Raises ValueError if the folder is there already.
     """
     with new_folder(folder) as partial:
-        for name, value in {CONFIG: config, **files}.items():
-            write_json(partial / name, value)
+        for name, content in {CONFIG: config, **files}.items():
+            write_json(partial / name, content)
         write_weights(partial / WEIGHTS, weights)
 
 
@@ -105,9 +105,9 @@ def new_folder(folder: Path) -> Iterator[Path]:
     partial.rename(folder)
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: JsonObject) -> None:
     """An object, indented."""
-    path.write_text(json.dumps(dict(value), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    path.write_text(json.dumps(dict(content), indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -118,7 +118,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     path.chmod(mode)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> Weights:
     """The tensors of a .safetensors file, or of a .pth or .pt that holds nothing else.
 
     Raises ValueError for other files, for broken ones, and for pickles with more than tensors.
@@ -126,7 +126,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     if path.suffix == ".safetensors":
-        return _load(path)
+        return _load_safetensors(path)
     if path.suffix not in PICKLED:
         raise ValueError(f"{path} is not weights: it must end in .safetensors, .pth or .pt")
     with path.open("rb"):
@@ -134,59 +134,63 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on the protocol of what is no pickle
-            found = torch.load(path, weights_only=True, map_location="cpu")
+            weights = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # of damaged bytes: UnpicklingError, IndexError, struct.error, ...
         raise ValueError(
             f"{path} is broken, or holds more than tensors and could run code; it is not loaded"
         ) from error
-    tensors = isinstance(found, dict) and all(
-        isinstance(name, str) and isinstance(weight, Tensor) for name, weight in found.items()
+    tensors = isinstance(weights, dict) and all(
+        isinstance(name, str) and isinstance(weight, Tensor) for name, weight in weights.items()
     )
-    if not tensors or not found:
-        inside = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
+    if not tensors or not weights:
+        inside = (
+            ", ".join(map(str, weights)) if isinstance(weights, dict) else type(weights).__name__
+        )
         raise ValueError(
             f"{path} is no state dict, names with tensors, which is to be saved by itself: it "
             f"holds {shorten(inside, 80) or 'nothing'}"
         )
-    return found
+    return weights
 
 
-def read_optional(path: Path) -> dict[str, Any] | None:
+def read_optional(path: Path) -> JsonObject | None:
     """A json file that may be there. Raises ValueError if it is broken."""
-    return _json(path) if path.is_file() else None
+    return _read_json(path) if path.is_file() else None
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> JsonObject:
     if not path.is_file():
         raise ValueError(
             f"{path.parent} has no {path.name}, so it is no checkpoint of Hugging Face or timm"
         )
     try:
-        found = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ValueError(f"{path} must hold an object in braces")
-    return found
+    return content
 
 
-def _load(path: Path) -> dict[str, Tensor]:
+def _load_safetensors(path: Path) -> Weights:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} cannot be read as safetensors: {error}") from error
 
 
-def _shards(folder: Path) -> dict[str, Tensor]:
-    where = _json(folder / INDEX).get("weight_map")
-    if not isinstance(where, dict) or not all(isinstance(n, str) for n in where.values()):
+def _load_shards(folder: Path) -> Weights:
+    weight_map = _read_json(folder / INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(n, str) for n in weight_map.values()):
         raise ValueError(f"{folder / INDEX} has no weight_map of names to files")
-    found: dict[str, Tensor] = {}
-    for name in sorted(set(where.values())):
+    weights: Weights = {}
+    for name in sorted(set(weight_map.values())):
         if Path(name).name != name or not (folder / name).is_file():
             raise ValueError(f"{folder / INDEX} names {name!r}, which is no file of that folder")
-        found |= _load(folder / name)
-    lost = sorted(where.keys() - found.keys())
-    if lost:
-        raise ValueError(f"{folder / INDEX} lists {lost[0]}, but {where[lost[0]]} has it not")
-    return found
+        weights |= _load_safetensors(folder / name)
+    missing = sorted(weight_map.keys() - weights.keys())
+    if missing:
+        raise ValueError(
+            f"{folder / INDEX} lists {missing[0]}, but {weight_map[missing[0]]} has it not"
+        )
+    return weights

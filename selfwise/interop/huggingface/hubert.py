@@ -5,24 +5,24 @@ from transformers' `models/hubert`, as its checkpoints have them.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from selfwise.core.errors import did_you_mean
 from selfwise.core.types import RATE
+from selfwise.interop.types import EncoderOptions, JsonObject, Weights
 
-Weights = dict[str, Tensor]
 KERNELS, STRIDES = [10, 3, 3, 3, 3, 2, 2], [5, 2, 2, 2, 2, 2, 2]
 PREFIX, MASK = "hubert.", "masked_spec_embed"
 # gelu_new, gelu_fast and gelu_pytorch_tanh are the same function, written in three ways
 ACTIVATIONS = {"gelu": "gelu", "relu": "relu"}
 ACTIVATIONS |= dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "gelu_tanh")
-_THEIRS = {"gelu": "gelu", "relu": "relu", "gelu_tanh": "gelu_new"}
+_ACTIVATION_NAMES = {"gelu": "gelu", "relu": "relu", "gelu_tanh": "gelu_new"}
 
 # our option: their field
-_FIELDS = {
+_FIELD_NAMES = {
     "depth": "num_hidden_layers",
     "dim": "hidden_size",
     "heads": "num_attention_heads",
@@ -38,7 +38,7 @@ _FIELDS = {
     "layerdrop": "layerdrop",
 }
 # their values where config.json is silent, as in HubertConfig
-_SILENT: dict[str, Any] = {
+_DEFAULTS: JsonObject = {
     **{"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
     **{"intermediate_size": 3072, "hidden_act": "gelu", "hidden_dropout": 0.1},
     **{"activation_dropout": 0.1, "attention_dropout": 0.1, "feat_proj_dropout": 0.0},
@@ -48,7 +48,7 @@ _SILENT: dict[str, Any] = {
     **{"do_stable_layer_norm": False},
 }
 # fields that change what is computed, and the only values of each that we compute
-_ONLY: dict[str, tuple[Any, ...]] = {
+_ALLOWED_VALUES: dict[str, tuple[object, ...]] = {
     "feat_extract_activation": ("gelu",),
     "feat_proj_layer_norm": (True,),
     "conv_pos_batch_norm": (False, None),
@@ -56,11 +56,11 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "conv_kernel": (KERNELS,),
     "conv_stride": (STRIDES,),
 }
-_OUTSIDE = {
+_TOP_NAMES = {
     "stem_norm": "feature_projection.layer_norm",
     "project": "feature_projection.projection",
 }
-_INSIDE: dict[str, tuple[str, ...]] = {
+_LAYER_NAMES: dict[str, tuple[str, ...]] = {
     "attention.qkv": tuple(f"attention.{part}_proj" for part in ("q", "k", "v")),
     "attention.out": ("attention.out_proj",),
     "norm1": ("layer_norm",),
@@ -69,15 +69,15 @@ _INSIDE: dict[str, tuple[str, ...]] = {
     "norm2": ("final_layer_norm",),
 }
 _POSITION = "encoder.pos_conv_embed.conv."
-_NORMED = {"g": "parametrizations.weight.original0", "v": "parametrizations.weight.original1"}
-_OLD = {"weight_g": _NORMED["g"], "weight_v": _NORMED["v"]}  # before torch 2.1
+_WEIGHT_NORM = {"g": "parametrizations.weight.original0", "v": "parametrizations.weight.original1"}
+_OLD_NAMES = {"weight_g": _WEIGHT_NORM["g"], "weight_v": _WEIGHT_NORM["v"]}  # before torch 2.1
 
 
-class Imported(NamedTuple):
+class HubertCheckpoint(NamedTuple):
     """A checkpoint by our names, in float32."""
 
     name: str  # of the encoder: hubert
-    options: dict[str, Any]  # of build_speech_encoder
+    options: EncoderOptions  # of encoders.speech.build
     encoder: Weights
     mask: Tensor | None  # (d) of the method: what hidden frames are replaced by
     missing: list[str]  # what the checkpoint lacks: to be drawn anew
@@ -85,10 +85,10 @@ class Imported(NamedTuple):
 
 
 def from_hf(
-    config: Mapping[str, Any],
+    config: JsonObject,
     weights: Mapping[str, Tensor],
-    preprocessor: Mapping[str, Any] | None = None,
-) -> Imported:
+    preprocessor: JsonObject | None = None,
+) -> HubertCheckpoint:
     """A checkpoint of any Hubert class, from its config.json, tensors, preprocessor_config.json.
 
     Raises ValueError with one sentence for a model that our encoders do not compute, and for
@@ -108,13 +108,13 @@ def from_hf(
             "there is no preprocessor_config.json, so normalize is taken to be "
             f"{str(options['normalize']).lower()}, as in the published models of its kind"
         )
-    found = _tidy(weights)
+    standard = _standardize_names(weights)
     encoder, used = {}, {MASK}
     for ours, theirs, shape in encoder_names(options):
-        lost = [name for name in theirs if name not in found]
-        if lost:
-            raise ValueError(f"the checkpoint has no weight {lost[0]}")
-        weight = torch.cat([found[name].float() for name in theirs])
+        absent = [name for name in theirs if name not in standard]
+        if absent:
+            raise ValueError(f"the checkpoint has no weight {absent[0]}")
+        weight = torch.cat([standard[name].float() for name in theirs])
         if weight.shape != shape:
             raise ValueError(
                 f"the checkpoint's {theirs[0]} does not fit its config.json: together with its "
@@ -122,19 +122,19 @@ def from_hf(
             )
         encoder[ours] = weight.contiguous().clone()
         used.update(theirs)
-    mask = found.get(MASK)
+    mask = standard.get(MASK)
     if mask is not None and mask.shape != (options["dim"],):
         raise ValueError(f"the checkpoint's {MASK} is not as wide as its layers")
-    notes += [f"{name} has no place in selfwise and was left out" for name in sorted(found)
-              if name not in used]  # fmt: skip
+    unused = [name for name in sorted(standard) if name not in used]
+    notes += [f"{name} has no place in selfwise and was left out" for name in unused]
     missing = ["mask"] if mask is None else []
     mask = None if mask is None else mask.float().clone()
-    return Imported("hubert", options, encoder, mask, missing, notes)
+    return HubertCheckpoint("hubert", options, encoder, mask, missing, notes)
 
 
 def to_hf(
-    options: Mapping[str, Any], encoder: Mapping[str, Tensor], mask: Tensor | None = None
-) -> tuple[dict[str, Any], Weights]:
+    options: EncoderOptions, encoder: Mapping[str, Tensor], mask: Tensor | None = None
+) -> tuple[JsonObject, Weights]:
     """(config.json, weights) of a HubertModel, as transformers itself would save them.
 
     `options` are all fields of the encoder's shape; `mask` (d) is the method's. Raises ValueError
@@ -145,27 +145,27 @@ def to_hf(
             f"transformers' HubertModel reads the wave, and this encoder has the stem "
             f"{options['stem']!r}; only runs with --encoder.stem wave can be exported"
         )
-    config = {theirs: options[ours] for ours, theirs in _FIELDS.items()}
+    config = {theirs: options[ours] for ours, theirs in _FIELD_NAMES.items()}
     config |= {
         **{"architectures": ["HubertModel"], "model_type": "hubert", "dtype": "float32"},
         **{"conv_dim": [options["stem_dim"]] * 7, "conv_kernel": KERNELS, "conv_stride": STRIDES},
         **{"num_feat_extract_layers": 7, "feat_extract_activation": "gelu"},
         **{"feat_proj_layer_norm": True, "conv_pos_batch_norm": False},
         **{"do_stable_layer_norm": options["norm"] == "pre", "activation_dropout": 0.0},
-        **{"hidden_act": _THEIRS[options["activation"]]},
+        **{"hidden_act": _ACTIVATION_NAMES[options["activation"]]},
         # their class has the mask embedding only where it masks in training
         **{"apply_spec_augment": mask is not None, "mask_feature_prob": 0.0},
         **{"mask_time_prob": 0.0 if mask is None else 0.05, "mask_time_length": 10},
     }
-    written: Weights = {} if mask is None else {MASK: _plain(mask)}
+    exported: Weights = {} if mask is None else {MASK: _to_float32(mask)}
     for ours, theirs, _ in encoder_names(options):
         weight = encoder[ours]
         parts = weight.chunk(len(theirs)) if len(theirs) > 1 else (weight,)
-        written |= {name: _plain(part) for name, part in zip(theirs, parts)}
-    return config, written
+        exported |= {name: _to_float32(part) for name, part in zip(theirs, parts)}
+    return config, exported
 
 
-def preprocessor(options: Mapping[str, Any]) -> dict[str, Any]:
+def write_preprocessor(options: EncoderOptions) -> JsonObject:
     """preprocessor_config.json: what AutoFeatureExtractor does to a wave before the model.
 
     `return_attention_mask` is what transformers recommends: not for group norm, where it would
@@ -183,91 +183,95 @@ def preprocessor(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def encoder_names(
-    options: Mapping[str, Any],
+    options: EncoderOptions,
 ) -> Iterator[tuple[str, tuple[str, ...], tuple[int, ...]]]:
     """Our name of each encoder weight, theirs (several are one of ours), and its shape."""
     c, d, ff = options["stem_dim"], options["dim"], options["ff"]
     for i, kernel in enumerate(KERNELS):
-        place = f"feature_extractor.conv_layers.{i}."
-        yield f"stem.convs.{i}.weight", (f"{place}conv.weight",), (c, c if i else 1, kernel)
+        prefix = f"feature_extractor.conv_layers.{i}."
+        yield f"stem.convs.{i}.weight", (f"{prefix}conv.weight",), (c, c if i else 1, kernel)
         if options["stem_bias"]:
-            yield f"stem.convs.{i}.bias", (f"{place}conv.bias",), (c,)
+            yield f"stem.convs.{i}.bias", (f"{prefix}conv.bias",), (c,)
         if i == 0 or options["stem_norm"] == "layer":
-            yield from _parameters(f"stem.norms.{i}", (f"{place}layer_norm",), (c,))
-    yield from _parameters("stem_norm", (_OUTSIDE["stem_norm"],), (c,))
-    yield from _parameters("project", (_OUTSIDE["project"],), (d, c))
-    kernel, inner = options["position_kernel"], d // options["position_groups"]
-    yield "position.g", (_POSITION + _NORMED["g"],), (1, 1, kernel)
-    yield "position.v", (_POSITION + _NORMED["v"],), (d, inner, kernel)
+            yield from _weight_and_bias(f"stem.norms.{i}", (f"{prefix}layer_norm",), (c,))
+    yield from _weight_and_bias("stem_norm", (_TOP_NAMES["stem_norm"],), (c,))
+    yield from _weight_and_bias("project", (_TOP_NAMES["project"],), (d, c))
+    kernel, group_width = options["position_kernel"], d // options["position_groups"]
+    yield "position.g", (_POSITION + _WEIGHT_NORM["g"],), (1, 1, kernel)
+    yield "position.v", (_POSITION + _WEIGHT_NORM["v"],), (d, group_width, kernel)
     yield "position.bias", (f"{_POSITION}bias",), (d,)
     # the last norm of "pre", and of "post" the first
-    last = "blocks.norm" if options["norm"] == "pre" else "norm"
-    yield from _parameters(last, ("encoder.layer_norm",), (d,))
+    norm_name = "blocks.norm" if options["norm"] == "pre" else "norm"
+    yield from _weight_and_bias(norm_name, ("encoder.layer_norm",), (d,))
     shapes = {"attention.qkv": (3 * d, d), "attention.out": (d, d), "norm1": (d,), "norm2": (d,)}
     shapes |= {"mlp.up": (ff, d), "mlp.down": (d, ff)}
     for i in range(options["depth"]):
-        for ours, parts in _INSIDE.items():
+        for ours, parts in _LAYER_NAMES.items():
             theirs = tuple(f"encoder.layers.{i}.{part}" for part in parts)
-            yield from _parameters(f"blocks.blocks.{i}.{ours}", theirs, shapes[ours])
+            yield from _weight_and_bias(f"blocks.blocks.{i}.{ours}", theirs, shapes[ours])
 
 
-def _parameters(
+def _weight_and_bias(
     ours: str, theirs: tuple[str, ...], shape: tuple[int, ...]
 ) -> Iterator[tuple[str, tuple[str, ...], tuple[int, ...]]]:
     yield f"{ours}.weight", tuple(f"{name}.weight" for name in theirs), shape
     yield f"{ours}.bias", tuple(f"{name}.bias" for name in theirs), shape[:1]
 
 
-def _read_config(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _read_config(config: JsonObject) -> tuple[EncoderOptions, list[str]]:
     """(options of the encoder, notes). Raises ValueError for what ours do not compute."""
-    kind = str(config.get("model_type", ""))
-    if kind != "hubert":
+    model_type = str(config.get("model_type", ""))
+    if model_type != "hubert":
         raise ValueError(
-            f"config.json: model_type {kind!r} is not one that can be imported as speech"
-            f"{did_you_mean(kind, ['hubert'])}"
+            f"config.json: model_type {model_type!r} is not one that can be imported as speech"
+            f"{did_you_mean(model_type, ['hubert'])}"
         )
-    for name, fine in _ONLY.items():
-        said = config.get(name, fine[0])
-        said = list(said) if isinstance(said, tuple) else said
-        if said not in fine:
+    for name, allowed in _ALLOWED_VALUES.items():
+        value = config.get(name, allowed[0])
+        value = list(value) if isinstance(value, tuple) else value
+        if value not in allowed:
             raise ValueError(
-                f"config.json: {name} is {said!r}, but selfwise's speech encoders have only "
-                f"{fine[0]!r}"
+                f"config.json: {name} is {value!r}, but selfwise's speech encoders have only "
+                f"{allowed[0]!r}"
             )
-    told = {**_SILENT, **config}
-    if len(set(told["conv_dim"])) != 1 or len(told["conv_dim"]) != len(KERNELS):
+    fields = {**_DEFAULTS, **config}
+    if len(set(fields["conv_dim"])) != 1 or len(fields["conv_dim"]) != len(KERNELS):
         raise ValueError(
-            f"config.json: conv_dim is {list(told['conv_dim'])}, but in selfwise's speech encoders "
-            f"{len(KERNELS)} convolutions have the same number of channels"
+            f"config.json: conv_dim is {list(fields['conv_dim'])}, but in selfwise's speech "
+            f"encoders {len(KERNELS)} convolutions have the same number of channels"
         )
-    if told["hidden_act"] not in ACTIVATIONS:
+    if fields["hidden_act"] not in ACTIVATIONS:
         raise ValueError(
-            f"config.json: hidden_act {told['hidden_act']!r} is not one of selfwise's"
-            f"{did_you_mean(str(told['hidden_act']), ACTIVATIONS)}"
+            f"config.json: hidden_act {fields['hidden_act']!r} is not one of selfwise's"
+            f"{did_you_mean(str(fields['hidden_act']), ACTIVATIONS)}"
         )
-    options = {ours: told[theirs] for ours, theirs in _FIELDS.items()}
-    pre = bool(told["do_stable_layer_norm"])
-    options |= {"stem": "wave", "stem_dim": told["conv_dim"][0], "norm": "pre" if pre else "post"}
-    options["activation"] = ACTIVATIONS[told["hidden_act"]]
+    options = {ours: fields[theirs] for ours, theirs in _FIELD_NAMES.items()}
+    is_pre_norm = bool(fields["do_stable_layer_norm"])
+    options |= {
+        "stem": "wave",
+        "stem_dim": fields["conv_dim"][0],
+        "norm": "pre" if is_pre_norm else "post",
+    }
+    options["activation"] = ACTIVATIONS[fields["hidden_act"]]
     # neither is in config.json; Large, whose stem has layer norms, was trained with these
-    layer = told["feat_extract_norm"] == "layer"
-    options |= {"normalize": layer, "stem_grad": 1.0 if layer else 0.1}
+    has_layer_norm = fields["feat_extract_norm"] == "layer"
+    options |= {"normalize": has_layer_norm, "stem_grad": 1.0 if has_layer_norm else 0.1}
     notes = []
-    if told["activation_dropout"]:
+    if fields["activation_dropout"]:
         notes.append("activation_dropout is left out: there is no dropout inside of the MLPs")
     return options, notes
 
 
-def _tidy(weights: Mapping[str, Tensor]) -> Weights:
+def _standardize_names(weights: Mapping[str, Tensor]) -> Weights:
     """The weights by today's names, without the prefix that they have in a class with a head."""
-    found = {}
+    standard = {}
     for name, weight in weights.items():
         name = name.removeprefix(PREFIX)
-        for old, new in _OLD.items():
+        for old, new in _OLD_NAMES.items():
             name = f"{_POSITION}{new}" if name == f"{_POSITION}{old}" else name
-        found[name] = weight
-    return found
+        standard[name] = weight
+    return standard
 
 
-def _plain(weight: Tensor) -> Tensor:
+def _to_float32(weight: Tensor) -> Tensor:
     return weight.detach().float().contiguous().clone()

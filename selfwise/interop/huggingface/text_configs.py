@@ -1,19 +1,17 @@
 """Hugging Face's config.json to the options of our encoders, and back."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from selfwise.core.errors import did_you_mean
 from selfwise.core.types import Vocabulary
+from selfwise.interop.types import EncoderOptions, JsonObject
 
 MODEL_TYPES = {"bert": "bert", "roberta": "roberta", "albert": "albert", "gpt2": "gpt"}
 # gelu_new, gelu_fast and gelu_pytorch_tanh are the same function, written in three ways
 ACTIVATIONS = {"gelu": "gelu", "relu": "relu"}
 ACTIVATIONS |= dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh"), "gelu_tanh")
-_THEIRS = {"gelu": "gelu", "relu": "relu", "gelu_tanh": "gelu_new"}
+_ACTIVATION_NAMES = {"gelu": "gelu", "relu": "relu", "gelu_tanh": "gelu_new"}
 
 # our option: their field
-_BERT = {
+_BERT_FIELDS = {
     "depth": "num_hidden_layers",
     "dim": "hidden_size",
     "heads": "num_attention_heads",
@@ -23,7 +21,7 @@ _BERT = {
     "attention_dropout": "attention_probs_dropout_prob",
     "segments": "type_vocab_size",
 }
-_GPT2 = {
+_GPT2_FIELDS = {
     "depth": "n_layer",
     "dim": "n_embd",
     "heads": "n_head",
@@ -33,7 +31,7 @@ _GPT2 = {
     "attention_dropout": "attn_pdrop",
 }
 # their values where config.json is silent, as in transformers' configuration classes
-_SILENT_BERT: dict[str, Any] = {
+_BERT_DEFAULTS: JsonObject = {
     "vocab_size": 30522,
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -47,11 +45,11 @@ _SILENT_BERT: dict[str, Any] = {
     "layer_norm_eps": 1e-12,
     "pad_token_id": 0,
 }
-_SILENT: dict[str, dict[str, Any]] = {
-    "bert": _SILENT_BERT,
-    "roberta": {**_SILENT_BERT, "vocab_size": 50265, "pad_token_id": 1},
+_DEFAULTS: dict[str, JsonObject] = {
+    "bert": _BERT_DEFAULTS,
+    "roberta": {**_BERT_DEFAULTS, "vocab_size": 50265, "pad_token_id": 1},
     "albert": {
-        **{**_SILENT_BERT, "vocab_size": 30000, "hidden_act": "gelu_new", "embedding_size": 128},
+        **{**_BERT_DEFAULTS, "vocab_size": 30000, "hidden_act": "gelu_new", "embedding_size": 128},
         **{"hidden_size": 4096, "num_attention_heads": 64, "intermediate_size": 16384},
         **{"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
     },
@@ -62,7 +60,7 @@ _SILENT: dict[str, dict[str, Any]] = {
     },
 }
 # fields that change what is computed, and the only value of each that we compute
-_ONLY: dict[str, tuple[Any, ...]] = {
+_ALLOWED_VALUES: dict[str, tuple[object, ...]] = {
     "position_embedding_type": ("absolute", None),
     "is_decoder": (False, None),
     "add_cross_attention": (False, None),
@@ -73,7 +71,7 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     "scale_attn_by_inverse_layer_idx": (False, None),
 }
 # what a family of theirs cannot be without
-_FIXED: dict[str, dict[str, Any]] = {
+_FIXED_OPTIONS: dict[str, EncoderOptions] = {
     "bert": {"norm": "post", "causal": False, "shared": False, "widen": False, "offset": 0},
     "roberta": {"norm": "post", "causal": False, "shared": False, "widen": False},
     "albert": {"norm": "post", "causal": False, "shared": True, "offset": 0},
@@ -81,77 +79,81 @@ _FIXED: dict[str, dict[str, Any]] = {
 }
 
 
-def read_config(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], int]:
+def read_config(config: JsonObject) -> tuple[str, EncoderOptions, int]:
     """(family, options of its encoder, size of the vocabulary) of a config.json.
 
     Raises ValueError with one sentence for what our encoders do not compute.
     """
-    kind = str(config.get("model_type", ""))
-    if kind not in MODEL_TYPES:
+    model_type = str(config.get("model_type", ""))
+    if model_type not in MODEL_TYPES:
         raise ValueError(
-            f"config.json: model_type {kind!r} is not one that can be imported"
-            f"{did_you_mean(kind, MODEL_TYPES)}"
+            f"config.json: model_type {model_type!r} is not one that can be imported"
+            f"{did_you_mean(model_type, MODEL_TYPES)}"
         )
-    family = MODEL_TYPES[kind]
-    for name, fine in _ONLY.items():
-        if name in config and config[name] not in fine:
+    family = MODEL_TYPES[model_type]
+    for name, allowed in _ALLOWED_VALUES.items():
+        if name in config and config[name] not in allowed:
             raise ValueError(
                 f"config.json: {name} is {config[name]!r}, but selfwise's encoders have only "
-                f"{fine[0]!r}"
+                f"{allowed[0]!r}"
             )
-    told = {**_SILENT[family], **config}
-    options = _read_gpt2(told) if family == "gpt" else _read_bert(family, told)
-    named = "activation_function" if family == "gpt" else "hidden_act"
-    if told[named] not in ACTIVATIONS:
+    fields = {**_DEFAULTS[family], **config}
+    options = _read_gpt2(fields) if family == "gpt" else _read_bert(family, fields)
+    activation_field = "activation_function" if family == "gpt" else "hidden_act"
+    if fields[activation_field] not in ACTIVATIONS:
         raise ValueError(
-            f"config.json: {named} {told[named]!r} is not one of selfwise's"
-            f"{did_you_mean(str(told[named]), ACTIVATIONS)}"
+            f"config.json: {activation_field} {fields[activation_field]!r} is not one of selfwise's"
+            f"{did_you_mean(str(fields[activation_field]), ACTIVATIONS)}"
         )
-    return family, options | {"activation": ACTIVATIONS[told[named]]}, int(told["vocab_size"])
+    return (
+        family,
+        options | {"activation": ACTIVATIONS[fields[activation_field]]},
+        int(fields["vocab_size"]),
+    )
 
 
-def _read_bert(family: str, told: Mapping[str, Any]) -> dict[str, Any]:
-    options = {ours: told[theirs] for ours, theirs in _BERT.items()}
-    pad = told["pad_token_id"]
+def _read_bert(family: str, fields: JsonObject) -> EncoderOptions:
+    options = {ours: fields[theirs] for ours, theirs in _BERT_FIELDS.items()}
+    pad = fields["pad_token_id"]
     if family == "roberta" and (not isinstance(pad, int) or pad < 0):
         raise ValueError(
             f"config.json: pad_token_id is {pad!r}, but RoBERTa counts its positions from the "
             "padding token on; set it to the id of <pad> (1 in the published models)"
         )
     offset = pad + 1 if family == "roberta" else 0
-    options |= {"offset": offset, "length": told["max_position_embeddings"] - offset}
-    options["embedding"] = told["embedding_size"] if family == "albert" else told["hidden_size"]
+    options |= {"offset": offset, "length": fields["max_position_embeddings"] - offset}
+    options["embedding"] = fields["embedding_size"] if family == "albert" else fields["hidden_size"]
     # RoBERTa was trained without a pooler: that of RobertaModel is one drawn at random
     options["pooler"] = family != "roberta"
     return options | {"shared": family == "albert", "widen": family == "albert"}
 
 
-def _read_gpt2(told: Mapping[str, Any]) -> dict[str, Any]:
-    options = {ours: told[theirs] for ours, theirs in _GPT2.items()}
-    options["ff"] = told["n_inner"] or 4 * options["dim"]
+def _read_gpt2(fields: JsonObject) -> EncoderOptions:
+    options = {ours: fields[theirs] for ours, theirs in _GPT2_FIELDS.items()}
+    options["ff"] = fields["n_inner"] or 4 * options["dim"]
     fixed = {"embedding": options["dim"], "segments": 0, "offset": 0, "pooler": False}
     return options | fixed | {"shared": False, "widen": False}
 
 
-def write_config(family: str, options: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
+def write_config(family: str, options: EncoderOptions, vocabulary: Vocabulary) -> JsonObject:
     """The config.json of an encoder, without `architectures`.
 
     Raises ValueError with one sentence for what transformers' class of the family cannot be.
     """
-    if family not in _FIXED:
+    if family not in _FIXED_OPTIONS:
         raise ValueError(
             f"an encoder of the family {family!r} has no counterpart among transformers' "
-            f"{', '.join(_FIXED)}"
+            f"{', '.join(_FIXED_OPTIONS)}"
         )
-    fixed = _FIXED[family] | {"embedding_norm": family != "gpt"}
+    fixed = _FIXED_OPTIONS[family] | {"embedding_norm": family != "gpt"}
     for name, value in fixed.items():
         if options[name] != value:
             raise ValueError(
                 f"transformers' {family} has {name} {value!r}, and this encoder has "
                 f"{options[name]!r}, so it cannot be exported to that class"
             )
-    kinds = {ours: theirs for theirs, ours in MODEL_TYPES.items()}
-    config: dict[str, Any] = {"model_type": kinds[family]}
+    model_types = {ours: theirs for theirs, ours in MODEL_TYPES.items()}
+    config: JsonObject = {"model_type": model_types[family]}
     config |= {"vocab_size": vocabulary.size, "tie_word_embeddings": True, "dtype": "float32"}
     config |= {"initializer_range": 0.02, "pad_token_id": vocabulary.pad}
     if family == "gpt":
@@ -159,10 +161,10 @@ def write_config(family: str, options: Mapping[str, Any], vocabulary: Vocabulary
     return config | _write_bert(family, options, vocabulary)
 
 
-def _write_bert(family: str, options: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
-    config = {theirs: options[ours] for ours, theirs in _BERT.items()}
+def _write_bert(family: str, options: EncoderOptions, vocabulary: Vocabulary) -> JsonObject:
+    config = {theirs: options[ours] for ours, theirs in _BERT_FIELDS.items()}
     config["type_vocab_size"] = max(1, options["segments"])
-    config["hidden_act"] = _THEIRS[options["activation"]]
+    config["hidden_act"] = _ACTIVATION_NAMES[options["activation"]]
     config["max_position_embeddings"] = options["length"]
     config["position_embedding_type"] = "absolute"
     if family == "albert":
@@ -180,8 +182,8 @@ def _write_bert(family: str, options: Mapping[str, Any], vocabulary: Vocabulary)
     return config
 
 
-def _write_gpt2(options: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
-    config = {theirs: options[ours] for ours, theirs in _GPT2.items()}
+def _write_gpt2(options: EncoderOptions, vocabulary: Vocabulary) -> JsonObject:
+    config = {theirs: options[ours] for ours, theirs in _GPT2_FIELDS.items()}
     config |= {"n_inner": options["ff"], "embd_pdrop": options["dropout"]}
-    config["activation_function"] = _THEIRS[options["activation"]]
+    config["activation_function"] = _ACTIVATION_NAMES[options["activation"]]
     return config | {"bos_token_id": vocabulary.first, "eos_token_id": vocabulary.last}

@@ -3,21 +3,22 @@
 Names from transformers' `models/{bert,roberta,albert,gpt2}`, as its checkpoints have them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+
+from selfwise.interop.types import EncoderOptions
 
 
 @dataclass(frozen=True)
-class Names:
+class NameTable:
     """Modules by our names and by theirs.
 
     Args:
         model: their class without a head.
         prefix: of its modules inside a class with a head.
-        outside: what is there once; names after the prefix.
+        top_level: modules outside of the layers; names after the prefix.
         layer: where a layer is; `{i}` is its number.
-        inside: what each layer has; several of theirs are one of ours, one after the other.
+        in_layer: modules of each layer; several of theirs are one of ours, one after the other.
         heads: of methods; names without the prefix.
         bare: parameters outside of modules, ours to theirs.
         tied: copies of the token table, which are not stored.
@@ -26,9 +27,9 @@ class Names:
 
     model: str
     prefix: str
-    outside: dict[str, str]
+    top_level: dict[str, str]
     layer: str
-    inside: dict[str, tuple[str, ...]]
+    in_layer: dict[str, tuple[str, ...]]
     heads: dict[str, str] = field(default_factory=dict)
     bare: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tied: tuple[str, ...] = ()
@@ -66,12 +67,12 @@ _GPT2_LAYER: dict[str, tuple[str, ...]] = {
     "norm2": ("ln_2",),
 }
 TABLES = {
-    "bert": Names(
+    "bert": NameTable(
         model="BertModel",
         prefix="bert.",
-        outside=_EMBEDDINGS | {"pooler": "pooler.dense"},
+        top_level=_EMBEDDINGS | {"pooler": "pooler.dense"},
         layer="encoder.layer.{i}.",
-        inside=_BERT_LAYER,
+        in_layer=_BERT_LAYER,
         heads={
             "head.dense": "cls.predictions.transform.dense",
             "head.norm": "cls.predictions.transform.LayerNorm",
@@ -80,22 +81,23 @@ TABLES = {
         bare={"head.bias": ("cls.predictions.bias", "cls.predictions.decoder.bias")},
         tied=("cls.predictions.decoder.weight",),
     ),
-    "roberta": Names(
+    "roberta": NameTable(
         model="RobertaModel",
         prefix="roberta.",
-        outside=_EMBEDDINGS | {"pooler": "pooler.dense"},
+        top_level=_EMBEDDINGS | {"pooler": "pooler.dense"},
         layer="encoder.layer.{i}.",
-        inside=_BERT_LAYER,
+        in_layer=_BERT_LAYER,
         heads={"head.dense": "lm_head.dense", "head.norm": "lm_head.layer_norm"},
         bare={"head.bias": ("lm_head.bias", "lm_head.decoder.bias")},
         tied=("lm_head.decoder.weight",),
     ),
-    "albert": Names(
+    "albert": NameTable(
         model="AlbertModel",
         prefix="albert.",
-        outside=_EMBEDDINGS | {"widen": "encoder.embedding_hidden_mapping_in", "pooler": "pooler"},
+        top_level=_EMBEDDINGS
+        | {"widen": "encoder.embedding_hidden_mapping_in", "pooler": "pooler"},
         layer="encoder.albert_layer_groups.{i}.albert_layers.0.",
-        inside=_ALBERT_LAYER,
+        in_layer=_ALBERT_LAYER,
         heads={
             "head.dense": "predictions.dense",
             "head.norm": "predictions.LayerNorm",
@@ -104,12 +106,12 @@ TABLES = {
         bare={"head.bias": ("predictions.bias", "predictions.decoder.bias")},
         tied=("predictions.decoder.weight",),
     ),
-    "gpt": Names(
+    "gpt": NameTable(
         model="GPT2Model",
         prefix="transformer.",
-        outside={"token": "wte", "position": "wpe", "trunk.norm": "ln_f"},
+        top_level={"token": "wte", "position": "wpe", "trunk.norm": "ln_f"},
         layer="h.{i}.",
-        inside=_GPT2_LAYER,
+        in_layer=_GPT2_LAYER,
         tied=("lm_head.weight",),
         transposed=True,
     ),
@@ -117,46 +119,48 @@ TABLES = {
 EMBEDDINGS = ("token", "position", "segment")  # modules without a bias
 
 
-def encoder_names(family: str, options: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def encoder_names(family: str, options: EncoderOptions) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Our name of each encoder weight, and theirs."""
     names = TABLES[family]
-    absent = {part for part in ("segment", "widen", "pooler") if not options[_DECIDES[part]]}
-    for ours, theirs in names.outside.items():
+    absent = {
+        part for part in ("segment", "widen", "pooler") if not options[_OPTION_OF_MODULE[part]]
+    }
+    for ours, theirs in names.top_level.items():
         if ours not in absent:
-            yield from _parameters(ours, (names.prefix + theirs,))
+            yield from _list_parameters(ours, (names.prefix + theirs,))
     for i in range(1 if options["shared"] else options["depth"]):
         place = names.prefix + names.layer.format(i=i)
-        for ours, parts in names.inside.items():
-            yield from _parameters(f"trunk.blocks.{i}.{ours}", tuple(place + p for p in parts))
+        for ours, parts in names.in_layer.items():
+            yield from _list_parameters(f"trunk.blocks.{i}.{ours}", tuple(place + p for p in parts))
 
 
 def head_names(family: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The same for the heads of a method. The first of several names is the one to write."""
     names = TABLES[family]
     for ours, theirs in names.heads.items():
-        yield from _parameters(ours, (theirs,))
+        yield from _list_parameters(ours, (theirs,))
     yield from ((ours, theirs[:1]) for ours, theirs in names.bare.items())
 
 
-def shape(name: str, options: Mapping[str, Any], vocab: int) -> tuple[int, ...]:
+def expected_shape(name: str, options: EncoderOptions, vocab: int) -> tuple[int, ...]:
     """How large the weight with our name `name` is."""
     d, e, ff = options["dim"], options["embedding"], options["ff"]
     module, _, kind = name.rpartition(".")
     if name == "head.bias":
         return (vocab,)
-    module = module if module in _shapes(d, e, ff) else ".".join(module.split(".")[3:])
-    tables = {"token": vocab, "position": options["offset"] + options["length"]}
-    tables["segment"] = options["segments"]
-    if module in tables:
-        return (tables[module], e)
-    found = _shapes(d, e, ff)[module]
-    return found if kind == "weight" else found[:1]
+    module = module if module in _module_shapes(d, e, ff) else ".".join(module.split(".")[3:])
+    table_sizes = {"token": vocab, "position": options["offset"] + options["length"]}
+    table_sizes["segment"] = options["segments"]
+    if module in table_sizes:
+        return (table_sizes[module], e)
+    module_shape = _module_shapes(d, e, ff)[module]
+    return module_shape if kind == "weight" else module_shape[:1]
 
 
-_DECIDES = {"segment": "segments", "widen": "widen", "pooler": "pooler"}
+_OPTION_OF_MODULE = {"segment": "segments", "widen": "widen", "pooler": "pooler"}
 
 
-def _shapes(d: int, e: int, ff: int) -> dict[str, tuple[int, ...]]:
+def _module_shapes(d: int, e: int, ff: int) -> dict[str, tuple[int, ...]]:
     layers = {"attention.qkv": (3 * d, d), "attention.out": (d, d), "pooler": (d, d)}
     layers |= {"mlp.up": (ff, d), "mlp.down": (d, ff), "widen": (d, e), "head.dense": (e, d)}
     layers |= {"next": (2, d), "order": (2, d)}
@@ -164,6 +168,6 @@ def _shapes(d: int, e: int, ff: int) -> dict[str, tuple[int, ...]]:
     return layers | norms | dict.fromkeys(EMBEDDINGS, ())
 
 
-def _parameters(ours: str, theirs: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _list_parameters(ours: str, theirs: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, ...]]]:
     for kind in ("weight",) if ours in EMBEDDINGS else ("weight", "bias"):
         yield f"{ours}.{kind}", tuple(f"{name}.{kind}" for name in theirs)

@@ -1,86 +1,105 @@
-"""The files beside tokenizer.json from which AutoTokenizer learns what the special tokens are."""
+"""The files next to tokenizer.json that tell AutoTokenizer the special tokens."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 from selfwise.core.types import Vocabulary
+from selfwise.interop.types import JsonObject
 
 # their names of our roles, for each model type
 _Roles = dict[str, tuple[str, ...]]
-_BERT: _Roles = {"first": ("cls_token",), "last": ("sep_token",)}
-_ROBERTA: _Roles = {"first": ("cls_token", "bos_token"), "last": ("sep_token", "eos_token")}
-_GPT: _Roles = {"first": ("bos_token",), "last": ("eos_token",)}
-_ROLES: dict[str, _Roles] = {"bert": _BERT, "albert": _BERT, "roberta": _ROBERTA, "gpt2": _GPT}
-_COMMON: _Roles = {"unknown": ("unk_token",), "pad": ("pad_token",), "mask": ("mask_token",)}
+_BERT_ROLES: _Roles = {"first": ("cls_token",), "last": ("sep_token",)}
+_ROBERTA_ROLES: _Roles = {"first": ("cls_token", "bos_token"), "last": ("sep_token", "eos_token")}
+_GPT_ROLES: _Roles = {"first": ("bos_token",), "last": ("eos_token",)}
+_ROLES_OF_TYPE: dict[str, _Roles] = {
+    "bert": _BERT_ROLES,
+    "albert": _BERT_ROLES,
+    "roberta": _ROBERTA_ROLES,
+    "gpt2": _GPT_ROLES,
+}
+_COMMON_ROLES: _Roles = {"unknown": ("unk_token",), "pad": ("pad_token",), "mask": ("mask_token",)}
 _INPUTS = ("input_ids", "token_type_ids", "attention_mask")
-_PAIRS = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
+_PAIR_PROCESSORS = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 
 
 def tokenizer_files(
-    tokenizer: str, vocabulary: Vocabulary, *, kind: str, length: int
-) -> dict[str, dict[str, Any]]:
+    tokenizer: str, vocabulary: Vocabulary, *, model_type: str, length: int
+) -> dict[str, JsonObject]:
     """The contents of tokenizer.json, tokenizer_config.json and special_tokens_map.json.
 
-    `kind` is the model type. tokenizer.json gets the step that adds [CLS] and [SEP], where it has
-    none and the family has them, and loses it for GPT-2.
+    `model_type` is that of config.json. tokenizer.json gets the step that adds [CLS] and [SEP],
+    where it has none and the family has them, and loses it for GPT-2.
     """
-    told = json.loads(tokenizer)
-    pieces = _pieces(told)
+    tokenizer_json = json.loads(tokenizer)
+    pieces = _pieces_by_id(tokenizer_json)
     special: dict[str, str] = {}
-    for role, theirs in (_COMMON | _ROLES[kind]).items():
-        number = getattr(vocabulary, role)
-        if number is not None:
-            special |= dict.fromkeys(theirs, pieces[number])
-    told |= {"truncation": None, "padding": None}
-    if kind == "gpt2":
-        told["post_processor"] = _without_ends(told.get("post_processor"))
+    for role, theirs in (_COMMON_ROLES | _ROLES_OF_TYPE[model_type]).items():
+        token_id = getattr(vocabulary, role)
+        if token_id is not None:
+            special |= dict.fromkeys(theirs, pieces[token_id])
+    tokenizer_json |= {"truncation": None, "padding": None}
+    if model_type == "gpt2":
+        tokenizer_json["post_processor"] = _remove_special_ends(
+            tokenizer_json.get("post_processor")
+        )
     elif vocabulary.first is not None and vocabulary.last is not None:
-        told["post_processor"] = _pairs(told.get("post_processor"), pieces, vocabulary, kind)
-    told["added_tokens"] = _added(told.get("added_tokens") or [], pieces, vocabulary)
+        tokenizer_json["post_processor"] = _add_special_ends(
+            tokenizer_json.get("post_processor"), pieces, vocabulary, model_type
+        )
+    tokenizer_json["added_tokens"] = _list_added_tokens(
+        tokenizer_json.get("added_tokens") or [], pieces, vocabulary
+    )
     # without segments GPT-2 would add the embeddings of tokens 0 and 1
-    inputs = [name for name in _INPUTS if kind not in ("gpt2", "roberta") or "type" not in name]
+    inputs = [
+        name for name in _INPUTS if model_type not in ("gpt2", "roberta") or "type" not in name
+    ]
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": length}
     config |= {"model_input_names": inputs, "clean_up_tokenization_spaces": False} | special
     return {
-        "tokenizer.json": told,
+        "tokenizer.json": tokenizer_json,
         "tokenizer_config.json": config,
         "special_tokens_map.json": special,
     }
 
 
-def _pieces(told: Mapping[str, Any]) -> dict[int, str]:
+def _pieces_by_id(tokenizer_json: JsonObject) -> dict[int, str]:
     """What each id stands for."""
-    vocab = told["model"]["vocab"]
+    vocab = tokenizer_json["model"]["vocab"]
     if isinstance(vocab, list):  # unigram: pairs of piece and score
-        found = {number: pair[0] for number, pair in enumerate(vocab)}
+        pieces = {number: pair[0] for number, pair in enumerate(vocab)}
     else:
-        found = {number: piece for piece, number in vocab.items()}
-    return found | {token["id"]: token["content"] for token in told.get("added_tokens") or []}
+        pieces = {number: piece for piece, number in vocab.items()}
+    return pieces | {
+        token["id"]: token["content"] for token in tokenizer_json.get("added_tokens") or []
+    }
 
 
-def _without_ends(there: dict[str, Any] | None) -> dict[str, Any] | None:
+def _remove_special_ends(processor: JsonObject | None) -> JsonObject | None:
     """GPT-2 goes on with a text, so that nothing may be added at its end."""
-    if there is None or there.get("type") in _PAIRS:
+    if processor is None or processor.get("type") in _PAIR_PROCESSORS:
         return None
-    parts = there.get("processors")
+    parts = processor.get("processors")
     if not isinstance(parts, list):
-        return there
-    return there | {"processors": [part for part in parts if part.get("type") not in _PAIRS]}
+        return processor
+    return processor | {
+        "processors": [part for part in parts if part.get("type") not in _PAIR_PROCESSORS]
+    }
 
 
-def _pairs(
-    there: Mapping[str, Any] | None, pieces: dict[int, str], vocabulary: Vocabulary, kind: str
-) -> Mapping[str, Any]:
-    if there is not None and there.get("type") in _PAIRS:
-        return there
+def _add_special_ends(
+    processor: JsonObject | None,
+    pieces: dict[int, str],
+    vocabulary: Vocabulary,
+    model_type: str,
+) -> JsonObject:
+    if processor is not None and processor.get("type") in _PAIR_PROCESSORS:
+        return processor
     assert vocabulary.first is not None
     assert vocabulary.last is not None
-    ends: dict[str, Any] = {
+    ends: JsonObject = {
         "sep": [pieces[vocabulary.last], vocabulary.last],
         "cls": [pieces[vocabulary.first], vocabulary.first],
     }
-    if kind == "roberta":
+    if model_type == "roberta":
         return {
             "type": "RobertaProcessing",
             **ends,
@@ -90,15 +109,15 @@ def _pairs(
     return {"type": "BertProcessing", **ends}
 
 
-def _added(
-    there: list[dict[str, Any]], pieces: dict[int, str], vocabulary: Vocabulary
-) -> list[dict[str, Any]]:
+def _list_added_tokens(
+    tokens: list[JsonObject], pieces: dict[int, str], vocabulary: Vocabulary
+) -> list[JsonObject]:
     """Every special token is matched as a whole where it stands in a text, as [MASK] must be."""
-    known = {token["id"] for token in there}
+    ids = {token["id"] for token in tokens}
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     new = [
         {"id": number, "content": pieces[number], **flags, "special": True}
         for number in vocabulary.special
-        if number not in known
+        if number not in ids
     ]
-    return sorted([*there, *new], key=lambda token: token["id"])
+    return sorted([*tokens, *new], key=lambda token: token["id"])

@@ -6,24 +6,24 @@ from typing import Any
 
 from torch import Tensor
 
-Weights = dict[str, Tensor]
+from selfwise.interop.types import JsonObject, Weights
 
 # the widest known name; the arguments say everything else
 ARCHITECTURE = "beit_base_patch16_224"
 _EPS = 1e-6  # of every norm of timm's
-_TABLE = "relative_position_bias_table"
-_OUTSIDE = {
+_BIAS_TABLE = "relative_position_bias_table"
+_TOP_NAMES = {
     "patches": "patch_embed.proj",
     "first": "cls_token",
     "position": "pos_embed",
-    "bias.table": f"rel_pos_bias.{_TABLE}",
+    "bias.table": f"rel_pos_bias.{_BIAS_TABLE}",
 }
-_INSIDE = {
+_BLOCK_NAMES = {
     "attention.qkv": "attn.qkv",
     "attention.q_bias": "attn.q_bias",
     "attention.v_bias": "attn.v_bias",
     "attention.out": "attn.proj",
-    "bias.table": f"attn.{_TABLE}",
+    "bias.table": f"attn.{_BIAS_TABLE}",
     "mlp.up": "mlp.fc1",
     "mlp.down": "mlp.fc2",
     "scale1": "gamma_1",
@@ -33,7 +33,7 @@ _INSIDE = {
 
 def to_timm(
     options: Mapping[str, Any], encoder: Mapping[str, Tensor], *, size: int, channels: int
-) -> tuple[dict[str, Any], Weights]:
+) -> tuple[JsonObject, Weights]:
     """(arguments of timm.create_model, weights); `options` are all fields of the encoder's shape.
 
     `use_fc_norm` says where the last norm is: on the mean of the patches, or on each before it.
@@ -57,7 +57,7 @@ def to_timm(
         "use_fc_norm": options["norm"] == "pooled",
     }
     norm = "fc_norm" if options["norm"] == "pooled" else "norm"
-    return args, {_translated(name, norm): weight for name, weight in encoder.items()}
+    return args, {_timm_name(name, norm): weight for name, weight in encoder.items()}
 
 
 def _ratio(ff: int, dim: int) -> float:
@@ -66,14 +66,14 @@ def _ratio(ff: int, dim: int) -> float:
     return ratio if int(dim * ratio) == ff else nextafter(ratio, ff)
 
 
-def _translated(name: str, norm: str) -> str:
+def _timm_name(name: str, norm: str) -> str:
     if name.startswith("norm."):
         return name.replace("norm", norm, 1)
     if not name.startswith("blocks."):
-        place, table = "", _OUTSIDE
+        place, table = "", _TOP_NAMES
     else:
         number = name.split(".")[1]
-        place, table = f"blocks.{number}.", _INSIDE
+        place, table = f"blocks.{number}.", _BLOCK_NAMES
     rest = name.removeprefix(place)
     for ours, theirs in table.items():
         if rest == ours or rest.startswith(f"{ours}."):

@@ -6,11 +6,12 @@ from typing import Any
 
 import matplotlib
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.text import Text
 
-from selfwise.report.page.parts import Picture, visible
+from selfwise.report.page.parts import Picture, escape_invisible
 
 INK = "#010203"  # stands for the colour of the page's text, light or dark
 # seven that can be told apart by people who see few colours, on white and on black
@@ -34,31 +35,32 @@ STYLE: Any = {
 }
 
 
-def figure(width: float = 4.6, height: float = 2.6) -> tuple[Figure, Any]:
-    """A figure with one set of axes, in inches of the page; draw on it and give it to `picture`."""
+def new_figure(width: float = 4.6, height: float = 2.6) -> tuple[Figure, Axes]:
+    """A figure with one set of axes, in inches of the page, to draw on and for `render_svg`."""
     with matplotlib.rc_context(STYLE):
-        made = Figure(figsize=(INCH * width, INCH * height), layout="constrained")
-        return made, made.subplots()
+        drawing = Figure(figsize=(INCH * width, INCH * height), layout="constrained")
+        return drawing, drawing.subplots()
 
 
-def plain(text: str) -> str:
+def escape_dollars(text: str) -> str:
     """A name as it is: matplotlib would read what is between two dollar signs as mathematics."""
-    return visible(text).replace("$", r"\$")
+    return escape_invisible(text).replace("$", r"\$")
 
 
-def picture(made: Figure, *, alt: str, caption: str = "") -> Picture:
+def render_svg(figure: Figure, *, alt: str, caption: str = "") -> Picture:
     """The figure as markup that can stand in the page. The same figure gives the same bytes."""
-    file, alt = io.StringIO(), visible(alt)
-    for legend in made.findobj(Legend):
+    file, alt = io.StringIO(), escape_invisible(alt)
+    for legend in figure.findobj(Legend):
         legend.set_frame_on(False)  # its ground would be white in the dark, too
-    for text in made.findobj(Text):
+    for text in figure.findobj(Text):
         if text.get_color() == "black":  # made by the caller, outside of the style
             text.set_color(INK)
+    metadata = {"Date": None, "Creator": None}
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": alt}):
-        made.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    found = file.getvalue()
-    found = found[found.index("<svg") :].replace(INK, "currentColor")
+        figure.savefig(file, format="svg", transparent=True, metadata=metadata)
+    markup = file.getvalue()
+    markup = markup[markup.index("<svg") :].replace(INK, "currentColor")
     # of a fixed size it would not fit a phone: viewBox and the page's style decide
-    found = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", found, count=1)
-    found = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", found, count=1)
-    return Picture(found.encode(), "svg", alt, caption)
+    markup = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", markup, count=1)
+    markup = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", markup, count=1)
+    return Picture(markup.encode(), "svg", alt, caption)

@@ -5,11 +5,13 @@ All words are plain text: the page escapes them, so names and labels of files ma
 
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 # what no HTML or XML may hold: control characters but tab and line end, halves of characters, and
 # the bytes of names of files that are no UTF-8, which Python keeps as such halves (PEP 383)
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+Mark = Literal["", "right", "wrong"]  # of an answer
 
 
 class Picture(NamedTuple):
@@ -19,7 +21,7 @@ class Picture(NamedTuple):
     form: Literal["png", "jpeg", "svg"]
     alt: str  # what is seen, for those who do not see it
     caption: str = ""
-    mark: Literal["", "right", "wrong"] = ""  # of an answer
+    mark: Mark = ""
     density: int = 1  # pixels of the file, along a line, for one of the page
 
 
@@ -38,13 +40,13 @@ class Sheet(NamedTuple):
     caption: str = ""
 
 
-class Words(NamedTuple):
+class Paragraphs(NamedTuple):
     """Paragraphs."""
 
     sentences: Sequence[str]
 
 
-class Rows(NamedTuple):
+class Table(NamedTuple):
     """A table. Numbers come as text, already rounded."""
 
     head: Sequence[str]
@@ -53,13 +55,14 @@ class Rows(NamedTuple):
 
 
 Level = Literal["level1", "level2", "level3", "level4"]  # from a surprise to what was expected
+TokenKind = Literal["", "hidden", "right", "wrong", "quiet"] | Level
 
 
 class Token(NamedTuple):
     """A piece of a line of text, and what happened to it."""
 
     text: str
-    kind: Literal["", "hidden", "right", "wrong", "quiet"] | Level = ""
+    kind: TokenKind = ""
     hint: str = ""  # shown when pointed at, for example what else was likely
 
 
@@ -86,32 +89,36 @@ class Map(NamedTuple):
     caption: str = ""
 
 
+Part = Picture | Strip | Sheet | Paragraphs | Table | Lines | Command | Map
+Tree = TypeVar("Tree")  # a part or section, or anything inside one
+
+
 class Section(NamedTuple):
     """A heading, a sentence that says what is to be seen, and what there is to see."""
 
     title: str
     about: str
-    parts: Sequence[Any]  # of the classes above
+    parts: Sequence[Part]
 
 
-def visible(text: str) -> str:
-    r"""The text with an escape such as \x00 for each character that is none of a page."""
-    return UNSEEN.sub(_escape, text)
+def escape_invisible(text: str) -> str:
+    r"""The text with an escape such as \x00 for each character that no page may hold."""
+    return INVISIBLE.sub(_escape, text)
 
 
-def legible(part: Any) -> Any:
-    """A part with all its words made visible, and those of the parts in it."""
-    if isinstance(part, str):
-        return visible(part)
-    if isinstance(part, tuple) and hasattr(part, "_fields"):  # a NamedTuple takes them one by one
-        return type(part)(*map(legible, part))
-    if isinstance(part, list | tuple):
-        return type(part)(map(legible, part))
-    return part
+def escape_all(tree: Tree) -> Tree:
+    """A part with `escape_invisible` applied to every text in it, at any depth."""
+    if isinstance(tree, str):
+        return escape_invisible(tree)  # type: ignore[return-value]
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):  # a NamedTuple takes them one by one
+        return type(tree)(*map(escape_all, tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(map(escape_all, tree))
+    return tree
 
 
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"  # the byte itself
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

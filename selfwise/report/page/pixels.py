@@ -9,13 +9,15 @@ from PIL import Image
 from selfwise.report.page.parts import Picture
 
 
-def encoded(pixels: UInt8[np.ndarray, "h w c"], alt: str, *, exact: int) -> Picture:
-    """A picture of one or three channels: PNG up to `exact` px a side, where JPEG would blur what
-    few pixels there are, and JPEG above."""
-    made = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+def encode_pixels(pixels: UInt8[np.ndarray, "h w c"], alt: str, *, png_side: int) -> Picture:
+    """A picture of one or three channels: PNG up to `png_side` px a side, and JPEG above.
+
+    JPEG would blur the few pixels of a small picture.
+    """
+    image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
     file = io.BytesIO()
-    if max(made.size) <= exact:
-        made.save(file, format="png", optimize=True)
+    if max(image.size) <= png_side:
+        image.save(file, format="png", optimize=True)
         return Picture(file.getvalue(), "png", alt)
-    made.save(file, format="jpeg", quality=85)
+    image.save(file, format="jpeg", quality=85)
     return Picture(file.getvalue(), "jpeg", alt)

@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 from selfwise.report.page.parts import Map
 
 WIDTH, HEIGHT, EDGE = 1000, 720, 14  # of the drawing, in its own units
-COLORS = 10  # of the style, .c0 to .c9; what is in no class has none
+NUM_COLORS = 10  # of the style, .c0 to .c9; what is in no class has none
 SHAPES = (
     "M-7 0a7 7 0 1 0 14 0a7 7 0 1 0-14 0Z",  # circle
     "M-6-6H6V6H-6Z",  # square
@@ -15,38 +14,47 @@ SHAPES = (
     "M0-9 9 0 0 9-9 0Z",  # diamond
 )
 PLAIN = "n"  # the colour of points without a class, and of classes beyond the last
-LISTED = 20  # pairs of colour and shape; the largest classes get one of their own
+MAX_CLASSES = 20  # pairs of colour and shape; the largest classes get one of their own
 
 
-def plane(part: Map, pictures: Sequence[dict[str, str]]) -> dict[str, Any]:
+def lay_out_map(part: Map, pictures: Sequence[dict[str, str]]) -> dict[str, object]:
     """What the template and the script need of a map."""
-    ranks = _ranks(part.groups)
+    ranks = _rank_groups(part.groups)
     points = [
         {
             "x": round(EDGE + x * (WIDTH - 2 * EDGE)),
             "y": round(HEIGHT - EDGE - y * (HEIGHT - 2 * EDGE)),
-            **_look(ranks.get(group) if ranks else 0),
+            **_color_and_shape(ranks.get(group) if ranks else 0),
             "title": f"{name} ({group})" if group else name,
         }
         for (x, y), name, group in zip(
             part.points, part.names, part.groups or [""] * len(part.names), strict=True
         )
     ]
-    legend = [{"name": name, **_look(rank)} for name, rank in ranks.items()]
+    legend = [{"name": name, **_color_and_shape(rank)} for name, rank in ranks.items()]
     about = f"a map of {len(points)} points; arrow keys go from one to the next"
     data = {"names": list(part.names), "groups": list(part.groups), "pictures": list(pictures)}
-    told = {"points": points, "legend": legend, "about": about, "data": data}
-    return {**told, "width": WIDTH, "height": HEIGHT, "caption": part.caption}
+    return {
+        "points": points,
+        "legend": legend,
+        "about": about,
+        "data": data,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "caption": part.caption,
+    }
 
 
-def _ranks(groups: Sequence[str]) -> dict[str, int]:
+def _rank_groups(groups: Sequence[str]) -> dict[str, int]:
     """Which colour and shape each class has: the largest ones their own, by name."""
     counts = Counter(group for group in groups if group)
-    largest = [name for name, _ in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))[:LISTED]]
+    largest = [
+        name for name, _ in sorted(counts.items(), key=lambda kv: (-kv[1], kv[0]))[:MAX_CLASSES]
+    ]
     return {name: rank for rank, name in enumerate(sorted(largest))}
 
 
-def _look(rank: int | None) -> dict[str, Any]:
+def _color_and_shape(rank: int | None) -> dict[str, str | int]:
     if rank is None:
         return {"color": PLAIN, "shape": SHAPES[0]}
-    return {"color": rank % COLORS, "shape": SHAPES[rank % len(SHAPES)]}
+    return {"color": rank % NUM_COLORS, "shape": SHAPES[rank % len(SHAPES)]}

@@ -2,22 +2,23 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from selfwise.report.page.figures import COLORS, INK, figure, plain
+from selfwise.report.page.figures import COLORS, INK, escape_dollars, new_figure
 
-NAMED = 12  # lines that can be named at their ends; more are named below
-LINE = 10.5  # points from a name to the next
-ROW = 0.15  # inches of a line of names below
-LONGEST = 24  # characters of a name
+MAX_END_LABELS = 12  # lines that can be named at their ends; more are named below
+LABEL_HEIGHT = 10.5  # points from a name to the next
+LEGEND_ROW = 0.15  # inches of a line of names below
+MAX_NAME = 24  # characters of a name
 GREY = COLORS[5]
-MORE = ("#2a9aa8", "#6f6bd1", "#7a8f2f", "#a98600")  # for many runs; nearer to each other
+MORE_COLORS = ("#2a9aa8", "#6f6bd1", "#7a8f2f", "#a98600")  # for many runs; nearer to each other
 
 
-class End(NamedTuple):
+class LineEnd(NamedTuple):
     """Where a line ends, and what it is."""
 
     x: float
@@ -26,10 +27,12 @@ class End(NamedTuple):
     color: str
 
 
-def plot(title: str, *, width: float = 4.6, height: float = 2.6) -> tuple[Figure, Any]:
+def new_plot(title: str, *, width: float = 4.6, height: float = 2.6) -> tuple[Figure, Axes]:
     """A figure with empty axes under a title."""
-    made, axes = figure(width, height)
-    axes.set_title(plain(title), loc="left", fontsize=9.5, fontweight="bold", color=INK, pad=9)
+    figure, axes = new_figure(width, height)
+    axes.set_title(
+        escape_dollars(title), loc="left", fontsize=9.5, fontweight="bold", color=INK, pad=9
+    )
     axes.grid(axis="y", color=INK, alpha=0.13, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(length=3, width=0.6, labelsize=8.5)
@@ -37,92 +40,110 @@ def plot(title: str, *, width: float = 4.6, height: float = 2.6) -> tuple[Figure
         axes.spines[side].set(alpha=0.5, linewidth=0.6)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.6g}"))
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    return made, axes
+    return figure, axes
 
 
-def by_step(axes: Any) -> None:
+def set_step_axis(axes: Axes) -> None:
     """Steps along the bottom, counted in whole numbers."""
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.0f}"))
     axes.set_xlabel("step", fontsize=8.5, labelpad=2)
 
 
-def name_ends(made: Figure, axes: Any, ends: Sequence[End]) -> None:
+def label_line_ends(figure: Figure, axes: Axes, ends: Sequence[LineEnd]) -> None:
     """Write the name of each line beside its end, in its colour; many lines are named below."""
-    if len(ends) > NAMED:
-        handles = [
-            axes.plot([], [], color=end.color, label=plain(short(end.name)))[0] for end in ends
-        ]
-        made.set_figheight(made.get_figheight() + ROW * -(-len(ends) // 2))
-        made.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=7.5)
+    if len(ends) > MAX_END_LABELS:
+        _add_legend(figure, axes, ends)
         return
-    made.draw_without_rendering()  # the heights are known from here on
-    height = axes.get_window_extent().height * 72 / made.dpi
+    figure.draw_without_rendering()  # the heights are known from here on
+    height = axes.get_window_extent().height * 72 / figure.dpi
     low, high = axes.get_ylim()
-    right = axes.get_xlim()[1]
-    places = [(end.y - low) / (high - low) * height for end in ends]
-    for end, place, moved in zip(ends, places, apart(places, LINE, height)):
-        at = {"xycoords": ("axes fraction", "axes fraction"), "textcoords": "offset points"}
-        told = {"va": "center_baseline", "fontsize": 8.5, "color": end.color}
-        axes.annotate(plain(short(end.name)), (1, moved / height), xytext=(7, 0), **at, **told)
-        if abs(moved - place) > LINE / 4 or end.x < right - (right - axes.get_xlim()[0]) / 20:
-            axes.annotate(
-                "",
-                (1, moved / height),
-                xytext=(end.x, end.y),
-                xycoords="axes fraction",
-                textcoords="data",
-                annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": end.color, "linewidth": 0.5, "alpha": 0.6}
-                | {"shrinkA": 2, "shrinkB": -4, "linestyle": (0, (1, 1.5))},
-            )
+    left, right = axes.get_xlim()
+    heights = [(end.y - low) / (high - low) * height for end in ends]
+    for end, own, moved in zip(ends, heights, spread_labels(heights, LABEL_HEIGHT, height)):
+        axes.annotate(
+            escape_dollars(shorten_name(end.name)),
+            (1, moved / height),
+            xytext=(7, 0),
+            xycoords=("axes fraction", "axes fraction"),
+            textcoords="offset points",
+            va="center_baseline",
+            fontsize=8.5,
+            color=end.color,
+        )
+        if abs(moved - own) > LABEL_HEIGHT / 4 or end.x < right - (right - left) / 20:
+            _connect_label(axes, end, moved / height)
 
 
-def apart(places: Sequence[float], least: float, most: float) -> list[float]:
-    """The places, moved so that neighbours are `least` apart, and no further than needed.
+def _add_legend(figure: Figure, axes: Axes, ends: Sequence[LineEnd]) -> None:
+    """Name the lines below the axes, in two columns."""
+    handles = [
+        axes.plot([], [], color=end.color, label=escape_dollars(shorten_name(end.name)))[0]
+        for end in ends
+    ]
+    figure.set_figheight(figure.get_figheight() + LEGEND_ROW * -(-len(ends) // 2))
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=7.5)
 
-    They stay between 0 and `most`, unless there are too many for that.
+
+def _connect_label(axes: Axes, end: LineEnd, height: float) -> None:
+    """A dotted line from the end of a line to its label, which is at this share of the height."""
+    axes.annotate(
+        "",
+        (1, height),
+        xytext=(end.x, end.y),
+        xycoords="axes fraction",
+        textcoords="data",
+        annotation_clip=False,
+        arrowprops={"arrowstyle": "-", "color": end.color, "linewidth": 0.5, "alpha": 0.6}
+        | {"shrinkA": 2, "shrinkB": -4, "linestyle": (0, (1, 1.5))},
+    )
+
+
+def spread_labels(heights: Sequence[float], min_gap: float, top: float) -> list[float]:
+    """The heights, moved so that neighbours are `min_gap` apart, and no further than needed.
+
+    They stay between 0 and `top`, unless there are too many for that.
     """
-    order = sorted(range(len(places)), key=lambda i: places[i])
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
     groups = [[i] for i in order]
     while True:
-        starts = [_start([places[i] for i in group], least, most) for group in groups]
-        close = [
+        starts = [_group_start([heights[i] for i in group], min_gap, top) for group in groups]
+        overlaps = [
             k
-            for k, (here, there) in enumerate(pairwise(starts))
-            if there - here < least * len(groups[k]) - 1e-9
+            for k, (lower, upper) in enumerate(pairwise(starts))
+            if upper - lower < min_gap * len(groups[k]) - 1e-9
         ]
-        if not close:
+        if not overlaps:
             break
-        k = close[0]
+        k = overlaps[0]
         groups[k : k + 2] = [groups[k] + groups[k + 1]]
     moved = dict[int, float]()
     for group, start in zip(groups, starts):
-        moved |= {i: start + least * rank for rank, i in enumerate(group)}
-    return [moved[i] for i in range(len(places))]
+        moved |= {i: start + min_gap * rank for rank, i in enumerate(group)}
+    return [moved[i] for i in range(len(heights))]
 
 
-def _start(places: Sequence[float], least: float, most: float) -> float:
-    """Where the lowest of a group begins, so that the group is centred on its places."""
-    centred = sum(place - least * rank for rank, place in enumerate(places)) / len(places)
-    return max(0.0, min(centred, most - least * (len(places) - 1)))
+def _group_start(heights: Sequence[float], min_gap: float, top: float) -> float:
+    """Where the lowest of a group begins, so that the group is centred on its heights."""
+    centred = sum(height - min_gap * rank for rank, height in enumerate(heights)) / len(heights)
+    return max(0.0, min(centred, top - min_gap * (len(heights) - 1)))
 
 
-def short(name: str) -> str:
-    """A name that fits beside a figure: of a long one the middle goes, as ends tell runs apart."""
-    if len(name) <= LONGEST:
+def shorten_name(name: str) -> str:
+    """A name that fits beside a figure: a long one loses its middle, as ends tell runs apart."""
+    if len(name) <= MAX_NAME:
         return name
-    half = (LONGEST - 1) // 2
+    half = (MAX_NAME - 1) // 2
     return f"{name[:half]}…{name[-half:]}"
 
 
-def color(number: int) -> str:
-    """Of the line with this number; grey is for what lines are compared with."""
-    known = [*(one for one in COLORS if one != GREY), *MORE]
-    return known[number % len(known)]
+def line_color(number: int) -> str:
+    """The colour of the line with this number; grey is for what lines are compared with."""
+    colors = [*(color for color in COLORS if color != GREY), *MORE_COLORS]
+    return colors[number % len(colors)]
 
 
-def other(number: int) -> str:
-    """Of a further line of the same run, where colours tell runs apart."""
-    known = [GREY, *MORE]
-    return known[number % len(known)]
+def extra_line_color(number: int) -> str:
+    """The colour of a further line of the same run, where colours tell runs apart."""
+    colors = [GREY, *MORE_COLORS]
+    return colors[number % len(colors)]

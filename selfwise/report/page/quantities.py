@@ -50,22 +50,22 @@ TITLES = {
 }
 
 
-def percent(name: str) -> bool:
+def is_percent(name: str) -> bool:
     """Whether a value is a share, shown in percent."""
     return name.endswith(PERCENT)
 
 
-def title(names: Sequence[str]) -> str:
+def plot_title(names: Sequence[str]) -> str:
     """What a plot of these values shows."""
     if len(names) > 1:
         return TOGETHER.get(names[0], "accuracy")
     name = names[0]
-    told = TITLES.get(name, name.replace("_", " "))
-    return f"{TOGETHER[name]} {told}" if name in TOGETHER else told
+    title = TITLES.get(name, name.replace("_", " "))
+    return f"{TOGETHER[name]} {title}" if name in TOGETHER else title
 
 
-def alone(name: str) -> str:
-    """A value where it stands by itself, with its unit."""
+def row_title(name: str) -> str:
+    """A value in a table of values, with its unit."""
     bare = name.removeprefix(HELD_OUT)
-    said = title([bare]) + (", %" if percent(bare) else "")
-    return f"{said}, held out" if bare != name else said
+    title = plot_title([bare]) + (", %" if is_percent(bare) else "")
+    return f"{title}, held out" if bare != name else title

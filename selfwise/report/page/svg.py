@@ -11,9 +11,9 @@ import xml.etree.ElementTree as ElementTree
 from selfwise.report.page.figures import INCH
 
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-GONE = {f"{{{SVG}}}{name}" for name in ("style", "metadata")}
+REMOVED = {f"{{{SVG}}}{name}" for name in ("style", "metadata")}
 FORBIDDEN = {f"{{{SVG}}}{name}" for name in ("script", "foreignObject", "image", "a")}
-POINTED = re.compile(r"#([^)\"']+)")
+REFERENCE = re.compile(r"#([^)\"']+)")
 PER_POINT = 1.28 / INCH  # CSS pixels; below 4 / 3, so that two of 4.6 inches stand side by side
 
 ElementTree.register_namespace("", SVG)
@@ -28,25 +28,25 @@ class Figures:
 
     @property
     def style(self) -> str:
-        """CSS rules, in the order in which the figures were taken."""
-        return "".join(f"svg .{name}{{{told}}}\n" for told, name in self._names.items())
+        """CSS rules, in the order in which the figures were added."""
+        return "".join(f"svg .{name}{{{css}}}\n" for css, name in self._names.items())
 
-    def taken(self, markup: bytes) -> str:
+    def add(self, markup: bytes) -> str:
         """A figure as it may stand in the page, as wide as it was drawn and no wider."""
         root = ElementTree.fromstring(markup)
         elements = list(root.iter())
         assert not FORBIDDEN & {element.tag for element in elements}, "a figure only draws"
         for parent in elements:
-            for child in [child for child in parent if child.tag in GONE]:
+            for child in [child for child in parent if child.tag in REMOVED]:
                 parent.remove(child)
         values = [text for element in elements for text in element.attrib.values()]
-        pointed = {name for text in values for name in POINTED.findall(text)}
+        referenced = {name for text in values for name in REFERENCE.findall(text)}
         for element in elements:
-            if element.get("id") not in pointed:
+            if element.get("id") not in referenced:
                 element.attrib.pop("id", None)
-            told = element.attrib.pop("style", "")
-            if told:
-                element.set("class", self._names.setdefault(told, f"f{len(self._names)}"))
+            css = element.attrib.pop("style", "")
+            if css:
+                element.set("class", self._names.setdefault(css, f"f{len(self._names)}"))
         root.set("width", f"{float(root.get('viewBox', '').split()[2]) * PER_POINT:.0f}")
         root.set("aria-hidden", "true")  # the words for it are at what holds it
         return ElementTree.tostring(root, encoding="unicode")

@@ -7,22 +7,24 @@ from jaxtyping import Float
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 
-from selfwise.report.page.figures import INK, picture, plain
-from selfwise.report.page.parts import Picture, Rows
-from selfwise.report.page.plots import plot, short
+from selfwise.report.page.figures import INK, escape_dollars, render_svg
+from selfwise.report.page.parts import Picture, Table
+from selfwise.report.page.plots import new_plot, shorten_name
 
-DRAWN = 30  # classes; more make cells that cannot be seen
-NUMBERED = 12  # classes up to which a cell has its number, in percent
-PAIRS = 12  # of the most confused
-TOLD = 3  # classes that one is taken for, where there are many
+MAX_DRAWN = 30  # classes; more make cells that cannot be seen
+MAX_NUMBERED = 12  # classes up to which a cell has its number, in percent
+MAX_PAIRS = 12  # of the most confused
+MAX_MISTAKES = 3  # classes that one is taken for, where there are many
 BLUE, WHITE = "#2b6fb0", "#ffffff"
-FAINT = 0.12  # how opaque a cell of hardly anything is, so that it is seen on white and on black
-DARK = 0.8  # share from which on a cell is too dark for the page's ink, light or dark
+MIN_OPACITY = (
+    0.12  # how opaque a cell of hardly anything is, so that it is seen on white and on black
+)
+DARK_SHARE = 0.8  # share from which on a cell is too dark for the page's ink, light or dark
 
 
-def parts(
+def confusion_parts(
     counts: Sequence[Sequence[int]], classes: Sequence[str], *, repeated: int = 1
-) -> list[Picture | Rows]:
+) -> list[Picture | Table]:
     """The matrix, where there are at most 30 classes, and the same in numbers.
 
     Args:
@@ -31,55 +33,59 @@ def parts(
         repeated: how often every example was counted: once for each seed.
     """
     matrix = np.array(counts, dtype=np.float64)
-    there = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))
-    names, matrix = [classes[int(i)] for i in there], matrix[np.ix_(there, there)]
+    present = np.flatnonzero(matrix.sum(axis=0) + matrix.sum(axis=1))
+    names, matrix = [classes[int(i)] for i in present], matrix[np.ix_(present, present)]
     totals = matrix.sum(axis=1)
     shares = matrix / np.maximum(totals, 1)[:, None]
-    figure = [_figure(shares, names)] if len(names) <= DRAWN else []
-    confused = _confused(shares, names) if len(names) > NUMBERED else []
-    return [*figure, *confused, _by_class(shares, names, totals / repeated)]
+    figure = [_draw_matrix(shares, names)] if len(names) <= MAX_DRAWN else []
+    confused = _table_of_confusions(shares, names) if len(names) > MAX_NUMBERED else []
+    return [*figure, *confused, _table_by_class(shares, names, totals / repeated)]
 
 
-def _by_class(
+def _table_by_class(
     shares: Float[np.ndarray, "n n"], names: Sequence[str], examples: Float[np.ndarray, "n"]
-) -> Rows:
+) -> Table:
     """What of each class is right, and what the rest is taken for; of many, the worst classes."""
-    there = np.flatnonzero(examples)
+    present = np.flatnonzero(examples)
     right = np.diag(shares)
-    order = there[np.argsort(right[there], kind="stable")] if len(names) > DRAWN else there
-    most = NUMBERED if len(names) <= NUMBERED else TOLD
-    lines = []
-    for i in order[:DRAWN]:
+    order = (
+        present[np.argsort(right[present], kind="stable")] if len(names) > MAX_DRAWN else present
+    )
+    max_mistakes = MAX_NUMBERED if len(names) <= MAX_NUMBERED else MAX_MISTAKES
+    rows = []
+    for i in order[:MAX_DRAWN]:
         wrong = [int(j) for j in np.argsort(-shares[i], kind="stable") if j != i and shares[i, j]]
-        said = ", ".join(f"{names[j]} ({_percent(shares[i, j])})" for j in wrong[:most])
-        said += f" and {len(wrong) - most} more" if len(wrong) > most else ""
-        lines.append([names[i], f"{examples[i]:,.0f}", _percent(right[i]), said])
-    caption = f"The {DRAWN} of {len(there)} classes with the fewest right"
+        mistakes = ", ".join(f"{names[j]} ({_percent(shares[i, j])})" for j in wrong[:max_mistakes])
+        mistakes += f" and {len(wrong) - max_mistakes} more" if len(wrong) > max_mistakes else ""
+        rows.append([names[i], f"{examples[i]:,.0f}", _percent(right[i]), mistakes])
+    caption = f"The {MAX_DRAWN} of {len(present)} classes with the fewest right"
     head = ["class", "examples", "right, %", "taken for (%)"]
-    return Rows(head, lines, caption if len(there) > len(lines) else "The same in numbers")
+    return Table(head, rows, caption if len(present) > len(rows) else "The same in numbers")
 
 
-def _confused(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> list[Rows]:
+def _table_of_confusions(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> list[Table]:
     """The largest shares off the diagonal; nothing where all is right."""
     wrong = shares - np.diag(np.diag(shares))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS]
     pairs = [divmod(int(place), len(names)) for place in order]
     rows = [[names[i], names[j], f"{100 * wrong[i, j]:.1f}"] for i, j in pairs if wrong[i, j] > 0]
     head = ["class", "is taken for", "% of the class"]
-    return [Rows(head, rows, "What is confused most")] if rows else []
+    return [Table(head, rows, "What is confused most")] if rows else []
 
 
-def _figure(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Picture:
+def _draw_matrix(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Picture:
     n = len(names)
     side = min(5.6, max(3.2, 1.6 + 0.34 * n))
-    made, axes = plot("", width=side + 0.3, height=side)
-    places = [(i, j) for i in range(n) for j in range(n) if shares[i, j] > 0]
-    squares = [[(j, i), (j + 1, i), (j + 1, i + 1), (j, i + 1)] for i, j in places]
-    colors = [(*to_rgb(BLUE), FAINT + (1 - FAINT) * float(shares[i, j])) for i, j in places]
+    figure, axes = new_plot("", width=side + 0.3, height=side)
+    cells = [(i, j) for i in range(n) for j in range(n) if shares[i, j] > 0]
+    squares = [[(j, i), (j + 1, i), (j + 1, i + 1), (j, i + 1)] for i, j in cells]
+    colors = [
+        (*to_rgb(BLUE), MIN_OPACITY + (1 - MIN_OPACITY) * float(shares[i, j])) for i, j in cells
+    ]
     axes.add_collection(PolyCollection(squares, facecolors=colors, edgecolors="none"))
-    if n <= NUMBERED:
-        for i, j in places:
-            ink = WHITE if shares[i, j] > DARK else INK
+    if n <= MAX_NUMBERED:
+        for i, j in cells:
+            ink = WHITE if shares[i, j] > DARK_SHARE else INK
             axes.text(
                 j + 0.5,
                 i + 0.52,
@@ -92,21 +98,24 @@ def _figure(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Picture:
     axes.set(xlim=(0, n), ylim=(n, 0), aspect="equal")
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
-    shown, middles = [plain(short(name)) for name in names], np.arange(n) + 0.5
-    tilted = {"rotation": 90} if max(map(len, shown)) > 2 else {}
-    small = 8.5 if n <= 15 else 7
-    axes.set_xticks(middles, shown, fontsize=small, **tilted)
-    axes.set_yticks(middles, shown, fontsize=small)
+    tick_labels, middles = (
+        [escape_dollars(shorten_name(name)) for name in names],
+        np.arange(n) + 0.5,
+    )
+    rotation = 90 if max(map(len, tick_labels)) > 2 else 0
+    font_size = 8.5 if n <= 15 else 7
+    axes.set_xticks(middles, tick_labels, fontsize=font_size, rotation=rotation)
+    axes.set_yticks(middles, tick_labels, fontsize=font_size)
     axes.tick_params(length=0)
     axes.set_xlabel("taken for", fontsize=8.5)
     axes.set_ylabel("class", fontsize=8.5)
-    numbered = "In percent of each class, over all seeds"
-    how = numbered if n <= NUMBERED else "The more of a class, the fuller the colour"
+    in_percent = "In percent of each class, over all seeds"
+    about = in_percent if n <= MAX_NUMBERED else "The more of a class, the fuller the colour"
     right = ", ".join(f"{name} {_percent(shares[i, i])}" for i, name in enumerate(names))
-    return picture(
-        made,
+    return render_svg(
+        figure,
         alt=f"Confusion matrix; right, in percent of each class: {right}",
-        caption=f"{how}; on the diagonal stands what is right.",
+        caption=f"{about}; on the diagonal stands what is right.",
     )
 
 

@@ -5,49 +5,50 @@ those of the cosine; it starts from the principal components, which keeps what i
 (Kobak and Berens, 2019).
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from selfwise.core.rng import hash_keys, shuffled
 from selfwise.data.audio.dataset import Recordings
+from selfwise.data.image.dataset import Images
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.features.image import crop_fraction, iterate_views
 from selfwise.modalities.modality import FeatureOptions
-from selfwise.report.page.parts import Map, Picture, Rows, Section, Strip
-from selfwise.report.page.pixels import encoded
+from selfwise.report.page.parts import Map, Part, Picture, Section, Strip, Table
+from selfwise.report.page.pixels import encode_pixels
 from selfwise.runs.open import Run
 
-EXAMPLES, FEWEST = 600, 12  # on the map at most; with fewer than the second there is none
+MAX_EXAMPLES, MIN_EXAMPLES = 600, 12  # on the map; with fewer there is none
 PERPLEXITY = 30.0  # neighbours that count, as is usual
-ASKED, NEAREST = 6, 7  # of so many examples the nearest ones are shown; a row fits the page
-LISTED = 4  # the nearest ones of a text or recording
-POINT, ROW = 64, 96  # px: the longest sides of pictures on the map and in rows
-EXACT = 16  # px: up to here PNG
-BEGINNING = 160  # characters of a text
-SAME = 1e-6  # a spread of unit vectors below it: all examples have the same
+NUM_QUERIES, NUM_NEAREST = 6, 7  # examples, and the nearest of each that fit the page
+NUM_LISTED = 4  # the nearest ones of a text or recording
+POINT_SIDE, ROW_SIDE = 64, 96  # px: the longest sides of pictures on the map and in rows
+PNG_SIDE = 16  # px: up to here PNG
+MAX_TEXT = 160  # characters of a text
+MIN_SPREAD = 1e-6  # a spread of unit vectors below it: all examples have the same
 
 
-class Sample(NamedTuple):
+class EmbeddedExamples(NamedTuple):
     """Some examples, what the encoder makes of them, and what they are called."""
 
-    examples: Any
+    examples: Images | Texts | Recordings
     vectors: Float32[np.ndarray, "n d"]  # of length 1
     names: list[str]
     groups: list[str]  # the classes' names; empty without labels
 
-    def short(self, row: int) -> str:
+    def name_within_class(self, row: int) -> str:
         """The name below its class: without the class's folder."""
         return self.names[row].removeprefix(f"{self.groups[row]}/" if self.groups else "")
 
-    def called(self, row: int) -> str:
+    def describe(self, row: int) -> str:
         """Name and, where known, class."""
         return ", ".join([self.names[row], *([self.groups[row]] if self.groups else [])])
 
 
-def sections(run: Run, examples: Any, *, seed: int) -> list[Section]:
+def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int) -> list[Section]:
     """A map of at most 600 examples, drawn by the seed, and the nearest neighbours of six of them.
 
     The same run, examples and seed give the same sections; on the CPU, bit for bit.
@@ -57,74 +58,81 @@ def sections(run: Run, examples: Any, *, seed: int) -> list[Section]:
         examples: images, texts or recordings, as `run.modality.open_examples` opens them.
         seed: decides which examples are drawn.
     """
-    if len(examples) < FEWEST:
-        few = f"The data have {len(examples)} examples; a map takes at least {FEWEST}."
+    if len(examples) < MIN_EXAMPLES:
+        few = f"The data have {len(examples)} examples; a map takes at least {MIN_EXAMPLES}."
         return [Section("Map", few, [])]
-    drawn = np.sort(shuffled(len(examples), seed, "report map")[:EXAMPLES])
-    some = examples.take(drawn)
+    rows = np.sort(shuffled(len(examples), seed, "report map")[:MAX_EXAMPLES])
+    subset = examples.take(rows)
     embed = run.modality.make_embed(run, FeatureOptions())
-    vectors = np.asarray(embed(run.encoder, some), dtype=np.float32)
-    if sentence := _useless(vectors):
+    vectors = np.asarray(embed(run.encoder, subset), dtype=np.float32)
+    if sentence := _explain_collapse(vectors):
         return [Section("Map", sentence, [])]
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    groups = [some.classes[label] for label in some.labels] if some.labels is not None else []
-    sample = Sample(some, vectors, _names(some), groups)
-    return [_mapped(run, sample, seed), _near(run, sample, seed)]
+    sample = EmbeddedExamples(subset, vectors, _name_examples(subset), _class_of_each(subset))
+    return [_map_section(run, sample, seed), _neighbour_section(run, sample, seed)]
 
 
-def _useless(vectors: Float32[np.ndarray, "n d"]) -> str:
+def _class_of_each(examples: Images | Texts | Recordings) -> list[str]:
+    """The name of each example's class; empty without labels."""
+    if examples.labels is None:
+        return []
+    assert examples.classes is not None, "labels are numbers of classes"
+    return [examples.classes[label] for label in examples.labels]
+
+
+def _explain_collapse(vectors: Float32[np.ndarray, "n d"]) -> str:
     """Why there is nothing to see in the vectors, in a sentence; or nothing."""
     if not np.isfinite(vectors).all():
         return "The encoder's vectors are not finite numbers, so there is no map of them."
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if (vectors / np.maximum(lengths, 1e-12)).std(axis=0).max() < SAME:
+    if (vectors / np.maximum(lengths, 1e-12)).std(axis=0).max() < MIN_SPREAD:
         return "The encoder gives all examples the same vector: it has collapsed."
     return ""
 
 
-def _names(examples: Any) -> list[str]:
+def _name_examples(examples: Images | Texts | Recordings) -> list[str]:
     """What each example is called: a text by its beginning, else by its path or number."""
     if isinstance(examples, Texts):
         pairs = examples.pairs or [""] * len(examples)
-        return [_beginning(" / ".join(filter(None, p))) for p in zip(examples.texts, pairs)]
+        return [_shorten_text(" / ".join(filter(None, p))) for p in zip(examples.texts, pairs)]
     return [f"example {name}" if name.isdigit() else name for name in examples.ids]
 
 
-def _beginning(text: str) -> str:
-    text = " ".join(text[: 4 * BEGINNING].split())
-    return text if len(text) <= BEGINNING else f"{text[:BEGINNING].rstrip()}…"
+def _shorten_text(text: str) -> str:
+    text = " ".join(text[: 4 * MAX_TEXT].split())
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT].rstrip()}…"
 
 
-def _mapped(run: Run, sample: Sample, seed: int) -> Section:
+def _map_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section:
     """The map, with what share of the examples has a nearest neighbour of its own class."""
     n = len(sample.names)
-    points = in_the_plane(sample.vectors, seed=seed)
+    points = project_tsne(sample.vectors, seed=seed)
     about = (
         f"{n:,} examples by t-SNE of their vectors: what the encoder finds alike lies together. "
         "Distances between far groups, and sizes of groups, mean nothing."
     )
     if sample.groups:
         about += " The encoder was not told the classes." * (not type(run.method).labelled)
-        about += f" {_purity(sample)}"
-    pointed = "Point at it, touch it, or go through it with the arrow keys"
-    caption = f"{pointed}; a class in the list is shown alone when it is pressed."
-    caption = caption if sample.groups else f"{pointed}."
-    pictures = _pictures(run, sample, range(n), POINT)
-    made = Map([(float(x), float(y)) for x, y in points], sample.groups, sample.names, pictures)
-    return Section("Map of the embeddings", about, [made._replace(caption=caption)])
+        about += f" {_describe_purity(sample)}"
+    pointing = "Point at it, touch it, or go through it with the arrow keys"
+    caption = f"{pointing}; a class in the list is shown alone when it is pressed."
+    caption = caption if sample.groups else f"{pointing}."
+    pictures = _encode_pictures(run, sample, range(n), POINT_SIDE)
+    map_part = Map([(float(x), float(y)) for x, y in points], sample.groups, sample.names, pictures)
+    return Section("Map of the embeddings", about, [map_part._replace(caption=caption)])
 
 
-def _purity(sample: Sample) -> str:
+def _describe_purity(sample: EmbeddedExamples) -> str:
     groups = np.unique(sample.groups, return_inverse=True)[1]
-    near = nearest(sample.vectors, np.arange(len(groups)), 1)[0][:, 0]
+    near = find_nearest(sample.vectors, np.arange(len(groups)), 1)[0][:, 0]
     sizes, n = np.bincount(groups), len(groups)
     chance = 100 * float((sizes * (sizes - 1)).sum()) / (n * (n - 1))
     share = 100 * float((groups[near] == groups).mean())
-    said = f"The nearest neighbour is of the same class for {share:.0f} %"
-    return f"{said} (by chance {chance:.0f} %)."
+    text = f"The nearest neighbour is of the same class for {share:.0f} %"
+    return f"{text} (by chance {chance:.0f} %)."
 
 
-def in_the_plane(vectors: Float32[np.ndarray, "n d"], *, seed: int) -> Float64[np.ndarray, "n 2"]:
+def project_tsne(vectors: Float32[np.ndarray, "n d"], *, seed: int) -> Float64[np.ndarray, "n 2"]:
     """Each vector as a point, 0 to 1 in both directions. One thread, so that it is repeatable."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -138,68 +146,74 @@ def in_the_plane(vectors: Float32[np.ndarray, "n d"], *, seed: int) -> Float64[n
     return (points - low) / np.maximum(high - low, 1e-12)
 
 
-def nearest(
-    vectors: Float32[np.ndarray, "n d"], asked: np.ndarray, count: int
+def find_nearest(
+    vectors: Float32[np.ndarray, "n d"], queries: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The `count` others with the highest cosine to each of the asked rows, and these cosines.
 
     Vectors are of length 1; of equal ones the first comes first.
     """
-    cosine = vectors[asked] @ vectors.T
-    cosine[np.arange(len(asked)), asked] = -np.inf
+    cosine = vectors[queries] @ vectors.T
+    cosine[np.arange(len(queries)), queries] = -np.inf
     order = np.argsort(-cosine, axis=1, kind="stable")[:, :count]
     return order, np.take_along_axis(cosine, order, axis=1)
 
 
-def _near(run: Run, sample: Sample, seed: int) -> Section:
+def _neighbour_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section:
     """Rows of the nearest neighbours of a few examples."""
     n = len(sample.names)
-    asked = shuffled(n, seed, "report neighbours")[:ASKED]
-    wordy = isinstance(sample.examples, Texts | Recordings)
-    found, cosines = nearest(sample.vectors, asked, LISTED if wordy else NEAREST)
-    place = "above them" if wordy else "left of the line"
+    queries = shuffled(n, seed, "report neighbours")[:NUM_QUERIES]
+    is_listed = isinstance(sample.examples, Texts | Recordings)
+    count = NUM_LISTED if is_listed else NUM_NEAREST
+    neighbours, cosines = find_nearest(sample.vectors, queries, count)
+    place = "above them" if is_listed else "left of the line"
     about = (
-        f"The {found.shape[1]} of these {n:,} examples whose vectors have the highest cosine with "
-        f"that of the one {place}, which was drawn by chance, not chosen."
+        f"The {neighbours.shape[1]} of these {n:,} examples whose vectors have the highest cosine "
+        f"with that of the one {place}, which was drawn by chance, not chosen."
     )
-    drawn: Callable[..., Any] = _table if wordy else _strip
-    rows = zip(asked.tolist(), found.tolist(), cosines.tolist())
-    parts = [drawn(run, sample, row, others, near) for row, others, near in rows]
+    draw_row = _neighbour_table if is_listed else _neighbour_strip
+    rows = zip(queries.tolist(), neighbours.tolist(), cosines.tolist())
+    parts: list[Part] = [draw_row(run, sample, row, others, near) for row, others, near in rows]
     return Section("Nearest neighbours", about, parts)
 
 
-def _table(
-    run: Run, sample: Sample, row: int, others: Sequence[int], near: Sequence[float]
-) -> Rows:
-    rows = [[f"{cosine:.3f}", sample.called(i)] for i, cosine in zip(others, near)]
-    return Rows(["cosine", f"nearest to: {sample.called(row)}"], rows)
+def _neighbour_table(
+    run: Run, sample: EmbeddedExamples, row: int, others: Sequence[int], near: Sequence[float]
+) -> Table:
+    rows = [[f"{cosine:.3f}", sample.describe(i)] for i, cosine in zip(others, near)]
+    return Table(["cosine", f"nearest to: {sample.describe(row)}"], rows)
 
 
-def _strip(
-    run: Run, sample: Sample, row: int, others: Sequence[int], near: Sequence[float]
+def _neighbour_strip(
+    run: Run, sample: EmbeddedExamples, row: int, others: Sequence[int], near: Sequence[float]
 ) -> Strip:
-    pictures = _pictures(run, sample, [row, *others], ROW)
+    pictures = _encode_pictures(run, sample, [row, *others], ROW_SIDE)
     cosines = ["", *(f"{cosine:.2f}" for cosine in near)]
-    known = [[*sample.groups[i : i + 1], c] for i, c in zip([row, *others], cosines)]
-    below = [" · ".join(filter(None, told)) for told in known]
-    named = [
-        picture._replace(caption=f"{text}\n{sample.short(i)}".strip())
-        for picture, i, text in zip(pictures, [row, *others], below)
+    caption_parts = [[*sample.groups[i : i + 1], c] for i, c in zip([row, *others], cosines)]
+    captions = [" · ".join(filter(None, texts)) for texts in caption_parts]
+    captioned = [
+        picture._replace(caption=f"{text}\n{sample.name_within_class(i)}".strip())
+        for picture, i, text in zip(pictures, [row, *others], captions)
     ]
-    return Strip(named, lead=1)
+    return Strip(captioned, lead=1)
 
 
-def _pictures(run: Run, sample: Sample, rows: Sequence[int], longest: int) -> list[Picture]:
+def _encode_pictures(
+    run: Run, sample: EmbeddedExamples, rows: Sequence[int], longest: int
+) -> list[Picture]:
     """Images as the encoder sees them, in small; of text and sound there are none."""
     if isinstance(sample.examples, Texts | Recordings):
         return []
     size, rows = run.size, list(rows)
     fraction = crop_fraction(size)
     pictures: list[Picture] = []
-    seen = iterate_views(
+    batches = iterate_views(
         sample.examples, [np.array(rows)], size=min(size, longest), fraction=fraction
     )
-    for part in seen:
-        told = zip((part * 255).round().byte().permute(0, 2, 3, 1).numpy(), rows)
-        pictures += [encoded(x, sample.called(row), exact=EXACT) for x, row in told]
+    for images in batches:
+        pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        pictures += [
+            encode_pixels(x, sample.describe(row), png_side=PNG_SIDE)
+            for x, row in zip(pixels, rows)
+        ]
     return pictures

@@ -1,34 +1,36 @@
 """The examples that a page shows: those of the newest score, else some that were trained on."""
 
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.rng import shuffled
+from selfwise.data.audio.dataset import Recordings
+from selfwise.data.image.dataset import Images
 from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.modalities.modality import ReadingOptions
-from selfwise.report.sections.summary import data_named
+from selfwise.report.sections.summary import shorten_data_name
 from selfwise.runs import records
 from selfwise.runs.config import IMPORTED
 from selfwise.runs.open import Run
 
-READ = 1 << 23  # characters of a corpus at most; passages are drawn from these
-PASSAGES = 2000  # drawn at most
-LEAST = 40  # characters of a passage: below are headings and lists
-BLANK = re.compile(r"\n\s*\n")
+MAX_CHARACTERS = 1 << 23  # characters of a corpus at most; passages are drawn from these
+MAX_PASSAGES = 2000  # drawn at most
+MIN_PASSAGE = 40  # characters of a passage: below are headings and lists
+BLANK_LINE = re.compile(r"\n\s*\n")
 
 
-class Shown(NamedTuple):
+class ShownExamples(NamedTuple):
     """Examples, and a few words on where they are from."""
 
-    examples: Any
+    examples: Images | Texts | Recordings
     where: str
 
 
-def shown(run: Run, data: str, *, seed: int) -> Shown | str:
+def find_examples(run: Run, data: str, *, seed: int) -> ShownExamples | str:
     """Examples of `data`, or without a name of what is known to the run; or why there are none.
 
     Of a corpus that a run on text was trained on, these are paragraphs, drawn by the seed.
@@ -42,55 +44,61 @@ def shown(run: Run, data: str, *, seed: int) -> Shown | str:
     Raises ValueError or OSError for `data` that cannot be read.
     """
     if data:
-        return _told(run.modality.open_examples(run, data, ReadingOptions()), data, "")
-    trained = run.record.data
-    where = next((d for d in [*_tested(run), trained] if d not in (FROM_PYTHON, IMPORTED)), "")
+        examples = run.modality.open_examples(run, data, ReadingOptions())
+        return _describe_examples(examples, data, "")
+    training_data = run.record.data
+    candidates = [*_list_test_data(run), training_data]
+    where = next((data for data in candidates if data not in (FROM_PYTHON, IMPORTED)), "")
     if not where:
         return "The run was given its data in Python or imported, so there are no examples to show."
     try:
-        if where == trained:
-            return _told(_trained(run, where, seed), where, ", which the run was trained on")
-        return _told(run.modality.open_examples(run, where, ReadingOptions()), where, "")
+        if where == training_data:
+            examples = _read_training_data(run, where, seed)
+            return _describe_examples(examples, where, ", which the run was trained on")
+        examples = run.modality.open_examples(run, where, ReadingOptions())
+        return _describe_examples(examples, where, "")
     except (ValueError, OSError) as error:
         return f"The run's data cannot be shown: {error}."
 
 
-def _told(examples: Any, where: str, more: str) -> Shown:
+def _describe_examples(
+    examples: Images | Texts | Recordings, where: str, more: str
+) -> ShownExamples:
     """The examples with what a reader should know of them."""
     kind = "paragraphs" if isinstance(examples, Texts) else "examples"
-    return Shown(examples, f"{len(examples):,} {kind} of {data_named(where)}{more}")
+    return ShownExamples(examples, f"{len(examples):,} {kind} of {shorten_data_name(where)}{more}")
 
 
-def _tested(run: Run) -> list[str]:
+def _list_test_data(run: Run) -> list[str]:
     """The data of test examples, where scores name them, newest first."""
-    named = [score.get("data") or {} for score in reversed(records.scores(run.folder))]
-    return [where for told in named if (where := told.get("test") or told.get("train"))]
+    score_data = [score.get("data") or {} for score in reversed(records.scores(run.folder))]
+    return [where for names in score_data if (where := names.get("test") or names.get("train"))]
 
 
-def _trained(run: Run, where: str, seed: int) -> Any:
+def _read_training_data(run: Run, where: str, seed: int) -> Images | Texts | Recordings:
     """What the run was trained on, read with the same options."""
     record = run.record
     if record.modality == "text":
         corpus = open_documents(
             where, field=record.option("field"), documents=record.option("documents")
         )
-        return passages(corpus, seed=seed)
+        return draw_passages(corpus, seed=seed)
     options = ReadingOptions(skip_broken=bool(record.get("skip_broken")))
     return run.modality.open_examples(run, where, options)
 
 
-def passages(corpus: Documents, *, seed: int) -> Texts:
+def draw_passages(corpus: Documents, *, seed: int) -> Texts:
     """Up to 2,000 paragraphs from the first 8 million characters, in their order."""
-    found: list[str] = []
-    read, rest = 0, ""
+    paragraphs: list[str] = []
+    num_read, rest = 0, ""
     for piece in corpus.pieces():
-        *whole, rest = BLANK.split(rest + piece.text)
-        found += [*whole, rest] if piece.last else whole
+        *whole, rest = BLANK_LINE.split(rest + piece.text)
+        paragraphs += [*whole, rest] if piece.last else whole
         rest = "" if piece.last else rest
-        read += len(piece.text)
-        if read > READ:
+        num_read += len(piece.text)
+        if num_read > MAX_CHARACTERS:
             break
-    long = [" ".join(text.split()) for text in found if len(text.strip()) >= LEAST]
-    long = long or [text.strip() for text in found if text.strip()]
-    rows = np.sort(shuffled(len(long), seed, "report passages")[:PASSAGES])
+    long = [" ".join(text.split()) for text in paragraphs if len(text.strip()) >= MIN_PASSAGE]
+    long = long or [text.strip() for text in paragraphs if text.strip()]
+    rows = np.sort(shuffled(len(long), seed, "report passages")[:MAX_PASSAGES])
     return open_texts([long[row] for row in rows])

@@ -9,52 +9,54 @@ from selfwise.evaluation.scores.bootstrap import ABOVE
 from selfwise.evaluation.scores.probe_score import UNTRAINED, format_percent
 from selfwise.glue.published import format_published
 from selfwise.glue.scores import WORDS
-from selfwise.report.page.parts import Picture, Rows, Section, Words
-from selfwise.report.page.plots import color
-from selfwise.report.sections.glue_dots import Place, Series, dots
+from selfwise.report.page.parts import Paragraphs, Part, Picture, Section, Table
+from selfwise.report.page.plots import line_color
+from selfwise.report.sections.glue_dots import Place, Series, draw_dots
 from selfwise.report.sections.label_curve import competitor_color
 from selfwise.runs import records
 from selfwise.runs.records import PRETRAINED
 from selfwise.training import checkpoint
 
-HOW = {
+MODE_SENTENCES = {
     "frozen": "Linear probes of features that no gradient has changed; setting and penalty are "
     "chosen on a part of train.",
     "finetune": "All weights are trained, those of the run and those of an untrained encoder.",
 }
 # what runs must have in common, for their scores to be compared with each other
-ALIKE = ("limit", "recipe", "start", "wnli")
+COMPARED_OPTIONS = ("limit", "recipe", "start", "wnli")
 BETWEEN = "Intervals compare each run with its own baselines, and not the runs with each other."
 
-Found = Mapping[str, Any]  # a table, as it was left
+GlueTable = Mapping[str, Any]  # a table, as it was left
 
 
-def sections(folders: Sequence[Path]) -> list[Section]:
+def build_sections(folders: Sequence[Path]) -> list[Section]:
     """The tables of one run, or those of the newest weights of several, side by side.
 
     Raises ValueError for a file that is none of GLUE.
     """
     if len(folders) == 1:
         newest = newest_step(folders[0])
-        return [_alone(found, newest=newest) for found in records.glue(folders[0])]
-    measured: dict[str, dict[str, Found]] = {}
+        return [_single_section(table, newest=newest) for table in records.glue(folders[0])]
+    tables: dict[str, dict[str, GlueTable]] = {}
     for name, folder in zip(shorten_folder_names(folders), folders):
-        for found in of_newest(folder):
-            measured.setdefault(found["mode"], {})[name] = found
+        for table in read_newest_tables(folder):
+            tables.setdefault(table["mode"], {})[name] = table
     names = shorten_folder_names(folders)
     return [
-        _together(measured[mode], {name: color(names.index(name)) for name in measured[mode]})
-        if len(measured[mode]) > 1
-        else _alone(*measured[mode].values(), name=next(iter(measured[mode])))
+        _combined_section(
+            tables[mode], {name: line_color(names.index(name)) for name in tables[mode]}
+        )
+        if len(tables[mode]) > 1
+        else _single_section(*tables[mode].values(), name=next(iter(tables[mode])))
         for mode in records.MODES
-        if mode in measured
+        if mode in tables
     ]
 
 
-def of_newest(folder: Path) -> list[Found]:
+def read_newest_tables(folder: Path) -> list[GlueTable]:
     """The tables of the newest weights of a run, one for each mode that was measured."""
     step = newest_step(folder)
-    return [found for found in records.glue(folder) if found["step"] == step]
+    return [table for table in records.glue(folder) if table["step"] == step]
 
 
 def newest_step(folder: Path) -> int:
@@ -63,200 +65,233 @@ def newest_step(folder: Path) -> int:
     return newest.step if newest else 0
 
 
-def lead(folder: Path) -> str:
+def lead_sentences(folder: Path) -> str:
     """The mean of the tasks beside those of the baselines, and how many are above the noise."""
-    said = []
-    for found in of_newest(folder):
-        every = found["averages"]
-        told = [name for name, value in every[PRETRAINED].items() if value is not None]
-        if told:  # the last one is of all tasks that were measured
-            others = [name for name in found["competitors"] if name != PRETRAINED]
-            values = {name: every[name].get(told[-1]) for name in others}
-            beside = [
+    sentences = []
+    for table in read_newest_tables(folder):
+        averages = table["averages"]
+        names = [name for name, value in averages[PRETRAINED].items() if value is not None]
+        if names:  # the last one is of all tasks that were measured
+            others = [name for name in table["competitors"] if name != PRETRAINED]
+            values = {name: averages[name].get(names[-1]) for name in others}
+            baselines = [
                 f"{n} {format_percent(v, None)} %" for n, v in values.items() if v is not None
             ]
-            own = f"{format_percent(every[PRETRAINED][told[-1]], None)} %"
-            said.append(f"GLUE, {found['mode']}, {told[-1]}: {'; '.join([own, *beside])}.")
-            said += _above(found)
-    return " ".join(said)
+            score = f"{format_percent(averages[PRETRAINED][names[-1]], None)} %"
+            sentences.append(
+                f"GLUE, {table['mode']}, {names[-1]}: {'; '.join([score, *baselines])}."
+            )
+            sentences += _describe_verdicts(table)
+    return " ".join(sentences)
 
 
-def _above(found: Found) -> list[str]:
-    rows = [row for row in found["rows"] if UNTRAINED in row["against"]]
+def _describe_verdicts(table: GlueTable) -> list[str]:
+    rows = [row for row in table["rows"] if UNTRAINED in row["against"]]
     if not rows:
         return []
-    good = sum(row["against"][UNTRAINED]["verdict"].startswith(ABOVE) for row in rows)
-    said = [
-        f"Beyond the noise it is above the untrained encoder on {good} of {len(rows)} dev sets."
+    num_above = sum(row["against"][UNTRAINED]["verdict"].startswith(ABOVE) for row in rows)
+    sentences = [
+        f"Beyond the noise it is above the untrained encoder on {num_above} of {len(rows)} "
+        "dev sets."
     ]
     against = [(row["column"], row["against"].get(WORDS)) for row in rows]
     below = [column for column, one in against if one and one["difference"] < 0]
-    return said + ([f"It is below {WORDS} on {', '.join(below)}."] if below else [])
+    return sentences + ([f"It is below {WORDS} on {', '.join(below)}."] if below else [])
 
 
-def _alone(found: Found, *, newest: int | None = None, name: str = "") -> Section:
+def _single_section(table: GlueTable, *, newest: int | None = None, name: str = "") -> Section:
     """A table of a single run."""
-    old = newest is not None and found["step"] != newest
-    title = f"GLUE, {found['mode']}" + (f", {name}" if name else "")
-    title += f", step {found['step']:,}" if old else ""
-    about = f"Of step {found['step']:,}, and not of the newest, {newest:,}. " if old else ""
-    tables = [_table(found), _against(found), _averages(found)]
-    parts: list[Any] = [_figure(found), *(table for table in tables if table.rows)]
-    parts += [Words(found["sentences"])] if found["sentences"] else []
-    return Section(title, about + _about(found), parts)
+    is_old = newest is not None and table["step"] != newest
+    title = f"GLUE, {table['mode']}" + (f", {name}" if name else "")
+    title += f", step {table['step']:,}" if is_old else ""
+    about = f"Of step {table['step']:,}, and not of the newest, {newest:,}. " if is_old else ""
+    tables = [_score_rows(table), _difference_rows(table), _average_rows(table)]
+    sentences = [Paragraphs(table["sentences"])] if table["sentences"] else []
+    parts: list[Part] = [_scores_figure(table), *(part for part in tables if part.rows), *sentences]
+    return Section(title, about + _describe_table(table), parts)
 
 
-def _about(found: Found) -> str:
+def _describe_table(table: GlueTable) -> str:
     """What was done, and what the numbers are."""
-    seeds = max(len(row[PRETRAINED]["values"]) for row in found["rows"])
-    many = f"{found['centre']} of {seeds} seeds." if seeds > 1 else "one seed."
-    return f"{HOW[found['mode']]} Measured on dev; {many}"
+    seeds = max(len(row[PRETRAINED]["values"]) for row in table["rows"])
+    how = f"{table['centre']} of {seeds} seeds." if seeds > 1 else "one seed."
+    return f"{MODE_SENTENCES[table['mode']]} Measured on dev; {how}"
 
 
-def _figure(found: Found) -> Picture:
-    names = found["competitors"]
+def _scores_figure(table: GlueTable) -> Picture:
+    names = table["competitors"]
     colors = [competitor_color(name, i) for i, name in enumerate(names)]
-    series = [_series(found, name, name, drawn) for name, drawn in zip(names, colors)]
-    return dots(series, _firsts(found), _published([found]))
+    series = [_series(table, name, name, color) for name, color in zip(names, colors)]
+    return draw_dots(series, _first_metrics(table), _published_scores([table]))
 
 
-def _series(found: Found, competitor: str, name: str, drawn: str) -> Series:
-    rows = {(row["column"], row["metric"]): row[competitor] for row in found["rows"]}
+def _series(table: GlueTable, competitor: str, name: str, color: str) -> Series:
+    rows = {(row["column"], row["metric"]): row[competitor] for row in table["rows"]}
     values = {place: row["values"] for place, row in rows.items()}
-    return Series(name, drawn, values, {place: row[found["centre"]] for place, row in rows.items()})
+    return Series(name, color, values, {place: row[table["centre"]] for place, row in rows.items()})
 
 
-def _firsts(found: Found) -> list[Place]:
+def _first_metrics(table: GlueTable) -> list[Place]:
     """The first metric of each task, which is the one that is compared."""
     firsts: dict[str, Place] = {}
-    for row in found["rows"]:
+    for row in table["rows"]:
         firsts.setdefault(row["column"], (row["column"], row["metric"]))
     return list(firsts.values())
 
 
-def _published(tables: Sequence[Found]) -> dict[Place, float]:
-    rows = [row for found in tables for row in found["rows"] if row["published"] is not None]
+def _published_scores(tables: Sequence[GlueTable]) -> dict[Place, float]:
+    rows = [row for table in tables for row in table["rows"] if row["published"] is not None]
     return {(row["column"], row["metric"]): row["published"] for row in rows}
 
 
-def _table(found: Found) -> Rows:
-    names, known = found["competitors"], _published([found])
-    head = ["task", "metric", *names, *([found["published"]] if known else [])]
+def _score_rows(table: GlueTable) -> Table:
+    names, published = table["competitors"], _published_scores([table])
+    head = ["task", "metric", *names, *([table["published"]] if published else [])]
     rows = []
-    for row in found["rows"]:
-        cells = [row["column"], row["metric"], *(_value(row[name], found) for name in names)]
-        rows.append([*cells, format_published(row["published"])] if known else cells)
-    return Rows(head, rows, f"In percent, {found['centre']} and standard deviation over the seeds")
+    for row in table["rows"]:
+        cells = [row["column"], row["metric"], *(_format_score(row[name], table) for name in names)]
+        rows.append([*cells, format_published(row["published"])] if published else cells)
+    return Table(head, rows, f"In percent, {table['centre']} and standard deviation over the seeds")
 
 
-def _against(found: Found) -> Rows:
+def _difference_rows(table: GlueTable) -> Table:
     """How much better the encoder is than what it is compared with."""
     rows = [
-        [row["column"], row["metric"], other, *_points(one), one["verdict"]]
-        for row in found["rows"]
-        for other, one in row["against"].items()
+        [
+            row["column"],
+            row["metric"],
+            other,
+            *_format_difference(difference),
+            difference["verdict"],
+        ]
+        for row in table["rows"]
+        for other, difference in row["against"].items()
     ]
     head = ["task", "metric", f"{PRETRAINED} minus", "points", "95 % interval", "which is"]
-    return Rows(head, rows, "Differences, with intervals over dev's examples")
+    return Table(head, rows, "Differences, with intervals over dev's examples")
 
 
-def _points(one: Mapping[str, Any]) -> tuple[str, str]:
+def _format_difference(difference: Mapping[str, Any]) -> tuple[str, str]:
     """A difference and its interval."""
-    low, high = 100 * one["low"], 100 * one["high"]
-    return f"{100 * one['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}"
+    low, high = 100 * difference["low"], 100 * difference["high"]
+    return f"{100 * difference['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}"
 
 
-def _averages(found: Found) -> Rows:
+def _average_rows(table: GlueTable) -> Table:
     """Those that there are, of all competitors."""
-    every, names = found["averages"], found["competitors"]
-    means = [name for name, value in every[PRETRAINED].items() if value is not None]
-    rows = [[name, *(_mean(every[one].get(name)) for one in names)] for name in means]
-    return Rows(["average", *names], rows, "In percent")
+    averages, names = table["averages"], table["competitors"]
+    means = [name for name, value in averages[PRETRAINED].items() if value is not None]
+    rows = [
+        [name, *(_format_mean(averages[competitor].get(name)) for competitor in names)]
+        for name in means
+    ]
+    return Table(["average", *names], rows, "In percent")
 
 
-def _mean(value: float | None) -> str:
+def _format_mean(value: float | None) -> str:
     return "" if value is None else format_percent(value, None)
 
 
-def _value(values: Mapping[str, Any], found: Found) -> str:
-    return format_percent(values[found["centre"]], values["deviation"])
+def _format_score(values: Mapping[str, Any], table: GlueTable) -> str:
+    return format_percent(values[table["centre"]], values["deviation"])
 
 
-def _together(group: Mapping[str, Found], colors: Mapping[str, str]) -> Section:
+def _combined_section(group: Mapping[str, GlueTable], colors: Mapping[str, str]) -> Section:
     """The tables of several runs in one mode as one, with a column for each run."""
     tables = list(group.values())
     mode = tables[0]["mode"]
-    series = [_series(found, PRETRAINED, name, colors[name]) for name, found in group.items()]
-    places = list(dict.fromkeys(place for found in tables for place in _firsts(found)))
-    parts: list[Any] = [dots(series, places, _published(tables)), _scores(group)]
-    parts += [_differences(group), *_means(group), Words([*_others(tables), *_sentences(group)])]
-    return Section(f"GLUE, {mode}", f"{HOW[mode]} Measured on dev. {BETWEEN}", parts)
+    series = [_series(table, PRETRAINED, name, colors[name]) for name, table in group.items()]
+    places = list(dict.fromkeys(place for table in tables for place in _first_metrics(table)))
+    parts: list[Part] = [
+        draw_dots(series, places, _published_scores(tables)),
+        _combined_scores(group),
+        _combined_differences(group),
+        *_combined_averages(group),
+        Paragraphs([*_list_incomparable(tables), *_merge_sentences(group)]),
+    ]
+    return Section(f"GLUE, {mode}", f"{MODE_SENTENCES[mode]} Measured on dev. {BETWEEN}", parts)
 
 
-def _rows(found: Found) -> dict[Place, Mapping[str, Any]]:
-    return {(row["column"], row["metric"]): row for row in found["rows"]}
+def _rows_by_place(table: GlueTable) -> dict[Place, Mapping[str, Any]]:
+    return {(row["column"], row["metric"]): row for row in table["rows"]}
 
 
-def _scores(group: Mapping[str, Found]) -> Rows:
+def _combined_scores(group: Mapping[str, GlueTable]) -> Table:
     """The encoder of each run."""
-    tables = [(_rows(found), found) for found in group.values()]
-    known = _published(list(group.values()))
+    tables = [(_rows_by_place(table), table) for table in group.values()]
+    published = _published_scores(list(group.values()))
     rows = []
-    for place in dict.fromkeys(place for rows, _ in tables for place in rows):
-        there = [_value(r[place][PRETRAINED], found) if place in r else "" for r, found in tables]
-        last = [format_published(known.get(place))] if known else []
-        rows.append([*place, *there, *last])
-    first = tables[0][1]
-    head = ["task", "metric", *group, *([first["published"]] if known else [])]
-    caption = f"The pretrained encoders, in percent, {first['centre']} and standard deviation"
-    return Rows(head, rows, caption)
+    for place in dict.fromkeys(place for by_place, _ in tables for place in by_place):
+        scores = [
+            _format_score(by_place[place][PRETRAINED], table) if place in by_place else ""
+            for by_place, table in tables
+        ]
+        published_cell = [format_published(published.get(place))] if published else []
+        rows.append([*place, *scores, *published_cell])
+    first_table = tables[0][1]
+    head = ["task", "metric", *group, *([first_table["published"]] if published else [])]
+    caption = f"The pretrained encoders, in percent, {first_table['centre']} and standard deviation"
+    return Table(head, rows, caption)
 
 
-def _differences(group: Mapping[str, Found]) -> Rows:
+def _combined_differences(group: Mapping[str, GlueTable]) -> Table:
     """How much better each encoder is than what it was compared with."""
-    tables = [_rows(found) for found in group.values()]
-    lines = []
-    for place in dict.fromkeys(place for rows in tables for place in rows):
-        known = [rows[place]["against"] if place in rows else {} for rows in tables]
-        for other in dict.fromkeys(name for against in known for name in against):
-            told = [_points(against[other]) if other in against else () for against in known]
-            said = [against[other]["verdict"] if other in against else "" for against in known]
-            cells = [f"{p[0]} ({p[1]}), {v}" if p else "" for p, v in zip(told, said)]
-            lines.append([place[0], place[1], other, *cells])
+    tables = [_rows_by_place(table) for table in group.values()]
+    rows = []
+    for place in dict.fromkeys(place for table in tables for place in table):
+        differences = [table[place]["against"] if place in table else {} for table in tables]
+        for other in dict.fromkeys(name for against in differences for name in against):
+            cells = [_difference_cell(against.get(other)) for against in differences]
+            rows.append([place[0], place[1], other, *cells])
     caption = "Differences in points, with 95 % intervals over dev's examples"
-    return Rows(["task", "metric", f"{PRETRAINED} minus", *group], lines, caption)
+    return Table(["task", "metric", f"{PRETRAINED} minus", *group], rows, caption)
 
 
-def _means(group: Mapping[str, Found]) -> list[Rows]:
+def _difference_cell(difference: Mapping[str, Any] | None) -> str:
+    """A difference with its interval and verdict; empty where it was not measured."""
+    if difference is None:
+        return ""
+    points, interval = _format_difference(difference)
+    return f"{points} ({interval}), {difference['verdict']}"
+
+
+def _combined_averages(group: Mapping[str, GlueTable]) -> list[Table]:
     """The averages that any of the runs has."""
-    every = [found["averages"][PRETRAINED] for found in group.values()]
-    names = dict.fromkeys(name for one in every for name in one)
-    rows = [[name, *(_mean(one.get(name)) for one in every)] for name in names]
+    averages = [table["averages"][PRETRAINED] for table in group.values()]
+    names = dict.fromkeys(name for one in averages for name in one)
+    rows = [[name, *(_format_mean(one.get(name)) for one in averages)] for name in names]
     rows = [row for row in rows if any(row[1:])]
-    return [Rows(["average", *group], rows, "The pretrained encoders, in percent")] if rows else []
+    return [Table(["average", *group], rows, "The pretrained encoders, in percent")] if rows else []
 
 
-def _others(tables: Sequence[Found]) -> list[str]:
+def _list_incomparable(tables: Sequence[GlueTable]) -> list[str]:
     """Tasks that runs were not measured alike on."""
-    other = []
-    for task in dict.fromkeys(task for found in tables for task in found["asked"]):
-        there = [found for found in tables if task in found["asked"]]
-        how = [[found["asked"][task].get(name) for name in ALIKE] for found in there]
-        told = [[*asked, found["data"].get(task)] for asked, found in zip(how, there)]
-        other += [task] if any(one != told[0] for one in told) else []
-    said = "Measured on other data or with other options, and so not to be compared between runs"
-    return [f"{said}: {', '.join(other)}."] if other else []
+    incomparable = []
+    for task in dict.fromkeys(task for table in tables for task in table["asked"]):
+        with_task = [table for table in tables if task in table["asked"]]
+        settings = [
+            [
+                *(table["asked"][task].get(name) for name in COMPARED_OPTIONS),
+                table["data"].get(task),
+            ]
+            for table in with_task
+        ]
+        incomparable += [task] if any(values != settings[0] for values in settings) else []
+    sentence = (
+        "Measured on other data or with other options, and so not to be compared between runs"
+    )
+    return [f"{sentence}: {', '.join(incomparable)}."] if incomparable else []
 
 
-def _sentences(group: Mapping[str, Found]) -> list[str]:
+def _merge_sentences(group: Mapping[str, GlueTable]) -> list[str]:
     """What the tables of all say once, and the rest with its run."""
-    every = [found["sentences"] for found in group.values()]
-    said = dict.fromkeys(one for sentences in every for one in sentences)
-    shared = [one for one in said if all(one in sentences for sentences in every)]
-    alone = [
+    lists = [table["sentences"] for table in group.values()]
+    distinct = dict.fromkeys(one for sentences in lists for one in sentences)
+    shared = [one for one in distinct if all(one in sentences for sentences in lists)]
+    own = [
         f"{name}: {one}"
-        for name, found in group.items()
-        for one in found["sentences"]
+        for name, table in group.items()
+        for one in table["sentences"]
         if one not in shared
     ]
-    return [*alone, *shared]
+    return [*own, *shared]

@@ -1,15 +1,15 @@
 """Scores of GLUE as a figure: a line for each task, a dot for each seed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from selfwise.glue.published import NAME
-from selfwise.report.page.figures import INK, picture, plain
+from selfwise.report.page.figures import INK, escape_dollars, render_svg
 from selfwise.report.page.parts import Picture
-from selfwise.report.page.plots import plot, short
+from selfwise.report.page.plots import new_plot, shorten_name
 
-APART = 0.15  # inches from a series to the next
-BETWEEN = 0.16  # inches more from a task to the next
+SERIES_GAP = 0.15  # inches from a series to the next
+TASK_GAP = 0.16  # inches more from a task to the next
 
 Place = tuple[str, str]  # column and metric
 
@@ -23,45 +23,56 @@ class Series(NamedTuple):
     centre: Mapping[Place, float]  # what stands in the table
 
 
-def dots(
-    series: Sequence[Series], places: Sequence[Place], known: Mapping[Place, float]
+def draw_dots(
+    series: Sequence[Series], places: Sequence[Place], published: Mapping[Place, float]
 ) -> Picture:
     """All seeds of all series, at each place in its row, in percent.
 
     Args:
         series: in their order from the top of a row.
         places: the rows, from the top; a series may lack some.
-        known: published scores, 0 to 1, which are strokes.
+        published: published scores, 0 to 1, which are strokes.
     """
-    high = APART * len(series) + BETWEEN
-    made, axes = plot("dev, %", width=5.2, height=0.9 + high * len(places))
+    row_height = SERIES_GAP * len(series) + TASK_GAP
+    figure, axes = new_plot("dev, %", width=5.2, height=0.9 + row_height * len(places))
     for number, one in enumerate(series):
-        shift = APART / high * (number - (len(series) - 1) / 2)
-        there = [(y + shift, place) for y, place in enumerate(places) if place in one.centre]
-        seeds = [(100 * value, y) for y, place in there for value in one.values[place]]
-        style: dict[str, Any] = {"color": one.color, "linestyle": ""}
-        axes.plot(*zip(*seeds), marker="o", markersize=3, alpha=0.55, **style)
-        centres = [(100 * one.centre[place], y) for y, place in there]
-        axes.plot(*zip(*centres), marker="o", markersize=6, label=plain(short(one.name)), **style)
-    strokes = [(100 * known[place], y) for y, place in enumerate(places) if place in known]
+        shift = SERIES_GAP / row_height * (number - (len(series) - 1) / 2)
+        placed = [(y + shift, place) for y, place in enumerate(places) if place in one.centre]
+        seeds = [(100 * value, y) for y, place in placed for value in one.values[place]]
+        axes.plot(*zip(*seeds), marker="o", markersize=3, alpha=0.55, color=one.color, linestyle="")
+        centres = [(100 * one.centre[place], y) for y, place in placed]
+        label = escape_dollars(shorten_name(one.name))
+        axes.plot(
+            *zip(*centres), marker="o", markersize=6, label=label, color=one.color, linestyle=""
+        )
+    strokes = [(100 * published[place], y) for y, place in enumerate(places) if place in published]
     if strokes:
-        style = {"color": INK, "linestyle": "", "label": plain(NAME)}
-        axes.plot(*zip(*strokes), marker="|", markersize=13, markeredgewidth=1.6, **style)
-    axes.set_yticks(range(len(places)), [plain(f"{name}  {metric}") for name, metric in places])
+        axes.plot(
+            *zip(*strokes),
+            marker="|",
+            markersize=13,
+            markeredgewidth=1.6,
+            color=INK,
+            linestyle="",
+            label=escape_dollars(NAME),
+        )
+    axes.set_yticks(
+        range(len(places)), [escape_dollars(f"{name}  {metric}") for name, metric in places]
+    )
     axes.set_ylim(len(places) - 0.5, -0.5)
     axes.grid(axis="x", color=INK, alpha=0.13, linewidth=0.6)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    made.legend(loc="outside lower left", ncols=2, fontsize=8)
-    return picture(made, alt=_said(series, places), caption=_caption(series))
+    figure.legend(loc="outside lower left", ncols=2, fontsize=8)
+    return render_svg(figure, alt=_describe_scores(series, places), caption=_caption(series))
 
 
-def _said(series: Sequence[Series], places: Sequence[Place]) -> str:
+def _describe_scores(series: Sequence[Series], places: Sequence[Place]) -> str:
     """What is seen, in words: the first series."""
     first = series[0]
-    told = [f"{' '.join(p)} {100 * first.centre[p]:.1f} %" for p in places if p in first.centre]
-    return f"Scores on dev of GLUE; of {first.name}: {'; '.join(told)}."
+    texts = [f"{' '.join(p)} {100 * first.centre[p]:.1f} %" for p in places if p in first.centre]
+    return f"Scores on dev of GLUE; of {first.name}: {'; '.join(texts)}."
 
 
 def _caption(series: Sequence[Series]) -> str:

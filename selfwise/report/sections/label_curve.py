@@ -6,18 +6,25 @@ from typing import Any, NamedTuple
 
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from selfwise.report.page.figures import COLORS, INK, picture, plain
+from selfwise.report.page.figures import COLORS, INK, escape_dollars, render_svg
 from selfwise.report.page.parts import Picture
-from selfwise.report.page.plots import GREY, End, color, name_ends, plot, short
+from selfwise.report.page.plots import (
+    GREY,
+    LineEnd,
+    label_line_ends,
+    line_color,
+    new_plot,
+    shorten_name,
+)
 from selfwise.runs.score_groups import Measured, Row, value
 
 # of the encoder and what it is compared with; the same in every figure
-OWN = {"pretrained": COLORS[0], "raw input": COLORS[1], "supervised": COLORS[2]}
-OWN |= {"untrained": GREY, "bag of words": COLORS[1]}
-APART = 0.09  # of the axis: nearer ticks would have their words in each other
+COMPETITOR_COLORS = {"pretrained": COLORS[0], "raw input": COLORS[1], "supervised": COLORS[2]}
+COMPETITOR_COLORS |= {"untrained": GREY, "bag of words": COLORS[1]}
+MIN_TICK_GAP = 0.09  # of the axis: nearer ticks would have their words in each other
 
 
-class Entry(NamedTuple):
+class CurveEntry(NamedTuple):
     """One line, or one row of points."""
 
     name: str
@@ -25,32 +32,32 @@ class Entry(NamedTuple):
     rows: Mapping[int | str, Row]  # by label budget or measure
     main: bool = True  # what the figure is about; else what it is compared with
     style: Any = "-"  # as matplotlib takes it
-    named: bool = True  # else the words beside the figure tell which line it is
+    labelled: bool = True  # else the words beside the figure tell which line it is
 
 
 def competitor_color(name: str, number: int) -> str:
     """The colour of a competitor; of one that is not known, by its number."""
-    return OWN.get(name, color(3 + number))
+    return COMPETITOR_COLORS.get(name, line_color(3 + number))
 
 
-def curve(entries: Sequence[Entry], places: Sequence[int | str], about: str) -> Picture:
+def plot_curve(entries: Sequence[CurveEntry], places: Sequence[int | str], about: str) -> Picture:
     """Accuracy against labels for each class, on a logarithmic axis, with deviations as bars.
 
     Lines that are not named have no bars: there are as many as runs.
     """
-    made, axes = plot("accuracy, %", width=5.0, height=3.0)
-    at = positions(entries, places)
+    figure, axes = new_plot("accuracy, %", width=5.0, height=3.0)
+    budget_x = place_budgets(entries, places)
     ends = []
     for number, entry in enumerate(entries):
         shift = 1.012 ** (number - (len(entries) - 1) / 2)  # so that bars do not hide each other
-        known = [place for place in places if place in entry.rows]
-        x = [at[place] * shift for place in known]
-        y = [100 * entry.rows[place]["mean"] for place in known]
-        bars = [100 * (entry.rows[place]["deviation"] or 0.0) for place in known]
+        budgets = [place for place in places if place in entry.rows]
+        x = [budget_x[place] * shift for place in budgets]
+        y = [100 * entry.rows[place]["mean"] for place in budgets]
+        bars = [100 * (entry.rows[place]["deviation"] or 0.0) for place in budgets]
         axes.errorbar(
             x,
             y,
-            yerr=bars if entry.named else None,  # of many lines, bars would hide each other
+            yerr=bars if entry.labelled else None,  # of many lines, bars would hide each other
             color=entry.color,
             linestyle=entry.style,
             linewidth=2 if entry.main else 1.3,
@@ -59,50 +66,58 @@ def curve(entries: Sequence[Entry], places: Sequence[int | str], about: str) -> 
             capsize=2.5,
             elinewidth=1.1,
         )
-        if entry.named:
-            ends.append(End(x[-1], y[-1], entry.name, entry.color))
+        if entry.labelled:
+            ends.append(LineEnd(x[-1], y[-1], entry.name, entry.color))
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator([at[place] for place in places]))
+    axes.xaxis.set_major_locator(FixedLocator([budget_x[place] for place in places]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels(_ticks(at, places))
+    axes.set_xticklabels(_tick_labels(budget_x, places))
     axes.set_xlabel("labels for each class", fontsize=8.5, labelpad=2)
     axes.margins(x=0.04)
-    name_ends(made, axes, ends)
-    return picture(
-        made, alt=f"Accuracy against labels for each class. {_last(entries, places)}", caption=about
+    label_line_ends(figure, axes, ends)
+    return render_svg(
+        figure,
+        alt=f"Accuracy against labels for each class. {_describe_last(entries, places)}",
+        caption=about,
     )
 
 
-def positions(entries: Sequence[Entry], places: Sequence[int | str]) -> dict[int | str, float]:
+def place_budgets(
+    entries: Sequence[CurveEntry], places: Sequence[int | str]
+) -> dict[int | str, float]:
     """Where each budget stands: its labels for each class; all labels are so many on average."""
     numbers = [place for place in places if not isinstance(place, str)]
-    at: dict[int | str, float] = {place: float(place) for place in numbers}
-    everything = [entry.rows["all"]["n_train"] for entry in entries if "all" in entry.rows]
-    if not everything:
-        return at
+    budget_x: dict[int | str, float] = {place: float(place) for place in numbers}
+    sizes_of_all = [entry.rows["all"]["n_train"] for entry in entries if "all" in entry.rows]
+    if not sizes_of_all:
+        return budget_x
     # a budget takes as many labels of every class, so it tells how many classes there are
     classes = next(e.rows[p]["n_train"] / p for e in entries for p in numbers if p in e.rows)
-    return {**at, "all": everything[0] / classes}
+    return {**budget_x, "all": sizes_of_all[0] / classes}
 
 
-def _ticks(at: Mapping[int | str, float], places: Sequence[int | str]) -> list[str]:
+def _tick_labels(budget_x: Mapping[int | str, float], places: Sequence[int | str]) -> list[str]:
     """What stands below the budgets; of two that are too near for that, below the larger."""
-    span = log(max(at.values()) / min(at.values()))
-    words: dict[int | str, str] = {}
+    span = log(max(budget_x.values()) / min(budget_x.values()))
+    labels: dict[int | str, str] = {}
     last = inf
-    for place in sorted(places, key=lambda place: -at[place]):
-        apart = last - log(at[place]) >= APART * span
-        told = f"all\n({at[place]:,.0f})" if isinstance(place, str) else f"{place:,}"
-        words[place] = told if apart else ""
-        last = log(at[place]) if apart else last
-    return [words[place] for place in places]
+    for place in sorted(places, key=lambda place: -budget_x[place]):
+        has_room = last - log(budget_x[place]) >= MIN_TICK_GAP * span
+        label = f"all\n({budget_x[place]:,.0f})" if isinstance(place, str) else f"{place:,}"
+        labels[place] = label if has_room else ""
+        last = log(budget_x[place]) if has_room else last
+    return [labels[place] for place in places]
 
 
-def points(entries: Sequence[Entry], places: Sequence[int | str], about: str, what: str) -> Picture:
+def plot_points(
+    entries: Sequence[CurveEntry], places: Sequence[int | str], about: str, quantity: str
+) -> Picture:
     """A line for each entry (and measure), with its value as a point and its deviation as a bar."""
     several = len(places) > 1
     lines = [(place, entry) for place in places for entry in entries if place in entry.rows]
-    made, axes = plot(f"{what}, %", width=5.0, height=0.9 + 0.27 * len(lines) + 0.12 * len(places))
+    figure, axes = new_plot(
+        f"{quantity}, %", width=5.0, height=0.9 + 0.27 * len(lines) + 0.12 * len(places)
+    )
     ticks: dict[float, str] = {}
     y = 0.0
     for number, (place, entry) in enumerate(lines):
@@ -110,8 +125,16 @@ def points(entries: Sequence[Entry], places: Sequence[int | str], about: str, wh
         row = entry.rows[place]
         mean, spread = 100 * row["mean"], 100 * (row["deviation"] or 0.0)
         bar = None if row["deviation"] is None else [spread]
-        told: Any = {"color": entry.color, "capsize": 2.5, "elinewidth": 1.4}
-        axes.errorbar([mean], [y], xerr=bar, marker="o", markersize=5, **told)
+        axes.errorbar(
+            [mean],
+            [y],
+            xerr=bar,
+            marker="o",
+            markersize=5,
+            color=entry.color,
+            capsize=2.5,
+            elinewidth=1.4,
+        )
         axes.annotate(
             value(row),
             (mean + spread, y),
@@ -123,7 +146,7 @@ def points(entries: Sequence[Entry], places: Sequence[int | str], about: str, wh
         )
         ticks[y] = f"{place}  {entry.name}" if several else entry.name
         y += 1
-    axes.set_yticks(list(ticks), [plain(short(name)) for name in ticks.values()])
+    axes.set_yticks(list(ticks), [escape_dollars(shorten_name(name)) for name in ticks.values()])
     axes.set_ylim(y - 0.4, -0.6)
     axes.grid(axis="x", color=INK, alpha=0.13, linewidth=0.6)
     axes.grid(visible=False, axis="y")
@@ -132,23 +155,23 @@ def points(entries: Sequence[Entry], places: Sequence[int | str], about: str, wh
     low, high = axes.get_xlim()
     axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= min(high, 100)])
     axes.set_xlim(low, high + 0.22 * (high - low))  # room for the values
-    return picture(made, alt=f"{what}. {_last(entries, places)}", caption=about)
+    return render_svg(figure, alt=f"{quantity}. {_describe_last(entries, places)}", caption=about)
 
 
-def _last(entries: Sequence[Entry], places: Sequence[int | str]) -> str:
+def _describe_last(entries: Sequence[CurveEntry], places: Sequence[int | str]) -> str:
     """What is seen, in words: the values at the last place."""
-    known = [(e.name, e.rows[p]) for e in entries if e.name for p in places[-1:] if p in e.rows]
-    return "; ".join(f"{name} {value(row)} %" for name, row in known[:12])
+    rows = [(e.name, e.rows[p]) for e in entries if e.name for p in places[-1:] if p in e.rows]
+    return "; ".join(f"{name} {value(row)} %" for name, row in rows[:12])
 
 
-def by_competitor(one: Measured) -> list[Entry]:
+def entries_by_competitor(score: Measured) -> list[CurveEntry]:
     """The lines of a single run: the encoder and what it is compared with."""
     return [
-        Entry(
+        CurveEntry(
             name,
             competitor_color(name, i),
-            {p: r for (p, n), r in one.rows.items() if n == name},
+            {p: r for (p, n), r in score.rows.items() if n == name},
             not i,
         )
-        for i, name in enumerate(one.competitors)
+        for i, name in enumerate(score.competitors)
     ]

@@ -1,23 +1,25 @@
 """What a method does with examples: views beside originals, what is hidden, and what is answered.
 
-A method says what there is to see (`Method.shown`); nothing here knows one by its name.
+A method says what there is to see (`Method.inspect`); nothing here knows one by its name.
 """
 
 from collections.abc import Callable
-from typing import Any
 
+from selfwise.data.audio.dataset import Recordings
+from selfwise.data.image.dataset import Images
+from selfwise.data.text.labelled import Texts
 from selfwise.report.page.parts import Section
 from selfwise.report.sections import tasks_images, tasks_speech, tasks_text
 from selfwise.runs.open import Run
 
-_SOURCES: dict[str, Callable[..., list[Section]]] = {
-    "image": tasks_images.sections,
-    "text": tasks_text.sections,
-    "audio": tasks_speech.sections,
+_BY_MODALITY: dict[str, Callable[..., list[Section]]] = {
+    "image": tasks_images.build_sections,
+    "text": tasks_text.build_sections,
+    "audio": tasks_speech.build_sections,
 }
 
 
-def sections(run: Run, examples: Any, *, seed: int) -> list[Section]:
+def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int) -> list[Section]:
     """What the run's method makes of a few examples, and what it answers now.
 
     The same run, examples and seed give the same sections; on the CPU, bit for bit. What cannot be
@@ -28,4 +30,4 @@ def sections(run: Run, examples: Any, *, seed: int) -> list[Section]:
         examples: images, texts or recordings, as `run.modality.open_examples` opens them.
         seed: decides which examples are drawn, and all that is drawn in their views.
     """
-    return _SOURCES[run.method.modality](run, examples, seed=seed)
+    return _BY_MODALITY[run.method.modality](run, examples, seed=seed)

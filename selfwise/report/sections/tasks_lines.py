@@ -2,103 +2,116 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from selfwise.core.types import TextBatch
-from selfwise.methods import inspection
-from selfwise.report.page.figures import COLORS, picture
-from selfwise.report.page.parts import Picture, Token
-from selfwise.report.page.plots import plot
+from selfwise.methods.inspection import (
+    MaskedTextExamples,
+    NextTokenExamples,
+    PairPredictions,
+    Predictions,
+)
+from selfwise.report.page.figures import COLORS, render_svg
+from selfwise.report.page.parts import Level, Picture, Token
+from selfwise.report.page.plots import new_plot
 from selfwise.tokenizers.tokenizer import Tokenizer
 
-LEVELS = (0.01, 0.1, 0.5)  # probabilities that part the four grounds of a token
+LEVELS: tuple[Level, ...] = ("level1", "level2", "level3", "level4")
+LEVEL_EDGES = (0.01, 0.1, 0.5)  # probabilities that part the four grounds of a token
 TIGHT = ".,;:!?)]}%'\u2019\u201d"  # written without a space before it
 SPACES = " \n\t"  # that a token may begin with by itself
-NAMED = {"\n": "⏎", "\t": "⇥", " ": "␣", "": "∅"}  # what could not be seen
-MOST = 128  # tokens of a row that are shown
-BINS, FEWEST = 16, 8  # of positions; guesses that a bin takes
+SYMBOLS = {"\n": "⏎", "\t": "⇥", " ": "␣", "": "∅"}  # for tokens that could not be seen
+MAX_TOKENS = 128  # of a row that are shown
+NUM_BINS, MIN_PREDICTIONS = 16, 8  # of positions; and how many a bin takes
 
 
-def filled(tokenizer: Tokenizer, found: inspection.Filled, row: int) -> list[Token]:
-    """A row with its hidden tokens marked, and below it what was filled in for each."""
-    ids, guesses = _real(found.batch, row), found.guesses
-    hidden = {int(w): k for k, w in enumerate(guesses.where[row]) if guesses.chosen[row, k]}
-    true = [
-        int(guesses.target[row, hidden[place]]) if place in hidden else token
+def mark_masked(tokenizer: Tokenizer, examples: MaskedTextExamples, row: int) -> list[Token]:
+    """A row with its masked tokens marked, and below it what was filled in for each."""
+    ids, predictions = _unpadded(examples.batch, row), examples.predictions
+    masked = {
+        int(position): k
+        for k, position in enumerate(predictions.positions[row])
+        if predictions.valid[row, k]
+    }
+    true_ids = [
+        int(predictions.target[row, masked[place]]) if place in masked else token
         for place, token in enumerate(ids)
     ]
-    line = [] if found.answers is None else _answer(found.answers, row)
-    told: list[Token] = []
-    for place, text in enumerate(pieces(tokenizer, true)[:MOST]):
-        if place not in hidden:
-            line.append(Token(text, "quiet" if _special(tokenizer, ids[place]) else ""))
+    line = [] if examples.pairs is None else _pair_line(examples.pairs, row)
+    fillings: list[Token] = []
+    for place, text in enumerate(split_text(tokenizer, true_ids)[:MAX_TOKENS]):
+        if place not in masked:
+            line.append(Token(text, "quiet" if _is_special(tokenizer, ids[place]) else ""))
             continue
-        k = hidden[place]
-        right: Any = "right" if guesses.right[row, k] else "wrong"
+        k = masked[place]
         bare = text.lstrip(" ")
-        mark = Token(NAMED.get(bare, bare), right, _expected(tokenizer, guesses, row, k))
+        mark = Token(
+            SYMBOLS.get(bare, bare),
+            "right" if predictions.correct[row, k] else "wrong",
+            _list_top(tokenizer, predictions, row, k),
+        )
         line += [Token(text[: len(text) - len(bare)]), mark]
-        told += _filling(tokenizer, guesses, row, k, ids[place])
-    line += [Token(" …", "quiet")] if len(ids) > MOST else []
-    return _joined([*line, *([Token("\n"), *told] if told else [])])
+        fillings += _filling(tokenizer, predictions, row, k, ids[place])
+    line += [Token(" …", "quiet")] if len(ids) > MAX_TOKENS else []
+    return _merge_plain([*line, *([Token("\n"), *fillings] if fillings else [])])
 
 
 def _filling(
-    tokenizer: Tokenizer, guesses: inspection.Guesses, row: int, k: int, seen: int
+    tokenizer: Tokenizer, predictions: Predictions, row: int, k: int, input_id: int
 ) -> list[Token]:
-    """A hidden token, what was filled in for it, and how sure that was."""
-    best, true = int(guesses.best[row, k, 0]), int(guesses.target[row, k])
-    instead = "" if tokenizer.vocabulary.mask == seen else f" (seen as {word(tokenizer, seen)})"
-    instead = " (seen as it is)" if seen == true else instead
-    chance = _percent(float(guesses.chance[row, k, 0]))
+    """A masked token, what was filled in for it, and how sure that was."""
+    top, target = int(predictions.top_ids[row, k, 0]), int(predictions.target[row, k])
+    is_mask = tokenizer.vocabulary.mask == input_id
+    note = "" if is_mask else f" (seen as {show_token(tokenizer, input_id)})"
+    note = " (seen as it is)" if input_id == target else note
+    probability = _percent(float(predictions.top_probs[row, k, 0]))
     return [
-        Token(f"{word(tokenizer, true)}{instead} →\u00a0", "quiet"),
-        Token(word(tokenizer, best), "right" if best == true else "wrong"),
-        Token(f"\u00a0{chance}   ", "quiet"),
+        Token(f"{show_token(tokenizer, target)}{note} →\u00a0", "quiet"),
+        Token(show_token(tokenizer, top), "right" if top == target else "wrong"),
+        Token(f"\u00a0{probability}   ", "quiet"),
     ]
 
 
-def followed(tokenizer: Tokenizer, found: inspection.Followed, row: int) -> list[Token]:
+def mark_probabilities(tokenizer: Tokenizer, examples: NextTokenExamples, row: int) -> list[Token]:
     """A row with the probability of each token as the ground that it stands on."""
-    guesses = found.guesses
-    chosen = guesses.chosen[row]
-    last = int(chosen.nonzero().max()) + 1 if chosen.any() else 0
-    ids = [int(found.batch.ids[row, 0]), *guesses.target[row, :last].tolist()]
+    predictions = examples.predictions
+    valid = predictions.valid[row]
+    length = int(valid.nonzero().max()) + 1 if valid.any() else 0
+    ids = [int(examples.batch.ids[row, 0]), *predictions.target[row, :length].tolist()]
     line = []
-    for place, text in enumerate(pieces(tokenizer, ids)[:MOST]):
-        if not place or not chosen[place - 1]:  # what begins a text follows nothing
+    for place, text in enumerate(split_text(tokenizer, ids)[:MAX_TOKENS]):
+        if not place or not valid[place - 1]:  # what begins a text follows nothing
             line.append(Token(text, "quiet"))
             continue
-        nats = float(guesses.nats[row, place - 1])
-        told = f"{_percent(_chance(nats))}, {nats:.2f} nats. "
-        hint = told + _expected(tokenizer, guesses, row, place - 1)
-        line.append(Token(text, level(_chance(nats)), hint))
-    return [*line, *([Token(" …", "quiet")] if last >= MOST else [])]
+        nats = float(predictions.nats[row, place - 1])
+        own = f"{_percent(_probability(nats))}, {nats:.2f} nats. "
+        hint = own + _list_top(tokenizer, predictions, row, place - 1)
+        line.append(Token(text, choose_level(_probability(nats)), hint))
+    return [*line, *([Token(" …", "quiet")] if length >= MAX_TOKENS else [])]
 
 
-def level(chance: float) -> Any:
+def choose_level(probability: float) -> Level:
     """The ground of a token with that probability: level1, a surprise, to level4."""
-    return f"level{1 + sum(chance >= edge for edge in LEVELS)}"
+    return LEVELS[sum(probability >= edge for edge in LEVEL_EDGES)]
 
 
-def legend() -> list[Token]:
+def legend_line() -> list[Token]:
     """What the grounds mean."""
-    low, middle, high = (_percent(edge) for edge in LEVELS)
-    told = [f"below {low}", f"{low} to {middle}", f"{middle} to {high}", f"above {high}"]
-    pairs = [(Token(text, f"level{i}"), Token("  ")) for i, text in enumerate(told, 1)]  # type: ignore[arg-type]
+    low, middle, high = (_percent(edge) for edge in LEVEL_EDGES)
+    ranges = [f"below {low}", f"{low} to {middle}", f"{middle} to {high}", f"above {high}"]
+    pairs = [(Token(text, level), Token("  ")) for text, level in zip(ranges, LEVELS)]
     return [Token("Probability of a token: ", "quiet"), *(t for pair in pairs for t in pair)]
 
 
-def plainly(tokenizer: Tokenizer, ids: Sequence[int]) -> list[Token]:
+def plain_line(tokenizer: Tokenizer, ids: Sequence[int]) -> list[Token]:
     """A row as it is."""
-    return _joined([Token(text) for text in pieces(tokenizer, ids[:MOST])])
+    return _merge_plain([Token(text) for text in split_text(tokenizer, ids[:MAX_TOKENS])])
 
 
-def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
+def split_text(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     """The text of each token of a row, with the white space before it but for the first.
 
     A character whose bytes lie in several tokens is that of the first of them.
@@ -112,71 +125,71 @@ def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
         texts += [] if whole else [""] * (len(part) - 1)
     texts[:1] = [text.lstrip(" ") or text for text in texts[:1]]
     return [
-        _spaced(tokenizer, i, text, marked and bool(starts[i]) and place > 0)
+        _add_space(tokenizer, i, text, marked and bool(starts[i]) and place > 0)
         for place, (i, text) in enumerate(zip(ids, texts))
     ]
 
 
-def word(tokenizer: Tokenizer, token: int) -> str:
+def show_token(tokenizer: Tokenizer, token: int) -> str:
     """A token by itself, so that it can be seen; published tables may have rows beyond them."""
     if token >= tokenizer.vocabulary.size:
         return f"row {token}, no token"
-    if _special(tokenizer, token):
+    if _is_special(tokenizer, token):
         return tokenizer.piece(token)
     text = tokenizer.decode([token])
     bare = text.removeprefix("##").strip(" ")
-    return NAMED.get(bare, bare) if bare else NAMED.get(text, text)
+    return SYMBOLS.get(bare, bare) if bare else SYMBOLS.get(text, text)
 
 
-def loss_by_position(
-    position: Int64[Tensor, "g"], nats: Float[Tensor, "g"], *, about: str
+def plot_loss_by_position(
+    positions: Int64[Tensor, "g"], nats: Float[Tensor, "g"], *, about: str
 ) -> Picture | None:
-    """The mean loss of guesses by where they are, with its standard error; None of too few."""
-    width = max(1, -(-(int(position.max()) + 1) // BINS)) if len(position) else 1
-    x, mean, error = [], [], []
-    for number in range(BINS):
-        own = nats[position // width == number].double()
-        if len(own) >= FEWEST:
+    """The mean loss of predictions by where they are, with its standard error; None of too few."""
+    width = max(1, -(-(int(positions.max()) + 1) // NUM_BINS)) if len(positions) else 1
+    x, means, errors = [], [], []
+    for number in range(NUM_BINS):
+        in_bin = nats[positions // width == number].double()
+        if len(in_bin) >= MIN_PREDICTIONS:
             x.append((number + 0.5) * width - 0.5)
-            mean.append(float(own.mean()))
-            error.append(float(own.std() / len(own) ** 0.5))
+            means.append(float(in_bin.mean()))
+            errors.append(float(in_bin.std() / len(in_bin) ** 0.5))
     if len(x) < 2:
         return None
-    made, axes = plot("loss by position, nats a token")
-    low, high = ([m + sign * e for m, e in zip(mean, error)] for sign in (-1, 1))
+    figure, axes = new_plot("loss by position, nats a token")
+    low, high = ([m + sign * e for m, e in zip(means, errors)] for sign in (-1, 1))
     axes.fill_between(x, low, high, color=COLORS[0], alpha=0.2, linewidth=0)
-    axes.plot(x, mean, color=COLORS[0], linewidth=1.6, marker="o", markersize=3)
+    axes.plot(x, means, color=COLORS[0], linewidth=1.6, marker="o", markersize=3)
     axes.set_xlabel("tokens before it in its text", fontsize=8.5, labelpad=2)
-    ends = f"{mean[0]:.2f} at the beginning and {mean[-1]:.2f} at the end"
-    return picture(made, alt=f"Loss by position: {ends}.", caption=about)
+    ends = f"{means[0]:.2f} at the beginning and {means[-1]:.2f} at the end"
+    return render_svg(figure, alt=f"Loss by position: {ends}.", caption=about)
 
 
-def _real(batch: TextBatch, row: int) -> list[int]:
-    """The tokens of a row that are no padding."""
-    real = batch.ids.shape[1] if batch.valid is None else int(batch.valid[row].sum())
-    return batch.ids[row, :real].tolist()
+def _unpadded(batch: TextBatch, row: int) -> list[int]:
+    """The tokens of a row without its padding."""
+    length = batch.ids.shape[1] if batch.valid is None else int(batch.valid[row].sum())
+    return batch.ids[row, :length].tolist()
 
 
-def _answer(answers: inspection.Answers, row: int) -> list[Token]:
-    """What was answered about the row, on a line of its own."""
-    best, truth = int(answers.chance[row].argmax()), int(answers.truth[row])
-    right = best == truth
-    told = f" {_percent(float(answers.chance[row, best]))}"
-    told += "" if right else f", but {answers.options[truth]}"
+def _pair_line(pairs: PairPredictions, row: int) -> list[Token]:
+    """The predicted class of the row's pair of texts, on a line of its own."""
+    top, target = int(pairs.probs[row].argmax()), int(pairs.target[row])
+    note = f" {_percent(float(pairs.probs[row, top]))}"
+    note += "" if top == target else f", but {pairs.class_names[target]}"
     return [
-        Token(answers.options[best], "right" if right else "wrong"),
-        Token(f"{told}\n", "quiet"),
+        Token(pairs.class_names[top], "right" if top == target else "wrong"),
+        Token(f"{note}\n", "quiet"),
     ]
 
 
-def _expected(tokenizer: Tokenizer, guesses: inspection.Guesses, row: int, k: int) -> str:
-    pairs = zip(guesses.best[row, k].tolist(), guesses.chance[row, k].tolist())
-    told = [f"{word(tokenizer, token)} {_percent(chance)}" for token, chance in pairs]
-    return f"Expected: {', '.join(told)}."
+def _list_top(tokenizer: Tokenizer, predictions: Predictions, row: int, k: int) -> str:
+    """The most likely tokens with their probabilities, as a sentence."""
+    top = zip(predictions.top_ids[row, k].tolist(), predictions.top_probs[row, k].tolist())
+    texts = [f"{show_token(tokenizer, token)} {_percent(prob)}" for token, prob in top]
+    return f"Expected: {', '.join(texts)}."
 
 
-def _spaced(tokenizer: Tokenizer, token: int, text: str, begins: bool) -> str:
-    if _special(tokenizer, token):
+def _add_space(tokenizer: Tokenizer, token: int, text: str, begins: bool) -> str:
+    if _is_special(tokenizer, token):
         return f"{' ' * begins}{tokenizer.piece(token)}"
     text = text.removeprefix("##")
     if not begins or text.startswith((*SPACES, *TIGHT)):
@@ -184,27 +197,25 @@ def _spaced(tokenizer: Tokenizer, token: int, text: str, begins: bool) -> str:
     return f" {text}"
 
 
-def _joined(line: Sequence[Token]) -> list[Token]:
-    """Plain tokens that follow each other as one."""
-    made: list[Token] = []
-    for (kind, hint), run in groupby(line, lambda token: (token.kind, token.hint)):
-        run_ = list(run)
-        made += (
-            run_
-            if kind not in ("", "quiet")
-            else [Token("".join(t.text for t in run_), kind, hint)]
-        )
-    return made
+def _merge_plain(line: Sequence[Token]) -> list[Token]:
+    """The line with plain tokens that follow each other as one token."""
+    merged: list[Token] = []
+    for (kind, hint), group in groupby(line, lambda token: (token.kind, token.hint)):
+        if kind in ("", "quiet"):
+            merged.append(Token("".join(token.text for token in group), kind, hint))
+        else:
+            merged += group
+    return merged
 
 
-def _special(tokenizer: Tokenizer, token: int) -> bool:
+def _is_special(tokenizer: Tokenizer, token: int) -> bool:
     return token in tokenizer.vocabulary.special
 
 
-def _chance(nats: float) -> float:
+def _probability(nats: float) -> float:
     return float(torch.tensor(-nats, dtype=torch.float64).exp())
 
 
-def _percent(chance: float) -> str:
-    told = f"{100 * chance:.0f}" if chance >= 0.01 else f"{100 * chance:.1g}"
-    return f"{told}\u00a0%"
+def _percent(probability: float) -> str:
+    number = f"{100 * probability:.0f}" if probability >= 0.01 else f"{100 * probability:.1g}"
+    return f"{number}\u00a0%"

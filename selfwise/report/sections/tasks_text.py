@@ -1,120 +1,140 @@
 """Texts: what was hidden and what is filled in, how likely each token was, the loss by position."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import TypeVar
 
 import torch
 
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.features.image import evaluation_mode
-from selfwise.methods import inspection
-from selfwise.report.page.parts import Lines, Section, Token
+from selfwise.methods.inspection import MaskedTextExamples, NextTokenExamples
+from selfwise.report.page.parts import Lines, Part, Picture, Section, Token
 from selfwise.report.sections.tasks_images import TITLE
-from selfwise.report.sections.tasks_lines import filled, followed, legend, loss_by_position, plainly
-from selfwise.report.sections.tasks_rows import looked, positions, rows
+from selfwise.report.sections.tasks_lines import (
+    legend_line,
+    mark_masked,
+    mark_probabilities,
+    plain_line,
+    plot_loss_by_position,
+)
+from selfwise.report.sections.tasks_rows import inspect_rows, make_rows, text_positions
 from selfwise.runs.open import Run
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training.config import resolve_device
 from selfwise.workflows.language import generate
 
-FILLED, FOLLOWED = 6, 3  # rows that are shown
-PROMPT, MADE, TEMPERATURE = 20, 60, 0.8  # tokens of the prompt, tokens made of it
+MASKED_ROWS, NEXT_TOKEN_ROWS = 6, 3  # rows that are shown
+PROMPT_TOKENS, NEW_TOKENS, TEMPERATURE = 20, 60, 0.8
+Examples = TypeVar("Examples", MaskedTextExamples, NextTokenExamples)
 
 
-def sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
+def build_sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
     """A few rows with what the model makes of them, and the loss by position over more rows."""
     try:
-        made = rows(run, texts, seed=seed)
+        rows = make_rows(run, texts, seed=seed)
         with evaluation_mode(run.method, resolve_device("auto")):
-            found = list(looked(run, made, seed=seed))
+            pairs = list(inspect_rows(run, rows, seed=seed))
     except ValueError as error:
         return [Section(TITLE, f"These texts cannot be shown: {error}.", [])]
-    views = [one for _, one in found if one is not None]
-    if not views:
-        ids = [row for batch, _ in found for row in batch.ids.tolist()][:FILLED]
-        lines = [plainly(run.tokenizer, row) for row in ids]
+    inspections = [inspection for _, inspection in pairs if inspection is not None]
+    if not inspections:
+        ids = [row for batch, _ in pairs for row in batch.ids.tolist()][:MASKED_ROWS]
+        lines = [plain_line(run.tokenizer, row) for row in ids]
         return [Section(TITLE, "What the method reads, without its answers.", [Lines(lines)])]
-    if isinstance(views[0], inspection.Followed):
-        return [_followed(run, views, seed)]
-    assert isinstance(views[0], inspection.Filled), "a method on text fills in, or goes on"
-    return [_filled(run, views)]
+    next_token = [one for one in inspections if isinstance(one, NextTokenExamples)]
+    if next_token:
+        return [_next_token_section(run, next_token, seed)]
+    masked = [one for one in inspections if isinstance(one, MaskedTextExamples)]
+    assert masked, "a method on text fills in, or goes on"
+    return [_masked_section(run, masked)]
 
 
-def _filled(run: Run, views: Sequence[inspection.Filled]) -> Section:
-    lines = _lines(run.tokenizer, views, filled, FILLED)
+def _masked_section(run: Run, batches: Sequence[MaskedTextExamples]) -> Section:
+    lines = _draw_rows(run.tokenizer, batches, mark_masked, MASKED_ROWS)
     caption = (
         "Hidden tokens are marked by whether they were guessed; below each text what was filled "
         "in, with its probability. Point at a marked one for what else was likely."
     )
-    told = [views[0].about, _share(views, "hidden tokens", "filled in right"), _answers(views)]
-    return Section(TITLE, " ".join(filter(None, told)), [Lines(lines, caption), *_curve(views)])
+    sentences = [
+        batches[0].about,
+        _describe_accuracy(batches, "hidden tokens", "filled in right"),
+        _describe_pairs(batches),
+    ]
+    about = " ".join(filter(None, sentences))
+    return Section(TITLE, about, [Lines(lines, caption), *_plot_losses(batches)])
 
 
-def _followed(run: Run, views: Sequence[inspection.Followed], seed: int) -> Section:
-    lines = [legend(), *_lines(run.tokenizer, views, followed, FOLLOWED)]
+def _next_token_section(run: Run, batches: Sequence[NextTokenExamples], seed: int) -> Section:
+    rows = _draw_rows(run.tokenizer, batches, mark_probabilities, NEXT_TOKEN_ROWS)
     caption = (
         "The stronger the colour behind it, the less a token was expected. Point at one for what "
         "was expected in its place."
     )
-    about = f"{views[0].about} {_share(views, 'tokens', 'the likeliest one')}"
-    return Section(
-        TITLE,
-        about,
-        [Lines(lines, caption), *_curve(views), _continued(run, views[0], seed)],
-    )
+    about = f"{batches[0].about} {_describe_accuracy(batches, 'tokens', 'the likeliest one')}"
+    parts: list[Part] = [Lines([legend_line(), *rows], caption), *_plot_losses(batches)]
+    parts.append(_continue_first_row(run, batches[0], seed))
+    return Section(TITLE, about, parts)
 
 
-def _lines(
-    tokenizer: Tokenizer, views: Sequence[Any], drawn: Any, count: int
-) -> list[Sequence[Token]]:
-    """The first rows of the views."""
-    places = [(one, row) for one in views for row in range(len(one.batch.ids))]
-    return [drawn(tokenizer, one, row) for one, row in places[:count]]
+def _draw_rows(
+    tokenizer: Tokenizer,
+    batches: Sequence[Examples],
+    draw_row: Callable[[Tokenizer, Examples, int], list[Token]],
+    count: int,
+) -> list[list[Token]]:
+    """The first rows of the batches."""
+    rows = ((batch, row) for batch in batches for row in range(len(batch.batch.ids)))
+    return [draw_row(tokenizer, batch, row) for batch, row in islice(rows, count)]
 
 
-def _share(views: Sequence[Any], what: str, right: str) -> str:
-    """How many guesses are right, of all rows that were looked at, and their mean loss."""
-    count = sum(int(one.guesses.chosen.sum()) for one in views)
+def _describe_accuracy(batches: Sequence[Examples], what: str, right: str) -> str:
+    """How many predictions are right, of all rows that were looked at, and their mean loss."""
+    predictions = [batch.predictions for batch in batches]
+    count = sum(int(p.valid.sum()) for p in predictions)
     if not count:
         return ""
-    hits = sum(int(one.guesses.right.sum()) for one in views)
-    nats = sum(float(one.guesses.nats[one.guesses.chosen].double().sum()) for one in views)
-    share = f"{100 * hits / count:.0f} % are {right}"
+    num_correct = sum(int(p.correct.sum()) for p in predictions)
+    nats = sum(float(p.nats[p.valid].double().sum()) for p in predictions)
+    share = f"{100 * num_correct / count:.0f} % are {right}"
     return f"Of {count:,} {what}, {share}; the loss is {nats / count:.2f} nats a token."
 
 
-def _answers(views: Sequence[inspection.Filled]) -> str:
+def _describe_pairs(batches: Iterable[MaskedTextExamples]) -> str:
     """How many questions about rows are answered right, of all that were looked at."""
-    answers = [one.answers for one in views if one.answers is not None]
-    if not answers:
+    pairs = [batch.pairs for batch in batches if batch.pairs is not None]
+    if not pairs:
         return ""
-    count = sum(len(one.truth) for one in answers)
-    hits = sum(int((one.chance.argmax(dim=1) == one.truth).sum()) for one in answers)
-    most = int(torch.cat([one.truth for one in answers]).bincount().max())
-    always = f"the commoner answer alone would be right for {100 * most / count:.0f} %"
-    return f"Of {count:,} pairs of texts, {100 * hits / count:.0f} % are told right; {always}."
+    count = sum(len(p.target) for p in pairs)
+    num_correct = sum(int((p.probs.argmax(dim=1) == p.target).sum()) for p in pairs)
+    majority = int(torch.cat([p.target for p in pairs]).bincount().max())
+    always = f"the commoner answer alone would be right for {100 * majority / count:.0f} %"
+    return (
+        f"Of {count:,} pairs of texts, {100 * num_correct / count:.0f} % are told right; {always}."
+    )
 
 
-def _curve(views: Sequence[Any]) -> list[Any]:
-    """The loss by position, where there are enough guesses."""
-    chosen = [one.guesses.chosen for one in views]
-    position = torch.cat([positions(one)[own] for one, own in zip(views, chosen)])
-    nats = torch.cat([one.guesses.nats[own] for one, own in zip(views, chosen)])
-    n = sum(len(one.batch.ids) for one in views)
-    about = f"Means over {len(nats):,} guesses in {n:,} rows, with standard errors."
-    found = loss_by_position(position, nats, about=about)
-    return [found] if found is not None else []
+def _plot_losses(batches: Sequence[Examples]) -> list[Picture]:
+    """The loss by position, where there are enough predictions."""
+    valid = [batch.predictions.valid for batch in batches]
+    positions = torch.cat([text_positions(batch)[own] for batch, own in zip(batches, valid)])
+    nats = torch.cat([batch.predictions.nats[own] for batch, own in zip(batches, valid)])
+    num_rows = sum(len(batch.batch.ids) for batch in batches)
+    about = f"Means over {len(nats):,} guesses in {num_rows:,} rows, with standard errors."
+    picture = plot_loss_by_position(positions, nats, about=about)
+    return [picture] if picture is not None else []
 
 
-def _continued(run: Run, one: inspection.Followed, seed: int) -> Lines:
+def _continue_first_row(run: Run, examples: NextTokenExamples, seed: int) -> Lines:
     """What the model goes on with after the beginning of the first row."""
-    ids = one.batch.ids[0, : PROMPT + 1]
-    begins = [place for place in range(1, len(ids)) if run.tokenizer.vocabulary.starts[ids[place]]]
+    ids = examples.batch.ids[0, : PROMPT_TOKENS + 1]
+    starts = run.tokenizer.vocabulary.starts
+    word_starts = [place for place in range(1, len(ids)) if starts[ids[place]]]
     # whole words, without a space before the first
-    beginning = run.tokenizer.decode(ids[: max(begins, default=PROMPT)].tolist()).lstrip(" ")
-    told: dict[str, Any] = {"tokens": MADE, "temperature": TEMPERATURE, "seed": seed}
-    whole = generate(run, beginning, **told)
-    rest = whole.removeprefix(beginning)
-    begun = [Token(beginning, "quiet")] if rest != whole else []
+    length = max(word_starts, default=PROMPT_TOKENS)
+    prompt = run.tokenizer.decode(ids[:length].tolist()).lstrip(" ")
+    text = generate(run, prompt, tokens=NEW_TOKENS, temperature=TEMPERATURE, seed=seed)
+    continuation = text.removeprefix(prompt)
+    line = [Token(prompt, "quiet")] if continuation != text else []
     caption = f"The model goes on by itself, at a temperature of {TEMPERATURE:g}."
-    return Lines([[*begun, Token(rest)]], caption)
+    return Lines([[*line, Token(continuation)]], caption)

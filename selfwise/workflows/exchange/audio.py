@@ -16,7 +16,7 @@ from selfwise.interop.huggingface.folder import (
     write_parts,
     write_weights,
 )
-from selfwise.interop.huggingface.hubert import from_hf, preprocessor
+from selfwise.interop.huggingface.hubert import from_hf, write_preprocessor
 from selfwise.interop.huggingface.hubert import to_hf as weights_to_hf
 from selfwise.runs.open import Run
 from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint
@@ -49,7 +49,7 @@ def to_hf(run: Run, out: Path) -> None:
     told, method = asdict(run.encoder.shape), run.method.state_dict()
     mask = method["mask"] if run.record.method == "hubert" else None
     config, weights = weights_to_hf(told, run.encoder.state_dict(), mask)
-    write_parts(out, config, weights, {PREPROCESSOR: preprocessor(told)})
+    write_parts(out, config, weights, {PREPROCESSOR: write_preprocessor(told)})
 
 
 def to_safetensors(run: Run, out: Path) -> None:

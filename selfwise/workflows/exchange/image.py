@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from selfwise.core.data_info import ImageInfo
-from selfwise.interop.huggingface.beit import Imported, from_hf, from_timm
+from selfwise.interop.huggingface.beit import BeitCheckpoint, from_hf, from_timm
 from selfwise.interop.huggingface.beit import to_hf as weights_to_hf
-from selfwise.interop.huggingface.beit_configs import preprocessor
+from selfwise.interop.huggingface.beit_configs import write_preprocessor
 from selfwise.interop.huggingface.folder import (
     PREPROCESSING,
     PREPROCESSOR,
@@ -18,7 +18,7 @@ from selfwise.interop.huggingface.folder import (
     write_parts,
     write_weights,
 )
-from selfwise.interop.image_preprocessing import pictures
+from selfwise.interop.image_preprocessing import describe_preprocessing
 from selfwise.runs.open import Run
 from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint
 from selfwise.workflows.exchange.model_card import Use
@@ -30,7 +30,7 @@ UNITS = 512  # kinds of units of a head that the checkpoint has not
 def take(family: str, folder: Path) -> ImportedCheckpoint:
     """A checkpoint in the layout of Hugging Face, or of timm."""
     config, weights = read_folder(folder)
-    imported: Imported
+    imported: BeitCheckpoint
     if "model_type" not in config and "architecture" in config:  # timm's word
         imported = from_timm(config, weights)
     else:
@@ -67,7 +67,7 @@ def to_hf(run: Run, out: Path) -> None:
     heads = own if run.record.method == "beit" else {}
     size = {"size": encoder.size, "channels": encoder.in_channels}
     config, weights = weights_to_hf(asdict(encoder.shape), encoder.state_dict(), heads, **size)
-    write_parts(out, config, weights, {PREPROCESSOR: preprocessor(**size)})
+    write_parts(out, config, weights, {PREPROCESSOR: write_preprocessor(**size)})
 
 
 def to_timm(run: Run, out: Path) -> None:
@@ -102,4 +102,4 @@ def use(run: Run, form: str) -> Use:
 
 def _write_preprocessing(run: Run, out: Path) -> None:
     info, decode = run.record.info, run.record.option("decode")
-    write_json(out / PREPROCESSING, pictures(info.size, info.channels, decode))
+    write_json(out / PREPROCESSING, describe_preprocessing(info.size, info.channels, decode))

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from selfwise.interop.huggingface.beit_configs import HALF
 from selfwise.interop.huggingface.folder import CONFIG, WEIGHTS, write_json, write_weights
-from selfwise.interop.image_preprocessing import statistics
+from selfwise.interop.image_preprocessing import fill_statistics
 from selfwise.interop.timm.beit import ARCHITECTURE, to_timm
-from selfwise.interop.timm.config import Described, write
+from selfwise.interop.timm.config import TimmExport, write_config
 from selfwise.runs.open import Run
 from selfwise.workflows.exchange.checkpoint import Weights
 
@@ -38,12 +38,12 @@ def write_timm(run: Run, out: Path) -> None:
         raise ValueError(f"encoder {name} is selfwise's own and timm has none like it; {OURS}")
     else:
         told, weights = _vision(run)
-    write_json(out / CONFIG, write(told))
+    write_json(out / CONFIG, write_config(told))
     write_weights(out / WEIGHTS, weights)
     _check(run, out, told)
 
 
-def _vision(run: Run) -> tuple[Described, Weights]:
+def _vision(run: Run) -> tuple[TimmExport, Weights]:
     """An encoder that is a timm model, if nothing of it was changed."""
     encoder, info = run.encoder, run.record.info
     if encoder.stem != "timm":
@@ -61,8 +61,8 @@ def _vision(run: Run) -> tuple[Described, Weights]:
     size, channels = info.size, info.channels
     published = {**model.pretrained_cfg}
     args = {"in_chans": channels, **({"img_size": size} if _fixed(published) else {})}
-    mean, std = statistics(numbers(encoder.mean), numbers(encoder.std), channels)
-    told = Described(
+    mean, std = fill_statistics(numbers(encoder.mean), numbers(encoder.std), channels)
+    told = TimmExport(
         encoder.name.partition(".")[0],
         {**args, **model_options(run)},
         mean,
@@ -75,7 +75,7 @@ def _vision(run: Run) -> tuple[Described, Weights]:
     return told, dict(model.state_dict())
 
 
-def _beit(run: Run) -> tuple[Described, Weights]:
+def _beit(run: Run) -> tuple[TimmExport, Weights]:
     """An encoder of ours that is timm's Beit by other names."""
     encoder = run.encoder
     size, channels = encoder.size, encoder.in_channels
@@ -83,7 +83,7 @@ def _beit(run: Run) -> tuple[Described, Weights]:
     args, named = to_timm(shape, weights, size=size, channels=channels)
     half, published = [HALF] * channels, timm.get_pretrained_cfg(ARCHITECTURE)
     assert published is not None, "timm has had it since 0.5"
-    told = Described(
+    told = TimmExport(
         ARCHITECTURE,
         args,
         half,
@@ -115,7 +115,7 @@ def numbers(values: Tensor | None) -> list[float] | None:
     return [float(np.format_float_positional(v)) for v in values.flatten().numpy()]
 
 
-def _check(run: Run, folder: Path, told: Described) -> None:
+def _check(run: Run, folder: Path, told: TimmExport) -> None:
     """Raises ValueError unless timm finds the same, from the folder alone."""
     name, where = told.architecture, f"timm {timm.__version__}"
     try:

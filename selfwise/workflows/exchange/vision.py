@@ -10,7 +10,7 @@ from selfwise.core.data_info import ImageInfo
 from selfwise.core.errors import did_you_mean
 from selfwise.interop.huggingface.folder import read_folder, read_weights
 from selfwise.interop.timm import config as timm_config
-from selfwise.interop.torchvision import IMAGENET, counted, timm_name, translated
+from selfwise.interop.torchvision import IMAGENET, add_batch_counters, rename_weights, timm_name
 from selfwise.methods import Method
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint, Weights
@@ -49,7 +49,7 @@ def take(family: str, folder: Path, *, encoder: str = "", size: int = 0) -> Impo
 def _folder(folder: Path, encoder: str, size: int) -> ImportedCheckpoint:
     """What timm saves or pushes to a hub: config.json and model.safetensors."""
     config, weights = read_folder(folder)
-    told = timm_config.read(config)
+    told = timm_config.read_config(config)
     _check_name(told.architecture)
     if encoder and encoder.partition(".")[0] != told.architecture:
         raise ValueError(
@@ -64,7 +64,7 @@ def _torchvision(file: Path, encoder: str, size: int) -> ImportedCheckpoint:
     if not encoder:
         raise ValueError(f"say of which of torchvision's models {file} is (--encoder resnet50)")
     name = timm_name(encoder)
-    weights = translated(encoder, read_weights(file))
+    weights = rename_weights(encoder, read_weights(file))
     return _taken(name, {}, _normalise(*(list(part) for part in IMAGENET)), weights, size)
 
 
@@ -93,7 +93,7 @@ def _taken(
     return ImportedCheckpoint(
         encoder=name,
         encoder_options={**args, "stem": "timm", "normalise": normalise},
-        weights=counted(kept),
+        weights=add_batch_counters(kept),
         head={},
         missing=None,
         notes=notes,
