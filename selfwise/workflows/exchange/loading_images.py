@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from selfwise.interop.image_preprocessing import READER, fraction, shorter_side
+from selfwise.interop.image_preprocessing import READER, crop_fraction, shorter_side
 from selfwise.runs.open import Run
 from selfwise.workflows.exchange.model_card import Use
 from selfwise.workflows.exchange.to_timm import model_options, numbers
@@ -39,7 +39,7 @@ def image(run: Run, form: str) -> Use:
 
 def _as_ours(size: int) -> list[str]:
     """How files become images where the card says how to read them."""
-    part = f"{100 * fraction(size):g} %" if fraction(size) < 1 else "all"
+    part = f"{100 * crop_fraction(size):g} %" if crop_fraction(size) < 1 else "all"
     return [
         f"of a file: upright, the central square with {part} of the shorter side, resized once to "
         f"{size} px; preprocessing.json has every step, and `read` takes them: the features are "
