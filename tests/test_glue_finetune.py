@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from selfwise.core import memory
+from selfwise.core.data_info import TextInfo
 from selfwise.data.text.labelled import Texts
 from selfwise.encoders import text
 from selfwise.evaluation.features.text import pad_rows, tokenize_rows
@@ -41,7 +42,7 @@ def run_of(family="bert", **options):
     encoder = text.build_text_encoder(
         family, vocab=reader.vocabulary.size, **{**size, **narrow, **options}
     )
-    record = SimpleNamespace(info=SimpleNamespace(length=encoder.length))
+    record = SimpleNamespace(info=TextInfo(vocab=encoder.vocab, length=encoder.length))
     return SimpleNamespace(encoder=encoder, tokenizer=reader, record=record)
 
 

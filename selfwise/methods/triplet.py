@@ -74,7 +74,7 @@ class Triplet(Method):
         blur: float | None = None,
     ):
         super().__init__()
-        ways.check_mining(mining, margin, ways.VIEWS)
+        ways.check_mining(mining, margin, ways.VIEW_RULES)
         self.augment = build_simclr_augment(
             size, crop=crop, flip=flip, strength=strength, blur=blur
         )

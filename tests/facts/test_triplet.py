@@ -23,7 +23,7 @@ from selfwise.runs.create import pretrain
 from selfwise.runs.open import load
 from selfwise.views.image.pk_sampler import PKSampler
 
-WAYS = pytest.mark.parametrize("way", mining.VIEWS)
+WAYS = pytest.mark.parametrize("way", mining.VIEW_RULES)
 QUICK = {"steps": 2, "batch": 8, "threads": 1, "precision": "float32", "quiet": True}
 QUICK |= {"encoder": "resnet18", "encoder_options": {**cases.TINY}}
 
@@ -95,11 +95,11 @@ def test_every_way_of_mining_learns_from_a_batch(kind, way, rng):
     assert float(step.loss.detach()) > 0
     assert all(p.grad.abs().max() > 0 for p in method.parameters())
     assert float(step.terms["triplet"].count) == float(method.counts(view)["triplet"])
-    loss = {other: cases.build(name, mining=other) for other in mining.VIEWS}
+    loss = {other: cases.build(name, mining=other) for other in mining.VIEW_RULES}
     view = loss["random"].view(cases.batch(kind), rng())  # the draw is there for all
     with torch.no_grad():
         values = {other: float(method(view).loss) for other, method in loss.items()}
-    assert len(set(values.values())) == len(mining.VIEWS), values
+    assert len(set(values.values())) == len(mining.VIEW_RULES), values
     assert max(values.values()) == values["hard"]
 
 
@@ -122,7 +122,7 @@ def test_views_are_those_of_simclr_and_of_supervised(rng):
     """So that a comparison differs in the loss alone (SimCLR, table 4)."""
     batch = cases.batch(Triplet)
     theirs = cases.build("simclr").view(batch, rng())
-    for way in mining.VIEWS:
+    for way in mining.VIEW_RULES:
         ours = cases.build("triplet", mining=way).view(batch, rng())
         assert torch.equal(ours.a, theirs.a)
         assert torch.equal(ours.b, theirs.b)

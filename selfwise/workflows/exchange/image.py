@@ -20,7 +20,7 @@ from selfwise.interop.huggingface.folder import (
 )
 from selfwise.interop.image_preprocessing import describe_preprocessing
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint
+from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint
 from selfwise.workflows.exchange.model_card import Use
 
 FAMILIES = ("beit",)

@@ -15,7 +15,7 @@ from selfwise.interop.image_preprocessing import fill_statistics
 from selfwise.interop.timm.beit import ARCHITECTURE, to_timm
 from selfwise.interop.timm.config import TimmExport, write_config
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.checkpoint import Weights
+from selfwise.workflows.exchange.imported_checkpoint import Weights
 
 MOST = 1e-4  # difference from timm, of features of order 1, that is still rounding
 OURS = "--to safetensors writes it as it is"
