@@ -260,7 +260,7 @@ def test_layers_are_left_out_at_the_rate_told_and_in_training_alone():
     x = torch.randn(2, 5, 8)
     assert torch.equal(nothing(x, Layout()), x)
     assert torch.equal(
-        nothing.read(x, Layout(), torch.tensor([[1], [4]])), x[[0, 1], [1, 4]][:, None]
+        nothing.forward_at(x, Layout(), torch.tensor([[1], [4]])), x[[0, 1], [1, 4]][:, None]
     )
 
 
