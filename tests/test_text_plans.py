@@ -14,7 +14,7 @@ from selfwise.core.types import EpochPlan, RowSampler, Vocabulary
 from selfwise.data.text import epoch_plans
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
-from selfwise.runs.arguments import where
+from selfwise.runs.config import name_data
 from selfwise.tokenizers.tokenizer import train_tokenizer
 from selfwise.views.text.collate import collate_packed, collate_pairs, collate_windows
 from selfwise.views.text.packing import plan_full_sentences, plan_windows
@@ -248,8 +248,8 @@ def test_a_plan_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
 
 
 def test_a_corpus_by_name_keeps_its_name():
-    assert where("python-docs") == "python-docs"
-    assert where("hub:some/data:test") == "hub:some/data:test"
+    assert name_data("python-docs") == "python-docs"
+    assert name_data("hub:some/data:test") == "hub:some/data:test"
 
 
 def test_held_out_text_is_only_that_of_the_same_corpus(tmp_path):

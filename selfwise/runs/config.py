@@ -137,7 +137,7 @@ def encoder_class(kind: type[Method], encoder: str | EncoderFactory | nn.Module)
     if isinstance(encoder, nn.Module):
         return Config
     if not isinstance(encoder, str):
-        return options_of(encoder, skip=FROM_DATA, prefix="encoder.")
+        return options_of(encoder, skip=FROM_DATA, prefix="encoder.", positional=True)
     return modality_of(kind).find_encoder_options(encoder or kind.default_encoder)
 
 
