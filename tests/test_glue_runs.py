@@ -303,7 +303,9 @@ def test_every_seed_draws_its_rows_and_its_twin(run, data, tmp_path, monkeypatch
 
     monkeypatch.setattr(competitors, "probe_frozen", spy)
     fresh = type(run).build_untrained
-    monkeypatch.setattr(type(run), "build_untrained", lambda r, seed: twins.append(seed) or fresh(r, seed))
+    monkeypatch.setattr(
+        type(run), "build_untrained", lambda r, seed: twins.append(seed) or fresh(r, seed)
+    )
     told = {**QUICK, "seeds": 2, "limit": 30, "layers": "all", "poolings": "mean,cls"}
     run_glue(run, data=data, out=tmp_path / "out", tasks="rte", **told)
     assert twins == [0, 1]
