@@ -171,15 +171,15 @@ def test_a_run_is_measured_on_its_test_examples(run, capsys):
 
 
 def test_no_features_are_computed_that_are_not_searched(run, monkeypatch):
-    from selfwise.modalities import image
+    from selfwise.evaluation.features import image
 
-    seen, original = [], image.image_features.extract_features
+    seen, original = [], image.extract_features
 
     def spy(encoder, images, **told):
         seen.append(len(images))
         return original(encoder, images, **told)
 
-    monkeypatch.setattr(image.image_features, "extract_features", spy)
+    monkeypatch.setattr(image, "extract_features", spy)
     selfwise.probe(run, **PAIR, kind="retrieval", layer=0, quiet=True)
     assert seen == [500] * 4
 
