@@ -303,9 +303,8 @@ def test_every_seed_draws_its_rows_and_its_twin(run, data, tmp_path, monkeypatch
 
     monkeypatch.setattr(competitors, "probe_frozen", spy)
     fresh = type(run).build_untrained
-    monkeypatch.setattr(
-        type(run), "build_untrained", lambda r, seed: twins.append(seed) or fresh(r, seed)
-    )
+    spied = lambda run, seed: twins.append(seed) or fresh(run, seed)  # noqa: E731
+    monkeypatch.setattr(type(run), "build_untrained", spied)
     told = {**QUICK, "seeds": 2, "limit": 30, "layers": "all", "poolings": "mean,cls"}
     run_glue(run, data=data, out=tmp_path / "out", tasks="rte", **told)
     assert twins == [0, 1]
@@ -391,9 +390,8 @@ def test_the_command_and_its_mistakes(run, data, tmp_path, capsys):
 def test_another_run_is_refused(run, data, tmp_path):
     told = {"data": data, "out": tmp_path / "out", "tasks": "rte", **QUICK}
     run_glue(run, **told)
-    other = replace(run, loaded=replace(run.loaded, weights="0" * 64))
     with pytest.raises(ValueError, match=r"rte\.json was measured of another run"):
-        run_glue(other, **told)
+        run_glue(replace(run, loaded=replace(run.loaded, weights="0" * 64)), **told)
 
 
 def test_a_run_on_images_is_refused(data, tmp_path, capsys):

@@ -83,7 +83,7 @@ def with_sentences(case: str, batch: int) -> Opened:
     """BERT as published, on pairs out of the documents of the text."""
     told: dict[str, Any] = {"tokenizer": tokenizer().name, "vocab": VOCAB, "mask_share": SHARE}
     told |= {"whole_words": False}
-    return opened("bert", {"name": f"bert-{case}"}, batch=batch, length=LENGTH, **told)
+    return opened("bert", {"encoder": f"bert-{case}"}, batch=batch, length=LENGTH, **told)
 
 
 def training(ours: Opened, setting: Setting, batch: int, **told: Any) -> Training:

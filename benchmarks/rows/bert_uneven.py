@@ -52,7 +52,7 @@ def documents() -> list[str]:
     """Paragraphs that have a token, none with more than fit between two special ones."""
     words = Tokenizer.load(bert.tokenizer().name)
     texts = [text for text in one_text().split("\n\n") if text.strip()]
-    _, counts = words.flat(texts)
+    _, counts = words.encode_flat(texts)
     found = []
     for text, count in zip(texts, counts):
         if count > LONGEST:

@@ -14,6 +14,7 @@ from selfwise.core.types import RATE, AudioBatch, frames
 from selfwise.encoders import speech
 from selfwise.interop.huggingface.hubert import from_hf
 from selfwise.losses.cross_entropy import cosine_logits, masked_cross_entropy
+from selfwise.methods.hubert import HuBERT
 from selfwise.views.audio.span_mask import Hidden
 
 PEER = (
@@ -77,7 +78,7 @@ def clips_of(case: str, device: str) -> int:
 def method_of(case: str, **told: Any) -> Any:
     with init_seed(0, "method"):
         encoder = speech.build(f"hubert-{case}", **told)
-        return find_method("hubert")(encoder, clusters=CLUSTERS[case])  # type: ignore[call-arg]
+        return HuBERT(encoder, clusters=CLUSTERS[case])
 
 
 def published_logits(hidden: Tensor, codes: Tensor, target: Tensor) -> Tensor:

@@ -51,10 +51,7 @@ TESTS = 5_000  # for the comparison with scikit-learn: half a point is 25 of the
 QUALITY = {"full": (2_000, 90), "quick": (1_000, 20)}
 SIDE, CLASSES, DIM = 32, 10, 512
 EPOCHS, BATCH, WORKERS = 90, 256, 2  # lightly's documented ones; processes that load
-ENCODER: dict[str, Any] = {
-    "encoder": "resnet18",
-    "encoder_options": {"stem": "half", "layers": [1, 1, 1, 1], "channels": [16, 32, 64, DIM]},
-}
+ENCODER: dict[str, Any] = {"stem": "half", "layers": [1, 1, 1, 1], "channels": [16, 32, 64, DIM]}
 FIRST = 1000  # number of the first piece that is timed; before it, a warm-up
 HALF_A_POINT, TWO_POINTS = 0.005, 0.02
 
@@ -90,7 +87,7 @@ def squares(n: int, seed: int) -> ArrayImages:
 
 def encoder(images: ArrayImages) -> Vision:
     """Not trained, but with the norms' statistics of these images, as a trained one would have."""
-    made = revealed(build(in_channels=3, size=SIDE, seed=0, **ENCODER))
+    made = revealed(build("resnet18", in_channels=3, size=SIDE, seed=0, **ENCODER))
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # a mean over all batches

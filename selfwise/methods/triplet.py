@@ -74,7 +74,7 @@ class Triplet(Method):
         blur: float | None = None,
     ):
         super().__init__()
-        ways.check_mining(mining, margin, ways.VIEWS)
+        ways.check_mining(mining, margin, ways.VIEW_RULES)
         self.augment = strong(size, crop=crop, flip=flip, strength=strength, blur=blur)
         self.encoder, self.margin, self.mining = encoder, margin, mining
         self.projection = Projection(encoder.dim, dim=dim, layers=layers)

@@ -69,7 +69,7 @@ class TripletLabelled(Method):
         blur: float = 0.0,
     ):
         super().__init__()
-        ways.check_mining(mining, margin, ways.LABELS)
+        ways.check_mining(mining, margin, ways.LABEL_RULES)
         if per_identity < 2:
             raise ValueError(
                 f"per_identity must be at least 2, an anchor and a positive, got {per_identity}"

@@ -17,12 +17,13 @@ from selfwise.core.rng import generator
 from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find_corpus, open_corpus
+from selfwise.data.text.corpus_overlap import measure_overlap
 from selfwise.data.text.documents import open_documents
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.runs.config import IMPORTED
 from selfwise.runs.open import Run, load
-from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train_tokenizer
+from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, train_tokenizer
 from selfwise.training.config import resolve_device
 
 SEEN = "training_text"  # the share of a text that was trained on, where it is worth a word
@@ -191,8 +192,8 @@ def make_tokenizer(
     found = open_documents(corpus, field=field, documents=documents)
     if found.left_out:
         print(found.left_out)
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}{nearest(kind, KINDS)}")
+    if kind not in TOKENIZER_KINDS:
+        raise ValueError(f"unknown kind {kind!r}{nearest(kind, TOKENIZER_KINDS)}")
     tokenizer = train_tokenizer(kind, found, vocab=vocab, lower=lower, progress=print)
     out.mkdir(parents=True)
     tokenizer.save(out)

@@ -14,13 +14,13 @@ from selfwise.core.rng import init_seed
 from selfwise.core.types import Features, ImageBatch
 from selfwise.data.image import open_images
 from selfwise.encoders import image as image_encoders
-from selfwise.evaluation.features.color_counts import count_color_bins
 from selfwise.evaluation.monitors.pictures import ColorizationMonitor
 from selfwise.losses.cross_entropy import soft_cross_entropy
 from selfwise.methods import Method
 from selfwise.methods.colorization import Colorization
 from selfwise.training.optimizers import build_optimizer
 from selfwise.views.image import color_bins
+from selfwise.views.image.color_counts import count_colors
 from selfwise.views.image.color_space import lab_to_rgb, lightness, rgb_to_lab
 
 
@@ -301,7 +301,8 @@ def test_the_prior_counts_the_pixels_that_are_guessed():
     x = np.full((3, 16, 16, 3), 128, np.uint8)
     x[0, :8], x[0, 8:], x[1] = (200, 30, 30), (30, 30, 200), (30, 160, 40)
     x[2, 3:5, 3:5] = (132, 128, 128)  # not gray, and yet no colour
-    counts, colored, read = count_color_bins(open_images(x), size=16)
+    batches = [torch.from_numpy(x).permute(0, 3, 1, 2) / 255]
+    counts, read, colored = count_colors(batches)
     assert (colored, read) == (2, 3)
     ab = rgb_to_lab(torch.tensor(x[[0, 0, 1], [0, 15, 0], 0]).float().T[None, :, :, None] / 255)
     nearest = torch.cdist(ab[0, 1:, :, 0].T, color_bins.bins()).argmin(dim=1)

@@ -39,7 +39,7 @@ from selfwise.modalities.modality import (
     TrainedRun,
 )
 from selfwise.modalities.text.data import FOLDER, OpenText, TextFacts, make_inputs
-from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, open_tokenizer
+from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 
 PREFIX = "encoder."  # of the options of encoders
 FROM_DATA = ("vocab", "seed")  # what the data decide of an encoder
@@ -50,7 +50,7 @@ UNTRAINED = (0, 1, 2)  # seeds of the twins
 class TextReading(Config):
     """How documents are read."""
 
-    tokenizer: Annotated[str, AbsolutePath(*KINDS)] = ""
+    tokenizer: Annotated[str, AbsolutePath(*TOKENIZER_KINDS)] = ""
     """wordpiece, bpe, unigram or chars, to be trained on the corpus, with a number of tokens as in
     wordpiece:30000 (by default 8,192, and all characters); or a file or folder: tokenizer.json,
     vocab.txt, vocab.json with merges.txt, a SentencePiece .model; by default the kind that goes

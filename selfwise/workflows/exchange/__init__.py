@@ -22,7 +22,7 @@ from selfwise.training import checkpoint
 from selfwise.training.config import TrainingConfig, resolve
 from selfwise.training.optimizers import build_optimizer
 from selfwise.workflows.exchange import audio, image, text, vision
-from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint
+from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint
 from selfwise.workflows.exchange.model_card import FILE as CARD
 from selfwise.workflows.exchange.model_card import FORMS, card
 

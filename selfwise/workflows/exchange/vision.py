@@ -13,7 +13,7 @@ from selfwise.interop.timm import config as timm_config
 from selfwise.interop.torchvision import IMAGENET, add_batch_counters, rename_weights, timm_name
 from selfwise.methods import Method
 from selfwise.methods.needs import IMAGE_SIZE
-from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint, Weights
+from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint, Weights
 
 FAMILIES = ("timm", "torchvision")
 METHOD = "simclr"  # of a run that is told none
