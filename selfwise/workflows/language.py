@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import cache_dir
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.rng import generator
@@ -193,7 +193,7 @@ def make_tokenizer(
     if found.left_out:
         print(found.left_out)
     if kind not in TOKENIZER_KINDS:
-        raise ValueError(f"unknown kind {kind!r}{nearest(kind, TOKENIZER_KINDS)}")
+        raise ValueError(f"unknown kind {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}")
     tokenizer = train_tokenizer(kind, found, vocab=vocab, lower=lower, progress=print)
     out.mkdir(parents=True)
     tokenizer.save(out)
