@@ -23,7 +23,7 @@ from selfwise.tokenizers.tokenizer import Tokenizer
 DEV = "dev"
 
 
-class Diverged(ValueError):
+class DivergenceError(ValueError):
     """The loss or the outputs were not finite with every setting."""
 
 
@@ -98,7 +98,7 @@ def finetune_on_task(
         best = _train_on_all(job, tokenized, _first_labelled(tokenized_test), tried)
     if best is None:
         settings = "; ".join(str(setting) for setting, _ in tried)
-        raise Diverged(
+        raise DivergenceError(
             f"{train.task.name}: fine-tuning diverged at every setting tried ({settings}): the "
             "loss or the outputs were no numbers any more; lower rates are needed"
         )
