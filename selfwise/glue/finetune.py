@@ -23,7 +23,7 @@ from selfwise.tokenizers.tokenizer import Tokenizer
 DEV = "dev"
 
 
-class Diverged(ValueError):
+class DivergenceError(ValueError):
     """The loss or the outputs were not finite with every setting."""
 
 
@@ -108,9 +108,9 @@ def finetune_on_task(
 SettingScores = tuple[tuple[FinetuneSetting, float | None], ...]
 
 
-def _all_diverged(train: GlueSplit, tried: SettingScores) -> Diverged:
+def _all_diverged(train: GlueSplit, tried: SettingScores) -> DivergenceError:
     settings = "; ".join(str(setting) for setting, _ in tried)
-    return Diverged(
+    return DivergenceError(
         f"{train.task.name}: fine-tuning diverged at every setting tried ({settings}): the "
         "loss or the outputs were no numbers any more; lower rates are needed"
     )
