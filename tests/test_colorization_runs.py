@@ -23,7 +23,7 @@ from selfwise.modalities.modality import EncoderChoice, Opening
 from selfwise.runs.build import open_newest
 from selfwise.runs.config import needs_class
 from selfwise.runs.resume import pretrain_or_resume, resume
-from selfwise.views.image.color_bins import smoothed
+from selfwise.views.image.color_bins import smooth_prior
 from selfwise.views.image.color_counts import count_colors
 from selfwise.views.image.color_space import lab_to_rgb, lightness
 
@@ -114,7 +114,7 @@ def test_the_prior_is_a_function_of_the_images(pictures):
     few = replace(one, images=one.images.take(np.arange(3)))
     assert not torch.equal(one.inputs["prior"], color_prior(few, PriorOptions()).value)
     counted = count_colors(one.sample(SAMPLE, purpose="colors"))
-    assert torch.equal(one.inputs["prior"], smoothed(counted.counts).float())
+    assert torch.equal(one.inputs["prior"], smooth_prior(counted.counts).float())
 
 
 def opened(pictures):

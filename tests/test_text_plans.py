@@ -16,9 +16,9 @@ from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
 from selfwise.runs.config import name_data
 from selfwise.tokenizers.tokenizer import train_tokenizer
-from selfwise.views.text.collate import continued, pairs, separated
-from selfwise.views.text.packing import full_sentences, windows
-from selfwise.views.text.sentence_pairs import next_sentence
+from selfwise.views.text.collate import collate_packed, collate_pairs, collate_windows
+from selfwise.views.text.packing import plan_full_sentences, plan_windows
+from selfwise.views.text.sentence_pairs import plan_next_sentence
 from selfwise.workflows import language
 
 PLAIN = Vocabulary(10**6, torch.ones(0, dtype=torch.bool), ())
@@ -32,7 +32,9 @@ def source(tmp_path, monkeypatch):
     tokenizer = train_tokenizer("chars", TEXTS)
     told = {"length": 64, "batch": 3, "seed": 0, "vocabulary": tokenizer.vocabulary}
     corpus = open_corpus(TEXTS, tokenizer, sentences=True)
-    return TextSource(corpus, RowSampler(next_sentence, pairs, needs_sentences=True), **told)
+    return TextSource(
+        corpus, RowSampler(plan_next_sentence, collate_pairs, needs_sentences=True), **told
+    )
 
 
 @pytest.mark.parametrize("part", ["", "pieces.npy", "pair.npy", "ends.none"])
@@ -95,7 +97,7 @@ def made(sizes, draw=None, **told):
     tokens = np.arange(sum(sizes), dtype=np.uint32)
     corpus = Corpus(tokens, documents, halves, documents, f"{sizes}")
     told = {"length": 8, "batch": 1, "seed": 0, "vocabulary": PLAIN} | told
-    return TextSource(corpus, draw or RowSampler(windows, continued), **told)
+    return TextSource(corpus, draw or RowSampler(plan_windows, collate_windows), **told)
 
 
 def spans(sizes):
@@ -132,10 +134,12 @@ def test_every_token_of_a_divided_corpus_is_a_target_once(divided):
 
 
 def draws(rows):
-    return RowSampler(rows, continued if rows is windows else separated, rows is not windows)
+    return RowSampler(
+        rows, collate_windows if rows is plan_windows else collate_packed, rows is not plan_windows
+    )
 
 
-@pytest.mark.parametrize("rows", [windows, full_sentences, next_sentence])
+@pytest.mark.parametrize("rows", [plan_windows, plan_full_sentences, plan_next_sentence])
 def test_what_the_disk_has_is_what_would_be_made_in_memory(divided, rows):
     source = made([40, 3, 9, 17, 25, 60, 2, 8] * 9, draws(rows), vocabulary=ENDS)
     for epoch in (0, 1):
@@ -192,14 +196,16 @@ def test_a_mistake_in_a_plan_is_not_taken_for_a_share_without_rows(divided):
     def broken(documents, sentences, **told):
         if documents[0, 0]:
             raise ValueError("a mistake")
-        return windows(documents, sentences, **told)
+        return plan_windows(documents, sentences, **told)
 
     with pytest.raises(ValueError, match="a mistake"):
-        made([60] * 40, RowSampler(broken, continued))
+        made([60] * 40, RowSampler(broken, collate_windows))
 
 
 def test_documents_that_are_paired_have_others_beside_them(divided):
-    source = made([300] * 6, RowSampler(next_sentence, pairs, needs_sentences=True), length=20)
+    source = made(
+        [300] * 6, RowSampler(plan_next_sentence, collate_pairs, needs_sentences=True), length=20
+    )
     assert len(list(source._plan_slices(0))) == 2
     assert len(list(made([300] * 6)._plan_slices(0))) > 2  # windows have no use for others
 

@@ -17,7 +17,7 @@ from docstring_parser import parse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 Spell = Callable[[str], str]  # how the user writes an option: --batch for batch
 Values = Mapping[str, object]
@@ -228,7 +228,7 @@ def nest_values(kind: type[Config], values: Values, *, spell: Spell = flag) -> d
 
 def unknown_option(name: str, known: Collection[str], spell: Spell = flag) -> str:
     """The sentence for an option that there is not, with the nearest one."""
-    return f"unknown option {spell(name)}{nearest(spell(name), map(spell, known))}"
+    return f"unknown option {spell(name)}{did_you_mean(spell(name), map(spell, known))}"
 
 
 def _open_path(kind: type[Config], option: str) -> tuple[str, ...]:
@@ -335,7 +335,7 @@ def _explain(error: ValidationError, kind: type[Config], spell: Spell) -> str:
     if what == "finite_number" or first.get("ctx", {}).keys() & {"ge", "gt", "le", "lt"}:
         return f"{option} must be {describe_bounds(hint) or 'finite'}, got {value}"
     if choices := [str(choice) for choice in choices_of(hint)]:
-        near = nearest(str(value), choices)
+        near = did_you_mean(str(value), choices)
         near = near if near.startswith("; did") else ""
         return f"{option} must be {join_choices(choices)}, not {_shown(value)}{near}"
     kinds = [_KINDS[k] for e in error.errors() if (k := e["type"].partition("_")[0]) in _KINDS]

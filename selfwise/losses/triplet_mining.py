@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
-from selfwise.core.errors import nearest as nearest_name
+from selfwise.core.errors import did_you_mean
 from selfwise.core.types import Step, Term
 
 VIEW_RULES = ("semihard", "hard", "random")  # a view has one partner, so that batch_hard is hard
@@ -236,7 +236,7 @@ def count_pairs(mining: str, rows: int, partners: int) -> int:
 def check_mining(mining: str, margin: float, rules: Sequence[str]) -> None:
     """Raises ValueError for a way of mining that is not known, or a margin not above zero."""
     if mining not in rules:
-        raise ValueError(f"unknown mining {mining!r}{nearest_name(mining, rules)}")
+        raise ValueError(f"unknown mining {mining!r}{did_you_mean(mining, rules)}")
     if not 0 < margin < torch.inf:
         raise ValueError(
             f"margin must be above 0, got {margin:g}: at 0 one point for all images is optimal "

@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Library
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 CONFIG_FILE, ADDED_FILE, SPECIAL_FILE = (
     "tokenizer_config.json",
@@ -92,7 +92,7 @@ def read_settings(
     allowed = _HARMLESS_SETTINGS | _FORM_SETTINGS[form]
     for name, value in config.items():
         if name not in allowed and value not in (None, False, [], {}):
-            hint = nearest(name, sorted(allowed)) if name not in _all_settings() else ""
+            hint = did_you_mean(name, sorted(allowed)) if name not in _all_settings() else ""
             raise ValueError(
                 f"{path}: the setting {name!r} is not understood here, and could change the ids"
                 f"{hint}; save the "

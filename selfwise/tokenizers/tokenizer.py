@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from tokenizers import Tokenizer as Library
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.core.types import Vocabulary
 from selfwise.tokenizers import train as train_
@@ -149,7 +149,9 @@ def train_tokenizer(
     Raises ValueError for an unknown kind, a vocabulary that is too small, and texts without text.
     """
     if kind not in TOKENIZER_KINDS:
-        raise ValueError(f"there is no kind of tokenizer {kind!r}{nearest(kind, TOKENIZER_KINDS)}")
+        raise ValueError(
+            f"there is no kind of tokenizer {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}"
+        )
     if vocab is not None and vocab < MIN_VOCAB[kind]:
         raise ValueError(f"a {kind} vocabulary needs {MIN_VOCAB[kind]} tokens, got {vocab}")
     if isinstance(texts, PieceStream):  # a document may be longer than memory
@@ -202,8 +204,8 @@ def open_tokenizer(
         )
     if not Path(name).expanduser().exists():
         raise ValueError(
-            f"{name}: neither a path nor a kind of tokenizer{nearest(kind, TOKENIZER_KINDS)}"
-            if "mean" in nearest(kind, TOKENIZER_KINDS)
+            f"{name}: neither a path nor a kind of tokenizer{did_you_mean(kind, TOKENIZER_KINDS)}"
+            if "mean" in did_you_mean(kind, TOKENIZER_KINDS)
             else f"{name}: neither a path nor a kind of tokenizer ({', '.join(TOKENIZER_KINDS)}, "
             "and a size as in wordpiece:8192)"
         )

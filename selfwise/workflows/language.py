@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import cache_dir
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.rng import generator
@@ -111,10 +111,9 @@ def perplexity(
         device: cpu, cuda or auto.
     """
     run = run if isinstance(run, Run) else load(run)
-    method, tokenizer = run.method, run.tokenizer
-    if method.modality != "text":
+    if (method := run.method).modality != "text":
         raise ValueError(f"{run.folder} is on {method.modality}, and has no loss on text")
-    draw = method.draw
+    draw, tokenizer = method.draw, run.tokenizer
     assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
     if data is None:
         corpus = _held_out(run, draw)
@@ -193,7 +192,7 @@ def make_tokenizer(
     if found.left_out:
         print(found.left_out)
     if kind not in TOKENIZER_KINDS:
-        raise ValueError(f"unknown kind {kind!r}{nearest(kind, TOKENIZER_KINDS)}")
+        raise ValueError(f"unknown kind {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}")
     tokenizer = train_tokenizer(kind, found, vocab=vocab, lower=lower, progress=print)
     out.mkdir(parents=True)
     tokenizer.save(out)

@@ -22,7 +22,7 @@ from selfwise.modalities.modality import EncoderChoice, Opening
 from selfwise.runs.build import open_newest
 from selfwise.runs.create import pretrain
 from selfwise.runs.open import load
-from selfwise.views.image.pk_sampler import PerIdentity
+from selfwise.views.image.pk_sampler import PKSampler
 
 WAYS = pytest.mark.parametrize("way", mining.VIEW_RULES)
 QUICK = {"steps": 2, "batch": 8, "threads": 1, "precision": "float32", "quiet": True}
@@ -193,7 +193,7 @@ def test_with_labels_a_batch_is_made_of_identities(tmp_path):
 
 
 def drawn(labels: np.ndarray, steps: range, *, batch: int, k: int, seed: int = 0) -> list:
-    draw = PerIdentity(labels, batch=batch, per_identity=k)
+    draw = PKSampler(labels, batch=batch, per_identity=k)
     return [draw(len(labels), batch, step, seed) for step in steps]
 
 
@@ -251,10 +251,10 @@ def test_a_draw_is_a_function_of_seed_and_step_alone():
     resumed = drawn(labels, range(17, 40), batch=12, k=4)
     assert all(np.array_equal(a, b) for a, b in zip(forward, backward))
     assert all(np.array_equal(a, b) for a, b in zip(forward[17:], resumed))
-    one = PerIdentity(labels, batch=12, per_identity=4)
+    one = PKSampler(labels, batch=12, per_identity=4)
     for step in (5, 0):  # seeds by turns
         for seed in (1, 0):
-            fresh = PerIdentity(labels, batch=12, per_identity=4)
+            fresh = PKSampler(labels, batch=12, per_identity=4)
             assert np.array_equal(one(103, 12, step, seed), fresh(103, 12, step, seed))
     assert not np.array_equal(one(103, 12, 5, 0), one(103, 12, 5, 1))
 
@@ -262,7 +262,7 @@ def test_a_draw_is_a_function_of_seed_and_step_alone():
 @pytest.mark.parametrize(("identities", "batch", "k"), [(10, 40, 4), (100_000, 256, 4)])
 def test_a_step_looks_at_its_own_images_and_not_at_a_million(identities, batch, k):
     labels = np.random.default_rng(0).permutation(np.arange(1_000_000) % identities)
-    draw = PerIdentity(labels, batch=batch, per_identity=k)
+    draw = PKSampler(labels, batch=batch, per_identity=k)
     draw(len(labels), batch, 0, 0)
     tracemalloc.start()
     try:
@@ -318,7 +318,7 @@ FEW, FOUR = np.repeat([0, 1, 2], [8, 3, 8]), np.arange(40) % 4
 def test_batches_that_cannot_be(labels, batch, k, said):
     names = ["cat", "dog", "owl", *map(str, range(3, 30))]
     with pytest.raises(ValueError, match=said) as error:
-        PerIdentity(labels, batch=batch, per_identity=k, names=names)
+        PKSampler(labels, batch=batch, per_identity=k, names=names)
     assert "\n" not in str(error.value)
 
 

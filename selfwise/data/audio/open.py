@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.core.parallel import Progress
 from selfwise.core.types import RATE
@@ -60,7 +60,7 @@ def open_recordings(
     Raises ValueError for what is missing, empty, unreadable, or not in one of these forms.
     """
     if cache not in CACHE_OPTIONS:
-        raise ValueError(f"there is no cache option {cache!r}{nearest(cache, CACHE_OPTIONS)}")
+        raise ValueError(f"there is no cache option {cache!r}{did_you_mean(cache, CACHE_OPTIONS)}")
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
     if isinstance(data, str | Path):
@@ -79,7 +79,7 @@ def _list_recordings(path: Path) -> Listing:
     if not path.exists():
         parent = path.absolute().parent
         names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-        hint = nearest(path.name, names)
+        hint = did_you_mean(path.name, names)
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     if path.is_dir():
         return list_folder(path, AUDIO)

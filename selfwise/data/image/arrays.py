@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.lib.npyio import NpzFile
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.data.compact_paths import RowNumbers
 from selfwise.data.image.dataset import ArrayImages, MappedFile, channels_first
@@ -53,7 +53,8 @@ def from_npz(path: Path, *, channels: int | None = None) -> ArrayImages:
             names = stored.files
         if not names:
             raise ValueError(
-                f"{path}: expected an array named x, images or data{nearest('x', stored.files)}"
+                f"{path}: expected an array named x, images or data"
+                f"{did_you_mean('x', stored.files)}"
             )
         label_name = next((name for name in LABEL_KEYS if name in stored.files), None)
         x = _read_member(path, stored, names[0])

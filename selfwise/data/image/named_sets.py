@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import shuffled
 from selfwise.data.image import idx_cifar, torchvision_sets
 from selfwise.data.image.arrays import from_array
@@ -98,4 +98,4 @@ def _check_split(name: str, split: str, splits: tuple[str, ...]) -> str:
         return split
     if not splits:
         raise ValueError(f"{name} has no splits, so {split!r} is not one")
-    raise ValueError(f"{name} has no split {split!r}{nearest(split, splits)}")
+    raise ValueError(f"{name} has no split {split!r}{did_you_mean(split, splits)}")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.core.parallel import Progress
 from selfwise.data.image import decoded_cache as cache
@@ -64,7 +64,7 @@ def open_images(
     if decode < 1:
         raise ValueError(f"decode must be at least 1 px, got {decode}")
     if cache not in CACHE_OPTIONS:
-        raise ValueError(f"there is no cache option {cache!r}{nearest(cache, CACHE_OPTIONS)}")
+        raise ValueError(f"there is no cache option {cache!r}{did_you_mean(cache, CACHE_OPTIONS)}")
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
     reading = ReadOptions(channels, decode, cache, skip_broken, workers, progress)
@@ -195,13 +195,14 @@ def _explain_missing(path: Path) -> str:
     """What the user may have meant: an entry of the nearest folder that exists, or a data set."""
     head, colon, _ = str(path).partition(":")
     if colon:
-        return (
-            f"{path}: not a path, and no data set has the name {head!r}{nearest(head, SET_NAMES)}"
-        )
+        near = did_you_mean(head, SET_NAMES)
+        return f"{path}: not a path, and no data set has the name {head!r}{near}"
     parent, child = path.absolute().parent, path.absolute()
     while not parent.exists():
         parent, child = parent.parent, parent
     hint = (
-        nearest(child.name, [entry.name for entry in parent.iterdir()]) if parent.is_dir() else ""
+        did_you_mean(child.name, [entry.name for entry in parent.iterdir()])
+        if parent.is_dir()
+        else ""
     )
     return f"{path} does not exist" + (hint if "mean" in hint else "")

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.data.regular_files import check_regular
 from selfwise.data.text import plain_files, python_docs, tables
@@ -136,7 +136,7 @@ def open_documents(data: object, *, field: str = "", documents: str = "auto") ->
     """
     if documents not in DOCUMENT_MODES:
         raise ValueError(
-            f"there is no way {documents!r} to divide text{nearest(documents, DOCUMENT_MODES)}"
+            f"there is no way {documents!r} to divide text{did_you_mean(documents, DOCUMENT_MODES)}"
         )
     if isinstance(data, str | Path):
         return _open_path(str(data), field, "file" if documents == "auto" else documents)
@@ -164,7 +164,7 @@ def _open_path(data: str, field: str, mode: str) -> Documents:
         nearby = [python_docs.PYTHON_DOCS]
         if path.absolute().parent.is_dir():
             nearby += [entry.name for entry in path.absolute().parent.iterdir()]
-        hint = nearest(path.name, nearby)
+        hint = did_you_mean(path.name, nearby)
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     check_regular(path)
     forms_by_path, left_out = (

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.data.compact_paths import Paths, RowNumbers, take_rows
 from selfwise.data.labels import encode_labels
@@ -107,7 +107,7 @@ def _from_path(path: Path, field: str, label: str) -> Texts:
     if not path.exists():
         parent = path.absolute().parent
         names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-        hint = nearest(path.name, names)
+        hint = did_you_mean(path.name, names)
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     if path.is_dir():
         return _from_folder(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import CELL_SUFFIXES as CELLS
 from selfwise.data.table_cells import check_column_names, read_cells
@@ -97,7 +97,7 @@ def _check_only_name(name: str, where: str) -> None:
 
 def explain_missing(where: str, field: str, names: Sequence[str]) -> str:
     """The sentence for a field that is not there: the nearest one, and all."""
-    hint = nearest(field, names)
+    hint = did_you_mean(field, names)
     listed = f" (there are: {', '.join(names)})" if "mean" in hint else ""
     return f"{where}: there is no field {field!r}{listed}{hint}"
 

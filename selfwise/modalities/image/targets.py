@@ -27,7 +27,7 @@ from selfwise.core.memory import kept_memory
 from selfwise.core.rng import shuffled
 from selfwise.core.types import Units
 from selfwise.data.image import Images
-from selfwise.encoders.beit_presets import shape_of
+from selfwise.encoders.beit_presets import resolve_vit_shape
 from selfwise.evaluation.features.image import evaluation_mode, iterate_views
 from selfwise.evaluation.monitors.pictures import save_image_grid
 from selfwise.methods.needs import PatchTargetOptions
@@ -144,7 +144,7 @@ def find_patch(encoder: EncoderChoice, size: int) -> int:
         raise ValueError(
             "targets of patches need to know the encoder's patches: take one of the beit encoders"
         )
-    return shape_of(encoder.name, given_values(encoder.options), size=size).patch
+    return resolve_vit_shape(encoder.name, given_values(encoder.options), size=size).patch
 
 
 def learn_targets(

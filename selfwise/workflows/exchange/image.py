@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from selfwise.core.data_info import ImageInfo
-from selfwise.encoders.image import Vision
+from selfwise.encoders.image import TimmEncoder
 from selfwise.encoders.outside import AdaptedEncoder
 from selfwise.interop.huggingface.beit import BeitCheckpoint, from_hf, from_timm
 from selfwise.interop.huggingface.beit import to_hf as weights_to_hf
@@ -84,7 +84,7 @@ def to_safetensors(run: Run, out: Path) -> None:
     encoder = run.encoder
     if isinstance(encoder, AdaptedEncoder):
         encoder = encoder.module
-    elif isinstance(encoder, Vision):
+    elif isinstance(encoder, TimmEncoder):
         encoder = encoder.model
     write_weights(out / WEIGHTS, encoder.state_dict())
     _write_preprocessing(run, out)
