@@ -56,7 +56,7 @@ class StubWriter:
         """For a name that is not written out: the options of training alone; for a class: any."""
         parameters = self._parameters(function, method)
         listed = {p.partition(":")[0] for p in parameters}
-        kinds = [options_of(pretrain, skip=NOT_OPTIONS), TrainingConfig]
+        kinds: list[type[Config]] = [options_of(pretrain, skip=NOT_OPTIONS), TrainingConfig]
         parameters += self._options(kinds, listed)
         parameters.append(ENCODER_OPTIONS)
         if method != "str":
