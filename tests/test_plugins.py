@@ -1,5 +1,6 @@
 """Code from outside the package: methods, encoders and data that are not part of selfwise."""
 
+import os
 import shutil
 import subprocess
 import sys
