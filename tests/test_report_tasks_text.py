@@ -1,6 +1,7 @@
 """What the page shows of texts and of speech: fillings, probabilities, positions, units."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,11 +11,14 @@ from PIL import Image
 
 from selfwise.core.types import TextBatch
 from selfwise.methods import inspection
-from selfwise.modalities import audio_units
+from selfwise.methods.needs import FrameTargetOptions
+from selfwise.modalities.audio import targets
+from selfwise.modalities.modality import ReadingOptions
 from selfwise.report.page import page
 from selfwise.report.page.parts import Lines, Picture, Section, Token
 from selfwise.report.sections import tasks, tasks_lines, tasks_rows, tasks_speech, tasks_text
 from selfwise.runs.build import open_newest
+from selfwise.runs.config import needs_class
 from selfwise.runs.open import Run
 from selfwise.tokenizers.tokenizer import train_tokenizer
 
@@ -38,7 +42,9 @@ def runs(tmp_path_factory):
 
 def sections(run: Run, data=None, *, seed: int = 0) -> list[Section]:
     data = cases.data(run.record.method) if data is None else data
-    return tasks.build_sections(run, run.modality.examples(run, data), seed=seed)
+    return tasks.build_sections(
+        run, run.modality.open_examples(run, data, ReadingOptions()), seed=seed
+    )
 
 
 def tokenizer(kind: str, **told):
@@ -154,7 +160,7 @@ def test_guesses_are_those_of_the_scores(runs):
 def test_numbers_are_those_of_the_methods_loss(runs, name):
     """Over the same rows, with the same views."""
     run = runs(name)
-    texts = run.modality.examples(run, cases.texts())
+    texts = run.modality.open_examples(run, cases.texts(), ReadingOptions())
     made = tasks_rows.make_rows(run, texts, seed=0)
     with torch.no_grad():
         found = [one for _, one in tasks_rows.inspect_rows(run, made, seed=0)]
@@ -207,7 +213,7 @@ def test_a_single_text_is_enough(runs, name):
 
 def test_second_texts_of_pairs_are_read_too(runs):
     run = runs("roberta")
-    texts = run.modality.examples(run, ["first words"] * 4)
+    texts = run.modality.open_examples(run, ["first words"] * 4, ReadingOptions())
     texts.pairs = ["second words"] * 4
     batch = tasks_rows.make_rows(run, texts, seed=0).read(np.array([0]))
     assert "first words second words" in run.tokenizer.decode(batch.ids[0].tolist())
@@ -215,7 +221,7 @@ def test_second_texts_of_pairs_are_read_too(runs):
 
 def test_texts_without_tokens_are_told(runs):
     run = runs("gpt")
-    texts = run.modality.examples(run, ["a", "b"])
+    texts = run.modality.open_examples(run, ["a", "b"], ReadingOptions())
     texts.texts = ["", ""]
     (section,) = tasks.build_sections(run, texts, seed=0)
     assert "no token came of the texts" in section.about
@@ -263,10 +269,10 @@ def test_positions_begin_anew_with_each_text():
     where = torch.arange(8).expand(2, 8)
     none = torch.zeros(2, 8, 1)
     guesses = inspection.Predictions(where, where >= 0, where, none[..., 0], where[..., None], none)
-    found = tasks_rows.text_positions(inspection.NextTokenExamples("", batch, guesses))
+    found = tasks_rows.compute_text_positions(inspection.NextTokenExamples("", batch, guesses))
     assert found.tolist() == [[0, 1, 2, 0, 1, 2, 3, 4], list(range(8))]
     whole = inspection.NextTokenExamples("", batch._replace(starts=None), guesses)
-    assert torch.equal(tasks_rows.text_positions(whole), where)
+    assert torch.equal(tasks_rows.compute_text_positions(whole), where)
 
 
 def test_the_loss_by_position_is_a_mean_of_each_part():
@@ -294,13 +300,13 @@ def test_a_continuation_goes_on_from_whole_words(runs):
 
 def test_units_of_the_recordings_are_those_that_were_trained_on(runs):
     run = runs("hubert")
-    recordings = run.modality.examples(run, cases.sounds())
+    recordings = run.modality.open_examples(run, cases.sounds(), ReadingOptions())
     rows = np.arange(len(recordings))
     batch = tasks_speech.read_batch(recordings, rows, 0 * rows, recordings.samples)
-    found = audio_units.of_others(
-        run.kept, run.config["options"], batch, open_run=open_newest, device="cpu"
-    )
-    kept = [labels for labels in (run.kept.trained, run.kept.held_out) if labels is not None]
+    units = run.facts.targets
+    ((_, options),) = run.record.needs_options(needs_class(type(run.method)))
+    found = targets.of_others(units, options, batch, open_run=open_newest, device="cpu")
+    kept = [labels for labels in (units.trained, units.held_out) if labels is not None]
     known = {
         tuple(labels.read(i, 0, found.shape[1]).tolist())
         for labels in kept
@@ -309,23 +315,22 @@ def test_units_of_the_recordings_are_those_that_were_trained_on(runs):
     assert {tuple(row) for row in found.tolist()} == known
 
 
-def test_units_that_cannot_be_made_again_are_told(runs, tmp_path):
+def test_units_that_cannot_be_made_again_are_told(runs, tmp_path, monkeypatch):
     run = runs("hubert")
-    recordings = run.modality.examples(run, cases.sounds())
-    run.__dict__["kept"] = None
-    try:
+    recordings = run.modality.open_examples(run, cases.sounds(), ReadingOptions())
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "facts", replace(run.facts, targets=None))
         (section,) = tasks.build_sections(run, recordings, seed=0)
-    finally:
-        del run.__dict__["kept"]
     assert "imported without its units" in section.about
     assert all(isinstance(part, Picture) for part in section.parts)
     batch = tasks_speech.read_batch(recordings, np.array([0]), np.array([0]), np.array([4000]))
-    gone = {"units": str(tmp_path / "gone"), "units_layer": -1}
+    units = run.facts.targets
+    gone = FrameTargetOptions(units=str(tmp_path / "gone"), units_layer=-1)
     with pytest.raises(ValueError, match="which is not there"):
-        audio_units.of_others(run.kept, gone, batch, open_run=open_newest, device="cpu")
-    other = {"units": str(run.folder), "units_layer": -1}
+        targets.of_others(units, gone, batch, open_run=open_newest, device="cpu")
+    other = FrameTargetOptions(units=str(run.folder), units_layer=-1)
     with pytest.raises(ValueError, match="its units are of MFCC, and there is layer 1"):
-        audio_units.of_others(run.kept, other, batch, open_run=open_newest, device="cpu")
+        targets.of_others(units, other, batch, open_run=open_newest, device="cpu")
 
 
 def test_recordings_too_short_for_a_task_are_told(runs):
