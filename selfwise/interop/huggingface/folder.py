@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from selfwise.core.types import Vocabulary
-from selfwise.interop.huggingface.make_tokenizer_files import make_tokenizer_files
+from selfwise.interop.huggingface.tokenizer_files import make_tokenizer_files
 from selfwise.interop.types import JsonObject, Weights
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
