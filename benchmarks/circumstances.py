@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from selfwise.runs.config import commit, cpu_model
+from selfwise.runs.environment import cpu_model, find_commit
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 
@@ -14,7 +14,7 @@ RESULTS = Path(__file__).with_name("results.jsonl")
 def circumstances(*packages: str, **told: Any) -> dict[str, Any]:
     """The machine, what was told, versions of torch and `packages`, commit and date."""
     versions = {name: version(name) for name in ("torch", *packages)}
-    when = {"commit": commit(), "date": date.today().isoformat()}
+    when = {"commit": find_commit(), "date": date.today().isoformat()}
     from torch.backends.cpu import get_cpu_capability
 
     return {"cpu": cpu_model(), "vectors": get_cpu_capability(), **told, **versions, **when}

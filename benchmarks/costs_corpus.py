@@ -77,9 +77,9 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     from benchmarks.row import Setting
     from benchmarks.texts import opened
     from benchmarks.training import Training
-    from selfwise.data.text.epoch_plans import plans
+    from selfwise.core.files import cache_dir
 
-    shutil.rmtree(plans(), ignore_errors=True)
+    shutil.rmtree(cache_dir("plans"), ignore_errors=True)
     begun = time.monotonic()
     shape: dict[str, Any] = {"batch": BATCH, "length": LENGTH, "data": str(place(home, size))}
     made = opened("gpt", ENCODER, tokenizer=str(home / "tokenizer"), **shape)

@@ -4,12 +4,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from selfwise import methods
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.documents import open_documents
 from selfwise.methods.method import Method
-from selfwise.runs.build import started
+from selfwise.modalities import modality_of
+from selfwise.modalities.modality import Opening
+from selfwise.runs.build import RunCode, build_method, open_newest
+from selfwise.runs.config import make_request
+from selfwise.runs.prepare import make_record
 from selfwise.tokenizers.tokenizer import Tokenizer
+from selfwise.training.config import resolve
 
 
 @cache
@@ -40,15 +44,16 @@ def opened(
 ) -> Opened:
     """A method with its encoder, and a source of its rows; nothing held out.
 
+    `encoder`: its name, and its options where some are not the defaults, as `pretrain` is told.
     `vocab`: rows of the table of tokens, where that is more than the tokenizer has tokens.
     """
-    kind = methods.find_method(name)
-    text = modality_of(kind)
-    found = text.opened(
-        data, kind, encoder=encoder, tokenizer=tokenizer, length=length, held_out=0.0
+    told: dict[str, Any] = {"tokenizer": tokenizer, "length": length, "held_out": 0.0, "steps": 1}
+    request = make_request(name, {**encoder, **options, **told, "batch": batch}, data=data)
+    kind, config = request.kind, request.config
+    found = modality_of(kind).open_data(
+        data, config.reading, Opening(kind, request.encoder, open_newest)
     )
-    found.follow({"vocab": vocab})
-    told = {"encoder": encoder, "seed": 0, "start": "", **found.told, **options}
-    settings = {"method": name, "options": told, "found": found.found}
-    method = started(settings, found.kept)
-    return Opened(method, found.source(method, batch=batch, seed=0), found.kept)
+    found.info = found.info.replace(vocab=max(found.info.vocab, vocab))
+    record = make_record(request, found, resolve(config.training, kind, workers=0))
+    method = build_method(record, RunCode(kind), found, found.inputs)
+    return Opened(method, found.source(method, batch=batch, seed=0), found.tokenizer)

@@ -5,6 +5,7 @@ The photographs are the two that come with scikit-learn, in pieces.
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 import selfwise
 from selfwise.core.rng import generator
 from selfwise.runs.open import Run
+from selfwise.runs.record import Choice
 from selfwise.training import checkpoint
 from selfwise.training.optimizers import build_optimizer
 
@@ -103,11 +105,18 @@ def spread(module: torch.nn.Module, seed: int = 0) -> None:
 def filled(run: Run, fill: Callable[[torch.nn.Module], None] = spread) -> Run:
     """The same run one step later, with such weights."""
     fill(run.method)
-    told = run.config["options"]
-    optimizer = build_optimizer(told["optimizer"], run.method, lr=0.1, weight_decay=0.0)
+    kind = run.record.training.optimizer
+    optimizer = build_optimizer(kind, run.method, lr=0.1, weight_decay=0.0)
     state = {"meter": {}, "offset": 0, "newest": {}, "best": {}}
     checkpoint.save(run.folder / "checkpoints", run.step + 1, run.method, optimizer, state)
     return selfwise.load(run.folder)
+
+
+def with_precision(run: Run, precision: str) -> Run:
+    """The same run in memory, whose vectors are computed in that precision."""
+    resolved = {**run.record.resolved, "precision": Choice(precision, "user")}
+    loaded = replace(run.loaded, record=replace(run.record, resolved=resolved))
+    return replace(run, loaded=loaded)
 
 
 def image_run(kind: str, out: Path, data: Any) -> Run:

@@ -6,28 +6,49 @@ from typing import Any
 
 import numpy as np
 
+from selfwise.core.data_info import AudioInfo, DataInfo, ImageInfo, TextInfo
 from selfwise.evaluation.probes.label_curve import compute_label_curve
-from selfwise.runs import config
+from selfwise.methods import find_method
+from selfwise.runs.config import IMPORTED
+from selfwise.runs.record import Choice, RunRecord, write_record
+from selfwise.training.config import MACHINE, PAPER
 
-ENCODER = {
-    "encoder": "resnet18",
-    "encoder_options": {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]},
+ASKED: dict[str, Any] = {"data": "digits:train", "encoder": "resnet18"}
+ASKED |= {"encoder.layers": [1, 1, 1, 1], "encoder.channels": [4, 4, 8, 8], "size": 8}
+ASKED |= {"temperature": 0.2, "steps": 60, "batch": 64}
+OPTIONS: dict[str, Any] = ASKED | {"seed": 0, "start": "", "dim": 128, "layers": 2, "crop": 0.08}
+OPTIONS |= {"flip": 0.5, "accumulate": 1, "optimizer": "lars", "lr": 0.6, "weight_decay": 1e-6}
+OPTIONS |= {"warmup": 0.1, "schedule": "cosine", "clip": 0.0, "keep": 2, "precision": "float32"}
+OPTIONS |= {"compile": False, "device": "cpu", "devices": 1, "threads": 1, "workers": 0}
+OPTIONS |= {"log_every": 20, "save_every": 200, "best": "", "probe_every": 0, "health_every": 200}
+OPTIONS |= {"epochs": None, "minutes": None, "decode": 256, "cache": "auto"}
+SOURCES = dict.fromkeys((*PAPER, "lr"), "paper") | dict.fromkeys(MACHINE, "machine")
+FOUND: dict[str, Any] = {"examples": 1297, "fingerprint": "9a14"}
+INFO: dict[str, DataInfo] = {
+    "image": ImageInfo(**FOUND, channels=1, size=8, classes=10),
+    "text": TextInfo(**FOUND, vocab=300, length=32),
+    "audio": AudioInfo(**FOUND),
 }
-OPTIONS: dict[str, Any] = {"data": "digits:train", "encoder": ENCODER, "seed": 0, "start": ""}
-OPTIONS |= {"size": 8, "temperature": 0.2, "dim": 128, "layers": 2, "crop": 0.08, "flip": 0.5}
-OPTIONS |= {"steps": 60, "batch": 64, "accumulate": 1, "optimizer": "lars", "lr": 0.6}
-OPTIONS |= {"weight_decay": 1e-6, "warmup": 0.1, "schedule": "cosine", "clip": 0.0, "keep": 2}
-OPTIONS |= {"precision": "float32", "compile": False, "device": "cpu", "devices": 1, "threads": 1}
-OPTIONS |= {"workers": 0, "log_every": 20, "save_every": 200, "best": "", "probe_every": 0}
-OPTIONS |= {"health_every": 200, "epochs": None, "minutes": None, "decode": 256, "cache": "auto"}
-FOUND = {"examples": 1297, "channels": 1, "size": 8, "classes": 10, "fingerprint": "9a14"}
-SETTINGS = {"method": "simclr", "options": OPTIONS, "found": FOUND}
-SETTINGS |= {"environment": {"python": "3.11.7", "torch": "2.14.1", "cpu": "a processor"}}
+ENVIRONMENT = {"python": "3.11.7", "torch": "2.14.1", "cpu": "a processor"}
 
 
-def settings(method: str = "simclr", **options: Any) -> dict[str, Any]:
-    """The contents of run.yaml."""
-    return {**SETTINGS, "method": method, "options": {**OPTIONS, **options}}
+def settings(method: str = "simclr", **options: Any) -> RunRecord:
+    """What run.yaml says of a run that was asked for these options; None is none."""
+    asked = {name: value for name, value in (ASKED | options).items() if value is not None}
+    sources = SOURCES | dict.fromkeys(asked, "user")
+    elsewhere = {"family": method, "from": "a model's folder"}
+    return RunRecord(
+        method=method,
+        modality=find_method(method).modality,
+        config={"method": method, **asked},
+        resolved={
+            name: Choice(value, sources.get(name, "default"))
+            for name, value in (OPTIONS | options).items()
+        },
+        info=INFO[find_method(method).modality],
+        environment=ENVIRONMENT,
+        imported=elsewhere if asked["data"] == IMPORTED else {},
+    )
 
 
 def lines(*values: dict[str, float] | str) -> str:
@@ -37,7 +58,7 @@ def lines(*values: dict[str, float] | str) -> str:
 
 def folder(
     path: Path,
-    told: dict[str, Any] | None = None,
+    told: RunRecord | None = None,
     *,
     metrics: str = "",
     timing: str = "",
@@ -45,7 +66,7 @@ def folder(
 ) -> Path:
     """A run folder without weights."""
     path.mkdir(parents=True)
-    config.write(path, told or settings())
+    write_record(path, told or settings())
     if metrics:
         (path / "metrics.jsonl").write_text(metrics)
     if timing:

@@ -12,10 +12,11 @@ from selfwise.core.types import AudioBatch
 from selfwise.workflows.exchange import export_run, import_run
 from tests.audio_cases import noise
 
-ENCODER = {
-    **{"name": "hubert-tiny", "stem": "wave", "depth": 2, "dim": 32, "heads": 2, "stem_dim": 16},
+SHAPE = {
+    **{"stem": "wave", "depth": 2, "dim": 32, "heads": 2, "stem_dim": 16},
     **{"position_kernel": 8, "position_groups": 4},
 }
+ENCODER = {"encoder": "hubert-tiny", "encoder_options": SHAPE}
 QUICK = {
     "steps": 2,
     "health_every": 0,
@@ -85,7 +86,7 @@ def test_export_and_import_give_the_same_encoder(run, exported, tmp_path):
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert torch.equal(run.method.mask, again.method.mask)
-    said = again.record.info.imported
+    said = again.record.imported
     assert said["drawn anew"] == ["codes", "project.weight", "project.bias"]
     export_run(again.folder, out=tmp_path / "hf")
     one, two = (load_file(f / "model.safetensors") for f in (exported, tmp_path / "hf"))
@@ -111,7 +112,8 @@ def test_an_imported_run_embeds_is_probed_and_trained_further(exported, clips, t
 
 
 def test_a_log_mel_encoder_has_no_counterpart(clips, tmp_path):
-    told = {"encoder": {**ENCODER, "stem": "logmel"}, "clusters": 8, **QUICK, "steps": 1}
+    told = {**ENCODER, "encoder_options": {**SHAPE, "stem": "logmel"}, "clusters": 8}
+    told |= {**QUICK, "steps": 1}
     run = selfwise.pretrain("hubert", data=clips, out=tmp_path / "run", **told)
     with pytest.raises(ValueError, match="this encoder has the stem 'logmel'"):
         export_run(run.folder, out=tmp_path / "hf")

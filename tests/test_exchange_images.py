@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.core.types import ImageBatch
+from selfwise.runs.record import read_record
 from selfwise.views.image.augment import evaluation_view
 from selfwise.workflows.exchange import export_run, import_run
 from tests.vit_cases import hidden_patches, images, theirs, timms
@@ -217,7 +218,7 @@ def test_onnx_has_tokens_and_pooled(run, tmp_path):
 
 def test_the_command_line(exported, tmp_path, capsys):
     assert cli.main(["import", "beit", str(exported), "--out", str(tmp_path / "run")]) == 0
-    assert read_record(tmp_path / "run")["method"] == "beit"
+    assert read_record(tmp_path / "run").method == "beit"
     out = str(tmp_path / "hf")
     assert cli.main(["export", str(tmp_path / "run"), "--to", "hf", "--out", out]) == 0
     assert cli.main(["export", str(tmp_path / "run"), "--to", "hf", "--out", out]) == 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 import selfwise
 from selfwise.cli import main as cli
-from selfwise.runs import config
+from selfwise.runs.record import Choice, RunRecord, read_record, write_record
 from selfwise.workflows.exchange import export_run, import_run
 from selfwise.workflows.exchange.model_card import plain
 from tests.audio_cases import noise
@@ -195,7 +196,7 @@ def test_what_it_says(run, told, tmp_path):
     for fact in (
         "- steps: 2 of 1",
         f"- SHA-256 of the run's weights: {run.weights}",
-        f"- fingerprint of the data: {run.config['found']['fingerprint']}",
+        f"- fingerprint of the data: {run.record.info.fingerprint}",
         "examples 12, channels 3, size 32, classes 2",
         "layers \\[1, 1, 1, 1\\], channels \\[8, 8, 16, 16\\]",
         f"torch {torch.__version__.partition('+')[0]}",
@@ -257,9 +258,8 @@ def test_where_weights_began(run, files, tmp_path):
     assert text.startswith("# resnet18, pre-trained with simclr, for timm\n")
     assert "- started from the run first\n- weights imported from published (timm)" in text
     assert "began as the weights of an earlier run, whose licence" in text
-    settings = read_record(second.folder)
-    settings["options"]["start"] = str(tmp_path / "gone")
-    config.write(second.folder, settings)
+    record = read_record(second.folder)
+    write_record(second.folder, with_option(record, "start", str(tmp_path / "gone")))
     export_run(second.folder, to="timm", out=tmp_path / "fourth")
     text = (tmp_path / "fourth" / "README.md").read_text()
     assert "- started from the run gone, which is gone: its data are not known here" in text
@@ -271,6 +271,10 @@ def test_where_weights_began(run, files, tmp_path):
     assert weights.stat().st_mode & 0o044 == config_mode(tmp_path)
 
 
+def with_option(record: RunRecord, name: str, value: str) -> RunRecord:
+    return replace(record, resolved={**record.resolved, name: Choice(value, "user")})
+
+
 def config_mode(folder):
     """What a new file may be read by."""
     (folder / "new").touch()
@@ -278,14 +282,12 @@ def config_mode(folder):
 
 
 def test_precision_is_told_where_embed_has_another(run, tmp_path):
-    settings = read_record(run.folder)
-    settings["options"]["precision"] = "bf16"
-    config.write(run.folder, settings)
+    record = read_record(run.folder)
+    write_record(run.folder, with_option(record, "precision", "bf16"))
     try:
         out = str(tmp_path / "out")
         words = ["export", str(run.folder), "--to", "safetensors", "--out", out]
         assert cli.main(words) == 0
         assert "computes those of this run in bf16" in (tmp_path / "out" / "README.md").read_text()
     finally:
-        settings["options"]["precision"] = "float32"
-        config.write(run.folder, settings)
+        write_record(run.folder, record)

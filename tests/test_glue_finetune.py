@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from selfwise.core import memory
+from selfwise.core.data_info import TextInfo
 from selfwise.data.text.labelled import Texts
 from selfwise.encoders import text
 from selfwise.evaluation.features.text import pad_rows, tokenize_rows
@@ -38,8 +39,10 @@ def run_of(family="bert", **options):
     reader = tokenizer.train_tokenizer(KIND[family], lines, vocab=300)
     size = {"dim": 32, "heads": 2, "depth": 1, "length": 48, "ff": 64}
     narrow = {"embedding": 16} if family == "albert" else {}
-    encoder = text.build(family, vocab=reader.vocabulary.size, **{**size, **narrow, **options})
-    record = SimpleNamespace(info=SimpleNamespace(length=encoder.length))
+    encoder = text.build_text_encoder(
+        family, vocab=reader.vocabulary.size, **{**size, **narrow, **options}
+    )
+    record = SimpleNamespace(info=TextInfo(vocab=encoder.vocab, length=encoder.length))
     return SimpleNamespace(encoder=encoder, tokenizer=reader, record=record)
 
 

@@ -302,8 +302,9 @@ def test_every_seed_draws_its_rows_and_its_twin(run, data, tmp_path, monkeypatch
         return original(train, asked, embed, tried, seed=seed)
 
     monkeypatch.setattr(competitors, "probe_frozen", spy)
-    fresh = type(run).fresh
-    monkeypatch.setattr(type(run), "fresh", lambda r, seed: twins.append(seed) or fresh(r, seed))
+    fresh = type(run).build_untrained
+    spied = lambda run, seed: twins.append(seed) or fresh(run, seed)  # noqa: E731
+    monkeypatch.setattr(type(run), "build_untrained", spied)
     told = {**QUICK, "seeds": 2, "limit": 30, "layers": "all", "poolings": "mean,cls"}
     run_glue(run, data=data, out=tmp_path / "out", tasks="rte", **told)
     assert twins == [0, 1]
@@ -390,7 +391,7 @@ def test_another_run_is_refused(run, data, tmp_path):
     told = {"data": data, "out": tmp_path / "out", "tasks": "rte", **QUICK}
     run_glue(run, **told)
     with pytest.raises(ValueError, match=r"rte\.json was measured of another run"):
-        run_glue(replace(run, weights="0" * 64), **told)
+        run_glue(replace(run, loaded=replace(run.loaded, weights="0" * 64)), **told)
 
 
 def test_a_run_on_images_is_refused(data, tmp_path, capsys):

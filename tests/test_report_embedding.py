@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from report_cases import photos, simclr
 
+from selfwise.modalities.modality import ReadingOptions
 from selfwise.report.page.parts import Map, Strip
 from selfwise.report.sections import embedding
 from selfwise.report.sections.embedding import build_sections, find_nearest, project_tsne
@@ -24,7 +25,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def examples(run):
-    return run.modality.examples(run, str(run.folder.parent / "photos"))
+    return run.modality.open_examples(run, str(run.folder.parent / "photos"), ReadingOptions())
 
 
 def test_what_is_alike_lies_together():
@@ -96,10 +97,10 @@ def test_what_cannot_be_drawn_is_said(run, examples, monkeypatch):
 
 
 class Fixed:
-    """A modality whose embedder is another."""
+    """A modality whose features are others."""
 
-    def __init__(self, modality, embedder):
-        self.modality, self.embedder = modality, embedder
+    def __init__(self, modality, make_embed):
+        self.modality, self.make_embed = modality, make_embed
 
     def __getattr__(self, name):
         return getattr(self.modality, name)

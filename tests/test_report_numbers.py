@@ -1,6 +1,7 @@
 """Curves and options of the page are what the files of the runs say."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import show_cases as cases
@@ -11,7 +12,7 @@ from selfwise.report.page import page
 from selfwise.report.page.parts import Command, Picture
 from selfwise.report.page.plots import GREY, line_color, shorten_name, spread_labels
 from selfwise.report.sections import curves, options, scores, summary
-from selfwise.runs import reproduce
+from selfwise.runs.reproduce import reproduce_command
 from selfwise.runs.resume import resume
 
 
@@ -177,13 +178,13 @@ def test_options_of_one_run(tmp_path):
     assert ["fingerprint", "9a14"] in cells(found)
     names = [line[0] for line in cells(found[:1])]
     assert len(names) == len(set(names))
-    command = reproduce.command(cases.settings(), out=f"{run}-again").command
+    command = reproduce_command(cases.settings(), out=f"{run}-again").command
     assert [part.text for part in parts(found, Command)] == [command]
 
 
 def test_options_of_several_runs(tmp_path):
     told = cases.settings("rotation", temperature=None, lr=0.3)
-    told["environment"] = {**cases.SETTINGS["environment"], "torch": "2.11.0"}
+    told = replace(told, environment={**cases.ENVIRONMENT, "torch": "2.11.0"})
     runs = [cases.folder(tmp_path / "one"), cases.folder(tmp_path / "two", told)]
     differ, same, makes = options.build_sections(runs)
     assert [table.caption for table in differ.parts] == ["Options", "Versions and hardware"]

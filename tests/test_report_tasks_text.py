@@ -18,7 +18,6 @@ from selfwise.report.page import page
 from selfwise.report.page.parts import Lines, Picture, Section, Token
 from selfwise.report.sections import tasks, tasks_lines, tasks_rows, tasks_speech, tasks_text
 from selfwise.runs.build import open_newest
-from selfwise.runs.config import needs_class
 from selfwise.runs.open import Run
 from selfwise.tokenizers.tokenizer import train_tokenizer
 
@@ -303,8 +302,7 @@ def test_units_of_the_recordings_are_those_that_were_trained_on(runs):
     recordings = run.modality.open_examples(run, cases.sounds(), ReadingOptions())
     rows = np.arange(len(recordings))
     batch = tasks_speech.read_batch(recordings, rows, 0 * rows, recordings.samples)
-    units = run.facts.targets
-    ((_, options),) = run.record.needs_options(needs_class(type(run.method)))
+    units, options = run.facts.targets, FrameTargetOptions(clusters=8)
     found = targets.of_others(units, options, batch, open_run=open_newest, device="cpu")
     kept = [labels for labels in (units.trained, units.held_out) if labels is not None]
     known = {
@@ -315,22 +313,20 @@ def test_units_of_the_recordings_are_those_that_were_trained_on(runs):
     assert {tuple(row) for row in found.tolist()} == known
 
 
-def test_units_that_cannot_be_made_again_are_told(runs, tmp_path, monkeypatch):
+def test_units_that_cannot_be_made_again_are_told(runs, tmp_path):
     run = runs("hubert")
     recordings = run.modality.open_examples(run, cases.sounds(), ReadingOptions())
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "facts", replace(run.facts, targets=None))
-        (section,) = tasks.build_sections(run, recordings, seed=0)
+    without = replace(run, loaded=replace(run.loaded, facts=replace(run.facts, targets=None)))
+    (section,) = tasks.build_sections(without, recordings, seed=0)
     assert "imported without its units" in section.about
     assert all(isinstance(part, Picture) for part in section.parts)
     batch = tasks_speech.read_batch(recordings, np.array([0]), np.array([0]), np.array([4000]))
-    units = run.facts.targets
-    gone = FrameTargetOptions(units=str(tmp_path / "gone"), units_layer=-1)
+    gone = FrameTargetOptions(units=str(tmp_path / "gone"))
     with pytest.raises(ValueError, match="which is not there"):
-        targets.of_others(units, gone, batch, open_run=open_newest, device="cpu")
-    other = FrameTargetOptions(units=str(run.folder), units_layer=-1)
+        targets.of_others(run.facts.targets, gone, batch, open_run=open_newest, device="cpu")
+    other = FrameTargetOptions(units=str(run.folder))
     with pytest.raises(ValueError, match="its units are of MFCC, and there is layer 1"):
-        targets.of_others(units, other, batch, open_run=open_newest, device="cpu")
+        targets.of_others(run.facts.targets, other, batch, open_run=open_newest, device="cpu")
 
 
 def test_recordings_too_short_for_a_task_are_told(runs):

@@ -8,6 +8,7 @@ from rich.console import Console
 
 import selfwise
 from selfwise.cli import main as cli
+from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.probes.retrieval import MAP, measure_retrieval
 from selfwise.evaluation.scores.bootstrap import is_above_noise, paired_bootstrap
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
@@ -171,15 +172,13 @@ def test_a_run_is_measured_on_its_test_examples(run, capsys):
 
 
 def test_no_features_are_computed_that_are_not_searched(run, monkeypatch):
-    from selfwise.modalities import image
-
-    seen, original = [], image.image_features.extract_features
+    seen, original = [], image_features.extract_features
 
     def spy(encoder, images, **told):
         seen.append(len(images))
         return original(encoder, images, **told)
 
-    monkeypatch.setattr(image.image_features, "extract_features", spy)
+    monkeypatch.setattr(image_features, "extract_features", spy)
     selfwise.probe(run, **PAIR, kind="retrieval", layer=0, quiet=True)
     assert seen == [500] * 4
 

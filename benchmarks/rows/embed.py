@@ -11,9 +11,12 @@ import torch
 from benchmarks.photos import photos
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.scratch import scratch
-from selfwise.runs import config
-from selfwise.runs.build import build
+from selfwise.modalities.image.modality import ImageFacts
+from selfwise.runs.build import LoadedRun
+from selfwise.runs.config import make_request
 from selfwise.runs.open import Run as Folder
+from selfwise.runs.prepare import prepare_run
+from selfwise.runs.record import write_record
 from selfwise.workflows.embed import embed
 
 PEER = (
@@ -35,23 +38,21 @@ GOALS = {
         Contest(BEST, THEIRS, 1.2, "bf16 autocast", on_gpu=2),
     ]
 }
-PHOTOS, QUICK, SIZE = 10_000, 400, (500, 375)
+PHOTOS, QUICK, FEW, SIZE = 10_000, 400, 64, (500, 375)
 FIRST = 1000  # number of the first piece that is timed
 Compute = Callable[[], np.ndarray]
 
 
-def run_folder(home: Path, precision: str) -> Folder:
+def run_folder(home: Path, few: Path, precision: str) -> Folder:
     """A run as `selfwise pretrain simclr` leaves it, but that nothing was trained."""
-    settings: dict[str, Any] = {
-        "method": "simclr",
-        "options": {"encoder": "resnet18", "seed": 0, "start": "", "decode": 256,
-                    "channels": None, "cache": "auto", "precision": precision, "device": "cpu"},
-        "found": {"size": 224, "channels": 3, "classes": 0},
-    }  # fmt: skip
-    method = build(settings, None).eval()
+    told = {"size": 224, "batch": FEW, "steps": 1, "precision": precision, "device": "cpu"}
+    request = make_request("simclr", told, data=str(few), encoder="resnet18")
+    made = prepare_run(request, str(few), quiet=True)
     home.mkdir(parents=True)
-    config.write(home, settings)
-    return Folder(home, settings, method, "untrained", 0)
+    write_record(home, made.record)
+    facts = ImageFacts(made.data.info)  # type: ignore[arg-type]
+    loaded = LoadedRun(made.record, facts, made.method.eval(), "untrained", 0, made.code)
+    return Folder(home, loaded)
 
 
 def theirs(model: Any, folder: Path, setting: Setting, *, last: bool = False) -> Compute:
@@ -113,8 +114,8 @@ def counting(compute: Compute, warm: Compute, n: int) -> Run:
 def prepare(case: str, setting: Setting) -> Prepared:
     home = scratch()
     n = QUICK if setting.quick else PHOTOS
-    folder, few = photos(home / "photos", n, SIZE), photos(home / "few", 64, SIZE)
-    runs = {side: run_folder(home / side, side.split()[1]) for side in (EQUAL, BEST)}
+    folder, few = photos(home / "photos", n, SIZE), photos(home / "few", FEW, SIZE)
+    runs = {side: run_folder(home / side, few, side.split()[1]) for side in (EQUAL, BEST)}
     model = runs[EQUAL].method.encoder.model  # type: ignore[union-attr]
     model = model.to(setting.device)
     few_theirs = theirs(model, few, setting)

@@ -39,19 +39,20 @@ GOALS = {
         Contest(BEST + COMPILED, THEIR_BEST + COMPILED, 1.2),
     ],
 }
-# name, rows, length, encoder, tokenizer
-SHAPES: dict[str, tuple[int, int, dict[str, Any], str]] = {
-    "cpu": (12, 64, {"name": "gpt-mini", "depth": 4, "dim": 128, "heads": 4, "dropout": 0.0,
-                     "attention_dropout": 0.0, "length": 64}, "chars"),
-    "small": (4, 1024, {"name": "gpt-base"}, "bpe:8192"),
+# name, rows, length, encoder and its options, tokenizer
+SHAPES: dict[str, tuple[int, int, str, dict[str, Any], str]] = {
+    "cpu": (12, 64, "gpt-mini", {"depth": 4, "dim": 128, "heads": 4, "dropout": 0.0,
+                                 "attention_dropout": 0.0, "length": 64}, "chars"),
+    "small": (4, 1024, "gpt-base", {}, "bpe:8192"),
 }  # fmt: skip
 
 
 def made(case: str, **told: float) -> Opened:
     """All of the text as one document, as in nanoGPT, so that no row has two."""
-    batch, length, encoder, tokenizer = SHAPES[case]
+    batch, length, encoder, options, tokenizer = SHAPES[case]
     shape: dict[str, Any] = {"batch": batch, "length": length, "tokenizer": tokenizer}
-    return opened("gpt", encoder | told, data=[one_text()], **shape)
+    chosen = {"encoder": encoder, "encoder_options": options | told}
+    return opened("gpt", chosen, data=[one_text()], **shape)
 
 
 class Peer(NamedTuple):
@@ -147,7 +148,7 @@ def same_losses(case: str, setting: Setting) -> str:
 
 def prepare(case: str, setting: Setting) -> Prepared:
     equal = same_losses(case, setting)
-    batch, length, _, _ = SHAPES[case]
+    batch, length, *_ = SHAPES[case]
     sides: dict[str, Run] = {}
     tokens = batch * length
     told: dict[str, dict[str, Any]] = {EQUAL: {"precision": "float32"}, BEST: {"precision": "bf16"}}

@@ -14,7 +14,8 @@ from selfwise.core.types import RATE, AudioBatch, frames
 from selfwise.encoders import speech
 from selfwise.interop.huggingface.hubert import from_hf
 from selfwise.losses.cross_entropy import cosine_logits, masked_cross_entropy
-from selfwise.views.audio.span_mask import Hidden
+from selfwise.methods.hubert import HuBERT
+from selfwise.views.audio.span_mask import MaskedFrames
 
 PEER = (
     "transformers' `HubertModel` with its own masking function, the penalty on features and the "
@@ -76,8 +77,8 @@ def clips_of(case: str, device: str) -> int:
 
 def method_of(case: str, **told: Any) -> Any:
     with init_seed(0, "method"):
-        encoder = speech.build(f"hubert-{case}", **told)
-        return find_method("hubert")(encoder, clusters=CLUSTERS[case])  # type: ignore[call-arg]
+        encoder = speech.build_speech_encoder(f"hubert-{case}", **told)
+        return HuBERT(encoder, clusters=CLUSTERS[case])
 
 
 def published_logits(hidden: Tensor, codes: Tensor, target: Tensor) -> Tensor:
@@ -189,7 +190,7 @@ def take_weights(method: Any, model: Published) -> None:
     method.load_state_dict(told)
 
 
-def view_of(method: Any, batch: AudioBatch, number: int) -> Hidden:
+def view_of(method: Any, batch: AudioBatch, number: int) -> MaskedFrames:
     """What a step of ours with this number hides."""
     n = len(batch.x)
     rng = Rng(generator(0, "view", number), slice(0, n), n, seed=0)

@@ -12,10 +12,14 @@ from benchmarks.photos import photos
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.scratch import scratch
 from benchmarks.training import Training, agreed
-from selfwise import methods
 from selfwise.core.rng import Rng, generator, init_seed
 from selfwise.core.types import ImageBatch
-from selfwise.runs.build import build
+from selfwise.encoders.image import build_image_encoder
+from selfwise.methods.simclr import SimCLR
+from selfwise.modalities import modality_of
+from selfwise.modalities.modality import Opening
+from selfwise.runs.build import open_newest
+from selfwise.runs.config import make_request
 
 PEER = (
     "lightly's SimCLR tutorial: `LightlyDataset`, `SimCLRTransform`, a `DataLoader` with as many "
@@ -47,12 +51,8 @@ SGD: dict[str, Any] = {"optimizer": "sgd", "lr": RATE, "weight_decay": DECAY}
 
 def model(size: int) -> Any:
     """Our method; its encoder is a timm ResNet-18 for both sides."""
-    settings: dict[str, Any] = {
-        "method": "simclr",
-        "options": {"encoder": "resnet18", "seed": 0, "start": ""},
-        "found": {"size": size, "channels": 3, "classes": 0},
-    }
-    return build(settings, None)
+    with init_seed(0, "method"):
+        return SimCLR(build_image_encoder("resnet18", in_channels=3, size=size), size=size)
 
 
 class Peer(nn.Module):
@@ -124,8 +124,9 @@ def theirs(folder: Path, batch: int, size: int, device: str, *, last: bool = Fal
 
 def ours(folder: Path, batch: int, size: int, setting: Setting, precision: str) -> Run:
     """As `pretrain` opens and reads the folder, with as many workers as it takes."""
-    kind = methods.find_method("simclr")
-    data = modality_of(kind).opened(str(folder), kind, encoder="resnet18", size=size)
+    request = make_request("simclr", {"size": size}, data=str(folder), encoder="resnet18")
+    opening = Opening(request.kind, request.encoder, open_newest)
+    data = modality_of(request.kind).open_data(str(folder), request.config.reading, opening)
     method = model(size)
     source = data.source(method, batch=batch, seed=0)
     return Training(method, source, setting, batch=batch, workers=data.workers,

@@ -19,7 +19,7 @@ from selfwise.interop.huggingface.folder import (
 from selfwise.interop.huggingface.hubert import from_hf, write_preprocessor
 from selfwise.interop.huggingface.hubert import to_hf as weights_to_hf
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint
+from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint
 from selfwise.workflows.exchange.model_card import Use
 
 FAMILIES = ("hubert",)

@@ -16,7 +16,7 @@ from selfwise.interop.huggingface.text import from_hf
 from selfwise.interop.huggingface.text import to_hf as weights_to_hf
 from selfwise.runs.open import Run
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.workflows.exchange.checkpoint import ImportedCheckpoint
+from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint
 from selfwise.workflows.exchange.model_card import Use
 
 FAMILIES = ("bert", "roberta", "albert", "gpt")
