@@ -11,7 +11,7 @@ from types import ModuleType
 
 from benchmarks.costs_record import Figures, Found, Turns, anonymous, peaks
 from benchmarks.turns import CLOCKS
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 NAMES = ("corpus", "images", "steps", "length", "startup")
 COMMAND = [sys.executable, "-W", "ignore", "-m", "benchmarks.costs_process"]
@@ -25,7 +25,7 @@ def find(name: str) -> ModuleType:
         ValueError: there is none.
     """
     if name not in NAMES:
-        raise ValueError(f"cost: there is no {name!r}{nearest(name, NAMES)}")
+        raise ValueError(f"cost: there is no {name!r}{did_you_mean(name, NAMES)}")
     return importlib.import_module(f"benchmarks.costs_{name}")
 
 

@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from benchmarks import rows
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 Run = Callable[[int], float]
 """Do piece `number` of the work; how much that was, in units."""
@@ -78,7 +78,7 @@ def find(name: str) -> ModuleType:
         ValueError: there is none.
     """
     if name not in names():
-        raise ValueError(f"row: there is no {name!r}{nearest(name, names())}")
+        raise ValueError(f"row: there is no {name!r}{did_you_mean(name, names())}")
     return importlib.import_module(f"benchmarks.rows.{name}")
 
 
@@ -94,7 +94,7 @@ def cases(asked: list[str], device: str = "cpu") -> list[tuple[str, str]]:
     for name, _, case in (text.partition(":") for text in asked or names()):
         known = list(find(name).CASES)
         if case and case not in known:
-            raise ValueError(f"case: {name} has no {case!r}{nearest(case, known)}")
+            raise ValueError(f"case: {name} has no {case!r}{did_you_mean(case, known)}")
         others = getattr(find(name), "ON_GPU" if device == "cpu" else "ON_CPU", ())
         found += [(name, one) for one in ([case] if case else known) if case or one not in others]
     return found

@@ -20,19 +20,28 @@ for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
 
 
+# what is not a command: name -> where it is defined; a module where nothing stands behind the colon
+PARTS = {
+    "Method": "selfwise.methods.method:Method",
+    "load": "selfwise.runs.open:load",
+    "losses": "selfwise.losses:",
+    "views": "selfwise.views:",
+    "encoders": "selfwise.encoders:",
+}
+
+
 def __getattr__(name: str) -> Any:
     """Import on first use, so that `selfwise --help` answers without waiting for torch."""
-    if name == "load":
-        return import_module("selfwise.runs.open").load
-    if name == "losses":
-        return import_module("selfwise.losses")
     if name == "__version__":
         return import_module("importlib.metadata").version("selfwise")
+    if name in PARTS:
+        module, _, part = PARTS[name].partition(":")
+        return getattr(import_module(module), part) if part else import_module(module)
     commands = import_module("selfwise.commands")
     if name in commands.names():
-        return commands.named(name).function()
+        return commands.api_function(name)
     raise AttributeError(f"module 'selfwise' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*import_module("selfwise.commands").names(), "__version__", "load", "losses"])
+    return sorted([*import_module("selfwise.commands").names(), "__version__", *PARTS])

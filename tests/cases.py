@@ -30,7 +30,9 @@ DRAWS_NOTHING = ("gpt",)  # methods whose view has no chance in it
 
 def tiny_encoder(seed: int = 0, **options):
     options = {**TINY, **options}
-    return image_encoders.build("resnet18", in_channels=3, size=SIZE, seed=seed, **options)
+    return image_encoders.build_image_encoder(
+        "resnet18", in_channels=3, size=SIZE, seed=seed, **options
+    )
 
 
 def vocabulary(size: int = 64) -> Vocabulary:
@@ -44,14 +46,16 @@ def tiny_text_encoder(name: str, *, vocab: int = 64, **options):
     """The smallest encoder of the family that goes with the method."""
     family = methods.find_method(name).default_encoder.partition("-")[0]
     narrow = {"embedding": 16} if family == "albert" else {}
-    return text.build(f"{family}-tiny", vocab=vocab, **{**TINY_TEXT, **narrow, **options})
+    return text.build_text_encoder(
+        f"{family}-tiny", vocab=vocab, **{**TINY_TEXT, **narrow, **options}
+    )
 
 
 def tiny_speech_encoder():
     """As wide as the other tiny encoders."""
     options = {"dim": 32, "heads": 2, "stem_dim": 16, "position_kernel": 8}
     none = dict.fromkeys(("dropout", "input_dropout", "attention_dropout"), 0.0)
-    return speech.build("hubert-tiny", **options, **none)
+    return speech.build_speech_encoder("hubert-tiny", **options, **none)
 
 
 def build(name: str, **options) -> Method:
@@ -59,7 +63,7 @@ def build(name: str, **options) -> Method:
     kind = methods.find_method(name)
     supplied = {"size": SIZE, "classes": 4, "vocab": vocabulary(), "length": LENGTH}
     supplied |= {"clusters": speech_cases.CLUSTERS, "units": patch_cases.Brightness()}
-    supplied["prior"] = color_bins.smoothed(torch.ones(color_bins.BINS))
+    supplied["prior"] = color_bins.smooth_prior(torch.ones(color_bins.BINS))
     wanted = signature(kind).parameters
     own = {n: v for n, v in supplied.items() if n in wanted} | options
     if "encoder" not in own:

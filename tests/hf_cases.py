@@ -7,7 +7,7 @@ import transformers
 
 from selfwise.encoders import text
 from selfwise.interop.huggingface.text import TextCheckpoint, from_hf
-from selfwise.nn.mlm_head import MaskedHead
+from selfwise.nn.mlm_head import MaskedLMHead
 from tests.text_cases import VOCAB, randomise
 
 _SMALL = {
@@ -55,15 +55,17 @@ def imported(model: Any) -> TextCheckpoint:
     return from_hf(model.config.to_dict(), model.state_dict())
 
 
-def ours(found: TextCheckpoint) -> tuple[text.Text, torch.nn.ModuleDict]:
+def ours(found: TextCheckpoint) -> tuple[text.TextTransformer, torch.nn.ModuleDict]:
     """The encoder and the heads of a method, by the names of the method's."""
-    encoder = text.build(found.family, vocab=found.vocab, **found.options).eval()
+    encoder = text.build_text_encoder(found.family, vocab=found.vocab, **found.options).eval()
     encoder.load_state_dict(found.encoder)
     heads = torch.nn.ModuleDict()
     if found.family != "gpt":
         width = encoder.token.embedding_dim
         activation, eps = encoder.shape.activation, encoder.shape.eps
-        heads["head"] = MaskedHead(encoder.dim, width, found.vocab, activation=activation, eps=eps)
+        heads["head"] = MaskedLMHead(
+            encoder.dim, width, found.vocab, activation=activation, eps=eps
+        )
     for name in ("next", "order"):
         if f"{name}.weight" in found.head:
             heads[name] = torch.nn.Linear(encoder.dim, 2)
@@ -71,7 +73,9 @@ def ours(found: TextCheckpoint) -> tuple[text.Text, torch.nn.ModuleDict]:
     return encoder, heads
 
 
-def logits(encoder: text.Text, heads: torch.nn.ModuleDict, hidden: torch.Tensor) -> torch.Tensor:
+def logits(
+    encoder: text.TextTransformer, heads: torch.nn.ModuleDict, hidden: torch.Tensor
+) -> torch.Tensor:
     """(b n d) to (b n v)."""
     if "head" not in heads:
         return hidden @ encoder.token.weight.T

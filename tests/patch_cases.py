@@ -22,12 +22,14 @@ class Brightness:
 
 
 def tiny_vit(**options):
-    return beit_encoders.build("beit-tiny", in_channels=3, size=SIZE, **{**PLAIN, **options})
+    return beit_encoders.build_beit_encoder(
+        "beit-tiny", in_channels=3, size=SIZE, **{**PLAIN, **options}
+    )
 
 
 def tiny_codec(**options):
     told = {"width": DIM, "dim": DIM, "patch": PATCH, **options}
-    return image_codec.build("codec-tiny", in_channels=3, size=SIZE, **told)
+    return image_codec.build_codec_encoder("codec-tiny", in_channels=3, size=SIZE, **told)
 
 
 def encoder(name: str):

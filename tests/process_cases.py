@@ -92,7 +92,9 @@ def build(case: str) -> Method:
     if case in SHORT or methods.find_method(name).modality != "image":
         return cases.build(name, **(LONG | SHORT)[case][0])
     small = {"depths": [1, 1, 1, 1], "dims": [8, 16, 16, 32]}
-    encoder = cases.image_encoders.build("convnext_atto", in_channels=3, size=32, seed=0, **small)
+    encoder = cases.image_encoders.build_image_encoder(
+        "convnext_atto", in_channels=3, size=32, seed=0, **small
+    )
     method = cases.build(name, encoder=encoder, size=32, **LONG[case][0])
     if hasattr(method, "projection"):
         with init_seed(0, "head"):

@@ -138,7 +138,9 @@ def test_a_killed_cache_goes_on(tmp_path, monkeypatch, home):
     root = folder(tmp_path, *(f"{i}.wav" for i in range(6)))
     truth = [open_recordings(root, cache="no").read(i) for i in range(6)]
     monkeypatch.setattr(scan, "BYTES_PER_CHUNK", 1)
-    monkeypatch.setattr(decoded_cache, "SAFE", 15_000)  # a journal after every second file
+    monkeypatch.setattr(
+        decoded_cache, "SAMPLES_PER_SAVE", 15_000
+    )  # a journal after every second file
     real, seen = FileStore.read, []
 
     def dies(self, row, start, stop):
@@ -164,7 +166,8 @@ def test_a_cache_killed_by_force_is_never_half(tmp_path, home):
     one = str(root / "000.wav")
     code = (
         "from selfwise.data.audio import scan, decoded_cache; scan.BYTES_PER_CHUNK = 1; "
-        "decoded_cache.SAFE = 1; from selfwise.data.audio.open import open_recordings; import sys; "
+        "decoded_cache.SAMPLES_PER_SAVE = 1; import sys; "
+        "from selfwise.data.audio.open import open_recordings; "
         f"open_recordings({one!r}, cache='no'); assert 'av' not in sys.modules; "
         f"print('go', flush=True); open_recordings({str(root)!r}, workers=1)"
     )

@@ -44,7 +44,9 @@ KINDS = [
 @pytest.mark.parametrize("cache", ["no", "yes"])
 @pytest.mark.parametrize(("name", "told"), KINDS, ids=lambda one: str(one))
 def test_a_crop_is_a_part_of_the_whole(tmp_path, name, told, cache, monkeypatch):
-    monkeypatch.setattr(decoded_cache, "BLOCK", 17_000)  # the cache is made of crops, too
+    monkeypatch.setattr(
+        decoded_cache, "SAMPLES_PER_BLOCK", 17_000
+    )  # the cache is made of crops, too
     write(tmp_path / "f" / name, **told)
     whole = expected(tmp_path / "f" / name)
     recordings = open_recordings(tmp_path / "f", cache=cache)

@@ -1,15 +1,19 @@
 """What units of speech depend on, and what is refused before any are learned."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from selfwise.modalities import audio_units
+from selfwise.modalities.audio import targets
 from selfwise.runs.build import open_newest
 from selfwise.runs.create import pretrain
+from selfwise.runs.record import Choice
 from selfwise.workflows.iterate import iterate
 
-TINY = {"encoder": "hubert-tiny", "encoder_options": {"stem": "logmel", "dim": 32, "heads": 2}}
+SHAPE = {"stem": "logmel", "dim": 32, "heads": 2}
+TINY = {"encoder": "hubert-tiny", "encoder_options": SHAPE}
 TOLD = {**TINY, "clusters": 4, "steps": 2, "device": "cpu", "threads": 1, "quiet": True}
 TOLD |= {"precision": "float32"}
 
@@ -27,10 +31,10 @@ def own_cache(tmp_path, monkeypatch):
 def untouched(monkeypatch):
     """Nothing may be learned."""
 
-    def find(*told, **more):
+    def learn(*told, **more):
         raise AssertionError("units were learned")
 
-    monkeypatch.setattr(audio_units, "find", find)
+    monkeypatch.setattr(targets, "learn_targets", learn)
 
 
 def test_clips_of_one_frame_are_left_out_and_named(tmp_path):
@@ -53,11 +57,11 @@ def test_units_are_learned_on_the_device_of_the_run(tmp_path, monkeypatch):
     threads = torch.get_num_threads()
     asked = {}
 
-    def find(*told, **more):
+    def learn(*told, **more):
         asked.update(more, threads=torch.get_num_threads())
         raise InterruptedError
 
-    monkeypatch.setattr(audio_units, "find", find)
+    monkeypatch.setattr(targets, "learn_targets", learn)
     with pytest.raises(InterruptedError):
         pretrain("hubert", data=sounds(4), out=tmp_path / "run", **TOLD | {"threads": threads + 1})
     assert (asked["device"], asked["threads"]) == ("cpu", threads + 1)
@@ -67,7 +71,10 @@ def test_units_are_learned_on_the_device_of_the_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("told", "sentence"),
     [
-        ({"encoder": {**TINY, "heads": 3}}, "3 heads do not divide its width of 32"),
+        (
+            {"encoder_options": {**SHAPE, "heads": 3}},
+            "3 heads do not divide its width of 32",
+        ),
         ({"steps": -1}, "--steps must be at least"),
         ({"device": "cuda:99"}, "--device cuda:99 is not there"),
     ],
@@ -100,14 +107,13 @@ def test_a_second_iteration_that_cannot_be_is_refused_before_the_first(
 def test_units_depend_on_what_leaves_no_trace_in_the_weights(tmp_path):
     pretrain("hubert", data=sounds(4), out=tmp_path / "run", **TOLD)
     earlier = str(tmp_path / "run")
-    before = audio_units._source(earlier, 1, open_newest).key
-    assert audio_units._source(earlier, -1, open_newest).key == before
-    assert audio_units._source(earlier, 0, open_newest).key != before
+    before = targets._source(earlier, 1, open_newest).key
+    assert targets._source(earlier, -1, open_newest).key == before
+    assert targets._source(earlier, 0, open_newest).key != before
 
     def with_other_heads(folder):
         run = open_newest(folder)
-        options = run.config["options"]
-        encoder = options["encoder"] | {"heads": 4}
-        return run._replace(config=run.config | {"options": options | {"encoder": encoder}})
+        heads = {"encoder.heads": Choice(4, "user")}
+        return replace(run, record=replace(run.record, resolved={**run.record.resolved, **heads}))
 
-    assert audio_units._source(earlier, 1, with_other_heads).key != before
+    assert targets._source(earlier, 1, with_other_heads).key != before

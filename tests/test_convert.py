@@ -147,7 +147,7 @@ def test_the_tokenizer_loads_with_its_special_tokens(family, tmp_path):
 
 @families
 def test_an_untrained_encoder_can_be_exported_and_comes_back(family):
-    encoder = text.build(f"{family}-tiny", vocab=VOCAB)
+    encoder = text.build_text_encoder(f"{family}-tiny", vocab=VOCAB)
     config, weights = exported(family, encoder, torch.nn.ModuleDict()) if family in (
         "bert", "albert", "gpt"
     ) else (None, None)  # fmt: skip
@@ -159,11 +159,11 @@ def test_an_untrained_encoder_can_be_exported_and_comes_back(family):
     same(dict(encoder.state_dict()), again.encoder)
     known = asdict(encoder.shape)
     assert {k: known[k] for k in again.options} == again.options
-    assert text.build(family, vocab=VOCAB, **again.options).shape == encoder.shape
+    assert text.build_text_encoder(family, vocab=VOCAB, **again.options).shape == encoder.shape
 
 
 def test_albert_of_equal_widths_has_no_mapping_here_and_the_identity_there():
-    encoder = text.build("albert-tiny", vocab=VOCAB)
+    encoder = text.build_text_encoder("albert-tiny", vocab=VOCAB)
     assert encoder.widen is None
     config, weights = exported("albert", encoder, torch.nn.ModuleDict())
     mapping = weights["encoder.embedding_hidden_mapping_in.weight"]
@@ -277,13 +277,13 @@ def test_an_output_table_of_its_own_is_refused():
 
 
 def test_what_cannot_be_exported_gets_one_sentence():
-    gpt1 = text.build("gpt1-tiny", vocab=VOCAB)
+    gpt1 = text.build_text_encoder("gpt1-tiny", vocab=VOCAB)
     with pytest.raises(ValueError, match="'gpt1' has no counterpart among transformers'"):
         exported("gpt1", gpt1, torch.nn.ModuleDict())
-    shared = text.build("bert-tiny", vocab=VOCAB, shared=True)
+    shared = text.build_text_encoder("bert-tiny", vocab=VOCAB, shared=True)
     with pytest.raises(ValueError, match="bert has shared False, and this encoder has True"):
         exported("bert", shared, torch.nn.ModuleDict())
-    small = text.build("bert-tiny", vocab=VOCAB - 1)
+    small = text.build_text_encoder("bert-tiny", vocab=VOCAB - 1)
     with pytest.raises(ValueError, match="tokenizer has 61 tokens, and the encoder a vocab"):
         exported("bert", small, torch.nn.ModuleDict())
 

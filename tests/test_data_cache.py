@@ -172,7 +172,7 @@ def test_an_interrupted_build_leaves_nothing_that_is_used(photos, home, monkeypa
     killed, working = home / ".killed", home / ".working"
     killed.mkdir()
     working.mkdir()
-    os.utime(killed, (time.time() - 2 * decoded_cache.STALE,) * 2)
+    os.utime(killed, (time.time() - 2 * decoded_cache.STALE_SECONDS,) * 2)
     open_images(photos)
     assert not killed.exists()
     assert working.exists()  # of another process

@@ -356,7 +356,7 @@ def test_any_error_of_a_decoder_is_about_its_file(tmp_path, monkeypatch):
     def refuse(*_):
         raise ValueError("box offset can't be negative")
 
-    monkeypatch.setattr("selfwise.data.image.decode._shrink", refuse)
+    monkeypatch.setattr("selfwise.data.image.decode._crop_and_resize", refuse)
     with pytest.raises(UnreadableFile, match="box offset"):
         decode_file(tmp_path / "a.png", 3, 256)
     with pytest.raises(UnreadableFile, match="box offset"):

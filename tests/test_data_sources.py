@@ -277,7 +277,7 @@ def test_readable_images_are_their_own(tmp_path, monkeypatch, workers):
         damage(tmp_path / name)
     images = open_images(tmp_path, cache="no", skip_broken=True)
     assert images.read(np.array([1])).index.tolist() == [2]  # the next one stands in
-    images.losses.ids.clear()
+    images.broken_files.ids.clear()
     images.broken_log = tmp_path / "broken.txt"
     whole = drop_unreadable(images, workers=workers)
     assert list(whole.ids) == ["a/0.png", "a/4.png", "b/1.png", "b/3.png"]

@@ -3,7 +3,7 @@
 import huggingface_hub.constants
 import pytest
 
-from selfwise.encoders.image import build
+from selfwise.encoders.image import build_image_encoder
 
 TINY_RESNET = {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
 TINY_VIT = {"depth": 1, "embed_dim": 24, "num_heads": 3}
@@ -19,7 +19,7 @@ def offline(monkeypatch, tmp_path):
 
 def refusal(name: str, *, size: int = 32, **options) -> str:
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        build(name, in_channels=3, size=size, **options)
+        build_image_encoder(name, in_channels=3, size=size, **options)
     sentence = str(error.value)
     assert "\n" not in sentence
     assert len(sentence) < 500
@@ -93,7 +93,7 @@ def test_a_model_without_published_weights():
 
 
 def test_hidden_layers_that_timm_does_not_show(monkeypatch):
-    encoder = build("resnet18", in_channels=3, size=32, **TINY_RESNET)
+    encoder = build_image_encoder("resnet18", in_channels=3, size=32, **TINY_RESNET)
     monkeypatch.delattr(type(encoder.model), "forward_intermediates")
     with pytest.raises(ValueError, match="resnet18 does not show its layers"):
         encoder.hidden(next(encoder.parameters()).new_zeros(2, 3, 32, 32))

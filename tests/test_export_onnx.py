@@ -12,7 +12,7 @@ import selfwise
 from selfwise.cli import main as cli
 from selfwise.core.types import ImageBatch
 from selfwise.data.image.decode import decode_file
-from selfwise.encoders.image import Vision
+from selfwise.encoders.image import TimmEncoder
 from selfwise.interop.image_preprocessing import describe_preprocessing
 from selfwise.views.image.augment import evaluation_view
 from selfwise.workflows.exchange import export_run
@@ -142,13 +142,13 @@ def branching(self, x):
     """What no trace can hold: the way depends on the values."""
     if x.sum() > 3:
         x = x + 1
-    return Vision.forward_before(self, x)
+    return TimmEncoder.forward_before(self, x)
 
 
 def test_an_encoder_that_cannot_be_traced_is_named(files, tmp_path, monkeypatch, capsys):
     run = image_run("resnet gray", tmp_path / "run", files)
-    monkeypatch.setattr(Vision, "forward_before", Vision.forward, raising=False)
-    monkeypatch.setattr(Vision, "forward", branching)
+    monkeypatch.setattr(TimmEncoder, "forward_before", TimmEncoder.forward, raising=False)
+    monkeypatch.setattr(TimmEncoder, "forward", branching)
     out = tmp_path / "new" / "onnx"
     assert cli.main(["export", str(run.folder), "--to", "onnx", "--out", str(out)]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -39,7 +39,9 @@ def run_of(family="bert", **options):
     reader = tokenizer.train_tokenizer(KIND[family], lines, vocab=300)
     size = {"dim": 32, "heads": 2, "depth": 1, "length": 48, "ff": 64}
     narrow = {"embedding": 16} if family == "albert" else {}
-    encoder = text.build(family, vocab=reader.vocabulary.size, **{**size, **narrow, **options})
+    encoder = text.build_text_encoder(
+        family, vocab=reader.vocabulary.size, **{**size, **narrow, **options}
+    )
     record = SimpleNamespace(info=TextInfo(vocab=encoder.vocab, length=encoder.length))
     return SimpleNamespace(encoder=encoder, tokenizer=reader, record=record)
 

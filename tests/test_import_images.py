@@ -313,9 +313,13 @@ WRONG = {
     "mean": ["abc", [None, 1, 1], [0.1, 0.2], [float("nan"), 0, 0], [10**400, 0, 0]],
     "std": [1, [1, 0, 1], [1]],
 }
-OURS = {"self", "stem", "normalise", "sees", *signature(image_encoders.build).parameters} - {
-    "options"
-}
+OURS = {
+    "self",
+    "stem",
+    "normalise",
+    "sees",
+    *signature(image_encoders.build_image_encoder).parameters,
+} - {"options"}
 
 
 @pytest.mark.parametrize("field", [*WRONG, *sorted(OURS)])

@@ -19,7 +19,7 @@ from selfwise.data.audio.mp3 import frame_size
 from selfwise.data.audio.open import open_recordings
 from selfwise.data.image.open import open_images
 from selfwise.data.text.corpus import Corpus
-from selfwise.data.text.corpus_seen import measure_overlap
+from selfwise.data.text.corpus_overlap import measure_overlap
 from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import open_texts
 from selfwise.modalities import audio as speech

@@ -1,6 +1,7 @@
 """What the page shows of texts and of speech: fillings, probabilities, positions, units."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from PIL import Image
 
 from selfwise.core.types import TextBatch
 from selfwise.methods import inspection
-from selfwise.modalities import audio_units
+from selfwise.methods.needs import FrameTargetOptions
+from selfwise.modalities.audio import targets
+from selfwise.modalities.modality import ReadingOptions
 from selfwise.report.page import page
 from selfwise.report.page.parts import Lines, Picture, Section, Token
 from selfwise.report.sections import tasks, tasks_lines, tasks_rows, tasks_speech, tasks_text
@@ -38,7 +41,9 @@ def runs(tmp_path_factory):
 
 def sections(run: Run, data=None, *, seed: int = 0) -> list[Section]:
     data = cases.data(run.record.method) if data is None else data
-    return tasks.build_sections(run, run.modality.examples(run, data), seed=seed)
+    return tasks.build_sections(
+        run, run.modality.open_examples(run, data, ReadingOptions()), seed=seed
+    )
 
 
 def tokenizer(kind: str, **told):
@@ -154,7 +159,7 @@ def test_guesses_are_those_of_the_scores(runs):
 def test_numbers_are_those_of_the_methods_loss(runs, name):
     """Over the same rows, with the same views."""
     run = runs(name)
-    texts = run.modality.examples(run, cases.texts())
+    texts = run.modality.open_examples(run, cases.texts(), ReadingOptions())
     made = tasks_rows.make_rows(run, texts, seed=0)
     with torch.no_grad():
         found = [one for _, one in tasks_rows.inspect_rows(run, made, seed=0)]
@@ -207,7 +212,7 @@ def test_a_single_text_is_enough(runs, name):
 
 def test_second_texts_of_pairs_are_read_too(runs):
     run = runs("roberta")
-    texts = run.modality.examples(run, ["first words"] * 4)
+    texts = run.modality.open_examples(run, ["first words"] * 4, ReadingOptions())
     texts.pairs = ["second words"] * 4
     batch = tasks_rows.make_rows(run, texts, seed=0).read(np.array([0]))
     assert "first words second words" in run.tokenizer.decode(batch.ids[0].tolist())
@@ -215,7 +220,7 @@ def test_second_texts_of_pairs_are_read_too(runs):
 
 def test_texts_without_tokens_are_told(runs):
     run = runs("gpt")
-    texts = run.modality.examples(run, ["a", "b"])
+    texts = run.modality.open_examples(run, ["a", "b"], ReadingOptions())
     texts.texts = ["", ""]
     (section,) = tasks.build_sections(run, texts, seed=0)
     assert "no token came of the texts" in section.about
@@ -294,13 +299,12 @@ def test_a_continuation_goes_on_from_whole_words(runs):
 
 def test_units_of_the_recordings_are_those_that_were_trained_on(runs):
     run = runs("hubert")
-    recordings = run.modality.examples(run, cases.sounds())
+    recordings = run.modality.open_examples(run, cases.sounds(), ReadingOptions())
     rows = np.arange(len(recordings))
     batch = tasks_speech.read_batch(recordings, rows, 0 * rows, recordings.samples)
-    found = audio_units.of_others(
-        run.kept, run.config["options"], batch, open_run=open_newest, device="cpu"
-    )
-    kept = [labels for labels in (run.kept.trained, run.kept.held_out) if labels is not None]
+    units, options = run.facts.targets, FrameTargetOptions(clusters=8)
+    found = targets.of_others(units, options, batch, open_run=open_newest, device="cpu")
+    kept = [labels for labels in (units.trained, units.held_out) if labels is not None]
     known = {
         tuple(labels.read(i, 0, found.shape[1]).tolist())
         for labels in kept
@@ -311,21 +315,18 @@ def test_units_of_the_recordings_are_those_that_were_trained_on(runs):
 
 def test_units_that_cannot_be_made_again_are_told(runs, tmp_path):
     run = runs("hubert")
-    recordings = run.modality.examples(run, cases.sounds())
-    run.__dict__["kept"] = None
-    try:
-        (section,) = tasks.build_sections(run, recordings, seed=0)
-    finally:
-        del run.__dict__["kept"]
+    recordings = run.modality.open_examples(run, cases.sounds(), ReadingOptions())
+    without = replace(run, loaded=replace(run.loaded, facts=replace(run.facts, targets=None)))
+    (section,) = tasks.build_sections(without, recordings, seed=0)
     assert "imported without its units" in section.about
     assert all(isinstance(part, Picture) for part in section.parts)
     batch = tasks_speech.read_batch(recordings, np.array([0]), np.array([0]), np.array([4000]))
-    gone = {"units": str(tmp_path / "gone"), "units_layer": -1}
+    gone = FrameTargetOptions(units=str(tmp_path / "gone"))
     with pytest.raises(ValueError, match="which is not there"):
-        audio_units.of_others(run.kept, gone, batch, open_run=open_newest, device="cpu")
-    other = {"units": str(run.folder), "units_layer": -1}
+        targets.of_others(run.facts.targets, gone, batch, open_run=open_newest, device="cpu")
+    other = FrameTargetOptions(units=str(run.folder))
     with pytest.raises(ValueError, match="its units are of MFCC, and there is layer 1"):
-        audio_units.of_others(run.kept, other, batch, open_run=open_newest, device="cpu")
+        targets.of_others(run.facts.targets, other, batch, open_run=open_newest, device="cpu")
 
 
 def test_recordings_too_short_for_a_task_are_told(runs):

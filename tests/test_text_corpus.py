@@ -88,9 +88,9 @@ def test_documents_without_tokens_are_left_out(tokenizer):
 def test_a_long_document_stays_one_and_its_sentences_too(root, tokenizer, monkeypatch):
     whole = open_corpus(root, tokenizer, sentences=True)
     monkeypatch.setenv("SELFWISE_CACHE", os.environ["SELFWISE_CACHE"] + "2")
-    monkeypatch.setattr(plain_files, "PIECE", 200)
-    monkeypatch.setattr(plain_files, "LAST_PART", 50)
-    monkeypatch.setattr(encode, "BATCH", 300)
+    monkeypatch.setattr(plain_files, "PIECE_CHARACTERS", 200)
+    monkeypatch.setattr(plain_files, "BORDER_REACH", 50)
+    monkeypatch.setattr(encode, "CHARACTERS_PER_BATCH", 300)
     pieces = open_corpus(root, tokenizer, sentences=True)
     assert np.array_equal(whole.tokens, pieces.tokens)
     assert np.array_equal(whole.documents, pieces.documents)
@@ -110,9 +110,9 @@ def made(cache: Path) -> dict[str, bytes]:
 
 def test_processes_and_batches_change_nothing(root, tokenizer, tmp_path, monkeypatch):
     open_corpus(root, tokenizer, sentences=True, workers=1)
-    monkeypatch.setattr(encode, "WORTH_A_POOL", 1)
-    monkeypatch.setattr(encode, "BATCH", 100)
-    monkeypatch.setattr(token_cache, "SHARD", 500)
+    monkeypatch.setattr(encode, "MIN_POOL_BYTES", 1)
+    monkeypatch.setattr(encode, "CHARACTERS_PER_BATCH", 100)
+    monkeypatch.setattr(token_cache, "CHARACTERS_PER_SHARD", 500)
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "other"))
     told = []
     open_corpus(
@@ -134,7 +134,8 @@ KILLED = """
     from selfwise.data.text.corpus import open_corpus
     from selfwise.tokenizers.tokenizer import Tokenizer
 
-    encode.WORTH_A_POOL, encode.BATCH, token_cache.SHARD = 1, 100, 500
+    encode.MIN_POOL_BYTES, encode.CHARACTERS_PER_BATCH = 1, 100
+    token_cache.CHARACTERS_PER_SHARD = 500
     calls = []
 
     def progress(done, total):
@@ -172,13 +173,13 @@ def test_a_killed_build_goes_on_and_gives_the_same_bytes(root, tokenizer, tmp_pa
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     code = """
         import os, signal
-        from selfwise.data.text.encode import Encode, encode_all, batches
-        from selfwise.data.text.documents import Piece
-        from selfwise.tokenizers.tokenizer import train
+        from selfwise.data.text.encode import EncodePieces, batch_pieces, encode_all
+        from selfwise.data.text.documents import CorpusPiece
+        from selfwise.tokenizers.tokenizer import train_tokenizer
 
-        job = Encode(train("chars", ["abc"]), "<u2", None)
-        pieces = (Piece("abc" * 10**6, True, i, 0) for i in range(99))
-        found = encode_all(job, batches(pieces, 0), workers=2, size=10**9)
+        job = EncodePieces(train_tokenizer("chars", ["abc"]), "<u2", None)
+        pieces = (CorpusPiece("abc" * 10**6, True, i, 0) for i in range(99))
+        found = encode_all(job, batch_pieces(pieces, 0), workers=2, size=10**9)
         next(found)
         children = open(f"/proc/self/task/{os.getpid()}/children").read()
         print(children, flush=True)

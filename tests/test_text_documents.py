@@ -56,7 +56,7 @@ def test_blank_lines_and_lines_divide(root):
 
 @pytest.mark.parametrize("block", [1, 3, 7, 2**20])
 def test_what_is_read_does_not_depend_on_the_blocks(root, block, monkeypatch):
-    monkeypatch.setattr(plain_files, "BLOCK", block)
+    monkeypatch.setattr(plain_files, "BLOCK_BYTES", block)
     text = "é😀 a\r\nb\r\n\r\n  c\rd\n \n\n\ne"
     path = root / "x.txt"
     path.write_bytes(text.encode())
@@ -117,8 +117,8 @@ def test_tables(root, suffix):
 
 
 def test_long_documents_come_in_pieces_and_stay_one(root, monkeypatch):
-    monkeypatch.setattr(plain_files, "PIECE", 100)
-    monkeypatch.setattr(plain_files, "LAST_PART", 25)
+    monkeypatch.setattr(plain_files, "PIECE_CHARACTERS", 100)
+    monkeypatch.setattr(plain_files, "BORDER_REACH", 25)
     text = "".join(f"word{i} \n" if i % 9 == 0 else f"word{i} " for i in range(300)) + "x" * 450
     (root / "a.txt").write_text(text)
     (root / "b.txt").write_text("short")
@@ -138,7 +138,7 @@ def test_long_documents_come_in_pieces_and_stay_one(root, monkeypatch):
 
 
 def test_pieces_end_at_the_best_border():
-    size = plain_files.PIECE
+    size = plain_files.PIECE_CHARACTERS
     text = "a" * (size - 100) + "\n\n" + "b" * 20 + "\n" + "c" * 20 + " " + "d" * size
     assert find_border(text) == size - 100
     assert find_border(text.replace("\n\n", "xx")) == size - 100 + 22
@@ -214,7 +214,7 @@ def test_what_cannot_be_read_is_one_sentence(root, name, content, message):
 
 
 def test_a_byte_is_counted_through_all_blocks(root, monkeypatch):
-    monkeypatch.setattr(plain_files, "BLOCK", 5)
+    monkeypatch.setattr(plain_files, "BLOCK_BYTES", 5)
     (root / "x.txt").write_bytes("é".encode() * 20 + b"ab\xff")
     with pytest.raises(ValueError, match="byte 42 "):
         read(root)

@@ -7,7 +7,7 @@ from torch import nn
 from selfwise.core.types import Encoder, TextBatch, TextEncoder
 from selfwise.encoders import text
 from selfwise.nn import attention
-from selfwise.nn.mlm_head import MaskedHead
+from selfwise.nn.mlm_head import MaskedLMHead
 from tests.text_cases import FAMILIES, VOCAB, N, batch, encoder_of, ids, real
 
 KINDS = [(packed, padded) for packed in (False, True) for padded in (False, True)]
@@ -132,7 +132,9 @@ def test_picking_has_the_same_gradient_bits_on_two_threads():
         torch.randn(3, 1000, 64, generator=rng),
     )
     torch.set_num_threads(2)
-    found = [torch.autograd.grad(attention.pick(x, where), x, grad)[0] for _ in range(20)]
+    found = [
+        torch.autograd.grad(attention.gather_positions(x, where), x, grad)[0] for _ in range(20)
+    ]
     assert all(torch.equal(found[0], other) for other in found[1:])
     expected = torch.zeros_like(x).scatter_add(1, where[..., None].expand(-1, -1, 64), grad)
     torch.testing.assert_close(found[0], expected, rtol=1e-4, atol=1e-4)
@@ -177,7 +179,7 @@ def test_pooling_takes_what_it_says():
 def test_a_plain_batch_has_no_mask_and_the_mask_is_made_once(monkeypatch):
     made = []
     monkeypatch.setattr(
-        attention, "additive", lambda *a, f=attention.additive: made.append(1) or f(*a)
+        attention, "additive_mask", lambda *a, f=attention.additive_mask: made.append(1) or f(*a)
     )
     for family in ("bert", "gpt"):
         encoder_of(family)(batch())
@@ -218,7 +220,7 @@ def test_the_kernel_for_sequences_of_any_length_gets_the_right_ones(
         return varlen_by_hand(*tensors, causal=causal)
 
     monkeypatch.setattr(attention, "has_varlen", lambda like: True)
-    monkeypatch.setattr(attention, "varlen", lambda: kernel)
+    monkeypatch.setattr(attention, "load_varlen_kernel", lambda: kernel)
     found = encoder(part).tokens[real(part)]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     needed = packed or (padded and not encoder.causal)
@@ -232,15 +234,20 @@ def test_the_bounds_of_sequences():
     starts = torch.tensor([[0, 3, 6], [0, 6, 6]])
     valid = torch.tensor([[True] * 5 + [False], [True] * 6])
     # documents 0-3 and 3-5 and padding 5-6; one document 6-12, and no padding
-    assert attention.bounds(starts, valid).tolist() == [0, 3, 5, 5, 6, 12, 12, 12, 12]
-    assert attention.bounds(None, valid).tolist() == [0, 5, 6, 12, 12]
-    assert attention.documents(starts, 6).tolist() == [[0, 0, 0, 1, 1, 1], [0] * 6]
-    assert attention.positions(starts, 6).tolist() == [[0, 1, 2, 0, 1, 2], [0, 1, 2, 3, 4, 5]]
+    assert attention.sequence_bounds(starts, valid).tolist() == [0, 3, 5, 5, 6, 12, 12, 12, 12]
+    assert attention.sequence_bounds(None, valid).tolist() == [0, 5, 6, 12, 12]
+    assert attention.document_ids(starts, 6).tolist() == [[0, 0, 0, 1, 1, 1], [0] * 6]
+    assert attention.document_positions(starts, 6).tolist() == [
+        [0, 1, 2, 0, 1, 2],
+        [0, 1, 2, 3, 4, 5],
+    ]
 
 
 def test_weights_are_a_function_of_the_seed():
     state = torch.get_rng_state()
-    a, b, c = (text.build("bert-tiny", vocab=VOCAB, seed=s).token.weight for s in (0, 0, 1))
+    a, b, c = (
+        text.build_text_encoder("bert-tiny", vocab=VOCAB, seed=s).token.weight for s in (0, 0, 1)
+    )
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
@@ -248,7 +255,7 @@ def test_weights_are_a_function_of_the_seed():
 
 def test_weights_start_as_the_papers_say():
     for family in FAMILIES:
-        encoder = text.build(f"{family}-mini", vocab=500)
+        encoder = text.build_text_encoder(f"{family}-mini", vocab=500)
         for name, p in encoder.named_parameters():
             if p.ndim == 1:
                 assert p.eq(0.0 if name.endswith("bias") else 1.0).all(), name
@@ -256,7 +263,7 @@ def test_weights_start_as_the_papers_say():
         cut = family in ("bert", "albert")
         assert (wide.abs().max() <= 0.04) == cut
         assert wide.std().item() == pytest.approx(0.02 * (0.88 if cut else 1), rel=0.02)
-    gpt = text.build("gpt-mini", vocab=500)
+    gpt = text.build_text_encoder("gpt-mini", vocab=500)
     assert gpt.position.weight.std().item() == pytest.approx(0.01, rel=0.02)
     for linear in (gpt.trunk.blocks[2].mlp.down, gpt.trunk.blocks[1].attention.out):
         assert linear.weight.std().item() == pytest.approx(0.02 / 8**0.5, rel=0.02)
@@ -276,12 +283,14 @@ def test_weights_start_as_the_papers_say():
 def test_sizes_are_the_published_ones(name, parameters):
     vocab = {"bert": 30_522, "albe": 30_000, "gpt": 50_257}[name[:4]]
     with torch.device("meta"):
-        encoder = text.Text(name, vocab=vocab)
+        encoder = text.TextTransformer(name, vocab=vocab)
     assert sum(p.numel() for p in encoder.parameters()) == parameters
 
 
 def test_families_differ_as_the_papers_say():
-    shapes = {family: text.build(f"{family}-tiny", vocab=9).shape for family in FAMILIES}
+    shapes = {
+        family: text.build_text_encoder(f"{family}-tiny", vocab=9).shape for family in FAMILIES
+    }
     assert {f for f, s in shapes.items() if s.norm == "pre"} == {"gpt"}
     assert {f for f, s in shapes.items() if s.causal} == {"gpt", "gpt1"}
     assert {f for f, s in shapes.items() if s.pooler and s.segments == 2} == {"bert", "albert"}
@@ -291,7 +300,7 @@ def test_families_differ_as_the_papers_say():
     assert {f for f, s in shapes.items() if s.dropout == 0} == {"albert"}
     assert shapes["albert"].embedding == 128
     assert shapes["gpt"].length == 1024
-    assert len(text.names()) == 30
+    assert len(text.list_text_encoders()) == 30
 
 
 def test_dropout_is_where_the_options_put_it():
@@ -316,9 +325,9 @@ def test_attention_by_products_is_that_of_sdpa(causal, masked, monkeypatch):
     q, k, v = torch.randn(3, 2, 9, 4, 8, generator=rng, dtype=torch.float64).requires_grad_()
     seen = torch.rand(2, 1, 9, 9, generator=rng) < 0.6
     seen |= torch.eye(9, dtype=torch.bool)
-    mask = attention.additive(seen.tril() if causal else seen, q) if masked else None
+    mask = attention.additive_mask(seen.tril() if causal else seen, q) if masked else None
     layout, found = attention.Layout(causal, mask=mask), []
-    for attend in (attention.attend, attention.by_products):
+    for attend in (attention.attend, attention.attend_by_products):
         out = attend(q, k, v, layout)
         found.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v))))
     for a, b in zip(*found):
@@ -356,14 +365,14 @@ def test_segments_default_to_the_first():
 
 
 def test_the_masked_head_ends_in_the_token_table():
-    head, table = MaskedHead(32, 16, VOCAB), torch.randn(VOCAB, 16)
+    head, table = MaskedLMHead(32, 16, VOCAB), torch.randn(VOCAB, 16)
     hidden = torch.randn(7, 32)
     nn.init.normal_(head.bias)
     inner = head.norm(nn.functional.gelu(hidden @ head.dense.weight.T + head.dense.bias))
     expected = torch.einsum("me,ve->mv", inner, table) + head.bias
     torch.testing.assert_close(head(hidden, table), expected)
     assert head.norm.eps == 1e-12
-    assert MaskedHead(4, 4, 9).bias.eq(0).all()
+    assert MaskedLMHead(4, 4, 9).bias.eq(0).all()
 
 
 MISFITS = {
@@ -389,7 +398,7 @@ MISFITS = {
 def test_what_does_not_fit_gets_one_sentence(sentence):
     name, options = MISFITS[sentence]
     with pytest.raises(ValueError, match="encoder") as found:
-        text.build(name, vocab=9, **options)
+        text.build_text_encoder(name, vocab=9, **options)
     assert sentence in str(found.value)
     assert "\n" not in str(found.value)
 
@@ -406,4 +415,4 @@ def test_rows_and_ids_beyond_the_tables_get_one_sentence():
     with pytest.raises(ValueError, match="bert is not causal"):
         encoder_of("bert").extend(ids())
     with pytest.raises(ValueError, match="vocabulary must have tokens"):
-        text.build("bert-tiny", vocab=0)
+        text.build_text_encoder("bert-tiny", vocab=0)

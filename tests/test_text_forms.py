@@ -61,7 +61,7 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("block", [3, 7, 2**20])
 def test_documents_are_those_inside(tmp_path, name, block, monkeypatch):
-    monkeypatch.setattr(plain_files, "BLOCK", block)
+    monkeypatch.setattr(plain_files, "BLOCK_BYTES", block)
     path = tmp_path / "corpus" / "AA" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(FORMS[name])

@@ -14,11 +14,11 @@ from selfwise.core.types import EpochPlan, RowSampler, Vocabulary
 from selfwise.data.text import epoch_plans
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
-from selfwise.runs.arguments import where
+from selfwise.runs.config import name_data
 from selfwise.tokenizers.tokenizer import train_tokenizer
-from selfwise.views.text.collate import continued, pairs, separated
-from selfwise.views.text.packing import full_sentences, windows
-from selfwise.views.text.sentence_pairs import next_sentence
+from selfwise.views.text.collate import collate_packed, collate_pairs, collate_windows
+from selfwise.views.text.packing import plan_full_sentences, plan_windows
+from selfwise.views.text.sentence_pairs import plan_next_sentence
 from selfwise.workflows import language
 
 PLAIN = Vocabulary(10**6, torch.ones(0, dtype=torch.bool), ())
@@ -32,7 +32,9 @@ def source(tmp_path, monkeypatch):
     tokenizer = train_tokenizer("chars", TEXTS)
     told = {"length": 64, "batch": 3, "seed": 0, "vocabulary": tokenizer.vocabulary}
     corpus = open_corpus(TEXTS, tokenizer, sentences=True)
-    return TextSource(corpus, RowSampler(next_sentence, pairs, needs_sentences=True), **told)
+    return TextSource(
+        corpus, RowSampler(plan_next_sentence, collate_pairs, needs_sentences=True), **told
+    )
 
 
 @pytest.mark.parametrize("part", ["", "pieces.npy", "pair.npy", "ends.none"])
@@ -44,7 +46,7 @@ def test_a_plan_that_another_process_removes_is_made_again(source, monkeypatch, 
     def removed(home):
         if not torn:
             torn.append(home)
-            # as `forget` does, at any moment of the reading
+            # as `remove_past_plans` does, at any moment of the reading
             if part:
                 (home / part).unlink()
                 with pytest.raises(FileNotFoundError):
@@ -84,7 +86,7 @@ def test_old_plans_are_forgotten_as_a_whole(source):
 def divided(tmp_path, monkeypatch):
     """Plans are made of few documents at a time."""
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(epoch_plans, "PIECES", 16)
+    monkeypatch.setattr(epoch_plans, "PIECES_PER_SLICE", 16)
     monkeypatch.setattr(epoch_plans, "MIN_PAIRED", 3)
 
 
@@ -95,7 +97,7 @@ def made(sizes, draw=None, **told):
     tokens = np.arange(sum(sizes), dtype=np.uint32)
     corpus = Corpus(tokens, documents, halves, documents, f"{sizes}")
     told = {"length": 8, "batch": 1, "seed": 0, "vocabulary": PLAIN} | told
-    return TextSource(corpus, draw or RowSampler(windows, continued), **told)
+    return TextSource(corpus, draw or RowSampler(plan_windows, collate_windows), **told)
 
 
 def spans(sizes):
@@ -132,14 +134,16 @@ def test_every_token_of_a_divided_corpus_is_a_target_once(divided):
 
 
 def draws(rows):
-    return RowSampler(rows, continued if rows is windows else separated, rows is not windows)
+    return RowSampler(
+        rows, collate_windows if rows is plan_windows else collate_packed, rows is not plan_windows
+    )
 
 
-@pytest.mark.parametrize("rows", [windows, full_sentences, next_sentence])
+@pytest.mark.parametrize("rows", [plan_windows, plan_full_sentences, plan_next_sentence])
 def test_what_the_disk_has_is_what_would_be_made_in_memory(divided, rows):
     source = made([40, 3, 9, 17, 25, 60, 2, 8] * 9, draws(rows), vocabulary=ENDS)
     for epoch in (0, 1):
-        kept, fresh = source.plan(epoch), epoch_plans.join_plans(source._made(epoch))
+        kept, fresh = source.plan(epoch), epoch_plans.join_plans(source._plan_slices(epoch))
         for name, value in fresh._asdict().items():
             assert np.array_equal(getattr(kept, name), value), name
             assert value is None or getattr(kept, name).dtype == value.dtype
@@ -148,7 +152,7 @@ def test_what_the_disk_has_is_what_would_be_made_in_memory(divided, rows):
 
 def test_shares_of_a_corpus_are_cut_by_chances_of_their_own(divided):
     source = made([60] * 40)
-    first, second = [plan for plan, _ in zip(source._made(0), range(2))]
+    first, second = [plan for plan, _ in zip(source._plan_slices(0), range(2))]
     widths = [np.diff(plan.pieces).ravel().tolist() for plan in (first, second)]
     assert widths[0] != widths[1]
 
@@ -174,7 +178,7 @@ def test_documents_without_a_row_are_left_out_and_none_is_an_error(divided):
 
 
 def test_a_plan_of_more_documents_takes_no_more_memory(divided, monkeypatch):
-    monkeypatch.setattr(epoch_plans, "PIECES", 2**12)
+    monkeypatch.setattr(epoch_plans, "PIECES_PER_SLICE", 2**12)
 
     def peak(documents):
         source = made([1000] * documents)
@@ -192,16 +196,18 @@ def test_a_mistake_in_a_plan_is_not_taken_for_a_share_without_rows(divided):
     def broken(documents, sentences, **told):
         if documents[0, 0]:
             raise ValueError("a mistake")
-        return windows(documents, sentences, **told)
+        return plan_windows(documents, sentences, **told)
 
     with pytest.raises(ValueError, match="a mistake"):
-        made([60] * 40, RowSampler(broken, continued))
+        made([60] * 40, RowSampler(broken, collate_windows))
 
 
 def test_documents_that_are_paired_have_others_beside_them(divided):
-    source = made([300] * 6, RowSampler(next_sentence, pairs, needs_sentences=True), length=20)
-    assert len(list(source._made(0))) == 2
-    assert len(list(made([300] * 6)._made(0))) > 2  # windows have no use for others
+    source = made(
+        [300] * 6, RowSampler(plan_next_sentence, collate_pairs, needs_sentences=True), length=20
+    )
+    assert len(list(source._plan_slices(0))) == 2
+    assert len(list(made([300] * 6)._plan_slices(0))) > 2  # windows have no use for others
 
 
 def test_what_a_killed_process_left_half_written_goes_a_day_later(source):
@@ -242,8 +248,8 @@ def test_a_plan_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
 
 
 def test_a_corpus_by_name_keeps_its_name():
-    assert where("python-docs") == "python-docs"
-    assert where("hub:some/data:test") == "hub:some/data:test"
+    assert name_data("python-docs") == "python-docs"
+    assert name_data("hub:some/data:test") == "hub:some/data:test"
 
 
 def test_held_out_text_is_only_that_of_the_same_corpus(tmp_path):

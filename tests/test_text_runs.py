@@ -13,6 +13,7 @@ from selfwise.cli import main as cli
 from selfwise.data.text.labelled import open_texts
 from selfwise.evaluation.features.text import fit_bag_of_words
 from selfwise.evaluation.probes.retrieval import measure_retrieval
+from selfwise.runs.record import read_record
 from selfwise.workflows import exchange, language
 from selfwise.workflows.fill import fill
 
@@ -88,17 +89,17 @@ def runs(corpus, tmp_path_factory):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_on_text_says_what_it_found_and_measures_held_out_text(runs, method):
     run = runs(method)
-    found = read_record(run.folder)["found"]
-    assert found["documents"] == 21
-    assert 0 < found["held_out_tokens"] < found["tokens"]
-    assert 2 < found["unigram_entropy"] < 8
-    assert found["vocab"] == run.tokenizer.vocabulary.size
+    found = read_record(run.folder).info
+    assert found.documents == 21
+    assert 0 < found.held_out_tokens < found.tokens
+    assert 2 < found.unigram_entropy < 8
+    assert found.vocab == run.tokenizer.vocabulary.size
     lines = [json.loads(t) for t in (run.folder / "metrics.jsonl").read_text().splitlines()]
     held = [name for name in lines[-1] if name.startswith("held_out/")]
     assert held
     assert all(math.isfinite(lines[-1][name]) for name in held)
     measured = language.perplexity(run)
-    assert abs(measured["unigram_entropy"] - found["unigram_entropy"]) < 1e-3
+    assert abs(measured["unigram_entropy"] - found.unigram_entropy) < 1e-3
     term = held[0].removeprefix("held_out/")
     assert measured[term] == pytest.approx(lines[-1][held[0]], abs=0.5)
 
@@ -192,7 +193,7 @@ def test_positions_that_were_not_trained_are_not_used(runs, monkeypatch):
 
 
 def test_the_recorded_tokenizer_is_the_kind_or_the_path(runs):
-    assert runs("bert").config["options"]["tokenizer"] == "wordpiece:300"
+    assert runs("bert").record.option("tokenizer") == "wordpiece:300"
 
 
 def test_bits_per_byte_count_every_target(runs, tmp_path):
@@ -344,9 +345,10 @@ def test_a_table_with_more_rows_than_tokens_is_trained_further(runs, corpus, tmp
 
 
 def test_a_run_resumes_in_the_middle_of_an_epoch(runs, corpus, tmp_path):
-    told = {**runs("albert").config["options"]}
+    record = runs("albert").record
     out = tmp_path / "again"
-    keep = {n: told[n] for n in ("encoder", "tokenizer", *QUICK) if n not in ("quiet",)}
+    keep = {n: record.option(n) for n in ("encoder", "tokenizer", *QUICK) if n not in ("quiet",)}
+    keep["encoder_options"] = record.encoder_options
     selfwise.pretrain("albert", data=corpus, out=out, **{**keep, "save_every": 6}, quiet=True)
     newest = out / "checkpoints" / "step-00000012"
     expected = (newest / "model.safetensors").read_bytes()

@@ -7,7 +7,7 @@ import pytest
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Library
 
-from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train_tokenizer
+from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, train_tokenizer
 
 CORPUS = ["say what and where is here"] * 50 + ["[ ] M A S K E P C L U N D < / > s p a d k m"] * 5
 NAMES = "[MASK] [PAD] [UNK] [CLS] [SEP] <s> </s> <pad> <unk> <mask>"
@@ -19,7 +19,7 @@ def special_ids(tokenizer: Tokenizer) -> list[int]:
     return [i for i in ids if i in tokenizer.vocabulary.special]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TOKENIZER_KINDS)
 def test_no_text_gives_a_special_id_even_after_save_and_load(kind, tmp_path):
     vocab = {"wordpiece": 120, "bpe": 300, "unigram": 80, "chars": None}[kind]
     made = train_tokenizer(kind, CORPUS, vocab=vocab)

@@ -122,8 +122,8 @@ def test_clips_without_sound_are_left_out_counted_and_listed(spoiled, tmp_path, 
     assert [line.partition(":")[0] for line in lines] == [
         f"low/{name}.wav" for name in ("empty", "short", "silent", "words")
     ]
-    assert load(out).config["found"]["left_out"] == 4
-    assert load(out).config["found"]["examples"] == 6
+    assert load(out).record.info.left_out == 4
+    assert load(out).record.info.examples == 6
 
 
 def test_nothing_but_silence(refused, tmp_path):
@@ -233,7 +233,7 @@ def test_micro_batches_of_speech_may_be_unequal(voices, tmp_path):
         told = cases.SPEECH | {"encoder_options": encoder, "accumulate": parts, "log_every": 1}
         run = pretrain("hubert", data=voices, out=tmp_path / str(parts), **told)
         losses.append([line["masked"] for line in cases.logged(run.folder)])
-    source_rows = load(tmp_path / "2").config["options"]["batch"]
+    source_rows = load(tmp_path / "2").record.training.batch
     assert source_rows > 1
     assert np.isclose(losses[0][0], losses[1][0], rtol=1e-6)
     assert np.allclose(losses[0], losses[1], rtol=1e-3)  # Adam enlarges what rounding leaves

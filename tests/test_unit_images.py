@@ -10,9 +10,11 @@ from selfwise.core.rng import Rng
 from selfwise.data.image import open_images
 from selfwise.evaluation.monitors.representation import RepresentationMonitor
 from selfwise.methods.fsq import FSQ
-from selfwise.modalities import image_units
+from selfwise.methods.needs import PatchTargetOptions
+from selfwise.modalities.image import targets
 from selfwise.runs.build import open_newest
 from selfwise.runs.create import pretrain
+from selfwise.runs.record import read_record
 from selfwise.runs.resume import resume
 
 
@@ -27,8 +29,11 @@ def pictures(tmp_path):
 
 
 def find(images, **changed):
-    told = {"units": "patches", "clusters": 4, "layer": -1, "size": 16, "patch": 4, "decode": 256}
-    return image_units.find(images, open_run=open_newest, **{**told, **changed})
+    """`changed`: options of the targets, and the patch or longest side they are learned at."""
+    told = {"size": 16, "patch": 4, "decode": 256}
+    told |= {name: changed.pop(name) for name in ("patch", "decode") if name in changed}
+    options = PatchTargetOptions(clusters=4, **changed)
+    return targets.learn_targets(images, options, open_run=open_newest, **told)
 
 
 def test_units_are_those_of_images_read_the_same_way(pictures):
@@ -51,14 +56,14 @@ def test_codes_are_counted_on_the_runs_own_images(pictures, tmp_path):
 
 def test_features_of_large_images_are_held_and_read_once(pictures, monkeypatch):
     images, read = open_images(pictures, cache="no"), []
-    monkeypatch.setattr(image_units, "HELD", 5 * 3 * 16 * 16 * 4)
-    original = image_units.iterate_views
+    monkeypatch.setattr(targets, "HELD", 5 * 3 * 16 * 16 * 4)
+    original = targets.iterate_views
 
     def counted(images, rows, **told):
         read.extend(len(group) for group in rows)
         return original(images, rows, **told)
 
-    monkeypatch.setattr(image_units, "iterate_views", counted)
+    monkeypatch.setattr(targets, "iterate_views", counted)
     find(images)
     assert read[:2] == [1, 5]  # one to know how large they are; then those of usage and picture
     assert len(read) == 4
@@ -78,7 +83,7 @@ def test_a_tokenizer_whose_steps_are_not_known_yet_is_not_looked_at_in_each(pict
     told.pop("steps")
     run = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **told)
     looked = [line["step"] for line in cases.logged(run.folder) if "reconstruction_mse" in line]
-    assert looked == [read_record(run.folder)["options"]["steps"]]
+    assert looked == [read_record(run.folder).steps]
     assert looked[0] > 1
 
 

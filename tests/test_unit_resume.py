@@ -15,7 +15,7 @@ import pytest
 import unit_cases as cases
 
 from selfwise.cli import main as cli
-from selfwise.runs.arguments import BEGUN
+from selfwise.runs.create import BEGUN
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def same(one, other) -> None:
     assert not (other / BEGUN).exists()
 
 
-CHUNKS = "selfwise.modalities.audio_units"
+CHUNKS = "selfwise.modalities.audio.targets"
 FIT = ("selfwise.targets.kmeans_streaming", "KMeansFit._save")
 # in the mini-batches, in an exact pass, at the end of one; with a batch of units written, then
 # with those of the recordings that are trained on; while the run folder is made; in training
@@ -91,7 +91,7 @@ MOMENTS = {
     "in labels": ("selfwise.targets.frame_labels", "_write_batch", 2),
     "between labels": ("selfwise.targets.frame_labels", "_open_array", 2),
     "before it is whole": ("selfwise.core.make_once", "finish", 1),
-    "before the run": ("selfwise.runs.config", "write", 1),
+    "before the run": ("selfwise.runs.create", "write_record", 1),
     "in training": ("selfwise.training.loop", "train_step", 4),
 }
 

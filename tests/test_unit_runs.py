@@ -13,14 +13,17 @@ import selfwise
 from selfwise.cli import main as cli
 from selfwise.core import memory
 from selfwise.data.audio.open import RecordingChunks, open_recordings
-from selfwise.modalities import audio_units, image_units
+from selfwise.modalities.audio import targets as audio_targets
+from selfwise.modalities.image import targets as image_targets
+from selfwise.modalities.modality import ReadingOptions
 from selfwise.runs.create import pretrain
 from selfwise.runs.open import load
+from selfwise.runs.record import read_record
 from selfwise.runs.resume import pretrain_or_resume
 from selfwise.targets.codebook import Codebook
 from selfwise.workflows.iterate import iterate
 
-UNITS = {"hubert": audio_units, "beit": image_units}
+UNITS = {"hubert": audio_targets, "beit": image_targets}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,17 +71,19 @@ def done(*arguments) -> None:
 
 def test_a_run_on_speech_is_complete(runs, voices):
     run = runs("hubert")
-    found = read_record(run.folder)["found"]
-    assert (found["examples"], found["held_out_examples"], found["left_out"]) == (11, 3, 0)
-    assert found["units"]["of"] == "MFCC"
-    assert 1 < found["units"]["perplexity"] <= found["units"]["in use"] <= found["clusters"] == 6
+    record = read_record(run.folder)
+    found, units = record.info, record.needs["clusters"]
+    assert (found.examples, found.held_out_examples, found.left_out) == (11, 3, 0)
+    assert units["of"] == "MFCC"
+    assert 1 < units["perplexity"] <= units["in use"] <= units["clusters"] == 6
+    assert record.option("clusters") == 6
     lines = cases.logged(run.folder)
     assert math.isfinite(lines[-1]["masked"])
     assert math.isfinite(lines[-1]["held_out/masked"])
     assert (run.folder / "units" / "codebook.safetensors").is_file()
     assert not (run.folder / "left_out.txt").exists()
-    assert run.kept.trained.usage().sum() == found["units"]["frames"]
-    assert len(run.kept.held_out) == 3
+    assert run.facts.targets.trained.usage().sum() == units["frames"]
+    assert len(run.facts.targets.held_out) == 3
     again = load(run.folder)
     assert again.weights == run.weights
     assert again.step == 4
@@ -99,22 +104,21 @@ def test_speech_is_embedded(runs, voices, tmp_path):
 
 
 def test_all_layers_are_filed_by_one_pass(voices, runs, monkeypatch, tmp_path):
-    from selfwise.modalities import audio
+    from selfwise.modalities.audio import modality
 
     run, passes = runs("hubert"), []
-    original = audio.listening.extract_layers
+    original = modality.listening.extract_layers
 
     def counted(*told, **more):
         passes.append(1)
         return original(*told, **more)
 
-    monkeypatch.setattr(audio.listening, "extract_layers", counted)
+    monkeypatch.setattr(modality.listening, "extract_layers", counted)
     other = cases.voices(tmp_path / "others", 4)
     for layer in (0, 1, -2):
         found = selfwise.embed(run, other, layer=layer).vectors
-        exact = audio.listening.extract_features(
-            run.encoder, run.modality.examples(run, other), layer=layer
-        )
+        examples = run.modality.open_examples(run, other, ReadingOptions())
+        exact = modality.listening.extract_features(run.encoder, examples, layer=layer)
         assert np.allclose(found, exact, atol=1e-5)
     assert len(passes) == 1
 
@@ -202,13 +206,13 @@ def _held_out(voices) -> list[str]:
 @pytest.mark.parametrize("kind", UNITS)
 def test_memory_is_kept_while_units_are_learned(kind, voices, pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
-    learn, seen = UNITS[kind].learn, []
+    learn, seen = UNITS[kind].learn_codebook, []
 
     def looks(*parts, **told):
         seen.append(memory._inside[0])
         return learn(*parts, **told)
 
-    monkeypatch.setattr(UNITS[kind], "learn", looks)
+    monkeypatch.setattr(UNITS[kind], "learn_codebook", looks)
     data, told = (voices, cases.SPEECH) if kind == "hubert" else (pictures, cases.PATCHES)
     pretrain(kind, data=data, out=tmp_path / "run", **told)
     assert seen == [1]
@@ -239,13 +243,14 @@ def test_the_second_iteration_has_the_units_of_the_firsts_layer(runs, voices, tm
     done(*words, *(["--warm"] if warm else []))
     first, second = (load(out / f"iteration-{k}") for k in (1, 2))
     assert cases.weights(first.folder) == cases.weights(runs("hubert").folder)
-    told, found = second.config["options"], second.config["found"]
+    told, units = second.record.options, second.record.needs["clusters"]
     assert told["units"] == str(first.folder.resolve())
-    assert (told["steps"], told["units_layer"], found["clusters"]) == (2, 0, 5)
+    assert (told["steps"], told["units_layer"], told["clusters"]) == (2, 0, 5)
     assert told["start"] == (str(first.folder.resolve()) if warm else "")
-    assert found["units"]["of"] == "layer 0 of iteration-1 (step 4)"
+    assert units["clusters"] == 5
+    assert units["of"] == "layer 0 of iteration-1 (step 4)"
     # each frame's unit is the nearest centre of what that layer says of it
-    book, labels = second.kept.codebook, second.kept.trained
+    book, labels = second.facts.targets.codebook, second.facts.targets.trained
     trained = open_recordings(voices).split(0.2, seed=0)[0]
     batch = RecordingChunks(trained)[0]
     with torch.no_grad():
@@ -274,12 +279,10 @@ def test_weights_that_a_run_starts_from(kind, runs, voices, pictures, tmp_path):
 
 
 def test_units_are_learned_once(runs, voices, tmp_path, monkeypatch):
-    from selfwise.modalities import audio_units
-
     runs("hubert")
-    monkeypatch.setattr(audio_units, "learn_codebook", None)  # a call would be an error
+    monkeypatch.setattr(audio_targets, "learn_codebook", None)  # a call would be an error
     run = pretrain("hubert", data=voices, out=tmp_path / "run", **{**cases.SPEECH, "seed": 5})
-    assert run.kept.codebook.centres.equal(runs("hubert").kept.codebook.centres)
+    assert run.facts.targets.codebook.centres.equal(runs("hubert").facts.targets.codebook.centres)
 
 
 def test_iterations_go_on_in_python_where_data_are_arrays(tmp_path):
@@ -310,7 +313,7 @@ def test_a_tokenizer_shows_what_it_keeps(runs):
 
 def test_beit_predicts_the_codes_of_a_tokenizer(runs, pictures):
     run, tokenizer = runs("beit of codes"), runs("fsq")
-    about = run.record.info.units
+    about = run.record.needs["units"]
     assert about["of"] == "fsq fsq (step 4)"
     assert about["clusters"] == 16 == run.method.units.size
     assert 1 <= about["perplexity"] <= about["in use"] <= 16
@@ -323,7 +326,7 @@ def test_beit_predicts_the_codes_of_a_tokenizer(runs, pictures):
 
 def test_beit_predicts_clusters_of_patches(runs):
     run = runs("beit")
-    about = run.record.info.units
+    about = run.record.needs["units"]
     assert (about["of"], about["clusters"], about["patch"]) == ("patches", 8, 4)
     assert (run.folder / "units" / "reconstructions.png").is_file()
     assert math.isfinite(cases.logged(run.folder)[-1]["masked"])
@@ -334,7 +337,7 @@ def test_beit_predicts_clusters_of_a_layer_of_an_earlier_run(runs, pictures, tmp
     told = {**cases.PATCHES, "units": str(earlier.folder), "units_layer": -1}
     done("pretrain", "beit", "--data", pictures, "--out", tmp_path / "r", *cases.flags(told))
     run = load(tmp_path / "r")
-    about = run.record.info.units
+    about = run.record.needs["units"]
     assert (about["layer"], about["clusters"]) == (1, 8)
     x = _views(pictures)
     with torch.no_grad():
@@ -358,7 +361,7 @@ def test_iterations_of_images(runs, pictures, tmp_path, warm):
     run = iterate("beit", data=pictures, out=tmp_path / "runs", **cases.PATCHES, **more)
     first = load(tmp_path / "runs" / "iteration-1")
     assert cases.weights(first.folder) == cases.weights(runs("beit").folder)
-    about = run.record.info.units
+    about = run.record.needs["units"]
     assert (about["of"], about["clusters"]) == ("beit iteration-1 (step 4)", 5)
     assert about["layer"] == 0
     assert run.record.option("start") == (str(first.folder.resolve()) if warm else "")

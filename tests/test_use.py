@@ -8,13 +8,12 @@ import torch
 
 import selfwise
 from selfwise.data.image import open_images
+from selfwise.runs.record import Choice, read_record
 from selfwise.workflows import embed as embedding
 from selfwise.workflows import probe as probing
 
-ENCODER = {
-    "encoder": "resnet18",
-    "encoder_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]},
-}
+SHAPE = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
+ENCODER = {"encoder": "resnet18", "encoder_options": SHAPE}
 QUICK = {**ENCODER, "steps": 20, "batch": 64, "threads": 1, "quiet": True, "flip": 0.0}
 
 
@@ -36,21 +35,22 @@ def test_how_a_task_was_made_is_said_once_and_kept(tmp_path, capsys, quiet):
     run = selfwise.pretrain("jigsaw", data="digits:train", out=tmp_path / "run", **told)
     sentence = "jigsaw: permutations 24, least_hamming 2, mean_hamming 3.13043\n"
     assert capsys.readouterr().err.count(sentence) == (0 if quiet else 1)
-    kept = read_record(run.folder)["found"]["about"]
+    kept = read_record(run.folder).about
     assert kept["permutations"] == 24
     assert kept["mean_hamming"] == pytest.approx(3.13043, abs=1e-4)
 
 
 def test_a_run_says_what_it_was_told_and_what_it_found(run):
     settings = read_record(run.folder)
-    assert settings["method"] == "simclr"
-    assert settings["options"]["encoder"] == ENCODER
-    assert settings["options"]["seed"] == 1
-    assert settings["options"]["temperature"] == 0.5
-    assert settings["options"]["optimizer"] == "lars"
-    assert settings["found"]["examples"] == 1297
-    assert settings["found"]["channels"] == 1
-    assert torch.__version__.startswith(settings["environment"]["torch"])
+    assert settings.method == "simclr"
+    assert settings.encoder_name == "resnet18"
+    assert settings.chosen_encoder_options == SHAPE
+    assert settings.resolved["seed"] == Choice(1, "user")
+    assert settings.resolved["temperature"] == Choice(0.5, "default")
+    assert settings.resolved["optimizer"] == Choice("lars", "paper")
+    assert settings.info.examples == 1297
+    assert settings.info.channels == 1
+    assert torch.__version__.startswith(settings.environment["torch"])
     metrics = [json.loads(t) for t in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert metrics[-1]["step"] == 20
     assert list((run.folder / "tensorboard").glob("events*"))
@@ -193,7 +193,7 @@ def test_an_earlier_run_is_a_start(run, tmp_path):
     after = selfwise.pretrain("supervised", data="digits:train", out=out, **told, start=run.folder)
     before = dict(run.encoder.named_parameters())
     assert all(torch.equal(p, before[n]) for n, p in after.encoder.named_parameters())
-    other = {**told, "encoder": {**ENCODER, "channels": [8, 8, 16, 32]}}
+    other = {**told, "encoder_options": {**SHAPE, "channels": [8, 8, 16, 32]}}
     with pytest.raises(ValueError, match=r"weights do not fit: .*layer4"):
         selfwise.pretrain(
             "simclr", data="digits:train", out=tmp_path / "x", **other, start=run.folder
@@ -222,21 +222,21 @@ def test_a_recipe_goes_on_only_with_its_own_run(run):
 
     told = {**QUICK, "data": "digits:train", "out": run.folder}
     assert pretrain_or_resume("simclr", **told, seed=1).weights == run.weights
-    with pytest.raises(ValueError, match="holds a run with seed 1, not 2"):
+    with pytest.raises(ValueError, match="holds a run with --seed 1, not 2"):
         pretrain_or_resume("simclr", **told, seed=2)
     # None is how a recipe says that it does not choose: here the length, which `minutes` decides
     assert pretrain_or_resume("simclr", **(told | {"steps": None}), seed=1).weights == run.weights
 
 
 def test_paths_are_recorded_so_that_they_hold_from_anywhere(tmp_path, monkeypatch):
-    from selfwise.runs.arguments import where
+    from selfwise.runs.config import name_data
 
     (tmp_path / "photos").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert where("photos") == str(tmp_path / "photos")
-    assert where("digits:train") == "digits:train"
-    assert where("mnist:photos:test") == f"mnist:{tmp_path / 'photos'}:test"
-    assert where(np.zeros(3)) == "<from Python>"
+    assert name_data("photos") == str(tmp_path / "photos")
+    assert name_data("digits:train") == "digits:train"
+    assert name_data("mnist:photos:test") == f"mnist:{tmp_path / 'photos'}:test"
+    assert name_data(np.zeros(3)) == "<from Python>"
 
 
 def test_health_is_logged_and_changes_nothing(tmp_path):
@@ -277,7 +277,7 @@ def test_epochs_and_minutes_become_steps(tmp_path):
     told = {k: v for k, v in QUICK.items() if k != "steps"}
     epochs = selfwise.pretrain("simclr", data="digits", out=tmp_path / "e", **told, epochs=0.5)
     assert epochs.record.option("steps") == 14  # half of 1797 // 64 = 28
-    assert epochs.record.info.asked == {"epochs": 0.5}
+    assert epochs.record.config["epochs"] == 0.5
     minutes = selfwise.pretrain("simclr", data="digits", out=tmp_path / "m", **told, minutes=0.02)
     assert minutes.record.option("steps") >= 1
     assert minutes.record.option("minutes") is None

@@ -34,10 +34,10 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> None:
             p.copy_(1 + 0.2 * noise)
 
 
-def encoder_of(family: str, **options) -> text.Text:
+def encoder_of(family: str, **options) -> text.TextTransformer:
     """A small encoder of the family, in evaluation mode."""
     own = TINY | FAMILIES[family] | options
-    encoder = text.build(family, vocab=VOCAB, **own)
+    encoder = text.build_text_encoder(family, vocab=VOCAB, **own)
     randomise(encoder)
     return encoder.eval()
 

@@ -33,11 +33,8 @@ def flags(options: dict) -> list[str]:
     """The same as a command line."""
     words = []
     for name, value in options.items():
-        if name == "encoder":
-            words += ["--encoder", value["name"]]
-            words += [
-                w for n, v in value.items() if n != "name" for w in (f"--encoder.{n}", str(v))
-            ]
+        if name == "encoder_options":
+            words += [w for n, v in value.items() for w in (f"--encoder.{n}", str(v))]
         elif value is True:
             words.append(f"--{name.replace('_', '-')}")
         else:

@@ -17,7 +17,7 @@ from selfwise.core.rng import Rng, generator, init_seed
 from selfwise.core.types import Vocabulary
 from selfwise.interop.huggingface.text import from_hf
 from selfwise.tokenizers.tokenizer import train_tokenizer
-from selfwise.views.text.token_mask import Masked, lengths
+from selfwise.views.text.token_mask import MaskedTokens, count_valid_tokens
 
 PEER = (
     "transformers' `BertForMaskedLM` with its `DataCollatorForLanguageModeling`, in a loop as its "
@@ -171,7 +171,7 @@ def take_weights(ours: Opened, side: Peer) -> None:
     ours.method.load_state_dict(encoder | found.head)
 
 
-def view_of(ours: Opened, number: int) -> Masked:
+def view_of(ours: Opened, number: int) -> MaskedTokens:
     """The masked rows that a step of ours with this number sees."""
     batch = ours.source[number]
     n = len(batch.ids)
@@ -179,7 +179,7 @@ def view_of(ours: Opened, number: int) -> Masked:
     return ours.method.view(batch, rng)  # type: ignore[no-any-return]
 
 
-def labels_of(view: Masked) -> Tensor:
+def labels_of(view: MaskedTokens) -> Tensor:
     """As theirs are: what was there where the loss reads, elsewhere -100."""
     nothing = torch.full_like(view.batch.ids, -100)
     return nothing.scatter(1, view.where, view.target.masked_fill(~view.chosen, -100))
@@ -231,7 +231,7 @@ def own_sides(case: str, setting: Setting, batch: int) -> dict[str, Run]:
 
 def real_tokens(ours: Opened, batches: int = 20) -> float:
     """In a batch, padding not counted."""
-    return sum(float(lengths(ours.source[i]).sum()) for i in range(batches)) / batches
+    return sum(float(count_valid_tokens(ours.source[i]).sum()) for i in range(batches)) / batches
 
 
 def prepare(case: str, setting: Setting) -> Prepared:

@@ -14,7 +14,7 @@ from benchmarks.rows.bert import BEST, EQUAL, LENGTH, THEIR_BEST, THEIRS, Peer, 
 from benchmarks.texts import Opened, one_text
 from benchmarks.training import agreed, counting
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.views.text.token_mask import Masked, lengths
+from selfwise.views.text.token_mask import MaskedTokens, count_valid_tokens
 
 PEER = (
     "transformers as in the row `bert`; its collator pads a batch to its longest document. "
@@ -52,7 +52,7 @@ def documents() -> list[str]:
     """Paragraphs that have a token, none with more than fit between two special ones."""
     words = Tokenizer.load(bert.tokenizer().name)
     texts = [text for text in one_text().split("\n\n") if text.strip()]
-    _, counts = words.flat(texts)
+    _, counts = words.encode_flat(texts)
     found = []
     for text, count in zip(texts, counts):
         if count > LONGEST:
@@ -71,11 +71,11 @@ def their_rows(ours: Opened, texts: list[str]) -> list[list[int]]:
     return [[words.first, *ids.tolist(), words.last] for ids in ours.tokenizer.encode(texts)]
 
 
-def apart(view: Masked) -> dict[str, Tensor]:
+def apart(view: MaskedTokens) -> dict[str, Tensor]:
     """The documents of masked rows as they would be with padding: a row for each."""
     rows, labels = [], bert.labels_of(view)
     found: dict[str, list[Tensor]] = {"input_ids": [], "labels": [], "attention_mask": []}
-    batch, real = view.batch, lengths(view.batch).tolist()
+    batch, real = view.batch, count_valid_tokens(view.batch).tolist()
     for row, end in enumerate(real):
         starts = [0] if batch.starts is None else batch.starts[row].tolist()
         edges = sorted({min(start, end) for start in [*starts, end]})

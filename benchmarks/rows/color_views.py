@@ -24,7 +24,7 @@ from selfwise.core.rng import Rng, generator
 from selfwise.core.types import ImageBatch
 from selfwise.encoders import image as image_encoders
 from selfwise.methods.colorization import Colorization
-from selfwise.views.image.color_bins import BINS, bins, rarity, smoothed
+from selfwise.views.image.color_bins import BINS, bin_centers, rarity_weights, smooth_prior
 from selfwise.views.image.color_space import lightness
 
 PEER = (
@@ -51,7 +51,7 @@ Views = Callable[[int], tuple[Tensor, ...]]  # lightness / 100, bins, shares, we
 
 def prior() -> Tensor:
     """Gray is frequent, and the rest less and less."""
-    return smoothed((-bins().norm(dim=1) / 20).exp())
+    return smooth_prior((-bin_centers().norm(dim=1) / 20).exp())
 
 
 def batched(
@@ -61,7 +61,9 @@ def batched(
     x = torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2)
     batch = ImageBatch(x.contiguous().to(device), torch.arange(len(x)))
     side = images[0].width
-    encoder = image_encoders.build("resnet18", in_channels=3, size=side, sees="lightness")
+    encoder = image_encoders.build_image_encoder(
+        "resnet18", in_channels=3, size=side, sees="lightness"
+    )
     method = Colorization(encoder, size=side, prior=prior(), crop=least, flip=flip).to(device)
 
     def views(number: int) -> tuple[Tensor, ...]:
@@ -78,8 +80,10 @@ def one_at_a_time(
     side, bicubic = images[0].width, InterpolationMode.BICUBIC
     cut = RandomResizedCrop(side, scale=(least, 1), interpolation=bicubic)
     crop = Compose([cut, RandomHorizontalFlip(flip)])
-    search = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="ball_tree").fit(bins().numpy())
-    weights = rarity(prior()).numpy()
+    search = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="ball_tree").fit(
+        bin_centers().numpy()
+    )
+    weights = rarity_weights(prior()).numpy()
 
     def view(image: Image.Image) -> tuple[Tensor, ...]:
         lab = rgb2lab(np.asarray(crop(image)))

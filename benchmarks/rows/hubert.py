@@ -15,7 +15,7 @@ from selfwise.encoders import speech
 from selfwise.interop.huggingface.hubert import from_hf
 from selfwise.losses.cross_entropy import cosine_logits, masked_cross_entropy
 from selfwise.methods.hubert import HuBERT
-from selfwise.views.audio.span_mask import Hidden
+from selfwise.views.audio.span_mask import MaskedFrames
 
 PEER = (
     "transformers' `HubertModel` with its own masking function, the penalty on features and the "
@@ -77,7 +77,7 @@ def clips_of(case: str, device: str) -> int:
 
 def method_of(case: str, **told: Any) -> Any:
     with init_seed(0, "method"):
-        encoder = speech.build(f"hubert-{case}", **told)
+        encoder = speech.build_speech_encoder(f"hubert-{case}", **told)
         return HuBERT(encoder, clusters=CLUSTERS[case])
 
 
@@ -190,7 +190,7 @@ def take_weights(method: Any, model: Published) -> None:
     method.load_state_dict(told)
 
 
-def view_of(method: Any, batch: AudioBatch, number: int) -> Hidden:
+def view_of(method: Any, batch: AudioBatch, number: int) -> MaskedFrames:
     """What a step of ours with this number hides."""
     n = len(batch.x)
     rng = Rng(generator(0, "view", number), slice(0, n), n, seed=0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmarks.row import Contest, Prepared, Run, Setting
 from selfwise.data.image.arrays import from_array
 from selfwise.data.image.dataset import ArrayImages
-from selfwise.encoders.image import Vision, build, revealed
+from selfwise.encoders.image import TimmEncoder, build_image_encoder, enable_residual_blocks
 from selfwise.evaluation.features.image import extract_features
 from selfwise.evaluation.probes.linear import LinearFit, fit_linear
 from selfwise.views.image.augment import evaluation_view
@@ -85,9 +85,11 @@ def squares(n: int, seed: int) -> ArrayImages:
     return from_array(found, labels, where="the squares")
 
 
-def encoder(images: ArrayImages) -> Vision:
+def encoder(images: ArrayImages) -> TimmEncoder:
     """Not trained, but with the norms' statistics of these images, as a trained one would have."""
-    made = revealed(build("resnet18", in_channels=3, size=SIDE, seed=0, **ENCODER))
+    made = enable_residual_blocks(
+        build_image_encoder("resnet18", in_channels=3, size=SIDE, seed=0, **ENCODER)
+    )
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # a mean over all batches
@@ -127,7 +129,7 @@ def labels(images: ArrayImages) -> np.ndarray:
 class Pooled(nn.Module):
     """What lightly wants of a model: features of images."""
 
-    def __init__(self, encoder: Vision) -> None:
+    def __init__(self, encoder: TimmEncoder) -> None:
         super().__init__()
         self.encoder = encoder
 

@@ -14,7 +14,7 @@ from benchmarks.scratch import scratch
 from benchmarks.training import Training, agreed
 from selfwise.core.rng import Rng, generator, init_seed
 from selfwise.core.types import ImageBatch
-from selfwise.encoders.image import build
+from selfwise.encoders.image import build_image_encoder
 from selfwise.methods.simclr import SimCLR
 from selfwise.modalities import modality_of
 from selfwise.modalities.modality import Opening
@@ -52,7 +52,7 @@ SGD: dict[str, Any] = {"optimizer": "sgd", "lr": RATE, "weight_decay": DECAY}
 def model(size: int) -> Any:
     """Our method; its encoder is a timm ResNet-18 for both sides."""
     with init_seed(0, "method"):
-        return SimCLR(build("resnet18", in_channels=3, size=size), size=size)
+        return SimCLR(build_image_encoder("resnet18", in_channels=3, size=size), size=size)
 
 
 class Peer(nn.Module):

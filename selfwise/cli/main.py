@@ -8,7 +8,7 @@ from typing import Any
 
 from selfwise import commands
 from selfwise.cli import output
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 Argv = Sequence[str]
 
@@ -68,7 +68,7 @@ def _sentence(error: Exception) -> str:
 def _command(word: str) -> ModuleType:
     there = commands.by_word()
     if word not in there:
-        raise ValueError(f"unknown command {word!r}{nearest(word, there)}")
+        raise ValueError(f"unknown command {word!r}{did_you_mean(word, there)}")
     return there[word]
 
 

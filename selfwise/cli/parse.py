@@ -40,7 +40,7 @@ def parse_line(word: str, command: ModuleType, argv: Sequence[str]) -> dict[str,
     usage = f"{word} {command.WORDS}".strip()
     python_only = getattr(command, "PYTHON_ONLY", ())
     names = {w.removesuffix("...") for w in command.WORDS.lower().split()}
-    kind = options_of(function, skip={*NOT_OPTIONS, *python_only, *names, "runs"})
+    kind = options_of(function, skip={*NOT_OPTIONS, *python_only, *names, "runs"}, positional=True)
     if wants_help(argv):
         print(format_help(usage, first_paragraph(function), [kind]))
         print(f"\n{PLUGIN_HELP}" if "RUN" in command.WORDS else "", end="")
@@ -66,10 +66,10 @@ def parse_method_line(word: str, command: ModuleType, argv: Sequence[str]) -> di
     rest, files = take_option("config", argv[1:])
     below = _read_files(files)
     encoder = find_option("encoder", rest) or _encoder_below(below, find_option("start", rest))
-    fixed = options_of(pretrain, skip=NOT_OPTIONS)
     own = options_of(function, skip=NOT_OPTIONS)
+    fixed = options_of(pretrain, skip={*NOT_OPTIONS, *own.model_fields})
     kind = config_class(name, encoder)
-    kinds = [own, *([fixed] if function is not pretrain else []), kind]
+    kinds = [own, fixed, kind]
     if wants_help(rest):
         _print_method_help(f"{word} {name}", function, name, kinds)
         return None
@@ -81,8 +81,10 @@ def parse_method_line(word: str, command: ModuleType, argv: Sequence[str]) -> di
     values = {n: v for n, v in below.items() if v not in (None, "")} | given
     for needed in ("data", "out"):
         check_required([n for n in (needed,) if n in own.model_fields and _needs(own, n)], values)
-    typed = typed_values(own, {n: v for n, v in values.items() if n in own.model_fields})
-    others = {n: v for n, v in values.items() if n not in own.model_fields}
+    typed: dict[str, Any] = {}
+    for part in (own, fixed):
+        typed |= typed_values(part, {n: v for n, v in values.items() if n in part.model_fields})
+    others = {n: v for n, v in values.items() if n not in typed}
     return {"method": name, **typed, **others}
 
 

@@ -11,9 +11,12 @@ function   -> the function that is called with the options
 say        what is printed at the end, given the result and the options
 """
 
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 
 def names() -> list[str]:
@@ -24,6 +27,14 @@ def names() -> list[str]:
 def named(name: str) -> ModuleType:
     """The file of a function of Python."""
     return import_module(f"selfwise.commands.{name}")
+
+
+@cache
+def api_function(name: str) -> Callable[..., Any]:
+    """A command as a function of Python, whose keyword arguments are checked."""
+    from selfwise.core.config import checked
+
+    return checked(named(name).function())
 
 
 def by_word() -> dict[str, ModuleType]:

@@ -5,6 +5,7 @@ sections of a class are for the code that reads them.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import copy
 from dataclasses import MISSING, fields
 from functools import wraps
 from inspect import Parameter, signature
@@ -16,7 +17,7 @@ from docstring_parser import parse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 Spell = Callable[[str], str]  # how the user writes an option: --batch for batch
 Values = Mapping[str, object]
@@ -87,20 +88,26 @@ def make_config(kind: type[C], values: Values, *, spell: Spell = flag) -> C:
 
 
 def options_of(
-    function: Documented, *, skip: Collection[str] = (), prefix: str = ""
+    function: Documented,
+    *,
+    skip: Collection[str] = (),
+    prefix: str = "",
+    positional: bool = False,
 ) -> type[Config]:
     """The keyword-only parameters of a function or class, with their docstrings, as a config class.
 
-    A function that takes `**options` makes a class that takes options of any name.
+    A function that takes `**options` makes a class that takes options of any name. `positional`:
+    parameters that may be given by name are options too.
     """
-    key = (function, frozenset(skip), prefix)
+    key = (function, frozenset(skip), prefix, positional)
+    kinds = {Parameter.KEYWORD_ONLY, *([Parameter.POSITIONAL_OR_KEYWORD] if positional else [])}
     if key not in _OPTIONS:
         parameters = [p for n, p in signature(function).parameters.items() if n not in skip]
         about = _documented(function)
         chosen: dict[str, Any] = {
             p.name: (p.annotation, _field(p.default, about.get(p.name)))
             for p in parameters
-            if p.kind is Parameter.KEYWORD_ONLY
+            if p.kind in kinds
         }
         name = f"{getattr(function, '__name__', 'Some')}_options"
         _OPTIONS[key] = create_model(name, __base__=Config, **chosen)
@@ -125,21 +132,34 @@ def overrides_of(shape: type, *, prefix: str = "") -> type[Config]:
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, with its keyword arguments checked and converted as on a command line.
+    """The function, with its arguments checked and converted as on a command line.
 
-    What it raises for a wrong value names the parameter as Python spells it.
+    What it raises for a wrong value names the parameter as Python spells it. A missing argument
+    is Python's own TypeError.
     """
-    kind = options_of(function)
+    parameters = signature(function)
+    var = [n for n, p in parameters.parameters.items() if p.kind is Parameter.VAR_KEYWORD]
+    kind = _without_required(options_of(function, skip=var, positional=True))
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        options = {n: v for n, v in kwargs.items() if n in kind.model_fields}
-        config = make_config(kind, options, spell=str) if options else None
-        for name in options:
-            kwargs[name] = getattr(config, name)
-        return function(*args, **kwargs)
+        bound = parameters.bind(*args, **kwargs)
+        given = {n: v for n, v in bound.arguments.items() if n in kind.model_fields}
+        config = make_config(kind, given, spell=str)
+        bound.arguments.update((name, getattr(config, name)) for name in given)
+        return function(*bound.args, **bound.kwargs)
 
     return call
+
+
+def _without_required(kind: type[Config]) -> type[Config]:
+    """The class with None as the default of each field that must be given."""
+    chosen: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        optional = copy(field)
+        optional.default = None if field.is_required() else field.default
+        chosen[name] = (field.annotation, optional)
+    return create_model(f"{kind.__name__}_given", __base__=Config, **chosen)
 
 
 class _Open(Config):
@@ -208,7 +228,7 @@ def nest_values(kind: type[Config], values: Values, *, spell: Spell = flag) -> d
 
 def unknown_option(name: str, known: Collection[str], spell: Spell = flag) -> str:
     """The sentence for an option that there is not, with the nearest one."""
-    return f"unknown option {spell(name)}{nearest(spell(name), map(spell, known))}"
+    return f"unknown option {spell(name)}{did_you_mean(spell(name), map(spell, known))}"
 
 
 def _open_path(kind: type[Config], option: str) -> tuple[str, ...]:
@@ -315,7 +335,7 @@ def _explain(error: ValidationError, kind: type[Config], spell: Spell) -> str:
     if what == "finite_number" or first.get("ctx", {}).keys() & {"ge", "gt", "le", "lt"}:
         return f"{option} must be {describe_bounds(hint) or 'finite'}, got {value}"
     if choices := [str(choice) for choice in choices_of(hint)]:
-        near = nearest(str(value), choices)
+        near = did_you_mean(str(value), choices)
         near = near if near.startswith("; did") else ""
         return f"{option} must be {join_choices(choices)}, not {_shown(value)}{near}"
     kinds = [_KINDS[k] for e in error.errors() if (k := e["type"].partition("_")[0]) in _KINDS]

@@ -1,21 +1,21 @@
-"""Names: help for one that is not known, and short ones for folders."""
+"""Parts of error messages: names that the user may have meant, and short names of folders."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest known name, or the known names if they are few."""
-    known = sorted(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Build the end of an error message: the nearest name, or all names if they are few."""
+    candidates = sorted(names)
+    close = get_close_matches(name, candidates, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; there are: {', '.join(known)}" if 0 < len(known) <= 30 else ""
+    return f"; there are: {', '.join(candidates)}" if 0 < len(candidates) <= 30 else ""
 
 
-def told_apart(folders: Sequence[Path]) -> list[str]:
-    """The shortest name of each folder that no other has: its last part, or its last parts."""
+def shorten_folder_names(folders: Sequence[Path]) -> list[str]:
+    """Shorten each folder to the fewest last parts that no other folder has."""
     paths = [folder.resolve().parts for folder in folders]
     return ["/".join(_end(path, {other for other in paths if other != path})) for path in paths]
 

@@ -96,10 +96,15 @@ def module_of(place: str) -> str:
 
 
 def digest_code(thing: object) -> str:
-    """A digest of the file that defines a class or function; empty where there is none."""
+    """A digest of the file that a class or function can be imported from, or else of its source.
+
+    Empty where Python does not know the source.
+    """
     try:
+        if name_place(thing) == FROM_PYTHON:
+            return digest(inspect.getsource(thing))  # type: ignore[arg-type]
         file = inspect.getsourcefile(thing)  # type: ignore[arg-type]
-    except TypeError:
+    except (TypeError, OSError):
         return ""
     return digest(Path(file).read_bytes()) if file and Path(file).is_file() else ""
 

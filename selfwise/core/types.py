@@ -4,12 +4,12 @@ A view is a NamedTuple that each method defines for itself; the other three are 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class ImageBatch(NamedTuple):
@@ -153,21 +153,24 @@ class Step(NamedTuple):
         return torch.stack([term.mean for term in self.terms.values()]).sum()
 
 
+Input_contra = TypeVar("Input_contra", contravariant=True)
+
+
 @runtime_checkable
-class Encoder(Protocol):
+class Encoder(Protocol[Input_contra]):
     """Maps a batch of signals to features. `dim` is the width of `pooled`."""
 
     dim: int
 
-    def __call__(self, x: Any) -> Features: ...
+    def __call__(self, x: Input_contra, /) -> Features: ...
 
-    def hidden(self, x: Any) -> list[Features]:
+    def hidden(self, x: Input_contra, /) -> list[Features]:
         """The features of every layer (stage, block), first to last, for probes."""
         ...
 
 
 @runtime_checkable
-class TokenEncoder(Encoder, Protocol):
+class TokenEncoder(Encoder[Tensor], Protocol):
     """An encoder whose input can be masked between the stem and the trunk."""
 
     def embed(self, x: Tensor) -> Tensor: ...
@@ -178,10 +181,10 @@ class TokenEncoder(Encoder, Protocol):
 Tree = TypeVar("Tree")
 
 
-def map_tensors(function: Any, tree: Tree) -> Tree:
-    """Apply `function` to every tensor of nested NamedTuples; everything else stays as it is."""
+def map_tensors(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
+    """Apply `function` to every tensor of nested NamedTuples; everything else stays unchanged."""
     if isinstance(tree, Tensor):
-        return function(tree)
+        return function(tree)  # type: ignore[return-value]
     if isinstance(tree, tuple):
         parts = [map_tensors(function, part) for part in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)  # type: ignore
@@ -189,16 +192,29 @@ def map_tensors(function: Any, tree: Tree) -> Tree:
 
 
 @runtime_checkable
-class TextEncoder(Encoder, Protocol):
+class HeadShape(Protocol):
+    """The settings that masked-LM heads share with their encoder."""
+
+    @property
+    def activation(self) -> str: ...
+
+    @property
+    def eps(self) -> float: ...
+
+
+@runtime_checkable
+class TextEncoder(Encoder[TextBatch], Protocol):
     """Maps a TextBatch to features: `tokens` (b n d), and `pooled` over the real ones."""
 
     vocab: int  # size of the vocabulary
     length: int  # longest row
     causal: bool  # True: a position sees only those before it
     segments: int  # kinds of segments that it tells apart; 0: none
-    token: Any  # nn.Embedding (vocab, e), to which heads tie their output
-    pooler: Any  # nn.Linear (d, d), tanh and [CLS] go with it, or None
-    shape: Any  # has `activation` and `eps`, which masked-LM heads share
+    token: nn.Embedding  # (vocab, e), to which heads tie their output
+    pooler: nn.Linear | None  # (d, d); tanh and [CLS] belong to it
+
+    @property
+    def shape(self) -> HeadShape: ...
 
     def read(self, batch: TextBatch, where: Tensor) -> Tensor:
         """The last layer at the positions `where` (b k) alone: (b k d)."""
@@ -214,7 +230,7 @@ class Frames(NamedTuple):
 
 
 @runtime_checkable
-class SpeechEncoder(Encoder, Protocol):
+class SpeechEncoder(Encoder[AudioBatch], Protocol):
     """Maps an AudioBatch to features: `tokens` (b t d), and `pooled` over the real ones.
 
     It can be masked between `embed` and `trunk`. Nothing real depends on the padding.
@@ -273,10 +289,13 @@ def shard_slice(total: int, index: int, count: int) -> slice:
     return slice(first, first + each + (index < more)) if index < total else slice(0, 1)
 
 
-def batch_size(batch: Any) -> int:
+def batch_size(batch: tuple[object, ...]) -> int:
     """Count the examples of a batch."""
     first = batch[0]
-    return len(first) if isinstance(first, Tensor) else batch_size(first)
+    if isinstance(first, tuple):
+        return batch_size(first)
+    assert isinstance(first, Tensor)
+    return len(first)
 
 
 def to_device(batch: Tree, device: torch.device | str) -> Tree:

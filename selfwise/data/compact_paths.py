@@ -3,7 +3,7 @@
 import os
 from array import array
 from collections.abc import Sequence
-from typing import Any
+from typing import SupportsIndex, overload
 
 import numpy as np
 
@@ -19,12 +19,18 @@ class Paths(Sequence[str]):
         builder = PathsBuilder()
         for path in paths:
             builder.append(path)
-        return builder.done()
+        return builder.build()
 
     def __len__(self) -> int:
         return len(self.ends if self.rows is None else self.rows)
 
-    def __getitem__(self, item: Any) -> Any:
+    @overload
+    def __getitem__(self, item: SupportsIndex) -> str: ...
+
+    @overload
+    def __getitem__(self, item: slice) -> "Paths": ...
+
+    def __getitem__(self, item: SupportsIndex | slice) -> "str | Paths":
         if isinstance(item, slice):
             return self.take(np.arange(len(self))[item])
         row = range(len(self))[item]  # negative numbers, and IndexError outside
@@ -47,7 +53,7 @@ class PathsBuilder:
         self.blob += os.fsencode(path)
         self.ends.append(len(self.blob))
 
-    def done(self) -> Paths:
+    def build(self) -> Paths:
         return Paths(bytes(self.blob), np.array(self.ends, dtype=np.int64))
 
 
@@ -60,11 +66,16 @@ class RowNumbers(Sequence[str]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, item: Any) -> Any:
-        return self.take(np.arange(len(self))[item]) if isinstance(item, slice) else self._id(item)
+    @overload
+    def __getitem__(self, item: SupportsIndex) -> str: ...
 
-    def _id(self, row: int) -> str:
-        return str(int(self.rows[row]))
+    @overload
+    def __getitem__(self, item: slice) -> "RowNumbers": ...
+
+    def __getitem__(self, item: SupportsIndex | slice) -> "str | RowNumbers":
+        if isinstance(item, slice):
+            return self.take(np.arange(len(self))[item])
+        return str(int(self.rows[item]))
 
     def take(self, rows: np.ndarray) -> "RowNumbers":
         return RowNumbers(self.rows[rows])

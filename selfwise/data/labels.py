@@ -1,7 +1,5 @@
 """Class labels of any kind -> int64 and their names."""
 
-from typing import Any
-
 import numpy as np
 
 LAYOUTS = (
@@ -12,7 +10,7 @@ LAYOUTS = (
 EncodedLabels = tuple[np.ndarray, list[str]]
 
 
-def encode_labels(values: Any, where: str) -> EncodedLabels:
+def encode_labels(values: object, where: str) -> EncodedLabels:
     """Labels as int64 (n,), and the name of each: `names[label]`.
 
     Whole numbers 0..65535 keep their value, so that two files of one data set agree even when

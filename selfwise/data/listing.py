@@ -53,8 +53,7 @@ class Listing(NamedTuple):
         labels = None if self.labels is None else self.labels[rows]
         groups = None if self.groups is None else self.groups[rows]
         paths, sizes, times = self.paths.take(rows), self.sizes[rows], self.times[rows]
-        kept = {"paths": paths, "sizes": sizes, "times": times, "labels": labels, "groups": groups}
-        return self._replace(**kept)
+        return self._replace(paths=paths, sizes=sizes, times=times, labels=labels, groups=groups)
 
     def where(self) -> bytes:
         """The folder without links: other folders hold other data, whatever their files' names."""
@@ -80,7 +79,7 @@ def list_folder(root: Path, kind: FileKind = IMAGES) -> Listing:
     """
     builder, sizes, times, tops = PathsBuilder(), array("q"), array("q"), array("q")
     classes: list[str] = []
-    for path, size, time in _walk(root, "", (), kind):
+    for path, size, time in _walk_files(root, "", (), kind):
         builder.append(path)
         sizes.append(size)
         times.append(time)
@@ -94,10 +93,12 @@ def list_folder(root: Path, kind: FileKind = IMAGES) -> Listing:
             f"{root}: there is no {kind.noun} in this folder or below it (read are: {kinds})"
         )
     labels, names = _folder_labels(to_int64(tops), classes)
-    return Listing(root, builder.done(), to_int64(sizes), to_int64(times), labels, names)
+    return Listing(root, builder.build(), to_int64(sizes), to_int64(times), labels, names)
 
 
-def _walk(root: Path, prefix: str, above: tuple, kind: FileKind) -> Iterator[tuple[str, int, int]]:
+def _walk_files(
+    root: Path, prefix: str, above: tuple, kind: FileKind
+) -> Iterator[tuple[str, int, int]]:
     """(relative path, bytes, ns) in sorted order; only one folder's names are held at a time."""
     status = os.stat(os.path.join(root, prefix))
     here = (status.st_dev, status.st_ino)
@@ -117,7 +118,7 @@ def _walk(root: Path, prefix: str, above: tuple, kind: FileKind) -> Iterator[tup
             times.append(time)
     for i in sorted(range(len(names)), key=names.__getitem__):
         if sizes[i] == FOLDER:
-            yield from _walk(root, prefix + names[i], (*above, here), kind)
+            yield from _walk_files(root, prefix + names[i], (*above, here), kind)
         else:
             yield prefix + names[i], sizes[i], times[i]
 

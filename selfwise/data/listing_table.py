@@ -15,7 +15,7 @@ from selfwise.data.table_cells import check_column_names, describe_multiline_cel
 
 LABEL_NAMES = ("label", "class", "target")
 GROUP_NAMES = ("group", "speaker")
-LONGEST_CELL = 4096  # characters of a path, a label or a group
+MAX_CELL_LENGTH = 4096  # characters of a path, a label or a group
 
 
 class _Columns(NamedTuple):
@@ -53,11 +53,11 @@ def list_table(file: Path, kind: FileKind = IMAGES) -> Listing:
         groups.add(row, "group", where)
     if not sizes:
         raise ValueError(f"{file}: there are no rows")
-    paths = builder.done()
+    paths = builder.build()
     for what, coded in (("label", labels), ("group", groups)):
         _check_contradictions(file, paths, numbers, what, coded)
     files = (file.parent, paths, to_int64(sizes), to_int64(times))
-    return Listing(*files, *labels.done(file), *groups.done(file))
+    return Listing(*files, *labels.finish(file), *groups.finish(file))
 
 
 def _read_header(
@@ -69,7 +69,7 @@ def _read_header(
     if not first:
         raise ValueError(f"{file}: there are no rows")
     _check_separator(f"{file}, line {number}", file, first, kind)
-    columns, is_header = _columns(file, first, kind)
+    columns, is_header = _choose_columns(file, first, kind)
     if is_header:
         check_column_names(f"{file}, line {number}", [name.lower() for name in first])
         return len(first), columns, rows
@@ -94,7 +94,7 @@ def _prepend_row(
     yield from rows
 
 
-def _columns(file: Path, header: list[str], kind: FileKind) -> tuple[_Columns, bool]:
+def _choose_columns(file: Path, header: list[str], kind: FileKind) -> tuple[_Columns, bool]:
     """Columns of path, label and group, if there are any; and whether the first row is a header."""
     names = [name.strip().lower() for name in header]
     path, label, group = (
@@ -114,8 +114,8 @@ def _check_cells(where: str, row: Sequence[str], columns: _Columns, kind: FileKi
     names = {number: name for name, number in columns._asdict().items() if number is not None}
     for number, cell in enumerate(row):
         name = names.get(number)
-        if name and len(cell) > LONGEST_CELL:
-            limit = f"at most {LONGEST_CELL:,} are read"
+        if name and len(cell) > MAX_CELL_LENGTH:
+            limit = f"at most {MAX_CELL_LENGTH:,} are read"
             raise ValueError(f"{where}: the {name} has {len(cell):,} characters, {limit}")
         if "\n" in cell and (name or _has_rows(cell, kind)):
             what = f"the {name}" if name else "a cell"
@@ -176,7 +176,7 @@ class _CodedColumn:
                 raise ValueError(f"{line}: {problem}; remove the space")
             self.values.append(self.codes.setdefault(name, len(self.codes)))
 
-    def done(self, file: Path) -> tuple[np.ndarray | None, list[str] | None]:
+    def finish(self, file: Path) -> tuple[np.ndarray | None, list[str] | None]:
         if self.column is None:
             return None, None
         values, names = encode_labels(np.array(list(self.codes)), str(file))

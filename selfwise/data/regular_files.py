@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-SPECIAL = {
+SPECIAL_KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
@@ -18,7 +18,7 @@ def special_kind(path: str | os.PathLike[str]) -> str:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):  # reported, with its reason, by whoever opens it
         return ""
-    return SPECIAL.get(stat.S_IFMT(mode), "")
+    return SPECIAL_KINDS.get(stat.S_IFMT(mode), "")
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from selfwise.data.text.plain_files import inner_suffix, read_lines
 
-KINDS = (".csv", ".tsv")
+CELL_SUFFIXES = (".csv", ".tsv")
 ReportBytes = Callable[[int], None]
 NumberedRow = tuple[int, list[str]]  # the number of a row's first line, and its cells
 
 
 def is_table(path: Path) -> bool:
     """Whether a file is a csv or a tsv by its name, compressed or not."""
-    return inner_suffix(path) in KINDS
+    return inner_suffix(path) in CELL_SUFFIXES
 
 
 def read_cells(path: Path, report_bytes: ReportBytes) -> Iterator[NumberedRow]:

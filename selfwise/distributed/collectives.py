@@ -10,37 +10,37 @@ import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
 
-_apart: ContextVar[bool] = ContextVar("apart", default=False)
+_local_only: ContextVar[bool] = ContextVar("local_only", default=False)
 
 
 @contextmanager
 def local_only() -> Iterator[None]:
-    """Inside of it this process asks nothing of the others: for what one process does alone."""
-    before = _apart.set(True)
+    """Inside, this process acts as if it were the only one: no collective waits for others."""
+    token = _local_only.set(True)
     try:
         yield
     finally:
-        _apart.reset(before)
+        _local_only.reset(token)
 
 
 def world_size() -> int:
-    """How many processes compute a loss together."""
-    if _apart.get() or not (dist.is_available() and dist.is_initialized()):
+    """Count the processes that compute a loss together."""
+    if _local_only.get() or not (dist.is_available() and dist.is_initialized()):
         return 1
     return dist.get_world_size()
 
 
 def gather_rows(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
-    """The rows of all processes, in the order of the processes; gradients go back to their rows.
+    """Gather the rows of all processes, in the order of the ranks; gradients return to their rows.
 
-    Each process has equally many rows, and the gradient of a row is the sum over all processes:
-    that of the sum of their losses. With one process it is `x`.
+    Every process has the same number of rows. The gradient of a row is the sum over all processes,
+    which is the gradient of the sum of their losses. With one process the result is `x`.
     """
     return x if world_size() == 1 else _Gather.apply(x)  # type: ignore[no-any-return]
 
 
 def gather_views(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
-    """`gather` of rows that are two views of each example, all first views before all second."""
+    """Gather two views of each example; in `x` and the result, all first views come first."""
     if world_size() == 1:
         return x
     return torch.cat([gather_rows(view) for view in x.chunk(2)])

@@ -43,20 +43,23 @@ POLL_SECONDS = 0.25  # seconds between two looks
 class WorkerProcesses:
     """The other processes of a run."""
 
-    def __init__(self, command: Sequence[str], size: int, threads: int, go_on: str):
-        self.go_on, self.over = go_on, threading.Event()
+    def __init__(self, command: Sequence[str], size: int, threads: int, resume_hint: str):
+        self.resume_hint, self.finished = resume_hint, threading.Event()
         # by itself the store would listen on all networks
-        own = socket.create_server((HOST, 0))
-        where = (HOST, own.getsockname()[1], size, True, GROUP_TIMEOUT, False)
-        self.store = TCPStore(*where, master_listen_fd=own.detach())
+        server = socket.create_server((HOST, 0))
+        address = (HOST, server.getsockname()[1], size, True, GROUP_TIMEOUT, False)
+        self.store = TCPStore(*address, master_listen_fd=server.detach())
         root = str(Path(__file__).resolve().parent.parent.parent)
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        shared = {**LOOPBACK, **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-        shared["OMP_NUM_THREADS"] = str(threads)
-        self.members = [
+        environment = {**LOOPBACK, **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        environment["OMP_NUM_THREADS"] = str(threads)
+        self.workers = [
             subprocess.Popen(
                 [*command],
-                env={**shared, WORKER_VARIABLE: f"{rank} {size} {self.store.port} {os.getpid()}"},
+                env={
+                    **environment,
+                    WORKER_VARIABLE: f"{rank} {size} {self.store.port} {os.getpid()}",
+                },
                 stdin=subprocess.DEVNULL,
             )
             for rank in range(1, size)
@@ -64,57 +67,57 @@ class WorkerProcesses:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def wait(self) -> None:
-        """Until all are ready. Raises ChildProcessError if one ends before."""
-        keys = [f"ready {rank}" for rank in range(1, len(self.members) + 1)]
+        """Wait until all workers are ready. Raises ChildProcessError if a worker ends earlier."""
+        keys = [f"ready {rank}" for rank in range(1, len(self.workers) + 1)]
         while not self.store.check(keys):
-            self.check()
+            self.check_alive()
             sleep(POLL_SECONDS / 5)
 
-    def check(self, patience: float = 0.0) -> None:
-        """Raises ChildProcessError if a process has ended that should not have."""
+    def check_alive(self, patience: float = 0.0) -> None:
+        """Raises ChildProcessError if a worker fails within `patience` seconds."""
         until = monotonic() + patience
-        while not (sentence := self._death()):
+        while not (sentence := self._describe_failure()):
             if monotonic() >= until:
                 return
             sleep(POLL_SECONDS / 5)
         raise ChildProcessError(sentence)
 
-    def end(self, patience: float = 0.0) -> None:
-        """End what is still there, after `patience` seconds in which it may end by itself."""
+    def terminate(self, patience: float = 0.0) -> None:
+        """Kill the workers that do not end by themselves within `patience` seconds."""
         until = monotonic() + patience
-        for member in self.members:
+        for worker in self.workers:
             with suppress(subprocess.TimeoutExpired):
-                member.wait(max(0.0, until - monotonic()))
-        for member in self.members:
-            if member.poll() is None:
-                member.kill()
-                member.wait()
-        self.over.set()
+                worker.wait(max(0.0, until - monotonic()))
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.kill()
+                worker.wait()
+        self.finished.set()
 
-    def _death(self) -> str:
-        """A sentence about the process that ended first, as far as that can be told, or nothing."""
-        codes = {rank: member.poll() for rank, member in enumerate(self.members, 2)}
+    def _describe_failure(self) -> str:
+        """Describe in a sentence the worker that probably failed first; "" if none failed."""
+        codes = {rank: worker.poll() for rank, worker in enumerate(self.workers, 2)}
         bad = {rank: code for rank, code in codes.items() if code not in (None, 0, EXIT_STOPPED)}
         if not bad:
             return ""
-        # those that only lost another one are no reason
-        rank = min(bad, key=lambda one: (bad[one] == EXIT_PEER_LOST, (bad[one] or 0) > 0, one))
-        code, which = bad[rank] or 0, f"process {rank} of {len(codes) + 1}"
+        # workers that only lost a peer are not the cause
+        rank = min(bad, key=lambda r: (bad[r] == EXIT_PEER_LOST, (bad[r] or 0) > 0, r))
+        code, process = bad[rank] or 0, f"process {rank} of {len(codes) + 1}"
         if code < 0:
-            how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
+            ending = f"was killed by signal {-code} ({signal.Signals(-code).name})"
         else:
-            how = f"ended with exit code {code}"
-        return f"{which} {how}; {self.go_on}"
+            ending = f"ended with exit code {code}"
+        return f"{process} {ending}; {self.resume_hint}"
 
     def _watch(self) -> None:
-        """The last resort: the first process waits for one that is gone and will not wake up."""
-        while not self.over.wait(POLL_SECONDS):
-            if sentence := self._death():
-                if self.over.wait(GRACE_SECONDS):
+        """End the first process where it waits for ever for a worker that is gone."""
+        while not self.finished.wait(POLL_SECONDS):
+            if sentence := self._describe_failure():
+                if self.finished.wait(GRACE_SECONDS):
                     return
                 print(f"selfwise: {sentence}", file=sys.stderr, flush=True)
-                for member in self.members:
-                    member.kill()
+                for worker in self.workers:
+                    worker.kill()
                 os._exit(1)
 
 
@@ -122,9 +125,10 @@ class WorkerProcesses:
 def launch_workers(
     command: Sequence[str], size: int, *, device_type: str, threads: int, resume_hint: str
 ) -> Iterator[DistributedEnv]:
-    """The first of `size` processes, with the others, which run `command`, connected.
+    """Start the other processes of a run, which run `command`, and connect all `size` of them.
 
-    Raises ChildProcessError with one sentence if one of them dies.
+    Yields the environment of this process, the first one. Raises ChildProcessError with one
+    sentence if another process dies.
     """
     if size == 1:
         yield DistributedEnv()
@@ -134,12 +138,12 @@ def launch_workers(
         with report_peer_failure(resume_hint):
             yield env
         return
-    others = WorkerProcesses(command, size, threads, resume_hint)
+    workers = WorkerProcesses(command, size, threads, resume_hint)
     env, patience = DistributedEnv(0, size, 0, size), 0.0
     try:
-        others.wait()
+        workers.wait()
         with _loopback_network():
-            join_process_group(env, device_type, others.store)
+            join_process_group(env, device_type, workers.store)
         yield env
         patience = 60.0
     except KeyboardInterrupt as stop:
@@ -147,30 +151,30 @@ def launch_workers(
         raise
     except RuntimeError as error:
         if is_peer_failure(error):
-            others.check(GRACE_SECONDS / 2)
+            workers.check_alive(GRACE_SECONDS / 2)
         raise
     finally:
-        others.end(patience)
+        workers.terminate(patience)
         leave_process_group()
 
 
 @contextmanager
 def _loopback_network() -> Iterator[None]:
-    """What the others are told of the network, while this process meets them."""
-    added = {name: value for name, value in LOOPBACK.items() if name not in os.environ}
-    os.environ.update(added)
+    """Use the loopback network, as the workers do, while this process joins them."""
+    missing = {name: value for name, value in LOOPBACK.items() if name not in os.environ}
+    os.environ.update(missing)
     try:
         yield
     finally:
-        for name in added:
+        for name in missing:
             del os.environ[name]
 
 
-def run_worker(work: Callable[[DistributedEnv, TCPStore], None], go_on: str) -> int:
-    """One of the other processes, from beginning to end: its exit code."""
+def run_worker(work: Callable[[DistributedEnv, TCPStore], None], resume_hint: str) -> int:
+    """Run the work of a process that `launch_workers` started, and return its exit code."""
     rank, size, port, first = map(int, os.environ.pop(WORKER_VARIABLE).split())
     env = DistributedEnv(rank, size, rank, size)
-    threading.Thread(target=_exit_with_first, args=(first, env, go_on), daemon=True).start()
+    threading.Thread(target=_exit_with_first, args=(first, env, resume_hint), daemon=True).start()
     try:
         store = TCPStore(HOST, port, size, False, timedelta(seconds=60), wait_for_workers=False)
         work(env, store)
@@ -189,17 +193,17 @@ def run_worker(work: Callable[[DistributedEnv, TCPStore], None], go_on: str) -> 
     return 0
 
 
-def _exit_with_first(first: int, env: DistributedEnv, go_on: str) -> None:
-    """End when the first process is gone, wherever this one is."""
+def _exit_with_first(first: int, env: DistributedEnv, resume_hint: str) -> None:
+    """End this process as soon as the first process is gone."""
     while os.getppid() == first:
         sleep(POLL_SECONDS)
     if env.rank == 1:
-        text = f"process 1 of {env.size} is gone, so the others end; {go_on}"
+        text = f"process 1 of {env.size} is gone, so the others end; {resume_hint}"
         print(f"selfwise: {text}", file=sys.stderr, flush=True)
     os._exit(EXIT_PEER_LOST)
 
 
-def join_when_ready(env: DistributedEnv, store: TCPStore, kind: str) -> None:
-    """Say that this process is, and meet the others."""
+def join_when_ready(env: DistributedEnv, store: TCPStore, device_type: str) -> None:
+    """Announce that this worker is ready, and join the process group."""
     store.set(f"ready {env.rank}", "yes")
-    join_process_group(env, kind, store)
+    join_process_group(env, device_type, store)

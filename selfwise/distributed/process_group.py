@@ -1,7 +1,7 @@
 """The processes of a run: how many there are, which of them this is, and how they are connected.
 
-Either a run starts the others itself (`crew`), or torchrun or SLURM has started them all. They form
-one group of torch.distributed: gloo between CPUs, nccl between GPUs.
+Either a run starts the other processes itself (`launch_workers`), or torchrun or SLURM started all
+of them. They form one group of torch.distributed: gloo between CPUs, nccl between GPUs.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -24,7 +24,7 @@ RENDEZVOUS_TIMEOUT = timedelta(minutes=10)  # until a task of SLURM that begins 
 
 
 class DistributedEnv(NamedTuple):
-    """Which process this is, of how many; in all, and on this machine."""
+    """The number of this process and of all processes, in the run and on this machine."""
 
     rank: int = 0
     size: int = 1
@@ -36,9 +36,9 @@ SINGLE_PROCESS = DistributedEnv()
 
 
 def detect_env() -> DistributedEnv | None:
-    """The processes that torchrun or SLURM has started, or None where neither has.
+    """Detect the processes that torchrun or SLURM started; None if neither of them did.
 
-    Raises ValueError if SLURM was not told how many of them a machine has.
+    Raises ValueError if SLURM does not know how many processes each machine has.
     """
     if dist.is_torchelastic_launched():
         from lightning_fabric.plugins.environments import TorchElasticEnvironment
@@ -69,15 +69,15 @@ def _read_cluster_env(environment: "ClusterEnvironment", local_size: int) -> Dis
 
 
 def count_local_processes(devices: int) -> int:
-    """How many of a run's processes share this machine."""
+    """Count the processes of a run that share this machine."""
     env = detect_env()
     return env.local_size if env is not None else devices
 
 
 def count_processes(devices: int | None) -> int:
-    """How many processes a run has: as many as were started, or else as many as it asks for.
+    """Count the processes of a run: those that a launcher started, or else `devices`.
 
-    Raises ValueError if it asks for another number than were started.
+    Raises ValueError if `devices` differs from the number that a launcher started.
     """
     env = detect_env()
     if env is None:
@@ -90,43 +90,46 @@ def count_processes(devices: int | None) -> int:
     return env.size
 
 
-def process_device(env: DistributedEnv, kind: str) -> torch.device:
-    """The device of this process, of a kind such as cuda."""
-    if kind != "cuda":
-        return torch.device(kind)
+def process_device(env: DistributedEnv, device_type: str) -> torch.device:
+    """The device of this process, of a type such as cuda."""
+    if device_type != "cuda":
+        return torch.device(device_type)
     # where SLURM shows each task a GPU of its own, there is one
     return torch.device("cuda", env.local_rank % torch.cuda.device_count())
 
 
-def join_process_group(env: DistributedEnv, kind: str, store: TCPStore | None = None) -> None:
-    """Meet the others, and wait for them. Without a store, where torchrun or SLURM says."""
+def join_process_group(
+    env: DistributedEnv, device_type: str, store: TCPStore | None = None
+) -> None:
+    """Join the process group and wait for the other processes.
+
+    Without a store the processes meet where torchrun or SLURM says.
+    """
     if dist.is_initialized():  # by an earlier run of the same processes
         wait_for_all()
         return
-    if kind == "cuda":
-        torch.cuda.set_device(process_device(env, kind))
+    if device_type == "cuda":
+        torch.cuda.set_device(process_device(env, device_type))
     if store is None and not dist.is_torchelastic_launched():
         store = open_rendezvous()
-    backend = {"cuda": "nccl"}.get(kind, "gloo")
-    # torchrun says both in the environment
-    numbers: dict[str, Any] = {}
-    if store is not None:
-        numbers = {"rank": env.rank, "world_size": env.size}
-    dist.init_process_group(backend, store=store, timeout=GROUP_TIMEOUT, **numbers)
+    backend = {"cuda": "nccl"}.get(device_type, "gloo")
+    # without a store, torchrun has put both numbers into the environment: -1 means to read them
+    rank, size = (env.rank, env.size) if store is not None else (-1, -1)
+    dist.init_process_group(backend, store=store, timeout=GROUP_TIMEOUT, rank=rank, world_size=size)
 
 
-def check_multiprocess_command(verb: str, shared: Sequence[str]) -> None:
-    """Raises ValueError if several processes were started for what one of them does.
+def check_multiprocess_command(verb: str, multiprocess_verbs: Sequence[str]) -> None:
+    """Raises ValueError if a launcher started several processes for the work of one.
 
-    Of those that share the work the others wait for the first one: they notice from here on if it
-    ends before they meet. torchrun does so by itself; `srun` leaves them waiting.
+    In a command of several processes, the other ones wait for the first process. From here on they
+    notice if it ends before they meet. torchrun does so by itself; `srun` leaves them waiting.
     """
     if (env := detect_env()) is None or env.size == 1:
         return
-    if verb not in shared:
+    if verb not in multiprocess_verbs:
         raise ValueError(
             f"selfwise {verb} is the work of one process, and {env.size} were started: "
-            f"torchrun and srun are for {', '.join(shared)}"
+            f"torchrun and srun are for {', '.join(multiprocess_verbs)}"
         )
     if env.rank == 0 and not dist.is_torchelastic_launched():
         open_rendezvous()
@@ -134,48 +137,50 @@ def check_multiprocess_command(verb: str, shared: Sequence[str]) -> None:
 
 @cache
 def open_rendezvous() -> TCPStore:
-    """Where the tasks of SLURM meet; the first one opens it."""
+    """Open the store in which the tasks of SLURM meet; the first task hosts it."""
     slurm = _slurm_environment()
-    place = (slurm.main_address, slurm.main_port, slurm.world_size(), slurm.global_rank() == 0)
-    store = TCPStore(*place, timeout=RENDEZVOUS_TIMEOUT, wait_for_workers=False)
+    address = (slurm.main_address, slurm.main_port, slurm.world_size(), slurm.global_rank() == 0)
+    store = TCPStore(*address, timeout=RENDEZVOUS_TIMEOUT, wait_for_workers=False)
     store.set_timeout(GROUP_TIMEOUT)
     return store
 
 
 def leave_process_group() -> None:
-    """Leave the group. What torchrun started keeps it, since nobody can meet there twice."""
+    """Leave the group. Processes of torchrun stay in it, since they cannot join a second one."""
     if dist.is_initialized() and detect_env() is None:
         dist.destroy_process_group()
 
 
-def cpu_group() -> Any:
-    """The group in which arrays of numpy travel, or None for the one that is there."""
+def cpu_group() -> dist.ProcessGroup | None:
+    """The group that sends arrays of numpy; None for the default group."""
     if dist.get_backend() == "gloo":
         return None
     return _new_cpu_group()
 
 
 @cache
-def _new_cpu_group() -> Any:
-    return dist.new_group(backend="gloo", timeout=GROUP_TIMEOUT)
+def _new_cpu_group() -> dist.ProcessGroup:
+    group = dist.new_group(backend="gloo", timeout=GROUP_TIMEOUT)
+    assert isinstance(group, dist.ProcessGroup), "every process is a member"
+    return group
 
 
 def wait_for_all() -> None:
-    """Until every process is here; with one process, none is waited for."""
+    """Wait until every process is here. A single process does not wait."""
     if dist.is_initialized() and dist.get_world_size() > 1:
         dist.barrier()
 
 
 def is_peer_failure(error: BaseException) -> bool:
-    """Whether an error says that another process of the group is gone."""
+    """Whether the error means that another process of the group is gone."""
     return isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and ("gloo" in str(error) or "closed by peer" in str(error))
     )
 
 
 @contextmanager
-def report_peer_failure(go_on: str) -> Iterator[None]:
-    """Where another process is gone, say so in one sentence, and how to go on."""
+def report_peer_failure(resume_hint: str) -> Iterator[None]:
+    """Raise ChildProcessError with one sentence and the hint if another process is gone."""
     try:
         yield
     except RuntimeError as error:
@@ -183,4 +188,4 @@ def report_peer_failure(go_on: str) -> Iterator[None]:
             raise
         if dist.is_initialized() and dist.get_backend() == "gloo":
             dist.destroy_process_group()  # otherwise its threads end the process with a signal
-        raise ChildProcessError(f"another process of the run ended; {go_on}") from error
+        raise ChildProcessError(f"another process of the run ended; {resume_hint}") from error

@@ -5,7 +5,6 @@ have put its own, so that the number of processes changes no bit of them.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,34 +17,36 @@ SENT_DTYPES = (np.dtype("float32"), np.dtype("int64"))  # that are sent, by thei
 EMPTY = np.zeros((0, 0), dtype=np.float32)  # what the other processes return in the end
 
 
-def gather_in_order(own: Iterator[Arrays], count: int, env: DistributedEnv) -> Iterator[Arrays]:
-    """The results of `count` groups at the first process, none at the others.
+def gather_in_order(
+    local_results: Iterator[Arrays], num_groups: int, env: DistributedEnv
+) -> Iterator[Arrays]:
+    """Yield the results of all groups in the first process, and nothing in the other processes.
 
-    `own` are those of this process: of the groups rank, rank + size, rank + 2 size and so on.
+    `local_results` belong to the groups rank, rank + size, rank + 2 size and so on.
     """
     if env.size == 1:
-        yield from own
+        yield from local_results
         return
     group = cpu_group()
     if env.rank:
-        for arrays in own:
+        for arrays in local_results:
             _send(arrays, group)
         return
-    for j in range(count):
-        at = j % env.size
-        yield next(own) if at == 0 else _receive(at, group)
+    for j in range(num_groups):
+        rank = j % env.size
+        yield next(local_results) if rank == 0 else _receive(rank, group)
 
 
-def broadcast_flag(here: bool, env: DistributedEnv) -> bool:
-    """What the first process says."""
+def broadcast_flag(flag: bool, env: DistributedEnv) -> bool:
+    """Return the flag of the first process in every process."""
     if env.size == 1:
-        return here
-    said = torch.tensor([int(here)])
-    dist.broadcast(said, src=0, group=cpu_group())
-    return bool(said)
+        return flag
+    number = torch.tensor([int(flag)])
+    dist.broadcast(number, src=0, group=cpu_group())
+    return bool(number)
 
 
-def _send(arrays: Arrays, group: Any) -> None:
+def _send(arrays: Arrays, group: dist.ProcessGroup | None) -> None:
     dist.send(torch.tensor([len(arrays)]), 0, group=group)
     for array in arrays:
         shape = [*array.shape, *[0] * (6 - array.ndim)]
@@ -56,17 +57,17 @@ def _send(arrays: Arrays, group: Any) -> None:
             dist.send(torch.from_numpy(np.ascontiguousarray(array)), 0, group=group)
 
 
-def _receive(rank: int, group: Any) -> Arrays:
+def _receive(rank: int, group: dist.ProcessGroup | None) -> Arrays:
     count = torch.zeros(1, dtype=torch.int64)
     dist.recv(count, rank, group=group)
     return tuple(_receive_array(rank, group) for _ in range(int(count)))
 
 
-def _receive_array(rank: int, group: Any) -> np.ndarray:
-    head = torch.zeros(8, dtype=torch.int64)
-    dist.recv(head, rank, group=group)
-    kind, dimensions, *shape = head.tolist()
-    array = np.empty(shape[:dimensions], dtype=SENT_DTYPES[kind])
+def _receive_array(rank: int, group: dist.ProcessGroup | None) -> np.ndarray:
+    header = torch.zeros(8, dtype=torch.int64)
+    dist.recv(header, rank, group=group)
+    dtype, dimensions, *shape = header.tolist()
+    array = np.empty(shape[:dimensions], dtype=SENT_DTYPES[dtype])
     if array.size:
         dist.recv(torch.from_numpy(array), rank, group=group)
     return array

@@ -5,7 +5,7 @@ made for the whole batch, counts are added before the backward passes, gradients
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -26,48 +26,61 @@ class LocalBatch(NamedTuple):
     weight: float = 1.0  # 0 where there are fewer rows than processes: a row to go along with
 
 
+@runtime_checkable
+class BatchSource(Protocol):
+    """The batch of each step."""
+
+    def __getitem__(self, step: int, /) -> Batch: ...
+
+
+@runtime_checkable
+class ShardedSource(Protocol):
+    """A source that can read the rows of one process alone."""
+
+    def part(self, step: int, index: int, count: int, /) -> tuple[Batch, int, int]:
+        """Shard `index` of `count`: its rows, the number of the first, and the number of all."""
+        ...
+
+
 class ShardedBatches:
-    """The part of each step's batch that a process computes; as a data set for the loader.
+    """The rows of each step's batch that a process computes; a data set for the loader."""
 
-    A source with `part(step, rank, size) -> (batch, first row, rows in all)` reads no more.
-    """
-
-    def __init__(self, batches: Any, env: DistributedEnv):
+    def __init__(self, batches: BatchSource, env: DistributedEnv):
         self.batches, self.env = batches, env
 
     def __getitem__(self, step: int) -> LocalBatch:
         rank, size = self.env.rank, self.env.size
-        if hasattr(self.batches, "part"):
+        if isinstance(self.batches, ShardedSource):
             batch, first, total = self.batches.part(step, rank, size)
         else:
             whole = self.batches[step]
             total = batch_size(whole)
-            mine = shard_slice(total, rank, size)
-            batch, first = slice_batch(whole, mine), mine.start
+            rows = shard_slice(total, rank, size)
+            batch, first = slice_batch(whole, rows), rows.start
         return LocalBatch(batch, first, total, weight=float(rank < total))
 
 
 def sum_counts(counts: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The counts of all processes, added."""
-    found = torch.stack(list(counts.values()))
-    dist.all_reduce(found)
-    return dict(zip(counts, found.unbind()))
+    """Sum the counts of all processes."""
+    sums = torch.stack(list(counts.values()))
+    dist.all_reduce(sums)
+    return dict(zip(counts, sums.unbind()))
 
 
 @torch.no_grad()
 def broadcast_weights(method: nn.Module) -> None:
-    """Those of the first process; they are the same already, unless machines differ."""
+    """Copy the weights of the first process to all; they differ only if machines differ."""
     for tensor in method.state_dict().values():
         dist.broadcast(tensor, src=0)
 
 
 def check_same_step(step: int) -> None:
-    """Raises ValueError unless all processes go on from the same checkpoint."""
-    found = torch.zeros(dist.get_world_size(), dtype=torch.int64)
-    found[dist.get_rank()] = step
-    found = found.to("cuda") if dist.get_backend() == "nccl" else found
-    dist.all_reduce(found)
-    steps = found.tolist()
+    """Raises ValueError unless all processes resume from the same checkpoint."""
+    numbers = torch.zeros(dist.get_world_size(), dtype=torch.int64)
+    numbers[dist.get_rank()] = step
+    numbers = numbers.to("cuda") if dist.get_backend() == "nccl" else numbers
+    dist.all_reduce(numbers)
+    steps = numbers.tolist()
     if len(set(steps)) > 1:
         raise ValueError(
             f"the processes found the checkpoints of the steps {', '.join(map(str, steps))}: all "
@@ -77,46 +90,46 @@ def check_same_step(step: int) -> None:
 
 @torch.no_grad()
 def all_reduce_gradients(method: nn.Module) -> None:
-    """Add the gradients of all processes, once a step.
+    """Sum the gradients of all processes, once a step.
 
-    Not by DistributedDataParallel: after its first step it adds them in other pieces, so that a
-    run of three processes that goes on would add in another order than the one that was not
-    stopped; and it must be told of parameters that have no gradient. Here the pieces are always
-    the same, and a sum is what is wanted. They are on their way while the next are packed.
+    DistributedDataParallel is not used: after its first step it changes its buckets, so that a
+    resumed run of three processes would add in another order than an uninterrupted run; and it
+    needs to know which parameters have no gradient. Here the buckets are always the same. Each
+    bucket is pending while the next one is packed.
     """
     grads = [p.grad for p in method.parameters() if p.grad is not None]
-    sent = []
-    for piece in _buckets(grads):
-        flat = torch.cat([grad.flatten() for grad in piece])
-        sent.append((piece, flat, dist.all_reduce(flat, async_op=True)))
-    for piece, flat, work in sent:
+    pending = []
+    for bucket in _buckets(grads):
+        flat = torch.cat([grad.flatten() for grad in bucket])
+        pending.append((bucket, flat, dist.all_reduce(flat, async_op=True)))
+    for bucket, flat, work in pending:
         work.wait()
-        sums = flat.split([grad.numel() for grad in piece])
-        torch._foreach_copy_(piece, [s.view_as(grad) for s, grad in zip(sums, piece)])
+        sums = flat.split([grad.numel() for grad in bucket])
+        torch._foreach_copy_(bucket, [s.view_as(grad) for s, grad in zip(sums, bucket)])
 
 
 def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Neighbours of one dtype, about PIECE bytes of them."""
-    piece: list[Tensor] = []
+    """Group consecutive tensors of one dtype into buckets of about BUCKET_BYTES."""
+    bucket: list[Tensor] = []
     size = 0
     for tensor in tensors:
-        if piece and (size >= BUCKET_BYTES or tensor.dtype != piece[0].dtype):
-            yield piece
-            piece, size = [], 0
-        piece.append(tensor)
+        if bucket and (size >= BUCKET_BYTES or tensor.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(tensor)
         size += tensor.numel() * tensor.element_size()
-    if piece:
-        yield piece
+    if bucket:
+        yield bucket
 
 
 @torch.no_grad()
 def all_reduce_step(step: Step, stop: bool) -> tuple[Step, Tensor]:
-    """Terms and metrics of all processes, added, and how many of them were told to stop.
+    """Sum the terms and metrics of all processes, and count the processes that want to stop.
 
-    In one go, and nothing waits for the device; in float64, as they are kept.
+    One all-reduce in float64, the type of the recorded sums; it does not wait for the device.
     """
-    found = [*step.terms.values(), *step.metrics.values()]
-    numbers = [number.double() for term in found for number in term]
+    all_terms = [*step.terms.values(), *step.metrics.values()]
+    numbers = [number.double() for term in all_terms for number in term]
     flag = torch.full_like(numbers[0], float(stop))
     row = torch.stack([flag, *numbers])
     dist.all_reduce(row)

@@ -11,15 +11,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from selfwise.distributed.collectives import gather_rows
 
 
-def sync_batch_norms(module: nn.Module, kind: str) -> None:
-    """Replace what is inside of `module`; weights, statistics and their names stay.
+def sync_batch_norms(module: nn.Module, device_type: str) -> None:
+    """Replace the batch norms inside `module`; weights, statistics and their names stay.
 
-    On GPUs by torch's SyncBatchNorm, which has no form for CPUs.
+    GPUs get torch's SyncBatchNorm, which does not support CPUs.
     """
     for name, child in module.named_children():
         if not isinstance(child, _BatchNorm):
-            sync_batch_norms(child, kind)
-        elif kind == "cuda":
+            sync_batch_norms(child, device_type)
+        elif device_type == "cuda":
             setattr(module, name, convert_sync_batchnorm(child))
         else:
             setattr(module, name, CpuSyncBatchNorm(child))
@@ -32,21 +32,22 @@ class CpuSyncBatchNorm(_BatchNorm):
     """
 
     def __init__(self, norm: _BatchNorm):
-        told = (norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-        super().__init__(*told)
+        super().__init__(
+            norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats
+        )
         for name, tensor in [*norm._parameters.items(), *norm._buffers.items()]:
             setattr(self, name, tensor)
         self.drop, self.act = (getattr(norm, n, nn.Identity()) for n in ("drop", "act"))
         self.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self._over_all(x) if self.training else super().forward(x)
+        x = self._normalise_over_ranks(x) if self.training else super().forward(x)
         return self.act(self.drop(x))
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Any number of dimensions will do."""
 
-    def _over_all(self, x: Tensor) -> Tensor:
+    def _normalise_over_ranks(self, x: Tensor) -> Tensor:
         assert self.momentum is not None, "the mean over all steps is not kept here"
         with torch.no_grad():
             wide = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -60,11 +61,11 @@ class CpuSyncBatchNorm(_BatchNorm):
             share = counts / total
             mean = (share * means).sum(dim=0)
             var = (share * (variances + (means - mean).square())).sum(dim=0)
-            self._remember(mean, var * (total / (total - 1)))
+            self._update_running(mean, var * (total / (total - 1)))
         return _Normalise.apply(x, self.weight, self.bias, mean, var, total, self.eps)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, var: Tensor) -> None:
+    def _update_running(self, mean: Tensor, var: Tensor) -> None:
         if self.running_mean is None or self.running_var is None:
             return
         assert self.momentum is not None
@@ -84,21 +85,29 @@ class _Normalise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Any, bias: Any, *kept: Any) -> Tensor:
-        mean, var, total, eps = kept
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean: Tensor,
+        var: Tensor,
+        total: Tensor,
+        eps: float,
+    ) -> Tensor:
         ctx.save_for_backward(x, weight, mean, var, total)
         ctx.eps, ctx.biased = eps, bias is not None
         return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, var, total = ctx.saved_tensors
         scale = torch.rsqrt(var + ctx.eps)
         own, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
             grads[0], x, weight, mean, var, mean, scale, False, ctx.eps, [True, True, True]
         )
-        over_all = gather_rows(torch.stack([by_weight, by_bias])[None]).sum(dim=0) / total
-        slope, offset = -over_all * (scale if weight is None else scale * weight)
+        mean_grads = gather_rows(torch.stack([by_weight, by_bias])[None]).sum(dim=0) / total
+        slope, offset = -mean_grads * (scale if weight is None else scale * weight)
         own = own + F.batch_norm(x, mean, var, slope, offset, False, 0.0, ctx.eps)
         by_weight = None if weight is None else by_weight
         return own, by_weight, by_bias if ctx.biased else None, None, None, None, None

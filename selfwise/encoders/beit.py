@@ -1,7 +1,7 @@
 """BEiT's vision transformer: patches whose positions are known from attention alone.
 
 "BEiT: BERT Pre-Training of Image Transformers", Bao et al. 2022 (arXiv:2106.08254), section 2 and
-appendix G; unilm/beit `modeling_pretrain.py`. `vit_presets.py` has the sizes.
+appendix G; unilm/beit `modeling_pretrain.py`. `beit_presets.py` has the sizes.
 """
 
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
-from selfwise.encoders.beit_presets import names, shape_of
+from selfwise.encoders.beit_presets import list_beit_encoders, resolve_vit_shape
 from selfwise.nn.attention import product_dtype
 from selfwise.nn.patch_transformer import PatchBlock
 from selfwise.nn.relative_position import RelativeBias
 
-__all__ = ["ViT", "build", "names"]
+__all__ = ["ViT", "build_beit_encoder", "list_beit_encoders"]
 
 MEAN = STD = 0.5  # of every channel, as BEiT takes it: images are -1..1 inside
 
@@ -34,14 +34,14 @@ class ViT(nn.Module):
         name: beit-tiny, beit-mini, beit-small, beit-base or beit-large.
         in_channels: of the images, 1 or 3.
         size: side of the images in pixels, a multiple of the patches' side.
-        options: fields of `vit_presets.Shape`, in place of the preset's.
+        options: fields of `beit_presets.ViTShape`, in place of the preset's.
 
     Raises ValueError with one sentence for a name, an option or a size that does not fit.
     """
 
     def __init__(self, name: str, *, in_channels: int = 3, size: int = 224, **options: Any):
         super().__init__()
-        shape = shape_of(name, options, size=size)
+        shape = resolve_vit_shape(name, options, size=size)
         if in_channels not in (1, 3):
             raise ValueError(f"encoder {name} takes images of 1 or 3 channels, not {in_channels}")
         side = size // shape.patch
@@ -74,27 +74,27 @@ class ViT(nn.Module):
 
     def embed(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n d"]:
         """The patches in raster order, before positions. Raises ValueError for another size."""
-        wanted = (self.in_channels, self.size, self.size)
-        if x.shape[1:] != wanted:
+        expected = (self.in_channels, self.size, self.size)
+        if x.shape[1:] != expected:
             raise ValueError(
-                f"encoder {self.name} was built for images of {wanted}, not {tuple(x.shape[1:])}"
+                f"encoder {self.name} was built for images of {expected}, not {tuple(x.shape[1:])}"
             )
         return self.patches((x - MEAN) / STD).flatten(2).transpose(1, 2)
 
     def trunk(self, tokens: Float[Tensor, "b n d"]) -> Features:
-        """What becomes of the patches of `embed`, or of what stands in their places."""
-        x = self._start(tokens)
-        for block, bias in self._layers(x):
+        """Run the transformer on the patches of `embed`, or on tokens that replace some of them."""
+        x = self._add_class_token(tokens)
+        for block, bias in self._blocks_and_biases(x):
             x = block(x, bias)
-        return self._last(x)
+        return self._final_features(x)
 
     def read(
         self, tokens: Float[Tensor, "b n d"], where: Int64[Tensor, "b k"]
     ) -> Float[Tensor, "b k d"]:
         """`trunk(tokens).tokens` at the patches `where`, for less: the last block's queries and
         MLP are for those alone."""
-        x = self._start(tokens)
-        *before, (last, bias) = self._layers(x)
+        x = self._add_class_token(tokens)
+        *before, (last, bias) = self._blocks_and_biases(x)
         for block, own in before:
             x = block(x, own)
         x = last(x, bias, where + 1)
@@ -102,24 +102,26 @@ class ViT(nn.Module):
 
     def hidden(self, x: Float[Tensor, "b c h w"]) -> list[Features]:
         """The output of every block; the final norm is part of the last one alone."""
-        found = self.layers(x)[1:]
-        return [*(self._features(part[:, 1:]) for part in found[:-1]), self._last(found[-1])]
+        *inner, last = self.layers(x)[1:]
+        return [*(self._features(output[:, 1:]) for output in inner), self._final_features(last)]
 
     def layers(self, x: Float[Tensor, "b c h w"]) -> list[Float[Tensor, "b m d"]]:
-        """What the first block gets and every block returns, the class token in front."""
-        found = [self._start(self.embed(x))]
-        for block, bias in self._layers(found[0]):
-            found.append(block(found[-1], bias))
-        return found
+        """The input of the first block and the output of every block, the class token first."""
+        outputs = [self._add_class_token(self.embed(x))]
+        for block, bias in self._blocks_and_biases(outputs[0]):
+            outputs.append(block(outputs[-1], bias))
+        return outputs
 
-    def _start(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
+    def _add_class_token(self, tokens: Float[Tensor, "b n d"]) -> Float[Tensor, "b m d"]:
         first = self.first.to(tokens.dtype).expand(
             tokens.shape[0], -1, -1
         )  # len() cannot be traced
         x = torch.cat([first, tokens], dim=1)
         return x if self.position is None else x + self.position
 
-    def _layers(self, x: Float[Tensor, "b m d"]) -> Iterator[tuple[PatchBlock, Tensor | None]]:
+    def _blocks_and_biases(
+        self, x: Float[Tensor, "b m d"]
+    ) -> Iterator[tuple[PatchBlock, Tensor | None]]:
         """Each block and the bias of its attention; a shared one is looked up once."""
         dtype = product_dtype(x)
         shared = None if self.bias is None else self.bias(dtype)
@@ -127,20 +129,20 @@ class ViT(nn.Module):
             assert isinstance(block, PatchBlock)
             yield block, shared if block.bias is None else block.bias(dtype)
 
-    def _last(self, x: Float[Tensor, "b m d"]) -> Features:
+    def _final_features(self, x: Float[Tensor, "b m d"]) -> Features:
         if self.shape.norm == "tokens":
             return self._features(self.norm(x[:, 1:]))
-        found = self._features(x[:, 1:])
-        return found._replace(pooled=self.norm(found.pooled))
+        features = self._features(x[:, 1:])
+        return features._replace(pooled=self.norm(features.pooled))
 
     def _features(self, tokens: Float[Tensor, "b n d"]) -> Features:
         return Features(tokens.mean(dim=1), tokens, self.grid)
 
 
-def build(
+def build_beit_encoder(
     name: str, *, in_channels: int = 3, size: int = 224, seed: int = 0, **options: Any
 ) -> ViT:
-    """A `ViT` whose random weights are a function of the seed."""
+    """Build a `ViT` whose random weights are a function of the seed."""
     with init_seed(seed, "encoder"):
         return ViT(name, in_channels=in_channels, size=size, **options)
 

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.encoders.option_checks import (
-    check_chances,
+    Option,
+    build_shape,
     check_choices,
     check_divides,
-    check_known,
+    check_option_types,
     check_positive,
+    check_probabilities,
 )
 
 NORMS = ("tokens", "pooled")
@@ -22,7 +24,7 @@ SMALL = 64  # px: up to here the patches have a side of 4 instead of 16
 
 
 @dataclass(frozen=True)
-class Shape:
+class ViTShape:
     """Everything that decides on the weights of a vision transformer and how they are used.
 
     Args:
@@ -56,7 +58,7 @@ class Shape:
     eps: float = 1e-6
 
 
-SIZES: dict[str, dict[str, Any]] = {
+SIZES: dict[str, dict[str, Option]] = {
     "tiny": {"depth": 2, "dim": 64, "heads": 2},
     "mini": {"depth": 6, "dim": 192, "heads": 3},
     "small": {"depth": 12, "dim": 384, "heads": 6, "drop_path": 0.1},
@@ -65,31 +67,33 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def names() -> list[str]:
-    """beit-SIZE for every size."""
+def list_beit_encoders() -> list[str]:
+    """List beit-SIZE for every size."""
     return [f"beit-{size}" for size in SIZES]
 
 
-def shape_of(name: str, options: Mapping[str, Any], *, size: int) -> Shape:
-    """The preset with the options in place of its own values, for images of `size` px.
+def resolve_vit_shape(name: str, options: Mapping[str, Any], *, size: int) -> ViTShape:
+    """Resolve a preset for images of `size` px; options replace values of the preset.
 
-    Raises ValueError with one sentence for a name or an option that is not known, and for values
-    that do not go together or do not fit the images.
+    Raises ValueError with one sentence for an unknown name or option, and for values that do
+    not go together or do not fit the images.
     """
     family, _, which = name.partition("-")
     if family != "beit" or which not in SIZES:
-        raise ValueError(f"unknown vision transformer {name!r}{nearest(name, names())}")
-    check_known(name, Shape, options)
-    told = {"patch": 4 if size <= SMALL else 16} | SIZES[which] | dict(options)
-    shape = Shape(**{"ff": 4 * told["dim"], **told})
-    _check(name, shape)
+        raise ValueError(
+            f"unknown vision transformer {name!r}{did_you_mean(name, list_beit_encoders())}"
+        )
+    check_option_types(name, ViTShape, options)
+    settings = {"patch": 4 if size <= SMALL else 16} | SIZES[which] | dict(options)
+    shape = build_shape(ViTShape, {"ff": 4 * settings["dim"]} | settings)
+    _check_shape(name, shape)
     _check_size(name, shape.patch, size)
     return shape
 
 
-def _check(name: str, shape: Shape) -> None:
+def _check_shape(name: str, shape: ViTShape) -> None:
     check_positive(name, shape, ("depth", "dim", "heads", "ff", "patch"))
-    check_chances(name, shape, ("drop_path",))
+    check_probabilities(name, shape, ("drop_path",))
     if not shape.layer_scale >= 0:
         raise ValueError(f"encoder {name}: layer_scale must not be below 0")
     check_choices(name, shape, {"norm": NORMS})
@@ -103,8 +107,8 @@ def _check_size(name: str, patch: int, size: int) -> None:
             "give it a smaller patch or larger images"
         )
     if size % patch:
-        right = max(patch, patch * round(size / patch))
+        nearest_size = max(patch, patch * round(size / patch))
         raise ValueError(
             f"encoder {name} has patches of {patch} px, which do not divide images of {size} px; "
-            f"the nearest size is {right}"
+            f"the nearest size is {nearest_size}"
         )

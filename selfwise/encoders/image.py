@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
-from selfwise.nn.small_maps import guard
+from selfwise.nn.small_maps import guard_small_maps
 from selfwise.views.image.color_space import lightness
 
 STEMS = ("auto", "timm", "cifar", "half")
@@ -34,11 +34,11 @@ REFUSED = {
 }
 
 # what timm and torch raise where options, size and channels do not go together
-_MISFITS = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError)
-_MISFITS += (LookupError, ArithmeticError)  # type: ignore[assignment]
+_BUILD_ERRORS = (RuntimeError, AssertionError, AttributeError, TypeError, ValueError)
+_BUILD_ERRORS += (LookupError, ArithmeticError)  # type: ignore[assignment]
 
 
-class Vision(nn.Module):
+class TimmEncoder(nn.Module):
     """A timm model without its classifier.
 
     `dim` is the width of `pooled`; in models with a layer between pooling and classifier, such as
@@ -80,25 +80,31 @@ class Vision(nn.Module):
         **options: Any,
     ):
         super().__init__()
-        _check(name, options, stem=stem, pretrained=pretrained, normalise=normalise, sees=sees)
-        told = options | ({"pretrained": True} if pretrained else {})
-        with _explained(name, in_channels, size, told):
-            seen = 1 if sees == "lightness" else in_channels
-            self.model: Any = _create(name, seen, size, told)
-        self.name, self.sees, self.stem = name, sees, _resolve(stem, self.model, size, pretrained)
-        _fit_stem(self.model, name, self.stem)
-        guard(self.model)
-        mean, std = _statistics(self.model, normalise, pretrained, seen)
+        _check_options(
+            name, options, stem=stem, pretrained=pretrained, normalise=normalise, sees=sees
+        )
+        timm_options = options | ({"pretrained": True} if pretrained else {})
+        with _explain_errors(name, in_channels, size, timm_options):
+            channels = 1 if sees == "lightness" else in_channels
+            self.model: Any = _create_model(name, channels, size, timm_options)
+        self.name, self.sees, self.stem = (
+            name,
+            sees,
+            _resolve_stem(stem, self.model, size, pretrained),
+        )
+        _replace_stem(self.model, name, self.stem)
+        guard_small_maps(self.model)
+        mean, std = _channel_statistics(self.model, normalise, pretrained, channels)
         # constants of the model's name, so they are not saved with the weights
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
-        with _explained(name, in_channels, size, told):
-            self.dim: int = _width(self, torch.zeros(2, in_channels, size, size))
+        with _explain_errors(name, in_channels, size, timm_options):
+            self.dim: int = _measure_width(self, torch.zeros(2, in_channels, size, size))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Features:
-        features = self.model.forward_features(self._scaled(x))
+        features = self.model.forward_features(self._normalise_images(x))
         pooled = self.model.forward_head(features, pre_logits=True)
-        return Features(pooled, *_tokens(self.model, features, x.shape[2:]))
+        return Features(pooled, *_split_tokens(self.model, features, x.shape[2:]))
 
     def hidden(self, x: Float[Tensor, "b c h w"]) -> list[Features]:
         """Mean-pooled feature maps of every stage (ResNet) or block (ViT).
@@ -107,26 +113,28 @@ class Vision(nn.Module):
         """
         if not hasattr(self.model, "forward_intermediates"):
             raise ValueError(f"encoder {self.name} does not show its layers, only the last")
-        x = self._scaled(x)
+        x = self._normalise_images(x)
         maps = self.model.forward_intermediates(x, intermediates_only=True, output_fmt="NCHW")
         return [_from_map(m) for m in maps]
 
-    def _scaled(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b seen h w"]:
+    def _normalise_images(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b seen h w"]:
         x = lightness(x) / 100 if self.sees == "lightness" else x
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
 
 
-def build(name: str, *, in_channels: int, size: int, seed: int = 0, **options: Any) -> Vision:
-    """A `Vision` whose random weights are a function of the seed."""
+def build_image_encoder(
+    name: str, *, in_channels: int, size: int, seed: int = 0, **options: Any
+) -> TimmEncoder:
+    """Build a `TimmEncoder` whose random weights are a function of the seed."""
     with init_seed(seed, "encoder"):
-        return Vision(name, in_channels=in_channels, size=size, **options)
+        return TimmEncoder(name, in_channels=in_channels, size=size, **options)
 
 
-def revealed(encoder: Vision) -> Vision:
-    """The encoder with norms that start at 0 set to 1.
+def enable_residual_blocks(encoder: TimmEncoder) -> TimmEncoder:
+    """Set the norms that start at 0 to 1, in place, and return the encoder.
 
     timm starts the last norm of each residual block at 0 to help training: the block then adds
-    nothing. An untrained encoder would be judged without its blocks, a baseline that is too weak.
+    nothing. An untrained encoder without its blocks would be a baseline that is too weak.
     """
     with torch.no_grad():
         for module in encoder.modules():
@@ -136,50 +144,72 @@ def revealed(encoder: Vision) -> Vision:
     return encoder
 
 
-def untrained(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the same encoder without published weights.
+def without_pretrained_weights(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Remove the published weights from the options of an encoder.
 
-    Stem and normalisation stay those of the pretrained one, so that the two differ in their
+    Stem and normalisation stay those of the pretrained encoder, so that the two differ in their
     weights alone, and their state dicts fit each other.
     """
-    kept = {name: value for name, value in options.items() if name != "pretrained"}
+    untrained = {name: option for name, option in options.items() if name != "pretrained"}
     if options.get("pretrained"):
-        kept |= {n: "timm" for n in ("stem", "normalise") if kept.get(n, "auto") == "auto"}
-    return kept
+        names = ("stem", "normalise")
+        untrained |= {n: "timm" for n in names if untrained.get(n, "auto") == "auto"}
+    return untrained
 
 
-def _check(name: str, options: Mapping[str, Any], **chosen: Any) -> None:
-    """Raises ValueError for what can be told without building anything."""
+def _check_options(
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    stem: str,
+    pretrained: bool,
+    normalise: str | Sequence[Sequence[float]],
+    sees: str,
+) -> None:
+    """Raises ValueError for errors that show without building the encoder."""
     if not timm.is_model(name):
-        raise ValueError(f"unknown encoder {name!r}{nearest(name, timm.list_models())}")
-    for option, known in (("stem", STEMS), ("normalise", NORMALISE), ("sees", SEES)):
-        if option == "normalise" and not isinstance(chosen[option], str):
-            _check_statistics(chosen[option])
-        elif chosen[option] not in known:
-            said = str(chosen[option])
-            raise ValueError(f"unknown {option} {said!r} of the encoder{nearest(said, known)}")
-    if not isinstance(chosen["pretrained"], bool):
-        raise ValueError(f"pretrained must be true or false, not {chosen['pretrained']!r}")
+        raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, timm.list_models())}")
+    _check_choice("stem", stem, STEMS)
+    if isinstance(normalise, str):
+        _check_choice("normalise", normalise, NORMALISE)
+    else:
+        _check_statistics(normalise)
+    _check_choice("sees", sees, SEES)
+    if not isinstance(pretrained, bool):
+        raise ValueError(f"pretrained must be true or false, not {pretrained!r}")
     for option in REFUSED.keys() & options.keys():
         raise ValueError(f"encoder option {option!r} is not taken: {REFUSED[option]}")
 
 
-def _check_statistics(told: Any) -> None:
+def _check_choice(option: str, choice: str, allowed: Sequence[str]) -> None:
+    if choice not in allowed:
+        choice = str(choice)
+        raise ValueError(
+            f"unknown {option} {choice!r} of the encoder{did_you_mean(choice, allowed)}"
+        )
+
+
+def _check_statistics(normalise: Sequence[Sequence[float]]) -> None:
     """Raises ValueError unless these are the means and the deviations of the same channels."""
-    numbers = isinstance(told, Sequence) and all(
-        isinstance(part, Sequence) and all(type(value) in (int, float) for value in part)
-        for part in told
+    numbers = isinstance(normalise, Sequence) and all(
+        isinstance(part, Sequence) and all(type(number) in (int, float) for number in part)
+        for part in normalise
     )
-    if not numbers or len(told) != 2 or len(told[0]) != len(told[1]) or not len(told[0]):
+    if (
+        not numbers
+        or len(normalise) != 2
+        or len(normalise[0]) != len(normalise[1])
+        or not len(normalise[0])
+    ):
         raise ValueError(
             f"normalise must be {', '.join(NORMALISE)} or two lists of numbers, the mean and the "
-            f"deviation of each channel, not {told!r}"
+            f"deviation of each channel, not {normalise!r}"
         )
-    if not all(value > 0 for value in told[1]):
-        raise ValueError(f"normalise: deviations must be above 0, not {list(told[1])}")
+    if not all(deviation > 0 for deviation in normalise[1]):
+        raise ValueError(f"normalise: deviations must be above 0, not {list(normalise[1])}")
 
 
-def _create(name: str, channels: int, size: int, options: dict[str, Any]) -> Any:
+def _create_model(name: str, channels: int, size: int, options: Mapping[str, Any]) -> nn.Module:
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:
         options = {"img_size": size, **options}
@@ -187,76 +217,80 @@ def _create(name: str, channels: int, size: int, options: dict[str, Any]) -> Any
 
 
 @contextmanager
-def _explained(name: str, channels: int, size: int, options: dict[str, Any]) -> Iterator[None]:
-    """What timm raises becomes a ValueError that says what does not fit, in timm's words."""
+def _explain_errors(
+    name: str, channels: int, size: int, options: Mapping[str, Any]
+) -> Iterator[None]:
+    """Turn errors of timm into a ValueError that names the misfit and quotes timm."""
     try:
         yield
     except OSError as error:  # all that the hub and the network raise
         raise ValueError(
             f"the published weights of {name} are not in the cache and could not be fetched; "
-            f"leave out pretrained, or go online once ({_words(error)})"
+            f"leave out pretrained, or go online once ({_shorten_error(error)})"
         ) from error
-    except _MISFITS as error:
+    except _BUILD_ERRORS as error:
         unknown = re.search(r"(\w+)(\.__init__)?\(\) got an unexpected .*'(\w+)'$", str(error))
         if unknown and unknown[3] in options:
-            near = nearest(unknown[3], _options_of(name, unknown[1]))
+            near = did_you_mean(unknown[3], _list_options(name, unknown[1]))
             raise ValueError(f"encoder {name} has no option {unknown[3]!r}{near}") from error
-        told = ", ".join(f"{option}={value!r}" for option, value in options.items())
+        listed = ", ".join(f"{option}={value!r}" for option, value in options.items())
+        channel = f"channel{'s' if channels > 1 else ''}"
         raise ValueError(
             f"encoder {name} does not fit {size} px images with {channels} "
-            f"channel{'s' if channels > 1 else ''}{told and f' and {told}'}: {_words(error)}"
+            f"{channel}{listed and f' and {listed}'}: {_shorten_error(error)}"
         ) from error
 
 
-def _words(error: Exception) -> str:
+def _shorten_error(error: Exception) -> str:
     return shorten(f"{type(error).__name__}: {error}", 240, placeholder=" ...")
 
 
-def _options_of(name: str, kind: str) -> list[str]:
-    """The options of the class that refused one, where timm defines it beside the model."""
-    found = getattr(sys.modules[timm.model_entrypoint(name).__module__], kind, None)
-    known = signature(found).parameters if found else ()
-    return [option for option in known if option not in REFUSED]
+def _list_options(name: str, kind: str) -> list[str]:
+    """List the options of the class that refused one, if timm defines it beside the model."""
+    refusing = getattr(sys.modules[timm.model_entrypoint(name).__module__], kind, None)
+    parameters = signature(refusing).parameters if refusing else ()
+    return [option for option in parameters if option not in REFUSED]
 
 
-def _resolve(stem: str, model: Any, size: int, pretrained: bool) -> str:
+def _resolve_stem(stem: str, model: nn.Module, size: int, pretrained: bool) -> str:
     if stem == "auto":
-        return "cifar" if size <= 64 and _has_stem(model) and not pretrained else "timm"
+        return "cifar" if size <= 64 and _has_resnet_stem(model) and not pretrained else "timm"
     return stem
 
 
-def _has_stem(model: Any) -> bool:
+def _has_resnet_stem(model: nn.Module) -> bool:
     return isinstance(getattr(model, "conv1", None), nn.Conv2d) and hasattr(model, "maxpool")
 
 
-def _fit_stem(model: Any, name: str, stem: str) -> None:
+def _replace_stem(model: nn.Module, name: str, stem: str) -> None:
     if stem == "timm":
         return
-    if not _has_stem(model):
+    if not _has_resnet_stem(model):
         raise ValueError(f"stem {stem!r} is for ResNets; {name} has no stem that it could replace")
     old = model.conv1
+    assert isinstance(old, nn.Conv2d)
     stride = 1 if stem == "cifar" else 2
     model.conv1 = nn.Conv2d(old.in_channels, old.out_channels, 3, stride, padding=1, bias=False)
     nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
     model.maxpool = nn.Identity()
 
 
-def _statistics(
-    model: Any, normalise: str | Sequence[Sequence[float]], pretrained: bool, channels: int
+def _channel_statistics(
+    model: nn.Module, normalise: str | Sequence[Sequence[float]], pretrained: bool, channels: int
 ) -> tuple[Float[Tensor, "c 1 1"] | None, Float[Tensor, "c 1 1"] | None]:
     """Of the images that the weights were trained on, or None; for gray images, the average."""
     if normalise == "unit" or (normalise == "auto" and not pretrained):
         return None, None
-    config = model.pretrained_cfg
-    told = (config["mean"], config["std"]) if isinstance(normalise, str) else normalise
-    mean, std = (torch.tensor(part, dtype=torch.float32) for part in told)
+    config: Any = model.pretrained_cfg
+    numbers = (config["mean"], config["std"]) if isinstance(normalise, str) else normalise
+    mean, std = (torch.tensor(part, dtype=torch.float32) for part in numbers)
     if len(mean) != channels:
         mean, std = mean.mean().expand(channels), std.mean().expand(channels)
     return mean[:, None, None].clone(), std[:, None, None].clone()
 
 
 @torch.no_grad()
-def _width(encoder: Vision, images: Float[Tensor, "b c h w"]) -> int:
+def _measure_width(encoder: TimmEncoder, images: Float[Tensor, "b c h w"]) -> int:
     """The width of `pooled`: timm has several names for it, and none holds for every model."""
     modes = [(part, part.training) for part in encoder.modules()]
     pooled = encoder.eval()(images).pooled
@@ -267,8 +301,8 @@ def _width(encoder: Vision, images: Float[Tensor, "b c h w"]) -> int:
     return pooled.shape[1]
 
 
-def _tokens(
-    model: Any, features: Any, size: torch.Size
+def _split_tokens(
+    model: nn.Module, features: object, size: torch.Size
 ) -> tuple[Tensor | None, tuple[int, ...] | None]:
     """The features at each position, and the grid of positions, where timm gives them."""
     if not isinstance(features, Tensor):  # branches of several resolutions
@@ -277,18 +311,18 @@ def _tokens(
         if getattr(model, "output_fmt", "NCHW") == "NHWC":  # Swin and its kin
             features = features.permute(0, 3, 1, 2)
         return features.flatten(2).transpose(1, 2), tuple(features.shape[2:])
-    grid = _grid(model, size)
+    grid = _token_grid(model, size)
     prefix = getattr(model, "num_prefix_tokens", 0)  # class and register tokens come first
     if features.ndim == 3 and grid is not None and features.shape[1] == prefix + prod(grid):
         return features[:, prefix:], grid
     return None, None
 
 
-def _grid(model: Any, size: torch.Size) -> tuple[int, ...] | None:
+def _token_grid(model: nn.Module, size: torch.Size) -> tuple[int, ...] | None:
     """How the patches of a transformer or mixer are laid out."""
     parts: list[Any] = [getattr(model, name, None) for name in ("patch_embed", "stem")]
-    found = [part for part in parts if hasattr(part, "dynamic_feat_size")]
-    return tuple(found[0].dynamic_feat_size(tuple(size))) if found else None
+    embeddings = [part for part in parts if hasattr(part, "dynamic_feat_size")]
+    return tuple(embeddings[0].dynamic_feat_size(tuple(size))) if embeddings else None
 
 
 def _from_map(x: Float[Tensor, "b c h w"]) -> Features:

@@ -1,15 +1,17 @@
 """Small convolutional encoders for image tokenizers: one vector for each patch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
-from selfwise.nn.codec import Residual, downward, level_widths
+from selfwise.encoders.option_checks import build_shape
+from selfwise.nn.codec import ResidualBlock, downsampling_layers, level_widths
 
 # width at the resolution of the grid, residual blocks there
 SIZES = {"tiny": (64, 1), "small": (128, 2), "base": (256, 4)}
@@ -17,7 +19,7 @@ SMALL, MEDIUM = 64, 128  # px: up to here patches of 4, and of 8, are the defaul
 
 
 @dataclass(frozen=True)
-class Shape:
+class CodecShape:
     """Everything that decides on the weights.
 
     Args:
@@ -33,7 +35,7 @@ class Shape:
     depth: int
 
 
-class Codec(nn.Module):
+class CodecEncoder(nn.Module):
     """Convolutions with stride 2 down to a grid of patches, then residual blocks.
 
     Each vector sees beyond its patch, as those of DALL-E's dVAE do (arXiv:2102.12092, appendix
@@ -42,7 +44,7 @@ class Codec(nn.Module):
     Raises ValueError if the patches do not fill the images.
     """
 
-    def __init__(self, name: str, shape: Shape, *, in_channels: int = 3, size: int = 32):
+    def __init__(self, name: str, shape: CodecShape, *, in_channels: int = 3, size: int = 32):
         super().__init__()
         self.name, self.shape, self.channels, self.patch = name, shape, in_channels, shape.patch
         self.dim = shape.dim
@@ -52,8 +54,8 @@ class Codec(nn.Module):
         if shape.patch == 1:
             self.down = nn.ModuleList([nn.Conv2d(in_channels, shape.width, 3, padding=1)])
         else:
-            self.down = nn.ModuleList(downward(in_channels, widths))
-        self.blocks = nn.ModuleList(Residual(shape.width) for _ in range(shape.depth))
+            self.down = nn.ModuleList(downsampling_layers(in_channels, widths))
+        self.blocks = nn.ModuleList(ResidualBlock(shape.width) for _ in range(shape.depth))
         self.last = nn.Sequential(nn.SiLU(), nn.Conv2d(shape.width, shape.dim, 1))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Features:
@@ -61,50 +63,54 @@ class Codec(nn.Module):
 
     def hidden(self, x: Float[Tensor, "b c h w"]) -> list[Features]:
         """The features of every level, block, and of the last layer. `x` is in 0 to 1."""
-        x, found = 2 * x - 1, []
+        x, outputs = 2 * x - 1, []
         for layer in [*self.down, *self.blocks, self.last]:
             x = layer(x)
-            found.append(_features(x))
-        return found
+            outputs.append(_features(x))
+        return outputs
 
 
-def names() -> list[str]:
-    """The encoders there are."""
+def list_codec_encoders() -> list[str]:
+    """List codec-SIZE for every size."""
     return [f"codec-{size}" for size in SIZES]
 
 
-def build(name: str, *, in_channels: int, size: int, seed: int = 0, **options: Any) -> Codec:
-    """A `Codec` whose random weights are a function of the seed.
+def build_codec_encoder(
+    name: str, *, in_channels: int, size: int, seed: int = 0, **options: Any
+) -> CodecEncoder:
+    """Build a `CodecEncoder` whose random weights are a function of the seed.
 
-    Raises ValueError with one sentence for a name or an option that is not known, and for values
-    that do not go together.
+    Raises ValueError with one sentence for an unknown name or option, and for values that do not
+    go together.
     """
-    shape = shape_of(name, size, options)
+    shape = resolve_codec_shape(name, size, options)
     with init_seed(seed, "encoder"):
-        return Codec(name, shape, in_channels=in_channels, size=size)
+        return CodecEncoder(name, shape, in_channels=in_channels, size=size)
 
 
-def shape_of(name: str, size: int, options: dict[str, Any]) -> Shape:
-    """The preset for images of `size` pixels, with the options in place of its own values."""
+def resolve_codec_shape(name: str, size: int, options: Mapping[str, Any]) -> CodecShape:
+    """Resolve a preset for images of `size` pixels; options replace values of the preset."""
     family, _, kind = name.partition("-")
     if family != "codec" or kind not in SIZES:
-        raise ValueError(f"unknown encoder {name!r}{nearest(name, names())}")
-    known = [field.name for field in fields(Shape)]
+        raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, list_codec_encoders())}")
+    allowed = [field.name for field in fields(CodecShape)]
     for option, value in options.items():
-        if option not in known:
-            raise ValueError(f"encoder {name} has no option {option!r}{nearest(option, known)}")
-        least = 0 if option == "depth" else 1
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if option not in allowed:
             raise ValueError(
-                f"encoder {name}: {option} must be a whole number of at least {least}, "
+                f"encoder {name} has no option {option!r}{did_you_mean(option, allowed)}"
+            )
+        minimum = 0 if option == "depth" else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise ValueError(
+                f"encoder {name}: {option} must be a whole number of at least {minimum}, "
                 f"not {value!r}"
             )
     width, depth = SIZES[kind]
-    told = {"patch": _patch(size), "width": width, "depth": depth, **options}
-    return Shape(**{"dim": told["width"], **told})
+    settings = {"patch": _default_patch(size), "width": width, "depth": depth} | dict(options)
+    return build_shape(CodecShape, {"dim": settings["width"]} | settings)
 
 
-def _patch(size: int) -> int:
+def _default_patch(size: int) -> int:
     return 4 if size <= SMALL else 8 if size <= MEDIUM else 16
 
 

@@ -39,7 +39,9 @@ def find_factory(name: str) -> Factory | None:
 def find_outside_options(name: str, *, skip: Collection[str], prefix: str) -> type[Config] | None:
     """The config class of an encoder that is not ours, or None."""
     factory = find_factory(name)
-    return None if factory is None else options_of(factory, skip=skip, prefix=prefix)
+    return (
+        None if factory is None else options_of(factory, skip=skip, prefix=prefix, positional=True)
+    )
 
 
 def build_outside_encoder(

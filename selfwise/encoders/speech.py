@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from selfwise.core.rng import init_seed
 from selfwise.core.types import HOP, WINDOW, AudioBatch, Features, Frames, Term
-from selfwise.encoders.speech_presets import names, shape_of
-from selfwise.nn.attention import Layout, arrange
-from selfwise.nn.audio_stems import ConvPositions, MelStem, WaveStem, real
+from selfwise.encoders.speech_presets import list_speech_encoders, resolve_speech_shape
+from selfwise.nn.attention import Layout, build_layout
+from selfwise.nn.audio_stems import ConvPositions, MelStem, WaveStem, valid_windows
 from selfwise.nn.dropout import dropout
 from selfwise.nn.transformer import Transformer
 
-__all__ = ["Speech", "build", "depth", "names"]
+__all__ = ["SpeechTransformer", "build_speech_encoder", "count_layers", "list_speech_encoders"]
 
 QUIET = 1e-7  # added to the variance of a wave, as transformers' Wav2Vec2FeatureExtractor does
 
 
-class Speech(nn.Module):
+class SpeechTransformer(nn.Module):
     """A stem with 50 frames a second and a transformer over them; masks fit between the two.
 
     What is computed at padding means nothing. `pooled` is the mean over the real frames.
@@ -37,7 +37,7 @@ class Speech(nn.Module):
 
     def __init__(self, name: str, **options: Any):
         super().__init__()
-        shape = shape_of(name, options)
+        shape = resolve_speech_shape(name, options)
         self.name, self.shape, self.dim, self.depth = name, shape, shape.dim, shape.depth
         self.stem: WaveStem | MelStem
         if shape.stem == "wave":
@@ -65,20 +65,20 @@ class Speech(nn.Module):
         _initialise(self)
 
     def forward(self, batch: AudioBatch) -> Features:
-        frames, valid = self._frames(batch)
+        frames, valid = self._embed_frames(batch)
         return self.trunk(frames.tokens, valid)
 
     def hidden(self, batch: AudioBatch) -> list[Features]:
         """The output of every layer; the final norm of "pre" is part of the last one alone."""
-        frames, valid = self._frames(batch)
-        x, layout = self._begin(frames.tokens, valid)
-        return [_features(tokens, valid) for tokens in self.blocks.each(x, layout)]
+        frames, valid = self._embed_frames(batch)
+        x, layout = self._add_positions(frames.tokens, valid)
+        return [_features(tokens, valid) for tokens in self.blocks.all_layers(x, layout)]
 
     def layers(self, batch: AudioBatch) -> list[Float[Tensor, "b t d"]]:
         """What the first layer gets, and the output of every layer: transformers' hidden_states."""
-        frames, valid = self._frames(batch)
-        x, layout = self._begin(frames.tokens, valid)
-        return [x, *self.blocks.each(x, layout)]
+        frames, valid = self._embed_frames(batch)
+        x, layout = self._add_positions(frames.tokens, valid)
+        return [x, *self.blocks.all_layers(x, layout)]
 
     def embed(self, batch: AudioBatch) -> Frames:
         """The frames of a batch, before positions. Raises ValueError where not one fits in."""
@@ -90,11 +90,11 @@ class Speech(nn.Module):
             )
         if extent is not None:
             x = x.masked_fill(torch.arange(x.shape[1], device=x.device) >= extent[:, None], 0.0)
-        x = _standard(x, extent) if self.shape.normalize else x
+        x = _standardize(x, extent) if self.shape.normalize else x
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.shape.stem_grad > 0):
             x = self.stem(x, extent)
-        x = x if self.shape.stem_grad == 1 else _Scaled.apply(x, self.shape.stem_grad)
-        valid = real(extent, x, window=WINDOW, hop=HOP)
+        x = x if self.shape.stem_grad == 1 else _ScaleGradient.apply(x, self.shape.stem_grad)
+        valid = valid_windows(extent, x, window=WINDOW, hop=HOP)
         if valid is None:
             valid = x.new_ones(x.shape[:2], dtype=torch.bool)
         power = _power(x, valid)
@@ -105,7 +105,7 @@ class Speech(nn.Module):
         self, tokens: Float[Tensor, "b t d"], valid: Bool[Tensor, "b t"] | None = None
     ) -> Features:
         """Positions and layers. Where `valid` is None all frames are real, which costs less."""
-        x, layout = self._begin(tokens, valid)
+        x, layout = self._add_positions(tokens, valid)
         return _features(self.blocks(x, layout), valid)
 
     def read(
@@ -114,41 +114,43 @@ class Speech(nn.Module):
         valid: Bool[Tensor, "b t"] | None,
         where: Int64[Tensor, "b k"],
     ) -> Float[Tensor, "b k d"]:
-        """`trunk(tokens, valid).tokens` at the frames `where`, for less: see `Transformer.read`."""
-        x, layout = self._begin(tokens, valid)
-        return self.blocks.read(x, layout, where)
+        """`trunk(tokens, valid).tokens` at the frames `where`, by `Transformer.forward_at`."""
+        x, layout = self._add_positions(tokens, valid)
+        return self.blocks.forward_at(x, layout, where)
 
-    def _frames(self, batch: AudioBatch) -> tuple[Frames, Bool[Tensor, "b t"] | None]:
+    def _embed_frames(self, batch: AudioBatch) -> tuple[Frames, Bool[Tensor, "b t"] | None]:
         frames = self.embed(batch)
         return frames, None if batch.extent is None else frames.valid
 
-    def _begin(self, x: Tensor, valid: Tensor | None) -> tuple[Float[Tensor, "b t d"], Layout]:
-        """What the first layer gets, and who sees whom."""
+    def _add_positions(
+        self, x: Tensor, valid: Tensor | None
+    ) -> tuple[Float[Tensor, "b t d"], Layout]:
+        """The input of the first layer, and which frames see each other."""
         if valid is not None and valid.device.type == "cpu" and bool(valid.all()):
             valid = None  # elsewhere a look would wait for the device
         if valid is not None:  # a convolution reaches from real frames into the padding
             x = x.masked_fill(~valid[..., None], 0.0)
         x = x + self.position(x)
         x = self._drop(x if self.norm is None else self.norm(x), self.shape.dropout)
-        attention = self.shape.attention_dropout if self.training else 0.0
-        return x, arrange(x, valid=valid, dropout=attention)
+        attention_dropout = self.shape.attention_dropout if self.training else 0.0
+        return x, build_layout(x, valid=valid, dropout=attention_dropout)
 
     def _drop(self, x: Tensor, share: float) -> Tensor:
         return dropout(x, share) if self.training else x
 
 
-def build(name: str, *, seed: int = 0, **options: Any) -> Speech:
-    """A `Speech` whose random weights are a function of the seed."""
+def build_speech_encoder(name: str, *, seed: int = 0, **options: Any) -> SpeechTransformer:
+    """Build a `SpeechTransformer` whose random weights are a function of the seed."""
     with init_seed(seed, "encoder"):
-        return Speech(name, **options)
+        return SpeechTransformer(name, **options)
 
 
-def depth(name: str, **options: Any) -> int:
-    """Layers of what `build` would make; nothing is built. Raises ValueError as `build` does."""
-    return shape_of(name, options).depth
+def count_layers(name: str, **options: Any) -> int:
+    """Count the layers of an encoder without building it. Raises ValueError as a build does."""
+    return resolve_speech_shape(name, options).depth
 
 
-class _Scaled(torch.autograd.Function):
+class _ScaleGradient(torch.autograd.Function):
     """x itself, with another gradient; fairseq's GradMultiply."""
 
     @staticmethod
@@ -161,14 +163,16 @@ class _Scaled(torch.autograd.Function):
         return grads[0] * ctx.by, None
 
 
-def _standard(x: Float[Tensor, "b s"], extent: Int64[Tensor, "b"] | None) -> Float[Tensor, "b s"]:
+def _standardize(
+    x: Float[Tensor, "b s"], extent: Int64[Tensor, "b"] | None
+) -> Float[Tensor, "b s"]:
     """Mean 0 and variance 1 over the real samples; beyond them 0."""
     if extent is None:
         mean = x.mean(dim=1, keepdim=True)
         return (x - mean) * (x.var(dim=1, correction=0, keepdim=True) + QUIET).rsqrt()
     count = extent.clamp_min(1)[:, None]
-    seen = torch.arange(x.shape[1], device=x.device) < count
-    x = (x - x.sum(dim=1, keepdim=True) / count) * seen
+    valid = torch.arange(x.shape[1], device=x.device) < count
+    x = (x - x.sum(dim=1, keepdim=True) / count) * valid
     return x * (x.square().sum(dim=1, keepdim=True) / count + QUIET).rsqrt()
 
 
@@ -189,7 +193,7 @@ def _features(tokens: Float[Tensor, "b t d"], valid: Bool[Tensor, "b t"] | None)
 
 
 @torch.no_grad()
-def _initialise(model: Speech) -> None:
+def _initialise(model: SpeechTransformer) -> None:
     """N(0, 0.02) in the layers, biases 0, as BERT; the stem's parts draw their own.
 
     The projection keeps torch's own uniform numbers, as in fairseq: transformers draws N(0, 0.02).

@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.encoders.option_checks import (
-    check_chances,
+    Option,
+    build_shape,
     check_choices,
     check_divides,
-    check_known,
+    check_option_types,
     check_positive,
+    check_probabilities,
 )
 from selfwise.nn.transformer import ACTIVATIONS, NORMS
 
@@ -74,16 +76,16 @@ class SpeechShape:
     layerdrop: float = 0.0
 
 
-def _size(depth: int, dim: int, heads: int, **other: Any) -> dict[str, Any]:
+def _preset(depth: int, dim: int, heads: int, **other: Option) -> dict[str, Option]:
     return {"depth": depth, "dim": dim, "heads": heads, **other}
 
 
-SIZES: dict[str, dict[str, Any]] = {
-    "tiny": _size(2, 64, 2, stem_dim=32, position_kernel=16, position_groups=4),
-    "mini": _size(4, 256, 4, stem_dim=128, position_kernel=32),
-    "small": _size(8, 384, 6, stem_dim=256, position_kernel=64),
-    "base": _size(12, 768, 12, layerdrop=0.05),
-    "large": _size(
+SIZES: dict[str, dict[str, Option]] = {
+    "tiny": _preset(2, 64, 2, stem_dim=32, position_kernel=16, position_groups=4),
+    "mini": _preset(4, 256, 4, stem_dim=128, position_kernel=32),
+    "small": _preset(8, 384, 6, stem_dim=256, position_kernel=64),
+    "base": _preset(12, 768, 12, layerdrop=0.05),
+    "large": _preset(
         depth=24,
         dim=1024,
         heads=16,
@@ -105,31 +107,32 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-def names() -> list[str]:
-    """hubert-SIZE for every size; hubert alone is its base."""
+def list_speech_encoders() -> list[str]:
+    """List hubert-SIZE for every size; hubert alone is its base."""
     return [f"hubert-{size}" for size in SIZES]
 
 
-def shape_of(name: str, options: Mapping[str, Any]) -> SpeechShape:
-    """The preset with the options in place of its own values.
+def resolve_speech_shape(name: str, options: Mapping[str, Any]) -> SpeechShape:
+    """Resolve a preset; options replace values of the preset.
 
-    Raises ValueError with one sentence for a name or an option that is not known, and for values
-    that do not go together.
+    Raises ValueError with one sentence for an unknown name or option, and for values that do
+    not go together.
     """
     family, _, size = name.partition("-")
     if family != "hubert" or (size or "base") not in SIZES:
-        raise ValueError(f"unknown speech encoder {name!r}{nearest(name, [*names(), 'hubert'])}")
-    check_known(name, SpeechShape, options)
-    told = SIZES[size or "base"] | dict(options)
-    shape = SpeechShape(**{"ff": 4 * told["dim"]} | told)
-    _check(name, shape)
+        near = did_you_mean(name, [*list_speech_encoders(), "hubert"])
+        raise ValueError(f"unknown speech encoder {name!r}{near}")
+    check_option_types(name, SpeechShape, options)
+    settings = SIZES[size or "base"] | dict(options)
+    shape = build_shape(SpeechShape, {"ff": 4 * settings["dim"]} | settings)
+    _check_shape(name, shape)
     return shape
 
 
-def _check(name: str, shape: SpeechShape) -> None:
+def _check_shape(name: str, shape: SpeechShape) -> None:
     counts = ("depth", "dim", "heads", "ff", "stem_dim", "mels", "position_kernel")
     check_positive(name, shape, (*counts, "position_groups"))
-    check_chances(name, shape, ("dropout", "input_dropout", "attention_dropout", "layerdrop"))
+    check_probabilities(name, shape, ("dropout", "input_dropout", "attention_dropout", "layerdrop"))
     if not shape.stem_grad >= 0:
         raise ValueError(f"encoder {name}: stem_grad must not be below 0, as {shape.stem_grad} is")
     check_choices(name, shape, CHOICES)

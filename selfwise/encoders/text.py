@@ -1,7 +1,7 @@
 """Text encoders: BERT, RoBERTa, ALBERT and GPT, which differ in the arguments of one transformer.
 
 BERT: arXiv:1810.04805; RoBERTa: arXiv:1907.11692; ALBERT: arXiv:1909.11942; GPT-1 and GPT-2:
-Radford et al. 2018 and 2019. `presets.py` has what each of them is.
+Radford et al. 2018 and 2019. `text_presets.py` has what each of them is.
 """
 
 from math import sqrt
@@ -13,15 +13,21 @@ from torch import Tensor, nn
 
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features, TextBatch
-from selfwise.encoders.text_presets import Shape, names, shape_of
-from selfwise.nn.attention import Cache, Layout, arrange, pick, positions
+from selfwise.encoders.text_presets import TextShape, list_text_encoders, resolve_text_shape
+from selfwise.nn.attention import (
+    KeyValueCache,
+    Layout,
+    build_layout,
+    document_positions,
+    gather_positions,
+)
 from selfwise.nn.dropout import dropout
 from selfwise.nn.transformer import Transformer
 
-__all__ = ["Text", "build", "names"]
+__all__ = ["TextTransformer", "build_text_encoder", "list_text_encoders"]
 
 
-class Text(nn.Module):
+class TextTransformer(nn.Module):
     """A transformer over token ids. `token` is the table to which heads tie their output.
 
     Attention stays inside the documents of a row and ignores padding; what is computed at padding
@@ -31,7 +37,7 @@ class Text(nn.Module):
     Args:
         name: FAMILY-SIZE, such as bert-mini, or a family alone for its base.
         vocab: number of token ids.
-        options: fields of `presets.Shape`, in place of the preset's.
+        options: fields of `text_presets.TextShape`, in place of the preset's.
 
     Raises ValueError with one sentence for a name, an option or values that do not fit.
     """
@@ -40,7 +46,7 @@ class Text(nn.Module):
         super().__init__()
         if vocab < 1:
             raise ValueError(f"encoder {name}: the vocabulary must have tokens, not {vocab}")
-        shape = shape_of(name, options)
+        shape = resolve_text_shape(name, options)
         self.name, self.shape, self.vocab = name, shape, vocab
         self.dim, self.length, self.segments = shape.dim, shape.length, shape.segments
         self.causal, self.pooling, self.dropout = shape.causal, shape.pooling, shape.dropout
@@ -72,17 +78,17 @@ class Text(nn.Module):
     def hidden(self, batch: TextBatch) -> list[Features]:
         """The output of every layer; GPT-2's final norm is part of the last one alone."""
         x = self.embed(batch)
-        found = self.trunk.each(x, self._layout(x, batch))
-        return [self._features(tokens, batch) for tokens in found]
+        outputs = self.trunk.all_layers(x, self._layout(x, batch))
+        return [self._features(tokens, batch) for tokens in outputs]
 
     def read(self, batch: TextBatch, where: Int64[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
-        """`forward(batch).tokens` at the positions `where`, for less: see `Transformer.read`."""
+        """`forward(batch).tokens` at the positions `where`, by `Transformer.forward_at`."""
         x = self.embed(batch)
-        return self.trunk.read(x, self._layout(x, batch), where)
+        return self.trunk.forward_at(x, self._layout(x, batch), where)
 
     def extend(
-        self, ids: Int64[Tensor, "b m"], cache: Cache | None = None
-    ) -> tuple[Float[Tensor, "b m d"], Cache]:
+        self, ids: Int64[Tensor, "b m"], cache: KeyValueCache | None = None
+    ) -> tuple[Float[Tensor, "b m d"], KeyValueCache]:
         """The next m tokens of rows without padding, and the cache with them in it.
 
         Raises ValueError for an encoder that is not causal and for rows beyond the position table.
@@ -110,19 +116,19 @@ class Text(nn.Module):
                 f"encoder {self.name} takes rows of at most {self.length} tokens, not {n}; "
                 f"its option length sets that"
             )
-        x = self._looked_up(ids)
+        x = self._embed_tokens(ids)
         first = self.shape.offset + past
         if starts is None:
             x = x + self.position.weight[first : self.shape.offset + n]
         else:
-            x = x + self.position(positions(starts, n) + first)
+            x = x + self.position(document_positions(starts, n) + first)
         if self.segment is not None:
             x = x + (self.segment.weight[0] if segment is None else self.segment(segment))
         x = x if self.norm is None else self.norm(x)
         x = dropout(x, self.dropout) if self.training else x
         return x if self.widen is None else self.widen(x)
 
-    def _looked_up(self, ids: Int64[Tensor, "b n"]) -> Float[Tensor, "b n e"]:
+    def _embed_tokens(self, ids: Int64[Tensor, "b n"]) -> Float[Tensor, "b n e"]:
         try:
             return self.token(ids)
         except IndexError as error:  # on the CPU alone; on CUDA a check would wait for the device
@@ -133,33 +139,33 @@ class Text(nn.Module):
 
     def _layout(self, x: Float[Tensor, "b n d"], batch: TextBatch) -> Layout:
         dropout = self.shape.attention_dropout if self.training else 0.0
-        return arrange(
+        return build_layout(
             x, starts=batch.starts, valid=batch.valid, causal=self.causal, dropout=dropout
         )
 
     def _features(self, tokens: Float[Tensor, "b n d"], batch: TextBatch) -> Features:
-        return Features(self._pooled(tokens, batch), tokens, (tokens.shape[1],))
+        return Features(self._pool(tokens, batch), tokens, (tokens.shape[1],))
 
-    def _pooled(self, tokens: Float[Tensor, "b n d"], batch: TextBatch) -> Float[Tensor, "b d"]:
+    def _pool(self, tokens: Float[Tensor, "b n d"], batch: TextBatch) -> Float[Tensor, "b d"]:
         if self.pooling == "cls":
             return tokens[:, 0]
         if batch.valid is None:
             return tokens[:, -1] if self.pooling == "last" else tokens.mean(dim=1)
         if self.pooling == "last":
             last = batch.valid.sum(dim=1, keepdim=True) - 1
-            return pick(tokens, last.clamp_min(0))[:, 0]
+            return gather_positions(tokens, last.clamp_min(0))[:, 0]
         share = batch.valid / batch.valid.sum(dim=1, keepdim=True).clamp_min(1)
         return (tokens * share[..., None]).sum(dim=1)
 
 
-def build(name: str, *, vocab: int, seed: int = 0, **options: Any) -> Text:
-    """A `Text` whose random weights are a function of the seed."""
+def build_text_encoder(name: str, *, vocab: int, seed: int = 0, **options: Any) -> TextTransformer:
+    """Build a `TextTransformer` whose random weights are a function of the seed."""
     with init_seed(seed, "encoder"):
-        return Text(name, vocab=vocab, **options)
+        return TextTransformer(name, vocab=vocab, **options)
 
 
 @torch.no_grad()
-def _initialise(model: Text, shape: Shape, family: str) -> None:
+def _initialise(model: TextTransformer, shape: TextShape, family: str) -> None:
     """N(0, 0.02), biases 0, norms 1; of BERT and ALBERT nothing is beyond two deviations.
 
     google-research/bert `modeling.py:create_initializer`; transformers draws an untruncated

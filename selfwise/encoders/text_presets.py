@@ -13,20 +13,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.encoders.option_checks import (
-    check_chances,
+    Option,
+    build_shape,
     check_choices,
     check_divides,
-    check_known,
+    check_option_types,
     check_positive,
+    check_probabilities,
 )
 
 POOLINGS = ("mean", "cls", "last")
 
 
 @dataclass(frozen=True)
-class Shape:
+class TextShape:
     """Everything that decides on the weights of a text encoder and how they are used.
 
     Args:
@@ -83,8 +85,13 @@ SIZES = {
     "base": (12, 768, 12),
     "large": (24, 1024, 16),
 }
-_GPT = {"causal": True, "eps": 1e-5, "activation": "gelu_tanh", "embedding_norm": False}
-FAMILIES: dict[str, dict[str, Any]] = {
+_GPT: dict[str, Option] = {
+    "causal": True,
+    "eps": 1e-5,
+    "activation": "gelu_tanh",
+    "embedding_norm": False,
+}
+FAMILIES: dict[str, dict[str, Option]] = {
     "bert": {"segments": 2, "pooler": True},
     "roberta": {"offset": 2, "eps": 1e-5},
     # version 2 has no dropout (google-research/albert, README)
@@ -97,38 +104,40 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
-def names() -> list[str]:
-    """FAMILY-SIZE for every family and size; the family alone is its base."""
+def list_text_encoders() -> list[str]:
+    """List FAMILY-SIZE for every family and size; the family alone is its base."""
     return [f"{family}-{size}" for family in FAMILIES for size in SIZES]
 
 
-def shape_of(name: str, options: Mapping[str, Any]) -> Shape:
-    """The preset with the options in place of its own values.
+def resolve_text_shape(name: str, options: Mapping[str, Any]) -> TextShape:
+    """Resolve a preset; options replace values of the preset.
 
-    Raises ValueError with one sentence for a name or an option that is not known, and for values
-    that do not go together.
+    Raises ValueError with one sentence for an unknown name or option, and for values that do
+    not go together.
     """
     family, _, size = name.partition("-")
     if family not in FAMILIES or (size or "base") not in SIZES:
-        raise ValueError(f"unknown text encoder {name!r}{nearest(name, [*names(), *FAMILIES])}")
-    check_known(name, Shape, options)
+        raise ValueError(
+            f"unknown text encoder {name!r}{did_you_mean(name, [*list_text_encoders(), *FAMILIES])}"
+        )
+    check_option_types(name, TextShape, options)
     depth, dim, heads = SIZES[size or "base"]
-    told = {"depth": depth, "dim": dim, "heads": heads} | FAMILIES[family] | dict(options)
-    told = {"ff": 4 * told["dim"], "embedding": told["dim"]} | told
-    told = {"widen": told["embedding"] != told["dim"]} | told
-    shape = Shape(**told)
-    _check(name, shape)
+    settings = {"depth": depth, "dim": dim, "heads": heads} | FAMILIES[family] | dict(options)
+    settings = {"ff": 4 * settings["dim"], "embedding": settings["dim"]} | settings
+    settings = {"widen": settings["embedding"] != settings["dim"]} | settings
+    shape = build_shape(TextShape, settings)
+    _check_shape(name, shape)
     return shape
 
 
-def _check(name: str, shape: Shape) -> None:
+def _check_shape(name: str, shape: TextShape) -> None:
     from selfwise.nn.transformer import ACTIVATIONS, NORMS
 
     check_positive(name, shape, ("depth", "dim", "heads", "ff", "embedding", "length"))
     for option in ("segments", "offset"):
         if getattr(shape, option) < 0:
             raise ValueError(f"encoder {name}: {option} must not be below 0")
-    check_chances(name, shape, ("dropout", "attention_dropout"))
+    check_probabilities(name, shape, ("dropout", "attention_dropout"))
     choices = {"activation": ACTIVATIONS, "norm": NORMS, "pooling": POOLINGS}
     check_choices(name, shape, choices)
     check_divides(name, shape, {"heads": "heads"})

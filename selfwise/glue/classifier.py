@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.types import TextBatch, TextEncoder, to_device
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.features.text import TokenRow, batch_by_length, pad_rows, pool_tokens
@@ -44,7 +44,9 @@ class ClassifierHead(nn.Module):
         super().__init__()
         self.pooling = recipe.pooling or ("last" if encoder.causal else "cls")
         if self.pooling not in POOLINGS:
-            raise ValueError(f"unknown pooling {self.pooling!r}{nearest(self.pooling, POOLINGS)}")
+            raise ValueError(
+                f"unknown pooling {self.pooling!r}{did_you_mean(self.pooling, POOLINGS)}"
+            )
         self.encoder, self.classes, self.drop = encoder, classes, recipe.head_dropout
         if recipe.dropout is not None:
             _set_dropout(encoder, recipe.dropout)
@@ -82,7 +84,9 @@ class ClassifierHead(nn.Module):
             )
             return self.encoder.read(batch, where - 1)[:, 0]
         first = self.encoder.read(batch, where)[:, 0]
-        return torch.tanh((self.dense or self.encoder.pooler)(first))
+        dense = self.dense or self.encoder.pooler
+        assert dense is not None, "an encoder without a pooler gets a dense layer"
+        return torch.tanh(dense(first))
 
 
 def copy_encoder(encoder: TextEncoder, start: dict[str, Tensor] | None) -> TextEncoder:

@@ -7,7 +7,7 @@ chooses is said where it is used: the papers let dev choose, we a part of train.
 from itertools import product
 from typing import NamedTuple
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.glue.tasks import GlueTask
 
 
@@ -124,7 +124,7 @@ def find_recipe(name: str, task: GlueTask) -> FinetuneRecipe:
     Raises ValueError for a name that is not in RECIPES and for a task that ALBERT's table lacks.
     """
     if name not in RECIPES:
-        raise ValueError(f"unknown recipe {name!r}{nearest(name, RECIPES)}")
+        raise ValueError(f"unknown recipe {name!r}{did_you_mean(name, RECIPES)}")
     recipe = RECIPES[name]
     if name != "albert":
         return recipe

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.data.text.hub import load_split
 from selfwise.data.text.tables import explain_missing, read_rows
 from selfwise.glue.tasks import GlueTask
@@ -90,7 +90,7 @@ def _official_label(where: str, value: Any, task: GlueTask, names: Sequence[str]
             raise ValueError(f"{where}: label {value} is none of 0 to {len(names) - 1}")
         value = names[value]
     if value not in spelled:
-        raise ValueError(f"{where}: unknown label {value!r}{nearest(str(value), spelled)}")
+        raise ValueError(f"{where}: unknown label {value!r}{did_you_mean(str(value), spelled)}")
     return spelled[value]
 
 

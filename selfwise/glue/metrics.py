@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.glue.tasks import GlueTask
 
 # share of the largest value: numbers nearer to each other count as equal
@@ -177,7 +177,7 @@ def compute_average(scores: Scores, name: str) -> float | None:
 def list_missing_metrics(scores: Scores, name: str) -> list[str]:
     """What an average lacks, as `qqp f1`. Raises ValueError for a name that is not in AVERAGES."""
     if name not in AVERAGES:
-        raise ValueError(f"unknown average {name!r}{nearest(name, AVERAGES)}")
+        raise ValueError(f"unknown average {name!r}{did_you_mean(name, AVERAGES)}")
     needed = [pair for column in AVERAGES[name] for pair in column]
     return [f"{task} {metric}" for task, metric in needed if metric not in scores.get(task, {})]
 

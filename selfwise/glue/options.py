@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.evaluation.features.text import LAYERS, check_pooling
 from selfwise.glue.finetune_recipes import FIXED, RECIPES
 from selfwise.glue.frozen import FeatureSetting
@@ -55,7 +55,7 @@ class GlueConfig(NamedTuple):
 def check_config(config: GlueConfig) -> None:
     """Raises ValueError for an unknown name or a number out of range."""
     if config.mode not in MODES:
-        raise ValueError(f"unknown mode {config.mode!r}{nearest(config.mode, MODES)}")
+        raise ValueError(f"unknown mode {config.mode!r}{did_you_mean(config.mode, MODES)}")
     if config.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {config.seeds}")
     if config.limit < 0:
@@ -65,7 +65,7 @@ def check_config(config: GlueConfig) -> None:
         choice = getattr(config, name)
         if choice not in values:
             raise ValueError(
-                f"unknown {name} {choice!r}{nearest(choice, [v for v in values if v])}"
+                f"unknown {name} {choice!r}{did_you_mean(choice, [v for v in values if v])}"
             )
 
 
@@ -137,7 +137,7 @@ def _parse_layers(layers: str, depth: int) -> list[int | None]:
             numbers += words[word]
             continue
         if not word.removeprefix("-").isdecimal():
-            hint = nearest(word, words)
+            hint = did_you_mean(word, words)
             raise ValueError(f"--layers takes numbers, {', '.join(words)}, not {word!r}{hint}")
         number = int(word)
         if not -depth <= number < depth:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.data.text.labelled import Texts
 from selfwise.data.text.plain_files import read_lines
@@ -57,7 +57,7 @@ def open_glue(root: str | Path, task: GlueTask, split: str) -> GlueSplit:
     5, and an id of test that comes twice. Another count than the official one is in `notes`.
     """
     if split not in task.files:
-        raise ValueError(f"{task.name} has no split {split!r}{nearest(split, task.files)}")
+        raise ValueError(f"{task.name} has no split {split!r}{did_you_mean(split, task.files)}")
     if str(root).startswith("hub:"):
         return _build_split(
             task, split, str(root), _hub_rows(read_hub_rows(str(root), task, split)), []
@@ -113,7 +113,7 @@ def _describe_missing(root: Path, task: GlueTask, split: str) -> str:
     folders = _find_folders(root, task)
     if folders:
         names = sorted(file.name for file in folders[0].iterdir())
-        return f"{folders[0]}: there is no {name} (nor {hub}){nearest(name, names)}"
+        return f"{folders[0]}: there is no {name} (nor {hub}){did_you_mean(name, names)}"
     folder_names = [name for other in TASKS for name in other.folders]
     existing = sorted(entry.name for entry in root.iterdir() if entry.name in folder_names)
     hint = f"; there are: {', '.join(existing)}" if existing else "; is this the folder of GLUE?"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.glue.metrics import check_classes
 from selfwise.glue.tasks import SCORES, TASKS, GlueTask
 
@@ -56,7 +56,9 @@ def write_submission(answers: Mapping[str, TaskAnswers], out: Path) -> None:
         raise ValueError(f"{out} exists already; name another file")
     for name in answers:
         if name not in FILES:
-            raise ValueError(f"no file of a submission is named {name!r}{nearest(name, FILES)}")
+            raise ValueError(
+                f"no file of a submission is named {name!r}{did_you_mean(name, FILES)}"
+            )
     lacking = [name for name in FILES if name not in answers]
     if lacking:
         raise ValueError(f"a submission has answers for all tasks; missing: {', '.join(lacking)}")
@@ -95,7 +97,7 @@ def find_problems(path: Path, ids: Mapping[str, Sequence[str]] | None = None) ->
         mistakes = []
         for name in dict.fromkeys(names):
             if name not in FILES:
-                mistakes.append(f"{name!r} is no file of a submission{nearest(name, FILES)}")
+                mistakes.append(f"{name!r} is no file of a submission{did_you_mean(name, FILES)}")
             elif names.count(name) > 1:
                 mistakes.append(f"{name} is in it {names.count(name)} times")
         for name, expected in FILES.items():

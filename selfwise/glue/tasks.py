@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 SCORES = (0.0, 5.0)  # of STS-B, the lowest and the highest
 
@@ -44,11 +44,11 @@ class GlueTask(NamedTuple):
 
 
 def find_task(name: str) -> GlueTask:
-    """The task of that name. Raises ValueError for an unknown name, with the nearest one."""
+    """The task of that name. Raises ValueError for an unknown name, with the did_you_mean one."""
     task = next((task for task in TASKS if normalize_name(name) in _list_spellings(task)), None)
     if task is None:
         names = [task.name for task in TASKS]
-        raise ValueError(f"unknown GLUE task {name!r}{nearest(name.lower(), names)}")
+        raise ValueError(f"unknown GLUE task {name!r}{did_you_mean(name.lower(), names)}")
     return task
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.interop.types import Weights
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what all of torchvision's expect
@@ -64,8 +64,8 @@ def timm_name(name: str) -> str:
     """What timm calls torchvision's model. Raises ValueError for those that cannot be taken."""
     if name not in SUPPORTED:
         raise ValueError(
-            f"torchvision's {name!r} cannot be imported{nearest(name, SUPPORTED)}; those that can "
-            f"are {', '.join(SUPPORTED)}"
+            f"torchvision's {name!r} cannot be imported{did_you_mean(name, SUPPORTED)}; "
+            f"those that can are {', '.join(SUPPORTED)}"
         )
     return _VIT.get(name, name)
 

@@ -1,5 +1,7 @@
 """The contrastive loss of SimCLR, as a pure function of embeddings."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -19,7 +21,7 @@ def nt_xent(
     the encoder does, or if the temperature is not above zero.
     """
     check_temperature(temperature)
-    check_shapes(a=a, b=b)
+    check_shapes({"a": a, "b": b})
     if len(a) < 2:
         raise ValueError(f"a contrastive loss compares two examples or more, and got {len(a)}")
     with torch.autocast(a.device.type, enabled=False):
@@ -55,7 +57,7 @@ def unit_views(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor
 
     Raises ValueError if the shapes differ.
     """
-    check_shapes(a=a, b=b)
+    check_shapes({"a": a, "b": b})
     with torch.autocast(a.device.type, enabled=False):
         wide = torch.promote_types(a.dtype, torch.float32)
         return F.normalize(torch.cat([a, b]).to(wide), dim=1)
@@ -69,7 +71,7 @@ def check_temperature(temperature: float) -> None:
         )
 
 
-def check_shapes(**embeddings: Tensor) -> None:
+def check_shapes(embeddings: Mapping[str, Tensor]) -> None:
     """Row i of each is example i; torch would broadcast, or pair the wrong rows."""
     shapes = {name: tuple(z.shape) for name, z in embeddings.items()}
     if len(set(shapes.values())) > 1 or len(next(iter(shapes.values()))) != 2:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from selfwise.losses.contrastive import check_temperature
 
@@ -47,7 +48,7 @@ class _MaskedCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, chosen: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, logits: Tensor, target: Tensor, chosen: Tensor) -> Tensor:
         ctx.save_for_backward(logits, target, chosen)
         targets = target.split(_rows_at_once(logits))
         parts = [
@@ -81,10 +82,10 @@ def soft_cross_entropy(
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
-    """A few rows at a time, for the reason of `_ChosenCrossEntropy`."""
+    """A few rows at a time, for the reason of `_MaskedCrossEntropy`."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, index: Tensor, share: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, logits: Tensor, index: Tensor, share: Tensor) -> Tensor:
         few = _rows_at_once(logits)
         into = zip(_split_wide(logits), index.split(few), share.split(few))
         parts = [

@@ -20,7 +20,7 @@ def triplet_loss(
     """
     if not margin > 0:
         raise ValueError(f"margin must be above 0, got {margin:g}")
-    check_shapes(anchor=anchor, positive=positive, negative=negative)
+    check_shapes({"anchor": anchor, "positive": positive, "negative": negative})
     near = (anchor - positive).square().sum(dim=1)
     far = (anchor - negative).square().sum(dim=1)
     return F.relu(near - far + margin).mean()

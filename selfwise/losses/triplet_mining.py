@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
-from selfwise.core.errors import nearest as nearest_name
+from selfwise.core.errors import did_you_mean
 from selfwise.core.types import Step, Term
 
-VIEWS = ("semihard", "hard", "random")  # a view has one partner, so that batch_hard is hard
-LABELS = (*VIEWS, "batch_hard")
+VIEW_RULES = ("semihard", "hard", "random")  # a view has one partner, so that batch_hard is hard
+LABEL_RULES = (*VIEW_RULES, "batch_hard")
 LOW_BITS = 2**32 - 1  # the lower half of a key
 DESCRIPTIONS = {  # which negative is chosen, in words
     "semihard": "the nearest one that is farther than the positive and within the margin, if any",
@@ -71,7 +71,7 @@ def find_positives(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
 
 
 def find_positives_grouped(identity: Int64[Tensor, "n"], size: int) -> Int64[Tensor, "n k"]:
-    """`partners` where every identity has `size` rows, k = size - 1: no device is waited for.
+    """`find_positives` where every identity has `size` rows, k = size - 1: no device is waited for.
 
     Where one has another number of rows, some rows meet strangers, which are never chosen.
 
@@ -191,19 +191,19 @@ def triplet_step(
 ) -> Step:
     """The triplet loss of embeddings on the unit sphere, and what is going on.
 
-    The mean is over all pairs, `counted` of them, those without a triplet included: the number is
-    known beforehand, and the step gets smaller as triplets are solved, as it does in FaceNet's
+    The mean is over all pairs, `count_pairs` of them, those without a triplet included: the number
+    is known beforehand, and the step gets smaller as triplets are solved, as it does in FaceNet's
     sum. Metrics: the share of pairs that cost something, that of pairs whose positive is nearer
     than every negative, and the mean distance of positives and of negatives, both 0 in a collapse.
     """
     distance, triplets = mine_triplets(
         z, identity, partner, mining=mining, margin=margin, draw=draw
     )
-    told = {"distance": distance.detach(), "identity": identity, "partner": partner}
     cost = hinge_costs(distance, triplets, margin)
     count = cost.new_full((), len(cost))
     active = Term((cost.detach() > 0).sum().to(cost.dtype), count)
-    return Step({"triplet": Term(cost.sum(), count)}, {"active": active} | _measure_pairs(**told))
+    measures = _measure_pairs(distance.detach(), identity, partner)
+    return Step({"triplet": Term(cost.sum(), count)}, {"active": active} | measures)
 
 
 def mine_triplets(
@@ -219,13 +219,13 @@ def mine_triplets(
     distance = squared_distances(
         F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
     )
-    told = {"distance": distance.detach(), "identity": identity, "partner": partner}
     if mining == "random":
         assert draw is not None, "a random negative needs a draw"
         return distance, mine_random(identity, partner, draw)
     if mining == "semihard":
-        return distance, mine_semihard(**told, margin=margin)
-    return distance, {"hard": mine_hard, "batch_hard": mine_batch_hard}[mining](**told)
+        return distance, mine_semihard(distance.detach(), identity, partner, margin=margin)
+    mine = {"hard": mine_hard, "batch_hard": mine_batch_hard}[mining]
+    return distance, mine(distance.detach(), identity, partner)
 
 
 def count_pairs(mining: str, rows: int, partners: int) -> int:
@@ -236,7 +236,7 @@ def count_pairs(mining: str, rows: int, partners: int) -> int:
 def check_mining(mining: str, margin: float, rules: Sequence[str]) -> None:
     """Raises ValueError for a way of mining that is not known, or a margin not above zero."""
     if mining not in rules:
-        raise ValueError(f"unknown mining {mining!r}{nearest_name(mining, rules)}")
+        raise ValueError(f"unknown mining {mining!r}{did_you_mean(mining, rules)}")
     if not 0 < margin < torch.inf:
         raise ValueError(
             f"margin must be above 0, got {margin:g}: at 0 one point for all images is optimal "

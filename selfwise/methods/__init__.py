@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.methods.method import Method
 
 __all__ = ["Method", "find_method", "method_names", "name_of"]
@@ -35,7 +35,7 @@ def find_method(name: str) -> type[Method]:
     if name in own_names():
         return _own_class(name)
     if name not in (installed := _installed()):
-        raise ValueError(f"unknown method {name!r}{nearest(name, method_names())}")
+        raise ValueError(f"unknown method {name!r}{did_you_mean(name, method_names())}")
     kind = installed[name].load()
     if not (isinstance(kind, type) and issubclass(kind, Method)):
         raise ValueError(f"the entry point {name} of {GROUP} is not a method but {kind!r}")

@@ -19,12 +19,12 @@ from selfwise.methods.method import (
     guessed,
 )
 from selfwise.methods.needs import VOCABULARY
-from selfwise.nn.mlm_head import MaskedHead
+from selfwise.nn.mlm_head import MaskedLMHead
 from selfwise.views.text import token_mask as mask
-from selfwise.views.text.collate import pairs
-from selfwise.views.text.sentence_pairs import sentence_order
-from selfwise.views.text.token_mask import Masked
-from selfwise.views.text.whole_word_mask import cover, words
+from selfwise.views.text.collate import collate_pairs
+from selfwise.views.text.sentence_pairs import plan_sentence_order
+from selfwise.views.text.token_mask import MaskedTokens
+from selfwise.views.text.whole_word_mask import choose_ngrams, group_words
 
 
 class ALBERT(Method):
@@ -74,16 +74,19 @@ class ALBERT(Method):
         check_text("albert", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("albert", encoder)
         check_pairs("albert", encoder)
-        mask.check_share(mask_share)
+        mask.check_mask_share(mask_share)
         assert vocab.mask is not None
         if not 1 <= longest <= 10:
             raise ValueError(f"longest must be 1 to 10 words, got {longest} (the paper: 3)")
         self.mask_share, self.longest = mask_share, longest
         self.mask, self.size = vocab.mask, vocab.size
-        self.register_buffer("special", mask.table(vocab.special, vocab.size), persistent=False)
+        self.register_buffer("special", mask.id_table(vocab.special, vocab.size), persistent=False)
         self.register_buffer("starts", vocab.starts, persistent=False)
-        self.encoder, self.draw = encoder, RowSampler(sentence_order, pairs, needs_sentences=True)
-        self.head = MaskedHead(
+        self.encoder, self.draw = (
+            encoder,
+            RowSampler(plan_sentence_order, collate_pairs, needs_sentences=True),
+        )
+        self.head = MaskedLMHead(
             encoder.dim,
             encoder.token.embedding_dim,
             encoder.token.num_embeddings,
@@ -94,36 +97,36 @@ class ALBERT(Method):
         nn.init.trunc_normal_(self.order.weight, std=0.02, a=-0.04, b=0.04)
         nn.init.zeros_(self.order.bias)
 
-    def view(self, batch: TextBatch, rng: Rng) -> Masked:
+    def view(self, batch: TextBatch, rng: Rng) -> MaskedTokens:
         (b, n), device = batch.ids.shape, batch.ids.device
-        k = mask.most(n, self.mask_share)
+        k = mask.max_masked(n, self.mask_share)
         score, draw = rng.uniform(b, 2, n).to(device, non_blocking=True).unbind(dim=1)
-        candidate = mask.candidates(batch, self.special)
-        covered = cover(
-            words(batch.ids, candidate, self.starts),
+        candidate = mask.maskable_positions(batch, self.special)
+        covered = choose_ngrams(
+            group_words(batch.ids, candidate, self.starts),
             candidate,
             score=score,
             draw=draw,
-            budget=mask.rounded(mask.lengths(batch), self.mask_share),
+            budget=mask.num_to_mask(mask.count_valid_tokens(batch), self.mask_share),
             longest=self.longest,
         )
-        where, chosen = mask.gather_hidden(covered, k)
+        where, chosen = mask.sort_masked_first(covered, k)
         kind = rng.uniform(b, k).to(device, non_blocking=True)
         other = rng.integers(self.size, b, k).to(device, non_blocking=True)
-        return mask.hidden(batch, where, chosen, kind=kind, other=other, mask=self.mask)
+        return mask.apply_mask(batch, where, chosen, kind=kind, other=other, mask=self.mask)
 
-    def counts(self, view: Masked) -> dict[str, Tensor]:
+    def counts(self, view: MaskedTokens) -> dict[str, Tensor]:
         chosen = view.chosen.sum().float()
         return {"masked": chosen, "sentence_order": chosen.new_full((), len(view.chosen))}
 
-    def forward(self, view: Masked) -> Step:
+    def forward(self, view: MaskedTokens) -> Step:
         assert view.batch.pair is not None, "rows of pairs have labels"
         logits, answer = self._scores(view)
         words = guessed("masked", logits, view.target.flatten(), view.chosen.flatten())
         texts = guessed("sentence_order", answer, view.batch.pair)
         return Step(words.terms | texts.terms, words.metrics | texts.metrics)
 
-    def inspect(self, view: Masked) -> MaskedTextExamples:
+    def inspect(self, view: MaskedTokens) -> MaskedTextExamples:
         """What is filled in, and the answer for each pair; rows may also be single texts."""
         logits, answer = self._scores(view)
         about = (
@@ -134,7 +137,7 @@ class ALBERT(Method):
         found = rank_predictions(logits, view.where, view.chosen, view.target)
         return MaskedTextExamples(about, view.batch, found, answers)
 
-    def _scores(self, view: Masked) -> tuple[Float[Tensor, "m v"], Float[Tensor, "b 2"]]:
+    def _scores(self, view: MaskedTokens) -> tuple[Float[Tensor, "m v"], Float[Tensor, "b 2"]]:
         """Of each token at each place of each row, and of the two answers."""
         read = self.encoder.read(view.batch, F.pad(view.where, (1, 0)))
         pooled = torch.tanh(self.encoder.pooler(read[:, 0]))

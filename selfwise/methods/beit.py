@@ -13,7 +13,7 @@ from selfwise.core.types import ImageBatch, PatchEncoder, Step, Units
 from selfwise.methods.inspection import ImageColumn, ImageGrid, draw_codes
 from selfwise.methods.method import Method, PaperDefaults, guessed
 from selfwise.methods.needs import IMAGE_SIZE, PatchTargetNeed
-from selfwise.views.image.block_mask import SHARE, check_mask, draw_blocks
+from selfwise.views.image.block_mask import MASK_SHARE, check_block_mask, draw_block_masks
 from selfwise.views.image.crop import Crop
 
 
@@ -64,7 +64,7 @@ class BEiT(Method):
         *,
         size: int,
         units: Units,
-        mask_share: float = SHARE,
+        mask_share: float = MASK_SHARE,
         crop: float = 0.08,
         flip: float = 0.5,
         jitter: float = 0.4,
@@ -72,7 +72,7 @@ class BEiT(Method):
         super().__init__()
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip, jitter=jitter)
         self.crop.check()
-        check_mask(encoder.grid, mask_share)
+        check_block_mask(encoder.grid, mask_share)
         _check_units(units, encoder.grid, size)
         self.encoder, self.mask_share = encoder, mask_share
         self._units = (units,)  # in a tuple, which hides it from torch: neither trained nor saved
@@ -89,7 +89,7 @@ class BEiT(Method):
 
     def view(self, batch: ImageBatch, rng: Rng) -> HiddenPatches:
         x = self.crop(batch, rng)
-        drawn = draw_blocks(len(x), self.encoder.grid, rng, share=self.mask_share)
+        drawn = draw_block_masks(len(x), self.encoder.grid, rng, share=self.mask_share)
         covered, where, chosen = (part.to(x.device, non_blocking=True) for part in drawn)
         target = self._units_of(x, covered.shape[1])
         return HiddenPatches(x, covered, where, chosen, target.gather(1, where))

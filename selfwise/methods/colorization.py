@@ -23,11 +23,11 @@ from selfwise.views.image.color_bins import (
     TEMPERATURE,
     annealed_mean,
     check_neighbours,
-    colored,
-    rarity,
-    smoothed,
+    has_color,
+    rarity_weights,
+    smooth_prior,
     soft_encode,
-    thinned,
+    subsample_pixels,
 )
 from selfwise.views.image.color_counts import count_colors, read_prior
 from selfwise.views.image.color_space import lab_to_rgb, lightness, rgb_to_lab
@@ -77,7 +77,7 @@ def color_prior(data: ImageSampler, options: PriorOptions) -> Computed:
             "there is nothing to learn from; give colour images"
         )
     about = {"of": FROM_IMAGES, "read": counted.read, "gray": counted.read - counted.colored}
-    return Computed(smoothed(counted.counts).float(), about)
+    return Computed(smooth_prior(counted.counts).float(), about)
 
 
 class Colorization(Method):
@@ -131,9 +131,9 @@ class Colorization(Method):
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
         self.crop.check()
         self.encoder, self.neighbours, self.stages = encoder, neighbours, stages
-        self.register_buffer("rarity", rarity(prior, uniform), persistent=False)
+        self.register_buffer("rarity", rarity_weights(prior, uniform), persistent=False)
         blank = torch.zeros(1, 3, size, size)
-        rows, columns = thinned(blank).shape[2:]
+        rows, columns = subsample_pixels(blank).shape[2:]
         widths = [part.tokens.shape[2] for part in self._checked(blank)]  # type: ignore[union-attr]
         self.head = DenseHead(widths, BINS, grid=(rows, columns), width=width)
 
@@ -145,10 +145,10 @@ class Colorization(Method):
                 f"colorization needs colour images, of 3 channels, not {batch.x.shape[1]}"
             )
         x = self.crop(batch, rng)
-        ab = rgb_to_lab(thinned(x))[:, 1:]
+        ab = rgb_to_lab(subsample_pixels(x))[:, 1:]
         bins, share = soft_encode(ab.permute(0, 2, 3, 1), self.neighbours)
         weight = self.rarity.index_select(0, bins[..., 0].flatten()).view(bins.shape[:3])
-        return Colors(x, bins, share, weight, colored(ab))
+        return Colors(x, bins, share, weight, has_color(ab))
 
     def counts(self, view: Colors) -> dict[str, Tensor]:
         return {"colorization": self._count(view)}

@@ -14,8 +14,8 @@ from selfwise.core.types import Encoder, ImageBatch, Step, Term
 from selfwise.methods.inspection import ImageGrid, show_reconstructions
 from selfwise.methods.method import Method, PaperDefaults
 from selfwise.methods.needs import IMAGE_SIZE
-from selfwise.nn.codec import decoder_for
-from selfwise.nn.quantizers import distinct, gumbel
+from selfwise.nn.codec import build_decoder
+from selfwise.nn.quantizers import count_distinct_codes, gumbel_noise
 from selfwise.views.image.crop import Crop
 
 
@@ -75,7 +75,7 @@ class DVAE(Method):
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
         self.crop.check()
         _check(codebook=codebook, dim=dim, anneal=anneal, temperature=temperature, kl=kl)
-        self.decoder = decoder_for(encoder, dim, size=size, name="dvae")
+        self.decoder = build_decoder(encoder, dim, size=size, name="dvae")
         self.encoder = encoder
         self.scores = _scores(encoder.dim, codebook)
         self.table = nn.Embedding(codebook, dim)
@@ -108,14 +108,14 @@ class DVAE(Method):
     def forward(self, view: NoisyPicture) -> Step:
         scores = self._scores_of(view.x)
         temperature = self.temperature
-        noisy = (scores + gumbel(view.noise)) / temperature
+        noisy = (scores + gumbel_noise(view.noise)) / temperature
         again = self._image(noisy.softmax(dim=2).to(scores.dtype) @ self.table.weight)
         error = (again - view.x).square().mean(dim=(1, 2, 3))
         share = scores.log_softmax(dim=2)
         kl = (share.exp() * share).sum(dim=2).mean(dim=1) + log(self.units)
         count = error.new_full((), len(error))
         terms = {"mse": error, "kl": self.kl * self._annealed * kl}
-        kinds = distinct(scores.argmax(dim=2)).sum()
+        kinds = count_distinct_codes(scores.argmax(dim=2)).sum()
         return Step(
             {name: Term(each.sum(), count) for name, each in terms.items()},
             {"codes_an_image": Term(kinds, count), "temperature": Term(temperature * count, count)},

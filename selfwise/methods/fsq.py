@@ -12,8 +12,8 @@ from selfwise.core.types import Encoder, ImageBatch, Step, Term
 from selfwise.methods.inspection import ImageGrid, show_reconstructions
 from selfwise.methods.method import Method, PaperDefaults
 from selfwise.methods.needs import IMAGE_SIZE
-from selfwise.nn.codec import decoder_for
-from selfwise.nn.quantizers import Levels, distinct
+from selfwise.nn.codec import build_decoder
+from selfwise.nn.quantizers import FiniteScalarQuantizer, count_distinct_codes
 from selfwise.views.image.crop import Crop
 
 
@@ -55,8 +55,8 @@ class FSQ(Method):
         super().__init__()
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
         self.crop.check()
-        self.levels = Levels(_numbers(levels))
-        self.decoder = decoder_for(encoder, self.levels.dim, size=size, name="fsq")
+        self.levels = FiniteScalarQuantizer(_numbers(levels))
+        self.decoder = build_decoder(encoder, self.levels.dim, size=size, name="fsq")
         self.encoder = encoder
         self.inward = nn.Linear(encoder.dim, self.levels.dim)
 
@@ -75,7 +75,7 @@ class FSQ(Method):
         z = self._numbers_of(view.x)
         error = (self._image(self.levels(z)) - view.x).square().mean(dim=(1, 2, 3))
         count = error.new_full((), len(error))
-        kinds = Term(distinct(self.levels.codes(z)).sum(), count)
+        kinds = Term(count_distinct_codes(self.levels.codes(z)).sum(), count)
         return Step({"mse": Term(error.sum(), count)}, {"codes_an_image": kinds})
 
     def codes(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:

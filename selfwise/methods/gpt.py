@@ -13,8 +13,8 @@ from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabu
 from selfwise.methods.inspection import NextTokenExamples, rank_predictions
 from selfwise.methods.method import Method, PaperDefaults, check_text, guessed
 from selfwise.methods.needs import VOCABULARY
-from selfwise.views.text.collate import continued
-from selfwise.views.text.packing import windows
+from selfwise.views.text.collate import collate_windows
+from selfwise.views.text.packing import plan_windows
 
 
 class Following(NamedTuple):
@@ -64,7 +64,7 @@ class GPT(Method):
                 "gpt needs a causal encoder, and this one sees the token that it has to predict; "
                 "gpt-mini would be right"
             )
-        self.encoder, self.draw = encoder, RowSampler(windows, continued)
+        self.encoder, self.draw = encoder, RowSampler(plan_windows, collate_windows)
 
     def view(self, batch: TextBatch, rng: Rng) -> Following:
         """Nothing is drawn: where windows begin is the plan's choice."""

@@ -21,7 +21,7 @@ from selfwise.losses.cross_entropy import cosine_logits
 from selfwise.methods.inspection import MaskedAudioExamples, rank_predictions
 from selfwise.methods.method import Method, PaperDefaults, guessed
 from selfwise.methods.needs import FrameTargetNeed
-from selfwise.views.audio.span_mask import Hidden, Spans, lengths
+from selfwise.views.audio.span_mask import MaskedFrames, SpanMask, count_valid_frames
 
 
 class HuBERT(Method):
@@ -77,7 +77,7 @@ class HuBERT(Method):
         _check_encoder(encoder)
         check_temperature(temperature)
         _check(clusters=clusters, alpha=alpha, penalty=penalty, code_dim=code_dim)
-        self.spans = Spans(mask_share, mask_length)
+        self.spans = SpanMask(mask_share, mask_length)
         self.spans.check()
         self.encoder, self.clusters, self.temperature = encoder, clusters, temperature
         self.alpha, self.penalty = alpha, penalty
@@ -87,16 +87,16 @@ class HuBERT(Method):
         self.codes = nn.Parameter(torch.rand(clusters, width))
         self.project = nn.Linear(encoder.dim, width)
 
-    def view(self, batch: AudioBatch, rng: Rng) -> Hidden:
-        return self.spans.hide(batch, rng)
+    def view(self, batch: AudioBatch, rng: Rng) -> MaskedFrames:
+        return self.spans.mask_frames(batch, rng)
 
-    def counts(self, view: Hidden) -> dict[str, Tensor]:
-        masked, real = view.mask.sum().float(), lengths(view.batch).sum().float()
+    def counts(self, view: MaskedFrames) -> dict[str, Tensor]:
+        masked, real = view.mask.sum().float(), count_valid_frames(view.batch).sum().float()
         unmasked = {"unmasked": real - masked} if self.alpha else {}
         power = {"power": real} if self.penalty else {}
         return {"masked": masked, **unmasked, **power}
 
-    def forward(self, view: Hidden) -> Step:
+    def forward(self, view: MaskedFrames) -> Step:
         tokens, valid, power = self._seen(view)
         guess = self._all if self.alpha else self._masked
         step = guess(view, tokens, valid)
@@ -107,7 +107,7 @@ class HuBERT(Method):
         step.metrics["masked_share"] = Term(view.mask.sum().float(), real)
         return step
 
-    def inspect(self, view: Hidden) -> MaskedAudioExamples:
+    def inspect(self, view: MaskedFrames) -> MaskedAudioExamples:
         """The units that are guessed where frames are hidden."""
         tokens, valid, _ = self._seen(view)
         scores = self._scores(self.encoder.read(tokens, valid, view.where))
@@ -118,18 +118,18 @@ class HuBERT(Method):
         found = rank_predictions(scores, view.where, view.chosen, view.target)
         return MaskedAudioExamples(about, view.batch, view.mask, found)
 
-    def _seen(self, view: Hidden) -> Frames:
+    def _seen(self, view: MaskedFrames) -> Frames:
         """The frames with the mask in place of those that are hidden."""
         tokens, valid, power = self.encoder.embed(view.batch)
         # behind the projection, where frames have the width of the trunk (section II-C)
         tokens = torch.where(view.mask[..., None], self.mask.to(tokens.dtype), tokens)
         return Frames(tokens, valid, power)
 
-    def _masked(self, view: Hidden, tokens: Tensor, valid: Tensor) -> Step:
+    def _masked(self, view: MaskedFrames, tokens: Tensor, valid: Tensor) -> Step:
         hidden = self.encoder.read(tokens, valid, view.where)
         return guessed("masked", self._scores(hidden), view.target.flatten(), view.chosen.flatten())
 
-    def _all(self, view: Hidden, tokens: Tensor, valid: Tensor) -> Step:
+    def _all(self, view: MaskedFrames, tokens: Tensor, valid: Tensor) -> Step:
         """The same, and the frames that are seen.
 
         The paper (equation 2) weighs sums over frames; here each kind of frame has its own mean,

@@ -16,9 +16,9 @@ from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, guessed
 from selfwise.methods.needs import IMAGE_SIZE
-from selfwise.views.image.color_jitter import grayscale
-from selfwise.views.image.permutations import distances, permutation_set
-from selfwise.views.image.tiles import board, draw_corners, standardised, tiles
+from selfwise.views.image.color_jitter import to_grayscale
+from selfwise.views.image.permutations import hamming_distances, permutation_set
+from selfwise.views.image.tiles import assemble_tiles, cut_tiles, draw_corners, standardize_tiles
 from selfwise.views.image.window import Window
 
 LEAST = 4  # pixels of a tile's side
@@ -101,7 +101,7 @@ class Jigsaw(Method):
         if permutations is None:
             permutations = min(100, factorial(grid**2))
         chosen = permutation_set(grid**2, permutations, rule=rule)
-        self._distances = distances(chosen)
+        self._distances = hamming_distances(chosen)
         # saved with the weights: the head's outputs mean these
         self.register_buffer("table", torch.from_numpy(chosen.astype(np.uint8)))
         self.encoder = encoder
@@ -121,15 +121,15 @@ class Jigsaw(Method):
         gray = rng.uniform(n) < self.gray
         if self.gray and channels == 3:
             which = gray.nonzero()[:, 0].to(x.device, non_blocking=True)
-            x.index_copy_(0, which, grayscale(x.index_select(0, which)))
+            x.index_copy_(0, which, to_grayscale(x.index_select(0, which)))
         where: dict[str, Any] = {"grid": self.grid, "room": self.room, "shift": self.shift}
         corner = draw_corners(n, channels, rng, **where)
         # gray channels that are moved against each other would have coloured edges
         corner = torch.where(gray.view(n, 1, 1, 1), corner[:, :, :1], corner)
         # with replacement: of 100 permutations hardly two of eight are the same
         label = rng.integers(len(self.table), n, self.repeats).to(x.device, non_blocking=True)
-        cut = tiles(x, corner, grid=self.grid, tile=self.tile)
-        return Tiles(standardised(cut), self.table[label].long(), label)
+        cut = cut_tiles(x, corner, grid=self.grid, tile=self.tile)
+        return Tiles(standardize_tiles(cut), self.table[label].long(), label)
 
     def counts(self, view: Tiles) -> dict[str, Tensor]:
         return {"jigsaw": view.x.new_full((), view.label.numel())}
@@ -155,9 +155,9 @@ class Jigsaw(Method):
         return ImageGrid(
             about,
             [
-                ImageColumn("puzzle", board(puzzle, self.grid)),
-                ImageColumn("put back", board(solved, self.grid), told, answer == label),
-                ImageColumn("solution", board(view.x, self.grid)),
+                ImageColumn("puzzle", assemble_tiles(puzzle, self.grid)),
+                ImageColumn("put back", assemble_tiles(solved, self.grid), told, answer == label),
+                ImageColumn("solution", assemble_tiles(view.x, self.grid)),
             ],
         )
 

@@ -6,19 +6,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import MaskedTextExamples, rank_predictions
 from selfwise.methods.method import Method, PaperDefaults, check_sees_all, check_text, guessed
 from selfwise.methods.needs import VOCABULARY
-from selfwise.nn.mlm_head import MaskedHead
-from selfwise.views.text import packing
+from selfwise.nn.mlm_head import MaskedLMHead
 from selfwise.views.text import token_mask as mask
-from selfwise.views.text.collate import separated
-from selfwise.views.text.token_mask import Masked
+from selfwise.views.text.collate import collate_packed
+from selfwise.views.text.packing import plan_best_fit, plan_full_sentences
+from selfwise.views.text.token_mask import MaskedTokens
 
-PACKINGS = {"full_sentences": True, "best_fit": False}  # whether they need sentences
+PACKINGS = {
+    "full_sentences": RowSampler(plan_full_sentences, collate_packed, needs_sentences=True),
+    "best_fit": RowSampler(plan_best_fit, collate_packed),
+}
 
 
 class RoBERTa(Method):
@@ -69,13 +72,13 @@ class RoBERTa(Method):
         super().__init__()
         check_text("roberta", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("roberta", encoder)
-        mask.check_share(mask_share)
+        mask.check_mask_share(mask_share)
         assert vocab.mask is not None
         self.encoder, self.mask_share, self.mask = encoder, mask_share, vocab.mask
-        self.register_buffer("special", mask.table(vocab.special, vocab.size), persistent=False)
-        self.register_buffer("plain", mask.plain(vocab), persistent=False)
+        self.register_buffer("special", mask.id_table(vocab.special, vocab.size), persistent=False)
+        self.register_buffer("plain", mask.text_ids(vocab), persistent=False)
         self.draw = _draw(packing)
-        self.head = MaskedHead(
+        self.head = MaskedLMHead(
             encoder.dim,
             encoder.token.embedding_dim,
             encoder.token.num_embeddings,
@@ -83,7 +86,7 @@ class RoBERTa(Method):
             eps=encoder.shape.eps,
         )
 
-    def view(self, batch: TextBatch, rng: Rng) -> Masked:
+    def view(self, batch: TextBatch, rng: Rng) -> MaskedTokens:
         n = batch.ids.shape[1]
         k = min(n, int(n * self.mask_share) + 1)
         epoch = torch.zeros_like(batch.index) if batch.epoch is None else batch.epoch
@@ -91,29 +94,29 @@ class RoBERTa(Method):
         # the first number of a row for the count, then three for each position
         drawn = rng.keyed(keys, 1 + 3 * n)
         score, kind, other = drawn[:, 1:].unflatten(1, (n, 3)).unbind(dim=2)
-        length = mask.lengths(batch).double()
+        length = mask.count_valid_tokens(batch).double()
         count = (length * self.mask_share + drawn[:, 0]).floor().long()
-        candidate = mask.candidates(batch, self.special)
-        where, chosen = mask.pick(candidate, score, count, k)
+        candidate = mask.maskable_positions(batch, self.special)
+        where, chosen = mask.choose_positions(candidate, score, count, k)
         pool = self.plain
         random = pool[(other.gather(1, where) * len(pool)).long().clamp_max(len(pool) - 1)]
         kind = kind.gather(1, where)
-        return mask.hidden(batch, where, chosen, kind=kind, other=random, mask=self.mask)
+        return mask.apply_mask(batch, where, chosen, kind=kind, other=random, mask=self.mask)
 
-    def counts(self, view: Masked) -> dict[str, Tensor]:
+    def counts(self, view: MaskedTokens) -> dict[str, Tensor]:
         return {"masked": view.chosen.sum().float()}
 
-    def forward(self, view: Masked) -> Step:
+    def forward(self, view: MaskedTokens) -> Step:
         return guessed("masked", self._scores(view), view.target.flatten(), view.chosen.flatten())
 
-    def inspect(self, view: Masked) -> MaskedTextExamples:
+    def inspect(self, view: MaskedTokens) -> MaskedTextExamples:
         """What is filled in."""
         found = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
         return MaskedTextExamples(
             "Tokens are hidden, and the encoder fills them in.", view.batch, found
         )
 
-    def _scores(self, view: Masked) -> Float[Tensor, "m v"]:
+    def _scores(self, view: MaskedTokens) -> Float[Tensor, "m v"]:
         """Of each token at each place of each row."""
         hidden = self.encoder.read(view.batch, view.where).flatten(0, 1)
         return self.head(hidden, self.encoder.token.weight)
@@ -121,5 +124,5 @@ class RoBERTa(Method):
 
 def _draw(name: str) -> RowSampler:
     if name not in PACKINGS:
-        raise ValueError(f"unknown packing {name!r}{nearest(name, PACKINGS)}")
-    return RowSampler(getattr(packing, name), separated, needs_sentences=PACKINGS[name])
+        raise ValueError(f"unknown packing {name!r}{did_you_mean(name, PACKINGS)}")
+    return PACKINGS[name]

@@ -13,7 +13,7 @@ from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, guessed
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.crop import Crop
-from selfwise.views.image.tiles import TURNS, rotations
+from selfwise.views.image.tiles import TURNS, rotate_four_ways
 from selfwise.views.image.window import Shift
 
 SMALL = 64  # pixels: up to here images are shifted and not cropped
@@ -70,7 +70,7 @@ class Rotation(Method):
 
     def view(self, batch: ImageBatch, rng: Rng) -> Turned:
         # turned last, at its own square size: no black corners, and no resampling after it
-        return Turned(*rotations(self.upright(batch, rng)))
+        return Turned(*rotate_four_ways(self.upright(batch, rng)))
 
     def counts(self, view: Turned) -> dict[str, Tensor]:
         return {"rotation": view.x.new_full((), view.label.numel())}

@@ -20,8 +20,8 @@ from selfwise.losses.contrastive import (
 from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults, mean_over
 from selfwise.methods.needs import IMAGE_SIZE
-from selfwise.nn.heads import Projection
-from selfwise.views.image.augment import strong
+from selfwise.nn.heads import ProjectionHead
+from selfwise.views.image.augment import build_simclr_augment
 
 
 class TwoViews(NamedTuple):
@@ -70,9 +70,11 @@ class SimCLR(Method):
     ):
         super().__init__()
         check_temperature(temperature)
-        self.augment = strong(size, crop=crop, flip=flip, strength=strength, blur=blur)
+        self.augment = build_simclr_augment(
+            size, crop=crop, flip=flip, strength=strength, blur=blur
+        )
         self.encoder, self.temperature = encoder, temperature
-        self.projection = Projection(encoder.dim, dim=dim, layers=layers)
+        self.projection = ProjectionHead(encoder.dim, dim=dim, layers=layers)
 
     def view(self, batch: ImageBatch, rng: Rng) -> TwoViews:
         return TwoViews(self.augment(batch, rng), self.augment(batch, rng))

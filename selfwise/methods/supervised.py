@@ -12,7 +12,7 @@ from selfwise.core.types import Encoder, Labelled, Step, Term
 from selfwise.methods.inspection import ImageColumn, ImageGrid
 from selfwise.methods.method import Method, PaperDefaults
 from selfwise.methods.needs import IMAGE_SIZE, NUM_CLASSES
-from selfwise.views.image.augment import mild
+from selfwise.views.image.augment import build_supervised_augment
 
 
 class Example(NamedTuple):
@@ -62,7 +62,9 @@ class Supervised(Method):
                 f"supervised needs two classes or more, got {classes}: with one the loss is 0 and "
                 "the accuracy 100 %, whatever the encoder does"
             )
-        self.augment = mild(size, crop=crop, flip=flip, strength=strength, blur=blur)
+        self.augment = build_supervised_augment(
+            size, crop=crop, flip=flip, strength=strength, blur=blur
+        )
         self.encoder, self.head = encoder, nn.Linear(encoder.dim, classes)
 
     def view(self, batch: Labelled, rng: Rng) -> Example:

@@ -15,8 +15,8 @@ from selfwise.losses import triplet_mining as ways
 from selfwise.methods.inspection import ImageGrid, show_triplets
 from selfwise.methods.method import Method, PaperDefaults, shared
 from selfwise.methods.needs import IMAGE_SIZE
-from selfwise.nn.heads import Projection
-from selfwise.views.image.augment import strong
+from selfwise.nn.heads import ProjectionHead
+from selfwise.views.image.augment import build_simclr_augment
 
 
 class Pairs(NamedTuple):
@@ -74,10 +74,12 @@ class Triplet(Method):
         blur: float | None = None,
     ):
         super().__init__()
-        ways.check_mining(mining, margin, ways.VIEWS)
-        self.augment = strong(size, crop=crop, flip=flip, strength=strength, blur=blur)
+        ways.check_mining(mining, margin, ways.VIEW_RULES)
+        self.augment = build_simclr_augment(
+            size, crop=crop, flip=flip, strength=strength, blur=blur
+        )
         self.encoder, self.margin, self.mining = encoder, margin, mining
-        self.projection = Projection(encoder.dim, dim=dim, layers=layers)
+        self.projection = ProjectionHead(encoder.dim, dim=dim, layers=layers)
 
     def view(self, batch: ImageBatch, rng: Rng) -> Pairs:
         a, b = self.augment(batch, rng), self.augment(batch, rng)

@@ -16,8 +16,8 @@ from selfwise.losses import triplet_mining as ways
 from selfwise.methods.inspection import ImageGrid, show_triplets
 from selfwise.methods.method import Method, PaperDefaults, shared
 from selfwise.methods.needs import IMAGE_SIZE
-from selfwise.views.image.augment import mild
-from selfwise.views.image.pk_sampler import PerIdentity
+from selfwise.views.image.augment import build_supervised_augment
+from selfwise.views.image.pk_sampler import PKSampler
 
 
 class Faces(NamedTuple):
@@ -69,15 +69,17 @@ class TripletLabelled(Method):
         blur: float = 0.0,
     ):
         super().__init__()
-        ways.check_mining(mining, margin, ways.LABELS)
+        ways.check_mining(mining, margin, ways.LABEL_RULES)
         if per_identity < 2:
             raise ValueError(
                 f"per_identity must be at least 2, an anchor and a positive, got {per_identity}"
             )
-        self.augment = mild(size, crop=crop, flip=flip, strength=strength, blur=blur)
+        self.augment = build_supervised_augment(
+            size, crop=crop, flip=flip, strength=strength, blur=blur
+        )
         self.encoder, self.margin, self.mining = encoder, margin, mining
         self.per_identity = per_identity
-        self.draw = partial(PerIdentity, per_identity=per_identity)
+        self.draw = partial(PKSampler, per_identity=per_identity)
         self.embedding = nn.Linear(encoder.dim, dim)
 
     def view(self, batch: Labelled, rng: Rng) -> Faces:

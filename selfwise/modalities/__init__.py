@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Protocol, cast, runtime_checkable
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.methods import Method
 from selfwise.modalities.modality import Modality
 
@@ -18,7 +18,7 @@ class _HasModality(Protocol):
 def find_modality(name: str) -> Modality:
     """The object of a modality. Raises ValueError for a name that there is not."""
     if name not in NAMES:
-        raise ValueError(f"unknown modality {name!r}{nearest(name, NAMES)}")
+        raise ValueError(f"unknown modality {name!r}{did_you_mean(name, NAMES)}")
     module = import_module(f"selfwise.modalities.{name}.modality")
     return cast("_HasModality", module).MODALITY
 

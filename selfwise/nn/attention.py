@@ -6,9 +6,9 @@ slow, two products. A batch of full rows of one document each needs no mask at a
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from inspect import signature
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,33 +27,35 @@ class Layout(NamedTuple):
     bounds: Int32[Tensor, "s"] | None = None  # for varlen: where sequences of the flat batch begin
 
 
-class Cache(NamedTuple):
-    """Keys and values that were computed before, one pair for each layer."""
+class KeyValueCache(NamedTuple):
+    """The keys and values of earlier positions, one pair for each layer."""
 
     keys: list[Float[Tensor, "b h m c"]]
     values: list[Float[Tensor, "b h m c"]]
 
     @property
     def size(self) -> int:
-        """How many positions are in it."""
+        """Number of positions in the cache."""
         return self.keys[0].shape[2]
 
 
-def documents(starts: Int64[Tensor, "b s"], n: int) -> Int64[Tensor, "b n"]:
-    """The number of the document that each of n positions lies in, from where they start."""
+def document_ids(starts: Int64[Tensor, "b s"], n: int) -> Int64[Tensor, "b n"]:
+    """Number the document of each of n positions, from where the documents start."""
     places = torch.arange(n, device=starts.device).expand(len(starts), n)
-    found = torch.searchsorted(starts.contiguous(), places.contiguous(), right=True)
-    return (found - 1).clamp_min(0)
+    ends = torch.searchsorted(starts.contiguous(), places.contiguous(), right=True)
+    return (ends - 1).clamp_min(0)
 
 
-def positions(starts: Int64[Tensor, "b s"], n: int) -> Int64[Tensor, "b n"]:
-    """Each document counts from 0."""
-    begin = starts.gather(1, documents(starts, n))
+def document_positions(starts: Int64[Tensor, "b s"], n: int) -> Int64[Tensor, "b n"]:
+    """Count the positions of each document from 0."""
+    begin = starts.gather(1, document_ids(starts, n))
     return torch.arange(n, device=starts.device) - begin
 
 
-def bounds(starts: Int64[Tensor, "b s"] | None, valid: Bool[Tensor, "b n"]) -> Int32[Tensor, "_"]:
-    """Where the sequences of the flat batch (b n) begin, and its end: `cu_seqlens`.
+def sequence_bounds(
+    starts: Int64[Tensor, "b s"] | None, valid: Bool[Tensor, "b n"]
+) -> Int32[Tensor, "_"]:
+    """Offsets of the sequences in the flat batch (b n), and its end: `cu_seqlens`.
 
     Nothing is read on the host. The values n that fill up `starts` give sequences of no length,
     and the padding of each row is a sequence of its own.
@@ -66,7 +68,7 @@ def bounds(starts: Int64[Tensor, "b s"] | None, valid: Bool[Tensor, "b n"]) -> I
     return F.pad(flat, (0, 1), value=b * n).to(torch.int32)
 
 
-def arrange(
+def build_layout(
     like: Float[Tensor, "b n d"],
     *,
     starts: Int64[Tensor, "b s"] | None = None,
@@ -74,53 +76,57 @@ def arrange(
     causal: bool = False,
     dropout: float = 0.0,
 ) -> Layout:
-    """The layout of a batch. `like`: the first layer's input, for its shape, device and dtype."""
+    """Build the layout of a batch. `like`: the first layer's input (shape, device and dtype)."""
     b, n = like.shape[:2]
     if causal and starts is None:
         return Layout(causal=True)  # padding is at the end, so that no real position sees it
     if starts is None and valid is None:
         return Layout()
-    document = None if starts is None else documents(starts, n)
+    document = None if starts is None else document_ids(starts, n)
     if document is not None and valid is not None:
         document = document.masked_fill(~valid, n)
     if has_varlen(like) and not dropout:
         real = like.new_ones((b, n), dtype=torch.bool) if valid is None else valid
         if document is None:
             document = (~real).long()
-        return Layout(causal, document, None, bounds(starts, real))
+        return Layout(causal, document, None, sequence_bounds(starts, real))
     if document is None:
         assert valid is not None
-        return Layout(mask=additive(valid[:, None, None], like))
-    seen = document[:, :, None] == document[:, None]
+        return Layout(mask=additive_mask(valid[:, None, None], like))
+    visible = document[:, :, None] == document[:, None]
     if causal:
-        seen = seen.tril()
-    return Layout(causal, document, additive(seen[:, None], like))
+        visible = visible.tril()
+    return Layout(causal, document, additive_mask(visible[:, None], like))
 
 
-def arrange_at(layout: Layout, where: Int64[Tensor, "b k"], like: Float[Tensor, "b n d"]) -> Layout:
-    """The layout for queries at the positions `where` alone, with keys at all n."""
+def build_query_layout(
+    layout: Layout, where: Int64[Tensor, "b k"], like: Float[Tensor, "b n d"]
+) -> Layout:
+    """Build the layout of queries at the positions `where` alone, with keys at all n."""
     if layout.document is None and not layout.causal:
         return layout  # the mask is the same for every query
-    seen = None
+    visible = None
     if layout.document is not None:
         own = layout.document.gather(1, where)
-        seen = own[:, :, None] == layout.document[:, None]
+        visible = own[:, :, None] == layout.document[:, None]
     if layout.causal:
         before = torch.arange(like.shape[1], device=where.device) <= where[:, :, None]
-        seen = before if seen is None else seen & before
-    assert seen is not None
-    return Layout(mask=additive(seen[:, None], like))
+        visible = before if visible is None else visible & before
+    assert visible is not None
+    return Layout(mask=additive_mask(visible[:, None], like))
 
 
-def additive(seen: Bool[Tensor, "b 1 q n"], like: Float[Tensor, "..."]) -> Float[Tensor, "b 1 q n"]:
-    """0 where a key is seen, and otherwise so low that its weight is exactly 0.
+def additive_mask(
+    visible: Bool[Tensor, "b 1 q n"], like: Float[Tensor, "..."]
+) -> Float[Tensor, "b 1 q n"]:
+    """0 where a key is visible, and otherwise so low that its weight is exactly 0.
 
     In the dtype of the products, because SDPA would convert it anew in every layer. Not minus
     infinity: a row that is all padding would be NaN.
     """
     dtype = product_dtype(like)
-    zero = torch.zeros((), dtype=dtype, device=seen.device)
-    return torch.where(seen, zero, torch.finfo(dtype).min / 2)
+    zero = torch.zeros((), dtype=dtype, device=visible.device)
+    return torch.where(visible, zero, torch.finfo(dtype).min / 2)
 
 
 def attend(
@@ -135,13 +141,13 @@ def attend(
     if layout.bounds is not None:
         b, n = q.shape[:2]
         flat = (part.flatten(0, 1) for part in (q, k, v))
-        out = varlen()(*flat, layout.bounds, layout.bounds, n, n, causal=layout.causal)
+        out = load_varlen_kernel()(*flat, layout.bounds, layout.bounds, n, n, causal=layout.causal)
         return out.unflatten(0, (b, n))
     # SDPA keeps all scores of a mask that is learned, and takes longer even so: 19 ms against 16
     # for 64 rows of 65 and 3 heads of 64 on one core, 18 against 8 in bfloat16
     learned = layout.mask is not None and layout.mask.requires_grad and not q.is_cuda
     if learned or _sdpa_is_slow(q, dropout):
-        return by_products(q, k, v, layout, dropout=dropout)
+        return attend_by_products(q, k, v, layout, dropout=dropout)
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2),
         k.transpose(1, 2),
@@ -153,7 +159,7 @@ def attend(
     return out.transpose(1, 2)
 
 
-def by_products(
+def attend_by_products(
     q: Float[Tensor, "b q h c"],
     k: Float[Tensor, "b n h c"],
     v: Float[Tensor, "b n h c"],
@@ -161,10 +167,10 @@ def by_products(
     *,
     dropout: float = 0.0,
 ) -> Float[Tensor, "b q h c"]:
-    """The same with all scores at once."""
+    """`attend` as two matrix products, with all scores in memory."""
     (b, m, h, c), mask = q.shape, layout.mask
     if mask is None and layout.causal:
-        mask = additive(q.new_ones((m, m), dtype=torch.bool).tril()[None, None], q)
+        mask = additive_mask(q.new_ones((m, m), dtype=torch.bool).tril()[None, None], q)
     q, k, v = (part.transpose(1, 2).flatten(0, 1) for part in (q, k, v))
     if mask is None:
         weights = torch.bmm(q * c**-0.5, k.mT).softmax(dim=-1)
@@ -194,21 +200,27 @@ def has_varlen(like: Float[Tensor, "..."]) -> bool:
 
 
 @cache
-def varlen() -> Callable[..., Tensor]:
-    """torch's kernel, whose word for causal is `is_causal` in 2.10 and a window later."""
+def load_varlen_kernel() -> Callable[..., Tensor]:
+    """Load torch's kernel. Its argument for causal is `is_causal` in 2.10, and a window later."""
     from torch.nn.attention.varlen import varlen_attn
 
     old = "is_causal" in signature(varlen_attn).parameters
 
-    def kernel(*tensors: Any, causal: bool) -> Tensor:
-        told: Any = {"is_causal": causal} if old else {"window_size": (-1, 0 if causal else -1)}
-        return varlen_attn(*tensors, **told)  # type: ignore[return-value] # as no `return_aux`
+    def kernel(*arguments: Tensor | int, causal: bool) -> Tensor:
+        attend_causally = (
+            partial(varlen_attn, is_causal=causal)  # type: ignore[call-arg]
+            if old
+            else partial(varlen_attn, window_size=(-1, 0 if causal else -1))
+        )
+        return attend_causally(*arguments)  # type: ignore[return-value,arg-type]
 
     return kernel
 
 
-def pick(x: Float[Tensor, "b n d"], where: Int64[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
-    """The rows of x at `where`. As a look-up, since its backward pass is deterministic."""
+def gather_positions(
+    x: Float[Tensor, "b n d"], where: Int64[Tensor, "b k"]
+) -> Float[Tensor, "b k d"]:
+    """Gather x at the positions `where`, as an embedding: its backward pass is deterministic."""
     b, n = x.shape[:2]
     row = torch.arange(b, device=where.device)[:, None] * n
     return F.embedding(where + row, x.flatten(0, 1))
@@ -225,39 +237,39 @@ class Attention(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n d"], layout: Layout) -> Float[Tensor, "b n d"]:
         q, k, v = self._split(self.qkv(x), 3)
-        return self._joined(q, k, v, layout)
+        return self._attend(q, k, v, layout)
 
-    def at(
+    def forward_at(
         self, x: Float[Tensor, "b n d"], query: Float[Tensor, "b k d"], layout: Layout
     ) -> Float[Tensor, "b k d"]:
-        """Only `query` asks; keys and values come from all of x."""
+        """Attention of `query` alone; keys and values come from all of x."""
         d = x.shape[-1]
         (wq, wkv), (bq, bkv) = (p.split([d, 2 * d]) for p in (self.qkv.weight, self.qkv.bias))
         (q,) = self._split(F.linear(query, wq, bq), 1)
         k, v = self._split(F.linear(x, wkv, bkv), 2)
-        return self._joined(q, k, v, layout)
+        return self._attend(q, k, v, layout)
 
     def extend(
         self, x: Float[Tensor, "b m d"], before: tuple[Tensor, Tensor] | None, layout: Layout
     ) -> tuple[Float[Tensor, "b m d"], tuple[Tensor, Tensor]]:
         """The next m positions, and keys and values (b h m c) with them added."""
         q, k, v = self._split(self.qkv(x), 3)
-        kept = (k.transpose(1, 2), v.transpose(1, 2))
+        keys, values = k.transpose(1, 2), v.transpose(1, 2)
         if before is not None:
-            kept = tuple(torch.cat(pair, dim=2) for pair in zip(before, kept))  # type: ignore
-        k, v = (part.transpose(1, 2) for part in kept)
-        return self._joined(q, k, v, layout), kept
+            keys, values = (torch.cat(pair, dim=2) for pair in zip(before, (keys, values)))
+        out = self._attend(q, keys.transpose(1, 2), values.transpose(1, 2), layout)
+        return out, (keys, values)
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """(b n parts*d) to `parts` tensors (b n h c)."""
         return x.unflatten(-1, (parts, self.heads, -1)).unbind(2)
 
-    def _joined(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
         dropout = self.dropout if self.training else 0.0
         return self.out(attend(q, k, v, layout, dropout=dropout).flatten(2))
 
 
 def product_dtype(like: Tensor) -> torch.dtype:
-    """What the products are computed in: that of autocast where it is on."""
+    """The dtype of the products: that of autocast where it is on."""
     kind = like.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype

@@ -5,7 +5,7 @@ from torch import nn
 BLOCK = 16  # float32 numbers in the widest vector register
 
 
-def takes_channels_last(module: nn.Module) -> bool:
+def supports_channels_last(module: nn.Module) -> bool:
     """Whether float32 convolutions on the CPU may have channels last in this module.
 
     A ResNet-18 takes 6 to 20 % less time then (docs/log.md). But in torch 2.14.1 (oneDNN) the
@@ -16,10 +16,10 @@ def takes_channels_last(module: nn.Module) -> bool:
     """
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
     convolutions = [part for part in module.modules() if isinstance(part, kinds)]
-    return bool(convolutions) and all(_trusted(part) for part in convolutions)
+    return bool(convolutions) and all(_is_safe_convolution(part) for part in convolutions)
 
 
-def _trusted(part: nn.Conv2d | nn.ConvTranspose2d) -> bool:
+def _is_safe_convolution(part: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     if isinstance(part, nn.ConvTranspose2d):
         return False
     strided_point = part.kernel_size == (1, 1) and max(part.stride) > 1

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from itertools import pairwise
 from math import gcd
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
-LEAST_WIDTH = 16  # of the finest level
+MIN_WIDTH = 16  # of the finest level
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """x + f(x), f two convolutions (3x3, 1x1), each after GroupNorm and SiLU."""
 
     def __init__(self, width: int):
@@ -50,7 +50,7 @@ class Decoder(nn.Module):
         super().__init__()
         widths = level_widths(patch, width)
         parts: list[nn.Module] = [nn.Conv2d(dim, width, 3, padding=1)]
-        parts += [Residual(width) for _ in range(depth)]
+        parts += [ResidualBlock(width) for _ in range(depth)]
         for coarse, fine in pairwise(widths):
             parts += [nn.SiLU(), nn.Conv2d(coarse, 4 * fine, 3, padding=1), nn.PixelShuffle(2)]
         self.parts = nn.Sequential(*parts)
@@ -70,11 +70,11 @@ def level_widths(patch: int, width: int) -> list[int]:
         raise ValueError(f"patch must be a power of two (1, 2, 4, 8, 16), got {patch}")
     if width < 1:
         raise ValueError(f"width must be at least 1, got {width}")
-    least = min(LEAST_WIDTH, width)
-    return [max(least, width >> level) for level in range(patch.bit_length())]
+    narrowest = min(MIN_WIDTH, width)
+    return [max(narrowest, width >> level) for level in range(patch.bit_length())]
 
 
-def downward(channels: int, widths: list[int]) -> Iterator[nn.Module]:
+def downsampling_layers(channels: int, widths: list[int]) -> Iterator[nn.Module]:
     """For each level but the finest: the layer that halves the resolution.
 
     `widths` are those of the levels, from the grid to the pixels. The finest has no layer of its
@@ -85,12 +85,33 @@ def downward(channels: int, widths: list[int]) -> Iterator[nn.Module]:
         yield nn.Sequential(*act, nn.Conv2d(fine, coarse, 4, stride=2, padding=1))
 
 
-def decoder_for(encoder: Any, dim: int, *, size: int, name: str) -> Decoder:
-    """The decoder that mirrors a codec: from vectors of width `dim` on its grid to its images.
+@runtime_checkable
+class LevelShape(Protocol):
+    """The size of a codec at the resolution of its grid."""
 
-    Raises ValueError, naming the method, for an encoder that is no codec.
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def depth(self) -> int: ...
+
+
+@runtime_checkable
+class PatchCodec(Protocol):
+    """An encoder of image patches whose images a decoder can rebuild."""
+
+    grid: tuple[int, int]
+    patch: int
+    channels: int
+    shape: LevelShape
+
+
+def build_decoder(encoder: object, dim: int, *, size: int, name: str) -> Decoder:
+    """Build the decoder that mirrors a codec: vectors of width `dim` on its grid to its images.
+
+    Raises ValueError, naming the method, if the encoder is not a codec.
     """
-    if not all(hasattr(encoder, wanted) for wanted in ("grid", "patch", "channels", "shape")):
+    if not isinstance(encoder, PatchCodec):
         raise ValueError(
             f"{name} rebuilds images from patches, and needs an encoder that is made for it: "
             "codec-tiny, codec-small or codec-base"
@@ -100,6 +121,5 @@ def decoder_for(encoder: Any, dim: int, *, size: int, name: str) -> Decoder:
             f"{name} has images of {size} px and an encoder for {encoder.grid[0] * encoder.patch} "
             "px; the same for both would be right"
         )
-    shape = encoder.shape
-    told = {"patch": encoder.patch, "width": shape.width, "depth": shape.depth}
-    return Decoder(dim, encoder.channels, **told)
+    width, depth = encoder.shape.width, encoder.shape.depth
+    return Decoder(dim, encoder.channels, patch=encoder.patch, width=width, depth=depth)

@@ -27,26 +27,28 @@ class DenseHead(nn.Module):
     def __init__(self, widths: Sequence[int], out: int, *, grid: tuple[int, int], width: int):
         super().__init__()
         self.grid = grid
-        self.inward = nn.ModuleList(_inward(dim, width) for dim in widths)
+        self.inward = nn.ModuleList(_input_projection(dim, width) for dim in widths)
         self.mix = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU())
         self.out = nn.Linear(width, out)
 
     def forward(self, maps: Sequence[Features]) -> Float[Tensor, "b h w out"]:
-        brought = [self._brought(part(_map(x))) for part, x in zip(self.inward, maps, strict=True)]
+        resized = [
+            self._resize(part(_to_map(x))) for part, x in zip(self.inward, maps, strict=True)
+        ]
         # the scores lie side by side, as what compares them wants it
-        return self.out(self.mix(sum(brought)).permute(0, 2, 3, 1))
+        return self.out(self.mix(sum(resized)).permute(0, 2, 3, 1))
 
-    def _brought(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d p q"]:
+    def _resize(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d p q"]:
         if x.shape[2] >= self.grid[0] and x.shape[3] >= self.grid[1]:
             return F.adaptive_avg_pool2d(x, self.grid)
         return F.interpolate(x, self.grid, mode="bilinear", align_corners=False)
 
 
-def _inward(dim: int, width: int) -> nn.Sequential:
+def _input_projection(dim: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(dim, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
 
 
-def _map(features: Features) -> Float[Tensor, "b d h w"]:
+def _to_map(features: Features) -> Float[Tensor, "b d h w"]:
     assert features.tokens is not None, "the caller has checked"
     assert features.grid is not None
     return features.tokens.mT.unflatten(2, features.grid)

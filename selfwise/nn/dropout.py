@@ -20,13 +20,13 @@ def dropout(x: Float[Tensor, "*n"], p: float) -> Float[Tensor, "*n"]:
     """
     if not p:
         return x
-    return x * keep(x, p) if x.device.type == "cpu" else F.dropout(x, p)
+    return x * dropout_mask(x, p) if x.device.type == "cpu" else F.dropout(x, p)
 
 
-def keep(like: Float[Tensor, "*n"], p: float) -> Float[Tensor, "*n"]:
-    """0 or 1 / (1 - p), independently for each element."""
+def dropout_mask(like: Float[Tensor, "*n"], p: float) -> Float[Tensor, "*n"]:
+    """Draw a mask of 0 and 1 / (1 - p), independently for each element."""
     words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     numbers = words.view(torch.int16)[: like.numel()].view(like.shape)
-    lost = min(STEPS - 1, max(1, round(p * STEPS)))
-    kept = numbers >= lost - STEPS // 2
-    return kept.to(like.dtype).mul_(STEPS / (STEPS - lost))
+    threshold = min(STEPS - 1, max(1, round(p * STEPS)))
+    keep = numbers >= threshold - STEPS // 2
+    return keep.to(like.dtype).mul_(STEPS / (STEPS - threshold))

@@ -8,6 +8,7 @@ of 512 numbers, on one core, value and gradient take 1.7 ms, with `F.gelu` 2.3; 
 and no way through torch.func.
 """
 
+from collections.abc import Iterator
 from math import pi, sqrt
 from typing import Any
 
@@ -33,9 +34,9 @@ class _BySigmoid(torch.autograd.Function):
         x = x.contiguous()
         out, slope = torch.empty_like(x), torch.empty_like(x)
         linear, third = x.new_tensor(LINEAR), x.new_tensor(LINEAR / 3)
-        room = x.new_empty(min(x.numel(), _piece()))
+        buffer = x.new_empty(min(x.numel(), _piece_size()))
         for a, o, d in _pieces(x, out, slope):
-            share = _share(a, linear, room[: len(a)])
+            share = _sigmoid_of_double_u(a, linear, buffer[: len(a)])
             torch.mul(a, share, out=o)
             torch.addcmul(third, a, a, value=CUBIC, out=d).mul_(a)
             torch.ops.aten.sigmoid_backward.grad_input(d, share, grad_input=d)
@@ -50,25 +51,25 @@ class _BySigmoid(torch.autograd.Function):
         return grads[0] * slope
 
 
-def _value(x: Tensor) -> Tensor:
-    """The same where nobody asks for a gradient."""
+def _gelu_without_gradient(x: Tensor) -> Tensor:
+    """`_BySigmoid` where no gradient is needed."""
     x = x.contiguous()
     out, linear = torch.empty_like(x), x.new_tensor(LINEAR)
     for a, o in _pieces(x, out):
-        _share(a, linear, o).mul_(a)
+        _sigmoid_of_double_u(a, linear, o).mul_(a)
     return out
 
 
-def _share(x: Tensor, linear: Tensor, out: Tensor) -> Tensor:
+def _sigmoid_of_double_u(x: Tensor, linear: Tensor, out: Tensor) -> Tensor:
     return torch.addcmul(linear, x, x, value=CUBIC, out=out).mul_(x).sigmoid_()
 
 
-def _piece() -> int:
+def _piece_size() -> int:
     return PIECE * torch.get_num_threads()
 
 
-def _pieces(*tensors: Tensor) -> Any:
-    return zip(*(tensor.view(-1).split(_piece()) for tensor in tensors))
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    return zip(*(tensor.view(-1).split(_piece_size()) for tensor in tensors))
 
 
 def gelu_tanh(x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
@@ -78,4 +79,4 @@ def gelu_tanh(x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         return F.gelu(x, approximate="tanh")
     if x.requires_grad and torch.is_grad_enabled():
         return _BySigmoid.apply(x)  # type: ignore[no-any-return]
-    return _value(x)
+    return _gelu_without_gradient(x)

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
-class Projection(nn.Sequential):
+class ProjectionHead(nn.Sequential):
     """SimCLR's g(h): an MLP with batch norm in every layer, ReLU between, none at the end.
 
     The paper (arXiv:2002.05709, section 4.2) uses two layers; the authors' code later three, and

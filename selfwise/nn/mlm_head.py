@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from selfwise.nn.transformer import ACTIVATIONS
 
 
-class MaskedHead(nn.Module):
+class MaskedLMHead(nn.Module):
     """BERT's head: a layer, GELU, LayerNorm, then the token table and a bias for each token.
 
     The table is not part of the head: it is handed to `forward`, which ties the two (google-

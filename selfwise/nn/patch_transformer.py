@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from selfwise.nn.attention import Layout, attend, pick
-from selfwise.nn.relative_position import RelativeBias, rows_of
+from selfwise.nn.attention import Layout, attend, gather_positions
+from selfwise.nn.relative_position import RelativeBias, bias_at_queries
 from selfwise.nn.transformer import MLP
 
 
@@ -35,18 +35,18 @@ class PatchAttention(nn.Module):
         if where is None:
             biases = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
             q, k, v = self._split(F.linear(x, self.qkv.weight, biases), 3)
-            return self._joined(q, k, v, bias)
+            return self._attend(q, k, v, bias)
         d = x.shape[-1]
         wq, wkv = self.qkv.weight.split([d, 2 * d])
-        (q,) = self._split(F.linear(pick(x, where), wq, self.q_bias), 1)
+        (q,) = self._split(F.linear(gather_positions(x, where), wq, self.q_bias), 1)
         biases = torch.cat([torch.zeros_like(self.v_bias), self.v_bias])
         k, v = self._split(F.linear(x, wkv, biases), 2)
-        return self._joined(q, k, v, None if bias is None else rows_of(bias, where))
+        return self._attend(q, k, v, None if bias is None else bias_at_queries(bias, where))
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         return x.unflatten(-1, (parts, self.heads, -1)).unbind(2)
 
-    def _joined(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
         return self.out(attend(q, k, v, Layout(mask=bias)).flatten(2))
 
 
@@ -86,14 +86,16 @@ class PatchBlock(nn.Module):
         where: Int64[Tensor, "b k"] | None = None,
     ) -> Float[Tensor, "b k d"]:
         """With `where` only those positions; keys and values still come from all."""
-        found = self.attention(self.norm1(x), bias, where)
-        x = x if where is None else pick(x, where)
-        x = x + self._weighed(found, self.scale1)
-        return x + self._weighed(self.mlp(self.norm2(x)), self.scale2)
+        attended = self.attention(self.norm1(x), bias, where)
+        x = x if where is None else gather_positions(x, where)
+        x = x + self._scale_and_drop(attended, self.scale1)
+        return x + self._scale_and_drop(self.mlp(self.norm2(x)), self.scale2)
 
-    def _weighed(self, x: Float[Tensor, "b n d"], scale: Tensor | None) -> Float[Tensor, "b n d"]:
+    def _scale_and_drop(
+        self, x: Float[Tensor, "b n d"], scale: Tensor | None
+    ) -> Float[Tensor, "b n d"]:
         x = x if scale is None else x * scale
         if not self.training or not self.drop_path:
             return x
-        kept = 1 - self.drop_path
-        return x * x.new_empty((len(x), 1, 1)).bernoulli_(kept).div_(kept)
+        keep_prob = 1 - self.drop_path
+        return x * x.new_empty((len(x), 1, 1)).bernoulli_(keep_prob).div_(keep_prob)

@@ -8,10 +8,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 EPS = 1e-3  # how far from the next whole number the outermost values stay
-FEWEST, MOST = 3, 2**16  # levels of a number; codes in all
+MIN_LEVELS, MAX_CODES = 3, 2**16  # levels of a number; codes in all
 
 
-class Levels(nn.Module):
+class FiniteScalarQuantizer(nn.Module):
     """Finite scalar quantization (Mentzer et al. 2023, arXiv:2309.15505, section 3 and app. A.1).
 
     Number i of a vector is bounded by tanh and rounded to one of `levels[i]` whole numbers; the
@@ -45,12 +45,12 @@ class Levels(nn.Module):
 
     def forward(self, z: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Each number on its level, divided by half their number: about -1 to 1."""
-        bounded = self._bounded(z)
+        bounded = self._bound(z)
         return (bounded + (bounded.round() - bounded).detach()) / (self.levels // 2)
 
     def codes(self, z: Float[Tensor, "... d"]) -> Int64[Tensor, "..."]:
         """The number of the code that `forward` rounds to, in mixed radix: 0 to size - 1."""
-        place = self._bounded(z).round().long() + self.levels // 2
+        place = self._bound(z).round().long() + self.levels // 2
         return (place * self.basis).sum(dim=-1)
 
     def vectors(self, codes: Int64[Tensor, "..."]) -> Float[Tensor, "... d"]:
@@ -58,7 +58,7 @@ class Levels(nn.Module):
         place = codes[..., None] // self.basis % self.levels
         return (place - self.levels // 2).to(self.reach.dtype) / (self.levels // 2)
 
-    def _bounded(self, z: Tensor) -> Tensor:
+    def _bound(self, z: Tensor) -> Tensor:
         # in bf16 whole numbers and halves of them are soon the same
         z = z.to(torch.promote_types(z.dtype, self.reach.dtype))
         return (z + self.shift).tanh() * self.reach - self.offset
@@ -69,28 +69,28 @@ class Levels(nn.Module):
 
 def check_levels(levels: Sequence[int]) -> None:
     """Raises ValueError unless FSQ can have these levels."""
-    said = ",".join(map(str, levels))
-    if not levels or min(levels) < FEWEST:
+    spelling = ",".join(map(str, levels))
+    if not levels or min(levels) < MIN_LEVELS:
         raise ValueError(
-            f"levels must be numbers of at least {FEWEST}, such as 8,8,8 (the paper: 5 or more), "
-            f"got {said or 'none'}"
+            f"levels must be numbers of at least {MIN_LEVELS}, such as 8,8,8 "
+            f"(the paper: 5 or more), got {spelling or 'none'}"
         )
-    if prod(levels) > MOST:
+    if prod(levels) > MAX_CODES:
         raise ValueError(
-            f"levels {said} are {prod(levels):,} codes; at most {MOST:,} can be had, and 256 to "
-            "1000 suit 50,000 small images"
+            f"levels {spelling} are {prod(levels):,} codes; at most {MAX_CODES:,} can be had, "
+            "and 256 to 1000 suit 50,000 small images"
         )
 
 
 @torch.no_grad()
-def distinct(codes: Int64[Tensor, "b n"]) -> Float[Tensor, "b"]:
-    """How many different codes each image has: 1 to n."""
+def count_distinct_codes(codes: Int64[Tensor, "b n"]) -> Float[Tensor, "b"]:
+    """Count the different codes of each image: 1 to n."""
     ordered = codes.sort(dim=1).values
     return 1.0 + (ordered[:, 1:] != ordered[:, :-1]).sum(dim=1)
 
 
 @torch.no_grad()
-def gumbel(uniform: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def gumbel_noise(uniform: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Standard Gumbel noise of uniform numbers in [0, 1)."""
     # multiples of 2^-24 below 1; of 0 there is no logarithm
     return uniform.clamp_min(2.0**-25).log_().neg_().log_().neg_()

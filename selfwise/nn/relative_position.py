@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 
-def distances(rows: int, columns: int) -> Int64[Tensor, "n n"]:
+def relative_position_index(rows: int, columns: int) -> Int64[Tensor, "n n"]:
     """Which entry of the table each pair (query, key) reads; n = 1 + rows * columns.
 
     Position 0 is the class token. The last three entries are for pairs with it: class to patch,
@@ -19,15 +19,15 @@ def distances(rows: int, columns: int) -> Int64[Tensor, "n n"]:
     down = torch.arange(rows).repeat_interleave(columns)
     across = torch.arange(columns).repeat(rows)
     pairs = down[:, None] - down + rows - 1, across[:, None] - across + columns - 1
-    last = entries(rows, columns) - 1
-    found = torch.full((rows * columns + 1,) * 2, last)
-    found[1:, 1:] = pairs[0] * (2 * columns - 1) + pairs[1]
-    found[0, 1:], found[1:, 0] = last - 2, last - 1
-    return found
+    last = count_table_entries(rows, columns) - 1
+    index = torch.full((rows * columns + 1,) * 2, last)
+    index[1:, 1:] = pairs[0] * (2 * columns - 1) + pairs[1]
+    index[0, 1:], index[1:, 0] = last - 2, last - 1
+    return index
 
 
-def entries(rows: int, columns: int) -> int:
-    """Rows of the table."""
+def count_table_entries(rows: int, columns: int) -> int:
+    """Count the rows of the table."""
     return (2 * rows - 1) * (2 * columns - 1) + 3
 
 
@@ -38,20 +38,20 @@ class RelativeBias(nn.Module):
 
     def __init__(self, grid: tuple[int, int], heads: int):
         super().__init__()
-        self.table = nn.Parameter(torch.zeros(entries(*grid), heads))
-        self.register_buffer("index", distances(*grid), persistent=False)
+        self.table = nn.Parameter(torch.zeros(count_table_entries(*grid), heads))
+        self.register_buffer("index", relative_position_index(*grid), persistent=False)
 
     def forward(self, dtype: torch.dtype | None = None) -> Float[Tensor, "1 h n n"]:
         """What is added to the scores of every image. In `dtype`, that of the products."""
         # as a look-up, since its backward pass is deterministic
-        found = F.embedding(self.index, self.table).permute(2, 0, 1)
-        return found[None].to(dtype or self.table.dtype)
+        bias = F.embedding(self.index, self.table).permute(2, 0, 1)
+        return bias[None].to(dtype or self.table.dtype)
 
 
-def rows_of(
+def bias_at_queries(
     bias: Float[Tensor, "1 h n n"], where: Int64[Tensor, "b k"]
 ) -> Float[Tensor, "b h k n"]:
-    """The bias of the queries at the positions `where` alone."""
+    """Select the bias of the queries at the positions `where`."""
     h, n = bias.shape[1:3]
-    found = F.embedding(where, bias[0].transpose(0, 1).flatten(1))
-    return found.unflatten(-1, (h, n)).transpose(1, 2)
+    rows = F.embedding(where, bias[0].transpose(0, 1).flatten(1))
+    return rows.unflatten(-1, (h, n)).transpose(1, 2)

@@ -17,13 +17,13 @@ class SmallMapConv2d(nn.Conv2d):
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
         if min(input.shape[2] - self.stride[0], input.shape[3] - self.stride[1]) >= 0:
             return super().forward(input)
-        assert not isinstance(self.padding, str), "`guard` takes numbers alone"
+        assert not isinstance(self.padding, str), "`guard_small_maps` takes numbers alone"
         down, across = self.padding
         padded = F.pad(input, (across, across, down, down))
         return F.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
-def guard(module: nn.Module) -> None:
+def guard_small_maps(module: nn.Module) -> None:
     """Make a `SmallMapConv2d` of every strided, padded `nn.Conv2d` in the module, in place.
 
     Parameters, names and state stay what they are, which is why the class alone is changed.

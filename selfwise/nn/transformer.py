@@ -14,7 +14,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core.rng import draw_shared
-from selfwise.nn.attention import Attention, Cache, Layout, additive, arrange_at, pick
+from selfwise.nn.attention import (
+    Attention,
+    KeyValueCache,
+    Layout,
+    additive_mask,
+    build_query_layout,
+    gather_positions,
+)
 from selfwise.nn.dropout import dropout
 from selfwise.nn.gelu import gelu_tanh
 
@@ -62,29 +69,29 @@ class Block(nn.Module):
         self.pre, self.dropout = norm == "pre", dropout
 
     def forward(self, x: Float[Tensor, "b n d"], layout: Layout) -> Float[Tensor, "b n d"]:
-        return self._rest(x, self.attention(self._first(x), layout))
+        return self._finish(x, self.attention(self._norm_input(x), layout))
 
-    def at(
+    def forward_at(
         self, x: Float[Tensor, "b n d"], where: Int64[Tensor, "b k"], layout: Layout
     ) -> Float[Tensor, "b k d"]:
-        """The same at the positions `where` alone: only keys and values are computed for all."""
-        inner = self._first(x)
-        asked = pick(inner, where)
-        own = pick(x, where) if self.pre else asked
-        return self._rest(own, self.attention.at(inner, asked, layout))
+        """`forward` at the positions `where` alone; keys and values come from all positions."""
+        inner = self._norm_input(x)
+        query = gather_positions(inner, where)
+        residual = gather_positions(x, where) if self.pre else query
+        return self._finish(residual, self.attention.forward_at(inner, query, layout))
 
     def extend(
         self, x: Float[Tensor, "b m d"], before: tuple[Tensor, Tensor] | None, layout: Layout
     ) -> tuple[Float[Tensor, "b m d"], tuple[Tensor, Tensor]]:
         """The next m positions, with keys and values of those before."""
-        found, kept = self.attention.extend(self._first(x), before, layout)
-        return self._rest(x, found), kept
+        attended, keys_and_values = self.attention.extend(self._norm_input(x), before, layout)
+        return self._finish(x, attended), keys_and_values
 
-    def _first(self, x: Tensor) -> Tensor:
+    def _norm_input(self, x: Tensor) -> Tensor:
         return self.norm1(x) if self.pre else x
 
-    def _rest(self, x: Tensor, attended: Tensor) -> Tensor:
-        """What comes after the attention; it needs no other position."""
+    def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The rest of the block after the attention; it needs no other position."""
         x = x + self._drop(attended)
         if self.pre:
             return x + self._drop(self.mlp(self.norm2(x)))
@@ -116,8 +123,8 @@ class Transformer(nn.Module):
     ):
         super().__init__()
         self.depth, self.layerdrop = depth, layerdrop
-        make = partial(Block, dim, heads, ff, norm=norm, eps=eps, **block)  # type: ignore[arg-type]
-        self.blocks = nn.ModuleList(make() for _ in range(1 if shared else depth))
+        build_block = partial(Block, dim, heads, ff, norm=norm, eps=eps, **block)  # type: ignore[arg-type]
+        self.blocks = nn.ModuleList(build_block() for _ in range(1 if shared else depth))
         self.norm = nn.LayerNorm(dim, eps=eps) if norm == "pre" else None
 
     def layers(self) -> Iterator[Block]:
@@ -125,61 +132,61 @@ class Transformer(nn.Module):
         for i in range(self.depth):
             yield self.blocks[i % len(self.blocks)]  # type: ignore[misc]
 
-    def kept(self) -> list[Block]:
-        """The same without those that this step leaves out, which the CPU draws.
+    def draw_layers(self) -> list[Block]:
+        """The blocks without those that this training step skips. The CPU draws them.
 
-        They are the same in all processes of a run, which add the gradients of the same weights.
+        They are equal in all processes of a run, which add the gradients of the same weights.
         """
         blocks = list(self.layers())
         if not (self.training and self.layerdrop):
             return blocks
-        keep = draw_shared(len(blocks)) >= self.layerdrop
-        return [block for block, stays in zip(blocks, keep.tolist()) if stays]
+        active = draw_shared(len(blocks)) >= self.layerdrop
+        return [block for block, is_active in zip(blocks, active.tolist()) if is_active]
 
     def forward(self, x: Float[Tensor, "b n d"], layout: Layout) -> Float[Tensor, "b n d"]:
-        for block in self.kept():
+        for block in self.draw_layers():
             x = block(x, layout)
-        return self._last(x)
+        return self._final_norm(x)
 
-    def each(self, x: Float[Tensor, "b n d"], layout: Layout) -> list[Float[Tensor, "b n d"]]:
-        """What every block returns; the final norm is part of the last one alone."""
-        found = []
+    def all_layers(self, x: Float[Tensor, "b n d"], layout: Layout) -> list[Float[Tensor, "b n d"]]:
+        """The output of every block; the final norm is part of the last output alone."""
+        outputs = []
         for block in self.layers():
-            found.append(x := block(x, layout))
-        return [*found[:-1], self._last(x)]
+            outputs.append(x := block(x, layout))
+        return [*outputs[:-1], self._final_norm(x)]
 
-    def read(
+    def forward_at(
         self, x: Float[Tensor, "b n d"], layout: Layout, where: Int64[Tensor, "b k"]
     ) -> Float[Tensor, "b k d"]:
         """The output at the positions `where`, without the rest of the last block."""
-        if not (blocks := self.kept()):
-            return self._last(pick(x, where))
+        if not (blocks := self.draw_layers()):
+            return self._final_norm(gather_positions(x, where))
         *first, last = blocks
         for block in first:
             x = block(x, layout)
-        return self._last(last.at(x, where, arrange_at(layout, where, x)))
+        return self._final_norm(last.forward_at(x, where, build_query_layout(layout, where, x)))
 
     def extend(
-        self, x: Float[Tensor, "b m d"], cache: Cache | None
-    ) -> tuple[Float[Tensor, "b m d"], Cache]:
+        self, x: Float[Tensor, "b m d"], cache: KeyValueCache | None
+    ) -> tuple[Float[Tensor, "b m d"], KeyValueCache]:
         """The next m positions of a causal transformer, and the cache with them added."""
-        layout = _following(x, 0 if cache is None else cache.size)
+        layout = _causal_layout(x, 0 if cache is None else cache.size)
         keys, values = [], []
         for i, block in enumerate(self.layers()):
             before = None if cache is None else (cache.keys[i], cache.values[i])
             x, (k, v) = block.extend(x, before, layout)
             keys.append(k)
             values.append(v)
-        return self._last(x), Cache(keys, values)
+        return self._final_norm(x), KeyValueCache(keys, values)
 
-    def _last(self, x: Tensor) -> Tensor:
+    def _final_norm(self, x: Tensor) -> Tensor:
         return x if self.norm is None else self.norm(x)
 
 
-def _following(x: Float[Tensor, "b m d"], past: int) -> Layout:
-    """Each of m positions sees the `past` ones before, and those up to itself."""
+def _causal_layout(x: Float[Tensor, "b m d"], past: int) -> Layout:
+    """The layout of m new positions: each sees all `past` positions and those up to itself."""
     m = x.shape[1]
     if past == 0 or m == 1:
         return Layout(causal=m > 1)
     place = torch.arange(past + m, device=x.device)
-    return Layout(mask=additive((place <= place[past:, None])[None, None], x))
+    return Layout(mask=additive_mask((place <= place[past:, None])[None, None], x))

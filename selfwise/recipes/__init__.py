@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.workflows.lists import columns, first_line
 
 __all__ = ["find_recipe", "list_recipes", "recipe_names", "run_recipe"]
@@ -21,7 +21,7 @@ def find_recipe(name: str) -> Callable[..., object]:
     Raises ValueError with the nearest name if there is no such file.
     """
     if name not in recipe_names():
-        raise ValueError(f"unknown recipe {name!r}{nearest(name, recipe_names())}")
+        raise ValueError(f"unknown recipe {name!r}{did_you_mean(name, recipe_names())}")
     return getattr(import_module(f"selfwise.recipes.{name}"), name)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Integer
 from rich.console import Console
 from rich.table import Table
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import shuffled
 from selfwise.data.image import Images, open_images
 from selfwise.evaluation.features.image import extract_layers, extract_pixels
@@ -70,7 +70,7 @@ def beit_cifar10_cpu(
         seed: every random draw is a function of it.
     """
     if units not in UNITS:
-        raise ValueError(f"--units must be one of {', '.join(UNITS)}{nearest(units, UNITS)}")
+        raise ValueError(f"--units must be one of {', '.join(UNITS)}{did_you_mean(units, UNITS)}")
     home, images = Path(out or f"runs/beit_cifar10_{units}"), Path(data)
     train = images / "train"
     train_beit = partial(

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Integer
 from rich.console import Console
 from rich.table import Table
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import shuffled
 from selfwise.core.types import Batch, Labelled
 from selfwise.data.image import Images, open_images
@@ -90,7 +90,7 @@ def pretexts_cifar10(
     names = methods.split(",")
     for name in names:
         if name not in METHOD_OPTIONS:
-            raise ValueError(f"--methods has {name!r}{nearest(name, METHOD_OPTIONS)}")
+            raise ValueError(f"--methods has {name!r}{did_you_mean(name, METHOD_OPTIONS)}")
     home, images = Path(out), Path(data)
     source: Path | tuple[np.ndarray, np.ndarray] = images / "train"
     train, test = (open_images(images / part, labelled=True) for part in ("train", "test"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfwise.core.config import make_config
+from selfwise.core.files import digest
 from selfwise.core.plugins import FROM_PYTHON, digest_code, is_place, load_allowed
 from selfwise.core.rng import init_seed
 from selfwise.encoders.outside import find_factory, reset_weights
@@ -96,17 +97,28 @@ def check_code(folder: Path, record: RunRecord, code: RunCode) -> None:
 
     Raises ValueError if code that lives in Python alone is something else.
     """
-    things: dict[str, object] = {record.method: code.method, record.encoder_name: code.encoder}
-    for place, before in record.code.items():
-        if before == digest_code(things.get(place)):
+    now = {"method": digest_code(code.method)}
+    if code.encoder is not None:
+        now["encoder"] = digest_factory(code.encoder)
+    names = {"method": record.method, "encoder": record.encoder_name}
+    for what, before in record.code.items():
+        if before == now.get(what):
             continue
-        if place == FROM_PYTHON:
+        if names[what] == FROM_PYTHON:
             raise ValueError(
-                f"{folder} was started with other code than the method or encoder that was handed "
-                "over: hand over the same, or start another run"
+                f"{folder} was started with another {what} than the one that was handed over: hand "
+                "over the same, or start another run"
             )
-        text = f"warning: {place} was changed since {folder} was started"
+        text = f"warning: {names[what]} was changed since {folder} was started"
         print(f"{text}: the result may differ", file=sys.stderr, flush=True)
+
+
+def digest_factory(factory: EncoderFactory) -> str:
+    """A digest of the code of a factory, or of the parts and the shapes of a module."""
+    if not isinstance(factory, ModuleFactory):
+        return digest_code(factory)
+    shapes = [(name, tuple(w.shape)) for name, w in factory.module.state_dict().items()]
+    return digest(repr(factory.module), repr(shapes))
 
 
 def recorded_encoder(record: RunRecord, code: RunCode) -> EncoderChoice:

@@ -23,8 +23,8 @@ from selfwise.core.config import (
 )
 from selfwise.core.plugins import FROM_PYTHON, absolute_place, is_place, load_place, name_place
 from selfwise.data.image.named_sets import parse_name
-from selfwise.data.text.documents import HUB
-from selfwise.data.text.python_docs import NAME as EMBEDDED_TEXT
+from selfwise.data.text.documents import HUB_PREFIX
+from selfwise.data.text.python_docs import PYTHON_DOCS
 from selfwise.encoders.outside import find_factory
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
@@ -137,7 +137,7 @@ def encoder_class(kind: type[Method], encoder: str | EncoderFactory | nn.Module)
     if isinstance(encoder, nn.Module):
         return Config
     if not isinstance(encoder, str):
-        return options_of(encoder, skip=FROM_DATA, prefix="encoder.")
+        return options_of(encoder, skip=FROM_DATA, prefix="encoder.", positional=True)
     return modality_of(kind).find_encoder_options(encoder or kind.default_encoder)
 
 
@@ -259,7 +259,7 @@ def name_data(data: object) -> str:
         return FROM_PYTHON
     if data == IMPORTED:
         return IMPORTED
-    if str(data) == EMBEDDED_TEXT or str(data).startswith(HUB):
+    if str(data) == PYTHON_DOCS or str(data).startswith(HUB_PREFIX):
         return str(data)
     known = parse_name(data) if isinstance(data, str) else None
     if known is None:

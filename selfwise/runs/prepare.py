@@ -4,13 +4,14 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
+from selfwise import methods
 from selfwise.core.config import flatten_config
 from selfwise.core.plugins import digest_code
 from selfwise.core.process import threads
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
 from selfwise.modalities.modality import OpenData, Opening, Steps
-from selfwise.runs.build import RunCode, build_started, open_newest
+from selfwise.runs.build import RunCode, build_started, digest_factory, open_newest
 from selfwise.runs.config import RunRequest
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.record import Choice, RunRecord
@@ -113,13 +114,13 @@ def complete_record(
 
 
 def _digest_outside(request: RunRequest) -> dict[str, str]:
-    """Digests of the files that define code from outside the package."""
-    outside: dict[str, Any] = {}
-    if not request.kind.__module__.startswith("selfwise.methods."):
-        outside[request.method] = request.kind
+    """Digests of the method and of the encoder, where they are from outside the package."""
+    digests: dict[str, str] = {}
+    if not methods.name_of(request.kind):
+        digests["method"] = digest_code(request.kind)
     if request.encoder.factory is not None:
-        outside[request.encoder.name] = request.encoder.factory
-    return {name: digest for name, thing in outside.items() if (digest := digest_code(thing))}
+        digests["encoder"] = digest_factory(request.encoder.factory)
+    return digests
 
 
 def _resolve(request: RunRequest, data: OpenData) -> ResolvedTraining:

@@ -46,7 +46,7 @@ class RunRecord:
     about: Mapping[str, float] = field(default_factory=dict)
     """What the method says of its task."""
     code: Mapping[str, str] = field(default_factory=dict)
-    """Digests of code from outside the package, by place."""
+    """Digests of the method and the encoder, where they are from outside the package."""
     imported: Mapping[str, Any] = field(default_factory=dict)
     """Where imported weights are from."""
 

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int64
@@ -14,13 +14,21 @@ from torch import Tensor
 from selfwise.core.types import HOP, frames
 
 FORMAT = 1
-ARRAY, FACTS, HALF = "units.npy", "units.json", "units.half.npy"
+ARRAY_FILE, FACTS_FILE, HALF_FILE = "units.npy", "units.json", "units.half.npy"
 SAVE_SECONDS = 20.0  # between two flushes to the disk
 # of a batch: which recordings (b,), at which samples its rows begin (b,) or None for their first,
 # the units (b t), and which of those are frames (b t)
 LabelledBatch = tuple[
     Int64[Tensor, "_"], Int64[Tensor, "_"] | None, Int64[Tensor, "_ _"], Bool[Tensor, "_ _"]
 ]
+
+
+class LabelFacts(NamedTuple):
+    """What is known of an array of labels beside its content."""
+
+    size: int  # how many kinds of label there are
+    samples: list[int]  # of each recording, at 16 kHz
+    done: int | None = None  # batches that are written, while the array is not whole
 
 
 class FrameLabels:
@@ -33,18 +41,18 @@ class FrameLabels:
     @classmethod
     def open(cls, folder: Path) -> "FrameLabels":
         """What `write_labels` left. Raises ValueError if it is not there, or not as it was."""
-        facts = _read_facts(folder / FACTS)
+        facts = _read_facts(folder / FACTS_FILE)
         try:
-            units = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
+            units = np.load(folder / ARRAY_FILE, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise ValueError(f"{folder / ARRAY} is missing, or no array of units") from error
-        offsets = _frame_offsets(np.asarray(facts["samples"], dtype=np.int64))
-        if units.shape != (offsets[-1],) or units.dtype != _label_dtype(facts["size"]):
+            raise ValueError(f"{folder / ARRAY_FILE} is missing, or no array of units") from error
+        offsets = _frame_offsets(np.asarray(facts.samples, dtype=np.int64))
+        if units.shape != (offsets[-1],) or units.dtype != _label_dtype(facts.size):
             raise ValueError(
-                f"{folder / ARRAY} has {len(units):,} units of {units.dtype}, where {FACTS} says "
-                f"{offsets[-1]:,} of {_label_dtype(facts['size'])}"
+                f"{folder / ARRAY_FILE} has {len(units):,} units of {units.dtype}, where "
+                f"{FACTS_FILE} says {offsets[-1]:,} of {_label_dtype(facts.size)}"
             )
-        return cls(units, offsets, facts["size"])
+        return cls(units, offsets, facts.size)
 
     def __len__(self) -> int:
         """How many recordings there are."""
@@ -80,8 +88,8 @@ class FrameLabels:
 
 def count_written(folder: Path) -> int:
     """How many batches a killed `write_labels` has left in the folder, to be passed as `first`."""
-    path = folder / f".{FACTS}"
-    return int(_read_facts(path)["done"]) if path.is_file() and (folder / HALF).is_file() else 0
+    path = folder / f".{FACTS_FILE}"
+    return _read_facts(path).done or 0 if path.is_file() and (folder / HALF_FILE).is_file() else 0
 
 
 def write_labels(
@@ -100,22 +108,22 @@ def write_labels(
         samples: of each recording, at 16 kHz.
         batches: (recordings, first samples, units, valid); together they have every frame.
         size: how many kinds of unit there are.
-        first: the number of the first of `batches`: `written(folder)` goes on where a killed call
-            was; 0 begins anew.
+        first: the number of the first of `batches`: `count_written(folder)` resumes a killed call,
+            0 begins anew.
         progress: called with a sentence now and then.
 
     Raises ValueError for a unit that is not below `size`, for a batch beyond its recording, and if
     frames are left without a unit at the end.
     """
     offsets, dtype = _frame_offsets(samples), _label_dtype(size)
-    facts = {"format": FORMAT, "size": size, "samples": samples.tolist()}
+    facts = LabelFacts(size, samples.tolist())
     units, none = _open_array(folder, facts, int(offsets[-1]), first), np.iinfo(dtype).max
     saved = time.monotonic()
     for done, piece in enumerate(batches, start=first + 1):
         _write_batch(units, offsets, size, *piece)
         if time.monotonic() - saved >= SAVE_SECONDS:
             units.flush()
-            _write_facts(folder / f".{FACTS}", facts | {"done": done})
+            _write_facts(folder / f".{FACTS_FILE}", facts._replace(done=done))
             saved = time.monotonic()
             if progress is not None:
                 progress(f"{done:,} batches labelled")
@@ -124,19 +132,19 @@ def write_labels(
         raise ValueError(f"{missing:,} of {len(units):,} frames got no unit")
     units.flush()
     del units
-    (folder / HALF).replace(folder / ARRAY)
-    _write_facts(folder / FACTS, facts)
-    (folder / f".{FACTS}").unlink(missing_ok=True)
+    (folder / HALF_FILE).replace(folder / ARRAY_FILE)
+    _write_facts(folder / FACTS_FILE, facts)
+    (folder / f".{FACTS_FILE}").unlink(missing_ok=True)
     return FrameLabels.open(folder)
 
 
-def _open_array(folder: Path, facts: dict[str, Any], total: int, first: int) -> np.memmap:
+def _open_array(folder: Path, facts: LabelFacts, total: int, first: int) -> np.memmap:
     """The array to write into: that of a killed call, or one that says everywhere `no unit yet`."""
-    path, dtype = folder / HALF, _label_dtype(facts["size"])
+    path, dtype = folder / HALF_FILE, _label_dtype(facts.size)
     folder.mkdir(parents=True, exist_ok=True)
     if first:
-        before = _read_facts(folder / f".{FACTS}")
-        if {name: before[name] for name in facts} != facts:
+        before = _read_facts(folder / f".{FACTS_FILE}")
+        if before._replace(done=None) != facts:
             raise ValueError(f"{folder} was begun with other recordings or units: remove it")
         return np.lib.format.open_memmap(path, mode="r+")
     if not total:
@@ -144,7 +152,7 @@ def _open_array(folder: Path, facts: dict[str, Any], total: int, first: int) -> 
     units = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(total,))
     units[:] = np.iinfo(dtype).max
     units.flush()
-    _write_facts(folder / f".{FACTS}", facts | {"done": 0})
+    _write_facts(folder / f".{FACTS_FILE}", facts._replace(done=0))
     return units
 
 
@@ -183,21 +191,23 @@ def _label_dtype(size: int) -> np.dtype:
     return np.dtype(np.uint16 if size <= np.iinfo(np.uint16).max else np.uint32)
 
 
-def _read_facts(path: Path) -> dict[str, Any]:
+def _read_facts(path: Path) -> LabelFacts:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        is_current = facts["format"] == FORMAT
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] == FORMAT:
+            return LabelFacts(content["size"], content["samples"], content.get("done"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"there are no units in {path.parent}, or they are damaged") from error
-    if not is_current:
-        raise ValueError(f"{path.parent} has units of another version: remove it")
-    return facts
+    raise ValueError(f"{path.parent} has units of another version: remove it")
 
 
-def _write_facts(path: Path, facts: dict[str, Any]) -> None:
+def _write_facts(path: Path, facts: LabelFacts) -> None:
+    content = {"format": FORMAT, "size": facts.size, "samples": facts.samples}
+    if facts.done is not None:
+        content["done"] = facts.done
     half = path.with_name(f"{path.name}.writing")
     with half.open("w", encoding="utf-8") as stream:
-        json.dump(facts, stream)
+        json.dump(content, stream)
         stream.flush()
         os.fsync(stream.fileno())
     half.replace(path)

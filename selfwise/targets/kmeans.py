@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-CHUNK = 2**17  # scores that are held at once: they stay in the processor's cache
-CHUNK_CUDA = 2**26
+CHUNK_SCORES = 2**17  # scores that are held at once: they stay in the processor's cache
+CHUNK_SCORES_CUDA = 2**26
 
 
 class Clustering(NamedTuple):
-    """What `lloyd` found."""
+    """The result of `run_lloyd`."""
 
     centres: Float[Tensor, "k d"]
     ids: Int64[Tensor, "n"]  # of the nearest of these centres
@@ -50,7 +50,7 @@ def assign_clusters(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> I
     matrices a chunk.
     """
     half, across = centres.square().sum(dim=1) / 2, centres.mT.neg()
-    size = max(1, (CHUNK_CUDA if x.is_cuda else CHUNK) // len(centres))
+    size = max(1, (CHUNK_SCORES_CUDA if x.is_cuda else CHUNK_SCORES) // len(centres))
     scores = x.new_empty((min(size, len(x)), len(centres)))  # one for all: new pages cost time
     with torch.autocast(x.device.type, enabled=False):
         parts = (torch.addmm(half, p, across, out=scores[: len(p)]) for p in x.split(size))
@@ -75,7 +75,7 @@ def sum_clusters(
         ), counts
     # index_add_ on CUDA adds in the order in which threads come
     sums = x.new_zeros((clusters, x.shape[1]), dtype=torch.float64)
-    size = max(1, CHUNK_CUDA // clusters)
+    size = max(1, CHUNK_SCORES_CUDA // clusters)
     for part, own in zip(x.split(size), ids.split(size)):
         sums += torch.nn.functional.one_hot(own, clusters).double().mT @ part.double()
     return sums, counts

@@ -2,10 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -26,7 +28,7 @@ from selfwise.targets.kmeans import (
 )
 
 Report = Callable[[str], None]
-FILE = "fit.safetensors"
+FIT_FILE = "fit.safetensors"
 SAVE_SECONDS = 20.0  # between two savings of the state
 MIN_PER_BATCH = 256  # features that the sample takes of a batch, at least
 START_ITERATIONS = 10  # Lloyd iterations on the sample, by which starts are compared
@@ -38,10 +40,12 @@ class KMeansSettings(NamedTuple):
     batches: int
     clusters: int
     seed: int
-    passes: int
-    tolerance: float
-    sample: int
-    tries: int
+    passes: int = 20  # exact passes at most, 0 for none
+    # a pass ends the fit if the squared shifts of all centres add up to at most this share of the
+    # mean variance of the features, as in scikit-learn
+    tolerance: float = 1e-4
+    sample: int = 30_000  # features to try the starts on; at least ten for each cluster are taken
+    tries: int = 5  # k-means++ starts; the one with the lowest inertia on the sample is taken
 
     def check(self) -> None:
         """Raises ValueError for numbers that make no fit."""
@@ -51,11 +55,34 @@ class KMeansSettings(NamedTuple):
                 raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
 
 
+@dataclass
+class FitProgress:
+    """How far a fit has come, as its file has it."""
+
+    phase: str = "start"
+    done: int = 0  # batches of the phase
+    passes: int = 0  # exact passes over all batches
+    inertia: list[float] = field(default_factory=list)  # of each pass: mean square distance
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> "FitProgress":
+        return cls(facts["phase"], facts["done"], facts["pass"], facts["inertia"])
+
+    def to_facts(self) -> dict[str, object]:
+        return {
+            "phase": self.phase,
+            "done": self.done,
+            "pass": self.passes,
+            "inertia": self.inertia,
+        }
+
+
 class FeatureBatches:
     """Features by number; the first ones stay in memory, as far as it goes."""
 
     def __init__(self, read: Callable[[int], Tensor], memory: float):
-        self.read, self.free_bytes, self.cache = read, memory * 2**30, {}  # type: ignore[var-annotated]
+        self.read, self.free_bytes = read, memory * 2**30
+        self.cache: dict[int, Tensor] = {}
 
     def __getitem__(self, j: int) -> Float[Tensor, "m d"]:
         if j in self.cache:
@@ -69,7 +96,7 @@ class FeatureBatches:
 
 
 class KMeansFit:
-    """A fit as a chain of small steps; what they carry is `tensors` and `facts`, and is saved."""
+    """A fit as a chain of small steps; their state is `tensors` and `progress`, and is saved."""
 
     def __init__(
         self,
@@ -82,44 +109,44 @@ class KMeansFit:
     ):
         settings.check()
         self.batches, self.settings = FeatureBatches(batches, memory), settings
-        self.path = None if folder is None else folder / FILE
+        self.path = None if folder is None else folder / FIT_FILE
         self.report = report or (lambda text: None)
         self.saved = time.monotonic()
         self.tensors: dict[str, Tensor] = {}
-        self.facts: dict[str, Any] = {"phase": "start", "done": 0, "pass": 0, "inertia": []}
+        self.progress = FitProgress()
 
     def run(self) -> Float[Tensor, "k d"]:
         """The centres, after going on from where an earlier process was."""
         if self.path is not None and self.path.is_file():
             self._resume(self.path)
-        if self.facts["phase"] == "start":
+        if self.progress.phase == "start":
             self._choose_start()
-        if self.facts["phase"] == "mini-batches":
+        if self.progress.phase == "mini-batches":
             self._mini_batches()
-        while self.facts["phase"] == "passes":
+        while self.progress.phase == "passes":
             self._run_pass()
         return self.tensors["centres"]
 
     def _resume(self, path: Path) -> None:
         tensors, facts = tensor_file.load_tensors(path, "fit")
-        stored = facts.pop("settings", {})
+        stored = facts.get("settings", {})
         for name, value in self.settings._asdict().items():
             if stored.get(name) != value:
                 raise ValueError(
                     f"{path.parent} keeps a fit with {name} {stored.get(name)}, and this one has "
                     f"{value}: give it another folder, or remove that one"
                 )
-        self.tensors, self.facts = tensors, facts
+        self.tensors, self.progress = tensors, FitProgress.from_facts(facts)
 
     def _save(self, *, now: bool = False) -> None:
         if self.path is None or not (now or time.monotonic() - self.saved >= SAVE_SECONDS):
             return
-        facts = self.facts | {"settings": self.settings._asdict()}
+        facts = {**self.progress.to_facts(), "settings": self.settings._asdict()}
         tensor_file.save_tensors(self.path, self.tensors, facts)
         self.saved = time.monotonic()
 
     def _enter_phase(self, phase: str) -> None:
-        self.facts |= {"phase": phase, "done": 0}
+        self.progress.phase, self.progress.done = phase, 0
         self._save(now=True)
 
     def _move_to(self, x: Tensor) -> None:
@@ -153,28 +180,28 @@ class KMeansFit:
     def _mini_batches(self) -> None:
         """Every batch once; the centres begin as the means of the sample that they are."""
         order = shuffled(self.settings.batches, self.settings.seed, "order")
-        while self.facts["done"] < len(order):
-            x = self.batches[int(order[self.facts["done"]])]
+        while self.progress.done < len(order):
+            x = self.batches[int(order[self.progress.done])]
             self._move_to(x)
             if len(x):
                 mini = MiniBatchCentres(self.tensors["centres"], self.tensors["counts"])
                 mini.step(x)
                 self.tensors |= {"centres": mini.centres, "counts": mini.counts}
-            self.facts["done"] += 1
+            self.progress.done += 1
             self._save()
         self._enter_phase("passes" if self.settings.passes else "over")
 
     def _run_pass(self) -> None:
         """One exact Lloyd iteration over all batches."""
         k = self.settings.clusters
-        if not self.facts["done"]:
+        if not self.progress.done:
             self._clear_sums()
-        while self.facts["done"] < self.settings.batches:
-            x = self.batches[self.facts["done"]]
+        while self.progress.done < self.settings.batches:
+            x = self.batches[self.progress.done]
             self._move_to(x)
             if len(x):
                 self._add_batch(x, k)
-            self.facts["done"] += 1
+            self.progress.done += 1
             self._save()
         t = self.tensors
         far = FarthestPoints(t["far"], t["far distance"], t["far ids"])
@@ -182,13 +209,13 @@ class KMeansFit:
         shift = float((after - t["centres"]).double().square().sum())
         per = float(t["inertia"] / t["counts"].sum())
         t["centres"] = after
-        self.facts["pass"] += 1
-        self.facts["inertia"].append(per)
+        self.progress.passes += 1
+        self.progress.inertia.append(per)
         over = shift <= self.settings.tolerance * float(t["variance"])
-        number = f"pass {self.facts['pass']} of at most {self.settings.passes}"
+        number = f"pass {self.progress.passes} of at most {self.settings.passes}"
         self.report(f"{number}, mean square distance {per:.4f}{', settled' if over else ''}")
         self._enter_phase(
-            "over" if over or self.facts["pass"] >= self.settings.passes else "passes"
+            "over" if over or self.progress.passes >= self.settings.passes else "passes"
         )
 
     def _clear_sums(self) -> None:
@@ -219,7 +246,7 @@ class KMeansFit:
 
 
 def _draw_sample(
-    batches: FeatureBatches, order: Any, settings: KMeansSettings
+    batches: FeatureBatches, order: np.ndarray, settings: KMeansSettings
 ) -> Float[Tensor, "n d"]:
     """Features of batches in the keyed order, of each a keyed share, until there are enough."""
     target_size = max(settings.sample, 10 * settings.clusters)

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from selfwise.core.types import RATE, WINDOW, AudioBatch
 
-SHIFT = 160  # samples between frames: 100 a second, where `types.HOP` has 50
-COEFFICIENTS = 13
-FFT, BANDS = 512, 23
-LOWEST, HIGHEST = 20.0, RATE / 2  # Hz, of the mel bands
+FRAME_SHIFT = 160  # samples between frames: 100 a second, where `types.HOP` has 50
+NUM_COEFFICIENTS = 13
+FFT_SIZE, NUM_BANDS = 512, 23
+MIN_HERTZ, MAX_HERTZ = 20.0, RATE / 2  # Hz, of the mel bands
 PREEMPHASIS, LIFTER = 0.97, 22.0
-REACH = 2  # frames to each side that a difference looks at: Kaldi's window of five
-FLOOR = torch.finfo(torch.float32).eps  # of a band's energy, before the logarithm
+DIFFERENCE_REACH = 2  # frames to each side that a difference looks at: Kaldi's window of five
+ENERGY_FLOOR = torch.finfo(torch.float32).eps  # of a band's energy, before the logarithm
 
 
 def mfcc(
@@ -33,12 +33,12 @@ def mfcc(
     A row has (extent - 400) // 160 + 1 frames; differences repeat its own first and last frame, so
     that they do not depend on the padding, and what is beyond its frames is zero.
     """
-    count = max(0, (x.shape[1] - WINDOW) // SHIFT + 1)
+    count = max(0, (x.shape[1] - WINDOW) // FRAME_SHIFT + 1)
     if not count:
-        return x.new_zeros((len(x), 0, 3 * COEFFICIENTS), dtype=torch.float32)
+        return x.new_zeros((len(x), 0, 3 * NUM_COEFFICIENTS), dtype=torch.float32)
     if extent is None:
         extent = torch.full_like(x[:, 0], x.shape[1], dtype=torch.int64)
-    own = ((extent - WINDOW).div(SHIFT, rounding_mode="floor") + 1).clamp(min=0)
+    own = ((extent - WINDOW).div(FRAME_SHIFT, rounding_mode="floor") + 1).clamp(min=0)
     with torch.autocast(x.device.type, enabled=False):
         static = _static_coefficients(x.float())
         first = _slopes(static, own)
@@ -57,19 +57,19 @@ def mfcc_frames(batch: AudioBatch) -> tuple[Float32[Tensor, "b t 39"], Bool[Tens
     place = torch.arange(features.shape[1], device=features.device)
     if batch.extent is None:
         return features, torch.ones_like(place, dtype=torch.bool).expand(features.shape[:2])
-    last = (batch.extent - WINDOW).div(2 * SHIFT, rounding_mode="floor")
+    last = (batch.extent - WINDOW).div(2 * FRAME_SHIFT, rounding_mode="floor")
     return features, place <= last[:, None]
 
 
 def _static_coefficients(x: Float32[Tensor, "b s"]) -> Float32[Tensor, "b m 13"]:
     window, bands, cosines = (table.to(x.device) for table in _tables())
-    frames = x.unfold(1, WINDOW, SHIFT)
+    frames = x.unfold(1, WINDOW, FRAME_SHIFT)
     frames = frames - frames.mean(dim=2, keepdim=True)
     # the sample before a frame's first is that one again, as Kaldi has it, where the window is 0
     before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
     frames = (frames - PREEMPHASIS * before) * window
-    power = torch.fft.rfft(frames, n=FFT).abs().square()
-    return (power @ bands).clamp(min=FLOOR).log() @ cosines
+    power = torch.fft.rfft(frames, n=FFT_SIZE).abs().square()
+    return (power @ bands).clamp(min=ENERGY_FLOOR).log() @ cosines
 
 
 def _slopes(x: Float32[Tensor, "b m d"], own: Int64[Tensor, "b"]) -> Float32[Tensor, "b m d"]:
@@ -81,8 +81,8 @@ def _slopes(x: Float32[Tensor, "b m d"], own: Int64[Tensor, "b"]) -> Float32[Ten
         where = torch.minimum((place + by).clamp(min=0)[None], last)
         return x.gather(1, where[..., None].expand(-1, -1, x.shape[2]))
 
-    slope = sum(n * (shifted(n) - shifted(-n)) for n in range(1, REACH + 1))
-    return slope / (2 * sum(n * n for n in range(1, REACH + 1)))  # type: ignore[return-value]
+    slope = sum(n * (shifted(n) - shifted(-n)) for n in range(1, DIFFERENCE_REACH + 1))
+    return slope / (2 * sum(n * n for n in range(1, DIFFERENCE_REACH + 1)))  # type: ignore[return-value]
 
 
 @cache
@@ -100,9 +100,11 @@ def _hertz_to_mel(hertz: Tensor) -> Tensor:
 
 def _mel_bands() -> Float[Tensor, "257 23"]:
     """Triangles that are straight on the mel scale, each from its neighbour's top to the next."""
-    ends = _hertz_to_mel(torch.tensor([LOWEST, HIGHEST], dtype=torch.float64))
-    edges = torch.linspace(0, 1, BANDS + 2, dtype=torch.float64) * (ends[1] - ends[0]) + ends[0]
-    mel = _hertz_to_mel(torch.arange(FFT // 2 + 1, dtype=torch.float64) * RATE / FFT)[:, None]
+    ends = _hertz_to_mel(torch.tensor([MIN_HERTZ, MAX_HERTZ], dtype=torch.float64))
+    edges = torch.linspace(0, 1, NUM_BANDS + 2, dtype=torch.float64) * (ends[1] - ends[0]) + ends[0]
+    mel = _hertz_to_mel(torch.arange(FFT_SIZE // 2 + 1, dtype=torch.float64) * RATE / FFT_SIZE)[
+        :, None
+    ]
     low, top, high = edges[:-2], edges[1:-1], edges[2:]
     up, down = (mel - low) / (top - low), (high - mel) / (high - top)
     return torch.minimum(up, down).clamp(min=0)
@@ -110,8 +112,8 @@ def _mel_bands() -> Float[Tensor, "257 23"]:
 
 def _cosines() -> Float[Tensor, "23 13"]:
     """DCT-II, orthonormal; Kaldi's lifter evens out the sizes of the coefficients."""
-    order = torch.arange(COEFFICIENTS, dtype=torch.float64)
-    place = torch.arange(BANDS, dtype=torch.float64)[:, None]
-    table = (math.pi / BANDS * (place + 0.5) * order).cos() * math.sqrt(2 / BANDS)
-    table[:, 0] = math.sqrt(1 / BANDS)
+    order = torch.arange(NUM_COEFFICIENTS, dtype=torch.float64)
+    place = torch.arange(NUM_BANDS, dtype=torch.float64)[:, None]
+    table = (math.pi / NUM_BANDS * (place + 0.5) * order).cos() * math.sqrt(2 / NUM_BANDS)
+    table[:, 0] = math.sqrt(1 / NUM_BANDS)
     return table * (1 + LIFTER / 2 * (math.pi * order / LIFTER).sin())

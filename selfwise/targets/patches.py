@@ -15,7 +15,7 @@ from torch import Tensor
 from selfwise.targets import tensor_file
 from selfwise.targets.codebook import Codebook
 
-FILE = "patches.safetensors"
+PATCHES_FILE = "patches.safetensors"
 # added to the variance; MAE has 1e-6. A patch whose values differ by less than about 1 % is flat:
 # what 8-bit values and JPEG leave of it is noise, which must not be blown up to a shape
 EPS = 1e-4
@@ -80,13 +80,14 @@ class PatchTargets:
     def save(self, folder: Path) -> None:
         """Write `patches.safetensors`."""
         facts = {"patch": self.patch, "normalise": self.normalise}
-        tensor_file.save_tensors(folder / FILE, {"centres": self.codebook.centres}, facts)
+        tensor_file.save_tensors(folder / PATCHES_FILE, {"centres": self.codebook.centres}, facts)
 
     @classmethod
     def load(cls, folder: Path) -> "PatchTargets":
         """What `save` left. Raises ValueError if it is not there, or damaged."""
-        tensors, facts = tensor_file.load_tensors(folder / FILE, "set of patch units")
-        return cls(Codebook(tensors["centres"]), **facts)
+        tensors, facts = tensor_file.load_tensors(folder / PATCHES_FILE, "set of patch units")
+        codebook = Codebook(tensors["centres"])
+        return cls(codebook, patch=facts["patch"], normalise=facts["normalise"])
 
     def _check(self, x: Float[Tensor, "b c h w"]) -> None:
         if x.shape[1] != self.channels:

@@ -31,8 +31,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, 
     half.replace(path)
 
 
-def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and facts of a file that `save` wrote; `kind` says what is looked for.
+def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """The tensors and facts of a file that `save_tensors` wrote; `kind` says what is looked for.
 
     Raises ValueError if it is missing or no such file.
     """

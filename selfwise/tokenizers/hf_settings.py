@@ -9,18 +9,22 @@ from typing import Any
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as Library
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
-CONFIG, ADDED, SPECIAL = "tokenizer_config.json", "added_tokens.json", "special_tokens_map.json"
-WORDPIECE = ("Bert", "DistilBert", "Electra", "ConvBert", "MobileBert", "Lxmert", "Funnel")
-BYTES = ("GPT2", "Roberta", "Bart", "Longformer", "LED")
-SENTENCEPIECE = ("Albert", "XLMRoberta", "T5", "Llama")
+CONFIG_FILE, ADDED_FILE, SPECIAL_FILE = (
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+)
+WORDPIECE_FAMILIES = ("Bert", "DistilBert", "Electra", "ConvBert", "MobileBert", "Lxmert", "Funnel")
+BYTE_FAMILIES = ("GPT2", "Roberta", "Bart", "Longformer", "LED")
+SENTENCEPIECE_FAMILIES = ("Albert", "XLMRoberta", "T5", "Llama")
 _ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 ROLES = tuple(f"{role}_token" for role in _ROLES)
-_LISTS = ("additional_special_tokens", "extra_special_tokens")
+_TOKEN_LISTS = ("additional_special_tokens", "extra_special_tokens")
 # these change no id of a text: what is around it, how it is cut, how it is shown, where it is from
-_HARMLESS = {
-    *("tokenizer_class", "added_tokens_decoder", *ROLES, *_LISTS, "sp_model_kwargs"),
+_HARMLESS_SETTINGS = {
+    *("tokenizer_class", "added_tokens_decoder", *ROLES, *_TOKEN_LISTS, "sp_model_kwargs"),
     *("model_max_length", "max_length", "max_len", "truncation", "truncation_side", "stride"),
     *("truncation_strategy", "padding", "padding_side", "pad_to_multiple_of", "pad_token_type_id"),
     *("model_input_names", "clean_up_tokenization_spaces", "errors", "trim_offsets", "use_fast"),
@@ -31,7 +35,7 @@ _HARMLESS = {
     *("use_default_system_prompt", "split_special_tokens", "fix_mistral_regex", "device_map"),
     *("local_files_only", "model_specific_special_tokens", "max_source_length", "_commit_hash"),
 }
-_OWN = {
+_FORM_SETTINGS = {
     "wordpiece": {
         *("do_lower_case", "strip_accents", "tokenize_chinese_chars", "wordpieces_prefix"),
         *("never_split", "do_basic_tokenize", "clean_text"),
@@ -42,7 +46,11 @@ _OWN = {
         *("add_prefix_space", "extra_ids"),
     },
 }
-_CLASSES = {"wordpiece": WORDPIECE, "bytes": BYTES, "sentencepiece": SENTENCEPIECE}
+_FORM_FAMILIES = {
+    "wordpiece": WORDPIECE_FAMILIES,
+    "bytes": BYTE_FAMILIES,
+    "sentencepiece": SENTENCEPIECE_FAMILIES,
+}
 
 
 @dataclass(frozen=True)
@@ -55,14 +63,14 @@ class TokenizerSettings:
     added: Mapping[int, AddedToken] = field(default_factory=dict)
     special: Sequence[str] = ()  # names, in the order in which they would be added
 
-    def flag(self, name: str, default: bool | None) -> bool | None:
+    def read_flag(self, name: str, default: bool | None) -> bool | None:
         """A setting that is true or false. Raises ValueError for anything else."""
         value = self.config.get(name, default)
         if value is not None and not isinstance(value, bool):
             raise ValueError(f"{self.path}: {name} is {value!r}; expected true or false")
         return default if value is None else value
 
-    def word(self, name: str, default: str) -> str:
+    def read_word(self, name: str, default: str) -> str:
         """A setting that is a string, or a token with its flags."""
         value = self.config.get(name)
         value = value.get("content") if isinstance(value, Mapping) else value
@@ -76,15 +84,15 @@ def read_settings(
 
     Raises ValueError with one sentence for a class or a setting that is not understood.
     """
-    path = vocabulary.with_name(CONFIG)
+    path = vocabulary.with_name(CONFIG_FILE)
     config = read_json(path) if path.is_file() else {}
     family = _read_family(path, config, form)
     if not config and form == "sentencepiece":
         family = _family_of_model(vocabulary.with_name("config.json"), read_json)
-    allowed = _HARMLESS | _OWN[form]
+    allowed = _HARMLESS_SETTINGS | _FORM_SETTINGS[form]
     for name, value in config.items():
         if name not in allowed and value not in (None, False, [], {}):
-            hint = nearest(name, sorted(allowed)) if name not in _all_settings() else ""
+            hint = did_you_mean(name, sorted(allowed)) if name not in _all_settings() else ""
             raise ValueError(
                 f"{path}: the setting {name!r} is not understood here, and could change the ids"
                 f"{hint}; save the "
@@ -98,7 +106,7 @@ def read_settings(
 
 
 def _all_settings() -> set[str]:
-    return _HARMLESS.union(*_OWN.values())
+    return _HARMLESS_SETTINGS.union(*_FORM_SETTINGS.values())
 
 
 def _read_family(path: Path, config: Mapping[str, Any], form: str) -> str:
@@ -106,8 +114,8 @@ def _read_family(path: Path, config: Mapping[str, Any], form: str) -> str:
     if name is None or name in ("PreTrainedTokenizerFast", "TokenizersBackend"):
         return ""
     family = str(name).removesuffix("Fast").removesuffix("Tokenizer")
-    if "auto_map" in config or family not in _CLASSES[form]:
-        listed = ", ".join(f"{one}Tokenizer" for one in _CLASSES[form])
+    if "auto_map" in config or family not in _FORM_FAMILIES[form]:
+        listed = ", ".join(f"{one}Tokenizer" for one in _FORM_FAMILIES[form])
         raise ValueError(
             f"{path}: the tokenizer class {name!r} is not one that is read from such files (they "
             f"are: {listed}); save the tokenizer as tokenizer.json, which says all of it"
@@ -139,7 +147,7 @@ def _read_added_tokens(
 ) -> dict[int, AddedToken]:
     """The tokens that were added, by id: as the newest file says it, else the older ones."""
     tokens: dict[int, AddedToken] = {}
-    older = path.with_name(ADDED)
+    older = path.with_name(ADDED_FILE)
     for content, number in (read_json(older) if older.is_file() else {}).items():
         if not isinstance(number, int) or isinstance(number, bool):
             raise ValueError(f"{older}: the id of {content!r} is {number!r}; expected a number")
@@ -156,18 +164,23 @@ def _read_added_tokens(
 
 def _build_token(token: Mapping[str, Any]) -> AddedToken:
     special = bool(token.get("special", False))
-    flags = {name: bool(token.get(name, False)) for name in ("single_word", "lstrip", "rstrip")}
-    normalized = bool(token.get("normalized", not special))
-    return AddedToken(str(token["content"]), special=special, normalized=normalized, **flags)
+    return AddedToken(
+        str(token["content"]),
+        single_word=bool(token.get("single_word", False)),
+        lstrip=bool(token.get("lstrip", False)),
+        rstrip=bool(token.get("rstrip", False)),
+        normalized=bool(token.get("normalized", not special)),
+        special=special,
+    )
 
 
 def _read_special_names(
     path: Path, config: Mapping[str, Any], read_json: Callable[[Path], dict]
 ) -> list[str]:
-    older = path.with_name(SPECIAL)
+    older = path.with_name(SPECIAL_FILE)
     settings = {**(read_json(older) if older.is_file() else {}), **config}
     names = [_token_content(settings[role]) for role in ROLES if settings.get(role)]
-    for part in _LISTS:
+    for part in _TOKEN_LISTS:
         names += [
             _token_content(one)
             for one in settings.get(part) or []
@@ -176,8 +189,8 @@ def _read_special_names(
     return list(dict.fromkeys(names))
 
 
-def _token_content(value: Any) -> str:
-    return str(value.get("content", "") if isinstance(value, Mapping) else value)
+def _token_content(token: object) -> str:
+    return str(token.get("content", "") if isinstance(token, Mapping) else token)
 
 
 def add_tokens(library: Library, settings: TokenizerSettings) -> Library:

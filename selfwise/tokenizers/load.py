@@ -16,8 +16,11 @@ FORMS = (
     "a tokenizer.json, a vocab.txt, a vocab.json with merges.txt, an encoder.json with vocab.bpe, "
     "a SentencePiece .model, or a folder that holds one of these"
 )
-PAIRS = {"vocab.json": "merges.txt", "encoder.json": "vocab.bpe"}  # GPT-2 had other names first
-IN_FOLDER = ("tokenizer.json", "vocab.txt", *PAIRS)
+MERGE_FILES = {
+    "vocab.json": "merges.txt",
+    "encoder.json": "vocab.bpe",
+}  # GPT-2 had other names first
+FILE_NAMES = ("tokenizer.json", "vocab.txt", *MERGE_FILES)
 
 
 def read_tokenizer(path: Path) -> Library:
@@ -36,7 +39,7 @@ def read_tokenizer(path: Path) -> Library:
 
 
 def _find_in_folder(folder: Path) -> Path:
-    for name in IN_FOLDER:
+    for name in FILE_NAMES:
         if (folder / name).is_file():
             return folder / name
     model_files = sorted(folder.glob("*.model"))
@@ -46,14 +49,14 @@ def _find_in_folder(folder: Path) -> Path:
 
 
 def _choose_reader(path: Path) -> Callable[[Path], Library]:
-    if path.name in PAIRS or path.name in PAIRS.values():
+    if path.name in MERGE_FILES or path.name in MERGE_FILES.values():
         return from_merges
     if path.suffix == ".json":
         return from_json
     if path.suffix == ".txt":
         return from_wordpieces
     if path.suffix == ".model":
-        return from_model
+        return from_sentencepiece_file
     raise ValueError(f"{path}: this file's name is not that of a tokenizer; it may be {FORMS}")
 
 
@@ -90,11 +93,11 @@ def from_wordpieces(path: Path) -> Library:
                 f"{path}, line {i + 1}: {piece!r} is already line {numbers[piece] + 1}"
             )
         numbers[piece] = i
-    unknown = settings.word("unk_token", "[UNK]")
+    unknown = settings.read_word("unk_token", "[UNK]")
     if unknown not in numbers:
         count = f"{len(pieces):,} lines of this file"
         raise ValueError(f"{path}: there is no {unknown} among the {count}")
-    prefix = settings.word("wordpieces_prefix", "##")
+    prefix = settings.read_word("wordpieces_prefix", "##")
     model = models.WordPiece(
         vocab=numbers,
         unk_token=unknown,
@@ -103,9 +106,9 @@ def from_wordpieces(path: Path) -> Library:
     )
     library = build_wordpiece(model, lower=_is_lower_cased(settings, pieces))
     library.normalizer = normalizers.BertNormalizer(
-        clean_text=bool(settings.flag("clean_text", True)),
-        handle_chinese_chars=bool(settings.flag("tokenize_chinese_chars", True)),
-        strip_accents=settings.flag("strip_accents", None),
+        clean_text=bool(settings.read_flag("clean_text", True)),
+        handle_chinese_chars=bool(settings.read_flag("tokenize_chinese_chars", True)),
+        strip_accents=settings.read_flag("strip_accents", None),
         lowercase=_is_lower_cased(settings, pieces),
     )
     library.decoder = decoders.WordPiece(prefix=prefix)
@@ -113,7 +116,7 @@ def from_wordpieces(path: Path) -> Library:
 
 
 def _is_lower_cased(settings: TokenizerSettings, pieces: list[str]) -> bool:
-    declared = settings.flag("do_lower_case", True if settings.family else None)
+    declared = settings.read_flag("do_lower_case", True if settings.family else None)
     if declared is not None:
         return declared
     return all(piece == piece.lower() for piece in pieces if not piece.startswith("["))
@@ -121,7 +124,7 @@ def _is_lower_cased(settings: TokenizerSettings, pieces: list[str]) -> bool:
 
 def _check_never_split(settings: TokenizerSettings) -> None:
     """Raises ValueError for words that would be exempt from BERT's division into words."""
-    if settings.flag("do_basic_tokenize", True) is False:
+    if settings.read_flag("do_basic_tokenize", True) is False:
         raise ValueError(
             f"{settings.path}: do_basic_tokenize is false, and a vocab.txt is always read with "
             "BERT's division into words; save the tokenizer as tokenizer.json"
@@ -140,7 +143,7 @@ def from_merges(path: Path) -> Library:
 
     Raises ValueError if one of the two is missing and for a vocabulary that is not of bytes.
     """
-    names = next(pair for pair in PAIRS.items() if path.name in pair)
+    names = next(pair for pair in MERGE_FILES.items() if path.name in pair)
     vocab, merges = (path.with_name(name) for name in names)
     for file, other in ((vocab, merges), (merges, vocab)):
         if not file.is_file():
@@ -152,7 +155,7 @@ def from_merges(path: Path) -> Library:
         raise ValueError(f"{vocab}: this is not a byte-level vocabulary; there is no piece 'Ġ'")
     settings = read_settings(vocab, "bytes", _read_object)
     library = build_byte_level(models.BPE(vocab=pieces, merges=_read_merges(merges, pieces)))
-    prefix = bool(settings.flag("add_prefix_space", False))
+    prefix = bool(settings.read_flag("add_prefix_space", False))
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
     return add_tokens(add_special_tokens(library, [n for n in NAMES if n in pieces]), settings)
 
@@ -170,7 +173,7 @@ def _read_merges(path: Path, pieces: dict[str, int]) -> list[tuple[str, str]]:
     return merges
 
 
-def from_model(path: Path) -> Library:
+def from_sentencepiece_file(path: Path) -> Library:
     """SentencePiece's .model, with what the files beside it say."""
     settings = read_settings(path, "sentencepiece", _read_object)
     return add_tokens(from_sentencepiece(path, settings), settings)

@@ -2,11 +2,21 @@
 
 import json
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypedDict
 
 from tokenizers import Tokenizer as Library
 
-HIDDEN = "\uffff{}\uffff"  # what no text holds: U+FFFF is not a character
+HIDDEN_NAME = "\uffff{}\uffff"  # what no text holds: U+FFFF is not a character
+
+Vocab = list[Any] | dict[str, int]  # pairs of piece and score, or pieces and ids
+
+
+class ModelConfig(TypedDict, total=False):
+    """What is used of `model` in a tokenizer.json."""
+
+    vocab: Vocab
+    unk_token: str
+    merges: list[Any]  # pairs of pieces
 
 
 def remove_special_names(library: Library, special: Collection[int]) -> Library:
@@ -29,24 +39,24 @@ def remove_special_names(library: Library, special: Collection[int]) -> Library:
     return changed
 
 
-def _choose_names(vocab: Any, special: Collection[int]) -> dict[str, str]:
+def _choose_names(vocab: Vocab, special: Collection[int]) -> dict[str, str]:
     """The special tokens among the pieces of a model, and what they are renamed to."""
     pairs = enumerate(p for p, _ in vocab) if isinstance(vocab, list) else _invert_vocab(vocab)
-    return {piece: HIDDEN.format(i) for i, piece in pairs if i in special}
+    return {piece: HIDDEN_NAME.format(i) for i, piece in pairs if i in special}
 
 
 def _invert_vocab(vocab: dict[str, int]) -> list[tuple[int, str]]:
     return [(i, piece) for piece, i in vocab.items()]
 
 
-def _rename_pieces(model: dict[str, Any], names: dict[str, str]) -> None:
+def _rename_pieces(model: ModelConfig, names: dict[str, str]) -> None:
     """Rename pieces in a model; merges that end in one of them, or begin with one, are dropped."""
     vocab = model["vocab"]
     if isinstance(vocab, list):
         model["vocab"] = [(names.get(piece, piece), score) for piece, score in vocab]
         return
     model["vocab"] = {names.get(piece, piece): i for piece, i in vocab.items()}
-    if model.get("unk_token") in names:
-        model["unk_token"] = names[model["unk_token"]]
+    if (unknown := model.get("unk_token")) in names:
+        model["unk_token"] = names[unknown]
     if "merges" in model:
         model["merges"] = [m for m in model["merges"] if names.keys().isdisjoint((*m, "".join(m)))]

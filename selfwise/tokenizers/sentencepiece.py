@@ -1,8 +1,9 @@
 """SentencePiece models as tokenizers of the `tokenizers` library."""
 
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Library
@@ -14,6 +15,63 @@ from selfwise.tokenizers.train import add_special_tokens
 
 UNIGRAM, BPE = 1, 2  # TrainerSpec.ModelType
 NORMAL, UNKNOWN, CONTROL, USER = 1, 2, 3, 4  # SentencePiece.Type
+
+
+@runtime_checkable
+class PieceProto(Protocol):
+    """SentencePiece of sentencepiece_model.proto."""
+
+    piece: str
+    score: float
+    type: int
+
+    @classmethod
+    def FromString(cls, content: bytes) -> "PieceProto": ...
+
+    def SerializeToString(self) -> bytes: ...
+
+
+@runtime_checkable
+class PieceList(Protocol):
+    """A repeated field of pieces."""
+
+    def __iter__(self) -> Iterator[PieceProto]: ...
+
+    def __getitem__(self, index: int) -> PieceProto: ...
+
+    def __delitem__(self, items: slice) -> None: ...
+
+    def add(self, *, piece: str, score: float, type: int) -> PieceProto: ...
+
+    def extend(self, pieces: Iterable[PieceProto]) -> None: ...
+
+
+@runtime_checkable
+class TrainerSpec(Protocol):
+    """How a model was trained, as far as it decides the ids."""
+
+    model_type: int
+    treat_whitespace_as_suffix: bool
+    unk_id: int
+    byte_fallback: bool
+
+
+@runtime_checkable
+class NormalizerSpec(Protocol):
+    """What is done to a text before it is divided."""
+
+    add_dummy_prefix: bool
+    remove_extra_whitespaces: bool
+    precompiled_charsmap: bytes
+
+
+@runtime_checkable
+class ModelProto(Protocol):
+    """A SentencePiece model, as sentencepiece_model.proto has it."""
+
+    pieces: PieceList
+    trainer_spec: TrainerSpec
+    normalizer_spec: NormalizerSpec
 
 
 def from_sentencepiece(path: Path, settings: TokenizerSettings) -> Library:
@@ -36,7 +94,9 @@ def from_sentencepiece(path: Path, settings: TokenizerSettings) -> Library:
     # pieces that span words need the whole text at once
     across = any(SPACE in piece.piece.lstrip(SPACE) for piece in proto.pieces)
     spec = proto.normalizer_spec
-    prefix_flags = [settings.flag(name, True) for name in ("add_prefix_space", "add_dummy_prefix")]
+    prefix_flags = [
+        settings.read_flag(name, True) for name in ("add_prefix_space", "add_dummy_prefix")
+    ]
     spec.add_dummy_prefix = spec.add_dummy_prefix and all(prefix_flags)
     scheme = "always" if spec.add_dummy_prefix and spec.remove_extra_whitespaces else "never"
     library.normalizer = _build_normalizer(spec, _build_class_normalizers(settings))
@@ -51,7 +111,7 @@ def from_sentencepiece(path: Path, settings: TokenizerSettings) -> Library:
     return library
 
 
-def _read_proto(path: Path) -> Any:
+def _read_proto(path: Path) -> ModelProto:
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
 
@@ -65,18 +125,18 @@ def _read_proto(path: Path) -> Any:
     return proto
 
 
-def _build_unigram(proto: Any) -> models.Unigram:
+def _build_unigram(proto: ModelProto) -> models.Unigram:
     best = max(piece.score for piece in proto.pieces if piece.type == NORMAL)
     pieces = [(piece.piece, _piece_score(piece, best)) for piece in proto.pieces]
     return models.Unigram(pieces, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback)
 
 
-def _piece_score(piece: Any, best: float) -> float:
+def _piece_score(piece: PieceProto, best: float) -> float:
     """A symbol that the user defined always wins, as SentencePiece's own lattice has it."""
     return len(piece.piece.encode()) * best - 0.1 if piece.type == USER else piece.score
 
 
-def _build_bpe(proto: Any) -> models.BPE:
+def _build_bpe(proto: ModelProto) -> models.BPE:
     """The merges are not in the file: every division of a piece into two others is one.
 
     They are done in the order of the merged piece's score; among divisions of one piece, in the
@@ -105,7 +165,7 @@ def _build_bpe(proto: Any) -> models.BPE:
     )
 
 
-def _renumber(proto: Any) -> None:
+def _renumber(proto: ModelProto) -> None:
     """XLM-R's ids are fairseq's: four special tokens first, and the mask behind all pieces."""
     pieces = list(proto.pieces)
     names = [piece.piece for piece in pieces]
@@ -119,26 +179,28 @@ def _renumber(proto: Any) -> None:
     proto.trainer_spec.unk_id = 3
 
 
-def _build_class_normalizers(settings: TokenizerSettings) -> list[Any]:
+def _build_class_normalizers(settings: TokenizerSettings) -> list[normalizers.Normalizer]:
     """What ALBERT's tokenizer does to a text before SentencePiece reads it."""
     albert = settings.family == "Albert"
-    lower = settings.flag("do_lower_case", albert)
+    lower = settings.read_flag("do_lower_case", albert)
     if settings.family not in ("", "Albert") and lower:
         raise ValueError(
             f"{settings.path}: do_lower_case is for AlbertTokenizer, and "
             f"{settings.family}Tokenizer never changes the case; remove it"
         )
-    parts: list[Any] = []
-    if settings.flag("remove_space", albert):
+    parts: list[normalizers.Normalizer] = []
+    if settings.read_flag("remove_space", albert):
         parts += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     if albert:
         parts += [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
-    if not settings.flag("keep_accents", not albert):
+    if not settings.read_flag("keep_accents", not albert):
         parts += [normalizers.NFKD(), normalizers.StripAccents()]
     return [*parts, normalizers.Lowercase()] if lower else parts
 
 
-def _build_normalizer(spec: Any, before: list[Any]) -> normalizers.Normalizer | None:
+def _build_normalizer(
+    spec: NormalizerSpec, before: list[normalizers.Normalizer]
+) -> normalizers.Normalizer | None:
     parts = list(before)
     if spec.precompiled_charsmap:
         parts.append(normalizers.Precompiled(spec.precompiled_charsmap))

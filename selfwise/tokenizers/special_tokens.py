@@ -36,7 +36,16 @@ def build_vocabulary(library: Library) -> Vocabulary:
     for piece, i in pieces.items():
         starts[i] = begins(piece)
     starts[special] = True
-    return Vocabulary(size, torch.from_numpy(starts), tuple(special), **ids)
+    return Vocabulary(
+        size,
+        torch.from_numpy(starts),
+        tuple(special),
+        pad=ids["pad"],
+        unknown=ids["unknown"],
+        first=ids["first"],
+        last=ids["last"],
+        mask=ids["mask"],
+    )
 
 
 def _find_first(names: tuple[str, ...], pieces: Mapping[str, int]) -> int | None:

@@ -4,12 +4,12 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from tokenizers import Tokenizer as Library
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.core.types import Vocabulary
 from selfwise.tokenizers import train as train_
@@ -18,7 +18,7 @@ from selfwise.tokenizers.load import read_tokenizer
 from selfwise.tokenizers.plain_text import remove_special_names
 from selfwise.tokenizers.special_tokens import build_vocabulary
 
-KINDS = ("wordpiece", "bpe", "unigram", "chars")
+TOKENIZER_KINDS = ("wordpiece", "bpe", "unigram", "chars")
 DEFAULT_VOCAB = 8192
 MIN_VOCAB = {"wordpiece": 64, "bpe": 261, "unigram": 64, "chars": 6}
 # what a tokenizer.json holds beside what decides the ids
@@ -48,7 +48,7 @@ class Tokenizer:
         otherwise it is text as any other.
         """
         if not special:
-            ids, counts = self.flat(texts)
+            ids, counts = self.encode_flat(texts)
             return np.split(ids, np.cumsum(counts)[:-1]) if len(counts) else []
         self.library.encode_special_tokens = False
         try:
@@ -57,7 +57,7 @@ class Tokenizer:
             self.library.encode_special_tokens = True
         return [np.array(one.ids, dtype=np.int64) for one in encodings]
 
-    def flat(self, texts: Sequence[str]) -> FlatIds:
+    def encode_flat(self, texts: Sequence[str]) -> FlatIds:
         """As `encode`, in a row: all ids int64 (t,), and how many each text has int64 (n,)."""
         return self._flat(texts)
 
@@ -111,10 +111,18 @@ def _fingerprint_library(library: Library) -> str:
 
 
 @runtime_checkable
+class HasText(Protocol):
+    """A piece of a document."""
+
+    @property
+    def text(self) -> str: ...
+
+
+@runtime_checkable
 class PieceStream(Protocol):
     """Texts that can be read as a stream of pieces, each with its `text`."""
 
-    def pieces(self) -> Iterable[Any]: ...
+    def pieces(self) -> Iterable[HasText]: ...
 
 
 def train_tokenizer(
@@ -140,8 +148,10 @@ def train_tokenizer(
 
     Raises ValueError for an unknown kind, a vocabulary that is too small, and texts without text.
     """
-    if kind not in KINDS:
-        raise ValueError(f"there is no kind of tokenizer {kind!r}{nearest(kind, KINDS)}")
+    if kind not in TOKENIZER_KINDS:
+        raise ValueError(
+            f"there is no kind of tokenizer {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}"
+        )
     if vocab is not None and vocab < MIN_VOCAB[kind]:
         raise ValueError(f"a {kind} vocabulary needs {MIN_VOCAB[kind]} tokens, got {vocab}")
     if isinstance(texts, PieceStream):  # a document may be longer than memory
@@ -185,7 +195,7 @@ def open_tokenizer(
     Raises ValueError for a size that is no number, an unknown kind and a path that does not exist.
     """
     kind, colon, size = str(name).partition(":")
-    if kind in KINDS:
+    if kind in TOKENIZER_KINDS:
         if colon and not size.isdigit():
             raise ValueError(f"{name}: the size of a vocabulary is a whole number, as {kind}:8192")
         vocab = int(size) if colon else None
@@ -194,10 +204,10 @@ def open_tokenizer(
         )
     if not Path(name).expanduser().exists():
         raise ValueError(
-            f"{name}: neither a path nor a kind of tokenizer{nearest(kind, KINDS)}"
-            if "mean" in nearest(kind, KINDS)
-            else f"{name}: neither a path nor a kind of tokenizer ({', '.join(KINDS)}, and a size "
-            "as in wordpiece:8192)"
+            f"{name}: neither a path nor a kind of tokenizer{did_you_mean(kind, TOKENIZER_KINDS)}"
+            if "mean" in did_you_mean(kind, TOKENIZER_KINDS)
+            else f"{name}: neither a path nor a kind of tokenizer ({', '.join(TOKENIZER_KINDS)}, "
+            "and a size as in wordpiece:8192)"
         )
     return Tokenizer.load(name)
 

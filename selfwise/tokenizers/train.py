@@ -1,8 +1,7 @@
 """Tokenizers trained on a corpus: WordPiece, byte-level BPE, Unigram, characters."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from tokenizers import (
@@ -20,14 +19,15 @@ from tokenizers import Tokenizer as Library
 from selfwise.tokenizers.cached_encode import EVERY_CHARACTER, SPACE, lower_text
 from selfwise.tokenizers.special_tokens import BERT, ROBERTA
 
-Tell = Callable[[str], None]
 MAX_TRAINING_BYTES = {
     "wordpiece": 2**26,
     "bpe": 2**26,
     "unigram": 2**24,
 }  # bytes of text to learn from
-BLOCK = 2**16  # characters that are kept or left out together
-ALPHABET = 1000  # characters of a WordPiece or Unigram vocabulary at most, as in tokenizers' own
+BLOCK_CHARACTERS = 2**16  # characters that are kept or left out together
+MAX_ALPHABET = (
+    1000  # characters of a WordPiece or Unigram vocabulary at most, as in tokenizers' own
+)
 MIN_COUNT = 2  # of a pair of pieces that is merged
 
 
@@ -35,7 +35,7 @@ def train_wordpiece(texts: Iterable[str], vocab: int, *, lower: bool) -> Library
     """BERT's (arXiv:1810.04805): normaliser, white space, punctuation and Chinese characters."""
     untrained = build_wordpiece(models.WordPiece(unk_token="[UNK]"), lower=lower)
     sample = list(texts)
-    alphabet = _choose_alphabet(sample, untrained.normalizer, min(ALPHABET, vocab // 4))
+    alphabet = _choose_alphabet(sample, untrained.normalizer, min(MAX_ALPHABET, vocab // 4))
     # The library numbers the characters inside words in the order of a hash map, which is another
     # one in every process, and breaks ties between merges by these numbers. So they are given.
     inside = [f"##{c}" for c in alphabet if _can_continue(c, untrained)]
@@ -53,7 +53,7 @@ def train_wordpiece(texts: Iterable[str], vocab: int, *, lower: bool) -> Library
     return build_wordpiece(models.WordPiece(vocab=pieces, unk_token="[UNK]"), lower=lower)
 
 
-def build_wordpiece(model: Any, *, lower: bool) -> Library:
+def build_wordpiece(model: models.Model, *, lower: bool) -> Library:
     """A WordPiece model with what BERT does before and after it."""
     library = Library(model)
     library.normalizer = normalizers.BertNormalizer(lowercase=lower)
@@ -77,7 +77,7 @@ def train_bpe(texts: Iterable[str], vocab: int, *, lower: bool) -> Library:
     return add_special_tokens(library, ROBERTA)
 
 
-def build_byte_level(model: Any) -> Library:
+def build_byte_level(model: models.Model) -> Library:
     """A BPE model with GPT-2's division into words before it."""
     library = Library(model)
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -118,7 +118,7 @@ def _settle_scores(scores: dict[str, float]) -> dict[str, float]:
     return rest | {piece: round(low + step * i, 6) for i, piece in enumerate(rare, start=1)}
 
 
-def _build_unigram(model: Any, *, lower: bool) -> Library:
+def _build_unigram(model: models.Model, *, lower: bool) -> Library:
     library = Library(model)
     quotes = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     case = [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
@@ -197,10 +197,10 @@ def _join_blocks(texts: Iterable[str], between: str = "\n\n") -> Iterator[str]:
     waiting: list[str] = []
     size = 0
     for text in texts:
-        for start in range(0, len(text), BLOCK):
-            waiting.append(text[start : start + BLOCK])
+        for start in range(0, len(text), BLOCK_CHARACTERS):
+            waiting.append(text[start : start + BLOCK_CHARACTERS])
             size += len(waiting[-1])
-            if size >= BLOCK:
+            if size >= BLOCK_CHARACTERS:
                 yield between.join(waiting)
                 waiting, size = [], 0
     if waiting:
@@ -218,7 +218,9 @@ def _count_points(texts: Iterable[str], *, lower: bool) -> np.ndarray:
     return counts
 
 
-def _choose_alphabet(sample: Iterable[str], normalizer: Any, max_characters: int) -> list[str]:
+def _choose_alphabet(
+    sample: Iterable[str], normalizer: normalizers.Normalizer, max_characters: int
+) -> list[str]:
     """The most frequent characters after normalising, sorted; ties go to the lower code point."""
     raw = _count_points(sample, lower=False)
     counts: dict[str, int] = {}

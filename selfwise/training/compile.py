@@ -47,7 +47,7 @@ def entries(encoder: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     blocks: list[nn.Module]
     blocks = [part for part in encoder.modules() if isinstance(part, Block | PatchBlock)]
     for module in blocks or [encoder]:
-        for name in ("forward", "at") if blocks else ("forward", "hidden"):
+        for name in ("forward", "forward_at") if blocks else ("forward", "hidden"):
             if hasattr(module, name):
                 yield module, name
 

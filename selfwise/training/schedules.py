@@ -2,7 +2,7 @@
 
 from math import cos, pi
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 
 
 def constant(done: float) -> float:
@@ -23,7 +23,7 @@ SHAPES = {shape.__name__: shape for shape in (constant, cosine, linear)}
 
 def check_schedule(name: str) -> None:
     if name not in SHAPES:
-        raise ValueError(f"unknown schedule {name!r}{nearest(name, SHAPES)}")
+        raise ValueError(f"unknown schedule {name!r}{did_you_mean(name, SHAPES)}")
 
 
 def factor(name: str, step: int, *, steps: int, warmup: int) -> float:

@@ -21,7 +21,7 @@ from selfwise.distributed.sharding import (
 )
 from selfwise.distributed.sync_batchnorm import sync_batch_norms
 from selfwise.methods.method import Method
-from selfwise.nn.channels_last import takes_channels_last
+from selfwise.nn.channels_last import supports_channels_last
 from selfwise.training import schedules
 from selfwise.training.compile import RUNS, check_compiled, compile_encoder
 from selfwise.training.config import ResolvedTraining
@@ -86,7 +86,7 @@ def assemble(
         broadcast_weights(method)
     method.train()
     if fabric.device.type == "cuda" or (
-        options.precision == "float32" and takes_channels_last(method)
+        options.precision == "float32" and supports_channels_last(method)
     ):  # what tensor cores read
         method.to(memory_format=torch.channels_last)  # of 4-D weights only
     if fabric.device.type == "cuda":

@@ -134,7 +134,7 @@ def _several(folders: Sequence[Path], settings: "Sequence[RunRecord]") -> list[s
     from selfwise.core import errors as names
     from selfwise.runs import records
 
-    heads = names.told_apart(folders)
+    heads = names.shorten_folder_names(folders)
     states = [state(folder, told) for folder, told in zip(folders, settings)]
     lines = _columns(
         [

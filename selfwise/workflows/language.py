@@ -10,19 +10,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import cache_dir
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.rng import generator
 from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find_corpus, open_corpus
+from selfwise.data.text.corpus_overlap import measure_overlap
 from selfwise.data.text.documents import open_documents
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.runs.config import IMPORTED
 from selfwise.runs.open import Run, load
-from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, train_tokenizer
+from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, train_tokenizer
 from selfwise.training.config import resolve_device
 
 SEEN = "training_text"  # the share of a text that was trained on, where it is worth a word
@@ -191,8 +192,8 @@ def make_tokenizer(
     found = open_documents(corpus, field=field, documents=documents)
     if found.left_out:
         print(found.left_out)
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind {kind!r}{nearest(kind, KINDS)}")
+    if kind not in TOKENIZER_KINDS:
+        raise ValueError(f"unknown kind {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}")
     tokenizer = train_tokenizer(kind, found, vocab=vocab, lower=lower, progress=print)
     out.mkdir(parents=True)
     tokenizer.save(out)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args, overload
 import numpy as np
 from scipy.sparse import issparse
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import hash_keys, shuffled
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.evaluation.probes import label_curve
@@ -171,7 +171,7 @@ def _check(job: ProbeJob, seeds: int, budgets: list[int | None]) -> None:
     run, kind, modality = job.run, job.kind, job.run.method.modality
     _check_k(job.k, kind)
     if kind not in KINDS:
-        raise ValueError(f"unknown probe {kind!r}{nearest(kind, KINDS)}")
+        raise ValueError(f"unknown probe {kind!r}{did_you_mean(kind, KINDS)}")
     if seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {seeds}")
     if modality != "image" and (job.supervised or kind == "finetune"):

@@ -112,7 +112,7 @@ def test_the_loss_is_the_sum_of_masked_and_order():
 
 def test_pairs_are_in_order_or_swapped():
     draw = build().draw
-    assert draw.plan is sentence_pairs.sentence_order
+    assert draw.plan is sentence_pairs.plan_sentence_order
     assert draw.needs_sentences
 
 

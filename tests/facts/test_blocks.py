@@ -9,7 +9,7 @@ import torch
 
 from selfwise.core.rng import Rng, generator
 from selfwise.views.image import block_mask
-from selfwise.views.image.block_mask import check_mask, draw_blocks, hidden_count
+from selfwise.views.image.block_mask import check_block_mask, count_masked_patches, draw_block_masks
 
 PAPER = (14, 14)
 
@@ -36,7 +36,7 @@ def by_loop(chance, *, grid, target, least) -> tuple[np.ndarray, int]:
 
 
 def drawn(n: int, grid=PAPER, seed: int = 0, **options):
-    return draw_blocks(n, grid, Rng(generator(seed, "masks")), **options)
+    return draw_block_masks(n, grid, Rng(generator(seed, "masks")), **options)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_the_first_block_is_a_rectangle_of_16_patches_or_more(monkeypatch):
     ("grid", "target", "least"), [((8, 8), 24, 64 * 16 / 196), ((4, 4), 6, 16 * 16 / 196)]
 )
 def test_the_same_share_on_other_grids(grid, target, least):
-    assert hidden_count(grid) == target
+    assert count_masked_patches(grid) == target
     chance = random.Random(0)
     loop = np.stack(
         [by_loop(chance, grid=grid, target=target, least=least)[0] for _ in range(2000)]
@@ -131,7 +131,7 @@ def test_where_lists_the_hidden_patches_first():
 
 def test_a_slice_of_the_batch_has_the_slice_of_the_masks():
     whole = drawn(32).covered
-    part = draw_blocks(8, PAPER, Rng(generator(0, "masks"), slice(16, 24), 32)).covered
+    part = draw_block_masks(8, PAPER, Rng(generator(0, "masks"), slice(16, 24), 32)).covered
     assert torch.equal(part, whole[16:24])
 
 
@@ -147,5 +147,5 @@ def test_images_have_masks_of_their_own():
 )
 def test_what_cannot_be_masked_is_named(grid, share, words):
     with pytest.raises(ValueError, match=words):
-        check_mask(grid, share)
-    check_mask((2, 2), 0.5)
+        check_block_mask(grid, share)
+    check_block_mask((2, 2), 0.5)

@@ -14,13 +14,13 @@ from selfwise.core.rng import init_seed
 from selfwise.core.types import Features, ImageBatch
 from selfwise.data.image import open_images
 from selfwise.encoders import image as image_encoders
-from selfwise.evaluation.features.color_counts import count_color_bins
 from selfwise.evaluation.monitors.pictures import ColorizationMonitor
 from selfwise.losses.cross_entropy import soft_cross_entropy
 from selfwise.methods import Method
 from selfwise.methods.colorization import Colorization
 from selfwise.training.optimizers import build_optimizer
 from selfwise.views.image import color_bins
+from selfwise.views.image.color_counts import count_colors
 from selfwise.views.image.color_space import lab_to_rgb, lightness, rgb_to_lab
 
 
@@ -39,7 +39,7 @@ class Pixels(nn.Module):
 
 def prior() -> torch.Tensor:
     """Gray is frequent, and the rest less and less."""
-    return color_bins.smoothed((-color_bins.bins().norm(dim=1) / 20).exp())
+    return color_bins.smooth_prior((-color_bins.bin_centers().norm(dim=1) / 20).exp())
 
 
 def method(**options) -> Colorization:
@@ -97,7 +97,7 @@ def test_the_target_is_the_color_of_each_fourth_pixel(rng):
 def test_a_pixel_counts_as_its_nearest_bin_is_rare(rng):
     """Section 2.2: "each pixel is weighed by w of its closest ab bin"."""
     view = method().view(photos(16), rng())
-    assert torch.equal(view.weight, color_bins.rarity(prior())[view.bins[..., 0]])
+    assert torch.equal(view.weight, color_bins.rarity_weights(prior())[view.bins[..., 0]])
     assert view.weight.std() > 0.1
     flat = method(uniform=1.0).view(photos(16), rng())
     assert torch.allclose(flat.weight, torch.ones(4, 4, 4))
@@ -177,7 +177,7 @@ def test_nothing_of_the_prior_is_trained_or_saved():
 def test_colors_are_the_annealed_mean_enlarged():
     """Section 2.3; what a head is sure of everywhere is the colour of every pixel."""
     made, x = method().eval(), gray(photos(16).x / 255)
-    where = color_bins.bins().tolist().index([20.0, -10.0])
+    where = color_bins.bin_centers().tolist().index([20.0, -10.0])
     nn.init.zeros_(made.head.out.weight)
     made.head.out.bias.data = 100.0 * torch.eye(313)[where]
     lab = rgb_to_lab(made.colors(x))
@@ -214,7 +214,7 @@ def test_finer_maps_are_read_too():
 def test_a_resnet_may_be_dilated_as_in_the_paper():
     """Section 2, fig. 2: the trunk keeps a stride of 8."""
     small = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "block": "bottle"}
-    encoder = image_encoders.build(
+    encoder = image_encoders.build_image_encoder(
         "resnet50", in_channels=3, size=96, sees="lightness", output_stride=8,
         **{k: v for k, v in small.items() if k != "block"},
     )  # fmt: skip
@@ -224,7 +224,7 @@ def test_a_resnet_may_be_dilated_as_in_the_paper():
 
 @pytest.mark.parametrize(("name", "size"), [("test_vit", 160), ("test_convnext", 160)])
 def test_other_encoders_with_a_map(name, size, rng):
-    encoder = image_encoders.build(name, in_channels=3, size=size, sees="lightness")
+    encoder = image_encoders.build_image_encoder(name, in_channels=3, size=size, sees="lightness")
     made = method(encoder=encoder, size=size)
     view = made.view(photos(200, 2), rng())
     assert view.bins.shape == (2, size // 4, size // 4, 5)
@@ -244,7 +244,9 @@ def test_encoders_without_a_map_are_refused():
 def test_it_learns_the_colors_of_large_photos(rng):
     """176 px as in the paper, 44 x 44 targets; the two are learned by heart."""
     tiny = {"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 32], "stem": "timm"}
-    encoder = image_encoders.build("resnet18", in_channels=3, size=176, sees="lightness", **tiny)
+    encoder = image_encoders.build_image_encoder(
+        "resnet18", in_channels=3, size=176, sees="lightness", **tiny
+    )
     batch = photos(176, 2)
     made = method(encoder=encoder, size=176, width=16, stages=3)
     view = made.view(batch, rng())
@@ -301,10 +303,11 @@ def test_the_prior_counts_the_pixels_that_are_guessed():
     x = np.full((3, 16, 16, 3), 128, np.uint8)
     x[0, :8], x[0, 8:], x[1] = (200, 30, 30), (30, 30, 200), (30, 160, 40)
     x[2, 3:5, 3:5] = (132, 128, 128)  # not gray, and yet no colour
-    counts, colored, read = count_color_bins(open_images(x), size=16)
+    batches = [torch.from_numpy(x).permute(0, 3, 1, 2) / 255]
+    counts, read, colored = count_colors(batches)
     assert (colored, read) == (2, 3)
     ab = rgb_to_lab(torch.tensor(x[[0, 0, 1], [0, 15, 0], 0]).float().T[None, :, :, None] / 255)
-    nearest = torch.cdist(ab[0, 1:, :, 0].T, color_bins.bins()).argmin(dim=1)
+    nearest = torch.cdist(ab[0, 1:, :, 0].T, color_bins.bin_centers()).argmin(dim=1)
     assert counts[nearest].tolist() == [8, 8, 16]
     assert float(counts.sum()) == 32
 

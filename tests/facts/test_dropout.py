@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selfwise.nn.dropout import STEPS, dropout, keep
+from selfwise.nn.dropout import STEPS, dropout, dropout_mask
 
 N = 400_000
 
@@ -23,7 +23,7 @@ def test_the_share_that_is_lost(p, dtype):
 @pytest.mark.parametrize("p", [0.1, 0.37, 0.9, 1e-9, 1 - 1e-9])
 def test_what_stays_is_larger_so_that_the_mean_is_exactly_kept(p):
     torch.manual_seed(0)
-    values = keep(torch.ones(9 * STEPS, dtype=torch.float64), p).unique()
+    values = dropout_mask(torch.ones(9 * STEPS, dtype=torch.float64), p).unique()
     lost = min(STEPS - 1, max(1, round(p * STEPS)))
     assert values[-1].item() == pytest.approx(STEPS / (STEPS - lost))
     assert len(values) == 2

@@ -55,7 +55,7 @@ def options(kind, **given) -> ResolvedTraining:
 def no_norm(name: str):
     """A method whose encoder has no batch norm, so that micro-batches can equal the batch."""
     method = cases.build(name)
-    method.encoder = cases.image_encoders.build(
+    method.encoder = cases.image_encoders.build_image_encoder(
         "vit_tiny_patch16_224",
         in_channels=3,
         size=16,
@@ -455,7 +455,7 @@ def test_compiled_training_is_the_same_training():
 @pytest.mark.parametrize(("precision", "last"), [("float32", True), ("bf16", False)])
 def test_a_cpu_convolves_float32_with_channels_last(precision, last):
     shape = {"layers": [1, 1, 1, 1], "channels": [16, 16, 32, 32]}
-    encoder = cases.image_encoders.build("resnet18", in_channels=3, size=16, **shape)
+    encoder = cases.image_encoders.build_image_encoder("resnet18", in_channels=3, size=16, **shape)
     method = Supervised(encoder, size=16, classes=3)
     weights = [p for p in method.parameters() if p.dim() == 4 and min(p.shape[1:3]) > 1]
     assemble(method, options(Supervised, precision=precision))

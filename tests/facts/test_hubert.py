@@ -12,7 +12,7 @@ from selfwise.core.rng import Rng, generator
 from selfwise.core.types import HOP, WINDOW, map_tensors
 from selfwise.losses.cross_entropy import cosine_logits, masked_cross_entropy
 from selfwise.methods.hubert import HuBERT
-from selfwise.views.audio.span_mask import Hidden, Spans
+from selfwise.views.audio.span_mask import MaskedFrames, SpanMask
 
 
 def build(**options) -> HuBERT:
@@ -34,21 +34,21 @@ def published(hidden: torch.Tensor, codes: torch.Tensor, target: torch.Tensor) -
 
 
 @pytest.fixture(scope="module")
-def view() -> Hidden:
+def view() -> MaskedFrames:
     """Six rows of tones, 12 to 40 frames."""
-    return Spans().hide(speech_cases.tones(6), Rng(generator(0)))
+    return SpanMask().mask_frames(speech_cases.tones(6), Rng(generator(0)))
 
 
-def losses(method: HuBERT, view: Hidden) -> dict[str, float]:
+def losses(method: HuBERT, view: MaskedFrames) -> dict[str, float]:
     return {name: term.mean.item() for name, term in method(view).terms.items()}
 
 
-def with_units(view: Hidden, units: torch.Tensor) -> Hidden:
+def with_units(view: MaskedFrames, units: torch.Tensor) -> MaskedFrames:
     target = torch.where(view.chosen, units.gather(1, view.where), 0)
     return view._replace(batch=view.batch._replace(units=units), target=target)
 
 
-def spoken(view: Hidden, sample: int) -> Hidden:
+def spoken(view: MaskedFrames, sample: int) -> MaskedFrames:
     """One sample of the first row is another one."""
     x = view.batch.x.clone()
     x[0, sample] += 0.5
@@ -255,7 +255,7 @@ def test_the_recipe_is_the_papers():
     assert (d.betas, d.eps, d.clip) == ((0.9, 0.98), 1e-6, 10.0)
     assert (d.schedule, d.warmup) == ("linear", 0.08)
     method = build()
-    assert (method.spans, method.temperature) == (Spans(0.8, 10), 0.1)
+    assert (method.spans, method.temperature) == (SpanMask(0.8, 10), 0.1)
     assert (method.alpha, method.penalty) == (0.0, 10.0)
     assert method.project.out_features == 16  # 256, and the encoder's width if that is less
     wide = cases.build("hubert", encoder=speech_cases.Plain(768))

@@ -23,7 +23,7 @@ from selfwise.methods import Method
 from selfwise.methods.dvae import DVAE
 from selfwise.methods.fsq import FSQ
 from selfwise.nn.codec import Decoder, level_widths
-from selfwise.nn.quantizers import Levels, distinct, gumbel
+from selfwise.nn.quantizers import FiniteScalarQuantizer, count_distinct_codes, gumbel_noise
 
 BOTH = pytest.mark.parametrize("name", ["fsq", "dvae"])
 LEVELS = pytest.mark.parametrize("levels", [[8, 8, 8], [8, 6, 5], [7, 5, 5, 5], [3], [4, 3]])
@@ -32,7 +32,7 @@ LEVELS = pytest.mark.parametrize("levels", [[8, 8, 8], [8, 6, 5], [7, 5, 5, 5], 
 @LEVELS
 def test_codes_and_vectors_are_one_to_one(levels):
     """Section 3: "a bijection from C to the integers {1, ..., |C|}"."""
-    quantize = Levels(levels)
+    quantize = FiniteScalarQuantizer(levels)
     codes = torch.arange(quantize.size)
     vectors = quantize.vectors(codes)
     assert quantize.size == math.prod(levels)
@@ -45,7 +45,7 @@ def test_codes_and_vectors_are_one_to_one(levels):
 @LEVELS
 def test_every_code_is_reached_and_no_other(levels):
     """Of a fine grid of inputs, and of those far outside."""
-    quantize = Levels(levels)
+    quantize = FiniteScalarQuantizer(levels)
     line = torch.cat([torch.linspace(-6, 6, 601), torch.tensor([-1e4, 1e4])])
     for i, level in enumerate(levels):
         z = torch.zeros(len(line), len(levels))
@@ -61,14 +61,14 @@ def test_every_code_is_reached_and_no_other(levels):
 
 @LEVELS
 def test_codes_are_the_numbers_of_what_the_decoder_sees(levels):
-    quantize = Levels(levels)
+    quantize = FiniteScalarQuantizer(levels)
     z = 3 * torch.randn(500, len(levels), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(quantize.vectors(quantize.codes(z)), quantize(z))
 
 
 def test_zero_is_a_code_of_zeros():
     """Half a step of shift for an even number of levels leaves 0 in the middle of its level."""
-    quantize = Levels([8, 5])
+    quantize = FiniteScalarQuantizer([8, 5])
     assert quantize(torch.zeros(2)).tolist() == [0.0, 0.0]
     step = torch.tensor([[0.1, 0.1], [-0.1, -0.1]])
     assert quantize(step).tolist() == [[0.0, 0.0]] * 2
@@ -76,7 +76,7 @@ def test_zero_is_a_code_of_zeros():
 
 def test_the_gradient_goes_through_the_rounding():
     """Section 3: the straight-through estimator, so the gradient is that of the bound alone."""
-    quantize = Levels([8, 5])
+    quantize = FiniteScalarQuantizer([8, 5])
     z = torch.tensor([[0.3, -0.7]], dtype=torch.float64, requires_grad=True)
     quantize(z).sum().backward()
     half = [7 * 0.999 / 2, 4 * 0.999 / 2]
@@ -198,10 +198,10 @@ def test_the_kl_term_is_by_a_double_loop(rng):
 def test_mixtures_are_drawn_by_gumbel_softmax(rng):
     """At temperature 0 the codes that are drawn have the frequencies of the softmax."""
     scores = torch.tensor([0.0, 1.0, 2.0, -1.0])
-    noise = gumbel(rng().uniform(40_000, 4))
+    noise = gumbel_noise(rng().uniform(40_000, 4))
     share = torch.bincount((scores + noise).argmax(dim=1), minlength=4) / 40_000
     torch.testing.assert_close(share, scores.softmax(dim=0), atol=0.01, rtol=0)
-    edges = gumbel(torch.tensor([0.0, 2.0**-24, 1 - 2.0**-24]))
+    edges = gumbel_noise(torch.tensor([0.0, 2.0**-24, 1 - 2.0**-24]))
     assert edges.isfinite().all()
     assert edges.tolist() == sorted(edges.tolist())
     method = cases.build("dvae")
@@ -247,13 +247,13 @@ def test_impossible_options_are_named(options, words):
 
 def test_distinct_counts_kinds():
     codes = torch.tensor([[3, 3, 3, 3], [1, 2, 1, 2], [9, 0, 4, 5]])
-    assert distinct(codes).tolist() == [1, 2, 4]
+    assert count_distinct_codes(codes).tolist() == [1, 2, 4]
 
 
 class TestCodec:
     @pytest.mark.parametrize(("size", "patch"), [(16, 4), (64, 4), (96, 8), (224, 16)])
     def test_patches_by_the_size_of_the_images(self, size, patch):
-        encoder = image_codec.build("codec-tiny", in_channels=3, size=size, width=16)
+        encoder = image_codec.build_codec_encoder("codec-tiny", in_channels=3, size=size, width=16)
         assert encoder.grid == (size // patch, size // patch)
         with torch.no_grad():
             found = encoder(torch.rand(2, 3, size, size))
@@ -266,7 +266,9 @@ class TestCodec:
 
     @pytest.mark.parametrize("patch", [1, 2, 4])
     def test_gray_images_and_small_patches(self, patch):
-        encoder = image_codec.build("codec-tiny", in_channels=1, size=8, patch=patch, width=16)
+        encoder = image_codec.build_codec_encoder(
+            "codec-tiny", in_channels=1, size=8, patch=patch, width=16
+        )
         method = FSQ(encoder, size=8)
         x = torch.rand(2, 1, 8, 8)
         assert method.codes(x).shape == (2, (8 // patch) ** 2)
@@ -303,7 +305,7 @@ class TestCodec:
     )
     def test_what_cannot_be_is_named(self, name, size, options, words):
         with pytest.raises(ValueError, match=words) as error:
-            image_codec.build(name, in_channels=3, size=size, **options)
+            image_codec.build_codec_encoder(name, in_channels=3, size=size, **options)
         assert "\n" not in str(error.value)
 
 
@@ -397,7 +399,7 @@ def test_real_pictures_are_rebuilt(real_data):
         pytest.skip("no CIFAR-10 there")
     found = open_images(folder, cache="no")
     found = found.take(np.arange(0, len(found), 40))
-    encoder = image_codec.build("codec-tiny", in_channels=3, size=32, width=32)
+    encoder = image_codec.build_codec_encoder("codec-tiny", in_channels=3, size=32, width=32)
     method, source = FSQ(encoder, size=32, crop=1.0), ImageSource(found, batch=32, seed=0)
     optimizer = build_optimizer("adamw", method, lr=5e-3, weight_decay=0.0)
     losses = []

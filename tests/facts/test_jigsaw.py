@@ -11,7 +11,7 @@ from selfwise.core.types import Features, ImageBatch
 from selfwise.encoders import image as image_encoders
 from selfwise.methods.jigsaw import Jigsaw
 from selfwise.views.image.permutations import permutation_set
-from selfwise.views.image.tiles import draw_corners, standardised, tiles
+from selfwise.views.image.tiles import cut_tiles, draw_corners, standardize_tiles
 from selfwise.views.image.window import Window
 
 
@@ -41,7 +41,7 @@ def places(size: int, n: int = 1, channels: int = 1) -> torch.Tensor:
 def test_without_gaps_the_tiles_reassemble_to_the_image(grid, size):
     x, side = torch.rand(2, 3, size, size), size // grid
     corner = torch.zeros(2, grid**2, 3, 2, dtype=torch.int64)
-    cut = tiles(x, corner, grid=grid, tile=side)
+    cut = cut_tiles(x, corner, grid=grid, tile=side)
     rows = [torch.cat(list(cut[:, r * grid : (r + 1) * grid].unbind(1)), 3) for r in range(grid)]
     assert torch.equal(torch.cat(rows, 2), x)
 
@@ -50,7 +50,7 @@ def test_tiles_are_those_of_a_loop(rng):
     """Each at its own corner of its own cell, channel by channel; cells lie in the middle."""
     x = torch.rand(3, 2, 32, 32)
     corner = draw_corners(3, 2, rng(), grid=3, room=3, shift=1)
-    cut = tiles(x, corner, grid=3, tile=7)
+    cut = cut_tiles(x, corner, grid=3, tile=7)
     for i in range(3):
         for t in range(9):
             for c in range(2):
@@ -68,7 +68,7 @@ def test_tiles_stay_in_their_cells_and_the_jitter_covers_them(rng):
     assert (counts - 300).abs().max() < 5 * 300**0.5
     together = (corner[:, 0, 0] == corner[:, 1, 0]).all(dim=1).float().mean()
     assert together < 0.03  # each tile by itself
-    cut = tiles(places(225, 400), corner[:, :, :1], grid=3, tile=64)[:, :, 0]
+    cut = cut_tiles(places(225, 400), corner[:, :, :1], grid=3, tile=64)[:, :, 0]
     cell = torch.arange(9)
     top, left = (75 * (cell // 3))[:, None, None], (75 * (cell % 3))[:, None, None]
     row, column = cut // 225, cut % 225
@@ -96,7 +96,7 @@ def test_each_tile_has_its_own_mean_and_deviation():
     """ "We normalize the mean and the standard deviation of each tile independently"."""
     level = 0.2 + 0.8 * torch.rand(2, 9, 3, 1, 1)
     x = torch.rand(2, 9, 3, 8, 8) * level + 1 - level
-    done = standardised(x).double()
+    done = standardize_tiles(x).double()
     deviation = done.var(dim=(3, 4), correction=0).sqrt()
     assert (done.mean(dim=(3, 4)) - 0.5).abs().max() < 1e-5
     assert (deviation - 0.25).abs().max() < 1e-5
@@ -107,7 +107,7 @@ def test_each_tile_has_its_own_mean_and_deviation():
 def test_flat_tiles_are_gray_and_noise_is_not_blown_up():
     x = torch.full((1, 2, 1, 4, 4), 0.7)
     x[0, 1, 0, 0, 0] += 1 / 255
-    done = standardised(x)
+    done = standardize_tiles(x)
     assert (done[0, 0] - 0.5).abs().max() < 1e-3
     assert 0 < float((done[0, 1] - 0.5).abs().max()) < 0.26
 
@@ -125,7 +125,7 @@ def test_gray_is_the_usual_luma_and_goes_before_the_tiles(rng):
     luma = (batch.x / 255 * torch.tensor([0.2989, 0.587, 0.114])[:, None, None]).sum(1, True)
     options = {"grid": 2, "tile": 8, "crop": 1.0, "flip": 0.0, "permutations": 2}
     x = puzzle(16, gray=1.0, **options).view(batch, rng()).x
-    wanted = standardised(tiles(luma, torch.zeros(16, 4, 1, 2).long(), grid=2, tile=8))
+    wanted = standardize_tiles(cut_tiles(luma, torch.zeros(16, 4, 1, 2).long(), grid=2, tile=8))
     torch.testing.assert_close(x, wanted.expand_as(x), atol=1e-4, rtol=0)
 
 
@@ -279,7 +279,9 @@ def test_impossible_options_are_named(options, words):
 
 
 def test_an_encoder_of_one_size_is_refused():
-    fixed = image_encoders.build("vit_tiny_patch16_224", in_channels=3, size=224, depth=1)
+    fixed = image_encoders.build_image_encoder(
+        "vit_tiny_patch16_224", in_channels=3, size=224, depth=1
+    )
     with pytest.raises(ValueError, match=r"tiles of 64 px .*dynamic_img_size true"):
         Jigsaw(fixed, size=224)
     assert fixed.training
@@ -287,7 +289,9 @@ def test_an_encoder_of_one_size_is_refused():
 
 def test_a_transformer_that_takes_any_size_gets_whole_patches(rng):
     options = {"dynamic_img_size": True, "depth": 1}
-    encoder = image_encoders.build("vit_tiny_patch16_224", in_channels=3, size=224, **options)
+    encoder = image_encoders.build_image_encoder(
+        "vit_tiny_patch16_224", in_channels=3, size=224, **options
+    )
     method = Jigsaw(encoder, size=224, embed=8, repeats=2)
     assert method.tile == 64
     x = torch.rand(1, 3, 224, 224)
@@ -307,7 +311,7 @@ def test_building_the_method_leaves_the_encoder_as_it_was():
 
 
 def test_gray_images(rng):
-    encoder = image_encoders.build("resnet18", in_channels=1, size=16, **cases.TINY)
+    encoder = image_encoders.build_image_encoder("resnet18", in_channels=1, size=16, **cases.TINY)
     method = Jigsaw(encoder, size=16)
     batch = cases.batch(Jigsaw)
     view = method.view(ImageBatch(batch.x[:, :1], batch.index), rng())
@@ -326,7 +330,7 @@ def test_larger_photos(rng, size):
         height, width = photo.shape[:2]
         row[:, :height, :width] = torch.from_numpy(photo).permute(2, 0, 1)
         extent.append((height, width))
-    encoder = image_encoders.build("resnet18", in_channels=3, size=size, **cases.TINY)
+    encoder = image_encoders.build_image_encoder("resnet18", in_channels=3, size=size, **cases.TINY)
     method = Jigsaw(encoder, size=size, tile=64)
     view = method.view(ImageBatch(x, torch.arange(3), torch.tensor(extent)), rng())
     assert view.x.shape == (3, 9, 3, 64, 64)

@@ -46,7 +46,7 @@ def bare(monkeypatch):
 
     def without(x: Tensor, **options) -> Tensor:
         with monkeypatch.context() as patch:
-            patch.setattr(jigsaw, "standardised", lambda tiles: tiles)
+            patch.setattr(jigsaw, "standardize_tiles", lambda tiles: tiles)
             return cut(x, **options)
 
     return without

@@ -74,7 +74,7 @@ def test_half_precision_does_not_round_colors():
         logits = torch.zeros(2, color_bins.BINS)
         torch.testing.assert_close(
             color_bins.annealed_mean(logits),
-            color_bins.bins().mean(dim=0).expand(2, 2),
+            color_bins.bin_centers().mean(dim=0).expand(2, 2),
             atol=1e-4,
             rtol=0,
         )
@@ -82,7 +82,7 @@ def test_half_precision_does_not_round_colors():
 
 def test_there_are_313_bins_in_the_published_order():
     """Section 2.1: "bins with grid size 10 and keep only the Q = 313 values which are in-gamut"."""
-    points = [tuple(point) for point in color_bins.bins().int().tolist()]
+    points = [tuple(point) for point in color_bins.bin_centers().int().tolist()]
     assert len(points) == len(set(points)) == color_bins.BINS == 313
     assert points == sorted(points)
     assert all(a % 10 == b % 10 == 0 for a, b in points)
@@ -96,12 +96,12 @@ def test_there_are_313_bins_in_the_published_order():
 def test_the_bins_are_the_gamut_and_its_rim():
     """What a screen can show, in squares of 10: all corners of them are bins, and no bin is far."""
     ab = rgb_to_lab(colors(15))[0, 1:, :, 0].T
-    points = {tuple(point) for point in color_bins.bins().int().tolist()}
+    points = {tuple(point) for point in color_bins.bin_centers().int().tolist()}
     low = {tuple(cell) for cell in (ab / 10).floor().int().tolist()}
     corners = {(10 * (a + i), 10 * (b + j)) for a, b in low for i in (0, 1) for j in (0, 1)}
     assert corners <= points
     assert len(points - corners) <= 16  # seven, with all 16 million colours
-    nearest = torch.cdist(color_bins.bins(), ab).amin(dim=1)
+    nearest = torch.cdist(color_bins.bin_centers(), ab).amin(dim=1)
     assert nearest.max() < 15.3
     shown = {tuple(point) for point in (10 * (ab / 10).round()).int().tolist()}
     assert shown <= points  # the bin that a colour rounds to is there
@@ -115,7 +115,7 @@ def test_soft_encoding_is_exact(neighbours):
     ab = torch.cat([ab, far])
     index, share = color_bins.soft_encode(ab, neighbours)
     assert index.shape == share.shape == (len(ab), neighbours)
-    distance = torch.cdist(ab.double(), color_bins.bins().double())
+    distance = torch.cdist(ab.double(), color_bins.bin_centers().double())
     wanted = distance.sort(dim=1).values[:, :neighbours]
     torch.testing.assert_close(distance.gather(1, index), wanted, atol=1e-4, rtol=0)
     gaussian = (-wanted.square() / (2 * 5**2)).exp()
@@ -132,12 +132,12 @@ def test_soft_encoding_by_hand():
     rim = math.exp(-2)
     wanted = torch.tensor([1, rim, rim, rim, rim]) / (1 + 4 * rim)
     assert torch.allclose(share[0, 0], wanted, atol=1e-6)
-    points = color_bins.bins()[index[0, 0]]
+    points = color_bins.bin_centers()[index[0, 0]]
     assert points[0].tolist() == [0, 0]
     assert {tuple(p) for p in points[1:].tolist()} == {(10, 0), (-10, 0), (0, 10), (0, -10)}
     index, share = color_bins.soft_encode(torch.tensor([[25.0, -5.0]]), 4)
     assert torch.allclose(share, torch.full((1, 4), 0.25))
-    assert {tuple(p) for p in color_bins.bins()[index[0]].tolist()} == {
+    assert {tuple(p) for p in color_bins.bin_centers()[index[0]].tolist()} == {
         (20, 0), (20, -10), (30, 0), (30, -10)
     }  # fmt: skip
     with pytest.raises(ValueError, match="neighbours must be 1 to 313"):
@@ -146,17 +146,17 @@ def test_soft_encoding_by_hand():
 
 def test_the_prior_is_smoothed_over_the_bins():
     """Section 2.2: a Gaussian of sigma 5; what a bin spreads stays among the bins."""
-    points = color_bins.bins().double()
+    points = color_bins.bin_centers().double()
     where = {tuple(point): i for i, point in enumerate(points.int().tolist())}
     alone = torch.zeros(313)
     alone[where[0, 0]] = 7  # not 1: frequencies may be counts
-    found = color_bins.smoothed(alone)
+    found = color_bins.smooth_prior(alone)
     kernel = (-(points.square().sum(dim=1)) / 50).exp()
     torch.testing.assert_close(found.double(), kernel / kernel.sum(), atol=1e-7, rtol=0)
     corner = torch.zeros(313)
     corner[where[-90, 50]] = 1
-    assert float(color_bins.smoothed(corner).sum()) == pytest.approx(1, abs=1e-6)
-    assert color_bins.smoothed(corner)[where[0, 0]] < 1e-6
+    assert float(color_bins.smooth_prior(corner).sum()) == pytest.approx(1, abs=1e-6)
+    assert color_bins.smooth_prior(corner)[where[0, 0]] < 1e-6
 
 
 @pytest.mark.parametrize("uniform", [0.5, 0.2, 1.0])
@@ -167,18 +167,18 @@ def test_rare_colors_count_more(uniform):
     w = 1 / ((1 - uniform) * p + uniform / 313)
     w /= (p * w).sum()
     prior = torch.from_numpy(p).float()
-    found = color_bins.rarity(prior, uniform)
+    found = color_bins.rarity_weights(prior, uniform)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), torch.from_numpy(w), atol=1e-4, rtol=1e-5)
     assert float((prior * found).sum()) == pytest.approx(1, abs=1e-5)
-    torch.testing.assert_close(color_bins.rarity(3 * prior, uniform), found)
+    torch.testing.assert_close(color_bins.rarity_weights(3 * prior, uniform), found)
 
 
 def test_the_rarest_colors_count_at_most_so_much():
     """lambda = 1/2: a colour that never occurs counts twice Q times as one that is all there is."""
     one = torch.zeros(313)
     one[7] = 1
-    weight = color_bins.rarity(one)
+    weight = color_bins.rarity_weights(one)
     assert float(weight[7]) == pytest.approx(1)
     assert float(weight[8]) == pytest.approx((0.5 + 0.5 / 313) / (0.5 / 313))
 
@@ -190,15 +190,15 @@ def test_priors_that_are_none():
         (torch.zeros(313), "frequencies"),
         (torch.full((313,), math.nan), "frequencies"),
     ):
-        for function in (color_bins.rarity, color_bins.smoothed):
+        for function in (color_bins.rarity_weights, color_bins.smooth_prior):
             with pytest.raises(ValueError, match=word):
                 function(wrong)
     with pytest.raises(ValueError, match="uniform"):
-        color_bins.rarity(torch.ones(313), 1.5)
+        color_bins.rarity_weights(torch.ones(313), 1.5)
     one = torch.zeros(313)
     one[0] = 1
     with pytest.raises(ValueError, match="never occur"):
-        color_bins.rarity(one, 0.0)
+        color_bins.rarity_weights(one, 0.0)
 
 
 def test_the_annealed_mean_is_between_mean_and_mode():
@@ -206,30 +206,37 @@ def test_the_annealed_mean_is_between_mean_and_mode():
     logits = 2 * torch.randn(6, 313, generator=torch.Generator().manual_seed(0))
     z = logits.double().softmax(dim=1)
     sharp = z.pow(1 / 0.38)
-    wanted = (sharp / sharp.sum(dim=1, keepdim=True)) @ color_bins.bins().double()
+    wanted = (sharp / sharp.sum(dim=1, keepdim=True)) @ color_bins.bin_centers().double()
     torch.testing.assert_close(color_bins.annealed_mean(logits).double(), wanted, atol=1e-3, rtol=0)
-    mean = z @ color_bins.bins().double()
+    mean = z @ color_bins.bin_centers().double()
     torch.testing.assert_close(
         color_bins.annealed_mean(logits, 1.0).double(), mean, atol=1e-3, rtol=0
     )
-    mode = color_bins.bins()[logits.argmax(dim=1)]
+    mode = color_bins.bin_centers()[logits.argmax(dim=1)]
     torch.testing.assert_close(color_bins.annealed_mean(logits, 1e-3), mode, atol=1e-3, rtol=0)
     sure = 100.0 * torch.eye(313)
-    torch.testing.assert_close(color_bins.annealed_mean(sure), color_bins.bins(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        color_bins.annealed_mean(sure), color_bins.bin_centers(), atol=1e-3, rtol=0
+    )
 
 
 def test_one_of_sixteen_pixels():
     """Section 3: ab at a quarter of the resolution; the authors' code: without averaging."""
     x = torch.arange(16.0 * 16).square().view(1, 1, 16, 16)  # no mean of neighbours is one
-    assert color_bins.thinned(x)[0, 0].tolist() == [
+    assert color_bins.subsample_pixels(x)[0, 0].tolist() == [
         [(16 * (4 * i + 2) + 4 * j + 2) ** 2 for j in range(4)] for i in range(4)
     ]
     for side, wanted in ((176, 44), (32, 8), (30, 7), (31, 7), (5, 1), (3, 1), (1, 1)):
-        assert color_bins.thinned(torch.zeros(1, 2, side, side)).shape == (1, 2, wanted, wanted)
+        assert color_bins.subsample_pixels(torch.zeros(1, 2, side, side)).shape == (
+            1,
+            2,
+            wanted,
+            wanted,
+        )
 
 
 def test_gray_images_have_no_color_above_5():
     """`NonGrayMaskLayer`: some |a| or |b| above 5 in the image."""
     ab = torch.zeros(4, 2, 2, 2)
     ab[1, 0, 1, 0], ab[2, 1, 0, 1], ab[3] = -5.1, 5.1, 5.0
-    assert color_bins.colored(ab).tolist() == [False, True, True, False]
+    assert color_bins.has_color(ab).tolist() == [False, True, True, False]

@@ -203,7 +203,7 @@ def test_twins_are_pairs_like_others():
     assert mining.mine_hard(*told).negative.tolist() == [2, 2, 0, 0]
 
 
-@pytest.mark.parametrize("way", mining.LABELS)
+@pytest.mark.parametrize("way", mining.LABEL_RULES)
 def test_one_identity_costs_nothing(way):
     z = embeddings(4).requires_grad_()
     identity = torch.zeros(4, dtype=torch.int64)
@@ -214,7 +214,7 @@ def test_one_identity_costs_nothing(way):
     assert z.grad.abs().max() == 0
 
 
-@pytest.mark.parametrize("way", mining.LABELS)
+@pytest.mark.parametrize("way", mining.LABEL_RULES)
 @pytest.mark.parametrize("where", [slice(3, 4), slice(None)])
 def test_what_is_not_a_number_is_seen_in_the_loss(way, where):
     identity = torch.arange(8).repeat(2)
@@ -278,7 +278,7 @@ def test_no_gradient_through_what_is_not_chosen():
     assert torch.equal(d.grad, expected)
 
 
-@pytest.mark.parametrize("way", mining.LABELS)
+@pytest.mark.parametrize("way", mining.LABEL_RULES)
 def test_the_step_against_loops(identity, way):
     """The mean over all pairs, of embeddings on the sphere; what is logged of them."""
     n, partner = len(identity), find_positives(identity)
@@ -332,7 +332,7 @@ class Largest(TorchDispatchMode):
         return made
 
 
-@pytest.mark.parametrize("way", mining.LABELS)
+@pytest.mark.parametrize("way", mining.LABEL_RULES)
 @pytest.mark.parametrize("size", [2, 8, 128])
 def test_no_tensor_is_larger_than_the_distances(way, size):
     n = 256
@@ -359,7 +359,7 @@ def test_nothing_waits_for_a_device():
     assert all(hinge_costs(d, each, 0.2).is_meta for each in found)
 
 
-@pytest.mark.parametrize("way", mining.LABELS)
+@pytest.mark.parametrize("way", mining.LABEL_RULES)
 def test_two_runs_on_two_threads_are_the_same(way):
     torch.set_num_threads(2)
     identity = torch.arange(256) // 16
@@ -379,9 +379,9 @@ def test_two_runs_on_two_threads_are_the_same(way):
 
 def test_unknown_ways_and_margins():
     with pytest.raises(ValueError, match="unknown mining 'semi-hard'; did you mean 'semihard'"):
-        mining.check_mining("semi-hard", 0.2, mining.VIEWS)
+        mining.check_mining("semi-hard", 0.2, mining.VIEW_RULES)
     with pytest.raises(ValueError, match="there are: hard, random, semihard"):
-        mining.check_mining("batch_hard", 0.2, mining.VIEWS)
+        mining.check_mining("batch_hard", 0.2, mining.VIEW_RULES)
     for margin in (0.0, -0.2, math.nan, math.inf):
         with pytest.raises(ValueError, match="margin must be above 0"):
-            unwrap(mining.check_mining)("hard", margin, mining.VIEWS)
+            unwrap(mining.check_mining)("hard", margin, mining.VIEW_RULES)

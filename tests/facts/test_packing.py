@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from selfwise.views.text import collate, packing
-from selfwise.views.text.packing import fit_best
+from selfwise.views.text.packing import pack_best_fit
 
 PLANS = ("full_sentences", "best_fit", "windows")
 
 
 def of(plan, documents, sentences=None, *, length=24, seed=0, vocabulary=None):
-    return getattr(packing, plan)(
+    return getattr(packing, f"plan_{plan}")(
         documents,
         sentences,
         length=length,
@@ -22,9 +22,9 @@ def of(plan, documents, sentences=None, *, length=24, seed=0, vocabulary=None):
 
 
 def read(plan, found, tokens, length=24, vocabulary=None):
-    lay = collate.continued if plan == "windows" else collate.separated
+    collate_rows = collate.collate_windows if plan == "windows" else collate.collate_packed
     told = {"length": length, "vocabulary": vocabulary or cases.vocabulary()}
-    return lay(tokens, found, np.arange(found.size), **told)
+    return collate_rows(tokens, found, np.arange(found.size), **told)
 
 
 def documents_of(sizes, gap=0):
@@ -119,7 +119,7 @@ def test_best_fit_is_the_sequential_one(capacity, largest):
     for seed in range(5):
         random = np.random.default_rng(seed)
         sizes = random.integers(1, largest, size=200, endpoint=True)
-        row = fit_best(sizes, capacity, random)
+        row = pack_best_fit(sizes, capacity, random)
         fill = np.bincount(row, weights=sizes).astype(int)
         assert sorted((capacity - fill).tolist()) == naive(sizes.tolist(), capacity)
 
@@ -243,7 +243,7 @@ def test_laying_out_is_fast_and_reads_a_memory_map(tmp_path):
     mapped = np.memmap(tmp_path / "tokens", np.uint16, "r")
     found = of("best_fit", documents)
     told = {"length": 24, "vocabulary": cases.vocabulary()}
-    some = collate.separated(mapped, found, np.array([7, 2]), **told)
+    some = collate.collate_packed(mapped, found, np.array([7, 2]), **told)
     whole = read("best_fit", found, tokens)
     assert torch.equal(some.ids, whole.ids[[7, 2]])
     assert some.index.tolist() == [7, 2]

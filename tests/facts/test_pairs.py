@@ -6,7 +6,7 @@ import pytest
 from test_masks import near
 
 from selfwise.views.text import sentence_pairs
-from selfwise.views.text.packing import tiled
+from selfwise.views.text.packing import tile_sentences
 
 LENGTH = 64
 PLANS = {"next_sentence": False, "sentence_order": True}  # whether pairs are swapped
@@ -16,16 +16,16 @@ def made(documents=400, *, seed=0, sentences=20, plan="next_sentence", length=LE
     tokens, whole, spans = cases.corpus(documents, seed=seed, sentences=sentences)
     random = np.random.default_rng(seed)
     told = {"length": length, "vocabulary": cases.vocabulary(), "random": random}
-    return tokens, whole, spans, getattr(sentence_pairs, plan)(whole, spans, **told)
+    return tokens, whole, spans, getattr(sentence_pairs, f"plan_{plan}")(whole, spans, **told)
 
 
 def untruncated(documents=400, *, swap=False, seed=0, most=LENGTH - 3, sentences=20):
     """Pairs as spans before truncation, the document of each, and all sentences."""
     _, whole, spans = cases.corpus(documents, seed=seed, sentences=sentences)
-    owner, spans = tiled(whole, spans)
+    owner, spans = tile_sentences(whole, spans)
     bounds = np.r_[0, np.flatnonzero(np.diff(owner)) + 1, len(owner)]
-    chunks = sentence_pairs.Chunks(spans, bounds, most, np.random.default_rng(seed))
-    a, b, label = (np.array(part) for part in zip(*chunks.pairs(swap=swap)))
+    chunks = sentence_pairs.PairSampler(spans, bounds, most, np.random.default_rng(seed))
+    a, b, label = (np.array(part) for part in zip(*chunks.draw_pairs(swap=swap)))
     return a, b, label, whole, spans
 
 
@@ -46,7 +46,7 @@ def test_label_0_follows_and_label_1_is_of_another_document():
 
 
 def test_half_of_the_pairs_are_random_where_there_is_a_choice(monkeypatch):
-    monkeypatch.setattr(sentence_pairs.Chunks, "_target", lambda self: self.most)
+    monkeypatch.setattr(sentence_pairs.PairSampler, "_draw_target", lambda self: self.max_tokens)
     a, _, label, whole, _ = untruncated(1000, sentences=200)
     # only a chunk of the last sentence of its document has one alone, and so no choice
     alone = a[:, 1] == whole[document(whole, a), 1]
@@ -94,10 +94,10 @@ def test_a_chunk_ends_with_the_sentence_that_reaches_the_target():
 
 
 def test_one_pass_in_ten_aims_at_a_shorter_pair():
-    chunks = sentence_pairs.Chunks(
+    chunks = sentence_pairs.PairSampler(
         np.array([[0, 1]]), np.array([0, 1]), 125, np.random.default_rng(0)
     )
-    targets = np.array([chunks._target() for _ in range(100_000)])
+    targets = np.array([chunks._draw_target() for _ in range(100_000)])
     # a short target is uniform from 2 to the most
     assert near((targets < 125).mean(), len(targets), 0.1 * 123 / 124)
     assert targets.min() == 2
@@ -108,10 +108,10 @@ def test_where_a_chunk_is_split_is_uniform():
     sentences = np.stack([np.arange(0, 40, 4), np.arange(4, 44, 4)], axis=1)
     found = []
     for seed in range(3000):
-        chunks = sentence_pairs.Chunks(
+        chunks = sentence_pairs.PairSampler(
             sentences, np.array([0, 10]), 40, np.random.default_rng(seed)
         )
-        a, b, label = next(chunks.pairs(swap=True))
+        a, b, label = next(chunks.draw_pairs(swap=True))
         first = a if label == 0 else b
         if max(a[1], b[1]) == 40:  # the whole document: no short pass
             found.append((first[1] - first[0]) // 4)
@@ -124,7 +124,7 @@ def test_truncation_takes_single_tokens_from_the_longer_text():
     random = np.random.default_rng(0)
     a = np.stack([np.zeros(5000, np.int64), random.integers(1, 90, 5000)], axis=1)
     b = np.stack([np.full(5000, 1000), 1000 + random.integers(1, 90, 5000)], axis=1)
-    short_a, short_b = sentence_pairs._truncated(a, b, 61, random)
+    short_a, short_b = sentence_pairs._truncate_pairs(a, b, 61, random)
     for before, after in ((a, short_a), (b, short_b)):
         assert (after[:, 0] >= before[:, 0]).all()
         assert (after[:, 1] <= before[:, 1]).all()
@@ -185,14 +185,14 @@ def test_documents_of_one_sentence_make_no_pairs(plan):
     told = {"length": LENGTH, "vocabulary": cases.vocabulary()}
     only = whole[:1], spans[:2]
     # one document alone has no other: after ten tries it is its own, as in the authors' code
-    plan = getattr(sentence_pairs, plan)(*only, **told, random=np.random.default_rng(0))
+    plan = getattr(sentence_pairs, f"plan_{plan}")(*only, **told, random=np.random.default_rng(0))
     assert plan.size >= 1
 
 
 def test_sentences_without_tokens_and_gaps_are_no_obstacle():
     documents = np.array([[0, 10], [10, 10], [20, 30]])
     sentences = np.array([[0, 4], [4, 4], [5, 10], [20, 25], [26, 30]])
-    owner, spans = tiled(documents, sentences)
+    owner, spans = tile_sentences(documents, sentences)
     assert owner.tolist() == [0, 0, 2, 2]
     assert spans.tolist() == [[0, 5], [5, 10], [20, 26], [26, 30]]
 
@@ -203,7 +203,7 @@ def test_a_row_is_cls_a_sep_b_sep():
 
     tokens, _, _, plan = made()
     rows = np.array([5, 0, 17])
-    batch = collate.pairs(tokens, plan, rows, length=LENGTH, vocabulary=cases.vocabulary())
+    batch = collate.collate_pairs(tokens, plan, rows, length=LENGTH, vocabulary=cases.vocabulary())
     assert batch.index.tolist() == [5, 0, 17]
     assert batch.pair.tolist() == plan.pair[rows].tolist()
     for i, row in enumerate(rows):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from selfwise.views.image import permutations as module
-from selfwise.views.image.permutations import distances, permutation_set
+from selfwise.views.image.permutations import hamming_distances, permutation_set
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def by_loop(tiles: int, count: int, first: tuple[int, ...], rule: str) -> list[t
 
 @pytest.mark.parametrize("tiles", [2, 3, 5])
 def test_the_candidates_are_all_orders(tiles):
-    found = module._all(tiles)
+    found = module._list_orders(tiles)
     assert found.T.tolist() == [list(p) for p in permutations(range(tiles))]
 
 
@@ -57,7 +57,7 @@ def test_two_by_two_has_24():
 def test_distances_are_those_of_a_double_loop(tiles):
     perms = permutation_set(tiles, 20, rule="min")
     pairs = [apart(a, b) for a, b in combinations(perms.tolist(), 2)]
-    least, mean = distances(perms)
+    least, mean = hamming_distances(perms)
     assert least == min(pairs)
     assert mean == pytest.approx(sum(pairs) / len(pairs), rel=1e-12)
 
@@ -65,16 +65,16 @@ def test_distances_are_those_of_a_double_loop(tiles):
 def test_distances_of_many_are_compared_across_blocks():
     """Rows 0 and 600 are the same but for one swap, and no others are so near."""
     perms = permutation_set(9, 700, rule="min").copy()
-    assert distances(perms)[0] > 2
+    assert hamming_distances(perms)[0] > 2
     perms[600] = perms[0]
     perms[600, [3, 4]] = perms[0, [4, 3]]
-    assert distances(perms)[0] == 2
+    assert hamming_distances(perms)[0] == 2
 
 
 @pytest.mark.parametrize(("count", "mean"), [(1000, 8.00), (100, 8.08)])
 def test_the_numbers_of_the_paper(count, mean):
     """Its ablation of the sets has these means, and a least distance of 2 for both."""
-    found = distances(permutation_set(9, count))
+    found = hamming_distances(permutation_set(9, count))
     assert found[0] == 2
     assert found[1] == pytest.approx(mean, abs=0.01)
 
@@ -82,11 +82,11 @@ def test_the_numbers_of_the_paper(count, mean):
 def test_the_first_nine_differ_everywhere():
     """There are at most nine such, and both rules find them first."""
     for rule in ("mean", "min"):
-        assert distances(permutation_set(9, 9, rule=rule)) == (9, 9.0)
+        assert hamming_distances(permutation_set(9, 9, rule=rule)) == (9, 9.0)
 
 
 def test_the_other_rule_keeps_them_farther_apart():
-    assert distances(permutation_set(9, 100, rule="min"))[0] == 6
+    assert hamming_distances(permutation_set(9, 100, rule="min"))[0] == 6
 
 
 def test_the_set_is_the_same_on_every_machine():
@@ -123,7 +123,7 @@ def test_small_sets_leave_no_file(cache):
 @pytest.fixture
 def kept(monkeypatch, cache):
     """The file of a small set that was thought worth keeping, and the set."""
-    monkeypatch.setattr(module, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(module, "WORTH_SAVING", 0)
     found = permutation_set(4, 10)
     (path,) = cache.iterdir()
     permutation_set.cache_clear()
@@ -186,4 +186,4 @@ def test_all_orders_of_six(cache):
     """As many as there are: the running sums stay right to the end."""
     found = permutation_set(6, factorial(6))
     assert len(np.unique(found, axis=0)) == 720
-    assert distances(found)[1] == pytest.approx(5 * 720 / 719)
+    assert hamming_distances(found)[1] == pytest.approx(5 * 720 / 719)

@@ -126,9 +126,9 @@ def test_the_loss_is_the_mean_over_the_chosen():
 
 
 def test_rows_are_of_full_sentences_or_packed():
-    assert build().draw.plan is packing.full_sentences
+    assert build().draw.plan is packing.plan_full_sentences
     assert build().draw.needs_sentences
-    assert build(packing="best_fit").draw.plan is packing.best_fit
+    assert build(packing="best_fit").draw.plan is packing.plan_best_fit
     assert not build(packing="best_fit").draw.needs_sentences
     with pytest.raises(ValueError, match="unknown packing 'bestfit'; did you mean 'best_fit'"):
         build(packing="bestfit")

@@ -9,7 +9,7 @@ from torch import nn
 from selfwise.core.types import Features, ImageBatch
 from selfwise.methods.rotation import Rotation, Turned
 from selfwise.views.image.crop import Crop
-from selfwise.views.image.tiles import rotations
+from selfwise.views.image.tiles import rotate_four_ways
 from selfwise.views.image.window import Shift
 
 
@@ -34,7 +34,7 @@ def places(size: int, n: int = 1) -> ImageBatch:
 def test_the_four_rotations_by_hand():
     """Counterclockwise, as the authors' code: its 90 is the transpose upside down."""
     x = torch.tensor([[1.0, 2], [3, 4]])[None, None]
-    turned, label = rotations(x)
+    turned, label = rotate_four_ways(x)
     assert turned[0, :, 0].tolist() == [
         [[1, 2], [3, 4]],
         [[2, 4], [1, 3]],
@@ -47,7 +47,7 @@ def test_the_four_rotations_by_hand():
 def test_rotations_are_exact_and_of_each_image():
     """No interpolation: the pixels are the same numbers; channels and images stay apart."""
     x = torch.rand(3, 2, 5, 5)
-    turned, label = rotations(x)
+    turned, label = rotate_four_ways(x)
     for i in range(3):
         for turn in range(4):
             for c in range(2):
@@ -73,7 +73,7 @@ def test_the_loss_is_the_mean_cross_entropy_over_all_turns():
     torch.manual_seed(0)
     method = Rotation(Corners(), size=8).double()
     x = torch.rand(5, 3, 8, 8, dtype=torch.float64)
-    step = method(Turned(*rotations(x)))
+    step = method(Turned(*rotate_four_ways(x)))
     losses, right = [], 0
     for image in x:
         for turn in range(4):
@@ -142,7 +142,9 @@ def test_larger_images_are_cropped_and_so_are_small_ones_if_asked():
 
 
 def test_gray_images(rng):
-    encoder = cases.image_encoders.build("resnet18", in_channels=1, size=16, **cases.TINY)
+    encoder = cases.image_encoders.build_image_encoder(
+        "resnet18", in_channels=1, size=16, **cases.TINY
+    )
     batch = cases.batch(Rotation)
     method = Rotation(encoder, size=16)
     view = method.view(ImageBatch(batch.x[:, :1], batch.index), rng())

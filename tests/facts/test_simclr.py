@@ -10,7 +10,7 @@ from torch import nn
 from selfwise.core.types import Features, ImageBatch
 from selfwise.losses.contrastive import nt_xent
 from selfwise.methods.simclr import SimCLR, TwoViews
-from selfwise.nn.heads import Projection
+from selfwise.nn.heads import ProjectionHead
 
 
 class Mean(nn.Module):
@@ -69,7 +69,7 @@ def test_the_partner_metric_counts_nearest_partners():
 @pytest.mark.parametrize(("layers", "linears"), [(2, 2), (3, 3)])
 def test_projection_head(layers, linears):
     """Section 4.2: an MLP with ReLU; the authors' code: batch norm everywhere, no last bias."""
-    head = Projection(8, dim=4, layers=layers)
+    head = ProjectionHead(8, dim=4, layers=layers)
     kinds = [type(part).__name__ for part in head]
     assert kinds == ["Linear", "BatchNorm1d", "ReLU"] * (linears - 1) + ["Linear", "BatchNorm1d"]
     assert head[-1].bias is None

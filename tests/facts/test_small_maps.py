@@ -8,15 +8,15 @@ from torch import nn
 from selfwise.core.rng import generator
 from selfwise.encoders import image as image_encoders
 from selfwise.nn import small_maps
-from selfwise.nn.channels_last import takes_channels_last
-from selfwise.nn.small_maps import SmallMapConv2d, guard
+from selfwise.nn.channels_last import supports_channels_last
+from selfwise.nn.small_maps import SmallMapConv2d, guard_small_maps
 
 SIZES = [(1, 1), (4, 1), (1, 4), (2, 2), (5, 3)]
 
 
 def convolution(stride: int, **options) -> nn.Conv2d:
     made = nn.Sequential(nn.Conv2d(16, 16, 3, stride, padding=1, **options))
-    guard(made)
+    guard_small_maps(made)
     return made[0]
 
 
@@ -48,7 +48,7 @@ def test_it_is_the_same_convolution(size):
 
 
 def test_strided_convolutions_alone_are_guarded_in_every_timm_model():
-    encoder = image_encoders.build(
+    encoder = image_encoders.build_image_encoder(
         "resnet18", in_channels=3, size=32, stem="half", layers=[1, 1, 1, 1]
     )
     strided = [m for m in encoder.modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]
@@ -69,14 +69,14 @@ def test_what_is_not_a_plain_convolution_stays():
         nn.Conv2d(4, 4, 3, 2, padding=1, padding_mode="reflect"),
         nn.Conv2d(4, 4, 3, padding="same"),
     )
-    guard(made)
+    guard_small_maps(made)
     assert [type(part) for part in made] == [Own, nn.Conv2d, nn.Conv2d]
 
 
 def test_a_strided_point_of_few_channels_keeps_channels_first():
     def takes(**told: int) -> bool:
         made = nn.Conv2d(**{"in_channels": 16, "out_channels": 8, "kernel_size": 1} | told)
-        return takes_channels_last(nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), made))
+        return supports_channels_last(nn.Sequential(nn.Conv2d(3, 16, 3, stride=2), made))
 
     assert takes(stride=2)
     assert takes(in_channels=4)
@@ -84,8 +84,8 @@ def test_a_strided_point_of_few_channels_keeps_channels_first():
     assert not takes(in_channels=4, stride=2)
     assert not takes(in_channels=24, stride=2)
     assert not takes(groups=2)
-    assert not takes_channels_last(nn.Linear(2, 2))
-    assert not takes_channels_last(nn.ConvTranspose2d(16, 16, 2))
+    assert not supports_channels_last(nn.Linear(2, 2))
+    assert not supports_channels_last(nn.ConvTranspose2d(16, 16, 2))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -111,7 +111,7 @@ def test_gradients_with_channels_last_are_those_of_channels_first(stride, kernel
 def test_zeros_are_laid_around_maps_narrower_than_the_stride(monkeypatch, height, width, laid):
     """The fault of bf16 needs a processor that shows it; which maps are padded does not."""
     conv = nn.Conv2d(3, 4, 3, stride=2, padding=1)
-    guard(conv)
+    guard_small_maps(conv)
     seen = []
     original = small_maps.F.conv2d
     spy = lambda *told: seen.append(told[4]) or original(*told)  # noqa: E731

@@ -8,12 +8,12 @@ from test_masks import near
 
 from selfwise.core.rng import Rng, generator
 from selfwise.core.types import AudioBatch, frames
-from selfwise.views.audio.span_mask import Spans, lengths
+from selfwise.views.audio.span_mask import SpanMask, count_valid_frames
 
 
 def draw(count, *, t: int | None = None, seed: int = 0, **options) -> torch.Tensor:
     count = torch.as_tensor(count)
-    return Spans(**options).draw(count, t or int(count.max()), Rng(generator(seed, "spans")))
+    return SpanMask(**options).draw(count, t or int(count.max()), Rng(generator(seed, "spans")))
 
 
 def same(t: int, rows: int = 4000) -> torch.Tensor:
@@ -114,19 +114,19 @@ def test_no_row_depends_on_another():
 
 @pytest.mark.parametrize("options", [{}, {"length": 3}, {"share": 1.0}, {"share": 0.1}])
 def test_all_hidden_frames_have_a_place(options):
-    spans = Spans(**options)
+    spans = SpanMask(**options)
     for t in (1, 2, 3, 7, 19, 20, 21, 50, 125):
-        k = spans.most(t)
+        k = spans.max_masked(t)
         assert 1 <= k <= max(1, t - 1)
         assert draw(torch.arange(t + 1).repeat(200), t=t, **options).sum(dim=1).max() <= k
     # a full batch wastes few: at 5 s, 200 places for 142 hidden frames
-    assert Spans().most(249) == 200
+    assert SpanMask().max_masked(249) == 200
 
 
 def test_the_view_lists_the_hidden_frames_and_their_units():
     batch = speech_cases.tones()
-    view = Spans().hide(batch, Rng(generator(0)))
-    k = Spans().most(speech_cases.WIDEST)
+    view = SpanMask().mask_frames(batch, Rng(generator(0)))
+    k = SpanMask().max_masked(speech_cases.WIDEST)
     assert view.where.shape == view.chosen.shape == view.target.shape == (16, k)
     for i in range(16):
         assert len(set(view.where[i].tolist())) == k
@@ -140,9 +140,9 @@ def test_the_view_lists_the_hidden_frames_and_their_units():
 def test_a_frame_is_real_if_all_its_samples_are():
     extent = torch.tensor([0, 79, 399, 400, 719, 720, 16_000, 190_800])
     batch = AudioBatch(torch.zeros(8, 190_800), torch.arange(8), extent)
-    assert lengths(batch).tolist() == [0, 0, 0, 1, 1, 2, 49, 596]
-    assert lengths(batch).tolist() == [frames(n) for n in extent.tolist()]
-    assert lengths(batch._replace(extent=None)).tolist() == [596] * 8
+    assert count_valid_frames(batch).tolist() == [0, 0, 0, 1, 1, 2, 49, 596]
+    assert count_valid_frames(batch).tolist() == [frames(n) for n in extent.tolist()]
+    assert count_valid_frames(batch._replace(extent=None)).tolist() == [596] * 8
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_a_frame_is_real_if_all_its_samples_are():
 )
 def test_numbers_that_hide_nothing_are_refused(options, says):
     with pytest.raises(ValueError, match=says):
-        Spans(**options).check()
+        SpanMask(**options).check()

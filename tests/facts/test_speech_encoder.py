@@ -11,7 +11,13 @@ from selfwise.core.types import AudioBatch, SpeechEncoder, frames
 from selfwise.encoders import speech
 from selfwise.encoders.speech_presets import SIZES
 from selfwise.nn.attention import Layout
-from selfwise.nn.audio_stems import MelStem, WaveStem, conv, group_normed, mel_filters
+from selfwise.nn.audio_stems import (
+    MelStem,
+    WaveStem,
+    conv1d_channels_last,
+    group_norm_conv,
+    mel_filters,
+)
 from selfwise.nn.transformer import Transformer
 
 STEMS = {
@@ -27,7 +33,7 @@ stems = pytest.mark.parametrize("stem", STEMS)
 
 
 def encoder_of(stem="group", **options):
-    encoder = speech.build("hubert-tiny", **STEMS[stem] | NONE | options)
+    encoder = speech.build_speech_encoder("hubert-tiny", **STEMS[stem] | NONE | options)
     rng = generator(0, "weights")
     with torch.no_grad():
         for name, p in encoder.named_parameters():
@@ -121,7 +127,7 @@ def test_the_folded_group_norm_is_torchs():
     torch.nn.init.normal_(stem.norms[0].bias)
     first, norm = stem.convs[0], stem.norms[0]
     want = F.group_norm(F.conv1d(x[:, None], first.weight, stride=5), 24, norm.weight, norm.bias)
-    found = group_normed(x.unfold(1, 10, 5), first, norm, None)
+    found = group_norm_conv(x.unfold(1, 10, 5), first, norm, None)
     torch.testing.assert_close(found, want.mT, rtol=1e-5, atol=2e-5)
     got = torch.autograd.grad(found.square().mean(), [first.weight, norm.weight, norm.bias])
     ref = torch.autograd.grad(want.square().mean(), [first.weight, norm.weight, norm.bias])
@@ -136,7 +142,7 @@ def test_statistics_hold_where_a_filter_hears_little():
     stem = WaveStem(1)
     with torch.no_grad():
         stem.convs[0].weight.copy_(100 * torch.tensor([1.0, -3, 3, -1] + [0.0] * 6))
-        found = group_normed(x.unfold(1, 10, 5), stem.convs[0], stem.norms[0], None)
+        found = group_norm_conv(x.unfold(1, 10, 5), stem.convs[0], stem.norms[0], None)
         exact = F.conv1d(x[:, None].double(), stem.convs[0].weight.double(), stride=5)
         want = F.group_norm(exact, 1, eps=1e-5)[0, 0]
     assert want.std() > 0.5
@@ -152,9 +158,9 @@ def test_the_wave_keeps_more_than_8_bits_under_autocast():
     first, norm = stem.convs[0], stem.norms[0]
     with torch.no_grad():
         first.weight.copy_(64 * torch.tensor([1.0, -1] + [0.0] * 8))
-        want = group_normed(windows, first, norm, None)
+        want = group_norm_conv(windows, first, norm, None)
         with torch.autocast("cpu", torch.bfloat16):
-            found = group_normed(windows, first, norm, None)
+            found = group_norm_conv(windows, first, norm, None)
     assert found.dtype == torch.bfloat16
     assert want.std() > 0.9
     assert (found - want).std() < 0.05
@@ -164,7 +170,7 @@ def test_convolutions_are_torchs():
     x = torch.randn(2, 31, 8, generator=generator(0, "x"))
     for stride, padding, groups in ((2, 0, 1), (1, 2, 4)):
         layer = torch.nn.Conv1d(8, 8, 4, stride, padding, groups=groups)
-        found = conv(x, layer, stride=stride, padding=padding)
+        found = conv1d_channels_last(x, layer, stride=stride, padding=padding)
         torch.testing.assert_close(found, layer(x.mT).mT, rtol=1e-5, atol=1e-6)
 
 
@@ -247,22 +253,22 @@ def test_frames_are_read_as_the_whole_is_computed():
 def test_layers_are_left_out_at_the_rate_told_and_in_training_alone():
     layers = Transformer(6, 8, 2, 16, layerdrop=0.25)
     torch.manual_seed(0)
-    kept = [len(layers.kept()) for _ in range(2000)]
+    kept = [len(layers.draw_layers()) for _ in range(2000)]
     assert abs(sum(kept) / len(kept) / 6 - 0.75) < 0.02  # sd 0.004
-    assert len(layers.eval().kept()) == 6
+    assert len(layers.eval().draw_layers()) == 6
     nothing = Transformer(1, 8, 2, 16, layerdrop=0.999999)
     x = torch.randn(2, 5, 8)
     assert torch.equal(nothing(x, Layout()), x)
     assert torch.equal(
-        nothing.read(x, Layout(), torch.tensor([[1], [4]])), x[[0, 1], [1, 4]][:, None]
+        nothing.forward_at(x, Layout(), torch.tensor([[1], [4]])), x[[0, 1], [1, 4]][:, None]
     )
 
 
 def test_weights_are_a_function_of_the_seed_and_as_described():
-    a, b, c = (speech.build("hubert-tiny", seed=seed) for seed in (0, 0, 1))
+    a, b, c = (speech.build_speech_encoder("hubert-tiny", seed=seed) for seed in (0, 0, 1))
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters()))
     assert not torch.equal(a.project.weight, c.project.weight)
-    wide = speech.build("hubert-mini")
+    wide = speech.build_speech_encoder("hubert-mini")
     assert wide.stem.convs[2].weight.detach().std() == pytest.approx(
         (2 / (3 * 128)) ** 0.5, rel=0.05
     )
@@ -273,11 +279,11 @@ def test_weights_are_a_function_of_the_seed_and_as_described():
 
 
 def test_it_is_what_methods_ask_for():
-    encoder = speech.build("hubert-tiny")
+    encoder = speech.build_speech_encoder("hubert-tiny")
     assert isinstance(encoder, SpeechEncoder)
     assert (encoder.dim, encoder.depth, encoder.name) == (64, 2, "hubert-tiny")
-    assert speech.names() == [f"hubert-{size}" for size in SIZES]
-    assert speech.build("hubert-tiny", dim=32).shape.ff == 128
+    assert speech.list_speech_encoders() == [f"hubert-{size}" for size in SIZES]
+    assert speech.build_speech_encoder("hubert-tiny", dim=32).shape.ff == 128
 
 
 @pytest.mark.parametrize(
@@ -304,12 +310,12 @@ def test_it_is_what_methods_ask_for():
 )
 def test_wrong_options_get_one_sentence(name, options, said):
     with pytest.raises(ValueError, match=re.escape(said)) as caught:
-        speech.build(name, **options)
+        speech.build_speech_encoder(name, **options)
     assert "\n" not in str(caught.value)
 
 
 def test_clips_without_a_frame_are_refused():
-    encoder = speech.build("hubert-tiny")
+    encoder = speech.build_speech_encoder("hubert-tiny")
     with pytest.raises(ValueError, match="needs clips of at least 400 samples, a frame of 25 ms"):
         encoder(AudioBatch(torch.zeros(1, 399), torch.zeros(1).long()))
 

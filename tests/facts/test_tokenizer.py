@@ -9,8 +9,13 @@ import pytest
 
 from selfwise.tokenizers.cached_encode import encode_with_library
 from selfwise.tokenizers.plain_text import remove_special_names
-from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, open_tokenizer, train_tokenizer
-from selfwise.tokenizers.train import BLOCK, TextSample
+from selfwise.tokenizers.tokenizer import (
+    TOKENIZER_KINDS,
+    Tokenizer,
+    open_tokenizer,
+    train_tokenizer,
+)
+from selfwise.tokenizers.train import BLOCK_CHARACTERS, TextSample
 
 # ruff: noqa: RUF001
 RUSSIAN = "Мама мыла раму, а папа читал газету."
@@ -25,7 +30,7 @@ CORPUS = [MIXED, "the cat sat on the mat. the hats of cats. " * 40, RUSSIAN * 10
 def made() -> dict[str, Tokenizer]:
     return {
         kind: train_tokenizer(kind, CORPUS, vocab=None if kind == "chars" else 420)
-        for kind in KINDS
+        for kind in TOKENIZER_KINDS
     }
 
 
@@ -84,13 +89,13 @@ def test_word_by_word_gives_the_ids_of_the_library(made):
     texts = ["".join(draw.choice(pool) for _ in range(draw.randint(0, 60))) for _ in range(1500)]
     texts += ["", " ", "\n", "\xa0", "a\x0c", " a ", MIXED]
     for kind, tokenizer in made.items():
-        ids, counts = tokenizer.flat(texts)
+        ids, counts = tokenizer.encode_flat(texts)
         wanted, wanted_counts = encode_with_library(
             remove_special_names(tokenizer.library, tokenizer.vocabulary.special), texts
         )
         assert np.array_equal(counts, wanted_counts), kind
         assert np.array_equal(ids, wanted), kind
-        assert type(tokenizer._flat).__name__ in ("WordByWord", "Characters"), kind
+        assert type(tokenizer._flat).__name__ in ("WordEncoder", "CharacterEncoder"), kind
 
 
 def test_forgetting_words_changes_no_id(made, monkeypatch):
@@ -146,20 +151,22 @@ def test_what_is_saved_is_what_is_loaded(made, tmp_path):
         assert np.array_equal(again.encode([MIXED])[0], tokenizer.encode([MIXED])[0])
         assert again.vocabulary[2:] == tokenizer.vocabulary[2:]
         assert [path.name for path in folder.iterdir()] == ["tokenizer.json"]
-    assert len({tokenizer.fingerprint for tokenizer in made.values()}) == len(KINDS)
+    assert len({tokenizer.fingerprint for tokenizer in made.values()}) == len(TOKENIZER_KINDS)
 
 
 def test_the_same_texts_give_the_same_tokenizer_in_every_process(made):
     code = (
         "from tests.facts.test_tokenizer import *\n"
-        "print(*[train(k, CORPUS, vocab=None if k == 'chars' else 420).fingerprint for k in KINDS])"
+        "sizes = {'chars': None}\n"
+        "made = [train_tokenizer(k, CORPUS, vocab=sizes.get(k, 420)) for k in TOKENIZER_KINDS]\n"
+        "print(*[tokenizer.fingerprint for tokenizer in made])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == [made[kind].fingerprint for kind in KINDS]
+    assert run.stdout.split() == [made[kind].fingerprint for kind in TOKENIZER_KINDS]
 
 
 def test_lower_case(made):
-    for kind in KINDS:
+    for kind in TOKENIZER_KINDS:
         tokenizer = train_tokenizer(
             kind, CORPUS, vocab=None if kind == "chars" else 420, lower=True
         )
@@ -182,8 +189,8 @@ def test_the_vocabulary_is_as_large_as_asked_for(made):
 
 
 def test_a_sample_is_even_and_bounded():
-    texts = [f"{i:06d} " * (BLOCK // 7 + 1) for i in range(400)]
-    most = 50 * BLOCK
+    texts = [f"{i:06d} " * (BLOCK_CHARACTERS // 7 + 1) for i in range(400)]
+    most = 50 * BLOCK_CHARACTERS
     sample = TextSample(most).fill(iter(texts))
     assert most // 3 < sample.size <= most
     first = [int(block[:6]) for block in sample.blocks if block[0] in "0"]

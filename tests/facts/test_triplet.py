@@ -16,14 +16,15 @@ from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
 from selfwise.methods.triplet import Pairs, Triplet
 from selfwise.methods.triplet_labelled import Faces, TripletLabelled
-from selfwise.modalities.image import ImageData
-from selfwise.modalities.image import opened as open_data
+from selfwise.modalities import find_modality
+from selfwise.modalities.image.data import OpenImages
+from selfwise.modalities.modality import EncoderChoice, Opening
 from selfwise.runs.build import open_newest
 from selfwise.runs.create import pretrain
 from selfwise.runs.open import load
-from selfwise.views.image.pk_sampler import PerIdentity
+from selfwise.views.image.pk_sampler import PKSampler
 
-WAYS = pytest.mark.parametrize("way", mining.VIEWS)
+WAYS = pytest.mark.parametrize("way", mining.VIEW_RULES)
 QUICK = {"steps": 2, "batch": 8, "threads": 1, "precision": "float32", "quiet": True}
 QUICK |= {"encoder": "resnet18", "encoder_options": {**cases.TINY}}
 
@@ -95,11 +96,11 @@ def test_every_way_of_mining_learns_from_a_batch(kind, way, rng):
     assert float(step.loss.detach()) > 0
     assert all(p.grad.abs().max() > 0 for p in method.parameters())
     assert float(step.terms["triplet"].count) == float(method.counts(view)["triplet"])
-    loss = {other: cases.build(name, mining=other) for other in mining.VIEWS}
+    loss = {other: cases.build(name, mining=other) for other in mining.VIEW_RULES}
     view = loss["random"].view(cases.batch(kind), rng())  # the draw is there for all
     with torch.no_grad():
         values = {other: float(method(view).loss) for other, method in loss.items()}
-    assert len(set(values.values())) == len(mining.VIEWS), values
+    assert len(set(values.values())) == len(mining.VIEW_RULES), values
     assert max(values.values()) == values["hard"]
 
 
@@ -122,7 +123,7 @@ def test_views_are_those_of_simclr_and_of_supervised(rng):
     """So that a comparison differs in the loss alone (SimCLR, table 4)."""
     batch = cases.batch(Triplet)
     theirs = cases.build("simclr").view(batch, rng())
-    for way in mining.VIEWS:
+    for way in mining.VIEW_RULES:
         ours = cases.build("triplet", mining=way).view(batch, rng())
         assert torch.equal(ours.a, theirs.a)
         assert torch.equal(ours.b, theirs.b)
@@ -154,6 +155,14 @@ def arrays(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return random.integers(0, 256, size=(len(labels), 16, 16, 3), dtype=np.uint8), labels
 
 
+def open_data(data, kind):
+    """The images as a run of this method opens them."""
+    modality = find_modality("image")
+    choice = EncoderChoice("resnet18", modality.find_encoder_options("resnet18")())
+    opening = Opening(method=kind, encoder=choice, open_run=open_newest)
+    return modality.open_data(data, modality.reading(), opening)
+
+
 def test_without_labels_none_is_read(tmp_path):
     """Bitwise the same weights, whatever the labels are, or if there are none."""
     assert not Triplet.labelled
@@ -162,11 +171,7 @@ def test_without_labels_none_is_read(tmp_path):
     for place, data in enumerate([(x, y), (x, y[::-1].copy()), (x, y * 0), x]):
         run = pretrain("triplet", data=data, out=tmp_path / str(place), **QUICK)
         runs.append(load(run.folder).method.state_dict())
-        batch = (
-            open_data(data, Triplet, open_run=open_newest)
-            .source(run.method, batch=8, seed=0)
-            .batch(0)
-        )
+        batch = open_data(data, Triplet).source(run.method, batch=8, seed=0).batch(0)
         assert type(batch) is ImageBatch
     for other in runs[1:]:
         assert runs[0].keys() == other.keys()
@@ -176,8 +181,8 @@ def test_without_labels_none_is_read(tmp_path):
 def test_with_labels_a_batch_is_made_of_identities(tmp_path):
     data = arrays(np.arange(24) % 3)
     run = pretrain("triplet_labelled", data=data, out=tmp_path / "run", **QUICK)
-    told = open_data(data, TripletLabelled, open_run=open_newest)
-    assert isinstance(told, ImageData)
+    told = open_data(data, TripletLabelled)
+    assert isinstance(told, OpenImages)
     batch = told.source(run.method, batch=8, seed=0).batch(0)
     assert isinstance(batch, Labelled)
     assert (batch.label == batch.label.view(2, 4)[:, :1].expand(2, 4).flatten()).all()
@@ -188,7 +193,7 @@ def test_with_labels_a_batch_is_made_of_identities(tmp_path):
 
 
 def drawn(labels: np.ndarray, steps: range, *, batch: int, k: int, seed: int = 0) -> list:
-    draw = PerIdentity(labels, batch=batch, per_identity=k)
+    draw = PKSampler(labels, batch=batch, per_identity=k)
     return [draw(len(labels), batch, step, seed) for step in steps]
 
 
@@ -246,10 +251,10 @@ def test_a_draw_is_a_function_of_seed_and_step_alone():
     resumed = drawn(labels, range(17, 40), batch=12, k=4)
     assert all(np.array_equal(a, b) for a, b in zip(forward, backward))
     assert all(np.array_equal(a, b) for a, b in zip(forward[17:], resumed))
-    one = PerIdentity(labels, batch=12, per_identity=4)
+    one = PKSampler(labels, batch=12, per_identity=4)
     for step in (5, 0):  # seeds by turns
         for seed in (1, 0):
-            fresh = PerIdentity(labels, batch=12, per_identity=4)
+            fresh = PKSampler(labels, batch=12, per_identity=4)
             assert np.array_equal(one(103, 12, step, seed), fresh(103, 12, step, seed))
     assert not np.array_equal(one(103, 12, 5, 0), one(103, 12, 5, 1))
 
@@ -257,7 +262,7 @@ def test_a_draw_is_a_function_of_seed_and_step_alone():
 @pytest.mark.parametrize(("identities", "batch", "k"), [(10, 40, 4), (100_000, 256, 4)])
 def test_a_step_looks_at_its_own_images_and_not_at_a_million(identities, batch, k):
     labels = np.random.default_rng(0).permutation(np.arange(1_000_000) % identities)
-    draw = PerIdentity(labels, batch=batch, per_identity=k)
+    draw = PKSampler(labels, batch=batch, per_identity=k)
     draw(len(labels), batch, 0, 0)
     tracemalloc.start()
     try:
@@ -313,7 +318,7 @@ FEW, FOUR = np.repeat([0, 1, 2], [8, 3, 8]), np.arange(40) % 4
 def test_batches_that_cannot_be(labels, batch, k, said):
     names = ["cat", "dog", "owl", *map(str, range(3, 30))]
     with pytest.raises(ValueError, match=said) as error:
-        PerIdentity(labels, batch=batch, per_identity=k, names=names)
+        PKSampler(labels, batch=batch, per_identity=k, names=names)
     assert "\n" not in str(error.value)
 
 

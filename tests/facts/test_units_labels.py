@@ -10,9 +10,9 @@ import torch
 from selfwise.core.types import HOP, frames
 from selfwise.targets import frame_labels as frame_labels
 from selfwise.targets.frame_labels import (
-    ARRAY,
-    FACTS,
-    HALF,
+    ARRAY_FILE,
+    FACTS_FILE,
+    HALF_FILE,
     FrameLabels,
     count_written,
     write_labels,
@@ -48,7 +48,7 @@ def test_every_frame_of_every_recording(tmp_path):
         assert again.read(i, 0, n).tolist() == expected
     assert again.read(2, 7, 5).tolist() == [unit(2, t) for t in range(7, 12)]
     assert again.read(2, 7, 5).dtype == np.int64
-    assert sorted(path.name for path in tmp_path.iterdir()) == [FACTS, ARRAY]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [FACTS_FILE, ARRAY_FILE]
 
 
 @pytest.mark.parametrize(("size", "bytes_each"), [(50, 2), (65_535, 2), (65_536, 4), (200_000, 4)])
@@ -98,7 +98,7 @@ def test_begun_anew_nothing_old_is_left(tmp_path):
         write_labels(tmp_path, SAMPLES, [first, second], size=50)
     with pytest.raises(ValueError, match="25 of 42 frames got no unit"):
         write_labels(tmp_path, SAMPLES, [second, third], size=50)
-    assert not (tmp_path / ARRAY).exists()
+    assert not (tmp_path / ARRAY_FILE).exists()
 
 
 def test_going_on_with_other_recordings(tmp_path, monkeypatch):
@@ -139,13 +139,13 @@ def test_frames_that_are_not_there(tmp_path):
 
 def test_a_file_that_was_cut_or_is_missing(tmp_path):
     write_labels(tmp_path, SAMPLES, pieces(), size=50)
-    np.save(tmp_path / ARRAY, np.zeros(41, dtype=np.uint16))
+    np.save(tmp_path / ARRAY_FILE, np.zeros(41, dtype=np.uint16))
     with pytest.raises(ValueError, match=r"has 41 units of uint16, where units\.json says 42"):
         FrameLabels.open(tmp_path)
-    (tmp_path / ARRAY).unlink()
+    (tmp_path / ARRAY_FILE).unlink()
     with pytest.raises(ValueError, match="is missing, or no array of units"):
         FrameLabels.open(tmp_path)
-    (tmp_path / FACTS).write_text(json.dumps({"format": 99}))
+    (tmp_path / FACTS_FILE).write_text(json.dumps({"format": 99}))
     with pytest.raises(ValueError, match="units of another version"):
         FrameLabels.open(tmp_path)
-    assert not (tmp_path / HALF).exists()
+    assert not (tmp_path / HALF_FILE).exists()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from selfwise.targets.codebook import Codebook, learn_codebook
+from selfwise.targets.kmeans_streaming import KMeansSettings
 from selfwise.targets.patches import PatchTargets, cut_patches, join_patches
 
 
@@ -92,7 +93,7 @@ def test_learned_from_batches_of_images():
     stripes[0, :, ::2], stripes[1, :, :, ::2] = 1, 1
     x = stripes[torch.arange(40) % 2] * torch.linspace(0.2, 0.9, 40)[:, None, None, None]
     book = learn_codebook(
-        lambda j: PatchTargets.features(x[j * 10 : j * 10 + 10], 4), 4, clusters=2, seed=0
+        lambda j: PatchTargets.features(x[j * 10 : j * 10 + 10], 4), KMeansSettings(4, 2, 0)
     )
     ids = PatchTargets(book, patch=4)(x)
     assert ids.shape == (40, 4)

@@ -11,7 +11,7 @@ from selfwise.core.types import PatchEncoder
 from selfwise.encoders import beit as beit_encoders
 from selfwise.interop.huggingface.beit import to_hf
 from selfwise.nn.patch_transformer import PatchBlock
-from selfwise.nn.relative_position import RelativeBias, distances, entries
+from selfwise.nn.relative_position import RelativeBias, count_table_entries, relative_position_index
 from tests.vit_cases import images, randomise
 
 SMALL = {"depth": 3, "dim": 32, "heads": 4, "patch": 8}
@@ -19,7 +19,7 @@ SMALL = {"depth": 3, "dim": 32, "heads": 4, "patch": 8}
 
 def small(**options) -> beit_encoders.ViT:
     told = {"in_channels": 3, "size": 32, **SMALL, **options}
-    encoder = beit_encoders.build("beit-tiny", **told)
+    encoder = beit_encoders.build_beit_encoder("beit-tiny", **told)
     randomise(encoder)
     return encoder.eval()
 
@@ -51,15 +51,15 @@ def test_base_and_large_are_those_of_the_paper(size):
 
 def test_patches_have_4_px_in_small_images_and_16_in_others():
     for size, patch in ((32, 4), (64, 4), (80, 16), (224, 16)):
-        encoder = beit_encoders.build("beit-tiny", in_channels=1, size=size)
+        encoder = beit_encoders.build_beit_encoder("beit-tiny", in_channels=1, size=size)
         assert (encoder.shape.patch, encoder.grid) == (patch, (size // patch,) * 2)
-    mini = beit_encoders.build("beit-mini", in_channels=3, size=32).shape
+    mini = beit_encoders.build_beit_encoder("beit-mini", in_channels=3, size=32).shape
     assert (mini.dim, mini.heads, mini.depth, mini.patch) == (192, 3, 6, 4)
 
 
 @pytest.mark.parametrize("grid", [(3, 3), (2, 4)])
 def test_pairs_at_the_same_distance_share_an_entry_and_the_class_token_has_three(grid):
-    found, (rows, columns) = distances(*grid), grid
+    found, (rows, columns) = relative_position_index(*grid), grid
     n, seen = rows * columns, {}
     assert found.shape == (n + 1, n + 1)
     for i in range(n + 1):
@@ -70,9 +70,9 @@ def test_pairs_at_the_same_distance_share_an_entry_and_the_class_token_has_three
                 (a, b), (c, d) = divmod(i - 1, columns), divmod(j - 1, columns)
                 key = (a - c, b - d)
             assert seen.setdefault(key, int(found[i, j])) == found[i, j]
-    assert sorted(seen.values()) == list(range(entries(*grid)))
+    assert sorted(seen.values()) == list(range(count_table_entries(*grid)))
     # in the order of the code: class to patch, patch to class, class to class
-    last = entries(*grid) - 1
+    last = count_table_entries(*grid) - 1
     assert (found[0, 1], found[1, 0], found[0, 0]) == (last - 2, last - 1, last)
 
 
@@ -84,7 +84,7 @@ def test_the_bias_is_added_to_the_scores_of_every_head():
     for head in range(3):
         for i in range(5):
             for j in range(5):
-                assert found[head, i, j] == bias.table[distances(2, 2)[i, j], head]
+                assert found[head, i, j] == bias.table[relative_position_index(2, 2)[i, j], head]
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -163,7 +163,7 @@ def test_every_block_is_shown_and_the_last_is_the_output(norm):
 
 
 def test_the_initialisation_is_cut_at_one_deviation_and_falls_with_depth():
-    encoder = beit_encoders.build("beit-small", in_channels=3, size=32, depth=4)
+    encoder = beit_encoders.build_beit_encoder("beit-small", in_channels=3, size=32, depth=4)
     for name, p in encoder.named_parameters():
         if "scale" in name:
             assert (p == 0.1).all(), name
@@ -205,7 +205,10 @@ def test_images_skip_parts_at_a_rate_that_grows_with_depth():
 
 def test_weights_are_a_function_of_the_seed_alone():
     state = torch.random.get_rng_state()
-    a, b, c = (beit_encoders.build("beit-tiny", in_channels=3, size=32, seed=s) for s in (0, 0, 1))
+    a, b, c = (
+        beit_encoders.build_beit_encoder("beit-tiny", in_channels=3, size=32, seed=s)
+        for s in (0, 0, 1)
+    )
     assert torch.equal(torch.random.get_rng_state(), state)
     for (name, p), q, r in zip(a.named_parameters(), b.parameters(), c.parameters()):
         assert torch.equal(p, q)
@@ -237,7 +240,7 @@ def test_half_precision_is_close():
 
 def test_it_is_an_encoder_of_patches():
     assert isinstance(small(), PatchEncoder)
-    assert beit_encoders.names() == [
+    assert beit_encoders.list_beit_encoders() == [
         f"beit-{s}" for s in ("tiny", "mini", "small", "base", "large")
     ]
 
@@ -272,7 +275,7 @@ ERRORS = [
 @pytest.mark.parametrize(("name", "options", "message"), ERRORS)
 def test_mistakes_get_one_sentence(name, options, message):
     with pytest.raises(ValueError, match="beit-") as error:
-        beit_encoders.build(name, **{"in_channels": 3, "size": 32, **options})
+        beit_encoders.build_beit_encoder(name, **{"in_channels": 3, "size": 32, **options})
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -11,7 +11,12 @@ import timm
 import torch
 
 from selfwise.core.rng import generator
-from selfwise.encoders.image import Vision, build, revealed, untrained
+from selfwise.encoders.image import (
+    TimmEncoder,
+    build_image_encoder,
+    enable_residual_blocks,
+    without_pretrained_weights,
+)
 
 VIT = {"depth": 1, "patch_size": 8, "embed_dim": 24, "num_heads": 3}
 STAGES = {"depths": (1, 1, 1, 1), "dims": (8, 12, 16, 24)}
@@ -67,9 +72,9 @@ def images(size: int, channels: int = 3) -> torch.Tensor:
     return torch.rand(3, channels, size, size, generator=generator(0, "images"))
 
 
-def encoder_of(name: str) -> tuple[Vision, int, dict]:
+def encoder_of(name: str) -> tuple[TimmEncoder, int, dict]:
     size, options, _ = FAMILIES[name]
-    encoder = build(name.strip(), in_channels=3, size=size, **options)
+    encoder = build_image_encoder(name.strip(), in_channels=3, size=size, **options)
     randomise(encoder.model)
     return encoder, size, {k: v for k, v in options.items() if k != "stem"}
 
@@ -120,7 +125,7 @@ def test_tokens_are_the_positions_that_pooled_comes_from(name):
 
 def test_building_leaves_modes_statistics_and_the_global_generator_alone():
     before = torch.get_rng_state()
-    encoder = build("mobilenetv3_small_050", in_channels=3, size=32)
+    encoder = build_image_encoder("mobilenetv3_small_050", in_channels=3, size=32)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(part.training for part in encoder.modules())
     tracked = [b for n, b in encoder.named_buffers() if n.endswith("num_batches_tracked")]
@@ -131,8 +136,10 @@ def test_building_leaves_modes_statistics_and_the_global_generator_alone():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_normalise_brings_the_input_to_what_timm_expects(channels):
     tiny = {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
-    plain = build("resnet18", in_channels=channels, size=32, **tiny).eval()
-    scaled = build("resnet18", in_channels=channels, size=32, normalise="timm", **tiny).eval()
+    plain = build_image_encoder("resnet18", in_channels=channels, size=32, **tiny).eval()
+    scaled = build_image_encoder(
+        "resnet18", in_channels=channels, size=32, normalise="timm", **tiny
+    ).eval()
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     if channels == 1:
         mean, std = mean.mean(dim=0, keepdim=True), std.mean(dim=0, keepdim=True)
@@ -159,7 +166,7 @@ def published(monkeypatch) -> dict[str, torch.Tensor]:
 
 
 def test_pretrained_starts_from_the_published_weights(published):
-    encoder = build("resnet18", in_channels=3, size=32, pretrained=True).eval()
+    encoder = build_image_encoder("resnet18", in_channels=3, size=32, pretrained=True).eval()
     own = encoder.model.state_dict()
     assert all(torch.equal(own[name], published[name]) for name in own)  # the stem too
     model = timm.create_model("resnet18", num_classes=0).eval()
@@ -173,8 +180,10 @@ def test_pretrained_starts_from_the_published_weights(published):
 @pytest.mark.parametrize("size", [32, 96])
 def test_the_untrained_twin_differs_in_its_weights_alone(published, size):
     options = {"pretrained": True, "drop_path_rate": 0.1}
-    trained = build("resnet18", in_channels=3, size=size, **options).eval()
-    twin = build("resnet18", in_channels=3, size=size, **untrained(options)).eval()
+    trained = build_image_encoder("resnet18", in_channels=3, size=size, **options).eval()
+    twin = build_image_encoder(
+        "resnet18", in_channels=3, size=size, **without_pretrained_weights(options)
+    ).eval()
     assert not torch.equal(twin.model.conv1.weight, trained.model.conv1.weight)
     twin.load_state_dict(trained.state_dict())  # which is also how a run is loaded, offline
     with torch.no_grad():
@@ -183,20 +192,23 @@ def test_the_untrained_twin_differs_in_its_weights_alone(published, size):
 
 def test_untrained_changes_nothing_else():
     plain = {"encoder": "resnet18", "encoder_options": {"stem": "half", "layers": [1, 1, 1, 1]}}
-    assert untrained(plain) == plain
-    assert untrained({**plain, "pretrained": False}) == plain
-    assert untrained({**plain, "pretrained": True}) == {**plain, "normalise": "timm"}
+    assert without_pretrained_weights(plain) == plain
+    assert without_pretrained_weights({**plain, "pretrained": False}) == plain
+    assert without_pretrained_weights({**plain, "pretrained": True}) == {
+        **plain,
+        "normalise": "timm",
+    }
     unit = {"pretrained": True, "normalise": "unit"}
-    assert untrained(unit) == {"normalise": "unit", "stem": "timm"}
+    assert without_pretrained_weights(unit) == {"normalise": "unit", "stem": "timm"}
     assert unit["pretrained"]
 
 
 def test_an_untrained_twin_hides_no_block():
-    hidden = build("resnet18", in_channels=3, size=16, seed=0, layers=[1, 1, 1, 1])
+    hidden = build_image_encoder("resnet18", in_channels=3, size=16, seed=0, layers=[1, 1, 1, 1])
     x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     block = hidden.model.layer4[0]
     assert not block.bn2.weight.any()
     before = hidden.eval()(x).pooled
-    shown = revealed(hidden)
+    shown = enable_residual_blocks(hidden)
     assert block.bn2.weight.eq(1).all()
     assert not torch.allclose(before, shown.eval()(x).pooled)

@@ -42,7 +42,7 @@ def test_values_and_gradients_are_torchs(dtype: torch.dtype):
 def test_pieces_make_a_whole_in_any_order_of_the_memory(monkeypatch):
     monkeypatch.setattr(gelu, "PIECE", 1000)
     x = torch.randn(3, 2**15 + 1, generator=torch.Generator().manual_seed(0))
-    assert x.numel() > 2 * gelu._piece()
+    assert x.numel() > 2 * gelu._piece_size()
     for one in (x, x.T):
         ours, theirs = both(one)
         torch.testing.assert_close(ours[0], theirs[0], atol=1e-5, rtol=1e-5)

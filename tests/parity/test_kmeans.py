@@ -15,6 +15,7 @@ from selfwise.targets.kmeans import (
     run_lloyd,
     sum_clusters,
 )
+from selfwise.targets.kmeans_streaming import KMeansSettings
 
 DOUBLE = torch.float64
 
@@ -164,7 +165,7 @@ def test_the_streaming_fit_is_as_good_as_scikit_learn():
     """HuBERT's settings of MiniBatchKMeans, on all data at once."""
     x = points(20_000, 12, blobs=40, dtype=torch.float32)
     parts = x.split(1100)
-    found = learn_codebook(lambda j: parts[j], len(parts), clusters=30, seed=0, sample=4000)
+    found = learn_codebook(lambda j: parts[j], KMeansSettings(len(parts), 30, 0, sample=4000))
     told = {"n_init": 5, "batch_size": 2000, "reassignment_ratio": 0.0, "random_state": 0}
     theirs = MiniBatchKMeans(30, **told).fit(x.numpy())
     ours = float(centre_distances(x, found.centres, found(x)).double().sum())

@@ -69,7 +69,7 @@ def imported(model):
 
 
 def ours(found, **options):
-    encoder = speech.build(found.name, **found.options | options).eval()
+    encoder = speech.build_speech_encoder(found.name, **found.options | options).eval()
     encoder.load_state_dict(found.encoder)
     return encoder
 
@@ -174,7 +174,7 @@ def test_the_normalised_wave_is_that_of_their_feature_extractor():
 
 
 def test_frames_are_counted_as_theirs():
-    model, encoder = theirs("base"), speech.build("hubert-tiny").eval()
+    model, encoder = theirs("base"), speech.build_speech_encoder("hubert-tiny").eval()
     for samples in (400, 719, 720, 4321, 190_800):
         count = int(model._get_feat_extract_output_lengths(samples))
         assert frames(samples) == count
@@ -191,7 +191,10 @@ def test_frames_are_counted_as_theirs():
 ])  # fmt: skip
 def test_base_and_large_have_the_shapes_of_theirs(name, options):
     with torch.device("meta"):
-        model, own = HubertModel(HubertConfig(**options)), speech.Speech(f"hubert-{name}")
+        model, own = (
+            HubertModel(HubertConfig(**options)),
+            speech.SpeechTransformer(f"hubert-{name}"),
+        )
     found = from_hf(model.config.to_dict(), model.state_dict())
     assert {n: w.shape for n, w in found.encoder.items()} == {
         n: w.shape for n, w in own.state_dict().items()
@@ -283,7 +286,10 @@ def test_onnxruntime_finds_what_torch_finds(stem, tmp_path):
     import onnxruntime
 
     small = {"depth": 1, "dim": 32, "stem_dim": 16, "mels": 20, "position_kernel": 8}
-    encoder, path = speech.build("hubert-tiny", stem=stem, **small).eval(), tmp_path / "it.onnx"
+    encoder, path = (
+        speech.build_speech_encoder("hubert-tiny", stem=stem, **small).eval(),
+        tmp_path / "it.onnx",
+    )
     assert export_speech(encoder, path) < 1e-4
     assert [p.name for p in tmp_path.iterdir()] == ["it.onnx"]
     batch, _ = wave()
@@ -320,6 +326,6 @@ def test_other_rates_and_stems_are_refused():
     model = theirs("base")
     with pytest.raises(ValueError, match="sampling_rate is 8000, but selfwise's speech has 16000"):
         from_hf(model.config.to_dict(), model.state_dict(), {"sampling_rate": 8000})
-    encoder = speech.build("hubert-tiny", stem="logmel")
+    encoder = speech.build_speech_encoder("hubert-tiny", stem="logmel")
     with pytest.raises(ValueError, match="HubertModel reads the wave, and this encoder has the"):
         to_hf(asdict(encoder.shape), encoder.state_dict())

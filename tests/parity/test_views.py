@@ -71,7 +71,7 @@ def test_colour_operation(name, low, high, channels):
     x = images(N, channels, 20, 21)
     parameter = torch.linspace(low, high, N)[torch.randperm(N)]
     before = x.clone()
-    ours = getattr(color_jitter, name)(x, parameter)
+    ours = getattr(color_jitter, f"adjust_{name}")(x, parameter)
     adjust = getattr(reference, f"adjust_{name}")
     pairs = zip(x, parameter.tolist(), strict=True)
     expected = torch.stack([adjust(image, value) for image, value in pairs])
@@ -84,8 +84,8 @@ def test_colour_operation(name, low, high, channels):
 def test_grayscale():
     x = images(N, 3, 20, 21)
     expected = reference.rgb_to_grayscale(x, num_output_channels=3)
-    torch.testing.assert_close(color_jitter.grayscale(x), expected, atol=1e-6, rtol=0)
-    assert torch.equal(color_jitter.grayscale(x[:, :1]), x[:, :1])
+    torch.testing.assert_close(color_jitter.to_grayscale(x), expected, atol=1e-6, rtol=0)
+    assert torch.equal(color_jitter.to_grayscale(x[:, :1]), x[:, :1])
 
 
 def jittered(x: Tensor, factors: Tensor, order: Tensor) -> Tensor:
@@ -103,12 +103,14 @@ def test_jitter_follows_each_samples_order():
     order = Rng(generator(2)).orders(4, n)
     order[5], order[6, 1] = color_jitter.LEAVE, color_jitter.LEAVE
     before = x.clone()
-    ours = color_jitter.jitter(x, factors, order)
+    ours = color_jitter.jitter_colors(x, factors, order)
     each = zip(x, factors, order, strict=True)
     expected = torch.stack([jittered(*sample) for sample in each])
     # contrast and saturation multiply the rounding errors of the operations before them
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(color_jitter.jitter(x[7:8], factors[7:8], order[7:8]), ours[7:8])
+    torch.testing.assert_close(
+        color_jitter.jitter_colors(x[7:8], factors[7:8], order[7:8]), ours[7:8]
+    )
     assert torch.equal(x, before)
     assert torch.equal(ours[5], x[5])
 

@@ -1,7 +1,5 @@
 """Recordings that are arrays already, mono and at 16 kHz."""
 
-from typing import Any
-
 import numpy as np
 
 from selfwise.core.files import digest
@@ -9,10 +7,11 @@ from selfwise.core.types import WINDOW
 from selfwise.data.audio.dataset import ListStore, Recordings
 from selfwise.data.compact_paths import RowNumbers
 from selfwise.data.image.arrays import as_numpy
+from selfwise.data.indexable import Indexable
 from selfwise.data.labels import encode_labels
 
 
-def from_arrays(data: Any, *, skip_broken: bool) -> Recordings:
+def from_arrays(data: object, *, skip_broken: bool) -> Recordings:
     """Recordings of a list of float arrays (s,), or of a pair (arrays, labels).
 
     Raises ValueError for other types and shapes, for NaN, and if none is left.
@@ -20,9 +19,9 @@ def from_arrays(data: Any, *, skip_broken: bool) -> Recordings:
     name, labels = type(data).__name__, None
     if isinstance(data, tuple) and len(data) == 2 and not _is_sound(data[0]):
         data, labels = data
-    if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+    if not isinstance(data, Indexable):
         raise ValueError(f"the {name} is neither a path, a list of arrays nor a pair with labels")
-    arrays = [_check_array(one, i) for i, one in enumerate(data)]
+    arrays = [_check_array(one, i) for i, one in enumerate(iter(data))]
     if not arrays:
         raise ValueError(f"the {name} is empty; a list of float arrays at 16 kHz is right")
     codes, classes = (
@@ -53,12 +52,12 @@ def from_arrays(data: Any, *, skip_broken: bool) -> Recordings:
 BROKEN = "has samples that are NaN or infinite"
 
 
-def _is_sound(one: Any) -> bool:
+def _is_sound(one: object) -> bool:
     """Whether this is one recording, and not a list or a table of them."""
     return getattr(one, "ndim", 0) == 1 and as_numpy(one).dtype.kind == "f"
 
 
-def _check_array(one: Any, i: int) -> np.ndarray:
+def _check_array(one: object, i: int) -> np.ndarray:
     array = as_numpy(one)
     if array.dtype.kind != "f" or array.ndim != 1:
         raise ValueError(

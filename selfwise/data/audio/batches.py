@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -11,8 +11,10 @@ from selfwise.core.rng import hash_keys, shuffled
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, frames, shard_slice
 from selfwise.data.audio.dataset import Recordings
 
-NOISE = 0.1  # lengths are sorted as if each were up to so much longer: other neighbours each epoch
-LOOSE = 0.5  # the same for clustering, where batches shall be alike
+LENGTH_NOISE = (
+    0.1  # lengths are sorted as if each were up to so much longer: other neighbours each epoch
+)
+CLUSTERING_NOISE = 0.5  # the same for clustering, where batches shall be alike
 
 
 class CropPlan(NamedTuple):
@@ -21,6 +23,15 @@ class CropPlan(NamedTuple):
     order: np.ndarray  # int64 (c,), crops
     offsets: np.ndarray  # int64 (c,), by crop: first sample
     batches: np.ndarray  # int64 (k,), the batches in the order in which they are read
+
+
+@runtime_checkable
+class FrameTargets(Protocol):
+    """Whole numbers to be predicted, one a frame, by recording."""
+
+    def read(self, i: int, first: int, count: int, /) -> np.ndarray:
+        """Those of the frames `first` to `first + count` of recording i, int64 (count,)."""
+        ...
 
 
 class AudioSource:
@@ -51,7 +62,7 @@ class AudioSource:
         seconds: float,
         longest: float,
         seed: int,
-        units: Any = None,
+        units: FrameTargets | None = None,
     ):
         if longest > seconds:
             raise ValueError(
@@ -70,7 +81,7 @@ class AudioSource:
         self.lengths = np.minimum(recordings.samples, self.longest)[self.owner]
         # the noise can put a recording where one up to 1.1 times as short would be, so that much
         # room is kept: then the edges hold in every epoch
-        bound = np.minimum(np.sort(self.lengths) * (1 + NOISE), self.lengths.max())
+        bound = np.minimum(np.sort(self.lengths) * (1 + LENGTH_NOISE), self.lengths.max())
         self.edges = _batch_edges(bound, seconds * RATE)
         self.plan = lru_cache(maxsize=2)(self._draw_plan)
 
@@ -117,10 +128,10 @@ class AudioSource:
     def __len__(self) -> int:
         return self.steps_per_epoch
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "plan"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self.plan = lru_cache(maxsize=2)(self._draw_plan)
 
@@ -128,7 +139,7 @@ class AudioSource:
         n = len(self.lengths)
         random = np.random.Generator(np.random.Philox(hash_keys(self.seed, "crops", epoch)))
         noise, place = random.random((2, n))
-        order = _sort_by_length(self.lengths, NOISE * noise)
+        order = _sort_by_length(self.lengths, LENGTH_NOISE * noise)
         spare = (self.recordings.samples[self.owner] - self.lengths) // HOP
         where = (self.place + place) / self.parts
         offsets = HOP * np.minimum(np.floor(where * (spare + 1)).astype(np.int64), spare)
@@ -136,6 +147,7 @@ class AudioSource:
 
     def _units(self, batch: AudioBatch) -> torch.Tensor:
         """The unit of each frame (b t), -1 behind a row's last one."""
+        assert self.units is not None
         assert batch.extent is not None
         assert batch.offset is not None
         ids = np.full((len(batch.x), frames(batch.x.shape[1])), -1, dtype=np.int64)
@@ -178,7 +190,9 @@ class RecordingChunks:
             by_length = np.argsort(-lengths, kind="stable")
         else:
             random = np.random.Generator(np.random.Philox(hash_keys(order, "pieces")))
-            by_length = _sort_by_length(lengths, LOOSE * random.random(len(lengths)))[::-1]
+            by_length = _sort_by_length(lengths, CLUSTERING_NOISE * random.random(len(lengths)))[
+                ::-1
+            ]
         self.pieces = self.pieces[by_length]
         self.edges = _batch_edges(lengths[by_length], budget * RATE)
         count = len(self.edges) - 1
@@ -207,8 +221,8 @@ def read_batch(
     x = np.zeros((len(index), max(width, int(extent.max()))), dtype=np.float32)
     for row, i, first, last in zip(x, index, start, stop):
         row[: last - first] = recordings.read(int(i), int(first), int(last))
-    told = (torch.from_numpy(np.array(one, dtype=np.int64)) for one in (index, extent, start))
-    return AudioBatch(torch.from_numpy(x), *told)
+    numbers = (torch.from_numpy(np.array(one, dtype=np.int64)) for one in (index, extent, start))
+    return AudioBatch(torch.from_numpy(x), *numbers)
 
 
 def _sort_by_length(lengths: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from selfwise.data.unreadable import ReadError, UnreadableFile
 
 
 @runtime_checkable
-class Store(Protocol):
+class SampleStore(Protocol):
     """Samples by row, mono and at 16 kHz."""
 
     def read(self, row: int, start: int, stop: int) -> np.ndarray:
@@ -59,11 +59,8 @@ class MapStore:
         first = int(self.starts[row])
         return np.array(self.x[first + start : first + stop])
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "starts": self.starts}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type["MapStore"], tuple[str, np.ndarray]]:
+        return MapStore, (self.path, self.starts)
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class Recordings:
 
     ids: Sequence[str]  # relative paths, or row numbers as text
     samples: np.ndarray  # int64 (n,), at 16 kHz
-    store: Store
+    store: SampleStore
     rows: np.ndarray  # int64 (n,), of the store
     fingerprint: str  # what the data are, wherever they lie; as of images
     labels: np.ndarray | None = None  # int64 (n,)

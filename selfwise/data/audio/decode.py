@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from math import gcd
 from pathlib import Path
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import soundfile
@@ -25,10 +25,10 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", *
 AUDIO = FileKind("recording", SUFFIXES, ("path", "file", "audio", "filename"))
 # Seconds that are read before and behind a crop and cut off again: more than the filter of soxr
 # reaches, and than a decoder of mp3 or Vorbis needs after a jump.
-MARGIN = 0.125
-BLOCK = 10.0  # seconds that are decoded at once when a whole file is looked at
-MP3 = "MP3"  # what libsndfile calls it
-SLOWEST = 1000  # Hz; a header that says less is broken
+MARGIN_SECONDS = 0.125
+BLOCK_SECONDS = 10.0  # seconds that are decoded at once when a whole file is looked at
+MP3_FORMAT = "MP3"  # what libsndfile calls it
+MIN_RATE = 1000  # Hz; a header that says less is broken
 
 
 class RecordingShape(NamedTuple):
@@ -48,14 +48,14 @@ def scan_file(path: Path | str) -> tuple[RecordingShape, bool]:
 
     A wav, ogg or mp3 that was cut off is read as far as it goes, which a header does not tell.
 
-    Raises Unreadable for what cannot be decoded and for samples that are no numbers.
+    Raises UnreadableFile for what cannot be decoded and for samples that are no numbers.
     """
     loudest, frames = 0.0, 0
     with _open_sound(path) as file:
         rate = file.rate
-        if rate < SLOWEST:
-            raise UnreadableFile(f"has {rate} samples a second, at least {SLOWEST} are right")
-        for block in file.blocks(int(BLOCK * rate)):
+        if rate < MIN_RATE:
+            raise UnreadableFile(f"has {rate} samples a second, at least {MIN_RATE} are right")
+        for block in file.blocks(int(BLOCK_SECONDS * rate)):
             peak = float(np.abs(block).max())
             if not np.isfinite(peak) and not np.isfinite(block).all():
                 raise UnreadableFile("has samples that are NaN or infinite")
@@ -68,7 +68,7 @@ def read_samples(
 ) -> Float32[np.ndarray, "s"]:
     """Samples `start` to `stop` of the file as it is at 16 kHz; no more than these are decoded.
 
-    They are those of the whole resampled at once, to about 1e-6. Raises Unreadable.
+    They are those of the whole resampled at once, to about 1e-6. Raises UnreadableFile.
     """
     start, stop = max(0, start), min(stop, shape.samples)
     if stop <= start:
@@ -76,7 +76,7 @@ def read_samples(
     # the stored sample at which the part begins must lie at a whole number of samples at 16 kHz
     common = gcd(RATE, shape.rate)
     out, stored = RATE // common, shape.rate // common
-    margin = int(MARGIN * RATE)
+    margin = int(MARGIN_SECONDS * RATE)
     first = max(0, start - margin) // out
     last = min(shape.frames, -(-(stop + margin) // out) * stored)
     with _open_sound(path) as file:
@@ -93,10 +93,30 @@ def read_samples(
     return np.ascontiguousarray(np.pad(part, (0, stop - start - len(part))))
 
 
+@runtime_checkable
+class SoundReader(Protocol):
+    """A sound file that is open: mono, at the rate that it has."""
+
+    rate: int  # Hz
+
+    @property
+    def frames(self) -> int | None:
+        """Samples in each channel, where the header has their number."""
+        ...
+
+    def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
+        """The whole file, `size` samples at a time or as the decoder has them."""
+        ...
+
+    def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
+        """Up to `frames` samples from `start` on."""
+        ...
+
+
 class _SoundFile:
     """A file that libsndfile reads."""
 
-    def __init__(self, file: Any):
+    def __init__(self, file: soundfile.SoundFile):
         self.file, self.rate, self.frames = file, int(file.samplerate), int(file.frames)
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
@@ -105,7 +125,7 @@ class _SoundFile:
 
     def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
         with ExitStack() as stack:
-            if start and self.file.format == MP3:
+            if start and self.file.format == MP3_FORMAT:
                 stack.enter_context(_silence_stderr())
             self.file.seek(start)
             return self._next(frames)
@@ -116,8 +136,8 @@ class _SoundFile:
 
 
 @contextmanager
-def _open_sound(path: Path | str) -> Iterator[Any]:
-    """Has `rate`, `frames`, `blocks(size)`, `read(start, frames)`. Raises Unreadable."""
+def _open_sound(path: Path | str) -> Iterator[SoundReader]:
+    """A sound file, open for reading. Raises UnreadableFile."""
     check_not_special(path)
     if str(path).lower().endswith(AV_SUFFIXES):
         with m4a.open_av(path) as file:

@@ -17,8 +17,8 @@ from selfwise.data.audio.scan import Scan, files_per_chunk
 from selfwise.data.listing import Listing
 from selfwise.data.text.token_cache import lock_cache
 
-BLOCK = 60 * RATE  # samples of a long recording that are decoded at once
-SAFE = 2**26  # samples after which what was written is made safe
+SAMPLES_PER_BLOCK = 60 * RATE  # samples of a long recording that are decoded at once
+SAMPLES_PER_SAVE = 2**26  # samples after which what was written is made safe
 
 
 def find_cache(name: str, scan: Scan) -> MapStore | None:
@@ -27,7 +27,7 @@ def find_cache(name: str, scan: Scan) -> MapStore | None:
     The file gets its name only when it is complete; the size is checked all the same, for copies
     and disks that lost something.
     """
-    path, starts = _cache_folder(name) / "x.npy", _starts(scan)
+    path, starts = _cache_folder(name) / "x.npy", _sample_starts(scan)
     if not path.is_file() or path.stat().st_size != _npy_bytes(int(starts[-1])):
         return None
     return MapStore(str(path), starts[:-1])
@@ -71,8 +71,8 @@ class DecodeRecordings:
         x = np.load(self.file, mmap_mode="r+", allow_pickle=False)
         for row in rows:
             first, stop = (int(place) for place in self.starts[row : row + 2])
-            for at in range(0, stop - first, BLOCK):
-                end = min(at + BLOCK, stop - first)
+            for at in range(0, stop - first, SAMPLES_PER_BLOCK):
+                end = min(at + SAMPLES_PER_BLOCK, stop - first)
                 x[first + at : first + end] = self.store.read(int(row), at, end)
         return len(rows), int((self.starts[rows + 1] - self.starts[rows]).sum())
 
@@ -80,25 +80,25 @@ class DecodeRecordings:
 def _decode_all(
     half: Path, listing: Listing, scan: Scan, workers: int | None, progress: Progress | None
 ) -> None:
-    x, journal, starts = half / "x.npy", half / "journal.json", _starts(scan)
+    x, journal, starts = half / "x.npy", half / "journal.json", _sample_starts(scan)
     done = json.loads(journal.read_text(encoding="utf-8"))["done"] if journal.is_file() else 0
     if not done or x.stat().st_size != _npy_bytes(int(starts[-1])):
         done = 0
-        _reserve(x, int(starts[-1]))
+        _reserve_file(x, int(starts[-1]))
     store = FileStore(listing.root, listing.paths, scan.frames, scan.rates)
     job, n, fresh = DecodeRecordings(str(x), store, starts), len(listing.paths), 0
     rest = np.arange(done, n)
     for files, samples in in_chunks(job, rest, workers=workers, chunk=files_per_chunk(listing)):
         done, fresh = done + files, fresh + samples
-        if fresh >= SAFE:
-            _save(x, journal, done)
+        if fresh >= SAMPLES_PER_SAVE:
+            _save_journal(x, journal, done)
             fresh = 0
         if progress is not None:
             progress(done, n)
-    _save(x, journal, done)
+    _save_journal(x, journal, done)
 
 
-def _save(x: Path, journal: Path, done: int) -> None:
+def _save_journal(x: Path, journal: Path, done: int) -> None:
     """What was written so far is on the disk before the journal says so."""
     with x.open("r+b") as stream:
         os.fsync(stream.fileno())
@@ -107,7 +107,7 @@ def _save(x: Path, journal: Path, done: int) -> None:
     os.replace(new, journal)
 
 
-def _reserve(path: Path, samples: int) -> None:
+def _reserve_file(path: Path, samples: int) -> None:
     """A file whose blocks exist: writing a map on a full disk would kill the process."""
     try:
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(samples,)).flush()
@@ -137,6 +137,6 @@ def _npy_bytes(samples: int) -> int:
     return header.tell() + 4 * samples
 
 
-def _starts(scan: Scan) -> np.ndarray:
+def _sample_starts(scan: Scan) -> np.ndarray:
     """int64 (n + 1,): where each recording begins, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(scan.samples)])

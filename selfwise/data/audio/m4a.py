@@ -22,7 +22,7 @@ def is_av_installed() -> bool:
 
 @contextmanager
 def open_av(path: Path | str) -> Iterator["AvFile"]:
-    """A file that FFmpeg decodes. Raises Unreadable."""
+    """A file that FFmpeg decodes. Raises UnreadableFile."""
     import av
 
     try:
@@ -45,22 +45,22 @@ class AvFile:
 
     def blocks(self, size: int) -> Iterator[Float32[np.ndarray, "s"]]:
         """All that there is, in blocks; theirs is the size that the file has."""
-        for _, sound in self._decoded(0):
+        for _, sound in self._decode_from(0):
             yield sound
 
     def read(self, start: int, frames: int) -> Float32[np.ndarray, "s"]:
         """Up to that many samples from `start` on, the mean of the channels; none at the end."""
         parts, stop = [np.zeros(0, dtype=np.float32)], start + frames
-        for at, sound in self._decoded(start):
+        for at, sound in self._decode_from(start):
             if at < stop and at + len(sound) > start:
                 parts.append(sound[max(0, start - at) : stop - at])
             if at + len(sound) >= stop:
                 break
         return np.concatenate(parts)
 
-    def _decoded(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
+    def _decode_from(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
         """Blocks of sound and where each begins, from some place before `start` on."""
-        origin = self._first()
+        origin = self._find_origin()
         place = max(0, origin + start - int(PREROLL * self.rate))
         self.container.seek(int(place / self.rate / self.stream.time_base), stream=self.stream)
         at = None
@@ -71,7 +71,7 @@ class AvFile:
             yield at, sound
             at += len(sound)
 
-    def _first(self) -> int:
+    def _find_origin(self) -> int:
         """Where the first sample lies on the clock of the file."""
         if self.origin is None:
             frame = next(self.container.decode(self.stream), None)

@@ -8,13 +8,15 @@ from typing import NamedTuple
 from selfwise.data.unreadable import UnreadableFile
 
 # kbit/s of layer III: MPEG 1, and MPEG 2 and 2.5
-RATES = (
+BIT_RATES = (
     (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 )
 HERTZ = (44100, 48000, 32000)
 
-MIDDLE = 9  # the bit rate of the frame that holds the new header: room enough in each version
+HEADER_BIT_RATE = (
+    9  # the bit rate of the frame that holds the new header: room enough in each version
+)
 
 
 class Mp3Frame(NamedTuple):
@@ -26,8 +28,8 @@ class Mp3Frame(NamedTuple):
 def mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
     """A header that tells the number of frames, and all frames; None where the file is right.
 
-    The header is Xing's, which decoders look for in the first frame. Raises Unreadable for parts
-    with other rates or channels.
+    The header is Xing's, which decoders look for in the first frame. Raises UnreadableFile for
+    parts with other rates or channels.
     """
     frames = list_frames(data)
     if not frames:
@@ -114,7 +116,7 @@ def frame_size(header: int) -> int:
         return 0
     first = version == 3
     each = HERTZ[hertz] >> {3: 0, 2: 1, 0: 2}[version]
-    return (144 if first else 72) * RATES[not first][rate] * 1000 // each + (header >> 9 & 1)
+    return (144 if first else 72) * BIT_RATES[not first][rate] * 1000 // each + (header >> 9 & 1)
 
 
 def stream_kind(header: int) -> tuple[int, int, bool]:
@@ -155,7 +157,7 @@ def _has_constant_rate(frames: list[Mp3Frame]) -> bool:
 
 def _header_frame(header: int, frames: int, size: int) -> bytes:
     """A frame without sound, with a tag: flags, number of frames, bytes."""
-    header = header & ~(15 << 12) & ~(1 << 9) | MIDDLE << 12 | 1 << 16
+    header = header & ~(15 << 12) & ~(1 << 9) | HEADER_BIT_RATE << 12 | 1 << 16
     frame = bytearray(frame_size(header))
     frame[:4] = struct.pack(">I", header)
     at = 4 + _side_info_size(header)

@@ -4,11 +4,10 @@ import sys
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.core.parallel import Progress
 from selfwise.core.types import RATE
@@ -16,7 +15,7 @@ from selfwise.data.audio import decoded_cache, m4a
 from selfwise.data.audio import scan as scan
 from selfwise.data.audio.arrays import from_arrays
 from selfwise.data.audio.batches import AudioSource, RecordingChunks
-from selfwise.data.audio.dataset import FileStore, Recordings, Store
+from selfwise.data.audio.dataset import FileStore, Recordings, SampleStore
 from selfwise.data.audio.decode import AUDIO, AV_SUFFIXES
 from selfwise.data.compact_paths import Paths
 from selfwise.data.listing import Listing, list_folder
@@ -30,12 +29,12 @@ __all__ = ["AudioSource", "RecordingChunks", "Recordings", "open_recordings"]
 MAX_CACHE_SAMPLES = (
     10 * 3600 * RATE
 )  # samples; up to here recordings are decoded once without being asked
-CACHE = ("auto", "yes", "no")
+CACHE_OPTIONS = ("auto", "yes", "no")
 LAYOUTS = "a folder of recordings per class, a csv with a label column, or a pair (arrays, labels)"
 
 
 def open_recordings(
-    data: Any,
+    data: object,
     *,
     exclude: str = "",
     labelled: bool = False,
@@ -60,8 +59,8 @@ def open_recordings(
 
     Raises ValueError for what is missing, empty, unreadable, or not in one of these forms.
     """
-    if cache not in CACHE:
-        raise ValueError(f"there is no cache option {cache!r}{nearest(cache, CACHE)}")
+    if cache not in CACHE_OPTIONS:
+        raise ValueError(f"there is no cache option {cache!r}{did_you_mean(cache, CACHE_OPTIONS)}")
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
     if isinstance(data, str | Path):
@@ -80,7 +79,7 @@ def _list_recordings(path: Path) -> Listing:
     if not path.exists():
         parent = path.absolute().parent
         names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-        hint = nearest(path.name, names)
+        hint = did_you_mean(path.name, names)
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     if path.is_dir():
         return list_folder(path, AUDIO)
@@ -127,7 +126,7 @@ def _open_listing(
     scanned = scan.scan_listing(listing, workers=workers, progress=progress)
     rows, broken = _choose_usable(listing, scanned, skip_broken)
     key = scan.scan_key(listing)
-    store: Store = FileStore(listing.root, listing.paths, scanned.frames, scanned.rates)
+    store: SampleStore = FileStore(listing.root, listing.paths, scanned.frames, scanned.rates)
     if cache == "yes" or (cache == "auto" and int(scanned.samples.sum()) <= MAX_CACHE_SAMPLES):
         cached = decoded_cache.find_cache(key, scanned)
         store = cached or decoded_cache.build_cache(

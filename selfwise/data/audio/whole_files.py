@@ -26,7 +26,7 @@ CONVERT_ADVICE = "convert it, for example with ffmpeg -i FILE FILE.wav"
 def open_whole_sound(path: str | os.PathLike[str]) -> "str | PiecesFile":
     """The file itself, or what holds all of its sound where its header tells less.
 
-    Raises Unreadable for a file of which only a part would be read.
+    Raises UnreadableFile for a file of which only a part would be read.
     """
     status = os.stat(path)
     pieces = _find_pieces(os.fspath(path), status.st_size, status.st_mtime_ns)
@@ -41,8 +41,8 @@ def _find_pieces(path: str, size: int, time: int) -> Pieces | None:
             return None
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             kind = start[:4]
-            if kind in READERS:
-                return READERS[kind](data)
+            if kind in PIECE_FINDERS:
+                return PIECE_FINDERS[kind](data)
             if start[4:8] == b"ftyp":
                 return _mp4_pieces(data)
             tag = tag_end(data)
@@ -103,7 +103,7 @@ class _Chunk(NamedTuple):
     size: int
 
 
-def _chunks(data: mmap.mmap, order: str, start: int) -> tuple[list[_Chunk], bool]:
+def _list_chunks(data: mmap.mmap, order: str, start: int) -> tuple[list[_Chunk], bool]:
     """The chunks from `start` on, and whether they fill the file as they should."""
     chunks: list[_Chunk] = []
     at = start
@@ -140,19 +140,19 @@ def _aiff_pieces(data: mmap.mmap) -> Pieces | None:
 
 def _extend_to_end(data: mmap.mmap, order: str, name: bytes, start: int) -> Pieces | None:
     """The sound to the end of the file where what follows its chunk are no chunks."""
-    chunks, _ = _chunks(data, order, start)
+    chunks, _ = _list_chunks(data, order, start)
     sound = next((chunk for chunk in chunks if chunk.name == name), None)
     if sound is None:
         return None
     end = sound.at + sound.size + sound.size % 2
-    if end >= len(data) or _chunks(data, order, end)[1]:
+    if end >= len(data) or _list_chunks(data, order, end)[1]:
         return None
     return [range(sound.at - 4), TO_THE_END, range(sound.at, len(data))]
 
 
 def _rf64_pieces(data: mmap.mmap) -> Pieces | None:
     """A wav beyond 4 GiB: its sizes are in the chunk ds64."""
-    chunks, _ = _chunks(data, "<", 12)
+    chunks, _ = _list_chunks(data, "<", 12)
     sizes = next((chunk for chunk in chunks if chunk.name == b"ds64"), None)
     sound = next((chunk for chunk in chunks if chunk.name == b"data"), None)
     if sizes is None or sound is None:
@@ -160,7 +160,7 @@ def _rf64_pieces(data: mmap.mmap) -> Pieces | None:
     at = sizes.at + 8
     size = struct.unpack("<Q", data[at : at + 8])[0]
     end = sound.at + size + size % 2
-    if size < UNKNOWN_SIZE and (end >= len(data) or _chunks(data, "<", end)[1]):
+    if size < UNKNOWN_SIZE and (end >= len(data) or _list_chunks(data, "<", end)[1]):
         return None
     new = struct.pack("<Q", len(data) - sound.at)
     return [range(at), new, range(at + 8, len(data))]
@@ -226,7 +226,7 @@ def _flac_header(data: mmap.mmap, at: int, blocksize: int) -> int | None:
 
 
 def _ogg_pieces(data: mmap.mmap) -> Pieces | None:
-    """None. Raises Unreadable for a chain of streams, of which only the first would be read.
+    """None. Raises UnreadableFile for a chain of streams, of which only the first would be read.
 
     RFC 3533: pages that begin a stream come first, and again where another recording begins.
     """
@@ -241,7 +241,7 @@ def _ogg_pieces(data: mmap.mmap) -> Pieces | None:
 
 
 def _mp4_pieces(data: mmap.mmap) -> Pieces | None:
-    """None. Raises Unreadable for several files in one, of which only the first would be read."""
+    """None. Raises UnreadableFile for several files in one: only the first would be read."""
     at, movies = 0, 0
     while at + 16 <= len(data):
         size, name = struct.unpack(">I", data[at : at + 4])[0], data[at + 4 : at + 8]
@@ -255,7 +255,7 @@ def _mp4_pieces(data: mmap.mmap) -> Pieces | None:
     return None
 
 
-READERS: dict[bytes, Callable[[mmap.mmap], Pieces | None]] = {
+PIECE_FINDERS: dict[bytes, Callable[[mmap.mmap], Pieces | None]] = {
     b"RIFF": _wav_pieces,
     b"RIFX": _big_endian_wav_pieces,
     b"RF64": _rf64_pieces,

@@ -1,12 +1,13 @@
 """Images that are numbers already: .npy, .npz, numpy arrays and torch tensors."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.data.compact_paths import RowNumbers
 from selfwise.data.image.dataset import ArrayImages, MappedFile, channels_first
@@ -18,7 +19,9 @@ LABEL_KEYS = ("y", "labels")
 MAX_HASHED_BYTES = 2**30  # bytes; of a larger array, evenly spaced rows are hashed
 
 
-def from_array(x: Any, y: Any = None, *, where: str, channels: int | None = None) -> ArrayImages:
+def from_array(
+    x: object, y: object = None, *, where: str, channels: int | None = None
+) -> ArrayImages:
     """Images from an array or tensor (n h w), (n h w c) or (n c h w) and labels (n,), if any.
 
     uint8, or float in 0..1, which becomes uint8. Raises ValueError for anything else.
@@ -32,6 +35,7 @@ def from_array(x: Any, y: Any = None, *, where: str, channels: int | None = None
 def from_npy(path: Path, *, channels: int | None = None) -> ArrayImages:
     """A .npy file; one of uint8 is memory-mapped and never loaded as a whole."""
     array = _load_numpy(path, mmap_mode="r")
+    assert isinstance(array, np.ndarray), "an archive ends in .npz"
     layout = find_layout(array, str(path))
     if array.dtype != np.uint8:
         return from_array(array, where=str(path), channels=channels)
@@ -41,13 +45,16 @@ def from_npy(path: Path, *, channels: int | None = None) -> ArrayImages:
 
 def from_npz(path: Path, *, channels: int | None = None) -> ArrayImages:
     """A .npz file with the images as x, images, data or its only array; labels as y or labels."""
-    with _load_numpy(path) as stored:
+    archive = _load_numpy(path)
+    assert isinstance(archive, NpzFile), "an array ends in .npy"
+    with archive as stored:
         names = [name for name in IMAGE_KEYS if name in stored.files]
         if not names and len(stored.files) == 1:
             names = stored.files
         if not names:
             raise ValueError(
-                f"{path}: expected an array named x, images or data{nearest('x', stored.files)}"
+                f"{path}: expected an array named x, images or data"
+                f"{did_you_mean('x', stored.files)}"
             )
         label_name = next((name for name in LABEL_KEYS if name in stored.files), None)
         x = _read_member(path, stored, names[0])
@@ -55,7 +62,7 @@ def from_npz(path: Path, *, channels: int | None = None) -> ArrayImages:
     return from_array(x, y, where=str(path), channels=channels)
 
 
-def as_numpy(x: Any) -> np.ndarray:
+def as_numpy(x: object) -> np.ndarray:
     """An array or tensor (on any device) as an array."""
     return x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
 
@@ -92,7 +99,7 @@ def to_uint8(x: np.ndarray, where: str) -> np.ndarray:
 
 
 def _build_images(
-    x: np.ndarray, y: Any, *, where: str, channels: int | None, file: MappedFile | None = None
+    x: np.ndarray, y: object, *, where: str, channels: int | None, file: MappedFile | None = None
 ) -> ArrayImages:
     labels, classes = (None, None) if y is None else encode_labels(as_numpy(y), where)
     if labels is not None and len(labels) != len(x):
@@ -114,19 +121,19 @@ def hash_pixels(x: np.ndarray) -> str:
     return digest(str(x.shape), np.ascontiguousarray(x[::step]))
 
 
-def _load_numpy(path: Path, mmap_mode: Literal["r"] | None = None) -> Any:
+def _load_numpy(path: Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray | NpzFile:
     check_regular(path)
     try:
         stored = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path}: not a plain numpy file ({_shorten_error(error)})") from error
-    is_archive = isinstance(stored, np.lib.npyio.NpzFile)
+    is_archive = isinstance(stored, NpzFile)
     if is_archive != (path.suffix.lower() == ".npz"):
         raise ValueError(f"{path}: its name does not fit its content; .npz is an archive of arrays")
     return stored
 
 
-def _read_member(path: Path, stored: Any, name: str) -> np.ndarray:
+def _read_member(path: Path, stored: NpzFile, name: str) -> np.ndarray:
     try:
         return stored[name]
     except ValueError as error:

@@ -11,7 +11,7 @@ from selfwise.core.rng import shuffled
 from selfwise.core.types import Batch, Labelled, shard_slice
 from selfwise.data.image.dataset import Images, require_labels
 
-RowSampler = Callable[[int, int, int, int], np.ndarray]
+ChooseRows = Callable[[int, int, int, int], np.ndarray]
 
 
 def sample_epoch(n: int, batch: int, step: int, seed: int) -> np.ndarray:
@@ -46,7 +46,7 @@ class ImageSource:
         batch: int,
         seed: int,
         labelled: bool = False,
-        draw: RowSampler = sample_epoch,
+        draw: ChooseRows = sample_epoch,
     ):
         if not 1 <= batch <= len(images):
             raise ValueError(

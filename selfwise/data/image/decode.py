@@ -13,14 +13,14 @@ from selfwise.data.unreadable import FILE_ERRNOS, UnreadableFile, check_not_spec
 # Named, so that Pillow tries no other: an EPS in disguise would be handed to Ghostscript. JPEG
 # includes MPO, the two-picture files of phones.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF")
-LONGEST = 3  # longer side over shorter side; what goes beyond is cut off at both ends
+MAX_ASPECT = 3  # longer side over shorter side; what goes beyond is cut off at both ends
 
 # What Pillow raises for bytes that are no image, by format; its own documentation has no list.
-DAMAGE = (
+DAMAGE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
-TURNS = {
+TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -29,17 +29,17 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-ORIENTATION = 0x0112  # the EXIF tag
+ORIENTATION_TAG = 0x0112  # the EXIF tag
 
 
 def read_size(path: str | PathLike[str], decode: int) -> tuple[int, int]:
-    """(height, width) that `decode_file` will give, from the header alone. Raises Unreadable."""
+    """(height, width) that `decode_file` will give, by the header. Raises UnreadableFile."""
     try:
         check_not_special(path)
         with Image.open(path, formats=FORMATS) as image:
             width, height = fit_size(*image.size, decode)
             return (width, height) if read_orientation(image) >= 5 else (height, width)
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise to_unreadable_file(error) from error
 
 
@@ -51,7 +51,7 @@ def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.nda
     16 bits are the exception: Pillow gives their upper 8 bits. A PNG is turned only if its EXIF
     block comes before its pixels, as Pillow and the standard's advice put it.
 
-    Raises Unreadable, a ValueError, if the file is no image or is damaged.
+    Raises UnreadableFile, a ValueError, if the file is no image or is damaged.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -59,27 +59,27 @@ def decode_file(path: str | PathLike[str], channels: int, decode: int) -> np.nda
             size = fit_size(*image.size, decode)
             image.draft(None, draft_size(*image.size, decode))
             image.load()
-            return _to_pixels(_shrink(to_eight_bit(image), size), channels, turn)
-    except DAMAGE as error:
+            return _to_pixels(_crop_and_resize(to_eight_bit(image), size), channels, turn)
+    except DAMAGE_ERRORS as error:
         raise to_unreadable_file(error) from error
 
 
 def decode_image(image: Image.Image, channels: int, decode: int) -> np.ndarray:
     """A Pillow image in memory, treated like a file: uint8 (c h w).
 
-    Raises Unreadable as `decode_file` does: the image may be an opened file without its pixels.
+    Raises UnreadableFile as `decode_file` does: the image may be an opened file without its pixels.
     """
     try:
         size, turn = fit_size(*image.size, decode), read_orientation(image)
-        return _to_pixels(_shrink(to_eight_bit(image), size), channels, turn)
-    except DAMAGE as error:
+        return _to_pixels(_crop_and_resize(to_eight_bit(image), size), channels, turn)
+    except DAMAGE_ERRORS as error:
         raise to_unreadable_file(error) from error
 
 
 def fit_size(width: int, height: int, decode: int) -> tuple[int, int]:
     """(width, height) after the cut to 3:1 and the shrinking to `decode` px."""
     short = min(width, height)
-    cut = [min(side, LONGEST * short) for side in (width, height)]
+    cut = [min(side, MAX_ASPECT * short) for side in (width, height)]
     if short <= decode:
         return cut[0], cut[1]
     return round(cut[0] * decode / short), round(cut[1] * decode / short)
@@ -91,14 +91,14 @@ def read_orientation(image: Image.Image) -> int:
         return 1
     if image.format == "PNG" and "exif" not in image.info:  # getexif would decode the pixels
         return 1
-    turn: Any = image.getexif().get(ORIENTATION, 1)
-    return turn if turn in TURNS else 1
+    turn: Any = image.getexif().get(ORIENTATION_TAG, 1)
+    return turn if turn in TRANSPOSES else 1
 
 
 def to_eight_bit(image: Image.Image) -> Image.Image:
     """Any mode as L or RGB, on white where it is transparent.
 
-    Raises Unreadable for deep grey outside its range, and for modes that need a colour profile.
+    Raises UnreadableFile for deep grey outside its range, and for modes that need a colour profile.
     """
     if image.mode[0] in "IF":
         return _convert_deep_grey(image)
@@ -128,7 +128,7 @@ def to_unreadable_file(error: BaseException) -> UnreadableFile:
 def draft_size(width: int, height: int, decode: int) -> tuple[int, int]:
     """The size that a JPEG decoder must not go below (it halves once, twice or three times).
 
-    Rounded up in whole numbers, so that it is never below what `fitted` gives.
+    Rounded up in whole numbers, so that it is never below what `fit_size` gives.
     """
     short = min(width, height)
     if short <= decode:
@@ -172,7 +172,7 @@ def _convert_deep_grey(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey)
 
 
-def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _crop_and_resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Cut to the aspect of `size` in the middle, then resize (antialiased) if it is larger."""
     (width, height), (wide, high) = image.size, size
     if width <= wide or height <= high:
@@ -184,7 +184,7 @@ def _shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def _to_pixels(image: Image.Image, channels: int, turn: int) -> np.ndarray:
     image = image.convert("L" if channels == 1 else "RGB")
-    if turn in TURNS:
-        image = image.transpose(TURNS[turn])
+    if turn in TRANSPOSES:
+        image = image.transpose(TRANSPOSES[turn])
     pixels = np.asarray(image)
     return pixels[None].copy() if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

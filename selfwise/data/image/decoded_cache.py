@@ -21,7 +21,9 @@ from selfwise.data.listing import Listing
 from selfwise.data.unreadable import BrokenFile, UnreadableFile
 
 FORMAT = 2  # to be raised whenever decoding gives other pixels
-STALE = 24 * 3600  # seconds after which a half-made cache belongs to a process that was killed
+STALE_SECONDS = (
+    24 * 3600
+)  # seconds after which a half-made cache belongs to a process that was killed
 REPORT_FROM = 5000  # images from which on building reports its progress
 
 
@@ -117,7 +119,7 @@ def _decode_all(
 ) -> None:
     n, (height, width) = len(sizes), sizes.max(axis=0)
     path = half / "x.npy"
-    _reserve(path, (n, reading.file_channels, int(height), int(width)))
+    _reserve_array(path, (n, reading.file_channels, int(height), int(width)))
     job = DecodeImages(str(path), listing.root, listing.paths, sizes, reading.decode)
     present = sizes.any(axis=1)
     progress = reading.progress if n > REPORT_FROM else None
@@ -131,7 +133,7 @@ def _decode_all(
     (half / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _reserve(path: Path, shape: tuple[int, ...]) -> None:
+def _reserve_array(path: Path, shape: tuple[int, ...]) -> None:
     """An array file whose blocks exist: writing a map on a full disk would kill the process."""
     need = int(np.prod(shape))
     try:
@@ -165,5 +167,5 @@ def _publish(half: Path, final: Path) -> None:
 def _remove_stale(home: Path) -> None:
     """Remove what killed processes left behind."""
     for path in home.glob(".*"):
-        if path.is_dir() and time.time() - path.stat().st_mtime > STALE:
+        if path.is_dir() and time.time() - path.stat().st_mtime > STALE_SECONDS:
             shutil.rmtree(path, ignore_errors=True)

@@ -153,7 +153,7 @@ class FileImages:
         return replace(self, ids=ids, labels=labels, fingerprint=fingerprint)
 
     def decode_row(self, row: int) -> np.ndarray:
-        """The picture of a row, uint8 (c h w). Raises Unreadable."""
+        """The picture of a row, uint8 (c h w). Raises UnreadableFile."""
         path = os.path.join(self.root, self.ids[row])
         return decode_file(path, self.channels, self.decode)
 

@@ -8,15 +8,19 @@ import numpy as np
 
 from selfwise.data.regular_files import check_regular
 
-FAMILY = {"mnist": "MNIST", "fashionmnist": "FashionMNIST", "kmnist": "KMNIST"}  # as torchvision
-FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
-FASHION += ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+FOLDER_NAMES = {
+    "mnist": "MNIST",
+    "fashionmnist": "FashionMNIST",
+    "kmnist": "KMNIST",
+}  # as torchvision
+FASHION_CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"]
+FASHION_CLASSES += ["Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 IDX_SPLITS = {"train": "train", "test": "t10k"}
 CIFAR_SPLITS = {
     "cifar10": {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]},
     "cifar100": {"train": ["train.bin"], "test": ["test.bin"]},
 }
-CIFAR_NAMES = {"cifar10": "batches.meta.txt", "cifar100": "fine_label_names.txt"}
+CIFAR_CLASS_FILES = {"cifar10": "batches.meta.txt", "cifar100": "fine_label_names.txt"}
 
 LabelledSplit = tuple[
     np.ndarray, np.ndarray, list[str]
@@ -33,7 +37,7 @@ def read_mnist(name: str, root: Path, split: str) -> LabelledSplit:
     y = read_idx(_find_idx(name, root, f"{prefix}-labels", 1), 1)
     if len(x) != len(y):
         raise ValueError(f"{name} below {root}: {len(x)} images, but {len(y)} labels")
-    return x, y, FASHION if name == "fashionmnist" else [str(i) for i in range(10)]
+    return x, y, FASHION_CLASSES if name == "fashionmnist" else [str(i) for i in range(10)]
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
@@ -79,7 +83,7 @@ def read_cifar(name: str, root: Path, split: str) -> LabelledSplit:
         parts.append(data.reshape(-1, labels + 3072))
     records = np.concatenate(parts)
     x, y = records[:, labels:].reshape(-1, 3, 32, 32), records[:, labels - 1].astype(np.int64)
-    named = sorted(root.rglob(CIFAR_NAMES[name]))
+    named = sorted(root.rglob(CIFAR_CLASS_FILES[name]))
     lines = named[0].read_text(encoding="utf-8").split() if named else []
     if len(lines) <= y.max():
         lines = [str(i) for i in range(int(y.max()) + 1)]
@@ -93,9 +97,11 @@ def _find_idx(name: str, root: Path, start: str, dimensions: int) -> Path:
     for file in (file + end for end in ("", ".gz") for file in file_names):
         for path in sorted(root.rglob(file)):
             path_by_folder.setdefault(path.parent, path)
-    others = {folder.lower() for key, folder in FAMILY.items() if key != name}
+    others = {folder.lower() for key, folder in FOLDER_NAMES.items() if key != name}
     inside = {folder: {part.lower() for part in folder.parts} for folder in path_by_folder}
-    fitting = [path_by_folder[f] for f, parts in inside.items() if FAMILY[name].lower() in parts]
+    fitting = [
+        path_by_folder[f] for f, parts in inside.items() if FOLDER_NAMES[name].lower() in parts
+    ]
     neutral = [path_by_folder[f] for f, parts in inside.items() if not parts & others]
     return _single_path(name, fitting or neutral, root, f"{file_names[0]}[.gz]")
 

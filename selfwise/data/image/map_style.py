@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,6 +14,7 @@ from selfwise.data.image.arrays import as_numpy, find_layout, hash_pixels, to_ui
 from selfwise.data.image.dataset import ArrayImages, channels_first, with_channels
 from selfwise.data.image.decode import decode_image, fit_size
 from selfwise.data.image.files import ReadOptions, stack_on_canvas
+from selfwise.data.indexable import Indexable
 from selfwise.data.labels import encode_labels
 from selfwise.data.unreadable import ReadError
 
@@ -27,7 +27,7 @@ MAX_MEMORY_BYTES = 2**30  # if they fit in so many bytes
 class ItemImages:
     """Images that a map-style data set makes on demand. It must give the same each time."""
 
-    items: Any
+    items: Indexable
     ids: Sequence[str]
     rows: np.ndarray
     channels: int
@@ -60,17 +60,21 @@ class ItemImages:
         return _decode_named(self.items, row, item, self.channels, self.decode)
 
 
-def _decode_named(items: Any, row: int, item: Any, channels: int, decode: int) -> np.ndarray:
-    """`picture`; its errors name the item, and the file that a Pillow image comes from."""
+def _decode_named(
+    items: Indexable, row: int, item: object, channels: int, decode: int
+) -> np.ndarray:
+    """`decode_item`; its errors name the item, and the file that a Pillow image comes from."""
     try:
         return decode_item(item, channels, decode)
     except ValueError as error:
-        file = getattr(_image(item), "filename", "")
+        file = getattr(_item_image(item), "filename", "")
         of = f" ({file})" if file else ""
         raise ReadError(f"item {row} of {_type_name(items)}{of}: {error}") from error
 
 
-def from_items(items: Any, reading: ReadOptions, *, labelled: bool) -> ArrayImages | ItemImages:
+def from_items(
+    items: Indexable, reading: ReadOptions, *, labelled: bool
+) -> ArrayImages | ItemImages:
     """Small pictures are read once and kept in memory, large ones whenever they are needed.
 
     Labels of large ones are taken from the data set's `targets` or `labels`; where it has none,
@@ -83,12 +87,14 @@ def from_items(items: Any, reading: ReadOptions, *, labelled: bool) -> ArrayImag
         raise ValueError(f"{_type_name(items)} is empty")
     some = np.unique(np.linspace(0, n - 1, min(n, PROBE_COUNT)).astype(np.int64))
     probed = {int(row): items[int(row)] for row in some}
-    channels = reading.channels or (1 if all(_is_grey(_image(i)) for i in probed.values()) else 3)
+    channels = reading.channels or (
+        1 if all(_is_grey(_item_image(i)) for i in probed.values()) else 3
+    )
     pictures = [
         _decode_named(items, row, item, channels, reading.decode) for row, item in probed.items()
     ]
     sides = np.array([one.shape[1:] for one in pictures])
-    paired = _label(probed[0]) is not None
+    paired = _item_label(probed[0]) is not None
     small = (
         sides.max() <= SMALL_SIDE and n * channels * np.prod(sides.max(axis=0)) <= MAX_MEMORY_BYTES
     )
@@ -96,7 +102,7 @@ def from_items(items: Any, reading: ReadOptions, *, labelled: bool) -> ArrayImag
         return _load_all(items, channels, reading, paired)
     labels = _match_listed_labels(items, probed) if paired else None
     if paired and labels is None and labelled:
-        labels = [_label(items[row]) for row in range(n)]
+        labels = [_item_label(items[row]) for row in range(n)]
     codes, classes = (
         (None, None) if labels is None else encode_labels(np.array(labels), _type_name(items))
     )
@@ -115,9 +121,9 @@ def from_items(items: Any, reading: ReadOptions, *, labelled: bool) -> ArrayImag
     )
 
 
-def decode_item(item: Any, channels: int, decode: int) -> np.ndarray:
+def decode_item(item: object, channels: int, decode: int) -> np.ndarray:
     """The image of an item as uint8 (c h w). Raises ValueError for unknown types."""
-    image = _image(item)
+    image = _item_image(item)
     if isinstance(image, Image.Image):
         return decode_image(image, channels, decode)
     where = "an item of the data set"
@@ -135,13 +141,13 @@ def decode_item(item: Any, channels: int, decode: int) -> np.ndarray:
     return decode_image(Image.fromarray(np.moveaxis(x, 0, 2).squeeze()), channels, decode)
 
 
-def _load_all(items: Any, channels: int, reading: ReadOptions, paired: bool) -> ArrayImages:
+def _load_all(items: Indexable, channels: int, reading: ReadOptions, paired: bool) -> ArrayImages:
     """Every item read once, in order."""
     pictures, labels = [], []
     for row in range(len(items)):
         item = items[row]
         pictures.append(_decode_named(items, row, item, channels, reading.decode))
-        labels.append(_label(item))
+        labels.append(_item_label(item))
     batch = stack_on_canvas(pictures, np.arange(len(items)))
     codes, classes = encode_labels(np.array(labels), _type_name(items)) if paired else (None, None)
     x = batch.x.numpy()
@@ -156,16 +162,16 @@ def _load_all(items: Any, channels: int, reading: ReadOptions, paired: bool) -> 
     )
 
 
-def _match_listed_labels(items: Any, probed: dict[int, Any]) -> list | None:
+def _match_listed_labels(items: Indexable, probed: dict[int, object]) -> list | None:
     """Labels that the data set lists, believed if they agree with the probed items."""
     listed = _listed_labels(items)
     if listed is None or len(listed) != len(items):
         return None
-    agree = all(_label(item) == listed[row] for row, item in probed.items())
+    agree = all(_item_label(item) == listed[row] for row, item in probed.items())
     return listed if agree else None
 
 
-def _listed_labels(items: Any) -> list | None:
+def _listed_labels(items: Indexable) -> list | None:
     """The usual names: torchvision's `targets`, `labels`, `_labels` and `samples`; a Subset's."""
     if hasattr(items, "dataset") and hasattr(items, "indices"):
         whole = _listed_labels(items.dataset)
@@ -179,7 +185,7 @@ def _listed_labels(items: Any) -> list | None:
     return None
 
 
-def _class_names(items: Any, names: list[str] | None) -> list[str] | None:
+def _class_names(items: Indexable, names: list[str] | None) -> list[str] | None:
     """The data set's own names of its classes, where it has one for each label."""
     own = getattr(getattr(items, "dataset", items), "classes", None)
     if names is None or not isinstance(own, list) or len(own) < len(names):
@@ -188,24 +194,24 @@ def _class_names(items: Any, names: list[str] | None) -> list[str] | None:
     return list(own) if plain and all(name.isdigit() for name in names) else names
 
 
-def _image(item: Any) -> Any:
+def _item_image(item: object) -> object:
     return item[0] if isinstance(item, tuple | list) and len(item) == 2 else item
 
 
-def _label(item: Any) -> Any:
+def _item_label(item: object) -> object:
     """An item's label as a plain number or text; None if it is an image alone."""
     if not (isinstance(item, tuple | list) and len(item) == 2):
         return None
     return item[1].item() if hasattr(item[1], "item") else item[1]
 
 
-def _is_grey(image: Any) -> bool:
+def _is_grey(image: object) -> bool:
     if isinstance(image, Image.Image):
         grey = image.mode in ("1", "L") or image.mode[0] in "IF"
         return grey and "transparency" not in image.info
-    shape = np.shape(image)
+    shape = as_numpy(image).shape
     return len(shape) == 2 or (len(shape) == 3 and 3 not in (shape[0], shape[2]))
 
 
-def _type_name(items: Any) -> str:
+def _type_name(items: Indexable) -> str:
     return type(items).__name__

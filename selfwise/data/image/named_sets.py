@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import shuffled
 from selfwise.data.image import idx_cifar, torchvision_sets
 from selfwise.data.image.arrays import from_array
@@ -13,11 +13,11 @@ from selfwise.data.image.dataset import Images
 from selfwise.data.image.files import ReadOptions
 
 DIGITS_TEST = 500  # of 1,797; by class in proportion
-EMBEDDED = "digits"
-SPLITS = {name: tuple(idx_cifar.IDX_SPLITS) for name in idx_cifar.FAMILY}
+DIGITS = "digits"
+SPLITS = {name: tuple(idx_cifar.IDX_SPLITS) for name in idx_cifar.FOLDER_NAMES}
 SPLITS |= {name: tuple(splits) for name, splits in idx_cifar.CIFAR_SPLITS.items()}
-SPLITS |= {name: known.splits for name, known in torchvision_sets.SETS.items()}
-NAMES = {EMBEDDED, *SPLITS}
+SPLITS |= {name: dataset.splits for name, dataset in torchvision_sets.SETS.items()}
+SET_NAMES = {DIGITS, *SPLITS}
 
 
 class NamedSet(NamedTuple):
@@ -35,9 +35,9 @@ def parse_name(text: str) -> NamedSet | None:
     """
     head, colon, rest = text.partition(":")
     name = head.lower().replace("-", "").replace("_", "")
-    if name == EMBEDDED:
+    if name == DIGITS:
         return NamedSet(name, None, _check_split(name, rest, ("train", "test")) if colon else None)
-    if name not in NAMES or (not colon and Path(text).exists()):
+    if name not in SET_NAMES or (not colon and Path(text).exists()):
         return None
     if not rest:
         raise ValueError(f"{text}: where are the files? {head}:FOLDER or {head}:FOLDER:SPLIT")
@@ -73,7 +73,7 @@ def open_digits(split: str | None, *, channels: int | None = None) -> Images:
 
     data = load_digits()
     x = np.rint(data.images * (255 / 16)).astype(np.uint8)
-    images = from_array(x, data.target, where=EMBEDDED, channels=channels)
+    images = from_array(x, data.target, where=DIGITS, channels=channels)
     if split is None:
         return images
     test = _sample_stratified(data.target, DIGITS_TEST)
@@ -98,4 +98,4 @@ def _check_split(name: str, split: str, splits: tuple[str, ...]) -> str:
         return split
     if not splits:
         raise ValueError(f"{name} has no splits, so {split!r} is not one")
-    raise ValueError(f"{name} has no split {split!r}{nearest(split, splits)}")
+    raise ValueError(f"{name} has no split {split!r}{did_you_mean(split, splits)}")

@@ -1,12 +1,11 @@
 """`open_images`: one door for folders, tables, arrays, names and Python objects."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.core.parallel import Progress
 from selfwise.data.image import decoded_cache as cache
@@ -20,7 +19,8 @@ from selfwise.data.image.files import (
     drop_broken,
 )
 from selfwise.data.image.map_style import from_items
-from selfwise.data.image.named_sets import NAMES, open_named, parse_name
+from selfwise.data.image.named_sets import SET_NAMES, open_named, parse_name
+from selfwise.data.indexable import Indexable
 from selfwise.data.listing import Listing, list_folder
 from selfwise.data.listing_table import list_table
 from selfwise.data.regular_files import check_regular
@@ -30,11 +30,11 @@ from selfwise.data.unreadable import BrokenFile
 SMALL_SIDE = 96  # px; a set whose longest side is no longer is cached without being asked,
 MAX_CACHE_BYTES = 16 * 2**30  # if it takes no more bytes than this
 MAX_HEADERS = 20_000  # files whose headers are looked at, evenly spaced if there are more
-CACHE = ("auto", "yes", "no")
+CACHE_OPTIONS = ("auto", "yes", "no")
 
 
 def open_images(
-    data: Any,
+    data: object,
     *,
     channels: int | None = None,
     decode: int = 256,
@@ -63,18 +63,18 @@ def open_images(
         raise ValueError(f"channels must be 1 or 3, got {channels}")
     if decode < 1:
         raise ValueError(f"decode must be at least 1 px, got {decode}")
-    if cache not in CACHE:
-        raise ValueError(f"there is no cache option {cache!r}{nearest(cache, CACHE)}")
+    if cache not in CACHE_OPTIONS:
+        raise ValueError(f"there is no cache option {cache!r}{did_you_mean(cache, CACHE_OPTIONS)}")
     if workers is not None and workers < 0:
         raise ValueError(f"workers must be 0 or more, got {workers}")
     reading = ReadOptions(channels, decode, cache, skip_broken, workers, progress)
-    images = _dispatch(data, reading, labelled)
+    images = _open_any(data, reading, labelled)
     if labelled:
         require_labels(images)
     return images
 
 
-def _dispatch(data: Any, reading: ReadOptions, labelled: bool) -> Images:
+def _open_any(data: object, reading: ReadOptions, labelled: bool) -> Images:
     if isinstance(data, str | Path):
         name = parse_name(data) if isinstance(data, str) else None
         if name is not None:
@@ -84,8 +84,8 @@ def _dispatch(data: Any, reading: ReadOptions, labelled: bool) -> Images:
     if isinstance(data, np.ndarray | torch.Tensor):
         return from_array(data, where=where, channels=reading.channels)
     if isinstance(data, tuple) and len(data) == 2 and hasattr(data[0], "shape"):
-        return from_array(*data, where=where, channels=reading.channels)
-    if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+        return from_array(data[0], data[1], where=where, channels=reading.channels)
+    if isinstance(data, Indexable):
         return from_items(data, reading, labelled=labelled)
     raise ValueError(f"{where} is neither a path, an array nor a data set with a length and items")
 
@@ -123,7 +123,7 @@ def open_files(listing: Listing, reading: ReadOptions) -> Images:
     rows, broken_ids = drop_broken(listing, broken, checked=len(some), skip=reading.skip_broken)
     if _wants_cache(n, sizes, reading):
         rest = np.setdiff1d(np.arange(n), some)
-        sizes, broken = _all_headers(listing, (some, sizes), rest, broken, reading)
+        sizes, broken = _complete_headers(listing, (some, sizes), rest, broken, reading)
         drop_broken(listing, broken, checked=n, skip=reading.skip_broken)
         if _wants_cache(n, sizes, reading):
             return _open_cached(
@@ -153,7 +153,7 @@ def _wants_cache(n: int, sizes: np.ndarray, reading: ReadOptions) -> bool:
     return int(sizes.max()) <= SMALL_SIDE and needed <= MAX_CACHE_BYTES
 
 
-def _all_headers(
+def _complete_headers(
     listing: Listing,
     checked: tuple[np.ndarray, np.ndarray],
     rest: np.ndarray,
@@ -195,11 +195,14 @@ def _explain_missing(path: Path) -> str:
     """What the user may have meant: an entry of the nearest folder that exists, or a data set."""
     head, colon, _ = str(path).partition(":")
     if colon:
-        return f"{path}: not a path, and no data set has the name {head!r}{nearest(head, NAMES)}"
+        near = did_you_mean(head, SET_NAMES)
+        return f"{path}: not a path, and no data set has the name {head!r}{near}"
     parent, child = path.absolute().parent, path.absolute()
     while not parent.exists():
         parent, child = parent.parent, parent
     hint = (
-        nearest(child.name, [entry.name for entry in parent.iterdir()]) if parent.is_dir() else ""
+        did_you_mean(child.name, [entry.name for entry in parent.iterdir()])
+        if parent.is_dir()
+        else ""
     )
     return f"{path} does not exist" + (hint if "mean" in hint else "")

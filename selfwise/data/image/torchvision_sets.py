@@ -1,14 +1,18 @@
 """Data sets by torchvision's readers: those that neither unpickle nor download."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
+from torch.utils.data import Dataset, Subset
 
 from selfwise.data.image.arrays import from_array
 from selfwise.data.image.dataset import Images
 from selfwise.data.image.files import ReadOptions
 from selfwise.data.image.map_style import from_items
+from selfwise.data.indexable import Indexable
 
 
 class TorchvisionSet(NamedTuple):
@@ -20,7 +24,7 @@ class TorchvisionSet(NamedTuple):
 
 
 TRAIN_TEST = ("train", "test")
-THREE = ("train", "val", "test")
+TRAIN_VAL_TEST = ("train", "val", "test")
 
 # Left out on purpose: CIFAR (Python version), LSUN and ImageNet load pickles or caches of them;
 # SEMEION downloads unless told not to.
@@ -28,16 +32,16 @@ SETS = {
     "caltech101": TorchvisionSet("Caltech101"),
     "caltech256": TorchvisionSet("Caltech256"),
     "country211": TorchvisionSet("Country211", ("train", "valid", "test")),
-    "dtd": TorchvisionSet("DTD", THREE),
+    "dtd": TorchvisionSet("DTD", TRAIN_VAL_TEST),
     "eurosat": TorchvisionSet("EuroSAT"),
-    "fgvcaircraft": TorchvisionSet("FGVCAircraft", ("trainval", *THREE)),
-    "flowers102": TorchvisionSet("Flowers102", THREE),
+    "fgvcaircraft": TorchvisionSet("FGVCAircraft", ("trainval", *TRAIN_VAL_TEST)),
+    "flowers102": TorchvisionSet("Flowers102", TRAIN_VAL_TEST),
     "food101": TorchvisionSet("Food101", TRAIN_TEST),
     "gtsrb": TorchvisionSet("GTSRB", TRAIN_TEST),
     "imagenette": TorchvisionSet("Imagenette", ("train", "val")),
     "oxfordiiitpet": TorchvisionSet("OxfordIIITPet", ("trainval", "test")),
-    "pcam": TorchvisionSet("PCAM", THREE),
-    "renderedsst2": TorchvisionSet("RenderedSST2", THREE),
+    "pcam": TorchvisionSet("PCAM", TRAIN_VAL_TEST),
+    "renderedsst2": TorchvisionSet("RenderedSST2", TRAIN_VAL_TEST),
     "stanfordcars": TorchvisionSet("StanfordCars", TRAIN_TEST),
     "stl10": TorchvisionSet(
         "STL10", ("train", "test", "unlabeled", "train+unlabeled"), in_memory=True
@@ -57,9 +61,9 @@ def open_torchvision(
     import torchvision.datasets
 
     dataset = SETS[name]
-    options = {"split": split} if dataset.splits else {}
+    read = partial(getattr(torchvision.datasets, dataset.cls), str(root), download=False)
     try:
-        items = getattr(torchvision.datasets, dataset.cls)(str(root), download=False, **options)
+        items = read(split=split) if dataset.splits else read()
     except (RuntimeError, OSError, ImportError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise ValueError(
@@ -73,15 +77,15 @@ def open_torchvision(
             items.data, None if missing else labels, where=where, channels=reading.channels
         )
     if hasattr(items, "_image_files"):
-        items = _in_file_order(items)
+        items = _in_file_order(items, items._image_files)
     channels = 3 if reading.channels is None else reading.channels
     return from_items(items, reading._replace(channels=channels), labelled=labelled)
 
 
-def _in_file_order(items: Any) -> Any:
+def _in_file_order(items: Indexable, files: Sequence[Path]) -> Indexable:
     """SUN397 lists its files in the order of the file system, which differs between disks."""
-    from torch.utils.data import Subset
-
-    names = [str(path) for path in items._image_files]
+    names = [str(path) for path in files]
     order = sorted(range(len(names)), key=names.__getitem__)
-    return items if order == list(range(len(names))) else Subset(items, order)
+    if order == list(range(len(names))):
+        return items
+    return Subset(cast("Dataset[object]", items), order)

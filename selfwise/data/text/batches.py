@@ -1,8 +1,8 @@
 """Batches of text by step, read by a plan that is made once an epoch and kept on the disk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from selfwise.data.text import epoch_plans
 from selfwise.data.text.corpus import Corpus
 
 FORMAT = 3  # to be raised whenever a plan becomes another, or is written in another way
-TRIES = 3  # to read a plan that others may remove
+READ_TRIES = 3  # to read a plan that others may remove
 
 
 class TextSource:
@@ -72,8 +72,10 @@ class TextSource:
 
     def rows(self, rows: np.ndarray, epoch: int = 0) -> TextBatch:
         """Some rows of an epoch's plan."""
-        told: dict[str, Any] = {"length": self.length, "vocabulary": self.vocabulary}
-        batch = self.draw.collate(self.corpus.tokens, self.plan(epoch), rows, **told)
+        tokens, plan = self.corpus.tokens, self.plan(epoch)
+        batch = self.draw.collate(
+            tokens, plan, rows, length=self.length, vocabulary=self.vocabulary
+        )
         return batch._replace(epoch=torch.full((len(rows),), epoch))
 
     def __getitem__(self, step: int) -> TextBatch:
@@ -82,17 +84,17 @@ class TextSource:
     def __len__(self) -> int:
         return self.steps_per_epoch
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "plan"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self.plan = lru_cache(maxsize=1)(self._load_plan)
 
     def _load_plan(self, epoch: int) -> EpochPlan:
         """The plan of an epoch: read if it is on the disk, else made and written there."""
         home = cache_dir("plans") / self.key / f"{epoch:08d}"
-        for _ in range(TRIES):
+        for _ in range(READ_TRIES):
             try:
                 if not home.is_dir():
                     epoch_plans.write_plan(self._plan_slices(epoch), home)
@@ -107,7 +109,6 @@ class TextSource:
 
         Raises EmptyPlan if none has a row.
         """
-        told: dict[str, Any] = {"length": self.length, "vocabulary": self.vocabulary}
         rows, empty = 0, EmptyPlan("there are no documents")
         # where documents are paired, a share has others to pair one with
         min_documents = epoch_plans.MIN_PAIRED if self.draw.needs_sentences else 1
@@ -118,7 +119,12 @@ class TextSource:
             keys = (epoch, number) if number else (epoch,)
             random = np.random.Generator(np.random.Philox(hash_keys(self.seed, "plan", *keys)))
             try:
-                plan = self.draw.plan(*self.corpus.spans(some), random=random, **told)
+                plan = self.draw.plan(
+                    *self.corpus.spans(some),
+                    length=self.length,
+                    vocabulary=self.vocabulary,
+                    random=random,
+                )
             except EmptyPlan as error:
                 empty = EmptyPlan(str(error))
                 continue
@@ -133,12 +139,12 @@ def _order(n: int, seed: int, epoch: int) -> np.ndarray:
     return shuffled(n, seed, "rows", epoch)
 
 
-def _describe_plan(plan: Any) -> str:
+def _describe_plan(plan: Callable[..., object]) -> str:
     """What a plan depends on besides the data: the function and the options bound to it."""
     if isinstance(plan, partial):
         return f"{_describe_plan(plan.func)} {plan.args} {sorted(plan.keywords.items())}"
     return f"{plan.__module__}.{plan.__qualname__}"
 
 
-def _vocabulary_key(vocabulary: Vocabulary) -> tuple[Any, ...]:
+def _vocabulary_key(vocabulary: Vocabulary) -> tuple[object, ...]:
     return tuple(vocabulary._replace(starts=None))  # type: ignore[arg-type]

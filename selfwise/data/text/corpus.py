@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -136,10 +135,10 @@ class Corpus:
         )
         return rest, held_out
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {name: _map_by_name(value) for name, value in vars(self).items()}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         for name, value in state.items():
             object.__setattr__(
                 self, name, value.open() if isinstance(value, MappedArray) else value
@@ -163,7 +162,7 @@ class MappedArray:
 
 
 def open_corpus(
-    data: Any,
+    data: object,
     tokenizer: Tokenizer,
     *,
     sentences: bool = False,
@@ -188,24 +187,25 @@ def open_corpus(
     Raises ValueError for what `open_documents` refuses, text that cannot be read, an empty corpus,
     a full disk, and a cache with ids that the tokenizer does not have.
     """
-    if not isinstance(data, Documents):
-        data = open_documents(data, field=field, documents=documents)
+    text = data
+    if not isinstance(text, Documents):
+        text = open_documents(text, field=field, documents=documents)
     size = tokenizer.vocabulary.size
     job = EncodePieces(
         tokenizer, "<u2" if size <= 2**16 else "<u4", language if sentences else None
     )
-    name = corpus_key(data, tokenizer, job.language)
+    name = corpus_key(text, tokenizer, job.language)
     home = cache_dir("text") / name
     corpus = find_corpus(home)
     if corpus is None:
         with lock_cache(home):
             if find_corpus(home) is None:  # or another process was faster
-                build_token_cache(home, data, job, workers=workers, progress=progress)
+                build_token_cache(home, text, job, workers=workers, progress=progress)
             corpus = find_corpus(home)
     assert corpus is not None, f"{home} was just written"
     if not len(corpus.documents):
-        raise ValueError(f"{data.where}: the corpus is empty, no token came of its text")
-    check_ids(corpus, tokenizer, f"{data.where} (cache {home})")
+        raise ValueError(f"{text.where}: the corpus is empty, no token came of its text")
+    check_ids(corpus, tokenizer, f"{text.where} (cache {home})")
     return corpus
 
 
@@ -278,7 +278,7 @@ def _clip_spans(spans: np.ndarray | None, start: int, stop: int) -> np.ndarray |
     return clipped[clipped[:, 1] > clipped[:, 0]]
 
 
-def _map_by_name(value: Any) -> Any:
+def _map_by_name(value: object) -> object:
     """A memory map of a whole file as its name; anything else as it is."""
     if not isinstance(value, np.memmap) or value.filename is None:
         return value

@@ -5,24 +5,24 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.data.regular_files import check_regular
 from selfwise.data.text import plain_files, python_docs, tables
 from selfwise.data.text.file_hashes import fingerprint_files
-from selfwise.data.text.file_kinds import PLAIN, WIKI, detect_form, detect_forms
+from selfwise.data.text.file_kinds import PLAIN_SUFFIXES, WIKI, detect_form, detect_forms
 from selfwise.data.text.plain_files import cut_pieces, inner_suffix
 from selfwise.data.text.structured_files import read_wiki_documents
 
-MODES = ("auto", "file", "blank", "line")
+DOCUMENT_MODES = ("auto", "file", "blank", "line")
 READERS = {
     "file": plain_files.read_whole,
     "blank": plain_files.read_paragraphs,
     "line": plain_files.read_line_documents,
 }
-HUB = "hub:"
+HUB_PREFIX = "hub:"
 
 
 class CorpusPiece(NamedTuple):
@@ -93,7 +93,7 @@ class TextFile:
     read: int = 0
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
-        if self.form in tables.KINDS:
+        if self.form in tables.TABLE_SUFFIXES:
             return tables.read_texts(self.path, self.form, self.field, self._report_bytes)
         if self.form == WIKI:
             return read_wiki_documents(self.path, self._report_bytes)
@@ -120,7 +120,7 @@ class TextList:
             self.read += len(text)
 
 
-def open_documents(data: Any, *, field: str = "", documents: str = "auto") -> Documents:
+def open_documents(data: object, *, field: str = "", documents: str = "auto") -> Documents:
     """Documents from anything that holds some.
 
     Args:
@@ -134,8 +134,10 @@ def open_documents(data: Any, *, field: str = "", documents: str = "auto") -> Do
     Raises ValueError for what is missing, empty or of another form. What is inside the files is
     found out when they are read: then ValueError names file and byte, or file and line.
     """
-    if documents not in MODES:
-        raise ValueError(f"there is no way {documents!r} to divide text{nearest(documents, MODES)}")
+    if documents not in DOCUMENT_MODES:
+        raise ValueError(
+            f"there is no way {documents!r} to divide text{did_you_mean(documents, DOCUMENT_MODES)}"
+        )
     if isinstance(data, str | Path):
         return _open_path(str(data), field, "file" if documents == "auto" else documents)
     if not isinstance(data, Sequence):
@@ -149,20 +151,20 @@ def open_documents(data: Any, *, field: str = "", documents: str = "auto") -> Do
 
 
 def _open_path(data: str, field: str, mode: str) -> Documents:
-    if data == python_docs.NAME:
+    if data == python_docs.PYTHON_DOCS:
         parts = python_docs.list_parts()
         return Documents(parts, data, lambda: python_docs.fingerprint_docs())
-    if data.startswith(HUB):
+    if data.startswith(HUB_PREFIX):
         from selfwise.data.text.hub import open_hub
 
         part, fingerprint = open_hub(data, field)
         return Documents([part], data, lambda: fingerprint)
     path = Path(data).expanduser()
     if not path.exists():
-        nearby = [python_docs.NAME]
+        nearby = [python_docs.PYTHON_DOCS]
         if path.absolute().parent.is_dir():
             nearby += [entry.name for entry in path.absolute().parent.iterdir()]
-        hint = nearest(path.name, nearby)
+        hint = did_you_mean(path.name, nearby)
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     check_regular(path)
     forms_by_path, left_out = (
@@ -172,7 +174,7 @@ def _open_path(data: str, field: str, mode: str) -> Documents:
     if not sum(file.bytes for file in files):
         raise ValueError(f"{path}: the corpus is empty, there is no text in it")
     names, forms = [name for name, _ in forms_by_path], {of for _, of in forms_by_path}
-    how = "" if forms <= {*tables.KINDS} else WIKI if WIKI in forms else mode
+    how = "" if forms <= {*tables.TABLE_SUFFIXES} else WIKI if WIKI in forms else mode
     return Documents(
         files, str(path), lambda: digest(fingerprint_files(path, names), how, field), left_out
     )
@@ -191,7 +193,7 @@ def _find_files(root: Path, field: str) -> tuple[list[tuple[Path, str]], str]:
         if real not in visited:
             paths += [Path(folder, name) for name in names if name[0] != "."]
         visited.add(real)
-    kinds = (*PLAIN, *tables.KINDS)
+    kinds = (*PLAIN_SUFFIXES, *tables.TABLE_SUFFIXES)
     for path in (path for path in paths if inner_suffix(path) in kinds):
         check_regular(path)
     forms_by_path, left_out = detect_forms(root, sorted(p for p in paths if p.is_file()), field)

@@ -18,8 +18,8 @@ from selfwise.data.text.documents import CorpusPiece
 from selfwise.data.text.sentences import split_sentences
 from selfwise.tokenizers.tokenizer import Tokenizer
 
-BATCH = 2**20  # characters that are encoded together
-WORTH_A_POOL = 2**22  # bytes of text; below this, starting processes takes longer than the work
+CHARACTERS_PER_BATCH = 2**20  # characters that are encoded together
+MIN_POOL_BYTES = 2**22  # bytes of text; below this, starting processes takes longer than the work
 
 
 class PieceBatch(NamedTuple):
@@ -52,11 +52,11 @@ class EncodePieces:
     def __call__(self, texts: list[str]) -> EncodedPieces:
         sizes = np.array([(len(t), _utf8_size(t)) for t in texts], np.int64).reshape(-1, 2)
         if self.language is None:
-            ids, tokens = self.tokenizer.flat(texts)
+            ids, tokens = self.tokenizer.encode_flat(texts)
             return EncodedPieces(ids.astype(self.dtype), tokens, sizes, None)
         sentences_by_text = [split_sentences(text, self.language) for text in texts]
         per_text = np.cumsum([0, *map(len, sentences_by_text)])
-        ids, counts = self.tokenizer.flat(
+        ids, counts = self.tokenizer.encode_flat(
             [one for sentences in sentences_by_text for one in sentences]
         )
         tokens = np.diff(np.concatenate([[0], np.cumsum(counts)])[per_text])
@@ -77,7 +77,7 @@ def batch_pieces(pieces: Iterable[CorpusPiece], skip: int) -> Iterator[PieceBatc
         texts.append(piece.text)
         last.append(piece.last)
         size += len(piece.text)
-        if size >= BATCH:
+        if size >= CHARACTERS_PER_BATCH:
             yield PieceBatch(texts, last, part, number, piece.done)
             texts, last, size = [], [], 0
     if texts:
@@ -92,7 +92,7 @@ def encode_all(
     `size`: about how many bytes of text there are in all.
     """
     workers = available() if workers is None else workers
-    if workers <= 1 or size < WORTH_A_POOL:
+    if workers <= 1 or size < MIN_POOL_BYTES:
         for batch in todo:
             yield batch, job(batch.texts)
         return

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from uuid import uuid4
 
 import numpy as np
@@ -19,10 +19,10 @@ from jaxtyping import Int64
 from numpy.lib import format as npy
 
 from selfwise.core.types import EpochPlan
-from selfwise.data.image.decoded_cache import STALE
+from selfwise.data.image.decoded_cache import STALE_SECONDS
 
 EPOCHS_ON_DISK = 2  # epochs whose plans stay on the disk
-PIECES = 2**17  # about so many are planned at a time: 16 million tokens in rows of 128
+PIECES_PER_SLICE = 2**17  # about so many are planned at a time: 16 million tokens in rows of 128
 MIN_PAIRED = 100  # documents in a share at least, where each is paired with another one
 
 
@@ -37,8 +37,10 @@ def slice_documents(
     start, end = 0, len(documents)
     while start < end:
         before = pieces[start - 1] if start else 0
-        stop = max(int(np.searchsorted(pieces, before + PIECES)) + 1, start + min_documents)
-        if stop + min_documents > end or pieces[-1] - pieces[stop - 1] < PIECES:
+        stop = max(
+            int(np.searchsorted(pieces, before + PIECES_PER_SLICE)) + 1, start + min_documents
+        )
+        if stop + min_documents > end or pieces[-1] - pieces[stop - 1] < PIECES_PER_SLICE:
             stop = end
         yield slice(start, stop)
         start = stop
@@ -46,12 +48,10 @@ def slice_documents(
 
 def join_plans(parts: Iterable[EpochPlan]) -> EpochPlan:
     """One plan of several: their rows one after another."""
-    told = [plan._asdict() for plan in _renumber_pieces(parts)]
-    made: dict[str, Any] = {
-        name: None if value is None else np.concatenate([part[name] for part in told])
-        for name, value in told[0].items()
-    }
-    return EpochPlan(**made)
+    return EpochPlan._make(
+        None if column[0] is None else np.concatenate(column)
+        for column in zip(*_renumber_pieces(parts))
+    )
 
 
 def write_plan(parts: Iterable[EpochPlan], home: Path) -> None:
@@ -87,8 +87,7 @@ def _write_parts(home: Path, parts: Iterable[EpochPlan]) -> None:
 
 def read_plan(home: Path) -> EpochPlan:
     """Raises FileNotFoundError if a part is missing: a folder may be removed while it is read."""
-    parts: dict[str, Any] = {name: _read_part(home, name) for name in EpochPlan._fields}
-    return EpochPlan(**parts)
+    return EpochPlan._make(_read_part(home, name) for name in EpochPlan._fields)
 
 
 def remove_past_plans(home: Path, epoch: int) -> None:
@@ -99,7 +98,7 @@ def remove_past_plans(home: Path, epoch: int) -> None:
     for path in home.iterdir():
         if not path.name.isdigit():
             with suppress(OSError):
-                if time.time() - path.stat().st_mtime > STALE:
+                if time.time() - path.stat().st_mtime > STALE_SECONDS:
                     shutil.rmtree(path, ignore_errors=True)
         elif int(path.name) + EPOCHS_ON_DISK <= epoch:
             gone = path.with_name(f".{path.name}.{uuid4().hex}.gone")

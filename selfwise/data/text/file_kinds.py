@@ -14,8 +14,8 @@ from pathlib import Path
 from selfwise.data.text import tables
 from selfwise.data.text.plain_files import COMPRESSED, inner_suffix, open_uncompressed
 
-HEAD = 4096  # bytes of a file that are looked at
-PLAIN = (".txt", ".text", ".md", ".rst")
+HEAD_BYTES = 4096  # bytes of a file that are looked at
+PLAIN_SUFFIXES = (".txt", ".text", ".md", ".rst")
 _TEXT_TABLES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 WIKI = "wiki"  # the files of WikiExtractor
 _WIKI = re.compile(rb'\s*<doc id="[^"\n]*"[^\n]*>\r?\n')
@@ -23,7 +23,7 @@ _COMMENTS = rb"\s*(?s:<!--.*?-->\s*)*"
 _OBJECT = re.compile(r'\s*\[?\s*\{\s*"[^"\n]*"\s*:')  # as far as the first field
 _MARKUP = "take the text out of its markup first, into .txt or .jsonl"
 _UNPACK = "unpack it first"
-_SUFFIXES = {
+_REFUSED_SUFFIXES = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), ("HTML", _MARKUP)),
     **dict.fromkeys((".xml",), ("XML", _MARKUP)),
     ".warc": ("a web archive (WARC)", "take the text out of it first, into .txt or .jsonl"),
@@ -34,7 +34,7 @@ _SUFFIXES = {
     **dict.fromkeys((".bz2", ".xz", ".lz4", ".lzma"),
                     ("compressed in a way that is not read here", f"{_UNPACK}, or use .gz")),
 }  # fmt: skip
-_STARTS = (
+_MAGIC_BYTES = (
     (rb"\x1f\x8b", "compressed with gzip", "let its name end in .gz"),
     (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "let its name end in .zst"),
     (rb"BZh[1-9]|\xfd7zXZ\0", "compressed in a way that is not read here", _UNPACK),
@@ -59,16 +59,16 @@ def detect_form(path: Path) -> str:
     Raises ValueError with one sentence for text with a structure that is not read here.
     """
     suffix = inner_suffix(path)
-    refusal = _SUFFIXES.get(suffix) or _SUFFIXES.get(path.suffix.lower())
+    refusal = _REFUSED_SUFFIXES.get(suffix) or _REFUSED_SUFFIXES.get(path.suffix.lower())
     start = _read_head(path)
-    if suffix in tables.KINDS and suffix not in _TEXT_TABLES:
+    if suffix in tables.TABLE_SUFFIXES and suffix not in _TEXT_TABLES:
         if path.suffix.lower() in COMPRESSED:
             raise ValueError(f"{path}: a compressed {suffix[1:]} file is not read; {_UNPACK}")
         if start.startswith(b"FEA1"):
             raise ValueError(f"{path}: feather of version 1 is not read; save it as version 2")
         return suffix
     if refusal is None:
-        refusal = next((entry[1:] for entry in _STARTS if re.match(entry[0], start)), None)
+        refusal = next((entry[1:] for entry in _MAGIC_BYTES if re.match(entry[0], start)), None)
     if refusal is not None:
         raise ValueError(f"{path}: this is {refusal[0]}, not text to be read; {refusal[1]}")
     if suffix in _TEXT_TABLES:
@@ -77,7 +77,7 @@ def detect_form(path: Path) -> str:
         return WIKI
     if not _is_json(start):
         return ".txt"
-    if suffix in PLAIN:
+    if suffix in PLAIN_SUFFIXES:
         raise ValueError(
             f"{path}: this is JSON, not plain text; let its name end in .jsonl, or .json for an "
             "array"
@@ -93,7 +93,7 @@ def detect_forms(
     rest: Counter[str] = Counter()
     for path in files:
         suffix = inner_suffix(path)
-        if suffix in tables.KINDS or suffix in PLAIN:
+        if suffix in tables.TABLE_SUFFIXES or suffix in PLAIN_SUFFIXES:
             form = detect_form(path)
             if suffix == ".json" and not _has_text(path, field):
                 form = ""
@@ -137,7 +137,7 @@ def _is_json(start: bytes) -> bool:
     try:
         value, end = json.JSONDecoder().raw_decode(inside)
     except json.JSONDecodeError:  # the value may be longer than what is looked at
-        return len(start) >= HEAD and _OBJECT.match(text) is not None
+        return len(start) >= HEAD_BYTES and _OBJECT.match(text) is not None
     behind = inside[end:].lstrip()[:1]
     return isinstance(value, dict) or (isinstance(value, str) and behind in (",", "]"))
 
@@ -146,10 +146,10 @@ def _read_head(path: Path) -> bytes:
     """The first bytes of a file, uncompressed where its name says that it is compressed."""
     with path.open("rb") as raw:
         if path.suffix.lower() not in COMPRESSED:
-            return _to_utf8(raw.read(HEAD))
+            return _to_utf8(raw.read(HEAD_BYTES))
         try:
             with open_uncompressed(path, raw) as stream:
-                return _to_utf8(stream.read(HEAD))
+                return _to_utf8(stream.read(HEAD_BYTES))
         except (OSError, EOFError, zlib.error):
             return b""  # reading will say that it is damaged
 

@@ -1,27 +1,45 @@
 """Data sets of the Hugging Face hub as corpora, through the extra `hub`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from selfwise.data.text.plain_files import cut_pieces
 from selfwise.data.text.tables import choose_column
 
-BATCH = 1024
+ROWS_PER_BATCH = 1024
+
+
+@runtime_checkable
+class HubRows(Protocol):
+    """What is used of a `datasets.Dataset`."""
+
+    column_names: list[str]
+    features: Mapping[str, Any]
+    info: object
+    _fingerprint: str
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[dict[str, object]]: ...
+
+    def iter(self, batch_size: int) -> Iterator[dict[str, list[Any]]]: ...
+
+    def select_columns(self, column_names: list[str]) -> "HubRows": ...
 
 
 @dataclass
 class HubColumn:
     """A column of a data set that `datasets` keeps on the disk."""
 
-    rows: Any
+    rows: HubRows
     field: str
     bytes: int
     read: int = 0
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
         done = 0
-        for batch in self.rows.iter(batch_size=BATCH):
+        for batch in self.rows.iter(batch_size=ROWS_PER_BATCH):
             for text in batch[self.field]:
                 if text:
                     yield from cut_pieces(text)
@@ -38,13 +56,12 @@ def open_hub(source: str, field: str) -> tuple[HubColumn, str]:
     rows = load_split(source, name, split=split or "train")
     text = choose_column(rows.column_names, field, source)
     size = int(getattr(rows.info, "dataset_size", None) or 0)
-    return HubColumn(
-        rows.select_columns([text]), text, size
-    ), f"{source} {text} {rows._fingerprint}"
+    column = HubColumn(rows.select_columns([text]), text, size)
+    return column, f"{source} {text} {rows._fingerprint}"
 
 
-def load_split(source: str, name: str, *, split: str, config: str | None = None) -> Any:
-    """A split of a data set of the hub, as the library `datasets` keeps it. `told` is for errors.
+def load_split(source: str, name: str, *, split: str, config: str | None = None) -> HubRows:
+    """A split of a data set of the hub, as the library `datasets` keeps it. `source` is for errors.
 
     Raises ValueError if the extra is not installed, or the library finds no such data set.
     """
@@ -56,9 +73,10 @@ def load_split(source: str, name: str, *, split: str, config: str | None = None)
         ) from error
     if not name:
         raise ValueError(f"{source}: which data set? hub:NAME or hub:NAME:SPLIT")
-    more = {} if config is None else {"name": config}
     try:
-        return datasets.load_dataset(name, split=split, **more)
+        if config is None:
+            return datasets.load_dataset(name, split=split)
+        return datasets.load_dataset(name, split=split, name=config)
     except Exception as error:  # of many types: not found, no network, no such split
         why = " ".join(str(error).split())
         raise ValueError(f"{source}: the data set cannot be loaded ({why})") from error

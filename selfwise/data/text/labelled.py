@@ -1,22 +1,22 @@
 """`open_texts`: short texts or pairs of them, with or without labels, to probe and to embed."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.data.compact_paths import Paths, RowNumbers, take_rows
 from selfwise.data.labels import encode_labels
 from selfwise.data.regular_files import check_regular
 from selfwise.data.table_cells import describe_multiline_cell
-from selfwise.data.text.file_kinds import PLAIN, check_plain_text
+from selfwise.data.text.file_kinds import PLAIN_SUFFIXES, check_plain_text
 from selfwise.data.text.plain_files import inner_suffix, read_characters, read_lines
-from selfwise.data.text.tables import KINDS, choose_column, explain_missing, read_rows
+from selfwise.data.text.tables import TABLE_SUFFIXES, Row, choose_column, explain_missing, read_rows
 
 TEXT_NAMES = ("text", "sentence", "content", "review", "document", "question", "title", "body")
 LABEL_NAMES = ("label", "class", "target", "labels", "category", "gold_label", "Quality")
@@ -33,6 +33,8 @@ LAYOUTS = (
     "a csv, tsv, jsonl or parquet file with a label column (name it with --label), a folder of txt "
     "files per class, or a pair (texts, labels) in Python"
 )
+
+Label = str | int | float | bytes
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Texts:
         )
 
 
-def open_texts(data: Any, *, field: str = "", label: str = "", labelled: bool = False) -> Texts:
+def open_texts(data: object, *, field: str = "", label: str = "", labelled: bool = False) -> Texts:
     """Texts from anything that holds some.
 
     Args:
@@ -90,7 +92,7 @@ def open_texts(data: Any, *, field: str = "", label: str = "", labelled: bool = 
     return texts
 
 
-def _from_lists(texts: Any, labels: Any) -> Texts:
+def _from_lists(texts: object, labels: Sized | None) -> Texts:
     if not isinstance(texts, Sequence) or isinstance(texts, str):
         raise ValueError(f"texts are a path or a sequence of str, got {type(texts).__name__}")
     for i, text in enumerate(texts):
@@ -105,15 +107,15 @@ def _from_path(path: Path, field: str, label: str) -> Texts:
     if not path.exists():
         parent = path.absolute().parent
         names = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
-        hint = nearest(path.name, names)
+        hint = did_you_mean(path.name, names)
         raise ValueError(f"{path} does not exist" + (hint if "mean" in hint else ""))
     if path.is_dir():
         return _from_folder(path)
-    if inner_suffix(path) in KINDS:
+    if inner_suffix(path) in TABLE_SUFFIXES:
         return _from_table(path, field, label)
     if inner_suffix(path) != ".txt":
         raise ValueError(
-            f"{path}: expected a folder, or a file that ends in .txt, {_join_names(KINDS)}"
+            f"{path}: expected a folder, or a file that ends in .txt, {_join_names(TABLE_SUFFIXES)}"
         )
     check_regular(path)
     check_plain_text(path)
@@ -132,7 +134,7 @@ def _from_folder(root: Path) -> Texts:
         for path in root.rglob("*")
         if not path.is_dir() and not any(p[0] == "." for p in path.relative_to(root).parts)
     )
-    files = [path for path in paths if inner_suffix(path) in PLAIN]
+    files = [path for path in paths if inner_suffix(path) in PLAIN_SUFFIXES]
     if files and (rest := len(paths) - len(files)):
         print(f"{root}: {rest:,} files are not read as texts", file=sys.stderr, flush=True)
     if not files:
@@ -166,8 +168,8 @@ def _from_table(path: Path, field: str, label: str) -> Texts:
     columns: _Columns | None = None
     texts: list[str] = []
     pairs: list[str] = []
-    labels: list[Any] = []
-    many: list[_MultilineCell] = []
+    labels: list[Label] = []
+    cells: list[_MultilineCell] = []
     for number, row in read_rows(path, inner_suffix(path), None, _ignore_bytes):
         where = f"{path}, {number}"
         if columns is None:
@@ -180,12 +182,12 @@ def _from_table(path: Path, field: str, label: str) -> Texts:
                 raise ValueError(f"{where}: the label in {columns.label!r} is empty")
             labels.append(_read_label(row[columns.label], columns.label, where))
             if inner_suffix(path) == ".csv":
-                _add_multiline_cells(row, columns, where, many)
-    if many:
-        _check_swallowed_rows(many, set(labels))
-    made = columns or _Columns("", None, None)
-    second = None if made.pair is None else pairs
-    return _build_texts(texts, second, None if made.label is None else labels, str(path))
+                _add_multiline_cells(row, columns, where, cells)
+    if cells:
+        _check_swallowed_rows(cells, set(labels))
+    columns = columns or _Columns("", None, None)
+    second = None if columns.pair is None else pairs
+    return _build_texts(texts, second, None if columns.label is None else labels, str(path))
 
 
 class _MultilineCell(NamedTuple):
@@ -201,18 +203,18 @@ class _MultilineCell(NamedTuple):
 
 
 def _add_multiline_cells(
-    row: dict[str, Any], columns: _Columns, where: str, cells: list[_MultilineCell]
+    row: Row, columns: _Columns, where: str, cells: list[_MultilineCell]
 ) -> None:
-    """Adds the cells of several lines to `many`."""
+    """Add the cells of several lines to `cells`."""
     names = list(row)
     for name, text in row.items():
-        if "\n" in text and columns.label is not None:
+        if isinstance(text, str) and "\n" in text and columns.label is not None:
             at = names.index(columns.label)
             behind = at > names.index(name)
             cells.append(_MultilineCell(where, name, text, at - len(names) if behind else at))
 
 
-def _check_swallowed_rows(cells: Sequence[_MultilineCell], labels: set[str]) -> None:
+def _check_swallowed_rows(cells: Sequence[_MultilineCell], labels: set[Label]) -> None:
     """Raises ValueError for a text whose lines have labels: two stray marks made one row of many.
 
     Strict parsing does not see it. A line that began with the text ends with the cells behind it;
@@ -253,15 +255,16 @@ def _text_columns(where: str, names: list[str], field: str) -> tuple[str, str | 
     return choose_column(names if field else others, field, where, TEXT_NAMES), None
 
 
-def _read_text(row: dict[str, Any], name: str, where: str) -> str:
+def _read_text(row: Row, name: str, where: str) -> str:
     if name not in row:
         raise ValueError(explain_missing(where, name, list(row)))
-    if not isinstance(row[name], str):
-        raise ValueError(f"{where}: {name!r} is not text but of type {type(row[name]).__name__}")
-    return row[name]
+    text = row[name]
+    if not isinstance(text, str):
+        raise ValueError(f"{where}: {name!r} is not text but of type {type(text).__name__}")
+    return text
 
 
-def _read_label(value: Any, name: str, where: str) -> Any:
+def _read_label(value: object, name: str, where: str) -> Label:
     if not isinstance(value, str | int | float | bytes):
         of_type = type(value).__name__
         raise ValueError(f"{where}: the label in {name!r} is a {of_type}, not text or a number")
@@ -270,15 +273,17 @@ def _read_label(value: Any, name: str, where: str) -> Any:
     return value
 
 
-def _build_texts(texts: list[str], pairs: list[str] | None, labels: Any, where: str) -> Texts:
+def _build_texts(
+    texts: list[str], pairs: list[str] | None, labels: Sized | None, where: str
+) -> Texts:
     codes, classes = (None, None) if labels is None else encode_labels(labels, where)
-    parts: Iterator[Any] = iter((*texts, "pairs", *(pairs or []), "labels", *(classes or [])))
+    parts: Iterator[str] = iter((*texts, "pairs", *(pairs or []), "labels", *(classes or [])))
     fingerprint = digest(*parts, *([] if codes is None else [codes]))
     ids = RowNumbers(np.arange(len(texts)))
     return Texts(ids, texts, pairs, codes, classes, fingerprint)
 
 
-def _name_source(data: Any) -> str:
+def _name_source(data: object) -> str:
     return str(data) if isinstance(data, str | Path) else f"the {type(data).__name__}"
 
 

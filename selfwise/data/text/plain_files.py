@@ -7,22 +7,22 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 
 from selfwise.data.regular_files import check_regular
 
-BLOCK = 2**20  # bytes that are read at a time
-PIECE = 2**20  # characters; a longer document comes in several pieces
-LAST_PART = PIECE // 4  # of a piece, where its end is looked for
+BLOCK_BYTES = 2**20  # bytes that are read at a time
+PIECE_CHARACTERS = 2**20  # characters; a longer document comes in several pieces
+BORDER_REACH = PIECE_CHARACTERS // 4  # of a piece, where its end is looked for
 COMPRESSED = (".gz", ".zst", ".zstd")
-MARKS = (
+BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-BLANK = re.compile(r"\n[ \t]*\n\s*")
+BLANK_LINES = re.compile(r"\n[ \t]*\n\s*")
 
 TextPiece = tuple[str, bool]  # some text, and whether its document ends with it
 
@@ -67,13 +67,13 @@ def read_paragraphs(path: Path, report_bytes: Callable[[int], None]) -> Iterator
     """A document for each run of lines between blank ones."""
     rest, inside = "", False
     for block in read_characters(path, report_bytes):
-        *done, rest = BLANK.split(rest + block)
+        *done, rest = BLANK_LINES.split(rest + block)
         for text in done:
             text = text.rstrip() if inside else text.strip()
             if text or inside:
                 yield from _cut_blocks(iter([text]))
             inside = False
-        if len(rest) > 2 * PIECE:
+        if len(rest) > 2 * PIECE_CHARACTERS:
             rest = rest if inside else rest.lstrip()
             end = find_border(rest)
             yield rest[:end], False
@@ -119,10 +119,10 @@ def find_border(text: str) -> int:
     piece. Depends on the text alone, not on the blocks in which it was read.
     """
     for mark in ("\n\n", "\n", " "):
-        place = text.rfind(mark, PIECE - LAST_PART, PIECE)
+        place = text.rfind(mark, PIECE_CHARACTERS - BORDER_REACH, PIECE_CHARACTERS)
         if place >= 0:
             return place
-    return PIECE
+    return PIECE_CHARACTERS
 
 
 def _cut_blocks(blocks: Iterator[str]) -> Iterator[TextPiece]:
@@ -130,7 +130,7 @@ def _cut_blocks(blocks: Iterator[str]) -> Iterator[TextPiece]:
     text = ""
     for block in blocks:
         text += block
-        while len(text) > PIECE:
+        while len(text) > PIECE_CHARACTERS:
             end = find_border(text)
             yield text[:end], False
             text = text[end:]
@@ -142,7 +142,7 @@ def _read_blocks(path: Path, report_bytes: Callable[[int], None]) -> Iterator[by
     with path.open("rb") as raw:
         try:
             with open_uncompressed(path, raw) as stream:
-                while block := stream.read(BLOCK):
+                while block := stream.read(BLOCK_BYTES):
                     report_bytes(raw.tell())
                     yield block
         except (OSError, EOFError, zlib.error) as error:
@@ -152,7 +152,7 @@ def _read_blocks(path: Path, report_bytes: Callable[[int], None]) -> Iterator[by
             raise ValueError(f"{path}: the compressed file is damaged ({why})") from error
 
 
-def open_uncompressed(path: Path, raw: IO[bytes]) -> Any:
+def open_uncompressed(path: Path, raw: IO[bytes]) -> gzip.GzipFile | IO[bytes] | pa.NativeFile:
     """The stream that a file's name says is compressed in it."""
     suffix = path.suffix.lower()
     if suffix == ".gz":
@@ -167,7 +167,7 @@ def _detect_encoding(path: Path, start: bytes) -> tuple[int, str]:
     """
     if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         raise ValueError(f"{path}: UTF-32 is not read; convert the file to UTF-8")
-    for mark, encoding in MARKS:
+    for mark, encoding in BYTE_ORDER_MARKS:
         if start.startswith(mark):
             return len(mark), encoding
     return 0, "utf-8"

@@ -17,7 +17,7 @@ from pathlib import Path
 from selfwise.core.files import digest
 from selfwise.data.text.plain_files import cut_pieces
 
-NAME = "python-docs"
+PYTHON_DOCS = "python-docs"
 EXCLUDED_FOLDERS = {
     "test",
     "tests",
@@ -69,7 +69,7 @@ def list_parts() -> list[ReferenceTopics | ModuleDocs]:
     topics = root / "pydoc_data" / "topics.py"
     files = sorted(_list_sources(root))
     if not files or not topics.is_file():
-        raise ValueError(f"{NAME}: this Python came without the sources of its library")
+        raise ValueError(f"{PYTHON_DOCS}: this Python came without the sources of its library")
     modules = [ModuleDocs(file, file.stat().st_size) for file in files]
     return [ReferenceTopics(topics.stat().st_size), *modules]
 
@@ -81,7 +81,7 @@ def fingerprint_docs() -> str:
     listed = [
         f"{p.path.relative_to(root)} {p.bytes}" for p in list_parts() if isinstance(p, ModuleDocs)
     ]
-    return digest(NAME, sys.version, *listed)
+    return digest(PYTHON_DOCS, sys.version, *listed)
 
 
 @cache

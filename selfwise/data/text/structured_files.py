@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import pyarrow as pa
 
@@ -24,7 +24,7 @@ class DuplicateFields(dict):
     name: str
 
 
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     row = dict(pairs)
     if len(row) == len(pairs):
         return row
@@ -37,7 +37,7 @@ def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 JSON = json.JSONDecoder(object_pairs_hook=_build_object)
 
 
-def read_json_values(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, Any]]:
+def read_json_values(path: Path, report_bytes: ReportBytes) -> Iterator[tuple[str, object]]:
     """("row 3", value) for each element of an array, or each value of several in a row.
 
     One element at a time is in memory. Raises ValueError that names file and row.
@@ -80,7 +80,7 @@ class _JsonStream:
     def skip(self, text: str) -> None:
         self._at += len(text)
 
-    def value(self, where: str) -> Any:
+    def value(self, where: str) -> object:
         """The next value."""
         while True:
             try:
@@ -107,7 +107,7 @@ class _JsonStream:
 
 def read_arrow_rows(
     path: Path, report_bytes: ReportBytes, batch_rows: int
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[tuple[str, dict[str, object]]]:
     """("row 3", row) of an Arrow file or stream, as Hugging Face's datasets and pyarrow write."""
     number = 0
     try:
@@ -129,7 +129,7 @@ def read_arrow_rows(
         raise ValueError(f"{path}: cannot be read as Arrow ({why})") from error
 
 
-def _read_batches(raw: Any, *, is_file: bool) -> Iterator[Any]:
+def _read_batches(raw: IO[bytes], *, is_file: bool) -> Iterator[pa.RecordBatch]:
     if not is_file:
         yield from pa.ipc.open_stream(raw)
         return

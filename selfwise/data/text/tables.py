@@ -4,14 +4,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.data.regular_files import check_regular
-from selfwise.data.table_cells import KINDS as CELLS
+from selfwise.data.table_cells import CELL_SUFFIXES as CELLS
 from selfwise.data.table_cells import check_column_names, read_cells
 from selfwise.data.text.plain_files import TextPiece, cut_pieces, read_lines
 from selfwise.data.text.structured_files import (
@@ -23,11 +22,11 @@ from selfwise.data.text.structured_files import (
 )
 
 TEXT_FIELDS = ("text", "content", "document", "sentence", "body", "article", "passage")
-KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *ARROW)
+TABLE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", *ARROW)
 HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-BATCH = 1024  # rows of a parquet file that are read at a time
+ROWS_PER_BATCH = 1024  # rows of a parquet file that are read at a time
 ReportBytes = Callable[[int], None]
-Row = dict[str, Any]
+Row = dict[str, object]
 
 
 def read_texts(path: Path, kind: str, field: str, report_bytes: ReportBytes) -> Iterator[TextPiece]:
@@ -57,7 +56,7 @@ def read_rows(
     if kind == ".parquet":
         return _read_parquet(path, fields, report_bytes)
     if kind in ARROW:
-        return read_arrow_rows(path, report_bytes, BATCH)
+        return read_arrow_rows(path, report_bytes, ROWS_PER_BATCH)
     if kind == ".json":
         return _read_json(path, report_bytes)
     return (
@@ -98,7 +97,7 @@ def _check_only_name(name: str, where: str) -> None:
 
 def explain_missing(where: str, field: str, names: Sequence[str]) -> str:
     """The sentence for a field that is not there: the nearest one, and all."""
-    hint = nearest(field, names)
+    hint = did_you_mean(field, names)
     listed = f" (there are: {', '.join(names)})" if "mean" in hint else ""
     return f"{where}: there is no field {field!r}{listed}{hint}"
 
@@ -173,7 +172,7 @@ def _read_parquet(
                     raise ValueError(explain_missing(str(path), field, names))
             total, done = max(file.metadata.num_rows, 1), 0
             columns = None if fields is None else list(fields)
-            for batch in file.iter_batches(batch_size=BATCH, columns=columns):
+            for batch in file.iter_batches(batch_size=ROWS_PER_BATCH, columns=columns):
                 for i, row in enumerate(batch.to_pylist(), start=1 + done):
                     yield f"row {i}", row
                 done += batch.num_rows

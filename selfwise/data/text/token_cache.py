@@ -23,11 +23,13 @@ from selfwise.data.text.encode import (
     encode_all,
 )
 
-SHARD = 2**25  # characters of text after which what was written is made safe
-STALE = 7 * 24 * 3600  # seconds after which a half-built cache that nobody went on with is removed
+CHARACTERS_PER_SHARD = 2**25  # characters of text after which what was written is made safe
+STALE_SECONDS = (
+    7 * 24 * 3600
+)  # seconds after which a half-built cache that nobody went on with is removed
 FILES = ("tokens", "documents", "sizes", "sentences")
-FULL = (errno.ENOSPC, errno.EDQUOT)
-NEW = dict.fromkeys(FILES, 0) | {"part": 0, "piece": 0, "total": 0, "from": 0}
+FULL_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+EMPTY_JOURNAL = dict.fromkeys(FILES, 0) | {"part": 0, "piece": 0, "total": 0, "from": 0}
 
 
 def build_token_cache(
@@ -54,7 +56,7 @@ def build_token_cache(
         _write_json(half / "meta.json", meta)
         os.rename(half, home)
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in FULL_DISK_ERRORS:
             raise
         raise ValueError(
             f"the disk of {home.parent} is full ({error.strerror}); make room and start again, the "
@@ -90,7 +92,7 @@ def _write_all(
         for batch, encoded in encode_all(job, todo, workers=workers, size=documents.bytes):
             _append_batch(files, journal, batch, encoded)
             fresh += int(encoded.sizes[:, 0].sum())
-            if fresh >= SHARD:
+            if fresh >= CHARACTERS_PER_SHARD:
                 _save_journal(half, files, journal)
                 fresh = 0
             if progress is not None:
@@ -101,7 +103,7 @@ def _write_all(
 def _resume_journal(half: Path, files: Mapping[str, IO[bytes]]) -> dict[str, int]:
     """The journal of an earlier build, with its files cut back to what was safe."""
     path = half / "journal.json"
-    journal = json.loads(path.read_text()) if path.is_file() else dict(NEW)
+    journal = json.loads(path.read_text()) if path.is_file() else dict(EMPTY_JOURNAL)
     for name, file in files.items():
         file.truncate(journal[name])
         file.seek(0, os.SEEK_END)
@@ -163,5 +165,5 @@ def _remove_stale(folder: Path) -> None:
     for path in folder.glob(".*.half"):
         journal = path / "journal.json"
         touched = journal if journal.is_file() else path
-        if time.time() - touched.stat().st_mtime > STALE:
+        if time.time() - touched.stat().st_mtime > STALE_SECONDS:
             shutil.rmtree(path, ignore_errors=True)

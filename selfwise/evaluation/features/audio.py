@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Encoder, Features, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
@@ -50,7 +50,7 @@ class _EncodeOptions:
 def check_pooling(name: str) -> None:
     """Raises ValueError unless the name is empty or one of POOLINGS."""
     if name and name not in POOLINGS:
-        raise ValueError(f"unknown pooling {name!r}{nearest(name, POOLINGS)}")
+        raise ValueError(f"unknown pooling {name!r}{did_you_mean(name, POOLINGS)}")
 
 
 def extract_features(
@@ -154,7 +154,7 @@ def _encode_recordings(
         ("precision", options.precision, PRECISIONS),
     ):
         if value not in names:
-            raise ValueError(f"unknown {kind} {value!r}{nearest(value, names)}")
+            raise ValueError(f"unknown {kind} {value!r}{did_you_mean(value, names)}")
     device = options.device
     bf16 = options.precision == "bf16"
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16)

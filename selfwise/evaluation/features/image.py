@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import check_temporary_folder, explained_loader_death, fitting_workers
@@ -23,7 +23,7 @@ from selfwise.core.types import Encoder, Features, ImageBatch, to_device
 from selfwise.data.image.dataset import Images
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.distributed.sharded_map import EMPTY, broadcast_flag, gather_in_order
-from selfwise.nn.channels_last import takes_channels_last
+from selfwise.nn.channels_last import supports_channels_last
 from selfwise.views.image.augment import evaluation_view
 
 LayerOutput = TypeVar("LayerOutput")
@@ -58,7 +58,7 @@ def extract_features(
     Raises ValueError if there are no images, no such layer or no such precision.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}{nearest(precision, PRECISIONS)}")
+        raise ValueError(f"unknown precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
     if not len(images):
         raise ValueError("there are no images to compute features of")
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
@@ -70,7 +70,7 @@ def extract_features(
         mine = rows[env.rank :: env.size]
         image_views = iterate_views(images, mine, size=size, device=device, workers=workers)
         encode = partial(_encode_pooled, encoder, layer=layer)
-        last = takes_channels_last(model) and precision == "float32"
+        last = supports_channels_last(model) and precision == "float32"
         batches = (
             (_encode_in_chunks(encode, view, last=last).float().cpu().numpy(),)
             for view in image_views
@@ -98,7 +98,7 @@ def extract_layers(
     half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
     rows, parts = _split_rows(len(images), batch), []
     with evaluation_mode(encoder, device) as model, half:
-        last = takes_channels_last(model) and precision == "float32"
+        last = supports_channels_last(model) and precision == "float32"
         for view in iterate_views(images, rows, size=size, device=device, workers=workers):
             features = _encode_in_chunks(partial(_encode_layers, encoder), view, last=last)
             parts.append(features.cpu().numpy())

@@ -11,7 +11,7 @@ from scipy.sparse import hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.types import TextBatch, TextEncoder, to_device
 from selfwise.data.text.labelled import Texts
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
@@ -40,7 +40,7 @@ class EmbeddingEncoder(Protocol):
 def check_pooling(name: str) -> None:
     """Raises ValueError unless the name is empty or one of POOLINGS."""
     if name and name not in POOLINGS:
-        raise ValueError(f"unknown pooling {name!r}{nearest(name, POOLINGS)}")
+        raise ValueError(f"unknown pooling {name!r}{did_you_mean(name, POOLINGS)}")
 
 
 def extract_features(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.features.text_rows import (
     TokenRow,
@@ -33,7 +33,7 @@ class TextWindows(NamedTuple):
 def check_window(name: str) -> None:
     """Raises ValueError unless the name is empty or one of WINDOWS."""
     if name and name not in WINDOWS:
-        raise ValueError(f"unknown window {name!r}{nearest(name, WINDOWS)}")
+        raise ValueError(f"unknown window {name!r}{did_you_mean(name, WINDOWS)}")
 
 
 def split_into_windows(

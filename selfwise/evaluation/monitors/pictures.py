@@ -17,7 +17,7 @@ from selfwise.data.image import Images
 from selfwise.evaluation.features.image import crop_fraction, evaluation_mode
 from selfwise.methods.method import Method
 from selfwise.views.image.augment import evaluation_view
-from selfwise.views.image.color_bins import colored
+from selfwise.views.image.color_bins import has_color
 from selfwise.views.image.color_space import lab_to_rgb, rgb_to_lab
 
 MAX_EXAMPLES = 512  # at most; with 64 patches each 32,768 codes
@@ -138,7 +138,7 @@ class ColorizationMonitor(PictureMonitor):
                 distances = [
                     (lab[:, 1:] - other).norm(dim=1).mean(dim=(1, 2)) for other in (ab, 0 * ab)
                 ]
-                is_coloured = colored(lab[:, 1:])
+                is_coloured = has_color(lab[:, 1:])
                 sums = torch.stack(
                     [*(torch.where(is_coloured, f, 0.0) for f in distances), is_coloured.float()]
                 )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.interop.image_preprocessing import shorter_side
 from selfwise.interop.types import EncoderOptions, JsonObject
 
@@ -50,7 +50,7 @@ def read_config(config: JsonObject, weights: Mapping[str, Tensor]) -> BeitConfig
     if model_type != "beit":
         raise ValueError(
             f"config.json: model_type {model_type!r} is not one that can be imported as images"
-            f"{nearest(model_type, ['beit'])}"
+            f"{did_you_mean(model_type, ['beit'])}"
         )
     fields = {**_DEFAULTS, **config}
     if fields["hidden_act"] != "gelu":

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.types import RATE
 from selfwise.interop.types import EncoderOptions, JsonObject, Weights
 
@@ -224,7 +224,7 @@ def _read_config(config: JsonObject) -> tuple[EncoderOptions, list[str]]:
     if model_type != "hubert":
         raise ValueError(
             f"config.json: model_type {model_type!r} is not one that can be imported as speech"
-            f"{nearest(model_type, ['hubert'])}"
+            f"{did_you_mean(model_type, ['hubert'])}"
         )
     for name, allowed in _ALLOWED_VALUES.items():
         value = config.get(name, allowed[0])
@@ -243,7 +243,7 @@ def _read_config(config: JsonObject) -> tuple[EncoderOptions, list[str]]:
     if fields["hidden_act"] not in ACTIVATIONS:
         raise ValueError(
             f"config.json: hidden_act {fields['hidden_act']!r} is not one of selfwise's"
-            f"{nearest(str(fields['hidden_act']), ACTIVATIONS)}"
+            f"{did_you_mean(str(fields['hidden_act']), ACTIVATIONS)}"
         )
     options = {ours: fields[theirs] for ours, theirs in _FIELD_NAMES.items()}
     is_pre_norm = bool(fields["do_stable_layer_norm"])

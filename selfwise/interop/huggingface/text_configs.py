@@ -1,6 +1,6 @@
 """Hugging Face's config.json to the options of our encoders, and back."""
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.types import Vocabulary
 from selfwise.interop.types import EncoderOptions, JsonObject
 
@@ -88,7 +88,7 @@ def read_config(config: JsonObject) -> tuple[str, EncoderOptions, int]:
     if model_type not in MODEL_TYPES:
         raise ValueError(
             f"config.json: model_type {model_type!r} is not one that can be imported"
-            f"{nearest(model_type, MODEL_TYPES)}"
+            f"{did_you_mean(model_type, MODEL_TYPES)}"
         )
     family = MODEL_TYPES[model_type]
     for name, allowed in _ALLOWED_VALUES.items():
@@ -103,7 +103,7 @@ def read_config(config: JsonObject) -> tuple[str, EncoderOptions, int]:
     if fields[activation_field] not in ACTIVATIONS:
         raise ValueError(
             f"config.json: {activation_field} {fields[activation_field]!r} is not one of selfwise's"
-            f"{nearest(str(fields[activation_field]), ACTIVATIONS)}"
+            f"{did_you_mean(str(fields[activation_field]), ACTIVATIONS)}"
         )
     return (
         family,

@@ -136,7 +136,7 @@ class AudioModality:
             return build_checked_encoder(
                 choice.factory, choice.options, SpeechEncoder, kind="speech", seed=seed
             )
-        return encoders.build(choice.name, seed=seed, **given_values(choice.options))
+        return encoders.build_speech_encoder(choice.name, seed=seed, **given_values(choice.options))
 
     def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
         """The same choice: published weights come in by `selfwise import`, as a run."""
@@ -149,7 +149,7 @@ class AudioModality:
         """Layers of an encoder that is only named. Raises ValueError if it cannot be built."""
         if choice.factory is not None:
             return None
-        return encoders.depth(choice.name, **given_values(choice.options))
+        return encoders.count_layers(choice.name, **given_values(choice.options))
 
     def open_examples(self, run: TrainedRun, data: Any, options: ReadingOptions) -> Recordings:
         for name in (n for n in ("field", "label") if getattr(options, n)):

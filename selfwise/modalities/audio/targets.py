@@ -28,6 +28,7 @@ from selfwise.methods.needs import FrameTargetOptions
 from selfwise.modalities.modality import Opening, OpenRun
 from selfwise.targets.codebook import Codebook, learn_codebook
 from selfwise.targets.frame_labels import FrameLabels, count_written, write_labels
+from selfwise.targets.kmeans_streaming import KMeansSettings
 from selfwise.targets.mfcc import mfcc_frames
 
 FORMAT = 1  # to be raised whenever the same options give other units
@@ -200,17 +201,22 @@ def _make(
         found, valid = extract(shuffled[j])
         return found[valid]
 
-    told: dict[str, Any] = {"seed": SEED, "folder": home / make_once.SCRATCH, "progress": _say}
+    settings = KMeansSettings(len(shuffled), clusters, SEED)
     with kept_memory():
-        codebook = learn_codebook(features, len(shuffled), clusters=clusters, **told)
+        codebook = learn_codebook(
+            features, settings, folder=home / make_once.SCRATCH, progress=_say
+        )
     codebook.save(home)
     labels = []
     for name, part in zip(("trained", "held_out"), parts):
         (home / name).mkdir(exist_ok=True)
         done = count_written(home / name)
         found = _assigned(RecordingChunks(part), done, extract, codebook)
-        told = {"size": codebook.size, "first": done, "progress": _say}
-        labels.append(write_labels(home / name, part.samples, found, **told))
+        labels.append(
+            write_labels(
+                home / name, part.samples, found, size=codebook.size, first=done, progress=_say
+            )
+        )
     about = {
         "of": source.about,
         "clusters": codebook.size,

@@ -15,7 +15,7 @@ from selfwise.core.config import Config, options_of, overrides_of
 from selfwise.core.data_info import ImageInfo
 from selfwise.data.image import Images, drop_unreadable, open_images
 from selfwise.encoders import beit, image, image_codec
-from selfwise.encoders.beit_presets import Shape as ViTShape
+from selfwise.encoders.beit_presets import ViTShape as ViTShape
 from selfwise.encoders.outside import build_outside_encoder, find_outside_options
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
@@ -81,8 +81,8 @@ class ImageModality:
         if name.partition("-")[0] == "beit":
             return overrides_of(ViTShape, prefix=PREFIX)
         if name.partition("-")[0] == "codec":
-            return overrides_of(image_codec.Shape, prefix=PREFIX)
-        return options_of(image.Vision, skip=FROM_DATA, prefix=PREFIX)
+            return overrides_of(image_codec.CodecShape, prefix=PREFIX)
+        return options_of(image.TimmEncoder, skip=FROM_DATA, prefix=PREFIX)
 
     def open_data(self, data: Any, options: ImageReading, opening: Opening) -> OpenImages:
         labelled = opening.method.labelled
@@ -126,13 +126,17 @@ class ImageModality:
     def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
         if choice.factory is not None or "pretrained" not in type(choice.options).model_fields:
             return choice
-        options = image.untrained(choice.options.model_dump(exclude_none=True))
+        options = image.without_pretrained_weights(choice.options.model_dump(exclude_none=True))
         return EncoderChoice(choice.name, type(choice.options).model_validate(options))
 
     def build_untrained(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
         """With no block hidden: see encoders.image."""
         encoder = self.build_encoder(self.without_pretrained_weights(choice), facts, seed)
-        return image.revealed(encoder) if isinstance(encoder, image.Vision) else encoder
+        return (
+            image.enable_residual_blocks(encoder)
+            if isinstance(encoder, image.TimmEncoder)
+            else encoder
+        )
 
     def find_depth(self, choice: EncoderChoice) -> int | None:
         return None
@@ -210,10 +214,16 @@ def _build_own(choice: EncoderChoice, channels: int, size: int, seed: int) -> nn
     options = choice.options.model_dump(exclude_none=True)
     family = choice.name.partition("-")[0]
     if family == "beit":
-        return beit.build(choice.name, in_channels=channels, size=size, seed=seed, **options)
+        return beit.build_beit_encoder(
+            choice.name, in_channels=channels, size=size, seed=seed, **options
+        )
     if family == "codec":
-        return image_codec.build(choice.name, in_channels=channels, size=size, seed=seed, **options)
-    return image.build(choice.name, in_channels=channels, size=size, seed=seed, **options)
+        return image_codec.build_codec_encoder(
+            choice.name, in_channels=channels, size=size, seed=seed, **options
+        )
+    return image.build_image_encoder(
+        choice.name, in_channels=channels, size=size, seed=seed, **options
+    )
 
 
 MODALITY = ImageModality()

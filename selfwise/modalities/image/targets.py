@@ -27,12 +27,13 @@ from selfwise.core.memory import kept_memory
 from selfwise.core.rng import shuffled
 from selfwise.core.types import Units
 from selfwise.data.image import Images
-from selfwise.encoders.beit_presets import shape_of
+from selfwise.encoders.beit_presets import resolve_vit_shape
 from selfwise.evaluation.features.image import evaluation_mode, iterate_views
 from selfwise.evaluation.monitors.pictures import save_image_grid
 from selfwise.methods.needs import PatchTargetOptions
 from selfwise.modalities.modality import EarlierRun, EncoderChoice, Opening, OpenRun
 from selfwise.targets.codebook import Codebook, learn_codebook
+from selfwise.targets.kmeans_streaming import KMeansSettings
 from selfwise.targets.patches import PatchTargets
 from selfwise.training.checkpoint import latest
 
@@ -143,7 +144,7 @@ def find_patch(encoder: EncoderChoice, size: int) -> int:
         raise ValueError(
             "targets of patches need to know the encoder's patches: take one of the beit encoders"
         )
-    return shape_of(encoder.name, given_values(encoder.options), size=size).patch
+    return resolve_vit_shape(encoder.name, given_values(encoder.options), size=size).patch
 
 
 def learn_targets(
@@ -284,10 +285,12 @@ def _learn(
 
     order = order[: max(1, HELD // features(order[:1]).nbytes)]
     groups = np.array_split(order, -(-len(order) // AT_ONCE))
-    told: dict[str, Any] = {"seed": SEED, "folder": home / make_once.SCRATCH, "progress": _say}
-    told |= {"clusters": about["clusters"], "memory": HELD / 2**30}
+    settings = KMeansSettings(len(groups), about["clusters"], SEED)
+    folder, memory = home / make_once.SCRATCH, HELD / 2**30
     with kept_memory():
-        codebook = learn_codebook(lambda j: features(groups[j]), len(groups), **told)
+        codebook = learn_codebook(
+            lambda j: features(groups[j]), settings, folder=folder, memory=memory, progress=_say
+        )
     if run is None:
         PatchTargets(codebook, patch=about["patch"]).save(home)
     else:

@@ -18,7 +18,7 @@ from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.encoders import text as encoders
 from selfwise.encoders.outside import build_checked_encoder, find_outside_options
-from selfwise.encoders.text_presets import Shape, shape_of
+from selfwise.encoders.text_presets import TextShape, resolve_text_shape
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features import text as reading
 from selfwise.evaluation.features.text_windows import (
@@ -39,7 +39,7 @@ from selfwise.modalities.modality import (
     TrainedRun,
 )
 from selfwise.modalities.text.data import FOLDER, OpenText, TextFacts, make_inputs
-from selfwise.tokenizers.tokenizer import KINDS, Tokenizer, open_tokenizer
+from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 
 PREFIX = "encoder."  # of the options of encoders
 FROM_DATA = ("vocab", "seed")  # what the data decide of an encoder
@@ -50,7 +50,7 @@ UNTRAINED = (0, 1, 2)  # seeds of the twins
 class TextReading(Config):
     """How documents are read."""
 
-    tokenizer: Annotated[str, AbsolutePath(*KINDS)] = ""
+    tokenizer: Annotated[str, AbsolutePath(*TOKENIZER_KINDS)] = ""
     """wordpiece, bpe, unigram or chars, to be trained on the corpus, with a number of tokens as in
     wordpiece:30000 (by default 8,192, and all characters); or a file or folder: tokenizer.json,
     vocab.txt, vocab.json with merges.txt, a SentencePiece .model; by default the kind that goes
@@ -84,7 +84,7 @@ class TextModality:
 
     def find_encoder_options(self, name: str) -> type[Config]:
         outside = find_outside_options(name, skip=FROM_DATA, prefix=PREFIX)
-        return overrides_of(Shape, prefix=PREFIX) if outside is None else outside
+        return overrides_of(TextShape, prefix=PREFIX) if outside is None else outside
 
     def open_data(self, data: Any, options: TextReading, opening: Opening) -> OpenText:
         if options.batch_tokens and options.batch_tokens < options.length:
@@ -138,9 +138,9 @@ class TextModality:
                 choice.factory, choice.options, TextEncoder, kind="text", vocab=vocab, seed=seed
             )
         options = given_values(choice.options)
-        if "length" not in options and shape_of(choice.name, options).length < length:
+        if "length" not in options and resolve_text_shape(choice.name, options).length < length:
             options["length"] = length
-        encoder = encoders.build(choice.name, vocab=vocab, seed=seed, **options)
+        encoder = encoders.build_text_encoder(choice.name, vocab=vocab, seed=seed, **options)
         if encoder.length < length:
             raise ValueError(
                 f"--length {length} is more than the {encoder.length} positions of the encoder: "

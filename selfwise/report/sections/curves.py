@@ -5,7 +5,7 @@ from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
-from selfwise.core.errors import told_apart
+from selfwise.core.errors import shorten_folder_names
 from selfwise.report.page import quantities
 from selfwise.report.page.figures import render_svg
 from selfwise.report.page.parts import Paragraphs, Part, Picture, Section, Table
@@ -53,7 +53,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     run_records = [read_record(folder) for folder in folders]
     runs = [
         _read_logs(name, folder, record)
-        for name, folder, record in zip(told_apart(folders), folders, run_records)
+        for name, folder, record in zip(shorten_folder_names(folders), folders, run_records)
     ]
     names = _list_quantities(run.metrics for run in runs)
     omissions = _describe_omissions(runs)

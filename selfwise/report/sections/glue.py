@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfwise.core.errors import told_apart
+from selfwise.core.errors import shorten_folder_names
 from selfwise.evaluation.scores.bootstrap import ABOVE
 from selfwise.evaluation.scores.probe_score import UNTRAINED, format_percent
 from selfwise.glue.published import format_published
@@ -38,10 +38,10 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
         newest = newest_step(folders[0])
         return [_single_section(table, newest=newest) for table in records.glue(folders[0])]
     tables: dict[str, dict[str, GlueTable]] = {}
-    for name, folder in zip(told_apart(folders), folders):
+    for name, folder in zip(shorten_folder_names(folders), folders):
         for table in read_newest_tables(folder):
             tables.setdefault(table["mode"], {})[name] = table
-    names = told_apart(folders)
+    names = shorten_folder_names(folders)
     return [
         _combined_section(
             tables[mode], {name: line_color(names.index(name)) for name in tables[mode]}

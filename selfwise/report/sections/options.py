@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfwise.core.errors import told_apart
+from selfwise.core.errors import shorten_folder_names
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section, Table
 from selfwise.runs.record import RunRecord, read_record
 from selfwise.runs.reproduce import list_changes, reproduce_command
@@ -28,7 +28,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     if len(folders) == 1:
         options = _list_options(run_records[0])
     else:
-        options = _compare_options(told_apart(folders), run_records)
+        options = _compare_options(shorten_folder_names(folders), run_records)
     return [*options, _reproduce_section(folders, run_records)]
 
 
@@ -108,7 +108,7 @@ def _reproduce_section(folders: Sequence[Path], run_records: Sequence[RunRecord]
     """The command of each run; into a folder of another name, since nothing is written over."""
     several = len(folders) > 1
     parts: list[Part] = []
-    for name, folder, record in zip(told_apart(folders), folders, run_records):
+    for name, folder, record in zip(shorten_folder_names(folders), folders, run_records):
         reproduction = reproduce_command(record, out=f"{folder}-again")
         sentences = [*([f"{name}:"] if several else []), *reproduction.notes]
         parts += [*([Paragraphs(sentences)] if sentences else []), Command(reproduction.command)]

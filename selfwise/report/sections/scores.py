@@ -5,7 +5,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from selfwise.core.errors import told_apart
+from selfwise.core.errors import shorten_folder_names
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, VOTE
 from selfwise.report.page.parts import Command, Paragraphs, Part, Picture, Section, Table
@@ -71,7 +71,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     any_scores = any(scores_of_runs)
     how_to = [_how_to_probe(without_scores, any_scores=any_scores)] if without_scores else []
     if len(folders) > 1:
-        return [*_compare_scores(told_apart(folders), scores_of_runs), *how_to]
+        return [*_compare_scores(shorten_folder_names(folders), scores_of_runs), *how_to]
     own_scores = scores_of_runs[0]
     score_sections = [
         _single_section(score, title, step=steps[0])
@@ -88,7 +88,7 @@ def _how_to_probe(folders: Sequence[Path], *, any_scores: bool) -> Section:
     else:
         title, about = "What it is worth", "Not probed yet, so nothing is known of that."
     if len(folders) > 1 or any_scores:
-        about += f" This goes for {', '.join(told_apart(folders))}."
+        about += f" This goes for {', '.join(shorten_folder_names(folders))}."
     sentence = (
         "With labelled examples, the encoder is measured beside the same untrained one and the raw "
         "input:"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfwise.core.errors import told_apart
+from selfwise.core.errors import shorten_folder_names
 from selfwise.evaluation.features.text_windows import DEVIATION
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, format_percent
 from selfwise.report.page.parts import Section, Table
@@ -44,7 +44,7 @@ def build_sections(
     names = list(dict.fromkeys(name for column in columns for name in column))
     rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
     several = len(folders) > 1
-    head = ["", *told_apart(folders)] if several else []
+    head = ["", *shorten_folder_names(folders)] if several else []
     about = "Runs side by side; what differs stands further below." if several else ""
     return [Section("In short", about, [Table(head, rows)])]
 
@@ -62,7 +62,9 @@ def lead_sentences(folders: Sequence[Path]) -> str:
     sentences = [describe_best_score(folder) for folder in folders]
     if len(folders) == 1:
         return sentences[0]
-    return " ".join(f"{name}: {text}" for name, text in zip(told_apart(folders), sentences) if text)
+    return " ".join(
+        f"{name}: {text}" for name, text in zip(shorten_folder_names(folders), sentences) if text
+    )
 
 
 def describe_best_score(folder: Path) -> str:

@@ -15,7 +15,7 @@ from selfwise.data.text.encode import EncodePieces
 from selfwise.data.text.labelled import Texts
 from selfwise.methods.inspection import Inspection, MaskedTextExamples, NextTokenExamples
 from selfwise.runs.open import Run
-from selfwise.views.text.collate import separated
+from selfwise.views.text.collate import collate_packed
 
 MAX_CHARACTERS = 2**17  # that are read of all texts
 MAX_TOKENS = 2**14  # that are looked at
@@ -141,7 +141,7 @@ def _collate_single(
     length: int,
     vocabulary: Vocabulary,
 ) -> TextBatch:
-    batch = separated(tokens, plan, rows, length=length, vocabulary=vocabulary)
+    batch = collate_packed(tokens, plan, rows, length=length, vocabulary=vocabulary)
     if run.encoder.segments:
         batch = batch._replace(segment=torch.zeros_like(batch.ids))
     return batch

@@ -29,7 +29,7 @@ from selfwise.runs.build import open_newest
 from selfwise.runs.config import needs_class
 from selfwise.runs.open import Run
 from selfwise.training.config import resolve_device
-from selfwise.views.audio.span_mask import lengths
+from selfwise.views.audio.span_mask import count_valid_frames
 
 BATCH_SIZE, NUM_PICTURES = 16, 4  # recordings
 SECONDS = 3.0  # of a recording that are drawn
@@ -118,7 +118,7 @@ def _draw_pictures(
     batch: AudioBatch, names: Sequence[str], examples: MaskedAudioExamples | None
 ) -> list[Picture]:
     mels = compute_spectrogram(batch)
-    num_frames = lengths(batch).clamp_max(round(SECONDS * RATE / HOP)).tolist()
+    num_frames = count_valid_frames(batch).clamp_max(round(SECONDS * RATE / HOP)).tolist()
     pictures = []
     for row in range(min(NUM_PICTURES, len(names))):
         mel = mels[row, : 2 * num_frames[row]].T.numpy()

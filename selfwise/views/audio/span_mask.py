@@ -13,12 +13,12 @@ from torch import Tensor
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import HOP, WINDOW, AudioBatch, frames
-from selfwise.views.text.token_mask import gather_hidden
+from selfwise.views.text.token_mask import sort_masked_first
 
-LEAST = 2  # spans in a row, as in fairseq's HuBERT (`min_masks`)
+MIN_SPANS = 2  # spans in a row, as in fairseq's HuBERT (`min_masks`)
 
 
-class Hidden(NamedTuple):
+class MaskedFrames(NamedTuple):
     """A batch, the frames that are hidden in it, and their units."""
 
     batch: AudioBatch
@@ -28,7 +28,7 @@ class Hidden(NamedTuple):
     target: Int64[Tensor, "b k"]  # its unit; 0 where none is hidden
 
 
-class Spans(NamedTuple):
+class SpanMask(NamedTuple):
     """How many frames are hidden together, and how often."""
 
     share: float = 0.8  # spans times their length, as a share of the row; overlap counts twice
@@ -46,52 +46,52 @@ class Spans(NamedTuple):
                 f"mask_length must be at least 1 frame, got {self.length} (the paper: 10)"
             )
 
-    def most(self, t: int) -> int:
-        """No row of up to t frames has more hidden ones; at least 1, so that there is a place."""
-        spans = max(LEAST, ceil(t * self.share / self.length))
+    def max_masked(self, t: int) -> int:
+        """The largest number of masked frames in a row of up to t frames, and at least 1."""
+        spans = max(MIN_SPANS, ceil(t * self.share / self.length))
         return max(1, min(t - 1, spans * self.length))
 
     def draw(self, count: Int64[Tensor, "b"], t: int, rng: Rng) -> Bool[Tensor, "b t"]:  # type: ignore[name-defined]
         """The hidden frames of rows with `count` real ones, in a batch t frames wide.
 
         As in fairseq (`compute_mask_indices`, static): the number of spans is share * count /
-        length, rounded up or down at random, at least 2; starts are drawn without replacement
+        length, rounded up or down at random, at least 2; starts are numbers without replacement
         from the first count - length frames, so that the last frame is never hidden; spans may
         overlap. Two things differ. Nothing makes all rows hide equally many (there
         `require_same_masks` drops frames by what the other rows are). And in a row of less than
         two spans they are half as long as the row, which there could be hidden whole.
         """
-        drawn = rng.uniform(len(count), 1 + t).to(count.device, non_blocking=True)
+        numbers = rng.uniform(len(count), 1 + t).to(count.device, non_blocking=True)
         length = (count // 2).clamp(1, self.length)
         room = (count - length).clamp_min(0)
-        spans = (count.double() * self.share / self.length + drawn[:, 0]).floor().long()
-        spans = torch.minimum(spans.clamp_min(LEAST), room)
+        spans = (count.double() * self.share / self.length + numbers[:, 0]).floor().long()
+        spans = torch.minimum(spans.clamp_min(MIN_SPANS), room)
         place = torch.arange(t, device=count.device)
-        order = drawn[:, 1:].masked_fill(place >= room[:, None], 2.0).argsort(dim=1, stable=True)
+        order = numbers[:, 1:].masked_fill(place >= room[:, None], 2.0).argsort(dim=1, stable=True)
         starts = torch.zeros_like(order).scatter(1, order, (place < spans[:, None]).long())
-        return _covered(starts, length)
+        return _expand_starts(starts, length)
 
-    def hide(self, batch: AudioBatch, rng: Rng) -> Hidden:
-        """Draw, and look the targets up. The batch has units."""
+    def mask_frames(self, batch: AudioBatch, rng: Rng) -> MaskedFrames:
+        """Draw a mask and look up the targets. The batch must have units."""
         assert batch.units is not None, "span masks need the units of the frames"
         t = batch.units.shape[1]
         assert t == frames(batch.x.shape[1]), f"{t} units for {batch.x.shape[1]} samples"
-        mask = self.draw(lengths(batch), t, rng)
-        where, chosen = gather_hidden(mask, self.most(t))
+        mask = self.draw(count_valid_frames(batch), t, rng)
+        where, chosen = sort_masked_first(mask, self.max_masked(t))
         # units of frames that do not exist are -1, which no loss can take
         target = torch.where(chosen, batch.units.gather(1, where), 0)
-        return Hidden(batch, mask, where, chosen, target)
+        return MaskedFrames(batch, mask, where, chosen, target)
 
 
-def lengths(batch: AudioBatch) -> Int64[Tensor, "b"]:
-    """Real frames of each row: those whose 400 samples are all real."""
+def count_valid_frames(batch: AudioBatch) -> Int64[Tensor, "b"]:
+    """Count the real frames of each row: those whose 400 samples are all real."""
     if batch.extent is None:
         return batch.index.new_full((len(batch.x),), frames(batch.x.shape[1]))
     return ((batch.extent - WINDOW) // HOP + 1).clamp_min(0)
 
 
-def _covered(starts: Int64[Tensor, "b t"], length: Int64[Tensor, "b"]) -> Bool[Tensor, "b t"]:
-    """Where one of the last `length` frames is a start (1)."""
+def _expand_starts(starts: Int64[Tensor, "b t"], length: Int64[Tensor, "b"]) -> Bool[Tensor, "b t"]:
+    """Mask every frame of which one of the last `length` frames is a start (1)."""
     before = torch.nn.functional.pad(starts.cumsum(dim=1), (1, 0))
     place = torch.arange(starts.shape[1], device=starts.device) + 1
     return before[:, 1:] > before.gather(1, (place - length[:, None]).clamp_min(0))

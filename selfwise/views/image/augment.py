@@ -13,10 +13,16 @@ from torch import Tensor
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch, map_tensors, slice_batch
-from selfwise.views.image.color_jitter import LEAVE, grayscale, jitter_, jitter_factors
-from selfwise.views.image.resample import Mix, bicubic, gaussian, mirrored, mixed
+from selfwise.views.image.color_jitter import LEAVE, jitter_colors_, jitter_factors, to_grayscale
+from selfwise.views.image.resample import (
+    BandedMatrix,
+    apply_bands,
+    bicubic_bands,
+    gaussian_bands,
+    mirror_bands,
+)
 
-Stored = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
+StoredImages = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
 
 ATTEMPTS = 10  # as torchvision's RandomResizedCrop and TensorFlow's sample_distorted_bounding_box
 CHUNK = 3 * 2**18  # values worked on at a time on a CPU: 3 MB, so that copies stay in the cache
@@ -36,18 +42,18 @@ def crop_boxes(
     attempts that fits is taken, else the largest central box whose aspect is in `ratio`.
     """
     n, device = len(extent), extent.device
-    drawn = rng.uniform(n, ATTEMPTS, 2).to(device, non_blocking=True)
+    numbers = rng.uniform(n, ATTEMPTS, 2).to(device, non_blocking=True)
     corner = rng.uniform(n, 2).to(device, non_blocking=True)
     real = extent.float()
-    share = scale[0] + (scale[1] - scale[0]) * drawn[..., 0]
-    aspect = (log(ratio[0]) + log(ratio[1] / ratio[0]) * drawn[..., 1]).exp()
+    share = scale[0] + (scale[1] - scale[0]) * numbers[..., 0]
+    aspect = (log(ratio[0]) + log(ratio[1] / ratio[0]) * numbers[..., 1]).exp()
     area = share * real.prod(dim=1, keepdim=True)
     sides = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], dim=2).round()
     fits = ((sides > 0) & (sides <= real[:, None])).all(dim=2)
 
     attempt = torch.arange(ATTEMPTS, device=device)
     first = torch.where(fits, attempt, ATTEMPTS).amin(dim=1)
-    sides = torch.cat([sides, _central(real, ratio)[:, None]], dim=1)
+    sides = torch.cat([sides, _central_box(real, ratio)[:, None]], dim=1)
     side = sides.gather(1, first.view(n, 1, 1).expand(n, 1, 2))[:, 0]
     room = real - side
     # below room + 1 in single precision too: the largest draw is 1 - 2^-24
@@ -56,14 +62,14 @@ def crop_boxes(
     return torch.cat([torch.where(first[:, None] < ATTEMPTS, free, central), side], dim=1)
 
 
-def _central(real: Float[Tensor, "b 2"], ratio: tuple[float, float]) -> Float[Tensor, "b 2"]:
+def _central_box(real: Float[Tensor, "b 2"], ratio: tuple[float, float]) -> Float[Tensor, "b 2"]:
     height, width = real.unbind(dim=1)
     low, high = (width / ratio[0]).round(), (height * ratio[1]).round()
     return torch.stack([torch.minimum(height, low), torch.minimum(width, high)], dim=1)
 
 
 def resized_crop(
-    x: Stored, box: Float[Tensor, "b 4"], size: int, *, flip: Bool[Tensor, "b"] | None = None
+    x: StoredImages, box: Float[Tensor, "b 4"], size: int, *, flip: Bool[Tensor, "b"] | None = None
 ) -> Float[Tensor, "b c {size} {size}"]:
     """Cut out each sample's box (top, left, height, width), resize it, mirror it where `flip`.
 
@@ -73,8 +79,8 @@ def resized_crop(
     """
     flip = None if flip is None else flip.to(x.device, non_blocking=True)
     box = box.to(x.device, non_blocking=True)
-    mixes = _crop_mixes(box, size, x.shape[2:], flip)
-    return _crop_transposed(x, *mixes).mT.contiguous()
+    matrices = _crop_matrices(box, size, x.shape[2:], flip)
+    return _crop_transposed(x, *matrices).mT.contiguous()
 
 
 def evaluation_view(
@@ -104,8 +110,8 @@ def gaussian_blur(
         raise ValueError(
             f"the blur kernel must be odd and at most {2 * min(x.shape[2:]) - 1}, got {kernel}"
         )
-    x = mixed(x.contiguous(), gaussian(sigma, x.shape[2], kernel))
-    x = mixed(x.mT.contiguous(), gaussian(sigma, x.shape[3], kernel))
+    x = apply_bands(x.contiguous(), gaussian_bands(sigma, x.shape[2], kernel))
+    x = apply_bands(x.mT.contiguous(), gaussian_bands(sigma, x.shape[3], kernel))
     return x.mT.contiguous()
 
 
@@ -156,14 +162,14 @@ class Augment(NamedTuple):
         draws = self._draw(batch, rng)
         box = draws.box.to(device, non_blocking=True)
         flip = draws.flip.to(device, non_blocking=True) if self.flip else None
-        mixes = _crop_mixes(box, self.size, batch.x.shape[2:], flip)
+        matrices = _crop_matrices(box, self.size, batch.x.shape[2:], flip)
         view = batch.x.new_empty(n, channels, self.size, self.size, dtype=torch.float32)
         # a GPU wants everything at once, a CPU core what stays in its cache
         chunk = max(1, CHUNK // view[0].numel()) if device.type == "cpu" else max(1, n)
         for start in range(0, n, chunk):
             part = slice(start, start + chunk)
             row = draws.row[part].to(device, non_blocking=True)
-            x = _crop_transposed(batch.x.index_select(0, row), *slice_batch(mixes, part))
+            x = _crop_transposed(batch.x.index_select(0, row), *slice_batch(matrices, part))
             self._finish(x, slice_batch(draws, part), row, view)
         return view
 
@@ -178,7 +184,7 @@ class Augment(NamedTuple):
         sigma = 0.1 + 1.9 * rng.uniform(n)  # appendix A: U(0.1, 2) pixels
         row = (order * torch.tensor([125, 25, 5, 1])).sum(dim=1).argsort(stable=True)
         draws = _Draws(torch.arange(n), box, flip, factors, order, gray, blurred, sigma)
-        return map_tensors(lambda drawn: drawn[row.to(drawn.device, non_blocking=True)], draws)
+        return map_tensors(lambda t: t[row.to(t.device, non_blocking=True)], draws)
 
     def _finish(
         self,
@@ -192,49 +198,56 @@ class Augment(NamedTuple):
         What no sample undergoes launches nothing.
         """
         if self.jitter:
-            x = jitter_(x, draws.factors, draws.order)
+            x = jitter_colors_(x, draws.factors, draws.order)
         if self.grayscale:
-            gray = _where(draws.gray, x.device)
-            x.index_copy_(0, gray, grayscale(x.index_select(0, gray)))
+            gray = _row_numbers(draws.gray, x.device)
+            x.index_copy_(0, gray, to_grayscale(x.index_select(0, gray)))
         if not self.blur:
             view.index_copy_(0, row, x.mT)
             return
-        sharp, blurred = _where(~draws.blurred, x.device), _where(draws.blurred, x.device)
+        sharp, blurred = (
+            _row_numbers(~draws.blurred, x.device),
+            _row_numbers(draws.blurred, x.device),
+        )
         view.index_copy_(0, row[sharp], x.index_select(0, sharp).mT)
         kernel = self.size // 10 // 2 * 2 + 1  # the authors' code: a tenth of the side, made odd
         sigma = draws.sigma[draws.blurred].to(x.device, non_blocking=True)
-        mix = gaussian(sigma, self.size, kernel)
-        x = mixed(x.index_select(0, blurred), mix).mT.contiguous()
+        mix = gaussian_bands(sigma, self.size, kernel)
+        x = apply_bands(x.index_select(0, blurred), mix).mT.contiguous()
         # a weighted mean of ones may round to a little more than one
-        view.index_copy_(0, row[blurred], mixed(x, mix).clamp_(0, 1))
+        view.index_copy_(0, row[blurred], apply_bands(x, mix).clamp_(0, 1))
 
 
-def strong(
+def build_simclr_augment(
     size: int, *, crop: float, flip: float, strength: float | None, blur: float | None
 ) -> Augment:
-    """SimCLR's views; where nothing is told, colour jitter of strength 1 and blur, and up to 64 px
-    strength 0.5 and no blur (appendix B.9).
+    """Build SimCLR's views.
+
+    By default colour jitter of strength 1 and blur; up to 64 px strength 0.5 and no blur
+    (appendix B.9).
 
     Raises ValueError if an option is out of range.
     """
     small = size <= 64
-    made = Augment(
+    augment = Augment(
         size,
         scale=(crop, 1.0),
         flip=flip,
         strength=(0.5 if small else 1.0) if strength is None else strength,
         blur=(0.0 if small else 0.5) if blur is None else blur,
     )
-    made.check()
-    return made
+    augment.check()
+    return augment
 
 
-def mild(size: int, *, crop: float, flip: float, strength: float, blur: float) -> Augment:
-    """Views for training with labels: colours change only where a strength is told.
+def build_supervised_augment(
+    size: int, *, crop: float, flip: float, strength: float, blur: float
+) -> Augment:
+    """Build views for training with labels; colours change only if `strength` is above 0.
 
     Raises ValueError if an option is out of range.
     """
-    made = Augment(
+    augment = Augment(
         size,
         scale=(crop, 1.0),
         flip=flip,
@@ -243,12 +256,12 @@ def mild(size: int, *, crop: float, flip: float, strength: float, blur: float) -
         grayscale=0.2 if strength else 0.0,
         blur=blur,
     )
-    made.check()
-    return made
+    augment.check()
+    return augment
 
 
-def _where(chosen: Bool[Tensor, "b"], device: torch.device) -> Int64[Tensor, "k"]:
-    """The chosen rows. Draws lie on the CPU, so no device is waited for."""
+def _row_numbers(chosen: Bool[Tensor, "b"], device: torch.device) -> Int64[Tensor, "k"]:
+    """The numbers of the chosen rows. The draws are on the CPU, so this waits for no device."""
     return chosen.nonzero()[:, 0].to(device, non_blocking=True)
 
 
@@ -258,19 +271,21 @@ def _extent(batch: ImageBatch) -> Int64[Tensor, "b 2"]:
     return torch.tensor(batch.x.shape[2:]).expand(len(batch.x), 2)
 
 
-def _crop_mixes(
+def _crop_matrices(
     box: Float[Tensor, "b 4"],
     size: int,
     full: torch.Size,
     flip: Bool[Tensor, "b"] | None,
-) -> tuple[Mix, Mix]:
-    """The rows, and the columns, that each pixel of a crop is made of."""
-    top = bicubic(box[:, 0], box[:, 2], size, full[0])
-    left = bicubic(box[:, 1], box[:, 3], size, full[1])
-    return top, left if flip is None else mirrored(left, flip)
+) -> tuple[BandedMatrix, BandedMatrix]:
+    """The matrices of the rows and of the columns of a crop."""
+    rows = bicubic_bands(box[:, 0], box[:, 2], size, full[0])
+    columns = bicubic_bands(box[:, 1], box[:, 3], size, full[1])
+    return rows, columns if flip is None else mirror_bands(columns, flip)
 
 
-def _crop_transposed(x: Stored, top: Mix, left: Mix) -> Float[Tensor, "b c s s"]:
+def _crop_transposed(
+    x: StoredImages, rows: BandedMatrix, columns: BandedMatrix
+) -> Float[Tensor, "b c s s"]:
     """`resized_crop` with columns before rows: what follows does not mind, or wants it so."""
     x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
-    return mixed(mixed(x.contiguous(), top).mT.contiguous(), left).clamp_(0, 1)
+    return apply_bands(apply_bands(x.contiguous(), rows).mT.contiguous(), columns).clamp_(0, 1)

@@ -14,15 +14,18 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from selfwise.core.rng import Rng
-from selfwise.views.text.token_mask import gather_hidden
+from selfwise.views.text.token_mask import sort_masked_first
 
-SHARE, LEAST = 75 / 196, 16 / 196  # of the patches: all that is hidden, and the smallest block
+MASK_SHARE, MIN_BLOCK = (
+    75 / 196,
+    16 / 196,
+)  # of the patches: all that is hidden, and the smallest block
 ASPECT = 0.3  # height / width of a block is 0.3 to 1 / 0.3
 TRIES = 10  # of each block
 BLOCKS = 16  # at most, so that every row takes as many numbers; 4.1 on average, hardly ever 13
 
 
-class Blocks(NamedTuple):
+class MaskedPatches(NamedTuple):
     """The hidden patches of each image, on the CPU."""
 
     covered: Bool[Tensor, "b n"]  # in raster order
@@ -30,56 +33,56 @@ class Blocks(NamedTuple):
     chosen: Bool[Tensor, "b k"]  # True where the patch is hidden
 
 
-def check_mask(grid: tuple[int, ...], share: float) -> None:
+def check_block_mask(grid: tuple[int, ...], share: float) -> None:
     """Raises ValueError unless blocks can be placed: they are smaller than the grid."""
     if len(grid) != 2 or min(grid) < 2:
-        said = " x ".join(map(str, grid))
+        size = " x ".join(map(str, grid))
         raise ValueError(
-            f"masks need at least 2 x 2 patches, and these images have {said}; "
+            f"masks need at least 2 x 2 patches, and these images have {size}; "
             "larger images or a smaller --encoder.patch would be right"
         )
     if not 0 < share < 1:
         raise ValueError(f"mask_share must be between 0 and 1, got {share:g} (the paper: 0.38)")
 
 
-def hidden_count(grid: tuple[int, int], share: float = SHARE) -> int:
-    """How many patches are hidden where all goes well: 75 of 14 x 14."""
+def count_masked_patches(grid: tuple[int, int], share: float = MASK_SHARE) -> int:
+    """Count the patches to mask: 75 of 14 x 14. A few fewer are masked if no block fits."""
     return max(1, round(grid[0] * grid[1] * share))
 
 
-def draw_blocks(
+def draw_block_masks(
     n: int,
     grid: tuple[int, int],
     rng: Rng,
     *,
-    share: float = SHARE,
-    least: float = LEAST,
-) -> Blocks:
+    share: float = MASK_SHARE,
+    min_block: float = MIN_BLOCK,
+) -> MaskedPatches:
     """Masks of n images of `grid` patches (down, across), on the CPU.
 
-    `share` of the patches are hidden, in blocks of at least `least` of them (of its area before
+    `share` of the patches are hidden, in blocks of at least `min_block` of them (of its area before
     rounding, and less where only less is left).
     """
-    target, smallest = hidden_count(grid, share), max(1.0, grid[0] * grid[1] * least)
-    drawn = rng.uniform(n, BLOCKS, TRIES, 4)
+    target, smallest = count_masked_patches(grid, share), max(1.0, grid[0] * grid[1] * min_block)
+    numbers = rng.uniform(n, BLOCKS, TRIES, 4)
     covered, going = torch.zeros(n, *grid), torch.arange(n)
-    for numbers in drawn.unbind(dim=1):
+    for block_numbers in numbers.unbind(dim=1):
         part = covered[going]
-        left = target - part.sum(dim=(1, 2))
-        found, block = _first_fit(part, left, numbers[going], smallest)
+        budget = target - part.sum(dim=(1, 2))
+        fits, block = _first_fit(part, budget, block_numbers[going], smallest)
         part = torch.maximum(part, block)
         covered[going] = part
         # these lie on the CPU, so no device is waited for
-        going = going[found & (part.sum(dim=(1, 2)) < target)]
+        going = going[fits & (part.sum(dim=(1, 2)) < target)]
         if not len(going):
             break
     hidden = covered.flatten(1).bool()
-    return Blocks(hidden, *gather_hidden(hidden, target))
+    return MaskedPatches(hidden, *sort_masked_first(hidden, target))
 
 
 def _first_fit(
     covered: Float[Tensor, "b h w"],
-    left: Float[Tensor, "b"],
+    budget: Float[Tensor, "b"],
     numbers: Float[Tensor, "b t 4"],
     smallest: float,
 ) -> tuple[Bool[Tensor, "b"], Float[Tensor, "b h w"]]:
@@ -91,7 +94,7 @@ def _first_fit(
     area, aspect, *corner = numbers.unbind(dim=2)
     # near the end the smallest block is larger than what is left: the authors' code draws
     # between the two all the same, and Python's random.uniform lets it
-    area = smallest + (left[:, None] - smallest) * area
+    area = smallest + (budget[:, None] - smallest) * area
     aspect = (log(ASPECT) * (1 - 2 * aspect)).exp()
     side = torch.stack([area * aspect, area / aspect], dim=2).sqrt().round()
     fits = (side < size).all(dim=2)
@@ -101,8 +104,10 @@ def _first_fit(
         for i, place in enumerate(torch.arange(int(s)) for s in size)
     )
     new = side.prod(dim=2) - ((down @ covered) * across).sum(dim=2)  # whole numbers, so exact
-    fits &= (new > 0) & (new <= left[:, None])
-    pick = fits.byte().argmax(dim=1)[:, None, None]
-    down, across = (side.gather(1, pick.expand(-1, 1, side.shape[2])) for side in (down, across))
-    found = fits.any(dim=1)
-    return found, down.mT * across * found[:, None, None]
+    fits &= (new > 0) & (new <= budget[:, None])
+    first_fit = fits.byte().argmax(dim=1)[:, None, None]
+    down, across = (
+        side.gather(1, first_fit.expand(-1, 1, side.shape[2])) for side in (down, across)
+    )
+    any_fits = fits.any(dim=1)
+    return any_fits, down.mT * across * any_fits[:, None, None]

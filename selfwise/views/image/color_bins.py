@@ -32,9 +32,9 @@ EDGE, CELL = 110.0, 5.0  # candidates for the nearest bins are known for each ce
 SIDE = round(2 * EDGE / CELL)  # cells down and across
 
 
-def bins(device: torch.device | str = "cpu") -> Float[Tensor, "q 2"]:
+def bin_centers(device: torch.device | str = "cpu") -> Float[Tensor, "q 2"]:
     """(a, b) of the 313 bins, ascending by a, then by b: the published order."""
-    return _bins().to(device)
+    return _bin_centers().to(device)
 
 
 def soft_encode(
@@ -46,7 +46,7 @@ def soft_encode(
     2.1), the authors' code 10; the sixth to tenth have 2 % together. Exact for colours that are
     within 110 on both axes, as all of sRGB are. Raises ValueError if `neighbours` is not 1 to 313.
     """
-    near, *axes = _near(neighbours, ab.device)
+    near, *axes = _candidate_bins(neighbours, ab.device)
     cell = ((ab + EDGE) / CELL).long().clamp(0, SIDE - 1)
     place = (cell[..., 0] * SIDE + cell[..., 1]).flatten()
     # one axis after the other, written over: twice as fast as a tensor of all differences
@@ -54,14 +54,14 @@ def soft_encode(
         axis.to(ab.dtype).index_select(0, place).sub_(value.reshape(-1, 1)).square_()
         for axis, value in zip(axes, ab.unbind(-1), strict=True)
     )
-    found = a.add_(b).topk(neighbours, dim=1, largest=False)
+    closest = a.add_(b).topk(neighbours, dim=1, largest=False)
     shape = (*ab.shape[:-1], neighbours)
-    share = F.softmax(found.values.div_(-2 * SIGMA**2), dim=1)
-    bins = near.index_select(0, place).gather(1, found.indices)
-    return bins.view(shape), share.view(shape)
+    share = F.softmax(closest.values.div_(-2 * SIGMA**2), dim=1)
+    nearest = near.index_select(0, place).gather(1, closest.indices)
+    return nearest.view(shape), share.view(shape)
 
 
-def thinned(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c r s"]:
+def subsample_pixels(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c r s"]:
     """One of 4 x 4 pixels, without averaging (section 3; the authors' code), at least one.
 
     It is the third down and across and not the first: nearer to the middle, so that a coarse map
@@ -72,29 +72,29 @@ def thinned(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c r s"]:
     return x[:, :, first[0] :: STRIDE, first[1] :: STRIDE][:, :, :height, :width]
 
 
-def colored(ab: Float[Tensor, "b 2 h w"]) -> Bool[Tensor, "b"]:
-    """Which images have a colour at all: some |a| or |b| above 5, as in the authors' code."""
+def has_color(ab: Float[Tensor, "b 2 h w"]) -> Bool[Tensor, "b"]:
+    """True for images with some colour: some |a| or |b| above 5, as in the authors' code."""
     return (ab.abs() > GRAY).flatten(1).any(dim=1)
 
 
-def smoothed(prior: Float[Tensor, "q"]) -> Float[Tensor, "q"]:
+def smooth_prior(prior: Float[Tensor, "q"]) -> Float[Tensor, "q"]:
     """Frequencies that add up to 1, spread over the bins by a Gaussian of sigma 5 (section 2.2).
 
     What a bin spreads stays among the bins. Raises ValueError unless there are 313 numbers, none
     below 0, that are not all 0.
     """
     check_prior(prior)
-    distance = torch.cdist(_bins().double(), _bins().double())
+    distance = torch.cdist(_bin_centers().double(), _bin_centers().double())
     kernel = F.softmax(-distance.square() / (2 * SIGMA**2), dim=0)
     spread = kernel @ (prior.double() / prior.double().sum())
     return spread.to(prior.dtype)
 
 
-def rarity(prior: Float[Tensor, "q"], uniform: float = 0.5) -> Float[Tensor, "q"]:
+def rarity_weights(prior: Float[Tensor, "q"], uniform: float = 0.5) -> Float[Tensor, "q"]:
     """How much a pixel of each bin counts: 1 / ((1 - uniform) p + uniform / 313), section 2.2.
 
     Scaled so that the mean over pixels, which have the frequencies p, is 1. Raises ValueError for a
-    prior as `smoothed` does, and if `uniform` is not 0 to 1, or is 0 where a bin never occurs.
+    prior as `smooth_prior` does, and if `uniform` is not 0 to 1, or is 0 where a bin never occurs.
     """
     check_prior(prior)
     if not 0 <= uniform <= 1:
@@ -112,7 +112,7 @@ def annealed_mean(
     """The colour between mean (temperature 1) and mode (towards 0): section 2.3, eq. 5."""
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     with torch.autocast(logits.device.type, enabled=False):
-        return F.softmax(wide / temperature, dim=-1) @ bins(logits.device).to(wide.dtype)
+        return F.softmax(wide / temperature, dim=-1) @ bin_centers(logits.device).to(wide.dtype)
 
 
 def check_prior(prior: Float[Tensor, "..."]) -> None:
@@ -133,13 +133,13 @@ def check_neighbours(neighbours: int) -> None:
 
 
 @lru_cache(maxsize=1)
-def _bins() -> Float[Tensor, "q 2"]:
+def _bin_centers() -> Float[Tensor, "q 2"]:
     points = [(a, b) for a, (low, high) in ROWS.items() for b in range(low, high + 1, GRID)]
     return torch.tensor(points, dtype=torch.float32)
 
 
 @lru_cache(maxsize=8)
-def _near(
+def _candidate_bins(
     neighbours: int, device: torch.device
 ) -> tuple[Int64[Tensor, "cells m"], Float[Tensor, "cells m"], Float[Tensor, "cells m"]]:
     """For each cell of the plane all bins that can be among the k nearest of a point, their a, b.
@@ -149,11 +149,11 @@ def _near(
     check_neighbours(neighbours)
     low = torch.arange(SIDE, dtype=torch.float64) * CELL - EDGE
     centre = torch.cartesian_prod(low, low) + CELL / 2
-    distance = (centre[:, None] - _bins().double()).square().sum(dim=2).sqrt()
+    distance = (centre[:, None] - _bin_centers().double()).square().sum(dim=2).sqrt()
     ordered, near = distance.sort(dim=1)
     # half a diagonal away from the centre the k-th may be farther, and another bin nearer, by that
     reach = ordered[:, neighbours - 1 : neighbours] + CELL * 2**0.5
     width = int((ordered <= reach).sum(dim=1).max())
     near = near[:, :width].contiguous()
-    a, b = _bins()[near].unbind(-1)
+    a, b = _bin_centers()[near].unbind(-1)
     return near.to(device), a.contiguous().to(device), b.contiguous().to(device)

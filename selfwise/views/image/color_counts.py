@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from selfwise.views.image.color_bins import BINS, colored, soft_encode, thinned
+from selfwise.views.image.color_bins import BINS, has_color, soft_encode, subsample_pixels
 from selfwise.views.image.color_space import rgb_to_lab
 
 
@@ -29,9 +29,9 @@ def count_colors(images: Iterable[Float[Tensor, "b 3 h w"]]) -> ColorCounts:
     """
     counts, read, with_color = torch.zeros(BINS, dtype=torch.float64), 0, 0
     for x in images:
-        ab = rgb_to_lab(thinned(x))[:, 1:]
+        ab = rgb_to_lab(subsample_pixels(x))[:, 1:]
         read += len(ab)
-        ab = ab[colored(ab)]
+        ab = ab[has_color(ab)]
         nearest = soft_encode(ab.permute(0, 2, 3, 1), 1)[0]
         counts += torch.bincount(nearest.flatten(), minlength=BINS)
         with_color += len(ab)

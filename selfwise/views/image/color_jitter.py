@@ -21,27 +21,27 @@ LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601-2, rounded as torchvision does
 LEAVE = 4  # in an order of operations: do nothing
 
 
-def brightness(x: Images, factor: PerImage) -> Images:
+def adjust_brightness(x: Images, factor: PerImage) -> Images:
     """x * factor, clamped to [0, 1]."""
-    return brightness_(x.clone(), factor)
+    return adjust_brightness_(x.clone(), factor)
 
 
-def contrast(x: Images, factor: PerImage) -> Images:
+def adjust_contrast(x: Images, factor: PerImage) -> Images:
     """Away from the image's mean gray (factor above 1) or towards it, clamped to [0, 1]."""
-    return contrast_(x.clone(), factor)
+    return adjust_contrast_(x.clone(), factor)
 
 
-def saturation(x: Images, factor: PerImage) -> Images:
+def adjust_saturation(x: Images, factor: PerImage) -> Images:
     """Away from each pixel's gray (factor above 1) or towards it, clamped to [0, 1]."""
-    return saturation_(x.clone(), factor)
+    return adjust_saturation_(x.clone(), factor)
 
 
-def hue(x: Images, shift: PerImage) -> Images:
+def adjust_hue(x: Images, shift: PerImage) -> Images:
     """Turn the hue (of HSV) by `shift`, as a share of the full circle; any number."""
-    return hue_(x.clone(), shift)
+    return adjust_hue_(x.clone(), shift)
 
 
-def grayscale(x: Images) -> Images:
+def to_grayscale(x: Images) -> Images:
     """Every channel becomes the pixel's gray; the number of channels stays."""
     return _gray(x).expand_as(x).contiguous()
 
@@ -53,23 +53,23 @@ def jitter_factors(n: int, strength: float, rng: Rng) -> Float[Tensor, "{n} 4"]:
     shift of the hue in [-0.2 s, 0.2 s] of the circle.
     """
     low, high = max(0.0, 1 - 0.8 * strength), 1 + 0.8 * strength
-    drawn = rng.uniform(n, 4)
-    factors, shift = drawn[:, :3], drawn[:, 3:]
+    numbers = rng.uniform(n, 4)
+    factors, shift = numbers[:, :3], numbers[:, 3:]
     return torch.cat([low + (high - low) * factors, 0.4 * strength * (shift - 0.5)], dim=1)
 
 
-def jitter(x: Images, factors: Float[Tensor, "b 4"], order: Int64[Tensor, "b 4"]) -> Images:
+def jitter_colors(x: Images, factors: Float[Tensor, "b 4"], order: Int64[Tensor, "b 4"]) -> Images:
     """Brightness, contrast, saturation and hue, in each sample's own order.
 
     `factors` holds the parameter of operations 0 (brightness), 1 (contrast), 2 (saturation) and
     3 (hue); `order[i, k]` is the operation that sample i undergoes k-th, or `LEAVE`. `order` must
     lie on the CPU: how many samples share an operation decides what is launched.
     """
-    return jitter_(x.clone(), factors, order)
+    return jitter_colors_(x.clone(), factors, order)
 
 
-def jitter_(x: Images, factors: Float[Tensor, "b 4"], order: Int64[Tensor, "b 4"]) -> Images:
-    """`jitter`, which may overwrite `x`."""
+def jitter_colors_(x: Images, factors: Float[Tensor, "b 4"], order: Int64[Tensor, "b 4"]) -> Images:
+    """`jitter_colors`, which may overwrite `x`."""
     factors, home = factors.to(x.device, non_blocking=True), torch.arange(len(x))
     for step in order.unbind(dim=1):
         now = step[home]
@@ -85,25 +85,25 @@ def jitter_(x: Images, factors: Float[Tensor, "b 4"], order: Int64[Tensor, "b 4"
     return x.index_select(0, home.argsort().to(x.device, non_blocking=True))
 
 
-def brightness_(x: Images, factor: PerImage) -> Images:
+def adjust_brightness_(x: Images, factor: PerImage) -> Images:
     return x.mul_(_column(factor)).clamp_(0, 1)
 
 
-def contrast_(x: Images, factor: PerImage) -> Images:
+def adjust_contrast_(x: Images, factor: PerImage) -> Images:
     # the mean of the gray image is the gray of the channels' means: one reduction, no gray image.
     # In two steps, because torch splits a reduction to one number among threads.
     mean = _gray(x.mean(dim=3, keepdim=True).mean(dim=2, keepdim=True))
     return x.mul_(_column(factor)).add_((1 - _column(factor)) * mean).clamp_(0, 1)
 
 
-def saturation_(x: Images, factor: PerImage) -> Images:
+def adjust_saturation_(x: Images, factor: PerImage) -> Images:
     if x.shape[1] == 1:
         return x
     gray = _gray(x).mul_(1 - _column(factor))
     return x.mul_(_column(factor)).add_(gray).clamp_(0, 1)
 
 
-def hue_(x: Images, shift: PerImage) -> Images:
+def adjust_hue_(x: Images, shift: PerImage) -> Images:
     """Without a round trip through HSV, whose case distinctions are the slow part.
 
     With lo and hi the least and greatest channel, the hue in sixths of the circle is
@@ -126,7 +126,7 @@ def hue_(x: Images, shift: PerImage) -> Images:
     return x.clamp_(0, 1)
 
 
-_OPERATIONS = (brightness_, contrast_, saturation_, hue_)
+_OPERATIONS = (adjust_brightness_, adjust_contrast_, adjust_saturation_, adjust_hue_)
 
 
 def _gray(x: Images) -> Float[Tensor, "b 1 h w"]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch
 from selfwise.views.image.augment import CHUNK, crop_boxes, resized_crop
-from selfwise.views.image.color_jitter import LEAVE, jitter_, jitter_factors
+from selfwise.views.image.color_jitter import LEAVE, jitter_colors_, jitter_factors
 
 
 class Crop(NamedTuple):
@@ -54,5 +54,5 @@ class Crop(NamedTuple):
         for start in range(0, n, chunk):
             part = slice(start, start + chunk)
             x = resized_crop(batch.x[part], box[part], self.size, flip=flip[part])
-            view[part] = jitter_(x, factors[part], order[part]) if self.jitter else x
+            view[part] = jitter_colors_(x, factors[part], order[part]) if self.jitter else x
         return view

@@ -13,15 +13,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.core.files import cache_dir
 from selfwise.core.rng import hash_keys
 
 RULES = ("mean", "min")
-MOST = 9  # tiles: of 9 there are 362,880 orders, of 16 no computer holds them all
+MAX_TILES = 9  # tiles: of 9 there are 362,880 orders, of 16 no computer holds them all
 FORMAT = 1  # to be raised whenever another set is made of the same arguments
-WORTH_KEEPING = 10**8  # comparisons of orders: from here on making a set takes a blink or more
-TAKEN = 2**30  # more than candidates can agree: 9 positions with each of 362,880 chosen ones
+WORTH_SAVING = 10**8  # comparisons of orders: from here on making a set takes a blink or more
+ALREADY_CHOSEN = (
+    2**30
+)  # more than candidates can agree: 9 positions with each of 362,880 chosen ones
 
 
 @lru_cache(maxsize=8)
@@ -38,46 +40,46 @@ def permutation_set(
 
     Raises ValueError unless there are so many orders.
     """
-    _check(tiles, count, rule)
+    _check_set(tiles, count, rule)
     path = cache_dir("permutations") / f"{rule}-{tiles}-{count}-{seed}-{FORMAT}.npy"
-    kept = count * factorial(tiles) >= WORTH_KEEPING
-    found = _load(path, (count, tiles)) if kept else None
-    if found is None:
-        found = _greedy(_all(tiles), count, hash_keys(seed, "permutations"), rule)
-        if kept:
-            _save(path, found)
-    chosen = found.astype(np.int64)
+    worth_saving = count * factorial(tiles) >= WORTH_SAVING
+    orders = _load_set(path, (count, tiles)) if worth_saving else None
+    if orders is None:
+        orders = _choose_orders(_list_orders(tiles), count, hash_keys(seed, "permutations"), rule)
+        if worth_saving:
+            _save_set(path, orders)
+    chosen = orders.astype(np.int64)
     chosen.flags.writeable = False
     return chosen
 
 
-def distances(perms: Int64[np.ndarray, "n tiles"]) -> tuple[int, float]:
-    """The least and the mean Hamming distance of two of the permutations."""
+def hamming_distances(perms: Int64[np.ndarray, "n tiles"]) -> tuple[int, float]:
+    """The smallest and the mean Hamming distance between two of the permutations."""
     n, tiles = perms.shape
     # with a one for each place and tile, a product counts in how many places two rows agree
     ones = np.eye(tiles, dtype=np.float32)[perms].reshape(n, -1)
-    most = 0
+    max_agreement = 0
     for start in range(0, n, 512):
         same = ones[start : start + 512] @ ones[start:].T
         np.fill_diagonal(same, 0)
-        most = max(most, int(same.max()))
+        max_agreement = max(max_agreement, int(same.max()))
     often = ones.sum(axis=0, dtype=np.int64)  # how many have this tile in this place
     agreements = int((often * (often - 1)).sum())
-    return tiles - most, tiles - agreements / (n * (n - 1))
+    return tiles - max_agreement, tiles - agreements / (n * (n - 1))
 
 
-def _check(tiles: int, count: int, rule: str) -> None:
+def _check_set(tiles: int, count: int, rule: str) -> None:
     if rule not in RULES:
-        raise ValueError(f"unknown rule {rule!r} of permutations{nearest(rule, RULES)}")
-    if not 2 <= tiles <= MOST:
-        raise ValueError(f"permutations are made of 2 to {MOST} tiles, not of {tiles}")
+        raise ValueError(f"unknown rule {rule!r} of permutations{did_you_mean(rule, RULES)}")
+    if not 2 <= tiles <= MAX_TILES:
+        raise ValueError(f"permutations are made of 2 to {MAX_TILES} tiles, not of {tiles}")
     if not 2 <= count <= factorial(tiles):
         raise ValueError(
             f"permutations of {tiles} tiles: 2 to {factorial(tiles):,} can be chosen, not {count:,}"
         )
 
 
-def _all(tiles: int) -> UInt8[np.ndarray, "{tiles} candidates"]:
+def _list_orders(tiles: int) -> UInt8[np.ndarray, "{tiles} candidates"]:
     """Every order in lexicographic order, one place a row: a comparison reads along memory."""
     orders = np.zeros((1, 1), np.uint8)
     for n in range(2, tiles + 1):
@@ -88,7 +90,7 @@ def _all(tiles: int) -> UInt8[np.ndarray, "{tiles} candidates"]:
     return orders
 
 
-def _greedy(
+def _choose_orders(
     orders: UInt8[np.ndarray, "tiles candidates"], count: int, start: int, rule: str
 ) -> UInt8[np.ndarray, "{count} tiles"]:
     """Algorithm 1. To be far is to agree in few places."""
@@ -105,27 +107,27 @@ def _greedy(
             np.add(same, equal.view(np.uint8), out=same)
         if rule == "mean":
             np.add(agreement, same, out=agreement)
-            agreement[best] = TAKEN
+            agreement[best] = ALREADY_CHOSEN
         else:
             np.maximum(agreement, same, out=agreement)  # with itself everywhere: never again
         best = int(agreement.argmin())
     return chosen
 
 
-def _load(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "count tiles"] | None:
-    """A set that was kept; None if there is none, or if it is damaged and has to be made again."""
+def _load_set(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "count tiles"] | None:
+    """Load a saved set. None if there is no file or the file is damaged."""
     try:
-        found = np.load(path, allow_pickle=False)
+        orders = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    if found.shape != shape or found.dtype != np.uint8:
+    if orders.shape != shape or orders.dtype != np.uint8:
         return None
-    whole = (np.sort(found, axis=1) == np.arange(shape[1])).all()
-    return found if whole and len(np.unique(found, axis=0)) == len(found) else None
+    valid = (np.sort(orders, axis=1) == np.arange(shape[1])).all()
+    return orders if valid and len(np.unique(orders, axis=0)) == len(orders) else None
 
 
-def _save(path: Path, chosen: UInt8[np.ndarray, "count tiles"]) -> None:
-    """Under its name only when it is complete; without a place for it, it is made again."""
+def _save_set(path: Path, chosen: UInt8[np.ndarray, "count tiles"]) -> None:
+    """Save a set under its name once it is complete. Do nothing if the folder is not writable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, half = tempfile.mkstemp(prefix=f".{path.stem}.", dir=path.parent)

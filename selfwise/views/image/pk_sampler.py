@@ -9,7 +9,7 @@ from jaxtyping import Int64
 from selfwise.core.rng import shuffled
 
 
-class PerIdentity:
+class PKSampler:
     """Rows of a step: K different images of each of P = batch / K different identities, in order.
 
     Identities come in rounds. In each they are shuffled anew and all come once, but for those that
@@ -48,21 +48,21 @@ class PerIdentity:
         assert batch == self.identities * self.per_identity, "the batch is another"
         round_, place = divmod(step, len(self.label) // self.identities)
         first = place * self.identities
-        chosen = _round(len(self.label), seed, round_)[first : first + self.identities]
+        chosen = _shuffle_identities(len(self.label), seed, round_)[first : first + self.identities]
         return np.concatenate([self._images(int(who), round_, seed) for who in chosen])
 
     def _images(self, who: int, round_: int, seed: int) -> Int64[np.ndarray, "k"]:
         """K images of an identity; its present order is kept."""
         turn, place = divmod(round_, int(self.size[who]) // self.per_identity)
-        known = self._shuffled.get(who)
-        if known is None or known[0] != (seed, turn):
+        cached = self._shuffled.get(who)
+        if cached is None or cached[0] != (seed, turn):
             own = shuffled(int(self.size[who]), seed, "identity", who, turn)
-            known = self._shuffled[who] = ((seed, turn), self.order[self.start[who] + own])
-        return known[1][place * self.per_identity : (place + 1) * self.per_identity]
+            cached = self._shuffled[who] = ((seed, turn), self.order[self.start[who] + own])
+        return cached[1][place * self.per_identity : (place + 1) * self.per_identity]
 
 
 @lru_cache(maxsize=2)
-def _round(identities: int, seed: int, round_: int) -> Int64[np.ndarray, "identities"]:
+def _shuffle_identities(identities: int, seed: int, round_: int) -> Int64[np.ndarray, "identities"]:
     order = shuffled(identities, seed, "identities", round_)
     order.flags.writeable = False
     return order
@@ -85,10 +85,10 @@ def _check_batch(batch: int, per_identity: int) -> None:
 def _check_size(
     label: np.ndarray, size: np.ndarray, per_identity: int, names: Sequence[str] | None
 ) -> None:
-    told = [str(one) if names is None else names[one] for one in label]
+    class_names = [str(number) if names is None else names[number] for number in label]
     if len(label) < 2:
         raise ValueError(
-            f"all images are of one class, {told[0]!r}, so there are no negatives; "
+            f"all images are of one class, {class_names[0]!r}, so there are no negatives; "
             "triplets need two or more"
         )
     few = (size < per_identity).nonzero()[0]
@@ -96,19 +96,19 @@ def _check_size(
         worst = int(size.argmin())
         rest = f"{len(few) - 1} more class{'es have' if len(few) > 2 else ' has'}"
         more = f" (and {rest} too few)" if len(few) > 1 else ""
-        least = int(size.min())
-        lower = f"use --per-identity {least} or less, or " if least > 1 else ""
+        smallest = int(size.min())
+        lower = f"use --per-identity {smallest} or less, or " if smallest > 1 else ""
         raise ValueError(
-            f"class {told[worst]!r} has {least} image{'s' * (least > 1)}, and per_identity is "
-            f"{per_identity}{more}; {lower}leave out what has fewer"
+            f"class {class_names[worst]!r} has {smallest} image{'s' * (smallest > 1)}, "
+            f"and per_identity is {per_identity}{more}; {lower}leave out what has fewer"
         )
 
 
-def _check_enough(identities: int, batch: int, per_identity: int, least: int) -> None:
-    """There are as many identities as a batch asks for; `least` images of each."""
+def _check_enough(identities: int, batch: int, per_identity: int, smallest: int) -> None:
+    """Check that a batch finds enough identities; each has at least `smallest` images."""
     if batch // per_identity <= identities:
         return
-    fitting = [k for k in range(per_identity, least + 1) if not batch % k]
+    fitting = [k for k in range(per_identity, smallest + 1) if not batch % k]
     fitting = [k for k in fitting if 2 <= batch // k <= identities]
     instead = f"--per-identity {fitting[0]} or " if fitting else ""
     raise ValueError(

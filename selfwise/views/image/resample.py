@@ -14,14 +14,14 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
-class Mix(NamedTuple):
+class BandedMatrix(NamedTuple):
     """A banded matrix for each sample: pixel i is the sum over k of weight[i, k] * row[i, k]."""
 
     row: Int64[Tensor, "b s k"]
     weight: Float[Tensor, "b s k"]
 
 
-def mixed(x: Float[Tensor, "b c h w"], mix: Mix) -> Float[Tensor, "b c s w"]:
+def apply_bands(x: Float[Tensor, "b c h w"], mix: BandedMatrix) -> Float[Tensor, "b c s w"]:
     """The product of each sample's banded matrix with its image, channel by channel."""
     (n, c, height, width), (_, size, taps) = x.shape, mix.row.shape
     planes = torch.arange(0, n * c * height, height, device=x.device).view(n, c, 1, 1)
@@ -31,7 +31,9 @@ def mixed(x: Float[Tensor, "b c h w"], mix: Mix) -> Float[Tensor, "b c s w"]:
     return sums.view(n, c, size, width)
 
 
-def bicubic(start: Float[Tensor, "b"], length: Float[Tensor, "b"], size: int, full: int) -> Mix:
+def bicubic_bands(
+    start: Float[Tensor, "b"], length: Float[Tensor, "b"], size: int, full: int
+) -> BandedMatrix:
     """How `size` pixels are made of the `length` pixels from `start` on, of `full` at most.
 
     Keys' cubic convolution with a = -0.5, stretched by the scale where it shrinks (antialiasing);
@@ -49,7 +51,7 @@ def bicubic(start: Float[Tensor, "b"], length: Float[Tensor, "b"], size: int, fu
     weight = _keys(far).mul_((at >= 0) & (at <= last))
     weight /= weight.sum(dim=2, keepdim=True)
     row = at.clamp_min(0).minimum(last).add_(start[:, None, None])
-    return Mix(row.long(), weight)
+    return BandedMatrix(row.long(), weight)
 
 
 def _keys(far: Float[Tensor, "b s k"]) -> Float[Tensor, "b s k"]:
@@ -62,15 +64,15 @@ def _keys(far: Float[Tensor, "b s k"]) -> Float[Tensor, "b s k"]:
     return inner.sub_((beyond - 1).mul_((beyond - 2).square_()).mul_(0.5))
 
 
-def mirrored(mix: Mix, flip: Bool[Tensor, "b"]) -> Mix:
+def mirror_bands(mix: BandedMatrix, flip: Bool[Tensor, "b"]) -> BandedMatrix:
     """The same matrices, with the rows of the flipped samples in reverse order."""
     size = mix.row.shape[1]
     order = torch.arange(size, device=flip.device) - flip[:, None] * (size - 1)
     order = order.abs_()[:, :, None]
-    return Mix(mix.row.take_along_dim(order, 1), mix.weight.take_along_dim(order, 1))
+    return BandedMatrix(mix.row.take_along_dim(order, 1), mix.weight.take_along_dim(order, 1))
 
 
-def gaussian(sigma: Float[Tensor, "b"], size: int, kernel: int) -> Mix:
+def gaussian_bands(sigma: Float[Tensor, "b"], size: int, kernel: int) -> BandedMatrix:
     """A Gaussian window on each of `size` pixels, mirrored at the border."""
     offset = torch.arange(kernel, device=sigma.device) - kernel // 2
     window = (offset / sigma[:, None]).square_().mul_(-0.5).exp_()
@@ -78,4 +80,4 @@ def gaussian(sigma: Float[Tensor, "b"], size: int, kernel: int) -> Mix:
     row = (torch.arange(size, device=sigma.device)[:, None] + offset).abs_()
     row = (size - 1) - (size - 1 - row).abs_()
     each = (len(sigma), size, kernel)
-    return Mix(row.expand(each), window[:, None].expand(each))
+    return BandedMatrix(row.expand(each), window[:, None].expand(each))

@@ -13,7 +13,7 @@ TURNS = 4
 NOISE = 1 / 255  # what varies less than images with 8 bits can say is flat
 
 
-def rotations(
+def rotate_four_ways(
     x: Float[Tensor, "b c s s"],
 ) -> tuple[Float[Tensor, "b 4 c s s"], Int64[Tensor, "b 4"]]:
     """Each image turned by 0, 90, 180 and 270 degrees, counterclockwise, and which turn it is.
@@ -38,7 +38,7 @@ def draw_corners(
     return (tile + channel).clamp_(0, room)
 
 
-def tiles(
+def cut_tiles(
     x: Float[Tensor, "b c s s"], corner: Int64[Tensor, "b t c 2"], *, grid: int, tile: int
 ) -> Float[Tensor, "b t c {tile} {tile}"]:
     """One tile of each of the grid x grid cells in raster order, t in all, gathered in one go.
@@ -58,7 +58,7 @@ def tiles(
     return runs.index_select(0, row.flatten()).view(*row.shape, tile)
 
 
-def board(x: Float[Tensor, "b t c h w"], grid: int) -> Float[Tensor, "b c s s"]:
+def assemble_tiles(x: Float[Tensor, "b t c h w"], grid: int) -> Float[Tensor, "b c s s"]:
     """Tiles in raster order side by side, with white between them."""
     gap = max(1, x.shape[-1] // 16)
     tile = torch.nn.functional.pad(x, (0, gap, 0, gap), value=1.0)
@@ -66,7 +66,7 @@ def board(x: Float[Tensor, "b t c h w"], grid: int) -> Float[Tensor, "b c s s"]:
     return lines.flatten(4).flatten(2, 3)[..., :-gap, :-gap]
 
 
-def standardised(x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
+def standardize_tiles(x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
     """Each channel of each tile by itself: mean 0.5 and standard deviation 0.25.
 
     The jigsaw paper, on shortcuts: mean and deviation of neighbouring tiles would tell that they

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch
-from selfwise.views.image.augment import CHUNK, Stored, evaluation_view, resized_crop
+from selfwise.views.image.augment import CHUNK, StoredImages, evaluation_view, resized_crop
 
 
 class Shift(NamedTuple):
@@ -31,8 +31,8 @@ class Shift(NamedTuple):
         """A float32 view in [0, 1] of each image, on the batch's device."""
         corner = rng.integers(2 * self.by + 1, len(batch.x), 2)
         flip = rng.uniform(len(batch.x)) < self.flip
-        x = F.pad(_square(batch, self.size), [self.by] * 4)
-        return _cut(x, corner.to(x.device, non_blocking=True), self.size, flip)
+        x = F.pad(_central_squares(batch, self.size), [self.by] * 4)
+        return _cut_squares(x, corner.to(x.device, non_blocking=True), self.size, flip)
 
 
 class Window(NamedTuple):
@@ -62,30 +62,30 @@ class Window(NamedTuple):
         n, real = len(batch.x), batch.extent
         if real is None:
             real = torch.tensor(batch.x.shape[2:]).expand(n, 2)
-        drawn = rng.uniform(n, 4)
-        place = drawn.to(real.device, non_blocking=True)
+        numbers = rng.uniform(n, 4)
+        place = numbers.to(real.device, non_blocking=True)
         share = self.least + (1 - self.least) * place[:, 3:]
         side = (real.amin(dim=1, keepdim=True) * share).round().clamp_min(1)
         first = (place[:, :2] * (real - side + 1)).floor()
-        box, flip = torch.cat([first, side.expand(-1, 2)], dim=1), drawn[:, 2] < self.flip
+        box, flip = torch.cat([first, side.expand(-1, 2)], dim=1), numbers[:, 2] < self.flip
         view = batch.x.new_empty(*batch.x.shape[:2], self.size, self.size, dtype=torch.float32)
         on_cpu = view.device.type == "cpu"
         # the same pixels in a quarter of the time; another device would have to be waited for
         exact = on_cpu and bool((side == self.size).all())
         # a GPU wants everything at once, a CPU core what stays in its cache
-        few = max(1, CHUNK // view[0].numel()) if on_cpu else max(1, n)
-        for start in range(0, n, few):
-            part = slice(start, start + few)
+        chunk = max(1, CHUNK // view[0].numel()) if on_cpu else max(1, n)
+        for start in range(0, n, chunk):
+            part = slice(start, start + chunk)
             x, where, mirrored = batch.x[part], box[part], flip[part]
             if exact:
-                view[part] = _cut(x, where[:, :2].long(), self.size, mirrored)
+                view[part] = _cut_squares(x, where[:, :2].long(), self.size, mirrored)
             else:
                 view[part] = resized_crop(x, where, self.size, flip=mirrored)
         return view
 
 
-def _cut(
-    x: Stored, corner: Int64[Tensor, "b 2"], size: int, flip: Bool[Tensor, "b"]
+def _cut_squares(
+    x: StoredImages, corner: Int64[Tensor, "b 2"], size: int, flip: Bool[Tensor, "b"]
 ) -> Float[Tensor, "b c {size} {size}"]:
     """The square of each image that begins at its corner (down, across), in 0..1."""
     n, channels, height, width = x.shape
@@ -100,7 +100,7 @@ def _cut(
     return view.float().div_(255) if view.dtype == torch.uint8 else view.float()
 
 
-def _square(batch: ImageBatch, size: int) -> Stored:
+def _central_squares(batch: ImageBatch, size: int) -> StoredImages:
     """The images as they are if they have that size, else their central squares."""
     if batch.extent is None and batch.x.shape[2:] == (size, size):
         return batch.x

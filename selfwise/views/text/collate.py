@@ -15,7 +15,7 @@ Tokens = UInt8[np.ndarray, "t"] | UInt16[np.ndarray, "t"] | UInt32[np.ndarray, "
 Stream = Tokens | Int64[np.ndarray, "t"]
 
 
-class Laid(NamedTuple):
+class RowLayout(NamedTuple):
     """Rows, and where each of their pieces lies."""
 
     ids: Int64[np.ndarray, "b w"]
@@ -24,33 +24,33 @@ class Laid(NamedTuple):
     column: Int64[np.ndarray, "m"]  # where it begins, a special token of its own included
 
 
-def separated(
+def collate_packed(
     tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
 ) -> TextBatch:
     """`[CLS] piece [SEP] piece [SEP]`, each piece a document of its own to attention (RoBERTa)."""
-    laid = _separated(tokens, plan, rows, length, vocabulary)
+    layout = _layout_with_separators(tokens, plan, rows, length, vocabulary)
     # what begins the row belongs to the first document
-    first = np.where(laid.column == 1, 0, laid.column)
-    return _batch(laid, rows, starts=_starts(laid, first))
+    first = np.where(layout.column == 1, 0, layout.column)
+    return _to_batch(layout, rows, starts=_document_starts(layout, first))
 
 
-def pairs(
+def collate_pairs(
     tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
 ) -> TextBatch:
     """`[CLS] A [SEP] B [SEP]` with segments 0 and 1, and the pair's label (BERT, section 3.1)."""
-    laid = _separated(tokens, plan, rows, length, vocabulary)
-    place, second = np.arange(length), laid.column[1::2, None]
-    segment = (place >= second) & (place < laid.real[:, None])
+    layout = _layout_with_separators(tokens, plan, rows, length, vocabulary)
+    place, second = np.arange(length), layout.column[1::2, None]
+    segment = (place >= second) & (place < layout.real[:, None])
     assert plan.pair is not None, "a plan of pairs has labels"
-    return _batch(
-        laid,
+    return _to_batch(
+        layout,
         rows,
         segment=torch.from_numpy(segment.astype(np.int64)),
         pair=torch.from_numpy(np.asarray(plan.pair)[rows].astype(np.int64)),
     )
 
 
-def continued(
+def collate_windows(
     tokens: Stream, plan: EpochPlan, rows: np.ndarray, *, length: int, vocabulary: Vocabulary
 ) -> TextBatch:
     """Rows of `length` + 1 tokens: inputs and, one further, targets (GPT).
@@ -59,43 +59,46 @@ def continued(
     for vocabularies that have them. Each piece is a document of its own to attention.
     """
     assert plan.ends is not None, "a plan of windows says where documents begin and end"
-    piece, row = _pieces(plan, rows)
+    piece, row = _pieces_of_rows(plan, rows)
     ends = np.asarray(plan.ends)[piece]
     before = ends[:, 0] & (vocabulary.first is not None)
     after = ends[:, 1] & (vocabulary.last is not None)
     spans = np.asarray(plan.pieces)[piece]
-    laid = _laid(tokens, spans, row, before, after, width=length + 1, vocabulary=vocabulary)
-    return _batch(laid, rows, starts=_starts(laid, laid.column))
+    layout = _layout_pieces(
+        tokens, spans, row, before, after, width=length + 1, vocabulary=vocabulary
+    )
+    return _to_batch(layout, rows, starts=_document_starts(layout, layout.column))
 
 
-def _separated(
+def _layout_with_separators(
     tokens: Stream, plan: EpochPlan, rows: np.ndarray, length: int, vocabulary: Vocabulary
-) -> Laid:
-    piece, row = _pieces(plan, rows)
+) -> RowLayout:
+    piece, row = _pieces_of_rows(plan, rows)
     spans = np.asarray(plan.pieces)[piece]
     none, always = np.zeros(len(piece), bool), np.ones(len(piece), bool)
-    told = {"width": length, "vocabulary": vocabulary, "offset": 1}
-    laid = _laid(tokens, spans, row, none, always, **told)  # type: ignore[arg-type]
-    laid.ids[:, 0] = vocabulary.first
-    return laid
+    layout = _layout_pieces(
+        tokens, spans, row, none, always, width=length, vocabulary=vocabulary, offset=1
+    )
+    layout.ids[:, 0] = vocabulary.first
+    return layout
 
 
-def _pieces(
+def _pieces_of_rows(
     plan: EpochPlan, rows: np.ndarray
 ) -> tuple[Int64[np.ndarray, "m"], Int64[np.ndarray, "m"]]:
     """The numbers of all pieces of these rows, and which of the rows each belongs to."""
     first, stop = plan.rows[rows], plan.rows[np.asarray(rows) + 1]
-    row, offset = _spread(stop - first)
+    row, offset = _enumerate_runs(stop - first)
     return first[row] + offset, row
 
 
-def _spread(sizes: np.ndarray) -> tuple[Int64[np.ndarray, "t"], Int64[np.ndarray, "t"]]:
+def _enumerate_runs(sizes: np.ndarray) -> tuple[Int64[np.ndarray, "t"], Int64[np.ndarray, "t"]]:
     """For sizes (2, 3): numbers 0 0 1 1 1 and, inside each, places 0 1 0 1 2."""
     number = np.repeat(np.arange(len(sizes)), sizes)
     return number, np.arange(len(number)) - (sizes.cumsum() - sizes)[number]
 
 
-def _laid(
+def _layout_pieces(
     tokens: Stream,
     spans: Int64[np.ndarray, "m 2"],
     row: Int64[np.ndarray, "m"],
@@ -105,7 +108,7 @@ def _laid(
     width: int,
     vocabulary: Vocabulary,
     offset: int = 0,
-) -> Laid:
+) -> RowLayout:
     """The pieces one after the other, each with its special tokens `before` and `after` it."""
     size = spans[:, 1] - spans[:, 0]
     whole = before + size + after
@@ -115,30 +118,38 @@ def _laid(
     real = offset + np.bincount(row, weights=whole).astype(np.int64)
     assert real.max() <= width, "a row of the plan does not fit its length"
     ids = np.full((len(first), width), vocabulary.pad or 0, np.int64)
-    piece, place = _spread(size)
+    piece, place = _enumerate_runs(size)
     ids[row[piece], (column + before)[piece] + place] = tokens[spans[piece, 0] + place]
     ids[row[before], column[before]] = vocabulary.first or 0
     ids[row[after], (column + whole - 1)[after]] = vocabulary.last or 0
-    return Laid(ids, real, row, column)
+    return RowLayout(ids, real, row, column)
 
 
-def _starts(laid: Laid, first: Int64[np.ndarray, "m"]) -> torch.Tensor | None:
+def _document_starts(layout: RowLayout, first: Int64[np.ndarray, "m"]) -> torch.Tensor | None:
     """Where the documents of each row begin, filled up with the row's length.
 
     Their number is raised to a power of two, so that few shapes occur. None: one in each row.
     """
-    _, place = _spread(np.bincount(laid.row))
+    _, place = _enumerate_runs(np.bincount(layout.row))
     if not place.any():
         return None
-    n = laid.ids.shape[1]
-    starts = np.full((len(laid.ids), 1 << int(place.max()).bit_length()), n, np.int64)
-    starts[laid.row, place] = first
+    n = layout.ids.shape[1]
+    starts = np.full((len(layout.ids), 1 << int(place.max()).bit_length()), n, np.int64)
+    starts[layout.row, place] = first
     return torch.from_numpy(starts)
 
 
-def _batch(laid: Laid, rows: np.ndarray, **more: torch.Tensor | None) -> TextBatch:
+def _to_batch(
+    layout: RowLayout,
+    rows: np.ndarray,
+    *,
+    starts: torch.Tensor | None = None,
+    segment: torch.Tensor | None = None,
+    pair: torch.Tensor | None = None,
+) -> TextBatch:
     index = torch.from_numpy(np.asarray(rows, np.int64).copy())
-    n, valid = laid.ids.shape[1], None
-    if laid.real.min() < n:
-        valid = torch.from_numpy(np.arange(n) < laid.real[:, None])
-    return TextBatch(torch.from_numpy(laid.ids), index, valid, **more)
+    n, valid = layout.ids.shape[1], None
+    if layout.real.min() < n:
+        valid = torch.from_numpy(np.arange(n) < layout.real[:, None])
+    ids = torch.from_numpy(layout.ids)
+    return TextBatch(ids, index, valid, segment=segment, starts=starts, pair=pair)

@@ -12,7 +12,7 @@ from selfwise.core.types import EmptyPlan, EpochPlan, Vocabulary
 Spans = Int64[np.ndarray, "_ 2"]
 
 
-def windows(
+def plan_windows(
     documents: Spans,
     sentences: Spans | None,
     *,
@@ -37,16 +37,16 @@ def windows(
     if not len(real):
         raise EmptyPlan("no document has two tokens, so that no token follows another one")
     # targets are the tokens from the second one on
-    owner, targets = _cut(np.stack([np.ones_like(size), size], axis=1), length, random)
+    owner, targets = _split_spans(np.stack([np.ones_like(size), size], axis=1), length, random)
     first, stop = targets[:, 0] - 1, targets[:, 1]
     ends = np.stack([first == 0, stop == size[owner]], axis=1)
     shift = real[owner, 0] - before
     pieces = np.stack([shift + first, shift + stop], axis=1)
     pieces += np.stack([ends[:, 0] * before, -(ends[:, 1] * after)], axis=1)
-    return _packed(pieces, stop - first, length + 1, random, ends=ends)
+    return _plan_best_fit(pieces, stop - first, length + 1, random, ends=ends)
 
 
-def best_fit(
+def plan_best_fit(
     documents: Spans,
     sentences: Spans | None,
     *,
@@ -63,12 +63,12 @@ def best_fit(
     Raises EmptyPlan if the documents have no token.
     """
     real = documents[documents[:, 1] > documents[:, 0]]
-    _check_some(real)
-    _, pieces = _cut(real, length - 2, random)
-    return _packed(pieces, pieces[:, 1] - pieces[:, 0] + 1, length - 1, random)
+    _check_not_empty(real)
+    _, pieces = _split_spans(real, length - 2, random)
+    return _plan_best_fit(pieces, pieces[:, 1] - pieces[:, 0] + 1, length - 1, random)
 
 
-def full_sentences(
+def plan_full_sentences(
     documents: Spans,
     sentences: Spans | None,
     *,
@@ -85,27 +85,27 @@ def full_sentences(
     Raises EmptyPlan if there is no sentence.
     """
     assert sentences is not None
-    owner, spans = tiled(documents, sentences)
-    _check_some(spans)
+    owner, spans = tile_sentences(documents, sentences)
+    _check_not_empty(spans)
     order = np.argsort(random.permutation(len(documents))[owner], kind="stable")
-    part, spans = _cut(spans[order], length - 2, None)
+    part, spans = _split_spans(spans[order], length - 2, None)
     owner = owner[order][part]
     size = spans[:, 1] - spans[:, 0]
-    fresh = np.r_[True, owner[1:] != owner[:-1]]  # begins a document
-    stop = size.cumsum() + fresh.cumsum()  # a document costs one [SEP] more than its tokens
+    begins = np.r_[True, owner[1:] != owner[:-1]]  # begins a document
+    stop = size.cumsum() + begins.cumsum()  # a document costs one [SEP] more than its tokens
     following = np.searchsorted(stop, stop - size + length - 2, side="right").tolist()
     firsts, at = [], 0
     while at < len(spans):
         firsts.append(at)
         at = following[at]
     rows = np.array(firsts)
-    begin = np.union1d(rows, fresh.nonzero()[0])
+    begin = np.union1d(rows, begins.nonzero()[0])
     last = np.r_[begin[1:], len(spans)] - 1
     pieces = np.stack([spans[begin, 0], spans[last, 1]], axis=1)
     return EpochPlan(pieces, np.r_[np.searchsorted(begin, rows), len(begin)])
 
 
-def tiled(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray, "_"], Spans]:
+def tile_sentences(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray, "_"], Spans]:
     """The document of each sentence that has tokens, and its span up to the next sentence.
 
     So that following sentences of a document are one span, whatever lies between them.
@@ -117,12 +117,12 @@ def tiled(documents: Spans, sentences: Spans) -> tuple[Int64[np.ndarray, "_"], S
     return owner, spans
 
 
-def _check_some(spans: Spans) -> None:
+def _check_not_empty(spans: Spans) -> None:
     if not len(spans):
         raise EmptyPlan("the documents have no tokens, so that there is nothing to train on")
 
 
-def _cut(
+def _split_spans(
     spans: Spans, width: int, random: np.random.Generator | None
 ) -> tuple[Int64[np.ndarray, "_"], Spans]:
     """Parts of at most `width`, and of which span each is; the first part of a longer span is
@@ -140,7 +140,7 @@ def _cut(
     return owner, spans[owner, :1] + np.stack([start, stop], axis=1)
 
 
-def _packed(
+def _plan_best_fit(
     pieces: Spans,
     size: Int64[np.ndarray, "_"],
     capacity: int,
@@ -148,17 +148,17 @@ def _packed(
     *,
     ends: Bool[np.ndarray, "_ 2"] | None = None,
 ) -> EpochPlan:
-    """The plan of the rows that best fit gives."""
-    row = fit_best(size, capacity, random)
+    """Plan the rows that best fit chooses."""
+    row = pack_best_fit(size, capacity, random)
     order = np.argsort(row, kind="stable")
     rows = np.r_[0, np.bincount(row).cumsum()]
     return EpochPlan(pieces[order], rows, ends=None if ends is None else ends[order])
 
 
-def fit_best(
+def pack_best_fit(
     size: Int64[np.ndarray, "_"], capacity: int, random: np.random.Generator
 ) -> Int64[np.ndarray, "_"]:
-    """The row of each piece by best-fit decreasing; pieces of one size in random order.
+    """Choose the row of each piece by best-fit decreasing; pieces of one size in random order.
 
     Rows with the same room left are alike, so all pieces of one size are placed at once: as many
     as fit into each of the fullest rows in which one fits.
@@ -173,19 +173,20 @@ def fit_best(
     for pieces in np.split(order, bounds):
         one = int(size[pieces[0]])
         while len(pieces):
-            left = next((r for r in range(one, capacity) if room[r]), capacity)
-            each = left // one
-            wanted = -(-len(pieces) // each)
-            if left == capacity:  # none has room: new rows
-                rows, used = np.arange(used, used + wanted), used + wanted
+            space = next((r for r in range(one, capacity) if room[r]), capacity)
+            each = space // one
+            num_rows = -(-len(pieces) // each)
+            if space == capacity:  # none has room: new rows
+                rows, used = np.arange(used, used + num_rows), used + num_rows
             else:
-                there = np.concatenate(room[left])
-                rows, room[left] = there[:wanted], [there[wanted:]] if len(there) > wanted else []
+                free = np.concatenate(room[space])
+                rows = free[:num_rows]
+                room[space] = [free[num_rows:]] if len(free) > num_rows else []
             placed = min(len(pieces), len(rows) * each)
             row[pieces[:placed]] = np.repeat(rows, each)[:placed]
             over = placed - (len(rows) - 1) * each  # pieces in the last of the rows
-            room[left - over * one].append(rows[-1:])
+            room[space - over * one].append(rows[-1:])
             if len(rows) > 1:
-                room[left - each * one].append(rows[:-1])
+                room[space - each * one].append(rows[:-1])
             pieces = pieces[placed:]
     return row

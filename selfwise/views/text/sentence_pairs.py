@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from selfwise.core.types import EmptyPlan, EpochPlan, Vocabulary
-from selfwise.views.text.packing import tiled
+from selfwise.views.text.packing import tile_sentences
 
 Spans = Int64[np.ndarray, "_ 2"]
 Span = tuple[int, int]
@@ -23,7 +23,7 @@ TRIES = 10  # to find another document than the own one
 SPECIAL = 3  # [CLS] A [SEP] B [SEP]
 
 
-def next_sentence(
+def plan_next_sentence(
     documents: Spans,
     sentences: Spans | None,
     *,
@@ -36,10 +36,10 @@ def next_sentence(
     Label 1 has half of the pairs, and all whose chunk has one sentence alone. Raises EmptyPlan if
     no document has two sentences.
     """
-    return _plan(documents, sentences, length, random, swap=False)
+    return _plan_pairs(documents, sentences, length, random, swap=False)
 
 
-def sentence_order(
+def plan_sentence_order(
     documents: Spans,
     sentences: Spans | None,
     *,
@@ -53,10 +53,10 @@ def sentence_order(
     another document and label 1, so that a little of the next-sentence task is left. Raises
     EmptyPlan if no document has two sentences.
     """
-    return _plan(documents, sentences, length, random, swap=True)
+    return _plan_pairs(documents, sentences, length, random, swap=True)
 
 
-def _plan(
+def _plan_pairs(
     documents: Spans,
     sentences: Spans | None,
     length: int,
@@ -65,99 +65,102 @@ def _plan(
     swap: bool,
 ) -> EpochPlan:
     assert sentences is not None
-    owner, spans = tiled(documents, sentences)
+    owner, spans = tile_sentences(documents, sentences)
     bounds = np.r_[0, np.flatnonzero(np.diff(owner)) + 1, len(owner)]
     if not len(spans) or np.diff(bounds).max() < 2:
         raise EmptyPlan(
             "pairs of sentences need documents of at least two sentences, but no document has two; "
             "use roberta, which needs no pairs"
         )
-    most = length - SPECIAL
-    chunks = Chunks(spans, bounds, most, random)
-    a, b, label = (np.array(part, np.int64) for part in zip(*chunks.pairs(swap=swap)))
-    a, b = _truncated(a, b, most, random)
+    max_tokens = length - SPECIAL
+    sampler = PairSampler(spans, bounds, max_tokens, random)
+    a, b, label = (np.array(part, np.int64) for part in zip(*sampler.draw_pairs(swap=swap)))
+    a, b = _truncate_pairs(a, b, max_tokens, random)
     pieces = np.stack([a, b], axis=1).reshape(-1, 2)
     return EpochPlan(pieces, np.arange(0, len(pieces) + 1, 2), label)
 
 
-class Chunks:
+class PairSampler:
     """Walks through documents and makes pairs; no token is looked at, only where sentences end."""
 
     def __init__(
         self,
         spans: Spans,
         bounds: Int64[np.ndarray, "d1"],
-        most: int,
+        max_tokens: int,
         random: np.random.Generator,
     ):
         # plain lists: reading single numbers of an array takes ten times as long
         self.starts, self.stops = spans[:, 0].tolist(), spans[:, 1].tolist()
         self.documents: list[Span] = list(pairwise(bounds.tolist()))
-        self.most, self.drawn = most, _uniforms(random)
+        self.max_tokens, self.uniforms = max_tokens, _draw_uniforms(random)
 
-    def pairs(self, *, swap: bool) -> Iterator[tuple[Span, Span, int]]:
+    def draw_pairs(self, *, swap: bool) -> Iterator[tuple[Span, Span, int]]:
         """Two spans before truncation, and the label: of next sentence, or of order if `swap`."""
         starts, stops = self.starts, self.stops
         for number, (at, end) in enumerate(self.documents):
-            target = self._target()
+            target = self._draw_target()
             while at < end:
-                last = self._chunk(at, end, target)
-                split = at + 1 + self._below(last - at)
+                last = self._find_last_sentence(at, end, target)
+                split = at + 1 + self._draw_integer(last - at)
                 a = (starts[at], stops[split - 1])
-                if last == at or (not swap and self._below(2)):
-                    yield a, self._elsewhere(number, target - (a[1] - a[0])), 1
+                if last == at or (not swap and self._draw_integer(2)):
+                    yield a, self._draw_other_document(number, target - (a[1] - a[0])), 1
                     at = split  # the rest of the chunk is used again
                     continue
                 b = (starts[split], stops[last])
-                swapped = swap and self._below(2)
-                yield (b, a, 1) if swapped else (a, b, 0)
+                is_swapped = swap and self._draw_integer(2)
+                yield (b, a, 1) if is_swapped else (a, b, 0)
                 at = last + 1
 
-    def _target(self) -> int:
+    def _draw_target(self) -> int:
         """Tokens of a pair, drawn once for a pass over a document."""
-        short = next(self.drawn) < SHORT
-        return 2 + self._below(self.most - 1) if short else self.most
+        short = next(self.uniforms) < SHORT
+        return 2 + self._draw_integer(self.max_tokens - 1) if short else self.max_tokens
 
-    def _chunk(self, at: int, end: int, target: int) -> int:
+    def _find_last_sentence(self, at: int, end: int, target: int) -> int:
         """The sentence with which those from `at` on have the target, or the document's last."""
         return min(bisect_left(self.stops, self.starts[at] + target, at, end), end - 1)
 
-    def _elsewhere(self, own: int, target: int) -> Span:
+    def _draw_other_document(self, own: int, target: int) -> Span:
         """Sentences from a random place of another document on, at least one."""
         for _ in range(TRIES):
-            number = self._below(len(self.documents))
+            number = self._draw_integer(len(self.documents))
             if number != own:
                 break
         first, end = self.documents[number]
-        first += self._below(end - first)
-        return self.starts[first], self.stops[self._chunk(first, end, target)]
+        first += self._draw_integer(end - first)
+        return self.starts[first], self.stops[self._find_last_sentence(first, end, target)]
 
-    def _below(self, n: int) -> int:
+    def _draw_integer(self, n: int) -> int:
         """A whole number from 0 to n - 1; 0 if there is nothing to draw."""
-        return int(next(self.drawn) * n) if n > 1 else 0
+        return int(next(self.uniforms) * n) if n > 1 else 0
 
 
-def _uniforms(random: np.random.Generator) -> Iterator[float]:
+def _draw_uniforms(random: np.random.Generator) -> Iterator[float]:
     """One by one, but drawn in blocks, which is ten times as fast."""
     while True:
         yield from random.random(4096).tolist()
 
 
-def _truncated(a: Spans, b: Spans, most: int, random: np.random.Generator) -> tuple[Spans, Spans]:
+def _truncate_pairs(
+    a: Spans, b: Spans, max_tokens: int, random: np.random.Generator
+) -> tuple[Spans, Spans]:
     """Take single tokens from the longer text, from its front or its back, until both fit.
 
     The code draws the side for every token. All that counts is how many come from the front, which
     is binomial. Of two equally long texts the second one loses a token.
     """
     size_a, size_b = a[:, 1] - a[:, 0], b[:, 1] - b[:, 0]
-    excess = np.maximum(size_a + size_b - most, 0)
+    excess = np.maximum(size_a + size_b - max_tokens, 0)
     level = np.minimum(excess, np.abs(size_a - size_b))  # until they are equally long
     rest = excess - level  # then by turns
-    lost_a = np.where(size_a > size_b, level, 0) + rest // 2
-    lost_b = np.where(size_a > size_b, 0, level) + (rest + 1) // 2
-    return _shorter(a, lost_a, random), _shorter(b, lost_b, random)
+    dropped_a = np.where(size_a > size_b, level, 0) + rest // 2
+    dropped_b = np.where(size_a > size_b, 0, level) + (rest + 1) // 2
+    return _drop_tokens(a, dropped_a, random), _drop_tokens(b, dropped_b, random)
 
 
-def _shorter(spans: Spans, lost: Int64[np.ndarray, "_"], random: np.random.Generator) -> Spans:
-    front = random.binomial(lost, 0.5)
-    return spans + np.stack([front, front - lost], axis=1)
+def _drop_tokens(spans: Spans, count: Int64[np.ndarray, "_"], random: np.random.Generator) -> Spans:
+    """Shorten each span by `count` tokens, each from a random end."""
+    front = random.binomial(count, 0.5)
+    return spans + np.stack([front, front - count], axis=1)

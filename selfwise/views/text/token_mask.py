@@ -16,7 +16,7 @@ from selfwise.core.types import TextBatch, Vocabulary
 MASKED, RANDOM = 0.8, 0.1  # BERT, section 3.1; the rest stays what it was
 
 
-class Masked(NamedTuple):
+class MaskedTokens(NamedTuple):
     """A batch with hidden tokens, and what they were."""
 
     batch: TextBatch  # as the encoder sees it
@@ -25,33 +25,33 @@ class Masked(NamedTuple):
     chosen: Bool[Tensor, "b k"]  # where there is nothing to guess: False
 
 
-def check_share(share: float) -> None:
-    """Raises ValueError unless it is a share of the tokens."""
+def check_mask_share(share: float) -> None:
+    """Raises ValueError unless `share` is between 0 and 1."""
     if not 0 < share < 1:
         raise ValueError(f"mask_share must be between 0 and 1, got {share:g} (the paper: 0.15)")
 
 
-def table(ids: tuple[int, ...], size: int) -> Bool[Tensor, "v"]:
-    """True at these ids."""
-    found = torch.zeros(size, dtype=torch.bool)
-    found[list(ids)] = True
-    return found
+def id_table(ids: tuple[int, ...], size: int) -> Bool[Tensor, "v"]:
+    """A table of the vocabulary that is True at these ids."""
+    table = torch.zeros(size, dtype=torch.bool)
+    table[list(ids)] = True
+    return table
 
 
-def plain(vocab: Vocabulary) -> Int64[Tensor, "p"]:
-    """The ids that stand for text."""
-    return (~table(vocab.special, vocab.size)).nonzero()[:, 0]
+def text_ids(vocab: Vocabulary) -> Int64[Tensor, "p"]:
+    """List the ids of text: all but the special tokens."""
+    return (~id_table(vocab.special, vocab.size)).nonzero()[:, 0]
 
 
-def lengths(batch: TextBatch) -> Int64[Tensor, "b"]:
-    """Real tokens of each row, special ones included."""
+def count_valid_tokens(batch: TextBatch) -> Int64[Tensor, "b"]:
+    """Count the real tokens of each row, including special tokens."""
     if batch.valid is None:
         return batch.index.new_full((len(batch.ids),), batch.ids.shape[1])
     return batch.valid.sum(dim=1)
 
 
-def candidates(batch: TextBatch, special: Bool[Tensor, "v"]) -> Bool[Tensor, "b n"]:
-    """Where there is text: neither padding nor a special token.
+def maskable_positions(batch: TextBatch, special: Bool[Tensor, "v"]) -> Bool[Tensor, "b n"]:
+    """True at text: neither padding nor a special token.
 
     [UNK] counts as special here. BERT's code leaves out [CLS] and [SEP] alone, and fairseq
     nothing.
@@ -60,20 +60,20 @@ def candidates(batch: TextBatch, special: Bool[Tensor, "v"]) -> Bool[Tensor, "b 
     return text if batch.valid is None else text & batch.valid
 
 
-def rounded(length: Int64[Tensor, "b"], share: float) -> Int64[Tensor, "b"]:
-    """How many tokens of a row BERT's code hides: the nearest whole number, and at least 1.
+def num_to_mask(length: Int64[Tensor, "b"], share: float) -> Int64[Tensor, "b"]:
+    """The number of tokens that BERT's code masks in a row: rounded, and at least 1.
 
     Half goes to the even number, in Python and here; in float64, to round the same product.
     """
     return (length.double() * share).round().long().clamp_min(1)
 
 
-def most(n: int, share: float) -> int:
-    """`rounded` of a full row of n tokens: the places that a view has."""
+def max_masked(n: int, share: float) -> int:
+    """`num_to_mask` of a full row of n tokens: the places of a view."""
     return max(1, round(n * share))
 
 
-def pick(
+def choose_positions(
     candidate: Bool[Tensor, "b n"],
     score: Float[Tensor, "b n"],
     count: Int64[Tensor, "b"],
@@ -89,15 +89,15 @@ def pick(
     return order, within & candidate.gather(1, order)
 
 
-def gather_hidden(
+def sort_masked_first(
     covered: Bool[Tensor, "b n"], k: int
 ) -> tuple[Int64[Tensor, "b k"], Bool[Tensor, "b k"]]:
-    """The same of positions that are already decided: at most k in a row."""
+    """Up to k masked positions of each row first (b k), and which of the k are masked."""
     order = (~covered).byte().argsort(dim=1, stable=True)[:, :k]
     return order, covered.gather(1, order)
 
 
-def hidden(
+def apply_mask(
     batch: TextBatch,
     where: Int64[Tensor, "b k"],
     chosen: Bool[Tensor, "b k"],
@@ -105,14 +105,15 @@ def hidden(
     kind: Float[Tensor, "b k"],
     other: Int64[Tensor, "b k"],
     mask: int,
-) -> Masked:
-    """Put the mask, or the `other` token, or nothing new where tokens are chosen.
+) -> MaskedTokens:
+    """Replace chosen tokens by the mask or by the `other` token, or leave them.
 
     `kind`, uniform in [0, 1), decides for each token alone, also within a word: below 0.8 the
     mask, below 0.9 the other token, else the token stays. The loss reads all three.
     """
     target = batch.ids.gather(1, where)
-    kept = torch.where(kind < MASKED + RANDOM, other, target)
-    shown = torch.where(chosen, torch.where(kind < MASKED, mask, kept), target)
+    unmasked = torch.where(kind < MASKED + RANDOM, other, target)
+    inputs = torch.where(chosen, torch.where(kind < MASKED, mask, unmasked), target)
     # the positions of a row differ, so that nothing is written twice
-    return Masked(batch._replace(ids=batch.ids.scatter(1, where, shown)), where, target, chosen)
+    ids = batch.ids.scatter(1, where, inputs)
+    return MaskedTokens(batch._replace(ids=ids), where, target, chosen)

@@ -7,7 +7,7 @@ from typing import Any
 
 from selfwise import methods
 from selfwise.core.config import flatten_config
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.interop.huggingface.folder import new_folder
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
@@ -119,7 +119,7 @@ def export_run(run: Path, *, to: str = "hf", out: Path) -> None:
     Raises ValueError with one sentence for a run that has no counterpart there.
     """
     if to not in FORMS:
-        raise ValueError(f"unknown form --to {to!r}{nearest(to, FORMS)}")
+        raise ValueError(f"unknown form --to {to!r}{did_you_mean(to, FORMS)}")
     found = load(run)
     kind = _KINDS[found.method.modality]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -146,7 +146,7 @@ def _asked(family: str, told: dict[str, Any]) -> tuple[type[Method], dict[str, A
     Raises ValueError for a family that there is not, and for what it is not asked.
     """
     if family not in FAMILIES:
-        raise ValueError(f"unknown family {family!r}{nearest(family, FAMILIES)}")
+        raise ValueError(f"unknown family {family!r}{did_you_mean(family, FAMILIES)}")
     name = told.pop("method", vision.METHOD) if family in vision.FAMILIES else family
     kind = methods.find_method(name)
     for option in told:

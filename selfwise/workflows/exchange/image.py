@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from selfwise.core.data_info import ImageInfo
+from selfwise.encoders.image import TimmEncoder
+from selfwise.encoders.outside import AdaptedEncoder
 from selfwise.interop.huggingface.beit import BeitCheckpoint, from_hf, from_timm
 from selfwise.interop.huggingface.beit import to_hf as weights_to_hf
 from selfwise.interop.huggingface.beit_configs import write_preprocessor
@@ -78,9 +80,13 @@ def to_timm(run: Run, out: Path) -> None:
 
 
 def to_safetensors(run: Run, out: Path) -> None:
-    """The encoder's weights; of a timm model by timm's names."""
+    """The encoder's weights, by the names of its own library; of a timm model by timm's names."""
     encoder = run.encoder
-    write_weights(out / WEIGHTS, getattr(encoder, "model", encoder).state_dict())
+    if isinstance(encoder, AdaptedEncoder):
+        encoder = encoder.module
+    elif isinstance(encoder, TimmEncoder):
+        encoder = encoder.model
+    write_weights(out / WEIGHTS, encoder.state_dict())
     _write_preprocessing(run, out)
 
 

@@ -5,8 +5,10 @@ The blocks of Python run as they stand, one after the other, inside the folder o
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import PurePath
 from typing import Any
 
+from selfwise.encoders.outside import AdaptedEncoder
 from selfwise.interop.image_preprocessing import READER, crop_fraction, shorter_side
 from selfwise.runs.open import Run
 from selfwise.workflows.exchange.model_card import Use
@@ -173,6 +175,8 @@ def _image_weights(run: Run) -> list[str]:
     size, channels = run.record.info.size, run.record.info.channels
     options = run.record.encoder_options
     name, shape = run.record.encoder_name, {"in_channels": channels, "size": size}
+    if run.loaded.code.encoder is not None:
+        return [_reading(), "and then", _outside_weights(run)]
     module = {"beit": "beit", "codec": "image_codec"}.get(name.partition("-")[0], "image")
     if module == "image":
         shape |= {"stem": run.encoder.stem, **model_options(run)}
@@ -192,6 +196,20 @@ def _image_weights(run: Run) -> list[str]:
     )
     by_timm = ["or with timm, without selfwise:", _with_timm(run)] if module == "image" else []
     return [_reading(), "and then", ours, *by_timm]
+
+
+def _outside_weights(run: Run) -> str:
+    """The encoder by the code of its maker, which is not part of the export."""
+    record, adapted = run.record, isinstance(run.encoder, AdaptedEncoder)
+    place = PurePath(record.encoder_name).name
+    options = ", ".join(f"{n}={v!r}" for n, v in record.encoder_options.items() if v is not None)
+    return block(
+        f"# make_encoder is what the run names as its encoder: {place}",
+        f"encoder = make_encoder({options})",
+        'encoder.load_state_dict(load_file("model.safetensors"))',
+        "with torch.no_grad():",
+        "    features = encoder.eval()(x)" + ("" if adapted else ".pooled"),
+    )
 
 
 def _reading() -> str:

@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import Tensor
 
+from selfwise.encoders.outside import AdaptedEncoder
 from selfwise.interop.huggingface.beit_configs import HALF
 from selfwise.interop.huggingface.folder import CONFIG, WEIGHTS, write_json, write_weights
 from selfwise.interop.image_preprocessing import fill_statistics
@@ -34,6 +35,8 @@ def write_timm(run: Run, out: Path) -> None:
     name = run.record.encoder_name
     if name.startswith("beit-"):
         told, weights = _beit(run)
+    elif isinstance(run.encoder, AdaptedEncoder):
+        raise ValueError(f"encoder {name} is not a model of timm's; {OURS}")
     elif name.startswith("codec-"):
         raise ValueError(f"encoder {name} is selfwise's own and timm has none like it; {OURS}")
     else:

@@ -7,7 +7,7 @@ from typing import Any
 import timm
 
 from selfwise.core.data_info import ImageInfo
-from selfwise.core.errors import nearest
+from selfwise.core.errors import did_you_mean
 from selfwise.interop.huggingface.folder import read_folder, read_weights
 from selfwise.interop.timm import config as timm_config
 from selfwise.interop.torchvision import IMAGENET, add_batch_counters, rename_weights, timm_name
@@ -70,7 +70,7 @@ def _torchvision(file: Path, encoder: str, size: int) -> ImportedCheckpoint:
 
 def _check_name(name: str) -> None:
     if not timm.is_model(name):
-        raise ValueError(f"unknown encoder {name!r}{nearest(name, timm.list_models())}")
+        raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, timm.list_models())}")
 
 
 def _normalise(mean: list[float] | None, std: list[float] | None) -> Any:

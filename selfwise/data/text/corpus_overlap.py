@@ -5,10 +5,13 @@ from jaxtyping import Int64, UInt, UInt64
 
 from selfwise.data.text.corpus import Corpus
 
-PIECES = 64  # that are looked for
-LENGTH, MIN_LENGTH = 128, 32  # characters of a piece, and of the shortest: less may be in any text
-BLOCK = 2**22  # tokens that are hashed at a time
-FACTOR = np.uint64(0x9E3779B185EBCA87)
+MAX_PIECES = 64  # that are looked for
+PIECE_LENGTH, MIN_LENGTH = (
+    128,
+    32,
+)  # characters of a piece, and of the shortest: less may be in any text
+TOKENS_PER_BLOCK = 2**22  # tokens that are hashed at a time
+HASH_FACTOR = np.uint64(0x9E3779B185EBCA87)
 
 
 def measure_overlap(text: Corpus, trained: Corpus) -> float:
@@ -21,8 +24,8 @@ def measure_overlap(text: Corpus, trained: Corpus) -> float:
     pieces = _choose_pieces(text, length, min_length)
     keys = np.array([_hash_runs(piece[:min_length], min_length)[0] for piece in pieces], np.uint64)
     missing = dict(enumerate(pieces))
-    for start in range(0, len(trained.tokens), BLOCK):
-        block = trained.tokens[start : start + BLOCK + min_length - 1]
+    for start in range(0, len(trained.tokens), TOKENS_PER_BLOCK):
+        block = trained.tokens[start : start + TOKENS_PER_BLOCK + min_length - 1]
         if len(block) < min_length or not missing:
             break
         hashed = _hash_runs(block, min_length)
@@ -36,7 +39,7 @@ def measure_overlap(text: Corpus, trained: Corpus) -> float:
 def _piece_lengths(text: Corpus) -> tuple[int, int]:
     """Tokens of a piece and of the shortest one, by how many characters a token has."""
     per_character = text.size / max(1, text.characters)
-    return max(4, round(per_character * LENGTH)), max(4, round(per_character * MIN_LENGTH))
+    return max(4, round(per_character * PIECE_LENGTH)), max(4, round(per_character * MIN_LENGTH))
 
 
 def _choose_pieces(text: Corpus, length: int, min_length: int) -> list[UInt[np.ndarray, "k"]]:
@@ -45,7 +48,7 @@ def _choose_pieces(text: Corpus, length: int, min_length: int) -> list[UInt[np.n
     if not len(ends):
         return []
     pieces = []
-    for place in np.linspace(0, ends[-1] - 1, PIECES).astype(int).tolist():
+    for place in np.linspace(0, ends[-1] - 1, MAX_PIECES).astype(int).tolist():
         document = int(np.searchsorted(ends, place, side="right"))
         start, stop = map(int, long[document])
         begin = max(start, min(stop - int(ends[document] - place), stop - length))
@@ -59,7 +62,7 @@ def _hash_runs(tokens: UInt[np.ndarray, "t"], length: int) -> UInt64[np.ndarray,
     n = len(wide) - length + 1
     hashed = np.zeros(n, np.uint64)
     for i in range(length):
-        hashed = hashed * FACTOR + wide[i : i + n]
+        hashed = hashed * HASH_FACTOR + wide[i : i + n]
     return hashed
 
 
