@@ -138,7 +138,7 @@ def test_a_published_checkpoint_of_transformers_becomes_a_run(tmp_path):
         tokens = torch.where(hidden[..., None], run.method.mask, run.encoder.embed(x))
         found = run.method.head(run.encoder.trunk(tokens).tokens)
     torch.testing.assert_close(found, expected, **CLOSE)
-    assert run.record.option("encoder")["shared_bias"] is False
+    assert run.record.option("encoder.shared_bias") is False
     assert run.size == 32
 
 

@@ -177,8 +177,10 @@ def _image_weights(run: Run) -> list[str]:
     name, shape = run.record.encoder_name, {"in_channels": channels, "size": size}
     if run.loaded.code.encoder is not None:
         return [_reading(), "and then", _outside_weights(run)]
-    module = {"beit": "beit", "codec": "image_codec"}.get(name.partition("-")[0], "image")
-    if module == "image":
+    family = name.partition("-")[0]
+    family = family if family in ("beit", "codec") else "image"
+    module = "image_codec" if family == "codec" else family
+    if family == "image":
         shape |= {"stem": run.encoder.stem, **model_options(run)}
         shape |= {"sees": options["sees"]} if options["sees"] != "color" else {}
         mean, std = run.encoder.mean, run.encoder.std
@@ -189,12 +191,12 @@ def _image_weights(run: Run) -> list[str]:
     ours = block(
         f"from selfwise.encoders import {module}",
         "",
-        *call(f"encoder = {module}.build", repr(name), shape),
-        f'encoder{".model" * (module == "image")}.load_state_dict(load_file("model.safetensors"))',
+        *call(f"encoder = {module}.build_{family}_encoder", repr(name), shape),
+        f'encoder{".model" * (family == "image")}.load_state_dict(load_file("model.safetensors"))',
         "with torch.no_grad():",
         "    features = encoder.eval()(x).pooled",
     )
-    by_timm = ["or with timm, without selfwise:", _with_timm(run)] if module == "image" else []
+    by_timm = ["or with timm, without selfwise:", _with_timm(run)] if family == "image" else []
     return [_reading(), "and then", ours, *by_timm]
 
 
