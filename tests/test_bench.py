@@ -29,8 +29,9 @@ from selfwise.profiling.advice import (
     propose_trials,
     write_advice,
 )
-from selfwise.runs import config
 from selfwise.runs.create import pretrain
+from selfwise.runs.environment import find_commit
+from selfwise.runs.record import read_record
 from selfwise.training.config import TrainingConfig, resolve
 from selfwise.training.step import assemble
 from selfwise.workflows import bench
@@ -324,7 +325,7 @@ def test_images_are_measured_and_nothing_stays(home, capsys):
     assert found["utilisation"] == pytest.approx(flops["flops"] / step["mean"] / flops["products"])
     assert flops["side"] == 64
     assert found["environment"]["torch"] == torch.__version__.partition("+")[0]
-    assert found["environment"]["commit"] == config.commit()
+    assert found["environment"]["commit"] == find_commit()
     assert found["environment"]["threads"] == 1
     assert found["memory"] > 2**20
     lines = text.splitlines()
@@ -341,8 +342,8 @@ def test_what_is_measured_is_what_would_be_trained(home):
     found = bench.bench("simclr", data=home / "photos", measure=0.01, quiet=True, **told).data
     run = pretrain("simclr", data=home / "photos", out=home / "run", quiet=True, **told)
     wanted = read_record(run.folder)
-    assert found["options"] == wanted["options"]
-    assert found["found"] == wanted["found"]
+    assert found["options"] == wanted.options
+    assert found["found"] == wanted.info.model_dump()
 
 
 def test_texts_and_recordings_are_measured(home, capsys):

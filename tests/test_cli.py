@@ -114,7 +114,7 @@ def test_unknown_names_come_with_the_nearest(selfwise, photos, tmp_path):
 def test_values_that_cannot_be(selfwise, photos, tmp_path):
     out = tmp_path / "run"
     command = ["pretrain", "simclr", "--data", photos, "--out", out]
-    refused(selfwise(*command, "--steps", "many"), "--steps", "int", "many")
+    refused(selfwise(*command, "--steps", "many"), "--steps", "a whole number", "many")
     refused(selfwise(*command, "--steps", "0"), "--steps", "at least 1")
     refused(selfwise(*command, "--steps", "2", "--epochs", "3"), "exactly one")
     refused(selfwise("pretrain", "simclr", "--steps", "2"), "--data", "--out")
@@ -283,15 +283,18 @@ def test_help_is_there_for_every_verb(selfwise):
 
 def test_flags_do_not_collide():
     from selfwise import methods
-    from selfwise.runs import arguments
-    from selfwise.training.config import names
+    from selfwise.core.config import option_paths, options_of
+    from selfwise.runs.config import config_class
+    from selfwise.runs.create import pretrain
 
+    command = {*option_paths(options_of(pretrain)), "config", "plugin", "measure"}
     for name in methods.method_names():
-        reading = arguments.reading_options(methods.find_method(name))
-        shared = [*names(), *reading, "data", "out", "encoder", "start", "seed", "quiet", "config"]
-        assert len(shared) == len(set(shared))
-        own = arguments.own_options(methods.find_method(name))
-        assert not set(own) & set(shared), name
+        options = option_paths(config_class(name))  # raises TypeError if one is there twice
+        sections = [path[0] for path in options.values()]
+        assert {"training", "reading", "encoder_options"} <= {*sections}
+        shared = {option for option, path in options.items() if len(path) == 1}
+        assert shared == {"data", "encoder", "start", "seed"}
+        assert not command & ({*options} - shared), name
 
 
 def test_the_overview_does_not_wait_for_torch():

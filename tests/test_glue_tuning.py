@@ -11,7 +11,7 @@ from selfwise.cli import main as cli
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue import search as search
 from selfwise.glue.benchmark import run_glue
-from selfwise.glue.finetune import Diverged, finetune_on_task
+from selfwise.glue.finetune import DivergenceError, finetune_on_task
 
 TINY = {"encoder": "bert-tiny", "encoder_options": {"dim": 16, "heads": 2, "depth": 1}}
 TOLD = {"mode": "finetune", "limit": 20, "quiet": True}
@@ -72,7 +72,7 @@ def test_a_seed_that_diverges_with_it_searches_anew(run, data, trained, tmp_path
 
     def diverging(run, train, asked, *, recipe, seed, **told):
         if seed == 1 and len(recipe.settings()) == 1:
-            raise Diverged("no numbers")
+            raise DivergenceError("no numbers")
         return spy(run, train, asked, recipe=recipe, seed=seed, **told)
 
     monkeypatch.setattr(search, "finetune_on_task", diverging)

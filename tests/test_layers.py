@@ -13,27 +13,27 @@ PARTS = {"nn", "losses", "targets", "tokenizers", "views", "distributed"}
 BELOW_RUNS = PARTS | {"encoders", "data", "methods", "training", "evaluation", "profiling"}
 BELOW_RUNS |= {"interop", "modalities"}
 BELOW_WORKFLOWS = BELOW_RUNS | {"runs", "glue"}
-CONTRACT = {"methods.method", "methods.inspection"}  # which are no methods
+CONTRACT = {"methods.method", "methods.needs", "methods.inspection"}  # which are no methods
 MAY_IMPORT: dict[str, set[str]] = {
     "core": set(),
     **{part: set() for part in PARTS},
     "encoders": {"nn", "views"},
     "data": {"tokenizers"},
-    "methods": {"distributed", "losses", "nn", "targets", "views"} | CONTRACT,
+    "methods": {"distributed", "losses", "nn", "views"} | CONTRACT,
     "training": {"distributed", "methods.method", "nn"},
     "evaluation": {"data", "distributed", "methods.method", "nn", "targets", "tokenizers"}
     | {"training", "views"},
     "profiling": {"distributed", "methods.method", "training"},
     "interop": {"encoders", "nn", "tokenizers"},
-    "modalities": {"data", "distributed", "encoders", "evaluation", "interop", "methods"}
-    | {"targets", "tokenizers", "training", "views"},
+    "modalities": {"data", "distributed", "encoders", "evaluation", "methods"}
+    | {"targets", "tokenizers", "training"},
     "runs": BELOW_RUNS,
     "glue": BELOW_RUNS | {"runs"},
     "workflows": BELOW_WORKFLOWS,
     "report": BELOW_WORKFLOWS | {"workflows"},
     "recipes": BELOW_WORKFLOWS | {"workflows", "report"},
     "commands": BELOW_WORKFLOWS | {"workflows", "report", "recipes"},
-    "cli": {"commands", "distributed", "methods", "modalities", "recipes", "runs", "training"},
+    "cli": {"commands", "distributed", "methods", "modalities", "recipes", "runs"},
     "__main__": {"cli"},
     "__init__": {"commands", "losses", "runs"},
 }

@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import yaml
 
 from tests.test_cli import TINY, flat, refused, selfwise
 
@@ -25,33 +26,44 @@ def stopped(selfwise, flat, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "name"),
+    ("option", "value", "words"),
     [
-        ("seed: 0", "seed: 1", "seed is 1, and was 0"),
-        ("steps: 4", "steps: 5", "steps is 5, and was 4"),
-        ("temperature: 0.5", "temperature: 0.7", "temperature is 0.7, and was 0.5"),
-        ("schedule: cosine", "schedule: constant", "schedule is constant, and was cosine"),
+        ("seed", 1, "seed is 1, and was 0"),
+        ("steps", 5, "steps is 5, and was 4"),
+        ("temperature", 0.7, "temperature is 0.7, and was 0.5"),
+        ("schedule", "constant", "schedule is constant, and was cosine"),
+        ("encoder.layers", [1, 1, 1, 2], "encoder.layers is [1, 1, 1, 2], and was [1, 1, 1, 1]"),
     ],
 )
-def test_another_option_is_no_resume(selfwise, stopped, old, new, name):
+def test_another_option_is_no_resume(selfwise, stopped, option, value, words):
     path = stopped / "run.yaml"
     before = path.read_text()
-    assert before.count(old) >= 1
-    path.write_text(before.replace(old, new))
-    refused(selfwise("resume", stopped), "run.yaml", "step-00000002", name)
-    path.write_text(before.replace("workers: 0", "workers: 1").replace("keep: 2", "keep: 3"))
+    edit(path, resolved={option: {"value": value, "source": "user"}})
+    refused(selfwise("resume", stopped), "run.yaml", "step-00000002", words)
+    path.write_text(before)
+    others = {"workers": 1, "keep": 3}
+    edit(path, resolved={n: {"value": v, "source": "user"} for n, v in others.items()})
     assert selfwise("resume", stopped, "--quiet")[0] == 0
+
+
+def edit(path, **sections):
+    """Other values in sections of a run.yaml that has values of these names."""
+    content = yaml.safe_load(path.read_text())
+    for section, values in sections.items():
+        assert content[section].keys() >= values.keys()
+        content[section] |= values
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def test_another_size_is_no_model(selfwise, stopped, flat, tmp_path):
     """Vectors would be others, without a word."""
     path = stopped / "run.yaml"
     before = path.read_text()
-    size = next(line for line in before.splitlines() if line.startswith("  size: "))
-    path.write_text(before.replace(size, "  size: 64"))
+    assert yaml.safe_load(before)["data_info"]["size"] != 64
+    edit(path, data_info={"size": 64})
     line = ["embed", stopped, "--data", flat, "--out", tmp_path / "v.npz"]
     code, lines = selfwise(*line)
-    assert (code, "size is 64, and was" in lines[-1]) == (2, True)
+    assert (code, "data_info.size is 64, and was" in lines[-1]) == (2, True)
     path.write_text(before)
     assert selfwise(*line)[0] == 0
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from report_cases import TINY, photos, roberta, sentences, simclr
 
 from selfwise.cli import main as cli
 from selfwise.evaluation.scores.probe_score import format_percent
-from selfwise.runs import reproduce, score_groups
+from selfwise.runs import score_groups
 from selfwise.runs.create import pretrain
+from selfwise.runs.record import read_record
+from selfwise.runs.reproduce import Change, list_changes, reproduce_command
 from selfwise.workflows import describe_runs as describe_runs
 from selfwise.workflows.iterate import iterate
 from selfwise.workflows.probe import probe
@@ -25,7 +28,8 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("it's $HOME")
     data = photos(home / "my photos")
     simclr(data, home / "plain", temperature=0.2, probe_every=2, seed=3)
-    simclr(data, home / "longer", steps=6, batch=8, encoder={**TINY, "zero_init_last": False})
+    deeper = {**TINY["encoder_options"], "zero_init_last": False}
+    simclr(data, home / "longer", steps=6, batch=8, encoder_options=deeper)
     roberta(sentences(home / "text.txt"), home / "text")
     told = {**unit_cases.SPEECH, "iterations": 1}
     iterate("hubert", data=unit_cases.voices(home / "voices"), out=home / "speech", **told)
@@ -81,7 +85,7 @@ def test_options_state_and_metrics_of_one_run(home, capsys):
         assert f"  {usual}  " not in changes
     rest = text.partition("all options")[2]
     assert row(rest.partition("found")[0], "flip") == ["0.5"]
-    assert row(rest, "fingerprint") == [read_record(home / "plain")["found"]["fingerprint"]]
+    assert row(rest, "fingerprint") == [read_record(home / "plain").info.fingerprint]
     assert row(rest, "torch")
 
 
@@ -107,15 +111,14 @@ def indented(text: str) -> str:
 @pytest.mark.parametrize("name", ["plain", "longer", "text", "speech/iteration-1"])
 def test_the_command_makes_the_run_again_bitwise(home, name, tmp_path, capsys):
     run, made = home / name, tmp_path / "made again's"
-    settings = read_record(run)
-    assert indented(reproduce.command(settings, out=f"{run}-again").command) in said(
-        "show", run, capsys=capsys
-    )
-    assert cli.main(typed(reproduce.command(settings, out=str(made)).command)) == 0
-    told = read_record(made)
-    assert told["options"] == settings["options"]
-    assert told["found"] == settings["found"]
-    last = f"checkpoints/step-{settings['options']['steps']:08d}/model.safetensors"
+    record = read_record(run)
+    shown = indented(reproduce_command(record, out=f"{run}-again").command)
+    assert shown in said("show", run, capsys=capsys)
+    assert cli.main(typed(reproduce_command(record, out=str(made)).command)) == 0
+    again = read_record(made)
+    assert again.options == record.options
+    assert (again.info, again.needs) == (record.info, record.needs)
+    last = f"checkpoints/step-{record.steps:08d}/model.safetensors"
     assert (made / last).read_bytes() == (run / last).read_bytes()
     assert (made / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
 
@@ -124,30 +127,36 @@ def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
     first, second, third = home / "plain", tmp_path / "second", tmp_path / "third"
     told = {"steps": 2, "batch": 12, "log_every": 1, "threads": 1, "quiet": True}
     pretrain("simclr", data=str(home / "my photos"), out=second, start=first, **told)
-    command = reproduce.command(read_record(second), out=str(third)).command
+    command = reproduce_command(read_record(second), out=str(third)).command
     assert typed(command)[typed(command).index("--start") + 1] == str(first.resolve())
     assert cli.main(typed(command)) == 0
     assert unit_cases.weights(third, 2) == unit_cases.weights(second, 2)
 
 
 def test_what_the_machine_chose_is_in_the_command():
-    words = typed(reproduce.command(cases.settings(threads=7, device="cuda"), out="b").command)
+    words = typed(reproduce_command(cases.settings(threads=7, device="cuda"), out="b").command)
     for name, value in {"threads": "7", "device": "cuda", "precision": "float32"}.items():
         assert words[words.index(f"--{name}") + 1] == value
-    assert not {"threads", "device", "precision"} & {*reproduce.changed(cases.settings(threads=7))}
+    changes = list_changes(cases.settings(threads=7, device="cuda"))
+    assert not {"threads", "device", "precision"} & {*changes}
+    assert {"temperature", "batch", "steps"} <= {*changes}
 
 
 def test_another_optimiser_has_no_rate_of_the_paper():
     """0.6 is SimCLR's rate for 64 examples with LARS; with SGD it must be said."""
-    assert "--lr" not in reproduce.command(cases.settings(), out="b").command
-    words = typed(reproduce.command(cases.settings(optimizer="sgd"), out="b").command)
+    assert "--lr" not in reproduce_command(cases.settings(), out="b").command
+    assert "lr" not in list_changes(cases.settings(lr=0.6))
+    other = cases.settings(optimizer="sgd", lr=0.6)
+    words = typed(reproduce_command(other, out="b").command)
     assert words[words.index("--lr") + 1] == "0.6"
+    assert list_changes(other)["lr"] == Change(0.6, None)
 
 
 def test_what_cannot_be_typed_is_told():
-    settings = cases.settings(data="<from Python>", forgotten=3)
-    settings["found"] = {**cases.FOUND, "asked": {"epochs": 2.0}}
-    found = reproduce.command(settings, out="b")
+    record = cases.settings(data="<from Python>", forgotten=3)
+    asked = {name: value for name, value in record.config.items() if name != "steps"}
+    record = replace(record, config={**asked, "epochs": 2.0})
+    found = reproduce_command(record, out="b")
     words = typed(found.command)
     assert words[words.index("--data") + 1] == "PATH"
     assert words[words.index("--steps") + 1] == "60"
@@ -160,17 +169,16 @@ def test_what_cannot_be_typed_is_told():
 
 
 def test_weights_from_elsewhere_are_imported_again():
-    settings = cases.settings("bert", data="<imported>")
-    settings["found"] = {"imported": {"from": "a model's folder"}}
-    words = typed(reproduce.command(settings, out="b").command)
+    record = cases.settings("bert", data="<imported>")
+    words = typed(reproduce_command(record, out="b").command)
     assert words == ["import", "bert", "a model's folder", "--out", "b"]
 
 
 def test_weights_of_timm_are_imported_again_as_they_were():
-    settings = cases.settings("rotation", data="<imported>")
+    record = cases.settings("rotation", data="<imported>")
     asked = {"method": "rotation", "encoder": "resnet18", "size": 64}
-    settings["found"] = {"imported": {"family": "timm", "from": "a.safetensors", "asked": asked}}
-    words = reproduce.command(settings, out="b").command.split()[1:]
+    record = replace(record, imported={"family": "timm", "from": "a.safetensors", "asked": asked})
+    words = reproduce_command(record, out="b").command.split()[1:]
     told = ["--method", "rotation", "--encoder", "resnet18", "--size", "64"]
     assert words == ["import", "timm", "a.safetensors", *told, "--out", "b"]
 
@@ -203,12 +211,12 @@ def test_runs_of_other_methods_and_modalities(home, capsys):
     assert row(text, "method") == ["simclr", "roberta", "hubert"]
     options = text.partition("options that differ")[2].partition("found, where")[0]
     assert row(options, "temperature") == ["0.2", "0.1"]  # text has none
-    assert row(options, "encoder.name") == ["resnet18", "roberta-tiny", "hubert-tiny"]
+    assert row(options, "encoder") == ["resnet18", "roberta-tiny", "hubert-tiny"]
     assert row(options, "tokenizer") == ["bpe:300"]
     found = text.partition("found, where it differs")[2]
     assert "environment: nothing differs" in found
     assert len(row(found, "fingerprint")) == 3
-    assert row(found, "units.clusters") == ["6"]
+    assert row(found, "clusters.clusters") == ["6"]
 
 
 def test_a_long_value_keeps_its_ends(tmp_path):

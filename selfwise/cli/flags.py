@@ -83,10 +83,10 @@ class OptionTable:
         }
 
     def _read_encoder_value(self, name: str, text: str) -> Any:
-        """An option of an encoder: as YAML if it is a list, or if no class gives it a type."""
+        """An option of an encoder: as YAML if it is a list or in quotes, or has no type."""
         if not text:
             raise ValueError(f"{flag(name)} needs a value")
-        if name in self.options and text[0] not in "[{":
+        if name in self.options and text[0] not in '[{"':
             return text
         try:
             value = yaml.safe_load(text)
@@ -94,7 +94,7 @@ class OptionTable:
             reason = " ".join(str(getattr(error, "problem", None) or error).split())
             raise ValueError(f"{flag(name)} is not a YAML value: {text!r} ({reason})") from error
         # 1e-3 is a number to everybody but YAML 1.1
-        exponent = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value)
+        exponent = value == text and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text)
         return float(value) if exponent else value
 
 

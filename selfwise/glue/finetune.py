@@ -23,7 +23,7 @@ from selfwise.tokenizers.tokenizer import Tokenizer
 DEV = "dev"
 
 
-class Diverged(ValueError):
+class DivergenceError(ValueError):
     """The loss or the outputs were not finite with every setting."""
 
 
@@ -97,11 +97,7 @@ def finetune_on_task(
     if len(rest.rows) < len(tokenized.rows) and not recipe.early:
         best = _train_on_all(job, tokenized, _first_labelled(tokenized_test), tried)
     if best is None:
-        settings = "; ".join(str(setting) for setting, _ in tried)
-        raise Diverged(
-            f"{train.task.name}: fine-tuning diverged at every setting tried ({settings}): the "
-            "loss or the outputs were no numbers any more; lower rates are needed"
-        )
+        raise _all_diverged(train, tried)
     predicted = [job.predict(best.model, data.rows) for data in tokenized_test]
     result = _build_result(
         job, best, chosen_by, tried if len(tried) > 1 else (), tokenized_test, predicted
@@ -110,6 +106,14 @@ def finetune_on_task(
 
 
 SettingScores = tuple[tuple[FinetuneSetting, float | None], ...]
+
+
+def _all_diverged(train: GlueSplit, tried: SettingScores) -> DivergenceError:
+    settings = "; ".join(str(setting) for setting, _ in tried)
+    return DivergenceError(
+        f"{train.task.name}: fine-tuning diverged at every setting tried ({settings}): the "
+        "loss or the outputs were no numbers any more; lower rates are needed"
+    )
 
 
 def _build_result(

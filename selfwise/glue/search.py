@@ -10,7 +10,7 @@ from torch import Tensor
 
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue.competitors import FitCompetitor, build_fit, build_words_probe
-from selfwise.glue.finetune import Diverged, FinetuneResult, finetune_on_task
+from selfwise.glue.finetune import DivergenceError, FinetuneResult, finetune_on_task
 from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting, find_recipe
 from selfwise.glue.options import TRANSFER_TASKS, GlueConfig
 from selfwise.glue.read import GlueSplit
@@ -61,7 +61,7 @@ def build_finetuned(
             result = _train_with_first_setting(train, recipe, results, name)
             if config.start == splits.task.name:
                 path = _weights_path(results, config.start, name, seed)
-                replace_file(path, save(_own_memory(result.encoder)))
+                replace_file(path, save(_copy_contiguous(result.encoder)))
             tried = [(setting._asdict(), value) for setting, value in result.tried]
             chosen = _chosen_values(result)
             return build_fit(chosen, tried, test, result.predicted, result.scores)
@@ -99,7 +99,7 @@ def _train_with_first_setting(
     setting = FinetuneSetting(rate, batch)
     try:
         return train(recipe.at(setting))
-    except Diverged:
+    except DivergenceError:
         return train(recipe)
 
 
@@ -123,7 +123,7 @@ def _weights_path(results: TaskResults, task: str, name: str, seed: int) -> Path
     return results.path.parent / f"{task}-{name}-{seed}.safetensors"
 
 
-def _own_memory(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _copy_contiguous(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Each with memory of its own, as the format asks for."""
     return {name: tensor.contiguous().clone() for name, tensor in weights.items()}
 

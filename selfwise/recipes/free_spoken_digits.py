@@ -1,6 +1,6 @@
 """HuBERT on Free Spoken Digits, without a label, on a CPU."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +63,10 @@ class Digits(NamedTuple):
             names,
         )
 
+    def find_speakers(self, names: Sequence[str]) -> list[int]:
+        """The numbers of speakers; of all where none is named."""
+        return [self.speaker_names.index(name) for name in names or self.speaker_names]
+
 
 class ProbeResults(NamedTuple):
     """Probes on each kind of features, by its name in the table."""
@@ -124,8 +128,7 @@ def free_spoken_digits(
     for number, run in enumerate(runs, 1):
         pnmi = metrics[f"PNMI {number}"] = _pnmi(run, recordings, digits.digit)
         console.print(f"PNMI of the units of iteration {number}: {pnmi:.3f}")
-    test_speakers = [digits.speaker_names.index(name) for name in excluded]
-    test_speakers = test_speakers or list(range(len(digits.speaker_names)))
+    test_speakers = digits.find_speakers(excluded)
     results = _probe(_extract_features(runs, recordings), digits, test_speakers)
     console.print(*_tables(results, digits, test_speakers, f"layer {next_layer}"))
     for name, result in results.other_speakers.items():

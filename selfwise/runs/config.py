@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,9 @@ from selfwise.core.config import (
     make_config,
     merge_values,
     nest_values,
+    option_paths,
     options_of,
+    sections,
 )
 from selfwise.core.plugins import FROM_PYTHON, absolute_place, is_place, load_place, name_place
 from selfwise.data.image.named_sets import parse_name
@@ -189,9 +192,10 @@ def make_request(
     kind_of = config_class(kind, factory or name or below.get("encoder", ""))
     user = {"data": name_data(data), "start": str(start), **values}
     user |= {"encoder": name} if name else {}
-    nested = merge_values(nest_values(kind_of, below), nest_values(kind_of, user, spell=spell))
-    config = make_config(kind_of, nested, spell=spell)
-    asked = make_config(kind_of, nest_values(kind_of, user, spell=spell), spell=spell)
+    given = nest_values(kind_of, user, spell=spell)
+    _check_not_supplied(kind_of, given["encoder_options"], factory, spell)
+    config = make_config(kind_of, merge_values(nest_values(kind_of, below), given), spell=spell)
+    asked = make_config(kind_of, given, spell=spell)
     return RunRequest(
         method=name_method(method, kind),
         kind=kind,
@@ -201,6 +205,27 @@ def make_request(
         sources=dict.fromkeys(below, "start"),
         earlier=earlier,
     )
+
+
+# what a run gives the encoder, and the option that sets it
+SUPPLIED = {"name": "encoder", "in_channels": "channels", "size": "size", "vocab": "tokenizer"}
+SUPPLIED |= {"seed": "seed"}
+
+
+def _check_not_supplied(
+    kind: type[PretrainConfig],
+    given: Mapping[str, Any],
+    factory: EncoderFactory | None,
+    spell: Callable[[str], str],
+) -> None:
+    """Raises ValueError for what no encoder takes as an option, also where it takes any name."""
+    own = sections(kind)["encoder_options"].model_fields
+    taken = SUPPLIED if factory is None else signature(factory).parameters
+    for name in (n for n in given if n in taken and n not in own):
+        if (setter := SUPPLIED.get(name, "")) in option_paths(kind):
+            raise ValueError(
+                f"{spell(f'encoder.{name}')} is no option of the encoder; {spell(setter)} sets it"
+            )
 
 
 def choose_encoder(

@@ -138,7 +138,10 @@ class RunRecord:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Values and their sources in one line each."""
+    """Values and their sources in one line each, and whole where they come twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _represent(dumper: _Dumper, data: dict[Any, Any]) -> yaml.MappingNode:

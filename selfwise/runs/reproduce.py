@@ -1,8 +1,11 @@
 """What makes a run what it is: options that are not defaults, and the command that repeats it."""
 
+import json
 import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+import yaml
 
 from selfwise import methods
 from selfwise.core.config import field_at, flag, is_open, option_paths, sections
@@ -64,7 +67,7 @@ def reproduce_command(record: RunRecord, *, out: str) -> ReproduceCommand:
             notes.append(f"It was told {name} {amount:g}, which came to {record.steps:,} steps.")
     if lost := _unknown_options(record, values):
         notes.append(f"Options of another version are left out: {', '.join(lost)}.")
-    words = [f"{flag(n)} {_as_word(v)}" for n, v in values.items() if n not in lost]
+    words = [_as_words(n, v) for n, v in values.items() if n not in lost]
     first = f"selfwise pretrain {shlex.quote(record.method)}"
     return ReproduceCommand(_wrap([first, *words, f"--out {shlex.quote(out)}"]), notes)
 
@@ -78,11 +81,22 @@ def _import_command(record: RunRecord, out: str) -> ReproduceCommand:
     return ReproduceCommand(shlex.join([*words, "--out", out]), [note])
 
 
-def _as_word(value: Any) -> str:
-    """A value as a shell and the command line read it."""
+def _as_words(name: str, value: Any) -> str:
+    """An option as a shell and the command line read it; values of encoders are YAML."""
     if isinstance(value, bool):
-        return "yes" if value else "no"
-    return shlex.quote(str(value))
+        value = "yes" if value else "no"
+    elif isinstance(value, str) and name.startswith(ENCODER) and not _is_plain_text(value):
+        value = json.dumps(value)
+    text = shlex.quote(str(value))
+    return f"{flag(name)}{'=' if text.startswith('--') else ' '}{text}"
+
+
+def _is_plain_text(text: str) -> bool:
+    """Whether YAML reads a text as it is, which may be no number."""
+    try:
+        return yaml.safe_load(text) == text and text[0] not in "+-0123456789"
+    except yaml.YAMLError:
+        return False
 
 
 def _wrap(words: list[str]) -> str:

@@ -36,7 +36,7 @@ def resume(
 
     Args:
         run: folder of the run.
-        data: only for a run that was detect_env its data in Python: the same data again.
+        data: only for a run that was given its data in Python: the same data again.
         plugins: modules and .py files outside of selfwise that the run may import.
         method: the class of a run whose method was defined in Python.
         encoder: the function or module of a run whose encoder was handed over in Python.

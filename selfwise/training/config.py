@@ -221,7 +221,7 @@ def _check_coupling(options: TrainingConfig, why: str) -> None:
 def resolve_device(name: str) -> str:
     """`auto` becomes cuda where there is one, else cpu.
 
-    Raises ValueError for a device that torch does not see count_local_processes.
+    Raises ValueError for a device that torch does not see here.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -111,10 +111,9 @@ def perplexity(
         device: cpu, cuda or auto.
     """
     run = run if isinstance(run, Run) else load(run)
-    method, tokenizer = run.method, run.tokenizer
-    if method.modality != "text":
+    if (method := run.method).modality != "text":
         raise ValueError(f"{run.folder} is on {method.modality}, and has no loss on text")
-    draw = method.draw
+    draw, tokenizer = method.draw, run.tokenizer
     assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
     if data is None:
         corpus = _held_out(run, draw)

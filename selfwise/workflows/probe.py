@@ -1,7 +1,7 @@
 """The proof that an encoder is worth having: a probe beside its baselines."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -94,34 +94,22 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     """
     budgets = label_curve.parse_budgets(labels)
     run = run if isinstance(run, Run) else load(run)
-    pooling = pooling or _own_pooling(run, kind)
     job = ProbeJob(
         run,
         kind,
-        FeatureOptions(layer, pooling, window, device),
+        FeatureOptions(layer, pooling or _own_pooling(run, kind), window, device),
         ReadingOptions(skip_broken=skip_broken, field=field, label=label),
         data={"train": name_data(train), "test": None if test is None else name_data(test)},
+        budgets=budgets,
+        seeds=seeds,
         k=k,
         supervised=scratch,
     )
-    _check(job, seeds, budgets)
+    _check(job)
     if kind == RETRIEVAL:
         return _retrieve(job, *_searched_pair(job, train, test))
     known, asked = labelled_pair(run, train, test, job.reading)
-    competitors = _competitors(job, known, asked)
-    progress = None if quiet else partial(print, flush=True)
-    score = label_curve.compute_label_curve(
-        competitors,
-        known.labels,
-        asked.labels,
-        classes=known.classes,
-        budgets=budgets,
-        seeds=range(seeds),
-        kind=kind,
-        progress=progress,
-    )
-    unread = _describe_unread(run, known, asked, window)
-    score = replace(score, warnings=(*write_warnings(known, asked), *unread))
+    score = _compare(job, known, asked, None if quiet else partial(print, flush=True))
     return _save_score(job, score, _measured(score), known, asked)
 
 
@@ -134,15 +122,34 @@ class ProbeJob:
     features: FeatureOptions
     reading: ReadingOptions
     data: Mapping[str, str | None]  # where the examples are
+    budgets: list[int | None]
+    seeds: int
     k: int | None = None
     supervised: bool = False  # whether the encoder is trained from scratch too
 
     def describe(self) -> dict[str, Any]:
         """What the score file says of how features were made."""
-        features = self.features
-        options: dict[str, Any] = {"layer": features.layer, "pooling": features.pooling}
-        options |= {"window": features.window}
+        names = ("layer", "pooling", "window")
+        options: dict[str, Any] = {name: getattr(self.features, name) for name in names}
         return options | ({"k": self.k or CHOSEN} if self.kind == "knn" else {})
+
+
+def _compare(
+    job: ProbeJob, known: Any, asked: Any, progress: Callable[[str], None] | None
+) -> ProbeScore:
+    """The score of a probe that learns, with what its reader has to know of the examples."""
+    score = label_curve.compute_label_curve(
+        _competitors(job, known, asked),
+        known.labels,
+        asked.labels,
+        classes=known.classes,
+        budgets=job.budgets,
+        seeds=range(job.seeds),
+        kind=job.kind,
+        progress=progress,
+    )
+    unread = _describe_unread(job, known, asked)
+    return replace(score, warnings=(*write_warnings(known, asked), *unread))
 
 
 def _measured(score: ProbeScore) -> list[Any]:
@@ -151,13 +158,13 @@ def _measured(score: ProbeScore) -> list[Any]:
     return [rows, score.seeds]
 
 
-def _describe_unread(run: Run, known: Any, asked: Any, window: str) -> list[str]:
+def _describe_unread(job: ProbeJob, known: Any, asked: Any) -> list[str]:
     """What the reader of a score has to know of examples that are read in part."""
     parts = {"--train": known, "--test": asked}
     return [
         f"Of {name}, {sentence}"
         for name, part in parts.items()
-        for sentence in run.describe_unread(part, window)
+        for sentence in job.run.describe_unread(part, job.features.window)
     ]
 
 
@@ -166,14 +173,14 @@ def _own_pooling(run: Run, kind: str) -> str:
     return run.modality.probe_pooling if kind in ("linear", "knn", "sgd") else ""
 
 
-def _check(job: ProbeJob, seeds: int, budgets: list[int | None]) -> None:
+def _check(job: ProbeJob) -> None:
     """Validate the arguments before computing anything. Raises ValueError for an unknown probe."""
     run, kind, modality = job.run, job.kind, job.run.method.modality
     _check_k(job.k, kind)
     if kind not in KINDS:
         raise ValueError(f"unknown probe {kind!r}{did_you_mean(kind, KINDS)}")
-    if seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, got {seeds}")
+    if job.seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {job.seeds}")
     if modality != "image" and (job.supervised or kind == "finetune"):
         raise ValueError(
             f"training with labels is for images so far, and {run.folder} is on {modality}: probe "
@@ -181,7 +188,7 @@ def _check(job: ProbeJob, seeds: int, budgets: list[int | None]) -> None:
         )
     if kind == "weighted":
         _check_weighted(job)
-    if kind == RETRIEVAL and (job.supervised or budgets != [None]):
+    if kind == RETRIEVAL and (job.supervised or job.budgets != [None]):
         option = "--scratch" if job.supervised else "--labels"
         raise ValueError(f"{option} does not go with --kind retrieval, which learns from no labels")
 

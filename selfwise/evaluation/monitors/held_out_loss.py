@@ -19,7 +19,7 @@ HeldOutBatches = tuple[Callable[[int], Batch], int]
 
 
 @runtime_checkable
-class TextSource(Protocol):
+class TextRows(Protocol):
     """Rows of text by their number."""
 
     length: int  # tokens of a row
@@ -29,7 +29,7 @@ class TextSource(Protocol):
     def rows(self, numbers: np.ndarray) -> Batch: ...
 
 
-def sample_text_batches(source: TextSource, *, tokens: int = MAX_TOKENS) -> HeldOutBatches:
+def sample_text_batches(source: TextRows, *, tokens: int = MAX_TOKENS) -> HeldOutBatches:
     """Rows of text from all over a source that gives row r as `source.rows(r)`."""
     n = source.plan(0).size
     rows = np.linspace(0, n - 1, min(n, max(1, tokens // source.length))).astype(np.int64)

@@ -83,7 +83,7 @@ Competitor = Callable[[np.ndarray, int], np.ndarray | KNNVotes]
 
 
 @runtime_checkable
-class Probe(Protocol):
+class FeatureProbe(Protocol):
     """Predicts classes. `groups` of the training examples are passed only where they exist."""
 
     def __call__(
@@ -111,7 +111,7 @@ class FeatureCompetitor:
 def probe_features(
     splits: Sequence[FeatureSplit],
     labels: Int64[np.ndarray, "n"],
-    probe: Probe | None = None,
+    probe: FeatureProbe | None = None,
     *,
     groups: Int64[np.ndarray, "n"] | None = None,
     uses_seed: bool = False,

@@ -15,6 +15,10 @@ from selfwise.workflows.exchange.model_card import Use
 from selfwise.workflows.exchange.to_timm import model_options, numbers
 
 LOAD = "from safetensors.torch import load_file"
+_FACTORIES = {
+    "beit": ("beit", "build_beit_encoder"),
+    "codec": ("image_codec", "build_codec_encoder"),
+}  # module and function by the first part of an encoder's name
 
 
 def image(run: Run, form: str) -> Use:
@@ -177,10 +181,8 @@ def _image_weights(run: Run) -> list[str]:
     name, shape = run.record.encoder_name, {"in_channels": channels, "size": size}
     if run.loaded.code.encoder is not None:
         return [_reading(), "and then", _outside_weights(run)]
-    family = name.partition("-")[0]
-    family = family if family in ("beit", "codec") else "image"
-    module = "image_codec" if family == "codec" else family
-    if family == "image":
+    module, factory = _FACTORIES.get(name.partition("-")[0], ("image", "build_image_encoder"))
+    if module == "image":
         shape |= {"stem": run.encoder.stem, **model_options(run)}
         shape |= {"sees": options["sees"]} if options["sees"] != "color" else {}
         mean, std = run.encoder.mean, run.encoder.std
@@ -191,12 +193,12 @@ def _image_weights(run: Run) -> list[str]:
     ours = block(
         f"from selfwise.encoders import {module}",
         "",
-        *call(f"encoder = {module}.build_{family}_encoder", repr(name), shape),
-        f'encoder{".model" * (family == "image")}.load_state_dict(load_file("model.safetensors"))',
+        *call(f"encoder = {module}.{factory}", repr(name), shape),
+        f'encoder{".model" * (module == "image")}.load_state_dict(load_file("model.safetensors"))',
         "with torch.no_grad():",
         "    features = encoder.eval()(x).pooled",
     )
-    by_timm = ["or with timm, without selfwise:", _with_timm(run)] if family == "image" else []
+    by_timm = ["or with timm, without selfwise:", _with_timm(run)] if module == "image" else []
     return [_reading(), "and then", ours, *by_timm]
 
 

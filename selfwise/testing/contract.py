@@ -1,0 +1,233 @@
+"""What holds for every method, whatever it does. Each check is a sentence of docs/adding.md."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from selfwise.core.rng import Rng, generator
+from selfwise.core.types import Batch, Step, map_tensors, slice_batch, to_device
+from selfwise.methods import Method
+from selfwise.modalities.modality import EncoderFactory
+from selfwise.testing.examples import COUNT, build_case
+from selfwise.training.optimizers import OPTIMIZERS, build_optimizer
+from selfwise.training.schedules import SHAPES
+
+STEPS, RATE = 60, 3e-3  # of the attempt to learn one batch by heart
+PART = slice(4, 8)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method with a batch for it; each check gets a new one."""
+
+    method: Method
+    batch: Batch
+    draws: bool = True
+    """Whether the view has chance in it."""
+
+    def view(self, seed: int = 1, part: slice | None = None) -> Any:
+        """The view of the batch, or of a part of it, for a seed."""
+        rng = Rng(generator(seed, "test"), part, None if part is None else COUNT, seed=seed)
+        return self.method.view(self.batch if part is None else slice_batch(self.batch, part), rng)
+
+
+def check_method(
+    method: type[Method],
+    *,
+    encoder: EncoderFactory | None = None,
+    draws: bool = True,
+    learns: bool = True,
+    **options: Any,
+) -> None:
+    """Run the contract test on a method, with a tiny encoder on generated examples.
+
+    Args:
+        method: the class.
+        encoder: makes an encoder for it; by default a tiny one of the method's default kind.
+        draws: False for a method whose view has no chance in it.
+        learns: False leaves out the check that one batch can be learned by heart, which takes
+            longest.
+        options: of the method.
+
+    Raises AssertionError with all sentences of the contract that do not hold.
+    """
+    broken: list[str] = []
+    for check in CHECKS:
+        if check is check_overfits and not learns:
+            continue
+        case = Case(*build_case(method, encoder=encoder, options=options), draws)
+        try:
+            check(case)
+        except AssertionError as error:
+            broken.append(f"{check.__name__.removeprefix('check_')}: {error}")
+    if broken:
+        lines = "\n  ".join(broken)
+        raise AssertionError(f"{method.__name__} breaks the contract of methods:\n  {lines}")
+
+
+def check_declaration(case: Case) -> None:
+    """The class says what it is."""
+    kind, paper = type(case.method), case.method.paper
+    assert kind.modality in ("image", "text", "audio"), f"there is no modality {kind.modality!r}"
+    assert paper.optimizer in OPTIMIZERS, f"there is no optimizer {paper.optimizer!r}"
+    assert paper.schedule in SHAPES, f"there is no schedule {paper.schedule!r}"
+    assert paper.scaling in ("none", "linear", "sqrt"), f"there is no scaling {paper.scaling!r}"
+    about = kind.__doc__ or ""
+    assert about != Method.__doc__, "it has no docstring"
+    assert "Args:" in about, "its docstring says nothing of the arguments"
+
+
+def check_gradients(case: Case) -> None:
+    """Every parameter gets a gradient."""
+    case.method(case.view()).loss.backward()
+    parameters = list(case.method.named_parameters())
+    missing = [name for name, p in parameters if p.grad is None]
+    assert not missing, f"the loss does not reach {', '.join(missing)}"
+    still = [name for name, p in parameters if p.grad is not None and not p.grad.any()]
+    assert not still, f"the loss does not depend on {', '.join(still)}"
+
+
+def check_view_repeats(case: Case) -> None:
+    """The view is a function of the batch and of the generator it is given."""
+    a, b, c = (list_tensors(case.view(seed)) for seed in (1, 1, 2))
+    assert _equal(a, b), "the same generator gives two views"
+    changes = not _equal(a, c)
+    assert changes == case.draws, (
+        "another generator gives another view, though the method is said to draw nothing"
+        if changes
+        else "another generator gives the same view: is all chance from `rng`?"
+    )
+
+
+def check_global_state(case: Case) -> None:
+    """The view neither reads nor changes torch's global generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        before = torch.get_rng_state()
+        a = list_tensors(case.view())
+        assert torch.equal(before, torch.get_rng_state()), "the view draws from torch's generator"
+        torch.manual_seed(2)
+        assert _equal(a, list_tensors(case.view())), "the view depends on torch.manual_seed"
+
+
+def check_slices(case: Case) -> None:
+    """The view of a slice is the slice of the view, so that micro-batches are the batch."""
+    whole, some = list_tensors(case.view()), list_tensors(case.view(part=PART))
+    assert _equal([tensor[PART] for tensor in whole], some), (
+        "the view of rows 4 to 8 is not rows 4 to 8 of the view: draw with rng, for each row"
+    )
+
+
+def check_batch_unchanged(case: Case) -> None:
+    """The view leaves the batch as it is."""
+    before = [tensor.clone() for tensor in list_tensors(case.batch)]
+    case.view()
+    assert _equal(before, list_tensors(case.batch)), "`view` changes the batch in place"
+
+
+def check_counts(case: Case) -> None:
+    """`counts` knows the counts of `forward`."""
+    view = case.view()
+    step = case.method(view)
+    assert isinstance(step, Step), f"`forward` returns {type(step).__name__}, not a Step"
+    counts = {name: float(count) for name, count in case.method.counts(view).items()}
+    found = {name: float(term.count) for name, term in step.terms.items()}
+    assert counts == found, f"`counts` says {counts}, and `forward` counts {found}"
+
+
+@torch.no_grad()
+def check_micro_batches(case: Case) -> None:
+    """Sums and counts of slices add up to those of the batch, unless the method says otherwise."""
+    method = case.method.eval()
+    if method.couples_batch:
+        return
+    whole = method(case.view())
+    parts = [slice(0, 4), slice(4, 12), slice(12, COUNT)]
+    steps = [method(case.view(part=part)) for part in parts]
+    for name, term in (whole.terms | whole.metrics).items():
+        pieces = [(step.terms | step.metrics)[name] for step in steps]
+        count, total = (sum(float(getattr(p, of)) for p in pieces) for of in ("count", "sum"))
+        assert count == float(term.count), f"{name}: counts of slices do not add up"
+        assert abs(total - float(term.sum)) <= 1e-4 * max(abs(float(term.sum)), 1e-6), (
+            f"{name}: sums of slices add up to {total:g}, and the batch has {float(term.sum):g}; "
+            "say why in couples_batch if examples are compared with each other"
+        )
+
+
+def check_forward_repeats(case: Case) -> None:
+    """`forward` is a function of the view and the weights."""
+    view = case.view()
+    same = torch.equal(case.method(view).loss, case.method(view).loss)
+    assert same, "two forward passes of one view differ: chance belongs into `view`"
+
+
+def check_no_waiting(case: Case) -> None:
+    """`view` and `counts` ask no tensor for its values, which would wait for a GPU."""
+    case.method.to("meta")
+    rng = Rng(generator(1, "test"), None, None, seed=1)
+    view = case.method.view(to_device(case.batch, "meta"), rng)
+    assert all(tensor.is_meta for tensor in list_tensors(view)), "`view` leaves the device"
+    counts = case.method.counts(view).values()
+    assert all(count.is_meta for count in counts), "`counts` leaves the device"
+
+
+def check_overfits(case: Case) -> None:
+    """One batch can be learned by heart: the loss falls by a third at the least."""
+    view = case.view()
+    first = case.method(view).loss.item()
+    optimizer = build_optimizer("adamw", case.method, lr=RATE, weight_decay=0.0)
+    loss = first
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        step = case.method(view)
+        step.loss.backward()
+        optimizer.step()
+        loss = step.loss.item()
+    assert loss < first - abs(first) / 3, (
+        f"after {STEPS} steps on one batch the loss is {loss:.4g}, and was {first:.4g}"
+    )
+
+
+def check_precisions(case: Case) -> None:
+    """bfloat16 and float64 give nearly the loss of float32, in float32 or wider."""
+    view = case.view()
+    exact = case.method(view).loss.item()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = case.method(view).loss
+    wide_view = map_tensors(lambda t: t.double() if t.is_floating_point() else t, view)
+    wide = case.method.double()(wide_view).loss
+    for loss, name, tolerance in ((rough, "bfloat16", 0.05), (wide, "float64", 1e-4)):
+        assert loss.dtype in (torch.float32, torch.float64), f"in {name} the loss is {loss.dtype}"
+        assert abs(loss.item() - exact) <= tolerance * max(abs(exact), 1e-6), (
+            f"in {name} the loss is {loss.item():g}, and in float32 {exact:g}"
+        )
+
+
+def list_tensors(tree: Any) -> list[Tensor]:
+    """All tensors of nested tuples."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    return [t for part in tree for t in list_tensors(part)] if isinstance(tree, tuple) else []
+
+
+def _equal(one: list[Tensor], other: list[Tensor]) -> bool:
+    return len(one) == len(other) and all(torch.equal(s, t) for s, t in zip(one, other))
+
+
+CHECKS: tuple[Callable[[Case], None], ...] = (
+    check_declaration,
+    check_gradients,
+    check_view_repeats,
+    check_global_state,
+    check_slices,
+    check_batch_unchanged,
+    check_counts,
+    check_micro_batches,
+    check_forward_repeats,
+    check_no_waiting,
+    check_precisions,
+    check_overfits,
+)
