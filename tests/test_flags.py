@@ -1,5 +1,6 @@
 """What a user types becomes what a function is given: text stays text, numbers become numbers."""
 
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +161,22 @@ def test_encoder_values_that_are_no_yaml(text):
     sentence = refusal("--encoder.layers", text, read=encoder)
     assert sentence.startswith("--encoder.layers is not a YAML value")
     assert text in sentence
+
+
+def test_options_of_an_encoder_that_has_no_types():
+    def make(width=8, *, act="relu", rate=None):
+        """An encoder as people write them."""
+
+    kind = config_class("simclr", make)
+    options = {"--encoder.width": "16", "--encoder.act": "gelu", "--encoder.rate": "1e-3"}
+    words = [word for pair in options.items() for word in pair]
+    values = OptionTable(kind).read_values(words)
+    assert values == {"encoder.width": 16, "encoder.act": "gelu", "encoder.rate": 0.001}
+    request = make_request("simclr", values, data="digits", encoder=make)
+    assert dict(request.encoder.options) == {"width": 16, "act": "gelu", "rate": 0.001}
+    near = "unknown option --encoder.with; did you mean '--encoder.width'?"
+    with pytest.raises(ValueError, match=re.escape(near)):
+        OptionTable(kind).read_values(["--encoder.with", "3"])
 
 
 def trained(*argv: str, encoder: Any = "resnet18", method: str = "simclr") -> Any:

@@ -105,15 +105,13 @@ def test_tables_of_older_weights_say_so(tmp_path):
     (found,) = section.build_sections([folder])
     assert found.title == "GLUE, frozen, step 60"
     assert found.about.startswith("Of step 60, and not of the newest, 0. ")
-    assert section.lead_sentences(folder) == ""
+    assert section.write_lead(folder) == ""
     assert [one.title for one in scores.build_sections([folder])] == ["What it is worth"]
     left(folder, "frozen")
     assert scores.build_sections([folder]) == []
     said = "GLUE, frozen, mean of the 1 task here: 70.7 %; untrained 51.0 %; bag of words 55.0 %."
     above = "Beyond the noise it is above the untrained encoder on 1 of 1 dev sets."
-    assert (
-        section.lead_sentences(folder) == summary.describe_best_score(folder) == f"{said} {above}"
-    )
+    assert section.write_lead(folder) == summary.describe_best_score(folder) == f"{said} {above}"
 
 
 def test_the_newest_table_of_a_mode_and_step_counts(tmp_path):

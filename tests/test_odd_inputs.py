@@ -5,6 +5,7 @@ import io
 import json
 import struct
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from selfwise.data.text.corpus import Corpus
 from selfwise.data.text.corpus_overlap import measure_overlap
 from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import open_texts
-from selfwise.modalities import audio as speech
+from selfwise.modalities import find_modality
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 RATE = 16_000
@@ -221,10 +222,12 @@ def test_silent_and_broken_examples_are_named_to_the_reader_of_features(tmp_path
     soundfile.write(tmp_path / "silent.wav", np.zeros(RATE, np.float32), RATE)
     soundfile.write(tmp_path / "tone.wav", tone(1), RATE)
     sounds = open_recordings(str(tmp_path), cache="no", workers=0)
-    unread = inspect.unwrap(speech.unread)  # without the type checker: it needs no run
-    (sentence,) = unread(None, sounds, "")
+    audio_modality = find_modality("audio")
+    # without the type checker: it needs no run
+    unread = partial(inspect.unwrap(type(audio_modality).describe_unread), audio_modality, None)
+    (sentence,) = unread(sounds, "")
     assert "1 recordings are left out, such as silent.wav" in sentence
-    assert unread(None, replace(sounds, broken=[]), "") == []
+    assert unread(replace(sounds, broken=[]), "") == []
 
 
 @pytest.fixture

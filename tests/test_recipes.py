@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from selfwise import recipes
+from selfwise.runs.record import read_record
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +32,9 @@ def test_a_recipe_runs_and_scores(name, options, pictures, tmp_path):
     score = recipes.find_recipe(name)(data=str(pictures), out=str(out), **options)
     assert score.n_test == 24
     assert {row["competitor"] for row in score.rows()} == {"pretrained", "untrained", "raw input"}
-    told = read_record(out)["options"]
-    assert told["steps"] == 2
-    assert told["optimizer"] == "lars"
+    record = read_record(out)
+    assert record.steps == 2
+    assert record.training.optimizer == "lars"
     with pytest.raises(ValueError, match="holds a run with seed 0, not 1"):
         recipes.find_recipe(name)(data=str(pictures), out=str(out), seed=1, **options)
 
@@ -70,11 +71,12 @@ def test_spoken_digits_run_and_score(digits, tmp_path, monkeypatch, exclude):
     found = module.free_spoken_digits(**told, exclude=exclude)
     assert found["MFCC: other speakers"] > 0.4  # one in ten is chance
     assert 0 < found["PNMI 1"] <= 1
-    options = [read_record(tmp_path / "out" / f"iteration-{i}")["options"] for i in (1, 2)]
-    assert [o["clusters"] for o in options] == [12, 8]
-    assert options[1]["units"] == options[1]["start"] == str(tmp_path / "out" / "iteration-1")
-    heard = [read_record(tmp_path / "out" / f"iteration-{i}")["found"] for i in (1, 2)]
-    assert all(f["examples"] + f["held_out_examples"] == (160 if exclude else 240) for f in heard)
+    records = [read_record(tmp_path / "out" / f"iteration-{i}") for i in (1, 2)]
+    assert [record.option("clusters") for record in records] == [12, 8]
+    first = str(tmp_path / "out" / "iteration-1")
+    assert records[1].option("units") == records[1].option("start") == first
+    heard = [record.info for record in records]
+    assert all(i.examples + i.held_out_examples == (160 if exclude else 240) for i in heard)
 
 
 @pytest.mark.slow
@@ -87,7 +89,7 @@ def test_beit_runs_and_scores(pictures, tmp_path, monkeypatch, units):
     found = module.beit_cifar10_cpu(units=units, threads=1, **told)
     assert set(found) == {"BEiT", "untrained 0", "pixels"}
     assert found["pixels"] > 0.9
-    there = read_record(tmp_path / "out" / "beit")["found"]["units"]
+    there = read_record(tmp_path / "out" / "beit").needs["units"]
     assert there["clusters"] == 512
     assert (there["of"] == "patches") == (units == "patches")
     with pytest.raises(ValueError, match="did you mean 'fsq'"):

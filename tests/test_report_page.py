@@ -255,14 +255,14 @@ def test_the_top_of_the_page_says_what_it_is_worth(folder, tmp_path):
     (probed / "scores").mkdir()
     write = (probed / "scores" / "linear-0.json").write_text
     write(json.dumps(score(2, "digits:test")))
-    assert summary.lead_sentences([probed]) == ""  # of older weights
+    assert summary.write_lead([probed]) == ""  # of older weights
     write(json.dumps(score(4, "digits:test")))
-    assert summary.lead_sentences([probed]) == (
+    assert summary.write_lead([probed]) == (
         "With 10 labels per class, a linear probe gets 80.0 ± 1.2 % of 1,200 test examples right; "
         "the raw input 60.0 %, the untrained encoder 50.0 %. With all labels it is 90.0 ± 1.2 %; "
         "the untrained encoder 70.0 %."
     )
-    assert summary.lead_sentences([probed, folder]).startswith("probed: With")
+    assert summary.write_lead([probed, folder]).startswith("probed: With")
 
 
 def test_examples_are_those_of_the_newest_score(folder, tmp_path):

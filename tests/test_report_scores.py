@@ -227,7 +227,7 @@ def test_a_matrix_of_many_classes_becomes_its_largest_entries(tmp_path):
     for n in (41, 100, 1000):
         counts = 90 * np.eye(n, dtype=int) + np.eye(n, k=1, dtype=int) * random.integers(0, 9, n)
         counts[7, 3] = 60
-        found = confusion.confusion_parts(counts.tolist(), [f"c{i}" for i in range(n)])
+        found = confusion.build_parts(counts.tolist(), [f"c{i}" for i in range(n)])
         assert not [part for part in found if isinstance(part, Picture)]
         pairs, worst = found
         assert pairs.rows[0] == ["c7", "c3", f"{100 * 60 / counts[7].sum():.1f}"]
@@ -239,7 +239,7 @@ def test_a_matrix_of_many_classes_becomes_its_largest_entries(tmp_path):
 
 def test_a_matrix_of_some_classes_is_drawn_without_numbers(drawn):
     counts = 9 * np.eye(20, dtype=int) + 1
-    (picture, pairs, table) = confusion.confusion_parts(
+    (picture, pairs, table) = confusion.build_parts(
         counts.tolist(), [f"a long name {i}" for i in range(20)]
     )
     assert isinstance(picture, Picture)
@@ -250,12 +250,12 @@ def test_a_matrix_of_some_classes_is_drawn_without_numbers(drawn):
 
 def test_classes_that_nobody_has_are_left_out():
     counts = [[0, 0, 0], [0, 3, 1], [0, 0, 4]]
-    *_, table = confusion.confusion_parts(counts, ["never", "a", "b"], repeated=2)
+    *_, table = confusion.build_parts(counts, ["never", "a", "b"], repeated=2)
     assert table.rows == [["a", "2", "75", "b (25)"], ["b", "2", "100", ""]]
 
 
 def test_nothing_that_is_there_becomes_nothing():
-    assert [confusion._percent(s) for s in (0.0, 0.001, 0.5, 0.999, 1.0)] == [
+    assert [confusion._format_percent(s) for s in (0.0, 0.001, 0.5, 0.999, 1.0)] == [
         "0",
         "<1",
         "50",

@@ -268,10 +268,10 @@ def test_positions_begin_anew_with_each_text():
     where = torch.arange(8).expand(2, 8)
     none = torch.zeros(2, 8, 1)
     guesses = inspection.Predictions(where, where >= 0, where, none[..., 0], where[..., None], none)
-    found = tasks_rows.text_positions(inspection.NextTokenExamples("", batch, guesses))
+    found = tasks_rows.compute_text_positions(inspection.NextTokenExamples("", batch, guesses))
     assert found.tolist() == [[0, 1, 2, 0, 1, 2, 3, 4], list(range(8))]
     whole = inspection.NextTokenExamples("", batch._replace(starts=None), guesses)
-    assert torch.equal(tasks_rows.text_positions(whole), where)
+    assert torch.equal(tasks_rows.compute_text_positions(whole), where)
 
 
 def test_the_loss_by_position_is_a_mean_of_each_part():

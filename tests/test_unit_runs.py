@@ -142,7 +142,7 @@ def test_a_probe_of_speech_stands_beside_mfcc_and_the_untrained_encoder(
 def test_speech_is_retrieved_beside_mfcc(runs, voices):
     told = {"train": voices, "test": voices, "kind": "retrieval", "quiet": True}
     found = selfwise.probe(runs("hubert"), **told, layer=0)
-    assert list(found.found) == ["pretrained", "untrained", "raw input"]
+    assert list(found.by_competitor) == ["pretrained", "untrained", "raw input"]
     assert found.to_dict()["n_test"] == 14
     assert all(0 <= row["mean"] <= 1 for row in found.rows())
 

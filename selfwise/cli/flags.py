@@ -32,6 +32,11 @@ class OptionField(NamedTuple):
         """Whether the option may stand without a value."""
         return field_at(self.kind, self.path).annotation is bool
 
+    @property
+    def has_type(self) -> bool:
+        """Whether its values are converted; those of a parameter without a type are not."""
+        return field_at(self.kind, self.path).annotation is not Any
+
 
 class OptionTable:
     """The options of one command, from the config classes that it makes."""
@@ -86,7 +91,8 @@ class OptionTable:
         """An option of an encoder: as YAML if it is a list or in quotes, or has no type."""
         if not text:
             raise ValueError(f"{flag(name)} needs a value")
-        if name in self.options and text[0] not in '[{"':
+        known = self.options.get(name)
+        if known and known.has_type and text[0] not in '[{"':
             return text
         try:
             value = yaml.safe_load(text)

@@ -8,16 +8,8 @@ from typing import Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from selfwise.core.config import (
-    Config,
-    bounds_of,
-    choices_of,
-    field_at,
-    flag,
-    hint_of,
-    option_paths,
-    sections,
-)
+from selfwise.core.config import Config, field_at, flag, option_paths, sections
+from selfwise.core.hints import bounds_of, choices_of, hint_of
 
 WIDTH, INDENT = 80, 24
 TITLES = {

@@ -79,8 +79,7 @@ def parse_method_line(word: str, command: ModuleType, argv: Sequence[str]) -> di
     for file in files:
         _check_file(Path(file), below, table, kind)
     values = {n: v for n, v in below.items() if v not in (None, "")} | given
-    for needed in ("data", "out"):
-        check_required([n for n in (needed,) if n in own.model_fields and _needs(own, n)], values)
+    check_required([n for n in own.model_fields if n in ("data", "out") and _needs(own, n)], values)
     typed: dict[str, Any] = {}
     for part in (own, fixed):
         typed |= typed_values(part, {n: v for n, v in values.items() if n in part.model_fields})

@@ -4,33 +4,26 @@ A config is made once, at the edge, and handed on whole. Users see one flat list
 sections of a class are for the code that reads them.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from copy import copy
 from dataclasses import MISSING, fields
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, get_args, get_origin
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
-from annotated_types import Ge, Gt, Le, Lt
 from docstring_parser import parse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.hints import choices_of, describe_bounds, hint_of
 
 Spell = Callable[[str], str]  # how the user writes an option: --batch for batch
 Values = Mapping[str, object]
 Documented = Callable[..., object]
 
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "yes or no", "string": "text"}
-_BOUNDS: dict[type, tuple[str, str]] = {
-    Ge: ("ge", "at least"),
-    Gt: ("gt", "above"),
-    Le: ("le", "at most"),
-    Lt: ("lt", "below"),
-}
-
 
 S = TypeVar("S", bound="Config")
 
@@ -105,7 +98,7 @@ def options_of(
         parameters = [p for n, p in signature(function).parameters.items() if n not in skip]
         about = _documented(function)
         chosen: dict[str, Any] = {
-            p.name: (p.annotation, _field(p.default, about.get(p.name)))
+            p.name: (_annotation(p), _field(p.default, about.get(p.name)))
             for p in parameters
             if p.kind in kinds
         }
@@ -269,40 +262,9 @@ def merge_values(below: Values, above: Values) -> dict[str, Any]:
     return merged
 
 
-def bounds_of(hint: object) -> dict[str, float]:
-    """The range of a type: {"ge": 0, "lt": 1} for numbers from 0 to below 1."""
-    return {
-        name: getattr(part, name)
-        for part in _parts(hint)
-        for kind, (name, _) in _BOUNDS.items()
-        if isinstance(part, kind)
-    }
-
-
-def describe_bounds(hint: object) -> str:
-    """The range of a type in words: `at least 0 and below 1`."""
-    bounds = bounds_of(hint)
-    words = [f"{word} {bounds[name]:g}" for name, word in _BOUNDS.values() if name in bounds]
-    return " and ".join(words)
-
-
-def choices_of(hint: object) -> list[object]:
-    """The words of a Literal inside a type; empty where any value will do."""
-    return [word for part in _parts(hint) if get_origin(part) is Literal for word in get_args(part)]
-
-
-def hint_of(field: FieldInfo) -> object:
-    """The type of a field with its range."""
-    return (field.annotation, *field.metadata)
-
-
-def _parts(hint: object) -> Iterator[object]:
-    yield hint
-    if get_origin(hint) is Literal:
-        return
-    inner = hint if isinstance(hint, tuple) else get_args(hint)
-    for part in (*inner, *getattr(hint, "__metadata__", ())):
-        yield from _parts(part)
+def _annotation(parameter: Parameter) -> Any:
+    """The type of a parameter; any value will do where none is written."""
+    return Any if parameter.annotation is Parameter.empty else parameter.annotation
 
 
 def _field(default: object, description: str | None) -> Any:

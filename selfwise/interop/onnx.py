@@ -81,9 +81,12 @@ def export_text(encoder: TextEncoder, path: Path) -> float:
     return _export_and_check(
         PlainTextEncoder(deepcopy(encoder)),  # the encoder itself stays where and as it is
         path,
-        [_example_rows(b, n, vocab) for b, n in shapes],
+        [_make_example(b, n, vocab) for b, n in shapes],
         inputs=INPUTS,
-        dynamic_shapes=({0: _batch_dim(), 1: length_dim}, {0: _batch_dim(), 1: length_dim}),
+        dynamic_shapes=(
+            {0: _make_batch_dim(), 1: length_dim},
+            {0: _make_batch_dim(), 1: length_dim},
+        ),
         select_real=lambda example: example[1],
     )
 
@@ -102,7 +105,7 @@ def export_image(encoder: Encoder, path: Path, *, size: int, channels: int) -> f
         path,
         [(x[:3],), (x[:1],), (x,)],
         inputs=("x",),
-        dynamic_shapes=({0: _batch_dim()},),
+        dynamic_shapes=({0: _make_batch_dim()},),
     )
 
 
@@ -121,7 +124,7 @@ def export_speech(encoder: SpeechEncoder, path: Path) -> float:
         path,
         [(x[:3, :4321],), (x[:1, :WINDOW],), (x,)],
         inputs=("x",),
-        dynamic_shapes=({0: _batch_dim(), 1: torch.export.Dim("samples", min=2 * WINDOW)},),
+        dynamic_shapes=({0: _make_batch_dim(), 1: torch.export.Dim("samples", min=2 * WINDOW)},),
     )
 
 
@@ -134,7 +137,7 @@ class OnnxSession(Protocol):
     ) -> list[np.ndarray]: ...
 
 
-def _batch_dim() -> object:
+def _make_batch_dim() -> object:
     return torch.export.Dim("batch", min=1)
 
 
@@ -177,12 +180,12 @@ def _export_and_check(
                 verbose=False,
             )
         session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
-        worst = _max_difference(session, model, examples, inputs, outputs, select_real)
+        worst = _measure_difference(session, model, examples, inputs, outputs, select_real)
     except Exception as error:  # torch, onnxscript and onnxruntime have dozens of their own
         partial.unlink(missing_ok=True)
         name = getattr(model.encoder, "name", type(model.encoder).__name__)
         raise ValueError(
-            f"encoder {name} cannot be written as ONNX: {_innermost_reason(error)}; --to "
+            f"encoder {name} cannot be written as ONNX: {_describe_error(error)}; --to "
             "safetensors writes any encoder"
         ) from error
     partial.replace(path)
@@ -202,7 +205,7 @@ def _silence_torch() -> Iterator[None]:
         logging.disable(before)
 
 
-def _max_difference(
+def _measure_difference(
     session: OnnxSession,
     model: nn.Module,
     examples: Sequence[tuple[Tensor, ...]],
@@ -233,14 +236,14 @@ def _max_difference(
     return worst
 
 
-def _innermost_reason(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """The innermost reason in one line: torch.export wraps it in pages of advice."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return shorten(f"{type(error).__name__}: {error}", 240, placeholder=" ...")
 
 
-def _example_rows(b: int, n: int, vocab: int) -> tuple[Tensor, Tensor]:
+def _make_example(b: int, n: int, vocab: int) -> tuple[Tensor, Tensor]:
     """Rows that end in more and more padding."""
     ids = (torch.arange(b * n) * 7919 % vocab).reshape(b, n)
     num_real = (n - torch.arange(b)).clamp_min(1)

@@ -96,19 +96,19 @@ def beit_cifar10_cpu(
     rows = shuffled(len(train_images), 0, "labels")[:NUM_LABELS]
     test_images = open_images(images / "test", labelled=True)
     choices = _choose_layers(run, train_images.take(np.sort(rows)), test_images)
-    labels = _labels(test_images)
+    labels = _get_labels(test_images)
     Console().print(_accuracy_table(choices, labels))
-    return {name: _accuracy(choice, labels) for name, choice in choices.items()}
+    return {name: _mean_accuracy(choice, labels) for name, choice in choices.items()}
 
 
-def _labels(images: Images) -> Integer[np.ndarray, "n"]:
+def _get_labels(images: Images) -> Integer[np.ndarray, "n"]:
     assert images.labels is not None
     return images.labels
 
 
 def _choose_layers(run: Run, train: Images, test: Images) -> dict[str, CandidateChoice]:
     """A probe of each layer of each encoder, and which layer does best on held-out labels."""
-    labels = np.concatenate([_labels(train), _labels(test)])
+    labels = np.concatenate([_get_labels(train), _get_labels(test)])
     rows = np.arange(len(train)), np.arange(len(train), len(labels))
     encoders = {"BEiT": run.encoder} | {f"untrained {s}": run.build_untrained(s) for s in UNTRAINED}
     choices = {}
@@ -121,7 +121,7 @@ def _choose_layers(run: Run, train: Images, test: Images) -> dict[str, Candidate
     return choices
 
 
-def _accuracy(choice: CandidateChoice, labels: Integer[np.ndarray, "n"]) -> float:
+def _mean_accuracy(choice: CandidateChoice, labels: Integer[np.ndarray, "n"]) -> float:
     return float(np.mean(choice.predicted[choice.candidate] == labels))
 
 
@@ -141,7 +141,7 @@ def _accuracy_table(
         correct = choice.predicted[choice.candidate] == labels
         low, high = paired_bootstrap(beit_correct, correct, seed=0)
         gain = "" if name == "BEiT" else f"{100 * low:+.1f} to {100 * high:+.1f}"
-        chosen = f"{100 * _accuracy(choice, labels):.1f}"
+        chosen = f"{100 * _mean_accuracy(choice, labels):.1f}"
         chosen += f" in {choice.candidate.split()[-1]}" if choice.candidate in names else ""
         table.add_row(name, *cells, chosen, gain)
     return table

@@ -126,13 +126,13 @@ def free_spoken_digits(
     runs = [load(Path(out) / FOLDER.format(number)) for number in (1, 2)]
     console, metrics = Console(), dict[str, float]()
     for number, run in enumerate(runs, 1):
-        pnmi = metrics[f"PNMI {number}"] = _pnmi(run, recordings, digits.digit)
+        pnmi = metrics[f"PNMI {number}"] = _measure_pnmi(run, recordings, digits.digit)
         console.print(f"PNMI of the units of iteration {number}: {pnmi:.3f}")
     test_speakers = digits.find_speakers(excluded)
     results = _probe(_extract_features(runs, recordings), digits, test_speakers)
-    console.print(*_tables(results, digits, test_speakers, f"layer {next_layer}"))
+    console.print(*_make_tables(results, digits, test_speakers, f"layer {next_layer}"))
     for name, result in results.other_speakers.items():
-        metrics[f"{name}: other speakers"] = _accuracy(result, digits.speaker, test_speakers)
+        metrics[f"{name}: other speakers"] = _mean_accuracy(result, digits.speaker, test_speakers)
         metrics[f"{name}: 5 labels"] = results.few_labels[name].mean
     return metrics
 
@@ -169,7 +169,7 @@ def _extract_features(runs: list[Run], recordings: Recordings) -> dict[str, Feat
     return features
 
 
-def _pnmi(run: Run, recordings: Recordings, digits: np.ndarray) -> float:
+def _measure_pnmi(run: Run, recordings: Recordings, digits: np.ndarray) -> float:
     """How much the units of the training recordings say of their digits."""
     options, targets = run.record.reading, run.facts.targets
     all_training = open_recordings(run.record.data, exclude=options.exclude)
@@ -179,13 +179,13 @@ def _pnmi(run: Run, recordings: Recordings, digits: np.ndarray) -> float:
     return compute_pnmi(*flatten_units(units, np.array([digit_of[name] for name in trained.ids])))
 
 
-def _accuracy(
+def _mean_accuracy(
     result: LeaveOneGroupOutResult, speaker: np.ndarray, test_speakers: list[int]
 ) -> float:
     return float(np.mean([result.correct[speaker == one].mean() for one in test_speakers]))
 
 
-def _tables(
+def _make_tables(
     results: ProbeResults, digits: Digits, test_speakers: list[int], fixed_layer: str
 ) -> tuple[Table, Table]:
     """Accuracy in %, with what is beyond MFCC as a paired 95 % interval; and that of each speaker.
@@ -205,7 +205,7 @@ def _tables(
         is_mfcc = name == "MFCC"
         table.add_row(
             name,
-            f"{100 * _accuracy(result, digits.speaker, test_speakers):.1f}",
+            f"{100 * _mean_accuracy(result, digits.speaker, test_speakers):.1f}",
             "" if is_mfcc else " ".join(sorted({layer.split()[-1] for layer in result.chosen})),
             "" if is_mfcc else f"{100 * low:+.1f} to {100 * high:+.1f}",
             f"{100 * few.mean:.1f} ± {deviation:.1f}",

@@ -96,7 +96,7 @@ def pretexts_cifar10(
     train, test = (open_images(images / part, labelled=True) for part in ("train", "test"))
     if held_out:
         train, test = _split(train)
-        source = train.read(np.arange(len(train))).x.numpy(), _labels(train)
+        source = train.read(np.arange(len(train))).x.numpy(), _get_labels(train)
     pretrain = partial(
         pretrain_or_resume,
         data=source,
@@ -124,7 +124,7 @@ def _score_encoders(
     scores: dict[str, list[EncoderScores]] = {}
     for name, run in runs.items():
         embed = partial(extract_features, size=run.size, precision=run.record.option("precision"))
-        if (baseline := _baseline(name)) not in scores:
+        if (baseline := _choose_baseline(name)) not in scores:
             twins = extract_untrained(run.build_untrained, train, test, size=run.size, embed=embed)
             scores[baseline] = [score_features(twin, train, test) for twin in twins]
         features = FeatureSplit(*(embed(run.encoder, part) for part in (train, test)))
@@ -136,7 +136,12 @@ def _score_encoders(
 
 def score_features(features: FeatureSplit, train: Images, test: Images) -> EncoderScores:
     """Two linear probes, neighbours and retrieval, on one kind of features."""
-    train_x, labels, test_x, target = features.train, _labels(train), features.test, _labels(test)
+    train_x, labels, test_x, target = (
+        features.train,
+        _get_labels(train),
+        features.test,
+        _get_labels(test),
+    )
     few_labels = []
     for draw in range(DRAWS):
         rows = draw_labels(labels, min(LABELS_PER_CLASS, int(np.bincount(labels).min())), draw)
@@ -166,35 +171,35 @@ def score_table(
             num_images = runs[name].step * runs[name].record.training.batch
             num_views = num_images * VIEWS.get(name, 1)
             training = [f"{num_images:,}", f"{num_views:,}", _score_own_task(runs[name], test)]
-            twins = np.mean([twin.correct for twin in scores[_baseline(name)]], axis=0)
+            twins = np.mean([twin.correct for twin in scores[_choose_baseline(name)]], axis=0)
             low, high = paired_bootstrap(seeds[0].correct, twins, seed=0)
             gain = f"{100 * low:+.1f} to {100 * high:+.1f}"
         table.add_row(
             name,
             *training,
-            _percent([share for one in seeds for share in one.few_labels]),
-            _percent([float(one.correct.mean()) for one in seeds]),
+            _format_percent([share for one in seeds for share in one.few_labels]),
+            _format_percent([float(one.correct.mean()) for one in seeds]),
             gain,
-            _percent([one.knn for one in seeds]),
-            _percent([one.recall for one in seeds]),
-            _percent([one.map_at_r for one in seeds]),
+            _format_percent([one.knn for one in seeds]),
+            _format_percent([one.recall for one in seeds]),
+            _format_percent([one.map_at_r for one in seeds]),
         )
     return table
 
 
-def _baseline(method: str) -> str:
+def _choose_baseline(method: str) -> str:
     """The untrained encoder that sees what the method's encoder sees."""
     return "untrained, lightness" if method == "colorization" else "untrained"
 
 
-def _percent(shares: Sequence[float]) -> str:
+def _format_percent(shares: Sequence[float]) -> str:
     spread = f" ({100 * np.std(shares, ddof=1):.1f})" if len(shares) > 1 else ""
     return f"{100 * np.mean(shares):.1f}{spread}"
 
 
 def _score_own_task(run: Run, test: Images) -> str:
     """Terms and metrics of the task on test images, with views as in training."""
-    labels = torch.from_numpy(_labels(test))
+    labels = torch.from_numpy(_get_labels(test))
     order = shuffled(len(test), SEED, "own task")[:TASK_EXAMPLES]
     rows = np.array_split(order, max(1, len(order) // BATCH_SIZE))
 
@@ -212,6 +217,6 @@ def _split(images: Images) -> tuple[Images, Images]:
     return images.take(np.sort(order[HELD_OUT:])), images.take(np.sort(order[:HELD_OUT]))
 
 
-def _labels(images: Images) -> Integer[np.ndarray, "n"]:
+def _get_labels(images: Images) -> Integer[np.ndarray, "n"]:
     assert images.labels is not None
     return images.labels

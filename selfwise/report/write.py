@@ -43,9 +43,9 @@ def write_page(
         )
     path = _check_target(Path(out) if out else folders[0] / FILE_NAME)
     text = page.render(
-        summary.page_title(folders),
+        summary.write_title(folders),
         build_sections(folders, data=data, seed=seed),
-        lead=summary.lead_sentences(folders),
+        lead=summary.write_lead(folders),
     )
     _write_atomically(text, path)
     return path
@@ -54,7 +54,7 @@ def write_page(
 def build_sections(folders: Sequence[Path], *, data: str, seed: int) -> list[Section]:
     """The sections of the page, in their order."""
     if len(folders) == 1:
-        top, embedding_sections = _sections_of_run(folders[0], data, seed=seed)
+        top, embedding_sections = _build_run_sections(folders[0], data, seed=seed)
     else:
         top, embedding_sections = summary.build_sections(folders), []
     details = [*curves.build_sections(folders), *options.build_sections(folders)]
@@ -62,7 +62,9 @@ def build_sections(folders: Sequence[Path], *, data: str, seed: int) -> list[Sec
     return [*top, *score_sections, *embedding_sections, *details]
 
 
-def _sections_of_run(folder: Path, data: str, *, seed: int) -> tuple[list[Section], list[Section]]:
+def _build_run_sections(
+    folder: Path, data: str, *, seed: int
+) -> tuple[list[Section], list[Section]]:
     """What a single run is and does with examples, and what its encoder finds alike."""
     run = _open_run(folder)
     if run is None:

@@ -24,7 +24,15 @@ from selfwise.core.config import (
     options_of,
     sections,
 )
-from selfwise.core.plugins import FROM_PYTHON, absolute_place, is_place, load_place, name_place
+from selfwise.core.plugins import (
+    FROM_PYTHON,
+    absolute_place,
+    allow_plugins,
+    is_place,
+    load_place,
+    module_of,
+    name_place,
+)
 from selfwise.data.image.named_sets import parse_name
 from selfwise.data.text.documents import HUB_PREFIX
 from selfwise.data.text.python_docs import PYTHON_DOCS
@@ -196,8 +204,11 @@ def make_request(
     _check_not_supplied(kind_of, given["encoder_options"], factory, spell)
     config = make_config(kind_of, merge_values(nest_values(kind_of, below), given), spell=spell)
     asked = make_config(kind_of, given, spell=spell)
+    method_name = name_method(method, kind)
+    # what the user has named or handed over, the other processes of the run may import too
+    allow_plugins(module_of(place) for place in (method_name, name) if is_place(place))
     return RunRequest(
-        method=name_method(method, kind),
+        method=method_name,
         kind=kind,
         config=config,
         encoder=choose_encoder(kind, config, factory),

@@ -61,8 +61,9 @@ def check_method(
         case = Case(*build_case(method, encoder=encoder, options=options), draws)
         try:
             check(case)
-        except AssertionError as error:
-            broken.append(f"{check.__name__.removeprefix('check_')}: {error}")
+        except Exception as error:
+            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+            broken.append(f"{check.__name__.removeprefix('check_')}: {kind}{error}")
     if broken:
         lines = "\n  ".join(broken)
         raise AssertionError(f"{method.__name__} breaks the contract of methods:\n  {lines}")

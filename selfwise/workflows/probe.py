@@ -92,7 +92,6 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         device: cpu, cuda or auto.
         quiet: print nothing while it works.
     """
-    budgets = label_curve.parse_budgets(labels)
     run = run if isinstance(run, Run) else load(run)
     job = ProbeJob(
         run,
@@ -100,7 +99,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         FeatureOptions(layer, pooling or _own_pooling(run, kind), window, device),
         ReadingOptions(skip_broken=skip_broken, field=field, label=label),
         data={"train": name_data(train), "test": None if test is None else name_data(test)},
-        budgets=budgets,
+        budgets=label_curve.parse_budgets(labels),
         seeds=seeds,
         k=k,
         supervised=scratch,
@@ -109,8 +108,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     if kind == RETRIEVAL:
         return _retrieve(job, *_searched_pair(job, train, test))
     known, asked = labelled_pair(run, train, test, job.reading)
-    score = _compare(job, known, asked, None if quiet else partial(print, flush=True))
-    return _save_score(job, score, _measured(score), known, asked)
+    return _learn(job, known, asked, None if quiet else partial(print, flush=True))
 
 
 @dataclass(frozen=True)
@@ -134,10 +132,10 @@ class ProbeJob:
         return options | ({"k": self.k or CHOSEN} if self.kind == "knn" else {})
 
 
-def _compare(
+def _learn(
     job: ProbeJob, known: Any, asked: Any, progress: Callable[[str], None] | None
 ) -> ProbeScore:
-    """The score of a probe that learns, with what its reader has to know of the examples."""
+    """The score of a probe that learns from labels, filed in the run folder."""
     score = label_curve.compute_label_curve(
         _competitors(job, known, asked),
         known.labels,
@@ -149,7 +147,8 @@ def _compare(
         progress=progress,
     )
     unread = _describe_unread(job, known, asked)
-    return replace(score, warnings=(*write_warnings(known, asked), *unread))
+    score = replace(score, warnings=(*write_warnings(known, asked), *unread))
+    return _save_score(job, score, _measured(score), known, asked)
 
 
 def _measured(score: ProbeScore) -> list[Any]:

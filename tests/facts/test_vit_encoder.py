@@ -194,13 +194,13 @@ def test_images_skip_parts_at_a_rate_that_grows_with_depth():
     block: PatchBlock = encoder.blocks[-1].train()
     x = torch.ones(4000, 2, 32)
     torch.manual_seed(0)
-    found = block._weighed(x, None)
+    found = block._scale_and_drop(x, None)
     assert found.unique().tolist() == pytest.approx([0.0, 1 / 0.6])
     assert (found == found[:, :1, :1]).all()  # the image as a whole
     assert (found[:, 0, 0] == 0).float().mean() == pytest.approx(0.4, abs=0.03)
     torch.manual_seed(0)
-    assert torch.equal(found, block._weighed(x, None))
-    assert torch.equal(block.eval()._weighed(x, None), x)
+    assert torch.equal(found, block._scale_and_drop(x, None))
+    assert torch.equal(block.eval()._scale_and_drop(x, None), x)
 
 
 def test_weights_are_a_function_of_the_seed_alone():

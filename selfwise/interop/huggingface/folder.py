@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from selfwise.core.types import Vocabulary
-from selfwise.interop.huggingface.tokenizer_files import tokenizer_files
+from selfwise.interop.huggingface.tokenizer_files import make_tokenizer_files
 from selfwise.interop.types import JsonObject, Weights
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -60,11 +60,11 @@ def write_folder(
     folder is there already.
     """
     model_type = config["model_type"]
-    files = tokenizer_files(tokenizer, vocabulary, model_type=model_type, length=length)
-    write_parts(folder, config, weights, files)
+    files = make_tokenizer_files(tokenizer, vocabulary, model_type=model_type, length=length)
+    write_checkpoint(folder, config, weights, files)
 
 
-def write_parts(
+def write_checkpoint(
     folder: Path,
     config: JsonObject,
     weights: Mapping[str, Tensor],
@@ -74,14 +74,14 @@ def write_parts(
 
     Raises ValueError if the folder is there already.
     """
-    with new_folder(folder) as partial:
+    with create_folder(folder) as partial:
         for name, content in {CONFIG: config, **files}.items():
             write_json(partial / name, content)
         write_weights(partial / WEIGHTS, weights)
 
 
 @contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
+def create_folder(folder: Path) -> Iterator[Path]:
     """A folder to write into, which becomes `folder` when all is done and is gone otherwise.
 
     Raises ValueError if there is something in `folder` already.
@@ -153,7 +153,7 @@ def read_weights(path: Path) -> Weights:
     return weights
 
 
-def read_optional(path: Path) -> JsonObject | None:
+def read_optional_json(path: Path) -> JsonObject | None:
     """A json file that may be there. Raises ValueError if it is broken."""
     return _read_json(path) if path.is_file() else None
 

@@ -110,7 +110,7 @@ def from_hf(
         )
     standard = _standardize_names(weights)
     encoder, used = {}, {MASK}
-    for ours, theirs, shape in encoder_names(options):
+    for ours, theirs, shape in list_encoder_names(options):
         absent = [name for name in theirs if name not in standard]
         if absent:
             raise ValueError(f"the checkpoint has no weight {absent[0]}")
@@ -158,7 +158,7 @@ def to_hf(
         **{"mask_time_prob": 0.0 if mask is None else 0.05, "mask_time_length": 10},
     }
     exported: Weights = {} if mask is None else {MASK: _to_float32(mask)}
-    for ours, theirs, _ in encoder_names(options):
+    for ours, theirs, _ in list_encoder_names(options):
         weight = encoder[ours]
         parts = weight.chunk(len(theirs)) if len(theirs) > 1 else (weight,)
         exported |= {name: _to_float32(part) for name, part in zip(theirs, parts)}
@@ -182,7 +182,7 @@ def write_preprocessor(options: EncoderOptions) -> JsonObject:
     }
 
 
-def encoder_names(
+def list_encoder_names(
     options: EncoderOptions,
 ) -> Iterator[tuple[str, tuple[str, ...], tuple[int, ...]]]:
     """Our name of each encoder weight, theirs (several are one of ours), and its shape."""

@@ -13,9 +13,9 @@ from selfwise.core.types import Vocabulary
 from selfwise.interop.huggingface.text_configs import read_config, write_config
 from selfwise.interop.huggingface.text_names import (
     TABLES,
-    encoder_names,
     expected_shape,
-    head_names,
+    list_encoder_names,
+    list_head_names,
 )
 from selfwise.interop.types import EncoderOptions, JsonObject, Weights
 
@@ -43,22 +43,24 @@ def from_hf(config: JsonObject, weights: Mapping[str, Tensor]) -> TextCheckpoint
     _drop_tied_copies(family, standard)
     _fold_extras(family, options, standard)
     used: set[str] = set()
-    encoder = _gather_weights(family, encoder_names(family, options), standard, used)
-    head = _gather_weights(family, head_names(family), standard, used)
-    required_names = [n for n, _ in encoder_names(family, options) if not n.startswith("pooler.")]
+    encoder = _gather_weights(family, list_encoder_names(family, options), standard, used)
+    head = _gather_weights(family, list_head_names(family), standard, used)
+    required_names = [
+        n for n, _ in list_encoder_names(family, options) if not n.startswith("pooler.")
+    ]
     for name in required_names:
         if name not in encoder:
-            theirs = dict(encoder_names(family, options))[name]
+            theirs = dict(list_encoder_names(family, options))[name]
             raise ValueError(f"the checkpoint has no weight {' or '.join(theirs)}")
     for name, weight in (encoder | head).items():
         expected = expected_shape(name, options, vocab)
         if weight.shape != expected:
-            theirs = dict([*encoder_names(family, options), *head_names(family)])[name]
+            theirs = dict([*list_encoder_names(family, options), *list_head_names(family)])[name]
             raise ValueError(
                 f"the checkpoint's {theirs[0]} does not fit its config.json: together with its "
                 f"parts it is {tuple(weight.shape)}, and the config asks for {expected}"
             )
-    all_names = [*encoder_names(family, options), *head_names(family)]
+    all_names = [*list_encoder_names(family, options), *list_head_names(family)]
     missing = [n for n, _ in all_names if n not in encoder and n not in head]
     unused = [name for name in sorted(standard) if name not in used]
     notes = [f"{name} has no place in selfwise and was left out" for name in unused]
@@ -87,17 +89,17 @@ def to_hf(
             f"{len(encoder['token.weight'])}"
         )
     config["vocab_size"] = len(encoder["token.weight"])
-    architecture, has_pooler = _architecture(family, options, head)
+    architecture, has_pooler = _choose_architecture(family, options, head)
     config["architectures"] = [architecture]
     our_weights, hf_options = dict(encoder), dict(options)
     _unfold_extras(family, hf_options, our_weights, vocabulary)
     encoder_weights = [
         (n, t)
-        for n, t in encoder_names(family, hf_options)
+        for n, t in list_encoder_names(family, hf_options)
         if has_pooler or not n.startswith("pooler.")
     ]
     head_weights = [
-        (n, t) for n, t in head_names(family) if n in _exported_heads(architecture, head)
+        (n, t) for n, t in list_head_names(family) if n in _list_exported_heads(architecture, head)
     ]
     exported: Weights = {}
     for name, theirs in [*encoder_weights, *head_weights]:
@@ -110,7 +112,7 @@ def to_hf(
     return config, {name.removeprefix(prefix): weight for name, weight in exported.items()}
 
 
-def _architecture(
+def _choose_architecture(
     family: str, options: EncoderOptions, head: Mapping[str, Tensor]
 ) -> tuple[str, bool]:
     """(their class, whether it has the pooler)."""
@@ -131,7 +133,7 @@ def _architecture(
     return f"{stem}Model", True
 
 
-def _exported_heads(architecture: str, head: Mapping[str, Tensor]) -> set[str]:
+def _list_exported_heads(architecture: str, head: Mapping[str, Tensor]) -> set[str]:
     if architecture.endswith("ForMaskedLM"):
         return {name for name in head if name.startswith("head.")}
     return set(head)

@@ -119,7 +119,9 @@ TABLES = {
 EMBEDDINGS = ("token", "position", "segment")  # modules without a bias
 
 
-def encoder_names(family: str, options: EncoderOptions) -> Iterator[tuple[str, tuple[str, ...]]]:
+def list_encoder_names(
+    family: str, options: EncoderOptions
+) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Our name of each encoder weight, and theirs."""
     names = TABLES[family]
     absent = {
@@ -134,7 +136,7 @@ def encoder_names(family: str, options: EncoderOptions) -> Iterator[tuple[str, t
             yield from _list_parameters(f"trunk.blocks.{i}.{ours}", tuple(place + p for p in parts))
 
 
-def head_names(family: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+def list_head_names(family: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The same for the heads of a method. The first of several names is the one to write."""
     names = TABLES[family]
     for ours, theirs in names.heads.items():

@@ -21,7 +21,7 @@ _INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 _PAIR_PROCESSORS = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")
 
 
-def tokenizer_files(
+def make_tokenizer_files(
     tokenizer: str, vocabulary: Vocabulary, *, model_type: str, length: int
 ) -> dict[str, JsonObject]:
     """The contents of tokenizer.json, tokenizer_config.json and special_tokens_map.json.
@@ -30,7 +30,7 @@ def tokenizer_files(
     where it has none and the family has them, and loses it for GPT-2.
     """
     tokenizer_json = json.loads(tokenizer)
-    pieces = _pieces_by_id(tokenizer_json)
+    pieces = _index_pieces(tokenizer_json)
     special: dict[str, str] = {}
     for role, theirs in (_COMMON_ROLES | _ROLES_OF_TYPE[model_type]).items():
         token_id = getattr(vocabulary, role)
@@ -61,7 +61,7 @@ def tokenizer_files(
     }
 
 
-def _pieces_by_id(tokenizer_json: JsonObject) -> dict[int, str]:
+def _index_pieces(tokenizer_json: JsonObject) -> dict[int, str]:
     """What each id stands for."""
     vocab = tokenizer_json["model"]["vocab"]
     if isinstance(vocab, list):  # unigram: pairs of piece and score

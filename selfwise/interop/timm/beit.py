@@ -47,7 +47,7 @@ def to_timm(
     args = {
         **{"img_size": size, "in_chans": channels, "patch_size": options["patch"]},
         **{"embed_dim": options["dim"], "depth": options["depth"], "num_heads": options["heads"]},
-        "mlp_ratio": _ratio(options["ff"], options["dim"]),
+        "mlp_ratio": _compute_mlp_ratio(options["ff"], options["dim"]),
         "init_values": options["layer_scale"],
         "drop_path_rate": options["drop_path"],
         "use_abs_pos_emb": options["absolute"],
@@ -60,7 +60,7 @@ def to_timm(
     return args, {_timm_name(name, norm): weight for name, weight in encoder.items()}
 
 
-def _ratio(ff: int, dim: int) -> float:
+def _compute_mlp_ratio(ff: int, dim: int) -> float:
     """timm rounds the product with the width down."""
     ratio = ff / dim
     return ratio if int(dim * ratio) == ff else nextafter(ratio, ff)

@@ -57,10 +57,12 @@ def render(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
     """
     figures = Figures()
     escaped = [escape_all(section) for section in sections]
-    contents = [_section(number, section, figures) for number, section in enumerate(escaped, 1)]
+    contents = [
+        _render_section(number, section, figures) for number, section in enumerate(escaped, 1)
+    ]
     style, script = _read_asset("page.css") + figures.style, _read_asset("page.js")
     return (
-        _environment()
+        _load_environment()
         .get_template("page.html.j2")
         .render(
             title=escape_invisible(title),
@@ -68,20 +70,20 @@ def render(title: str, sections: Sequence[Section], *, lead: str = "") -> str:
             sections=contents,
             style=Markup(style),  # ours, as are the script and the figures' markup
             script=Markup(script),
-            policy=content_policy(style=style, script=script),
+            policy=make_content_policy(style=style, script=script),
             generator=GENERATOR,
             version=version("selfwise"),
         )
     )
 
 
-def content_policy(*, style: str, script: str) -> str:
+def make_content_policy(*, style: str, script: str) -> str:
     """What the page may load: pictures inside itself, and this one style and script."""
     allowed = {
         "default-src": "'none'",
         "img-src": "data:",
-        "style-src": _hash(style),
-        "script-src": _hash(script),
+        "style-src": _hash_source(style),
+        "script-src": _hash_source(script),
         "base-uri": "'none'",
         "form-action": "'none'",
     }
@@ -94,12 +96,12 @@ def is_page(path: Path) -> bool:
         return f'<meta name="generator" content="{GENERATOR}">'.encode() in file.read(4096)
 
 
-def data_uri(picture: Picture) -> str:
+def encode_data_uri(picture: Picture) -> str:
     """The picture as a data URI, which needs no file."""
     return f"data:image/{picture.form};base64,{base64.b64encode(picture.data).decode()}"
 
 
-def _hash(text: str) -> str:
+def _hash_source(text: str) -> str:
     return f"'sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
@@ -108,7 +110,7 @@ def _read_asset(name: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _load_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HOME), autoescape=True, undefined=StrictUndefined, auto_reload=False
     )
@@ -123,12 +125,14 @@ def use_no_break_spaces(text: str) -> str:
     )
 
 
-def _section(number: int, section: Section, figures: Figures) -> TemplatePart:
+def _render_section(number: int, section: Section, figures: Figures) -> TemplatePart:
     """A section as the template draws it; single pictures that follow each other share rows."""
     parts: list[TemplatePart] = []
     for single, group in groupby(section.parts, lambda part: isinstance(part, Picture)):
         if single:
-            pictures = [_picture(part, figures) for part in group if isinstance(part, Picture)]
+            pictures = [
+                _render_picture(part, figures) for part in group if isinstance(part, Picture)
+            ]
             parts.append({"kind": "pictures", "pictures": pictures})
         else:
             parts += [_RENDERERS[type(part)](part, figures) for part in group]
@@ -142,7 +146,7 @@ def _section(number: int, section: Section, figures: Figures) -> TemplatePart:
     }
 
 
-def _picture(picture: Picture, figures: Figures) -> TemplatePart:
+def _render_picture(picture: Picture, figures: Figures) -> TemplatePart:
     part: TemplatePart = {"form": picture.form, "alt": picture.alt, "caption": picture.caption}
     part["mark"] = picture.mark
     if picture.form == "svg":
@@ -152,24 +156,24 @@ def _picture(picture: Picture, figures: Figures) -> TemplatePart:
     small = min(size) <= SMALL
     scale = max(1, ENLARGED // min(width, height)) if small else 1
     dimensions = {"width": width * scale, "height": height * scale, "pixelated": small}
-    return {**part, **dimensions, "uri": data_uri(picture)}
+    return {**part, **dimensions, "uri": encode_data_uri(picture)}
 
 
-def _strip(part: Strip, figures: Figures) -> TemplatePart:
-    pictures = [_picture(picture, figures) for picture in part.pictures]
+def _render_strip(part: Strip, figures: Figures) -> TemplatePart:
+    pictures = [_render_picture(picture, figures) for picture in part.pictures]
     return {"kind": "strip", "pictures": pictures, "caption": part.caption, "lead": part.lead}
 
 
-def _sheet(part: Sheet, figures: Figures) -> TemplatePart:
-    strips = [_strip(strip, figures) for strip in part.strips]
+def _render_sheet(part: Sheet, figures: Figures) -> TemplatePart:
+    strips = [_render_strip(strip, figures) for strip in part.strips]
     return {"kind": "sheet", "strips": strips, "caption": part.caption}
 
 
-def _paragraphs(part: Paragraphs, figures: Figures) -> TemplatePart:
+def _render_paragraphs(part: Paragraphs, figures: Figures) -> TemplatePart:
     return {"kind": "words", "sentences": part.sentences}
 
 
-def _table(part: Table, figures: Figures) -> TemplatePart:
+def _render_table(part: Table, figures: Figures) -> TemplatePart:
     columns = range(max([len(part.head), *map(len, part.rows)], default=0))
     if len(columns) == 2 and len(part.rows) > LONG and all(len(r[-1]) <= SHORT for r in part.rows):
         return {"kind": "facts", "rows": part.rows, "caption": part.caption}
@@ -186,26 +190,26 @@ def _table(part: Table, figures: Figures) -> TemplatePart:
     }
 
 
-def _lines(part: Lines, figures: Figures) -> TemplatePart:
+def _render_lines(part: Lines, figures: Figures) -> TemplatePart:
     return {"kind": "lines", "lines": part.lines, "caption": part.caption}
 
 
-def _command(part: Command, figures: Figures) -> TemplatePart:
+def _render_command(part: Command, figures: Figures) -> TemplatePart:
     # a word of a command stays whole: at its hyphens a browser would end lines
     return {"kind": "command", "words": re.split(r"(\s+)", part.text)}
 
 
-def _map(part: Map, figures: Figures) -> TemplatePart:
-    pictures = [{"uri": data_uri(picture), "alt": picture.alt} for picture in part.pictures]
+def _render_map(part: Map, figures: Figures) -> TemplatePart:
+    pictures = [{"uri": encode_data_uri(picture), "alt": picture.alt} for picture in part.pictures]
     return {"kind": "map", **lay_out_map(part, pictures)}
 
 
 _RENDERERS: Mapping[type[Part], Callable[[Any, Figures], TemplatePart]] = {
-    Strip: _strip,
-    Sheet: _sheet,
-    Paragraphs: _paragraphs,
-    Table: _table,
-    Lines: _lines,
-    Command: _command,
-    Map: _map,
+    Strip: _render_strip,
+    Sheet: _render_sheet,
+    Paragraphs: _render_paragraphs,
+    Table: _render_table,
+    Lines: _render_lines,
+    Command: _render_command,
+    Map: _render_map,
 }

@@ -22,7 +22,7 @@ MIN_OPACITY = (
 DARK_SHARE = 0.8  # share from which on a cell is too dark for the page's ink, light or dark
 
 
-def confusion_parts(
+def build_parts(
     counts: Sequence[Sequence[int]], classes: Sequence[str], *, repeated: int = 1
 ) -> list[Picture | Table]:
     """The matrix, where there are at most 30 classes, and the same in numbers.
@@ -38,11 +38,11 @@ def confusion_parts(
     totals = matrix.sum(axis=1)
     shares = matrix / np.maximum(totals, 1)[:, None]
     figure = [_draw_matrix(shares, names)] if len(names) <= MAX_DRAWN else []
-    confused = _table_of_confusions(shares, names) if len(names) > MAX_NUMBERED else []
-    return [*figure, *confused, _table_by_class(shares, names, totals / repeated)]
+    confused = _tabulate_confusions(shares, names) if len(names) > MAX_NUMBERED else []
+    return [*figure, *confused, _tabulate_classes(shares, names, totals / repeated)]
 
 
-def _table_by_class(
+def _tabulate_classes(
     shares: Float[np.ndarray, "n n"], names: Sequence[str], examples: Float[np.ndarray, "n"]
 ) -> Table:
     """What of each class is right, and what the rest is taken for; of many, the worst classes."""
@@ -55,15 +55,17 @@ def _table_by_class(
     rows = []
     for i in order[:MAX_DRAWN]:
         wrong = [int(j) for j in np.argsort(-shares[i], kind="stable") if j != i and shares[i, j]]
-        mistakes = ", ".join(f"{names[j]} ({_percent(shares[i, j])})" for j in wrong[:max_mistakes])
+        mistakes = ", ".join(
+            f"{names[j]} ({_format_percent(shares[i, j])})" for j in wrong[:max_mistakes]
+        )
         mistakes += f" and {len(wrong) - max_mistakes} more" if len(wrong) > max_mistakes else ""
-        rows.append([names[i], f"{examples[i]:,.0f}", _percent(right[i]), mistakes])
+        rows.append([names[i], f"{examples[i]:,.0f}", _format_percent(right[i]), mistakes])
     caption = f"The {MAX_DRAWN} of {len(present)} classes with the fewest right"
     head = ["class", "examples", "right, %", "taken for (%)"]
     return Table(head, rows, caption if len(present) > len(rows) else "The same in numbers")
 
 
-def _table_of_confusions(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> list[Table]:
+def _tabulate_confusions(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> list[Table]:
     """The largest shares off the diagonal; nothing where all is right."""
     wrong = shares - np.diag(np.diag(shares))
     order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS]
@@ -89,7 +91,7 @@ def _draw_matrix(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Pict
             axes.text(
                 j + 0.5,
                 i + 0.52,
-                _percent(shares[i, j]),
+                _format_percent(shares[i, j]),
                 ha="center",
                 va="center_baseline",
                 fontsize=8.5 if n <= 10 else 7.5,
@@ -111,7 +113,7 @@ def _draw_matrix(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Pict
     axes.set_ylabel("class", fontsize=8.5)
     in_percent = "In percent of each class, over all seeds"
     about = in_percent if n <= MAX_NUMBERED else "The more of a class, the fuller the colour"
-    right = ", ".join(f"{name} {_percent(shares[i, i])}" for i, name in enumerate(names))
+    right = ", ".join(f"{name} {_format_percent(shares[i, i])}" for i, name in enumerate(names))
     return render_svg(
         figure,
         alt=f"Confusion matrix; right, in percent of each class: {right}",
@@ -119,7 +121,7 @@ def _draw_matrix(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Pict
     )
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     """Whole percent, but nothing that is there becomes 0, and nothing that is wrong becomes 100."""
     if 0 < share < 0.005:
         return "<1"

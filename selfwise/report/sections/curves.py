@@ -63,24 +63,27 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     health_names = (*quantities.HEALTH, *quantities.SETTINGS)
     training_names = [name for name in names if name not in health_names]
     rates = _list_quantities(run.timing for run in runs)
-    rows = _table_rows(runs, training_names) + _table_rows(runs, rates, _timing)
+    rows = _collect_rows(runs, training_names) + _collect_rows(runs, rates, _get_timing)
     parts: list[Part] = [
         *(_plot_quantities(runs, group) for group in _group_by_plot(runs, training_names)),
-        *(_plot_quantities(runs, [name], _timing, low=0.0) for name in rates),
-        _table(runs, rows),
+        *(_plot_quantities(runs, [name], _get_timing, low=0.0) for name in rates),
+        _tabulate(runs, rows),
         *([Paragraphs(omissions)] if omissions else []),
     ]
     training = Section("Training", _describe_points(runs, run_records), parts)
-    return [training, *_health_section(runs, [name for name in health_names if name in names])]
+    return [
+        training,
+        *_build_health_section(runs, [name for name in health_names if name in names]),
+    ]
 
 
-def _health_section(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[Section]:
+def _build_health_section(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[Section]:
     """Curves of the health of the vectors, where it was logged; settings are in the table alone."""
     plotted = [name for name in names if name in quantities.HEALTH]
     if not plotted:
         return []
     pictures = [_plot_quantities(runs, [name]) for name in plotted]
-    table = _table(runs, _table_rows(runs, names))
+    table = _tabulate(runs, _collect_rows(runs, names))
     return [Section("Health of the vectors", _describe_health(plotted), [*pictures, table])]
 
 
@@ -102,11 +105,11 @@ def _drop_nonfinite(log: Logged) -> Logged:
     return log._replace(lines=[line for line in lines if "step" in line])
 
 
-def _metrics(run: LoggedRun) -> Logged:
+def _get_metrics(run: LoggedRun) -> Logged:
     return run.metrics
 
 
-def _timing(run: LoggedRun) -> Logged:
+def _get_timing(run: LoggedRun) -> Logged:
     return run.timing
 
 
@@ -143,12 +146,14 @@ def _group_by_plot(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[list
     parts = [
         part
         for group in groups.values()
-        for part in ([[name] for name in group] if len(_runs_with(runs, group)) > 1 else [group])
+        for part in (
+            [[name] for name in group] if len(_select_runs_with(runs, group)) > 1 else [group]
+        )
     ]
     return sorted(parts, key=lambda part: names.index(part[0]))
 
 
-def _runs_with(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[LoggedRun]:
+def _select_runs_with(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[LoggedRun]:
     """The runs that have logged any of the values, in training or on what is held out."""
     keys = {prefix + name for name in names for prefix in ("", quantities.HELD_OUT)}
     return [run for run in runs if keys & {*run.metrics.names, *run.timing.names}]
@@ -157,13 +162,13 @@ def _runs_with(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[LoggedRu
 def _plot_quantities(
     runs: Sequence[LoggedRun],
     names: Sequence[str],
-    log: Callable[[LoggedRun], Logged] = _metrics,
+    log: Callable[[LoggedRun], Logged] = _get_metrics,
     *,
     low: float | None = None,
 ) -> Picture:
     """A plot of values of all runs that have them; held-out twins are dashed."""
     scale = 100 if quantities.is_percent(names[0]) else 1
-    runs_with_any = _runs_with(runs, names)
+    runs_with_any = _select_runs_with(runs, names)
     lines = _make_lines(runs, names, log, scale)
     title = quantities.plot_title(names)
     figure, axes = new_plot(f"{title}, %" if scale == 100 else title)
@@ -199,7 +204,7 @@ def _make_lines(
     scale: int,
 ) -> list[Line]:
     """A line for each value that was logged, thinned; colours are of runs, or of values."""
-    lines, several = [], len(_runs_with(runs, names)) > 1
+    lines, several = [], len(_select_runs_with(runs, names)) > 1
     pairs = [(i, k, run, name) for i, run in enumerate(runs) for k, name in enumerate(names)]
     for i, k, run, name in pairs:
         # no colour of another run stands for a second value
@@ -239,10 +244,10 @@ def thin_points(count: int) -> list[int]:
     return indices if not indices or indices[-1] == count - 1 else [*indices, count - 1]
 
 
-def _table_rows(
+def _collect_rows(
     runs: Sequence[LoggedRun],
     names: Sequence[str],
-    log: Callable[[LoggedRun], Logged] = _metrics,
+    log: Callable[[LoggedRun], Logged] = _get_metrics,
 ) -> list[list[str]]:
     """A line for each value of each run: what a figure shows, for those who do not see it."""
     rows = []
@@ -259,7 +264,7 @@ def _table_rows(
     return rows
 
 
-def _table(runs: Sequence[LoggedRun], lines: Sequence[Sequence[str]]) -> Table:
+def _tabulate(runs: Sequence[LoggedRun], lines: Sequence[Sequence[str]]) -> Table:
     head = ["value", "run", "first", "lowest", "highest", "last", "at step"]
     single = len(runs) == 1  # its name would stand in every line
     cells = [[cell for i, cell in enumerate(line) if not single or i != 1] for line in lines]

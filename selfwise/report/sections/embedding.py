@@ -68,11 +68,11 @@ def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int
     if sentence := _explain_collapse(vectors):
         return [Section("Map", sentence, [])]
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    sample = EmbeddedExamples(subset, vectors, _name_examples(subset), _class_of_each(subset))
-    return [_map_section(run, sample, seed), _neighbour_section(run, sample, seed)]
+    sample = EmbeddedExamples(subset, vectors, _name_examples(subset), _name_classes(subset))
+    return [_build_map_section(run, sample, seed), _build_neighbour_section(run, sample, seed)]
 
 
-def _class_of_each(examples: Images | Texts | Recordings) -> list[str]:
+def _name_classes(examples: Images | Texts | Recordings) -> list[str]:
     """The name of each example's class; empty without labels."""
     if examples.labels is None:
         return []
@@ -103,7 +103,7 @@ def _shorten_text(text: str) -> str:
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT].rstrip()}…"
 
 
-def _map_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section:
+def _build_map_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section:
     """The map, with what share of the examples has a nearest neighbour of its own class."""
     n = len(sample.names)
     points = project_tsne(sample.vectors, seed=seed)
@@ -159,7 +159,7 @@ def find_nearest(
     return order, np.take_along_axis(cosine, order, axis=1)
 
 
-def _neighbour_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section:
+def _build_neighbour_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section:
     """Rows of the nearest neighbours of a few examples."""
     n = len(sample.names)
     queries = shuffled(n, seed, "report neighbours")[:NUM_QUERIES]
@@ -171,20 +171,20 @@ def _neighbour_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section
         f"The {neighbours.shape[1]} of these {n:,} examples whose vectors have the highest cosine "
         f"with that of the one {place}, which was drawn by chance, not chosen."
     )
-    draw_row = _neighbour_table if is_listed else _neighbour_strip
+    draw_row = _tabulate_neighbours if is_listed else _draw_neighbours
     rows = zip(queries.tolist(), neighbours.tolist(), cosines.tolist())
     parts: list[Part] = [draw_row(run, sample, row, others, near) for row, others, near in rows]
     return Section("Nearest neighbours", about, parts)
 
 
-def _neighbour_table(
+def _tabulate_neighbours(
     run: Run, sample: EmbeddedExamples, row: int, others: Sequence[int], near: Sequence[float]
 ) -> Table:
     rows = [[f"{cosine:.3f}", sample.describe(i)] for i, cosine in zip(others, near)]
     return Table(["cosine", f"nearest to: {sample.describe(row)}"], rows)
 
 
-def _neighbour_strip(
+def _draw_neighbours(
     run: Run, sample: EmbeddedExamples, row: int, others: Sequence[int], near: Sequence[float]
 ) -> Strip:
     pictures = _encode_pictures(run, sample, [row, *others], ROW_SIDE)

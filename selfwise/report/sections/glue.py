@@ -12,7 +12,7 @@ from selfwise.glue.scores import WORDS
 from selfwise.report.page.parts import Paragraphs, Part, Picture, Section, Table
 from selfwise.report.page.plots import line_color
 from selfwise.report.sections.glue_dots import Place, Series, draw_dots
-from selfwise.report.sections.label_curve import competitor_color
+from selfwise.report.sections.label_curve import choose_competitor_color
 from selfwise.runs import records
 from selfwise.runs.records import PRETRAINED
 from selfwise.training import checkpoint
@@ -35,19 +35,19 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     Raises ValueError for a file that is none of GLUE.
     """
     if len(folders) == 1:
-        newest = newest_step(folders[0])
-        return [_single_section(table, newest=newest) for table in records.glue(folders[0])]
+        newest = find_newest_step(folders[0])
+        return [_build_single_section(table, newest=newest) for table in records.glue(folders[0])]
     tables: dict[str, dict[str, GlueTable]] = {}
     for name, folder in zip(shorten_folder_names(folders), folders):
         for table in read_newest_tables(folder):
             tables.setdefault(table["mode"], {})[name] = table
     names = shorten_folder_names(folders)
     return [
-        _combined_section(
+        _build_combined_section(
             tables[mode], {name: line_color(names.index(name)) for name in tables[mode]}
         )
         if len(tables[mode]) > 1
-        else _single_section(*tables[mode].values(), name=next(iter(tables[mode])))
+        else _build_single_section(*tables[mode].values(), name=next(iter(tables[mode])))
         for mode in records.MODES
         if mode in tables
     ]
@@ -55,17 +55,17 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 
 def read_newest_tables(folder: Path) -> list[GlueTable]:
     """The tables of the newest weights of a run, one for each mode that was measured."""
-    step = newest_step(folder)
+    step = find_newest_step(folder)
     return [table for table in records.glue(folder) if table["step"] == step]
 
 
-def newest_step(folder: Path) -> int:
+def find_newest_step(folder: Path) -> int:
     """Of the newest whole checkpoint; 0 before the first one."""
     newest, _ = checkpoint.latest(folder / "checkpoints")
     return newest.step if newest else 0
 
 
-def lead_sentences(folder: Path) -> str:
+def write_lead(folder: Path) -> str:
     """The mean of the tasks beside those of the baselines, and how many are above the noise."""
     sentences = []
     for table in read_newest_tables(folder):
@@ -99,15 +99,17 @@ def _describe_verdicts(table: GlueTable) -> list[str]:
     return sentences + ([f"It is below {WORDS} on {', '.join(below)}."] if below else [])
 
 
-def _single_section(table: GlueTable, *, newest: int | None = None, name: str = "") -> Section:
+def _build_single_section(
+    table: GlueTable, *, newest: int | None = None, name: str = ""
+) -> Section:
     """A table of a single run."""
     is_old = newest is not None and table["step"] != newest
     title = f"GLUE, {table['mode']}" + (f", {name}" if name else "")
     title += f", step {table['step']:,}" if is_old else ""
     about = f"Of step {table['step']:,}, and not of the newest, {newest:,}. " if is_old else ""
-    tables = [_score_rows(table), _difference_rows(table), _average_rows(table)]
+    tables = [_tabulate_scores(table), _tabulate_differences(table), _tabulate_averages(table)]
     sentences = [Paragraphs(table["sentences"])] if table["sentences"] else []
-    parts: list[Part] = [_scores_figure(table), *(part for part in tables if part.rows), *sentences]
+    parts: list[Part] = [_draw_scores(table), *(part for part in tables if part.rows), *sentences]
     return Section(title, about + _describe_table(table), parts)
 
 
@@ -118,20 +120,20 @@ def _describe_table(table: GlueTable) -> str:
     return f"{MODE_SENTENCES[table['mode']]} Measured on dev; {how}"
 
 
-def _scores_figure(table: GlueTable) -> Picture:
+def _draw_scores(table: GlueTable) -> Picture:
     names = table["competitors"]
-    colors = [competitor_color(name, i) for i, name in enumerate(names)]
-    series = [_series(table, name, name, color) for name, color in zip(names, colors)]
-    return draw_dots(series, _first_metrics(table), _published_scores([table]))
+    colors = [choose_competitor_color(name, i) for i, name in enumerate(names)]
+    series = [_make_series(table, name, name, color) for name, color in zip(names, colors)]
+    return draw_dots(series, _choose_first_metrics(table), _collect_published([table]))
 
 
-def _series(table: GlueTable, competitor: str, name: str, color: str) -> Series:
+def _make_series(table: GlueTable, competitor: str, name: str, color: str) -> Series:
     rows = {(row["column"], row["metric"]): row[competitor] for row in table["rows"]}
     values = {place: row["values"] for place, row in rows.items()}
     return Series(name, color, values, {place: row[table["centre"]] for place, row in rows.items()})
 
 
-def _first_metrics(table: GlueTable) -> list[Place]:
+def _choose_first_metrics(table: GlueTable) -> list[Place]:
     """The first metric of each task, which is the one that is compared."""
     firsts: dict[str, Place] = {}
     for row in table["rows"]:
@@ -139,13 +141,13 @@ def _first_metrics(table: GlueTable) -> list[Place]:
     return list(firsts.values())
 
 
-def _published_scores(tables: Sequence[GlueTable]) -> dict[Place, float]:
+def _collect_published(tables: Sequence[GlueTable]) -> dict[Place, float]:
     rows = [row for table in tables for row in table["rows"] if row["published"] is not None]
     return {(row["column"], row["metric"]): row["published"] for row in rows}
 
 
-def _score_rows(table: GlueTable) -> Table:
-    names, published = table["competitors"], _published_scores([table])
+def _tabulate_scores(table: GlueTable) -> Table:
+    names, published = table["competitors"], _collect_published([table])
     head = ["task", "metric", *names, *([table["published"]] if published else [])]
     rows = []
     for row in table["rows"]:
@@ -154,7 +156,7 @@ def _score_rows(table: GlueTable) -> Table:
     return Table(head, rows, f"In percent, {table['centre']} and standard deviation over the seeds")
 
 
-def _difference_rows(table: GlueTable) -> Table:
+def _tabulate_differences(table: GlueTable) -> Table:
     """How much better the encoder is than what it is compared with."""
     rows = [
         [
@@ -177,7 +179,7 @@ def _format_difference(difference: Mapping[str, Any]) -> tuple[str, str]:
     return f"{100 * difference['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}"
 
 
-def _average_rows(table: GlueTable) -> Table:
+def _tabulate_averages(table: GlueTable) -> Table:
     """Those that there are, of all competitors."""
     averages, names = table["averages"], table["competitors"]
     means = [name for name, value in averages[PRETRAINED].items() if value is not None]
@@ -196,30 +198,32 @@ def _format_score(values: Mapping[str, Any], table: GlueTable) -> str:
     return format_percent(values[table["centre"]], values["deviation"])
 
 
-def _combined_section(group: Mapping[str, GlueTable], colors: Mapping[str, str]) -> Section:
+def _build_combined_section(group: Mapping[str, GlueTable], colors: Mapping[str, str]) -> Section:
     """The tables of several runs in one mode as one, with a column for each run."""
     tables = list(group.values())
     mode = tables[0]["mode"]
-    series = [_series(table, PRETRAINED, name, colors[name]) for name, table in group.items()]
-    places = list(dict.fromkeys(place for table in tables for place in _first_metrics(table)))
+    series = [_make_series(table, PRETRAINED, name, colors[name]) for name, table in group.items()]
+    places = list(
+        dict.fromkeys(place for table in tables for place in _choose_first_metrics(table))
+    )
     parts: list[Part] = [
-        draw_dots(series, places, _published_scores(tables)),
-        _combined_scores(group),
-        _combined_differences(group),
-        *_combined_averages(group),
+        draw_dots(series, places, _collect_published(tables)),
+        _combine_scores(group),
+        _combine_differences(group),
+        *_combine_averages(group),
         Paragraphs([*_list_incomparable(tables), *_merge_sentences(group)]),
     ]
     return Section(f"GLUE, {mode}", f"{MODE_SENTENCES[mode]} Measured on dev. {BETWEEN}", parts)
 
 
-def _rows_by_place(table: GlueTable) -> dict[Place, Mapping[str, Any]]:
+def _index_rows(table: GlueTable) -> dict[Place, Mapping[str, Any]]:
     return {(row["column"], row["metric"]): row for row in table["rows"]}
 
 
-def _combined_scores(group: Mapping[str, GlueTable]) -> Table:
+def _combine_scores(group: Mapping[str, GlueTable]) -> Table:
     """The encoder of each run."""
-    tables = [(_rows_by_place(table), table) for table in group.values()]
-    published = _published_scores(list(group.values()))
+    tables = [(_index_rows(table), table) for table in group.values()]
+    published = _collect_published(list(group.values()))
     rows = []
     for place in dict.fromkeys(place for by_place, _ in tables for place in by_place):
         scores = [
@@ -234,20 +238,20 @@ def _combined_scores(group: Mapping[str, GlueTable]) -> Table:
     return Table(head, rows, caption)
 
 
-def _combined_differences(group: Mapping[str, GlueTable]) -> Table:
+def _combine_differences(group: Mapping[str, GlueTable]) -> Table:
     """How much better each encoder is than what it was compared with."""
-    tables = [_rows_by_place(table) for table in group.values()]
+    tables = [_index_rows(table) for table in group.values()]
     rows = []
     for place in dict.fromkeys(place for table in tables for place in table):
         differences = [table[place]["against"] if place in table else {} for table in tables]
         for other in dict.fromkeys(name for against in differences for name in against):
-            cells = [_difference_cell(against.get(other)) for against in differences]
+            cells = [_format_cell(against.get(other)) for against in differences]
             rows.append([place[0], place[1], other, *cells])
     caption = "Differences in points, with 95 % intervals over dev's examples"
     return Table(["task", "metric", f"{PRETRAINED} minus", *group], rows, caption)
 
 
-def _difference_cell(difference: Mapping[str, Any] | None) -> str:
+def _format_cell(difference: Mapping[str, Any] | None) -> str:
     """A difference with its interval and verdict; empty where it was not measured."""
     if difference is None:
         return ""
@@ -255,7 +259,7 @@ def _difference_cell(difference: Mapping[str, Any] | None) -> str:
     return f"{points} ({interval}), {difference['verdict']}"
 
 
-def _combined_averages(group: Mapping[str, GlueTable]) -> list[Table]:
+def _combine_averages(group: Mapping[str, GlueTable]) -> list[Table]:
     """The averages that any of the runs has."""
     averages = [table["averages"][PRETRAINED] for table in group.values()]
     names = dict.fromkeys(name for one in averages for name in one)

@@ -35,7 +35,7 @@ class CurveEntry(NamedTuple):
     labelled: bool = True  # else the words beside the figure tell which line it is
 
 
-def competitor_color(name: str, number: int) -> str:
+def choose_competitor_color(name: str, number: int) -> str:
     """The colour of a competitor; of one that is not known, by its number."""
     return COMPETITOR_COLORS.get(name, line_color(3 + number))
 
@@ -71,7 +71,7 @@ def plot_curve(entries: Sequence[CurveEntry], places: Sequence[int | str], about
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator([budget_x[place] for place in places]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels(_tick_labels(budget_x, places))
+    axes.set_xticklabels(_make_tick_labels(budget_x, places))
     axes.set_xlabel("labels for each class", fontsize=8.5, labelpad=2)
     axes.margins(x=0.04)
     label_line_ends(figure, axes, ends)
@@ -96,7 +96,9 @@ def place_budgets(
     return {**budget_x, "all": sizes_of_all[0] / classes}
 
 
-def _tick_labels(budget_x: Mapping[int | str, float], places: Sequence[int | str]) -> list[str]:
+def _make_tick_labels(
+    budget_x: Mapping[int | str, float], places: Sequence[int | str]
+) -> list[str]:
     """What stands below the budgets; of two that are too near for that, below the larger."""
     span = log(max(budget_x.values()) / min(budget_x.values()))
     labels: dict[int | str, str] = {}
@@ -164,12 +166,12 @@ def _describe_last(entries: Sequence[CurveEntry], places: Sequence[int | str]) -
     return "; ".join(f"{name} {value(row)} %" for name, row in rows[:12])
 
 
-def entries_by_competitor(score: Measured) -> list[CurveEntry]:
+def make_entries(score: Measured) -> list[CurveEntry]:
     """The lines of a single run: the encoder and what it is compared with."""
     return [
         CurveEntry(
             name,
-            competitor_color(name, i),
+            choose_competitor_color(name, i),
             {p: r for (p, n), r in score.rows.items() if n == name},
             not i,
         )

@@ -29,7 +29,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
         options = _list_options(run_records[0])
     else:
         options = _compare_options(shorten_folder_names(folders), run_records)
-    return [*options, _reproduce_section(folders, run_records)]
+    return [*options, _build_reproduce_section(folders, run_records)]
 
 
 def _list_options(record: RunRecord) -> list[Section]:
@@ -37,14 +37,14 @@ def _list_options(record: RunRecord) -> list[Section]:
     changes = list_changes(record)
     changed_rows = [
         [
-            _option_name(name),
+            _format_option(name),
             spoken(change.value),
             "" if change.default is None else spoken(change.default),
         ]
         for name, change in changes.items()
     ]
     default_rows = [
-        [_option_name(name), text]
+        [_format_option(name), text]
         for name, text in describe_group(record, "options").items()
         if name not in changes
     ]
@@ -56,7 +56,7 @@ def _list_options(record: RunRecord) -> list[Section]:
         ),
     ]
     options = Section("Options", about, parts)
-    tables = [_group_table(record, group) for group in ("found", "environment")]
+    tables = [_tabulate_group(record, group) for group in ("found", "environment")]
     tables = [table for table in tables if table.rows]
     if not tables:
         return [options]
@@ -64,9 +64,9 @@ def _list_options(record: RunRecord) -> list[Section]:
     return [options, Section("Data and versions", about, tables)]
 
 
-def _group_table(record: RunRecord, group: str) -> Table:
+def _tabulate_group(record: RunRecord, group: str) -> Table:
     values = describe_group(record, group)
-    rows = [[_spaced_name(name), text] for name, text in values.items()]
+    rows = [[_format_name(name), text] for name, text in values.items()]
     return Table([], rows, _capitalize(GROUPS[group]))
 
 
@@ -79,7 +79,7 @@ def _compare_options(names: Sequence[str], run_records: Sequence[RunRecord]) -> 
             for record in run_records
         ]
         differing = different(values)
-        format_name = _option_name if group == "options" else _spaced_name
+        format_name = _format_option if group == "options" else _format_name
         rows = [
             [format_name(name), *(column[name] for column in differing)] for name in differing[0]
         ]
@@ -104,7 +104,7 @@ def _method_row(record: RunRecord, group: str) -> dict[str, str]:
     return {"method": record.method} if group == "options" else {}
 
 
-def _reproduce_section(folders: Sequence[Path], run_records: Sequence[RunRecord]) -> Section:
+def _build_reproduce_section(folders: Sequence[Path], run_records: Sequence[RunRecord]) -> Section:
     """The command of each run; into a folder of another name, since nothing is written over."""
     several = len(folders) > 1
     parts: list[Part] = []
@@ -117,13 +117,13 @@ def _reproduce_section(folders: Sequence[Path], run_records: Sequence[RunRecord]
     return Section("To make it again", f"{about}data and versions.", parts)
 
 
-def _option_name(name: str) -> str:
+def _format_option(name: str) -> str:
     """As on the command line: --save-every of save_every."""
     front, dot, inner = name.partition(".")
     return f"{front.replace('_', '-')}{dot}{inner}"
 
 
-def _spaced_name(name: str) -> str:
+def _format_name(name: str) -> str:
     return name.replace("_", " ")
 
 

@@ -13,7 +13,7 @@ from selfwise.report.page.plots import GREY, line_color
 from selfwise.report.sections import confusion, glue
 from selfwise.report.sections.label_curve import (
     CurveEntry,
-    entries_by_competitor,
+    make_entries,
     plot_curve,
     plot_points,
 )
@@ -61,7 +61,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     """
     for folder in folders:
         read_record(folder)
-    steps = [glue.newest_step(folder) for folder in folders]
+    steps = [glue.find_newest_step(folder) for folder in folders]
     scores_of_runs = [gathered(records.scores(f), step=step) for f, step in zip(folders, steps)]
     without_scores = [
         folder
@@ -69,19 +69,19 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
         if not any(score.newest for score in run_scores) and not glue.read_newest_tables(folder)
     ]
     any_scores = any(scores_of_runs)
-    how_to = [_how_to_probe(without_scores, any_scores=any_scores)] if without_scores else []
+    how_to = [_suggest_probe(without_scores, any_scores=any_scores)] if without_scores else []
     if len(folders) > 1:
         return [*_compare_scores(shorten_folder_names(folders), scores_of_runs), *how_to]
     own_scores = scores_of_runs[0]
     score_sections = [
-        _single_section(score, title, step=steps[0])
+        _build_single_section(score, title, step=steps[0])
         for score, title in zip(own_scores, titles(own_scores))
     ]
-    matrix = next((m for score in own_scores if (m := _confusion_section(score))), None)
+    matrix = next((m for score in own_scores if (m := _build_confusion_section(score))), None)
     return [*score_sections, *([matrix] if matrix else []), *how_to]
 
 
-def _how_to_probe(folders: Sequence[Path], *, any_scores: bool) -> Section:
+def _suggest_probe(folders: Sequence[Path], *, any_scores: bool) -> Section:
     """How to get a score, for those that have none of their newest weights."""
     if any_scores:
         title, about = "Not probed yet", "Nothing is known of what the newest weights are worth."
@@ -97,11 +97,11 @@ def _how_to_probe(folders: Sequence[Path], *, any_scores: bool) -> Section:
     return Section(title, about, [Paragraphs([sentence]), *commands])
 
 
-def _single_section(score: Measured, title: str, *, step: int) -> Section:
+def _build_single_section(score: Measured, title: str, *, step: int) -> Section:
     """A score of a single run."""
     suffix = "" if score.newest else f", step {score['step']}"
     about = "" if score.newest else f"Of step {score['step']}, and not of the newest, {step}. "
-    parts: list[Part] = [_draw_scores(entries_by_competitor(score), score), _score_table(score)]
+    parts: list[Part] = [_draw_scores(make_entries(score), score), _tabulate_score(score)]
     return Section(f"{_capitalize(title)}{suffix}", about + _describe_score(score), parts)
 
 
@@ -150,7 +150,7 @@ def _draw_scores(entries: Sequence[CurveEntry], score: Measured, about: str = ""
     return plot_points(entries, score.places, about, f"accuracy with {labels(score.places[0])}")
 
 
-def _score_table(score: Measured) -> Table:
+def _tabulate_score(score: Measured) -> Table:
     """Each number with its deviation, and how much better the encoder is."""
     retrieved = score["kind"] == RETRIEVAL
     head = ["measure" if retrieved else "labels per class", "encoder", "%"]
@@ -159,14 +159,14 @@ def _score_table(score: Measured) -> Table:
         for name in score.competitors:
             if row := score_rows.get((place, name)):
                 num_labels = "" if retrieved else f" ({row['n_train']:,} in all)"
-                rows.append([f"{place}{num_labels}", name, value(row), *_difference_cells(row)])
+                rows.append([f"{place}{num_labels}", name, value(row), *_format_difference(row)])
     head += [f"{PRETRAINED} minus it", "95 % interval", "which is"]
     spread = any(row["deviation"] is not None for row in score_rows.values())
     caption = "In percent, with the standard deviation" if spread else "In percent"
     return Table(head, rows, f"{caption}; differences in points")
 
 
-def _difference_cells(row: Row) -> list[str]:
+def _format_difference(row: Row) -> list[str]:
     """The difference to the encoder, its interval, and what that says."""
     if "difference" not in row:
         return ["", "", ""]
@@ -174,7 +174,7 @@ def _difference_cells(row: Row) -> list[str]:
     return [f"{100 * row['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}", row["verdict"]]
 
 
-def _confusion_section(score: Measured) -> Section | None:
+def _build_confusion_section(score: Measured) -> Section | None:
     """What the pretrained encoder takes for what, where that was counted at the most labels."""
     largest = score.places[-1]
     row = score.rows.get((largest, PRETRAINED))  # the matrix is of the accuracy that is shown
@@ -184,7 +184,7 @@ def _confusion_section(score: Measured) -> Section | None:
     counts, class_names = files[-1]["confusion"], files[-1].get("classes") or []
     classes = [*class_names, *(str(number) for number in range(len(class_names), len(counts)))]
     about = f"What the {score.title} on the pretrained encoder says of the test examples, with "
-    parts = confusion.confusion_parts(counts, classes, repeated=seeds(row))
+    parts = confusion.build_parts(counts, classes, repeated=seeds(row))
     return Section("Confusion matrix", f"{about}{labels(largest)}.", parts)
 
 
@@ -198,14 +198,19 @@ def _compare_scores(
             key = tuple(score[part] for part in (*MANNER, *EXAMPLES))
             groups.setdefault(key, {}).setdefault(name, score)
     firsts = titles([next(iter(group.values())) for group in groups.values()])
-    return [_combined_section(group, title, names) for group, title in zip(groups.values(), firsts)]
+    return [
+        _build_combined_section(group, title, names)
+        for group, title in zip(groups.values(), firsts)
+    ]
 
 
-def _combined_section(group: Mapping[str, Measured], title: str, names: Sequence[str]) -> Section:
+def _build_combined_section(
+    group: Mapping[str, Measured], title: str, names: Sequence[str]
+) -> Section:
     first = next(iter(group.values()))
     files = [file for score in group.values() for file in score.files]
     merged = Measured(files, newest=True)  # of all, for its places alone
-    entries = _curve_entries(group, {name: line_color(names.index(name)) for name in group})
+    entries = _make_curve_entries(group, {name: line_color(names.index(name)) for name in group})
     styles = {entry.style for entry in entries if not entry.labelled}
     style_names = [name for name, style in LINE_STYLES.items() if style in styles]
     legend = "; ".join(f"{STYLE_NAMES[name]}: {name}" for name in style_names)
@@ -214,42 +219,45 @@ def _combined_section(group: Mapping[str, Measured], title: str, names: Sequence
         if style_names and len(merged.places) > 1
         else ""
     )
-    head = ["run", "encoder", *map(_column_title, merged.places)]
+    head = ["run", "encoder", *map(_title_column, merged.places)]
     rows = []
     for name, score in group.items():
         for competitor in score.competitors:
             cells = [score.rows.get((place, competitor)) for place in merged.places]
             rows.append([name, competitor, *(value(row) if row else "" for row in cells)])
     table = Table(head, rows, "In percent")
-    differences = _difference_table(group, merged.places)
+    differences = _tabulate_differences(group, merged.places)
     parts: list[Part] = [_draw_scores(entries, merged, about), table, differences]
     return Section(_capitalize(title), f"{_describe_score(first)} {BETWEEN}", parts)
 
 
-def _difference_table(group: Mapping[str, Measured], places: Sequence[int | str]) -> Table:
+def _tabulate_differences(group: Mapping[str, Measured], places: Sequence[int | str]) -> Table:
     """How much better each encoder is than what it was compared with."""
     rows = []
     for name, score in group.items():
         for other in score.competitors[1:]:
             differences = [
-                _difference_cells(score.rows.get((place, other), {})) for place in places
+                _format_difference(score.rows.get((place, other), {})) for place in places
             ]
             cells = [f"{diff} ({interval})" if diff else "" for diff, interval, _ in differences]
             rows.append([name, other, *cells])
-    head = ["run", f"{PRETRAINED} minus", *map(_column_title, places)]
+    head = ["run", f"{PRETRAINED} minus", *map(_title_column, places)]
     caption = "Differences in points, with 95 % intervals; with 0 inside they are within the noise"
     return Table(head, rows, caption)
 
 
-def _column_title(place: int | str) -> str:
+def _title_column(place: int | str) -> str:
     """A label budget or measure as the head of a column."""
     return place if isinstance(place, str) else labels(place)
 
 
-def _curve_entries(group: Mapping[str, Measured], colors: Mapping[str, str]) -> list[CurveEntry]:
+def _make_curve_entries(
+    group: Mapping[str, Measured], colors: Mapping[str, str]
+) -> list[CurveEntry]:
     """The encoder of each run, and what they are compared with: once, where it is the same."""
     main = [
-        CurveEntry(name, colors[name], _rows_of(score, PRETRAINED)) for name, score in group.items()
+        CurveEntry(name, colors[name], _select_rows(score, PRETRAINED))
+        for name, score in group.items()
     ]
     others = dict.fromkeys(
         n for score in group.values() for n in score.competitors if n != PRETRAINED
@@ -258,10 +266,10 @@ def _curve_entries(group: Mapping[str, Measured], colors: Mapping[str, str]) -> 
     for other in others:
         style = LINE_STYLES.get(other, LINE_STYLES[SCRATCH])
         rows_by_name = {
-            name: rows for name, score in group.items() if (rows := _rows_of(score, other))
+            name: rows for name, score in group.items() if (rows := _select_rows(score, other))
         }
         first_rows = next(iter(rows_by_name.values()))
-        means = [_mean_by_place(rows) for rows in rows_by_name.values()]
+        means = [_collect_means(rows) for rows in rows_by_name.values()]
         if all(one == means[0] for one in means):
             rest.append(CurveEntry(other, GREY, first_rows, main=False, style=style))
             continue
@@ -274,9 +282,9 @@ def _curve_entries(group: Mapping[str, Measured], colors: Mapping[str, str]) -> 
     return [*main, *rest]
 
 
-def _rows_of(score: Measured, competitor: str) -> dict[int | str, Row]:
+def _select_rows(score: Measured, competitor: str) -> dict[int | str, Row]:
     return {place: row for (place, name), row in score.rows.items() if name == competitor}
 
 
-def _mean_by_place(rows: Mapping[int | str, Row]) -> dict[int | str, float]:
+def _collect_means(rows: Mapping[int | str, Row]) -> dict[int | str, float]:
     return {place: row["mean"] for place, row in rows.items()}

@@ -49,7 +49,7 @@ def build_sections(
     return [Section("In short", about, [Table(head, rows)])]
 
 
-def page_title(folders: Sequence[Path]) -> str:
+def write_title(folders: Sequence[Path]) -> str:
     """What the page is about."""
     if len(folders) > 1:
         return f"{len(folders)} runs side by side"
@@ -57,7 +57,7 @@ def page_title(folders: Sequence[Path]) -> str:
     return f"{record.method} on {shorten_data_name(record.data)}"
 
 
-def lead_sentences(folders: Sequence[Path]) -> str:
+def write_lead(folders: Sequence[Path]) -> str:
     """The best score of each run beside its baselines; nothing where there is no score."""
     sentences = [describe_best_score(folder) for folder in folders]
     if len(folders) == 1:
@@ -73,14 +73,14 @@ def describe_best_score(folder: Path) -> str:
 
     Raises ValueError for a file among the scores that is none.
     """
-    scores = score_groups.gathered(records.scores(folder), step=glue.newest_step(folder))
+    scores = score_groups.gathered(records.scores(folder), step=glue.find_newest_step(folder))
     newest = [one for one in scores if one.newest]
     final_scores = [one for one in newest if one["kind"] in KIND_PHRASES and _is_final_output(one)]
     if final_scores:
         one = max(final_scores, key=lambda one: one.rows[one.places[-1], PRETRAINED]["mean"])
         return _describe_probe(one)
     retrieval = next((one for one in newest if (RECALL, PRETRAINED) in one.rows), None)
-    return _describe_retrieval(retrieval) if retrieval else glue.lead_sentences(folder)
+    return _describe_retrieval(retrieval) if retrieval else glue.write_lead(folder)
 
 
 def _is_final_output(one: Measured) -> bool:

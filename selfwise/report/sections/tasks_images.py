@@ -39,7 +39,7 @@ def build_sections(run: Run, images: Images, *, seed: int) -> list[Section]:
             view, grid = _inspect(method, batch, seed)
     except ValueError as error:  # of the data, or of a run that came without what it needs
         return [Section(TITLE, f"These examples cannot be shown: {error}.", [])]
-    grid = grid or _grid_of_view(view)
+    grid = grid or _make_grid(view)
     if not grid.columns:
         return [Section(TITLE, grid.about, [])]
     return [_draw_grid(run, images, batch, grid)]
@@ -88,7 +88,7 @@ def _choose_rows(method: Method, images: Images, seed: int) -> np.ndarray:
     raise errors[0]
 
 
-def _grid_of_view(view: object) -> ImageGrid:
+def _make_grid(view: object) -> ImageGrid:
     """The pictures in a view that nothing more is known of, by the names of its parts."""
     columns = []
     for name, part in getattr(view, "_asdict", dict)().items():

@@ -30,7 +30,7 @@ NUM_BINS, MIN_PREDICTIONS = 16, 8  # of positions; and how many a bin takes
 
 def mark_masked(tokenizer: Tokenizer, examples: MaskedTextExamples, row: int) -> list[Token]:
     """A row with its masked tokens marked, and below it what was filled in for each."""
-    ids, predictions = _unpadded(examples.batch, row), examples.predictions
+    ids, predictions = _strip_padding(examples.batch, row), examples.predictions
     masked = {
         int(position): k
         for k, position in enumerate(predictions.positions[row])
@@ -40,7 +40,7 @@ def mark_masked(tokenizer: Tokenizer, examples: MaskedTextExamples, row: int) ->
         int(predictions.target[row, masked[place]]) if place in masked else token
         for place, token in enumerate(ids)
     ]
-    line = [] if examples.pairs is None else _pair_line(examples.pairs, row)
+    line = [] if examples.pairs is None else _describe_pair(examples.pairs, row)
     fillings: list[Token] = []
     for place, text in enumerate(split_text(tokenizer, true_ids)[:MAX_TOKENS]):
         if place not in masked:
@@ -54,12 +54,12 @@ def mark_masked(tokenizer: Tokenizer, examples: MaskedTextExamples, row: int) ->
             _list_top(tokenizer, predictions, row, k),
         )
         line += [Token(text[: len(text) - len(bare)]), mark]
-        fillings += _filling(tokenizer, predictions, row, k, ids[place])
+        fillings += _describe_filling(tokenizer, predictions, row, k, ids[place])
     line += [Token(" …", "quiet")] if len(ids) > MAX_TOKENS else []
     return _merge_plain([*line, *([Token("\n"), *fillings] if fillings else [])])
 
 
-def _filling(
+def _describe_filling(
     tokenizer: Tokenizer, predictions: Predictions, row: int, k: int, input_id: int
 ) -> list[Token]:
     """A masked token, what was filled in for it, and how sure that was."""
@@ -67,7 +67,7 @@ def _filling(
     is_mask = tokenizer.vocabulary.mask == input_id
     note = "" if is_mask else f" (seen as {show_token(tokenizer, input_id)})"
     note = " (seen as it is)" if input_id == target else note
-    probability = _percent(float(predictions.top_probs[row, k, 0]))
+    probability = _format_percent(float(predictions.top_probs[row, k, 0]))
     return [
         Token(f"{show_token(tokenizer, target)}{note} →\u00a0", "quiet"),
         Token(show_token(tokenizer, top), "right" if top == target else "wrong"),
@@ -87,9 +87,9 @@ def mark_probabilities(tokenizer: Tokenizer, examples: NextTokenExamples, row: i
             line.append(Token(text, "quiet"))
             continue
         nats = float(predictions.nats[row, place - 1])
-        own = f"{_percent(_probability(nats))}, {nats:.2f} nats. "
+        own = f"{_format_percent(_to_probability(nats))}, {nats:.2f} nats. "
         hint = own + _list_top(tokenizer, predictions, row, place - 1)
-        line.append(Token(text, choose_level(_probability(nats)), hint))
+        line.append(Token(text, choose_level(_to_probability(nats)), hint))
     return [*line, *([Token(" …", "quiet")] if length >= MAX_TOKENS else [])]
 
 
@@ -98,9 +98,9 @@ def choose_level(probability: float) -> Level:
     return LEVELS[sum(probability >= edge for edge in LEVEL_EDGES)]
 
 
-def legend_line() -> list[Token]:
+def make_legend() -> list[Token]:
     """What the grounds mean."""
-    low, middle, high = (_percent(edge) for edge in LEVEL_EDGES)
+    low, middle, high = (_format_percent(edge) for edge in LEVEL_EDGES)
     ranges = [f"below {low}", f"{low} to {middle}", f"{middle} to {high}", f"above {high}"]
     pairs = [(Token(text, level), Token("  ")) for text, level in zip(ranges, LEVELS)]
     return [Token("Probability of a token: ", "quiet"), *(t for pair in pairs for t in pair)]
@@ -164,16 +164,16 @@ def plot_loss_by_position(
     return render_svg(figure, alt=f"Loss by position: {ends}.", caption=about)
 
 
-def _unpadded(batch: TextBatch, row: int) -> list[int]:
+def _strip_padding(batch: TextBatch, row: int) -> list[int]:
     """The tokens of a row without its padding."""
     length = batch.ids.shape[1] if batch.valid is None else int(batch.valid[row].sum())
     return batch.ids[row, :length].tolist()
 
 
-def _pair_line(pairs: PairPredictions, row: int) -> list[Token]:
+def _describe_pair(pairs: PairPredictions, row: int) -> list[Token]:
     """The predicted class of the row's pair of texts, on a line of its own."""
     top, target = int(pairs.probs[row].argmax()), int(pairs.target[row])
-    note = f" {_percent(float(pairs.probs[row, top]))}"
+    note = f" {_format_percent(float(pairs.probs[row, top]))}"
     note += "" if top == target else f", but {pairs.class_names[target]}"
     return [
         Token(pairs.class_names[top], "right" if top == target else "wrong"),
@@ -184,7 +184,7 @@ def _pair_line(pairs: PairPredictions, row: int) -> list[Token]:
 def _list_top(tokenizer: Tokenizer, predictions: Predictions, row: int, k: int) -> str:
     """The most likely tokens with their probabilities, as a sentence."""
     top = zip(predictions.top_ids[row, k].tolist(), predictions.top_probs[row, k].tolist())
-    texts = [f"{show_token(tokenizer, token)} {_percent(prob)}" for token, prob in top]
+    texts = [f"{show_token(tokenizer, token)} {_format_percent(prob)}" for token, prob in top]
     return f"Expected: {', '.join(texts)}."
 
 
@@ -212,10 +212,10 @@ def _is_special(tokenizer: Tokenizer, token: int) -> bool:
     return token in tokenizer.vocabulary.special
 
 
-def _probability(nats: float) -> float:
+def _to_probability(nats: float) -> float:
     return float(torch.tensor(-nats, dtype=torch.float64).exp())
 
 
-def _percent(probability: float) -> str:
+def _format_percent(probability: float) -> str:
     number = f"{100 * probability:.0f}" if probability >= 0.01 else f"{100 * probability:.1g}"
     return f"{number}\u00a0%"

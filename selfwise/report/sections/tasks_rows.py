@@ -86,7 +86,7 @@ def inspect_rows(
             return
 
 
-def text_positions(
+def compute_text_positions(
     examples: MaskedTextExamples | NextTokenExamples,
 ) -> Int64[torch.Tensor, "b k"]:
     """Of each prediction, how many tokens its text has before it in its row."""
@@ -110,8 +110,8 @@ def _encode_texts(
             break
     language = sentences.LANGUAGE if draw.needs_sentences else None
     encoding = EncodePieces(run.tokenizer, "<u4", language)(sample)
-    documents = _spans(encoding.tokens)
-    sentence_spans = None if encoding.sentences is None else _spans(encoding.sentences)
+    documents = _make_spans(encoding.tokens)
+    sentence_spans = None if encoding.sentences is None else _make_spans(encoding.sentences)
     return encoding.ids, documents[documents[:, 0] < documents[:, 1]], sentence_spans
 
 
@@ -120,7 +120,7 @@ def _join_pair(texts: Texts, row: int) -> str:
     return " ".join([texts.texts[row], *([texts.pairs[row]] if texts.pairs is not None else [])])
 
 
-def _spans(sizes: np.ndarray) -> Spans:
+def _make_spans(sizes: np.ndarray) -> Spans:
     stops = sizes.cumsum().astype(np.int64)
     return np.stack([stops - sizes, stops], axis=1)
 

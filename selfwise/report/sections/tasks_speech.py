@@ -127,7 +127,7 @@ def _draw_pictures(
             data = _draw_spectrogram(mel, None)
             pictures.append(Picture(data, "png", alt, names[row], density=DENSITY))
         else:
-            frames = _frame_units(examples, row, num_frames[row])
+            frames = _select_frames(examples, row, num_frames[row])
             pictures.append(_draw_masked(mel, frames, names[row]))
     return pictures
 
@@ -138,7 +138,7 @@ def compute_spectrogram(batch: AudioBatch) -> Float[Tensor, "b m c"]:
     return stem(batch.x.cpu().float(), None).unflatten(2, (2, MELS)).flatten(1, 2)
 
 
-def _frame_units(examples: MaskedAudioExamples, row: int, num_frames: int) -> FrameUnits:
+def _select_frames(examples: MaskedAudioExamples, row: int, num_frames: int) -> FrameUnits:
     """The first frames of a recording."""
     predictions = examples.predictions
     assert examples.batch.units is not None, "they were looked up before"

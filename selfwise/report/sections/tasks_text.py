@@ -12,13 +12,13 @@ from selfwise.methods.inspection import MaskedTextExamples, NextTokenExamples
 from selfwise.report.page.parts import Lines, Part, Picture, Section, Token
 from selfwise.report.sections.tasks_images import TITLE
 from selfwise.report.sections.tasks_lines import (
-    legend_line,
+    make_legend,
     mark_masked,
     mark_probabilities,
     plain_line,
     plot_loss_by_position,
 )
-from selfwise.report.sections.tasks_rows import inspect_rows, make_rows, text_positions
+from selfwise.report.sections.tasks_rows import compute_text_positions, inspect_rows, make_rows
 from selfwise.runs.open import Run
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training.config import resolve_device
@@ -44,13 +44,13 @@ def build_sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
         return [Section(TITLE, "What the method reads, without its answers.", [Lines(lines)])]
     next_token = [one for one in inspections if isinstance(one, NextTokenExamples)]
     if next_token:
-        return [_next_token_section(run, next_token, seed)]
+        return [_build_next_token_section(run, next_token, seed)]
     masked = [one for one in inspections if isinstance(one, MaskedTextExamples)]
     assert masked, "a method on text fills in, or goes on"
-    return [_masked_section(run, masked)]
+    return [_build_masked_section(run, masked)]
 
 
-def _masked_section(run: Run, batches: Sequence[MaskedTextExamples]) -> Section:
+def _build_masked_section(run: Run, batches: Sequence[MaskedTextExamples]) -> Section:
     lines = _draw_rows(run.tokenizer, batches, mark_masked, MASKED_ROWS)
     caption = (
         "Hidden tokens are marked by whether they were guessed; below each text what was filled "
@@ -65,14 +65,14 @@ def _masked_section(run: Run, batches: Sequence[MaskedTextExamples]) -> Section:
     return Section(TITLE, about, [Lines(lines, caption), *_plot_losses(batches)])
 
 
-def _next_token_section(run: Run, batches: Sequence[NextTokenExamples], seed: int) -> Section:
+def _build_next_token_section(run: Run, batches: Sequence[NextTokenExamples], seed: int) -> Section:
     rows = _draw_rows(run.tokenizer, batches, mark_probabilities, NEXT_TOKEN_ROWS)
     caption = (
         "The stronger the colour behind it, the less a token was expected. Point at one for what "
         "was expected in its place."
     )
     about = f"{batches[0].about} {_describe_accuracy(batches, 'tokens', 'the likeliest one')}"
-    parts: list[Part] = [Lines([legend_line(), *rows], caption), *_plot_losses(batches)]
+    parts: list[Part] = [Lines([make_legend(), *rows], caption), *_plot_losses(batches)]
     parts.append(_continue_first_row(run, batches[0], seed))
     return Section(TITLE, about, parts)
 
@@ -117,7 +117,9 @@ def _describe_pairs(batches: Iterable[MaskedTextExamples]) -> str:
 def _plot_losses(batches: Sequence[Examples]) -> list[Picture]:
     """The loss by position, where there are enough predictions."""
     valid = [batch.predictions.valid for batch in batches]
-    positions = torch.cat([text_positions(batch)[own] for batch, own in zip(batches, valid)])
+    positions = torch.cat(
+        [compute_text_positions(batch)[own] for batch, own in zip(batches, valid)]
+    )
     nats = torch.cat([batch.predictions.nats[own] for batch, own in zip(batches, valid)])
     num_rows = sum(len(batch.batch.ids) for batch in batches)
     about = f"Means over {len(nats):,} guesses in {num_rows:,} rows, with standard errors."

@@ -8,7 +8,7 @@ from typing import Any
 from selfwise import methods
 from selfwise.core.config import flatten_config
 from selfwise.core.errors import did_you_mean
-from selfwise.interop.huggingface.folder import new_folder
+from selfwise.interop.huggingface.folder import create_folder
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
 from selfwise.modalities.text.data import save_tokenizer
@@ -130,7 +130,7 @@ def export_run(run: Path, *, to: str = "hf", out: Path) -> None:
             f"--to {to} is for runs on images, and {run} is on {found.method.modality}; there are: "
             f"{', '.join(form for form in FORMS if hasattr(kind, f'to_{form}'))}"
         )
-    with new_folder(out) as partial:
+    with create_folder(out) as partial:
         write(found, partial)
         (partial / CARD).write_text(card(found, to, kind.use(found, to)), "utf-8")
 

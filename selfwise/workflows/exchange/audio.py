@@ -11,9 +11,9 @@ from selfwise.interop.huggingface.folder import (
     PREPROCESSOR,
     WEIGHTS,
     read_folder,
-    read_optional,
+    read_optional_json,
+    write_checkpoint,
     write_json,
-    write_parts,
     write_weights,
 )
 from selfwise.interop.huggingface.hubert import from_hf, write_preprocessor
@@ -30,7 +30,7 @@ _CODES = ("codes", "project.weight", "project.bias")
 def take(family: str, folder: Path) -> ImportedCheckpoint:
     """A checkpoint of any Hubert class; what predicts units is never in it."""
     config, weights = read_folder(folder)
-    imported = from_hf(config, weights, read_optional(folder / PREPROCESSOR))
+    imported = from_hf(config, weights, read_optional_json(folder / PREPROCESSOR))
     return ImportedCheckpoint(
         encoder=imported.name,
         encoder_options=imported.options,
@@ -49,7 +49,7 @@ def to_hf(run: Run, out: Path) -> None:
     told, method = asdict(run.encoder.shape), run.method.state_dict()
     mask = method["mask"] if run.record.method == "hubert" else None
     config, weights = weights_to_hf(told, run.encoder.state_dict(), mask)
-    write_parts(out, config, weights, {PREPROCESSOR: write_preprocessor(told)})
+    write_checkpoint(out, config, weights, {PREPROCESSOR: write_preprocessor(told)})
 
 
 def to_safetensors(run: Run, out: Path) -> None:

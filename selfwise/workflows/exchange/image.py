@@ -15,9 +15,9 @@ from selfwise.interop.huggingface.folder import (
     PREPROCESSOR,
     WEIGHTS,
     read_folder,
-    read_optional,
+    read_optional_json,
+    write_checkpoint,
     write_json,
-    write_parts,
     write_weights,
 )
 from selfwise.interop.image_preprocessing import describe_preprocessing
@@ -36,7 +36,7 @@ def take(family: str, folder: Path) -> ImportedCheckpoint:
     if "model_type" not in config and "architecture" in config:  # timm's word
         imported = from_timm(config, weights)
     else:
-        imported = from_hf(config, weights, read_optional(folder / PREPROCESSOR))
+        imported = from_hf(config, weights, read_optional_json(folder / PREPROCESSOR))
     units = len(imported.head["head.weight"]) if "head.weight" in imported.head else UNITS
     reading: dict[str, Any] = {"size": imported.size, "channels": imported.channels}
     return ImportedCheckpoint(
@@ -69,7 +69,7 @@ def to_hf(run: Run, out: Path) -> None:
     heads = own if run.record.method == "beit" else {}
     size = {"size": encoder.size, "channels": encoder.in_channels}
     config, weights = weights_to_hf(asdict(encoder.shape), encoder.state_dict(), heads, **size)
-    write_parts(out, config, weights, {PREPROCESSOR: write_preprocessor(**size)})
+    write_checkpoint(out, config, weights, {PREPROCESSOR: write_preprocessor(**size)})
 
 
 def to_timm(run: Run, out: Path) -> None:

@@ -1,0 +1,50 @@
+"""What a type says of values: their range, and the words that may stand there."""
+
+from collections.abc import Iterator
+from typing import Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+_BOUNDS: dict[type, tuple[str, str]] = {
+    Ge: ("ge", "at least"),
+    Gt: ("gt", "above"),
+    Le: ("le", "at most"),
+    Lt: ("lt", "below"),
+}
+
+
+def bounds_of(hint: object) -> dict[str, float]:
+    """The range of a type: {"ge": 0, "lt": 1} for numbers from 0 to below 1."""
+    return {
+        name: getattr(part, name)
+        for part in _parts(hint)
+        for kind, (name, _) in _BOUNDS.items()
+        if isinstance(part, kind)
+    }
+
+
+def describe_bounds(hint: object) -> str:
+    """The range of a type in words: `at least 0 and below 1`."""
+    bounds = bounds_of(hint)
+    words = [f"{word} {bounds[name]:g}" for name, word in _BOUNDS.values() if name in bounds]
+    return " and ".join(words)
+
+
+def choices_of(hint: object) -> list[object]:
+    """The words of a Literal inside a type; empty where any value will do."""
+    return [word for part in _parts(hint) if get_origin(part) is Literal for word in get_args(part)]
+
+
+def hint_of(field: FieldInfo) -> object:
+    """The type of a field with its range."""
+    return (field.annotation, *field.metadata)
+
+
+def _parts(hint: object) -> Iterator[object]:
+    yield hint
+    if get_origin(hint) is Literal:
+        return
+    inner = hint if isinstance(hint, tuple) else get_args(hint)
+    for part in (*inner, *getattr(hint, "__metadata__", ())):
+        yield from _parts(part)
