@@ -48,7 +48,8 @@ def opened(
     `vocab`: rows of the table of tokens, where that is more than the tokenizer has tokens.
     """
     told: dict[str, Any] = {"tokenizer": tokenizer, "length": length, "held_out": 0.0, "steps": 1}
-    request = make_request(name, {**encoder, **options, **told, "batch": batch}, data=data)
+    told |= {"batch": batch, "encoder_options": encoder.get("encoder_options", {}), **options}
+    request = make_request(name, told, data=data, encoder=encoder["encoder"])
     kind, config = request.kind, request.config
     found = modality_of(kind).open_data(
         data, config.reading, Opening(kind, request.encoder, open_newest)

@@ -66,7 +66,7 @@ def test_export_and_import_give_the_same_model(run, exported, tmp_path):
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert again.encoder.shape == run.encoder.shape
-    assert again.record.info.imported["drawn anew"] == []
+    assert again.record.imported["drawn anew"] == []
     export_run(again.folder, out=tmp_path / "hf")
     one, two = (load_file(f / "model.safetensors") for f in (exported, tmp_path / "hf"))
     assert one.keys() == two.keys()
@@ -138,14 +138,14 @@ def test_a_published_checkpoint_of_transformers_becomes_a_run(tmp_path):
         tokens = torch.where(hidden[..., None], run.method.mask, run.encoder.embed(x))
         found = run.method.head(run.encoder.trunk(tokens).tokens)
     torch.testing.assert_close(found, expected, **CLOSE)
-    assert run.record.option("encoder")["shared_bias"] is False
+    assert run.record.option("encoder.shared_bias") is False
     assert run.size == 32
 
 
 def test_what_a_checkpoint_lacks_is_drawn_anew_and_named(tmp_path):
     folder = saved(theirs("BeitForImageClassification", use_mask_token=False), tmp_path / "hf")
     run = import_run("beit", folder, out=tmp_path / "run")
-    said = run.record.info.imported
+    said = run.record.imported
     assert said["drawn anew"] == ["mask", "head.weight", "head.bias"]
     assert any("classifier.weight has no place in selfwise" in note for note in said["notes"])
     assert run.method.head.weight.shape == (512, 32)
@@ -160,8 +160,8 @@ def test_what_a_checkpoint_lacks_is_drawn_anew_and_named(tmp_path):
 def test_an_encoder_without_the_method_is_a_beit_model(norm, pictures, tmp_path):
     import transformers
 
-    encoder = {**ENCODER, "norm": norm, "shared_bias": False}
-    told = {**encoder, "size": 16, **QUICK, "steps": 1}
+    shape = {**ENCODER["encoder_options"], "norm": norm, "shared_bias": False}
+    told = {**ENCODER, "encoder_options": shape, "size": 16, **QUICK, "steps": 1}
     run = selfwise.pretrain("simclr", data=pictures[0], out=tmp_path / "run", **told)
     export_run(run.folder, out=tmp_path / "hf")
     kind = transformers.BeitModel
@@ -189,7 +189,7 @@ def test_timms_folder_becomes_a_run(tmp_path):
     with torch.no_grad():
         expected = model.forward_head(model.forward_features((x - mean) / std), pre_logits=True)
         torch.testing.assert_close(run.encoder.eval()(x).pooled, expected, **CLOSE)
-    assert "weights are changed" in "".join(run.record.info.imported["notes"])
+    assert "weights are changed" in "".join(run.record.imported["notes"])
 
 
 @pytest.mark.parametrize("told", [None, [1], {"mean": None, "std": [{}]}, {"mean": "abc"}])

@@ -193,7 +193,7 @@ def test_texts_are_cut_where_the_run_and_the_recipe_end(monkeypatch):
     monkeypatch.setattr(training.FinetuneJob, "_step", seen)
     recipe = FAST._replace(epochs=1, length=14)
     for longest in (9, 14):
-        run.record.info.length = longest if longest == 9 else 48
+        run.record.info = run.record.info.replace(length=longest if longest == 9 else 48)
         finetune_on_task(run, train, [], recipe=recipe, seed=0)
         assert sorted(lengths) == sorted(min(one, longest) for one in whole)
         assert max(whole) > 14

@@ -27,13 +27,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interop": {"encoders", "nn", "tokenizers"},
     "modalities": {"data", "distributed", "encoders", "evaluation", "methods"}
     | {"targets", "tokenizers", "training"},
+    "testing": {"methods", "modalities", "training"},
     "runs": BELOW_RUNS,
     "glue": BELOW_RUNS | {"runs"},
     "workflows": BELOW_WORKFLOWS,
     "report": BELOW_WORKFLOWS | {"workflows"},
     "recipes": BELOW_WORKFLOWS | {"workflows", "report"},
     "commands": BELOW_WORKFLOWS | {"workflows", "report", "recipes"},
-    "cli": {"commands", "distributed", "methods", "modalities", "recipes", "runs"},
+    "cli": {"commands", "distributed", "methods", "modalities", "recipes", "runs", "training"},
     "__main__": {"cli"},
     "__init__": {"commands", "losses", "runs"},
 }

@@ -157,7 +157,7 @@ def same_losses(size: int, setting: Setting) -> str:
         loss.backward()
         sgd.step()
         sgd.zero_grad()
-        found.append((step.loss(batch, number), float(loss)))
+        found.append((step.loss(batch, number), float(loss.detach())))
     same_views(size, method)
     first, second = (list(losses) for losses in zip(*found))
     return agreed(first, second, within=1e-3, what="losses of three steps on the same views")

@@ -191,7 +191,7 @@ def test_the_untrained_twin_differs_in_its_weights_alone(published, size):
 
 
 def test_untrained_changes_nothing_else():
-    plain = {"encoder": "resnet18", "encoder_options": {"stem": "half", "layers": [1, 1, 1, 1]}}
+    plain = {"stem": "half", "layers": [1, 1, 1, 1]}
     assert without_pretrained_weights(plain) == plain
     assert without_pretrained_weights({**plain, "pretrained": False}) == plain
     assert without_pretrained_weights({**plain, "pretrained": True}) == {
