@@ -35,7 +35,7 @@ def test_a_recipe_runs_and_scores(name, options, pictures, tmp_path):
     record = read_record(out)
     assert record.steps == 2
     assert record.training.optimizer == "lars"
-    with pytest.raises(ValueError, match="holds a run with seed 0, not 1"):
+    with pytest.raises(ValueError, match="holds a run with --seed 0, not 1"):
         recipes.find_recipe(name)(data=str(pictures), out=str(out), seed=1, **options)
 
 
