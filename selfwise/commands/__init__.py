@@ -34,7 +34,13 @@ def api_function(name: str) -> Callable[..., Any]:
     """A command as a function of Python, whose keyword arguments are checked."""
     from selfwise.core.config import checked
 
-    return checked(named(name).function())
+    command = named(name)
+    function = checked(command.function())
+    if command.WORDS == "METHOD":
+        from selfwise.runs.signatures import list_options
+
+        vars(function)["__signature__"] = list_options(command.function())
+    return function
 
 
 def by_word() -> dict[str, ModuleType]:
