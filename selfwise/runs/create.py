@@ -29,7 +29,7 @@ from selfwise.runs.settled import NAME, settle
 from selfwise.runs.steps import plan_steps
 from selfwise.training.best_metric import check_best
 from selfwise.training.checkpoint import everything
-from selfwise.training.config import ResolvedTraining
+from selfwise.training.config import ResolvedTraining, check_training
 from selfwise.training.loop import fit
 
 BEGUN = ".begun"  # in a run folder until run.yaml is there
@@ -102,6 +102,7 @@ def request_run(
 def check_processes(request: RunRequest, data: Any) -> None:
     """Raises ValueError if the run cannot have as many processes as it asks for."""
     training = request.config.training
+    check_training(training, request.kind)
     check_together(training.devices, training.device, data)
     if training.devices > 1 and detect_env() is None:
         request.check_importable()
