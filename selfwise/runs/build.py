@@ -81,9 +81,8 @@ def find_code(
 
     Raises ValueError naming what is missing: a plugin, or something from Python.
     """
-    if encoder is None:
-        encoder = find_recorded_encoder(folder, record)
-    return RunCode(_find_method(folder, record, method), encoder)
+    kind = _find_method(folder, record, method)
+    return RunCode(kind, find_recorded_encoder(folder, record) if encoder is None else encoder)
 
 
 def _find_method(folder: Path, record: RunRecord, method: type[Method] | None) -> type[Method]:
