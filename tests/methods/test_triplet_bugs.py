@@ -43,8 +43,8 @@ BUGS = [
     Bug("the margin is not asked for", hinge_costs,
         lambda healthy: lambda distance, triplets, margin: healthy(distance, triplets, 0.1),
         VIEWS_ARE_PAIRS),
-    Bug("the negative is mined within another margin", mine_semihard, changed_arguments(margin=0.05),
-        VIEWS_ARE_PAIRS),
+    Bug("the negative is mined within another margin", mine_semihard,
+        changed_arguments(margin=0.05), VIEWS_ARE_PAIRS),
     Bug("the nearest negative is taken though it is nearer than the positive", mine_semihard,
         lambda _: lambda distance, identity, partner, *, margin=0.2: mine_hard(
             distance, identity, partner), VIEWS_ARE_PAIRS),
