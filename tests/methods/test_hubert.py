@@ -90,6 +90,7 @@ def test_scores_are_computed_in_float32():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(cosine_logits(hidden, codes), exact)
     rough = hidden.bfloat16()
+    assert cosine_logits(rough, codes).dtype == torch.float32
     assert torch.equal(cosine_logits(rough, codes), cosine_logits(rough.float(), codes))
     with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
         cosine_logits(hidden, codes, 0.0)
