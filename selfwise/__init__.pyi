@@ -13,7 +13,7 @@ from selfwise.runs.open import Run
 from selfwise.runs.open import load as load
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.workflows.bench import Report
-from selfwise.workflows.embed import Table
+from selfwise.workflows.embed import EmbeddingTable
 from selfwise.workflows.fill import Filling
 from torch.nn.modules.module import Module
 from typing import Any
@@ -866,7 +866,7 @@ def embed(
     skip_broken: bool = ...,
     device: str = ...,
     devices: int = ...,
-) -> Table: ...
+) -> EmbeddingTable: ...
 
 def export(
     run: Path,

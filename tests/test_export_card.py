@@ -15,7 +15,7 @@ import selfwise
 from selfwise.cli import main as cli
 from selfwise.runs.record import Choice, RunRecord, read_record, write_record
 from selfwise.workflows.exchange import export_run, import_run
-from selfwise.workflows.exchange.model_card import plain
+from selfwise.workflows.exchange.model_card import to_markdown
 from tests.audio_cases import noise
 from tests.exchange_cases import (
     IMAGE_RUNS,
@@ -230,7 +230,7 @@ def test_names_cannot_say_more_than_names(told):
         assert forbidden not in page
     assert "www.evil" not in told, "which GitHub would make a link"
     for value in ("__a__", "_a_ b", "a\n# b", "1 < 2 && 3", "https://x.y", "\x1b[31m", "![i](j)"):
-        line = rendered(f"- data: {plain(value)}")
+        line = rendered(f"- data: {to_markdown(value)}")
         assert line.startswith("<ul>\n<li>data: ")
         assert "<" not in line.removeprefix("<ul>\n<li>").removesuffix("</li>\n</ul>\n")
         assert "\x1b" not in line
@@ -267,7 +267,7 @@ def test_where_weights_began(run, files, tmp_path):
     fifth = selfwise.pretrain("simclr", out=tmp_path / "fifth", **told)
     export_run(fifth.folder, to="timm", out=tmp_path / "sixth")
     text = (tmp_path / "sixth" / "README.md").read_text()
-    assert f"- started from the run other, simclr on {plain(str(files))}\n" in text
+    assert f"- started from the run other, simclr on {to_markdown(str(files))}\n" in text
     assert weights.stat().st_mode & 0o044 == config_mode(tmp_path)
 
 

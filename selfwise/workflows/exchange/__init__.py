@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from types import ModuleType
 
 from selfwise import methods
 from selfwise.core.config import flatten_config
@@ -18,20 +18,20 @@ from selfwise.runs.create import check_free
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.open import Run, load
 from selfwise.runs.record import Choice, RunRecord, write_record
-from selfwise.training import checkpoint
+from selfwise.training import checkpoint as checkpoints
 from selfwise.training.config import TrainingConfig, resolve
 from selfwise.training.optimizers import build_optimizer
 from selfwise.workflows.exchange import audio, image, text, vision
-from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint
+from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint, ImportOptions
 from selfwise.workflows.exchange.model_card import FILE as CARD
-from selfwise.workflows.exchange.model_card import FORMS, card
+from selfwise.workflows.exchange.model_card import FORMS, write_card
 
 FAMILIES = (*text.FAMILIES, *audio.FAMILIES, *image.FAMILIES, *vision.FAMILIES)
-_KINDS: dict[str, Any] = {"text": text, "audio": audio, "image": image}
+_MODALITIES: dict[str, ModuleType] = {"text": text, "audio": audio, "image": image}
 # other spellings of a family: Hugging Face's name of it, or with a hyphen
-_SPELT = {"gpt2": "gpt", "gpt-2": "gpt"}
-# what only some families are asked, and which these are
-_ASKED = {
+_SPELLINGS = {"gpt2": "gpt", "gpt-2": "gpt"}
+# options that only some families take: the name of these families, and the families
+_TAKEN_BY = {
     "tokenizer": ("text", text.FAMILIES),
     **dict.fromkeys(("method", "encoder", "size"), ("timm and torchvision", vision.FAMILIES)),
 }
@@ -65,42 +65,41 @@ def import_run(
 
     Raises ValueError with one sentence for what is missing, does not fit, or is a pickle.
     """
-    family = _SPELT.get(family.lower(), family.lower())
-    options = {"tokenizer": tokenizer, "method": method, "encoder": encoder, "size": size}
-    asked = {name: value for name, value in options.items() if value}
-    kind, options = _asked(family, dict(asked))
+    family = _SPELLINGS.get(family.lower(), family.lower())
+    options = ImportOptions(tokenizer, method, encoder, size)
+    kind = _choose_method(family, options)
     out = Path(out)
     check_free(out, method or family)
     folder = Path(folder)
-    taken: ImportedCheckpoint = _takes(family).take(family, folder, **options)
+    checkpoint: ImportedCheckpoint = _find_reader(family).read_checkpoint(family, folder, options)
     imported = {
         "family": family,
         "from": folder.resolve().name,
-        "notes": list(taken.notes),
-        "asked": asked,
+        "notes": list(checkpoint.notes),
+        "asked": options.list_given(),
     }
-    record = _make_record(kind, taken, imported)
-    model = _build(kind, record, taken)
-    imported["drawn anew"] = _filled(model, taken, folder)
+    record = _make_record(kind, checkpoint, imported)
+    model = _build_model(kind, record, checkpoint)
+    imported["drawn anew"] = _fill_weights(model, checkpoint, folder)
     out.mkdir(parents=True, exist_ok=True)
-    if taken.tokenizer is not None:
-        save_tokenizer(taken.tokenizer, out)
+    if checkpoint.tokenizer is not None:
+        save_tokenizer(checkpoint.tokenizer, out)
     write_record(out, record)
     training = record.training
     optimizer = build_optimizer(
         training.optimizer, model, lr=training.lr, weight_decay=training.weight_decay
     )
     state = {"meter": {}, "offset": 0, "newest": {}, "best": {}}
-    checkpoint.save(out / "checkpoints", 0, model, optimizer, state)
+    checkpoints.save(out / "checkpoints", 0, model, optimizer, state)
     return load(out)
 
 
-def _build(kind: type[Method], record: RunRecord, taken: ImportedCheckpoint) -> Method:
+def _build_model(kind: type[Method], record: RunRecord, checkpoint: ImportedCheckpoint) -> Method:
     """The method of an imported run, with random weights."""
     modality = modality_of(kind)
     with TemporaryDirectory(prefix="selfwise-") as folder:
-        if taken.tokenizer is not None:
-            save_tokenizer(taken.tokenizer, Path(folder))
+        if checkpoint.tokenizer is not None:
+            save_tokenizer(checkpoint.tokenizer, Path(folder))
         facts = modality.load_facts(Path(folder), record.info)
         inputs = modality.load_inputs(kind, Path(folder), facts, record.needs, open_newest)
     return build_method(record, RunCode(kind), facts, inputs)
@@ -120,82 +119,84 @@ def export_run(run: Path, *, to: str = "hf", out: Path) -> None:
     """
     if to not in FORMS:
         raise ValueError(f"unknown form --to {to!r}{did_you_mean(to, FORMS)}")
-    found = load(run)
-    kind = _KINDS[found.method.modality]
+    trained = load(run)
+    modality = trained.method.modality
+    exporter = _MODALITIES[modality]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out} is there already; nothing is written over")
-    write: Callable[[Run, Path], None] | None = getattr(kind, f"to_{to}", None)
+    write: Callable[[Run, Path], None] | None = getattr(exporter, f"to_{to}", None)
     if write is None:
         raise ValueError(
-            f"--to {to} is for runs on images, and {run} is on {found.method.modality}; there are: "
-            f"{', '.join(form for form in FORMS if hasattr(kind, f'to_{form}'))}"
+            f"--to {to} is for runs on images, and {run} is on {modality}; there are: "
+            f"{', '.join(form for form in FORMS if hasattr(exporter, f'to_{form}'))}"
         )
     with create_folder(out) as partial:
-        write(found, partial)
-        (partial / CARD).write_text(card(found, to, kind.use(found, to)), "utf-8")
+        write(trained, partial)
+        usage = exporter.describe_usage(trained, to)
+        (partial / CARD).write_text(write_card(trained, to, usage), "utf-8")
 
 
-def _takes(family: str) -> Any:
+def _find_reader(family: str) -> ModuleType:
     """The module that reads weights of this family."""
-    return vision if family in vision.FAMILIES else _KINDS[methods.find_method(family).modality]
+    return (
+        vision if family in vision.FAMILIES else _MODALITIES[methods.find_method(family).modality]
+    )
 
 
-def _asked(family: str, told: dict[str, Any]) -> tuple[type[Method], dict[str, Any]]:
-    """The method of the run, and what its family is told.
+def _choose_method(family: str, options: ImportOptions) -> type[Method]:
+    """The method of the run.
 
-    Raises ValueError for a family that there is not, and for what it is not asked.
+    Raises ValueError for an unknown family, and for an option that this family does not take.
     """
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}{did_you_mean(family, FAMILIES)}")
-    name = told.pop("method", vision.METHOD) if family in vision.FAMILIES else family
+    name = (options.method or vision.METHOD) if family in vision.FAMILIES else family
     kind = methods.find_method(name)
-    for option in told:
-        what, families = _ASKED[option]
+    for option in options.list_given():
+        what, families = _TAKEN_BY[option]
         if family not in families:
             raise ValueError(f"--{option} is for {what}, and {family} is for {kind.modality}")
     if family in vision.FAMILIES:
         vision.check_method(kind, name)
-    elif family in text.FAMILIES:
-        told.setdefault("tokenizer", "")
-    return kind, told
+    return kind
 
 
-def _filled(model: Method, taken: ImportedCheckpoint, where: Path) -> list[str]:
+def _fill_weights(model: Method, checkpoint: ImportedCheckpoint, where: Path) -> list[str]:
     """Put the weights into the model. Returns the names of those that stay as they were drawn."""
-    if taken.missing is None:
-        checkpoint.fill(model.encoder.model, taken.weights, where=where)
+    if checkpoint.missing is None:
+        checkpoints.fill(model.encoder.model, checkpoint.weights, where=where)
         return [name for name in model.state_dict() if not name.startswith("encoder.")]
-    lost = set(taken.missing)
+    lost = set(checkpoint.missing)
     own = {n: w for n, w in model.state_dict().items() if n.removeprefix("encoder.") in lost}
-    theirs = {f"encoder.{n}": w for n, w in taken.weights.items()} | taken.head
+    theirs = {f"encoder.{n}": w for n, w in checkpoint.weights.items()} | checkpoint.head
     # an encoder and a method may have the same name for something: what is there is not lost
-    checkpoint.fill(model, own | theirs, where=where)
-    return list(taken.missing)
+    checkpoints.fill(model, own | theirs, where=where)
+    return list(checkpoint.missing)
 
 
 def _make_record(
-    kind: type[Method], taken: ImportedCheckpoint, imported: Mapping[str, Any]
+    kind: type[Method], checkpoint: ImportedCheckpoint, imported: Mapping[str, object]
 ) -> RunRecord:
     """What run.yaml says of a run that was not trained here."""
     training = resolve(TrainingConfig(steps=1), kind, workers=0).replace(steps=0)
-    options = {f"encoder.{name}": value for name, value in taken.encoder_options.items()}
-    values = {**taken.reading, **options}
-    request = make_request(kind, values, data=IMPORTED, encoder=taken.encoder)
-    flat = flatten_config(request.config) | {"data": IMPORTED, "encoder": taken.encoder}
+    options = {f"encoder.{name}": value for name, value in checkpoint.encoder_options.items()}
+    values = {**checkpoint.reading, **options}
+    request = make_request(kind, values, data=IMPORTED, encoder=checkpoint.encoder)
+    flat = flatten_config(request.config) | {"data": IMPORTED, "encoder": checkpoint.encoder}
     flat |= dict(training)
     flat |= {f"encoder.{name}": value for name, value in request.encoder.options}
-    given = {*values, "encoder"}
+    chosen = {*values, "encoder"}
     return RunRecord(
         method=request.method,
         modality=kind.modality,
         config={},
         resolved={
-            name: Choice(value, "user" if name in given else "default")
+            name: Choice(value, "user" if name in chosen else "default")
             for name, value in flat.items()
             if value is not None or not name.startswith("encoder.")
         },
-        info=taken.info,
+        info=checkpoint.info,
         environment=describe_environment(training.threads, training.device),
-        needs=taken.needs,
+        needs=checkpoint.needs,
         imported=imported,
     )
