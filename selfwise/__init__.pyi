@@ -9,10 +9,10 @@ from selfwise.evaluation.scores.retrieval_score import RetrievalScore
 from selfwise.glue.scores import GlueScores
 from selfwise.methods.method import Method
 from selfwise.methods.method import Method as Method
+from selfwise.profiling.bench_report import BenchReport
 from selfwise.runs.open import Run
 from selfwise.runs.open import load as load
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.workflows.bench import Report
 from selfwise.workflows.embed import EmbeddingTable
 from selfwise.workflows.fill import Filling
 from torch.nn.modules.module import Module
@@ -71,7 +71,7 @@ def bench(
     held_out: float = ...,
     batch_tokens: int = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -122,7 +122,7 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -170,7 +170,7 @@ def bench(
     held_out: float = ...,
     batch_tokens: int = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -221,7 +221,7 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -272,7 +272,7 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -319,7 +319,7 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -365,7 +365,7 @@ def bench(
     held_out: float = ...,
     batch_tokens: int = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -419,7 +419,7 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -473,7 +473,7 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -521,7 +521,7 @@ def bench(
     held_out: float = ...,
     batch_tokens: int = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -567,7 +567,7 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -618,7 +618,7 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -666,7 +666,7 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -718,7 +718,7 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -770,7 +770,7 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -809,7 +809,7 @@ def bench(
     health_every: int = ...,
     wandb: str = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
@@ -849,7 +849,7 @@ def bench(
     wandb: str = ...,
     encoder_options: Mapping[str, Any] = ...,
     **options: Any,
-) -> Report: ...
+) -> BenchReport: ...
 
 def doctor(
 ) -> str: ...

@@ -245,7 +245,7 @@ def test_draws_follow_the_distribution():
 
     def shares(**told):
         options = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, **told}
-        drawn = [language._drawn(logits, draws, **options) for _ in range(4000)]
+        drawn = [language._draw_token(logits, draws, **options) for _ in range(4000)]
         return np.bincount(drawn, minlength=4) / 4000
 
     expected = logits.double().softmax(0).numpy()

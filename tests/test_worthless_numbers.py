@@ -48,12 +48,14 @@ def test_weights_that_are_no_numbers_are_refused_by_name(value, tmp_path):
 
 def test_a_loss_above_the_unigram_entropy_carries_a_sentence():
     good = {"lm": 3.0, "unigram_entropy": 5.0, "perplexity": 20.0}
-    assert "Warning" not in language.sentences(good)
-    assert "not below the unigram entropy, 5.00" in language.sentences({**good, "lm": 5.0})
-    said = language.sentences({**good, language.SEEN: 1.0})
+    assert "Warning" not in language.describe_perplexity(good)
+    assert "not below the unigram entropy, 5.00" in language.describe_perplexity(
+        {**good, "lm": 5.0}
+    )
+    said = language.describe_perplexity({**good, language.SEEN: 1.0})
     assert "this is text that the run was trained on" in said
     assert language.SEEN not in said
-    said = language.sentences({**good, language.SEEN: 0.25})
+    said = language.describe_perplexity({**good, language.SEEN: 0.25})
     assert "about 25% of this is text that the run was trained on" in said
 
 

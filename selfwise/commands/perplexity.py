@@ -15,6 +15,6 @@ def function() -> Callable[..., Any]:
 
 def say(result: Any, options: Mapping[str, Any]) -> str:
     """What is printed at the end."""
-    from selfwise.workflows.language import sentences
+    from selfwise.workflows.language import describe_perplexity
 
-    return sentences(result)
+    return describe_perplexity(result)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 MIN_WAITING = 0.10  # share of the time from which on waiting for data is worth a change
 MIN_BF16_SPEEDUP = 1.3  # how much faster bf16 has to multiply here
@@ -45,7 +45,7 @@ class OptionTrial(NamedTuple):
     """Other options, and why they may be faster."""
 
     reason: str
-    options: Mapping[str, Any]  # names and values of options of a training
+    options: Mapping[str, int | str]  # names and values of options of a training
 
 
 class TrialOutcome(NamedTuple):

@@ -46,5 +46,5 @@ def gpt_shakespeare(
         precision="float32",
     )
     values = language.perplexity(run)
-    print(language.sentences(values))
+    print(language.describe_perplexity(values))
     return values

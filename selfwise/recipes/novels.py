@@ -93,7 +93,7 @@ def novels(
         encoder_options=MODELS[method].encoder_options,
     )
     values = language.perplexity(run)
-    print(language.sentences(values))
+    print(language.describe_perplexity(values))
     if train:
         score = probing.probe(run, train=train, test=test or None, seeds=1)
         Console().print(score.table())

@@ -1,4 +1,4 @@
-"""What a language model is for: go on with a text, tell how likely a text is; and tokenizers."""
+"""Language models: continue a text, measure the loss on a text; and train tokenizers."""
 
 import math
 import sys
@@ -26,8 +26,8 @@ from selfwise.runs.open import Run, load
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, train_tokenizer
 from selfwise.training.config import resolve_device
 
-SEEN = "training_text"  # the share of a text that was trained on, where it is worth a word
-SOME = 0.1  # is; less may be what many texts have in common, such as a licence
+SEEN = "training_text"  # the share of a text that was trained on
+MIN_SHARE = 0.1  # that is worth a warning; many texts have less in common, such as a licence
 
 
 def generate(
@@ -66,7 +66,7 @@ def generate(
     ids = ids if begin is None else [begin, *ids]
     if not ids:
         raise ValueError("an empty prompt needs a tokenizer with a token that begins a text")
-    draws, made, cache = generator(seed, "generate"), list(ids), None
+    draws, written, cache = generator(seed, "generate"), list(ids), None
     longest = run.record.info.length  # the positions behind were never trained
     place = resolve_device(device)
     with evaluation_mode(encoder, place), torch.no_grad():
@@ -74,16 +74,16 @@ def generate(
         held = 0
         for _ in range(tokens):
             if held + len(unread) > longest:
-                unread, held, cache = made[-(longest // 2) :], 0, None
+                unread, held, cache = written[-(longest // 2) :], 0, None
             hidden, cache = encoder.extend(torch.tensor([unread], device=place), cache)
             held += len(unread)
             logits = (hidden[0, -1] @ encoder.token.weight[: vocabulary.size].T).float().cpu()
-            chosen = _drawn(logits, draws, temperature=temperature, top_k=top_k, top_p=top_p)
+            chosen = _draw_token(logits, draws, temperature=temperature, top_k=top_k, top_p=top_p)
             if chosen == vocabulary.last:
                 break
-            made.append(chosen)
+            written.append(chosen)
             unread = [chosen]
-    return run.tokenizer.decode(made)
+    return run.tokenizer.decode(written)
 
 
 def perplexity(
@@ -116,21 +116,27 @@ def perplexity(
     draw, tokenizer = method.draw, run.tokenizer
     assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
     if data is None:
-        corpus = _held_out(run, draw)
+        corpus = _open_held_out(run, draw)
     else:
-        found = open_documents(data, field=field, documents=documents)
-        if found.left_out:
-            print(found.left_out, file=sys.stderr)
-        corpus = open_corpus(found, tokenizer, sentences=draw.needs_sentences)
-    shape: dict[str, Any] = {"length": run.record.info.length, "batch": 1, "seed": seed}
-    source = TextSource(corpus, draw, vocabulary=tokenizer.vocabulary, **shape)
+        texts = open_documents(data, field=field, documents=documents)
+        if texts.left_out:
+            print(texts.left_out, file=sys.stderr)
+        corpus = open_corpus(texts, tokenizer, sentences=draw.needs_sentences)
+    source = TextSource(
+        corpus,
+        draw,
+        vocabulary=tokenizer.vocabulary,
+        length=run.record.info.length,
+        batch=1,
+        seed=seed,
+    )
     everything = source.plan(0).size * source.length
     held = HeldOutLoss(sample_text_batches(source, tokens=everything), seed=seed, every=1)
     with evaluation_mode(method, resolve_device(device)):
         terms = held.terms(method)
     values = {name: float(term.mean) for name, term in terms.items()}
     values["unigram_entropy"] = corpus.unigram_entropy()
-    if data is not None and (seen := _measure_overlap(run, corpus)) >= SOME:
+    if data is not None and (seen := _measure_overlap(run, corpus)) >= MIN_SHARE:
         values[SEEN] = seen
     if run.encoder.causal:
         loss = next(iter(terms.values()))  # every token of the text is a target once
@@ -150,13 +156,13 @@ def _measure_overlap(run: Run, corpus: Corpus) -> float:
     return measure_overlap(corpus, trained.split(held_out)[0] if held_out else trained)
 
 
-def _held_out(run: Run, draw: RowSampler) -> Corpus:
+def _open_held_out(run: Run, draw: RowSampler) -> Corpus:
     """The text that a run kept out of its training."""
     data, options = run.record.data, run.record.reading
     if data in (FROM_PYTHON, IMPORTED) or not options.held_out:
         raise ValueError(f"{run.folder} held out no text that can be read again; give --data")
-    found = open_documents(data, field=options.field, documents=options.documents)
-    corpus = open_corpus(found, run.tokenizer, sentences=draw.needs_sentences)
+    texts = open_documents(data, field=options.field, documents=options.documents)
+    corpus = open_corpus(texts, run.tokenizer, sentences=draw.needs_sentences)
     if corpus.fingerprint != run.record.info.fingerprint:
         raise ValueError(
             f"{data} is not the text that {run.folder} was trained on, so what it held out "
@@ -166,7 +172,7 @@ def _held_out(run: Run, draw: RowSampler) -> Corpus:
 
 
 def make_tokenizer(
-    corpus: Any,
+    corpus: object,
     *,
     out: Path,
     kind: str = "wordpiece",
@@ -188,12 +194,12 @@ def make_tokenizer(
     """
     if out.exists():
         raise ValueError(f"--out {out} exists already; nothing is written over")
-    found = open_documents(corpus, field=field, documents=documents)
-    if found.left_out:
-        print(found.left_out)
+    texts = open_documents(corpus, field=field, documents=documents)
+    if texts.left_out:
+        print(texts.left_out)
     if kind not in TOKENIZER_KINDS:
         raise ValueError(f"unknown kind {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}")
-    tokenizer = train_tokenizer(kind, found, vocab=vocab, lower=lower, progress=print)
+    tokenizer = train_tokenizer(kind, texts, vocab=vocab, lower=lower, progress=print)
     out.mkdir(parents=True)
     tokenizer.save(out)
     return tokenizer
@@ -212,7 +218,7 @@ def _check_sampling(run: Run, tokens: int, temperature: float, top_k: int, top_p
             raise ValueError(f"--{name} must be {right}, got {value}")
 
 
-def _drawn(
+def _draw_token(
     logits: Float[Tensor, "v"],
     draws: torch.Generator,
     *,
@@ -234,8 +240,8 @@ def _drawn(
     return int(order[min(int(torch.searchsorted(reached, drawn, right=True)), len(chances) - 1)])
 
 
-def sentences(values: dict[str, float]) -> str:
-    """The measures of `perplexity` as lines, and what makes them worth little."""
+def describe_perplexity(values: dict[str, float]) -> str:
+    """The measures of `perplexity` as lines, and warnings that make them less meaningful."""
     lines = [f"{name:<18} {np.round(value, 4)}" for name, value in values.items() if name != SEEN]
     loss, entropy = next(iter(values.values())), values["unigram_entropy"]
     if loss >= entropy:

@@ -7,7 +7,7 @@ from selfwise.core.errors import shorten_folder_names
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section, Table
 from selfwise.runs.record import RunRecord, read_record
 from selfwise.runs.reproduce import list_changes, reproduce_command
-from selfwise.workflows.describe_runs import describe_group, different, spoken
+from selfwise.workflows.describe_runs import describe_group, find_differences, format_value
 
 GROUPS = {  # of run.yaml, and what is said of each
     "options": "options",
@@ -38,8 +38,8 @@ def _list_options(record: RunRecord) -> list[Section]:
     changed_rows = [
         [
             _format_option(name),
-            spoken(change.value),
-            "" if change.default is None else spoken(change.default),
+            format_value(change.value),
+            "" if change.default is None else format_value(change.default),
         ]
         for name, change in changes.items()
     ]
@@ -78,7 +78,7 @@ def _compare_options(names: Sequence[str], run_records: Sequence[RunRecord]) -> 
             {**_method_row(record, group), **describe_group(record, group)}
             for record in run_records
         ]
-        differing = different(values)
+        differing = find_differences(values)
         format_name = _format_option if group == "options" else _format_name
         rows = [
             [format_name(name), *(column[name] for column in differing)] for name in differing[0]
