@@ -291,7 +291,9 @@ def test_the_search_takes_the_best_and_then_all_of_train():
     assert found.scores[0] is None
     assert found.scores[1]["accuracy"] > 0.9
     assert np.array_equal(*found.predicted)
-    told = finetune_on_task(run_of(), train, [dev], recipe=recipe.at(found.setting), seed=0)
+    told = finetune_on_task(
+        run_of(), train, [dev], recipe=recipe.with_setting(found.setting), seed=0
+    )
     assert np.array_equal(told.predicted[0], found.predicted[1])
     with pytest.raises(ValueError, match=r"sst2: .* diverged at every setting .*rate 1e\+35"):
         finetune_on_task(run_of(), train, [dev], recipe=recipe._replace(rates=(1e35,)), seed=0)
@@ -370,8 +372,8 @@ def test_recipes_are_those_of_the_papers():
     assert roberta.rates == (1e-5, 2e-5, 3e-5)
     assert (roberta.batches, roberta.epochs, roberta.warmup) == ((16, 32), 10, 0.06)
     assert (roberta.weight_decay, roberta.betas, roberta.early) == (0.1, (0.9, 0.98), True)
-    assert len(roberta.settings()) == 6
-    assert fixed.settings() == [FinetuneSetting(4e-5, 16)]
+    assert len(roberta.list_settings()) == 6
+    assert fixed.list_settings() == [FinetuneSetting(4e-5, 16)]
     assert (fixed.epochs, fixed.schedule, fixed.early, fixed.length) == (5, "cosine", False, 128)
     for name, numbers in {  # run_glue.sh: warm-up, rate, steps, batch
         "sst2": (1256, 1e-5, 20935, 32),
@@ -384,7 +386,7 @@ def test_recipes_are_those_of_the_papers():
         "mrpc": (200, 2e-5, 800, 32),
     }.items():
         albert = find_recipe("albert", find_task(name))
-        (setting,) = albert.settings()
+        (setting,) = albert.list_settings()
         assert (albert.warmup, setting.rate, albert.steps, setting.batch) == numbers
         assert albert.dropout is None
 

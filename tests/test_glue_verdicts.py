@@ -135,8 +135,8 @@ def test_enough_rows_choose():
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "small"])
 def test_a_recipe_without_a_search_is_its_first_setting(name):
-    recipe = RECIPES[name].unsearched()
-    assert recipe.settings() == RECIPES[name].settings()[:1]
+    recipe = RECIPES[name].without_search()
+    assert recipe.list_settings() == RECIPES[name].list_settings()[:1]
     assert not recipe.early
 
 

@@ -83,10 +83,10 @@ def finetune_on_task(
     differ, a share that leaves nothing; Diverged if every setting diverges.
     """
     _check_arguments(run, train, test, held_out)
-    searching = len(recipe.settings()) > 1 or recipe.early
+    searching = len(recipe.list_settings()) > 1 or recipe.early
     count = _count_choosers(train, test, held_out) if searching else None
     if count is not None and not can_choose(count):
-        recipe, count = recipe.unsearched(), 0
+        recipe, count = recipe.without_search(), 0
     length = min(recipe.length, run.record.info.length)
     tokenized, *tokenized_test = (
         _tokenize_split(split, run.tokenizer, length) for split in (train, *test)
@@ -149,7 +149,7 @@ def _search_settings(
     """The best of the recipe's settings, of equals the first, and what each of them got."""
     best: FinetuneTrial | None = None
     tried: list[tuple[FinetuneSetting, float | None]] = []
-    for setting in job.recipe.settings():
+    for setting in job.recipe.list_settings():
         trial = job.run_trial(setting, train, judge)
         tried.append((setting, None if trial is None else trial.value))
         if trial is not None and (best is None or _trial_score(trial) > _trial_score(best)):
@@ -174,7 +174,7 @@ def _split_judge(
 ) -> tuple[TokenizedSplit | None, TokenizedSplit, str]:
     """What judges, what is trained on, and what to call the first if it chooses something."""
     dev = _first_labelled(test)
-    if len(job.recipe.settings()) == 1 and not job.recipe.early:
+    if len(job.recipe.list_settings()) == 1 and not job.recipe.early:
         return dev, train, ""
     if not share:
         if dev is None:

@@ -91,14 +91,14 @@ def _train_with_first_setting(
 ) -> FinetuneResult:
     """With the setting of the first seed; if that diverges with this one, it searches anew."""
     earlier = next((fit for fit in results.fits if fit["competitor"] == name), None)
-    if earlier is None or len(recipe.settings()) == 1:
+    if earlier is None or len(recipe.list_settings()) == 1:
         return train(recipe)
     rate, batch = (earlier["setting"][key] for key in FinetuneSetting._fields)
     assert isinstance(rate, float)
     assert isinstance(batch, int)
     setting = FinetuneSetting(rate, batch)
     try:
-        return train(recipe.at(setting))
+        return train(recipe.with_setting(setting))
     except DivergenceError:
         return train(recipe)
 

@@ -83,7 +83,7 @@ def embed(
     check_together(devices, device, data)
     positional = (str(_locate_checkpoint(run)), name_data(data))  # as they hold from any folder
     with sharing(_MEMBER, *positional, told=options.model_dump(), devices=devices) as env:
-        table = _embed(run, data, env, options)
+        table = _embed_share(run, data, env, options)
     if out and first:
         _write_table(table, Path(out))
     return table
@@ -100,7 +100,9 @@ class EmbedOptions(Config):
     device: str
 
 
-def _embed(run: Run, data: object, env: DistributedEnv, options: EmbedOptions) -> EmbeddingTable:
+def _embed_share(
+    run: Run, data: object, env: DistributedEnv, options: EmbedOptions
+) -> EmbeddingTable:
     """This process's share of the work; the first one gets the table."""
     reading = ReadingOptions(field=options.field, skip_broken=options.skip_broken)
     examples = run.modality.open_examples(run, data, reading)
@@ -130,7 +132,7 @@ def share_embedding(run: str, data: str, options: str) -> int:
     """A process that `embed` has started, from its beginning to its end."""
 
     def work(env: DistributedEnv) -> None:
-        _embed(load(run), data, env, EmbedOptions.model_validate_json(options))
+        _embed_share(load(run), data, env, EmbedOptions.model_validate_json(options))
 
     return share_in(work)
 

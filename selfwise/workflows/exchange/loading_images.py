@@ -11,7 +11,7 @@ from selfwise.encoders.outside import AdaptedEncoder
 from selfwise.interop.image_preprocessing import READER, crop_fraction, shorter_side
 from selfwise.runs.open import Run
 from selfwise.workflows.exchange.model_card import Usage
-from selfwise.workflows.exchange.to_timm import model_options, numbers
+from selfwise.workflows.exchange.to_timm import model_options, shortest_decimals
 
 LOAD = "from safetensors.torch import load_file"
 _FACTORIES = {
@@ -68,8 +68,8 @@ def _describe_scaling(run: Run, form: str) -> str:
         return "values brought to mean 0.5 and deviation 0.5, as the image processor does"
     if form == "safetensors" and mean is not None and std is not None:
         return (
-            f"values of 0..1; selfwise's encoder brings them to mean {numbers(mean)} and "
-            f"deviation {numbers(std)} by itself, timm's model wants them so"
+            f"values of 0..1; selfwise's encoder brings them to mean {shortest_decimals(mean)} and "
+            f"deviation {shortest_decimals(std)} by itself, timm's model wants them so"
         )
     return "values of 0..1, nothing else: what they are brought to is part of the model"
 
@@ -179,14 +179,14 @@ def _image_weights(run: Run) -> list[str]:
     options = run.record.encoder_options
     name, shape = run.record.encoder_name, {"in_channels": channels, "size": size}
     if run.loaded.code.encoder is not None:
-        return [_reading(), "and then", _outside_weights(run)]
+        return [_format_reading(), "and then", _outside_weights(run)]
     module, factory = _FACTORIES.get(name.partition("-")[0], ("image", "build_image_encoder"))
     if module == "image":
         shape |= {"stem": run.encoder.stem, **model_options(run)}
         shape |= {"sees": options["sees"]} if options["sees"] != "color" else {}
         mean, std = run.encoder.mean, run.encoder.std
         if mean is not None and std is not None:
-            shape["normalise"] = [numbers(mean), numbers(std)]
+            shape["normalise"] = [shortest_decimals(mean), shortest_decimals(std)]
     else:
         shape |= asdict(run.encoder.shape)
     ours = format_block(
@@ -198,7 +198,7 @@ def _image_weights(run: Run) -> list[str]:
         "    features = encoder.eval()(x).pooled",
     )
     by_timm = ["or with timm, without selfwise:", _with_timm(run)] if module == "image" else []
-    return [_reading(), "and then", ours, *by_timm]
+    return [_format_reading(), "and then", ours, *by_timm]
 
 
 def _outside_weights(run: Run) -> str:
@@ -215,7 +215,7 @@ def _outside_weights(run: Run) -> str:
     )
 
 
-def _reading() -> str:
+def _format_reading() -> str:
     return format_block(
         "import json",
         "from pathlib import Path",
@@ -252,7 +252,7 @@ def _with_timm(run: Run) -> str:
             "x = torch.from_numpy(lab[:, :1]).float() / 100  # the lightness alone",
         ]
     if encoder.mean is not None and encoder.std is not None:
-        mean, std = (f"torch.tensor({numbers(v)})[:, None, None]" for v in
+        mean, std = (f"torch.tensor({shortest_decimals(v)})[:, None, None]" for v in
                      (encoder.mean, encoder.std))  # fmt: skip
         lines += [f"mean, std = {mean}, {std}", "x = (x - mean) / std"]
     lines += ["with torch.no_grad():", "    features = model.eval()(x)"]

@@ -64,7 +64,9 @@ def _describe_timm_model(run: Run) -> tuple[TimmExport, Weights]:
     size, channels = info.size, info.channels
     published = {**model.pretrained_cfg}
     args = {"in_chans": channels, **({"img_size": size} if _has_fixed_size(published) else {})}
-    mean, std = fill_statistics(numbers(encoder.mean), numbers(encoder.std), channels)
+    mean, std = fill_statistics(
+        shortest_decimals(encoder.mean), shortest_decimals(encoder.std), channels
+    )
     export = TimmExport(
         encoder.name.partition(".")[0],
         {**args, **model_options(run)},
@@ -111,7 +113,7 @@ def _has_fixed_size(published: Mapping[str, object]) -> bool:
     return bool(published.get("fixed_input_size"))
 
 
-def numbers(values: Tensor | None) -> list[float] | None:
+def shortest_decimals(values: Tensor | None) -> list[float] | None:
     """A number for each channel as it is written: the shortest that is the same in float32."""
     if values is None:
         return None
