@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue.frozen import (
     CachedFeatures,
@@ -29,7 +30,6 @@ FitCompetitor = Callable[[int], CompetitorFit]  # from a seed
 
 def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, FitCompetitor]:
     """Probes of features: of the encoder, of its twin of that seed, of bags of words."""
-    device, precision = choose_device(run, config.device)
     length = run.record.info.length
     pairs = _list_joined(splits)
     settings = [one._replace(joined=joined) for one in config.settings for joined in pairs]
@@ -39,8 +39,7 @@ def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, 
         tokenizer=run.tokenizer,
         settings=settings,
         length=length,
-        device=device,
-        precision=precision,
+        compute=ComputeOptions(*choose_device(run, config.device)),
     )
     pretrained = cache(run.encoder)
 
