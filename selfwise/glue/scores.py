@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, TypedDict
 
+from selfwise.core.html_table import convert_rich_table
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED, format_percent
 from selfwise.glue.finetune_recipes import MIN_CHOOSERS
 from selfwise.glue.metrics import AVERAGES, OFFICIAL, compute_average, list_missing_metrics
@@ -169,6 +170,21 @@ class GlueScores:
                     name, "", *("" if m is None else format_percent(m, None) for m in means)
                 )
         return table
+
+    def __repr__(self) -> str:
+        tasks = ", ".join(task["task"] for task in self.tasks) or "no task"
+        averages = {name: self.averages(name) for name in COMPETITORS if self.tasks}
+        means = [
+            f"{name} {format_percent(mean, None)} %"
+            for name, values in averages.items()
+            for mean in list(values.values())[-1:]  # of the tasks here, the last of the averages
+            if mean is not None
+        ]
+        average = f"; on average {', '.join(means)}" if means else ""
+        return f"GlueScores({self.mode} on {tasks}{average})"
+
+    def _repr_html_(self) -> str:
+        return convert_rich_table(self.table(), self.sentences())
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, valid JSON."""

@@ -1,11 +1,11 @@
 """The result of `selfwise bench`: numbers, a table of them, and advice."""
 
 from collections.abc import Mapping
-from html import escape
 
 from pydantic import ConfigDict
 
 from selfwise.core.config import Config
+from selfwise.core.html_table import write_html_table
 from selfwise.profiling.advice import format_count
 
 # what an example is called, and what else there is of it
@@ -120,9 +120,9 @@ class BenchReport(Config):
         return f"BenchReport({self.method}, {speed}, {use})"
 
     def _repr_html_(self) -> str:
-        rows = {**self._rows(), "advice": "; ".join(self.advice)}
-        lines = [f"<tr><th>{n}</th><td>{escape(text)}</td></tr>" for n, text in rows.items()]
-        return f"<table>{''.join(lines)}</table>"
+        return write_html_table(
+            self._rows().items(), caption=_format_heading(self), notes=self.advice
+        )
 
 
 def _format_heading(report: BenchReport) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from selfwise.core.config import Config
+from selfwise.core.html_table import write_html_table
 from selfwise.distributed.process_group import (
     DistributedEnv,
     count_processes,
@@ -22,6 +23,7 @@ from selfwise.runs.open import Run, load
 from selfwise.training.config import resolve_device
 
 SUFFIXES = (".parquet", ".npz")
+SHOWN_ROWS, SHOWN_NUMBERS = 5, 4  # in a notebook
 
 
 class EmbeddingTable(NamedTuple):
@@ -30,6 +32,19 @@ class EmbeddingTable(NamedTuple):
     vectors: Float32[np.ndarray, "n d"]
     ids: list[str]  # relative paths, or row numbers
     labels: list[str] | None  # names of the classes, where the data have them
+
+    def __repr__(self) -> str:
+        n, width = self.vectors.shape
+        classes = "" if self.labels is None else f", labels of {len(set(self.labels))} classes"
+        return f"EmbeddingTable({n:,} vectors of width {width}{classes})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [name, *([] if self.labels is None else [self.labels[row]]), _format_start(vector)]
+            for row, (name, vector) in enumerate(zip(self.ids[:SHOWN_ROWS], self.vectors))
+        ]
+        head = ["id", *([] if self.labels is None else ["label"]), "vector"]
+        return write_html_table(rows, head=head, caption=repr(self))
 
 
 def embed(
@@ -135,6 +150,12 @@ def share_embedding(run: str, data: str, options: str) -> int:
         _embed_share(load(run), data, env, EmbedOptions.model_validate_json(options))
 
     return share_in(work)
+
+
+def _format_start(vector: Float32[np.ndarray, "d"]) -> str:
+    """The first numbers of a vector."""
+    numbers = [f"{number:.3g}" for number in vector[:SHOWN_NUMBERS]]
+    return ", ".join(numbers + ["..."] * (len(vector) > SHOWN_NUMBERS))
 
 
 def _locate_checkpoint(run: Run) -> Path:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selfwise.core.html_table import write_html_table
 from selfwise.core.types import TextBatch
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
@@ -32,6 +33,27 @@ class Filling(NamedTuple):
 
     gaps: list[Candidates]  # each gap by itself, while the model sees [MASK] in all gaps
     joint: Candidates  # all gaps filled together; with one gap the same list
+
+    def __repr__(self) -> str:
+        best = zip(self.joint.probabilities[:1], self.joint.texts)
+        likeliest = ", ".join(f"{text!r} with {chance:.1%}" for chance, text in best)
+        plural = "" if len(self.gaps) == 1 else "s"
+        return f"Filling({len(self.gaps)} gap{plural}; most likely {likeliest})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [title, piece, f"{chance:.1%}"]
+            for title, one in self.list_candidates()
+            for piece, chance in zip(one.pieces, one.probabilities)
+        ]
+        return write_html_table(rows, head=["", "tokens", "probability"])
+
+    def list_candidates(self) -> list[tuple[str, Candidates]]:
+        """The candidates with titles: for all gaps, and for each alone if there are several."""
+        if len(self.gaps) == 1:
+            return [("", self.joint)]
+        alone = [(f"gap {number} alone", gap) for number, gap in enumerate(self.gaps, 1)]
+        return [("all gaps", self.joint), *alone]
 
 
 class Gaps(NamedTuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from selfwise.core.html_table import convert_rich_table
 from selfwise.evaluation.scores.bootstrap import (
     Interval,
     describe_difference,
@@ -158,6 +159,23 @@ class ProbeScore:
             }
             table.add_row(name, *(cells.get(budget, "") for budget in self.budgets))
         return table
+
+    def __repr__(self) -> str:
+        budget = self.budgets[-1]
+        ours = self.result(PRETRAINED, budget)
+        accuracy = f"{format_percent(ours.mean, ours.deviation)} %"
+        against = [
+            describe_difference(c.competitor, c.difference, c.interval)
+            for c in self.comparisons
+            if c.per_class == budget
+        ]
+        return (
+            f"ProbeScore({self.kind}, accuracy {accuracy} of {self.n_test:,} test examples with "
+            f"{_describe_budget(budget)}; against {'; '.join(against)})"
+        )
+
+    def _repr_html_(self) -> str:
+        return convert_rich_table(self.table(), self.sentences())
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, valid JSON: the rows, the sentences, and what they rest on."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
+from selfwise.core.html_table import convert_rich_table
 from selfwise.evaluation.probes.retrieval import MAP, RetrievalMeasures
 from selfwise.evaluation.scores.bootstrap import (
     Interval,
@@ -134,6 +135,19 @@ class RetrievalScore:
             ]
             table.add_row(measure, *(format_percent(*cell) for cell in cells))
         return table
+
+    def __repr__(self) -> str:
+        means = ", ".join(f"{measure} {100 * self.mean(measure):.1f} %" for measure in COMPARED)
+        against = "; ".join(
+            describe_difference(one.competitor, one.difference, one.interval)
+            for one in self.differences
+            if one.measure == COMPARED[0]
+        )
+        queries = f"{len(self._ours.queries):,} queries"
+        return f"RetrievalScore({means} of {queries}; in {COMPARED[0]} against {against})"
+
+    def _repr_html_(self) -> str:
+        return convert_rich_table(self.table(), self.sentences())
 
     @property
     def _searched(self) -> int:
