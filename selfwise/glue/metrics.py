@@ -182,11 +182,6 @@ def list_missing_metrics(scores: Scores, name: str) -> list[str]:
     return [f"{task} {metric}" for task, metric in needed if metric not in scores.get(task, {})]
 
 
-def compute_averages(scores: Scores) -> dict[str, float | None]:
-    """Every average by its name; None where scores are missing."""
-    return {name: compute_average(scores, name) for name in AVERAGES}
-
-
 def _is_constant(values: np.ndarray) -> bool:
     values = _to_float64(values)
     return bool(np.ptp(values) <= CONSTANT_TOLERANCE * np.abs(values).max())
