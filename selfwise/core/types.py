@@ -182,12 +182,19 @@ Tree = TypeVar("Tree")
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
-    """Apply `function` to every tensor of nested NamedTuples; everything else stays unchanged."""
+    """Apply `function` to every tensor of nested tuples, lists and dicts.
+
+    Everything else stays unchanged.
+    """
     if isinstance(tree, Tensor):
         return function(tree)  # type: ignore[return-value]
     if isinstance(tree, tuple):
         parts = [map_tensors(function, part) for part in tree]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)  # type: ignore
+    if isinstance(tree, list):
+        return [map_tensors(function, part) for part in tree]  # type: ignore[return-value]
+    if isinstance(tree, dict):
+        return {k: map_tensors(function, part) for k, part in tree.items()}  # type: ignore[return-value]
     return tree
 
 

@@ -417,7 +417,7 @@ TORCHRUN |= {"LOCAL_WORLD_SIZE": "4", "GROUP_RANK": "1"}
 
 @pytest.fixture(autouse=True)
 def environment():
-    """As it was, afterwards: lightning-fabric writes there what SLURM says of the first node."""
+    """As it was, afterwards."""
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -442,8 +442,12 @@ def test_what_slurm_and_torchrun_say(tasks, monkeypatch):
     assert worlds.count_local_processes(1) == 2
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     monkeypatch.delenv("MASTER_PORT", raising=False)
-    slurm = worlds._slurm_environment()
-    assert (slurm.main_address, slurm.main_port) == ("node05", 15_000 + 1234)
+    assert worlds.find_slurm_address() == ("node05", 15_000 + 1234)
+    for nodes, first in (("a1,a2", "a1"), ("n[3,5]", "n3"), ("n[12]", "n12"), ("x y", "x")):
+        tasks(SLURM, SLURM_NODELIST=nodes)
+        assert worlds.find_slurm_address()[0] == first
+    tasks(SLURM, MASTER_ADDR="head", MASTER_PORT="99")
+    assert worlds.find_slurm_address() == ("head", 99)
     tasks(TORCHRUN)  # as where srun starts torchrun, once on each node
     assert detect_env() == DistributedEnv(rank=5, size=8, local_rank=1, local_size=4)
 

@@ -208,7 +208,7 @@ def test_more_features_than_examples_are_fitted_as_few(monkeypatch):
             shapes.append(x.shape)
             return super().fit(x, y)
 
-    monkeypatch.setattr(linear_module, "LogisticRegression", Watched)
+    monkeypatch.setattr("sklearn.linear_model.LogisticRegression", Watched)
     x, y = clouds(50, 900)
     fit_linear(x, y, x)
     assert max(width for _, width in shapes) <= 50
