@@ -13,7 +13,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from selfwise.core.errors import did_you_mean
-from selfwise.glue.tasks import GlueTask
+from selfwise.glue.tasks import GlueTask, part_suffix
 
 # share of the largest value: numbers nearer to each other count as equal
 CONSTANT_TOLERANCE = 1e-12
@@ -155,8 +155,7 @@ AVERAGES: dict[str, _Columns] = {
 
 def column_name(task: GlueTask, split: str) -> str:
     """The name of a split's scores in an average: the task's, and for MNLI mnli-m or mnli-mm."""
-    matched = {"matched": "-m", "mismatched": "-mm"}
-    return task.name + matched.get(split.partition("_")[2], "")
+    return task.name + part_suffix(split)
 
 
 def compute_average(scores: Scores, name: str) -> float | None:
