@@ -172,7 +172,9 @@ def _fit_competitors(
             seconds = time.perf_counter() - started
             say(f"{', '.join(values)}: {name}, seed {seed} ({chosen}; {seconds:.0f} s)")
     is_fitted = any(record["setting"] != UNFITTED for record in results.fits)
-    results.finish(compare_fits(splits, results.fits, COMPETITORS[1:]) if is_fitted else [])
+    results.save_comparisons(
+        compare_fits(splits, results.fits, COMPETITORS[1:]) if is_fitted else []
+    )
 
 
 def _report_left_out(left_out: Mapping[str, str], say: Callable[[str], None]) -> None:

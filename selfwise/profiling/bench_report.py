@@ -87,13 +87,13 @@ class BenchReport(Config):
         """A line for each number, the options that were tried in vain, and the advice."""
         lines = [
             _format_heading(self),
-            *(f"  {name:<{WIDTH}}{text}" for name, text in self._rows().items()),
+            *(f"  {name:<{WIDTH}}{text}" for name, text in self._format_numbers().items()),
         ]
         if self.no_gain:
             lines += ["tried, and no faster", *(f"  {one}" for one in self.no_gain)]
         return "\n".join([*lines, "advice", *(f"  {one}" for one in self.advice)])
 
-    def _rows(self) -> dict[str, str]:
+    def _format_numbers(self) -> dict[str, str]:
         """Names and values of the numbers, as text."""
         each, more = UNIT_NAMES[self.modality]
         step, flops = self.step_seconds, self.flops
@@ -121,7 +121,7 @@ class BenchReport(Config):
 
     def _repr_html_(self) -> str:
         return write_html_table(
-            self._rows().items(), caption=_format_heading(self), notes=self.advice
+            self._format_numbers().items(), caption=_format_heading(self), notes=self.advice
         )
 
 

@@ -187,14 +187,14 @@ def _compute_statistics(
     for j, group in enumerate(gather_in_order(computed, len(chunks), env)):
         index, count, means, squares = group
         moments = moments or _Moments(len(recordings), means.shape[1:], deviation=deviation)
-        moments.add(index, count, means, squares)
+        moments.add_batch(index, count, means, squares)
         if progress is not None:
             progress(j + 1, len(chunks))
     if env.rank:
         return EMPTY[:, None]
     assert moments is not None
     assert (moments.count > 0).all(), "a recording was not read"
-    return moments.result()
+    return moments.compute_statistics()
 
 
 def _read_batch(batch: AudioBatch, read: ComputeFrames, hop: int) -> Arrays:
@@ -211,7 +211,7 @@ class _Moments:
         self.mean = np.zeros((n, *shape), dtype=np.float32)
         self.squares = np.zeros_like(self.mean) if deviation else None
 
-    def add(
+    def add_batch(
         self,
         places: Int64[np.ndarray, "b"],
         count: Int64[np.ndarray, "b"],
@@ -231,7 +231,7 @@ class _Moments:
                 between = shift**2 * (previous * count[row] / self.count[place])
                 self.squares[place] += squares[row] + between
 
-    def result(self) -> Float32[np.ndarray, "n L d"]:
+    def compute_statistics(self) -> Float32[np.ndarray, "n L d"]:
         if self.squares is None:
             return self.mean
         deviation = np.sqrt(self.squares / self.count[:, None, None])

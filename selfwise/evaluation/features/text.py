@@ -122,8 +122,8 @@ def extract_poolings(
                     _allocate_array((len(texts), v.shape[1]), file_prefix, i)
                     for i, v in enumerate(vectors)
                 ]
-            combined.add(out, windows_read, vectors)
-    combined.finish(out)
+            combined.add_windows(out, windows_read, vectors)
+    combined.write_sums(out)
     return out or [EMPTY for _ in places]
 
 
