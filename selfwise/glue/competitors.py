@@ -1,4 +1,4 @@
-"""What is compared on a task of GLUE: an encoder, its untrained twin, bags of words."""
+"""The competitors on a task of GLUE: an encoder, an untrained one like it, bags of words."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

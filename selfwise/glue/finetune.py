@@ -172,7 +172,7 @@ def _train_on_all(
 def _split_judge(
     job: FinetuneJob, train: TokenizedSplit, test: list[TokenizedSplit], share: float
 ) -> tuple[TokenizedSplit | None, TokenizedSplit, str]:
-    """What judges, what is trained on, and what to call the first if it chooses something."""
+    """The examples that judge, those to train on, and the name of the first if they choose."""
     dev = _first_labelled(test)
     if len(job.recipe.list_settings()) == 1 and not job.recipe.early:
         return dev, train, ""

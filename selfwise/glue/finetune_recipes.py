@@ -55,7 +55,7 @@ class FinetuneRecipe(NamedTuple):
         return self.with_setting(self.list_settings()[0])._replace(early=False)
 
     def with_setting(self, setting: FinetuneSetting) -> "FinetuneRecipe":
-        """The same with nothing to search for."""
+        """The recipe with one setting alone."""
         return self._replace(rates=(setting.rate,), batches=(setting.batch,))
 
 

@@ -174,7 +174,7 @@ def compute_average(scores: Scores, name: str) -> float | None:
 
 
 def list_missing_metrics(scores: Scores, name: str) -> list[str]:
-    """What an average lacks, as `qqp f1`. Raises ValueError for a name that is not in AVERAGES."""
+    """Scores that an average lacks, as `qqp f1`. Raises ValueError for an unknown average."""
     if name not in AVERAGES:
         raise ValueError(f"unknown average {name!r}{did_you_mean(name, AVERAGES)}")
     needed = [pair for column in AVERAGES[name] for pair in column]

@@ -1,4 +1,4 @@
-"""What `selfwise glue` leaves: a table for all tasks, one beside the run, and the submission."""
+"""The files that `selfwise glue` writes: tables of all tasks, and the submission."""
 
 import json
 from collections.abc import Callable, Mapping

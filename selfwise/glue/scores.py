@@ -58,7 +58,7 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class GlueScores:
-    """What a run is worth on GLUE, beside its untrained twin and bags of words.
+    """The scores of a run on GLUE, compared with an untrained encoder and with bags of words.
 
     `left_out` says for a task that was not measured why not.
     """
@@ -103,7 +103,7 @@ class GlueScores:
         return averages
 
     def sentences(self) -> list[str]:
-        """What the table does not say by itself."""
+        """Sentences that explain the table."""
         sentences = []
         for name in AVERAGES:
             missing_tasks = dict.fromkeys(
@@ -245,7 +245,7 @@ def _format_comparison(one: ComparisonRecord) -> str:
 
 
 def _describe_comparisons(tasks: Sequence[TaskRecord]) -> list[str]:
-    """What "above the noise" rests on, and where bags of words, which need no encoder, win."""
+    """Explain "above the noise", and name tasks where bags of words, without an encoder, win."""
     comparisons = [one for task in tasks for one in task["comparisons"]]
     if not comparisons:
         return []

@@ -60,7 +60,7 @@ class GlueTask:
 
 
 def part_suffix(split: str) -> str:
-    """What official names end in for the two parts of MNLI: -m or -mm; else nothing."""
+    """The end of official names of the two parts of MNLI: -m or -mm; else nothing."""
     return {"matched": "-m", "mismatched": "-mm"}.get(split.partition("_")[2], "")
 
 

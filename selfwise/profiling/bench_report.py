@@ -30,11 +30,11 @@ class FlopRates(Config):
     """Operations of a step, and how many a second two matrices take."""
 
     flops: float
-    """Of a step."""
+    """Operations of a step."""
     products: float
     """A second, in the precision of the training."""
     side: int
-    """Of the two matrices."""
+    """Side of the two matrices."""
     products_bf16: float | None = None
     """A second in bf16, where the training is in float32."""
 
@@ -47,7 +47,7 @@ class TriedOptions(Config):
 
 
 class BenchReport(Config):
-    """What `bench` has measured. `str` of it is a table with advice."""
+    """The measurements of `bench`. As text it is a table with advice."""
 
     model_config = ConfigDict(allow_inf_nan=True)
 
@@ -70,13 +70,13 @@ class BenchReport(Config):
     """Share of the time spent waiting for data."""
     flops: FlopRates
     utilisation: float
-    """Of the fastest product of two matrices."""
+    """Share of the fastest product of two matrices that is reached."""
     memory: int
     """Bytes at most."""
     tried: list[TriedOptions]
     no_gain: list[str]
     advice: list[str]
-    """What to change, a sentence each, or that there is nothing to change."""
+    """Sentences on options to change, or one that says that there are none."""
 
     def to_dict(self) -> dict[str, object]:
         """All numbers as plain data, as --out writes them."""
@@ -112,6 +112,9 @@ class BenchReport(Config):
             "utilisation": f"{_format_share(self.utilisation)} of that",
             "memory": f"{self.memory / 2**20:,.0f} MiB, {device}",
         }
+
+    def __str__(self) -> str:
+        return self.text()
 
     def __repr__(self) -> str:
         each = UNIT_NAMES[self.modality][0]

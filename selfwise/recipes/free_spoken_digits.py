@@ -47,7 +47,7 @@ Features = Mapping[str, np.ndarray]
 
 
 class Digits(NamedTuple):
-    """What the file names say of each recording."""
+    """Digit, speaker and split of each recording, from the names of the files."""
 
     digit: np.ndarray
     speaker: np.ndarray  # as a number: its place in `speaker_names`

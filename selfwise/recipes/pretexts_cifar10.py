@@ -48,7 +48,7 @@ TASK_EXAMPLES, BATCH_SIZE = 2_048, 256  # test images that the task itself is me
 
 
 class EncoderScores(NamedTuple):
-    """What one encoder, or the pixels, are worth on the test images; shares of 0 to 1."""
+    """Scores of one encoder, or of the pixels, on the test images; shares of 0 to 1."""
 
     few_labels: list[float]  # linear probe with 1,000 labels a class, of each draw
     correct: Bool[np.ndarray, "m"]  # linear probe with all labels: each test image right or not

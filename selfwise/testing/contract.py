@@ -1,4 +1,4 @@
-"""What holds for every method, whatever it does. Each check is a sentence of docs/adding.md."""
+"""Checks that every method must pass. Each check is a sentence of docs/adding.md."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

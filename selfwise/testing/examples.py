@@ -88,7 +88,7 @@ class BrightnessTargets:
 
 
 def _without_clusters(kind: type[Method], inputs: Mapping[str, object]) -> dict[str, object]:
-    """What the method needs, with arithmetic in place of learned targets."""
+    """The inputs that the method needs, with arithmetic in place of learned targets."""
     targets = {
         name: BrightnessTargets(PATCH)
         for name, need in kind.needs.items()

@@ -166,7 +166,7 @@ def _describe_several(folders: Sequence[Path], run_records: "Sequence[RunRecord]
 
 
 def find_differences(values: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Of each, what is not the same in all."""
+    """The values of each that are not equal in all."""
     names = dict.fromkeys(name for one in values for name in one)
     other = [name for name in names if len({one.get(name) for one in values}) > 1]
     return [{name: one.get(name, "") for name in other} for one in values]

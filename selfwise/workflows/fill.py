@@ -29,7 +29,7 @@ class Candidates(NamedTuple):
 
 
 class Filling(NamedTuple):
-    """What a model puts into the gaps of a text."""
+    """Candidates for the gaps of a text."""
 
     gaps: list[Candidates]  # each gap by itself, while the model sees [MASK] in all gaps
     joint: Candidates  # all gaps filled together; with one gap the same list

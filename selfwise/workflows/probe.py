@@ -118,7 +118,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
 
 @dataclass(frozen=True)
 class ProbeJob:
-    """What is probed, and how."""
+    """A run, and how it is probed."""
 
     run: Run
     kind: str
@@ -131,7 +131,7 @@ class ProbeJob:
     supervised: bool = False  # whether the encoder is trained from scratch too
 
     def describe(self) -> dict[str, object]:
-        """What the score file records of how features were made."""
+        """How features were made, for the score file."""
         names = ("layer", "pooling", "window")
         options: dict[str, object] = {name: getattr(self.features, name) for name in names}
         return options | ({"k": self.k or CHOSEN} if self.kind == "knn" else {})

@@ -98,6 +98,7 @@ def test_a_retrieval_score_is_its_measures_beside_the_baselines():
 
 
 def test_other_results_are_one_line():
+    assert str(SHOWN["bench"]) == SHOWN["bench"].text()
     assert repr(SHOWN["bench"]) == (
         "BenchReport(simclr, 123 images a second, 10.0 % of the fastest product)"
     )

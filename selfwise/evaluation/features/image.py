@@ -120,7 +120,7 @@ def encode_to_layer(encoder: Encoder, x: object, layer: int | None) -> Features:
 
 
 def select_layer(layers: Sequence[LayerOutput], layer: int) -> LayerOutput:
-    """What the layer of that number says. Raises ValueError if there is none."""
+    """The features of the layer of that number. Raises ValueError if there is none."""
     if not -len(layers) <= layer < len(layers):
         raise ValueError(
             f"layer {layer} does not exist: the encoder has layers 0 to {len(layers) - 1}"

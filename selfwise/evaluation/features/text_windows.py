@@ -71,7 +71,7 @@ def split_into_windows(
 
 
 def describe_truncation(windows: TextWindows, length: int) -> list[str]:
-    """What a score or a user has to know of texts that do not fit; nothing if all do."""
+    """Warn of texts that do not fit; nothing if all do."""
     if not windows.cut:
         return []
     subject = "1 text is" if windows.longer == 1 else f"{windows.longer:,} texts are"

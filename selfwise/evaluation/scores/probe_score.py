@@ -57,13 +57,13 @@ class ProbeComparison(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What the interval says."""
+        """Whether the difference is above the noise."""
         return judge_interval(self.interval)
 
 
 @dataclass(frozen=True)
 class ProbeScore:
-    """What an encoder is worth, at each label budget, and against what.
+    """Accuracies of an encoder and of its competitors at each label budget.
 
     Raises ValueError if at some budget the encoder or one of its two baselines is missing: a
     score without its baselines is not a result.
@@ -96,7 +96,7 @@ class ProbeScore:
 
     @property
     def accuracy(self) -> float:
-        """Of the pretrained encoder at the largest budget, the mean over the seeds, 0 to 1."""
+        """Mean accuracy over the seeds of the pretrained encoder at the largest budget, 0 to 1."""
         return self.result(PRETRAINED, self.budgets[-1]).mean
 
     def result(self, competitor: str, per_class: int | None) -> ProbeResult:

@@ -1,4 +1,4 @@
-"""What an encoder retrieves, beside the baselines that give it a meaning."""
+"""Scores of retrieval, compared with baselines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class RetrievalDifference(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What the interval says."""
+        """Whether the difference is above the noise."""
         return judge_interval(self.interval)
 
 
@@ -98,7 +98,7 @@ class RetrievalScore:
         return row
 
     def sentences(self) -> list[str]:
-        """What the differences are, whether they are above the noise, and what was left out."""
+        """Sentences on the differences, on the noise, and on examples that were left out."""
         sentences = [
             f"In {measure}, {PRETRAINED} against "
             + "; ".join(
@@ -168,7 +168,7 @@ class RetrievalScore:
 def compare_retrieval(
     measures: Mapping[str, Sequence[RetrievalMeasures]], *, seed: int = 0
 ) -> RetrievalScore:
-    """What the encoder and its competitors retrieved, with the differences and their intervals.
+    """The score of the encoder and its competitors, with differences and their intervals.
 
     Of several encoders, as of untrained ones, each query counts with its mean. All must have
     searched the same examples. Raises ValueError if a required competitor is missing.

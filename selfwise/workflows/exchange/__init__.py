@@ -177,7 +177,7 @@ def _fill_weights(model: Method, checkpoint: ImportedCheckpoint, where: Path) ->
 def _make_record(
     kind: type[Method], checkpoint: ImportedCheckpoint, imported: Mapping[str, object]
 ) -> RunRecord:
-    """What run.yaml says of a run that was not trained here."""
+    """The record of a run that was not trained here."""
     training = resolve(TrainingConfig(steps=1), kind, workers=0).replace(steps=0)
     options = {f"encoder.{name}": value for name, value in checkpoint.encoder_options.items()}
     values = {**checkpoint.reading, **options}

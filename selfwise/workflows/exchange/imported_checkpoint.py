@@ -14,7 +14,7 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user says of weights that only some families need to be told."""
+    """Options of an import that only some families take."""
 
     tokenizer: str = ""
     method: str = ""

@@ -14,7 +14,7 @@ _FILE = 'soundfile.read(FILE, dtype="float32")[0][None]'
 
 
 def describe_text_usage(run: Run, form: str) -> Usage:
-    """Of a run on text."""
+    """How an export of a run on text is loaded."""
     inputs = [
         f"rows of at most {run.encoder.length} tokens, special ones included; tokenizer.json is "
         "the tokenizer",
@@ -25,7 +25,7 @@ def describe_text_usage(run: Run, form: str) -> Usage:
 
 
 def describe_audio_usage(run: Run, form: str) -> Usage:
-    """Of a run on speech."""
+    """How an export of a run on speech is loaded."""
     inputs = [
         f"waves of one channel at {RATE:,} Hz, about -1 to 1: float32 (batch, samples), at least "
         f"{WINDOW} samples, clips of one length in a batch",

@@ -21,7 +21,7 @@ _FACTORIES = {
 
 
 def describe_image_usage(run: Run, form: str) -> Usage:
-    """Of a run on images."""
+    """How an export of a run on images is loaded."""
     size, channels = run.record.info.size, run.record.info.channels
     mode, what = ("RGB", "in colour") if channels == 3 else ("L", "gray")
     inputs = [
@@ -49,7 +49,7 @@ def _describe_our_reading(size: int) -> list[str]:
 
 
 def _describe_their_reading(size: int) -> list[str]:
-    """The same where another tool reads them."""
+    """How files become images where another tool reads them."""
     return [
         f"of a file: upright, its shorter side resized to {shorter_side(size)} px (bicubic with "
         f"antialiasing), the middle {size} x {size} px",

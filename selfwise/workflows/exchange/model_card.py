@@ -70,7 +70,7 @@ def describe_method(run: Run) -> str:
 
 
 def _describe_precision(run: Run) -> Iterable[str]:
-    """What keeps the features from being those of `selfwise embed`."""
+    """Say where the features differ from those of `selfwise embed`."""
     precision = run.record.option("precision")
     if precision != "float32":
         yield (

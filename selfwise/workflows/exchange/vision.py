@@ -52,7 +52,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
 
 
 def _read_timm_folder(folder: Path, encoder: str, size: int) -> ImportedCheckpoint:
-    """What timm saves or pushes to a hub: config.json and model.safetensors."""
+    """A folder that timm saves or pushes to a hub: config.json and model.safetensors."""
     config, weights = read_folder(folder)
     description = timm_config.read_config(config)
     name = description.architecture
@@ -120,7 +120,7 @@ def _without_classifier(
 
 
 def _count_channels(weights: Weights, first: str | Sequence[str] | None) -> int:
-    """Of the images, by what the first convolution takes; 3 where timm does not say which it is."""
+    """The channels that the first convolution takes; 3 where timm does not name that layer."""
     name = f"{first if isinstance(first, str) else (first or ('',))[0]}.weight"
     # a weight of no such shape is refused with all others that do not fit
     channels = weights[name].shape[1] if name in weights and weights[name].ndim > 1 else 3
