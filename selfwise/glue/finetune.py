@@ -51,7 +51,6 @@ def finetune_on_task(
     *,
     recipe: FinetuneRecipe,
     seed: int,
-    held_out: float = 0.1,
     start: dict[str, Tensor] | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
@@ -70,10 +69,10 @@ def finetune_on_task(
             as positions behind are untrained, and at the recipe's.
         train: with labels, or scores.
         test: splits to predict, of this task or of one with the same labels (AX after MNLI).
-        recipe: how to train.
+        recipe: how to train. Its `held_out` is the share of train that chooses; at 0 the first
+            split of `test` with labels does, as in the papers, so that its own score is not a fair
+            one any more.
         seed: of the head, the order, dropout, and of the part that is held out.
-        held_out: share of train that chooses; 0: the first split of `test` with labels does, as in
-            the papers, so that its own score is no fair one any more.
         start: weights of an encoder to start from, as `FinetuneResult.encoder`; by default those
             of the run.
         device: where to train.
@@ -82,9 +81,9 @@ def finetune_on_task(
     Raises ValueError for an encoder that is not one of texts, a split without labels, labels that
     differ, a share that leaves nothing; Diverged if every setting diverges.
     """
-    _check_arguments(run, train, test, held_out)
+    _check_arguments(run, train, test, recipe.held_out)
     searching = len(recipe.list_settings()) > 1 or recipe.early
-    count = _count_choosers(train, test, held_out) if searching else None
+    count = _count_choosers(train, test, recipe.held_out) if searching else None
     if count is not None and not can_choose(count):
         recipe, count = recipe.without_search(), 0
     length = min(recipe.length, run.record.info.length)
@@ -92,7 +91,7 @@ def finetune_on_task(
         _tokenize_split(split, run.tokenizer, length) for split in (train, *test)
     )
     job = FinetuneJob(run, train.task, recipe, seed, start, device, progress)
-    judge, rest, chosen_by = _split_judge(job, tokenized, tokenized_test, held_out)
+    judge, rest, chosen_by = _split_judge(job, tokenized, tokenized_test, recipe.held_out)
     best, tried = _search_settings(job, rest, judge)
     if len(rest.rows) < len(tokenized.rows) and not recipe.early:
         best = _train_on_all(job, tokenized, _first_labelled(tokenized_test), tried)

@@ -45,6 +45,7 @@ class FinetuneRecipe(NamedTuple):
     early: bool = False  # the best epoch is taken and not the last
     pooling: str = ""  # cls, last or mean; by default last for a causal encoder, otherwise cls
     precision: str = "float32"  # or bf16
+    held_out: float = 0.1  # share of train that chooses; 0: dev does, as in the papers
 
     def list_settings(self) -> list[FinetuneSetting]:
         """Every combination of a rate and a batch."""

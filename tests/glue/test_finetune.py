@@ -231,7 +231,7 @@ def test_early_stop_takes_the_best_epoch(monkeypatch):
     apart = replace(train, texts=train.texts.take(np.sort(order[:10])))
     monkeypatch.setattr(training, "predict_rows", told)
     recipe = FAST._replace(early=True, epochs=4, batches=(16,))
-    found = finetune_on_task(run_of(), train, [dev], recipe=recipe, seed=3, held_out=0.2)
+    found = finetune_on_task(run_of(), train, [dev], recipe=recipe._replace(held_out=0.2), seed=3)
     assert right == [2, 8, 5, 8]
     assert [one["accuracy"] for one in found.curve] == [0.2, 0.8, 0.5, 0.8]
     assert found.epoch == 2  # the first of equals
@@ -256,13 +256,13 @@ def test_dev_chooses_only_if_asked_to():
     (_, low), (_, high) = one.tried
     assert one.setting.rate == 5e-3
     assert low < high == one.curve[one.epoch - 1]["accuracy"]
-    as_in_papers = finetune_on_task(run, train, [dev], recipe=recipe, seed=0, held_out=0)
+    as_in_papers = finetune_on_task(run, train, [dev], recipe=recipe._replace(held_out=0.0), seed=0)
     assert as_in_papers.chosen_by == "dev"
     assert as_in_papers.trained_on == 200
     assert as_in_papers.curve[as_in_papers.epoch - 1] == as_in_papers.scores[0]
     test = replace(dev, split="test", texts=replace(dev.texts, labels=None))
     with pytest.raises(ValueError, match="sst2: dev is to choose, but no split with labels"):
-        finetune_on_task(run, train, [test], recipe=recipe, seed=0, held_out=0)
+        finetune_on_task(run, train, [test], recipe=recipe._replace(held_out=0.0), seed=0)
 
 
 def test_the_mean_of_the_metrics_chooses(monkeypatch):
@@ -281,7 +281,9 @@ def test_the_search_takes_the_best_and_then_all_of_train():
     train, dev = split("sst2", 300, 0), split("sst2", 60, 1, "dev")
     test = replace(dev, split="test", texts=replace(dev.texts, labels=None))
     recipe = FAST._replace(rates=(1e-9, 3e-3, 1e35), batches=(8,), epochs=5)
-    found = finetune_on_task(run_of(), train, [test, dev], recipe=recipe, seed=0, held_out=0.2)
+    found = finetune_on_task(
+        run_of(), train, [test, dev], recipe=recipe._replace(held_out=0.2), seed=0
+    )
     assert found.setting == FinetuneSetting(3e-3, 8)
     assert [setting.rate for setting, _ in found.tried] == [1e-9, 3e-3, 1e35]
     assert found.tried[2][1] is None
@@ -410,12 +412,12 @@ def test_what_cannot_be_is_one_sentence():
             "sst2 cannot answer rte",
         ),
         (
-            lambda: finetune_on_task(run, train, [], held_out=1.5, **told),
+            lambda: finetune_on_task(run, train, [], recipe=FAST._replace(held_out=1.5), seed=0),
             "from 0 to below 1, not 1.5",
         ),
         (
             lambda: finetune_on_task(
-                run, train, [], held_out=0.01, recipe=FAST._replace(early=True), seed=0
+                run, train, [], recipe=FAST._replace(early=True, held_out=0.01), seed=0
             ),
             "of 20 training examples a share of 0.01 cannot be held out",
         ),
