@@ -1,14 +1,14 @@
 """Encoders from outside the package: any torch module of images becomes one of ours."""
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from selfwise.core.config import Config, given_values, options_of
+from selfwise.core.config import Config, given_values
 from selfwise.core.plugins import is_place, load_place
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
@@ -28,20 +28,15 @@ def find_factory(name: str) -> Factory | None:
 
     Raises ValueError if a place cannot be imported, or is not callable.
     """
-    if not is_place(name) and name not in (points := installed_encoders()):
+    if name in (points := installed_encoders()):
+        factory = points[name].load()
+    elif is_place(name):
+        factory = load_place(name)
+    else:
         return None
-    factory = load_place(name) if is_place(name) else points[name].load()
     if isinstance(factory, nn.Module) or not callable(factory):
         raise ValueError(f"encoder {name} must be a class or a function that makes a torch module")
     return factory
-
-
-def find_outside_options(name: str, *, skip: Collection[str], prefix: str) -> type[Config] | None:
-    """The config class of an encoder that is not ours, or None."""
-    factory = find_factory(name)
-    return (
-        None if factory is None else options_of(factory, skip=skip, prefix=prefix, positional=True)
-    )
 
 
 def build_outside_encoder(

@@ -10,7 +10,8 @@ import yaml
 from selfwise import methods
 from selfwise.core.config import field_at, flag, is_open, option_paths, sections
 from selfwise.core.plugins import FROM_PYTHON, is_place
-from selfwise.runs.config import IMPORTED, config_class
+from selfwise.runs.config import config_class
+from selfwise.runs.names import IMPORTED
 from selfwise.runs.record import ENCODER, RunRecord
 from selfwise.training.config import MACHINE as CHOSEN
 from selfwise.training.config import PAPER

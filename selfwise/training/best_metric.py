@@ -23,8 +23,6 @@ def check_best(
 
     Raises ValueError naming what there is.
     """
-    if not options.best:
-        return
     name, there = options.best.lstrip("-"), ["lr"]
     with threads(options.threads), local_only(), explained_loader_death():
         there += _names_of_step(trial := method(), batches, options, seed=seed)

@@ -17,8 +17,8 @@ from selfwise.distributed.process_group import (
 )
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.modalities.modality import FeatureOptions, ReadingOptions
-from selfwise.runs.config import name_data
 from selfwise.runs.launch import check_together, share_in, sharing
+from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load
 from selfwise.training.config import resolve_device
 

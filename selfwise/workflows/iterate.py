@@ -11,7 +11,8 @@ from typing import Any
 from selfwise import methods
 from selfwise.methods.needs import FrameTargetNeed, PatchTargetNeed
 from selfwise.modalities import modality_of
-from selfwise.runs.config import find_method_class, make_request
+from selfwise.runs.config import make_request
+from selfwise.runs.names import find_method_class
 from selfwise.runs.open import Run
 from selfwise.runs.resume import pretrain_or_resume
 

@@ -21,7 +21,7 @@ from selfwise.data.text.corpus_overlap import measure_overlap
 from selfwise.data.text.documents import open_documents
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
-from selfwise.runs.config import IMPORTED
+from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run, load
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, train_tokenizer
 from selfwise.training.config import resolve_device

@@ -24,7 +24,7 @@ from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, P
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
 from selfwise.modalities.modality import Embed, FeatureOptions, ReadingOptions
 from selfwise.runs import records
-from selfwise.runs.config import name_data
+from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load
 from selfwise.training.config import resolve_device
 from selfwise.workflows.probe_examples import (

@@ -231,7 +231,7 @@ def test_a_recipe_goes_on_only_with_its_own_run(run):
 
 
 def test_paths_are_recorded_so_that_they_hold_from_anywhere(tmp_path, monkeypatch):
-    from selfwise.runs.config import name_data
+    from selfwise.runs.names import name_data
 
     (tmp_path / "photos").mkdir()
     monkeypatch.chdir(tmp_path)

@@ -16,14 +16,14 @@ from selfwise.core.data_info import ImageInfo
 from selfwise.data.image import Images, drop_unreadable, open_images
 from selfwise.encoders import beit, image, image_codec
 from selfwise.encoders.beit_presets import ViTShape as ViTShape
-from selfwise.encoders.outside import build_outside_encoder, find_outside_options
+from selfwise.encoders.outside import build_outside_encoder
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
 from selfwise.modalities.devices import choose_device
 from selfwise.modalities.image.data import OpenImages, count_workers, describe_images
-from selfwise.modalities.image.needs import load_inputs, make_needs
+from selfwise.modalities.image.needs import add_needs, load_inputs
 from selfwise.modalities.modality import (
     Embed,
     EncoderChoice,
@@ -36,7 +36,6 @@ from selfwise.modalities.modality import (
 from selfwise.training.config import resolve_device
 
 PREFIX = "encoder."  # of the options of encoders
-FROM_DATA = ("in_channels", "size", "seed")  # what the data decide of an encoder
 
 
 class ImageReading(Config):
@@ -68,6 +67,7 @@ class ImageModality:
     info = ImageInfo
     reading = ImageReading
     probe_pooling = ""
+    encoder_facts = ("in_channels", "size", "seed")
     encoder_help = """
   --encoder.stem STEM   for ResNets on small images: cifar, half, timm or auto
   --encoder.NAME VALUE  any option of the timm model, such as --encoder.layers "[1, 1, 1, 1]";
@@ -76,14 +76,11 @@ class ImageModality:
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        outside = find_outside_options(name, skip=FROM_DATA, prefix=PREFIX)
-        if outside is not None:
-            return outside
         if name.partition("-")[0] == "beit":
             return overrides_of(ViTShape, prefix=PREFIX)
         if name.partition("-")[0] == "codec":
             return overrides_of(image_codec.CodecShape, prefix=PREFIX)
-        return options_of(image.TimmEncoder, skip=FROM_DATA, prefix=PREFIX)
+        return options_of(image.TimmEncoder, skip=self.encoder_facts, prefix=PREFIX)
 
     def open_data(self, data: Any, options: ImageReading, opening: Opening) -> OpenImages:
         labelled = opening.method.labelled
@@ -96,8 +93,10 @@ class ImageModality:
             labelled=labelled,
         )
         size = int(options.size or min(images.side, 224))
-        opened = OpenImages(images, describe_images(images, size=size, labelled=labelled), labelled)
-        opened.needs = make_needs(opened, opening, decode=options.decode)
+        workers = count_workers(images)
+        info = describe_images(images, size=size, labelled=labelled)
+        opened = OpenImages(images, info, labelled, workers)
+        add_needs(opened.needs, opened, opening, decode=options.decode)
         return opened
 
     def load_facts(self, folder: Path, info: ImageInfo) -> ImageFacts:

@@ -12,10 +12,11 @@ from selfwise.interop.huggingface.folder import create_folder
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
 from selfwise.modalities.text.data import save_tokenizer
-from selfwise.runs.build import RunCode, build_method, open_newest
-from selfwise.runs.config import IMPORTED, make_request
+from selfwise.runs.build import RunCode, open_newest, recorded_plan
+from selfwise.runs.config import make_request
 from selfwise.runs.create import check_free
 from selfwise.runs.environment import describe_environment
+from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run, load
 from selfwise.runs.record import Choice, RunRecord, write_record
 from selfwise.training import checkpoint as checkpoints
@@ -102,7 +103,7 @@ def _build_model(kind: type[Method], record: RunRecord, checkpoint: ImportedChec
             save_tokenizer(checkpoint.tokenizer, Path(folder))
         facts = modality.load_facts(Path(folder), record.info)
         inputs = modality.load_inputs(kind, Path(folder), facts, record.needs, open_newest)
-    return build_method(record, RunCode(kind), facts, inputs)
+    return recorded_plan(record, RunCode(kind)).build(facts, inputs)
 
 
 def export_run(run: Path, *, to: str = "hf", out: Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.runs import records
-from selfwise.runs.config import IMPORTED
+from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run
 from selfwise.runs.record import RunRecord, has_record, read_record
 from selfwise.runs.reproduce import list_changes

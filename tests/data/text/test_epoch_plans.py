@@ -14,7 +14,7 @@ from selfwise.core.types import EpochPlan, RowSampler, Vocabulary
 from selfwise.data.text import epoch_plans
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
-from selfwise.runs.config import name_data
+from selfwise.runs.names import name_data
 from selfwise.tokenizers.tokenizer import train_tokenizer
 from selfwise.views.text.collate import collate_packed, collate_pairs, collate_windows
 from selfwise.views.text.packing import plan_full_sentences, plan_windows
