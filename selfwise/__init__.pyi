@@ -2690,7 +2690,7 @@ def show(
 ) -> str: ...
 
 def train_tokenizer(
-    corpus: Any,
+    corpus: object,
     *,
     out: Path,
     kind: str = ...,
