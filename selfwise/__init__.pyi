@@ -29,7 +29,7 @@ __version__: str
 def bench(
     method: Literal["albert"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -77,7 +77,7 @@ def bench(
 def bench(
     method: Literal["beit"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -128,7 +128,7 @@ def bench(
 def bench(
     method: Literal["bert"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -176,7 +176,7 @@ def bench(
 def bench(
     method: Literal["colorization"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -227,7 +227,7 @@ def bench(
 def bench(
     method: Literal["dvae"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -278,7 +278,7 @@ def bench(
 def bench(
     method: Literal["fsq"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -325,7 +325,7 @@ def bench(
 def bench(
     method: Literal["gpt"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -371,7 +371,7 @@ def bench(
 def bench(
     method: Literal["hubert"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -425,7 +425,7 @@ def bench(
 def bench(
     method: Literal["jigsaw"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -479,7 +479,7 @@ def bench(
 def bench(
     method: Literal["roberta"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -527,7 +527,7 @@ def bench(
 def bench(
     method: Literal["rotation"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -573,7 +573,7 @@ def bench(
 def bench(
     method: Literal["simclr"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -624,7 +624,7 @@ def bench(
 def bench(
     method: Literal["supervised"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -672,7 +672,7 @@ def bench(
 def bench(
     method: Literal["triplet"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -724,7 +724,7 @@ def bench(
 def bench(
     method: Literal["triplet_labelled"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -776,7 +776,7 @@ def bench(
 def bench(
     method: str,
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -815,7 +815,7 @@ def bench(
 def bench(
     method: type[Method],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -856,7 +856,7 @@ def doctor(
 
 def embed(
     run: Run | str | Path,
-    data: Any,
+    data: object,
     *,
     out: str | Path = ...,
     layer: int | None = ...,
@@ -910,7 +910,7 @@ def import_weights(
 def iterate(
     method: Literal["albert"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -962,7 +962,7 @@ def iterate(
 def iterate(
     method: Literal["beit"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1017,7 +1017,7 @@ def iterate(
 def iterate(
     method: Literal["bert"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1069,7 +1069,7 @@ def iterate(
 def iterate(
     method: Literal["colorization"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1124,7 +1124,7 @@ def iterate(
 def iterate(
     method: Literal["dvae"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1179,7 +1179,7 @@ def iterate(
 def iterate(
     method: Literal["fsq"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1230,7 +1230,7 @@ def iterate(
 def iterate(
     method: Literal["gpt"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1280,7 +1280,7 @@ def iterate(
 def iterate(
     method: Literal["hubert"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1338,7 +1338,7 @@ def iterate(
 def iterate(
     method: Literal["jigsaw"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1396,7 +1396,7 @@ def iterate(
 def iterate(
     method: Literal["roberta"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1448,7 +1448,7 @@ def iterate(
 def iterate(
     method: Literal["rotation"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1498,7 +1498,7 @@ def iterate(
 def iterate(
     method: Literal["simclr"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1553,7 +1553,7 @@ def iterate(
 def iterate(
     method: Literal["supervised"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1605,7 +1605,7 @@ def iterate(
 def iterate(
     method: Literal["triplet"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1661,7 +1661,7 @@ def iterate(
 def iterate(
     method: Literal["triplet_labelled"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1717,7 +1717,7 @@ def iterate(
 def iterate(
     method: str,
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1760,7 +1760,7 @@ def iterate(
 def iterate(
     method: type[Method],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1808,7 +1808,7 @@ def list_recipes(
 
 def perplexity(
     run: Run | str | Path,
-    data: Any = ...,
+    data: object = ...,
     *,
     field: str = ...,
     documents: str = ...,
@@ -2628,8 +2628,8 @@ def pretrain(
 def probe(
     run: Run | str | Path,
     *,
-    train: Any,
-    test: Any = ...,
+    train: object,
+    test: object = ...,
     kind: str = ...,
     labels: str = ...,
     seeds: int = ...,

@@ -39,7 +39,7 @@ BUDGETS = {"text": "--batch-tokens", "audio": "--seconds"}
 def bench(
     method: str,
     *,
-    data: Any,
+    data: object,
     measure: float = 20.0,
     out: str | Path = "",
     quiet: bool = False,

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
@@ -49,7 +49,7 @@ class EmbeddingTable(NamedTuple):
 
 def embed(
     run: Run | str | Path,
-    data: Any,
+    data: object,
     *,
     out: str | Path = "",
     layer: int | None = None,

@@ -22,7 +22,7 @@ FOLDER = "iteration-{}"
 def iterate(
     method: str,
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = 2,
     next_layer: int = -1,

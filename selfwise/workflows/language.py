@@ -3,7 +3,6 @@
 import math
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +87,7 @@ def generate(
 
 def perplexity(
     run: Run | str | Path,
-    data: Any = None,
+    data: object = None,
     *,
     field: str = "",
     documents: str = "auto",

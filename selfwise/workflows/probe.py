@@ -57,8 +57,8 @@ def probe(run: Run | str | Path, *, kind: str, **options: Any) -> ProbeScore | R
 def probe(  # type: ignore[misc] # above is only what decides on the result
     run: Run | str | Path,
     *,
-    train: Any,
-    test: Any = None,
+    train: object,
+    test: object = None,
     kind: str = "linear",
     labels: str = "all",
     seeds: int = 5,
