@@ -14,8 +14,10 @@ from selfwise.data.text.labelled import open_texts
 from selfwise.evaluation.features.text import fit_bag_of_words
 from selfwise.evaluation.probes.retrieval import measure_retrieval
 from selfwise.runs.record import read_record
-from selfwise.workflows import exchange, language
+from selfwise.workflows import exchange
+from selfwise.workflows import generate as generating
 from selfwise.workflows.fill import fill
+from selfwise.workflows.perplexity import perplexity
 
 METHODS = ("bert", "roberta", "albert", "gpt")
 TINY = {"dim": 32, "heads": 2, "depth": 2, "dropout": 0.0, "attention_dropout": 0.0}
@@ -98,7 +100,7 @@ def test_a_run_on_text_says_what_it_found_and_measures_held_out_text(runs, metho
     held = [name for name in lines[-1] if name.startswith("held_out/")]
     assert held
     assert all(math.isfinite(lines[-1][name]) for name in held)
-    measured = language.perplexity(run)
+    measured = perplexity(run)
     assert abs(measured["unigram_entropy"] - found.unigram_entropy) < 1e-3
     term = held[0].removeprefix("held_out/")
     assert measured[term] == pytest.approx(lines[-1][held[0]], abs=0.5)
@@ -181,7 +183,7 @@ def test_positions_that_were_not_trained_are_not_used(runs, monkeypatch):
         return original(self, ids, cache)
 
     monkeypatch.setattr(type(run.encoder), "extend", spy)
-    language.generate(run, "the old sea", tokens=80, seed=3)
+    generating.generate(run, "the old sea", tokens=80, seed=3)
     assert max(seen) <= 32 < run.encoder.length
     with pytest.raises(ValueError, match="rows of 32"):
         fill(runs("bert"), "the sea " * 40 + "[MASK]")
@@ -201,7 +203,7 @@ def test_bits_per_byte_count_every_target(runs, tmp_path):
     path = tmp_path / "lines.txt"
     path.write_text("\n".join(lines))
     run = runs("gpt")
-    values = language.perplexity(run, path, documents="line")
+    values = perplexity(run, path, documents="line")
     total, vocabulary = 0.0, run.tokenizer.vocabulary
     for line in lines:
         ids = [vocabulary.first, *run.tokenizer.encode([line])[0].tolist(), vocabulary.last]
@@ -219,13 +221,13 @@ def test_bits_per_byte_count_every_target(runs, tmp_path):
 def test_generation_is_a_function_of_the_seed_and_goes_beyond_the_positions(runs):
     run = runs("gpt")
     told = {"tokens": 90, "temperature": 1.0}
-    one = language.generate(run, "the old", **told, seed=1)
-    assert one == language.generate(run, "the old", **told, seed=1)
-    assert one != language.generate(run, "the old", **told, seed=2)
+    one = generating.generate(run, "the old", **told, seed=1)
+    assert one == generating.generate(run, "the old", **told, seed=1)
+    assert one != generating.generate(run, "the old", **told, seed=2)
     assert one.startswith("the old")
-    greedy = {language.generate(run, "the", tokens=5, temperature=0, seed=s) for s in range(3)}
+    greedy = {generating.generate(run, "the", tokens=5, temperature=0, seed=s) for s in range(3)}
     assert len(greedy) == 1
-    assert greedy == {language.generate(run, "the", tokens=5, top_k=1, seed=3)}
+    assert greedy == {generating.generate(run, "the", tokens=5, top_k=1, seed=3)}
 
 
 def test_greedy_generation_is_the_argmax_of_the_full_model(runs):
@@ -236,7 +238,7 @@ def test_greedy_generation_is_the_argmax_of_the_full_model(runs):
         with torch.no_grad():
             hidden = run.encoder.eval()(batch).tokens[0, -1]
         ids.append(int((hidden @ run.encoder.token.weight.T).argmax()))
-    assert language.generate(run, "the old", tokens=6, temperature=0) == run.tokenizer.decode(ids)
+    assert generating.generate(run, "the old", tokens=6, temperature=0) == run.tokenizer.decode(ids)
 
 
 def test_draws_follow_the_distribution():
@@ -245,7 +247,7 @@ def test_draws_follow_the_distribution():
 
     def shares(**told):
         options = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, **told}
-        drawn = [language._draw_token(logits, draws, **options) for _ in range(4000)]
+        drawn = [generating._draw_token(logits, draws, **options) for _ in range(4000)]
         return np.bincount(drawn, minlength=4) / 4000
 
     expected = logits.double().softmax(0).numpy()
