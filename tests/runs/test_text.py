@@ -14,9 +14,10 @@ from selfwise.data.text.labelled import open_texts
 from selfwise.evaluation.features.text import fit_bag_of_words
 from selfwise.evaluation.probes.retrieval import measure_retrieval
 from selfwise.runs.record import read_record
-from selfwise.workflows import exchange
 from selfwise.workflows import generate as generating
+from selfwise.workflows.export import export_run
 from selfwise.workflows.fill import fill
+from selfwise.workflows.import_weights import import_weights
 from selfwise.workflows.perplexity import perplexity
 
 METHODS = ("bert", "roberta", "albert", "gpt")
@@ -304,8 +305,8 @@ def test_texts_are_retrieved_beside_bags_of_words(runs, labelled):
 @pytest.mark.parametrize("method", METHODS)
 def test_export_and_import_give_the_same_model(runs, method, tmp_path):
     run = runs(method)
-    exchange.export_run(run.folder, out=tmp_path / "hf")
-    again = exchange.import_run(method, tmp_path / "hf", out=tmp_path / "run")
+    export_run(run.folder, out=tmp_path / "hf")
+    again = import_weights(method, tmp_path / "hf", out=tmp_path / "run")
     ours, theirs = (dict(r.method.named_parameters()) for r in (run, again))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert again.tokenizer.fingerprint == run.tokenizer.fingerprint
@@ -320,8 +321,8 @@ def test_export_and_import_give_the_same_model(runs, method, tmp_path):
 
 def test_an_imported_run_is_trained_further_with_its_tokenizer_and_heads(runs, corpus, tmp_path):
     run = runs("bert")
-    exchange.export_run(run.folder, out=tmp_path / "hf")
-    start = exchange.import_run("bert", tmp_path / "hf", out=tmp_path / "start")
+    export_run(run.folder, out=tmp_path / "hf")
+    start = import_weights("bert", tmp_path / "hf", out=tmp_path / "start")
     told = {**QUICK, "steps": 1, "lr": 0.0, "weight_decay": 0.0}
     more = selfwise.pretrain("bert", data=corpus, out=tmp_path / "on", start=start.folder, **told)
     assert more.tokenizer.fingerprint == run.tokenizer.fingerprint
@@ -330,7 +331,7 @@ def test_an_imported_run_is_trained_further_with_its_tokenizer_and_heads(runs, c
 
 
 def test_a_table_with_more_rows_than_tokens_is_trained_further(runs, corpus, tmp_path):
-    exchange.export_run(runs("roberta").folder, out=tmp_path / "hf")
+    export_run(runs("roberta").folder, out=tmp_path / "hf")
     weights = load_file(tmp_path / "hf" / "model.safetensors")
     told = json.loads((tmp_path / "hf" / "config.json").read_text())
     for name, weight in weights.items():
@@ -339,7 +340,7 @@ def test_a_table_with_more_rows_than_tokens_is_trained_further(runs, corpus, tmp
     told["vocab_size"] += 8
     (tmp_path / "hf" / "config.json").write_text(json.dumps(told))
     save_file(weights, tmp_path / "hf" / "model.safetensors")
-    start = exchange.import_run("roberta", tmp_path / "hf", out=tmp_path / "start")
+    start = import_weights("roberta", tmp_path / "hf", out=tmp_path / "start")
     assert fill(start, "the <mask> sea", top=1).gaps[0].pieces
     more = {**QUICK, "steps": 1}
     run = selfwise.pretrain("roberta", data=corpus, out=tmp_path / "r", start=start.folder, **more)

@@ -14,8 +14,9 @@ from PIL import Image
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.runs.record import Choice, RunRecord, read_record, write_record
-from selfwise.workflows.exchange import export_run, import_run
 from selfwise.workflows.exchange.model_card import to_markdown
+from selfwise.workflows.export import export_run
+from selfwise.workflows.import_weights import import_weights
 from tests.helpers.audio_cases import noise
 from tests.helpers.exchange_cases import (
     IMAGE_RUNS,
@@ -243,7 +244,7 @@ def test_where_weights_began(run, files, tmp_path):
     zero = {**told, **IMAGE_RUNS["resnet"][0]}
     other = selfwise.pretrain("simclr", data=files, out=tmp_path / "other", **zero)
     export_run(other.folder, to="timm", out=tmp_path / "published")
-    first = import_run("timm", tmp_path / "published", out=tmp_path / "first")
+    first = import_weights("timm", tmp_path / "published", out=tmp_path / "first")
     export_run(first.folder, to="timm", out=tmp_path / "again")
     text = (tmp_path / "again" / "README.md").read_text()
     assert text.startswith("# resnet18, imported and not trained, for timm\n")
