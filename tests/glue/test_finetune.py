@@ -184,13 +184,13 @@ def test_scores_are_learned_in_fifths_and_cut():
 def test_texts_are_cut_where_the_run_and_the_recipe_end(monkeypatch):
     run, lengths, train = run_of(), [], split("rte", 40, 0)
     whole = [len(row.ids) for row in tokenize_rows(train.texts, run.tokenizer, length=48)]
-    step = training.FinetuneJob._step
+    step = training.FinetuneJob._train_batch
 
     def seen(self, model, optimizer, data, number):
         lengths.extend(len(row.ids) for row in data.rows)
         return step(self, model, optimizer, data, number)
 
-    monkeypatch.setattr(training.FinetuneJob, "_step", seen)
+    monkeypatch.setattr(training.FinetuneJob, "_train_batch", seen)
     recipe = FAST._replace(epochs=1, length=14)
     for longest in (9, 14):
         run.record.info = run.record.info.replace(length=longest if longest == 9 else 48)
@@ -201,13 +201,13 @@ def test_texts_are_cut_where_the_run_and_the_recipe_end(monkeypatch):
 
 
 def test_memory_is_kept_while_a_model_is_trained(monkeypatch):
-    run, train, step, seen = run_of(), split("rte", 20, 0), training.FinetuneJob._step, []
+    run, train, step, seen = run_of(), split("rte", 20, 0), training.FinetuneJob._train_batch, []
 
     def looks(*told):
         seen.append(memory._inside[0])
         return step(*told)
 
-    monkeypatch.setattr(training.FinetuneJob, "_step", looks)
+    monkeypatch.setattr(training.FinetuneJob, "_train_batch", looks)
     finetune_on_task(run, train, [], recipe=FAST._replace(epochs=2), seed=0)
     assert seen
     assert min(seen) > 0
