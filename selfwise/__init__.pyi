@@ -22,6 +22,8 @@ from typing import overload
 from selfwise import losses as losses
 from selfwise import views as views
 from selfwise import encoders as encoders
+from selfwise import targets as targets
+from selfwise.evaluation import probes as probes
 
 __version__: str
 
