@@ -1808,6 +1808,12 @@ def list_methods(
 def list_recipes(
 ) -> str: ...
 
+def make_schema(
+    name: str = ...,
+    *,
+    encoder: str = ...,
+) -> dict[str, object]: ...
+
 def perplexity(
     run: Run | str | Path,
     data: object = ...,
