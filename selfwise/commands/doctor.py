@@ -8,9 +8,9 @@ WORDS = ""
 
 def load_function() -> Callable[..., Any]:
     """Import the function that is called with the options."""
-    from selfwise.workflows.doctor import report
+    from selfwise.workflows.doctor import describe_machine
 
-    return report
+    return describe_machine
 
 
 def format_result(result: str, options: Mapping[str, object]) -> str:

@@ -8,7 +8,7 @@ WORDS = "RUN"
 
 def load_function() -> Callable[..., Any]:
     """Import the function that is called with the options."""
-    from selfwise.workflows.language import generate
+    from selfwise.workflows.generate import generate
 
     return generate
 

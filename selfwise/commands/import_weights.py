@@ -12,9 +12,9 @@ WORDS = "FAMILY FOLDER"
 
 def load_function() -> Callable[..., Any]:
     """Import the function that is called with the options."""
-    from selfwise.workflows.exchange import import_run
+    from selfwise.workflows.import_weights import import_weights
 
-    return import_run
+    return import_weights
 
 
 def format_result(result: "selfwise.runs.open.Run", options: Mapping[str, object]) -> str:

@@ -8,13 +8,13 @@ WORDS = "RUN"
 
 def load_function() -> Callable[..., Any]:
     """Import the function that is called with the options."""
-    from selfwise.workflows.language import perplexity
+    from selfwise.workflows.perplexity import perplexity
 
     return perplexity
 
 
 def format_result(result: dict[str, float], options: Mapping[str, object]) -> str:
     """Format what is printed at the end."""
-    from selfwise.workflows.language import sentences
+    from selfwise.workflows.perplexity import describe_perplexity
 
-    return sentences(result)
+    return describe_perplexity(result)

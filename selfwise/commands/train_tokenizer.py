@@ -12,7 +12,7 @@ WORDS = "CORPUS"
 
 def load_function() -> Callable[..., Any]:
     """Import the function that is called with the options."""
-    from selfwise.workflows.language import make_tokenizer
+    from selfwise.workflows.train_tokenizer import make_tokenizer
 
     return make_tokenizer
 
