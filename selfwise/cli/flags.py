@@ -111,19 +111,21 @@ def split_positional(
     """What stands before the options, by the name of the parameter, and the rest.
 
     Args:
-        words: what a command takes: "RUN", "RUN..." for one or more, or several words.
+        words: what a command takes: "RUN", "RUN..." for one or more, "[NAME]" for none or one, or
+            several words.
         argv: after the command.
         usage: what to say where something is missing.
     """
-    names = words.lower().split()
+    names = words.strip("[]").lower().split()
     first = next((i for i, word in enumerate(argv) if word.startswith("--")), len(argv))
     if words.endswith("..."):
         if not first:
             raise ValueError(usage)
         return {f"{names[0][:-3]}s": list(argv[:first])}, list(argv[first:])
-    if first < len(names):
+    if first < len(names) and not words.startswith("["):
         raise ValueError(usage)
-    return dict(zip(names, argv)), list(argv[len(names) :])
+    count = min(first, len(names))
+    return dict(zip(names, argv[:count])), list(argv[count:])
 
 
 def typed_values(kind: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:

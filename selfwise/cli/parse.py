@@ -18,10 +18,10 @@ from selfwise.cli.flags import (
     wants_help,
 )
 from selfwise.cli.help import format_help
+from selfwise.commands import method_classes, option_class
 from selfwise.core.config import Config, nest_values, options_of
 from selfwise.core.plugins import allow_plugins, is_place
 from selfwise.modalities import modality_of
-from selfwise.runs.config import config_class
 from selfwise.runs.create import pretrain
 from selfwise.runs.names import find_method_class
 from selfwise.runs.record import read_config_file, read_record
@@ -34,7 +34,6 @@ CONFIG_HELP = """\
 PLUGIN_HELP = """\
   --plugin MODULE|FILE  code outside of selfwise that a run may import; may be repeated
 """
-NOT_OPTIONS = ("options", "encoder_options", "plugins")
 
 
 def parse_line(
@@ -42,9 +41,7 @@ def parse_line(
 ) -> dict[str, Any] | None:
     """The arguments of a command whose options are fixed, or None after printing the help."""
     usage = f"{word} {command.WORDS}".strip()
-    python_only = getattr(command, "PYTHON_ONLY", ())
-    names = {w.removesuffix("...") for w in command.WORDS.lower().split()}
-    kind = options_of(function, skip={*NOT_OPTIONS, *python_only, *names, "runs"}, positional=True)
+    kind = option_class(command)
     if wants_help(argv):
         print(format_help(usage, first_paragraph(function), [kind]))
         print(f"\n{PLUGIN_HELP}" if "RUN" in command.WORDS else "", end="")
@@ -74,10 +71,7 @@ def parse_method_line(word: str, function: Function, argv: Sequence[str]) -> dic
         allow_plugins(plugins)
     below = _read_files(files) if files else {}
     encoder = _find_encoder(dict(words), below)
-    kind = config_class(name, encoder)
-    kinds = [options_of(function, skip=NOT_OPTIONS)]
-    if function is not pretrain:
-        kinds.append(options_of(pretrain, skip={*NOT_OPTIONS, *kinds[0].model_fields}))
+    *kinds, kind = method_classes(function, name, encoder)
     if wants_help(argv):
         _print_method_help(f"{word} {name}", function, name, [*kinds, kind])
         return None

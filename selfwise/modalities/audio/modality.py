@@ -21,6 +21,7 @@ from selfwise.encoders.outside import build_checked_encoder
 from selfwise.encoders.speech_presets import SpeechShape
 from selfwise.evaluation.features import audio as listening
 from selfwise.evaluation.features import image as image_features
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
 from selfwise.methods.needs import FrameTargetNeed
@@ -255,7 +256,8 @@ def _make_cached(
             name,
             precision,
         )
-        work = partial(extract, encoder, recordings, device=device, precision=precision, env=env)
+        compute_options = ComputeOptions(device, precision, env)
+        work = partial(extract, encoder, recordings, compute=compute_options)
         return image_features.load_or_compute(run.folder / "features", key, work, env=env)
 
     return compute

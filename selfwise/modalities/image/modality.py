@@ -18,6 +18,7 @@ from selfwise.encoders import beit, image, image_codec
 from selfwise.encoders.beit_presets import ViTShape as ViTShape
 from selfwise.encoders.outside import build_outside_encoder
 from selfwise.evaluation.features import image as image_features
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
 from selfwise.modalities.devices import choose_device
@@ -175,10 +176,8 @@ class ImageModality:
                 images,
                 size=size,
                 layer=layer,
-                device=device,
-                precision=precision,
                 workers=count_workers(images),
-                env=env,
+                compute=ComputeOptions(device, precision, env),
             )
             return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
 

@@ -21,6 +21,7 @@ from selfwise.encoders.outside import build_checked_encoder
 from selfwise.encoders.text_presets import TextShape, resolve_text_shape
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features import text as reading
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.text_windows import (
     check_window,
     describe_truncation,
@@ -186,9 +187,7 @@ class TextModality:
                 layer=layer,
                 window=window,
                 pooling=pooling,
-                device=device,
-                precision=precision,
-                env=env,
+                compute=ComputeOptions(device, precision, env),
             )
             return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
 
