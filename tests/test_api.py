@@ -23,7 +23,7 @@ def test_a_room_does_not_replace_a_command(everything_imported, name):
     assert name in dir(selfwise)
     function = getattr(selfwise, name)
     assert callable(function)
-    with pytest.raises((TypeError, ValueError), match="no_such_option|missing a required"):
+    with pytest.raises((TypeError, ValueError), match=r"no_such_option|missing a required"):
         function(no_such_option=1)
 
 
