@@ -321,9 +321,9 @@ def _copy(source: Path, into: Path) -> None:
     half = into.with_name(f".{into.name}.writing")
     shutil.rmtree(half, ignore_errors=True)
     shutil.rmtree(into, ignore_errors=True)
-    found, _ = latest(source / "checkpoints")
-    assert found is not None, "the run was opened before"
-    shutil.copytree(found.folder, half / "checkpoints" / found.folder.name)
+    checkpoint, _ = latest(source / "checkpoints")
+    assert checkpoint is not None, "the run was opened before"
+    shutil.copytree(checkpoint.folder, half / "checkpoints" / checkpoint.folder.name)
     shutil.copy(source / "run.yaml", half)
     if (source / FOLDER).is_dir():
         shutil.copytree(source / FOLDER, half / FOLDER)
