@@ -19,7 +19,7 @@ MUTANTS = [
     ("a user's own setting is overruled", "core/memory.py",
      "        return None\n    try:", "        pass\n    try:", f"{MEMORY}::test_a_user_who_says_how_memory_is_kept_is_not_overruled"),
     ("a run gives memory back", "training/loop.py",
-     "        kept_memory(),\n        locked", "        locked", f"{MEMORY}::test_a_run_keeps_memory_also_after_a_probe_has_read"),
+     "        kept_memory(),\n        _lock_run", "        _lock_run", f"{MEMORY}::test_a_run_keeps_memory_also_after_a_probe_has_read"),
     ("reading gives memory back", "evaluation/features/image.py",
      "with torch.no_grad(), kept_memory(), expl", "with torch.no_grad(), expl", f"{MEMORY}::test_a_run_keeps_memory_also_after_a_probe_has_read"),
     ("the first minutes are measured without the memory of a run", "training/step_time.py",

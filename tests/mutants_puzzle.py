@@ -33,8 +33,8 @@ MUTANTS = [
      "return found if whole and len(np.unique(found, axis=0)) == len(found) else None", "return found", PERMUTATIONS),
     ("another rule has the same file", "views/image/permutations.py",
      "{rule}-{tiles}-", "{tiles}-", PERMUTATIONS),
-    ("half a file is left behind", "views/image/permutations.py",
-     "Path(half).unlink(missing_ok=True)", "pass", PERMUTATIONS),
+    ("half a file is left behind", "core/files.py",
+     "        _remove(temporary)\n        raise", "        raise", PERMUTATIONS),
     # tiles
     ("the jitter leaves out the last place", "views/image/tiles.py",
      "rng.integers(room + 1, n", "rng.integers(max(1, room), n", JIGSAW),

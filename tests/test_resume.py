@@ -113,9 +113,9 @@ def between_saves(run: Path, process: BaseProcess, dice: random.Random) -> bool:
 def inside_a_save(run: Path, process: BaseProcess, dice: random.Random) -> bool:
     """While a checkpoint has its temporary name."""
     writing = run / "checkpoints"
-    wait_for(process, lambda: any(writing.glob(".writing-*")))
+    wait_for(process, lambda: any(writing.glob(".*.writing")))
     kill(process)
-    return any(writing.glob(".writing-*"))
+    return any(writing.glob(".*.writing"))
 
 
 def same(a: Path, b: Path) -> None:

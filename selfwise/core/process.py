@@ -1,13 +1,11 @@
 """What a run asks of its process: a number of threads, and an orderly end."""
 
-import fcntl
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -121,21 +119,3 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def locked(folder: Path | None) -> Iterator[None]:
-    """Hold the run folder; the system lets go of it when the process ends, however it ends.
-
-    Raises ValueError if another process holds it: two would write over each other's steps.
-    """
-    if folder is None:
-        yield
-        return
-    with (folder / ".lock").open("w") as file:
-        try:
-            # lockf, not flock: loader workers must not inherit the lock and outlive us with it
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise ValueError(f"{folder} is being trained by another process") from error
-        yield

@@ -3,7 +3,6 @@
 Reading one imports nothing that it names.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from selfwise.core.config import Config, make_config, sections
+from selfwise.core.files import write_file
 from selfwise.modalities import find_modality
 from selfwise.training.config import ResolvedTraining
 
@@ -155,12 +155,9 @@ _Dumper.add_representer(tuple, lambda dumper, data: dumper.represent_list(list(d
 
 def write_record(folder: Path, record: RunRecord) -> None:
     """Write run.yaml whole or not at all."""
-    temporary = folder / f".{FILE}.writing"
-    with temporary.open("w") as file:
-        yaml.dump(record.to_dict(), file, _Dumper, sort_keys=False, allow_unicode=True, width=1000)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(folder / FILE)
+    content = record.to_dict()
+    text = yaml.dump(content, None, _Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    write_file(folder / FILE, text)
 
 
 def has_record(folder: Path) -> bool:

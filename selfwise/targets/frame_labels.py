@@ -1,7 +1,6 @@
 """The units of every frame of many recordings, as one array on disk."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
+from selfwise.core.files import write_file
 from selfwise.core.types import HOP, frames
 
 FORMAT = 1
@@ -205,9 +205,4 @@ def _write_facts(path: Path, facts: LabelFacts) -> None:
     content = {"format": FORMAT, "size": facts.size, "samples": facts.samples}
     if facts.done is not None:
         content["done"] = facts.done
-    half = path.with_name(f"{path.name}.writing")
-    with half.open("w", encoding="utf-8") as stream:
-        json.dump(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    half.replace(path)
+    write_file(path, json.dumps(content))

@@ -10,7 +10,6 @@ is a function of the seed and the step.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Set
 from hashlib import sha256
@@ -24,7 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-PREFIX, TEMPORARY = "step-", ".writing-"
+from selfwise.core.files import atomic_write, hash_file, remove_unfinished
+
+PREFIX = "step-"
 FILES = ("model.safetensors", "optimizer.pt")
 MANIFEST, SEAL = "manifest.json", "manifest_sha256"
 
@@ -43,23 +44,18 @@ def save(
     folder: Path, step: int, method: nn.Module, optimizer: Optimizer, state: dict[str, Any]
 ) -> None:
     """Write the checkpoint of `step`; a kill at any moment leaves the earlier ones alone."""
-    temporary, final = folder / f"{TEMPORARY}{step:08d}", folder / f"{PREFIX}{step:08d}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    final = folder / f"{PREFIX}{step:08d}"
     try:
-        save_file(_weights(method), temporary / FILES[0])
-        torch.save(optimizer.state_dict(), temporary / FILES[1])
-        checksums = {name: checksum(temporary / name) for name in FILES}
-        manifest = {"step": step, "state": state, "sha256": checksums}
-        (temporary / MANIFEST).write_text(json.dumps(seal(manifest), indent=1))
-        for name in (*FILES, MANIFEST):
-            sync(temporary / name)
+        with atomic_write(final) as temporary:
+            temporary.mkdir()
+            save_file(_weights(method), temporary / FILES[0])
+            torch.save(optimizer.state_dict(), temporary / FILES[1])
+            checksums = {name: checksum(temporary / name) for name in FILES}
+            manifest = {"step": step, "state": state, "sha256": checksums}
+            (temporary / MANIFEST).write_text(json.dumps(seal(manifest), indent=1))
+            shutil.rmtree(final, ignore_errors=True)  # a torn one: steps are not done twice
     except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError
-        shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(_cannot_write(folder, step, error)) from error
-    shutil.rmtree(final, ignore_errors=True)  # only ever a torn one: steps are not done twice
-    temporary.rename(final)
-    sync(folder)
 
 
 def _cannot_write(folder: Path, step: int, error: Exception) -> str:
@@ -91,8 +87,7 @@ def prune(folder: Path, keep: int, *, also: Set[int] = frozenset()) -> None:
     for path in everything(folder)[:-keep]:
         if int(path.name.removeprefix(PREFIX)) not in also:
             shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(f"{TEMPORARY}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    remove_unfinished(folder)
 
 
 def everything(folder: Path) -> list[Path]:
@@ -205,17 +200,4 @@ def _shape(weights: dict[str, Tensor], name: str) -> str:
 
 def checksum(path: Path) -> str:
     """SHA-256 of a file, hex."""
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to the disk, so that a rename never comes before the contents."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return hash_file(path).hex()

@@ -6,6 +6,7 @@ the run that was not.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
@@ -15,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from selfwise.core.files import hold_lock
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import (
     check_temporary_folder,
     explained_loader_death,
     fitting_workers,
-    locked,
     stop_signals,
     threads,
 )
@@ -89,7 +90,7 @@ def fit(
     with (
         threads(options.threads),
         kept_memory(),
-        locked(out if first else None),
+        _lock_run(out if first else None),
         explained_loader_death(),
     ):
         told: dict[str, Any] = {"seed": seed, "probes": probes, "quiet": quiet or not first}
@@ -97,6 +98,21 @@ def fit(
         # a call of its own: what it made for the run is free before memory is given back
         _train(assemble(method, options, env), batches, options, out, **told)
     return method
+
+
+@contextmanager
+def _lock_run(folder: Path | None) -> Iterator[None]:
+    """Hold the run folder.
+
+    Raises ValueError if another process holds it: two would write over each other's steps.
+    """
+    with ExitStack() as stack:
+        if folder is not None:
+            try:
+                stack.enter_context(hold_lock(folder / ".lock", wait=False))
+            except TimeoutError as error:
+                raise ValueError(f"{folder} is being trained by another process") from error
+        yield
 
 
 def _train(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from selfwise.core.files import atomic_write
 from selfwise.distributed.process_group import (
     DistributedEnv,
     count_processes,
@@ -141,9 +142,8 @@ def _check_out(out: Path) -> None:
 
 
 def _write(table: Table, out: Path) -> None:
-    temporary = out.with_name(f".{out.name}.writing")
-    {".parquet": _write_parquet, ".npz": _write_npz}[out.suffix](table, temporary)
-    temporary.rename(out)
+    with atomic_write(out) as temporary:
+        {".parquet": _write_parquet, ".npz": _write_npz}[out.suffix](table, temporary)
 
 
 def _write_parquet(table: Table, path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.files import write_file
 from selfwise.core.rng import hash_keys, shuffled
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.evaluation.probes import label_curve
@@ -341,9 +342,5 @@ def _save_score(
     classes = asked.classes if known.classes is None else known.classes
     content = {**score.to_dict(), **about, "data": dict(job.data), "classes": classes}
     name = f"{score.kind}-{hash_keys(0, json.dumps([about, *drawn])) % 16**8:08x}.json"
-    folder = run.folder / "scores"
-    folder.mkdir(exist_ok=True)
-    temporary = folder / f".{name}.writing"
-    temporary.write_text(records.score_text(content))
-    temporary.rename(folder / name)
+    write_file(run.folder / "scores" / name, records.score_text(content))
     return score

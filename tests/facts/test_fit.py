@@ -392,11 +392,11 @@ def test_warnings_of_a_probe_reach_the_user(capsys):
 
 def test_a_folder_is_trained_by_one_process_only(tmp_path):
     code = f"""
-import fcntl, time
-file = open({str(tmp_path / ".lock")!r}, "w")
-fcntl.lockf(file, fcntl.LOCK_EX)
-print("held", flush=True)
-time.sleep(30)
+import pathlib, time
+from selfwise.core.files import hold_lock
+with hold_lock(pathlib.Path({str(tmp_path / ".lock")!r})):
+    print("held", flush=True)
+    time.sleep(30)
 """
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     try:

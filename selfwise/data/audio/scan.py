@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.files import cache_dir, digest
+from selfwise.core.files import cache_dir, digest, publish
 from selfwise.core.parallel import CHUNK, Progress, in_chunks
 from selfwise.core.types import RATE, WINDOW
 from selfwise.data.audio import decode as decode
@@ -110,8 +110,7 @@ def _scan_all(home: Path, listing: Listing, workers: int | None, progress: Progr
             stream.flush()
             if progress is not None:
                 progress(chunk[-1][0] + 1, total)
-        os.fsync(stream.fileno())
-    os.replace(half, home / "scan.jsonl")
+    publish(half, home / "scan.jsonl")
 
 
 def _read_lines(path: Path) -> list[list]:

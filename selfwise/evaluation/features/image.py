@@ -1,6 +1,5 @@
 """Features of a whole data set, computed once. The encoder is read and left as it was."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from selfwise.core.errors import did_you_mean
-from selfwise.core.files import digest
+from selfwise.core.files import atomic_write, digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import check_temporary_folder, explained_loader_death, fitting_workers
 from selfwise.core.rng import generator
@@ -218,13 +217,8 @@ def load_or_compute(
     features = compute()
     if env.rank:
         return EMPTY
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(f".{os.getpid()}.unfinished")
-    with temporary.open("wb") as handle:
-        np.save(handle, features, allow_pickle=False)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(file)
+    with atomic_write(file) as temporary, temporary.open("wb") as stream:
+        np.save(stream, features, allow_pickle=False)
     return features
 
 

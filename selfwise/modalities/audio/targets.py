@@ -109,7 +109,7 @@ def load_targets(folder: Path) -> SpeechTargets:
 
 def save_targets(units: SpeechTargets, folder: Path) -> None:
     """Copy the units into a run folder, where they stay when caches go."""
-    make_once.copy(units.folder, folder / FOLDER)
+    make_once.copy_finished(units.folder, folder / FOLDER)
 
 
 def of_others(
@@ -224,7 +224,7 @@ def _make(
         "perplexity": round(float(labels[0].perplexity), 2),
         "frames": int(labels[0].usage().sum()),
     }
-    make_once.finish(home, json.dumps(about))
+    make_once.mark_finished(home, json.dumps(about))
 
 
 def _assigned(

@@ -6,7 +6,6 @@ iteration for images.
 """
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from selfwise.core import make_once
 from selfwise.core.config import given_values
 from selfwise.core.data_info import ImageInfo
-from selfwise.core.files import cache_dir, digest
+from selfwise.core.files import atomic_write, cache_dir, digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.rng import shuffled
 from selfwise.core.types import Units
@@ -104,7 +103,7 @@ class ImageTargets:
 
     def save(self, run: Path) -> None:
         """Copy the targets into a run folder, where they stay when caches go."""
-        make_once.copy(self.folder, run / FOLDER)
+        make_once.copy_finished(self.folder, run / FOLDER)
 
 
 @runtime_checkable
@@ -265,7 +264,7 @@ def _make(
     about["in use"] = int((counts > 0).sum())
     about["perplexity"] = round(float(share.log().mul(share).sum().neg().exp()), 2)
     _picture(home, images, units, about["size"], run)
-    make_once.finish(home, json.dumps(about))
+    make_once.mark_finished(home, json.dumps(about))
 
 
 def _learn(
@@ -311,18 +310,16 @@ def _picture(home: Path, images: Images, units: Any, size: int, run: EarlierRun 
 
 def _copy(source: Path, into: Path) -> None:
     """The settings and the newest weights of a run, and the units or prior that it had itself."""
-    half = into.with_name(f".{into.name}.writing")
-    shutil.rmtree(half, ignore_errors=True)
     shutil.rmtree(into, ignore_errors=True)
-    found, _ = latest(source / "checkpoints")
-    assert found is not None, "the run was opened before"
-    shutil.copytree(found.folder, half / "checkpoints" / found.folder.name)
-    shutil.copy(source / "run.yaml", half)
-    if (source / FOLDER).is_dir():
-        shutil.copytree(source / FOLDER, half / FOLDER)
-    if (source / NEEDS).is_file():
-        shutil.copy(source / NEEDS, half)
-    os.rename(half, into)
+    newest, _ = latest(source / "checkpoints")
+    assert newest is not None, "the run was opened before"
+    with atomic_write(into) as half:
+        shutil.copytree(newest.folder, half / "checkpoints" / newest.folder.name)
+        shutil.copy(source / "run.yaml", half)
+        if (source / FOLDER).is_dir():
+            shutil.copytree(source / FOLDER, half / FOLDER)
+        if (source / NEEDS).is_file():
+            shutil.copy(source / NEEDS, half)
 
 
 def _on(module: nn.Module, x: Tensor) -> Any:
