@@ -20,9 +20,14 @@ def test_a_file_replaces_the_old_one_and_leaves_nothing_else(tmp_path):
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_an_error_keeps_the_old_file(tmp_path, error):
     write_file(tmp_path / "a.txt", "old")
-    with pytest.raises(error), atomic_write(tmp_path / "a.txt") as temporary:
-        temporary.write_text("new")
-        raise error
+
+    def fail():
+        with atomic_write(tmp_path / "a.txt") as temporary:
+            temporary.write_text("new")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert (tmp_path / "a.txt").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 import unit_cases
 
-from selfwise.training.config import resolve_precision
+from selfwise.core.device import resolve_precision
 
 STEPS, SAVE, LOG = 300, 50, 5
 ENCODER = ["--encoder", "resnet18", "--encoder.layers", "[1, 1, 1, 1]"]

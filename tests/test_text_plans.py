@@ -1,8 +1,8 @@
 """Plans on the disk: removed by others at any time, and still the same plans."""
 
 import os
-import stat
 import shutil
+import stat
 import tracemalloc
 
 import numpy as np

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from selfwise.core.device import choose_evaluation
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue.frozen import (
     CachedFeatures,
@@ -21,7 +22,6 @@ from selfwise.glue.scores import COMPETITORS, UNFITTED, WORDS
 from selfwise.glue.task_record import SettingValues
 from selfwise.glue.task_results import CompetitorFit
 from selfwise.glue.task_splits import TaskSplits, limit_train
-from selfwise.modalities.devices import choose_device
 from selfwise.runs.open import Run
 
 FitCompetitor = Callable[[int], CompetitorFit]  # from a seed
@@ -29,7 +29,7 @@ FitCompetitor = Callable[[int], CompetitorFit]  # from a seed
 
 def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, FitCompetitor]:
     """Probes of features: of the encoder, of its twin of that seed, of bags of words."""
-    device, precision = choose_device(run, config.device)
+    device, precision = choose_evaluation(run.record.training, config.device)
     length = run.record.info.length
     pairs = _list_joined(splits)
     settings = [one._replace(joined=joined) for one in config.settings for joined in pairs]

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from selfwise.core.device import resolve_device
 from selfwise.core.files import write_file
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue.competitors import FitCompetitor, build_fit, build_words_probe
@@ -20,7 +21,6 @@ from selfwise.glue.task_record import SettingValues
 from selfwise.glue.task_results import CompetitorFit, TaskResults
 from selfwise.glue.task_splits import TaskSplits, limit_train
 from selfwise.runs.open import Run
-from selfwise.training.config import resolve_device
 
 PROGRESS_SECONDS = 20.0  # seconds between two lines of progress
 

@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
+from selfwise.core.device import autocast
 from selfwise.core.memory import kept_memory
 from selfwise.core.rng import init_seed, seed_global, shuffled
 from selfwise.core.types import TextEncoder, to_device
 from selfwise.evaluation.features.text import TokenRow, pad_rows
-from selfwise.glue.classifier import ClassifierHead, autocast_bf16, copy_encoder, predict_rows
+from selfwise.glue.classifier import ClassifierHead, copy_encoder, predict_rows
 from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting
 from selfwise.glue.metrics import compute_metrics
 from selfwise.glue.tasks import GlueTask
@@ -168,7 +169,7 @@ class FinetuneJob(NamedTuple):
         batch = to_device(pad_rows(data.rows, model.encoder, self.run.tokenizer), self.device)
         truth = torch.from_numpy(data.truth).to(self.device, non_blocking=True)
         optimizer.zero_grad(set_to_none=True)
-        with autocast_bf16(self.device, self.recipe.precision):
+        with autocast(self.device, self.recipe.precision):
             loss = model.loss(batch, truth)
         loss.backward()
         if self.recipe.clip:

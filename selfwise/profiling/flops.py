@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from selfwise.core.device import DTYPES, device_type
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.distributed.sharding import LocalBatch
 from selfwise.training.config import ResolvedTraining
@@ -17,7 +18,6 @@ from selfwise.training.step import Parts, made_views
 
 Shape = Sequence[int]
 
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MATRIX_SIDES = {"cpu": 1024, "cuda": 8192}  # of the square matrices: larger gave no more
 MAX_PRODUCTS, MAX_SECONDS = 10, 2.0  # products, of which the best counts; seconds
 # steps whose products are counted; seconds after which no other one is
@@ -26,7 +26,7 @@ COUNTED_STEPS, MAX_COUNTING_SECONDS = 3, 10.0
 
 def matrix_side(device: str) -> int:
     """The side of the matrices that are multiplied on a device."""
-    return MATRIX_SIDES[device.partition(":")[0]]
+    return MATRIX_SIDES[device_type(device)]
 
 
 def measure_matmul_rate(device: str, precision: str, side: int) -> float:

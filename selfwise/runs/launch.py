@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch.distributed import TCPStore
 
+from selfwise.core.device import device_type, resolve_device
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.process import threads
 from selfwise.distributed.launch import join_when_ready, launch_workers, run_worker
@@ -44,7 +45,7 @@ from selfwise.runs.prepare import PreparedRun
 from selfwise.runs.record import RunRecord, has_record, read_record
 from selfwise.runs.settled import check_settled
 from selfwise.training import checkpoint
-from selfwise.training.config import ResolvedTraining, resolve_device
+from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import fit
 
 SEEN = 60.0  # seconds until a folder of the network shows what another machine has written
@@ -151,7 +152,7 @@ def together(folder: Path, training: ResolvedTraining) -> Iterator[DistributedEn
     with launch_workers(
         command,
         training.devices,
-        device_type=_kind(training.device),
+        device_type=device_type(training.device),
         threads=training.threads,
         resume_hint=_go_on(folder),
     ) as env:
@@ -165,7 +166,7 @@ def member(folder: str) -> int:
 
     def work(env: DistributedEnv, store: TCPStore) -> None:
         run = reopen(Path(folder))
-        join_when_ready(env, store, _kind(run.training.device))
+        join_when_ready(env, store, device_type(run.training.device))
         _train(run, Path(folder), env)
 
     return run_worker(work, _go_on(Path(folder)))
@@ -210,7 +211,7 @@ def joined(
     They wait until the first one has prepared the run.
     """
     with report_peer_failure(BEFORE):
-        join_process_group(env, _kind(resolve_device(device)))
+        join_process_group(env, device_type(resolve_device(device)))
     with report_peer_failure(_go_on(folder)):
         _wait_for(folder)
         run = reopen(folder, data if name_data(data) == FROM_PYTHON else None, code)
@@ -236,10 +237,6 @@ def _train(run: PreparedRun, folder: Path, env: DistributedEnv) -> None:
     run.data.join(folder)
     fit(run.method, run.source, run.training, seed=run.seed, out=folder, quiet=True, env=env)
     wait_for_all()
-
-
-def _kind(device: str) -> str:
-    return device.partition(":")[0]
 
 
 def _go_on(folder: Path) -> str:

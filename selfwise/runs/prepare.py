@@ -6,6 +6,7 @@ from typing import Any
 
 from selfwise import methods
 from selfwise.core.config import flatten_config
+from selfwise.core.device import resolve_device
 from selfwise.core.plugins import digest_code
 from selfwise.core.process import threads
 from selfwise.methods import Method
@@ -15,13 +16,7 @@ from selfwise.runs.build import RunCode, build_started, digest_factory, open_new
 from selfwise.runs.config import RunRequest
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.record import Choice, RunRecord
-from selfwise.training.config import (
-    ResolvedTraining,
-    check_training,
-    name_sources,
-    resolve,
-    resolve_device,
-)
+from selfwise.training.config import ResolvedTraining, check_training, name_sources, resolve
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from selfwise.core.config import flag
+from selfwise.core.device import resolve_device
 from selfwise.core.plugins import FROM_PYTHON, allow_plugins
 from selfwise.distributed.process_group import detect_env
 from selfwise.methods import Method
@@ -19,7 +20,6 @@ from selfwise.runs.launch import check_as_many, check_together, joined, reopen, 
 from selfwise.runs.open import Run, load, resolve_code
 from selfwise.runs.record import RunRecord, has_record, read_record
 from selfwise.runs.settled import NAME, settle
-from selfwise.training.config import resolve_device
 from selfwise.training.loop import fit
 
 

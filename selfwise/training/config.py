@@ -1,11 +1,12 @@
 """How to train: every option of the loop, in one place."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Lt
 
 from selfwise.core.config import Config, make_config
+from selfwise.core.device import Precision, resolve_device, resolve_precision
 from selfwise.distributed.process_group import count_local_processes
 from selfwise.methods.method import Method, OptimizerName, PaperDefaults, ScheduleName
 from selfwise.training.compile import check_compiler
@@ -13,7 +14,6 @@ from selfwise.training.metrics_log import check_wandb
 from selfwise.training.optimizers import scaled_lr
 
 DEFAULT_EPOCHS = 100
-Precision = Literal["auto", "bf16", "fp16", "float32"]
 
 
 class TrainingConfig(Config):
@@ -216,34 +216,3 @@ def _check_coupling(options: TrainingConfig, why: str) -> None:
             f"--accumulate {options.accumulate} is not possible: {why}, so micro-batches would be "
             "another loss; use a smaller --batch instead"
         )
-
-
-def resolve_device(name: str) -> str:
-    """`auto` becomes cuda where there is one, else cpu.
-
-    Raises ValueError for a device that torch does not see here.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    there = ["cpu"]
-    if torch.cuda.is_available():
-        there += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if name not in there:
-        raise ValueError(f"--device {name} is not there; this machine has: {', '.join(there)}")
-    return name
-
-
-def resolve_precision(name: Precision, device: str) -> Precision:
-    """`auto` becomes bf16 where the hardware multiplies it, else float32."""
-    if name == "fp16" and not device.startswith("cuda"):
-        raise ValueError("--precision fp16 needs a GPU; on a CPU use bf16 or float32")
-    if name != "auto":
-        return name
-    if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bf16" if _cpu_multiplies_bf16() else "float32"
-
-
-def _cpu_multiplies_bf16() -> bool:
-    """Without the instructions bf16 is emulated, and slower than float32."""
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

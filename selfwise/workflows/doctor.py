@@ -36,7 +36,7 @@ def report() -> str:
 
 def fast_bf16() -> bool:
     """Whether bf16 is multiplied by the hardware of the default device."""
-    from selfwise.training.config import resolve_device, resolve_precision
+    from selfwise.core.device import resolve_device, resolve_precision
 
     return resolve_precision("auto", resolve_device("auto")) == "bf16"
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from selfwise.core.device import resolve_device
 from selfwise.core.files import atomic_write
 from selfwise.distributed.process_group import (
     DistributedEnv,
@@ -20,7 +21,6 @@ from selfwise.modalities.modality import FeatureOptions, ReadingOptions
 from selfwise.runs.config import name_data
 from selfwise.runs.launch import check_together, share_in, sharing
 from selfwise.runs.open import Run, load
-from selfwise.training.config import resolve_device
 
 SUFFIXES = (".parquet", ".npz")
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selfwise.core.device import resolve_device
 from selfwise.core.errors import did_you_mean
 from selfwise.core.files import cache_dir
 from selfwise.core.plugins import FROM_PYTHON
@@ -24,7 +25,6 @@ from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_
 from selfwise.runs.config import IMPORTED
 from selfwise.runs.open import Run, load
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, train_tokenizer
-from selfwise.training.config import resolve_device
 
 SEEN = "training_text"  # the share of a text that was trained on, where it is worth a word
 SOME = 0.1  # is; less may be what many texts have in common, such as a licence

@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
+from selfwise.core.device import autocast, check_evaluation_precision
 from selfwise.core.errors import did_you_mean
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Encoder, Features, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.distributed.sharded_map import EMPTY, Arrays, gather_in_order
-from selfwise.evaluation.features.image import PRECISIONS, encode_to_layer, evaluation_mode
+from selfwise.evaluation.features.image import encode_to_layer, evaluation_mode
 from selfwise.targets.mfcc import mfcc
 
 POOLINGS = ("mean", "mean+deviation")
@@ -149,16 +150,11 @@ def _encode_recordings(
     options: _EncodeOptions,
 ) -> Float32[np.ndarray, "n L d"]:
     """Statistics of the frames from `read`, with the encoder on the device, in evaluation mode."""
-    for kind, value, names in (
-        ("pooling", options.pooling, POOLINGS),
-        ("precision", options.precision, PRECISIONS),
-    ):
-        if value not in names:
-            raise ValueError(f"unknown {kind} {value!r}{did_you_mean(value, names)}")
-    device = options.device
-    bf16 = options.precision == "bf16"
-    half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16)
-    with evaluation_mode(encoder, device), half:
+    pooling, device = options.pooling, options.device
+    if pooling not in POOLINGS:
+        raise ValueError(f"unknown pooling {pooling!r}{did_you_mean(pooling, POOLINGS)}")
+    check_evaluation_precision(options.precision)
+    with evaluation_mode(encoder, device), autocast(device, options.precision):
         return _compute_statistics(
             recordings,
             lambda batch: read(to_device(batch, device)),

@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from selfwise.core.errors import did_you_mean
+from selfwise.core.device import autocast, check_evaluation_precision
 from selfwise.core.files import atomic_write, digest
 from selfwise.core.memory import kept_memory
 from selfwise.core.process import check_temporary_folder, explained_loader_death, fitting_workers
@@ -26,7 +26,6 @@ from selfwise.nn.channels_last import supports_channels_last
 from selfwise.views.image.augment import evaluation_view
 
 LayerOutput = TypeVar("LayerOutput")
-PRECISIONS = ("float32", "bf16")
 MAX_WHOLE_SIZE = 64  # px: up to here the whole image is read, as is the custom on CIFAR and STL
 LARGE_IMAGE_BATCH = 64  # large images in a batch, of which the next are read meanwhile
 # rows, and numbers of the input, in a chunk for a CPU's cache
@@ -56,11 +55,10 @@ def extract_features(
 
     Raises ValueError if there are no images, no such layer or no such precision.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}{did_you_mean(precision, PRECISIONS)}")
+    check_evaluation_precision(precision)
     if not len(images):
         raise ValueError("there are no images to compute features of")
-    half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+    half = autocast(device, precision)
     # large ones are decoded while the encoder has the batch before
     rows = _split_rows(
         len(images), batch if size <= MAX_WHOLE_SIZE else min(batch, LARGE_IMAGE_BATCH)
@@ -94,7 +92,7 @@ def extract_layers(
     `extract_layers(...)[:, k]` equals `extract_features(..., layer=k)`, which also explains the
     other arguments.
     """
-    half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+    half = autocast(device, precision)
     rows, parts = _split_rows(len(images), batch), []
     with evaluation_mode(encoder, device) as model, half:
         last = supports_channels_last(model) and precision == "float32"

@@ -11,6 +11,7 @@ from scipy.sparse import hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
+from selfwise.core.device import autocast
 from selfwise.core.errors import did_you_mean
 from selfwise.core.types import TextBatch, TextEncoder, to_device
 from selfwise.data.text.labelled import Texts
@@ -112,7 +113,7 @@ def extract_poolings(
         raise ValueError("there are no texts to compute features of")
     windows = split_into_windows(texts, tokenizer, length=length, window=window)
     rows, combined = windows.rows, WindowAverage(windows, [pooling for _, pooling in places])
-    half = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+    half = autocast(device, precision)
     out: list[np.ndarray] = []
     groups = list(batch_by_length([len(row.ids) for row in rows]))
 

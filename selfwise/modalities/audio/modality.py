@@ -14,6 +14,7 @@ from torch import nn
 
 from selfwise.core.config import Config, given_values, overrides_of
 from selfwise.core.data_info import AudioInfo
+from selfwise.core.device import choose_evaluation
 from selfwise.core.types import RATE, SpeechEncoder
 from selfwise.data.audio.open import Recordings, open_recordings
 from selfwise.encoders import speech as encoders
@@ -32,7 +33,6 @@ from selfwise.modalities.audio.data import (
     drop_short,
 )
 from selfwise.modalities.audio.targets import SpeechTargets
-from selfwise.modalities.devices import choose_device
 from selfwise.modalities.modality import (
     Embed,
     EncoderChoice,
@@ -243,7 +243,7 @@ def _add_needs(opened: OpenAudio, opening: Opening, recordings: Recordings) -> N
 def _make_cached(
     run: TrainedRun, extract: Callable[..., Any], name: str, options: FeatureOptions
 ) -> Embed:
-    device, precision = choose_device(run, options.device)
+    device, precision = choose_evaluation(run.record.training, options.device)
     env = options.env
 
     def compute(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n *layers d"]:

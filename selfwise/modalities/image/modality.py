@@ -13,6 +13,7 @@ from torch import nn
 
 from selfwise.core.config import Config, options_of, overrides_of
 from selfwise.core.data_info import ImageInfo
+from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.data.image import Images, drop_unreadable, open_images
 from selfwise.encoders import beit, image, image_codec
 from selfwise.encoders.beit_presets import ViTShape as ViTShape
@@ -20,7 +21,6 @@ from selfwise.encoders.outside import build_outside_encoder, find_outside_option
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
-from selfwise.modalities.devices import choose_device
 from selfwise.modalities.image.data import OpenImages, count_workers, describe_images
 from selfwise.modalities.image.needs import load_inputs, make_needs
 from selfwise.modalities.modality import (
@@ -32,7 +32,6 @@ from selfwise.modalities.modality import (
     ReadingOptions,
     TrainedRun,
 )
-from selfwise.training.config import resolve_device
 
 PREFIX = "encoder."  # of the options of encoders
 FROM_DATA = ("in_channels", "size", "seed")  # what the data decide of an encoder
@@ -163,7 +162,7 @@ class ImageModality:
             )
         if options.window:
             raise ValueError("--window is for text; images are read whole")
-        device, precision = choose_device(run, options.device)
+        device, precision = choose_evaluation(run.record.training, options.device)
         size, layer, env = run.record.info.size, options.layer, options.env
 
         def compute(encoder: Any, images: Images) -> Float32[np.ndarray, "n d"]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from selfwise.core.config import AbsolutePath, Config, given_values, overrides_of
 from selfwise.core.data_info import TextInfo
+from selfwise.core.device import choose_evaluation
 from selfwise.core.types import TextEncoder
 from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import Texts, open_texts
@@ -28,7 +29,6 @@ from selfwise.evaluation.features.text_windows import (
 )
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
-from selfwise.modalities.devices import choose_device
 from selfwise.modalities.modality import (
     Embed,
     EncoderChoice,
@@ -167,7 +167,7 @@ class TextModality:
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         """The positions behind `length` were never trained, so longer texts are read in windows."""
-        device, precision = choose_device(run, options.device)
+        device, precision = choose_evaluation(run.record.training, options.device)
         tokenizer, length = run.facts.tokenizer, run.record.info.length
         reading.check_pooling(options.pooling)
         check_window(options.window)

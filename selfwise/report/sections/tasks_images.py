@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from selfwise.core.device import resolve_device
 from selfwise.core.rng import Rng, generator, shuffled
 from selfwise.core.types import ImageBatch, Labelled, to_device
 from selfwise.data.image.dataset import Images
@@ -18,7 +19,6 @@ from selfwise.methods.method import Method
 from selfwise.report.page.parts import Mark, Picture, Section, Sheet, Strip
 from selfwise.report.page.pixels import encode_pixels
 from selfwise.runs.open import Run
-from selfwise.training.config import resolve_device
 from selfwise.views.image.augment import evaluation_view
 
 TITLE = "What the method does"

@@ -15,6 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 from torch import Tensor
 
+from selfwise.core.device import resolve_device
 from selfwise.core.rng import Rng, generator, shuffled
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, map_tensors, to_device
 from selfwise.data.audio.batches import read_batch
@@ -28,7 +29,6 @@ from selfwise.report.sections.tasks_images import TITLE
 from selfwise.runs.build import open_newest
 from selfwise.runs.config import needs_class
 from selfwise.runs.open import Run
-from selfwise.training.config import resolve_device
 from selfwise.views.audio.span_mask import count_valid_frames
 
 BATCH_SIZE, NUM_PICTURES = 16, 4  # recordings
