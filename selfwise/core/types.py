@@ -187,7 +187,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
         return function(tree)  # type: ignore[return-value]
     if isinstance(tree, tuple):
         parts = [map_tensors(function, part) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)  # type: ignore
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     return tree
 
 

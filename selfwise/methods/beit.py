@@ -141,7 +141,8 @@ class BEiT(Method):
         hide = view.covered[..., None].to(tokens.dtype)
         # products, since torch.where is slow on a CPU; nothing of a hidden patch is left
         tokens = tokens * (1 - hide) + self.mask.to(tokens.dtype) * hide
-        return self.encoder.read(tokens, view.where)
+        hidden: Tensor = self.encoder.read(tokens, view.where)
+        return hidden
 
     @torch.no_grad()
     def _units_of(self, x: Float[Tensor, "b c s s"], n: int) -> Int64[Tensor, "b n"]:

@@ -113,7 +113,7 @@ class Colorization(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
         prior: Float[Tensor, "q"],

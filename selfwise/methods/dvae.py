@@ -60,7 +60,7 @@ class DVAE(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
         codebook: int = 512,
@@ -146,10 +146,12 @@ class DVAE(Method):
         tokens = self.encoder(x).tokens
         assert tokens is not None, "a codec has tokens"
         scores = self.scores(tokens)
-        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+        logits: Tensor = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return logits
 
     def _image(self, vectors: Float[Tensor, "b n d"]) -> Float[Tensor, "b c h w"]:
-        return self.decoder(vectors.mT.unflatten(2, self.encoder.grid))
+        images: Tensor = self.decoder(vectors.mT.unflatten(2, self.encoder.grid))
+        return images
 
 
 def _scores(dim: int, codebook: int) -> nn.Sequential:

@@ -45,7 +45,7 @@ class FSQ(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
         levels: str | Sequence[int] = "8,8,8",
@@ -98,10 +98,12 @@ class FSQ(Method):
     def _numbers_of(self, x: Tensor) -> Float[Tensor, "b n k"]:
         tokens = self.encoder(x).tokens
         assert tokens is not None, "a codec has tokens"
-        return self.inward(tokens)
+        coordinates: Tensor = self.inward(tokens)
+        return coordinates
 
     def _image(self, z: Float[Tensor, "b n k"]) -> Float[Tensor, "b c h w"]:
-        return self.decoder(z.mT.unflatten(2, self.encoder.grid))
+        images: Tensor = self.decoder(z.mT.unflatten(2, self.encoder.grid))
+        return images
 
 
 def _numbers(levels: str | Sequence[int]) -> list[int]:

@@ -63,7 +63,7 @@ class HuBERT(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[AudioBatch],
         *,
         clusters: int,
         mask_share: float = 0.8,
@@ -149,7 +149,7 @@ class HuBERT(Method):
         return cosine_logits(self.project(hidden.flatten(0, 1)), self.codes, self.temperature)
 
 
-def _check_encoder(encoder: Encoder) -> None:
+def _check_encoder(encoder: Encoder[AudioBatch]) -> None:
     """Raises ValueError unless frames can be hidden inside of the encoder."""
     # others have functions of the same names, which take other things
     if not isinstance(encoder, SpeechEncoder) or isinstance(encoder, PatchEncoder | TextEncoder):

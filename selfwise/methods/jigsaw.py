@@ -73,7 +73,7 @@ class Jigsaw(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
         grid: int = 3,
@@ -170,7 +170,8 @@ class Jigsaw(Method):
         first = count * torch.arange(n, device=h.device)[:, None, None]
         # F.embedding, whose backward pass is deterministic; each tile is read several times
         read = F.embedding((first + order).flatten(0, 1), h).flatten(1)
-        return self.head(read)
+        logits: Tensor = self.head(read)
+        return logits
 
 
 def _like(order: Int64[Tensor, "b t"], x: Float[Tensor, "b t c h w"]) -> Int64[Tensor, "b t c h w"]:

@@ -119,7 +119,8 @@ class RoBERTa(Method):
     def _scores(self, view: MaskedTokens) -> Float[Tensor, "m v"]:
         """Of each token at each place of each row."""
         hidden = self.encoder.read(view.batch, view.where).flatten(0, 1)
-        return self.head(hidden, self.encoder.token.weight)
+        logits: Tensor = self.head(hidden, self.encoder.token.weight)
+        return logits
 
 
 def _draw(name: str) -> RowSampler:

@@ -57,7 +57,7 @@ class Rotation(Method):
     )
 
     def __init__(
-        self, encoder: Encoder, *, size: int, crop: float | None = None, flip: float = 0.5
+        self, encoder: Encoder[Tensor], *, size: int, crop: float | None = None, flip: float = 0.5
     ):
         super().__init__()
         self.upright: Shift | Crop = (

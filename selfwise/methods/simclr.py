@@ -57,7 +57,7 @@ class SimCLR(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
         dim: int = 128,

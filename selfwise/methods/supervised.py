@@ -47,7 +47,7 @@ class Supervised(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
         classes: int,
@@ -72,7 +72,8 @@ class Supervised(Method):
 
     def predict(self, x: Float[Tensor, "b c s s"]) -> Float[Tensor, "b classes"]:
         """Logits of each class."""
-        return self.head(self.encoder(x).pooled).float()
+        logits: Tensor = self.head(self.encoder(x).pooled).float()
+        return logits
 
     def counts(self, view: Example) -> dict[str, Tensor]:
         return {"cross_entropy": view.x.new_full((), len(view.x))}

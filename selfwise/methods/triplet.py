@@ -61,7 +61,7 @@ class Triplet(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
         dim: int = 128,

@@ -56,7 +56,7 @@ class TripletLabelled(Method):
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
         dim: int = 128,

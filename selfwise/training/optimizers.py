@@ -54,7 +54,8 @@ class LARS(Optimizer):
         state = self.state[p]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(p)
-        return state["momentum_buffer"]
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
 
 
 def _trust_ratios(params: Sequence[Tensor], moves: Sequence[Tensor], trust: float) -> list[Tensor]:
@@ -113,8 +114,8 @@ class LAMB(Optimizer):
         torch._foreach_add_(roots, eps)
         return torch._foreach_div(first, roots)
 
-    def _moments(self, p: Tensor) -> dict[str, Any]:
-        state = self.state[p]
+    def _moments(self, p: Tensor) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[p]
         if not state:
             state["first"], state["second"] = torch.zeros_like(p), torch.zeros_like(p)
         return state
@@ -160,7 +161,8 @@ def check_optimizer(name: str) -> None:
 def scaled_lr(defaults: PaperDefaults, batch: int) -> float:
     """The paper's rate at this batch: constant, or growing with it or with its square root."""
     share = batch / defaults.base_batch
-    return defaults.lr * {"none": 1.0, "linear": share, "sqrt": share**0.5}[defaults.scaling]
+    factors = {"none": 1.0, "linear": share, "sqrt": float(share**0.5)}
+    return defaults.lr * factors[defaults.scaling]
 
 
 def build_optimizer(

@@ -51,7 +51,7 @@ class SpanMask(NamedTuple):
         spans = max(MIN_SPANS, ceil(t * self.share / self.length))
         return max(1, min(t - 1, spans * self.length))
 
-    def draw(self, count: Int64[Tensor, "b"], t: int, rng: Rng) -> Bool[Tensor, "b t"]:  # type: ignore[name-defined]
+    def draw(self, count: Int64[Tensor, "b"], t: int, rng: Rng) -> Bool[Tensor, "b t"]:
         """The hidden frames of rows with `count` real ones, in a batch t frames wide.
 
         As in fairseq (`compute_mask_indices`, static): the number of spans is share * count /
