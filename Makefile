@@ -17,11 +17,11 @@ test: $(VENV)/installed-test lint
 # while one writes: style, types, arrows, sizes, what every method keeps, and the facts of the files
 # that differ from the last commit, or of METHOD; no training, no other process
 CHANGED = $(basename $(notdir $(shell git diff --name-only HEAD -- selfwise)))
-FACTS = $(wildcard $(patsubst %,tests/facts/test_%.py,$(sort $(METHOD) $(CHANGED))))
+FACTS = $(foreach name,$(sort $(METHOD) $(CHANGED)),$(shell find tests -name test_$(name).py))
 check: $(VENV)/installed-test lint
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n $(JOBS) \
 	  -k "not test_overfits_one_batch" -m "not slow" \
-	  tests/test_layers.py tests/test_sizes.py tests/test_contract.py $(FACTS)
+	  tests/test_layers.py tests/test_sizes.py tests/methods/test_contract.py $(FACTS)
 
 # a browser, in which `make test` then opens a report
 browser:

@@ -1,13 +1,14 @@
 """Shapes and types are checked while the tests run; small shared helpers."""
 
 import os
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from jaxtyping import install_import_hook
+
+from tests.helpers.no_network import REACHED, watch_the_network
 
 # before the first import of selfwise; child processes of the tests run without it. An int is
 # welcome where a float is asked for, as everywhere in Python.
@@ -22,23 +23,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-REACHED: list[str] = []  # what tests asked of the network, beyond this machine
-OWN = {"", "localhost", "127.0.0.1", "::1", "0.0.0.0", "::", socket.gethostname(), None}
-
-
-def watch_the_network(event: str, args: tuple) -> None:
-    """Refuse names and addresses of other machines, and keep them: libraries swallow errors."""
-    if event == "socket.connect" and isinstance(args[1], tuple):
-        host = args[1][0]
-    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        host = args[0].decode() if isinstance(args[0], bytes) else args[0]
-    else:
-        return
-    if host not in OWN:
-        REACHED.append(f"{event} {host}")
-        raise OSError(f"a test reached for the network: {event} {host}")
 
 
 sys.addaudithook(watch_the_network)

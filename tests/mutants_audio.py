@@ -1,15 +1,15 @@
 """Bugs in recordings and their batches: (name, file, old, new, tests), for tests/mutants.py."""
 
-DATA, CACHE = "tests/test_audio_data.py", "tests/test_audio_cache.py"
-SOURCE = "tests/test_audio_source.py"
+DATA, CACHE = "tests/data/audio/test_decode.py", "tests/data/audio/test_scan_cache.py"
+SOURCE = "tests/data/audio/test_batches.py"
 
 # fmt: off
 # ruff: noqa: E501
 MUTANTS = [
     ("silence is the end of an unfinished wav", "data/audio/whole_files.py",
-     "    blocks = (data[i : i + 2**20] for i in range(at, len(data), 2**20))\n", "    blocks = [data[at : at + 2**16]]\n", "tests/test_odd_inputs.py"),
+     "    blocks = (data[i : i + 2**20] for i in range(at, len(data), 2**20))\n", "    blocks = [data[at : at + 2**16]]\n", "tests/data/test_odd_inputs.py"),
     ("sound is what its name says", "data/audio/whole_files.py",
-     "if tag or named or is_frame(start) else None", "if tag or named else None", "tests/test_odd_inputs.py"),
+     "if tag or named or is_frame(start) else None", "if tag or named else None", "tests/data/test_odd_inputs.py"),
     # samples
     ("a crop begins between two samples at 16 kHz", "data/audio/decode.py",
      "first = max(0, start - margin) // out\n", "first = max(0, start - margin) // out + 0.5\n    first = int(first * out) / out\n", DATA),

@@ -1,7 +1,7 @@
 """Bugs in BEiT and image tokenizers: (name, file, old, new, tests), for tests/mutants.py."""
 
-BEIT, BLOCKS = "tests/facts/test_beit.py", "tests/facts/test_blocks.py"
-TOKENIZERS = "tests/facts/test_image_tokenizers.py"
+BEIT, BLOCKS = "tests/methods/test_beit.py", "tests/views/image/test_block_mask.py"
+TOKENIZERS = "tests/methods/test_image_tokenizers.py"
 
 # fmt: off
 # ruff: noqa: E501

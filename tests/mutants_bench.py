@@ -1,6 +1,6 @@
 """Bugs in `selfwise bench`: (name, file, old, new, tests), for tests/mutants.py."""
 
-BENCH = "tests/test_bench.py"
+BENCH = "tests/profiling/test_bench.py"
 
 # fmt: off
 MUTANTS = [

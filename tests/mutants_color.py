@@ -1,7 +1,7 @@
 """Bugs in colorization: (name, file, old, new, tests), for tests/mutants.py."""
 
-LAB, COLOR = "tests/facts/test_lab.py", "tests/facts/test_colorization.py"
-RUNS = "tests/test_colorization_runs.py"
+LAB, COLOR = "tests/views/image/test_color_space.py", "tests/methods/test_colorization.py"
+RUNS = "tests/runs/test_colorization.py"
 
 # fmt: off
 # ruff: noqa: E501

@@ -1,6 +1,6 @@
 """Bugs in the evaluation of speech: (name, file, old, new, tests), for tests/mutants.py."""
 
-SPEECH = "tests/test_evaluate_speech.py"
+SPEECH = "tests/evaluation/test_speech.py"
 FRAMES = f"{SPEECH}::test_features_are_means_over_the_frames_of_the_whole_recording"
 MFCC = f"{SPEECH}::test_mfcc_statistics_are_those_of_each_recording_alone"
 FOLDS = f"{SPEECH}::test_the_penalty_is_chosen_on_other_groups"
@@ -35,10 +35,10 @@ MUTANTS = [
     # groups
     ("an example votes for itself when k is chosen", "evaluation/probes/knn.py",
      "similarity.masked_fill_(own, -torch.inf)", "similarity",
-     "tests/test_probe_numbers.py::test_k_is_chosen_by_leaving_one_out"),
+     "tests/evaluation/test_probe_numbers.py::test_k_is_chosen_by_leaving_one_out"),
     ("fitted again for each seed where every label is taken", "evaluation/probes/label_curve.py",
      "drawn = len(rows[0]) < len(labels) or not _is_fixed(predict)", "drawn = True",
-     "tests/test_probe_numbers.py::test_nothing_is_fitted_again_where_nothing_is_drawn"),
+     "tests/evaluation/test_probe_numbers.py::test_nothing_is_fitted_again_where_nothing_is_drawn"),
     ("folds by group go through the groups", "evaluation/probes/linear.py",
      "held_out(labels, seed=seed) if groups is None else by_group(labels, groups)", "held_out(labels, seed=seed)", FOLDS),
     ("many groups are dealt without a look at their size", "evaluation/probes/linear.py",

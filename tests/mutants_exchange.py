@@ -1,9 +1,9 @@
 """Bugs in export and import: (name, file, old, new, tests), for tests/mutants.py."""
 
-TIMM = "tests/test_export_timm.py"
-CARD = "tests/test_export_card.py"
-ONNX = "tests/test_export_onnx.py"
-IMPORT = "tests/test_import_images.py"
+TIMM = "tests/workflows/exchange/test_export_timm.py"
+CARD = "tests/workflows/exchange/test_model_card.py"
+ONNX = "tests/workflows/exchange/test_export_onnx.py"
+IMPORT = "tests/workflows/exchange/test_import_images.py"
 
 # ruff: noqa: E501
 # fmt: off

@@ -1,9 +1,9 @@
 """Bugs in GLUE: (name, file, old, new, tests), for tests/mutants.py."""
 
-DATA = "tests/test_glue_data.py"
-FACTS = "tests/facts/test_glue_metrics.py"
-ZIP = "tests/test_glue_submission.py"
-PROBES, FROZEN = "tests/test_glue_frozen.py", "glue/frozen.py"
+DATA = "tests/glue/test_read.py"
+FACTS = "tests/glue/test_metrics.py"
+ZIP = "tests/glue/test_submission.py"
+PROBES, FROZEN = "tests/glue/test_frozen.py", "glue/frozen.py"
 PROBE = "glue/linear_probe.py"
 READ, METRICS, SENT = "glue/read.py", "glue/metrics.py", "glue/submission.py"
 
@@ -73,7 +73,7 @@ MUTANTS = [
      f"{PROBES}::test_f1_alone_does_not_choose"),
     ("GLUE: the first metric chooses an epoch", "glue/training.py",
      "now = fmean(curve[-1].values())", "now = curve[-1][self.task.metrics[0]]",
-     "tests/test_glue_finetune.py::test_the_mean_of_the_metrics_chooses"),
+     "tests/glue/test_finetune.py::test_the_mean_of_the_metrics_chooses"),
     ("GLUE: a metric that fell once ends the path", PROBE,
      "for one in found[-2:]", "for one in found[-1:]",
      f"{PROBES}::test_the_path_ends_when_the_metric_has_fallen_twice"),

@@ -1,6 +1,6 @@
 """Bugs in fine-tuning on GLUE: (name, file, old, new, tests), for tests/mutants.py."""
 
-TESTS = "tests/test_glue_finetune.py"
+TESTS = "tests/glue/test_finetune.py"
 HEAD, TRAIN, TUNE = (f"glue/{name}.py" for name in ("classifier", "training", "finetune"))
 
 # fmt: off

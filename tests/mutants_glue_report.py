@@ -1,6 +1,6 @@
 """Bugs in what is shown of GLUE: (name, file, old, new, tests), for tests/mutants.py."""
 
-TESTS = "tests/test_glue_report.py"
+TESTS = "tests/glue/test_report.py"
 PAGE, DOTS, RECORDS = "report/sections/glue.py", "report/sections/glue_dots.py", "runs/records.py"
 ONE = f"{TESTS}::test_the_section_has_the_scores_with_what_they_are_compared_to"
 SEVERAL = f"{TESTS}::test_several_runs_have_a_column_each"

@@ -1,8 +1,8 @@
 """Bugs in `selfwise glue`: (name, file, old, new, tests), for tests/mutants.py."""
 
-RUNS = "tests/test_glue_runs.py"
-VERDICTS = "tests/test_glue_verdicts.py"
-TUNES, TUNING = "tests/test_glue_tuning.py", "glue/search.py"
+RUNS = "tests/glue/test_runs.py"
+VERDICTS = "tests/glue/test_verdicts.py"
+TUNES, TUNING = "tests/glue/test_tuning.py", "glue/search.py"
 KEPT, AMONG = "glue/task_results.py", "glue/competitors.py"
 
 # fmt: off

@@ -1,7 +1,7 @@
 """Bugs in HuBERT's masks and loss: (name, file, old, new, tests), for tests/mutants.py."""
 
-SPANS, HUBERT = "tests/facts/test_spans.py", "tests/facts/test_hubert.py"
-CONTRACT = "tests/test_contract.py::test_counts_are_known_before_the_forward_pass"
+SPANS, HUBERT = "tests/views/audio/test_span_mask.py", "tests/methods/test_hubert.py"
+CONTRACT = "tests/methods/test_contract.py::test_counts_are_known_before_the_forward_pass"
 
 # fmt: off
 # ruff: noqa: E501

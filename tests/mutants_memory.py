@@ -2,8 +2,8 @@
 
 # fmt: off
 # ruff: noqa: E501
-MEMORY = "tests/facts/test_memory.py"
-UNITS = "tests/test_unit_runs.py::test_memory_is_kept_while_units_are_learned"
+MEMORY = "tests/core/test_memory.py"
+UNITS = "tests/runs/test_units.py::test_memory_is_kept_while_units_are_learned"
 
 MUTANTS = [
     ("large blocks are mapped apart all the same", "core/memory.py",
@@ -27,7 +27,7 @@ MUTANTS = [
     ("bench measures without the memory of a run", "profiling/step_timer.py",
      "with threads(options.threads), kept_memory(), expl", "with threads(options.threads), expl", f"{MEMORY}::test_what_is_measured_has_the_memory_of_a_run"),
     ("fine-tuning gives memory back", "glue/training.py",
-     "with _own_randomness(self.device), kept_memory():", "with _own_randomness(self.device):", "tests/test_glue_finetune.py::test_memory_is_kept_while_a_model_is_trained"),
+     "with _own_randomness(self.device), kept_memory():", "with _own_randomness(self.device):", "tests/glue/test_finetune.py::test_memory_is_kept_while_a_model_is_trained"),
     ("learning units of sound gives memory back", "modalities/audio_units.py",
      "    with kept_memory():\n", "    if True:\n", f"{UNITS}[hubert]"),
     ("learning units of images gives memory back", "modalities/image_units.py",

@@ -1,6 +1,6 @@
 """Bugs of several processes: (name, file, old, new, tests), for tests/mutants.py."""
 
-TESTS = "tests/test_processes.py"
+TESTS = "tests/distributed/test_processes.py"
 LONG = f"{TESTS}::test_twenty_steps_of_two_processes_are_those_of_one"
 NORM = f"{TESTS}::test_batch_norm_is_over_the_rows_of_both_in_float64[normalising]"
 

@@ -1,8 +1,8 @@
 """Bugs in rotation and jigsaw: (name, file, old, new, tests), for tests/mutants.py."""
 
-ROTATION, JIGSAW = "tests/facts/test_rotation.py", "tests/facts/test_jigsaw.py"
-SHORTCUTS = "tests/facts/test_jigsaw_shortcuts.py"
-PERMUTATIONS = "tests/facts/test_permutations.py"
+ROTATION, JIGSAW = "tests/methods/test_rotation.py", "tests/methods/test_jigsaw.py"
+SHORTCUTS = "tests/methods/test_jigsaw_shortcuts.py"
+PERMUTATIONS = "tests/views/image/test_permutations.py"
 
 # fmt: off
 # ruff: noqa: E501

@@ -1,7 +1,7 @@
 """Bugs in the page of the report: (name, file, old, new, tests), for tests/mutants.py."""
 
-PAGE = "tests/test_report_page.py"
-MAP = "tests/test_report_embedding.py"
+PAGE = "tests/report/test_page.py"
+MAP = "tests/report/test_embedding.py"
 
 # fmt: off
 MUTANTS = [

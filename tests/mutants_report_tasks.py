@@ -1,6 +1,6 @@
 """Bugs in what the page shows of methods: (name, file, old, new, tests), for tests/mutants.py."""
 
-SHEETS, ROWS = "tests/test_report_tasks.py", "tests/test_report_tasks_text.py"
+SHEETS, ROWS = "tests/report/test_tasks.py", "tests/report/test_tasks_text.py"
 IMAGES, LINES = "report/sections/tasks_images.py", "report/sections/tasks_lines.py"
 READ, SPEECH, TEXT = (
     "report/sections/tasks_rows.py",

@@ -1,7 +1,7 @@
 """Bugs in retrieval: (name, file, old, new, tests), for tests/mutants.py."""
 
-FACTS = "tests/facts/test_retrieval.py"
-SHOWN = "tests/test_retrieved.py"
+FACTS = "tests/evaluation/test_retrieval.py"
+SHOWN = "tests/evaluation/test_retrieval_scores.py"
 SEARCH, RESULT = "evaluation/probes/retrieval.py", "evaluation/scores/retrieval_score.py"
 
 # ruff: noqa: E501

@@ -1,19 +1,19 @@
 """Bugs in what puts units, iterations and the loop together, for tests/mutants.py."""
 
-FIT, RUNS = "tests/facts/test_fit.py", "tests/test_unit_runs.py"
-IMAGES, USE = "tests/test_unit_images.py", "tests/test_use.py"
+FIT, RUNS = "tests/training/test_fit.py", "tests/runs/test_units.py"
+IMAGES, USE = "tests/runs/test_unit_images.py", "tests/workflows/test_use.py"
 
 # fmt: off
 # ruff: noqa: E501
 MUTANTS = [
     ("a model is read with other options than it was trained with", "runs/build.py",
-     "    check_unchanged(folder, found)\n", "", "tests/test_settled.py::test_another_size_is_no_model"),
+     "    check_unchanged(folder, found)\n", "", "tests/runs/test_settled.py::test_another_size_is_no_model"),
     ("only forward is compiled", "training/compile.py",
-     'for name in ("forward", "at") if blocks', 'for name in ("extend",) if blocks', "tests/facts/test_compiled.py::test_every_block_is_compiled"),
+     'for name in ("forward", "at") if blocks', 'for name in ("extend",) if blocks', "tests/training/test_compile.py::test_every_block_is_compiled"),
     ("a resume does not look at run.yaml", "runs/launch.py",
-     "        check_settled(folder, saved)\n", "        pass\n", "tests/test_settled.py::test_another_option_is_no_resume"),
+     "        check_settled(folder, saved)\n", "        pass\n", "tests/runs/test_settled.py::test_another_option_is_no_resume"),
     ("how a task was made is not kept", "runs/create.py",
-     'settings["found"]["about"] = about', "pass", "tests/test_use.py::test_how_a_task_was_made_is_said_once_and_kept"),
+     'settings["found"]["about"] = about', "pass", "tests/workflows/test_use.py::test_how_a_task_was_made_is_said_once_and_kept"),
     ("the wave is rounded before autocast", "training/step.py",
      "        return data\n", "        return super().convert_input(data)\n", f"{FIT}::test_half_precision_leaves_the_view_as_it_is"),
     ("the last micro-batch is lost", "training/step.py",

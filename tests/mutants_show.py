@@ -1,7 +1,7 @@
 """Bugs in what is shown of runs: (name, file, old, new, tests), for tests/mutants.py."""
 
-SHOWN = "tests/test_show.py"
-NUMBERS, SCORES = "tests/test_report_numbers.py", "tests/test_report_scores.py"
+SHOWN = "tests/workflows/test_show.py"
+NUMBERS, SCORES = "tests/report/test_numbers.py", "tests/report/test_scores.py"
 
 # fmt: off
 MUTANTS = [

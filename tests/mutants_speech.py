@@ -1,6 +1,6 @@
 """Bugs in speech encoders and conversion: (name, file, old, new, tests), for tests/mutants.py."""
 
-PARITY, FACTS = "tests/parity/test_speech.py", "tests/facts/test_speech_encoder.py"
+PARITY, FACTS = "tests/parity/test_speech.py", "tests/encoders/test_speech_encoder.py"
 PADDING = f"{FACTS}::test_nothing_real_depends_on_the_padding"
 
 # fmt: off

@@ -2,13 +2,13 @@
 
 # fmt: off
 # ruff: noqa: E501
-TOKENIZER = "tests/facts/test_tokenizer.py"
-LOADED = "tests/test_text_tokenizer.py"
-DOCUMENTS = "tests/test_text_documents.py"
-CORPUS = "tests/test_text_corpus.py"
-SENTENCES = "tests/test_text_sentences.py"
-TEXTS = "tests/test_text_texts.py"
-PLANS = "tests/test_text_plans.py"
+TOKENIZER = "tests/tokenizers/test_tokenizer.py"
+LOADED = "tests/tokenizers/test_published_tokenizers.py"
+DOCUMENTS = "tests/data/text/test_documents.py"
+CORPUS = "tests/data/text/test_token_cache.py"
+SENTENCES = "tests/data/text/test_sentences.py"
+TEXTS = "tests/data/text/test_labelled.py"
+PLANS = "tests/data/text/test_epoch_plans.py"
 
 MUTANTS = [
     # plans
@@ -83,11 +83,11 @@ MUTANTS = [
     ("tokenizer_config.json is not looked at", "tokenizers/load.py",
      "    if told is not None:\n        return told\n", "", f"{LOADED}::test_case_is_told_by_the_config_or_by_the_vocabulary"),
     ("a special token that is a piece is found in text", "tokenizers/tokenizer.py",
-     "encoder(text)", "encoder(library)", "tests/test_text_special.py"),
+     "encoder(text)", "encoder(library)", "tests/tokenizers/test_special_tokens.py"),
     ("accents go with the capitals whatever the settings say", "tokenizers/load.py",
-     'strip_accents=settings.flag("strip_accents", None)', "strip_accents=None", "tests/test_text_settings.py::test_wordpiece_follows_its_settings"),
+     'strip_accents=settings.flag("strip_accents", None)', "strip_accents=None", "tests/tokenizers/test_hf_settings.py::test_wordpiece_follows_its_settings"),
     ("JSON is read as plain text", "data/text/file_kinds.py",
-     '    if not _is_json(start):\n        return ".txt"', '    if True:\n        return ".txt"', "tests/test_text_forms.py"),
+     '    if not _is_json(start):\n        return ".txt"', '    if True:\n        return ".txt"', "tests/data/text/test_text_forms.py"),
     ("merges that are none are taken", "tokenizers/load.py",
      "if left + right not in pieces or left not in pieces or right not in pieces:", "if False:", f"{LOADED}::test_damaged_files_are_one_sentence"),
     ("merges in the order of the pieces' numbers from behind", "tokenizers/sentencepiece.py",
@@ -120,21 +120,21 @@ MUTANTS = [
      'return _csv(path, seen) if kind(path) == ".csv" else _tsv(path, seen)',
      'return _csv(path, seen)', f"{DOCUMENTS}::test_tables"),
     ("a column may be there twice", "data/table_cells.py",
-     "if name and name in seen:", "if False:", "tests/test_data_tables.py"),
+     "if name and name in seen:", "if False:", "tests/data/test_tables.py"),
     ("two stray quotation marks make one text of many", "data/text/labelled.py",
-     "if labels.issuperset(row[one.label]", "if False and labels.issuperset(row[one.label]", "tests/test_data_tables.py"),
+     "if labels.issuperset(row[one.label]", "if False and labels.issuperset(row[one.label]", "tests/data/test_tables.py"),
     ("a label is looked for at the end of a row alone", "data/text/labelled.py",
-     "at - len(names) if behind else at", "-1 if behind else 0", "tests/test_odd_inputs.py"),
+     "at - len(names) if behind else at", "-1 if behind else 0", "tests/data/test_odd_inputs.py"),
     ("a key of JSON comes twice", "data/text/tables.py",
-     "        if isinstance(row, Ambiguous):\n            raise ValueError(f\"{path}, {number}", "        if False:\n            raise ValueError(f\"{path}, {number}", "tests/test_odd_inputs.py"),
+     "        if isinstance(row, Ambiguous):\n            raise ValueError(f\"{path}, {number}", "        if False:\n            raise ValueError(f\"{path}, {number}", "tests/data/test_odd_inputs.py"),
     ("structure in UTF-16 is text", "data/text/file_kinds.py",
-     'start.decode("utf-16", "ignore").encode("utf-8", "ignore")', "start", "tests/test_odd_inputs.py"),
+     'start.decode("utf-16", "ignore").encode("utf-8", "ignore")', "start", "tests/data/test_odd_inputs.py"),
     ("added tokens are found after normalisation", "tokenizers/cached_encode.py",
-     "    if not verbatim:\n", "    if True:\n", "tests/test_odd_inputs.py"),
+     "    if not verbatim:\n", "    if True:\n", "tests/data/test_odd_inputs.py"),
     ("text that was held out counts as trained on", "data/text/corpus_seen.py",
-     "bool(spans[number, 0] <= at < spans[number, 1])", "True", "tests/test_odd_inputs.py::test_only_documents_that_were_trained_on_count"),
+     "bool(spans[number, 0] <= at < spans[number, 1])", "True", "tests/data/test_odd_inputs.py::test_only_documents_that_were_trained_on_count"),
     ("a piece is seen by its first tokens alone", "data/text/corpus_seen.py",
-     "if not np.array_equal(trained.tokens[at : at + len(piece)], piece):", "if False:", "tests/test_odd_inputs.py::test_only_documents_that_were_trained_on_count"),
+     "if not np.array_equal(trained.tokens[at : at + len(piece)], piece):", "if False:", "tests/data/test_odd_inputs.py::test_only_documents_that_were_trained_on_count"),
     ("a fingerprint forgets the content", "data/text/file_hashes.py",
      "told = digest(*names, *hashes)", "told = digest(*names)", f"{DOCUMENTS}::test_a_fingerprint_is_of_content_names_and_division"),
     ("a fingerprint forgets how text is divided", "data/text/documents.py",

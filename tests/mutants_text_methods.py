@@ -29,7 +29,7 @@ MUTANTS = [
      "shown = torch.where(chosen, torch.where(kind < MASKED, mask, kept), target)",
      "shown = torch.where(kind < MASKED, mask, kept)", BERT),
     ("the batch is masked in place", "views/text/token_mask.py",
-     "ids=batch.ids.scatter(1, where, shown)", "ids=batch.ids.scatter_(1, where, shown)", "tests/test_contract.py::test_view_is_a_function_of_the_generator"),
+     "ids=batch.ids.scatter(1, where, shown)", "ids=batch.ids.scatter_(1, where, shown)", "tests/methods/test_contract.py::test_view_is_a_function_of_the_generator"),
     # words
     ("words go across special tokens", "views/text/whole_word_mask.py",
      "begin = candidate & (starts[ids] | ~before)", "begin = candidate & starts[ids]", MASKS),

@@ -1,8 +1,8 @@
 """Bugs in text encoders and conversion: (name, file, old, new, tests), for tests/mutants.py."""
 
 PARITY = "tests/parity/test_text_encoders.py"
-DROPOUT, LOSS = "tests/facts/test_dropout.py", "tests/facts/test_chosen_cross_entropy.py"
-ENCODER, CONVERT = "tests/test_text_encoder.py", "tests/test_convert.py"
+DROPOUT, LOSS = "tests/nn/test_dropout.py", "tests/losses/test_chosen_cross_entropy.py"
+ENCODER, CONVERT = "tests/encoders/test_text_encoder.py", "tests/interop/test_huggingface.py"
 
 # fmt: off
 # ruff: noqa: E501
@@ -159,8 +159,8 @@ MUTANTS = [
     ("special tokens are split", "interop/huggingface/tokenizer_files.py",
      "sorted([*there, *new]", "sorted([*there]", f"{CONVERT}::test_the_tokenizer_loads_with_its_special_tokens"),
     ("ONNX knows no padding", "interop/onnx.py",
-     "TextBatch(ids, ids[:, 0], valid)", "TextBatch(ids, ids[:, 0], valid | True)", "tests/test_convert_onnx.py::test_onnxruntime_finds_what_torch_finds"),
+     "TextBatch(ids, ids[:, 0], valid)", "TextBatch(ids, ids[:, 0], valid | True)", "tests/interop/test_onnx.py::test_onnxruntime_finds_what_torch_finds"),
     ("what ONNX finds is not compared", "interop/onnx.py",
-     "    if not worst <= MOST:\n", "    if False:\n", "tests/test_convert_onnx.py::test_a_model_with_other_numbers_is_not_left_behind"),
+     "    if not worst <= MOST:\n", "    if False:\n", "tests/interop/test_onnx.py::test_a_model_with_other_numbers_is_not_left_behind"),
 ]
 # fmt: on

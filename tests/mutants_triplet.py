@@ -1,6 +1,6 @@
 """Bugs in mining, the triplet loss and batches of identities, for tests/mutants.py."""
 
-MINING, TRIPLET = "tests/facts/test_mining.py", "tests/facts/test_triplet.py"
+MINING, TRIPLET = "tests/losses/test_triplet_mining.py", "tests/methods/test_triplet.py"
 
 # fmt: off
 # ruff: noqa: E501

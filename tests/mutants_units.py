@@ -1,8 +1,8 @@
 """Bugs in units: (name, file, old, new, tests), for tests/mutants.py."""
 
-MFCC, KMEANS = "tests/facts/test_units_mfcc.py", "tests/parity/test_kmeans.py"
-CODEBOOK, LABELS = "tests/facts/test_units_codebook.py", "tests/facts/test_units_labels.py"
-PATCHES = "tests/facts/test_units_patches.py"
+MFCC, KMEANS = "tests/targets/test_mfcc.py", "tests/parity/test_kmeans.py"
+CODEBOOK, LABELS = "tests/targets/test_codebook.py", "tests/targets/test_frame_labels.py"
+PATCHES = "tests/targets/test_patches.py"
 
 # fmt: off
 # ruff: noqa: E501

@@ -1,8 +1,8 @@
 """Bugs in BEiT's vision transformer and its conversion, for tests/mutants.py."""
 
-PARITY, FACTS = "tests/parity/test_vit.py", "tests/facts/test_vit_encoder.py"
+PARITY, FACTS = "tests/parity/test_vit.py", "tests/encoders/test_vit_encoder.py"
 
-IMAGES, AUDIO = "tests/test_exchange_images.py", "tests/test_exchange_audio.py"
+IMAGES, AUDIO = "tests/workflows/exchange/test_images.py", "tests/workflows/exchange/test_audio.py"
 
 # fmt: off
 # ruff: noqa: E501

@@ -18,13 +18,13 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import soundfile
-from glue_cases import write_glue
 from PIL import Image
 from sklearn.datasets import load_digits
-from test_layers import MAY_IMPORT
 
 from selfwise import commands, methods, recipes
 from selfwise.cli import main as cli
+from tests.helpers.glue_cases import write_glue
+from tests.test_layers import MAY_IMPORT
 
 ROOT = Path(__file__).parents[1]
 WHOLE = ("README.md", "docs/guide.md")  # they name every command

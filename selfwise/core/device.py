@@ -6,7 +6,7 @@ import torch
 
 from selfwise.core.errors import did_you_mean
 
-Precision = Literal["auto", "bf16", "fp16", "float32"]
+PrecisionName = Literal["auto", "bf16", "fp16", "float32"]
 HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 DTYPES = {"float32": torch.float32, **HALF_DTYPES}
 EVALUATION_PRECISIONS = ("float32", "bf16")  # fp16 helps only where there are gradients
@@ -20,7 +20,7 @@ class TrainedOn(Protocol):
     def device(self) -> str: ...
 
     @property
-    def precision(self) -> Precision: ...
+    def precision(self) -> PrecisionName: ...
 
 
 def device_type(device: str) -> str:
@@ -43,7 +43,7 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def resolve_precision(name: Precision, device: str) -> Precision:
+def resolve_precision(name: PrecisionName, device: str) -> PrecisionName:
     """`auto` becomes bf16 where the hardware multiplies it, else float32."""
     if name == "fp16" and not device.startswith("cuda"):
         raise ValueError("--precision fp16 needs a GPU; on a CPU use bf16 or float32")
@@ -54,17 +54,17 @@ def resolve_precision(name: Precision, device: str) -> Precision:
     return "bf16" if _cpu_multiplies_bf16() else "float32"
 
 
-def choose_precision(training: TrainedOn, device: str) -> Precision:
+def match_precision(training: TrainedOn, device: str) -> PrecisionName:
     """The precision of training if `device` is of the same kind, else the best one there."""
     if device_type(device) == device_type(training.device):
         return training.precision
     return resolve_precision("auto", device)
 
 
-def choose_evaluation(training: TrainedOn, device: str) -> tuple[str, Precision]:
+def choose_evaluation(training: TrainedOn, device: str) -> tuple[str, PrecisionName]:
     """The device, and the precision in which a trained run is evaluated there."""
     resolved = resolve_device(device)
-    return resolved, "float32" if choose_precision(training, resolved) == "float32" else "bf16"
+    return resolved, "float32" if match_precision(training, resolved) == "float32" else "bf16"
 
 
 def check_evaluation_precision(precision: str) -> None:

@@ -4,7 +4,7 @@ A view is a NamedTuple that each method defines for itself; the other three are 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -182,12 +182,19 @@ Tree = TypeVar("Tree")
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
-    """Apply `function` to every tensor of nested NamedTuples; everything else stays unchanged."""
+    """Apply `function` to every tensor of nested tuples, lists and dicts; the rest stays."""
+    return cast(Tree, _map_tensors(function, tree))
+
+
+def _map_tensors(function: Callable[[Tensor], Tensor], tree: object) -> object:
     if isinstance(tree, Tensor):
-        return function(tree)  # type: ignore[return-value]
-    if isinstance(tree, tuple):
-        parts = [map_tensors(function, part) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+        return function(tree)
+    if isinstance(tree, tuple | list):
+        parts = [_map_tensors(function, part) for part in tree]
+        make = getattr(tree, "_make", type(tree))  # of a NamedTuple
+        return make(parts)
+    if isinstance(tree, dict):
+        return {name: _map_tensors(function, part) for name, part in tree.items()}
     return tree
 
 

@@ -5,21 +5,20 @@ of them. They form one group of torch.distributed: gloo between CPUs, nccl betwe
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore
 
-if TYPE_CHECKING:  # it takes seconds to import
-    from lightning_fabric.plugins.environments import ClusterEnvironment
-
 # the first process may learn units for a day before it needs the others, which wait for it
 GROUP_TIMEOUT = timedelta(days=3)
+FIRST_SLURM_PORT, DEFAULT_PORT = 15_000, 12_910
 RENDEZVOUS_TIMEOUT = timedelta(minutes=10)  # until a task of SLURM that begins sees the first one
 
 
@@ -40,32 +39,37 @@ def detect_env() -> DistributedEnv | None:
 
     Raises ValueError if SLURM does not know how many processes each machine has.
     """
+    environ = os.environ
     if dist.is_torchelastic_launched():
-        from lightning_fabric.plugins.environments import TorchElasticEnvironment
-
-        return _read_cluster_env(TorchElasticEnvironment(), int(os.environ["LOCAL_WORLD_SIZE"]))
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        return DistributedEnv(*(int(environ[name]) for name in names))
     # of a job, and not of a script that asked for several tasks and starts one without srun
-    if (tasks := int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
-        if "SLURM_NTASKS_PER_NODE" not in os.environ:  # the fabric asks for it too
+    if (tasks := int(environ.get("SLURM_STEP_NUM_TASKS", "1"))) > 1:
+        if "SLURM_NTASKS_PER_NODE" not in environ:
             raise ValueError(
                 f"SLURM has started {tasks} tasks and does not say how many of them are on each "
                 "machine: give --ntasks-per-node instead of --ntasks"
             )
-        nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", os.environ.get("SLURM_NNODES", "1")))
-        slurm = _slurm_environment()
-        return _read_cluster_env(slurm, max(1, slurm.world_size() // nodes))
+        nodes = int(environ.get("SLURM_STEP_NUM_NODES", environ.get("SLURM_NNODES", "1")))
+        rank, size, local_rank = (
+            int(environ[name]) for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
+        )
+        return DistributedEnv(rank, size, local_rank, max(1, size // nodes))
     return None
 
 
-def _slurm_environment() -> "ClusterEnvironment":
-    from lightning_fabric.plugins.environments import SLURMEnvironment
+def find_slurm_address() -> tuple[str, int]:
+    """Find the host and the port at which the tasks of SLURM meet.
 
-    return SLURMEnvironment()
-
-
-def _read_cluster_env(environment: "ClusterEnvironment", local_size: int) -> DistributedEnv:
-    rank, size = environment.global_rank(), environment.world_size()
-    return DistributedEnv(rank, size, environment.local_rank(), local_size)
+    MASTER_ADDR and MASTER_PORT decide; else it is the first machine of the job, and a port that
+    follows from the number of the job.
+    """
+    # node[05-07,11] -> node05, node05,node06 -> node05
+    nodes = re.sub(r"\[([^],-]*)[^]]*\]", r"\1", os.environ.get("SLURM_NODELIST", "127.0.0.1"))
+    host = os.environ.get("MASTER_ADDR", re.split("[ ,]", nodes)[0])
+    job = os.environ.get("SLURM_JOB_ID")
+    port = FIRST_SLURM_PORT + int(job[-4:]) if job else DEFAULT_PORT
+    return host, int(os.environ.get("MASTER_PORT", port))
 
 
 def count_local_processes(devices: int) -> int:
@@ -138,9 +142,12 @@ def check_multiprocess_command(verb: str, multiprocess_verbs: Sequence[str]) -> 
 @cache
 def open_rendezvous() -> TCPStore:
     """Open the store in which the tasks of SLURM meet; the first task hosts it."""
-    slurm = _slurm_environment()
-    address = (slurm.main_address, slurm.main_port, slurm.world_size(), slurm.global_rank() == 0)
-    store = TCPStore(*address, timeout=RENDEZVOUS_TIMEOUT, wait_for_workers=False)
+    env = detect_env()
+    assert env is not None, "a task of SLURM"
+    host, port = find_slurm_address()
+    store = TCPStore(
+        host, port, env.size, env.rank == 0, timeout=RENDEZVOUS_TIMEOUT, wait_for_workers=False
+    )
     store.set_timeout(GROUP_TIMEOUT)
     return store
 

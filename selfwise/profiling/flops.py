@@ -71,9 +71,9 @@ def count_step_flops(
         views = made_views(parts, mine, step, seed=seed, options=options)
         with build_flop_counter(options.device) as flop_counter:
             for view in views:
-                step_result = parts.wrapped(view)
+                step_result = parts.precision.forward(parts.method, view)
                 loss = torch.stack([t.sum / t.count for t in step_result.terms.values()]).sum()
-                parts.fabric.backward(loss)
+                parts.precision.backward(loss)
         parts.method.zero_grad(set_to_none=True)
         counts.append(flop_counter.get_total_flops())
         if monotonic() - started > MAX_COUNTING_SECONDS:

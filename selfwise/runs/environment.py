@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("torch", "torchvision", "timm", "lightning-fabric", "numpy", "pillow", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn")
 TEXT_PACKAGES = ("tokenizers", "sentencepiece", "sentencex", "pyarrow")
 AUDIO_PACKAGES = ("soundfile", "soxr", "av")
 

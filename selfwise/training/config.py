@@ -6,7 +6,7 @@ import torch
 from annotated_types import Ge, Gt, Lt
 
 from selfwise.core.config import Config, make_config
-from selfwise.core.device import Precision, resolve_device, resolve_precision
+from selfwise.core.device import PrecisionName, resolve_device, resolve_precision
 from selfwise.distributed.process_group import count_local_processes
 from selfwise.methods.method import Method, OptimizerName, PaperDefaults, ScheduleName
 from selfwise.training.compile import check_compiler
@@ -46,7 +46,7 @@ class TrainingConfig(Config):
     By default the method's."""
     clip: Annotated[float, Ge(0)] | None = None
     """Largest norm of the gradient; 0 for no limit. By default the paper's."""
-    precision: Precision = "auto"
+    precision: PrecisionName = "auto"
     """bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware multiplies it."""
     compile: bool = False
     """Compile the encoder with torch.compile, each block of a transformer. The first step then

@@ -36,7 +36,7 @@ def check_memory(
     """
     with threads(options.threads), local_only():
         parts = assemble(method(), options)
-        batch = to_device(batches[0], parts.fabric.device)
+        batch = to_device(batches[0], parts.device)
         n = -(-batch_size(batch) // options.accumulate)
         processes = 1 if options.device.startswith("cuda") else options.devices
         n = -(-n // options.devices)
@@ -74,11 +74,11 @@ def kept_bytes(parts: Parts, batch: Any, examples: int, *, seed: int) -> int:
         seen[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    seed_global(parts.fabric.device, seed, "forward", 0)
+    seed_global(parts.device, seed, "forward", 0)
     draws = Rng(generator(seed, "view", 0), slice(0, examples), batch_size(batch), seed=seed)
     view = parts.method.view(slice_batch(batch, slice(0, examples)), draws)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        step = parts.wrapped(view)
+        step = parts.precision.forward(parts.method, view)
     for tensor in (t for t in view if isinstance(t, Tensor)):
         count(tensor)
     for tensor in parts.method.state_dict().values():

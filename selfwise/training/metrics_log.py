@@ -9,7 +9,7 @@ import math
 import os
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -137,7 +137,7 @@ def check_wandb() -> None:
         raise ValueError("--wandb needs the extra: pip install 'selfwise[wandb]'") from error
 
 
-def _cut(path: Path, offset: int) -> Any:
+def _cut(path: Path, offset: int) -> BinaryIO:
     size = path.stat().st_size if path.exists() else 0
     if size < offset:
         raise ValueError(

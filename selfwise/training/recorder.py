@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from selfwise.training import checkpoint
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.metrics_log import Log, Meter, check_finite
@@ -47,14 +45,14 @@ class Keeper:
         if self.log is None:
             return
         self._check(step, self.meter.read())
-        self._check(step, {"a weight": float(checkpoint.largest(parts.method, parts.inner))})
+        self._check(step, {"a weight": float(checkpoint.largest(parts.method, parts.optimizer))})
         self._rank(step)
         state = {"meter": self.meter.state(), "offset": self.log.offset()}
         state |= {"newest": self.newest, "best": self.best, "log": self.log.checksum()}
         state |= self.beside
-        if parts.scaler is not None:
-            state["scaler"] = parts.scaler.state_dict()
-        checkpoint.save(self.folder, step, parts.method, parts.inner, state)
+        if parts.precision.scaler is not None:
+            state["scaler"] = parts.precision.scaler.state_dict()
+        checkpoint.save(self.folder, step, parts.method, parts.optimizer, state)
         kept = {int(self.best["step"])} if self.best else set()
         checkpoint.prune(self.folder, self.options.keep, also=kept)
 
@@ -114,10 +112,9 @@ def opened(
 
 def _restore(keeper: Keeper, parts: Parts, found: checkpoint.Checkpoint) -> None:
     checkpoint.load_weights(found, parts.method)
-    checkpoint.load_optimizer(found, parts.inner)
-    device = torch.device(parts.fabric.device)
-    keeper.meter.restore(found.state["meter"], device)
+    checkpoint.load_optimizer(found, parts.optimizer)
+    keeper.meter.restore(found.state["meter"], parts.device)
     keeper.step = found.step
     keeper.newest, keeper.best = dict(found.state["newest"]), dict(found.state["best"])
-    if parts.scaler is not None:
-        parts.scaler.load_state_dict(found.state["scaler"])
+    if parts.precision.scaler is not None:
+        parts.precision.scaler.load_state_dict(found.state["scaler"])

@@ -1,13 +1,10 @@
 """One optimiser step on one global batch."""
 
-import logging
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from selfwise.core.rng import Rng, generator, seed_global, shared_across_ranks
@@ -26,43 +23,17 @@ from selfwise.training import schedules
 from selfwise.training.compile import RUNS, check_compiled, compile_encoder
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.optimizers import build_optimizer
-
-# it announces its precision on stderr, where a user's error should be the only line
-for name in ("lightning.fabric", "lightning_fabric"):
-    logging.getLogger(name).setLevel(logging.WARNING)
-
-PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "float32": "32-true"}
-
-
-class Unrounded(MixedPrecision):
-    """Half precision where autocast says so, and the view as it is.
-
-    The fabric would round the view itself, all of it and first. A wave in bf16 has the noise of
-    eight bits in every band, which an encoder of 80 bands takes for speech.
-    """
-
-    def convert_input(self, data: Any) -> Any:
-        return data
+from selfwise.training.precision import Precision, choose_precision
 
 
 class Parts(NamedTuple):
     """The moving parts of a run."""
 
-    fabric: Fabric
-    method: Method  # bare: makes the views
-    wrapped: nn.Module  # as the fabric runs it, with its precision: makes the forward pass
-    optimizer: Any
+    device: torch.device
+    method: Method
+    optimizer: Optimizer
+    precision: Precision
     env: DistributedEnv = SINGLE_PROCESS
-
-    @property
-    def inner(self) -> Optimizer:
-        """The optimiser without the fabric's wrapper, as it is saved."""
-        return self.optimizer.optimizer
-
-    @property
-    def scaler(self) -> Any:
-        """What keeps fp16 gradients in range, or None."""
-        return getattr(self.fabric.strategy.precision, "scaler", None)
 
 
 def assemble(
@@ -72,24 +43,22 @@ def assemble(
 
     Where it is one of several processes, these must be connected, and each must call this.
     """
-    kind, _, index = options.device.partition(":")
-    told: dict[str, Any] = {"precision": PRECISION[options.precision]}
-    if options.precision != "float32" and not method.rounded_view:
-        told = {"plugins": Unrounded(told["precision"], kind)}
+    device = torch.device(options.device)
     if env.size > 1:
-        index = "" if kind == "cpu" else str(process_device(env, kind).index)
-    fabric = Fabric(accelerator=kind, devices=[int(index)] if index else 1, **told)
+        device = process_device(env, device.type)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     if env.size > 1:
-        sync_batch_norms(method, kind)
-    method.to(fabric.device)
+        sync_batch_norms(method, device.type)
+    method.to(device)
     if env.size > 1:
         broadcast_weights(method)
     method.train()
-    if fabric.device.type == "cuda" or (
+    if device.type == "cuda" or (
         options.precision == "float32" and supports_channels_last(method)
     ):  # what tensor cores read
         method.to(memory_format=torch.channels_last)  # of 4-D weights only
-    if fabric.device.type == "cuda":
+    if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
     if options.compile:
         compile_encoder(method.encoder)
@@ -102,8 +71,8 @@ def assemble(
         betas=(beta1, beta2 if options.beta2 is None else options.beta2),
         eps=method.paper.eps,
     )
-    wrapped, optimizer = fabric.setup(method, optimizer)
-    return Parts(fabric, method, wrapped, optimizer, env)
+    precision = choose_precision(options.precision, device.type, rounds_view=method.rounded_view)
+    return Parts(device, method, optimizer, precision, env)
 
 
 def train_step(
@@ -114,9 +83,9 @@ def train_step(
     A pure function of the weights, the optimiser's state, the batch, the seed and the number. Of
     several processes each has a part of the batch, and returns the sums and counts of its part.
     """
-    fabric, method, wrapped, optimizer, env = parts
+    device, method, optimizer, precision, env = parts
     rank = (env.rank,) if env.rank else ()
-    seed_global(fabric.device, seed, "forward", step, *rank)  # dropout: the only global draws
+    seed_global(device, seed, "forward", step, *rank)  # dropout: the only global draws
     mine = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
     views = made_views(parts, mine, step, seed=seed, options=options)
     counts = added([method.counts(view) for view in views])
@@ -126,18 +95,18 @@ def train_step(
     steps, before = list[Step](), RUNS.count
     for view in views:
         with shared_across_ranks(seed, "layers", step) if env.size > 1 else nullcontext():
-            found: Step = wrapped(view)
+            found = precision.forward(method, view)
         shares = [term.sum / counts[name] for name, term in found.terms.items()]
         loss = torch.stack(shares).sum()
-        fabric.backward(loss if mine.weight == 1 else loss * mine.weight)
+        precision.backward(loss if mine.weight == 1 else loss * mine.weight)
         steps.append(found)
     if options.compile:
         check_compiled(before, method.encoder)
     if env.size > 1:
         all_reduce_gradients(method)
     if options.clip:
-        fabric.clip_gradients(method, optimizer, max_norm=options.clip, error_if_nonfinite=False)
-    optimizer.step()
+        precision.clip_gradients(optimizer, options.clip)
+    precision.update_weights(optimizer)
     method.after_step()
     return Step(
         added_terms([found.terms for found in steps], mine.weight),
@@ -149,7 +118,7 @@ def made_views(
     parts: Parts, mine: LocalBatch, step: int, *, seed: int, options: ResolvedTraining
 ) -> list[Any]:
     """The view of each micro-batch of a step, on the device."""
-    own = to_device(mine.batch, parts.fabric.device)
+    own = to_device(mine.batch, parts.device)
     n = batch_size(own)  # not options.batch: where seconds decide, it is only their mean
     return [
         parts.method.view(slice_batch(own, part), _draws(seed, step, part, mine, n))

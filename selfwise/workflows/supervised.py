@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from selfwise import methods
-from selfwise.core.device import choose_precision, resolve_device
+from selfwise.core.device import match_precision, resolve_device
 from selfwise.core.rng import init_seed
 from selfwise.data.image import Images
 from selfwise.evaluation.probes.finetune import finetune
@@ -114,6 +114,6 @@ def _options(run: Run, *, steps: int, device: str) -> ResolvedTraining:
         clip=paper.clip,
         threads=training.threads,
         device=place,
-        precision=choose_precision(training, place),
+        precision=match_precision(training, place),
         workers=0,
     )

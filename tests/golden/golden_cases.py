@@ -147,8 +147,17 @@ def recorded_with() -> dict[str, str]:
     versions = {"python": platform.python_version(), "torch": torch.__version__}
     return versions | {
         "numpy": np.__version__,
-        "processor": torch.backends.cpu.get_cpu_capability(),
+        "processor": f"{_find_processor()}, {torch.backends.cpu.get_cpu_capability()}",
     }
+
+
+def _find_processor() -> str:
+    """The processor: libraries choose their kernels by more than its widest vectors."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    fields = dict(reversed([line.partition("\t")[::2] for line in lines if "\t" in line]))
+    names = ("vendor_id", "cpu family", "model")
+    return " ".join(fields[name].strip("\t: ") for name in names if name in fields)
 
 
 def report_golden(home: Path) -> list[str]:

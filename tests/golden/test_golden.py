@@ -8,8 +8,9 @@ first line is compared closely, the last one loosely, and counts are not.
 import json
 import math
 
-import golden_cases as golden
 import pytest
+
+from tests.golden import golden_cases as golden
 
 SAME = json.loads(golden.RECORDED.read_text()) == golden.recorded_with()
 COUNTED = ("accuracy", "share", "active", "first", "used")  # a tie may fall the other way

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from selfwise.interop.huggingface.text import from_hf
-from tests.hf_cases import CONFIGS, imported, logits, ours, theirs
-from tests.text_cases import VOCAB, N, batch, ids, real
+from tests.helpers.hf_cases import CONFIGS, imported, logits, ours, theirs
+from tests.helpers.text_cases import VOCAB, N, batch, ids, real
 
 families = pytest.mark.parametrize("family", CONFIGS)
 padded = pytest.mark.parametrize("padded", [False, True])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from selfwise.interop.huggingface.beit import from_hf, from_timm, to_hf
-from tests.vit_cases import (
+from tests.helpers.vit_cases import (
     BIASES,
     MASKED,
     UNITS,

@@ -1,5 +1,7 @@
 """Data sets by name: `digits`, `mnist:ROOT:test`, `stl10:ROOT:unlabeled`."""
 
+import gzip
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,15 +71,27 @@ def open_digits(split: str | None, *, channels: int | None = None) -> Images:
 
     `train` and `test` are a fixed split drawn by class: 1,297 and 500.
     """
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    x = np.rint(data.images * (255 / 16)).astype(np.uint8)
-    images = from_array(x, data.target, where=DIGITS, channels=channels)
+    pixels, labels = _read_digits()
+    x = np.rint(pixels * (255 / 16)).astype(np.uint8)
+    images = from_array(x, labels, where=DIGITS, channels=channels)
     if split is None:
         return images
-    test = _sample_stratified(data.target, DIGITS_TEST)
+    test = _sample_stratified(labels, DIGITS_TEST)
     return images.take(test if split == "test" else np.setdiff1d(np.arange(len(x)), test))
+
+
+def _read_digits() -> tuple[np.ndarray, np.ndarray]:
+    """The images (1797, 8, 8) and the labels of `sklearn.datasets.load_digits`.
+
+    They are read from the file that lies in scikit-learn: importing it takes a second.
+    """
+    package = find_spec("sklearn")
+    assert package is not None, "scikit-learn is a dependency"
+    assert package.submodule_search_locations, "a package is a folder"
+    folder = Path(package.submodule_search_locations[0])
+    with gzip.open(folder / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        table = np.loadtxt(file, delimiter=",")
+    return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
 
 def _sample_stratified(labels: np.ndarray, count: int) -> np.ndarray:

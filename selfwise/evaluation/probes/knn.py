@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from scipy.sparse import issparse
-from sklearn.preprocessing import normalize
 from torch import Tensor
 
 from selfwise.core.rng import shuffled
@@ -97,6 +96,8 @@ def iterate_cosines(
 ) -> Iterator[Float[Tensor, "m n"]]:
     """Cosines of `at_once` test examples at a time with all training examples."""
     if issparse(train):
+        from sklearn.preprocessing import normalize
+
         train_rows, test_rows = normalize(train), normalize(test)
         for first in range(0, test_rows.shape[0], at_once):
             part = (test_rows[first : first + at_once] @ train_rows.T).toarray()

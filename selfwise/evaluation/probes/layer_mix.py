@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float64, Int64
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from selfwise.evaluation.probes.linear import (
@@ -84,6 +83,8 @@ class _LayerMixClassifier:
     def __init__(
         self, x: np.ndarray, labels: np.ndarray, *, tolerance: float, device: torch.device | str
     ):
+        from sklearn.preprocessing import StandardScaler
+
         self.names, class_numbers = np.unique(labels, return_inverse=True)
         self.device, self.tolerance = device, tolerance
         self.scale = StandardScaler().fit(_flatten_layers(x))

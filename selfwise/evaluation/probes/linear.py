@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from scipy.sparse import issparse, sparray, spmatrix
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import nn
 
 from selfwise.core.rng import shuffled
+
+# scikit-learn takes a second to import, and few runs need it: functions import it
 
 # lambda in: mean cross-entropy + lambda / 2 |W|^2 on standardised features, strongest first.
 # The same at every number of labels, where scikit-learn's C = 1 / (lambda n) would not be.
@@ -75,6 +75,8 @@ def fit_linear(
     Raises ValueError if there are no examples, a feature is not finite, all labels are equal, or
     there is one group.
     """
+    from sklearn.linear_model import LogisticRegression
+
     check_features(train, labels, test)
     check_classes(labels)
     grid = [1 / (penalty * len(labels)) for penalty in sorted(penalties, reverse=True)]
@@ -205,6 +207,8 @@ class RotatingScaler:
     """
 
     def fit_transform(self, x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n r"]:
+        from sklearn.preprocessing import StandardScaler
+
         self.scale = StandardScaler()
         # the SVD by way of the products of the examples: a tenth of the time of a QR
         self.x = self.scale.fit_transform(x.astype(np.float64))
@@ -238,6 +242,8 @@ class BagScaler:
 
 def _build_scaler(train: Matrix) -> Scaler:
     """A scaler that standardises features; bags of words are only multiplied."""
+    from sklearn.preprocessing import StandardScaler
+
     if issparse(train):
         return BagScaler()
     return RotatingScaler() if train.shape[1] > len(train) else StandardScaler()
@@ -247,6 +253,8 @@ class _Fold:
     """One split of the training examples, and a classifier that starts where it stopped last."""
 
     def __init__(self, train: Matrix, labels: np.ndarray, held_out: np.ndarray):
+        from sklearn.linear_model import LogisticRegression
+
         fitted_rows = np.setdiff1d(np.arange(len(labels)), held_out, assume_unique=True)
         fitted = train[fitted_rows]
         scale = _build_scaler(fitted)

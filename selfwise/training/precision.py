@@ -1,0 +1,74 @@
+"""Mixed precision: autocast around the forward pass, and the loss scale that fp16 needs."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+
+from selfwise.core.device import HALF_DTYPES
+from selfwise.core.types import Step, map_tensors
+
+
+class Precision(NamedTuple):
+    """How a run computes: in float32, or in half precision with weights in float32.
+
+    `half`: the type that autocast computes in; None computes everything in float32.
+    `rounds_view`: the view itself is rounded to `half`, all of it and first. That halves what the
+    first layer reads. A wave in bf16 has the noise of eight bits in every band, which an encoder of
+    80 bands takes for speech, so a method's `rounded_view` says whether its view may be rounded.
+    `scaler`: keeps the gradients of fp16 in range.
+    """
+
+    device_type: str
+    half: torch.dtype | None = None
+    rounds_view: bool = False
+    scaler: GradScaler | None = None
+
+    def forward(self, method: nn.Module, view: object) -> Step:
+        """Run the forward pass of one view; the step's tensors are float32."""
+        if self.half is None:
+            whole: Step = method(view)
+            return whole
+        if self.rounds_view:
+            view = map_tensors(self._round, view)
+        with torch.autocast(self.device_type, dtype=self.half):
+            step: Step = method(view)
+        return map_tensors(_widen, step)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradients of the loss, times the loss scale if there is one."""
+        if self.scaler is not None:
+            loss = self.scaler.scale(loss)
+        loss.backward()
+
+    def clip_gradients(self, optimizer: Optimizer, max_norm: float) -> None:
+        """Scale the gradients so that their common norm is at most `max_norm`."""
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, max_norm)
+
+    def update_weights(self, optimizer: Optimizer) -> None:
+        """One step of the optimizer; with a loss scale, none where a gradient overflowed."""
+        if self.scaler is None:
+            optimizer.step()
+            return
+        self.scaler.step(optimizer)
+        self.scaler.update()
+
+    def _round(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.half) if tensor.is_floating_point() else tensor
+
+
+def choose_precision(name: str, device_type: str, *, rounds_view: bool) -> Precision:
+    """The precision `float32`, `bf16` or `fp16` on a type of device."""
+    if name == "float32":
+        return Precision(device_type)
+    scaler = GradScaler(device_type) if name == "fp16" else None
+    return Precision(device_type, HALF_DTYPES[name], rounds_view, scaler)
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor

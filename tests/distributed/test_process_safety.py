@@ -1,0 +1,129 @@
+"""Processes that selfwise starts: whose code they run, and what happens when one cannot work."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from selfwise.cli import main as cli
+from selfwise.commands import doctor
+from selfwise.core import process
+from selfwise.core.parallel import in_chunks
+from selfwise.core.types import ImageBatch
+from selfwise.methods.supervised import Supervised
+from selfwise.runs import launch
+from selfwise.training.config import TrainingConfig, resolve
+from selfwise.training.loop import fit
+from tests.helpers import cases
+
+ROOT = Path(__file__).parents[2]
+EVIL = "import pathlib; pathlib.Path(__file__).with_name('executed').touch(); raise SystemExit(3)"
+
+
+@pytest.fixture
+def trap(tmp_path):
+    """A folder whose modules have the names of Python's own."""
+    for name in ("json", "random", "copy", "shutil"):  # what `python -m` itself imports is its own
+        (tmp_path / f"{name}.py").write_text(EVIL)
+    return tmp_path
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def test_python_of_worker_processes_leaves_the_current_folder_alone(trap):
+    line = [*launch.PYTHON, "-c", "import json, random, selfwise.runs.launch; print(json.__file__)"]
+    done = subprocess.run(line, cwd=trap, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not (trap / "executed").exists()
+
+
+def test_all_that_starts_processes_does_so(monkeypatch, tmp_path):
+    lines = []
+
+    @contextmanager
+    def crew(command, size, **told):
+        lines.append(command)
+        yield process  # whatever: nobody works with it here
+
+    monkeypatch.setattr(launch, "launch_workers", crew)
+    monkeypatch.setattr(process, "size", 1, raising=False)
+    told = resolve(TrainingConfig(steps=1, devices=2, batch=4), Supervised, workers=0)
+    with launch.together(tmp_path, told):
+        pass
+    with launch.sharing("pass", told={}, devices=2):
+        pass
+    assert [line[:2] for line in lines] == [list(launch.PYTHON)] * 2
+    assert "-P" in launch.PYTHON
+
+
+def test_the_command_leaves_the_current_folder_alone(trap):
+    line = [sys.executable, "-m", "selfwise", "methods"]
+    done = subprocess.run(line, cwd=trap, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not (trap / "executed").exists()
+
+
+class Images:
+    """Batches of 12 MiB."""
+
+    def __init__(self, kill_at=None):
+        self.kill_at = kill_at
+
+    def __getitem__(self, step):
+        if step == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        x = torch.zeros(16, 3, 512, 512, dtype=torch.uint8)
+        return ImageBatch(x, torch.arange(16))
+
+
+def test_few_loader_processes_where_shared_memory_is_small(monkeypatch, capsys):
+    each = 3 * (12 * 2**20 + 128)  # two batches ahead and one handed over
+    for free, expected in ((64 * 2**20, 1), (2 * each, 2), (each - 1, 0), (2**31, 4), (None, 4)):
+        monkeypatch.setattr(process, "shared_memory_free", lambda free=free: free)
+        assert process.fitting_workers(4, lambda: Images()[0]) == expected
+        said = capsys.readouterr().err
+        assert ("reading with" in said) == (expected < 4)
+    monkeypatch.setattr(process, "shared_memory_free", lambda: 0)
+    assert process.fitting_workers(0, lambda: 1 / 0) == 0
+
+
+def test_a_killed_loader_process_is_one_sentence(tmp_path, monkeypatch):
+    kind = Supervised
+    batch = cases.batch(kind, 16)
+
+    class Dies:
+        def __getitem__(self, step):
+            if step == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return batch
+
+    told = resolve(TrainingConfig(steps=4, batch=16, save_every=1, device="cpu"), kind, workers=1)
+    with pytest.raises(ChildProcessError, match="a loader process was killed") as error:
+        fit(cases.build("supervised"), Dies(), told, seed=0, out=tmp_path, quiet=True)
+    assert "\n" not in str(error.value)
+
+    def refuse(*_, **__):
+        raise error.value
+
+    monkeypatch.setattr(doctor, "function", refuse)
+    assert cli.main(["doctor"]) == 2
+
+
+class Dies:
+    def __call__(self, rows):
+        if 5 in rows:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return len(rows)
+
+
+def test_a_killed_reader_is_one_sentence():
+    with pytest.raises(ChildProcessError, match="a process that was reading the data was killed"):
+        list(in_chunks(Dies(), np.arange(64), workers=2, chunk=4))

@@ -1,0 +1,164 @@
+"""Time and memory of a run, estimated before it: from few steps, and from small ones."""
+
+import os
+from functools import partial
+
+import pytest
+import torch
+
+from selfwise import methods
+from selfwise.cli import main as cli
+from selfwise.methods.simclr import SimCLR
+from selfwise.training import memory_estimate, step_time
+from selfwise.training.config import TrainingConfig, resolve
+from selfwise.training.step import assemble
+from selfwise.training.step_time import Pace, mean_after_warm_up, measure_pace
+from tests.helpers import cases
+
+
+class Repeated:
+    """The same batch at every step; counts how often it was read."""
+
+    def __init__(self, kind, n):
+        self.all, self.reads = cases.batch(kind, n), 0
+
+    def __getitem__(self, step):
+        self.reads += 1
+        return self.all
+
+
+def options(kind, **given):
+    told = {"steps": 6, "batch": 64, "precision": "float32", "device": "cpu", "threads": 1}
+    return resolve(TrainingConfig(**{**told, **given}), kind, workers=0)
+
+
+# time
+
+
+def test_slow_steps_are_measured_once(monkeypatch):
+    """A clock on which a step takes three minutes."""
+    now = iter(range(0, 10**6, 180))
+    monkeypatch.setattr(step_time, "monotonic", lambda: float(next(now)))
+    batches, build = Repeated(SimCLR, 8), partial(cases.build, "simclr")
+    pace = measure_pace(build, batches, options(SimCLR, batch=8), seed=0, patience=10)
+    assert batches.reads == 1
+    assert pace.step == 180
+
+
+@pytest.mark.parametrize(
+    ("times", "mean"),
+    [([9], 9), ([9, 1], 1), ([9, 1, 3], 2), ([9] * 5 + [1] * 10, 1), ([9] + [2] * 13, 2)],
+)
+def test_the_first_steps_only_warm_up(times, mean):
+    marks = [float(sum(times[:i])) for i in range(len(times) + 1)]
+    assert mean_after_warm_up(marks) == mean
+
+
+class Looks:
+    def __init__(self, every, examples):
+        self.every, self.examples, self.calls = every, examples, 0
+
+    def __call__(self, method):
+        self.calls += 1
+        return {}
+
+    def warning(self, values):
+        return None
+
+
+def test_a_look_that_would_take_longer_than_the_budget_is_not_taken(monkeypatch):
+    now = iter(range(0, 10**6, 4))
+    monkeypatch.setattr(step_time, "monotonic", lambda: float(next(now)))
+    long, short = Looks(5, 80), Looks(5, 8)
+    told = {"seed": 0, "patience": 1, "longest_look": 10, "probes": [long, short]}
+    pace = measure_pace(
+        partial(cases.build, "simclr"), Repeated(SimCLR, 8), options(SimCLR, batch=8), **told
+    )
+    assert (long.calls, short.calls) == (0, 1)
+    assert pace == Pace(4, [40, 4])  # 80 examples are ten steps of eight
+
+
+def test_minutes_are_steps_and_looks():
+    probes = [Looks(10, 0)]
+    pace = Pace(1.0, [5.0])
+    steps = pace.steps_in(305, probes)
+    assert steps == 200  # 1.5 s each with their share of a look, and one look at the end
+    assert pace.seconds_of(steps, probes) == 305
+    assert Pace(100.0, []).steps_in(1, []) == 1
+
+
+# memory
+
+
+@pytest.mark.parametrize("name", methods.method_names())
+def test_what_a_step_keeps_grows_with_the_examples(name):
+    """So that a small step tells how much a large one takes: within a tenth."""
+    kind = methods.find_method(name)
+    parts = assemble(cases.build(name), options(kind))
+    batch = cases.batch(kind, 64)
+    four, eight, all_of_them = (
+        memory_estimate.kept_bytes(parts, batch, n, seed=0) for n in (4, 8, 64)
+    )
+    expected = four + 15 * (eight - four)
+    assert abs(all_of_them - expected) < 0.1 * all_of_them
+
+
+def test_what_a_forward_pass_keeps_by_hand():
+    """A linear layer keeps its input, a ReLU its output; weights are not counted."""
+
+    class Method(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.Sequential(
+                torch.nn.Linear(10, 20), torch.nn.ReLU(), torch.nn.Linear(20, 30)
+            )
+
+        def view(self, batch, rng):
+            return (torch.ones(len(batch.x), 10),)
+
+        def forward(self, view):
+            return self.layers(view[0])
+
+    parts = assemble(cases.build("simclr"), options(SimCLR))
+    method = Method()
+    parts = parts._replace(method=method, wrapped=method)
+    kept = memory_estimate.kept_bytes(parts, cases.batch(SimCLR, 8), 8, seed=0)
+    assert kept == 4 * 8 * (10 + 20)
+
+
+def check(monkeypatch, free, **given):
+    monkeypatch.setattr(memory_estimate, "available_memory", lambda device: free)
+    told = options(SimCLR, **given)
+    memory_estimate.check_memory(partial(cases.build, "simclr"), Repeated(SimCLR, 64), told, seed=0)
+
+
+def test_a_batch_that_does_not_fit_is_named_with_one_that_does(monkeypatch):
+    check(monkeypatch, 10**12)
+    with pytest.raises(ValueError, match=r"a step of 64 examples needs about .* GiB") as error:
+        check(monkeypatch, 2 * 10**7)
+    fits = int(str(error.value).split("about ")[-1].split()[0])
+    assert 1 <= fits < 64
+    with pytest.raises(ValueError, match="no batch does"):
+        check(monkeypatch, 10)
+
+
+def test_memory_is_checked_before_a_run_folder_is_there(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(memory_estimate, "available_memory", lambda device: 10**6)
+    line = f"pretrain simclr --data digits --out {tmp_path / 'run'} --batch 64 --steps 2"
+    assert cli.main(line.split()) == 2
+    assert "a step of 64 examples needs about" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_container_limits_memory(tmp_path, monkeypatch):
+    (tmp_path / "memory.max").write_text(f"{2**30}\n")
+    (tmp_path / "memory.current").write_text(f"{2**29}\n")
+    (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {2**20}\n")
+    assert memory_estimate._limit_left(tmp_path, *memory_estimate.CGROUPS[0]) == 2**29 + 2**20
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_estimate._limit_left(tmp_path, *memory_estimate.CGROUPS[0]) is None
+    assert (
+        0
+        < memory_estimate.available_memory("cpu")
+        <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )
