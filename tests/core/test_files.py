@@ -71,8 +71,7 @@ import os, pathlib, sys, time
 from selfwise.core.files import hold_lock
 with hold_lock(pathlib.Path(sys.argv[1])):
     if os.fork() == 0:  # a child that outlives the holder does not keep the lock
-        time.sleep(60)
-    print("held", flush=True)
+        print("held", flush=True)
     time.sleep(60)
 """
     command = [sys.executable, "-c", code, str(tmp_path / "lock")]
