@@ -57,7 +57,7 @@ MUTANTS = [
     ("neighbours stay together", "data/audio/batches.py",
      "order = _sorted(self.lengths, NOISE * noise)", "order = _sorted(self.lengths, 0 * noise)", SOURCE),
     ("batches come from short to long", "data/audio/batches.py",
-     'shuffled(self.steps_per_epoch, self.seed, "batches", epoch)', "np.arange(self.steps_per_epoch)", SOURCE),
+     'shuffle_indices(self.steps_per_epoch, self.seed, "batches", epoch)', "np.arange(self.steps_per_epoch)", SOURCE),
     ("the last place of a crop is never taken", "data/audio/batches.py",
      "np.floor(where * (spare + 1))", "np.floor(where * spare)", SOURCE),
     ("long recordings are read once", "data/audio/batches.py",

@@ -33,7 +33,7 @@ MUTANTS = [
      "np.bincount(labels).argmax()", "np.bincount(labels).argmin()",
      f"{RUNS}::test_wnli_is_answered_with_the_majority_unless_a_probe_is_asked_for"),
     ("glue runs: every seed has the same rows", "glue/task_splits.py",
-     "shuffled(len(train), seed, ", "shuffled(len(train), 0, ",
+     "shuffle_indices(len(train), seed, ", "shuffle_indices(len(train), 0, ",
      f"{RUNS}::test_every_seed_draws_its_rows_and_its_twin"),
     ("glue runs: F1 of the wrong class is resampled", "glue/compare.py",
      "hits = counts[:, 1, 1]", "hits = counts[:, 0, 0]",

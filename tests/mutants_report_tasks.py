@@ -27,7 +27,7 @@ MUTANTS = [
     ("all that is answered is right", IMAGES,
      '("right" if column.right[row] else "wrong")', '"right"', SHEETS),
     ("the sheet is the same for every seed", IMAGES,
-     'shuffled(n, seed, "report task")', 'shuffled(n, 0, "report task")', SHEETS),
+     'shuffle_indices(n, seed, "report task")', 'shuffle_indices(n, 0, "report task")', SHEETS),
     ("views are the same for every seed", IMAGES,
      'generator(seed, "report view")', 'generator(0, "report view")',
      f"{SHEETS}::test_other_seeds_draw_other_views"),

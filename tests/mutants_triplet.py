@@ -63,7 +63,7 @@ MUTANTS = [
      "Source(self.images, **told, draw=draw)", "Source(self.images, **told)", TRIPLET),
     # batches
     ("rounds are all alike", "views/image/pk_sampler.py",
-     "shuffled(identities, seed, \"identities\", round_)", "shuffled(identities, seed, \"identities\")", TRIPLET),
+     "shuffle_indices(identities, seed, \"identities\", round_)", "shuffle_indices(identities, seed, \"identities\")", TRIPLET),
     ("an identity shows the same images again", "views/image/pk_sampler.py",
      "known[1][place * self.per_identity : (place + 1) * self.per_identity]", "known[1][: self.per_identity]", TRIPLET),
     ("an order of images stays for ever", "views/image/pk_sampler.py",

@@ -36,7 +36,7 @@ MUTANTS = [
     ("mini-batches begin from nothing", "targets/kmeans_streaming.py", 'MiniBatch(self.tensors["centres"], self.tensors["counts"])', 'MiniBatch(self.tensors["centres"])', CODEBOOK),
     ("a resumed fit is done again", "targets/kmeans_streaming.py", "self.tensors, self.facts = tensors, facts", "pass", CODEBOOK),
     ("the first start is taken", "targets/kmeans_streaming.py", "best = min(found, key=lambda each: float(each.inertia))", "best = found[0]", CODEBOOK),
-    ("the sample has the first rows", "targets/kmeans_streaming.py", 'torch.from_numpy(shuffled(len(x), settings.seed, "sample", int(j))[:quota])', "torch.zeros(min(quota, len(x)), dtype=torch.int64)", CODEBOOK),
+    ("the sample has the first rows", "targets/kmeans_streaming.py", 'torch.from_numpy(shuffle_indices(len(x), settings.seed, "sample", int(j))[:quota])', "torch.zeros(min(quota, len(x)), dtype=torch.int64)", CODEBOOK),
     ("a fit of other settings goes on", "targets/kmeans_streaming.py", "if told.get(name) != value:", "if False:", CODEBOOK),
     ("everything is held", "targets/kmeans_streaming.py", "if x.nbytes <= self.left:", "if True:", CODEBOOK),
     ("values that are not finite are clustered", "targets/kmeans_streaming.py", "if not bool(x.isfinite().all()):", "if False:", CODEBOOK),

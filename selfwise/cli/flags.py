@@ -8,13 +8,13 @@ import yaml
 
 from selfwise.core.config import (
     Config,
-    field_at,
-    flag,
+    describe_unknown_option,
+    find_field,
+    format_flag,
     is_open,
+    list_option_paths,
+    list_sections,
     make_config,
-    option_paths,
-    sections,
-    unknown_option,
 )
 
 ENCODER = "encoder."  # in front of the options of an encoder
@@ -30,12 +30,12 @@ class OptionField(NamedTuple):
     @property
     def is_switch(self) -> bool:
         """Whether the option may stand without a value."""
-        return field_at(self.kind, self.path).annotation is bool
+        return find_field(self.kind, self.path).annotation is bool
 
     @property
     def has_type(self) -> bool:
         """Whether its values are converted; those of a parameter without a type are not."""
-        return field_at(self.kind, self.path).annotation is not Any
+        return find_field(self.kind, self.path).annotation is not Any
 
 
 class OptionTable:
@@ -46,17 +46,17 @@ class OptionTable:
         self.options = {
             name: OptionField(kind, path)
             for kind in reversed(kinds)
-            for name, path in option_paths(kind).items()
+            for name, path in list_option_paths(kind).items()
         }
         self.takes_any_encoder = any(
-            is_open(section) for kind in kinds for section in sections(kind).values()
+            is_open(section) for kind in kinds for section in list_sections(kind).values()
         )
 
     def check_known(self, name: str) -> None:
         """Raises ValueError with the nearest option for one that there is not."""
         if name in self.options or (self.takes_any_encoder and name.startswith(ENCODER)):
             return
-        raise ValueError(unknown_option(name, self.options))
+        raise ValueError(describe_unknown_option(name, self.options))
 
     def split_words(self, argv: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Each option with its text; a switch without a value is `yes`.
@@ -77,7 +77,7 @@ class OptionTable:
                 elif name in self.options and self.options[name].is_switch:
                     text = "yes"
                 else:
-                    raise ValueError(f"{flag(name)} needs a value")
+                    raise ValueError(f"{format_flag(name)} needs a value")
             yield name, text
 
     def read_values(self, argv: Sequence[str]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class OptionTable:
     def _read_encoder_value(self, name: str, text: str) -> Any:
         """An option of an encoder: as YAML if it is a list or in quotes, or has no type."""
         if not text:
-            raise ValueError(f"{flag(name)} needs a value")
+            raise ValueError(f"{format_flag(name)} needs a value")
         known = self.options.get(name)
         if known and known.has_type and text[0] not in '[{"':
             return text
@@ -98,7 +98,9 @@ class OptionTable:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             reason = " ".join(str(getattr(error, "problem", None) or error).split())
-            raise ValueError(f"{flag(name)} is not a YAML value: {text!r} ({reason})") from error
+            raise ValueError(
+                f"{format_flag(name)} is not a YAML value: {text!r} ({reason})"
+            ) from error
         # 1e-3 is a number to everybody but YAML 1.1
         exponent = value == text and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text)
         return float(value) if exponent else value
@@ -107,8 +109,8 @@ class OptionTable:
 def find_option(name: str, argv: Sequence[str]) -> str:
     """The value of an option that has to be known before all others are, or nothing."""
     words = [*argv, ""]
-    after = [words[i + 1] for i, word in enumerate(words) if word == flag(name)]
-    equals = [w.partition("=")[2] for w in words if w.startswith(f"{flag(name)}=")]
+    after = [words[i + 1] for i, word in enumerate(words) if word == format_flag(name)]
+    equals = [w.partition("=")[2] for w in words if w.startswith(f"{format_flag(name)}=")]
     return (after + equals or [""])[-1]
 
 
@@ -119,11 +121,11 @@ def take_option(name: str, argv: Sequence[str]) -> tuple[list[str], list[str]]:
     words = list(argv)
     while words:
         word = words.pop(0)
-        if word == flag(name):
+        if word == format_flag(name):
             if not words:
-                raise ValueError(f"{flag(name)} needs a value")
+                raise ValueError(f"{format_flag(name)} needs a value")
             values.append(words.pop(0))
-        elif word.startswith(f"{flag(name)}="):
+        elif word.startswith(f"{format_flag(name)}="):
             values.append(word.partition("=")[2])
         else:
             rest.append(word)
@@ -159,7 +161,7 @@ def typed_values(kind: type[Config], values: Mapping[str, Any]) -> dict[str, Any
 
 def check_required(names: Collection[str], values: Mapping[str, Any]) -> None:
     """Raises ValueError for options that must be given, though Python does without them."""
-    if missing := [flag(name) for name in names if name not in values]:
+    if missing := [format_flag(name) for name in names if name not in values]:
         raise ValueError(f"{', '.join(missing)} must be given")
 
 

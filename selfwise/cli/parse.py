@@ -18,8 +18,8 @@ from selfwise.cli.flags import (
     wants_help,
 )
 from selfwise.cli.help import format_help
-from selfwise.core.config import Config, nest_values, options_of
-from selfwise.core.plugins import allow_plugins, is_place
+from selfwise.core.config import Config, make_options_class, nest_values
+from selfwise.core.plugins import allow_plugins, is_import_path
 from selfwise.modalities import modality_of
 from selfwise.runs.config import config_class, find_method_class
 from selfwise.runs.create import pretrain
@@ -40,7 +40,9 @@ def parse_line(word: str, command: ModuleType, argv: Sequence[str]) -> dict[str,
     usage = f"{word} {command.WORDS}".strip()
     python_only = getattr(command, "PYTHON_ONLY", ())
     names = {w.removesuffix("...") for w in command.WORDS.lower().split()}
-    kind = options_of(function, skip={*NOT_OPTIONS, *python_only, *names, "runs"}, positional=True)
+    kind = make_options_class(
+        function, skip={*NOT_OPTIONS, *python_only, *names, "runs"}, positional=True
+    )
     if wants_help(argv):
         print(format_help(usage, first_paragraph(function), [kind]))
         print(f"\n{PLUGIN_HELP}" if "RUN" in command.WORDS else "", end="")
@@ -66,8 +68,8 @@ def parse_method_line(word: str, command: ModuleType, argv: Sequence[str]) -> di
     rest, files = take_option("config", argv[1:])
     below = _read_files(files)
     encoder = find_option("encoder", rest) or _encoder_below(below, find_option("start", rest))
-    own = options_of(function, skip=NOT_OPTIONS)
-    fixed = options_of(pretrain, skip={*NOT_OPTIONS, *own.model_fields})
+    own = make_options_class(function, skip=NOT_OPTIONS)
+    fixed = make_options_class(pretrain, skip={*NOT_OPTIONS, *own.model_fields})
     kind = config_class(name, encoder)
     kinds = [own, fixed, kind]
     if wants_help(rest):
@@ -96,7 +98,7 @@ def call_recipe(word: str, argv: Sequence[str]) -> None:
         print(f"usage: selfwise {word} RECIPE [options]\n\nRECIPE: {names}")
         return
     recipe = recipes.find_recipe(argv[0])
-    kind = options_of(recipe)
+    kind = make_options_class(recipe)
     if wants_help(argv):
         print(format_help(f"{word} {argv[0]}", first_paragraph(recipe), [kind]))
         return
@@ -132,7 +134,7 @@ def _read_files(files: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for file in files:
         values |= read_config_file(Path(file))
-    if is_place(str(values.get("encoder", ""))):
+    if is_import_path(str(values.get("encoder", ""))):
         raise ValueError(
             f"--config {files[-1]} names code outside of selfwise, {values['encoder']}: give it as "
             "--encoder, since a file does not cause an import"

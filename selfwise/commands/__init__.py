@@ -32,10 +32,10 @@ def named(name: str) -> ModuleType:
 @cache
 def api_function(name: str) -> Callable[..., Any]:
     """A command as a function of Python, whose keyword arguments are checked."""
-    from selfwise.core.config import checked
+    from selfwise.core.config import check_arguments
 
     command = named(name)
-    function = checked(command.function())
+    function = check_arguments(command.function())
     if command.WORDS == "METHOD":
         from selfwise.runs.signatures import list_options
 

@@ -40,7 +40,7 @@ class TextBatch(NamedTuple):
 RATE, WINDOW, HOP = 16_000, 400, 320  # of speech: samples a second, in a frame, between frames
 
 
-def frames(samples: int) -> int:
+def count_frames(samples: int) -> int:
     """Frames of 25 ms, 50 a second, in that many samples at 16 kHz: 190,800 samples have 596."""
     return max(0, (samples - WINDOW) // HOP + 1)
 

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from selfwise.core.config import Config, given_values, options_of
-from selfwise.core.plugins import is_place, load_place
+from selfwise.core.config import Config, drop_none, make_options_class
+from selfwise.core.plugins import is_import_path, load_object
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
 
@@ -28,9 +28,9 @@ def find_factory(name: str) -> Factory | None:
 
     Raises ValueError if a place cannot be imported, or is not callable.
     """
-    if not is_place(name) and name not in (points := installed_encoders()):
+    if not is_import_path(name) and name not in (points := installed_encoders()):
         return None
-    factory = load_place(name) if is_place(name) else points[name].load()
+    factory = load_object(name) if is_import_path(name) else points[name].load()
     if isinstance(factory, nn.Module) or not callable(factory):
         raise ValueError(f"encoder {name} must be a class or a function that makes a torch module")
     return factory
@@ -40,7 +40,9 @@ def find_outside_options(name: str, *, skip: Collection[str], prefix: str) -> ty
     """The config class of an encoder that is not ours, or None."""
     factory = find_factory(name)
     return (
-        None if factory is None else options_of(factory, skip=skip, prefix=prefix, positional=True)
+        None
+        if factory is None
+        else make_options_class(factory, skip=skip, prefix=prefix, positional=True)
     )
 
 
@@ -58,7 +60,7 @@ def build_outside_encoder(
     taken = inspect.signature(factory).parameters
     facts = {name: value for name, value in offered.items() if name in taken}
     with init_seed(seed, "encoder"):
-        module = factory(**facts, **given_values(options))
+        module = factory(**facts, **drop_none(options))
     return adapt_image_encoder(module, in_channels=in_channels, size=size)
 
 
@@ -74,7 +76,7 @@ def build_checked_encoder(
     takes_vocab = vocab and "vocab" in inspect.signature(factory).parameters
     facts = {"vocab": vocab} if takes_vocab else {}
     with init_seed(seed, "encoder"):
-        module = factory(**facts, **given_values(options))
+        module = factory(**facts, **drop_none(options))
     check_contract(module, protocol, kind=kind)
     return module
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch, PatchEncoder, Step, Units
 from selfwise.methods.inspection import ImageColumn, ImageGrid, draw_codes
-from selfwise.methods.method import Method, PaperDefaults, guessed
+from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE, PatchTargetNeed
 from selfwise.views.image.block_mask import MASK_SHARE, check_block_mask, draw_block_masks
 from selfwise.views.image.crop import Crop
@@ -99,7 +99,9 @@ class BEiT(Method):
 
     def forward(self, view: HiddenPatches) -> Step:
         hidden = self._hidden(view).flatten(0, 1)
-        return guessed("masked", self.head(hidden), view.target.flatten(), view.chosen.flatten())
+        return cross_entropy_step(
+            "masked", self.head(hidden), view.target.flatten(), view.chosen.flatten()
+        )
 
     def inspect(self, view: HiddenPatches) -> ImageGrid:
         """What is hidden, and the units that are guessed there, beside the true ones."""

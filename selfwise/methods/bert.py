@@ -16,7 +16,7 @@ from selfwise.methods.method import (
     check_pairs,
     check_sees_all,
     check_text,
-    guessed,
+    cross_entropy_step,
 )
 from selfwise.methods.needs import VOCABULARY
 from selfwise.nn.mlm_head import MaskedLMHead
@@ -119,8 +119,8 @@ class BERT(Method):
     def forward(self, view: MaskedTokens) -> Step:
         assert view.batch.pair is not None, "rows of pairs have labels"
         logits, answer = self._scores(view)
-        words = guessed("masked", logits, view.target.flatten(), view.chosen.flatten())
-        texts = guessed("next_sentence", answer, view.batch.pair)
+        words = cross_entropy_step("masked", logits, view.target.flatten(), view.chosen.flatten())
+        texts = cross_entropy_step("next_sentence", answer, view.batch.pair)
         return Step(words.terms | texts.terms, words.metrics | texts.metrics)
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:

@@ -11,7 +11,7 @@ from torch import Tensor
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import NextTokenExamples, rank_predictions
-from selfwise.methods.method import Method, PaperDefaults, check_text, guessed
+from selfwise.methods.method import Method, PaperDefaults, check_text, cross_entropy_step
 from selfwise.methods.needs import VOCABULARY
 from selfwise.views.text.collate import collate_windows
 from selfwise.views.text.packing import plan_windows
@@ -91,7 +91,9 @@ class GPT(Method):
 
     def forward(self, view: Following) -> Step:
         logits = self._scores(view)
-        return guessed("next_token", logits, view.target.flatten(), view.chosen.flatten())
+        return cross_entropy_step(
+            "next_token", logits, view.target.flatten(), view.chosen.flatten()
+        )
 
     def inspect(self, view: Following) -> NextTokenExamples:
         """Every token with what was expected in its place."""

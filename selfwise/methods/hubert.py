@@ -19,7 +19,7 @@ from selfwise.core.types import (
 from selfwise.losses.contrastive import check_temperature
 from selfwise.losses.cross_entropy import cosine_logits
 from selfwise.methods.inspection import MaskedAudioExamples, rank_predictions
-from selfwise.methods.method import Method, PaperDefaults, guessed
+from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
 from selfwise.methods.needs import FrameTargetNeed
 from selfwise.views.audio.span_mask import MaskedFrames, SpanMask, count_valid_frames
 
@@ -127,7 +127,9 @@ class HuBERT(Method):
 
     def _masked(self, view: MaskedFrames, tokens: Tensor, valid: Tensor) -> Step:
         hidden = self.encoder.read(tokens, valid, view.where)
-        return guessed("masked", self._scores(hidden), view.target.flatten(), view.chosen.flatten())
+        return cross_entropy_step(
+            "masked", self._scores(hidden), view.target.flatten(), view.chosen.flatten()
+        )
 
     def _all(self, view: MaskedFrames, tokens: Tensor, valid: Tensor) -> Step:
         """The same, and the frames that are seen.
@@ -138,8 +140,8 @@ class HuBERT(Method):
         assert view.batch.units is not None
         scores = self._scores(self.encoder.trunk(tokens, valid).tokens)
         target = torch.where(valid, view.batch.units, 0).flatten()
-        step = guessed("masked", scores, target, view.mask.flatten())
-        other = guessed("unmasked", scores, target, (valid & ~view.mask).flatten())
+        step = cross_entropy_step("masked", scores, target, view.mask.flatten())
+        other = cross_entropy_step("unmasked", scores, target, (valid & ~view.mask).flatten())
         term = other.terms["unmasked"]
         step.terms["unmasked"] = Term(self.alpha * term.sum, term.count)
         step.metrics.update(other.metrics)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.methods.inspection import ImageColumn, ImageGrid
-from selfwise.methods.method import Method, PaperDefaults, guessed
+from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.color_jitter import to_grayscale
 from selfwise.views.image.permutations import hamming_distances, permutation_set
@@ -135,7 +135,7 @@ class Jigsaw(Method):
         return {"jigsaw": view.x.new_full((), view.label.numel())}
 
     def forward(self, view: Tiles) -> Step:
-        return guessed("jigsaw", self._scores(view.x, view.order), view.label.flatten())
+        return cross_entropy_step("jigsaw", self._scores(view.x, view.order), view.label.flatten())
 
     def inspect(self, view: Tiles) -> ImageGrid:
         """The first order of each image, as it lies and as it is put back."""

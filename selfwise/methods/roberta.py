@@ -10,7 +10,13 @@ from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import MaskedTextExamples, rank_predictions
-from selfwise.methods.method import Method, PaperDefaults, check_sees_all, check_text, guessed
+from selfwise.methods.method import (
+    Method,
+    PaperDefaults,
+    check_sees_all,
+    check_text,
+    cross_entropy_step,
+)
 from selfwise.methods.needs import VOCABULARY
 from selfwise.nn.mlm_head import MaskedLMHead
 from selfwise.views.text import token_mask as mask
@@ -107,7 +113,9 @@ class RoBERTa(Method):
         return {"masked": view.chosen.sum().float()}
 
     def forward(self, view: MaskedTokens) -> Step:
-        return guessed("masked", self._scores(view), view.target.flatten(), view.chosen.flatten())
+        return cross_entropy_step(
+            "masked", self._scores(view), view.target.flatten(), view.chosen.flatten()
+        )
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:
         """What is filled in."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.methods.inspection import ImageColumn, ImageGrid
-from selfwise.methods.method import Method, PaperDefaults, guessed
+from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.crop import Crop
 from selfwise.views.image.tiles import TURNS, rotate_four_ways
@@ -77,7 +77,7 @@ class Rotation(Method):
 
     def forward(self, view: Turned) -> Step:
         logits = self.head(self.encoder(view.x.flatten(0, 1)).pooled)
-        return guessed("rotation", logits, view.label.flatten())
+        return cross_entropy_step("rotation", logits, view.label.flatten())
 
     def inspect(self, view: Turned) -> ImageGrid:
         """One turn of each image: the four come one after the other."""

@@ -13,7 +13,7 @@ from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather_rows, gather_views
 from selfwise.losses import triplet_mining as ways
 from selfwise.methods.inspection import ImageGrid, show_triplets
-from selfwise.methods.method import Method, PaperDefaults, shared
+from selfwise.methods.method import Method, PaperDefaults, scale_by_world_size
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.heads import ProjectionHead
 from selfwise.views.image.augment import build_simclr_augment
@@ -93,7 +93,7 @@ class Triplet(Method):
 
     def forward(self, view: Pairs) -> Step:
         rows, told = self._rows(view)
-        return shared(ways.triplet_step(*rows, **told))
+        return scale_by_world_size(ways.triplet_step(*rows, **told))
 
     def _rows(self, view: Pairs) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
         """Embeddings of all views, which image each is of, its partner; and how to mine."""

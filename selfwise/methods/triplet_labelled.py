@@ -14,7 +14,7 @@ from selfwise.core.types import Encoder, Labelled, Step
 from selfwise.distributed.collectives import gather_rows
 from selfwise.losses import triplet_mining as ways
 from selfwise.methods.inspection import ImageGrid, show_triplets
-from selfwise.methods.method import Method, PaperDefaults, shared
+from selfwise.methods.method import Method, PaperDefaults, scale_by_world_size
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.augment import build_supervised_augment
 from selfwise.views.image.pk_sampler import PKSampler
@@ -95,7 +95,7 @@ class TripletLabelled(Method):
 
     def forward(self, view: Faces) -> Step:
         rows, told = self._rows(view)
-        return shared(ways.triplet_step(*rows, **told))
+        return scale_by_world_size(ways.triplet_step(*rows, **told))
 
     def inspect(self, view: Faces) -> ImageGrid:
         """The first image of each identity as the anchor, and the first triplet that it is in."""

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import torch
 
-from selfwise.core.memory import kept_memory
-from selfwise.core.process import explained_loader_death, threads
+from selfwise.core.memory import keep_freed_memory
+from selfwise.core.process import explain_loader_death, limit_threads
 from selfwise.core.types import RATE, AudioBatch, Batch, Labelled, TextBatch, batch_size
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.distributed.sharding import LocalBatch
@@ -71,7 +71,7 @@ def time_steps(
     Before that come three steps, and those that empty what reading had put by. Nothing is
     written. Of several processes the first measures its part of a step, alone.
     """
-    with threads(options.threads), kept_memory(), explained_loader_death():
+    with limit_threads(options.threads), keep_freed_memory(), explain_loader_death():
         return _time_steps(
             assemble(method(), options), batches, options, seed=seed, seconds=seconds
         )

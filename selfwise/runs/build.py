@@ -8,7 +8,7 @@ from typing import Any
 
 from selfwise.core.config import make_config
 from selfwise.core.files import digest
-from selfwise.core.plugins import FROM_PYTHON, digest_code, is_place, load_allowed
+from selfwise.core.plugins import FROM_PYTHON, digest_code, is_import_path, load_allowed_object
 from selfwise.core.rng import init_seed
 from selfwise.encoders.outside import find_factory, reset_weights
 from selfwise.methods import Method, find_method
@@ -68,9 +68,9 @@ def _find_method(folder: Path, record: RunRecord, method: type[Method] | None) -
             f"{folder} was trained with a method that was defined in Python: load or resume it "
             "there, with method="
         )
-    if not is_place(record.method):
+    if not is_import_path(record.method):
         return find_method(record.method)
-    kind = load_allowed(record.method, folder=folder)
+    kind = load_allowed_object(record.method, folder=folder)
     if not (isinstance(kind, type) and issubclass(kind, Method)):
         raise ValueError(f"{record.method}, the method of {folder}, is not a method any more")
     return kind
@@ -87,8 +87,8 @@ def _find_encoder(
             f"the encoder of {folder} was handed over in Python: load or resume it there, with "
             "encoder="
         )
-    if is_place(name):
-        load_allowed(name, folder=folder)
+    if is_import_path(name):
+        load_allowed_object(name, folder=folder)
     return find_factory(name)
 
 

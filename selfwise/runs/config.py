@@ -14,24 +14,24 @@ from selfwise import methods
 from selfwise.core.config import (
     AbsolutePath,
     Config,
-    flag,
     flatten_config,
-    given_options,
+    format_flag,
+    list_option_paths,
+    list_options_set,
+    list_sections,
     make_config,
+    make_options_class,
     merge_values,
     nest_values,
-    option_paths,
-    options_of,
-    sections,
 )
 from selfwise.core.plugins import (
     FROM_PYTHON,
-    absolute_place,
     allow_plugins,
-    is_place,
-    load_place,
-    module_of,
-    name_place,
+    is_import_path,
+    load_object,
+    module_part,
+    name_import_path,
+    resolve_import_path,
 )
 from selfwise.data.image.named_sets import parse_name
 from selfwise.data.text.documents import HUB_PREFIX
@@ -107,9 +107,9 @@ def find_method_class(method: str | type[Method]) -> type[Method]:
 
     Raises ValueError for what is not a method.
     """
-    if isinstance(method, str) and not is_place(method):
+    if isinstance(method, str) and not is_import_path(method):
         return methods.find_method(method)
-    kind = load_place(method) if isinstance(method, str) else method
+    kind = load_object(method) if isinstance(method, str) else method
     if not (isinstance(kind, type) and issubclass(kind, Method)):
         raise ValueError(f"{method} is not a method: a class that inherits selfwise.Method is one")
     return kind
@@ -118,9 +118,9 @@ def find_method_class(method: str | type[Method]) -> type[Method]:
 def name_method(method: str | type[Method], kind: type[Method]) -> str:
     """A method as run.yaml names it."""
     if isinstance(method, str):
-        return absolute_place(method) if is_place(method) else method
+        return resolve_import_path(method) if is_import_path(method) else method
     own = methods.name_of(kind)
-    return own or name_place(kind)
+    return own or name_import_path(kind)
 
 
 def config_class(
@@ -148,7 +148,7 @@ def encoder_class(kind: type[Method], encoder: str | EncoderFactory | nn.Module)
     if isinstance(encoder, nn.Module):
         return Config
     if not isinstance(encoder, str):
-        return options_of(encoder, skip=FROM_DATA, prefix="encoder.", positional=True)
+        return make_options_class(encoder, skip=FROM_DATA, prefix="encoder.", positional=True)
     return modality_of(kind).find_encoder_options(encoder or kind.default_encoder)
 
 
@@ -157,7 +157,7 @@ FROM_DATA = ("in_channels", "size", "vocab", "seed")  # what the data decide of 
 
 def method_class_options(kind: type[Method]) -> type[Config]:
     """The config class of a method's own options."""
-    return options_of(kind, skip={"encoder", *kind.needs})
+    return make_options_class(kind, skip={"encoder", *kind.needs})
 
 
 def needs_class(kind: type[Method]) -> type[Config]:
@@ -179,7 +179,7 @@ def make_request(
     data: object,
     encoder: str | EncoderFactory | nn.Module = "",
     start: str | Path = "",
-    spell: Callable[[str], str] = flag,
+    spell: Callable[[str], str] = format_flag,
 ) -> RunRequest:
     """A run as the user describes it, with every option checked.
 
@@ -206,7 +206,7 @@ def make_request(
     asked = make_config(kind_of, given, spell=spell)
     method_name = name_method(method, kind)
     # what the user has named or handed over, the other processes of the run may import too
-    allow_plugins(module_of(place) for place in (method_name, name) if is_place(place))
+    allow_plugins(module_part(place) for place in (method_name, name) if is_import_path(place))
     return RunRequest(
         method=method_name,
         kind=kind,
@@ -230,10 +230,10 @@ def _check_not_supplied(
     spell: Callable[[str], str],
 ) -> None:
     """Raises ValueError for what no encoder takes as an option, also where it takes any name."""
-    own = sections(kind)["encoder_options"].model_fields
+    own = list_sections(kind)["encoder_options"].model_fields
     taken = SUPPLIED if factory is None else signature(factory).parameters
     for name in (n for n in given if n in taken and n not in own):
-        if (setter := SUPPLIED.get(name, "")) in option_paths(kind):
+        if (setter := SUPPLIED.get(name, "")) in list_option_paths(kind):
             raise ValueError(
                 f"{spell(f'encoder.{name}')} is no option of the encoder; {spell(setter)} sets it"
             )
@@ -268,7 +268,7 @@ def name_encoder(
     """An encoder as run.yaml names it, and its factory where it is not one of ours."""
     if isinstance(encoder, str):
         factory = find_factory(encoder) if encoder else None
-        return (absolute_place(encoder) if is_place(encoder) else encoder), factory
+        return (resolve_import_path(encoder) if is_import_path(encoder) else encoder), factory
     if isinstance(encoder, nn.Module):
         return FROM_PYTHON, ModuleFactory(encoder)
     if not callable(encoder):
@@ -276,7 +276,7 @@ def name_encoder(
             "encoder must be a name, MODULE:NAME, a torch module or a function that makes one, "
             f"not {type(encoder).__name__}"
         )
-    return name_place(encoder), encoder
+    return name_import_path(encoder), encoder
 
 
 class ModuleFactory:
@@ -319,5 +319,5 @@ def _options_from_start(
 
 def _as_written(config: PretrainConfig) -> dict[str, Any]:
     """What the user gave, by option, as plain data."""
-    given, values = given_options(config), flatten_config(config)
+    given, values = list_options_set(config), flatten_config(config)
     return {n: v for n, v in values.items() if n in given and v is not None and v != ""}

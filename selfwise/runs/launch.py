@@ -19,7 +19,7 @@ from torch.distributed import TCPStore
 
 from selfwise.core.device import device_type, resolve_device
 from selfwise.core.plugins import FROM_PYTHON
-from selfwise.core.process import threads
+from selfwise.core.process import limit_threads
 from selfwise.distributed.launch import join_when_ready, launch_workers, run_worker
 from selfwise.distributed.process_group import (
     DistributedEnv,
@@ -185,11 +185,11 @@ def sharing(
     if (env := detect_env()) is not None and env.rank:
         with report_peer_failure(BEFORE):
             join_process_group(env, "cpu")
-        with report_peer_failure(AGAIN), threads(each):
+        with report_peer_failure(AGAIN), limit_threads(each):
             yield env
         return
     together = launch_workers(line, devices, device_type="cpu", threads=each, resume_hint=AGAIN)
-    with threads(each if devices > 1 else 0), together as env:
+    with limit_threads(each if devices > 1 else 0), together as env:
         yield env
 
 

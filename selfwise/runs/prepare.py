@@ -8,7 +8,7 @@ from selfwise import methods
 from selfwise.core.config import flatten_config
 from selfwise.core.device import resolve_device
 from selfwise.core.plugins import digest_code
-from selfwise.core.process import threads
+from selfwise.core.process import limit_threads
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
 from selfwise.modalities.modality import OpenData, Opening, Steps
@@ -49,7 +49,7 @@ def prepare_run(request: RunRequest, data: Any, *, quiet: bool = False) -> Prepa
         device=resolve_device(config.training.device),
         needs=config.needs_options,
     )
-    with threads(config.training.threads):
+    with limit_threads(config.training.threads):
         opened = modality_of(kind).open_data(data, config.reading, opening)
     if request.earlier is not None:
         opened.adopt(request.earlier)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from selfwise.core.config import Config, make_config, sections
+from selfwise.core.config import Config, list_sections, make_config
 from selfwise.core.files import write_file
 from selfwise.modalities import find_modality
 from selfwise.training.config import ResolvedTraining
@@ -110,7 +110,7 @@ class RunRecord:
 
     def needs_options(self, kind: type[Config]) -> Config:
         """The options of a method's needs, given their config class."""
-        values = {name: self._values(section) for name, section in sections(kind).items()}
+        values = {name: self._values(section) for name, section in list_sections(kind).items()}
         return make_config(kind, values)
 
     def _values(self, kind: type[Config]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from selfwise.core.config import flag
+from selfwise.core.config import format_flag
 from selfwise.core.device import resolve_device
 from selfwise.core.plugins import FROM_PYTHON, allow_plugins
 from selfwise.distributed.process_group import detect_env
@@ -107,7 +107,8 @@ def pretrain_or_resume(
         before = record.config.get(name, record.get(name))
         if value != before:
             raise ValueError(
-                f"{folder} holds a run with {flag(name)} {before}, not {value}; give another --out"
+                f"{folder} holds a run with {format_flag(name)} {before}, not {value}; "
+                "give another --out"
             )
     return resume(folder, data=data if record.data == FROM_PYTHON else None, quiet=quiet)
 

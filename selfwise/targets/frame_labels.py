@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from selfwise.core.files import write_file
-from selfwise.core.types import HOP, frames
+from selfwise.core.types import HOP, count_frames
 
 FORMAT = 1
 ARRAY_FILE, FACTS_FILE, HALF_FILE = "units.npy", "units.json", "units.half.npy"
@@ -182,7 +182,9 @@ def _write_batch(
 
 
 def _frame_offsets(samples: Int64[np.ndarray, "r"]) -> Int64[np.ndarray, "r1"]:
-    counts = np.fromiter((frames(int(n)) for n in samples), dtype=np.int64, count=len(samples))
+    counts = np.fromiter(
+        (count_frames(int(n)) for n in samples), dtype=np.int64, count=len(samples)
+    )
     return np.concatenate([np.zeros(1, dtype=np.int64), counts.cumsum(dtype=np.int64)])
 
 

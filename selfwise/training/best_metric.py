@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from selfwise.core.process import explained_loader_death, threads
+from selfwise.core.process import explain_loader_death, limit_threads
 from selfwise.distributed.collectives import local_only
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.methods.method import Method
@@ -26,7 +26,7 @@ def check_best(
     if not options.best:
         return
     name, there = options.best.lstrip("-"), ["lr"]
-    with threads(options.threads), local_only(), explained_loader_death():
+    with limit_threads(options.threads), local_only(), explain_loader_death():
         there += _names_of_step(trial := method(), batches, options, seed=seed)
         for probe in probes if name not in there else ():
             there += probe(trial)

@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from selfwise.core.files import hold_lock
-from selfwise.core.memory import kept_memory
+from selfwise.core.memory import keep_freed_memory
 from selfwise.core.process import (
+    catch_stop_signals,
     check_temporary_folder,
-    explained_loader_death,
-    fitting_workers,
-    stop_signals,
-    threads,
+    explain_loader_death,
+    limit_threads,
+    limit_workers,
 )
 from selfwise.core.types import Batch
 from selfwise.distributed.collectives import local_only
@@ -88,10 +88,10 @@ def fit(
     """
     first = env.rank == 0
     with (
-        threads(options.threads),
-        kept_memory(),
+        limit_threads(options.threads),
+        keep_freed_memory(),
         _lock_run(out if first else None),
-        explained_loader_death(),
+        explain_loader_death(),
     ):
         told: dict[str, Any] = {"seed": seed, "probes": probes, "quiet": quiet or not first}
         told["beside"] = beside
@@ -149,7 +149,7 @@ def _loop(
     progress: Progress,
 ) -> None:
     options, clock = keeper.options, Clock()
-    with stop_signals() as stopped:
+    with catch_stop_signals() as stopped:
         for step, batch in timed(load(batches, keeper.step, options, parts.env), clock):
             lr = set_lr(parts.optimizer, options, step)
             found = train_step(parts, batch, step, seed=seed, options=options)
@@ -214,7 +214,7 @@ def load(
         batches if env.size == 1 else ShardedBatches(batches, env),  # type: ignore[arg-type]
         batch_size=None,
         sampler=steps,
-        num_workers=fitting_workers(options.workers, lambda: batches[start]),
+        num_workers=limit_workers(options.workers, lambda: batches[start]),
         pin_memory=options.device.startswith("cuda"),
         generator=torch.Generator(),  # otherwise a seed is drawn from the global state
     )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfwise.core.process import threads
+from selfwise.core.process import limit_threads
 from selfwise.core.rng import Rng, generator, seed_global
 from selfwise.core.types import batch_size, slice_batch, to_device
 from selfwise.distributed.collectives import local_only
@@ -34,7 +34,7 @@ def check_memory(
     What a forward pass keeps for the backward pass grows linearly with the examples. Raises
     ValueError that names a batch that fits.
     """
-    with threads(options.threads), local_only():
+    with limit_threads(options.threads), local_only():
         parts = assemble(method(), options)
         batch = to_device(batches[0], parts.device)
         n = -(-batch_size(batch) // options.accumulate)

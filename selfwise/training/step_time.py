@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from selfwise.core.memory import kept_memory
-from selfwise.core.process import explained_loader_death, threads
+from selfwise.core.memory import keep_freed_memory
+from selfwise.core.process import explain_loader_death, limit_threads
 from selfwise.distributed.collectives import local_only
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.methods.method import Method
@@ -53,7 +53,7 @@ def measure_pace(
     take longer than `longest_look` seconds, by the examples it reads, is estimated from them and
     not called. Of several processes the first measures its part of a step, alone.
     """
-    with threads(options.threads), kept_memory(), local_only(), explained_loader_death():
+    with limit_threads(options.threads), keep_freed_memory(), local_only(), explain_loader_death():
         trial = method()
         # a call of its own: the copy is gone before memory is given back
         step = _measure_step(trial, batches, options, seed=seed, patience=patience)

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from selfwise.core.parallel import available
-from selfwise.core.process import threads
+from selfwise.core.parallel import count_cpus
+from selfwise.core.process import limit_threads
 from selfwise.profiling.advice import (
     OptionTrial,
     StepProfile,
@@ -131,7 +131,7 @@ def _found(ready: PreparedRun, seconds: float, *, quiet: bool) -> dict[str, Any]
         "options": ready.record.options | dict(options),
         "found": ready.data.info.model_dump(),
         "environment": describe_environment(options.threads, device),
-        "cores": available(),
+        "cores": count_cpus(),
         "steps": len(base.times),
         "seconds": base.seconds,
         "examples_per_second": base.rate,
@@ -163,7 +163,7 @@ def _measured(ready: PreparedRun, options: ResolvedTraining, seconds: float) -> 
 def _limits(ready: PreparedRun) -> dict[str, Any]:
     """Operations of a step, and how many a second two matrices would take."""
     options, side = ready.training, matrix_side(ready.training.device)
-    with threads(options.threads):
+    with limit_threads(options.threads):
         parts = assemble(deepcopy(ready.method), options.replace(compile=False))
         found: dict[str, Any] = {
             "flops": count_step_flops(parts, ready.source, options, seed=ready.seed),
@@ -187,7 +187,7 @@ def _numbers(
     return StepProfile(
         waiting=base.waiting,
         utilisation=used,
-        cores=max(1, available() // options.devices),
+        cores=max(1, count_cpus() // options.devices),
         examples=ready.data.info.examples,
         bf16=limits.get("products_bf16", 0.0) / limits["products"],
         memory=share,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from selfwise.core.parallel import available
+from selfwise.core.parallel import count_cpus
 from selfwise.runs.environment import describe_environment
 
 # module to look for, and what is lost without it
@@ -23,7 +23,7 @@ def report() -> str:
     """Versions, processor, devices, precision, disk, and advice, as text."""
     found = describe_environment(torch.get_num_threads(), "cpu")
     lines = [f"{name:<18} {value}" for name, value in found.items() if value is not None]
-    lines += [f"{'cores for us':<18} {available()}"]
+    lines += [f"{'cores for us':<18} {count_cpus()}"]
     lines += [f"{'fast bf16':<18} {'yes' if fast_bf16() else 'no: float32 is used'}"]
     lines += _devices()
     free = shutil.disk_usage(Path.home()).free / 2**30

@@ -13,7 +13,7 @@ from scipy.sparse import issparse
 from selfwise.core.device import resolve_device
 from selfwise.core.errors import did_you_mean
 from selfwise.core.files import write_file
-from selfwise.core.rng import hash_keys, shuffled
+from selfwise.core.rng import hash_keys, shuffle_indices
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.evaluation.probes import label_curve
 from selfwise.evaluation.probes.baselines import FeatureSplit
@@ -224,7 +224,7 @@ def labelled_pair(
     reading = replace(reading or ReadingOptions(), labelled=True)
     known = run.modality.open_examples(run, train, reading)
     if test is None:
-        order = shuffled(len(known), 0, "test split")
+        order = shuffle_indices(len(known), 0, "test split")
         cut = len(known) // 5
         if not cut:
             raise ValueError(f"{len(known)} examples are too few to split off a test set")

@@ -283,13 +283,13 @@ def test_help_is_there_for_every_verb(selfwise):
 
 def test_flags_do_not_collide():
     from selfwise import methods
-    from selfwise.core.config import option_paths, options_of
+    from selfwise.core.config import list_option_paths, make_options_class
     from selfwise.runs.config import config_class
     from selfwise.runs.create import pretrain
 
-    command = {*option_paths(options_of(pretrain)), "config", "plugin", "measure"}
+    command = {*list_option_paths(make_options_class(pretrain)), "config", "plugin", "measure"}
     for name in methods.method_names():
-        options = option_paths(config_class(name))  # raises TypeError if one is there twice
+        options = list_option_paths(config_class(name))  # raises TypeError if one is there twice
         sections = [path[0] for path in options.values()]
         assert {"training", "reading", "encoder_options"} <= {*sections}
         shared = {option for option, path in options.items() if len(path) == 1}

@@ -256,7 +256,7 @@ def test_the_second_iteration_has_the_units_of_the_firsts_layer(runs, voices, tm
     with torch.no_grad():
         tokens = first.encoder.eval().hidden(batch)[0].tokens
     for row, i, extent in zip(tokens, batch.index.tolist(), batch.extent.tolist()):
-        count = selfwise.core.types.frames(extent)
+        count = selfwise.core.types.count_frames(extent)
         assert np.array_equal(labels.read(i, 0, count), book(row[:count]).numpy())
     # the same again finds all of it done
     before = cases.content(out)

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from selfwise import methods
-from selfwise.core.process import LONGEST, check_temporary_folder
+from selfwise.core.process import MAX_PATH_BYTES, check_temporary_folder
 from selfwise.core.rng import generator
 from selfwise.core.types import Term
 from selfwise.methods.simclr import SimCLR
@@ -464,12 +464,12 @@ def test_a_cpu_convolves_float32_with_channels_last(precision, last):
 
 
 def test_a_temporary_folder_that_is_too_long_for_sockets_is_refused(monkeypatch):
-    long = "/tmp/" + "x" * (LONGEST - 5)
+    long = "/tmp/" + "x" * (MAX_PATH_BYTES - 5)
     monkeypatch.setattr(tempfile, "tempdir", long)
     check_temporary_folder(2)
     monkeypatch.setattr(tempfile, "tempdir", long + "x")
     check_temporary_folder(0)
-    with pytest.raises(ValueError, match=f"at most {LONGEST}: set TMPDIR"):
+    with pytest.raises(ValueError, match=f"at most {MAX_PATH_BYTES}: set TMPDIR"):
         load(Repeated(Supervised), 0, options(Supervised).replace(workers=1))
 
 
@@ -477,7 +477,7 @@ def test_a_temporary_folder_that_is_too_long_for_sockets_is_refused(monkeypatch)
 def test_sockets_fit_into_the_longest_temporary_folder(longer, fits):
     assert len(Path(tempfile.mktemp(prefix="listener-")).name) == len("listener-12345678")
     with tempfile.TemporaryDirectory(prefix="socket-", dir="/tmp") as short:
-        place = Path(short) / ("x" * (LONGEST + longer - len(short) - 1)) / "pymp-12345678"
+        place = Path(short) / ("x" * (MAX_PATH_BYTES + longer - len(short) - 1)) / "pymp-12345678"
         place.mkdir(parents=True)
         with socket.socket(socket.AF_UNIX) as listener:
             path = str(place / "listener-12345678")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from selfwise.core.files import cache_dir, flush_to_disk, publish, write_file
-from selfwise.core.parallel import Progress, in_chunks
+from selfwise.core.parallel import Progress, map_in_chunks
 from selfwise.core.types import RATE
 from selfwise.data.audio.dataset import FileStore, MapStore
 from selfwise.data.audio.scan import Scan, files_per_chunk
@@ -88,7 +88,7 @@ def _decode_all(
     store = FileStore(listing.root, listing.paths, scan.frames, scan.rates)
     job, n, fresh = DecodeRecordings(str(x), store, starts), len(listing.paths), 0
     rest = np.arange(done, n)
-    for files, samples in in_chunks(job, rest, workers=workers, chunk=files_per_chunk(listing)):
+    for files, samples in map_in_chunks(job, rest, workers=workers, chunk=files_per_chunk(listing)):
         done, fresh = done + files, fresh + samples
         if fresh >= SAMPLES_PER_SAVE:
             _save_journal(x, journal, done)

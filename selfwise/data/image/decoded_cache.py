@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.core.files import STALE_SECONDS, atomic_write, cache_dir, digest, remove_unfinished
-from selfwise.core.parallel import in_chunks
+from selfwise.core.parallel import map_in_chunks
 from selfwise.data.compact_paths import Paths
 from selfwise.data.image.dataset import MappedFile
 from selfwise.data.image.decode import decode_file
@@ -121,7 +121,7 @@ def _decode_all(
     present = sizes.any(axis=1)
     progress = reading.progress if n > REPORT_FROM else None
     rows, all_broken = np.flatnonzero(present), list(broken)
-    for chunk in in_chunks(job, rows, workers=reading.workers, progress=progress):
+    for chunk in map_in_chunks(job, rows, workers=reading.workers, progress=progress):
         all_broken += chunk
     differ = bool((sizes[present] != (height, width)).any())
     if differ:

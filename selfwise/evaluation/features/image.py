@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from selfwise.core.device import autocast, check_evaluation_precision
 from selfwise.core.files import atomic_write, digest
-from selfwise.core.memory import kept_memory
-from selfwise.core.process import check_temporary_folder, explained_loader_death, fitting_workers
+from selfwise.core.memory import keep_freed_memory
+from selfwise.core.process import check_temporary_folder, explain_loader_death, limit_workers
 from selfwise.core.rng import generator
 from selfwise.core.types import Encoder, Features, ImageBatch, to_device
 from selfwise.data.image.dataset import Images
@@ -153,7 +153,7 @@ def iterate_views(
     groups = DataLoader(
         _RowGroups(images, rows),
         batch_size=None,
-        num_workers=fitting_workers(workers, lambda: images.read(rows[0])),
+        num_workers=limit_workers(workers, lambda: images.read(rows[0])),
         generator=generator(0, "evaluation loader"),
     )
     for group in groups:
@@ -174,7 +174,7 @@ def evaluation_mode(
     tensor = next(chain(encoder.parameters(), encoder.buffers()), None)
     home = torch.device(device) if tensor is None else tensor.device
     try:
-        with torch.no_grad(), kept_memory(), explained_loader_death():
+        with torch.no_grad(), keep_freed_memory(), explain_loader_death():
             yield encoder.eval().to(device)
     finally:
         encoder.to(home)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from selfwise.core.files import atomic_write
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import slice_batch, to_device
 from selfwise.data.image import Images
 from selfwise.evaluation.features.image import crop_fraction, evaluation_mode
@@ -63,7 +63,7 @@ class PictureMonitor:
 
     def __init__(self, images: Images, *, size: int, seed: int, every: int, folder: Path | None):
         assert len(images), "the caller has checked that there are examples"
-        sample = shuffled(len(images), seed, "reconstructions")[:MAX_EXAMPLES]
+        sample = shuffle_indices(len(images), seed, "reconstructions")[:MAX_EXAMPLES]
         self.batch = images.read(sample)  # in this order: a folder of classes begins with one class
         self.size, self.every, self.folder = size, every, folder
 

@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float32
 from torch import nn
 
-from selfwise.core.config import Config, given_values, overrides_of
+from selfwise.core.config import Config, drop_none, make_overrides_class
 from selfwise.core.data_info import AudioInfo
 from selfwise.core.device import choose_evaluation
 from selfwise.core.types import RATE, SpeechEncoder
@@ -87,7 +87,7 @@ class AudioModality:
 
     def find_encoder_options(self, name: str) -> type[Config]:
         outside = find_outside_options(name, skip=("seed",), prefix=PREFIX)
-        return overrides_of(SpeechShape, prefix=PREFIX) if outside is None else outside
+        return make_overrides_class(SpeechShape, prefix=PREFIX) if outside is None else outside
 
     def open_data(self, data: Any, options: AudioReading, opening: Opening) -> OpenAudio:
         _check_reading(options)
@@ -136,7 +136,7 @@ class AudioModality:
             return build_checked_encoder(
                 choice.factory, choice.options, SpeechEncoder, kind="speech", seed=seed
             )
-        return encoders.build_speech_encoder(choice.name, seed=seed, **given_values(choice.options))
+        return encoders.build_speech_encoder(choice.name, seed=seed, **drop_none(choice.options))
 
     def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
         """The same choice: published weights come in by `selfwise import`, as a run."""
@@ -149,7 +149,7 @@ class AudioModality:
         """Layers of an encoder that is only named. Raises ValueError if it cannot be built."""
         if choice.factory is not None:
             return None
-        return encoders.count_layers(choice.name, **given_values(choice.options))
+        return encoders.count_layers(choice.name, **drop_none(choice.options))
 
     def open_examples(self, run: TrainedRun, data: Any, options: ReadingOptions) -> Recordings:
         for name in (n for n in ("field", "label") if getattr(options, n)):

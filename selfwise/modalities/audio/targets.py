@@ -21,7 +21,7 @@ from torch import Tensor
 
 from selfwise.core import make_once
 from selfwise.core.files import cache_dir, digest
-from selfwise.core.memory import kept_memory
+from selfwise.core.memory import keep_freed_memory
 from selfwise.core.types import HOP, WINDOW, AudioBatch, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.methods.needs import FrameTargetOptions
@@ -202,7 +202,7 @@ def _make(
         return found[valid]
 
     settings = KMeansSettings(len(shuffled), clusters, SEED)
-    with kept_memory():
+    with keep_freed_memory():
         codebook = learn_codebook(
             features, settings, folder=home / make_once.SCRATCH, progress=_say
         )

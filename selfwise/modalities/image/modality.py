@@ -11,7 +11,7 @@ from annotated_types import Ge
 from jaxtyping import Float32
 from torch import nn
 
-from selfwise.core.config import Config, options_of, overrides_of
+from selfwise.core.config import Config, make_options_class, make_overrides_class
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.data.image import Images, drop_unreadable, open_images
@@ -78,10 +78,10 @@ class ImageModality:
         if outside is not None:
             return outside
         if name.partition("-")[0] == "beit":
-            return overrides_of(ViTShape, prefix=PREFIX)
+            return make_overrides_class(ViTShape, prefix=PREFIX)
         if name.partition("-")[0] == "codec":
-            return overrides_of(image_codec.CodecShape, prefix=PREFIX)
-        return options_of(image.TimmEncoder, skip=FROM_DATA, prefix=PREFIX)
+            return make_overrides_class(image_codec.CodecShape, prefix=PREFIX)
+        return make_options_class(image.TimmEncoder, skip=FROM_DATA, prefix=PREFIX)
 
     def open_data(self, data: Any, options: ImageReading, opening: Opening) -> OpenImages:
         labelled = opening.method.labelled

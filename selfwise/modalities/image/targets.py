@@ -19,11 +19,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core import make_once
-from selfwise.core.config import given_values
+from selfwise.core.config import drop_none
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.files import atomic_write, cache_dir, digest
-from selfwise.core.memory import kept_memory
-from selfwise.core.rng import shuffled
+from selfwise.core.memory import keep_freed_memory
+from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import Units
 from selfwise.data.image import Images
 from selfwise.encoders.beit_presets import resolve_vit_shape
@@ -143,7 +143,7 @@ def find_patch(encoder: EncoderChoice, size: int) -> int:
         raise ValueError(
             "targets of patches need to know the encoder's patches: take one of the beit encoders"
         )
-    return resolve_vit_shape(encoder.name, given_values(encoder.options), size=size).patch
+    return resolve_vit_shape(encoder.name, drop_none(encoder.options), size=size).patch
 
 
 def learn_targets(
@@ -255,7 +255,7 @@ def _make(
     if run is None or not hasattr(run.method, "codes"):
         _learn(home, images, about, run, device)
     units = _opened(home, about, open_run)
-    some = np.sort(shuffled(len(images), SEED, "usage")[: 4 * AT_ONCE])
+    some = np.sort(shuffle_indices(len(images), SEED, "usage")[: 4 * AT_ONCE])
     told = {"size": about["size"], "device": device}
     counts = torch.zeros(units.size, dtype=torch.int64)
     for view in iterate_views(images, np.array_split(some, max(1, len(some) // AT_ONCE)), **told):
@@ -272,7 +272,7 @@ def _learn(
 ) -> None:
     """Clusters of patches, or of a layer's patches, at the size of training."""
     size = about["size"]
-    order = shuffled(len(images), SEED, "clusters")[:MOST]
+    order = shuffle_indices(len(images), SEED, "clusters")[:MOST]
 
     def features(rows: np.ndarray) -> Float[Tensor, "m d"]:
         (view,) = iterate_views(images, [np.sort(rows)], size=size, device=device)
@@ -286,7 +286,7 @@ def _learn(
     groups = np.array_split(order, -(-len(order) // AT_ONCE))
     settings = KMeansSettings(len(groups), about["clusters"], SEED)
     folder, memory = home / make_once.SCRATCH, HELD / 2**30
-    with kept_memory():
+    with keep_freed_memory():
         codebook = learn_codebook(
             lambda j: features(groups[j]), settings, folder=folder, memory=memory, progress=_say
         )

@@ -11,7 +11,7 @@ from annotated_types import Ge, Lt
 from jaxtyping import Float32
 from torch import nn
 
-from selfwise.core.config import AbsolutePath, Config, given_values, overrides_of
+from selfwise.core.config import AbsolutePath, Config, drop_none, make_overrides_class
 from selfwise.core.data_info import TextInfo
 from selfwise.core.device import choose_evaluation
 from selfwise.core.types import TextEncoder
@@ -84,7 +84,7 @@ class TextModality:
 
     def find_encoder_options(self, name: str) -> type[Config]:
         outside = find_outside_options(name, skip=FROM_DATA, prefix=PREFIX)
-        return overrides_of(TextShape, prefix=PREFIX) if outside is None else outside
+        return make_overrides_class(TextShape, prefix=PREFIX) if outside is None else outside
 
     def open_data(self, data: Any, options: TextReading, opening: Opening) -> OpenText:
         if options.batch_tokens and options.batch_tokens < options.length:
@@ -137,7 +137,7 @@ class TextModality:
             return build_checked_encoder(
                 choice.factory, choice.options, TextEncoder, kind="text", vocab=vocab, seed=seed
             )
-        options = given_values(choice.options)
+        options = drop_none(choice.options)
         if "length" not in options and resolve_text_shape(choice.name, options).length < length:
             options["length"] = length
         encoder = encoders.build_text_encoder(choice.name, vocab=vocab, seed=seed, **options)

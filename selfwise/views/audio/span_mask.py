@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from selfwise.core.rng import Rng
-from selfwise.core.types import HOP, WINDOW, AudioBatch, frames
+from selfwise.core.types import HOP, WINDOW, AudioBatch, count_frames
 from selfwise.views.text.token_mask import sort_masked_first
 
 MIN_SPANS = 2  # spans in a row, as in fairseq's HuBERT (`min_masks`)
@@ -75,7 +75,7 @@ class SpanMask(NamedTuple):
         """Draw a mask and look up the targets. The batch must have units."""
         assert batch.units is not None, "span masks need the units of the frames"
         t = batch.units.shape[1]
-        assert t == frames(batch.x.shape[1]), f"{t} units for {batch.x.shape[1]} samples"
+        assert t == count_frames(batch.x.shape[1]), f"{t} units for {batch.x.shape[1]} samples"
         mask = self.draw(count_valid_frames(batch), t, rng)
         where, chosen = sort_masked_first(mask, self.max_masked(t))
         # units of frames that do not exist are -1, which no loss can take
@@ -86,7 +86,7 @@ class SpanMask(NamedTuple):
 def count_valid_frames(batch: AudioBatch) -> Int64[Tensor, "b"]:
     """Count the real frames of each row: those whose 400 samples are all real."""
     if batch.extent is None:
-        return batch.index.new_full((len(batch.x),), frames(batch.x.shape[1]))
+        return batch.index.new_full((len(batch.x),), count_frames(batch.x.shape[1]))
     return ((batch.extent - WINDOW) // HOP + 1).clamp_min(0)
 
 
