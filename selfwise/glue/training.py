@@ -152,7 +152,7 @@ class FinetuneJob(NamedTuple):
             model.train()
             places = batch_epoch(lengths, setting.batch, self.seed, self.task.name, epoch)
             for step, rows in enumerate(places[: steps - first], start=first):
-                factor = schedules.factor(recipe.schedule, step, steps=steps, warmup=warmup)
+                factor = schedules.compute_factor(recipe.schedule, step, steps=steps, warmup=warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = setting.rate * factor
                 total += self._step(model, optimizer, train.take(rows), step)

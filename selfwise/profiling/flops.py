@@ -13,8 +13,8 @@ from selfwise.core.device import DTYPES, device_type
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.distributed.sharding import LocalBatch
 from selfwise.training.config import ResolvedTraining
-from selfwise.training.loop import Batches, load
-from selfwise.training.step import Parts, made_views
+from selfwise.training.loop import Batches, load_batches
+from selfwise.training.step import TrainState, make_views
 
 Shape = Sequence[int]
 
@@ -57,7 +57,7 @@ def synchronize(device: str) -> None:
 
 
 def count_step_flops(
-    parts: Parts, batches: Batches, options: ResolvedTraining, *, seed: int
+    parts: TrainState, batches: Batches, options: ResolvedTraining, *, seed: int
 ) -> float:
     """Operations of the products in a step, forward and backward: the mean of the first steps.
 
@@ -66,9 +66,9 @@ def count_step_flops(
     """
     options = options.replace(workers=0, steps=COUNTED_STEPS)
     counts, started = [], monotonic()
-    for step, batch in load(batches, 0, options, DistributedEnv(size=options.devices)):
+    for step, batch in load_batches(batches, 0, options, DistributedEnv(size=options.devices)):
         mine = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
-        views = made_views(parts, mine, step, seed=seed, options=options)
+        views = make_views(parts, mine, step, seed=seed, options=options)
         with build_flop_counter(options.device) as flop_counter:
             for view in views:
                 step_result = parts.precision.forward(parts.method, view)

@@ -19,8 +19,8 @@ from selfwise.distributed.sharding import LocalBatch
 from selfwise.methods.method import Method
 from selfwise.profiling.flops import synchronize
 from selfwise.training.config import ResolvedTraining
-from selfwise.training.loop import Batches, load
-from selfwise.training.step import Parts, assemble, set_lr, train_step
+from selfwise.training.loop import Batches, load_batches
+from selfwise.training.step import TrainState, build_state, set_lr, train_step
 
 Moment = float | torch.cuda.Event
 
@@ -73,12 +73,12 @@ def time_steps(
     """
     with limit_threads(options.threads), keep_freed_memory(), explain_loader_death():
         return _time_steps(
-            assemble(method(), options), batches, options, seed=seed, seconds=seconds
+            build_state(method(), options), batches, options, seed=seed, seconds=seconds
         )
 
 
 def _time_steps(
-    parts: Parts, batches: Batches, options: ResolvedTraining, *, seed: int, seconds: float
+    parts: TrainState, batches: Batches, options: ResolvedTraining, *, seed: int, seconds: float
 ) -> StepTiming:
     endless, env = options.replace(steps=ENDLESS_STEPS), DistributedEnv(size=options.devices)
     device, warmup_steps, started = (
@@ -88,7 +88,7 @@ def _time_steps(
     )
     marks: list[Moment] = []
     waited, amounts = 0.0, []
-    loaded = iter(load(batches, 0, endless, env))
+    loaded = iter(load_batches(batches, 0, endless, env))
     while True:
         wait_started = perf_counter()
         step, batch = next(loaded)

@@ -97,7 +97,7 @@ def _check_target(out: Path) -> Path:
 
 def _open_run(folder: Path) -> Run | None:
     """The run with its weights, or None before its first checkpoint."""
-    newest, torn_files = checkpoint.latest(folder / "checkpoints")
+    newest, torn_files = checkpoint.find_latest(folder / "checkpoints")
     if newest is None and not torn_files:
         return None
     return load(folder)

@@ -176,7 +176,7 @@ def load_at(folder: Path, saved: checkpoint.Checkpoint, code: RunCode | None = N
     inputs = modality.load_inputs(code.method, folder, facts, record.needs, open_newest)
     method = build_method(record, code, facts, inputs, pretrained=False)
     checkpoint.load_weights(saved, method)
-    weights = checkpoint.checksum(saved.folder / checkpoint.FILES[0])
+    weights = checkpoint.compute_checksum(saved.folder / checkpoint.FILES[0])
     return LoadedRun(record, facts, method.eval(), weights, saved.step, code)
 
 
@@ -195,7 +195,7 @@ def locate(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
     """
     folder = Path(run)
     if folder.parent.name == "checkpoints":
-        return folder.parent.parent, checkpoint.whole(folder)
+        return folder.parent.parent, checkpoint.open_checkpoint(folder)
     steps = read_record(folder).steps
     newest, torn = _newest(folder)
     for sentence in torn:
@@ -216,7 +216,7 @@ def build_started(
         # a language model is its heads too; a projection head is thrown away after each run
         whole = type(earlier) is type(method) and method.modality == "text"
         ours, theirs = (method, earlier) if whole else (method.encoder, earlier.encoder)
-        checkpoint.fill(ours, theirs.state_dict(), where=folder)
+        checkpoint.copy_weights(ours, theirs.state_dict(), where=folder)
         if type(earlier) is type(method):
             for name in method.carried:
                 getattr(method, name).data.copy_(getattr(earlier, name))
@@ -234,7 +234,7 @@ def find_newest(folder: Path) -> checkpoint.Checkpoint:
 
 def _newest(folder: Path) -> tuple[checkpoint.Checkpoint, list[str]]:
     """And a sentence for each newer one that is torn."""
-    newest, torn = checkpoint.latest(folder / "checkpoints")
+    newest, torn = checkpoint.find_latest(folder / "checkpoints")
     if newest is None:
         why = f" ({torn[0]})" if torn else ""
         raise ValueError(

@@ -77,7 +77,7 @@ def reopen(folder: Path, data: Any = None, code: RunCode | None = None) -> Prepa
         )
     code = code or find_code(folder, record)
     check_code(folder, record, code)
-    saved = checkpoint.latest(folder / "checkpoints")[0]
+    saved = checkpoint.find_latest(folder / "checkpoints")[0]
     if saved is not None:
         check_settled(folder, saved)
     examples = record.data if data is None else data

@@ -16,7 +16,12 @@ from selfwise.runs.build import RunCode, build_started, digest_factory, open_new
 from selfwise.runs.config import RunRequest
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.record import Choice, RunRecord
-from selfwise.training.config import ResolvedTraining, check_training, name_sources, resolve
+from selfwise.training.config import (
+    ResolvedTraining,
+    check_training,
+    name_sources,
+    resolve_training,
+)
 
 
 @dataclass(frozen=True)
@@ -125,4 +130,4 @@ def _resolve(request: RunRequest, data: OpenData) -> ResolvedTraining:
             "--batch does not go with --batch-tokens or, for speech, --seconds, which decide how "
             "many examples are in a step: leave one of them out"
         )
-    return resolve(asked, request.kind, workers=data.workers, batch=data.batch)
+    return resolve_training(asked, request.kind, workers=data.workers, batch=data.batch)

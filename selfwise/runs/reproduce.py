@@ -14,7 +14,7 @@ from selfwise.runs.config import IMPORTED, config_class
 from selfwise.runs.record import ENCODER, RunRecord
 from selfwise.training.config import MACHINE as CHOSEN
 from selfwise.training.config import PAPER
-from selfwise.training.optimizers import scaled_lr
+from selfwise.training.optimizers import scale_lr
 
 MACHINE = (*CHOSEN, "workers")  # chosen by the machine unless given
 LENGTHS = ("epochs", "minutes")
@@ -139,7 +139,7 @@ def _list_defaults(record: RunRecord) -> dict[str, Any]:
     }
     defaults |= {name: getattr(kind.paper, name) for name in PAPER}
     if record.get("optimizer") == kind.paper.optimizer:  # the rate is that of its optimiser
-        defaults["lr"] = scaled_lr(kind.paper, int(record.option("batch")))
+        defaults["lr"] = scale_lr(kind.paper, int(record.option("batch")))
     if record.modality == "text":
         defaults["tokenizer"] = kind.default_tokenizer
     defaults |= {f"{ENCODER}{name}": value for name, value in kind.encoder_options.items()}

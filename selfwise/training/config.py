@@ -11,7 +11,7 @@ from selfwise.distributed.process_group import count_local_processes
 from selfwise.methods.method import Method, OptimizerName, PaperDefaults, ScheduleName
 from selfwise.training.compile import check_compiler
 from selfwise.training.metrics_log import check_wandb
-from selfwise.training.optimizers import scaled_lr
+from selfwise.training.optimizers import scale_lr
 
 DEFAULT_EPOCHS = 100
 
@@ -93,7 +93,7 @@ class ResolvedTraining(TrainingConfig):
     workers: Annotated[int, Ge(0)]
 
 
-def resolve(
+def resolve_training(
     options: TrainingConfig, method: type[Method], *, workers: int, batch: int | None = None
 ) -> ResolvedTraining:
     """Fill in what was left open, from the method's paper and from the machine.
@@ -125,15 +125,17 @@ def resolve(
     return resolved
 
 
-def name_sources(asked: TrainingConfig, resolved: ResolvedTraining) -> dict[str, str]:
+def name_sources(config: TrainingConfig, resolved: ResolvedTraining) -> dict[str, str]:
     """Where the value of each option is from: user, paper, data, budget, machine, or default."""
-    given = {name for name, value in asked if name in asked.model_fields_set and value is not None}
+    set_by_user = {
+        name for name, value in config if name in config.model_fields_set and value is not None
+    }
     sources = dict.fromkeys(type(resolved).model_fields, "default")
     sources |= dict.fromkeys((*PAPER, "lr"), "paper") | dict.fromkeys(MACHINE, "machine")
     sources |= {"workers": "data", "steps": "budget"}
-    if resolved.batch != (asked.batch or resolved.batch):
+    if resolved.batch != (config.batch or resolved.batch):
         sources["batch"] = "data"
-    return sources | dict.fromkeys(given, "user")
+    return sources | dict.fromkeys(set_by_user, "user")
 
 
 def _check_batch(resolved: ResolvedTraining, *, from_data: bool) -> None:
@@ -178,7 +180,7 @@ def _fill_from_paper(options: TrainingConfig, paper: PaperDefaults) -> dict[str,
                 f"--lr is needed with --optimizer {options.optimizer}: "
                 f"the default rate is that of {paper.optimizer}"
             )
-        chosen["lr"] = scaled_lr(paper, options.batch or paper.batch)
+        chosen["lr"] = scale_lr(paper, options.batch or paper.batch)
     return chosen
 
 

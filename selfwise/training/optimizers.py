@@ -29,8 +29,8 @@ class LARS(Optimizer):
         weight_decay: float = 0.0,
         trust: float = 0.001,
     ):
-        given = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
-        super().__init__(params, {**given, "adapt": True})
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
+        super().__init__(params, {**defaults, "adapt": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -62,8 +62,8 @@ def _trust_ratios(params: Sequence[Tensor], moves: Sequence[Tensor], trust: floa
     """trust * |w| / |g| for each tensor, 1 where either is 0; stays on the device."""
     weight = torch.stack(torch._foreach_norm(list(params)))
     move = torch.stack(torch._foreach_norm(list(moves)))
-    known = (weight > 0) & (move > 0)
-    ratio = torch.where(known, trust * weight / move.clamp_min(torch.finfo(move.dtype).tiny), 1.0)
+    defined = (weight > 0) & (move > 0)
+    ratio = torch.where(defined, trust * weight / move.clamp_min(torch.finfo(move.dtype).tiny), 1.0)
     return list(ratio.unbind())
 
 
@@ -84,8 +84,8 @@ class LAMB(Optimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.0,
     ):
-        given = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**given, "adapt": True})
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**defaults, "adapt": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -158,7 +158,7 @@ def check_optimizer(name: str) -> None:
         raise ValueError(f"unknown optimizer {name!r}{did_you_mean(name, OPTIMIZERS)}")
 
 
-def scaled_lr(defaults: PaperDefaults, batch: int) -> float:
+def scale_lr(defaults: PaperDefaults, batch: int) -> float:
     """The paper's rate at this batch: constant, or growing with it or with its square root."""
     share = batch / defaults.base_batch
     factors = {"none": 1.0, "linear": share, "sqrt": float(share**0.5)}

@@ -26,7 +26,7 @@ def check_schedule(name: str) -> None:
         raise ValueError(f"unknown schedule {name!r}{did_you_mean(name, SHAPES)}")
 
 
-def factor(name: str, step: int, *, steps: int, warmup: int) -> float:
+def compute_factor(name: str, step: int, *, steps: int, warmup: int) -> float:
     """The factor at `step` (from 0): a linear rise over `warmup` steps, then the shape.
 
     The first step already moves: at step i of the warm-up the factor is (i + 1) / warmup.

@@ -31,7 +31,7 @@ from selfwise.runs.create import check_processes, request_run
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.prepare import PreparedRun, prepare_run
 from selfwise.training.config import ResolvedTraining
-from selfwise.training.step import assemble
+from selfwise.training.step import build_state
 
 MOST = 3600.0  # seconds that may be asked for
 TURN = 5.0  # seconds of each of the two sides of a trial, at the most
@@ -164,7 +164,7 @@ def _limits(ready: PreparedRun) -> dict[str, Any]:
     """Operations of a step, and how many a second two matrices would take."""
     options, side = ready.training, matrix_side(ready.training.device)
     with limit_threads(options.threads):
-        parts = assemble(deepcopy(ready.method), options.replace(compile=False))
+        parts = build_state(deepcopy(ready.method), options.replace(compile=False))
         found: dict[str, Any] = {
             "flops": count_step_flops(parts, ready.source, options, seed=ready.seed),
             "products": measure_matmul_rate(options.device, options.precision, side),

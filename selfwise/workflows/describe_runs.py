@@ -51,7 +51,7 @@ def state(folder: Path, record: "RunRecord") -> tuple[int, list[str]]:
     """The step of the newest whole checkpoint, and sentences on how far that is."""
     from selfwise.training import checkpoint
 
-    found, torn = checkpoint.latest(folder / "checkpoints")
+    found, torn = checkpoint.find_latest(folder / "checkpoints")
     done, steps = found.step if found else 0, record.steps
     if record.imported:
         return done, [f"imported from {record.imported['from']}", *torn]

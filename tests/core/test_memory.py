@@ -13,7 +13,7 @@ from selfwise.core import memory
 from selfwise.core.memory import keep_freed_memory
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.profiling.step_timer import time_steps
-from selfwise.training.config import TrainingConfig, resolve
+from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.loop import fit
 from selfwise.training.step_time import seconds_per_step
 from tests.helpers import cases
@@ -118,7 +118,7 @@ def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
         def warning(self, values):
             return None
 
-    told = resolve(
+    told = resolve_training(
         TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0
     )
     fit(cases.build("supervised"), Looks(), told, seed=0, quiet=True, probes=[Probe()])
@@ -136,7 +136,7 @@ def test_what_is_measured_has_the_memory_of_a_run(how):
             seen.append(memory._inside[0])
             return cases.batch(kind, 16)
 
-    told = resolve(
+    told = resolve_training(
         TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0
     )
     if how == "minutes":

@@ -18,7 +18,7 @@ from selfwise.core.parallel import map_in_chunks
 from selfwise.core.types import ImageBatch
 from selfwise.methods.supervised import Supervised
 from selfwise.runs import launch
-from selfwise.training.config import TrainingConfig, resolve
+from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.loop import fit
 from tests.helpers import cases
 
@@ -55,7 +55,7 @@ def test_all_that_starts_processes_does_so(monkeypatch, tmp_path):
 
     monkeypatch.setattr(launch, "launch_workers", crew)
     monkeypatch.setattr(process, "size", 1, raising=False)
-    told = resolve(TrainingConfig(steps=1, devices=2, batch=4), Supervised, workers=0)
+    told = resolve_training(TrainingConfig(steps=1, devices=2, batch=4), Supervised, workers=0)
     with launch.together(tmp_path, told):
         pass
     with launch.sharing("pass", told={}, devices=2):
@@ -105,7 +105,9 @@ def test_a_killed_loader_process_is_one_sentence(tmp_path, monkeypatch):
                 os.kill(os.getpid(), signal.SIGKILL)
             return batch
 
-    told = resolve(TrainingConfig(steps=4, batch=16, save_every=1, device="cpu"), kind, workers=1)
+    told = resolve_training(
+        TrainingConfig(steps=4, batch=16, save_every=1, device="cpu"), kind, workers=1
+    )
     with pytest.raises(ChildProcessError, match="a loader process was killed") as error:
         fit(cases.build("supervised"), Dies(), told, seed=0, out=tmp_path, quiet=True)
     assert "\n" not in str(error.value)

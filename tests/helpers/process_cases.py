@@ -40,7 +40,7 @@ from selfwise.methods import Method
 from selfwise.methods.simclr import nt_xent_of_all
 from selfwise.nn.transformer import Transformer
 from selfwise.tokenizers.tokenizer import train_tokenizer as train_tokenizer
-from selfwise.training.config import TrainingConfig, resolve
+from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.loop import fit
 from selfwise.training.step_time import seconds_per_step
 from tests.helpers import cases
@@ -123,7 +123,7 @@ def train(
     name = case.partition(",")[0]
     told = {"precision": "float32", "device": "cpu", "threads": 1, "log_every": 1}
     told |= {"steps": STEPS if case in LONG else 2, "batch": BATCH, **(LONG | SHORT)[case][1]}
-    options = resolve(TrainingConfig(**told), methods.find_method(name), workers=0)
+    options = resolve_training(TrainingConfig(**told), methods.find_method(name), workers=0)
     made = build(case)
     out.mkdir(parents=True, exist_ok=True)
     fit(made, source or Again(type(made)), options, seed=0, out=out, quiet=True, env=env)
@@ -138,7 +138,7 @@ def dropping(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
             module.layerdrop = 0.5
     told = {"precision": "float32", "device": "cpu", "threads": 1, "batch": BATCH, "steps": 8}
     told |= {"lr": 0.001, "warmup": 0, "accumulate": 2}
-    options = resolve(TrainingConfig(**told), methods.find_method("hubert"), workers=0)
+    options = resolve_training(TrainingConfig(**told), methods.find_method("hubert"), workers=0)
     out.mkdir(parents=True, exist_ok=True)
     fit(made, Again(type(made)), options, seed=0, out=out, quiet=True, env=env)
     return dict(made.state_dict())
@@ -207,7 +207,7 @@ def stopping(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
 
 def measuring(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """A method that asks for the rows of all is measured by one process."""
-    options = resolve(
+    options = resolve_training(
         TrainingConfig(steps=2, batch=BATCH, threads=1), methods.find_method("simclr"), workers=0
     )
     take = partial(seconds_per_step, patience=0.1, seed=0)

@@ -34,7 +34,7 @@ from selfwise.modalities.modality import EarlierRun, EncoderChoice, Opening, Ope
 from selfwise.targets.codebook import Codebook, learn_codebook
 from selfwise.targets.kmeans_streaming import KMeansSettings
 from selfwise.targets.patches import PatchTargets
-from selfwise.training.checkpoint import latest
+from selfwise.training.checkpoint import find_latest
 
 FORMAT = 3  # to be raised whenever the same options give other units
 FOLDER = "units"  # in the run folder
@@ -311,7 +311,7 @@ def _picture(home: Path, images: Images, units: Any, size: int, run: EarlierRun 
 def _copy(source: Path, into: Path) -> None:
     """The settings and the newest weights of a run, and the units or prior that it had itself."""
     shutil.rmtree(into, ignore_errors=True)
-    newest, _ = latest(source / "checkpoints")
+    newest, _ = find_latest(source / "checkpoints")
     assert newest is not None, "the run was opened before"
     with atomic_write(into) as half:
         shutil.copytree(newest.folder, half / "checkpoints" / newest.folder.name)

@@ -19,7 +19,7 @@ from selfwise.runs.environment import describe_environment
 from selfwise.runs.open import Run, load
 from selfwise.runs.record import Choice, RunRecord, write_record
 from selfwise.training import checkpoint
-from selfwise.training.config import TrainingConfig, resolve
+from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.optimizers import build_optimizer
 from selfwise.workflows.exchange import audio, image, text, vision
 from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint
@@ -91,7 +91,7 @@ def import_run(
         training.optimizer, model, lr=training.lr, weight_decay=training.weight_decay
     )
     state = {"meter": {}, "offset": 0, "newest": {}, "best": {}}
-    checkpoint.save(out / "checkpoints", 0, model, optimizer, state)
+    checkpoint.save_checkpoint(out / "checkpoints", 0, model, optimizer, state)
     return load(out)
 
 
@@ -163,13 +163,13 @@ def _asked(family: str, told: dict[str, Any]) -> tuple[type[Method], dict[str, A
 def _filled(model: Method, taken: ImportedCheckpoint, where: Path) -> list[str]:
     """Put the weights into the model. Returns the names of those that stay as they were drawn."""
     if taken.missing is None:
-        checkpoint.fill(model.encoder.model, taken.weights, where=where)
+        checkpoint.copy_weights(model.encoder.model, taken.weights, where=where)
         return [name for name in model.state_dict() if not name.startswith("encoder.")]
     lost = set(taken.missing)
     own = {n: w for n, w in model.state_dict().items() if n.removeprefix("encoder.") in lost}
     theirs = {f"encoder.{n}": w for n, w in taken.weights.items()} | taken.head
     # an encoder and a method may have the same name for something: what is there is not lost
-    checkpoint.fill(model, own | theirs, where=where)
+    checkpoint.copy_weights(model, own | theirs, where=where)
     return list(taken.missing)
 
 
@@ -177,7 +177,7 @@ def _make_record(
     kind: type[Method], taken: ImportedCheckpoint, imported: Mapping[str, Any]
 ) -> RunRecord:
     """What run.yaml says of a run that was not trained here."""
-    training = resolve(TrainingConfig(steps=1), kind, workers=0).replace(steps=0)
+    training = resolve_training(TrainingConfig(steps=1), kind, workers=0).replace(steps=0)
     options = {f"encoder.{name}": value for name, value in taken.encoder_options.items()}
     values = {**taken.reading, **options}
     request = make_request(kind, values, data=IMPORTED, encoder=taken.encoder)
