@@ -22,10 +22,15 @@ def build(**options) -> ALBERT:
     )
 
 
-@pytest.fixture(scope="module")
-def masked():
+def mask_large():
+    """The method, a large batch, and its view."""
     method, batch = build(), large()
     return method, batch, method.view(batch, Rng(generator(0), seed=0))
+
+
+@pytest.fixture(scope="module")
+def masked():
+    return mask_large()
 
 
 def spread(batch, view):

@@ -43,11 +43,15 @@ class Seen(nn.Module):
         return tokens.gather(1, where[..., None].expand(-1, -1, tokens.shape[2]))
 
 
-@pytest.fixture
-def seen():
+def build_seen() -> BEiT:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return BEiT(Seen(), size=16, units=patch_cases.Brightness())
+
+
+@pytest.fixture
+def seen():
+    return build_seen()
 
 
 def batch() -> ImageBatch:

@@ -29,26 +29,29 @@ def large(seed: int = 0) -> TextBatch:
     return TextBatch(ids.masked_fill(~valid, 0), torch.arange(B), valid, segment, None, pair)
 
 
-@pytest.fixture(scope="module")
-def method() -> BERT:
+def build(**options) -> BERT:
     return cases.build(
         "bert",
         encoder=cases.tiny_text_encoder("bert", vocab=VOCAB, length=N),
         vocab=cases.vocabulary(VOCAB),
+        **options,
     )
+
+
+def mask_large(**options):
+    """The method, a large batch, and its view."""
+    method, batch = build(**options), large()
+    return method, batch, method.view(batch, Rng(generator(0), seed=0))
+
+
+@pytest.fixture(scope="module")
+def method() -> BERT:
+    return build()
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["tokens", "words"])
 def masked(request):
-    """The method, a large batch, and its view."""
-    method = cases.build(
-        "bert",
-        encoder=cases.tiny_text_encoder("bert", vocab=VOCAB, length=N),
-        vocab=cases.vocabulary(VOCAB),
-        whole_words=request.param,
-    )
-    batch = large()
-    return method, batch, method.view(batch, Rng(generator(0), seed=0))
+    return mask_large(whole_words=request.param)
 
 
 def test_15_percent_of_all_tokens_are_chosen(masked):
@@ -108,12 +111,7 @@ def test_every_text_token_is_equally_likely_to_be_chosen(masked):
 
 
 def test_whole_words_are_chosen_as_a_whole():
-    method = cases.build(
-        "bert",
-        encoder=cases.tiny_text_encoder("bert", vocab=VOCAB, length=N),
-        vocab=cases.vocabulary(VOCAB),
-        whole_words=True,
-    )
+    method = build(whole_words=True)
     batch = large()
     view = method.view(batch, Rng(generator(0), seed=0))
     chosen = torch.zeros_like(batch.valid).scatter(1, view.where, view.chosen)
@@ -131,11 +129,7 @@ def small(method: BERT) -> TextBatch:
 
 def test_the_loss_is_the_sum_of_both_means(method):
     """Appendix A.2: "the sum of the mean masked LM likelihood and mean NSP likelihood"."""
-    double = cases.build(
-        "bert",
-        encoder=cases.tiny_text_encoder("bert", vocab=VOCAB, length=N),
-        vocab=cases.vocabulary(VOCAB),
-    ).double()
+    double = build().double()
     batch = small(method)
     view = double.view(batch, Rng(generator(0), seed=0))
     step = double(view)

@@ -32,10 +32,14 @@ def published(hidden: torch.Tensor, codes: torch.Tensor, target: torch.Tensor) -
     return F.cross_entropy(scores, torch.zeros_like(target), reduction="sum")
 
 
-@pytest.fixture(scope="module")
-def view() -> MaskedFrames:
+def mask_tones() -> MaskedFrames:
     """Six rows of tones, 12 to 40 frames."""
     return SpanMask().mask_frames(speech_cases.tones(6), Rng(generator(0)))
+
+
+@pytest.fixture(scope="module")
+def view() -> MaskedFrames:
+    return mask_tones()
 
 
 def losses(method: HuBERT, view: MaskedFrames) -> dict[str, float]:

@@ -83,7 +83,7 @@ def test_channels_are_moved_against_each_other(rng):
     corner = draw_corners(2000, 3, rng(), grid=3, room=11, shift=2)
     assert (int(corner.min()), int(corner.max())) == (0, 11)
     apart = (corner[:, :, 0] - corner[:, :, 1]).flatten()
-    share = torch.bincount(apart + 4).float() / len(apart)
+    share = torch.bincount(apart + 4, minlength=9).float() / len(apart)
     wanted = torch.zeros(9)
     for tile, a, b in product(range(12), range(-2, 3), range(-2, 3)):
         inside = [min(max(tile + moved, 0), 11) for moved in (a, b)]

@@ -36,10 +36,15 @@ def large(seed: int = 0) -> TextBatch:
     return TextBatch(ids.masked_fill(~valid, 0), torch.arange(B), valid, epoch=epoch)
 
 
-@pytest.fixture(scope="module")
-def masked():
+def mask_large():
+    """The method, a large batch, and its view."""
     method, batch = build(), large()
     return method, batch, method.view(batch, Rng(generator(0), seed=0))
+
+
+@pytest.fixture(scope="module")
+def masked():
+    return mask_large()
 
 
 def test_masks_are_a_function_of_seed_epoch_and_example(masked):
