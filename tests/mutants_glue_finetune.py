@@ -44,7 +44,7 @@ MUTANTS = [
      "part[np.argsort(-lengths[part], kind=\"stable\")]", "part",
      f"{TESTS}::test_batches_are_of_similar_length_and_hold_everything_once"),
     ("GLUE tuning: from long to short in every window", TRAIN,
-     "[found[i] for i in shuffle_indices(len(found), seed, \"glue batches\", name, epoch)]", "found",
+     "[found[i] for i in shuffled(len(found), seed, \"glue batches\", name, epoch)]", "found",
      f"{TESTS}::test_batches_are_of_similar_length_and_hold_everything_once"),
     ("GLUE tuning: dropout's state leaks out", TRAIN,
      "with _own_randomness(self.device), keep_freed_memory():", "with keep_freed_memory():",

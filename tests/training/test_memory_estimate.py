@@ -121,7 +121,7 @@ def test_what_a_forward_pass_keeps_by_hand():
 
     parts = build_state(cases.build("simclr"), options(SimCLR))
     method = Method()
-    parts = parts._replace(method=method, wrapped=method)
+    parts = parts._replace(method=method)
     kept = memory_estimate.measure_saved_bytes(parts, cases.batch(SimCLR, 8), 8, seed=0)
     assert kept == 4 * 8 * (10 + 20)
 
