@@ -17,7 +17,7 @@ from selfwise.views.image.block_mask import MASK_SHARE, check_block_mask, draw_b
 from selfwise.views.image.crop import Crop
 
 
-class HiddenPatches(NamedTuple):
+class MaskedImages(NamedTuple):
     """Crops, and which of their patches are hidden."""
 
     x: Float[Tensor, "b c s s"]
@@ -47,7 +47,7 @@ class BEiT(Method):
     modality = "image"
     needs = MappingProxyType({"size": IMAGE_SIZE, "units": PatchTargetNeed()})
     default_encoder = "beit-mini"
-    carried = ("mask",)  # which takes part in the encoder, and goes on with it
+    carried = ("mask_embedding",)  # which takes part in the encoder, and goes on with it
     # Appendix G and the authors' README: 1.5e-3 at 2048, warm-up for 10 of 800 epochs; longer
     # here, for runs that are shorter. The rate falls to 0 and not to 1e-5.
     paper = PaperDefaults(
@@ -76,9 +76,9 @@ class BEiT(Method):
         _check_units(units, encoder.grid, size)
         self.encoder, self.mask_share = encoder, mask_share
         self._units = (units,)  # in a tuple, which hides it from torch: neither trained nor saved
-        self.mask = nn.Parameter(torch.empty(encoder.dim))
+        self.mask_embedding = nn.Parameter(torch.empty(encoder.dim))
         self.head = nn.Linear(encoder.dim, units.size)
-        for weight in (self.mask, self.head.weight):
+        for weight in (self.mask_embedding, self.head.weight):
             nn.init.trunc_normal_(weight, std=0.02, a=-0.02, b=0.02)  # cut off there: their code
         nn.init.zeros_(self.head.bias)
 
@@ -87,23 +87,23 @@ class BEiT(Method):
         """What says which unit a patch is."""
         return self._units[0]
 
-    def view(self, batch: ImageBatch, rng: Rng) -> HiddenPatches:
+    def view(self, batch: ImageBatch, rng: Rng) -> MaskedImages:
         x = self.crop(batch, rng)
         drawn = draw_block_masks(len(x), self.encoder.grid, rng, share=self.mask_share)
         covered, where, chosen = (part.to(x.device, non_blocking=True) for part in drawn)
         target = self._units_of(x, covered.shape[1])
-        return HiddenPatches(x, covered, where, chosen, target.gather(1, where))
+        return MaskedImages(x, covered, where, chosen, target.gather(1, where))
 
-    def counts(self, view: HiddenPatches) -> dict[str, Tensor]:
+    def counts(self, view: MaskedImages) -> dict[str, Tensor]:
         return {"masked": view.chosen.sum().float()}
 
-    def forward(self, view: HiddenPatches) -> Step:
+    def forward(self, view: MaskedImages) -> Step:
         hidden = self._hidden(view).flatten(0, 1)
         return cross_entropy_step(
             "masked", self.head(hidden), view.target.flatten(), view.chosen.flatten()
         )
 
-    def inspect(self, view: HiddenPatches) -> ImageGrid:
+    def inspect(self, view: MaskedImages) -> ImageGrid:
         """What is hidden, and the units that are guessed there, beside the true ones."""
         best = self.head(self._hidden(view)).argmax(dim=2)
         true = self._units_of(view.x, view.covered.shape[1])
@@ -138,11 +138,11 @@ class BEiT(Method):
         """A value for each patch at each of its pixels."""
         return F.interpolate(x.unflatten(2, self.encoder.grid), like.shape[2:], mode="nearest")
 
-    def _hidden(self, view: HiddenPatches) -> Float[Tensor, "b k d"]:
+    def _hidden(self, view: MaskedImages) -> Float[Tensor, "b k d"]:
         tokens = self.encoder.embed(view.x)
         hide = view.covered[..., None].to(tokens.dtype)
         # products, since torch.where is slow on a CPU; nothing of a hidden patch is left
-        tokens = tokens * (1 - hide) + self.mask.to(tokens.dtype) * hide
+        tokens = tokens * (1 - hide) + self.mask_embedding.to(tokens.dtype) * hide
         hidden: Tensor = self.encoder.read(tokens, view.where)
         return hidden
 

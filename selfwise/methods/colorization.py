@@ -35,10 +35,10 @@ from selfwise.views.image.crop import Crop
 
 FROM_IMAGES = "images"
 SAMPLE = 2_000  # images that are counted: 128,000 pixels of CIFAR, 6 million of photos of 224 px
-FEW = 1e-6  # count of a batch without colours: its loss is 0 and not 0 / 0
+MIN_COUNT = 1e-6  # count of a batch without colours: its loss is 0 and not 0 / 0
 
 
-class Colors(NamedTuple):
+class ColorizationView(NamedTuple):
     """Crops, and which colours are to be guessed at one of 4 x 4 pixels."""
 
     x: Float[Tensor, "b 3 s s"]  # of which the encoder sees the lightness
@@ -134,12 +134,12 @@ class Colorization(Method):
         self.register_buffer("rarity", rarity_weights(prior, uniform), persistent=False)
         blank = torch.zeros(1, 3, size, size)
         rows, columns = subsample_pixels(blank).shape[2:]
-        widths = [part.tokens.shape[2] for part in self._checked(blank)]  # type: ignore[union-attr]
+        widths = [part.tokens.shape[2] for part in self._check_maps(blank)]  # type: ignore[union-attr]
         self.head = DenseHead(widths, BINS, grid=(rows, columns), width=width)
 
     rarity: Tensor
 
-    def view(self, batch: ImageBatch, rng: Rng) -> Colors:
+    def view(self, batch: ImageBatch, rng: Rng) -> ColorizationView:
         if batch.x.shape[1] != 3:
             raise ValueError(
                 f"colorization needs colour images, of 3 channels, not {batch.x.shape[1]}"
@@ -148,12 +148,12 @@ class Colorization(Method):
         ab = rgb_to_lab(subsample_pixels(x))[:, 1:]
         bins, share = soft_encode(ab.permute(0, 2, 3, 1), self.neighbours)
         weight = self.rarity.index_select(0, bins[..., 0].flatten()).view(bins.shape[:3])
-        return Colors(x, bins, share, weight, has_color(ab))
+        return ColorizationView(x, bins, share, weight, has_color(ab))
 
-    def counts(self, view: Colors) -> dict[str, Tensor]:
+    def counts(self, view: ColorizationView) -> dict[str, Tensor]:
         return {"colorization": self._count(view)}
 
-    def forward(self, view: Colors) -> Step:
+    def forward(self, view: ColorizationView) -> Step:
         logits = self.head(self._maps(view.x)).flatten(0, 2)
         bins, share = view.bins.flatten(0, 2), view.share.flatten(0, 2)
         chosen = view.chosen[:, None, None].expand(view.weight.shape).flatten()
@@ -175,7 +175,7 @@ class Colorization(Method):
         ab = F.interpolate(ab, x.shape[2:], mode="bilinear", align_corners=False)
         return lab_to_rgb(torch.cat([lightness(x), ab], dim=1))
 
-    def inspect(self, view: Colors) -> ImageGrid:
+    def inspect(self, view: ColorizationView) -> ImageGrid:
         """The lightness that is seen, the colours that are guessed, and the true ones."""
         light = lightness(view.x)
         gray = lab_to_rgb(torch.cat([light, torch.zeros_like(view.x[:, 1:])], dim=1))
@@ -190,16 +190,16 @@ class Colorization(Method):
             ],
         )
 
-    def _count(self, view: Colors) -> Float[Tensor, ""]:
+    def _count(self, view: ColorizationView) -> Float[Tensor, ""]:
         """Pixels whose colour is guessed."""
         pixels = view.weight.shape[1] * view.weight.shape[2]
-        return (view.chosen.sum() * pixels).float().clamp_min(FEW)
+        return (view.chosen.sum() * pixels).float().clamp_min(MIN_COUNT)
 
     def _maps(self, x: Float[Tensor, "b 3 h w"]) -> Sequence[Features]:
         return [self.encoder(x)] if self.stages == 1 else self.encoder.hidden(x)[-self.stages :]
 
     @torch.no_grad()
-    def _checked(self, blank: Float[Tensor, "1 3 h w"]) -> Sequence[Features]:
+    def _check_maps(self, blank: Float[Tensor, "1 3 h w"]) -> Sequence[Features]:
         """The maps of an image. Raises ValueError for an encoder that will not do."""
         if getattr(self.encoder, "sees", "color") != "lightness":
             raise ValueError(

@@ -19,7 +19,7 @@ from selfwise.nn.quantizers import count_distinct_codes, gumbel_noise
 from selfwise.views.image.crop import Crop
 
 
-class NoisyPicture(NamedTuple):
+class NoisyImages(NamedTuple):
     x: Float[Tensor, "b c s s"]
     noise: Float[Tensor, "b n k"]  # uniform, one for every patch and code
 
@@ -97,15 +97,15 @@ class DVAE(Method):
     def after_step(self) -> None:
         self.step += 1
 
-    def view(self, batch: ImageBatch, rng: Rng) -> NoisyPicture:
+    def view(self, batch: ImageBatch, rng: Rng) -> NoisyImages:
         x = self.crop(batch, rng)
         noise = rng.uniform(len(x), prod(self.encoder.grid), self.units)
-        return NoisyPicture(x, noise.to(x.device, non_blocking=True))
+        return NoisyImages(x, noise.to(x.device, non_blocking=True))
 
-    def counts(self, view: NoisyPicture) -> dict[str, Tensor]:
+    def counts(self, view: NoisyImages) -> dict[str, Tensor]:
         return {name: view.x.new_full((), len(view.x)) for name in ("mse", "kl")}
 
-    def forward(self, view: NoisyPicture) -> Step:
+    def forward(self, view: NoisyImages) -> Step:
         scores = self._scores_of(view.x)
         temperature = self.temperature
         noisy = (scores + gumbel_noise(view.noise)) / temperature
@@ -133,7 +133,7 @@ class DVAE(Method):
         """What the codes keep of each image, in 0 to 1."""
         return self.decode(self.codes(x))
 
-    def inspect(self, view: NoisyPicture) -> ImageGrid:
+    def inspect(self, view: NoisyImages) -> ImageGrid:
         """The codes of each view, and what they keep of it."""
         codes = self.codes(view.x)
         return show_reconstructions(view.x, codes, self.decode(codes), tuple(self.encoder.grid))

@@ -17,7 +17,7 @@ from selfwise.nn.quantizers import FiniteScalarQuantizer, count_distinct_codes
 from selfwise.views.image.crop import Crop
 
 
-class Picture(NamedTuple):
+class CroppedImages(NamedTuple):
     x: Float[Tensor, "b c s s"]
 
 
@@ -55,7 +55,7 @@ class FSQ(Method):
         super().__init__()
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
         self.crop.check()
-        self.levels = FiniteScalarQuantizer(_numbers(levels))
+        self.levels = FiniteScalarQuantizer(_parse_levels(levels))
         self.decoder = build_decoder(encoder, self.levels.dim, size=size, name="fsq")
         self.encoder = encoder
         self.inward = nn.Linear(encoder.dim, self.levels.dim)
@@ -65,13 +65,13 @@ class FSQ(Method):
         """How many codes there are."""
         return self.levels.size
 
-    def view(self, batch: ImageBatch, rng: Rng) -> Picture:
-        return Picture(self.crop(batch, rng))
+    def view(self, batch: ImageBatch, rng: Rng) -> CroppedImages:
+        return CroppedImages(self.crop(batch, rng))
 
-    def counts(self, view: Picture) -> dict[str, Tensor]:
+    def counts(self, view: CroppedImages) -> dict[str, Tensor]:
         return {"mse": view.x.new_full((), len(view.x))}
 
-    def forward(self, view: Picture) -> Step:
+    def forward(self, view: CroppedImages) -> Step:
         z = self._numbers_of(view.x)
         error = (self._image(self.levels(z)) - view.x).square().mean(dim=(1, 2, 3))
         count = error.new_full((), len(error))
@@ -90,7 +90,7 @@ class FSQ(Method):
         """What the codes keep of each image, in 0 to 1."""
         return self.decode(self.codes(x))
 
-    def inspect(self, view: Picture) -> ImageGrid:
+    def inspect(self, view: CroppedImages) -> ImageGrid:
         """The codes of each view, and what they keep of it."""
         codes = self.codes(view.x)
         return show_reconstructions(view.x, codes, self.decode(codes), tuple(self.encoder.grid))
@@ -106,7 +106,7 @@ class FSQ(Method):
         return images
 
 
-def _numbers(levels: str | Sequence[int]) -> list[int]:
+def _parse_levels(levels: str | Sequence[int]) -> list[int]:
     """The levels as whole numbers; text is 8,8,8 or [8, 8, 8]."""
     parts = levels.strip(" []()").split(",") if isinstance(levels, str) else list(levels)
     try:

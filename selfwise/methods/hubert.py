@@ -46,7 +46,7 @@ class HuBERT(Method):
 
     modality = "audio"
     needs = MappingProxyType({"clusters": FrameTargetNeed()})
-    carried = ("mask",)
+    carried = ("mask_embedding",)
     default_encoder = "hubert-mini"
     # Section IV-C and fairseq's hubert_base_librispeech.yaml: 32,000 of 400,000 steps of warm-up,
     # then linear to 0; 2,800 s of audio in a batch. How many rows that is the recordings decide,
@@ -83,9 +83,9 @@ class HuBERT(Method):
         self.alpha, self.penalty = alpha, penalty
         width = min(256, encoder.dim) if code_dim is None else code_dim
         # both uniform in 0..1, as in fairseq (models/hubert/hubert.py); the paper does not say
-        self.mask = nn.Parameter(torch.rand(encoder.dim))
-        self.codes = nn.Parameter(torch.rand(clusters, width))
-        self.project = nn.Linear(encoder.dim, width)
+        self.mask_embedding = nn.Parameter(torch.rand(encoder.dim))
+        self.code_embeddings = nn.Parameter(torch.rand(clusters, width))
+        self.final_projection = nn.Linear(encoder.dim, width)
 
     def view(self, batch: AudioBatch, rng: Rng) -> MaskedFrames:
         return self.spans.mask_frames(batch, rng)
@@ -122,7 +122,7 @@ class HuBERT(Method):
         """The frames with the mask in place of those that are hidden."""
         tokens, valid, power = self.encoder.embed(view.batch)
         # behind the projection, where frames have the width of the trunk (section II-C)
-        tokens = torch.where(view.mask[..., None], self.mask.to(tokens.dtype), tokens)
+        tokens = torch.where(view.mask[..., None], self.mask_embedding.to(tokens.dtype), tokens)
         return Frames(tokens, valid, power)
 
     def _masked(self, view: MaskedFrames, tokens: Tensor, valid: Tensor) -> Step:
@@ -148,7 +148,9 @@ class HuBERT(Method):
         return step
 
     def _scores(self, hidden: Tensor) -> Tensor:
-        return cosine_logits(self.project(hidden.flatten(0, 1)), self.codes, self.temperature)
+        return cosine_logits(
+            self.final_projection(hidden.flatten(0, 1)), self.code_embeddings, self.temperature
+        )
 
 
 def _check_encoder(encoder: Encoder[AudioBatch]) -> None:

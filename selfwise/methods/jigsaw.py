@@ -21,12 +21,12 @@ from selfwise.views.image.permutations import hamming_distances, permutation_set
 from selfwise.views.image.tiles import assemble_tiles, cut_tiles, draw_corners, standardize_tiles
 from selfwise.views.image.window import Window
 
-LEAST = 4  # pixels of a tile's side
+MIN_TILE = 4  # pixels of a tile's side
 # the paper: tiles of 64 pixels in cells of 75, channels moved by up to 2 pixels
-TILE, SHIFT = 64 / 75, 2 / 75
+TILE_SHARE, SHIFT_SHARE = 64 / 75, 2 / 75
 
 
-class Tiles(NamedTuple):
+class PuzzleTiles(NamedTuple):
     """The tiles of each image in raster order, and the orders in which the head reads them."""
 
     x: Float[Tensor, "b t c h w"]
@@ -92,11 +92,11 @@ class Jigsaw(Method):
         least = (0.6 if size <= 64 else 225 / 256) if crop is None else crop
         self.window = Window(size, least, flip)
         self.window.check()
-        self.grid, self.tile = grid, _side(size, grid, tile, _patch(encoder))
-        _check_takes(encoder, self.tile)
+        self.grid, self.tile = grid, _choose_tile_side(size, grid, tile, _find_patch_size(encoder))
+        _check_encoder_takes(encoder, self.tile)
         cell = size // grid
         self.room = cell - self.tile
-        self.shift = min(round(SHIFT * cell) if shift is None else shift, self.room)
+        self.shift = min(round(SHIFT_SHARE * cell) if shift is None else shift, self.room)
         self.gray, self.repeats = gray, repeats
         if permutations is None:
             permutations = min(100, factorial(grid**2))
@@ -115,7 +115,7 @@ class Jigsaw(Method):
         least, mean = self._distances
         return {"permutations": len(self.table), "least_hamming": least, "mean_hamming": mean}
 
-    def view(self, batch: ImageBatch, rng: Rng) -> Tiles:
+    def view(self, batch: ImageBatch, rng: Rng) -> PuzzleTiles:
         x = self.window(batch, rng)
         n, channels = x.shape[:2]
         gray = rng.uniform(n) < self.gray
@@ -129,22 +129,22 @@ class Jigsaw(Method):
         # with replacement: of 100 permutations hardly two of eight are the same
         label = rng.integers(len(self.table), n, self.repeats).to(x.device, non_blocking=True)
         cut = cut_tiles(x, corner, grid=self.grid, tile=self.tile)
-        return Tiles(standardize_tiles(cut), self.table[label].long(), label)
+        return PuzzleTiles(standardize_tiles(cut), self.table[label].long(), label)
 
-    def counts(self, view: Tiles) -> dict[str, Tensor]:
+    def counts(self, view: PuzzleTiles) -> dict[str, Tensor]:
         return {"jigsaw": view.x.new_full((), view.label.numel())}
 
-    def forward(self, view: Tiles) -> Step:
+    def forward(self, view: PuzzleTiles) -> Step:
         return cross_entropy_step("jigsaw", self._scores(view.x, view.order), view.label.flatten())
 
-    def inspect(self, view: Tiles) -> ImageGrid:
+    def inspect(self, view: PuzzleTiles) -> ImageGrid:
         """The first order of each image, as it lies and as it is put back."""
         order, label = view.order[:, 0], view.label[:, 0]
         scores = self._scores(view.x, view.order[:, :1]).float()
         chance, answer = scores.softmax(dim=1).max(dim=1)
-        puzzle = view.x.gather(1, _like(order, view.x))
+        puzzle = view.x.gather(1, _expand_order(order, view.x))
         guess = self.table[answer].long()
-        solved = torch.zeros_like(puzzle).scatter(1, _like(guess, puzzle), puzzle)
+        solved = torch.zeros_like(puzzle).scatter(1, _expand_order(guess, puzzle), puzzle)
         placed, count = (guess == order).sum(dim=1).tolist(), order.shape[1]
         told = [f"{p} of {count} right, {100 * c:.0f} %" for p, c in zip(placed, chance.tolist())]
         about = (
@@ -174,7 +174,9 @@ class Jigsaw(Method):
         return logits
 
 
-def _like(order: Int64[Tensor, "b t"], x: Float[Tensor, "b t c h w"]) -> Int64[Tensor, "b t c h w"]:
+def _expand_order(
+    order: Int64[Tensor, "b t"], x: Float[Tensor, "b t c h w"]
+) -> Int64[Tensor, "b t c h w"]:
     return order[:, :, None, None, None].expand_as(x)
 
 
@@ -191,27 +193,27 @@ def _check(*, grid: int, repeats: int, embed: int, gray: float, shift: int | Non
         raise ValueError(f"shift must be 0 pixels or more, got {shift}")
 
 
-def _patch(encoder: Any) -> int | None:
+def _find_patch_size(encoder: Any) -> int | None:
     """Side of a patch, where the encoder says that it has patches."""
     known = (getattr(module, "patch_size", None) for module in encoder.modules())
     return next((int(side[0]) for side in known if isinstance(side, tuple)), None)
 
 
-def _side(size: int, grid: int, asked: int | None, patch: int | None) -> int:
+def _choose_tile_side(size: int, grid: int, asked: int | None, patch: int | None) -> int:
     """A tile's side in pixels: as asked, or 64/75 of a cell, in whole patches and even.
 
     Even, because encoders halve their images: 9 pixels would cost half as much again as 8.
     """
     cell, step = size // grid, patch or 2
-    side = min(ceil(TILE * cell), cell - 1) // step * step if asked is None else asked
-    least = ceil(LEAST / step) * step
+    side = min(ceil(TILE_SHARE * cell), cell - 1) // step * step if asked is None else asked
+    least = ceil(MIN_TILE / step) * step
     if asked is not None and not least <= asked <= cell:
         raise ValueError(
             f"tile must be {least} to {cell} pixels, the side of a cell of {grid} x {grid} in "
             f"{size} px, got {asked}"
         )
     if side < least:
-        need = grid * max(least + 1, floor((least - 1) / TILE) + 1)
+        need = grid * max(least + 1, floor((least - 1) / TILE_SHARE) + 1)
         raise ValueError(
             f"images of {size} px are too small for {grid} x {grid} tiles of {least} px or more "
             f"with gaps between them; --size {need} or larger would be right"
@@ -221,7 +223,7 @@ def _side(size: int, grid: int, asked: int | None, patch: int | None) -> int:
 
 
 @torch.no_grad()
-def _check_takes(encoder: Any, side: int) -> None:
+def _check_encoder_takes(encoder: Any, side: int) -> None:
     """Raises ValueError if the encoder does not take tiles of that side; it is left as it was."""
     weights = list(encoder.parameters())
     channels = next((w.shape[1] for w in weights if w.ndim == 4), 3)

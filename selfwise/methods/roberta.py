@@ -83,7 +83,7 @@ class RoBERTa(Method):
         self.encoder, self.mask_share, self.mask = encoder, mask_share, vocab.mask
         self.register_buffer("special", mask.id_table(vocab.special, vocab.size), persistent=False)
         self.register_buffer("plain", mask.text_ids(vocab), persistent=False)
-        self.draw = _draw(packing)
+        self.draw = _choose_sampler(packing)
         self.head = MaskedLMHead(
             encoder.dim,
             encoder.token.embedding_dim,
@@ -131,7 +131,7 @@ class RoBERTa(Method):
         return logits
 
 
-def _draw(name: str) -> RowSampler:
+def _choose_sampler(name: str) -> RowSampler:
     if name not in PACKINGS:
         raise ValueError(f"unknown packing {name!r}{did_you_mean(name, PACKINGS)}")
     return PACKINGS[name]

@@ -16,10 +16,10 @@ from selfwise.views.image.crop import Crop
 from selfwise.views.image.tiles import TURNS, rotate_four_ways
 from selfwise.views.image.window import Shift
 
-SMALL = 64  # pixels: up to here images are shifted and not cropped
+MAX_SHIFTED_SIZE = 64  # pixels: up to here images are shifted and not cropped
 
 
-class Turned(NamedTuple):
+class RotatedImages(NamedTuple):
     """All four turns of each image, and which one each is."""
 
     x: Float[Tensor, "b 4 c s s"]
@@ -62,24 +62,24 @@ class Rotation(Method):
         super().__init__()
         self.upright: Shift | Crop = (
             Shift(size, size // 8, flip)
-            if crop is None and size <= SMALL
+            if crop is None and size <= MAX_SHIFTED_SIZE
             else Crop(size, scale=(0.08 if crop is None else crop, 1.0), flip=flip)
         )
         self.upright.check()
         self.encoder, self.head = encoder, nn.Linear(encoder.dim, TURNS)
 
-    def view(self, batch: ImageBatch, rng: Rng) -> Turned:
+    def view(self, batch: ImageBatch, rng: Rng) -> RotatedImages:
         # turned last, at its own square size: no black corners, and no resampling after it
-        return Turned(*rotate_four_ways(self.upright(batch, rng)))
+        return RotatedImages(*rotate_four_ways(self.upright(batch, rng)))
 
-    def counts(self, view: Turned) -> dict[str, Tensor]:
+    def counts(self, view: RotatedImages) -> dict[str, Tensor]:
         return {"rotation": view.x.new_full((), view.label.numel())}
 
-    def forward(self, view: Turned) -> Step:
+    def forward(self, view: RotatedImages) -> Step:
         logits = self.head(self.encoder(view.x.flatten(0, 1)).pooled)
         return cross_entropy_step("rotation", logits, view.label.flatten())
 
-    def inspect(self, view: Turned) -> ImageGrid:
+    def inspect(self, view: RotatedImages) -> ImageGrid:
         """One turn of each image: the four come one after the other."""
         row = torch.arange(len(view.x), device=view.x.device)
         turn = row % TURNS

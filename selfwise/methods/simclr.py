@@ -86,7 +86,7 @@ class SimCLR(Method):
         # one pass over both views, as in the authors' code: batch norm sees them together
         z = self.projection(self.encoder(torch.cat(view)).pooled)
         a, b = z.chunk(2)
-        loss = nt_xent_of_all(a, b, self.temperature)
+        loss = nt_xent_over_ranks(a, b, self.temperature)
         own, other = _cosines(gather_rows(a.detach()), gather_rows(b.detach()))
         first = (own > other).float().mean()
         terms = {"nt_xent": mean_over(loss, len(z))}
@@ -106,7 +106,7 @@ class SimCLR(Method):
         )
 
 
-def nt_xent_of_all(
+def nt_xent_over_ranks(
     a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], temperature: float
 ) -> Float[Tensor, ""]:
     """NT-Xent of this process's examples among the examples of all processes.

@@ -15,7 +15,7 @@ from selfwise.methods.needs import IMAGE_SIZE, NUM_CLASSES
 from selfwise.views.image.augment import build_supervised_augment
 
 
-class Example(NamedTuple):
+class LabelledImages(NamedTuple):
     x: Float[Tensor, "b c s s"]
     label: Int64[Tensor, "b"]
 
@@ -67,25 +67,25 @@ class Supervised(Method):
         )
         self.encoder, self.head = encoder, nn.Linear(encoder.dim, classes)
 
-    def view(self, batch: Labelled, rng: Rng) -> Example:
-        return Example(self.augment(batch.batch, rng), batch.label)
+    def view(self, batch: Labelled, rng: Rng) -> LabelledImages:
+        return LabelledImages(self.augment(batch.batch, rng), batch.label)
 
     def predict(self, x: Float[Tensor, "b c s s"]) -> Float[Tensor, "b classes"]:
         """Logits of each class."""
         logits: Tensor = self.head(self.encoder(x).pooled).float()
         return logits
 
-    def counts(self, view: Example) -> dict[str, Tensor]:
+    def counts(self, view: LabelledImages) -> dict[str, Tensor]:
         return {"cross_entropy": view.x.new_full((), len(view.x))}
 
-    def forward(self, view: Example) -> Step:
+    def forward(self, view: LabelledImages) -> Step:
         logits = self.predict(view.x)
         loss = F.cross_entropy(logits, view.label, reduction="sum")
         right = (logits.argmax(dim=1) == view.label).float().sum()
         count = self.counts(view)["cross_entropy"]
         return Step({"cross_entropy": Term(loss, count)}, {"accuracy": Term(right, count)})
 
-    def inspect(self, view: Example) -> ImageGrid:
+    def inspect(self, view: LabelledImages) -> ImageGrid:
         """The view of each image, and the class that it is taken for."""
         chance, answer = self.predict(view.x).softmax(dim=1).max(dim=1)
         told = [f"{100 * share:.0f} %" for share in chance.tolist()]

@@ -19,7 +19,7 @@ from selfwise.nn.heads import ProjectionHead
 from selfwise.views.image.augment import build_simclr_augment
 
 
-class Pairs(NamedTuple):
+class ImagePairs(NamedTuple):
     """Rows i of `a` and `b` are alike, all others are not.
 
     Here they are two views of an image; whatever else gives pairs needs only another `view`.
@@ -81,21 +81,21 @@ class Triplet(Method):
         self.encoder, self.margin, self.mining = encoder, margin, mining
         self.projection = ProjectionHead(encoder.dim, dim=dim, layers=layers)
 
-    def view(self, batch: ImageBatch, rng: Rng) -> Pairs:
+    def view(self, batch: ImageBatch, rng: Rng) -> ImagePairs:
         a, b = self.augment(batch, rng), self.augment(batch, rng)
         if self.mining != "random":
-            return Pairs(a, b)
-        return Pairs(a, b, rng.uniform(len(a), 2).to(a.device, non_blocking=True))
+            return ImagePairs(a, b)
+        return ImagePairs(a, b, rng.uniform(len(a), 2).to(a.device, non_blocking=True))
 
-    def counts(self, view: Pairs) -> dict[str, Tensor]:
+    def counts(self, view: ImagePairs) -> dict[str, Tensor]:
         rows = 2 * len(view.a)
         return {"triplet": view.a.new_full((), ways.count_pairs(self.mining, rows, 1))}
 
-    def forward(self, view: Pairs) -> Step:
+    def forward(self, view: ImagePairs) -> Step:
         rows, told = self._rows(view)
         return scale_by_world_size(ways.triplet_step(*rows, **told))
 
-    def _rows(self, view: Pairs) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
+    def _rows(self, view: ImagePairs) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
         """Embeddings of all views, which image each is of, its partner; and how to mine."""
         # one pass over both views, as in SimCLR's code: batch norm sees them together
         z = self.projection(self.encoder(torch.cat([view.a, view.b])).pooled)
@@ -108,7 +108,7 @@ class Triplet(Method):
         told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
         return (z, row % n, row.roll(n)[:, None]), told
 
-    def inspect(self, view: Pairs) -> ImageGrid:
+    def inspect(self, view: ImagePairs) -> ImageGrid:
         """First views as anchors, with the negatives that are chosen among these images."""
         x, n = torch.cat([view.a, view.b]), len(view.a)
         rows, told = self._rows(view)

@@ -20,7 +20,7 @@ from selfwise.views.image.augment import build_supervised_augment
 from selfwise.views.image.pk_sampler import PKSampler
 
 
-class Faces(NamedTuple):
+class LabelledTriplets(NamedTuple):
     x: Float[Tensor, "b c s s"]
     identity: Int64[Tensor, "b"]
     draw: Float32[Tensor, "b k"] | None = None  # for random negatives, of each partner
@@ -82,22 +82,22 @@ class TripletLabelled(Method):
         self.draw = partial(PKSampler, per_identity=per_identity)
         self.embedding = nn.Linear(encoder.dim, dim)
 
-    def view(self, batch: Labelled, rng: Rng) -> Faces:
+    def view(self, batch: Labelled, rng: Rng) -> LabelledTriplets:
         x = self.augment(batch.batch, rng)
         if self.mining != "random":
-            return Faces(x, batch.label)
+            return LabelledTriplets(x, batch.label)
         draw = rng.uniform(len(x), self.per_identity - 1)
-        return Faces(x, batch.label, draw.to(x.device, non_blocking=True))
+        return LabelledTriplets(x, batch.label, draw.to(x.device, non_blocking=True))
 
-    def counts(self, view: Faces) -> dict[str, Tensor]:
+    def counts(self, view: LabelledTriplets) -> dict[str, Tensor]:
         pairs = ways.count_pairs(self.mining, len(view.x), self.per_identity - 1)
         return {"triplet": view.x.new_full((), pairs)}
 
-    def forward(self, view: Faces) -> Step:
+    def forward(self, view: LabelledTriplets) -> Step:
         rows, told = self._rows(view)
         return scale_by_world_size(ways.triplet_step(*rows, **told))
 
-    def inspect(self, view: Faces) -> ImageGrid:
+    def inspect(self, view: LabelledTriplets) -> ImageGrid:
         """The first image of each identity as the anchor, and the first triplet that it is in."""
         rows, told = self._rows(view)
         distance, found = ways.mine_triplets(*rows, **told)
@@ -117,7 +117,7 @@ class TripletLabelled(Method):
         named = [column._replace(labels=own) for column, own in zip(columns, names)]
         return ImageGrid(about, named, first)
 
-    def _rows(self, view: Faces) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
+    def _rows(self, view: LabelledTriplets) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
         """Embeddings, the identity of each and its partners; and how to mine."""
         # negatives are from all processes
         z, identity = (

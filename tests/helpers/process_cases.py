@@ -37,7 +37,7 @@ from selfwise.evaluation.features import (
     text as text_features,
 )
 from selfwise.methods import Method
-from selfwise.methods.simclr import nt_xent_of_all
+from selfwise.methods.simclr import nt_xent_over_ranks
 from selfwise.nn.transformer import Transformer
 from selfwise.tokenizers.tokenizer import train_tokenizer as train_tokenizer
 from selfwise.training.config import TrainingConfig, resolve_training
@@ -157,7 +157,7 @@ def contrasting(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """This process's part of NT-Xent of 8 pairs in float64, and its gradients."""
     drawn = torch.randn(2, 8, 5, generator=generator(0, "pairs"), dtype=torch.float64)
     a, b = (one[shard_slice(8, env.rank, env.size)].requires_grad_() for one in drawn)
-    loss = nt_xent_of_all(a, b, 0.3) / env.size
+    loss = nt_xent_over_ranks(a, b, 0.3) / env.size
     loss.backward()
     return {"loss": loss.detach(), "a": a.grad, "b": b.grad}
 

@@ -29,7 +29,7 @@ def start_normal(healthy):
 
     def init(self, *args, **kwargs):
         healthy(self, *args, **kwargs)
-        nn.init.normal_(self.codes)
+        nn.init.normal_(self.code_embeddings)
 
     return init
 

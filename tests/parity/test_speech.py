@@ -265,7 +265,7 @@ def test_a_run_without_a_mask_is_a_model_without_one(tmp_path):
     assert not any(said.values()), said
     again = from_hf(config, weights, write_preprocessor(found.options))
     assert again.mask is None
-    assert again.missing == ["mask"]
+    assert again.missing == ["mask_embedding"]
 
 
 def test_the_loss_is_the_published_one():

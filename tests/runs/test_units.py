@@ -273,8 +273,8 @@ def test_weights_that_a_run_starts_from(kind, runs, voices, pictures, tmp_path):
     run = pretrain(kind, data=data, out=tmp_path / "run", **told)
     ours, theirs = run.method.state_dict(), earlier.method.state_dict()
     same = {name for name in ours if ours[name].equal(theirs[name])}
-    assert {name for name in ours if name.startswith("encoder.")} | {"mask"} <= same
-    assert "codes" not in same
+    assert {name for name in ours if name.startswith("encoder.")} | {"mask_embedding"} <= same
+    assert "code_embeddings" not in same
     assert "head.weight" not in same
 
 

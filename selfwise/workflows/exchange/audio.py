@@ -24,7 +24,7 @@ from selfwise.workflows.exchange.model_card import Use
 
 FAMILIES = ("hubert",)
 CLUSTERS = 500  # of published models (arXiv:2106.07447, section IV-B); they come without codes
-_CODES = ("codes", "project.weight", "project.bias")
+_CODES = ("code_embeddings", "final_projection.weight", "final_projection.bias")
 
 
 def take(family: str, folder: Path) -> ImportedCheckpoint:
@@ -35,7 +35,7 @@ def take(family: str, folder: Path) -> ImportedCheckpoint:
         encoder=imported.name,
         encoder_options=imported.options,
         weights=imported.encoder,
-        head={} if imported.mask is None else {"mask": imported.mask},
+        head={} if imported.mask is None else {"mask_embedding": imported.mask},
         missing=[*imported.missing, *_CODES],
         notes=imported.notes,
         info=AudioInfo(),
@@ -47,7 +47,7 @@ def take(family: str, folder: Path) -> ImportedCheckpoint:
 def to_hf(run: Run, out: Path) -> None:
     """A folder that HubertModel and AutoFeatureExtractor load."""
     told, method = asdict(run.encoder.shape), run.method.state_dict()
-    mask = method["mask"] if run.record.method == "hubert" else None
+    mask = method["mask_embedding"] if run.record.method == "hubert" else None
     config, weights = weights_to_hf(told, run.encoder.state_dict(), mask)
     write_checkpoint(out, config, weights, {PREPROCESSOR: write_preprocessor(told)})
 
