@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ Progress = Callable[[int, int], None]
 CHUNK = 512
 WORTH_A_POOL = 4 * CHUNK  # below this, starting processes takes longer than the work
 
-_job: Any = None  # in a worker: what it was started for
+_job: Callable[[np.ndarray], object] | None = None  # in a worker: what it was started for
 
 
 def map_in_chunks(
@@ -43,12 +43,13 @@ def map_in_chunks(
             done += len(part)
             _report_progress(progress, done, len(rows))
         return
+    run = cast(Callable[[np.ndarray], Result], _run_job)
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with (
         explain_worker_death(),
         ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job,)) as pool,
     ):
-        for part, result in zip(parts, pool.map(_run_job, parts)):
+        for part, result in zip(parts, pool.map(run, parts)):
             yield result
             done += len(part)
             _report_progress(progress, done, len(rows))
@@ -73,12 +74,13 @@ def count_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _start_worker(job: Any) -> None:
+def _start_worker(job: Callable[[np.ndarray], object]) -> None:
     global _job
     _job = job
 
 
-def _run_job(part: np.ndarray) -> Any:
+def _run_job(part: np.ndarray) -> object:
+    assert _job is not None, "the pool has started this process"
     return _job(part)
 
 

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
 
 import torch
 
@@ -33,7 +33,7 @@ def check_temporary_folder(workers: int) -> None:
         )
 
 
-def limit_workers(workers: int, sample: Callable[[], Any]) -> int:
+def limit_workers(workers: int, sample: Callable[[], object]) -> int:
     """As many of the loader processes as shared memory has room for, with a sentence if fewer.
 
     They hand batches over in /dev/shm, where each reads two ahead; where it is full, as Docker's 64
@@ -65,7 +65,7 @@ def measure_free_shared_memory() -> int | None:
     return status.f_bavail * status.f_frsize
 
 
-def count_bytes(batch: Any) -> int:
+def count_bytes(batch: object) -> int:
     """Of all tensors of a batch."""
     if isinstance(batch, torch.Tensor):
         return batch.nbytes
@@ -106,7 +106,7 @@ def catch_stop_signals() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a checkpoint and an orderly stop; a second kills."""
     seen: list[int] = []
 
-    def note(number: int, frame: Any) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         seen.append(number)
         signal.signal(number, before[signal.Signals(number)])
 

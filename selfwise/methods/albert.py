@@ -134,8 +134,8 @@ class ALBERT(Method):
             "encoder tells whether they are in their order."
         )
         answers = predict_pairs(("in their order", "swapped"), view.batch.pair, answer)
-        found = rank_predictions(logits, view.where, view.chosen, view.target)
-        return MaskedTextExamples(about, view.batch, found, answers)
+        predictions = rank_predictions(logits, view.where, view.chosen, view.target)
+        return MaskedTextExamples(about, view.batch, predictions, answers)
 
     def _scores(self, view: MaskedTokens) -> tuple[Float[Tensor, "m v"], Float[Tensor, "b 2"]]:
         """Of each token at each place of each row, and of the two answers."""

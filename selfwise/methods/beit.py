@@ -109,7 +109,7 @@ class BEiT(Method):
         true = self._units_of(view.x, view.covered.shape[1])
         guess = true.scatter(1, view.where, torch.where(view.chosen, best, view.target))
         right = (view.chosen & (best == view.target)).sum(dim=1).tolist()
-        told = [f"{r} of {n} right" for r, n in zip(right, view.chosen.sum(dim=1).tolist())]
+        captions = [f"{r} of {n} right" for r, n in zip(right, view.chosen.sum(dim=1).tolist())]
         cover = self._spread(view.covered[:, None].float(), view.x)
         seen = view.x * (1 - cover) + 0.5 * cover
         decode = getattr(self.units, "decode", None)
@@ -128,7 +128,7 @@ class BEiT(Method):
             about,
             [
                 ImageColumn("seen", seen),
-                ImageColumn("filled in", pictures[0], told),
+                ImageColumn("filled in", pictures[0], captions),
                 ImageColumn("true units", pictures[1]),
                 ImageColumn("view", view.x),
             ],
@@ -151,13 +151,13 @@ class BEiT(Method):
         units = self.units
         if isinstance(units, nn.Module):
             units.to(x.device)  # nothing happens if it is there
-        found = units(x)
-        if found.shape[1] != n:
+        targets: Tensor = units(x)
+        if targets.shape[1] != n:
             raise ValueError(
-                f"the units are {found.shape[1]} an image of {x.shape[2]} px and the encoder has "
+                f"the units are {targets.shape[1]} an image of {x.shape[2]} px and the encoder has "
                 f"{n} patches; units of patches of its size would be right"
             )
-        return found
+        return targets
 
 
 def _check_units(units: Units, grid: tuple[int, int], size: int) -> None:

@@ -103,8 +103,8 @@ class BERT(Method):
         count = mask.num_to_mask(mask.count_valid_tokens(batch), self.mask_share)
         score = rng.uniform(b, n).to(device, non_blocking=True)
         if self.whole_words:
-            found = group_words(batch.ids, candidate, self.starts)
-            covered = choose_ngrams(found, candidate, score=score, draw=score, budget=count)
+            words = group_words(batch.ids, candidate, self.starts)
+            covered = choose_ngrams(words, candidate, score=score, draw=score, budget=count)
             where, chosen = mask.sort_masked_first(covered, k)
         else:
             where, chosen = mask.choose_positions(candidate, score, count, k)
@@ -131,8 +131,8 @@ class BERT(Method):
             "B follows A or is of another document."
         )
         answers = predict_pairs(("B follows A", "B is of another text"), view.batch.pair, answer)
-        found = rank_predictions(logits, view.where, view.chosen, view.target)
-        return MaskedTextExamples(about, view.batch, found, answers)
+        predictions = rank_predictions(logits, view.where, view.chosen, view.target)
+        return MaskedTextExamples(about, view.batch, predictions, answers)
 
     def _scores(self, view: MaskedTokens) -> tuple[Float[Tensor, "m v"], Float[Tensor, "b 2"]]:
         """Of each token at each place of each row, and of the two answers."""

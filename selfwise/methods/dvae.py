@@ -109,8 +109,8 @@ class DVAE(Method):
         scores = self._scores_of(view.x)
         temperature = self.temperature
         noisy = (scores + gumbel_noise(view.noise)) / temperature
-        again = self._image(noisy.softmax(dim=2).to(scores.dtype) @ self.table.weight)
-        error = (again - view.x).square().mean(dim=(1, 2, 3))
+        reconstructed = self._image(noisy.softmax(dim=2).to(scores.dtype) @ self.table.weight)
+        error = (reconstructed - view.x).square().mean(dim=(1, 2, 3))
         share = scores.log_softmax(dim=2)
         kl = (share.exp() * share).sum(dim=2).mean(dim=1) + log(self.units)
         count = error.new_full((), len(error))

@@ -97,8 +97,10 @@ class GPT(Method):
 
     def inspect(self, view: NextTokens) -> NextTokenExamples:
         """Every token with what was expected in its place."""
-        found = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
-        return NextTokenExamples("Each token is guessed from those before it.", view.batch, found)
+        predictions = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
+        return NextTokenExamples(
+            "Each token is guessed from those before it.", view.batch, predictions
+        )
 
     def _scores(self, view: NextTokens) -> Float[Tensor, "m v"]:
         """Of each token at each place of each row."""

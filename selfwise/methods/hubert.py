@@ -115,8 +115,8 @@ class HuBERT(Method):
             f"Frames of 20 ms have one of {self.clusters} units each; spans of frames are hidden, "
             "and the encoder names the units that were there."
         )
-        found = rank_predictions(scores, view.where, view.chosen, view.target)
-        return MaskedAudioExamples(about, view.batch, view.mask, found)
+        predictions = rank_predictions(scores, view.where, view.chosen, view.target)
+        return MaskedAudioExamples(about, view.batch, view.mask, predictions)
 
     def _seen(self, view: MaskedFrames) -> Frames:
         """The frames with the mask in place of those that are hidden."""

@@ -3,7 +3,7 @@
 from math import ceil, factorial, floor
 from textwrap import shorten
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -92,6 +92,7 @@ class Jigsaw(Method):
         least = (0.6 if size <= 64 else 225 / 256) if crop is None else crop
         self.window = Window(size, least, flip)
         self.window.check()
+        assert isinstance(encoder, nn.Module), "encoders are modules"
         self.grid, self.tile = grid, _choose_tile_side(size, grid, tile, _find_patch_size(encoder))
         _check_encoder_takes(encoder, self.tile)
         cell = size // grid
@@ -122,8 +123,7 @@ class Jigsaw(Method):
         if self.gray and channels == 3:
             which = gray.nonzero()[:, 0].to(x.device, non_blocking=True)
             x.index_copy_(0, which, to_grayscale(x.index_select(0, which)))
-        where: dict[str, Any] = {"grid": self.grid, "room": self.room, "shift": self.shift}
-        corner = draw_corners(n, channels, rng, **where)
+        corner = draw_corners(n, channels, rng, grid=self.grid, room=self.room, shift=self.shift)
         # gray channels that are moved against each other would have coloured edges
         corner = torch.where(gray.view(n, 1, 1, 1), corner[:, :, :1], corner)
         # with replacement: of 100 permutations hardly two of eight are the same
@@ -146,7 +146,9 @@ class Jigsaw(Method):
         guess = self.table[answer].long()
         solved = torch.zeros_like(puzzle).scatter(1, _expand_order(guess, puzzle), puzzle)
         placed, count = (guess == order).sum(dim=1).tolist(), order.shape[1]
-        told = [f"{p} of {count} right, {100 * c:.0f} %" for p, c in zip(placed, chance.tolist())]
+        captions = [
+            f"{p} of {count} right, {100 * c:.0f} %" for p, c in zip(placed, chance.tolist())
+        ]
         about = (
             f"Tiles lie in one of {len(self.table)} orders, and the encoder, which sees each tile "
             "by itself, has to tell in which. Tiles have gaps between them and all the same "
@@ -156,7 +158,9 @@ class Jigsaw(Method):
             about,
             [
                 ImageColumn("puzzle", assemble_tiles(puzzle, self.grid)),
-                ImageColumn("put back", assemble_tiles(solved, self.grid), told, answer == label),
+                ImageColumn(
+                    "put back", assemble_tiles(solved, self.grid), captions, answer == label
+                ),
                 ImageColumn("solution", assemble_tiles(view.x, self.grid)),
             ],
         )
@@ -193,24 +197,24 @@ def _check(*, grid: int, repeats: int, embed: int, gray: float, shift: int | Non
         raise ValueError(f"shift must be 0 pixels or more, got {shift}")
 
 
-def _find_patch_size(encoder: Any) -> int | None:
+def _find_patch_size(encoder: nn.Module) -> int | None:
     """Side of a patch, where the encoder says that it has patches."""
-    known = (getattr(module, "patch_size", None) for module in encoder.modules())
-    return next((int(side[0]) for side in known if isinstance(side, tuple)), None)
+    sizes = (getattr(module, "patch_size", None) for module in encoder.modules())
+    return next((int(size[0]) for size in sizes if isinstance(size, tuple)), None)
 
 
-def _choose_tile_side(size: int, grid: int, asked: int | None, patch: int | None) -> int:
-    """A tile's side in pixels: as asked, or 64/75 of a cell, in whole patches and even.
+def _choose_tile_side(size: int, grid: int, tile: int | None, patch: int | None) -> int:
+    """A tile's side in pixels: `tile`, or 64/75 of a cell, in whole patches and even.
 
     Even, because encoders halve their images: 9 pixels would cost half as much again as 8.
     """
     cell, step = size // grid, patch or 2
-    side = min(ceil(TILE_SHARE * cell), cell - 1) // step * step if asked is None else asked
+    side = min(ceil(TILE_SHARE * cell), cell - 1) // step * step if tile is None else tile
     least = ceil(MIN_TILE / step) * step
-    if asked is not None and not least <= asked <= cell:
+    if tile is not None and not least <= tile <= cell:
         raise ValueError(
             f"tile must be {least} to {cell} pixels, the side of a cell of {grid} x {grid} in "
-            f"{size} px, got {asked}"
+            f"{size} px, got {tile}"
         )
     if side < least:
         need = grid * max(least + 1, floor((least - 1) / TILE_SHARE) + 1)
@@ -223,7 +227,7 @@ def _choose_tile_side(size: int, grid: int, asked: int | None, patch: int | None
 
 
 @torch.no_grad()
-def _check_encoder_takes(encoder: Any, side: int) -> None:
+def _check_encoder_takes(encoder: nn.Module, side: int) -> None:
     """Raises ValueError if the encoder does not take tiles of that side; it is left as it was."""
     weights = list(encoder.parameters())
     channels = next((w.shape[1] for w in weights if w.ndim == 4), 3)

@@ -119,9 +119,9 @@ class RoBERTa(Method):
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:
         """What is filled in."""
-        found = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
+        predictions = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
         return MaskedTextExamples(
-            "Tokens are hidden, and the encoder fills them in.", view.batch, found
+            "Tokens are hidden, and the encoder fills them in.", view.batch, predictions
         )
 
     def _scores(self, view: MaskedTokens) -> Float[Tensor, "m v"]:

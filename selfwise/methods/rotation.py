@@ -86,7 +86,7 @@ class Rotation(Method):
         x = view.x[row, turn]
         chance, answer = self.head(self.encoder(x).pooled).float().softmax(dim=1).max(dim=1)
         back = torch.stack([torch.rot90(x[i], -int(a), (1, 2)) for i, a in enumerate(answer)])
-        told = [
+        captions = [
             f"answer {90 * a}°, {100 * c:.0f} %" for a, c in zip(answer.tolist(), chance.tolist())
         ]
         about = "Each image is turned, and the encoder has to tell by how much."
@@ -94,6 +94,6 @@ class Rotation(Method):
             about,
             [
                 ImageColumn("turned", x, [f"by {90 * one}°" for one in turn.tolist()]),
-                ImageColumn("turned back", back, told, answer == turn),
+                ImageColumn("turned back", back, captions, answer == turn),
             ],
         )

@@ -100,9 +100,10 @@ class SimCLR(Method):
             f"{len(view.a)} images looked at, {int((own > other).sum())} are nearer to their own "
             "other view than to a view of another image; both cosines are told."
         )
-        told = [f"cosine {o:.2f}, other {n:.2f}" for o, n in zip(own.tolist(), other.tolist())]
+        captions = [f"cosine {o:.2f}, other {n:.2f}" for o, n in zip(own.tolist(), other.tolist())]
         return ImageGrid(
-            about, [ImageColumn("view 1", view.a), ImageColumn("view 2", view.b, told, own > other)]
+            about,
+            [ImageColumn("view 1", view.a), ImageColumn("view 2", view.b, captions, own > other)],
         )
 
 

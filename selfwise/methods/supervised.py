@@ -88,6 +88,6 @@ class Supervised(Method):
     def inspect(self, view: LabelledImages) -> ImageGrid:
         """The view of each image, and the class that it is taken for."""
         chance, answer = self.predict(view.x).softmax(dim=1).max(dim=1)
-        told = [f"{100 * share:.0f} %" for share in chance.tolist()]
-        column = ImageColumn("view", view.x, told, answer == view.label, answer)
+        captions = [f"{100 * share:.0f} %" for share in chance.tolist()]
+        column = ImageColumn("view", view.x, captions, answer == view.label, answer)
         return ImageGrid("The class of each image is to be told from a view of it.", [column])

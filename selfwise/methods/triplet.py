@@ -2,7 +2,7 @@
 image are nearer to each other than to any view of another image, by a margin."""
 
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Float32
@@ -92,11 +92,14 @@ class Triplet(Method):
         return {"triplet": view.a.new_full((), ways.count_pairs(self.mining, rows, 1))}
 
     def forward(self, view: ImagePairs) -> Step:
-        rows, told = self._rows(view)
-        return scale_by_world_size(ways.triplet_step(*rows, **told))
+        z, image, partner, draw = self._embed_views(view)
+        step = ways.triplet_step(
+            z, image, partner, mining=self.mining, margin=self.margin, draw=draw
+        )
+        return scale_by_world_size(step)
 
-    def _rows(self, view: ImagePairs) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
-        """Embeddings of all views, which image each is of, its partner; and how to mine."""
+    def _embed_views(self, view: ImagePairs) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Embeddings of all views, which image each is of, its partner, and a draw for mining."""
         # one pass over both views, as in SimCLR's code: batch norm sees them together
         z = self.projection(self.encoder(torch.cat([view.a, view.b])).pooled)
         z = gather_views(z)  # negatives are from all processes
@@ -105,17 +108,18 @@ class Triplet(Method):
         if view.draw is not None:
             view = view._replace(draw=gather_rows(view.draw))
         draw = None if view.draw is None else view.draw.T.reshape(-1, 1)
-        told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
-        return (z, row % n, row.roll(n)[:, None]), told
+        return z, row % n, row.roll(n)[:, None], draw
 
     def inspect(self, view: ImagePairs) -> ImageGrid:
         """First views as anchors, with the negatives that are chosen among these images."""
         x, n = torch.cat([view.a, view.b]), len(view.a)
-        rows, told = self._rows(view)
-        distance, found = ways.mine_triplets(*rows, **told)
+        z, image, partner, draw = self._embed_views(view)
+        distance, triplets = ways.mine_triplets(
+            z, image, partner, mining=self.mining, margin=self.margin, draw=draw
+        )
         about = (
             "Two views of an image are anchor and positive; the negative is a view of another of "
             f"{n} images, {ways.DESCRIPTIONS[self.mining]}. Below are squared distances (0 to 4); "
             f"the negative should be farther by {self.margin:g}."
         )
-        return ImageGrid(about, show_triplets(x, distance, *(part[:n] for part in found)))
+        return ImageGrid(about, show_triplets(x, distance, *(part[:n] for part in triplets)))

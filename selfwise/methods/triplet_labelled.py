@@ -3,7 +3,7 @@ are nearer to each other than to those of any other, by a margin."""
 
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Float32, Int64
@@ -94,18 +94,23 @@ class TripletLabelled(Method):
         return {"triplet": view.x.new_full((), pairs)}
 
     def forward(self, view: LabelledTriplets) -> Step:
-        rows, told = self._rows(view)
-        return scale_by_world_size(ways.triplet_step(*rows, **told))
+        z, identity, partner, draw = self._embed_images(view)
+        step = ways.triplet_step(
+            z, identity, partner, mining=self.mining, margin=self.margin, draw=draw
+        )
+        return scale_by_world_size(step)
 
     def inspect(self, view: LabelledTriplets) -> ImageGrid:
         """The first image of each identity as the anchor, and the first triplet that it is in."""
-        rows, told = self._rows(view)
-        distance, found = ways.mine_triplets(*rows, **told)
+        z, identity, partner, draw = self._embed_images(view)
+        distance, triplets = ways.mine_triplets(
+            z, identity, partner, mining=self.mining, margin=self.margin, draw=draw
+        )
         same, row = view.identity[:, None] == view.identity, torch.arange(len(view.x))
         first = (same.int().argmax(dim=1).cpu() == row).nonzero()[:, 0].to(view.x.device)
-        each = len(found.anchor) // len(view.x)  # triplets of each row
-        place = first * each + found.chosen.view(-1, each)[first].int().argmax(dim=1)
-        anchor, positive, negative, chosen = (part[place] for part in found)
+        each = len(triplets.anchor) // len(view.x)  # triplets of each row
+        place = first * each + triplets.chosen.view(-1, each)[first].int().argmax(dim=1)
+        anchor, positive, negative, chosen = (part[place] for part in triplets)
         columns = show_triplets(view.x, distance, anchor, positive, negative, chosen)
         names = [view.identity[who] for who in (anchor, positive, negative)]
         names[2] = torch.where(chosen, names[2], -1)
@@ -117,8 +122,8 @@ class TripletLabelled(Method):
         named = [column._replace(labels=own) for column, own in zip(columns, names)]
         return ImageGrid(about, named, first)
 
-    def _rows(self, view: LabelledTriplets) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
-        """Embeddings, the identity of each and its partners; and how to mine."""
+    def _embed_images(self, view: LabelledTriplets) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Embeddings, the identity of each, its partners, and a draw for mining."""
         # negatives are from all processes
         z, identity = (
             gather_rows(self.embedding(self.encoder(view.x).pooled)),
@@ -126,5 +131,4 @@ class TripletLabelled(Method):
         )
         partner = ways.find_positives_grouped(identity, self.per_identity)
         draw = None if view.draw is None else gather_rows(view.draw)
-        told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
-        return (z, identity, partner), told
+        return z, identity, partner, draw
