@@ -1,12 +1,15 @@
 """ALBERT (Lan et al. 2019, arXiv:1909.11942): guess hidden n-grams, and which text comes first."""
 
 from types import MappingProxyType
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from selfwise.core.ranges import ProperShare, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import MaskedTextExamples, predict_pairs, rank_predictions
@@ -62,22 +65,20 @@ class ALBERT(Method):
     special: Tensor
     starts: Tensor
 
+    @check_ranges
     def __init__(
         self,
         encoder: TextEncoder,
         *,
         vocab: Vocabulary,
-        mask_share: float = 0.15,
-        longest: int = 3,
+        mask_share: ProperShare = 0.15,
+        longest: Annotated[int, Ge(1), Le(10)] = 3,
     ):
         super().__init__()
         check_text("albert", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("albert", encoder)
         check_pairs("albert", encoder)
-        mask.check_mask_share(mask_share)
         assert vocab.mask is not None
-        if not 1 <= longest <= 10:
-            raise ValueError(f"longest must be 1 to 10 words, got {longest} (the paper: 3)")
         self.mask_share, self.longest = mask_share, longest
         self.mask, self.size = vocab.mask, vocab.size
         self.register_buffer("special", mask.id_table(vocab.special, vocab.size), persistent=False)

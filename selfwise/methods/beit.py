@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import PositiveShare, Probability, ProperShare, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch, PatchEncoder, Step, Units
 from selfwise.methods.inspection import ImageColumn, ImageGrid, draw_codes
 from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE, PatchTargetNeed
-from selfwise.views.image.block_mask import MASK_SHARE, check_block_mask, draw_block_masks
+from selfwise.views.image.block_mask import MASK_SHARE, check_block_grid, draw_block_masks
 from selfwise.views.image.crop import Crop
 
 
@@ -58,21 +59,21 @@ class BEiT(Method):
         clip=3.0,
     )
 
+    @check_ranges
     def __init__(
         self,
         encoder: PatchEncoder,
         *,
         size: int,
         units: Units,
-        mask_share: float = MASK_SHARE,
-        crop: float = 0.08,
-        flip: float = 0.5,
-        jitter: float = 0.4,
+        mask_share: ProperShare = MASK_SHARE,
+        crop: PositiveShare = 0.08,
+        flip: Probability = 0.5,
+        jitter: Probability = 0.4,
     ):
         super().__init__()
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip, jitter=jitter)
-        self.crop.check()
-        check_block_mask(encoder.grid, mask_share)
+        check_block_grid(encoder.grid)
         _check_units(units, encoder.grid, size)
         self.encoder, self.mask_share = encoder, mask_share
         self._units = (units,)  # in a tuple, which hides it from torch: neither trained nor saved

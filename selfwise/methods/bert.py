@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from selfwise.core.ranges import ProperShare, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import MaskedTextExamples, predict_pairs, rank_predictions
@@ -63,19 +64,19 @@ class BERT(Method):
     special: Tensor
     starts: Tensor
 
+    @check_ranges
     def __init__(
         self,
         encoder: TextEncoder,
         *,
         vocab: Vocabulary,
-        mask_share: float = 0.15,
+        mask_share: ProperShare = 0.15,
         whole_words: bool = False,
     ):
         super().__init__()
         check_text("bert", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("bert", encoder)
         check_pairs("bert", encoder)
-        mask.check_mask_share(mask_share)
         assert vocab.mask is not None
         self.mask_share, self.whole_words = mask_share, whole_words
         self.mask, self.size = vocab.mask, vocab.size

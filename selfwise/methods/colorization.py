@@ -7,10 +7,12 @@ from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from selfwise.core.config import AbsolutePath, Config
+from selfwise.core.ranges import PositiveInt, PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Features, ImageBatch, Step, Term
 from selfwise.losses.cross_entropy import count_correct, soft_cross_entropy
@@ -22,7 +24,6 @@ from selfwise.views.image.color_bins import (
     BINS,
     TEMPERATURE,
     annealed_mean,
-    check_neighbours,
     has_color,
     rarity_weights,
     smooth_prior,
@@ -111,25 +112,22 @@ class Colorization(Method):
     # 1e-3 at 256 images, as AdamW is used on small ResNets, for runs of thousands of steps.
     paper = PaperDefaults(lr=1e-3, base_batch=256, weight_decay=1e-3, betas=(0.9, 0.99))
 
+    @check_ranges
     def __init__(
         self,
         encoder: Encoder[Tensor],
         *,
         size: int,
         prior: Float[Tensor, "q"],
-        neighbours: int = 5,
-        uniform: float = 0.5,
-        stages: int = 1,
-        width: int = 256,
-        crop: float = 0.08,
-        flip: float = 0.5,
+        neighbours: Annotated[int, Ge(1), Le(BINS)] = 5,
+        uniform: Probability = 0.5,
+        stages: PositiveInt = 1,
+        width: PositiveInt = 256,
+        crop: PositiveShare = 0.08,
+        flip: Probability = 0.5,
     ):
         super().__init__()
-        check_neighbours(neighbours)
-        if width < 1:
-            raise ValueError(f"width, the channels of the head, must be 1 or more, got {width}")
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
-        self.crop.check()
         self.encoder, self.neighbours, self.stages = encoder, neighbours, stages
         self.register_buffer("rarity", rarity_weights(prior, uniform), persistent=False)
         blank = torch.zeros(1, 3, size, size)

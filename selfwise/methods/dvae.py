@@ -2,13 +2,21 @@
 
 from math import log, pi, prod, sqrt
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import (
+    NonNegativeFloat,
+    PositiveInt,
+    PositiveShare,
+    Probability,
+    check_ranges,
+)
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step, Term
 from selfwise.methods.inspection import ImageGrid, show_reconstructions
@@ -58,23 +66,22 @@ class DVAE(Method):
 
     step: Tensor
 
+    @check_ranges
     def __init__(
         self,
         encoder: Encoder[Tensor],
         *,
         size: int,
-        codebook: int = 512,
-        dim: int = 128,
-        anneal: int = 1000,
-        temperature: float = 1 / 16,
-        kl: float = 3e-4,
-        crop: float = 0.5,
-        flip: float = 0.5,
+        codebook: Annotated[int, Ge(2), Le(2**16)] = 512,
+        dim: PositiveInt = 128,
+        anneal: PositiveInt = 1000,
+        temperature: PositiveShare = 1 / 16,
+        kl: NonNegativeFloat = 3e-4,
+        crop: PositiveShare = 0.5,
+        flip: Probability = 0.5,
     ):
         super().__init__()
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
-        self.crop.check()
-        _check(codebook=codebook, dim=dim, anneal=anneal, temperature=temperature, kl=kl)
         self.decoder = build_decoder(encoder, dim, size=size, name="dvae")
         self.encoder = encoder
         self.scores = _scores(encoder.dim, codebook)
@@ -162,16 +169,3 @@ def _scores(dim: int, codebook: int) -> nn.Sequential:
     nn.init.normal_(linear.weight, std=2 / sqrt(dim))
     nn.init.zeros_(linear.bias)
     return nn.Sequential(nn.LayerNorm(dim, elementwise_affine=False), linear)
-
-
-def _check(*, codebook: int, dim: int, anneal: int, temperature: float, kl: float) -> None:
-    """Raises ValueError for what cannot be."""
-    if not 2 <= codebook <= 2**16:
-        raise ValueError(f"codebook must be 2 to 65536 codes, got {codebook}")
-    for name, value in (("dim", dim), ("anneal", anneal)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 < temperature <= 1:
-        raise ValueError(f"temperature must be above 0 and at most 1, got {temperature:g}")
-    if not kl >= 0:
-        raise ValueError(f"kl must be 0 or more, got {kl:g}")

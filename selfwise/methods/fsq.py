@@ -7,6 +7,7 @@ from typing import NamedTuple
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step, Term
 from selfwise.methods.inspection import ImageGrid, show_reconstructions
@@ -43,18 +44,18 @@ class FSQ(Method):
     default_encoder = "codec-small"
     paper = PaperDefaults(lr=5e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
 
+    @check_ranges
     def __init__(
         self,
         encoder: Encoder[Tensor],
         *,
         size: int,
         levels: str | Sequence[int] = "8,8,8",
-        crop: float = 0.5,
-        flip: float = 0.5,
+        crop: PositiveShare = 0.5,
+        flip: Probability = 0.5,
     ):
         super().__init__()
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
-        self.crop.check()
         self.levels = FiniteScalarQuantizer(_parse_levels(levels))
         self.decoder = build_decoder(encoder, self.levels.dim, size=size, name="fsq")
         self.encoder = encoder

@@ -1,10 +1,19 @@
 """HuBERT (Hsu et al. 2021, arXiv:2106.07447): guess the cluster of frames that are hidden."""
 
 from types import MappingProxyType
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
+from selfwise.core.ranges import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    check_ranges,
+)
 from selfwise.core.rng import Rng
 from selfwise.core.types import (
     AudioBatch,
@@ -16,7 +25,6 @@ from selfwise.core.types import (
     Term,
     TextEncoder,
 )
-from selfwise.losses.contrastive import check_temperature
 from selfwise.losses.cross_entropy import cosine_logits
 from selfwise.methods.inspection import MaskedAudioExamples, rank_predictions
 from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
@@ -61,24 +69,22 @@ class HuBERT(Method):
         clip=10.0,
     )
 
+    @check_ranges
     def __init__(
         self,
         encoder: Encoder[AudioBatch],
         *,
-        clusters: int,
-        mask_share: float = 0.8,
-        mask_length: int = 10,
-        temperature: float = 0.1,
-        alpha: float = 0.0,
-        penalty: float = 10.0,
-        code_dim: int | None = None,
+        clusters: Annotated[int, Ge(2)],
+        mask_share: PositiveShare = 0.8,
+        mask_length: PositiveInt = 10,
+        temperature: PositiveFloat = 0.1,
+        alpha: NonNegativeFloat = 0.0,
+        penalty: NonNegativeFloat = 10.0,
+        code_dim: PositiveInt | None = None,
     ):
         super().__init__()
         _check_encoder(encoder)
-        check_temperature(temperature)
-        _check(clusters=clusters, alpha=alpha, penalty=penalty, code_dim=code_dim)
         self.spans = SpanMask(mask_share, mask_length)
-        self.spans.check()
         self.encoder, self.clusters, self.temperature = encoder, clusters, temperature
         self.alpha, self.penalty = alpha, penalty
         width = min(256, encoder.dim) if code_dim is None else code_dim
@@ -161,16 +167,3 @@ def _check_encoder(encoder: Encoder[AudioBatch]) -> None:
             f"hubert needs a speech encoder, and {type(encoder).__name__} is none: it hides frames "
             "between `embed` and `trunk`; hubert-mini would be right"
         )
-
-
-def _check(*, clusters: int, alpha: float, penalty: float, code_dim: int | None) -> None:
-    """Raises ValueError for numbers that make no task."""
-    if clusters < 2:
-        raise ValueError(
-            f"clusters must be at least 2, got {clusters}: one leaves nothing to guess"
-        )
-    for name, value in {"alpha": alpha, "penalty": penalty}.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must be 0 or above, got {value:g}")
-    if code_dim is not None and code_dim < 1:
-        raise ValueError(f"code_dim must be at least 1, got {code_dim}")

@@ -3,14 +3,22 @@
 from math import ceil, factorial, floor
 from textwrap import shorten
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import (
+    NonNegativeInt,
+    PositiveInt,
+    PositiveShare,
+    Probability,
+    check_ranges,
+)
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.methods.inspection import ImageColumn, ImageGrid
@@ -71,27 +79,26 @@ class Jigsaw(Method):
 
     table: Tensor
 
+    @check_ranges
     def __init__(
         self,
         encoder: Encoder[Tensor],
         *,
         size: int,
-        grid: int = 3,
-        tile: int | None = None,
+        grid: Annotated[int, Ge(2), Le(3)] = 3,
+        tile: PositiveInt | None = None,
         permutations: int | None = None,
         rule: str = "mean",
-        repeats: int = 8,
-        embed: int = 1000,
-        crop: float | None = None,
-        flip: float = 0.5,
-        gray: float = 0.3,
-        shift: int | None = None,
+        repeats: PositiveInt = 8,
+        embed: PositiveInt = 1000,
+        crop: PositiveShare | None = None,
+        flip: Probability = 0.5,
+        gray: Probability = 0.3,
+        shift: NonNegativeInt | None = None,
     ):
         super().__init__()
-        _check(grid=grid, repeats=repeats, embed=embed, gray=gray, shift=shift)
         least = (0.6 if size <= 64 else 225 / 256) if crop is None else crop
         self.window = Window(size, least, flip)
-        self.window.check()
         assert isinstance(encoder, nn.Module), "encoders are modules"
         self.grid, self.tile = grid, _choose_tile_side(size, grid, tile, _find_patch_size(encoder))
         _check_encoder_takes(encoder, self.tile)
@@ -182,19 +189,6 @@ def _expand_order(
     order: Int64[Tensor, "b t"], x: Float[Tensor, "b t c h w"]
 ) -> Int64[Tensor, "b t c h w"]:
     return order[:, :, None, None, None].expand_as(x)
-
-
-def _check(*, grid: int, repeats: int, embed: int, gray: float, shift: int | None) -> None:
-    """Raises ValueError if an option is out of range."""
-    if grid not in (2, 3):
-        raise ValueError(f"grid must be 2 or 3 tiles in a row, got {grid} (the paper: 3)")
-    for name, value in (("repeats", repeats), ("embed", embed)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 <= gray <= 1:
-        raise ValueError(f"gray is a probability, 0 to 1; got {gray:g}")
-    if shift is not None and shift < 0:
-        raise ValueError(f"shift must be 0 pixels or more, got {shift}")
 
 
 def _find_patch_size(encoder: nn.Module) -> int | None:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.ranges import ProperShare, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import MaskedTextExamples, rank_predictions
@@ -67,18 +68,18 @@ class RoBERTa(Method):
     special: Tensor
     plain: Tensor
 
+    @check_ranges
     def __init__(
         self,
         encoder: TextEncoder,
         *,
         vocab: Vocabulary,
-        mask_share: float = 0.15,
+        mask_share: ProperShare = 0.15,
         packing: str = "full_sentences",
     ):
         super().__init__()
         check_text("roberta", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("roberta", encoder)
-        mask.check_mask_share(mask_share)
         assert vocab.mask is not None
         self.encoder, self.mask_share, self.mask = encoder, mask_share, vocab.mask
         self.register_buffer("special", mask.id_table(vocab.special, vocab.size), persistent=False)

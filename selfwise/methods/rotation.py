@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.methods.inspection import ImageColumn, ImageGrid
@@ -56,8 +57,14 @@ class Rotation(Method):
         warmup=0.05,
     )
 
+    @check_ranges
     def __init__(
-        self, encoder: Encoder[Tensor], *, size: int, crop: float | None = None, flip: float = 0.5
+        self,
+        encoder: Encoder[Tensor],
+        *,
+        size: int,
+        crop: PositiveShare | None = None,
+        flip: Probability = 0.5,
     ):
         super().__init__()
         self.upright: Shift | Crop = (
@@ -65,7 +72,6 @@ class Rotation(Method):
             if crop is None and size <= MAX_SHIFTED_SIZE
             else Crop(size, scale=(0.08 if crop is None else crop, 1.0), flip=flip)
         )
-        self.upright.check()
         self.encoder, self.head = encoder, nn.Linear(encoder.dim, TURNS)
 
     def view(self, batch: ImageBatch, rng: Rng) -> RotatedImages:

@@ -1,18 +1,26 @@
 """SimCLR (Chen et al. 2020, arXiv:2002.05709): two views of an image agree, all others disagree."""
 
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.distributed as dist
+from annotated_types import Ge, Le
 from jaxtyping import Float
 from torch import Tensor
 
+from selfwise.core.ranges import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    Probability,
+    check_ranges,
+)
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather_rows, gather_views, world_size
 from selfwise.losses.contrastive import (
-    check_temperature,
     nt_xent,
     nt_xent_shard,
     unit_views,
@@ -55,21 +63,21 @@ class SimCLR(Method):
     # Decay 1e-6 is the paper's; the README of the authors' code says 1e-4.
     paper = PaperDefaults("lars", lr=1.2, base_batch=256, scaling="sqrt", weight_decay=1e-6)
 
+    @check_ranges
     def __init__(
         self,
         encoder: Encoder[Tensor],
         *,
         size: int,
-        dim: int = 128,
-        layers: int = 2,
-        temperature: float = 0.5,
-        crop: float = 0.08,
-        flip: float = 0.5,
-        strength: float | None = None,
-        blur: float | None = None,
+        dim: PositiveInt = 128,
+        layers: Annotated[int, Ge(2), Le(3)] = 2,
+        temperature: PositiveFloat = 0.5,
+        crop: PositiveShare = 0.08,
+        flip: Probability = 0.5,
+        strength: NonNegativeFloat | None = None,
+        blur: Probability | None = None,
     ):
         super().__init__()
-        check_temperature(temperature)
         self.augment = build_simclr_augment(
             size, crop=crop, flip=flip, strength=strength, blur=blur
         )

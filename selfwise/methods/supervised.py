@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import NonNegativeFloat, PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Labelled, Step, Term
 from selfwise.methods.inspection import ImageColumn, ImageGrid
@@ -45,16 +46,17 @@ class Supervised(Method):
         "sgd", lr=0.1, base_batch=256, scaling="linear", weight_decay=1e-4, warmup=0.05
     )
 
+    @check_ranges
     def __init__(
         self,
         encoder: Encoder[Tensor],
         *,
         size: int,
         classes: int,
-        crop: float = 0.2,
-        flip: float = 0.5,
-        strength: float = 0.0,
-        blur: float = 0.0,
+        crop: PositiveShare = 0.2,
+        flip: Probability = 0.5,
+        strength: NonNegativeFloat = 0.0,
+        blur: Probability = 0.0,
     ):
         super().__init__()
         if classes < 2:

@@ -2,12 +2,21 @@
 image are nearer to each other than to any view of another image, by a margin."""
 
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Ge, Le
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from selfwise.core.ranges import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    Probability,
+    check_ranges,
+)
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather_rows, gather_views
@@ -59,19 +68,20 @@ class Triplet(Method):
     # gradients shrink as triplets are solved. FaceNet itself: AdaGrad from 0.05, batch 1,800.
     paper = PaperDefaults("lars", lr=1.2, base_batch=256, scaling="sqrt", weight_decay=1e-6)
 
+    @check_ranges
     def __init__(
         self,
         encoder: Encoder[Tensor],
         *,
         size: int,
-        dim: int = 128,
-        layers: int = 2,
-        margin: float = 0.2,
+        dim: PositiveInt = 128,
+        layers: Annotated[int, Ge(2), Le(3)] = 2,
+        margin: PositiveFloat = 0.2,
         mining: str = "semihard",
-        crop: float = 0.08,
-        flip: float = 0.5,
-        strength: float | None = None,
-        blur: float | None = None,
+        crop: PositiveShare = 0.08,
+        flip: Probability = 0.5,
+        strength: NonNegativeFloat | None = None,
+        blur: Probability | None = None,
     ):
         super().__init__()
         ways.check_mining(mining, margin, ways.VIEW_RULES)

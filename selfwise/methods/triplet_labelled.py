@@ -3,12 +3,21 @@ are nearer to each other than to those of any other, by a margin."""
 
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Ge
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    Probability,
+    check_ranges,
+)
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Labelled, Step
 from selfwise.distributed.collectives import gather_rows
@@ -54,26 +63,23 @@ class TripletLabelled(Method):
     couples_batch = "the triplet loss takes its negatives from the whole batch"
     paper = PaperDefaults("adamw", lr=1e-3, warmup=0.05)
 
+    @check_ranges
     def __init__(
         self,
         encoder: Encoder[Tensor],
         *,
         size: int,
-        dim: int = 128,
-        margin: float = 0.2,
+        dim: PositiveInt = 128,
+        margin: PositiveFloat = 0.2,
         mining: str = "semihard",
-        per_identity: int = 4,
-        crop: float = 0.2,
-        flip: float = 0.5,
-        strength: float = 0.0,
-        blur: float = 0.0,
+        per_identity: Annotated[int, Ge(2)] = 4,
+        crop: PositiveShare = 0.2,
+        flip: Probability = 0.5,
+        strength: NonNegativeFloat = 0.0,
+        blur: Probability = 0.0,
     ):
         super().__init__()
         ways.check_mining(mining, margin, ways.LABEL_RULES)
-        if per_identity < 2:
-            raise ValueError(
-                f"per_identity must be at least 2, an anchor and a positive, got {per_identity}"
-            )
         self.augment = build_supervised_augment(
             size, crop=crop, flip=flip, strength=strength, blur=blur
         )

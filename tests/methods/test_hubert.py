@@ -277,11 +277,11 @@ def test_the_recipe_is_the_papers():
     ("options", "says"),
     [
         ({"clusters": 1}, "clusters must be at least 2, got 1"),
-        ({"mask_length": 0}, "mask_length must be at least 1 frame, got 0"),
+        ({"mask_length": 0}, "mask_length must be at least 1, got 0"),
         ({"mask_share": 80.0}, "mask_share must be above 0 and at most 1, got 80"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0"),
-        ({"alpha": -1.0}, "alpha must be 0 or above, got -1"),
-        ({"penalty": float("nan")}, "penalty must be 0 or above, got nan"),
+        ({"alpha": -1.0}, "alpha must be at least 0, got -1"),
+        ({"penalty": float("nan")}, "penalty must be at least 0, got nan"),
         ({"code_dim": 0}, "code_dim must be at least 1, got 0"),
     ],
 )

@@ -34,18 +34,6 @@ class SpanMask(NamedTuple):
     share: float = 0.8  # spans times their length, as a share of the row; overlap counts twice
     length: int = 10  # frames in a span
 
-    def check(self) -> None:
-        """Raises ValueError unless there is something to hide and something to see."""
-        if not 0 < self.share <= 1:
-            raise ValueError(
-                f"mask_share must be above 0 and at most 1, got {self.share:g} (the paper: 0.8, "
-                "of which the overlap of spans leaves 0.57)"
-            )
-        if self.length < 1:
-            raise ValueError(
-                f"mask_length must be at least 1 frame, got {self.length} (the paper: 10)"
-            )
-
     def max_masked(self, t: int) -> int:
         """The largest number of masked frames in a row of up to t frames, and at least 1."""
         spans = max(MIN_SPANS, ceil(t * self.share / self.length))
