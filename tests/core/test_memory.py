@@ -27,9 +27,9 @@ import ctypes, sys
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # pages are not joined to huge ones (PR_SET_THP_DISABLE)
 sys.path.insert(0, {str(ROOT)!r})
 from tests.core.test_memory import faults
-from selfwise.core.memory import kept_memory
+from selfwise.core.memory import keep_freed_memory
 print(faults(20))
-with kept_memory():
+with keep_freed_memory():
     print(faults(20))
 """
 GNU = pytest.mark.skipif(

@@ -68,7 +68,7 @@ BUGS = [
     Bug("labels are in another order than the scores", cross_entropy_step,
         lambda healthy: lambda name, logits, target: healthy(name, logits, target.flip(0)), ORDERS,
         within=jigsaw),
-    Bug("tiles fill their cells", Attribute(jigsaw, "TILE"), lambda _: 1.0, SIDES),
+    Bug("tiles fill their cells", Attribute(jigsaw, "TILE_SHARE"), lambda _: 1.0, SIDES),
     Bug("permutations are the first ones there are", permutation_set,
         lambda healthy: lambda tiles, count, rule="mean": healthy(tiles, count, rule="min"),
         facts.test_what_is_known_of_the_permutations),
