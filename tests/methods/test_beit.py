@@ -142,7 +142,7 @@ def test_units_are_neither_trained_nor_saved(rng):
     assert not [n for n, _ in method.named_parameters() if "units" in n]
     assert not [n for n in method.state_dict() if "units" in n]
     names = {n.split(".")[0] for n in method.state_dict()}
-    assert names == {"encoder", "mask", "head"}
+    assert names == {"encoder", "mask_embedding", "head"}
 
 
 def test_units_that_are_modules_follow_the_images(rng):
