@@ -27,6 +27,8 @@ PARTS = {
     "losses": "selfwise.losses:",
     "views": "selfwise.views:",
     "encoders": "selfwise.encoders:",
+    "probes": "selfwise.evaluation.probes:",
+    "targets": "selfwise.targets:",
 }
 
 

@@ -9,11 +9,11 @@ from selfwise.evaluation.scores.retrieval_score import RetrievalScore
 from selfwise.glue.scores import GlueScores
 from selfwise.methods.method import Method
 from selfwise.methods.method import Method as Method
+from selfwise.profiling.bench_report import BenchReport
 from selfwise.runs.open import Run
 from selfwise.runs.open import load as load
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.workflows.bench import Report
-from selfwise.workflows.embed import Table
+from selfwise.workflows.embed import EmbeddingTable
 from selfwise.workflows.fill import Filling
 from torch.nn.modules.module import Module
 from typing import Any
@@ -22,6 +22,8 @@ from typing import overload
 from selfwise import losses as losses
 from selfwise import views as views
 from selfwise import encoders as encoders
+from selfwise import targets as targets
+from selfwise.evaluation import probes as probes
 
 __version__: str
 
@@ -29,7 +31,7 @@ __version__: str
 def bench(
     method: Literal["albert"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -71,13 +73,13 @@ def bench(
     held_out: float = ...,
     batch_tokens: int = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["beit"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -122,13 +124,13 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["bert"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -170,13 +172,13 @@ def bench(
     held_out: float = ...,
     batch_tokens: int = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["colorization"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -221,13 +223,13 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["dvae"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -272,13 +274,13 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["fsq"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -319,13 +321,13 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["gpt"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -365,13 +367,13 @@ def bench(
     held_out: float = ...,
     batch_tokens: int = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["hubert"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -419,13 +421,13 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["jigsaw"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -473,13 +475,13 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["roberta"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -521,13 +523,13 @@ def bench(
     held_out: float = ...,
     batch_tokens: int = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["rotation"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -567,13 +569,13 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["simclr"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -618,13 +620,13 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["supervised"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -666,13 +668,13 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["triplet"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -718,13 +720,13 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: Literal["triplet_labelled"],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -770,13 +772,13 @@ def bench(
     cache: Literal["auto", "yes", "no"] = ...,
     skip_broken: bool = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: str,
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -809,13 +811,13 @@ def bench(
     health_every: int = ...,
     wandb: str = ...,
     encoder_options: Mapping[str, Any] = ...,
-) -> Report: ...
+) -> BenchReport: ...
 
 @overload
 def bench(
     method: type[Method],
     *,
-    data: Any,
+    data: object,
     measure: float = ...,
     out: str | Path = ...,
     quiet: bool = ...,
@@ -849,14 +851,14 @@ def bench(
     wandb: str = ...,
     encoder_options: Mapping[str, Any] = ...,
     **options: Any,
-) -> Report: ...
+) -> BenchReport: ...
 
 def doctor(
 ) -> str: ...
 
 def embed(
     run: Run | str | Path,
-    data: Any,
+    data: object,
     *,
     out: str | Path = ...,
     layer: int | None = ...,
@@ -866,7 +868,7 @@ def embed(
     skip_broken: bool = ...,
     device: str = ...,
     devices: int = ...,
-) -> Table: ...
+) -> EmbeddingTable: ...
 
 def export(
     run: Path,
@@ -910,7 +912,7 @@ def import_weights(
 def iterate(
     method: Literal["albert"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -962,7 +964,7 @@ def iterate(
 def iterate(
     method: Literal["beit"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1017,7 +1019,7 @@ def iterate(
 def iterate(
     method: Literal["bert"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1069,7 +1071,7 @@ def iterate(
 def iterate(
     method: Literal["colorization"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1124,7 +1126,7 @@ def iterate(
 def iterate(
     method: Literal["dvae"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1179,7 +1181,7 @@ def iterate(
 def iterate(
     method: Literal["fsq"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1230,7 +1232,7 @@ def iterate(
 def iterate(
     method: Literal["gpt"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1280,7 +1282,7 @@ def iterate(
 def iterate(
     method: Literal["hubert"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1338,7 +1340,7 @@ def iterate(
 def iterate(
     method: Literal["jigsaw"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1396,7 +1398,7 @@ def iterate(
 def iterate(
     method: Literal["roberta"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1448,7 +1450,7 @@ def iterate(
 def iterate(
     method: Literal["rotation"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1498,7 +1500,7 @@ def iterate(
 def iterate(
     method: Literal["simclr"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1553,7 +1555,7 @@ def iterate(
 def iterate(
     method: Literal["supervised"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1605,7 +1607,7 @@ def iterate(
 def iterate(
     method: Literal["triplet"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1661,7 +1663,7 @@ def iterate(
 def iterate(
     method: Literal["triplet_labelled"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1717,7 +1719,7 @@ def iterate(
 def iterate(
     method: str,
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1760,7 +1762,7 @@ def iterate(
 def iterate(
     method: type[Method],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = ...,
     next_layer: int = ...,
@@ -1806,9 +1808,15 @@ def list_methods(
 def list_recipes(
 ) -> str: ...
 
+def make_schema(
+    name: str = ...,
+    *,
+    encoder: str = ...,
+) -> dict[str, object]: ...
+
 def perplexity(
     run: Run | str | Path,
-    data: Any = ...,
+    data: object = ...,
     *,
     field: str = ...,
     documents: str = ...,
@@ -2628,8 +2636,8 @@ def pretrain(
 def probe(
     run: Run | str | Path,
     *,
-    train: Any,
-    test: Any = ...,
+    train: object,
+    test: object = ...,
     kind: str = ...,
     labels: str = ...,
     seeds: int = ...,
@@ -2690,7 +2698,7 @@ def show(
 ) -> str: ...
 
 def train_tokenizer(
-    corpus: Any,
+    corpus: object,
     *,
     out: Path,
     kind: str = ...,

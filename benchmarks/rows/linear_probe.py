@@ -13,6 +13,7 @@ from benchmarks.row import Contest, Prepared, Run, Setting
 from selfwise.data.image.arrays import from_array
 from selfwise.data.image.dataset import ArrayImages
 from selfwise.encoders.image import TimmEncoder, build_image_encoder, enable_residual_blocks
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.image import extract_features
 from selfwise.evaluation.probes.linear import LinearFit, fit_linear
 from selfwise.views.image.augment import evaluation_view
@@ -106,7 +107,7 @@ class Task:
         self.encoder, self.device = encoder(squares(FEW, 0)), device
 
     def features(self) -> tuple[np.ndarray, np.ndarray]:
-        told: dict[str, Any] = {"size": SIDE, "device": self.device}
+        told: dict[str, Any] = {"size": SIDE, "compute": ComputeOptions(self.device)}
         return extract_features(self.encoder, self.train, **told), extract_features(
             self.encoder, self.test, **told
         )

@@ -1,98 +1,87 @@
 """The words of a command line become options; the config classes read their values."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import yaml
+from pydantic.fields import FieldInfo
 
 from selfwise.core.config import (
     Config,
     describe_unknown_option,
-    find_field,
     format_flag,
-    is_open,
-    list_option_paths,
-    list_sections,
     make_config,
+    open_prefixes,
+    option_fields,
 )
 
 ENCODER = "encoder."  # in front of the options of an encoder
+HELP = ("--help", "-h")
 LENGTHS = ("steps", "epochs", "minutes")  # of which a run has one
 
 
-class OptionField(NamedTuple):
-    """What a command line has to know of an option."""
+Word = tuple[str, str | None]  # an option and its text; None where it has no value
 
-    kind: type[Config]
-    path: tuple[str, ...]
 
-    @property
-    def is_switch(self) -> bool:
-        """Whether the option may stand without a value."""
-        return find_field(self.kind, self.path).annotation is bool
+def split_words(argv: Sequence[str]) -> list[Word]:
+    """The options of a command line; `--help` is left out.
 
-    @property
-    def has_type(self) -> bool:
-        """Whether its values are converted; those of a parameter without a type are not."""
-        return find_field(self.kind, self.path).annotation is not Any
+    Raises ValueError for a word that is neither an option nor its value.
+    """
+    words, options = [word for word in argv if word not in HELP], list[Word]()
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            raise ValueError(f"{word!r} stands where an option such as --out was expected")
+        name, equals, text = word[2:].partition("=")
+        has_value = equals or (words and not words[0].startswith("--"))
+        value = (text if equals else words.pop(0)) if has_value else None
+        options.append((name.replace("-", "_"), value))
+    return options
 
 
 class OptionTable:
     """The options of one command, from the config classes that it makes."""
 
     def __init__(self, *kinds: type[Config]):
-        self.kinds = kinds
-        self.options = {
-            name: OptionField(kind, path)
-            for kind in reversed(kinds)
-            for name, path in list_option_paths(kind).items()
-        }
-        self.takes_any_encoder = any(
-            is_open(section) for kind in kinds for section in list_sections(kind).values()
-        )
-
-    def check_known(self, name: str) -> None:
-        """Raises ValueError with the nearest option for one that there is not."""
-        if name in self.options or (self.takes_any_encoder and name.startswith(ENCODER)):
-            return
-        raise ValueError(describe_unknown_option(name, self.options))
-
-    def split_words(self, argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Each option with its text; a switch without a value is `yes`.
-
-        Raises ValueError for what is not an option, or lacks a value.
-        """
-        words = list(argv)
-        while words:
-            word = words.pop(0)
-            if not word.startswith("--"):
-                raise ValueError(f"{word!r} stands where an option such as --out was expected")
-            name, equals, text = word[2:].partition("=")
-            name = name.replace("-", "_")
-            self.check_known(name)
-            if not equals:
-                if words and not words[0].startswith("--"):
-                    text = words.pop(0)
-                elif name in self.options and self.options[name].is_switch:
-                    text = "yes"
-                else:
-                    raise ValueError(f"{format_flag(name)} needs a value")
-            yield name, text
+        self.options: dict[str, FieldInfo] = {}
+        self.takes_any_encoder = False
+        for kind in reversed(kinds):
+            self.options |= option_fields(kind)
+            self.takes_any_encoder |= ENCODER in open_prefixes(kind)
 
     def read_values(self, argv: Sequence[str]) -> dict[str, Any]:
         """The options of a command line, by name; only those of encoders are read as YAML."""
-        return {
-            name: self._read_encoder_value(name, text) if name.startswith(ENCODER) else text
-            for name, text in self.split_words(argv)
-        }
+        return self.convert(split_words(argv))
+
+    def convert(self, words: Iterable[Word]) -> dict[str, Any]:
+        """The values of the options; a switch without a value is `yes`.
+
+        Raises ValueError for an unknown option, with the nearest one, and for a missing value.
+        """
+        values: dict[str, Any] = {}
+        for name, text in words:
+            if name not in self.options and not self._is_of_encoder(name):
+                raise ValueError(describe_unknown_option(name, self.options))
+            if text is None and name in self.options and self.options[name].annotation is bool:
+                text = "yes"
+            if text is None:
+                raise ValueError(f"{format_flag(name)} needs a value")
+            is_encoder = name.startswith(ENCODER)
+            values[name] = self._read_encoder_value(name, text) if is_encoder else text
+        return values
+
+    def _is_of_encoder(self, name: str) -> bool:
+        """Whether it is an option of an encoder that takes any name."""
+        return self.takes_any_encoder and name.startswith(ENCODER)
 
     def _read_encoder_value(self, name: str, text: str) -> Any:
         """An option of an encoder: as YAML if it is a list or in quotes, or has no type."""
         if not text:
             raise ValueError(f"{format_flag(name)} needs a value")
-        known = self.options.get(name)
-        if known and known.has_type and text[0] not in '[{"':
+        has_type = name in self.options and self.options[name].annotation is not Any
+        if has_type and text[0] not in '[{"':
             return text
         try:
             value = yaml.safe_load(text)
@@ -106,30 +95,16 @@ class OptionTable:
         return float(value) if exponent else value
 
 
-def find_option(name: str, argv: Sequence[str]) -> str:
-    """The value of an option that has to be known before all others are, or nothing."""
-    words = [*argv, ""]
-    after = [words[i + 1] for i, word in enumerate(words) if word == format_flag(name)]
-    equals = [w.partition("=")[2] for w in words if w.startswith(f"{format_flag(name)}=")]
-    return (after + equals or [""])[-1]
+def take_option(name: str, words: list[Word]) -> list[str]:
+    """Remove an option that may be repeated from the words, and return its texts.
 
-
-def take_option(name: str, argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The arguments without an option, and its values. Raises ValueError if one is missing."""
-    rest: list[str] = []
-    values: list[str] = []
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        if word == format_flag(name):
-            if not words:
-                raise ValueError(f"{format_flag(name)} needs a value")
-            values.append(words.pop(0))
-        elif word.startswith(f"{format_flag(name)}="):
-            values.append(word.partition("=")[2])
-        else:
-            rest.append(word)
-    return rest, values
+    Raises ValueError if one is missing.
+    """
+    texts = [text for option, text in words if option == name]
+    words[:] = [word for word in words if word[0] != name]
+    if None in texts:
+        raise ValueError(f"{format_flag(name)} needs a value")
+    return [text for text in texts if text is not None]
 
 
 def split_positional(
@@ -138,24 +113,26 @@ def split_positional(
     """What stands before the options, by the name of the parameter, and the rest.
 
     Args:
-        words: what a command takes: "RUN", "RUN..." for one or more, or several words.
+        words: what a command takes: "RUN", "RUN..." for one or more, "[NAME]" for none or one, or
+            several words.
         argv: after the command.
         usage: what to say where something is missing.
     """
-    names = words.lower().split()
+    names = words.strip("[]").lower().split()
     first = next((i for i, word in enumerate(argv) if word.startswith("--")), len(argv))
     if words.endswith("..."):
         if not first:
             raise ValueError(usage)
         return {f"{names[0][:-3]}s": list(argv[:first])}, list(argv[first:])
-    if first < len(names):
+    if first < len(names) and not words.startswith("["):
         raise ValueError(usage)
-    return dict(zip(names, argv)), list(argv[len(names) :])
+    count = min(first, len(names))
+    return dict(zip(names, argv[:count])), list(argv[count:])
 
 
 def typed_values(kind: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a config class with their types; what was not given is left out."""
-    config = make_config(kind, values)
+    """Those of the values that a config class has, with their types."""
+    config = make_config(kind, {n: v for n, v in values.items() if n in kind.model_fields})
     return {name: getattr(config, name) for name in config.model_fields_set}
 
 
@@ -167,7 +144,7 @@ def check_required(names: Collection[str], values: Mapping[str, Any]) -> None:
 
 def wants_help(argv: Sequence[str]) -> bool:
     """Whether `--help` is among the arguments."""
-    return "--help" in argv or "-h" in argv
+    return bool({*HELP} & {*argv})
 
 
 def drop_lengths(values: dict[str, Any], flags: Collection[str]) -> dict[str, Any]:

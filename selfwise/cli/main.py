@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -110,17 +110,15 @@ def _call(command: ModuleType, word: str, argv: Argv) -> None:
 
     if command.WORDS == "RECIPE":
         parse.call_recipe(word, argv)
-    elif command.WORDS == "METHOD":
-        _finish(command, parse.parse_method_line(word, command, argv))
-    else:
-        _finish(command, parse.parse_line(word, command, argv))
-
-
-def _finish(command: ModuleType, options: Mapping[str, Any] | None) -> None:
-    """Nothing is left to do where only the help was printed."""
-    if options is None:
         return
-    result = command.function()(**options)
+    function = command.function()
+    if command.WORDS == "METHOD":
+        options = parse.parse_method_line(word, function, argv)
+    else:
+        options = parse.parse_line(word, command, function, argv)
+    if options is None:  # only the help was printed
+        return
+    result = function(**options)
     if hasattr(command, "say"):
         _print(command.say(result, options), shared=hasattr(command, "SHARED"))
 

@@ -152,8 +152,9 @@ def write_stub() -> str:
     for name in commands.names():
         writer.add_command(name)
     lines = [f"from {module} import {name}" for module, name in sorted(writer.imports)]
-    modules = ("losses", "views", "encoders")
+    modules = ("losses", "views", "encoders", "targets")
     lines += [f"from selfwise import {name} as {name}" for name in modules]
+    lines += ["from selfwise.evaluation import probes as probes"]
     text = HEAD + "\n".join(lines) + "\n\n__version__: str\n\n" + "\n\n".join(writer.functions)
     return re.sub(r" +$", "", text, flags=re.MULTILINE) + "\n"
 

@@ -2,7 +2,8 @@
 
 A file says, beside its first line, which is the help:
 
-WORDS      what stands before the options: "RUN", "METHOD", "RUN...", or nothing
+WORDS      what stands before the options: "RUN", "METHOD", "RUN...", "[NAME]" for one that may be
+           left out, or nothing
 COMMAND    the word on the command line, where it is not the name of the file
 REQUIRED   options that must be given here, though Python does without them
 PYTHON_ONLY  parameters that are no options
@@ -16,7 +17,12 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from selfwise.core.config import Config
+
+NOT_OPTIONS = ("options", "encoder_options", "plugins")  # of Python alone
 
 
 def names() -> list[str]:
@@ -41,6 +47,30 @@ def api_function(name: str) -> Callable[..., Any]:
 
         vars(function)["__signature__"] = list_options(command.function())
     return function
+
+
+def option_class(command: ModuleType) -> type["Config"]:
+    """The config class of the options of a command whose options are fixed."""
+    from selfwise.core.config import make_options_class
+
+    words = {word.strip("[].") for word in command.WORDS.lower().split()}
+    skip = {*NOT_OPTIONS, *getattr(command, "PYTHON_ONLY", ()), *words, "runs"}
+    return make_options_class(command.function(), skip=skip, positional=True)
+
+
+def method_classes(
+    function: Callable[..., Any], method: str, encoder: str = ""
+) -> list[type["Config"]]:
+    """The config classes of a command that trains a method, the command's own options first."""
+    from selfwise.core.config import make_options_class
+    from selfwise.runs.config import config_class
+    from selfwise.runs.create import pretrain
+
+    kind = config_class(method, encoder)
+    kinds = [make_options_class(function, skip=NOT_OPTIONS)]
+    if function is not pretrain:
+        kinds.append(make_options_class(pretrain, skip={*NOT_OPTIONS, *kinds[0].model_fields}))
+    return [*kinds, kind]
 
 
 def by_word() -> dict[str, ModuleType]:

@@ -8,9 +8,9 @@ WORDS = ""
 
 def function() -> Callable[..., Any]:
     """What is called with the options."""
-    from selfwise.workflows.doctor import report
+    from selfwise.workflows.doctor import describe_machine
 
-    return report
+    return describe_machine
 
 
 def say(result: Any, options: Mapping[str, Any]) -> str:

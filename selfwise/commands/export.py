@@ -8,7 +8,7 @@ WORDS = "RUN"
 
 def function() -> Callable[..., Any]:
     """What is called with the options."""
-    from selfwise.workflows.exchange import export_run
+    from selfwise.workflows.export import export_run
 
     return export_run
 

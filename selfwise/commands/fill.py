@@ -15,15 +15,8 @@ def function() -> Callable[..., Any]:
 
 def say(result: Any, options: Mapping[str, Any]) -> str:
     """What is printed at the end."""
-    several = len(result.gaps) > 1
-    titles = [f"gap {number} alone" for number in range(1, len(result.gaps) + 1)]
-    shown = (
-        zip(["all gaps", *titles], [result.joint, *result.gaps])
-        if several
-        else [("", result.joint)]
-    )
     lines = []
-    for title, one in shown:
-        lines += [title] if several else []
+    for title, one in result.list_candidates():
+        lines += [title] if title else []
         lines += [f"{chance:6.1%}  {text}" for chance, text in zip(one.probabilities, one.texts)]
     return "\n".join(lines)

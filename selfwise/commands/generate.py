@@ -8,7 +8,7 @@ WORDS = "RUN"
 
 def function() -> Callable[..., Any]:
     """What is called with the options."""
-    from selfwise.workflows.language import generate
+    from selfwise.workflows.generate import generate
 
     return generate
 

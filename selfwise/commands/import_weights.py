@@ -9,9 +9,9 @@ WORDS = "FAMILY FOLDER"
 
 def function() -> Callable[..., Any]:
     """What is called with the options."""
-    from selfwise.workflows.exchange import import_run
+    from selfwise.workflows.import_weights import import_weights
 
-    return import_run
+    return import_weights
 
 
 def say(result: Any, options: Mapping[str, Any]) -> str:

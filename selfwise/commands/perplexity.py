@@ -8,13 +8,13 @@ WORDS = "RUN"
 
 def function() -> Callable[..., Any]:
     """What is called with the options."""
-    from selfwise.workflows.language import perplexity
+    from selfwise.workflows.perplexity import perplexity
 
     return perplexity
 
 
 def say(result: Any, options: Mapping[str, Any]) -> str:
     """What is printed at the end."""
-    from selfwise.workflows.language import sentences
+    from selfwise.workflows.perplexity import describe_perplexity
 
-    return sentences(result)
+    return describe_perplexity(result)

@@ -9,7 +9,7 @@ WORDS = "CORPUS"
 
 def function() -> Callable[..., Any]:
     """What is called with the options."""
-    from selfwise.workflows.language import make_tokenizer
+    from selfwise.workflows.train_tokenizer import make_tokenizer
 
     return make_tokenizer
 

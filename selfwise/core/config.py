@@ -194,6 +194,16 @@ def list_option_paths(kind: type[Config]) -> dict[str, tuple[str, ...]]:
     return paths
 
 
+def option_fields(kind: type[Config]) -> dict[str, FieldInfo]:
+    """Each option as users write it, and its field."""
+    return {name: find_field(kind, path) for name, path in list_option_paths(kind).items()}
+
+
+def open_prefixes(kind: type[Config]) -> set[str]:
+    """The prefixes of options that may have any name, such as "encoder."."""
+    return {section.prefix for section in list_sections(kind).values() if is_open(section)}
+
+
 def find_field(kind: type[Config], path: tuple[str, ...]) -> FieldInfo:
     """The field that a path of `option_paths` leads to."""
     for name in path[:-1]:
@@ -246,13 +256,16 @@ def flatten_config(config: Config) -> dict[str, Any]:
     return flat
 
 
-def list_options_set(config: Config) -> set[str]:
-    """The options that were given when the config was made, as users write them."""
-    given: set[str] = set()
-    for name in config.model_fields_set:
-        value = getattr(config, name)
-        given |= list_options_set(value) if isinstance(value, Config) else {config.prefix + name}
-    return given
+def values_in(config: Config, nested: Values) -> dict[str, Any]:
+    """The values of a config for the options that `nested` names, as users write them."""
+    flat: dict[str, Any] = {}
+    for name, value in config:
+        given = nested.get(name)
+        if isinstance(value, Config) and isinstance(given, Mapping):
+            flat |= values_in(value, given)
+        elif name in nested:
+            flat[config.prefix + name] = value
+    return flat
 
 
 def merge_values(below: Values, above: Values) -> dict[str, Any]:

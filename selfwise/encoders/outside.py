@@ -1,14 +1,14 @@
 """Encoders from outside the package: any torch module of images becomes one of ours."""
 
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from selfwise.core.config import Config, drop_none, make_options_class
+from selfwise.core.config import Config, drop_none
 from selfwise.core.plugins import is_import_path, load_object
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
@@ -28,22 +28,15 @@ def find_factory(name: str) -> Factory | None:
 
     Raises ValueError if a place cannot be imported, or is not callable.
     """
-    if not is_import_path(name) and name not in (points := installed_encoders()):
+    if name in (points := installed_encoders()):
+        factory = points[name].load()
+    elif is_import_path(name):
+        factory = load_object(name)
+    else:
         return None
-    factory = load_object(name) if is_import_path(name) else points[name].load()
     if isinstance(factory, nn.Module) or not callable(factory):
         raise ValueError(f"encoder {name} must be a class or a function that makes a torch module")
     return factory
-
-
-def find_outside_options(name: str, *, skip: Collection[str], prefix: str) -> type[Config] | None:
-    """The config class of an encoder that is not ours, or None."""
-    factory = find_factory(name)
-    return (
-        None
-        if factory is None
-        else make_options_class(factory, skip=skip, prefix=prefix, positional=True)
-    )
 
 
 def build_outside_encoder(

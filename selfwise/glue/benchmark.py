@@ -78,8 +78,8 @@ def run_glue(
     names, left_out = find_tasks(data, requested, required=tasks.strip() != ALL)
     _report_left_out(left_out, say)
     order = config.order_tasks([task for task in names if task != AX])
-    opened = _open_results(run, data, names, config, _make_out_folder(run, out))
-    results = _add_earlier_results(run, config, Path(out), opened)
+    current = _open_results(run, data, names, config, _make_out_folder(run, out))
+    results = _add_earlier_results(run, config, Path(out), current)
     failed: dict[str, str] = {}
     for name in (one for one in order if not (results[one].done and results[one].by_seed)):
         splits = open_task(data, name, ax=AX in names)
@@ -172,7 +172,9 @@ def _fit_competitors(
             seconds = time.perf_counter() - started
             say(f"{', '.join(values)}: {name}, seed {seed} ({chosen}; {seconds:.0f} s)")
     is_fitted = any(record["setting"] != UNFITTED for record in results.fits)
-    results.finish(compare_fits(splits, results.fits, COMPETITORS[1:]) if is_fitted else [])
+    results.save_comparisons(
+        compare_fits(splits, results.fits, COMPETITORS[1:]) if is_fitted else []
+    )
 
 
 def _report_left_out(left_out: Mapping[str, str], say: Callable[[str], None]) -> None:

@@ -65,7 +65,7 @@ def compute_seed_intervals(
 
 
 def judge_seeds(intervals: Sequence[Interval], examples: int) -> str:
-    """What the intervals of all seeds say together: beyond the noise only if each excludes zero."""
+    """Judge the intervals of all seeds: beyond the noise only if each of them excludes zero."""
     if examples < MIN_EXAMPLES:
         return f"not judged: dev has fewer than {MIN_EXAMPLES} examples"
     if is_above_noise(intervals):
@@ -97,7 +97,7 @@ def _bootstrap_interval(
 def _resample_confusion(
     resamples: ResampleCounts, truth: np.ndarray, predicted: np.ndarray
 ) -> Float[np.ndarray, "draws c c"]:
-    """Of each resample, how often each class (rows) was taken for each (columns)."""
+    """For each resample, count how often each class (rows) was taken for each (columns)."""
     classes = max(2, int(truth.max()) + 1, int(predicted.max()) + 1)
     cells = np.eye(classes**2)[truth * classes + predicted]
     return (resamples @ cells).reshape(-1, classes, classes)

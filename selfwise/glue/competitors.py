@@ -1,4 +1,4 @@
-"""What is compared on a task of GLUE: an encoder, its untrained twin, bags of words."""
+"""The competitors on a task of GLUE: an encoder, an untrained one like it, bags of words."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from selfwise.core.device import choose_evaluation
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue.frozen import (
     CachedFeatures,
@@ -29,9 +30,8 @@ FitCompetitor = Callable[[int], CompetitorFit]  # from a seed
 
 def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, FitCompetitor]:
     """Probes of features: of the encoder, of its twin of that seed, of bags of words."""
-    device, precision = choose_evaluation(run.record.training, config.device)
     length = run.record.info.length
-    pairs = _list_joined(splits)
+    pairs = _list_joinings(splits)
     settings = [one._replace(joined=joined) for one in config.settings for joined in pairs]
     # read once for all seeds; with a limit each seed has texts of its own
     cache = partial(
@@ -39,8 +39,7 @@ def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, 
         tokenizer=run.tokenizer,
         settings=settings,
         length=length,
-        device=device,
-        precision=precision,
+        compute=ComputeOptions(*choose_evaluation(run.record.training, config.device)),
     )
     pretrained = cache(run.encoder)
 
@@ -57,20 +56,22 @@ def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, 
 
 def build_words_probe(splits: TaskSplits, config: GlueConfig) -> FitCompetitor:
     """A probe of bags of words."""
-    bags = [FeatureSetting(joined=joined) for joined in _list_joined(splits)]
-    return _build_probe(splits, config, lambda seed: embed_words, bags, splits.dev, _bag_values)
+    bags = [FeatureSetting(joined=joined) for joined in _list_joinings(splits)]
+    return _build_probe(
+        splits, config, lambda seed: embed_words, bags, splits.dev, _list_bag_values
+    )
 
 
-def _list_joined(splits: TaskSplits) -> list[bool]:
+def _list_joinings(splits: TaskSplits) -> list[bool]:
     """Whether pairs are read as one; single texts always are."""
     return sorted({one.joined for one in list_settings(splits.task, [None], [""])}, reverse=True)
 
 
-def _setting_values(setting: FeatureSetting) -> SettingValues:
+def _list_values(setting: FeatureSetting) -> SettingValues:
     return {**setting._asdict(), "layer": LAST if setting.layer is None else setting.layer}
 
 
-def _bag_values(setting: FeatureSetting) -> SettingValues:
+def _list_bag_values(setting: FeatureSetting) -> SettingValues:
     """Without layer and pooling, which bags of words have not."""
     return {"joined": setting.joined}
 
@@ -81,9 +82,9 @@ def _build_probe(
     embed: Callable[[int], Embed],
     settings: Sequence[FeatureSetting],
     test: dict[str, GlueSplit],
-    to_values: Callable[[FeatureSetting], SettingValues] = _setting_values,
+    to_values: Callable[[FeatureSetting], SettingValues] = _list_values,
 ) -> FitCompetitor:
-    def fit(seed: int) -> CompetitorFit:
+    def fit_seed(seed: int) -> CompetitorFit:
         rows = limit_train(splits.train, config.limit, seed)
         result = probe_frozen(rows, list(test.values()), embed(seed), settings, seed=seed)
         tried = [(to_values(at) | {"penalty": one.penalty}, one.value) for at, one in result.tried]
@@ -93,7 +94,7 @@ def _build_probe(
         }
         return build_fit(chosen, tried, test, result.predicted, result.scores)
 
-    return fit
+    return fit_seed
 
 
 def build_fit(
@@ -114,7 +115,7 @@ def build_majority(splits: TaskSplits) -> dict[str, FitCompetitor]:
     assert labels is not None
     most_frequent = int(np.bincount(labels).argmax())
 
-    def fit(seed: int) -> CompetitorFit:
+    def fit_seed(seed: int) -> CompetitorFit:
         test = splits.dev | splits.test
         predicted = {name: np.full(len(split), most_frequent) for name, split in test.items()}
         scores = {}
@@ -123,4 +124,4 @@ def build_majority(splits: TaskSplits) -> dict[str, FitCompetitor]:
             scores[name] = compute_metrics(splits.task, split.texts.labels, predicted[name])
         return CompetitorFit(UNFITTED, [], predicted, scores)
 
-    return dict.fromkeys(COMPETITORS, fit)
+    return dict.fromkeys(COMPETITORS, fit_seed)

@@ -51,7 +51,6 @@ def finetune_on_task(
     *,
     recipe: FinetuneRecipe,
     seed: int,
-    held_out: float = 0.1,
     start: dict[str, Tensor] | None = None,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
@@ -70,10 +69,10 @@ def finetune_on_task(
             as positions behind are untrained, and at the recipe's.
         train: with labels, or scores.
         test: splits to predict, of this task or of one with the same labels (AX after MNLI).
-        recipe: how to train.
+        recipe: how to train. Its `held_out` is the share of train that chooses; at 0 the first
+            split of `test` with labels does, as in the papers, so that its own score is not a fair
+            one any more.
         seed: of the head, the order, dropout, and of the part that is held out.
-        held_out: share of train that chooses; 0: the first split of `test` with labels does, as in
-            the papers, so that its own score is no fair one any more.
         start: weights of an encoder to start from, as `FinetuneResult.encoder`; by default those
             of the run.
         device: where to train.
@@ -82,17 +81,17 @@ def finetune_on_task(
     Raises ValueError for an encoder that is not one of texts, a split without labels, labels that
     differ, a share that leaves nothing; Diverged if every setting diverges.
     """
-    _check_arguments(run, train, test, held_out)
-    searching = len(recipe.settings()) > 1 or recipe.early
-    count = _count_choosers(train, test, held_out) if searching else None
+    _check_arguments(run, train, test, recipe.held_out)
+    searching = len(recipe.list_settings()) > 1 or recipe.early
+    count = _count_choosers(train, test, recipe.held_out) if searching else None
     if count is not None and not can_choose(count):
-        recipe, count = recipe.unsearched(), 0
+        recipe, count = recipe.without_search(), 0
     length = min(recipe.length, run.record.info.length)
     tokenized, *tokenized_test = (
         _tokenize_split(split, run.tokenizer, length) for split in (train, *test)
     )
     job = FinetuneJob(run, train.task, recipe, seed, start, device, progress)
-    judge, rest, chosen_by = _split_judge(job, tokenized, tokenized_test, held_out)
+    judge, rest, chosen_by = _split_judge(job, tokenized, tokenized_test, recipe.held_out)
     best, tried = _search_settings(job, rest, judge)
     if len(rest.rows) < len(tokenized.rows) and not recipe.early:
         best = _train_on_all(job, tokenized, _first_labelled(tokenized_test), tried)
@@ -149,7 +148,7 @@ def _search_settings(
     """The best of the recipe's settings, of equals the first, and what each of them got."""
     best: FinetuneTrial | None = None
     tried: list[tuple[FinetuneSetting, float | None]] = []
-    for setting in job.recipe.settings():
+    for setting in job.recipe.list_settings():
         trial = job.run_trial(setting, train, judge)
         tried.append((setting, None if trial is None else trial.value))
         if trial is not None and (best is None or _trial_score(trial) > _trial_score(best)):
@@ -172,9 +171,9 @@ def _train_on_all(
 def _split_judge(
     job: FinetuneJob, train: TokenizedSplit, test: list[TokenizedSplit], share: float
 ) -> tuple[TokenizedSplit | None, TokenizedSplit, str]:
-    """What judges, what is trained on, and what to call the first if it chooses something."""
+    """The examples that judge, those to train on, and the name of the first if they choose."""
     dev = _first_labelled(test)
-    if len(job.recipe.settings()) == 1 and not job.recipe.early:
+    if len(job.recipe.list_settings()) == 1 and not job.recipe.early:
         return dev, train, ""
     if not share:
         if dev is None:

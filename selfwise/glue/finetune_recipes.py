@@ -45,17 +45,18 @@ class FinetuneRecipe(NamedTuple):
     early: bool = False  # the best epoch is taken and not the last
     pooling: str = ""  # cls, last or mean; by default last for a causal encoder, otherwise cls
     precision: str = "float32"  # or bf16
+    held_out: float = 0.1  # share of train that chooses; 0: dev does, as in the papers
 
-    def settings(self) -> list[FinetuneSetting]:
+    def list_settings(self) -> list[FinetuneSetting]:
         """Every combination of a rate and a batch."""
         return [FinetuneSetting(*one) for one in product(self.rates, self.batches)]
 
-    def unsearched(self) -> "FinetuneRecipe":
+    def without_search(self) -> "FinetuneRecipe":
         """With the first of its settings and after the last epoch, so that nothing is chosen."""
-        return self.at(self.settings()[0])._replace(early=False)
+        return self.with_setting(self.list_settings()[0])._replace(early=False)
 
-    def at(self, setting: FinetuneSetting) -> "FinetuneRecipe":
-        """The same with nothing to search for."""
+    def with_setting(self, setting: FinetuneSetting) -> "FinetuneRecipe":
+        """The recipe with one setting alone."""
         return self._replace(rates=(setting.rate,), batches=(setting.batch,))
 
 
@@ -132,4 +133,4 @@ def find_recipe(name: str, task: GlueTask) -> FinetuneRecipe:
         tasks = ", ".join(ALBERT_SETTINGS)
         raise ValueError(f"the recipe albert has no row for {task.name}; its tasks are: {tasks}")
     rate, batch, steps, warmup = ALBERT_SETTINGS[task.name]
-    return recipe.at(FinetuneSetting(rate, batch))._replace(steps=steps, warmup=warmup)
+    return recipe.with_setting(FinetuneSetting(rate, batch))._replace(steps=steps, warmup=warmup)

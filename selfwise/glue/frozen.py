@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int64
 from scipy.sparse import issparse, vstack
 
@@ -20,6 +19,7 @@ from selfwise.core.files import digest
 from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import TextEncoder
 from selfwise.data.text.labelled import Texts
+from selfwise.evaluation.features.compute import ON_CPU, ComputeOptions
 from selfwise.evaluation.features.text import (
     extract_poolings,
     fit_bag_of_words,
@@ -151,8 +151,7 @@ class CachedFeatures:
         tokenizer: the tokenizer of the encoder.
         settings: all settings to expect.
         length: number of tokens at which texts are cut.
-        device: where to compute.
-        precision: float32 or bf16.
+        compute: device and precision.
     """
 
     def __init__(
@@ -162,8 +161,7 @@ class CachedFeatures:
         settings: Sequence[FeatureSetting],
         *,
         length: int,
-        device: torch.device | str = "cpu",
-        precision: str = "float32",
+        compute: ComputeOptions = ON_CPU,
     ):
         self.places = list(dict.fromkeys(_layer_and_pooling(setting) for setting in settings))
         self.extract = partial(
@@ -171,8 +169,7 @@ class CachedFeatures:
             encoder,
             tokenizer=tokenizer,
             length=length,
-            device=device,
-            precision=precision,
+            compute=compute,
         )
         self.folder = TemporaryDirectory(prefix="selfwise-")
         self.arrays: dict[tuple[str, Place], np.ndarray] = {}

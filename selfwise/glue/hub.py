@@ -28,9 +28,9 @@ def read_parquet_rows(path: Path, task: GlueTask, split: str) -> Iterator[HubRow
 
     Raises ValueError for a column or a name that is missing, and for a label that is not known.
     """
-    fields = [*task.hub.text, INDEX]
+    fields = [*task.hub_columns, INDEX]
     is_labelled = task.label in task.files[split].columns
-    names = _read_label_names(path) if is_labelled and task.hub.labels else []
+    names = _read_label_names(path) if is_labelled and task.hub_spelling else []
     columns = [*fields, LABEL] if is_labelled else fields
     numbered = (
         (f"{path}, {number}", row)
@@ -45,10 +45,10 @@ def read_hub_rows(address: str, task: GlueTask, split: str) -> Iterator[HubRow]:
     Raises ValueError as `data.text.hub.load`, and as `read_parquet_rows`.
     """
     table = load_split(
-        address, address.removeprefix("hub:"), config=task.hub.config, split=_hub_split(split)
+        address, address.removeprefix("hub:"), config=task.name, split=_hub_split(split)
     )
-    where = f"{address} {task.hub.config} {_hub_split(split)}"
-    for field in (*task.hub.text, INDEX, LABEL):
+    where = f"{address} {task.name} {_hub_split(split)}"
+    for field in (*task.hub_columns, INDEX, LABEL):
         if field not in table.column_names:
             raise ValueError(explain_missing(where, field, table.column_names))
     names = list(getattr(table.features[LABEL], "names", None) or [])
@@ -68,7 +68,7 @@ def _iterate_rows(
 ) -> Iterator[HubRow]:
     for where, row in numbered:
         texts = []
-        for name in task.hub.text:
+        for name in task.hub_columns:
             text = row[name]
             if not isinstance(text, str):
                 raise ValueError(f"{where}: {name!r} is not text but of type {type(text).__name__}")
@@ -79,7 +79,7 @@ def _iterate_rows(
 
 def _official_label(where: str, value: Any, task: GlueTask, names: Sequence[str]) -> str:
     """The official spelling of a label, by name: the hub's order is not that of the files."""
-    spelled = task.hub.labels
+    spelled = task.hub_spelling
     if not spelled:
         return "" if value is None else repr(float(value))
     if isinstance(value, int) and not isinstance(value, bool):

@@ -121,7 +121,7 @@ class _ScoreModel:
 
 
 def _scale_features(x: Matrix) -> tuple[Callable[[Matrix], Matrix], Matrix]:
-    """What scales others, and x scaled; dense features in place."""
+    """A function that scales other features, and x scaled; dense features change in place."""
     if issparse(x):
         return BagScaler().transform, BagScaler().transform(x)
     scale = StandardScaler(copy=False)

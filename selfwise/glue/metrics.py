@@ -13,7 +13,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from selfwise.core.errors import did_you_mean
-from selfwise.glue.tasks import GlueTask
+from selfwise.glue.tasks import GlueTask, part_suffix
 
 # share of the largest value: numbers nearer to each other count as equal
 CONSTANT_TOLERANCE = 1e-12
@@ -155,8 +155,7 @@ AVERAGES: dict[str, _Columns] = {
 
 def column_name(task: GlueTask, split: str) -> str:
     """The name of a split's scores in an average: the task's, and for MNLI mnli-m or mnli-mm."""
-    matched = {"matched": "-m", "mismatched": "-mm"}
-    return task.name + matched.get(split.partition("_")[2], "")
+    return task.name + part_suffix(split)
 
 
 def compute_average(scores: Scores, name: str) -> float | None:
@@ -175,16 +174,11 @@ def compute_average(scores: Scores, name: str) -> float | None:
 
 
 def list_missing_metrics(scores: Scores, name: str) -> list[str]:
-    """What an average lacks, as `qqp f1`. Raises ValueError for a name that is not in AVERAGES."""
+    """Scores that an average lacks, as `qqp f1`. Raises ValueError for an unknown average."""
     if name not in AVERAGES:
         raise ValueError(f"unknown average {name!r}{did_you_mean(name, AVERAGES)}")
     needed = [pair for column in AVERAGES[name] for pair in column]
     return [f"{task} {metric}" for task, metric in needed if metric not in scores.get(task, {})]
-
-
-def compute_averages(scores: Scores) -> dict[str, float | None]:
-    """Every average by its name; None where scores are missing."""
-    return {name: compute_average(scores, name) for name in AVERAGES}
 
 
 def _is_constant(values: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""What BERT-base reaches on dev of GLUE, for scale: it is no baseline on equal terms."""
+"""Scores of BERT-base on dev of GLUE, for scale; they are not a baseline on equal terms."""
 
 NAME = "BERT-base, published"
 # 110 million weights, 3.3 billion words: arXiv:1810.04805, sections 3 and 3.1, which has the scores

@@ -94,7 +94,7 @@ def list_splits(root: str | Path, task: GlueTask) -> list[str]:
 
 
 def _find_folders(root: Path, task: GlueTask) -> list[Path]:
-    names = {normalize_name(name) for name in (*task.folders, task.hub.config)}
+    names = {normalize_name(name) for name in (*task.folders, task.name)}
     entries = sorted(root.iterdir()) if root.is_dir() else []
     return [entry for entry in entries if entry.is_dir() and normalize_name(entry.name) in names]
 
@@ -109,7 +109,7 @@ def _find_tsv(root: Path, task: GlueTask, split: str) -> Path | None:
 
 def _describe_missing(root: Path, task: GlueTask, split: str) -> str:
     folder, name = task.folders[0], task.files[split].names[0]
-    hub = f"{task.hub.config}/{split.replace('dev', 'validation')}-*.parquet"
+    hub = f"{task.name}/{split.replace('dev', 'validation')}-*.parquet"
     folders = _find_folders(root, task)
     if folders:
         names = sorted(file.name for file in folders[0].iterdir())

@@ -1,4 +1,4 @@
-"""What `selfwise glue` leaves: a table for all tasks, one beside the run, and the submission."""
+"""The files that `selfwise glue` writes: tables of all tasks, and the submission."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ def write_results(
     table = {"step": run.step, **scores.to_dict()}
     write_file(out / "glue.json", json.dumps(table, indent=1))
     _write_submission_files(
-        out, {n: one for result in done.values() for n, one in result.answers().items()}, say
+        out, {n: one for result in done.values() for n, one in result.choose_answers().items()}, say
     )
     _record_table(run, scores, table, say)
     if failed:

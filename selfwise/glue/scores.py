@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, TypedDict
 
+from selfwise.core.html_table import convert_rich_table
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED, format_percent
 from selfwise.glue.finetune_recipes import MIN_CHOOSERS
 from selfwise.glue.metrics import AVERAGES, OFFICIAL, compute_average, list_missing_metrics
@@ -57,7 +58,7 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class GlueScores:
-    """What a run is worth on GLUE, beside its untrained twin and bags of words.
+    """The scores of a run on GLUE, compared with an untrained encoder and with bags of words.
 
     `left_out` says for a task that was not measured why not.
     """
@@ -102,7 +103,7 @@ class GlueScores:
         return averages
 
     def sentences(self) -> list[str]:
-        """What the table does not say by itself."""
+        """Sentences that explain the table."""
         sentences = []
         for name in AVERAGES:
             missing_tasks = dict.fromkeys(
@@ -170,6 +171,21 @@ class GlueScores:
                 )
         return table
 
+    def __repr__(self) -> str:
+        tasks = ", ".join(task["task"] for task in self.tasks) or "no task"
+        averages = {name: self.averages(name) for name in COMPETITORS if self.tasks}
+        means = [
+            f"{name} {format_percent(mean, None)} %"
+            for name, values in averages.items()
+            for mean in list(values.values())[-1:]  # of the tasks here, the last of the averages
+            if mean is not None
+        ]
+        average = f"; on average {', '.join(means)}" if means else ""
+        return f"GlueScores({self.mode} on {tasks}{average})"
+
+    def _repr_html_(self) -> str:
+        return convert_rich_table(self.table(), self.sentences())
+
     def to_dict(self) -> dict[str, object]:
         """Plain data, valid JSON."""
         return {
@@ -229,7 +245,7 @@ def _format_comparison(one: ComparisonRecord) -> str:
 
 
 def _describe_comparisons(tasks: Sequence[TaskRecord]) -> list[str]:
-    """What "above the noise" rests on, and where bags of words, which need no encoder, win."""
+    """Explain "above the noise", and name tasks where bags of words, without an encoder, win."""
     comparisons = [one for task in tasks for one in task["comparisons"]]
     if not comparisons:
         return []

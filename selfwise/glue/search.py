@@ -39,8 +39,10 @@ def build_finetuned(
     recipe = find_recipe(config.recipe, splits.task)._replace(precision=config.precision)
     device = resolve_device(config.device)
 
-    def competitor(name: str, test: dict[str, GlueSplit], *, from_untrained: bool) -> FitCompetitor:
-        def fit(seed: int) -> CompetitorFit:
+    def build_competitor(
+        name: str, test: dict[str, GlueSplit], *, from_untrained: bool
+    ) -> FitCompetitor:
+        def fit_seed(seed: int) -> CompetitorFit:
             start = _load_start_weights(config, results, name, seed)
             if start is None and from_untrained:
                 start = run.build_untrained(seed).state_dict()
@@ -67,11 +69,11 @@ def build_finetuned(
             chosen = _chosen_values(result)
             return build_fit(chosen, tried, test, result.predicted, result.scores)
 
-        return fit
+        return fit_seed
 
     return {
-        PRETRAINED: competitor(PRETRAINED, splits.dev | splits.test, from_untrained=False),
-        UNTRAINED: competitor(UNTRAINED, splits.dev, from_untrained=True),
+        PRETRAINED: build_competitor(PRETRAINED, splits.dev | splits.test, from_untrained=False),
+        UNTRAINED: build_competitor(UNTRAINED, splits.dev, from_untrained=True),
         WORDS: build_words_probe(splits, config),
     }
 
@@ -92,14 +94,14 @@ def _train_with_first_setting(
 ) -> FinetuneResult:
     """With the setting of the first seed; if that diverges with this one, it searches anew."""
     earlier = next((fit for fit in results.fits if fit["competitor"] == name), None)
-    if earlier is None or len(recipe.settings()) == 1:
+    if earlier is None or len(recipe.list_settings()) == 1:
         return train(recipe)
     rate, batch = (earlier["setting"][key] for key in FinetuneSetting._fields)
     assert isinstance(rate, float)
     assert isinstance(batch, int)
     setting = FinetuneSetting(rate, batch)
     try:
-        return train(recipe.at(setting))
+        return train(recipe.with_setting(setting))
     except DivergenceError:
         return train(recipe)
 

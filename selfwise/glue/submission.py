@@ -87,7 +87,7 @@ def check_submission(path: Path, ids: Mapping[str, Sequence[str]] | None = None)
 
 
 def find_problems(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """What is wrong in a zip, at most one sentence for each file; none if it can be submitted."""
+    """Sentences on the mistakes in a zip, at most one for each file; none if it is right."""
     if not path.is_file() or not zipfile.is_zipfile(path):
         return ["no zip file"]
     with zipfile.ZipFile(path) as archive:
@@ -143,7 +143,7 @@ def format_answers(name: str, answers: TaskAnswers) -> bytes:
 def _find_mistakes(
     name: str, data: bytes | None, task: GlueTask, ids: Sequence[str]
 ) -> Iterator[str]:
-    """What is wrong in one file, from its beginning."""
+    """Describe the first mistake in a file."""
     if data is None:
         yield f"{name} cannot be unpacked: it is damaged or encrypted"
         return

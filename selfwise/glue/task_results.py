@@ -66,7 +66,7 @@ class TaskResults:
             "done": False,
         }
         self.record: TaskRecord = _read_results(path) if path.exists() else new
-        self._check(new)
+        self._check_comparable(new)
 
     @classmethod
     def from_file(cls, path: Path) -> "TaskResults":
@@ -103,13 +103,13 @@ class TaskResults:
             "scores": {name: dict(values) for name, values in fit.scores.items()},
             "predicted": {name: predicted.tolist() for name, predicted in fit.predicted.items()},
         }
-        self._write({**self.record, "fits": [*self.fits, record]})
+        self._save_record({**self.record, "fits": [*self.fits, record]})
 
-    def finish(self, comparisons: Sequence[ComparisonRecord]) -> None:
+    def save_comparisons(self, comparisons: Sequence[ComparisonRecord]) -> None:
         """Save the comparisons; nothing else is left to do."""
-        self._write({**self.record, "comparisons": list(comparisons), "done": True})
+        self._save_record({**self.record, "comparisons": list(comparisons), "done": True})
 
-    def answers(self) -> dict[str, TaskAnswers]:
+    def choose_answers(self) -> dict[str, TaskAnswers]:
         """For each file of test the answers of the pretrained encoder's seed that is best on dev.
 
         As the papers do it; of equals the first. Its scores on dev are not what is reported.
@@ -124,7 +124,7 @@ class TaskResults:
         ids = self.record["ids"]
         return {name: TaskAnswers(ids[name], answers) for name, answers in predicted.items()}
 
-    def _check(self, new: TaskRecord) -> None:
+    def _check_comparable(self, new: TaskRecord) -> None:
         old_options, new_options = self.record["asked"], new["asked"]
         another = "give another --out"
         if self.record["task"] != new["task"]:
@@ -146,7 +146,7 @@ class TaskResults:
             where = f"on other data, in {', '.join(differing)}"
             raise ValueError(f"{self.path} was measured {where}; {another}")
 
-    def _write(self, record: TaskRecord) -> None:
+    def _save_record(self, record: TaskRecord) -> None:
         write_file(self.path, json.dumps(record))
         self.record = record
 

@@ -17,7 +17,7 @@ AX, MNLI = "ax", "mnli"  # the first is answered by the model of the second
 
 
 class TaskSplits(NamedTuple):
-    """What a task is measured on."""
+    """The examples of a task."""
 
     task: GlueTask
     train: GlueSplit

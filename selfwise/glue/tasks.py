@@ -1,5 +1,7 @@
 """GLUE (Wang et al. 2018, arXiv:1804.07461): the nine tasks and the diagnostic set as a table."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from selfwise.core.errors import did_you_mean
@@ -10,41 +12,60 @@ SCORES = (0.0, 5.0)  # of STS-B, the lowest and the highest
 class GlueFile(NamedTuple):
     """One official TSV: its columns in their order, and how many rows it has."""
 
-    names: tuple[str, ...]  # what it is called; the first is official
+    names: tuple[str, ...]  # its names; the first is official
     rows: int
     columns: tuple[str, ...]
     headed: bool = True
     ragged: bool = False  # rows of another width are known to be in it: dropped, and counted
 
 
-class HubNames(NamedTuple):
-    """The same task in the data set `glue` of the Hugging Face hub."""
-
-    config: str
-    text: tuple[str, ...]
-    labels: dict[str, str]  # their name of a label -> the official spelling; {}: scores
-
-
-class GlueTask(NamedTuple):
+@dataclass(frozen=True)
+class GlueTask:
     """A task: where it is read from, what it is scored by, and how it is submitted."""
 
-    name: str
-    folders: tuple[str, ...]  # the first is official
-    files: dict[str, GlueFile]
+    name: str  # also that of the task in the data set `glue` of the Hugging Face hub
+    folder: str
+    files: Mapping[str, GlueFile]
     text: tuple[str, ...]  # the column of the text, or the two of a pair
-    label: str
     labels: tuple[str, ...]  # as the files and submissions spell them; (): scores from 0 to 5
-    metrics: tuple[str, ...]  # names in evaluate/glue_metrics.py; the first is compared
-    submissions: dict[str, str]  # a split of test -> the file of its answers
-    hub: HubNames
+    metrics: tuple[str, ...]  # the first is compared
+    label: str = "label"  # the column
+    hub_labels: tuple[str, ...] = ()  # the hub's names of `labels`, where it has others
+    hub_text: tuple[str, ...] = ()  # the hub's names of `text`, where it has others
+    other_folders: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Names of its folder; the first is official."""
+        return (self.folder, *self.other_folders)
+
+    @property
+    def submissions(self) -> dict[str, str]:
+        """A split of test -> the file of its answers."""
+        return {split: f"{self.folder}{part_suffix(split)}.tsv" for split in self.splits("test")}
+
+    @property
+    def hub_spelling(self) -> dict[str, str]:
+        """The hub's name of a label -> the official spelling; {} for scores."""
+        return dict(zip(self.hub_labels or self.labels, self.labels))
+
+    @property
+    def hub_columns(self) -> tuple[str, ...]:
+        """The hub's columns of the text."""
+        return self.hub_text or self.text
 
     def splits(self, kind: str) -> list[str]:
         """The names of its splits of a kind: `train`, `dev` or `test`; MNLI has two of each."""
         return [name for name in self.files if name.split("_")[0] == kind]
 
 
+def part_suffix(split: str) -> str:
+    """The end of official names of the two parts of MNLI: -m or -mm; else nothing."""
+    return {"matched": "-m", "mismatched": "-mm"}.get(split.partition("_")[2], "")
+
+
 def find_task(name: str) -> GlueTask:
-    """The task of that name. Raises ValueError for an unknown name, with the did_you_mean one."""
+    """The task of that name. Raises ValueError for an unknown name, with the nearest one."""
     task = next((task for task in TASKS if normalize_name(name) in _list_spellings(task)), None)
     if task is None:
         names = [task.name for task in TASKS]
@@ -94,69 +115,62 @@ _FIVE = tuple(f"label{i}" for i in range(1, 6))  # of five people each, in dev a
 TASKS: tuple[GlueTask, ...] = (
     GlueTask(
         "cola",
-        ("CoLA",),
+        "CoLA",
         _list_files(
             (8551, 1043, 1063), "source|label|star|sentence", "index|sentence", headed=False
         ),
-        ("sentence",),
-        "label",
-        ("0", "1"),
-        ("matthews",),
-        {"test": "CoLA.tsv"},
-        HubNames("cola", ("sentence",), {"unacceptable": "0", "acceptable": "1"}),
+        text=("sentence",),
+        labels=("0", "1"),
+        hub_labels=("unacceptable", "acceptable"),
+        metrics=("matthews",),
     ),
     GlueTask(
         "sst2",
-        ("SST-2",),
+        "SST-2",
         _list_files((67349, 872, 1821), "sentence|label", "index|sentence"),
-        ("sentence",),
-        "label",
-        ("0", "1"),
-        ("accuracy",),
-        {"test": "SST-2.tsv"},
-        HubNames("sst2", ("sentence",), {"negative": "0", "positive": "1"}),
+        text=("sentence",),
+        labels=("0", "1"),
+        hub_labels=("negative", "positive"),
+        metrics=("accuracy",),
     ),
     GlueTask(
         "mrpc",
-        ("MRPC",),
+        "MRPC",
         _list_files((3668, 408, 1725), f"Quality|{_MRPC}", f"index|{_MRPC}"),
-        ("#1 String", "#2 String"),
-        "Quality",
-        ("0", "1"),
-        ("f1", "accuracy"),
-        {"test": "MRPC.tsv"},
-        HubNames("mrpc", _PAIR, {"not_equivalent": "0", "equivalent": "1"}),
+        text=("#1 String", "#2 String"),
+        hub_text=_PAIR,
+        label="Quality",
+        labels=("0", "1"),
+        hub_labels=("not_equivalent", "equivalent"),
+        metrics=("f1", "accuracy"),
     ),
     GlueTask(
         "stsb",
-        ("STS-B",),
+        "STS-B",
         _list_files((5749, 1500, 1379), f"{_STS}|score", _STS),
-        _PAIR,
-        "score",
-        (),
-        ("pearson", "spearman"),
-        {"test": "STS-B.tsv"},
-        HubNames("stsb", _PAIR, {}),
+        text=_PAIR,
+        label="score",
+        labels=(),
+        metrics=("pearson", "spearman"),
     ),
     GlueTask(
         "qqp",
-        ("QQP",),
+        "QQP",
         _list_files(  # a few rows of train lack columns; the official count is without them
             (363_846, 40_430, 390_965),
             "id|qid1|qid2|question1|question2|is_duplicate",
             "id|question1|question2",
             ragged=True,
         ),
-        ("question1", "question2"),
-        "is_duplicate",
-        ("0", "1"),
-        ("f1", "accuracy"),
-        {"test": "QQP.tsv"},
-        HubNames("qqp", ("question1", "question2"), {"not_duplicate": "0", "duplicate": "1"}),
+        text=("question1", "question2"),
+        label="is_duplicate",
+        labels=("0", "1"),
+        hub_labels=("not_duplicate", "duplicate"),
+        metrics=("f1", "accuracy"),
     ),
     GlueTask(
         "mnli",
-        ("MNLI",),
+        "MNLI",
         {
             "train": GlueFile(("train.tsv",), 392_702, (*_MNLI, "label1", "gold_label")),
             "dev_matched": GlueFile(("dev_matched.tsv",), 9815, (*_MNLI, *_FIVE, "gold_label")),
@@ -166,63 +180,53 @@ TASKS: tuple[GlueTask, ...] = (
             "test_matched": GlueFile(("test_matched.tsv",), 9796, _MNLI),
             "test_mismatched": GlueFile(("test_mismatched.tsv",), 9847, _MNLI),
         },
-        _PAIR,
-        "gold_label",
-        _THREE,
-        ("accuracy",),
-        {"test_matched": "MNLI-m.tsv", "test_mismatched": "MNLI-mm.tsv"},
-        HubNames("mnli", ("premise", "hypothesis"), {name: name for name in _THREE}),
+        text=_PAIR,
+        hub_text=("premise", "hypothesis"),
+        label="gold_label",
+        labels=_THREE,
+        metrics=("accuracy",),
     ),
     GlueTask(
         "qnli",
-        ("QNLI",),
+        "QNLI",
         _list_files(
             (104_743, 5463, 5463), "index|question|sentence|label", "index|question|sentence"
         ),  # the second version
-        ("question", "sentence"),
-        "label",
-        _ENTAILED,
-        ("accuracy",),
-        {"test": "QNLI.tsv"},
-        HubNames("qnli", ("question", "sentence"), {name: name for name in _ENTAILED}),
+        text=("question", "sentence"),
+        labels=_ENTAILED,
+        metrics=("accuracy",),
     ),
     GlueTask(
         "rte",
-        ("RTE",),
+        "RTE",
         _list_files(
             (2490, 277, 3000), "index|sentence1|sentence2|label", "index|sentence1|sentence2"
         ),
-        _PAIR,
-        "label",
-        _ENTAILED,
-        ("accuracy",),
-        {"test": "RTE.tsv"},
-        HubNames("rte", _PAIR, {name: name for name in _ENTAILED}),
+        text=_PAIR,
+        labels=_ENTAILED,
+        metrics=("accuracy",),
     ),
     GlueTask(
         "wnli",
-        ("WNLI",),
+        "WNLI",
         _list_files((635, 71, 146), "index|sentence1|sentence2|label", "index|sentence1|sentence2"),
-        _PAIR,
-        "label",
-        ("0", "1"),
-        ("accuracy",),
-        {"test": "WNLI.tsv"},
-        HubNames("wnli", _PAIR, {"not_entailment": "0", "entailment": "1"}),
+        text=_PAIR,
+        labels=("0", "1"),
+        hub_labels=_ENTAILED,
+        metrics=("accuracy",),
     ),
     GlueTask(  # no training data: it is answered by the model of MNLI
         "ax",
-        ("AX", "diagnostic"),
+        "AX",
         {
             "test": GlueFile(
                 ("diagnostic.tsv", "AX.tsv", "test.tsv"), 1104, ("index", "sentence1", "sentence2")
             )
         },
-        _PAIR,
-        "label",
-        _THREE,
-        ("matthews",),
-        {"test": "AX.tsv"},
-        HubNames("ax", ("premise", "hypothesis"), {name: name for name in _THREE}),
+        text=_PAIR,
+        hub_text=("premise", "hypothesis"),
+        labels=_THREE,
+        metrics=("matthews",),
+        other_folders=("diagnostic",),
     ),
 )

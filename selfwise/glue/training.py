@@ -85,7 +85,7 @@ class FinetuneJob(NamedTuple):
     ) -> FinetuneTrial | None:
         """The model after the last epoch, or after the best; None if it diverges."""
         try:
-            return self._train(setting, train, judge)
+            return self._train_setting(setting, train, judge)
         except FloatingPointError:
             return None
 
@@ -99,7 +99,7 @@ class FinetuneJob(NamedTuple):
         with init_seed(self.seed, f"glue head {self.task.name}"):
             return ClassifierHead(encoder, len(self.task.labels), self.recipe).to(self.device)
 
-    def _train(
+    def _train_setting(
         self, setting: FinetuneSetting, train: TokenizedSplit, judge: TokenizedSplit | None
     ) -> FinetuneTrial:
         model, early = self._build_model(), self.recipe.early
@@ -155,14 +155,14 @@ class FinetuneJob(NamedTuple):
                 factor = schedules.compute_factor(recipe.schedule, step, steps=steps, warmup=warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = setting.rate * factor
-                total += self._step(model, optimizer, train.take(rows), step)
+                total += self._train_batch(model, optimizer, train.take(rows), step)
                 if self.progress is not None:
                     self.progress(step + 1, steps, str(setting))
             if not bool(total.isfinite()):
                 raise FloatingPointError("the loss is no number any more")
             yield epoch + 1
 
-    def _step(
+    def _train_batch(
         self, model: ClassifierHead, optimizer: Optimizer, data: TokenizedSplit, step: int
     ) -> Tensor:
         seed_global(torch.device(self.device), self.seed, "glue dropout", self.task.name, step)

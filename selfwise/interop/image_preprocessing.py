@@ -71,13 +71,13 @@ def fill_statistics(
     return list(mean), list(std)
 
 
-# `read` of the cards: the steps above with Pillow and numpy; it reads names from `told`
+# `read` of the cards: the steps above with Pillow and numpy; it reads its options from `reading`
 READER = '''\
 def read(image):
     """A picture as the encoder wants it: float32 (channels, size, size)."""
     whole, short = image.size, min(image.size)
-    decode = min(short, told["decode"])
-    long = [min(side, told["longest"] * short) for side in whole]
+    decode = min(short, reading["decode"])
+    long = [min(side, reading["longest"] * short) for side in whole]
     wide, high = (round(side * decode / short) for side in long)
     image.draft(None, [-(-side * decode // short) for side in whole])
     image.load()
@@ -96,10 +96,10 @@ def read(image):
         left, top = (image.width - wide) // 2, (image.height - high) // 2
         image = image.crop((left, top, left + wide, top + high))
     image.getexif()[274] = turn
-    image = ImageOps.exif_transpose(image).convert("RGB" if told["channels"] == 3 else "L")
-    side = max(1, round(min(image.size) * told["crop_fraction"]))
+    image = ImageOps.exif_transpose(image).convert("RGB" if reading["channels"] == 3 else "L")
+    side = max(1, round(min(image.size) * reading["crop_fraction"]))
     left, top = (round((whole - side) / 2) for whole in image.size)
     square = image.crop((left, top, left + side, top + side))
     planes = [Image.fromarray(np.asarray(band, np.float32)) for band in square.split()]
-    planes = [plane.resize((told["size"],) * 2, Image.Resampling.BICUBIC) for plane in planes]
+    planes = [plane.resize((reading["size"],) * 2, Image.Resampling.BICUBIC) for plane in planes]
     return np.stack(planes).clip(0, 255) / np.float32(255)'''

@@ -237,11 +237,13 @@ class Modality(Protocol):
     """The options of reading, which become flags."""
     probe_pooling: str
     """How probes of frozen features pool, where they do in another way than embeddings."""
+    encoder_facts: tuple[str, ...]
+    """Parameters of an encoder that the data decide, which are not options."""
     encoder_help: str
     """What `--help` says of `--encoder`."""
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        """The config class of an encoder. Raises ValueError for one that there is not."""
+        """The config class of an encoder of this package."""
         ...
 
     def open_data(self, data: Any, options: Any, opening: Opening) -> OpenData:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 MIN_WAITING = 0.10  # share of the time from which on waiting for data is worth a change
 MIN_BF16_SPEEDUP = 1.3  # how much faster bf16 has to multiply here
@@ -14,7 +14,7 @@ LOW_UTILISATION, LOW_MEMORY = 0.5, 0.4
 
 @dataclass(frozen=True, kw_only=True)
 class StepProfile:
-    """What the advice follows from."""
+    """The measurements that lead to advice."""
 
     waiting: float  # share of the time spent waiting for data
     utilisation: float  # of the product of two matrices in the same precision
@@ -45,18 +45,18 @@ class OptionTrial(NamedTuple):
     """Other options, and why they may be faster."""
 
     reason: str
-    options: Mapping[str, Any]  # names and values of options of a training
+    options: Mapping[str, int | str]  # names and values of options of a training
 
 
 class TrialOutcome(NamedTuple):
-    """What came of a trial: examples a second against those of what was asked for."""
+    """The result of a trial: its examples a second, divided by those of the user's options."""
 
     trial: OptionTrial
     ratio: float
 
 
 def propose_trials(numbers: StepProfile) -> list[OptionTrial]:
-    """What is worth a try, in the order in which it matters."""
+    """Options that are worth a try, the most important first."""
     return [
         *_try_more_workers(numbers),
         *_try_fewer_workers(numbers),
@@ -139,7 +139,7 @@ def _describe_outcome(one: TrialOutcome) -> str:
 
 
 def _describe_untried(numbers: StepProfile) -> list[str]:
-    """What takes minutes to measure, or cannot be had by an option."""
+    """Sentences on changes that take minutes to measure, or need more than an option."""
     sentences = []
     if (
         numbers.waiting > MIN_WAITING

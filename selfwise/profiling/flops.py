@@ -120,7 +120,7 @@ def _count_attention_backward(
 def count_packed_attention(
     q: Tensor, k: Tensor, v: Tensor, starts: Tensor, *args: Any, **kwargs: object
 ) -> int:
-    """Of sequences that lie one behind the other, q (n h c); nothing between two of them."""
+    """Operations of attention inside each of several packed sequences, q (n h c)."""
     pairs = int(starts.diff().long().square().sum())
     return 2 * pairs * q.shape[1] * (q.shape[2] + v.shape[2])
 

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from selfwise.core.errors import did_you_mean
-from selfwise.workflows.lists import columns, first_line
+from selfwise.workflows.lists import first_line, format_columns
 
 __all__ = ["find_recipe", "list_recipes", "recipe_names", "run_recipe"]
 
@@ -35,4 +35,4 @@ def run_recipe(recipe: str, **options: object) -> object:
 
 def list_recipes() -> str:
     """A line for each recipe: its name, and what it should reach."""
-    return columns([(name, first_line(find_recipe(name))) for name in recipe_names()])
+    return format_columns([(name, first_line(find_recipe(name))) for name in recipe_names()])

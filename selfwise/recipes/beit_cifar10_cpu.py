@@ -1,9 +1,8 @@
 """BEiT on CIFAR-10 without a GPU, with two kinds of image units."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
@@ -22,10 +21,11 @@ from selfwise.runs.resume import pretrain_or_resume
 UNITS = ("patches", "fsq", "dvae")
 UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
 NUM_LABELS = 10_000  # of the training images, for the probes
-# of the tokenizers; each decides on its own number of units
-TOKENIZER_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "fsq": {"levels": "8,8,8"},
-    "dvae": {"codebook": 512},
+pretrain_codec = partial(pretrain_or_resume, encoder="codec-tiny", workers=0, log_every=250)
+# each decides on its own number of units
+TOKENIZERS: Mapping[str, Callable[..., Run]] = {
+    "fsq": partial(pretrain_codec, "fsq", levels="8,8,8"),
+    "dvae": partial(pretrain_codec, "dvae", codebook=512),
 }
 # a small encoder sees more images in the same time; no drop path and a milder crop, for short runs
 pretrain_beit = partial(
@@ -76,18 +76,9 @@ def beit_cifar10_cpu(
     train_beit = partial(
         pretrain_beit, data=train, out=home / "beit", steps=steps, threads=threads, seed=seed
     )
-    if units in TOKENIZER_OPTIONS:
-        tokenizer = pretrain_or_resume(
-            units,
-            data=train,
-            out=home / "tokenizer",
-            encoder="codec-tiny",
-            steps=tokenizer_steps,
-            workers=0,
-            log_every=250,
-            threads=threads,
-            seed=seed,
-            **TOKENIZER_OPTIONS[units],
+    if units in TOKENIZERS:
+        tokenizer = TOKENIZERS[units](
+            data=train, out=home / "tokenizer", steps=tokenizer_steps, threads=threads, seed=seed
         )
         run = train_beit(units=str(tokenizer.folder))
     else:

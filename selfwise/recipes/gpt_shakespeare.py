@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from selfwise.runs.resume import pretrain_or_resume
-from selfwise.workflows import language
+from selfwise.workflows.perplexity import describe_perplexity, perplexity
 
 # nanoGPT, README and config/train_shakespeare_char.py: no dropout on so small a model
 ENCODER = "gpt-mini"
@@ -45,6 +45,6 @@ def gpt_shakespeare(
         threads=1,  # 768 tokens a step: a second thread waits more than it works
         precision="float32",
     )
-    values = language.perplexity(run)
-    print(language.sentences(values))
+    values = perplexity(run)
+    print(describe_perplexity(values))
     return values

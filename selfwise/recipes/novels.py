@@ -7,8 +7,8 @@ from typing import NamedTuple
 from rich.console import Console
 
 from selfwise.runs.resume import pretrain_or_resume
-from selfwise.workflows import language
 from selfwise.workflows import probe as probing
+from selfwise.workflows.perplexity import describe_perplexity, perplexity
 
 # Small batches and high rates: a model of 5 million weights that sees its data twice does not
 # overfit, so no dropout. docs/log.md has what was tried.
@@ -92,8 +92,8 @@ def novels(
         encoder=MODELS[method].encoder,
         encoder_options=MODELS[method].encoder_options,
     )
-    values = language.perplexity(run)
-    print(language.sentences(values))
+    values = perplexity(run)
+    print(describe_perplexity(values))
     if train:
         score = probing.probe(run, train=train, test=test or None, seeds=1)
         Console().print(score.table())

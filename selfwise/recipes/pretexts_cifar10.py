@@ -1,9 +1,9 @@
 """Six objectives on CIFAR-10 at equal wall time: what is each worth on two cores?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import Batch, Labelled
 from selfwise.data.image import Images, open_images
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.image import extract_features, extract_pixels
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
@@ -29,15 +30,15 @@ from selfwise.runs.resume import pretrain_or_resume
 # as in simclr_cifar10_cpu: one block a stage, three quarters of the width, half the side
 ENCODER = "resnet18"
 ENCODER_OPTIONS = {"stem": "half", "layers": [1, 1, 1, 1], "channels": [48, 96, 192, 384]}
-LARS = {"optimizer": "lars", "lr": 4.0, "weight_decay": 1e-6}
+pretrain_lars = partial(pretrain_or_resume, optimizer="lars", lr=4.0, weight_decay=1e-6)
 # chosen on 5,000 held-out training images; docs/log.md has all that were tried
-METHOD_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "rotation": {"batch": 128, **LARS},
-    "jigsaw": {"batch": 256, **LARS, "grid": 2},
-    "colorization": {"batch": 128, **LARS, "crop": 0.47},
-    "triplet": {"batch": 256, **LARS, "crop": 0.2, "margin": 1.0},
-    "simclr": {"batch": 256, **LARS, "crop": 0.2, "temperature": 0.2},
-    "supervised": {"batch": 256, "lr": 0.4},
+METHODS: Mapping[str, Callable[..., Run]] = {
+    "rotation": partial(pretrain_lars, "rotation", batch=128),
+    "jigsaw": partial(pretrain_lars, "jigsaw", batch=256, grid=2),
+    "colorization": partial(pretrain_lars, "colorization", batch=128, crop=0.47),
+    "triplet": partial(pretrain_lars, "triplet", batch=256, crop=0.2, margin=1.0),
+    "simclr": partial(pretrain_lars, "simclr", batch=256, crop=0.2, temperature=0.2),
+    "supervised": partial(pretrain_or_resume, "supervised", batch=256, lr=0.4),
 }
 VIEWS = {"rotation": 4, "triplet": 2, "simclr": 2}  # of each image that pass the encoder; else 1
 # labels of each class for the small probe, and how often they are drawn
@@ -47,7 +48,7 @@ TASK_EXAMPLES, BATCH_SIZE = 2_048, 256  # test images that the task itself is me
 
 
 class EncoderScores(NamedTuple):
-    """What one encoder, or the pixels, are worth on the test images; shares of 0 to 1."""
+    """Scores of one encoder, or of the pixels, on the test images; shares of 0 to 1."""
 
     few_labels: list[float]  # linear probe with 1,000 labels a class, of each draw
     correct: Bool[np.ndarray, "m"]  # linear probe with all labels: each test image right or not
@@ -59,7 +60,7 @@ class EncoderScores(NamedTuple):
 def pretexts_cifar10(
     *,
     data: str,
-    methods: str = ",".join(METHOD_OPTIONS),
+    methods: str = ",".join(METHODS),
     out: str = "runs/pretexts_cifar10",
     minutes: float = 10,
     steps: int = 0,
@@ -89,28 +90,28 @@ def pretexts_cifar10(
     """
     names = methods.split(",")
     for name in names:
-        if name not in METHOD_OPTIONS:
-            raise ValueError(f"--methods has {name!r}{did_you_mean(name, METHOD_OPTIONS)}")
+        if name not in METHODS:
+            raise ValueError(f"--methods has {name!r}{did_you_mean(name, METHODS)}")
     home, images = Path(out), Path(data)
     source: Path | tuple[np.ndarray, np.ndarray] = images / "train"
     train, test = (open_images(images / part, labelled=True) for part in ("train", "test"))
     if held_out:
-        train, test = _split(train)
+        train, test = _split_held_out(train)
         source = train.read(np.arange(len(train))).x.numpy(), _get_labels(train)
-    pretrain = partial(
-        pretrain_or_resume,
-        data=source,
-        encoder=encoder or ENCODER,
-        encoder_options={} if encoder else ENCODER_OPTIONS,
-        seed=seed,
-        steps=steps or None,
-        minutes=None if steps else minutes,
-        workers=0,
-        threads=threads,
-        health_every=500,
-    )
     runs = {
-        name: pretrain(name, out=home / f"{name}-{seed}", **METHOD_OPTIONS[name]) for name in names
+        name: METHODS[name](
+            data=source,
+            out=home / f"{name}-{seed}",
+            encoder=encoder or ENCODER,
+            encoder_options={} if encoder else ENCODER_OPTIONS,
+            seed=seed,
+            steps=steps or None,
+            minutes=None if steps else minutes,
+            workers=0,
+            threads=threads,
+            health_every=500,
+        )
+        for name in names
     }
     scores = _score_encoders(runs, train, test)
     Console(width=160).print(score_table(scores, runs, test))
@@ -123,7 +124,8 @@ def _score_encoders(
     """The encoders of the runs, their untrained twins (several seeds each) and the pixels."""
     scores: dict[str, list[EncoderScores]] = {}
     for name, run in runs.items():
-        embed = partial(extract_features, size=run.size, precision=run.record.option("precision"))
+        compute = ComputeOptions(precision=run.record.option("precision"))
+        embed = partial(extract_features, size=run.size, compute=compute)
         if (baseline := _choose_baseline(name)) not in scores:
             twins = extract_untrained(run.build_untrained, train, test, size=run.size, embed=embed)
             scores[baseline] = [score_features(twin, train, test) for twin in twins]
@@ -211,7 +213,7 @@ def _score_own_task(run: Run, test: Images) -> str:
     return ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
 
 
-def _split(images: Images) -> tuple[Images, Images]:
+def _split_held_out(images: Images) -> tuple[Images, Images]:
     """All but `HELD_OUT` images, and these."""
     order = shuffle_indices(len(images), SEED, "held out")
     return images.take(np.sort(order[HELD_OUT:])), images.take(np.sort(order[:HELD_OUT]))

@@ -11,7 +11,7 @@ from selfwise.report.sections import curves, embedding, glue, options, scores, s
 from selfwise.report.sections.examples import find_examples
 from selfwise.runs.open import Run, load
 from selfwise.training import checkpoint
-from selfwise.workflows.describe_runs import named
+from selfwise.workflows.describe_runs import find_folders
 
 FILE_NAME = "report.html"  # in the run folder
 
@@ -36,7 +36,7 @@ def write_page(
             a report that is there already is written anew.
         seed: decides which examples are shown.
     """
-    folders = named(runs, verb="report")
+    folders = find_folders(runs, verb="report")
     if data and len(folders) > 1:
         raise ValueError(
             "--data goes with one run: several are compared by their curves, scores and options"

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfwise.core.config import make_config
+from selfwise.core.config import Config, make_config
 from selfwise.core.files import digest
 from selfwise.core.plugins import FROM_PYTHON, digest_code, is_import_path, load_allowed_object
 from selfwise.core.rng import init_seed
-from selfwise.encoders.outside import find_factory, reset_weights
+from selfwise.encoders.outside import reset_weights
 from selfwise.methods import Method, find_method
-from selfwise.modalities import find_modality
+from selfwise.modalities import find_modality, modality_of
 from selfwise.modalities.modality import EncoderChoice, EncoderFactory, Facts, Modality
-from selfwise.runs.config import ModuleFactory, encoder_class, method_class_options
+from selfwise.runs.config import encoder_class, method_class_options
+from selfwise.runs.names import ModuleFactory, find_recorded_encoder
 from selfwise.runs.record import RunRecord, read_record
 from selfwise.runs.settled import check_unchanged
 from selfwise.training import checkpoint
@@ -26,6 +27,29 @@ class RunCode:
 
     method: type[Method]
     encoder: EncoderFactory | None = None  # None: one of ours, by name
+
+
+@dataclass(frozen=True)
+class MethodPlan:
+    """A method and its encoder with their options, before either of them is built."""
+
+    kind: type[Method]
+    options: Config
+    """Those of the method."""
+    modality: Modality
+    encoder: EncoderChoice
+    seed: int
+
+    def build(self, facts: Facts, inputs: Mapping[str, object]) -> Method:
+        """The method with its encoder, with random weights that are a function of the seed.
+
+        Args:
+            facts: about the data.
+            inputs: what the method needs of the data.
+        """
+        with init_seed(self.seed, "method"):
+            encoder = self.modality.build_encoder(self.encoder, facts, self.seed)
+            return self.kind(encoder, **inputs, **dict(self.options))
 
 
 @dataclass(frozen=True)
@@ -57,7 +81,8 @@ def find_code(
 
     Raises ValueError naming what is missing: a plugin, or something from Python.
     """
-    return RunCode(_find_method(folder, record, method), _find_encoder(folder, record, encoder))
+    kind = _find_method(folder, record, method)
+    return RunCode(kind, find_recorded_encoder(folder, record) if encoder is None else encoder)
 
 
 def _find_method(folder: Path, record: RunRecord, method: type[Method] | None) -> type[Method]:
@@ -74,22 +99,6 @@ def _find_method(folder: Path, record: RunRecord, method: type[Method] | None) -
     if not (isinstance(kind, type) and issubclass(kind, Method)):
         raise ValueError(f"{record.method}, the method of {folder}, is not a method any more")
     return kind
-
-
-def _find_encoder(
-    folder: Path, record: RunRecord, encoder: EncoderFactory | None
-) -> EncoderFactory | None:
-    name = record.encoder_name
-    if encoder is not None:
-        return encoder
-    if name == FROM_PYTHON:
-        raise ValueError(
-            f"the encoder of {folder} was handed over in Python: load or resume it there, with "
-            "encoder="
-        )
-    if is_import_path(name):
-        load_allowed_object(name, folder=folder)
-    return find_factory(name)
 
 
 def check_code(folder: Path, record: RunRecord, code: RunCode) -> None:
@@ -123,37 +132,25 @@ def digest_factory(factory: EncoderFactory) -> str:
 
 def recorded_encoder(record: RunRecord, code: RunCode) -> EncoderChoice:
     """The encoder of a run with the options that were chosen."""
-    kind = encoder_class(code.method, code.encoder or record.encoder_name)
+    kind = encoder_class(modality_of(code.method), record.encoder_name, code.encoder)
     options = make_config(kind, record.encoder_options)
     return EncoderChoice(record.encoder_name, options, code.encoder)
 
 
-def build_method(
-    record: RunRecord,
-    code: RunCode,
-    facts: Facts,
-    inputs: Mapping[str, object],
-    *,
-    pretrained: bool = True,
-) -> Method:
-    """The method with its encoder, with random weights that are a function of the seed.
+def recorded_plan(record: RunRecord, code: RunCode, *, pretrained: bool = True) -> MethodPlan:
+    """What a run's record says of its method and its encoder.
 
     Args:
         record: the options.
         code: what they name.
-        facts: about the data.
-        inputs: what the method needs of the data.
         pretrained: False: without published weights, since others are loaded afterwards.
     """
-    modality, kind = find_modality(record.modality), code.method
+    modality, kind = modality_of(code.method), code.method
     choice = recorded_encoder(record, code)
     choice = choice if pretrained else modality.without_pretrained_weights(choice)
     section = method_class_options(kind)
     values = {name: record.option(name) for name in section.model_fields if name in record.resolved}
-    options = make_config(section, values)
-    with init_seed(record.seed, "method"):
-        encoder = modality.build_encoder(choice, facts, record.seed)
-        return kind(encoder, **inputs, **dict(options))
+    return MethodPlan(kind, make_config(section, values), modality, choice, record.seed)
 
 
 def build_untrained(record: RunRecord, code: RunCode, facts: Facts, seed: int) -> Any:
@@ -174,7 +171,7 @@ def load_at(folder: Path, saved: checkpoint.Checkpoint, code: RunCode | None = N
     check_unchanged(folder, saved)
     facts = modality.load_facts(folder, record.info)
     inputs = modality.load_inputs(code.method, folder, facts, record.needs, open_newest)
-    method = build_method(record, code, facts, inputs, pretrained=False)
+    method = recorded_plan(record, code, pretrained=False).build(facts, inputs)
     checkpoint.load_weights(saved, method)
     weights = checkpoint.compute_checksum(saved.folder / checkpoint.FILES[0])
     return LoadedRun(record, facts, method.eval(), weights, saved.step, code)
@@ -206,11 +203,11 @@ def locate(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
 
 
 def build_started(
-    record: RunRecord, code: RunCode, facts: Facts, inputs: Mapping[str, object]
+    plan: MethodPlan, facts: Facts, inputs: Mapping[str, object], *, start: str
 ) -> Method:
-    """The method before the first step: with the weights of `start`, where there is one."""
-    method = build_method(record, code, facts, inputs)
-    if start := record.get("start"):
+    """The method before the first step: with the weights of the run `start`, if there is one."""
+    method = plan.build(facts, inputs)
+    if start:
         folder, saved = locate(start)
         earlier = load_at(folder, saved).method
         # a language model is its heads too; a projection head is thrown away after each run

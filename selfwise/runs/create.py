@@ -18,13 +18,13 @@ from torch import nn
 
 from selfwise.distributed.process_group import count_processes, detect_env
 from selfwise.methods import Method
-from selfwise.modalities.modality import EncoderFactory
+from selfwise.modalities.modality import EncoderFactory, OpenData
 from selfwise.runs.build import RunCode
 from selfwise.runs.config import RunRequest, make_request
 from selfwise.runs.launch import check_together, joined, together
 from selfwise.runs.open import Run, load
 from selfwise.runs.prepare import PreparedRun, complete_record, prepare_run
-from selfwise.runs.record import has_record, read_record, write_record
+from selfwise.runs.record import RunRecord, has_record, read_record, write_record
 from selfwise.runs.settled import NAME, settle
 from selfwise.runs.steps import plan_steps
 from selfwise.training.best_metric import check_best
@@ -96,15 +96,17 @@ def request_run(
     request = make_request(method, values, data=data, encoder=encoder, start=start)
     training = request.config.training
     devices = count_processes(training.devices if "devices" in training.model_fields_set else None)
-    return request.with_devices(devices)
+    return request if devices == training.devices else request.with_devices(devices)
 
 
 def check_processes(request: RunRequest, data: Any) -> None:
     """Raises ValueError if the run cannot have as many processes as it asks for."""
     training = request.config.training
+    if training.devices == 1:
+        return
     check_training(training, request.kind)
     check_together(training.devices, training.device, data)
-    if training.devices > 1 and detect_env() is None:
+    if detect_env() is None:
         request.check_importable()
 
 
@@ -115,8 +117,10 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
     training = plan_steps(prepared, probes, quiet=quiet)
     if training.health_every != prepared.training.health_every:
         probes = data.probes(method, training, seed=seed)
-    check_best(partial(deepcopy, method), source, training, seed=seed, probes=probes)
-    _make_folder(out, prepared, training)
+    if training.best:
+        check_best(partial(deepcopy, method), source, training, seed=seed, probes=probes)
+    record = complete_record(prepared.record, training)
+    _make_folder(out, record, data)
     with _removed_if_never_saved(out, training), together(out, training) as env:
         fit(
             method,
@@ -126,7 +130,7 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
             probes=probes,
             out=out,
             quiet=quiet,
-            beside={NAME: settle(out)},
+            beside={NAME: settle(out, record)},
             env=env,
         )
     return load(out, method=prepared.code.method, encoder=prepared.code.encoder)
@@ -134,6 +138,8 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
 
 def check_free(out: Path, method: str) -> None:
     """Raises ValueError if `out` holds anything: nothing is ever written over."""
+    if not out.exists():
+        return
     if out.is_file():
         raise ValueError(f"--out {out} is a file; give a folder that does not exist yet")
     if has_record(out):
@@ -147,13 +153,12 @@ def check_free(out: Path, method: str) -> None:
         raise ValueError(f"--out {out} is not empty; give a folder that does not exist yet")
 
 
-def _make_folder(out: Path, prepared: PreparedRun, training: ResolvedTraining) -> None:
+def _make_folder(out: Path, record: RunRecord, data: OpenData) -> None:
     """A run folder that has no weights yet. With run.yaml, which is written last, it is a run."""
-    record = complete_record(prepared.record, prepared.data, prepared.method, training)
     _clear_begun(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / BEGUN).touch()
-    prepared.data.save(out)
+    data.save(out)
     write_record(out, record)
     (out / BEGUN).unlink()
 

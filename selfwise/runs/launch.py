@@ -22,6 +22,7 @@ from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.process import limit_threads
 from selfwise.distributed.launch import join_when_ready, launch_workers, run_worker
 from selfwise.distributed.process_group import (
+    SINGLE_PROCESS,
     DistributedEnv,
     count_local_processes,
     detect_env,
@@ -33,14 +34,15 @@ from selfwise.modalities import modality_of
 from selfwise.modalities.modality import OpenData, Opening
 from selfwise.runs.build import (
     RunCode,
-    build_method,
     build_started,
     check_code,
     find_code,
     open_newest,
     recorded_encoder,
+    recorded_plan,
 )
-from selfwise.runs.config import IMPORTED, name_data, needs_class
+from selfwise.runs.config import needs_class
+from selfwise.runs.names import IMPORTED, name_data
 from selfwise.runs.prepare import PreparedRun
 from selfwise.runs.record import RunRecord, has_record, read_record
 from selfwise.runs.settled import check_settled
@@ -82,10 +84,9 @@ def reopen(folder: Path, data: Any = None, code: RunCode | None = None) -> Prepa
         check_settled(folder, saved)
     examples = record.data if data is None else data
     opened = _open_again(folder, record, code, examples)
-    if saved is None:
-        method = build_started(record, code, opened, opened.inputs)
-    else:
-        method = build_method(record, code, opened, opened.inputs, pretrained=False)
+    plan = recorded_plan(record, code, pretrained=saved is None)
+    start = record.option("start") if saved is None else ""
+    method = build_started(plan, opened, opened.inputs, start=start)
     training = record.training
     source = opened.source(method, batch=training.batch, seed=record.seed)
     if opened.info.fingerprint != record.info.fingerprint:
@@ -93,7 +94,7 @@ def reopen(folder: Path, data: Any = None, code: RunCode | None = None) -> Prepa
             f"the data at {name_data(examples)} are not those that {folder} was started with "
             f"({opened.info.examples} examples now, {record.info.examples} then)"
         )
-    return PreparedRun(record, training, method, opened, source, code)
+    return PreparedRun(record, training, method, opened, source, code, record.seed)
 
 
 def _open_again(folder: Path, record: RunRecord, code: RunCode, data: Any) -> OpenData:
@@ -148,6 +149,9 @@ def check_as_many(folder: Path, devices: int) -> None:
 @contextmanager
 def together(folder: Path, training: ResolvedTraining) -> Iterator[DistributedEnv]:
     """The first process of a run, with the others at work in the run's folder."""
+    if training.devices == 1:
+        yield SINGLE_PROCESS
+        return
     command = [*PYTHON, "-c", COMMAND, str(folder.resolve())]
     with launch_workers(
         command,
@@ -157,8 +161,7 @@ def together(folder: Path, training: ResolvedTraining) -> Iterator[DistributedEn
         resume_hint=_go_on(folder),
     ) as env:
         yield env
-        if env.size > 1:
-            wait_for_all()
+        wait_for_all()
 
 
 def member(folder: str) -> int:

@@ -12,7 +12,7 @@ from selfwise.methods import Method
 from selfwise.modalities import find_modality
 from selfwise.modalities.modality import EncoderFactory, Modality
 from selfwise.runs.build import LoadedRun, RunCode, build_untrained, find_code, load_at, locate
-from selfwise.runs.config import name_encoder
+from selfwise.runs.names import name_encoder
 from selfwise.runs.record import RunRecord, read_record
 
 

@@ -1,18 +1,23 @@
 """From a request to what the loop needs: data, needs, encoder and method, each made once."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from selfwise import methods
 from selfwise.core.config import flatten_config
 from selfwise.core.device import resolve_device
 from selfwise.core.plugins import digest_code
 from selfwise.core.process import limit_threads
 from selfwise.methods import Method
-from selfwise.modalities import modality_of
 from selfwise.modalities.modality import OpenData, Opening, Steps
-from selfwise.runs.build import RunCode, build_started, digest_factory, open_newest
+from selfwise.runs.build import (
+    MethodPlan,
+    RunCode,
+    build_started,
+    digest_factory,
+    open_newest,
+)
 from selfwise.runs.config import RunRequest
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.record import Choice, RunRecord
@@ -34,10 +39,7 @@ class PreparedRun:
     data: OpenData
     source: Steps
     code: RunCode
-
-    @property
-    def seed(self) -> int:
-        return self.record.seed
+    seed: int
 
 
 def prepare_run(request: RunRequest, data: Any, *, quiet: bool = False) -> PreparedRun:
@@ -55,21 +57,29 @@ def prepare_run(request: RunRequest, data: Any, *, quiet: bool = False) -> Prepa
         needs=config.needs_options,
     )
     with limit_threads(config.training.threads):
-        opened = modality_of(kind).open_data(data, config.reading, opening)
+        opened = request.modality.open_data(data, config.reading, opening)
     if request.earlier is not None:
         opened.adopt(request.earlier)
-    training = _resolve(request, opened)
+    training, sources = _resolve(request, opened)
+    plan = MethodPlan(kind, config.method_options, request.modality, request.encoder, config.seed)
+    method = build_started(plan, opened, opened.inputs, start=config.start)
+    source = opened.source(method, batch=training.batch, seed=config.seed)
+    about = dict(method.about)
+    if about and not quiet:
+        text = ", ".join(f"{name} {value:g}" for name, value in about.items())
+        print(f"{request.method}: {text}", file=sys.stderr, flush=True)
+    record = make_record(request, opened, training, sources, about)
     code = RunCode(kind, request.encoder.factory)
-    record = make_record(request, opened, training)
-    method = build_started(record, code, opened, opened.inputs)
-    if method.about and not quiet:
-        about = ", ".join(f"{name} {value:g}" for name, value in method.about.items())
-        print(f"{record.method}: {about}", file=sys.stderr, flush=True)
-    source = opened.source(method, batch=training.batch, seed=record.seed)
-    return PreparedRun(record, training, method, opened, source, code)
+    return PreparedRun(record, training, method, opened, source, code, config.seed)
 
 
-def make_record(request: RunRequest, data: OpenData, training: ResolvedTraining) -> RunRecord:
+def make_record(
+    request: RunRequest,
+    data: OpenData,
+    training: ResolvedTraining,
+    training_sources: Mapping[str, str],
+    about: Mapping[str, float],
+) -> RunRecord:
     """What run.yaml says of a run, as far as it is known; `complete_record` adds the rest."""
     kind, config = request.kind, request.config
     values = flatten_config(config)
@@ -81,7 +91,7 @@ def make_record(request: RunRequest, data: OpenData, training: ResolvedTraining)
     sources |= dict.fromkeys((f"encoder.{n}" for n in kind.encoder_options), "method")
     sources |= {"encoder": "method"} | dict(request.sources)
     values |= dict(training)
-    sources |= name_sources(config.training, training)
+    sources |= training_sources
     sources |= dict.fromkeys(request.asked, "user")
     plain = {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
     return RunRecord(
@@ -90,44 +100,39 @@ def make_record(request: RunRequest, data: OpenData, training: ResolvedTraining)
         config={"method": request.method, **request.asked},
         resolved={name: Choice(value, sources[name]) for name, value in plain.items()},
         info=data.info,
-        needs={name: about for name, about in data.about.items() if about},
+        needs={name: need for name, need in data.about.items() if need},
+        about=about,
         code=_digest_outside(request),
     )
 
 
-def complete_record(
-    record: RunRecord, data: OpenData, method: Method, training: ResolvedTraining
-) -> RunRecord:
+def complete_record(record: RunRecord, training: ResolvedTraining) -> RunRecord:
     """The record of a run that is about to take its first step."""
     resolved = dict(record.resolved)
     for name, value in training:
         source = resolved[name].source if resolved[name].value == value else "budget"
         resolved[name] = Choice(value, source)
     environment = describe_environment(training.threads, training.device)
-    return replace(
-        record,
-        resolved=resolved,
-        info=data.info,
-        about=dict(method.about),
-        environment=environment,
-    )
+    return replace(record, resolved=resolved, environment=environment)
 
 
 def _digest_outside(request: RunRequest) -> dict[str, str]:
     """Digests of the method and of the encoder, where they are from outside the package."""
     digests: dict[str, str] = {}
-    if not methods.name_of(request.kind):
+    if request.is_outside:
         digests["method"] = digest_code(request.kind)
     if request.encoder.factory is not None:
         digests["encoder"] = digest_factory(request.encoder.factory)
     return digests
 
 
-def _resolve(request: RunRequest, data: OpenData) -> ResolvedTraining:
+def _resolve(request: RunRequest, data: OpenData) -> tuple[ResolvedTraining, dict[str, str]]:
+    """The options of training with nothing left open, and where each value is from."""
     asked = request.config.training
     if data.batch and asked.batch is not None:
         raise ValueError(
             "--batch does not go with --batch-tokens or, for speech, --seconds, which decide how "
             "many examples are in a step: leave one of them out"
         )
-    return resolve_training(asked, request.kind, workers=data.workers, batch=data.batch)
+    training = resolve_training(asked, request.kind, workers=data.workers, batch=data.batch)
+    return training, name_sources(asked, training)

@@ -103,11 +103,6 @@ class RunRecord:
         options = self.encoder_options
         return {n: v for n, v in options.items() if self.resolved[ENCODER + n].source != "default"}
 
-    @property
-    def is_trained_here(self) -> bool:
-        """False for imported weights."""
-        return not self.imported
-
     def needs_options(self, kind: type[Config]) -> Config:
         """The options of a method's needs, given their config class."""
         values = {name: self._values(section) for name, section in list_sections(kind).items()}

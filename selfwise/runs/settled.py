@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfwise.runs.record import FILE, read_record
+from selfwise.runs.record import FILE, RunRecord, read_record
 from selfwise.training.checkpoint import Checkpoint, compute_checksum
 
 # options that change where and how a run is computed and saved, and not what
@@ -20,11 +20,10 @@ NAME = "settled"  # in the state of a checkpoint
 Settled = dict[str, Any]  # plain JSON
 
 
-def settle(folder: Path) -> Settled:
-    """Options, facts and checksums of files by name, as plain JSON."""
-    record = read_record(folder)
+def settle(folder: Path, record: RunRecord) -> Settled:
+    """Options, facts and checksums of the files of a run folder by name, as plain JSON."""
     values: Settled = {"method": record.method}
-    values |= {n: value for n, value in record.options.items() if n not in MAY_CHANGE}
+    values |= {n: choice.value for n, choice in record.resolved.items() if n not in MAY_CHANGE}
     values |= {f"data_info.{n}": value for n, value in record.info.model_dump(mode="json").items()}
     values |= {f"needs.{n}": dict(about) for n, about in record.needs.items()}
     values |= {f"code.{place}": code for place, code in record.code.items()}
@@ -46,7 +45,7 @@ def check_unchanged(folder: Path, saved: Checkpoint) -> None:
 
     A checkpoint of an imported run, or of an earlier version, does not say what that was.
     """
-    before, now = saved.state.get(NAME), settle(folder)
+    before, now = saved.state.get(NAME), settle(folder, read_record(folder))
     if before is None or (name := _first_difference(before, now)) is None:
         return
     if name.startswith(HERE):

@@ -24,12 +24,12 @@ def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -
 
     Steps are measured on copies of the method. Raises ValueError if one does not fit into memory.
     """
-    training, source, seed = prepared.training, prepared.source, prepared.seed
-    length, begun = source.steps_per_epoch, monotonic()
+    training, source, seed, begun = prepared.training, prepared.source, prepared.seed, monotonic()
     copy = partial(deepcopy, prepared.method)
     check_memory(copy, source, training, seed=seed)
     if training.steps:
         return training
+    length = source.steps_per_epoch
     budget = inf if training.minutes is None else 60 * training.minutes
     say("measuring how long a step takes", quiet=quiet)
     pace = measure_pace(

@@ -1,0 +1,6 @@
+"""Discrete targets: clusters of frames and codes of patches; these functions take plain tensors."""
+
+from selfwise.targets.kmeans import Clustering, assign_clusters, fit_kmeans
+from selfwise.targets.mfcc import mfcc
+
+__all__ = ["Clustering", "assign_clusters", "fit_kmeans", "mfcc"]

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from selfwise.core.rng import generator
+
 CHUNK_SCORES = 2**17  # scores that are held at once: they stay in the processor's cache
 CHUNK_SCORES_CUDA = 2**26
 
@@ -182,6 +184,17 @@ def run_lloyd(
             break
     ids = assign_clusters(x, centres)
     return Clustering(centres, ids, centre_distances(x, centres, ids).double().sum(), done)
+
+
+def fit_kmeans(
+    x: Float[Tensor, "n d"], clusters: int, *, seed: int = 0, iterations: int = 300
+) -> Clustering:
+    """K-means from k-means++ starts, in memory.
+
+    Raises ValueError if there are fewer points than clusters, or fewer than two clusters.
+    """
+    start = init_plus_plus(x, clusters, generator(seed, "kmeans"))
+    return run_lloyd(x, start, iterations)
 
 
 class MiniBatchCentres:

@@ -1,4 +1,4 @@
-"""What holds for every method, whatever it does. Each check is a sentence of docs/adding.md."""
+"""Checks that every method must pass. Each check is a sentence of docs/adding.md."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,8 +135,8 @@ def check_counts(case: Case) -> None:
     step = case.method(view)
     assert isinstance(step, Step), f"`forward` returns {type(step).__name__}, not a Step"
     counts = {name: float(count) for name, count in case.method.counts(view).items()}
-    found = {name: float(term.count) for name, term in step.terms.items()}
-    assert counts == found, f"`counts` says {counts}, and `forward` counts {found}"
+    counted = {name: float(term.count) for name, term in step.terms.items()}
+    assert counts == counted, f"`counts` says {counts}, and `forward` counts {counted}"
 
 
 @torch.no_grad()
@@ -207,7 +207,7 @@ def check_precisions(case: Case) -> None:
         )
 
 
-def list_tensors(tree: Any) -> list[Tensor]:
+def list_tensors(tree: object) -> list[Tensor]:
     """All tensors of nested tuples."""
     if isinstance(tree, Tensor):
         return [tree]

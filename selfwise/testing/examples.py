@@ -1,7 +1,7 @@
 """A small method and a small batch, made as a run makes them, from generated data."""
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,16 +23,16 @@ from selfwise.modalities.modality import (
     Opening,
 )
 
-SIZE, COUNT, CLASSES, SEED = 16, 16, 4, 0
+SIZE, PATCH, COUNT, CLASSES, SEED = 16, 4, 16, 4, 0
 SECONDS = 0.5  # of each tone
 # by modality: an encoder that any method gets unless it suggests one of its own family
-ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
+ENCODERS: dict[str, tuple[str, dict[str, object]]] = {
     "resnet": (
         "resnet18",
         # timm starts each block's last norm at 0, which would hide the block from gradients
         {"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 32], "zero_init_last": False},
     ),
-    "beit": ("beit-tiny", {"dim": 32, "heads": 2, "patch": 4}),
+    "beit": ("beit-tiny", {"dim": 32, "heads": 2, "patch": PATCH}),
     "codec": ("codec-tiny", {"width": 16, "dim": 16, "patch": 4}),
     "text": ("", {"dim": 32, "heads": 2, "dropout": 0.0, "attention_dropout": 0.0}),
     "hubert": (
@@ -43,7 +43,7 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-READING: dict[str, dict[str, Any]] = {
+READING: dict[str, dict[str, object]] = {
     "image": {"size": SIZE, "cache": "no"},
     "text": {"length": 24, "held_out": 0.0, "tokenizer": "wordpiece:120"},
     "audio": {"seconds": COUNT * SECONDS, "longest": SECONDS, "held_out": 0.0, "cache": "no"},
@@ -51,7 +51,7 @@ READING: dict[str, dict[str, Any]] = {
 
 
 def build_case(
-    kind: type[Method], *, encoder: EncoderFactory | None = None, options: dict[str, Any]
+    kind: type[Method], *, encoder: EncoderFactory | None = None, options: Mapping[str, object]
 ) -> tuple[Method, Batch]:
     """A method with a tiny encoder, and a batch of 16 examples.
 
@@ -67,7 +67,7 @@ def build_case(
     data: OpenData = modality.open_data(_make_examples(kind), reading, opening)
     with init_seed(SEED, "method"):
         module = modality.build_encoder(choice, data, SEED)
-        method = kind(module, **_without_clusters(kind, data.inputs), **options)
+        method = kind(module, **{**_without_clusters(kind, data.inputs), **options})
     return method, data.source(method, batch=COUNT, seed=SEED)[0]
 
 
@@ -88,17 +88,16 @@ class BrightnessTargets:
 
 
 def _without_clusters(kind: type[Method], inputs: Mapping[str, object]) -> dict[str, object]:
-    """What the method needs, with arithmetic in place of learned targets."""
-    patch = ENCODERS["beit"][1]["patch"]
+    """The inputs that the method needs, with arithmetic in place of learned targets."""
     targets = {
-        name: BrightnessTargets(patch)
+        name: BrightnessTargets(PATCH)
         for name, need in kind.needs.items()
         if isinstance(need, PatchTargetNeed)
     }
     return {**inputs, **targets}
 
 
-def _open_nothing(folder: Any) -> EarlierRun:
+def _open_nothing(folder: Path) -> EarlierRun:
     raise ValueError(f"{folder}: the contract test has no earlier runs")
 
 
@@ -116,13 +115,14 @@ def _choose_encoder(kind: type[Method], factory: EncoderFactory | None) -> Encod
 
 def _small_needs(kind: type[Method]) -> Config:
     """The options of the method's needs, with few clusters."""
-    needs = Config.model_construct()
     sections = {
-        name: need.options(**({"clusters": 8} if "clusters" in need.options.model_fields else {}))
+        name: make_config(
+            need.options, {"clusters": 8} if "clusters" in need.options.model_fields else {}
+        )
         for name, need in kind.needs.items()
         if need.options is not None
     }
-    return _Needs(sections) if sections else needs
+    return _Needs.model_validate(sections)
 
 
 class _Needs(Config):
@@ -130,11 +130,10 @@ class _Needs(Config):
 
     model_config = Config.model_config | {"extra": "allow"}
 
-    def __init__(self, sections: dict[str, Config]):
-        super().__init__(**sections)
 
-
-def _make_examples(kind: type[Method]) -> Any:
+def _make_examples(
+    kind: type[Method],
+) -> np.ndarray | tuple[np.ndarray, np.ndarray] | list[str] | list[np.ndarray]:
     """Structured examples, each unlike the others; never plain noise."""
     if kind.modality == "text":
         return _make_texts()

@@ -41,6 +41,9 @@ class Tokenizer:
         text = remove_special_names(library, self.vocabulary.special)
         self._flat: Callable[[Sequence[str]], FlatIds] = build_encoder(text)
 
+    def __repr__(self) -> str:
+        return f"Tokenizer({self.vocabulary.size:,} tokens)"
+
     def encode(self, texts: Sequence[str], *, special: bool = False) -> list[np.ndarray]:
         """The ids of each text as int64, without special tokens at its ends.
 

@@ -23,8 +23,6 @@ def check_best(
 
     Raises ValueError naming what there is.
     """
-    if not options.best:
-        return
     name, there = options.best.lstrip("-"), ["lr"]
     with limit_threads(options.threads), local_only(), explain_loader_death():
         there += _list_step_names(trial := method(), batches, options, seed=seed)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from selfwise.core.errors import did_you_mean
 from selfwise.methods.method import PaperDefaults
 
 
@@ -151,11 +150,6 @@ def adamw(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimize
 
 
 OPTIMIZERS = {f.__name__: f for f in (adamw, lamb, lars, sgd)}
-
-
-def check_optimizer(name: str) -> None:
-    if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}{did_you_mean(name, OPTIMIZERS)}")
 
 
 def scale_lr(defaults: PaperDefaults, batch: int) -> float:

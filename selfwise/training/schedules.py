@@ -2,8 +2,6 @@
 
 from math import cos, pi
 
-from selfwise.core.errors import did_you_mean
-
 
 def constant(done: float) -> float:
     return 1.0
@@ -19,11 +17,6 @@ def linear(done: float) -> float:
 
 
 SHAPES = {shape.__name__: shape for shape in (constant, cosine, linear)}
-
-
-def check_schedule(name: str) -> None:
-    if name not in SHAPES:
-        raise ValueError(f"unknown schedule {name!r}{did_you_mean(name, SHAPES)}")
 
 
 def compute_factor(name: str, step: int, *, steps: int, warmup: int) -> float:

@@ -2,9 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from math import isfinite
@@ -24,45 +22,29 @@ from selfwise.profiling.advice import (
     propose_trials,
     write_advice,
 )
+from selfwise.profiling.bench_report import BenchReport, FlopRates, StepSeconds, TriedOptions
 from selfwise.profiling.flops import count_step_flops, matrix_side, measure_matmul_rate
 from selfwise.profiling.step_timer import StepTiming, peak_memory, time_steps
-from selfwise.profiling.table import format_table
 from selfwise.runs.create import check_processes, request_run
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.prepare import PreparedRun, prepare_run
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.step import build_state
 
-MOST = 3600.0  # seconds that may be asked for
-TURN = 5.0  # seconds of each of the two sides of a trial, at the most
+MAX_SECONDS = 3600.0  # that a user may measure
+MAX_TRIAL_SECONDS = 5.0  # seconds of each of the two sides of a trial, at the most
 BUDGETS = {"text": "--batch-tokens", "audio": "--seconds"}
-
-
-@dataclass(frozen=True)
-class Report:
-    """What was measured, as plain data, and as a table with advice."""
-
-    data: dict[str, Any]
-
-    @property
-    def advice(self) -> list[str]:
-        """What to change, a sentence each, or that there is nothing to change."""
-        return list(self.data["advice"])
-
-    def text(self) -> str:
-        """The table and the advice."""
-        return format_table(self.data)
 
 
 def bench(
     method: str,
     *,
-    data: Any,
+    data: object,
     measure: float = 20.0,
     out: str | Path = "",
     quiet: bool = False,
     **options: Any,
-) -> Report:
+) -> BenchReport:
     """Measure how fast a training would run here, and what would make it faster.
 
     Everything is prepared as `pretrain` does when it is told the same. Then the steps run, and are
@@ -84,22 +66,24 @@ def bench(
 
     Raises ValueError with one sentence for anything that cannot be.
     """
-    _check(measure, Path(out) if out else None)
+    _check_arguments(measure, Path(out) if out else None)
     encoder, start = options.pop("encoder", ""), options.pop("start", "")
     request = request_run(method, data, encoder, start, int(options.pop("seed", 0)), options)
     check_processes(request, data)
     ready = prepare_run(request, data, quiet=quiet)
     ready.data.probes(ready.method, ready.training, seed=ready.seed)  # refuses, as in a run
-    report = Report(_found(ready, measure, quiet=quiet))
+    report = _measure_training(ready, measure, quiet=quiet)
     if out:
         with Path(out).open("x") as file:
-            file.write(json.dumps(report.data, indent=1, default=str) + "\n")
+            file.write(json.dumps(report.to_dict(), indent=1, default=str) + "\n")
     return report
 
 
-def _check(seconds: float, out: Path | None) -> None:
-    if not (isfinite(seconds) and 0 < seconds <= MOST):
-        raise ValueError(f"--measure must be above 0 and at most {MOST:g} seconds, got {seconds:g}")
+def _check_arguments(seconds: float, out: Path | None) -> None:
+    if not (isfinite(seconds) and 0 < seconds <= MAX_SECONDS):
+        raise ValueError(
+            f"--measure must be above 0 and at most {MAX_SECONDS:g} seconds, got {seconds:g}"
+        )
     if out is None:
         return
     if out.suffix != ".json":
@@ -110,44 +94,46 @@ def _check(seconds: float, out: Path | None) -> None:
         raise ValueError(f"--out {out} cannot be written: there is no folder {out.parent}")
 
 
-def _found(ready: PreparedRun, seconds: float, *, quiet: bool) -> dict[str, Any]:
-    """All that is measured, in the order in which it is: memory before anything else is made."""
+def _measure_training(ready: PreparedRun, seconds: float, *, quiet: bool) -> BenchReport:
+    """Measure everything; memory comes first, before anything else is made."""
     options, device = ready.training, ready.training.device
     name = ready.record.method
-    _say(f"{name}: its steps are measured for {seconds:g} s", quiet=quiet)
+    _print_progress(f"{name}: its steps are measured for {seconds:g} s", quiet=quiet)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
-    base = _measured(ready, options, seconds)
+    base = _time_training(ready, options, seconds)
     memory = peak_memory(device)
-    limits = _limits(ready)
-    used = limits["flops"] / base.step / limits["products"]
-    numbers = _numbers(ready, base, memory, used, limits)
-    tried = [_tried(ready, trial, seconds, quiet=quiet) for trial in propose_trials(numbers)]
+    flops = _measure_flops(ready)
+    utilisation = flops.flops / base.step / flops.products
+    profile = _make_profile(ready, base, memory, utilisation, flops)
+    outcomes = [
+        _try_options(ready, trial, seconds, quiet=quiet) for trial in propose_trials(profile)
+    ]
     middle, low, high = base.spread()
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "method": name,
-        "modality": ready.record.modality,
-        "options": ready.record.options | dict(options),
-        "found": ready.data.info.model_dump(),
-        "environment": describe_environment(options.threads, device),
-        "cores": count_cpus(),
-        "steps": len(base.times),
-        "seconds": base.seconds,
-        "examples_per_second": base.rate,
-        "amount_per_second": base.amount / base.seconds,
-        "step_seconds": {"median": middle, "p10": low, "p90": high, "mean": base.step},
-        "waiting": base.waiting,
-        "flops": limits,
-        "utilisation": used,
-        "memory": memory,
-        "tried": [{"options": t.trial.options, "ratio": t.ratio} for t in tried],
-        "no_gain": describe_failed_trials(tried),
-        "advice": write_advice(numbers, tried),
-    }
+    return BenchReport(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        method=name,
+        modality=ready.record.modality,
+        options=ready.record.options | dict(options),
+        found=ready.data.info.model_dump(),
+        environment=dict(describe_environment(options.threads, device)),
+        cores=count_cpus(),
+        steps=len(base.times),
+        seconds=base.seconds,
+        examples_per_second=base.rate,
+        amount_per_second=base.amount / base.seconds,
+        step_seconds=StepSeconds(median=middle, p10=low, p90=high, mean=base.step),
+        waiting=base.waiting,
+        flops=flops,
+        utilisation=utilisation,
+        memory=memory,
+        tried=[TriedOptions(options=dict(t.trial.options), ratio=t.ratio) for t in outcomes],
+        no_gain=describe_failed_trials(outcomes),
+        advice=write_advice(profile, outcomes),
+    )
 
 
-def _measured(ready: PreparedRun, options: ResolvedTraining, seconds: float) -> StepTiming:
+def _time_training(ready: PreparedRun, options: ResolvedTraining, seconds: float) -> StepTiming:
     source = ready.source
     if options.batch != ready.training.batch:
         source = ready.data.source(ready.method, batch=options.batch, seed=ready.seed)
@@ -160,52 +146,60 @@ def _measured(ready: PreparedRun, options: ResolvedTraining, seconds: float) -> 
     )
 
 
-def _limits(ready: PreparedRun) -> dict[str, Any]:
+def _measure_flops(ready: PreparedRun) -> FlopRates:
     """Operations of a step, and how many a second two matrices would take."""
     options, side = ready.training, matrix_side(ready.training.device)
     with limit_threads(options.threads):
         parts = build_state(deepcopy(ready.method), options.replace(compile=False))
-        found: dict[str, Any] = {
-            "flops": count_step_flops(parts, ready.source, options, seed=ready.seed),
-            "products": measure_matmul_rate(options.device, options.precision, side),
-            "side": side,
-        }
-        if options.precision == "float32":
-            found["products_bf16"] = measure_matmul_rate(options.device, "bf16", side)
-    return found
+        in_float32 = options.precision == "float32"
+        return FlopRates(
+            flops=count_step_flops(parts, ready.source, options, seed=ready.seed),
+            products=measure_matmul_rate(options.device, options.precision, side),
+            side=side,
+            products_bf16=measure_matmul_rate(options.device, "bf16", side) if in_float32 else None,
+        )
 
 
-def _numbers(
-    ready: PreparedRun, base: StepTiming, memory: int, used: float, limits: Mapping[str, Any]
+def _make_profile(
+    ready: PreparedRun, base: StepTiming, memory: int, utilisation: float, flops: FlopRates
 ) -> StepProfile:
     options, kind = ready.training, type(ready.method)
     share = 1.0
     if options.device.startswith("cuda"):
         share = memory / torch.cuda.get_device_properties(options.device).total_memory
-    decided = ready.data.batch is not None
-    names = ("device", "precision", "compile", "threads", "workers", "batch")
     return StepProfile(
         waiting=base.waiting,
-        utilisation=used,
+        utilisation=utilisation,
+        device=options.device,
+        precision=options.precision,
+        compile=options.compile,
+        threads=options.threads,
+        workers=options.workers,
         cores=max(1, count_cpus() // options.devices),
+        batch=options.batch,
         examples=ready.data.info.examples,
-        bf16=limits.get("products_bf16", 0.0) / limits["products"],
+        bf16=(flops.products_bf16 or 0.0) / flops.products,
         memory=share,
-        budget=BUDGETS.get(kind.modality, "") if decided else "",
+        budget="" if ready.data.batch is None else BUDGETS.get(kind.modality, ""),
         couples=kind.couples_batch or "",
-        **{name: getattr(options, name) for name in names},
     )
 
 
-def _tried(ready: PreparedRun, trial: OptionTrial, seconds: float, *, quiet: bool) -> TrialOutcome:
-    """What was asked for and what is tried, one right after the other."""
-    turn = min(TURN, seconds / 4)
-    _say(f"{format_flags(trial.options)} is tried for {turn:.3g} s", quiet=quiet)
-    before = _measured(ready, ready.training, turn)
-    after = _measured(ready, ready.training.replace(**trial.options), turn)
+def _try_options(
+    ready: PreparedRun, trial: OptionTrial, seconds: float, *, quiet: bool
+) -> TrialOutcome:
+    """Time the training as the user wants it and then with other options, one after the other."""
+    trial_seconds = min(MAX_TRIAL_SECONDS, seconds / 4)
+    _print_progress(
+        f"{format_flags(trial.options)} is tried for {trial_seconds:.3g} s", quiet=quiet
+    )
+    before = _time_training(ready, ready.training, trial_seconds)
+    after = _time_training(
+        ready, ready.training.model_copy(update=dict(trial.options)), trial_seconds
+    )
     return TrialOutcome(trial, after.rate / before.rate)
 
 
-def _say(text: str, *, quiet: bool) -> None:
+def _print_progress(text: str, *, quiet: bool) -> None:
     if not quiet:
         print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`selfwise show`: what a run was told, how far it is, what it is worth; several side by side."""
+"""`selfwise show`: options, progress, metrics and scores of runs; of several, side by side."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from selfwise.runs.record import RunRecord
+    from selfwise.runs.records import Logged
     from selfwise.runs.score_groups import Measured
 
 WIDTH = 44  # characters of a value beside others; longer ones lose their middle
@@ -21,15 +22,15 @@ def show(runs: Sequence[str | Path]) -> str:
     """
     from selfwise.runs.record import read_record
 
-    folders = named(runs, verb="show")
-    settings = [read_record(folder) for folder in folders]
+    folders = find_folders(runs, verb="show")
+    run_records = [read_record(folder) for folder in folders]
     if len(folders) == 1:
-        return "\n".join(_one(folders[0], settings[0]))
-    return "\n".join(_several(folders, settings))
+        return "\n".join(_describe_one(folders[0], run_records[0]))
+    return "\n".join(_describe_several(folders, run_records))
 
 
-def named(runs: Sequence[str | Path] | str | Path, *, verb: str) -> list[Path]:
-    """The folders of the runs that a verb is given.
+def find_folders(runs: Sequence[str | Path] | str | Path, *, verb: str) -> list[Path]:
+    """The folders of the runs that a command names.
 
     Raises ValueError for none, for a folder that is no run, and for one that is named twice.
     """
@@ -47,12 +48,12 @@ def named(runs: Sequence[str | Path] | str | Path, *, verb: str) -> list[Path]:
     return folders
 
 
-def state(folder: Path, record: "RunRecord") -> tuple[int, list[str]]:
+def describe_progress(folder: Path, record: "RunRecord") -> tuple[int, list[str]]:
     """The step of the newest whole checkpoint, and sentences on how far that is."""
     from selfwise.training import checkpoint
 
-    found, torn = checkpoint.find_latest(folder / "checkpoints")
-    done, steps = found.step if found else 0, record.steps
+    newest, torn = checkpoint.find_latest(folder / "checkpoints")
+    done, steps = newest.step if newest else 0, record.steps
     if record.imported:
         return done, [f"imported from {record.imported['from']}", *torn]
     more = "" if done >= steps else f"; selfwise resume {folder} goes on"
@@ -62,32 +63,32 @@ def state(folder: Path, record: "RunRecord") -> tuple[int, list[str]]:
 def describe_group(record: "RunRecord", group: str) -> dict[str, str]:
     """Names and values as text: of `options`, `found` (about the data), or `environment`."""
     if group == "options":
-        return flat(record.options)
+        return flatten_texts(record.options)
     if group == "environment":
-        return flat(record.environment)
+        return flatten_texts(record.environment)
     about = {name: dict(each) for name, each in record.needs.items()}
     imported = {"imported": record.imported} if record.imported else {}
     own = {"about": record.about} if record.about else {}
-    return flat({**record.info.model_dump(), **about, **own, **imported})
+    return flatten_texts({**record.info.model_dump(), **about, **own, **imported})
 
 
-def flat(values: Mapping[str, Any], front: str = "") -> dict[str, str]:
+def flatten_texts(values: Mapping[str, Any], front: str = "") -> dict[str, str]:
     """Nested names and values as text, a name for each value; what is None or "" is left out."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{front}{name}.")
+            texts |= flatten_texts(value, f"{front}{name}.")
         elif value not in (None, ""):
-            found[f"{front}{name}"] = spoken(value)
-    return found
+            texts[f"{front}{name}"] = format_value(value)
+    return texts
 
 
-def spoken(value: Any) -> str:
-    """A value as it is typed."""
+def format_value(value: object) -> str:
+    """A value as a user types it."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(spoken(one) for one in value) + "]"
+        return "[" + ", ".join(format_value(one) for one in value) + "]"
     if isinstance(value, float):
         short = f"{value:g}"
         return short if float(short) == value else repr(value)
@@ -95,73 +96,83 @@ def spoken(value: Any) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
 
 
-def _one(folder: Path, record: "RunRecord") -> list[str]:
-    from selfwise.runs import records
-    from selfwise.runs import score_groups as measured
+def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
+    from selfwise.runs import records, score_groups
     from selfwise.runs.reproduce import list_changes, reproduce_command
 
-    step, said = state(folder, record)
-    lines = [f"{record.method} in {folder}", *_indented(said)]
+    step, progress = describe_progress(folder, record)
+    lines = [f"{record.method} in {folder}", *_indent_lines(progress)]
     log = records.metrics(folder)
-    lines += _headed("last metrics", _last(log))
+    lines += _add_heading("last metrics", _list_last_metrics(log))
     if log.unreadable:
         count = "1 line" if log.unreadable == 1 else f"{log.unreadable} lines"
-        lines += _indented([f"{count} of metrics.jsonl cannot be read"])
-    found = _measured(folder, step)
-    for one, title in zip(found, measured.titles(found)):
+        lines += _indent_lines([f"{count} of metrics.jsonl cannot be read"])
+    groups = _group_scores(folder, step)
+    for one, title in zip(groups, score_groups.titles(groups)):
         old = "" if one.newest else f", of step {one['step']}, not of the newest"
         on = f" of {one.on}" if one.on and title == one.title else ""
         lines += ["", f"{title}, {one['n_test']:,} test examples{on}, in %{old}"]
-        lines += [*_indented(_columns(one.table())), *_indented(one.sentences)]
+        lines += [*_indent_lines(_align_columns(one.table())), *_indent_lines(one.sentences)]
     differ = [
         [
             name,
-            spoken(change.value),
-            "" if change.default is None else f"not {spoken(change.default)}",
+            format_value(change.value),
+            "" if change.default is None else f"not {format_value(change.default)}",
         ]
         for name, change in list_changes(record).items()
     ]
-    lines += _headed("options that are no defaults", differ)
+    lines += _add_heading("options that are no defaults", differ)
     for name in ("options", "found", "environment"):
-        told = describe_group(record, name)
-        lines += _headed(f"all {name}" if name == "options" else name, map(list, told.items()))
-    makes = reproduce_command(record, out=f"{folder}-again")
-    lines += ["", "to make it again", *_indented(makes.notes), *_indented([makes.command])]
+        texts = describe_group(record, name)
+        lines += _add_heading(
+            f"all {name}" if name == "options" else name, map(list, texts.items())
+        )
+    reproduce = reproduce_command(record, out=f"{folder}-again")
+    lines += [
+        "",
+        "to make it again",
+        *_indent_lines(reproduce.notes),
+        *_indent_lines([reproduce.command]),
+    ]
     return lines
 
 
-def _several(folders: Sequence[Path], settings: "Sequence[RunRecord]") -> list[str]:
+def _describe_several(folders: Sequence[Path], run_records: "Sequence[RunRecord]") -> list[str]:
     from selfwise.core import errors as names
     from selfwise.runs import records
 
     heads = names.shorten_folder_names(folders)
-    states = [state(folder, told) for folder, told in zip(folders, settings)]
-    lines = _columns(
+    states = [describe_progress(*pair) for pair in zip(folders, run_records)]
+    lines = _align_columns(
         [
             ["", *heads],
-            ["method", *(told.method for told in settings)],
-            ["state", *(said[0].partition(";")[0] for _, said in states)],
+            ["method", *(record.method for record in run_records)],
+            ["state", *(sentences[0].partition(";")[0] for _, sentences in states)],
         ]
     )
-    lines += [f"{head}: {text}" for head, (_, said) in zip(heads, states) for text in said[1:]]
-    lines += _beside("last metrics", heads, [dict(_last(records.metrics(f))) for f in folders])
-    measured = [_measured(f, step) for f, (step, _) in zip(folders, states)]
-    lines += _beside("scores, in %", heads, _scores(measured))
+    lines += [
+        f"{head}: {text}" for head, (_, sentences) in zip(heads, states) for text in sentences[1:]
+    ]
+    lines += _compare_runs(
+        "last metrics", heads, [dict(_list_last_metrics(records.metrics(f))) for f in folders]
+    )
+    groups = [_group_scores(f, step) for f, (step, _) in zip(folders, states)]
+    lines += _compare_runs("scores, in %", heads, _list_scores(groups))
     for name in ("options", "found", "environment"):
-        differ = different([describe_group(one, name) for one in settings])
+        differ = find_differences([describe_group(one, name) for one in run_records])
         what = f"{name} that differ" if name == "options" else f"{name}, where it differs"
-        lines += _beside(what, heads, differ) or ["", f"{name}: nothing differs"]
+        lines += _compare_runs(what, heads, differ) or ["", f"{name}: nothing differs"]
     return lines
 
 
-def different(values: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
-    """Of each, what is not the same in all."""
+def find_differences(values: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The values of each that are not equal in all."""
     names = dict.fromkeys(name for one in values for name in one)
     other = [name for name in names if len({one.get(name) for one in values}) > 1]
     return [{name: one.get(name, "") for name in other} for one in values]
 
 
-def _last(log: Any) -> list[list[str]]:
+def _list_last_metrics(log: "Logged") -> list[list[str]]:
     """The last value of each metric, with its step where that is not the last one."""
     newest = log.newest
     last = max((step for step, _ in newest.values()), default=0)
@@ -171,53 +182,54 @@ def _last(log: Any) -> list[list[str]]:
     ]
 
 
-def _measured(folder: Path, step: int) -> "list[Measured]":
-    from selfwise.runs import records
-    from selfwise.runs import score_groups as measured
+def _group_scores(folder: Path, step: int) -> "list[Measured]":
+    from selfwise.runs import records, score_groups
 
-    return measured.gathered(records.scores(folder), step=step)
+    return score_groups.gathered(records.scores(folder), step=step)
 
 
-def _scores(found: "Sequence[Sequence[Measured]]") -> list[dict[str, str]]:
+def _list_scores(runs: "Sequence[Sequence[Measured]]") -> list[dict[str, str]]:
     """The scores of each run as names and values, of its newest weights alone."""
     from selfwise.runs.score_groups import labels, titles, value
 
-    newest = [[one for one in several if one.newest] for several in found]
+    newest = [[one for one in several if one.newest] for several in runs]
     names = iter(titles([one for several in newest for one in several]))
-    told: list[dict[str, str]] = []
+    texts: list[dict[str, str]] = []
     for several in newest:
-        told.append({})
+        texts.append({})
         for one, title in zip(several, names):
             for (place, competitor), row in one.rows.items():
                 at = labels(place) if one.axis == "per_class" else place
-                told[-1][f"{title}, {at}: {competitor}"] = value(row)
-    return told
+                texts[-1][f"{title}, {at}: {competitor}"] = value(row)
+    return texts
 
 
-def _beside(what: str, heads: Sequence[str], values: Sequence[Mapping[str, str]]) -> list[str]:
+def _compare_runs(
+    what: str, heads: Sequence[str], values: Sequence[Mapping[str, str]]
+) -> list[str]:
     """A table with a column for each run; nothing where no run has anything."""
     names = dict.fromkeys(name for one in values for name in one)
-    rows = [[name, *(_short(one.get(name, "")) for one in values)] for name in names]
-    return ["", *_columns([[what, *heads], *rows])] if rows else []
+    rows = [[name, *(_shorten_text(one.get(name, "")) for one in values)] for name in names]
+    return ["", *_align_columns([[what, *heads], *rows])] if rows else []
 
 
-def _headed(title: str, rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = _indented(_columns(list(rows)))
+def _add_heading(title: str, rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = _indent_lines(_align_columns(list(rows)))
     return ["", title, *lines] if lines else []
 
 
-def _indented(lines: Iterable[str]) -> list[str]:
+def _indent_lines(lines: Iterable[str]) -> list[str]:
     return [f"  {line}" for text in lines for line in text.splitlines()]
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def _align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of text with their columns below each other."""
     count = max((len(row) for row in rows), default=0)
     width = [max((len(row[i]) for row in rows if i < len(row)), default=0) for i in range(count)]
     return ["  ".join(c.ljust(w) for c, w in zip(row, width)).rstrip() for row in rows]
 
 
-def _short(text: str) -> str:
+def _shorten_text(text: str) -> str:
     """At most WIDTH characters: paths differ at their ends, so the middle goes."""
     if len(text) <= WIDTH:
         return text

@@ -1,4 +1,4 @@
-"""What this machine has, and what is missing."""
+"""Describes this machine: versions, devices, and optional packages that are missing."""
 
 import shutil
 from importlib.util import find_spec
@@ -9,7 +9,7 @@ import torch
 from selfwise.core.parallel import count_cpus
 from selfwise.runs.environment import describe_environment
 
-# module to look for, and what is lost without it
+# module to look for, and what does not work without it
 OPTIONAL = {
     "onnxruntime": "ONNX export (pip install 'selfwise[export]')",
     "av": "recordings as m4a and aac (pip install 'selfwise[m4a]')",
@@ -19,13 +19,13 @@ OPTIONAL = {
 }
 
 
-def report() -> str:
+def describe_machine() -> str:
     """Versions, processor, devices, precision, disk, and advice, as text."""
-    found = describe_environment(torch.get_num_threads(), "cpu")
-    lines = [f"{name:<18} {value}" for name, value in found.items() if value is not None]
+    environment = describe_environment(torch.get_num_threads(), "cpu")
+    lines = [f"{name:<18} {value}" for name, value in environment.items() if value is not None]
     lines += [f"{'cores for us':<18} {count_cpus()}"]
-    lines += [f"{'fast bf16':<18} {'yes' if fast_bf16() else 'no: float32 is used'}"]
-    lines += _devices()
+    lines += [f"{'fast bf16':<18} {'yes' if has_fast_bf16() else 'no: float32 is used'}"]
+    lines += _describe_devices()
     free = shutil.disk_usage(Path.home()).free / 2**30
     lines += [f"{'disk':<18} {free:.0f} GiB free for caches"]
     missing = [f"  {name}: {loss}" for name, loss in OPTIONAL.items() if find_spec(name) is None]
@@ -34,15 +34,15 @@ def report() -> str:
     )
 
 
-def fast_bf16() -> bool:
+def has_fast_bf16() -> bool:
     """Whether bf16 is multiplied by the hardware of the default device."""
     from selfwise.core.device import resolve_device, resolve_precision
 
     return resolve_precision("auto", resolve_device("auto")) == "bf16"
 
 
-def _devices() -> list[str]:
+def _describe_devices() -> list[str]:
     if not torch.cuda.is_available():
         return [f"{'GPU':<18} none that torch can use"]
-    seen = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return [f"{'GPU':<18} {p.name}, {p.total_memory / 2**30:.0f} GiB" for p in seen]
+    devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    return [f"{'GPU':<18} {p.name}, {p.total_memory / 2**30:.0f} GiB" for p in devices]

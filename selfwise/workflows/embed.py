@@ -1,15 +1,15 @@
-"""What a finished run is for: vectors of new files. `proof.py` says what they are worth."""
+"""Embeds new files with a finished run; `probe.py` measures how good the vectors are."""
 
-import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
+from selfwise.core.config import Config
 from selfwise.core.device import resolve_device
-from selfwise.core.files import atomic_write
+from selfwise.core.html_table import write_html_table
 from selfwise.distributed.process_group import (
     DistributedEnv,
     count_processes,
@@ -18,24 +18,38 @@ from selfwise.distributed.process_group import (
 )
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.modalities.modality import FeatureOptions, ReadingOptions
-from selfwise.runs.config import name_data
 from selfwise.runs.launch import check_together, share_in, sharing
+from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load
 
 SUFFIXES = (".parquet", ".npz")
+SHOWN_ROWS, SHOWN_NUMBERS = 5, 4  # in a notebook
 
 
-class Table(NamedTuple):
+class EmbeddingTable(NamedTuple):
     """Vectors of examples, row by row."""
 
     vectors: Float32[np.ndarray, "n d"]
     ids: list[str]  # relative paths, or row numbers
     labels: list[str] | None  # names of the classes, where the data have them
 
+    def __repr__(self) -> str:
+        n, width = self.vectors.shape
+        classes = "" if self.labels is None else f", labels of {len(set(self.labels))} classes"
+        return f"EmbeddingTable({n:,} vectors of width {width}{classes})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [name, *([] if self.labels is None else [self.labels[row]]), _format_start(vector)]
+            for row, (name, vector) in enumerate(zip(self.ids[:SHOWN_ROWS], self.vectors))
+        ]
+        head = ["id", *([] if self.labels is None else ["label"]), "vector"]
+        return write_html_table(rows, head=head, caption=repr(self))
+
 
 def embed(
     run: Run | str | Path,
-    data: Any,
+    data: object,
     *,
     out: str | Path = "",
     layer: int | None = None,
@@ -45,7 +59,7 @@ def embed(
     skip_broken: bool = False,
     device: str = "auto",
     devices: int = 1,
-) -> Table:
+) -> EmbeddingTable:
     """The vectors of all examples, read as in the run, with their ids and, where known, labels.
 
     Under torchrun or SLURM the processes share the work; the first one gets the vectors, and
@@ -72,19 +86,26 @@ def embed(
     if out and first:
         _check_out(Path(out))
     run = run if isinstance(run, Run) else load(run)
-    options = EmbedOptions(layer, pooling, window, field, skip_broken, device)
+    options = EmbedOptions(
+        layer=layer,
+        pooling=pooling,
+        window=window,
+        field=field,
+        skip_broken=skip_broken,
+        device=device,
+    )
     devices = count_processes(devices)
     check_together(devices, device, data)
-    words = (str(_weights(run)), name_data(data))  # as they hold from any folder
-    with sharing(_MEMBER, *words, told=options._asdict(), devices=devices) as env:
-        table = _embed(run, data, env, options)
+    positional = (str(_locate_checkpoint(run)), name_data(data))  # as they hold from any folder
+    with sharing(_MEMBER, *positional, told=options.model_dump(), devices=devices) as env:
+        table = _embed_share(run, data, env, options)
     if out and first:
-        _write(table, Path(out))
+        _write_table(table, Path(out))
     return table
 
 
-class EmbedOptions(NamedTuple):
-    """What the processes that share the work have to know."""
+class EmbedOptions(Config):
+    """The options that the processes share."""
 
     layer: int | None
     pooling: str
@@ -94,7 +115,9 @@ class EmbedOptions(NamedTuple):
     device: str
 
 
-def _embed(run: Run, data: Any, env: DistributedEnv, options: EmbedOptions) -> Table:
+def _embed_share(
+    run: Run, data: object, env: DistributedEnv, options: EmbedOptions
+) -> EmbeddingTable:
     """This process's share of the work; the first one gets the table."""
     reading = ReadingOptions(field=options.field, skip_broken=options.skip_broken)
     examples = run.modality.open_examples(run, data, reading)
@@ -111,23 +134,32 @@ def _embed(run: Run, data: Any, env: DistributedEnv, options: EmbedOptions) -> T
         labels = [examples.classes[label] for label in examples.labels]
     vectors = embed_examples(run.encoder, examples)
     check_vectors(vectors, examples.ids, of=f"the encoder of {run.folder}")
-    return Table(vectors, list(examples.ids), labels)
+    return EmbeddingTable(vectors, list(examples.ids), labels)
 
 
-_MEMBER = "import sys; from selfwise.workflows.embed import member; sys.exit(member(*sys.argv[1:]))"
+_MEMBER = (
+    "import sys; from selfwise.workflows.embed import share_embedding; "
+    "sys.exit(share_embedding(*sys.argv[1:]))"
+)
 
 
-def member(run: str, data: str, options: str) -> int:
+def share_embedding(run: str, data: str, options: str) -> int:
     """A process that `embed` has started, from its beginning to its end."""
 
     def work(env: DistributedEnv) -> None:
-        _embed(load(run), data, env, EmbedOptions(**json.loads(options)))
+        _embed_share(load(run), data, env, EmbedOptions.model_validate_json(options))
 
     return share_in(work)
 
 
-def _weights(run: Run) -> Path:
-    """The folder of the very checkpoint."""
+def _format_start(vector: Float32[np.ndarray, "d"]) -> str:
+    """The first numbers of a vector."""
+    numbers = [f"{number:.3g}" for number in vector[:SHOWN_NUMBERS]]
+    return ", ".join(numbers + ["..."] * (len(vector) > SHOWN_NUMBERS))
+
+
+def _locate_checkpoint(run: Run) -> Path:
+    """The folder of the checkpoint that the run was loaded from."""
     return (run.folder / "checkpoints" / f"step-{run.step:08d}").resolve()
 
 
@@ -141,12 +173,13 @@ def _check_out(out: Path) -> None:
         raise ValueError(f"--out {out}: there is no folder {out.resolve().parent}")
 
 
-def _write(table: Table, out: Path) -> None:
-    with atomic_write(out) as temporary:
-        {".parquet": _write_parquet, ".npz": _write_npz}[out.suffix](table, temporary)
+def _write_table(table: EmbeddingTable, out: Path) -> None:
+    temporary = out.with_name(f".{out.name}.writing")
+    {".parquet": _write_parquet, ".npz": _write_npz}[out.suffix](table, temporary)
+    temporary.rename(out)
 
 
-def _write_parquet(table: Table, path: Path) -> None:
+def _write_parquet(table: EmbeddingTable, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -160,7 +193,10 @@ def _write_parquet(table: Table, path: Path) -> None:
     pq.write_table(pa.table(columns), path)
 
 
-def _write_npz(table: Table, path: Path) -> None:
-    named = {} if table.labels is None else {"labels": np.array(table.labels)}
+def _write_npz(table: EmbeddingTable, path: Path) -> None:
     with path.open("wb") as file:
-        np.savez(file, vectors=table.vectors, ids=np.array(table.ids), **named)  # type: ignore
+        if table.labels is None:
+            np.savez(file, vectors=table.vectors, ids=np.array(table.ids))
+        else:
+            labels = np.array(table.labels)
+            np.savez(file, vectors=table.vectors, ids=np.array(table.ids), labels=labels)

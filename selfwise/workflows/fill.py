@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.device import resolve_device
+from selfwise.core.html_table import write_html_table
 from selfwise.core.types import TextBatch
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
@@ -19,7 +20,7 @@ BEAM = 16  # fillings that are followed at least, so that the best one is hardly
 MASKS = ("[MASK]", "<mask>")  # how a user may write the gap, whatever the tokenizer calls it
 
 
-class Filled(NamedTuple):
+class Candidates(NamedTuple):
     """The candidates for one gap, or for all gaps together, most likely first."""
 
     pieces: list[str]  # of all gaps together: separated by spaces
@@ -28,10 +29,31 @@ class Filled(NamedTuple):
 
 
 class Filling(NamedTuple):
-    """What a model puts into the gaps of a text."""
+    """Candidates for the gaps of a text."""
 
-    gaps: list[Filled]  # each gap by itself, while the model sees [MASK] in all gaps
-    joint: Filled  # all gaps filled together; with one gap the same list
+    gaps: list[Candidates]  # each gap by itself, while the model sees [MASK] in all gaps
+    joint: Candidates  # all gaps filled together; with one gap the same list
+
+    def __repr__(self) -> str:
+        best = zip(self.joint.probabilities[:1], self.joint.texts)
+        likeliest = ", ".join(f"{text!r} with {chance:.1%}" for chance, text in best)
+        plural = "" if len(self.gaps) == 1 else "s"
+        return f"Filling({len(self.gaps)} gap{plural}; most likely {likeliest})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [title, piece, f"{chance:.1%}"]
+            for title, one in self.list_candidates()
+            for piece, chance in zip(one.pieces, one.probabilities)
+        ]
+        return write_html_table(rows, head=["", "tokens", "probability"])
+
+    def list_candidates(self) -> list[tuple[str, Candidates]]:
+        """The candidates with titles: for all gaps, and for each alone if there are several."""
+        if len(self.gaps) == 1:
+            return [("", self.joint)]
+        alone = [(f"gap {number} alone", gap) for number, gap in enumerate(self.gaps, 1)]
+        return [("all gaps", self.joint), *alone]
 
 
 class Gaps(NamedTuple):
@@ -59,26 +81,25 @@ def fill(run: Run | str | Path, text: str, *, top: int = 5, device: str = "auto"
     than the rows that the run was trained on.
     """
     run = run if isinstance(run, Run) else load(run)
-    method: Any = run.method
-    if not hasattr(method, "head"):
+    if not hasattr(run.method, "head"):
         raise ValueError(f"{run.folder} is no masked language model; use selfwise generate")
     if top < 1:
         raise ValueError(f"--top must be at least 1, got {top}")
-    gaps = _with_gaps(text, run.tokenizer, run.record.info.length)
-    with evaluation_mode(method, resolve_device(device)), torch.no_grad():
-        chances = _chances(run, [gaps.ids], gaps.places)[0]
+    gaps = _find_gaps(text, run.tokenizer, run.record.info.length)
+    with evaluation_mode(run.method, resolve_device(device)), torch.no_grad():
+        chances = _predict_tokens(run, [gaps.ids], gaps.places)[0]
         beam = _fill_together(run, gaps, chances[0], top)
     best, tokens = chances.topk(min(top, chances.shape[1]))
     alone = [
-        _filled(run.tokenizer, gaps, [gap], [[token] for token in row], values.tolist())
+        _fill_with(run.tokenizer, gaps, [gap], [[token] for token in row], values.tolist())
         for gap, (row, values) in enumerate(zip(tokens.tolist(), best))
     ]
     rows, values = [row for row, _ in beam], [value for _, value in beam]
-    together = _filled(run.tokenizer, gaps, list(range(len(gaps.places))), rows, values)
+    together = _fill_with(run.tokenizer, gaps, list(range(len(gaps.places))), rows, values)
     return Filling(alone, together)
 
 
-def _chances(run: Run, ids: list[list[int]], places: list[int]) -> Float[Tensor, "b gaps v"]:
+def _predict_tokens(run: Run, ids: list[list[int]], places: list[int]) -> Float[Tensor, "b gaps v"]:
     """The probabilities of all tokens at the gaps of some texts of one length."""
     method: Any = run.method
     place = next(method.parameters()).device
@@ -103,7 +124,7 @@ def _fill_together(
     for gap, place in enumerate(gaps.places):
         if gap:
             texts = [_with_tokens(gaps, tokens) for tokens, _ in beam]
-            chances = _chances(run, texts, [place])[:, 0]
+            chances = _predict_tokens(run, texts, [place])[:, 0]
         else:
             chances = first[None]
         best, choices = chances.topk(min(width, chances.shape[1]))
@@ -124,21 +145,21 @@ def _with_tokens(gaps: Gaps, tokens: list[int]) -> list[int]:
     return ids
 
 
-def _filled(
+def _fill_with(
     tokenizer: Tokenizer, gaps: Gaps, where: list[int], rows: list[list[int]], values: list[float]
-) -> Filled:
+) -> Candidates:
     """Rows of tokens for the gaps `where`, as pieces and as texts."""
     pieces = [" ".join(tokenizer.piece(token) for token in row) for row in rows]
     texts = []
     for row in rows:
         words = [MASKS[0]] * len(gaps.places)
         for gap, token in zip(where, row):
-            words[gap] = _word(tokenizer, token)
+            words[gap] = _decode_word(tokenizer, token)
         texts.append("".join(a + b for a, b in zip(gaps.parts, [*words, ""])))
-    return Filled(pieces, values, texts)
+    return Candidates(pieces, values, texts)
 
 
-def _with_gaps(text: str, tokenizer: Tokenizer, most: int) -> Gaps:
+def _find_gaps(text: str, tokenizer: Tokenizer, max_tokens: int) -> Gaps:
     vocabulary = tokenizer.vocabulary
     assert vocabulary.mask is not None, "a masked model has a mask token"
     for name in MASKS:
@@ -155,16 +176,16 @@ def _with_gaps(text: str, tokenizer: Tokenizer, most: int) -> Gaps:
             ids.append(vocabulary.mask)
         # a mask stands for its word and for the space before it, unless characters are tokens
         open_end = number < len(parts) - 1 and not characters
-        ids += _encoded(part.rstrip(" ") if open_end else part, tokenizer, inside=number > 0)
+        ids += _encode_part(part.rstrip(" ") if open_end else part, tokenizer, inside=number > 0)
     ids += [] if vocabulary.last is None else [vocabulary.last]
-    if len(ids) > most:
+    if len(ids) > max_tokens:
         raise ValueError(
-            f"the text has {len(ids)} tokens, and the run was trained on rows of {most}"
+            f"the text has {len(ids)} tokens, and the run was trained on rows of {max_tokens}"
         )
     return Gaps(parts, ids, places)
 
 
-def _encoded(part: str, tokenizer: Tokenizer, *, inside: bool) -> list[int]:
+def _encode_part(part: str, tokenizer: Tokenizer, *, inside: bool) -> list[int]:
     """Ids of a part. Punctuation right behind a gap belongs to its word, as it does in a text."""
     if inside and part and not part[0].isalnum() and not part[0].isspace():
         alone, behind = tokenizer.encode(["a", f"a{part}"])
@@ -173,6 +194,6 @@ def _encoded(part: str, tokenizer: Tokenizer, *, inside: bool) -> list[int]:
     return tokenizer.encode([part])[0].tolist()
 
 
-def _word(tokenizer: Tokenizer, choice: int) -> str:
+def _decode_word(tokenizer: Tokenizer, choice: int) -> str:
     """A token as text, without the space or the marks of its place in a word."""
     return tokenizer.decode([choice]).removeprefix("##").strip(" ") or tokenizer.decode([choice])

@@ -11,7 +11,8 @@ from typing import Any
 from selfwise import methods
 from selfwise.methods.needs import FrameTargetNeed, PatchTargetNeed
 from selfwise.modalities import modality_of
-from selfwise.runs.config import find_method_class, make_request
+from selfwise.runs.config import make_request
+from selfwise.runs.names import find_method_class
 from selfwise.runs.open import Run
 from selfwise.runs.resume import pretrain_or_resume
 
@@ -21,7 +22,7 @@ FOLDER = "iteration-{}"
 def iterate(
     method: str,
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     iterations: int = 2,
     next_layer: int = -1,
@@ -56,16 +57,18 @@ def iterate(
         right = " or ".join(name for name in methods.own_names() if _predicts_units(name))
         raise ValueError(f"{method} predicts no units that an iteration could renew; {right} does")
     if iterations > 1:
-        _check(method, next_layer, next_clusters, options, data)
-    folders = [Path(out) / FOLDER.format(number) for number in range(1, iterations + 1)]
-    run = pretrain_or_resume(method, data=data, out=folders[0], quiet=quiet, **options)
-    for folder in folders[1:]:
-        options |= {"units": str(run.folder), "units_layer": next_layer}
-        options |= {"clusters": next_clusters} if next_clusters else {}
-        options |= {"start": str(run.folder)} if warm else {}
-        if next_steps:
-            options |= {"steps": next_steps, "epochs": None, "minutes": None}
+        _check_next(method, next_layer, next_clusters, options, data)
+    run: Run | None = None
+    for number in range(1, iterations + 1):
+        if run is not None:
+            options |= {"units": str(run.folder), "units_layer": next_layer}
+            options |= {"clusters": next_clusters} if next_clusters else {}
+            options |= {"start": str(run.folder)} if warm else {}
+            if next_steps:
+                options |= {"steps": next_steps, "epochs": None, "minutes": None}
+        folder = Path(out) / FOLDER.format(number)
         run = pretrain_or_resume(method, data=data, out=folder, quiet=quiet, **options)
+    assert run is not None, "there is at least one iteration"
     return run
 
 
@@ -74,8 +77,10 @@ def _predicts_units(method: str) -> bool:
     return any(isinstance(need, PatchTargetNeed | FrameTargetNeed) for need in needs)
 
 
-def _check(method: str, layer: int, clusters: int, options: Mapping[str, Any], data: Any) -> None:
-    """Raises ValueError for what the second iteration would refuse, after hours of the first."""
+def _check_next(
+    method: str, layer: int, clusters: int, options: Mapping[str, Any], data: object
+) -> None:
+    """Raises ValueError for options that the second iteration would refuse after the first."""
     if clusters < 0 or clusters == 1:
         raise ValueError(f"--next-clusters must be at least 2, or 0 for the same, got {clusters}")
     own = {n: v for n, v in options.items() if n not in ("encoder", "start")}

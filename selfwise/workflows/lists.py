@@ -1,4 +1,4 @@
-"""Lists of what there is, as text."""
+"""Lists of methods and recipes as text."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ def list_methods() -> str:
     for name in methods.method_names():
         kind = methods.find_method(name)
         rows.append((name, f"{kind.modality:<7} {first_line(kind)}"))
-    return columns(rows)
+    return format_columns(rows)
 
 
 def first_line(documented: object) -> str:
@@ -19,7 +19,7 @@ def first_line(documented: object) -> str:
     return (documented.__doc__ or "").strip().splitlines()[0]
 
 
-def columns(rows: Sequence[tuple[str, str]]) -> str:
-    """Names and what is said of them, one below the other."""
+def format_columns(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and their descriptions, a line each."""
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}} {text}" for name, text in rows)

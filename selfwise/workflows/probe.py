@@ -1,4 +1,4 @@
-"""The proof that an encoder is worth having: a probe beside its baselines."""
+"""Probes a run: how good its features are, compared with baselines."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,27 +12,31 @@ from scipy.sparse import issparse
 
 from selfwise.core.device import resolve_device
 from selfwise.core.errors import did_you_mean
-from selfwise.core.files import write_file
-from selfwise.core.rng import hash_keys, shuffle_indices
+from selfwise.core.rng import hash_keys
+from selfwise.data.image import Images
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.evaluation.probes import label_curve
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.evaluation.probes.frozen import PROBES
-from selfwise.evaluation.probes.label_checks import (
-    check_classes_trained,
-    relabel_examples,
-    write_warnings,
-)
+from selfwise.evaluation.probes.label_checks import write_warnings
 from selfwise.evaluation.probes.label_curve import Competitor
-from selfwise.evaluation.probes.linear import check_classes
 from selfwise.evaluation.probes.retrieval import measure_retrieval
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, ProbeScore
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
 from selfwise.modalities.modality import Embed, FeatureOptions, ReadingOptions
 from selfwise.runs import records
-from selfwise.runs.config import name_data
+from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load
-from selfwise.workflows.supervised import from_scratch, tuned, tuned_from_fresh
+from selfwise.workflows.probe_examples import (
+    ExamplePair,
+    open_labelled_pair,
+    open_searched_pair,
+)
+from selfwise.workflows.supervised import (
+    finetune_pretrained,
+    finetune_untrained,
+    train_from_scratch,
+)
 
 AnyScore = TypeVar("AnyScore", ProbeScore, RetrievalScore)
 
@@ -53,8 +57,8 @@ def probe(run: Run | str | Path, *, kind: str, **options: Any) -> ProbeScore | R
 def probe(  # type: ignore[misc] # above is only what decides on the result
     run: Run | str | Path,
     *,
-    train: Any,
-    test: Any = None,
+    train: object,
+    test: object = None,
     kind: str = "linear",
     labels: str = "all",
     seeds: int = 5,
@@ -97,7 +101,7 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     job = ProbeJob(
         run,
         kind,
-        FeatureOptions(layer, pooling or _own_pooling(run, kind), window, device),
+        FeatureOptions(layer, pooling or _choose_pooling(run, kind), window, device),
         ReadingOptions(skip_broken=skip_broken, field=field, label=label),
         data={"train": name_data(train), "test": None if test is None else name_data(test)},
         budgets=label_curve.parse_budgets(labels),
@@ -105,16 +109,16 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
         k=k,
         supervised=scratch,
     )
-    _check(job)
+    _check_job(job)
     if kind == RETRIEVAL:
-        return _retrieve(job, *_searched_pair(job, train, test))
-    known, asked = labelled_pair(run, train, test, job.reading)
-    return _learn(job, known, asked, None if quiet else partial(print, flush=True))
+        return _measure_retrieval(job, open_searched_pair(run, train, test, job.reading))
+    pair = open_labelled_pair(run, train, test, job.reading)
+    return _probe_with_labels(job, pair, None if quiet else partial(print, flush=True))
 
 
 @dataclass(frozen=True)
 class ProbeJob:
-    """What is probed, and how."""
+    """A run, and how it is probed."""
 
     run: Run
     kind: str
@@ -126,54 +130,53 @@ class ProbeJob:
     k: int | None = None
     supervised: bool = False  # whether the encoder is trained from scratch too
 
-    def describe(self) -> dict[str, Any]:
-        """What the score file says of how features were made."""
+    def describe(self) -> dict[str, object]:
+        """How features were made, for the score file."""
         names = ("layer", "pooling", "window")
-        options: dict[str, Any] = {name: getattr(self.features, name) for name in names}
+        options: dict[str, object] = {name: getattr(self.features, name) for name in names}
         return options | ({"k": self.k or CHOSEN} if self.kind == "knn" else {})
 
 
-def _learn(
-    job: ProbeJob, known: Any, asked: Any, progress: Callable[[str], None] | None
+def _probe_with_labels(
+    job: ProbeJob, pair: ExamplePair, progress: Callable[[str], None] | None
 ) -> ProbeScore:
-    """The score of a probe that learns from labels, filed in the run folder."""
+    """The score of a probe that learns from labels, saved in the run folder."""
     score = label_curve.compute_label_curve(
-        _competitors(job, known, asked),
-        known.labels,
-        asked.labels,
-        classes=known.classes,
+        _make_competitors(job, pair),
+        pair.train_labels,
+        pair.test_labels,
+        classes=pair.train.classes,
         budgets=job.budgets,
         seeds=range(job.seeds),
         kind=job.kind,
         progress=progress,
     )
-    unread = _describe_unread(job, known, asked)
-    score = replace(score, warnings=(*write_warnings(known, asked), *unread))
-    return _save_score(job, score, _measured(score), known, asked)
+    warnings = (*write_warnings(pair.train, pair.test), *_describe_unread(job, pair))
+    score = replace(score, warnings=warnings)
+    return _save_score(job, score, _list_repetitions(score), pair)
 
 
-def _measured(score: ProbeScore) -> list[Any]:
-    """Competitors, budgets and seeds of a score, which tell it from others of the same kind."""
+def _list_repetitions(score: ProbeScore) -> list[object]:
+    """Competitors, budgets and seeds of a score, which distinguish it from others of its kind."""
     rows = [(row["competitor"], row["per_class"]) for row in score.rows()]
     return [rows, score.seeds]
 
 
-def _describe_unread(job: ProbeJob, known: Any, asked: Any) -> list[str]:
-    """What the reader of a score has to know of examples that are read in part."""
-    parts = {"--train": known, "--test": asked}
+def _describe_unread(job: ProbeJob, pair: ExamplePair) -> list[str]:
+    """Tell the reader of a score which examples were read in part."""
     return [
-        f"Of {name}, {sentence}"
-        for name, part in parts.items()
-        for sentence in job.run.describe_unread(part, job.features.window)
+        f"Of {option}, {sentence}"
+        for option, examples in (("--train", pair.train), ("--test", pair.test))
+        for sentence in job.run.describe_unread(examples, job.features.window)
     ]
 
 
-def _own_pooling(run: Run, kind: str) -> str:
-    """How probes of frozen features pool where the modality has a way of its own."""
+def _choose_pooling(run: Run, kind: str) -> str:
+    """The modality's own pooling for probes of frozen features, if it has one."""
     return run.modality.probe_pooling if kind in ("linear", "knn", "sgd") else ""
 
 
-def _check(job: ProbeJob) -> None:
+def _check_job(job: ProbeJob) -> None:
     """Validate the arguments before computing anything. Raises ValueError for an unknown probe."""
     run, kind, modality = job.run, job.kind, job.run.method.modality
     _check_k(job.k, kind)
@@ -214,82 +217,58 @@ def _check_k(k: int | None, kind: str) -> None:
         raise ValueError(f"--k must be at least 1, got {k}")
 
 
-def labelled_pair(
-    run: Run, train: Any, test: Any, reading: ReadingOptions | None = None
-) -> tuple[Any, Any]:
-    """Training and test examples with labels that mean the same; without `test`, a fifth is split.
-
-    Raises ValueError if labels are missing, or a class of the test examples is unknown.
-    """
-    reading = replace(reading or ReadingOptions(), labelled=True)
-    known = run.modality.open_examples(run, train, reading)
-    if test is None:
-        order = shuffle_indices(len(known), 0, "test split")
-        cut = len(known) // 5
-        if not cut:
-            raise ValueError(f"{len(known)} examples are too few to split off a test set")
-        known, asked = known.take(np.sort(order[cut:])), known.take(np.sort(order[:cut]))
-        check_classes(known.labels, what="a probe")
-        return known, asked
-    asked = relabel_examples(run.modality.open_examples(run, test, reading), known.classes or [])
-    check_classes(known.labels, what="a probe")
-    check_classes_trained(known, asked)
-    return known, asked
-
-
-def _searched_pair(job: ProbeJob, train: Any, test: Any) -> tuple[Any, Any]:
-    """What the baselines are made with, and the labelled examples that are searched.
-
-    As `labelled_pair`, but with `test` the labels of `train` are not read, so that the classes may
-    be others, as is the custom in metric learning.
-    """
-    run, modality = job.run, job.run.modality
-    if test is None:
-        return labelled_pair(run, train, None, job.reading)
-    known = modality.open_examples(run, train, job.reading)
-    return known, modality.open_examples(run, test, replace(job.reading, labelled=True))
-
-
-def _competitors(job: ProbeJob, known: Any, asked: Any) -> dict[str, Competitor]:
-    """The encoder, its two baselines, and, if asked for, the same encoder from scratch."""
+def _make_competitors(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]:
+    """The encoder, its two baselines, and on request the encoder trained from scratch."""
     if job.kind == "finetune":
-        return _finetuned(job, known, asked)
-    competitors = _frozen(job, known, asked)
+        return _make_finetuned(job, pair)
+    competitors = _make_frozen(job, pair)
     if job.supervised:
-        competitors["supervised"] = from_scratch(job.run, known, asked, device=job.features.device)
+        train, test = _open_images(pair)
+        competitors["supervised"] = train_from_scratch(
+            job.run, train, test, device=job.features.device
+        )
     return competitors
 
 
-def _frozen(job: ProbeJob, known: Any, asked: Any) -> dict[str, Competitor]:
+def _open_images(pair: ExamplePair) -> tuple[Images, Images]:
+    """The pair, where a check before has made sure that the run is on images."""
+    train, test = pair
+    assert isinstance(train, Images), "only runs on images train with labels"
+    assert isinstance(test, Images), "only runs on images train with labels"
+    return train, test
+
+
+def _make_frozen(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]:
     """Probes of frozen features."""
-    features = _features(job, known, asked)
+    features = _extract_features(job, pair)
     probe = partial(PROBES[job.kind], device=resolve_device(job.features.device))
     probe = partial(probe, k=job.k) if job.kind == "knn" else probe
-    groups, uses_seed = getattr(known, "groups", None), job.kind == "sgd"
+    groups, uses_seed = getattr(pair.train, "groups", None), job.kind == "sgd"
     return {
         name: label_curve.probe_features(
-            splits, known.labels, probe, groups=groups, uses_seed=uses_seed
+            splits, pair.train_labels, probe, groups=groups, uses_seed=uses_seed
         )
         for name, splits in features.items()
     }
 
 
-def _retrieve(job: ProbeJob, known: Any, asked: Any) -> RetrievalScore:
-    """What is found among the test examples by frozen features."""
-    features = _features(job, known, asked)
+def _measure_retrieval(job: ProbeJob, pair: ExamplePair) -> RetrievalScore:
+    """Search each test example's class among the other test examples, by frozen features."""
+    features = _extract_features(job, pair)
     search = partial(
-        measure_retrieval, labels=asked.labels, device=resolve_device(job.features.device)
+        measure_retrieval, labels=pair.test_labels, device=resolve_device(job.features.device)
     )
-    retrieved = compare_retrieval(
+    score = compare_retrieval(
         {n: [search(s.test) for s in splits] for n, splits in features.items()}
     )
-    return _save_score(job, retrieved, [], known, asked)
+    return _save_score(job, score, [], pair)
 
 
-def _features(job: ProbeJob, known: Any, asked: Any) -> dict[str, list[FeatureSplit]]:
-    """The encoder's features, its untrained twins', the raw input's."""
+def _extract_features(job: ProbeJob, pair: ExamplePair) -> dict[str, list[FeatureSplit]]:
+    """Features of the encoder, of untrained encoders like it, and of the raw input."""
     run, modality, options = job.run, job.run.modality, job.features
-    raw = modality.raw_features(run, known, asked)
+    train, test = pair
+    raw = modality.raw_features(run, train, test)
     if job.kind == "sgd" and issparse(raw.train):
         raise ValueError("--kind sgd takes dense features, and bags of words are not: use linear")
     if job.kind == "weighted":
@@ -298,49 +277,56 @@ def _features(job: ProbeJob, known: Any, asked: Any) -> dict[str, list[FeatureSp
     else:
         embed = modality.make_embed(run, options)
     if job.kind == RETRIEVAL:
-        embed = _embedding_only(asked, embed)
-    trained = [FeatureSplit(embed(run.encoder, known), embed(run.encoder, asked))]
-    device = options.device
-    twins = modality.untrained_features(run, known, asked, embed=embed, device=device)
-    features = {PRETRAINED: trained, UNTRAINED: twins, RAW: [raw]}
+        embed = _embed_only(test, embed)
+    trained = [FeatureSplit(embed(run.encoder, train), embed(run.encoder, test))]
+    untrained = modality.untrained_features(run, train, test, embed=embed, device=options.device)
+    features = {PRETRAINED: trained, UNTRAINED: untrained, RAW: [raw]}
     for name, split in ((name, split) for name, splits in features.items() for split in splits):
-        check_vectors(split.train, known.ids, of=_OF[name])
-        check_vectors(split.test, asked.ids, of=_OF[name])
+        check_vectors(split.train, train.ids, of=_OWNERS[name])
+        check_vectors(split.test, test.ids, of=_OWNERS[name])
     return features
 
 
-_OF = {name: f"the {name} encoder" for name in (PRETRAINED, UNTRAINED)} | {RAW: f"the {RAW}"}
+_OWNERS = {name: f"the {name} encoder" for name in (PRETRAINED, UNTRAINED)} | {RAW: f"the {RAW}"}
 
 
-def _embedding_only(asked: Any, embed: Embed) -> Embed:
-    """The same where nothing is learned: of other examples no features are computed."""
+def _embed_only(searched: object, embed: Embed) -> Embed:
+    """`embed` for the examples that are searched; no others need features."""
     nothing = np.empty((0, 0), np.float32)
-    return lambda encoder, part: embed(encoder, part) if part is asked else nothing
+    return lambda encoder, examples: embed(encoder, examples) if examples is searched else nothing
 
 
-def _finetuned(job: ProbeJob, known: Any, asked: Any) -> dict[str, Competitor]:
-    """Fine-tuning from the run's weights and from fresh ones, and a probe of the raw input."""
+def _make_finetuned(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]:
+    """Fine-tuning from the run's weights and from untrained ones, and a probe of the raw input."""
     run, options = job.run, job.features
     frozen = {"layer": options.layer, "pooling": options.pooling, "window": options.window}
     for option in (f"--{n}" for n, value in frozen.items() if value not in (None, "")):
         raise ValueError(f"{option} goes with a frozen probe: fine-tuning trains the whole encoder")
-    raw = run.modality.raw_features(run, known, asked)
+    train, test = _open_images(pair)
+    raw = run.modality.raw_features(run, train, test)
     return {
-        PRETRAINED: tuned(run, known, asked, device=options.device),
-        UNTRAINED: tuned_from_fresh(run, known, asked, device=options.device),
-        RAW: label_curve.probe_features([raw], known.labels),
+        PRETRAINED: finetune_pretrained(run, train, test, device=options.device),
+        UNTRAINED: finetune_untrained(run, train, test, device=options.device),
+        RAW: label_curve.probe_features([raw], pair.train_labels),
     }
 
 
 def _save_score(
-    job: ProbeJob, score: AnyScore, drawn: list[Any], known: Any, asked: Any
+    job: ProbeJob, score: AnyScore, repetitions: list[object], pair: ExamplePair
 ) -> AnyScore:
-    """Save the score in the run folder with what it was measured on; `drawn` tells it apart."""
-    run = job.run
-    about = {"train": known.fingerprint, "test": asked.fingerprint}
-    about |= {**job.describe(), "weights": run.weights, "step": run.step}
-    classes = asked.classes if known.classes is None else known.classes
-    content = {**score.to_dict(), **about, "data": dict(job.data), "classes": classes}
-    name = f"{score.kind}-{hash_keys(0, json.dumps([about, *drawn])) % 16**8:08x}.json"
-    write_file(run.folder / "scores" / name, records.score_text(content))
+    """Save the score in the run folder with what it was measured on.
+
+    The file is named for the data, the features, the weights and the `repetitions`.
+    """
+    run, train, test = job.run, pair.train, pair.test
+    origin = {"train": train.fingerprint, "test": test.fingerprint, **job.describe()}
+    origin |= {"weights": run.weights, "step": run.step}
+    classes = test.classes if train.classes is None else train.classes
+    content = {**score.to_dict(), **origin, "data": dict(job.data), "classes": classes}
+    name = f"{score.kind}-{hash_keys(0, json.dumps([origin, *repetitions])) % 16**8:08x}.json"
+    folder = run.folder / "scores"
+    folder.mkdir(exist_ok=True)
+    temporary = folder / f".{name}.writing"
+    temporary.write_text(records.score_text(content))
+    temporary.rename(folder / name)
     return score

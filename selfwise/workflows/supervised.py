@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,98 +23,101 @@ SCRATCH_RATES = (0.02, 0.1, 0.5)
 TUNING_EPOCHS, LEAST_STEPS = 60, 200
 
 
-def from_scratch(run: Run, known: Images, asked: Images, *, device: str) -> Competitor:
-    """Supervised training of a fresh encoder on the same labels.
+def train_from_scratch(run: Run, train: Images, test: Images, *, device: str) -> Competitor:
+    """Train a new encoder with the labels alone.
 
-    The same views, batch (or all labels, if they are fewer) and number of steps as the run; the
-    learning rate is chosen on a fifth of the labels.
+    Views, batch (or all labels, if they are fewer) and number of steps are those of the run. A
+    fifth of the labels chooses the learning rate.
     """
-    options = _options(run, steps=run.record.steps, device=device)
-    return _competitor(run, known, asked, options, run.build_untrained, SCRATCH_RATES)
+    training = _training_options(run, steps=run.record.steps, device=device)
+    return _make_competitor(run, train, test, training, run.build_untrained, SCRATCH_RATES)
 
 
-def tuned(run: Run, known: Images, asked: Images, *, device: str) -> Competitor:
-    """Fine-tuning of the run's encoder, which is copied first."""
-    return _tuning(run, known, asked, lambda seed: run.encoder, TUNING_RATES, device)
+def finetune_pretrained(run: Run, train: Images, test: Images, *, device: str) -> Competitor:
+    """Fine-tune a copy of the run's encoder."""
+    return _make_finetuned(run, train, test, lambda seed: run.encoder, TUNING_RATES, device)
 
 
-def tuned_from_fresh(run: Run, known: Images, asked: Images, *, device: str) -> Competitor:
-    """The same training of untrained encoders, which may choose among higher rates too."""
-    return _tuning(run, known, asked, run.build_untrained, (*TUNING_RATES, *SCRATCH_RATES), device)
+def finetune_untrained(run: Run, train: Images, test: Images, *, device: str) -> Competitor:
+    """Fine-tune untrained encoders, which may choose among higher rates too."""
+    return _make_finetuned(
+        run, train, test, run.build_untrained, (*TUNING_RATES, *SCRATCH_RATES), device
+    )
 
 
-def _tuning(
+def _make_finetuned(
     run: Run,
-    known: Images,
-    asked: Images,
-    encoder: Callable[[int], Any],
+    train: Images,
+    test: Images,
+    build_encoder: Callable[[int], Any],
     rates: tuple[float, ...],
     device: str,
 ) -> Competitor:
-    options = _options(run, steps=LEAST_STEPS, device=device)
-    return _competitor(run, known, asked, options, encoder, rates, epochs=TUNING_EPOCHS)
+    training = _training_options(run, steps=LEAST_STEPS, device=device)
+    return _make_competitor(run, train, test, training, build_encoder, rates, epochs=TUNING_EPOCHS)
 
 
-def _competitor(
+def _make_competitor(
     run: Run,
-    known: Images,
-    asked: Images,
-    options: ResolvedTraining,
-    encoder: Callable[[int], Any],
+    train: Images,
+    test: Images,
+    training: ResolvedTraining,
+    build_encoder: Callable[[int], Any],
     rates: tuple[float, ...],
     *,
     epochs: int = 0,
 ) -> Competitor:
     def predict(rows: np.ndarray, seed: int) -> np.ndarray:
-        batch = min(options.batch, len(rows))
-        steps = max(options.steps, epochs * len(rows) // batch)
-        told = options.replace(batch=batch, steps=steps)
-        make = _classifier(run, known, encoder)
-        part = known.take(rows)
-        return finetune(make, part, asked, told, size=run.size, seed=seed, rates=rates)
+        batch = min(training.batch, len(rows))
+        steps = max(training.steps, epochs * len(rows) // batch)
+        options = training.replace(batch=batch, steps=steps)
+        build = _make_classifier_builder(run, train, build_encoder)
+        part = train.take(rows)
+        return finetune(build, part, test, options, size=run.size, seed=seed, rates=rates)
 
     return predict
 
 
-def _classifier(run: Run, known: Images, encoder: Callable[[int], Any]) -> Callable[[int], Method]:
+def _make_classifier_builder(
+    run: Run, train: Images, build_encoder: Callable[[int], Any]
+) -> Callable[[int], Method]:
     """`supervised` with the views of the run, around a copy of an encoder."""
-    kind = methods.find_method("supervised")
-    views = _views(run.method)
-    shape = {"size": run.size, "classes": len(known.classes or [])}
+    classify = partial(
+        methods.find_method("supervised"), size=run.size, classes=len(train.classes or [])
+    )
+    if augment := getattr(run.method, "augment", None):
+        classify = partial(
+            classify,
+            crop=augment.scale[0],
+            flip=augment.flip,
+            strength=augment.strength,
+            blur=augment.blur,
+        )
 
-    def make(seed: int) -> Method:
-        start = deepcopy(encoder(seed))
+    def build(seed: int) -> Method:
+        encoder = deepcopy(build_encoder(seed))
         with init_seed(seed, "classifier"):
-            return kind(start, **shape, **views)
+            return classify(encoder)
 
-    return make
-
-
-def _views(method: Method) -> dict[str, float]:
-    """The options of `supervised` that make the views of another method on images."""
-    augment = getattr(method, "augment", None)
-    if augment is None:
-        return {}
-    names = ("flip", "strength", "blur")
-    return {"crop": augment.scale[0], **{name: getattr(augment, name) for name in names}}
+    return build
 
 
-def _options(run: Run, *, steps: int, device: str) -> ResolvedTraining:
+def _training_options(run: Run, *, steps: int, device: str) -> ResolvedTraining:
     """The optimiser and schedule of `supervised`, with the batch and threads of the run."""
-    training = run.record.training
+    own = run.record.training
     paper = methods.find_method("supervised").paper
-    place = resolve_device(device)
+    target_device = resolve_device(device)
     return ResolvedTraining(
         steps=steps,
-        batch=training.batch,
+        batch=own.batch,
         optimizer=paper.optimizer,
         lr=paper.lr,
         weight_decay=paper.weight_decay,
         warmup=paper.warmup,
         schedule=paper.schedule,
         clip=paper.clip,
-        threads=training.threads,
-        device=place,
-        precision=match_precision(training, place),
+        threads=own.threads,
+        device=target_device,
+        precision=match_precision(own, target_device),
         workers=0,
     )

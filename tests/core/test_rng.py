@@ -8,7 +8,16 @@ from selfwise.core.rng import Rng, generator, hash_keys, seed_global, shuffle_in
 
 
 def test_keys_and_their_order_matter():
-    streams = [(0,), (1,), (0, "view"), (0, "view", 1), (0, "view", 2), (0, 1, "view"), (0, "1")]
+    streams = [
+        (0,),
+        (1,),
+        (0, "view"),
+        (0, "view", 1),
+        (0, "view", 2),
+        (0, 1, "view"),
+        (0, "1"),
+        (0, 1),
+    ]
     numbers = {hash_keys(*keys) for keys in streams}
     assert len(numbers) == len(streams)
     assert hash_keys(0, "view", 1) == hash_keys(0, "view", 1)

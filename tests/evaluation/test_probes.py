@@ -10,6 +10,7 @@ from torch import nn
 from selfwise.core.types import Features
 from selfwise.data.image.dataset import ArrayImages
 from selfwise.evaluation.features import image as features_of
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.image import extract_features, extract_pixels
 from selfwise.evaluation.probes.baselines import estimate_batch_norm, extract_untrained
 from selfwise.evaluation.probes.knn import predict_knn
@@ -208,7 +209,7 @@ def test_features_are_the_encoders_row_by_row():
     np.testing.assert_allclose(
         extract_features(net, data, size=8, layer=-2), first.numpy(), atol=1e-5
     )
-    half = extract_features(net, data, size=8, precision="bf16")
+    half = extract_features(net, data, size=8, compute=ComputeOptions(precision="bf16"))
     assert 0 < abs(half - features).max() < 0.05 * abs(features).max()
 
 
@@ -225,7 +226,7 @@ def test_a_cpu_reads_pieces_with_channels_last(monkeypatch):
     np.testing.assert_allclose(found, whole.numpy(), atol=1e-5)
     assert seen == [(5, True), (5, True), (2, True), (5, True), (5, True), (1, True)]
     seen.clear()
-    extract_features(net, data, size=8, precision="bf16")
+    extract_features(net, data, size=8, compute=ComputeOptions(precision="bf16"))
     assert seen[0] == (5, False)
 
 

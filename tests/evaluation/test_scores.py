@@ -15,6 +15,7 @@ from selfwise.data.image import open_images
 from selfwise.data.image.dataset import ArrayImages
 from selfwise.data.image.files import FileImages
 from selfwise.data.unreadable import ReadError
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.image import (
     compute_checksum,
     extract_features,
@@ -301,7 +302,7 @@ def images(n: int) -> ArrayImages:
 
 def test_extraction_refuses_what_is_not_there():
     with pytest.raises(ValueError, match="unknown precision 'fp32'; there are: bf16, float32"):
-        extract_features(Mean(), images(3), size=8, precision="fp32")
+        extract_features(Mean(), images(3), size=8, compute=ComputeOptions(precision="fp32"))
     with pytest.raises(ValueError, match="no images to compute features of"):
         extract_features(Mean(), images(0), size=8)
     for layer in (1, -2):

@@ -20,6 +20,7 @@ from selfwise.evaluation.features.audio import (
     extract_features,
     extract_layers,
 )
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.image import load_or_compute
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.evaluation.probes.label_curve import draw_labels, probe_features
@@ -154,7 +155,10 @@ def test_the_encoder_is_left_as_it_was(recordings):
 
 
 def test_bf16_gives_float32_that_is_near(recordings):
-    full, half = (extract_features(Windows(), recordings, precision=p) for p in ("float32", "bf16"))
+    full, half = (
+        extract_features(Windows(), recordings, compute=ComputeOptions(precision=p))
+        for p in ("float32", "bf16")
+    )
     assert half.dtype == np.float32
     assert not np.array_equal(full, half)
     np.testing.assert_allclose(half, full, atol=0.05 * np.abs(full).max())
@@ -178,7 +182,7 @@ def test_layers_can_be_filed(recordings, tmp_path):
         ({"layer": 3}, "layer 3 does not exist: the encoder has layers 0 to 2"),
         ({"layer": -4}, "layer -4 does not exist"),
         ({"pooling": "men"}, "unknown pooling 'men'; did you mean 'mean'"),
-        ({"precision": "bf61"}, "unknown precision 'bf61'"),
+        ({"compute": ComputeOptions(precision="bf61")}, "unknown precision 'bf61'"),
     ],
 )
 def test_what_is_not_there_is_named(recordings, options, text):

@@ -11,7 +11,7 @@ from selfwise.glue import task_splits
 from selfwise.glue.tasks import find_task
 from selfwise.losses import triplet_mining as mining
 from selfwise.training import checkpoint
-from selfwise.workflows import language
+from selfwise.workflows import perplexity as measuring
 
 
 def test_a_contrastive_loss_needs_two_examples():
@@ -48,12 +48,14 @@ def test_weights_that_are_no_numbers_are_refused_by_name(value, tmp_path):
 
 def test_a_loss_above_the_unigram_entropy_carries_a_sentence():
     good = {"lm": 3.0, "unigram_entropy": 5.0, "perplexity": 20.0}
-    assert "Warning" not in language.sentences(good)
-    assert "not below the unigram entropy, 5.00" in language.sentences({**good, "lm": 5.0})
-    said = language.sentences({**good, language.SEEN: 1.0})
+    assert "Warning" not in measuring.describe_perplexity(good)
+    assert "not below the unigram entropy, 5.00" in measuring.describe_perplexity(
+        {**good, "lm": 5.0}
+    )
+    said = measuring.describe_perplexity({**good, measuring.SEEN: 1.0})
     assert "this is text that the run was trained on" in said
-    assert language.SEEN not in said
-    said = language.sentences({**good, language.SEEN: 0.25})
+    assert measuring.SEEN not in said
+    said = measuring.describe_perplexity({**good, measuring.SEEN: 0.25})
     assert "about 25% of this is text that the run was trained on" in said
 
 
@@ -68,18 +70,18 @@ def test_perplexity_on_the_training_text_is_noticed(tmp_path, monkeypatch):
     told |= {"tokenizer": "chars", "documents": "blank", **encoder}
     run = selfwise.pretrain("gpt", data=tmp_path / "corpus.txt", out=tmp_path / "run", **told)
     measure = {"documents": "blank"}
-    same = language.perplexity(run, tmp_path / "corpus.txt", **measure)
-    assert same[language.SEEN] == 1
-    assert language.SEEN not in language.perplexity(run, tmp_path / "other.txt", **measure)
+    same = measuring.perplexity(run, tmp_path / "corpus.txt", **measure)
+    assert same[measuring.SEEN] == 1
+    assert measuring.SEEN not in measuring.perplexity(run, tmp_path / "other.txt", **measure)
     known, new = ((tmp_path / f"{n}.txt").read_text().split("\n\n") for n in ("corpus", "other"))
     mixed, want = tmp_path / "mixed.txt", {1.0: known[:3], 0.5: [*known[:20], *new[:20]]}
     for share, lines in want.items():
         mixed.write_text("\n\n".join(lines))
-        found = language.perplexity(run, mixed, **measure)[language.SEEN]
+        found = measuring.perplexity(run, mixed, **measure)[measuring.SEEN]
         assert abs(found - share) < 0.15  # a few of the known ones were held out
     mixed.write_text(" ".join(known))  # one document
-    assert language.perplexity(run, mixed, documents="file")[language.SEEN] > 0.4
-    assert language.SEEN not in language.perplexity(run)
+    assert measuring.perplexity(run, mixed, documents="file")[measuring.SEEN] > 0.4
+    assert measuring.SEEN not in measuring.perplexity(run)
 
 
 def test_one_class_is_not_learned_whatever_its_number(tmp_path, capsys):

@@ -184,13 +184,13 @@ def test_scores_are_learned_in_fifths_and_cut():
 def test_texts_are_cut_where_the_run_and_the_recipe_end(monkeypatch):
     run, lengths, train = run_of(), [], split("rte", 40, 0)
     whole = [len(row.ids) for row in tokenize_rows(train.texts, run.tokenizer, length=48)]
-    step = training.FinetuneJob._step
+    step = training.FinetuneJob._train_batch
 
     def seen(self, model, optimizer, data, number):
         lengths.extend(len(row.ids) for row in data.rows)
         return step(self, model, optimizer, data, number)
 
-    monkeypatch.setattr(training.FinetuneJob, "_step", seen)
+    monkeypatch.setattr(training.FinetuneJob, "_train_batch", seen)
     recipe = FAST._replace(epochs=1, length=14)
     for longest in (9, 14):
         run.record.info = run.record.info.replace(length=longest if longest == 9 else 48)
@@ -201,13 +201,13 @@ def test_texts_are_cut_where_the_run_and_the_recipe_end(monkeypatch):
 
 
 def test_memory_is_kept_while_a_model_is_trained(monkeypatch):
-    run, train, step, seen = run_of(), split("rte", 20, 0), training.FinetuneJob._step, []
+    run, train, step, seen = run_of(), split("rte", 20, 0), training.FinetuneJob._train_batch, []
 
     def looks(*told):
         seen.append(memory._inside[0])
         return step(*told)
 
-    monkeypatch.setattr(training.FinetuneJob, "_step", looks)
+    monkeypatch.setattr(training.FinetuneJob, "_train_batch", looks)
     finetune_on_task(run, train, [], recipe=FAST._replace(epochs=2), seed=0)
     assert seen
     assert min(seen) > 0
@@ -231,7 +231,7 @@ def test_early_stop_takes_the_best_epoch(monkeypatch):
     apart = replace(train, texts=train.texts.take(np.sort(order[:10])))
     monkeypatch.setattr(training, "predict_rows", told)
     recipe = FAST._replace(early=True, epochs=4, batches=(16,))
-    found = finetune_on_task(run_of(), train, [dev], recipe=recipe, seed=3, held_out=0.2)
+    found = finetune_on_task(run_of(), train, [dev], recipe=recipe._replace(held_out=0.2), seed=3)
     assert right == [2, 8, 5, 8]
     assert [one["accuracy"] for one in found.curve] == [0.2, 0.8, 0.5, 0.8]
     assert found.epoch == 2  # the first of equals
@@ -256,13 +256,13 @@ def test_dev_chooses_only_if_asked_to():
     (_, low), (_, high) = one.tried
     assert one.setting.rate == 5e-3
     assert low < high == one.curve[one.epoch - 1]["accuracy"]
-    as_in_papers = finetune_on_task(run, train, [dev], recipe=recipe, seed=0, held_out=0)
+    as_in_papers = finetune_on_task(run, train, [dev], recipe=recipe._replace(held_out=0.0), seed=0)
     assert as_in_papers.chosen_by == "dev"
     assert as_in_papers.trained_on == 200
     assert as_in_papers.curve[as_in_papers.epoch - 1] == as_in_papers.scores[0]
     test = replace(dev, split="test", texts=replace(dev.texts, labels=None))
     with pytest.raises(ValueError, match="sst2: dev is to choose, but no split with labels"):
-        finetune_on_task(run, train, [test], recipe=recipe, seed=0, held_out=0)
+        finetune_on_task(run, train, [test], recipe=recipe._replace(held_out=0.0), seed=0)
 
 
 def test_the_mean_of_the_metrics_chooses(monkeypatch):
@@ -281,7 +281,9 @@ def test_the_search_takes_the_best_and_then_all_of_train():
     train, dev = split("sst2", 300, 0), split("sst2", 60, 1, "dev")
     test = replace(dev, split="test", texts=replace(dev.texts, labels=None))
     recipe = FAST._replace(rates=(1e-9, 3e-3, 1e35), batches=(8,), epochs=5)
-    found = finetune_on_task(run_of(), train, [test, dev], recipe=recipe, seed=0, held_out=0.2)
+    found = finetune_on_task(
+        run_of(), train, [test, dev], recipe=recipe._replace(held_out=0.2), seed=0
+    )
     assert found.setting == FinetuneSetting(3e-3, 8)
     assert [setting.rate for setting, _ in found.tried] == [1e-9, 3e-3, 1e35]
     assert found.tried[2][1] is None
@@ -291,7 +293,9 @@ def test_the_search_takes_the_best_and_then_all_of_train():
     assert found.scores[0] is None
     assert found.scores[1]["accuracy"] > 0.9
     assert np.array_equal(*found.predicted)
-    told = finetune_on_task(run_of(), train, [dev], recipe=recipe.at(found.setting), seed=0)
+    told = finetune_on_task(
+        run_of(), train, [dev], recipe=recipe.with_setting(found.setting), seed=0
+    )
     assert np.array_equal(told.predicted[0], found.predicted[1])
     with pytest.raises(ValueError, match=r"sst2: .* diverged at every setting .*rate 1e\+35"):
         finetune_on_task(run_of(), train, [dev], recipe=recipe._replace(rates=(1e35,)), seed=0)
@@ -370,8 +374,8 @@ def test_recipes_are_those_of_the_papers():
     assert roberta.rates == (1e-5, 2e-5, 3e-5)
     assert (roberta.batches, roberta.epochs, roberta.warmup) == ((16, 32), 10, 0.06)
     assert (roberta.weight_decay, roberta.betas, roberta.early) == (0.1, (0.9, 0.98), True)
-    assert len(roberta.settings()) == 6
-    assert fixed.settings() == [FinetuneSetting(4e-5, 16)]
+    assert len(roberta.list_settings()) == 6
+    assert fixed.list_settings() == [FinetuneSetting(4e-5, 16)]
     assert (fixed.epochs, fixed.schedule, fixed.early, fixed.length) == (5, "cosine", False, 128)
     for name, numbers in {  # run_glue.sh: warm-up, rate, steps, batch
         "sst2": (1256, 1e-5, 20935, 32),
@@ -384,7 +388,7 @@ def test_recipes_are_those_of_the_papers():
         "mrpc": (200, 2e-5, 800, 32),
     }.items():
         albert = find_recipe("albert", find_task(name))
-        (setting,) = albert.settings()
+        (setting,) = albert.list_settings()
         assert (albert.warmup, setting.rate, albert.steps, setting.batch) == numbers
         assert albert.dropout is None
 
@@ -408,12 +412,12 @@ def test_what_cannot_be_is_one_sentence():
             "sst2 cannot answer rte",
         ),
         (
-            lambda: finetune_on_task(run, train, [], held_out=1.5, **told),
+            lambda: finetune_on_task(run, train, [], recipe=FAST._replace(held_out=1.5), seed=0),
             "from 0 to below 1, not 1.5",
         ),
         (
             lambda: finetune_on_task(
-                run, train, [], held_out=0.01, recipe=FAST._replace(early=True), seed=0
+                run, train, [], recipe=FAST._replace(early=True, held_out=0.01), seed=0
             ),
             "of 20 training examples a share of 0.01 cannot be held out",
         ),

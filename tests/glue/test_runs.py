@@ -140,7 +140,7 @@ def test_what_is_sent_is_the_seed_that_is_best_on_dev(tmp_path):
     split = {"train": "t", "mnli-m": "m", "mnli-mm": "mm", "MNLI-m.tsv": "x"}
     told = {"task": "mnli", "data": split, "rows": {}, "ids": {"MNLI-m.tsv": ["0"]}, "notes": []}
     kept = TaskResults(tmp_path / "mnli.json", {"weights": "w", "step": 1}, told)
-    assert kept.answers() == {}
+    assert kept.choose_answers() == {}
     for seed, reached in enumerate([(0.9, 0.1), (0.6, 0.7), (0.7, 0.6), (0.2, 0.2)]):
         scores = dict(zip(("mnli-m", "mnli-mm"), ({"accuracy": value} for value in reached)))
         kept.add_fit(
@@ -148,7 +148,7 @@ def test_what_is_sent_is_the_seed_that_is_best_on_dev(tmp_path):
         )
     best = {"mnli-m": {"accuracy": 1.0}, "mnli-mm": {"accuracy": 1.0}}
     kept.add_fit(UNTRAINED, 0, CompetitorFit({}, [], {}, best))
-    (answers,) = kept.answers().values()
+    (answers,) = kept.choose_answers().values()
     assert (answers.ids, answers.predicted.tolist()) == (["0"], [1])
 
 

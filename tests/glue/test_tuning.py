@@ -52,7 +52,7 @@ def trained(monkeypatch):
 def test_the_first_seed_searches_and_the_others_take_what_it_chose(run, data, trained, tmp_path):
     told = {**TOLD, "data": data, "tasks": "rte", "recipe": "small", "precision": "bf16"}
     (found,) = run_glue(run, out=tmp_path / "out", seeds=1, **told).tasks
-    assert [len(one["recipe"].settings()) for one in trained] == [4, 4]
+    assert [len(one["recipe"].list_settings()) for one in trained] == [4, 4]
     assert {one["recipe"].precision for one in trained} == {"bf16"}
     path = tmp_path / "out" / "rte.json"
     chosen = {PRETRAINED: 5e-5, UNTRAINED: 1e-4}
@@ -71,14 +71,14 @@ def test_a_seed_that_diverges_with_it_searches_anew(run, data, trained, tmp_path
     spy = search.finetune_on_task
 
     def diverging(run, train, asked, *, recipe, seed, **told):
-        if seed == 1 and len(recipe.settings()) == 1:
+        if seed == 1 and len(recipe.list_settings()) == 1:
             raise DivergenceError("no numbers")
         return spy(run, train, asked, recipe=recipe, seed=seed, **told)
 
     monkeypatch.setattr(search, "finetune_on_task", diverging)
     told = {**TOLD, "data": data, "tasks": "rte", "seeds": 2}
     run_glue(run, out=tmp_path / "out", recipe="small", **told)
-    assert [(one["seed"], len(one["recipe"].settings())) for one in trained] == [
+    assert [(one["seed"], len(one["recipe"].list_settings())) for one in trained] == [
         (0, 4), (0, 4), (1, 4), (1, 4),
     ]  # fmt: skip
     with pytest.raises(ValueError, match="no numbers"):  # with one setting nothing is left to try

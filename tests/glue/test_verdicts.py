@@ -103,6 +103,14 @@ def test_one_seed_is_named():
     assert any(one.startswith("One seed was fitted") for one in said)
 
 
+def test_the_scores_are_one_line_in_a_notebook():
+    scores = GlueScores("frozen", [found(0.6)], {})
+    means = [100 * scores.means(name)["rte"]["accuracy"] for name in COMPETITORS]
+    averages = ", ".join(f"{name} {mean:.1f} %" for name, mean in zip(COMPETITORS, means))
+    assert repr(scores) == f"GlueScores(frozen on rte; on average {averages})"
+    assert f"<td>{means[0]:.1f} ± " in scores._repr_html_()
+
+
 def test_twenty_rows_choose_nothing_and_are_named():
     def embed(known, others, setting):
         assert setting == FeatureSetting()  # nothing else is read
@@ -135,8 +143,8 @@ def test_enough_rows_choose():
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "small"])
 def test_a_recipe_without_a_search_is_its_first_setting(name):
-    recipe = RECIPES[name].unsearched()
-    assert recipe.settings() == RECIPES[name].settings()[:1]
+    recipe = RECIPES[name].without_search()
+    assert recipe.list_settings() == RECIPES[name].list_settings()[:1]
     assert not recipe.early
 
 

@@ -36,6 +36,7 @@ from selfwise.evaluation.features import (
 from selfwise.evaluation.features import (
     text as text_features,
 )
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.methods import Method
 from selfwise.methods.simclr import nt_xent_over_ranks
 from selfwise.nn.transformer import Transformer
@@ -236,7 +237,7 @@ class Windows(nn.Module):
 
 def embedding(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """Features of images, texts and sounds, computed and filed, then read."""
-    random, told = np.random.default_rng(0), {"env": env}
+    random, told = np.random.default_rng(0), {"compute": ComputeOptions(env=env)}
     images = open_images(random.integers(0, 256, (75, 3, 16, 16), dtype=np.uint8))
     encoder, words = cases.tiny_encoder(), ["abc cab", "a", "bc ab cab bca", "cc"] * 40
     tokenizer = train_tokenizer("chars", words)

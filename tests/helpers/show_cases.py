@@ -9,7 +9,7 @@ import numpy as np
 from selfwise.core.data_info import AudioInfo, DataInfo, ImageInfo, TextInfo
 from selfwise.evaluation.probes.label_curve import compute_label_curve
 from selfwise.methods import find_method
-from selfwise.runs.config import IMPORTED
+from selfwise.runs.names import IMPORTED
 from selfwise.runs.record import Choice, RunRecord, write_record
 from selfwise.training.config import MACHINE, PAPER
 

@@ -369,9 +369,9 @@ def test_roberta_without_a_padding_token_is_one_sentence():
 
 @pytest.mark.parametrize("name", ["gpt2", "GPT-2", "GPT2"])
 def test_gpt2_is_a_name_of_its_family(tmp_path, name):
-    from selfwise.workflows.exchange import import_run
+    from selfwise.workflows.import_weights import import_weights
 
     with pytest.raises(ValueError, match=r"neither model.safetensors|is not a folder"):
-        import_run(name, tmp_path / "none", out=tmp_path / "out")
+        import_weights(name, tmp_path / "none", out=tmp_path / "out")
     with pytest.raises(ValueError, match="unknown family 'gpt22'; did you mean 'gpt'"):
-        import_run("gpt22", tmp_path / "none", out=tmp_path / "out")
+        import_weights("gpt22", tmp_path / "none", out=tmp_path / "out")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from selfwise.core.rng import generator
-from selfwise.losses.contrastive import nt_xent
+from selfwise.losses.contrastive import nt_xent, unit_views
 from selfwise.losses.triplet import triplet_loss
 
 
@@ -63,6 +63,13 @@ def test_nt_xent_is_computed_in_float32_under_autocast():
         mixed = nt_xent(a, b, 0.1)
     assert mixed.dtype == torch.float32
     assert torch.equal(mixed, nt_xent(a, b, 0.1))
+
+
+def test_nt_xent_widens_embeddings_before_it_normalises_them():
+    """A unit vector that is rounded to bf16 is no unit vector any more."""
+    a, b = (z.bfloat16() for z in embeddings(8, 64))
+    assert torch.equal(nt_xent(a, b, 0.1), nt_xent(a.float(), b.float(), 0.1))
+    assert torch.equal(unit_views(a, b), unit_views(a.float(), b.float()))
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan])

@@ -89,7 +89,9 @@ def test_scores_are_computed_in_float32():
     exact = cosine_logits(hidden, codes)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(cosine_logits(hidden, codes), exact)
-    assert cosine_logits(hidden.bfloat16(), codes).dtype == torch.float32
+    rough = hidden.bfloat16()
+    assert cosine_logits(rough, codes).dtype == torch.float32
+    assert torch.equal(cosine_logits(rough, codes), cosine_logits(rough.float(), codes))
     with pytest.raises(ValueError, match="temperature must be above 0, got 0"):
         cosine_logits(hidden, codes, 0.0)
 

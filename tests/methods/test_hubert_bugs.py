@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from selfwise.losses.cross_entropy import cosine_logits
@@ -64,6 +65,10 @@ BUGS = [
         facts.test_scores_are_cosines_over_the_temperature),
     Bug("scores are rounded to bf16", cosine_logits,
         changed_output(lambda scores: scores.bfloat16()),
+        facts.test_scores_are_computed_in_float32),
+    Bug("vectors are rounded before they are widened", cosine_logits,
+        lambda healthy: lambda hidden, codes, temperature=0.1: healthy(
+            F.normalize(hidden, dim=1), codes, temperature),
         facts.test_scores_are_computed_in_float32),
     Bug("hidden frames are heard", HuBERT._seen,
         lambda _: lambda self, view: self.encoder.embed(view.batch), MASK),

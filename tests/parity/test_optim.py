@@ -44,11 +44,13 @@ def by_the_paper(model: nn.Module, lrs: list[float], decay: float) -> list:
     return [p.detach().clone() for p in model.parameters()]
 
 
-def test_lars_is_the_authors_when_the_rate_changes():
+@pytest.mark.parametrize("decay", [0.01, 0.5])
+def test_lars_is_the_authors_when_the_rate_changes(decay):
+    """With a large decay the ratio shows if it is of the gradient alone or of the whole move."""
     lrs = [0.01, 0.05, 0.1, 0.07, 0.02]
     model = net()
-    ours = train(model, build_optimizer("lars", model, lr=0.1, weight_decay=0.01), lrs)
-    for mine, theirs in zip(ours, by_the_paper(net(), lrs, 0.01)):
+    ours = train(model, build_optimizer("lars", model, lr=0.1, weight_decay=decay), lrs)
+    for mine, theirs in zip(ours, by_the_paper(net(), lrs, decay)):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 

@@ -209,7 +209,7 @@ def test_the_products_of_a_step_are_those_of_the_model():
     mine = LocalBatch(cases.batch(Supervised, 16))
     (view,) = rate.make_views(plain, mine, 0, seed=0, options=told)
     with rate.build_flop_counter() as forward:
-        plain.precision.forward(plain.method, view)
+        plain.method(view)
     # backward costs twice as much, without the gradient of the pixels
     assert 2.5 < found / forward.get_total_flops() < 3
     assert all(p.grad is None for p in plain.method.parameters())
@@ -339,7 +339,7 @@ def test_images_are_measured_and_nothing_stays(home, capsys):
 
 def test_what_is_measured_is_what_would_be_trained(home):
     told = {**IMAGES, "temperature": 0.2, "seed": 3, "steps": 2, "lr": 0.1}
-    found = bench.bench("simclr", data=home / "photos", measure=0.01, quiet=True, **told).data
+    found = bench.bench("simclr", data=home / "photos", measure=0.01, quiet=True, **told).to_dict()
     run = pretrain("simclr", data=home / "photos", out=home / "run", quiet=True, **told)
     wanted = read_record(run.folder)
     assert found["options"] == wanted.options
@@ -375,7 +375,7 @@ def test_what_is_advised_was_tried(home, monkeypatch):
     found = bench.bench("simclr", data=home / "photos", measure=8.0, quiet=True, **IMAGES)
     turns = [(0, "float32", 2.0), (1, "float32", 2.0), (0, "float32", 2.0), (0, "bf16", 2.0)]
     assert asked == [(0, "float32", 8.0), *turns]
-    assert [one["ratio"] for one in found.data["tried"]] == [2.0, 0.5]
+    assert [one["ratio"] for one in found.to_dict()["tried"]] == [2.0, 0.5]
     assert found.advice[0] == "--workers 1: 2.00 times as many examples a second (why)"
     assert "--precision bf16: 0.50 times" in found.text().partition("no faster")[2]
 
@@ -401,7 +401,7 @@ def test_the_numbers_are_those_of_the_run(home, monkeypatch):
     monkeypatch.setattr(bench, "propose_trials", lambda numbers: seen.append(numbers) or [])
     monkeypatch.setattr(bench, "available", lambda: 7)
     told = {**IMAGES, "workers": 1, "measure": 0.01, "quiet": True}
-    found = bench.bench("simclr", data=home / "photos", **told).data
+    found = bench.bench("simclr", data=home / "photos", **told).to_dict()
     (numbers,) = seen
     assert (numbers.workers, numbers.threads, numbers.cores, numbers.batch) == (1, 1, 7, 16)
     assert numbers.examples == 36

@@ -1,5 +1,7 @@
 """Recipes: found by file name, say what they reach, and run, for a few steps, as they are."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -63,9 +65,12 @@ def test_spoken_digits_run_and_score(digits, tmp_path, monkeypatch, exclude):
     from selfwise.recipes import free_spoken_digits as module
 
     monkeypatch.setattr(module, "UNTRAINED", (0,))
-    small = {**module.OPTIONS["encoder_options"], "depth": 2, "dim": 32, "heads": 2}
+    own = module.iterate_hubert.keywords["encoder_options"]
+    small = {**own, "depth": 2, "dim": 32, "heads": 2}
     monkeypatch.setattr(
-        module, "OPTIONS", {**module.OPTIONS, "encoder_options": small, "clusters": 12}
+        module,
+        "iterate_hubert",
+        partial(module.iterate_hubert, encoder_options=small, clusters=12),
     )
     told = {"data": str(digits), "out": str(tmp_path / "out"), "steps": 2, "next_clusters": 8}
     found = module.free_spoken_digits(**told, exclude=exclude)

@@ -321,12 +321,12 @@ def test_paragraphs_end_at_blank_lines_and_documents():
 def test_figures_only_draw():
     bad = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><script/></svg>'
     with pytest.raises(AssertionError, match="only draws"):
-        Figures().add(bad)
+        Figures().add_figure(bad)
     figures = Figures()
     marks = [f'<path id="{name}" style="fill: red" d="M0 0"/>' for name in "ab"]
     inside = "".join(["<style>*{}</style>", *marks, '<use href="#a"/>'])
     root = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 90 9">'
-    taken = figures.add(f"{root}{inside}</svg>".encode())
+    taken = figures.add_figure(f"{root}{inside}</svg>".encode())
     assert 'id="a"' in taken
     assert 'id="b"' not in taken
     assert "style" not in taken

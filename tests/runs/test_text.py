@@ -14,8 +14,11 @@ from selfwise.data.text.labelled import open_texts
 from selfwise.evaluation.features.text import fit_bag_of_words
 from selfwise.evaluation.probes.retrieval import measure_retrieval
 from selfwise.runs.record import read_record
-from selfwise.workflows import exchange, language
+from selfwise.workflows import generate as generating
+from selfwise.workflows.export import export_run
 from selfwise.workflows.fill import fill
+from selfwise.workflows.import_weights import import_weights
+from selfwise.workflows.perplexity import perplexity
 
 METHODS = ("bert", "roberta", "albert", "gpt")
 TINY = {"dim": 32, "heads": 2, "depth": 2, "dropout": 0.0, "attention_dropout": 0.0}
@@ -98,7 +101,7 @@ def test_a_run_on_text_says_what_it_found_and_measures_held_out_text(runs, metho
     held = [name for name in lines[-1] if name.startswith("held_out/")]
     assert held
     assert all(math.isfinite(lines[-1][name]) for name in held)
-    measured = language.perplexity(run)
+    measured = perplexity(run)
     assert abs(measured["unigram_entropy"] - found.unigram_entropy) < 1e-3
     term = held[0].removeprefix("held_out/")
     assert measured[term] == pytest.approx(lines[-1][held[0]], abs=0.5)
@@ -181,7 +184,7 @@ def test_positions_that_were_not_trained_are_not_used(runs, monkeypatch):
         return original(self, ids, cache)
 
     monkeypatch.setattr(type(run.encoder), "extend", spy)
-    language.generate(run, "the old sea", tokens=80, seed=3)
+    generating.generate(run, "the old sea", tokens=80, seed=3)
     assert max(seen) <= 32 < run.encoder.length
     with pytest.raises(ValueError, match="rows of 32"):
         fill(runs("bert"), "the sea " * 40 + "[MASK]")
@@ -201,7 +204,7 @@ def test_bits_per_byte_count_every_target(runs, tmp_path):
     path = tmp_path / "lines.txt"
     path.write_text("\n".join(lines))
     run = runs("gpt")
-    values = language.perplexity(run, path, documents="line")
+    values = perplexity(run, path, documents="line")
     total, vocabulary = 0.0, run.tokenizer.vocabulary
     for line in lines:
         ids = [vocabulary.first, *run.tokenizer.encode([line])[0].tolist(), vocabulary.last]
@@ -219,13 +222,13 @@ def test_bits_per_byte_count_every_target(runs, tmp_path):
 def test_generation_is_a_function_of_the_seed_and_goes_beyond_the_positions(runs):
     run = runs("gpt")
     told = {"tokens": 90, "temperature": 1.0}
-    one = language.generate(run, "the old", **told, seed=1)
-    assert one == language.generate(run, "the old", **told, seed=1)
-    assert one != language.generate(run, "the old", **told, seed=2)
+    one = generating.generate(run, "the old", **told, seed=1)
+    assert one == generating.generate(run, "the old", **told, seed=1)
+    assert one != generating.generate(run, "the old", **told, seed=2)
     assert one.startswith("the old")
-    greedy = {language.generate(run, "the", tokens=5, temperature=0, seed=s) for s in range(3)}
+    greedy = {generating.generate(run, "the", tokens=5, temperature=0, seed=s) for s in range(3)}
     assert len(greedy) == 1
-    assert greedy == {language.generate(run, "the", tokens=5, top_k=1, seed=3)}
+    assert greedy == {generating.generate(run, "the", tokens=5, top_k=1, seed=3)}
 
 
 def test_greedy_generation_is_the_argmax_of_the_full_model(runs):
@@ -236,7 +239,7 @@ def test_greedy_generation_is_the_argmax_of_the_full_model(runs):
         with torch.no_grad():
             hidden = run.encoder.eval()(batch).tokens[0, -1]
         ids.append(int((hidden @ run.encoder.token.weight.T).argmax()))
-    assert language.generate(run, "the old", tokens=6, temperature=0) == run.tokenizer.decode(ids)
+    assert generating.generate(run, "the old", tokens=6, temperature=0) == run.tokenizer.decode(ids)
 
 
 def test_draws_follow_the_distribution():
@@ -245,7 +248,7 @@ def test_draws_follow_the_distribution():
 
     def shares(**told):
         options = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, **told}
-        drawn = [language._drawn(logits, draws, **options) for _ in range(4000)]
+        drawn = [generating._draw_token(logits, draws, **options) for _ in range(4000)]
         return np.bincount(drawn, minlength=4) / 4000
 
     expected = logits.double().softmax(0).numpy()
@@ -302,8 +305,8 @@ def test_texts_are_retrieved_beside_bags_of_words(runs, labelled):
 @pytest.mark.parametrize("method", METHODS)
 def test_export_and_import_give_the_same_model(runs, method, tmp_path):
     run = runs(method)
-    exchange.export_run(run.folder, out=tmp_path / "hf")
-    again = exchange.import_run(method, tmp_path / "hf", out=tmp_path / "run")
+    export_run(run.folder, out=tmp_path / "hf")
+    again = import_weights(method, tmp_path / "hf", out=tmp_path / "run")
     ours, theirs = (dict(r.method.named_parameters()) for r in (run, again))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert again.tokenizer.fingerprint == run.tokenizer.fingerprint
@@ -318,8 +321,8 @@ def test_export_and_import_give_the_same_model(runs, method, tmp_path):
 
 def test_an_imported_run_is_trained_further_with_its_tokenizer_and_heads(runs, corpus, tmp_path):
     run = runs("bert")
-    exchange.export_run(run.folder, out=tmp_path / "hf")
-    start = exchange.import_run("bert", tmp_path / "hf", out=tmp_path / "start")
+    export_run(run.folder, out=tmp_path / "hf")
+    start = import_weights("bert", tmp_path / "hf", out=tmp_path / "start")
     told = {**QUICK, "steps": 1, "lr": 0.0, "weight_decay": 0.0}
     more = selfwise.pretrain("bert", data=corpus, out=tmp_path / "on", start=start.folder, **told)
     assert more.tokenizer.fingerprint == run.tokenizer.fingerprint
@@ -328,7 +331,7 @@ def test_an_imported_run_is_trained_further_with_its_tokenizer_and_heads(runs, c
 
 
 def test_a_table_with_more_rows_than_tokens_is_trained_further(runs, corpus, tmp_path):
-    exchange.export_run(runs("roberta").folder, out=tmp_path / "hf")
+    export_run(runs("roberta").folder, out=tmp_path / "hf")
     weights = load_file(tmp_path / "hf" / "model.safetensors")
     told = json.loads((tmp_path / "hf" / "config.json").read_text())
     for name, weight in weights.items():
@@ -337,7 +340,7 @@ def test_a_table_with_more_rows_than_tokens_is_trained_further(runs, corpus, tmp
     told["vocab_size"] += 8
     (tmp_path / "hf" / "config.json").write_text(json.dumps(told))
     save_file(weights, tmp_path / "hf" / "model.safetensors")
-    start = exchange.import_run("roberta", tmp_path / "hf", out=tmp_path / "start")
+    start = import_weights("roberta", tmp_path / "hf", out=tmp_path / "start")
     assert fill(start, "the <mask> sea", top=1).gaps[0].pieces
     more = {**QUICK, "steps": 1}
     run = selfwise.pretrain("roberta", data=corpus, out=tmp_path / "r", start=start.folder, **more)

@@ -10,7 +10,7 @@ import selfwise
 from selfwise.data.image import open_images
 from selfwise.runs.record import Choice, read_record
 from selfwise.workflows import embed as embedding
-from selfwise.workflows import probe as probing
+from selfwise.workflows import probe_examples
 
 SHAPE = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
 ENCODER = {"encoder": "resnet18", "encoder_options": SHAPE}
@@ -138,16 +138,18 @@ def test_supervised_from_scratch_has_the_views_and_steps_of_the_run(run, monkeyp
 
 
 def test_without_a_test_set_a_fifth_is_split_off(run):
-    known, asked = probing.labelled_pair(run, "digits:train", None)
-    assert len(asked) == 1297 // 5
-    assert set(known.ids).isdisjoint(asked.ids)
-    assert len(known) + len(asked) == 1297
+    train, test = probe_examples.open_labelled_pair(run, "digits:train", None)
+    assert len(test) == 1297 // 5
+    assert set(train.ids).isdisjoint(test.ids)
+    assert len(train) + len(test) == 1297
 
 
 def test_other_classes_are_named(run, tmp_path):
     x = np.zeros((4, 8, 8), np.uint8)
     with pytest.raises(ValueError, match="--train has not: zebra"):
-        probing.labelled_pair(run, "digits:train", (x, np.array(["0", "1", "2", "zebra"])))
+        probe_examples.open_labelled_pair(
+            run, "digits:train", (x, np.array(["0", "1", "2", "zebra"]))
+        )
 
 
 def test_arrays_and_data_sets_from_python(tmp_path):
@@ -229,7 +231,7 @@ def test_a_recipe_goes_on_only_with_its_own_run(run):
 
 
 def test_paths_are_recorded_so_that_they_hold_from_anywhere(tmp_path, monkeypatch):
-    from selfwise.runs.config import name_data
+    from selfwise.runs.names import name_data
 
     (tmp_path / "photos").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -269,8 +271,8 @@ def test_classes_are_matched_by_name(run):
     odd = digits.take(np.flatnonzero(digits.labels % 2 == 1))
     x, y = odd.read(np.arange(len(odd))).x.numpy()[:, 0], odd.labels
     names = np.array([str(label) for label in y])
-    _, asked = probing.labelled_pair(run, "digits:train", (x, names))
-    assert np.array_equal(asked.labels, y)
+    _, test = probe_examples.open_labelled_pair(run, "digits:train", (x, names))
+    assert np.array_equal(test.labels, y)
 
 
 def test_epochs_and_minutes_become_steps(tmp_path):

@@ -54,12 +54,13 @@ class ImageSource:
                 f"1 to {len(images)} is right"
             )
         self.images, self.size, self.seed, self.draw = images, batch, seed, draw
+        self.count = len(images)
         self.labels = torch.from_numpy(require_labels(images)) if labelled else None
 
     @property
     def steps_per_epoch(self) -> int:
         """Full batches in the data; what is left over is dropped, other rows in each epoch."""
-        return len(self.images) // self.size
+        return self.count // self.size
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, counted from 0 over all epochs."""
@@ -72,7 +73,7 @@ class ImageSource:
         return self._read(rows[mine]), mine.start, len(rows)
 
     def _rows(self, step: int) -> np.ndarray:
-        return self.draw(len(self.images), self.size, step, self.seed)
+        return self.draw(self.count, self.size, step, self.seed)
 
     def _read(self, rows: np.ndarray) -> Batch:
         batch = self.images.read(rows)

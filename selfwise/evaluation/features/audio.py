@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from selfwise.core.device import autocast, check_evaluation_precision
 from selfwise.core.errors import did_you_mean
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, Encoder, Features, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.distributed.sharded_map import EMPTY, Arrays, gather_in_order
+from selfwise.evaluation.features.compute import ON_CPU, ComputeOptions
 from selfwise.evaluation.features.image import encode_to_layer, evaluation_mode
 from selfwise.targets.mfcc import mfcc
 
@@ -40,12 +40,10 @@ class StemEncoder(Encoder, Protocol):
 @dataclass(frozen=True)
 class _EncodeOptions:
     pooling: str
-    device: torch.device | str
-    precision: str
     seconds: float
     budget: float
     progress: Progress | None
-    env: DistributedEnv
+    compute: ComputeOptions
 
 
 def check_pooling(name: str) -> None:
@@ -60,18 +58,16 @@ def extract_features(
     *,
     layer: int | None = None,
     pooling: str = "mean",
-    device: torch.device | str = "cpu",
-    precision: str = "float32",
     seconds: float = CHUNK_SECONDS,
     budget: float = BATCH_SECONDS,
     progress: Progress | None = None,
-    env: DistributedEnv = SINGLE_PROCESS,
+    compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n d"]:
     """Features of every recording, in the order of the data: the mean over its real frames.
 
     `mean+deviation` has the deviation of every number over the frames behind the means, (n, 2 d).
     `layer` None is the encoder's output, a number one of `encoder.hidden`, negative from the last.
-    The encoder runs on `device` in eval mode without gradients and is left as it was.
+    The encoder runs as `compute` says, in eval mode without gradients, and is left as it was.
 
     Recordings of similar length share a batch of at most `budget` seconds, so that little is
     padding. Those above `seconds` are read in pieces, which do not see each other; their frames
@@ -85,9 +81,9 @@ def extract_features(
     def read(batch: AudioBatch) -> list[Tensor]:
         return [_require_frames(encode_to_layer(encoder, batch, layer))]
 
-    options = _EncodeOptions(pooling, device, precision, seconds, budget, progress, env)
+    options = _EncodeOptions(pooling, seconds, budget, progress, compute)
     features = _encode_recordings(encoder, recordings, read, options)
-    return EMPTY if env.rank else features[:, 0]
+    return EMPTY if compute.env.rank else features[:, 0]
 
 
 def extract_layers(
@@ -96,12 +92,10 @@ def extract_layers(
     *,
     stem: bool = False,
     pooling: str = "mean",
-    device: torch.device | str = "cpu",
-    precision: str = "float32",
     seconds: float = CHUNK_SECONDS,
     budget: float = BATCH_SECONDS,
     progress: Progress | None = None,
-    env: DistributedEnv = SINGLE_PROCESS,
+    compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n L d"]:
     """Features of every recording from each layer of `encoder.hidden`, in one pass.
 
@@ -117,7 +111,7 @@ def extract_layers(
             return encoder.layers(batch)
         return [_require_frames(features) for features in encoder.hidden(batch)]
 
-    options = _EncodeOptions(pooling, device, precision, seconds, budget, progress, env)
+    options = _EncodeOptions(pooling, seconds, budget, progress, compute)
     return _encode_recordings(encoder, recordings, read, options)
 
 
@@ -150,11 +144,11 @@ def _encode_recordings(
     options: _EncodeOptions,
 ) -> Float32[np.ndarray, "n L d"]:
     """Statistics of the frames from `read`, with the encoder on the device, in evaluation mode."""
-    pooling, device = options.pooling, options.device
-    if pooling not in POOLINGS:
-        raise ValueError(f"unknown pooling {pooling!r}{did_you_mean(pooling, POOLINGS)}")
-    check_evaluation_precision(options.precision)
-    with evaluation_mode(encoder, device), autocast(device, options.precision):
+    if options.pooling not in POOLINGS:
+        nearest = did_you_mean(options.pooling, POOLINGS)
+        raise ValueError(f"unknown pooling {options.pooling!r}{nearest}")
+    device = options.compute.device
+    with evaluation_mode(encoder, device), options.compute.autocast():
         return _compute_statistics(
             recordings,
             lambda batch: read(to_device(batch, device)),
@@ -163,7 +157,7 @@ def _encode_recordings(
             seconds=options.seconds,
             budget=options.budget,
             progress=options.progress,
-            env=options.env,
+            env=options.compute.env,
         )
 
 
@@ -193,14 +187,14 @@ def _compute_statistics(
     for j, group in enumerate(gather_in_order(computed, len(chunks), env)):
         index, count, means, squares = group
         moments = moments or _Moments(len(recordings), means.shape[1:], deviation=deviation)
-        moments.add(index, count, means, squares)
+        moments.add_batch(index, count, means, squares)
         if progress is not None:
             progress(j + 1, len(chunks))
     if env.rank:
         return EMPTY[:, None]
     assert moments is not None
     assert (moments.count > 0).all(), "a recording was not read"
-    return moments.result()
+    return moments.compute_statistics()
 
 
 def _read_batch(batch: AudioBatch, read: ComputeFrames, hop: int) -> Arrays:
@@ -217,7 +211,7 @@ class _Moments:
         self.mean = np.zeros((n, *shape), dtype=np.float32)
         self.squares = np.zeros_like(self.mean) if deviation else None
 
-    def add(
+    def add_batch(
         self,
         places: Int64[np.ndarray, "b"],
         count: Int64[np.ndarray, "b"],
@@ -237,7 +231,7 @@ class _Moments:
                 between = shift**2 * (previous * count[row] / self.count[place])
                 self.squares[place] += squares[row] + between
 
-    def result(self) -> Float32[np.ndarray, "n L d"]:
+    def compute_statistics(self) -> Float32[np.ndarray, "n L d"]:
         if self.squares is None:
             return self.mean
         deviation = np.sqrt(self.squares / self.count[:, None, None])

@@ -13,7 +13,6 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from selfwise.core.device import autocast, check_evaluation_precision
 from selfwise.core.files import atomic_write, digest
 from selfwise.core.memory import keep_freed_memory
 from selfwise.core.process import check_temporary_folder, explain_loader_death, limit_workers
@@ -22,6 +21,7 @@ from selfwise.core.types import Encoder, Features, ImageBatch, to_device
 from selfwise.data.image.dataset import Images
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.distributed.sharded_map import EMPTY, broadcast_flag, gather_in_order
+from selfwise.evaluation.features.compute import ON_CPU, ComputeOptions
 from selfwise.nn.channels_last import supports_channels_last
 from selfwise.views.image.augment import evaluation_view
 
@@ -40,34 +40,31 @@ def extract_features(
     size: int,
     batch: int = 512,
     layer: int | None = None,
-    device: torch.device | str = "cpu",
-    precision: str = "float32",
     workers: int = 0,
-    env: DistributedEnv = SINGLE_PROCESS,
+    compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n d"]:
     """Pooled features of every image, in the order of the data set.
 
-    The encoder runs on `device` in eval mode without gradients; then its device and the mode of
-    each of its modules are what they were. `layer` None is the encoder's output, a number one of
+    The encoder runs as `compute` says, in eval mode without gradients; then its device and the mode
+    of each of its modules are what they were. `layer` None is the encoder's output, a number one of
     `encoder.hidden`, negative from the last. Above 64 px the central 87.5 % are read, otherwise
     the whole image. Several processes share the work, and the first one gets the features; what
     the others get is empty.
 
     Raises ValueError if there are no images, no such layer or no such precision.
     """
-    check_evaluation_precision(precision)
+    autocast, device, env = compute.autocast(), compute.device, compute.env
     if not len(images):
         raise ValueError("there are no images to compute features of")
-    half = autocast(device, precision)
     # large ones are decoded while the encoder has the batch before
     rows = _split_rows(
         len(images), batch if size <= MAX_WHOLE_SIZE else min(batch, LARGE_IMAGE_BATCH)
     )
-    with evaluation_mode(encoder, device) as model, half:
+    with evaluation_mode(encoder, device) as model, autocast:
         mine = rows[env.rank :: env.size]
         image_views = iterate_views(images, mine, size=size, device=device, workers=workers)
         encode = partial(_encode_pooled, encoder, layer=layer)
-        last = supports_channels_last(model) and precision == "float32"
+        last = supports_channels_last(model) and compute.precision == "float32"
         batches = (
             (_encode_in_chunks(encode, view, last=last).float().cpu().numpy(),)
             for view in image_views
@@ -82,9 +79,8 @@ def extract_layers(
     *,
     size: int,
     batch: int = 512,
-    device: torch.device | str = "cpu",
-    precision: str = "float32",
     workers: int = 0,
+    compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n L d"]:
     """Pooled features of every image from each layer of `encoder.hidden`, in one pass.
 
@@ -92,10 +88,9 @@ def extract_layers(
     `extract_layers(...)[:, k]` equals `extract_features(..., layer=k)`, which also explains the
     other arguments.
     """
-    half = autocast(device, precision)
-    rows, parts = _split_rows(len(images), batch), []
-    with evaluation_mode(encoder, device) as model, half:
-        last = supports_channels_last(model) and precision == "float32"
+    rows, parts, device = _split_rows(len(images), batch), [], compute.device
+    with evaluation_mode(encoder, device) as model, compute.autocast():
+        last = supports_channels_last(model) and compute.precision == "float32"
         for view in iterate_views(images, rows, size=size, device=device, workers=workers):
             features = _encode_in_chunks(partial(_encode_layers, encoder), view, last=last)
             parts.append(features.cpu().numpy())
@@ -124,7 +119,7 @@ def encode_to_layer(encoder: Encoder, x: object, layer: int | None) -> Features:
 
 
 def select_layer(layers: Sequence[LayerOutput], layer: int) -> LayerOutput:
-    """What the layer of that number says. Raises ValueError if there is none."""
+    """The features of the layer of that number. Raises ValueError if there is none."""
     if not -len(layers) <= layer < len(layers):
         raise ValueError(
             f"layer {layer} does not exist: the encoder has layers 0 to {len(layers) - 1}"

@@ -11,12 +11,11 @@ from scipy.sparse import hstack
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
-from selfwise.core.device import autocast
 from selfwise.core.errors import did_you_mean
 from selfwise.core.types import TextBatch, TextEncoder, to_device
 from selfwise.data.text.labelled import Texts
-from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.distributed.sharded_map import EMPTY, Arrays, gather_in_order
+from selfwise.evaluation.features.compute import ON_CPU, ComputeOptions
 from selfwise.evaluation.features.image import evaluation_mode, select_layer
 from selfwise.evaluation.features.text_rows import TokenRow
 from selfwise.evaluation.features.text_windows import DEVIATION, WindowAverage, split_into_windows
@@ -53,15 +52,13 @@ def extract_features(
     layer: int | None = None,
     pooling: str = "mean",
     window: str = "first",
-    device: torch.device | str = "cpu",
-    precision: str = "float32",
-    env: DistributedEnv = SINGLE_PROCESS,
+    compute: ComputeOptions = ON_CPU,
 ) -> Float32[np.ndarray, "n d"]:
     """Pooled features of every text, in the order of the data; longer ones are cut at `length`, or
     with `window` "mean" read in windows of that length, whose features are averaged by tokens.
 
-    The encoder runs on `device` in eval mode without gradients and is left as it was. Texts of
-    similar length share a batch of at most 8,192 tokens, so that little is padding; padding
+    The encoder runs as `compute` says, in eval mode without gradients, and is left as it was. Texts
+    of similar length share a batch of at most 8,192 tokens, so that little is padding; padding
     changes nothing in a text's features.
 
     `layers` puts the means of the embeddings and of every layer side by side, depth + 1 times as
@@ -80,9 +77,7 @@ def extract_features(
         places=[(layer, pooling)],
         length=length,
         window=window,
-        device=device,
-        precision=precision,
-        env=env,
+        compute=compute,
     )
     return features
 
@@ -95,9 +90,7 @@ def extract_poolings(
     places: Sequence[tuple[int | None, str]],
     length: int,
     window: str = "first",
-    device: torch.device | str = "cpu",
-    precision: str = "float32",
-    env: DistributedEnv = SINGLE_PROCESS,
+    compute: ComputeOptions = ON_CPU,
     file_prefix: Path | None = None,
 ) -> list[Float32[np.ndarray, "n _"]]:
     """As `extract_features`, for several pairs of layer and pooling from one reading of the texts.
@@ -113,7 +106,7 @@ def extract_poolings(
         raise ValueError("there are no texts to compute features of")
     windows = split_into_windows(texts, tokenizer, length=length, window=window)
     rows, combined = windows.rows, WindowAverage(windows, [pooling for _, pooling in places])
-    half = autocast(device, precision)
+    device, env = compute.device, compute.env
     out: list[np.ndarray] = []
     groups = list(batch_by_length([len(row.ids) for row in rows]))
 
@@ -121,7 +114,7 @@ def extract_poolings(
         batch = to_device(pad_rows([rows[i] for i in places_of], encoder, tokenizer), device)
         return tuple(one.cpu().numpy() for one in _encode_poolings(encoder, batch, places))
 
-    with evaluation_mode(encoder, device), half:
+    with evaluation_mode(encoder, device), compute.autocast():
         computed = map(vectors_of, groups[env.rank :: env.size])
         for windows_read, vectors in zip(groups, gather_in_order(computed, len(groups), env)):
             if not out:
@@ -129,8 +122,8 @@ def extract_poolings(
                     _allocate_array((len(texts), v.shape[1]), file_prefix, i)
                     for i, v in enumerate(vectors)
                 ]
-            combined.add(out, windows_read, vectors)
-    combined.finish(out)
+            combined.add_windows(out, windows_read, vectors)
+    combined.write_sums(out)
     return out or [EMPTY for _ in places]
 
 

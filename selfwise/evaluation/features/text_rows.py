@@ -17,7 +17,7 @@ class TokenRow(NamedTuple):
 
 
 def find_special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int], list[int]]:
-    """What stands before a text, behind it, and between the two of a pair.
+    """Tokens to put before a text, behind it, and between the two texts of a pair.
 
     BERT's `[CLS] A [SEP] B [SEP]`, RoBERTa's `<s> A </s></s> B </s>`, GPT's `A <|endoftext|>`: what
     the vocabulary has roles for.

@@ -71,7 +71,7 @@ def split_into_windows(
 
 
 def describe_truncation(windows: TextWindows, length: int) -> list[str]:
-    """What a score or a user has to know of texts that do not fit; nothing if all do."""
+    """Warn of texts that do not fit; nothing if all do."""
     if not windows.cut:
         return []
     subject = "1 text is" if windows.longer == 1 else f"{windows.longer:,} texts are"
@@ -94,20 +94,22 @@ class WindowAverage:
         self.total = np.bincount(windows.owner, np.maximum(windows.tokens, 1))
         self.sums: dict[tuple[int, int], Float64[np.ndarray, "d"]] = {}
 
-    def add(self, out: list[np.ndarray], some: np.ndarray, vectors: Sequence[np.ndarray]) -> None:
+    def add_windows(
+        self, out: list[np.ndarray], some: np.ndarray, vectors: Sequence[np.ndarray]
+    ) -> None:
         """Put vectors of the windows `some` into the arrays `out` of the texts."""
         alone = ~self.several[some]
         for number, (array, each) in enumerate(zip(out, vectors)):
             array[self.windows.owner[some[alone]]] = each[alone]
             for window, vector in zip(some[~alone], each[~alone]):
-                self._add_one(number, int(window), vector.astype(np.float64))
+                self._add_to_sum(number, int(window), vector.astype(np.float64))
 
-    def finish(self, out: list[np.ndarray]) -> None:
+    def write_sums(self, out: list[np.ndarray]) -> None:
         """Put the texts of several windows into the arrays."""
         for (number, text), total in self.sums.items():
-            out[number][text] = self._finished(number, total)
+            out[number][text] = self._average_sum(number, total)
 
-    def _add_one(self, number: int, window: int, vector: Float64[np.ndarray, "d"]) -> None:
+    def _add_to_sum(self, number: int, window: int, vector: Float64[np.ndarray, "d"]) -> None:
         text = int(self.windows.owner[window])
         share = max(1, int(self.windows.tokens[window])) / self.total[text]
         if self.poolings[number] == DEVIATION:  # sums of x and of x squared can be added
@@ -116,7 +118,9 @@ class WindowAverage:
         before = self.sums.get((number, text), 0.0)
         self.sums[number, text] = before + share * vector
 
-    def _finished(self, number: int, total: Float64[np.ndarray, "d"]) -> Float32[np.ndarray, "d"]:
+    def _average_sum(
+        self, number: int, total: Float64[np.ndarray, "d"]
+    ) -> Float32[np.ndarray, "d"]:
         if self.poolings[number] == DEVIATION:
             mean, square = np.split(total, 2)
             total = np.concatenate([mean, np.sqrt(np.maximum(square - mean**2, 0.0))])

@@ -8,6 +8,7 @@ import numpy as np
 
 from selfwise.core.rng import shuffle_indices
 from selfwise.data.image import Images, load_into_memory
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.image import extract_features
 from selfwise.evaluation.probes.knn import choose_k, predict_knn
 from selfwise.evaluation.probes.linear import check_classes
@@ -50,9 +51,9 @@ class OnlineKNN:
         self.k, self.log = None, log
 
     def __call__(self, method: Method) -> dict[str, float]:
-        device = next(method.parameters()).device
+        compute = ComputeOptions(next(method.parameters()).device)
         reference, test = (
-            extract_features(method.encoder, part, size=self.size, device=device)  # type: ignore[arg-type]
+            extract_features(method.encoder, part, size=self.size, compute=compute)  # type: ignore[arg-type]
             for part in (self.reference, self.test)
         )
         if not (np.isfinite(reference).all() and np.isfinite(test).all()):

@@ -12,8 +12,6 @@ from selfwise.evaluation.probes.overlap import count_overlap, describe_overlap
 class LabelledExamples(Protocol):
     """Images, texts or recordings, as far as their labels go."""
 
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
     @property
     def labels(self) -> np.ndarray | None: ...
 
@@ -23,7 +21,14 @@ class LabelledExamples(Protocol):
     def __len__(self) -> int: ...
 
 
-Examples = TypeVar("Examples", bound=LabelledExamples)
+@runtime_checkable
+class ReplaceableExamples(LabelledExamples, Protocol):
+    """Examples of a dataclass, so that `replace` gives them other labels."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Examples = TypeVar("Examples", bound=ReplaceableExamples)
 
 
 def _require_labels(examples: LabelledExamples) -> np.ndarray:

@@ -15,7 +15,7 @@ Candidates = Mapping[str, np.ndarray]  # a name -> features (n, d), or (n, L, d)
 
 
 class CandidateChoice(NamedTuple):
-    """What one test was predicted by: the candidate that did best on held-out training labels."""
+    """The predictions of the candidate that did best on held-out training labels."""
 
     candidate: str
     cross_validated: dict[str, float]  # of every candidate; chance where nothing can be held out

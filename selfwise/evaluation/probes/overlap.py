@@ -36,7 +36,7 @@ def count_overlap(train: Sized, test: Sized) -> int:
 
 
 def describe_overlap(count: int, total: int) -> list[str]:
-    """What a score says of test examples that training has seen; nothing if there are none."""
+    """Warn of test examples that are also training examples; nothing if there are none."""
     if not count:
         return []
     predicate = "it says" if count == 1 else "they say"
@@ -51,7 +51,7 @@ def _filter_matches(rows: Iterable[int], key: Key, others: set[Hashable]) -> lis
 
 
 def _comparison_keys(one: object, other: object) -> list[Key]:
-    """What is compared in turn, of what passed before: cheap keys first, the whole last."""
+    """Keys to compare one after the other: cheap ones first, whole examples last."""
     if isinstance(one, Texts):
         return [lambda row: (one.texts[row], one.pairs[row] if one.pairs is not None else "")]
     if isinstance(one, Recordings):

@@ -19,7 +19,7 @@ MAX_SIMILARITIES = (
 
 
 class RetrievalMeasures(NamedTuple):
-    """What each query found."""
+    """The measures of each query."""
 
     values: dict[str, Float[np.ndarray, "q"]]  # of each query, 0 to 1, by the name of the measure
     queries: Int64[np.ndarray, "q"]  # which examples they are, ascending

@@ -49,7 +49,7 @@ def _resample_means(
 
 
 def judge_interval(interval: Interval) -> str:
-    """What the interval of a difference says."""
+    """Whether a difference with this interval is above the noise."""
     low, high = interval
     if low > 0:
         return ABOVE
@@ -64,7 +64,7 @@ def describe_difference(competitor: str, difference: float, interval: Interval) 
 
 
 def standard_error(values: Float[np.ndarray, "n"]) -> float:
-    """Of the mean of n independent values. Raises ValueError for fewer than two."""
+    """Standard error of the mean of n independent values. Raises ValueError for fewer than two."""
     if len(values) < 2:
         raise ValueError(f"a standard error needs at least 2 values, got {len(values)}")
     return float(values.std(ddof=1) / np.sqrt(len(values)))

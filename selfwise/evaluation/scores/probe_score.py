@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from selfwise.core.html_table import convert_rich_table
 from selfwise.evaluation.scores.bootstrap import (
     Interval,
     describe_difference,
@@ -56,13 +57,13 @@ class ProbeComparison(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What the interval says."""
+        """Whether the difference is above the noise."""
         return judge_interval(self.interval)
 
 
 @dataclass(frozen=True)
 class ProbeScore:
-    """What an encoder is worth, at each label budget, and against what.
+    """Accuracies of an encoder and of its competitors at each label budget.
 
     Raises ValueError if at some budget the encoder or one of its two baselines is missing: a
     score without its baselines is not a result.
@@ -95,7 +96,7 @@ class ProbeScore:
 
     @property
     def accuracy(self) -> float:
-        """Of the pretrained encoder at the largest budget, the mean over the seeds, 0 to 1."""
+        """Mean accuracy over the seeds of the pretrained encoder at the largest budget, 0 to 1."""
         return self.result(PRETRAINED, self.budgets[-1]).mean
 
     def result(self, competitor: str, per_class: int | None) -> ProbeResult:
@@ -158,6 +159,23 @@ class ProbeScore:
             }
             table.add_row(name, *(cells.get(budget, "") for budget in self.budgets))
         return table
+
+    def __repr__(self) -> str:
+        budget = self.budgets[-1]
+        ours = self.result(PRETRAINED, budget)
+        accuracy = f"{format_percent(ours.mean, ours.deviation)} %"
+        against = [
+            describe_difference(c.competitor, c.difference, c.interval)
+            for c in self.comparisons
+            if c.per_class == budget
+        ]
+        return (
+            f"ProbeScore({self.kind}, accuracy {accuracy} of {self.n_test:,} test examples with "
+            f"{_describe_budget(budget)}; against {'; '.join(against)})"
+        )
+
+    def _repr_html_(self) -> str:
+        return convert_rich_table(self.table(), self.sentences())
 
     def to_dict(self) -> dict[str, object]:
         """Plain data, valid JSON: the rows, the sentences, and what they rest on."""

@@ -1,4 +1,4 @@
-"""What an encoder retrieves, beside the baselines that give it a meaning."""
+"""Scores of retrieval, compared with baselines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
+from selfwise.core.html_table import convert_rich_table
 from selfwise.evaluation.probes.retrieval import MAP, RetrievalMeasures
 from selfwise.evaluation.scores.bootstrap import (
     Interval,
@@ -31,7 +32,7 @@ class RetrievalDifference(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What the interval says."""
+        """Whether the difference is above the noise."""
         return judge_interval(self.interval)
 
 
@@ -97,7 +98,7 @@ class RetrievalScore:
         return row
 
     def sentences(self) -> list[str]:
-        """What the differences are, whether they are above the noise, and what was left out."""
+        """Sentences on the differences, on the noise, and on examples that were left out."""
         sentences = [
             f"In {measure}, {PRETRAINED} against "
             + "; ".join(
@@ -135,6 +136,19 @@ class RetrievalScore:
             table.add_row(measure, *(format_percent(*cell) for cell in cells))
         return table
 
+    def __repr__(self) -> str:
+        means = ", ".join(f"{measure} {100 * self.mean(measure):.1f} %" for measure in COMPARED)
+        against = "; ".join(
+            describe_difference(one.competitor, one.difference, one.interval)
+            for one in self.differences
+            if one.measure == COMPARED[0]
+        )
+        queries = f"{len(self._ours.queries):,} queries"
+        return f"RetrievalScore({means} of {queries}; in {COMPARED[0]} against {against})"
+
+    def _repr_html_(self) -> str:
+        return convert_rich_table(self.table(), self.sentences())
+
     @property
     def _searched(self) -> int:
         return len(self._ours.queries) + self._ours.left_out
@@ -154,7 +168,7 @@ class RetrievalScore:
 def compare_retrieval(
     measures: Mapping[str, Sequence[RetrievalMeasures]], *, seed: int = 0
 ) -> RetrievalScore:
-    """What the encoder and its competitors retrieved, with the differences and their intervals.
+    """The score of the encoder and its competitors, with differences and their intervals.
 
     Of several encoders, as of untrained ones, each query counts with its mean. All must have
     searched the same examples. Raises ValueError if a required competitor is missing.

@@ -59,7 +59,7 @@ def count_pairs(
 
 
 def compute_entropy(counts: Integer[np.ndarray, "k"]) -> float:
-    """Of the shares of some counts, in nats."""
+    """The entropy of the shares of some counts, in nats."""
     shares: Float64[np.ndarray, "j"] = counts[counts > 0] / counts.sum()
     return float(-(shares * np.log(shares)).sum())
 

@@ -18,10 +18,11 @@ from selfwise.core.device import choose_evaluation
 from selfwise.core.types import RATE, SpeechEncoder
 from selfwise.data.audio.open import Recordings, open_recordings
 from selfwise.encoders import speech as encoders
-from selfwise.encoders.outside import build_checked_encoder, find_outside_options
+from selfwise.encoders.outside import build_checked_encoder
 from selfwise.encoders.speech_presets import SpeechShape
 from selfwise.evaluation.features import audio as listening
 from selfwise.evaluation.features import image as image_features
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
 from selfwise.methods.needs import FrameTargetNeed
@@ -80,14 +81,14 @@ class AudioModality:
     info = AudioInfo
     reading = AudioReading
     probe_pooling = "mean+deviation"  # as of MFCC, the baseline of probes
+    encoder_facts = ("seed",)
     encoder_help = """
   --encoder NAME        hubert-tiny, hubert-mini, hubert-small, hubert-base or hubert-large
   --encoder.NAME VALUE  any number of it: depth, dim, heads, ff, stem (wave or logmel), dropout, ...
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        outside = find_outside_options(name, skip=("seed",), prefix=PREFIX)
-        return make_overrides_class(SpeechShape, prefix=PREFIX) if outside is None else outside
+        return make_overrides_class(SpeechShape, prefix=PREFIX)
 
     def open_data(self, data: Any, options: AudioReading, opening: Opening) -> OpenAudio:
         _check_reading(options)
@@ -255,7 +256,8 @@ def _make_cached(
             name,
             precision,
         )
-        work = partial(extract, encoder, recordings, device=device, precision=precision, env=env)
+        compute_options = ComputeOptions(device, precision, env)
+        work = partial(extract, encoder, recordings, compute=compute_options)
         return image_features.load_or_compute(run.folder / "features", key, work, env=env)
 
     return compute

@@ -45,27 +45,17 @@ class OpenImages:
     images: Images
     info: ImageInfo
     labelled: bool
+    workers: int
+    """Processes that reading is worth: decoding is, an array is read faster than one is asked."""
     needs: ImageNeeds = field(default_factory=ImageNeeds)
     batch: None = None
     pictures: PictureMonitor | None = None
     online: OnlineKNN | None = None
 
-    @property
-    def inputs(self) -> Mapping[str, object]:
-        return self.needs.inputs
-
-    @property
-    def about(self) -> Mapping[str, Mapping[str, object]]:
-        return self.needs.about
-
-    @property
-    def resolved(self) -> Mapping[str, object]:
-        return {"size": self.info.size}
-
-    @property
-    def workers(self) -> int:
-        # decoding wants processes; an array is read faster than a process is asked
-        return count_workers(self.images)
+    def __post_init__(self) -> None:
+        self.resolved: Mapping[str, object] = {"size": self.info.size}
+        self.inputs: Mapping[str, object] = self.needs.inputs
+        self.about: Mapping[str, Mapping[str, object]] = self.needs.about
 
     def sample(self, most: int, *, purpose: str) -> Iterator[Float[Tensor, "b c s s"]]:
         rows = np.sort(shuffle_indices(len(self.images), SAMPLE_SEED, purpose)[:most])
@@ -98,10 +88,11 @@ class OpenImages:
                 )
             self.online = OnlineKNN(self.images, size=size, seed=seed, every=training.probe_every)
             probes.append(self.online)
-        for kind in (kind for name, kind in PICTURES.items() if hasattr(method, name)):
-            every = training.health_every or LAST
-            self.pictures = kind(self.images, size=size, seed=seed, every=every, folder=None)
-            probes.append(self.pictures)
+        for name, kind in PICTURES.items():
+            if hasattr(method, name):
+                every = training.health_every or LAST
+                self.pictures = kind(self.images, size=size, seed=seed, every=every, folder=None)
+                probes.append(self.pictures)
         return probes
 
     def join(self, folder: Path) -> None:
@@ -111,7 +102,6 @@ class OpenImages:
     def save(self, folder: Path) -> None:
         """Write what the method needs; list the files that were left out, now and as the loader
         finds more."""
-        self.needs.save(folder)
         if self.pictures is not None:
             self.pictures.folder = folder
         if self.online is not None:
@@ -121,6 +111,7 @@ class OpenImages:
         listed = path.read_text().splitlines() if path.is_file() else []
         if new := [name for name in self.images.broken if name not in listed]:
             path.write_text("".join(f"{name}\n" for name in [*listed, *new]))
+        self.needs.save(folder)
 
 
 def describe_images(images: Images, *, size: int, labelled: bool) -> ImageInfo:

@@ -17,12 +17,13 @@ from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.data.image import Images, drop_unreadable, open_images
 from selfwise.encoders import beit, image, image_codec
 from selfwise.encoders.beit_presets import ViTShape as ViTShape
-from selfwise.encoders.outside import build_outside_encoder, find_outside_options
+from selfwise.encoders.outside import build_outside_encoder
 from selfwise.evaluation.features import image as image_features
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
 from selfwise.modalities.image.data import OpenImages, count_workers, describe_images
-from selfwise.modalities.image.needs import load_inputs, make_needs
+from selfwise.modalities.image.needs import add_needs, load_inputs
 from selfwise.modalities.modality import (
     Embed,
     EncoderChoice,
@@ -34,7 +35,6 @@ from selfwise.modalities.modality import (
 )
 
 PREFIX = "encoder."  # of the options of encoders
-FROM_DATA = ("in_channels", "size", "seed")  # what the data decide of an encoder
 
 
 class ImageReading(Config):
@@ -66,6 +66,7 @@ class ImageModality:
     info = ImageInfo
     reading = ImageReading
     probe_pooling = ""
+    encoder_facts = ("in_channels", "size", "seed")
     encoder_help = """
   --encoder.stem STEM   for ResNets on small images: cifar, half, timm or auto
   --encoder.NAME VALUE  any option of the timm model, such as --encoder.layers "[1, 1, 1, 1]";
@@ -74,14 +75,11 @@ class ImageModality:
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        outside = find_outside_options(name, skip=FROM_DATA, prefix=PREFIX)
-        if outside is not None:
-            return outside
         if name.partition("-")[0] == "beit":
             return make_overrides_class(ViTShape, prefix=PREFIX)
         if name.partition("-")[0] == "codec":
             return make_overrides_class(image_codec.CodecShape, prefix=PREFIX)
-        return make_options_class(image.TimmEncoder, skip=FROM_DATA, prefix=PREFIX)
+        return make_options_class(image.TimmEncoder, skip=self.encoder_facts, prefix=PREFIX)
 
     def open_data(self, data: Any, options: ImageReading, opening: Opening) -> OpenImages:
         labelled = opening.method.labelled
@@ -94,8 +92,10 @@ class ImageModality:
             labelled=labelled,
         )
         size = int(options.size or min(images.side, 224))
-        opened = OpenImages(images, describe_images(images, size=size, labelled=labelled), labelled)
-        opened.needs = make_needs(opened, opening, decode=options.decode)
+        workers = count_workers(images)
+        info = describe_images(images, size=size, labelled=labelled)
+        opened = OpenImages(images, info, labelled, workers)
+        add_needs(opened.needs, opened, opening, decode=options.decode)
         return opened
 
     def load_facts(self, folder: Path, info: ImageInfo) -> ImageFacts:
@@ -175,10 +175,8 @@ class ImageModality:
                 images,
                 size=size,
                 layer=layer,
-                device=device,
-                precision=precision,
                 workers=count_workers(images),
-                env=env,
+                compute=ComputeOptions(device, precision, env),
             )
             return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
 

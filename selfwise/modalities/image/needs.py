@@ -44,12 +44,11 @@ class ImageNeeds:
             unfinished.replace(folder / FILE)
 
 
-def make_needs(images: Any, opening: Opening, *, decode: int) -> ImageNeeds:
-    """All that a method needs of its images, made now or read from the run folder.
+def add_needs(needs: ImageNeeds, images: Any, opening: Opening, *, decode: int) -> None:
+    """Add all that a method needs of its images, made now or read from the run folder.
 
     `images` are the opened images of a run: see modalities.image.data.
     """
-    needs = ImageNeeds()
     if opening.folder is not None:
         needs.tensors = load_tensors(opening.folder)
     for name, need in opening.method.needs.items():
@@ -65,7 +64,6 @@ def make_needs(images: Any, opening: Opening, *, decode: int) -> ImageNeeds:
             needs.about[name] = needs.targets.about
         else:
             raise ValueError(f"{opening.method.__name__} needs {name}, which images do not have")
-    return needs
 
 
 def load_inputs(

@@ -18,10 +18,11 @@ from selfwise.core.types import TextEncoder
 from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.encoders import text as encoders
-from selfwise.encoders.outside import build_checked_encoder, find_outside_options
+from selfwise.encoders.outside import build_checked_encoder
 from selfwise.encoders.text_presets import TextShape, resolve_text_shape
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features import text as reading
+from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.text_windows import (
     check_window,
     describe_truncation,
@@ -42,7 +43,6 @@ from selfwise.modalities.text.data import FOLDER, OpenText, TextFacts, make_inpu
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 
 PREFIX = "encoder."  # of the options of encoders
-FROM_DATA = ("vocab", "seed")  # what the data decide of an encoder
 WINDOW = "mean"  # how probes and embeddings read texts that are longer
 UNTRAINED = (0, 1, 2)  # seeds of the twins
 
@@ -77,14 +77,14 @@ class TextModality:
     info = TextInfo
     reading = TextReading
     probe_pooling = ""
+    encoder_facts = ("vocab", "seed")
     encoder_help = """
   --encoder FAMILY-SIZE bert, roberta, albert, gpt or gpt1; tiny, mini, small, medium, base, large
   --encoder.NAME VALUE  any number of it: depth, dim, heads, ff, length, dropout, pooling, ...
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        outside = find_outside_options(name, skip=FROM_DATA, prefix=PREFIX)
-        return make_overrides_class(TextShape, prefix=PREFIX) if outside is None else outside
+        return make_overrides_class(TextShape, prefix=PREFIX)
 
     def open_data(self, data: Any, options: TextReading, opening: Opening) -> OpenText:
         if options.batch_tokens and options.batch_tokens < options.length:
@@ -187,9 +187,7 @@ class TextModality:
                 layer=layer,
                 window=window,
                 pooling=pooling,
-                device=device,
-                precision=precision,
-                env=env,
+                compute=ComputeOptions(device, precision, env),
             )
             return image_features.load_or_compute(run.folder / "features", key, extract, env=env)
 

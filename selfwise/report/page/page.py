@@ -150,7 +150,7 @@ def _render_picture(picture: Picture, figures: Figures) -> TemplatePart:
     part: TemplatePart = {"form": picture.form, "alt": picture.alt, "caption": picture.caption}
     part["mark"] = picture.mark
     if picture.form == "svg":
-        return {**part, "markup": Markup(figures.add(picture.data))}
+        return {**part, "markup": Markup(figures.add_figure(picture.data))}
     size = Image.open(BytesIO(picture.data)).size
     width, height = (length // picture.density for length in size)
     small = min(size) <= SMALL

@@ -69,3 +69,8 @@ def row_title(name: str) -> str:
     bare = name.removeprefix(HELD_OUT)
     title = plot_title([bare]) + (", %" if is_percent(bare) else "")
     return f"{title}, held out" if bare != name else title
+
+
+def capitalize_first(text: str) -> str:
+    """The text with a capital letter at its beginning; the rest stays as it is."""
+    return text[:1].upper() + text[1:]

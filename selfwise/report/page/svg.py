@@ -31,7 +31,7 @@ class Figures:
         """CSS rules, in the order in which the figures were added."""
         return "".join(f"svg .{name}{{{css}}}\n" for css, name in self._names.items())
 
-    def add(self, markup: bytes) -> str:
+    def add_figure(self, markup: bytes) -> str:
         """A figure as it may stand in the page, as wide as it was drawn and no wider."""
         root = ElementTree.fromstring(markup)
         elements = list(root.iter())

@@ -14,7 +14,7 @@ from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.modalities.modality import ReadingOptions
 from selfwise.report.sections.summary import shorten_data_name
 from selfwise.runs import records
-from selfwise.runs.config import IMPORTED
+from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run
 
 MAX_CHARACTERS = 1 << 23  # characters of a corpus at most; passages are drawn from these

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from selfwise.core.errors import shorten_folder_names
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section, Table
+from selfwise.report.page.quantities import capitalize_first
 from selfwise.runs.record import RunRecord, read_record
 from selfwise.runs.reproduce import list_changes, reproduce_command
-from selfwise.workflows.describe_runs import describe_group, different, spoken
+from selfwise.workflows.describe_runs import describe_group, find_differences, format_value
 
 GROUPS = {  # of run.yaml, and what is said of each
     "options": "options",
@@ -38,8 +39,8 @@ def _list_options(record: RunRecord) -> list[Section]:
     changed_rows = [
         [
             _format_option(name),
-            spoken(change.value),
-            "" if change.default is None else spoken(change.default),
+            format_value(change.value),
+            "" if change.default is None else format_value(change.default),
         ]
         for name, change in changes.items()
     ]
@@ -67,7 +68,7 @@ def _list_options(record: RunRecord) -> list[Section]:
 def _tabulate_group(record: RunRecord, group: str) -> Table:
     values = describe_group(record, group)
     rows = [[_format_name(name), text] for name, text in values.items()]
-    return Table([], rows, _capitalize(GROUPS[group]))
+    return Table([], rows, capitalize_first(GROUPS[group]))
 
 
 def _compare_options(names: Sequence[str], run_records: Sequence[RunRecord]) -> list[Section]:
@@ -78,20 +79,20 @@ def _compare_options(names: Sequence[str], run_records: Sequence[RunRecord]) -> 
             {**_method_row(record, group), **describe_group(record, group)}
             for record in run_records
         ]
-        differing = different(values)
+        differing = find_differences(values)
         format_name = _format_option if group == "options" else _format_name
         rows = [
             [format_name(name), *(column[name] for column in differing)] for name in differing[0]
         ]
         if rows:
-            differing_tables.append(Table(["", *names], rows, _capitalize(title)))
+            differing_tables.append(Table(["", *names], rows, capitalize_first(title)))
         shared = [
             [format_name(name), text]
             for name, text in values[0].items()
             if name not in differing[0]
         ]
         if shared:
-            shared_tables.append(Table([], shared, _capitalize(title)))
+            shared_tables.append(Table([], shared, capitalize_first(title)))
     nothing = "Nothing differs: options, data, versions and hardware are the same."
     sections = [Section("What differs", "" if differing_tables else nothing, differing_tables)]
     if shared_tables:
@@ -125,7 +126,3 @@ def _format_option(name: str) -> str:
 
 def _format_name(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _capitalize(text: str) -> str:
-    return text[:1].upper() + text[1:]

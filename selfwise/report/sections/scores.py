@@ -10,6 +10,7 @@ from selfwise.core.plugins import FROM_PYTHON
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, VOTE
 from selfwise.report.page.parts import Command, Paragraphs, Part, Picture, Section, Table
 from selfwise.report.page.plots import GREY, line_color
+from selfwise.report.page.quantities import capitalize_first
 from selfwise.report.sections import confusion, glue
 from selfwise.report.sections.label_curve import (
     CurveEntry,
@@ -102,11 +103,7 @@ def _build_single_section(score: Measured, title: str, *, step: int) -> Section:
     suffix = "" if score.newest else f", step {score['step']}"
     about = "" if score.newest else f"Of step {score['step']}, and not of the newest, {step}. "
     parts: list[Part] = [_draw_scores(make_entries(score), score), _tabulate_score(score)]
-    return Section(f"{_capitalize(title)}{suffix}", about + _describe_score(score), parts)
-
-
-def _capitalize(title: str) -> str:
-    return title[:1].upper() + title[1:]
+    return Section(f"{capitalize_first(title)}{suffix}", about + _describe_score(score), parts)
 
 
 def _describe_score(score: Measured) -> str:
@@ -228,7 +225,7 @@ def _build_combined_section(
     table = Table(head, rows, "In percent")
     differences = _tabulate_differences(group, merged.places)
     parts: list[Part] = [_draw_scores(entries, merged, about), table, differences]
-    return Section(_capitalize(title), f"{_describe_score(first)} {BETWEEN}", parts)
+    return Section(capitalize_first(title), f"{_describe_score(first)} {BETWEEN}", parts)
 
 
 def _tabulate_differences(group: Mapping[str, Measured], places: Sequence[int | str]) -> Table:

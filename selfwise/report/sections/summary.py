@@ -13,7 +13,7 @@ from selfwise.runs.open import Run
 from selfwise.runs.record import RunRecord, read_record
 from selfwise.runs.score_groups import Measured
 from selfwise.training import checkpoint
-from selfwise.workflows.describe_runs import spoken
+from selfwise.workflows.describe_runs import format_value
 
 KIND_PHRASES = {  # kinds of probe, as a sentence begins
     "linear": "a linear probe gets",
@@ -142,7 +142,9 @@ def _list_facts(folder: Path) -> dict[str, str]:
     options, info = record.chosen_encoder_options, record.info
     facts = {"method": record.method, "encoder": record.encoder_name}
     if options:
-        facts["encoder"] += " with " + ", ".join(f"{n} {spoken(v)}" for n, v in options.items())
+        facts["encoder"] += " with " + ", ".join(
+            f"{n} {format_value(v)}" for n, v in options.items()
+        )
     if record.imported:
         return {**facts, "imported from": str(record.imported["from"])}
     facts["data"] = f"{shorten_data_name(record.data)}, {info.examples:,} examples"

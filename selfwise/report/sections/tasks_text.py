@@ -22,7 +22,7 @@ from selfwise.report.sections.tasks_lines import (
 from selfwise.report.sections.tasks_rows import compute_text_positions, inspect_rows, make_rows
 from selfwise.runs.open import Run
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.workflows.language import generate
+from selfwise.workflows.generate import generate
 
 MASKED_ROWS, NEXT_TOKEN_ROWS = 6, 3  # rows that are shown
 PROMPT_TOKENS, NEW_TOKENS, TEMPERATURE = 20, 60, 0.8

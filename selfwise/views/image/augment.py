@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from selfwise.core.rng import Rng
-from selfwise.core.types import ImageBatch, map_tensors, slice_batch
+from selfwise.core.types import ImageBatch, slice_batch
 from selfwise.views.image.color_jitter import LEAVE, jitter_colors_, jitter_factors, to_grayscale
 from selfwise.views.image.resample import (
     BandedMatrix,
@@ -184,7 +184,7 @@ class Augment(NamedTuple):
         sigma = 0.1 + 1.9 * rng.uniform(n)  # appendix A: U(0.1, 2) pixels
         row = (order * torch.tensor([125, 25, 5, 1])).sum(dim=1).argsort(stable=True)
         draws = _Draws(torch.arange(n), box, flip, factors, order, gray, blurred, sigma)
-        return map_tensors(lambda t: t[row.to(t.device, non_blocking=True)], draws)
+        return _Draws(*(part[row.to(part.device, non_blocking=True)] for part in draws))
 
     def _finish(
         self,

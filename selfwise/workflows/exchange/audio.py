@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from selfwise.core.data_info import AudioInfo
 from selfwise.core.types import HOP, RATE, WINDOW
@@ -19,16 +18,16 @@ from selfwise.interop.huggingface.folder import (
 from selfwise.interop.huggingface.hubert import from_hf, write_preprocessor
 from selfwise.interop.huggingface.hubert import to_hf as weights_to_hf
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint
-from selfwise.workflows.exchange.model_card import Use
+from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint, ImportOptions
+from selfwise.workflows.exchange.model_card import Usage
 
 FAMILIES = ("hubert",)
 CLUSTERS = 500  # of published models (arXiv:2106.07447, section IV-B); they come without codes
 _CODES = ("code_embeddings", "final_projection.weight", "final_projection.bias")
 
 
-def take(family: str, folder: Path) -> ImportedCheckpoint:
-    """A checkpoint of any Hubert class; what predicts units is never in it."""
+def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> ImportedCheckpoint:
+    """A checkpoint of any Hubert class; the layers that predict units are never in it."""
     config, weights = read_folder(folder)
     imported = from_hf(config, weights, read_optional_json(folder / PREPROCESSOR))
     return ImportedCheckpoint(
@@ -46,16 +45,16 @@ def take(family: str, folder: Path) -> ImportedCheckpoint:
 
 def to_hf(run: Run, out: Path) -> None:
     """A folder that HubertModel and AutoFeatureExtractor load."""
-    told, method = asdict(run.encoder.shape), run.method.state_dict()
-    mask = method["mask_embedding"] if run.record.method == "hubert" else None
-    config, weights = weights_to_hf(told, run.encoder.state_dict(), mask)
-    write_checkpoint(out, config, weights, {PREPROCESSOR: write_preprocessor(told)})
+    shape, method = asdict(run.encoder.shape), run.method.state_dict()
+    mask = method["mask"] if run.record.method == "hubert" else None
+    config, weights = weights_to_hf(shape, run.encoder.state_dict(), mask)
+    write_checkpoint(out, config, weights, {PREPROCESSOR: write_preprocessor(shape)})
 
 
 def to_safetensors(run: Run, out: Path) -> None:
     """The encoder's weights."""
     write_weights(out / WEIGHTS, run.encoder.state_dict())
-    write_json(out / PREPROCESSING, waves())
+    write_json(out / PREPROCESSING, describe_waves())
 
 
 def to_onnx(run: Run, out: Path) -> None:
@@ -63,17 +62,17 @@ def to_onnx(run: Run, out: Path) -> None:
     from selfwise.interop.onnx import export_speech
 
     export_speech(run.encoder, out / "model.onnx")
-    write_json(out / PREPROCESSING, waves())
+    write_json(out / PREPROCESSING, describe_waves())
 
 
-def use(run: Run, form: str) -> Use:
+def describe_usage(run: Run, form: str) -> Usage:
     """How the export is used."""
-    from selfwise.workflows.exchange.loading import audio
+    from selfwise.workflows.exchange.loading import describe_audio_usage
 
-    return audio(run, form)
+    return describe_audio_usage(run, form)
 
 
-def waves() -> dict[str, Any]:
+def describe_waves() -> dict[str, object]:
     """preprocessing.json of a model of speech."""
     return {
         "rate": RATE,

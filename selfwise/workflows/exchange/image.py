@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from selfwise.core.data_info import ImageInfo
 from selfwise.encoders.image import TimmEncoder
@@ -22,14 +21,14 @@ from selfwise.interop.huggingface.folder import (
 )
 from selfwise.interop.image_preprocessing import describe_preprocessing
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint
-from selfwise.workflows.exchange.model_card import Use
+from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint, ImportOptions
+from selfwise.workflows.exchange.model_card import Usage
 
 FAMILIES = ("beit",)
 UNITS = 512  # kinds of units of a head that the checkpoint has not
 
 
-def take(family: str, folder: Path) -> ImportedCheckpoint:
+def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> ImportedCheckpoint:
     """A checkpoint in the layout of Hugging Face, or of timm."""
     config, weights = read_folder(folder)
     imported: BeitCheckpoint
@@ -38,7 +37,7 @@ def take(family: str, folder: Path) -> ImportedCheckpoint:
     else:
         imported = from_hf(config, weights, read_optional_json(folder / PREPROCESSOR))
     units = len(imported.head["head.weight"]) if "head.weight" in imported.head else UNITS
-    reading: dict[str, Any] = {"size": imported.size, "channels": imported.channels}
+    reading = {"size": imported.size, "channels": imported.channels}
     return ImportedCheckpoint(
         encoder=f"{family}-base",
         encoder_options=imported.options,
@@ -67,9 +66,11 @@ def to_hf(run: Run, out: Path) -> None:
         )
     own = {n: w for n, w in run.method.state_dict().items() if not n.startswith("encoder.")}
     heads = own if run.record.method == "beit" else {}
-    size = {"size": encoder.size, "channels": encoder.in_channels}
-    config, weights = weights_to_hf(asdict(encoder.shape), encoder.state_dict(), heads, **size)
-    write_checkpoint(out, config, weights, {PREPROCESSOR: write_preprocessor(**size)})
+    size, channels = encoder.size, encoder.in_channels
+    config, weights = weights_to_hf(
+        asdict(encoder.shape), encoder.state_dict(), heads, size=size, channels=channels
+    )
+    write_checkpoint(out, config, weights, {PREPROCESSOR: write_preprocessor(size, channels)})
 
 
 def to_timm(run: Run, out: Path) -> None:
@@ -99,11 +100,11 @@ def to_onnx(run: Run, out: Path) -> None:
     _write_preprocessing(run, out)
 
 
-def use(run: Run, form: str) -> Use:
+def describe_usage(run: Run, form: str) -> Usage:
     """How the export is used."""
-    from selfwise.workflows.exchange.loading_images import image
+    from selfwise.workflows.exchange.loading_images import describe_image_usage
 
-    return image(run, form)
+    return describe_image_usage(run, form)
 
 
 def _write_preprocessing(run: Run, out: Path) -> None:

@@ -1,7 +1,7 @@
-"""What each modality takes from a checkpoint."""
+"""A checkpoint of other software, as each modality reads it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +10,20 @@ from selfwise.core.data_info import DataInfo
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """Options of an import that only some families take."""
+
+    tokenizer: str = ""
+    method: str = ""
+    encoder: str = ""
+    size: int = 0
+
+    def list_given(self) -> dict[str, str | int]:
+        """The options that the user has set."""
+        return {name: value for name, value in asdict(self).items() if value}
 
 
 @dataclass(frozen=True)
@@ -24,5 +38,5 @@ class ImportedCheckpoint:
     notes: list[str]  # what was left out, a sentence each
     info: DataInfo  # what its examples were
     reading: Mapping[str, Any] = field(default_factory=dict)  # options that follow from it
-    needs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    needs: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     tokenizer: Tokenizer | None = None

@@ -7,58 +7,59 @@ from dataclasses import asdict
 
 from selfwise.core.types import RATE, WINDOW
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.loading_images import LOAD, block, call
-from selfwise.workflows.exchange.model_card import Use
+from selfwise.workflows.exchange.loading_images import LOAD, format_block, format_call
+from selfwise.workflows.exchange.model_card import Usage
 
 _FILE = 'soundfile.read(FILE, dtype="float32")[0][None]'
 
 
-def text(run: Run, form: str) -> Use:
-    """Of a run on text."""
-    given = [
+def describe_text_usage(run: Run, form: str) -> Usage:
+    """How an export of a run on text is loaded."""
+    inputs = [
         f"rows of at most {run.encoder.length} tokens, special ones included; tokenizer.json is "
         "the tokenizer",
         "padding at the end, which is told as such and changes nothing",
     ]
     blocks = {"hf": _text_hf, "onnx": _text_onnx, "safetensors": lambda: _text_weights(run)}
-    return Use([blocks[form]()], given)
+    return Usage([blocks[form]()], inputs)
 
 
-def audio(run: Run, form: str) -> Use:
-    """Of a run on speech."""
-    given = [
+def describe_audio_usage(run: Run, form: str) -> Usage:
+    """How an export of a run on speech is loaded."""
+    inputs = [
         f"waves of one channel at {RATE:,} Hz, about -1 to 1: float32 (batch, samples), at least "
         f"{WINDOW} samples, clips of one length in a batch",
         "features of 50 frames a second, `tokens`, and their mean, `pooled`",
     ]
     blocks = {"hf": _audio_hf, "onnx": _audio_onnx, "safetensors": lambda: _audio_weights(run)}
-    return Use([blocks[form]()], given)
+    return Usage([blocks[form]()], inputs)
 
 
 def _text_hf() -> str:
-    return block(
+    return format_block(
         "import torch",
         "from transformers import AutoModel, AutoTokenizer",
         "",
         'tokenizer, model = AutoTokenizer.from_pretrained("."), AutoModel.from_pretrained(".")',
         "with torch.no_grad():",
-        '    found = model.eval()(**tokenizer("a text", return_tensors="pt"))',
-        "features = found.last_hidden_state  # of each token",
+        '    output = model.eval()(**tokenizer("a text", return_tensors="pt"))',
+        "features = output.last_hidden_state  # of each token",
     )
 
 
 # ids as `selfwise embed` lays them: preprocessing.json says what is put around a text
 _IDS = (
-    'told = json.loads(Path("preprocessing.json").read_text())',
+    'preprocessing = json.loads(Path("preprocessing.json").read_text())',
     'words = Tokenizer.from_file("tokenizer.json")',
     "words.encode_special_tokens = True  # [SEP] in a text is text",
     'ids = words.encode("a text", add_special_tokens=False).ids',
-    'ids = [*told["before"], *ids[: told["most"]], *told["after"]]',
+    'ids = ids[: preprocessing["most"]]',
+    'ids = [*preprocessing["before"], *ids, *preprocessing["after"]]',
 )
 
 
 def _text_onnx() -> str:
-    return block(
+    return format_block(
         "import json",
         "from pathlib import Path",
         "",
@@ -68,14 +69,14 @@ def _text_onnx() -> str:
         "",
         *_IDS,
         'session = onnxruntime.InferenceSession("model.onnx")',
-        'given = {"ids": np.array([ids]), "valid": np.ones((1, len(ids)), dtype=bool)}',
-        '(features,) = session.run(["pooled"], given)',
+        'inputs = {"ids": np.array([ids]), "valid": np.ones((1, len(ids)), dtype=bool)}',
+        '(features,) = session.run(["pooled"], inputs)',
     )
 
 
 def _text_weights(run: Run) -> str:
     shape = {"vocab": run.encoder.vocab, **asdict(run.encoder.shape)}
-    return block(
+    return format_block(
         "import json",
         "from pathlib import Path",
         "",
@@ -86,7 +87,7 @@ def _text_weights(run: Run) -> str:
         "from selfwise.encoders import text",
         "from selfwise.core.types import TextBatch",
         "",
-        *call("encoder = text.build_text_encoder", repr(run.encoder.name), shape),
+        *format_call("encoder = text.build_text_encoder", repr(run.encoder.name), shape),
         'encoder.load_state_dict(load_file("model.safetensors"))',
         *_IDS,
         "batch = TextBatch(torch.tensor([ids]), torch.zeros(1, dtype=torch.int64))",
@@ -96,21 +97,21 @@ def _text_weights(run: Run) -> str:
 
 
 def _audio_hf() -> str:
-    return block(
+    return format_block(
         "import torch",
         "from transformers import AutoFeatureExtractor, AutoModel",
         "",
         'extract = AutoFeatureExtractor.from_pretrained(".")',
         'model = AutoModel.from_pretrained(".").eval()',
         f"wave = torch.randn({RATE}).numpy()  # or {_FILE}[0]",
-        f'given = extract(wave, sampling_rate={RATE}, return_tensors="pt")',
+        f'inputs = extract(wave, sampling_rate={RATE}, return_tensors="pt")',
         "with torch.no_grad():",
-        "    features = model(**given).last_hidden_state.mean(dim=1)",
+        "    features = model(**inputs).last_hidden_state.mean(dim=1)",
     )
 
 
 def _audio_onnx() -> str:
-    return block(
+    return format_block(
         "import numpy as np",
         "import onnxruntime",
         "",
@@ -121,14 +122,14 @@ def _audio_onnx() -> str:
 
 
 def _audio_weights(run: Run) -> str:
-    return block(
+    return format_block(
         "import torch",
         LOAD,
         "",
         "from selfwise.encoders import speech",
         "from selfwise.core.types import AudioBatch",
         "",
-        *call(
+        *format_call(
             "encoder = speech.build_speech_encoder",
             repr(run.encoder.name),
             asdict(run.encoder.shape),

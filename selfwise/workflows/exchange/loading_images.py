@@ -6,13 +6,12 @@ The blocks of Python run as they stand, one after the other, inside the folder o
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import PurePath
-from typing import Any
 
 from selfwise.encoders.outside import AdaptedEncoder
 from selfwise.interop.image_preprocessing import READER, crop_fraction, shorter_side
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.model_card import Use
-from selfwise.workflows.exchange.to_timm import model_options, numbers
+from selfwise.workflows.exchange.model_card import Usage
+from selfwise.workflows.exchange.to_timm import model_options, shortest_decimals
 
 LOAD = "from safetensors.torch import load_file"
 _FACTORIES = {
@@ -21,14 +20,14 @@ _FACTORIES = {
 }  # module and function by the first part of an encoder's name
 
 
-def image(run: Run, form: str) -> Use:
-    """Of a run on images."""
+def describe_image_usage(run: Run, form: str) -> Usage:
+    """How an export of a run on images is loaded."""
     size, channels = run.record.info.size, run.record.info.channels
     mode, what = ("RGB", "in colour") if channels == 3 else ("L", "gray")
-    given = [
+    inputs = [
         f"images of {size} x {size} px, {what}: float32 (batch, {channels}, {size}, {size})",
-        *(_as_theirs(size) if form in ("hf", "timm") else _as_ours(size)),
-        _values(run, form),
+        *(_describe_their_reading(size) if form in ("hf", "timm") else _describe_our_reading(size)),
+        _describe_scaling(run, form),
     ]
     blocks = {
         "hf": lambda: [_image_hf(run)],
@@ -36,10 +35,10 @@ def image(run: Run, form: str) -> Use:
         "onnx": lambda: [_image_onnx()],
         "safetensors": lambda: _image_weights(run),
     }
-    return Use(blocks[form](), given)
+    return Usage(blocks[form](), inputs)
 
 
-def _as_ours(size: int) -> list[str]:
+def _describe_our_reading(size: int) -> list[str]:
     """How files become images where the card says how to read them."""
     part = f"{100 * crop_fraction(size):g} %" if crop_fraction(size) < 1 else "all"
     return [
@@ -49,8 +48,8 @@ def _as_ours(size: int) -> list[str]:
     ]
 
 
-def _as_theirs(size: int) -> list[str]:
-    """The same where another tool reads them."""
+def _describe_their_reading(size: int) -> list[str]:
+    """How files become images where another tool reads them."""
     return [
         f"of a file: upright, its shorter side resized to {shorter_side(size)} px (bicubic with "
         f"antialiasing), the middle {size} x {size} px",
@@ -60,7 +59,7 @@ def _as_theirs(size: int) -> list[str]:
     ]
 
 
-def _values(run: Run, form: str) -> str:
+def _describe_scaling(run: Run, form: str) -> str:
     """How the values of pixels are scaled."""
     mean, std = (getattr(run.encoder, name, None) for name in ("mean", "std"))
     if form == "timm":
@@ -69,25 +68,25 @@ def _values(run: Run, form: str) -> str:
         return "values brought to mean 0.5 and deviation 0.5, as the image processor does"
     if form == "safetensors" and mean is not None and std is not None:
         return (
-            f"values of 0..1; selfwise's encoder brings them to mean {numbers(mean)} and "
-            f"deviation {numbers(std)} by itself, timm's model wants them so"
+            f"values of 0..1; selfwise's encoder brings them to mean {shortest_decimals(mean)} and "
+            f"deviation {shortest_decimals(std)} by itself, timm's model wants them so"
         )
     return "values of 0..1, nothing else: what they are brought to is part of the model"
 
 
-def block(*lines: str) -> str:
-    """Markdown of Python."""
+def format_block(*lines: str) -> str:
+    """Python as a block of Markdown."""
     return "\n".join(["```python", *lines, "```"])
 
 
-def call(start: str, first: str, options: Mapping[str, Any]) -> list[str]:
+def format_call(start: str, first: str, options: Mapping[str, object]) -> list[str]:
     """A call with an option a line."""
-    told = [f"    {name}={value!r}," for name, value in options.items()]
-    return [f"{start}(", f"    {first},", *told, ")"]
+    arguments = [f"    {name}={value!r}," for name, value in options.items()]
+    return [f"{start}(", f"    {first},", *arguments, ")"]
 
 
 def _image_timm(mode: str) -> str:
-    return block(
+    return format_block(
         "import timm",
         "import torch",
         "from PIL import Image, ImageOps",
@@ -103,19 +102,19 @@ def _image_timm(mode: str) -> str:
 
 
 def _by_name() -> str:
-    return "or by its name:\n\n" + block(
+    return "or by its name:\n\n" + format_block(
         "import json",
         "from pathlib import Path",
         "",
         "import timm",
         "",
-        'told = json.loads(Path("config.json").read_text())',
+        'config = json.loads(Path("config.json").read_text())',
         "model = timm.create_model(",
-        '    told["architecture"],',
+        '    config["architecture"],',
         '    checkpoint_path="model.safetensors",',
-        '    pretrained_cfg=told["pretrained_cfg"],  # mean, deviation and size of its images',
+        '    pretrained_cfg=config["pretrained_cfg"],  # mean, deviation and size of its images',
         "    num_classes=0,",
-        '    **told["model_args"],',
+        '    **config["model_args"],',
         ").eval()",
     )
 
@@ -125,12 +124,12 @@ def _image_hf(run: Run) -> str:
     masked = run.record.method == "beit" and run.encoder.shape.norm == "tokens"
     kind = "BeitForMaskedImageModeling" if masked else "AutoModel"
     if masked:
-        features = "model.layernorm(found.hidden_states[-1][:, 1:]).mean(dim=1)"
+        features = "model.layernorm(output.hidden_states[-1][:, 1:]).mean(dim=1)"
     elif run.encoder.shape.norm == "tokens":
-        features = "found.last_hidden_state[:, 1:].mean(dim=1)"
+        features = "output.last_hidden_state[:, 1:].mean(dim=1)"
     else:
-        features = "found.pooler_output"
-    return block(
+        features = "output.pooler_output"
+    return format_block(
         "import torch",
         "from PIL import Image, ImageOps",
         f"from transformers import AutoImageProcessor, {kind}",
@@ -139,16 +138,16 @@ def _image_hf(run: Run) -> str:
         f'model = {kind}.from_pretrained(".").eval()',
         'image = Image.new("RGB", (300, 200))  # or Image.open(FILE)',
         'image = ImageOps.exif_transpose(image).convert("RGB")',
-        'given = processor(images=image, return_tensors="pt")',
+        'inputs = processor(images=image, return_tensors="pt")',
         "with torch.no_grad():",
-        "    found = model(**given, output_hidden_states=True)",
+        "    output = model(**inputs, output_hidden_states=True)",
         f"    features = {features}",
     )
 
 
-# a picture of yours in the place of the black one; `told` is what `read` goes by
+# a picture of yours in the place of the black one; `read` takes its options from `reading`
 _READ = (
-    'told = json.loads(Path("preprocessing.json").read_text())',
+    'reading = json.loads(Path("preprocessing.json").read_text())',
     "",
     "",
     *READER.splitlines(),
@@ -160,7 +159,7 @@ _READ = (
 
 
 def _image_onnx() -> str:
-    return block(
+    return format_block(
         "import json",
         "from pathlib import Path",
         "",
@@ -180,26 +179,26 @@ def _image_weights(run: Run) -> list[str]:
     options = run.record.encoder_options
     name, shape = run.record.encoder_name, {"in_channels": channels, "size": size}
     if run.loaded.code.encoder is not None:
-        return [_reading(), "and then", _outside_weights(run)]
+        return [_format_reading(), "and then", _outside_weights(run)]
     module, factory = _FACTORIES.get(name.partition("-")[0], ("image", "build_image_encoder"))
     if module == "image":
         shape |= {"stem": run.encoder.stem, **model_options(run)}
         shape |= {"sees": options["sees"]} if options["sees"] != "color" else {}
         mean, std = run.encoder.mean, run.encoder.std
         if mean is not None and std is not None:
-            shape["normalise"] = [numbers(mean), numbers(std)]
+            shape["normalise"] = [shortest_decimals(mean), shortest_decimals(std)]
     else:
         shape |= asdict(run.encoder.shape)
-    ours = block(
+    ours = format_block(
         f"from selfwise.encoders import {module}",
         "",
-        *call(f"encoder = {module}.{factory}", repr(name), shape),
+        *format_call(f"encoder = {module}.{factory}", repr(name), shape),
         f'encoder{".model" * (module == "image")}.load_state_dict(load_file("model.safetensors"))',
         "with torch.no_grad():",
         "    features = encoder.eval()(x).pooled",
     )
     by_timm = ["or with timm, without selfwise:", _with_timm(run)] if module == "image" else []
-    return [_reading(), "and then", ours, *by_timm]
+    return [_format_reading(), "and then", ours, *by_timm]
 
 
 def _outside_weights(run: Run) -> str:
@@ -207,7 +206,7 @@ def _outside_weights(run: Run) -> str:
     record, adapted = run.record, isinstance(run.encoder, AdaptedEncoder)
     place = PurePath(record.encoder_name).name
     options = ", ".join(f"{n}={v!r}" for n, v in record.encoder_options.items() if v is not None)
-    return block(
+    return format_block(
         f"# make_encoder is what the run names as its encoder: {place}",
         f"encoder = make_encoder({options})",
         'encoder.load_state_dict(load_file("model.safetensors"))',
@@ -216,8 +215,8 @@ def _outside_weights(run: Run) -> str:
     )
 
 
-def _reading() -> str:
-    return block(
+def _format_reading() -> str:
+    return format_block(
         "import json",
         "from pathlib import Path",
         "",
@@ -237,8 +236,8 @@ def _with_timm(run: Run) -> str:
     model, conv = encoder.model, getattr(encoder.model, "conv1", None)
     fixed = {"img_size": size} if model.pretrained_cfg.get("fixed_input_size") else {}
     seen = 1 if encoder.sees == "lightness" else run.record.info.channels
-    told = {"num_classes": 0, "in_chans": seen, **fixed, **model_options(run)}
-    lines = call("model = timm.create_model", repr(encoder.name), told)
+    arguments = {"num_classes": 0, "in_chans": seen, **fixed, **model_options(run)}
+    lines = format_call("model = timm.create_model", repr(encoder.name), arguments)
     if encoder.stem != "timm" and conv is not None:
         shape = f"{conv.in_channels}, {conv.out_channels}, 3, {conv.stride[0]}"
         lines += [
@@ -253,8 +252,8 @@ def _with_timm(run: Run) -> str:
             "x = torch.from_numpy(lab[:, :1]).float() / 100  # the lightness alone",
         ]
     if encoder.mean is not None and encoder.std is not None:
-        mean, std = (f"torch.tensor({numbers(v)})[:, None, None]" for v in
+        mean, std = (f"torch.tensor({shortest_decimals(v)})[:, None, None]" for v in
                      (encoder.mean, encoder.std))  # fmt: skip
         lines += [f"mean, std = {mean}, {std}", "x = (x - mean) / std"]
     lines += ["with torch.no_grad():", "    features = model.eval()(x)"]
-    return block("import timm", "", *lines)
+    return format_block("import timm", "", *lines)

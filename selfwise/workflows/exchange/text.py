@@ -16,19 +16,19 @@ from selfwise.interop.huggingface.text import from_hf
 from selfwise.interop.huggingface.text import to_hf as weights_to_hf
 from selfwise.runs.open import Run
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint
-from selfwise.workflows.exchange.model_card import Use
+from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint, ImportOptions
+from selfwise.workflows.exchange.model_card import Usage
 
 FAMILIES = ("bert", "roberta", "albert", "gpt")
 ROW = 512  # tokens in a row of an imported run, unless its encoder has fewer positions
 
 
-def take(family: str, folder: Path, *, tokenizer: str) -> ImportedCheckpoint:
+def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> ImportedCheckpoint:
     """A checkpoint with its tokenizer. Raises ValueError with one sentence if it has none."""
     imported = from_hf(*read_folder(folder))
     if imported.family != family:
         raise ValueError(f"{folder} holds a model of the family {imported.family}, not {family}")
-    words = Tokenizer.load(tokenizer or folder)
+    words = Tokenizer.load(options.tokenizer or folder)
     if words.vocabulary.size > imported.vocab:
         raise ValueError(
             f"the tokenizer has {words.vocabulary.size} tokens, but the model in {folder} only "
@@ -54,10 +54,11 @@ def to_hf(run: Run, out: Path) -> None:
     family = encoder.name.partition("-")[0]
     heads = {n: w for n, w in run.method.state_dict().items() if not n.startswith("encoder.")}
     weights = dict(encoder.state_dict())
-    told, weights = weights_to_hf(family, asdict(encoder.shape), weights, heads, words.vocabulary)
+    shape = asdict(encoder.shape)
+    config, weights = weights_to_hf(family, shape, weights, heads, words.vocabulary)
     write_folder(
         out,
-        told,
+        config,
         weights,
         tokenizer=words.library.to_str(),
         vocabulary=words.vocabulary,
@@ -79,22 +80,22 @@ def to_onnx(run: Run, out: Path) -> None:
     _write_preprocessing(run, out)
 
 
-def use(run: Run, form: str) -> Use:
+def describe_usage(run: Run, form: str) -> Usage:
     """How the export is used."""
-    from selfwise.workflows.exchange.loading import text
+    from selfwise.workflows.exchange.loading import describe_text_usage
 
-    return text(run, form)
+    return describe_text_usage(run, form)
 
 
 def _write_preprocessing(run: Run, out: Path) -> None:
-    """The tokenizer, and what is put around the tokens of a text, as `selfwise embed` does."""
+    """Write the tokenizer, and which tokens `selfwise embed` puts around a text."""
     run.tokenizer.save(out)
     vocabulary, length = run.tokenizer.vocabulary, run.record.info.length
     # GPT-2 has one token for both ends, and a text begins without it
     both = vocabulary.first is not None and vocabulary.first != vocabulary.last
     before = [vocabulary.first] if both else []
     after = [] if vocabulary.last is None else [vocabulary.last]
-    told = {
+    preprocessing = {
         "tokenizer": "tokenizer.json",
         "before": before,
         "after": after,
@@ -102,4 +103,4 @@ def _write_preprocessing(run: Run, out: Path) -> None:
         "pad": vocabulary.pad,
         "layout": "ids int64 and valid bool, batch x tokens; padding at the end is not valid",
     }
-    write_json(out / PREPROCESSING, told)
+    write_json(out / PREPROCESSING, preprocessing)

@@ -1,8 +1,8 @@
 """Runs on images as folders that timm loads, checked with timm before they are there."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import timm
@@ -18,7 +18,7 @@ from selfwise.interop.timm.config import TimmExport, write_config
 from selfwise.runs.open import Run
 from selfwise.workflows.exchange.imported_checkpoint import Weights
 
-MOST = 1e-4  # difference from timm, of features of order 1, that is still rounding
+TOLERANCE = 1e-4  # difference from timm, of features of order 1, that is still rounding
 OURS = "--to safetensors writes it as it is"
 _REPLACED = {
     "cifar": "a 3x3 convolution with stride 1",
@@ -30,23 +30,23 @@ def write_timm(run: Run, out: Path) -> None:
     """model.safetensors and config.json of the encoder, in a folder that is there.
 
     Raises ValueError for an encoder that no name and arguments of timm's describe, and where timm
-    does not find what the encoder finds.
+    computes other features than the encoder.
     """
     name = run.record.encoder_name
     if name.startswith("beit-"):
-        told, weights = _beit(run)
+        export, weights = _describe_beit(run)
     elif isinstance(run.encoder, AdaptedEncoder):
         raise ValueError(f"encoder {name} is not a model of timm's; {OURS}")
     elif name.startswith("codec-"):
         raise ValueError(f"encoder {name} is selfwise's own and timm has none like it; {OURS}")
     else:
-        told, weights = _vision(run)
-    write_json(out / CONFIG, write_config(told))
+        export, weights = _describe_timm_model(run)
+    write_json(out / CONFIG, write_config(export))
     write_weights(out / WEIGHTS, weights)
-    _check(run, out, told)
+    _check_export(run, out, export)
 
 
-def _vision(run: Run) -> tuple[TimmExport, Weights]:
+def _describe_timm_model(run: Run) -> tuple[TimmExport, Weights]:
     """An encoder that is a timm model, if nothing of it was changed."""
     encoder, info = run.encoder, run.record.info
     if encoder.stem != "timm":
@@ -63,9 +63,11 @@ def _vision(run: Run) -> tuple[TimmExport, Weights]:
     model = encoder.model
     size, channels = info.size, info.channels
     published = {**model.pretrained_cfg}
-    args = {"in_chans": channels, **({"img_size": size} if _fixed(published) else {})}
-    mean, std = fill_statistics(numbers(encoder.mean), numbers(encoder.std), channels)
-    told = TimmExport(
+    args = {"in_chans": channels, **({"img_size": size} if _has_fixed_size(published) else {})}
+    mean, std = fill_statistics(
+        shortest_decimals(encoder.mean), shortest_decimals(encoder.std), channels
+    )
+    export = TimmExport(
         encoder.name.partition(".")[0],
         {**args, **model_options(run)},
         mean,
@@ -75,10 +77,10 @@ def _vision(run: Run) -> tuple[TimmExport, Weights]:
         features=model.num_features,
         published=published,
     )
-    return told, dict(model.state_dict())
+    return export, dict(model.state_dict())
 
 
-def _beit(run: Run) -> tuple[TimmExport, Weights]:
+def _describe_beit(run: Run) -> tuple[TimmExport, Weights]:
     """An encoder of ours that is timm's Beit by other names."""
     encoder = run.encoder
     size, channels = encoder.size, encoder.in_channels
@@ -86,7 +88,7 @@ def _beit(run: Run) -> tuple[TimmExport, Weights]:
     args, named = to_timm(shape, weights, size=size, channels=channels)
     half, published = [HALF] * channels, timm.get_pretrained_cfg(ARCHITECTURE)
     assert published is not None, "timm has had it since 0.5"
-    told = TimmExport(
+    export = TimmExport(
         ARCHITECTURE,
         args,
         half,
@@ -96,31 +98,31 @@ def _beit(run: Run) -> tuple[TimmExport, Weights]:
         features=encoder.dim,
         published=published.to_dict(),
     )
-    return told, named
+    return export, named
 
 
-def model_options(run: Run) -> dict[str, Any]:
-    """What a timm model is told besides its name, its channels and its size."""
+def model_options(run: Run) -> dict[str, object]:
+    """Arguments of timm.create_model besides name, channels and size."""
     ours = ("name", "stem", "pretrained", "normalise", "sees")
     options = run.record.encoder_options
     return {name: value for name, value in options.items() if name not in ours}
 
 
-def _fixed(published: dict[str, Any]) -> bool:
+def _has_fixed_size(published: Mapping[str, object]) -> bool:
     """Whether the model is built for images of one size."""
     return bool(published.get("fixed_input_size"))
 
 
-def numbers(values: Tensor | None) -> list[float] | None:
+def shortest_decimals(values: Tensor | None) -> list[float] | None:
     """A number for each channel as it is written: the shortest that is the same in float32."""
     if values is None:
         return None
     return [float(np.format_float_positional(v)) for v in values.flatten().numpy()]
 
 
-def _check(run: Run, folder: Path, told: TimmExport) -> None:
-    """Raises ValueError unless timm finds the same, from the folder alone."""
-    name, where = told.architecture, f"timm {timm.__version__}"
+def _check_export(run: Run, folder: Path, export: TimmExport) -> None:
+    """Raises ValueError unless timm computes the same features from the folder alone."""
+    name, where = export.architecture, f"timm {timm.__version__}"
     try:
         model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     except (RuntimeError, TypeError, ValueError, AssertionError, LookupError) as error:
@@ -128,14 +130,14 @@ def _check(run: Run, folder: Path, told: TimmExport) -> None:
             f"{where} cannot build {name} from what was written ({' '.join(str(error).split())}); "
             f"{OURS}"
         ) from error
-    n = 3 * told.channels * told.size**2
+    n = 3 * export.channels * export.size**2
     x = (torch.arange(n, dtype=torch.float64) * 0.7548777 % 1).float()
-    x = x.view(3, told.channels, told.size, told.size)
-    mean, std = (torch.tensor(part)[:, None, None] for part in (told.mean, told.std))
+    x = x.view(3, export.channels, export.size, export.size)
+    mean, std = (torch.tensor(part)[:, None, None] for part in (export.mean, export.std))
     with torch.no_grad():
-        expected, found = run.encoder(x).pooled, model((x - mean) / std)
-    if found.shape != expected.shape:
+        expected, features = run.encoder(x).pooled, model((x - mean) / std)
+    if features.shape != expected.shape:
         raise ValueError(f"{where} gives features of another shape for {name}; {OURS}")
-    far = float((found - expected).abs().max()) / max(1.0, float(expected.abs().max()))
-    if not far <= MOST:
+    far = float((features - expected).abs().max()) / max(1.0, float(expected.abs().max()))
+    if not far <= TOLERANCE:
         raise ValueError(f"{where} finds other features for {name}, by {far:.1e}; {OURS}")

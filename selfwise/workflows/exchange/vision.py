@@ -1,8 +1,7 @@
 """Weights of timm and of torchvision as runs on images, to be used and trained further."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import timm
 
@@ -13,59 +12,66 @@ from selfwise.interop.timm import config as timm_config
 from selfwise.interop.torchvision import IMAGENET, add_batch_counters, rename_weights, timm_name
 from selfwise.methods import Method
 from selfwise.methods.needs import IMAGE_SIZE
-from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint, Weights
+from selfwise.workflows.exchange.imported_checkpoint import (
+    ImportedCheckpoint,
+    ImportOptions,
+    Weights,
+)
 
 FAMILIES = ("timm", "torchvision")
-METHOD = "simclr"  # of a run that is told none
+Normalise = str | list[list[float]]  # "timm", "unit", or mean and deviation of each channel
+METHOD = "simclr"  # of a run for which none is named
 
 
 def check_method(kind: type[Method], name: str) -> None:
     """Raises ValueError for a method that cannot be made without images."""
     if kind.modality != "image":
         raise ValueError(f"--method {name} is for {kind.modality}, and these weights see images")
-    asked = [part for part, need in kind.needs.items() if need is not IMAGE_SIZE]
-    if asked:
+    needs = [part for part, need in kind.needs.items() if need is not IMAGE_SIZE]
+    if needs:
         raise ValueError(
-            f"--method {name} needs {asked[0]} of the images that it is trained on: import the "
+            f"--method {name} needs {needs[0]} of the images that it is trained on: import the "
             f"weights with another, such as {METHOD}, and give the run to `pretrain {name} --start`"
         )
 
 
-def take(family: str, folder: Path, *, encoder: str = "", size: int = 0) -> ImportedCheckpoint:
-    """The weights without their classifier, and what their images have to look like.
+def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> ImportedCheckpoint:
+    """The weights without their classifier, and the form of their images.
 
     Raises ValueError with one sentence for what is no such checkpoint.
     """
+    encoder, size = options.encoder, options.size
     if family == "torchvision":
-        return _torchvision(folder, encoder, size)
+        return _read_torchvision(folder, encoder, size)
     if folder.is_dir():
-        return _folder(folder, encoder, size)
+        return _read_timm_folder(folder, encoder, size)
     if not encoder:
         raise ValueError(f"{folder} is weights alone: say of which of timm's models (--encoder)")
     _check_name(encoder)
-    return _taken(encoder, {}, "timm", read_weights(folder), size)
+    return _make_checkpoint(encoder, {}, "timm", read_weights(folder), size)
 
 
-def _folder(folder: Path, encoder: str, size: int) -> ImportedCheckpoint:
-    """What timm saves or pushes to a hub: config.json and model.safetensors."""
+def _read_timm_folder(folder: Path, encoder: str, size: int) -> ImportedCheckpoint:
+    """A folder that timm saves or pushes to a hub: config.json and model.safetensors."""
     config, weights = read_folder(folder)
-    told = timm_config.read_config(config)
-    _check_name(told.architecture)
-    if encoder and encoder.partition(".")[0] != told.architecture:
-        raise ValueError(
-            f"--encoder {encoder}, but {folder} says that it is {told.architecture}: leave it out"
-        )
-    normalise = _normalise(told.mean, told.std)
-    return _taken(told.architecture, told.args, normalise, weights, size or told.size or 0)
+    description = timm_config.read_config(config)
+    name = description.architecture
+    _check_name(name)
+    if encoder and encoder.partition(".")[0] != name:
+        raise ValueError(f"--encoder {encoder}, but {folder} says that it is {name}: leave it out")
+    normalise = _choose_normalise(description.mean, description.std)
+    size = size or description.size or 0
+    return _make_checkpoint(name, description.args, normalise, weights, size)
 
 
-def _torchvision(file: Path, encoder: str, size: int) -> ImportedCheckpoint:
+def _read_torchvision(file: Path, encoder: str, size: int) -> ImportedCheckpoint:
     """A state dict of torchvision."""
     if not encoder:
         raise ValueError(f"say of which of torchvision's models {file} is (--encoder resnet50)")
     name = timm_name(encoder)
     weights = rename_weights(encoder, read_weights(file))
-    return _taken(name, {}, _normalise(*(list(part) for part in IMAGENET)), weights, size)
+    normalise = _choose_normalise(*(list(part) for part in IMAGENET))
+    return _make_checkpoint(name, {}, normalise, weights, size)
 
 
 def _check_name(name: str) -> None:
@@ -73,27 +79,27 @@ def _check_name(name: str) -> None:
         raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, timm.list_models())}")
 
 
-def _normalise(mean: list[float] | None, std: list[float] | None) -> Any:
-    """The encoder's option."""
+def _choose_normalise(mean: list[float] | None, std: list[float] | None) -> Normalise:
+    """The encoder's option `normalise`."""
     if mean is None or std is None:
         return "timm"
     unit = not any(mean) and all(value == 1 for value in std)
     return "unit" if unit else [mean, std]
 
 
-def _taken(
-    name: str, args: Mapping[str, Any], normalise: Any, weights: Weights, size: int
+def _make_checkpoint(
+    name: str, args: Mapping[str, object], normalise: Normalise, weights: Weights, size: int
 ) -> ImportedCheckpoint:
     """The run, as far as weights decide it; the method's heads are drawn anew."""
-    known = timm.get_pretrained_cfg(name)
-    config = {} if known is None else known.to_dict()
-    kept, notes = _without_classifier(weights, config.get("classifier"))
+    published = timm.get_pretrained_cfg(name)
+    config = {} if published is None else published.to_dict()
+    trunk, notes = _without_classifier(weights, config.get("classifier"))
     size = size or config.get("input_size", (3, 224, 224))[1]
-    reading = {"size": size, "channels": _channels(kept, config.get("first_conv"))}
+    reading = {"size": size, "channels": _count_channels(trunk, config.get("first_conv"))}
     return ImportedCheckpoint(
         encoder=name,
         encoder_options={**args, "stem": "timm", "normalise": normalise},
-        weights=add_batch_counters(kept),
+        weights=add_batch_counters(trunk),
         head={},
         missing=None,
         notes=notes,
@@ -103,7 +109,9 @@ def _taken(
     )
 
 
-def _without_classifier(weights: Weights, classifier: Any) -> tuple[Weights, list[str]]:
+def _without_classifier(
+    weights: Weights, classifier: str | Sequence[str] | None
+) -> tuple[Weights, list[str]]:
     """The rest, and a sentence on what was left out."""
     names = [classifier] if isinstance(classifier, str) else list(classifier or ())
     lost = {n for n in weights if any(n.startswith(f"{name}.") for name in names)}
@@ -111,8 +119,8 @@ def _without_classifier(weights: Weights, classifier: Any) -> tuple[Weights, lis
     return {n: w for n, w in weights.items() if n not in lost}, notes
 
 
-def _channels(weights: Weights, first: Any) -> int:
-    """Of the images, by what the first convolution takes; 3 where timm does not say which it is."""
+def _count_channels(weights: Weights, first: str | Sequence[str] | None) -> int:
+    """The channels that the first convolution takes; 3 where timm does not name that layer."""
     name = f"{first if isinstance(first, str) else (first or ('',))[0]}.weight"
     # a weight of no such shape is refused with all others that do not fit
     channels = weights[name].shape[1] if name in weights and weights[name].ndim > 1 else 3

@@ -15,12 +15,12 @@ from selfwise.core.types import EpochPlan, RowSampler, Vocabulary
 from selfwise.data.text import epoch_plans
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
-from selfwise.runs.config import name_data
+from selfwise.runs.names import name_data
 from selfwise.tokenizers.tokenizer import train_tokenizer
 from selfwise.views.text.collate import collate_packed, collate_pairs, collate_windows
 from selfwise.views.text.packing import plan_full_sentences, plan_windows
 from selfwise.views.text.sentence_pairs import plan_next_sentence
-from selfwise.workflows import language
+from selfwise.workflows.perplexity import perplexity
 
 PLAIN = Vocabulary(10**6, torch.ones(0, dtype=torch.bool), ())
 ENDS = PLAIN._replace(special=(0, 1), pad=0, first=0, last=1)
@@ -264,7 +264,7 @@ def test_held_out_text_is_only_that_of_the_same_corpus(tmp_path):
     run = selfwise.pretrain(
         "gpt", data=data, out=tmp_path / "run", tokenizer="chars", **encoder, **told
     )
-    assert language.perplexity(run)["next_token"] > 0
+    assert perplexity(run)["next_token"] > 0
     (data / "6.txt").write_text("the old sea was calm. " * 20)
     with pytest.raises(ValueError, match="not the text"):
-        language.perplexity(run)
+        perplexity(run)

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 import selfwise
 from selfwise.core.types import AudioBatch
-from selfwise.workflows.exchange import export_run, import_run
+from selfwise.workflows.export import export_run
+from selfwise.workflows.import_weights import import_weights
 from tests.helpers.audio_cases import noise
 
 SHAPE = {
@@ -81,7 +82,7 @@ def test_transformers_loads_the_folder_without_a_missing_or_unexpected_key(run, 
 
 
 def test_export_and_import_give_the_same_encoder(run, exported, tmp_path):
-    again = import_run("hubert", exported, out=tmp_path / "run")
+    again = import_weights("hubert", exported, out=tmp_path / "run")
     ours, theirs = (r.encoder.state_dict() for r in (run, again))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -99,7 +100,7 @@ def test_export_and_import_give_the_same_encoder(run, exported, tmp_path):
 
 
 def test_an_imported_run_embeds_is_probed_and_trained_further(exported, clips, tmp_path):
-    start = import_run("hubert", exported, out=tmp_path / "start")
+    start = import_weights("hubert", exported, out=tmp_path / "start")
     assert selfwise.embed(start, clips).vectors.shape == (12, 32)
     labelled = (clips, np.arange(12) % 2)
     told = {"train": labelled, "test": labelled, "seeds": 1, "kind": "knn", "quiet": True}

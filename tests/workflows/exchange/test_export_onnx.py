@@ -15,7 +15,7 @@ from selfwise.data.image.decode import decode_file
 from selfwise.encoders.image import TimmEncoder
 from selfwise.interop.image_preprocessing import describe_preprocessing
 from selfwise.views.image.augment import evaluation_view
-from selfwise.workflows.exchange import export_run
+from selfwise.workflows.export import export_run
 from tests.helpers.exchange_cases import QUICK, far, filled, image_run, photographs
 from tests.helpers.text_cases import randomise
 

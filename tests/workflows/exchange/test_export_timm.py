@@ -10,7 +10,8 @@ from PIL import Image, ImageOps
 
 import selfwise
 from selfwise.cli import main as cli
-from selfwise.workflows.exchange import export_run, to_timm
+from selfwise.workflows.exchange import to_timm
+from selfwise.workflows.export import export_run
 from tests.helpers.exchange_cases import IMAGE_RUNS, QUICK, far, filled, image_run, photographs
 
 SHORT = {32: 32, 96: 110}  # px of the shorter side that is not resized by timm

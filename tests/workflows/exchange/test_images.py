@@ -12,7 +12,8 @@ from selfwise.cli import main as cli
 from selfwise.core.types import ImageBatch
 from selfwise.runs.record import read_record
 from selfwise.views.image.augment import evaluation_view
-from selfwise.workflows.exchange import export_run, import_run
+from selfwise.workflows.export import export_run
+from selfwise.workflows.import_weights import import_weights
 from tests.helpers.vit_cases import hidden_patches, images, theirs, timms
 
 ENCODER = {"encoder": "beit-tiny", "encoder_options": {"depth": 2, "dim": 32, "heads": 2}}
@@ -61,7 +62,7 @@ def saved(model, folder):
 
 
 def test_export_and_import_give_the_same_model(run, exported, tmp_path):
-    again = import_run("beit", exported, out=tmp_path / "run")
+    again = import_weights("beit", exported, out=tmp_path / "run")
     ours, theirs = (r.method.state_dict() for r in (run, again))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -113,7 +114,7 @@ def test_the_preprocessor_makes_the_images_that_we_evaluate(size, run, exported,
 
 
 def test_an_imported_run_embeds_is_probed_and_trained_further(exported, pictures, tmp_path):
-    start = import_run("beit", exported, out=tmp_path / "start")
+    start = import_weights("beit", exported, out=tmp_path / "start")
     found = selfwise.embed(start, pictures[0])
     assert found.vectors.shape == (40, 32)
     score = selfwise.probe(start, train=pictures, test=pictures, seeds=1, kind="knn", quiet=True)
@@ -131,7 +132,7 @@ def test_an_imported_run_embeds_is_probed_and_trained_further(exported, pictures
 def test_a_published_checkpoint_of_transformers_becomes_a_run(tmp_path):
     model = theirs(bias="own")
     folder = saved(model, tmp_path / "hf")
-    run = import_run("beit", folder, out=tmp_path / "run")
+    run = import_weights("beit", folder, out=tmp_path / "run")
     x, hidden = images(), hidden_patches()
     with torch.no_grad():
         expected = model(2 * x - 1, bool_masked_pos=hidden).logits
@@ -144,7 +145,7 @@ def test_a_published_checkpoint_of_transformers_becomes_a_run(tmp_path):
 
 def test_what_a_checkpoint_lacks_is_drawn_anew_and_named(tmp_path):
     folder = saved(theirs("BeitForImageClassification", use_mask_token=False), tmp_path / "hf")
-    run = import_run("beit", folder, out=tmp_path / "run")
+    run = import_weights("beit", folder, out=tmp_path / "run")
     said = run.record.imported
     assert said["drawn anew"] == ["mask_embedding", "head.weight", "head.bias"]
     assert any("classifier.weight has no place in selfwise" in note for note in said["notes"])
@@ -183,7 +184,7 @@ def test_timms_folder_becomes_a_run(tmp_path):
     statistics = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     told = {"architecture": "beit_base_patch16_224", "pretrained_cfg": statistics}
     (folder / "config.json").write_text(json.dumps(told))
-    run = import_run("beit", folder, out=tmp_path / "run")
+    run = import_weights("beit", folder, out=tmp_path / "run")
     x = images()
     mean, std = (torch.tensor(statistics[name])[:, None, None] for name in ("mean", "std"))
     with torch.no_grad():
@@ -200,7 +201,7 @@ def test_statistics_that_are_none_get_a_sentence(told, tmp_path):
     config = {"architecture": "beit_base_patch16_224", "pretrained_cfg": told}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=r"^config\.json: \w+ must be "):
-        import_run("beit", folder, out=tmp_path / "run")
+        import_weights("beit", folder, out=tmp_path / "run")
 
 
 def test_onnx_has_tokens_and_pooled(run, tmp_path):
@@ -265,7 +266,7 @@ BROKEN = [
 def test_checkpoints_that_do_not_fit_get_one_sentence(change, weights, message, tmp_path):
     folder = broken(tmp_path / "hf", change, weights)
     with pytest.raises(ValueError, match=r"config\.json|checkpoint") as error:
-        import_run("beit", folder, out=tmp_path / "run")
+        import_weights("beit", folder, out=tmp_path / "run")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
@@ -279,11 +280,11 @@ def test_other_mistakes_get_one_sentence(exported, tmp_path):
         ("bert", {}, "model_type 'beit' is not one that can be imported"),
     ):
         with pytest.raises(ValueError, match=r"family|--tokenizer|model_type") as error:
-            import_run(family, exported, out=tmp_path / "run", **told)
+            import_weights(family, exported, out=tmp_path / "run", **told)
         assert message in str(error.value)
     pickled = tmp_path / "pickled"
     pickled.mkdir()
     (pickled / "config.json").write_text('{"model_type": "beit"}')
     (pickled / "pytorch_model.bin").write_bytes(b"no")
     with pytest.raises(ValueError, match="a pickle that could run code"):
-        import_run("beit", pickled, out=tmp_path / "run")
+        import_weights("beit", pickled, out=tmp_path / "run")

@@ -21,7 +21,8 @@ import selfwise
 from selfwise.cli import main as cli
 from selfwise.encoders import image as image_encoders
 from selfwise.interop.torchvision import add_batch_counters, rename_weights
-from selfwise.workflows.exchange import export_run, import_run
+from selfwise.workflows.export import export_run
+from selfwise.workflows.import_weights import import_weights
 from tests.helpers.exchange_cases import QUICK, far, photographs, spread, with_precision
 
 SMALL = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
@@ -74,7 +75,7 @@ def seen(files, mean, std, mode="RGB"):
 @pytest.mark.parametrize("kind", TIMMS)
 def test_timms_folder_gives_its_features(kind, files, tmp_path):
     model = timms(kind, tmp_path / "timm")
-    run = import_run("timm", tmp_path / "timm", out=tmp_path / "run")
+    run = import_weights("timm", tmp_path / "timm", out=tmp_path / "run")
     channels = TIMMS[kind][1].get("in_chans", 3)
     mean, std = (np.float32(v[:channels]) for v in ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]))
     x, names = seen(files, mean, std, "RGB" if channels == 3 else "L")
@@ -93,7 +94,7 @@ def test_timms_folder_gives_its_features(kind, files, tmp_path):
 
 def test_import_then_export_then_import(tmp_path):
     timms("vit", tmp_path / "timm")
-    first = import_run("timm", tmp_path / "timm", out=tmp_path / "first")
+    first = import_weights("timm", tmp_path / "timm", out=tmp_path / "first")
     export_run(first.folder, to="timm", out=tmp_path / "out")
     theirs, ours = (load_file(tmp_path / n / "model.safetensors") for n in ("timm", "out"))
     lost = {name for name in theirs if name.startswith("head.")}
@@ -103,7 +104,7 @@ def test_import_then_export_then_import(tmp_path):
     assert told["architecture"] == "vit_tiny_patch16_224"
     assert told["pretrained_cfg"]["mean"] == [0.1, 0.2, 0.3]
     assert told["pretrained_cfg"]["std"] == [0.4, 0.5, 0.6]
-    again = import_run("timm", tmp_path / "out", out=tmp_path / "again")
+    again = import_weights("timm", tmp_path / "out", out=tmp_path / "again")
     assert again.record.encoder_name == first.record.encoder_name
     assert again.record.encoder_options == first.record.encoder_options
     one, two = (run.encoder.state_dict() for run in (first, again))
@@ -176,7 +177,7 @@ def test_files_from_before_batch_norms_counted(tmp_path):
     old = {n: w for n, w in model.state_dict().items() if "num_batches" not in n}
     assert add_batch_counters(old).keys() == model.state_dict().keys()
     torch.save(old, tmp_path / "old.pth")
-    import_run("torchvision", tmp_path / "old.pth", out=tmp_path / "run", encoder="resnet18")
+    import_weights("torchvision", tmp_path / "old.pth", out=tmp_path / "run", encoder="resnet18")
 
 
 class Evil:
@@ -340,7 +341,7 @@ def test_a_config_is_not_trusted(field, tmp_path, capsys):
 
 def test_methods_that_are_given_the_weights(files, tmp_path):
     timms("resnet", tmp_path / "timm")
-    run = import_run("timm", tmp_path / "timm", out=tmp_path / "run", method="rotation")
+    run = import_weights("timm", tmp_path / "timm", out=tmp_path / "run", method="rotation")
     assert run.record.method == "rotation"
     told = {"data": files, "start": run.folder, **QUICK, "size": 64}
     more = selfwise.pretrain("rotation", out=tmp_path / "more", **told)

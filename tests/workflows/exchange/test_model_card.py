@@ -14,8 +14,9 @@ from PIL import Image
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.runs.record import Choice, RunRecord, read_record, write_record
-from selfwise.workflows.exchange import export_run, import_run
-from selfwise.workflows.exchange.model_card import plain
+from selfwise.workflows.exchange.model_card import to_markdown
+from selfwise.workflows.export import export_run
+from selfwise.workflows.import_weights import import_weights
 from tests.helpers.audio_cases import noise
 from tests.helpers.exchange_cases import (
     IMAGE_RUNS,
@@ -230,7 +231,7 @@ def test_names_cannot_say_more_than_names(told):
         assert forbidden not in page
     assert "www.evil" not in told, "which GitHub would make a link"
     for value in ("__a__", "_a_ b", "a\n# b", "1 < 2 && 3", "https://x.y", "\x1b[31m", "![i](j)"):
-        line = rendered(f"- data: {plain(value)}")
+        line = rendered(f"- data: {to_markdown(value)}")
         assert line.startswith("<ul>\n<li>data: ")
         assert "<" not in line.removeprefix("<ul>\n<li>").removesuffix("</li>\n</ul>\n")
         assert "\x1b" not in line
@@ -243,7 +244,7 @@ def test_where_weights_began(run, files, tmp_path):
     zero = {**told, **IMAGE_RUNS["resnet"][0]}
     other = selfwise.pretrain("simclr", data=files, out=tmp_path / "other", **zero)
     export_run(other.folder, to="timm", out=tmp_path / "published")
-    first = import_run("timm", tmp_path / "published", out=tmp_path / "first")
+    first = import_weights("timm", tmp_path / "published", out=tmp_path / "first")
     export_run(first.folder, to="timm", out=tmp_path / "again")
     text = (tmp_path / "again" / "README.md").read_text()
     assert text.startswith("# resnet18, imported and not trained, for timm\n")
@@ -267,7 +268,7 @@ def test_where_weights_began(run, files, tmp_path):
     fifth = selfwise.pretrain("simclr", out=tmp_path / "fifth", **told)
     export_run(fifth.folder, to="timm", out=tmp_path / "sixth")
     text = (tmp_path / "sixth" / "README.md").read_text()
-    assert f"- started from the run other, simclr on {plain(str(files))}\n" in text
+    assert f"- started from the run other, simclr on {to_markdown(str(files))}\n" in text
     assert weights.stat().st_mode & 0o044 == config_mode(tmp_path)
 
 

@@ -1,0 +1,56 @@
+"""The JSON schema of the options of a method or a command, for editors: [NAME]."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from selfwise import commands
+
+COMMAND = "schema"
+WORDS = "[NAME]"
+
+
+def make_schema(name: str = "", *, encoder: str = "") -> dict[str, object]:
+    """Describe options as a JSON schema: names, types, ranges, defaults and what they mean.
+
+    An editor that reads JSON schemas completes and checks a file for --config with it.
+
+    Args:
+        name: a method, for the options of `pretrain` with it; or a command. By default the options
+            of any method of this package.
+        encoder: the encoder whose options are listed; by default the method's own.
+
+    Raises ValueError with the nearest name for one that is neither a method nor a command.
+    """
+    from selfwise import methods
+    from selfwise.core.errors import did_you_mean
+    from selfwise.core.json_schema import DIALECT, describe_options
+
+    known, by_word = methods.method_names(), commands.by_word()
+    if name and name not in known and name not in by_word and ":" not in name:
+        raise ValueError(
+            f"{name!r} is not a method or a command{did_you_mean(name, [*known, *by_word])}"
+        )
+    command = by_word.get(name, by_word["pretrain"])
+    if command.WORDS != "METHOD":
+        kinds = [commands.option_class(command)]
+        return {"$schema": DIALECT} | describe_options(kinds, title=f"selfwise {name}")
+    chosen = methods.own_names() if name in ("", *by_word) else [name]
+    schemas = [
+        describe_options(kinds, title=one, is_part=True)
+        for one in chosen
+        for kinds in [commands.method_classes(command.function(), one, encoder)]
+    ]
+    whole: dict[str, object]
+    whole = schemas[0] if len(schemas) == 1 else {"title": "selfwise", "anyOf": schemas}
+    return {"$schema": DIALECT} | whole
+
+
+def function() -> Callable[..., Any]:
+    """What is called with the options."""
+    return make_schema
+
+
+def say(result: Any, options: Mapping[str, Any]) -> str:
+    """What is printed at the end."""
+    return json.dumps(result, indent=2)

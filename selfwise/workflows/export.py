@@ -1,0 +1,45 @@
+"""Writes a run for other tools."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from selfwise.core.errors import did_you_mean
+from selfwise.interop.huggingface.folder import create_folder
+from selfwise.runs.open import Run, load
+from selfwise.workflows.exchange import audio, image, text
+from selfwise.workflows.exchange.model_card import FILE as CARD
+from selfwise.workflows.exchange.model_card import FORMS, write_card
+
+_MODALITIES: dict[str, ModuleType] = {"text": text, "audio": audio, "image": image}
+
+
+def export_run(run: Path, *, to: str = "hf", out: Path) -> None:
+    """Write a run for other tools, with a card (README.md) that says what it is.
+
+    Args:
+        run: folder of a run.
+        to: hf, a folder that transformers' classes load, with the tokenizer or the preprocessor
+            beside the weights; timm, a folder that timm loads; or of every encoder, alone: onnx,
+            or safetensors.
+        out: folder, which must not exist yet or be empty.
+
+    Raises ValueError with one sentence for a run that has no counterpart there.
+    """
+    if to not in FORMS:
+        raise ValueError(f"unknown form --to {to!r}{did_you_mean(to, FORMS)}")
+    trained = load(run)
+    modality = trained.method.modality
+    exporter = _MODALITIES[modality]
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out {out} is there already; nothing is written over")
+    write: Callable[[Run, Path], None] | None = getattr(exporter, f"to_{to}", None)
+    if write is None:
+        raise ValueError(
+            f"--to {to} is for runs on images, and {run} is on {modality}; there are: "
+            f"{', '.join(form for form in FORMS if hasattr(exporter, f'to_{form}'))}"
+        )
+    with create_folder(out) as partial:
+        write(trained, partial)
+        usage = exporter.describe_usage(trained, to)
+        (partial / CARD).write_text(write_card(trained, to, usage), "utf-8")

@@ -1,0 +1,104 @@
+"""Continues a text with a causal language model."""
+
+import math
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from selfwise.core.device import resolve_device
+from selfwise.core.rng import generator
+from selfwise.evaluation.features.image import evaluation_mode
+from selfwise.runs.open import Run, load
+
+
+def generate(
+    run: Run | str | Path,
+    prompt: str = "",
+    *,
+    tokens: int = 100,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    device: str = "auto",
+) -> str:
+    """The prompt, and what the model goes on with, until a document ends.
+
+    Keys and values of what was read are cached. When the positions that were trained are used up,
+    the model goes on from the last half of them.
+
+    Args:
+        run: a run of gpt, or its folder.
+        prompt: the beginning; without one the model begins a document.
+        tokens: how many are drawn at most.
+        temperature: below 1 is more cautious, above 1 bolder; 0 takes the most likely token.
+        top_k: draw among the k most likely tokens; 0 for all.
+        top_p: draw among the most likely tokens that have this probability together.
+        seed: every draw is a function of it.
+        device: cpu, cuda or auto.
+
+    Raises ValueError for a model that is not causal.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    _check_sampling(run, tokens, temperature, top_k, top_p)
+    vocabulary, encoder = run.tokenizer.vocabulary, run.encoder
+    begin = vocabulary.last if vocabulary.first is None else vocabulary.first
+    ids = run.tokenizer.encode([prompt])[0].tolist() if prompt else []
+    ids = ids if begin is None else [begin, *ids]
+    if not ids:
+        raise ValueError("an empty prompt needs a tokenizer with a token that begins a text")
+    draws, written, cache = generator(seed, "generate"), list(ids), None
+    longest = run.record.info.length  # the positions behind were never trained
+    place = resolve_device(device)
+    with evaluation_mode(encoder, place), torch.no_grad():
+        unread = ids[-(longest - 1) :]
+        held = 0
+        for _ in range(tokens):
+            if held + len(unread) > longest:
+                unread, held, cache = written[-(longest // 2) :], 0, None
+            hidden, cache = encoder.extend(torch.tensor([unread], device=place), cache)
+            held += len(unread)
+            logits = (hidden[0, -1] @ encoder.token.weight[: vocabulary.size].T).float().cpu()
+            chosen = _draw_token(logits, draws, temperature=temperature, top_k=top_k, top_p=top_p)
+            if chosen == vocabulary.last:
+                break
+            written.append(chosen)
+            unread = [chosen]
+    return run.tokenizer.decode(written)
+
+
+def _check_sampling(run: Run, tokens: int, temperature: float, top_k: int, top_p: float) -> None:
+    if run.method.modality != "text" or not run.encoder.causal:
+        raise ValueError(f"{run.folder} is no causal language model; selfwise fill fills gaps")
+    for name, value, fits, right in (
+        ("tokens", tokens, tokens >= 1, "at least 1"),
+        ("temperature", temperature, 0 <= temperature < math.inf, "0 or more"),
+        ("top-k", top_k, top_k >= 0, "0 (all) or more"),
+        ("top-p", top_p, 0 < top_p <= 1, "above 0 and at most 1"),
+    ):
+        if not fits:
+            raise ValueError(f"--{name} must be {right}, got {value}")
+
+
+def _draw_token(
+    logits: Float[Tensor, "v"],
+    draws: torch.Generator,
+    *,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+) -> int:
+    """One token, drawn among the likeliest by its share of what is left of them."""
+    if temperature == 0:
+        return int(logits.argmax())
+    chances, order = (logits.double() / temperature).softmax(dim=-1).sort(descending=True)
+    if top_k:
+        chances = chances[:top_k]
+    # nucleus sampling (Holtzman et al. 2019, arXiv:1904.09751): the token that reaches p is in
+    before = chances.cumsum(0) - chances
+    chances = chances[: max(1, int((before < top_p * (1 - 1e-12)).sum()))]
+    reached = chances.cumsum(0)
+    drawn = torch.rand(1, generator=draws, dtype=torch.float64) * reached[-1]
+    return int(order[min(int(torch.searchsorted(reached, drawn, right=True)), len(chances) - 1)])

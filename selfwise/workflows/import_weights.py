@@ -1,0 +1,169 @@
+"""Makes a run of published weights."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+
+from selfwise import methods
+from selfwise.core.config import flatten_config
+from selfwise.core.errors import did_you_mean
+from selfwise.methods import Method
+from selfwise.modalities import modality_of
+from selfwise.modalities.text.data import save_tokenizer
+from selfwise.runs.build import RunCode, open_newest, recorded_plan
+from selfwise.runs.config import make_request
+from selfwise.runs.create import check_free
+from selfwise.runs.environment import describe_environment
+from selfwise.runs.names import IMPORTED
+from selfwise.runs.open import Run, load
+from selfwise.runs.record import Choice, RunRecord, write_record
+from selfwise.training import checkpoint as checkpoints
+from selfwise.training.config import TrainingConfig, resolve_training
+from selfwise.training.optimizers import build_optimizer
+from selfwise.workflows.exchange import audio, image, text, vision
+from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint, ImportOptions
+
+FAMILIES = (*text.FAMILIES, *audio.FAMILIES, *image.FAMILIES, *vision.FAMILIES)
+_MODALITIES: dict[str, ModuleType] = {"text": text, "audio": audio, "image": image}
+# other spellings of a family: Hugging Face's name of it, or with a hyphen
+_SPELLINGS = {"gpt2": "gpt", "gpt-2": "gpt"}
+# options that only some families take: the name of these families, and the families
+_TAKEN_BY = {
+    "tokenizer": ("text", text.FAMILIES),
+    **dict.fromkeys(("method", "encoder", "size"), ("timm and torchvision", vision.FAMILIES)),
+}
+
+
+def import_weights(
+    family: str,
+    folder: Path,
+    *,
+    out: str | Path,
+    tokenizer: str = "",
+    method: str = "",
+    encoder: str = "",
+    size: int = 0,
+) -> Run:
+    """A run made of published weights: of Hugging Face's layout, of timm, or of torchvision.
+
+    It can embed and be probed, on text fill and generate, and `pretrain --start` trains it further.
+    Parts that the checkpoint lacks, such as its heads, are drawn anew and named in run.yaml.
+
+    Args:
+        family: bert, roberta, albert, gpt (GPT-2), hubert, beit, timm or torchvision.
+        folder: with config.json, model.safetensors, and the files of the tokenizer or of the
+            preprocessor; of timm also a file of weights, with --encoder; of torchvision a file,
+            .safetensors or .pth.
+        out: folder of the run, which must not exist yet or be empty.
+        tokenizer: file or folder of the tokenizer of a model of text, if it is not in `folder`.
+        method: of a run of timm's or torchvision's weights, with new heads; by default simclr.
+        encoder: timm's or torchvision's name of the model, where no config.json says it.
+        size: side of the images in px for weights of timm or torchvision; by default theirs.
+
+    Raises ValueError with one sentence for what is missing, does not fit, or is a pickle.
+    """
+    family = _SPELLINGS.get(family.lower(), family.lower())
+    options = ImportOptions(tokenizer, method, encoder, size)
+    kind = _choose_method(family, options)
+    out = Path(out)
+    check_free(out, method or family)
+    folder = Path(folder)
+    checkpoint: ImportedCheckpoint = _find_reader(family).read_checkpoint(family, folder, options)
+    imported = {
+        "family": family,
+        "from": folder.resolve().name,
+        "notes": list(checkpoint.notes),
+        "asked": options.list_given(),
+    }
+    record = _make_record(kind, checkpoint, imported)
+    model = _build_model(kind, record, checkpoint)
+    imported["drawn anew"] = _fill_weights(model, checkpoint, folder)
+    out.mkdir(parents=True, exist_ok=True)
+    if checkpoint.tokenizer is not None:
+        save_tokenizer(checkpoint.tokenizer, out)
+    write_record(out, record)
+    training = record.training
+    optimizer = build_optimizer(
+        training.optimizer, model, lr=training.lr, weight_decay=training.weight_decay
+    )
+    state = {"meter": {}, "offset": 0, "newest": {}, "best": {}}
+    checkpoints.save_checkpoint(out / "checkpoints", 0, model, optimizer, state)
+    return load(out)
+
+
+def _build_model(kind: type[Method], record: RunRecord, checkpoint: ImportedCheckpoint) -> Method:
+    """The method of an imported run, with random weights."""
+    modality = modality_of(kind)
+    with TemporaryDirectory(prefix="selfwise-") as folder:
+        if checkpoint.tokenizer is not None:
+            save_tokenizer(checkpoint.tokenizer, Path(folder))
+        facts = modality.load_facts(Path(folder), record.info)
+        inputs = modality.load_inputs(kind, Path(folder), facts, record.needs, open_newest)
+    return recorded_plan(record, RunCode(kind)).build(facts, inputs)
+
+
+def _find_reader(family: str) -> ModuleType:
+    """The module that reads weights of this family."""
+    return (
+        vision if family in vision.FAMILIES else _MODALITIES[methods.find_method(family).modality]
+    )
+
+
+def _choose_method(family: str, options: ImportOptions) -> type[Method]:
+    """The method of the run.
+
+    Raises ValueError for an unknown family, and for an option that this family does not take.
+    """
+    if family not in FAMILIES:
+        raise ValueError(f"unknown family {family!r}{did_you_mean(family, FAMILIES)}")
+    name = (options.method or vision.METHOD) if family in vision.FAMILIES else family
+    kind = methods.find_method(name)
+    for option in options.list_given():
+        what, families = _TAKEN_BY[option]
+        if family not in families:
+            raise ValueError(f"--{option} is for {what}, and {family} is for {kind.modality}")
+    if family in vision.FAMILIES:
+        vision.check_method(kind, name)
+    return kind
+
+
+def _fill_weights(model: Method, checkpoint: ImportedCheckpoint, where: Path) -> list[str]:
+    """Put the weights into the model. Returns the names of those that stay as they were drawn."""
+    if checkpoint.missing is None:
+        checkpoints.copy_weights(model.encoder.model, checkpoint.weights, where=where)
+        return [name for name in model.state_dict() if not name.startswith("encoder.")]
+    lost = set(checkpoint.missing)
+    own = {n: w for n, w in model.state_dict().items() if n.removeprefix("encoder.") in lost}
+    theirs = {f"encoder.{n}": w for n, w in checkpoint.weights.items()} | checkpoint.head
+    # an encoder and a method may have the same name for something: what is there is not lost
+    checkpoints.copy_weights(model, own | theirs, where=where)
+    return list(checkpoint.missing)
+
+
+def _make_record(
+    kind: type[Method], checkpoint: ImportedCheckpoint, imported: Mapping[str, object]
+) -> RunRecord:
+    """The record of a run that was not trained here."""
+    training = resolve_training(TrainingConfig(steps=1), kind, workers=0).replace(steps=0)
+    options = {f"encoder.{name}": value for name, value in checkpoint.encoder_options.items()}
+    values = {**checkpoint.reading, **options}
+    request = make_request(kind, values, data=IMPORTED, encoder=checkpoint.encoder)
+    flat = flatten_config(request.config) | {"data": IMPORTED, "encoder": checkpoint.encoder}
+    flat |= dict(training)
+    flat |= {f"encoder.{name}": value for name, value in request.encoder.options}
+    chosen = {*values, "encoder"}
+    return RunRecord(
+        method=request.method,
+        modality=kind.modality,
+        config={},
+        resolved={
+            name: Choice(value, "user" if name in chosen else "default")
+            for name, value in flat.items()
+            if value is not None or not name.startswith("encoder.")
+        },
+        info=checkpoint.info,
+        environment=describe_environment(training.threads, training.device),
+        needs=checkpoint.needs,
+        imported=imported,
+    )

@@ -1,0 +1,126 @@
+"""Measures the loss of a language model on a text."""
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from selfwise.core.device import resolve_device
+from selfwise.core.files import cache_dir
+from selfwise.core.plugins import FROM_PYTHON
+from selfwise.core.types import RowSampler
+from selfwise.data.text.batches import TextSource
+from selfwise.data.text.corpus import Corpus, find_corpus, open_corpus
+from selfwise.data.text.corpus_overlap import measure_overlap
+from selfwise.data.text.documents import open_documents
+from selfwise.evaluation.features.image import evaluation_mode
+from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
+from selfwise.runs.names import IMPORTED
+from selfwise.runs.open import Run, load
+
+SEEN = "training_text"  # the share of a text that was trained on
+MIN_SHARE = 0.1  # that is worth a warning; many texts have less in common, such as a licence
+
+
+def perplexity(
+    run: Run | str | Path,
+    data: object = None,
+    *,
+    field: str = "",
+    documents: str = "auto",
+    seed: int = 0,
+    device: str = "auto",
+) -> dict[str, float]:
+    """The loss of a model on text, in nats per token, and what follows from it.
+
+    `unigram_entropy` is what the frequencies of the tokens in that text alone would reach;
+    `training_text` is the share of it that the run was trained on, where that is a tenth or more.
+    For a causal model `perplexity` is exp(loss), and `bits_per_byte` does not depend on the
+    tokenizer.
+
+    Args:
+        run: a run or its folder.
+        data: text, in any form that `pretrain` takes; by default what the run held out.
+        field: the column that holds the text, in jsonl, csv, tsv and parquet.
+        documents: what a document is in a txt file: file, blank or line.
+        seed: of the masks.
+        device: cpu, cuda or auto.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    if (method := run.method).modality != "text":
+        raise ValueError(f"{run.folder} is on {method.modality}, and has no loss on text")
+    draw, tokenizer = method.draw, run.tokenizer
+    assert isinstance(draw, RowSampler), "a method on text says how rows are drawn"
+    if data is None:
+        corpus = _open_held_out(run, draw)
+    else:
+        texts = open_documents(data, field=field, documents=documents)
+        if texts.left_out:
+            print(texts.left_out, file=sys.stderr)
+        corpus = open_corpus(texts, tokenizer, sentences=draw.needs_sentences)
+    source = TextSource(
+        corpus,
+        draw,
+        vocabulary=tokenizer.vocabulary,
+        length=run.record.info.length,
+        batch=1,
+        seed=seed,
+    )
+    everything = source.plan(0).size * source.length
+    held = HeldOutLoss(sample_text_batches(source, tokens=everything), seed=seed, every=1)
+    with evaluation_mode(method, resolve_device(device)):
+        terms = held.terms(method)
+    values = {name: float(term.mean) for name, term in terms.items()}
+    values["unigram_entropy"] = corpus.unigram_entropy()
+    if data is not None and (seen := _measure_overlap(run, corpus)) >= MIN_SHARE:
+        values[SEEN] = seen
+    if run.encoder.causal:
+        loss = next(iter(terms.values()))  # every token of the text is a target once
+        bits = float(loss.sum) / math.log(2) / corpus.bytes
+        values |= {"perplexity": math.exp(float(loss.mean)), "bits_per_byte": bits}
+    return values
+
+
+def _measure_overlap(run: Run, corpus: Corpus) -> float:
+    """How much of a text the run was trained on, as far as its tokens are still in the cache."""
+    held_out, name = run.record.option("held_out"), run.record.info.fingerprint
+    if corpus.fingerprint == name:
+        return 1.0
+    trained = find_corpus(cache_dir("text") / name) if name else None
+    if trained is None:
+        return 0.0
+    return measure_overlap(corpus, trained.split(held_out)[0] if held_out else trained)
+
+
+def _open_held_out(run: Run, draw: RowSampler) -> Corpus:
+    """The text that a run kept out of its training."""
+    data, options = run.record.data, run.record.reading
+    if data in (FROM_PYTHON, IMPORTED) or not options.held_out:
+        raise ValueError(f"{run.folder} held out no text that can be read again; give --data")
+    texts = open_documents(data, field=options.field, documents=options.documents)
+    corpus = open_corpus(texts, run.tokenizer, sentences=draw.needs_sentences)
+    if corpus.fingerprint != run.record.info.fingerprint:
+        raise ValueError(
+            f"{data} is not the text that {run.folder} was trained on, so what it held out "
+            "is not known any more; give --data"
+        )
+    return corpus.split(options.held_out, seed=0)[1]
+
+
+def describe_perplexity(values: dict[str, float]) -> str:
+    """The measures of `perplexity` as lines, and warnings that make them less meaningful."""
+    lines = [f"{name:<18} {np.round(value, 4)}" for name, value in values.items() if name != SEEN]
+    loss, entropy = next(iter(values.values())), values["unigram_entropy"]
+    if loss >= entropy:
+        lines.append(
+            f"Warning: the loss is not below the unigram entropy, {entropy:.2f} nats: the "
+            "frequencies of the tokens alone predict this text as well as the model does."
+        )
+    if seen := values.get(SEEN, 0.0):
+        what = "this is text" if seen == 1 else f"about {seen:.0%} of this is text"
+        lines.append(
+            f"Warning: {what} that the run was trained on, so the loss says little about new text; "
+            "without --data the part that the run held out is measured."
+        )
+    return "\n".join(lines)

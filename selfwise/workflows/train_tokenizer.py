@@ -1,0 +1,41 @@
+"""Trains a tokenizer on a corpus."""
+
+from pathlib import Path
+
+from selfwise.core.errors import did_you_mean
+from selfwise.data.text.documents import open_documents
+from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, train_tokenizer
+
+
+def make_tokenizer(
+    corpus: object,
+    *,
+    out: Path,
+    kind: str = "wordpiece",
+    vocab: int | None = None,
+    lower: bool = False,
+    field: str = "",
+    documents: str = "auto",
+) -> Tokenizer:
+    """Train a tokenizer on a corpus and write it into a folder, as tokenizer.json.
+
+    Args:
+        corpus: text, in any form that `pretrain` takes.
+        out: folder, which must not exist yet.
+        kind: wordpiece, bpe (byte-level), unigram or chars.
+        vocab: tokens of the vocabulary; by default 8,192, and for chars all.
+        lower: train on lower-cased text.
+        field: the column that holds the text, in jsonl, csv, tsv and parquet.
+        documents: what a document is in a txt file: file, blank or line.
+    """
+    if out.exists():
+        raise ValueError(f"--out {out} exists already; nothing is written over")
+    texts = open_documents(corpus, field=field, documents=documents)
+    if texts.left_out:
+        print(texts.left_out)
+    if kind not in TOKENIZER_KINDS:
+        raise ValueError(f"unknown kind {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}")
+    tokenizer = train_tokenizer(kind, texts, vocab=vocab, lower=lower, progress=print)
+    out.mkdir(parents=True)
+    tokenizer.save(out)
+    return tokenizer
