@@ -12,6 +12,7 @@ from selfwise.views.text import token_mask
 from selfwise.views.text.token_mask import MaskedTokens
 
 Images = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
+SPANS = SpanMask()  # of the paper
 
 
 def simclr(
@@ -95,8 +96,8 @@ def mask_spans(
     targets: Int64[Tensor, "b t"],
     *,
     extent: Int64[Tensor, "b"] | None = None,
-    share: PositiveShare = SpanMask().share,
-    length: PositiveInt = SpanMask().length,
+    share: PositiveShare = SPANS.share,
+    length: PositiveInt = SPANS.length,
     seed: int = 0,
 ) -> MaskedFrames:
     """Mask spans of frames as HuBERT does (arXiv:2106.07447, section IV-C).

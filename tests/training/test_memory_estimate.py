@@ -8,6 +8,7 @@ import torch
 
 from selfwise import methods
 from selfwise.cli import main as cli
+from selfwise.core.types import Step, Term
 from selfwise.methods.simclr import SimCLR
 from selfwise.training import memory_estimate, step_time
 from selfwise.training.config import TrainingConfig, resolve_training
@@ -117,7 +118,8 @@ def test_what_a_forward_pass_keeps_by_hand():
             return (torch.ones(len(batch.x), 10),)
 
         def forward(self, view):
-            return self.layers(view[0])
+            loss = self.layers(view[0]).sum()
+            return Step({"loss": Term(loss, loss.new_ones(()))}, {})
 
     parts = build_state(cases.build("simclr"), options(SimCLR))
     method = Method()
