@@ -49,7 +49,7 @@ def api_function(name: str) -> Callable[..., Any]:
     from selfwise.core.config import check_arguments
 
     command = import_command(name)
-    function = checked(command.load_function())
+    function = check_arguments(command.load_function())
     if command.WORDS == "METHOD":
         from selfwise.runs.signatures import list_options
 
@@ -63,7 +63,7 @@ def option_class(command: ModuleType) -> type["Config"]:
 
     words = {word.strip("[].") for word in command.WORDS.lower().split()}
     skip = {*NOT_OPTIONS, *getattr(command, "PYTHON_ONLY", ()), *words, "runs"}
-    return options_of(command.load_function(), skip=skip, positional=True)
+    return make_options_class(command.load_function(), skip=skip, positional=True)
 
 
 def method_classes(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from selfwise.core.config import Config, make_options_class, make_overrides_class
 from selfwise.core.data_info import ImageInfo
+from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.core.types import Encoder
 from selfwise.data.image import Images, drop_unreadable, open_images
 from selfwise.encoders import beit, image, image_codec
@@ -23,7 +24,6 @@ from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
 from selfwise.methods.needs import HasImageInfo
-from selfwise.modalities.devices import choose_device
 from selfwise.modalities.image.data import OpenImages, count_workers, describe_images
 from selfwise.modalities.image.needs import add_needs, load_inputs
 from selfwise.modalities.image.targets import image_info
@@ -166,7 +166,7 @@ class ImageModality:
             )
         if options.window:
             raise ValueError("--window is for text; images are read whole")
-        device, precision = choose_device(run, options.device)
+        device, precision = choose_evaluation(run.record.training, options.device)
         size, layer, env = image_info(run.record).size, options.layer, options.env
 
         def compute(encoder: Encoder[Tensor], images: Images) -> Float32[np.ndarray, "n d"]:

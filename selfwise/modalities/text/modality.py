@@ -31,7 +31,6 @@ from selfwise.evaluation.features.text_windows import (
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
 from selfwise.methods.needs import HasVocabulary
-from selfwise.modalities.devices import choose_device
 from selfwise.modalities.modality import (
     Embed,
     EncoderChoice,
@@ -176,7 +175,7 @@ class TextModality:
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         """The positions behind `length` were never trained, so longer texts are read in windows."""
-        device, precision = choose_device(run, options.device)
+        device, precision = choose_evaluation(run.record.training, options.device)
         facts = _text_facts(run)
         tokenizer, length = facts.tokenizer, facts.info.length
         reading.check_pooling(options.pooling)
