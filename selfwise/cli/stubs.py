@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import selfwise
 from selfwise import commands, methods
-from selfwise.core.config import Config, field_at, option_paths, options_of
+from selfwise.core.config import Config, find_field, list_option_paths, make_options_class
 from selfwise.runs.config import config_class
 from selfwise.runs.create import pretrain
 from selfwise.training.config import TrainingConfig
@@ -42,8 +42,8 @@ class StubWriter:
 
     def add_command(self, name: str) -> None:
         """A command with its options, or an overload of it for each method."""
-        command = commands.named(name)
-        function = command.function()
+        command = commands.import_command(name)
+        function = command.load_function()
         if command.WORDS != "METHOD":
             self.functions.append(self._function(name, function))
             return
@@ -56,7 +56,7 @@ class StubWriter:
         """For a name that is not written out: the options of training alone; for a class: any."""
         parameters = self._parameters(function, method)
         listed = {p.partition(":")[0] for p in parameters}
-        kinds: list[type[Config]] = [options_of(pretrain, skip=NOT_OPTIONS), TrainingConfig]
+        kinds: list[type[Config]] = [make_options_class(pretrain, skip=NOT_OPTIONS), TrainingConfig]
         parameters += self._options(kinds, listed)
         parameters.append(ENCODER_OPTIONS)
         if method != "str":
@@ -78,7 +78,7 @@ class StubWriter:
     def _for_method(self, name: str, function: Callable[..., object], method: str) -> str:
         parameters = self._parameters(function, f'Literal["{method}"]')
         listed = {p.partition(":")[0] for p in parameters}
-        kinds = [options_of(pretrain, skip=NOT_OPTIONS), config_class(method)]
+        kinds = [make_options_class(pretrain, skip=NOT_OPTIONS), config_class(method)]
         parameters += self._options(kinds, listed)
         parameters.append(ENCODER_OPTIONS)
         return self._define(name, parameters, function)
@@ -86,11 +86,11 @@ class StubWriter:
     def _options(self, kinds: list[type[Config]], listed: set[str]) -> Iterator[str]:
         """The options of config classes that are not listed yet."""
         for kind in kinds:
-            for option, path in option_paths(kind).items():
+            for option, path in list_option_paths(kind).items():
                 if option in listed or option.startswith("encoder.") or option == "out":
                     continue
                 listed.add(option)
-                field = field_at(kind, path)
+                field = find_field(kind, path)
                 default = "" if field.is_required() else " = ..."
                 yield f"{option}: {self.spell(field.annotation)}{default}"
 
@@ -131,7 +131,7 @@ class StubWriter:
         else:
             yield self._named(hint)
 
-    def _generic(self, origin: Any, arguments: tuple[Any, ...]) -> str:
+    def _generic(self, origin: type, arguments: tuple[Any, ...]) -> str:
         inner = [
             f"[{', '.join(map(self.spell, a))}]" if isinstance(a, list) else self.spell(a)
             for a in arguments
@@ -140,7 +140,8 @@ class StubWriter:
         inner = ["...", *inner] if arguments and arguments[0] is Ellipsis else inner
         return f"{self._named(origin)}[{', '.join(inner)}]"
 
-    def _named(self, hint: Any) -> str:
+    def _named(self, hint: object) -> str:
+        assert isinstance(hint, type), hint
         if hint.__module__ != "builtins":
             self.imports.add((hint.__module__, hint.__qualname__))
         return str(hint.__qualname__)
@@ -149,7 +150,7 @@ class StubWriter:
 def write_stub() -> str:
     """The text of `__init__.pyi`."""
     writer = StubWriter()
-    for name in commands.names():
+    for name in commands.command_names():
         writer.add_command(name)
     lines = [f"from {module} import {name}" for module, name in sorted(writer.imports)]
     modules = ("losses", "views", "encoders", "targets")

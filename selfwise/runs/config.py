@@ -12,24 +12,24 @@ from torch import nn
 from selfwise.core.config import (
     AbsolutePath,
     Config,
-    flag,
+    format_flag,
+    list_option_paths,
+    list_sections,
     make_config,
+    make_options_class,
     merge_values,
     nest_values,
-    option_paths,
-    options_of,
-    sections,
     values_in,
 )
 from selfwise.core.plugins import (
     FROM_PYTHON,
     allow_plugins,
-    is_place,
-    module_of,
+    is_import_path,
+    module_part,
 )
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
-from selfwise.modalities.modality import EncoderChoice, EncoderFactory, Modality
+from selfwise.modalities.modality import AnyModality, EncoderChoice, EncoderFactory
 from selfwise.runs.names import (
     ModuleFactory,
     ModuleOptions,
@@ -74,7 +74,7 @@ class RunRequest:
     """As run.yaml names it."""
     kind: type[Method]
     config: PretrainConfig
-    modality: Modality
+    modality: AnyModality
     encoder: EncoderChoice
     asked: Mapping[str, Any]
     """What the user said, by option."""
@@ -111,7 +111,7 @@ def config_class(
 
 
 def _config_class(
-    kind: type[Method], modality: Modality, encoder_options: type[Config]
+    kind: type[Method], modality: AnyModality, encoder_options: type[Config]
 ) -> type[PretrainConfig]:
     key = (kind, encoder_options)
     if key not in _CLASSES:
@@ -127,18 +127,20 @@ def _config_class(
     return _CLASSES[key]
 
 
-def encoder_class(modality: Modality, name: str, factory: EncoderFactory | None) -> type[Config]:
+def encoder_class(modality: AnyModality, name: str, factory: EncoderFactory | None) -> type[Config]:
     """The config class of an encoder's options: of ours by name, of any other by its factory."""
     if factory is None:
         return modality.find_encoder_options(name)
     if isinstance(factory, ModuleFactory):
         return ModuleOptions
-    return options_of(factory, skip=modality.encoder_facts, prefix="encoder.", positional=True)
+    return make_options_class(
+        factory, skip=modality.encoder_facts, prefix="encoder.", positional=True
+    )
 
 
 def method_class_options(kind: type[Method]) -> type[Config]:
     """The config class of a method's own options."""
-    return options_of(kind, skip={"encoder", *kind.needs})
+    return make_options_class(kind, skip={"encoder", *kind.needs})
 
 
 def needs_class(kind: type[Method]) -> type[Config]:
@@ -160,7 +162,7 @@ def make_request(
     data: object,
     encoder: str | EncoderFactory | nn.Module = "",
     start: str | Path = "",
-    spell: Callable[[str], str] = flag,
+    spell: Callable[[str], str] = format_flag,
 ) -> RunRequest:
     """A run as the user describes it, with every option checked.
 
@@ -197,7 +199,7 @@ def make_request(
     asked = values_in(config, given)
     if ":" in method_name + name:
         # what the user has named or handed over, the other processes of the run may import too
-        allow_plugins(module_of(place) for place in (method_name, name) if is_place(place))
+        allow_plugins(module_part(place) for place in (method_name, name) if is_import_path(place))
     return RunRequest(
         method=method_name,
         kind=kind,
@@ -223,10 +225,10 @@ def _check_not_supplied(
     spell: Callable[[str], str],
 ) -> None:
     """Raises ValueError for what no encoder takes as an option, also where it takes any name."""
-    own = sections(kind)["encoder_options"].model_fields
+    own = list_sections(kind)["encoder_options"].model_fields
     taken = SUPPLIED if factory is None else signature(factory).parameters
     for name in (n for n in given if n in taken and n not in own):
-        if (setter := SUPPLIED.get(name, "")) in option_paths(kind):
+        if (setter := SUPPLIED.get(name, "")) in list_option_paths(kind):
             raise ValueError(
                 f"{spell(f'encoder.{name}')} is no option of the encoder; {spell(setter)} sets it"
             )
@@ -257,7 +259,7 @@ def choose_encoder(
 
 
 def _options_from_start(
-    modality: Modality,
+    modality: AnyModality,
     start: Path,
     earlier: RunRecord,
     encoder: str | EncoderFactory | nn.Module,

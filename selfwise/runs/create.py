@@ -28,7 +28,7 @@ from selfwise.runs.record import RunRecord, has_record, read_record, write_recor
 from selfwise.runs.settled import NAME, settle
 from selfwise.runs.steps import plan_steps
 from selfwise.training.best_metric import check_best
-from selfwise.training.checkpoint import everything
+from selfwise.training.checkpoint import list_checkpoints
 from selfwise.training.config import ResolvedTraining, check_training
 from selfwise.training.loop import fit
 
@@ -38,7 +38,7 @@ BEGUN = ".begun"  # in a run folder until run.yaml is there
 def pretrain(
     method: str | type[Method],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | EncoderFactory | nn.Module = "",
     start: str | Path = "",
@@ -85,7 +85,7 @@ def pretrain(
 
 def request_run(
     method: str | type[Method],
-    data: Any,
+    data: object,
     encoder: str | EncoderFactory | nn.Module,
     start: str | Path,
     seed: int,
@@ -99,7 +99,7 @@ def request_run(
     return request if devices == training.devices else request.with_devices(devices)
 
 
-def check_processes(request: RunRequest, data: Any) -> None:
+def check_processes(request: RunRequest, data: object) -> None:
     """Raises ValueError if the run cannot have as many processes as it asks for."""
     training = request.config.training
     if training.devices == 1:
@@ -178,6 +178,6 @@ def _removed_if_never_saved(out: Path, training: ResolvedTraining) -> Iterator[N
     try:
         yield
     except (ValueError, FloatingPointError):
-        if training.devices == 1 and not everything(out / "checkpoints"):
+        if training.devices == 1 and not list_checkpoints(out / "checkpoints"):
             shutil.rmtree(out)
         raise

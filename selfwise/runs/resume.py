@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from selfwise.core.config import flag
+from selfwise.core.config import format_flag
+from selfwise.core.device import resolve_device
 from selfwise.core.plugins import FROM_PYTHON, allow_plugins
 from selfwise.distributed.process_group import detect_env
 from selfwise.methods import Method
@@ -19,14 +20,13 @@ from selfwise.runs.launch import check_as_many, check_together, joined, reopen, 
 from selfwise.runs.open import Run, load, resolve_code
 from selfwise.runs.record import RunRecord, has_record, read_record
 from selfwise.runs.settled import NAME, settle
-from selfwise.training.config import resolve_device
 from selfwise.training.loop import fit
 
 
 def resume(
     run: str | Path,
     *,
-    data: Any = None,
+    data: object = None,
     plugins: Sequence[str] = (),
     method: type[Method] | None = None,
     encoder: EncoderFactory | nn.Module | None = None,
@@ -77,7 +77,7 @@ def resume(
 def pretrain_or_resume(
     method: str,
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | EncoderFactory | nn.Module = "",
     start: str | Path = "",
@@ -107,7 +107,8 @@ def pretrain_or_resume(
         before = record.config.get(name, record.get(name))
         if value != before:
             raise ValueError(
-                f"{folder} holds a run with {flag(name)} {before}, not {value}; give another --out"
+                f"{folder} holds a run with {format_flag(name)} {before}, not {value}; "
+                "give another --out"
             )
     return resume(folder, data=data if record.data == FROM_PYTHON else None, quiet=quiet)
 
@@ -116,7 +117,7 @@ def _asked_again(
     record: RunRecord,
     method: str,
     options: Mapping[str, Any],
-    data: Any,
+    data: object,
     encoder: str | EncoderFactory | nn.Module,
     start: str | Path,
     seed: int,

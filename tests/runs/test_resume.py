@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from selfwise.training.config import resolve_precision
+from selfwise.core.device import resolve_precision
 from tests.helpers import unit_cases
 
 STEPS, SAVE, LOG = 300, 50, 5
@@ -113,9 +113,9 @@ def between_saves(run: Path, process: BaseProcess, dice: random.Random) -> bool:
 def inside_a_save(run: Path, process: BaseProcess, dice: random.Random) -> bool:
     """While a checkpoint has its temporary name."""
     writing = run / "checkpoints"
-    wait_for(process, lambda: any(writing.glob(".writing-*")))
+    wait_for(process, lambda: any(writing.glob(".*.writing")))
     kill(process)
-    return any(writing.glob(".writing-*"))
+    return any(writing.glob(".*.writing"))
 
 
 def same(a: Path, b: Path) -> None:

@@ -12,8 +12,9 @@ from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float32
 from torch import nn
 
-from selfwise.core.config import Config, given_values, overrides_of
+from selfwise.core.config import Config, drop_none, make_overrides_class
 from selfwise.core.data_info import AudioInfo
+from selfwise.core.device import choose_evaluation
 from selfwise.core.types import RATE, SpeechEncoder
 from selfwise.data.audio.open import Recordings, open_recordings
 from selfwise.encoders import speech as encoders
@@ -33,10 +34,10 @@ from selfwise.modalities.audio.data import (
     drop_short,
 )
 from selfwise.modalities.audio.targets import SpeechTargets
-from selfwise.modalities.devices import choose_device
 from selfwise.modalities.modality import (
     Embed,
     EncoderChoice,
+    Facts,
     FeatureOptions,
     Opening,
     OpenRun,
@@ -88,9 +89,9 @@ class AudioModality:
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        return overrides_of(SpeechShape, prefix=PREFIX)
+        return make_overrides_class(SpeechShape, prefix=PREFIX)
 
-    def open_data(self, data: Any, options: AudioReading, opening: Opening) -> OpenAudio:
+    def open_data(self, data: object, options: AudioReading, opening: Opening) -> OpenAudio:
         _check_reading(options)
         self.find_depth(opening.encoder)  # before hours of clustering, and not after them
         recordings = drop_short(
@@ -132,33 +133,35 @@ class AudioModality:
     def options_from_start(self, start: Path) -> dict[str, object]:
         return {}
 
-    def build_encoder(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+    def build_encoder(self, choice: EncoderChoice, facts: Facts, seed: int) -> nn.Module:
         if choice.factory is not None:
             return build_checked_encoder(
                 choice.factory, choice.options, SpeechEncoder, kind="speech", seed=seed
             )
-        return encoders.build_speech_encoder(choice.name, seed=seed, **given_values(choice.options))
+        return encoders.build_speech_encoder(choice.name, seed=seed, **drop_none(choice.options))
 
     def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
         """The same choice: published weights come in by `selfwise import`, as a run."""
         return choice
 
-    def build_untrained(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+    def build_untrained(self, choice: EncoderChoice, facts: Facts, seed: int) -> nn.Module:
         return self.build_encoder(choice, facts, seed)
 
     def find_depth(self, choice: EncoderChoice) -> int | None:
         """Layers of an encoder that is only named. Raises ValueError if it cannot be built."""
         if choice.factory is not None:
             return None
-        return encoders.count_layers(choice.name, **given_values(choice.options))
+        return encoders.count_layers(choice.name, **drop_none(choice.options))
 
-    def open_examples(self, run: TrainedRun, data: Any, options: ReadingOptions) -> Recordings:
+    def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Recordings:
         for name in (n for n in ("field", "label") if getattr(options, n)):
             raise ValueError(f"--{name} is for text, and this run is on audio")
+        trained = run.record.reading
+        assert isinstance(trained, AudioReading), "a run on speech"
         return open_recordings(
             data,
             labelled=options.labelled,
-            cache=run.record.reading.cache,
+            cache=trained.cache,
             skip_broken=options.skip_broken,
             progress=_progress(),
         )
@@ -179,7 +182,9 @@ class AudioModality:
                 f"layer {layer} does not exist: the encoder has layers 0 to {depth - 1}"
             )
 
-        def embed_layer(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n d"]:
+        def embed_layer(
+            encoder: SpeechEncoder, recordings: Recordings
+        ) -> Float32[np.ndarray, "n d"]:
             features = embed_layers(encoder, recordings)
             return features[:, layer % depth + 1] if options.env.rank == 0 else features
 
@@ -244,10 +249,12 @@ def _add_needs(opened: OpenAudio, opening: Opening, recordings: Recordings) -> N
 def _make_cached(
     run: TrainedRun, extract: Callable[..., Any], name: str, options: FeatureOptions
 ) -> Embed:
-    device, precision = choose_device(run, options.device)
+    device, precision = choose_evaluation(run.record.training, options.device)
     env = options.env
 
-    def compute(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n *layers d"]:
+    def compute(
+        encoder: SpeechEncoder, recordings: Recordings
+    ) -> Float32[np.ndarray, "n *layers d"]:
         stamp = recordings.stamp  # a file may change and keep its size
         key = (
             image_features.compute_checksum(encoder),
