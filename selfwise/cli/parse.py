@@ -55,7 +55,9 @@ def parse_line(
     return _as_paths(placed) | typed_values(kind, values)
 
 
-def parse_method_line(word: str, function: Function, argv: Sequence[str]) -> dict[str, object] | None:
+def parse_method_line(
+    word: str, function: Function, argv: Sequence[str]
+) -> dict[str, object] | None:
     """The arguments of a command that trains a method, or None after printing the help.
 
     Which options there are depends on the method and on the encoder. Raises ValueError with one
