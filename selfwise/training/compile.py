@@ -10,7 +10,8 @@ from functools import cache, partial
 from shutil import which
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from selfwise.nn.patch_transformer import PatchBlock
 from selfwise.nn.transformer import Block
@@ -55,20 +56,22 @@ def list_entry_points(encoder: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 
 
 @cache
-def make_counting_backend(backend: str) -> Callable[..., Any]:
+def make_counting_backend(backend: str) -> Callable[..., Callable[..., object]]:
     """A backend of torch.compile that counts in `RUNS` how often its graphs run."""
     from torch._dynamo import lookup_backend
 
     make = lookup_backend(backend)
 
-    def compiled(graph: Any, examples: Any, **options: Any) -> Callable[..., Any]:
+    def compiled(
+        graph: GraphModule, examples: list[Tensor], **options: object
+    ) -> Callable[..., object]:
         run = make(graph, examples, **options)
 
-        def counted(*inputs: Any) -> Any:
+        def run_counted(*inputs: Tensor) -> object:
             COMPILED_RUNS.count += 1
             return run(*inputs)
 
-        return counted
+        return run_counted
 
     return compiled
 
