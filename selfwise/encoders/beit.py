@@ -88,7 +88,7 @@ class ViT(nn.Module):
             x = block(x, bias)
         return self._final_features(x)
 
-    def read(
+    def forward_at(
         self, tokens: Float[Tensor, "b n d"], where: Int64[Tensor, "b k"]
     ) -> Float[Tensor, "b k d"]:
         """`trunk(tokens).tokens` at the patches `where`, for less: the last block's queries and

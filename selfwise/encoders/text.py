@@ -81,7 +81,7 @@ class TextTransformer(nn.Module):
         outputs = self.trunk.all_layers(x, self._layout(x, batch))
         return [self._features(tokens, batch) for tokens in outputs]
 
-    def read(self, batch: TextBatch, where: Int64[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
+    def forward_at(self, batch: TextBatch, where: Int64[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
         """`forward(batch).tokens` at the positions `where`, by `Transformer.forward_at`."""
         x = self.embed(batch)
         return self.trunk.forward_at(x, self._layout(x, batch), where)

@@ -173,7 +173,7 @@ def _run_steps(
             if done % options.log_every == 0 or last or probed:
                 values, times = {**recorder.meter.compute_means(), "lr": lr, **probed}, clock.lap()
                 recorder.write_values(done, values, times)
-                progress.show(done, values, times)
+                progress.show_values(done, values, times)
             if done % options.save_every == 0 or last or stop:
                 recorder.save_checkpoint(done, state)
             if stop and not last:
