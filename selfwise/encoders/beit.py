@@ -79,7 +79,8 @@ class ViT(nn.Module):
             raise ValueError(
                 f"encoder {self.name} was built for images of {expected}, not {tuple(x.shape[1:])}"
             )
-        return self.patches((x - MEAN) / STD).flatten(2).transpose(1, 2)
+        patches: Tensor = self.patches((x - MEAN) / STD).flatten(2).transpose(1, 2)
+        return patches
 
     def trunk(self, tokens: Float[Tensor, "b n d"]) -> Features:
         """Run the transformer on the patches of `embed`, or on tokens that replace some of them."""
@@ -98,7 +99,10 @@ class ViT(nn.Module):
         for block, own in before:
             x = block(x, own)
         x = last(x, bias, where + 1)
-        return self.norm(x) if self.shape.norm == "tokens" else x
+        if self.shape.norm != "tokens":
+            return x
+        normed: Tensor = self.norm(x)
+        return normed
 
     def hidden(self, x: Float[Tensor, "b c h w"]) -> list[Features]:
         """The output of every block; the final norm is part of the last one alone."""

@@ -130,7 +130,8 @@ class TextTransformer(nn.Module):
 
     def _embed_tokens(self, ids: Int64[Tensor, "b n"]) -> Float[Tensor, "b n e"]:
         try:
-            return self.token(ids)
+            embedded: Tensor = self.token(ids)
+            return embedded
         except IndexError as error:  # on the CPU alone; on CUDA a check would wait for the device
             raise ValueError(
                 f"token ids reach from {ids.min()} to {ids.max()}, but encoder {self.name} has a "

@@ -61,7 +61,8 @@ class Run:
     @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of a run on text; only those have one."""
-        return self.facts.tokenizer
+        tokenizer: Tokenizer = self.facts.tokenizer
+        return tokenizer
 
     @property
     def size(self) -> int:

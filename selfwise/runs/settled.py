@@ -27,7 +27,8 @@ def settle(folder: Path, record: RunRecord) -> Settled:
     values |= {f"data_info.{n}": value for n, value in record.info.model_dump(mode="json").items()}
     values |= {f"needs.{n}": dict(about) for n, about in record.needs.items()}
     values |= {f"code.{place}": code for place, code in record.code.items()}
-    return json.loads(json.dumps(values | _checksums(folder)))
+    plain: dict[str, object] = json.loads(json.dumps(values | _checksums(folder)))
+    return plain
 
 
 def check_settled(folder: Path, saved: Checkpoint) -> None:

@@ -1,7 +1,7 @@
 """What `--compile` compiles: the parts of an encoder that run, whichever way in a method takes.
 
-Methods enter an encoder by `encoder(x)`, `forward_at`, `trunk` or `hidden`. Of a transformer each block
-is compiled, since every way in leads through the blocks; other encoders are compiled whole.
+Methods enter an encoder by `encoder(x)`, `forward_at`, `trunk` or `hidden`. Of a transformer each
+block is compiled, since every way in leads through the blocks; other encoders are compiled whole.
 """
 
 import os
