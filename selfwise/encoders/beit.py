@@ -94,15 +94,14 @@ class ViT(nn.Module):
     ) -> Float[Tensor, "b k d"]:
         """`trunk(tokens).tokens` at the patches `where`, for less: the last block's queries and
         MLP are for those alone."""
-        x = self._add_class_token(tokens)
+        x: Tensor = self._add_class_token(tokens)
         *before, (last, bias) = self._blocks_and_biases(x)
         for block, own in before:
             x = block(x, own)
         x = last(x, bias, where + 1)
-        if self.shape.norm != "tokens":
-            return x
-        normed: Tensor = self.norm(x)
-        return normed
+        if self.shape.norm == "tokens":
+            x = self.norm(x)
+        return x
 
     def hidden(self, x: Float[Tensor, "b c h w"]) -> list[Features]:
         """The output of every block; the final norm is part of the last one alone."""
