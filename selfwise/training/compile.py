@@ -10,7 +10,7 @@ from functools import cache, partial
 from shutil import which
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.fx import GraphModule
 
 from selfwise.nn.patch_transformer import PatchBlock
@@ -63,11 +63,11 @@ def make_counting_backend(backend: str) -> Callable[..., Callable[..., object]]:
     make = lookup_backend(backend)
 
     def compiled(
-        graph: GraphModule, examples: list[Tensor], **options: object
+        graph: GraphModule, examples: list[Any], **options: object
     ) -> Callable[..., object]:
         run = make(graph, examples, **options)
 
-        def run_counted(*inputs: Tensor) -> object:
+        def run_counted(*inputs: Any) -> object:
             COMPILED_RUNS.count += 1
             return run(*inputs)
 
