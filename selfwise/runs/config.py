@@ -179,7 +179,7 @@ def make_request(
     method_name, kind, is_outside = name_method(method)
     modality = modality_of(kind)
     user = {"data": name_data(data), "start": str(start), **values}
-    earlier, below = None, dict[str, Any]()
+    earlier, below = None, dict[str, object]()
     if start:
         earlier = read_record(Path(start))
         below = _options_from_start(modality, Path(start), earlier, encoder)
@@ -256,7 +256,7 @@ def choose_encoder(
                 )
         elif option not in options.model_fields_set:
             added[option] = value
-    return EncoderChoice(name, options.replace(**added) if added else options, factory)
+    return EncoderChoice(name, options.model_copy(update=added) if added else options, factory)
 
 
 def _options_from_start(
@@ -264,9 +264,9 @@ def _options_from_start(
     start: Path,
     earlier: RunRecord,
     encoder: str | EncoderFactory | nn.Module,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The options that go with the weights of an earlier run."""
-    below: dict[str, Any] = dict(modality.options_from_start(start))
+    below: dict[str, object] = dict(modality.options_from_start(start))
     if encoder == "":
         below["encoder"] = earlier.encoder_name
         below |= {f"encoder.{name}": value for name, value in earlier.encoder_options.items()}

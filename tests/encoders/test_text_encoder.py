@@ -388,7 +388,7 @@ MISFITS = {
     "depth must be at least 1": ("bert-tiny", {"depth": 0}),
     "dropout must be at least 0 and below 1": ("bert-tiny", {"dropout": 1.0}),
     "eps must be above 0": ("bert-tiny", {"eps": 0}),
-    "segments must not be below 0": ("bert-tiny", {"segments": -1}),
+    "segments must be at least 0, not -1": ("bert-tiny", {"segments": -1}),
     "embedding must be dim, 128": ("gpt-tiny", {"embedding": 64}),
     "shared must be true or false": ("bert-tiny", {"shared": "yes"}),
 }

@@ -267,7 +267,7 @@ ERRORS = [
     ("beit-tiny", {"norm": "poold"}, "unknown norm 'poold'; did you mean 'pooled'?"),
     ("beit-tiny", {"depth": "six"}, "depth must be a whole number, not 'six'"),
     ("beit-tiny", {"eps": 0.0}, "eps must be above 0"),
-    ("beit-tiny", {"layer_scale": -1.0}, "layer_scale must not be below 0"),
+    ("beit-tiny", {"layer_scale": -1.0}, "layer_scale must be at least 0, not -1.0"),
     ("beit-tiny", {"in_channels": 4}, "images of 1 or 3 channels, not 4"),
 ]  # fmt: skip
 
