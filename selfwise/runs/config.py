@@ -19,7 +19,7 @@ from selfwise.core.config import (
     make_options_class,
     merge_values,
     nest_values,
-    values_in,
+    select_values,
 )
 from selfwise.core.plugins import (
     FROM_PYTHON,
@@ -192,11 +192,12 @@ def make_request(
         name, factory = name_encoder(kind.default_encoder)
     kind_of = _config_class(kind, modality, encoder_class(modality, name, factory))
     nested = nest_values(kind_of, user, spell=spell)
-    if nested["encoder_options"]:
-        _check_not_supplied(kind_of, nested["encoder_options"], factory, spell)
+    encoder_options = nested["encoder_options"]
+    if isinstance(encoder_options, Mapping) and encoder_options:
+        _check_not_supplied(kind_of, encoder_options, factory, spell)
     merged = merge_values(nest_values(kind_of, below), nested) if below else nested
     config = make_config(kind_of, merged, spell=spell)
-    requested = values_in(config, nested)
+    requested = select_values(config, nested)
     if ":" in method_name + name:
         # what the user has named or handed over, the other processes of the run may import too
         allow_plugins(module_part(place) for place in (method_name, name) if is_import_path(place))

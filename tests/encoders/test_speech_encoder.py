@@ -245,7 +245,7 @@ def test_frames_are_read_as_the_whole_is_computed():
     embedded = encoder.embed(batch)
     where = torch.tensor([[0, 5, 23], [1, 1, 14], [3, 2, 0], [0, 0, 0]])
     whole = encoder.trunk(embedded.tokens, embedded.valid).tokens
-    found = encoder.read(embedded.tokens, embedded.valid, where)
+    found = encoder.forward_at(embedded.tokens, embedded.valid, where)
     want = whole.gather(1, where[..., None].expand(-1, -1, 64))
     torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-5)
 
