@@ -402,7 +402,7 @@ def test_a_larger_batch_is_read_from_the_data(home, monkeypatch):
 def test_the_numbers_are_those_of_the_run(home, monkeypatch):
     seen = []
     monkeypatch.setattr(bench, "propose_trials", lambda numbers: seen.append(numbers) or [])
-    monkeypatch.setattr(bench, "available", lambda: 7)
+    monkeypatch.setattr(bench, "count_cpus", lambda: 7)
     told = {**IMAGES, "workers": 1, "measure": 0.01, "quiet": True}
     found = bench.bench("simclr", data=home / "photos", **told).to_dict()
     (numbers,) = seen
