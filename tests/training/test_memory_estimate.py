@@ -1,5 +1,7 @@
-"""Time and memory of a run, estimated before it: from few steps, and from small ones."""
+"""Time and memory of a run, estimated before it: import contextlib
+from few steps, and from small ones."""
 
+import contextlib
 import os
 from functools import partial
 
@@ -8,6 +10,7 @@ import torch
 
 from selfwise import methods
 from selfwise.cli import main as cli
+from selfwise.core.types import Step, Term
 from selfwise.methods.simclr import SimCLR
 from selfwise.training import memory_estimate, step_time
 from selfwise.training.config import TrainingConfig, resolve
@@ -117,11 +120,12 @@ def test_what_a_forward_pass_keeps_by_hand():
             return (torch.ones(len(batch.x), 10),)
 
         def forward(self, view):
-            return self.layers(view[0])
+            out = self.layers(view[0])
+            return Step({"out": Term(out.sum(), torch.ones(()))}, {})
 
     parts = assemble(cases.build("simclr"), options(SimCLR))
     method = Method()
-    parts = parts._replace(method=method, wrapped=method)
+    parts = parts._replace(method=method)
     kept = memory_estimate.kept_bytes(parts, cases.batch(SimCLR, 8), 8, seed=0)
     assert kept == 4 * 8 * (10 + 20)
 
@@ -140,6 +144,23 @@ def test_a_batch_that_does_not_fit_is_named_with_one_that_does(monkeypatch):
     assert 1 <= fits < 64
     with pytest.raises(ValueError, match="no batch does"):
         check(monkeypatch, 10)
+
+
+def test_a_second_pass_is_made_only_where_memory_is_near(monkeypatch):
+    passes = []
+    kept_bytes = memory_estimate.kept_bytes
+
+    def counted(*args, **named):
+        passes.append(args[2])
+        return kept_bytes(*args, **named)
+
+    monkeypatch.setattr(memory_estimate, "kept_bytes", counted)
+    check(monkeypatch, 10**12)
+    assert passes == [4]
+    needed = 5 * 10**7  # about what this step needs, so that one pass cannot tell
+    with contextlib.suppress(ValueError):
+        check(monkeypatch, needed)
+    assert passes == [4, 4, 8]
 
 
 def test_memory_is_checked_before_a_run_folder_is_there(monkeypatch, tmp_path, capsys):

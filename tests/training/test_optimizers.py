@@ -117,7 +117,7 @@ def test_the_step_has_the_methods_betas_and_clip():
         TrainingConfig(steps=1, precision="float32", device="cpu"), type(method), workers=0
     )
     assert options.clip == 1.0
-    groups = assemble(method, options).inner.param_groups
+    groups = assemble(method, options).optimizer.param_groups
     assert all(g["eps"] == 1e-6 for g in groups)
     told = TrainingConfig(steps=1, clip=0.0, device="cpu")
     assert resolve(told, type(method), workers=0).clip == 0.0
