@@ -9,11 +9,11 @@ from pydantic.fields import FieldInfo
 
 from selfwise.core.config import (
     Config,
-    flag,
+    describe_unknown_option,
+    format_flag,
     make_config,
     open_prefixes,
     option_fields,
-    unknown_option,
 )
 
 ENCODER = "encoder."  # in front of the options of an encoder
@@ -51,23 +51,23 @@ class OptionTable:
             self.options |= option_fields(kind)
             self.takes_any_encoder |= ENCODER in open_prefixes(kind)
 
-    def read_values(self, argv: Sequence[str]) -> dict[str, Any]:
+    def read_values(self, argv: Sequence[str]) -> dict[str, object]:
         """The options of a command line, by name; only those of encoders are read as YAML."""
         return self.convert(split_words(argv))
 
-    def convert(self, words: Iterable[Word]) -> dict[str, Any]:
+    def convert(self, words: Iterable[Word]) -> dict[str, object]:
         """The values of the options; a switch without a value is `yes`.
 
         Raises ValueError for an unknown option, with the nearest one, and for a missing value.
         """
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for name, text in words:
             if name not in self.options and not self._is_of_encoder(name):
-                raise ValueError(unknown_option(name, self.options))
+                raise ValueError(describe_unknown_option(name, self.options))
             if text is None and name in self.options and self.options[name].annotation is bool:
                 text = "yes"
             if text is None:
-                raise ValueError(f"{flag(name)} needs a value")
+                raise ValueError(f"{format_flag(name)} needs a value")
             is_encoder = name.startswith(ENCODER)
             values[name] = self._read_encoder_value(name, text) if is_encoder else text
         return values
@@ -79,7 +79,7 @@ class OptionTable:
     def _read_encoder_value(self, name: str, text: str) -> Any:
         """An option of an encoder: as YAML if it is a list or in quotes, or has no type."""
         if not text:
-            raise ValueError(f"{flag(name)} needs a value")
+            raise ValueError(f"{format_flag(name)} needs a value")
         has_type = name in self.options and self.options[name].annotation is not Any
         if has_type and text[0] not in '[{"':
             return text
@@ -87,7 +87,9 @@ class OptionTable:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             reason = " ".join(str(getattr(error, "problem", None) or error).split())
-            raise ValueError(f"{flag(name)} is not a YAML value: {text!r} ({reason})") from error
+            raise ValueError(
+                f"{format_flag(name)} is not a YAML value: {text!r} ({reason})"
+            ) from error
         # 1e-3 is a number to everybody but YAML 1.1
         exponent = value == text and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text)
         return float(value) if exponent else value
@@ -101,13 +103,13 @@ def take_option(name: str, words: list[Word]) -> list[str]:
     texts = [text for option, text in words if option == name]
     words[:] = [word for word in words if word[0] != name]
     if None in texts:
-        raise ValueError(f"{flag(name)} needs a value")
+        raise ValueError(f"{format_flag(name)} needs a value")
     return [text for text in texts if text is not None]
 
 
 def split_positional(
     words: str, argv: Sequence[str], *, usage: str
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, object], list[str]]:
     """What stands before the options, by the name of the parameter, and the rest.
 
     Args:
@@ -128,7 +130,7 @@ def split_positional(
     return dict(zip(names, argv[:count])), list(argv[count:])
 
 
-def typed_values(kind: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+def typed_values(kind: type[Config], values: Mapping[str, Any]) -> dict[str, object]:
     """Those of the values that a config class has, with their types."""
     config = make_config(kind, {n: v for n, v in values.items() if n in kind.model_fields})
     return {name: getattr(config, name) for name in config.model_fields_set}
@@ -136,7 +138,7 @@ def typed_values(kind: type[Config], values: Mapping[str, Any]) -> dict[str, Any
 
 def check_required(names: Collection[str], values: Mapping[str, Any]) -> None:
     """Raises ValueError for options that must be given, though Python does without them."""
-    if missing := [flag(name) for name in names if name not in values]:
+    if missing := [format_flag(name) for name in names if name not in values]:
         raise ValueError(f"{', '.join(missing)} must be given")
 
 
@@ -145,7 +147,7 @@ def wants_help(argv: Sequence[str]) -> bool:
     return bool({*HELP} & {*argv})
 
 
-def drop_lengths(values: dict[str, Any], flags: Collection[str]) -> dict[str, Any]:
+def drop_lengths(values: dict[str, object], flags: Collection[str]) -> dict[str, object]:
     """The options of a file, without its length if the command line gives one."""
     if not any(name in flags for name in LENGTHS):
         return values

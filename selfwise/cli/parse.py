@@ -19,8 +19,8 @@ from selfwise.cli.flags import (
 )
 from selfwise.cli.help import format_help
 from selfwise.commands import method_classes, option_class
-from selfwise.core.config import Config, nest_values, options_of
-from selfwise.core.plugins import allow_plugins, is_place
+from selfwise.core.config import Config, make_options_class, nest_values
+from selfwise.core.plugins import allow_plugins, is_import_path
 from selfwise.modalities import modality_of
 from selfwise.runs.create import pretrain
 from selfwise.runs.names import find_method_class
@@ -38,7 +38,7 @@ PLUGIN_HELP = """\
 
 def parse_line(
     word: str, command: ModuleType, function: Function, argv: Sequence[str]
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     """The arguments of a command whose options are fixed, or None after printing the help."""
     usage = f"{word} {command.WORDS}".strip()
     kind = option_class(command)
@@ -55,7 +55,9 @@ def parse_line(
     return _as_paths(placed) | typed_values(kind, values)
 
 
-def parse_method_line(word: str, function: Function, argv: Sequence[str]) -> dict[str, Any] | None:
+def parse_method_line(
+    word: str, function: Function, argv: Sequence[str]
+) -> dict[str, object] | None:
     """The arguments of a command that trains a method, or None after printing the help.
 
     Which options there are depends on the method and on the encoder. Raises ValueError with one
@@ -97,7 +99,7 @@ def call_recipe(word: str, argv: Sequence[str]) -> None:
         print(f"usage: selfwise {word} RECIPE [options]\n\nRECIPE: {names}")
         return
     recipe = recipes.find_recipe(argv[0])
-    kind = options_of(recipe)
+    kind = make_options_class(recipe)
     if wants_help(argv):
         print(format_help(f"{word} {argv[0]}", first_paragraph(recipe), [kind]))
         return
@@ -122,11 +124,11 @@ def _print_method_help(
     print(CONFIG_HELP + PLUGIN_HELP, end="")
 
 
-def _read_files(files: Sequence[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _read_files(files: Sequence[str]) -> dict[str, object]:
+    values: dict[str, object] = {}
     for file in files:
         values |= read_config_file(Path(file))
-    if is_place(str(values.get("encoder", ""))):
+    if is_import_path(str(values.get("encoder", ""))):
         raise ValueError(
             f"--config {files[-1]} names code outside of selfwise, {values['encoder']}: give it as "
             "--encoder, since a file does not cause an import"
@@ -154,9 +156,9 @@ def _check_file(
         raise ValueError(f"--config {file}: {error}") from error
 
 
-def _as_paths(placed: Mapping[str, Any]) -> dict[str, Any]:
+def _as_paths(placed: Mapping[str, Any]) -> dict[str, object]:
     """Folders as paths; other words as they are."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for name, value in placed.items():
         if name == "runs":
             values[name] = [Path(folder) for folder in value]

@@ -42,7 +42,8 @@ class CpuSyncBatchNorm(_BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._normalise_over_ranks(x) if self.training else super().forward(x)
-        return self.act(self.drop(x))
+        activated: Tensor = self.act(self.drop(x))
+        return activated
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Any number of dimensions will do."""
@@ -62,7 +63,9 @@ class CpuSyncBatchNorm(_BatchNorm):
             mean = (share * means).sum(dim=0)
             var = (share * (variances + (means - mean).square())).sum(dim=0)
             self._update_running(mean, var * (total / (total - 1)))
-        return _Normalise.apply(x, self.weight, self.bias, mean, var, total, self.eps)  # type: ignore[no-any-return]
+        weight, bias = self.weight, self.bias
+        y: Tensor = _Normalise.apply(x, weight, bias, mean, var, total, self.eps)
+        return y
 
     @torch.no_grad()
     def _update_running(self, mean: Tensor, var: Tensor) -> None:
@@ -85,7 +88,7 @@ class _Normalise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor | None,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from selfwise.core.device import EVALUATION_PRECISIONS, choose_evaluation
 from selfwise.core.errors import did_you_mean
 from selfwise.evaluation.features.text import LAYERS, check_pooling
 from selfwise.glue.finetune_recipes import FIXED, RECIPES
@@ -10,13 +11,11 @@ from selfwise.glue.frozen import FeatureSetting
 from selfwise.glue.scores import FINETUNE, FROZEN
 from selfwise.glue.task_splits import AX, MNLI
 from selfwise.glue.tasks import TASKS, GlueTask, find_task
-from selfwise.modalities.devices import choose_device
 from selfwise.runs.open import Run
 
 ALL, MIDDLE, LAST, MAJORITY = "all", "middle", "last", "majority"
 MODES = (FROZEN, FINETUNE)
 WNLI = (MAJORITY, "probe")
-PRECISIONS = ("float32", "bf16")
 # small tasks of sentence pairs, as in RoBERTa (arXiv:1907.11692, section 5.1)
 TRANSFER_TASKS = ("rte", "mrpc", "stsb")
 
@@ -60,7 +59,7 @@ def check_config(config: GlueConfig) -> None:
         raise ValueError(f"--seeds must be at least 1, got {config.seeds}")
     if config.limit < 0:
         raise ValueError(f"--limit must be at least 1, or 0 for all rows, got {config.limit}")
-    choices = {"wnli": WNLI, "recipe": ("", *RECIPES), "precision": ("", *PRECISIONS)}
+    choices = {"wnli": WNLI, "recipe": ("", *RECIPES), "precision": ("", *EVALUATION_PRECISIONS)}
     for name, values in {**choices, "start": ("", MNLI)}.items():
         choice = getattr(config, name)
         if choice not in values:
@@ -105,7 +104,7 @@ def complete_config(run: Run, config: GlueConfig, layers: str, poolings: str) ->
         option = "--layers" if layers else "--poolings"
         raise ValueError(f"{option} goes with --mode frozen: fine-tuning trains all layers")
     return config._replace(
-        recipe=config.recipe or FIXED, precision=config.precision or PRECISIONS[0]
+        recipe=config.recipe or FIXED, precision=config.precision or EVALUATION_PRECISIONS[0]
     )
 
 
@@ -162,7 +161,7 @@ def result_options(run: Run, config: GlueConfig, name: str) -> dict[str, object]
         layers = [
             (LAST if one.layer is None else one.layer, one.pooling) for one in config.settings
         ]
-        options["precision"] = choose_device(run, config.device)[1]
+        options["precision"] = choose_evaluation(run.record.training, config.device)[1]
         options["settings"] = [f"{layer}:{pooling}" for layer, pooling in layers]
     if config.transfers_weights(name):
         options["start"] = config.start

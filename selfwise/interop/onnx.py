@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.files import atomic_write
 from selfwise.core.types import WINDOW, AudioBatch, Encoder, SpeechEncoder, TextBatch, TextEncoder
 
 INPUTS, OUTPUTS = ("ids", "valid"), ("tokens", "pooled")
@@ -44,7 +45,7 @@ class PlainTextEncoder(nn.Module):
 class PlainImageEncoder(nn.Module):
     """An image encoder from plain tensors to plain tensors: those of `outputs` that it has."""
 
-    def __init__(self, encoder: Encoder):
+    def __init__(self, encoder: Encoder[Tensor]):
         super().__init__()
         self.encoder = encoder
 
@@ -91,7 +92,7 @@ def export_text(encoder: TextEncoder, path: Path) -> float:
     )
 
 
-def export_image(encoder: Encoder, path: Path, *, size: int, channels: int) -> float:
+def export_image(encoder: Encoder[Tensor], path: Path, *, size: int, channels: int) -> float:
     """Write the encoder; the batch stays open. Returns the largest difference from torch.
 
     Input `x` float32 (b c h w) in 0..1 with sides of `size`, outputs `tokens` (b n d) where the
@@ -165,31 +166,28 @@ def _export_and_check(
     model = model.cpu().eval()
     with torch.no_grad():
         outputs = OUTPUTS[-len(model(*examples[0])) :]
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with _silence_torch():
-            torch.onnx.export(
-                model,
-                examples[0],
-                partial,
-                input_names=list(inputs),
-                output_names=list(outputs),
-                dynamic_shapes=dynamic_shapes,
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-        session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
-        worst = _measure_difference(session, model, examples, inputs, outputs, select_real)
+        with atomic_write(path) as partial:
+            with _silence_torch():
+                torch.onnx.export(
+                    model,
+                    examples[0],
+                    partial,
+                    input_names=list(inputs),
+                    output_names=list(outputs),
+                    dynamic_shapes=dynamic_shapes,
+                    dynamo=True,
+                    external_data=False,
+                    verbose=False,
+                )
+            session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
+            return _measure_difference(session, model, examples, inputs, outputs, select_real)
     except Exception as error:  # torch, onnxscript and onnxruntime have dozens of their own
-        partial.unlink(missing_ok=True)
         name = getattr(model.encoder, "name", type(model.encoder).__name__)
         raise ValueError(
             f"encoder {name} cannot be written as ONNX: {_describe_error(error)}; --to "
             "safetensors writes any encoder"
         ) from error
-    partial.replace(path)
-    return worst
 
 
 @contextmanager

@@ -48,7 +48,8 @@ class _BySigmoid(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (slope,) = ctx.saved_tensors
-        return grads[0] * slope
+        grad: Tensor = grads[0] * slope
+        return grad
 
 
 def _gelu_without_gradient(x: Tensor) -> Tensor:
@@ -78,5 +79,6 @@ def gelu_tanh(x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     if not own or torch.compiler.is_compiling():
         return F.gelu(x, approximate="tanh")
     if x.requires_grad and torch.is_grad_enabled():
-        return _BySigmoid.apply(x)  # type: ignore[no-any-return]
+        activated: Tensor = _BySigmoid.apply(x)
+        return activated
     return _gelu_without_gradient(x)

@@ -12,20 +12,20 @@ from torch import nn
 from selfwise.core.config import (
     AbsolutePath,
     Config,
-    flag,
+    format_flag,
+    list_option_paths,
+    list_sections,
     make_config,
+    make_options_class,
     merge_values,
     nest_values,
-    option_paths,
-    options_of,
-    sections,
-    values_in,
+    select_values,
 )
 from selfwise.core.plugins import (
     FROM_PYTHON,
     allow_plugins,
-    is_place,
-    module_of,
+    is_import_path,
+    module_part,
 )
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
@@ -76,7 +76,7 @@ class RunRequest:
     config: PretrainConfig
     modality: AnyModality
     encoder: EncoderChoice
-    asked: Mapping[str, Any]
+    requested: Mapping[str, Any]
     """What the user said, by option."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where values are from that the user has not given."""
@@ -133,12 +133,14 @@ def encoder_class(modality: AnyModality, name: str, factory: EncoderFactory | No
         return modality.find_encoder_options(name)
     if isinstance(factory, ModuleFactory):
         return ModuleOptions
-    return options_of(factory, skip=modality.encoder_facts, prefix="encoder.", positional=True)
+    return make_options_class(
+        factory, skip=modality.encoder_facts, prefix="encoder.", positional=True
+    )
 
 
 def method_class_options(kind: type[Method]) -> type[Config]:
     """The config class of a method's own options."""
-    return options_of(kind, skip={"encoder", *kind.needs})
+    return make_options_class(kind, skip={"encoder", *kind.needs})
 
 
 def needs_class(kind: type[Method]) -> type[Config]:
@@ -160,7 +162,7 @@ def make_request(
     data: object,
     encoder: str | EncoderFactory | nn.Module = "",
     start: str | Path = "",
-    spell: Callable[[str], str] = flag,
+    spell: Callable[[str], str] = format_flag,
 ) -> RunRequest:
     """A run as the user describes it, with every option checked.
 
@@ -177,7 +179,7 @@ def make_request(
     method_name, kind, is_outside = name_method(method)
     modality = modality_of(kind)
     user = {"data": name_data(data), "start": str(start), **values}
-    earlier, below = None, dict[str, Any]()
+    earlier, below = None, dict[str, object]()
     if start:
         earlier = read_record(Path(start))
         below = _options_from_start(modality, Path(start), earlier, encoder)
@@ -189,22 +191,23 @@ def make_request(
     else:
         name, factory = name_encoder(kind.default_encoder)
     kind_of = _config_class(kind, modality, encoder_class(modality, name, factory))
-    given = nest_values(kind_of, user, spell=spell)
-    if given["encoder_options"]:
-        _check_not_supplied(kind_of, given["encoder_options"], factory, spell)
-    nested = merge_values(nest_values(kind_of, below), given) if below else given
-    config = make_config(kind_of, nested, spell=spell)
-    asked = values_in(config, given)
+    nested = nest_values(kind_of, user, spell=spell)
+    encoder_options = nested["encoder_options"]
+    if isinstance(encoder_options, Mapping) and encoder_options:
+        _check_not_supplied(kind_of, encoder_options, factory, spell)
+    merged = merge_values(nest_values(kind_of, below), nested) if below else nested
+    config = make_config(kind_of, merged, spell=spell)
+    requested = select_values(config, nested)
     if ":" in method_name + name:
         # what the user has named or handed over, the other processes of the run may import too
-        allow_plugins(module_of(place) for place in (method_name, name) if is_place(place))
+        allow_plugins(module_part(place) for place in (method_name, name) if is_import_path(place))
     return RunRequest(
         method=method_name,
         kind=kind,
         config=config,
         modality=modality,
         encoder=choose_encoder(kind, config, name, factory),
-        asked={option: value for option, value in asked.items() if value not in (None, "")},
+        requested={option: value for option, value in requested.items() if value not in (None, "")},
         sources=dict.fromkeys(below, "start"),
         earlier=earlier,
         is_outside=is_outside,
@@ -218,15 +221,15 @@ SUPPLIED |= {"seed": "seed"}
 
 def _check_not_supplied(
     kind: type[PretrainConfig],
-    given: Mapping[str, Any],
+    options: Mapping[str, Any],
     factory: EncoderFactory | None,
     spell: Callable[[str], str],
 ) -> None:
     """Raises ValueError for what no encoder takes as an option, also where it takes any name."""
-    own = sections(kind)["encoder_options"].model_fields
-    taken = SUPPLIED if factory is None else signature(factory).parameters
-    for name in (n for n in given if n in taken and n not in own):
-        if (setter := SUPPLIED.get(name, "")) in option_paths(kind):
+    own = list_sections(kind)["encoder_options"].model_fields
+    supplied = SUPPLIED if factory is None else signature(factory).parameters
+    for name in (n for n in options if n in supplied and n not in own):
+        if (setter := SUPPLIED.get(name, "")) in list_option_paths(kind):
             raise ValueError(
                 f"{spell(f'encoder.{name}')} is no option of the encoder; {spell(setter)} sets it"
             )
@@ -253,7 +256,7 @@ def choose_encoder(
                 )
         elif option not in options.model_fields_set:
             added[option] = value
-    return EncoderChoice(name, options.replace(**added) if added else options, factory)
+    return EncoderChoice(name, options.model_copy(update=added) if added else options, factory)
 
 
 def _options_from_start(
@@ -261,9 +264,9 @@ def _options_from_start(
     start: Path,
     earlier: RunRecord,
     encoder: str | EncoderFactory | nn.Module,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The options that go with the weights of an earlier run."""
-    below: dict[str, Any] = dict(modality.options_from_start(start))
+    below: dict[str, object] = dict(modality.options_from_start(start))
     if encoder == "":
         below["encoder"] = earlier.encoder_name
         below |= {f"encoder.{name}": value for name, value in earlier.encoder_options.items()}

@@ -21,14 +21,14 @@ from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory, OpenData
 from selfwise.runs.build import RunCode
 from selfwise.runs.config import RunRequest, make_request
-from selfwise.runs.launch import check_together, joined, together
+from selfwise.runs.launch import check_together, join_run, lead_run
 from selfwise.runs.open import Run, load
 from selfwise.runs.prepare import PreparedRun, complete_record, prepare_run
 from selfwise.runs.record import RunRecord, has_record, read_record, write_record
-from selfwise.runs.settled import NAME, settle
+from selfwise.runs.settled import NAME, describe_settings
 from selfwise.runs.steps import plan_steps
 from selfwise.training.best_metric import check_best
-from selfwise.training.checkpoint import everything
+from selfwise.training.checkpoint import list_checkpoints
 from selfwise.training.config import ResolvedTraining, check_training
 from selfwise.training.loop import fit
 
@@ -69,7 +69,7 @@ def pretrain(
     request = request_run(method, data, encoder, start, seed, options)
     if (env := detect_env()) is not None and env.rank:
         device = request.config.training.device
-        joined(
+        join_run(
             out,
             env,
             data=data,
@@ -92,7 +92,7 @@ def request_run(
     options: Mapping[str, Any],
 ) -> RunRequest:
     """The run that a call of `pretrain` describes, with every option checked."""
-    values: dict[str, Any] = {**options, **({"seed": seed} if seed else {})}
+    values: dict[str, object] = {**options, **({"seed": seed} if seed else {})}
     request = make_request(method, values, data=data, encoder=encoder, start=start)
     training = request.config.training
     devices = count_processes(training.devices if "devices" in training.model_fields_set else None)
@@ -121,7 +121,7 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
         check_best(partial(deepcopy, method), source, training, seed=seed, probes=probes)
     record = complete_record(prepared.record, training)
     _make_folder(out, record, data)
-    with _removed_if_never_saved(out, training), together(out, training) as env:
+    with _removed_if_never_saved(out, training), lead_run(out, training) as env:
         fit(
             method,
             source,
@@ -130,7 +130,7 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
             probes=probes,
             out=out,
             quiet=quiet,
-            beside={NAME: settle(out, record)},
+            beside={NAME: describe_settings(out, record)},
             env=env,
         )
     return load(out, method=prepared.code.method, encoder=prepared.code.encoder)
@@ -178,6 +178,6 @@ def _removed_if_never_saved(out: Path, training: ResolvedTraining) -> Iterator[N
     try:
         yield
     except (ValueError, FloatingPointError):
-        if training.devices == 1 and not everything(out / "checkpoints"):
+        if training.devices == 1 and not list_checkpoints(out / "checkpoints"):
             shutil.rmtree(out)
         raise

@@ -3,7 +3,6 @@
 Reading one imports nothing that it names.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
-from selfwise.core.config import Config, make_config, sections
+from selfwise.core.config import Config, list_sections, make_config
+from selfwise.core.files import write_file
 from selfwise.modalities import find_modality
 from selfwise.training.config import ResolvedTraining
 
@@ -93,30 +93,30 @@ class RunRecord:
         return str(self.option("encoder"))
 
     @property
-    def encoder_options(self) -> dict[str, Any]:
+    def encoder_options(self) -> Mapping[str, Any]:
         """The options of the encoder that were chosen."""
         return {
             n.removeprefix(ENCODER): v for n, v in self.options.items() if n.startswith(ENCODER)
         }
 
     @property
-    def chosen_encoder_options(self) -> dict[str, Any]:
+    def chosen_encoder_options(self) -> Mapping[str, Any]:
         """The options of the encoder that are not left at their defaults."""
         options = self.encoder_options
         return {n: v for n, v in options.items() if self.resolved[ENCODER + n].source != "default"}
 
     def needs_options(self, kind: type[Config]) -> Config:
         """The options of a method's needs, given their config class."""
-        values = {name: self._values(section) for name, section in sections(kind).items()}
+        values = {name: self._values(section) for name, section in list_sections(kind).items()}
         return make_config(kind, values)
 
-    def _values(self, kind: type[Config]) -> dict[str, Any]:
+    def _values(self, kind: type[Config]) -> dict[str, object]:
         return {name: self.option(name) for name in kind.model_fields if name in self.resolved}
 
     def _section(self, kind: type[C]) -> C:
         return make_config(kind, self._values(kind))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As run.yaml has it."""
         resolved = {
             name: {"value": c.value, "source": c.source} for name, c in self.resolved.items()
@@ -152,12 +152,9 @@ _Dumper.add_representer(tuple, lambda dumper, data: dumper.represent_list(list(d
 
 def write_record(folder: Path, record: RunRecord) -> None:
     """Write run.yaml whole or not at all."""
-    temporary = folder / f".{FILE}.writing"
-    with temporary.open("w") as file:
-        yaml.dump(record.to_dict(), file, _Dumper, sort_keys=False, allow_unicode=True, width=1000)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(folder / FILE)
+    content = record.to_dict()
+    text = yaml.dump(content, None, _Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    write_file(folder / FILE, text)
 
 
 def has_record(folder: Path) -> bool:
@@ -193,7 +190,6 @@ def read_record(folder: Path) -> RunRecord:
 
 def _as_record(content: Mapping[str, Any]) -> RunRecord:
     resolved = {n: Choice(c["value"], c["source"]) for n, c in content["resolved"].items()}
-    rest = {n: content[n] for n in ("needs", "about", "code", "imported") if n in content}
     modality = find_modality(content["modality"])
     return RunRecord(
         method=str(content["method"]),
@@ -202,7 +198,10 @@ def _as_record(content: Mapping[str, Any]) -> RunRecord:
         resolved=resolved,
         info=make_config(modality.info, content["data_info"]),
         environment=content["environment"],
-        **rest,
+        needs=content.get("needs", {}),
+        about=content.get("about", {}),
+        code=content.get("code", {}),
+        imported=content.get("imported", {}),
     )
 
 

@@ -1,7 +1,6 @@
 """The units of every frame of many recordings, as one array on disk."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from selfwise.core.types import HOP, frames
+from selfwise.core.files import write_file
+from selfwise.core.types import HOP, count_frames
 
 FORMAT = 1
 ARRAY_FILE, FACTS_FILE, HALF_FILE = "units.npy", "units.json", "units.half.npy"
@@ -58,7 +58,7 @@ class FrameLabels:
         """How many recordings there are."""
         return len(self.offsets) - 1
 
-    def read(self, i: int, first: int, count: int) -> Int64[np.ndarray, "n"]:
+    def read_labels(self, i: int, first: int, count: int) -> Int64[np.ndarray, "n"]:
         """Units of the frames `first` to `first + count` of recording i.
 
         Raises ValueError if the recording has not that many: the units are of other recordings.
@@ -71,7 +71,7 @@ class FrameLabels:
             )
         return self.units[begin + first : begin + first + count].astype(np.int64)
 
-    def usage(self) -> Int64[np.ndarray, "k"]:
+    def count_labels(self) -> Int64[np.ndarray, "k"]:
         """How many frames have each unit."""
         counts = np.zeros(self.size, dtype=np.int64)
         for part in range(0, len(self.units), 2**22):
@@ -81,7 +81,7 @@ class FrameLabels:
     @property
     def perplexity(self) -> float:
         """As how many units, all equally frequent, these are: exp of their entropy."""
-        share = self.usage() / max(1, len(self.units))
+        share = self.count_labels() / max(1, len(self.units))
         share = share[share > 0]
         return float(np.exp(-(share * np.log(share)).sum()))
 
@@ -182,7 +182,9 @@ def _write_batch(
 
 
 def _frame_offsets(samples: Int64[np.ndarray, "r"]) -> Int64[np.ndarray, "r1"]:
-    counts = np.fromiter((frames(int(n)) for n in samples), dtype=np.int64, count=len(samples))
+    counts = np.fromiter(
+        (count_frames(int(n)) for n in samples), dtype=np.int64, count=len(samples)
+    )
     return np.concatenate([np.zeros(1, dtype=np.int64), counts.cumsum(dtype=np.int64)])
 
 
@@ -205,9 +207,4 @@ def _write_facts(path: Path, facts: LabelFacts) -> None:
     content = {"format": FORMAT, "size": facts.size, "samples": facts.samples}
     if facts.done is not None:
         content["done"] = facts.done
-    half = path.with_name(f"{path.name}.writing")
-    with half.open("w", encoding="utf-8") as stream:
-        json.dump(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    half.replace(path)
+    write_file(path, json.dumps(content))

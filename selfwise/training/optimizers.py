@@ -1,6 +1,6 @@
 """Optimisers. LARS and LAMB are ours: none that is well kept never waits for the device."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,8 +28,8 @@ class LARS(Optimizer):
         weight_decay: float = 0.0,
         trust: float = 0.001,
     ):
-        given = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
-        super().__init__(params, {**given, "adapt": True})
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
+        super().__init__(params, {**defaults, "adapt": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -53,15 +53,16 @@ class LARS(Optimizer):
         state = self.state[p]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(p)
-        return state["momentum_buffer"]
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
 
 
 def _trust_ratios(params: Sequence[Tensor], moves: Sequence[Tensor], trust: float) -> list[Tensor]:
     """trust * |w| / |g| for each tensor, 1 where either is 0; stays on the device."""
     weight = torch.stack(torch._foreach_norm(list(params)))
     move = torch.stack(torch._foreach_norm(list(moves)))
-    known = (weight > 0) & (move > 0)
-    ratio = torch.where(known, trust * weight / move.clamp_min(torch.finfo(move.dtype).tiny), 1.0)
+    defined = (weight > 0) & (move > 0)
+    ratio = torch.where(defined, trust * weight / move.clamp_min(torch.finfo(move.dtype).tiny), 1.0)
     return list(ratio.unbind())
 
 
@@ -82,8 +83,8 @@ class LAMB(Optimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.0,
     ):
-        given = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**given, "adapt": True})
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**defaults, "adapt": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -99,7 +100,7 @@ class LAMB(Optimizer):
                 torch._foreach_mul_(moves, _trust_ratios(params, moves, 1.0))
             torch._foreach_add_(params, moves, alpha=-group["lr"])
 
-    def _moves(self, params: list[Tensor], group: dict[str, Any]) -> tuple[Tensor, ...]:
+    def _moves(self, params: list[Tensor], group: Mapping[str, Any]) -> tuple[Tensor, ...]:
         """Update both moments; the first divided by the root of the second."""
         gradients: Any = [p.grad for p in params]
         states = [self._moments(p) for p in params]
@@ -112,8 +113,8 @@ class LAMB(Optimizer):
         torch._foreach_add_(roots, eps)
         return torch._foreach_div(first, roots)
 
-    def _moments(self, p: Tensor) -> dict[str, Any]:
-        state = self.state[p]
+    def _moments(self, p: Tensor) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[p]
         if not state:
             state["first"], state["second"] = torch.zeros_like(p), torch.zeros_like(p)
         return state
@@ -126,35 +127,36 @@ class Moments(NamedTuple):
     eps: float = 1e-8
 
 
-def lars(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimizer:
+def lars(groups: list[dict[str, object]], lr: float, moments: Moments) -> Optimizer:
     """Biases and norms are neither decayed nor adapted, as the authors' code excludes them."""
     for group in groups:
         group["adapt"] = group["decays"]
     return LARS(groups, lr)
 
 
-def lamb(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimizer:
+def lamb(groups: list[dict[str, object]], lr: float, moments: Moments) -> Optimizer:
     """Biases and norms are neither decayed nor adapted, as the authors' code excludes them."""
     for group in groups:
         group["adapt"] = group["decays"]
     return LAMB(groups, lr, betas=moments.betas, eps=moments.eps)
 
 
-def sgd(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimizer:
+def sgd(groups: list[dict[str, object]], lr: float, moments: Moments) -> Optimizer:
     return torch.optim.SGD(groups, lr, momentum=0.9, nesterov=True, fused=True)
 
 
-def adamw(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimizer:
+def adamw(groups: list[dict[str, object]], lr: float, moments: Moments) -> Optimizer:
     return torch.optim.AdamW(groups, lr, betas=moments.betas, eps=moments.eps, fused=True)
 
 
 OPTIMIZERS = {f.__name__: f for f in (adamw, lamb, lars, sgd)}
 
 
-def scaled_lr(defaults: PaperDefaults, batch: int) -> float:
+def scale_lr(defaults: PaperDefaults, batch: int) -> float:
     """The paper's rate at this batch: constant, or growing with it or with its square root."""
     share = batch / defaults.base_batch
-    return defaults.lr * {"none": 1.0, "linear": share, "sqrt": share**0.5}[defaults.scaling]
+    factors = {"none": 1.0, "linear": share, "sqrt": float(share**0.5)}
+    return defaults.lr * factors[defaults.scaling]
 
 
 def build_optimizer(

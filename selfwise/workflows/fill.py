@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selfwise.core.device import resolve_device
 from selfwise.core.html_table import write_html_table
 from selfwise.core.types import TextBatch
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.training.config import resolve_device
 
 BEAM = 16  # fillings that are followed at least, so that the best one is hardly ever lost
 MASKS = ("[MASK]", "<mask>")  # how a user may write the gap, whatever the tokenizer calls it
@@ -107,7 +107,7 @@ def _predict_tokens(run: Run, ids: list[list[int]], places: list[int]) -> Float[
     if run.encoder.segments:
         batch = batch._replace(segment=torch.zeros_like(batch.ids))
     wanted = torch.tensor([places] * len(ids)).to(place)
-    hidden = run.encoder.read(batch, wanted)
+    hidden = run.encoder.forward_at(batch, wanted)
     logits = method.head(hidden.flatten(0, 1), run.encoder.token.weight).float().cpu()
     vocabulary = run.tokenizer.vocabulary
     logits = logits[..., : vocabulary.size]  # published tables may have more rows

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from selfwise.core.device import resolve_device
 from selfwise.core.rng import generator
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
-from selfwise.training.config import resolve_device
 
 
 def generate(

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, get_args, overload
 import numpy as np
 from scipy.sparse import issparse
 
+from selfwise.core.device import resolve_device
 from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images
@@ -26,7 +27,6 @@ from selfwise.modalities.modality import Embed, FeatureOptions, ReadingOptions
 from selfwise.runs import records
 from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load
-from selfwise.training.config import resolve_device
 from selfwise.workflows.probe_examples import (
     ExamplePair,
     open_labelled_pair,

@@ -91,6 +91,7 @@ def test_many_neighbours_of_other_classes_are_not_chosen():
     assert choose_k(np.abs(x), y) == choose_k(np.abs(x), y)
 
 
+@pytest.mark.run
 def test_each_competitor_has_its_own_k_in_the_score(run):
     score = selfwise.probe(run, **TOLD, kind="knn", labels="5,all", seeds=2)
     rows = {(row["competitor"], row["per_class"]): row for row in score.rows()}
@@ -99,12 +100,13 @@ def test_each_competitor_has_its_own_k_in_the_score(run):
     assert len(rows["raw input", "all"]["k"]) == 1
     (said,) = [text for text in score.sentences() if "With all labels, so many" in text]
     assert f"raw input {rows['raw input', 'all']['k'][0]}." in said
-    (file,) = [one for one in records.scores(run.folder) if one["kind"] == "knn"]
+    (file,) = [one for one in records.read_scores(run.folder) if one["kind"] == "knn"]
     assert file["k"] == "chosen"
     assert said in show([run.folder])
     assert any(said in part.about for part in scores.build_sections([run.folder]))
 
 
+@pytest.mark.run
 def test_k_can_be_fixed(run, tmp_path):
     folder = shutil.copytree(run.folder, tmp_path / "run")
     shutil.rmtree(folder / "scores", ignore_errors=True)
@@ -112,7 +114,7 @@ def test_k_can_be_fixed(run, tmp_path):
     assert {k for result in score.results for k in result.ks} == {7}
     few = selfwise.probe(folder, **TOLD, kind="knn", k=70, labels="2", seeds=1)
     assert {k for result in few.results for k in result.ks} == {20}
-    found = score_groups.gathered(records.scores(folder), step=2)
+    found = score_groups.group_scores(records.read_scores(folder), step=2)
     assert {one.title for one in found} == {
         "probe by nearest neighbours, k 7", "probe by nearest neighbours, k 70"
     }  # fmt: skip
@@ -133,6 +135,7 @@ def counted(calls: list, signal: float):
     return lambda **how: probe_features([FeatureSplit(x, test)], y, probe, **how)
 
 
+@pytest.mark.run
 def test_nothing_is_fitted_again_where_nothing_is_drawn():
     calls: list[int] = []
     names = ("pretrained", "untrained", "raw input")
@@ -175,7 +178,7 @@ def test_a_newer_score_of_all_labels_replaces_refits_of_an_earlier_version(tmp_p
     for row in new["rows"]:
         row["drawn"] = False
     folder = cases.folder(tmp_path / "run", scores=[old, new])
-    (one,) = score_groups.gathered(records.scores(folder), step=0)
+    (one,) = score_groups.group_scores(records.read_scores(folder), step=0)
     assert one.rows["all", "pretrained"] == new["rows"][0]
 
 
@@ -257,6 +260,7 @@ def test_a_class_that_the_split_takes_away_is_said(run):
     assert "of classes without a training example (5)" in said
 
 
+@pytest.mark.run
 def test_test_examples_that_are_training_examples_are_counted(run, tmp_path):
     x, y = digits([1, 3])
     score = selfwise.probe(run, train=(x, y), test=(x[:10], y[:10]), kind="knn", quiet=True)

@@ -227,7 +227,7 @@ def test_early_stop_takes_the_best_epoch(monkeypatch):
         truth = apart.texts.labels
         return np.where(np.arange(10) < share, truth, 1 - truth)
 
-    order = training.shuffled(50, 3, "glue held out", "sst2")
+    order = training.shuffle_indices(50, 3, "glue held out", "sst2")
     apart = replace(train, texts=train.texts.take(np.sort(order[:10])))
     monkeypatch.setattr(training, "predict_rows", told)
     recipe = FAST._replace(early=True, epochs=4, batches=(16,))
@@ -243,6 +243,7 @@ def test_early_stop_takes_the_best_epoch(monkeypatch):
     assert not torch.equal(seen[1]["out.weight"], seen[3]["out.weight"])
 
 
+@pytest.mark.run
 def test_dev_chooses_only_if_asked_to():
     train, dev = split("sst2", 200, 0), split("sst2", 20, 1, "dev")
     wrong = replace(dev, texts=replace(dev.texts, labels=1 - dev.texts.labels))
@@ -277,6 +278,7 @@ def test_the_mean_of_the_metrics_chooses(monkeypatch):
     assert list(found.curve[:2]) == told
 
 
+@pytest.mark.run
 def test_the_search_takes_the_best_and_then_all_of_train():
     train, dev = split("sst2", 300, 0), split("sst2", 60, 1, "dev")
     test = replace(dev, split="test", texts=replace(dev.texts, labels=None))

@@ -9,8 +9,8 @@ from selfwise.core.types import map_tensors
 from selfwise.methods.albert import ALBERT
 from selfwise.views.text import sentence_pairs
 from tests.helpers import cases
+from tests.helpers.chance import near
 from tests.methods.test_bert import VOCAB, B, N, large
-from tests.views.text.test_token_mask import near
 
 
 def build(**options) -> ALBERT:
@@ -130,5 +130,5 @@ def test_the_recipe_is_the_papers():
 
 
 def test_longest_has_bounds():
-    with pytest.raises(ValueError, match="longest must be 1 to 10 words, got 0"):
+    with pytest.raises(ValueError, match="longest must be at least 1 and at most 10, got 0"):
         build(longest=0)

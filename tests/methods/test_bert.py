@@ -8,7 +8,7 @@ from selfwise.core.rng import Rng, generator
 from selfwise.core.types import TextBatch, map_tensors
 from selfwise.methods.bert import BERT
 from tests.helpers import cases
-from tests.views.text.test_token_mask import near
+from tests.helpers.chance import near
 
 B, N, VOCAB = 1500, 128, 1000
 
@@ -203,7 +203,7 @@ WRONG = {
     "mask": ({"mask": None}, r"with a mask token \(\[MASK\], <mask>\)"),
     "first": ({"first": None}, "begins a text"),
     "vocabulary": ({"size": 70}, "has 70 tokens, but the encoder only 64"),
-    "share": ({"mask_share": 0.0}, "mask_share must be between 0 and 1"),
+    "share": ({"mask_share": 0.0}, "mask_share must be above 0 and below 1, got 0"),
 }
 
 

@@ -7,7 +7,7 @@ from selfwise.modalities.modality import ReadingOptions
 from selfwise.report.page.parts import Map, Strip
 from selfwise.report.sections import embedding
 from selfwise.report.sections.embedding import build_sections, find_nearest, project_tsne
-from tests.helpers.report_cases import photos, simclr
+from selfwise.runs.open import load
 
 
 def directions(seed: int = 0, each: int = 20) -> np.ndarray:
@@ -18,9 +18,8 @@ def directions(seed: int = 0, each: int = 20) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    root = tmp_path_factory.mktemp("embedding")
-    return simclr(photos(root / "photos"), root / "run")
+def run(home):
+    return load(home / "run")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +68,7 @@ def test_pictures_names_and_classes_belong_together(run, examples):
         assert cosines == sorted(cosines, reverse=True)
 
 
+@pytest.mark.run
 def test_the_share_of_neighbours_of_the_same_class_is_beside_chance(run, examples):
     about = build_sections(run, examples, seed=0)[0].about
     assert "The encoder was not told the classes." in about

@@ -8,12 +8,11 @@ import pytest
 from selfwise.report.page.parts import Command, Picture, Table
 from selfwise.report.page.plots import line_color
 from selfwise.report.sections import confusion, label_curve, scores
-from selfwise.runs.score_groups import value
+from selfwise.runs.score_groups import format_row
 from selfwise.workflows import probe as probing
 from selfwise.workflows.iterate import iterate
 from tests.helpers import show_cases as cases
 from tests.helpers import unit_cases
-from tests.helpers.report_cases import photos, roberta, sentences, simclr
 from tests.helpers.report_reading import bars, cells, figures, parts, said, titled
 
 
@@ -50,7 +49,7 @@ def test_scores_are_also_numbers(tmp_path):
     for row in score["rows"]:
         place = f"{row['per_class']} ({row['n_train']} in all)"
         (line,) = [line for line in found if line[:2] == [place, row["competitor"]]]
-        assert line[2] == value(row)
+        assert line[2] == format_row(row)
         if "difference" in row:
             assert line[3] == f"{100 * row['difference']:+.1f}"
             assert line[4] == f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
@@ -82,7 +81,7 @@ def test_runs_in_one_label_curve(tmp_path, drawn):
     assert [section.title for section in found] == ["Linear probe"]
     table = cells(found)
     for name, score in (("one", one), ("two", two)):
-        values = [value(r) for r in score["rows"] if r["competitor"] == "pretrained"]
+        values = [format_row(r) for r in score["rows"] if r["competitor"] == "pretrained"]
         assert [name, "pretrained", *values] in table
     row = next(r for r in one["rows"] if r["competitor"] == "raw input")
     interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
@@ -137,18 +136,16 @@ def test_a_run_that_was_not_probed(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def probed(tmp_path_factory) -> dict[str, dict]:
+def probed(home) -> dict[str, dict]:
     """A score of an image, a text and a speech probe, as it was filed."""
-    home = tmp_path_factory.mktemp("probed")
-    data = photos(home / "photos")
-    text = sentences(home / "text.txt").read_text().split("\n\n")
+    data = home / "photos"
+    text = (home / "text.txt").read_text().split("\n\n")
     labelled = "".join(f"{line}\t{i % 2}\n" for i, line in enumerate(text))
     (home / "labelled.tsv").write_text("sentence\tlabel\n" + labelled)
     voices = unit_cases.voices(home / "voices")
     told = {**unit_cases.SPEECH, "iterations": 1}
     iterate("hubert", data=voices, out=home / "speech", **told)
-    runs = {"image": (simclr(data, home / "image").folder, data)}
-    runs["text"] = (roberta(home / "text.txt", home / "text").folder, home / "labelled.tsv")
+    runs = {"image": (home / "run", data), "text": (home / "text", home / "labelled.tsv")}
     runs["speech"] = (home / "speech" / "iteration-1", voices)
     found = {}
     for name, (run, labels) in runs.items():
@@ -160,6 +157,7 @@ def probed(tmp_path_factory) -> dict[str, dict]:
     return found | {"retrieval": json.loads(file.read_text())}
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("name", ["image", "text", "speech"])
 def test_a_matrix_is_of_the_accuracy_that_was_filed(probed, name):
     score = probed[name]
@@ -212,6 +210,7 @@ def test_a_matrix_is_that_of_the_accuracy_on_the_page(tmp_path):
     assert [int(row[2]) for row in parts(found, Table)[-1].rows] == right
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("name", ["retrieval", "older", "unlabelled"])
 def test_where_there_is_no_matrix(probed, tmp_path, name):
     told = [probed["retrieval"]] if name == "retrieval" else [cases.older(cases.score())]

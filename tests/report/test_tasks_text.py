@@ -306,7 +306,7 @@ def test_units_of_the_recordings_are_those_that_were_trained_on(runs):
     found = targets.of_others(units, options, batch, open_run=open_newest, device="cpu")
     kept = [labels for labels in (units.trained, units.held_out) if labels is not None]
     known = {
-        tuple(labels.read(i, 0, found.shape[1]).tolist())
+        tuple(labels.read_labels(i, 0, found.shape[1]).tolist())
         for labels in kept
         for i in range(len(labels))
     }
@@ -382,6 +382,7 @@ def test_hidden_spans_are_veiled_and_guesses_stand_only_there():
     assert tasks_speech._find_spans(~mask) == [(0, 5), (10, 20)]
 
 
+@pytest.mark.run
 def test_long_recordings_are_shown_to_their_first_seconds(runs, monkeypatch):
     run = runs("hubert")
     (section,) = sections(run, cases.sounds(3, samples=16_000 * 5))

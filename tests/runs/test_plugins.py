@@ -180,6 +180,7 @@ def test_a_run_folder_causes_no_import_until_the_plugin_is_given(command, file, 
     assert code == 0, err
 
 
+@pytest.mark.run
 def test_show_and_report_work_on_runs_of_code_from_outside(file, capsys):
     pretrain_from_file(capsys, "run")
     code, out, err = run_cli(capsys, "show", "run")
@@ -371,7 +372,7 @@ def test_the_contract_test_passes_a_sound_method_and_names_what_is_broken(packag
     assert {"view_repeats", "global_state", "slices", "counts"} <= set(broken)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # several processes
 def test_several_processes_import_the_plugin_themselves(file):
     words = ["pretrain", "mine.py:Brightness", "--data", "digits:train", "--out", "run"]
     words += ["--encoder", "mine.py:tiny", "--devices", "2", *QUICK]

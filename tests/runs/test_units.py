@@ -82,7 +82,7 @@ def test_a_run_on_speech_is_complete(runs, voices):
     assert math.isfinite(lines[-1]["held_out/masked"])
     assert (run.folder / "units" / "codebook.safetensors").is_file()
     assert not (run.folder / "left_out.txt").exists()
-    assert run.facts.targets.trained.usage().sum() == units["frames"]
+    assert run.facts.targets.trained.count_labels().sum() == units["frames"]
     assert len(run.facts.targets.held_out) == 3
     again = load(run.folder)
     assert again.weights == run.weights
@@ -123,6 +123,7 @@ def test_all_layers_are_filed_by_one_pass(voices, runs, monkeypatch, tmp_path):
     assert len(passes) == 1
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("kind", ["linear", "weighted", "knn"])
 def test_a_probe_of_speech_stands_beside_mfcc_and_the_untrained_encoder(
     runs, voices, kind, tmp_path
@@ -147,6 +148,7 @@ def test_speech_is_retrieved_beside_mfcc(runs, voices):
     assert all(0 <= row["mean"] <= 1 for row in found.rows())
 
 
+@pytest.mark.run
 def test_the_search_holds_out_groups_where_there_are_some(runs, voices, tmp_path, monkeypatch):
     from selfwise.evaluation.probes import frozen as frozen_probes
 
@@ -235,6 +237,7 @@ def test_a_run_on_units_resumes_exactly(runs, kind, tmp_path, own_cache):
     assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("warm", [False, True])
 def test_the_second_iteration_has_the_units_of_the_firsts_layer(runs, voices, tmp_path, warm):
     out = tmp_path / "runs"
@@ -256,8 +259,8 @@ def test_the_second_iteration_has_the_units_of_the_firsts_layer(runs, voices, tm
     with torch.no_grad():
         tokens = first.encoder.eval().hidden(batch)[0].tokens
     for row, i, extent in zip(tokens, batch.index.tolist(), batch.extent.tolist()):
-        count = selfwise.core.types.frames(extent)
-        assert np.array_equal(labels.read(i, 0, count), book(row[:count]).numpy())
+        count = selfwise.core.types.count_frames(extent)
+        assert np.array_equal(labels.read_labels(i, 0, count), book(row[:count]).numpy())
     # the same again finds all of it done
     before = cases.content(out)
     done(*words, *(["--warm"] if warm else []))
@@ -273,8 +276,8 @@ def test_weights_that_a_run_starts_from(kind, runs, voices, pictures, tmp_path):
     run = pretrain(kind, data=data, out=tmp_path / "run", **told)
     ours, theirs = run.method.state_dict(), earlier.method.state_dict()
     same = {name for name in ours if ours[name].equal(theirs[name])}
-    assert {name for name in ours if name.startswith("encoder.")} | {"mask"} <= same
-    assert "codes" not in same
+    assert {name for name in ours if name.startswith("encoder.")} | {"mask_embedding"} <= same
+    assert "code_embeddings" not in same
     assert "head.weight" not in same
 
 
@@ -332,6 +335,7 @@ def test_beit_predicts_clusters_of_patches(runs):
     assert math.isfinite(cases.logged(run.folder)[-1]["masked"])
 
 
+@pytest.mark.run
 def test_beit_predicts_clusters_of_a_layer_of_an_earlier_run(runs, pictures, tmp_path):
     earlier = runs("beit of codes")
     told = {**cases.PATCHES, "units": str(earlier.folder), "units_layer": -1}
@@ -355,6 +359,7 @@ def _views(pictures):
     return x
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("warm", [False, True])
 def test_iterations_of_images(runs, pictures, tmp_path, warm):
     more = {"iterations": 2, "next_layer": 0, "next_clusters": 5, "warm": warm}
@@ -367,6 +372,7 @@ def test_iterations_of_images(runs, pictures, tmp_path, warm):
     assert run.record.option("start") == (str(first.folder.resolve()) if warm else "")
 
 
+@pytest.mark.run
 def test_beit_is_probed_by_layer(runs, pictures):
     told = {"train": pictures, "seeds": 1, "quiet": True}
     scores = [selfwise.probe(runs("beit"), **told, layer=k) for k in (0, -1)]

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import Batch, Labelled, shard_slice
 from selfwise.data.image.dataset import Images, require_labels
 
@@ -22,7 +22,7 @@ def sample_epoch(n: int, batch: int, step: int, seed: int) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def _order(n: int, seed: int, epoch: int) -> np.ndarray:
-    order = shuffled(n, seed, "epoch", epoch)
+    order = shuffle_indices(n, seed, "epoch", epoch)
     order.flags.writeable = False
     return order
 
@@ -66,7 +66,7 @@ class ImageSource:
         """The batch of a step, counted from 0 over all epochs."""
         return self._read(self._rows(step))
 
-    def part(self, step: int, index: int, count: int) -> tuple[Batch, int, int]:
+    def read_part(self, step: int, index: int, count: int) -> tuple[Batch, int, int]:
         """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
         rows = self._rows(step)
         mine = shard_slice(len(rows), index, count)

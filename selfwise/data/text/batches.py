@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from selfwise.core.files import cache_dir, digest
-from selfwise.core.rng import hash_keys, shuffled
+from selfwise.core.rng import hash_keys, shuffle_indices
 from selfwise.core.types import EmptyPlan, EpochPlan, RowSampler, TextBatch, Vocabulary, shard_slice
 from selfwise.data.text import epoch_plans
 from selfwise.data.text.corpus import Corpus
@@ -60,9 +60,9 @@ class TextSource:
 
     def batch(self, step: int) -> TextBatch:
         """The batch of a step, counted from 0 over all epochs."""
-        return self.part(step, 0, 1)[0]
+        return self.read_part(step, 0, 1)[0]
 
-    def part(self, step: int, index: int, count: int) -> tuple[TextBatch, int, int]:
+    def read_part(self, step: int, index: int, count: int) -> tuple[TextBatch, int, int]:
         """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
         epoch, position = divmod(step, self.steps_per_epoch)
         plan, mine = self.plan(epoch), shard_slice(self.size, index, count)
@@ -136,7 +136,7 @@ class TextSource:
 
 @lru_cache(maxsize=2)
 def _order(n: int, seed: int, epoch: int) -> np.ndarray:
-    return shuffled(n, seed, "rows", epoch)
+    return shuffle_indices(n, seed, "rows", epoch)
 
 
 def _describe_plan(plan: Callable[..., object]) -> str:

@@ -12,8 +12,9 @@ from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float32
 from torch import nn
 
-from selfwise.core.config import Config, given_values, overrides_of
+from selfwise.core.config import Config, drop_none, make_overrides_class
 from selfwise.core.data_info import AudioInfo
+from selfwise.core.device import choose_evaluation
 from selfwise.core.types import RATE, SpeechEncoder
 from selfwise.data.audio.open import Recordings, open_recordings
 from selfwise.encoders import speech as encoders
@@ -33,7 +34,6 @@ from selfwise.modalities.audio.data import (
     drop_short,
 )
 from selfwise.modalities.audio.targets import SpeechTargets
-from selfwise.modalities.devices import choose_device
 from selfwise.modalities.modality import (
     Embed,
     EncoderChoice,
@@ -89,7 +89,7 @@ class AudioModality:
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        return overrides_of(SpeechShape, prefix=PREFIX)
+        return make_overrides_class(SpeechShape, prefix=PREFIX)
 
     def open_data(self, data: object, options: AudioReading, opening: Opening) -> OpenAudio:
         _check_reading(options)
@@ -112,9 +112,9 @@ class AudioModality:
         if options.held_out:
             trained, held_out = recordings.split(options.held_out, seed=0)
         info = describe_recordings(recordings, trained, held_out)
-        opened = OpenAudio(trained, held_out, info, options.seconds, options.longest)
-        _add_needs(opened, opening, recordings)
-        return opened
+        run_audio = OpenAudio(trained, held_out, info, options.seconds, options.longest)
+        _add_needs(run_audio, opening, recordings)
+        return run_audio
 
     def load_facts(self, folder: Path, info: AudioInfo) -> AudioFacts:
         home = folder / targets.FOLDER
@@ -138,7 +138,7 @@ class AudioModality:
             return build_checked_encoder(
                 choice.factory, choice.options, SpeechEncoder, kind="speech", seed=seed
             )
-        return encoders.build_speech_encoder(choice.name, seed=seed, **given_values(choice.options))
+        return encoders.build_speech_encoder(choice.name, seed=seed, **drop_none(choice.options))
 
     def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
         """The same choice: published weights come in by `selfwise import`, as a run."""
@@ -151,7 +151,7 @@ class AudioModality:
         """Layers of an encoder that is only named. Raises ValueError if it cannot be built."""
         if choice.factory is not None:
             return None
-        return encoders.count_layers(choice.name, **given_values(choice.options))
+        return encoders.count_layers(choice.name, **drop_none(choice.options))
 
     def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Recordings:
         for name in (n for n in ("field", "label") if getattr(options, n)):
@@ -228,7 +228,7 @@ def _check_reading(options: AudioReading) -> None:
         )
 
 
-def _add_needs(opened: OpenAudio, opening: Opening, recordings: Recordings) -> None:
+def _add_needs(run_audio: OpenAudio, opening: Opening, recordings: Recordings) -> None:
     """Make what the method needs of its recordings. Raises ValueError for what they do not have."""
     if recordings.broken and opening.folder is None:
         _say(f"{len(recordings.broken)} files are left out, such as {recordings.broken[0]}")
@@ -236,20 +236,26 @@ def _add_needs(opened: OpenAudio, opening: Opening, recordings: Recordings) -> N
         if not isinstance(need, FrameTargetNeed):
             raise ValueError(f"{opening.method.__name__} needs {name}, which speech does not have")
         options = getattr(opening.needs, name)
-        made = targets.open_targets(opened.trained, opened.held_out, opening, options)
+        frame_targets = targets.open_targets(
+            run_audio.trained, run_audio.held_out, opening, options
+        )
         if opening.folder is None:
-            about = made.about
+            about = frame_targets.about
             _say(
                 f"{about['clusters']} units of {about['of']}, {about['in use']} in use, perplexity "
                 f"{about['perplexity']:.1f}"
             )
-        opened.targets, opened.inputs[name], opened.about[name] = made, made.size, made.about
+        run_audio.targets, run_audio.inputs[name], run_audio.about[name] = (
+            frame_targets,
+            frame_targets.size,
+            frame_targets.about,
+        )
 
 
 def _make_cached(
     run: TrainedRun, extract: Callable[..., Any], name: str, options: FeatureOptions
 ) -> Embed:
-    device, precision = choose_device(run, options.device)
+    device, precision = choose_evaluation(run.record.training, options.device)
     env = options.env
 
     def compute(

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from selfwise.core import make_once
 from selfwise.core.files import cache_dir, digest
-from selfwise.core.memory import kept_memory
+from selfwise.core.memory import keep_freed_memory
 from selfwise.core.types import HOP, WINDOW, AudioBatch, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.methods.needs import FrameTargetOptions
@@ -109,7 +109,7 @@ def load_targets(folder: Path) -> SpeechTargets:
 
 def save_targets(units: SpeechTargets, folder: Path) -> None:
     """Copy the units into a run folder, where they stay when caches go."""
-    make_once.copy(units.folder, folder / FOLDER)
+    make_once.copy_finished(units.folder, folder / FOLDER)
 
 
 def of_others(
@@ -198,11 +198,11 @@ def _make(
     shuffled = RecordingChunks(parts[0], order=SEED)
 
     def features(j: int) -> Tensor:
-        found, valid = extract(shuffled[j])
-        return found[valid]
+        frames, valid = extract(shuffled[j])
+        return frames[valid]
 
     settings = KMeansSettings(len(shuffled), clusters, SEED)
-    with kept_memory():
+    with keep_freed_memory():
         codebook = learn_codebook(
             features, settings, folder=home / make_once.SCRATCH, progress=_say
         )
@@ -211,20 +211,20 @@ def _make(
     for name, part in zip(("trained", "held_out"), parts):
         (home / name).mkdir(exist_ok=True)
         done = count_written(home / name)
-        found = _assigned(RecordingChunks(part), done, extract, codebook)
+        frames = _assigned(RecordingChunks(part), done, extract, codebook)
         labels.append(
             write_labels(
-                home / name, part.samples, found, size=codebook.size, first=done, progress=_say
+                home / name, part.samples, frames, size=codebook.size, first=done, progress=_say
             )
         )
     about = {
         "of": source.about,
         "clusters": codebook.size,
-        "in use": int((labels[0].usage() > 0).sum()),
+        "in use": int((labels[0].count_labels() > 0).sum()),
         "perplexity": round(float(labels[0].perplexity), 2),
-        "frames": int(labels[0].usage().sum()),
+        "frames": int(labels[0].count_labels().sum()),
     }
-    make_once.finish(home, json.dumps(about))
+    make_once.mark_finished(home, json.dumps(about))
 
 
 def _assigned(
@@ -232,8 +232,8 @@ def _assigned(
 ) -> Iterator[tuple[Any, ...]]:
     for j in range(first, len(chunks)):
         batch = chunks[j]
-        found, valid = extract(batch)
-        ids = codebook(found.flatten(0, 1)).view(valid.shape)
+        frames, valid = extract(batch)
+        ids = codebook(frames.flatten(0, 1)).view(valid.shape)
         yield batch.index, batch.offset, ids.cpu(), valid.cpu()
 
 

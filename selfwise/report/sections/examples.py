@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.core.plugins import FROM_PYTHON
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.data.audio.dataset import Recordings
 from selfwise.data.image.dataset import Images
 from selfwise.data.text.documents import Documents, open_documents
@@ -71,7 +71,7 @@ def _describe_examples(
 
 def _list_test_data(run: Run) -> list[str]:
     """The data of test examples, where scores name them, newest first."""
-    score_data = [score.get("data") or {} for score in reversed(records.scores(run.folder))]
+    score_data = [score.get("data") or {} for score in reversed(records.read_scores(run.folder))]
     return [where for names in score_data if (where := names.get("test") or names.get("train"))]
 
 
@@ -100,5 +100,5 @@ def draw_passages(corpus: Documents, *, seed: int) -> Texts:
             break
     long = [" ".join(text.split()) for text in paragraphs if len(text.strip()) >= MIN_PASSAGE]
     long = long or [text.strip() for text in paragraphs if text.strip()]
-    rows = np.sort(shuffled(len(long), seed, "report passages")[:MAX_PASSAGES])
+    rows = np.sort(shuffle_indices(len(long), seed, "report passages")[:MAX_PASSAGES])
     return open_texts([long[row] for row in rows])

@@ -51,9 +51,10 @@ def as_told(path: Path, told: dict) -> np.ndarray:
     return np.clip(np.stack(small) / 255, 0, 1).astype(np.float32)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("kind", ["resnet", "resnet lightness", "vit"])
-def test_features_of_files(kind, files, tmp_path, capfd):
-    run = image_run(kind, tmp_path / "run", files)
+def test_features_of_files(kind, files, runs, tmp_path, capfd):
+    run = runs(kind)
     out = tmp_path / "onnx"
     capfd.readouterr()
     assert cli.main(["export", str(run.folder), "--to", "onnx", "--out", str(out)]) == 0
@@ -86,6 +87,7 @@ def test_preprocessing_is_that_of_our_evaluation(size, files):
             assert np.abs(as_told(path, told) - expected).max() < 1e-5
 
 
+@pytest.mark.run
 def test_features_of_cifar_files(real_data, tmp_path):
     cats = real_data / "CIFAR-10-images" / "test" / "cat"
     some = tmp_path / "cats"
@@ -101,6 +103,7 @@ def test_features_of_cifar_files(real_data, tmp_path):
     assert far(table.vectors, session.run(["pooled"], {"x": x})[0]) < 1e-4
 
 
+@pytest.mark.run
 def test_features_of_texts(tmp_path):
     """Of BERT, whose texts stand between two tokens, and of GPT, whose do not."""
     from tokenizers import Tokenizer
@@ -145,8 +148,8 @@ def branching(self, x):
     return TimmEncoder.forward_before(self, x)
 
 
-def test_an_encoder_that_cannot_be_traced_is_named(files, tmp_path, monkeypatch, capsys):
-    run = image_run("resnet gray", tmp_path / "run", files)
+def test_an_encoder_that_cannot_be_traced_is_named(runs, tmp_path, monkeypatch, capsys):
+    run = runs("resnet gray")
     monkeypatch.setattr(TimmEncoder, "forward_before", TimmEncoder.forward, raising=False)
     monkeypatch.setattr(TimmEncoder, "forward", branching)
     out = tmp_path / "new" / "onnx"
@@ -155,4 +158,4 @@ def test_an_encoder_that_cannot_be_traced_is_named(files, tmp_path, monkeypatch,
     assert "encoder resnet18 cannot be written as ONNX: " in line
     assert "data-dependent" in line
     assert "--to safetensors writes any encoder" in line
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert list(tmp_path.iterdir()) == []

@@ -89,6 +89,7 @@ PLACES = {
 }
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("kind", "form", "ways"),
     [
@@ -106,13 +107,13 @@ PLACES = {
         ("method beit", "hf", 1),
     ],
 )
-def test_its_python_finds_our_features(kind, form, ways, run, files, tmp_path, monkeypatch):
+def test_its_python_finds_our_features(kind, form, ways, run, runs, files, tmp_path, monkeypatch):
     if kind == "method beit":
         monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
         asked = {**QUICK, **IMAGE_RUNS["beit"][0], "clusters": 8, "size": 32}
         run = filled(selfwise.pretrain("beit", data=files, out=tmp_path / "run", **asked))
     elif kind != "resnet small":
-        run = image_run(kind, tmp_path / "run", files)
+        run = runs(kind)
     export_run(run.folder, to=form, out=tmp_path / "out")
     expected = selfwise.embed(run, files).vectors
     found: list = [[] for _ in range(ways)]
@@ -127,6 +128,7 @@ def str_of(path):
     return f"Image.open({str(path)!r})"
 
 
+@pytest.mark.run
 def test_its_python_reads_large_and_odd_pictures_too(tmp_path, monkeypatch):
     """Shrunk when read, cut to 3:1, turned, transparent, gray."""
     odd = photographs(tmp_path / "odd", 2, short=700, long=1000)
@@ -152,6 +154,7 @@ def test_its_python_reads_large_and_odd_pictures_too(tmp_path, monkeypatch):
     assert far(table.vectors, np.concatenate(rows)) < 1e-4
 
 
+@pytest.mark.run
 def test_of_text_and_speech(tmp_path, monkeypatch):
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
     corpus = tmp_path / "corpus.txt"
@@ -237,6 +240,7 @@ def test_names_cannot_say_more_than_names(told):
         assert "\x1b" not in line
 
 
+@pytest.mark.run
 def test_where_weights_began(run, files, tmp_path):
     export_run(run.folder, to="safetensors", out=tmp_path / "given")
     weights = tmp_path / "given" / "model.safetensors"
