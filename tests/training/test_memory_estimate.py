@@ -144,6 +144,7 @@ def test_a_batch_that_does_not_fit_is_named_with_one_that_does(monkeypatch):
         check(monkeypatch, 10)
 
 
+@pytest.mark.run
 def test_memory_is_checked_before_a_run_folder_is_there(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(memory_estimate, "available_memory", lambda device: 10**6)
     line = f"pretrain simclr --data digits --out {tmp_path / 'run'} --batch 64 --steps 2"
