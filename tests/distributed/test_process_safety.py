@@ -117,7 +117,7 @@ def test_a_killed_loader_process_is_one_sentence(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise error.value
 
-    monkeypatch.setattr(doctor, "function", refuse)
+    monkeypatch.setattr(doctor, "load_function", lambda: refuse)
     assert cli.main(["doctor"]) == 2
 
 
