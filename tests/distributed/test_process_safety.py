@@ -117,7 +117,7 @@ def test_a_killed_loader_process_is_one_sentence(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise error.value
 
-    monkeypatch.setattr(doctor, "load_function", lambda: refuse)
+    monkeypatch.setattr(doctor, "load_function", refuse)
     assert cli.main(["doctor"]) == 2
 
 
