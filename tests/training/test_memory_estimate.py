@@ -1,5 +1,7 @@
-"""Time and memory of a run, estimated before it: from few steps, and from small ones."""
+"""Time and memory of a run, estimated before it: import contextlib
+from few steps, and from small ones."""
 
+import contextlib
 import os
 from functools import partial
 
@@ -142,6 +144,23 @@ def test_a_batch_that_does_not_fit_is_named_with_one_that_does(monkeypatch):
     assert 1 <= fits < 64
     with pytest.raises(ValueError, match="no batch does"):
         check(monkeypatch, 10)
+
+
+def test_a_second_pass_is_made_only_where_memory_is_near(monkeypatch):
+    passes = []
+    measure_saved_bytes = memory_estimate.measure_saved_bytes
+
+    def counted(*args, **named):
+        passes.append(args[2])
+        return measure_saved_bytes(*args, **named)
+
+    monkeypatch.setattr(memory_estimate, "measure_saved_bytes", counted)
+    check(monkeypatch, 10**12)
+    assert passes == [4]
+    needed = 5 * 10**7  # about what this step needs, so that one pass cannot tell
+    with contextlib.suppress(ValueError):
+        check(monkeypatch, needed)
+    assert passes == [4, 4, 8]
 
 
 @pytest.mark.run
