@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 from selfwise.core.memory import kept_memory
 from selfwise.core.rng import init_seed, seed_global, shuffled
 from selfwise.core.types import TextEncoder, to_device
-from selfwise.evaluation.features.text import TokenRow, pad_rows
+from selfwise.evaluation.features.text import pad_rows
+from selfwise.evaluation.features.text_rows import TokenRow
 from selfwise.glue.classifier import ClassifierHead, autocast_bf16, copy_encoder, predict_rows
 from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting
 from selfwise.glue.metrics import compute_metrics

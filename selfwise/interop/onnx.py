@@ -44,7 +44,7 @@ class PlainTextEncoder(nn.Module):
 class PlainImageEncoder(nn.Module):
     """An image encoder from plain tensors to plain tensors: those of `outputs` that it has."""
 
-    def __init__(self, encoder: Encoder):
+    def __init__(self, encoder: Encoder[Tensor]):
         super().__init__()
         self.encoder = encoder
 
@@ -91,7 +91,7 @@ def export_text(encoder: TextEncoder, path: Path) -> float:
     )
 
 
-def export_image(encoder: Encoder, path: Path, *, size: int, channels: int) -> float:
+def export_image(encoder: Encoder[Tensor], path: Path, *, size: int, channels: int) -> float:
     """Write the encoder; the batch stays open. Returns the largest difference from torch.
 
     Input `x` float32 (b c h w) in 0..1 with sides of `size`, outputs `tokens` (b n d) where the
