@@ -32,9 +32,10 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# plant one bug at a time; every one must turn a test red
-mutants: $(VENV)/installed-test
-	$(BIN)/python -m tests.mutants
+# change one operator or number at a time, in the lines that differ from main or in FILES=..., and
+# see whether a test of the room notices
+mutants: $(VENV)/installed-dev
+	$(BIN)/python -m tests.mutants $(FILES)
 
 # every row by turns with what people use, written to benchmarks/results.jsonl
 bench: $(VENV)/installed-test
@@ -55,6 +56,10 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --editable ".[test,bench]"
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	touch $@
 
 clean:

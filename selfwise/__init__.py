@@ -40,10 +40,10 @@ def __getattr__(name: str) -> Any:
         module, _, part = PARTS[name].partition(":")
         return getattr(import_module(module), part) if part else import_module(module)
     commands = import_module("selfwise.commands")
-    if name in commands.names():
+    if name in commands.command_names():
         return commands.api_function(name)
     raise AttributeError(f"module 'selfwise' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*import_module("selfwise.commands").names(), "__version__", *PARTS])
+    return sorted([*import_module("selfwise.commands").command_names(), "__version__", *PARTS])

@@ -1828,7 +1828,7 @@ def perplexity(
 def pretrain(
     method: Literal["albert"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -1875,7 +1875,7 @@ def pretrain(
 def pretrain(
     method: Literal["beit"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -1925,7 +1925,7 @@ def pretrain(
 def pretrain(
     method: Literal["bert"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -1972,7 +1972,7 @@ def pretrain(
 def pretrain(
     method: Literal["colorization"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2022,7 +2022,7 @@ def pretrain(
 def pretrain(
     method: Literal["dvae"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2072,7 +2072,7 @@ def pretrain(
 def pretrain(
     method: Literal["fsq"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2118,7 +2118,7 @@ def pretrain(
 def pretrain(
     method: Literal["gpt"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2163,7 +2163,7 @@ def pretrain(
 def pretrain(
     method: Literal["hubert"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2216,7 +2216,7 @@ def pretrain(
 def pretrain(
     method: Literal["jigsaw"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2269,7 +2269,7 @@ def pretrain(
 def pretrain(
     method: Literal["roberta"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2316,7 +2316,7 @@ def pretrain(
 def pretrain(
     method: Literal["rotation"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2361,7 +2361,7 @@ def pretrain(
 def pretrain(
     method: Literal["simclr"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2411,7 +2411,7 @@ def pretrain(
 def pretrain(
     method: Literal["supervised"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2458,7 +2458,7 @@ def pretrain(
 def pretrain(
     method: Literal["triplet"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2509,7 +2509,7 @@ def pretrain(
 def pretrain(
     method: Literal["triplet_labelled"],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2560,7 +2560,7 @@ def pretrain(
 def pretrain(
     method: str,
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2598,7 +2598,7 @@ def pretrain(
 def pretrain(
     method: type[Method],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | Callable[..., Module] | Module = ...,
     start: str | Path = ...,
@@ -2662,7 +2662,7 @@ def quickstart(
 def resume(
     run: str | Path,
     *,
-    data: Any = ...,
+    data: object = ...,
     plugins: Sequence[str] = ...,
     method: type[Method] | None = ...,
     encoder: Callable[..., Module] | Module | None = ...,

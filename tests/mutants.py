@@ -1,231 +1,115 @@
-"""Plant one bug at a time and see a test go red: `python -m tests.mutants [PART OF A NAME]`.
+"""Operators and numbers are changed one at a time, and the tests of the room have to notice.
 
-A suite that every one of these passes by would say nothing about the code. The bugs are in
-`tests/mutants_*.py`: every list there is taken. First the tests are run without any bug and must be
-green, so that a red one is the bug's doing.
-
-Libraries are imported once, and each bug has a process forked from that: torch and what comes with
-it take longer to import than most tests take to run. selfwise itself is imported behind the fork.
+`python -m tests.mutants [FILE ...]`: files of selfwise, by default the lines that differ from main.
+cosmic-ray does the work, in a copy, so that nothing here is touched. A change costs a start of
+pytest, about ten seconds. What survives is shown as a difference; some of it changes nothing that
+matters, the rest lacks a test.
 """
 
-import ast
-import contextlib
-import gc
-import importlib
+import argparse
 import os
-import shutil
-import signal
+import subprocess
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
-OURS = ("selfwise", "tests")
-LIMIT = 600  # seconds that one bug's tests may take
-# what starts threads when imported, which a fork would lose; their tests import them themselves
-THREADED = ("onnxruntime", "wandb", "datasets")
-
-
-class Mutant(NamedTuple):
-    """A bug: in `file` the text `old` becomes `new`; then `tests` (FILE or FILE::TEST) fail."""
-
-    name: str
-    file: str
-    old: str
-    new: str
-    tests: str
-
-
-class Result(NamedTuple):
-    """How pytest ended: its exit code (negative: the signal that killed it), and what it said."""
-
-    code: int
-    line: str
-    seconds: float
-
-
-def listed() -> list[Mutant]:
-    """All bugs of all lists beside this file."""
-    names = sorted(path.stem for path in Path(__file__).parent.glob("mutants_*.py"))
-    lists = [importlib.import_module(f"tests.{name}").MUTANTS for name in names]
-    return [Mutant(*one) for each in lists for one in each]
+ROOT = Path(__file__).parents[1]
+LIMIT = 600  # seconds that the tests of a change may take
+# one change of each operator; all would be ten times as many, which fall to the same tests
+CHANGES = (
+    "ReplaceBinaryOperator_(Add_Sub|Sub_Add|Mul_Div|Div_Mul|FloorDiv_Mul|Mod_FloorDiv|Pow_Mul)",
+    "ReplaceBinaryOperator_(BitAnd_BitOr|RShift_LShift|LShift_RShift|BitXor_BitAnd)",
+    "ReplaceComparisonOperator_(Eq_NotEq|NotEq_Eq|Lt_LtE|LtE_Lt|Gt_GtE|GtE_Gt|Is_IsNot|IsNot_Is)",
+    "ReplaceUnaryOperator_(Delete_USub|Delete_Invert|Delete_Not)",
+    "ReplaceTrueWithFalse|ReplaceFalseWithTrue|ReplaceAndWithOr|ReplaceOrWithAnd",
+    "NumberReplacer|ZeroIterationForLoop",
+)
+CONFIG = """
+[cosmic-ray]
+module-path = {files}
+timeout = {limit}
+test-command = "{python} -m pytest -q -x -p no:cacheprovider -m 'not slow' {tests}"
+[cosmic-ray.distributor]
+name = "local"
+[cosmic-ray.filters.operators-filter]
+exclude-operators = ["(?!core/({changes})$)"]
+[cosmic-ray.filters.git-filter]
+branch = "{branch}"
+"""
 
 
-def import_libraries() -> None:
-    """Import whatever selfwise and its tests import from others, as far as it is installed."""
-    for path in sorted(path for folder in OURS for path in (ROOT / folder).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                wanted = [(alias.name, "") for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                wanted = [(node.module, alias.name) for alias in node.names]
-            else:
-                continue
-            for module, name in wanted:
-                _import(module, name)
+def find_tests(file: Path, tests: Path) -> list[Path]:
+    """The tests of a file by name, else those of its room."""
+    folder = tests / file.relative_to("selfwise").parent
+    while not folder.is_dir():
+        folder = folder.parent
+    return sorted(folder.glob(f"test_{file.stem}*.py")) or [folder]
 
 
-def _import(module: str, name: str) -> None:
-    top = module.partition(".")[0]
-    if top in (*OURS, "benchmarks", *THREADED) or (ROOT / "tests" / f"{top}.py").exists():
-        return
-    try:
-        getattr(importlib.import_module(module), name, None)  # transformers imports when asked
-    except ImportError:
-        return  # an extra: its tests skip, or say what is missing
+@contextmanager
+def copy_tree() -> Iterator[Path]:
+    """What is in this folder now, committed or not, in another one."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        _run("git", "worktree", "add", "--quiet", "--detach", str(copy), cwd=ROOT)
+        try:
+            changes = _run("git", "diff", "HEAD", "--binary", cwd=ROOT)
+            if changes:
+                _run("git", "apply", cwd=copy, text=changes)
+            yield copy
+        finally:
+            _run("git", "worktree", "remove", "--force", str(copy), cwd=ROOT)
 
 
-def plant(mutant: Mutant, copy: Path) -> str:
-    """Change the copy; what is wrong with the mutant, if anything."""
-    path = copy / "selfwise" / mutant.file
-    text = path.read_text() if path.is_file() else ""
-    if text.count(mutant.old) != 1:
-        return f"the text to change occurs {text.count(mutant.old)} times"
-    path.unlink()  # a link: the file itself is everybody's
-    path.write_text(text.replace(mutant.old, mutant.new))
-    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
-        compiled.unlink()
-    return ""
+def mutate(copy: Path, file: Path, tests: list[str], branch: str | None) -> str:
+    """The report of what survived in a file."""
+    chosen = tests or [str(path.relative_to(copy)) for path in find_tests(file, copy / "tests")]
+    told = {"files": repr([str(file)]), "python": sys.executable, "tests": " ".join(chosen)}
+    config, session = copy.parent / "config.toml", copy.parent / f"{file.stem}.sqlite"
+    config.write_text(
+        CONFIG.format(**told, limit=LIMIT, changes="|".join(CHANGES), branch=branch or "")
+    )
+    cosmic_ray, tools = [sys.executable, "-m", "cosmic_ray.cli"], "cosmic_ray.tools"
+    _run(*cosmic_ray, "baseline", str(config), cwd=copy)  # green without any change
+    _run(*cosmic_ray, "init", str(config), str(session), cwd=copy)
+    filters = ["operators_filter", "git"] if branch else ["operators_filter"]
+    for name in filters:
+        module = f"{tools}.filters.{name}"
+        _run(sys.executable, "-m", module, str(session), str(config), cwd=copy)
+    _run(*cosmic_ray, "exec", str(config), str(session), cwd=copy)
+    report = "from cosmic_ray.tools.report import report; report()"
+    return _run(
+        sys.executable, "-c", report, "--surviving-only", "--show-diff", str(session), cwd=copy
+    )
 
 
-def run_tests(copy: Path, tests: Iterable[str], kept: Path) -> int:
-    """pytest on a copy of the repository, in this very process; its exit code.
-
-    What tests write goes into `kept`.
-    """
-    os.chdir(copy)
-    os.environ["PYTHONPATH"] = str(copy)  # for the processes that tests start
-    here = {"", str(ROOT), str(ROOT / "tests")}
-    sys.path[:] = [str(copy), *(place for place in sys.path if place not in here)]
-    for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
-        del sys.modules[name]
-    import pytest
-
-    quiet = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={kept}"]
-    return int(pytest.main([*quiet, *tests]))
+def _run(*command: str, cwd: Path, text: str | None = None) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(
+        command, cwd=cwd, input=text, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
 
 
-def forked(work: Callable[[], int], log: Path) -> int:
-    """Start `work` in a process of its own that writes into `log`; the number of the process."""
-    number = os.fork()
-    if number:
-        return number
-    code = 70
-    try:
-        os.setsid()
-        signal.alarm(LIMIT)
-        with log.open("wb") as file:
-            for stream in (1, 2):
-                os.dup2(file.fileno(), stream)
-        code = work()
-        sys.stdout.flush()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)  # nothing of the parent's is to be cleaned up here
-
-
-def results(jobs: Iterable[tuple[list[str], Mutant | None]], base: Path) -> Iterator[Result]:
-    """The result of each job, tests with a bug or without, in order; as many at once as cores.
-
-    Without one they run in `base` itself, and leave bytecode there for the copies to come.
-    """
-    running: dict[int, tuple[int, Path, float]] = {}
-    done: dict[int, Result] = {}
-    told = 0
-    for place, (tests, mutant) in enumerate(jobs):
-        while len(running) >= (os.cpu_count() or 1):
-            _wait(running, done)
-        folder, copy, wrong = Path(tempfile.mkdtemp(dir=base.parent)), base, ""
-        if mutant:
-            # with bytecode; links are made faster than copies
-            copy = shutil.copytree(base, folder / "copy", copy_function=os.link)
-            wrong = plant(mutant, copy)
-        if wrong:
-            done[place] = Result(-1, wrong, 0.0)
-        else:
-            number = forked(partial(run_tests, copy, tests, folder / "kept"), folder / "log")
-            running[number] = (place, folder, time.perf_counter())
-        while told in done:
-            yield done.pop(told)
-            told += 1
-    while running:
-        _wait(running, done)
-    yield from (done[place] for place in sorted(done))
-
-
-def _wait(running: dict[int, tuple[int, Path, float]], done: dict[int, Result]) -> None:
-    number, status = os.wait()
-    place, folder, start = running.pop(number)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(number, signal.SIGKILL)  # what a test may have left behind
-    lines = (folder / "log").read_text(errors="replace").strip().splitlines() or ["no output"]
-    failed = [line.split(" - ")[0] for line in lines if line.startswith(("FAILED ", "ERROR "))]
-    code, seconds = os.waitstatus_to_exitcode(status), time.perf_counter() - start
-    done[place] = Result(code, (failed or lines)[-1], seconds)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def by_file(tests: Iterable[str]) -> list[list[str]]:
-    """Tests in groups of one file each; none twice, and none beside the whole of its file."""
-    groups: dict[str, set[str]] = {}
-    for test in tests:
-        groups.setdefault(test.partition("::")[0], set()).add(test)
-    return [[file] if file in named else sorted(named) for file, named in groups.items()]
-
-
-def main() -> int:
-    """Run all, or those whose name holds the first argument; 1 if any gets away."""
-    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    chosen = [mutant for mutant in listed() if wanted in mutant.name]
-    if not chosen:
-        sys.exit(f"no bug has {wanted!r} in its name")
-    for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ[f"{library}_NUM_THREADS"] = "1"
-    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # threads that wait let other tests compute
-    import_libraries()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    sys.dont_write_bytecode = False
-    assert threading.active_count() == 1, threading.enumerate()
-    assert "selfwise" not in sys.modules
-    gc.freeze()
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        base = Path(folder) / "without"
-        for name in OURS:
-            shutil.copytree(ROOT / name, base / name)
-        shutil.copy(ROOT / "pyproject.toml", base)
-        alive = _report(chosen, base)
-    for line in alive:
-        print(line)  # once more, at the end, where one looks
-    print(f"{len(chosen) - len(alive)} of {len(chosen)} mutants caught")
-    return min(len(alive), 1)
-
-
-def _report(chosen: list[Mutant], base: Path) -> list[str]:
-    """What is said of those that get away; each result is printed as it comes."""
-    groups = by_file(mutant.tests for mutant in chosen)
-    red = [
-        f"{' '.join(tests)}  ({result.line})"
-        for tests, result in zip(groups, results([(tests, None) for tests in groups], base))
-        if result.code
-    ]
-    if red:
-        sys.exit("\n".join(["without any bug these are not green, so they prove nothing:", *red]))
-    alive = []
-    found = results([([mutant.tests], mutant) for mutant in chosen], base)
-    for mutant, result in zip(chosen, found):
-        # 1: a test failed. Anything else is no proof: nothing collected, a crash, an interrupt.
-        state = "caught" if result.code == 1 else "ALIVE "
-        line = f"{state}  {mutant.name}  ({result.line}; {result.seconds:.1f} s)"
-        print(line, flush=True)
-        if result.code != 1:
-            alive.append(line)
-    return alive
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, help="files of selfwise, whole")
+    parser.add_argument("--branch", default="main", help="without files: lines that differ from it")
+    parser.add_argument("--tests", nargs="*", default=[], help="other tests than those of the room")
+    told = parser.parse_args()
+    files, branch = told.files, None
+    if not files:
+        branch = told.branch
+        changed = _run("git", "diff", "--name-only", branch, "--", "selfwise", cwd=ROOT).split()
+        files = [Path(name) for name in changed if name.endswith(".py") and (ROOT / name).exists()]
+    with copy_tree() as copy:
+        for file in files:
+            print(f"== {file}\n{mutate(copy, file, told.tests, branch)}", flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
 
 from selfwise import commands
 from selfwise.cli import output
@@ -111,7 +110,7 @@ def _call(command: ModuleType, word: str, argv: Argv) -> None:
     if command.WORDS == "RECIPE":
         parse.call_recipe(word, argv)
         return
-    function = command.function()
+    function = command.load_function()
     if command.WORDS == "METHOD":
         options = parse.parse_method_line(word, function, argv)
     else:
@@ -119,11 +118,11 @@ def _call(command: ModuleType, word: str, argv: Argv) -> None:
     if options is None:  # only the help was printed
         return
     result = function(**options)
-    if hasattr(command, "say"):
-        _print(command.say(result, options), shared=hasattr(command, "SHARED"))
+    if hasattr(command, "format_result"):
+        _print(command.format_result(result, options), shared=hasattr(command, "SHARED"))
 
 
-def _print(said: Any, *, shared: bool) -> None:
+def _print(said: object, *, shared: bool) -> None:
     """Print it once, where torchrun has started several processes that all come by here."""
     if shared and STARTED & os.environ.keys():
         from selfwise.distributed.process_group import detect_env

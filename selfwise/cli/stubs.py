@@ -42,8 +42,8 @@ class StubWriter:
 
     def add_command(self, name: str) -> None:
         """A command with its options, or an overload of it for each method."""
-        command = commands.named(name)
-        function = command.function()
+        command = commands.import_command(name)
+        function = command.load_function()
         if command.WORDS != "METHOD":
             self.functions.append(self._function(name, function))
             return
@@ -131,7 +131,7 @@ class StubWriter:
         else:
             yield self._named(hint)
 
-    def _generic(self, origin: Any, arguments: tuple[Any, ...]) -> str:
+    def _generic(self, origin: type, arguments: tuple[Any, ...]) -> str:
         inner = [
             f"[{', '.join(map(self.spell, a))}]" if isinstance(a, list) else self.spell(a)
             for a in arguments
@@ -140,7 +140,8 @@ class StubWriter:
         inner = ["...", *inner] if arguments and arguments[0] is Ellipsis else inner
         return f"{self._named(origin)}[{', '.join(inner)}]"
 
-    def _named(self, hint: Any) -> str:
+    def _named(self, hint: object) -> str:
+        assert isinstance(hint, type), hint
         if hint.__module__ != "builtins":
             self.imports.add((hint.__module__, hint.__qualname__))
         return str(hint.__qualname__)
@@ -149,7 +150,7 @@ class StubWriter:
 def write_stub() -> str:
     """The text of `__init__.pyi`."""
     writer = StubWriter()
-    for name in commands.names():
+    for name in commands.command_names():
         writer.add_command(name)
     lines = [f"from {module} import {name}" for module, name in sorted(writer.imports)]
     modules = ("losses", "views", "encoders", "targets")

@@ -8,8 +8,8 @@ COMMAND    the word on the command line, where it is not the name of the file
 REQUIRED   options that must be given here, though Python does without them
 PYTHON_ONLY  parameters that are no options
 SHARED     True if several processes may do it together
-function   -> the function that is called with the options
-say        what is printed at the end, given the result and the options
+load_function  imports the function that is called with the options
+format_result  what is printed at the end, given the result and the options
 """
 
 from collections.abc import Callable
@@ -17,20 +17,28 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from selfwise.core.config import Config
 
+
+@runtime_checkable
+class HasTable(Protocol):
+    """A result that is printed as a table."""
+
+    def table(self) -> object: ...
+
+
 NOT_OPTIONS = ("options", "encoder_options", "plugins")  # of Python alone
 
 
-def names() -> list[str]:
+def command_names() -> list[str]:
     """The commands as functions of Python, by file name."""
     return sorted(f.stem for f in Path(__file__).parent.glob("*.py") if f.stem != "__init__")
 
 
-def named(name: str) -> ModuleType:
+def import_command(name: str) -> ModuleType:
     """The file of a function of Python."""
     return import_module(f"selfwise.commands.{name}")
 
@@ -40,12 +48,12 @@ def api_function(name: str) -> Callable[..., Any]:
     """A command as a function of Python, whose keyword arguments are checked."""
     from selfwise.core.config import checked
 
-    command = named(name)
-    function = checked(command.function())
+    command = import_command(name)
+    function = checked(command.load_function())
     if command.WORDS == "METHOD":
         from selfwise.runs.signatures import list_options
 
-        vars(function)["__signature__"] = list_options(command.function())
+        vars(function)["__signature__"] = list_options(command.load_function())
     return function
 
 
@@ -55,7 +63,7 @@ def option_class(command: ModuleType) -> type["Config"]:
 
     words = {word.strip("[].") for word in command.WORDS.lower().split()}
     skip = {*NOT_OPTIONS, *getattr(command, "PYTHON_ONLY", ()), *words, "runs"}
-    return options_of(command.function(), skip=skip, positional=True)
+    return options_of(command.load_function(), skip=skip, positional=True)
 
 
 def method_classes(
@@ -75,6 +83,6 @@ def method_classes(
 
 def by_word() -> dict[str, ModuleType]:
     """The files by the words of the command line, in their order."""
-    files = [named(name) for name in names()]
+    files = [import_command(name) for name in command_names()]
     words = {getattr(f, "COMMAND", f.__name__.rpartition(".")[2]): f for f in files}
     return dict(sorted(words.items()))

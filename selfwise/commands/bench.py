@@ -1,18 +1,21 @@
 """How fast a method trains here, how near the limit, and what to change: METHOD --data PATH."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import selfwise.workflows.bench
 
 WORDS = "METHOD"
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.workflows.bench import bench
 
     return bench
 
 
-def say(result: Any, options: Mapping[str, Any]) -> str:
-    """What is printed at the end."""
+def format_result(result: "selfwise.workflows.bench.Report", options: Mapping[str, object]) -> str:
+    """Format what is printed at the end."""
     return str(result.text())

@@ -1,21 +1,24 @@
 """Write the vectors of a folder: RUN --data PATH --out FILE.parquet|.npz."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import selfwise.workflows.embed
 
 WORDS = "RUN"
 REQUIRED = ("out",)  # in Python the vectors may be all that is wanted
 SHARED = True  # several processes may do it together
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.workflows.embed import embed
 
     return embed
 
 
-def say(result: Any, options: Mapping[str, Any]) -> str:
-    """What is printed at the end."""
+def format_result(result: "selfwise.workflows.embed.Table", options: Mapping[str, object]) -> str:
+    """Format what is printed at the end."""
     n, d = result.vectors.shape
     return f"{n} vectors of width {d} are in {options['out']}"

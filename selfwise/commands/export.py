@@ -6,13 +6,13 @@ from typing import Any
 WORDS = "RUN"
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.workflows.export import export_run
 
     return export_run
 
 
-def say(result: Any, options: Mapping[str, Any]) -> str:
-    """What is printed at the end."""
+def format_result(result: None, options: Mapping[str, object]) -> str:
+    """Format what is printed at the end."""
     return f"{options['out']} holds {options['run']} as {options.get('to', 'hf')}"

@@ -1,20 +1,23 @@
 """Fill in what is masked: RUN "the [MASK] sat"."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import selfwise.workflows.fill
 
 WORDS = "RUN TEXT"
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.workflows.fill import fill
 
     return fill
 
 
-def say(result: Any, options: Mapping[str, Any]) -> str:
-    """What is printed at the end."""
+def format_result(result: "selfwise.workflows.fill.Filling", options: Mapping[str, object]) -> str:
+    """Format what is printed at the end."""
     lines = []
     for title, one in result.list_candidates():
         lines += [title] if title else []

@@ -1,19 +1,22 @@
 """Make a run of published weights: FAMILY FOLDER|FILE --out RUN."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import selfwise.runs.open
 
 COMMAND = "import"
 WORDS = "FAMILY FOLDER"
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.workflows.import_weights import import_weights
 
     return import_weights
 
 
-def say(result: Any, options: Mapping[str, Any]) -> str:
-    """What is printed at the end."""
+def format_result(result: "selfwise.runs.open.Run", options: Mapping[str, object]) -> str:
+    """Format what is printed at the end."""
     return f"{result.folder} is a run; selfwise embed, probe and pretrain --start take it"

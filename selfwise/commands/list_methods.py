@@ -7,13 +7,13 @@ COMMAND = "methods"
 WORDS = ""
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.workflows.lists import list_methods
 
     return list_methods
 
 
-def say(result: Any, options: Mapping[str, Any]) -> str:
-    """What is printed at the end."""
-    return str(result)
+def format_result(result: str, options: Mapping[str, object]) -> str:
+    """Format what is printed at the end."""
+    return result

@@ -7,13 +7,13 @@ COMMAND = "recipes"
 WORDS = ""
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.recipes import list_recipes
 
     return list_recipes
 
 
-def say(result: Any, options: Mapping[str, Any]) -> str:
-    """What is printed at the end."""
-    return str(result)
+def format_result(result: str, options: Mapping[str, object]) -> str:
+    """Format what is printed at the end."""
+    return result

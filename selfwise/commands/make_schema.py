@@ -39,18 +39,18 @@ def make_schema(name: str = "", *, encoder: str = "") -> dict[str, object]:
     schemas = [
         describe_options(kinds, title=one, is_part=True)
         for one in chosen
-        for kinds in [commands.method_classes(command.function(), one, encoder)]
+        for kinds in [commands.method_classes(command.load_function(), one, encoder)]
     ]
     whole: dict[str, object]
     whole = schemas[0] if len(schemas) == 1 else {"title": "selfwise", "anyOf": schemas}
     return {"$schema": DIALECT} | whole
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     return make_schema
 
 
-def say(result: Any, options: Mapping[str, Any]) -> str:
-    """What is printed at the end."""
+def format_result(result: dict[str, object], options: Mapping[str, object]) -> str:
+    """Format what is printed at the end."""
     return json.dumps(result, indent=2)

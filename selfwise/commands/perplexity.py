@@ -6,15 +6,15 @@ from typing import Any
 WORDS = "RUN"
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.workflows.perplexity import perplexity
 
     return perplexity
 
 
-def say(result: Any, options: Mapping[str, Any]) -> str:
-    """What is printed at the end."""
+def format_result(result: dict[str, float], options: Mapping[str, object]) -> str:
+    """Format what is printed at the end."""
     from selfwise.workflows.perplexity import describe_perplexity
 
     return describe_perplexity(result)

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from selfwise.commands import HasTable
+
 WORDS = "RUN"
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.workflows.probe import probe
 
     return probe
 
 
-def say(result: Any, options: Mapping[str, Any]) -> Any:
-    """What is printed at the end."""
+def format_result(result: HasTable, options: Mapping[str, object]) -> object:
+    """Format what is printed at the end."""
     return result.table()

@@ -6,8 +6,8 @@ from typing import Any
 WORDS = ""
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.recipes.quickstart import quickstart
 
     return quickstart

@@ -1,20 +1,23 @@
 """Go on with a run that was stopped, exactly: RUN."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import selfwise.runs.open
 
 WORDS = "RUN"
 PYTHON_ONLY = ("data", "method", "encoder")  # of a run that was given them in Python
 SHARED = True  # several processes may do it together
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.runs.resume import resume
 
     return resume
 
 
-def say(result: Any, options: Mapping[str, Any]) -> str:
-    """What is printed at the end."""
+def format_result(result: "selfwise.runs.open.Run", options: Mapping[str, object]) -> str:
+    """Format what is printed at the end."""
     return f"{result.folder} is done"

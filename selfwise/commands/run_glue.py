@@ -3,17 +3,19 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from selfwise.commands import HasTable
+
 COMMAND = "glue"
 WORDS = "RUN"
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.glue.benchmark import run_glue
 
     return run_glue
 
 
-def say(result: Any, options: Mapping[str, Any]) -> Any:
-    """What is printed at the end."""
+def format_result(result: HasTable, options: Mapping[str, object]) -> object:
+    """Format what is printed at the end."""
     return [result.table(), f"all of it is in {options['out']}"]

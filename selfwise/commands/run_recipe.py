@@ -7,8 +7,8 @@ COMMAND = "run"
 WORDS = "RECIPE"
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.recipes import run_recipe
 
     return run_recipe

@@ -1,19 +1,24 @@
 """Train a tokenizer: CORPUS --kind wordpiece|bpe|unigram|chars --out FOLDER."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import selfwise.tokenizers.tokenizer
 
 COMMAND = "tokenizer"
 WORDS = "CORPUS"
 
 
-def function() -> Callable[..., Any]:
-    """What is called with the options."""
+def load_function() -> Callable[..., Any]:
+    """Import the function that is called with the options."""
     from selfwise.workflows.train_tokenizer import make_tokenizer
 
     return make_tokenizer
 
 
-def say(result: Any, options: Mapping[str, Any]) -> str:
-    """What is printed at the end."""
+def format_result(
+    result: "selfwise.tokenizers.tokenizer.Tokenizer", options: Mapping[str, object]
+) -> str:
+    """Format what is printed at the end."""
     return f"a tokenizer with {result.vocabulary.size} tokens is in {options['out']}"

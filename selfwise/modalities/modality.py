@@ -1,9 +1,9 @@
 """What a modality is: an object that opens data, builds encoders and extracts features."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, Shaped
@@ -11,6 +11,7 @@ from torch import nn
 
 from selfwise.core.config import Config
 from selfwise.core.data_info import DataInfo
+from selfwise.core.types import Batch
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
@@ -40,10 +41,10 @@ class Record(Protocol):
     def method(self) -> str: ...
 
     @property
-    def info(self) -> Any: ...  # the modality's own DataInfo
+    def info(self) -> DataInfo: ...
 
     @property
-    def reading(self) -> Any: ...  # the modality's own options of reading
+    def reading(self) -> Config: ...
 
     @property
     def training(self) -> ResolvedTraining: ...
@@ -100,7 +101,7 @@ class Steps(Protocol):
     @property
     def steps_per_epoch(self) -> int: ...
 
-    def __getitem__(self, step: int) -> Any: ...
+    def __getitem__(self, step: int) -> Batch: ...
 
 
 @runtime_checkable
@@ -175,7 +176,7 @@ class TrainedRun(Protocol):
     def record(self) -> Record: ...
 
     @property
-    def facts(self) -> Any: ...  # the modality's own Facts
+    def facts(self) -> Facts: ...
 
     @property
     def encoder(self) -> Any: ...
@@ -192,11 +193,11 @@ class Examples(Protocol):
     classes: list[str] | None
 
     @property
-    def ids(self) -> Any: ...
+    def ids(self) -> Sequence[str]: ...
 
     def __len__(self) -> int: ...
 
-    def take(self, rows: Int64[np.ndarray, "m"]) -> Any: ...
+    def take(self, rows: Int64[np.ndarray, "m"]) -> "Examples": ...
 
 
 @dataclass(frozen=True)
@@ -226,14 +227,20 @@ class FeatureOptions:
 Embed = Callable[[Any, Any], Shaped[np.ndarray, "n *d"]]  # (encoder, examples) -> features
 
 
+InfoT = TypeVar("InfoT", bound=DataInfo)
+ReadingT = TypeVar("ReadingT", bound=Config)
+FactsT = TypeVar("FactsT", bound=Facts)
+ExamplesT = TypeVar("ExamplesT", bound=Examples)
+
+
 @runtime_checkable
-class Modality(Protocol):
-    """Images, text or audio."""
+class Modality(Protocol[InfoT, ReadingT, FactsT, ExamplesT]):
+    """Images, text or audio, with classes of their own for facts, options, and examples."""
 
     name: str
-    info: type[DataInfo]
+    info: type[InfoT]
     """What is recorded of its data."""
-    reading: type[Config]
+    reading: type[ReadingT]
     """The options of reading, which become flags."""
     probe_pooling: str
     """How probes of frozen features pool, where they do in another way than embeddings."""
@@ -246,14 +253,14 @@ class Modality(Protocol):
         """The config class of an encoder of this package."""
         ...
 
-    def open_data(self, data: Any, options: Any, opening: Opening) -> OpenData:
+    def open_data(self, data: object, options: ReadingT, opening: Opening) -> OpenData:
         """The examples to train on, with what the method needs of them.
 
         Raises ValueError with one sentence for data that cannot be opened.
         """
         ...
 
-    def load_facts(self, folder: Path, info: Any) -> Facts:
+    def load_facts(self, folder: Path, info: InfoT) -> FactsT:
         """What a run folder says of its data."""
         ...
 
@@ -261,7 +268,7 @@ class Modality(Protocol):
         self,
         method: type[Method],
         folder: Path,
-        facts: Any,
+        facts: FactsT,
         about: Mapping[str, Mapping[str, Any]],
         open_run: OpenRun,
     ) -> dict[str, object]:
@@ -272,7 +279,7 @@ class Modality(Protocol):
         """Options of reading that go with the weights of an earlier run."""
         ...
 
-    def build_encoder(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+    def build_encoder(self, choice: EncoderChoice, facts: FactsT, seed: int) -> nn.Module:
         """The encoder with random weights that are a function of the seed, or published ones."""
         ...
 
@@ -280,7 +287,7 @@ class Modality(Protocol):
         """The same encoder with random weights."""
         ...
 
-    def build_untrained(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+    def build_untrained(self, choice: EncoderChoice, facts: FactsT, seed: int) -> nn.Module:
         """The untrained twin of an encoder."""
         ...
 
@@ -288,7 +295,7 @@ class Modality(Protocol):
         """Layers of an encoder that is only named, or None where a name does not say it."""
         ...
 
-    def open_examples(self, run: TrainedRun, data: Any, options: ReadingOptions) -> Any:
+    def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> ExamplesT:
         """Examples for a probe or to be embedded."""
         ...
 
@@ -301,15 +308,18 @@ class Modality(Protocol):
         ...
 
     def untrained_features(
-        self, run: TrainedRun, train: Any, test: Any, *, embed: Embed, device: str
+        self, run: TrainedRun, train: ExamplesT, test: ExamplesT, *, embed: Embed, device: str
     ) -> list[FeatureSplit]:
         """Features of untrained twins."""
         ...
 
-    def raw_features(self, run: TrainedRun, train: Any, test: Any) -> FeatureSplit:
+    def raw_features(self, run: TrainedRun, train: ExamplesT, test: ExamplesT) -> FeatureSplit:
         """The raw input as features."""
         ...
 
-    def describe_unread(self, run: TrainedRun, examples: Any, window: str) -> list[str]:
+    def describe_unread(self, run: TrainedRun, examples: ExamplesT, window: str) -> list[str]:
         """Sentences on what of the examples is not read; none if all is."""
         ...
+
+
+AnyModality = Modality[Any, Any, Any, Any]

@@ -13,7 +13,7 @@ from selfwise.core.rng import init_seed
 from selfwise.encoders.outside import reset_weights
 from selfwise.methods import Method, find_method
 from selfwise.modalities import find_modality, modality_of
-from selfwise.modalities.modality import EncoderChoice, EncoderFactory, Facts, Modality
+from selfwise.modalities.modality import AnyModality, EncoderChoice, EncoderFactory, Facts
 from selfwise.runs.config import encoder_class, method_class_options
 from selfwise.runs.names import ModuleFactory, find_recorded_encoder
 from selfwise.runs.record import RunRecord, read_record
@@ -36,7 +36,7 @@ class MethodPlan:
     kind: type[Method]
     options: Config
     """Those of the method."""
-    modality: Modality
+    modality: AnyModality
     encoder: EncoderChoice
     seed: int
 
@@ -155,7 +155,7 @@ def recorded_plan(record: RunRecord, code: RunCode, *, pretrained: bool = True) 
 
 def build_untrained(record: RunRecord, code: RunCode, facts: Facts, seed: int) -> Any:
     """The untrained twin of a run's encoder."""
-    modality: Modality = find_modality(record.modality)
+    modality: AnyModality = find_modality(record.modality)
     encoder = modality.build_untrained(recorded_encoder(record, code), facts, seed)
     if isinstance(code.encoder, ModuleFactory):  # its weights may have been trained elsewhere
         with init_seed(seed, "encoder"):

@@ -29,7 +29,7 @@ from selfwise.core.plugins import (
 )
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
-from selfwise.modalities.modality import EncoderChoice, EncoderFactory, Modality
+from selfwise.modalities.modality import AnyModality, EncoderChoice, EncoderFactory
 from selfwise.runs.names import (
     ModuleFactory,
     ModuleOptions,
@@ -74,7 +74,7 @@ class RunRequest:
     """As run.yaml names it."""
     kind: type[Method]
     config: PretrainConfig
-    modality: Modality
+    modality: AnyModality
     encoder: EncoderChoice
     asked: Mapping[str, Any]
     """What the user said, by option."""
@@ -111,7 +111,7 @@ def config_class(
 
 
 def _config_class(
-    kind: type[Method], modality: Modality, encoder_options: type[Config]
+    kind: type[Method], modality: AnyModality, encoder_options: type[Config]
 ) -> type[PretrainConfig]:
     key = (kind, encoder_options)
     if key not in _CLASSES:
@@ -127,7 +127,7 @@ def _config_class(
     return _CLASSES[key]
 
 
-def encoder_class(modality: Modality, name: str, factory: EncoderFactory | None) -> type[Config]:
+def encoder_class(modality: AnyModality, name: str, factory: EncoderFactory | None) -> type[Config]:
     """The config class of an encoder's options: of ours by name, of any other by its factory."""
     if factory is None:
         return modality.find_encoder_options(name)
@@ -257,7 +257,7 @@ def choose_encoder(
 
 
 def _options_from_start(
-    modality: Modality,
+    modality: AnyModality,
     start: Path,
     earlier: RunRecord,
     encoder: str | EncoderFactory | nn.Module,

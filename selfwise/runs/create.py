@@ -38,7 +38,7 @@ BEGUN = ".begun"  # in a run folder until run.yaml is there
 def pretrain(
     method: str | type[Method],
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | EncoderFactory | nn.Module = "",
     start: str | Path = "",
@@ -85,7 +85,7 @@ def pretrain(
 
 def request_run(
     method: str | type[Method],
-    data: Any,
+    data: object,
     encoder: str | EncoderFactory | nn.Module,
     start: str | Path,
     seed: int,
@@ -99,7 +99,7 @@ def request_run(
     return request if devices == training.devices else request.with_devices(devices)
 
 
-def check_processes(request: RunRequest, data: Any) -> None:
+def check_processes(request: RunRequest, data: object) -> None:
     """Raises ValueError if the run cannot have as many processes as it asks for."""
     training = request.config.training
     if training.devices == 1:

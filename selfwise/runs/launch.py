@@ -58,7 +58,7 @@ PYTHON = (sys.executable, "-P")
 COMMAND = "import sys; from selfwise.runs.launch import member; sys.exit(member(sys.argv[1]))"
 
 
-def reopen(folder: Path, data: Any = None, code: RunCode | None = None) -> PreparedRun:
+def reopen(folder: Path, data: object = None, code: RunCode | None = None) -> PreparedRun:
     """What is in a run folder, with its data open.
 
     Args:
@@ -96,7 +96,7 @@ def reopen(folder: Path, data: Any = None, code: RunCode | None = None) -> Prepa
     return PreparedRun(record, training, method, opened, source, code, record.seed)
 
 
-def _open_again(folder: Path, record: RunRecord, code: RunCode, data: Any) -> OpenData:
+def _open_again(folder: Path, record: RunRecord, code: RunCode, data: object) -> OpenData:
     """The data of a run, with what its folder keeps of them."""
     modality = modality_of(code.method)
     opening = Opening(
@@ -112,7 +112,7 @@ def _open_again(folder: Path, record: RunRecord, code: RunCode, data: Any) -> Op
     return opened
 
 
-def check_together(devices: int, device: str, data: Any) -> None:
+def check_together(devices: int, device: str, data: object) -> None:
     """Raises ValueError if a run cannot have that many processes here."""
     if devices < 1:
         raise ValueError(f"--devices must be at least 1, not {devices}")
@@ -206,7 +206,7 @@ def share_in(work: Callable[[DistributedEnv], None]) -> int:
 
 
 def joined(
-    folder: Path, env: DistributedEnv, *, data: Any, device: str, code: RunCode | None = None
+    folder: Path, env: DistributedEnv, *, data: object, device: str, code: RunCode | None = None
 ) -> None:
     """What all but the first process do that torchrun or SLURM has started.
 

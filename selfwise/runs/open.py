@@ -10,10 +10,11 @@ from torch import nn
 from selfwise.core.plugins import allow_plugins
 from selfwise.methods import Method
 from selfwise.modalities import find_modality
-from selfwise.modalities.modality import EncoderFactory, Modality
+from selfwise.modalities.modality import AnyModality, EncoderFactory, Examples
 from selfwise.runs.build import LoadedRun, RunCode, build_untrained, find_code, load_at, locate
 from selfwise.runs.names import name_encoder
 from selfwise.runs.record import RunRecord, read_record
+from selfwise.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Run:
         return self.method.encoder
 
     @property
-    def modality(self) -> Modality:
+    def modality(self) -> AnyModality:
         return find_modality(self.record.modality)
 
     @property
@@ -58,7 +59,7 @@ class Run:
         return self.loaded.facts
 
     @property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer of a run on text; only those have one."""
         return self.facts.tokenizer
 
@@ -67,7 +68,7 @@ class Run:
         """Side of the images that the encoder expects, in pixels."""
         return int(self.record.info.size)
 
-    def describe_unread(self, examples: Any, window: str = "") -> list[str]:
+    def describe_unread(self, examples: Examples, window: str = "") -> list[str]:
         """Sentences on what of the examples is not read."""
         return self.modality.describe_unread(self, examples, window)
 

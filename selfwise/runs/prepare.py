@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from selfwise.core.config import flatten_config
 from selfwise.core.plugins import digest_code
@@ -42,7 +41,7 @@ class PreparedRun:
     seed: int
 
 
-def prepare_run(request: RunRequest, data: Any, *, quiet: bool = False) -> PreparedRun:
+def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> PreparedRun:
     """Open the data and build the method; no run folder is made.
 
     Raises ValueError with one sentence for anything that cannot be.

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
 from selfwise.core.config import Config, make_config, sections
 from selfwise.modalities import find_modality
 from selfwise.training.config import ResolvedTraining
+
+C = TypeVar("C", bound=Config)
 
 FILE = "run.yaml"
 FORMAT = 2  # raised when a reader of older folders would misunderstand newer ones
@@ -54,7 +56,7 @@ class RunRecord:
         """The value of an option. Raises KeyError for one that the run does not have."""
         return self.resolved[name].value
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> Any:
         """The value of an option, or `default` where the run does not have it."""
         return self.resolved[name].value if name in self.resolved else default
 
@@ -111,7 +113,7 @@ class RunRecord:
     def _values(self, kind: type[Config]) -> dict[str, Any]:
         return {name: self.option(name) for name in kind.model_fields if name in self.resolved}
 
-    def _section(self, kind: type[Config]) -> Any:
+    def _section(self, kind: type[C]) -> C:
         return make_config(kind, self._values(kind))
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,7 +137,7 @@ class RunRecord:
 class _Dumper(yaml.SafeDumper):
     """Values and their sources in one line each, and whole where they come twice."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 

@@ -184,9 +184,11 @@ def _is_list(value: object, right: Callable[[Any], bool]) -> bool:
     return isinstance(value, list) and all(map(right, value))
 
 
-def _is_square(value: Any) -> bool:
+def _is_square(value: object) -> bool:
     """Counts of each class by each; none at all in scores that count nothing."""
-    rows = _is_list(value, lambda row: _is_list(row, _is_count) and len(row) == len(value))
+    if not isinstance(value, list):
+        return False
+    rows = all(_is_list(row, _is_count) and len(row) == len(value) for row in value)
     return rows and (not value or any(map(any, value)))
 
 

@@ -82,7 +82,7 @@ def _import_command(record: RunRecord, out: str) -> ReproduceCommand:
     return ReproduceCommand(shlex.join([*words, "--out", out]), [note])
 
 
-def _as_words(name: str, value: Any) -> str:
+def _as_words(name: str, value: object) -> str:
     """An option as a shell and the command line read it; values of encoders are YAML."""
     if isinstance(value, bool):
         value = "yes" if value else "no"

@@ -26,7 +26,7 @@ from selfwise.training.loop import fit
 def resume(
     run: str | Path,
     *,
-    data: Any = None,
+    data: object = None,
     plugins: Sequence[str] = (),
     method: type[Method] | None = None,
     encoder: EncoderFactory | nn.Module | None = None,
@@ -77,7 +77,7 @@ def resume(
 def pretrain_or_resume(
     method: str,
     *,
-    data: Any,
+    data: object,
     out: str | Path,
     encoder: str | EncoderFactory | nn.Module = "",
     start: str | Path = "",
@@ -116,7 +116,7 @@ def _asked_again(
     record: RunRecord,
     method: str,
     options: Mapping[str, Any],
-    data: Any,
+    data: object,
     encoder: str | EncoderFactory | nn.Module,
     start: str | Path,
     seed: int,

@@ -30,7 +30,7 @@ def test_the_stub_is_what_the_config_classes_say():
 
 
 def test_every_command_is_found_by_dir_and_has_a_signature():
-    for name in commands.names():
+    for name in commands.command_names():
         assert name in dir(selfwise)
         function = getattr(selfwise, name)
         assert inspect.signature(function).parameters is not None

@@ -1,8 +1,8 @@
 """Speech encoders against transformers' HubertModel: numbers, gradients, files.
 
 Weights, biases, gains and the norms of positions are random and activations of order 1, so that
-another GELU, another eps or a lost mask are far above the tolerance (tests/mutants_speech.py plants
-them). Group-norm models are compared unpadded: transformers' depend on the padding, ours do not.
+another GELU, another eps or a lost mask are far above the tolerance. Group-norm models are compared
+unpadded: transformers' depend on the padding, ours do not.
 """
 
 import json

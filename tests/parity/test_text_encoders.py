@@ -1,8 +1,7 @@
 """Text encoders and their heads against transformers: numbers and gradients, padded and packed.
 
 Weights, biases, gains and position tables are random, so that another GELU, another eps, a
-position that is off by one or a lost mask are far above the tolerance (tests/mutants_text_model.py
-plants them).
+position that is off by one or a lost mask are far above the tolerance.
 """
 
 import pytest

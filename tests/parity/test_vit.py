@@ -1,8 +1,7 @@
 """The vision transformer against transformers' and timm's BEiT: every layer, logits, gradients.
 
 Weights, biases, gains, LayerScale and tables are random, so that another GELU, another eps, a
-table that is shifted or a lost LayerScale are far above the tolerance (tests/mutants_vit.py plants
-them).
+table that is shifted or a lost LayerScale are far above the tolerance.
 """
 
 import pytest

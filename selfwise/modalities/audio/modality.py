@@ -37,6 +37,7 @@ from selfwise.modalities.devices import choose_device
 from selfwise.modalities.modality import (
     Embed,
     EncoderChoice,
+    Facts,
     FeatureOptions,
     Opening,
     OpenRun,
@@ -90,7 +91,7 @@ class AudioModality:
     def find_encoder_options(self, name: str) -> type[Config]:
         return overrides_of(SpeechShape, prefix=PREFIX)
 
-    def open_data(self, data: Any, options: AudioReading, opening: Opening) -> OpenAudio:
+    def open_data(self, data: object, options: AudioReading, opening: Opening) -> OpenAudio:
         _check_reading(options)
         self.find_depth(opening.encoder)  # before hours of clustering, and not after them
         recordings = drop_short(
@@ -132,7 +133,7 @@ class AudioModality:
     def options_from_start(self, start: Path) -> dict[str, object]:
         return {}
 
-    def build_encoder(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+    def build_encoder(self, choice: EncoderChoice, facts: Facts, seed: int) -> nn.Module:
         if choice.factory is not None:
             return build_checked_encoder(
                 choice.factory, choice.options, SpeechEncoder, kind="speech", seed=seed
@@ -143,7 +144,7 @@ class AudioModality:
         """The same choice: published weights come in by `selfwise import`, as a run."""
         return choice
 
-    def build_untrained(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+    def build_untrained(self, choice: EncoderChoice, facts: Facts, seed: int) -> nn.Module:
         return self.build_encoder(choice, facts, seed)
 
     def find_depth(self, choice: EncoderChoice) -> int | None:
@@ -152,13 +153,15 @@ class AudioModality:
             return None
         return encoders.count_layers(choice.name, **given_values(choice.options))
 
-    def open_examples(self, run: TrainedRun, data: Any, options: ReadingOptions) -> Recordings:
+    def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Recordings:
         for name in (n for n in ("field", "label") if getattr(options, n)):
             raise ValueError(f"--{name} is for text, and this run is on audio")
+        trained = run.record.reading
+        assert isinstance(trained, AudioReading), "a run on speech"
         return open_recordings(
             data,
             labelled=options.labelled,
-            cache=run.record.reading.cache,
+            cache=trained.cache,
             skip_broken=options.skip_broken,
             progress=_progress(),
         )
@@ -179,7 +182,9 @@ class AudioModality:
                 f"layer {layer} does not exist: the encoder has layers 0 to {depth - 1}"
             )
 
-        def embed_layer(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n d"]:
+        def embed_layer(
+            encoder: SpeechEncoder, recordings: Recordings
+        ) -> Float32[np.ndarray, "n d"]:
             features = embed_layers(encoder, recordings)
             return features[:, layer % depth + 1] if options.env.rank == 0 else features
 
@@ -247,7 +252,9 @@ def _make_cached(
     device, precision = choose_device(run, options.device)
     env = options.env
 
-    def compute(encoder: Any, recordings: Recordings) -> Float32[np.ndarray, "n *layers d"]:
+    def compute(
+        encoder: SpeechEncoder, recordings: Recordings
+    ) -> Float32[np.ndarray, "n *layers d"]:
         stamp = recordings.stamp  # a file may change and keep its size
         key = (
             image_features.compute_checksum(encoder),

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge
 from jaxtyping import Float32
-from torch import nn
+from torch import Tensor, nn
 
 from selfwise.core.config import Config, options_of, overrides_of
 from selfwise.core.data_info import ImageInfo
+from selfwise.core.types import Encoder
 from selfwise.data.image import Images, drop_unreadable, open_images
 from selfwise.encoders import beit, image, image_codec
 from selfwise.encoders.beit_presets import ViTShape as ViTShape
@@ -21,9 +22,11 @@ from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
+from selfwise.methods.needs import HasImageInfo
 from selfwise.modalities.devices import choose_device
 from selfwise.modalities.image.data import OpenImages, count_workers, describe_images
 from selfwise.modalities.image.needs import add_needs, load_inputs
+from selfwise.modalities.image.targets import image_info
 from selfwise.modalities.modality import (
     Embed,
     EncoderChoice,
@@ -82,7 +85,7 @@ class ImageModality:
             return overrides_of(image_codec.CodecShape, prefix=PREFIX)
         return options_of(image.TimmEncoder, skip=self.encoder_facts, prefix=PREFIX)
 
-    def open_data(self, data: Any, options: ImageReading, opening: Opening) -> OpenImages:
+    def open_data(self, data: object, options: ImageReading, opening: Opening) -> OpenImages:
         labelled = opening.method.labelled
         images = open_images(
             data,
@@ -115,7 +118,7 @@ class ImageModality:
     def options_from_start(self, start: Path) -> dict[str, object]:
         return {}
 
-    def build_encoder(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+    def build_encoder(self, choice: EncoderChoice, facts: HasImageInfo, seed: int) -> nn.Module:
         channels, size = facts.info.channels, facts.info.size
         if choice.factory is not None:
             return build_outside_encoder(
@@ -129,7 +132,7 @@ class ImageModality:
         options = image.without_pretrained_weights(choice.options.model_dump(exclude_none=True))
         return EncoderChoice(choice.name, type(choice.options).model_validate(options))
 
-    def build_untrained(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+    def build_untrained(self, choice: EncoderChoice, facts: HasImageInfo, seed: int) -> nn.Module:
         """With no block hidden: see encoders.image."""
         encoder = self.build_encoder(self.without_pretrained_weights(choice), facts, seed)
         return (
@@ -141,14 +144,15 @@ class ImageModality:
     def find_depth(self, choice: EncoderChoice) -> int | None:
         return None
 
-    def open_examples(self, run: TrainedRun, data: Any, options: ReadingOptions) -> Images:
+    def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Images:
         """Examples read as those that the encoder has seen."""
         for name in (n for n in ("field", "label") if getattr(options, n)):
             raise ValueError(f"--{name} is for text, and this run is on images")
         trained = run.record.reading
+        assert isinstance(trained, ImageReading), "a run on images"
         images = open_images(
             data,
-            channels=run.record.info.channels,
+            channels=image_info(run.record).channels,
             decode=trained.decode,
             cache=trained.cache,
             labelled=options.labelled,
@@ -164,9 +168,9 @@ class ImageModality:
         if options.window:
             raise ValueError("--window is for text; images are read whole")
         device, precision = choose_device(run, options.device)
-        size, layer, env = run.record.info.size, options.layer, options.env
+        size, layer, env = image_info(run.record).size, options.layer, options.env
 
-        def compute(encoder: Any, images: Images) -> Float32[np.ndarray, "n d"]:
+        def compute(encoder: Encoder[Tensor], images: Images) -> Float32[np.ndarray, "n d"]:
             stamp = getattr(images, "stamp", "")  # a file may change and keep its size
             weights = image_features.compute_checksum(encoder)
             key = (weights, images.fingerprint, stamp, size, layer, precision)
@@ -190,14 +194,14 @@ class ImageModality:
         self, run: TrainedRun, train: Images, test: Images, *, embed: Embed, device: str
     ) -> list[FeatureSplit]:
         """Features of three extract_untrained encoders."""
-        size = run.record.info.size
+        size = image_info(run.record).size
         return extract_untrained(
             run.build_untrained, train, test, size=size, embed=embed, device=resolve_device(device)
         )
 
     def raw_features(self, run: TrainedRun, train: Images, test: Images) -> FeatureSplit:
         """The pixels."""
-        size = run.record.info.size
+        size = image_info(run.record).size
         return FeatureSplit(
             *(image_features.extract_pixels(part, size=size) for part in (train, test))
         )

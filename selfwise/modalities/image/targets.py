@@ -31,7 +31,7 @@ from selfwise.encoders.beit_presets import resolve_vit_shape
 from selfwise.evaluation.features.image import evaluation_mode, iterate_views
 from selfwise.evaluation.monitors.pictures import save_image_grid
 from selfwise.methods.needs import PatchTargetOptions
-from selfwise.modalities.modality import EarlierRun, EncoderChoice, Opening, OpenRun
+from selfwise.modalities.modality import EarlierRun, EncoderChoice, Opening, OpenRun, Record
 from selfwise.targets.codebook import Codebook, learn_codebook
 from selfwise.targets.kmeans_streaming import KMeansSettings
 from selfwise.targets.patches import PatchTargets
@@ -182,6 +182,12 @@ def learn_targets(
     return load_targets(home, open_run)
 
 
+def image_info(record: Record) -> ImageInfo:
+    """What is known of the images of a run."""
+    assert isinstance(record.info, ImageInfo), "a run on images"
+    return record.info
+
+
 def load_targets(folder: Path, open_run: OpenRun) -> ImageTargets:
     """The targets that a folder has."""
     about = json.loads((folder / make_once.DONE).read_text(encoding="utf-8"))
@@ -193,7 +199,7 @@ def _opened(folder: Path, about: Mapping[str, Any], open_run: OpenRun) -> Units:
         return PatchTargets.load(folder)
     run = open_run(folder / "run")
     if hasattr(run.method, "codes"):
-        return Codes(run.method, run.record.info.size)
+        return Codes(run.method, image_info(run.record).size)
     return Clusters(run.method.encoder, about["layer"], Codebook.load(folder))
 
 
@@ -206,24 +212,25 @@ def _run(units: str, images: Images, size: int, open_run: OpenRun) -> EarlierRun
     run = open_run(folder)
     if run.method.modality != "image":
         raise ValueError(f"--units {units} is a run on {run.method.modality}, not on images")
-    found = run.record.info
-    if found.size != size:
+    info = image_info(run.record)
+    if info.size != size:
         raise ValueError(
-            f"--units {units} was trained at {found.size} px and this run is at {size} px: give "
-            f"--size {found.size}, or train a tokenizer at {size} px"
+            f"--units {units} was trained at {info.size} px and this run is at {size} px: give "
+            f"--size {info.size}, or train a tokenizer at {size} px"
         )
-    if found.channels != images.channels:
+    if info.channels != images.channels:
         raise ValueError(
-            f"--units {units} was trained on {found.channels} channels, and these images have "
-            f"{images.channels}: give --channels {found.channels}"
+            f"--units {units} was trained on {info.channels} channels, and these images have "
+            f"{images.channels}: give --channels {info.channels}"
         )
     return run
 
 
 def _layer(run: EarlierRun, layer: int, units: str, patch: int) -> int:
     """The number of the layer from the first. Raises ValueError if its positions are no units."""
-    side = run.record.info.size
-    blank = torch.zeros(1, run.record.info.channels, side, side)
+    info = image_info(run.record)
+    side = info.size
+    blank = torch.zeros(1, info.channels, side, side)
     with torch.no_grad():
         layers = run.method.encoder.hidden(blank)
     if not -len(layers) <= layer < len(layers):

@@ -72,7 +72,7 @@ class OpenText:
 
     def adopt(self, earlier: Record) -> None:
         """Published tables of tokens may have more rows than their tokenizer has tokens."""
-        self.info = self.info.replace(vocab=max(self.info.vocab, earlier.info.vocab))
+        self.info = self.info.replace(vocab=max(self.info.vocab, getattr(earlier.info, "vocab", 0)))
 
     def source(self, method: Method, *, batch: int, seed: int) -> TextSource:
         sentences = draw_of(method).needs_sentences

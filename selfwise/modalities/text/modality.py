@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import numpy as np
 from annotated_types import Ge, Lt
@@ -29,6 +29,7 @@ from selfwise.evaluation.features.text_windows import (
 )
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
+from selfwise.methods.needs import HasVocabulary
 from selfwise.modalities.devices import choose_device
 from selfwise.modalities.modality import (
     Embed,
@@ -70,6 +71,13 @@ class TextReading(Config):
     """Instead of batch: tokens in a step, in as many whole rows as that makes."""
 
 
+@runtime_checkable
+class PoolingEncoder(TextEncoder, Protocol):
+    """An encoder that says how its features are pooled."""
+
+    pooling: str
+
+
 class TextModality:
     """Text."""
 
@@ -86,7 +94,7 @@ class TextModality:
     def find_encoder_options(self, name: str) -> type[Config]:
         return overrides_of(TextShape, prefix=PREFIX)
 
-    def open_data(self, data: Any, options: TextReading, opening: Opening) -> OpenText:
+    def open_data(self, data: object, options: TextReading, opening: Opening) -> OpenText:
         if options.batch_tokens and options.batch_tokens < options.length:
             raise ValueError(
                 f"--batch-tokens {options.batch_tokens} is less than a row of {options.length} "
@@ -131,7 +139,7 @@ class TextModality:
         """The tokenizer goes with the weights."""
         return {"tokenizer": str(start / FOLDER)}
 
-    def build_encoder(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+    def build_encoder(self, choice: EncoderChoice, facts: HasVocabulary, seed: int) -> nn.Module:
         vocab, length = facts.info.vocab, facts.info.length
         if choice.factory is not None:
             return build_checked_encoder(
@@ -152,13 +160,13 @@ class TextModality:
         """The same choice: published weights come in by `selfwise import`, as a run."""
         return choice
 
-    def build_untrained(self, choice: EncoderChoice, facts: Any, seed: int) -> nn.Module:
+    def build_untrained(self, choice: EncoderChoice, facts: HasVocabulary, seed: int) -> nn.Module:
         return self.build_encoder(choice, facts, seed)
 
     def find_depth(self, choice: EncoderChoice) -> int | None:
         return None
 
-    def open_examples(self, run: TrainedRun, data: Any, options: ReadingOptions) -> Texts:
+    def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Texts:
         if options.skip_broken:
             raise ValueError(
                 "--skip-broken is for images; a text file that cannot be read is an error"
@@ -168,12 +176,13 @@ class TextModality:
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         """The positions behind `length` were never trained, so longer texts are read in windows."""
         device, precision = choose_device(run, options.device)
-        tokenizer, length = run.facts.tokenizer, run.record.info.length
+        facts = _text_facts(run)
+        tokenizer, length = facts.tokenizer, facts.info.length
         reading.check_pooling(options.pooling)
         check_window(options.window)
         window, layer, env = options.window or WINDOW, options.layer, options.env
 
-        def compute(encoder: Any, texts: Texts) -> Float32[np.ndarray, "n d"]:
+        def compute(encoder: PoolingEncoder, texts: Texts) -> Float32[np.ndarray, "n d"]:
             pooling = options.pooling or encoder.pooling
             weights = image_features.compute_checksum(encoder)
             key = (weights, texts.fingerprint, tokenizer.fingerprint)
@@ -209,12 +218,17 @@ class TextModality:
 
     def describe_unread(self, run: TrainedRun, texts: Texts, window: str) -> list[str]:
         """A sentence on what of the texts no window has."""
-        length = run.record.info.length
+        facts = _text_facts(run)
+        length = facts.info.length
         check_window(window)
-        windows = split_into_windows(
-            texts, run.facts.tokenizer, length=length, window=window or WINDOW
-        )
+        windows = split_into_windows(texts, facts.tokenizer, length=length, window=window or WINDOW)
         return describe_truncation(windows, length)
+
+
+def _text_facts(run: TrainedRun) -> TextFacts:
+    """What the run's folder says of its documents."""
+    assert isinstance(run.facts, TextFacts), "a run on text"
+    return run.facts
 
 
 def _say(what: str) -> Callable[[str], None]:
