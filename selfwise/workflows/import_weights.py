@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
+from typing import Annotated
+
+from annotated_types import Ge
 
 from selfwise import methods
 from selfwise.core.config import flatten_config
@@ -43,7 +46,7 @@ def import_weights(
     tokenizer: str = "",
     method: str = "",
     encoder: str = "",
-    size: int = 0,
+    size: Annotated[int, Ge(0)] = 0,
 ) -> Run:
     """A run made of published weights: of Hugging Face's layout, of timm, or of torchvision.
 

@@ -6,7 +6,9 @@ then layer 9 of the second. The same works for images, from patches.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge
 
 from selfwise import methods
 from selfwise.methods.needs import FrameTargetNeed, PatchTargetNeed
@@ -24,10 +26,10 @@ def iterate(
     *,
     data: object,
     out: str | Path,
-    iterations: int = 2,
+    iterations: Annotated[int, Ge(1)] = 2,
     next_layer: int = -1,
-    next_clusters: int = 0,
-    next_steps: int = 0,
+    next_clusters: Annotated[int, Ge(0)] = 0,
+    next_steps: Annotated[int, Ge(0)] = 0,
     warm: bool = False,
     quiet: bool = False,
     **options: Any,
@@ -51,8 +53,6 @@ def iterate(
 
     Raises ValueError with one sentence for anything that cannot be.
     """
-    if iterations < 1:
-        raise ValueError(f"--iterations must be at least 1, got {iterations}")
     if not _predicts_units(method):
         right = " or ".join(name for name in methods.own_names() if _predicts_units(name))
         raise ValueError(f"{method} predicts no units that an iteration could renew; {right} does")
@@ -81,7 +81,7 @@ def _check_next(
     method: str, layer: int, clusters: int, options: Mapping[str, Any], data: object
 ) -> None:
     """Raises ValueError for options that the second iteration would refuse after the first."""
-    if clusters < 0 or clusters == 1:
+    if clusters == 1:
         raise ValueError(f"--next-clusters must be at least 2, or 0 for the same, got {clusters}")
     own = {n: v for n, v in options.items() if n not in ("encoder", "start")}
     encoder, start = options.get("encoder", ""), options.get("start", "")
