@@ -4,24 +4,34 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: quickstart test check browser lint mutants bench bench-check clean
+.PHONY: quickstart test test-all check browser lint mutants bench bench-check clean
 
 quickstart: $(VENV)/installed
 	$(BIN)/selfwise quickstart
 
 # threads that wait do not spin: two of a test would hold up the tests beside it, and themselves
-test: $(VENV)/installed-test lint
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS) --dist worksteal \
-	  --cov=selfwise --cov-report=term --cov-fail-under=90 --durations=10
+PYTEST = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(JOBS)
+COVERED = --dist worksteal --cov=selfwise --cov-report=term --durations=10
 
-# while one writes: style, types, arrows, sizes, what every method keeps, and the facts of the files
-# that differ from the last commit, or of METHOD; no training, no other process
-CHANGED = $(basename $(notdir $(shell git diff --name-only HEAD -- selfwise)))
-FACTS = $(foreach name,$(sort $(METHOD) $(CHANGED)),$(shell find tests -name test_$(name).py))
+# what takes less than ten seconds a test
+test: $(VENV)/installed-test lint
+	$(PYTEST) -m "not slow" $(COVERED) --cov-fail-under=85
+
+# and what takes longer: kills, several processes, training
+test-all: $(VENV)/installed-test lint
+	$(PYTEST) $(COVERED) --cov-fail-under=90
+
+# while one writes: style, types, arrows, sizes, what every method keeps, and the fast tests of a room
+# that import what differs from the last commit, or METHOD; no training, no other process
+CHANGED = $(patsubst selfwise/%.py,%,$(shell git diff --name-only HEAD -- 'selfwise/*.py'; \
+  git ls-files --others --exclude-standard -- 'selfwise/*.py'))
+FACTS = $(foreach path,$(CHANGED) $(METHOD:%=methods/%),$(shell \
+  grep -rlE --include='test_*.py' 'selfwise.$(subst /,.,$(path))\b' \
+  tests/$(firstword $(subst /, ,$(path)))))
 check: $(VENV)/installed-test lint
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n $(JOBS) \
-	  -k "not test_overfits_one_batch" -m "not slow" \
-	  tests/test_layers.py tests/test_sizes.py tests/methods/test_contract.py $(FACTS)
+	$(PYTEST) -q \
+	  -k "not test_overfits_one_batch" -m fast \
+	  tests/test_layers.py tests/test_sizes.py tests/methods/test_contract.py $(sort $(FACTS))
 
 # a browser, in which `make test` then opens a report
 browser:

@@ -36,29 +36,29 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     """Lines as the loop writes them; then the log is opened again after half of them."""
     from selfwise.methods.gpt import GPT
     from selfwise.runs import records
-    from selfwise.training.config import TrainingConfig, resolve
-    from selfwise.training.metrics_log import Log
-    from selfwise.training.recorder import Keeper
+    from selfwise.training.config import TrainingConfig, resolve_training
+    from selfwise.training.metrics_log import MetricsLog
+    from selfwise.training.recorder import RunRecorder
 
     out, before = home / "run", LINES[size]
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    options = resolve(TrainingConfig(steps=1, threads=1), GPT, workers=0)
-    keeper = Keeper(options, out, log=Log(out, step=0, offset=0))
+    options = resolve_training(TrainingConfig(steps=1, threads=1), GPT, workers=0)
+    recorder = RunRecorder(options, out, log=MetricsLog(out, step=0, offset=0))
     taken: deque[float] = deque(maxlen=WINDOW)  # all would count as held
     offset, base = 0, 0
     for number in range(1, before + WINDOW + 1):
         if number == WARM_UP:
             base = anonymous()
         mark = now()
-        keeper.write(EVERY * number, *values(number))
+        recorder.write_values(EVERY * number, *values(number))
         taken.append(now() - mark)
         if number == max(1, before // 2):
-            assert keeper.log is not None
-            offset = keeper.log.offset()
+            assert recorder.log is not None
+            offset = recorder.log.flush()
     held = anonymous() - base
-    assert keeper.log is not None
-    keeper.log.close()
+    assert recorder.log is not None
+    recorder.log.close()
     mark = time.perf_counter()
     read = records.metrics(out)
     shown = time.perf_counter() - mark
@@ -71,10 +71,10 @@ def measure(home: Path, size: str, now: Clock) -> Found:
 
 def again(out: Path, before: int, offset: int) -> float:
     """Seconds until `resume` can write the next line after half of those before."""
-    from selfwise.training.metrics_log import Log
+    from selfwise.training.metrics_log import MetricsLog
 
     mark = time.perf_counter()
-    Log(out, step=EVERY * max(1, before // 2), offset=offset).close()
+    MetricsLog(out, step=EVERY * max(1, before // 2), offset=offset).close()
     taken = time.perf_counter() - mark
     kept = sum(1 for _ in (out / "metrics.jsonl").open("rb"))
     assert kept == max(1, before // 2), kept

@@ -55,7 +55,7 @@ def prepare(home: Path, sizes: list[str]) -> dict[str, Any]:
 def measure(home: Path, size: str, now: Clock) -> Found:
     """A whole run, as `pretrain` has it when data are open."""
     from benchmarks.texts import one_text, opened
-    from selfwise.training.config import TrainingConfig, resolve
+    from selfwise.training.config import TrainingConfig, resolve_training
     from selfwise.training.loop import fit
 
     out, last = home / "run", STEPS[size]
@@ -64,7 +64,7 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     shape: dict[str, Any] = {"batch": BATCH, "length": LENGTH, "tokenizer": "chars"}
     made = opened("gpt", ENCODER, data=[one_text()[:TEXT]], **shape)
     asked = TrainingConfig(steps=last + WINDOW + 2, batch=BATCH, threads=1, precision="float32")
-    options = resolve(asked, type(made.method), workers=0)
+    options = resolve_training(asked, type(made.method), workers=0)
     assert made.source.plan(0).size >= options.steps * BATCH, "a run has to end within an epoch"
     marked = Marked(made.source, now, last)
     fit(made.method, marked, options, seed=0, out=out, quiet=True)

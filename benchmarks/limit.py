@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from selfwise.core.device import resolve_precision
 from selfwise.profiling.flops import build_flop_counter, matrix_side, measure_matmul_rate
-from selfwise.training.config import resolve_precision
 
 
 def multiplies_bf16() -> bool:

@@ -13,7 +13,7 @@ from selfwise.runs.build import RunCode, build_method, open_newest
 from selfwise.runs.config import make_request
 from selfwise.runs.prepare import make_record
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.training.config import resolve
+from selfwise.training.config import resolve_training
 
 
 @cache
@@ -55,6 +55,6 @@ def opened(
         data, config.reading, Opening(kind, request.encoder, open_newest)
     )
     found.info = found.info.replace(vocab=max(found.info.vocab, vocab))
-    record = make_record(request, found, resolve(config.training, kind, workers=0))
+    record = make_record(request, found, resolve_training(config.training, kind, workers=0))
     method = build_method(record, RunCode(kind), found, found.inputs)
     return Opened(method, found.source(method, batch=batch, seed=0), found.tokenizer)

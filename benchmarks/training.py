@@ -6,9 +6,9 @@ from typing import Any
 
 from benchmarks.row import Run, Setting
 from selfwise.methods.method import Method
-from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve
-from selfwise.training.loop import load
-from selfwise.training.step import Parts, assemble, set_lr, train_step
+from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve_training
+from selfwise.training.loop import load_batches
+from selfwise.training.step import TrainState, build_state, set_lr, train_step
 
 
 class Training:
@@ -30,15 +30,15 @@ class Training:
         asked = TrainingConfig(
             steps=1_000_000, batch=batch, threads=setting.threads, device=setting.device, **told
         )
-        self.options: ResolvedTraining = resolve(asked, type(method), workers=workers)
-        self.parts: Parts = assemble(method, self.options)
+        self.options: ResolvedTraining = resolve_training(asked, type(method), workers=workers)
+        self.parts: TrainState = build_state(method, self.options)
         self.batches, self.units = batches, float(batch)
         self.pairs: Iterator[Any] | None = None
 
     def __call__(self, number: int) -> float:
         """One step, on the next batch."""
         if self.pairs is None:
-            self.pairs = iter(load(self.batches, 0, self.options))
+            self.pairs = iter(load_batches(self.batches, 0, self.options))
         step, batch = next(self.pairs)
         set_lr(self.parts.optimizer, self.options, step)
         train_step(self.parts, batch, step, seed=0, options=self.options)

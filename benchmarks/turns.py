@@ -7,7 +7,7 @@ from statistics import median
 import torch
 
 from benchmarks.row import Contest, Run
-from selfwise.core.memory import kept_memory
+from selfwise.core.memory import keep_freed_memory
 
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 Rates = dict[str, list[float]]
@@ -55,7 +55,7 @@ def _as_it_is(name: str, run: Run, first: int, seconds: float, clock: str) -> fl
 
 
 def _in_a_run(name: str, run: Run, first: int, seconds: float, clock: str) -> float:
-    with kept_memory() if name.split()[0] == "selfwise" else nullcontext():
+    with keep_freed_memory() if name.split()[0] == "selfwise" else nullcontext():
         run(first)
         _wait()
         return rate(run, first + 1, seconds, clock)

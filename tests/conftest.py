@@ -16,6 +16,13 @@ CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 hook = install_import_hook("selfwise", CHECKER)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What has no other mark is fast; tests/helpers/measure.py sets the others."""
+    for item in items:
+        if not any(item.iter_markers("run")) and not any(item.iter_markers("slow")):
+            item.add_marker("fast")
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """Small tensors are faster on one thread, and results do not depend on the machine."""

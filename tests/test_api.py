@@ -17,7 +17,7 @@ def everything_imported():
             import_module(module.name)
 
 
-@pytest.mark.parametrize("name", commands.names())
+@pytest.mark.parametrize("name", commands.command_names())
 def test_a_room_does_not_replace_a_command(everything_imported, name):
     """An imported submodule is an attribute of its package, and would be found first."""
     assert name in dir(selfwise)
@@ -37,4 +37,4 @@ def test_other_names_are_what_they_were(everything_imported, name):
 
 def test_rooms_of_the_package_have_no_name_of_a_command():
     rooms = {module.name for module in pkgutil.iter_modules(selfwise.__path__)}
-    assert not rooms & set(commands.names())
+    assert not rooms & set(commands.command_names())

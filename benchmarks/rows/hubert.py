@@ -10,7 +10,7 @@ from benchmarks.limit import counted
 from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.training import Training, agreed, counting
 from selfwise.core.rng import Rng, generator, init_seed
-from selfwise.core.types import RATE, AudioBatch, frames
+from selfwise.core.types import RATE, AudioBatch, count_frames
 from selfwise.encoders import speech
 from selfwise.interop.huggingface.hubert import from_hf
 from selfwise.losses.cross_entropy import cosine_logits, masked_cross_entropy
@@ -66,7 +66,7 @@ class Clips:
     def _clips(number: int, count: int, clusters: int) -> AudioBatch:
         draw = generator(number, "clips")
         x = 0.1 * torch.randn(count, SAMPLES, generator=draw)
-        units = torch.randint(clusters, (count, frames(SAMPLES)), generator=draw)
+        units = torch.randint(clusters, (count, count_frames(SAMPLES)), generator=draw)
         index = torch.arange(count)
         return AudioBatch(x, index, None, torch.zeros_like(index), units)
 

@@ -9,11 +9,11 @@ from pydantic.fields import FieldInfo
 
 from selfwise.core.config import (
     Config,
-    flag,
+    describe_unknown_option,
+    format_flag,
     make_config,
     open_prefixes,
     option_fields,
-    unknown_option,
 )
 
 ENCODER = "encoder."  # in front of the options of an encoder
@@ -63,11 +63,11 @@ class OptionTable:
         values: dict[str, Any] = {}
         for name, text in words:
             if name not in self.options and not self._is_of_encoder(name):
-                raise ValueError(unknown_option(name, self.options))
+                raise ValueError(describe_unknown_option(name, self.options))
             if text is None and name in self.options and self.options[name].annotation is bool:
                 text = "yes"
             if text is None:
-                raise ValueError(f"{flag(name)} needs a value")
+                raise ValueError(f"{format_flag(name)} needs a value")
             is_encoder = name.startswith(ENCODER)
             values[name] = self._read_encoder_value(name, text) if is_encoder else text
         return values
@@ -79,7 +79,7 @@ class OptionTable:
     def _read_encoder_value(self, name: str, text: str) -> Any:
         """An option of an encoder: as YAML if it is a list or in quotes, or has no type."""
         if not text:
-            raise ValueError(f"{flag(name)} needs a value")
+            raise ValueError(f"{format_flag(name)} needs a value")
         has_type = name in self.options and self.options[name].annotation is not Any
         if has_type and text[0] not in '[{"':
             return text
@@ -87,7 +87,9 @@ class OptionTable:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             reason = " ".join(str(getattr(error, "problem", None) or error).split())
-            raise ValueError(f"{flag(name)} is not a YAML value: {text!r} ({reason})") from error
+            raise ValueError(
+                f"{format_flag(name)} is not a YAML value: {text!r} ({reason})"
+            ) from error
         # 1e-3 is a number to everybody but YAML 1.1
         exponent = value == text and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", text)
         return float(value) if exponent else value
@@ -101,7 +103,7 @@ def take_option(name: str, words: list[Word]) -> list[str]:
     texts = [text for option, text in words if option == name]
     words[:] = [word for word in words if word[0] != name]
     if None in texts:
-        raise ValueError(f"{flag(name)} needs a value")
+        raise ValueError(f"{format_flag(name)} needs a value")
     return [text for text in texts if text is not None]
 
 
@@ -136,7 +138,7 @@ def typed_values(kind: type[Config], values: Mapping[str, Any]) -> dict[str, Any
 
 def check_required(names: Collection[str], values: Mapping[str, Any]) -> None:
     """Raises ValueError for options that must be given, though Python does without them."""
-    if missing := [flag(name) for name in names if name not in values]:
+    if missing := [format_flag(name) for name in names if name not in values]:
         raise ValueError(f"{', '.join(missing)} must be given")
 
 

@@ -8,8 +8,8 @@ from typing import Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from selfwise.core.config import Config, field_at, flag, option_paths, sections
-from selfwise.core.hints import bounds_of, choices_of, hint_of
+from selfwise.core.config import Config, find_field, format_flag, list_option_paths, list_sections
+from selfwise.core.hints import find_bounds, get_hint, list_choices
 
 WIDTH, INDENT = 80, 24
 TITLES = {
@@ -30,20 +30,20 @@ def format_help(usage: str, about: str, kinds: Sequence[type[Config]]) -> str:
     groups: dict[str, list[str]] = {}
     seen: set[str] = set()
     for kind in kinds:
-        for name, path in option_paths(kind).items():
+        for name, path in list_option_paths(kind).items():
             if name in seen:
                 continue
             seen.add(name)
-            section = path[0] if path[0] in sections(kind) else ""
+            section = path[0] if path[0] in list_sections(kind) else ""
             title = TITLES.get(section, "run")
-            groups.setdefault(title, []).append(_option(name, field_at(kind, path)))
+            groups.setdefault(title, []).append(_option(name, find_field(kind, path)))
     parts += [f"{title}:\n" + "\n".join(lines) for title, lines in groups.items()]
     return "\n\n".join(parts)
 
 
 def _option(name: str, field: FieldInfo) -> str:
     """One option in two columns."""
-    head = f"  {flag(name)} {describe_value(field)}".rstrip()
+    head = f"  {format_flag(name)} {describe_value(field)}".rstrip()
     text = " ".join((field.description or "").split())
     if field.is_required():
         text = f"{text} (required)"
@@ -58,11 +58,11 @@ def _option(name: str, field: FieldInfo) -> str:
 
 def describe_value(field: FieldInfo) -> str:
     """What stands for a value: INT>=1, FLOAT, {auto,bf16}, TEXT."""
-    hint = hint_of(field)
-    if choices := choices_of(hint):
+    hint = get_hint(field)
+    if choices := list_choices(hint):
         return "{" + ",".join(str(choice) for choice in choices) + "}"
     kind = next((word for k, word in _KINDS.items() if k in set(_types(field.annotation))), "TEXT")
-    return kind + ",".join(f"{_SIGNS[name]}{bound:g}" for name, bound in bounds_of(hint).items())
+    return kind + ",".join(f"{_SIGNS[name]}{bound:g}" for name, bound in find_bounds(hint).items())
 
 
 def _types(hint: object) -> Iterator[object]:

@@ -19,8 +19,8 @@ from selfwise.cli.flags import (
 )
 from selfwise.cli.help import format_help
 from selfwise.commands import method_classes, option_class
-from selfwise.core.config import Config, nest_values, options_of
-from selfwise.core.plugins import allow_plugins, is_place
+from selfwise.core.config import Config, make_options_class, nest_values
+from selfwise.core.plugins import allow_plugins, is_import_path
 from selfwise.modalities import modality_of
 from selfwise.runs.create import pretrain
 from selfwise.runs.names import find_method_class
@@ -97,7 +97,7 @@ def call_recipe(word: str, argv: Sequence[str]) -> None:
         print(f"usage: selfwise {word} RECIPE [options]\n\nRECIPE: {names}")
         return
     recipe = recipes.find_recipe(argv[0])
-    kind = options_of(recipe)
+    kind = make_options_class(recipe)
     if wants_help(argv):
         print(format_help(f"{word} {argv[0]}", first_paragraph(recipe), [kind]))
         return
@@ -126,7 +126,7 @@ def _read_files(files: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for file in files:
         values |= read_config_file(Path(file))
-    if is_place(str(values.get("encoder", ""))):
+    if is_import_path(str(values.get("encoder", ""))):
         raise ValueError(
             f"--config {files[-1]} names code outside of selfwise, {values['encoder']}: give it as "
             "--encoder, since a file does not cause an import"

@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import selfwise
 from selfwise import commands, methods
-from selfwise.core.config import Config, field_at, option_paths, options_of
+from selfwise.core.config import Config, find_field, list_option_paths, make_options_class
 from selfwise.runs.config import config_class
 from selfwise.runs.create import pretrain
 from selfwise.training.config import TrainingConfig
@@ -56,7 +56,7 @@ class StubWriter:
         """For a name that is not written out: the options of training alone; for a class: any."""
         parameters = self._parameters(function, method)
         listed = {p.partition(":")[0] for p in parameters}
-        kinds: list[type[Config]] = [options_of(pretrain, skip=NOT_OPTIONS), TrainingConfig]
+        kinds: list[type[Config]] = [make_options_class(pretrain, skip=NOT_OPTIONS), TrainingConfig]
         parameters += self._options(kinds, listed)
         parameters.append(ENCODER_OPTIONS)
         if method != "str":
@@ -78,7 +78,7 @@ class StubWriter:
     def _for_method(self, name: str, function: Callable[..., object], method: str) -> str:
         parameters = self._parameters(function, f'Literal["{method}"]')
         listed = {p.partition(":")[0] for p in parameters}
-        kinds = [options_of(pretrain, skip=NOT_OPTIONS), config_class(method)]
+        kinds = [make_options_class(pretrain, skip=NOT_OPTIONS), config_class(method)]
         parameters += self._options(kinds, listed)
         parameters.append(ENCODER_OPTIONS)
         return self._define(name, parameters, function)
@@ -86,11 +86,11 @@ class StubWriter:
     def _options(self, kinds: list[type[Config]], listed: set[str]) -> Iterator[str]:
         """The options of config classes that are not listed yet."""
         for kind in kinds:
-            for option, path in option_paths(kind).items():
+            for option, path in list_option_paths(kind).items():
                 if option in listed or option.startswith("encoder.") or option == "out":
                     continue
                 listed.add(option)
-                field = field_at(kind, path)
+                field = find_field(kind, path)
                 default = "" if field.is_required() else " = ..."
                 yield f"{option}: {self.spell(field.annotation)}{default}"
 

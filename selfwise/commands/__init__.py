@@ -46,10 +46,10 @@ def import_command(name: str) -> ModuleType:
 @cache
 def api_function(name: str) -> Callable[..., Any]:
     """A command as a function of Python, whose keyword arguments are checked."""
-    from selfwise.core.config import checked
+    from selfwise.core.config import check_arguments
 
     command = import_command(name)
-    function = checked(command.load_function())
+    function = check_arguments(command.load_function())
     if command.WORDS == "METHOD":
         from selfwise.runs.signatures import list_options
 
@@ -59,25 +59,25 @@ def api_function(name: str) -> Callable[..., Any]:
 
 def option_class(command: ModuleType) -> type["Config"]:
     """The config class of the options of a command whose options are fixed."""
-    from selfwise.core.config import options_of
+    from selfwise.core.config import make_options_class
 
     words = {word.strip("[].") for word in command.WORDS.lower().split()}
     skip = {*NOT_OPTIONS, *getattr(command, "PYTHON_ONLY", ()), *words, "runs"}
-    return options_of(command.load_function(), skip=skip, positional=True)
+    return make_options_class(command.load_function(), skip=skip, positional=True)
 
 
 def method_classes(
     function: Callable[..., Any], method: str, encoder: str = ""
 ) -> list[type["Config"]]:
     """The config classes of a command that trains a method, the command's own options first."""
-    from selfwise.core.config import options_of
+    from selfwise.core.config import make_options_class
     from selfwise.runs.config import config_class
     from selfwise.runs.create import pretrain
 
     kind = config_class(method, encoder)
-    kinds = [options_of(function, skip=NOT_OPTIONS)]
+    kinds = [make_options_class(function, skip=NOT_OPTIONS)]
     if function is not pretrain:
-        kinds.append(options_of(pretrain, skip={*NOT_OPTIONS, *kinds[0].model_fields}))
+        kinds.append(make_options_class(pretrain, skip={*NOT_OPTIONS, *kinds[0].model_fields}))
     return [*kinds, kind]
 
 

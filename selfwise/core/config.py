@@ -10,14 +10,14 @@ from dataclasses import MISSING, fields
 from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, ClassVar, ParamSpec, TypeVar
+from typing import Any, ClassVar, ParamSpec, TypeVar, get_type_hints
 
 from docstring_parser import parse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from selfwise.core.errors import did_you_mean
-from selfwise.core.hints import choices_of, describe_bounds, hint_of
+from selfwise.core.hints import describe_bounds, get_hint, list_choices
 
 Spell = Callable[[str], str]  # how the user writes an option: --batch for batch
 Values = Mapping[str, object]
@@ -64,12 +64,12 @@ R = TypeVar("R")
 _OPTIONS: dict[object, type[Config]] = {}  # one class for one function: equal configs are equal
 
 
-def flag(option: str) -> str:
+def format_flag(option: str) -> str:
     """An option as it is typed on a command line."""
     return f"--{option.replace('_', '-')}"
 
 
-def make_config(kind: type[C], values: Values, *, spell: Spell = flag) -> C:
+def make_config(kind: type[C], values: Values, *, spell: Spell = format_flag) -> C:
     """An instance of `kind` from plain values, nested as the class is.
 
     Raises ValueError with one sentence: which option, what is wrong, what would be right.
@@ -80,7 +80,7 @@ def make_config(kind: type[C], values: Values, *, spell: Spell = flag) -> C:
         raise ValueError(_explain(error, kind, spell)) from None
 
 
-def options_of(
+def make_options_class(
     function: Documented,
     *,
     skip: Collection[str] = (),
@@ -96,9 +96,9 @@ def options_of(
     kinds = {Parameter.KEYWORD_ONLY, *([Parameter.POSITIONAL_OR_KEYWORD] if positional else [])}
     if key not in _OPTIONS:
         parameters = [p for n, p in signature(function).parameters.items() if n not in skip]
-        about = _documented(function)
+        about = _read_descriptions(function)
         chosen: dict[str, Any] = {
-            p.name: (_annotation(p), _field(p.default, about.get(p.name)))
+            p.name: (_find_annotation(p), _make_field(p.default, about.get(p.name)))
             for p in parameters
             if p.kind in kinds
         }
@@ -110,13 +110,14 @@ def options_of(
     return _OPTIONS[key]
 
 
-def overrides_of(shape: type, *, prefix: str = "") -> type[Config]:
+def make_overrides_class(shape: type, *, prefix: str = "") -> type[Config]:
     """A class with the fields of the dataclass `shape`; None stands for the preset's value."""
     key = (shape, prefix)
     if key not in _OPTIONS:
-        about = _documented(shape)
+        about = _read_descriptions(shape)
+        hints = get_type_hints(shape, include_extras=True)
         chosen: dict[str, Any] = {
-            one.name: (one.type | None, _field(None, about.get(one.name)))  # type: ignore[operator]
+            one.name: (hints[one.name] | None, _make_field(None, about.get(one.name)))
             for one in fields(shape)
         }
         _OPTIONS[key] = create_model(f"{shape.__name__}Overrides", __base__=Config, **chosen)
@@ -124,7 +125,7 @@ def overrides_of(shape: type, *, prefix: str = "") -> type[Config]:
     return _OPTIONS[key]
 
 
-def checked(function: Callable[P, R]) -> Callable[P, R]:
+def check_arguments(function: Callable[P, R]) -> Callable[P, R]:
     """The function, with its arguments checked and converted as on a command line.
 
     What it raises for a wrong value names the parameter as Python spells it. A missing argument
@@ -132,7 +133,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """
     parameters = signature(function)
     var = [n for n, p in parameters.parameters.items() if p.kind is Parameter.VAR_KEYWORD]
-    kind = _without_required(options_of(function, skip=var, positional=True))
+    kind = _without_required(make_options_class(function, skip=var, positional=True))
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -166,12 +167,12 @@ def is_open(kind: type[Config]) -> bool:
     return kind.model_config.get("extra") == "allow"
 
 
-def given_values(config: Config) -> dict[str, Any]:
+def drop_none(config: Config) -> dict[str, Any]:
     """The values of a config that are not None, by name."""
     return {name: value for name, value in config if value is not None}
 
 
-def sections(kind: type[Config]) -> dict[str, type[Config]]:
+def list_sections(kind: type[Config]) -> dict[str, type[Config]]:
     """The fields of a config class that are config classes themselves."""
     return {
         name: field.annotation
@@ -180,13 +181,13 @@ def sections(kind: type[Config]) -> dict[str, type[Config]]:
     }
 
 
-def option_paths(kind: type[Config]) -> dict[str, tuple[str, ...]]:
+def list_option_paths(kind: type[Config]) -> dict[str, tuple[str, ...]]:
     """Each option as users write it, and the path of fields that leads to it."""
-    inner = sections(kind)
+    inner = list_sections(kind)
     paths: dict[str, tuple[str, ...]]
     paths = {kind.prefix + name: (name,) for name in kind.model_fields if name not in inner}
     for name, section in inner.items():
-        for option, path in option_paths(section).items():
+        for option, path in list_option_paths(section).items():
             if option in paths:
                 raise TypeError(f"{option} is an option twice: {paths[option]} and {(name, *path)}")
             paths[option] = (name, *path)
@@ -195,27 +196,29 @@ def option_paths(kind: type[Config]) -> dict[str, tuple[str, ...]]:
 
 def option_fields(kind: type[Config]) -> dict[str, FieldInfo]:
     """Each option as users write it, and its field."""
-    return {name: field_at(kind, path) for name, path in option_paths(kind).items()}
+    return {name: find_field(kind, path) for name, path in list_option_paths(kind).items()}
 
 
 def open_prefixes(kind: type[Config]) -> set[str]:
     """The prefixes of options that may have any name, such as "encoder."."""
-    return {section.prefix for section in sections(kind).values() if is_open(section)}
+    return {section.prefix for section in list_sections(kind).values() if is_open(section)}
 
 
-def field_at(kind: type[Config], path: tuple[str, ...]) -> FieldInfo:
+def find_field(kind: type[Config], path: tuple[str, ...]) -> FieldInfo:
     """The field that a path of `option_paths` leads to."""
     for name in path[:-1]:
-        kind = sections(kind)[name]
+        kind = list_sections(kind)[name]
     return kind.model_fields[path[-1]]
 
 
-def nest_values(kind: type[Config], values: Values, *, spell: Spell = flag) -> dict[str, Any]:
+def nest_values(
+    kind: type[Config], values: Values, *, spell: Spell = format_flag
+) -> dict[str, Any]:
     """Names and values as the class nests them, from a flat list or one that is nested already.
 
     Raises ValueError with the nearest option for a name that no section has.
     """
-    paths, inner = option_paths(kind), sections(kind)
+    paths, inner = list_option_paths(kind), list_sections(kind)
     nested: dict[str, Any] = {name: nest_values(section, {}) for name, section in inner.items()}
     for name, value in values.items():
         if name in inner and isinstance(value, Mapping):
@@ -225,18 +228,18 @@ def nest_values(kind: type[Config], values: Values, *, spell: Spell = flag) -> d
                 value = {step: value}
             nested = merge_values(nested, value)  # type: ignore[arg-type]
         else:
-            raise ValueError(unknown_option(name, paths, spell))
+            raise ValueError(describe_unknown_option(name, paths, spell))
     return nested
 
 
-def unknown_option(name: str, known: Collection[str], spell: Spell = flag) -> str:
+def describe_unknown_option(name: str, known: Collection[str], spell: Spell = format_flag) -> str:
     """The sentence for an option that there is not, with the nearest one."""
     return f"unknown option {spell(name)}{did_you_mean(spell(name), map(spell, known))}"
 
 
 def _open_path(kind: type[Config], option: str) -> tuple[str, ...]:
     """Where an option goes that no class lists: into the open section with its prefix."""
-    for name, section in sections(kind).items():
+    for name, section in list_sections(kind).items():
         if section.prefix and option.startswith(section.prefix) and is_open(section):
             return (name, option.removeprefix(section.prefix))
     return ()
@@ -275,17 +278,17 @@ def merge_values(below: Values, above: Values) -> dict[str, Any]:
     return merged
 
 
-def _annotation(parameter: Parameter) -> Any:
+def _find_annotation(parameter: Parameter) -> Any:
     """The type of a parameter; any value will do where none is written."""
     return Any if parameter.annotation is Parameter.empty else parameter.annotation
 
 
-def _field(default: object, description: str | None) -> Any:
+def _make_field(default: object, description: str | None) -> Any:
     required = default is Parameter.empty or default is MISSING
     return Field(... if required else default, description=description)
 
 
-def _documented(function: Documented) -> dict[str, str]:
+def _read_descriptions(function: Documented) -> dict[str, str]:
     """What the docstring says of each parameter."""
     text = parse(function.__doc__ or "")
     return {p.arg_name: " ".join((p.description or "").split()) for p in text.params}
@@ -294,7 +297,7 @@ def _documented(function: Documented) -> dict[str, str]:
 def _explain(error: ValidationError, kind: type[Config], spell: Spell) -> str:
     """What is wrong with the first value that is wrong, as one sentence."""
     first = error.errors()[0]
-    paths = option_paths(kind)
+    paths = list_option_paths(kind)
     names = {path: option for option, path in paths.items()}
     place = tuple(str(step) for step in first["loc"])
     known = next((place[:n] for n in range(len(place), 0, -1) if place[:n] in names), None)
@@ -303,25 +306,25 @@ def _explain(error: ValidationError, kind: type[Config], spell: Spell) -> str:
     if what == "missing":
         return f"{option} must be given"
     if what == "extra_forbidden":
-        return unknown_option(_full_name(kind, place), paths, spell)
+        return describe_unknown_option(_full_name(kind, place), paths, spell)
     if what == "value_error":
         return first["msg"].removeprefix("Value error, ")
-    hint = hint_of(field_at(kind, known)) if known else object
+    hint = get_hint(find_field(kind, known)) if known else object
     if what == "finite_number" or first.get("ctx", {}).keys() & {"ge", "gt", "le", "lt"}:
         return f"{option} must be {describe_bounds(hint) or 'finite'}, got {value}"
-    if choices := [str(choice) for choice in choices_of(hint)]:
+    if choices := [str(choice) for choice in list_choices(hint)]:
         near = did_you_mean(str(value), choices)
         near = near if near.startswith("; did") else ""
-        return f"{option} must be {join_choices(choices)}, not {_shown(value)}{near}"
+        return f"{option} must be {join_choices(choices)}, not {_quote(value)}{near}"
     kinds = [_KINDS[k] for e in error.errors() if (k := e["type"].partition("_")[0]) in _KINDS]
     if kinds and known:
-        return f"{option} must be {join_choices(dict.fromkeys(kinds))}, not {_shown(value)}"
-    return f"{option}: {first['msg']}, not {_shown(value)}"
+        return f"{option} must be {join_choices(dict.fromkeys(kinds))}, not {_quote(value)}"
+    return f"{option}: {first['msg']}, not {_quote(value)}"
 
 
 def _full_name(kind: type[Config], place: tuple[str, ...]) -> str:
     for name in place[:-1]:
-        kind = sections(kind).get(name, kind)
+        kind = list_sections(kind).get(name, kind)
     return kind.prefix + place[-1]
 
 
@@ -331,5 +334,5 @@ def join_choices(choices: Collection[object]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def _shown(value: object) -> str:
+def _quote(value: object) -> str:
     return repr(str(value) if isinstance(value, Path) else value)

@@ -1,10 +1,20 @@
-"""The cache folder, and digests of what is in files."""
+"""Files that are whole or not there, the lock, the cache folder, and digests of contents."""
 
 import os
-from hashlib import blake2b
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
+from hashlib import blake2b, file_digest
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
+from filelock import FileLock
+
+UNFINISHED = ".writing"  # how the names of temporary files and folders end
+STALE_SECONDS = 24 * 3600  # after which an unfinished file belongs to a process that was killed
 
 
 def cache_dir(name: str) -> Path:
@@ -16,6 +26,80 @@ def cache_dir(name: str) -> Path:
     return (Path(home) if home else Path.home() / ".cache" / "selfwise") / name
 
 
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write a file or a folder to, which then is renamed to `path`.
+
+    The contents are flushed to the disk before the rename, so that `path` is whole or as it was
+    before, also after a crash. An error removes the temporary file. A file replaces what is at
+    `path`; a folder replaces an empty folder, and raises OSError for any other.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(path.parent, escape(path.name), age=STALE_SECONDS)
+    # the name is unique on all machines that share the folder
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}{UNFINISHED}")
+    try:
+        yield temporary
+        publish(temporary, path)
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file with `atomic_write`."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def publish(source: Path, path: Path) -> None:
+    """Flush a file or folder to the disk, then rename it to `path`."""
+    for part in [*source.rglob("*"), source] if source.is_dir() else [source]:
+        flush_to_disk(part)
+    os.replace(source, path)
+    flush_to_disk(path.parent)
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until the contents of a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_unfinished(folder: Path, pattern: str = "*", *, age: float = 0) -> None:
+    """Remove what killed processes left of `atomic_write`, if it is `age` seconds old.
+
+    `pattern` matches the names that the files would have got.
+    """
+    for path in folder.glob(f".{pattern}.*{UNFINISHED}"):
+        with suppress(OSError):  # another process was faster
+            if time.time() - path.stat().st_mtime >= age:
+                _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def hold_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file `path`, which stays. The system releases it if the process dies.
+
+    Child processes do not inherit the lock.
+
+    Raises TimeoutError if another process holds it and `wait` is False.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path, blocking=wait):
+        yield
+
+
 def digest(*parts: str | bytes | np.ndarray) -> str:
     """32 hex digits that depend on every part, its length, and their order."""
     hashed = blake2b(digest_size=16)
@@ -25,3 +109,9 @@ def digest(*parts: str | bytes | np.ndarray) -> str:
         hashed.update(data.nbytes.to_bytes(8, "big"))
         hashed.update(np.ascontiguousarray(data).reshape(-1).view(np.uint8).data)
     return hashed.hexdigest()
+
+
+def hash_file(path: Path, algorithm: str = "sha256") -> bytes:
+    """The hash of all bytes of a file."""
+    with path.open("rb") as stream:
+        return file_digest(stream, algorithm).digest()

@@ -14,7 +14,7 @@ _BOUNDS: dict[type, tuple[str, str]] = {
 }
 
 
-def bounds_of(hint: object) -> dict[str, float]:
+def find_bounds(hint: object) -> dict[str, float]:
     """The range of a type: {"ge": 0, "lt": 1} for numbers from 0 to below 1."""
     return {
         name: getattr(part, name)
@@ -26,17 +26,17 @@ def bounds_of(hint: object) -> dict[str, float]:
 
 def describe_bounds(hint: object) -> str:
     """The range of a type in words: `at least 0 and below 1`."""
-    bounds = bounds_of(hint)
+    bounds = find_bounds(hint)
     words = [f"{word} {bounds[name]:g}" for name, word in _BOUNDS.values() if name in bounds]
     return " and ".join(words)
 
 
-def choices_of(hint: object) -> list[object]:
+def list_choices(hint: object) -> list[object]:
     """The words of a Literal inside a type; empty where any value will do."""
     return [word for part in _parts(hint) if get_origin(part) is Literal for word in get_args(part)]
 
 
-def hint_of(field: FieldInfo) -> object:
+def get_hint(field: FieldInfo) -> object:
     """The type of a field with its range."""
     return (field.annotation, *field.metadata)
 

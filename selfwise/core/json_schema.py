@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from selfwise.core.config import Config, open_prefixes, option_paths, sections
+from selfwise.core.config import Config, list_option_paths, list_sections, open_prefixes
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, object]
@@ -34,7 +34,7 @@ def describe_options(kinds: Sequence[type[Config]], *, title: str, is_part: bool
     for kind in reversed(kinds):
         properties |= _list_properties(kind)
         required |= {n for n in kind.model_fields if kind.model_fields[n].is_required()}
-        required -= {*sections(kind)}
+        required -= {*list_sections(kind)}
         anything |= open_prefixes(kind)
     schema: Schema = {"title": title, "type": "object", "properties": properties}
     if required and not is_part:
@@ -48,9 +48,9 @@ def _list_properties(kind: type[Config]) -> Schema:
     """The schema of each option, in the order of the class, with those of its sections."""
     own = kind.model_json_schema(schema_generator=_AnyUnknown).get("properties", {})
     properties: Schema = {}
-    for section in sections(kind).values():
+    for section in list_sections(kind).values():
         properties |= _list_properties(section)
-    paths = option_paths(kind)
+    paths = list_option_paths(kind)
     for name, described in own.items():
         described.pop("title", None)
         properties[kind.prefix + name] = described

@@ -1,40 +1,34 @@
 """Folders that are made once, by one process, and copied into run folders."""
 
-import fcntl
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from selfwise.core.files import atomic_write, hold_lock, write_file
+
 DONE = "about.json"  # written last
-SCRATCH = "fit"  # of what is half made
+SCRATCH = "fit"  # holds the state of an unfinished fit
 
 
 def make_once(home: Path, make: Callable[[], None]) -> None:
-    """Call `make` unless `home` is finished. Another process that wants the same waits for it.
+    """Call `make` unless `home` is finished. Another process that wants the same folder waits.
 
-    What a killed process left there stays, for `make` to go on with.
+    What a killed process left there stays, and `make` may resume from it.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it, however the process ends
+    with hold_lock(home / ".lock"):
         if not (home / DONE).is_file():
             make()
 
 
-def finish(home: Path, about: str) -> None:
-    """Say that `home` is whole."""
-    temporary = home / f".{DONE}.writing"
-    temporary.write_text(about, encoding="utf-8")
-    temporary.rename(home / DONE)
+def mark_finished(home: Path, about: str) -> None:
+    """Write the file that says that `home` is whole, and remove the scratch folder."""
+    write_file(home / DONE, about)
     shutil.rmtree(home / SCRATCH, ignore_errors=True)
 
 
-def copy(home: Path, into: Path) -> None:
-    """A copy of a finished folder, whole or not there; one that is there already stays."""
-    if into.exists():
+def copy_finished(home: Path, target: Path) -> None:
+    """Copy a finished folder atomically. If `target` exists already, leave it as it is."""
+    if target.exists():
         return
-    half = into.with_name(f".{into.name}.writing")
-    shutil.rmtree(half, ignore_errors=True)
-    shutil.copytree(home, half, ignore=shutil.ignore_patterns(SCRATCH, ".*"))
-    os.rename(half, into)
+    with atomic_write(target) as temporary:
+        shutil.copytree(home, temporary, ignore=shutil.ignore_patterns(SCRATCH, ".*"))

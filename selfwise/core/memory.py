@@ -20,7 +20,7 @@ _entering = Lock()
 
 
 @contextmanager
-def kept_memory() -> Iterator[None]:
+def keep_freed_memory() -> Iterator[None]:
     """Inside, memory of tensors on the CPU that is freed stays with the process.
 
     By itself the GNU C library gives large blocks back to the system as soon as they are free, and
@@ -31,30 +31,30 @@ def kept_memory() -> Iterator[None]:
     """
     with _entering:
         _inside[0] += 1
-        _tell(KEEP)
+        _set_malloc_options(KEEP)
     try:
         yield
     finally:
         with _entering:
             _inside[0] -= 1
             if not _inside[0]:
-                _tell(USUAL)
-                _give_back()
+                _set_malloc_options(USUAL)
+                _trim_heap()
 
 
-def _tell(options: dict[int, int]) -> None:
-    if mallopt := _function("mallopt"):
+def _set_malloc_options(options: dict[int, int]) -> None:
+    if mallopt := _find_function("mallopt"):
         for option, value in options.items():
             mallopt(ctypes.c_int(option), ctypes.c_int(value))
 
 
-def _give_back() -> None:
-    if trim := _function("malloc_trim"):
+def _trim_heap() -> None:
+    if trim := _find_function("malloc_trim"):
         trim(ctypes.c_size_t(0))
 
 
 @cache
-def _function(name: str) -> Callable[..., int] | None:
+def _find_function(name: str) -> Callable[..., int] | None:
     """A function of the C library, where it has one of this name, as GNU's, and is ours to tell."""
     if any(name in os.environ for name in ASKED):
         return None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -16,10 +16,10 @@ Progress = Callable[[int, int], None]
 CHUNK = 512
 WORTH_A_POOL = 4 * CHUNK  # below this, starting processes takes longer than the work
 
-_job: Any = None  # in a worker: what it was started for
+_job: Callable[[np.ndarray], object] | None = None  # in a worker: what it was started for
 
 
-def in_chunks(
+def map_in_chunks(
     job: Callable[[np.ndarray], Result],
     rows: np.ndarray,
     *,
@@ -35,27 +35,28 @@ def in_chunks(
     DataLoader: nothing is imported again, and a script needs no `__main__` guard.
     """
     parts = [rows[at : at + (chunk or CHUNK)] for at in range(0, len(rows), chunk or CHUNK)]
-    workers = available() if workers is None else workers
+    workers = count_cpus() if workers is None else workers
     done = 0
     if workers <= 1 or len(rows) < (4 * chunk if chunk else WORTH_A_POOL):
         for part in parts:
             yield job(part)
             done += len(part)
-            _tell(progress, done, len(rows))
+            _report_progress(progress, done, len(rows))
         return
+    run = cast(Callable[[np.ndarray], Result], _run_job)
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with (
-        explained_death(),
-        ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(job,)) as pool,
+        explain_worker_death(),
+        ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job,)) as pool,
     ):
-        for part, result in zip(parts, pool.map(_work, parts)):
+        for part, result in zip(parts, pool.map(run, parts)):
             yield result
             done += len(part)
-            _tell(progress, done, len(rows))
+            _report_progress(progress, done, len(rows))
 
 
 @contextmanager
-def explained_death() -> Iterator[None]:
+def explain_worker_death() -> Iterator[None]:
     """Raises ChildProcessError, an OSError, with one sentence for a process that was killed."""
     try:
         yield
@@ -66,22 +67,23 @@ def explained_death() -> Iterator[None]:
         ) from error
 
 
-def available() -> int:
+def count_cpus() -> int:
     """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _begin(job: Any) -> None:
+def _start_worker(job: Callable[[np.ndarray], object]) -> None:
     global _job
     _job = job
 
 
-def _work(part: np.ndarray) -> Any:
+def _run_job(part: np.ndarray) -> object:
+    assert _job is not None, "the pool has started this process"
     return _job(part)
 
 
-def _tell(progress: Progress | None, done: int, total: int) -> None:
+def _report_progress(progress: Progress | None, done: int, total: int) -> None:
     if progress is not None:
         progress(done, total)

@@ -19,13 +19,13 @@ ALLOWED = "SELFWISE_PLUGINS"  # the environment variable that processes inherit
 FROM_PYTHON = "<from Python>"  # stands in run.yaml for what lives in memory alone
 
 
-def is_place(text: str) -> bool:
+def is_import_path(text: str) -> bool:
     """Whether a name is MODULE:NAME or FILE.py:NAME."""
     module, colon, name = text.rpartition(":")
     return bool(colon and module and name.isidentifier())
 
 
-def load_place(place: str) -> object:
+def load_object(place: str) -> object:
     """What MODULE:NAME or FILE.py:NAME names; the module is imported.
 
     Raises ValueError if there is no such file, module or name, or if importing it fails.
@@ -73,7 +73,7 @@ def _load_file(file: Path) -> ModuleType:
     return sys.modules[name]
 
 
-def name_place(thing: type | object) -> str:
+def name_import_path(thing: type | object) -> str:
     """The place of a class or function for run.yaml; FROM_PYTHON if no import finds it."""
     module = inspect.getmodule(thing)
     name = getattr(thing, "__qualname__", "")
@@ -84,13 +84,13 @@ def name_place(thing: type | object) -> str:
     return f"{module.__name__}:{name}"
 
 
-def absolute_place(place: str) -> str:
+def resolve_import_path(place: str) -> str:
     """The place with the absolute path of its file, as it holds from any folder."""
     module, _, name = place.rpartition(":")
     return f"{Path(module).resolve()}:{name}" if module.endswith(".py") else place
 
 
-def module_of(place: str) -> str:
+def module_part(place: str) -> str:
     """MODULE or FILE.py of a place."""
     return place.rpartition(":")[0]
 
@@ -101,7 +101,7 @@ def digest_code(thing: object) -> str:
     Empty where Python does not know the source.
     """
     try:
-        if name_place(thing) == FROM_PYTHON:
+        if name_import_path(thing) == FROM_PYTHON:
             return digest(inspect.getsource(thing))  # type: ignore[arg-type]
         file = inspect.getsourcefile(thing)  # type: ignore[arg-type]
     except (TypeError, OSError):
@@ -111,27 +111,30 @@ def digest_code(thing: object) -> str:
 
 def allow_plugins(plugins: Iterable[str]) -> None:
     """Let run folders name these modules and files, in this process and in those that it starts."""
-    allowed = [*allowed_plugins(), *(str(Path(p).resolve()) if _is_file(p) else p for p in plugins)]
+    allowed = [
+        *list_allowed_plugins(),
+        *(str(Path(p).resolve()) if _is_file(p) else p for p in plugins),
+    ]
     os.environ[ALLOWED] = os.pathsep.join(dict.fromkeys(allowed))
 
 
-def allowed_plugins() -> list[str]:
+def list_allowed_plugins() -> list[str]:
     """The modules and files that run folders may name."""
     return [plugin for plugin in os.environ.get(ALLOWED, "").split(os.pathsep) if plugin]
 
 
-def load_allowed(place: str, *, folder: Path) -> object:
+def load_allowed_object(place: str, *, folder: Path) -> object:
     """What a place in the run.yaml of `folder` names.
 
     Raises ValueError if the user has not allowed its module to be imported.
     """
-    module = module_of(place)
-    if module not in allowed_plugins():
+    module = module_part(place)
+    if module not in list_allowed_plugins():
         raise ValueError(
             f"{folder} was made with {place}, which is not part of selfwise: --plugin {module} "
             f'allows it to be imported (in Python plugins=["{module}"])'
         )
-    return load_place(place)
+    return load_object(place)
 
 
 def _is_file(plugin: str) -> bool:

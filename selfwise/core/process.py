@@ -1,21 +1,19 @@
 """What a run asks of its process: a number of threads, and an orderly end."""
 
-import fcntl
 import os
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import torch
 
+PLENTY_PER_WORKER = 2**29  # bytes of shared memory, beyond which no batch is looked at
+BATCHES_AHEAD = 3  # batches of a loader process: two read ahead, one handed over
 # what a socket's path may have on Linux, less what multiprocessing adds to the temporary folder
-PLENTY = 2**29  # bytes of shared memory for a loader process, beyond which nothing is looked at
-AHEAD = 3  # batches of a loader process: two read ahead, one handed over
-LONGEST = 107 - len("/pymp-12345678/listener-12345678")
+MAX_PATH_BYTES = 107 - len("/pymp-12345678/listener-12345678")
 
 
 def check_temporary_folder(workers: int) -> None:
@@ -26,25 +24,26 @@ def check_temporary_folder(workers: int) -> None:
     """
     place = tempfile.gettempdir()
     if workers and torch.multiprocessing.get_sharing_strategy() == "file_descriptor":
-        if (length := len(os.fsencode(place))) <= LONGEST:
+        if (length := len(os.fsencode(place))) <= MAX_PATH_BYTES:
             return
         raise ValueError(
             f"the temporary folder {place} has a path of {length} bytes, and loader processes need "
-            f"one of at most {LONGEST}: set TMPDIR to a shorter one, or read with --workers 0"
+            f"one of at most {MAX_PATH_BYTES}: set TMPDIR to a shorter one, or read with "
+            "--workers 0"
         )
 
 
-def fitting_workers(workers: int, sample: Callable[[], Any]) -> int:
+def limit_workers(workers: int, sample: Callable[[], object]) -> int:
     """As many of the loader processes as shared memory has room for, with a sentence if fewer.
 
     They hand batches over in /dev/shm, where each reads two ahead; where it is full, as Docker's 64
     MB soon are, they are killed or wait for ever. How many read changes no result. `sample` gives
     one batch, which is read only where there is little room.
     """
-    free = shared_memory_free()
-    if not workers or free is None or free > workers * PLENTY:
+    free = measure_free_shared_memory()
+    if not workers or free is None or free > workers * PLENTY_PER_WORKER:
         return workers
-    each = AHEAD * bytes_of(sample())
+    each = BATCHES_AHEAD * count_bytes(sample())
     fits = min(workers, int(free // max(each, 1)))
     if fits < workers:
         print(
@@ -57,7 +56,7 @@ def fitting_workers(workers: int, sample: Callable[[], Any]) -> int:
     return fits
 
 
-def shared_memory_free() -> int | None:
+def measure_free_shared_memory() -> int | None:
     """Bytes free in /dev/shm; None where there is no such place."""
     try:
         status = os.statvfs("/dev/shm")
@@ -66,16 +65,16 @@ def shared_memory_free() -> int | None:
     return status.f_bavail * status.f_frsize
 
 
-def bytes_of(batch: Any) -> int:
+def count_bytes(batch: object) -> int:
     """Of all tensors of a batch."""
     if isinstance(batch, torch.Tensor):
         return batch.nbytes
     parts = batch if isinstance(batch, tuple | list) else ()
-    return sum(bytes_of(part) for part in parts)
+    return sum(count_bytes(part) for part in parts)
 
 
 @contextmanager
-def explained_loader_death() -> Iterator[None]:
+def explain_loader_death() -> Iterator[None]:
     """Raises ChildProcessError, an OSError, with one sentence for a loader process that was killed.
 
     torch notices it by a signal, anywhere in the first process.
@@ -92,7 +91,7 @@ def explained_loader_death() -> Iterator[None]:
 
 
 @contextmanager
-def threads(number: int) -> Iterator[None]:
+def limit_threads(number: int) -> Iterator[None]:
     """Run with this many CPU threads: another number adds in another order."""
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)
@@ -103,11 +102,11 @@ def threads(number: int) -> Iterator[None]:
 
 
 @contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
+def catch_stop_signals() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C or SIGTERM into a checkpoint and an orderly stop; a second kills."""
     seen: list[int] = []
 
-    def note(number: int, frame: Any) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
         seen.append(number)
         signal.signal(number, before[signal.Signals(number)])
 
@@ -121,21 +120,3 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def locked(folder: Path | None) -> Iterator[None]:
-    """Hold the run folder; the system lets go of it when the process ends, however it ends.
-
-    Raises ValueError if another process holds it: two would write over each other's steps.
-    """
-    if folder is None:
-        yield
-        return
-    with (folder / ".lock").open("w") as file:
-        try:
-            # lockf, not flock: loader workers must not inherit the lock and outlive us with it
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise ValueError(f"{folder} is being trained by another process") from error
-        yield

@@ -31,7 +31,7 @@ def generator(seed: int, *keys: Key, device: torch.device | str = "cpu") -> torc
     return torch.Generator(device).manual_seed(hash_keys(seed, *keys))
 
 
-def shuffled(n: int, seed: int, *keys: Key) -> np.ndarray:
+def shuffle_indices(n: int, seed: int, *keys: Key) -> np.ndarray:
     """A permutation of `range(n)` as int64; numpy's, because a million rows take 15 ms."""
     return np.random.Generator(np.random.Philox(hash_keys(seed, *keys))).permutation(n)
 

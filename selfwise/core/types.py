@@ -4,7 +4,7 @@ A view is a NamedTuple that each method defines for itself; the other three are 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class TextBatch(NamedTuple):
 RATE, WINDOW, HOP = 16_000, 400, 320  # of speech: samples a second, in a frame, between frames
 
 
-def frames(samples: int) -> int:
+def count_frames(samples: int) -> int:
     """Frames of 25 ms, 50 a second, in that many samples at 16 kHz: 190,800 samples have 596."""
     return max(0, (samples - WINDOW) // HOP + 1)
 
@@ -182,19 +182,19 @@ Tree = TypeVar("Tree")
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
-    """Apply `function` to every tensor of nested tuples, lists and dicts.
+    """Apply `function` to every tensor of nested tuples, lists and dicts; the rest stays."""
+    return cast(Tree, _map_tensors(function, tree))
 
-    Everything else stays unchanged.
-    """
+
+def _map_tensors(function: Callable[[Tensor], Tensor], tree: object) -> object:
     if isinstance(tree, Tensor):
-        return function(tree)  # type: ignore[return-value]
-    if isinstance(tree, tuple):
-        parts = [map_tensors(function, part) for part in tree]
-        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)  # type: ignore
-    if isinstance(tree, list):
-        return [map_tensors(function, part) for part in tree]  # type: ignore[return-value]
+        return function(tree)
+    if isinstance(tree, tuple | list):
+        parts = [_map_tensors(function, part) for part in tree]
+        make = getattr(tree, "_make", type(tree))  # of a NamedTuple
+        return make(parts)
     if isinstance(tree, dict):
-        return {k: map_tensors(function, part) for k, part in tree.items()}  # type: ignore[return-value]
+        return {name: _map_tensors(function, part) for name, part in tree.items()}
     return tree
 
 

@@ -36,7 +36,7 @@ def gather_rows(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:
     Every process has the same number of rows. The gradient of a row is the sum over all processes,
     which is the gradient of the sum of their losses. With one process the result is `x`.
     """
-    return x if world_size() == 1 else _Gather.apply(x)  # type: ignore[no-any-return]
+    return x if world_size() == 1 else _Gather.apply(x)
 
 
 def gather_views(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "m ..."]:

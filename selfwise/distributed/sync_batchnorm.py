@@ -42,7 +42,8 @@ class CpuSyncBatchNorm(_BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._normalise_over_ranks(x) if self.training else super().forward(x)
-        return self.act(self.drop(x))
+        activated: Tensor = self.act(self.drop(x))
+        return activated
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Any number of dimensions will do."""
@@ -85,7 +86,7 @@ class _Normalise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         x: Tensor,
         weight: Tensor | None,

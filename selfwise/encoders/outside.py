@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from selfwise.core.config import Config, given_values
-from selfwise.core.plugins import is_place, load_place
+from selfwise.core.config import Config, drop_none
+from selfwise.core.plugins import is_import_path, load_object
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
 
@@ -30,8 +30,8 @@ def find_factory(name: str) -> Factory | None:
     """
     if name in (points := installed_encoders()):
         factory = points[name].load()
-    elif is_place(name):
-        factory = load_place(name)
+    elif is_import_path(name):
+        factory = load_object(name)
     else:
         return None
     if isinstance(factory, nn.Module) or not callable(factory):
@@ -53,7 +53,7 @@ def build_outside_encoder(
     taken = inspect.signature(factory).parameters
     facts = {name: value for name, value in offered.items() if name in taken}
     with init_seed(seed, "encoder"):
-        module = factory(**facts, **given_values(options))
+        module = factory(**facts, **drop_none(options))
     return adapt_image_encoder(module, in_channels=in_channels, size=size)
 
 
@@ -69,7 +69,7 @@ def build_checked_encoder(
     takes_vocab = vocab and "vocab" in inspect.signature(factory).parameters
     facts = {"vocab": vocab} if takes_vocab else {}
     with init_seed(seed, "encoder"):
-        module = factory(**facts, **given_values(options))
+        module = factory(**facts, **drop_none(options))
     check_contract(module, protocol, kind=kind)
     return module
 

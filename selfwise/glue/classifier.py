@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.device import autocast
 from selfwise.core.errors import did_you_mean
 from selfwise.core.types import TextBatch, TextEncoder, to_device
 from selfwise.evaluation.features.image import evaluation_mode
@@ -128,7 +129,7 @@ def predict_rows(
     Raises FloatingPointError if an output is no number.
     """
     logits = np.empty((len(rows), model.classes or 1), np.float32)
-    with evaluation_mode(model, device), autocast_bf16(device, precision):
+    with evaluation_mode(model, device), autocast(device, precision):
         for places in batch_by_length([len(row.ids) for row in rows]):
             batch = pad_rows([rows[i] for i in places], model.encoder, tokenizer)
             logits[places] = model(to_device(batch, device)).cpu().numpy()
@@ -137,11 +138,6 @@ def predict_rows(
     if model.classes:
         return logits.argmax(axis=1).astype(np.int64)
     return np.clip(logits[:, 0].astype(np.float64) * SCORES[1], *SCORES)
-
-
-def autocast_bf16(device: torch.device | str, precision: str) -> torch.autocast:
-    """bfloat16 where autocast says so, if the precision is bf16."""
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def _build_linear(dim: int, out: int) -> nn.Linear:

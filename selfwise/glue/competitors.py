@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from selfwise.core.device import choose_evaluation
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue.frozen import (
@@ -22,7 +23,6 @@ from selfwise.glue.scores import COMPETITORS, UNFITTED, WORDS
 from selfwise.glue.task_record import SettingValues
 from selfwise.glue.task_results import CompetitorFit
 from selfwise.glue.task_splits import TaskSplits, limit_train
-from selfwise.modalities.devices import choose_device
 from selfwise.runs.open import Run
 
 FitCompetitor = Callable[[int], CompetitorFit]  # from a seed
@@ -39,7 +39,7 @@ def build_probes(run: Run, config: GlueConfig, splits: TaskSplits) -> dict[str, 
         tokenizer=run.tokenizer,
         settings=settings,
         length=length,
-        compute=ComputeOptions(*choose_device(run, config.device)),
+        compute=ComputeOptions(*choose_evaluation(run.record.training, config.device)),
     )
     pretrained = cache(run.encoder)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import TextEncoder
 from selfwise.evaluation.features.text import tokenize_rows
 from selfwise.glue.finetune_recipes import MIN_CHOOSERS, FinetuneRecipe, FinetuneSetting, can_choose
@@ -189,7 +189,7 @@ def _split_judge(
             f"{job.task.name}: of {total} training examples a share of {share:g} cannot be held "
             "out, since one part would be empty"
         )
-    order = shuffled(total, job.seed, "glue held out", job.task.name)
+    order = shuffle_indices(total, job.seed, "glue held out", job.task.name)
     apart, rest = np.sort(order[:count]), np.sort(order[count:])
     return train.take(apart), train.take(rest), f"{count:,} of {total:,} training examples"
 

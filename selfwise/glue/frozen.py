@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from scipy.sparse import issparse, vstack
 
 from selfwise.core.files import digest
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import TextEncoder
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.features.compute import ON_CPU, ComputeOptions
@@ -98,7 +98,7 @@ def probe_frozen(
     if truth is None:
         raise ValueError(f"{task.name}: a probe is fitted on labels, and {train.split} has none")
     is_held_out = np.arange(len(truth)) % HELD_OUT_EVERY == 0
-    order = shuffled(len(truth), seed, "glue frozen", task.name)
+    order = shuffle_indices(len(truth), seed, "glue frozen", task.name)
     enough = can_choose(int(is_held_out.sum()))
     tried: list[tuple[FeatureSetting, PenaltyTrial]] = []
     for setting in settings if enough else ():

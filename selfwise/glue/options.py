@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from selfwise.core.device import choose_evaluation
 from selfwise.core.errors import did_you_mean
 from selfwise.evaluation.features.text import LAYERS, check_pooling
 from selfwise.glue.finetune_recipes import FIXED
@@ -10,7 +11,6 @@ from selfwise.glue.frozen import FeatureSetting
 from selfwise.glue.scores import FINETUNE, FROZEN
 from selfwise.glue.task_splits import AX, MNLI
 from selfwise.glue.tasks import TASKS, GlueTask, find_task
-from selfwise.modalities.devices import choose_device
 from selfwise.runs.open import Run
 
 ALL, MIDDLE, LAST, MAJORITY = "all", "middle", "last", "majority"
@@ -140,7 +140,7 @@ def result_options(run: Run, config: GlueConfig, name: str) -> dict[str, object]
         layers = [
             (LAST if one.layer is None else one.layer, one.pooling) for one in config.settings
         ]
-        options["precision"] = choose_device(run, config.device)[1]
+        options["precision"] = choose_evaluation(run.record.training, config.device)[1]
         options["settings"] = [f"{layer}:{pooling}" for layer, pooling in layers]
     if config.transfers_weights(name):
         options["start"] = config.start

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from selfwise.core.files import write_file
 from selfwise.glue.options import GlueConfig
 from selfwise.glue.scores import GlueScores
 from selfwise.glue.submission import (
@@ -14,7 +15,7 @@ from selfwise.glue.submission import (
     format_answers,
     write_submission,
 )
-from selfwise.glue.task_results import TaskResults, replace_file
+from selfwise.glue.task_results import TaskResults
 from selfwise.runs import records
 from selfwise.runs.open import Run
 
@@ -41,7 +42,7 @@ def write_results(
         raise ValueError(reasons)
     out = next(iter(done.values())).path.parent
     table = {"step": run.step, **scores.to_dict()}
-    replace_file(out / "glue.json", json.dumps(table, indent=1))
+    write_file(out / "glue.json", json.dumps(table, indent=1))
     _write_submission_files(
         out, {n: one for result in done.values() for n, one in result.choose_answers().items()}, say
     )
@@ -54,7 +55,7 @@ def write_results(
 def _write_submission_files(out: Path, answers: Mapping[str, TaskAnswers], say: Say) -> None:
     """The files, and the zip if there are answers for all of it."""
     for name, one in answers.items():
-        replace_file(out / name, format_answers(name, one))
+        write_file(out / name, format_answers(name, one))
     if lacking := [name for name in FILES if name not in answers]:
         say(f"no glue.zip: there are no answers for {', '.join(lacking)}")
         return
@@ -81,6 +82,6 @@ def _record_table(run: Run, scores: GlueScores, table: Mapping[str, object], say
         return
     try:
         path.parent.mkdir(exist_ok=True)
-        replace_file(path, json.dumps(table))
+        write_file(path, json.dumps(table))
     except OSError as error:
         say(f"the run's report will not have this: {error}")

@@ -8,6 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from selfwise.core.device import resolve_device
+from selfwise.core.files import write_file
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue.competitors import FitCompetitor, build_fit, build_words_probe
 from selfwise.glue.finetune import DivergenceError, FinetuneResult, finetune_on_task
@@ -16,10 +18,9 @@ from selfwise.glue.options import TRANSFER_TASKS, GlueConfig
 from selfwise.glue.read import GlueSplit
 from selfwise.glue.scores import WORDS
 from selfwise.glue.task_record import SettingValues
-from selfwise.glue.task_results import CompetitorFit, TaskResults, replace_file
+from selfwise.glue.task_results import CompetitorFit, TaskResults
 from selfwise.glue.task_splits import TaskSplits, limit_train
 from selfwise.runs.open import Run
-from selfwise.training.config import resolve_device
 
 PROGRESS_SECONDS = 20.0  # seconds between two lines of progress
 
@@ -63,7 +64,7 @@ def build_finetuned(
             result = _train_with_first_setting(train, recipe, results, name)
             if config.start == splits.task.name:
                 path = _weights_path(results, config.start, name, seed)
-                replace_file(path, save(_copy_contiguous(result.encoder)))
+                write_file(path, save(_copy_contiguous(result.encoder)))
             tried = [(setting._asdict(), value) for setting, value in result.tried]
             chosen = _chosen_values(result)
             return build_fit(chosen, tried, test, result.predicted, result.scores)

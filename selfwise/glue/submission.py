@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.files import atomic_write
 from selfwise.glue.metrics import check_classes
 from selfwise.glue.tasks import SCORES, TASKS, GlueTask
 
@@ -63,14 +64,12 @@ def write_submission(answers: Mapping[str, TaskAnswers], out: Path) -> None:
     if lacking:
         raise ValueError(f"a submission has answers for all tasks; missing: {', '.join(lacking)}")
     texts = {name: format_answers(name, answers[name]) for name in FILES}
-    partial = out.with_name(out.name + ".partial")
-    with zipfile.ZipFile(partial, "w") as archive:
+    with atomic_write(out) as partial, zipfile.ZipFile(partial, "w") as archive:
         for name, text in texts.items():
             info = zipfile.ZipInfo(name, ZIP_DATE)
             info.compress_type, info.create_system = zipfile.ZIP_DEFLATED, 3
             info.external_attr = 0o644 << 16
             archive.writestr(info, text, compresslevel=9)
-    partial.rename(out)
 
 
 def check_submission(path: Path, ids: Mapping[str, Sequence[str]] | None = None) -> None:

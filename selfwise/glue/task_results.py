@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from selfwise.core.files import write_file
 from selfwise.evaluation.scores.probe_score import PRETRAINED
 from selfwise.glue.compare import compare_metric, compute_seed_intervals, judge_seeds
 from selfwise.glue.scores import WORDS
@@ -146,7 +147,7 @@ class TaskResults:
             raise ValueError(f"{self.path} was measured {where}; {another}")
 
     def _save_record(self, record: TaskRecord) -> None:
-        replace_file(self.path, json.dumps(record))
+        write_file(self.path, json.dumps(record))
         self.record = record
 
 
@@ -196,13 +197,6 @@ def _mention_words(
     if not below or row["competitor"] == WORDS:
         return row
     return {**row, "verdict": f"{row['verdict']}, but below {WORDS} ({100 * below[0]:+.1f})"}
-
-
-def replace_file(path: Path, content: str | bytes) -> None:
-    """Write a file that appears whole or not at all, in place of what was there."""
-    temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
 
 
 def _stack_predictions(fits: Sequence[FitRecord], competitor: str, column: str) -> np.ndarray:

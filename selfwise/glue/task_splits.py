@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.glue.metrics import column_name
 from selfwise.glue.read import GlueSplit, list_splits, open_glue
 from selfwise.glue.task_record import TaskDescription
@@ -112,7 +112,7 @@ def limit_train(train: GlueSplit, limit: int, seed: int) -> GlueSplit:
     """At most `limit` rows (0: all), drawn by the seed: the same for all competitors."""
     if not limit or len(train) <= limit:
         return train
-    rows = np.sort(shuffled(len(train), seed, "glue limit", train.task.name)[:limit])
+    rows = np.sort(shuffle_indices(len(train), seed, "glue limit", train.task.name)[:limit])
     scores = None if train.scores is None else train.scores[rows]
     labels = train.texts.labels
     if labels is not None and len(np.unique(labels[rows])) < min(2, len(np.unique(labels))):

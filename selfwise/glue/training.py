@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from selfwise.core.memory import kept_memory
-from selfwise.core.rng import init_seed, seed_global, shuffled
+from selfwise.core.device import autocast
+from selfwise.core.memory import keep_freed_memory
+from selfwise.core.rng import init_seed, seed_global, shuffle_indices
 from selfwise.core.types import TextEncoder, to_device
 from selfwise.evaluation.features.text import pad_rows
 from selfwise.evaluation.features.text_rows import TokenRow
-from selfwise.glue.classifier import ClassifierHead, autocast_bf16, copy_encoder, predict_rows
+from selfwise.glue.classifier import ClassifierHead, copy_encoder, predict_rows
 from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting
 from selfwise.glue.metrics import compute_metrics
 from selfwise.glue.tasks import GlueTask
@@ -108,7 +109,7 @@ class FinetuneJob(NamedTuple):
         curve: list[dict[str, float]] = []
         value: float | None = None
         epoch, best_state = 0, None
-        with _fork_random_state(self.device), kept_memory():
+        with _fork_random_state(self.device), keep_freed_memory():
             for last in self._run_epochs(model, setting, train, steps_per_epoch, steps):
                 if judge is None:
                     epoch = last
@@ -152,7 +153,7 @@ class FinetuneJob(NamedTuple):
             model.train()
             places = batch_epoch(lengths, setting.batch, self.seed, self.task.name, epoch)
             for step, rows in enumerate(places[: steps - first], start=first):
-                factor = schedules.factor(recipe.schedule, step, steps=steps, warmup=warmup)
+                factor = schedules.compute_factor(recipe.schedule, step, steps=steps, warmup=warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = setting.rate * factor
                 total += self._train_batch(model, optimizer, train.take(rows), step)
@@ -169,7 +170,7 @@ class FinetuneJob(NamedTuple):
         batch = to_device(pad_rows(data.rows, model.encoder, self.run.tokenizer), self.device)
         truth = torch.from_numpy(data.truth).to(self.device, non_blocking=True)
         optimizer.zero_grad(set_to_none=True)
-        with autocast_bf16(self.device, self.recipe.precision):
+        with autocast(self.device, self.recipe.precision):
             loss = model.loss(batch, truth)
         loss.backward()
         if self.recipe.clip:
@@ -186,13 +187,13 @@ def batch_epoch(
     Within windows of 32 batches of a random order examples are sorted, so that little is padding;
     then the batches are put in a random order. The last of the last window may be smaller.
     """
-    order = shuffled(len(lengths), seed, "glue order", name, epoch)
+    order = shuffle_indices(len(lengths), seed, "glue order", name, epoch)
     batches = []
     for first in range(0, len(order), SORTED_BATCHES * batch):
         part = order[first : first + SORTED_BATCHES * batch]
         part = part[np.argsort(-lengths[part], kind="stable")]
         batches += np.split(part, range(batch, len(part), batch))
-    return [batches[i] for i in shuffled(len(batches), seed, "glue batches", name, epoch)]
+    return [batches[i] for i in shuffle_indices(len(batches), seed, "glue batches", name, epoch)]
 
 
 def _fork_random_state(device: torch.device | str) -> AbstractContextManager[None]:

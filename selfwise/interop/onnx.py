@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.files import atomic_write
 from selfwise.core.types import WINDOW, AudioBatch, Encoder, SpeechEncoder, TextBatch, TextEncoder
 
 INPUTS, OUTPUTS = ("ids", "valid"), ("tokens", "pooled")
@@ -165,31 +166,28 @@ def _export_and_check(
     model = model.cpu().eval()
     with torch.no_grad():
         outputs = OUTPUTS[-len(model(*examples[0])) :]
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with _silence_torch():
-            torch.onnx.export(
-                model,
-                examples[0],
-                partial,
-                input_names=list(inputs),
-                output_names=list(outputs),
-                dynamic_shapes=dynamic_shapes,
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-        session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
-        worst = _measure_difference(session, model, examples, inputs, outputs, select_real)
+        with atomic_write(path) as partial:
+            with _silence_torch():
+                torch.onnx.export(
+                    model,
+                    examples[0],
+                    partial,
+                    input_names=list(inputs),
+                    output_names=list(outputs),
+                    dynamic_shapes=dynamic_shapes,
+                    dynamo=True,
+                    external_data=False,
+                    verbose=False,
+                )
+            session = onnxruntime.InferenceSession(partial, providers=["CPUExecutionProvider"])
+            return _measure_difference(session, model, examples, inputs, outputs, select_real)
     except Exception as error:  # torch, onnxscript and onnxruntime have dozens of their own
-        partial.unlink(missing_ok=True)
         name = getattr(model.encoder, "name", type(model.encoder).__name__)
         raise ValueError(
             f"encoder {name} cannot be written as ONNX: {_describe_error(error)}; --to "
             "safetensors writes any encoder"
         ) from error
-    partial.replace(path)
-    return worst
 
 
 @contextmanager

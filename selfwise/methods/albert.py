@@ -1,12 +1,15 @@
 """ALBERT (Lan et al. 2019, arXiv:1909.11942): guess hidden n-grams, and which text comes first."""
 
 from types import MappingProxyType
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from selfwise.core.ranges import ProperShare, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import MaskedTextExamples, predict_pairs, rank_predictions
@@ -16,7 +19,7 @@ from selfwise.methods.method import (
     check_pairs,
     check_sees_all,
     check_text,
-    guessed,
+    cross_entropy_step,
 )
 from selfwise.methods.needs import VOCABULARY
 from selfwise.nn.mlm_head import MaskedLMHead
@@ -62,22 +65,20 @@ class ALBERT(Method):
     special: Tensor
     starts: Tensor
 
+    @check_ranges
     def __init__(
         self,
         encoder: TextEncoder,
         *,
         vocab: Vocabulary,
-        mask_share: float = 0.15,
-        longest: int = 3,
+        mask_share: ProperShare = 0.15,
+        longest: Annotated[int, Ge(1), Le(10)] = 3,
     ):
         super().__init__()
         check_text("albert", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("albert", encoder)
         check_pairs("albert", encoder)
-        mask.check_mask_share(mask_share)
         assert vocab.mask is not None
-        if not 1 <= longest <= 10:
-            raise ValueError(f"longest must be 1 to 10 words, got {longest} (the paper: 3)")
         self.mask_share, self.longest = mask_share, longest
         self.mask, self.size = vocab.mask, vocab.size
         self.register_buffer("special", mask.id_table(vocab.special, vocab.size), persistent=False)
@@ -122,8 +123,8 @@ class ALBERT(Method):
     def forward(self, view: MaskedTokens) -> Step:
         assert view.batch.pair is not None, "rows of pairs have labels"
         logits, answer = self._scores(view)
-        words = guessed("masked", logits, view.target.flatten(), view.chosen.flatten())
-        texts = guessed("sentence_order", answer, view.batch.pair)
+        words = cross_entropy_step("masked", logits, view.target.flatten(), view.chosen.flatten())
+        texts = cross_entropy_step("sentence_order", answer, view.batch.pair)
         return Step(words.terms | texts.terms, words.metrics | texts.metrics)
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:
@@ -134,8 +135,8 @@ class ALBERT(Method):
             "encoder tells whether they are in their order."
         )
         answers = predict_pairs(("in their order", "swapped"), view.batch.pair, answer)
-        found = rank_predictions(logits, view.where, view.chosen, view.target)
-        return MaskedTextExamples(about, view.batch, found, answers)
+        predictions = rank_predictions(logits, view.where, view.chosen, view.target)
+        return MaskedTextExamples(about, view.batch, predictions, answers)
 
     def _scores(self, view: MaskedTokens) -> tuple[Float[Tensor, "m v"], Float[Tensor, "b 2"]]:
         """Of each token at each place of each row, and of the two answers."""

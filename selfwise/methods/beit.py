@@ -8,16 +8,17 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import PositiveShare, Probability, ProperShare, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import ImageBatch, PatchEncoder, Step, Units
 from selfwise.methods.inspection import ImageColumn, ImageGrid, draw_codes
-from selfwise.methods.method import Method, PaperDefaults, guessed
+from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE, PatchTargetNeed
-from selfwise.views.image.block_mask import MASK_SHARE, check_block_mask, draw_block_masks
+from selfwise.views.image.block_mask import MASK_SHARE, check_block_grid, draw_block_masks
 from selfwise.views.image.crop import Crop
 
 
-class HiddenPatches(NamedTuple):
+class MaskedImages(NamedTuple):
     """Crops, and which of their patches are hidden."""
 
     x: Float[Tensor, "b c s s"]
@@ -47,7 +48,7 @@ class BEiT(Method):
     modality = "image"
     needs = MappingProxyType({"size": IMAGE_SIZE, "units": PatchTargetNeed()})
     default_encoder = "beit-mini"
-    carried = ("mask",)  # which takes part in the encoder, and goes on with it
+    carried = ("mask_embedding",)  # which takes part in the encoder, and goes on with it
     # Appendix G and the authors' README: 1.5e-3 at 2048, warm-up for 10 of 800 epochs; longer
     # here, for runs that are shorter. The rate falls to 0 and not to 1e-5.
     paper = PaperDefaults(
@@ -58,27 +59,27 @@ class BEiT(Method):
         clip=3.0,
     )
 
+    @check_ranges
     def __init__(
         self,
         encoder: PatchEncoder,
         *,
         size: int,
         units: Units,
-        mask_share: float = MASK_SHARE,
-        crop: float = 0.08,
-        flip: float = 0.5,
-        jitter: float = 0.4,
+        mask_share: ProperShare = MASK_SHARE,
+        crop: PositiveShare = 0.08,
+        flip: Probability = 0.5,
+        jitter: Probability = 0.4,
     ):
         super().__init__()
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip, jitter=jitter)
-        self.crop.check()
-        check_block_mask(encoder.grid, mask_share)
+        check_block_grid(encoder.grid)
         _check_units(units, encoder.grid, size)
         self.encoder, self.mask_share = encoder, mask_share
         self._units = (units,)  # in a tuple, which hides it from torch: neither trained nor saved
-        self.mask = nn.Parameter(torch.empty(encoder.dim))
+        self.mask_embedding = nn.Parameter(torch.empty(encoder.dim))
         self.head = nn.Linear(encoder.dim, units.size)
-        for weight in (self.mask, self.head.weight):
+        for weight in (self.mask_embedding, self.head.weight):
             nn.init.trunc_normal_(weight, std=0.02, a=-0.02, b=0.02)  # cut off there: their code
         nn.init.zeros_(self.head.bias)
 
@@ -87,27 +88,29 @@ class BEiT(Method):
         """What says which unit a patch is."""
         return self._units[0]
 
-    def view(self, batch: ImageBatch, rng: Rng) -> HiddenPatches:
+    def view(self, batch: ImageBatch, rng: Rng) -> MaskedImages:
         x = self.crop(batch, rng)
         drawn = draw_block_masks(len(x), self.encoder.grid, rng, share=self.mask_share)
         covered, where, chosen = (part.to(x.device, non_blocking=True) for part in drawn)
         target = self._units_of(x, covered.shape[1])
-        return HiddenPatches(x, covered, where, chosen, target.gather(1, where))
+        return MaskedImages(x, covered, where, chosen, target.gather(1, where))
 
-    def counts(self, view: HiddenPatches) -> dict[str, Tensor]:
+    def counts(self, view: MaskedImages) -> dict[str, Tensor]:
         return {"masked": view.chosen.sum().float()}
 
-    def forward(self, view: HiddenPatches) -> Step:
+    def forward(self, view: MaskedImages) -> Step:
         hidden = self._hidden(view).flatten(0, 1)
-        return guessed("masked", self.head(hidden), view.target.flatten(), view.chosen.flatten())
+        return cross_entropy_step(
+            "masked", self.head(hidden), view.target.flatten(), view.chosen.flatten()
+        )
 
-    def inspect(self, view: HiddenPatches) -> ImageGrid:
+    def inspect(self, view: MaskedImages) -> ImageGrid:
         """What is hidden, and the units that are guessed there, beside the true ones."""
         best = self.head(self._hidden(view)).argmax(dim=2)
         true = self._units_of(view.x, view.covered.shape[1])
         guess = true.scatter(1, view.where, torch.where(view.chosen, best, view.target))
         right = (view.chosen & (best == view.target)).sum(dim=1).tolist()
-        told = [f"{r} of {n} right" for r, n in zip(right, view.chosen.sum(dim=1).tolist())]
+        captions = [f"{r} of {n} right" for r, n in zip(right, view.chosen.sum(dim=1).tolist())]
         cover = self._spread(view.covered[:, None].float(), view.x)
         seen = view.x * (1 - cover) + 0.5 * cover
         decode = getattr(self.units, "decode", None)
@@ -126,7 +129,7 @@ class BEiT(Method):
             about,
             [
                 ImageColumn("seen", seen),
-                ImageColumn("filled in", pictures[0], told),
+                ImageColumn("filled in", pictures[0], captions),
                 ImageColumn("true units", pictures[1]),
                 ImageColumn("view", view.x),
             ],
@@ -136,25 +139,26 @@ class BEiT(Method):
         """A value for each patch at each of its pixels."""
         return F.interpolate(x.unflatten(2, self.encoder.grid), like.shape[2:], mode="nearest")
 
-    def _hidden(self, view: HiddenPatches) -> Float[Tensor, "b k d"]:
+    def _hidden(self, view: MaskedImages) -> Float[Tensor, "b k d"]:
         tokens = self.encoder.embed(view.x)
         hide = view.covered[..., None].to(tokens.dtype)
         # products, since torch.where is slow on a CPU; nothing of a hidden patch is left
-        tokens = tokens * (1 - hide) + self.mask.to(tokens.dtype) * hide
-        return self.encoder.read(tokens, view.where)
+        tokens = tokens * (1 - hide) + self.mask_embedding.to(tokens.dtype) * hide
+        hidden: Tensor = self.encoder.read(tokens, view.where)
+        return hidden
 
     @torch.no_grad()
     def _units_of(self, x: Float[Tensor, "b c s s"], n: int) -> Int64[Tensor, "b n"]:
         units = self.units
         if isinstance(units, nn.Module):
             units.to(x.device)  # nothing happens if it is there
-        found = units(x)
-        if found.shape[1] != n:
+        targets: Tensor = units(x)
+        if targets.shape[1] != n:
             raise ValueError(
-                f"the units are {found.shape[1]} an image of {x.shape[2]} px and the encoder has "
+                f"the units are {targets.shape[1]} an image of {x.shape[2]} px and the encoder has "
                 f"{n} patches; units of patches of its size would be right"
             )
-        return found
+        return targets
 
 
 def _check_units(units: Units, grid: tuple[int, int], size: int) -> None:

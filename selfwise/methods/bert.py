@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from selfwise.core.ranges import ProperShare, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import MaskedTextExamples, predict_pairs, rank_predictions
@@ -16,7 +17,7 @@ from selfwise.methods.method import (
     check_pairs,
     check_sees_all,
     check_text,
-    guessed,
+    cross_entropy_step,
 )
 from selfwise.methods.needs import VOCABULARY
 from selfwise.nn.mlm_head import MaskedLMHead
@@ -63,19 +64,19 @@ class BERT(Method):
     special: Tensor
     starts: Tensor
 
+    @check_ranges
     def __init__(
         self,
         encoder: TextEncoder,
         *,
         vocab: Vocabulary,
-        mask_share: float = 0.15,
+        mask_share: ProperShare = 0.15,
         whole_words: bool = False,
     ):
         super().__init__()
         check_text("bert", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("bert", encoder)
         check_pairs("bert", encoder)
-        mask.check_mask_share(mask_share)
         assert vocab.mask is not None
         self.mask_share, self.whole_words = mask_share, whole_words
         self.mask, self.size = vocab.mask, vocab.size
@@ -103,8 +104,8 @@ class BERT(Method):
         count = mask.num_to_mask(mask.count_valid_tokens(batch), self.mask_share)
         score = rng.uniform(b, n).to(device, non_blocking=True)
         if self.whole_words:
-            found = group_words(batch.ids, candidate, self.starts)
-            covered = choose_ngrams(found, candidate, score=score, draw=score, budget=count)
+            words = group_words(batch.ids, candidate, self.starts)
+            covered = choose_ngrams(words, candidate, score=score, draw=score, budget=count)
             where, chosen = mask.sort_masked_first(covered, k)
         else:
             where, chosen = mask.choose_positions(candidate, score, count, k)
@@ -119,8 +120,8 @@ class BERT(Method):
     def forward(self, view: MaskedTokens) -> Step:
         assert view.batch.pair is not None, "rows of pairs have labels"
         logits, answer = self._scores(view)
-        words = guessed("masked", logits, view.target.flatten(), view.chosen.flatten())
-        texts = guessed("next_sentence", answer, view.batch.pair)
+        words = cross_entropy_step("masked", logits, view.target.flatten(), view.chosen.flatten())
+        texts = cross_entropy_step("next_sentence", answer, view.batch.pair)
         return Step(words.terms | texts.terms, words.metrics | texts.metrics)
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:
@@ -131,8 +132,8 @@ class BERT(Method):
             "B follows A or is of another document."
         )
         answers = predict_pairs(("B follows A", "B is of another text"), view.batch.pair, answer)
-        found = rank_predictions(logits, view.where, view.chosen, view.target)
-        return MaskedTextExamples(about, view.batch, found, answers)
+        predictions = rank_predictions(logits, view.where, view.chosen, view.target)
+        return MaskedTextExamples(about, view.batch, predictions, answers)
 
     def _scores(self, view: MaskedTokens) -> tuple[Float[Tensor, "m v"], Float[Tensor, "b 2"]]:
         """Of each token at each place of each row, and of the two answers."""

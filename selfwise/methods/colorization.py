@@ -7,10 +7,12 @@ from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from selfwise.core.config import AbsolutePath, Config
+from selfwise.core.ranges import PositiveInt, PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Features, ImageBatch, Step, Term
 from selfwise.losses.cross_entropy import count_correct, soft_cross_entropy
@@ -22,7 +24,6 @@ from selfwise.views.image.color_bins import (
     BINS,
     TEMPERATURE,
     annealed_mean,
-    check_neighbours,
     has_color,
     rarity_weights,
     smooth_prior,
@@ -35,10 +36,10 @@ from selfwise.views.image.crop import Crop
 
 FROM_IMAGES = "images"
 SAMPLE = 2_000  # images that are counted: 128,000 pixels of CIFAR, 6 million of photos of 224 px
-FEW = 1e-6  # count of a batch without colours: its loss is 0 and not 0 / 0
+MIN_COUNT = 1e-6  # count of a batch without colours: its loss is 0 and not 0 / 0
 
 
-class Colors(NamedTuple):
+class ColorizationView(NamedTuple):
     """Crops, and which colours are to be guessed at one of 4 x 4 pixels."""
 
     x: Float[Tensor, "b 3 s s"]  # of which the encoder sees the lightness
@@ -111,35 +112,32 @@ class Colorization(Method):
     # 1e-3 at 256 images, as AdamW is used on small ResNets, for runs of thousands of steps.
     paper = PaperDefaults(lr=1e-3, base_batch=256, weight_decay=1e-3, betas=(0.9, 0.99))
 
+    @check_ranges
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
         prior: Float[Tensor, "q"],
-        neighbours: int = 5,
-        uniform: float = 0.5,
-        stages: int = 1,
-        width: int = 256,
-        crop: float = 0.08,
-        flip: float = 0.5,
+        neighbours: Annotated[int, Ge(1), Le(BINS)] = 5,
+        uniform: Probability = 0.5,
+        stages: PositiveInt = 1,
+        width: PositiveInt = 256,
+        crop: PositiveShare = 0.08,
+        flip: Probability = 0.5,
     ):
         super().__init__()
-        check_neighbours(neighbours)
-        if width < 1:
-            raise ValueError(f"width, the channels of the head, must be 1 or more, got {width}")
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
-        self.crop.check()
         self.encoder, self.neighbours, self.stages = encoder, neighbours, stages
         self.register_buffer("rarity", rarity_weights(prior, uniform), persistent=False)
         blank = torch.zeros(1, 3, size, size)
         rows, columns = subsample_pixels(blank).shape[2:]
-        widths = [part.tokens.shape[2] for part in self._checked(blank)]  # type: ignore[union-attr]
+        widths = [part.tokens.shape[2] for part in self._check_maps(blank)]  # type: ignore[union-attr]
         self.head = DenseHead(widths, BINS, grid=(rows, columns), width=width)
 
     rarity: Tensor
 
-    def view(self, batch: ImageBatch, rng: Rng) -> Colors:
+    def view(self, batch: ImageBatch, rng: Rng) -> ColorizationView:
         if batch.x.shape[1] != 3:
             raise ValueError(
                 f"colorization needs colour images, of 3 channels, not {batch.x.shape[1]}"
@@ -148,12 +146,12 @@ class Colorization(Method):
         ab = rgb_to_lab(subsample_pixels(x))[:, 1:]
         bins, share = soft_encode(ab.permute(0, 2, 3, 1), self.neighbours)
         weight = self.rarity.index_select(0, bins[..., 0].flatten()).view(bins.shape[:3])
-        return Colors(x, bins, share, weight, has_color(ab))
+        return ColorizationView(x, bins, share, weight, has_color(ab))
 
-    def counts(self, view: Colors) -> dict[str, Tensor]:
+    def counts(self, view: ColorizationView) -> dict[str, Tensor]:
         return {"colorization": self._count(view)}
 
-    def forward(self, view: Colors) -> Step:
+    def forward(self, view: ColorizationView) -> Step:
         logits = self.head(self._maps(view.x)).flatten(0, 2)
         bins, share = view.bins.flatten(0, 2), view.share.flatten(0, 2)
         chosen = view.chosen[:, None, None].expand(view.weight.shape).flatten()
@@ -175,7 +173,7 @@ class Colorization(Method):
         ab = F.interpolate(ab, x.shape[2:], mode="bilinear", align_corners=False)
         return lab_to_rgb(torch.cat([lightness(x), ab], dim=1))
 
-    def inspect(self, view: Colors) -> ImageGrid:
+    def inspect(self, view: ColorizationView) -> ImageGrid:
         """The lightness that is seen, the colours that are guessed, and the true ones."""
         light = lightness(view.x)
         gray = lab_to_rgb(torch.cat([light, torch.zeros_like(view.x[:, 1:])], dim=1))
@@ -190,16 +188,16 @@ class Colorization(Method):
             ],
         )
 
-    def _count(self, view: Colors) -> Float[Tensor, ""]:
+    def _count(self, view: ColorizationView) -> Float[Tensor, ""]:
         """Pixels whose colour is guessed."""
         pixels = view.weight.shape[1] * view.weight.shape[2]
-        return (view.chosen.sum() * pixels).float().clamp_min(FEW)
+        return (view.chosen.sum() * pixels).float().clamp_min(MIN_COUNT)
 
     def _maps(self, x: Float[Tensor, "b 3 h w"]) -> Sequence[Features]:
         return [self.encoder(x)] if self.stages == 1 else self.encoder.hidden(x)[-self.stages :]
 
     @torch.no_grad()
-    def _checked(self, blank: Float[Tensor, "1 3 h w"]) -> Sequence[Features]:
+    def _check_maps(self, blank: Float[Tensor, "1 3 h w"]) -> Sequence[Features]:
         """The maps of an image. Raises ValueError for an encoder that will not do."""
         if getattr(self.encoder, "sees", "color") != "lightness":
             raise ValueError(

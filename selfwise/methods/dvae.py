@@ -2,13 +2,21 @@
 
 from math import log, pi, prod, sqrt
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import (
+    NonNegativeFloat,
+    PositiveInt,
+    PositiveShare,
+    Probability,
+    check_ranges,
+)
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step, Term
 from selfwise.methods.inspection import ImageGrid, show_reconstructions
@@ -19,7 +27,7 @@ from selfwise.nn.quantizers import count_distinct_codes, gumbel_noise
 from selfwise.views.image.crop import Crop
 
 
-class NoisyPicture(NamedTuple):
+class NoisyImages(NamedTuple):
     x: Float[Tensor, "b c s s"]
     noise: Float[Tensor, "b n k"]  # uniform, one for every patch and code
 
@@ -58,23 +66,22 @@ class DVAE(Method):
 
     step: Tensor
 
+    @check_ranges
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
-        codebook: int = 512,
-        dim: int = 128,
-        anneal: int = 1000,
-        temperature: float = 1 / 16,
-        kl: float = 3e-4,
-        crop: float = 0.5,
-        flip: float = 0.5,
+        codebook: Annotated[int, Ge(2), Le(2**16)] = 512,
+        dim: PositiveInt = 128,
+        anneal: PositiveInt = 1000,
+        temperature: PositiveShare = 1 / 16,
+        kl: NonNegativeFloat = 3e-4,
+        crop: PositiveShare = 0.5,
+        flip: Probability = 0.5,
     ):
         super().__init__()
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
-        self.crop.check()
-        _check(codebook=codebook, dim=dim, anneal=anneal, temperature=temperature, kl=kl)
         self.decoder = build_decoder(encoder, dim, size=size, name="dvae")
         self.encoder = encoder
         self.scores = _scores(encoder.dim, codebook)
@@ -97,20 +104,20 @@ class DVAE(Method):
     def after_step(self) -> None:
         self.step += 1
 
-    def view(self, batch: ImageBatch, rng: Rng) -> NoisyPicture:
+    def view(self, batch: ImageBatch, rng: Rng) -> NoisyImages:
         x = self.crop(batch, rng)
         noise = rng.uniform(len(x), prod(self.encoder.grid), self.units)
-        return NoisyPicture(x, noise.to(x.device, non_blocking=True))
+        return NoisyImages(x, noise.to(x.device, non_blocking=True))
 
-    def counts(self, view: NoisyPicture) -> dict[str, Tensor]:
+    def counts(self, view: NoisyImages) -> dict[str, Tensor]:
         return {name: view.x.new_full((), len(view.x)) for name in ("mse", "kl")}
 
-    def forward(self, view: NoisyPicture) -> Step:
+    def forward(self, view: NoisyImages) -> Step:
         scores = self._scores_of(view.x)
         temperature = self.temperature
         noisy = (scores + gumbel_noise(view.noise)) / temperature
-        again = self._image(noisy.softmax(dim=2).to(scores.dtype) @ self.table.weight)
-        error = (again - view.x).square().mean(dim=(1, 2, 3))
+        reconstructed = self._image(noisy.softmax(dim=2).to(scores.dtype) @ self.table.weight)
+        error = (reconstructed - view.x).square().mean(dim=(1, 2, 3))
         share = scores.log_softmax(dim=2)
         kl = (share.exp() * share).sum(dim=2).mean(dim=1) + log(self.units)
         count = error.new_full((), len(error))
@@ -133,7 +140,7 @@ class DVAE(Method):
         """What the codes keep of each image, in 0 to 1."""
         return self.decode(self.codes(x))
 
-    def inspect(self, view: NoisyPicture) -> ImageGrid:
+    def inspect(self, view: NoisyImages) -> ImageGrid:
         """The codes of each view, and what they keep of it."""
         codes = self.codes(view.x)
         return show_reconstructions(view.x, codes, self.decode(codes), tuple(self.encoder.grid))
@@ -146,10 +153,12 @@ class DVAE(Method):
         tokens = self.encoder(x).tokens
         assert tokens is not None, "a codec has tokens"
         scores = self.scores(tokens)
-        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+        logits: Tensor = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return logits
 
     def _image(self, vectors: Float[Tensor, "b n d"]) -> Float[Tensor, "b c h w"]:
-        return self.decoder(vectors.mT.unflatten(2, self.encoder.grid))
+        images: Tensor = self.decoder(vectors.mT.unflatten(2, self.encoder.grid))
+        return images
 
 
 def _scores(dim: int, codebook: int) -> nn.Sequential:
@@ -160,16 +169,3 @@ def _scores(dim: int, codebook: int) -> nn.Sequential:
     nn.init.normal_(linear.weight, std=2 / sqrt(dim))
     nn.init.zeros_(linear.bias)
     return nn.Sequential(nn.LayerNorm(dim, elementwise_affine=False), linear)
-
-
-def _check(*, codebook: int, dim: int, anneal: int, temperature: float, kl: float) -> None:
-    """Raises ValueError for what cannot be."""
-    if not 2 <= codebook <= 2**16:
-        raise ValueError(f"codebook must be 2 to 65536 codes, got {codebook}")
-    for name, value in (("dim", dim), ("anneal", anneal)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 < temperature <= 1:
-        raise ValueError(f"temperature must be above 0 and at most 1, got {temperature:g}")
-    if not kl >= 0:
-        raise ValueError(f"kl must be 0 or more, got {kl:g}")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step, Term
 from selfwise.methods.inspection import ImageGrid, show_reconstructions
@@ -17,7 +18,7 @@ from selfwise.nn.quantizers import FiniteScalarQuantizer, count_distinct_codes
 from selfwise.views.image.crop import Crop
 
 
-class Picture(NamedTuple):
+class CroppedImages(NamedTuple):
     x: Float[Tensor, "b c s s"]
 
 
@@ -43,19 +44,19 @@ class FSQ(Method):
     default_encoder = "codec-small"
     paper = PaperDefaults(lr=5e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
 
+    @check_ranges
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
         levels: str | Sequence[int] = "8,8,8",
-        crop: float = 0.5,
-        flip: float = 0.5,
+        crop: PositiveShare = 0.5,
+        flip: Probability = 0.5,
     ):
         super().__init__()
         self.crop = Crop(size, scale=(crop, 1.0), flip=flip)
-        self.crop.check()
-        self.levels = FiniteScalarQuantizer(_numbers(levels))
+        self.levels = FiniteScalarQuantizer(_parse_levels(levels))
         self.decoder = build_decoder(encoder, self.levels.dim, size=size, name="fsq")
         self.encoder = encoder
         self.inward = nn.Linear(encoder.dim, self.levels.dim)
@@ -65,13 +66,13 @@ class FSQ(Method):
         """How many codes there are."""
         return self.levels.size
 
-    def view(self, batch: ImageBatch, rng: Rng) -> Picture:
-        return Picture(self.crop(batch, rng))
+    def view(self, batch: ImageBatch, rng: Rng) -> CroppedImages:
+        return CroppedImages(self.crop(batch, rng))
 
-    def counts(self, view: Picture) -> dict[str, Tensor]:
+    def counts(self, view: CroppedImages) -> dict[str, Tensor]:
         return {"mse": view.x.new_full((), len(view.x))}
 
-    def forward(self, view: Picture) -> Step:
+    def forward(self, view: CroppedImages) -> Step:
         z = self._numbers_of(view.x)
         error = (self._image(self.levels(z)) - view.x).square().mean(dim=(1, 2, 3))
         count = error.new_full((), len(error))
@@ -90,7 +91,7 @@ class FSQ(Method):
         """What the codes keep of each image, in 0 to 1."""
         return self.decode(self.codes(x))
 
-    def inspect(self, view: Picture) -> ImageGrid:
+    def inspect(self, view: CroppedImages) -> ImageGrid:
         """The codes of each view, and what they keep of it."""
         codes = self.codes(view.x)
         return show_reconstructions(view.x, codes, self.decode(codes), tuple(self.encoder.grid))
@@ -98,13 +99,15 @@ class FSQ(Method):
     def _numbers_of(self, x: Tensor) -> Float[Tensor, "b n k"]:
         tokens = self.encoder(x).tokens
         assert tokens is not None, "a codec has tokens"
-        return self.inward(tokens)
+        coordinates: Tensor = self.inward(tokens)
+        return coordinates
 
     def _image(self, z: Float[Tensor, "b n k"]) -> Float[Tensor, "b c h w"]:
-        return self.decoder(z.mT.unflatten(2, self.encoder.grid))
+        images: Tensor = self.decoder(z.mT.unflatten(2, self.encoder.grid))
+        return images
 
 
-def _numbers(levels: str | Sequence[int]) -> list[int]:
+def _parse_levels(levels: str | Sequence[int]) -> list[int]:
     """The levels as whole numbers; text is 8,8,8 or [8, 8, 8]."""
     parts = levels.strip(" []()").split(",") if isinstance(levels, str) else list(levels)
     try:

@@ -11,13 +11,13 @@ from torch import Tensor
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import NextTokenExamples, rank_predictions
-from selfwise.methods.method import Method, PaperDefaults, check_text, guessed
+from selfwise.methods.method import Method, PaperDefaults, check_text, cross_entropy_step
 from selfwise.methods.needs import VOCABULARY
 from selfwise.views.text.collate import collate_windows
 from selfwise.views.text.packing import plan_windows
 
 
-class Following(NamedTuple):
+class NextTokens(NamedTuple):
     """Inputs, and at each position the token that follows."""
 
     batch: TextBatch
@@ -66,7 +66,7 @@ class GPT(Method):
             )
         self.encoder, self.draw = encoder, RowSampler(plan_windows, collate_windows)
 
-    def view(self, batch: TextBatch, rng: Rng) -> Following:
+    def view(self, batch: TextBatch, rng: Rng) -> NextTokens:
         """Nothing is drawn: where windows begin is the plan's choice."""
         b, n = batch.ids.shape[0], batch.ids.shape[1] - 1
         target = batch.ids[:, 1:]
@@ -84,21 +84,25 @@ class GPT(Method):
             starts=None if batch.starts is None else batch.starts.clamp_max(n),
         )
         where = torch.arange(n, device=target.device).expand(b, n)
-        return Following(inputs, where, target, chosen)
+        return NextTokens(inputs, where, target, chosen)
 
-    def counts(self, view: Following) -> dict[str, Tensor]:
+    def counts(self, view: NextTokens) -> dict[str, Tensor]:
         return {"next_token": view.chosen.sum().float()}
 
-    def forward(self, view: Following) -> Step:
+    def forward(self, view: NextTokens) -> Step:
         logits = self._scores(view)
-        return guessed("next_token", logits, view.target.flatten(), view.chosen.flatten())
+        return cross_entropy_step(
+            "next_token", logits, view.target.flatten(), view.chosen.flatten()
+        )
 
-    def inspect(self, view: Following) -> NextTokenExamples:
+    def inspect(self, view: NextTokens) -> NextTokenExamples:
         """Every token with what was expected in its place."""
-        found = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
-        return NextTokenExamples("Each token is guessed from those before it.", view.batch, found)
+        predictions = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
+        return NextTokenExamples(
+            "Each token is guessed from those before it.", view.batch, predictions
+        )
 
-    def _scores(self, view: Following) -> Float[Tensor, "m v"]:
+    def _scores(self, view: NextTokens) -> Float[Tensor, "m v"]:
         """Of each token at each place of each row."""
         tokens = self.encoder(view.batch).tokens.flatten(0, 1)
         return F.linear(tokens, self.encoder.token.weight)

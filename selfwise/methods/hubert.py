@@ -1,10 +1,19 @@
 """HuBERT (Hsu et al. 2021, arXiv:2106.07447): guess the cluster of frames that are hidden."""
 
 from types import MappingProxyType
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
+from selfwise.core.ranges import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    check_ranges,
+)
 from selfwise.core.rng import Rng
 from selfwise.core.types import (
     AudioBatch,
@@ -16,10 +25,9 @@ from selfwise.core.types import (
     Term,
     TextEncoder,
 )
-from selfwise.losses.contrastive import check_temperature
 from selfwise.losses.cross_entropy import cosine_logits
 from selfwise.methods.inspection import MaskedAudioExamples, rank_predictions
-from selfwise.methods.method import Method, PaperDefaults, guessed
+from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
 from selfwise.methods.needs import FrameTargetNeed
 from selfwise.views.audio.span_mask import MaskedFrames, SpanMask, count_valid_frames
 
@@ -46,7 +54,7 @@ class HuBERT(Method):
 
     modality = "audio"
     needs = MappingProxyType({"clusters": FrameTargetNeed()})
-    carried = ("mask",)
+    carried = ("mask_embedding",)
     default_encoder = "hubert-mini"
     # Section IV-C and fairseq's hubert_base_librispeech.yaml: 32,000 of 400,000 steps of warm-up,
     # then linear to 0; 2,800 s of audio in a batch. How many rows that is the recordings decide,
@@ -61,31 +69,29 @@ class HuBERT(Method):
         clip=10.0,
     )
 
+    @check_ranges
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[AudioBatch],
         *,
-        clusters: int,
-        mask_share: float = 0.8,
-        mask_length: int = 10,
-        temperature: float = 0.1,
-        alpha: float = 0.0,
-        penalty: float = 10.0,
-        code_dim: int | None = None,
+        clusters: Annotated[int, Ge(2)],
+        mask_share: PositiveShare = 0.8,
+        mask_length: PositiveInt = 10,
+        temperature: PositiveFloat = 0.1,
+        alpha: NonNegativeFloat = 0.0,
+        penalty: NonNegativeFloat = 10.0,
+        code_dim: PositiveInt | None = None,
     ):
         super().__init__()
         _check_encoder(encoder)
-        check_temperature(temperature)
-        _check(clusters=clusters, alpha=alpha, penalty=penalty, code_dim=code_dim)
         self.spans = SpanMask(mask_share, mask_length)
-        self.spans.check()
         self.encoder, self.clusters, self.temperature = encoder, clusters, temperature
         self.alpha, self.penalty = alpha, penalty
         width = min(256, encoder.dim) if code_dim is None else code_dim
         # both uniform in 0..1, as in fairseq (models/hubert/hubert.py); the paper does not say
-        self.mask = nn.Parameter(torch.rand(encoder.dim))
-        self.codes = nn.Parameter(torch.rand(clusters, width))
-        self.project = nn.Linear(encoder.dim, width)
+        self.mask_embedding = nn.Parameter(torch.rand(encoder.dim))
+        self.code_embeddings = nn.Parameter(torch.rand(clusters, width))
+        self.final_projection = nn.Linear(encoder.dim, width)
 
     def view(self, batch: AudioBatch, rng: Rng) -> MaskedFrames:
         return self.spans.mask_frames(batch, rng)
@@ -115,19 +121,21 @@ class HuBERT(Method):
             f"Frames of 20 ms have one of {self.clusters} units each; spans of frames are hidden, "
             "and the encoder names the units that were there."
         )
-        found = rank_predictions(scores, view.where, view.chosen, view.target)
-        return MaskedAudioExamples(about, view.batch, view.mask, found)
+        predictions = rank_predictions(scores, view.where, view.chosen, view.target)
+        return MaskedAudioExamples(about, view.batch, view.mask, predictions)
 
     def _seen(self, view: MaskedFrames) -> Frames:
         """The frames with the mask in place of those that are hidden."""
         tokens, valid, power = self.encoder.embed(view.batch)
         # behind the projection, where frames have the width of the trunk (section II-C)
-        tokens = torch.where(view.mask[..., None], self.mask.to(tokens.dtype), tokens)
+        tokens = torch.where(view.mask[..., None], self.mask_embedding.to(tokens.dtype), tokens)
         return Frames(tokens, valid, power)
 
     def _masked(self, view: MaskedFrames, tokens: Tensor, valid: Tensor) -> Step:
         hidden = self.encoder.read(tokens, valid, view.where)
-        return guessed("masked", self._scores(hidden), view.target.flatten(), view.chosen.flatten())
+        return cross_entropy_step(
+            "masked", self._scores(hidden), view.target.flatten(), view.chosen.flatten()
+        )
 
     def _all(self, view: MaskedFrames, tokens: Tensor, valid: Tensor) -> Step:
         """The same, and the frames that are seen.
@@ -138,18 +146,20 @@ class HuBERT(Method):
         assert view.batch.units is not None
         scores = self._scores(self.encoder.trunk(tokens, valid).tokens)
         target = torch.where(valid, view.batch.units, 0).flatten()
-        step = guessed("masked", scores, target, view.mask.flatten())
-        other = guessed("unmasked", scores, target, (valid & ~view.mask).flatten())
+        step = cross_entropy_step("masked", scores, target, view.mask.flatten())
+        other = cross_entropy_step("unmasked", scores, target, (valid & ~view.mask).flatten())
         term = other.terms["unmasked"]
         step.terms["unmasked"] = Term(self.alpha * term.sum, term.count)
         step.metrics.update(other.metrics)
         return step
 
     def _scores(self, hidden: Tensor) -> Tensor:
-        return cosine_logits(self.project(hidden.flatten(0, 1)), self.codes, self.temperature)
+        return cosine_logits(
+            self.final_projection(hidden.flatten(0, 1)), self.code_embeddings, self.temperature
+        )
 
 
-def _check_encoder(encoder: Encoder) -> None:
+def _check_encoder(encoder: Encoder[AudioBatch]) -> None:
     """Raises ValueError unless frames can be hidden inside of the encoder."""
     # others have functions of the same names, which take other things
     if not isinstance(encoder, SpeechEncoder) or isinstance(encoder, PatchEncoder | TextEncoder):
@@ -157,16 +167,3 @@ def _check_encoder(encoder: Encoder) -> None:
             f"hubert needs a speech encoder, and {type(encoder).__name__} is none: it hides frames "
             "between `embed` and `trunk`; hubert-mini would be right"
         )
-
-
-def _check(*, clusters: int, alpha: float, penalty: float, code_dim: int | None) -> None:
-    """Raises ValueError for numbers that make no task."""
-    if clusters < 2:
-        raise ValueError(
-            f"clusters must be at least 2, got {clusters}: one leaves nothing to guess"
-        )
-    for name, value in {"alpha": alpha, "penalty": penalty}.items():
-        if not value >= 0:
-            raise ValueError(f"{name} must be 0 or above, got {value:g}")
-    if code_dim is not None and code_dim < 1:
-        raise ValueError(f"code_dim must be at least 1, got {code_dim}")

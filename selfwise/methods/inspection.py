@@ -152,7 +152,8 @@ def show_reconstructions(
 
 def draw_codes(units: Int64[Tensor, "b n"], grid: tuple[int, ...]) -> Float[Tensor, "b 3 h w"]:
     """One pixel for each patch in raster order, in the colour of its unit."""
-    return color_units(units).mT.unflatten(2, grid)
+    colors: Tensor = color_units(units).mT.unflatten(2, grid)
+    return colors
 
 
 def show_triplets(

@@ -3,30 +3,38 @@
 from math import ceil, factorial, floor
 from textwrap import shorten
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import (
+    NonNegativeInt,
+    PositiveInt,
+    PositiveShare,
+    Probability,
+    check_ranges,
+)
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.methods.inspection import ImageColumn, ImageGrid
-from selfwise.methods.method import Method, PaperDefaults, guessed
+from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.color_jitter import to_grayscale
 from selfwise.views.image.permutations import hamming_distances, permutation_set
 from selfwise.views.image.tiles import assemble_tiles, cut_tiles, draw_corners, standardize_tiles
 from selfwise.views.image.window import Window
 
-LEAST = 4  # pixels of a tile's side
+MIN_TILE = 4  # pixels of a tile's side
 # the paper: tiles of 64 pixels in cells of 75, channels moved by up to 2 pixels
-TILE, SHIFT = 64 / 75, 2 / 75
+TILE_SHARE, SHIFT_SHARE = 64 / 75, 2 / 75
 
 
-class Tiles(NamedTuple):
+class PuzzleTiles(NamedTuple):
     """The tiles of each image in raster order, and the orders in which the head reads them."""
 
     x: Float[Tensor, "b t c h w"]
@@ -71,32 +79,32 @@ class Jigsaw(Method):
 
     table: Tensor
 
+    @check_ranges
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
-        grid: int = 3,
-        tile: int | None = None,
+        grid: Annotated[int, Ge(2), Le(3)] = 3,
+        tile: PositiveInt | None = None,
         permutations: int | None = None,
         rule: str = "mean",
-        repeats: int = 8,
-        embed: int = 1000,
-        crop: float | None = None,
-        flip: float = 0.5,
-        gray: float = 0.3,
-        shift: int | None = None,
+        repeats: PositiveInt = 8,
+        embed: PositiveInt = 1000,
+        crop: PositiveShare | None = None,
+        flip: Probability = 0.5,
+        gray: Probability = 0.3,
+        shift: NonNegativeInt | None = None,
     ):
         super().__init__()
-        _check(grid=grid, repeats=repeats, embed=embed, gray=gray, shift=shift)
         least = (0.6 if size <= 64 else 225 / 256) if crop is None else crop
         self.window = Window(size, least, flip)
-        self.window.check()
-        self.grid, self.tile = grid, _side(size, grid, tile, _patch(encoder))
-        _check_takes(encoder, self.tile)
+        assert isinstance(encoder, nn.Module), "encoders are modules"
+        self.grid, self.tile = grid, _choose_tile_side(size, grid, tile, _find_patch_size(encoder))
+        _check_encoder_takes(encoder, self.tile)
         cell = size // grid
         self.room = cell - self.tile
-        self.shift = min(round(SHIFT * cell) if shift is None else shift, self.room)
+        self.shift = min(round(SHIFT_SHARE * cell) if shift is None else shift, self.room)
         self.gray, self.repeats = gray, repeats
         if permutations is None:
             permutations = min(100, factorial(grid**2))
@@ -115,38 +123,39 @@ class Jigsaw(Method):
         least, mean = self._distances
         return {"permutations": len(self.table), "least_hamming": least, "mean_hamming": mean}
 
-    def view(self, batch: ImageBatch, rng: Rng) -> Tiles:
+    def view(self, batch: ImageBatch, rng: Rng) -> PuzzleTiles:
         x = self.window(batch, rng)
         n, channels = x.shape[:2]
         gray = rng.uniform(n) < self.gray
         if self.gray and channels == 3:
             which = gray.nonzero()[:, 0].to(x.device, non_blocking=True)
             x.index_copy_(0, which, to_grayscale(x.index_select(0, which)))
-        where: dict[str, Any] = {"grid": self.grid, "room": self.room, "shift": self.shift}
-        corner = draw_corners(n, channels, rng, **where)
+        corner = draw_corners(n, channels, rng, grid=self.grid, room=self.room, shift=self.shift)
         # gray channels that are moved against each other would have coloured edges
         corner = torch.where(gray.view(n, 1, 1, 1), corner[:, :, :1], corner)
         # with replacement: of 100 permutations hardly two of eight are the same
         label = rng.integers(len(self.table), n, self.repeats).to(x.device, non_blocking=True)
         cut = cut_tiles(x, corner, grid=self.grid, tile=self.tile)
-        return Tiles(standardize_tiles(cut), self.table[label].long(), label)
+        return PuzzleTiles(standardize_tiles(cut), self.table[label].long(), label)
 
-    def counts(self, view: Tiles) -> dict[str, Tensor]:
+    def counts(self, view: PuzzleTiles) -> dict[str, Tensor]:
         return {"jigsaw": view.x.new_full((), view.label.numel())}
 
-    def forward(self, view: Tiles) -> Step:
-        return guessed("jigsaw", self._scores(view.x, view.order), view.label.flatten())
+    def forward(self, view: PuzzleTiles) -> Step:
+        return cross_entropy_step("jigsaw", self._scores(view.x, view.order), view.label.flatten())
 
-    def inspect(self, view: Tiles) -> ImageGrid:
+    def inspect(self, view: PuzzleTiles) -> ImageGrid:
         """The first order of each image, as it lies and as it is put back."""
         order, label = view.order[:, 0], view.label[:, 0]
         scores = self._scores(view.x, view.order[:, :1]).float()
         chance, answer = scores.softmax(dim=1).max(dim=1)
-        puzzle = view.x.gather(1, _like(order, view.x))
+        puzzle = view.x.gather(1, _expand_order(order, view.x))
         guess = self.table[answer].long()
-        solved = torch.zeros_like(puzzle).scatter(1, _like(guess, puzzle), puzzle)
+        solved = torch.zeros_like(puzzle).scatter(1, _expand_order(guess, puzzle), puzzle)
         placed, count = (guess == order).sum(dim=1).tolist(), order.shape[1]
-        told = [f"{p} of {count} right, {100 * c:.0f} %" for p, c in zip(placed, chance.tolist())]
+        captions = [
+            f"{p} of {count} right, {100 * c:.0f} %" for p, c in zip(placed, chance.tolist())
+        ]
         about = (
             f"Tiles lie in one of {len(self.table)} orders, and the encoder, which sees each tile "
             "by itself, has to tell in which. Tiles have gaps between them and all the same "
@@ -156,7 +165,9 @@ class Jigsaw(Method):
             about,
             [
                 ImageColumn("puzzle", assemble_tiles(puzzle, self.grid)),
-                ImageColumn("put back", assemble_tiles(solved, self.grid), told, answer == label),
+                ImageColumn(
+                    "put back", assemble_tiles(solved, self.grid), captions, answer == label
+                ),
                 ImageColumn("solution", assemble_tiles(view.x, self.grid)),
             ],
         )
@@ -170,47 +181,37 @@ class Jigsaw(Method):
         first = count * torch.arange(n, device=h.device)[:, None, None]
         # F.embedding, whose backward pass is deterministic; each tile is read several times
         read = F.embedding((first + order).flatten(0, 1), h).flatten(1)
-        return self.head(read)
+        logits: Tensor = self.head(read)
+        return logits
 
 
-def _like(order: Int64[Tensor, "b t"], x: Float[Tensor, "b t c h w"]) -> Int64[Tensor, "b t c h w"]:
+def _expand_order(
+    order: Int64[Tensor, "b t"], x: Float[Tensor, "b t c h w"]
+) -> Int64[Tensor, "b t c h w"]:
     return order[:, :, None, None, None].expand_as(x)
 
 
-def _check(*, grid: int, repeats: int, embed: int, gray: float, shift: int | None) -> None:
-    """Raises ValueError if an option is out of range."""
-    if grid not in (2, 3):
-        raise ValueError(f"grid must be 2 or 3 tiles in a row, got {grid} (the paper: 3)")
-    for name, value in (("repeats", repeats), ("embed", embed)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 <= gray <= 1:
-        raise ValueError(f"gray is a probability, 0 to 1; got {gray:g}")
-    if shift is not None and shift < 0:
-        raise ValueError(f"shift must be 0 pixels or more, got {shift}")
-
-
-def _patch(encoder: Any) -> int | None:
+def _find_patch_size(encoder: nn.Module) -> int | None:
     """Side of a patch, where the encoder says that it has patches."""
-    known = (getattr(module, "patch_size", None) for module in encoder.modules())
-    return next((int(side[0]) for side in known if isinstance(side, tuple)), None)
+    sizes = (getattr(module, "patch_size", None) for module in encoder.modules())
+    return next((int(size[0]) for size in sizes if isinstance(size, tuple)), None)
 
 
-def _side(size: int, grid: int, asked: int | None, patch: int | None) -> int:
-    """A tile's side in pixels: as asked, or 64/75 of a cell, in whole patches and even.
+def _choose_tile_side(size: int, grid: int, tile: int | None, patch: int | None) -> int:
+    """A tile's side in pixels: `tile`, or 64/75 of a cell, in whole patches and even.
 
     Even, because encoders halve their images: 9 pixels would cost half as much again as 8.
     """
     cell, step = size // grid, patch or 2
-    side = min(ceil(TILE * cell), cell - 1) // step * step if asked is None else asked
-    least = ceil(LEAST / step) * step
-    if asked is not None and not least <= asked <= cell:
+    side = min(ceil(TILE_SHARE * cell), cell - 1) // step * step if tile is None else tile
+    least = ceil(MIN_TILE / step) * step
+    if tile is not None and not least <= tile <= cell:
         raise ValueError(
             f"tile must be {least} to {cell} pixels, the side of a cell of {grid} x {grid} in "
-            f"{size} px, got {asked}"
+            f"{size} px, got {tile}"
         )
     if side < least:
-        need = grid * max(least + 1, floor((least - 1) / TILE) + 1)
+        need = grid * max(least + 1, floor((least - 1) / TILE_SHARE) + 1)
         raise ValueError(
             f"images of {size} px are too small for {grid} x {grid} tiles of {least} px or more "
             f"with gaps between them; --size {need} or larger would be right"
@@ -220,7 +221,7 @@ def _side(size: int, grid: int, asked: int | None, patch: int | None) -> int:
 
 
 @torch.no_grad()
-def _check_takes(encoder: Any, side: int) -> None:
+def _check_encoder_takes(encoder: nn.Module, side: int) -> None:
     """Raises ValueError if the encoder does not take tiles of that side; it is left as it was."""
     weights = list(encoder.parameters())
     channels = next((w.shape[1] for w in weights if w.ndim == 4), 3)

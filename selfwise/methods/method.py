@@ -96,7 +96,7 @@ def mean_over(value: Tensor, n: int) -> Term:
     return Term(value * n, value.new_full((), n))
 
 
-def shared(step: Step) -> Step:
+def scale_by_world_size(step: Step) -> Step:
     """A process's share of a step that every process has computed whole, of the rows of all.
 
     Added over the processes it is the step again, and so are its gradients.
@@ -110,7 +110,7 @@ def shared(step: Step) -> Step:
     return Step(terms, metrics)
 
 
-def guessed(
+def cross_entropy_step(
     name: str,
     logits: Float[Tensor, "m v"],
     target: Int64[Tensor, "m"],

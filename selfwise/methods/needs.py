@@ -81,8 +81,8 @@ class FromData:
 
     def compute(self, data: ImageSampler, options: Config | None) -> Computed:
         """Call the function."""
-        made: Any = self.function(data) if options is None else self.function(data, options)
-        return made if isinstance(made, Computed) else Computed(made)
+        computed = self.function(data) if options is None else self.function(data, options)
+        return computed if isinstance(computed, Computed) else Computed(computed)
 
 
 class PatchTargetOptions(Config):

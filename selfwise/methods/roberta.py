@@ -7,10 +7,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.ranges import ProperShare, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import RowSampler, Step, TextBatch, TextEncoder, Vocabulary
 from selfwise.methods.inspection import MaskedTextExamples, rank_predictions
-from selfwise.methods.method import Method, PaperDefaults, check_sees_all, check_text, guessed
+from selfwise.methods.method import (
+    Method,
+    PaperDefaults,
+    check_sees_all,
+    check_text,
+    cross_entropy_step,
+)
 from selfwise.methods.needs import VOCABULARY
 from selfwise.nn.mlm_head import MaskedLMHead
 from selfwise.views.text import token_mask as mask
@@ -61,23 +68,23 @@ class RoBERTa(Method):
     special: Tensor
     plain: Tensor
 
+    @check_ranges
     def __init__(
         self,
         encoder: TextEncoder,
         *,
         vocab: Vocabulary,
-        mask_share: float = 0.15,
+        mask_share: ProperShare = 0.15,
         packing: str = "full_sentences",
     ):
         super().__init__()
         check_text("roberta", encoder, vocab, roles=("mask", "first", "last"))
         check_sees_all("roberta", encoder)
-        mask.check_mask_share(mask_share)
         assert vocab.mask is not None
         self.encoder, self.mask_share, self.mask = encoder, mask_share, vocab.mask
         self.register_buffer("special", mask.id_table(vocab.special, vocab.size), persistent=False)
         self.register_buffer("plain", mask.text_ids(vocab), persistent=False)
-        self.draw = _draw(packing)
+        self.draw = _choose_sampler(packing)
         self.head = MaskedLMHead(
             encoder.dim,
             encoder.token.embedding_dim,
@@ -107,22 +114,25 @@ class RoBERTa(Method):
         return {"masked": view.chosen.sum().float()}
 
     def forward(self, view: MaskedTokens) -> Step:
-        return guessed("masked", self._scores(view), view.target.flatten(), view.chosen.flatten())
+        return cross_entropy_step(
+            "masked", self._scores(view), view.target.flatten(), view.chosen.flatten()
+        )
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:
         """What is filled in."""
-        found = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
+        predictions = rank_predictions(self._scores(view), view.where, view.chosen, view.target)
         return MaskedTextExamples(
-            "Tokens are hidden, and the encoder fills them in.", view.batch, found
+            "Tokens are hidden, and the encoder fills them in.", view.batch, predictions
         )
 
     def _scores(self, view: MaskedTokens) -> Float[Tensor, "m v"]:
         """Of each token at each place of each row."""
         hidden = self.encoder.read(view.batch, view.where).flatten(0, 1)
-        return self.head(hidden, self.encoder.token.weight)
+        logits: Tensor = self.head(hidden, self.encoder.token.weight)
+        return logits
 
 
-def _draw(name: str) -> RowSampler:
+def _choose_sampler(name: str) -> RowSampler:
     if name not in PACKINGS:
         raise ValueError(f"unknown packing {name!r}{did_you_mean(name, PACKINGS)}")
     return PACKINGS[name]

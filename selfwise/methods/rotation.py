@@ -7,19 +7,20 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.methods.inspection import ImageColumn, ImageGrid
-from selfwise.methods.method import Method, PaperDefaults, guessed
+from selfwise.methods.method import Method, PaperDefaults, cross_entropy_step
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.crop import Crop
 from selfwise.views.image.tiles import TURNS, rotate_four_ways
 from selfwise.views.image.window import Shift
 
-SMALL = 64  # pixels: up to here images are shifted and not cropped
+MAX_SHIFTED_SIZE = 64  # pixels: up to here images are shifted and not cropped
 
 
-class Turned(NamedTuple):
+class RotatedImages(NamedTuple):
     """All four turns of each image, and which one each is."""
 
     x: Float[Tensor, "b 4 c s s"]
@@ -56,37 +57,42 @@ class Rotation(Method):
         warmup=0.05,
     )
 
+    @check_ranges
     def __init__(
-        self, encoder: Encoder, *, size: int, crop: float | None = None, flip: float = 0.5
+        self,
+        encoder: Encoder[Tensor],
+        *,
+        size: int,
+        crop: PositiveShare | None = None,
+        flip: Probability = 0.5,
     ):
         super().__init__()
         self.upright: Shift | Crop = (
             Shift(size, size // 8, flip)
-            if crop is None and size <= SMALL
+            if crop is None and size <= MAX_SHIFTED_SIZE
             else Crop(size, scale=(0.08 if crop is None else crop, 1.0), flip=flip)
         )
-        self.upright.check()
         self.encoder, self.head = encoder, nn.Linear(encoder.dim, TURNS)
 
-    def view(self, batch: ImageBatch, rng: Rng) -> Turned:
+    def view(self, batch: ImageBatch, rng: Rng) -> RotatedImages:
         # turned last, at its own square size: no black corners, and no resampling after it
-        return Turned(*rotate_four_ways(self.upright(batch, rng)))
+        return RotatedImages(*rotate_four_ways(self.upright(batch, rng)))
 
-    def counts(self, view: Turned) -> dict[str, Tensor]:
+    def counts(self, view: RotatedImages) -> dict[str, Tensor]:
         return {"rotation": view.x.new_full((), view.label.numel())}
 
-    def forward(self, view: Turned) -> Step:
+    def forward(self, view: RotatedImages) -> Step:
         logits = self.head(self.encoder(view.x.flatten(0, 1)).pooled)
-        return guessed("rotation", logits, view.label.flatten())
+        return cross_entropy_step("rotation", logits, view.label.flatten())
 
-    def inspect(self, view: Turned) -> ImageGrid:
+    def inspect(self, view: RotatedImages) -> ImageGrid:
         """One turn of each image: the four come one after the other."""
         row = torch.arange(len(view.x), device=view.x.device)
         turn = row % TURNS
         x = view.x[row, turn]
         chance, answer = self.head(self.encoder(x).pooled).float().softmax(dim=1).max(dim=1)
         back = torch.stack([torch.rot90(x[i], -int(a), (1, 2)) for i, a in enumerate(answer)])
-        told = [
+        captions = [
             f"answer {90 * a}°, {100 * c:.0f} %" for a, c in zip(answer.tolist(), chance.tolist())
         ]
         about = "Each image is turned, and the encoder has to tell by how much."
@@ -94,6 +100,6 @@ class Rotation(Method):
             about,
             [
                 ImageColumn("turned", x, [f"by {90 * one}°" for one in turn.tolist()]),
-                ImageColumn("turned back", back, told, answer == turn),
+                ImageColumn("turned back", back, captions, answer == turn),
             ],
         )

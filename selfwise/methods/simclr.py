@@ -1,18 +1,26 @@
 """SimCLR (Chen et al. 2020, arXiv:2002.05709): two views of an image agree, all others disagree."""
 
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 import torch.distributed as dist
+from annotated_types import Ge, Le
 from jaxtyping import Float
 from torch import Tensor
 
+from selfwise.core.ranges import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    Probability,
+    check_ranges,
+)
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather_rows, gather_views, world_size
 from selfwise.losses.contrastive import (
-    check_temperature,
     nt_xent,
     nt_xent_shard,
     unit_views,
@@ -55,21 +63,21 @@ class SimCLR(Method):
     # Decay 1e-6 is the paper's; the README of the authors' code says 1e-4.
     paper = PaperDefaults("lars", lr=1.2, base_batch=256, scaling="sqrt", weight_decay=1e-6)
 
+    @check_ranges
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
-        dim: int = 128,
-        layers: int = 2,
-        temperature: float = 0.5,
-        crop: float = 0.08,
-        flip: float = 0.5,
-        strength: float | None = None,
-        blur: float | None = None,
+        dim: PositiveInt = 128,
+        layers: Annotated[int, Ge(2), Le(3)] = 2,
+        temperature: PositiveFloat = 0.5,
+        crop: PositiveShare = 0.08,
+        flip: Probability = 0.5,
+        strength: NonNegativeFloat | None = None,
+        blur: Probability | None = None,
     ):
         super().__init__()
-        check_temperature(temperature)
         self.augment = build_simclr_augment(
             size, crop=crop, flip=flip, strength=strength, blur=blur
         )
@@ -86,7 +94,7 @@ class SimCLR(Method):
         # one pass over both views, as in the authors' code: batch norm sees them together
         z = self.projection(self.encoder(torch.cat(view)).pooled)
         a, b = z.chunk(2)
-        loss = nt_xent_of_all(a, b, self.temperature)
+        loss = nt_xent_over_ranks(a, b, self.temperature)
         own, other = _cosines(gather_rows(a.detach()), gather_rows(b.detach()))
         first = (own > other).float().mean()
         terms = {"nt_xent": mean_over(loss, len(z))}
@@ -100,13 +108,14 @@ class SimCLR(Method):
             f"{len(view.a)} images looked at, {int((own > other).sum())} are nearer to their own "
             "other view than to a view of another image; both cosines are told."
         )
-        told = [f"cosine {o:.2f}, other {n:.2f}" for o, n in zip(own.tolist(), other.tolist())]
+        captions = [f"cosine {o:.2f}, other {n:.2f}" for o, n in zip(own.tolist(), other.tolist())]
         return ImageGrid(
-            about, [ImageColumn("view 1", view.a), ImageColumn("view 2", view.b, told, own > other)]
+            about,
+            [ImageColumn("view 1", view.a), ImageColumn("view 2", view.b, captions, own > other)],
         )
 
 
-def nt_xent_of_all(
+def nt_xent_over_ranks(
     a: Float[Tensor, "n d"], b: Float[Tensor, "n d"], temperature: float
 ) -> Float[Tensor, ""]:
     """NT-Xent of this process's examples among the examples of all processes.

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import NonNegativeFloat, PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Labelled, Step, Term
 from selfwise.methods.inspection import ImageColumn, ImageGrid
@@ -15,7 +16,7 @@ from selfwise.methods.needs import IMAGE_SIZE, NUM_CLASSES
 from selfwise.views.image.augment import build_supervised_augment
 
 
-class Example(NamedTuple):
+class LabelledImages(NamedTuple):
     x: Float[Tensor, "b c s s"]
     label: Int64[Tensor, "b"]
 
@@ -45,16 +46,17 @@ class Supervised(Method):
         "sgd", lr=0.1, base_batch=256, scaling="linear", weight_decay=1e-4, warmup=0.05
     )
 
+    @check_ranges
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
         classes: int,
-        crop: float = 0.2,
-        flip: float = 0.5,
-        strength: float = 0.0,
-        blur: float = 0.0,
+        crop: PositiveShare = 0.2,
+        flip: Probability = 0.5,
+        strength: NonNegativeFloat = 0.0,
+        blur: Probability = 0.0,
     ):
         super().__init__()
         if classes < 2:
@@ -67,26 +69,27 @@ class Supervised(Method):
         )
         self.encoder, self.head = encoder, nn.Linear(encoder.dim, classes)
 
-    def view(self, batch: Labelled, rng: Rng) -> Example:
-        return Example(self.augment(batch.batch, rng), batch.label)
+    def view(self, batch: Labelled, rng: Rng) -> LabelledImages:
+        return LabelledImages(self.augment(batch.batch, rng), batch.label)
 
     def predict(self, x: Float[Tensor, "b c s s"]) -> Float[Tensor, "b classes"]:
         """Logits of each class."""
-        return self.head(self.encoder(x).pooled).float()
+        logits: Tensor = self.head(self.encoder(x).pooled).float()
+        return logits
 
-    def counts(self, view: Example) -> dict[str, Tensor]:
+    def counts(self, view: LabelledImages) -> dict[str, Tensor]:
         return {"cross_entropy": view.x.new_full((), len(view.x))}
 
-    def forward(self, view: Example) -> Step:
+    def forward(self, view: LabelledImages) -> Step:
         logits = self.predict(view.x)
         loss = F.cross_entropy(logits, view.label, reduction="sum")
         right = (logits.argmax(dim=1) == view.label).float().sum()
         count = self.counts(view)["cross_entropy"]
         return Step({"cross_entropy": Term(loss, count)}, {"accuracy": Term(right, count)})
 
-    def inspect(self, view: Example) -> ImageGrid:
+    def inspect(self, view: LabelledImages) -> ImageGrid:
         """The view of each image, and the class that it is taken for."""
         chance, answer = self.predict(view.x).softmax(dim=1).max(dim=1)
-        told = [f"{100 * share:.0f} %" for share in chance.tolist()]
-        column = ImageColumn("view", view.x, told, answer == view.label, answer)
+        captions = [f"{100 * share:.0f} %" for share in chance.tolist()]
+        column = ImageColumn("view", view.x, captions, answer == view.label, answer)
         return ImageGrid("The class of each image is to be told from a view of it.", [column])

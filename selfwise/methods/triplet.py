@@ -2,24 +2,33 @@
 image are nearer to each other than to any view of another image, by a margin."""
 
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Ge, Le
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from selfwise.core.ranges import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    Probability,
+    check_ranges,
+)
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, ImageBatch, Step
 from selfwise.distributed.collectives import gather_rows, gather_views
 from selfwise.losses import triplet_mining as ways
 from selfwise.methods.inspection import ImageGrid, show_triplets
-from selfwise.methods.method import Method, PaperDefaults, shared
+from selfwise.methods.method import Method, PaperDefaults, scale_by_world_size
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.nn.heads import ProjectionHead
 from selfwise.views.image.augment import build_simclr_augment
 
 
-class Pairs(NamedTuple):
+class ImagePairs(NamedTuple):
     """Rows i of `a` and `b` are alike, all others are not.
 
     Here they are two views of an image; whatever else gives pairs needs only another `view`.
@@ -59,19 +68,20 @@ class Triplet(Method):
     # gradients shrink as triplets are solved. FaceNet itself: AdaGrad from 0.05, batch 1,800.
     paper = PaperDefaults("lars", lr=1.2, base_batch=256, scaling="sqrt", weight_decay=1e-6)
 
+    @check_ranges
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
-        dim: int = 128,
-        layers: int = 2,
-        margin: float = 0.2,
+        dim: PositiveInt = 128,
+        layers: Annotated[int, Ge(2), Le(3)] = 2,
+        margin: PositiveFloat = 0.2,
         mining: str = "semihard",
-        crop: float = 0.08,
-        flip: float = 0.5,
-        strength: float | None = None,
-        blur: float | None = None,
+        crop: PositiveShare = 0.08,
+        flip: Probability = 0.5,
+        strength: NonNegativeFloat | None = None,
+        blur: Probability | None = None,
     ):
         super().__init__()
         ways.check_mining(mining, margin, ways.VIEW_RULES)
@@ -81,22 +91,25 @@ class Triplet(Method):
         self.encoder, self.margin, self.mining = encoder, margin, mining
         self.projection = ProjectionHead(encoder.dim, dim=dim, layers=layers)
 
-    def view(self, batch: ImageBatch, rng: Rng) -> Pairs:
+    def view(self, batch: ImageBatch, rng: Rng) -> ImagePairs:
         a, b = self.augment(batch, rng), self.augment(batch, rng)
         if self.mining != "random":
-            return Pairs(a, b)
-        return Pairs(a, b, rng.uniform(len(a), 2).to(a.device, non_blocking=True))
+            return ImagePairs(a, b)
+        return ImagePairs(a, b, rng.uniform(len(a), 2).to(a.device, non_blocking=True))
 
-    def counts(self, view: Pairs) -> dict[str, Tensor]:
+    def counts(self, view: ImagePairs) -> dict[str, Tensor]:
         rows = 2 * len(view.a)
         return {"triplet": view.a.new_full((), ways.count_pairs(self.mining, rows, 1))}
 
-    def forward(self, view: Pairs) -> Step:
-        rows, told = self._rows(view)
-        return shared(ways.triplet_step(*rows, **told))
+    def forward(self, view: ImagePairs) -> Step:
+        z, image, partner, draw = self._embed_views(view)
+        step = ways.triplet_step(
+            z, image, partner, mining=self.mining, margin=self.margin, draw=draw
+        )
+        return scale_by_world_size(step)
 
-    def _rows(self, view: Pairs) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
-        """Embeddings of all views, which image each is of, its partner; and how to mine."""
+    def _embed_views(self, view: ImagePairs) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Embeddings of all views, which image each is of, its partner, and a draw for mining."""
         # one pass over both views, as in SimCLR's code: batch norm sees them together
         z = self.projection(self.encoder(torch.cat([view.a, view.b])).pooled)
         z = gather_views(z)  # negatives are from all processes
@@ -105,17 +118,18 @@ class Triplet(Method):
         if view.draw is not None:
             view = view._replace(draw=gather_rows(view.draw))
         draw = None if view.draw is None else view.draw.T.reshape(-1, 1)
-        told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
-        return (z, row % n, row.roll(n)[:, None]), told
+        return z, row % n, row.roll(n)[:, None], draw
 
-    def inspect(self, view: Pairs) -> ImageGrid:
+    def inspect(self, view: ImagePairs) -> ImageGrid:
         """First views as anchors, with the negatives that are chosen among these images."""
         x, n = torch.cat([view.a, view.b]), len(view.a)
-        rows, told = self._rows(view)
-        distance, found = ways.mine_triplets(*rows, **told)
+        z, image, partner, draw = self._embed_views(view)
+        distance, triplets = ways.mine_triplets(
+            z, image, partner, mining=self.mining, margin=self.margin, draw=draw
+        )
         about = (
             "Two views of an image are anchor and positive; the negative is a view of another of "
             f"{n} images, {ways.DESCRIPTIONS[self.mining]}. Below are squared distances (0 to 4); "
             f"the negative should be farther by {self.margin:g}."
         )
-        return ImageGrid(about, show_triplets(x, distance, *(part[:n] for part in found)))
+        return ImageGrid(about, show_triplets(x, distance, *(part[:n] for part in triplets)))

@@ -3,24 +3,33 @@ are nearer to each other than to those of any other, by a margin."""
 
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Ge
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
+from selfwise.core.ranges import (
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    PositiveShare,
+    Probability,
+    check_ranges,
+)
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Labelled, Step
 from selfwise.distributed.collectives import gather_rows
 from selfwise.losses import triplet_mining as ways
 from selfwise.methods.inspection import ImageGrid, show_triplets
-from selfwise.methods.method import Method, PaperDefaults, shared
+from selfwise.methods.method import Method, PaperDefaults, scale_by_world_size
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.views.image.augment import build_supervised_augment
 from selfwise.views.image.pk_sampler import PKSampler
 
 
-class Faces(NamedTuple):
+class LabelledTriplets(NamedTuple):
     x: Float[Tensor, "b c s s"]
     identity: Int64[Tensor, "b"]
     draw: Float32[Tensor, "b k"] | None = None  # for random negatives, of each partner
@@ -54,26 +63,23 @@ class TripletLabelled(Method):
     couples_batch = "the triplet loss takes its negatives from the whole batch"
     paper = PaperDefaults("adamw", lr=1e-3, warmup=0.05)
 
+    @check_ranges
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder[Tensor],
         *,
         size: int,
-        dim: int = 128,
-        margin: float = 0.2,
+        dim: PositiveInt = 128,
+        margin: PositiveFloat = 0.2,
         mining: str = "semihard",
-        per_identity: int = 4,
-        crop: float = 0.2,
-        flip: float = 0.5,
-        strength: float = 0.0,
-        blur: float = 0.0,
+        per_identity: Annotated[int, Ge(2)] = 4,
+        crop: PositiveShare = 0.2,
+        flip: Probability = 0.5,
+        strength: NonNegativeFloat = 0.0,
+        blur: Probability = 0.0,
     ):
         super().__init__()
         ways.check_mining(mining, margin, ways.LABEL_RULES)
-        if per_identity < 2:
-            raise ValueError(
-                f"per_identity must be at least 2, an anchor and a positive, got {per_identity}"
-            )
         self.augment = build_supervised_augment(
             size, crop=crop, flip=flip, strength=strength, blur=blur
         )
@@ -82,30 +88,35 @@ class TripletLabelled(Method):
         self.draw = partial(PKSampler, per_identity=per_identity)
         self.embedding = nn.Linear(encoder.dim, dim)
 
-    def view(self, batch: Labelled, rng: Rng) -> Faces:
+    def view(self, batch: Labelled, rng: Rng) -> LabelledTriplets:
         x = self.augment(batch.batch, rng)
         if self.mining != "random":
-            return Faces(x, batch.label)
+            return LabelledTriplets(x, batch.label)
         draw = rng.uniform(len(x), self.per_identity - 1)
-        return Faces(x, batch.label, draw.to(x.device, non_blocking=True))
+        return LabelledTriplets(x, batch.label, draw.to(x.device, non_blocking=True))
 
-    def counts(self, view: Faces) -> dict[str, Tensor]:
+    def counts(self, view: LabelledTriplets) -> dict[str, Tensor]:
         pairs = ways.count_pairs(self.mining, len(view.x), self.per_identity - 1)
         return {"triplet": view.x.new_full((), pairs)}
 
-    def forward(self, view: Faces) -> Step:
-        rows, told = self._rows(view)
-        return shared(ways.triplet_step(*rows, **told))
+    def forward(self, view: LabelledTriplets) -> Step:
+        z, identity, partner, draw = self._embed_images(view)
+        step = ways.triplet_step(
+            z, identity, partner, mining=self.mining, margin=self.margin, draw=draw
+        )
+        return scale_by_world_size(step)
 
-    def inspect(self, view: Faces) -> ImageGrid:
+    def inspect(self, view: LabelledTriplets) -> ImageGrid:
         """The first image of each identity as the anchor, and the first triplet that it is in."""
-        rows, told = self._rows(view)
-        distance, found = ways.mine_triplets(*rows, **told)
+        z, identity, partner, draw = self._embed_images(view)
+        distance, triplets = ways.mine_triplets(
+            z, identity, partner, mining=self.mining, margin=self.margin, draw=draw
+        )
         same, row = view.identity[:, None] == view.identity, torch.arange(len(view.x))
         first = (same.int().argmax(dim=1).cpu() == row).nonzero()[:, 0].to(view.x.device)
-        each = len(found.anchor) // len(view.x)  # triplets of each row
-        place = first * each + found.chosen.view(-1, each)[first].int().argmax(dim=1)
-        anchor, positive, negative, chosen = (part[place] for part in found)
+        each = len(triplets.anchor) // len(view.x)  # triplets of each row
+        place = first * each + triplets.chosen.view(-1, each)[first].int().argmax(dim=1)
+        anchor, positive, negative, chosen = (part[place] for part in triplets)
         columns = show_triplets(view.x, distance, anchor, positive, negative, chosen)
         names = [view.identity[who] for who in (anchor, positive, negative)]
         names[2] = torch.where(chosen, names[2], -1)
@@ -117,8 +128,8 @@ class TripletLabelled(Method):
         named = [column._replace(labels=own) for column, own in zip(columns, names)]
         return ImageGrid(about, named, first)
 
-    def _rows(self, view: Faces) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, Any]]:
-        """Embeddings, the identity of each and its partners; and how to mine."""
+    def _embed_images(self, view: LabelledTriplets) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Embeddings, the identity of each, its partners, and a draw for mining."""
         # negatives are from all processes
         z, identity = (
             gather_rows(self.embedding(self.encoder(view.x).pooled)),
@@ -126,5 +137,4 @@ class TripletLabelled(Method):
         )
         partner = ways.find_positives_grouped(identity, self.per_identity)
         draw = None if view.draw is None else gather_rows(view.draw)
-        told: dict[str, Any] = {"mining": self.mining, "margin": self.margin, "draw": draw}
-        return (z, identity, partner), told
+        return z, identity, partner, draw

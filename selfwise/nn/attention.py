@@ -142,7 +142,8 @@ def attend(
         b, n = q.shape[:2]
         flat = (part.flatten(0, 1) for part in (q, k, v))
         out = load_varlen_kernel()(*flat, layout.bounds, layout.bounds, n, n, causal=layout.causal)
-        return out.unflatten(0, (b, n))
+        outputs: Tensor = out.unflatten(0, (b, n))
+        return outputs
     # SDPA keeps all scores of a mask that is learned, and takes longer even so: 19 ms against 16
     # for 64 rows of 65 and 3 heads of 64 on one core, 18 against 8 in bfloat16
     learned = layout.mask is not None and layout.mask.requires_grad and not q.is_cuda
@@ -177,7 +178,8 @@ def attend_by_products(
     else:
         mask = mask.expand(b, h, m, k.shape[1]).flatten(0, 1)
         weights = torch.baddbmm(mask, q, k.mT, alpha=c**-0.5).softmax(dim=-1)
-    return torch.bmm(drop(weights, dropout), v).unflatten(0, (b, h)).transpose(1, 2)
+    outputs: Tensor = torch.bmm(drop(weights, dropout), v).unflatten(0, (b, h)).transpose(1, 2)
+    return outputs
 
 
 def _sdpa_is_slow(q: Float[Tensor, "b q h c"], dropout: float) -> bool:
@@ -262,11 +264,13 @@ class Attention(nn.Module):
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
         """(b n parts*d) to `parts` tensors (b n h c)."""
-        return x.unflatten(-1, (parts, self.heads, -1)).unbind(2)
+        split: tuple[Tensor, ...] = x.unflatten(-1, (parts, self.heads, -1)).unbind(2)
+        return split
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
         dropout = self.dropout if self.training else 0.0
-        return self.out(attend(q, k, v, layout, dropout=dropout).flatten(2))
+        outputs: Tensor = self.out(attend(q, k, v, layout, dropout=dropout).flatten(2))
+        return outputs
 
 
 def product_dtype(like: Tensor) -> torch.dtype:

@@ -199,7 +199,8 @@ class MelStem(nn.Module):
             valid = valid_windows(extent, x, window=window, hop=hop)
             x = _standardize(x, valid) if self.norm == "clip" else (x - LOUDNESS[0]) / LOUDNESS[1]
             x = x if valid is None else x * valid[..., None]
-            return F.pad(x, (0, 0, 0, x.shape[1] % 2)).unflatten(1, (-1, 2)).flatten(2)
+            pairs: Tensor = F.pad(x, (0, 0, 0, x.shape[1] % 2)).unflatten(1, (-1, 2)).flatten(2)
+            return pairs
 
 
 def _standardize(x: Float[Tensor, "b m c"], valid: Bool[Tensor, "b m"] | None) -> Tensor:

@@ -27,7 +27,8 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        return x + self.inner(x)
+        outputs: Tensor = x + self.inner(x)
+        return outputs
 
 
 class Decoder(nn.Module):
@@ -58,7 +59,8 @@ class Decoder(nn.Module):
 
     def forward(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b c s t"]:
         """Values around 0 to 1, not cut off: the untrained decoder is near a middle gray."""
-        return self.last(self.parts(x)) + 0.5
+        images: Tensor = self.last(self.parts(x)) + 0.5
+        return images
 
 
 def level_widths(patch: int, width: int) -> list[int]:

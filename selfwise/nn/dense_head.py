@@ -36,7 +36,8 @@ class DenseHead(nn.Module):
             self._resize(part(_to_map(x))) for part, x in zip(self.inward, maps, strict=True)
         ]
         # the scores lie side by side, as what compares them wants it
-        return self.out(self.mix(sum(resized)).permute(0, 2, 3, 1))
+        outputs: Tensor = self.out(self.mix(sum(resized)).permute(0, 2, 3, 1))
+        return outputs
 
     def _resize(self, x: Float[Tensor, "b d h w"]) -> Float[Tensor, "b d p q"]:
         if x.shape[2] >= self.grid[0] and x.shape[3] >= self.grid[1]:
@@ -51,4 +52,5 @@ def _input_projection(dim: int, width: int) -> nn.Sequential:
 def _to_map(features: Features) -> Float[Tensor, "b d h w"]:
     assert features.tokens is not None, "the caller has checked"
     assert features.grid is not None
-    return features.tokens.mT.unflatten(2, features.grid)
+    feature_map: Tensor = features.tokens.mT.unflatten(2, features.grid)
+    return feature_map

@@ -48,7 +48,8 @@ class _BySigmoid(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (slope,) = ctx.saved_tensors
-        return grads[0] * slope
+        grad: Tensor = grads[0] * slope
+        return grad
 
 
 def _gelu_without_gradient(x: Tensor) -> Tensor:

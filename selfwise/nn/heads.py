@@ -20,7 +20,9 @@ class ProjectionHead(nn.Sequential):
         super().__init__(*hidden, nn.Linear(width, dim, bias=False), last)
 
     def forward(self, h: Float[Tensor, "b width"]) -> Float[Tensor, "b dim"]:
-        return super().forward(h)
+        for layer in self:
+            h = layer(h)
+        return h
 
 
 def _layer(width: int, out: int) -> list[nn.Module]:

@@ -44,10 +44,12 @@ class PatchAttention(nn.Module):
         return self._attend(q, k, v, None if bias is None else bias_at_queries(bias, where))
 
     def _split(self, x: Tensor, parts: int) -> tuple[Tensor, ...]:
-        return x.unflatten(-1, (parts, self.heads, -1)).unbind(2)
+        split: tuple[Tensor, ...] = x.unflatten(-1, (parts, self.heads, -1)).unbind(2)
+        return split
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-        return self.out(attend(q, k, v, Layout(mask=bias)).flatten(2))
+        outputs: Tensor = self.out(attend(q, k, v, Layout(mask=bias)).flatten(2))
+        return outputs
 
 
 class PatchBlock(nn.Module):

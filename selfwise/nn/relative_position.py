@@ -54,4 +54,5 @@ def bias_at_queries(
     """Select the bias of the queries at the positions `where`."""
     h, n = bias.shape[1:3]
     rows = F.embedding(where, bias[0].transpose(0, 1).flatten(1))
-    return rows.unflatten(-1, (h, n)).transpose(1, 2)
+    scores: Tensor = rows.unflatten(-1, (h, n)).transpose(1, 2)
+    return scores

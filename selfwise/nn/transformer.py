@@ -44,7 +44,8 @@ class MLP(nn.Module):
         self.activation = ACTIVATIONS[activation]
 
     def forward(self, x: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-        return self.down(self.activation(self.up(x)))
+        outputs: Tensor = self.down(self.activation(self.up(x)))
+        return outputs
 
 
 class Block(nn.Module):
@@ -96,7 +97,8 @@ class Block(nn.Module):
         if self.pre:
             return x + self._drop(self.mlp(self.norm2(x)))
         x = self.norm1(x)
-        return self.norm2(x + self._drop(self.mlp(x)))
+        outputs: Tensor = self.norm2(x + self._drop(self.mlp(x)))
+        return outputs
 
     def _drop(self, x: Tensor) -> Tensor:
         return dropout(x, self.dropout) if self.training else x

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from selfwise.core.device import DTYPES, device_type
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.distributed.sharding import LocalBatch
 from selfwise.training.config import ResolvedTraining
-from selfwise.training.loop import Batches, load
-from selfwise.training.step import Parts, made_views
+from selfwise.training.loop import Batches, load_batches
+from selfwise.training.step import TrainState, make_views
 
 Shape = Sequence[int]
 
-DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MATRIX_SIDES = {"cpu": 1024, "cuda": 8192}  # of the square matrices: larger gave no more
 MAX_PRODUCTS, MAX_SECONDS = 10, 2.0  # products, of which the best counts; seconds
 # steps whose products are counted; seconds after which no other one is
@@ -26,7 +26,7 @@ COUNTED_STEPS, MAX_COUNTING_SECONDS = 3, 10.0
 
 def matrix_side(device: str) -> int:
     """The side of the matrices that are multiplied on a device."""
-    return MATRIX_SIDES[device.partition(":")[0]]
+    return MATRIX_SIDES[device_type(device)]
 
 
 def measure_matmul_rate(device: str, precision: str, side: int) -> float:
@@ -57,7 +57,7 @@ def synchronize(device: str) -> None:
 
 
 def count_step_flops(
-    parts: Parts, batches: Batches, options: ResolvedTraining, *, seed: int
+    parts: TrainState, batches: Batches, options: ResolvedTraining, *, seed: int
 ) -> float:
     """Operations of the products in a step, forward and backward: the mean of the first steps.
 
@@ -66,9 +66,9 @@ def count_step_flops(
     """
     options = options.replace(workers=0, steps=COUNTED_STEPS)
     counts, started = [], monotonic()
-    for step, batch in load(batches, 0, options, DistributedEnv(size=options.devices)):
+    for step, batch in load_batches(batches, 0, options, DistributedEnv(size=options.devices)):
         mine = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
-        views = made_views(parts, mine, step, seed=seed, options=options)
+        views = make_views(parts, mine, step, seed=seed, options=options)
         with build_flop_counter(options.device) as flop_counter:
             for view in views:
                 step_result = parts.precision.forward(parts.method, view)

@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 import torch
 
-from selfwise.core.memory import kept_memory
-from selfwise.core.process import explained_loader_death, threads
+from selfwise.core.memory import keep_freed_memory
+from selfwise.core.process import explain_loader_death, limit_threads
 from selfwise.core.types import RATE, AudioBatch, Batch, Labelled, TextBatch, batch_size
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.distributed.sharding import LocalBatch
 from selfwise.methods.method import Method
 from selfwise.profiling.flops import synchronize
 from selfwise.training.config import ResolvedTraining
-from selfwise.training.loop import Batches, load
-from selfwise.training.step import Parts, assemble, set_lr, train_step
+from selfwise.training.loop import Batches, load_batches
+from selfwise.training.step import TrainState, build_state, set_lr, train_step
 
 Moment = float | torch.cuda.Event
 
@@ -71,14 +71,14 @@ def time_steps(
     Before that come three steps, and those that empty what reading had put by. Nothing is
     written. Of several processes the first measures its part of a step, alone.
     """
-    with threads(options.threads), kept_memory(), explained_loader_death():
+    with limit_threads(options.threads), keep_freed_memory(), explain_loader_death():
         return _time_steps(
-            assemble(method(), options), batches, options, seed=seed, seconds=seconds
+            build_state(method(), options), batches, options, seed=seed, seconds=seconds
         )
 
 
 def _time_steps(
-    parts: Parts, batches: Batches, options: ResolvedTraining, *, seed: int, seconds: float
+    parts: TrainState, batches: Batches, options: ResolvedTraining, *, seed: int, seconds: float
 ) -> StepTiming:
     endless, env = options.replace(steps=ENDLESS_STEPS), DistributedEnv(size=options.devices)
     device, warmup_steps, started = (
@@ -88,7 +88,7 @@ def _time_steps(
     )
     marks: list[Moment] = []
     waited, amounts = 0.0, []
-    loaded = iter(load(batches, 0, endless, env))
+    loaded = iter(load_batches(batches, 0, endless, env))
     while True:
         wait_started = perf_counter()
         step, batch = next(loaded)

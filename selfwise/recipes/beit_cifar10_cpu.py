@@ -10,7 +10,7 @@ from jaxtyping import Integer
 from rich.console import Console
 from rich.table import Table
 
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.data.image import Images, open_images
 from selfwise.evaluation.features.image import extract_layers, extract_pixels
 from selfwise.evaluation.probes.leave_one_group_out import CandidateChoice, choose_candidate
@@ -81,7 +81,7 @@ def beit_cifar10_cpu(
     else:
         run = train_beit(units=units, clusters=512)
     train_images = open_images(train, labelled=True)
-    rows = shuffled(len(train_images), 0, "labels")[:NUM_LABELS]
+    rows = shuffle_indices(len(train_images), 0, "labels")[:NUM_LABELS]
     test_images = open_images(images / "test", labelled=True)
     choices = _choose_layers(run, train_images.take(np.sort(rows)), test_images)
     labels = _get_labels(test_images)

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from selfwise.core.types import frames
+from selfwise.core.types import count_frames
 from selfwise.data.audio.open import Recordings, open_recordings
 from selfwise.evaluation.features.audio import compute_mfcc_statistics, extract_layers
 from selfwise.evaluation.probes.leave_one_group_out import (
@@ -176,7 +176,9 @@ def _measure_pnmi(run: Run, recordings: Recordings, digits: np.ndarray) -> float
     all_training = open_recordings(run.record.data, exclude=options.exclude)
     trained, _ = all_training.split(options.held_out, seed=0)
     digit_of = dict(zip(recordings.ids, digits))
-    units = [targets.trained.read(i, 0, frames(int(n))) for i, n in enumerate(trained.samples)]
+    units = [
+        targets.trained.read(i, 0, count_frames(int(n))) for i, n in enumerate(trained.samples)
+    ]
     return compute_pnmi(*flatten_units(units, np.array([digit_of[name] for name in trained.ids])))
 
 

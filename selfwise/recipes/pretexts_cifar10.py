@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from selfwise.core.errors import did_you_mean
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import Batch, Labelled
 from selfwise.data.image import Images, open_images
 from selfwise.evaluation.features.compute import ComputeOptions
@@ -202,7 +202,7 @@ def _format_percent(shares: Sequence[float]) -> str:
 def _score_own_task(run: Run, test: Images) -> str:
     """Terms and metrics of the task on test images, with views as in training."""
     labels = torch.from_numpy(_get_labels(test))
-    order = shuffled(len(test), SEED, "own task")[:TASK_EXAMPLES]
+    order = shuffle_indices(len(test), SEED, "own task")[:TASK_EXAMPLES]
     rows = np.array_split(order, max(1, len(order) // BATCH_SIZE))
 
     def read_batch(number: int) -> Batch:
@@ -215,7 +215,7 @@ def _score_own_task(run: Run, test: Images) -> str:
 
 def _split_held_out(images: Images) -> tuple[Images, Images]:
     """All but `HELD_OUT` images, and these."""
-    order = shuffled(len(images), SEED, "held out")
+    order = shuffle_indices(len(images), SEED, "held out")
     return images.take(np.sort(order[HELD_OUT:])), images.take(np.sort(order[:HELD_OUT]))
 
 

@@ -1,10 +1,10 @@
 """`selfwise report`: looks at runs and writes what is to be seen into one HTML file."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
+from selfwise.core.files import write_file
 from selfwise.report.page import page
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section
 from selfwise.report.sections import curves, embedding, glue, options, scores, summary, tasks
@@ -47,7 +47,7 @@ def write_page(
         build_sections(folders, data=data, seed=seed),
         lead=summary.write_lead(folders),
     )
-    _write_atomically(text, path)
+    write_file(path, text)
     return path
 
 
@@ -97,17 +97,7 @@ def _check_target(out: Path) -> Path:
 
 def _open_run(folder: Path) -> Run | None:
     """The run with its weights, or None before its first checkpoint."""
-    newest, torn_files = checkpoint.latest(folder / "checkpoints")
+    newest, torn_files = checkpoint.find_latest(folder / "checkpoints")
     if newest is None and not torn_files:
         return None
     return load(folder)
-
-
-def _write_atomically(text: str, path: Path) -> None:
-    """The file is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # it is there if that failed

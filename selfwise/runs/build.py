@@ -8,7 +8,7 @@ from typing import Any
 
 from selfwise.core.config import Config, make_config
 from selfwise.core.files import digest
-from selfwise.core.plugins import FROM_PYTHON, digest_code, is_place, load_allowed
+from selfwise.core.plugins import FROM_PYTHON, digest_code, is_import_path, load_allowed_object
 from selfwise.core.rng import init_seed
 from selfwise.encoders.outside import reset_weights
 from selfwise.methods import Method, find_method
@@ -93,9 +93,9 @@ def _find_method(folder: Path, record: RunRecord, method: type[Method] | None) -
             f"{folder} was trained with a method that was defined in Python: load or resume it "
             "there, with method="
         )
-    if not is_place(record.method):
+    if not is_import_path(record.method):
         return find_method(record.method)
-    kind = load_allowed(record.method, folder=folder)
+    kind = load_allowed_object(record.method, folder=folder)
     if not (isinstance(kind, type) and issubclass(kind, Method)):
         raise ValueError(f"{record.method}, the method of {folder}, is not a method any more")
     return kind
@@ -173,7 +173,7 @@ def load_at(folder: Path, saved: checkpoint.Checkpoint, code: RunCode | None = N
     inputs = modality.load_inputs(code.method, folder, facts, record.needs, open_newest)
     method = recorded_plan(record, code, pretrained=False).build(facts, inputs)
     checkpoint.load_weights(saved, method)
-    weights = checkpoint.checksum(saved.folder / checkpoint.FILES[0])
+    weights = checkpoint.compute_checksum(saved.folder / checkpoint.FILES[0])
     return LoadedRun(record, facts, method.eval(), weights, saved.step, code)
 
 
@@ -192,7 +192,7 @@ def locate(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
     """
     folder = Path(run)
     if folder.parent.name == "checkpoints":
-        return folder.parent.parent, checkpoint.whole(folder)
+        return folder.parent.parent, checkpoint.open_checkpoint(folder)
     steps = read_record(folder).steps
     newest, torn = _newest(folder)
     for sentence in torn:
@@ -213,7 +213,7 @@ def build_started(
         # a language model is its heads too; a projection head is thrown away after each run
         whole = type(earlier) is type(method) and method.modality == "text"
         ours, theirs = (method, earlier) if whole else (method.encoder, earlier.encoder)
-        checkpoint.fill(ours, theirs.state_dict(), where=folder)
+        checkpoint.copy_weights(ours, theirs.state_dict(), where=folder)
         if type(earlier) is type(method):
             for name in method.carried:
                 getattr(method, name).data.copy_(getattr(earlier, name))
@@ -231,7 +231,7 @@ def find_newest(folder: Path) -> checkpoint.Checkpoint:
 
 def _newest(folder: Path) -> tuple[checkpoint.Checkpoint, list[str]]:
     """And a sentence for each newer one that is torn."""
-    newest, torn = checkpoint.latest(folder / "checkpoints")
+    newest, torn = checkpoint.find_latest(folder / "checkpoints")
     if newest is None:
         why = f" ({torn[0]})" if torn else ""
         raise ValueError(

@@ -12,20 +12,20 @@ from torch import nn
 from selfwise.core.config import (
     AbsolutePath,
     Config,
-    flag,
+    format_flag,
+    list_option_paths,
+    list_sections,
     make_config,
+    make_options_class,
     merge_values,
     nest_values,
-    option_paths,
-    options_of,
-    sections,
     values_in,
 )
 from selfwise.core.plugins import (
     FROM_PYTHON,
     allow_plugins,
-    is_place,
-    module_of,
+    is_import_path,
+    module_part,
 )
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
@@ -133,12 +133,14 @@ def encoder_class(modality: AnyModality, name: str, factory: EncoderFactory | No
         return modality.find_encoder_options(name)
     if isinstance(factory, ModuleFactory):
         return ModuleOptions
-    return options_of(factory, skip=modality.encoder_facts, prefix="encoder.", positional=True)
+    return make_options_class(
+        factory, skip=modality.encoder_facts, prefix="encoder.", positional=True
+    )
 
 
 def method_class_options(kind: type[Method]) -> type[Config]:
     """The config class of a method's own options."""
-    return options_of(kind, skip={"encoder", *kind.needs})
+    return make_options_class(kind, skip={"encoder", *kind.needs})
 
 
 def needs_class(kind: type[Method]) -> type[Config]:
@@ -160,7 +162,7 @@ def make_request(
     data: object,
     encoder: str | EncoderFactory | nn.Module = "",
     start: str | Path = "",
-    spell: Callable[[str], str] = flag,
+    spell: Callable[[str], str] = format_flag,
 ) -> RunRequest:
     """A run as the user describes it, with every option checked.
 
@@ -197,7 +199,7 @@ def make_request(
     asked = values_in(config, given)
     if ":" in method_name + name:
         # what the user has named or handed over, the other processes of the run may import too
-        allow_plugins(module_of(place) for place in (method_name, name) if is_place(place))
+        allow_plugins(module_part(place) for place in (method_name, name) if is_import_path(place))
     return RunRequest(
         method=method_name,
         kind=kind,
@@ -223,10 +225,10 @@ def _check_not_supplied(
     spell: Callable[[str], str],
 ) -> None:
     """Raises ValueError for what no encoder takes as an option, also where it takes any name."""
-    own = sections(kind)["encoder_options"].model_fields
+    own = list_sections(kind)["encoder_options"].model_fields
     taken = SUPPLIED if factory is None else signature(factory).parameters
     for name in (n for n in given if n in taken and n not in own):
-        if (setter := SUPPLIED.get(name, "")) in option_paths(kind):
+        if (setter := SUPPLIED.get(name, "")) in list_option_paths(kind):
             raise ValueError(
                 f"{spell(f'encoder.{name}')} is no option of the encoder; {spell(setter)} sets it"
             )

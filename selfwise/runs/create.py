@@ -28,7 +28,7 @@ from selfwise.runs.record import RunRecord, has_record, read_record, write_recor
 from selfwise.runs.settled import NAME, settle
 from selfwise.runs.steps import plan_steps
 from selfwise.training.best_metric import check_best
-from selfwise.training.checkpoint import everything
+from selfwise.training.checkpoint import list_checkpoints
 from selfwise.training.config import ResolvedTraining, check_training
 from selfwise.training.loop import fit
 
@@ -178,6 +178,6 @@ def _removed_if_never_saved(out: Path, training: ResolvedTraining) -> Iterator[N
     try:
         yield
     except (ValueError, FloatingPointError):
-        if training.devices == 1 and not everything(out / "checkpoints"):
+        if training.devices == 1 and not list_checkpoints(out / "checkpoints"):
             shutil.rmtree(out)
         raise

@@ -9,11 +9,11 @@ from selfwise import methods
 from selfwise.core.config import Config
 from selfwise.core.plugins import (
     FROM_PYTHON,
-    absolute_place,
-    is_place,
-    load_allowed,
-    load_place,
-    name_place,
+    is_import_path,
+    load_allowed_object,
+    load_object,
+    name_import_path,
+    resolve_import_path,
 )
 from selfwise.data.image.named_sets import parse_name
 from selfwise.data.text.documents import HUB_PREFIX
@@ -36,15 +36,15 @@ def find_method_class(method: str | type[Method]) -> type[Method]:
 
 def name_method(method: str | type[Method]) -> tuple[str, type[Method], bool]:
     """A method as run.yaml names it, its class, and whether it is from outside the package."""
-    if isinstance(method, str) and not is_place(method):
+    if isinstance(method, str) and not is_import_path(method):
         return method, methods.find_method(method), False
-    kind = load_place(method) if isinstance(method, str) else method
+    kind = load_object(method) if isinstance(method, str) else method
     if not (isinstance(kind, type) and issubclass(kind, Method)):
         raise ValueError(f"{method} is not a method: a class that inherits selfwise.Method is one")
     own = methods.name_of(kind)
     if isinstance(method, str):
-        return absolute_place(method), kind, not own
-    return own or name_place(kind), kind, not own
+        return resolve_import_path(method), kind, not own
+    return own or name_import_path(kind), kind, not own
 
 
 def name_encoder(
@@ -53,7 +53,7 @@ def name_encoder(
     """An encoder as run.yaml names it, and its factory where it is not one of ours."""
     if isinstance(encoder, str):
         factory = find_factory(encoder)
-        return (encoder if factory is None else absolute_place(encoder)), factory
+        return (encoder if factory is None else resolve_import_path(encoder)), factory
     if isinstance(encoder, nn.Module):
         return FROM_PYTHON, ModuleFactory(encoder)
     if not callable(encoder):
@@ -61,7 +61,7 @@ def name_encoder(
             "encoder must be a name, MODULE:NAME, a torch module or a function that makes one, "
             f"not {type(encoder).__name__}"
         )
-    return name_place(encoder), encoder
+    return name_import_path(encoder), encoder
 
 
 def find_recorded_encoder(folder: Path, record: RunRecord) -> EncoderFactory | None:
@@ -76,8 +76,8 @@ def find_recorded_encoder(folder: Path, record: RunRecord) -> EncoderFactory | N
             f"the encoder of {folder} was handed over in Python: load or resume it there, with "
             "encoder="
         )
-    if is_place(name):
-        load_allowed(name, folder=folder)
+    if is_import_path(name):
+        load_allowed_object(name, folder=folder)
     return find_factory(name)
 
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from selfwise.core.config import flatten_config
+from selfwise.core.device import resolve_device
 from selfwise.core.plugins import digest_code
-from selfwise.core.process import threads
+from selfwise.core.process import limit_threads
 from selfwise.methods import Method
 from selfwise.modalities.modality import OpenData, Opening, Steps
 from selfwise.runs.build import (
@@ -23,8 +24,7 @@ from selfwise.training.config import (
     ResolvedTraining,
     check_training,
     name_sources,
-    resolve,
-    resolve_device,
+    resolve_training,
 )
 
 
@@ -55,7 +55,7 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
         device=resolve_device(config.training.device),
         needs=config.needs_options,
     )
-    with threads(config.training.threads):
+    with limit_threads(config.training.threads):
         opened = request.modality.open_data(data, config.reading, opening)
     if request.earlier is not None:
         opened.adopt(request.earlier)
@@ -133,5 +133,5 @@ def _resolve(request: RunRequest, data: OpenData) -> tuple[ResolvedTraining, dic
             "--batch does not go with --batch-tokens or, for speech, --seconds, which decide how "
             "many examples are in a step: leave one of them out"
         )
-    training = resolve(asked, request.kind, workers=data.workers, batch=data.batch)
+    training = resolve_training(asked, request.kind, workers=data.workers, batch=data.batch)
     return training, name_sources(asked, training)

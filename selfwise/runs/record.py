@@ -3,7 +3,6 @@
 Reading one imports nothing that it names.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +11,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
-from selfwise.core.config import Config, make_config, sections
+from selfwise.core.config import Config, list_sections, make_config
+from selfwise.core.files import write_file
 from selfwise.modalities import find_modality
 from selfwise.training.config import ResolvedTraining
 
@@ -107,7 +107,7 @@ class RunRecord:
 
     def needs_options(self, kind: type[Config]) -> Config:
         """The options of a method's needs, given their config class."""
-        values = {name: self._values(section) for name, section in sections(kind).items()}
+        values = {name: self._values(section) for name, section in list_sections(kind).items()}
         return make_config(kind, values)
 
     def _values(self, kind: type[Config]) -> dict[str, Any]:
@@ -152,12 +152,9 @@ _Dumper.add_representer(tuple, lambda dumper, data: dumper.represent_list(list(d
 
 def write_record(folder: Path, record: RunRecord) -> None:
     """Write run.yaml whole or not at all."""
-    temporary = folder / f".{FILE}.writing"
-    with temporary.open("w") as file:
-        yaml.dump(record.to_dict(), file, _Dumper, sort_keys=False, allow_unicode=True, width=1000)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(folder / FILE)
+    content = record.to_dict()
+    text = yaml.dump(content, None, _Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    write_file(folder / FILE, text)
 
 
 def has_record(folder: Path) -> bool:

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import yaml
 
 from selfwise import methods
-from selfwise.core.config import field_at, flag, is_open, option_paths, sections
-from selfwise.core.plugins import FROM_PYTHON, is_place
+from selfwise.core.config import find_field, format_flag, is_open, list_option_paths, list_sections
+from selfwise.core.plugins import FROM_PYTHON, is_import_path
 from selfwise.runs.config import config_class
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.record import ENCODER, RunRecord
 from selfwise.training.config import MACHINE as CHOSEN
 from selfwise.training.config import PAPER
-from selfwise.training.optimizers import scaled_lr
+from selfwise.training.optimizers import scale_lr
 
 MACHINE = (*CHOSEN, "workers")  # chosen by the machine unless given
 LENGTHS = ("epochs", "minutes")
@@ -77,7 +77,7 @@ def _import_command(record: RunRecord, out: str) -> ReproduceCommand:
     about = record.imported
     words = ["selfwise", "import", about.get("family", record.method), about.get("from", "FOLDER")]
     for name, value in about.get("asked", {}).items():
-        words += [flag(name), str(value)]
+        words += [format_flag(name), str(value)]
     note = "The weights were imported from a file or folder of this name."
     return ReproduceCommand(shlex.join([*words, "--out", out]), [note])
 
@@ -89,7 +89,7 @@ def _as_words(name: str, value: object) -> str:
     elif isinstance(value, str) and name.startswith(ENCODER) and not _is_plain_text(value):
         value = json.dumps(value)
     text = shlex.quote(str(value))
-    return f"{flag(name)}{'=' if text.startswith('--') else ' '}{text}"
+    return f"{format_flag(name)}{'=' if text.startswith('--') else ' '}{text}"
 
 
 def _is_plain_text(text: str) -> bool:
@@ -116,15 +116,15 @@ def _unknown_options(record: RunRecord, values: Mapping[str, Any]) -> list[str]:
     if not _is_known(record):
         return []
     kind = config_class(record.method, record.encoder_name)
-    anything = is_open(sections(kind)["encoder_options"])
-    known = option_paths(kind)
+    anything = is_open(list_sections(kind)["encoder_options"])
+    known = list_option_paths(kind)
     return [n for n in values if n not in known and not (anything and n.startswith(ENCODER))]
 
 
 def _is_known(record: RunRecord) -> bool:
     """Whether the classes of the method and the encoder are found without importing a plugin."""
     outside = (
-        FROM_PYTHON in name or is_place(name) for name in (record.method, record.encoder_name)
+        FROM_PYTHON in name or is_import_path(name) for name in (record.method, record.encoder_name)
     )
     return record.method in methods.method_names() and not any(outside)
 
@@ -135,10 +135,12 @@ def _list_defaults(record: RunRecord) -> dict[str, Any]:
         return {}
     kind = methods.find_method(record.method)
     config = config_class(kind, record.encoder_name)
-    defaults = {name: field_at(config, path).default for name, path in option_paths(config).items()}
+    defaults = {
+        name: find_field(config, path).default for name, path in list_option_paths(config).items()
+    }
     defaults |= {name: getattr(kind.paper, name) for name in PAPER}
     if record.get("optimizer") == kind.paper.optimizer:  # the rate is that of its optimiser
-        defaults["lr"] = scaled_lr(kind.paper, int(record.option("batch")))
+        defaults["lr"] = scale_lr(kind.paper, int(record.option("batch")))
     if record.modality == "text":
         defaults["tokenizer"] = kind.default_tokenizer
     defaults |= {f"{ENCODER}{name}": value for name, value in kind.encoder_options.items()}

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from selfwise.core.config import flag
+from selfwise.core.config import format_flag
+from selfwise.core.device import resolve_device
 from selfwise.core.plugins import FROM_PYTHON, allow_plugins
 from selfwise.distributed.process_group import detect_env
 from selfwise.methods import Method
@@ -19,7 +20,6 @@ from selfwise.runs.launch import check_as_many, check_together, joined, reopen, 
 from selfwise.runs.open import Run, load, resolve_code
 from selfwise.runs.record import RunRecord, has_record, read_record
 from selfwise.runs.settled import NAME, settle
-from selfwise.training.config import resolve_device
 from selfwise.training.loop import fit
 
 
@@ -107,7 +107,8 @@ def pretrain_or_resume(
         before = record.config.get(name, record.get(name))
         if value != before:
             raise ValueError(
-                f"{folder} holds a run with {flag(name)} {before}, not {value}; give another --out"
+                f"{folder} holds a run with {format_flag(name)} {before}, not {value}; "
+                "give another --out"
             )
     return resume(folder, data=data if record.data == FROM_PYTHON else None, quiet=quiet)
 

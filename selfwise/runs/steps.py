@@ -11,7 +11,7 @@ from selfwise.runs.prepare import PreparedRun
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 from selfwise.training.memory_estimate import check_memory
-from selfwise.training.progress import span
+from selfwise.training.progress import format_duration
 from selfwise.training.step_time import Pace, measure_pace
 
 PATIENCE, MEASURED = 10.0, 0.05  # seconds that are measured, and the share of a budget
@@ -45,13 +45,13 @@ def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -
         say(_no_looks(training, max(pace.looks)), quiet=quiet)
         training, pace, probes = training.replace(health_every=0), Pace(pace.step, []), []
     if training.minutes is not None:
-        steps = pace.steps_in(budget - (monotonic() - begun), probes)
+        steps = pace.count_steps(budget - (monotonic() - begun), probes)
         if steps < FEW:
             say(_few_steps(training, steps, pace.step), quiet=quiet)
     else:
         epochs = training.epochs or 0.0
         steps = max(1, round(epochs * length))
-    lasts = span(pace.seconds_of(steps, probes))
+    lasts = format_duration(pace.estimate_seconds(steps, probes))
     say(f"{steps} steps ({steps / length:.1f} epochs), about {lasts}", quiet=quiet)
     return training.replace(steps=steps, epochs=None, minutes=None)
 

@@ -1,7 +1,6 @@
 """The units of every frame of many recordings, as one array on disk."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from selfwise.core.types import HOP, frames
+from selfwise.core.files import write_file
+from selfwise.core.types import HOP, count_frames
 
 FORMAT = 1
 ARRAY_FILE, FACTS_FILE, HALF_FILE = "units.npy", "units.json", "units.half.npy"
@@ -182,7 +182,9 @@ def _write_batch(
 
 
 def _frame_offsets(samples: Int64[np.ndarray, "r"]) -> Int64[np.ndarray, "r1"]:
-    counts = np.fromiter((frames(int(n)) for n in samples), dtype=np.int64, count=len(samples))
+    counts = np.fromiter(
+        (count_frames(int(n)) for n in samples), dtype=np.int64, count=len(samples)
+    )
     return np.concatenate([np.zeros(1, dtype=np.int64), counts.cumsum(dtype=np.int64)])
 
 
@@ -205,9 +207,4 @@ def _write_facts(path: Path, facts: LabelFacts) -> None:
     content = {"format": FORMAT, "size": facts.size, "samples": facts.samples}
     if facts.done is not None:
         content["done"] = facts.done
-    half = path.with_name(f"{path.name}.writing")
-    with half.open("w", encoding="utf-8") as stream:
-        json.dump(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    half.replace(path)
+    write_file(path, json.dumps(content))

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from selfwise.core.rng import generator, shuffled
+from selfwise.core.rng import generator, shuffle_indices
 from selfwise.targets import tensor_file
 from selfwise.targets.kmeans import (
     FarthestPoints,
@@ -157,7 +157,7 @@ class KMeansFit:
     def _choose_start(self) -> None:
         """The best of several k-means++ starts on a sample, each with some Lloyd iterations."""
         s = self.settings
-        order = shuffled(s.batches, s.seed, "order")
+        order = shuffle_indices(s.batches, s.seed, "order")
         sample = _draw_sample(self.batches, order, s)
         fits = [
             run_lloyd(
@@ -179,7 +179,7 @@ class KMeansFit:
 
     def _mini_batches(self) -> None:
         """Every batch once; the centres begin as the means of the sample that they are."""
-        order = shuffled(self.settings.batches, self.settings.seed, "order")
+        order = shuffle_indices(self.settings.batches, self.settings.seed, "order")
         while self.progress.done < len(order):
             x = self.batches[int(order[self.progress.done])]
             self._move_to(x)
@@ -255,7 +255,9 @@ def _draw_sample(
         parts, whole, total = [], True, 0
         for j in order:
             x = batches[int(j)]
-            rows = torch.from_numpy(shuffled(len(x), settings.seed, "sample", int(j))[:quota])
+            rows = torch.from_numpy(
+                shuffle_indices(len(x), settings.seed, "sample", int(j))[:quota]
+            )
             parts.append(x[rows.to(x.device)])
             whole, total = whole and len(x) <= quota, total + len(parts[-1])
             if total >= target_size:

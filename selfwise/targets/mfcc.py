@@ -69,7 +69,8 @@ def _static_coefficients(x: Float32[Tensor, "b s"]) -> Float32[Tensor, "b m 13"]
     before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
     frames = (frames - PREEMPHASIS * before) * window
     power = torch.fft.rfft(frames, n=FFT_SIZE).abs().square()
-    return (power @ bands).clamp(min=ENERGY_FLOOR).log() @ cosines
+    cepstra: Tensor = (power @ bands).clamp(min=ENERGY_FLOOR).log() @ cosines
+    return cepstra
 
 
 def _slopes(x: Float32[Tensor, "b m d"], own: Int64[Tensor, "b"]) -> Float32[Tensor, "b m d"]:

@@ -1,7 +1,6 @@
 """Tensors and facts in one safetensors file that is whole or not there."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,25 +9,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from selfwise.core.files import atomic_write
+
 FACTS = "facts"  # where safetensors keeps them: as JSON in the header, so that they are never apart
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Write to a temporary name, flush and rename; the folder is made.
+    """Write the file atomically, and make its folder.
 
     Raises ValueError if it cannot be written.
     """
-    half = path.with_name(f".{path.name}.writing")
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(own, half, metadata={FACTS: json.dumps(facts)})
-        with half.open("rb") as stream:
-            os.fsync(stream.fileno())
+        with atomic_write(path) as temporary:
+            save_file(own, temporary, metadata={FACTS: json.dumps(facts)})
     except (OSError, SafetensorError) as error:
-        half.unlink(missing_ok=True)
         raise ValueError(f"{path} could not be written ({str(error).splitlines()[0]})") from error
-    half.replace(path)
 
 
 def load_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], Mapping[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer as Library
 
 from selfwise.core.errors import did_you_mean
-from selfwise.core.files import digest
+from selfwise.core.files import digest, write_file
 from selfwise.core.types import Vocabulary
 from selfwise.tokenizers import train as train_
 from selfwise.tokenizers.cached_encode import FlatIds, build_encoder
@@ -86,9 +86,7 @@ class Tokenizer:
 
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json`, all that `load` needs, into a folder that exists."""
-        half = folder / f".tokenizer.json.{os.getpid()}"
-        half.write_text(self.library.to_str(pretty=True), encoding="utf-8")
-        os.replace(half, folder / "tokenizer.json")
+        write_file(folder / "tokenizer.json", self.library.to_str(pretty=True))
 
     @staticmethod
     def load(path: Path | str) -> "Tokenizer":

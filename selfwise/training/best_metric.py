@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
-from selfwise.core.process import explained_loader_death, threads
+from selfwise.core.process import explain_loader_death, limit_threads
 from selfwise.distributed.collectives import local_only
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.methods.method import Method
 from selfwise.training.config import ResolvedTraining
-from selfwise.training.loop import Batches, Probe, load
-from selfwise.training.step import assemble, train_step
+from selfwise.training.loop import Batches, Probe, load_batches
+from selfwise.training.step import build_state, train_step
 
 
 def check_best(
@@ -24,8 +24,8 @@ def check_best(
     Raises ValueError naming what there is.
     """
     name, there = options.best.lstrip("-"), ["lr"]
-    with threads(options.threads), local_only(), explained_loader_death():
-        there += _names_of_step(trial := method(), batches, options, seed=seed)
+    with limit_threads(options.threads), local_only(), explain_loader_death():
+        there += _list_step_names(trial := method(), batches, options, seed=seed)
         for probe in probes if name not in there else ():
             there += probe(trial)
     if name in there:
@@ -36,11 +36,11 @@ def check_best(
     )
 
 
-def _names_of_step(
+def _list_step_names(
     trial: Method, batches: Batches, options: ResolvedTraining, *, seed: int
 ) -> list[str]:
     one = options.replace(steps=1, workers=0, compile=False)
-    parts = assemble(trial, one)
-    _, batch = next(iter(load(batches, 0, one, DistributedEnv(size=options.devices))))
-    step = train_step(parts, batch, 0, seed=seed, options=one)
+    state = build_state(trial, one)
+    _, batch = next(iter(load_batches(batches, 0, one, DistributedEnv(size=options.devices))))
+    step = train_step(state, batch, 0, seed=seed, options=one)
     return [*step.terms, *step.metrics]

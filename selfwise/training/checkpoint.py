@@ -10,7 +10,6 @@ is a function of the seed and the step.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Set
 from hashlib import sha256
@@ -24,7 +23,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-PREFIX, TEMPORARY = "step-", ".writing-"
+from selfwise.core.files import atomic_write, hash_file, remove_unfinished
+
+PREFIX = "step-"
 FILES = ("model.safetensors", "optimizer.pt")
 MANIFEST, SEAL = "manifest.json", "manifest_sha256"
 
@@ -35,31 +36,26 @@ class Checkpoint(NamedTuple):
     state: dict[str, Any]  # what else the loop carries from step to step, as plain JSON
 
 
-class Torn(Exception):
+class TornCheckpoint(Exception):
     """A checkpoint that is not what was written."""
 
 
-def save(
+def save_checkpoint(
     folder: Path, step: int, method: nn.Module, optimizer: Optimizer, state: dict[str, Any]
 ) -> None:
     """Write the checkpoint of `step`; a kill at any moment leaves the earlier ones alone."""
-    temporary, final = folder / f"{TEMPORARY}{step:08d}", folder / f"{PREFIX}{step:08d}"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    final = folder / f"{PREFIX}{step:08d}"
     try:
-        save_file(_weights(method), temporary / FILES[0])
-        torch.save(optimizer.state_dict(), temporary / FILES[1])
-        checksums = {name: checksum(temporary / name) for name in FILES}
-        manifest = {"step": step, "state": state, "sha256": checksums}
-        (temporary / MANIFEST).write_text(json.dumps(seal(manifest), indent=1))
-        for name in (*FILES, MANIFEST):
-            sync(temporary / name)
+        with atomic_write(final) as temporary:
+            temporary.mkdir()
+            save_file(_weights(method), temporary / FILES[0])
+            torch.save(optimizer.state_dict(), temporary / FILES[1])
+            checksums = {name: compute_checksum(temporary / name) for name in FILES}
+            manifest = {"step": step, "state": state, "sha256": checksums}
+            (temporary / MANIFEST).write_text(json.dumps(seal_manifest(manifest), indent=1))
+            shutil.rmtree(final, ignore_errors=True)  # a torn one: steps are not done twice
     except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError
-        shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(_cannot_write(folder, step, error)) from error
-    shutil.rmtree(final, ignore_errors=True)  # only ever a torn one: steps are not done twice
-    temporary.rename(final)
-    sync(folder)
 
 
 def _cannot_write(folder: Path, step: int, error: Exception) -> str:
@@ -77,7 +73,7 @@ def _weights(method: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def largest(method: nn.Module, optimizer: Optimizer) -> Tensor:
+def find_largest_value(method: nn.Module, optimizer: Optimizer) -> Tensor:
     """The largest absolute value of all weights, buffers and states; no number if one is none."""
     states = [v for state in optimizer.state.values() for v in state.values()]
     tensors = [*method.state_dict().values(), *(v for v in states if isinstance(v, Tensor))]
@@ -86,28 +82,27 @@ def largest(method: nn.Module, optimizer: Optimizer) -> Tensor:
     return torch.stack([t.abs().amax().float().to(device) for t in real]).amax()
 
 
-def prune(folder: Path, keep: int, *, also: Set[int] = frozenset()) -> None:
+def remove_old_checkpoints(folder: Path, keep: int, *, also: Set[int] = frozenset()) -> None:
     """Delete all but the last `keep` checkpoints and the steps `also`, and half written ones."""
-    for path in everything(folder)[:-keep]:
+    for path in list_checkpoints(folder)[:-keep]:
         if int(path.name.removeprefix(PREFIX)) not in also:
             shutil.rmtree(path, ignore_errors=True)
-    for path in folder.glob(f"{TEMPORARY}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    remove_unfinished(folder)
 
 
-def everything(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The folders of all checkpoints, oldest first, without looking inside."""
     digits = "[0-9]" * 8  # a copy that a user has named in another way is not one of ours
     return sorted(p for p in folder.glob(PREFIX + digits) if p.is_dir())
 
 
-def seal(manifest: dict[str, Any]) -> dict[str, Any]:
+def seal_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest with a checksum of all that it says."""
     said = {name: value for name, value in manifest.items() if name != SEAL}
     return {**said, SEAL: sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}
 
 
-def verify(folder: Path) -> Checkpoint:
+def verify_checkpoint(folder: Path) -> Checkpoint:
     """Check the manifest, every file against it, and the step against the folder's name.
 
     Nothing is loaded before. Raises Torn, which names the file that is not what was written.
@@ -115,40 +110,42 @@ def verify(folder: Path) -> Checkpoint:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         expected, step, state = manifest["sha256"], int(manifest["step"]), manifest["state"]
-        sealed = seal(manifest) == manifest
+        sealed = seal_manifest(manifest) == manifest
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Torn(f"{folder.name}: {MANIFEST} is missing or damaged") from error
+        raise TornCheckpoint(f"{folder.name}: {MANIFEST} is missing or damaged") from error
     if not sealed:
-        raise Torn(f"{folder.name}: {MANIFEST} was changed (its own checksum differs)")
+        raise TornCheckpoint(f"{folder.name}: {MANIFEST} was changed (its own checksum differs)")
     if folder.name != f"{PREFIX}{step:08d}":
-        raise Torn(f"{folder.name}: the folder was renamed, it holds step {step}")
+        raise TornCheckpoint(f"{folder.name}: the folder was renamed, it holds step {step}")
     for name in FILES:
         path = folder / name
         if not path.is_file():
-            raise Torn(f"{folder.name}: {name} is missing")
-        if checksum(path) != expected.get(name):
-            raise Torn(f"{folder.name}: {name} is truncated or was changed (its checksum differs)")
+            raise TornCheckpoint(f"{folder.name}: {name} is missing")
+        if compute_checksum(path) != expected.get(name):
+            raise TornCheckpoint(
+                f"{folder.name}: {name} is truncated or was changed (its checksum differs)"
+            )
     return Checkpoint(folder, step, state)
 
 
-def whole(folder: Path) -> Checkpoint:
+def open_checkpoint(folder: Path) -> Checkpoint:
     """The checkpoint in `folder`. Raises ValueError if it is not there or torn."""
     if not folder.is_dir():
-        there = ", ".join(path.name for path in everything(folder.parent)) or "none"
+        there = ", ".join(path.name for path in list_checkpoints(folder.parent)) or "none"
         raise ValueError(f"there is no checkpoint {folder}; there are: {there}")
     try:
-        return verify(folder)
-    except Torn as error:
+        return verify_checkpoint(folder)
+    except TornCheckpoint as error:
         raise ValueError(f"{folder.parent}: {error}") from error
 
 
-def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+def find_latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     """The newest whole checkpoint, and a sentence for each newer one that is torn."""
     torn: list[str] = []
-    for path in reversed(everything(folder)):
+    for path in reversed(list_checkpoints(folder)):
         try:
-            return verify(path), torn
-        except Torn as error:
+            return verify_checkpoint(path), torn
+        except TornCheckpoint as error:
             torn.append(str(error))
     return None, torn
 
@@ -163,10 +160,10 @@ def load_weights(checkpoint: Checkpoint, method: nn.Module) -> None:
         weights = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is no safetensors file, and nothing else is loaded") from error
-    fill(method, weights, where=checkpoint.folder)
+    copy_weights(method, weights, where=checkpoint.folder)
 
 
-def fill(module: nn.Module, weights: dict[str, Tensor], *, where: Path) -> None:
+def copy_weights(module: nn.Module, weights: dict[str, Tensor], *, where: Path) -> None:
     """Copy weights that come from `where` into a module with the same names and shapes.
 
     Raises ValueError naming the first that differ, or one with values that are no numbers.
@@ -203,19 +200,6 @@ def _shape(weights: dict[str, Tensor], name: str) -> str:
     return str(list(weights[name].shape)) if name in weights else "absent"
 
 
-def checksum(path: Path) -> str:
+def compute_checksum(path: Path) -> str:
     """SHA-256 of a file, hex."""
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Flush a file or folder to the disk, so that a rename never comes before the contents."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    return hash_file(path).hex()

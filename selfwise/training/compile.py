@@ -16,17 +16,17 @@ from selfwise.nn.patch_transformer import PatchBlock
 from selfwise.nn.transformer import Block
 
 BACKEND = "inductor"  # of torch.compile
-MOST_VARIANTS = 128  # of one block; torch stops to compile after 8, and blocks may differ in a rate
+MAX_VARIANTS = 128  # of one block; torch stops to compile after 8, and blocks may differ in a rate
 
 
-class Runs:
+class RunCounter:
     """How often compiled graphs have run in this process."""
 
     def __init__(self) -> None:
         self.count = 0
 
 
-RUNS = Runs()
+COMPILED_RUNS = RunCounter()
 
 
 def compile_encoder(encoder: nn.Module) -> None:
@@ -35,14 +35,16 @@ def compile_encoder(encoder: nn.Module) -> None:
 
     check_compiler()
     config: Any = torch._dynamo.config
-    config.recompile_limit = max(config.recompile_limit, MOST_VARIANTS)
-    for module, name in entries(encoder):
-        function = torch.compile(getattr(type(module), name), backend=counting(BACKEND))
+    config.recompile_limit = max(config.recompile_limit, MAX_VARIANTS)
+    for module, name in list_entry_points(encoder):
+        function = torch.compile(
+            getattr(type(module), name), backend=make_counting_backend(BACKEND)
+        )
         # a partial, so that a deep copy of the module calls its own weights
         setattr(module, name, partial(function, module))
 
 
-def entries(encoder: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+def list_entry_points(encoder: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     """The modules to compile, each with the name of a method of it."""
     blocks: list[nn.Module]
     blocks = [part for part in encoder.modules() if isinstance(part, Block | PatchBlock)]
@@ -53,7 +55,7 @@ def entries(encoder: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 
 
 @cache
-def counting(backend: str) -> Callable[..., Any]:
+def make_counting_backend(backend: str) -> Callable[..., Any]:
     """A backend of torch.compile that counts in `RUNS` how often its graphs run."""
     from torch._dynamo import lookup_backend
 
@@ -63,7 +65,7 @@ def counting(backend: str) -> Callable[..., Any]:
         run = make(graph, examples, **options)
 
         def counted(*inputs: Any) -> Any:
-            RUNS.count += 1
+            COMPILED_RUNS.count += 1
             return run(*inputs)
 
         return counted
@@ -77,7 +79,7 @@ def check_compiled(before: int, encoder: nn.Module) -> None:
     An encoder that leaves out layers at random may leave out all of them in a step.
     """
     skips = any(getattr(part, "layerdrop", 0) for part in encoder.modules())
-    if RUNS.count == before and not skips:
+    if COMPILED_RUNS.count == before and not skips:
         name = getattr(encoder, "name", type(encoder).__name__)
         raise ValueError(
             f"--compile compiled nothing that this method runs of encoder {name}: "

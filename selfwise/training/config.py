@@ -1,19 +1,19 @@
 """How to train: every option of the loop, in one place."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Lt
 
 from selfwise.core.config import Config, make_config
+from selfwise.core.device import PrecisionName, resolve_device, resolve_precision
 from selfwise.distributed.process_group import count_local_processes
 from selfwise.methods.method import Method, OptimizerName, PaperDefaults, ScheduleName
 from selfwise.training.compile import check_compiler
 from selfwise.training.metrics_log import check_wandb
-from selfwise.training.optimizers import scaled_lr
+from selfwise.training.optimizers import scale_lr
 
 DEFAULT_EPOCHS = 100
-Precision = Literal["auto", "bf16", "fp16", "float32"]
 
 
 class TrainingConfig(Config):
@@ -46,7 +46,7 @@ class TrainingConfig(Config):
     By default the method's."""
     clip: Annotated[float, Ge(0)] | None = None
     """Largest norm of the gradient; 0 for no limit. By default the paper's."""
-    precision: Precision = "auto"
+    precision: PrecisionName = "auto"
     """bf16 or fp16 (autocast), float32, or auto: bf16 where the hardware multiplies it."""
     compile: bool = False
     """Compile the encoder with torch.compile, each block of a transformer. The first step then
@@ -93,7 +93,7 @@ class ResolvedTraining(TrainingConfig):
     workers: Annotated[int, Ge(0)]
 
 
-def resolve(
+def resolve_training(
     options: TrainingConfig, method: type[Method], *, workers: int, batch: int | None = None
 ) -> ResolvedTraining:
     """Fill in what was left open, from the method's paper and from the machine.
@@ -125,15 +125,17 @@ def resolve(
     return resolved
 
 
-def name_sources(asked: TrainingConfig, resolved: ResolvedTraining) -> dict[str, str]:
+def name_sources(config: TrainingConfig, resolved: ResolvedTraining) -> dict[str, str]:
     """Where the value of each option is from: user, paper, data, budget, machine, or default."""
-    given = {name for name, value in asked if name in asked.model_fields_set and value is not None}
+    set_by_user = {
+        name for name, value in config if name in config.model_fields_set and value is not None
+    }
     sources = dict.fromkeys(type(resolved).model_fields, "default")
     sources |= dict.fromkeys((*PAPER, "lr"), "paper") | dict.fromkeys(MACHINE, "machine")
     sources |= {"workers": "data", "steps": "budget"}
-    if resolved.batch != (asked.batch or resolved.batch):
+    if resolved.batch != (config.batch or resolved.batch):
         sources["batch"] = "data"
-    return sources | dict.fromkeys(given, "user")
+    return sources | dict.fromkeys(set_by_user, "user")
 
 
 def _check_batch(resolved: ResolvedTraining, *, from_data: bool) -> None:
@@ -178,7 +180,7 @@ def _fill_from_paper(options: TrainingConfig, paper: PaperDefaults) -> dict[str,
                 f"--lr is needed with --optimizer {options.optimizer}: "
                 f"the default rate is that of {paper.optimizer}"
             )
-        chosen["lr"] = scaled_lr(paper, options.batch or paper.batch)
+        chosen["lr"] = scale_lr(paper, options.batch or paper.batch)
     return chosen
 
 
@@ -216,34 +218,3 @@ def _check_coupling(options: TrainingConfig, why: str) -> None:
             f"--accumulate {options.accumulate} is not possible: {why}, so micro-batches would be "
             "another loss; use a smaller --batch instead"
         )
-
-
-def resolve_device(name: str) -> str:
-    """`auto` becomes cuda where there is one, else cpu.
-
-    Raises ValueError for a device that torch does not see here.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    there = ["cpu"]
-    if torch.cuda.is_available():
-        there += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if name not in there:
-        raise ValueError(f"--device {name} is not there; this machine has: {', '.join(there)}")
-    return name
-
-
-def resolve_precision(name: Precision, device: str) -> Precision:
-    """`auto` becomes bf16 where the hardware multiplies it, else float32."""
-    if name == "fp16" and not device.startswith("cuda"):
-        raise ValueError("--precision fp16 needs a GPU; on a CPU use bf16 or float32")
-    if name != "auto":
-        return name
-    if device.startswith("cuda"):
-        return "bf16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bf16" if _cpu_multiplies_bf16() else "float32"
-
-
-def _cpu_multiplies_bf16() -> bool:
-    """Without the instructions bf16 is emulated, and slower than float32."""
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())

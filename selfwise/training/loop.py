@@ -6,6 +6,7 @@ the run that was not.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
@@ -15,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from selfwise.core.memory import kept_memory
+from selfwise.core.files import hold_lock
+from selfwise.core.memory import keep_freed_memory
 from selfwise.core.process import (
+    catch_stop_signals,
     check_temporary_folder,
-    explained_loader_death,
-    fitting_workers,
-    locked,
-    stop_signals,
-    threads,
+    explain_loader_death,
+    limit_threads,
+    limit_workers,
 )
 from selfwise.core.types import Batch
 from selfwise.distributed.collectives import local_only
@@ -36,8 +37,8 @@ from selfwise.distributed.sharding import (
 from selfwise.methods.method import Method
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.progress import Clock, Progress
-from selfwise.training.recorder import Keeper, opened
-from selfwise.training.step import Parts, assemble, set_lr, train_step
+from selfwise.training.recorder import RunRecorder, open_recorder
+from selfwise.training.step import TrainState, build_state, set_lr, train_step
 
 
 @runtime_checkable
@@ -87,20 +88,42 @@ def fit(
     """
     first = env.rank == 0
     with (
-        threads(options.threads),
-        kept_memory(),
-        locked(out if first else None),
-        explained_loader_death(),
+        limit_threads(options.threads),
+        keep_freed_memory(),
+        _lock_run(out if first else None),
+        explain_loader_death(),
     ):
-        told: dict[str, Any] = {"seed": seed, "probes": probes, "quiet": quiet or not first}
-        told["beside"] = beside
         # a call of its own: what it made for the run is free before memory is given back
-        _train(assemble(method, options, env), batches, options, out, **told)
+        _train(
+            build_state(method, options, env),
+            batches,
+            options,
+            out,
+            seed=seed,
+            probes=probes,
+            quiet=quiet or not first,
+            beside=beside,
+        )
     return method
 
 
+@contextmanager
+def _lock_run(folder: Path | None) -> Iterator[None]:
+    """Hold the run folder.
+
+    Raises ValueError if another process holds it: two would write over each other's steps.
+    """
+    with ExitStack() as stack:
+        if folder is not None:
+            try:
+                stack.enter_context(hold_lock(folder / ".lock", wait=False))
+            except TimeoutError as error:
+                raise ValueError(f"{folder} is being trained by another process") from error
+        yield
+
+
 def _train(
-    parts: Parts,
+    state: TrainState,
     batches: Batches,
     options: ResolvedTraining,
     out: Path | None,
@@ -110,82 +133,83 @@ def _train(
     quiet: bool,
     beside: Mapping[str, Any],
 ) -> None:
-    with opened(parts, options, out, beside) as keeper:
-        if parts.env.size > 1:
-            check_same_step(keeper.step)
-        if keeper.step < options.steps:
+    with open_recorder(state, options, out, beside) as recorder:
+        if state.env.size > 1:
+            check_same_step(recorder.step)
+        if recorder.step < options.steps:
             unit, scale = getattr(batches, "unit", "examples"), getattr(batches, "scale", 1)
             each = options.batch * scale
-            progress = Progress(keeper.step, options.steps, each, unit=unit, quiet=quiet)
+            progress = Progress(recorder.step, options.steps, each, unit=unit, quiet=quiet)
             try:
-                _loop(parts, keeper, batches, seed=seed, probes=probes, progress=progress)
+                _run_steps(state, recorder, batches, seed=seed, probes=probes, progress=progress)
             finally:
                 progress.close()
 
 
-def _loop(
-    parts: Parts,
-    keeper: Keeper,
+def _run_steps(
+    state: TrainState,
+    recorder: RunRecorder,
     batches: Batches,
     *,
     seed: int,
     probes: Sequence[Probe],
     progress: Progress,
 ) -> None:
-    options, clock = keeper.options, Clock()
-    with stop_signals() as stopped:
-        for step, batch in timed(load(batches, keeper.step, options, parts.env), clock):
-            lr = set_lr(parts.optimizer, options, step)
-            found = train_step(parts, batch, step, seed=seed, options=options)
-            done, stop = step + 1, stopped()
-            if parts.env.size > 1:
-                found, told = all_reduce_step(found, stop)
-                stop = _agreed(told, done, options)
-            keeper.meter.add(found)
+    options, clock = recorder.options, Clock()
+    pairs = time_batches(load_batches(batches, recorder.step, options, state.env), clock)
+    with catch_stop_signals() as stop_requested:
+        for step, batch in pairs:
+            lr = set_lr(state.optimizer, options, step)
+            step_terms = train_step(state, batch, step, seed=seed, options=options)
+            done, stop = step + 1, stop_requested()
+            if state.env.size > 1:
+                step_terms, any_stop = all_reduce_step(step_terms, stop)
+                stop = _agree_to_stop(any_stop, done, options)
+            recorder.meter.add_step(step_terms)
             clock.steps += 1
             progress.advance(done)
             last = done == options.steps
-            probed = _probe(parts.method, probes, done, last=last, progress=progress)
+            probed = _run_probes(state.method, probes, done, last=last, progress=progress)
             if done % options.log_every == 0 or last or probed:
-                values, times = {**keeper.meter.read(), "lr": lr, **probed}, clock.lap()
-                keeper.write(done, values, times)
+                values, times = {**recorder.meter.compute_means(), "lr": lr, **probed}, clock.lap()
+                recorder.write_values(done, values, times)
                 progress.show(done, values, times)
             if done % options.save_every == 0 or last or stop:
-                keeper.save(done, parts)
+                recorder.save_checkpoint(done, state)
             if stop and not last:
-                if parts.env.size > 1:
+                if state.env.size > 1:
                     wait_for_all()  # the first process is still writing
-                raise KeyboardInterrupt(_stopped(done, keeper.out))
+                raise KeyboardInterrupt(_describe_stop(done, recorder.out))
 
 
-def _agreed(told: Tensor, done: int, options: ResolvedTraining) -> bool:
-    """Whether any process was told to stop, so that all do after the same step.
+def _agree_to_stop(any_stop: Tensor, done: int, options: ResolvedTraining) -> bool:
+    """Whether a process of the run has to stop, so that all stop after the same step.
 
-    A GPU is asked only where it is waited for anyway.
+    A GPU is read only where the loop waits for it anyway.
     """
-    return (told.device.type == "cpu" or done % options.log_every == 0) and bool(told)
+    return (any_stop.device.type == "cpu" or done % options.log_every == 0) and bool(any_stop)
 
 
-def _stopped(done: int, out: Path | None) -> str:
+def _describe_stop(done: int, out: Path | None) -> str:
     go_on = f" and saved; go on with: selfwise resume {out}" if out is not None else ""
     return f"stopped after step {done}{go_on}"
 
 
-def _probe(
+def _run_probes(
     method: Method, probes: Sequence[Probe], done: int, *, last: bool, progress: Progress
 ) -> dict[str, float]:
-    found: dict[str, float] = {}
+    measured: dict[str, float] = {}
     for probe in probes:
         if done % probe.every == 0 or last:
             with local_only():
                 values = probe(method)
-            found |= values
+            measured |= values
             if warning := probe.warning(values):
-                progress.say(f"warning: step {done}: {warning}")
-    return found
+                progress.print_line(f"warning: step {done}: {warning}")
+    return measured
 
 
-def load(
+def load_batches(
     batches: Batches, start: int, options: ResolvedTraining, env: DistributedEnv = SINGLE_PROCESS
 ) -> Iterator[tuple[int, Batch | LocalBatch]]:
     """The batches of the steps from `start`; worker processes read ahead but never reorder.
@@ -198,14 +222,14 @@ def load(
         batches if env.size == 1 else ShardedBatches(batches, env),  # type: ignore[arg-type]
         batch_size=None,
         sampler=steps,
-        num_workers=fitting_workers(options.workers, lambda: batches[start]),
+        num_workers=limit_workers(options.workers, lambda: batches[start]),
         pin_memory=options.device.startswith("cuda"),
         generator=torch.Generator(),  # otherwise a seed is drawn from the global state
     )
     return zip(steps, loader)
 
 
-def timed(
+def time_batches(
     pairs: Iterator[tuple[int, Batch | LocalBatch]], clock: Clock
 ) -> Iterator[tuple[int, Batch | LocalBatch]]:
     """The same, with the time spent waiting for each batch added to the clock."""

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from selfwise.core.process import threads
+from selfwise.core.process import limit_threads
 from selfwise.core.rng import Rng, generator, seed_global
 from selfwise.core.types import batch_size, slice_batch, to_device
 from selfwise.distributed.collectives import local_only
 from selfwise.methods.method import Method
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Batches
-from selfwise.training.step import Parts, assemble
+from selfwise.training.step import TrainState, build_state
 
-SMALL = 16  # the estimate looks at a sixteenth and an eighth of the examples of a micro-batch
-BESIDE = 1.1  # temporary tensors, of which the backward pass has a few at a time
+SMALL_DIVISOR = 16  # a sixteenth and an eighth of the examples of a micro-batch are tried
+TEMPORARY_FACTOR = 1.1  # temporary tensors, of which the backward pass has a few at a time
 STATES = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}  # numbers an optimiser keeps for a weight
 CGROUPS = (  # limit, use, and the statistics that say how much of the use is a cache of files
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
@@ -34,28 +34,28 @@ def check_memory(
     What a forward pass keeps for the backward pass grows linearly with the examples. Raises
     ValueError that names a batch that fits.
     """
-    with threads(options.threads), local_only():
-        parts = assemble(method(), options)
-        batch = to_device(batches[0], parts.device)
+    with limit_threads(options.threads), local_only():
+        state = build_state(method(), options)
+        batch = to_device(batches[0], state.device)
         n = -(-batch_size(batch) // options.accumulate)
         processes = 1 if options.device.startswith("cuda") else options.devices
         n = -(-n // options.devices)
-        unit = getattr(parts.method, "per_identity", 2)  # rows that belong together
-        least = max(1, n // SMALL // unit) * unit
+        unit = getattr(state.method, "per_identity", 2)  # rows that belong together
+        least = max(1, n // SMALL_DIVISOR // unit) * unit
         if n <= 2 * least:
             return  # too few to tell
-        one, two = (kept_bytes(parts, batch, k, seed=seed) for k in (least, 2 * least))
+        one, two = (measure_saved_bytes(state, batch, k, seed=seed) for k in (least, 2 * least))
         free = available_memory(options.device)
-        fixed = _weights(parts.method, options) + max(0, 2 * one - two)
-    each = max(1.0, BESIDE * (two - one) / least)
+        fixed = _count_optimizer_bytes(state.method, options) + max(0, 2 * one - two)
+    each = max(1.0, TEMPORARY_FACTOR * (two - one) / least)
     needed = processes * (fixed + n * each)
     if needed <= free:
         return
     fits = int(max(0.0, free / processes - fixed) / each) * options.devices * options.accumulate
-    raise ValueError(_sentence(options, needed, free, min(fits, options.batch - 1)))
+    raise ValueError(_describe_shortage(options, needed, free, min(fits, options.batch - 1)))
 
 
-def _sentence(options: ResolvedTraining, needed: float, free: float, fits: int) -> str:
+def _describe_shortage(options: ResolvedTraining, needed: float, free: float, fits: int) -> str:
     have = f"{free / 2**30:.1f} GiB are free on {options.device}"
     text = f"a step of {options.batch} examples needs about {needed / 2**30:.1f} GiB, and {have}"
     if fits < 1:
@@ -63,7 +63,7 @@ def _sentence(options: ResolvedTraining, needed: float, free: float, fits: int) 
     return f"{text}: about {fits} examples would fit (--batch, or for text and speech their size)"
 
 
-def kept_bytes(parts: Parts, batch: Any, examples: int, *, seed: int) -> int:
+def measure_saved_bytes(state: TrainState, batch: Any, examples: int, *, seed: int) -> int:
     """Bytes that the forward pass of the first `examples` keeps for its backward pass, with the
     view; weights are not counted.
     """
@@ -74,20 +74,20 @@ def kept_bytes(parts: Parts, batch: Any, examples: int, *, seed: int) -> int:
         seen[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    seed_global(parts.device, seed, "forward", 0)
+    seed_global(state.device, seed, "forward", 0)
     draws = Rng(generator(seed, "view", 0), slice(0, examples), batch_size(batch), seed=seed)
-    view = parts.method.view(slice_batch(batch, slice(0, examples)), draws)
+    view = state.method.view(slice_batch(batch, slice(0, examples)), draws)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        step = parts.precision.forward(parts.method, view)
+        step = state.precision.forward(state.method, view)
     for tensor in (t for t in view if isinstance(t, Tensor)):
         count(tensor)
-    for tensor in parts.method.state_dict().values():
+    for tensor in state.method.state_dict().values():
         seen.pop(tensor.untyped_storage().data_ptr(), None)
     del step
     return sum(seen.values())
 
 
-def _weights(method: Method, options: ResolvedTraining) -> int:
+def _count_optimizer_bytes(method: Method, options: ResolvedTraining) -> int:
     """Bytes of gradients and of what the optimiser keeps; the weights themselves are there."""
     trained = sum(p.numel() * p.element_size() for p in method.parameters() if p.requires_grad)
     return trained * (1 + STATES.get(options.optimizer, 2))
@@ -99,23 +99,25 @@ def available_memory(device: str) -> int:
     """
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0])
-    free = [_limit_left(Path("/sys/fs/cgroup"), *names) for names in CGROUPS]
-    for line in _lines(Path("/proc/meminfo")):
+    free = [_find_limit_left(Path("/sys/fs/cgroup"), *names) for names in CGROUPS]
+    for line in _read_lines(Path("/proc/meminfo")):
         if line.startswith("MemAvailable:"):
             free.append(int(line.split()[1]) * 1024)
     return min((one for one in free if one is not None), default=2**63)
 
 
-def _limit_left(home: Path, limit: str, use: str, statistics: str, cache: str) -> int | None:
+def _find_limit_left(home: Path, limit: str, use: str, statistics: str, cache: str) -> int | None:
     """What a container's limit leaves; None without one."""
-    most, used = _lines(home / limit), _lines(home / use)
+    most, used = _read_lines(home / limit), _read_lines(home / use)
     if not most or not used or not most[0].isdigit():
         return None
-    cached = [line.split()[1] for line in _lines(home / statistics) if line.startswith(f"{cache} ")]
+    cached = [
+        line.split()[1] for line in _read_lines(home / statistics) if line.startswith(f"{cache} ")
+    ]
     return max(0, int(most[0]) - int(used[0]) + sum(map(int, cached)))
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text().splitlines()
     except OSError:  # another system

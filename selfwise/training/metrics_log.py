@@ -9,7 +9,7 @@ import math
 import os
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ class Meter:
         self.terms: dict[str, Term] = {}
 
     @torch.no_grad()
-    def add(self, step: Step) -> None:
+    def add_step(self, step: Step) -> None:
         for name, (total, count) in (step.terms | step.metrics).items():
             total, count = total.detach().double(), count.detach().double()
             if name in self.terms:
@@ -34,7 +34,7 @@ class Meter:
             else:
                 self.terms[name] = Term(total, count)
 
-    def read(self) -> dict[str, float]:
+    def compute_means(self) -> dict[str, float]:
         """The means; the one moment at which the host waits for the device."""
         names = list(self.terms)
         if not names:
@@ -45,7 +45,7 @@ class Meter:
     def reset(self) -> None:
         self.terms = {}
 
-    def state(self) -> dict[str, list[float]]:
+    def to_dict(self) -> dict[str, list[float]]:
         """As plain JSON; exact, because Python writes the shortest text that reads back equal."""
         return {n: [float(t.sum), float(t.count)] for n, t in self.terms.items()}
 
@@ -56,7 +56,7 @@ class Meter:
         self.terms = {n: Term(number(total), number(count)) for n, (total, count) in state.items()}
 
 
-class Log:
+class MetricsLog:
     """The files that grow by a line each `log_every` steps."""
 
     def __init__(self, folder: Path, *, step: int, offset: int, wandb: str = ""):
@@ -66,31 +66,31 @@ class Log:
 
         Raises ValueError if the file is shorter than the checkpoint says it was.
         """
-        self.wandb = _wandb(wandb, folder) if wandb else None
+        self.wandb = _start_wandb(wandb, folder) if wandb else None
         self.path = folder / "metrics.jsonl"
-        self.metrics = _cut(self.path, offset)
+        self.metrics = _truncate_log(self.path, offset)
         self.digest = sha256(self.path.read_bytes())
-        _cut_steps(folder / "timing.jsonl", step)
+        _drop_later_lines(folder / "timing.jsonl", step)
         self.timing = (folder / "timing.jsonl").open("a")
         from torch.utils.tensorboard import SummaryWriter
 
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
 
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write_values(self, step: int, values: dict[str, float]) -> None:
         line = (json.dumps({"step": step, **values}) + "\n").encode()
         self.metrics.write(line)
         self.metrics.flush()
         self.digest.update(line)
         self._plot(step, values)
 
-    def time(self, step: int, values: dict[str, float]) -> None:
+    def write_times(self, step: int, values: dict[str, float]) -> None:
         rounded = {name: round(value, 4) for name, value in values.items()}
         self.timing.write(json.dumps({"step": step, **rounded}) + "\n")
         self.timing.flush()
         self._plot(step, {f"time/{name}": value for name, value in values.items()})
 
-    def offset(self) -> int:
-        """Bytes of metrics.jsonl that are safely on the disk."""
+    def flush(self) -> int:
+        """Flush metrics.jsonl to the disk; return its size in bytes."""
         os.fsync(self.metrics.fileno())
         return self.metrics.tell()
 
@@ -98,7 +98,7 @@ class Log:
         """SHA-256 of all that metrics.jsonl holds, hex."""
         return self.digest.hexdigest()
 
-    def check(self, expected: str | None) -> None:
+    def check_unchanged(self, expected: str | None) -> None:
         """Raises ValueError if the lines that were there are not those of the checkpoint."""
         if expected is not None and self.checksum() != expected:
             raise ValueError(
@@ -120,7 +120,7 @@ class Log:
             self.wandb.log(values, step=step)
 
 
-def _wandb(project: str, folder: Path) -> Any:
+def _start_wandb(project: str, folder: Path) -> Any:
     """A run of Weights & Biases that goes on where the folder's run was stopped."""
     check_wandb()
     import wandb
@@ -137,7 +137,7 @@ def check_wandb() -> None:
         raise ValueError("--wandb needs the extra: pip install 'selfwise[wandb]'") from error
 
 
-def _cut(path: Path, offset: int) -> Any:
+def _truncate_log(path: Path, offset: int) -> BinaryIO:
     size = path.stat().st_size if path.exists() else 0
     if size < offset:
         raise ValueError(
@@ -150,7 +150,7 @@ def _cut(path: Path, offset: int) -> Any:
     return file
 
 
-def _cut_steps(path: Path, step: int) -> None:
+def _drop_later_lines(path: Path, step: int) -> None:
     """Drop the lines after `step`, and a last line that a kill left half written."""
     if not path.exists():
         return

@@ -28,8 +28,8 @@ class LARS(Optimizer):
         weight_decay: float = 0.0,
         trust: float = 0.001,
     ):
-        given = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
-        super().__init__(params, {**given, "adapt": True})
+        defaults = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust}
+        super().__init__(params, {**defaults, "adapt": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -53,15 +53,16 @@ class LARS(Optimizer):
         state = self.state[p]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(p)
-        return state["momentum_buffer"]
+        buffer: Tensor = state["momentum_buffer"]
+        return buffer
 
 
 def _trust_ratios(params: Sequence[Tensor], moves: Sequence[Tensor], trust: float) -> list[Tensor]:
     """trust * |w| / |g| for each tensor, 1 where either is 0; stays on the device."""
     weight = torch.stack(torch._foreach_norm(list(params)))
     move = torch.stack(torch._foreach_norm(list(moves)))
-    known = (weight > 0) & (move > 0)
-    ratio = torch.where(known, trust * weight / move.clamp_min(torch.finfo(move.dtype).tiny), 1.0)
+    defined = (weight > 0) & (move > 0)
+    ratio = torch.where(defined, trust * weight / move.clamp_min(torch.finfo(move.dtype).tiny), 1.0)
     return list(ratio.unbind())
 
 
@@ -82,8 +83,8 @@ class LAMB(Optimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.0,
     ):
-        given = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**given, "adapt": True})
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**defaults, "adapt": True})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -112,8 +113,8 @@ class LAMB(Optimizer):
         torch._foreach_add_(roots, eps)
         return torch._foreach_div(first, roots)
 
-    def _moments(self, p: Tensor) -> dict[str, Any]:
-        state = self.state[p]
+    def _moments(self, p: Tensor) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = self.state[p]
         if not state:
             state["first"], state["second"] = torch.zeros_like(p), torch.zeros_like(p)
         return state
@@ -151,10 +152,11 @@ def adamw(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimize
 OPTIMIZERS = {f.__name__: f for f in (adamw, lamb, lars, sgd)}
 
 
-def scaled_lr(defaults: PaperDefaults, batch: int) -> float:
+def scale_lr(defaults: PaperDefaults, batch: int) -> float:
     """The paper's rate at this batch: constant, or growing with it or with its square root."""
     share = batch / defaults.base_batch
-    return defaults.lr * {"none": 1.0, "linear": share, "sqrt": share**0.5}[defaults.scaling]
+    factors = {"none": 1.0, "linear": share, "sqrt": float(share**0.5)}
+    return defaults.lr * factors[defaults.scaling]
 
 
 def build_optimizer(

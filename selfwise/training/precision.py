@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from selfwise.core.device import HALF_DTYPES
 from selfwise.core.types import Step, map_tensors
-
-HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Precision(NamedTuple):
@@ -30,7 +29,8 @@ class Precision(NamedTuple):
     def forward(self, method: nn.Module, view: object) -> Step:
         """Run the forward pass of one view; the step's tensors are float32."""
         if self.half is None:
-            return method(view)
+            whole: Step = method(view)
+            return whole
         if self.rounds_view:
             view = map_tensors(self._round, view)
         with torch.autocast(self.device_type, dtype=self.half):
@@ -67,7 +67,7 @@ def choose_precision(name: str, device_type: str, *, rounds_view: bool) -> Preci
     if name == "float32":
         return Precision(device_type)
     scaler = GradScaler(device_type) if name == "fp16" else None
-    return Precision(device_type, HALF[name], rounds_view, scaler)
+    return Precision(device_type, HALF_DTYPES[name], rounds_view, scaler)
 
 
 def _widen(tensor: Tensor) -> Tensor:

@@ -15,11 +15,11 @@ class Clock:
     def lap(self) -> dict[str, float]:
         """Rate and waiting share since the last lap, and seconds since the start."""
         now = monotonic()
-        span = max(now - self.mark, 1e-9)
+        seconds = max(now - self.mark, 1e-9)
         values = {
             "seconds": now - self.begun,
-            "steps_per_second": self.steps / span,
-            "waiting_for_data": self.waited / span,
+            "steps_per_second": self.steps / seconds,
+            "waiting_for_data": self.waited / seconds,
         }
         self.mark, self.waited, self.steps = now, 0.0, 0
         return values
@@ -35,7 +35,7 @@ class Progress:
         self.steps, self.each, self.unit, self.quiet = steps, each, unit, quiet
         self.bar: Any = None
         if not quiet and sys.stderr.isatty():
-            self.bar, self.task = _bar(start, steps)
+            self.bar, self.task = _start_bar(start, steps)
 
     def advance(self, done: int) -> None:
         if self.bar is not None:
@@ -52,9 +52,11 @@ class Progress:
         if self.bar is not None:
             self.bar.update(self.task, completed=done, facts=text)
         elif not self.quiet:
-            print(f"step {done}/{self.steps} | {text} | {span(left)} left", file=sys.stderr)
+            print(
+                f"step {done}/{self.steps} | {text} | {format_duration(left)} left", file=sys.stderr
+            )
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """A sentence that stays above the bar."""
         if self.bar is not None:
             self.bar.console.print(text, highlight=False, markup=False)
@@ -66,7 +68,7 @@ class Progress:
             self.bar.stop()
 
 
-def _bar(start: int, steps: int) -> tuple[Any, Any]:
+def _start_bar(start: int, steps: int) -> tuple[Any, Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -77,7 +79,7 @@ def _bar(start: int, steps: int) -> tuple[Any, Any]:
     return bar, bar.add_task("steps", completed=start, total=steps, facts="")
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time as minutes:seconds or hours:minutes:seconds."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

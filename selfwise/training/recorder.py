@@ -9,12 +9,12 @@ from typing import Any
 
 from selfwise.training import checkpoint
 from selfwise.training.config import ResolvedTraining
-from selfwise.training.metrics_log import Log, Meter, check_finite
-from selfwise.training.step import Parts
+from selfwise.training.metrics_log import Meter, MetricsLog, check_finite
+from selfwise.training.step import TrainState
 
 
 @dataclass
-class Keeper:
+class RunRecorder:
     """Where a run is kept, and what of the loop changes from step to step."""
 
     options: ResolvedTraining
@@ -23,7 +23,7 @@ class Keeper:
     step: int = 0  # steps done when the run was opened
     newest: dict[str, float] = field(default_factory=dict)  # the last logged values
     best: dict[str, float] = field(default_factory=dict)  # step and value of the best checkpoint
-    log: Log | None = None
+    log: MetricsLog | None = None
     beside: Mapping[str, Any] = field(default_factory=dict)  # what checkpoints say besides
 
     @property
@@ -31,30 +31,39 @@ class Keeper:
         assert self.out is not None
         return self.out / "checkpoints"
 
-    def write(self, step: int, values: dict[str, float], times: dict[str, float]) -> None:
+    def write_values(self, step: int, values: dict[str, float], times: dict[str, float]) -> None:
         """A line of the logs. Raises FloatingPointError if a value is no number any more."""
         self._check(step, values)
         self.meter.reset()
         self.newest |= values
         if self.log is not None:
-            self.log.write(step, values)
-            self.log.time(step, times)
+            self.log.write_values(step, values)
+            self.log.write_times(step, times)
 
-    def save(self, step: int, parts: Parts) -> None:
+    def save_checkpoint(self, step: int, train_state: TrainState) -> None:
         """A checkpoint. Raises FloatingPointError rather than save what is no number."""
         if self.log is None:
             return
-        self._check(step, self.meter.read())
-        self._check(step, {"a weight": float(checkpoint.largest(parts.method, parts.optimizer))})
+        self._check(step, self.meter.compute_means())
+        self._check(
+            step,
+            {
+                "a weight": float(
+                    checkpoint.find_largest_value(train_state.method, train_state.optimizer)
+                )
+            },
+        )
         self._rank(step)
-        state = {"meter": self.meter.state(), "offset": self.log.offset()}
+        state = {"meter": self.meter.to_dict(), "offset": self.log.flush()}
         state |= {"newest": self.newest, "best": self.best, "log": self.log.checksum()}
         state |= self.beside
-        if parts.precision.scaler is not None:
-            state["scaler"] = parts.precision.scaler.state_dict()
-        checkpoint.save(self.folder, step, parts.method, parts.optimizer, state)
-        kept = {int(self.best["step"])} if self.best else set()
-        checkpoint.prune(self.folder, self.options.keep, also=kept)
+        if train_state.precision.scaler is not None:
+            state["scaler"] = train_state.precision.scaler.state_dict()
+        checkpoint.save_checkpoint(
+            self.folder, step, train_state.method, train_state.optimizer, state
+        )
+        best_step = {int(self.best["step"])} if self.best else set()
+        checkpoint.remove_old_checkpoints(self.folder, self.options.keep, also=best_step)
 
     def _rank(self, step: int) -> None:
         """Remember the step if the chosen value is the best so far; "-loss": smaller is better."""
@@ -74,47 +83,49 @@ class Keeper:
         try:
             check_finite(step, values)
         except FloatingPointError as error:
-            there = checkpoint.everything(self.folder) if self.out is not None else []
+            there = checkpoint.list_checkpoints(self.folder) if self.out is not None else []
             good = f" The last good checkpoint is {there[-1]}." if there else ""
             raise FloatingPointError(f"{error}{good}") from error
 
 
 @contextmanager
-def opened(
-    parts: Parts, options: ResolvedTraining, out: Path | None, beside: Mapping[str, Any]
-) -> Iterator[Keeper]:
+def open_recorder(
+    train_state: TrainState, options: ResolvedTraining, out: Path | None, beside: Mapping[str, Any]
+) -> Iterator[RunRecorder]:
     """The run in `out`, restored from its last whole checkpoint if there is one.
 
     Of several processes all read it, and the first one writes.
     """
-    keeper = Keeper(options, out, beside=beside)
+    recorder = RunRecorder(options, out, beside=beside)
     if out is None:
-        yield keeper
+        yield recorder
         return
-    keeper.folder.mkdir(parents=True, exist_ok=True)
-    found, torn = checkpoint.latest(keeper.folder)
-    first = parts.env.rank == 0  # the one process that writes
+    recorder.folder.mkdir(parents=True, exist_ok=True)
+    newest, torn = checkpoint.find_latest(recorder.folder)
+    first = train_state.env.rank == 0  # the one process that writes
     for sentence in torn if first else ():
-        where = f"going on from step {found.step}" if found else "starting again from step 0"
+        where = f"going on from step {newest.step}" if newest else "starting again from step 0"
         print(f"warning: {sentence}; {where}", file=sys.stderr)
-    state: dict[str, Any] = found.state if found else {"offset": 0}
-    if found is not None:
-        _restore(keeper, parts, found)
-    if first and keeper.step < options.steps:
-        keeper.log = Log(out, step=keeper.step, offset=state["offset"], wandb=options.wandb)
-        keeper.log.check(state.get("log"))
+    saved: Mapping[str, Any] = newest.state if newest else {"offset": 0}
+    if newest is not None:
+        _restore(recorder, train_state, newest)
+    if first and recorder.step < options.steps:
+        recorder.log = MetricsLog(
+            out, step=recorder.step, offset=saved["offset"], wandb=options.wandb
+        )
+        recorder.log.check_unchanged(saved.get("log"))
     try:
-        yield keeper
+        yield recorder
     finally:
-        if keeper.log is not None:
-            keeper.log.close()
+        if recorder.log is not None:
+            recorder.log.close()
 
 
-def _restore(keeper: Keeper, parts: Parts, found: checkpoint.Checkpoint) -> None:
-    checkpoint.load_weights(found, parts.method)
-    checkpoint.load_optimizer(found, parts.optimizer)
-    keeper.meter.restore(found.state["meter"], parts.device)
-    keeper.step = found.step
-    keeper.newest, keeper.best = dict(found.state["newest"]), dict(found.state["best"])
-    if parts.precision.scaler is not None:
-        parts.precision.scaler.load_state_dict(found.state["scaler"])
+def _restore(recorder: RunRecorder, train_state: TrainState, saved: checkpoint.Checkpoint) -> None:
+    checkpoint.load_weights(saved, train_state.method)
+    checkpoint.load_optimizer(saved, train_state.optimizer)
+    recorder.meter.restore(saved.state["meter"], train_state.device)
+    recorder.step = saved.step
+    recorder.newest, recorder.best = dict(saved.state["newest"]), dict(saved.state["best"])
+    if train_state.precision.scaler is not None:
+        train_state.precision.scaler.load_state_dict(saved.state["scaler"])

@@ -19,7 +19,7 @@ def linear(done: float) -> float:
 SHAPES = {shape.__name__: shape for shape in (constant, cosine, linear)}
 
 
-def factor(name: str, step: int, *, steps: int, warmup: int) -> float:
+def compute_factor(name: str, step: int, *, steps: int, warmup: int) -> float:
     """The factor at `step` (from 0): a linear rise over `warmup` steps, then the shape.
 
     The first step already moves: at step i of the warm-up the factor is (i + 1) / warmup.

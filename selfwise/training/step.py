@@ -20,13 +20,13 @@ from selfwise.distributed.sync_batchnorm import sync_batch_norms
 from selfwise.methods.method import Method
 from selfwise.nn.channels_last import supports_channels_last
 from selfwise.training import schedules
-from selfwise.training.compile import RUNS, check_compiled, compile_encoder
+from selfwise.training.compile import COMPILED_RUNS, check_compiled, compile_encoder
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.optimizers import build_optimizer
 from selfwise.training.precision import Precision, choose_precision
 
 
-class Parts(NamedTuple):
+class TrainState(NamedTuple):
     """The moving parts of a run."""
 
     device: torch.device
@@ -36,9 +36,9 @@ class Parts(NamedTuple):
     env: DistributedEnv = SINGLE_PROCESS
 
 
-def assemble(
+def build_state(
     method: Method, options: ResolvedTraining, env: DistributedEnv = SINGLE_PROCESS
-) -> Parts:
+) -> TrainState:
     """Put the method on its device, build the optimiser, wrap both for the precision.
 
     Where it is one of several processes, these must be connected, and each must call this.
@@ -72,34 +72,34 @@ def assemble(
         eps=method.paper.eps,
     )
     precision = choose_precision(options.precision, device.type, rounds_view=method.rounded_view)
-    return Parts(device, method, optimizer, precision, env)
+    return TrainState(device, method, optimizer, precision, env)
 
 
 def train_step(
-    parts: Parts, batch: Batch | LocalBatch, step: int, *, seed: int, options: ResolvedTraining
+    state: TrainState, batch: Batch | LocalBatch, step: int, *, seed: int, options: ResolvedTraining
 ) -> Step:
     """The step with number `step`, in `options.accumulate` micro-batches.
 
     A pure function of the weights, the optimiser's state, the batch, the seed and the number. Of
     several processes each has a part of the batch, and returns the sums and counts of its part.
     """
-    device, method, optimizer, precision, env = parts
+    device, method, optimizer, precision, env = state
     rank = (env.rank,) if env.rank else ()
     seed_global(device, seed, "forward", step, *rank)  # dropout: the only global draws
     mine = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
-    views = made_views(parts, mine, step, seed=seed, options=options)
-    counts = added([method.counts(view) for view in views])
+    views = make_views(state, mine, step, seed=seed, options=options)
+    counts = add_counts([method.counts(view) for view in views])
     if env.size > 1:
         counts = sum_counts({name: count * mine.weight for name, count in counts.items()})
     optimizer.zero_grad(set_to_none=True)
-    steps, before = list[Step](), RUNS.count
+    steps, before = list[Step](), COMPILED_RUNS.count
     for view in views:
         with shared_across_ranks(seed, "layers", step) if env.size > 1 else nullcontext():
-            found = precision.forward(method, view)
-        shares = [term.sum / counts[name] for name, term in found.terms.items()]
+            step_terms = precision.forward(method, view)
+        shares = [term.sum / counts[name] for name, term in step_terms.terms.items()]
         loss = torch.stack(shares).sum()
         precision.backward(loss if mine.weight == 1 else loss * mine.weight)
-        steps.append(found)
+        steps.append(step_terms)
     if options.compile:
         check_compiled(before, method.encoder)
     if env.size > 1:
@@ -109,44 +109,44 @@ def train_step(
     precision.update_weights(optimizer)
     method.after_step()
     return Step(
-        added_terms([found.terms for found in steps], mine.weight),
-        added_terms([found.metrics for found in steps], mine.weight),
+        add_terms([one.terms for one in steps], mine.weight),
+        add_terms([one.metrics for one in steps], mine.weight),
     )
 
 
-def made_views(
-    parts: Parts, mine: LocalBatch, step: int, *, seed: int, options: ResolvedTraining
+def make_views(
+    state: TrainState, mine: LocalBatch, step: int, *, seed: int, options: ResolvedTraining
 ) -> list[Any]:
     """The view of each micro-batch of a step, on the device."""
-    own = to_device(mine.batch, parts.device)
+    own = to_device(mine.batch, state.device)
     n = batch_size(own)  # not options.batch: where seconds decide, it is only their mean
     return [
-        parts.method.view(slice_batch(own, part), _draws(seed, step, part, mine, n))
-        for part in micro_batches(n, options.accumulate)
+        state.method.view(slice_batch(own, part), _make_rng(seed, step, part, mine, n))
+        for part in split_micro_batches(n, options.accumulate)
     ]
 
 
-def _draws(seed: int, step: int, part: slice, mine: LocalBatch, n: int) -> Rng:
+def _make_rng(seed: int, step: int, part: slice, mine: LocalBatch, n: int) -> Rng:
     part, total = slice(mine.first + part.start, mine.first + part.stop), mine.total or n
     return Rng(generator(seed, "view", step), part, total, seed=seed)
 
 
-def micro_batches(batch: int, accumulate: int) -> list[slice]:
+def split_micro_batches(batch: int, accumulate: int) -> list[slice]:
     """The rows of each micro-batch: the same number in all, or fewer in the last."""
     size = -(-batch // accumulate)
     return [slice(i, min(i + size, batch)) for i in range(0, batch, size)]
 
 
-def added(counts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def add_counts(counts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The sum of each name over the micro-batches."""
     return {name: torch.stack([c[name] for c in counts]).sum() for name in counts[0]}
 
 
 @torch.no_grad()
-def added_terms(terms: list[dict[str, Term]], weight: float = 1.0) -> dict[str, Term]:
+def add_terms(terms: list[dict[str, Term]], weight: float = 1.0) -> dict[str, Term]:
     """Sums and counts of each name over the micro-batches, times the weight."""
-    sums = added([{n: t.sum.detach() for n, t in part.items()} for part in terms])
-    counts = added([{n: t.count for n, t in part.items()} for part in terms])
+    sums = add_counts([{n: t.sum.detach() for n, t in part.items()} for part in terms])
+    counts = add_counts([{n: t.count for n, t in part.items()} for part in terms])
     if weight != 1:
         sums, counts = ({n: v * weight for n, v in part.items()} for part in (sums, counts))
     return {name: Term(sums[name], counts[name]) for name in sums}
@@ -156,7 +156,9 @@ def set_lr(optimizer: Optimizer, options: ResolvedTraining, step: int) -> float:
     """The rate at this step, a pure function of it."""
     warmup = options.warmup
     rise = round(warmup * options.steps) if warmup < 1 else round(warmup)
-    lr = options.lr * schedules.factor(options.schedule, step, steps=options.steps, warmup=rise)
+    lr = options.lr * schedules.compute_factor(
+        options.schedule, step, steps=options.steps, warmup=rise
+    )
     for group in optimizer.param_groups:
         group["lr"] = lr
     return lr

@@ -3,18 +3,18 @@
 from collections.abc import Callable, Sequence
 from math import inf
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from selfwise.core.memory import kept_memory
-from selfwise.core.process import explained_loader_death, threads
+from selfwise.core.memory import keep_freed_memory
+from selfwise.core.process import explain_loader_death, limit_threads
 from selfwise.distributed.collectives import local_only
 from selfwise.distributed.process_group import DistributedEnv
 from selfwise.methods.method import Method
 from selfwise.training.config import ResolvedTraining
-from selfwise.training.loop import Batches, Probe, load
-from selfwise.training.step import assemble, train_step
+from selfwise.training.loop import Batches, Probe, load_batches
+from selfwise.training.step import build_state, train_step
 
 WARM_UP, ENOUGH, MOST = 5, 15, 1_000  # steps
 
@@ -25,12 +25,12 @@ class Pace(NamedTuple):
     step: float
     looks: list[float]  # one call of each probe
 
-    def steps_in(self, seconds: float, probes: Sequence[Probe]) -> int:
+    def count_steps(self, seconds: float, probes: Sequence[Probe]) -> int:
         """Steps that fit, each with its share of the probes, which are called at the end too."""
         shares = sum(look / probe.every for look, probe in zip(self.looks, probes))
         return max(1, int((seconds - sum(self.looks)) / (self.step + shares)))
 
-    def seconds_of(self, steps: int, probes: Sequence[Probe]) -> float:
+    def estimate_seconds(self, steps: int, probes: Sequence[Probe]) -> float:
         """How long so many steps take, the probes included."""
         shares = sum(look / probe.every for look, probe in zip(self.looks, probes))
         return steps * (self.step + shares) + sum(self.looks)
@@ -53,7 +53,7 @@ def measure_pace(
     take longer than `longest_look` seconds, by the examples it reads, is estimated from them and
     not called. Of several processes the first measures its part of a step, alone.
     """
-    with threads(options.threads), kept_memory(), local_only(), explained_loader_death():
+    with limit_threads(options.threads), keep_freed_memory(), local_only(), explain_loader_death():
         trial = method()
         # a call of its own: the copy is gone before memory is given back
         step = _measure_step(trial, batches, options, seed=seed, patience=patience)
@@ -71,19 +71,20 @@ def seconds_per_step(
     patience: float = 10.0,
 ) -> float:
     """The time of a step with its share of the probes, as `measure_pace` finds it."""
-    told: dict[str, Any] = {"seed": seed, "probes": probes, "patience": patience}
-    step, looks = measure_pace(method, batches, options, **told)
+    step, looks = measure_pace(
+        method, batches, options, seed=seed, probes=probes, patience=patience
+    )
     return step + sum(look / probe.every for look, probe in zip(looks, probes))
 
 
 def _measure_step(
     trial: Method, batches: Batches, options: ResolvedTraining, *, seed: int, patience: float
 ) -> float:
-    parts, env = assemble(trial, options), DistributedEnv(size=options.devices)
+    state, env = build_state(trial, options), DistributedEnv(size=options.devices)
     marks = [monotonic()]
-    for step, batch in load(batches, 0, options.replace(steps=MOST), env):
-        train_step(parts, batch, step, seed=seed, options=options)
-        _wait(options.device)
+    for step, batch in load_batches(batches, 0, options.replace(steps=MOST), env):
+        train_step(state, batch, step, seed=seed, options=options)
+        _synchronize(options.device)
         marks.append(monotonic())
         if marks[-1] - marks[0] > patience:
             break
@@ -109,6 +110,6 @@ def mean_after_warm_up(marks: Sequence[float]) -> float:
     return (marks[-1] - marks[skipped]) / (done - skipped)
 
 
-def _wait(device: str) -> None:
+def _synchronize(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)

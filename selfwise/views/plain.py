@@ -4,13 +4,15 @@ import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from selfwise.core.ranges import PositiveInt, PositiveShare, ProperShare, check_ranges
 from selfwise.core.rng import Rng, generator
-from selfwise.core.types import AudioBatch, ImageBatch, TextBatch, frames
+from selfwise.core.types import AudioBatch, ImageBatch, TextBatch, count_frames
 from selfwise.views.audio.span_mask import MaskedFrames, SpanMask
 from selfwise.views.text import token_mask
 from selfwise.views.text.token_mask import MaskedTokens
 
 Images = UInt8[Tensor, "b c h w"] | Float[Tensor, "b c h w"]
+SPANS = SpanMask()  # of the paper
 
 
 def simclr(
@@ -46,6 +48,7 @@ def simclr(
     return augment(batch, rng), augment(batch, rng)
 
 
+@check_ranges
 def mask_tokens(
     ids: Int64[Tensor, "b n"],
     *,
@@ -53,7 +56,7 @@ def mask_tokens(
     vocab_size: int,
     special: tuple[int, ...] = (),
     valid: Bool[Tensor, "b n"] | None = None,
-    share: float = 0.15,
+    share: ProperShare = 0.15,
     seed: int = 0,
 ) -> MaskedTokens:
     """Mask tokens as BERT does (arXiv:1810.04805, section 3.1).
@@ -73,7 +76,6 @@ def mask_tokens(
     `target` (b, k), and `chosen` (b, k), False where a row has fewer than k tokens to predict.
     Raises ValueError if `share` is not between 0 and 1.
     """
-    token_mask.check_mask_share(share)
     (b, n), device = ids.shape, ids.device
     batch = TextBatch(ids, torch.arange(b, device=device), valid)
     special_table = token_mask.id_table(special, vocab_size).to(device)
@@ -88,13 +90,14 @@ def mask_tokens(
     return token_mask.apply_mask(batch, where, chosen, kind=kind, other=other, mask=mask)
 
 
+@check_ranges
 def mask_spans(
     waves: Float[Tensor, "b s"],
     targets: Int64[Tensor, "b t"],
     *,
     extent: Int64[Tensor, "b"] | None = None,
-    share: float = SpanMask().share,
-    length: int = SpanMask().length,
+    share: PositiveShare = SPANS.share,
+    length: PositiveInt = SPANS.length,
     seed: int = 0,
 ) -> MaskedFrames:
     """Mask spans of frames as HuBERT does (arXiv:2106.07447, section IV-C).
@@ -112,8 +115,7 @@ def mask_spans(
     if share or length is out of range, or if the clips do not have t frames.
     """
     spans = SpanMask(share, length)
-    spans.check()
-    if targets.shape[1] != (t := frames(waves.shape[1])):
+    if targets.shape[1] != (t := count_frames(waves.shape[1])):
         raise ValueError(
             f"{waves.shape[1]} samples have {t} frames, got {targets.shape[1]} targets"
         )

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Gt, Le
 
-from selfwise.core.parallel import available
-from selfwise.core.process import threads
+from selfwise.core.parallel import count_cpus
+from selfwise.core.process import limit_threads
 from selfwise.profiling.advice import (
     OptionTrial,
     StepProfile,
@@ -29,7 +29,7 @@ from selfwise.runs.create import check_processes, request_run
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.prepare import PreparedRun, prepare_run
 from selfwise.training.config import ResolvedTraining
-from selfwise.training.step import assemble
+from selfwise.training.step import build_state
 
 MAX_TRIAL_SECONDS = 5.0  # seconds of each of the two sides of a trial, at the most
 BUDGETS = {"text": "--batch-tokens", "audio": "--seconds"}
@@ -111,7 +111,7 @@ def _measure_training(ready: PreparedRun, seconds: float, *, quiet: bool) -> Ben
         options=ready.record.options | dict(options),
         found=ready.data.info.model_dump(),
         environment=dict(describe_environment(options.threads, device)),
-        cores=available(),
+        cores=count_cpus(),
         steps=len(base.times),
         seconds=base.seconds,
         examples_per_second=base.rate,
@@ -143,8 +143,8 @@ def _time_training(ready: PreparedRun, options: ResolvedTraining, seconds: float
 def _measure_flops(ready: PreparedRun) -> FlopRates:
     """Operations of a step, and how many a second two matrices would take."""
     options, side = ready.training, matrix_side(ready.training.device)
-    with threads(options.threads):
-        parts = assemble(deepcopy(ready.method), options.replace(compile=False))
+    with limit_threads(options.threads):
+        parts = build_state(deepcopy(ready.method), options.replace(compile=False))
         in_float32 = options.precision == "float32"
         return FlopRates(
             flops=count_step_flops(parts, ready.source, options, seed=ready.seed),
@@ -169,7 +169,7 @@ def _make_profile(
         compile=options.compile,
         threads=options.threads,
         workers=options.workers,
-        cores=max(1, available() // options.devices),
+        cores=max(1, count_cpus() // options.devices),
         batch=options.batch,
         examples=ready.data.info.examples,
         bf16=(flops.products_bf16 or 0.0) / flops.products,

@@ -52,7 +52,7 @@ def describe_progress(folder: Path, record: "RunRecord") -> tuple[int, list[str]
     """The step of the newest whole checkpoint, and sentences on how far that is."""
     from selfwise.training import checkpoint
 
-    newest, torn = checkpoint.latest(folder / "checkpoints")
+    newest, torn = checkpoint.find_latest(folder / "checkpoints")
     done, steps = newest.step if newest else 0, record.steps
     if record.imported:
         return done, [f"imported from {record.imported['from']}", *torn]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from selfwise.core.parallel import available
+from selfwise.core.parallel import count_cpus
 from selfwise.runs.environment import describe_environment
 
 # module to look for, and what does not work without it
@@ -23,7 +23,7 @@ def describe_machine() -> str:
     """Versions, processor, devices, precision, disk, and advice, as text."""
     environment = describe_environment(torch.get_num_threads(), "cpu")
     lines = [f"{name:<18} {value}" for name, value in environment.items() if value is not None]
-    lines += [f"{'cores for us':<18} {available()}"]
+    lines += [f"{'cores for us':<18} {count_cpus()}"]
     lines += [f"{'fast bf16':<18} {'yes' if has_fast_bf16() else 'no: float32 is used'}"]
     lines += _describe_devices()
     free = shutil.disk_usage(Path.home()).free / 2**30
@@ -36,7 +36,7 @@ def describe_machine() -> str:
 
 def has_fast_bf16() -> bool:
     """Whether bf16 is multiplied by the hardware of the default device."""
-    from selfwise.training.config import resolve_device, resolve_precision
+    from selfwise.core.device import resolve_device, resolve_precision
 
     return resolve_precision("auto", resolve_device("auto")) == "bf16"
 

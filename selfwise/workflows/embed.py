@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from selfwise.core.config import Config
+from selfwise.core.device import resolve_device
 from selfwise.core.html_table import write_html_table
 from selfwise.distributed.process_group import (
     DistributedEnv,
@@ -20,7 +21,6 @@ from selfwise.modalities.modality import FeatureOptions, ReadingOptions
 from selfwise.runs.launch import check_together, share_in, sharing
 from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load
-from selfwise.training.config import resolve_device
 
 SUFFIXES = (".parquet", ".npz")
 SHOWN_ROWS, SHOWN_NUMBERS = 5, 4  # in a notebook

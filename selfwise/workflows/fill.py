@@ -10,12 +10,12 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
+from selfwise.core.device import resolve_device
 from selfwise.core.html_table import write_html_table
 from selfwise.core.types import TextBatch
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.training.config import resolve_device
 
 BEAM = 16  # fillings that are followed at least, so that the best one is hardly ever lost
 MASKS = ("[MASK]", "<mask>")  # how a user may write the gap, whatever the tokenizer calls it

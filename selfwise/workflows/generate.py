@@ -8,10 +8,10 @@ from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 from torch import Tensor
 
+from selfwise.core.device import resolve_device
 from selfwise.core.rng import generator
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
-from selfwise.training.config import resolve_device
 
 
 def generate(

@@ -22,7 +22,7 @@ from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run, load
 from selfwise.runs.record import Choice, RunRecord, write_record
 from selfwise.training import checkpoint as checkpoints
-from selfwise.training.config import TrainingConfig, resolve
+from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.optimizers import build_optimizer
 from selfwise.workflows.exchange import audio, image, text, vision
 from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint, ImportOptions
@@ -91,7 +91,7 @@ def import_weights(
         training.optimizer, model, lr=training.lr, weight_decay=training.weight_decay
     )
     state = {"meter": {}, "offset": 0, "newest": {}, "best": {}}
-    checkpoints.save(out / "checkpoints", 0, model, optimizer, state)
+    checkpoints.save_checkpoint(out / "checkpoints", 0, model, optimizer, state)
     return load(out)
 
 
@@ -134,13 +134,13 @@ def _choose_method(family: str, options: ImportOptions) -> type[Method]:
 def _fill_weights(model: Method, checkpoint: ImportedCheckpoint, where: Path) -> list[str]:
     """Put the weights into the model. Returns the names of those that stay as they were drawn."""
     if checkpoint.missing is None:
-        checkpoints.fill(model.encoder.model, checkpoint.weights, where=where)
+        checkpoints.copy_weights(model.encoder.model, checkpoint.weights, where=where)
         return [name for name in model.state_dict() if not name.startswith("encoder.")]
     lost = set(checkpoint.missing)
     own = {n: w for n, w in model.state_dict().items() if n.removeprefix("encoder.") in lost}
     theirs = {f"encoder.{n}": w for n, w in checkpoint.weights.items()} | checkpoint.head
     # an encoder and a method may have the same name for something: what is there is not lost
-    checkpoints.fill(model, own | theirs, where=where)
+    checkpoints.copy_weights(model, own | theirs, where=where)
     return list(checkpoint.missing)
 
 
@@ -148,7 +148,7 @@ def _make_record(
     kind: type[Method], checkpoint: ImportedCheckpoint, imported: Mapping[str, object]
 ) -> RunRecord:
     """The record of a run that was not trained here."""
-    training = resolve(TrainingConfig(steps=1), kind, workers=0).replace(steps=0)
+    training = resolve_training(TrainingConfig(steps=1), kind, workers=0).replace(steps=0)
     options = {f"encoder.{name}": value for name, value in checkpoint.encoder_options.items()}
     values = {**checkpoint.reading, **options}
     request = make_request(kind, values, data=IMPORTED, encoder=checkpoint.encoder)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from selfwise.core.device import resolve_device
 from selfwise.core.files import cache_dir
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.types import RowSampler
@@ -17,7 +18,6 @@ from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_batches
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run, load
-from selfwise.training.config import resolve_device
 
 SEEN = "training_text"  # the share of a text that was trained on
 MIN_SHARE = 0.1  # that is worth a warning; many texts have less in common, such as a licence

@@ -11,6 +11,7 @@ import numpy as np
 from annotated_types import Ge
 from scipy.sparse import issparse
 
+from selfwise.core.device import resolve_device
 from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images
 from selfwise.evaluation.features.finite import check_vectors
@@ -26,7 +27,6 @@ from selfwise.modalities.modality import Embed, FeatureOptions, ReadingOptions
 from selfwise.runs import records
 from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load
-from selfwise.training.config import resolve_device
 from selfwise.workflows.probe_examples import (
     ExamplePair,
     open_labelled_pair,

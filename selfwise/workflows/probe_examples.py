@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.evaluation.probes.label_checks import check_classes_trained, relabel_examples
 from selfwise.evaluation.probes.linear import check_classes
 from selfwise.modalities.modality import Examples, ReadingOptions
@@ -41,7 +41,7 @@ def open_labelled_pair(
     reading = replace(reading or ReadingOptions(), labelled=True)
     train_set = run.modality.open_examples(run, train, reading)
     if test is None:
-        order = shuffled(len(train_set), 0, "test split")
+        order = shuffle_indices(len(train_set), 0, "test split")
         cut = len(train_set) // 5
         if not cut:
             raise ValueError(f"{len(train_set)} examples are too few to split off a test set")

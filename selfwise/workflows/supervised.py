@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from selfwise import methods
+from selfwise.core.device import match_precision, resolve_device
 from selfwise.core.rng import init_seed
 from selfwise.data.image import Images
 from selfwise.evaluation.probes.finetune import finetune
 from selfwise.evaluation.probes.label_curve import Competitor
 from selfwise.methods import Method
 from selfwise.runs.open import Run
-from selfwise.training.config import ResolvedTraining, resolve_device, resolve_precision
+from selfwise.training.config import ResolvedTraining
 
 # SimCLR tunes by SGD with Nesterov momentum and a search over rates (appendix B.5)
 TUNING_RATES = (0.005, 0.02, 0.08)
@@ -117,8 +118,6 @@ def _training_options(run: Run, *, steps: int, device: str) -> ResolvedTraining:
         clip=paper.clip,
         threads=own.threads,
         device=target_device,
-        precision=own.precision
-        if target_device == own.device
-        else resolve_precision("auto", target_device),
+        precision=match_precision(own, target_device),
         workers=0,
     )

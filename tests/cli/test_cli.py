@@ -195,21 +195,21 @@ def test_a_pickle_in_place_of_weights_is_never_loaded(selfwise, run, photos, tmp
         (folder / "model.safetensors").write_bytes(pickle.dumps(Evil()))
     refused(selfwise("probe", run, "--train", photos), "checksum")
     # and with a manifest that vouches for it
-    from selfwise.training.checkpoint import checksum, seal
+    from selfwise.training.checkpoint import compute_checksum, seal_manifest
 
     for folder in (run / "checkpoints").glob("step-*"):
         manifest = json.loads((folder / "manifest.json").read_text())
-        manifest["sha256"]["model.safetensors"] = checksum(folder / "model.safetensors")
+        manifest["sha256"]["model.safetensors"] = compute_checksum(folder / "model.safetensors")
         (folder / "optimizer.pt").write_bytes(pickle.dumps(Evil()))
-        manifest["sha256"]["optimizer.pt"] = checksum(folder / "optimizer.pt")
-        (folder / "manifest.json").write_text(json.dumps(seal(manifest)))
+        manifest["sha256"]["optimizer.pt"] = compute_checksum(folder / "optimizer.pt")
+        (folder / "manifest.json").write_text(json.dumps(seal_manifest(manifest)))
     refused(selfwise("probe", run, "--train", photos), "model.safetensors")
     refused(selfwise("resume", run), "model.safetensors")
     assert not proof.exists()
 
 
 def test_an_optimiser_state_that_is_a_pickle_is_never_loaded(selfwise, run, tmp_path):
-    from selfwise.training.checkpoint import checksum, seal
+    from selfwise.training.checkpoint import compute_checksum, seal_manifest
 
     proof = tmp_path / "executed"
 
@@ -223,8 +223,8 @@ def test_an_optimiser_state_that_is_a_pickle_is_never_loaded(selfwise, run, tmp_
     folder = run / "checkpoints" / "step-00000002"
     torch.save(Evil(), folder / "optimizer.pt")
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["sha256"]["optimizer.pt"] = checksum(folder / "optimizer.pt")
-    (folder / "manifest.json").write_text(json.dumps(seal(manifest)))
+    manifest["sha256"]["optimizer.pt"] = compute_checksum(folder / "optimizer.pt")
+    (folder / "manifest.json").write_text(json.dumps(seal_manifest(manifest)))
     refused(selfwise("resume", run, "--quiet"), "optimizer.pt")
     assert not proof.exists()
 
@@ -283,13 +283,13 @@ def test_help_is_there_for_every_verb(selfwise):
 
 def test_flags_do_not_collide():
     from selfwise import methods
-    from selfwise.core.config import option_paths, options_of
+    from selfwise.core.config import list_option_paths, make_options_class
     from selfwise.runs.config import config_class
     from selfwise.runs.create import pretrain
 
-    command = {*option_paths(options_of(pretrain)), "config", "plugin", "measure"}
+    command = {*list_option_paths(make_options_class(pretrain)), "config", "plugin", "measure"}
     for name in methods.method_names():
-        options = option_paths(config_class(name))  # raises TypeError if one is there twice
+        options = list_option_paths(config_class(name))  # raises TypeError if one is there twice
         sections = [path[0] for path in options.values()]
         assert {"training", "reading", "encoder_options"} <= {*sections}
         shared = {option for option, path in options.items() if len(path) == 1}

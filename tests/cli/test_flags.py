@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from selfwise.cli.flags import OptionTable, check_required, drop_lengths, typed_values
-from selfwise.core.config import Config, make_config, nest_values, options_of
+from selfwise.core.config import Config, make_config, make_options_class, nest_values
 from selfwise.runs.config import config_class, make_request
 from selfwise.runs.reproduce import reproduce_command
 from tests.helpers import show_cases
@@ -45,16 +45,16 @@ def taken(**options: Any) -> None:
 class Typed(Config):
     """What a command that trains makes of its options."""
 
-    encoder_options: options_of(made, prefix="encoder.")
+    encoder_options: make_options_class(made, prefix="encoder.")
 
 
 class AnyNamed(Config):
     """The same for an encoder of timm."""
 
-    encoder_options: options_of(taken, prefix="encoder.")
+    encoder_options: make_options_class(taken, prefix="encoder.")
 
 
-KIND = options_of(verb)
+KIND = make_options_class(verb)
 
 
 def parse(*argv: str) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def test_a_configuration_survives_the_way_through_the_command_line(name):
     record = replace(show_cases.settings(method, encoder=name), config={"method": method, **asked})
     command = reproduce_command(record, out="b").command.replace("\\\n", "")
     words = shlex.split(command)
-    table = OptionTable(config_class(method, name), options_of(verb))
+    table = OptionTable(config_class(method, name), make_options_class(verb))
     values = table.read_values(words[3:])
     assert values.pop("out") == "b"
     again = make_request(method, values, data=values.pop("data"), encoder=values.pop("encoder"))

@@ -83,7 +83,7 @@ def test_a_mistake_before_the_first_checkpoint_does_not_block_the_next_attempt(
     out = tmp_path / "run"
     command = [*START, "--data", flat, "--out", out, "--steps", "2"]
     with monkeypatch.context() as patched:
-        patched.setattr(metrics_log, "_wandb", offline)
+        patched.setattr(metrics_log, "_start_wandb", offline)
         patched.setitem(sys.modules, "wandb", sys)
         refused(selfwise(*command, "--wandb", "project"), "no account")
     assert not out.exists()

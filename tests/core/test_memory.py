@@ -10,10 +10,10 @@ import torch
 
 from selfwise import methods
 from selfwise.core import memory
-from selfwise.core.memory import kept_memory
+from selfwise.core.memory import keep_freed_memory
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.profiling.step_timer import time_steps
-from selfwise.training.config import TrainingConfig, resolve
+from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.loop import fit
 from selfwise.training.step_time import seconds_per_step
 from tests.helpers import cases
@@ -27,13 +27,13 @@ import ctypes, sys
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # pages are not joined to huge ones (PR_SET_THP_DISABLE)
 sys.path.insert(0, {str(ROOT)!r})
 from tests.core.test_memory import faults
-from selfwise.core.memory import kept_memory
+from selfwise.core.memory import keep_freed_memory
 print(faults(20))
-with kept_memory():
+with keep_freed_memory():
     print(faults(20))
 """
 GNU = pytest.mark.skipif(
-    memory._function("malloc_trim") is None, reason="the C library is not the GNU one"
+    memory._find_function("malloc_trim") is None, reason="the C library is not the GNU one"
 )
 
 
@@ -69,8 +69,8 @@ def test_what_is_freed_is_there_for_the_next_one():
 
 @GNU
 def test_it_is_given_back_at_the_end_of_the_outermost():
-    with kept_memory():
-        with kept_memory():
+    with keep_freed_memory():
+        with keep_freed_memory():
             torch.empty(SIZE, dtype=torch.uint8).fill_(1)
         before = held()
         assert faults(20) < PAGES / 3
@@ -79,24 +79,24 @@ def test_it_is_given_back_at_the_end_of_the_outermost():
 
 def test_without_the_functions_of_the_c_library_nothing_happens(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
-    memory._function.cache_clear()
+    memory._find_function.cache_clear()
     try:
-        with kept_memory():
+        with keep_freed_memory():
             assert memory._inside == [1]
         assert memory._inside == [0]
     finally:
-        memory._function.cache_clear()
+        memory._find_function.cache_clear()
 
 
 @pytest.mark.parametrize("name", memory.ASKED)
 def test_a_user_who_says_how_memory_is_kept_is_not_overruled(name, monkeypatch):
     monkeypatch.setenv(name, "1")
-    memory._function.cache_clear()
+    memory._find_function.cache_clear()
     try:
-        assert memory._function("mallopt") is None
-        assert memory._function("malloc_trim") is None
+        assert memory._find_function("mallopt") is None
+        assert memory._find_function("malloc_trim") is None
     finally:
-        memory._function.cache_clear()
+        memory._find_function.cache_clear()
 
 
 def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
@@ -118,7 +118,7 @@ def test_a_run_keeps_memory_also_after_a_probe_has_read(tmp_path):
         def warning(self, values):
             return None
 
-    told = resolve(
+    told = resolve_training(
         TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0
     )
     fit(cases.build("supervised"), Looks(), told, seed=0, quiet=True, probes=[Probe()])
@@ -136,7 +136,7 @@ def test_what_is_measured_has_the_memory_of_a_run(how):
             seen.append(memory._inside[0])
             return cases.batch(kind, 16)
 
-    told = resolve(
+    told = resolve_training(
         TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0
     )
     if how == "minutes":
@@ -149,6 +149,6 @@ def test_what_is_measured_has_the_memory_of_a_run(how):
 
 
 def test_a_mistake_inside_ends_it():
-    with pytest.raises(KeyError), kept_memory():
+    with pytest.raises(KeyError), keep_freed_memory():
         raise KeyError("a mistake")
     assert memory._inside == [0]

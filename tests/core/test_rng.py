@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.core.rng import Rng, generator, hash_keys, seed_global, shuffled
+from selfwise.core.rng import Rng, generator, hash_keys, seed_global, shuffle_indices
 
 
 def test_keys_and_their_order_matter():
@@ -62,9 +62,9 @@ def test_orders_are_permutations_and_all_occur(rng):
 
 
 def test_shuffled_is_a_keyed_permutation():
-    a, b = shuffled(1000, 0, "epoch", 0), shuffled(1000, 0, "epoch", 1)
+    a, b = shuffle_indices(1000, 0, "epoch", 0), shuffle_indices(1000, 0, "epoch", 1)
     assert np.array_equal(np.sort(a), np.arange(1000))
-    assert np.array_equal(a, shuffled(1000, 0, "epoch", 0))
+    assert np.array_equal(a, shuffle_indices(1000, 0, "epoch", 0))
     assert not np.array_equal(a, b)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.core.rng import Rng, generator, hash_keys, seed_global, shuffled
+from selfwise.core.rng import Rng, generator, hash_keys, seed_global, shuffle_indices
 from tests.core import test_rng as facts
 from tests.helpers.planted import Bug, assert_caught, changed_output, make_rng
 
@@ -46,10 +46,10 @@ BUGS = [
         changed_output(lambda orders: torch.where(
             orders[:, :1] == 2, orders.flip(1), orders)),
         partial(facts.test_orders_are_permutations_and_all_occur, make_rng)),
-    Bug("every epoch is shuffled alike", shuffled,
+    Bug("every epoch is shuffled alike", shuffle_indices,
         lambda healthy: lambda n, seed, *keys: healthy(n, seed),
         facts.test_shuffled_is_a_keyed_permutation),
-    Bug("a row is there twice", shuffled,
+    Bug("a row is there twice", shuffle_indices,
         changed_output(lambda order: np.concatenate([order[:1], order[:-1]])),
         facts.test_shuffled_is_a_keyed_permutation),
     Bug("keyed draws are the generator's", Rng.keyed,

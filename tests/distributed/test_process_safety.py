@@ -14,11 +14,11 @@ import torch
 from selfwise.cli import main as cli
 from selfwise.commands import doctor
 from selfwise.core import process
-from selfwise.core.parallel import in_chunks
+from selfwise.core.parallel import map_in_chunks
 from selfwise.core.types import ImageBatch
 from selfwise.methods.supervised import Supervised
 from selfwise.runs import launch
-from selfwise.training.config import TrainingConfig, resolve
+from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.loop import fit
 from tests.helpers import cases
 
@@ -55,7 +55,7 @@ def test_all_that_starts_processes_does_so(monkeypatch, tmp_path):
 
     monkeypatch.setattr(launch, "launch_workers", crew)
     monkeypatch.setattr(process, "size", 1, raising=False)
-    told = resolve(TrainingConfig(steps=1, devices=2, batch=4), Supervised, workers=0)
+    told = resolve_training(TrainingConfig(steps=1, devices=2, batch=4), Supervised, workers=0)
     with launch.together(tmp_path, told):
         pass
     with launch.sharing("pass", told={}, devices=2):
@@ -87,12 +87,12 @@ class Images:
 def test_few_loader_processes_where_shared_memory_is_small(monkeypatch, capsys):
     each = 3 * (12 * 2**20 + 128)  # two batches ahead and one handed over
     for free, expected in ((64 * 2**20, 1), (2 * each, 2), (each - 1, 0), (2**31, 4), (None, 4)):
-        monkeypatch.setattr(process, "shared_memory_free", lambda free=free: free)
-        assert process.fitting_workers(4, lambda: Images()[0]) == expected
+        monkeypatch.setattr(process, "measure_free_shared_memory", lambda free=free: free)
+        assert process.limit_workers(4, lambda: Images()[0]) == expected
         said = capsys.readouterr().err
         assert ("reading with" in said) == (expected < 4)
-    monkeypatch.setattr(process, "shared_memory_free", lambda: 0)
-    assert process.fitting_workers(0, lambda: 1 / 0) == 0
+    monkeypatch.setattr(process, "measure_free_shared_memory", lambda: 0)
+    assert process.limit_workers(0, lambda: 1 / 0) == 0
 
 
 def test_a_killed_loader_process_is_one_sentence(tmp_path, monkeypatch):
@@ -105,7 +105,9 @@ def test_a_killed_loader_process_is_one_sentence(tmp_path, monkeypatch):
                 os.kill(os.getpid(), signal.SIGKILL)
             return batch
 
-    told = resolve(TrainingConfig(steps=4, batch=16, save_every=1, device="cpu"), kind, workers=1)
+    told = resolve_training(
+        TrainingConfig(steps=4, batch=16, save_every=1, device="cpu"), kind, workers=1
+    )
     with pytest.raises(ChildProcessError, match="a loader process was killed") as error:
         fit(cases.build("supervised"), Dies(), told, seed=0, out=tmp_path, quiet=True)
     assert "\n" not in str(error.value)
@@ -126,4 +128,4 @@ class Dies:
 
 def test_a_killed_reader_is_one_sentence():
     with pytest.raises(ChildProcessError, match="a process that was reading the data was killed"):
-        list(in_chunks(Dies(), np.arange(64), workers=2, chunk=4))
+        list(map_in_chunks(Dies(), np.arange(64), workers=2, chunk=4))

@@ -25,7 +25,7 @@ from selfwise.distributed.launch import launch_workers
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv, detect_env
 from selfwise.distributed.sharding import ShardedBatches
 from selfwise.distributed.sync_batchnorm import CpuSyncBatchNorm
-from selfwise.training.step import added_terms
+from selfwise.training.step import add_terms
 from tests.helpers import cases, process_cases
 from tests.helpers.process_cases import CHECKS, LONG, PLAINLY, SHORT, STEPS
 
@@ -132,7 +132,7 @@ def test_fewer_rows_than_processes():
     ]  # of 5 recordings
     assert [part.weight for part in parts] == [1, 1, 1, 1, 1, 0]
     assert [part.first for part in parts] == [0, 1, 2, 3, 4, 0]
-    terms = added_terms([{"loss": Term(torch.tensor(3.0), torch.tensor(2.0))}], parts[5].weight)
+    terms = add_terms([{"loss": Term(torch.tensor(3.0), torch.tensor(2.0))}], parts[5].weight)
     assert (float(terms["loss"].sum), float(terms["loss"].count)) == (0, 0)
 
 

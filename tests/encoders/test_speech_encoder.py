@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from selfwise.core.rng import generator
-from selfwise.core.types import AudioBatch, SpeechEncoder, frames
+from selfwise.core.types import AudioBatch, SpeechEncoder, count_frames
 from selfwise.encoders import speech
 from selfwise.encoders.speech_presets import SIZES
 from selfwise.nn.attention import Layout
@@ -66,7 +66,7 @@ def test_nothing_real_depends_on_the_padding(stem, more):
     with torch.no_grad():
         found, layers = encoder(batch), encoder.layers(batch)
         for i, length in enumerate(LENGTHS):
-            part, t = alone(batch, i, more=more), frames(length)
+            part, t = alone(batch, i, more=more), count_frames(length)
             want = encoder(part)
             torch.testing.assert_close(found.pooled[i], want.pooled[0], rtol=1e-5, atol=2e-5)
             for layer, other in zip(layers, encoder.layers(part), strict=True):
@@ -79,7 +79,7 @@ def test_what_is_beyond_the_end_is_never_read(stem, junk):
     encoder = encoder_of(stem).eval()
     clean, dirty = (encoder(wave(junk=value)) for value in (0.0, junk))
     for i, length in enumerate(LENGTHS):
-        t = frames(length)
+        t = count_frames(length)
         assert torch.equal(clean.tokens[i, :t], dirty.tokens[i, :t])
     assert torch.equal(clean.pooled, dirty.pooled)
 
@@ -104,7 +104,7 @@ def test_gradients_do_not_depend_on_the_padding(stem):
 def test_which_frames_are_real_and_how_many(stem):
     encoder, batch = encoder_of(stem).eval(), wave((8000, 720, 719, 400, 399))
     embedded = encoder.embed(batch)
-    assert embedded.valid.sum(dim=1).tolist() == [frames(n) for n in batch.extent.tolist()]
+    assert embedded.valid.sum(dim=1).tolist() == [count_frames(n) for n in batch.extent.tolist()]
     assert embedded.valid.sum(dim=1).tolist() == [24, 2, 1, 1, 0]
     assert embedded.tokens.shape == (5, 24, 64)
     whole = encoder.embed(batch._replace(extent=None))
@@ -116,9 +116,9 @@ def test_log_mels_have_as_many_frames_as_the_wave():
     wide, mel = WaveStem(2), MelStem(3)
     for samples in [*range(400, 1100, 7), 4000, 16_000, 190_800]:
         x = torch.zeros(1, samples)
-        assert mel(x, None).shape[1] == frames(samples)
+        assert mel(x, None).shape[1] == count_frames(samples)
         if samples < 1100:
-            assert wide(x, None).shape[1] == frames(samples)
+            assert wide(x, None).shape[1] == count_frames(samples)
 
 
 def test_the_folded_group_norm_is_torchs():

@@ -16,7 +16,7 @@ from selfwise.data.image.dataset import ArrayImages
 from selfwise.evaluation.probes import finetune as module
 from selfwise.evaluation.probes.finetune import finetune
 from selfwise.methods import Method
-from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve
+from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve_training
 
 SIZE = 8
 
@@ -44,7 +44,9 @@ def make(seed: int) -> Method:
 
 def options(**given) -> ResolvedTraining:
     told = {"steps": 40, "batch": 50, "lr": 0.1, "precision": "float32", "device": "cpu"} | given
-    return resolve(TrainingConfig(**told, threads=1), methods.find_method("supervised"), workers=0)
+    return resolve_training(
+        TrainingConfig(**told, threads=1), methods.find_method("supervised"), workers=0
+    )
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from selfwise.core.types import HOP, WINDOW, AudioBatch, Features, frames
+from selfwise.core.types import HOP, WINDOW, AudioBatch, Features, count_frames
 from selfwise.data.audio.open import Recordings, open_recordings
 from selfwise.evaluation.features.audio import (
     compute_mfcc_statistics,
@@ -100,7 +100,7 @@ def alone(encoder: Windows, recordings: Recordings) -> list[np.ndarray]:
 def test_features_are_means_over_the_frames_of_the_whole_recording(recordings, seconds):
     encoder = Windows().eval()
     whole = alone(encoder, recordings)
-    assert [one.shape[1] for one in whole] == [frames(int(16_000 * s)) for s in SECONDS]
+    assert [one.shape[1] for one in whole] == [count_frames(int(16_000 * s)) for s in SECONDS]
     told = {"pooling": "mean+deviation", "seconds": seconds, "budget": 2.0}
     found = extract_layers(encoder, recordings, **told)
     assert found.dtype == np.float32

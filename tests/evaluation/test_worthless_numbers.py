@@ -42,7 +42,7 @@ def test_weights_that_are_no_numbers_are_refused_by_name(value, tmp_path):
     weights = {name: w.clone() for name, w in module.state_dict().items()}
     weights["bias"][1] = value
     with pytest.raises(ValueError, match="the weight bias has values that are NaN or infinite"):
-        checkpoint.fill(module, weights, where=tmp_path)
+        checkpoint.copy_weights(module, weights, where=tmp_path)
     assert module.bias.isfinite().all()
 
 

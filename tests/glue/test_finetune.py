@@ -227,7 +227,7 @@ def test_early_stop_takes_the_best_epoch(monkeypatch):
         truth = apart.texts.labels
         return np.where(np.arange(10) < share, truth, 1 - truth)
 
-    order = training.shuffled(50, 3, "glue held out", "sst2")
+    order = training.shuffle_indices(50, 3, "glue held out", "sst2")
     apart = replace(train, texts=train.texts.take(np.sort(order[:10])))
     monkeypatch.setattr(training, "predict_rows", told)
     recipe = FAST._replace(early=True, epochs=4, batches=(16,))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -207,17 +208,9 @@ def test_what_is_no_table_at_all(tmp_path):
             records.glue(folder)
 
 
-def test_a_measured_run_is_on_its_page(tmp_path, capsys, monkeypatch):
-    line = "the old sea was calm and a small boat went far. it was old.\n"
-    (tmp_path / "lines.txt").write_text(line * 20)
-    told = {"tokenizer": "wordpiece:120", "held_out": 0.0, "threads": 1, "documents": "line"}
-    told |= {
-        "encoder": "bert-tiny",
-        "encoder_options": {"dim": 16, "heads": 2, "depth": 1},
-        "quiet": True,
-    }
-    told |= {"steps": 1, "batch": 2, "length": 16, "precision": "float32"}
-    run = selfwise.pretrain("bert", data=tmp_path / "lines.txt", out=tmp_path / "run", **told)
+def test_a_measured_run_is_on_its_page(trained_bert, tmp_path, capsys, monkeypatch):
+    shutil.copytree(trained_bert.folder, tmp_path / "run")
+    run = selfwise.load(tmp_path / "run")
     data = write_glue(tmp_path / "glue_data", tasks=("rte", "wnli"))
     options = {"data": data, "poolings": "mean", "seeds": 1, "quiet": True}
     measured = run_glue(run, out=tmp_path / "out", **options)

@@ -42,11 +42,6 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_glue(tmp_path_factory.mktemp("data") / "glue_data")
-
-
-@pytest.fixture(scope="module")
 def whole(run, data, tmp_path_factory):
     """All tasks, measured once."""
     out = tmp_path_factory.mktemp("whole") / "out"

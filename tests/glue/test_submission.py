@@ -98,7 +98,7 @@ def test_the_same_answers_give_the_same_bytes(small, tmp_path):
     backwards = dict(reversed(answers().items()))
     write_submission(backwards, tmp_path / "backwards.zip")
     assert (tmp_path / "backwards.zip").read_bytes() == small.read_bytes()
-    assert [path.name for path in tmp_path.glob("*.partial")] == []
+    assert [path.name for path in tmp_path.glob(".*")] == []
 
 
 def test_small_ids_pass_when_they_are_told(small):

@@ -1,6 +1,7 @@
 """Fine-tuning in `selfwise glue`: what the seeds share, what starts from MNLI, what is said."""
 
 import json
+import shutil
 from inspect import signature
 
 import pytest
@@ -14,28 +15,16 @@ from selfwise.glue import search as search
 from selfwise.glue.benchmark import run_glue
 from selfwise.glue.finetune import DivergenceError, finetune_on_task
 from selfwise.glue.finetune_recipes import RECIPES
-from tests.helpers.glue_cases import write_glue
 
-TINY = {"encoder": "bert-tiny", "encoder_options": {"dim": 16, "heads": 2, "depth": 1}}
 TOLD = {"mode": "finetune", "limit": 20, "quiet": True}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tuning")
-    (folder / "lines.txt").write_text(
-        "the old sea was calm and a small boat went far. it was old.\n" * 20
-    )
-    told = {**TINY, "tokenizer": "wordpiece:120", "held_out": 0.0, "threads": 1}
-    told["documents"] = "line"
-    told |= {"steps": 1, "batch": 2, "length": 16, "precision": "float32"}
-    told["data"] = folder / "lines.txt"
-    return selfwise.pretrain("bert", out=folder / "run", **told, quiet=True)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_glue(tmp_path_factory.mktemp("data") / "glue_data")
+def run(trained_bert, tmp_path_factory):
+    """A copy, which is written into."""
+    copy = tmp_path_factory.mktemp("tuning") / "run"
+    shutil.copytree(trained_bert.folder, copy)
+    return selfwise.load(copy)
 
 
 @pytest.fixture

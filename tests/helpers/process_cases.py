@@ -38,10 +38,10 @@ from selfwise.evaluation.features import (
 )
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.methods import Method
-from selfwise.methods.simclr import nt_xent_of_all
+from selfwise.methods.simclr import nt_xent_over_ranks
 from selfwise.nn.transformer import Transformer
 from selfwise.tokenizers.tokenizer import train_tokenizer as train_tokenizer
-from selfwise.training.config import TrainingConfig, resolve
+from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.loop import fit
 from selfwise.training.step_time import seconds_per_step
 from tests.helpers import cases
@@ -124,7 +124,7 @@ def train(
     name = case.partition(",")[0]
     told = {"precision": "float32", "device": "cpu", "threads": 1, "log_every": 1}
     told |= {"steps": STEPS if case in LONG else 2, "batch": BATCH, **(LONG | SHORT)[case][1]}
-    options = resolve(TrainingConfig(**told), methods.find_method(name), workers=0)
+    options = resolve_training(TrainingConfig(**told), methods.find_method(name), workers=0)
     made = build(case)
     out.mkdir(parents=True, exist_ok=True)
     fit(made, source or Again(type(made)), options, seed=0, out=out, quiet=True, env=env)
@@ -139,7 +139,7 @@ def dropping(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
             module.layerdrop = 0.5
     told = {"precision": "float32", "device": "cpu", "threads": 1, "batch": BATCH, "steps": 8}
     told |= {"lr": 0.001, "warmup": 0, "accumulate": 2}
-    options = resolve(TrainingConfig(**told), methods.find_method("hubert"), workers=0)
+    options = resolve_training(TrainingConfig(**told), methods.find_method("hubert"), workers=0)
     out.mkdir(parents=True, exist_ok=True)
     fit(made, Again(type(made)), options, seed=0, out=out, quiet=True, env=env)
     return dict(made.state_dict())
@@ -158,7 +158,7 @@ def contrasting(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """This process's part of NT-Xent of 8 pairs in float64, and its gradients."""
     drawn = torch.randn(2, 8, 5, generator=generator(0, "pairs"), dtype=torch.float64)
     a, b = (one[shard_slice(8, env.rank, env.size)].requires_grad_() for one in drawn)
-    loss = nt_xent_of_all(a, b, 0.3) / env.size
+    loss = nt_xent_over_ranks(a, b, 0.3) / env.size
     loss.backward()
     return {"loss": loss.detach(), "a": a.grad, "b": b.grad}
 
@@ -208,7 +208,7 @@ def stopping(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
 
 def measuring(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     """A method that asks for the rows of all is measured by one process."""
-    options = resolve(
+    options = resolve_training(
         TrainingConfig(steps=2, batch=BATCH, threads=1), methods.find_method("simclr"), workers=0
     )
     take = partial(seconds_per_step, patience=0.1, seed=0)

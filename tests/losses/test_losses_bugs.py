@@ -11,8 +11,9 @@ from selfwise.losses.cross_entropy import masked_cross_entropy
 from selfwise.losses.triplet import triplet_loss
 from selfwise.losses.triplet_mining import find_positives, mine_hard, mine_semihard
 from tests.helpers.planted import Bug, assert_caught, changed_output
-from tests.losses import test_chosen_cross_entropy as chosen
-from tests.losses import test_losses as facts
+from tests.losses import test_contrastive as facts
+from tests.losses import test_cross_entropy as chosen
+from tests.losses import test_triplet as triplet
 from tests.losses import test_triplet_mining as mining
 
 LOOP = partial(facts.test_nt_xent_against_a_double_loop, 9, 16, 0.5)
@@ -64,11 +65,11 @@ BUGS = [
     Bug("the triplet loss is of distances that are not squared", triplet_loss,
         lambda _: lambda a, p, n, margin=0.2: F.relu(
             (a - p).norm(dim=1) - (a - n).norm(dim=1) + margin).mean(),
-        facts.test_triplet_by_hand),
+        triplet.test_triplet_by_hand),
     Bug("triplets that are solved count", triplet_loss,
         lambda _: lambda a, p, n, margin=0.2: (
             (a - p).square().sum(1) - (a - n).square().sum(1) + margin).mean(),
-        facts.test_triplet_by_hand),
+        triplet.test_triplet_by_hand),
     Bug("all rows are summed", masked_cross_entropy,
         lambda healthy: lambda logits, target, chosen: healthy(
             logits, target, torch.ones_like(chosen)), SUM),

@@ -130,5 +130,5 @@ def test_the_recipe_is_the_papers():
 
 
 def test_longest_has_bounds():
-    with pytest.raises(ValueError, match="longest must be 1 to 10 words, got 0"):
+    with pytest.raises(ValueError, match="longest must be at least 1 and at most 10, got 0"):
         build(longest=0)

@@ -5,7 +5,7 @@ import torch
 
 from selfwise.methods import albert
 from selfwise.methods.albert import ALBERT
-from selfwise.methods.method import guessed
+from selfwise.methods.method import cross_entropy_step
 from selfwise.views.text import token_mask
 from selfwise.views.text.sentence_pairs import plan_next_sentence, plan_sentence_order
 from selfwise.views.text.token_mask import apply_mask, maskable_positions
@@ -60,8 +60,8 @@ BUGS = [
         changed_arguments(other=lambda other: other.clamp_min(5)), SHARES),
     Bug("the second text is of another document", plan_sentence_order,
         lambda _: plan_next_sentence, facts.test_pairs_are_in_order_or_swapped, within=albert),
-    Bug("pairs have each other's label", guessed, swap_labels, LOSS, within=albert),
-    Bug("the loss reads every position", guessed,
+    Bug("pairs have each other's label", cross_entropy_step, swap_labels, LOSS, within=albert),
+    Bug("the loss reads every position", cross_entropy_step,
         lambda healthy: lambda name, logits, target, chosen=None: healthy(name, logits, target),
         LOSS, within=albert),
     Bug("the scores are twice as far apart", ALBERT._scores,

@@ -71,7 +71,7 @@ def test_hidden_patches_are_replaced_and_all_others_stay(seen, rng):
     view = seen.view(batch(), rng())
     seen(view)
     whole = seen.encoder.embed(view.x)
-    mask = seen.mask.detach().expand(len(view.x), N, 4)
+    mask = seen.mask_embedding.detach().expand(len(view.x), N, 4)
     assert torch.equal(seen.encoder.given[view.covered], mask[view.covered])  # to the last bit
     assert torch.equal(seen.encoder.given[~view.covered], whole[~view.covered])
 
@@ -98,7 +98,7 @@ def test_the_loss_is_cross_entropy_at_hidden_patches_alone(seen, rng):
         for patch in range(N):
             if not view.covered[row, patch]:
                 continue
-            scores = (seen.head.weight @ seen.mask + seen.head.bias).double().tolist()
+            scores = (seen.head.weight @ seen.mask_embedding + seen.head.bias).double().tolist()
             norm = math.log(sum(math.exp(s) for s in scores))
             total += norm - scores[units[row, patch]]
             hits += max(range(8), key=scores.__getitem__) == units[row, patch]
@@ -142,7 +142,7 @@ def test_units_are_neither_trained_nor_saved(rng):
     assert not [n for n, _ in method.named_parameters() if "units" in n]
     assert not [n for n in method.state_dict() if "units" in n]
     names = {n.split(".")[0] for n in method.state_dict()}
-    assert names == {"encoder", "mask", "head"}
+    assert names == {"encoder", "mask_embedding", "head"}
 
 
 def test_units_that_are_modules_follow_the_images(rng):
@@ -177,7 +177,7 @@ def test_the_head_and_the_mask_start_small():
     method = cases.build("beit")
     assert method.head.weight.shape == (8, 32)
     assert 0.005 < float(method.head.weight.std()) < 0.02
-    assert 0 < float(method.mask.abs().max()) <= 0.02
+    assert 0 < float(method.mask_embedding.abs().max()) <= 0.02
     assert not method.head.bias.any()
 
 

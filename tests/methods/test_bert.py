@@ -203,7 +203,7 @@ WRONG = {
     "mask": ({"mask": None}, r"with a mask token \(\[MASK\], <mask>\)"),
     "first": ({"first": None}, "begins a text"),
     "vocabulary": ({"size": 70}, "has 70 tokens, but the encoder only 64"),
-    "share": ({"mask_share": 0.0}, "mask_share must be between 0 and 1"),
+    "share": ({"mask_share": 0.0}, "mask_share must be above 0 and below 1, got 0"),
 }
 
 

@@ -5,7 +5,7 @@ import torch
 
 from selfwise.methods import bert
 from selfwise.methods.bert import BERT
-from selfwise.methods.method import guessed
+from selfwise.methods.method import cross_entropy_step
 from selfwise.views.text import token_mask
 from selfwise.views.text.token_mask import (
     apply_mask,
@@ -72,10 +72,10 @@ BUGS = [
         on_large(facts.test_every_text_token_is_equally_likely_to_be_chosen)),
     Bug("words are split", BERT.__init__, changed_arguments(whole_words=False),
         facts.test_whole_words_are_chosen_as_a_whole),
-    Bug("the loss reads every position", guessed,
+    Bug("the loss reads every position", cross_entropy_step,
         lambda healthy: lambda name, logits, target, chosen=None: healthy(name, logits, target),
         on_method(facts.test_the_loss_reads_targets_at_chosen_positions_only), within=bert),
-    Bug("pairs have each other's label", guessed, swap_labels,
+    Bug("pairs have each other's label", cross_entropy_step, swap_labels,
         on_method(facts.test_the_loss_is_the_sum_of_both_means), within=bert),
     Bug("the scores are twice as far apart", BERT._scores,
         changed_output(lambda scores: (2 * scores[0], scores[1])),

@@ -5,7 +5,7 @@ import torch
 
 from selfwise.methods import gpt
 from selfwise.methods.gpt import GPT
-from selfwise.methods.method import guessed
+from selfwise.methods.method import cross_entropy_step
 from selfwise.views.text.collate import collate_windows
 from selfwise.views.text.packing import plan_windows
 from tests.helpers import cases
@@ -45,7 +45,7 @@ BUGS = [
             documents[:-1], *args, **options), EPOCH),
     Bug("tokens are in the wrong order", collate_windows,
         changed_output(lambda batch: batch._replace(ids=batch.ids.flip(1))), EPOCH),
-    Bug("the loss reads every position", guessed,
+    Bug("the loss reads every position", cross_entropy_step,
         lambda healthy: lambda name, logits, target, chosen=None: healthy(name, logits, target),
         on_method(facts.test_the_loss_reads_chosen_targets_only), within=gpt),
     Bug("the scores are twice as far apart", GPT._scores, changed_output(lambda x: 2 * x), LOSS),

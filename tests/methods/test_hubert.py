@@ -101,11 +101,13 @@ def test_the_loss_is_the_mean_over_hidden_frames_and_the_penalty(view):
     method = build().double()
     view = double(view)
     tokens, valid, power = method.encoder.embed(view.batch)
-    hidden = torch.where(view.mask[..., None], method.mask, tokens)
+    hidden = torch.where(view.mask[..., None], method.mask_embedding, tokens)
     out, found = method.encoder.trunk(hidden, valid).tokens, []
     for i, j in view.mask.nonzero().tolist():
-        v = method.project(out[i, j])
-        scores = torch.stack([torch.dot(v, c) / v.norm() / c.norm() / 0.1 for c in method.codes])
+        v = method.final_projection(out[i, j])
+        scores = torch.stack(
+            [torch.dot(v, c) / v.norm() / c.norm() / 0.1 for c in method.code_embeddings]
+        )
         found.append(scores.logsumexp(0) - scores[view.batch.units[i, j]])
     said = losses(method, view)
     assert set(said) == {"masked", "power"}
@@ -176,20 +178,20 @@ def test_the_mask_vector_stands_in_the_place_of_the_projection(view):
     method.encoder.read = lambda tokens, *rest: (seen.append(tokens), inner(tokens, *rest))[1]
     method(view)
     stem = method.encoder.embed(view.batch).tokens
-    assert torch.equal(seen[0][view.mask], method.mask.expand(int(view.mask.sum()), -1))
+    assert torch.equal(seen[0][view.mask], method.mask_embedding.expand(int(view.mask.sum()), -1))
     assert torch.equal(seen[0][~view.mask], stem[~view.mask])
-    assert method.mask.requires_grad
+    assert method.mask_embedding.requires_grad
 
 
 def test_one_mask_vector_and_codes_start_uniform():
     """fairseq: mask_emb.uniform_() and label_embs_concat uniform, both in 0..1."""
     method = build(clusters=500, code_dim=64)
-    assert method.mask.shape == (16,)
-    for drawn in (method.mask.detach(), method.codes.detach()):
+    assert method.mask_embedding.shape == (16,)
+    for drawn in (method.mask_embedding.detach(), method.code_embeddings.detach()):
         assert 0 <= float(drawn.min()) < 0.2
         assert 0.8 < float(drawn.max()) < 1
-    assert float(method.codes.detach().mean()) == pytest.approx(0.5, abs=0.01)
-    assert float(method.codes.detach().std()) == pytest.approx(12**-0.5, abs=0.01)
+    assert float(method.code_embeddings.detach().mean()) == pytest.approx(0.5, abs=0.01)
+    assert float(method.code_embeddings.detach().std()) == pytest.approx(12**-0.5, abs=0.01)
 
 
 def test_units_are_of_the_frames_that_are_hidden():
@@ -230,8 +232,12 @@ def test_metrics_are_the_share_hidden_and_how_often_the_guess_is_right(view):
         float(view.mask.sum() / (view.batch.units >= 0).sum())
     )
     tokens, valid, _ = method.encoder.embed(view.batch)
-    out = method.encoder.trunk(torch.where(view.mask[..., None], method.mask, tokens), valid).tokens
-    right = cosine_logits(method.project(out.flatten(0, 1)), method.codes).argmax(dim=1)
+    out = method.encoder.trunk(
+        torch.where(view.mask[..., None], method.mask_embedding, tokens), valid
+    ).tokens
+    right = cosine_logits(
+        method.final_projection(out.flatten(0, 1)), method.code_embeddings
+    ).argmax(dim=1)
     right = right.view_as(view.mask) == view.batch.units
     for name, frames in {"masked": view.mask, "unmasked": valid & ~view.mask}.items():
         found = step.metrics[f"{name}_accuracy"]
@@ -262,20 +268,22 @@ def test_the_recipe_is_the_papers():
     method = build()
     assert (method.spans, method.temperature) == (SpanMask(0.8, 10), 0.1)
     assert (method.alpha, method.penalty) == (0.0, 10.0)
-    assert method.project.out_features == 16  # 256, and the encoder's width if that is less
+    assert (
+        method.final_projection.out_features == 16
+    )  # 256, and the encoder's width if that is less
     wide = cases.build("hubert", encoder=speech_cases.Plain(768))
-    assert wide.codes.shape == (8, 256)
+    assert wide.code_embeddings.shape == (8, 256)
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         ({"clusters": 1}, "clusters must be at least 2, got 1"),
-        ({"mask_length": 0}, "mask_length must be at least 1 frame, got 0"),
+        ({"mask_length": 0}, "mask_length must be at least 1, got 0"),
         ({"mask_share": 80.0}, "mask_share must be above 0 and at most 1, got 80"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0"),
-        ({"alpha": -1.0}, "alpha must be 0 or above, got -1"),
-        ({"penalty": float("nan")}, "penalty must be 0 or above, got nan"),
+        ({"alpha": -1.0}, "alpha must be at least 0, got -1"),
+        ({"penalty": float("nan")}, "penalty must be at least 0, got nan"),
         ({"code_dim": 0}, "code_dim must be at least 1, got 0"),
     ],
 )

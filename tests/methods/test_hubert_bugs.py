@@ -8,7 +8,7 @@ from torch import nn
 from selfwise.losses.cross_entropy import cosine_logits
 from selfwise.methods import hubert
 from selfwise.methods.hubert import HuBERT
-from selfwise.methods.method import guessed
+from selfwise.methods.method import cross_entropy_step
 from selfwise.views.audio.span_mask import SpanMask
 from tests.helpers.planted import (
     Attribute,
@@ -30,7 +30,7 @@ def start_normal(healthy):
 
     def init(self, *args, **kwargs):
         healthy(self, *args, **kwargs)
-        nn.init.normal_(self.codes)
+        nn.init.normal_(self.code_embeddings)
 
     return init
 
@@ -75,7 +75,7 @@ BUGS = [
     Bug("all frames are hidden from the encoder", HuBERT._seen,
         lambda healthy: lambda self, view: healthy(
             self, view._replace(mask=torch.ones_like(view.mask))), MASK),
-    Bug("the loss reads every place", guessed,
+    Bug("the loss reads every place", cross_entropy_step,
         lambda healthy: lambda name, logits, target, chosen=None: healthy(name, logits, target),
         LOSS, within=hubert),
     Bug("units are those of the next frame", SpanMask.mask_frames,
@@ -84,9 +84,9 @@ BUGS = [
     Bug("the weight of the penalty is not asked for", HuBERT.__init__,
         changed_arguments(penalty=10.0),
         on_tones(facts.test_the_penalty_is_the_mean_square_of_the_stem)),
-    Bug("hidden frames are counted as seen", guessed, count_all_unmasked,
+    Bug("hidden frames are counted as seen", cross_entropy_step, count_all_unmasked,
         on_tones(facts.test_alpha_weighs_the_frames_that_are_seen), within=hubert),
-    Bug("the accuracy is over all places", guessed, count_all_unmasked,
+    Bug("the accuracy is over all places", cross_entropy_step, count_all_unmasked,
         on_tones(facts.test_metrics_are_the_share_hidden_and_how_often_the_guess_is_right),
         within=hubert),
     Bug("codes start normal", HuBERT.__init__, start_normal,

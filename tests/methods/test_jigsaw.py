@@ -258,7 +258,7 @@ def test_channels_move_less_in_small_images():
         ({"size": 14}, r"14 px are too small for 3 x 3 .* --size 15 .*, or --grid 2"),
         ({"size": 8}, r"8 px are too small for 3 x 3 .* --size 15 or larger would be right$"),
         ({"size": 9, "grid": 2}, r"9 px are too small for 2 x 2 .* --size 10 or larger"),
-        ({"size": 32, "grid": 4}, "grid must be 2 or 3"),
+        ({"size": 32, "grid": 4}, "grid must be at least 2 and at most 3, got 4"),
         ({"size": 32, "tile": 11}, "tile must be 4 to 10 pixels"),
         ({"size": 32, "tile": 3}, "tile must be 4 to 10 pixels"),
         ({"size": 32, "permutations": 1}, "permutations of 9 tiles: 2 to 362,880"),
@@ -267,10 +267,10 @@ def test_channels_move_less_in_small_images():
         ({"size": 32, "rule": "max"}, "unknown rule 'max'"),
         ({"size": 32, "repeats": 0}, "repeats must be at least 1"),
         ({"size": 32, "embed": 0}, "embed must be at least 1"),
-        ({"size": 32, "gray": 1.5}, "gray is a probability"),
-        ({"size": 32, "flip": -1.0}, "flip is a probability"),
-        ({"size": 32, "crop": 0.0}, "crop, the least side of the square"),
-        ({"size": 32, "shift": -1}, "shift must be 0 pixels or more"),
+        ({"size": 32, "gray": 1.5}, "gray must be at least 0 and at most 1, got 1.5"),
+        ({"size": 32, "flip": -1.0}, "flip must be at least 0 and at most 1, got -1"),
+        ({"size": 32, "crop": 0.0}, "crop must be above 0 and at most 1, got 0"),
+        ({"size": 32, "shift": -1}, "shift must be at least 0, got -1"),
     ],
 )
 def test_impossible_options_are_named(options, words):

@@ -7,7 +7,7 @@ import torch
 
 from selfwise.methods import jigsaw
 from selfwise.methods.jigsaw import Jigsaw
-from selfwise.methods.method import guessed
+from selfwise.methods.method import cross_entropy_step
 from selfwise.views.image.permutations import permutation_set
 from selfwise.views.image.tiles import cut_tiles, draw_corners, standardize_tiles
 from selfwise.views.image.window import Window
@@ -65,10 +65,10 @@ BUGS = [
         lambda healthy: lambda self, x, order: healthy(self, x, order.argsort(dim=2)), ORDERS),
     Bug("tiles are not permuted", Jigsaw._scores,
         lambda healthy: lambda self, x, order: healthy(self, x, order.sort(dim=2).values), ORDERS),
-    Bug("labels are in another order than the scores", guessed,
+    Bug("labels are in another order than the scores", cross_entropy_step,
         lambda healthy: lambda name, logits, target: healthy(name, logits, target.flip(0)), ORDERS,
         within=jigsaw),
-    Bug("tiles fill their cells", Attribute(jigsaw, "TILE"), lambda _: 1.0, SIDES),
+    Bug("tiles fill their cells", Attribute(jigsaw, "TILE_SHARE"), lambda _: 1.0, SIDES),
     Bug("permutations are the first ones there are", permutation_set,
         lambda healthy: lambda tiles, count, rule="mean": healthy(tiles, count, rule="min"),
         facts.test_what_is_known_of_the_permutations),

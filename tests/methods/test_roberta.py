@@ -154,11 +154,11 @@ def test_attention_stays_inside_documents():
 
 def test_the_recipe_is_the_papers():
     """Appendix, table 9: 6e-4 at 8K rows, betas 0.9 and 0.98, 24,000 of 500,000 steps."""
-    from selfwise.training.optimizers import scaled_lr
+    from selfwise.training.optimizers import scale_lr
 
     d = RoBERTa.paper
-    assert scaled_lr(d, 8192) == pytest.approx(6e-4, rel=0.06)
-    assert scaled_lr(d, 256) == 1e-4  # the authors' table for small batches
+    assert scale_lr(d, 8192) == pytest.approx(6e-4, rel=0.06)
+    assert scale_lr(d, 256) == 1e-4  # the authors' table for small batches
     assert (d.betas, d.eps, d.weight_decay, d.clip) == ((0.9, 0.98), 1e-6, 0.01, 0.0)
     assert (d.schedule, d.warmup) == ("linear", 0.06)
 
@@ -173,14 +173,14 @@ def test_an_epoch_that_is_not_told_is_the_first():
 def test_the_loop_hands_the_seed_on():
     """The same example has other masks in a run from another seed, and in the same run the same
     ones at whatever step it comes."""
-    from selfwise.training.config import TrainingConfig, resolve
-    from selfwise.training.step import assemble, train_step
+    from selfwise.training.config import TrainingConfig, resolve_training
+    from selfwise.training.step import build_state, train_step
 
     def loss(seed, step):
         method = cases.build("roberta")
         told = TrainingConfig(steps=9, batch=16, lr=0.0, precision="float32", device="cpu")
-        options = resolve(told, RoBERTa, workers=0)
-        parts = assemble(method, options)
+        options = resolve_training(told, RoBERTa, workers=0)
+        parts = build_state(method, options)
         return train_step(parts, cases.text_batch(method), step, seed=seed, options=options).loss
 
     assert torch.equal(loss(0, 0), loss(0, 5))

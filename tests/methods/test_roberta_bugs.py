@@ -5,7 +5,7 @@ import torch
 
 from selfwise.core.rng import Rng
 from selfwise.methods import roberta
-from selfwise.methods.method import guessed
+from selfwise.methods.method import cross_entropy_step
 from selfwise.methods.roberta import RoBERTa
 from selfwise.views.text import token_mask
 from selfwise.views.text.token_mask import apply_mask, maskable_positions, text_ids
@@ -65,7 +65,7 @@ BUGS = [
         lambda healthy: lambda batch, where, chosen, **drawn: healthy(
             batch, where, torch.ones_like(chosen), **drawn)._replace(chosen=chosen),
         on_large(facts.test_special_tokens_are_never_chosen_and_the_rest_stays)),
-    Bug("the loss reads every position", guessed,
+    Bug("the loss reads every position", cross_entropy_step,
         lambda healthy: lambda name, logits, target, chosen=None: healthy(name, logits, target),
         facts.test_the_loss_is_the_mean_over_the_chosen, within=roberta),
     Bug("the scores are twice as far apart", RoBERTa._scores, changed_output(lambda x: 2 * x),

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from selfwise.core.types import Features, ImageBatch
-from selfwise.methods.rotation import Rotation, Turned
+from selfwise.methods.rotation import RotatedImages, Rotation
 from selfwise.views.image.crop import Crop
 from selfwise.views.image.tiles import rotate_four_ways
 from selfwise.views.image.window import Shift
@@ -73,7 +73,7 @@ def test_the_loss_is_the_mean_cross_entropy_over_all_turns():
     torch.manual_seed(0)
     method = Rotation(Corners(), size=8).double()
     x = torch.rand(5, 3, 8, 8, dtype=torch.float64)
-    step = method(Turned(*rotate_four_ways(x)))
+    step = method(RotatedImages(*rotate_four_ways(x)))
     losses, right = [], 0
     for image in x:
         for turn in range(4):

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from selfwise.methods import rotation
-from selfwise.methods.method import guessed
+from selfwise.methods.method import cross_entropy_step
 from selfwise.methods.rotation import Rotation
 from selfwise.views.image.tiles import rotate_four_ways
 from selfwise.views.image.window import Shift
@@ -39,10 +39,10 @@ BUGS = [
             1, pair[1][0, :1], pair[0][:, :1].roll(1, 0)), pair[1])), ALL_FOUR),
     Bug("images are not turned", rotate_four_ways,
         changed_output(lambda pair: (pair[0][:, :1].expand_as(pair[0]), pair[1])), ALL_FOUR),
-    Bug("the labels are in another order than the images", guessed,
+    Bug("the labels are in another order than the images", cross_entropy_step,
         lambda healthy: lambda name, logits, target: healthy(name, logits, target.flip(0)), LOSS,
         within=rotation),
-    Bug("the upright image alone is asked for", guessed,
+    Bug("the upright image alone is asked for", cross_entropy_step,
         lambda healthy: lambda name, logits, target: healthy(name, logits, target, target == 0),
         LOSS, within=rotation),
     Bug("small images are cropped", Rotation.__init__,

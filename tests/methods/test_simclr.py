@@ -112,5 +112,5 @@ def test_the_images_are_read_as_pixels_in_0_to_1(rng):
     "options", [{"layers": 4}, {"temperature": 0.0}, {"crop": 0.0}, {"flip": 2}]
 )
 def test_impossible_options_are_named(options):
-    with pytest.raises(ValueError, match=r"layers|temperature|scale|flip"):
+    with pytest.raises(ValueError, match=r"layers|temperature|crop|flip"):
         SimCLR(Mean(), size=16, **options)

@@ -13,8 +13,8 @@ from selfwise.core.types import Features, ImageBatch, Labelled
 from selfwise.losses import triplet_mining as mining
 from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
-from selfwise.methods.triplet import Pairs, Triplet
-from selfwise.methods.triplet_labelled import Faces, TripletLabelled
+from selfwise.methods.triplet import ImagePairs, Triplet
+from selfwise.methods.triplet_labelled import LabelledTriplets, TripletLabelled
 from selfwise.modalities import find_modality
 from selfwise.modalities.image.data import OpenImages
 from selfwise.modalities.modality import EncoderChoice, Opening
@@ -66,7 +66,7 @@ def test_two_views_are_a_pair_in_both_directions(margin):
     method = Triplet(Mean(), size=4, dim=3, margin=margin)
     method.projection = nn.Identity()
     a, b = torch.rand(2, 9, 3, generator=generator(0, "z"))
-    step = method(Pairs(painted(a), painted(b)))
+    step = method(ImagePairs(painted(a), painted(b)))
     by_hand = expected(torch.cat([a, b]), [*range(9), *range(9)], margin)
     assert by_hand > 0
     assert float(step.loss) == pytest.approx(by_hand, rel=1e-4)
@@ -79,10 +79,12 @@ def test_images_of_an_identity_are_pairs(margin):
     method.embedding = nn.Identity()
     z = torch.rand(12, 3, generator=generator(0, "z"))
     identity = [5, 2, 5, 9, 2, 9, 9, 5, 2, 7, 7, 7]  # in any order
-    step = method(Faces(painted(z), torch.tensor(identity)))
+    step = method(LabelledTriplets(painted(z), torch.tensor(identity)))
     assert float(step.loss) == pytest.approx(expected(z, identity, margin), rel=1e-4)
     assert float(step.terms["triplet"].count) == 24
-    assert float(method.counts(Faces(painted(z), torch.tensor(identity)))["triplet"]) == 24
+    assert (
+        float(method.counts(LabelledTriplets(painted(z), torch.tensor(identity)))["triplet"]) == 24
+    )
 
 
 @WAYS
@@ -286,7 +288,7 @@ def test_impossible_options_are_named(name):
             cases.build(name, margin=margin)
     with pytest.raises(ValueError, match="unknown mining 'semihrad'; did you mean 'semihard'"):
         cases.build(name, mining="semihrad")
-    with pytest.raises(ValueError, match="scale"):
+    with pytest.raises(ValueError, match="crop must be above 0"):
         cases.build(name, crop=0.0)
     with pytest.raises(ValueError, match="per_identity must be at least 2"):
         cases.build("triplet_labelled", per_identity=1)

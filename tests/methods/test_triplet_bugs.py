@@ -32,8 +32,8 @@ VIEWS = partial(facts.test_views_are_those_of_simclr_and_of_supervised, make_rng
 SIZES = facts.test_head_and_embedding
 
 BUGS = [
-    Bug("a view is the pair of another image's", Triplet._rows,
-        changed_output(lambda found: ((*found[0][:2], found[0][2].roll(1, 0)), found[1])),
+    Bug("a view is the pair of another image's", Triplet._embed_views,
+        changed_output(lambda rows: (*rows[:2], rows[2].roll(1, 0), rows[3])),
         VIEWS_ARE_PAIRS),
     Bug("only first views are anchors", hinge_costs,
         changed_output(lambda cost: cost * (torch.arange(len(cost)) < len(cost) // 2)),

@@ -6,7 +6,7 @@ from torch import nn
 
 from selfwise.core.rng import generator
 from selfwise.methods.method import PaperDefaults
-from selfwise.training.optimizers import LARS, build_optimizer, scaled_lr
+from selfwise.training.optimizers import LARS, build_optimizer, scale_lr
 
 
 def net() -> nn.Sequential:
@@ -80,7 +80,7 @@ def test_vectors_are_not_decayed():
 
 def test_the_rate_grows_with_the_batch_as_in_the_paper():
     paper = PaperDefaults(lr=1.2, base_batch=256, scaling="sqrt")
-    assert scaled_lr(paper, 4096) == pytest.approx(0.075 * 4096**0.5)  # section 2.2 of SimCLR
+    assert scale_lr(paper, 4096) == pytest.approx(0.075 * 4096**0.5)  # section 2.2 of SimCLR
     linear = PaperDefaults(lr=0.3, base_batch=256, scaling="linear")
-    assert scaled_lr(linear, 4096) == pytest.approx(4.8)
-    assert scaled_lr(PaperDefaults(lr=0.3), 17) == 0.3
+    assert scale_lr(linear, 4096) == pytest.approx(4.8)
+    assert scale_lr(PaperDefaults(lr=0.3), 17) == 0.3

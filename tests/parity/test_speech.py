@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from selfwise.core.rng import generator
-from selfwise.core.types import AudioBatch, frames
+from selfwise.core.types import AudioBatch, count_frames
 from selfwise.encoders import speech
 from selfwise.interop.huggingface.hubert import from_hf, to_hf, write_preprocessor
 from selfwise.interop.onnx import export_speech
@@ -96,7 +96,7 @@ def compare(found, expected, batch):
     for layer, want in zip(found, expected, strict=True):
         assert 0.3 < want.std() < 4
         for i, length in enumerate(LENGTHS if batch.extent is not None else LENGTHS[:1] * 3):
-            t = frames(length)
+            t = count_frames(length)
             torch.testing.assert_close(layer[i, :t], want[i, :t], **close)
 
 
@@ -130,8 +130,8 @@ def test_padded_rows_of_group_norm_models_are_theirs_unpadded(kind):
         padded = states(model, batch.x, mask)
     for i, length in enumerate(LENGTHS):
         for layer, want in zip(found, alone[i], strict=True):
-            torch.testing.assert_close(layer[i, : frames(length)], want[0], **close)
-    last = frames(LENGTHS[-1])
+            torch.testing.assert_close(layer[i, : count_frames(length)], want[0], **close)
+    last = count_frames(LENGTHS[-1])
     assert (padded[-1][-1, :last] - alone[-1][-1][0]).abs().max() > 1e-2  # theirs depend on it
 
 
@@ -139,7 +139,7 @@ def test_padded_rows_of_group_norm_models_are_theirs_unpadded(kind):
 def test_gradients(kind):
     model, (batch, _) = theirs(kind), wave()
     encoder = ours(imported(model), stem_grad=1.0)
-    target = torch.randn(3, frames(LENGTHS[0]), 32, generator=generator(1, "target"))
+    target = torch.randn(3, count_frames(LENGTHS[0]), 32, generator=generator(1, "target"))
     for module, out in (
         (model, model(batch.x).last_hidden_state),
         (encoder, encoder(batch).tokens),
@@ -169,7 +169,10 @@ def test_the_normalised_wave_is_that_of_their_feature_extractor():
         found = encoder.layers(quiet)
     for i, length in enumerate(LENGTHS):
         torch.testing.assert_close(
-            found[-1][i, : frames(length)], expected[-1][i, : frames(length)], rtol=1e-4, atol=1e-4
+            found[-1][i, : count_frames(length)],
+            expected[-1][i, : count_frames(length)],
+            rtol=1e-4,
+            atol=1e-4,
         )
 
 
@@ -177,7 +180,7 @@ def test_frames_are_counted_as_theirs():
     model, encoder = theirs("base"), speech.build_speech_encoder("hubert-tiny").eval()
     for samples in (400, 719, 720, 4321, 190_800):
         count = int(model._get_feat_extract_output_lengths(samples))
-        assert frames(samples) == count
+        assert count_frames(samples) == count
         with torch.no_grad():
             embedded = encoder.embed(AudioBatch(torch.zeros(1, samples), torch.zeros(1).long()))
         assert embedded.tokens.shape[1] == count
@@ -262,7 +265,7 @@ def test_a_run_without_a_mask_is_a_model_without_one(tmp_path):
     assert not any(said.values()), said
     again = from_hf(config, weights, write_preprocessor(found.options))
     assert again.mask is None
-    assert again.missing == ["mask"]
+    assert again.missing == ["mask_embedding"]
 
 
 def test_the_loss_is_the_published_one():

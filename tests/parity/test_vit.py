@@ -69,7 +69,7 @@ def test_logits_of_masked_patches(bias):
     encoder, where = ours(found), hidden.nonzero()[:, 1].view(3, 5)
     with torch.no_grad():
         expected = model(2 * x - 1, bool_masked_pos=hidden).logits
-        tokens = masked(encoder.embed(x), found.head["mask"], hidden)
+        tokens = masked(encoder.embed(x), found.head["mask_embedding"], hidden)
         read = encoder.read(tokens, where)
         logits = F.linear(read, found.head["head.weight"], found.head["head.bias"])
         every = encoder.trunk(tokens).tokens
@@ -87,7 +87,7 @@ def test_gradients_of_the_loss(bias):
     found = imported(model)
     encoder = ours(found)
     head = {name: weight.requires_grad_() for name, weight in found.head.items()}
-    tokens = masked(encoder.embed(x), head["mask"], hidden)
+    tokens = masked(encoder.embed(x), head["mask_embedding"], hidden)
     read = encoder.read(tokens, hidden.nonzero()[:, 1].view(3, 5))
     logits = F.linear(read, head["head.weight"], head["head.bias"])
     F.cross_entropy(logits.flatten(0, 1), labels).backward()
@@ -155,7 +155,7 @@ def test_import_export_import_is_bitwise_and_files_are_those_of_transformers(
     model = theirs(kind, bias, **options)
     first = imported(model)
     told = {"size": first.size, "channels": first.channels}
-    head = first.head if kind == MASKED else {"mask": first.head["mask"]}
+    head = first.head if kind == MASKED else {"mask_embedding": first.head["mask_embedding"]}
     config, weights = to_hf(first.options, first.encoder, head, **told)
     again = from_hf(config, weights)
     assert again.options == first.options

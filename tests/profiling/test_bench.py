@@ -29,8 +29,8 @@ from selfwise.profiling.advice import (
 from selfwise.runs.create import pretrain
 from selfwise.runs.environment import find_commit
 from selfwise.runs.record import read_record
-from selfwise.training.config import TrainingConfig, resolve
-from selfwise.training.step import assemble
+from selfwise.training.config import TrainingConfig, resolve_training
+from selfwise.training.step import build_state
 from selfwise.workflows import bench
 from tests.helpers import cases, unit_cases
 from tests.helpers.report_cases import TINY, photos, sentences
@@ -194,20 +194,20 @@ class Multiplying(Supervised):
 
 def options(kind, **given):
     told = {"steps": 6, "batch": 16, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve(TrainingConfig(**{**told, **given}), kind, workers=0)
+    return resolve_training(TrainingConfig(**{**told, **given}), kind, workers=0)
 
 
 def test_the_products_of_a_step_are_those_of_the_model():
     other = cases.build("supervised")
     other.__class__ = Multiplying
     told = options(Supervised)
-    plain, parts = (assemble(method, told) for method in (cases.build("supervised"), other))
+    plain, parts = (build_state(method, told) for method in (cases.build("supervised"), other))
     found = rate.count_step_flops(plain, Repeated(Supervised), told, seed=0)
     assert rate.count_step_flops(parts, Repeated(Supervised), told, seed=0) == found
     halves = told.replace(accumulate=2)
     assert rate.count_step_flops(plain, Repeated(Supervised), halves, seed=0) == found
     mine = LocalBatch(cases.batch(Supervised, 16))
-    (view,) = rate.made_views(plain, mine, 0, seed=0, options=told)
+    (view,) = rate.make_views(plain, mine, 0, seed=0, options=told)
     with rate.build_flop_counter() as forward:
         plain.method(view)
     # backward costs twice as much, without the gradient of the pixels

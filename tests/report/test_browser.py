@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from selfwise.report.write import write_page
-from tests.helpers.report_cases import EVIL, photos, roberta, sentences, simclr
+from tests.helpers.report_cases import EVIL
 
 HERE = Path(__file__).parents[1] / "browser"
 NODE = shutil.which("node")
@@ -86,11 +86,10 @@ def pointed(told: dict, *, image: bool) -> None:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
+def images(home):
     """The page of a run on pictures, and what a reader meets."""
-    root = tmp_path_factory.mktemp("browser")
-    run = simclr(photos(root / "photos"), root / "run")
-    return run.folder, seen(write_page([run.folder]))
+    run = home / "run"
+    return run, seen(write_page([run]))
 
 
 def test_pictures(images):
@@ -110,9 +109,8 @@ def test_a_file_that_is_called_like_an_element_does_nothing(images):
     assert told["contents"]["planted"] == 0
 
 
-def test_text(tmp_path):
-    run = roberta(sentences(tmp_path / "corpus.txt"), tmp_path / "run")
-    told = seen(write_page([run.folder]))
+def test_text(home):
+    told = seen(write_page([home / "text"]))
     sound(told)
     pointed(told, image=False)
     assert told["token"]["shown"]

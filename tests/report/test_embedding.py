@@ -7,7 +7,7 @@ from selfwise.modalities.modality import ReadingOptions
 from selfwise.report.page.parts import Map, Strip
 from selfwise.report.sections import embedding
 from selfwise.report.sections.embedding import build_sections, find_nearest, project_tsne
-from tests.helpers.report_cases import photos, simclr
+from selfwise.runs.open import load
 
 
 def directions(seed: int = 0, each: int = 20) -> np.ndarray:
@@ -18,9 +18,8 @@ def directions(seed: int = 0, each: int = 20) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    root = tmp_path_factory.mktemp("embedding")
-    return simclr(photos(root / "photos"), root / "run")
+def run(home):
+    return load(home / "run")
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from selfwise.report.sections import embedding, summary
 from selfwise.report.sections.examples import draw_passages, find_examples
 from selfwise.report.write import write_page
 from selfwise.runs.open import load
-from tests.helpers.report_cases import DOT, EVIL, photos, roberta, sentences, simclr
+from tests.helpers.report_cases import DOT, EVIL
 
 MEGABYTE = 1 << 20
 QUOTED = '" onmouseover="alert(3)" \'</script><svg onload=alert(4)>'
@@ -77,10 +77,9 @@ def words(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(home):
     """A run on images, never probed."""
-    root = tmp_path_factory.mktemp("report")
-    return simclr(photos(root / "photos"), root / "run").folder
+    return home / "run"
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +268,7 @@ def test_examples_are_those_of_the_newest_score(folder, tmp_path):
     run = load(folder)
     assert (
         find_examples(run, "", seed=0).where
-        == "36 examples of report0/photos, which the run was trained on"
+        == f"36 examples of {folder.parent.name}/photos, which the run was trained on"
     )
     probed = tmp_path / "probed"
     shutil.copytree(folder, probed)
@@ -293,8 +292,8 @@ def test_a_run_whose_data_are_gone_says_so(folder, tmp_path):
     assert "given its data in Python" in words(write_page([away]).read_text(encoding="utf-8"))
 
 
-def test_a_run_on_text_shows_paragraphs_of_its_corpus(tmp_path):
-    run = roberta(sentences(tmp_path / "corpus.txt"), tmp_path / "run")
+def test_a_run_on_text_shows_paragraphs_of_its_corpus(home):
+    run = load(home / "text")
     found = find_examples(run, "", seed=0)
     assert len(found.examples) == 61
     assert found.where.startswith("61 paragraphs of ")

@@ -13,7 +13,6 @@ from selfwise.workflows import probe as probing
 from selfwise.workflows.iterate import iterate
 from tests.helpers import show_cases as cases
 from tests.helpers import unit_cases
-from tests.helpers.report_cases import photos, roberta, sentences, simclr
 from tests.helpers.report_reading import bars, cells, figures, parts, said, titled
 
 
@@ -137,18 +136,16 @@ def test_a_run_that_was_not_probed(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def probed(tmp_path_factory) -> dict[str, dict]:
+def probed(home) -> dict[str, dict]:
     """A score of an image, a text and a speech probe, as it was filed."""
-    home = tmp_path_factory.mktemp("probed")
-    data = photos(home / "photos")
-    text = sentences(home / "text.txt").read_text().split("\n\n")
+    data = home / "photos"
+    text = (home / "text.txt").read_text().split("\n\n")
     labelled = "".join(f"{line}\t{i % 2}\n" for i, line in enumerate(text))
     (home / "labelled.tsv").write_text("sentence\tlabel\n" + labelled)
     voices = unit_cases.voices(home / "voices")
     told = {**unit_cases.SPEECH, "iterations": 1}
     iterate("hubert", data=voices, out=home / "speech", **told)
-    runs = {"image": (simclr(data, home / "image").folder, data)}
-    runs["text"] = (roberta(home / "text.txt", home / "text").folder, home / "labelled.tsv")
+    runs = {"image": (home / "run", data), "text": (home / "text", home / "labelled.tsv")}
     runs["speech"] = (home / "speech" / "iteration-1", voices)
     found = {}
     for name, (run, labels) in runs.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from selfwise.training.config import resolve_precision
+from selfwise.core.device import resolve_precision
 from tests.helpers import unit_cases
 
 STEPS, SAVE, LOG = 300, 50, 5
@@ -22,7 +22,7 @@ ENCODER += ["--encoder.channels", "[16, 16, 32, 64]", "--encoder.drop_rate", "0.
 ENCODER += ["--encoder.drop_path_rate", "0.1"]
 COMMON = ["--data", "digits:train", "--batch", "64", "--steps", str(STEPS), "--threads", "1"]
 COMMON += ["--save-every", str(SAVE), "--log-every", str(LOG), "--probe-every", "75"]
-# bf16 where it is multiplied; elsewhere 300 steps of it take minutes, and training/test_fit.py
+# bf16 where it is multiplied; elsewhere 300 steps of it take minutes, and training/test_loop.py
 # stops and goes on in it for a few steps
 PRECISION = resolve_precision("auto", "cpu")
 COMMON += ["--precision", PRECISION, "--seed", "3", "--quiet"]
@@ -113,9 +113,9 @@ def between_saves(run: Path, process: BaseProcess, dice: random.Random) -> bool:
 def inside_a_save(run: Path, process: BaseProcess, dice: random.Random) -> bool:
     """While a checkpoint has its temporary name."""
     writing = run / "checkpoints"
-    wait_for(process, lambda: any(writing.glob(".writing-*")))
+    wait_for(process, lambda: any(writing.glob(".*.writing")))
     kill(process)
-    return any(writing.glob(".writing-*"))
+    return any(writing.glob(".*.writing"))
 
 
 def same(a: Path, b: Path) -> None:
@@ -140,7 +140,7 @@ def leaves(tree):
 
 
 # one thread each: two processes with two threads on two cores can take thirty times as long. Two
-# threads of one process stop and go on in tests/training/test_fit.py
+# threads of one process stop and go on in tests/training/test_loop.py
 SIMCLR = ["pretrain", "simclr", *ENCODER, *COMMON]
 SUPERVISED = ["pretrain", "supervised", *ENCODER, *COMMON, "--accumulate", "2"]
 # mid-epoch, with dropout; the corpus inside Python is cached by the first of them

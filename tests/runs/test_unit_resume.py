@@ -90,7 +90,7 @@ MOMENTS = {
     "in a pass": (*FIT, 5),
     "in labels": ("selfwise.targets.frame_labels", "_write_batch", 2),
     "between labels": ("selfwise.targets.frame_labels", "_open_array", 2),
-    "before it is whole": ("selfwise.core.make_once", "finish", 1),
+    "before it is whole": ("selfwise.core.make_once", "mark_finished", 1),
     "before the run": ("selfwise.runs.create", "write_record", 1),
     "in training": ("selfwise.training.loop", "train_step", 4),
 }

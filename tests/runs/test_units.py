@@ -256,7 +256,7 @@ def test_the_second_iteration_has_the_units_of_the_firsts_layer(runs, voices, tm
     with torch.no_grad():
         tokens = first.encoder.eval().hidden(batch)[0].tokens
     for row, i, extent in zip(tokens, batch.index.tolist(), batch.extent.tolist()):
-        count = selfwise.core.types.frames(extent)
+        count = selfwise.core.types.count_frames(extent)
         assert np.array_equal(labels.read(i, 0, count), book(row[:count]).numpy())
     # the same again finds all of it done
     before = cases.content(out)
@@ -273,8 +273,8 @@ def test_weights_that_a_run_starts_from(kind, runs, voices, pictures, tmp_path):
     run = pretrain(kind, data=data, out=tmp_path / "run", **told)
     ours, theirs = run.method.state_dict(), earlier.method.state_dict()
     same = {name for name in ours if ours[name].equal(theirs[name])}
-    assert {name for name in ours if name.startswith("encoder.")} | {"mask"} <= same
-    assert "codes" not in same
+    assert {name for name in ours if name.startswith("encoder.")} | {"mask_embedding"} <= same
+    assert "code_embeddings" not in same
     assert "head.weight" not in same
 
 

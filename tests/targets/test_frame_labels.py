@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.core.types import HOP, frames
+from selfwise.core.types import HOP, count_frames
 from selfwise.targets import frame_labels as frame_labels
 from selfwise.targets.frame_labels import (
     ARRAY_FILE,
@@ -19,7 +19,7 @@ from selfwise.targets.frame_labels import (
 )
 
 SAMPLES = np.array([1000, 399, 8000, 400, 5000], dtype=np.int64)  # 2, 0, 24, 1 and 15 frames
-COUNTS = [frames(int(n)) for n in SAMPLES]
+COUNTS = [count_frames(int(n)) for n in SAMPLES]
 
 
 def unit(i: int, t: int, size: int = 50) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from selfwise.core.types import AudioBatch, frames
+from selfwise.core.types import AudioBatch, count_frames
 from selfwise.targets.mfcc import mfcc, mfcc_frames
 
 # Made with kaldi-native-fbank 1.23.0, which is no dependency: OnlineMfcc with dither 0, snip_edges,
@@ -150,8 +150,8 @@ def test_every_second_frame_is_a_frame_of_the_encoder():
     batch = clips(8000, 5123, 719, 720, 399)
     found, valid = mfcc_frames(batch)
     whole = mfcc(batch.x, batch.extent)
-    assert found.shape[1] == frames(8000)
-    assert valid.sum(dim=1).tolist() == [frames(n) for n in (8000, 5123, 719, 720, 399)]
+    assert found.shape[1] == count_frames(8000)
+    assert valid.sum(dim=1).tolist() == [count_frames(n) for n in (8000, 5123, 719, 720, 399)]
     for t in range(found.shape[1]):
         assert torch.equal(found[:, t], whole[:, 2 * t])
     # frame t covers samples 320 t to 320 t + 400: a click there is heard there alone

@@ -12,9 +12,9 @@ from torch._dynamo.utils import counters
 from selfwise import methods
 from selfwise.training import checkpoint
 from selfwise.training import compile as compiled
-from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve
+from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve_training
 from selfwise.training.loop import fit
-from selfwise.training.step import assemble, train_step
+from selfwise.training.step import build_state, train_step
 from tests.helpers import cases
 
 
@@ -28,13 +28,13 @@ def traced(monkeypatch):
 
 def options(kind, **given) -> ResolvedTraining:
     told = {"steps": 2, "batch": 8, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve(TrainingConfig(**{**told, **given}), kind, workers=0)
+    return resolve_training(TrainingConfig(**{**told, **given}), kind, workers=0)
 
 
 def losses(name, *, compile, **given):
     method = given.pop("method", None) or cases.build(name)
     told = options(type(method), compile=compile, **given)
-    parts, batch = assemble(method, told), cases.batch(type(method), 8)
+    parts, batch = build_state(method, told), cases.batch(type(method), 8)
     return [
         train_step(parts, batch, number, seed=0, options=told).loss.item() for number in range(2)
     ]
@@ -42,12 +42,12 @@ def losses(name, *, compile, **given):
 
 @pytest.mark.parametrize("name", methods.method_names())
 def test_every_method_runs_compiled_graphs(name):
-    before = compiled.RUNS.count
+    before = compiled.COMPILED_RUNS.count
     method = cases.build(name)
     names = list(method.state_dict())
     with_graphs = losses(name, compile=True, method=method)
     assert counters["stats"]["unique_graphs"] > 0
-    assert compiled.RUNS.count >= before + 2  # at least one in each step
+    assert compiled.COMPILED_RUNS.count >= before + 2  # at least one in each step
     assert list(method.state_dict()) == names
     assert with_graphs == pytest.approx(losses(name, compile=False), rel=1e-5)
 
@@ -55,13 +55,15 @@ def test_every_method_runs_compiled_graphs(name):
 @pytest.mark.parametrize("name", ["bert", "gpt", "hubert", "beit"])
 def test_every_block_is_compiled(name):
     method = cases.build(name)
-    blocks = [m for m, way in compiled.entries(method.encoder) if way == "forward"]
+    blocks = [m for m, way in compiled.list_entry_points(method.encoder) if way == "forward"]
     assert len(blocks) == 2
-    before = compiled.RUNS.count
+    before = compiled.COMPILED_RUNS.count
     losses(name, compile=True, method=method)
     # type checks of the tests cut a block into several graphs
-    assert compiled.RUNS.count >= before + 2 * len(blocks)
-    assert all(isinstance(vars(m)[way], partial) for m, way in compiled.entries(method.encoder))
+    assert compiled.COMPILED_RUNS.count >= before + 2 * len(blocks)
+    assert all(
+        isinstance(vars(m)[way], partial) for m, way in compiled.list_entry_points(method.encoder)
+    )
 
 
 def test_dropout_draws_what_it_draws_without_compile():
@@ -95,8 +97,8 @@ def test_a_compiled_run_is_resumed_exactly(tmp_path):
             methods.find_method("roberta"), compile=True, steps=steps, schedule="constant"
         )
         fit(cases.build("roberta"), Repeated(), told, seed=0, out=folder, quiet=True)
-        found, _ = checkpoint.latest(folder / "checkpoints")
-        return checkpoint.verify(found.folder).folder / "model.safetensors"
+        found, _ = checkpoint.find_latest(folder / "checkpoints")
+        return checkpoint.verify_checkpoint(found.folder).folder / "model.safetensors"
 
     train(tmp_path / "a", 2)
     stopped = train(tmp_path / "a", 4)
@@ -107,7 +109,7 @@ def test_a_compiled_run_is_resumed_exactly(tmp_path):
 
 
 def test_nothing_compiled_is_an_error(monkeypatch):
-    monkeypatch.setattr(compiled, "entries", lambda encoder: [(encoder, "extend")])
+    monkeypatch.setattr(compiled, "list_entry_points", lambda encoder: [(encoder, "extend")])
     with pytest.raises(ValueError, match=r"--compile compiled nothing .* of encoder bert-tiny"):
         losses("bert", compile=True)
 

@@ -8,10 +8,11 @@ import torch
 
 from selfwise import methods
 from selfwise.cli import main as cli
+from selfwise.core.types import Step, Term
 from selfwise.methods.simclr import SimCLR
 from selfwise.training import memory_estimate, step_time
-from selfwise.training.config import TrainingConfig, resolve
-from selfwise.training.step import assemble
+from selfwise.training.config import TrainingConfig, resolve_training
+from selfwise.training.step import build_state
 from selfwise.training.step_time import Pace, mean_after_warm_up, measure_pace
 from tests.helpers import cases
 
@@ -29,7 +30,7 @@ class Repeated:
 
 def options(kind, **given):
     told = {"steps": 6, "batch": 64, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve(TrainingConfig(**{**told, **given}), kind, workers=0)
+    return resolve_training(TrainingConfig(**{**told, **given}), kind, workers=0)
 
 
 # time
@@ -81,10 +82,10 @@ def test_a_look_that_would_take_longer_than_the_budget_is_not_taken(monkeypatch)
 def test_minutes_are_steps_and_looks():
     probes = [Looks(10, 0)]
     pace = Pace(1.0, [5.0])
-    steps = pace.steps_in(305, probes)
+    steps = pace.count_steps(305, probes)
     assert steps == 200  # 1.5 s each with their share of a look, and one look at the end
-    assert pace.seconds_of(steps, probes) == 305
-    assert Pace(100.0, []).steps_in(1, []) == 1
+    assert pace.estimate_seconds(steps, probes) == 305
+    assert Pace(100.0, []).count_steps(1, []) == 1
 
 
 # memory
@@ -94,10 +95,10 @@ def test_minutes_are_steps_and_looks():
 def test_what_a_step_keeps_grows_with_the_examples(name):
     """So that a small step tells how much a large one takes: within a tenth."""
     kind = methods.find_method(name)
-    parts = assemble(cases.build(name), options(kind))
+    parts = build_state(cases.build(name), options(kind))
     batch = cases.batch(kind, 64)
     four, eight, all_of_them = (
-        memory_estimate.kept_bytes(parts, batch, n, seed=0) for n in (4, 8, 64)
+        memory_estimate.measure_saved_bytes(parts, batch, n, seed=0) for n in (4, 8, 64)
     )
     expected = four + 15 * (eight - four)
     assert abs(all_of_them - expected) < 0.1 * all_of_them
@@ -117,12 +118,13 @@ def test_what_a_forward_pass_keeps_by_hand():
             return (torch.ones(len(batch.x), 10),)
 
         def forward(self, view):
-            return self.layers(view[0])
+            loss = self.layers(view[0]).sum()
+            return Step({"loss": Term(loss, loss.new_ones(()))}, {})
 
-    parts = assemble(cases.build("simclr"), options(SimCLR))
+    parts = build_state(cases.build("simclr"), options(SimCLR))
     method = Method()
-    parts = parts._replace(method=method, wrapped=method)
-    kept = memory_estimate.kept_bytes(parts, cases.batch(SimCLR, 8), 8, seed=0)
+    parts = parts._replace(method=method)
+    kept = memory_estimate.measure_saved_bytes(parts, cases.batch(SimCLR, 8), 8, seed=0)
     assert kept == 4 * 8 * (10 + 20)
 
 
@@ -154,9 +156,9 @@ def test_a_container_limits_memory(tmp_path, monkeypatch):
     (tmp_path / "memory.max").write_text(f"{2**30}\n")
     (tmp_path / "memory.current").write_text(f"{2**29}\n")
     (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {2**20}\n")
-    assert memory_estimate._limit_left(tmp_path, *memory_estimate.CGROUPS[0]) == 2**29 + 2**20
+    assert memory_estimate._find_limit_left(tmp_path, *memory_estimate.CGROUPS[0]) == 2**29 + 2**20
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory_estimate._limit_left(tmp_path, *memory_estimate.CGROUPS[0]) is None
+    assert memory_estimate._find_limit_left(tmp_path, *memory_estimate.CGROUPS[0]) is None
     assert (
         0
         < memory_estimate.available_memory("cpu")

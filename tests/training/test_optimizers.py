@@ -108,19 +108,22 @@ def test_adamw_is_torchs_where_a_method_says_nothing():
 
 def test_the_step_has_the_methods_betas_and_clip():
     """From the method's defaults through the options into the loop."""
-    from selfwise.training.config import TrainingConfig, resolve
-    from selfwise.training.step import assemble
+    from selfwise.training.config import TrainingConfig, resolve_training
+    from selfwise.training.step import build_state
     from tests.helpers import cases
 
     method = cases.build("bert")
-    options = resolve(
+    options = resolve_training(
         TrainingConfig(steps=1, precision="float32", device="cpu"), type(method), workers=0
     )
     assert options.clip == 1.0
-    groups = assemble(method, options).inner.param_groups
+    groups = build_state(method, options).optimizer.param_groups
     assert all(g["eps"] == 1e-6 for g in groups)
     told = TrainingConfig(steps=1, clip=0.0, device="cpu")
-    assert resolve(told, type(method), workers=0).clip == 0.0
+    assert resolve_training(told, type(method), workers=0).clip == 0.0
     assert (
-        resolve(TrainingConfig(steps=1, device="cpu"), find_method("simclr"), workers=0).clip == 0.0
+        resolve_training(
+            TrainingConfig(steps=1, device="cpu"), find_method("simclr"), workers=0
+        ).clip
+        == 0.0
     )

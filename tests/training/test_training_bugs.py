@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from selfwise.training import optimizers, schedules
-from selfwise.training.optimizers import LAMB, LARS, build_optimizer, scaled_lr
-from selfwise.training.schedules import factor
+from selfwise.training.optimizers import LAMB, LARS, build_optimizer, scale_lr
+from selfwise.training.schedules import compute_factor
 from tests.helpers.planted import Attribute, Bug, assert_caught, changed_arguments, changed_output
 from tests.parity import test_optim as parity
 from tests.training import test_optimizers as facts
@@ -76,15 +76,15 @@ BUGS = [
         parity.test_vectors_are_not_decayed),
     Bug("AdamW has its own averages", build_optimizer, changed_arguments(betas=(0.9, 0.99)),
         facts.test_adamw_has_the_betas_and_eps_of_the_method),
-    Bug("the rate does not grow with the batch", scaled_lr, lambda _: lambda paper, batch: paper.lr,
+    Bug("the rate does not grow with the batch", scale_lr, lambda _: lambda paper, batch: paper.lr,
         parity.test_the_rate_grows_with_the_batch_as_in_the_paper),
-    Bug("the rate starts at 0", factor,
+    Bug("the rate starts at 0", compute_factor,
         lambda healthy: lambda name, step, *, steps, warmup: healthy(
             name, max(step - 1, 0), steps=steps, warmup=warmup), SHAPE),
     Bug("the cosine ends at a tenth", Attribute(schedules, "SHAPES"),
         lambda shapes: {**shapes, "cosine": lambda done: 0.1 + 0.9 * shapes["cosine"](done)},
         SHAPE),
-    Bug("warm-up steps are left out of the fall", factor,
+    Bug("warm-up steps are left out of the fall", compute_factor,
         lambda healthy: lambda name, step, *, steps, warmup: healthy(
             name, step, steps=steps + warmup, warmup=warmup), SHAPE),
 ]  # fmt: skip

@@ -37,7 +37,7 @@ def test_padding_is_never_masked():
     view = views.mask_tokens(ids, mask=4, vocab_size=99, valid=valid, share=0.5, seed=0)
     assert (view.chosen.sum(dim=1) == 4).all()
     assert valid.gather(1, view.where)[view.chosen].all()
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="share must be above 0 and below 1, got 1"):
         views.mask_tokens(ids, mask=4, vocab_size=99, share=1.0)
 
 

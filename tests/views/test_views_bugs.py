@@ -25,9 +25,9 @@ from tests.helpers.planted import (
     changed_output,
 )
 from tests.views.audio import test_span_mask as spans
+from tests.views.image import test_augment as draws
 from tests.views.image import test_block_mask as blocks
 from tests.views.image import test_color_space as colors
-from tests.views.image import test_view_draws as draws
 from tests.views.text import test_packing as packing
 from tests.views.text import test_sentence_pairs as pairs
 from tests.views.text import test_token_mask as tokens

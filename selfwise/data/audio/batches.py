@@ -7,8 +7,8 @@ from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from selfwise.core.rng import hash_keys, shuffled
-from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, frames, shard_slice
+from selfwise.core.rng import hash_keys, shuffle_indices
+from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, count_frames, shard_slice
 from selfwise.data.audio.dataset import Recordings
 
 LENGTH_NOISE = (
@@ -143,16 +143,18 @@ class AudioSource:
         spare = (self.recordings.samples[self.owner] - self.lengths) // HOP
         where = (self.place + place) / self.parts
         offsets = HOP * np.minimum(np.floor(where * (spare + 1)).astype(np.int64), spare)
-        return CropPlan(order, offsets, shuffled(self.steps_per_epoch, self.seed, "batches", epoch))
+        return CropPlan(
+            order, offsets, shuffle_indices(self.steps_per_epoch, self.seed, "batches", epoch)
+        )
 
     def _units(self, batch: AudioBatch) -> torch.Tensor:
         """The unit of each frame (b t), -1 behind a row's last one."""
         assert self.units is not None
         assert batch.extent is not None
         assert batch.offset is not None
-        ids = np.full((len(batch.x), frames(batch.x.shape[1])), -1, dtype=np.int64)
+        ids = np.full((len(batch.x), count_frames(batch.x.shape[1])), -1, dtype=np.int64)
         for row, i, samples, first in zip(ids, batch.index, batch.extent, batch.offset):
-            count = frames(int(samples))
+            count = count_frames(int(samples))
             row[:count] = self.units.read(int(i), int(first) // HOP, count)
         return torch.from_numpy(ids)
 
@@ -181,7 +183,7 @@ class RecordingChunks:
         budget: float = 120.0,
         order: int | None = None,
     ):
-        if frames(round(seconds * RATE)) < 1:
+        if count_frames(round(seconds * RATE)) < 1:
             raise ValueError(f"a piece of {seconds:g} s is less than a frame, which is 0.025 s")
         self.recordings = recordings
         self.pieces = _cut_pieces(recordings.samples, round(seconds * RATE))
@@ -196,7 +198,9 @@ class RecordingChunks:
         self.pieces = self.pieces[by_length]
         self.edges = _batch_edges(lengths[by_length], budget * RATE)
         count = len(self.edges) - 1
-        self.batches = np.arange(count) if order is None else shuffled(count, order, "batches")
+        self.batches = (
+            np.arange(count) if order is None else shuffle_indices(count, order, "batches")
+        )
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -251,8 +255,8 @@ def _cut_pieces(samples: np.ndarray, max_samples: int) -> np.ndarray:
         if whole <= max_samples:
             pieces.append((i, 0, whole))
             continue
-        total = frames(whole)
-        count = -(-total // frames(max_samples))
+        total = count_frames(whole)
+        count = -(-total // count_frames(max_samples))
         marks = np.linspace(0, total, count + 1).round().astype(np.int64).tolist()
         for first, last in pairwise(marks):
             pieces.append((i, HOP * first, HOP * last + WINDOW - HOP))

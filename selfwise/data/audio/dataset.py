@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from selfwise.core.files import digest
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import RATE
 from selfwise.data.audio import decode as decode
 from selfwise.data.compact_paths import Paths, take_rows
@@ -134,5 +134,5 @@ class Recordings:
                 f"a share of {share:g} held out of {n} recordings leaves none on one side; "
                 "between 0 and 1 and at least two recordings is right"
             )
-        order = shuffled(n, seed, "held out")
+        order = shuffle_indices(n, seed, "held out")
         return self.take(np.sort(order[count:])), self.take(np.sort(order[:count]))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from selfwise.core.files import cache_dir
-from selfwise.core.parallel import Progress, in_chunks
+from selfwise.core.files import cache_dir, flush_to_disk, publish, write_file
+from selfwise.core.parallel import Progress, map_in_chunks
 from selfwise.core.types import RATE
 from selfwise.data.audio.dataset import FileStore, MapStore
 from selfwise.data.audio.scan import Scan, files_per_chunk
@@ -53,7 +53,7 @@ def build_cache(
             half = home.with_name(f".{home.name}.half")
             half.mkdir(exist_ok=True)
             _decode_all(half, listing, scan, workers, progress)
-            os.rename(half, home)
+            publish(half, home)
             store = find_cache(name, scan)
     assert store is not None, f"{home} was just written"
     return store
@@ -88,7 +88,7 @@ def _decode_all(
     store = FileStore(listing.root, listing.paths, scan.frames, scan.rates)
     job, n, fresh = DecodeRecordings(str(x), store, starts), len(listing.paths), 0
     rest = np.arange(done, n)
-    for files, samples in in_chunks(job, rest, workers=workers, chunk=files_per_chunk(listing)):
+    for files, samples in map_in_chunks(job, rest, workers=workers, chunk=files_per_chunk(listing)):
         done, fresh = done + files, fresh + samples
         if fresh >= SAMPLES_PER_SAVE:
             _save_journal(x, journal, done)
@@ -100,11 +100,8 @@ def _decode_all(
 
 def _save_journal(x: Path, journal: Path, done: int) -> None:
     """What was written so far is on the disk before the journal says so."""
-    with x.open("r+b") as stream:
-        os.fsync(stream.fileno())
-    new = journal.with_name("journal.new")
-    new.write_text(json.dumps({"done": done}), encoding="utf-8")
-    os.replace(new, journal)
+    flush_to_disk(x)
+    write_file(journal, json.dumps({"done": done}))
 
 
 def _reserve_file(path: Path, samples: int) -> None:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.files import cache_dir, digest
-from selfwise.core.parallel import CHUNK, Progress, in_chunks
+from selfwise.core.files import cache_dir, digest, publish
+from selfwise.core.parallel import CHUNK, Progress, map_in_chunks
 from selfwise.core.types import RATE, WINDOW
 from selfwise.data.audio import decode as decode
 from selfwise.data.compact_paths import Paths
@@ -91,7 +91,9 @@ def scan_listing(
     lines = _read_lines(done)
     # broken ones are looked at again: another right to read or library leaves no trace in the key
     broken_rows = np.array([line[0] for line in lines if line[4]], dtype=np.int64)
-    for chunk in in_chunks(ScanFiles(listing.root, listing.paths), broken_rows, workers=workers):
+    for chunk in map_in_chunks(
+        ScanFiles(listing.root, listing.paths), broken_rows, workers=workers
+    ):
         for line in chunk:
             lines[line[0]] = list(line)
     return _build_scan(lines)
@@ -105,13 +107,12 @@ def _scan_all(home: Path, listing: Listing, workers: int | None, progress: Progr
     total = len(listing.paths)
     rest = np.arange(len(previous), total)
     with half.open("a", encoding="utf-8") as stream:
-        for chunk in in_chunks(job, rest, workers=workers, chunk=files_per_chunk(listing)):
+        for chunk in map_in_chunks(job, rest, workers=workers, chunk=files_per_chunk(listing)):
             stream.writelines(json.dumps(line) + "\n" for line in chunk)
             stream.flush()
             if progress is not None:
                 progress(chunk[-1][0] + 1, total)
-        os.fsync(stream.fileno())
-    os.replace(half, home / "scan.jsonl")
+    publish(half, home / "scan.jsonl")
 
 
 def _read_lines(path: Path) -> list[list]:

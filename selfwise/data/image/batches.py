@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import Batch, Labelled, shard_slice
 from selfwise.data.image.dataset import Images, require_labels
 
@@ -22,7 +22,7 @@ def sample_epoch(n: int, batch: int, step: int, seed: int) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def _order(n: int, seed: int, epoch: int) -> np.ndarray:
-    order = shuffled(n, seed, "epoch", epoch)
+    order = shuffle_indices(n, seed, "epoch", epoch)
     order.flags.writeable = False
     return order
 

@@ -3,16 +3,14 @@
 import json
 import os
 import shutil
-import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.files import cache_dir, digest
-from selfwise.core.parallel import in_chunks
+from selfwise.core.files import STALE_SECONDS, atomic_write, cache_dir, digest, remove_unfinished
+from selfwise.core.parallel import map_in_chunks
 from selfwise.data.compact_paths import Paths
 from selfwise.data.image.dataset import MappedFile
 from selfwise.data.image.decode import decode_file
@@ -21,9 +19,6 @@ from selfwise.data.listing import Listing
 from selfwise.data.unreadable import BrokenFile, UnreadableFile
 
 FORMAT = 2  # to be raised whenever decoding gives other pixels
-STALE_SECONDS = (
-    24 * 3600
-)  # seconds after which a half-made cache belongs to a process that was killed
 REPORT_FROM = 5000  # images from which on building reports its progress
 
 
@@ -68,17 +63,19 @@ def build_cache(
 
     Raises ValueError if the disk has not enough room.
     """
-    home = cache_dir("images")
-    home.mkdir(parents=True, exist_ok=True)
-    _remove_stale(home)
-    half = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=home))
+    home = cache_dir("images") / name
+    remove_unfinished(home.parent, age=STALE_SECONDS)
     try:
-        _decode_all(half, listing, sizes, broken, reading)
-        _publish(half, home / name)
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
+        with atomic_write(home) as half:
+            half.mkdir()
+            _decode_all(half, listing, sizes, broken, reading)
+            if home.exists() and find_cache(name) is None:  # it is damaged
+                shutil.rmtree(home)
+    except OSError:
+        if find_cache(name) is None:  # otherwise another process was faster
+            raise
     decoded = find_cache(name)
-    assert decoded is not None, f"{home / name} was just written"
+    assert decoded is not None, f"{home} was just written"
     return decoded
 
 
@@ -124,7 +121,7 @@ def _decode_all(
     present = sizes.any(axis=1)
     progress = reading.progress if n > REPORT_FROM else None
     rows, all_broken = np.flatnonzero(present), list(broken)
-    for chunk in in_chunks(job, rows, workers=reading.workers, progress=progress):
+    for chunk in map_in_chunks(job, rows, workers=reading.workers, progress=progress):
         all_broken += chunk
     differ = bool((sizes[present] != (height, width)).any())
     if differ:
@@ -148,24 +145,3 @@ def _reserve_array(path: Path, shape: tuple[int, ...]) -> None:
             f"{free / 2**20:,.0f} ({error.strerror}); set SELFWISE_CACHE to another disk, or use "
             "--cache no"
         ) from error
-
-
-def _publish(half: Path, final: Path) -> None:
-    """Flush to the disk and give the folder its name; if another process was faster, keep its."""
-    for path in half.iterdir():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-    if final.exists() and find_cache(final.name) is None:
-        shutil.rmtree(final)
-    try:
-        os.rename(half, final)
-    except OSError:
-        if find_cache(final.name) is None:
-            raise
-
-
-def _remove_stale(home: Path) -> None:
-    """Remove what killed processes left behind."""
-    for path in home.glob(".*"):
-        if path.is_dir() and time.time() - path.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)

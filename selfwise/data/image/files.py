@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from selfwise.core.files import digest
-from selfwise.core.parallel import Progress, in_chunks
+from selfwise.core.parallel import Progress, map_in_chunks
 from selfwise.core.types import ImageBatch
 from selfwise.data.compact_paths import Paths
 from selfwise.data.image.dataset import Images
@@ -61,7 +61,7 @@ def check_headers(
     Zeros where a file is broken.
     """
     job = ReadSizes(listing.root, listing.paths, reading.decode)
-    results = list(in_chunks(job, rows, workers=reading.workers))
+    results = list(map_in_chunks(job, rows, workers=reading.workers))
     sizes = np.concatenate([part for part, _ in results])
     return sizes, [one for _, part in results for one in part]
 
@@ -199,7 +199,7 @@ def drop_unreadable(images: Images, *, workers: int | None = None) -> Images:
     """
     if not (isinstance(images, FileImages) and images.skip_broken):
         return images
-    chunks = in_chunks(FindBrokenImages(images), np.arange(len(images)), workers=workers)
+    chunks = map_in_chunks(FindBrokenImages(images), np.arange(len(images)), workers=workers)
     broken = [row for part in chunks for row in part]
     if len(broken) == len(images):
         raise ValueError(f"{images.root}: none of the {len(images)} files can be read")

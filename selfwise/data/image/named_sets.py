@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.core.errors import did_you_mean
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.data.image import idx_cifar, torchvision_sets
 from selfwise.data.image.arrays import from_array
 from selfwise.data.image.dataset import Images
@@ -101,7 +101,9 @@ def _sample_stratified(labels: np.ndarray, count: int) -> np.ndarray:
     shares = exact.astype(np.int64)
     shares[np.argsort(shares - exact, kind="stable")[: count - shares.sum()]] += 1
     parts = [
-        np.flatnonzero(labels == label)[shuffled(int(size), 0, "digits test", int(label))[:share]]
+        np.flatnonzero(labels == label)[
+            shuffle_indices(int(size), 0, "digits test", int(label))[:share]
+        ]
         for label, size, share in zip(classes, sizes, shares)
     ]
     return np.sort(np.concatenate(parts))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from selfwise.core.files import cache_dir, digest
-from selfwise.core.rng import hash_keys, shuffled
+from selfwise.core.rng import hash_keys, shuffle_indices
 from selfwise.core.types import EmptyPlan, EpochPlan, RowSampler, TextBatch, Vocabulary, shard_slice
 from selfwise.data.text import epoch_plans
 from selfwise.data.text.corpus import Corpus
@@ -136,7 +136,7 @@ class TextSource:
 
 @lru_cache(maxsize=2)
 def _order(n: int, seed: int, epoch: int) -> np.ndarray:
-    return shuffled(n, seed, "rows", epoch)
+    return shuffle_indices(n, seed, "rows", epoch)
 
 
 def _describe_plan(plan: Callable[..., object]) -> str:

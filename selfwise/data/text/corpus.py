@@ -9,7 +9,7 @@ import numpy as np
 
 from selfwise.core.files import cache_dir, digest
 from selfwise.core.parallel import Progress
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.data.text import sentences
 from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.encode import EncodePieces
@@ -260,7 +260,7 @@ def _choose_held_out(lengths: np.ndarray, share: float, seed: int) -> np.ndarray
     """Which documents are held out: bool (d,), at least one and not all."""
     room = share * lengths.sum()
     is_held_out = np.zeros(len(lengths), dtype=bool)
-    order = shuffled(len(lengths), seed, "held-out documents")
+    order = shuffle_indices(len(lengths), seed, "held-out documents")
     fits = order[lengths[order] <= room]
     if not len(fits):
         fits = np.array([np.argmin(lengths)])

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from selfwise.core.parallel import available, explained_death
+from selfwise.core.parallel import count_cpus, explain_worker_death
 from selfwise.data.text.documents import CorpusPiece
 from selfwise.data.text.sentences import split_sentences
 from selfwise.tokenizers.tokenizer import Tokenizer
@@ -91,14 +91,14 @@ def encode_all(
 
     `size`: about how many bytes of text there are in all.
     """
-    workers = available() if workers is None else workers
+    workers = count_cpus() if workers is None else workers
     if workers <= 1 or size < MIN_POOL_BYTES:
         for batch in todo:
             yield batch, job(batch.texts)
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with (
-        explained_death(),
+        explain_worker_death(),
         ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job,)) as pool,
     ):
         waiting: deque[tuple[PieceBatch, Future[EncodedPieces]]] = deque()

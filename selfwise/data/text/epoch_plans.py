@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Int64
 from numpy.lib import format as npy
 
+from selfwise.core.files import STALE_SECONDS, atomic_write
 from selfwise.core.types import EpochPlan
-from selfwise.data.image.decoded_cache import STALE_SECONDS
 
 EPOCHS_ON_DISK = 2  # epochs whose plans stay on the disk
 PIECES_PER_SLICE = 2**17  # about so many are planned at a time: 16 million tokens in rows of 128
@@ -56,16 +56,12 @@ def join_plans(parts: Iterable[EpochPlan]) -> EpochPlan:
 
 def write_plan(parts: Iterable[EpochPlan], home: Path) -> None:
     """Under another name first; if another process was faster, its plan is the same."""
-    # a name that no process has, on whatever machine shares the folder
-    half = home.with_name(f".{home.name}.{uuid4().hex}")
-    half.mkdir(parents=True)
     try:
-        _write_parts(half, parts)
-        os.rename(half, home)
-    except BaseException as error:
-        shutil.rmtree(half, ignore_errors=True)
-        faster = isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST)
-        if not faster:
+        with atomic_write(home) as half:
+            half.mkdir()
+            _write_parts(half, parts)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another process was faster
             raise
 
 
@@ -147,5 +143,3 @@ class _NpyWriter:
         with self.stream:
             self.stream.seek(0)
             self._head()
-            self.stream.flush()
-            os.fsync(self.stream.fileno())  # before the folder gets its name

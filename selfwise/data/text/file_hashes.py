@@ -1,12 +1,11 @@
 """What files hold, as a fingerprint: read once, remembered for as long as they do not change."""
 
-import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from selfwise.core.files import cache_dir, digest
+from selfwise.core.files import cache_dir, digest, hash_file, write_file
 
 
 def fingerprint_files(root: Path, files: Sequence[Path]) -> str:
@@ -18,22 +17,7 @@ def fingerprint_files(root: Path, files: Sequence[Path]) -> str:
     cache = cache_dir("text") / "known" / digest(os.fsencode(base.resolve()), *names, *stamp)
     if cache.is_file():
         return cache.read_text(encoding="ascii")
-    hashes = []
-    for file in files:
-        with file.open("rb") as stream:
-            hashes.append(hashlib.file_digest(stream, "blake2b").digest())
-    fingerprint = digest(*names, *hashes)
-    _save_fingerprint(cache, fingerprint)
+    fingerprint = digest(*names, *(hash_file(file, "blake2b") for file in files))
+    with suppress(OSError):  # on a disk that is full or read-only the next time is slower
+        write_file(cache, fingerprint)
     return fingerprint
-
-
-def _save_fingerprint(cache: Path, fingerprint: str) -> None:
-    """For the next time; a disk that is full or read-only only makes the next time slower."""
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        number, half = tempfile.mkstemp(dir=cache.parent, prefix=".")
-        with os.fdopen(number, "w", encoding="ascii") as stream:
-            stream.write(fingerprint)
-        os.replace(half, cache)
-    except OSError:
-        return

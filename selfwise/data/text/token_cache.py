@@ -1,7 +1,6 @@
 """The token cache: written once, a part at a time, so that a killed build goes on where it was."""
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -13,6 +12,7 @@ from typing import IO
 
 import numpy as np
 
+from selfwise.core.files import hold_lock, publish, write_file
 from selfwise.core.parallel import Progress
 from selfwise.data.text.documents import Documents
 from selfwise.data.text.encode import (
@@ -53,8 +53,8 @@ def build_token_cache(
     try:
         _write_all(half, documents, job, workers, progress)
         meta = json.loads((half / "journal.json").read_text()) | {"dtype": job.dtype}
-        _write_json(half / "meta.json", meta)
-        os.rename(half, home)
+        write_file(half / "meta.json", json.dumps(meta))
+        publish(half, home)
     except OSError as error:
         if error.errno not in FULL_DISK_ERRORS:
             raise
@@ -70,10 +70,8 @@ def build_token_cache(
 @contextmanager
 def lock_cache(home: Path) -> Iterator[None]:
     """One process at a time builds a cache; another that wants it waits. Ends with the process."""
-    home.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(home.parent)
-    with home.with_name(f".{home.name}.lock").open("w") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX)  # lockf: worker processes must not inherit the lock
+    with hold_lock(home.with_name(f".{home.name}.lock")):
         yield
 
 
@@ -148,16 +146,7 @@ def _save_journal(half: Path, files: Mapping[str, IO[bytes]], journal: dict[str,
         file.flush()
         os.fsync(file.fileno())
         journal[name] = file.tell()
-    _write_json(half / "journal.json", journal)
-
-
-def _write_json(path: Path, content: dict) -> None:
-    temporary = path.with_name(f"{path.name}.new")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    write_file(half / "journal.json", json.dumps(journal))
 
 
 def _remove_stale(folder: Path) -> None:

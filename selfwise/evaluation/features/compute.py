@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from selfwise.core.errors import did_you_mean
+from selfwise.core.device import autocast, check_evaluation_precision
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
-
-PRECISIONS = ("float32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -20,11 +18,8 @@ class ComputeOptions:
 
     def autocast(self) -> torch.autocast:
         """Makes the encoder compute in the precision. Raises ValueError for an unknown one."""
-        if self.precision not in PRECISIONS:
-            nearest = did_you_mean(self.precision, PRECISIONS)
-            raise ValueError(f"unknown precision {self.precision!r}{nearest}")
-        device_type = torch.device(self.device).type
-        return torch.autocast(device_type, torch.bfloat16, enabled=self.precision == "bf16")
+        check_evaluation_precision(self.precision)
+        return autocast(self.device, self.precision)
 
 
 ON_CPU = ComputeOptions()

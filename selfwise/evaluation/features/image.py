@@ -1,6 +1,5 @@
 """Features of a whole data set, computed once. The encoder is read and left as it was."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,9 +13,9 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from selfwise.core.files import digest
-from selfwise.core.memory import kept_memory
-from selfwise.core.process import check_temporary_folder, explained_loader_death, fitting_workers
+from selfwise.core.files import atomic_write, digest
+from selfwise.core.memory import keep_freed_memory
+from selfwise.core.process import check_temporary_folder, explain_loader_death, limit_workers
 from selfwise.core.rng import generator
 from selfwise.core.types import Encoder, Features, ImageBatch, to_device
 from selfwise.data.image.dataset import Images
@@ -150,7 +149,7 @@ def iterate_views(
     groups = DataLoader(
         _RowGroups(images, rows),
         batch_size=None,
-        num_workers=fitting_workers(workers, lambda: images.read(rows[0])),
+        num_workers=limit_workers(workers, lambda: images.read(rows[0])),
         generator=generator(0, "evaluation loader"),
     )
     for group in groups:
@@ -171,7 +170,7 @@ def evaluation_mode(
     tensor = next(chain(encoder.parameters(), encoder.buffers()), None)
     home = torch.device(device) if tensor is None else tensor.device
     try:
-        with torch.no_grad(), kept_memory(), explained_loader_death():
+        with torch.no_grad(), keep_freed_memory(), explain_loader_death():
             yield encoder.eval().to(device)
     finally:
         encoder.to(home)
@@ -212,13 +211,8 @@ def load_or_compute(
     features = compute()
     if env.rank:
         return EMPTY
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(f".{os.getpid()}.unfinished")
-    with temporary.open("wb") as handle:
-        np.save(handle, features, allow_pickle=False)
-        handle.flush()
-        os.fsync(handle.fileno())
-    temporary.replace(file)
+    with atomic_write(file) as temporary, temporary.open("wb") as stream:
+        np.save(stream, features, allow_pickle=False)
     return features
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.data.image import Images, load_into_memory
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.image import extract_features
@@ -34,7 +34,7 @@ class OnlineKNN:
 
     def __init__(self, images: Images, *, size: int, seed: int, every: int):
         assert images.labels is not None, "the caller has checked that there are labels"
-        order = shuffled(len(images), seed, "online probe")
+        order = shuffle_indices(len(images), seed, "online probe")
         num_test = min(MAX_TEST, len(order) // 5)
         test, reference = order[:num_test], order[num_test : num_test + MAX_REFERENCE]
         self.test = load_into_memory(images.take(np.sort(test)))

@@ -1,6 +1,5 @@
 """Pictures of what a method makes of images: reconstructions with the use of codes, and colours."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from jaxtyping import Float, Int64
 from PIL import Image
 from torch import Tensor
 
-from selfwise.core.rng import shuffled
+from selfwise.core.files import atomic_write
+from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import slice_batch, to_device
 from selfwise.data.image import Images
 from selfwise.evaluation.features.image import crop_fraction, evaluation_mode
@@ -37,12 +37,8 @@ def save_image_grid(pictures: Sequence[Float[Tensor, "b c h w"]], path: Path) ->
     lines = [_draw_row(batch[:MAX_COLUMNS]) for batch in pictures]
     gap = np.full((GAP, lines[0].shape[1], 3), 255, np.uint8)
     stacked = np.concatenate([part for line in lines for part in (gap, line)] + [gap])
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    with unfinished.open("wb") as file:
-        Image.fromarray(stacked).save(file, format="PNG")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+    with atomic_write(path) as temporary:
+        Image.fromarray(stacked).save(temporary, format="PNG")
 
 
 def measure_code_usage(counts: Int64[Tensor, "k"]) -> dict[str, float]:
@@ -67,7 +63,7 @@ class PictureMonitor:
 
     def __init__(self, images: Images, *, size: int, seed: int, every: int, folder: Path | None):
         assert len(images), "the caller has checked that there are examples"
-        sample = shuffled(len(images), seed, "reconstructions")[:MAX_EXAMPLES]
+        sample = shuffle_indices(len(images), seed, "reconstructions")[:MAX_EXAMPLES]
         self.batch = images.read(sample)  # in this order: a folder of classes begins with one class
         self.size, self.every, self.folder = size, every, folder
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from selfwise.core.rng import Rng, generator, shuffled
+from selfwise.core.rng import Rng, generator, shuffle_indices
 from selfwise.core.types import ImageBatch, slice_batch, to_device
 from selfwise.data.image import Images
 from selfwise.evaluation.features.image import crop_fraction, evaluation_mode
@@ -62,7 +62,7 @@ class RepresentationMonitor:
 
     def __init__(self, images: Images, *, size: int, seed: int, every: int):
         assert len(images) > 1, "the caller has checked that there are examples"
-        sample = shuffled(len(images), seed, "health")[:MAX_EXAMPLES]
+        sample = shuffle_indices(len(images), seed, "health")[:MAX_EXAMPLES]
         self.batch: ImageBatch = images.read(np.sort(sample))
         self.examples = len(sample)  # by which the time of a look is estimated
         self.size, self.seed, self.every = size, seed, every

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import Encoder
 from selfwise.data.image.dataset import Images
 from selfwise.evaluation.features.image import evaluation_mode, iterate_views
@@ -66,7 +66,7 @@ def estimate_batch_norm(
     batch = min(batch, len(images))
     assert batch > 0, "no images to estimate statistics on"
     number = max(1, min(len(images), examples) // batch)
-    rows = shuffled(len(images), seed, "batch norm")[: number * batch].reshape(number, batch)
+    rows = shuffle_indices(len(images), seed, "batch norm")[: number * batch].reshape(number, batch)
     with evaluation_mode(encoder, device) as module:
         norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
         if not norms:

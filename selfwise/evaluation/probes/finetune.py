@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
+from selfwise.core.device import autocast
 from selfwise.data.image import Images, ImageSource
 from selfwise.evaluation.features.image import evaluation_mode, iterate_views
 from selfwise.evaluation.probes.linear import split_folds
@@ -15,7 +16,6 @@ from selfwise.training.loop import fit
 
 # seed -> a method with `predict(x) -> logits`, with the weights that it starts from
 BuildMethod = Callable[[int], Method]
-HALF_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PREDICT_BATCH = 512  # examples predicted together
 
 
@@ -106,11 +106,7 @@ def _predict(
 ) -> Int64[np.ndarray, "m"]:
     device = next(method.parameters()).device  # where the loop has put it
     rows = np.split(np.arange(len(images)), range(PREDICT_BATCH, len(images), PREDICT_BATCH))
-    half = HALF_TYPES.get(options.precision)
-    with (
-        evaluation_mode(method, device) as model,
-        torch.autocast(device.type, half, enabled=bool(half)),
-    ):
+    with evaluation_mode(method, device) as model, autocast(device, options.precision):
         image_views = iterate_views(images, rows, size=size, device=device, workers=options.workers)
         logits = torch.cat([model.predict(view) for view in image_views])  # type: ignore[operator]
     if not bool(logits.isfinite().all()):

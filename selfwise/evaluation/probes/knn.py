@@ -10,7 +10,7 @@ from jaxtyping import Float, Int64
 from scipy.sparse import issparse
 from torch import Tensor
 
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.evaluation.probes.linear import Matrix, check_classes, check_features
 
 MAX_SIMILARITIES = 2**26  # similarities held at once: 256 MB in float32
@@ -76,7 +76,7 @@ def choose_k(
     check_features(train, labels, train)
     check_classes(labels, what="kNN")
     ks = sorted({min(k, len(labels) - 1) for k in candidates})
-    rows = np.sort(shuffled(len(labels), 0, "number of neighbours")[:MAX_QUERIES])
+    rows = np.sort(shuffle_indices(len(labels), 0, "number of neighbours")[:MAX_QUERIES])
     group_of = np.arange(len(labels)) if groups is None else groups
     at_once = max(1, MAX_SIMILARITIES // len(labels))
     num_correct = dict.fromkeys(ks, 0)

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int64
 
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.evaluation.probes.knn import KNNPrediction
 from selfwise.evaluation.probes.linear import Matrix, fit_linear
@@ -65,7 +65,7 @@ def draw_labels(
         name = repr(classes[label]) if classes else str(label)
         has = f"{counts[label]} labelled examples, but the label budget asks for {per_class}"
         raise ValueError(f"class {name} has {has} of each class; give a smaller one, or all")
-    order = shuffled(len(labels), seed, "label budget")
+    order = shuffle_indices(len(labels), seed, "label budget")
     order = order[np.argsort(labels[order], kind="stable")]
     rank_in_class = np.arange(len(labels)) - (counts.cumsum() - counts)[labels[order]]
     return np.sort(order[rank_in_class < per_class])

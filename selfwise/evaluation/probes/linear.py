@@ -12,7 +12,7 @@ from scipy.sparse import issparse, sparray, spmatrix
 from threadpoolctl import threadpool_limits
 from torch import nn
 
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 
 # scikit-learn takes a second to import, and few runs need it: functions import it
 
@@ -121,7 +121,7 @@ def fit_sgd(
     optimizer = torch.optim.SGD(head.parameters(), lr=0.1, momentum=0.9, nesterov=True)
     steps_per_epoch = len(x) // batch
     for epoch in range(epochs):
-        order = torch.from_numpy(shuffled(len(x), seed, "sgd probe", epoch)).to(device)
+        order = torch.from_numpy(shuffle_indices(len(x), seed, "sgd probe", epoch)).to(device)
         for step, rows in enumerate(order[: steps_per_epoch * batch].view(steps_per_epoch, batch)):
             share = (epoch * steps_per_epoch + step) / (epochs * steps_per_epoch)
             rate = 0.1 * batch / 256 * 0.5 * (1 + math.cos(math.pi * share))
@@ -142,7 +142,7 @@ def split_folds(labels: Int64[np.ndarray, "n"], *, seed: int) -> list[Int64[np.n
     """
     _, class_numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
     folds = min(FOLDS, int(counts.max()))
-    order = shuffled(len(labels), seed, "held out")
+    order = shuffle_indices(len(labels), seed, "held out")
     order = order[np.argsort(class_numbers[order], kind="stable")]
     order = order[counts[class_numbers[order]] > 1]
     # dealt in turn, class after class: sizes differ by one at most, within a class and in all

@@ -86,17 +86,17 @@ def to_hf(
     """
     masked = "head.weight" in head and options["norm"] == "tokens"
     config = write_config(options, size=size, channels=channels, masked=masked)
-    config["use_mask_token"] = "mask" in head
+    config["use_mask_token"] = "mask_embedding" in head
     if masked:
         config["vocab_size"] = len(head["head.weight"])
     head_weights = {
-        n: w for n, w in head.items() if n == "mask" or (masked and n.startswith("head."))
+        n: w for n, w in head.items() if n == "mask_embedding" or (masked and n.startswith("head."))
     }
     all_weights, exported = {**encoder, **head_weights}, Weights()
     for spec in list_weights(options, size, channels, masked=masked):
         if spec.ours in all_weights:
             pieces = all_weights[spec.ours].detach().float().chunk(len(spec.theirs))
-            shape = (-1, *spec.shape[1:]) if spec.ours != "mask" else (1, 1, -1)
+            shape = (-1, *spec.shape[1:]) if spec.ours != "mask_embedding" else (1, 1, -1)
             exported |= {n: p.reshape(shape).clone() for n, p in zip(spec.theirs, pieces)}
     named = {n if masked else n.removeprefix(PREFIX): w for n, w in exported.items()}
     return config, {n: w.contiguous() for n, w in named.items()}
@@ -131,13 +131,13 @@ def _build_checkpoint(
             f"its images had mean {mean} and deviation {std}, and ours 0.5 and 0.5: the patches' "
             "weights are changed so that the features are the same"
         )
-    head = {n: ours.pop(n) for n in list(ours) if n == "mask" or n.startswith("head.")}
+    head = {n: ours.pop(n) for n in list(ours) if n == "mask_embedding" or n.startswith("head.")}
     return BeitCheckpoint(options, size, channels, ours, head, missing, notes)
 
 
 def _join_tensors(spec: WeightSpec, weights: Weights) -> Tensor:
     weight = torch.cat([weights[name].float() for name in spec.theirs])
-    weight = weight.flatten() if spec.ours == "mask" else weight
+    weight = weight.flatten() if spec.ours == "mask_embedding" else weight
     if weight.shape != spec.shape:
         raise ValueError(
             f"the checkpoint's {spec.theirs[0]} does not fit the rest: it is "

@@ -90,7 +90,7 @@ def list_weights(
     norm = f"{PREFIX}pooler.layernorm" if options["norm"] == "pooled" else f"{PREFIX}layernorm"
     norm = "layernorm" if masked else norm
     yield from (part._replace(required=False) for part in _weight_and_bias("norm", norm, (d,)))
-    yield WeightSpec("mask", (f"{embeddings}mask_token",), (d,), required=False)
+    yield WeightSpec("mask_embedding", (f"{embeddings}mask_token",), (d,), required=False)
     yield from (
         part._replace(required=False) for part in _weight_and_bias("head", "lm_head", (units, d))
     )

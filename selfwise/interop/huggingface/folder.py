@@ -1,7 +1,6 @@
 """Folders of checkpoints: config.json, safetensors, and what makes the input."""
 
 import json
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from selfwise.core.files import atomic_write
 from selfwise.core.types import Vocabulary
 from selfwise.interop.huggingface.tokenizer_files import make_tokenizer_files
 from selfwise.interop.types import JsonObject, Weights
@@ -88,21 +88,16 @@ def create_folder(folder: Path) -> Iterator[Path]:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already; choose another folder for the export")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
     new = [parent for parent in folder.parents if not parent.exists()]
-    partial.mkdir(parents=True)
     try:
-        yield partial
+        with atomic_write(folder) as partial:
+            partial.mkdir()
+            yield partial
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
         with suppress(OSError):  # someone else has put something there
             for parent in new:
                 parent.rmdir()
         raise
-    if folder.exists():
-        folder.rmdir()
-    partial.rename(folder)
 
 
 def write_json(path: Path, content: JsonObject) -> None:

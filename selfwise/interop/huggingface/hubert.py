@@ -127,7 +127,7 @@ def from_hf(
         raise ValueError(f"the checkpoint's {MASK} is not as wide as its layers")
     unused = [name for name in sorted(standard) if name not in used]
     notes += [f"{name} has no place in selfwise and was left out" for name in unused]
-    missing = ["mask"] if mask is None else []
+    missing = ["mask_embedding"] if mask is None else []
     mask = None if mask is None else mask.float().clone()
     return HubertCheckpoint("hubert", options, encoder, mask, missing, notes)
 

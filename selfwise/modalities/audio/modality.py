@@ -12,8 +12,9 @@ from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float32
 from torch import nn
 
-from selfwise.core.config import Config, given_values, overrides_of
+from selfwise.core.config import Config, drop_none, make_overrides_class
 from selfwise.core.data_info import AudioInfo
+from selfwise.core.device import choose_evaluation
 from selfwise.core.types import RATE, SpeechEncoder
 from selfwise.data.audio.open import Recordings, open_recordings
 from selfwise.encoders import speech as encoders
@@ -33,7 +34,6 @@ from selfwise.modalities.audio.data import (
     drop_short,
 )
 from selfwise.modalities.audio.targets import SpeechTargets
-from selfwise.modalities.devices import choose_device
 from selfwise.modalities.modality import (
     Embed,
     EncoderChoice,
@@ -89,7 +89,7 @@ class AudioModality:
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        return overrides_of(SpeechShape, prefix=PREFIX)
+        return make_overrides_class(SpeechShape, prefix=PREFIX)
 
     def open_data(self, data: object, options: AudioReading, opening: Opening) -> OpenAudio:
         _check_reading(options)
@@ -138,7 +138,7 @@ class AudioModality:
             return build_checked_encoder(
                 choice.factory, choice.options, SpeechEncoder, kind="speech", seed=seed
             )
-        return encoders.build_speech_encoder(choice.name, seed=seed, **given_values(choice.options))
+        return encoders.build_speech_encoder(choice.name, seed=seed, **drop_none(choice.options))
 
     def without_pretrained_weights(self, choice: EncoderChoice) -> EncoderChoice:
         """The same choice: published weights come in by `selfwise import`, as a run."""
@@ -151,7 +151,7 @@ class AudioModality:
         """Layers of an encoder that is only named. Raises ValueError if it cannot be built."""
         if choice.factory is not None:
             return None
-        return encoders.count_layers(choice.name, **given_values(choice.options))
+        return encoders.count_layers(choice.name, **drop_none(choice.options))
 
     def open_examples(self, run: TrainedRun, data: object, options: ReadingOptions) -> Recordings:
         for name in (n for n in ("field", "label") if getattr(options, n)):
@@ -249,7 +249,7 @@ def _add_needs(opened: OpenAudio, opening: Opening, recordings: Recordings) -> N
 def _make_cached(
     run: TrainedRun, extract: Callable[..., Any], name: str, options: FeatureOptions
 ) -> Embed:
-    device, precision = choose_device(run, options.device)
+    device, precision = choose_evaluation(run.record.training, options.device)
     env = options.env
 
     def compute(

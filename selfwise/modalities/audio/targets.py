@@ -21,7 +21,7 @@ from torch import Tensor
 
 from selfwise.core import make_once
 from selfwise.core.files import cache_dir, digest
-from selfwise.core.memory import kept_memory
+from selfwise.core.memory import keep_freed_memory
 from selfwise.core.types import HOP, WINDOW, AudioBatch, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.methods.needs import FrameTargetOptions
@@ -109,7 +109,7 @@ def load_targets(folder: Path) -> SpeechTargets:
 
 def save_targets(units: SpeechTargets, folder: Path) -> None:
     """Copy the units into a run folder, where they stay when caches go."""
-    make_once.copy(units.folder, folder / FOLDER)
+    make_once.copy_finished(units.folder, folder / FOLDER)
 
 
 def of_others(
@@ -202,7 +202,7 @@ def _make(
         return found[valid]
 
     settings = KMeansSettings(len(shuffled), clusters, SEED)
-    with kept_memory():
+    with keep_freed_memory():
         codebook = learn_codebook(
             features, settings, folder=home / make_once.SCRATCH, progress=_say
         )
@@ -224,7 +224,7 @@ def _make(
         "perplexity": round(float(labels[0].perplexity), 2),
         "frames": int(labels[0].usage().sum()),
     }
-    make_once.finish(home, json.dumps(about))
+    make_once.mark_finished(home, json.dumps(about))
 
 
 def _assigned(

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.data_info import ImageInfo
-from selfwise.core.parallel import available
-from selfwise.core.rng import shuffled
+from selfwise.core.parallel import count_cpus
+from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import RowSampler
 from selfwise.data.image import Images, ImageSource
 from selfwise.data.image.dataset import ArrayImages, require_labels
@@ -58,7 +58,7 @@ class OpenImages:
         self.about: Mapping[str, Mapping[str, object]] = self.needs.about
 
     def sample(self, most: int, *, purpose: str) -> Iterator[Float[Tensor, "b c s s"]]:
-        rows = np.sort(shuffled(len(self.images), SAMPLE_SEED, purpose)[:most])
+        rows = np.sort(shuffle_indices(len(self.images), SAMPLE_SEED, purpose)[:most])
         groups = np.array_split(rows, -(-len(rows) // SAMPLE_BATCH))
         return iterate_views(self.images, groups, size=self.info.size)
 
@@ -130,4 +130,4 @@ def describe_images(images: Images, *, size: int, labelled: bool) -> ImageInfo:
 
 def count_workers(images: Images) -> int:
     """Processes that reading these images is worth."""
-    return 0 if isinstance(images, ArrayImages) else min(available(), 8)
+    return 0 if isinstance(images, ArrayImages) else min(count_cpus(), 8)

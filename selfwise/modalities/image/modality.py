@@ -11,8 +11,9 @@ from annotated_types import Ge
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from selfwise.core.config import Config, options_of, overrides_of
+from selfwise.core.config import Config, make_options_class, make_overrides_class
 from selfwise.core.data_info import ImageInfo
+from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.core.types import Encoder
 from selfwise.data.image import Images, drop_unreadable, open_images
 from selfwise.encoders import beit, image, image_codec
@@ -23,7 +24,6 @@ from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
 from selfwise.methods.needs import HasImageInfo
-from selfwise.modalities.devices import choose_device
 from selfwise.modalities.image.data import OpenImages, count_workers, describe_images
 from selfwise.modalities.image.needs import add_needs, load_inputs
 from selfwise.modalities.image.targets import image_info
@@ -36,7 +36,6 @@ from selfwise.modalities.modality import (
     ReadingOptions,
     TrainedRun,
 )
-from selfwise.training.config import resolve_device
 
 PREFIX = "encoder."  # of the options of encoders
 
@@ -80,10 +79,10 @@ class ImageModality:
 
     def find_encoder_options(self, name: str) -> type[Config]:
         if name.partition("-")[0] == "beit":
-            return overrides_of(ViTShape, prefix=PREFIX)
+            return make_overrides_class(ViTShape, prefix=PREFIX)
         if name.partition("-")[0] == "codec":
-            return overrides_of(image_codec.CodecShape, prefix=PREFIX)
-        return options_of(image.TimmEncoder, skip=self.encoder_facts, prefix=PREFIX)
+            return make_overrides_class(image_codec.CodecShape, prefix=PREFIX)
+        return make_options_class(image.TimmEncoder, skip=self.encoder_facts, prefix=PREFIX)
 
     def open_data(self, data: object, options: ImageReading, opening: Opening) -> OpenImages:
         labelled = opening.method.labelled
@@ -167,7 +166,7 @@ class ImageModality:
             )
         if options.window:
             raise ValueError("--window is for text; images are read whole")
-        device, precision = choose_device(run, options.device)
+        device, precision = choose_evaluation(run.record.training, options.device)
         size, layer, env = image_info(run.record).size, options.layer, options.env
 
         def compute(encoder: Encoder[Tensor], images: Images) -> Float32[np.ndarray, "n d"]:

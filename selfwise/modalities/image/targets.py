@@ -6,7 +6,6 @@ iteration for images.
 """
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Mapping
@@ -20,11 +19,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core import make_once
-from selfwise.core.config import given_values
+from selfwise.core.config import drop_none
 from selfwise.core.data_info import ImageInfo
-from selfwise.core.files import cache_dir, digest
-from selfwise.core.memory import kept_memory
-from selfwise.core.rng import shuffled
+from selfwise.core.files import atomic_write, cache_dir, digest
+from selfwise.core.memory import keep_freed_memory
+from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import Units
 from selfwise.data.image import Images
 from selfwise.encoders.beit_presets import resolve_vit_shape
@@ -35,7 +34,7 @@ from selfwise.modalities.modality import EarlierRun, EncoderChoice, Opening, Ope
 from selfwise.targets.codebook import Codebook, learn_codebook
 from selfwise.targets.kmeans_streaming import KMeansSettings
 from selfwise.targets.patches import PatchTargets
-from selfwise.training.checkpoint import latest
+from selfwise.training.checkpoint import find_latest
 
 FORMAT = 3  # to be raised whenever the same options give other units
 FOLDER = "units"  # in the run folder
@@ -104,7 +103,7 @@ class ImageTargets:
 
     def save(self, run: Path) -> None:
         """Copy the targets into a run folder, where they stay when caches go."""
-        make_once.copy(self.folder, run / FOLDER)
+        make_once.copy_finished(self.folder, run / FOLDER)
 
 
 @runtime_checkable
@@ -144,7 +143,7 @@ def find_patch(encoder: EncoderChoice, size: int) -> int:
         raise ValueError(
             "targets of patches need to know the encoder's patches: take one of the beit encoders"
         )
-    return resolve_vit_shape(encoder.name, given_values(encoder.options), size=size).patch
+    return resolve_vit_shape(encoder.name, drop_none(encoder.options), size=size).patch
 
 
 def learn_targets(
@@ -263,7 +262,7 @@ def _make(
     if run is None or not hasattr(run.method, "codes"):
         _learn(home, images, about, run, device)
     units = _opened(home, about, open_run)
-    some = np.sort(shuffled(len(images), SEED, "usage")[: 4 * AT_ONCE])
+    some = np.sort(shuffle_indices(len(images), SEED, "usage")[: 4 * AT_ONCE])
     told = {"size": about["size"], "device": device}
     counts = torch.zeros(units.size, dtype=torch.int64)
     for view in iterate_views(images, np.array_split(some, max(1, len(some) // AT_ONCE)), **told):
@@ -272,7 +271,7 @@ def _make(
     about["in use"] = int((counts > 0).sum())
     about["perplexity"] = round(float(share.log().mul(share).sum().neg().exp()), 2)
     _picture(home, images, units, about["size"], run)
-    make_once.finish(home, json.dumps(about))
+    make_once.mark_finished(home, json.dumps(about))
 
 
 def _learn(
@@ -280,7 +279,7 @@ def _learn(
 ) -> None:
     """Clusters of patches, or of a layer's patches, at the size of training."""
     size = about["size"]
-    order = shuffled(len(images), SEED, "clusters")[:MOST]
+    order = shuffle_indices(len(images), SEED, "clusters")[:MOST]
 
     def features(rows: np.ndarray) -> Float[Tensor, "m d"]:
         (view,) = iterate_views(images, [np.sort(rows)], size=size, device=device)
@@ -294,7 +293,7 @@ def _learn(
     groups = np.array_split(order, -(-len(order) // AT_ONCE))
     settings = KMeansSettings(len(groups), about["clusters"], SEED)
     folder, memory = home / make_once.SCRATCH, HELD / 2**30
-    with kept_memory():
+    with keep_freed_memory():
         codebook = learn_codebook(
             lambda j: features(groups[j]), settings, folder=folder, memory=memory, progress=_say
         )
@@ -318,18 +317,16 @@ def _picture(home: Path, images: Images, units: Any, size: int, run: EarlierRun 
 
 def _copy(source: Path, into: Path) -> None:
     """The settings and the newest weights of a run, and the units or prior that it had itself."""
-    half = into.with_name(f".{into.name}.writing")
-    shutil.rmtree(half, ignore_errors=True)
     shutil.rmtree(into, ignore_errors=True)
-    found, _ = latest(source / "checkpoints")
-    assert found is not None, "the run was opened before"
-    shutil.copytree(found.folder, half / "checkpoints" / found.folder.name)
-    shutil.copy(source / "run.yaml", half)
-    if (source / FOLDER).is_dir():
-        shutil.copytree(source / FOLDER, half / FOLDER)
-    if (source / NEEDS).is_file():
-        shutil.copy(source / NEEDS, half)
-    os.rename(half, into)
+    newest, _ = find_latest(source / "checkpoints")
+    assert newest is not None, "the run was opened before"
+    with atomic_write(into) as half:
+        shutil.copytree(newest.folder, half / "checkpoints" / newest.folder.name)
+        shutil.copy(source / "run.yaml", half)
+        if (source / FOLDER).is_dir():
+            shutil.copytree(source / FOLDER, half / FOLDER)
+        if (source / NEEDS).is_file():
+            shutil.copy(source / NEEDS, half)
 
 
 def _on(module: nn.Module, x: Tensor) -> Any:

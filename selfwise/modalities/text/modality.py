@@ -11,8 +11,9 @@ from annotated_types import Ge, Lt
 from jaxtyping import Float32
 from torch import nn
 
-from selfwise.core.config import AbsolutePath, Config, given_values, overrides_of
+from selfwise.core.config import AbsolutePath, Config, drop_none, make_overrides_class
 from selfwise.core.data_info import TextInfo
+from selfwise.core.device import choose_evaluation
 from selfwise.core.types import TextEncoder
 from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import Texts, open_texts
@@ -30,7 +31,6 @@ from selfwise.evaluation.features.text_windows import (
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.methods import Method
 from selfwise.methods.needs import HasVocabulary
-from selfwise.modalities.devices import choose_device
 from selfwise.modalities.modality import (
     Embed,
     EncoderChoice,
@@ -92,7 +92,7 @@ class TextModality:
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        return overrides_of(TextShape, prefix=PREFIX)
+        return make_overrides_class(TextShape, prefix=PREFIX)
 
     def open_data(self, data: object, options: TextReading, opening: Opening) -> OpenText:
         if options.batch_tokens and options.batch_tokens < options.length:
@@ -145,7 +145,7 @@ class TextModality:
             return build_checked_encoder(
                 choice.factory, choice.options, TextEncoder, kind="text", vocab=vocab, seed=seed
             )
-        options = given_values(choice.options)
+        options = drop_none(choice.options)
         if "length" not in options and resolve_text_shape(choice.name, options).length < length:
             options["length"] = length
         encoder = encoders.build_text_encoder(choice.name, vocab=vocab, seed=seed, **options)
@@ -175,7 +175,7 @@ class TextModality:
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
         """The positions behind `length` were never trained, so longer texts are read in windows."""
-        device, precision = choose_device(run, options.device)
+        device, precision = choose_evaluation(run.record.training, options.device)
         facts = _text_facts(run)
         tokenizer, length = facts.tokenizer, facts.info.length
         reading.check_pooling(options.pooling)

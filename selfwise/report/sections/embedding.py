@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from selfwise.core.rng import hash_keys, shuffled
+from selfwise.core.rng import hash_keys, shuffle_indices
 from selfwise.data.audio.dataset import Recordings
 from selfwise.data.image.dataset import Images
 from selfwise.data.text.labelled import Texts
@@ -61,7 +61,7 @@ def build_sections(run: Run, examples: Images | Texts | Recordings, *, seed: int
     if len(examples) < MIN_EXAMPLES:
         few = f"The data have {len(examples)} examples; a map takes at least {MIN_EXAMPLES}."
         return [Section("Map", few, [])]
-    rows = np.sort(shuffled(len(examples), seed, "report map")[:MAX_EXAMPLES])
+    rows = np.sort(shuffle_indices(len(examples), seed, "report map")[:MAX_EXAMPLES])
     subset = examples.take(rows)
     embed = run.modality.make_embed(run, FeatureOptions())
     vectors = np.asarray(embed(run.encoder, subset), dtype=np.float32)
@@ -162,7 +162,7 @@ def find_nearest(
 def _build_neighbour_section(run: Run, sample: EmbeddedExamples, seed: int) -> Section:
     """Rows of the nearest neighbours of a few examples."""
     n = len(sample.names)
-    queries = shuffled(n, seed, "report neighbours")[:NUM_QUERIES]
+    queries = shuffle_indices(n, seed, "report neighbours")[:NUM_QUERIES]
     is_listed = isinstance(sample.examples, Texts | Recordings)
     count = NUM_LISTED if is_listed else NUM_NEAREST
     neighbours, cosines = find_nearest(sample.vectors, queries, count)

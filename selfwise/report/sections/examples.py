@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.core.plugins import FROM_PYTHON
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 from selfwise.data.audio.dataset import Recordings
 from selfwise.data.image.dataset import Images
 from selfwise.data.text.documents import Documents, open_documents
@@ -100,5 +100,5 @@ def draw_passages(corpus: Documents, *, seed: int) -> Texts:
             break
     long = [" ".join(text.split()) for text in paragraphs if len(text.strip()) >= MIN_PASSAGE]
     long = long or [text.strip() for text in paragraphs if text.strip()]
-    rows = np.sort(shuffled(len(long), seed, "report passages")[:MAX_PASSAGES])
+    rows = np.sort(shuffle_indices(len(long), seed, "report passages")[:MAX_PASSAGES])
     return open_texts([long[row] for row in rows])

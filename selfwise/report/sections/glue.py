@@ -61,7 +61,7 @@ def read_newest_tables(folder: Path) -> list[GlueTable]:
 
 def find_newest_step(folder: Path) -> int:
     """Of the newest whole checkpoint; 0 before the first one."""
-    newest, _ = checkpoint.latest(folder / "checkpoints")
+    newest, _ = checkpoint.find_latest(folder / "checkpoints")
     return newest.step if newest else 0
 
 

@@ -152,7 +152,7 @@ def _list_facts(folder: Path) -> dict[str, str]:
         facts["data"] += f", {_format_duration(info.hours)}"
     if record.modality == "text":
         facts["data"] += f", {info.tokens:,} tokens"
-    newest, _ = checkpoint.latest(folder / "checkpoints")
+    newest, _ = checkpoint.find_latest(folder / "checkpoints")
     step, steps = newest.step if newest else 0, record.steps
     facts["steps"] = f"{steps:,}" if step == steps else f"{step:,} of {steps:,}"
     facts["steps"] += f", each of {describe_batch(record)} examples"

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from selfwise.core.rng import Rng, generator, shuffled
+from selfwise.core.device import resolve_device
+from selfwise.core.rng import Rng, generator, shuffle_indices
 from selfwise.core.types import ImageBatch, Labelled, to_device
 from selfwise.data.image.dataset import Images
 from selfwise.evaluation.features.image import evaluation_mode
@@ -18,7 +19,6 @@ from selfwise.methods.method import Method
 from selfwise.report.page.parts import Mark, Picture, Section, Sheet, Strip
 from selfwise.report.page.pixels import encode_pixels
 from selfwise.runs.open import Run
-from selfwise.training.config import resolve_device
 from selfwise.views.image.augment import evaluation_view
 
 TITLE = "What the method does"
@@ -75,7 +75,7 @@ def _choose_rows(method: Method, images: Images, seed: int) -> np.ndarray:
     if n < 2 and method.couples_batch:
         raise ValueError("the method compares images, and there is only one")
     if method.draw is None or images.labels is None:
-        return shuffled(n, seed, "report task")[:max_rows]
+        return shuffle_indices(n, seed, "report task")[:max_rows]
     make_sampler: Any = method.draw  # a function of labels, for a method that learns from them
     errors: list[ValueError] = []
     for batch_size in range(max_rows, 1, -1):

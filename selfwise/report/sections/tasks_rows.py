@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64
 
-from selfwise.core.rng import Rng, generator, hash_keys, shuffled
+from selfwise.core.rng import Rng, generator, hash_keys, shuffle_indices
 from selfwise.core.types import EpochPlan, RowSampler, TextBatch, Vocabulary, map_tensors, to_device
 from selfwise.data.text import sentences
 from selfwise.data.text.encode import EncodePieces
@@ -71,7 +71,7 @@ def inspect_rows(
     """
     method, length = run.method, int(run.record.info.length)
     device = next(method.parameters()).device
-    order = shuffled(rows.size, seed, "report rows")[: max(1, MAX_TOKENS // length)]
+    order = shuffle_indices(rows.size, seed, "report rows")[: max(1, MAX_TOKENS // length)]
     batch_size = max(1, MAX_SCORES // (length * run.tokenizer.vocabulary.size))
     num_predictions = 0
     for number, start in enumerate(range(0, len(order), batch_size)):
@@ -103,7 +103,7 @@ def _encode_texts(
     """One stream of some texts, the spans of each and, if needed, those of its sentences."""
     sample: list[str] = []
     budget = MAX_CHARACTERS
-    for row in shuffled(len(texts), seed, "report texts"):
+    for row in shuffle_indices(len(texts), seed, "report texts"):
         sample.append(_join_pair(texts, int(row))[:budget])
         budget -= len(sample[-1])
         if budget <= 0:

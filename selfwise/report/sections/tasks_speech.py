@@ -15,7 +15,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 from torch import Tensor
 
-from selfwise.core.rng import Rng, generator, shuffled
+from selfwise.core.device import resolve_device
+from selfwise.core.rng import Rng, generator, shuffle_indices
 from selfwise.core.types import HOP, RATE, WINDOW, AudioBatch, map_tensors, to_device
 from selfwise.data.audio.batches import read_batch
 from selfwise.data.audio.open import Recordings
@@ -28,7 +29,6 @@ from selfwise.report.sections.tasks_images import TITLE
 from selfwise.runs.build import open_newest
 from selfwise.runs.config import needs_class
 from selfwise.runs.open import Run
-from selfwise.training.config import resolve_device
 from selfwise.views.audio.span_mask import count_valid_frames
 
 BATCH_SIZE, NUM_PICTURES = 16, 4  # recordings
@@ -62,7 +62,7 @@ def build_sections(run: Run, recordings: Recordings, *, seed: int) -> list[Secti
     long_enough = np.flatnonzero(recordings.samples >= MIN_SAMPLES)
     if not len(long_enough):
         return [Section(TITLE, "No recording is as long as two frames.", [])]
-    rows = long_enough[shuffled(len(long_enough), seed, "report task")[:BATCH_SIZE]]
+    rows = long_enough[shuffle_indices(len(long_enough), seed, "report task")[:BATCH_SIZE]]
     max_samples = round(float(run.record.get("longest", 15.6)) * RATE)
     stop = np.minimum(recordings.samples[rows], max_samples)
     batch = read_batch(recordings, rows, np.zeros_like(stop), stop)

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import torch
 
+from selfwise.core.device import resolve_device
 from selfwise.data.text.labelled import Texts
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods.inspection import MaskedTextExamples, NextTokenExamples
@@ -21,7 +22,6 @@ from selfwise.report.sections.tasks_lines import (
 from selfwise.report.sections.tasks_rows import compute_text_positions, inspect_rows, make_rows
 from selfwise.runs.open import Run
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.training.config import resolve_device
 from selfwise.workflows.generate import generate
 
 MASKED_ROWS, NEXT_TOKEN_ROWS = 6, 3  # rows that are shown

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from selfwise.core.rng import Rng
-from selfwise.core.types import HOP, WINDOW, AudioBatch, frames
+from selfwise.core.types import HOP, WINDOW, AudioBatch, count_frames
 from selfwise.views.text.token_mask import sort_masked_first
 
 MIN_SPANS = 2  # spans in a row, as in fairseq's HuBERT (`min_masks`)
@@ -34,24 +34,12 @@ class SpanMask(NamedTuple):
     share: float = 0.8  # spans times their length, as a share of the row; overlap counts twice
     length: int = 10  # frames in a span
 
-    def check(self) -> None:
-        """Raises ValueError unless there is something to hide and something to see."""
-        if not 0 < self.share <= 1:
-            raise ValueError(
-                f"mask_share must be above 0 and at most 1, got {self.share:g} (the paper: 0.8, "
-                "of which the overlap of spans leaves 0.57)"
-            )
-        if self.length < 1:
-            raise ValueError(
-                f"mask_length must be at least 1 frame, got {self.length} (the paper: 10)"
-            )
-
     def max_masked(self, t: int) -> int:
         """The largest number of masked frames in a row of up to t frames, and at least 1."""
         spans = max(MIN_SPANS, ceil(t * self.share / self.length))
         return max(1, min(t - 1, spans * self.length))
 
-    def draw(self, count: Int64[Tensor, "b"], t: int, rng: Rng) -> Bool[Tensor, "b t"]:  # type: ignore[name-defined]
+    def draw(self, count: Int64[Tensor, "b"], t: int, rng: Rng) -> Bool[Tensor, "b t"]:
         """The hidden frames of rows with `count` real ones, in a batch t frames wide.
 
         As in fairseq (`compute_mask_indices`, static): the number of spans is share * count /
@@ -75,7 +63,7 @@ class SpanMask(NamedTuple):
         """Draw a mask and look up the targets. The batch must have units."""
         assert batch.units is not None, "span masks need the units of the frames"
         t = batch.units.shape[1]
-        assert t == frames(batch.x.shape[1]), f"{t} units for {batch.x.shape[1]} samples"
+        assert t == count_frames(batch.x.shape[1]), f"{t} units for {batch.x.shape[1]} samples"
         mask = self.draw(count_valid_frames(batch), t, rng)
         where, chosen = sort_masked_first(mask, self.max_masked(t))
         # units of frames that do not exist are -1, which no loss can take
@@ -86,7 +74,7 @@ class SpanMask(NamedTuple):
 def count_valid_frames(batch: AudioBatch) -> Int64[Tensor, "b"]:
     """Count the real frames of each row: those whose 400 samples are all real."""
     if batch.extent is None:
-        return batch.index.new_full((len(batch.x),), frames(batch.x.shape[1]))
+        return batch.index.new_full((len(batch.x),), count_frames(batch.x.shape[1]))
     return ((batch.extent - WINDOW) // HOP + 1).clamp_min(0)
 
 

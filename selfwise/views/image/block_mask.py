@@ -33,7 +33,7 @@ class MaskedPatches(NamedTuple):
     chosen: Bool[Tensor, "b k"]  # True where the patch is hidden
 
 
-def check_block_mask(grid: tuple[int, ...], share: float) -> None:
+def check_block_grid(grid: tuple[int, ...]) -> None:
     """Raises ValueError unless blocks can be placed: they are smaller than the grid."""
     if len(grid) != 2 or min(grid) < 2:
         size = " x ".join(map(str, grid))
@@ -41,8 +41,6 @@ def check_block_mask(grid: tuple[int, ...], share: float) -> None:
             f"masks need at least 2 x 2 patches, and these images have {size}; "
             "larger images or a smaller --encoder.patch would be right"
         )
-    if not 0 < share < 1:
-        raise ValueError(f"mask_share must be between 0 and 1, got {share:g} (the paper: 0.38)")
 
 
 def count_masked_patches(grid: tuple[int, int], share: float = MASK_SHARE) -> int:

@@ -133,7 +133,8 @@ def _gray(x: Images) -> Float[Tensor, "b 1 h w"]:
     if x.shape[1] == 1:
         return x.clone()
     r, g, b = x.split(1, dim=1)
-    return (r * LUMA[0]).add_(g, alpha=LUMA[1]).add_(b, alpha=LUMA[2])
+    gray: Tensor = (r * LUMA[0]).add_(g, alpha=LUMA[1]).add_(b, alpha=LUMA[2])
+    return gray
 
 
 def _column(factor: PerImage) -> Float[Tensor, "b 1 1 1"]:

@@ -25,18 +25,6 @@ class Crop(NamedTuple):
     flip: float = 0.5  # probability
     jitter: float = 0.0  # factors are uniform in 1 - jitter to 1 + jitter
 
-    def check(self) -> None:
-        """Raises ValueError if an option is out of range."""
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(
-                f"crop, the smallest share of the area, must be above 0 and at most 1, "
-                f"got {self.scale[0]:g}"
-            )
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip is a probability, 0 to 1; got {self.flip:g}")
-        if not 0 <= self.jitter <= 1:
-            raise ValueError(f"jitter must be 0 to 1, got {self.jitter:g} (the paper: 0.4)")
-
     def __call__(self, batch: ImageBatch, rng: Rng) -> Float[Tensor, "b c {self.size} {self.size}"]:
         """A float32 view in [0, 1] of each image, on the batch's device."""
         (n, channels), device = batch.x.shape[:2], batch.x.device

@@ -4,8 +4,7 @@ Everybody else downloads such a set. Here it is made, in the same way on every m
 numbers only, and the first of the candidates that are equally far.
 """
 
-import os
-import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from math import factorial
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from selfwise.core.errors import did_you_mean
-from selfwise.core.files import cache_dir
+from selfwise.core.files import atomic_write, cache_dir
 from selfwise.core.rng import hash_keys
 
 RULES = ("mean", "min")
@@ -128,16 +127,5 @@ def _load_set(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "count ti
 
 def _save_set(path: Path, chosen: UInt8[np.ndarray, "count tiles"]) -> None:
     """Save a set under its name once it is complete. Do nothing if the folder is not writable."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, half = tempfile.mkstemp(prefix=f".{path.stem}.", dir=path.parent)
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.save(stream, chosen)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(half, path)
-    except OSError:
-        Path(half).unlink(missing_ok=True)
+    with suppress(OSError), atomic_write(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, chosen)

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Int64
 
-from selfwise.core.rng import shuffled
+from selfwise.core.rng import shuffle_indices
 
 
 class PKSampler:
@@ -56,14 +56,14 @@ class PKSampler:
         turn, place = divmod(round_, int(self.size[who]) // self.per_identity)
         cached = self._shuffled.get(who)
         if cached is None or cached[0] != (seed, turn):
-            own = shuffled(int(self.size[who]), seed, "identity", who, turn)
+            own = shuffle_indices(int(self.size[who]), seed, "identity", who, turn)
             cached = self._shuffled[who] = ((seed, turn), self.order[self.start[who] + own])
         return cached[1][place * self.per_identity : (place + 1) * self.per_identity]
 
 
 @lru_cache(maxsize=2)
 def _shuffle_identities(identities: int, seed: int, round_: int) -> Int64[np.ndarray, "identities"]:
-    order = shuffled(identities, seed, "identities", round_)
+    order = shuffle_indices(identities, seed, "identities", round_)
     order.flags.writeable = False
     return order
 

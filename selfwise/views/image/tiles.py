@@ -63,7 +63,8 @@ def assemble_tiles(x: Float[Tensor, "b t c h w"], grid: int) -> Float[Tensor, "b
     gap = max(1, x.shape[-1] // 16)
     tile = torch.nn.functional.pad(x, (0, gap, 0, gap), value=1.0)
     lines = tile.unflatten(1, (grid, grid)).permute(0, 3, 1, 4, 2, 5)
-    return lines.flatten(4).flatten(2, 3)[..., :-gap, :-gap]
+    assembled: Tensor = lines.flatten(4).flatten(2, 3)[..., :-gap, :-gap]
+    return assembled
 
 
 def standardize_tiles(x: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:

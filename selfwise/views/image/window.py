@@ -23,10 +23,6 @@ class Shift(NamedTuple):
     by: int  # pixels
     flip: float = 0.5  # probability
 
-    def check(self) -> None:
-        """Raises ValueError if an option is out of range."""
-        _check_flip(self.flip)
-
     def __call__(self, batch: ImageBatch, rng: Rng) -> Float[Tensor, "b c {self.size} {self.size}"]:
         """A float32 view in [0, 1] of each image, on the batch's device."""
         corner = rng.integers(2 * self.by + 1, len(batch.x), 2)
@@ -47,15 +43,6 @@ class Window(NamedTuple):
     size: int  # side of the view in pixels
     least: float = 225 / 256
     flip: float = 0.5  # probability
-
-    def check(self) -> None:
-        """Raises ValueError if an option is out of range."""
-        if not 0 < self.least <= 1:
-            raise ValueError(
-                "crop, the least side of the square as a share of the shorter side, must be above "
-                f"0 and at most 1, got {self.least:g} (the paper: 0.88)"
-            )
-        _check_flip(self.flip)
 
     def __call__(self, batch: ImageBatch, rng: Rng) -> Float[Tensor, "b c {self.size} {self.size}"]:
         """A float32 view in [0, 1] of each image, on the batch's device."""
@@ -105,8 +92,3 @@ def _central_squares(batch: ImageBatch, size: int) -> StoredImages:
     if batch.extent is None and batch.x.shape[2:] == (size, size):
         return batch.x
     return evaluation_view(batch, size)
-
-
-def _check_flip(flip: float) -> None:
-    if not 0 <= flip <= 1:
-        raise ValueError(f"flip is a probability, 0 to 1; got {flip:g}")

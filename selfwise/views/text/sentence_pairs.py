@@ -163,4 +163,5 @@ def _truncate_pairs(
 def _drop_tokens(spans: Spans, count: Int64[np.ndarray, "_"], random: np.random.Generator) -> Spans:
     """Shorten each span by `count` tokens, each from a random end."""
     front = random.binomial(count, 0.5)
-    return spans + np.stack([front, front - count], axis=1)
+    shortened: Spans = spans + np.stack([front, front - count], axis=1)
+    return shortened

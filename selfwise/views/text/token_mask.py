@@ -25,12 +25,6 @@ class MaskedTokens(NamedTuple):
     chosen: Bool[Tensor, "b k"]  # where there is nothing to guess: False
 
 
-def check_mask_share(share: float) -> None:
-    """Raises ValueError unless `share` is between 0 and 1."""
-    if not 0 < share < 1:
-        raise ValueError(f"mask_share must be between 0 and 1, got {share:g} (the paper: 0.15)")
-
-
 def id_table(ids: tuple[int, ...], size: int) -> Bool[Tensor, "v"]:
     """A table of the vocabulary that is True at these ids."""
     table = torch.zeros(size, dtype=torch.bool)

@@ -23,7 +23,7 @@ from selfwise.workflows.exchange.model_card import Usage
 
 FAMILIES = ("hubert",)
 CLUSTERS = 500  # of published models (arXiv:2106.07447, section IV-B); they come without codes
-_CODES = ("codes", "project.weight", "project.bias")
+_CODES = ("code_embeddings", "final_projection.weight", "final_projection.bias")
 
 
 def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> ImportedCheckpoint:
@@ -34,7 +34,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
         encoder=imported.name,
         encoder_options=imported.options,
         weights=imported.encoder,
-        head={} if imported.mask is None else {"mask": imported.mask},
+        head={} if imported.mask is None else {"mask_embedding": imported.mask},
         missing=[*imported.missing, *_CODES],
         notes=imported.notes,
         info=AudioInfo(),

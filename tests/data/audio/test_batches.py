@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from selfwise.core.types import HOP, RATE, WINDOW, frames
+from selfwise.core.types import HOP, RATE, WINDOW, count_frames
 from selfwise.data.audio.open import AudioSource, RecordingChunks, open_recordings
 
 
@@ -146,9 +146,9 @@ def test_units_are_those_of_the_crop(recordings):
     moved = 0
     for step in range(source.steps_per_epoch):
         batch = source[step]
-        assert batch.units.shape == (len(batch.x), frames(batch.x.shape[1]))
+        assert batch.units.shape == (len(batch.x), count_frames(batch.x.shape[1]))
         for ids, i, extent, offset in zip(batch.units, batch.index, batch.extent, batch.offset):
-            count = frames(int(extent))
+            count = count_frames(int(extent))
             moved += int(offset > 0)
             assert ids[:count].tolist() == [1000 * i + offset // HOP + t for t in range(count)]
             assert (ids[count:] == -1).all()
@@ -181,10 +181,12 @@ def test_the_frames_of_the_pieces_are_those_of_the_whole(order, seconds):
         assert batch.extent.max() <= seconds * RATE
         for i, extent, offset in zip(batch.index, batch.extent, batch.offset):
             assert offset % HOP == 0
-            found[int(i)] += range(offset // HOP, offset // HOP + frames(int(extent)))
+            found[int(i)] += range(offset // HOP, offset // HOP + count_frames(int(extent)))
             if lengths[i] <= seconds * RATE:
                 assert extent == lengths[i]
-    assert [sorted(one) for one in found.values()] == [list(range(frames(n))) for n in lengths]
+    assert [sorted(one) for one in found.values()] == [
+        list(range(count_frames(n))) for n in lengths
+    ]
 
 
 def test_pieces_of_a_recording_are_about_equally_long():

@@ -151,8 +151,8 @@ def test_the_rows_of_an_epoch_are_drawn_once(images, monkeypatch):
     from selfwise.data.image import batches as module
 
     module._order.cache_clear()
-    calls, original = [], module.shuffled
-    monkeypatch.setattr(module, "shuffled", lambda *a: calls.append(a) or original(*a))
+    calls, original = [], module.shuffle_indices
+    monkeypatch.setattr(module, "shuffle_indices", lambda *a: calls.append(a) or original(*a))
     source = ImageSource(images, batch=BATCH, seed=987)
     for step in range(len(source) + 1):
         source.batch(step)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from selfwise.core.files import cache_dir
-from selfwise.core.parallel import in_chunks
+from selfwise.core.parallel import map_in_chunks
 from selfwise.data.image import decoded_cache, open_images
 from selfwise.data.image import open as opening
 from selfwise.data.image.dataset import ArrayImages
@@ -259,7 +259,9 @@ def test_progress_is_told_for_many_images(photos, monkeypatch, tmp_path):
 def test_chunks_come_in_order(workers):
     told = []
     rows = np.arange(5000)
-    parts = list(in_chunks(np.negative, rows, workers=workers, progress=lambda *t: told.append(t)))
+    parts = list(
+        map_in_chunks(np.negative, rows, workers=workers, progress=lambda *t: told.append(t))
+    )
     assert np.array_equal(np.concatenate(parts), -rows)
     assert told[0] == (512, 5000)
     assert told[-1] == (5000, 5000)

@@ -1,5 +1,6 @@
 """Sets of permutations (arXiv:1603.09246, algorithm 1), against loops over small cases."""
 
+import os
 from itertools import combinations, permutations
 from math import factorial
 
@@ -177,7 +178,7 @@ def test_a_half_written_file_has_another_name(kept, monkeypatch):
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(module.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     assert (permutation_set(4, 10) == found).all()
     assert not list(path.parent.iterdir())
 

@@ -86,9 +86,13 @@ def test_export_and_import_give_the_same_encoder(run, exported, tmp_path):
     ours, theirs = (r.encoder.state_dict() for r in (run, again))
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
-    assert torch.equal(run.method.mask, again.method.mask)
+    assert torch.equal(run.method.mask_embedding, again.method.mask_embedding)
     said = again.record.imported
-    assert said["drawn anew"] == ["codes", "project.weight", "project.bias"]
+    assert said["drawn anew"] == [
+        "code_embeddings",
+        "final_projection.weight",
+        "final_projection.bias",
+    ]
     export_run(again.folder, out=tmp_path / "hf")
     one, two = (load_file(f / "model.safetensors") for f in (exported, tmp_path / "hf"))
     assert one.keys() == two.keys()

@@ -12,7 +12,7 @@ import selfwise
 from selfwise.cli import main as cli
 from selfwise.workflows.exchange import to_timm
 from selfwise.workflows.export import export_run
-from tests.helpers.exchange_cases import IMAGE_RUNS, QUICK, far, filled, image_run, photographs
+from tests.helpers.exchange_cases import IMAGE_RUNS, QUICK, far, filled, photographs
 
 SHORT = {32: 32, 96: 110}  # px of the shorter side that is not resized by timm
 GIVEN = ["resnet", "resnet gray", "resnet normalised", "vit", "beit", "beit pooled"]
@@ -23,19 +23,6 @@ def files(tmp_path_factory):
     """Real photographs by the size of the run: PNG and JPEG, not square."""
     home = tmp_path_factory.mktemp("files")
     return {s: photographs(home / str(s), short=k, long=k * 3 // 2) for s, k in SHORT.items()}
-
-
-@pytest.fixture(scope="module")
-def runs(files, tmp_path_factory):
-    """Runs by their names, made when they are asked for."""
-    made, home = {}, tmp_path_factory.mktemp("runs")
-
-    def get(kind):
-        if kind not in made:
-            made[kind] = image_run(kind, home / kind, files[IMAGE_RUNS[kind][1]])
-        return made[kind]
-
-    return get
 
 
 def by_name(folder):

@@ -87,7 +87,7 @@ def test_transformers_loads_the_folder_without_a_missing_or_unexpected_key(run, 
     with torch.no_grad():
         expected = model.eval()(2 * x - 1, bool_masked_pos=hidden).logits
         tokens = method.encoder.embed(x)
-        tokens = torch.where(hidden[..., None], method.mask, tokens)
+        tokens = torch.where(hidden[..., None], method.mask_embedding, tokens)
         found = method.head(method.encoder.trunk(tokens).tokens)
     torch.testing.assert_close(found, expected, **CLOSE)
 
@@ -136,7 +136,7 @@ def test_a_published_checkpoint_of_transformers_becomes_a_run(tmp_path):
     x, hidden = images(), hidden_patches()
     with torch.no_grad():
         expected = model(2 * x - 1, bool_masked_pos=hidden).logits
-        tokens = torch.where(hidden[..., None], run.method.mask, run.encoder.embed(x))
+        tokens = torch.where(hidden[..., None], run.method.mask_embedding, run.encoder.embed(x))
         found = run.method.head(run.encoder.trunk(tokens).tokens)
     torch.testing.assert_close(found, expected, **CLOSE)
     assert run.record.option("encoder.shared_bias") is False
@@ -147,7 +147,7 @@ def test_what_a_checkpoint_lacks_is_drawn_anew_and_named(tmp_path):
     folder = saved(theirs("BeitForImageClassification", use_mask_token=False), tmp_path / "hf")
     run = import_weights("beit", folder, out=tmp_path / "run")
     said = run.record.imported
-    assert said["drawn anew"] == ["mask", "head.weight", "head.bias"]
+    assert said["drawn anew"] == ["mask_embedding", "head.weight", "head.bias"]
     assert any("classifier.weight has no place in selfwise" in note for note in said["notes"])
     assert run.method.head.weight.shape == (512, 32)
     assert run.method.head.weight.std() > 0.005

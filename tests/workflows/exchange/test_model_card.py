@@ -106,13 +106,13 @@ PLACES = {
         ("method beit", "hf", 1),
     ],
 )
-def test_its_python_finds_our_features(kind, form, ways, run, files, tmp_path, monkeypatch):
+def test_its_python_finds_our_features(kind, form, ways, run, runs, files, tmp_path, monkeypatch):
     if kind == "method beit":
         monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
         asked = {**QUICK, **IMAGE_RUNS["beit"][0], "clusters": 8, "size": 32}
         run = filled(selfwise.pretrain("beit", data=files, out=tmp_path / "run", **asked))
     elif kind != "resnet small":
-        run = image_run(kind, tmp_path / "run", files)
+        run = runs(kind)
     export_run(run.folder, to=form, out=tmp_path / "out")
     expected = selfwise.embed(run, files).vectors
     found: list = [[] for _ in range(ways)]

@@ -16,15 +16,21 @@ import torch
 from safetensors.torch import load_file
 
 from selfwise import methods
-from selfwise.core.process import LONGEST, check_temporary_folder
+from selfwise.core.process import MAX_PATH_BYTES, check_temporary_folder
 from selfwise.core.rng import generator
 from selfwise.core.types import Term
 from selfwise.methods.simclr import SimCLR
 from selfwise.methods.supervised import Supervised
 from selfwise.training import checkpoint
-from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve
-from selfwise.training.loop import fit, load
-from selfwise.training.step import added, added_terms, assemble, micro_batches, train_step
+from selfwise.training.config import ResolvedTraining, TrainingConfig, resolve_training
+from selfwise.training.loop import fit, load_batches
+from selfwise.training.step import (
+    add_counts,
+    add_terms,
+    build_state,
+    split_micro_batches,
+    train_step,
+)
 from selfwise.training.step_time import seconds_per_step
 from tests.helpers import cases
 
@@ -49,7 +55,7 @@ class Recording(Supervised):
 
 def options(kind, **given) -> ResolvedTraining:
     told = {"steps": 6, "batch": 16, "precision": "float32", "device": "cpu", "threads": 1}
-    return resolve(TrainingConfig(**{**told, **given}), kind, workers=0)
+    return resolve_training(TrainingConfig(**{**told, **given}), kind, workers=0)
 
 
 def no_norm(name: str):
@@ -82,7 +88,7 @@ def test_micro_batches_give_the_loss_and_step_of_the_whole_batch():
         torch.manual_seed(0)
         method = no_norm("supervised")
         told = options(Supervised, accumulate=accumulate, lr=0.05)
-        parts = assemble(method, told)
+        parts = build_state(method, told)
         found = train_step(parts, cases.batch(Supervised), 0, seed=0, options=told)
         results[accumulate] = found, weights(method)
     for accumulate in (2, 4):
@@ -94,10 +100,10 @@ def test_micro_batches_give_the_loss_and_step_of_the_whole_batch():
 
 def test_terms_with_other_counts_in_each_micro_batch_add_before_they_divide():
     counts = [{"a": torch.tensor(1.0)}, {"a": torch.tensor(3.0)}]
-    assert float(added(counts)["a"]) == 4
+    assert float(add_counts(counts)["a"]) == 4
     terms = [{"a": Term(torch.tensor(2.0), torch.tensor(1.0))}]
     terms += [{"a": Term(torch.tensor(6.0), torch.tensor(3.0))}]
-    total = added_terms(terms)["a"]
+    total = add_terms(terms)["a"]
     assert (float(total.sum), float(total.count)) == (8.0, 4.0)
 
 
@@ -110,7 +116,7 @@ def test_half_precision_leaves_the_view_as_it_is(name, monkeypatch):
         type(method), "forward", lambda m, view: seen.append(view) or forward(m, view)
     )
     told = options(type(method), precision="bf16", lr=1e-3)
-    train_step(assemble(method, told), cases.batch(type(method)), 0, seed=0, options=told)
+    train_step(build_state(method, told), cases.batch(type(method)), 0, seed=0, options=told)
     kinds = {t.dtype for t in cases.tensors(seen[0]) if t.is_floating_point()}
     assert kinds == {torch.bfloat16 if name == "simclr" else torch.float32}
 
@@ -119,7 +125,7 @@ def test_half_precision_leaves_the_view_as_it_is(name, monkeypatch):
     ("n", "accumulate", "sizes"), [(8, 2, [4, 4]), (7, 3, [3, 3, 1]), (2, 4, [1, 1])]
 )
 def test_micro_batches_have_every_row_once(n, accumulate, sizes):
-    parts = micro_batches(n, accumulate)
+    parts = split_micro_batches(n, accumulate)
     assert [p.stop - p.start for p in parts] == sizes
     assert [i for p in parts for i in range(n)[p]] == list(range(n))
 
@@ -127,7 +133,7 @@ def test_micro_batches_have_every_row_once(n, accumulate, sizes):
 def test_gradients_do_not_pile_up_from_step_to_step():
     method = cases.build("supervised")
     told = options(Supervised, lr=0.0, optimizer="sgd")
-    parts = assemble(method, told)
+    parts = build_state(method, told)
     norms = []
     for _ in range(3):
         train_step(parts, cases.batch(Supervised), 0, seed=0, options=told)
@@ -185,7 +191,7 @@ def stop_and_go_on(name, tmp_path, **given):
 
     with pytest.raises(RuntimeError, match="power cut"):
         fit(cases.build(name), Stops(kind), told, seed=0, out=broken, quiet=True)
-    assert checkpoint.latest(broken / "checkpoints")[0].step == 4
+    assert checkpoint.find_latest(broken / "checkpoints")[0].step == 4
     b = fit(cases.build(name), Repeated(kind), told, seed=0, out=broken, quiet=True)
     assert all(torch.equal(x, y) for x, y in zip(weights(a), weights(b)))
     lines = [(folder / "metrics.jsonl").read_bytes() for folder in (whole, broken)]
@@ -218,7 +224,7 @@ def test_a_changed_manifest_is_torn(tmp_path, change):
     manifest = json.loads(path.read_text())
     CHANGES[change](manifest)
     path.write_text(json.dumps(manifest))
-    found, torn = checkpoint.latest(tmp_path / "checkpoints")
+    found, torn = checkpoint.find_latest(tmp_path / "checkpoints")
     assert found is not None
     assert found.step == 2
     assert torn == ["step-00000004: manifest.json was changed (its own checksum differs)"]
@@ -229,11 +235,11 @@ def test_a_checkpoint_has_the_step_of_its_folder(tmp_path):
     folder = tmp_path / "checkpoints"
     (folder / "step-00000004").rename(folder / "step-00000005")
     (folder / "step-00000009.bak").mkdir()
-    found, torn = checkpoint.latest(folder)
+    found, torn = checkpoint.find_latest(folder)
     assert found is not None
     assert found.step == 2
     assert torn == ["step-00000005: the folder was renamed, it holds step 4"]
-    checkpoint.prune(folder, 1)  # leaves what a user has named
+    checkpoint.remove_old_checkpoints(folder, 1)  # leaves what a user has named
     assert (folder / "step-00000009.bak").is_dir()
 
 
@@ -249,7 +255,7 @@ def test_the_log_holds_means_over_its_interval(tmp_path):
     method = no_norm("supervised")
     losses = []
     for step in range(4):
-        parts = assemble(method, told)
+        parts = build_state(method, told)
         found = train_step(parts, cases.batch(Supervised), step, seed=0, options=told)
         losses.append(found.loss.item())
     fit(method, Repeated(Supervised), told, seed=0, out=tmp_path, quiet=True)
@@ -262,10 +268,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_pat
     told = options(Supervised, steps=40, lr=1e30, optimizer="sgd", log_every=2, save_every=1)
     with pytest.raises(FloatingPointError, match=r"last good checkpoint is .*step-"):
         fit(cases.build("supervised"), Repeated(Supervised), told, seed=0, out=tmp_path, quiet=True)
-    kept = checkpoint.everything(tmp_path / "checkpoints")
+    kept = checkpoint.list_checkpoints(tmp_path / "checkpoints")
     assert kept
     for path in kept:
-        weights_kept = load_file(checkpoint.verify(path).folder / "model.safetensors")
+        weights_kept = load_file(checkpoint.verify_checkpoint(path).folder / "model.safetensors")
         assert all(bool(w.isfinite().all()) for w in weights_kept.values())
 
 
@@ -302,7 +308,7 @@ def test_a_probe_changes_nothing_of_the_run(tmp_path):
 def test_clipping_bounds_the_gradient():
     method = cases.build("supervised")
     told = options(Supervised, clip=0.01)
-    parts = assemble(method, told)
+    parts = build_state(method, told)
     train_step(parts, cases.batch(Supervised), 0, seed=0, options=told)
     norm = torch.stack([p.grad.norm() for p in method.parameters()]).norm()
     assert norm == pytest.approx(0.01, rel=1e-3)
@@ -347,7 +353,7 @@ def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path):
     told = options(Supervised, save_every=1, keep=1, best="score", log_every=1)
     method = cases.build("supervised")
     fit(method, Repeated(Supervised), told, seed=0, out=tmp_path, probes=[Falling()], quiet=True)
-    kept = [p.name for p in checkpoint.everything(tmp_path / "checkpoints")]
+    kept = [p.name for p in checkpoint.list_checkpoints(tmp_path / "checkpoints")]
     assert kept == ["step-00000002", "step-00000006"]
 
 
@@ -371,7 +377,7 @@ def test_a_signal_saves_and_says_how_to_go_on(number, tmp_path):
         fit(
             cases.build("supervised"), Signalled(Supervised), told, seed=0, out=tmp_path, quiet=True
         )
-    assert checkpoint.latest(tmp_path / "checkpoints")[0].step == 3
+    assert checkpoint.find_latest(tmp_path / "checkpoints")[0].step == 3
     assert signal.getsignal(number) is before
 
 
@@ -392,11 +398,11 @@ def test_warnings_of_a_probe_reach_the_user(capsys):
 
 def test_a_folder_is_trained_by_one_process_only(tmp_path):
     code = f"""
-import fcntl, time
-file = open({str(tmp_path / ".lock")!r}, "w")
-fcntl.lockf(file, fcntl.LOCK_EX)
-print("held", flush=True)
-time.sleep(30)
+import pathlib, time
+from selfwise.core.files import hold_lock
+with hold_lock(pathlib.Path({str(tmp_path / ".lock")!r})):
+    print("held", flush=True)
+    time.sleep(30)
 """
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     try:
@@ -443,7 +449,7 @@ def test_compiled_training_is_the_same_training():
     def losses(compiled):
         found = []
         told = options(Supervised, compile=compiled, steps=2)
-        parts = assemble(cases.build("supervised"), told)
+        parts = build_state(cases.build("supervised"), told)
         for number in range(2):
             step = train_step(parts, cases.batch(Supervised), number, seed=0, options=told)
             found.append(step.loss.item())
@@ -458,26 +464,26 @@ def test_a_cpu_convolves_float32_with_channels_last(precision, last):
     encoder = cases.image_encoders.build_image_encoder("resnet18", in_channels=3, size=16, **shape)
     method = Supervised(encoder, size=16, classes=3)
     weights = [p for p in method.parameters() if p.dim() == 4 and min(p.shape[1:3]) > 1]
-    assemble(method, options(Supervised, precision=precision))
+    build_state(method, options(Supervised, precision=precision))
     assert weights
     assert {p.is_contiguous(memory_format=torch.channels_last) for p in weights} == {last}
 
 
 def test_a_temporary_folder_that_is_too_long_for_sockets_is_refused(monkeypatch):
-    long = "/tmp/" + "x" * (LONGEST - 5)
+    long = "/tmp/" + "x" * (MAX_PATH_BYTES - 5)
     monkeypatch.setattr(tempfile, "tempdir", long)
     check_temporary_folder(2)
     monkeypatch.setattr(tempfile, "tempdir", long + "x")
     check_temporary_folder(0)
-    with pytest.raises(ValueError, match=f"at most {LONGEST}: set TMPDIR"):
-        load(Repeated(Supervised), 0, options(Supervised).replace(workers=1))
+    with pytest.raises(ValueError, match=f"at most {MAX_PATH_BYTES}: set TMPDIR"):
+        load_batches(Repeated(Supervised), 0, options(Supervised).replace(workers=1))
 
 
 @pytest.mark.parametrize(("longer", "fits"), [(0, True), (1, False)])
 def test_sockets_fit_into_the_longest_temporary_folder(longer, fits):
     assert len(Path(tempfile.mktemp(prefix="listener-")).name) == len("listener-12345678")
     with tempfile.TemporaryDirectory(prefix="socket-", dir="/tmp") as short:
-        place = Path(short) / ("x" * (LONGEST + longer - len(short) - 1)) / "pymp-12345678"
+        place = Path(short) / ("x" * (MAX_PATH_BYTES + longer - len(short) - 1)) / "pymp-12345678"
         place.mkdir(parents=True)
         with socket.socket(socket.AF_UNIX) as listener:
             path = str(place / "listener-12345678")

@@ -1,0 +1,85 @@
+"""Where a model runs and in what precision: devices and precisions by name."""
+
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+
+from selfwise.core.errors import did_you_mean
+
+PrecisionName = Literal["auto", "bf16", "fp16", "float32"]
+HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"float32": torch.float32, **HALF_DTYPES}
+EVALUATION_PRECISIONS = ("float32", "bf16")  # fp16 helps only where there are gradients
+
+
+@runtime_checkable
+class TrainedOn(Protocol):
+    """The device and the precision that a run was trained with, as its options name them."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def precision(self) -> PrecisionName: ...
+
+
+def device_type(device: str) -> str:
+    """The kind of a device without its number: cuda for cuda:1."""
+    return device.partition(":")[0]
+
+
+def resolve_device(name: str) -> str:
+    """`auto` becomes cuda where there is one, else cpu.
+
+    Raises ValueError for a device that torch does not see here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name not in there:
+        raise ValueError(f"--device {name} is not there; this machine has: {', '.join(there)}")
+    return name
+
+
+def resolve_precision(name: PrecisionName, device: str) -> PrecisionName:
+    """`auto` becomes bf16 where the hardware multiplies it, else float32."""
+    if name == "fp16" and not device.startswith("cuda"):
+        raise ValueError("--precision fp16 needs a GPU; on a CPU use bf16 or float32")
+    if name != "auto":
+        return name
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bf16" if _cpu_multiplies_bf16() else "float32"
+
+
+def match_precision(training: TrainedOn, device: str) -> PrecisionName:
+    """The precision of training if `device` is of the same kind, else the best one there."""
+    if device_type(device) == device_type(training.device):
+        return training.precision
+    return resolve_precision("auto", device)
+
+
+def choose_evaluation(training: TrainedOn, device: str) -> tuple[str, PrecisionName]:
+    """The device, and the precision in which a trained run is evaluated there."""
+    resolved = resolve_device(device)
+    return resolved, "float32" if match_precision(training, resolved) == "float32" else "bf16"
+
+
+def check_evaluation_precision(precision: str) -> None:
+    """Raises ValueError for a precision in which nothing is evaluated."""
+    if precision not in EVALUATION_PRECISIONS:
+        near = did_you_mean(precision, EVALUATION_PRECISIONS)
+        raise ValueError(f"unknown precision {precision!r}{near}")
+
+
+def autocast(device: torch.device | str, precision: str) -> torch.autocast:
+    """The context in which torch computes in bf16 or fp16; for float32 it changes nothing."""
+    half = HALF_DTYPES.get(precision)
+    return torch.autocast(torch.device(device).type, half, enabled=half is not None)
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Without the instructions bf16 is emulated, and slower than float32."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
