@@ -3,10 +3,9 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from annotated_types import Ge
-
+from selfwise.core.ranges import NonNegativeInt, PositiveInt
 from selfwise.glue.competitors import FitCompetitor, build_majority, build_probes
 from selfwise.glue.finetune_recipes import find_recipe
 from selfwise.glue.options import (
@@ -34,8 +33,8 @@ def run_glue(
     out: str | Path,
     tasks: str = ALL,
     mode: Literal["frozen", "finetune"] = "frozen",
-    seeds: Annotated[int, Ge(1)] = 3,
-    limit: Annotated[int, Ge(0)] = 0,
+    seeds: PositiveInt = 3,
+    limit: NonNegativeInt = 0,
     layers: str = "",
     poolings: str = "",
     recipe: Literal["fixed", "albert", "bert", "roberta", "small"] | None = None,

@@ -2,16 +2,16 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.device import resolve_device
 from selfwise.core.html_table import write_html_table
+from selfwise.core.ranges import PositiveInt
 from selfwise.core.types import TextBatch
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
@@ -66,7 +66,7 @@ class Gaps(NamedTuple):
 
 
 def fill(
-    run: Run | str | Path, text: str, *, top: Annotated[int, Ge(1)] = 5, device: str = "auto"
+    run: Run | str | Path, text: str, *, top: PositiveInt = 5, device: str = "auto"
 ) -> Filling:
     """The most likely tokens for each gap of a text, and the most likely ways to fill all gaps.
 

@@ -1,14 +1,13 @@
 """Continues a text with a causal language model."""
 
 from pathlib import Path
-from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Le
 from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.device import resolve_device
+from selfwise.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveShare
 from selfwise.core.rng import generator
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
@@ -18,10 +17,10 @@ def generate(
     run: Run | str | Path,
     prompt: str = "",
     *,
-    tokens: Annotated[int, Ge(1)] = 100,
-    temperature: Annotated[float, Ge(0)] = 1.0,
-    top_k: Annotated[int, Ge(0)] = 0,
-    top_p: Annotated[float, Gt(0), Le(1)] = 1.0,
+    tokens: PositiveInt = 100,
+    temperature: NonNegativeFloat = 1.0,
+    top_k: NonNegativeInt = 0,
+    top_p: PositiveShare = 1.0,
     seed: int = 0,
     device: str = "auto",
 ) -> str:

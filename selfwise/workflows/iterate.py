@@ -6,11 +6,10 @@ then layer 9 of the second. The same works for images, from patches.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-from annotated_types import Ge
+from typing import Any
 
 from selfwise import methods
+from selfwise.core.ranges import NonNegativeInt, PositiveInt
 from selfwise.methods.needs import FrameTargetNeed, PatchTargetNeed
 from selfwise.modalities import modality_of
 from selfwise.runs.config import make_request
@@ -26,10 +25,10 @@ def iterate(
     *,
     data: object,
     out: str | Path,
-    iterations: Annotated[int, Ge(1)] = 2,
+    iterations: PositiveInt = 2,
     next_layer: int = -1,
-    next_clusters: Annotated[int, Ge(0)] = 0,
-    next_steps: Annotated[int, Ge(0)] = 0,
+    next_clusters: NonNegativeInt = 0,
+    next_steps: NonNegativeInt = 0,
     warm: bool = False,
     quiet: bool = False,
     **options: Any,

@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
-from annotated_types import Ge
 from scipy.sparse import issparse
 
 from selfwise.core.device import resolve_device
+from selfwise.core.ranges import PositiveInt
 from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images
 from selfwise.evaluation.features.finite import check_vectors
@@ -61,8 +61,8 @@ def probe(  # type: ignore[misc] # above is only what decides on the result
     test: object = None,
     kind: Kind = "linear",
     labels: str = "all",
-    seeds: Annotated[int, Ge(1)] = 5,
-    k: Annotated[int, Ge(1)] | None = None,
+    seeds: PositiveInt = 5,
+    k: PositiveInt | None = None,
     layer: int | None = None,
     pooling: str = "",
     window: str = "",
