@@ -9,7 +9,7 @@ import torch
 
 import selfwise
 from selfwise.cli import main as cli
-from selfwise.core.hints import find_choices
+from selfwise.core.hints import list_choices
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue import search as search
 from selfwise.glue.benchmark import run_glue
@@ -145,4 +145,4 @@ def test_a_long_training_says_how_far_it_is(run, data, tmp_path, monkeypatch, ca
 
 
 def test_every_recipe_can_be_chosen():
-    assert set(find_choices(signature(run_glue).parameters["recipe"].annotation)) == set(RECIPES)
+    assert set(list_choices(signature(run_glue).parameters["recipe"].annotation)) == set(RECIPES)
