@@ -60,7 +60,7 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     assert recorder.log is not None
     recorder.log.close()
     mark = time.perf_counter()
-    read = records.metrics(out)
+    read = records.read_metrics(out)
     shown = time.perf_counter() - mark
     assert len(read.lines) == before + WINDOW, len(read.lines)
     return Found({

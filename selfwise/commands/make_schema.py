@@ -26,10 +26,10 @@ def make_schema(name: str = "", *, encoder: str = "") -> dict[str, object]:
     from selfwise.core.errors import did_you_mean
     from selfwise.core.json_schema import DIALECT, describe_options
 
-    known, by_word = methods.method_names(), commands.by_word()
-    if name and name not in known and name not in by_word and ":" not in name:
+    known_methods, by_word = methods.method_names(), commands.by_word()
+    if name and name not in known_methods and name not in by_word and ":" not in name:
         raise ValueError(
-            f"{name!r} is not a method or a command{did_you_mean(name, [*known, *by_word])}"
+            f"{name!r} is not a method or a command{did_you_mean(name, [*known_methods, *by_word])}"
         )
     command = by_word.get(name, by_word["pretrain"])
     if command.WORDS != "METHOD":

@@ -50,8 +50,8 @@ def build_outside_encoder(
     Raises ValueError if it returns something else.
     """
     offered = {"in_channels": in_channels, "size": size}
-    taken = inspect.signature(factory).parameters
-    facts = {name: value for name, value in offered.items() if name in taken}
+    parameters = inspect.signature(factory).parameters
+    facts = {name: value for name, value in offered.items() if name in parameters}
     with init_seed(seed, "encoder"):
         module = factory(**facts, **drop_none(options))
     return adapt_image_encoder(module, in_channels=in_channels, size=size)

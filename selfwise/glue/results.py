@@ -72,7 +72,9 @@ def _record_table(run: Run, scores: GlueScores, table: Mapping[str, object], say
     """The newest table of each mode and step is the report's, but for one of fewer tasks."""
     path = records.glue_path(run.folder, scores.mode, run.step)
     try:
-        earlier = [one for one in records.glue(run.folder) if one["mode"] == scores.mode]
+        earlier = [
+            one for one in records.read_glue_tables(run.folder) if one["mode"] == scores.mode
+        ]
     except ValueError:  # damaged: it is written anew
         earlier = []
     columns = {row.column for row in scores.metric_rows()}

@@ -185,7 +185,7 @@ def open_newest(folder: Path) -> LoadedRun:
     return load_at(folder, find_newest(folder))
 
 
-def locate(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
+def find_checkpoint(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
     """A run folder and its newest whole checkpoint, or the one whose folder is given.
 
     Raises ValueError if the folder is not a run, or has no whole checkpoint.
@@ -208,7 +208,7 @@ def build_started(
     """The method before the first step: with the weights of the run `start`, if there is one."""
     method = plan.build(facts, inputs)
     if start:
-        folder, saved = locate(start)
+        folder, saved = find_checkpoint(start)
         earlier = load_at(folder, saved).method
         # a language model is its heads too; a projection head is thrown away after each run
         whole = type(earlier) is type(method) and method.modality == "text"

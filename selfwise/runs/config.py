@@ -76,7 +76,7 @@ class RunRequest:
     config: PretrainConfig
     modality: AnyModality
     encoder: EncoderChoice
-    asked: Mapping[str, Any]
+    requested: Mapping[str, Any]
     """What the user said, by option."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where values are from that the user has not given."""
@@ -191,12 +191,12 @@ def make_request(
     else:
         name, factory = name_encoder(kind.default_encoder)
     kind_of = _config_class(kind, modality, encoder_class(modality, name, factory))
-    given = nest_values(kind_of, user, spell=spell)
-    if given["encoder_options"]:
-        _check_not_supplied(kind_of, given["encoder_options"], factory, spell)
-    nested = merge_values(nest_values(kind_of, below), given) if below else given
-    config = make_config(kind_of, nested, spell=spell)
-    asked = values_in(config, given)
+    nested = nest_values(kind_of, user, spell=spell)
+    if nested["encoder_options"]:
+        _check_not_supplied(kind_of, nested["encoder_options"], factory, spell)
+    merged = merge_values(nest_values(kind_of, below), nested) if below else nested
+    config = make_config(kind_of, merged, spell=spell)
+    requested = values_in(config, nested)
     if ":" in method_name + name:
         # what the user has named or handed over, the other processes of the run may import too
         allow_plugins(module_part(place) for place in (method_name, name) if is_import_path(place))
@@ -206,7 +206,7 @@ def make_request(
         config=config,
         modality=modality,
         encoder=choose_encoder(kind, config, name, factory),
-        asked={option: value for option, value in asked.items() if value not in (None, "")},
+        requested={option: value for option, value in requested.items() if value not in (None, "")},
         sources=dict.fromkeys(below, "start"),
         earlier=earlier,
         is_outside=is_outside,
@@ -220,14 +220,14 @@ SUPPLIED |= {"seed": "seed"}
 
 def _check_not_supplied(
     kind: type[PretrainConfig],
-    given: Mapping[str, Any],
+    options: Mapping[str, Any],
     factory: EncoderFactory | None,
     spell: Callable[[str], str],
 ) -> None:
     """Raises ValueError for what no encoder takes as an option, also where it takes any name."""
     own = list_sections(kind)["encoder_options"].model_fields
-    taken = SUPPLIED if factory is None else signature(factory).parameters
-    for name in (n for n in given if n in taken and n not in own):
+    supplied = SUPPLIED if factory is None else signature(factory).parameters
+    for name in (n for n in options if n in supplied and n not in own):
         if (setter := SUPPLIED.get(name, "")) in list_option_paths(kind):
             raise ValueError(
                 f"{spell(f'encoder.{name}')} is no option of the encoder; {spell(setter)} sets it"

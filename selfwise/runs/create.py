@@ -21,11 +21,11 @@ from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory, OpenData
 from selfwise.runs.build import RunCode
 from selfwise.runs.config import RunRequest, make_request
-from selfwise.runs.launch import check_together, joined, together
+from selfwise.runs.launch import check_together, join_run, lead_run
 from selfwise.runs.open import Run, load
 from selfwise.runs.prepare import PreparedRun, complete_record, prepare_run
 from selfwise.runs.record import RunRecord, has_record, read_record, write_record
-from selfwise.runs.settled import NAME, settle
+from selfwise.runs.settled import NAME, describe_settings
 from selfwise.runs.steps import plan_steps
 from selfwise.training.best_metric import check_best
 from selfwise.training.checkpoint import list_checkpoints
@@ -69,7 +69,7 @@ def pretrain(
     request = request_run(method, data, encoder, start, seed, options)
     if (env := detect_env()) is not None and env.rank:
         device = request.config.training.device
-        joined(
+        join_run(
             out,
             env,
             data=data,
@@ -121,7 +121,7 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
         check_best(partial(deepcopy, method), source, training, seed=seed, probes=probes)
     record = complete_record(prepared.record, training)
     _make_folder(out, record, data)
-    with _removed_if_never_saved(out, training), together(out, training) as env:
+    with _removed_if_never_saved(out, training), lead_run(out, training) as env:
         fit(
             method,
             source,
@@ -130,7 +130,7 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
             probes=probes,
             out=out,
             quiet=quiet,
-            beside={NAME: settle(out, record)},
+            beside={NAME: describe_settings(out, record)},
             env=env,
         )
     return load(out, method=prepared.code.method, encoder=prepared.code.encoder)

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import torch
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined] # no stub exports it
 
 from selfwise.core.device import device_type, resolve_device
 from selfwise.core.plugins import FROM_PYTHON
@@ -56,10 +56,12 @@ AGAIN = "nothing was written: give the command again"
 MANY = 4  # processes for each core: more is a mistake
 # -P: a json.py in the current folder must not be run in place of Python's own
 PYTHON = (sys.executable, "-P")
-COMMAND = "import sys; from selfwise.runs.launch import member; sys.exit(member(sys.argv[1]))"
+COMMAND = (
+    "import sys; from selfwise.runs.launch import run_member; sys.exit(run_member(sys.argv[1]))"
+)
 
 
-def reopen(folder: Path, data: object = None, code: RunCode | None = None) -> PreparedRun:
+def reopen_run(folder: Path, data: object = None, code: RunCode | None = None) -> PreparedRun:
     """What is in a run folder, with its data open.
 
     Args:
@@ -83,18 +85,18 @@ def reopen(folder: Path, data: object = None, code: RunCode | None = None) -> Pr
     if saved is not None:
         check_settled(folder, saved)
     examples = record.data if data is None else data
-    opened = _open_again(folder, record, code, examples)
+    run_data = _open_again(folder, record, code, examples)
     plan = recorded_plan(record, code, pretrained=saved is None)
     start = record.option("start") if saved is None else ""
-    method = build_started(plan, opened, opened.inputs, start=start)
+    method = build_started(plan, run_data, run_data.inputs, start=start)
     training = record.training
-    source = opened.source(method, batch=training.batch, seed=record.seed)
-    if opened.info.fingerprint != record.info.fingerprint:
+    source = run_data.source(method, batch=training.batch, seed=record.seed)
+    if run_data.info.fingerprint != record.info.fingerprint:
         raise ValueError(
             f"the data at {name_data(examples)} are not those that {folder} was started with "
-            f"({opened.info.examples} examples now, {record.info.examples} then)"
+            f"({run_data.info.examples} examples now, {record.info.examples} then)"
         )
-    return PreparedRun(record, training, method, opened, source, code, record.seed)
+    return PreparedRun(record, training, method, run_data, source, code, record.seed)
 
 
 def _open_again(folder: Path, record: RunRecord, code: RunCode, data: object) -> OpenData:
@@ -107,10 +109,10 @@ def _open_again(folder: Path, record: RunRecord, code: RunCode, data: object) ->
         folder=folder,
         needs=record.needs_options(needs_class(code.method)),
     )
-    opened = modality.open_data(data, record.reading, opening)
+    run_data = modality.open_data(data, record.reading, opening)
     if record.option("start"):  # its weights may need more than these data
-        opened.adopt(record)
-    return opened
+        run_data.adopt(record)
+    return run_data
 
 
 def check_together(devices: int, device: str, data: object) -> None:
@@ -147,7 +149,7 @@ def check_as_many(folder: Path, devices: int) -> None:
 
 
 @contextmanager
-def together(folder: Path, training: ResolvedTraining) -> Iterator[DistributedEnv]:
+def lead_run(folder: Path, training: ResolvedTraining) -> Iterator[DistributedEnv]:
     """The first process of a run, with the others at work in the run's folder."""
     if training.devices == 1:
         yield SINGLE_PROCESS
@@ -164,11 +166,11 @@ def together(folder: Path, training: ResolvedTraining) -> Iterator[DistributedEn
         wait_for_all()
 
 
-def member(folder: str) -> int:
-    """A process that `together` has started, from its beginning to its end."""
+def run_member(folder: str) -> int:
+    """A process that `lead_run` has started, from its beginning to its end."""
 
     def work(env: DistributedEnv, store: TCPStore) -> None:
-        run = reopen(Path(folder))
+        run = reopen_run(Path(folder))
         join_when_ready(env, store, device_type(run.training.device))
         _train(run, Path(folder), env)
 
@@ -176,14 +178,15 @@ def member(folder: str) -> int:
 
 
 @contextmanager
-def sharing(
-    command: str, *words: str, told: Mapping[str, Any], devices: int
+def lead_shared_work(
+    command: str, *words: str, options: Mapping[str, Any], devices: int
 ) -> Iterator[DistributedEnv]:
     """The first of several processes that compute something else, with the others at work.
 
-    `command` is Python, and calls `share_in`; it is given the words and what was told, as JSON.
+    `command` is Python, and calls `join_shared_work`; its arguments are the words, and the options
+    as JSON.
     """
-    line = [*PYTHON, "-c", command, *words, json.dumps(told)]
+    line = [*PYTHON, "-c", command, *words, json.dumps(options)]
     each = max(1, torch.get_num_threads() // count_local_processes(devices))
     if (env := detect_env()) is not None and env.rank:
         with report_peer_failure(BEFORE):
@@ -196,8 +199,8 @@ def sharing(
         yield env
 
 
-def share_in(work: Callable[[DistributedEnv], None]) -> int:
-    """A process that `sharing` has started, from its beginning to its end."""
+def join_shared_work(work: Callable[[DistributedEnv], None]) -> int:
+    """A process that `lead_shared_work` has started, from its beginning to its end."""
 
     def meet(env: DistributedEnv, store: TCPStore) -> None:
         join_when_ready(env, store, "cpu")
@@ -206,7 +209,7 @@ def share_in(work: Callable[[DistributedEnv], None]) -> int:
     return run_worker(meet, AGAIN)
 
 
-def joined(
+def join_run(
     folder: Path, env: DistributedEnv, *, data: object, device: str, code: RunCode | None = None
 ) -> None:
     """What all but the first process do that torchrun or SLURM has started.
@@ -217,7 +220,7 @@ def joined(
         join_process_group(env, device_type(resolve_device(device)))
     with report_peer_failure(_go_on(folder)):
         _wait_for(folder)
-        run = reopen(folder, data if name_data(data) == FROM_PYTHON else None, code)
+        run = reopen_run(folder, data if name_data(data) == FROM_PYTHON else None, code)
         try:
             _train(run, folder, env)
         except KeyboardInterrupt:

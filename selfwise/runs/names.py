@@ -105,10 +105,10 @@ def name_data(data: object) -> str:
         return IMPORTED
     if str(data) == PYTHON_DOCS or str(data).startswith(HUB_PREFIX):
         return str(data)
-    known = parse_name(data) if isinstance(data, str) else None
-    if known is None:
+    named = parse_name(data) if isinstance(data, str) else None
+    if named is None:
         return str(Path(data).expanduser().resolve())
-    if known.root is None:
+    if named.root is None:
         return str(data)
-    root = str(known.root.expanduser().resolve())
-    return ":".join([known.name, root, *([known.split] if known.split else [])])
+    root = str(named.root.expanduser().resolve())
+    return ":".join([named.name, root, *([named.split] if named.split else [])])

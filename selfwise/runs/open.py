@@ -11,7 +11,14 @@ from selfwise.core.plugins import allow_plugins
 from selfwise.methods import Method
 from selfwise.modalities import find_modality
 from selfwise.modalities.modality import AnyModality, EncoderFactory, Examples
-from selfwise.runs.build import LoadedRun, RunCode, build_untrained, find_code, load_at, locate
+from selfwise.runs.build import (
+    LoadedRun,
+    RunCode,
+    build_untrained,
+    find_checkpoint,
+    find_code,
+    load_at,
+)
 from selfwise.runs.names import name_encoder
 from selfwise.runs.record import RunRecord, read_record
 from selfwise.tokenizers.tokenizer import Tokenizer
@@ -61,7 +68,8 @@ class Run:
     @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of a run on text; only those have one."""
-        return self.facts.tokenizer
+        tokenizer: Tokenizer = self.facts.tokenizer
+        return tokenizer
 
     @property
     def size(self) -> int:
@@ -116,7 +124,7 @@ def load(
     neither allowed nor handed over.
     """
     allow_plugins(plugins)
-    folder, saved = locate(run)
+    folder, saved = find_checkpoint(run)
     code = resolve_code(folder, read_record(folder), method=method, encoder=encoder)
     return Run(folder, load_at(folder, saved, code))
 

@@ -56,20 +56,20 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
         needs=config.needs_options,
     )
     with limit_threads(config.training.threads):
-        opened = request.modality.open_data(data, config.reading, opening)
+        run_data = request.modality.open_data(data, config.reading, opening)
     if request.earlier is not None:
-        opened.adopt(request.earlier)
-    training, sources = _resolve(request, opened)
+        run_data.adopt(request.earlier)
+    training, sources = _resolve(request, run_data)
     plan = MethodPlan(kind, config.method_options, request.modality, request.encoder, config.seed)
-    method = build_started(plan, opened, opened.inputs, start=config.start)
-    source = opened.source(method, batch=training.batch, seed=config.seed)
+    method = build_started(plan, run_data, run_data.inputs, start=config.start)
+    source = run_data.source(method, batch=training.batch, seed=config.seed)
     about = dict(method.about)
     if about and not quiet:
         text = ", ".join(f"{name} {value:g}" for name, value in about.items())
         print(f"{request.method}: {text}", file=sys.stderr, flush=True)
-    record = make_record(request, opened, training, sources, about)
+    record = make_record(request, run_data, training, sources, about)
     code = RunCode(kind, request.encoder.factory)
-    return PreparedRun(record, training, method, opened, source, code, config.seed)
+    return PreparedRun(record, training, method, run_data, source, code, config.seed)
 
 
 def make_record(
@@ -91,12 +91,12 @@ def make_record(
     sources |= {"encoder": "method"} | dict(request.sources)
     values |= dict(training)
     sources |= training_sources
-    sources |= dict.fromkeys(request.asked, "user")
+    sources |= dict.fromkeys(request.requested, "user")
     plain = {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
     return RunRecord(
         method=request.method,
         modality=kind.modality,
-        config={"method": request.method, **request.asked},
+        config={"method": request.method, **request.requested},
         resolved={name: Choice(value, sources[name]) for name, value in plain.items()},
         info=data.info,
         needs={name: need for name, need in data.about.items() if need},
@@ -127,11 +127,11 @@ def _digest_outside(request: RunRequest) -> dict[str, str]:
 
 def _resolve(request: RunRequest, data: OpenData) -> tuple[ResolvedTraining, dict[str, str]]:
     """The options of training with nothing left open, and where each value is from."""
-    asked = request.config.training
-    if data.batch and asked.batch is not None:
+    requested = request.config.training
+    if data.batch and requested.batch is not None:
         raise ValueError(
             "--batch does not go with --batch-tokens or, for speech, --seconds, which decide how "
             "many examples are in a step: leave one of them out"
         )
-    training = resolve_training(asked, request.kind, workers=data.workers, batch=data.batch)
-    return training, name_sources(asked, training)
+    training = resolve_training(requested, request.kind, workers=data.workers, batch=data.batch)
+    return training, name_sources(requested, training)

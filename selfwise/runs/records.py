@@ -21,8 +21,8 @@ class Logged(NamedTuple):
     @property
     def names(self) -> list[str]:
         """Of all values, in the order in which they first occur."""
-        found = dict.fromkeys(name for line in self.lines for name in line)
-        return [name for name in found if name != "step"]
+        names = dict.fromkeys(name for line in self.lines for name in line)
+        return [name for name in names if name != "step"]
 
     def values(self, name: str) -> tuple[list[int], list[float]]:
         """The steps at which a value was logged, and the value there."""
@@ -38,12 +38,12 @@ class Logged(NamedTuple):
         return {name: self.values(name) for name in self.names}
 
 
-def metrics(folder: Path) -> Logged:
+def read_metrics(folder: Path) -> Logged:
     """metrics.jsonl of a run: losses and what was measured, by step."""
     return _read(folder / "metrics.jsonl")
 
 
-def timing(folder: Path) -> Logged:
+def read_timing(folder: Path) -> Logged:
     """timing.jsonl of a run: how fast it was."""
     return _read(folder / "timing.jsonl")
 
@@ -64,15 +64,17 @@ def _read(path: Path) -> Logged:
 def _line(text: bytes) -> dict[str, float] | None:
     """The numbers of a line, or None if it is none of ours."""
     try:
-        found = json.loads(text)
+        numbers = json.loads(text)
         # an integer of any length is JSON, but not always a float
-        right = all(type(value) in (int, float) and type(float(value)) for value in found.values())
-        return found if right and 0 <= found["step"] < LARGEST else None
+        right = all(
+            type(value) in (int, float) and type(float(value)) for value in numbers.values()
+        )
+        return numbers if right and 0 <= numbers["step"] < LARGEST else None
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
-def scores(folder: Path) -> list[dict[str, Any]]:
+def read_scores(folder: Path) -> list[dict[str, Any]]:
     """The scores of a run as they were filed, oldest first; what is in them has its type and shape.
 
     Raises ValueError for a file that is none, with what is wrong in it.
@@ -80,14 +82,14 @@ def scores(folder: Path) -> list[dict[str, Any]]:
     return [_score(path) for path in _oldest_first(folder / "scores")]
 
 
-def glue(folder: Path) -> list[dict[str, Any]]:
+def read_glue_tables(folder: Path) -> list[dict[str, Any]]:
     """The tables of GLUE of a run: the newest of each mode and step; the last steps first.
 
     Raises ValueError for a file that is none, with what is wrong in it.
     """
     what = "table that selfwise glue has written"
-    found = [_read_whole(path, what, _wrong_glue) for path in _oldest_first(folder / GLUE)]
-    newest = {(-one["step"], MODES.index(one["mode"])): one for one in found}
+    tables = [_read_whole(path, what, _wrong_glue) for path in _oldest_first(folder / GLUE)]
+    newest = {(-one["step"], MODES.index(one["mode"])): one for one in tables}
     return [newest[key] for key in sorted(newest)]
 
 
@@ -97,8 +99,8 @@ def glue_path(folder: Path, mode: str, step: int) -> Path:
 
 
 def _oldest_first(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("*.json") if path.name[0] != "."]
-    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
+    files = [path for path in folder.glob("*.json") if path.name[0] != "."]
+    return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def _score(path: Path) -> dict[str, Any]:
@@ -109,13 +111,13 @@ def _read_whole(
     path: Path, what: str, wrong_of: Callable[[Mapping[str, Any]], str]
 ) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        wrong = wrong_of(found) if isinstance(found, dict) else "it holds no names and values"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        wrong = wrong_of(content) if isinstance(content, dict) else "it holds no names and values"
     except (ValueError, RecursionError):
         wrong = "it cannot be read as JSON"
     if wrong:
         raise ValueError(f"{path} is no {what}: {wrong}")
-    return dict(found)
+    return dict(content)
 
 
 def _wrong(score: Mapping[str, Any]) -> str:
@@ -123,10 +125,10 @@ def _wrong(score: Mapping[str, Any]) -> str:
     if wrong := _unlike(score, _SCORE) or _unlike(score, _NEWER, needed=False):
         return wrong
     place = "measure" if score["kind"] == RETRIEVAL else "per_class"
-    told = {**_ROW, **(_RETRIEVED if score["kind"] == RETRIEVAL else _PROBED)}
+    checks = {**_ROW, **(_RETRIEVED if score["kind"] == RETRIEVAL else _PROBED)}
     for number, row in enumerate(score["rows"], 1):
         against = _AGAINST if "difference" in row else {}
-        if wrong := _unlike(row, {**told, **against}) or _unlike(row, _SEEDS, needed=False):
+        if wrong := _unlike(row, {**checks, **against}) or _unlike(row, _SEEDS, needed=False):
             return f"in row {number}, {wrong}"
     own = {row[place] for row in score["rows"] if row["competitor"] == PRETRAINED}
     alone = [n for n, row in enumerate(score["rows"], 1) if row[place] not in own]
@@ -141,9 +143,9 @@ def _wrong_glue(table: Mapping[str, Any]) -> str:
     right = PRETRAINED in names and set(table["averages"]) == set(names)
     if not right or not _GLUE_ROW.keys().isdisjoint(names):
         return f"competitors lack {PRETRAINED}, or are not those of the averages"
-    told = _GLUE_ROW | dict.fromkeys(names, _COMPETITOR)
+    checks = _GLUE_ROW | dict.fromkeys(names, _COMPETITOR)
     for number, row in enumerate(table["rows"], 1):
-        if wrong := _unlike(row, told):
+        if wrong := _unlike(row, checks):
             return f"in row {number}, {wrong}"
         for name in names:
             if wrong := _unlike(row[name], _VALUES):
@@ -154,12 +156,14 @@ def _wrong_glue(table: Mapping[str, Any]) -> str:
     return ""
 
 
-def _unlike(found: Mapping[str, Any], told: "Mapping[str, _Must]", *, needed: bool = True) -> str:
+def _unlike(
+    content: Mapping[str, Any], checks: "Mapping[str, _Must]", *, needed: bool = True
+) -> str:
     """The first value that is not what it must be, in words."""
-    for name, (right, what) in told.items():
-        if name not in found and needed:
+    for name, (right, what) in checks.items():
+        if name not in content and needed:
             return f"{name} is missing"
-        if name in found and not right(found[name]):
+        if name in content and not right(content[name]):
             return f"{name} is not {what}"
     return ""
 
@@ -290,9 +294,9 @@ _GLUE_ROW: dict[str, _Must] = {
 }
 
 
-def score_text(found: dict[str, Any]) -> str:
+def score_text(score: dict[str, Any]) -> str:
     """JSON with a line for each value, but for the matrix, which has one for each class."""
-    matrix = [json.dumps(row) for row in found.pop("confusion", [])]
-    text = json.dumps(found, indent=1)
+    matrix = [json.dumps(row) for row in score.pop("confusion", [])]
+    text = json.dumps(score, indent=1)
     lines = ",\n  ".join(matrix)
     return f'{text[:-2]},\n "confusion": [\n  {lines}\n ]\n}}' if matrix else text

@@ -117,8 +117,8 @@ def _unknown_options(record: RunRecord, values: Mapping[str, Any]) -> list[str]:
         return []
     kind = config_class(record.method, record.encoder_name)
     anything = is_open(list_sections(kind)["encoder_options"])
-    known = list_option_paths(kind)
-    return [n for n in values if n not in known and not (anything and n.startswith(ENCODER))]
+    options = list_option_paths(kind)
+    return [n for n in values if n not in options and not (anything and n.startswith(ENCODER))]
 
 
 def _is_known(record: RunRecord) -> bool:

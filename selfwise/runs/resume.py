@@ -16,10 +16,10 @@ from selfwise.modalities.modality import EncoderFactory
 from selfwise.runs.config import make_request
 from selfwise.runs.create import pretrain
 from selfwise.runs.environment import describe_environment, list_differences
-from selfwise.runs.launch import check_as_many, check_together, joined, reopen, together
+from selfwise.runs.launch import check_as_many, check_together, join_run, lead_run, reopen_run
 from selfwise.runs.open import Run, load, resolve_code
 from selfwise.runs.record import RunRecord, has_record, read_record
-from selfwise.runs.settled import NAME, settle
+from selfwise.runs.settled import NAME, describe_settings
 from selfwise.training.loop import fit
 
 
@@ -49,9 +49,9 @@ def resume(
     code = resolve_code(folder, record, method=method, encoder=encoder)
     check_as_many(folder, training.devices)
     if (env := detect_env()) is not None and env.rank:
-        joined(folder, env, data=data, device=training.device, code=code)
+        join_run(folder, env, data=data, device=training.device, code=code)
         return load(folder, method=code.method, encoder=code.encoder)
-    prepared = reopen(folder, data, code)
+    prepared = reopen_run(folder, data, code)
     check_together(training.devices, training.device, record.data if data is None else data)
     now = describe_environment(training.threads, resolve_device(training.device))
     for difference in list_differences(record.environment, now):
@@ -59,7 +59,7 @@ def resume(
         print(text, file=sys.stderr, flush=True)
     probes = prepared.data.probes(prepared.method, training, seed=prepared.seed)
     prepared.data.save(folder)  # after the probes, since some write there
-    with together(folder, training) as env:
+    with lead_run(folder, training) as env:
         fit(
             prepared.method,
             prepared.source,
@@ -68,7 +68,7 @@ def resume(
             out=folder,
             probes=probes,
             quiet=quiet,
-            beside={NAME: settle(folder, prepared.record)},
+            beside={NAME: describe_settings(folder, prepared.record)},
             env=env,
         )
     return load(folder, method=code.method, encoder=code.encoder)
@@ -102,8 +102,8 @@ def pretrain_or_resume(
             **options,
         )
     record = read_record(folder)
-    asked = _asked_again(record, method, options, data, encoder, start, seed)
-    for name, value in asked.items():
+    requested = _asked_again(record, method, options, data, encoder, start, seed)
+    for name, value in requested.items():
         before = record.config.get(name, record.get(name))
         if value != before:
             raise ValueError(
@@ -138,7 +138,7 @@ def _asked_again(
         encoder=encoder or (record.encoder_name if "start" in same else ""),
         start="" if "start" in same else start,
     )
-    asked = {"method": request.method, **request.asked, **same}
+    requested = {"method": request.method, **request.requested, **same}
     if not encoder:
-        asked.pop("encoder", None)
-    return asked
+        requested.pop("encoder", None)
+    return requested

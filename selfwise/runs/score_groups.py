@@ -28,7 +28,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Measured:
+class ScoreGroup:
     """What one kind of probe has found with the same weights on the same examples."""
 
     files: Sequence[Mapping[str, Any]]  # as they were filed, oldest first
@@ -42,13 +42,13 @@ class Measured:
     def title(self) -> str:
         """The kind, and what was probed if that is not the encoder's output."""
         kind = self["kind"]
-        told = [KINDS.get(kind, kind)]
-        told += [f"layer {self['layer']}"] if self["layer"] is not None else []
-        told += [f"pooling {self['pooling']}"] if self["pooling"] else []
-        told += [f"window {self['window']}"] if self["window"] else []
+        parts = [KINDS.get(kind, kind)]
+        parts += [f"layer {self['layer']}"] if self["layer"] is not None else []
+        parts += [f"pooling {self['pooling']}"] if self["pooling"] else []
+        parts += [f"window {self['window']}"] if self["window"] else []
         if kind == "knn" and (k := self["k"] or FORMER_K) != CHOSEN:
-            told += [f"k {k}"]
-        return ", ".join(told)
+            parts += [f"k {k}"]
+        return ", ".join(parts)
 
     @property
     def on(self) -> str:
@@ -67,21 +67,21 @@ class Measured:
 
         Where nothing was drawn it is the newer one: earlier versions fitted again for each seed.
         """
-        found: dict[tuple[int | str, str], Row] = {}
+        rows: dict[tuple[int | str, str], Row] = {}
         for row in (row for file in self.files for row in file["rows"]):
             key = (row[self.axis], row["competitor"])
-            more = key not in found or seeds(row) >= seeds(found[key])
+            more = key not in rows or count_seeds(row) >= count_seeds(rows[key])
             if more or not row.get("drawn", True):
-                found[key] = row
-        return found
+                rows[key] = row
+        return rows
 
     @property
     def places(self) -> list[int | str]:
         """Label budgets, ascending, all of them last; or measures, as they were filed."""
-        found = list(dict.fromkeys(place for place, _ in self.rows))
+        places = list(dict.fromkeys(place for place, _ in self.rows))
         if self["kind"] == RETRIEVAL:
-            return found
-        return sorted(found, key=lambda budget: (isinstance(budget, str), budget))
+            return places
+        return sorted(places, key=lambda budget: (isinstance(budget, str), budget))
 
     @property
     def competitors(self) -> list[str]:
@@ -108,39 +108,39 @@ class Measured:
             for name, row in rows.items()
             if "difference" in row
         ]
-        said = [f"With {labels(budget)}, {PRETRAINED} against {'; '.join(against)}."]
+        said = [f"With {describe_budget(budget)}, {PRETRAINED} against {'; '.join(against)}."]
         voted = {name: row.get("k", ()) for name, row in rows.items()}
-        return [*(said if against else []), *describe_neighbours(labels(budget), voted)]
+        return [*(said if against else []), *describe_neighbours(describe_budget(budget), voted)]
 
     def table(self) -> list[list[str]]:
         """A line for each budget or measure, a column for each competitor, in percent."""
-        known = self.rows
+        rows = self.rows
         lines = [[self.axis.replace("per_class", "labels per class"), *self.competitors]]
         for place in self.places:
-            found = [known.get((place, name)) for name in self.competitors]
-            lines.append([str(place), *(value(row) if row else "" for row in found)])
+            cells = [rows.get((place, name)) for name in self.competitors]
+            lines.append([str(place), *(format_row(row) if row else "" for row in cells)])
         return lines
 
 
-def titles(found: Sequence[Measured]) -> list[str]:
+def title_groups(groups: Sequence[ScoreGroup]) -> list[str]:
     """A title for each; where that is also one of other examples, with their place and digest."""
-    known: dict[str, set[tuple[Any, ...]]] = {}
-    for one in found:
-        known.setdefault(one.title, set()).add(_examples(one))
-    return [one.title if len(known[one.title]) == 1 else _full(one) for one in found]
+    examples: dict[str, set[tuple[Any, ...]]] = {}
+    for one in groups:
+        examples.setdefault(one.title, set()).add(_examples(one))
+    return [one.title if len(examples[one.title]) == 1 else _full(one) for one in groups]
 
 
-def _examples(one: Measured) -> tuple[Any, ...]:
+def _examples(one: ScoreGroup) -> tuple[Any, ...]:
     return tuple(one[name] for name in EXAMPLES)
 
 
-def _full(one: Measured) -> str:
+def _full(one: ScoreGroup) -> str:
     """The title with the test examples, and the beginning of a digest of all examples."""
     on = f" on {one.on}" if one.on else ""
     return f"{one.title}{on} ({hash_keys(0, repr(_examples(one))) % 16**4:04x})"
 
 
-def value(row: Row) -> str:
+def format_row(row: Row) -> str:
     """A row's mean and deviation in percent.
 
     With all labels earlier versions filed the deviation over fits that were all the same.
@@ -150,17 +150,17 @@ def value(row: Row) -> str:
     return format_percent(row["mean"], None if same else deviation)
 
 
-def seeds(row: Row) -> int:
+def count_seeds(row: Row) -> int:
     """How often it was measured."""
     return len(row.get("accuracies", row.get("values", ())))
 
 
-def labels(budget: int | str) -> str:
+def describe_budget(budget: int | str) -> str:
     """A label budget in words."""
     return "all labels" if isinstance(budget, str) else f"{budget} labels per class"
 
 
-def gathered(files: Sequence[Mapping[str, Any]], *, step: int) -> list[Measured]:
+def group_scores(files: Sequence[Mapping[str, Any]], *, step: int) -> list[ScoreGroup]:
     """The scores of a run whose newest checkpoint is of this step: of that one first, by kind.
 
     Files say of which step they are; where one does not, it is taken for the newest.
@@ -168,11 +168,11 @@ def gathered(files: Sequence[Mapping[str, Any]], *, step: int) -> list[Measured]
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for file in files:
         groups.setdefault(tuple(file.get(name) for name in SAME), []).append(file)
-    found = [Measured(group, group[-1].get("step", step) == step) for group in groups.values()]
+    scores = [ScoreGroup(group, group[-1].get("step", step) == step) for group in groups.values()]
     kinds = list(KINDS)
     place = {kind: number for number, kind in enumerate(kinds)}
     return sorted(
-        found,
+        scores,
         key=lambda one: (
             not one.newest,
             -int(one["step"] or 0),

@@ -20,14 +20,15 @@ NAME = "settled"  # in the state of a checkpoint
 Settled = dict[str, Any]  # plain JSON
 
 
-def settle(folder: Path, record: RunRecord) -> Settled:
+def describe_settings(folder: Path, record: RunRecord) -> Settled:
     """Options, facts and checksums of the files of a run folder by name, as plain JSON."""
     values: Settled = {"method": record.method}
     values |= {n: choice.value for n, choice in record.resolved.items() if n not in MAY_CHANGE}
     values |= {f"data_info.{n}": value for n, value in record.info.model_dump(mode="json").items()}
     values |= {f"needs.{n}": dict(about) for n, about in record.needs.items()}
     values |= {f"code.{place}": code for place, code in record.code.items()}
-    return json.loads(json.dumps(values | _checksums(folder)))
+    plain: Settled = json.loads(json.dumps(values | _checksums(folder)))
+    return plain
 
 
 def check_settled(folder: Path, saved: Checkpoint) -> None:
@@ -45,7 +46,7 @@ def check_unchanged(folder: Path, saved: Checkpoint) -> None:
 
     A checkpoint of an imported run, or of an earlier version, does not say what that was.
     """
-    before, now = saved.state.get(NAME), settle(folder, read_record(folder))
+    before, now = saved.state.get(NAME), describe_settings(folder, read_record(folder))
     if before is None or (name := _first_difference(before, now)) is None:
         return
     if name.startswith(HERE):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from selfwise.runs.record import RunRecord
     from selfwise.runs.records import Logged
-    from selfwise.runs.score_groups import Measured
+    from selfwise.runs.score_groups import ScoreGroup
 
 WIDTH = 44  # characters of a value beside others; longer ones lose their middle
 
@@ -102,13 +102,13 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
 
     step, progress = describe_progress(folder, record)
     lines = [f"{record.method} in {folder}", *_indent_lines(progress)]
-    log = records.metrics(folder)
+    log = records.read_metrics(folder)
     lines += _add_heading("last metrics", _list_last_metrics(log))
     if log.unreadable:
         count = "1 line" if log.unreadable == 1 else f"{log.unreadable} lines"
         lines += _indent_lines([f"{count} of metrics.jsonl cannot be read"])
     groups = _group_scores(folder, step)
-    for one, title in zip(groups, score_groups.titles(groups)):
+    for one, title in zip(groups, score_groups.title_groups(groups)):
         old = "" if one.newest else f", of step {one['step']}, not of the newest"
         on = f" of {one.on}" if one.on and title == one.title else ""
         lines += ["", f"{title}, {one['n_test']:,} test examples{on}, in %{old}"]
@@ -154,7 +154,7 @@ def _describe_several(folders: Sequence[Path], run_records: "Sequence[RunRecord]
         f"{head}: {text}" for head, (_, sentences) in zip(heads, states) for text in sentences[1:]
     ]
     lines += _compare_runs(
-        "last metrics", heads, [dict(_list_last_metrics(records.metrics(f))) for f in folders]
+        "last metrics", heads, [dict(_list_last_metrics(records.read_metrics(f))) for f in folders]
     )
     groups = [_group_scores(f, step) for f, (step, _) in zip(folders, states)]
     lines += _compare_runs("scores, in %", heads, _list_scores(groups))
@@ -182,25 +182,25 @@ def _list_last_metrics(log: "Logged") -> list[list[str]]:
     ]
 
 
-def _group_scores(folder: Path, step: int) -> "list[Measured]":
+def _group_scores(folder: Path, step: int) -> "list[ScoreGroup]":
     from selfwise.runs import records, score_groups
 
-    return score_groups.gathered(records.scores(folder), step=step)
+    return score_groups.group_scores(records.read_scores(folder), step=step)
 
 
-def _list_scores(runs: "Sequence[Sequence[Measured]]") -> list[dict[str, str]]:
+def _list_scores(runs: "Sequence[Sequence[ScoreGroup]]") -> list[dict[str, str]]:
     """The scores of each run as names and values, of its newest weights alone."""
-    from selfwise.runs.score_groups import labels, titles, value
+    from selfwise.runs.score_groups import describe_budget, format_row, title_groups
 
     newest = [[one for one in several if one.newest] for several in runs]
-    names = iter(titles([one for several in newest for one in several]))
+    names = iter(title_groups([one for several in newest for one in several]))
     texts: list[dict[str, str]] = []
     for several in newest:
         texts.append({})
         for one, title in zip(several, names):
             for (place, competitor), row in one.rows.items():
-                at = labels(place) if one.axis == "per_class" else place
-                texts[-1][f"{title}, {at}: {competitor}"] = value(row)
+                at = describe_budget(place) if one.axis == "per_class" else place
+                texts[-1][f"{title}, {at}: {competitor}"] = format_row(row)
     return texts
 
 

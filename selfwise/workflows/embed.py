@@ -18,7 +18,7 @@ from selfwise.distributed.process_group import (
 )
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.modalities.modality import FeatureOptions, ReadingOptions
-from selfwise.runs.launch import check_together, share_in, sharing
+from selfwise.runs.launch import check_together, join_shared_work, lead_shared_work
 from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load
 
@@ -97,7 +97,9 @@ def embed(
     devices = count_processes(devices)
     check_together(devices, device, data)
     positional = (str(_locate_checkpoint(run)), name_data(data))  # as they hold from any folder
-    with sharing(_MEMBER, *positional, told=options.model_dump(), devices=devices) as env:
+    with lead_shared_work(
+        _MEMBER, *positional, options=options.model_dump(), devices=devices
+    ) as env:
         table = _embed_share(run, data, env, options)
     if out and first:
         _write_table(table, Path(out))
@@ -149,7 +151,7 @@ def share_embedding(run: str, data: str, options: str) -> int:
     def work(env: DistributedEnv) -> None:
         _embed_share(load(run), data, env, EmbedOptions.model_validate_json(options))
 
-    return share_in(work)
+    return join_shared_work(work)
 
 
 def _format_start(vector: Float32[np.ndarray, "d"]) -> str:

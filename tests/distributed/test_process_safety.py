@@ -56,9 +56,9 @@ def test_all_that_starts_processes_does_so(monkeypatch, tmp_path):
     monkeypatch.setattr(launch, "launch_workers", crew)
     monkeypatch.setattr(process, "size", 1, raising=False)
     told = resolve_training(TrainingConfig(steps=1, devices=2, batch=4), Supervised, workers=0)
-    with launch.together(tmp_path, told):
+    with launch.lead_run(tmp_path, told):
         pass
-    with launch.sharing("pass", told={}, devices=2):
+    with launch.lead_shared_work("pass", options={}, devices=2):
         pass
     assert [line[:2] for line in lines] == [list(launch.PYTHON)] * 2
     assert "-P" in launch.PYTHON

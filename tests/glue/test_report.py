@@ -118,13 +118,13 @@ def test_tables_of_older_weights_say_so(tmp_path):
 def test_the_newest_table_of_a_mode_and_step_counts(tmp_path):
     folder = cases.folder(tmp_path / "run")
     told = [left(folder, "frozen", step=step) for step in (5, 60)]
-    assert records.glue(folder) == told[::-1]
+    assert records.read_glue_tables(folder) == told[::-1]
     again = {**told[0], "sentences": ["again"]}
     other = folder / "glue" / "again.json"
     other.write_text(json.dumps(again))
     for newest, seconds in ((told[0], 1), (again, 2**32)):
         os.utime(other, (seconds, seconds))
-        assert records.glue(folder)[1] == newest
+        assert records.read_glue_tables(folder)[1] == newest
 
 
 def test_several_runs_have_a_column_each(tmp_path, monkeypatch):
@@ -194,7 +194,7 @@ def test_a_damaged_file_is_one_sentence(changed, what, tmp_path):
     path = folder / "glue" / "frozen-0.json"
     path.write_text(json.dumps(told))
     with pytest.raises(ValueError, match=r"frozen-0\.json is no table that selfwise glue") as error:
-        records.glue(folder)
+        records.read_glue_tables(folder)
     assert what in str(error.value)
 
 
@@ -205,7 +205,7 @@ def test_what_is_no_table_at_all(tmp_path):
     for text, what in (("{", "it cannot be read as JSON"), ("[]", "no names and values")):
         path.write_text(text)
         with pytest.raises(ValueError, match=what):
-            records.glue(folder)
+            records.read_glue_tables(folder)
 
 
 def test_a_measured_run_is_on_its_page(trained_bert, tmp_path, capsys, monkeypatch):
@@ -214,7 +214,7 @@ def test_a_measured_run_is_on_its_page(trained_bert, tmp_path, capsys, monkeypat
     data = write_glue(tmp_path / "glue_data", tasks=("rte", "wnli"))
     options = {"data": data, "poolings": "mean", "seeds": 1, "quiet": True}
     measured = run_glue(run, out=tmp_path / "out", **options)
-    (found,) = records.glue(run.folder)
+    (found,) = records.read_glue_tables(run.folder)
     assert found == json.loads((tmp_path / "out" / "glue.json").read_text())
     assert found == json.loads(json.dumps({"step": 1, **measured.to_dict()}))
     assert cli.main(["report", str(run.folder)]) == 0

@@ -8,7 +8,7 @@ import pytest
 from selfwise.report.page.parts import Command, Picture, Table
 from selfwise.report.page.plots import line_color
 from selfwise.report.sections import confusion, label_curve, scores
-from selfwise.runs.score_groups import value
+from selfwise.runs.score_groups import format_row
 from selfwise.workflows import probe as probing
 from selfwise.workflows.iterate import iterate
 from tests.helpers import show_cases as cases
@@ -49,7 +49,7 @@ def test_scores_are_also_numbers(tmp_path):
     for row in score["rows"]:
         place = f"{row['per_class']} ({row['n_train']} in all)"
         (line,) = [line for line in found if line[:2] == [place, row["competitor"]]]
-        assert line[2] == value(row)
+        assert line[2] == format_row(row)
         if "difference" in row:
             assert line[3] == f"{100 * row['difference']:+.1f}"
             assert line[4] == f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
@@ -81,7 +81,7 @@ def test_runs_in_one_label_curve(tmp_path, drawn):
     assert [section.title for section in found] == ["Linear probe"]
     table = cells(found)
     for name, score in (("one", one), ("two", two)):
-        values = [value(r) for r in score["rows"] if r["competitor"] == "pretrained"]
+        values = [format_row(r) for r in score["rows"] if r["competitor"] == "pretrained"]
         assert [name, "pretrained", *values] in table
     row = next(r for r in one["rows"] if r["competitor"] == "raw input")
     interval = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"

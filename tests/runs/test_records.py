@@ -23,7 +23,7 @@ def filed(path, score) -> list[dict]:
     text = score if isinstance(score, str) else json.dumps(score)
     (path / "scores").mkdir(exist_ok=True)
     (path / "scores" / "a.json").write_text(text)
-    return records.scores(path)
+    return records.read_scores(path)
 
 
 def row(number: int, *gone: str, **told) -> dict:
@@ -100,4 +100,4 @@ def test_lines_whose_steps_or_values_are_none_are_left_out(tmp_path):
     lines = [f'{{"step": {step}, "loss": 1.0}}' for step in odd]
     lines += [f'{{"step": 3, "loss": {10**400}}}', "[" * 100_000]
     (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 20, "loss": 2}', ""]))
-    assert records.metrics(tmp_path) == records.Logged([{"step": 20, "loss": 2}], len(lines))
+    assert records.read_metrics(tmp_path) == records.Logged([{"step": 20, "loss": 2}], len(lines))

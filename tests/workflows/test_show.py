@@ -196,8 +196,8 @@ def test_only_what_differs_stands_beside_each_other(home, capsys):
         assert f"\n{same}  " not in options
     assert "found: nothing differs" in text
     assert "environment: nothing differs" in text
-    scores = [score_groups.gathered(show_scores(run), step=0)[0] for run in runs]
-    values = [score_groups.value(one.rows["all", "pretrained"]) for one in scores]
+    scores = [score_groups.group_scores(show_scores(run), step=0)[0] for run in runs]
+    values = [score_groups.format_row(one.rows["all", "pretrained"]) for one in scores]
     assert row(text, "linear probe, all labels: pretrained") == values
 
 
@@ -285,8 +285,10 @@ def test_scores_of_older_versions_are_shown(tmp_path, capsys):
     run = cases.folder(tmp_path / "run", scores=[cases.older(cases.score())])
     text = said("show", run, capsys=capsys)
     assert "linear probe, 40 test examples, in %" in text
-    known = score_groups.gathered([cases.score()], step=0)[0]
-    assert row(text, "all") == [score_groups.value(known.rows["all", n]) for n in known.competitors]
+    known = score_groups.group_scores([cases.score()], step=0)[0]
+    assert row(text, "all") == [
+        score_groups.format_row(known.rows["all", n]) for n in known.competitors
+    ]
 
 
 def test_a_file_that_is_no_score(tmp_path, capsys):
@@ -324,9 +326,9 @@ def test_more_seeds_win_and_budgets_of_several_files_are_one_curve(tmp_path):
     few = cases.score(budgets=(2, 5), seeds=1)
     many = cases.score(budgets=(5, None), seeds=3, seed=1)
     newer = cases.score(budgets=(2,), seeds=1, seed=2)
-    (one,) = score_groups.gathered([many, few, newer], step=0)
+    (one,) = score_groups.group_scores([many, few, newer], step=0)
     assert one.places == [2, 5, "all"]
-    assert score_groups.seeds(one.rows[5, "pretrained"]) == 3
+    assert score_groups.count_seeds(one.rows[5, "pretrained"]) == 3
     assert one.rows[5, "pretrained"] == many["rows"][0]
     assert one.rows[2, "pretrained"] == newer["rows"][0] != few["rows"][0]  # of as many seeds
 

@@ -123,5 +123,5 @@ def drop_short(recordings: Recordings) -> Recordings:
         f"{TWO_FRAMES} are two frames"
         for i in np.flatnonzero(short).tolist()
     ]
-    kept = recordings.take(np.flatnonzero(~short))
-    return replace(kept, broken=[*recordings.broken, *lost])
+    long_enough = recordings.take(np.flatnonzero(~short))
+    return replace(long_enough, broken=[*recordings.broken, *lost])

@@ -112,9 +112,9 @@ class AudioModality:
         if options.held_out:
             trained, held_out = recordings.split(options.held_out, seed=0)
         info = describe_recordings(recordings, trained, held_out)
-        opened = OpenAudio(trained, held_out, info, options.seconds, options.longest)
-        _add_needs(opened, opening, recordings)
-        return opened
+        run_audio = OpenAudio(trained, held_out, info, options.seconds, options.longest)
+        _add_needs(run_audio, opening, recordings)
+        return run_audio
 
     def load_facts(self, folder: Path, info: AudioInfo) -> AudioFacts:
         home = folder / targets.FOLDER
@@ -228,7 +228,7 @@ def _check_reading(options: AudioReading) -> None:
         )
 
 
-def _add_needs(opened: OpenAudio, opening: Opening, recordings: Recordings) -> None:
+def _add_needs(run_audio: OpenAudio, opening: Opening, recordings: Recordings) -> None:
     """Make what the method needs of its recordings. Raises ValueError for what they do not have."""
     if recordings.broken and opening.folder is None:
         _say(f"{len(recordings.broken)} files are left out, such as {recordings.broken[0]}")
@@ -236,14 +236,20 @@ def _add_needs(opened: OpenAudio, opening: Opening, recordings: Recordings) -> N
         if not isinstance(need, FrameTargetNeed):
             raise ValueError(f"{opening.method.__name__} needs {name}, which speech does not have")
         options = getattr(opening.needs, name)
-        made = targets.open_targets(opened.trained, opened.held_out, opening, options)
+        frame_targets = targets.open_targets(
+            run_audio.trained, run_audio.held_out, opening, options
+        )
         if opening.folder is None:
-            about = made.about
+            about = frame_targets.about
             _say(
                 f"{about['clusters']} units of {about['of']}, {about['in use']} in use, perplexity "
                 f"{about['perplexity']:.1f}"
             )
-        opened.targets, opened.inputs[name], opened.about[name] = made, made.size, made.about
+        run_audio.targets, run_audio.inputs[name], run_audio.about[name] = (
+            frame_targets,
+            frame_targets.size,
+            frame_targets.about,
+        )
 
 
 def _make_cached(

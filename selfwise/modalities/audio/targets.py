@@ -198,8 +198,8 @@ def _make(
     shuffled = RecordingChunks(parts[0], order=SEED)
 
     def features(j: int) -> Tensor:
-        found, valid = extract(shuffled[j])
-        return found[valid]
+        frames, valid = extract(shuffled[j])
+        return frames[valid]
 
     settings = KMeansSettings(len(shuffled), clusters, SEED)
     with keep_freed_memory():
@@ -211,10 +211,10 @@ def _make(
     for name, part in zip(("trained", "held_out"), parts):
         (home / name).mkdir(exist_ok=True)
         done = count_written(home / name)
-        found = _assigned(RecordingChunks(part), done, extract, codebook)
+        frames = _assigned(RecordingChunks(part), done, extract, codebook)
         labels.append(
             write_labels(
-                home / name, part.samples, found, size=codebook.size, first=done, progress=_say
+                home / name, part.samples, frames, size=codebook.size, first=done, progress=_say
             )
         )
     about = {
@@ -232,8 +232,8 @@ def _assigned(
 ) -> Iterator[tuple[Any, ...]]:
     for j in range(first, len(chunks)):
         batch = chunks[j]
-        found, valid = extract(batch)
-        ids = codebook(found.flatten(0, 1)).view(valid.shape)
+        frames, valid = extract(batch)
+        ids = codebook(frames.flatten(0, 1)).view(valid.shape)
         yield batch.index, batch.offset, ids.cpu(), valid.cpu()
 
 

@@ -97,9 +97,9 @@ class ImageModality:
         size = int(options.size or min(images.side, 224))
         workers = count_workers(images)
         info = describe_images(images, size=size, labelled=labelled)
-        opened = OpenImages(images, info, labelled, workers)
-        add_needs(opened.needs, opened, opening, decode=options.decode)
-        return opened
+        run_images = OpenImages(images, info, labelled, workers)
+        add_needs(run_images.needs, run_images, opening, decode=options.decode)
+        return run_images
 
     def load_facts(self, folder: Path, info: ImageInfo) -> ImageFacts:
         return ImageFacts(info)

@@ -89,8 +89,8 @@ def _build_health_section(runs: Sequence[LoggedRun], names: Sequence[str]) -> li
 
 def _read_logs(name: str, folder: Path, record: RunRecord) -> LoggedRun:
     """The logs of a run, as far as they can be drawn."""
-    metrics = records.metrics(folder)
-    timing = _compute_rates(records.timing(folder), record)
+    metrics = records.read_metrics(folder)
+    timing = _compute_rates(records.read_timing(folder), record)
     nonfinite = {
         name: count
         for log in (metrics, timing)

@@ -71,7 +71,7 @@ def _describe_examples(
 
 def _list_test_data(run: Run) -> list[str]:
     """The data of test examples, where scores name them, newest first."""
-    score_data = [score.get("data") or {} for score in reversed(records.scores(run.folder))]
+    score_data = [score.get("data") or {} for score in reversed(records.read_scores(run.folder))]
     return [where for names in score_data if (where := names.get("test") or names.get("train"))]
 
 

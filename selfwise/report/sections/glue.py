@@ -36,7 +36,10 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     """
     if len(folders) == 1:
         newest = find_newest_step(folders[0])
-        return [_build_single_section(table, newest=newest) for table in records.glue(folders[0])]
+        return [
+            _build_single_section(table, newest=newest)
+            for table in records.read_glue_tables(folders[0])
+        ]
     tables: dict[str, dict[str, GlueTable]] = {}
     for name, folder in zip(shorten_folder_names(folders), folders):
         for table in read_newest_tables(folder):
@@ -56,7 +59,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 def read_newest_tables(folder: Path) -> list[GlueTable]:
     """The tables of the newest weights of a run, one for each mode that was measured."""
     step = find_newest_step(folder)
-    return [table for table in records.glue(folder) if table["step"] == step]
+    return [table for table in records.read_glue_tables(folder) if table["step"] == step]
 
 
 def find_newest_step(folder: Path) -> int:

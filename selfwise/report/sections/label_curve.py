@@ -16,7 +16,7 @@ from selfwise.report.page.plots import (
     new_plot,
     shorten_name,
 )
-from selfwise.runs.score_groups import Measured, Row, value
+from selfwise.runs.score_groups import Row, ScoreGroup, format_row
 
 # of the encoder and what it is compared with; the same in every figure
 COMPETITOR_COLORS = {"pretrained": COLORS[0], "raw input": COLORS[1], "supervised": COLORS[2]}
@@ -138,7 +138,7 @@ def plot_points(
             elinewidth=1.4,
         )
         axes.annotate(
-            value(row),
+            format_row(row),
             (mean + spread, y),
             xytext=(8, 0),
             textcoords="offset points",
@@ -163,10 +163,10 @@ def plot_points(
 def _describe_last(entries: Sequence[CurveEntry], places: Sequence[int | str]) -> str:
     """What is seen, in words: the values at the last place."""
     rows = [(e.name, e.rows[p]) for e in entries if e.name for p in places[-1:] if p in e.rows]
-    return "; ".join(f"{name} {value(row)} %" for name, row in rows[:12])
+    return "; ".join(f"{name} {format_row(row)} %" for name, row in rows[:12])
 
 
-def make_entries(score: Measured) -> list[CurveEntry]:
+def make_entries(score: ScoreGroup) -> list[CurveEntry]:
     """The lines of a single run: the encoder and what it is compared with."""
     return [
         CurveEntry(

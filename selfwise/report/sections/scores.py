@@ -26,13 +26,13 @@ from selfwise.runs.score_groups import (
     EXAMPLES,
     MANNER,
     RETRIEVAL,
-    Measured,
     Row,
-    gathered,
-    labels,
-    seeds,
-    titles,
-    value,
+    ScoreGroup,
+    count_seeds,
+    describe_budget,
+    format_row,
+    group_scores,
+    title_groups,
 )
 
 KIND_SENTENCES = {  # what each kind does, as a sentence
@@ -63,7 +63,9 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     for folder in folders:
         read_record(folder)
     steps = [glue.find_newest_step(folder) for folder in folders]
-    scores_of_runs = [gathered(records.scores(f), step=step) for f, step in zip(folders, steps)]
+    scores_of_runs = [
+        group_scores(records.read_scores(f), step=step) for f, step in zip(folders, steps)
+    ]
     without_scores = [
         folder
         for folder, run_scores in zip(folders, scores_of_runs)
@@ -76,7 +78,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     own_scores = scores_of_runs[0]
     score_sections = [
         _build_single_section(score, title, step=steps[0])
-        for score, title in zip(own_scores, titles(own_scores))
+        for score, title in zip(own_scores, title_groups(own_scores))
     ]
     matrix = next((m for score in own_scores if (m := _build_confusion_section(score))), None)
     return [*score_sections, *([matrix] if matrix else []), *how_to]
@@ -98,7 +100,7 @@ def _suggest_probe(folders: Sequence[Path], *, any_scores: bool) -> Section:
     return Section(title, about, [Paragraphs([sentence]), *commands])
 
 
-def _build_single_section(score: Measured, title: str, *, step: int) -> Section:
+def _build_single_section(score: ScoreGroup, title: str, *, step: int) -> Section:
     """A score of a single run."""
     suffix = "" if score.newest else f", step {score['step']}"
     about = "" if score.newest else f"Of step {score['step']}, and not of the newest, {step}. "
@@ -106,14 +108,14 @@ def _build_single_section(score: Measured, title: str, *, step: int) -> Section:
     return Section(f"{capitalize_first(title)}{suffix}", about + _describe_score(score), parts)
 
 
-def _describe_score(score: Measured) -> str:
+def _describe_score(score: ScoreGroup) -> str:
     """What was done, on what, and what the bars are."""
     text = f"{KIND_SENTENCES.get(score['kind'], '')} {score['n_test']:,} test examples"
     text += _name_test_data(score["data"] or {})
     if score["kind"] == RETRIEVAL:
         return f"{text}. Bars: the standard deviation over untrained encoders."
     sentences = "".join(f" {sentence}" for sentence in _list_sentences(score))
-    num_seeds = max(seeds(row) for row in score.rows.values())
+    num_seeds = max(count_seeds(row) for row in score.rows.values())
     is_all = score.places == [ALL]
     if num_seeds == 1:
         return f"{text}{'' if is_all else '; labels were drawn once'}.{sentences}"
@@ -121,7 +123,7 @@ def _describe_score(score: Measured) -> str:
     return f"{text}. Bars: the standard deviation over {repeats}.{sentences}"
 
 
-def _list_sentences(score: Measured) -> list[str]:
+def _list_sentences(score: ScoreGroup) -> list[str]:
     """Of the sentences of a score those that no figure and no table of the page tells."""
     rows = [score.rows.get((place, PRETRAINED), {}) for place in score.places]
     votes = any("k" in row for row in rows)
@@ -138,16 +140,18 @@ def _name_test_data(data: Mapping[str, str | None]) -> str:
     return f" of {shorten_data_name(where)}" if test else f", a fifth of {shorten_data_name(where)}"
 
 
-def _draw_scores(entries: Sequence[CurveEntry], score: Measured, about: str = "") -> Picture:
+def _draw_scores(entries: Sequence[CurveEntry], score: ScoreGroup, about: str = "") -> Picture:
     """A curve where there are several label budgets, otherwise points beside their names."""
     if score["kind"] != RETRIEVAL and len(score.places) > 1:
         return plot_curve(entries, score.places, about)
     if score["kind"] == RETRIEVAL:
         return plot_points(entries, score.places, about, "retrieval")
-    return plot_points(entries, score.places, about, f"accuracy with {labels(score.places[0])}")
+    return plot_points(
+        entries, score.places, about, f"accuracy with {describe_budget(score.places[0])}"
+    )
 
 
-def _tabulate_score(score: Measured) -> Table:
+def _tabulate_score(score: ScoreGroup) -> Table:
     """Each number with its deviation, and how much better the encoder is."""
     retrieved = score["kind"] == RETRIEVAL
     head = ["measure" if retrieved else "labels per class", "encoder", "%"]
@@ -156,7 +160,9 @@ def _tabulate_score(score: Measured) -> Table:
         for name in score.competitors:
             if row := score_rows.get((place, name)):
                 num_labels = "" if retrieved else f" ({row['n_train']:,} in all)"
-                rows.append([f"{place}{num_labels}", name, value(row), *_format_difference(row)])
+                rows.append(
+                    [f"{place}{num_labels}", name, format_row(row), *_format_difference(row)]
+                )
     head += [f"{PRETRAINED} minus it", "95 % interval", "which is"]
     spread = any(row["deviation"] is not None for row in score_rows.values())
     caption = "In percent, with the standard deviation" if spread else "In percent"
@@ -171,7 +177,7 @@ def _format_difference(row: Row) -> list[str]:
     return [f"{100 * row['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}", row["verdict"]]
 
 
-def _build_confusion_section(score: Measured) -> Section | None:
+def _build_confusion_section(score: ScoreGroup) -> Section | None:
     """What the pretrained encoder takes for what, where that was counted at the most labels."""
     largest = score.places[-1]
     row = score.rows.get((largest, PRETRAINED))  # the matrix is of the accuracy that is shown
@@ -181,20 +187,20 @@ def _build_confusion_section(score: Measured) -> Section | None:
     counts, class_names = files[-1]["confusion"], files[-1].get("classes") or []
     classes = [*class_names, *(str(number) for number in range(len(class_names), len(counts)))]
     about = f"What the {score.title} on the pretrained encoder says of the test examples, with "
-    parts = confusion.build_parts(counts, classes, repeated=seeds(row))
-    return Section("Confusion matrix", f"{about}{labels(largest)}.", parts)
+    parts = confusion.build_parts(counts, classes, repeated=count_seeds(row))
+    return Section("Confusion matrix", f"{about}{describe_budget(largest)}.", parts)
 
 
 def _compare_scores(
-    names: Sequence[str], scores_of_runs: Sequence[Sequence[Measured]]
+    names: Sequence[str], scores_of_runs: Sequence[Sequence[ScoreGroup]]
 ) -> list[Section]:
     """Scores of several runs on the same test examples in the same figures."""
-    groups: dict[tuple[object, ...], dict[str, Measured]] = {}
+    groups: dict[tuple[object, ...], dict[str, ScoreGroup]] = {}
     for name, scores in zip(names, scores_of_runs):
         for score in (score for score in scores if score.newest):
             key = tuple(score[part] for part in (*MANNER, *EXAMPLES))
             groups.setdefault(key, {}).setdefault(name, score)
-    firsts = titles([next(iter(group.values())) for group in groups.values()])
+    firsts = title_groups([next(iter(group.values())) for group in groups.values()])
     return [
         _build_combined_section(group, title, names)
         for group, title in zip(groups.values(), firsts)
@@ -202,11 +208,11 @@ def _compare_scores(
 
 
 def _build_combined_section(
-    group: Mapping[str, Measured], title: str, names: Sequence[str]
+    group: Mapping[str, ScoreGroup], title: str, names: Sequence[str]
 ) -> Section:
     first = next(iter(group.values()))
     files = [file for score in group.values() for file in score.files]
-    merged = Measured(files, newest=True)  # of all, for its places alone
+    merged = ScoreGroup(files, newest=True)  # of all, for its places alone
     entries = _make_curve_entries(group, {name: line_color(names.index(name)) for name in group})
     styles = {entry.style for entry in entries if not entry.labelled}
     style_names = [name for name, style in LINE_STYLES.items() if style in styles]
@@ -221,14 +227,14 @@ def _build_combined_section(
     for name, score in group.items():
         for competitor in score.competitors:
             cells = [score.rows.get((place, competitor)) for place in merged.places]
-            rows.append([name, competitor, *(value(row) if row else "" for row in cells)])
+            rows.append([name, competitor, *(format_row(row) if row else "" for row in cells)])
     table = Table(head, rows, "In percent")
     differences = _tabulate_differences(group, merged.places)
     parts: list[Part] = [_draw_scores(entries, merged, about), table, differences]
     return Section(capitalize_first(title), f"{_describe_score(first)} {BETWEEN}", parts)
 
 
-def _tabulate_differences(group: Mapping[str, Measured], places: Sequence[int | str]) -> Table:
+def _tabulate_differences(group: Mapping[str, ScoreGroup], places: Sequence[int | str]) -> Table:
     """How much better each encoder is than what it was compared with."""
     rows = []
     for name, score in group.items():
@@ -245,11 +251,11 @@ def _tabulate_differences(group: Mapping[str, Measured], places: Sequence[int | 
 
 def _title_column(place: int | str) -> str:
     """A label budget or measure as the head of a column."""
-    return place if isinstance(place, str) else labels(place)
+    return place if isinstance(place, str) else describe_budget(place)
 
 
 def _make_curve_entries(
-    group: Mapping[str, Measured], colors: Mapping[str, str]
+    group: Mapping[str, ScoreGroup], colors: Mapping[str, str]
 ) -> list[CurveEntry]:
     """The encoder of each run, and what they are compared with: once, where it is the same."""
     main = [
@@ -279,7 +285,7 @@ def _make_curve_entries(
     return [*main, *rest]
 
 
-def _select_rows(score: Measured, competitor: str) -> dict[int | str, Row]:
+def _select_rows(score: ScoreGroup, competitor: str) -> dict[int | str, Row]:
     return {place: row for (place, name), row in score.rows.items() if name == competitor}
 
 

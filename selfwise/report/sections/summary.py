@@ -11,7 +11,7 @@ from selfwise.report.sections import glue
 from selfwise.runs import records, score_groups
 from selfwise.runs.open import Run
 from selfwise.runs.record import RunRecord, read_record
-from selfwise.runs.score_groups import Measured
+from selfwise.runs.score_groups import ScoreGroup
 from selfwise.training import checkpoint
 from selfwise.workflows.describe_runs import format_value
 
@@ -73,7 +73,9 @@ def describe_best_score(folder: Path) -> str:
 
     Raises ValueError for a file among the scores that is none.
     """
-    scores = score_groups.gathered(records.scores(folder), step=glue.find_newest_step(folder))
+    scores = score_groups.group_scores(
+        records.read_scores(folder), step=glue.find_newest_step(folder)
+    )
     newest = [one for one in scores if one.newest]
     final_scores = [one for one in newest if one["kind"] in KIND_PHRASES and _is_final_output(one)]
     if final_scores:
@@ -83,33 +85,33 @@ def describe_best_score(folder: Path) -> str:
     return _describe_retrieval(retrieval) if retrieval else glue.write_lead(folder)
 
 
-def _is_final_output(one: Measured) -> bool:
+def _is_final_output(one: ScoreGroup) -> bool:
     """Whether the encoder's own output was probed."""
     return one["layer"] is None and one["pooling"] in (None, "", DEVIATION)
 
 
-def _describe_probe(score: Measured) -> str:
+def _describe_probe(score: ScoreGroup) -> str:
     """What a probe gets right at the fewest labels, and at the most."""
     few, *budgets = dict.fromkeys([score.places[0], score.places[-1]])
     sentence = (
-        f"With {score_groups.labels(few)}, {KIND_PHRASES[score['kind']]} "
+        f"With {score_groups.describe_budget(few)}, {KIND_PHRASES[score['kind']]} "
         f"{_format_score(score, few)} of {score['n_test']:,} test examples right"
         f"{_describe_baselines(score, few)}."
     )
     for budget in budgets:
-        start = f"With {score_groups.labels(budget)} it is {_format_score(score, budget)}"
+        start = f"With {score_groups.describe_budget(budget)} it is {_format_score(score, budget)}"
         sentence += f" {start}{_describe_baselines(score, budget)}."
     return " ".join([sentence, *score.warnings])
 
 
-def _describe_retrieval(score: Measured) -> str:
+def _describe_retrieval(score: ScoreGroup) -> str:
     return (
         f"The nearest of {score['n_test']:,} test examples is of the same class for "
         f"{_format_score(score, RECALL)}{_describe_baselines(score, RECALL)}."
     )
 
 
-def _describe_baselines(score: Measured, place: int | str) -> str:
+def _describe_baselines(score: ScoreGroup, place: int | str) -> str:
     """What is compared with."""
     words = {RAW: "the raw input", UNTRAINED: "the untrained encoder"}
     texts = [
@@ -118,10 +120,10 @@ def _describe_baselines(score: Measured, place: int | str) -> str:
     return f"; {', '.join(texts)}" if texts else ""
 
 
-def _format_score(score: Measured, place: int | str, name: str = PRETRAINED) -> str:
+def _format_score(score: ScoreGroup, place: int | str, name: str = PRETRAINED) -> str:
     """In percent; what is compared with without its deviation."""
     row = score.rows[place, name]
-    text = score_groups.value(row) if name == PRETRAINED else format_percent(row["mean"], None)
+    text = score_groups.format_row(row) if name == PRETRAINED else format_percent(row["mean"], None)
     return f"{text} %"
 
 

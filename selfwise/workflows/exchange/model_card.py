@@ -12,7 +12,7 @@ from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run
 from selfwise.runs.record import RunRecord, has_record, read_record
 from selfwise.runs.reproduce import list_changes
-from selfwise.runs.score_groups import Measured, gathered
+from selfwise.runs.score_groups import ScoreGroup, group_scores
 
 FILE = "README.md"
 Form = Literal["hf", "timm", "onnx", "safetensors"]
@@ -187,13 +187,15 @@ def _list_options(values: Mapping[str, object]) -> str:
 
 def _describe_scores(run: Run) -> list[str]:
     """A table and sentences of every score of these weights."""
-    files = [f for f in records.scores(run.folder) if f.get("weights", run.weights) == run.weights]
+    files = [
+        f for f in records.read_scores(run.folder) if f.get("weights", run.weights) == run.weights
+    ]
     if not files:
         return ["Nothing was measured; `selfwise probe` does it."]
-    return [part for one in gathered(files, step=run.step) for part in _describe_score(one)]
+    return [part for one in group_scores(files, step=run.step) for part in _describe_score(one)]
 
 
-def _describe_score(one: Measured) -> list[str]:
+def _describe_score(one: ScoreGroup) -> list[str]:
     head, *lines = [[to_markdown(cell) for cell in line] for line in one.table()]
     table = [head, ["---"] * len(head), *lines]
     where = one["data"] or {}
