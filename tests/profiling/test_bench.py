@@ -439,7 +439,7 @@ def test_mistakes_get_one_line(home, capsys):
     for wrong in ("long", ".nan"):
         said = refused(*good, "--measure", wrong, capsys=capsys)
         assert f"--measure must be a number, not '{wrong}'" in said
-    assert "--measure must be finite" in refused(*good, "--measure", "nan", capsys=capsys)
+    assert "--measure must be above 0 and at most 3600, got nan" in refused(*good, "--measure", "nan", capsys=capsys)
     (home / "there.json").write_text("{}")
     assert "exists already" in refused(*good, "--out", home / "there.json", capsys=capsys)
     assert (home / "there.json").read_text() == "{}"
