@@ -70,16 +70,8 @@ def run_glue(
         device: cpu, cuda or auto.
         quiet: print nothing while it works.
     """
-    config = GlueConfig(
-        mode=mode,
-        seeds=seeds,
-        limit=limit,
-        device=device,
-        wnli=wnli,
-        recipe=recipe or "",
-        precision=precision or "",
-        start=start or "",
-    )
+    choices = (recipe or "", precision or "", start or "")
+    config = GlueConfig(mode, seeds, limit, device, wnli, (), *choices)
     requested = parse_tasks(tasks)
     run = run if isinstance(run, Run) else load(run)
     config = complete_config(run, config, layers, poolings)

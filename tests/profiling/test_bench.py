@@ -399,7 +399,7 @@ def test_a_larger_batch_is_read_from_the_data(home, monkeypatch):
 def test_the_numbers_are_those_of_the_run(home, monkeypatch):
     seen = []
     monkeypatch.setattr(bench, "propose_trials", lambda numbers: seen.append(numbers) or [])
-    monkeypatch.setattr(bench, "available", lambda: 7)
+    monkeypatch.setattr(bench, "count_cpus", lambda: 7)
     told = {**IMAGES, "workers": 1, "measure": 0.01, "quiet": True}
     found = bench.bench("simclr", data=home / "photos", **told).to_dict()
     (numbers,) = seen
@@ -439,7 +439,9 @@ def test_mistakes_get_one_line(home, capsys):
     for wrong in ("long", ".nan"):
         said = refused(*good, "--measure", wrong, capsys=capsys)
         assert f"--measure must be a number, not '{wrong}'" in said
-    assert "--measure must be above 0 and at most 3600, got nan" in refused(*good, "--measure", "nan", capsys=capsys)
+    assert "--measure must be above 0 and at most 3600, got nan" in refused(
+        *good, "--measure", "nan", capsys=capsys
+    )
     (home / "there.json").write_text("{}")
     assert "exists already" in refused(*good, "--out", home / "there.json", capsys=capsys)
     assert (home / "there.json").read_text() == "{}"
