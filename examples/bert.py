@@ -34,7 +34,7 @@ def main() -> None:
     for step in range(STEPS):
         ids = rows[torch.randint(len(rows), (BATCH,))]
         view = views.mask_tokens(ids, mask=mask, vocab_size=size, special=special, seed=step)
-        hidden = encoder.read(view.batch, view.where).flatten(0, 1)
+        hidden = encoder.forward_at(view.batch, view.where).flatten(0, 1)
         logits = head(hidden, encoder.token.weight)
         target, chosen = view.target.flatten(), view.chosen.flatten()
         loss = losses.masked_cross_entropy(logits, target, chosen) / chosen.sum()

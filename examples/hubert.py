@@ -40,7 +40,7 @@ def main() -> None:
         view = views.mask_spans(waves[rows], ids[rows], seed=step)
         frames = encoder.embed(view.batch)
         tokens = torch.where(view.mask[..., None], mask_embedding, frames.tokens)
-        hidden = encoder.read(tokens, frames.valid, view.where).flatten(0, 1)
+        hidden = encoder.forward_at(tokens, frames.valid, view.where).flatten(0, 1)
         logits = losses.cosine_logits(projection(hidden), code_embeddings, 0.1)
         target, chosen = view.target.flatten(), view.chosen.flatten()
         loss = losses.masked_cross_entropy(logits, target, chosen) / chosen.sum()

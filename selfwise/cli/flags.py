@@ -51,16 +51,16 @@ class OptionTable:
             self.options |= option_fields(kind)
             self.takes_any_encoder |= ENCODER in open_prefixes(kind)
 
-    def read_values(self, argv: Sequence[str]) -> dict[str, Any]:
+    def read_values(self, argv: Sequence[str]) -> dict[str, object]:
         """The options of a command line, by name; only those of encoders are read as YAML."""
         return self.convert(split_words(argv))
 
-    def convert(self, words: Iterable[Word]) -> dict[str, Any]:
+    def convert(self, words: Iterable[Word]) -> dict[str, object]:
         """The values of the options; a switch without a value is `yes`.
 
         Raises ValueError for an unknown option, with the nearest one, and for a missing value.
         """
-        values: dict[str, Any] = {}
+        values: dict[str, object] = {}
         for name, text in words:
             if name not in self.options and not self._is_of_encoder(name):
                 raise ValueError(describe_unknown_option(name, self.options))
@@ -109,7 +109,7 @@ def take_option(name: str, words: list[Word]) -> list[str]:
 
 def split_positional(
     words: str, argv: Sequence[str], *, usage: str
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, object], list[str]]:
     """What stands before the options, by the name of the parameter, and the rest.
 
     Args:
@@ -130,7 +130,7 @@ def split_positional(
     return dict(zip(names, argv[:count])), list(argv[count:])
 
 
-def typed_values(kind: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+def typed_values(kind: type[Config], values: Mapping[str, Any]) -> dict[str, object]:
     """Those of the values that a config class has, with their types."""
     config = make_config(kind, {n: v for n, v in values.items() if n in kind.model_fields})
     return {name: getattr(config, name) for name in config.model_fields_set}
@@ -147,7 +147,7 @@ def wants_help(argv: Sequence[str]) -> bool:
     return bool({*HELP} & {*argv})
 
 
-def drop_lengths(values: dict[str, Any], flags: Collection[str]) -> dict[str, Any]:
+def drop_lengths(values: dict[str, object], flags: Collection[str]) -> dict[str, object]:
     """The options of a file, without its length if the command line gives one."""
     if not any(name in flags for name in LENGTHS):
         return values

@@ -38,7 +38,7 @@ PLUGIN_HELP = """\
 
 def parse_line(
     word: str, command: ModuleType, function: Function, argv: Sequence[str]
-) -> dict[str, Any] | None:
+) -> dict[str, object] | None:
     """The arguments of a command whose options are fixed, or None after printing the help."""
     usage = f"{word} {command.WORDS}".strip()
     kind = option_class(command)
@@ -55,7 +55,9 @@ def parse_line(
     return _as_paths(placed) | typed_values(kind, values)
 
 
-def parse_method_line(word: str, function: Function, argv: Sequence[str]) -> dict[str, Any] | None:
+def parse_method_line(
+    word: str, function: Function, argv: Sequence[str]
+) -> dict[str, object] | None:
     """The arguments of a command that trains a method, or None after printing the help.
 
     Which options there are depends on the method and on the encoder. Raises ValueError with one
@@ -122,8 +124,8 @@ def _print_method_help(
     print(CONFIG_HELP + PLUGIN_HELP, end="")
 
 
-def _read_files(files: Sequence[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _read_files(files: Sequence[str]) -> dict[str, object]:
+    values: dict[str, object] = {}
     for file in files:
         values |= read_config_file(Path(file))
     if is_import_path(str(values.get("encoder", ""))):
@@ -154,9 +156,9 @@ def _check_file(
         raise ValueError(f"--config {file}: {error}") from error
 
 
-def _as_paths(placed: Mapping[str, Any]) -> dict[str, Any]:
+def _as_paths(placed: Mapping[str, Any]) -> dict[str, object]:
     """Folders as paths; other words as they are."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for name, value in placed.items():
         if name == "runs":
             values[name] = [Path(folder) for folder in value]

@@ -138,9 +138,9 @@ def check_arguments(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         bound = parameters.bind(*args, **kwargs)
-        given = {n: v for n, v in bound.arguments.items() if n in kind.model_fields}
-        config = make_config(kind, given, spell=str)
-        bound.arguments.update((name, getattr(config, name)) for name in given)
+        passed = {n: v for n, v in bound.arguments.items() if n in kind.model_fields}
+        config = make_config(kind, passed, spell=str)
+        bound.arguments.update((name, getattr(config, name)) for name in passed)
         return function(*bound.args, **bound.kwargs)
 
     return call
@@ -167,7 +167,7 @@ def is_open(kind: type[Config]) -> bool:
     return kind.model_config.get("extra") == "allow"
 
 
-def drop_none(config: Config) -> dict[str, Any]:
+def drop_none(config: Config) -> dict[str, object]:
     """The values of a config that are not None, by name."""
     return {name: value for name, value in config if value is not None}
 
@@ -213,28 +213,30 @@ def find_field(kind: type[Config], path: tuple[str, ...]) -> FieldInfo:
 
 def nest_values(
     kind: type[Config], values: Values, *, spell: Spell = format_flag
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Names and values as the class nests them, from a flat list or one that is nested already.
 
     Raises ValueError with the nearest option for a name that no section has.
     """
     paths, inner = list_option_paths(kind), list_sections(kind)
-    nested: dict[str, Any] = {name: nest_values(section, {}) for name, section in inner.items()}
+    nested: dict[str, object] = {name: nest_values(section, {}) for name, section in inner.items()}
     for name, value in values.items():
         if name in inner and isinstance(value, Mapping):
-            nested[name] = merge_values(nested[name], value)
+            nested = merge_values(nested, {name: value})
         elif path := paths.get(name) or _open_path(kind, name):
-            for step in reversed(path):
-                value = {step: value}
-            nested = merge_values(nested, value)  # type: ignore[arg-type]
+            *outer, last = path
+            placed: dict[str, object] = {last: value}
+            for step in reversed(outer):
+                placed = {step: placed}
+            nested = merge_values(nested, placed)
         else:
             raise ValueError(describe_unknown_option(name, paths, spell))
     return nested
 
 
-def describe_unknown_option(name: str, known: Collection[str], spell: Spell = format_flag) -> str:
+def describe_unknown_option(name: str, options: Collection[str], spell: Spell = format_flag) -> str:
     """The sentence for an option that there is not, with the nearest one."""
-    return f"unknown option {spell(name)}{did_you_mean(spell(name), map(spell, known))}"
+    return f"unknown option {spell(name)}{did_you_mean(spell(name), map(spell, options))}"
 
 
 def _open_path(kind: type[Config], option: str) -> tuple[str, ...]:
@@ -245,9 +247,9 @@ def _open_path(kind: type[Config], option: str) -> tuple[str, ...]:
     return ()
 
 
-def flatten_config(config: Config) -> dict[str, Any]:
+def flatten_config(config: Config) -> dict[str, object]:
     """Each option as users write it, and its value; the inverse of `nest_values`."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for name, value in config:
         if isinstance(value, Config):
             flat |= flatten_config(value)
@@ -256,34 +258,35 @@ def flatten_config(config: Config) -> dict[str, Any]:
     return flat
 
 
-def values_in(config: Config, nested: Values) -> dict[str, Any]:
+def select_values(config: Config, nested: Values) -> dict[str, object]:
     """The values of a config for the options that `nested` names, as users write them."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for name, value in config:
-        given = nested.get(name)
-        if isinstance(value, Config) and isinstance(given, Mapping):
-            flat |= values_in(value, given)
+        inner = nested.get(name)
+        if isinstance(value, Config) and isinstance(inner, Mapping):
+            flat |= select_values(value, inner)
         elif name in nested:
             flat[config.prefix + name] = value
     return flat
 
 
-def merge_values(below: Values, above: Values) -> dict[str, Any]:
+def merge_values(below: Values, above: Values) -> dict[str, object]:
     """Both mappings as one, section by section; where both have a value, that of `above`."""
-    merged: dict[str, Any] = dict(below)
+    merged: dict[str, object] = dict(below)
     for name, value in above.items():
         old = merged.get(name)
-        both = isinstance(value, Mapping) and isinstance(old, Mapping)
-        merged[name] = merge_values(old, value) if both else value  # type: ignore[arg-type]
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            value = merge_values(old, value)
+        merged[name] = value
     return merged
 
 
-def _find_annotation(parameter: Parameter) -> Any:
+def _find_annotation(parameter: Parameter) -> object:
     """The type of a parameter; any value will do where none is written."""
     return Any if parameter.annotation is Parameter.empty else parameter.annotation
 
 
-def _make_field(default: object, description: str | None) -> Any:
+def _make_field(default: object, description: str | None) -> object:
     required = default is Parameter.empty or default is MISSING
     return Field(... if required else default, description=description)
 
@@ -300,8 +303,8 @@ def _explain(error: ValidationError, kind: type[Config], spell: Spell) -> str:
     paths = list_option_paths(kind)
     names = {path: option for option, path in paths.items()}
     place = tuple(str(step) for step in first["loc"])
-    known = next((place[:n] for n in range(len(place), 0, -1) if place[:n] in names), None)
-    option = spell(names[known] if known else ".".join(place))
+    field_path = next((place[:n] for n in range(len(place), 0, -1) if place[:n] in names), None)
+    option = spell(names[field_path] if field_path else ".".join(place))
     what, value = first["type"], first["input"]
     if what == "missing":
         return f"{option} must be given"
@@ -309,7 +312,7 @@ def _explain(error: ValidationError, kind: type[Config], spell: Spell) -> str:
         return describe_unknown_option(_full_name(kind, place), paths, spell)
     if what == "value_error":
         return first["msg"].removeprefix("Value error, ")
-    hint = get_hint(find_field(kind, known)) if known else object
+    hint = get_hint(find_field(kind, field_path)) if field_path else object
     if what == "finite_number" or first.get("ctx", {}).keys() & {"ge", "gt", "le", "lt"}:
         return f"{option} must be {describe_bounds(hint) or 'finite'}, got {value}"
     if choices := [str(choice) for choice in list_choices(hint)]:
@@ -317,7 +320,7 @@ def _explain(error: ValidationError, kind: type[Config], spell: Spell) -> str:
         near = near if near.startswith("; did") else ""
         return f"{option} must be {join_choices(choices)}, not {_quote(value)}{near}"
     kinds = [_KINDS[k] for e in error.errors() if (k := e["type"].partition("_")[0]) in _KINDS]
-    if kinds and known:
+    if kinds and field_path:
         return f"{option} must be {join_choices(dict.fromkeys(kinds))}, not {_quote(value)}"
     return f"{option}: {first['msg']}, not {_quote(value)}"
 

@@ -40,13 +40,13 @@ def check_ranges(function: Callable[P, R]) -> Callable[P, R]:
         arguments = call_signature.bind(*args, **kwargs).arguments
         for name, bounds in ranges.items():
             value = arguments.get(name)
-            if isinstance(value, int | float) and not _is_within(value, bounds):
+            if isinstance(value, int | float) and not is_within(value, bounds):
                 raise ValueError(f"{name} must be {describe_bounds(hints[name])}, got {value}")
         return function(*args, **kwargs)
 
     return call
 
 
-def _is_within(value: float, bounds: dict[str, float]) -> bool:
+def is_within(value: float, bounds: dict[str, float]) -> bool:
     """Whether a finite number is within the bounds, such as {"ge": 0}; NaN never is."""
     return isfinite(value) and all(_COMPARISONS[n](value, limit) for n, limit in bounds.items())

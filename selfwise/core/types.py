@@ -223,7 +223,7 @@ class TextEncoder(Encoder[TextBatch], Protocol):
     @property
     def shape(self) -> HeadShape: ...
 
-    def read(self, batch: TextBatch, where: Tensor) -> Tensor:
+    def forward_at(self, batch: TextBatch, where: Tensor) -> Tensor:
         """The last layer at the positions `where` (b k) alone: (b k d)."""
         ...
 
@@ -247,7 +247,7 @@ class SpeechEncoder(Encoder[AudioBatch], Protocol):
 
     def trunk(self, tokens: Tensor, valid: Tensor) -> Features: ...
 
-    def read(self, tokens: Tensor, valid: Tensor, where: Tensor) -> Tensor:
+    def forward_at(self, tokens: Tensor, valid: Tensor, where: Tensor) -> Tensor:
         """The last layer at the positions `where` (b k) alone: (b k d)."""
         ...
 
@@ -261,7 +261,7 @@ class PatchEncoder(TokenEncoder, Protocol):
 
     grid: tuple[int, int]  # patches down and across
 
-    def read(self, tokens: Tensor, where: Tensor) -> Tensor:
+    def forward_at(self, tokens: Tensor, where: Tensor) -> Tensor:
         """The last layer at the patches `where` (b k) alone: (b k d)."""
         ...
 

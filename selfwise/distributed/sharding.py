@@ -37,7 +37,7 @@ class BatchSource(Protocol):
 class ShardedSource(Protocol):
     """A source that can read the rows of one process alone."""
 
-    def part(self, step: int, index: int, count: int, /) -> tuple[Batch, int, int]:
+    def read_part(self, step: int, index: int, count: int, /) -> tuple[Batch, int, int]:
         """Shard `index` of `count`: its rows, the number of the first, and the number of all."""
         ...
 
@@ -51,7 +51,7 @@ class ShardedBatches:
     def __getitem__(self, step: int) -> LocalBatch:
         rank, size = self.env.rank, self.env.size
         if isinstance(self.batches, ShardedSource):
-            batch, first, total = self.batches.part(step, rank, size)
+            batch, first, total = self.batches.read_part(step, rank, size)
         else:
             whole = self.batches[step]
             total = batch_size(whole)

@@ -63,7 +63,9 @@ class CpuSyncBatchNorm(_BatchNorm):
             mean = (share * means).sum(dim=0)
             var = (share * (variances + (means - mean).square())).sum(dim=0)
             self._update_running(mean, var * (total / (total - 1)))
-        return _Normalise.apply(x, self.weight, self.bias, mean, var, total, self.eps)  # type: ignore[no-any-return]
+        weight, bias = self.weight, self.bias
+        y: Tensor = _Normalise.apply(x, weight, bias, mean, var, total, self.eps)
+        return y
 
     @torch.no_grad()
     def _update_running(self, mean: Tensor, var: Tensor) -> None:

@@ -79,7 +79,8 @@ class ViT(nn.Module):
             raise ValueError(
                 f"encoder {self.name} was built for images of {expected}, not {tuple(x.shape[1:])}"
             )
-        return self.patches((x - MEAN) / STD).flatten(2).transpose(1, 2)
+        patches: Tensor = self.patches((x - MEAN) / STD).flatten(2).transpose(1, 2)
+        return patches
 
     def trunk(self, tokens: Float[Tensor, "b n d"]) -> Features:
         """Run the transformer on the patches of `embed`, or on tokens that replace some of them."""
@@ -88,17 +89,19 @@ class ViT(nn.Module):
             x = block(x, bias)
         return self._final_features(x)
 
-    def read(
+    def forward_at(
         self, tokens: Float[Tensor, "b n d"], where: Int64[Tensor, "b k"]
     ) -> Float[Tensor, "b k d"]:
         """`trunk(tokens).tokens` at the patches `where`, for less: the last block's queries and
         MLP are for those alone."""
-        x = self._add_class_token(tokens)
+        x: Tensor = self._add_class_token(tokens)
         *before, (last, bias) = self._blocks_and_biases(x)
         for block, own in before:
             x = block(x, own)
         x = last(x, bias, where + 1)
-        return self.norm(x) if self.shape.norm == "tokens" else x
+        if self.shape.norm == "tokens":
+            x = self.norm(x)
+        return x
 
     def hidden(self, x: Float[Tensor, "b c h w"]) -> list[Features]:
         """The output of every block; the final norm is part of the last one alone."""

@@ -6,20 +6,18 @@ drop path where a model is too small to overfit.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.ranges import NonNegativeFloat, PositiveFloat, PositiveInt
 from selfwise.encoders.option_checks import (
+    DropProbability,
     Option,
     build_shape,
-    check_choices,
     check_divides,
-    check_option_types,
-    check_positive,
-    check_probabilities,
+    check_options,
 )
 
-NORMS = ("tokens", "pooled")
 SMALL = 64  # px: up to here the patches have a side of 4 instead of 16
 
 
@@ -44,18 +42,18 @@ class ViTShape:
         eps: of every LayerNorm.
     """
 
-    depth: int
-    dim: int
-    heads: int
-    ff: int
-    patch: int
-    layer_scale: float = 0.1
-    drop_path: float = 0.0
+    depth: PositiveInt
+    dim: PositiveInt
+    heads: PositiveInt
+    ff: PositiveInt
+    patch: PositiveInt
+    layer_scale: NonNegativeFloat = 0.1
+    drop_path: DropProbability = 0.0
     relative: bool = True
     shared_bias: bool = True
     absolute: bool = False
-    norm: str = "tokens"
-    eps: float = 1e-6
+    norm: Literal["tokens", "pooled"] = "tokens"
+    eps: PositiveFloat = 1e-6
 
 
 SIZES: dict[str, dict[str, Option]] = {
@@ -83,21 +81,12 @@ def resolve_vit_shape(name: str, options: Mapping[str, Any], *, size: int) -> Vi
         raise ValueError(
             f"unknown vision transformer {name!r}{did_you_mean(name, list_beit_encoders())}"
         )
-    check_option_types(name, ViTShape, options)
+    check_options(name, ViTShape, options)
     settings = {"patch": 4 if size <= SMALL else 16} | SIZES[which] | dict(options)
     shape = build_shape(ViTShape, {"ff": 4 * settings["dim"]} | settings)
-    _check_shape(name, shape)
+    check_divides(name, shape, {"heads": "heads"})
     _check_size(name, shape.patch, size)
     return shape
-
-
-def _check_shape(name: str, shape: ViTShape) -> None:
-    check_positive(name, shape, ("depth", "dim", "heads", "ff", "patch"))
-    check_probabilities(name, shape, ("drop_path",))
-    if not shape.layer_scale >= 0:
-        raise ValueError(f"encoder {name}: layer_scale must not be below 0")
-    check_choices(name, shape, {"norm": NORMS})
-    check_divides(name, shape, {"heads": "heads"})
 
 
 def _check_size(name: str, patch: int, size: int) -> None:

@@ -298,7 +298,7 @@ def _measure_width(encoder: TimmEncoder, images: Float[Tensor, "b c h w"]) -> in
         part.training = training
     if pooled.ndim != 2:
         raise ValueError(f"the features are not pooled: their shape is {tuple(pooled.shape)}")
-    return pooled.shape[1]
+    return int(pooled.shape[1])
 
 
 def _split_tokens(

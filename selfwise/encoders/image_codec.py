@@ -1,16 +1,17 @@
 """Small convolutional encoders for image tokenizers: one vector for each patch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.ranges import NonNegativeInt, PositiveInt
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
-from selfwise.encoders.option_checks import build_shape
+from selfwise.encoders.option_checks import build_shape, check_options
 from selfwise.nn.codec import ResidualBlock, downsampling_layers, level_widths
 
 # width at the resolution of the grid, residual blocks there
@@ -29,10 +30,10 @@ class CodecShape:
         depth: residual blocks at the resolution of the grid.
     """
 
-    patch: int
-    dim: int
-    width: int
-    depth: int
+    patch: PositiveInt
+    dim: PositiveInt
+    width: PositiveInt
+    depth: NonNegativeInt
 
 
 class CodecEncoder(nn.Module):
@@ -93,18 +94,7 @@ def resolve_codec_shape(name: str, size: int, options: Mapping[str, Any]) -> Cod
     family, _, kind = name.partition("-")
     if family != "codec" or kind not in SIZES:
         raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, list_codec_encoders())}")
-    allowed = [field.name for field in fields(CodecShape)]
-    for option, value in options.items():
-        if option not in allowed:
-            raise ValueError(
-                f"encoder {name} has no option {option!r}{did_you_mean(option, allowed)}"
-            )
-        minimum = 0 if option == "depth" else 1
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise ValueError(
-                f"encoder {name}: {option} must be a whole number of at least {minimum}, "
-                f"not {value!r}"
-            )
+    check_options(name, CodecShape, options)
     width, depth = SIZES[kind]
     settings = {"patch": _default_patch(size), "width": width, "depth": depth} | dict(options)
     return build_shape(CodecShape, {"dim": settings["width"]} | settings)

@@ -1,69 +1,57 @@
 """Checks of encoder options that the presets of all families share.
 
-Each raises ValueError with one sentence that names the encoder, the option and what is right.
+Each raises ValueError with one sentence that names the encoder, the option and what is right. The
+types, ranges and words are those of a shape's fields, which flags and files read too.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, Protocol, TypeVar, get_args, get_type_hints, runtime_checkable
+
+from annotated_types import Ge, Lt
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.hints import describe_bounds, find_bounds, list_choices
+from selfwise.core.ranges import is_within
 
 Option = int | float | str | bool
+DropProbability = Annotated[float, Ge(0), Lt(1)]
 ShapeT = TypeVar("ShapeT")
 
-_OPTION_TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "int": (lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"),
-    "float": (lambda v: isinstance(v, int | float) and not isinstance(v, bool), "a number"),
-    "bool": (lambda v: isinstance(v, bool), "true or false"),
-    "str": (lambda v: isinstance(v, str), "a word"),
-}
+_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def build_shape(kind: type[ShapeT], settings: Mapping[str, Option]) -> ShapeT:
-    """Build the dataclass of a shape from a preset and options, whose types were checked."""
+    """Build the dataclass of a shape from a preset and options that were checked."""
     return kind(**settings)
 
 
-def check_option_types(name: str, shape: type, options: Mapping[str, Any]) -> None:
-    """Check that every option is a field of the dataclass `shape` and has its type."""
-    types = {
-        field.name: str(getattr(field.type, "__name__", field.type)) for field in fields(shape)
-    }
+def check_options(name: str, shape: type, options: Mapping[str, Any]) -> None:
+    """Check that every option is a field of the dataclass `shape`, with its type and range."""
+    known = {field.name for field in fields(shape)}
+    hints = get_type_hints(shape, include_extras=True)
     for option, value in options.items():
-        if option not in types:
+        if option not in known:
             raise ValueError(
-                f"encoder {name} has no option {option!r}{did_you_mean(option, types)}"
+                f"encoder {name} has no option {option!r}{did_you_mean(option, known)}"
             )
-        is_valid, description = _OPTION_TYPES[types[option]]
-        if not is_valid(value):
-            raise ValueError(f"encoder {name}: {option} must be {description}, not {value!r}")
+        if problem := _describe_problem(option, value, hints[option]):
+            raise ValueError(f"encoder {name}: {problem}")
 
 
-def check_positive(name: str, shape: object, options: Iterable[str]) -> None:
-    """Check that counts and widths are at least 1, and that the eps of norms is above 0."""
-    for option in options:
-        if getattr(shape, option) < 1:
-            raise ValueError(f"encoder {name}: {option} must be at least 1")
-    eps = getattr(shape, "eps", 1)
-    if not eps > 0:
-        raise ValueError(f"encoder {name}: eps must be above 0, not {eps}")
-
-
-def check_probabilities(name: str, shape: object, options: Iterable[str]) -> None:
-    """Check that drop probabilities are at least 0 and below 1."""
-    for option in options:
-        if not 0 <= getattr(shape, option) < 1:
-            raise ValueError(f"encoder {name}: {option} must be at least 0 and below 1")
-
-
-def check_choices(name: str, shape: object, choices: Mapping[str, Iterable[str]]) -> None:
-    """Check that each word is one of the allowed choices."""
-    for option, allowed in choices.items():
-        choice = getattr(shape, option)
-        if choice not in allowed:
-            near = did_you_mean(choice, allowed)
-            raise ValueError(f"encoder {name}: unknown {option} {choice!r}{near}")
+def _describe_problem(option: str, value: object, hint: object) -> str:
+    """What is wrong with the value of an option, in words; empty if nothing is."""
+    if choices := list_choices(hint):
+        names = [str(choice) for choice in choices]
+        is_choice = value in choices
+        return "" if is_choice else f"unknown {option} {value!r}{did_you_mean(str(value), names)}"
+    kind: Any = get_args(hint)[0] if get_args(hint) else hint  # of Annotated, the type alone
+    allowed = (int, float) if kind is float else (kind,)
+    if not isinstance(value, allowed) or (kind is not bool and isinstance(value, bool)):
+        return f"{option} must be {_TYPE_NAMES[kind]}, not {value!r}"
+    if isinstance(value, int | float) and not is_within(value, find_bounds(hint)):
+        return f"{option} must be {describe_bounds(hint)}, not {value}"
+    return ""
 
 
 @runtime_checkable

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -36,7 +37,7 @@ def find_factory(name: str) -> Factory | None:
         return None
     if isinstance(factory, nn.Module) or not callable(factory):
         raise ValueError(f"encoder {name} must be a class or a function that makes a torch module")
-    return factory
+    return cast(Factory, factory)
 
 
 def build_outside_encoder(

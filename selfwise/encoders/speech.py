@@ -108,7 +108,7 @@ class SpeechTransformer(nn.Module):
         x, layout = self._add_positions(tokens, valid)
         return _features(self.blocks(x, layout), valid)
 
-    def read(
+    def forward_at(
         self,
         tokens: Float[Tensor, "b t d"],
         valid: Bool[Tensor, "b t"] | None,

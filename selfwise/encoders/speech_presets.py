@@ -10,19 +10,17 @@ ours, for small data and for CPUs. Where paper and code differ:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.ranges import NonNegativeFloat, PositiveFloat, PositiveInt
 from selfwise.encoders.option_checks import (
+    DropProbability,
     Option,
     build_shape,
-    check_choices,
     check_divides,
-    check_option_types,
-    check_positive,
-    check_probabilities,
+    check_options,
 )
-from selfwise.nn.transformer import ACTIVATIONS, NORMS
 
 
 @dataclass(frozen=True)
@@ -53,27 +51,27 @@ class SpeechShape:
         layerdrop: probability that a layer is left out of a training step (arXiv:1909.11556).
     """
 
-    depth: int
-    dim: int
-    heads: int
-    ff: int
-    stem: str = "wave"
-    stem_norm: str = "group"
-    stem_dim: int = 512
+    depth: PositiveInt
+    dim: PositiveInt
+    heads: PositiveInt
+    ff: PositiveInt
+    stem: Literal["wave", "logmel"] = "wave"
+    stem_norm: Literal["group", "layer"] = "group"
+    stem_dim: PositiveInt = 512
     stem_bias: bool = False
-    stem_grad: float = 0.1
-    mels: int = 80
-    mel_norm: str = "clip"
+    stem_grad: NonNegativeFloat = 0.1
+    mels: PositiveInt = 80
+    mel_norm: Literal["clip", "fixed"] = "clip"
     normalize: bool = False
-    position_kernel: int = 128
-    position_groups: int = 16
-    norm: str = "post"
-    eps: float = 1e-5
-    activation: str = "gelu"
-    dropout: float = 0.1
-    input_dropout: float = 0.1
-    attention_dropout: float = 0.1
-    layerdrop: float = 0.0
+    position_kernel: PositiveInt = 128
+    position_groups: PositiveInt = 16
+    norm: Literal["post", "pre"] = "post"
+    eps: PositiveFloat = 1e-5
+    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
+    dropout: DropProbability = 0.1
+    input_dropout: DropProbability = 0.1
+    attention_dropout: DropProbability = 0.1
+    layerdrop: DropProbability = 0.0
 
 
 def _preset(depth: int, dim: int, heads: int, **other: Option) -> dict[str, Option]:
@@ -98,13 +96,6 @@ SIZES: dict[str, dict[str, Option]] = {
         attention_dropout=0.0,
     ),
 }
-CHOICES: dict[str, tuple[str, ...]] = {
-    "stem": ("wave", "logmel"),
-    "stem_norm": ("group", "layer"),
-    "mel_norm": ("clip", "fixed"),
-    "norm": NORMS,
-    "activation": tuple(ACTIVATIONS),
-}
 
 
 def list_speech_encoders() -> list[str]:
@@ -122,19 +113,9 @@ def resolve_speech_shape(name: str, options: Mapping[str, Any]) -> SpeechShape:
     if family != "hubert" or (size or "base") not in SIZES:
         near = did_you_mean(name, [*list_speech_encoders(), "hubert"])
         raise ValueError(f"unknown speech encoder {name!r}{near}")
-    check_option_types(name, SpeechShape, options)
+    check_options(name, SpeechShape, options)
     settings = SIZES[size or "base"] | dict(options)
     shape = build_shape(SpeechShape, {"ff": 4 * settings["dim"]} | settings)
-    _check_shape(name, shape)
-    return shape
-
-
-def _check_shape(name: str, shape: SpeechShape) -> None:
-    counts = ("depth", "dim", "heads", "ff", "stem_dim", "mels", "position_kernel")
-    check_positive(name, shape, (*counts, "position_groups"))
-    check_probabilities(name, shape, ("dropout", "input_dropout", "attention_dropout", "layerdrop"))
-    if not shape.stem_grad >= 0:
-        raise ValueError(f"encoder {name}: stem_grad must not be below 0, as {shape.stem_grad} is")
-    check_choices(name, shape, CHOICES)
     parts = {"heads": "heads", "position_groups": "groups of its positions"}
     check_divides(name, shape, parts)
+    return shape

@@ -81,7 +81,7 @@ class TextTransformer(nn.Module):
         outputs = self.trunk.all_layers(x, self._layout(x, batch))
         return [self._features(tokens, batch) for tokens in outputs]
 
-    def read(self, batch: TextBatch, where: Int64[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
+    def forward_at(self, batch: TextBatch, where: Int64[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
         """`forward(batch).tokens` at the positions `where`, by `Transformer.forward_at`."""
         x = self.embed(batch)
         return self.trunk.forward_at(x, self._layout(x, batch), where)
@@ -130,7 +130,8 @@ class TextTransformer(nn.Module):
 
     def _embed_tokens(self, ids: Int64[Tensor, "b n"]) -> Float[Tensor, "b n e"]:
         try:
-            return self.token(ids)
+            embedded: Tensor = self.token(ids)
+            return embedded
         except IndexError as error:  # on the CPU alone; on CUDA a check would wait for the device
             raise ValueError(
                 f"token ids reach from {ids.min()} to {ids.max()}, but encoder {self.name} has a "

@@ -11,20 +11,17 @@ Families differ in the arguments of one encoder. Where papers and code differ:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.ranges import NonNegativeInt, PositiveFloat, PositiveInt
 from selfwise.encoders.option_checks import (
+    DropProbability,
     Option,
     build_shape,
-    check_choices,
     check_divides,
-    check_option_types,
-    check_positive,
-    check_probabilities,
+    check_options,
 )
-
-POOLINGS = ("mean", "cls", "last")
 
 
 @dataclass(frozen=True)
@@ -54,25 +51,25 @@ class TextShape:
         pooling: of the tokens, into one vector: mean of the real ones, cls (the first), last.
     """
 
-    depth: int
-    dim: int
-    heads: int
-    ff: int
-    embedding: int
-    length: int = 512
+    depth: PositiveInt
+    dim: PositiveInt
+    heads: PositiveInt
+    ff: PositiveInt
+    embedding: PositiveInt
+    length: PositiveInt = 512
     widen: bool = False
-    segments: int = 0
-    offset: int = 0
-    norm: str = "post"
-    eps: float = 1e-12
-    activation: str = "gelu"
+    segments: NonNegativeInt = 0
+    offset: NonNegativeInt = 0
+    norm: Literal["post", "pre"] = "post"
+    eps: PositiveFloat = 1e-12
+    activation: Literal["gelu", "gelu_tanh", "relu"] = "gelu"
     causal: bool = False
     shared: bool = False
     embedding_norm: bool = True
     pooler: bool = False
-    dropout: float = 0.1
-    attention_dropout: float = 0.1
-    pooling: str = "mean"
+    dropout: DropProbability = 0.1
+    attention_dropout: DropProbability = 0.1
+    pooling: Literal["mean", "cls", "last"] = "mean"
 
 
 # depth, dim, heads: base and large are BERT's, the others those of "Well-read students learn
@@ -120,7 +117,7 @@ def resolve_text_shape(name: str, options: Mapping[str, Any]) -> TextShape:
         raise ValueError(
             f"unknown text encoder {name!r}{did_you_mean(name, [*list_text_encoders(), *FAMILIES])}"
         )
-    check_option_types(name, TextShape, options)
+    check_options(name, TextShape, options)
     depth, dim, heads = SIZES[size or "base"]
     settings = {"depth": depth, "dim": dim, "heads": heads} | FAMILIES[family] | dict(options)
     settings = {"ff": 4 * settings["dim"], "embedding": settings["dim"]} | settings
@@ -131,15 +128,6 @@ def resolve_text_shape(name: str, options: Mapping[str, Any]) -> TextShape:
 
 
 def _check_shape(name: str, shape: TextShape) -> None:
-    from selfwise.nn.transformer import ACTIVATIONS, NORMS
-
-    check_positive(name, shape, ("depth", "dim", "heads", "ff", "embedding", "length"))
-    for option in ("segments", "offset"):
-        if getattr(shape, option) < 0:
-            raise ValueError(f"encoder {name}: {option} must not be below 0")
-    check_probabilities(name, shape, ("dropout", "attention_dropout"))
-    choices = {"activation": ACTIVATIONS, "norm": NORMS, "pooling": POOLINGS}
-    check_choices(name, shape, choices)
     check_divides(name, shape, {"heads": "heads"})
     if shape.embedding != shape.dim and not shape.widen:
         raise ValueError(f"encoder {name}: widen must be true where embedding is not dim")

@@ -84,8 +84,8 @@ class ClassifierHead(nn.Module):
             where = where + (
                 batch.ids.shape[1] if batch.valid is None else batch.valid.sum(1)[:, None]
             )
-            return self.encoder.read(batch, where - 1)[:, 0]
-        first = self.encoder.read(batch, where)[:, 0]
+            return self.encoder.forward_at(batch, where - 1)[:, 0]
+        first = self.encoder.forward_at(batch, where)[:, 0]
         dense = self.dense or self.encoder.pooler
         assert dense is not None, "an encoder without a pooler gets a dense layer"
         return torch.tanh(dense(first))

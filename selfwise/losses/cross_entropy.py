@@ -37,7 +37,8 @@ def masked_cross_entropy(
 
     All rows are computed, so that no shape depends on how many are chosen.
     """
-    return _MaskedCrossEntropy.apply(logits, target, chosen)  # type: ignore[no-any-return]
+    loss: Tensor = _MaskedCrossEntropy.apply(logits, target, chosen)
+    return loss
 
 
 class _MaskedCrossEntropy(torch.autograd.Function):
@@ -78,7 +79,8 @@ def soft_cross_entropy(
     Minus the sum of share times log of the softmax; in float32 at least. The shares of a row add up
     to 1, and are not trained.
     """
-    return _SoftCrossEntropy.apply(logits, index, share)  # type: ignore[no-any-return]
+    loss: Tensor = _SoftCrossEntropy.apply(logits, index, share)
+    return loss
 
 
 class _SoftCrossEntropy(torch.autograd.Function):

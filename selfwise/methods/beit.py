@@ -144,7 +144,7 @@ class BEiT(Method):
         hide = view.covered[..., None].to(tokens.dtype)
         # products, since torch.where is slow on a CPU; nothing of a hidden patch is left
         tokens = tokens * (1 - hide) + self.mask_embedding.to(tokens.dtype) * hide
-        hidden: Tensor = self.encoder.read(tokens, view.where)
+        hidden: Tensor = self.encoder.forward_at(tokens, view.where)
         return hidden
 
     @torch.no_grad()

@@ -137,7 +137,7 @@ class BERT(Method):
 
     def _scores(self, view: MaskedTokens) -> tuple[Float[Tensor, "m v"], Float[Tensor, "b 2"]]:
         """Of each token at each place of each row, and of the two answers."""
-        read = self.encoder.read(view.batch, F.pad(view.where, (1, 0)))
+        read = self.encoder.forward_at(view.batch, F.pad(view.where, (1, 0)))
         pooled = torch.tanh(self.encoder.pooler(read[:, 0]))
         logits = self.head(read[:, 1:].flatten(0, 1), self.encoder.token.weight)
         return logits, self.next(pooled)

@@ -132,7 +132,8 @@ class Colorization(Method):
         self.register_buffer("rarity", rarity_weights(prior, uniform), persistent=False)
         blank = torch.zeros(1, 3, size, size)
         rows, columns = subsample_pixels(blank).shape[2:]
-        widths = [part.tokens.shape[2] for part in self._check_maps(blank)]  # type: ignore[union-attr]
+        maps = self._check_maps(blank)
+        widths = [part.tokens.shape[2] for part in maps if part.tokens is not None]
         self.head = DenseHead(widths, BINS, grid=(rows, columns), width=width)
 
     rarity: Tensor
@@ -204,8 +205,6 @@ class Colorization(Method):
                 "colorization needs an encoder that sees lightness alone, and this one sees the "
                 "colours that it should guess: --encoder.sees lightness"
             )
-        if self.stages < 1:
-            raise ValueError(f"stages must be 1 (the last map alone) or more, got {self.stages}")
         modes = [(part, part.training) for part in self.encoder.modules()]
         self.encoder.eval()
         maps = self._maps(blank)

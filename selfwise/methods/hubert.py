@@ -116,7 +116,7 @@ class HuBERT(Method):
     def inspect(self, view: MaskedFrames) -> MaskedAudioExamples:
         """The units that are guessed where frames are hidden."""
         tokens, valid, _ = self._seen(view)
-        scores = self._scores(self.encoder.read(tokens, valid, view.where))
+        scores = self._scores(self.encoder.forward_at(tokens, valid, view.where))
         about = (
             f"Frames of 20 ms have one of {self.clusters} units each; spans of frames are hidden, "
             "and the encoder names the units that were there."
@@ -132,7 +132,7 @@ class HuBERT(Method):
         return Frames(tokens, valid, power)
 
     def _masked(self, view: MaskedFrames, tokens: Tensor, valid: Tensor) -> Step:
-        hidden = self.encoder.read(tokens, valid, view.where)
+        hidden = self.encoder.forward_at(tokens, valid, view.where)
         return cross_entropy_step(
             "masked", self._scores(hidden), view.target.flatten(), view.chosen.flatten()
         )

@@ -127,7 +127,7 @@ class RoBERTa(Method):
 
     def _scores(self, view: MaskedTokens) -> Float[Tensor, "m v"]:
         """Of each token at each place of each row."""
-        hidden = self.encoder.read(view.batch, view.where).flatten(0, 1)
+        hidden = self.encoder.forward_at(view.batch, view.where).flatten(0, 1)
         logits: Tensor = self.head(hidden, self.encoder.token.weight)
         return logits
 

@@ -70,29 +70,32 @@ class WaveStem(nn.Module):
         super().__init__()
         self.dim, self.norm = dim, norm
         sizes = zip((1, *[dim] * 6), KERNELS, STRIDES, strict=True)
-        self.convs = nn.ModuleList(nn.Conv1d(i, dim, k, s, bias=bias) for i, k, s in sizes)
+        convs = [nn.Conv1d(i, dim, k, s, bias=bias) for i, k, s in sizes]
+        self.convs = nn.ModuleList(convs)
         self.norms = nn.ModuleList(
             nn.LayerNorm(dim, eps=EPS) for _ in range(1 if norm == "group" else len(KERNELS))
         )
-        for layer in self.convs:
-            nn.init.kaiming_normal_(layer.weight)  # type: ignore[arg-type]
-            if bias:
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        for layer in convs:
+            nn.init.kaiming_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
     def forward(
         self, x: Float[Tensor, "b s"], extent: Int64[Tensor, "b"] | None
     ) -> Float[Tensor, "b t c"]:
         """x is 0 beyond each clip's extent."""
-        first, *rest = self.convs
+        first, *rest = (layer for layer in self.convs if isinstance(layer, nn.Conv1d))
         x = x.unfold(1, KERNELS[0], STRIDES[0])
         if self.norm == "group":
-            x = group_norm_conv(x, first, self.norms[0], extent)  # type: ignore[arg-type]
+            norm = self.norms[0]
+            assert isinstance(norm, nn.LayerNorm)
+            x = group_norm_conv(x, first, norm, extent)
         else:
-            x = _project_windows(x, first.weight[None, :, 0], first.bias)  # type: ignore
+            x = _project_windows(x, first.weight[None, :, 0], first.bias)
             x = _to_autocast_dtype(self.norms[0](x))
         x = F.gelu(x)
         for i, (layer, stride) in enumerate(zip(rest, STRIDES[1:], strict=True), 1):
-            x = conv1d_channels_last(x, layer, stride=stride)  # type: ignore[arg-type]
+            x = conv1d_channels_last(x, layer, stride=stride)
             x = F.gelu(x if self.norm == "group" else _to_autocast_dtype(self.norms[i](x)))
         return x
 

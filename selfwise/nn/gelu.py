@@ -79,5 +79,6 @@ def gelu_tanh(x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     if not own or torch.compiler.is_compiling():
         return F.gelu(x, approximate="tanh")
     if x.requires_grad and torch.is_grad_enabled():
-        return _BySigmoid.apply(x)  # type: ignore[no-any-return]
+        activated: Tensor = _BySigmoid.apply(x)
+        return activated
     return _gelu_without_gradient(x)

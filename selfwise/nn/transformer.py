@@ -132,7 +132,9 @@ class Transformer(nn.Module):
     def layers(self) -> Iterator[Block]:
         """The blocks in the order in which they are applied."""
         for i in range(self.depth):
-            yield self.blocks[i % len(self.blocks)]  # type: ignore[misc]
+            block = self.blocks[i % len(self.blocks)]
+            assert isinstance(block, Block)
+            yield block
 
     def draw_layers(self) -> list[Block]:
         """The blocks without those that this training step skips. The CPU draws them.

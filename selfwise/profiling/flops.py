@@ -78,7 +78,8 @@ def count_step_flops(
         counts.append(flop_counter.get_total_flops())
         if monotonic() - started > MAX_COUNTING_SECONDS:
             break
-    return sum(counts) / len(counts)
+    mean: float = sum(counts) / len(counts)
+    return mean
 
 
 def build_flop_counter(device: str = "cpu") -> FlopCounterMode:

@@ -177,7 +177,8 @@ def _measure_pnmi(run: Run, recordings: Recordings, digits: np.ndarray) -> float
     trained, _ = all_training.split(options.held_out, seed=0)
     digit_of = dict(zip(recordings.ids, digits))
     units = [
-        targets.trained.read(i, 0, count_frames(int(n))) for i, n in enumerate(trained.samples)
+        targets.trained.read_labels(i, 0, count_frames(int(n)))
+        for i, n in enumerate(trained.samples)
     ]
     return compute_pnmi(*flatten_units(units, np.array([digit_of[name] for name in trained.ids])))
 

@@ -19,7 +19,7 @@ from selfwise.core.config import (
     make_options_class,
     merge_values,
     nest_values,
-    values_in,
+    select_values,
 )
 from selfwise.core.plugins import (
     FROM_PYTHON,
@@ -179,7 +179,7 @@ def make_request(
     method_name, kind, is_outside = name_method(method)
     modality = modality_of(kind)
     user = {"data": name_data(data), "start": str(start), **values}
-    earlier, below = None, dict[str, Any]()
+    earlier, below = None, dict[str, object]()
     if start:
         earlier = read_record(Path(start))
         below = _options_from_start(modality, Path(start), earlier, encoder)
@@ -192,11 +192,12 @@ def make_request(
         name, factory = name_encoder(kind.default_encoder)
     kind_of = _config_class(kind, modality, encoder_class(modality, name, factory))
     nested = nest_values(kind_of, user, spell=spell)
-    if nested["encoder_options"]:
-        _check_not_supplied(kind_of, nested["encoder_options"], factory, spell)
+    encoder_options = nested["encoder_options"]
+    if isinstance(encoder_options, Mapping) and encoder_options:
+        _check_not_supplied(kind_of, encoder_options, factory, spell)
     merged = merge_values(nest_values(kind_of, below), nested) if below else nested
     config = make_config(kind_of, merged, spell=spell)
-    requested = values_in(config, nested)
+    requested = select_values(config, nested)
     if ":" in method_name + name:
         # what the user has named or handed over, the other processes of the run may import too
         allow_plugins(module_part(place) for place in (method_name, name) if is_import_path(place))
@@ -255,7 +256,7 @@ def choose_encoder(
                 )
         elif option not in options.model_fields_set:
             added[option] = value
-    return EncoderChoice(name, options.replace(**added) if added else options, factory)
+    return EncoderChoice(name, options.model_copy(update=added) if added else options, factory)
 
 
 def _options_from_start(
@@ -263,9 +264,9 @@ def _options_from_start(
     start: Path,
     earlier: RunRecord,
     encoder: str | EncoderFactory | nn.Module,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The options that go with the weights of an earlier run."""
-    below: dict[str, Any] = dict(modality.options_from_start(start))
+    below: dict[str, object] = dict(modality.options_from_start(start))
     if encoder == "":
         below["encoder"] = earlier.encoder_name
         below |= {f"encoder.{name}": value for name, value in earlier.encoder_options.items()}

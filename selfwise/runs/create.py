@@ -92,7 +92,7 @@ def request_run(
     options: Mapping[str, Any],
 ) -> RunRequest:
     """The run that a call of `pretrain` describes, with every option checked."""
-    values: dict[str, Any] = {**options, **({"seed": seed} if seed else {})}
+    values: dict[str, object] = {**options, **({"seed": seed} if seed else {})}
     request = make_request(method, values, data=data, encoder=encoder, start=start)
     training = request.config.training
     devices = count_processes(training.devices if "devices" in training.model_fields_set else None)

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import torch
-from torch.distributed import TCPStore  # type: ignore[attr-defined] # no stub exports it
+from torch.distributed import TCPStore
 
 from selfwise.core.device import device_type, resolve_device
 from selfwise.core.plugins import FROM_PYTHON

@@ -93,14 +93,14 @@ class RunRecord:
         return str(self.option("encoder"))
 
     @property
-    def encoder_options(self) -> dict[str, Any]:
+    def encoder_options(self) -> Mapping[str, Any]:
         """The options of the encoder that were chosen."""
         return {
             n.removeprefix(ENCODER): v for n, v in self.options.items() if n.startswith(ENCODER)
         }
 
     @property
-    def chosen_encoder_options(self) -> dict[str, Any]:
+    def chosen_encoder_options(self) -> Mapping[str, Any]:
         """The options of the encoder that are not left at their defaults."""
         options = self.encoder_options
         return {n: v for n, v in options.items() if self.resolved[ENCODER + n].source != "default"}
@@ -110,13 +110,13 @@ class RunRecord:
         values = {name: self._values(section) for name, section in list_sections(kind).items()}
         return make_config(kind, values)
 
-    def _values(self, kind: type[Config]) -> dict[str, Any]:
+    def _values(self, kind: type[Config]) -> dict[str, object]:
         return {name: self.option(name) for name in kind.model_fields if name in self.resolved}
 
     def _section(self, kind: type[C]) -> C:
         return make_config(kind, self._values(kind))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As run.yaml has it."""
         resolved = {
             name: {"value": c.value, "source": c.source} for name, c in self.resolved.items()
@@ -190,7 +190,6 @@ def read_record(folder: Path) -> RunRecord:
 
 def _as_record(content: Mapping[str, Any]) -> RunRecord:
     resolved = {n: Choice(c["value"], c["source"]) for n, c in content["resolved"].items()}
-    rest = {n: content[n] for n in ("needs", "about", "code", "imported") if n in content}
     modality = find_modality(content["modality"])
     return RunRecord(
         method=str(content["method"]),
@@ -199,7 +198,10 @@ def _as_record(content: Mapping[str, Any]) -> RunRecord:
         resolved=resolved,
         info=make_config(modality.info, content["data_info"]),
         environment=content["environment"],
-        **rest,
+        needs=content.get("needs", {}),
+        about=content.get("about", {}),
+        code=content.get("code", {}),
+        imported=content.get("imported", {}),
     )
 
 

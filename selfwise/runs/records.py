@@ -74,7 +74,7 @@ def _line(text: bytes) -> dict[str, float] | None:
         return None
 
 
-def read_scores(folder: Path) -> list[dict[str, Any]]:
+def read_scores(folder: Path) -> list[Mapping[str, Any]]:
     """The scores of a run as they were filed, oldest first; what is in them has its type and shape.
 
     Raises ValueError for a file that is none, with what is wrong in it.
@@ -82,7 +82,7 @@ def read_scores(folder: Path) -> list[dict[str, Any]]:
     return [_score(path) for path in _oldest_first(folder / "scores")]
 
 
-def read_glue_tables(folder: Path) -> list[dict[str, Any]]:
+def read_glue_tables(folder: Path) -> list[Mapping[str, Any]]:
     """The tables of GLUE of a run: the newest of each mode and step; the last steps first.
 
     Raises ValueError for a file that is none, with what is wrong in it.
@@ -103,13 +103,13 @@ def _oldest_first(folder: Path) -> list[Path]:
     return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
-def _score(path: Path) -> dict[str, Any]:
+def _score(path: Path) -> Mapping[str, Any]:
     return _read_whole(path, "score that selfwise probe has written", _wrong)
 
 
 def _read_whole(
     path: Path, what: str, wrong_of: Callable[[Mapping[str, Any]], str]
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         wrong = wrong_of(content) if isinstance(content, dict) else "it holds no names and values"

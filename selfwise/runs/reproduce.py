@@ -129,7 +129,7 @@ def _is_known(record: RunRecord) -> bool:
     return record.method in methods.method_names() and not any(outside)
 
 
-def _list_defaults(record: RunRecord) -> dict[str, Any]:
+def _list_defaults(record: RunRecord) -> dict[str, object]:
     """Every option as it is where nothing is said."""
     if not _is_known(record):
         return {}

@@ -121,7 +121,7 @@ def _asked_again(
     encoder: str | EncoderFactory | nn.Module,
     start: str | Path,
     seed: int,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What the user asks for now, by option, as the record has it.
 
     The runs that it names may be gone since.

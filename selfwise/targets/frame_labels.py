@@ -58,7 +58,7 @@ class FrameLabels:
         """How many recordings there are."""
         return len(self.offsets) - 1
 
-    def read(self, i: int, first: int, count: int) -> Int64[np.ndarray, "n"]:
+    def read_labels(self, i: int, first: int, count: int) -> Int64[np.ndarray, "n"]:
         """Units of the frames `first` to `first + count` of recording i.
 
         Raises ValueError if the recording has not that many: the units are of other recordings.
@@ -71,7 +71,7 @@ class FrameLabels:
             )
         return self.units[begin + first : begin + first + count].astype(np.int64)
 
-    def usage(self) -> Int64[np.ndarray, "k"]:
+    def count_labels(self) -> Int64[np.ndarray, "k"]:
         """How many frames have each unit."""
         counts = np.zeros(self.size, dtype=np.int64)
         for part in range(0, len(self.units), 2**22):
@@ -81,7 +81,7 @@ class FrameLabels:
     @property
     def perplexity(self) -> float:
         """As how many units, all equally frequent, these are: exp of their entropy."""
-        share = self.usage() / max(1, len(self.units))
+        share = self.count_labels() / max(1, len(self.units))
         share = share[share > 0]
         return float(np.exp(-(share * np.log(share)).sum()))
 

@@ -82,8 +82,9 @@ def _slopes(x: Float32[Tensor, "b m d"], own: Int64[Tensor, "b"]) -> Float32[Ten
         where = torch.minimum((place + by).clamp(min=0)[None], last)
         return x.gather(1, where[..., None].expand(-1, -1, x.shape[2]))
 
-    slope = sum(n * (shifted(n) - shifted(-n)) for n in range(1, DIFFERENCE_REACH + 1))
-    return slope / (2 * sum(n * n for n in range(1, DIFFERENCE_REACH + 1)))  # type: ignore[return-value]
+    reach = range(1, DIFFERENCE_REACH + 1)
+    slope = sum((n * (shifted(n) - shifted(-n)) for n in reach), start=x.new_zeros(()))
+    return slope / (2 * sum(n * n for n in reach))
 
 
 @cache

@@ -11,7 +11,7 @@ is a function of the seed and the step.
 
 import json
 import shutil
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
@@ -33,7 +33,7 @@ MANIFEST, SEAL = "manifest.json", "manifest_sha256"
 class Checkpoint(NamedTuple):
     folder: Path
     step: int  # optimiser steps done
-    state: dict[str, Any]  # what else the loop carries from step to step, as plain JSON
+    state: Mapping[str, Any]  # what else the loop carries from step to step, as plain JSON
 
 
 class TornCheckpoint(Exception):
@@ -41,7 +41,7 @@ class TornCheckpoint(Exception):
 
 
 def save_checkpoint(
-    folder: Path, step: int, method: nn.Module, optimizer: Optimizer, state: dict[str, Any]
+    folder: Path, step: int, method: nn.Module, optimizer: Optimizer, state: Mapping[str, object]
 ) -> None:
     """Write the checkpoint of `step`; a kill at any moment leaves the earlier ones alone."""
     final = folder / f"{PREFIX}{step:08d}"
@@ -96,7 +96,7 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob(PREFIX + digits) if p.is_dir())
 
 
-def seal_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
+def seal_manifest(manifest: Mapping[str, object]) -> dict[str, object]:
     """The manifest with a checksum of all that it says."""
     said = {name: value for name, value in manifest.items() if name != SEAL}
     return {**said, SEAL: sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}

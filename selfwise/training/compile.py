@@ -1,7 +1,7 @@
 """What `--compile` compiles: the parts of an encoder that run, whichever way in a method takes.
 
-Methods enter an encoder by `encoder(x)`, `read`, `trunk` or `hidden`. Of a transformer each block
-is compiled, since every way in leads through the blocks; other encoders are compiled whole.
+Methods enter an encoder by `encoder(x)`, `forward_at`, `trunk` or `hidden`. Of a transformer each
+block is compiled, since every way in leads through the blocks; other encoders are compiled whole.
 """
 
 import os
@@ -11,6 +11,7 @@ from shutil import which
 from typing import Any
 
 from torch import nn
+from torch.fx import GraphModule
 
 from selfwise.nn.patch_transformer import PatchBlock
 from selfwise.nn.transformer import Block
@@ -55,20 +56,22 @@ def list_entry_points(encoder: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 
 
 @cache
-def make_counting_backend(backend: str) -> Callable[..., Any]:
+def make_counting_backend(backend: str) -> Callable[..., Callable[..., object]]:
     """A backend of torch.compile that counts in `RUNS` how often its graphs run."""
     from torch._dynamo import lookup_backend
 
     make = lookup_backend(backend)
 
-    def compiled(graph: Any, examples: Any, **options: Any) -> Callable[..., Any]:
+    def compiled(
+        graph: GraphModule, examples: list[Any], **options: object
+    ) -> Callable[..., object]:
         run = make(graph, examples, **options)
 
-        def counted(*inputs: Any) -> Any:
+        def run_counted(*inputs: Any) -> object:
             COMPILED_RUNS.count += 1
             return run(*inputs)
 
-        return counted
+        return run_counted
 
     return compiled
 

@@ -1,6 +1,6 @@
 """How to train: every option of the loop, in one place."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -171,7 +171,7 @@ PAPER = ("batch", "optimizer", "weight_decay", "warmup", "schedule", "clip")
 MACHINE = ("device", "precision", "threads")
 
 
-def _fill_from_paper(options: TrainingConfig, paper: PaperDefaults) -> dict[str, Any]:
+def _fill_from_paper(options: TrainingConfig, paper: PaperDefaults) -> dict[str, object]:
     chosen = {name: getattr(paper, name) for name in PAPER if getattr(options, name) is None}
     if options.lr is None:
         # the paper's rate belongs to the paper's optimiser; another one needs its own

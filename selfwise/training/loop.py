@@ -10,11 +10,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from selfwise.core.files import hold_lock
 from selfwise.core.memory import keep_freed_memory
@@ -173,7 +173,7 @@ def _run_steps(
             if done % options.log_every == 0 or last or probed:
                 values, times = {**recorder.meter.compute_means(), "lr": lr, **probed}, clock.lap()
                 recorder.write_values(done, values, times)
-                progress.show(done, values, times)
+                progress.show_values(done, values, times)
             if done % options.save_every == 0 or last or stop:
                 recorder.save_checkpoint(done, state)
             if stop and not last:
@@ -218,8 +218,9 @@ def load_batches(
     """
     check_temporary_folder(options.workers)
     steps = range(start, options.steps)
-    loader: Any = DataLoader(
-        batches if env.size == 1 else ShardedBatches(batches, env),  # type: ignore[arg-type]
+    source = batches if env.size == 1 else ShardedBatches(batches, env)
+    loader = DataLoader(
+        cast(Dataset[Batch | LocalBatch], source),  # anything with __getitem__ will do
         batch_size=None,
         sampler=steps,
         num_workers=limit_workers(options.workers, lambda: batches[start]),

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from selfwise.core.process import limit_threads
 from selfwise.core.rng import Rng, generator, seed_global
-from selfwise.core.types import batch_size, slice_batch, to_device
+from selfwise.core.types import Batch, batch_size, slice_batch, to_device
 from selfwise.distributed.collectives import local_only
 from selfwise.methods.method import Method
 from selfwise.training.config import ResolvedTraining
@@ -63,7 +62,7 @@ def _describe_shortage(options: ResolvedTraining, needed: float, free: float, fi
     return f"{text}: about {fits} examples would fit (--batch, or for text and speech their size)"
 
 
-def measure_saved_bytes(state: TrainState, batch: Any, examples: int, *, seed: int) -> int:
+def measure_saved_bytes(state: TrainState, batch: Batch, examples: int, *, seed: int) -> int:
     """Bytes that the forward pass of the first `examples` keeps for its backward pass, with the
     view; weights are not counted.
     """

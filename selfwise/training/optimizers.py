@@ -1,6 +1,6 @@
 """Optimisers. LARS and LAMB are ours: none that is well kept never waits for the device."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -100,7 +100,7 @@ class LAMB(Optimizer):
                 torch._foreach_mul_(moves, _trust_ratios(params, moves, 1.0))
             torch._foreach_add_(params, moves, alpha=-group["lr"])
 
-    def _moves(self, params: list[Tensor], group: dict[str, Any]) -> tuple[Tensor, ...]:
+    def _moves(self, params: list[Tensor], group: Mapping[str, Any]) -> tuple[Tensor, ...]:
         """Update both moments; the first divided by the root of the second."""
         gradients: Any = [p.grad for p in params]
         states = [self._moments(p) for p in params]
@@ -127,25 +127,25 @@ class Moments(NamedTuple):
     eps: float = 1e-8
 
 
-def lars(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimizer:
+def lars(groups: list[dict[str, object]], lr: float, moments: Moments) -> Optimizer:
     """Biases and norms are neither decayed nor adapted, as the authors' code excludes them."""
     for group in groups:
         group["adapt"] = group["decays"]
     return LARS(groups, lr)
 
 
-def lamb(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimizer:
+def lamb(groups: list[dict[str, object]], lr: float, moments: Moments) -> Optimizer:
     """Biases and norms are neither decayed nor adapted, as the authors' code excludes them."""
     for group in groups:
         group["adapt"] = group["decays"]
     return LAMB(groups, lr, betas=moments.betas, eps=moments.eps)
 
 
-def sgd(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimizer:
+def sgd(groups: list[dict[str, object]], lr: float, moments: Moments) -> Optimizer:
     return torch.optim.SGD(groups, lr, momentum=0.9, nesterov=True, fused=True)
 
 
-def adamw(groups: list[dict[str, Any]], lr: float, moments: Moments) -> Optimizer:
+def adamw(groups: list[dict[str, object]], lr: float, moments: Moments) -> Optimizer:
     return torch.optim.AdamW(groups, lr, betas=moments.betas, eps=moments.eps, fused=True)
 
 

@@ -41,7 +41,7 @@ class Progress:
         if self.bar is not None:
             self.bar.update(self.task, completed=done)
 
-    def show(self, done: int, values: dict[str, float], times: dict[str, float]) -> None:
+    def show_values(self, done: int, values: dict[str, float], times: dict[str, float]) -> None:
         """The newest values, after `done` steps."""
         rate = times["steps_per_second"]
         left = (self.steps - done) / max(rate, 1e-9)

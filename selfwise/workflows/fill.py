@@ -108,7 +108,7 @@ def _predict_tokens(run: Run, ids: list[list[int]], places: list[int]) -> Float[
     if run.encoder.segments:
         batch = batch._replace(segment=torch.zeros_like(batch.ids))
     wanted = torch.tensor([places] * len(ids)).to(place)
-    hidden = run.encoder.read(batch, wanted)
+    hidden = run.encoder.forward_at(batch, wanted)
     logits = method.head(hidden.flatten(0, 1), run.encoder.token.weight).float().cpu()
     vocabulary = run.tokenizer.vocabulary
     logits = logits[..., : vocabulary.size]  # published tables may have more rows

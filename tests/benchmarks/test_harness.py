@@ -252,7 +252,7 @@ def run(*told: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # a process
 def test_a_row_runs_and_writes_nothing_when_dry():
     before = checking.RESULTS.read_bytes()
     found = run("mining:2", "--dry", "--quick", "--rounds", "1", "--seconds", "0.05")

@@ -66,6 +66,7 @@ def logged(run: Path) -> list[dict[str, float]]:
 # two processes are one
 
 
+@pytest.mark.slow  # several processes
 @pytest.mark.parametrize("case", LONG)
 def test_twenty_steps_of_two_processes_are_those_of_one(case, pair, tmp_path):
     before = {n: w.clone() for n, w in process_cases.build(case).state_dict().items()}
@@ -83,6 +84,7 @@ def test_twenty_steps_of_two_processes_are_those_of_one(case, pair, tmp_path):
             assert two[name] == pytest.approx(one[name], rel=0, abs=near), (one["step"], name)
 
 
+@pytest.mark.slow  # several processes
 @pytest.mark.parametrize("case", SHORT)
 def test_two_steps_of_every_other_method(case, pair, tmp_path):
     weights, (first, second) = alone(case, tmp_path), both(pair, case)
@@ -98,6 +100,7 @@ def test_two_steps_of_every_other_method(case, pair, tmp_path):
         assert two == pytest.approx(one, rel=1e-5, abs=1e-5)
 
 
+@pytest.mark.slow  # several processes
 @pytest.mark.parametrize("case", ["dropping"])
 def test_layers_are_left_out_by_all_alike(case, pair):
     first, second = both(pair, case)
@@ -136,6 +139,7 @@ def test_fewer_rows_than_processes():
     assert (float(terms["loss"].sum), float(terms["loss"].count)) == (0, 0)
 
 
+@pytest.mark.slow  # several processes
 @pytest.mark.parametrize("case", ["gathering"])
 def test_gathered_rows_carry_the_gradients_of_all(case, pair):
     x, found = torch.arange(18.0).view(6, 3), both(pair, case)
@@ -146,6 +150,7 @@ def test_gathered_rows_carry_the_gradients_of_all(case, pair):
         assert torch.equal(one["gradient"], own[:, None].expand(3, 3))
 
 
+@pytest.mark.slow  # several processes
 @pytest.mark.parametrize("case", ["contrasting"])
 def test_nt_xent_has_the_negatives_of_both_in_float64(case, pair, tmp_path):
     whole, found = alone(case, tmp_path), both(pair, case)
@@ -155,6 +160,7 @@ def test_nt_xent_has_the_negatives_of_both_in_float64(case, pair, tmp_path):
         torch.testing.assert_close(gradient, whole[name], rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow  # several processes
 @pytest.mark.parametrize("case", ["normalising"])
 def test_batch_norm_is_over_the_rows_of_both_in_float64(case, pair, tmp_path):
     whole, found = alone(case, tmp_path), both(pair, case)
@@ -188,6 +194,7 @@ def test_batch_norm_of_one_process_is_that_of_torch(shape, affine, dtype, near):
         torch.testing.assert_close(two, one, rtol=0, atol=near)
 
 
+@pytest.mark.slow  # several processes
 @pytest.mark.parametrize("case", ["agreeing"])
 def test_counts_are_added_and_checkpoints_compared(case, pair):
     for one in both(pair, case):
@@ -197,6 +204,7 @@ def test_counts_are_added_and_checkpoints_compared(case, pair):
         assert "the same folder" in said
 
 
+@pytest.mark.slow  # several processes
 @pytest.mark.parametrize("case", ["stopping"])
 def test_all_stop_after_the_step_in_which_one_is_told_to(case, pair):
     run = pair / case / "run"
@@ -208,11 +216,13 @@ def test_all_stop_after_the_step_in_which_one_is_told_to(case, pair):
     assert (run / "metrics.jsonl").read_bytes() == (run / "../whole/metrics.jsonl").read_bytes()
 
 
+@pytest.mark.slow  # several processes
 @pytest.mark.parametrize("case", ["measuring"])
 def test_the_first_process_measures_while_the_others_wait(case, pair):
     assert [float(one["seconds"]) > 0 for one in both(pair, case)] == [True, False]
 
 
+@pytest.mark.slow  # several processes
 @pytest.mark.parametrize("case", ["embedding"])
 def test_features_of_two_processes_are_those_of_one_to_the_bit(case, pair, tmp_path):
     whole, (first, second) = alone(case, tmp_path), both(pair, case)
@@ -329,7 +339,7 @@ def emptied(process: subprocess.Popen) -> float:
     return time.monotonic() - begun
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # several processes
 def test_a_run_that_lost_its_processes_and_went_on_is_the_whole_run(whole, tmp_path):
     run, log = tmp_path / "run", tmp_path / "log"
     process = start(*DIGITS, "--devices", "2", "--out", run, log=log)
@@ -355,6 +365,7 @@ def test_a_run_that_lost_its_processes_and_went_on_is_the_whole_run(whole, tmp_p
     assert str(one) == str(two)
 
 
+@pytest.mark.slow  # several processes
 def test_one_process_writes_and_probes(whole):
     assert {path.name for path in whole.iterdir()} == {
         *(".lock", "run.yaml", "metrics.jsonl", "timing.jsonl", "tensorboard", "checkpoints")
@@ -366,6 +377,7 @@ def test_one_process_writes_and_probes(whole):
     assert said == [f"{whole} is done; selfwise show, embed and probe go on from there\n", ""]
 
 
+@pytest.mark.slow  # several processes
 def test_vectors_of_two_processes_are_those_of_one(whole, tmp_path, capsys):
     files = [tmp_path / f"{devices}.npz" for devices in (1, 2)]
     for devices, file in zip("12", files):
@@ -394,12 +406,14 @@ def die(command: list[str], work=lambda env: None) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow  # several processes
 def test_one_that_is_killed_is_named(tmp_path):
     command = [sys.executable, str(SCRIPT), str(tmp_path), "dying"]
     said = die(command, lambda env: process_cases.do(["dying"], tmp_path, env))
     assert said == "process 2 of 2 was killed by signal 9 (SIGKILL); go on so"
 
 
+@pytest.mark.slow  # several processes
 def test_one_that_does_not_start_is_named():
     said = die([sys.executable, "-c", "raise SystemExit(3)"])
     assert said == "process 2 of 2 ended with exit code 3; go on so"
@@ -511,6 +525,7 @@ def test_the_batch_of_the_paper_does_not_divide(refusal, tmp_path):
     assert "--devices must be at least 1" in refusal("pretrain", "simclr", *told, "--devices", "0")
 
 
+@pytest.mark.slow  # several processes
 def test_numbers_of_processes_that_no_machine_has(refusal, whole, tmp_path):
     told = ["--data", "digits:train", "--steps", "2", "--out", tmp_path / "run"]
     many = 4 * os.cpu_count() + 1
@@ -527,6 +542,7 @@ def test_data_that_only_this_process_has(tmp_path):
         )
 
 
+@pytest.mark.slow  # several processes
 def test_other_numbers_than_were_started(tasks, refusal, whole, tmp_path):
     tasks(SLURM, SLURM_PROCID="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=port())
     told = ["--data", "digits:train", "--steps", "2", "--out", tmp_path / "run"]
@@ -535,6 +551,7 @@ def test_other_numbers_than_were_started(tasks, refusal, whole, tmp_path):
     assert "is a run of 2 processes and 4 were started" in refusal("resume", whole)
 
 
+@pytest.mark.slow  # several processes
 def test_tasks_of_slurm_do_not_wait_for_one_that_was_refused(tmp_path):
     log = tmp_path / "log"
     codes = ended(slurm(*DIGITS, "--batch", "33", "--out", tmp_path / "run", log=log), 60.0)

@@ -3,6 +3,7 @@
 import huggingface_hub.constants
 import pytest
 
+from selfwise.cli import main as cli
 from selfwise.encoders.image import build_image_encoder
 
 TINY_RESNET = {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]}
@@ -97,3 +98,23 @@ def test_hidden_layers_that_timm_does_not_show(monkeypatch):
     monkeypatch.delattr(type(encoder.model), "forward_intermediates")
     with pytest.raises(ValueError, match="resnet18 does not show its layers"):
         encoder.hidden(next(encoder.parameters()).new_zeros(2, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("bert --encoder bert-tiny --encoder.depth 0", "depth must be at least 1, got 0"),
+        ("bert --encoder bert-tiny --encoder.dropout 1", "dropout must be at least 0 and below 1"),
+        ("bert --encoder bert-tiny --encoder.norm none", "norm must be post or pre, not 'none'"),
+        ("beit --encoder beit-tiny --encoder.layer-scale -1", "layer-scale must be at least 0"),
+        ("hubert --encoder hubert-tiny --encoder.stem wav", "stem must be wave or logmel"),
+        ("fsq --encoder codec-tiny --encoder.patch 0", "patch must be at least 1, got 0"),
+    ],
+)
+def test_a_flag_of_an_encoder_has_the_range_of_its_shape(line, sentence, capsys):
+    """One line, before any data are opened."""
+    arguments = f"pretrain {line} --data /nowhere --out /nowhere/out".split()
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert f"--encoder.{sentence}" in error
+    assert error.count("\n") == 1

@@ -245,7 +245,7 @@ def test_frames_are_read_as_the_whole_is_computed():
     embedded = encoder.embed(batch)
     where = torch.tensor([[0, 5, 23], [1, 1, 14], [3, 2, 0], [0, 0, 0]])
     whole = encoder.trunk(embedded.tokens, embedded.valid).tokens
-    found = encoder.read(embedded.tokens, embedded.valid, where)
+    found = encoder.forward_at(embedded.tokens, embedded.valid, where)
     want = whole.gather(1, where[..., None].expand(-1, -1, 64))
     torch.testing.assert_close(found, want, rtol=1e-5, atol=1e-5)
 
@@ -304,7 +304,7 @@ def test_it_is_what_methods_ask_for():
         ("hubert-mini", {"depth": 0}, "depth must be at least 1"),
         ("hubert-mini", {"mels": 0}, "mels must be at least 1"),
         ("hubert-mini", {"layerdrop": 1.0}, "layerdrop must be at least 0 and below 1"),
-        ("hubert-mini", {"stem_grad": -1.0}, "stem_grad must not be below 0, as -1.0 is"),
+        ("hubert-mini", {"stem_grad": -1.0}, "stem_grad must be at least 0, not -1.0"),
         ("hubert-mini", {"eps": 0.0}, "eps must be above 0, not 0.0"),
     ],
 )

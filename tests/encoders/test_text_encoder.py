@@ -94,7 +94,7 @@ def test_reading_a_few_positions_is_the_whole_forward_pass_there(family, packed,
     encoder, part = encoder_of(family, norm=norm), batch(packed=packed, padded=padded)
     where = torch.tensor([[3, 0, 16, 3], [16, 11, 12, 0], [8, 0, 1, 2]])
     expected = encoder(part).tokens.gather(1, where[..., None].expand(-1, -1, 32))
-    torch.testing.assert_close(encoder.read(part, where), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(encoder.forward_at(part, where), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt"])
@@ -106,7 +106,7 @@ def test_reading_has_the_gradient_of_the_whole_forward_pass(family):
     found = []
     for read in (True, False):
         encoder = encoder_of(family)
-        tokens = encoder.read(part, where) if read else encoder(part).tokens[
+        tokens = encoder.forward_at(part, where) if read else encoder(part).tokens[
             torch.arange(3)[:, None], where
         ]  # fmt: skip
         tokens.square().sum().backward()
@@ -119,7 +119,7 @@ def test_reading_computes_the_rest_of_the_last_block_at_those_positions_alone():
     encoder, seen = encoder_of("bert"), []
     for block in encoder.trunk.blocks:
         block.mlp.register_forward_hook(lambda _, x, __: seen.append(x[0].shape[1]))
-    encoder.read(batch(), torch.zeros(3, 5, dtype=torch.int64))
+    encoder.forward_at(batch(), torch.zeros(3, 5, dtype=torch.int64))
     assert seen == [N, N, 5]
 
 
@@ -227,7 +227,7 @@ def test_the_kernel_for_sequences_of_any_length_gets_the_right_ones(
     assert len(calls) == (3 if needed else 0)
     where = torch.tensor([[3, 0, 16], [16, 11, 12], [8, 0, 1]])
     expected = encoder(part).tokens.gather(1, where[..., None].expand(-1, -1, 32))
-    torch.testing.assert_close(encoder.read(part, where), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(encoder.forward_at(part, where), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_bounds_of_sequences():
@@ -388,7 +388,7 @@ MISFITS = {
     "depth must be at least 1": ("bert-tiny", {"depth": 0}),
     "dropout must be at least 0 and below 1": ("bert-tiny", {"dropout": 1.0}),
     "eps must be above 0": ("bert-tiny", {"eps": 0}),
-    "segments must not be below 0": ("bert-tiny", {"segments": -1}),
+    "segments must be at least 0, not -1": ("bert-tiny", {"segments": -1}),
     "embedding must be dim, 128": ("gpt-tiny", {"embedding": 64}),
     "shared must be true or false": ("bert-tiny", {"shared": "yes"}),
 }

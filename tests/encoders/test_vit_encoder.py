@@ -92,7 +92,7 @@ def test_a_shared_table_is_looked_up_once(shared, monkeypatch):
     calls, encoder, forward = [], small(shared_bias=shared), RelativeBias.forward
     monkeypatch.setattr(RelativeBias, "forward", lambda *a: calls.append(1) or forward(*a))
     encoder(images())
-    encoder.read(encoder.embed(images()), places())
+    encoder.forward_at(encoder.embed(images()), places())
     assert len(calls) == 2 * (1 if shared else 3)
 
 
@@ -136,7 +136,7 @@ def test_reading_some_patches_is_reading_all_of_them(options):
         encoder.zero_grad()
         tokens = encoder.embed(images())
         if some:
-            found = encoder.read(tokens, where)
+            found = encoder.forward_at(tokens, where)
         else:
             found = encoder.trunk(tokens).tokens
             found = found.gather(1, where[..., None].expand(-1, -1, 32))
@@ -220,7 +220,7 @@ def test_gradients_reach_everything_and_are_the_same_twice():
     for threads in (2, 2):
         torch.set_num_threads(threads)
         encoder.zero_grad()
-        encoder.read(encoder.embed(images(16)), places(16)).square().sum().backward()
+        encoder.forward_at(encoder.embed(images(16)), places(16)).square().sum().backward()
         found.append([p.grad.clone() for p in encoder.parameters()])
     assert all(g.abs().max() > 0 for g in found[0])
     assert all(torch.equal(a, b) for a, b in zip(*found))
@@ -234,7 +234,7 @@ def test_half_precision_is_close():
             half = encoder(x)
     assert (half.pooled - full.pooled).abs().max() < 0.05
     with torch.autocast("cpu", torch.bfloat16):
-        encoder.read(encoder.embed(x), places()).float().square().sum().backward()
+        encoder.forward_at(encoder.embed(x), places()).float().square().sum().backward()
     assert torch.isfinite(encoder.bias.table.grad).all()
 
 
@@ -267,7 +267,7 @@ ERRORS = [
     ("beit-tiny", {"norm": "poold"}, "unknown norm 'poold'; did you mean 'pooled'?"),
     ("beit-tiny", {"depth": "six"}, "depth must be a whole number, not 'six'"),
     ("beit-tiny", {"eps": 0.0}, "eps must be above 0"),
-    ("beit-tiny", {"layer_scale": -1.0}, "layer_scale must not be below 0"),
+    ("beit-tiny", {"layer_scale": -1.0}, "layer_scale must be at least 0, not -1.0"),
     ("beit-tiny", {"in_channels": 4}, "images of 1 or 3 channels, not 4"),
 ]  # fmt: skip
 

@@ -63,7 +63,7 @@ class Plain(nn.Module):
         tokens = mixed.tanh() @ self.last * valid[..., None]
         return Features(tokens.sum(dim=1) / valid.sum(dim=1, keepdim=True), tokens)
 
-    def read(self, tokens: Tensor, valid: Tensor, where: Tensor) -> Tensor:
+    def forward_at(self, tokens: Tensor, valid: Tensor, where: Tensor) -> Tensor:
         found = self.trunk(tokens, valid).tokens
         return found.gather(1, where[..., None].expand(-1, -1, self.dim))
 

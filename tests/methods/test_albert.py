@@ -9,8 +9,8 @@ from selfwise.core.types import map_tensors
 from selfwise.methods.albert import ALBERT
 from selfwise.views.text import sentence_pairs
 from tests.helpers import cases
+from tests.helpers.chance import near
 from tests.methods.test_bert import VOCAB, B, N, large
-from tests.views.text.test_token_mask import near
 
 
 def build(**options) -> ALBERT:

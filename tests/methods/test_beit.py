@@ -38,7 +38,7 @@ class Seen(nn.Module):
     def trunk(self, tokens):
         return Features(tokens.mean(dim=1), tokens, self.grid)
 
-    def read(self, tokens, where):
+    def forward_at(self, tokens, where):
         self.given = tokens.detach().clone()
         return tokens.gather(1, where[..., None].expand(-1, -1, tokens.shape[2]))
 

@@ -8,7 +8,7 @@ from selfwise.core.rng import Rng, generator
 from selfwise.core.types import TextBatch, map_tensors
 from selfwise.methods.bert import BERT
 from tests.helpers import cases
-from tests.views.text.test_token_mask import near
+from tests.helpers.chance import near
 
 B, N, VOCAB = 1500, 128, 1000
 

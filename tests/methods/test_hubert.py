@@ -174,8 +174,8 @@ def test_hidden_frames_are_not_heard(view):
 def test_the_mask_vector_stands_in_the_place_of_the_projection(view):
     """Section II-C: in the trunk's width, behind the stem; frames that are seen stay."""
     method, seen = build(), []
-    inner = method.encoder.read
-    method.encoder.read = lambda tokens, *rest: (seen.append(tokens), inner(tokens, *rest))[1]
+    inner = method.encoder.forward_at
+    method.encoder.forward_at = lambda tokens, *rest: (seen.append(tokens), inner(tokens, *rest))[1]
     method(view)
     stem = method.encoder.embed(view.batch).tokens
     assert torch.equal(seen[0][view.mask], method.mask_embedding.expand(int(view.mask.sum()), -1))

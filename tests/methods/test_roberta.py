@@ -10,7 +10,7 @@ from selfwise.core.types import TextBatch, map_tensors
 from selfwise.methods.roberta import RoBERTa
 from selfwise.views.text import packing
 from tests.helpers import cases
-from tests.views.text.test_token_mask import near
+from tests.helpers.chance import near
 
 B, N, VOCAB = 1500, 128, 1000
 

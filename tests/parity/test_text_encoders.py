@@ -86,7 +86,7 @@ def test_gradients_of_the_loss(family, padded):
 
     # as in training: only the positions that the loss reads, and the first for the pairs
     where = (torch.arange(N) % 3 == 0).nonzero()[:, 0].expand(3, -1)
-    read = encoder.read(part, where)
+    read = encoder.forward_at(part, where)
     own = logits(encoder, heads, read)
     loss = F.cross_entropy(own.flatten(0, 1), target.gather(1, where).flatten())
     for name in heads.keys() - {"head"}:

@@ -70,7 +70,7 @@ def test_logits_of_masked_patches(bias):
     with torch.no_grad():
         expected = model(2 * x - 1, bool_masked_pos=hidden).logits
         tokens = masked(encoder.embed(x), found.head["mask_embedding"], hidden)
-        read = encoder.read(tokens, where)
+        read = encoder.forward_at(tokens, where)
         logits = F.linear(read, found.head["head.weight"], found.head["head.bias"])
         every = encoder.trunk(tokens).tokens
     assert 0.3 < expected.std() < 5
@@ -88,7 +88,7 @@ def test_gradients_of_the_loss(bias):
     encoder = ours(found)
     head = {name: weight.requires_grad_() for name, weight in found.head.items()}
     tokens = masked(encoder.embed(x), head["mask_embedding"], hidden)
-    read = encoder.read(tokens, hidden.nonzero()[:, 1].view(3, 5))
+    read = encoder.forward_at(tokens, hidden.nonzero()[:, 1].view(3, 5))
     logits = F.linear(read, head["head.weight"], head["head.bias"])
     F.cross_entropy(logits.flatten(0, 1), labels).backward()
 

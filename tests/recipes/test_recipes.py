@@ -59,7 +59,7 @@ def digits(tmp_path_factory):
     return root
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # training
 @pytest.mark.parametrize("exclude", ["", "bob"])
 def test_spoken_digits_run_and_score(digits, tmp_path, monkeypatch, exclude):
     from selfwise.recipes import free_spoken_digits as module
@@ -84,7 +84,7 @@ def test_spoken_digits_run_and_score(digits, tmp_path, monkeypatch, exclude):
     assert all(i.examples + i.held_out_examples == (160 if exclude else 240) for i in heard)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # training
 @pytest.mark.parametrize("units", ["patches", "fsq", "dvae"])
 def test_beit_runs_and_scores(pictures, tmp_path, monkeypatch, units):
     from selfwise.recipes import beit_cifar10_cpu as module
@@ -126,7 +126,7 @@ def test_the_quickstart_runs_twice(tmp_path, monkeypatch):
     assert len(list((tmp_path / "run" / "scores").glob("*.json"))) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # training
 def test_pretexts_run_and_score(pictures, tmp_path, capsys):
     from selfwise.recipes import pretexts_cifar10 as module
 

@@ -306,7 +306,7 @@ def test_units_of_the_recordings_are_those_that_were_trained_on(runs):
     found = targets.of_others(units, options, batch, open_run=open_newest, device="cpu")
     kept = [labels for labels in (units.trained, units.held_out) if labels is not None]
     known = {
-        tuple(labels.read(i, 0, found.shape[1]).tolist())
+        tuple(labels.read_labels(i, 0, found.shape[1]).tolist())
         for labels in kept
         for i in range(len(labels))
     }

@@ -371,7 +371,7 @@ def test_the_contract_test_passes_a_sound_method_and_names_what_is_broken(packag
     assert {"view_repeats", "global_state", "slices", "counts"} <= set(broken)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # several processes
 def test_several_processes_import_the_plugin_themselves(file):
     words = ["pretrain", "mine.py:Brightness", "--data", "digits:train", "--out", "run"]
     words += ["--encoder", "mine.py:tiny", "--devices", "2", *QUICK]

@@ -200,7 +200,7 @@ def sounds(tmp_path_factory):
     return str(unit_cases.voices(tmp_path_factory.mktemp("sounds") / "voices"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # kills
 @pytest.mark.parametrize("plan", PLANS)
 def test_sigkill_then_resume_is_bitwise_the_whole_run(plan, uninterrupted, sounds, tmp_path):
     command, workers, kills = PLANS[plan]
@@ -221,7 +221,7 @@ def test_sigkill_then_resume_is_bitwise_the_whole_run(plan, uninterrupted, sound
     same(whole, run)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # kills
 def test_the_whole_run_can_be_told_apart(uninterrupted, tmp_path):
     """The comparison above can fail: another seed gives other bytes."""
     whole, run = uninterrupted(SIMCLR), tmp_path / "run"

@@ -96,7 +96,7 @@ MOMENTS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # kills
 def test_a_run_on_speech_may_be_killed_at_any_moment(made, tmp_path, monkeypatch):
     monkeypatch.setattr(f"{CHUNKS}.RecordingChunks", _small_chunks())
     told = ["--data", made[0], *cases.flags(cases.SPEECH)]
@@ -120,7 +120,7 @@ def _small_chunks():
     return partial(RecordingChunks, budget=2.0)
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # kills
 @pytest.mark.parametrize("method", ["hubert", "beit"])
 def test_iterations_may_be_killed_between_and_inside(method, made, tmp_path, monkeypatch):
     options = cases.SPEECH if method == "hubert" else cases.PATCHES

@@ -82,7 +82,7 @@ def test_a_run_on_speech_is_complete(runs, voices):
     assert math.isfinite(lines[-1]["held_out/masked"])
     assert (run.folder / "units" / "codebook.safetensors").is_file()
     assert not (run.folder / "left_out.txt").exists()
-    assert run.facts.targets.trained.usage().sum() == units["frames"]
+    assert run.facts.targets.trained.count_labels().sum() == units["frames"]
     assert len(run.facts.targets.held_out) == 3
     again = load(run.folder)
     assert again.weights == run.weights
@@ -257,7 +257,7 @@ def test_the_second_iteration_has_the_units_of_the_firsts_layer(runs, voices, tm
         tokens = first.encoder.eval().hidden(batch)[0].tokens
     for row, i, extent in zip(tokens, batch.index.tolist(), batch.extent.tolist()):
         count = selfwise.core.types.count_frames(extent)
-        assert np.array_equal(labels.read(i, 0, count), book(row[:count]).numpy())
+        assert np.array_equal(labels.read_labels(i, 0, count), book(row[:count]).numpy())
     # the same again finds all of it done
     before = cases.content(out)
     done(*words, *(["--warm"] if warm else []))

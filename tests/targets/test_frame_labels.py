@@ -44,10 +44,10 @@ def test_every_frame_of_every_recording(tmp_path):
     assert len(again) == 5
     for i, n in enumerate(COUNTS):
         expected = [unit(i, t) for t in range(n)]
-        assert found.read(i, 0, n).tolist() == expected
-        assert again.read(i, 0, n).tolist() == expected
-    assert again.read(2, 7, 5).tolist() == [unit(2, t) for t in range(7, 12)]
-    assert again.read(2, 7, 5).dtype == np.int64
+        assert found.read_labels(i, 0, n).tolist() == expected
+        assert again.read_labels(i, 0, n).tolist() == expected
+    assert again.read_labels(2, 7, 5).tolist() == [unit(2, t) for t in range(7, 12)]
+    assert again.read_labels(2, 7, 5).dtype == np.int64
     assert sorted(path.name for path in tmp_path.iterdir()) == [FACTS_FILE, ARRAY_FILE]
 
 
@@ -57,13 +57,13 @@ def test_two_bytes_a_frame_and_four_above_65_535(size, bytes_each, tmp_path):
     told = (torch.tensor([0]), None, every, torch.ones(1, 2, dtype=torch.bool))
     found = write_labels(tmp_path, SAMPLES[:1], [told], size=size)
     assert found.units.dtype.itemsize == bytes_each
-    assert found.read(0, 0, 2).tolist() == [size - 1, 0]
+    assert found.read_labels(0, 0, 2).tolist() == [size - 1, 0]
 
 
 def test_usage_and_perplexity(tmp_path):
     found = write_labels(tmp_path, SAMPLES, pieces(), size=50)
     every = [unit(i, t) for i, n in enumerate(COUNTS) for t in range(n)]
-    assert found.usage().tolist() == [every.count(k) for k in range(50)]
+    assert found.count_labels().tolist() == [every.count(k) for k in range(50)]
     entropy = -sum(every.count(k) / 42 * math.log(every.count(k) / 42) for k in set(every))
     assert found.perplexity == pytest.approx(math.exp(entropy))
     even = FrameLabels(np.arange(40, dtype=np.uint16) % 8, np.array([0, 40]), 10)
@@ -133,8 +133,8 @@ def test_recordings_without_frames(tmp_path):
 def test_frames_that_are_not_there(tmp_path):
     found = write_labels(tmp_path, SAMPLES, pieces(), size=50)
     with pytest.raises(ValueError, match="recording 0 has units for 2 frames, and frames 1 to 3"):
-        found.read(0, 1, 2)
-    assert found.read(1, 0, 0).tolist() == []
+        found.read_labels(0, 1, 2)
+    assert found.read_labels(1, 0, 0).tolist() == []
 
 
 def test_a_file_that_was_cut_or_is_missing(tmp_path):

@@ -1,11 +1,11 @@
 """Bugs that the tests of k-means, MFCC and patches notice."""
 
 from functools import partial
+from importlib import import_module
 
 import pytest
 import torch
 
-from selfwise.targets import mfcc as mfcc_module
 from selfwise.targets.kmeans import (
     MiniBatchCentres,
     assign_clusters,
@@ -15,7 +15,7 @@ from selfwise.targets.kmeans import (
     sum_clusters,
     update_centres,
 )
-from selfwise.targets.mfcc import mfcc_frames
+from selfwise.targets.mfcc import _slopes, _static_coefficients, mfcc_frames
 from selfwise.targets.patches import cut_patches
 from tests.helpers.planted import Bug, assert_caught, changed_arguments, changed_output
 from tests.parity import test_kmeans as kmeans
@@ -23,6 +23,8 @@ from tests.targets import test_codebook as codebook
 from tests.targets import test_mfcc as sounds
 from tests.targets import test_patches as patches
 
+# the package has a function of the same name
+mfcc_module = import_module("selfwise.targets.mfcc")
 LLOYD = partial(kmeans.test_lloyd, 8, 4)
 GOLDEN = sounds.test_golden_numbers_of_kaldi
 FRAMES = sounds.test_every_second_frame_is_a_frame_of_the_encoder
@@ -53,9 +55,9 @@ BUGS = [
     Bug("batches behind the sample are not read", sum_clusters,
         lambda healthy: lambda x, ids, clusters: healthy(x[:50], ids[:50], clusters),
         codebook.test_passes_are_lloyd_iterations_over_all_batches),
-    Bug("differences have the wrong sign", mfcc_module._slopes,
+    Bug("differences have the wrong sign", _slopes,
         changed_output(lambda x: -x), GOLDEN),
-    Bug("coefficients are not liftered", mfcc_module._static_coefficients,
+    Bug("coefficients are not liftered", _static_coefficients,
         changed_output(lambda x: x / (1 + torch.arange(13))), GOLDEN),
     Bug("frames are those in between", mfcc_frames,
         changed_output(lambda pair: (pair[0].roll(1, 1), pair[1])), FRAMES),

@@ -29,7 +29,7 @@ class CropPlan(NamedTuple):
 class FrameTargets(Protocol):
     """Whole numbers to be predicted, one a frame, by recording."""
 
-    def read(self, i: int, first: int, count: int, /) -> np.ndarray:
+    def read_labels(self, i: int, first: int, count: int, /) -> np.ndarray:
         """Those of the frames `first` to `first + count` of recording i, int64 (count,)."""
         ...
 
@@ -47,7 +47,7 @@ class AudioSource:
         seconds: of padded sound in a batch, at most.
         longest: seconds of a crop, at most.
         seed: of the run.
-        units: targets with `read(i, first_frame, count)` -> (count,) whole numbers, or None.
+        units: targets with `read_labels(i, first_frame, count)` -> (count,) whole numbers, or None.
 
     Raises ValueError if `longest` is more than `seconds` or less than a frame.
     """
@@ -102,9 +102,9 @@ class AudioSource:
 
     def batch(self, step: int) -> AudioBatch:
         """The batch of a step, counted from 0 over all epochs."""
-        return self.part(step, 0, 1)[0]
+        return self.read_part(step, 0, 1)[0]
 
-    def part(self, step: int, index: int, count: int) -> tuple[AudioBatch, int, int]:
+    def read_part(self, step: int, index: int, count: int) -> tuple[AudioBatch, int, int]:
         """The part `index` of `count` of a step's batch, its first row, and rows of the batch.
 
         Its rows end in as many zeros as in the whole batch, so that as much is drawn for each.
@@ -155,7 +155,7 @@ class AudioSource:
         ids = np.full((len(batch.x), count_frames(batch.x.shape[1])), -1, dtype=np.int64)
         for row, i, samples, first in zip(ids, batch.index, batch.extent, batch.offset):
             count = count_frames(int(samples))
-            row[:count] = self.units.read(int(i), int(first) // HOP, count)
+            row[:count] = self.units.read_labels(int(i), int(first) // HOP, count)
         return torch.from_numpy(ids)
 
 

@@ -66,7 +66,7 @@ class ImageSource:
         """The batch of a step, counted from 0 over all epochs."""
         return self._read(self._rows(step))
 
-    def part(self, step: int, index: int, count: int) -> tuple[Batch, int, int]:
+    def read_part(self, step: int, index: int, count: int) -> tuple[Batch, int, int]:
         """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
         rows = self._rows(step)
         mine = shard_slice(len(rows), index, count)

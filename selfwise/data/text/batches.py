@@ -60,9 +60,9 @@ class TextSource:
 
     def batch(self, step: int) -> TextBatch:
         """The batch of a step, counted from 0 over all epochs."""
-        return self.part(step, 0, 1)[0]
+        return self.read_part(step, 0, 1)[0]
 
-    def part(self, step: int, index: int, count: int) -> tuple[TextBatch, int, int]:
+    def read_part(self, step: int, index: int, count: int) -> tuple[TextBatch, int, int]:
         """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
         epoch, position = divmod(step, self.steps_per_epoch)
         plan, mine = self.plan(epoch), shard_slice(self.size, index, count)

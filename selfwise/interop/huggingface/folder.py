@@ -145,7 +145,8 @@ def read_weights(path: Path) -> Weights:
             f"{path} is no state dict, names with tensors, which is to be saved by itself: it "
             f"holds {shorten(inside, 80) or 'nothing'}"
         )
-    return weights
+    state: Weights = weights
+    return state
 
 
 def read_optional_json(path: Path) -> JsonObject | None:

@@ -220,9 +220,9 @@ def _make(
     about = {
         "of": source.about,
         "clusters": codebook.size,
-        "in use": int((labels[0].usage() > 0).sum()),
+        "in use": int((labels[0].count_labels() > 0).sum()),
         "perplexity": round(float(labels[0].perplexity), 2),
-        "frames": int(labels[0].usage().sum()),
+        "frames": int(labels[0].count_labels().sum()),
     }
     make_once.mark_finished(home, json.dumps(about))
 

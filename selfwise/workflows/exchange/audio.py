@@ -46,7 +46,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
 def to_hf(run: Run, out: Path) -> None:
     """A folder that HubertModel and AutoFeatureExtractor load."""
     shape, method = asdict(run.encoder.shape), run.method.state_dict()
-    mask = method["mask"] if run.record.method == "hubert" else None
+    mask = method["mask_embedding"] if run.record.method == "hubert" else None
     config, weights = weights_to_hf(shape, run.encoder.state_dict(), mask)
     write_checkpoint(out, config, weights, {PREPROCESSOR: write_preprocessor(shape)})
 

@@ -19,7 +19,7 @@ def ramps(lengths) -> list[np.ndarray]:
 class Exact:
     """Units that say where they are from: 1000 i + frame."""
 
-    def read(self, i: int, first: int, count: int) -> np.ndarray:
+    def read_labels(self, i: int, first: int, count: int) -> np.ndarray:
         return 1000 * i + first + np.arange(count)
 
 

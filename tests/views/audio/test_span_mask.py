@@ -8,7 +8,7 @@ from selfwise.core.rng import Rng, generator
 from selfwise.core.types import AudioBatch, count_frames
 from selfwise.views.audio.span_mask import SpanMask, count_valid_frames
 from tests.helpers import speech_cases
-from tests.views.text.test_token_mask import near
+from tests.helpers.chance import near
 
 
 def draw(count, *, t: int | None = None, seed: int = 0, **options) -> torch.Tensor:

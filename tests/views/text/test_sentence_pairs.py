@@ -6,7 +6,7 @@ import pytest
 from selfwise.views.text import sentence_pairs
 from selfwise.views.text.packing import tile_sentences
 from tests.helpers import cases
-from tests.views.text.test_token_mask import near
+from tests.helpers.chance import near
 
 LENGTH = 64
 PLANS = {"next_sentence": False, "sentence_order": True}  # whether pairs are swapped

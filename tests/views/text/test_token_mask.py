@@ -1,7 +1,5 @@
 """Which tokens are hidden and what stands there, on 100,000 tokens and more, and against a walk."""
 
-import math
-
 import pytest
 import torch
 
@@ -9,13 +7,9 @@ from selfwise.core.rng import generator
 from selfwise.core.types import TextBatch, Vocabulary
 from selfwise.views.text import token_mask
 from selfwise.views.text.whole_word_mask import choose_ngrams, group_words
+from tests.helpers.chance import near
 
 SPECIAL = (0, 1, 2, 3, 4)
-
-
-def near(share: float, of: int, expected: float) -> bool:
-    """Within 4.5 standard deviations of a binomial share: once in 150,000 by chance."""
-    return abs(share - expected) < 4.5 * math.sqrt(expected * (1 - expected) / of)
 
 
 def rows(b: int, n: int, vocab: int = 50, seed: int = 0, low: int = 5) -> TextBatch:
