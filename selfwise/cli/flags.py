@@ -76,7 +76,7 @@ class OptionTable:
         """Whether it is an option of an encoder that takes any name."""
         return self.takes_any_encoder and name.startswith(ENCODER)
 
-    def _read_encoder_value(self, name: str, text: str) -> Any:
+    def _read_encoder_value(self, name: str, text: str) -> object:
         """An option of an encoder: as YAML if it is a list or in quotes, or has no type."""
         if not text:
             raise ValueError(f"{format_flag(name)} needs a value")

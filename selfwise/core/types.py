@@ -198,6 +198,15 @@ def _map_tensors(function: Callable[[Tensor], Tensor], tree: object) -> object:
     return tree
 
 
+def cast_floats(tree: Tree, dtype: torch.dtype) -> Tree:
+    """Convert every float tensor of a tree, as `map_tensors` finds them; others stay unchanged."""
+
+    def cast(tensor: Tensor) -> Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    return map_tensors(cast, tree)
+
+
 @runtime_checkable
 class HeadShape(Protocol):
     """The settings that masked-LM heads share with their encoder."""

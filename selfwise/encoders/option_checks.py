@@ -28,12 +28,12 @@ def build_shape(kind: type[ShapeT], settings: Mapping[str, Option]) -> ShapeT:
 
 def check_options(name: str, shape: type, options: Mapping[str, Any]) -> None:
     """Check that every option is a field of the dataclass `shape`, with its type and range."""
-    known = {field.name for field in fields(shape)}
+    names = {field.name for field in fields(shape)}
     hints = get_type_hints(shape, include_extras=True)
     for option, value in options.items():
-        if option not in known:
+        if option not in names:
             raise ValueError(
-                f"encoder {name} has no option {option!r}{did_you_mean(option, known)}"
+                f"encoder {name} has no option {option!r}{did_you_mean(option, names)}"
             )
         if problem := _describe_problem(option, value, hints[option]):
             raise ValueError(f"encoder {name}: {problem}")

@@ -1,7 +1,7 @@
 """Encoders from outside the package: any torch module of images becomes one of ours."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
@@ -53,8 +53,7 @@ def build_outside_encoder(
     offered = {"in_channels": in_channels, "size": size}
     parameters = inspect.signature(factory).parameters
     facts = {name: value for name, value in offered.items() if name in parameters}
-    with init_seed(seed, "encoder"):
-        module = factory(**facts, **drop_none(options))
+    module = _call_factory(factory, facts | drop_none(options), seed)
     return adapt_image_encoder(module, in_channels=in_channels, size=size)
 
 
@@ -69,10 +68,15 @@ def build_checked_encoder(
     """
     takes_vocab = vocab and "vocab" in inspect.signature(factory).parameters
     facts = {"vocab": vocab} if takes_vocab else {}
-    with init_seed(seed, "encoder"):
-        module = factory(**facts, **drop_none(options))
+    module = _call_factory(factory, facts | drop_none(options), seed)
     check_contract(module, protocol, kind=kind)
     return module
+
+
+def _call_factory(factory: Factory, arguments: Mapping[str, object], seed: int) -> nn.Module:
+    """The module of somebody else's factory; its weights are a function of the seed."""
+    with init_seed(seed, "encoder"):
+        return factory(**arguments)
 
 
 def adapt_image_encoder(module: nn.Module, *, in_channels: int, size: int) -> nn.Module:

@@ -16,6 +16,9 @@ from selfwise.training.loop import Batches
 from selfwise.training.step import TrainState, build_state
 
 SMALL_DIVISOR = 16  # a sixteenth and an eighth of the examples of a micro-batch are tried
+SPARE_FACTOR = (
+    2.0  # times the bound of one pass: a loss that compares pairs grows with their square
+)
 TEMPORARY_FACTOR = 1.1  # temporary tensors, of which the backward pass has a few at a time
 STATES = {"sgd": 1, "lars": 1, "adamw": 2, "lamb": 2}  # numbers an optimiser keeps for a weight
 CGROUPS = (  # limit, use, and the statistics that say how much of the use is a cache of files
@@ -28,10 +31,11 @@ CGROUPS = (  # limit, use, and the statistics that say how much of the use is a 
 def check_memory(
     method: Callable[[], Method], batches: Batches, options: ResolvedTraining, *, seed: int
 ) -> None:
-    """Compute two small forward passes on a copy, and compare a whole step with what is free.
+    """Compute small forward passes on a copy, and compare a whole step with what is free.
 
-    What a forward pass keeps for the backward pass grows linearly with the examples. Raises
-    ValueError that names a batch that fits.
+    What a forward pass keeps for the backward pass grows linearly with the examples. One pass gives
+    a bound; only where this bound is near to what is free, a second one gives the part that does
+    not grow. Raises ValueError that names a batch that fits.
     """
     with limit_threads(options.threads), local_only():
         state = build_state(method(), options)
@@ -43,9 +47,15 @@ def check_memory(
         least = max(1, n // SMALL_DIVISOR // unit) * unit
         if n <= 2 * least:
             return  # too few to tell
-        one, two = (measure_saved_bytes(state, batch, k, seed=seed) for k in (least, 2 * least))
-        free = available_memory(options.device)
-        fixed = _count_optimizer_bytes(state.method, options) + max(0, 2 * one - two)
+        one, free = (
+            measure_saved_bytes(state, batch, least, seed=seed),
+            available_memory(options.device),
+        )
+        weights = _count_optimizer_bytes(state.method, options)
+        if SPARE_FACTOR * processes * (weights + n * TEMPORARY_FACTOR * one / least) <= free:
+            return
+        two = measure_saved_bytes(state, batch, 2 * least, seed=seed)
+        fixed = weights + max(0, 2 * one - two)
     each = max(1.0, TEMPORARY_FACTOR * (two - one) / least)
     needed = processes * (fixed + n * each)
     if needed <= free:

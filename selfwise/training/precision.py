@@ -8,7 +8,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from selfwise.core.device import HALF_DTYPES
-from selfwise.core.types import Step, map_tensors
+from selfwise.core.types import Step, cast_floats
 
 
 class Precision(NamedTuple):
@@ -32,10 +32,10 @@ class Precision(NamedTuple):
             whole: Step = method(view)
             return whole
         if self.rounds_view:
-            view = map_tensors(self._round, view)
+            view = cast_floats(view, self.half)
         with torch.autocast(self.device_type, dtype=self.half):
             step: Step = method(view)
-        return map_tensors(_widen, step)
+        return cast_floats(step, torch.float32)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of the loss, times the loss scale if there is one."""
@@ -58,9 +58,6 @@ class Precision(NamedTuple):
         self.scaler.step(optimizer)
         self.scaler.update()
 
-    def _round(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.half) if tensor.is_floating_point() else tensor
-
 
 def choose_precision(name: str, device_type: str, *, rounds_view: bool) -> Precision:
     """The precision `float32`, `bf16` or `fp16` on a type of device."""
@@ -68,7 +65,3 @@ def choose_precision(name: str, device_type: str, *, rounds_view: bool) -> Preci
         return Precision(device_type)
     scaler = GradScaler(device_type) if name == "fp16" else None
     return Precision(device_type, HALF_DTYPES[name], rounds_view, scaler)
-
-
-def _widen(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor

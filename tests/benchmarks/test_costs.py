@@ -81,6 +81,7 @@ def test_a_peak_is_the_most_within_its_phase():
         peaks(Found({}, {"later": (6.0, 7.0)}), seen)
 
 
+@pytest.mark.run  # a process
 def test_memory_of_a_file_is_not_counted_and_memory_of_its_own_is(tmp_path):
     mib = 2**20
     np.zeros(64 * mib, np.uint8).tofile(tmp_path / "file")
@@ -138,6 +139,7 @@ def run(*words: str) -> subprocess.CompletedProcess:
     return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True)
 
 
+@pytest.mark.run  # a process
 def test_the_cheapest_cost_from_its_command_to_its_table():
     before = RESULTS.read_bytes()
     done = run("startup", "--quick", "--dry")
@@ -155,6 +157,7 @@ def test_a_goal_that_is_missed_is_a_result(monkeypatch, capsys):
     assert "MISSED" in capsys.readouterr().out
 
 
+@pytest.mark.run  # a process
 def test_mistakes_are_one_line():
     done = run("corpse", "--dry")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -125,6 +125,7 @@ def test_values_that_cannot_be(selfwise, photos, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.run
 def test_labels_missing_where_needed(selfwise, flat, photos, tmp_path):
     out = tmp_path / "run"
     command = ["pretrain", "supervised", "--data", flat, "--out", out, *TINY, *QUICK]
@@ -235,6 +236,7 @@ def test_other_data_than_the_run_was_started_with(selfwise, run, photos):
     refused(selfwise("resume", run), "not those", "25", "24")
 
 
+@pytest.mark.run  # a process
 def test_a_full_disk(selfwise, photos, tmp_path):
     """On a file system of half a megabyte; the run ends with a sentence, nothing half written."""
     small = tmp_path / "small"
@@ -267,6 +269,7 @@ def test_the_config_file_takes_the_same_names(selfwise, run, photos, tmp_path):
     refused(selfwise("pretrain", "simclr", "--config", tmp_path / "none.yaml"), "no such file")
 
 
+@pytest.mark.run
 def test_help_is_there_for_every_verb(selfwise):
     for verb in commands.by_word():
         if verb in ("methods", "recipes", "doctor"):
@@ -281,6 +284,7 @@ def test_help_is_there_for_every_verb(selfwise):
         assert selfwise.out.strip()
 
 
+@pytest.mark.run
 def test_flags_do_not_collide():
     from selfwise import methods
     from selfwise.core.config import list_option_paths, make_options_class
@@ -297,6 +301,7 @@ def test_flags_do_not_collide():
         assert not command & ({*options} - shared), name
 
 
+@pytest.mark.run  # a process
 def test_the_overview_does_not_wait_for_torch():
     code = "import sys; from selfwise.cli.main import main; main(['--help']); "
     code += "print('torch' in sys.modules)"

@@ -90,6 +90,7 @@ def test_a_mistake_before_the_first_checkpoint_does_not_block_the_next_attempt(
     assert selfwise(*command)[0] == 0
 
 
+@pytest.mark.run
 def test_lists_stand_in_columns(selfwise):
     for verb in ("methods", "recipes"):
         assert selfwise(verb)[0] == 0
@@ -99,6 +100,7 @@ def test_lists_stand_in_columns(selfwise):
         assert " " not in {line[width + 1] for line in lines}
 
 
+@pytest.mark.run  # a process
 @pytest.mark.parametrize(
     "line", ["--help", "methods", "recipes", "pretrain simclr --help", "doctor"]
 )
@@ -116,7 +118,7 @@ def test_a_broken_pipe_of_something_else_is_an_error(selfwise, monkeypatch):
     def broken():
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(commands.by_word()["show"], "function", broken)
+    monkeypatch.setattr(commands.by_word()["show"], "load_function", broken)
     refused(selfwise("show", "run"), "Broken pipe")
 
 
@@ -125,7 +127,7 @@ def test_ctrl_c_is_a_sentence_and_130(selfwise, monkeypatch, verb):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands.by_word()[verb], "function", interrupted)
+    monkeypatch.setattr(commands.by_word()[verb], "load_function", interrupted)
     assert selfwise(verb, "x") == (130, [f"selfwise: {cli.STOPPED}"])
 
 
@@ -140,11 +142,12 @@ def interrupted():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(60)
 
-doctor.function = interrupted
+doctor.load_function = interrupted
 sys.exit(cli.main(["doctor"]))
 """
 
 
+@pytest.mark.run
 def test_ctrl_c_in_a_process_of_its_own():
     ended = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True)
     assert ended.returncode == 130
@@ -158,6 +161,7 @@ def test_the_tests_see_who_asks_the_network():
     no_network.REACHED.clear()
 
 
+@pytest.mark.slow
 def test_no_command_uses_the_network_or_writes_into_the_home(photos, tmp_path):
     texts, home, out = tmp_path / "texts", tmp_path / "home", tmp_path / "out"
     for folder in (texts, home, out):

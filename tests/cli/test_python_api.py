@@ -37,6 +37,7 @@ def run_python(code: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.run  # a process
 def test_import_is_quick_and_does_not_wait_for_torch():
     seconds, has_torch, names = min(run_python(PROGRAM).split() for _ in range(3))
     assert float(seconds) < QUICK
@@ -44,6 +45,7 @@ def test_import_is_quick_and_does_not_wait_for_torch():
     assert int(names) == len(dir(selfwise))
 
 
+@pytest.mark.run  # a process
 def test_every_command_is_completed_by_tab():
     code = "import rlcompleter, selfwise\n"
     code += "find = rlcompleter.Completer({'selfwise': selfwise}).complete\n"

@@ -32,6 +32,7 @@ def test_another_encoder_has_other_options():
     assert "patternProperties" not in options
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("name", sorted(commands.by_word()))
 def test_every_command_has_a_schema_that_is_json(name):
     schema = selfwise.make_schema(name)

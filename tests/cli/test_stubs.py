@@ -29,6 +29,7 @@ def test_the_stub_is_what_the_config_classes_say():
     assert FILE.read_text() == write_stub(), "run python -m selfwise.cli.stubs"
 
 
+@pytest.mark.run
 def test_every_command_is_found_by_dir_and_has_a_signature():
     for name in commands.command_names():
         assert name in dir(selfwise)
@@ -52,6 +53,7 @@ def mypy(code: str, tmp_path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
+@pytest.mark.run  # a process
 def test_mypy_knows_the_options_of_each_method(tmp_path):
     assert "Success" in mypy(CALLER, tmp_path)
     lines = ["import selfwise", *WRONG.values()]

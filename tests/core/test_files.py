@@ -65,6 +65,7 @@ def test_leftovers_of_killed_processes_go_after_a_day(tmp_path):
     assert names == [".a.txt.1.writing", ".b.txt.30.writing", "a.txt"]
 
 
+@pytest.mark.run  # a process
 def test_a_lock_is_held_by_one_process_and_ends_with_it(tmp_path):
     code = """
 import os, pathlib, sys, time

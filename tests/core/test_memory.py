@@ -56,6 +56,7 @@ def held() -> int:
     return 1024 * int(line.split()[1])
 
 
+@pytest.mark.run  # a process
 @GNU
 def test_what_is_freed_is_there_for_the_next_one():
     # in a fresh process: in this one there may be room that other tests have left

@@ -194,6 +194,7 @@ def read_elsewhere(reader: str, path) -> str:
     return done.stdout
 
 
+@pytest.mark.run  # a process
 @pytest.mark.parametrize("reader", READERS)
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path, reader):
     end = READERS[reader][4]

@@ -38,6 +38,7 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
+@pytest.mark.run
 def test_python_of_worker_processes_leaves_the_current_folder_alone(trap):
     line = [*launch.PYTHON, "-c", "import json, random, selfwise.runs.launch; print(json.__file__)"]
     done = subprocess.run(line, cwd=trap, env=environment(), capture_output=True, text=True)
@@ -64,6 +65,7 @@ def test_all_that_starts_processes_does_so(monkeypatch, tmp_path):
     assert "-P" in launch.PYTHON
 
 
+@pytest.mark.run
 def test_the_command_leaves_the_current_folder_alone(trap):
     line = [sys.executable, "-m", "selfwise", "methods"]
     done = subprocess.run(line, cwd=trap, env=environment(), capture_output=True, text=True)
@@ -115,7 +117,7 @@ def test_a_killed_loader_process_is_one_sentence(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise error.value
 
-    monkeypatch.setattr(doctor, "function", refuse)
+    monkeypatch.setattr(doctor, "load_function", refuse)
     assert cli.main(["doctor"]) == 2
 
 

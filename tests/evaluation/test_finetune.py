@@ -87,6 +87,7 @@ def test_it_learns_and_is_keyed(digits):
     assert not np.array_equal(predicted, other)
 
 
+@pytest.mark.run
 def test_the_test_labels_are_never_read(digits):
     train, test = digits
     predicted = tuned(digits, rates=(0.01, 0.1))
@@ -97,6 +98,7 @@ def test_the_test_labels_are_never_read(digits):
     )
 
 
+@pytest.mark.run
 def test_the_rate_is_the_best_on_a_fifth_that_is_held_out(digits, rates):
     predicted = tuned(digits, rates=(1e-5, 0.1, 1e-4))
     assert rates == [(1e-5, 240, 60), (0.1, 240, 60), (1e-4, 240, 60), (0.1, 300, 300)]
@@ -115,6 +117,7 @@ def test_a_rate_that_diverges_is_worse_than_any_accuracy(digits, rates):
     assert accuracy(predicted, digits[1]) > 0.75
 
 
+@pytest.mark.run
 def test_a_rate_that_diverges_on_all_labels_gives_way_to_the_next(digits, monkeypatch):
     original = module._train_and_predict
 

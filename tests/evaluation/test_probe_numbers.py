@@ -91,6 +91,7 @@ def test_many_neighbours_of_other_classes_are_not_chosen():
     assert choose_k(np.abs(x), y) == choose_k(np.abs(x), y)
 
 
+@pytest.mark.run
 def test_each_competitor_has_its_own_k_in_the_score(run):
     score = selfwise.probe(run, **TOLD, kind="knn", labels="5,all", seeds=2)
     rows = {(row["competitor"], row["per_class"]): row for row in score.rows()}
@@ -105,6 +106,7 @@ def test_each_competitor_has_its_own_k_in_the_score(run):
     assert any(said in part.about for part in scores.build_sections([run.folder]))
 
 
+@pytest.mark.run
 def test_k_can_be_fixed(run, tmp_path):
     folder = shutil.copytree(run.folder, tmp_path / "run")
     shutil.rmtree(folder / "scores", ignore_errors=True)
@@ -133,6 +135,7 @@ def counted(calls: list, signal: float):
     return lambda **how: probe_features([FeatureSplit(x, test)], y, probe, **how)
 
 
+@pytest.mark.run
 def test_nothing_is_fitted_again_where_nothing_is_drawn():
     calls: list[int] = []
     names = ("pretrained", "untrained", "raw input")
@@ -257,6 +260,7 @@ def test_a_class_that_the_split_takes_away_is_said(run):
     assert "of classes without a training example (5)" in said
 
 
+@pytest.mark.run
 def test_test_examples_that_are_training_examples_are_counted(run, tmp_path):
     x, y = digits([1, 3])
     score = selfwise.probe(run, train=(x, y), test=(x[:10], y[:10]), kind="knn", quiet=True)

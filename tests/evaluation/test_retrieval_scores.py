@@ -148,6 +148,7 @@ def run(tmp_path_factory):
     return selfwise.pretrain("simclr", data="digits:train", out=out, **told, seed=1)
 
 
+@pytest.mark.run
 def test_a_run_is_measured_on_its_test_examples(run, capsys):
     result = selfwise.probe(run, **PAIR, kind="retrieval", quiet=True)
     ours = selfwise.embed(run, "digits:test")

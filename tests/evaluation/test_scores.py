@@ -66,6 +66,7 @@ def score() -> ProbeScore:
     return compute_label_curve(competitors(), LABELS, TRUTH, budgets=[5, 20, None], seeds=range(3))
 
 
+@pytest.mark.run
 def test_curve_has_every_competitor_at_every_budget(score):
     assert [(r.competitor, r.per_class, r.n_train, len(r.accuracies)) for r in score.results] == [
         (name, budget, n, seeds)
@@ -137,6 +138,7 @@ def test_sentence_says_what_the_interval_says(signal, verdict):
     assert against.error is None
 
 
+@pytest.mark.run
 def test_score_is_plain_data(score):
     plain = json.loads(json.dumps(score.to_dict(), allow_nan=False))
     assert len(plain["rows"]) == 9
@@ -383,6 +385,7 @@ def test_numbers_that_stand_for_themselves_are_classes_only_with_examples():
         draw_labels(sparse, 3, 0, classes=["cat", *names[1:]])
 
 
+@pytest.mark.run
 def test_only_scores_of_the_same_seeds_are_joined():
     made = {
         (budget, seeds): compute_label_curve(

@@ -402,6 +402,7 @@ def leaking(y, g, group, seed=0):
     return np.where((g == group)[:, None], 8 * np.eye(4)[y], noise).astype("f4")
 
 
+@pytest.mark.run
 def test_labels_of_the_group_that_is_left_out_choose_nothing():
     (x, y, g), group = voices(groups=4), 2
     leak = leaking(y, g, group)
@@ -434,6 +435,7 @@ def test_candidates_are_chosen_on_groups_that_were_not_learned_from():
     assert found.mean > 0.5 > found.each["pair"]
 
 
+@pytest.mark.run
 def test_of_equal_candidates_the_first_is_taken():
     x, y, g = voices()
     for names in (("a", "b"), ("b", "a")):
@@ -556,6 +558,7 @@ def test_labels_of_recordings_are_spread_over_their_frames():
 # real speech
 
 
+@pytest.mark.run
 def test_mfcc_of_spoken_digits(real_data):
     folder = real_data / "free-spoken-digit-dataset" / "recordings"
     if not folder.is_dir():

@@ -243,6 +243,7 @@ def test_early_stop_takes_the_best_epoch(monkeypatch):
     assert not torch.equal(seen[1]["out.weight"], seen[3]["out.weight"])
 
 
+@pytest.mark.run
 def test_dev_chooses_only_if_asked_to():
     train, dev = split("sst2", 200, 0), split("sst2", 20, 1, "dev")
     wrong = replace(dev, texts=replace(dev.texts, labels=1 - dev.texts.labels))
@@ -277,6 +278,7 @@ def test_the_mean_of_the_metrics_chooses(monkeypatch):
     assert list(found.curve[:2]) == told
 
 
+@pytest.mark.run
 def test_the_search_takes_the_best_and_then_all_of_train():
     train, dev = split("sst2", 300, 0), split("sst2", 60, 1, "dev")
     test = replace(dev, split="test", texts=replace(dev.texts, labels=None))

@@ -208,6 +208,7 @@ def test_what_is_no_table_at_all(tmp_path):
             records.read_glue_tables(folder)
 
 
+@pytest.mark.run
 def test_a_measured_run_is_on_its_page(trained_bert, tmp_path, capsys, monkeypatch):
     shutil.copytree(trained_bert.folder, tmp_path / "run")
     run = selfwise.load(tmp_path / "run")

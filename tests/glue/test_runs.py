@@ -48,6 +48,7 @@ def whole(run, data, tmp_path_factory):
     return run_glue(run, data=data, out=out, **QUICK), out
 
 
+@pytest.mark.run
 def test_all_tasks_come_with_baselines_averages_and_a_zip_that_can_be_sent(whole):
     scores, out = whole
     assert scores.left_out == {}
@@ -214,6 +215,7 @@ def test_what_lies_in_the_folder_is_looked_at_first(run, tmp_path):
     assert not (tmp_path / "out" / "rte.json").exists()
 
 
+@pytest.mark.run
 def test_it_is_said_whether_the_zip_can_be_sent(run, data, tmp_path, capsys):
     told = {"data": data, **QUICK, "quiet": False, "limit": 30, "wnli": "majority"}
     run_glue(run, out=tmp_path / "some", tasks="wnli,rte", **told)
@@ -343,6 +345,7 @@ def refused(capsys, *arguments, what):
         assert word in lines[0], lines[0]
 
 
+@pytest.mark.run
 def test_the_command_and_its_mistakes(run, data, tmp_path, capsys):
     out = tmp_path / "out"
     call = ["glue", run.folder, "--data", data, "--out", out, "--quiet"]
@@ -397,6 +400,7 @@ def test_a_run_on_images_is_refused(data, tmp_path, capsys):
     refused(capsys, *call, what=("GLUE is text", "image"))
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("name", ["cola", "mrpc", "stsb", "rte"])
 def test_the_interval_is_that_of_the_metric_on_resampled_examples(name):
     task, random = find_task(name), np.random.default_rng(0)

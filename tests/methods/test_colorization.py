@@ -241,6 +241,7 @@ def test_encoders_without_a_map_are_refused():
         method(encoder=Flat())
 
 
+@pytest.mark.run  # training
 def test_it_learns_the_colors_of_large_photos(rng):
     """176 px as in the paper, 44 x 44 targets; the two are learned by heart."""
     tiny = {"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 32], "stem": "timm"}

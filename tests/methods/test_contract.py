@@ -30,6 +30,7 @@ def test_the_encoder_is_reachable(case):
     assert case.method.encoder.dim == cases.TINY["channels"][-1]
 
 
+@pytest.mark.run  # training
 def test_overfits_one_batch(case):
     method, view = case.method, case.view()
     first = method(view).loss.item()

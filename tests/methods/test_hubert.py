@@ -244,6 +244,7 @@ def test_metrics_are_the_share_hidden_and_how_often_the_guess_is_right(view):
         assert float(found.mean) == pytest.approx(float(right[frames].float().mean()))
 
 
+@pytest.mark.run  # training
 def test_it_guesses_tones_from_what_is_around_them():
     """Tones last five frames: a hidden frame's neighbours say what it was. New tones every step,
     so nothing can be learned by heart."""

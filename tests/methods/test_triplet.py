@@ -165,6 +165,7 @@ def open_data(data, kind):
     return modality.open_data(data, modality.reading(), opening)
 
 
+@pytest.mark.run  # training
 def test_without_labels_none_is_read(tmp_path):
     """Bitwise the same weights, whatever the labels are, or if there are none."""
     assert not Triplet.labelled
@@ -180,6 +181,7 @@ def test_without_labels_none_is_read(tmp_path):
         assert all(torch.equal(runs[0][name], other[name]) for name in runs[0])
 
 
+@pytest.mark.run  # training
 def test_with_labels_a_batch_is_made_of_identities(tmp_path):
     data = arrays(np.arange(24) % 3)
     run = pretrain("triplet_labelled", data=data, out=tmp_path / "run", **QUICK)
@@ -324,6 +326,7 @@ def test_batches_that_cannot_be(labels, batch, k, said):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.run  # training
 def test_wrong_batches_are_found_before_training(tmp_path):
     x, y = arrays(np.arange(24) % 3)
     out = tmp_path / "run"

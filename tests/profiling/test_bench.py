@@ -306,6 +306,7 @@ def said(*words, capsys) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.run
 def test_images_are_measured_and_nothing_stays(home, capsys):
     words = ["simclr", "--data", home / "photos", *unit_cases.flags(IMAGES), "--measure", 0.3]
     before = torch.get_num_threads(), sorted(home.glob("photos/**/*"))
@@ -346,6 +347,7 @@ def test_what_is_measured_is_what_would_be_trained(home):
     assert found["found"] == wanted.info.model_dump()
 
 
+@pytest.mark.run
 def test_texts_and_recordings_are_measured(home, capsys):
     words = ["roberta", "--data", home / "text.txt", *unit_cases.flags(TEXT), "--measure", 0.1]
     text = said(*words, capsys=capsys)
@@ -380,6 +382,7 @@ def test_what_is_advised_was_tried(home, monkeypatch):
     assert "--precision bf16: 0.50 times" in found.text().partition("no faster")[2]
 
 
+@pytest.mark.run
 def test_a_larger_batch_is_read_from_the_data(home, monkeypatch):
     own = [OptionTrial("why", {"batch": 32})]
     monkeypatch.setattr(bench, "propose_trials", lambda numbers: own)
@@ -423,6 +426,7 @@ def refused(*words, capsys) -> str:
     return found.err
 
 
+@pytest.mark.run
 def test_mistakes_get_one_line(home, capsys):
     good = ["simclr", "--data", home / "photos", *unit_cases.flags(IMAGES)]
     assert "name a method first" in refused(capsys=capsys)

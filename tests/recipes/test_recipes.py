@@ -25,6 +25,7 @@ def pictures(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [("simclr_cifar10", {"steps": 2, "batch": 32}), ("simclr_cifar10_cpu", {"steps": 2})],
@@ -109,6 +110,7 @@ def test_a_recipe_says_its_command_and_what_to_expect(name):
     assert "Args:" in text
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs_twice(tmp_path, monkeypatch):
     from selfwise.recipes import quickstart as module
     from selfwise.workflows import supervised

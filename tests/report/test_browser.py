@@ -109,6 +109,7 @@ def test_a_file_that_is_called_like_an_element_does_nothing(images):
     assert told["contents"]["planted"] == 0
 
 
+@pytest.mark.run  # a process
 def test_text(home):
     told = seen(write_page([home / "text"]))
     sound(told)
@@ -116,6 +117,7 @@ def test_text(home):
     assert told["token"]["shown"]
 
 
+@pytest.mark.run  # a process
 def test_several_runs(images, tmp_path):
     folder, _ = images
     shutil.copytree(folder, tmp_path / "other", ignore=shutil.ignore_patterns("*.html"))

@@ -68,6 +68,7 @@ def test_figures_have_names_of_any_bytes(tmp_path):
     assert "a\\x00b" in text
 
 
+@pytest.mark.run
 def test_a_class_whose_name_is_no_text(tmp_path):
     random = np.random.default_rng(0)
     for name in (NAME, "d"):

@@ -68,6 +68,7 @@ def test_pictures_names_and_classes_belong_together(run, examples):
         assert cosines == sorted(cosines, reverse=True)
 
 
+@pytest.mark.run
 def test_the_share_of_neighbours_of_the_same_class_is_beside_chance(run, examples):
     about = build_sections(run, examples, seed=0)[0].about
     assert "The encoder was not told the classes." in about

@@ -70,6 +70,7 @@ def test_runs_share_a_plot_where_both_have_a_value(tmp_path, drawn):
     assert ["learning rate", "two", "0.5", "0", "0.5", "0", "80"] in cells(found)
 
 
+@pytest.mark.run
 def test_values_of_a_run_that_are_read_together(tmp_path, drawn):
     """In one plot; beside other runs none of them has the colour of another run."""
     log = cases.lines({"step": 2, "positive_distance": 1.0, "negative_distance": 2.0, "loss": 1.0})
@@ -139,6 +140,7 @@ def test_runs_without_logs(tmp_path):
     assert "empty has logged nothing yet." in said(both)
 
 
+@pytest.mark.run
 def test_a_resumed_run_has_one_line(tmp_path, drawn):
     """A kill after a line that no checkpoint has: resuming drops it, and the steps only rise."""
     run = simclr(photos(tmp_path / "data"), tmp_path / "run", steps=6, log_every=1).folder

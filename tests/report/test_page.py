@@ -129,6 +129,7 @@ def test_words_stay_words(text):
     assert data["names"][0] == data["groups"][0] == text
 
 
+@pytest.mark.run
 def test_names_of_files_and_classes_are_words(made):
     read = Read(made)
     assert not handlers(read)
@@ -164,6 +165,7 @@ def test_the_policy_allows_what_is_in_the_page_alone(made):
     assert not [a for _, a in Read(made).elements if "style" in a]  # the policy would drop it
 
 
+@pytest.mark.run
 def test_the_same_run_gives_the_same_page(folder, made, tmp_path):
     out = tmp_path / "other.html"
     assert write_page([folder], out=out).read_text(encoding="utf-8") == made
@@ -182,6 +184,7 @@ def test_without_a_probe_the_page_says_how_to_get_one(folder, made):
     assert "lead" not in [p.get("class") for p in Read(made).all("p")]
 
 
+@pytest.mark.run
 def test_several_runs_share_a_page(folder, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(folder, other)
@@ -279,6 +282,7 @@ def test_examples_are_those_of_the_newest_score(folder, tmp_path):
     assert given.where == "12 examples of photos/cats"
 
 
+@pytest.mark.run
 def test_a_run_whose_data_are_gone_says_so(folder, tmp_path):
     away = tmp_path / "away"
     shutil.copytree(folder, away, ignore=shutil.ignore_patterns("*.html"))
@@ -292,6 +296,7 @@ def test_a_run_whose_data_are_gone_says_so(folder, tmp_path):
     assert "given its data in Python" in words(write_page([away]).read_text(encoding="utf-8"))
 
 
+@pytest.mark.run
 def test_a_run_on_text_shows_paragraphs_of_its_corpus(home):
     run = load(home / "text")
     found = find_examples(run, "", seed=0)

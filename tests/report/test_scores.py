@@ -157,6 +157,7 @@ def probed(home) -> dict[str, dict]:
     return found | {"retrieval": json.loads(file.read_text())}
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("name", ["image", "text", "speech"])
 def test_a_matrix_is_of_the_accuracy_that_was_filed(probed, name):
     score = probed[name]
@@ -209,6 +210,7 @@ def test_a_matrix_is_that_of_the_accuracy_on_the_page(tmp_path):
     assert [int(row[2]) for row in parts(found, Table)[-1].rows] == right
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("name", ["retrieval", "older", "unlabelled"])
 def test_where_there_is_no_matrix(probed, tmp_path, name):
     told = [probed["retrieval"]] if name == "retrieval" else [cases.older(cases.score())]

@@ -107,6 +107,7 @@ def test_a_method_that_says_nothing_shows_its_views(runs, monkeypatch, name):
         assert names == ["original", "x 1", "x 2", "x 3", "x 4"]
 
 
+@pytest.mark.run
 def test_names_and_texts_cannot_be_markup(runs):
     for name in ("supervised", "triplet_labelled", "bert", "gpt"):
         text = page.render("", sections(runs(name)))
@@ -330,6 +331,7 @@ def test_large_pictures_become_small():
     assert (pixels(encode_image(exact, ""))[..., 0] == (exact[0] * 255).round().numpy()).all()
 
 
+@pytest.mark.run
 def test_data_without_labels_or_with_a_single_image_are_told(runs):
     for name in ("supervised", "triplet_labelled"):
         (found,) = sections(runs(name), cases.pictures())

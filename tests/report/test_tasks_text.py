@@ -382,6 +382,7 @@ def test_hidden_spans_are_veiled_and_guesses_stand_only_there():
     assert tasks_speech._find_spans(~mask) == [(0, 5), (10, 20)]
 
 
+@pytest.mark.run
 def test_long_recordings_are_shown_to_their_first_seconds(runs, monkeypatch):
     run = runs("hubert")
     (section,) = sections(run, cases.sounds(3, samples=16_000 * 5))

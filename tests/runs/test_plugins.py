@@ -180,6 +180,7 @@ def test_a_run_folder_causes_no_import_until_the_plugin_is_given(command, file, 
     assert code == 0, err
 
 
+@pytest.mark.run
 def test_show_and_report_work_on_runs_of_code_from_outside(file, capsys):
     pretrain_from_file(capsys, "run")
     code, out, err = run_cli(capsys, "show", "run")

@@ -376,6 +376,7 @@ def test_a_step_may_be_a_number_of_tokens(corpus, runs, tmp_path):
         )
 
 
+@pytest.mark.run
 def test_the_embedded_corpus_needs_no_file(tmp_path):
     encoder = {"encoder": "gpt-tiny", "encoder_options": {**TINY, "length": 32}}
     told = {**QUICK, "steps": 2, "tokenizer": "chars", **encoder, "health_every": 0}
@@ -395,6 +396,7 @@ def refused(capsys, *arguments, what: tuple[str, ...]) -> None:
         assert word in lines[0], lines[0]
 
 
+@pytest.mark.run
 def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.txt").write_text("")
@@ -441,6 +443,7 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
         assert not out.exists(), arguments
 
 
+@pytest.mark.run
 def test_a_tokenizer_without_the_mask_is_refused(corpus, tmp_path, capsys, real_data):
     told = ["--data", corpus, "--out", tmp_path / "r", "--steps", "2", "--batch", "4"]
     gpt2 = ["--tokenizer", real_data / "vocab" / "gpt2" / "encoder.json"]

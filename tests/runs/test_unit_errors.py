@@ -171,6 +171,7 @@ def test_encoders_that_do_not_fit(refused, voices, pictures):
     refused(*fsq, "--encoder.patch", 32, words=("32", "16"))
 
 
+@pytest.mark.run
 def test_units_that_are_none(refused, voices, pictures, runs, tmp_path):
     (tmp_path / "plain").mkdir()
     for command, data, own in ((speech, voices, "mfcc"), (patches, pictures, "patches")):

@@ -78,6 +78,7 @@ def test_the_picture_of_a_tokenizer_is_there_after_a_resume(pictures, tmp_path):
     assert (folder / "reconstructions.png").is_file()
 
 
+@pytest.mark.run
 def test_a_tokenizer_whose_steps_are_not_known_yet_is_not_looked_at_in_each(pictures, tmp_path):
     told = {**cases.CODEC, "health_every": 0, "log_every": 100, "epochs": 3}
     told.pop("steps")

@@ -123,6 +123,7 @@ def test_all_layers_are_filed_by_one_pass(voices, runs, monkeypatch, tmp_path):
     assert len(passes) == 1
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("kind", ["linear", "weighted", "knn"])
 def test_a_probe_of_speech_stands_beside_mfcc_and_the_untrained_encoder(
     runs, voices, kind, tmp_path
@@ -147,6 +148,7 @@ def test_speech_is_retrieved_beside_mfcc(runs, voices):
     assert all(0 <= row["mean"] <= 1 for row in found.rows())
 
 
+@pytest.mark.run
 def test_the_search_holds_out_groups_where_there_are_some(runs, voices, tmp_path, monkeypatch):
     from selfwise.evaluation.probes import frozen as frozen_probes
 
@@ -235,6 +237,7 @@ def test_a_run_on_units_resumes_exactly(runs, kind, tmp_path, own_cache):
     assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("warm", [False, True])
 def test_the_second_iteration_has_the_units_of_the_firsts_layer(runs, voices, tmp_path, warm):
     out = tmp_path / "runs"
@@ -332,6 +335,7 @@ def test_beit_predicts_clusters_of_patches(runs):
     assert math.isfinite(cases.logged(run.folder)[-1]["masked"])
 
 
+@pytest.mark.run
 def test_beit_predicts_clusters_of_a_layer_of_an_earlier_run(runs, pictures, tmp_path):
     earlier = runs("beit of codes")
     told = {**cases.PATCHES, "units": str(earlier.folder), "units_layer": -1}
@@ -355,6 +359,7 @@ def _views(pictures):
     return x
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("warm", [False, True])
 def test_iterations_of_images(runs, pictures, tmp_path, warm):
     more = {"iterations": 2, "next_layer": 0, "next_clusters": 5, "warm": warm}
@@ -367,6 +372,7 @@ def test_iterations_of_images(runs, pictures, tmp_path, warm):
     assert run.record.option("start") == (str(first.folder.resolve()) if warm else "")
 
 
+@pytest.mark.run
 def test_beit_is_probed_by_layer(runs, pictures):
     told = {"train": pictures, "seeds": 1, "quiet": True}
     scores = [selfwise.probe(runs("beit"), **told, layer=k) for k in (0, -1)]

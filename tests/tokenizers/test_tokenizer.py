@@ -154,6 +154,7 @@ def test_what_is_saved_is_what_is_loaded(made, tmp_path):
     assert len({tokenizer.fingerprint for tokenizer in made.values()}) == len(TOKENIZER_KINDS)
 
 
+@pytest.mark.run  # a process
 def test_the_same_texts_give_the_same_tokenizer_in_every_process(made):
     code = (
         "from tests.tokenizers.test_tokenizer import *\n"

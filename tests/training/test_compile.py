@@ -40,6 +40,7 @@ def losses(name, *, compile, **given):
     ]
 
 
+@pytest.mark.slow  # compiles
 @pytest.mark.parametrize("name", methods.method_names())
 def test_every_method_runs_compiled_graphs(name):
     before = compiled.COMPILED_RUNS.count
@@ -52,6 +53,7 @@ def test_every_method_runs_compiled_graphs(name):
     assert with_graphs == pytest.approx(losses(name, compile=False), rel=1e-5)
 
 
+@pytest.mark.slow  # compiles
 @pytest.mark.parametrize("name", ["bert", "gpt", "hubert", "beit"])
 def test_every_block_is_compiled(name):
     method = cases.build(name)
@@ -66,6 +68,7 @@ def test_every_block_is_compiled(name):
     )
 
 
+@pytest.mark.slow
 def test_dropout_draws_what_it_draws_without_compile():
     def found(compile):
         encoder = cases.tiny_text_encoder("bert", dropout=0.1, attention_dropout=0.1)
@@ -74,6 +77,7 @@ def test_dropout_draws_what_it_draws_without_compile():
     assert found(True) == pytest.approx(found(False), rel=1e-5)
 
 
+@pytest.mark.run
 def test_a_copy_of_a_compiled_encoder_has_weights_of_its_own():
     method = cases.build("supervised")
     losses("supervised", compile=True, method=method)
@@ -86,6 +90,7 @@ def test_a_copy_of_a_compiled_encoder_has_weights_of_its_own():
         assert torch.equal(copy(x).pooled, expected)
 
 
+@pytest.mark.run
 def test_a_compiled_run_is_resumed_exactly(tmp_path):
     class Repeated:
         def __getitem__(self, step):
@@ -120,6 +125,7 @@ def test_a_missing_compiler_is_named_first(monkeypatch):
         options(methods.find_method("bert"), compile=True)
 
 
+@pytest.mark.run
 @pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="needs a C++ compiler")
 def test_a_block_in_cpp_trains_as_well(monkeypatch):
     monkeypatch.setattr(compiled, "BACKEND", "inductor")

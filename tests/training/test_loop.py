@@ -171,6 +171,7 @@ def test_a_stopped_run_goes_on_bitwise(name, precision, tmp_path):
     stop_and_go_on(name, tmp_path, precision=precision)
 
 
+@pytest.mark.run
 def test_two_threads_stop_and_go_on_bitwise(tmp_path):
     stop_and_go_on("simclr", tmp_path, precision="float32", threads=2)
 
@@ -396,6 +397,7 @@ def test_warnings_of_a_probe_reach_the_user(capsys):
     assert "warning: step 3: the rank is 1.0" in capsys.readouterr().err
 
 
+@pytest.mark.run  # a process
 def test_a_folder_is_trained_by_one_process_only(tmp_path):
     code = f"""
 import pathlib, time
@@ -445,6 +447,7 @@ def test_values_go_to_weights_and_biases(tmp_path, monkeypatch):
     assert {step for step, values in project.logged if "cross_entropy" in values} == {3, 6}
 
 
+@pytest.mark.run
 def test_compiled_training_is_the_same_training():
     def losses(compiled):
         found = []

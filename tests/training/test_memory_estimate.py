@@ -1,5 +1,7 @@
-"""Time and memory of a run, estimated before it: from few steps, and from small ones."""
+"""Time and memory of a run, estimated before it: import contextlib
+from few steps, and from small ones."""
 
+import contextlib
 import os
 from functools import partial
 
@@ -144,6 +146,24 @@ def test_a_batch_that_does_not_fit_is_named_with_one_that_does(monkeypatch):
         check(monkeypatch, 10)
 
 
+def test_a_second_pass_is_made_only_where_memory_is_near(monkeypatch):
+    passes = []
+    measure_saved_bytes = memory_estimate.measure_saved_bytes
+
+    def counted(*args, **named):
+        passes.append(args[2])
+        return measure_saved_bytes(*args, **named)
+
+    monkeypatch.setattr(memory_estimate, "measure_saved_bytes", counted)
+    check(monkeypatch, 10**12)
+    assert passes == [4]
+    needed = 5 * 10**7  # about what this step needs, so that one pass cannot tell
+    with contextlib.suppress(ValueError):
+        check(monkeypatch, needed)
+    assert passes == [4, 4, 8]
+
+
+@pytest.mark.run
 def test_memory_is_checked_before_a_run_folder_is_there(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(memory_estimate, "available_memory", lambda device: 10**6)
     line = f"pretrain simclr --data digits --out {tmp_path / 'run'} --batch 64 --steps 2"

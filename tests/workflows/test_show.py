@@ -71,6 +71,7 @@ def row(text: str, name: str) -> list[str]:
     return [cell.strip() for cell in line.split("  ") if cell.strip()][1:]
 
 
+@pytest.mark.run
 def test_options_state_and_metrics_of_one_run(home, capsys):
     text = said("show", home / "plain", capsys=capsys)
     assert text.startswith(f"simclr in {home / 'plain'}\n  step 4 of 4\n")
@@ -108,6 +109,7 @@ def indented(text: str) -> str:
     return "".join(f"  {line}\n" for line in text.splitlines())
 
 
+@pytest.mark.run  # a process
 @pytest.mark.parametrize("name", ["plain", "longer", "text", "speech/iteration-1"])
 def test_the_command_makes_the_run_again_bitwise(home, name, tmp_path, capsys):
     run, made = home / name, tmp_path / "made again's"
@@ -123,6 +125,7 @@ def test_the_command_makes_the_run_again_bitwise(home, name, tmp_path, capsys):
     assert (made / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
 
 
+@pytest.mark.run  # a process
 def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
     first, second, third = home / "plain", tmp_path / "second", tmp_path / "third"
     told = {"steps": 2, "batch": 12, "log_every": 1, "threads": 1, "quiet": True}
@@ -133,6 +136,7 @@ def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
     assert unit_cases.weights(third, 2) == unit_cases.weights(second, 2)
 
 
+@pytest.mark.run  # a process
 def test_what_the_machine_chose_is_in_the_command():
     words = typed(reproduce_command(cases.settings(threads=7, device="cuda"), out="b").command)
     for name, value in {"threads": "7", "device": "cuda", "precision": "float32"}.items():
@@ -142,6 +146,7 @@ def test_what_the_machine_chose_is_in_the_command():
     assert {"temperature", "batch", "steps"} <= {*changes}
 
 
+@pytest.mark.run  # a process
 def test_another_optimiser_has_no_rate_of_the_paper():
     """0.6 is SimCLR's rate for 64 examples with LARS; with SGD it must be said."""
     assert "--lr" not in reproduce_command(cases.settings(), out="b").command
@@ -152,6 +157,7 @@ def test_another_optimiser_has_no_rate_of_the_paper():
     assert list_changes(other)["lr"] == Change(0.6, None)
 
 
+@pytest.mark.run  # a process
 def test_what_cannot_be_typed_is_told():
     record = cases.settings(data="<from Python>", forgotten=3)
     asked = {name: value for name, value in record.config.items() if name != "steps"}
@@ -168,6 +174,7 @@ def test_what_cannot_be_typed_is_told():
     ]
 
 
+@pytest.mark.run  # a process
 def test_weights_from_elsewhere_are_imported_again():
     record = cases.settings("bert", data="<imported>")
     words = typed(reproduce_command(record, out="b").command)
@@ -183,6 +190,7 @@ def test_weights_of_timm_are_imported_again_as_they_were():
     assert words == ["import", "timm", "a.safetensors", *told, "--out", "b"]
 
 
+@pytest.mark.run
 def test_only_what_differs_stands_beside_each_other(home, capsys):
     runs = [home / "plain", home / "longer"]
     text = said("show", *runs, capsys=capsys)

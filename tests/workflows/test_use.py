@@ -88,6 +88,7 @@ def test_embeddings_go_to_parquet_and_npz(run, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.run
 def test_a_score_has_its_baselines_seeds_and_intervals(run, score):
     names = {row["competitor"] for row in score.rows()}
     assert names == {"pretrained", "untrained", "raw input"}
@@ -114,6 +115,7 @@ def test_other_probes(run, kind, monkeypatch):
     assert torch.equal(weights, run.encoder.state_dict()["model.conv1.weight"])
 
 
+@pytest.mark.run
 def test_supervised_from_scratch_has_the_views_and_steps_of_the_run(run, monkeypatch):
     from selfwise.workflows import supervised
 
@@ -152,6 +154,7 @@ def test_other_classes_are_named(run, tmp_path):
         )
 
 
+@pytest.mark.run
 def test_arrays_and_data_sets_from_python(tmp_path):
     x = np.random.default_rng(0).integers(0, 255, (96, 8, 8, 3), dtype=np.uint8)
     out = tmp_path / "array"
@@ -180,6 +183,7 @@ def test_arrays_and_data_sets_from_python(tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.run
 def test_seeds_make_runs(run, tmp_path):
     again = selfwise.pretrain("simclr", data="digits:train", out=tmp_path / "a", **QUICK, seed=1)
     other = selfwise.pretrain("simclr", data="digits:train", out=tmp_path / "b", **QUICK, seed=2)
@@ -241,6 +245,7 @@ def test_paths_are_recorded_so_that_they_hold_from_anywhere(tmp_path, monkeypatc
     assert name_data(np.zeros(3)) == "<from Python>"
 
 
+@pytest.mark.run
 def test_health_is_logged_and_changes_nothing(tmp_path):
     weights = []
     for every in (0, 5):
@@ -254,6 +259,7 @@ def test_health_is_logged_and_changes_nothing(tmp_path):
     assert {"alignment", "uniformity", "rank"} <= set(lines[-1])
 
 
+@pytest.mark.run
 def test_without_a_budget_there_is_one_that_ends_and_its_time_is_printed(
     tmp_path, monkeypatch, capsys
 ):
@@ -275,6 +281,7 @@ def test_classes_are_matched_by_name(run):
     assert np.array_equal(test.labels, y)
 
 
+@pytest.mark.run
 def test_epochs_and_minutes_become_steps(tmp_path):
     told = {k: v for k, v in QUICK.items() if k != "steps"}
     epochs = selfwise.pretrain("simclr", data="digits", out=tmp_path / "e", **told, epochs=0.5)

@@ -133,8 +133,8 @@ def of_others(
     source = _source(earlier, options.units_layer, open_run)
     if source.about != units.about["of"]:
         raise ValueError(f"its units are of {units.about['of']}, and there is {source.about}")
-    found, valid = source.extract(device)(batch)
-    ids = units.codebook(found.flatten(0, 1)).view(valid.shape)
+    frames, valid = source.extract(device)(batch)
+    ids = units.codebook(frames.flatten(0, 1)).view(valid.shape)
     return ids.masked_fill(~valid, -1).cpu()
 
 

@@ -30,6 +30,7 @@ from selfwise.modalities.image.targets import image_info
 from selfwise.modalities.modality import (
     Embed,
     EncoderChoice,
+    EncoderFactory,
     FeatureOptions,
     Opening,
     OpenRun,
@@ -38,6 +39,10 @@ from selfwise.modalities.modality import (
 )
 
 PREFIX = "encoder."  # of the options of encoders
+BUILDERS: dict[str, EncoderFactory] = {  # by family; all others are models of timm
+    "beit": beit.build_beit_encoder,
+    "codec": image_codec.build_codec_encoder,
+}
 
 
 class ImageReading(Config):
@@ -212,19 +217,9 @@ class ImageModality:
 
 
 def _build_own(choice: EncoderChoice, channels: int, size: int, seed: int) -> nn.Module:
+    build = BUILDERS.get(choice.name.partition("-")[0], image.build_image_encoder)
     options = choice.options.model_dump(exclude_none=True)
-    family = choice.name.partition("-")[0]
-    if family == "beit":
-        return beit.build_beit_encoder(
-            choice.name, in_channels=channels, size=size, seed=seed, **options
-        )
-    if family == "codec":
-        return image_codec.build_codec_encoder(
-            choice.name, in_channels=channels, size=size, seed=seed, **options
-        )
-    return image.build_image_encoder(
-        choice.name, in_channels=channels, size=size, seed=seed, **options
-    )
+    return build(choice.name, in_channels=channels, size=size, seed=seed, **options)
 
 
 MODALITY = ImageModality()

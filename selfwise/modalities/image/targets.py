@@ -263,9 +263,9 @@ def _make(
         _learn(home, images, about, run, device)
     units = _opened(home, about, open_run)
     some = np.sort(shuffle_indices(len(images), SEED, "usage")[: 4 * AT_ONCE])
-    told = {"size": about["size"], "device": device}
     counts = torch.zeros(units.size, dtype=torch.int64)
-    for view in iterate_views(images, np.array_split(some, max(1, len(some) // AT_ONCE)), **told):
+    groups = np.array_split(some, max(1, len(some) // AT_ONCE))
+    for view in iterate_views(images, groups, size=about["size"], device=device):
         counts += torch.bincount(units(view).flatten().cpu(), minlength=units.size)
     share = counts[counts > 0].double() / counts.sum()
     about["in use"] = int((counts > 0).sum())

@@ -161,6 +161,7 @@ def test_a_killed_cache_goes_on(tmp_path, monkeypatch, home):
     assert [path.name for path in home.glob(".*.half")] == []
 
 
+@pytest.mark.run  # a process
 def test_a_cache_killed_by_force_is_never_half(tmp_path, home):
     root = folder(tmp_path, *(f"{i:03d}.wav" for i in range(60)), seconds=1.0)
     one = str(root / "000.wav")

@@ -150,6 +150,7 @@ KILLED = """
 """
 
 
+@pytest.mark.run  # a process
 def test_a_killed_build_goes_on_and_gives_the_same_bytes(root, tokenizer, tmp_path, monkeypatch):
     tokenizer.save(tmp_path)
     open_corpus(root, tokenizer, sentences=True, workers=1)
@@ -170,6 +171,7 @@ def test_a_killed_build_goes_on_and_gives_the_same_bytes(root, tokenizer, tmp_pa
     assert not list((tmp_path / "killed" / "text").glob(".*.half"))
 
 
+@pytest.mark.run  # a process
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     code = """
         import os, signal
@@ -204,6 +206,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     raise AssertionError(f"{left} were still there")
 
 
+@pytest.mark.run  # a process
 def test_two_processes_do_not_write_over_each_other(root, tokenizer, tmp_path):
     tokenizer.save(tmp_path)
     say = [sys.executable, "-c", textwrap.dedent(KILLED), str(root), str(tmp_path), "0"]

@@ -65,6 +65,7 @@ def wave(clips, n=3):
     return torch.from_numpy(np.stack(clips[:n]))
 
 
+@pytest.mark.run
 def test_transformers_loads_the_folder_without_a_missing_or_unexpected_key(run, exported, clips):
     import transformers
 
@@ -125,6 +126,7 @@ def test_a_log_mel_encoder_has_no_counterpart(clips, tmp_path):
     assert not (tmp_path / "hf").exists()
 
 
+@pytest.mark.run
 def test_onnx_has_tokens_and_pooled(run, clips, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

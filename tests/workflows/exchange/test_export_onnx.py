@@ -51,6 +51,7 @@ def as_told(path: Path, told: dict) -> np.ndarray:
     return np.clip(np.stack(small) / 255, 0, 1).astype(np.float32)
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("kind", ["resnet", "resnet lightness", "vit"])
 def test_features_of_files(kind, files, runs, tmp_path, capfd):
     run = runs(kind)
@@ -86,6 +87,7 @@ def test_preprocessing_is_that_of_our_evaluation(size, files):
             assert np.abs(as_told(path, told) - expected).max() < 1e-5
 
 
+@pytest.mark.run
 def test_features_of_cifar_files(real_data, tmp_path):
     cats = real_data / "CIFAR-10-images" / "test" / "cat"
     some = tmp_path / "cats"
@@ -101,6 +103,7 @@ def test_features_of_cifar_files(real_data, tmp_path):
     assert far(table.vectors, session.run(["pooled"], {"x": x})[0]) < 1e-4
 
 
+@pytest.mark.run
 def test_features_of_texts(tmp_path):
     """Of BERT, whose texts stand between two tokens, and of GPT, whose do not."""
     from tokenizers import Tokenizer

@@ -70,6 +70,7 @@ def test_timm_finds_the_same_in_the_same_files(kind, runs, files, tmp_path):
     assert (told["mean"], told["std"]) == expected.get(kind, ([0.0] * channels, [1.0] * channels))
 
 
+@pytest.mark.run
 @pytest.mark.parametrize("name", ["test_vit", "test_resnet"])
 def test_of_a_plain_model_the_name_and_the_file_are_enough(name, files, tmp_path):
     told = {"encoder": name, "size": 160 if name == "test_vit" else 32, **QUICK}

@@ -204,6 +204,7 @@ def test_statistics_that_are_none_get_a_sentence(told, tmp_path):
         import_weights("beit", folder, out=tmp_path / "run")
 
 
+@pytest.mark.run
 def test_onnx_has_tokens_and_pooled(run, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

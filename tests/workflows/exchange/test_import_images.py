@@ -118,6 +118,7 @@ def torchvisions(file, **told):
     return model
 
 
+@pytest.mark.run
 def test_torchvisions_file_gives_its_features_and_trains_further(files, tmp_path):
     model = torchvisions(tmp_path / "weights.pth")
     words = ["import", "torchvision", tmp_path / "weights.pth", "--encoder", "resnet18"]

@@ -89,6 +89,7 @@ PLACES = {
 }
 
 
+@pytest.mark.run
 @pytest.mark.parametrize(
     ("kind", "form", "ways"),
     [
@@ -127,6 +128,7 @@ def str_of(path):
     return f"Image.open({str(path)!r})"
 
 
+@pytest.mark.run
 def test_its_python_reads_large_and_odd_pictures_too(tmp_path, monkeypatch):
     """Shrunk when read, cut to 3:1, turned, transparent, gray."""
     odd = photographs(tmp_path / "odd", 2, short=700, long=1000)
@@ -152,6 +154,7 @@ def test_its_python_reads_large_and_odd_pictures_too(tmp_path, monkeypatch):
     assert far(table.vectors, np.concatenate(rows)) < 1e-4
 
 
+@pytest.mark.run
 def test_of_text_and_speech(tmp_path, monkeypatch):
     monkeypatch.setenv("SELFWISE_CACHE", str(tmp_path / "cache"))
     corpus = tmp_path / "corpus.txt"
@@ -237,6 +240,7 @@ def test_names_cannot_say_more_than_names(told):
         assert "\x1b" not in line
 
 
+@pytest.mark.run
 def test_where_weights_began(run, files, tmp_path):
     export_run(run.folder, to="safetensors", out=tmp_path / "given")
     weights = tmp_path / "given" / "model.safetensors"
