@@ -25,7 +25,7 @@ def make_clips(count: int, seconds: float = 2.0) -> torch.Tensor:
 
 def main() -> None:
     waves = make_clips(64)
-    features = targets.mfcc(waves)[:, ::2]  # 100 frames a second become the encoder's 50
+    features = targets.compute_mfcc(waves)[:, ::2]  # 100 frames a second become the encoder's 50
     ids = targets.fit_kmeans(features.flatten(0, 1), CLUSTERS, seed=0).ids.reshape(len(waves), -1)
 
     torch.manual_seed(0)

@@ -9,11 +9,16 @@ from threading import Lock
 
 # malloc.h of the GNU C library
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
-KEEP = {TRIM_THRESHOLD: -1, MMAP_MAX: 0}  # give nothing back, map nothing apart
+KEEP_ALL = {TRIM_THRESHOLD: -1, MMAP_MAX: 0}  # give nothing back, map nothing apart
 # afterwards: the two limits that move, as high as the library ever moves them; the third as it was
-USUAL = {TRIM_THRESHOLD: 2**26, MMAP_THRESHOLD: 2**25, MMAP_MAX: 2**16}
+USUAL_LIMITS = {TRIM_THRESHOLD: 2**26, MMAP_THRESHOLD: 2**25, MMAP_MAX: 2**16}
 # how a user says how memory is kept
-ASKED = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
+USER_SETTINGS = (
+    "GLIBC_TUNABLES",
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_MMAP_MAX_",
+)
 
 _inside = [0]  # how often it was entered and not left: the C library is the whole process's
 _entering = Lock()
@@ -31,14 +36,14 @@ def keep_freed_memory() -> Iterator[None]:
     """
     with _entering:
         _inside[0] += 1
-        _set_malloc_options(KEEP)
+        _set_malloc_options(KEEP_ALL)
     try:
         yield
     finally:
         with _entering:
             _inside[0] -= 1
             if not _inside[0]:
-                _set_malloc_options(USUAL)
+                _set_malloc_options(USUAL_LIMITS)
                 _trim_heap()
 
 
@@ -56,7 +61,7 @@ def _trim_heap() -> None:
 @cache
 def _find_function(name: str) -> Callable[..., int] | None:
     """A function of the C library, where it has one of this name, as GNU's, and is ours to tell."""
-    if any(name in os.environ for name in ASKED):
+    if any(name in os.environ for name in USER_SETTINGS):
         return None
     try:
         return getattr(ctypes.CDLL(None), name, None)

@@ -23,7 +23,7 @@ DIFFERENCE_REACH = 2  # frames to each side that a difference looks at: Kaldi's 
 ENERGY_FLOOR = torch.finfo(torch.float32).eps  # of a band's energy, before the logarithm
 
 
-def mfcc(
+def compute_mfcc(
     x: Float[Tensor, "b s"], extent: Int64[Tensor, "b"] | None = None
 ) -> Float32[Tensor, "b m 39"]:
     """13 coefficients, their differences and the differences of those, 100 frames a second.
@@ -50,10 +50,10 @@ def mfcc(
 def mfcc_frames(batch: AudioBatch) -> tuple[Float32[Tensor, "b t 39"], Bool[Tensor, "b t"]]:
     """The MFCC of every second frame, which are those of the encoder's frames, and which are real.
 
-    Frame t of `types.frames` begins at sample 320 t, as frame 2 t of `mfcc` does. In a piece of a
+    Frame t of `types.frames` begins at sample 320 t, as frame 2 t of `compute_mfcc` does. In a piece of a
     longer recording the differences of the outermost four frames do not see beyond it.
     """
-    features = mfcc(batch.x, batch.extent)[:, ::2]
+    features = compute_mfcc(batch.x, batch.extent)[:, ::2]
     place = torch.arange(features.shape[1], device=features.device)
     if batch.extent is None:
         return features, torch.ones_like(place, dtype=torch.bool).expand(features.shape[:2])

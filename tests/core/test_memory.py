@@ -89,7 +89,7 @@ def test_without_the_functions_of_the_c_library_nothing_happens(monkeypatch):
         memory._find_function.cache_clear()
 
 
-@pytest.mark.parametrize("name", memory.ASKED)
+@pytest.mark.parametrize("name", memory.USER_SETTINGS)
 def test_a_user_who_says_how_memory_is_kept_is_not_overruled(name, monkeypatch):
     monkeypatch.setenv(name, "1")
     memory._find_function.cache_clear()

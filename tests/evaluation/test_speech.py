@@ -37,7 +37,7 @@ from selfwise.evaluation.scores.unit_agreement import (
     flatten_units,
     measure_agreement,
 )
-from selfwise.targets.mfcc import mfcc
+from selfwise.targets.mfcc import compute_mfcc
 
 SECONDS = (0.3, 1.7, 0.025, 0.9, 0.31, 1.1, 0.04)
 
@@ -204,7 +204,7 @@ def test_mfcc_statistics_are_those_of_each_recording_alone(recordings):
     found = compute_mfcc_statistics(recordings)
     assert found.shape == (len(SECONDS), 78)
     for i, row in enumerate(found):
-        one = mfcc(torch.from_numpy(recordings.read(i))[None])[0].numpy()
+        one = compute_mfcc(torch.from_numpy(recordings.read(i))[None])[0].numpy()
         assert len(one) == 1 + (int(16_000 * SECONDS[i]) - 400) // 160
         expected = np.concatenate([one.mean(axis=0), one.std(axis=0)])
         np.testing.assert_allclose(row, expected, atol=2e-3)

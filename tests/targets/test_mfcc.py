@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from selfwise.core.types import AudioBatch, count_frames
-from selfwise.targets.mfcc import mfcc, mfcc_frames
+from selfwise.targets.mfcc import compute_mfcc, mfcc_frames
 
 # Made with kaldi-native-fbank 1.23.0, which is no dependency: OnlineMfcc with dither 0, snip_edges,
 # povey, 25 and 10 ms, 23 bands from 20 Hz to 8 kHz, 13 coefficients, no energy, lifter 22, on
@@ -102,7 +102,7 @@ def clips(*lengths: int) -> AudioBatch:
 
 
 def test_golden_numbers_of_kaldi():
-    found = mfcc(sound()[None])[0]
+    found = compute_mfcc(sound()[None])[0]
     assert found.shape == (38, 39)
     for t, row in GOLDEN.items():
         torch.testing.assert_close(found[t, : len(row)], torch.tensor(row), atol=1e-3, rtol=0)
@@ -111,30 +111,30 @@ def test_golden_numbers_of_kaldi():
 def test_loops_in_float64_with_the_differences_at_the_edges():
     x = sound()[:2500]
     expected = torch.from_numpy(by_loops(x.numpy())).float()
-    torch.testing.assert_close(mfcc(x[None])[0], expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(compute_mfcc(x[None])[0], expected, atol=1e-3, rtol=0)
 
 
 def test_quiet_bands_have_the_floor_of_float32():
     x = sound()[:1200] * 1e-5
     expected = torch.from_numpy(by_loops(x.numpy())).float()
-    torch.testing.assert_close(mfcc(x[None])[0], expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(compute_mfcc(x[None])[0], expected, atol=1e-3, rtol=0)
 
 
 def test_nothing_depends_on_the_padding():
     batch = clips(8000, 2000, 5123, 400)
-    found = mfcc(batch.x, batch.extent)
+    found = compute_mfcc(batch.x, batch.extent)
     # whatever lies behind the end
     noisy = torch.where(torch.arange(8000) < batch.extent[:, None], batch.x, 9.0)
-    torch.testing.assert_close(mfcc(noisy, batch.extent), found, atol=1e-4, rtol=0)
+    torch.testing.assert_close(compute_mfcc(noisy, batch.extent), found, atol=1e-4, rtol=0)
     for row, n in enumerate(batch.extent.tolist()):
-        alone = mfcc(batch.x[row : row + 1, :n])[0]
+        alone = compute_mfcc(batch.x[row : row + 1, :n])[0]
         assert len(alone) == (n - 400) // 160 + 1
         torch.testing.assert_close(found[row, : len(alone)], alone, atol=1e-4, rtol=0)
         assert (found[row, len(alone) :] == 0).all()
 
 
 def test_a_louder_clip_differs_in_the_first_coefficient_alone():
-    found, louder = (mfcc((sound() * scale)[None])[0] for scale in (1, 2))
+    found, louder = (compute_mfcc((sound() * scale)[None])[0] for scale in (1, 2))
     # every band has four times the energy
     expected = found.clone()
     expected[:, 0] += np.sqrt(23) * np.log(4)
@@ -143,13 +143,13 @@ def test_a_louder_clip_differs_in_the_first_coefficient_alone():
 
 def test_a_constant_is_taken_away():
     x = sound()[None]
-    torch.testing.assert_close(mfcc(x + 0.3), mfcc(x), atol=2e-3, rtol=0)
+    torch.testing.assert_close(compute_mfcc(x + 0.3), compute_mfcc(x), atol=2e-3, rtol=0)
 
 
 def test_every_second_frame_is_a_frame_of_the_encoder():
     batch = clips(8000, 5123, 719, 720, 399)
     found, valid = mfcc_frames(batch)
-    whole = mfcc(batch.x, batch.extent)
+    whole = compute_mfcc(batch.x, batch.extent)
     assert found.shape[1] == count_frames(8000)
     assert valid.sum(dim=1).tolist() == [count_frames(n) for n in (8000, 5123, 719, 720, 399)]
     for t in range(found.shape[1]):
@@ -176,7 +176,7 @@ def test_a_clip_below_25_ms_has_no_frames(samples):
 
 
 def test_silence_is_finite_and_autocast_changes_nothing():
-    assert bool(mfcc(torch.zeros(1, 4000)).isfinite().all())
-    expected = mfcc(sound()[None])
+    assert bool(compute_mfcc(torch.zeros(1, 4000)).isfinite().all())
+    expected = compute_mfcc(sound()[None])
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(mfcc(sound()[None]), expected)
+        assert torch.equal(compute_mfcc(sound()[None]), expected)

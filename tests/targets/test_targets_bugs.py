@@ -1,7 +1,6 @@
 """Bugs that the tests of k-means, MFCC and patches notice."""
 
 from functools import partial
-from importlib import import_module
 
 import pytest
 import torch
@@ -23,8 +22,6 @@ from tests.targets import test_codebook as codebook
 from tests.targets import test_mfcc as sounds
 from tests.targets import test_patches as patches
 
-# the package has a function of the same name
-mfcc_module = import_module("selfwise.targets.mfcc")
 LLOYD = partial(kmeans.test_lloyd, 8, 4)
 GOLDEN = sounds.test_golden_numbers_of_kaldi
 FRAMES = sounds.test_every_second_frame_is_a_frame_of_the_encoder

@@ -68,7 +68,7 @@ def test_parts_are_found_by_tab():
         "views": ["mask_spans", "mask_tokens", "simclr"],
         "encoders": ["build_image_encoder", "build_speech_encoder", "build_text_encoder"],
         "probes": ["fit_linear", "measure_retrieval", "predict_knn"],
-        "targets": ["fit_kmeans", "mfcc"],
+        "targets": ["fit_kmeans", "compute_mfcc"],
         "losses": ["nt_xent", "triplet_loss"],
     }.items():
         module = getattr(selfwise, part)

@@ -16,7 +16,7 @@ from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.distributed.sharded_map import EMPTY, Arrays, gather_in_order
 from selfwise.evaluation.features.compute import ON_CPU, ComputeOptions
 from selfwise.evaluation.features.image import encode_to_layer, evaluation_mode
-from selfwise.targets.mfcc import mfcc
+from selfwise.targets.mfcc import compute_mfcc
 
 POOLINGS = ("mean", "mean+deviation")
 CHUNK_SECONDS, BATCH_SECONDS = 30.0, 120.0  # of a piece, and of a batch with its padding
@@ -127,7 +127,7 @@ def compute_mfcc_statistics(
     """
     statistics = _compute_statistics(
         recordings,
-        lambda batch: [mfcc(batch.x, batch.extent)],
+        lambda batch: [compute_mfcc(batch.x, batch.extent)],
         hop=MFCC_HOP,
         deviation=True,
         seconds=MFCC_CHUNK_SECONDS,
