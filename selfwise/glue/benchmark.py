@@ -3,20 +3,21 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
+from selfwise.core.ranges import NonNegativeInt, PositiveInt
 from selfwise.glue.competitors import FitCompetitor, build_majority, build_probes
 from selfwise.glue.finetune_recipes import find_recipe
 from selfwise.glue.options import (
     ALL,
     MAJORITY,
     GlueConfig,
-    check_config,
     complete_config,
     parse_tasks,
     result_options,
 )
 from selfwise.glue.results import write_results
-from selfwise.glue.scores import COMPETITORS, FROZEN, UNFITTED, GlueScores
+from selfwise.glue.scores import COMPETITORS, UNFITTED, GlueScores
 from selfwise.glue.search import build_finetuned
 from selfwise.glue.task_results import TaskResults, compare_fits
 from selfwise.glue.task_splits import AX, TaskSplits, find_tasks, open_task
@@ -31,15 +32,15 @@ def run_glue(
     data: str | Path,
     out: str | Path,
     tasks: str = ALL,
-    mode: str = FROZEN,
-    seeds: int = 3,
-    limit: int = 0,
+    mode: Literal["frozen", "finetune"] = "frozen",
+    seeds: PositiveInt = 3,
+    limit: NonNegativeInt = 0,
     layers: str = "",
     poolings: str = "",
-    recipe: str = "",
-    precision: str = "",
-    start: str = "",
-    wnli: str = MAJORITY,
+    recipe: Literal["fixed", "albert", "bert", "roberta", "small"] | None = None,
+    precision: Literal["float32", "bf16"] | None = None,
+    start: Literal["mnli"] | None = None,
+    wnli: Literal["majority", "probe"] = "majority",
     device: str = "auto",
     quiet: bool = False,
 ) -> GlueScores:
@@ -69,8 +70,8 @@ def run_glue(
         device: cpu, cuda or auto.
         quiet: print nothing while it works.
     """
-    config = GlueConfig(mode, seeds, limit, device, wnli, (), recipe, precision, start)
-    check_config(config)
+    choices = (recipe or "", precision or "", start or "")
+    config = GlueConfig(mode, seeds, limit, device, wnli, (), *choices)
     requested = parse_tasks(tasks)
     run = run if isinstance(run, Run) else load(run)
     config = complete_config(run, config, layers, poolings)

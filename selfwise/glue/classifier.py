@@ -15,7 +15,8 @@ from selfwise.core.device import autocast
 from selfwise.core.errors import did_you_mean
 from selfwise.core.types import TextBatch, TextEncoder, to_device
 from selfwise.evaluation.features.image import evaluation_mode
-from selfwise.evaluation.features.text import TokenRow, batch_by_length, pad_rows, pool_tokens
+from selfwise.evaluation.features.text import batch_by_length, pad_rows, pool_tokens
+from selfwise.evaluation.features.text_rows import TokenRow
 from selfwise.glue.finetune_recipes import FinetuneRecipe
 from selfwise.glue.tasks import SCORES
 from selfwise.nn.attention import Attention

@@ -1,12 +1,12 @@
-"""The options of `selfwise glue`, checked before anything is read."""
+"""The options of `selfwise glue` that go together, checked before anything is read."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from selfwise.core.device import EVALUATION_PRECISIONS, choose_evaluation
+from selfwise.core.device import choose_evaluation
 from selfwise.core.errors import did_you_mean
 from selfwise.evaluation.features.text import LAYERS, check_pooling
-from selfwise.glue.finetune_recipes import FIXED, RECIPES
+from selfwise.glue.finetune_recipes import FIXED
 from selfwise.glue.frozen import FeatureSetting
 from selfwise.glue.scores import FINETUNE, FROZEN
 from selfwise.glue.task_splits import AX, MNLI
@@ -14,8 +14,6 @@ from selfwise.glue.tasks import TASKS, GlueTask, find_task
 from selfwise.runs.open import Run
 
 ALL, MIDDLE, LAST, MAJORITY = "all", "middle", "last", "majority"
-MODES = (FROZEN, FINETUNE)
-WNLI = (MAJORITY, "probe")
 # small tasks of sentence pairs, as in RoBERTa (arXiv:1907.11692, section 5.1)
 TRANSFER_TASKS = ("rte", "mrpc", "stsb")
 
@@ -49,23 +47,6 @@ class GlueConfig(NamedTuple):
                 f"{self.start}, which is not among the tasks"
             )
         return sorted(names, key=lambda name: name != self.start) if self.start else list(names)
-
-
-def check_config(config: GlueConfig) -> None:
-    """Raises ValueError for an unknown name or a number out of range."""
-    if config.mode not in MODES:
-        raise ValueError(f"unknown mode {config.mode!r}{did_you_mean(config.mode, MODES)}")
-    if config.seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, got {config.seeds}")
-    if config.limit < 0:
-        raise ValueError(f"--limit must be at least 1, or 0 for all rows, got {config.limit}")
-    choices = {"wnli": WNLI, "recipe": ("", *RECIPES), "precision": ("", *EVALUATION_PRECISIONS)}
-    for name, values in {**choices, "start": ("", MNLI)}.items():
-        choice = getattr(config, name)
-        if choice not in values:
-            raise ValueError(
-                f"unknown {name} {choice!r}{did_you_mean(choice, [v for v in values if v])}"
-            )
 
 
 def parse_tasks(tasks: str) -> list[GlueTask]:
@@ -103,9 +84,7 @@ def complete_config(run: Run, config: GlueConfig, layers: str, poolings: str) ->
     if layers or poolings:
         option = "--layers" if layers else "--poolings"
         raise ValueError(f"{option} goes with --mode frozen: fine-tuning trains all layers")
-    return config._replace(
-        recipe=config.recipe or FIXED, precision=config.precision or EVALUATION_PRECISIONS[0]
-    )
+    return config._replace(recipe=config.recipe or FIXED, precision=config.precision or "float32")
 
 
 def _parse_settings(run: Run, layers: str, poolings: str) -> list[FeatureSetting]:

@@ -16,7 +16,8 @@ from selfwise.core.device import autocast
 from selfwise.core.memory import keep_freed_memory
 from selfwise.core.rng import init_seed, seed_global, shuffle_indices
 from selfwise.core.types import TextEncoder, to_device
-from selfwise.evaluation.features.text import TokenRow, pad_rows
+from selfwise.evaluation.features.text import pad_rows
+from selfwise.evaluation.features.text_rows import TokenRow
 from selfwise.glue.classifier import ClassifierHead, copy_encoder, predict_rows
 from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting
 from selfwise.glue.metrics import compute_metrics

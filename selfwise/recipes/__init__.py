@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from selfwise.core.config import check_arguments
 from selfwise.core.errors import did_you_mean
 from selfwise.workflows.lists import first_line, format_columns
 
@@ -30,7 +31,7 @@ def run_recipe(recipe: str, **options: object) -> object:
 
     Raises ValueError with the nearest name if there is no such recipe.
     """
-    return find_recipe(recipe)(**options)
+    return check_arguments(find_recipe(recipe))(**options)
 
 
 def list_recipes() -> str:

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Integer
 from rich.console import Console
 from rich.table import Table
 
-from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import shuffle_indices
 from selfwise.data.image import Images, open_images
 from selfwise.evaluation.features.image import extract_layers, extract_pixels
@@ -18,7 +18,6 @@ from selfwise.evaluation.scores.bootstrap import paired_bootstrap
 from selfwise.runs.open import Run
 from selfwise.runs.resume import pretrain_or_resume
 
-UNITS = ("patches", "fsq", "dvae")
 UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
 NUM_LABELS = 10_000  # of the training images, for the probes
 pretrain_codec = partial(pretrain_or_resume, encoder="codec-tiny", workers=0, log_every=250)
@@ -47,7 +46,7 @@ pretrain_beit = partial(
 def beit_cifar10_cpu(
     *,
     data: str,
-    units: str = "patches",
+    units: Literal["patches", "fsq", "dvae"] = "patches",
     out: str = "",
     steps: int = 2_400,
     tokenizer_steps: int = 1_500,
@@ -69,8 +68,6 @@ def beit_cifar10_cpu(
         threads: of the CPU; 0 for all.
         seed: every random draw is a function of it.
     """
-    if units not in UNITS:
-        raise ValueError(f"--units must be one of {', '.join(UNITS)}{did_you_mean(units, UNITS)}")
     home, images = Path(out or f"runs/beit_cifar10_{units}"), Path(data)
     train = images / "train"
     train_beit = partial(

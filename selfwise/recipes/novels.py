@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rich.console import Console
 
@@ -50,7 +50,7 @@ MODELS = {
 def novels(
     *,
     data: str,
-    method: str = "bert",
+    method: Literal["bert", "roberta", "albert", "gpt"] = "bert",
     steps: int = 14_000,
     minutes: float = 0.0,
     threads: int = 0,
@@ -77,8 +77,6 @@ def novels(
         out: folder of the run; an unfinished run there is gone on with.
         seed: every random draw is a function of it.
     """
-    if method not in MODELS:
-        raise ValueError(f"--method must be one of {', '.join(MODELS)}, not {method!r}")
     run = pretrain_small(
         method,
         data=data,

@@ -50,8 +50,8 @@ def compute_mfcc(
 def mfcc_frames(batch: AudioBatch) -> tuple[Float32[Tensor, "b t 39"], Bool[Tensor, "b t"]]:
     """The MFCC of every second frame, which are those of the encoder's frames, and which are real.
 
-    Frame t of `types.frames` begins at sample 320 t, as frame 2 t of `compute_mfcc` does. In a piece
-    of a longer recording the differences of the outermost four frames do not see beyond it.
+    Frame t of `types.frames` begins at sample 320 t, as frame 2 t of `compute_mfcc` does. In a
+    piece of a longer recording the differences of the outermost four frames do not see beyond it.
     """
     features = compute_mfcc(batch.x, batch.extent)[:, ::2]
     place = torch.arange(features.shape[1], device=features.device)

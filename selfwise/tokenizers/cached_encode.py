@@ -11,6 +11,7 @@ from base64 import b64decode
 from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer as Library
@@ -134,7 +135,7 @@ def build_encoder(library: Library) -> EncodeTexts:
     return plain_encode
 
 
-def _build_whole_encoder(library: Library, config: dict) -> EncodeTexts:
+def _build_whole_encoder(library: Library, config: Mapping[str, Any]) -> EncodeTexts:
     """Encodes each text at once, after SentencePiece's normaliser if there is one."""
     parts = (config["normalizer"] or {}).get("normalizers", [])
     at = next((i for i, part in enumerate(parts) if part["type"] == "Precompiled"), None)
@@ -142,7 +143,7 @@ def _build_whole_encoder(library: Library, config: dict) -> EncodeTexts:
         return partial(encode_with_library, library)
     first, rest = (
         Library.from_str(
-            json.dumps(config | {"normalizer": {"type": "Sequence", "normalizers": some}})
+            json.dumps({**config, "normalizer": {"type": "Sequence", "normalizers": some}})
         )
         for some in (parts[:at], parts[at + 1 :])
     )
@@ -202,7 +203,7 @@ def _encode_around_verbatim(
     return np.concatenate(rows), np.array([len(row) for row in rows], np.int64)
 
 
-def is_characters(config: dict) -> bool:
+def is_characters(config: Mapping[str, Any]) -> bool:
     """Whether a tokenizer.json splits into single characters and nothing else."""
     pre = config["pre_tokenizer"] or {}
     every = pre.get("type") == "Split" and pre["pattern"] == {"Regex": EVERY_CHARACTER}
@@ -213,7 +214,7 @@ def is_characters(config: dict) -> bool:
 EVERY_CHARACTER = r"[\s\S]"
 
 
-class _WordNumbers(dict):
+class _WordNumbers(dict[str, int]):
     """Numbers words in the order in which they are met; `new` are those not tokenised yet."""
 
     def __init__(self) -> None:

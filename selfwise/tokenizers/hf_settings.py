@@ -78,7 +78,7 @@ class TokenizerSettings:
 
 
 def read_settings(
-    vocabulary: Path, form: str, read_json: Callable[[Path], dict]
+    vocabulary: Path, form: str, read_json: Callable[[Path], Mapping[str, Any]]
 ) -> TokenizerSettings:
     """The settings beside a vocabulary of a form: wordpiece, bytes or sentencepiece.
 
@@ -123,7 +123,7 @@ def _read_family(path: Path, config: Mapping[str, Any], form: str) -> str:
     return family
 
 
-def _family_of_model(path: Path, read_json: Callable[[Path], dict]) -> str:
+def _family_of_model(path: Path, read_json: Callable[[Path], Mapping[str, Any]]) -> str:
     """The tokenizer of a model: Hugging Face takes it where tokenizer_config.json is missing."""
     kind = read_json(path).get("model_type") if path.is_file() else None
     return {"albert": "Albert", "xlm-roberta": "XLMRoberta", "t5": "T5"}.get(str(kind), "")
@@ -143,7 +143,10 @@ def _refuse_sampling(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def _read_added_tokens(
-    path: Path, config: Mapping[str, Any], special: Sequence[str], read_json: Callable[[Path], dict]
+    path: Path,
+    config: Mapping[str, Any],
+    special: Sequence[str],
+    read_json: Callable[[Path], Mapping[str, Any]],
 ) -> dict[int, AddedToken]:
     """The tokens that were added, by id: as the newest file says it, else the older ones."""
     tokens: dict[int, AddedToken] = {}
@@ -175,7 +178,7 @@ def _build_token(token: Mapping[str, Any]) -> AddedToken:
 
 
 def _read_special_names(
-    path: Path, config: Mapping[str, Any], read_json: Callable[[Path], dict]
+    path: Path, config: Mapping[str, Any], read_json: Callable[[Path], Mapping[str, Any]]
 ) -> list[str]:
     older = path.with_name(SPECIAL_FILE)
     settings = {**(read_json(older) if older.is_file() else {}), **config}

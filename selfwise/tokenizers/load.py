@@ -1,8 +1,9 @@
 """Published tokenizers from their files."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as Library
 from tokenizers import decoders, models, normalizers, pre_tokenizers
@@ -148,7 +149,7 @@ def from_merges(path: Path) -> Library:
     for file, other in ((vocab, merges), (merges, vocab)):
         if not file.is_file():
             raise ValueError(f"{other}: {file.name} has to lie beside it, and does not")
-    pieces = _read_object(vocab)
+    pieces = dict(_read_object(vocab))
     if not pieces or not all(isinstance(i, int) for i in pieces.values()):
         raise ValueError(f"{vocab}: expected an object of pieces and their numbers")
     if "Ġ" not in pieces:
@@ -186,7 +187,7 @@ def _read_text(path: Path) -> str:
         raise ValueError(f"{path}: not UTF-8 at byte {error.start:,}") from error
 
 
-def _read_object(path: Path) -> dict:
+def _read_object(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(_read_text(path))
     except json.JSONDecodeError as error:

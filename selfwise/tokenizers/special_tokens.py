@@ -1,7 +1,8 @@
 """What the tokens of a vocabulary are: which begin words, which are special, and what for."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ def _find_first(names: tuple[str, ...], pieces: Mapping[str, int]) -> int | None
     return next((pieces[name] for name in names if name in pieces), None)
 
 
-def _word_start_rule(config: dict):
+def _word_start_rule(config: Mapping[str, Any]) -> Callable[[str], bool]:
     """Piece -> whether it begins a word.
 
     WordPiece marks what goes on; byte-level BPE and SentencePiece have the white space before a
@@ -71,7 +72,7 @@ def _word_start_rule(config: dict):
     return lambda piece: piece.startswith(SPACE)
 
 
-def is_byte_level(config: dict) -> bool:
+def is_byte_level(config: Mapping[str, Any]) -> bool:
     """Whether the pieces of a tokenizer.json are bytes in GPT-2's notation."""
     parts = [config["pre_tokenizer"] or {}]
     parts += parts[0].get("pretokenizers", [])

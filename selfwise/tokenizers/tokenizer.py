@@ -16,7 +16,7 @@ from selfwise.tokenizers import train as train_
 from selfwise.tokenizers.cached_encode import FlatIds, build_encoder
 from selfwise.tokenizers.load import read_tokenizer
 from selfwise.tokenizers.plain_text import remove_special_names
-from selfwise.tokenizers.special_tokens import build_vocabulary
+from selfwise.tokenizers.special_tokens import BERT, build_vocabulary
 
 TOKENIZER_KINDS = ("wordpiece", "bpe", "unigram", "chars")
 DEFAULT_VOCAB = 8192
@@ -159,7 +159,7 @@ def train_tokenizer(
         texts = (piece.text for piece in texts.pieces())
     if kind == "chars":  # counting needs little memory, and a rare character is unknown forever
         library = train_.build_character_tokenizer(texts, vocab, lower=lower)
-        if library.get_vocab_size() == len(train_.BERT):
+        if library.get_vocab_size() == len(BERT):
             raise ValueError(NO_TEXT)
         return Tokenizer(library)
     sample = train_.TextSample(

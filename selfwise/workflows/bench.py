@@ -5,11 +5,11 @@ import sys
 from copy import deepcopy
 from datetime import UTC, datetime
 from functools import partial
-from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Gt, Le
 
 from selfwise.core.parallel import count_cpus
 from selfwise.core.process import limit_threads
@@ -31,7 +31,6 @@ from selfwise.runs.prepare import PreparedRun, prepare_run
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.step import build_state
 
-MAX_SECONDS = 3600.0  # that a user may measure
 MAX_TRIAL_SECONDS = 5.0  # seconds of each of the two sides of a trial, at the most
 BUDGETS = {"text": "--batch-tokens", "audio": "--seconds"}
 
@@ -40,7 +39,7 @@ def bench(
     method: str,
     *,
     data: object,
-    measure: float = 20.0,
+    measure: Annotated[float, Gt(0), Le(3600)] = 20.0,
     out: str | Path = "",
     quiet: bool = False,
     **options: Any,
@@ -66,7 +65,8 @@ def bench(
 
     Raises ValueError with one sentence for anything that cannot be.
     """
-    _check_arguments(measure, Path(out) if out else None)
+    if out:
+        _check_out(Path(out))
     encoder, start = options.pop("encoder", ""), options.pop("start", "")
     request = request_run(method, data, encoder, start, int(options.pop("seed", 0)), options)
     check_processes(request, data)
@@ -79,13 +79,7 @@ def bench(
     return report
 
 
-def _check_arguments(seconds: float, out: Path | None) -> None:
-    if not (isfinite(seconds) and 0 < seconds <= MAX_SECONDS):
-        raise ValueError(
-            f"--measure must be above 0 and at most {MAX_SECONDS:g} seconds, got {seconds:g}"
-        )
-    if out is None:
-        return
+def _check_out(out: Path) -> None:
     if out.suffix != ".json":
         raise ValueError(f"--out {out} must end in .json")
     if out.exists():

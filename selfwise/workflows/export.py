@@ -4,17 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from selfwise.core.errors import did_you_mean
 from selfwise.interop.huggingface.folder import create_folder
 from selfwise.runs.open import Run, load
 from selfwise.workflows.exchange import audio, image, text
 from selfwise.workflows.exchange.model_card import FILE as CARD
-from selfwise.workflows.exchange.model_card import FORMS, write_card
+from selfwise.workflows.exchange.model_card import FORMS, Form, write_card
 
 _MODALITIES: dict[str, ModuleType] = {"text": text, "audio": audio, "image": image}
 
 
-def export_run(run: Path, *, to: str = "hf", out: Path) -> None:
+def export_run(run: Path, *, to: Form = "hf", out: Path) -> None:
     """Write a run for other tools, with a card (README.md) that says what it is.
 
     Args:
@@ -26,8 +25,6 @@ def export_run(run: Path, *, to: str = "hf", out: Path) -> None:
 
     Raises ValueError with one sentence for a run that has no counterpart there.
     """
-    if to not in FORMS:
-        raise ValueError(f"unknown form --to {to!r}{did_you_mean(to, FORMS)}")
     trained = load(run)
     modality = trained.method.modality
     exporter = _MODALITIES[modality]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from selfwise.core.device import resolve_device
 from selfwise.core.html_table import write_html_table
+from selfwise.core.ranges import PositiveInt
 from selfwise.core.types import TextBatch
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
@@ -64,7 +65,9 @@ class Gaps(NamedTuple):
     places: list[int]  # of the gaps, among the ids
 
 
-def fill(run: Run | str | Path, text: str, *, top: int = 5, device: str = "auto") -> Filling:
+def fill(
+    run: Run | str | Path, text: str, *, top: PositiveInt = 5, device: str = "auto"
+) -> Filling:
     """The most likely tokens for each gap of a text, and the most likely ways to fill all gaps.
 
     Gaps are filled together from left to right: each of the `top` best texts so far is given to the
@@ -83,8 +86,6 @@ def fill(run: Run | str | Path, text: str, *, top: int = 5, device: str = "auto"
     run = run if isinstance(run, Run) else load(run)
     if not hasattr(run.method, "head"):
         raise ValueError(f"{run.folder} is no masked language model; use selfwise generate")
-    if top < 1:
-        raise ValueError(f"--top must be at least 1, got {top}")
     gaps = _find_gaps(text, run.tokenizer, run.record.info.length)
     with evaluation_mode(run.method, resolve_device(device)), torch.no_grad():
         chances = _predict_tokens(run, [gaps.ids], gaps.places)[0]

@@ -1,6 +1,5 @@
 """Continues a text with a causal language model."""
 
-import math
 from pathlib import Path
 
 import torch
@@ -8,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from selfwise.core.device import resolve_device
+from selfwise.core.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveShare
 from selfwise.core.rng import generator
 from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.runs.open import Run, load
@@ -17,10 +17,10 @@ def generate(
     run: Run | str | Path,
     prompt: str = "",
     *,
-    tokens: int = 100,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
+    tokens: PositiveInt = 100,
+    temperature: NonNegativeFloat = 1.0,
+    top_k: NonNegativeInt = 0,
+    top_p: PositiveShare = 1.0,
     seed: int = 0,
     device: str = "auto",
 ) -> str:
@@ -42,7 +42,8 @@ def generate(
     Raises ValueError for a model that is not causal.
     """
     run = run if isinstance(run, Run) else load(run)
-    _check_sampling(run, tokens, temperature, top_k, top_p)
+    if run.method.modality != "text" or not run.encoder.causal:
+        raise ValueError(f"{run.folder} is no causal language model; selfwise fill fills gaps")
     vocabulary, encoder = run.tokenizer.vocabulary, run.encoder
     begin = vocabulary.last if vocabulary.first is None else vocabulary.first
     ids = run.tokenizer.encode([prompt])[0].tolist() if prompt else []
@@ -67,19 +68,6 @@ def generate(
             written.append(chosen)
             unread = [chosen]
     return run.tokenizer.decode(written)
-
-
-def _check_sampling(run: Run, tokens: int, temperature: float, top_k: int, top_p: float) -> None:
-    if run.method.modality != "text" or not run.encoder.causal:
-        raise ValueError(f"{run.folder} is no causal language model; selfwise fill fills gaps")
-    for name, value, fits, right in (
-        ("tokens", tokens, tokens >= 1, "at least 1"),
-        ("temperature", temperature, 0 <= temperature < math.inf, "0 or more"),
-        ("top-k", top_k, top_k >= 0, "0 (all) or more"),
-        ("top-p", top_p, 0 < top_p <= 1, "above 0 and at most 1"),
-    ):
-        if not fits:
-            raise ValueError(f"--{name} must be {right}, got {value}")
 
 
 def _draw_token(

@@ -8,6 +8,7 @@ from types import ModuleType
 from selfwise import methods
 from selfwise.core.config import flatten_config
 from selfwise.core.errors import did_you_mean
+from selfwise.core.ranges import NonNegativeInt
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
 from selfwise.modalities.text.data import save_tokenizer
@@ -43,7 +44,7 @@ def import_weights(
     tokenizer: str = "",
     method: str = "",
     encoder: str = "",
-    size: int = 0,
+    size: NonNegativeInt = 0,
 ) -> Run:
     """A run made of published weights: of Hugging Face's layout, of timm, or of torchvision.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfwise import methods
+from selfwise.core.ranges import NonNegativeInt, PositiveInt
 from selfwise.methods.needs import FrameTargetNeed, PatchTargetNeed
 from selfwise.modalities import modality_of
 from selfwise.runs.config import make_request
@@ -24,10 +25,10 @@ def iterate(
     *,
     data: object,
     out: str | Path,
-    iterations: int = 2,
+    iterations: PositiveInt = 2,
     next_layer: int = -1,
-    next_clusters: int = 0,
-    next_steps: int = 0,
+    next_clusters: NonNegativeInt = 0,
+    next_steps: NonNegativeInt = 0,
     warm: bool = False,
     quiet: bool = False,
     **options: Any,
@@ -51,8 +52,6 @@ def iterate(
 
     Raises ValueError with one sentence for anything that cannot be.
     """
-    if iterations < 1:
-        raise ValueError(f"--iterations must be at least 1, got {iterations}")
     if not _predicts_units(method):
         right = " or ".join(name for name in methods.own_names() if _predicts_units(name))
         raise ValueError(f"{method} predicts no units that an iteration could renew; {right} does")
@@ -81,7 +80,7 @@ def _check_next(
     method: str, layer: int, clusters: int, options: Mapping[str, Any], data: object
 ) -> None:
     """Raises ValueError for options that the second iteration would refuse after the first."""
-    if clusters < 0 or clusters == 1:
+    if clusters == 1:
         raise ValueError(f"--next-clusters must be at least 2, or 0 for the same, got {clusters}")
     own = {n: v for n, v in options.items() if n not in ("encoder", "start")}
     encoder, start = options.get("encoder", ""), options.get("start", "")

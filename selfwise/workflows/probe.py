@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 from scipy.sparse import issparse
 
 from selfwise.core.device import resolve_device
-from selfwise.core.errors import did_you_mean
+from selfwise.core.ranges import PositiveInt
 from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images
 from selfwise.evaluation.features.finite import check_vectors
@@ -43,7 +43,7 @@ AnyScore = TypeVar("AnyScore", ProbeScore, RetrievalScore)
 RETRIEVAL = RetrievalScore.kind
 CHOSEN = "chosen"  # k of nearest neighbours, on the training examples
 Learned = Literal["linear", "weighted", "sgd", "knn", "finetune"]  # kinds that learn from labels
-KINDS = (*get_args(Learned), RETRIEVAL)
+Kind = Literal[Learned, "retrieval"]
 
 
 @overload
@@ -53,16 +53,16 @@ def probe(
     run: Run | str | Path, *, kind: Literal["retrieval"], **options: Any
 ) -> RetrievalScore: ...
 @overload
-def probe(run: Run | str | Path, *, kind: str, **options: Any) -> ProbeScore | RetrievalScore: ...
+def probe(run: Run | str | Path, *, kind: Kind, **options: Any) -> ProbeScore | RetrievalScore: ...
 def probe(  # type: ignore[misc] # above is only what decides on the result
     run: Run | str | Path,
     *,
     train: object,
     test: object = None,
-    kind: str = "linear",
+    kind: Kind = "linear",
     labels: str = "all",
-    seeds: int = 5,
-    k: int | None = None,
+    seeds: PositiveInt = 5,
+    k: PositiveInt | None = None,
     layer: int | None = None,
     pooling: str = "",
     window: str = "",
@@ -177,13 +177,10 @@ def _choose_pooling(run: Run, kind: str) -> str:
 
 
 def _check_job(job: ProbeJob) -> None:
-    """Validate the arguments before computing anything. Raises ValueError for an unknown probe."""
+    """Raises ValueError for options that do not go together, before anything is computed."""
     run, kind, modality = job.run, job.kind, job.run.method.modality
-    _check_k(job.k, kind)
-    if kind not in KINDS:
-        raise ValueError(f"unknown probe {kind!r}{did_you_mean(kind, KINDS)}")
-    if job.seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, got {job.seeds}")
+    if job.k is not None and kind != "knn":
+        raise ValueError(f"--k is how many neighbours vote: it goes with --kind knn, not {kind}")
     if modality != "image" and (job.supervised or kind == "finetune"):
         raise ValueError(
             f"training with labels is for images so far, and {run.folder} is on {modality}: probe "
@@ -207,14 +204,6 @@ def _check_weighted(job: ProbeJob) -> None:
     if features.layer is not None or features.pooling:
         option = "--pooling" if features.layer is None else "--layer"
         raise ValueError(f"{option} does not go with --kind weighted, which takes every layer")
-
-
-def _check_k(k: int | None, kind: str) -> None:
-    """Raises ValueError for a number of neighbours that cannot be."""
-    if k is not None and kind != "knn":
-        raise ValueError(f"--k is how many neighbours vote: it goes with --kind knn, not {kind}")
-    if k is not None and k < 1:
-        raise ValueError(f"--k must be at least 1, got {k}")
 
 
 def _make_competitors(job: ProbeJob, pair: ExamplePair) -> dict[str, Competitor]:

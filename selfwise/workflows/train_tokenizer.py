@@ -1,17 +1,17 @@
 """Trains a tokenizer on a corpus."""
 
 from pathlib import Path
+from typing import Literal
 
-from selfwise.core.errors import did_you_mean
 from selfwise.data.text.documents import open_documents
-from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, train_tokenizer
+from selfwise.tokenizers.tokenizer import Tokenizer, train_tokenizer
 
 
 def make_tokenizer(
     corpus: object,
     *,
     out: Path,
-    kind: str = "wordpiece",
+    kind: Literal["wordpiece", "bpe", "unigram", "chars"] = "wordpiece",
     vocab: int | None = None,
     lower: bool = False,
     field: str = "",
@@ -33,8 +33,6 @@ def make_tokenizer(
     texts = open_documents(corpus, field=field, documents=documents)
     if texts.left_out:
         print(texts.left_out)
-    if kind not in TOKENIZER_KINDS:
-        raise ValueError(f"unknown kind {kind!r}{did_you_mean(kind, TOKENIZER_KINDS)}")
     tokenizer = train_tokenizer(kind, texts, vocab=vocab, lower=lower, progress=print)
     out.mkdir(parents=True)
     tokenizer.save(out)

@@ -120,7 +120,7 @@ def test_k_can_be_fixed(run, tmp_path):
     }  # fmt: skip
     with pytest.raises(ValueError, match="it goes with --kind knn, not linear"):
         selfwise.probe(run, **TOLD, k=7)
-    with pytest.raises(ValueError, match="--k must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         selfwise.probe(run, **TOLD, kind="knn", k=0)
 
 

@@ -288,7 +288,7 @@ def test_fine_tuning_starts_from_the_run_and_its_twin_from_fresh_weights(
         ({"mode": "frozen", "recipe": "bert"}, "--recipe goes with --mode finetune"),
     ):
         with pytest.raises(ValueError, match=said):
-            run_glue(run, out=tmp_path / "wrong", **{**told, **wrong})
+            selfwise.run_glue(run, out=tmp_path / "wrong", **{**told, **wrong})
 
 
 def test_every_seed_draws_its_rows_and_its_twin(run, data, tmp_path, monkeypatch):

@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from inspect import signature
 
 import pytest
 import torch
 
 import selfwise
 from selfwise.cli import main as cli
+from selfwise.core.hints import list_choices
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue import search as search
 from selfwise.glue.benchmark import run_glue
 from selfwise.glue.finetune import DivergenceError, finetune_on_task
+from selfwise.glue.finetune_recipes import RECIPES
 
 TOLD = {"mode": "finetune", "limit": 20, "quiet": True}
 
@@ -123,9 +126,9 @@ def test_options_that_do_not_go_together(run, data, tmp_path, capsys):
                    "--tasks", "rte")  # fmt: skip
     assert "--start mnli: rte, mrpc, stsb start from the model of mnli, which is not among" in said
     said = refused(run, data, tmp_path, capsys, "--mode", "finetune", "--start", "mnl")
-    assert "unknown start 'mnl'; did you mean 'mnli'?" in said
+    assert "--start must be mnli, not 'mnl'; did you mean 'mnli'?" in said
     said = refused(run, data, tmp_path, capsys, "--mode", "finetune", "--precision", "bf61")
-    assert "unknown precision 'bf61'; did you mean 'bf16'?" in said
+    assert "--precision must be float32 or bf16, not 'bf61'; did you mean 'bf16'?" in said
     for option, value in (("--precision", "bf16"), ("--start", "mnli"), ("--recipe", "bert")):
         said = refused(run, data, tmp_path, capsys, option, value)
         assert f"{option} goes with --mode finetune" in said
@@ -139,3 +142,7 @@ def test_a_long_training_says_how_far_it_is(run, data, tmp_path, monkeypatch, ca
     said = capsys.readouterr().out
     for name in (PRETRAINED, UNTRAINED):
         assert f"  {name}, seed 0, rate 4e-05, batch 16: step 10 of 10\n" in said
+
+
+def test_every_recipe_can_be_chosen():
+    assert set(list_choices(signature(run_glue).parameters["recipe"].annotation)) == set(RECIPES)

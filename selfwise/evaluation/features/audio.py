@@ -29,7 +29,7 @@ ComputeFrames = Callable[[AudioBatch], list[Tensor]]  # frames (b t d) of one la
 
 
 @runtime_checkable
-class StemEncoder(Encoder, Protocol):
+class StemEncoder(Encoder[AudioBatch], Protocol):
     """An encoder that also gives the input of its first layer."""
 
     def layers(self, batch: AudioBatch) -> list[Tensor]:
@@ -53,7 +53,7 @@ def check_pooling(name: str) -> None:
 
 
 def extract_features(
-    encoder: Encoder,
+    encoder: Encoder[AudioBatch],
     recordings: Recordings,
     *,
     layer: int | None = None,
@@ -87,7 +87,7 @@ def extract_features(
 
 
 def extract_layers(
-    encoder: Encoder,
+    encoder: Encoder[AudioBatch],
     recordings: Recordings,
     *,
     stem: bool = False,
@@ -138,7 +138,7 @@ def compute_mfcc_statistics(
 
 
 def _encode_recordings(
-    encoder: Encoder,
+    encoder: Encoder[AudioBatch],
     recordings: Recordings,
     read: ComputeFrames,
     options: _EncodeOptions,

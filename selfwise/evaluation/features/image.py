@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from selfwise.nn.channels_last import supports_channels_last
 from selfwise.views.image.augment import evaluation_view
 
 LayerOutput = TypeVar("LayerOutput")
+Input = TypeVar("Input")
 MAX_WHOLE_SIZE = 64  # px: up to here the whole image is read, as is the custom on CIFAR and STL
 LARGE_IMAGE_BATCH = 64  # large images in a batch, of which the next are read meanwhile
 # rows, and numbers of the input, in a chunk for a CPU's cache
@@ -34,7 +35,7 @@ RAW_SIDE = 32  # px: the raw input of larger images, so that its probe stays sma
 
 
 def extract_features(
-    encoder: Encoder,
+    encoder: Encoder[Tensor],
     images: Images,
     *,
     size: int,
@@ -74,7 +75,7 @@ def extract_features(
 
 
 def extract_layers(
-    encoder: Encoder,
+    encoder: Encoder[Tensor],
     images: Images,
     *,
     size: int,
@@ -110,7 +111,7 @@ def extract_pixels(images: Images, *, size: int, batch: int = 512) -> Float32[np
     return np.concatenate([view.flatten(1).float().numpy() for view in image_views])
 
 
-def encode_to_layer(encoder: Encoder, x: object, layer: int | None) -> Features:
+def encode_to_layer(encoder: Encoder[Input], x: Input, layer: int | None) -> Features:
     """The encoder's output for None, or what its layer of that number says; negative from the last.
 
     Raises ValueError if there is no such layer.
@@ -157,7 +158,7 @@ def iterate_views(
 
 @contextmanager
 def evaluation_mode(
-    encoder: Encoder | nn.Module, device: torch.device | str
+    encoder: Encoder[Any] | nn.Module, device: torch.device | str
 ) -> Iterator[nn.Module]:
     """The encoder on `device`, in eval mode, without gradients; afterwards as it was.
 
@@ -177,7 +178,7 @@ def evaluation_mode(
             module.training = mode
 
 
-def compute_checksum(encoder: Encoder) -> str:
+def compute_checksum(encoder: Encoder[Any]) -> str:
     """32 hex digits that depend on every weight and buffer and on every module's description."""
     assert isinstance(encoder, nn.Module), type(encoder)
     parts: list[str | np.ndarray] = []
@@ -215,7 +216,7 @@ def load_or_compute(
     return features
 
 
-class _RowGroups(Dataset):
+class _RowGroups(Dataset[ImageBatch]):
     """Groups of rows as a map-style data set, so that loader processes can read them."""
 
     def __init__(self, images: Images, rows: Sequence[np.ndarray]):
@@ -232,11 +233,13 @@ def _split_rows(n: int, batch: int) -> list[np.ndarray]:
     return [np.arange(first, min(first + batch, n)) for first in range(0, n, batch)]
 
 
-def _encode_pooled(encoder: Encoder, view: Tensor, *, layer: int | None) -> Float[Tensor, "b d"]:
+def _encode_pooled(
+    encoder: Encoder[Tensor], view: Tensor, *, layer: int | None
+) -> Float[Tensor, "b d"]:
     return encode_to_layer(encoder, view, layer).pooled
 
 
-def _encode_layers(encoder: Encoder, view: Tensor) -> Float[Tensor, "b L d"]:
+def _encode_layers(encoder: Encoder[Tensor], view: Tensor) -> Float[Tensor, "b L d"]:
     return torch.stack([layer.pooled.float() for layer in encoder.hidden(view)], dim=1)
 
 

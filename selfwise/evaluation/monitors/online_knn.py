@@ -53,7 +53,7 @@ class OnlineKNN:
     def __call__(self, method: Method) -> dict[str, float]:
         compute = ComputeOptions(next(method.parameters()).device)
         reference, test = (
-            extract_features(method.encoder, part, size=self.size, compute=compute)  # type: ignore[arg-type]
+            extract_features(method.encoder, part, size=self.size, compute=compute)
             for part in (self.reference, self.test)
         )
         if not (np.isfinite(reference).all() and np.isfinite(test).all()):

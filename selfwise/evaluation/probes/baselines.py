@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from selfwise.core.rng import shuffle_indices
@@ -13,7 +14,7 @@ from selfwise.data.image.dataset import Images
 from selfwise.evaluation.features.image import evaluation_mode, iterate_views
 from selfwise.evaluation.probes.linear import Matrix
 
-Embed = Callable[[Encoder, Images], np.ndarray]
+Embed = Callable[[Encoder[Tensor], Images], np.ndarray]
 
 
 class FeatureSplit(NamedTuple):
@@ -24,7 +25,7 @@ class FeatureSplit(NamedTuple):
 
 
 def extract_untrained(
-    fresh: Callable[[int], Encoder],
+    fresh: Callable[[int], Encoder[Tensor]],
     train: Images,
     test: Images,
     *,
@@ -47,7 +48,7 @@ def extract_untrained(
 
 
 def estimate_batch_norm(
-    encoder: Encoder,
+    encoder: Encoder[Tensor],
     images: Images,
     *,
     size: int,

@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.runs import records
@@ -15,7 +15,13 @@ from selfwise.runs.reproduce import list_changes
 from selfwise.runs.score_groups import ScoreGroup, group_scores
 
 FILE = "README.md"
-FORMS = {"hf": "transformers", "timm": "timm", "onnx": "ONNX", "safetensors": "safetensors"}
+Form = Literal["hf", "timm", "onnx", "safetensors"]
+FORMS: Mapping[Form, str] = {
+    "hf": "transformers",
+    "timm": "timm",
+    "onnx": "ONNX",
+    "safetensors": "safetensors",
+}
 _LISTED_ELSEWHERE = ("data", "encoder", "start", "steps")  # options with lines of their own
 # folders whose names say nothing without that of the folder around them
 _PARTS = ("train", "training", "val", "valid", "validation", "test", "images", "data")
@@ -28,7 +34,7 @@ class Usage(NamedTuple):
     inputs: Sequence[str]  # lines on what the model takes
 
 
-def write_card(run: Run, form: str, usage: Usage) -> str:
+def write_card(run: Run, form: Form, usage: Usage) -> str:
     """The card as Markdown. Of a path it has only the last name, since it may be published."""
     parts = [
         f"# {_write_title(run)}, for {FORMS[form]}",

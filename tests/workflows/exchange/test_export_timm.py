@@ -140,8 +140,11 @@ def test_other_mistakes_get_one_sentence(runs, tmp_path, capsys):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "mine.txt").write_text("keep me")
     for told, message in (
-        ([run, "--to", "tim"], "unknown form --to 'tim'; did you mean 'timm'?"),
-        ([run, "--to", "pickle"], "there are: hf, onnx, safetensors, timm"),
+        (
+            [run, "--to", "tim"],
+            "--to must be hf, timm, onnx or safetensors, not 'tim'; did you mean 'timm'?",
+        ),
+        ([run, "--to", "pickle"], "--to must be hf, timm, onnx or safetensors, not 'pickle'"),
         ([tmp_path, "--to", "timm"], "is not a run folder"),
         ([run, "--to", "timm", "--out", tmp_path / "there"], "is there already"),
         ([run, "--to", "timm", "--out", tmp_path / "there" / "mine.txt"], "is there already"),
