@@ -35,7 +35,7 @@ def values(number: int) -> tuple[dict[str, float], dict[str, float]]:
 def measure(home: Path, size: str, now: Clock) -> Found:
     """Lines as the loop writes them; then the log is opened again after half of them."""
     from selfwise.methods.gpt import GPT
-    from selfwise.runs import records
+    from selfwise.runs import logs_and_scores
     from selfwise.training.config import TrainingConfig, resolve_training
     from selfwise.training.metrics_log import MetricsLog
     from selfwise.training.recorder import RunRecorder
@@ -60,7 +60,7 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     assert recorder.log is not None
     recorder.log.close()
     mark = time.perf_counter()
-    read = records.read_metrics(out)
+    read = logs_and_scores.read_metrics(out)
     shown = time.perf_counter() - mark
     assert len(read.lines) == before + WINDOW, len(read.lines)
     return Found({

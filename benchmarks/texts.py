@@ -7,13 +7,11 @@ from typing import Any
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.documents import open_documents
 from selfwise.methods.method import Method
-from selfwise.modalities import modality_of
 from selfwise.modalities.modality import Opening
-from selfwise.runs.build import RunCode, build_method, open_newest
-from selfwise.runs.config import make_request
-from selfwise.runs.prepare import make_record
+from selfwise.modalities.text.data import OpenText
+from selfwise.runs.build import MethodPlan, open_newest
+from selfwise.runs.pretrain_config import make_request
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.training.config import resolve_training
 
 
 @cache
@@ -47,14 +45,16 @@ def opened(
     `encoder`: its name, and its options where some are not the defaults, as `pretrain` is told.
     `vocab`: rows of the table of tokens, where that is more than the tokenizer has tokens.
     """
-    told: dict[str, Any] = {"tokenizer": tokenizer, "length": length, "held_out": 0.0, "steps": 1}
-    told |= {"batch": batch, "encoder_options": encoder.get("encoder_options", {}), **options}
-    request = make_request(name, told, data=data, encoder=encoder["encoder"])
+    settings: dict[str, Any] = {"tokenizer": tokenizer, "length": length, "held_out": 0.0}
+    settings |= {"steps": 1, "batch": batch, **options}
+    settings |= {"encoder_options": encoder.get("encoder_options", {})}
+    request = make_request(name, settings, data=data, encoder=encoder["encoder"])
     kind, config = request.kind, request.config
-    found = modality_of(kind).open_data(
+    run_data = request.modality.open_data(
         data, config.reading, Opening(kind, request.encoder, open_newest)
     )
-    found.info = found.info.replace(vocab=max(found.info.vocab, vocab))
-    record = make_record(request, found, resolve_training(config.training, kind, workers=0))
-    method = build_method(record, RunCode(kind), found, found.inputs)
-    return Opened(method, found.source(method, batch=batch, seed=0), found.tokenizer)
+    assert isinstance(run_data, OpenText)
+    run_data.info = run_data.info.replace(vocab=max(run_data.info.vocab, vocab))
+    plan = MethodPlan(kind, config.method_options, request.modality, request.encoder, 0)
+    method = plan.build(run_data, run_data.inputs)
+    return Opened(method, run_data.source(method, batch=batch, seed=0), run_data.tokenizer)

@@ -13,10 +13,10 @@ from benchmarks.row import Contest, Prepared, Run, Setting
 from benchmarks.scratch import scratch
 from selfwise.modalities.image.modality import ImageFacts
 from selfwise.runs.build import LoadedRun
-from selfwise.runs.config import make_request
 from selfwise.runs.open import Run as Folder
 from selfwise.runs.prepare import prepare_run
-from selfwise.runs.record import write_record
+from selfwise.runs.pretrain_config import make_request
+from selfwise.runs.run_yaml import write_record
 from selfwise.workflows.embed import embed
 
 PEER = (

@@ -19,7 +19,7 @@ from selfwise.methods.simclr import SimCLR
 from selfwise.modalities import modality_of
 from selfwise.modalities.modality import Opening
 from selfwise.runs.build import open_newest
-from selfwise.runs.config import make_request
+from selfwise.runs.pretrain_config import make_request
 
 PEER = (
     "lightly's SimCLR tutorial: `LightlyDataset`, `SimCLRTransform`, a `DataLoader` with as many "

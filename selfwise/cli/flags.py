@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
-from selfwise.core.config import (
+from selfwise.core.config_class import (
     Config,
     describe_unknown_option,
     format_flag,

@@ -8,8 +8,14 @@ from typing import Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from selfwise.core.config import Config, find_field, format_flag, list_option_paths, list_sections
-from selfwise.core.hints import find_bounds, get_hint, list_choices
+from selfwise.core.config_class import (
+    Config,
+    find_field,
+    format_flag,
+    list_option_paths,
+    list_sections,
+)
+from selfwise.core.option_types import find_bounds, get_hint, list_choices
 
 WIDTH, INDENT = 80, 24
 TITLES = {

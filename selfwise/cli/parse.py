@@ -19,12 +19,12 @@ from selfwise.cli.flags import (
 )
 from selfwise.cli.help import format_help
 from selfwise.commands import method_classes, option_class
-from selfwise.core.config import Config, make_options_class, nest_values
+from selfwise.core.config_class import Config, make_options_class, nest_values
 from selfwise.core.plugins import allow_plugins, is_import_path
 from selfwise.modalities import modality_of
 from selfwise.runs.create import pretrain
 from selfwise.runs.names import find_method_class
-from selfwise.runs.record import read_config_file, read_record
+from selfwise.runs.run_yaml import read_config_file, read_record
 
 Function = Callable[..., object]
 

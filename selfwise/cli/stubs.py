@@ -13,9 +13,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import selfwise
 from selfwise import commands, methods
-from selfwise.core.config import Config, find_field, list_option_paths, make_options_class
-from selfwise.runs.config import config_class
+from selfwise.core.config_class import Config, find_field, list_option_paths, make_options_class
 from selfwise.runs.create import pretrain
+from selfwise.runs.pretrain_config import config_class
 from selfwise.training.config import TrainingConfig
 
 FILE = Path(selfwise.__file__).with_suffix(".pyi")

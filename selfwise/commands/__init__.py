@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from selfwise.core.config import Config
+    from selfwise.core.config_class import Config
 
 
 @runtime_checkable
@@ -46,7 +46,7 @@ def import_command(name: str) -> ModuleType:
 @cache
 def api_function(name: str) -> Callable[..., Any]:
     """A command as a function of Python, whose keyword arguments are checked."""
-    from selfwise.core.config import check_arguments
+    from selfwise.core.config_class import check_arguments
 
     command = import_command(name)
     function = check_arguments(command.load_function())
@@ -59,7 +59,7 @@ def api_function(name: str) -> Callable[..., Any]:
 
 def option_class(command: ModuleType) -> type["Config"]:
     """The config class of the options of a command whose options are fixed."""
-    from selfwise.core.config import make_options_class
+    from selfwise.core.config_class import make_options_class
 
     words = {word.strip("[].") for word in command.WORDS.lower().split()}
     skip = {*NOT_OPTIONS, *getattr(command, "PYTHON_ONLY", ()), *words, "runs"}
@@ -70,9 +70,9 @@ def method_classes(
     function: Callable[..., Any], method: str, encoder: str = ""
 ) -> list[type["Config"]]:
     """The config classes of a command that trains a method, the command's own options first."""
-    from selfwise.core.config import make_options_class
-    from selfwise.runs.config import config_class
+    from selfwise.core.config_class import make_options_class
     from selfwise.runs.create import pretrain
+    from selfwise.runs.pretrain_config import config_class
 
     kind = config_class(method, encoder)
     kinds = [make_options_class(function, skip=NOT_OPTIONS)]

@@ -9,7 +9,7 @@ WORDS = ""
 
 def load_function() -> Callable[..., Any]:
     """Import the function that is called with the options."""
-    from selfwise.workflows.lists import list_methods
+    from selfwise.workflows.list_names import list_methods
 
     return list_methods
 

@@ -1,6 +1,6 @@
 """What was found about the data of a run: facts that run.yaml records, never options."""
 
-from selfwise.core.config import Config
+from selfwise.core.config_class import Config
 
 
 class DataInfo(Config):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from selfwise.core.config import Config, list_option_paths, list_sections, open_prefixes
+from selfwise.core.config_class import Config, list_option_paths, list_sections, open_prefixes
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, object]

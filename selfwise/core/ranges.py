@@ -13,7 +13,7 @@ from typing import Annotated, ParamSpec, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from selfwise.core.hints import describe_bounds, find_bounds
+from selfwise.core.option_types import describe_bounds, find_bounds
 
 Probability = Annotated[float, Ge(0), Le(1)]
 PositiveShare = Annotated[float, Gt(0), Le(1)]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from selfwise.core.errors import did_you_mean
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
-from selfwise.nn.small_maps import guard_small_maps
+from selfwise.nn.strided_conv import guard_small_maps
 from selfwise.views.image.color_space import lightness
 
 STEMS = ("auto", "timm", "cifar", "half")

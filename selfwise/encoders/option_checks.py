@@ -11,7 +11,7 @@ from typing import Annotated, Any, Protocol, TypeVar, get_args, get_type_hints, 
 from annotated_types import Ge, Lt
 
 from selfwise.core.errors import did_you_mean
-from selfwise.core.hints import describe_bounds, find_bounds, list_choices
+from selfwise.core.option_types import describe_bounds, find_bounds, list_choices
 from selfwise.core.ranges import is_within
 
 Option = int | float | str | bool

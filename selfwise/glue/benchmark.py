@@ -22,8 +22,8 @@ from selfwise.glue.search import build_finetuned
 from selfwise.glue.task_results import TaskResults, compare_fits
 from selfwise.glue.task_splits import AX, TaskSplits, find_tasks, open_task
 from selfwise.glue.tasks import TASKS, find_task
+from selfwise.runs.logs_and_scores import GLUE
 from selfwise.runs.open import Run, load
-from selfwise.runs.records import GLUE
 
 
 def run_glue(

@@ -16,7 +16,7 @@ from selfwise.glue.submission import (
     write_submission,
 )
 from selfwise.glue.task_results import TaskResults
-from selfwise.runs import records
+from selfwise.runs import logs_and_scores
 from selfwise.runs.open import Run
 
 Say = Callable[[str], None]
@@ -70,10 +70,12 @@ def _write_submission_files(out: Path, answers: Mapping[str, TaskAnswers], say: 
 
 def _record_table(run: Run, scores: GlueScores, table: Mapping[str, object], say: Say) -> None:
     """The newest table of each mode and step is the report's, but for one of fewer tasks."""
-    path = records.glue_path(run.folder, scores.mode, run.step)
+    path = logs_and_scores.glue_path(run.folder, scores.mode, run.step)
     try:
         earlier = [
-            one for one in records.read_glue_tables(run.folder) if one["mode"] == scores.mode
+            one
+            for one in logs_and_scores.read_glue_tables(run.folder)
+            if one["mode"] == scores.mode
         ]
     except ValueError:  # damaged: it is written anew
         earlier = []

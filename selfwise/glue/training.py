@@ -22,7 +22,7 @@ from selfwise.glue.classifier import ClassifierHead, copy_encoder, predict_rows
 from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting
 from selfwise.glue.metrics import compute_metrics
 from selfwise.glue.tasks import GlueTask
-from selfwise.runs.record import RunRecord
+from selfwise.runs.run_yaml import RunRecord
 from selfwise.tokenizers.tokenizer import Tokenizer
 from selfwise.training import schedules
 from selfwise.training.optimizers import build_optimizer

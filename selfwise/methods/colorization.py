@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from selfwise.core.config import AbsolutePath, Config
+from selfwise.core.config_class import AbsolutePath, Config
 from selfwise.core.ranges import PositiveInt, PositiveShare, Probability, check_ranges
 from selfwise.core.rng import Rng
 from selfwise.core.types import Encoder, Features, ImageBatch, Step, Term

@@ -12,7 +12,7 @@ from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
-from selfwise.core.config import AbsolutePath, Config
+from selfwise.core.config_class import AbsolutePath, Config
 from selfwise.core.data_info import ImageInfo, TextInfo
 from selfwise.core.types import Vocabulary
 

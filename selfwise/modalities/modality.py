@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped
 from torch import nn
 
-from selfwise.core.config import Config
+from selfwise.core.config_class import Config
 from selfwise.core.data_info import DataInfo
 from selfwise.core.types import Batch
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import ConfigDict
 
-from selfwise.core.config import Config
+from selfwise.core.config_class import Config
 from selfwise.core.html_table import write_html_table
 from selfwise.profiling.advice import format_count
 

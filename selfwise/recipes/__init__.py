@@ -4,9 +4,9 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from selfwise.core.config import check_arguments
+from selfwise.core.config_class import check_arguments
 from selfwise.core.errors import did_you_mean
-from selfwise.workflows.lists import first_line, format_columns
+from selfwise.workflows.list_names import first_line, format_columns
 
 __all__ = ["find_recipe", "list_recipes", "recipe_names", "run_recipe"]
 

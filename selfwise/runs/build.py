@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selfwise.core.config import Config, make_config
+from selfwise.core.config_class import Config, make_config
 from selfwise.core.files import digest
 from selfwise.core.plugins import FROM_PYTHON, digest_code, is_import_path, load_allowed_object
 from selfwise.core.rng import init_seed
-from selfwise.encoders.outside import reset_weights
+from selfwise.encoders.custom import reset_weights
 from selfwise.methods import Method, find_method
 from selfwise.modalities import find_modality, modality_of
 from selfwise.modalities.modality import AnyModality, EncoderChoice, EncoderFactory, Facts
-from selfwise.runs.config import encoder_class, method_class_options
 from selfwise.runs.names import ModuleFactory, find_recorded_encoder
-from selfwise.runs.record import RunRecord, read_record
-from selfwise.runs.settled import check_unchanged
+from selfwise.runs.pretrain_config import encoder_class, method_class_options
+from selfwise.runs.resume_checks import check_unchanged
+from selfwise.runs.run_yaml import RunRecord, read_record
 from selfwise.training import checkpoint
 
 

@@ -20,12 +20,12 @@ from selfwise.distributed.process_group import count_processes, detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory, OpenData
 from selfwise.runs.build import RunCode
-from selfwise.runs.config import RunRequest, make_request
-from selfwise.runs.launch import check_together, join_run, lead_run
 from selfwise.runs.open import Run, load
 from selfwise.runs.prepare import PreparedRun, complete_record, prepare_run
-from selfwise.runs.record import RunRecord, has_record, read_record, write_record
-from selfwise.runs.settled import NAME, describe_settings
+from selfwise.runs.pretrain_config import RunRequest, make_request
+from selfwise.runs.processes import check_together, join_run, lead_run
+from selfwise.runs.resume_checks import NAME, describe_settings
+from selfwise.runs.run_yaml import RunRecord, has_record, read_record, write_record
 from selfwise.runs.steps import plan_steps
 from selfwise.training.best_metric import check_best
 from selfwise.training.checkpoint import list_checkpoints

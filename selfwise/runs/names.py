@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from selfwise import methods
-from selfwise.core.config import Config
+from selfwise.core.config_class import Config
 from selfwise.core.plugins import (
     FROM_PYTHON,
     is_import_path,
@@ -18,10 +18,10 @@ from selfwise.core.plugins import (
 from selfwise.data.image.named_sets import parse_name
 from selfwise.data.text.documents import HUB_PREFIX
 from selfwise.data.text.python_docs import PYTHON_DOCS
-from selfwise.encoders.outside import find_factory
+from selfwise.encoders.custom import find_factory
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory
-from selfwise.runs.record import RunRecord
+from selfwise.runs.run_yaml import RunRecord
 
 IMPORTED = "<imported>"  # stands in run.yaml for the data of published weights
 

@@ -20,7 +20,7 @@ from selfwise.runs.build import (
     load_at,
 )
 from selfwise.runs.names import name_encoder
-from selfwise.runs.record import RunRecord, read_record
+from selfwise.runs.run_yaml import RunRecord, read_record
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 

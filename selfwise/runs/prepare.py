@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from selfwise.core.config import flatten_config
+from selfwise.core.config_class import flatten_config
 from selfwise.core.device import resolve_device
 from selfwise.core.plugins import digest_code
 from selfwise.core.process import limit_threads
@@ -17,9 +17,9 @@ from selfwise.runs.build import (
     digest_factory,
     open_newest,
 )
-from selfwise.runs.config import RunRequest
 from selfwise.runs.environment import describe_environment
-from selfwise.runs.record import Choice, RunRecord
+from selfwise.runs.pretrain_config import RunRequest
+from selfwise.runs.run_yaml import Choice, RunRecord
 from selfwise.training.config import (
     ResolvedTraining,
     check_training,

@@ -8,11 +8,17 @@ from typing import Any, NamedTuple
 import yaml
 
 from selfwise import methods
-from selfwise.core.config import find_field, format_flag, is_open, list_option_paths, list_sections
+from selfwise.core.config_class import (
+    find_field,
+    format_flag,
+    is_open,
+    list_option_paths,
+    list_sections,
+)
 from selfwise.core.plugins import FROM_PYTHON, is_import_path
-from selfwise.runs.config import config_class
 from selfwise.runs.names import IMPORTED
-from selfwise.runs.record import ENCODER, RunRecord
+from selfwise.runs.pretrain_config import config_class
+from selfwise.runs.run_yaml import ENCODER, RunRecord
 from selfwise.training.config import MACHINE as CHOSEN
 from selfwise.training.config import PAPER
 from selfwise.training.optimizers import scale_lr

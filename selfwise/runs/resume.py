@@ -7,19 +7,19 @@ from typing import Any
 
 from torch import nn
 
-from selfwise.core.config import format_flag
+from selfwise.core.config_class import format_flag
 from selfwise.core.device import resolve_device
 from selfwise.core.plugins import FROM_PYTHON, allow_plugins
 from selfwise.distributed.process_group import detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory
-from selfwise.runs.config import make_request
 from selfwise.runs.create import pretrain
 from selfwise.runs.environment import describe_environment, list_differences
-from selfwise.runs.launch import check_as_many, check_together, join_run, lead_run, reopen_run
 from selfwise.runs.open import Run, load, resolve_code
-from selfwise.runs.record import RunRecord, has_record, read_record
-from selfwise.runs.settled import NAME, describe_settings
+from selfwise.runs.pretrain_config import make_request
+from selfwise.runs.processes import check_as_many, check_together, join_run, lead_run, reopen_run
+from selfwise.runs.resume_checks import NAME, describe_settings
+from selfwise.runs.run_yaml import RunRecord, has_record, read_record
 from selfwise.training.loop import fit
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from inspect import Parameter, Signature, signature
 from typing import Any
 
-from selfwise.core.config import Config
+from selfwise.core.config_class import Config
 from selfwise.modalities import NAMES, find_modality
 from selfwise.training.config import TrainingConfig
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from selfwise.core.config import Config, make_config
+from selfwise.core.config_class import Config, make_config
 from selfwise.core.rng import generator, init_seed
 from selfwise.core.types import RATE, Batch
 from selfwise.methods import Method

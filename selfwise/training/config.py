@@ -5,7 +5,7 @@ from typing import Annotated
 import torch
 from annotated_types import Ge, Gt, Lt
 
-from selfwise.core.config import Config, make_config
+from selfwise.core.config_class import Config, make_config
 from selfwise.core.device import PrecisionName, resolve_device, resolve_precision
 from selfwise.distributed.process_group import count_local_processes
 from selfwise.methods.method import Method, OptimizerName, PaperDefaults, ScheduleName

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfwise.runs.record import RunRecord
-    from selfwise.runs.records import Logged
+    from selfwise.runs.logs_and_scores import Logged
+    from selfwise.runs.run_yaml import RunRecord
     from selfwise.runs.score_groups import ScoreGroup
 
 WIDTH = 44  # characters of a value beside others; longer ones lose their middle
@@ -20,7 +20,7 @@ def show(runs: Sequence[str | Path]) -> str:
 
     Raises ValueError for a folder that is no run, or that is named twice.
     """
-    from selfwise.runs.record import read_record
+    from selfwise.runs.run_yaml import read_record
 
     folders = find_folders(runs, verb="show")
     run_records = [read_record(folder) for folder in folders]
@@ -34,7 +34,7 @@ def find_folders(runs: Sequence[str | Path] | str | Path, *, verb: str) -> list[
 
     Raises ValueError for none, for a folder that is no run, and for one that is named twice.
     """
-    from selfwise.runs.record import read_record
+    from selfwise.runs.run_yaml import read_record
 
     folders = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
     if not folders:
@@ -97,12 +97,12 @@ def format_value(value: object) -> str:
 
 
 def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
-    from selfwise.runs import records, score_groups
+    from selfwise.runs import logs_and_scores, score_groups
     from selfwise.runs.reproduce import list_changes, reproduce_command
 
     step, progress = describe_progress(folder, record)
     lines = [f"{record.method} in {folder}", *_indent_lines(progress)]
-    log = records.read_metrics(folder)
+    log = logs_and_scores.read_metrics(folder)
     lines += _add_heading("last metrics", _list_last_metrics(log))
     if log.unreadable:
         count = "1 line" if log.unreadable == 1 else f"{log.unreadable} lines"
@@ -139,7 +139,7 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
 
 def _describe_several(folders: Sequence[Path], run_records: "Sequence[RunRecord]") -> list[str]:
     from selfwise.core import errors as names
-    from selfwise.runs import records
+    from selfwise.runs import logs_and_scores
 
     heads = names.shorten_folder_names(folders)
     states = [describe_progress(*pair) for pair in zip(folders, run_records)]
@@ -154,7 +154,9 @@ def _describe_several(folders: Sequence[Path], run_records: "Sequence[RunRecord]
         f"{head}: {text}" for head, (_, sentences) in zip(heads, states) for text in sentences[1:]
     ]
     lines += _compare_runs(
-        "last metrics", heads, [dict(_list_last_metrics(records.read_metrics(f))) for f in folders]
+        "last metrics",
+        heads,
+        [dict(_list_last_metrics(logs_and_scores.read_metrics(f))) for f in folders],
     )
     groups = [_group_scores(f, step) for f, (step, _) in zip(folders, states)]
     lines += _compare_runs("scores, in %", heads, _list_scores(groups))
@@ -183,9 +185,9 @@ def _list_last_metrics(log: "Logged") -> list[list[str]]:
 
 
 def _group_scores(folder: Path, step: int) -> "list[ScoreGroup]":
-    from selfwise.runs import records, score_groups
+    from selfwise.runs import logs_and_scores, score_groups
 
-    return score_groups.group_scores(records.read_scores(folder), step=step)
+    return score_groups.group_scores(logs_and_scores.read_scores(folder), step=step)
 
 
 def _list_scores(runs: "Sequence[Sequence[ScoreGroup]]") -> list[dict[str, str]]:

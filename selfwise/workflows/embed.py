@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from selfwise.core.config import Config
+from selfwise.core.config_class import Config
 from selfwise.core.device import resolve_device
 from selfwise.core.html_table import write_html_table
 from selfwise.distributed.process_group import (
@@ -18,9 +18,9 @@ from selfwise.distributed.process_group import (
 )
 from selfwise.evaluation.features.finite import check_vectors
 from selfwise.modalities.modality import FeatureOptions, ReadingOptions
-from selfwise.runs.launch import check_together, join_shared_work, lead_shared_work
 from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load
+from selfwise.runs.processes import check_together, join_shared_work, lead_shared_work
 
 SUFFIXES = (".parquet", ".npz")
 SHOWN_ROWS, SHOWN_NUMBERS = 5, 4  # in a notebook

@@ -6,9 +6,9 @@ from types import ModuleType
 
 from selfwise.interop.huggingface.folder import create_folder
 from selfwise.runs.open import Run, load
-from selfwise.workflows.exchange import audio, image, text
-from selfwise.workflows.exchange.model_card import FILE as CARD
-from selfwise.workflows.exchange.model_card import FORMS, Form, write_card
+from selfwise.workflows.import_export import audio, image, text
+from selfwise.workflows.import_export.model_card import FILE as CARD
+from selfwise.workflows.import_export.model_card import FORMS, Form, write_card
 
 _MODALITIES: dict[str, ModuleType] = {"text": text, "audio": audio, "image": image}
 

@@ -6,33 +6,35 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 
 from selfwise import methods
-from selfwise.core.config import flatten_config
+from selfwise.core.config_class import flatten_config
 from selfwise.core.errors import did_you_mean
 from selfwise.core.ranges import NonNegativeInt
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
 from selfwise.modalities.text.data import save_tokenizer
 from selfwise.runs.build import RunCode, open_newest, recorded_plan
-from selfwise.runs.config import make_request
 from selfwise.runs.create import check_free
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run, load
-from selfwise.runs.record import Choice, RunRecord, write_record
+from selfwise.runs.pretrain_config import make_request
+from selfwise.runs.run_yaml import Choice, RunRecord, write_record
 from selfwise.training import checkpoint as checkpoints
 from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.optimizers import build_optimizer
-from selfwise.workflows.exchange import audio, image, text, vision
-from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint, ImportOptions
+from selfwise.workflows.import_export import audio, image, import_vision, text
+from selfwise.workflows.import_export.imported_checkpoint import ImportedCheckpoint, ImportOptions
 
-FAMILIES = (*text.FAMILIES, *audio.FAMILIES, *image.FAMILIES, *vision.FAMILIES)
+FAMILIES = (*text.FAMILIES, *audio.FAMILIES, *image.FAMILIES, *import_vision.FAMILIES)
 _MODALITIES: dict[str, ModuleType] = {"text": text, "audio": audio, "image": image}
 # other spellings of a family: Hugging Face's name of it, or with a hyphen
 _SPELLINGS = {"gpt2": "gpt", "gpt-2": "gpt"}
 # options that only some families take: the name of these families, and the families
 _TAKEN_BY = {
     "tokenizer": ("text", text.FAMILIES),
-    **dict.fromkeys(("method", "encoder", "size"), ("timm and torchvision", vision.FAMILIES)),
+    **dict.fromkeys(
+        ("method", "encoder", "size"), ("timm and torchvision", import_vision.FAMILIES)
+    ),
 }
 
 
@@ -107,7 +109,9 @@ def _build_model(kind: type[Method], record: RunRecord, checkpoint: ImportedChec
 def _find_reader(family: str) -> ModuleType:
     """The module that reads weights of this family."""
     return (
-        vision if family in vision.FAMILIES else _MODALITIES[methods.find_method(family).modality]
+        import_vision
+        if family in import_vision.FAMILIES
+        else _MODALITIES[methods.find_method(family).modality]
     )
 
 
@@ -118,14 +122,14 @@ def _choose_method(family: str, options: ImportOptions) -> type[Method]:
     """
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}{did_you_mean(family, FAMILIES)}")
-    name = (options.method or vision.METHOD) if family in vision.FAMILIES else family
+    name = (options.method or import_vision.METHOD) if family in import_vision.FAMILIES else family
     kind = methods.find_method(name)
     for option in options.list_given():
         what, families = _TAKEN_BY[option]
         if family not in families:
             raise ValueError(f"--{option} is for {what}, and {family} is for {kind.modality}")
-    if family in vision.FAMILIES:
-        vision.check_method(kind, name)
+    if family in import_vision.FAMILIES:
+        import_vision.check_method(kind, name)
     return kind
 
 

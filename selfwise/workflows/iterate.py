@@ -12,9 +12,9 @@ from selfwise import methods
 from selfwise.core.ranges import NonNegativeInt, PositiveInt
 from selfwise.methods.needs import FrameTargetNeed, PatchTargetNeed
 from selfwise.modalities import modality_of
-from selfwise.runs.config import make_request
 from selfwise.runs.names import find_method_class
 from selfwise.runs.open import Run
+from selfwise.runs.pretrain_config import make_request
 from selfwise.runs.resume import pretrain_or_resume
 
 FOLDER = "iteration-{}"

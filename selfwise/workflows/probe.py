@@ -24,7 +24,7 @@ from selfwise.evaluation.probes.retrieval import measure_retrieval
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, ProbeScore
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
 from selfwise.modalities.modality import Embed, FeatureOptions, ReadingOptions
-from selfwise.runs import records
+from selfwise.runs import logs_and_scores
 from selfwise.runs.names import name_data
 from selfwise.runs.open import Run, load
 from selfwise.workflows.probe_examples import (
@@ -316,6 +316,6 @@ def _save_score(
     folder = run.folder / "scores"
     folder.mkdir(exist_ok=True)
     temporary = folder / f".{name}.writing"
-    temporary.write_text(records.score_text(content))
+    temporary.write_text(logs_and_scores.score_text(content))
     temporary.rename(folder / name)
     return score

@@ -287,9 +287,9 @@ def test_help_is_there_for_every_verb(selfwise):
 @pytest.mark.run
 def test_flags_do_not_collide():
     from selfwise import methods
-    from selfwise.core.config import list_option_paths, make_options_class
-    from selfwise.runs.config import config_class
+    from selfwise.core.config_class import list_option_paths, make_options_class
     from selfwise.runs.create import pretrain
+    from selfwise.runs.pretrain_config import config_class
 
     command = {*list_option_paths(make_options_class(pretrain)), "config", "plugin", "measure"}
     for name in methods.method_names():

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from selfwise.cli.flags import OptionTable, check_required, drop_lengths, typed_values
-from selfwise.core.config import Config, make_config, make_options_class, nest_values
-from selfwise.runs.config import config_class, make_request
+from selfwise.core.config_class import Config, make_config, make_options_class, nest_values
+from selfwise.runs.pretrain_config import config_class, make_request
 from selfwise.runs.reproduce import reproduce_command
 from tests.helpers import show_cases
 

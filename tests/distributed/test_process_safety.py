@@ -17,7 +17,7 @@ from selfwise.core import process
 from selfwise.core.parallel import map_in_chunks
 from selfwise.core.types import ImageBatch
 from selfwise.methods.supervised import Supervised
-from selfwise.runs import launch
+from selfwise.runs import processes
 from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.loop import fit
 from tests.helpers import cases
@@ -40,7 +40,11 @@ def environment():
 
 @pytest.mark.run
 def test_python_of_worker_processes_leaves_the_current_folder_alone(trap):
-    line = [*launch.PYTHON, "-c", "import json, random, selfwise.runs.launch; print(json.__file__)"]
+    line = [
+        *processes.PYTHON,
+        "-c",
+        "import json, random, selfwise.runs.processes; print(json.__file__)",
+    ]
     done = subprocess.run(line, cwd=trap, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not (trap / "executed").exists()
@@ -54,15 +58,15 @@ def test_all_that_starts_processes_does_so(monkeypatch, tmp_path):
         lines.append(command)
         yield process  # whatever: nobody works with it here
 
-    monkeypatch.setattr(launch, "launch_workers", crew)
+    monkeypatch.setattr(processes, "launch_workers", crew)
     monkeypatch.setattr(process, "size", 1, raising=False)
     told = resolve_training(TrainingConfig(steps=1, devices=2, batch=4), Supervised, workers=0)
-    with launch.lead_run(tmp_path, told):
+    with processes.lead_run(tmp_path, told):
         pass
-    with launch.lead_shared_work("pass", options={}, devices=2):
+    with processes.lead_shared_work("pass", options={}, devices=2):
         pass
-    assert [line[:2] for line in lines] == [list(launch.PYTHON)] * 2
-    assert "-P" in launch.PYTHON
+    assert [line[:2] for line in lines] == [list(processes.PYTHON)] * 2
+    assert "-P" in processes.PYTHON
 
 
 @pytest.mark.run

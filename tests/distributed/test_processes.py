@@ -21,10 +21,10 @@ from selfwise.cli import main as cli
 from selfwise.core.rng import Rng, generator
 from selfwise.core.types import Term, shard_slice, slice_batch
 from selfwise.distributed import process_group as worlds
-from selfwise.distributed.launch import launch_workers
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv, detect_env
 from selfwise.distributed.sharding import ShardedBatches
 from selfwise.distributed.sync_batchnorm import CpuSyncBatchNorm
+from selfwise.distributed.worker_processes import launch_workers
 from selfwise.training.step import add_terms
 from tests.helpers import cases, process_cases
 from tests.helpers.process_cases import CHECKS, LONG, PLAINLY, SHORT, STEPS
@@ -577,8 +577,8 @@ def test_what_one_process_does_alone(tasks, refusal):
 
 def test_a_machine_that_does_not_see_the_run(tasks, refusal, monkeypatch, tmp_path):
     tasks(SLURM)
-    monkeypatch.setattr("selfwise.runs.launch.join_process_group", lambda *told: None)
-    monkeypatch.setattr("selfwise.runs.launch.SEEN", 0.0)
+    monkeypatch.setattr("selfwise.runs.processes.join_process_group", lambda *told: None)
+    monkeypatch.setattr("selfwise.runs.processes.SEEN", 0.0)
     told = ["--data", "digits:train", "--steps", "2", "--out", tmp_path / "run"]
     said = refusal("pretrain", "simclr", *told)
     assert f"{tmp_path / 'run'} is no run on" in said

@@ -21,7 +21,7 @@ from selfwise.evaluation.probes.label_curve import compute_label_curve, probe_fe
 from selfwise.evaluation.probes.linear import fit_linear, fit_sgd
 from selfwise.evaluation.probes.overlap import count_overlap
 from selfwise.report.sections import scores, summary
-from selfwise.runs import records, score_groups
+from selfwise.runs import logs_and_scores, score_groups
 from selfwise.workflows.describe_runs import show
 from tests.helpers import show_cases as cases
 
@@ -100,7 +100,7 @@ def test_each_competitor_has_its_own_k_in_the_score(run):
     assert len(rows["raw input", "all"]["k"]) == 1
     (said,) = [text for text in score.sentences() if "With all labels, so many" in text]
     assert f"raw input {rows['raw input', 'all']['k'][0]}." in said
-    (file,) = [one for one in records.read_scores(run.folder) if one["kind"] == "knn"]
+    (file,) = [one for one in logs_and_scores.read_scores(run.folder) if one["kind"] == "knn"]
     assert file["k"] == "chosen"
     assert said in show([run.folder])
     assert any(said in part.about for part in scores.build_sections([run.folder]))
@@ -114,7 +114,7 @@ def test_k_can_be_fixed(run, tmp_path):
     assert {k for result in score.results for k in result.ks} == {7}
     few = selfwise.probe(folder, **TOLD, kind="knn", k=70, labels="2", seeds=1)
     assert {k for result in few.results for k in result.ks} == {20}
-    found = score_groups.group_scores(records.read_scores(folder), step=2)
+    found = score_groups.group_scores(logs_and_scores.read_scores(folder), step=2)
     assert {one.title for one in found} == {
         "probe by nearest neighbours, k 7", "probe by nearest neighbours, k 70"
     }  # fmt: skip
@@ -178,7 +178,7 @@ def test_a_newer_score_of_all_labels_replaces_refits_of_an_earlier_version(tmp_p
     for row in new["rows"]:
         row["drawn"] = False
     folder = cases.folder(tmp_path / "run", scores=[old, new])
-    (one,) = score_groups.group_scores(records.read_scores(folder), step=0)
+    (one,) = score_groups.group_scores(logs_and_scores.read_scores(folder), step=0)
     assert one.rows["all", "pretrained"] == new["rows"][0]
 
 

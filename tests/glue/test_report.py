@@ -17,7 +17,7 @@ from selfwise.report.page.parts import Table
 from selfwise.report.page.plots import line_color
 from selfwise.report.sections import glue as section
 from selfwise.report.sections import label_curve, scores, summary
-from selfwise.runs import records
+from selfwise.runs import logs_and_scores
 from tests.helpers import show_cases as cases
 from tests.helpers.glue_cases import write_glue
 from tests.helpers.report_reading import cells, figures, parts, said
@@ -51,7 +51,7 @@ def left(folder, mode, *tasks, step=0):
     """As `selfwise glue` leaves it."""
     (folder / "glue").mkdir(exist_ok=True)
     told = {"step": step, **tables(mode, *tasks).to_dict()}
-    records.glue_path(folder, mode, step).write_text(json.dumps(told))
+    logs_and_scores.glue_path(folder, mode, step).write_text(json.dumps(told))
     return told
 
 
@@ -118,13 +118,13 @@ def test_tables_of_older_weights_say_so(tmp_path):
 def test_the_newest_table_of_a_mode_and_step_counts(tmp_path):
     folder = cases.folder(tmp_path / "run")
     told = [left(folder, "frozen", step=step) for step in (5, 60)]
-    assert records.read_glue_tables(folder) == told[::-1]
+    assert logs_and_scores.read_glue_tables(folder) == told[::-1]
     again = {**told[0], "sentences": ["again"]}
     other = folder / "glue" / "again.json"
     other.write_text(json.dumps(again))
     for newest, seconds in ((told[0], 1), (again, 2**32)):
         os.utime(other, (seconds, seconds))
-        assert records.read_glue_tables(folder)[1] == newest
+        assert logs_and_scores.read_glue_tables(folder)[1] == newest
 
 
 def test_several_runs_have_a_column_each(tmp_path, monkeypatch):
@@ -194,7 +194,7 @@ def test_a_damaged_file_is_one_sentence(changed, what, tmp_path):
     path = folder / "glue" / "frozen-0.json"
     path.write_text(json.dumps(told))
     with pytest.raises(ValueError, match=r"frozen-0\.json is no table that selfwise glue") as error:
-        records.read_glue_tables(folder)
+        logs_and_scores.read_glue_tables(folder)
     assert what in str(error.value)
 
 
@@ -205,7 +205,7 @@ def test_what_is_no_table_at_all(tmp_path):
     for text, what in (("{", "it cannot be read as JSON"), ("[]", "no names and values")):
         path.write_text(text)
         with pytest.raises(ValueError, match=what):
-            records.read_glue_tables(folder)
+            logs_and_scores.read_glue_tables(folder)
 
 
 @pytest.mark.run
@@ -215,7 +215,7 @@ def test_a_measured_run_is_on_its_page(trained_bert, tmp_path, capsys, monkeypat
     data = write_glue(tmp_path / "glue_data", tasks=("rte", "wnli"))
     options = {"data": data, "poolings": "mean", "seeds": 1, "quiet": True}
     measured = run_glue(run, out=tmp_path / "out", **options)
-    (found,) = records.read_glue_tables(run.folder)
+    (found,) = logs_and_scores.read_glue_tables(run.folder)
     assert found == json.loads((tmp_path / "out" / "glue.json").read_text())
     assert found == json.loads(json.dumps({"step": 1, **measured.to_dict()}))
     assert cli.main(["report", str(run.folder)]) == 0
@@ -223,7 +223,7 @@ def test_a_measured_run_is_on_its_page(trained_bert, tmp_path, capsys, monkeypat
     assert "GLUE, frozen" in page
     assert "wnli  accuracy" in page
     # a run that cannot be written to
-    records.glue_path(run.folder, "frozen", 1).unlink()
+    logs_and_scores.glue_path(run.folder, "frozen", 1).unlink()
     (run.folder / "glue").rmdir()
     (run.folder / "glue").write_text("")
     capsys.readouterr()

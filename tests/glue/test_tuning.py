@@ -9,7 +9,7 @@ import torch
 
 import selfwise
 from selfwise.cli import main as cli
-from selfwise.core.hints import list_choices
+from selfwise.core.option_types import list_choices
 from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
 from selfwise.glue import search as search
 from selfwise.glue.benchmark import run_glue

@@ -17,7 +17,7 @@ from PIL import Image
 import selfwise
 from selfwise.core.rng import generator
 from selfwise.runs.open import Run
-from selfwise.runs.record import Choice
+from selfwise.runs.run_yaml import Choice
 from selfwise.training import checkpoint
 from selfwise.training.optimizers import build_optimizer
 

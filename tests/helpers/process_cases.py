@@ -23,10 +23,10 @@ from selfwise.data.audio.open import open_recordings
 from selfwise.data.image import open_images
 from selfwise.data.text.labelled import open_texts
 from selfwise.distributed.collectives import gather_rows
-from selfwise.distributed.launch import join_when_ready, run_worker
 from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv, wait_for_all
 from selfwise.distributed.sharding import check_same_step, sum_counts
 from selfwise.distributed.sync_batchnorm import CpuSyncBatchNorm
+from selfwise.distributed.worker_processes import join_when_ready, run_worker
 from selfwise.evaluation.features import (
     audio as audio_features,
 )

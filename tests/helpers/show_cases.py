@@ -10,7 +10,7 @@ from selfwise.core.data_info import AudioInfo, DataInfo, ImageInfo, TextInfo
 from selfwise.evaluation.probes.label_curve import compute_label_curve
 from selfwise.methods import find_method
 from selfwise.runs.names import IMPORTED
-from selfwise.runs.record import Choice, RunRecord, write_record
+from selfwise.runs.run_yaml import Choice, RunRecord, write_record
 from selfwise.training.config import MACHINE, PAPER
 
 ASKED: dict[str, Any] = {"data": "digits:train", "encoder": "resnet18"}

@@ -6,8 +6,8 @@ from math import inf, nan
 import pytest
 
 from selfwise import methods
-from selfwise.core.config import make_config, make_options_class
-from selfwise.core.hints import describe_bounds, find_bounds
+from selfwise.core.config_class import make_config, make_options_class
+from selfwise.core.option_types import describe_bounds, find_bounds
 from selfwise.core.ranges import PositiveInt, Probability, check_ranges
 from tests.helpers import cases
 

@@ -28,7 +28,7 @@ from selfwise.profiling.advice import (
 )
 from selfwise.runs.create import pretrain
 from selfwise.runs.environment import find_commit
-from selfwise.runs.record import read_record
+from selfwise.runs.run_yaml import read_record
 from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.step import build_state
 from selfwise.workflows import bench

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from selfwise import recipes
-from selfwise.runs.record import read_record
+from selfwise.runs.run_yaml import read_record
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from selfwise.modalities.audio import targets
 from selfwise.runs.build import open_newest
 from selfwise.runs.create import pretrain
-from selfwise.runs.record import Choice
+from selfwise.runs.run_yaml import Choice
 from selfwise.workflows.iterate import iterate
 
 SHAPE = {"stem": "logmel", "dim": 32, "heads": 2}

@@ -20,7 +20,7 @@ from selfwise.modalities import find_modality
 from selfwise.modalities.image.targets import learn_targets
 from selfwise.modalities.modality import EncoderChoice, Opening
 from selfwise.runs.build import open_newest
-from selfwise.runs.config import needs_class
+from selfwise.runs.pretrain_config import needs_class
 from selfwise.runs.resume import pretrain_or_resume, resume
 from selfwise.views.image.color_bins import smooth_prior
 from selfwise.views.image.color_counts import count_colors

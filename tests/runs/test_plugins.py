@@ -15,7 +15,7 @@ from torch import nn
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.core import plugins
-from selfwise.runs.record import read_record
+from selfwise.runs.run_yaml import read_record
 from selfwise.testing import check_method
 
 SOURCE = '''

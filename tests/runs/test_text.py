@@ -13,7 +13,7 @@ from selfwise.cli import main as cli
 from selfwise.data.text.labelled import open_texts
 from selfwise.evaluation.features.text import fit_bag_of_words
 from selfwise.evaluation.probes.retrieval import measure_retrieval
-from selfwise.runs.record import read_record
+from selfwise.runs.run_yaml import read_record
 from selfwise.workflows import generate as generating
 from selfwise.workflows.export import export_run
 from selfwise.workflows.fill import fill

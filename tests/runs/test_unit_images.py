@@ -13,8 +13,8 @@ from selfwise.methods.needs import PatchTargetOptions
 from selfwise.modalities.image import targets
 from selfwise.runs.build import open_newest
 from selfwise.runs.create import pretrain
-from selfwise.runs.record import read_record
 from selfwise.runs.resume import resume
+from selfwise.runs.run_yaml import read_record
 from tests.helpers import unit_cases as cases
 
 

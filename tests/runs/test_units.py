@@ -17,8 +17,8 @@ from selfwise.modalities.image import targets as image_targets
 from selfwise.modalities.modality import ReadingOptions
 from selfwise.runs.create import pretrain
 from selfwise.runs.open import load
-from selfwise.runs.record import read_record
 from selfwise.runs.resume import pretrain_or_resume
+from selfwise.runs.run_yaml import read_record
 from selfwise.targets.codebook import Codebook
 from selfwise.workflows.iterate import iterate
 from tests.helpers import unit_cases as cases

@@ -12,8 +12,8 @@ from selfwise.cli import main as cli
 from selfwise.evaluation.scores.probe_score import format_percent
 from selfwise.runs import score_groups
 from selfwise.runs.create import pretrain
-from selfwise.runs.record import read_record
 from selfwise.runs.reproduce import Change, list_changes, reproduce_command
+from selfwise.runs.run_yaml import read_record
 from selfwise.workflows import describe_runs as describe_runs
 from selfwise.workflows.iterate import iterate
 from selfwise.workflows.probe import probe

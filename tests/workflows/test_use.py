@@ -8,7 +8,7 @@ import torch
 
 import selfwise
 from selfwise.data.image import open_images
-from selfwise.runs.record import Choice, read_record
+from selfwise.runs.run_yaml import Choice, read_record
 from selfwise.workflows import embed as embedding
 from selfwise.workflows import probe_examples
 

@@ -12,13 +12,13 @@ from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float32
 from torch import nn
 
-from selfwise.core.config import Config, drop_none, make_overrides_class
+from selfwise.core.config_class import Config, drop_none, make_overrides_class
 from selfwise.core.data_info import AudioInfo
 from selfwise.core.device import choose_evaluation
 from selfwise.core.types import RATE, SpeechEncoder
 from selfwise.data.audio.open import Recordings, open_recordings
 from selfwise.encoders import speech as encoders
-from selfwise.encoders.outside import build_checked_encoder
+from selfwise.encoders.custom import build_checked_encoder
 from selfwise.encoders.speech_presets import SpeechShape
 from selfwise.evaluation.features import audio as listening
 from selfwise.evaluation.features import image as image_features

@@ -23,7 +23,7 @@ from selfwise.evaluation.monitors.pictures import (
 )
 from selfwise.evaluation.monitors.representation import RepresentationMonitor
 from selfwise.methods import Method
-from selfwise.modalities.image.needs import ImageNeeds
+from selfwise.modalities.image.method_needs import ImageNeeds
 from selfwise.modalities.modality import Record
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe

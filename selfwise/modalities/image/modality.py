@@ -11,21 +11,21 @@ from annotated_types import Ge
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from selfwise.core.config import Config, make_options_class, make_overrides_class
+from selfwise.core.config_class import Config, make_options_class, make_overrides_class
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.device import choose_evaluation, resolve_device
 from selfwise.core.types import Encoder
 from selfwise.data.image import Images, drop_unreadable, open_images
 from selfwise.encoders import beit, image, image_codec
 from selfwise.encoders.beit_presets import ViTShape as ViTShape
-from selfwise.encoders.outside import build_outside_encoder
+from selfwise.encoders.custom import build_outside_encoder
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.probes.baselines import FeatureSplit, extract_untrained
 from selfwise.methods import Method
 from selfwise.methods.needs import HasImageInfo
 from selfwise.modalities.image.data import OpenImages, count_workers, describe_images
-from selfwise.modalities.image.needs import add_needs, load_inputs
+from selfwise.modalities.image.method_needs import add_needs, load_inputs
 from selfwise.modalities.image.targets import image_info
 from selfwise.modalities.modality import (
     Embed,

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from selfwise.core import make_once
-from selfwise.core.config import drop_none
+from selfwise.core.config_class import drop_none
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.files import atomic_write, cache_dir, digest
 from selfwise.core.memory import keep_freed_memory

@@ -11,14 +11,14 @@ from annotated_types import Ge, Lt
 from jaxtyping import Float32
 from torch import nn
 
-from selfwise.core.config import AbsolutePath, Config, drop_none, make_overrides_class
+from selfwise.core.config_class import AbsolutePath, Config, drop_none, make_overrides_class
 from selfwise.core.data_info import TextInfo
 from selfwise.core.device import choose_evaluation
 from selfwise.core.types import TextEncoder
 from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.encoders import text as encoders
-from selfwise.encoders.outside import build_checked_encoder
+from selfwise.encoders.custom import build_checked_encoder
 from selfwise.encoders.text_presets import TextShape, resolve_text_shape
 from selfwise.evaluation.features import image as image_features
 from selfwise.evaluation.features import text as reading

@@ -18,9 +18,9 @@ from selfwise.report.page.plots import (
     set_step_axis,
 )
 from selfwise.report.sections import summary
-from selfwise.runs import records
-from selfwise.runs.record import RunRecord, read_record
-from selfwise.runs.records import Logged
+from selfwise.runs import logs_and_scores
+from selfwise.runs.logs_and_scores import Logged
+from selfwise.runs.run_yaml import RunRecord, read_record
 
 MAX_POINTS = 1000  # points of a curve; a page for a phone has no more pixels
 
@@ -89,8 +89,8 @@ def _build_health_section(runs: Sequence[LoggedRun], names: Sequence[str]) -> li
 
 def _read_logs(name: str, folder: Path, record: RunRecord) -> LoggedRun:
     """The logs of a run, as far as they can be drawn."""
-    metrics = records.read_metrics(folder)
-    timing = _compute_rates(records.read_timing(folder), record)
+    metrics = logs_and_scores.read_metrics(folder)
+    timing = _compute_rates(logs_and_scores.read_timing(folder), record)
     nonfinite = {
         name: count
         for log in (metrics, timing)

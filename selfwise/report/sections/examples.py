@@ -13,7 +13,7 @@ from selfwise.data.text.documents import Documents, open_documents
 from selfwise.data.text.labelled import Texts, open_texts
 from selfwise.modalities.modality import ReadingOptions
 from selfwise.report.sections.summary import shorten_data_name
-from selfwise.runs import records
+from selfwise.runs import logs_and_scores
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run
 
@@ -71,7 +71,9 @@ def _describe_examples(
 
 def _list_test_data(run: Run) -> list[str]:
     """The data of test examples, where scores name them, newest first."""
-    score_data = [score.get("data") or {} for score in reversed(records.read_scores(run.folder))]
+    score_data = [
+        score.get("data") or {} for score in reversed(logs_and_scores.read_scores(run.folder))
+    ]
     return [where for names in score_data if (where := names.get("test") or names.get("train"))]
 
 

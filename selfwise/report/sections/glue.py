@@ -13,8 +13,8 @@ from selfwise.report.page.parts import Paragraphs, Part, Picture, Section, Table
 from selfwise.report.page.plots import line_color
 from selfwise.report.sections.glue_dots import Place, Series, draw_dots
 from selfwise.report.sections.label_curve import choose_competitor_color
-from selfwise.runs import records
-from selfwise.runs.records import PRETRAINED
+from selfwise.runs import logs_and_scores
+from selfwise.runs.logs_and_scores import PRETRAINED
 from selfwise.training import checkpoint
 
 MODE_SENTENCES = {
@@ -38,7 +38,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
         newest = find_newest_step(folders[0])
         return [
             _build_single_section(table, newest=newest)
-            for table in records.read_glue_tables(folders[0])
+            for table in logs_and_scores.read_glue_tables(folders[0])
         ]
     tables: dict[str, dict[str, GlueTable]] = {}
     for name, folder in zip(shorten_folder_names(folders), folders):
@@ -51,7 +51,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
         )
         if len(tables[mode]) > 1
         else _build_single_section(*tables[mode].values(), name=next(iter(tables[mode])))
-        for mode in records.MODES
+        for mode in logs_and_scores.MODES
         if mode in tables
     ]
 
@@ -59,7 +59,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 def read_newest_tables(folder: Path) -> list[GlueTable]:
     """The tables of the newest weights of a run, one for each mode that was measured."""
     step = find_newest_step(folder)
-    return [table for table in records.read_glue_tables(folder) if table["step"] == step]
+    return [table for table in logs_and_scores.read_glue_tables(folder) if table["step"] == step]
 
 
 def find_newest_step(folder: Path) -> int:

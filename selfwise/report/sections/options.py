@@ -6,8 +6,8 @@ from pathlib import Path
 from selfwise.core.errors import shorten_folder_names
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section, Table
 from selfwise.report.page.quantities import capitalize_first
-from selfwise.runs.record import RunRecord, read_record
 from selfwise.runs.reproduce import list_changes, reproduce_command
+from selfwise.runs.run_yaml import RunRecord, read_record
 from selfwise.workflows.describe_runs import describe_group, find_differences, format_value
 
 GROUPS = {  # of run.yaml, and what is said of each

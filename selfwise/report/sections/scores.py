@@ -19,8 +19,8 @@ from selfwise.report.sections.label_curve import (
     plot_points,
 )
 from selfwise.report.sections.summary import shorten_data_name
-from selfwise.runs import records
-from selfwise.runs.record import read_record
+from selfwise.runs import logs_and_scores
+from selfwise.runs.run_yaml import read_record
 from selfwise.runs.score_groups import (
     ALL,
     EXAMPLES,
@@ -64,7 +64,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
         read_record(folder)
     steps = [glue.find_newest_step(folder) for folder in folders]
     scores_of_runs = [
-        group_scores(records.read_scores(f), step=step) for f, step in zip(folders, steps)
+        group_scores(logs_and_scores.read_scores(f), step=step) for f, step in zip(folders, steps)
     ]
     without_scores = [
         folder

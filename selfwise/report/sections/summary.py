@@ -8,9 +8,9 @@ from selfwise.evaluation.features.text_windows import DEVIATION
 from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, format_percent
 from selfwise.report.page.parts import Section, Table
 from selfwise.report.sections import glue
-from selfwise.runs import records, score_groups
+from selfwise.runs import logs_and_scores, score_groups
 from selfwise.runs.open import Run
-from selfwise.runs.record import RunRecord, read_record
+from selfwise.runs.run_yaml import RunRecord, read_record
 from selfwise.runs.score_groups import ScoreGroup
 from selfwise.training import checkpoint
 from selfwise.workflows.describe_runs import format_value
@@ -74,7 +74,7 @@ def describe_best_score(folder: Path) -> str:
     Raises ValueError for a file among the scores that is none.
     """
     scores = score_groups.group_scores(
-        records.read_scores(folder), step=glue.find_newest_step(folder)
+        logs_and_scores.read_scores(folder), step=glue.find_newest_step(folder)
     )
     newest = [one for one in scores if one.newest]
     final_scores = [one for one in newest if one["kind"] in KIND_PHRASES and _is_final_output(one)]

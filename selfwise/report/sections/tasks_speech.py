@@ -27,8 +27,8 @@ from selfwise.nn.audio_stems import MelStem
 from selfwise.report.page.parts import Picture, Section
 from selfwise.report.sections.tasks_images import TITLE
 from selfwise.runs.build import open_newest
-from selfwise.runs.config import needs_class
 from selfwise.runs.open import Run
+from selfwise.runs.pretrain_config import needs_class
 from selfwise.views.audio.span_mask import count_valid_frames
 
 BATCH_SIZE, NUM_PICTURES = 16, 4  # recordings

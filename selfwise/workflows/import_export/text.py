@@ -16,8 +16,8 @@ from selfwise.interop.huggingface.text import from_hf
 from selfwise.interop.huggingface.text import to_hf as weights_to_hf
 from selfwise.runs.open import Run
 from selfwise.tokenizers.tokenizer import Tokenizer
-from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint, ImportOptions
-from selfwise.workflows.exchange.model_card import Usage
+from selfwise.workflows.import_export.imported_checkpoint import ImportedCheckpoint, ImportOptions
+from selfwise.workflows.import_export.model_card import Usage
 
 FAMILIES = ("bert", "roberta", "albert", "gpt")
 ROW = 512  # tokens in a row of an imported run, unless its encoder has fewer positions
@@ -82,7 +82,7 @@ def to_onnx(run: Run, out: Path) -> None:
 
 def describe_usage(run: Run, form: str) -> Usage:
     """How the export is used."""
-    from selfwise.workflows.exchange.loading import describe_text_usage
+    from selfwise.workflows.import_export.loading import describe_text_usage
 
     return describe_text_usage(run, form)
 

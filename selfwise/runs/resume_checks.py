@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from selfwise.runs.record import FILE, RunRecord, read_record
+from selfwise.runs.run_yaml import FILE, RunRecord, read_record
 from selfwise.training.checkpoint import Checkpoint, compute_checksum
 
 # options that change where and how a run is computed and saved, and not what

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
-from selfwise.core.config import Config, list_sections, make_config
+from selfwise.core.config_class import Config, list_sections, make_config
 from selfwise.core.files import write_file
 from selfwise.modalities import find_modality
 from selfwise.training.config import ResolvedTraining

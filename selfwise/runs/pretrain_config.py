@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import create_model
 from torch import nn
 
-from selfwise.core.config import (
+from selfwise.core.config_class import (
     AbsolutePath,
     Config,
     format_flag,
@@ -39,7 +39,7 @@ from selfwise.runs.names import (
     name_encoder,
     name_method,
 )
-from selfwise.runs.record import RunRecord, read_record
+from selfwise.runs.run_yaml import RunRecord, read_record
 from selfwise.training.config import TrainingConfig
 
 _NEEDS: dict[type[Method], type[Config]] = {}

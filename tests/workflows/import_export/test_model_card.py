@@ -13,9 +13,9 @@ from PIL import Image
 
 import selfwise
 from selfwise.cli import main as cli
-from selfwise.runs.record import Choice, RunRecord, read_record, write_record
-from selfwise.workflows.exchange.model_card import to_markdown
+from selfwise.runs.run_yaml import Choice, RunRecord, read_record, write_record
 from selfwise.workflows.export import export_run
+from selfwise.workflows.import_export.model_card import to_markdown
 from selfwise.workflows.import_weights import import_weights
 from tests.helpers.audio_cases import noise
 from tests.helpers.exchange_cases import (

@@ -9,14 +9,14 @@ import timm
 import torch
 from torch import Tensor
 
-from selfwise.encoders.outside import AdaptedEncoder
+from selfwise.encoders.custom import AdaptedEncoder
 from selfwise.interop.huggingface.beit_configs import HALF
 from selfwise.interop.huggingface.folder import CONFIG, WEIGHTS, write_json, write_weights
 from selfwise.interop.image_preprocessing import fill_statistics
 from selfwise.interop.timm.beit import ARCHITECTURE, to_timm
 from selfwise.interop.timm.config import TimmExport, write_config
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.imported_checkpoint import Weights
+from selfwise.workflows.import_export.imported_checkpoint import Weights
 
 TOLERANCE = 1e-4  # difference from timm, of features of order 1, that is still rounding
 OURS = "--to safetensors writes it as it is"

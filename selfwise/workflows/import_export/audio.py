@@ -18,8 +18,8 @@ from selfwise.interop.huggingface.folder import (
 from selfwise.interop.huggingface.hubert import from_hf, write_preprocessor
 from selfwise.interop.huggingface.hubert import to_hf as weights_to_hf
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint, ImportOptions
-from selfwise.workflows.exchange.model_card import Usage
+from selfwise.workflows.import_export.imported_checkpoint import ImportedCheckpoint, ImportOptions
+from selfwise.workflows.import_export.model_card import Usage
 
 FAMILIES = ("hubert",)
 CLUSTERS = 500  # of published models (arXiv:2106.07447, section IV-B); they come without codes
@@ -67,7 +67,7 @@ def to_onnx(run: Run, out: Path) -> None:
 
 def describe_usage(run: Run, form: str) -> Usage:
     """How the export is used."""
-    from selfwise.workflows.exchange.loading import describe_audio_usage
+    from selfwise.workflows.import_export.loading import describe_audio_usage
 
     return describe_audio_usage(run, form)
 

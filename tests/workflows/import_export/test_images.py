@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.core.types import ImageBatch
-from selfwise.runs.record import read_record
+from selfwise.runs.run_yaml import read_record
 from selfwise.views.image.augment import evaluation_view
 from selfwise.workflows.export import export_run
 from selfwise.workflows.import_weights import import_weights

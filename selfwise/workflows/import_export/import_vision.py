@@ -12,7 +12,7 @@ from selfwise.interop.timm import config as timm_config
 from selfwise.interop.torchvision import IMAGENET, add_batch_counters, rename_weights, timm_name
 from selfwise.methods import Method
 from selfwise.methods.needs import IMAGE_SIZE
-from selfwise.workflows.exchange.imported_checkpoint import (
+from selfwise.workflows.import_export.imported_checkpoint import (
     ImportedCheckpoint,
     ImportOptions,
     Weights,

@@ -7,11 +7,11 @@ from pathlib import Path, PurePath
 from typing import Literal, NamedTuple
 
 from selfwise.core.plugins import FROM_PYTHON
-from selfwise.runs import records
+from selfwise.runs import logs_and_scores
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run
-from selfwise.runs.record import RunRecord, has_record, read_record
 from selfwise.runs.reproduce import list_changes
+from selfwise.runs.run_yaml import RunRecord, has_record, read_record
 from selfwise.runs.score_groups import ScoreGroup, group_scores
 
 FILE = "README.md"
@@ -188,7 +188,9 @@ def _list_options(values: Mapping[str, object]) -> str:
 def _describe_scores(run: Run) -> list[str]:
     """A table and sentences of every score of these weights."""
     files = [
-        f for f in records.read_scores(run.folder) if f.get("weights", run.weights) == run.weights
+        f
+        for f in logs_and_scores.read_scores(run.folder)
+        if f.get("weights", run.weights) == run.weights
     ]
     if not files:
         return ["Nothing was measured; `selfwise probe` does it."]

@@ -10,8 +10,8 @@ from PIL import Image, ImageOps
 
 import selfwise
 from selfwise.cli import main as cli
-from selfwise.workflows.exchange import to_timm
 from selfwise.workflows.export import export_run
+from selfwise.workflows.import_export import to_timm
 from tests.helpers.exchange_cases import IMAGE_RUNS, QUICK, far, filled, photographs
 
 SHORT = {32: 32, 96: 110}  # px of the shorter side that is not resized by timm

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from selfwise.core.config import Config, drop_none
+from selfwise.core.config_class import Config, drop_none
 from selfwise.core.plugins import is_import_path, load_object
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features

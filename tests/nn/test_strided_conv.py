@@ -7,9 +7,9 @@ from torch import nn
 
 from selfwise.core.rng import generator
 from selfwise.encoders import image as image_encoders
-from selfwise.nn import small_maps
+from selfwise.nn import strided_conv
 from selfwise.nn.channels_last import supports_channels_last
-from selfwise.nn.small_maps import SmallMapConv2d, guard_small_maps
+from selfwise.nn.strided_conv import SmallMapConv2d, guard_small_maps
 
 SIZES = [(1, 1), (4, 1), (1, 4), (2, 2), (5, 3)]
 
@@ -113,8 +113,8 @@ def test_zeros_are_laid_around_maps_narrower_than_the_stride(monkeypatch, height
     conv = nn.Conv2d(3, 4, 3, stride=2, padding=1)
     guard_small_maps(conv)
     seen = []
-    original = small_maps.F.conv2d
+    original = strided_conv.F.conv2d
     spy = lambda *told: seen.append(told[4]) or original(*told)  # noqa: E731
-    monkeypatch.setattr(small_maps.F, "conv2d", spy)
+    monkeypatch.setattr(strided_conv.F, "conv2d", spy)
     conv(torch.zeros(1, 3, height, width))
     assert (seen == [0]) == laid  # no padding is left to the convolution

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.fields import FieldInfo
 
 from selfwise.core.errors import did_you_mean
-from selfwise.core.hints import describe_bounds, get_hint, list_choices
+from selfwise.core.option_types import describe_bounds, get_hint, list_choices
 
 Spell = Callable[[str], str]  # how the user writes an option: --batch for batch
 Values = Mapping[str, object]

@@ -4,8 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from selfwise.core.data_info import ImageInfo
+from selfwise.encoders.custom import AdaptedEncoder
 from selfwise.encoders.image import TimmEncoder
-from selfwise.encoders.outside import AdaptedEncoder
 from selfwise.interop.huggingface.beit import BeitCheckpoint, from_hf, from_timm
 from selfwise.interop.huggingface.beit import to_hf as weights_to_hf
 from selfwise.interop.huggingface.beit_configs import write_preprocessor
@@ -21,8 +21,8 @@ from selfwise.interop.huggingface.folder import (
 )
 from selfwise.interop.image_preprocessing import describe_preprocessing
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.imported_checkpoint import ImportedCheckpoint, ImportOptions
-from selfwise.workflows.exchange.model_card import Usage
+from selfwise.workflows.import_export.imported_checkpoint import ImportedCheckpoint, ImportOptions
+from selfwise.workflows.import_export.model_card import Usage
 
 FAMILIES = ("beit",)
 UNITS = 512  # kinds of units of a head that the checkpoint has not
@@ -75,7 +75,7 @@ def to_hf(run: Run, out: Path) -> None:
 
 def to_timm(run: Run, out: Path) -> None:
     """A folder that timm.create_model loads."""
-    from selfwise.workflows.exchange.to_timm import write_timm
+    from selfwise.workflows.import_export.to_timm import write_timm
 
     write_timm(run, out)
 
@@ -102,7 +102,7 @@ def to_onnx(run: Run, out: Path) -> None:
 
 def describe_usage(run: Run, form: str) -> Usage:
     """How the export is used."""
-    from selfwise.workflows.exchange.loading_images import describe_image_usage
+    from selfwise.workflows.import_export.loading_images import describe_image_usage
 
     return describe_image_usage(run, form)
 

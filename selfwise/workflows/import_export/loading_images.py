@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import PurePath
 
-from selfwise.encoders.outside import AdaptedEncoder
+from selfwise.encoders.custom import AdaptedEncoder
 from selfwise.interop.image_preprocessing import READER, crop_fraction, shorter_side
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.model_card import Usage
-from selfwise.workflows.exchange.to_timm import model_options, shortest_decimals
+from selfwise.workflows.import_export.model_card import Usage
+from selfwise.workflows.import_export.to_timm import model_options, shortest_decimals
 
 LOAD = "from safetensors.torch import load_file"
 _FACTORIES = {

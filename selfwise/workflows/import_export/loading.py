@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from selfwise.core.types import RATE, WINDOW
 from selfwise.runs.open import Run
-from selfwise.workflows.exchange.loading_images import LOAD, format_block, format_call
-from selfwise.workflows.exchange.model_card import Usage
+from selfwise.workflows.import_export.loading_images import LOAD, format_block, format_call
+from selfwise.workflows.import_export.model_card import Usage
 
 _FILE = 'soundfile.read(FILE, dtype="float32")[0][None]'
 

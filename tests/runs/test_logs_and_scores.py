@@ -6,7 +6,7 @@ import pytest
 
 from selfwise.cli import main as cli
 from selfwise.evaluation.scores.probe_score import PRETRAINED
-from selfwise.runs import records, score_groups
+from selfwise.runs import logs_and_scores, score_groups
 from tests.helpers import show_cases as cases
 
 SCORE = cases.score()
@@ -23,7 +23,7 @@ def filed(path, score) -> list[dict]:
     text = score if isinstance(score, str) else json.dumps(score)
     (path / "scores").mkdir(exist_ok=True)
     (path / "scores" / "a.json").write_text(text)
-    return records.read_scores(path)
+    return logs_and_scores.read_scores(path)
 
 
 def row(number: int, *gone: str, **told) -> dict:
@@ -92,7 +92,10 @@ def test_what_is_written_or_was_once_is_right(tmp_path):
     told = [SCORE, cases.older(SCORE), RETRIEVED, whole(classes=None)]
     for score in told:
         assert filed(tmp_path, score) == [score]
-    assert (records.RETRIEVAL, records.PRETRAINED) == (score_groups.RETRIEVAL, PRETRAINED)
+    assert (logs_and_scores.RETRIEVAL, logs_and_scores.PRETRAINED) == (
+        score_groups.RETRIEVAL,
+        PRETRAINED,
+    )
 
 
 def test_lines_whose_steps_or_values_are_none_are_left_out(tmp_path):
@@ -100,4 +103,6 @@ def test_lines_whose_steps_or_values_are_none_are_left_out(tmp_path):
     lines = [f'{{"step": {step}, "loss": 1.0}}' for step in odd]
     lines += [f'{{"step": 3, "loss": {10**400}}}', "[" * 100_000]
     (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 20, "loss": 2}', ""]))
-    assert records.read_metrics(tmp_path) == records.Logged([{"step": 20, "loss": 2}], len(lines))
+    assert logs_and_scores.read_metrics(tmp_path) == logs_and_scores.Logged(
+        [{"step": 20, "loss": 2}], len(lines)
+    )

@@ -20,7 +20,6 @@ from torch.distributed import TCPStore
 from selfwise.core.device import device_type, resolve_device
 from selfwise.core.plugins import FROM_PYTHON
 from selfwise.core.process import limit_threads
-from selfwise.distributed.launch import join_when_ready, launch_workers, run_worker
 from selfwise.distributed.process_group import (
     SINGLE_PROCESS,
     DistributedEnv,
@@ -30,6 +29,7 @@ from selfwise.distributed.process_group import (
     report_peer_failure,
     wait_for_all,
 )
+from selfwise.distributed.worker_processes import join_when_ready, launch_workers, run_worker
 from selfwise.modalities import modality_of
 from selfwise.modalities.modality import OpenData, Opening
 from selfwise.runs.build import (
@@ -41,11 +41,11 @@ from selfwise.runs.build import (
     recorded_encoder,
     recorded_plan,
 )
-from selfwise.runs.config import needs_class
 from selfwise.runs.names import IMPORTED, name_data
 from selfwise.runs.prepare import PreparedRun
-from selfwise.runs.record import RunRecord, has_record, read_record
-from selfwise.runs.settled import check_settled
+from selfwise.runs.pretrain_config import needs_class
+from selfwise.runs.resume_checks import check_settled
+from selfwise.runs.run_yaml import RunRecord, has_record, read_record
 from selfwise.training import checkpoint
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import fit
@@ -57,7 +57,7 @@ MANY = 4  # processes for each core: more is a mistake
 # -P: a json.py in the current folder must not be run in place of Python's own
 PYTHON = (sys.executable, "-P")
 COMMAND = (
-    "import sys; from selfwise.runs.launch import run_member; sys.exit(run_member(sys.argv[1]))"
+    "import sys; from selfwise.runs.processes import run_member; sys.exit(run_member(sys.argv[1]))"
 )
 
 
