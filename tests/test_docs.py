@@ -149,7 +149,7 @@ def run_session(block: Block, where: str, capsys: pytest.CaptureFixture[str]) ->
         assert code == (2 if expected.startswith("selfwise: ") else 0), where
 
 
-@pytest.mark.slow  # training
+@pytest.mark.run  # training, but every command of the documents runs in CI
 @pytest.mark.parametrize("page", GUIDES)
 def test_the_code_of_the_documents_runs(page, home, capsys):
     namespace = {"__name__": "documents"}
