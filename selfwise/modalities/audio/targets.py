@@ -8,7 +8,6 @@ were learned without them.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from torch import Tensor
 from selfwise.core import make_once
 from selfwise.core.files import cache_dir, digest
 from selfwise.core.memory import keep_freed_memory
+from selfwise.core.progress import print_progress
 from selfwise.core.types import HOP, WINDOW, AudioBatch, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.methods.needs import FrameTargetOptions
@@ -35,6 +35,8 @@ FORMAT = 1  # to be raised whenever the same options give other units
 FOLDER = "units"  # in the run folder
 MFCC = "mfcc"
 SEED = 0  # units are a function of the data alone: runs of several seeds share them
+
+_report_units = partial(print_progress, prefix="units: ")
 
 # of a batch: features (b t d), and which of them are real (b t)
 Extract = Callable[[AudioBatch], tuple[Tensor, Tensor]]
@@ -204,7 +206,7 @@ def _build_targets(
     settings = KMeansSettings(len(shuffled), clusters, SEED)
     with keep_freed_memory():
         codebook = learn_codebook(
-            features, settings, folder=home / make_once.SCRATCH, progress=_say
+            features, settings, folder=home / make_once.SCRATCH, progress=_report_units
         )
     codebook.save(home)
     labels = []
@@ -214,7 +216,12 @@ def _build_targets(
         frames = _assign_units(RecordingChunks(part), done, extract, codebook)
         labels.append(
             write_labels(
-                home / name, part.samples, frames, size=codebook.size, first=done, progress=_say
+                home / name,
+                part.samples,
+                frames,
+                size=codebook.size,
+                first=done,
+                progress=_report_units,
             )
         )
     about = {
@@ -235,7 +242,3 @@ def _assign_units(
         frames, valid = extract(batch)
         ids = codebook(frames.flatten(0, 1)).view(valid.shape)
         yield batch.index, batch.offset, ids.cpu(), valid.cpu()
-
-
-def _say(text: str) -> None:
-    print(f"units: {text}", file=sys.stderr, flush=True)

@@ -7,9 +7,9 @@ iteration for images.
 
 import json
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -23,6 +23,7 @@ from selfwise.core.config_class import drop_none
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.files import atomic_write, cache_dir, digest
 from selfwise.core.memory import keep_freed_memory
+from selfwise.core.progress import print_progress
 from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import Units
 from selfwise.data.image import Images
@@ -46,6 +47,8 @@ MAX_CLUSTERED_IMAGES = 10_000  # images that clusters are learned from; 640,000 
 MAX_FEATURE_BYTES = 2**30
 IMAGES_PER_BATCH = 256
 NUM_PICTURED = 12  # images in the picture of reconstructions
+
+_report_units = partial(print_progress, prefix="units: ")
 
 
 class Codes:
@@ -298,7 +301,11 @@ def _learn_clusters(
     folder, memory = home / make_once.SCRATCH, MAX_FEATURE_BYTES / 2**30
     with keep_freed_memory():
         codebook = learn_codebook(
-            lambda j: features(groups[j]), settings, folder=folder, memory=memory, progress=_say
+            lambda j: features(groups[j]),
+            settings,
+            folder=folder,
+            memory=memory,
+            progress=_report_units,
         )
     if run is None:
         PatchTargets(codebook, patch=about["patch"]).save(home)
@@ -338,7 +345,3 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 def _move_to_device_of(module: ModuleT, x: Tensor) -> ModuleT:
     return module if next(module.parameters()).device == x.device else module.to(x.device)
-
-
-def _say(text: str) -> None:
-    print(f"units: {text}", file=sys.stderr, flush=True)

@@ -1,7 +1,6 @@
 """Text: corpora and tokenizers, transformers, bags of words as the baseline."""
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
@@ -14,6 +13,7 @@ from torch import nn
 from selfwise.core.config_class import AbsolutePath, Config, drop_none, make_overrides_class
 from selfwise.core.data_info import TextInfo
 from selfwise.core.device import choose_evaluation
+from selfwise.core.progress import print_progress
 from selfwise.core.types import TextEncoder
 from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import Texts, open_texts
@@ -102,7 +102,7 @@ class TextModality:
             )
         documents = open_documents(data, field=options.field, documents=options.documents)
         if documents.left_out:
-            _say("data")(documents.left_out)
+            print_progress(documents.left_out, prefix="data: ")
         if opening.folder is not None:
             tokenizer = Tokenizer.load(opening.folder / FOLDER)
         else:
@@ -110,7 +110,7 @@ class TextModality:
                 options.tokenizer or opening.method.default_tokenizer,
                 lambda: documents,
                 lower=options.lower,
-                progress=_say("tokenizer"),
+                progress=partial(print_progress, prefix="tokenizer: "),
             )
         return OpenText(
             documents,
@@ -229,10 +229,6 @@ def _text_facts(run: TrainedRun) -> TextFacts:
     """What the run's folder says of its documents."""
     assert isinstance(run.facts, TextFacts), "a run on text"
     return run.facts
-
-
-def _say(what: str) -> Callable[[str], None]:
-    return lambda text: print(f"{what}: {text}", file=sys.stderr, flush=True)
 
 
 MODALITY = TextModality()

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from pathlib import PurePath
 
 from selfwise.encoders.custom import AdaptedEncoder
-from selfwise.interop.image_preprocessing import READER, crop_fraction, shorter_side
+from selfwise.interop.image_preprocessing import READER, shorter_side
+from selfwise.nn.evaluation_crop import choose_crop_fraction
 from selfwise.runs.open import Run
 from selfwise.workflows.import_export.model_card import Usage
 from selfwise.workflows.import_export.to_timm import model_options, shortest_decimals
@@ -40,7 +41,7 @@ def describe_image_usage(run: Run, form: str) -> Usage:
 
 def _describe_our_reading(size: int) -> list[str]:
     """How files become images where the card says how to read them."""
-    part = f"{100 * crop_fraction(size):g} %" if crop_fraction(size) < 1 else "all"
+    part = f"{100 * choose_crop_fraction(size):g} %" if choose_crop_fraction(size) < 1 else "all"
     return [
         f"of a file: upright, the central square with {part} of the shorter side, resized once to "
         f"{size} px; preprocessing.json has every step, and `read` takes them: the features are "
