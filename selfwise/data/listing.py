@@ -62,8 +62,8 @@ class Listing(NamedTuple):
 
         Up to 64 files, evenly spaced, are looked into, so that a million take no longer.
         """
-        some = np.linspace(0, len(self.sizes) - 1, min(len(self.sizes), FINGERPRINT_FILES))
-        begun = [_read_beginning(self, int(row)) for row in some.astype(np.int64)]
+        checked_rows = np.linspace(0, len(self.sizes) - 1, min(len(self.sizes), FINGERPRINT_FILES))
+        begun = [_read_beginning(self, int(row)) for row in checked_rows.astype(np.int64)]
         return digest(self.paths.blob, self.paths.ends, self.sizes, *begun)
 
 

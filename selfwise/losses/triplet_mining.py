@@ -61,11 +61,11 @@ def find_positives(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
     _, size = identity[order].unique_consecutive(return_counts=True)
     first = (size.cumsum(0) - size).repeat_interleave(size)
     width = int(size.max()) if n else 0
-    place = first[:, None] + torch.arange(width, device=identity.device)
-    inside = place < (first + size.repeat_interleave(size))[:, None]
+    position = first[:, None] + torch.arange(width, device=identity.device)
+    inside = position < (first + size.repeat_interleave(size))[:, None]
     own = torch.arange(n, device=identity.device)[:, None]
     # a row's own place comes last, with what fills up
-    other = torch.where(inside & (place != own), place, n)
+    other = torch.where(inside & (position != own), position, n)
     other = other.sort(dim=1).values[:, : max(0, width - 1)]
     positives = torch.where(other < n, order[other.clamp_max(max(0, n - 1))], order[:, None])
     return torch.empty_like(positives).index_copy_(0, order, positives)
@@ -86,8 +86,8 @@ def find_positives_grouped(identity: Int64[Tensor, "n"], size: int) -> Int64[Ten
         )
     order, row = identity.argsort(stable=True), torch.arange(n, device=device)
     others = torch.arange(size - 1, device=device)
-    place = (row % size)[:, None]
-    positives = order[(row - row % size)[:, None] + others + (others >= place)]
+    position = (row % size)[:, None]
+    positives = order[(row - row % size)[:, None] + others + (others >= position)]
     return torch.empty_like(positives).index_copy_(0, order, positives)
 
 
@@ -103,9 +103,10 @@ def mine_random(
     ranked = identity[order]
     first = torch.searchsorted(ranked, identity)[:, None]
     own = torch.searchsorted(ranked, identity, right=True)[:, None] - first
-    place = torch.minimum((draw * (n - own)).long(), n - own - 1)  # a product may round up
-    place = place + torch.where(place >= first, own, 0)  # the others lie around the own ones
-    return _build_triplets(identity, partner, order[place.clamp_min(0)], own < n)
+    position = torch.minimum((draw * (n - own)).long(), n - own - 1)  # a product may round up
+    # the others lie around the own ones
+    position = position + torch.where(position >= first, own, 0)
+    return _build_triplets(identity, partner, order[position.clamp_min(0)], own < n)
 
 
 @torch.no_grad()
@@ -129,8 +130,8 @@ def mine_semihard(
     unlike = torch.where(_same_identity(identity) | near.isnan(), torch.inf, near)
     own = near.gather(1, partner)
     keys = _sort_rows(_sort_keys(unlike) | torch.arange(len(near), device=near.device))
-    place = torch.searchsorted(keys, _sort_keys(own) | LOW_BITS, right=True)
-    keys_of_negatives = keys.gather(1, place.clamp_max(max(0, len(near) - 1)))
+    position = torch.searchsorted(keys, _sort_keys(own) | LOW_BITS, right=True)
+    keys_of_negatives = keys.gather(1, position.clamp_max(max(0, len(near) - 1)))
     far = (keys_of_negatives >> 32).int().view(torch.float32)
     # said so that a distance that is not a number is chosen, and the loss shows it
     within = ~(far >= own + margin) & ~(far <= own)
@@ -225,8 +226,8 @@ def mine_triplets(
         return distance, mine_random(identity, partner, draw)
     if mining == "semihard":
         return distance, mine_semihard(distance.detach(), identity, partner, margin=margin)
-    mine = {"hard": mine_hard, "batch_hard": mine_batch_hard}[mining]
-    return distance, mine(distance.detach(), identity, partner)
+    mine_rule = {"hard": mine_hard, "batch_hard": mine_batch_hard}[mining]
+    return distance, mine_rule(distance.detach(), identity, partner)
 
 
 def count_mined_pairs(mining: str, rows: int, partners: int) -> int:

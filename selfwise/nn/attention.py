@@ -275,5 +275,7 @@ class Attention(nn.Module):
 
 def find_product_dtype(like: Tensor) -> torch.dtype:
     """The dtype of the products: that of autocast where it is on."""
-    kind = like.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
+    device_type = like.device.type
+    if torch.is_autocast_enabled(device_type):
+        return torch.get_autocast_dtype(device_type)
+    return like.dtype

@@ -191,5 +191,5 @@ def _causal_layout(x: Float[Tensor, "b m d"], past: int) -> Layout:
     m = x.shape[1]
     if past == 0 or m == 1:
         return Layout(causal=m > 1)
-    place = torch.arange(past + m, device=x.device)
-    return Layout(mask=build_additive_mask((place <= place[past:, None])[None, None], x))
+    position = torch.arange(past + m, device=x.device)
+    return Layout(mask=build_additive_mask((position <= position[past:, None])[None, None], x))

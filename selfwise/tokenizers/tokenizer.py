@@ -58,7 +58,7 @@ class Tokenizer:
             encodings = self.library.encode_batch(list(texts), add_special_tokens=False)
         finally:
             self.library.encode_special_tokens = True
-        return [np.array(one.ids, dtype=np.int64) for one in encodings]
+        return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
 
     def encode_flat(self, texts: Sequence[str]) -> FlatIds:
         """As `encode`, in a row: all ids int64 (t,), and how many each text has int64 (n,)."""

@@ -135,8 +135,8 @@ def verify_checkpoint(folder: Path) -> Checkpoint:
 def open_checkpoint(folder: Path) -> Checkpoint:
     """The checkpoint in `folder`. Raises ValueError if it is not there or torn."""
     if not folder.is_dir():
-        there = ", ".join(path.name for path in list_checkpoints(folder.parent)) or "none"
-        raise ValueError(f"there is no checkpoint {folder}; there are: {there}")
+        existing = ", ".join(path.name for path in list_checkpoints(folder.parent)) or "none"
+        raise ValueError(f"there is no checkpoint {folder}; there are: {existing}")
     try:
         return verify_checkpoint(folder)
     except TornCheckpoint as error:
@@ -179,8 +179,8 @@ def copy_weights(module: nn.Module, weights: dict[str, Tensor], *, where: Path) 
             f"{n} {_shape(weights, n)} (expected {_shape(own, n)})" for n in wrong[:3]
         )
         count = "1 weight does" if len(wrong) == 1 else f"{len(wrong)} weights do"
-        some = "the first three are " if len(wrong) > 3 else ""
-        raise ValueError(f"{where}: {count} not fit: {some}{first}")
+        beginning = "the first three are " if len(wrong) > 3 else ""
+        raise ValueError(f"{where}: {count} not fit: {beginning}{first}")
     for name, weight in weights.items():
         if weight.is_floating_point() and not bool(weight.isfinite().all()):
             raise ValueError(f"{where}: the weight {name} has values that are NaN or infinite")

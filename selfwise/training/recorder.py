@@ -75,8 +75,8 @@ class RunRecorder:
         if name not in self.newest and step < self.options.steps:
             return  # logged less often than checkpoints are saved
         if name not in self.newest:
-            there = ", ".join(self.newest) or "nothing yet"
-            raise ValueError(f"--best {name}: no such value is logged; there are: {there}")
+            logged = ", ".join(self.newest) or "nothing yet"
+            raise ValueError(f"--best {name}: no such value is logged; there are: {logged}")
         value = self.newest[name] * (-1 if self.options.best.startswith("-") else 1)
         if not self.best or value > self.best["value"]:
             self.best = {"step": step, "value": value}
@@ -85,8 +85,8 @@ class RunRecorder:
         try:
             check_values_finite(step, values)
         except FloatingPointError as error:
-            there = checkpoint.list_checkpoints(self.folder) if self.out is not None else []
-            good = f" The last good checkpoint is {there[-1]}." if there else ""
+            checkpoints = checkpoint.list_checkpoints(self.folder) if self.out is not None else []
+            good = f" The last good checkpoint is {checkpoints[-1]}." if checkpoints else ""
             raise FloatingPointError(f"{error}{good}") from error
 
 

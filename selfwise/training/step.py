@@ -109,8 +109,8 @@ def train_step(
     precision.update_weights(optimizer)
     method.after_step()
     return Step(
-        add_terms([one.terms for one in steps], local_batch.weight),
-        add_terms([one.metrics for one in steps], local_batch.weight),
+        add_terms([micro_batch.terms for micro_batch in steps], local_batch.weight),
+        add_terms([micro_batch.metrics for micro_batch in steps], local_batch.weight),
     )
 
 

@@ -57,7 +57,7 @@ def measure_pace(
         trial = method()
         # a call of its own: the copy is gone before memory is given back
         step = _measure_step(trial, batches, options, seed=seed, patience=patience)
-        looks = [_measure_look(one, trial, options, step, longest_look) for one in probes]
+        looks = [_measure_look(probe, trial, options, step, longest_look) for probe in probes]
         return Pace(step, looks)
 
 

@@ -70,7 +70,7 @@ class DecodeRecordings:
     def __call__(self, rows: np.ndarray) -> tuple[int, int]:
         x = np.load(self.file, mmap_mode="r+", allow_pickle=False)
         for row in rows:
-            first, stop = (int(place) for place in self.starts[row : row + 2])
+            first, stop = (int(bound) for bound in self.starts[row : row + 2])
             for at in range(0, stop - first, SAMPLES_PER_BLOCK):
                 end = min(at + SAMPLES_PER_BLOCK, stop - first)
                 x[first + at : first + end] = self.store.read(int(row), at, end)

@@ -46,7 +46,7 @@ def list_mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
             "changes its rate or its channels, as joined files do: convert the parts"
         )
     stretches: list[bytes | range] = []
-    for frame in (one for i, one in enumerate(frames) if i not in set(tags)):
+    for frame in (candidate for i, candidate in enumerate(frames) if i not in set(tags)):
         before = stretches[-1] if stretches else None
         if isinstance(before, range) and before.stop == frame.at:
             stretches[-1] = range(before.start, frame.at + frame.size)
@@ -127,8 +127,8 @@ def read_stream_kind(header: int) -> tuple[int, int, bool]:
 
 def _side_info_size(header: int) -> int:
     """Bytes between the header of a frame and where a tag is."""
-    one = header >> 6 & 3 == 3
-    return (17 if one else 32) if header >> 19 & 3 == 3 else (9 if one else 17)
+    is_mono = header >> 6 & 3 == 3
+    return (17 if is_mono else 32) if header >> 19 & 3 == 3 else (9 if is_mono else 17)
 
 
 def _count_in_tag(data: mmap.mmap, frame: Mp3Frame) -> int | None:
@@ -148,7 +148,7 @@ def _count_in_tag(data: mmap.mmap, frame: Mp3Frame) -> int | None:
 
 def _is_contiguous(frames: list[Mp3Frame]) -> bool:
     """Whether nothing is between the frames."""
-    return all(one.at + one.size == other.at for one, other in pairwise(frames))
+    return all(frame.at + frame.size == other.at for frame, other in pairwise(frames))
 
 
 def _has_constant_rate(frames: list[Mp3Frame]) -> bool:

@@ -212,15 +212,16 @@ def _flac_header(data: mmap.mmap, at: int, blocksize: int) -> int | None:
     length, value = max(1, ones), number & (0x7F >> ones)
     for sign in data[at + 5 : at + 4 + length]:
         value = value << 6 | sign & 0x3F
-    place = at + 4 + length
+    header_end = at + 4 + length
     if code == 6:
-        size, place = data[place] + 1, place + 1
+        size, header_end = data[header_end] + 1, header_end + 1
     elif code == 7:
-        size, place = struct.unpack(">H", data[place : place + 2])[0] + 1, place + 2
+        (size,) = struct.unpack(">H", data[header_end : header_end + 2])
+        size, header_end = size + 1, header_end + 2
     else:
         size = {1: 192}.get(code) or (576 << (code - 2) if 2 <= code <= 5 else 256 << (code - 8))
-    place += {12: 1, 13: 2, 14: 2}.get(data[at + 2] & 15, 0)
-    if code == 0 or place >= len(data) or crc8(data[at:place]) != data[place]:
+    header_end += {12: 1, 13: 2, 14: 2}.get(data[at + 2] & 15, 0)
+    if code == 0 or header_end >= len(data) or crc8(data[at:header_end]) != data[header_end]:
         return None
     return (value if data[at + 1] == 0xF9 else value * blocksize) + size
 

@@ -117,13 +117,16 @@ def open_files(listing: Listing, reading: ReadOptions) -> Images:
     ):
         return _open_cached(listing, decoded, reading)
     n = len(listing.paths)
-    some = np.linspace(0, n - 1, min(n, MAX_HEADERS)).astype(np.int64)
-    some = np.union1d(some, np.flatnonzero(listing.sizes <= 0))  # these are known to be broken
-    sizes, broken = check_headers(listing, some, reading)
-    rows, broken_ids = drop_broken(listing, broken, checked=len(some), skip=reading.skip_broken)
+    checked_rows = np.linspace(0, n - 1, min(n, MAX_HEADERS)).astype(np.int64)
+    known_broken = np.flatnonzero(listing.sizes <= 0)
+    checked_rows = np.union1d(checked_rows, known_broken)
+    sizes, broken = check_headers(listing, checked_rows, reading)
+    rows, broken_ids = drop_broken(
+        listing, broken, checked=len(checked_rows), skip=reading.skip_broken
+    )
     if _wants_cache(n, sizes, reading):
-        rest = np.setdiff1d(np.arange(n), some)
-        sizes, broken = _complete_headers(listing, (some, sizes), rest, broken, reading)
+        rest = np.setdiff1d(np.arange(n), checked_rows)
+        sizes, broken = _complete_headers(listing, (checked_rows, sizes), rest, broken, reading)
         drop_broken(listing, broken, checked=n, skip=reading.skip_broken)
         if _wants_cache(n, sizes, reading):
             return _open_cached(

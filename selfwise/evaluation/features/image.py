@@ -62,8 +62,8 @@ def extract_features(
         len(images), batch if size <= MAX_WHOLE_SIZE else min(batch, LARGE_IMAGE_BATCH)
     )
     with evaluation_mode(encoder, device) as model, autocast:
-        mine = rows[env.rank :: env.size]
-        image_views = iterate_views(images, mine, size=size, device=device, workers=workers)
+        local_rows = rows[env.rank :: env.size]
+        image_views = iterate_views(images, local_rows, size=size, device=device, workers=workers)
         encode = partial(_encode_pooled, encoder, layer=layer)
         last = supports_channels_last(model) and compute.precision == "float32"
         batches = (

@@ -102,10 +102,10 @@ class RepresentationMonitor:
             views += _find_pair(method.view(batch, rng))
         return tuple(method.encoder(view).pooled.float().cpu() for view in views)
 
-    def _makes_pair(self, method: Method, one: ImageBatch) -> bool:
+    def _makes_pair(self, method: Method, example: ImageBatch) -> bool:
         """Asked with one example: views that are no pair may cost much, as a dVAE's noise does."""
         rng = Rng(generator(self.seed, "health"))
-        return not method.labelled and bool(_find_pair(method.view(one, rng)))
+        return not method.labelled and bool(_find_pair(method.view(example, rng)))
 
 
 def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:

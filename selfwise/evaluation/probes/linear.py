@@ -170,7 +170,7 @@ def split_group_folds(
         for group in np.argsort(-counts, kind="stable"):
             fold_of[group] = sizes.argmin()
             sizes[fold_of[group]] += counts[group]
-    parts = [np.flatnonzero(fold_of[group_numbers] == place) for place in range(fold_of.max() + 1)]
+    parts = [np.flatnonzero(fold_of[group_numbers] == fold) for fold in range(fold_of.max() + 1)]
     parts = [held_out for held_out in parts if len(np.unique(np.delete(labels, held_out))) > 1]
     return parts[:1] if len(names) > MAX_SINGLE_GROUPS and len(labels) > MAX_ALL_FOLDS else parts
 

@@ -41,9 +41,9 @@ class _ClassIndex(NamedTuple):
     def of(self, rows: Int64[np.ndarray, "m"]) -> Int64[np.ndarray, "m w"]:
         """All examples of the class of each row; smaller classes are filled up with the row."""
         class_ids = self.class_ids[rows][:, None]
-        place = np.arange(self.size[class_ids].max())
-        inside = np.minimum(self.start[class_ids] + place, len(self.order) - 1)
-        return np.where(place < self.size[class_ids], self.order[inside], rows[:, None])
+        column = np.arange(self.size[class_ids].max())
+        inside = np.minimum(self.start[class_ids] + column, len(self.order) - 1)
+        return np.where(column < self.size[class_ids], self.order[inside], rows[:, None])
 
 
 def measure_retrieval(

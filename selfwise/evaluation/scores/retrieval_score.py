@@ -64,11 +64,13 @@ class RetrievalScore:
 
     def mean(self, measure: str, competitor: str = PRETRAINED) -> float:
         """Over queries and encoders, 0 to 1. Raises KeyError if it was not measured."""
-        return float(np.mean([one.mean(measure) for one in self.by_competitor[competitor]]))
+        return float(
+            np.mean([measures.mean(measure) for measures in self.by_competitor[competitor]])
+        )
 
     def deviation(self, measure: str, competitor: str) -> float | None:
         """Standard deviation over the encoders (n - 1); None for a single one."""
-        means = [one.mean(measure) for one in self.by_competitor[competitor]]
+        means = [measures.mean(measure) for measures in self.by_competitor[competitor]]
         return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
     def rows(self) -> list[dict[str, object]]:
@@ -86,7 +88,7 @@ class RetrievalScore:
         row: dict[str, object] = {
             "competitor": competitor,
             "measure": measure,
-            "values": [one.mean(measure) for one in self.by_competitor[competitor]],
+            "values": [measures.mean(measure) for measures in self.by_competitor[competitor]],
             "mean": self.mean(measure, competitor),
             "deviation": self.deviation(measure, competitor),
         }
@@ -101,12 +103,14 @@ class RetrievalScore:
         sentences = [
             f"In {measure}, {PRETRAINED} against "
             + "; ".join(
-                describe_difference(one.competitor, one.difference, one.interval)
-                for one in self.differences
-                if one.measure == measure
+                describe_difference(
+                    difference.competitor, difference.difference, difference.interval
+                )
+                for difference in self.differences
+                if difference.measure == measure
             )
             + "."
-            for measure in dict.fromkeys(one.measure for one in self.differences)
+            for measure in dict.fromkeys(difference.measure for difference in self.differences)
         ]
         left_out = self._ours.left_out
         if left_out:
@@ -138,9 +142,9 @@ class RetrievalScore:
     def __repr__(self) -> str:
         means = ", ".join(f"{measure} {100 * self.mean(measure):.1f} %" for measure in COMPARED)
         against = "; ".join(
-            describe_difference(one.competitor, one.difference, one.interval)
-            for one in self.differences
-            if one.measure == COMPARED[0]
+            describe_difference(difference.competitor, difference.difference, difference.interval)
+            for difference in self.differences
+            if difference.measure == COMPARED[0]
         )
         queries = f"{len(self._ours.queries):,} queries"
         return f"RetrievalScore({means} of {queries}; in {COMPARED[0]} against {against})"

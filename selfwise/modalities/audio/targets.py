@@ -187,10 +187,10 @@ def _build_layer_extract(encoder: Any, layer: int, device: str) -> Extract:
 
 def _find_real_frames(batch: AudioBatch, n: int) -> Tensor:
     """Which of n frames are real, for each row."""
-    place = torch.arange(n, device=batch.x.device)
+    frame = torch.arange(n, device=batch.x.device)
     if batch.extent is None:
-        return torch.ones_like(place, dtype=torch.bool).expand(len(batch.x), n)
-    return place < ((batch.extent - WINDOW) // HOP + 1)[:, None]
+        return torch.ones_like(frame, dtype=torch.bool).expand(len(batch.x), n)
+    return frame < ((batch.extent - WINDOW) // HOP + 1)[:, None]
 
 
 def _build_targets(

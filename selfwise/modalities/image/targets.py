@@ -268,9 +268,9 @@ def _build_targets(
     if run is None or not hasattr(run.method, "codes"):
         _learn_clusters(home, images, about, run, device)
     units = _load_units(home, about, open_run)
-    some = np.sort(shuffle_indices(len(images), SEED, "usage")[: 4 * IMAGES_PER_BATCH])
+    usage_rows = np.sort(shuffle_indices(len(images), SEED, "usage")[: 4 * IMAGES_PER_BATCH])
     counts = torch.zeros(units.size, dtype=torch.int64)
-    groups = np.array_split(some, max(1, len(some) // IMAGES_PER_BATCH))
+    groups = np.array_split(usage_rows, max(1, len(usage_rows) // IMAGES_PER_BATCH))
     for view in iterate_views(images, groups, size=about["size"], device=device):
         counts += torch.bincount(units(view).flatten().cpu(), minlength=units.size)
     share = counts[counts > 0].double() / counts.sum()

@@ -167,14 +167,14 @@ def draw_of(method: Method) -> RowSampler:
 
 def _check_documents(trained: Corpus, held_out: Corpus | None, method: Method) -> None:
     """Raises ValueError where pairs of documents are needed and there is one."""
-    least = method.least_documents
-    if len(trained.documents) < least:
+    min_documents = method.least_documents
+    if len(trained.documents) < min_documents:
         raise ValueError(
-            f"{type(method).__name__} needs at least {least} documents and there is "
+            f"{type(method).__name__} needs at least {min_documents} documents and there is "
             f"{len(trained.documents)} to train on: --documents blank parts a file at blank lines, "
             "--documents line at every line; albert takes its pairs from one document"
         )
-    if held_out is not None and len(held_out.documents) < least:
+    if held_out is not None and len(held_out.documents) < min_documents:
         text = "the held-out text is one document, so that its random pairs are no others"
         print_progress(text, prefix="warning: ")
 
