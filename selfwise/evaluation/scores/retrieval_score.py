@@ -14,7 +14,8 @@ from selfwise.evaluation.scores.bootstrap import (
     judge_interval,
     paired_bootstrap,
 )
-from selfwise.evaluation.scores.probe_score import PRETRAINED, check_competitors, format_percent
+from selfwise.evaluation.scores.names import PRETRAINED, RETRIEVAL
+from selfwise.evaluation.scores.probe_score import check_competitors, format_percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,10 +41,10 @@ class RetrievalDifference(NamedTuple):
 class RetrievalScore:
     """How well an encoder finds examples of one class, and against what.
 
-    Raises ValueError if the encoder or one of its two baselines is missing: see `Score`.
+    Raises ValueError if the encoder or one of its two baselines is missing: see `ProbeScore`.
     """
 
-    kind: ClassVar[str] = "retrieval"
+    kind: ClassVar[str] = RETRIEVAL
 
     by_competitor: Mapping[
         str, Sequence[RetrievalMeasures]
