@@ -172,7 +172,7 @@ def _describe_glue_fault(table: Mapping[str, Any]) -> str:
 
 
 def _find_mismatch(
-    content: Mapping[str, Any], checks: "Mapping[str, _Must]", *, needed: bool = True
+    content: Mapping[str, Any], checks: "Mapping[str, FieldCheck]", *, needed: bool = True
 ) -> str:
     """The first value that fails its check, in words; "" if there is none."""
     for name, (is_right, what) in checks.items():
