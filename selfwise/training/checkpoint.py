@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from selfwise.core.files import atomic_write, hash_file, remove_unfinished
+from selfwise.core.process import is_loader_death
 
 PREFIX = "step-"
 FILES = ("model.safetensors", "optimizer.pt")
@@ -55,6 +56,8 @@ def save_checkpoint(
             (temporary / MANIFEST).write_text(json.dumps(seal_manifest(manifest), indent=1))
             shutil.rmtree(final, ignore_errors=True)  # a torn one: steps are not done twice
     except (OSError, RuntimeError, SafetensorError) as error:  # torch says RuntimeError
+        if is_loader_death(error):
+            raise
         raise OSError(_cannot_write(folder, step, error)) from error
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -56,14 +56,14 @@ class Codes:
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
-        return _on(self.method, x).codes(x)
+        return _move_to_device_of(self.method, x).codes(x)
 
     @torch.no_grad()
     def decode(
         self, ids: Int64[Tensor, "b n"], like: Float[Tensor, "b c h w"]
     ) -> Float[Tensor, "b c h w"]:
         """The images that codes stand for, in 0..1, where `like` is."""
-        return _on(self.method, like).decode(ids)
+        return _move_to_device_of(self.method, like).decode(ids)
 
 
 class Clusters:
@@ -75,7 +75,7 @@ class Clusters:
 
     @torch.no_grad()
     def __call__(self, x: Float[Tensor, "b c h w"]) -> Int64[Tensor, "b n"]:
-        tokens = _on(self.encoder, x).hidden(x)[self.layer].tokens
+        tokens = _move_to_device_of(self.encoder, x).hidden(x)[self.layer].tokens
         b, n = tokens.shape[:2]
         return self.codebook(tokens.float().flatten(0, 1)).view(b, n)
 
@@ -311,7 +311,8 @@ def _picture(home: Path, images: Images, units: Any, size: int, run: EarlierRun 
     elif isinstance(units, Codes):
         with torch.no_grad():
             save_image_grid(
-                [view, _on(units.method, view).reconstruct(view)], home / "reconstructions.png"
+                [view, _move_to_device_of(units.method, view).reconstruct(view)],
+                home / "reconstructions.png",
             )
 
 
@@ -329,7 +330,10 @@ def _copy(source: Path, into: Path) -> None:
             shutil.copy(source / NEEDS, half)
 
 
-def _on(module: nn.Module, x: Tensor) -> Any:
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def _move_to_device_of(module: ModuleT, x: Tensor) -> ModuleT:
     return module if next(module.parameters()).device == x.device else module.to(x.device)
 
 
