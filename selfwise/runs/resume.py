@@ -67,7 +67,7 @@ def resume(
             out=folder,
             probes=probes,
             quiet=quiet,
-            beside={SETTINGS_KEY: describe_settings(folder, prepared.record)},
+            extra_state={SETTINGS_KEY: describe_settings(folder, prepared.record)},
             env=env,
         )
     return load(folder, method=code.method, encoder=code.encoder)

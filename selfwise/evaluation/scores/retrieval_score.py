@@ -46,9 +46,8 @@ class RetrievalScore:
 
     kind: ClassVar[str] = RETRIEVAL
 
-    by_competitor: Mapping[
-        str, Sequence[RetrievalMeasures]
-    ]  # of each competitor; of untrained encoders several
+    # of each competitor; of untrained encoders there are several
+    by_competitor: Mapping[str, Sequence[RetrievalMeasures]]
     differences: tuple[RetrievalDifference, ...]
 
     def __post_init__(self) -> None:
