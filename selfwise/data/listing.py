@@ -20,7 +20,7 @@ FINGERPRINT_FILES, FINGERPRINT_BYTES = 64, 2**16
 
 
 class FileKind(NamedTuple):
-    """Files of one kind are told by the ends of their names."""
+    """Files of one kind, which the ends of their names tell from others."""
 
     noun: str  # what one of them is called
     suffixes: tuple[str, ...]

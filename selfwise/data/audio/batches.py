@@ -47,7 +47,7 @@ class AudioSource:
         seconds: of padded sound in a batch, at most.
         longest: seconds of a crop, at most.
         seed: of the run.
-        units: targets with `read_labels(i, first_frame, count)` -> (count,) whole numbers, or None.
+        units: the targets of each frame, or None.
 
     Raises ValueError if `longest` is more than `seconds` or less than a frame.
     """
