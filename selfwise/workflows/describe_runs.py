@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 WIDTH = 44  # characters of a value beside others; longer ones lose their middle
 
 
-def show(runs: Sequence[str | Path]) -> str:
+def show(runs: Sequence[str | Path] | str | Path) -> str:
     """Options, state, last metrics and scores of a run; of several, side by side, what differs.
 
     Args:
-        runs: folders of the runs.
+        runs: folders of the runs, or the folder of one.
 
     Raises ValueError for a folder that is no run, or that is named twice.
     """
