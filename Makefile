@@ -25,9 +25,11 @@ test-all: $(VENV)/installed-test lint
 # that import what differs from the last commit, or METHOD; no training, no other process
 CHANGED = $(patsubst selfwise/%.py,%,$(shell git diff --name-only HEAD -- 'selfwise/*.py'; \
   git ls-files --others --exclude-standard -- 'selfwise/*.py'))
+# either way of importing a module, in the tests of its room, or in all where the room has none
+IMPORTS = selfwise\.$(subst /,.,$(1))\b|from selfwise\.$(subst /,.,$(patsubst %/,%,$(dir $(1)))) import .*\b$(notdir $(1))\b
+TESTS_OF = $(or $(wildcard tests/$(firstword $(subst /, ,$(1)))),tests)
 FACTS = $(foreach path,$(CHANGED) $(METHOD:%=methods/%),$(shell \
-  grep -rlE --include='test_*.py' 'selfwise.$(subst /,.,$(path))\b' \
-  tests/$(firstword $(subst /, ,$(path)))))
+  grep -rlE --include='test_*.py' '$(call IMPORTS,$(path))' $(call TESTS_OF,$(path))))
 check: $(VENV)/installed-test lint
 	$(PYTEST) -q \
 	  -k "not test_overfits_one_batch" -m fast \

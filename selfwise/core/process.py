@@ -73,6 +73,11 @@ def count_bytes(batch: object) -> int:
     return sum(count_bytes(part) for part in parts)
 
 
+def is_loader_death(error: BaseException) -> bool:
+    """Whether torch raised this because a loader process was killed, whatever ran just then."""
+    return isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
+
+
 @contextmanager
 def explain_loader_death() -> Iterator[None]:
     """Raises ChildProcessError, an OSError, with one sentence for a loader process that was killed.
@@ -82,7 +87,7 @@ def explain_loader_death() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not is_loader_death(error):
             raise
         raise ChildProcessError(
             "a loader process was killed, perhaps because the memory of the machine ran out: "

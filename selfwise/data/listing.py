@@ -15,10 +15,8 @@ from selfwise.data.unreadable import FILE_ERRNOS
 
 FOLDER = -1  # in place of a size in bytes
 MISSING = -2
-FINGERPRINT_FILES, FINGERPRINT_BYTES = (
-    64,
-    2**16,
-)  # files, and bytes of each, that a fingerprint covers
+# files, and bytes of each, that a fingerprint covers
+FINGERPRINT_FILES, FINGERPRINT_BYTES = 64, 2**16
 
 
 class FileKind(NamedTuple):

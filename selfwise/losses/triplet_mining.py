@@ -38,11 +38,12 @@ class Triplets(NamedTuple):
     chosen: Bool[Tensor, "t"]
 
 
-def squared_distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+def compute_squared_distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     """Squared Euclidean distances of all pairs of rows, in float32 at least.
 
-    By one product, |x|^2 + |y|^2 - 2 xy: of unit vectors right to 1e-6, and as much below zero at
-    worst. In bf16 an 8-bit cosine would be a distance of steps of 0.008, also under autocast.
+    They come from one product, |x|^2 + |y|^2 - 2 xy. For unit vectors the error is below 1e-6, so
+    a distance can be slightly negative. Autocast is off, because the 8 bits of bf16 would make
+    distances multiples of 0.008.
     """
     with torch.autocast(z.device.type, enabled=False):
         z = z.to(torch.promote_types(z.dtype, torch.float32))
@@ -165,7 +166,7 @@ def mine_batch_hard(
     return mine_hard(distance, identity, farthest)
 
 
-def hinge_costs(
+def compute_hinge_costs(
     distance: Float[Tensor, "n n"], triplets: Triplets, margin: float
 ) -> Float[Tensor, "t"]:
     """max(d(a, p) - d(a, n) + margin, 0) of each triplet (FaceNet, eq. 3), 0 if not chosen.
@@ -189,9 +190,9 @@ def triplet_step(
     margin: float,
     draw: Float[Tensor, "n k"] | None = None,
 ) -> Step:
-    """The triplet loss of embeddings on the unit sphere, and what is going on.
+    """The triplet loss of embeddings on the unit sphere, and what happens in the batch.
 
-    The mean is over all pairs, `count_pairs` of them, those without a triplet included: the number
+    The mean is over all `count_mined_pairs` pairs, those without a triplet included: the number
     is known beforehand, and the step gets smaller as triplets are solved, as it does in FaceNet's
     sum. Metrics: the share of pairs that cost something, that of pairs whose positive is nearer
     than every negative, and the mean distance of positives and of negatives, both 0 in a collapse.
@@ -199,7 +200,7 @@ def triplet_step(
     distance, triplets = mine_triplets(
         z, identity, partner, mining=mining, margin=margin, draw=draw
     )
-    cost = hinge_costs(distance, triplets, margin)
+    cost = compute_hinge_costs(distance, triplets, margin)
     count = cost.new_full((), len(cost))
     active = Term((cost.detach() > 0).sum().to(cost.dtype), count)
     measures = _measure_pairs(distance.detach(), identity, partner)
@@ -216,7 +217,7 @@ def mine_triplets(
     draw: Float[Tensor, "n k"] | None = None,
 ) -> tuple[Float[Tensor, "n n"], Triplets]:
     """The squared distances of embeddings on the unit sphere, and the triplets that are chosen."""
-    distance = squared_distances(
+    distance = compute_squared_distances(
         F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
     )
     if mining == "random":
@@ -228,7 +229,7 @@ def mine_triplets(
     return distance, mine(distance.detach(), identity, partner)
 
 
-def count_pairs(mining: str, rows: int, partners: int) -> int:
+def count_mined_pairs(mining: str, rows: int, partners: int) -> int:
     """Over how many pairs `triplet_step` takes the mean."""
     return rows if mining == "batch_hard" else rows * partners
 

@@ -97,8 +97,8 @@ class Jigsaw(Method):
         shift: NonNegativeInt | None = None,
     ):
         super().__init__()
-        least = (0.6 if size <= 64 else 225 / 256) if crop is None else crop
-        self.window = Window(size, least, flip)
+        min_crop = (0.6 if size <= 64 else 225 / 256) if crop is None else crop
+        self.window = Window(size, min_crop, flip)
         assert isinstance(encoder, nn.Module), "encoders are modules"
         self.grid, self.tile = grid, _choose_tile_side(size, grid, tile, _find_patch_size(encoder))
         _check_encoder_takes(encoder, self.tile)
@@ -120,8 +120,12 @@ class Jigsaw(Method):
 
     @property
     def about(self) -> dict[str, float]:
-        least, mean = self._distances
-        return {"permutations": len(self.table), "least_hamming": least, "mean_hamming": mean}
+        min_distance, mean_distance = self._distances
+        return {
+            "permutations": len(self.table),
+            "least_hamming": min_distance,
+            "mean_hamming": mean_distance,
+        }
 
     def view(self, batch: ImageBatch, rng: Rng) -> PuzzleTiles:
         x = self.window(batch, rng)

@@ -96,7 +96,7 @@ class TripletLabelled(Method):
         return LabelledTriplets(x, batch.label, draw.to(x.device, non_blocking=True))
 
     def counts(self, view: LabelledTriplets) -> dict[str, Tensor]:
-        pairs = ways.count_pairs(self.mining, len(view.x), self.per_identity - 1)
+        pairs = ways.count_mined_pairs(self.mining, len(view.x), self.per_identity - 1)
         return {"triplet": view.x.new_full((), pairs)}
 
     def forward(self, view: LabelledTriplets) -> Step:

@@ -173,7 +173,7 @@ def load_at(folder: Path, saved: checkpoint.Checkpoint, code: RunCode | None = N
     inputs = modality.load_inputs(code.method, folder, facts, record.needs, open_newest)
     method = recorded_plan(record, code, pretrained=False).build(facts, inputs)
     checkpoint.load_weights(saved, method)
-    weights = checkpoint.compute_checksum(saved.folder / checkpoint.FILES[0])
+    weights = checkpoint.hash_file_hex(saved.folder / checkpoint.FILES[0])
     return LoadedRun(record, facts, method.eval(), weights, saved.step, code)
 
 

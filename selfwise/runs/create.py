@@ -131,7 +131,7 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
             probes=probes,
             out=out,
             quiet=quiet,
-            beside={NAME: describe_settings(out, record)},
+            extra_state={NAME: describe_settings(out, record)},
             env=env,
         )
     return load(out, method=prepared.code.method, encoder=prepared.code.encoder)

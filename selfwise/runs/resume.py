@@ -68,7 +68,7 @@ def resume(
             out=folder,
             probes=probes,
             quiet=quiet,
-            beside={NAME: describe_settings(folder, prepared.record)},
+            extra_state={NAME: describe_settings(folder, prepared.record)},
             env=env,
         )
     return load(folder, method=code.method, encoder=code.encoder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selfwise.runs.run_yaml import FILE, RunRecord, read_record
-from selfwise.training.checkpoint import Checkpoint, compute_checksum
+from selfwise.training.checkpoint import Checkpoint, hash_file_hex
 
 # options that change where and how a run is computed and saved, and not what
 MAY_CHANGE = ("data", "start", "device", "workers", "keep", "save_every", "wandb")
@@ -68,5 +68,5 @@ def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str 
 def _checksums(folder: Path) -> dict[str, str]:
     paths = [path for name in KEPT for path in (folder / name, *(folder / name).rglob("*"))]
     return {
-        f"{HERE}{p.relative_to(folder)}": compute_checksum(p) for p in sorted(paths) if p.is_file()
+        f"{HERE}{p.relative_to(folder)}": hash_file_hex(p) for p in sorted(paths) if p.is_file()
     }

@@ -7,9 +7,10 @@ run's file equals the uninterrupted one's byte for byte. Rates and times go to `
 import json
 import math
 import os
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -120,13 +121,23 @@ class MetricsLog:
             self.wandb.log(values, step=step)
 
 
-def _start_wandb(project: str, folder: Path) -> Any:
+@runtime_checkable
+class WandbRun(Protocol):
+    """What is used of a run of Weights & Biases."""
+
+    def log(self, data: Mapping[str, float], *, step: int) -> object: ...
+
+    def finish(self) -> object: ...
+
+
+def _start_wandb(project: str, folder: Path) -> WandbRun:
     """A run of Weights & Biases that goes on where the folder's run was stopped."""
     check_wandb()
     import wandb
 
     name = hash_keys(0, str(folder.resolve()))
-    return wandb.init(project=project, dir=str(folder), id=f"{name:x}", resume="allow")
+    run: WandbRun = wandb.init(project=project, dir=str(folder), id=f"{name:x}", resume="allow")
+    return run
 
 
 def check_wandb() -> None:
@@ -163,7 +174,7 @@ def _drop_later_lines(path: Path, step: int) -> None:
     path.write_text("".join(done))
 
 
-def check_finite(step: int, values: dict[str, float]) -> None:
+def check_values_finite(step: int, values: dict[str, float]) -> None:
     """Raises FloatingPointError naming the terms that are not numbers any more."""
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:

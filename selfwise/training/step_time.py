@@ -61,22 +61,6 @@ def measure_pace(
         return Pace(step, looks)
 
 
-def seconds_per_step(
-    method: Callable[[], Method],
-    batches: Batches,
-    options: ResolvedTraining,
-    *,
-    seed: int,
-    probes: Sequence[Probe] = (),
-    patience: float = 10.0,
-) -> float:
-    """The time of a step with its share of the probes, as `measure_pace` finds it."""
-    step, looks = measure_pace(
-        method, batches, options, seed=seed, probes=probes, patience=patience
-    )
-    return step + sum(look / probe.every for look, probe in zip(looks, probes))
-
-
 def _measure_step(
     trial: Method, batches: Batches, options: ResolvedTraining, *, seed: int, patience: float
 ) -> float:

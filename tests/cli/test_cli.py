@@ -196,13 +196,13 @@ def test_a_pickle_in_place_of_weights_is_never_loaded(selfwise, run, photos, tmp
         (folder / "model.safetensors").write_bytes(pickle.dumps(Evil()))
     refused(selfwise("probe", run, "--train", photos), "checksum")
     # and with a manifest that vouches for it
-    from selfwise.training.checkpoint import compute_checksum, seal_manifest
+    from selfwise.training.checkpoint import hash_file_hex, seal_manifest
 
     for folder in (run / "checkpoints").glob("step-*"):
         manifest = json.loads((folder / "manifest.json").read_text())
-        manifest["sha256"]["model.safetensors"] = compute_checksum(folder / "model.safetensors")
+        manifest["sha256"]["model.safetensors"] = hash_file_hex(folder / "model.safetensors")
         (folder / "optimizer.pt").write_bytes(pickle.dumps(Evil()))
-        manifest["sha256"]["optimizer.pt"] = compute_checksum(folder / "optimizer.pt")
+        manifest["sha256"]["optimizer.pt"] = hash_file_hex(folder / "optimizer.pt")
         (folder / "manifest.json").write_text(json.dumps(seal_manifest(manifest)))
     refused(selfwise("probe", run, "--train", photos), "model.safetensors")
     refused(selfwise("resume", run), "model.safetensors")
@@ -210,7 +210,7 @@ def test_a_pickle_in_place_of_weights_is_never_loaded(selfwise, run, photos, tmp
 
 
 def test_an_optimiser_state_that_is_a_pickle_is_never_loaded(selfwise, run, tmp_path):
-    from selfwise.training.checkpoint import compute_checksum, seal_manifest
+    from selfwise.training.checkpoint import hash_file_hex, seal_manifest
 
     proof = tmp_path / "executed"
 
@@ -224,7 +224,7 @@ def test_an_optimiser_state_that_is_a_pickle_is_never_loaded(selfwise, run, tmp_
     folder = run / "checkpoints" / "step-00000002"
     torch.save(Evil(), folder / "optimizer.pt")
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["sha256"]["optimizer.pt"] = compute_checksum(folder / "optimizer.pt")
+    manifest["sha256"]["optimizer.pt"] = hash_file_hex(folder / "optimizer.pt")
     (folder / "manifest.json").write_text(json.dumps(seal_manifest(manifest)))
     refused(selfwise("resume", run, "--quiet"), "optimizer.pt")
     assert not proof.exists()

@@ -18,6 +18,7 @@ from selfwise.core.parallel import map_in_chunks
 from selfwise.core.types import ImageBatch
 from selfwise.methods.supervised import Supervised
 from selfwise.runs import processes
+from selfwise.training import checkpoint
 from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.loop import fit
 from tests.helpers import cases
@@ -123,6 +124,24 @@ def test_a_killed_loader_process_is_one_sentence(tmp_path, monkeypatch):
 
     monkeypatch.setattr(doctor, "load_function", refuse)
     assert cli.main(["doctor"]) == 2
+
+
+def test_a_loader_that_dies_during_a_save_is_no_failure_to_write(tmp_path, monkeypatch):
+    """torch's handler raises in whatever the first process does just then."""
+    method = cases.build("simclr")
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
+
+    def fail(error: str):
+        def raise_error(*_, **__):
+            raise RuntimeError(error)
+
+        monkeypatch.setattr(checkpoint, "save_file", raise_error)
+        checkpoint.save_checkpoint(tmp_path, 1, method, optimizer, {})
+
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        fail("DataLoader worker (pid 7) is killed by signal: Killed.")
+    with pytest.raises(OSError, match="the checkpoint of step 1 could not be written"):
+        fail("no room")
 
 
 class Dies:

@@ -31,7 +31,7 @@ def test_a_batch_of_one_is_refused_before_a_folder_is_there(method, tmp_path, ca
 
 def test_batch_hard_without_a_pair_has_no_triplet():
     identity = torch.arange(4)
-    distance = mining.squared_distances(torch.randn(4, 3))
+    distance = mining.compute_squared_distances(torch.randn(4, 3))
     triplets = mining.mine_batch_hard(distance, identity, mining.find_positives(identity))
     assert not triplets.chosen.any()
 

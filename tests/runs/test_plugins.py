@@ -181,6 +181,18 @@ def test_a_run_folder_causes_no_import_until_the_plugin_is_given(command, file, 
     assert code == 0, err
 
 
+def test_a_start_from_such_a_run_asks_for_its_plugin_too(file, capsys):
+    pretrain_from_file(capsys, "run")
+    words = ["pretrain", "simclr", "--data", "digits:train", "--start", "run", "--out", "next"]
+    words += ["--steps", "1", "--batch", "16"]
+    code, _, error = run_cli(capsys, *words)
+    assert code == 2
+    assert "--plugin" in error
+    assert len(error.strip().splitlines()) == 1
+    code, _, error = run_cli(capsys, *words, "--plugin", str(file))
+    assert code == 0, error
+
+
 @pytest.mark.run
 def test_show_and_report_work_on_runs_of_code_from_outside(file, capsys):
     pretrain_from_file(capsys, "run")

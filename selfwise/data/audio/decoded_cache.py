@@ -61,7 +61,7 @@ def build_cache(
 
 @dataclass(frozen=True)
 class DecodeRecordings:
-    """A job for `in_chunks`: decodes rows into the memory map, returns how many, and samples."""
+    """A job for `map_in_chunks`: decodes rows into the memory map; returns how many and samples."""
 
     file: str
     store: FileStore

@@ -37,7 +37,7 @@ class Scan(NamedTuple):
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """A job for `in_chunks`: rows -> (row, frames, rate, reason, is an error) of each."""
+    """A job for `map_in_chunks`: rows -> (row, frames, rate, reason, is an error) of each."""
 
     root: Path
     paths: Paths

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from selfwise.data.audio.flac_checksums import crc8, crc16
-from selfwise.data.audio.mp3 import is_frame, mp3_pieces, tag_end
+from selfwise.data.audio.mp3 import find_tag_end, is_frame, list_mp3_pieces
 from selfwise.data.unreadable import UnreadableFile
 
 Pieces = list[bytes | range]  # new bytes, and stretches of the file, one after the other
@@ -45,11 +45,11 @@ def _find_pieces(path: str, size: int, time: int) -> Pieces | None:
                 return PIECE_FINDERS[kind](data)
             if start[4:8] == b"ftyp":
                 return _mp4_pieces(data)
-            tag = tag_end(data)
+            tag = find_tag_end(data)
             if data[tag : tag + 4] == b"fLaC":
                 return _flac_pieces(data, tag)
             named = path.lower().endswith("mp3")
-            return mp3_pieces(data) if tag or named or is_frame(start) else None
+            return list_mp3_pieces(data) if tag or named or is_frame(start) else None
 
 
 class PiecesFile(io.RawIOBase):
@@ -139,7 +139,7 @@ def _aiff_pieces(data: mmap.mmap) -> Pieces | None:
 
 
 def _extend_to_end(data: mmap.mmap, order: str, name: bytes, start: int) -> Pieces | None:
-    """The sound to the end of the file where what follows its chunk are no chunks."""
+    """The sound to the end of the file; None where other chunks follow its chunk."""
     chunks, _ = _list_chunks(data, order, start)
     sound = next((chunk for chunk in chunks if chunk.name == name), None)
     if sound is None:

@@ -87,7 +87,7 @@ def canvas_bytes(n: int, sizes: np.ndarray, channels: int) -> int:
 
 @dataclass(frozen=True)
 class DecodeImages:
-    """A job for `in_chunks`: decodes rows into the memory map, returns the broken ones."""
+    """A job for `map_in_chunks`: decodes rows into the memory map, returns the broken ones."""
 
     file: str
     root: Path

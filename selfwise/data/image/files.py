@@ -37,7 +37,7 @@ class ReadOptions(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadSizes:
-    """A job for `in_chunks`: rows -> int32 (rows, 2) heights and widths, and the broken ones."""
+    """A job for `map_in_chunks`: rows -> int32 (rows, 2) heights and widths, and the broken."""
 
     root: Path
     paths: Paths
@@ -175,7 +175,7 @@ class FileImages:
 
 @dataclass(frozen=True)
 class FindBrokenImages:
-    """A job for `in_chunks`: the rows whose files cannot be decoded."""
+    """A job for `map_in_chunks`: the rows whose files cannot be decoded."""
 
     images: FileImages
 

@@ -178,7 +178,7 @@ def evaluation_mode(
             module.training = mode
 
 
-def compute_checksum(encoder: Encoder[Any]) -> str:
+def digest_weights(encoder: Encoder[Any]) -> str:
     """32 hex digits that depend on every weight and buffer and on every module's description."""
     assert isinstance(encoder, nn.Module), type(encoder)
     parts: list[str | np.ndarray] = []
@@ -201,7 +201,7 @@ def load_or_compute(
 
     Of several processes the first one looks and files, and all compute.
 
-    The key has everything that the features depend on: `compute_checksum(encoder)`,
+    The key has everything that the features depend on: `digest_weights(encoder)`,
     `images.fingerprint`, size, layer, precision. The file appears whole or not at all, and is never
     unpickled.
     """

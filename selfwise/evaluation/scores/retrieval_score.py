@@ -40,14 +40,13 @@ class RetrievalDifference(NamedTuple):
 class RetrievalScore:
     """How well an encoder finds examples of one class, and against what.
 
-    Raises ValueError if the encoder or one of its two baselines is missing: see `Score`.
+    Raises ValueError if the encoder or one of its two baselines is missing: see `ProbeScore`.
     """
 
     kind: ClassVar[str] = "retrieval"
 
-    by_competitor: Mapping[
-        str, Sequence[RetrievalMeasures]
-    ]  # of each competitor; of untrained encoders several
+    # of each competitor; of untrained encoders there are several
+    by_competitor: Mapping[str, Sequence[RetrievalMeasures]]
     differences: tuple[RetrievalDifference, ...]
 
     def __post_init__(self) -> None:

@@ -263,7 +263,7 @@ def _make_cached(
     ) -> Float32[np.ndarray, "n *layers d"]:
         stamp = recordings.stamp  # a file may change and keep its size
         key = (
-            image_features.compute_checksum(encoder),
+            image_features.digest_weights(encoder),
             recordings.fingerprint,
             stamp,
             name,

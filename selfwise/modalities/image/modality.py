@@ -76,10 +76,8 @@ class ImageModality:
     probe_pooling = ""
     encoder_facts = ("in_channels", "size", "seed")
     encoder_help = """
-  --encoder.stem STEM   for ResNets on small images: cifar, half, timm or auto
   --encoder.NAME VALUE  any option of the timm model, such as --encoder.layers "[1, 1, 1, 1]";
                         of beit-tiny to beit-large: patch, depth, dim, heads, drop_path, ...
-  --encoder.sees WHAT   color, or the lightness alone; of timm models
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
@@ -176,7 +174,7 @@ class ImageModality:
 
         def compute(encoder: Encoder[Tensor], images: Images) -> Float32[np.ndarray, "n d"]:
             stamp = getattr(images, "stamp", "")  # a file may change and keep its size
-            weights = image_features.compute_checksum(encoder)
+            weights = image_features.digest_weights(encoder)
             key = (weights, images.fingerprint, stamp, size, layer, precision)
             extract = partial(
                 image_features.extract_features,
@@ -197,7 +195,7 @@ class ImageModality:
     def untrained_features(
         self, run: TrainedRun, train: Images, test: Images, *, embed: Embed, device: str
     ) -> list[FeatureSplit]:
-        """Features of three extract_untrained encoders."""
+        """Features of three untrained encoders."""
         size = image_info(run.record).size
         return extract_untrained(
             run.build_untrained, train, test, size=size, embed=embed, device=resolve_device(device)

@@ -184,7 +184,7 @@ class TextModality:
 
         def compute(encoder: PoolingEncoder, texts: Texts) -> Float32[np.ndarray, "n d"]:
             pooling = options.pooling or encoder.pooling
-            weights = image_features.compute_checksum(encoder)
+            weights = image_features.digest_weights(encoder)
             key = (weights, texts.fingerprint, tokenizer.fingerprint)
             key += (length, layer, pooling, window, precision)  # type: ignore[assignment]
             extract = partial(

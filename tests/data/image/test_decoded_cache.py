@@ -169,7 +169,7 @@ def test_an_interrupted_build_leaves_nothing_that_is_used(photos, home, monkeypa
         with pytest.raises(KeyboardInterrupt):
             open_images(photos)
     assert list(home.iterdir()) == []
-    killed, working = home / ".killed", home / ".working"
+    killed, working = home / ".a.1.writing", home / ".b.2.writing"
     killed.mkdir()
     working.mkdir()
     os.utime(killed, (time.time() - 2 * decoded_cache.STALE_SECONDS,) * 2)

@@ -1,0 +1,26 @@
+"""Lines on stderr about work that takes a while."""
+
+import pytest
+
+from selfwise.core.progress import print_progress, report_tenths
+
+
+def test_progress_goes_to_stderr_unless_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    print_progress("reading")
+    print_progress("layer 3", prefix="units: ")
+    print_progress("hidden", quiet=True)
+    assert capsys.readouterr() == ("", "reading\nunits: layer 3\n")
+
+
+def test_every_tenth_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_tenths(lambda done, total: f"{done} of {total}", min_total=10)
+    for done in range(41):
+        report(done, 40)
+    assert capsys.readouterr().err.splitlines() == [f"{d} of 40" for d in range(4, 41, 4)]
+
+
+def test_short_work_is_not_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_tenths(lambda done, total: f"{done} of {total}", min_total=10)
+    for done in range(11):
+        report(done, 10)
+    assert capsys.readouterr().err == ""
