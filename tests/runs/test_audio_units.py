@@ -75,7 +75,7 @@ def test_units_are_learned_on_the_device_of_the_run(tmp_path, monkeypatch):
             {"encoder_options": {**SHAPE, "heads": 3}},
             "3 heads do not divide its width of 32",
         ),
-        ({"steps": -1}, "steps must be at least"),
+        ({"steps": -1}, "--steps must be at least"),
         ({"device": "cuda:99"}, "--device cuda:99 is not there"),
     ],
 )
