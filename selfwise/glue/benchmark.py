@@ -7,7 +7,7 @@ from typing import Literal
 
 from selfwise.core.ranges import NonNegativeInt, PositiveInt
 from selfwise.glue.competitors import FitCompetitor, build_majority, build_probes
-from selfwise.glue.finetune_recipes import find_recipe
+from selfwise.glue.finetune_recipes import find_finetune_recipe
 from selfwise.glue.options import (
     ALL,
     MAJORITY,
@@ -106,7 +106,7 @@ def _open_results(
     for name in (task for task in names if task != AX):
         options = result_options(run, config, name)
         if config.recipe and options.get("wnli") != MAJORITY:
-            find_recipe(config.recipe, find_task(name))  # albert's are not for all tasks
+            find_finetune_recipe(config.recipe, find_task(name))  # albert's are not for all tasks
         results[name] = TaskResults(
             out / f"{name}.json", options, open_task(data, name, ax=AX in names).describe()
         )

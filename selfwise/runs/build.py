@@ -1,6 +1,5 @@
 """From a record to modules: the method of a run, new or trained."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from selfwise.core.config_class import Config, make_config
 from selfwise.core.files import digest
 from selfwise.core.plugins import FROM_PYTHON, digest_code, is_import_path, load_allowed_object
+from selfwise.core.progress import print_progress
 from selfwise.core.rng import init_seed
 from selfwise.encoders.custom import reset_weights
 from selfwise.methods import Method, find_method
@@ -119,7 +119,7 @@ def check_code(folder: Path, record: RunRecord, code: RunCode) -> None:
                 "over the same, or start another run"
             )
         text = f"warning: {names[what]} was changed since {folder} was started"
-        print(f"{text}: the result may differ", file=sys.stderr, flush=True)
+        print_progress(f"{text}: the result may differ")
 
 
 def digest_factory(factory: EncoderFactory) -> str:
@@ -196,9 +196,9 @@ def find_checkpoint(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
     steps = read_record(folder).steps
     newest, torn = _newest(folder)
     for sentence in torn:
-        print(f"warning: {sentence}; using the checkpoint of step {newest.step}", file=sys.stderr)
+        print_progress(f"warning: {sentence}; using the checkpoint of step {newest.step}")
     if newest.step < steps:
-        print(f"warning: {folder} is at step {newest.step} of {steps}", file=sys.stderr)
+        print_progress(f"warning: {folder} is at step {newest.step} of {steps}")
     return folder, newest
 
 

@@ -25,7 +25,7 @@ from selfwise.runs.open import Run, load
 from selfwise.runs.prepare import PreparedRun, complete_record, prepare_run
 from selfwise.runs.pretrain_config import RunRequest, make_request
 from selfwise.runs.processes import check_together, join_run, lead_run
-from selfwise.runs.resume_checks import NAME, describe_settings
+from selfwise.runs.resume_checks import SETTINGS_KEY, describe_settings
 from selfwise.runs.run_yaml import RunRecord, has_record, read_record, write_record
 from selfwise.runs.steps import plan_steps
 from selfwise.training.best_metric import check_best
@@ -131,7 +131,7 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
             probes=probes,
             out=out,
             quiet=quiet,
-            extra_state={NAME: describe_settings(out, record)},
+            extra_state={SETTINGS_KEY: describe_settings(out, record)},
             env=env,
         )
     return load(out, method=prepared.code.method, encoder=prepared.code.encoder)

@@ -15,10 +15,11 @@ from selfwise.core.config_class import (
     list_option_paths,
     list_sections,
 )
+from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.plugins import FROM_PYTHON, is_import_path
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.pretrain_config import config_class
-from selfwise.runs.run_yaml import ENCODER, RunRecord
+from selfwise.runs.run_yaml import RunRecord
 from selfwise.training.config import MACHINE as CHOSEN
 from selfwise.training.config import PAPER
 from selfwise.training.optimizers import scale_lr
@@ -92,7 +93,7 @@ def _as_words(name: str, value: object) -> str:
     """An option as a shell and the command line read it; values of encoders are YAML."""
     if isinstance(value, bool):
         value = "yes" if value else "no"
-    elif isinstance(value, str) and name.startswith(ENCODER) and not _is_plain_text(value):
+    elif isinstance(value, str) and name.startswith(ENCODER_PREFIX) and not _is_plain_text(value):
         value = json.dumps(value)
     text = shlex.quote(str(value))
     return f"{format_flag(name)}{'=' if text.startswith('--') else ' '}{text}"
@@ -124,7 +125,9 @@ def _unknown_options(record: RunRecord, values: Mapping[str, Any]) -> list[str]:
     kind = config_class(record.method, record.encoder_name)
     anything = is_open(list_sections(kind)["encoder_options"])
     options = list_option_paths(kind)
-    return [n for n in values if n not in options and not (anything and n.startswith(ENCODER))]
+    return [
+        n for n in values if n not in options and not (anything and n.startswith(ENCODER_PREFIX))
+    ]
 
 
 def _is_known(record: RunRecord) -> bool:
@@ -149,5 +152,5 @@ def _list_defaults(record: RunRecord) -> dict[str, object]:
         defaults["lr"] = scale_lr(kind.paper, int(record.option("batch")))
     if record.modality == "text":
         defaults["tokenizer"] = kind.default_tokenizer
-    defaults |= {f"{ENCODER}{name}": value for name, value in kind.encoder_options.items()}
+    defaults |= {f"{ENCODER_PREFIX}{name}": value for name, value in kind.encoder_options.items()}
     return defaults | {"encoder": kind.default_encoder, "data": None, "steps": None}

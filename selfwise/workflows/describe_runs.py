@@ -110,8 +110,8 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
     groups = _group_scores(folder, step)
     for one, title in zip(groups, score_groups.title_groups(groups)):
         old = "" if one.newest else f", of step {one['step']}, not of the newest"
-        on = f" of {one.on}" if one.on and title == one.title else ""
-        lines += ["", f"{title}, {one['n_test']:,} test examples{on}, in %{old}"]
+        data = f" of {one.test_data}" if one.test_data and title == one.title else ""
+        lines += ["", f"{title}, {one['n_test']:,} test examples{data}, in %{old}"]
         lines += [*_indent_lines(_align_columns(one.table())), *_indent_lines(one.sentences)]
     differ = [
         [

@@ -129,7 +129,7 @@ def _choose_method(family: str, options: ImportOptions) -> type[Method]:
         if family not in families:
             raise ValueError(f"--{option} is for {what}, and {family} is for {kind.modality}")
     if family in import_vision.FAMILIES:
-        import_vision.check_method(kind, name)
+        import_vision.check_vision_method(kind, name)
     return kind
 
 

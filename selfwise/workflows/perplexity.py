@@ -1,7 +1,6 @@
 """Measures the loss of a language model on a text."""
 
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from selfwise.core.device import resolve_device
 from selfwise.core.files import cache_dir
 from selfwise.core.plugins import FROM_PYTHON
+from selfwise.core.progress import print_progress
 from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find_corpus, open_corpus
@@ -57,7 +57,7 @@ def perplexity(
     else:
         texts = open_documents(data, field=field, documents=documents)
         if texts.left_out:
-            print(texts.left_out, file=sys.stderr)
+            print_progress(texts.left_out)
         corpus = open_corpus(texts, tokenizer, sentences=draw.needs_sentences)
     source = TextSource(
         corpus,

@@ -578,7 +578,7 @@ def test_what_one_process_does_alone(tasks, refusal):
 def test_a_machine_that_does_not_see_the_run(tasks, refusal, monkeypatch, tmp_path):
     tasks(SLURM)
     monkeypatch.setattr("selfwise.runs.processes.join_process_group", lambda *told: None)
-    monkeypatch.setattr("selfwise.runs.processes.SEEN", 0.0)
+    monkeypatch.setattr("selfwise.runs.processes.FOLDER_TIMEOUT", 0.0)
     told = ["--data", "digits:train", "--steps", "2", "--out", tmp_path / "run"]
     said = refusal("pretrain", "simclr", *told)
     assert f"{tmp_path / 'run'} is no run on" in said

@@ -51,7 +51,7 @@ def left(folder, mode, *tasks, step=0):
     """As `selfwise glue` leaves it."""
     (folder / "glue").mkdir(exist_ok=True)
     told = {"step": step, **tables(mode, *tasks).to_dict()}
-    logs_and_scores.glue_path(folder, mode, step).write_text(json.dumps(told))
+    logs_and_scores.format_glue_path(folder, mode, step).write_text(json.dumps(told))
     return told
 
 
@@ -223,7 +223,7 @@ def test_a_measured_run_is_on_its_page(trained_bert, tmp_path, capsys, monkeypat
     assert "GLUE, frozen" in page
     assert "wnli  accuracy" in page
     # a run that cannot be written to
-    logs_and_scores.glue_path(run.folder, "frozen", 1).unlink()
+    logs_and_scores.format_glue_path(run.folder, "frozen", 1).unlink()
     (run.folder / "glue").rmdir()
     (run.folder / "glue").write_text("")
     capsys.readouterr()

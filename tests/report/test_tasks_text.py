@@ -188,7 +188,9 @@ def test_numbers_are_those_of_the_methods_loss(runs, name):
         pairs = torch.cat([one.pairs.target for one in found])
         chance = torch.cat([one.pairs.probs for one in found])
         share = 100 * float((chance.argmax(dim=1) == pairs).float().mean())
-        assert f"Of {len(pairs):,} pairs of texts, {share:.0f} % are told right" in section.about
+        assert (
+            f"Of {len(pairs):,} pairs of texts, {share:.0f} % are answered right" in section.about
+        )
         assert (
             f"right for {100 * max(pairs.bincount().tolist()) / len(pairs):.0f} %" in section.about
         )

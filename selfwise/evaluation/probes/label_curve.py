@@ -12,8 +12,8 @@ from selfwise.core.rng import shuffle_indices
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.evaluation.probes.knn import KNNPrediction
 from selfwise.evaluation.probes.linear import Matrix, fit_linear
+from selfwise.evaluation.scores.names import PRETRAINED
 from selfwise.evaluation.scores.probe_score import (
-    PRETRAINED,
     ProbeScore,
     check_competitors,
     compare_competitors,

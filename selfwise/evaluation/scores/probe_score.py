@@ -16,11 +16,11 @@ from selfwise.evaluation.scores.bootstrap import (
     paired_bootstrap,
     standard_error,
 )
+from selfwise.evaluation.scores.names import PRETRAINED, RAW, UNTRAINED
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-PRETRAINED, UNTRAINED, RAW = "pretrained", "untrained", "raw input"
 REQUIRED = (PRETRAINED, UNTRAINED, RAW)
 VOTE = "nearest neighbours vote"  # in the sentence on how many
 

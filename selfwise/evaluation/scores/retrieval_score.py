@@ -14,7 +14,8 @@ from selfwise.evaluation.scores.bootstrap import (
     judge_interval,
     paired_bootstrap,
 )
-from selfwise.evaluation.scores.probe_score import PRETRAINED, check_competitors, format_percent
+from selfwise.evaluation.scores.names import PRETRAINED, RETRIEVAL
+from selfwise.evaluation.scores.probe_score import check_competitors, format_percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,7 +44,7 @@ class RetrievalScore:
     Raises ValueError if the encoder or one of its two baselines is missing: see `ProbeScore`.
     """
 
-    kind: ClassVar[str] = "retrieval"
+    kind: ClassVar[str] = RETRIEVAL
 
     # of each competitor; of untrained encoders there are several
     by_competitor: Mapping[str, Sequence[RetrievalMeasures]]

@@ -15,6 +15,7 @@ from torch import nn
 from selfwise.core.config_class import Config, drop_none, make_overrides_class
 from selfwise.core.data_info import AudioInfo
 from selfwise.core.device import choose_evaluation
+from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.types import RATE, SpeechEncoder
 from selfwise.data.audio.open import Recordings, open_recordings
 from selfwise.encoders import speech as encoders
@@ -45,7 +46,6 @@ from selfwise.modalities.modality import (
     TrainedRun,
 )
 
-PREFIX = "encoder."  # of the options of encoders
 UNTRAINED = (0, 1, 2)  # seeds of the twins
 PROGRESS_FROM = 5_000  # recordings from which on reading reports its progress
 
@@ -89,7 +89,7 @@ class AudioModality:
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        return make_overrides_class(SpeechShape, prefix=PREFIX)
+        return make_overrides_class(SpeechShape, prefix=ENCODER_PREFIX)
 
     def open_data(self, data: object, options: AudioReading, opening: Opening) -> OpenAudio:
         _check_reading(options)

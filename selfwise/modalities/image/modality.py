@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from selfwise.core.config_class import Config, make_options_class, make_overrides_class
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.device import choose_evaluation, resolve_device
+from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.types import Encoder
 from selfwise.data.image import Images, drop_unreadable, open_images
 from selfwise.encoders import beit, image, image_codec
@@ -38,7 +39,6 @@ from selfwise.modalities.modality import (
     TrainedRun,
 )
 
-PREFIX = "encoder."  # of the options of encoders
 BUILDERS: dict[str, EncoderFactory] = {  # by family; all others are models of timm
     "beit": beit.build_beit_encoder,
     "codec": image_codec.build_codec_encoder,
@@ -82,10 +82,10 @@ class ImageModality:
 
     def find_encoder_options(self, name: str) -> type[Config]:
         if name.partition("-")[0] == "beit":
-            return make_overrides_class(ViTShape, prefix=PREFIX)
+            return make_overrides_class(ViTShape, prefix=ENCODER_PREFIX)
         if name.partition("-")[0] == "codec":
-            return make_overrides_class(image_codec.CodecShape, prefix=PREFIX)
-        return make_options_class(image.TimmEncoder, skip=self.encoder_facts, prefix=PREFIX)
+            return make_overrides_class(image_codec.CodecShape, prefix=ENCODER_PREFIX)
+        return make_options_class(image.TimmEncoder, skip=self.encoder_facts, prefix=ENCODER_PREFIX)
 
     def open_data(self, data: object, options: ImageReading, opening: Opening) -> OpenImages:
         labelled = opening.method.labelled

@@ -14,6 +14,7 @@ from torch import nn
 from selfwise.core.config_class import AbsolutePath, Config, drop_none, make_overrides_class
 from selfwise.core.data_info import TextInfo
 from selfwise.core.device import choose_evaluation
+from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.types import TextEncoder
 from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import Texts, open_texts
@@ -43,7 +44,6 @@ from selfwise.modalities.modality import (
 from selfwise.modalities.text.data import FOLDER, OpenText, TextFacts, make_inputs
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 
-PREFIX = "encoder."  # of the options of encoders
 WINDOW = "mean"  # how probes and embeddings read texts that are longer
 UNTRAINED = (0, 1, 2)  # seeds of the twins
 
@@ -92,7 +92,7 @@ class TextModality:
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        return make_overrides_class(TextShape, prefix=PREFIX)
+        return make_overrides_class(TextShape, prefix=ENCODER_PREFIX)
 
     def open_data(self, data: object, options: TextReading, opening: Opening) -> OpenText:
         if options.batch_tokens and options.batch_tokens < options.length:

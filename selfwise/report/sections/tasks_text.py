@@ -109,9 +109,8 @@ def _describe_pairs(batches: Iterable[MaskedTextExamples]) -> str:
     num_correct = sum(int((p.probs.argmax(dim=1) == p.target).sum()) for p in pairs)
     majority = int(torch.cat([p.target for p in pairs]).bincount().max())
     always = f"the commoner answer alone would be right for {100 * majority / count:.0f} %"
-    return (
-        f"Of {count:,} pairs of texts, {100 * num_correct / count:.0f} % are told right; {always}."
-    )
+    share = f"{100 * num_correct / count:.0f} % are answered right"
+    return f"Of {count:,} pairs of texts, {share}; {always}."
 
 
 def _plot_losses(batches: Sequence[Examples]) -> list[Picture]:

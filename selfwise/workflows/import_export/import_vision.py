@@ -23,7 +23,7 @@ Normalise = str | list[list[float]]  # "timm", "unit", or mean and deviation of 
 METHOD = "simclr"  # of a run for which none is named
 
 
-def check_method(kind: type[Method], name: str) -> None:
+def check_vision_method(kind: type[Method], name: str) -> None:
     """Raises ValueError for a method that cannot be made without images."""
     if kind.modality != "image":
         raise ValueError(f"--method {name} is for {kind.modality}, and these weights see images")

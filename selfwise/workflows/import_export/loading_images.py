@@ -204,10 +204,10 @@ def _image_weights(run: Run) -> list[str]:
 def _outside_weights(run: Run) -> str:
     """The encoder by the code of its maker, which is not part of the export."""
     record, adapted = run.record, isinstance(run.encoder, AdaptedEncoder)
-    place = PurePath(record.encoder_name).name
+    factory = PurePath(record.encoder_name).name
     options = ", ".join(f"{n}={v!r}" for n, v in record.encoder_options.items() if v is not None)
     return format_block(
-        f"# make_encoder is what the run names as its encoder: {place}",
+        f"# make_encoder is what the run names as its encoder: {factory}",
         f"encoder = make_encoder({options})",
         'encoder.load_state_dict(load_file("model.safetensors"))',
         "with torch.no_grad():",
