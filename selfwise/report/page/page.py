@@ -38,15 +38,11 @@ from selfwise.report.page.svg import Figures
 
 HOME = Path(__file__).parent
 GENERATOR = "selfwise report"  # in every page of ours: such a file may be written anew
-MAX_ENLARGED_SIDE, ENLARGED_SIDE = (
-    64,
-    96,
-)  # px: shorter sides up to the first are enlarged to about the second
+# px: pictures with shorter sides up to the first are enlarged to about the second
+MAX_ENLARGED_SIDE, ENLARGED_SIDE = 64, 96
 NO_BREAK_SPACE = "\u00a0"  # a space at which no line ends
-MIN_COLUMN_PAIRS, MAX_COLUMN_WIDTH = (
-    8,
-    40,
-)  # more pairs than the first, none longer than the second, stand in columns
+# more pairs than the first, none longer than the second, are set in columns
+MIN_COLUMN_PAIRS, MAX_COLUMN_WIDTH = 8, 40
 NUMBER = re.compile(  # 61.3 ± 0.4, 12 %
     r"[-+\u2212]?\d[\d.,e]*(\s?[±+\u2212-]\s?\d[\d.,]*)?\s?[%a-z]{0,3}"
 )

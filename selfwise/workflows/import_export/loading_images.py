@@ -68,8 +68,9 @@ def _describe_scaling(run: Run, form: str) -> str:
         return "values brought to mean 0.5 and deviation 0.5, as the image processor does"
     if form == "safetensors" and mean is not None and std is not None:
         return (
-            f"values of 0..1; selfwise's encoder brings them to mean {format_shortest_decimals(mean)} and "
-            f"deviation {format_shortest_decimals(std)} by itself, timm's model wants them so"
+            f"values of 0..1; selfwise's encoder brings them to mean "
+            f"{format_shortest_decimals(mean)} and deviation {format_shortest_decimals(std)} by "
+            "itself, timm's model wants them so"
         )
     return "values of 0..1, nothing else: what they are brought to is part of the model"
 
