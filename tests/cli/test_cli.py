@@ -267,11 +267,17 @@ def test_the_config_file_takes_the_same_names(selfwise, run, photos, tmp_path):
     arguments = ["--config", tmp_path / "wrong.yaml", "--data", photos, "--out", tmp_path / "x"]
     refused(selfwise("pretrain", "simclr", *arguments), "temprature", "temperature")
     refused(selfwise("pretrain", "simclr", "--config", tmp_path / "none.yaml"), "no such file")
+    other = tmp_path / "other.yaml"
+    other.write_text("method: rotation\nsteps: 2\n")
+    arguments = ["--config", other, "--data", photos, "--out", tmp_path / "y"]
+    sentence = f"--config {other} is for rotation, and the command names simclr"
+    refused(selfwise("pretrain", "simclr", *arguments), sentence)
+    assert selfwise("pretrain", "rotation", *arguments, *TINY, "--threads", "1")[0] == 0
 
 
 @pytest.mark.run
 def test_help_is_there_for_every_verb(selfwise):
-    for verb in commands.by_word():
+    for verb in commands.import_commands():
         if verb in ("methods", "recipes", "doctor"):
             continue
         assert selfwise(verb, "--help")[0] == 0
