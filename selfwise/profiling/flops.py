@@ -24,7 +24,7 @@ MAX_PRODUCTS, MAX_SECONDS = 10, 2.0  # products, of which the best counts; secon
 COUNTED_STEPS, MAX_COUNTING_SECONDS = 3, 10.0
 
 
-def matrix_side(device: str) -> int:
+def choose_matrix_side(device: str) -> int:
     """The side of the matrices that are multiplied on a device."""
     return MATRIX_SIDES[device_type(device)]
 

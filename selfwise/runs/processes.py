@@ -37,9 +37,9 @@ from selfwise.runs.build import (
     build_started,
     check_code,
     find_code,
+    make_recorded_plan,
     open_newest,
-    recorded_encoder,
-    recorded_plan,
+    read_encoder_choice,
 )
 from selfwise.runs.names import IMPORTED, name_data
 from selfwise.runs.prepare import PreparedRun
@@ -87,7 +87,7 @@ def reopen_run(folder: Path, data: object = None, code: RunCode | None = None) -
         check_settings(folder, saved)
     examples = record.data if data is None else data
     run_data = _reopen_data(folder, record, code, examples)
-    plan = recorded_plan(record, code, pretrained=saved is None)
+    plan = make_recorded_plan(record, code, pretrained=saved is None)
     start = record.option("start") if saved is None else ""
     method = build_started(plan, run_data, run_data.inputs, start=start)
     training = record.training
@@ -105,7 +105,7 @@ def _reopen_data(folder: Path, record: RunRecord, code: RunCode, data: object) -
     modality = modality_of(code.method)
     opening = Opening(
         method=code.method,
-        encoder=recorded_encoder(record, code),
+        encoder=read_encoder_choice(record, code),
         open_run=open_newest,
         folder=folder,
         needs=record.needs_options(needs_class(code.method)),

@@ -101,7 +101,7 @@ def pretrain_or_resume(
             **options,
         )
     record = read_record(folder)
-    requested = _asked_again(record, method, options, data, encoder, start, seed)
+    requested = _normalise_request(record, method, options, data, encoder, start, seed)
     for name, value in requested.items():
         before = record.config.get(name, record.get(name))
         if value != before:
@@ -112,7 +112,7 @@ def pretrain_or_resume(
     return resume(folder, data=data if record.data == FROM_PYTHON else None, quiet=quiet)
 
 
-def _asked_again(
+def _normalise_request(
     record: RunRecord,
     method: str,
     options: Mapping[str, Any],

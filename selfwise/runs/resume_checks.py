@@ -28,7 +28,7 @@ def describe_settings(folder: Path, record: RunRecord) -> RunSettings:
     values |= {f"data_info.{n}": value for n, value in record.info.model_dump(mode="json").items()}
     values |= {f"needs.{n}": dict(about) for n, about in record.needs.items()}
     values |= {f"code.{place}": code for place, code in record.code.items()}
-    plain: RunSettings = json.loads(json.dumps(values | _checksums(folder)))
+    plain: RunSettings = json.loads(json.dumps(values | _hash_saved_files(folder)))
     return plain
 
 
@@ -48,7 +48,7 @@ def check_unchanged(folder: Path, saved: Checkpoint) -> None:
     A checkpoint of an imported run, or of an earlier version, does not say what that was.
     """
     before, now = saved.state.get(SETTINGS_KEY), describe_settings(folder, read_record(folder))
-    if before is None or (name := _first_difference(before, now)) is None:
+    if before is None or (name := _find_first_difference(before, now)) is None:
         return
     if name.startswith(FILE_PREFIX):
         what, values = folder / name.removeprefix(FILE_PREFIX), ""
@@ -61,13 +61,13 @@ def check_unchanged(folder: Path, saved: Checkpoint) -> None:
     )
 
 
-def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+def _find_first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     names = sorted({*before, *now})
     missing = object()
     return next((n for n in names if before.get(n, missing) != now.get(n, missing)), None)
 
 
-def _checksums(folder: Path) -> dict[str, str]:
+def _hash_saved_files(folder: Path) -> dict[str, str]:
     paths = [path for name in SAVED_FILES for path in (folder / name, *(folder / name).rglob("*"))]
     return {
         f"{FILE_PREFIX}{p.relative_to(folder)}": hash_file_hex(p)

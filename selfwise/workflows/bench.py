@@ -23,8 +23,8 @@ from selfwise.profiling.advice import (
     write_advice,
 )
 from selfwise.profiling.bench_report import BenchReport, FlopRates, StepSeconds, TriedOptions
-from selfwise.profiling.flops import count_step_flops, matrix_side, measure_matmul_rate
-from selfwise.profiling.step_timer import StepTiming, peak_memory, time_steps
+from selfwise.profiling.flops import choose_matrix_side, count_step_flops, measure_matmul_rate
+from selfwise.profiling.step_timer import StepTiming, read_peak_memory, time_steps
 from selfwise.runs.create import check_processes, request_run
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.prepare import PreparedRun, prepare_run
@@ -98,7 +98,7 @@ def _measure_training(prepared: PreparedRun, seconds: float, *, quiet: bool) -> 
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
     baseline = _time_training(prepared, options, seconds)
-    memory = peak_memory(device)
+    memory = read_peak_memory(device)
     flops = _measure_flops(prepared)
     utilisation = flops.flops / baseline.step / flops.products
     profile = _make_profile(prepared, baseline, memory, utilisation, flops)
@@ -147,7 +147,7 @@ def _time_training(prepared: PreparedRun, options: ResolvedTraining, seconds: fl
 
 def _measure_flops(prepared: PreparedRun) -> FlopRates:
     """Operations of a step, and how many a second two matrices would take."""
-    options, side = prepared.training, matrix_side(prepared.training.device)
+    options, side = prepared.training, choose_matrix_side(prepared.training.device)
     with limit_threads(options.threads):
         parts = build_state(deepcopy(prepared.method), options.replace(compile=False))
         in_float32 = options.precision == "float32"

@@ -98,7 +98,7 @@ def format_value(value: object) -> str:
 
 def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
     from selfwise.runs import logs_and_scores, score_groups
-    from selfwise.runs.reproduce import list_changes, reproduce_command
+    from selfwise.runs.reproduce import format_reproduce_command, list_changes
 
     step, progress = describe_progress(folder, record)
     lines = [f"{record.method} in {folder}", *_indent_lines(progress)]
@@ -127,7 +127,7 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
         lines += _add_heading(
             f"all {name}" if name == "options" else name, map(list, texts.items())
         )
-    reproduce = reproduce_command(record, out=f"{folder}-again")
+    reproduce = format_reproduce_command(record, out=f"{folder}-again")
     lines += [
         "",
         "to make it again",

@@ -12,7 +12,7 @@ import torch
 from selfwise.cli.flags import OptionTable, check_required, drop_lengths, typed_values
 from selfwise.core.config_class import Config, make_config, make_options_class, nest_values
 from selfwise.runs.pretrain_config import config_class, make_request
-from selfwise.runs.reproduce import reproduce_command
+from selfwise.runs.reproduce import format_reproduce_command
 from tests.helpers import show_cases
 
 
@@ -252,7 +252,7 @@ def test_a_configuration_survives_the_way_through_the_command_line(name):
     options |= {"encoder": name, "best": "--odd", "steps": 60, "data": "/2024's $HOME"}
     asked = {**options, **{f"encoder.{n}": value for n, value in own.items()}}
     record = replace(show_cases.settings(method, encoder=name), config={"method": method, **asked})
-    command = reproduce_command(record, out="b").command.replace("\\\n", "")
+    command = format_reproduce_command(record, out="b").command.replace("\\\n", "")
     words = shlex.split(command)
     table = OptionTable(config_class(method, name), make_options_class(verb))
     values = table.read_values(words[3:])

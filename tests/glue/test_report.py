@@ -14,7 +14,7 @@ from selfwise.glue.benchmark import run_glue
 from selfwise.glue.published import CAPTION, NAME, PUBLISHED
 from selfwise.glue.scores import COMPETITORS, GlueScores
 from selfwise.report.page.parts import Table
-from selfwise.report.page.plots import line_color
+from selfwise.report.page.plots import choose_line_color
 from selfwise.report.sections import glue as section
 from selfwise.report.sections import label_curve, scores, summary
 from selfwise.runs import logs_and_scores
@@ -153,8 +153,8 @@ def test_several_runs_have_a_column_each(tmp_path, monkeypatch):
     assert "first: official (9 tasks): no average without" in words
     lines = {line.get_label(): line for line in drawn[0].get_lines()}
     assert [lines[name].get_color() for name in ("first", "second")] == [
-        line_color(0),
-        line_color(1),
+        choose_line_color(0),
+        choose_line_color(1),
     ]
     assert lines["second"].get_xdata() == pytest.approx([75.7], abs=0.05)
 

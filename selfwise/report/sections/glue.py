@@ -11,7 +11,7 @@ from selfwise.evaluation.scores.probe_score import format_percent
 from selfwise.glue.published import format_published
 from selfwise.glue.scores import WORDS
 from selfwise.report.page.parts import Paragraphs, Part, Picture, Section, Table
-from selfwise.report.page.plots import line_color
+from selfwise.report.page.plots import choose_line_color
 from selfwise.report.sections.glue_dots import Place, Series, draw_dots
 from selfwise.report.sections.label_curve import choose_competitor_color
 from selfwise.runs import logs_and_scores
@@ -49,7 +49,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     names = shorten_folder_names(folders)
     return [
         _build_combined_section(
-            tables[mode], {name: line_color(names.index(name)) for name in tables[mode]}
+            tables[mode], {name: choose_line_color(names.index(name)) for name in tables[mode]}
         )
         if len(tables[mode]) > 1
         else _build_single_section(*tables[mode].values(), name=next(iter(tables[mode])))

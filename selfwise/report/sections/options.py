@@ -6,7 +6,7 @@ from pathlib import Path
 from selfwise.core.errors import shorten_folder_names
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section, Table
 from selfwise.report.page.quantities import capitalize_first
-from selfwise.runs.reproduce import list_changes, reproduce_command
+from selfwise.runs.reproduce import format_reproduce_command, list_changes
 from selfwise.runs.run_yaml import RunRecord, read_record
 from selfwise.workflows.describe_runs import describe_group, find_differences, format_value
 
@@ -112,7 +112,7 @@ def _build_reproduce_section(folders: Sequence[Path], run_records: Sequence[RunR
     several = len(folders) > 1
     parts: list[Part] = []
     for name, folder, record in zip(shorten_folder_names(folders), folders, run_records):
-        reproduction = reproduce_command(record, out=f"{folder}-again")
+        reproduction = format_reproduce_command(record, out=f"{folder}-again")
         sentences = [*([f"{name}:"] if several else []), *reproduction.notes]
         parts += [*([Paragraphs(sentences)] if sentences else []), Command(reproduction.command)]
     what = "each run" if several else "the run"

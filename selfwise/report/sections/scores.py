@@ -10,7 +10,7 @@ from selfwise.core.plugins import FROM_PYTHON
 from selfwise.evaluation.scores.names import PRETRAINED, RAW, RETRIEVAL, UNTRAINED
 from selfwise.evaluation.scores.probe_score import VOTE
 from selfwise.report.page.parts import Command, Paragraphs, Part, Picture, Section, Table
-from selfwise.report.page.plots import GREY, line_color
+from selfwise.report.page.plots import GREY, choose_line_color
 from selfwise.report.page.quantities import capitalize_first
 from selfwise.report.sections import confusion, glue
 from selfwise.report.sections.label_curve import (
@@ -212,7 +212,9 @@ def _build_combined_section(
     first = next(iter(group.values()))
     files = [file for score in group.values() for file in score.files]
     merged = ScoreGroup(files, newest=True)  # of all, for its places alone
-    entries = _make_curve_entries(group, {name: line_color(names.index(name)) for name in group})
+    entries = _make_curve_entries(
+        group, {name: choose_line_color(names.index(name)) for name in group}
+    )
     styles = {entry.style for entry in entries if not entry.labelled}
     style_names = [name for name, style in LINE_STYLES.items() if style in styles]
     legend = "; ".join(f"{STYLE_NAMES[name]}: {name}" for name in style_names)

@@ -11,7 +11,7 @@ from selfwise.encoders.custom import AdaptedEncoder
 from selfwise.interop.image_preprocessing import READER, crop_fraction, shorter_side
 from selfwise.runs.open import Run
 from selfwise.workflows.import_export.model_card import Usage
-from selfwise.workflows.import_export.to_timm import model_options, shortest_decimals
+from selfwise.workflows.import_export.to_timm import format_shortest_decimals, model_options
 
 LOAD = "from safetensors.torch import load_file"
 _FACTORIES = {
@@ -68,8 +68,9 @@ def _describe_scaling(run: Run, form: str) -> str:
         return "values brought to mean 0.5 and deviation 0.5, as the image processor does"
     if form == "safetensors" and mean is not None and std is not None:
         return (
-            f"values of 0..1; selfwise's encoder brings them to mean {shortest_decimals(mean)} and "
-            f"deviation {shortest_decimals(std)} by itself, timm's model wants them so"
+            f"values of 0..1; selfwise's encoder brings them to mean "
+            f"{format_shortest_decimals(mean)} and deviation {format_shortest_decimals(std)} by "
+            "itself, timm's model wants them so"
         )
     return "values of 0..1, nothing else: what they are brought to is part of the model"
 
@@ -186,7 +187,7 @@ def _image_weights(run: Run) -> list[str]:
         shape |= {"sees": options["sees"]} if options["sees"] != "color" else {}
         mean, std = run.encoder.mean, run.encoder.std
         if mean is not None and std is not None:
-            shape["normalise"] = [shortest_decimals(mean), shortest_decimals(std)]
+            shape["normalise"] = [format_shortest_decimals(mean), format_shortest_decimals(std)]
     else:
         shape |= asdict(run.encoder.shape)
     ours = format_block(
@@ -252,7 +253,7 @@ def _with_timm(run: Run) -> str:
             "x = torch.from_numpy(lab[:, :1]).float() / 100  # the lightness alone",
         ]
     if encoder.mean is not None and encoder.std is not None:
-        mean, std = (f"torch.tensor({shortest_decimals(v)})[:, None, None]" for v in
+        mean, std = (f"torch.tensor({format_shortest_decimals(v)})[:, None, None]" for v in
                      (encoder.mean, encoder.std))  # fmt: skip
         lines += [f"mean, std = {mean}, {std}", "x = (x - mean) / std"]
     lines += ["with torch.no_grad():", "    features = model.eval()(x)"]
