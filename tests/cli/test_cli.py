@@ -12,6 +12,7 @@ from PIL import Image
 
 from selfwise import commands
 from selfwise.cli import main as cli
+from tests.helpers.command_lines import replace_options
 
 TINY = ["--encoder", "resnet18", "--encoder.layers", "[1,1,1,1]", "--encoder.channels", "[4,4,8,8]"]
 QUICK = ["--steps", "2", "--batch", "16", "--threads", "1", "--quiet"]
@@ -247,8 +248,9 @@ def test_a_full_disk(selfwise, photos, tmp_path):
     if mounted.returncode:
         pytest.skip("only root may mount a small file system")
     try:
-        channels = ["--encoder.channels", "[64,64,64,64]"]
-        code, lines = pretrain(selfwise, photos, small / "run", *channels)
+        wide = replace_options(TINY, "--encoder.channels", "[64,64,64,64]")
+        arguments = ["--data", photos, "--out", small / "run", *wide, *QUICK]
+        code, lines = selfwise("pretrain", "simclr", *arguments)
         assert code == 2
         assert len(lines) == 1
         assert "could not be written" in lines[0] or "No space left" in lines[0]
@@ -272,7 +274,7 @@ def test_the_config_file_takes_the_same_names(selfwise, run, photos, tmp_path):
     arguments = ["--config", other, "--data", photos, "--out", tmp_path / "y"]
     sentence = f"--config {other} is for rotation, and the command names simclr"
     refused(selfwise("pretrain", "simclr", *arguments), sentence)
-    assert selfwise("pretrain", "rotation", *arguments, *TINY, "--threads", "1")[0] == 0
+    assert selfwise("pretrain", "rotation", *arguments, *TINY, "--batch", "16")[0] == 0
 
 
 @pytest.mark.run
