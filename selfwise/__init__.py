@@ -29,6 +29,7 @@ PARTS = {
     "encoders": "selfwise.encoders:",
     "probes": "selfwise.evaluation.probes:",
     "targets": "selfwise.targets:",
+    "testing": "selfwise.testing:",
 }
 
 
@@ -41,7 +42,7 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(module), part) if part else import_module(module)
     commands = import_module("selfwise.commands")
     if name in commands.command_names():
-        return commands.api_function(name)
+        return commands.make_api_function(name)
     raise AttributeError(f"module 'selfwise' has no attribute {name!r}")
 
 

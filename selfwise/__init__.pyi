@@ -23,6 +23,7 @@ from selfwise import losses as losses
 from selfwise import views as views
 from selfwise import encoders as encoders
 from selfwise import targets as targets
+from selfwise import testing as testing
 from selfwise.evaluation import probes as probes
 
 __version__: str
@@ -2694,7 +2695,7 @@ def run_recipe(
 ) -> object: ...
 
 def show(
-    runs: Sequence[str | Path],
+    runs: Sequence[str | Path] | str | Path,
 ) -> str: ...
 
 def train_tokenizer(
@@ -2709,7 +2710,7 @@ def train_tokenizer(
 ) -> Tokenizer: ...
 
 def write_report(
-    runs: Sequence[str | Path],
+    runs: Sequence[str | Path] | str | Path,
     *,
     data: str = ...,
     out: Path | None = ...,

@@ -37,7 +37,9 @@ WORDS = {"up": (400, 900), "down": (900, 400), "left": (600, 600)}  # Hz, first 
 SPEAKERS, TAKES, RATE = {"ann": 1.0, "bob": 0.75, "eve": 1.25}, 4, 8_000
 
 VERBS = [
-    v for v in commands.by_word() if v not in ("pretrain", "run", "methods", "recipes", "doctor")
+    v
+    for v in commands.import_commands()
+    if v not in ("pretrain", "run", "methods", "recipes", "doctor")
 ]
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -214,7 +216,9 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", WHOLE)
 def test_every_command_is_explained(page):
     text = read(page)
-    missing = [verb for verb in commands.by_word() if not re.search(rf"\bselfwise {verb}\b", text)]
+    missing = [
+        verb for verb in commands.import_commands() if not re.search(rf"\bselfwise {verb}\b", text)
+    ]
     assert not missing, f"{page} does not mention {missing}"
 
 
@@ -223,7 +227,7 @@ def test_commands_and_options_that_are_named_exist(capsys):
     for page in GUIDES:
         text = read(page)
         named = re.findall(r"^(?:\$ )?selfwise (\w+)|`selfwise (\w+)", text, re.MULTILINE)
-        wrong = {first or second for first, second in named} - set(commands.by_word())
+        wrong = {first or second for first, second in named} - set(commands.import_commands())
         assert not wrong, f"{page}: there is no command {wrong}"
         # a console shows mistakes on purpose
         code = [block.code for block in blocks(page) if block.language == "bash"]

@@ -15,8 +15,8 @@ from selfwise.core.config_class import (
     open_prefixes,
     option_fields,
 )
+from selfwise.core.option_types import ENCODER_PREFIX
 
-ENCODER = "encoder."  # in front of the options of an encoder
 HELP = ("--help", "-h")
 LENGTHS = ("steps", "epochs", "minutes")  # of which a run has one
 
@@ -49,7 +49,7 @@ class OptionTable:
         self.takes_any_encoder = False
         for kind in reversed(kinds):
             self.options |= option_fields(kind)
-            self.takes_any_encoder |= ENCODER in open_prefixes(kind)
+            self.takes_any_encoder |= ENCODER_PREFIX in open_prefixes(kind)
 
     def read_values(self, argv: Sequence[str]) -> dict[str, object]:
         """The options of a command line, by name; only those of encoders are read as YAML."""
@@ -58,23 +58,26 @@ class OptionTable:
     def convert(self, words: Iterable[Word]) -> dict[str, object]:
         """The values of the options; a switch without a value is `yes`.
 
-        Raises ValueError for an unknown option, with the nearest one, and for a missing value.
+        Raises ValueError for an unknown option, with the nearest one, for a missing value, and for
+        an option that is given twice.
         """
         values: dict[str, object] = {}
         for name, text in words:
             if name not in self.options and not self._is_of_encoder(name):
                 raise ValueError(describe_unknown_option(name, self.options))
+            if name in values:
+                raise ValueError(f"{format_flag(name)} is given twice")
             if text is None and name in self.options and self.options[name].annotation is bool:
                 text = "yes"
             if text is None:
                 raise ValueError(f"{format_flag(name)} needs a value")
-            is_encoder = name.startswith(ENCODER)
+            is_encoder = name.startswith(ENCODER_PREFIX)
             values[name] = self._read_encoder_value(name, text) if is_encoder else text
         return values
 
     def _is_of_encoder(self, name: str) -> bool:
         """Whether it is an option of an encoder that takes any name."""
-        return self.takes_any_encoder and name.startswith(ENCODER)
+        return self.takes_any_encoder and name.startswith(ENCODER_PREFIX)
 
     def _read_encoder_value(self, name: str, text: str) -> object:
         """An option of an encoder: as YAML if it is a list or in quotes, or has no type."""

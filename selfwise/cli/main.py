@@ -12,7 +12,8 @@ from selfwise.core.errors import did_you_mean
 Argv = Sequence[str]
 
 STOPPED = "stopped by Ctrl-C, before it was done"
-STARTED = {"TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"}  # the marks of torchrun and of SLURM
+# torchrun and SLURM set these
+LAUNCHER_VARIABLES = {"TORCHELASTIC_RUN_ID", "SLURM_STEP_NUM_TASKS"}
 
 
 def main(argv: Argv | None = None) -> int:
@@ -21,19 +22,19 @@ def main(argv: Argv | None = None) -> int:
     Where nobody reads the output to its end, as in `selfwise --help | head -1`, it ends quietly.
     """
     try:
-        code = _run(list(sys.argv[1:] if argv is None else argv))
+        code = _run_command_line(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        if not (pipes := output.unread()):
+        if not (pipes := output.find_closed_pipes()):
             raise
-        output.drop(pipes)
+        output.redirect_to_devnull(pipes)
         return output.ENDED
 
 
-def _run(arguments: list[str]) -> int:
+def _run_command_line(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())
+        print(format_overview())
         return 0
     if arguments[0] == "--version":
         from importlib.metadata import version
@@ -41,50 +42,52 @@ def _run(arguments: list[str]) -> int:
         print(version("selfwise"))
         return 0
     try:
-        command = _command(arguments[0])
-        _check_alone(command, arguments[0])
-        _call(command, arguments[0], arguments[1:])
+        command = _find_command(arguments[0])
+        _check_single_process(arguments[0])
+        _call_command(command, arguments[0], arguments[1:])
         return 0
     except KeyboardInterrupt as stop:
         print(f"selfwise: {str(stop) or STOPPED}", file=sys.stderr)
         return 130
     except (ValueError, OSError, FloatingPointError) as error:
-        if isinstance(error, BrokenPipeError) and output.unread():
+        if isinstance(error, BrokenPipeError) and output.find_closed_pipes():
             raise
         if os.environ.get("SELFWISE_DEBUG"):
             raise
-        print(f"selfwise: {_sentence(error)}", file=sys.stderr)
+        print(f"selfwise: {_format_error(error)}", file=sys.stderr)
         return 2
 
 
-def _sentence(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
     return " ".join(str(error).split())
 
 
-def _command(word: str) -> ModuleType:
-    there = commands.by_word()
-    if word not in there:
-        raise ValueError(f"unknown command {word!r}{did_you_mean(word, there)}")
-    return there[word]
+def _find_command(word: str) -> ModuleType:
+    commands_by_word = commands.import_commands()
+    if word not in commands_by_word:
+        raise ValueError(f"unknown command {word!r}{did_you_mean(word, commands_by_word)}")
+    return commands_by_word[word]
 
 
-def _check_alone(command: ModuleType, word: str) -> None:
+def _check_single_process(word: str) -> None:
     """Raises ValueError if several processes were started for what one of them does."""
-    if STARTED & os.environ.keys():
+    if LAUNCHER_VARIABLES & os.environ.keys():
         from selfwise.distributed.process_group import check_multiprocess_command
 
-        check_multiprocess_command(
-            word, [w for w, one in commands.by_word().items() if hasattr(one, "SHARED")]
-        )
+        by_word = commands.import_commands()
+        shared = [name for name, command in by_word.items() if hasattr(command, "SHARED")]
+        check_multiprocess_command(word, shared)
 
 
-def overview() -> str:
+def format_overview() -> str:
     """What `selfwise --help` prints."""
-    there = commands.by_word()
-    lines = [f"  {word:<11}{(one.__doc__ or '').splitlines()[0]}" for word, one in there.items()]
+    lines = [
+        f"  {word:<11}{(command.__doc__ or '').splitlines()[0]}"
+        for word, command in commands.import_commands().items()
+    ]
     return "\n".join(
         [
             "usage: selfwise COMMAND ... (selfwise COMMAND --help says more)",
@@ -103,7 +106,7 @@ def overview() -> str:
     )
 
 
-def _call(command: ModuleType, word: str, argv: Argv) -> None:
+def _call_command(command: ModuleType, word: str, argv: Argv) -> None:
     """Call the function of a command with the options of a command line, and print what it says."""
     from selfwise.cli import parse
 
@@ -119,17 +122,17 @@ def _call(command: ModuleType, word: str, argv: Argv) -> None:
         return
     result = function(**options)
     if hasattr(command, "format_result"):
-        _print(command.format_result(result, options), shared=hasattr(command, "SHARED"))
+        _print_result(command.format_result(result, options), shared=hasattr(command, "SHARED"))
 
 
-def _print(said: object, *, shared: bool) -> None:
+def _print_result(result: object, *, shared: bool) -> None:
     """Print it once, where torchrun has started several processes that all come by here."""
-    if shared and STARTED & os.environ.keys():
+    if shared and LAUNCHER_VARIABLES & os.environ.keys():
         from selfwise.distributed.process_group import detect_env
 
         if (env := detect_env()) is not None and env.rank:
             return
-    for part in said if isinstance(said, list) else [said]:
+    for part in result if isinstance(result, list) else [result]:
         if isinstance(part, str):
             print(part)
         else:

@@ -6,7 +6,7 @@ import select
 ENDED = 141  # as the shell reports a program that a closed pipe has ended
 
 
-def unread() -> list[int]:
+def find_closed_pipes() -> list[int]:
     """Those of stdout and stderr that are pipes whose reader is gone."""
     poll = select.poll()
     for descriptor in (1, 2):
@@ -14,7 +14,7 @@ def unread() -> list[int]:
     return [descriptor for descriptor, event in poll.poll(0) if event & select.POLLERR]
 
 
-def drop(descriptors: list[int]) -> None:
+def redirect_to_devnull(descriptors: list[int]) -> None:
     """Let what Python still writes when it ends go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in descriptors:

@@ -18,7 +18,7 @@ from selfwise.cli.flags import (
     wants_help,
 )
 from selfwise.cli.help import format_help
-from selfwise.commands import method_classes, option_class
+from selfwise.commands import make_method_classes, make_option_class
 from selfwise.core.config_class import Config, make_options_class, nest_values
 from selfwise.core.plugins import allow_plugins, is_import_path
 from selfwise.modalities import modality_of
@@ -41,7 +41,7 @@ def parse_line(
 ) -> dict[str, object] | None:
     """The arguments of a command whose options are fixed, or None after printing the help."""
     usage = f"{word} {command.WORDS}".strip()
-    kind = option_class(command)
+    kind = make_option_class(command)
     if wants_help(argv):
         print(format_help(usage, first_paragraph(function), [kind]))
         print(f"\n{PLUGIN_HELP}" if "RUN" in command.WORDS else "", end="")
@@ -71,18 +71,18 @@ def parse_method_line(
     files, plugins = take_option("config", words), take_option("plugin", words)
     if plugins:
         allow_plugins(plugins)
-    below = _read_files(files) if files else {}
-    encoder = _find_encoder(dict(words), below)
-    *kinds, kind = method_classes(function, name, encoder)
+    file_values = _read_files(files, name)
+    encoder = _find_encoder(dict(words), file_values)
+    *kinds, kind = make_method_classes(function, name, encoder)
     if wants_help(argv):
         _print_method_help(f"{word} {name}", function, name, [*kinds, kind])
         return None
     table = OptionTable(*kinds, kind)
     values = table.convert(words)
     if files:
-        below = drop_lengths(below, values)
-        _check_file(Path(files[-1]), below, table, kind)
-        values = {n: v for n, v in below.items() if v not in (None, "")} | values
+        file_values = drop_lengths(file_values, values)
+        _check_file(Path(files[-1]), file_values, table, kind)
+        values = {n: v for n, v in file_values.items() if v not in (None, "")} | values
     own = kinds[0].model_fields
     check_required([n for n in ("data", "out") if n in own and own[n].is_required()], values)
     for part in kinds:
@@ -124,10 +124,17 @@ def _print_method_help(
     print(CONFIG_HELP + PLUGIN_HELP, end="")
 
 
-def _read_files(files: Sequence[str]) -> dict[str, object]:
+def _read_files(files: Sequence[str], method: str) -> dict[str, object]:
+    """The options in files, of which later ones win.
+
+    Raises ValueError for a file that is for another method, or that names code to be imported.
+    """
     values: dict[str, object] = {}
     for file in files:
-        values |= read_config_file(Path(file))
+        options = read_config_file(Path(file))
+        if (other := options.pop("method", method)) != method:
+            raise ValueError(f"--config {file} is for {other}, and the command names {method}")
+        values |= options
     if is_import_path(str(values.get("encoder", ""))):
         raise ValueError(
             f"--config {files[-1]} names code outside of selfwise, {values['encoder']}: give it as "
@@ -136,10 +143,10 @@ def _read_files(files: Sequence[str]) -> dict[str, object]:
     return values
 
 
-def _find_encoder(line: Mapping[str, str | None], below: Mapping[str, Any]) -> str:
+def _find_encoder(line: Mapping[str, str | None], file_values: Mapping[str, Any]) -> str:
     """The encoder that the command line, a file or an earlier run names: it decides on options."""
-    encoder = line.get("encoder") or str(below.get("encoder") or "")
-    start = line.get("start") or str(below.get("start") or "")
+    encoder = line.get("encoder") or str(file_values.get("encoder") or "")
+    start = line.get("start") or str(file_values.get("start") or "")
     if encoder or not start:
         return encoder
     return read_record(Path(start)).encoder_name

@@ -153,7 +153,7 @@ def write_stub() -> str:
     for name in commands.command_names():
         writer.add_command(name)
     lines = [f"from {module} import {name}" for module, name in sorted(writer.imports)]
-    modules = ("losses", "views", "encoders", "targets")
+    modules = ("losses", "views", "encoders", "targets", "testing")
     lines += [f"from selfwise import {name} as {name}" for name in modules]
     lines += ["from selfwise.evaluation import probes as probes"]
     text = HEAD + "\n".join(lines) + "\n\n__version__: str\n\n" + "\n\n".join(writer.functions)

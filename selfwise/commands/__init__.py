@@ -44,9 +44,9 @@ def import_command(name: str) -> ModuleType:
 
 
 @cache
-def api_function(name: str) -> Callable[..., Any]:
+def make_api_function(name: str) -> Callable[..., Any]:
     """A command as a function of Python, whose keyword arguments are checked."""
-    from selfwise.core.config_class import check_arguments
+    from selfwise.core.check_arguments import check_arguments
 
     command = import_command(name)
     function = check_arguments(command.load_function())
@@ -57,7 +57,7 @@ def api_function(name: str) -> Callable[..., Any]:
     return function
 
 
-def option_class(command: ModuleType) -> type["Config"]:
+def make_option_class(command: ModuleType) -> type["Config"]:
     """The config class of the options of a command whose options are fixed."""
     from selfwise.core.config_class import make_options_class
 
@@ -66,7 +66,7 @@ def option_class(command: ModuleType) -> type["Config"]:
     return make_options_class(command.load_function(), skip=skip, positional=True)
 
 
-def method_classes(
+def make_method_classes(
     function: Callable[..., Any], method: str, encoder: str = ""
 ) -> list[type["Config"]]:
     """The config classes of a command that trains a method, the command's own options first."""
@@ -81,7 +81,7 @@ def method_classes(
     return [*kinds, kind]
 
 
-def by_word() -> dict[str, ModuleType]:
+def import_commands() -> dict[str, ModuleType]:
     """The files by the words of the command line, in their order."""
     files = [import_command(name) for name in command_names()]
     words = {getattr(f, "COMMAND", f.__name__.rpartition(".")[2]): f for f in files}

@@ -26,20 +26,25 @@ def make_schema(name: str = "", *, encoder: str = "") -> dict[str, object]:
     from selfwise.core.errors import did_you_mean
     from selfwise.core.json_schema import DIALECT, describe_options
 
-    known_methods, by_word = methods.method_names(), commands.by_word()
-    if name and name not in known_methods and name not in by_word and ":" not in name:
+    known_methods, known_commands = methods.method_names(), commands.import_commands()
+    if name and name not in known_methods and name not in known_commands and ":" not in name:
+        near = did_you_mean(name, [*known_methods, *known_commands])
         raise ValueError(
-            f"{name!r} is not a method or a command{did_you_mean(name, [*known_methods, *by_word])}"
+            f"{name!r} is not a method or a command"
+            + (
+                near
+                or f"; methods: {', '.join(known_methods)}; commands: {', '.join(known_commands)}"
+            )
         )
-    command = by_word.get(name, by_word["pretrain"])
+    command = known_commands.get(name, known_commands["pretrain"])
     if command.WORDS != "METHOD":
-        kinds = [commands.option_class(command)]
+        kinds = [commands.make_option_class(command)]
         return {"$schema": DIALECT} | describe_options(kinds, title=f"selfwise {name}")
-    chosen = methods.own_names() if name in ("", *by_word) else [name]
+    chosen = methods.own_names() if name in ("", *known_commands) else [name]
     schemas = [
         describe_options(kinds, title=one, is_part=True)
         for one in chosen
-        for kinds in [commands.method_classes(command.load_function(), one, encoder)]
+        for kinds in [commands.make_method_classes(command.load_function(), one, encoder)]
     ]
     whole: dict[str, object]
     whole = schemas[0] if len(schemas) == 1 else {"title": "selfwise", "anyOf": schemas}

@@ -4,13 +4,13 @@ A config is made once, at the edge, and handed on whole. Users see one flat list
 sections of a class are for the code that reads them.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from copy import copy
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import MISSING, fields
-from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, ClassVar, ParamSpec, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from docstring_parser import parse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -59,8 +59,6 @@ def AbsolutePath(*words: str) -> AfterValidator:  # used like a class
 
 
 C = TypeVar("C", bound=Config)
-P = ParamSpec("P")
-R = TypeVar("R")
 _OPTIONS: dict[object, type[Config]] = {}  # one class for one function: equal configs are equal
 
 
@@ -69,7 +67,25 @@ def format_flag(option: str) -> str:
     return f"--{option.replace('_', '-')}"
 
 
-def make_config(kind: type[C], values: Values, *, spell: Spell = format_flag) -> C:
+_spell: ContextVar[Spell] = ContextVar("spell", default=format_flag)
+
+
+def spell_option(option: str) -> str:
+    """An option as the user writes it: a flag, or a keyword in a call from Python."""
+    return _spell.get()(option)
+
+
+@contextmanager
+def spell_options_as(spell: Spell) -> Iterator[None]:
+    """Let errors spell options this way meanwhile."""
+    token = _spell.set(spell)
+    try:
+        yield
+    finally:
+        _spell.reset(token)
+
+
+def make_config(kind: type[C], values: Values, *, spell: Spell = spell_option) -> C:
     """An instance of `kind` from plain values, nested as the class is.
 
     Raises ValueError with one sentence: which option, what is wrong, what would be right.
@@ -125,37 +141,6 @@ def make_overrides_class(shape: type, *, prefix: str = "") -> type[Config]:
     return _OPTIONS[key]
 
 
-def check_arguments(function: Callable[P, R]) -> Callable[P, R]:
-    """The function, with its arguments checked and converted as on a command line.
-
-    What it raises for a wrong value names the parameter as Python spells it. A missing argument
-    is Python's own TypeError.
-    """
-    parameters = signature(function)
-    var = [n for n, p in parameters.parameters.items() if p.kind is Parameter.VAR_KEYWORD]
-    kind = _without_required(make_options_class(function, skip=var, positional=True))
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        bound = parameters.bind(*args, **kwargs)
-        passed = {n: v for n, v in bound.arguments.items() if n in kind.model_fields}
-        config = make_config(kind, passed, spell=str)
-        bound.arguments.update((name, getattr(config, name)) for name in passed)
-        return function(*bound.args, **bound.kwargs)
-
-    return call
-
-
-def _without_required(kind: type[Config]) -> type[Config]:
-    """The class with None as the default of each field that must be given."""
-    chosen: dict[str, Any] = {}
-    for name, field in kind.model_fields.items():
-        optional = copy(field)
-        optional.default = None if field.is_required() else field.default
-        chosen[name] = (field.annotation, optional)
-    return create_model(f"{kind.__name__}_given", __base__=Config, **chosen)
-
-
 class _Open(Config):
     """Takes options of any name, for somebody else's model to check."""
 
@@ -205,14 +190,14 @@ def open_prefixes(kind: type[Config]) -> set[str]:
 
 
 def find_field(kind: type[Config], path: tuple[str, ...]) -> FieldInfo:
-    """The field that a path of `option_paths` leads to."""
+    """The field that a path of `list_option_paths` leads to."""
     for name in path[:-1]:
         kind = list_sections(kind)[name]
     return kind.model_fields[path[-1]]
 
 
 def nest_values(
-    kind: type[Config], values: Values, *, spell: Spell = format_flag
+    kind: type[Config], values: Values, *, spell: Spell = spell_option
 ) -> dict[str, object]:
     """Names and values as the class nests them, from a flat list or one that is nested already.
 
@@ -234,7 +219,9 @@ def nest_values(
     return nested
 
 
-def describe_unknown_option(name: str, options: Collection[str], spell: Spell = format_flag) -> str:
+def describe_unknown_option(
+    name: str, options: Collection[str], spell: Spell = spell_option
+) -> str:
     """The sentence for an option that there is not, with the nearest one."""
     return f"unknown option {spell(name)}{did_you_mean(spell(name), map(spell, options))}"
 

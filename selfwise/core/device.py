@@ -35,11 +35,11 @@ def resolve_device(name: str) -> str:
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    there = ["cpu"]
+    available = ["cpu"]
     if torch.cuda.is_available():
-        there += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if name not in there:
-        raise ValueError(f"--device {name} is not there; this machine has: {', '.join(there)}")
+        available += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name not in available:
+        raise ValueError(f"--device {name} is not there; this machine has: {', '.join(available)}")
     return name
 
 

@@ -6,6 +6,8 @@ from typing import Literal, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
+ENCODER_PREFIX = "encoder."  # of the options of encoders, in front of their names
+
 _BOUNDS: dict[type, tuple[str, str]] = {
     Ge: ("ge", "at least"),
     Gt: ("gt", "above"),

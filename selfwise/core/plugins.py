@@ -10,7 +10,9 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from traceback import FrameSummary, extract_tb
 from types import ModuleType
 
 from selfwise.core.files import digest
@@ -39,24 +41,58 @@ def load_object(place: str) -> object:
 
 def load_module(name: str) -> ModuleType:
     """A module by its dotted name or by its file. Raises ValueError if it cannot be imported."""
+    if _is_file(name):
+        _check_file(name)
+    else:
+        _check_installed(name)
     try:
-        return _load_file(Path(name)) if name.endswith(".py") else _load_dotted(name)
-    except (ImportError, SyntaxError) as error:
-        raise ValueError(f"{name} cannot be imported: {error}") from error
+        return _load_file(Path(name)) if _is_file(name) else import_module(name)
+    except Exception as error:  # somebody else's code may raise anything
+        raise ValueError(f"{name} cannot be imported: {_describe(error, name)}") from error
 
 
-def _load_dotted(name: str) -> ModuleType:
+def load_entry_point(point: EntryPoint) -> object:
+    """Import what an installed package offers. Raises ValueError if importing it fails."""
+    try:
+        return point.load()
+    except Exception as error:  # somebody else's code may raise anything
+        raise ValueError(
+            f"{point.value}, the entry point {point.name} of {point.group}, cannot be imported: "
+            f"{_describe(error)}"
+        ) from error
+
+
+def _describe(error: Exception, file: str = "") -> str:
+    """What an import has raised, and the line: of `file`, or else the innermost line of all."""
+    if isinstance(error, SyntaxError):  # its message has the line
+        return f"{type(error).__name__}: {error}"
+    lines = [line for line in extract_tb(error.__traceback__) if not _is_import_machinery(line)]
+    own = [line.lineno for line in lines if file and line.filename == str(Path(file).resolve())]
+    if own:
+        return f"{type(error).__name__}: {error} (line {own[-1]})"
+    place = f" ({Path(lines[-1].filename).name}, line {lines[-1].lineno})" if lines else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def _is_import_machinery(line: FrameSummary) -> bool:
+    """Whether a line of a traceback is of this file or of Python's own import."""
+    return line.filename == __file__ or "importlib" in line.filename
+
+
+def _check_file(name: str) -> None:
+    if not Path(name).is_file():
+        raise ValueError(f"{name}: there is no such file")
+
+
+def _check_installed(name: str) -> None:
     if importlib.util.find_spec(name.partition(".")[0]) is None:
         raise ValueError(
             f"there is no module {name}: install it, or name a file, as in {name}.py:NAME"
         )
-    return import_module(name)
 
 
 def _load_file(file: Path) -> ModuleType:
     """The module of a file, loaded once; other processes can load it by the same path."""
-    if not file.is_file():
-        raise ValueError(f"{file}: there is no such file")
     file = file.resolve()
     name = f"selfwise_plugin_{file.stem}_{digest(str(file))[:8]}"
     if name not in sys.modules:
@@ -110,10 +146,16 @@ def digest_code(thing: object) -> str:
 
 
 def allow_plugins(plugins: Iterable[str]) -> None:
-    """Let run folders name these modules and files, in this process and in those that it starts."""
+    """Let run folders name these modules and files, in this process and in those that it starts.
+
+    Raises ValueError for a file that does not exist.
+    """
+    names = [*plugins]
+    for file in filter(_is_file, names):
+        _check_file(file)
     allowed = [
         *list_allowed_plugins(),
-        *(str(Path(p).resolve()) if _is_file(p) else p for p in plugins),
+        *(str(Path(name).resolve()) if _is_file(name) else name for name in names),
     ]
     os.environ[ALLOWED] = os.pathsep.join(dict.fromkeys(allowed))
 

@@ -2,13 +2,14 @@
 
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import torch
+
+from selfwise.core.progress import print_progress
 
 PLENTY_PER_WORKER = 2**29  # bytes of shared memory, beyond which no batch is looked at
 BATCHES_AHEAD = 3  # batches of a loader process: two read ahead, one handed over
@@ -22,13 +23,13 @@ def check_temporary_folder(workers: int) -> None:
     Where they cannot open a socket, batches are lost and would be waited for without an end. Raises
     ValueError if the path of the temporary folder is too long for one.
     """
-    place = tempfile.gettempdir()
+    folder = tempfile.gettempdir()
     if workers and torch.multiprocessing.get_sharing_strategy() == "file_descriptor":
-        if (length := len(os.fsencode(place))) <= MAX_PATH_BYTES:
+        if (length := len(os.fsencode(folder))) <= MAX_PATH_BYTES:
             return
         raise ValueError(
-            f"the temporary folder {place} has a path of {length} bytes, and loader processes need "
-            f"one of at most {MAX_PATH_BYTES}: set TMPDIR to a shorter one, or read with "
+            f"the temporary folder {folder} has a path of {length} bytes, and loader processes "
+            f"need one of at most {MAX_PATH_BYTES}: set TMPDIR to a shorter one, or read with "
             "--workers 0"
         )
 
@@ -43,15 +44,13 @@ def limit_workers(workers: int, sample: Callable[[], object]) -> int:
     free = measure_free_shared_memory()
     if not workers or free is None or free > workers * PLENTY_PER_WORKER:
         return workers
-    each = BATCHES_AHEAD * count_bytes(sample())
-    fits = min(workers, int(free // max(each, 1)))
+    batch_bytes = BATCHES_AHEAD * count_bytes(sample())
+    fits = min(workers, int(free // max(batch_bytes, 1)))
     if fits < workers:
-        print(
+        print_progress(
             f"/dev/shm has {free / 2**20:.0f} MiB free and a loader process needs "
-            f"{each / 2**20:.0f}: reading with {fits} of them instead of {workers} (in Docker, "
-            "--shm-size 2g gives more)",
-            file=sys.stderr,
-            flush=True,
+            f"{batch_bytes / 2**20:.0f}: reading with {fits} of them instead of {workers} "
+            "(in Docker, --shm-size 2g gives more)"
         )
     return fits
 

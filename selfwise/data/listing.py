@@ -15,14 +15,12 @@ from selfwise.data.unreadable import FILE_ERRNOS
 
 FOLDER = -1  # in place of a size in bytes
 MISSING = -2
-FINGERPRINT_FILES, FINGERPRINT_BYTES = (
-    64,
-    2**16,
-)  # files, and bytes of each, that a fingerprint covers
+# files, and bytes of each, that a fingerprint covers
+FINGERPRINT_FILES, FINGERPRINT_BYTES = 64, 2**16
 
 
 class FileKind(NamedTuple):
-    """Files of one kind are told by the ends of their names."""
+    """Files of one kind, which the ends of their names tell from others."""
 
     noun: str  # what one of them is called
     suffixes: tuple[str, ...]
@@ -64,8 +62,8 @@ class Listing(NamedTuple):
 
         Up to 64 files, evenly spaced, are looked into, so that a million take no longer.
         """
-        some = np.linspace(0, len(self.sizes) - 1, min(len(self.sizes), FINGERPRINT_FILES))
-        begun = [_read_beginning(self, int(row)) for row in some.astype(np.int64)]
+        checked_rows = np.linspace(0, len(self.sizes) - 1, min(len(self.sizes), FINGERPRINT_FILES))
+        begun = [_read_beginning(self, int(row)) for row in checked_rows.astype(np.int64)]
         return digest(self.paths.blob, self.paths.ends, self.sizes, *begun)
 
 

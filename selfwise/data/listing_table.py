@@ -78,7 +78,7 @@ def _read_header(
 
 def _check_separator(where: str, file: Path, first: list[str], kind: FileKind) -> None:
     """Raises ValueError for a single cell that is several behind another separator."""
-    mark = next((one for one in ";\t,|" if one in first[0]), None)
+    mark = next((separator for separator in ";\t,|" if separator in first[0]), None)
     if len(first) == 1 and mark and not kind.matches(first[0]):
         usual = "commas separate the cells of a csv, tabs those of a tsv"
         raise ValueError(f"{where}: one cell, {first[0][:80]!r}; {usual}")

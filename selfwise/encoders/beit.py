@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
 from selfwise.encoders.beit_presets import list_beit_encoders, resolve_vit_shape
-from selfwise.nn.attention import product_dtype
+from selfwise.nn.attention import find_product_dtype
 from selfwise.nn.patch_transformer import PatchBlock
 from selfwise.nn.relative_position import RelativeBias
 
@@ -126,7 +126,7 @@ class ViT(nn.Module):
         self, x: Float[Tensor, "b m d"]
     ) -> Iterator[tuple[PatchBlock, Tensor | None]]:
         """Each block and the bias of its attention; a shared one is looked up once."""
-        dtype = product_dtype(x)
+        dtype = find_product_dtype(x)
         shared = None if self.bias is None else self.bias(dtype)
         for block in self.blocks:
             assert isinstance(block, PatchBlock)

@@ -76,13 +76,13 @@ def resolve_vit_shape(name: str, options: Mapping[str, Any], *, size: int) -> Vi
     Raises ValueError with one sentence for an unknown name or option, and for values that do
     not go together or do not fit the images.
     """
-    family, _, which = name.partition("-")
-    if family != "beit" or which not in SIZES:
+    family, _, size_name = name.partition("-")
+    if family != "beit" or size_name not in SIZES:
         raise ValueError(
             f"unknown vision transformer {name!r}{did_you_mean(name, list_beit_encoders())}"
         )
     check_options(name, ViTShape, options)
-    settings = {"patch": 4 if size <= SMALL else 16} | SIZES[which] | dict(options)
+    settings = {"patch": 4 if size <= SMALL else 16} | SIZES[size_name] | dict(options)
     shape = build_shape(ViTShape, {"ff": 4 * settings["dim"]} | settings)
     check_divides(name, shape, {"heads": "heads"})
     _check_size(name, shape.patch, size)

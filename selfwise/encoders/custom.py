@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from selfwise.core.config_class import Config, drop_none
-from selfwise.core.plugins import is_import_path, load_object
+from selfwise.core.plugins import is_import_path, load_entry_point, load_object
 from selfwise.core.rng import init_seed
 from selfwise.core.types import Features
 
@@ -27,10 +27,10 @@ def installed_encoders() -> dict[str, EntryPoint]:
 def find_factory(name: str) -> Factory | None:
     """The factory of an encoder that is not ours, by its place or its entry point; else None.
 
-    Raises ValueError if a place cannot be imported, or is not callable.
+    Raises ValueError if it cannot be imported, or is not callable.
     """
     if name in (points := installed_encoders()):
-        factory = points[name].load()
+        factory = load_entry_point(points[name])
     elif is_import_path(name):
         factory = load_object(name)
     else:

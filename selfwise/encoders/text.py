@@ -18,8 +18,8 @@ from selfwise.nn.attention import (
     KeyValueCache,
     Layout,
     build_layout,
-    document_positions,
     gather_positions,
+    number_positions,
 )
 from selfwise.nn.dropout import dropout
 from selfwise.nn.transformer import Transformer
@@ -121,7 +121,7 @@ class TextTransformer(nn.Module):
         if starts is None:
             x = x + self.position.weight[first : self.shape.offset + n]
         else:
-            x = x + self.position(document_positions(starts, n) + first)
+            x = x + self.position(number_positions(starts, n) + first)
         if self.segment is not None:
             x = x + (self.segment.weight[0] if segment is None else self.segment(segment))
         x = x if self.norm is None else self.norm(x)

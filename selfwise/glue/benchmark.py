@@ -7,14 +7,14 @@ from typing import Literal
 
 from selfwise.core.ranges import NonNegativeInt, PositiveInt
 from selfwise.glue.competitors import FitCompetitor, build_majority, build_probes
-from selfwise.glue.finetune_recipes import find_recipe
+from selfwise.glue.finetune_recipes import find_finetune_recipe
 from selfwise.glue.options import (
     ALL,
     MAJORITY,
     GlueConfig,
     complete_config,
     parse_tasks,
-    result_options,
+    select_result_options,
 )
 from selfwise.glue.results import write_results
 from selfwise.glue.scores import COMPETITORS, UNFITTED, GlueScores
@@ -104,9 +104,9 @@ def _open_results(
     """The results of each task. Reads all data, so that a mistake in them shows early."""
     results = {}
     for name in (task for task in names if task != AX):
-        options = result_options(run, config, name)
+        options = select_result_options(run, config, name)
         if config.recipe and options.get("wnli") != MAJORITY:
-            find_recipe(config.recipe, find_task(name))  # albert's are not for all tasks
+            find_finetune_recipe(config.recipe, find_task(name))  # albert's are not for all tasks
         results[name] = TaskResults(
             out / f"{name}.json", options, open_task(data, name, ax=AX in names).describe()
         )
@@ -122,7 +122,9 @@ def _add_earlier_results(
         path = out / f"{task.name}.json"
         if task.name not in current and task.name != AX and path.is_file():
             earlier = TaskResults.from_file(path)
-            if earlier.done and earlier.record["asked"] == result_options(run, config, task.name):
+            if earlier.done and earlier.record["asked"] == select_result_options(
+                run, config, task.name
+            ):
                 results[task.name] = earlier
     return {task.name: results[task.name] for task in TASKS if task.name in results}
 

@@ -19,7 +19,7 @@ from selfwise.evaluation.scores.bootstrap import (
 from selfwise.glue.metrics import CONSTANT_TOLERANCE, METRICS
 from selfwise.glue.tasks import GlueTask
 
-DRAWS = 5_000
+NUM_RESAMPLES = 5_000
 MIN_EXAMPLES = 10  # examples of dev below which resampling them says nothing about others
 
 FitPredictions = Shaped[np.ndarray, "seeds m"]  # predictions: classes, or scores
@@ -80,8 +80,8 @@ def _bootstrap_interval(
     rows, counts = np.unique(np.stack([truth, *ours, *theirs]), axis=1, return_counts=True)
     random = Generator(Philox(hash_keys(seed, "bootstrap of a metric")))
     at_once, differences = max(1, MAX_COUNTS // len(counts)), []
-    for done in range(0, DRAWS, at_once):
-        size = min(at_once, DRAWS - done)
+    for done in range(0, NUM_RESAMPLES, at_once):
+        size = min(at_once, NUM_RESAMPLES - done)
         counts_drawn = random.multinomial(len(truth), counts / len(truth), size=size).astype(
             np.float64
         )

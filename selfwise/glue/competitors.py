@@ -7,7 +7,7 @@ import numpy as np
 
 from selfwise.core.device import choose_evaluation
 from selfwise.evaluation.features.compute import ComputeOptions
-from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
 from selfwise.glue.frozen import (
     CachedFeatures,
     Embed,

@@ -119,7 +119,7 @@ ALBERT_SETTINGS = {
 }
 
 
-def find_recipe(name: str, task: GlueTask) -> FinetuneRecipe:
+def find_finetune_recipe(name: str, task: GlueTask) -> FinetuneRecipe:
     """The recipe of that name for a task.
 
     Raises ValueError for a name that is not in RECIPES and for a task that ALBERT's table lacks.

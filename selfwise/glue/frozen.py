@@ -25,7 +25,7 @@ from selfwise.evaluation.features.text import (
     fit_bag_of_words,
     fit_pair_bag_of_words,
 )
-from selfwise.evaluation.probes.linear import PENALTIES, check_finite
+from selfwise.evaluation.probes.linear import PENALTIES, check_features_finite
 from selfwise.glue.finetune_recipes import can_choose
 from selfwise.glue.linear_probe import PenaltyTrial, fit_and_predict, search_penalties
 from selfwise.glue.metrics import compute_metrics
@@ -234,7 +234,7 @@ def _layer_and_pooling(setting: FeatureSetting) -> Place:
 
 def _embed_train(train: GlueSplit, embed: Embed, setting: FeatureSetting) -> Matrix:
     (x,) = embed(train.texts, [], setting)
-    check_finite("training", x)
+    check_features_finite("training", x)
     return x
 
 

@@ -13,9 +13,9 @@ from threadpoolctl import threadpool_limits
 from selfwise.evaluation.probes.linear import (
     PENALTIES,
     BagScaler,
-    check_classes,
     check_features,
-    check_finite,
+    check_features_finite,
+    check_two_classes,
 )
 from selfwise.glue.metrics import average_metrics
 from selfwise.glue.tasks import SCORES, GlueTask
@@ -84,7 +84,7 @@ def fit_and_predict(
     """
     check_features(x, np.zeros(len(truth), np.int64), test)
     if task.labels:
-        check_classes(truth)
+        check_two_classes(truth)
     with _limit_threads(x):
         model = _build_model(task, x.astype(np.float64), truth, FINAL_TOLERANCE)
         return model.fit(penalty).predict(model.scale(test))
@@ -132,7 +132,7 @@ def _scale_features(x: Matrix) -> tuple[Callable[[Matrix], Matrix], Matrix]:
 def _build_model(
     task: GlueTask, x: Matrix, truth: np.ndarray, tol: float
 ) -> _ClassModel | _ScoreModel:
-    check_finite("training", x)
+    check_features_finite("training", x)
     return _ClassModel(x, truth, tol) if task.labels else _ScoreModel(x, truth)
 
 

@@ -81,7 +81,7 @@ def compute_metrics(
     if not len(truth):
         raise ValueError(f"{task.name}: there are no examples to score")
     if task.labels:
-        predicted = check_classes(task, predicted)
+        predicted = check_predicted_classes(task, predicted)
     elif not np.isfinite(predicted).all():
         row = int(np.flatnonzero(~np.isfinite(predicted))[0])
         raise ValueError(f"{task.name}: prediction {row} is {predicted[row]}, not a number")
@@ -96,7 +96,7 @@ def average_metrics(task: GlueTask, truth: np.ndarray, predicted: np.ndarray) ->
     return fmean(compute_metrics(task, truth, predicted).values())
 
 
-def check_classes(task: GlueTask, predicted: np.ndarray) -> Int64[np.ndarray, "n"]:
+def check_predicted_classes(task: GlueTask, predicted: np.ndarray) -> Int64[np.ndarray, "n"]:
     """Predictions as int64. Raises ValueError for one that is no number of a class of the task."""
     if predicted.dtype.kind not in "iu":
         raise ValueError(f"{task.name}: predictions are class numbers, got {predicted.dtype}")

@@ -125,7 +125,7 @@ def _parse_layers(layers: str, depth: int) -> list[int | None]:
     return [None if n == depth - 1 else n for n in dict.fromkeys(numbers)]
 
 
-def result_options(run: Run, config: GlueConfig, name: str) -> dict[str, object]:
+def select_result_options(run: Run, config: GlueConfig, name: str) -> dict[str, object]:
     """The options that decide on the results of a task, in plain values."""
     options: dict[str, object] = {
         "weights": run.weights,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from selfwise.core.files import write_file
+from selfwise.core.files import atomic_write, write_file
 from selfwise.glue.options import GlueConfig
 from selfwise.glue.scores import GlueScores
 from selfwise.glue.submission import (
@@ -59,18 +59,16 @@ def _write_submission_files(out: Path, answers: Mapping[str, TaskAnswers], say: 
     if lacking := [name for name in FILES if name not in answers]:
         say(f"no glue.zip: there are no answers for {', '.join(lacking)}")
         return
-    temporary = out / ".glue.zip.writing"
-    temporary.unlink(missing_ok=True)
-    write_submission(answers, temporary)
-    check_submission(temporary, {name: one.ids for name, one in answers.items()})
-    temporary.replace(out / "glue.zip")
+    with atomic_write(out / "glue.zip") as temporary:
+        write_submission(answers, temporary)
+        check_submission(temporary, {name: one.ids for name, one in answers.items()})
     wrong = find_problems(out / "glue.zip")
     say(f"glue.zip would be refused: {wrong[0]}" if wrong else "glue.zip can be sent")
 
 
 def _record_table(run: Run, scores: GlueScores, table: Mapping[str, object], say: Say) -> None:
     """The newest table of each mode and step is the report's, but for one of fewer tasks."""
-    path = logs_and_scores.glue_path(run.folder, scores.mode, run.step)
+    path = logs_and_scores.format_glue_path(run.folder, scores.mode, run.step)
     try:
         earlier = [
             one

@@ -6,7 +6,8 @@ from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, TypedDict
 
 from selfwise.core.html_table import convert_rich_table
-from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED, format_percent
+from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.probe_score import format_percent
 from selfwise.glue.finetune_recipes import MIN_CHOOSERS
 from selfwise.glue.metrics import AVERAGES, OFFICIAL, compute_average, list_missing_metrics
 from selfwise.glue.published import CAPTION, NAME, PUBLISHED, format_published

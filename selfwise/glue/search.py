@@ -10,10 +10,10 @@ from torch import Tensor
 
 from selfwise.core.device import resolve_device
 from selfwise.core.files import write_file
-from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
 from selfwise.glue.competitors import FitCompetitor, build_fit, build_words_probe
 from selfwise.glue.finetune import DivergenceError, FinetuneResult, finetune_on_task
-from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting, find_recipe
+from selfwise.glue.finetune_recipes import FinetuneRecipe, FinetuneSetting, find_finetune_recipe
 from selfwise.glue.options import TRANSFER_TASKS, GlueConfig
 from selfwise.glue.read import GlueSplit
 from selfwise.glue.scores import WORDS
@@ -36,7 +36,7 @@ def build_finetuned(
 
     What a recipe searches is chosen with the first seed; the others use it, as in the papers.
     """
-    recipe = find_recipe(config.recipe, splits.task)._replace(precision=config.precision)
+    recipe = find_finetune_recipe(config.recipe, splits.task)._replace(precision=config.precision)
     device = resolve_device(config.device)
 
     def build_competitor(

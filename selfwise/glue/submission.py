@@ -11,7 +11,7 @@ import numpy as np
 
 from selfwise.core.errors import did_you_mean
 from selfwise.core.files import atomic_write
-from selfwise.glue.metrics import check_classes
+from selfwise.glue.metrics import check_predicted_classes
 from selfwise.glue.tasks import SCORES, TASKS, GlueTask
 
 HEADER = "index\tprediction"
@@ -130,7 +130,10 @@ def format_answers(name: str, answers: TaskAnswers) -> bytes:
         counts = f"{len(answers.ids):,} ids and {len(answers.predicted):,} predictions"
         raise ValueError(f"{name}: there are {counts}")
     if task.labels:
-        texts = [task.labels[place] for place in check_classes(task, answers.predicted).tolist()]
+        texts = [
+            task.labels[place]
+            for place in check_predicted_classes(task, answers.predicted).tolist()
+        ]
     else:
         wrong = np.flatnonzero(~np.isfinite(answers.predicted))
         if len(wrong):

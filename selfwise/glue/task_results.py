@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from selfwise.core.files import write_file
-from selfwise.evaluation.scores.probe_score import PRETRAINED
+from selfwise.evaluation.scores.names import PRETRAINED
 from selfwise.glue.compare import compare_metric, compute_seed_intervals, judge_seeds
 from selfwise.glue.scores import WORDS
 from selfwise.glue.submission import TaskAnswers

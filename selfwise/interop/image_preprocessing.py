@@ -4,15 +4,9 @@ from collections.abc import Sequence
 from math import floor, nextafter
 
 from selfwise.interop.types import JsonObject
+from selfwise.nn.evaluation_crop import choose_crop_fraction
 
-# as in our evaluation: the middle of an image, and all of an image of up to 64 px
-CROP_FRACTION, MAX_UNCROPPED = 0.875, 64
 MAX_ASPECT_RATIO = 3  # longer side over shorter side, as in our reading, which crops the rest
-
-
-def crop_fraction(size: int) -> float:
-    """Side of the central square that is evaluated, of the shorter side."""
-    return CROP_FRACTION if size > MAX_UNCROPPED else 1.0
 
 
 def shorter_side(size: int) -> int:
@@ -20,13 +14,13 @@ def shorter_side(size: int) -> int:
 
     It is what other tools do in place of ours, which cuts first and resizes then.
     """
-    return round(size / crop_fraction(size))
+    return round(size / choose_crop_fraction(size))
 
 
 def crop_pct(size: int) -> float:
     """timm's word for it; timm resizes to floor(size / crop_pct)."""
     resized = shorter_side(size)
-    candidates = (crop_fraction(size), size / resized, nextafter(size / resized, 0))
+    candidates = (choose_crop_fraction(size), size / resized, nextafter(size / resized, 0))
     return next(pct for pct in candidates if floor(size / pct) == resized)
 
 
@@ -43,7 +37,7 @@ def describe_preprocessing(size: int, channels: int, decode: int) -> JsonObject:
         "size": size,
         "decode": decode,
         "longest": MAX_ASPECT_RATIO,
-        "crop_fraction": crop_fraction(size),
+        "crop_fraction": choose_crop_fraction(size),
         "mean": [0.0] * channels,
         "std": [1.0] * channels,
         "steps": [

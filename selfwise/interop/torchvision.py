@@ -60,7 +60,7 @@ _CONVNEXT_RULES: _Rules = (
 _SAME_RULES: _Rules = ((r"(denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2."),)
 
 
-def timm_name(name: str) -> str:
+def find_timm_name(name: str) -> str:
     """What timm calls torchvision's model. Raises ValueError for those that cannot be taken."""
     if name not in SUPPORTED:
         raise ValueError(

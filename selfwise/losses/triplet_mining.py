@@ -38,11 +38,12 @@ class Triplets(NamedTuple):
     chosen: Bool[Tensor, "t"]
 
 
-def squared_distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
+def compute_squared_distances(z: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     """Squared Euclidean distances of all pairs of rows, in float32 at least.
 
-    By one product, |x|^2 + |y|^2 - 2 xy: of unit vectors right to 1e-6, and as much below zero at
-    worst. In bf16 an 8-bit cosine would be a distance of steps of 0.008, also under autocast.
+    They come from one product, |x|^2 + |y|^2 - 2 xy. For unit vectors the error is below 1e-6, so
+    a distance can be slightly negative. Autocast is off, because the 8 bits of bf16 would make
+    distances multiples of 0.008.
     """
     with torch.autocast(z.device.type, enabled=False):
         z = z.to(torch.promote_types(z.dtype, torch.float32))
@@ -60,11 +61,11 @@ def find_positives(identity: Int64[Tensor, "n"]) -> Int64[Tensor, "n k"]:
     _, size = identity[order].unique_consecutive(return_counts=True)
     first = (size.cumsum(0) - size).repeat_interleave(size)
     width = int(size.max()) if n else 0
-    place = first[:, None] + torch.arange(width, device=identity.device)
-    inside = place < (first + size.repeat_interleave(size))[:, None]
+    position = first[:, None] + torch.arange(width, device=identity.device)
+    inside = position < (first + size.repeat_interleave(size))[:, None]
     own = torch.arange(n, device=identity.device)[:, None]
     # a row's own place comes last, with what fills up
-    other = torch.where(inside & (place != own), place, n)
+    other = torch.where(inside & (position != own), position, n)
     other = other.sort(dim=1).values[:, : max(0, width - 1)]
     positives = torch.where(other < n, order[other.clamp_max(max(0, n - 1))], order[:, None])
     return torch.empty_like(positives).index_copy_(0, order, positives)
@@ -85,8 +86,8 @@ def find_positives_grouped(identity: Int64[Tensor, "n"], size: int) -> Int64[Ten
         )
     order, row = identity.argsort(stable=True), torch.arange(n, device=device)
     others = torch.arange(size - 1, device=device)
-    place = (row % size)[:, None]
-    positives = order[(row - row % size)[:, None] + others + (others >= place)]
+    position = (row % size)[:, None]
+    positives = order[(row - row % size)[:, None] + others + (others >= position)]
     return torch.empty_like(positives).index_copy_(0, order, positives)
 
 
@@ -102,9 +103,10 @@ def mine_random(
     ranked = identity[order]
     first = torch.searchsorted(ranked, identity)[:, None]
     own = torch.searchsorted(ranked, identity, right=True)[:, None] - first
-    place = torch.minimum((draw * (n - own)).long(), n - own - 1)  # a product may round up
-    place = place + torch.where(place >= first, own, 0)  # the others lie around the own ones
-    return _build_triplets(identity, partner, order[place.clamp_min(0)], own < n)
+    position = torch.minimum((draw * (n - own)).long(), n - own - 1)  # a product may round up
+    # the others lie around the own ones
+    position = position + torch.where(position >= first, own, 0)
+    return _build_triplets(identity, partner, order[position.clamp_min(0)], own < n)
 
 
 @torch.no_grad()
@@ -128,8 +130,8 @@ def mine_semihard(
     unlike = torch.where(_same_identity(identity) | near.isnan(), torch.inf, near)
     own = near.gather(1, partner)
     keys = _sort_rows(_sort_keys(unlike) | torch.arange(len(near), device=near.device))
-    place = torch.searchsorted(keys, _sort_keys(own) | LOW_BITS, right=True)
-    keys_of_negatives = keys.gather(1, place.clamp_max(max(0, len(near) - 1)))
+    position = torch.searchsorted(keys, _sort_keys(own) | LOW_BITS, right=True)
+    keys_of_negatives = keys.gather(1, position.clamp_max(max(0, len(near) - 1)))
     far = (keys_of_negatives >> 32).int().view(torch.float32)
     # said so that a distance that is not a number is chosen, and the loss shows it
     within = ~(far >= own + margin) & ~(far <= own)
@@ -165,7 +167,7 @@ def mine_batch_hard(
     return mine_hard(distance, identity, farthest)
 
 
-def hinge_costs(
+def compute_hinge_costs(
     distance: Float[Tensor, "n n"], triplets: Triplets, margin: float
 ) -> Float[Tensor, "t"]:
     """max(d(a, p) - d(a, n) + margin, 0) of each triplet (FaceNet, eq. 3), 0 if not chosen.
@@ -189,9 +191,9 @@ def triplet_step(
     margin: float,
     draw: Float[Tensor, "n k"] | None = None,
 ) -> Step:
-    """The triplet loss of embeddings on the unit sphere, and what is going on.
+    """The triplet loss of embeddings on the unit sphere, and what happens in the batch.
 
-    The mean is over all pairs, `count_pairs` of them, those without a triplet included: the number
+    The mean is over all `count_mined_pairs` pairs, those without a triplet included: the number
     is known beforehand, and the step gets smaller as triplets are solved, as it does in FaceNet's
     sum. Metrics: the share of pairs that cost something, that of pairs whose positive is nearer
     than every negative, and the mean distance of positives and of negatives, both 0 in a collapse.
@@ -199,7 +201,7 @@ def triplet_step(
     distance, triplets = mine_triplets(
         z, identity, partner, mining=mining, margin=margin, draw=draw
     )
-    cost = hinge_costs(distance, triplets, margin)
+    cost = compute_hinge_costs(distance, triplets, margin)
     count = cost.new_full((), len(cost))
     active = Term((cost.detach() > 0).sum().to(cost.dtype), count)
     measures = _measure_pairs(distance.detach(), identity, partner)
@@ -216,7 +218,7 @@ def mine_triplets(
     draw: Float[Tensor, "n k"] | None = None,
 ) -> tuple[Float[Tensor, "n n"], Triplets]:
     """The squared distances of embeddings on the unit sphere, and the triplets that are chosen."""
-    distance = squared_distances(
+    distance = compute_squared_distances(
         F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
     )
     if mining == "random":
@@ -224,11 +226,11 @@ def mine_triplets(
         return distance, mine_random(identity, partner, draw)
     if mining == "semihard":
         return distance, mine_semihard(distance.detach(), identity, partner, margin=margin)
-    mine = {"hard": mine_hard, "batch_hard": mine_batch_hard}[mining]
-    return distance, mine(distance.detach(), identity, partner)
+    mine_rule = {"hard": mine_hard, "batch_hard": mine_batch_hard}[mining]
+    return distance, mine_rule(distance.detach(), identity, partner)
 
 
-def count_pairs(mining: str, rows: int, partners: int) -> int:
+def count_mined_pairs(mining: str, rows: int, partners: int) -> int:
     """Over how many pairs `triplet_step` takes the mean."""
     return rows if mining == "batch_hard" else rows * partners
 

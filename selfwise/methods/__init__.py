@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from selfwise.core.errors import did_you_mean
+from selfwise.core.plugins import load_entry_point
 from selfwise.methods.method import Method
 
 __all__ = ["Method", "find_method", "method_names", "name_of"]
@@ -30,13 +31,14 @@ def method_names() -> list[str]:
 def find_method(name: str) -> type[Method]:
     """The class of a method by the name of its file or of its entry point.
 
-    Raises ValueError with the nearest name if there is no such method.
+    Raises ValueError with the nearest name if there is no such method, and for an installed one
+    that cannot be imported.
     """
     if name in own_names():
         return _own_class(name)
     if name not in (installed := _installed()):
         raise ValueError(f"unknown method {name!r}{did_you_mean(name, method_names())}")
-    kind = installed[name].load()
+    kind = load_entry_point(installed[name])
     if not (isinstance(kind, type) and issubclass(kind, Method)):
         raise ValueError(f"the entry point {name} of {GROUP} is not a method but {kind!r}")
     return kind

@@ -97,8 +97,8 @@ class Jigsaw(Method):
         shift: NonNegativeInt | None = None,
     ):
         super().__init__()
-        least = (0.6 if size <= 64 else 225 / 256) if crop is None else crop
-        self.window = Window(size, least, flip)
+        min_crop = (0.6 if size <= 64 else 225 / 256) if crop is None else crop
+        self.window = Window(size, min_crop, flip)
         assert isinstance(encoder, nn.Module), "encoders are modules"
         self.grid, self.tile = grid, _choose_tile_side(size, grid, tile, _find_patch_size(encoder))
         _check_encoder_takes(encoder, self.tile)
@@ -120,16 +120,20 @@ class Jigsaw(Method):
 
     @property
     def about(self) -> dict[str, float]:
-        least, mean = self._distances
-        return {"permutations": len(self.table), "least_hamming": least, "mean_hamming": mean}
+        min_distance, mean_distance = self._distances
+        return {
+            "permutations": len(self.table),
+            "least_hamming": min_distance,
+            "mean_hamming": mean_distance,
+        }
 
     def view(self, batch: ImageBatch, rng: Rng) -> PuzzleTiles:
         x = self.window(batch, rng)
         n, channels = x.shape[:2]
         gray = rng.uniform(n) < self.gray
         if self.gray and channels == 3:
-            which = gray.nonzero()[:, 0].to(x.device, non_blocking=True)
-            x.index_copy_(0, which, to_grayscale(x.index_select(0, which)))
+            gray_rows = gray.nonzero()[:, 0].to(x.device, non_blocking=True)
+            x.index_copy_(0, gray_rows, to_grayscale(x.index_select(0, gray_rows)))
         corner = draw_corners(n, channels, rng, grid=self.grid, room=self.room, shift=self.shift)
         # gray channels that are moved against each other would have coloured edges
         corner = torch.where(gray.view(n, 1, 1, 1), corner[:, :, :1], corner)
@@ -204,16 +208,16 @@ def _choose_tile_side(size: int, grid: int, tile: int | None, patch: int | None)
     """
     cell, step = size // grid, patch or 2
     side = min(ceil(TILE_SHARE * cell), cell - 1) // step * step if tile is None else tile
-    least = ceil(MIN_TILE / step) * step
-    if tile is not None and not least <= tile <= cell:
+    min_tile = ceil(MIN_TILE / step) * step
+    if tile is not None and not min_tile <= tile <= cell:
         raise ValueError(
-            f"tile must be {least} to {cell} pixels, the side of a cell of {grid} x {grid} in "
+            f"tile must be {min_tile} to {cell} pixels, the side of a cell of {grid} x {grid} in "
             f"{size} px, got {tile}"
         )
-    if side < least:
-        need = grid * max(least + 1, floor((least - 1) / TILE_SHARE) + 1)
+    if side < min_tile:
+        need = grid * max(min_tile + 1, floor((min_tile - 1) / TILE_SHARE) + 1)
         raise ValueError(
-            f"images of {size} px are too small for {grid} x {grid} tiles of {least} px or more "
+            f"images of {size} px are too small for {grid} x {grid} tiles of {min_tile} px or more "
             f"with gaps between them; --size {need} or larger would be right"
             + (", or --grid 2" if grid > 2 and size >= need / grid * 2 else "")
         )

@@ -20,7 +20,7 @@ ScheduleName = Literal["cosine", "linear", "constant"]
 
 
 class PaperDefaults(NamedTuple):
-    """How the paper trains the method, as plain data that `train` resolves."""
+    """How the paper trains the method, as plain data that `resolve_training` completes."""
 
     optimizer: OptimizerName = "adamw"  # a function of training/optimizers.py
     lr: float = 1e-3  # at `base_batch` examples; see `scaling`
@@ -55,8 +55,9 @@ class Method(nn.Module):
     default_tokenizer: ClassVar[str] = ""  # a kind that tokenizers can be trained as; text only
 
     encoder: Any  # an Encoder that is a module
-    # how rows are made of documents; a method sets its own, made of functions of views/, which
-    # run.py hands to the source. None: examples are single, as most images are.
+    # how a row is drawn from the data, such as from documents or from the images of a class; a
+    # method sets its own, from views/, and the data source of a run calls it. None: each example is
+    # a row by itself, as most images are
     draw: RowSampler | LabelSampler | None = None
 
     def view(self, batch: Any, rng: Rng) -> Any:

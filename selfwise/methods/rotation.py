@@ -99,7 +99,7 @@ class Rotation(Method):
         return ImageGrid(
             about,
             [
-                ImageColumn("turned", x, [f"by {90 * one}°" for one in turn.tolist()]),
+                ImageColumn("turned", x, [f"by {90 * quarters}°" for quarters in turn.tolist()]),
                 ImageColumn("turned back", back, captions, answer == turn),
             ],
         )

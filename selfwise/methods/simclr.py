@@ -106,7 +106,7 @@ class SimCLR(Method):
         about = (
             "Two views of each image should be alike, and unlike those of all others. Of the "
             f"{len(view.a)} images looked at, {int((own > other).sum())} are nearer to their own "
-            "other view than to a view of another image; both cosines are told."
+            "other view than to a view of another image; the caption gives both cosines."
         )
         captions = [f"cosine {o:.2f}, other {n:.2f}" for o, n in zip(own.tolist(), other.tolist())]
         return ImageGrid(

@@ -92,4 +92,4 @@ class Supervised(Method):
         chance, answer = self.predict(view.x).softmax(dim=1).max(dim=1)
         captions = [f"{100 * share:.0f} %" for share in chance.tolist()]
         column = ImageColumn("view", view.x, captions, answer == view.label, answer)
-        return ImageGrid("The class of each image is to be told from a view of it.", [column])
+        return ImageGrid("The method guesses the class of each image from a view of it.", [column])

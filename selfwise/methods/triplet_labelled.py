@@ -96,7 +96,7 @@ class TripletLabelled(Method):
         return LabelledTriplets(x, batch.label, draw.to(x.device, non_blocking=True))
 
     def counts(self, view: LabelledTriplets) -> dict[str, Tensor]:
-        pairs = ways.count_pairs(self.mining, len(view.x), self.per_identity - 1)
+        pairs = ways.count_mined_pairs(self.mining, len(view.x), self.per_identity - 1)
         return {"triplet": view.x.new_full((), pairs)}
 
     def forward(self, view: LabelledTriplets) -> Step:
@@ -115,8 +115,8 @@ class TripletLabelled(Method):
         same, row = view.identity[:, None] == view.identity, torch.arange(len(view.x))
         first = (same.int().argmax(dim=1).cpu() == row).nonzero()[:, 0].to(view.x.device)
         each = len(triplets.anchor) // len(view.x)  # triplets of each row
-        place = first * each + triplets.chosen.view(-1, each)[first].int().argmax(dim=1)
-        anchor, positive, negative, chosen = (part[place] for part in triplets)
+        triplet = first * each + triplets.chosen.view(-1, each)[first].int().argmax(dim=1)
+        anchor, positive, negative, chosen = (part[triplet] for part in triplets)
         columns = show_triplets(view.x, distance, anchor, positive, negative, chosen)
         names = [view.identity[who] for who in (anchor, positive, negative)]
         names[2] = torch.where(chosen, names[2], -1)

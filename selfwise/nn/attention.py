@@ -39,20 +39,20 @@ class KeyValueCache(NamedTuple):
         return self.keys[0].shape[2]
 
 
-def document_ids(starts: Int64[Tensor, "b s"], n: int) -> Int64[Tensor, "b n"]:
+def number_documents(starts: Int64[Tensor, "b s"], n: int) -> Int64[Tensor, "b n"]:
     """Number the document of each of n positions, from where the documents start."""
     places = torch.arange(n, device=starts.device).expand(len(starts), n)
     ends = torch.searchsorted(starts.contiguous(), places.contiguous(), right=True)
     return (ends - 1).clamp_min(0)
 
 
-def document_positions(starts: Int64[Tensor, "b s"], n: int) -> Int64[Tensor, "b n"]:
+def number_positions(starts: Int64[Tensor, "b s"], n: int) -> Int64[Tensor, "b n"]:
     """Count the positions of each document from 0."""
-    begin = starts.gather(1, document_ids(starts, n))
+    begin = starts.gather(1, number_documents(starts, n))
     return torch.arange(n, device=starts.device) - begin
 
 
-def sequence_bounds(
+def compute_sequence_bounds(
     starts: Int64[Tensor, "b s"] | None, valid: Bool[Tensor, "b n"]
 ) -> Int32[Tensor, "_"]:
     """Offsets of the sequences in the flat batch (b n), and its end: `cu_seqlens`.
@@ -82,21 +82,21 @@ def build_layout(
         return Layout(causal=True)  # padding is at the end, so that no real position sees it
     if starts is None and valid is None:
         return Layout()
-    document = None if starts is None else document_ids(starts, n)
+    document = None if starts is None else number_documents(starts, n)
     if document is not None and valid is not None:
         document = document.masked_fill(~valid, n)
     if has_varlen(like) and not dropout:
         real = like.new_ones((b, n), dtype=torch.bool) if valid is None else valid
         if document is None:
             document = (~real).long()
-        return Layout(causal, document, None, sequence_bounds(starts, real))
+        return Layout(causal, document, None, compute_sequence_bounds(starts, real))
     if document is None:
         assert valid is not None
-        return Layout(mask=additive_mask(valid[:, None, None], like))
+        return Layout(mask=build_additive_mask(valid[:, None, None], like))
     visible = document[:, :, None] == document[:, None]
     if causal:
         visible = visible.tril()
-    return Layout(causal, document, additive_mask(visible[:, None], like))
+    return Layout(causal, document, build_additive_mask(visible[:, None], like))
 
 
 def build_query_layout(
@@ -113,10 +113,10 @@ def build_query_layout(
         before = torch.arange(like.shape[1], device=where.device) <= where[:, :, None]
         visible = before if visible is None else visible & before
     assert visible is not None
-    return Layout(mask=additive_mask(visible[:, None], like))
+    return Layout(mask=build_additive_mask(visible[:, None], like))
 
 
-def additive_mask(
+def build_additive_mask(
     visible: Bool[Tensor, "b 1 q n"], like: Float[Tensor, "..."]
 ) -> Float[Tensor, "b 1 q n"]:
     """0 where a key is visible, and otherwise so low that its weight is exactly 0.
@@ -124,7 +124,7 @@ def additive_mask(
     In the dtype of the products, because SDPA would convert it anew in every layer. Not minus
     infinity: a row that is all padding would be NaN.
     """
-    dtype = product_dtype(like)
+    dtype = find_product_dtype(like)
     zero = torch.zeros((), dtype=dtype, device=visible.device)
     return torch.where(visible, zero, torch.finfo(dtype).min / 2)
 
@@ -171,7 +171,7 @@ def attend_by_products(
     """`attend` as two matrix products, with all scores in memory."""
     (b, m, h, c), mask = q.shape, layout.mask
     if mask is None and layout.causal:
-        mask = additive_mask(q.new_ones((m, m), dtype=torch.bool).tril()[None, None], q)
+        mask = build_additive_mask(q.new_ones((m, m), dtype=torch.bool).tril()[None, None], q)
     q, k, v = (part.transpose(1, 2).flatten(0, 1) for part in (q, k, v))
     if mask is None:
         weights = torch.bmm(q * c**-0.5, k.mT).softmax(dim=-1)
@@ -198,7 +198,7 @@ def _sdpa_is_slow(q: Float[Tensor, "b q h c"], dropout: float) -> bool:
 
 def has_varlen(like: Float[Tensor, "..."]) -> bool:
     """Whether torch's kernel for sequences of any length takes what is computed from `like`."""
-    return like.is_cuda and product_dtype(like) in (torch.float16, torch.bfloat16)
+    return like.is_cuda and find_product_dtype(like) in (torch.float16, torch.bfloat16)
 
 
 @cache
@@ -273,7 +273,9 @@ class Attention(nn.Module):
         return outputs
 
 
-def product_dtype(like: Tensor) -> torch.dtype:
+def find_product_dtype(like: Tensor) -> torch.dtype:
     """The dtype of the products: that of autocast where it is on."""
-    kind = like.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else like.dtype
+    device_type = like.device.type
+    if torch.is_autocast_enabled(device_type):
+        return torch.get_autocast_dtype(device_type)
+    return like.dtype

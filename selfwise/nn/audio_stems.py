@@ -225,11 +225,11 @@ def mel_filters(mels: int, low: float = 20.0) -> Float32[Tensor, "f m"]:
 
     ends = mel(torch.tensor([low, RATE / 2], dtype=torch.float64))
     corners = torch.linspace(float(ends[0]), float(ends[1]), mels + 2, dtype=torch.float64)
-    place = mel(torch.arange(MEL_FRAME[2] // 2 + 1, dtype=torch.float64) * RATE / MEL_FRAME[2])[
-        :, None
-    ]
+    mel_of_bin = mel(
+        torch.arange(MEL_FRAME[2] // 2 + 1, dtype=torch.float64) * RATE / MEL_FRAME[2]
+    )[:, None]
     start, top, end = corners[:-2], corners[1:-1], corners[2:]
-    rising, falling = (place - start) / (top - start), (end - place) / (end - top)
+    rising, falling = (mel_of_bin - start) / (top - start), (end - mel_of_bin) / (end - top)
     return torch.minimum(rising, falling).clamp_min(0).float()
 
 

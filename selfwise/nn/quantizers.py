@@ -50,13 +50,13 @@ class FiniteScalarQuantizer(nn.Module):
 
     def codes(self, z: Float[Tensor, "... d"]) -> Int64[Tensor, "..."]:
         """The number of the code that `forward` rounds to, in mixed radix: 0 to size - 1."""
-        place = self._bound(z).round().long() + self.levels // 2
-        return (place * self.basis).sum(dim=-1)
+        digits = self._bound(z).round().long() + self.levels // 2
+        return (digits * self.basis).sum(dim=-1)
 
     def vectors(self, codes: Int64[Tensor, "..."]) -> Float[Tensor, "... d"]:
         """What `forward` gives where these are the codes."""
-        place = codes[..., None] // self.basis % self.levels
-        return (place - self.levels // 2).to(self.reach.dtype) / (self.levels // 2)
+        digits = codes[..., None] // self.basis % self.levels
+        return (digits - self.levels // 2).to(self.reach.dtype) / (self.levels // 2)
 
     def _bound(self, z: Tensor) -> Tensor:
         # in bf16 whole numbers and halves of them are soon the same

@@ -95,9 +95,9 @@ class BenchReport(Config):
 
     def _format_numbers(self) -> dict[str, str]:
         """Names and values of the numbers, as text."""
-        each, more = UNIT_NAMES[self.modality]
+        unit, more = UNIT_NAMES[self.modality]
         step, flops = self.step_seconds, self.flops
-        rates = f"{_format_number(self.examples_per_second)} {each}"
+        rates = f"{_format_number(self.examples_per_second)} {unit}"
         rates += f", {_format_number(self.amount_per_second)} {more}" if more else ""
         middle, low, high = map(_format_time, (step.median, step.p10, step.p90))
         limit = f"{flops.side} x {flops.side} in {self.options['precision']}"
@@ -117,8 +117,8 @@ class BenchReport(Config):
         return self.text()
 
     def __repr__(self) -> str:
-        each = UNIT_NAMES[self.modality][0]
-        speed = f"{_format_number(self.examples_per_second)} {each} a second"
+        unit = UNIT_NAMES[self.modality][0]
+        speed = f"{_format_number(self.examples_per_second)} {unit} a second"
         use = f"{_format_share(self.utilisation)} of the fastest product"
         return f"BenchReport({self.method}, {speed}, {use})"
 

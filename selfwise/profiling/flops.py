@@ -24,7 +24,7 @@ MAX_PRODUCTS, MAX_SECONDS = 10, 2.0  # products, of which the best counts; secon
 COUNTED_STEPS, MAX_COUNTING_SECONDS = 3, 10.0
 
 
-def matrix_side(device: str) -> int:
+def choose_matrix_side(device: str) -> int:
     """The side of the matrices that are multiplied on a device."""
     return MATRIX_SIDES[device_type(device)]
 
@@ -67,8 +67,8 @@ def count_step_flops(
     options = options.replace(workers=0, steps=COUNTED_STEPS)
     counts, started = [], monotonic()
     for step, batch in load_batches(batches, 0, options, DistributedEnv(size=options.devices)):
-        mine = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
-        views = make_views(parts, mine, step, seed=seed, options=options)
+        local_batch = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
+        views = make_views(parts, local_batch, step, seed=seed, options=options)
         with build_flop_counter(options.device) as flop_counter:
             for view in views:
                 step_result = parts.precision.forward(parts.method, view)

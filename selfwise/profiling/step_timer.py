@@ -147,7 +147,7 @@ def count_content(batch: Batch | LocalBatch) -> tuple[int, float]:
     return n, float(n)
 
 
-def peak_memory(device: str) -> int:
+def read_peak_memory(device: str) -> int:
     """The most bytes that were held so far: by torch on a GPU, or by this process."""
     if device.startswith("cuda"):
         return int(torch.cuda.max_memory_allocated(device))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from selfwise.core.config_class import check_arguments
+from selfwise.core.check_arguments import check_arguments
 from selfwise.core.errors import did_you_mean
 from selfwise.workflows.list_names import first_line, format_columns
 

@@ -17,7 +17,7 @@ FILE_NAME = "report.html"  # in the run folder
 
 
 def write_page(
-    runs: Sequence[str | Path],
+    runs: Sequence[str | Path] | str | Path,
     *,
     data: str = "",
     out: Path | None = None,

@@ -1,6 +1,5 @@
 """From a record to modules: the method of a run, new or trained."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from selfwise.core.config_class import Config, make_config
 from selfwise.core.files import digest
 from selfwise.core.plugins import FROM_PYTHON, digest_code, is_import_path, load_allowed_object
+from selfwise.core.progress import print_progress
 from selfwise.core.rng import init_seed
 from selfwise.encoders.custom import reset_weights
 from selfwise.methods import Method, find_method
@@ -119,7 +119,7 @@ def check_code(folder: Path, record: RunRecord, code: RunCode) -> None:
                 "over the same, or start another run"
             )
         text = f"warning: {names[what]} was changed since {folder} was started"
-        print(f"{text}: the result may differ", file=sys.stderr, flush=True)
+        print_progress(f"{text}: the result may differ")
 
 
 def digest_factory(factory: EncoderFactory) -> str:
@@ -130,14 +130,14 @@ def digest_factory(factory: EncoderFactory) -> str:
     return digest(repr(factory.module), repr(shapes))
 
 
-def recorded_encoder(record: RunRecord, code: RunCode) -> EncoderChoice:
+def read_encoder_choice(record: RunRecord, code: RunCode) -> EncoderChoice:
     """The encoder of a run with the options that were chosen."""
     kind = encoder_class(modality_of(code.method), record.encoder_name, code.encoder)
     options = make_config(kind, record.encoder_options)
     return EncoderChoice(record.encoder_name, options, code.encoder)
 
 
-def recorded_plan(record: RunRecord, code: RunCode, *, pretrained: bool = True) -> MethodPlan:
+def make_recorded_plan(record: RunRecord, code: RunCode, *, pretrained: bool = True) -> MethodPlan:
     """What a run's record says of its method and its encoder.
 
     Args:
@@ -146,7 +146,7 @@ def recorded_plan(record: RunRecord, code: RunCode, *, pretrained: bool = True) 
         pretrained: False: without published weights, since others are loaded afterwards.
     """
     modality, kind = modality_of(code.method), code.method
-    choice = recorded_encoder(record, code)
+    choice = read_encoder_choice(record, code)
     choice = choice if pretrained else modality.without_pretrained_weights(choice)
     section = method_class_options(kind)
     values = {name: record.option(name) for name in section.model_fields if name in record.resolved}
@@ -156,7 +156,7 @@ def recorded_plan(record: RunRecord, code: RunCode, *, pretrained: bool = True) 
 def build_untrained(record: RunRecord, code: RunCode, facts: Facts, seed: int) -> Any:
     """The untrained twin of a run's encoder."""
     modality: AnyModality = find_modality(record.modality)
-    encoder = modality.build_untrained(recorded_encoder(record, code), facts, seed)
+    encoder = modality.build_untrained(read_encoder_choice(record, code), facts, seed)
     if isinstance(code.encoder, ModuleFactory):  # its weights may have been trained elsewhere
         with init_seed(seed, "encoder"):
             return reset_weights(encoder)
@@ -171,9 +171,9 @@ def load_at(folder: Path, saved: checkpoint.Checkpoint, code: RunCode | None = N
     check_unchanged(folder, saved)
     facts = modality.load_facts(folder, record.info)
     inputs = modality.load_inputs(code.method, folder, facts, record.needs, open_newest)
-    method = recorded_plan(record, code, pretrained=False).build(facts, inputs)
+    method = make_recorded_plan(record, code, pretrained=False).build(facts, inputs)
     checkpoint.load_weights(saved, method)
-    weights = checkpoint.compute_checksum(saved.folder / checkpoint.FILES[0])
+    weights = checkpoint.hash_file_hex(saved.folder / checkpoint.FILES[0])
     return LoadedRun(record, facts, method.eval(), weights, saved.step, code)
 
 
@@ -194,11 +194,11 @@ def find_checkpoint(run: str | Path) -> tuple[Path, checkpoint.Checkpoint]:
     if folder.parent.name == "checkpoints":
         return folder.parent.parent, checkpoint.open_checkpoint(folder)
     steps = read_record(folder).steps
-    newest, torn = _newest(folder)
+    newest, torn = _find_newest(folder)
     for sentence in torn:
-        print(f"warning: {sentence}; using the checkpoint of step {newest.step}", file=sys.stderr)
+        print_progress(f"warning: {sentence}; using the checkpoint of step {newest.step}")
     if newest.step < steps:
-        print(f"warning: {folder} is at step {newest.step} of {steps}", file=sys.stderr)
+        print_progress(f"warning: {folder} is at step {newest.step} of {steps}")
     return folder, newest
 
 
@@ -226,10 +226,10 @@ def find_newest(folder: Path) -> checkpoint.Checkpoint:
     Raises ValueError if the folder is not a run, or has no whole checkpoint.
     """
     read_record(folder)
-    return _newest(folder)[0]
+    return _find_newest(folder)[0]
 
 
-def _newest(folder: Path) -> tuple[checkpoint.Checkpoint, list[str]]:
+def _find_newest(folder: Path) -> tuple[checkpoint.Checkpoint, list[str]]:
     """And a sentence for each newer one that is torn."""
     newest, torn = checkpoint.find_latest(folder / "checkpoints")
     if newest is None:

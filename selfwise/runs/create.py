@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from selfwise.core.config_class import spell_option
 from selfwise.distributed.process_group import count_processes, detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory, OpenData
@@ -24,7 +25,7 @@ from selfwise.runs.open import Run, load
 from selfwise.runs.prepare import PreparedRun, complete_record, prepare_run
 from selfwise.runs.pretrain_config import RunRequest, make_request
 from selfwise.runs.processes import check_together, join_run, lead_run
-from selfwise.runs.resume_checks import NAME, describe_settings
+from selfwise.runs.resume_checks import SETTINGS_KEY, describe_settings
 from selfwise.runs.run_yaml import RunRecord, has_record, read_record, write_record
 from selfwise.runs.steps import plan_steps
 from selfwise.training.best_metric import check_best
@@ -130,7 +131,7 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
             probes=probes,
             out=out,
             quiet=quiet,
-            beside={NAME: describe_settings(out, record)},
+            extra_state={SETTINGS_KEY: describe_settings(out, record)},
             env=env,
         )
     return load(out, method=prepared.code.method, encoder=prepared.code.encoder)
@@ -141,16 +142,20 @@ def check_free(out: Path, method: str) -> None:
     if not out.exists():
         return
     if out.is_file():
-        raise ValueError(f"--out {out} is a file; give a folder that does not exist yet")
+        raise ValueError(
+            f"{spell_option('out')} {out} is a file; give a folder that does not exist yet"
+        )
     if has_record(out):
         there = read_record(out).method
         other = "" if there == method else f" of another method ({there})"
         raise ValueError(
-            f"--out {out} already holds a run{other}; `selfwise resume {out}` goes on with it, "
-            "a new run needs another folder"
+            f"{spell_option('out')} {out} already holds a run{other}; `selfwise resume {out}` goes "
+            "on with it, a new run needs another folder"
         )
     if out.is_dir() and any(out.iterdir()) and not (out / BEGUN).is_file():
-        raise ValueError(f"--out {out} is not empty; give a folder that does not exist yet")
+        raise ValueError(
+            f"{spell_option('out')} {out} is not empty; give a folder that does not exist yet"
+        )
 
 
 def _make_folder(out: Path, record: RunRecord, data: OpenData) -> None:

@@ -21,7 +21,7 @@ def describe_environment(threads: int, device: str) -> Environment:
     return {
         "python": platform.python_version(),
         **{name: find_version(name) for name in packages},
-        "cpu": cpu_model(),
+        "cpu": read_cpu_model(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": threads,
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
@@ -38,7 +38,7 @@ def list_differences(before: Mapping[str, object], now: Mapping[str, object]) ->
     ]
 
 
-def cpu_model() -> str:
+def read_cpu_model() -> str:
     """The processor's name, as the system gives it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():

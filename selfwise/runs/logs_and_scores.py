@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from selfwise.evaluation.scores.names import CHOSEN, PRETRAINED, RETRIEVAL
+
 GLUE = "glue"  # folder in which `selfwise glue` leaves its tables
 MODES = ("frozen", "finetune")  # in which it measures
-LARGEST = 2**53  # integers below it are floats without loss, and nothing that is counted is more
-# as the probes call them; this module imports nothing of theirs
-RETRIEVAL, PRETRAINED = "retrieval", "pretrained"
+# integers below it are floats without loss, and every count is below it
+MAX_EXACT_INTEGER = 2**53
 
 
 class Logged(NamedTuple):
@@ -20,18 +21,20 @@ class Logged(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Of all values, in the order in which they first occur."""
+        """The names of all values, in the order in which they first occur."""
         names = dict.fromkeys(name for line in self.lines for name in line)
         return [name for name in names if name != "step"]
 
     def values(self, name: str) -> tuple[list[int], list[float]]:
         """The steps at which a value was logged, and the value there."""
-        there = [line for line in self.lines if name in line]
-        return [int(line["step"]) for line in there], [line[name] for line in there]
+        lines_with_value = [line for line in self.lines if name in line]
+        return [int(line["step"]) for line in lines_with_value], [
+            line[name] for line in lines_with_value
+        ]
 
     @property
     def newest(self) -> dict[str, tuple[int, float]]:
-        """Of each value the last step at which it was logged, and what it was."""
+        """The last step at which each value was logged, and the value there."""
         return {name: (steps[-1], values[-1]) for name, (steps, values) in self._all().items()}
 
     def _all(self) -> dict[str, tuple[list[int], list[float]]]:
@@ -40,130 +43,142 @@ class Logged(NamedTuple):
 
 def read_metrics(folder: Path) -> Logged:
     """metrics.jsonl of a run: losses and what was measured, by step."""
-    return _read(folder / "metrics.jsonl")
+    return _read_log(folder / "metrics.jsonl")
 
 
 def read_timing(folder: Path) -> Logged:
     """timing.jsonl of a run: how fast it was."""
-    return _read(folder / "timing.jsonl")
+    return _read_log(folder / "timing.jsonl")
 
 
-def _read(path: Path) -> Logged:
-    """A log as far as it was written.
+def _read_log(path: Path) -> Logged:
+    """The complete lines of a log.
 
-    A last line without its end is what a kill leaves, and resuming drops it, so it does not count;
-    other lines that are none are counted.
+    A killed run can leave a last line without its line end. Resuming drops that line, so it is
+    ignored here. Other lines that cannot be read are counted.
     """
     if not path.is_file():
         return Logged([])
-    whole, end, _ = path.read_bytes().rpartition(b"\n")
-    lines = [_line(text) for text in (whole + end).splitlines()]
+    complete_lines, end, _ = path.read_bytes().rpartition(b"\n")
+    lines = [_parse_log_line(text) for text in (complete_lines + end).splitlines()]
     return Logged([line for line in lines if line is not None], lines.count(None))
 
 
-def _line(text: bytes) -> dict[str, float] | None:
-    """The numbers of a line, or None if it is none of ours."""
+def _parse_log_line(text: bytes) -> dict[str, float] | None:
+    """The numbers of a line, or None for a line that cannot be read."""
     try:
         numbers = json.loads(text)
         # an integer of any length is JSON, but not always a float
-        right = all(
+        is_right = all(
             type(value) in (int, float) and type(float(value)) for value in numbers.values()
         )
-        return numbers if right and 0 <= numbers["step"] < LARGEST else None
+        return numbers if is_right and 0 <= numbers["step"] < MAX_EXACT_INTEGER else None
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
 def read_scores(folder: Path) -> list[Mapping[str, Any]]:
-    """The scores of a run as they were filed, oldest first; what is in them has its type and shape.
+    """The score files of a run, oldest first, with their types and shapes checked.
 
-    Raises ValueError for a file that is none, with what is wrong in it.
+    Raises ValueError for a file that is not a score, and says what is wrong in it.
     """
-    return [_score(path) for path in _oldest_first(folder / "scores")]
+    return [_read_score(path) for path in _list_oldest_first(folder / "scores")]
 
 
 def read_glue_tables(folder: Path) -> list[Mapping[str, Any]]:
     """The tables of GLUE of a run: the newest of each mode and step; the last steps first.
 
-    Raises ValueError for a file that is none, with what is wrong in it.
+    Raises ValueError for a file that is not such a table, and says what is wrong in it.
     """
     what = "table that selfwise glue has written"
-    tables = [_read_whole(path, what, _wrong_glue) for path in _oldest_first(folder / GLUE)]
+    tables = [
+        _read_whole(path, what, _describe_glue_fault) for path in _list_oldest_first(folder / GLUE)
+    ]
     newest = {(-one["step"], MODES.index(one["mode"])): one for one in tables}
     return [newest[key] for key in sorted(newest)]
 
 
-def glue_path(folder: Path, mode: str, step: int) -> Path:
-    """Where the table of a mode and step is."""
+def format_glue_path(folder: Path, mode: str, step: int) -> Path:
+    """The file of the table of a mode and step."""
     return folder / GLUE / f"{mode}-{step}.json"
 
 
-def _oldest_first(folder: Path) -> list[Path]:
+def _list_oldest_first(folder: Path) -> list[Path]:
     files = [path for path in folder.glob("*.json") if path.name[0] != "."]
     return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
-def _score(path: Path) -> Mapping[str, Any]:
-    return _read_whole(path, "score that selfwise probe has written", _wrong)
+def _read_score(path: Path) -> Mapping[str, Any]:
+    return _read_whole(path, "score that selfwise probe has written", _describe_score_fault)
 
 
 def _read_whole(
-    path: Path, what: str, wrong_of: Callable[[Mapping[str, Any]], str]
+    path: Path, what: str, describe_fault: Callable[[Mapping[str, Any]], str]
 ) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        wrong = wrong_of(content) if isinstance(content, dict) else "it holds no names and values"
+        fault = (
+            describe_fault(content) if isinstance(content, dict) else "it holds no names and values"
+        )
     except (ValueError, RecursionError):
-        wrong = "it cannot be read as JSON"
-    if wrong:
-        raise ValueError(f"{path} is no {what}: {wrong}")
+        fault = "it cannot be read as JSON"
+    if fault:
+        raise ValueError(f"{path} is no {what}: {fault}")
     return dict(content)
 
 
-def _wrong(score: Mapping[str, Any]) -> str:
-    """What makes it no score, in words; "" for one."""
-    if wrong := _unlike(score, _SCORE) or _unlike(score, _NEWER, needed=False):
-        return wrong
-    place = "measure" if score["kind"] == RETRIEVAL else "per_class"
-    checks = {**_ROW, **(_RETRIEVED if score["kind"] == RETRIEVAL else _PROBED)}
+def _describe_score_fault(score: Mapping[str, Any]) -> str:
+    """What makes the content invalid as a score, in words; "" for a valid score."""
+    if fault := _find_mismatch(score, SCORE_FIELDS) or _find_mismatch(
+        score, OPTIONAL_FIELDS, needed=False
+    ):
+        return fault
+    axis = "measure" if score["kind"] == RETRIEVAL else "per_class"
+    checks = {**ROW_FIELDS, **(RETRIEVAL_FIELDS if score["kind"] == RETRIEVAL else PROBE_FIELDS)}
     for number, row in enumerate(score["rows"], 1):
-        against = _AGAINST if "difference" in row else {}
-        if wrong := _unlike(row, {**checks, **against}) or _unlike(row, _SEEDS, needed=False):
-            return f"in row {number}, {wrong}"
-    own = {row[place] for row in score["rows"] if row["competitor"] == PRETRAINED}
-    alone = [n for n, row in enumerate(score["rows"], 1) if row[place] not in own]
-    return f"{PRETRAINED} has no row at the {place} of row {alone[0]}" if alone else ""
+        against = COMPARISON_FIELDS if "difference" in row else {}
+        if fault := _find_mismatch(row, {**checks, **against}) or _find_mismatch(
+            row, SEED_FIELDS, needed=False
+        ):
+            return f"in row {number}, {fault}"
+    pretrained_places = {row[axis] for row in score["rows"] if row["competitor"] == PRETRAINED}
+    lone_rows = [n for n, row in enumerate(score["rows"], 1) if row[axis] not in pretrained_places]
+    return f"{PRETRAINED} has no row at the {axis} of row {lone_rows[0]}" if lone_rows else ""
 
 
-def _wrong_glue(table: Mapping[str, Any]) -> str:
-    """What makes it no table of GLUE, in words; "" for one."""
-    if wrong := _unlike(table, _GLUE):
-        return wrong
+def _describe_glue_fault(table: Mapping[str, Any]) -> str:
+    """What makes the content invalid as a table of GLUE, in words; "" for a valid table."""
+    if fault := _find_mismatch(table, GLUE_FIELDS):
+        return fault
     names = table["competitors"]
-    right = PRETRAINED in names and set(table["averages"]) == set(names)
-    if not right or not _GLUE_ROW.keys().isdisjoint(names):
+    is_right = PRETRAINED in names and set(table["averages"]) == set(names)
+    if not is_right or not GLUE_ROW_FIELDS.keys().isdisjoint(names):
         return f"competitors lack {PRETRAINED}, or are not those of the averages"
-    checks = _GLUE_ROW | dict.fromkeys(names, _COMPETITOR)
+    checks = GLUE_ROW_FIELDS | dict.fromkeys(names, COMPETITOR)
     for number, row in enumerate(table["rows"], 1):
-        if wrong := _unlike(row, checks):
-            return f"in row {number}, {wrong}"
+        if fault := _find_mismatch(row, checks):
+            return f"in row {number}, {fault}"
         for name in names:
-            if wrong := _unlike(row[name], _VALUES):
-                return f"in row {number}, {name}: {wrong}"
+            if fault := _find_mismatch(row[name], GLUE_VALUE_FIELDS):
+                return f"in row {number}, {name}: {fault}"
         for name, one in row["against"].items():
-            if wrong := _unlike(one, _APART) if isinstance(one, dict) else "it holds no names":
-                return f"in row {number}, against {name}: {wrong}"
+            if (
+                fault := _find_mismatch(one, GLUE_COMPARISON_FIELDS)
+                if isinstance(one, dict)
+                else "it holds no names"
+            ):
+                return f"in row {number}, against {name}: {fault}"
     return ""
 
 
-def _unlike(
-    content: Mapping[str, Any], checks: "Mapping[str, _Must]", *, needed: bool = True
+def _find_mismatch(
+    content: Mapping[str, Any], checks: "Mapping[str, FieldCheck]", *, needed: bool = True
 ) -> str:
-    """The first value that is not what it must be, in words."""
-    for name, (right, what) in checks.items():
+    """The first value that fails its check, in words; "" if there is none."""
+    for name, (is_right, what) in checks.items():
         if name not in content and needed:
             return f"{name} is missing"
-        if name in content and not right(content[name]):
+        if name in content and not is_right(content[name]):
             return f"{name} is not {what}"
     return ""
 
@@ -177,15 +192,15 @@ def _is_number(value: object, *, low: float, high: float) -> bool:
 
 
 def _is_count(value: object, *, least: int = 0) -> bool:
-    return type(value) is int and least <= value < LARGEST
+    return type(value) is int and least <= value < MAX_EXACT_INTEGER
 
 
 def _is_share(value: object, *, low: float = 0.0) -> bool:
     return _is_number(value, low=low - 1e-6, high=1 + 1e-6)  # sums of floats round
 
 
-def _is_list(value: object, right: Callable[[Any], bool]) -> bool:
-    return isinstance(value, list) and all(map(right, value))
+def _is_list(value: object, is_right: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(is_right, value))
 
 
 def _is_square(value: object) -> bool:
@@ -210,13 +225,13 @@ def _is_data(value: object) -> bool:
     return value is None or texts
 
 
-_Must = tuple[Callable[[Any], bool], str]  # what a value must be, and that in words
-_TEXT: _Must = (_is_text, "text")
-_OR_NONE: _Must = (lambda value: value is None or _is_text(value), "text")
-_SHARES: _Must = (lambda v: _is_list(v, _is_share) and bool(v), "a list of numbers from 0 to 1")
-_DIFFERENCE: _Must = (lambda value: _is_share(value, low=-1.0), "a number from -1 to 1")
-_SCORE: dict[str, _Must] = {
-    "kind": _TEXT,
+FieldCheck = tuple[Callable[[Any], bool], str]  # what a value must be, and that in words
+TEXT: FieldCheck = (_is_text, "text")
+TEXT_OR_NONE: FieldCheck = (lambda value: value is None or _is_text(value), "text")
+SHARES: FieldCheck = (lambda v: _is_list(v, _is_share) and bool(v), "a list of numbers from 0 to 1")
+DIFFERENCE: FieldCheck = (lambda value: _is_share(value, low=-1.0), "a number from -1 to 1")
+SCORE_FIELDS: dict[str, FieldCheck] = {
+    "kind": TEXT,
     "n_test": (_is_count, "a count"),
     "sentences": (lambda value: _is_list(value, _is_text), "a list of texts"),
     "rows": (
@@ -224,77 +239,80 @@ _SCORE: dict[str, _Must] = {
         "a list of rows",
     ),
 }
-_NEWER: dict[str, _Must] = {  # that the first versions did not file
+OPTIONAL_FIELDS: dict[str, FieldCheck] = {  # that the first versions did not file
     "step": (_is_count, "a count"),
     "layer": (lambda value: value is None or type(value) in (int, str), "a layer"),
-    "pooling": _OR_NONE,
-    "window": _OR_NONE,
-    "k": (lambda v: v in (None, "chosen") or _is_count(v, least=1), 'a count or "chosen"'),
+    "pooling": TEXT_OR_NONE,
+    "window": TEXT_OR_NONE,
+    "k": (lambda v: v in (None, CHOSEN) or _is_count(v, least=1), f'a count or "{CHOSEN}"'),
     "warnings": (lambda value: _is_list(value, _is_text), "a list of texts"),
-    **dict.fromkeys(("train", "test", "weights"), _TEXT),
+    **dict.fromkeys(("train", "test", "weights"), TEXT),
     "data": (_is_data, "the places of its examples"),
     "classes": (lambda v: v is None or _is_list(v, _is_text), "a list of names"),
     "confusion": (_is_square, "a square of counts"),
 }
-_ROW: dict[str, _Must] = {
-    "competitor": _TEXT,
+ROW_FIELDS: dict[str, FieldCheck] = {
+    "competitor": TEXT,
     "mean": (_is_share, "a number from 0 to 1"),
     "deviation": (lambda value: value is None or _is_share(value), "a number from 0 to 1"),
 }
-_SEEDS: dict[str, _Must] = {
+SEED_FIELDS: dict[str, FieldCheck] = {
     "drawn": (lambda value: type(value) is bool, "true or false"),
-    **dict.fromkeys(("accuracies", "values"), _SHARES),
+    **dict.fromkeys(("accuracies", "values"), SHARES),
     "k": (lambda v: _is_list(v, lambda k: _is_count(k, least=1)) and bool(v), "a list of counts"),
 }
-_RETRIEVED: dict[str, _Must] = {"measure": _TEXT}
-_PROBED: dict[str, _Must] = {
+RETRIEVAL_FIELDS: dict[str, FieldCheck] = {"measure": TEXT}
+PROBE_FIELDS: dict[str, FieldCheck] = {
     "per_class": (lambda v: v == "all" or _is_count(v, least=1), 'a count or "all"'),
     "n_train": (lambda value: _is_count(value, least=1), "a count of at least 1"),
 }
-_AGAINST: dict[str, _Must] = {
-    **dict.fromkeys(("difference", "low", "high"), _DIFFERENCE),
-    "verdict": _TEXT,
+COMPARISON_FIELDS: dict[str, FieldCheck] = {
+    **dict.fromkeys(("difference", "low", "high"), DIFFERENCE),
+    "verdict": TEXT,
 }
-_APART: dict[str, _Must] = {  # correlations may differ by 2
+GLUE_COMPARISON_FIELDS: dict[str, FieldCheck] = {  # correlations may differ by 2
     **dict.fromkeys(
         ("difference", "low", "high"),
         (lambda v: _is_number(v, low=-2.0, high=2.0), "a number from -2 to 2"),
     ),
-    "verdict": _TEXT,
+    "verdict": TEXT,
 }
-_SIGNED: _Must = (lambda v: _is_share(v, low=-1.0), "a number from -1 to 1")  # a correlation
-_VALUES: dict[str, _Must] = {
+CORRELATION: FieldCheck = (
+    lambda v: _is_share(v, low=-1.0),
+    "a number from -1 to 1",
+)  # a correlation
+GLUE_VALUE_FIELDS: dict[str, FieldCheck] = {
     "values": (
         lambda v: _is_list(v, lambda one: _is_share(one, low=-1.0)) and bool(v),
         "a list of numbers from -1 to 1",
     ),
-    "mean": _SIGNED,
-    "median": _SIGNED,
+    "mean": CORRELATION,
+    "median": CORRELATION,
     "deviation": (lambda v: v is None or _is_number(v, low=0.0, high=2.0), "a number from 0 to 2"),
 }
-_COMPETITOR: _Must = (lambda value: isinstance(value, dict), "values")
-_GLUE: dict[str, _Must] = {
+COMPETITOR: FieldCheck = (lambda value: isinstance(value, dict), "values")
+GLUE_FIELDS: dict[str, FieldCheck] = {
     "mode": (lambda value: value in MODES, "frozen or finetune"),
     "centre": (lambda value: value in ("mean", "median"), "mean or median"),
     "step": (_is_count, "a count"),
-    "published": _TEXT,
+    "published": TEXT,
     "competitors": (lambda v: _is_list(v, _is_text) and bool(v), "a list of texts"),
-    "sentences": _SCORE["sentences"],
+    "sentences": SCORE_FIELDS["sentences"],
     **dict.fromkeys(("asked", "data"), (_is_table, "values by task")),
-    "rows": _SCORE["rows"],
+    "rows": SCORE_FIELDS["rows"],
     "averages": (
         lambda value: isinstance(value, dict) and all(map(_is_averages, value.values())),
         "averages by competitor",
     ),
 }
-_GLUE_ROW: dict[str, _Must] = {
-    **dict.fromkeys(("column", "metric"), _TEXT),
-    "published": (lambda v: v is None or _SIGNED[0](v), _SIGNED[1]),
+GLUE_ROW_FIELDS: dict[str, FieldCheck] = {
+    **dict.fromkeys(("column", "metric"), TEXT),
+    "published": (lambda v: v is None or CORRELATION[0](v), CORRELATION[1]),
     "against": (lambda value: isinstance(value, dict), "comparisons by competitor"),
 }
 
 
-def score_text(score: dict[str, Any]) -> str:
+def format_score_json(score: dict[str, Any]) -> str:
     """JSON with a line for each value, but for the matrix, which has one for each class."""
     matrix = [json.dumps(row) for row in score.pop("confusion", [])]
     text = json.dumps(score, indent=1)

@@ -1,13 +1,14 @@
 """From a request to what the loop needs: data, needs, encoder and method, each made once."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from selfwise.core.config_class import flatten_config
 from selfwise.core.device import resolve_device
+from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.plugins import digest_code
 from selfwise.core.process import limit_threads
+from selfwise.core.progress import print_progress
 from selfwise.methods import Method
 from selfwise.modalities.modality import OpenData, Opening, Steps
 from selfwise.runs.build import (
@@ -66,7 +67,7 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
     about = dict(method.about)
     if about and not quiet:
         text = ", ".join(f"{name} {value:g}" for name, value in about.items())
-        print(f"{request.method}: {text}", file=sys.stderr, flush=True)
+        print_progress(f"{request.method}: {text}")
     record = make_record(request, run_data, training, sources, about)
     code = RunCode(kind, request.encoder.factory)
     return PreparedRun(record, training, method, run_data, source, code, config.seed)
@@ -84,7 +85,7 @@ def make_record(
     values = flatten_config(config)
     values |= {"encoder": request.encoder.name} | dict(data.resolved)
     chosen = {name: value for name, value in request.encoder.options if value is not None}
-    values = {n: v for n, v in values.items() if not n.startswith("encoder.")}
+    values = {n: v for n, v in values.items() if not n.startswith(ENCODER_PREFIX)}
     values |= {f"encoder.{name}": value for name, value in chosen.items()}
     sources = dict.fromkeys(values, "default") | dict.fromkeys(data.resolved, "data")
     sources |= dict.fromkeys((f"encoder.{n}" for n in kind.encoder_options), "method")

@@ -12,7 +12,6 @@ from torch import nn
 from selfwise.core.config_class import (
     AbsolutePath,
     Config,
-    format_flag,
     list_option_paths,
     list_sections,
     make_config,
@@ -20,6 +19,7 @@ from selfwise.core.config_class import (
     merge_values,
     nest_values,
     select_values,
+    spell_option,
 )
 from selfwise.core.plugins import (
     FROM_PYTHON,
@@ -95,8 +95,9 @@ class RunRequest:
         for what, name in (("method", self.method), ("encoder", self.encoder.name)):
             if name == FROM_PYTHON:
                 raise ValueError(
-                    f"--devices starts processes that import the {what} themselves, and this one "
-                    "lives in Python alone: put it into a file and name it FILE.py:NAME"
+                    f"{spell_option('devices')} starts processes that import the {what} "
+                    "themselves, and this one lives in Python alone: put it into a file and name "
+                    "it FILE.py:NAME"
                 )
 
 
@@ -162,7 +163,7 @@ def make_request(
     data: object,
     encoder: str | EncoderFactory | nn.Module = "",
     start: str | Path = "",
-    spell: Callable[[str], str] = format_flag,
+    spell: Callable[[str], str] = spell_option,
 ) -> RunRequest:
     """A run as the user describes it, with every option checked.
 

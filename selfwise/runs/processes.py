@@ -1,7 +1,7 @@
-"""Going on with a run in its folder, by one process or by several together.
+"""Continuing a run in its folder, by one process or by several together.
 
 The first process prepares a run and writes its folder. The others open what is there, as a run that
-is resumed does, so that they need to be told nothing but the folder.
+is resumed does, so that they need nothing but the folder.
 """
 
 import json
@@ -37,26 +37,27 @@ from selfwise.runs.build import (
     build_started,
     check_code,
     find_code,
+    make_recorded_plan,
     open_newest,
-    recorded_encoder,
-    recorded_plan,
+    read_encoder_choice,
 )
 from selfwise.runs.names import IMPORTED, name_data
 from selfwise.runs.prepare import PreparedRun
 from selfwise.runs.pretrain_config import needs_class
-from selfwise.runs.resume_checks import check_settled
+from selfwise.runs.resume_checks import check_settings
 from selfwise.runs.run_yaml import RunRecord, has_record, read_record
 from selfwise.training import checkpoint
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import fit
 
-SEEN = 60.0  # seconds until a folder of the network shows what another machine has written
-BEFORE = "it was the first one, before the work began, and has said why"
-AGAIN = "nothing was written: give the command again"
-MANY = 4  # processes for each core: more is a mistake
+# seconds until a folder of the network shows what another machine has written
+FOLDER_TIMEOUT = 60.0
+FAILED_EARLY_HINT = "it was the first one, before the work began, and has said why"
+RETRY_HINT = "nothing was written: give the command again"
+MAX_PROCESSES_PER_CORE = 4  # more is a mistake
 # -P: a json.py in the current folder must not be run in place of Python's own
 PYTHON = (sys.executable, "-P")
-COMMAND = (
+MEMBER_CODE = (
     "import sys; from selfwise.runs.processes import run_member; sys.exit(run_member(sys.argv[1]))"
 )
 
@@ -83,10 +84,10 @@ def reopen_run(folder: Path, data: object = None, code: RunCode | None = None) -
     check_code(folder, record, code)
     saved = checkpoint.find_latest(folder / "checkpoints")[0]
     if saved is not None:
-        check_settled(folder, saved)
+        check_settings(folder, saved)
     examples = record.data if data is None else data
-    run_data = _open_again(folder, record, code, examples)
-    plan = recorded_plan(record, code, pretrained=saved is None)
+    run_data = _reopen_data(folder, record, code, examples)
+    plan = make_recorded_plan(record, code, pretrained=saved is None)
     start = record.option("start") if saved is None else ""
     method = build_started(plan, run_data, run_data.inputs, start=start)
     training = record.training
@@ -99,12 +100,12 @@ def reopen_run(folder: Path, data: object = None, code: RunCode | None = None) -
     return PreparedRun(record, training, method, run_data, source, code, record.seed)
 
 
-def _open_again(folder: Path, record: RunRecord, code: RunCode, data: object) -> OpenData:
+def _reopen_data(folder: Path, record: RunRecord, code: RunCode, data: object) -> OpenData:
     """The data of a run, with what its folder keeps of them."""
     modality = modality_of(code.method)
     opening = Opening(
         method=code.method,
-        encoder=recorded_encoder(record, code),
+        encoder=read_encoder_choice(record, code),
         open_run=open_newest,
         folder=folder,
         needs=record.needs_options(needs_class(code.method)),
@@ -130,10 +131,10 @@ def check_together(devices: int, device: str, data: object) -> None:
         raise ValueError(
             f"--devices {devices} is more than the {torch.cuda.device_count()} GPUs of this machine"
         )
-    if devices > (most := MANY * (os.cpu_count() or 1)):
+    if devices > (max_devices := MAX_PROCESSES_PER_CORE * (os.cpu_count() or 1)):
         raise ValueError(
-            f"--devices {devices} is more than {most}: each process needs a core of its own, and "
-            f"this machine has {os.cpu_count()}"
+            f"--devices {devices} is more than {max_devices}: each process needs a core of its "
+            f"own, and this machine has {os.cpu_count()}"
         )
 
 
@@ -154,13 +155,13 @@ def lead_run(folder: Path, training: ResolvedTraining) -> Iterator[DistributedEn
     if training.devices == 1:
         yield SINGLE_PROCESS
         return
-    command = [*PYTHON, "-c", COMMAND, str(folder.resolve())]
+    command = [*PYTHON, "-c", MEMBER_CODE, str(folder.resolve())]
     with launch_workers(
         command,
         training.devices,
         device_type=device_type(training.device),
         threads=training.threads,
-        resume_hint=_go_on(folder),
+        resume_hint=_format_resume_hint(folder),
     ) as env:
         yield env
         wait_for_all()
@@ -174,7 +175,7 @@ def run_member(folder: str) -> int:
         join_when_ready(env, store, device_type(run.training.device))
         _train(run, Path(folder), env)
 
-    return run_worker(work, _go_on(Path(folder)))
+    return run_worker(work, _format_resume_hint(Path(folder)))
 
 
 @contextmanager
@@ -187,26 +188,28 @@ def lead_shared_work(
     as JSON.
     """
     line = [*PYTHON, "-c", command, *words, json.dumps(options)]
-    each = max(1, torch.get_num_threads() // count_local_processes(devices))
+    num_threads = max(1, torch.get_num_threads() // count_local_processes(devices))
     if (env := detect_env()) is not None and env.rank:
-        with report_peer_failure(BEFORE):
+        with report_peer_failure(FAILED_EARLY_HINT):
             join_process_group(env, "cpu")
-        with report_peer_failure(AGAIN), limit_threads(each):
+        with report_peer_failure(RETRY_HINT), limit_threads(num_threads):
             yield env
         return
-    together = launch_workers(line, devices, device_type="cpu", threads=each, resume_hint=AGAIN)
-    with limit_threads(each if devices > 1 else 0), together as env:
+    workers = launch_workers(
+        line, devices, device_type="cpu", threads=num_threads, resume_hint=RETRY_HINT
+    )
+    with limit_threads(num_threads if devices > 1 else 0), workers as env:
         yield env
 
 
 def join_shared_work(work: Callable[[DistributedEnv], None]) -> int:
     """A process that `lead_shared_work` has started, from its beginning to its end."""
 
-    def meet(env: DistributedEnv, store: TCPStore) -> None:
+    def join_and_work(env: DistributedEnv, store: TCPStore) -> None:
         join_when_ready(env, store, "cpu")
         work(env)
 
-    return run_worker(meet, AGAIN)
+    return run_worker(join_and_work, RETRY_HINT)
 
 
 def join_run(
@@ -216,10 +219,10 @@ def join_run(
 
     They wait until the first one has prepared the run.
     """
-    with report_peer_failure(BEFORE):
+    with report_peer_failure(FAILED_EARLY_HINT):
         join_process_group(env, device_type(resolve_device(device)))
-    with report_peer_failure(_go_on(folder)):
-        _wait_for(folder)
+    with report_peer_failure(_format_resume_hint(folder)):
+        _wait_for_run(folder)
         run = reopen_run(folder, data if name_data(data) == FROM_PYTHON else None, code)
         try:
             _train(run, folder, env)
@@ -227,11 +230,11 @@ def join_run(
             raise SystemExit(130) from None  # the first process says so
 
 
-def _wait_for(folder: Path) -> None:
+def _wait_for_run(folder: Path) -> None:
     """Until this machine sees the run that the first process has prepared, or it never will."""
-    until = monotonic() + SEEN
+    deadline = monotonic() + FOLDER_TIMEOUT
     while not has_record(folder):
-        if monotonic() > until:
+        if monotonic() > deadline:
             raise ValueError(
                 f"{folder.resolve()} is no run on {gethostname()}, and the first process has made "
                 "one there: all machines of a run have to see the same folder"
@@ -245,5 +248,5 @@ def _train(run: PreparedRun, folder: Path, env: DistributedEnv) -> None:
     wait_for_all()
 
 
-def _go_on(folder: Path) -> str:
+def _format_resume_hint(folder: Path) -> str:
     return f"go on with: selfwise resume {folder}"

@@ -15,17 +15,17 @@ from selfwise.core.config_class import (
     list_option_paths,
     list_sections,
 )
+from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.plugins import FROM_PYTHON, is_import_path
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.pretrain_config import config_class
-from selfwise.runs.run_yaml import ENCODER, RunRecord
-from selfwise.training.config import MACHINE as CHOSEN
-from selfwise.training.config import PAPER
+from selfwise.runs.run_yaml import RunRecord
+from selfwise.training.config import MACHINE, PAPER
 from selfwise.training.optimizers import scale_lr
 
-MACHINE = (*CHOSEN, "workers")  # chosen by the machine unless given
-LENGTHS = ("epochs", "minutes")
-WIDTH = 88  # characters of a line of the command
+MACHINE_OPTIONS = (*MACHINE, "workers")  # chosen by the machine unless given
+LENGTH_OPTIONS = ("epochs", "minutes")
+LINE_WIDTH = 88  # characters of a line of the command
 
 
 class Change(NamedTuple):
@@ -52,29 +52,29 @@ def list_changes(record: RunRecord) -> dict[str, Change]:
         name: Change(value, defaults.get(name))
         for name, (value, source) in record.resolved.items()
         if (source in ("user", "start") or name == "steps")
-        and name not in (*MACHINE, *LENGTHS)
+        and name not in (*MACHINE_OPTIONS, *LENGTH_OPTIONS)
         and value not in (None, "")
         and value != defaults.get(name)
     }
 
 
-def reproduce_command(record: RunRecord, *, out: str) -> ReproduceCommand:
+def format_reproduce_command(record: RunRecord, *, out: str) -> ReproduceCommand:
     """The command that makes a run with the same options in the folder `out`, for a shell."""
     if record.data == IMPORTED:
         return _import_command(record, out)
     notes: list[str] = []
-    values = {n: v for n, v in record.config.items() if n not in ("method", *LENGTHS)}
+    values = {n: v for n, v in record.config.items() if n not in ("method", *LENGTH_OPTIONS)}
     values |= {"steps": record.steps}
-    values |= {n: value for n in MACHINE if (value := record.get(n)) is not None}
+    values |= {n: value for n in MACHINE_OPTIONS if (value := record.get(n)) is not None}
     if values["data"] == FROM_PYTHON:
         values["data"] = "PATH"
         notes.append("The data were given in Python: write them to files and name them as PATH.")
-    for name in LENGTHS:
+    for name in LENGTH_OPTIONS:
         if amount := record.config.get(name):
             notes.append(f"It was told {name} {amount:g}, which came to {record.steps:,} steps.")
-    if lost := _unknown_options(record, values):
+    if lost := _find_unknown_options(record, values):
         notes.append(f"Options of another version are left out: {', '.join(lost)}.")
-    words = [_as_words(n, v) for n, v in values.items() if n not in lost]
+    words = [_format_words(n, v) for n, v in values.items() if n not in lost]
     first = f"selfwise pretrain {shlex.quote(record.method)}"
     return ReproduceCommand(_wrap([first, *words, f"--out {shlex.quote(out)}"]), notes)
 
@@ -88,11 +88,11 @@ def _import_command(record: RunRecord, out: str) -> ReproduceCommand:
     return ReproduceCommand(shlex.join([*words, "--out", out]), [note])
 
 
-def _as_words(name: str, value: object) -> str:
+def _format_words(name: str, value: object) -> str:
     """An option as a shell and the command line read it; values of encoders are YAML."""
     if isinstance(value, bool):
         value = "yes" if value else "no"
-    elif isinstance(value, str) and name.startswith(ENCODER) and not _is_plain_text(value):
+    elif isinstance(value, str) and name.startswith(ENCODER_PREFIX) and not _is_plain_text(value):
         value = json.dumps(value)
     text = shlex.quote(str(value))
     return f"{format_flag(name)}{'=' if text.startswith('--') else ' '}{text}"
@@ -110,21 +110,23 @@ def _wrap(words: list[str]) -> str:
     """Lines that a shell reads as one."""
     lines = [words[0]]
     for word in words[1:]:
-        if len(lines[-1]) + len(word) < WIDTH:
+        if len(lines[-1]) + len(word) < LINE_WIDTH:
             lines[-1] += f" {word}"
         else:
             lines.append(f"  {word}")
     return " \\\n".join(lines)
 
 
-def _unknown_options(record: RunRecord, values: Mapping[str, Any]) -> list[str]:
+def _find_unknown_options(record: RunRecord, values: Mapping[str, Any]) -> list[str]:
     """Options that this version does not have; none where the method is not ours."""
     if not _is_known(record):
         return []
     kind = config_class(record.method, record.encoder_name)
     anything = is_open(list_sections(kind)["encoder_options"])
     options = list_option_paths(kind)
-    return [n for n in values if n not in options and not (anything and n.startswith(ENCODER))]
+    return [
+        n for n in values if n not in options and not (anything and n.startswith(ENCODER_PREFIX))
+    ]
 
 
 def _is_known(record: RunRecord) -> bool:
@@ -149,5 +151,5 @@ def _list_defaults(record: RunRecord) -> dict[str, object]:
         defaults["lr"] = scale_lr(kind.paper, int(record.option("batch")))
     if record.modality == "text":
         defaults["tokenizer"] = kind.default_tokenizer
-    defaults |= {f"{ENCODER}{name}": value for name, value in kind.encoder_options.items()}
+    defaults |= {f"{ENCODER_PREFIX}{name}": value for name, value in kind.encoder_options.items()}
     return defaults | {"encoder": kind.default_encoder, "data": None, "steps": None}

@@ -1,6 +1,5 @@
 """Resuming a run that was stopped."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from torch import nn
 from selfwise.core.config_class import format_flag
 from selfwise.core.device import resolve_device
 from selfwise.core.plugins import FROM_PYTHON, allow_plugins
+from selfwise.core.progress import print_progress
 from selfwise.distributed.process_group import detect_env
 from selfwise.methods import Method
 from selfwise.modalities.modality import EncoderFactory
@@ -18,7 +18,7 @@ from selfwise.runs.environment import describe_environment, list_differences
 from selfwise.runs.open import Run, load, resolve_code
 from selfwise.runs.pretrain_config import make_request
 from selfwise.runs.processes import check_as_many, check_together, join_run, lead_run, reopen_run
-from selfwise.runs.resume_checks import NAME, describe_settings
+from selfwise.runs.resume_checks import SETTINGS_KEY, describe_settings
 from selfwise.runs.run_yaml import RunRecord, has_record, read_record
 from selfwise.training.loop import fit
 
@@ -55,8 +55,7 @@ def resume(
     check_together(training.devices, training.device, record.data if data is None else data)
     now = describe_environment(training.threads, resolve_device(training.device))
     for difference in list_differences(record.environment, now):
-        text = f"warning: {difference}: the result may differ in the last bits"
-        print(text, file=sys.stderr, flush=True)
+        print_progress(f"warning: {difference}: the result may differ in the last bits")
     probes = prepared.data.probes(prepared.method, training, seed=prepared.seed)
     prepared.data.save(folder)  # after the probes, since some write there
     with lead_run(folder, training) as env:
@@ -68,7 +67,7 @@ def resume(
             out=folder,
             probes=probes,
             quiet=quiet,
-            beside={NAME: describe_settings(folder, prepared.record)},
+            extra_state={SETTINGS_KEY: describe_settings(folder, prepared.record)},
             env=env,
         )
     return load(folder, method=code.method, encoder=code.encoder)
@@ -102,7 +101,7 @@ def pretrain_or_resume(
             **options,
         )
     record = read_record(folder)
-    requested = _asked_again(record, method, options, data, encoder, start, seed)
+    requested = _normalise_request(record, method, options, data, encoder, start, seed)
     for name, value in requested.items():
         before = record.config.get(name, record.get(name))
         if value != before:
@@ -113,7 +112,7 @@ def pretrain_or_resume(
     return resume(folder, data=data if record.data == FROM_PYTHON else None, quiet=quiet)
 
 
-def _asked_again(
+def _normalise_request(
     record: RunRecord,
     method: str,
     options: Mapping[str, Any],

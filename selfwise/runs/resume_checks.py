@@ -9,31 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from selfwise.runs.run_yaml import FILE, RunRecord, read_record
-from selfwise.training.checkpoint import Checkpoint, compute_checksum
+from selfwise.training.checkpoint import Checkpoint, hash_file_hex
 
 # options that change where and how a run is computed and saved, and not what
 MAY_CHANGE = ("data", "start", "device", "workers", "keep", "save_every", "wandb")
-KEPT = ("tokenizer", "units", "needs.safetensors")  # what the modalities write into a run folder
-HERE = "./"  # in front of the names of files, which options may have too
-NAME = "settled"  # in the state of a checkpoint
+# what the modalities write into a run folder
+SAVED_FILES = ("tokenizer", "units", "needs.safetensors")
+FILE_PREFIX = "./"  # in front of the names of files, which options may have too
+SETTINGS_KEY = "settled"  # in the state of a checkpoint
 
-Settled = dict[str, Any]  # plain JSON
+RunSettings = dict[str, Any]  # plain JSON
 
 
-def describe_settings(folder: Path, record: RunRecord) -> Settled:
+def describe_settings(folder: Path, record: RunRecord) -> RunSettings:
     """Options, facts and checksums of the files of a run folder by name, as plain JSON."""
-    values: Settled = {"method": record.method}
+    values: RunSettings = {"method": record.method}
     values |= {n: choice.value for n, choice in record.resolved.items() if n not in MAY_CHANGE}
     values |= {f"data_info.{n}": value for n, value in record.info.model_dump(mode="json").items()}
     values |= {f"needs.{n}": dict(about) for n, about in record.needs.items()}
     values |= {f"code.{place}": code for place, code in record.code.items()}
-    plain: Settled = json.loads(json.dumps(values | _checksums(folder)))
+    plain: RunSettings = json.loads(json.dumps(values | _hash_saved_files(folder)))
     return plain
 
 
-def check_settled(folder: Path, saved: Checkpoint) -> None:
+def check_settings(folder: Path, saved: Checkpoint) -> None:
     """Raises ValueError naming the first option or file that a resumed run would have otherwise."""
-    if saved.state.get(NAME) is None:
+    if saved.state.get(SETTINGS_KEY) is None:
         raise ValueError(
             f"{saved.folder} does not say which options it was saved with, as another version of "
             "selfwise wrote it: start the run again in another folder"
@@ -46,11 +47,11 @@ def check_unchanged(folder: Path, saved: Checkpoint) -> None:
 
     A checkpoint of an imported run, or of an earlier version, does not say what that was.
     """
-    before, now = saved.state.get(NAME), describe_settings(folder, read_record(folder))
-    if before is None or (name := _first_difference(before, now)) is None:
+    before, now = saved.state.get(SETTINGS_KEY), describe_settings(folder, read_record(folder))
+    if before is None or (name := _find_first_difference(before, now)) is None:
         return
-    if name.startswith(HERE):
-        what, values = folder / name.removeprefix(HERE), ""
+    if name.startswith(FILE_PREFIX):
+        what, values = folder / name.removeprefix(FILE_PREFIX), ""
     else:
         is_now, was = (part.get(name, "absent") for part in (now, before))
         what, values = folder / FILE, f" ({name} is {is_now}, and was {was})"
@@ -60,13 +61,16 @@ def check_unchanged(folder: Path, saved: Checkpoint) -> None:
     )
 
 
-def _first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+def _find_first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     names = sorted({*before, *now})
-    return next((n for n in names if before.get(n, NAME) != now.get(n, NAME)), None)
+    missing = object()
+    return next((n for n in names if before.get(n, missing) != now.get(n, missing)), None)
 
 
-def _checksums(folder: Path) -> dict[str, str]:
-    paths = [path for name in KEPT for path in (folder / name, *(folder / name).rglob("*"))]
+def _hash_saved_files(folder: Path) -> dict[str, str]:
+    paths = [path for name in SAVED_FILES for path in (folder / name, *(folder / name).rglob("*"))]
     return {
-        f"{HERE}{p.relative_to(folder)}": compute_checksum(p) for p in sorted(paths) if p.is_file()
+        f"{FILE_PREFIX}{p.relative_to(folder)}": hash_file_hex(p)
+        for p in sorted(paths)
+        if p.is_file()
     }

@@ -13,6 +13,7 @@ import yaml
 
 from selfwise.core.config_class import Config, list_sections, make_config
 from selfwise.core.files import write_file
+from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.modalities import find_modality
 from selfwise.training.config import ResolvedTraining
 
@@ -20,7 +21,6 @@ C = TypeVar("C", bound=Config)
 
 FILE = "run.yaml"
 FORMAT = 2  # raised when a reader of older folders would misunderstand newer ones
-ENCODER = "encoder."  # in front of the options of the encoder
 _KEYS = ("format", "method", "modality", "config", "resolved", "data_info", "environment")
 
 
@@ -96,14 +96,20 @@ class RunRecord:
     def encoder_options(self) -> Mapping[str, Any]:
         """The options of the encoder that were chosen."""
         return {
-            n.removeprefix(ENCODER): v for n, v in self.options.items() if n.startswith(ENCODER)
+            n.removeprefix(ENCODER_PREFIX): v
+            for n, v in self.options.items()
+            if n.startswith(ENCODER_PREFIX)
         }
 
     @property
     def chosen_encoder_options(self) -> Mapping[str, Any]:
         """The options of the encoder that are not left at their defaults."""
         options = self.encoder_options
-        return {n: v for n, v in options.items() if self.resolved[ENCODER + n].source != "default"}
+        return {
+            n: v
+            for n, v in options.items()
+            if self.resolved[ENCODER_PREFIX + n].source != "default"
+        }
 
     def needs_options(self, kind: type[Config]) -> Config:
         """The options of a method's needs, given their config class."""

@@ -6,9 +6,9 @@ from typing import Any
 
 from selfwise.core.rng import hash_keys
 from selfwise.evaluation.scores.bootstrap import describe_difference
-from selfwise.evaluation.scores.probe_score import PRETRAINED, describe_neighbours, format_percent
+from selfwise.evaluation.scores.names import CHOSEN, PRETRAINED, RETRIEVAL
+from selfwise.evaluation.scores.probe_score import describe_neighbours, format_percent
 
-RETRIEVAL = "retrieval"
 KINDS = {  # in the order in which they are shown
     "linear": "linear probe",
     "weighted": "linear probe of all layers",
@@ -17,12 +17,13 @@ KINDS = {  # in the order in which they are shown
     "knn": "probe by nearest neighbours",
     RETRIEVAL: "retrieval",
 }
-EXAMPLES = ("train", "test")  # digests: accuracies on others cannot be compared
-MANNER = ("kind", "layer", "pooling", "window", "k")  # in which a score was measured
-SAME = (*MANNER, *EXAMPLES, "step", "weights")  # then it is one score
-ALL, CHOSEN = "all", "chosen"  # label budget; k of nearest neighbours, on training examples
-HALF = 5e-4  # of a tenth of a percent: a deviation below is shown as 0.0
-FORMER_K = 200  # of nearest neighbours, in files that are too old to say
+EXAMPLE_KEYS = ("train", "test")  # digests: accuracies on others cannot be compared
+MEASUREMENT_KEYS = ("kind", "layer", "pooling", "window", "k")  # in which a score was measured
+# files that agree in all of these are one score
+IDENTITY_KEYS = (*MEASUREMENT_KEYS, *EXAMPLE_KEYS, "step", "weights")
+ALL = "all"  # a label budget
+ROUNDS_TO_ZERO = 5e-4  # of a tenth of a percent: a deviation below is shown as 0.0
+LEGACY_K = 200  # of nearest neighbours, in files that are too old to say
 
 Row = Mapping[str, Any]
 
@@ -46,12 +47,12 @@ class ScoreGroup:
         parts += [f"layer {self['layer']}"] if self["layer"] is not None else []
         parts += [f"pooling {self['pooling']}"] if self["pooling"] else []
         parts += [f"window {self['window']}"] if self["window"] else []
-        if kind == "knn" and (k := self["k"] or FORMER_K) != CHOSEN:
+        if kind == "knn" and (k := self["k"] or LEGACY_K) != CHOSEN:
             parts += [f"k {k}"]
         return ", ".join(parts)
 
     @property
-    def on(self) -> str:
+    def test_data(self) -> str:
         """Where its test examples are; "" in files that are too old to say."""
         data = self["data"] or {}
         return data.get("test") or (f"a fifth of {data['train']}" if data.get("train") else "")
@@ -70,8 +71,8 @@ class ScoreGroup:
         rows: dict[tuple[int | str, str], Row] = {}
         for row in (row for file in self.files for row in file["rows"]):
             key = (row[self.axis], row["competitor"])
-            more = key not in rows or count_seeds(row) >= count_seeds(rows[key])
-            if more or not row.get("drawn", True):
+            replaces = key not in rows or count_seeds(row) >= count_seeds(rows[key])
+            if replaces or not row.get("drawn", True):
                 rows[key] = row
         return rows
 
@@ -93,8 +94,8 @@ class ScoreGroup:
         """What the differences are, and whether they are above the noise."""
         if self["kind"] == RETRIEVAL:
             return list(self["sentences"])
-        said = [text for budget in self.places for text in self._of_budget(budget)]
-        return [*said, *self.warnings]
+        sentences = [text for budget in self.places for text in self._of_budget(budget)]
+        return [*sentences, *self.warnings]
 
     @property
     def warnings(self) -> list[str]:
@@ -108,9 +109,12 @@ class ScoreGroup:
             for name, row in rows.items()
             if "difference" in row
         ]
-        said = [f"With {describe_budget(budget)}, {PRETRAINED} against {'; '.join(against)}."]
-        voted = {name: row.get("k", ()) for name, row in rows.items()}
-        return [*(said if against else []), *describe_neighbours(describe_budget(budget), voted)]
+        sentences = [f"With {describe_budget(budget)}, {PRETRAINED} against {'; '.join(against)}."]
+        neighbour_counts = {name: row.get("k", ()) for name, row in rows.items()}
+        return [
+            *(sentences if against else []),
+            *describe_neighbours(describe_budget(budget), neighbour_counts),
+        ]
 
     def table(self) -> list[list[str]]:
         """A line for each budget or measure, a column for each competitor, in percent."""
@@ -123,21 +127,24 @@ class ScoreGroup:
 
 
 def title_groups(groups: Sequence[ScoreGroup]) -> list[str]:
-    """A title for each; where that is also one of other examples, with their place and digest."""
+    """A title for each group; where groups of other examples share it, with the examples' place."""
     examples: dict[str, set[tuple[Any, ...]]] = {}
-    for one in groups:
-        examples.setdefault(one.title, set()).add(_examples(one))
-    return [one.title if len(examples[one.title]) == 1 else _full(one) for one in groups]
+    for group in groups:
+        examples.setdefault(group.title, set()).add(_list_example_keys(group))
+    return [
+        group.title if len(examples[group.title]) == 1 else _title_with_examples(group)
+        for group in groups
+    ]
 
 
-def _examples(one: ScoreGroup) -> tuple[Any, ...]:
-    return tuple(one[name] for name in EXAMPLES)
+def _list_example_keys(group: ScoreGroup) -> tuple[Any, ...]:
+    return tuple(group[name] for name in EXAMPLE_KEYS)
 
 
-def _full(one: ScoreGroup) -> str:
+def _title_with_examples(group: ScoreGroup) -> str:
     """The title with the test examples, and the beginning of a digest of all examples."""
-    on = f" on {one.on}" if one.on else ""
-    return f"{one.title}{on} ({hash_keys(0, repr(_examples(one))) % 16**4:04x})"
+    test_data = f" on {group.test_data}" if group.test_data else ""
+    return f"{group.title}{test_data} ({hash_keys(0, repr(_list_example_keys(group))) % 16**4:04x})"
 
 
 def format_row(row: Row) -> str:
@@ -146,7 +153,7 @@ def format_row(row: Row) -> str:
     With all labels earlier versions filed the deviation over fits that were all the same.
     """
     deviation = row["deviation"]
-    same = row.get("per_class") == ALL and deviation is not None and deviation < HALF
+    same = row.get("per_class") == ALL and deviation is not None and deviation < ROUNDS_TO_ZERO
     return format_percent(row["mean"], None if same else deviation)
 
 
@@ -167,15 +174,15 @@ def group_scores(files: Sequence[Mapping[str, Any]], *, step: int) -> list[Score
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for file in files:
-        groups.setdefault(tuple(file.get(name) for name in SAME), []).append(file)
+        groups.setdefault(tuple(file.get(name) for name in IDENTITY_KEYS), []).append(file)
     scores = [ScoreGroup(group, group[-1].get("step", step) == step) for group in groups.values()]
     kinds = list(KINDS)
-    place = {kind: number for number, kind in enumerate(kinds)}
+    ranks = {kind: number for number, kind in enumerate(kinds)}
     return sorted(
         scores,
-        key=lambda one: (
-            not one.newest,
-            -int(one["step"] or 0),
-            place.get(one["kind"], len(kinds)),
+        key=lambda group: (
+            not group.newest,
+            -int(group["step"] or 0),
+            ranks.get(group["kind"], len(kinds)),
         ),
     )

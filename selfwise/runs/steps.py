@@ -1,12 +1,12 @@
 """How many steps a number of epochs or minutes comes to, measured before the first one."""
 
-import sys
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
 from math import inf
 from time import monotonic
 
+from selfwise.core.progress import print_progress
 from selfwise.runs.prepare import PreparedRun
 from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
@@ -14,9 +14,9 @@ from selfwise.training.memory_estimate import check_memory
 from selfwise.training.progress import format_duration
 from selfwise.training.step_time import Pace, measure_pace
 
-PATIENCE, MEASURED = 10.0, 0.05  # seconds that are measured, and the share of a budget
-LOOK = 0.1  # of a budget: no single look at the representation takes longer
-FEW = 50  # steps that teach an encoder little
+MAX_PACE_SECONDS, PACE_SHARE = 10.0, 0.05  # seconds that are measured, and the share of a budget
+MAX_PROBE_SHARE = 0.1  # of a budget: no single probe of the representation takes longer
+MIN_USEFUL_STEPS = 50  # fewer teach an encoder little
 
 
 def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -> ResolvedTraining:
@@ -24,39 +24,43 @@ def plan_steps(prepared: PreparedRun, probes: Sequence[Probe], *, quiet: bool) -
 
     Steps are measured on copies of the method. Raises ValueError if one does not fit into memory.
     """
-    training, source, seed, begun = prepared.training, prepared.source, prepared.seed, monotonic()
+    training, source, seed, started = prepared.training, prepared.source, prepared.seed, monotonic()
     copy = partial(deepcopy, prepared.method)
     check_memory(copy, source, training, seed=seed)
     if training.steps:
         return training
     length = source.steps_per_epoch
     budget = inf if training.minutes is None else 60 * training.minutes
-    say("measuring how long a step takes", quiet=quiet)
+    print_progress("measuring how long a step takes", quiet=quiet)
     pace = measure_pace(
         copy,
         source,
         training,
         seed=seed,
         probes=probes,
-        patience=min(PATIENCE, MEASURED * budget),
-        longest_look=LOOK * budget,
+        patience=min(MAX_PACE_SECONDS, PACE_SHARE * budget),
+        longest_look=MAX_PROBE_SHARE * budget,
     )
-    if training.minutes is not None and training.health_every and max(pace.looks) > LOOK * budget:
-        say(_no_looks(training, max(pace.looks)), quiet=quiet)
+    if (
+        training.minutes is not None
+        and training.health_every
+        and max(pace.looks) > MAX_PROBE_SHARE * budget
+    ):
+        print_progress(_describe_dropped_probes(training, max(pace.looks)), quiet=quiet)
         training, pace, probes = training.replace(health_every=0), Pace(pace.step, []), []
     if training.minutes is not None:
-        steps = pace.count_steps(budget - (monotonic() - begun), probes)
-        if steps < FEW:
-            say(_few_steps(training, steps, pace.step), quiet=quiet)
+        steps = pace.count_steps(budget - (monotonic() - started), probes)
+        if steps < MIN_USEFUL_STEPS:
+            print_progress(_describe_few_steps(training, steps, pace.step), quiet=quiet)
     else:
         epochs = training.epochs or 0.0
         steps = max(1, round(epochs * length))
     lasts = format_duration(pace.estimate_seconds(steps, probes))
-    say(f"{steps} steps ({steps / length:.1f} epochs), about {lasts}", quiet=quiet)
+    print_progress(f"{steps} steps ({steps / length:.1f} epochs), about {lasts}", quiet=quiet)
     return training.replace(steps=steps, epochs=None, minutes=None)
 
 
-def _few_steps(training: ResolvedTraining, steps: int, seconds: float) -> str:
+def _describe_few_steps(training: ResolvedTraining, steps: int, seconds: float) -> str:
     count = "1 step" if steps == 1 else f"{steps} steps"
     return (
         f"warning: --minutes {training.minutes:g} buys {count} of {seconds:.2g} s each, too few to "
@@ -64,14 +68,8 @@ def _few_steps(training: ResolvedTraining, steps: int, seconds: float) -> str:
     )
 
 
-def _no_looks(training: ResolvedTraining, seconds: float) -> str:
+def _describe_dropped_probes(training: ResolvedTraining, seconds: float) -> str:
     return (
         f"--minutes {training.minutes:g}: a look at the representation would take about "
         f"{seconds:.0f} s, so there is none (--health-every 0)"
     )
-
-
-def say(text: str, *, quiet: bool) -> None:
-    """Print it on stderr, unless nothing is to be printed."""
-    if not quiet:
-        print(text, file=sys.stderr, flush=True)

@@ -63,7 +63,7 @@ class FrameLabels:
 
         Raises ValueError if the recording has not that many: the units are of other recordings.
         """
-        begin, end = (int(place) for place in self.offsets[i : i + 2])
+        begin, end = (int(bound) for bound in self.offsets[i : i + 2])
         if first < 0 or begin + first + count > end:
             raise ValueError(
                 f"recording {i} has units for {end - begin:,} frames, and frames {first:,} to "

@@ -54,11 +54,11 @@ def mfcc_frames(batch: AudioBatch) -> tuple[Float32[Tensor, "b t 39"], Bool[Tens
     piece of a longer recording the differences of the outermost four frames do not see beyond it.
     """
     features = compute_mfcc(batch.x, batch.extent)[:, ::2]
-    place = torch.arange(features.shape[1], device=features.device)
+    frame = torch.arange(features.shape[1], device=features.device)
     if batch.extent is None:
-        return features, torch.ones_like(place, dtype=torch.bool).expand(features.shape[:2])
+        return features, torch.ones_like(frame, dtype=torch.bool).expand(features.shape[:2])
     last = (batch.extent - WINDOW).div(2 * FRAME_SHIFT, rounding_mode="floor")
-    return features, place <= last[:, None]
+    return features, frame <= last[:, None]
 
 
 def _static_coefficients(x: Float32[Tensor, "b s"]) -> Float32[Tensor, "b m 13"]:
@@ -75,11 +75,11 @@ def _static_coefficients(x: Float32[Tensor, "b s"]) -> Float32[Tensor, "b m 13"]
 
 def _slopes(x: Float32[Tensor, "b m d"], own: Int64[Tensor, "b"]) -> Float32[Tensor, "b m d"]:
     """The slope of a line through five frames; a row's own first and last frame are repeated."""
-    place = torch.arange(x.shape[1], device=x.device)
+    frame = torch.arange(x.shape[1], device=x.device)
     last = (own - 1).clamp(min=0)[:, None]
 
     def shifted(by: int) -> Tensor:
-        where = torch.minimum((place + by).clamp(min=0)[None], last)
+        where = torch.minimum((frame + by).clamp(min=0)[None], last)
         return x.gather(1, where[..., None].expand(-1, -1, x.shape[2]))
 
     reach = range(1, DIFFERENCE_REACH + 1)
@@ -90,9 +90,9 @@ def _slopes(x: Float32[Tensor, "b m d"], own: Int64[Tensor, "b"]) -> Float32[Ten
 @cache
 def _tables() -> tuple[Tensor, Tensor, Tensor]:
     """Window (400,), mel bands (257, 23), cosine transform with the lifter (23, 13); float32."""
-    place = torch.arange(WINDOW, dtype=torch.float64)
+    sample = torch.arange(WINDOW, dtype=torch.float64)
     # Povey's window: Hann's, which ends at zero, to the power 0.85
-    window = (0.5 - 0.5 * (2 * math.pi * place / (WINDOW - 1)).cos()) ** 0.85
+    window = (0.5 - 0.5 * (2 * math.pi * sample / (WINDOW - 1)).cos()) ** 0.85
     return window.float(), _mel_bands().float(), _cosines().float()
 
 
@@ -115,7 +115,7 @@ def _mel_bands() -> Float[Tensor, "257 23"]:
 def _cosines() -> Float[Tensor, "23 13"]:
     """DCT-II, orthonormal; Kaldi's lifter evens out the sizes of the coefficients."""
     order = torch.arange(NUM_COEFFICIENTS, dtype=torch.float64)
-    place = torch.arange(NUM_BANDS, dtype=torch.float64)[:, None]
-    table = (math.pi / NUM_BANDS * (place + 0.5) * order).cos() * math.sqrt(2 / NUM_BANDS)
+    band = torch.arange(NUM_BANDS, dtype=torch.float64)[:, None]
+    table = (math.pi / NUM_BANDS * (band + 0.5) * order).cos() * math.sqrt(2 / NUM_BANDS)
     table[:, 0] = math.sqrt(1 / NUM_BANDS)
     return table * (1 + LIFTER / 2 * (math.pi * order / LIFTER).sin())

@@ -15,8 +15,8 @@ from selfwise.testing.examples import COUNT, build_case
 from selfwise.training.optimizers import OPTIMIZERS, build_optimizer
 from selfwise.training.schedules import SHAPES
 
-STEPS, RATE = 60, 3e-3  # of the attempt to learn one batch by heart
-PART = slice(4, 8)
+OVERFIT_STEPS, OVERFIT_LEARNING_RATE = 60, 3e-3  # of the attempt to learn one batch by heart
+PART_ROWS = slice(4, 8)
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def check_global_state(case: Case) -> None:
 
 def check_slices(case: Case) -> None:
     """The view of a slice is the slice of the view, so that micro-batches are the batch."""
-    whole, some = list_tensors(case.view()), list_tensors(case.view(part=PART))
-    assert _equal([tensor[PART] for tensor in whole], some), (
+    whole, some = list_tensors(case.view()), list_tensors(case.view(part=PART_ROWS))
+    assert _equal([tensor[PART_ROWS] for tensor in whole], some), (
         "the view of rows 4 to 8 is not rows 4 to 8 of the view: draw with rng, for each row"
     )
 
@@ -179,16 +179,16 @@ def check_overfits(case: Case) -> None:
     """One batch can be learned by heart: the loss falls by a third at the least."""
     view = case.view()
     first = case.method(view).loss.item()
-    optimizer = build_optimizer("adamw", case.method, lr=RATE, weight_decay=0.0)
+    optimizer = build_optimizer("adamw", case.method, lr=OVERFIT_LEARNING_RATE, weight_decay=0.0)
     loss = first
-    for _ in range(STEPS):
+    for _ in range(OVERFIT_STEPS):
         optimizer.zero_grad()
         step = case.method(view)
         step.loss.backward()
         optimizer.step()
         loss = step.loss.item()
     assert loss < first - abs(first) / 3, (
-        f"after {STEPS} steps on one batch the loss is {loss:.4g}, and was {first:.4g}"
+        f"after {OVERFIT_STEPS} steps on one batch the loss is {loss:.4g}, and was {first:.4g}"
     )
 
 

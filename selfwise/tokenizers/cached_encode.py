@@ -101,7 +101,8 @@ def lower_text(text: str) -> str:
 def encode_with_library(library: Library, texts: Sequence[str]) -> FlatIds:
     """Encodes texts as they are, without special tokens."""
     encodings = [
-        one.ids for one in library.encode_batch_fast(list(texts), add_special_tokens=False)
+        encoding.ids
+        for encoding in library.encode_batch_fast(list(texts), add_special_tokens=False)
     ]
     counts = np.fromiter(map(len, encodings), np.int64, len(encodings))
     return np.fromiter(chain.from_iterable(encodings), np.int64, int(counts.sum())), counts
@@ -143,9 +144,9 @@ def _build_whole_encoder(library: Library, config: Mapping[str, Any]) -> EncodeT
         return partial(encode_with_library, library)
     first, rest = (
         Library.from_str(
-            json.dumps({**config, "normalizer": {"type": "Sequence", "normalizers": some}})
+            json.dumps({**config, "normalizer": {"type": "Sequence", "normalizers": normalizers}})
         )
-        for some in (parts[:at], parts[at + 1 :])
+        for normalizers in (parts[:at], parts[at + 1 :])
     )
     rest.encode_special_tokens = library.encode_special_tokens
     before = first.normalizer.normalize_str if at else str
@@ -172,7 +173,9 @@ def _build_whole_encoder(library: Library, config: Mapping[str, Any]) -> EncodeT
 def _remove_added_tokens(library: Library, names: Container[str]) -> Library:
     """A tokenizer that does not know these added tokens."""
     config = json.loads(library.to_str())
-    config["added_tokens"] = [one for one in config["added_tokens"] if one["content"] not in names]
+    config["added_tokens"] = [
+        token for token in config["added_tokens"] if token["content"] not in names
+    ]
     reduced = Library.from_str(json.dumps(config))
     reduced.encode_special_tokens = library.encode_special_tokens
     return reduced
@@ -192,13 +195,18 @@ def _encode_around_verbatim(
     names = sorted(verbatim, key=len, reverse=True)
     pattern = re.compile("(" + "|".join(map(re.escape, names)) + ")")
     split = [pattern.split(text) for text in texts]
-    split = [[part if i % 2 else normalise(part) for i, part in enumerate(one)] for one in split]
-    if not any(pattern.search(part) for one in split for part in one[::2]):
-        return encode_with_library(library, ["".join(one) for one in split])
+    split = [
+        [part if i % 2 else normalise(part) for i, part in enumerate(text_parts)]
+        for text_parts in split
+    ]
+    if not any(pattern.search(part) for text_parts in split for part in text_parts[::2]):
+        return encode_with_library(library, ["".join(text_parts) for text_parts in split])
     rows = []
-    for one in split:
-        parts = [np.array([verbatim[one[i]]]) if i % 2 else encode_with_library(plain, [one[i]])[0]
-                 for i in range(len(one))]  # fmt: skip
+    for text_parts in split:
+        parts = [
+            np.array([verbatim[part]]) if i % 2 else encode_with_library(plain, [part])[0]
+            for i, part in enumerate(text_parts)
+        ]
         rows.append(np.concatenate(parts).astype(np.int64))
     return np.concatenate(rows), np.array([len(row) for row in rows], np.int64)
 

@@ -115,7 +115,7 @@ def _read_family(path: Path, config: Mapping[str, Any], form: str) -> str:
         return ""
     family = str(name).removesuffix("Fast").removesuffix("Tokenizer")
     if "auto_map" in config or family not in _FORM_FAMILIES[form]:
-        listed = ", ".join(f"{one}Tokenizer" for one in _FORM_FAMILIES[form])
+        listed = ", ".join(f"{form_family}Tokenizer" for form_family in _FORM_FAMILIES[form])
         raise ValueError(
             f"{path}: the tokenizer class {name!r} is not one that is read from such files (they "
             f"are: {listed}); save the tokenizer as tokenizer.json, which says all of it"
@@ -185,8 +185,8 @@ def _read_special_names(
     names = [_token_content(settings[role]) for role in ROLES if settings.get(role)]
     for part in _TOKEN_LISTS:
         names += [
-            _token_content(one)
-            for one in settings.get(part) or []
+            _token_content(added_token)
+            for added_token in settings.get(part) or []
             if isinstance(settings[part], list)
         ]
     return list(dict.fromkeys(names))

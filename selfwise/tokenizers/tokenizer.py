@@ -58,7 +58,7 @@ class Tokenizer:
             encodings = self.library.encode_batch(list(texts), add_special_tokens=False)
         finally:
             self.library.encode_special_tokens = True
-        return [np.array(one.ids, dtype=np.int64) for one in encodings]
+        return [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
 
     def encode_flat(self, texts: Sequence[str]) -> FlatIds:
         """As `encode`, in a row: all ids int64 (t,), and how many each text has int64 (n,)."""
@@ -90,7 +90,7 @@ class Tokenizer:
 
     @staticmethod
     def load(path: Path | str) -> "Tokenizer":
-        """From any form of `tokenizer_load`. Raises ValueError for what is none of them."""
+        """From any form that `read_tokenizer` reads. Raises ValueError for what is none of them."""
         return Tokenizer(read_tokenizer(Path(path).expanduser()))
 
     def __getstate__(self) -> str:
@@ -138,13 +138,15 @@ def train_tokenizer(
 ) -> Tokenizer:
     """A tokenizer of one of the four kinds, learnt from texts.
 
-    The same texts give the same tokenizer; nothing is drawn, so `seed` changes nothing.
+    The same texts give the same tokenizer.
 
     Args:
         kind: wordpiece, bpe, unigram, or chars.
+        texts: to learn from, or a corpus, which is read piece by piece.
         vocab: tokens, special ones included; by default 8,192, or all characters for chars.
         lower: lower-case the text, and take accents off where the kind does so.
-        most: bytes of text to learn from; of more than that an even sample is taken.
+        seed: changes nothing, because nothing is drawn.
+        max_bytes: bytes of text to learn from; of more than that an even sample is taken.
         progress: called with one sentence if it is a sample.
 
     Raises ValueError for an unknown kind, a vocabulary that is too small, and texts without text.

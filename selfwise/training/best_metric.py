@@ -23,16 +23,16 @@ def check_best(
 
     Raises ValueError naming what there is.
     """
-    name, there = options.best.lstrip("-"), ["lr"]
+    name, names = options.best.lstrip("-"), ["lr"]
     with limit_threads(options.threads), local_only(), explain_loader_death():
-        there += _list_step_names(trial := method(), batches, options, seed=seed)
-        for probe in probes if name not in there else ():
-            there += probe(trial)
-    if name in there:
+        names += _list_step_names(trial := method(), batches, options, seed=seed)
+        for probe in probes if name not in names else ():
+            names += probe(trial)
+    if name in names:
         return
     hint = "; online_knn needs --probe-every" if name == "online_knn" else ""
     raise ValueError(
-        f"--best {name}: no such value will be logged; there are: {', '.join(there)}{hint}"
+        f"--best {name}: no such value will be logged; there are: {', '.join(names)}{hint}"
     )
 
 

@@ -51,7 +51,7 @@ def save_checkpoint(
             temporary.mkdir()
             save_file(_weights(method), temporary / FILES[0])
             torch.save(optimizer.state_dict(), temporary / FILES[1])
-            checksums = {name: compute_checksum(temporary / name) for name in FILES}
+            checksums = {name: hash_file_hex(temporary / name) for name in FILES}
             manifest = {"step": step, "state": state, "sha256": checksums}
             (temporary / MANIFEST).write_text(json.dumps(seal_manifest(manifest), indent=1))
             shutil.rmtree(final, ignore_errors=True)  # a torn one: steps are not done twice
@@ -77,7 +77,7 @@ def _weights(method: nn.Module) -> dict[str, Tensor]:
 
 
 def find_largest_value(method: nn.Module, optimizer: Optimizer) -> Tensor:
-    """The largest absolute value of all weights, buffers and states; no number if one is none."""
+    """The largest absolute value of weights, buffers and optimiser states; NaN if one is NaN."""
     states = [v for state in optimizer.state.values() for v in state.values()]
     tensors = [*method.state_dict().values(), *(v for v in states if isinstance(v, Tensor))]
     real = [t.detach() for t in tensors if t.is_floating_point() and t.numel()]
@@ -101,14 +101,15 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 def seal_manifest(manifest: Mapping[str, object]) -> dict[str, object]:
     """The manifest with a checksum of all that it says."""
-    said = {name: value for name, value in manifest.items() if name != SEAL}
-    return {**said, SEAL: sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}
+    unsealed = {name: value for name, value in manifest.items() if name != SEAL}
+    return {**unsealed, SEAL: sha256(json.dumps(unsealed, sort_keys=True).encode()).hexdigest()}
 
 
 def verify_checkpoint(folder: Path) -> Checkpoint:
     """Check the manifest, every file against it, and the step against the folder's name.
 
-    Nothing is loaded before. Raises Torn, which names the file that is not what was written.
+    Nothing is loaded before. Raises TornCheckpoint, which names the file that is not what was
+    written.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
@@ -124,7 +125,7 @@ def verify_checkpoint(folder: Path) -> Checkpoint:
         path = folder / name
         if not path.is_file():
             raise TornCheckpoint(f"{folder.name}: {name} is missing")
-        if compute_checksum(path) != expected.get(name):
+        if hash_file_hex(path) != expected.get(name):
             raise TornCheckpoint(
                 f"{folder.name}: {name} is truncated or was changed (its checksum differs)"
             )
@@ -134,8 +135,8 @@ def verify_checkpoint(folder: Path) -> Checkpoint:
 def open_checkpoint(folder: Path) -> Checkpoint:
     """The checkpoint in `folder`. Raises ValueError if it is not there or torn."""
     if not folder.is_dir():
-        there = ", ".join(path.name for path in list_checkpoints(folder.parent)) or "none"
-        raise ValueError(f"there is no checkpoint {folder}; there are: {there}")
+        existing = ", ".join(path.name for path in list_checkpoints(folder.parent)) or "none"
+        raise ValueError(f"there is no checkpoint {folder}; there are: {existing}")
     try:
         return verify_checkpoint(folder)
     except TornCheckpoint as error:
@@ -178,8 +179,8 @@ def copy_weights(module: nn.Module, weights: dict[str, Tensor], *, where: Path) 
             f"{n} {_shape(weights, n)} (expected {_shape(own, n)})" for n in wrong[:3]
         )
         count = "1 weight does" if len(wrong) == 1 else f"{len(wrong)} weights do"
-        some = "the first three are " if len(wrong) > 3 else ""
-        raise ValueError(f"{where}: {count} not fit: {some}{first}")
+        beginning = "the first three are " if len(wrong) > 3 else ""
+        raise ValueError(f"{where}: {count} not fit: {beginning}{first}")
     for name, weight in weights.items():
         if weight.is_floating_point() and not bool(weight.isfinite().all()):
             raise ValueError(f"{where}: the weight {name} has values that are NaN or infinite")
@@ -203,6 +204,6 @@ def _shape(weights: dict[str, Tensor], name: str) -> str:
     return str(list(weights[name].shape)) if name in weights else "absent"
 
 
-def compute_checksum(path: Path) -> str:
+def hash_file_hex(path: Path) -> str:
     """SHA-256 of a file, hex."""
     return hash_file(path).hex()

@@ -57,7 +57,7 @@ def list_entry_points(encoder: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 
 @cache
 def make_counting_backend(backend: str) -> Callable[..., Callable[..., object]]:
-    """A backend of torch.compile that counts in `RUNS` how often its graphs run."""
+    """A backend of torch.compile that counts in `COMPILED_RUNS` how often its graphs run."""
     from torch._dynamo import lookup_backend
 
     make = lookup_backend(backend)
@@ -77,7 +77,7 @@ def make_counting_backend(backend: str) -> Callable[..., Callable[..., object]]:
 
 
 def check_compiled(before: int, encoder: nn.Module) -> None:
-    """Raises ValueError if no compiled graph has run since `RUNS.count` was `before`.
+    """Raises ValueError if no compiled graph has run since `COMPILED_RUNS.count` was `before`.
 
     An encoder that leaves out layers at random may leave out all of them in a step.
     """

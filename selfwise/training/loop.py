@@ -75,13 +75,13 @@ def fit(
     probes: Sequence[Probe] = (),
     quiet: bool = False,
     env: DistributedEnv = SINGLE_PROCESS,
-    beside: Mapping[str, Any] = MappingProxyType({}),
+    extra_state: Mapping[str, Any] = MappingProxyType({}),
 ) -> Method:
     """Train for `options.steps` steps, from the last whole checkpoint in `out` if there is one.
 
     Without `out` nothing is written. Where this is one of several processes, all of them call it,
-    and only the first one writes, shows and probes; `probes` of the others must be empty. `beside`
-    becomes part of the state of each checkpoint, as plain JSON.
+    and only the first one writes, shows and probes; `probes` of the others must be empty.
+    `extra_state` becomes part of the state of each checkpoint, as plain JSON.
 
     Raises FloatingPointError when the loss is no number any more, OSError when the disk is full,
     KeyboardInterrupt after a signal and a last checkpoint; the earlier checkpoints stay.
@@ -102,7 +102,7 @@ def fit(
             seed=seed,
             probes=probes,
             quiet=quiet or not first,
-            beside=beside,
+            extra_state=extra_state,
         )
     return method
 
@@ -131,9 +131,9 @@ def _train(
     seed: int,
     probes: Sequence[Probe],
     quiet: bool,
-    beside: Mapping[str, Any],
+    extra_state: Mapping[str, Any],
 ) -> None:
-    with open_recorder(state, options, out, beside) as recorder:
+    with open_recorder(state, options, out, extra_state) as recorder:
         if state.env.size > 1:
             check_same_step(recorder.step)
         if recorder.step < options.steps:

@@ -44,19 +44,19 @@ def check_memory(
         processes = 1 if options.device.startswith("cuda") else options.devices
         n = -(-n // options.devices)
         unit = getattr(state.method, "per_identity", 2)  # rows that belong together
-        least = max(1, n // SMALL_DIVISOR // unit) * unit
-        if n <= 2 * least:
+        few = max(1, n // SMALL_DIVISOR // unit) * unit
+        if n <= 2 * few:
             return  # too few to tell
-        one, free = (
-            measure_saved_bytes(state, batch, least, seed=seed),
+        saved_by_few, free = (
+            measure_saved_bytes(state, batch, few, seed=seed),
             available_memory(options.device),
         )
         weights = _count_optimizer_bytes(state.method, options)
-        if SPARE_FACTOR * processes * (weights + n * TEMPORARY_FACTOR * one / least) <= free:
+        if SPARE_FACTOR * processes * (weights + n * TEMPORARY_FACTOR * saved_by_few / few) <= free:
             return
-        two = measure_saved_bytes(state, batch, 2 * least, seed=seed)
-        fixed = weights + max(0, 2 * one - two)
-    each = max(1.0, TEMPORARY_FACTOR * (two - one) / least)
+        saved_by_twice = measure_saved_bytes(state, batch, 2 * few, seed=seed)
+        fixed = weights + max(0, 2 * saved_by_few - saved_by_twice)
+    each = max(1.0, TEMPORARY_FACTOR * (saved_by_twice - saved_by_few) / few)
     needed = processes * (fixed + n * each)
     if needed <= free:
         return

@@ -174,7 +174,7 @@ def _drop_later_lines(path: Path, step: int) -> None:
     path.write_text("".join(done))
 
 
-def check_finite(step: int, values: dict[str, float]) -> None:
+def check_values_finite(step: int, values: dict[str, float]) -> None:
     """Raises FloatingPointError naming the terms that are not numbers any more."""
     bad = [name for name, value in values.items() if not math.isfinite(value)]
     if bad:

@@ -9,7 +9,7 @@ from typing import Any
 
 from selfwise.training import checkpoint
 from selfwise.training.config import ResolvedTraining
-from selfwise.training.metrics_log import Meter, MetricsLog, check_finite
+from selfwise.training.metrics_log import Meter, MetricsLog, check_values_finite
 from selfwise.training.step import TrainState
 
 
@@ -24,7 +24,9 @@ class RunRecorder:
     newest: dict[str, float] = field(default_factory=dict)  # the last logged values
     best: dict[str, float] = field(default_factory=dict)  # step and value of the best checkpoint
     log: MetricsLog | None = None
-    beside: Mapping[str, Any] = field(default_factory=dict)  # what checkpoints say besides
+    extra_state: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # plain JSON, added to the state of each checkpoint
 
     @property
     def folder(self) -> Path:
@@ -56,7 +58,7 @@ class RunRecorder:
         self._rank(step)
         state = {"meter": self.meter.to_dict(), "offset": self.log.flush()}
         state |= {"newest": self.newest, "best": self.best, "log": self.log.checksum()}
-        state |= self.beside
+        state |= self.extra_state
         if train_state.precision.scaler is not None:
             state["scaler"] = train_state.precision.scaler.state_dict()
         checkpoint.save_checkpoint(
@@ -73,30 +75,33 @@ class RunRecorder:
         if name not in self.newest and step < self.options.steps:
             return  # logged less often than checkpoints are saved
         if name not in self.newest:
-            there = ", ".join(self.newest) or "nothing yet"
-            raise ValueError(f"--best {name}: no such value is logged; there are: {there}")
+            logged = ", ".join(self.newest) or "nothing yet"
+            raise ValueError(f"--best {name}: no such value is logged; there are: {logged}")
         value = self.newest[name] * (-1 if self.options.best.startswith("-") else 1)
         if not self.best or value > self.best["value"]:
             self.best = {"step": step, "value": value}
 
     def _check(self, step: int, values: dict[str, float]) -> None:
         try:
-            check_finite(step, values)
+            check_values_finite(step, values)
         except FloatingPointError as error:
-            there = checkpoint.list_checkpoints(self.folder) if self.out is not None else []
-            good = f" The last good checkpoint is {there[-1]}." if there else ""
+            checkpoints = checkpoint.list_checkpoints(self.folder) if self.out is not None else []
+            good = f" The last good checkpoint is {checkpoints[-1]}." if checkpoints else ""
             raise FloatingPointError(f"{error}{good}") from error
 
 
 @contextmanager
 def open_recorder(
-    train_state: TrainState, options: ResolvedTraining, out: Path | None, beside: Mapping[str, Any]
+    train_state: TrainState,
+    options: ResolvedTraining,
+    out: Path | None,
+    extra_state: Mapping[str, Any],
 ) -> Iterator[RunRecorder]:
     """The run in `out`, restored from its last whole checkpoint if there is one.
 
     Of several processes all read it, and the first one writes.
     """
-    recorder = RunRecorder(options, out, beside=beside)
+    recorder = RunRecorder(options, out, extra_state=extra_state)
     if out is None:
         yield recorder
         return

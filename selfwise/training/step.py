@@ -86,11 +86,11 @@ def train_step(
     device, method, optimizer, precision, env = state
     rank = (env.rank,) if env.rank else ()
     seed_global(device, seed, "forward", step, *rank)  # dropout: the only global draws
-    mine = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
-    views = make_views(state, mine, step, seed=seed, options=options)
+    local_batch = batch if isinstance(batch, LocalBatch) else LocalBatch(batch)
+    views = make_views(state, local_batch, step, seed=seed, options=options)
     counts = add_counts([method.counts(view) for view in views])
     if env.size > 1:
-        counts = sum_counts({name: count * mine.weight for name, count in counts.items()})
+        counts = sum_counts({name: count * local_batch.weight for name, count in counts.items()})
     optimizer.zero_grad(set_to_none=True)
     steps, before = list[Step](), COMPILED_RUNS.count
     for view in views:
@@ -98,7 +98,7 @@ def train_step(
             step_terms = precision.forward(method, view)
         shares = [term.sum / counts[name] for name, term in step_terms.terms.items()]
         loss = torch.stack(shares).sum()
-        precision.backward(loss if mine.weight == 1 else loss * mine.weight)
+        precision.backward(loss if local_batch.weight == 1 else loss * local_batch.weight)
         steps.append(step_terms)
     if options.compile:
         check_compiled(before, method.encoder)
@@ -109,26 +109,27 @@ def train_step(
     precision.update_weights(optimizer)
     method.after_step()
     return Step(
-        add_terms([one.terms for one in steps], mine.weight),
-        add_terms([one.metrics for one in steps], mine.weight),
+        add_terms([micro_batch.terms for micro_batch in steps], local_batch.weight),
+        add_terms([micro_batch.metrics for micro_batch in steps], local_batch.weight),
     )
 
 
 def make_views(
-    state: TrainState, mine: LocalBatch, step: int, *, seed: int, options: ResolvedTraining
+    state: TrainState, local_batch: LocalBatch, step: int, *, seed: int, options: ResolvedTraining
 ) -> list[Any]:
     """The view of each micro-batch of a step, on the device."""
-    own = to_device(mine.batch, state.device)
+    own = to_device(local_batch.batch, state.device)
     n = batch_size(own)  # not options.batch: where seconds decide, it is only their mean
     return [
-        state.method.view(slice_batch(own, part), _make_rng(seed, step, part, mine, n))
+        state.method.view(slice_batch(own, part), _make_rng(seed, step, part, local_batch, n))
         for part in split_micro_batches(n, options.accumulate)
     ]
 
 
-def _make_rng(seed: int, step: int, part: slice, mine: LocalBatch, n: int) -> Rng:
-    part, total = slice(mine.first + part.start, mine.first + part.stop), mine.total or n
-    return Rng(generator(seed, "view", step), part, total, seed=seed)
+def _make_rng(seed: int, step: int, part: slice, local_batch: LocalBatch, n: int) -> Rng:
+    first, total = local_batch.first, local_batch.total or n
+    rows = slice(first + part.start, first + part.stop)
+    return Rng(generator(seed, "view", step), rows, total, seed=seed)
 
 
 def split_micro_batches(batch: int, accumulate: int) -> list[slice]:

@@ -57,24 +57,8 @@ def measure_pace(
         trial = method()
         # a call of its own: the copy is gone before memory is given back
         step = _measure_step(trial, batches, options, seed=seed, patience=patience)
-        looks = [_measure_look(one, trial, options, step, longest_look) for one in probes]
+        looks = [_measure_look(probe, trial, options, step, longest_look) for probe in probes]
         return Pace(step, looks)
-
-
-def seconds_per_step(
-    method: Callable[[], Method],
-    batches: Batches,
-    options: ResolvedTraining,
-    *,
-    seed: int,
-    probes: Sequence[Probe] = (),
-    patience: float = 10.0,
-) -> float:
-    """The time of a step with its share of the probes, as `measure_pace` finds it."""
-    step, looks = measure_pace(
-        method, batches, options, seed=seed, probes=probes, patience=patience
-    )
-    return step + sum(look / probe.every for look, probe in zip(looks, probes))
 
 
 def _measure_step(

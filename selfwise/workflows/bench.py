@@ -1,7 +1,6 @@
 """`selfwise bench`: what a training would do, measured for seconds and thrown away."""
 
 import json
-import sys
 from copy import deepcopy
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +12,7 @@ from annotated_types import Gt, Le
 
 from selfwise.core.parallel import count_cpus
 from selfwise.core.process import limit_threads
+from selfwise.core.progress import print_progress
 from selfwise.profiling.advice import (
     OptionTrial,
     StepProfile,
@@ -23,8 +23,8 @@ from selfwise.profiling.advice import (
     write_advice,
 )
 from selfwise.profiling.bench_report import BenchReport, FlopRates, StepSeconds, TriedOptions
-from selfwise.profiling.flops import count_step_flops, matrix_side, measure_matmul_rate
-from selfwise.profiling.step_timer import StepTiming, peak_memory, time_steps
+from selfwise.profiling.flops import choose_matrix_side, count_step_flops, measure_matmul_rate
+from selfwise.profiling.step_timer import StepTiming, read_peak_memory, time_steps
 from selfwise.runs.create import check_processes, request_run
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.prepare import PreparedRun, prepare_run
@@ -46,7 +46,7 @@ def bench(
 ) -> BenchReport:
     """Measure how fast a training would run here, and what would make it faster.
 
-    Everything is prepared as `pretrain` does when it is told the same. Then the steps run, and are
+    Everything is prepared as `pretrain` does with the same options. Then the steps run, and are
     thrown away: there is no run folder, and of what is read only the caches stay that a training
     would make. The machine should do nothing else meanwhile. Shown are examples a second, the time
     of a step, the share of it that is spent waiting for data, the products of the model against the
@@ -70,9 +70,11 @@ def bench(
     encoder, start = options.pop("encoder", ""), options.pop("start", "")
     request = request_run(method, data, encoder, start, int(options.pop("seed", 0)), options)
     check_processes(request, data)
-    ready = prepare_run(request, data, quiet=quiet)
-    ready.data.probes(ready.method, ready.training, seed=ready.seed)  # refuses, as in a run
-    report = _measure_training(ready, measure, quiet=quiet)
+    prepared = prepare_run(request, data, quiet=quiet)
+    prepared.data.probes(
+        prepared.method, prepared.training, seed=prepared.seed
+    )  # refuses, as in a run
+    report = _measure_training(prepared, measure, quiet=quiet)
     if out:
         with Path(out).open("x") as file:
             file.write(json.dumps(report.to_dict(), indent=1, default=str) + "\n")
@@ -88,66 +90,69 @@ def _check_out(out: Path) -> None:
         raise ValueError(f"--out {out} cannot be written: there is no folder {out.parent}")
 
 
-def _measure_training(ready: PreparedRun, seconds: float, *, quiet: bool) -> BenchReport:
+def _measure_training(prepared: PreparedRun, seconds: float, *, quiet: bool) -> BenchReport:
     """Measure everything; memory comes first, before anything else is made."""
-    options, device = ready.training, ready.training.device
-    name = ready.record.method
-    _print_progress(f"{name}: its steps are measured for {seconds:g} s", quiet=quiet)
+    options, device = prepared.training, prepared.training.device
+    name = prepared.record.method
+    print_progress(f"{name}: its steps are measured for {seconds:g} s", quiet=quiet)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats(device)
-    base = _time_training(ready, options, seconds)
-    memory = peak_memory(device)
-    flops = _measure_flops(ready)
-    utilisation = flops.flops / base.step / flops.products
-    profile = _make_profile(ready, base, memory, utilisation, flops)
+    baseline = _time_training(prepared, options, seconds)
+    memory = read_peak_memory(device)
+    flops = _measure_flops(prepared)
+    utilisation = flops.flops / baseline.step / flops.products
+    profile = _make_profile(prepared, baseline, memory, utilisation, flops)
     outcomes = [
-        _try_options(ready, trial, seconds, quiet=quiet) for trial in propose_trials(profile)
+        _try_options(prepared, trial, seconds, quiet=quiet) for trial in propose_trials(profile)
     ]
-    middle, low, high = base.spread()
+    middle, low, high = baseline.spread()
     return BenchReport(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         method=name,
-        modality=ready.record.modality,
-        options=ready.record.options | dict(options),
-        found=ready.data.info.model_dump(),
+        modality=prepared.record.modality,
+        options=prepared.record.options | dict(options),
+        found=prepared.data.info.model_dump(),
         environment=dict(describe_environment(options.threads, device)),
         cores=count_cpus(),
-        steps=len(base.times),
-        seconds=base.seconds,
-        examples_per_second=base.rate,
-        amount_per_second=base.amount / base.seconds,
-        step_seconds=StepSeconds(median=middle, p10=low, p90=high, mean=base.step),
-        waiting=base.waiting,
+        steps=len(baseline.times),
+        seconds=baseline.seconds,
+        examples_per_second=baseline.rate,
+        amount_per_second=baseline.amount / baseline.seconds,
+        step_seconds=StepSeconds(median=middle, p10=low, p90=high, mean=baseline.step),
+        waiting=baseline.waiting,
         flops=flops,
         utilisation=utilisation,
         memory=memory,
-        tried=[TriedOptions(options=dict(t.trial.options), ratio=t.ratio) for t in outcomes],
+        tried=[
+            TriedOptions(options=dict(outcome.trial.options), ratio=outcome.ratio)
+            for outcome in outcomes
+        ],
         no_gain=describe_failed_trials(outcomes),
         advice=write_advice(profile, outcomes),
     )
 
 
-def _time_training(ready: PreparedRun, options: ResolvedTraining, seconds: float) -> StepTiming:
-    source = ready.source
-    if options.batch != ready.training.batch:
-        source = ready.data.source(ready.method, batch=options.batch, seed=ready.seed)
+def _time_training(prepared: PreparedRun, options: ResolvedTraining, seconds: float) -> StepTiming:
+    source = prepared.source
+    if options.batch != prepared.training.batch:
+        source = prepared.data.source(prepared.method, batch=options.batch, seed=prepared.seed)
     return time_steps(
-        partial(deepcopy, ready.method),
+        partial(deepcopy, prepared.method),
         source,
         options,
-        seed=ready.seed,
+        seed=prepared.seed,
         seconds=seconds,
     )
 
 
-def _measure_flops(ready: PreparedRun) -> FlopRates:
+def _measure_flops(prepared: PreparedRun) -> FlopRates:
     """Operations of a step, and how many a second two matrices would take."""
-    options, side = ready.training, matrix_side(ready.training.device)
+    options, side = prepared.training, choose_matrix_side(prepared.training.device)
     with limit_threads(options.threads):
-        parts = build_state(deepcopy(ready.method), options.replace(compile=False))
+        parts = build_state(deepcopy(prepared.method), options.replace(compile=False))
         in_float32 = options.precision == "float32"
         return FlopRates(
-            flops=count_step_flops(parts, ready.source, options, seed=ready.seed),
+            flops=count_step_flops(parts, prepared.source, options, seed=prepared.seed),
             products=measure_matmul_rate(options.device, options.precision, side),
             side=side,
             products_bf16=measure_matmul_rate(options.device, "bf16", side) if in_float32 else None,
@@ -155,14 +160,14 @@ def _measure_flops(ready: PreparedRun) -> FlopRates:
 
 
 def _make_profile(
-    ready: PreparedRun, base: StepTiming, memory: int, utilisation: float, flops: FlopRates
+    prepared: PreparedRun, baseline: StepTiming, memory: int, utilisation: float, flops: FlopRates
 ) -> StepProfile:
-    options, kind = ready.training, type(ready.method)
+    options, method_class = prepared.training, type(prepared.method)
     share = 1.0
     if options.device.startswith("cuda"):
         share = memory / torch.cuda.get_device_properties(options.device).total_memory
     return StepProfile(
-        waiting=base.waiting,
+        waiting=baseline.waiting,
         utilisation=utilisation,
         device=options.device,
         precision=options.precision,
@@ -171,29 +176,22 @@ def _make_profile(
         workers=options.workers,
         cores=max(1, count_cpus() // options.devices),
         batch=options.batch,
-        examples=ready.data.info.examples,
+        examples=prepared.data.info.examples,
         bf16=(flops.products_bf16 or 0.0) / flops.products,
         memory=share,
-        budget="" if ready.data.batch is None else BUDGETS.get(kind.modality, ""),
-        couples=kind.couples_batch or "",
+        budget="" if prepared.data.batch is None else BUDGETS.get(method_class.modality, ""),
+        couples=method_class.couples_batch or "",
     )
 
 
 def _try_options(
-    ready: PreparedRun, trial: OptionTrial, seconds: float, *, quiet: bool
+    prepared: PreparedRun, trial: OptionTrial, seconds: float, *, quiet: bool
 ) -> TrialOutcome:
     """Time the training as the user wants it and then with other options, one after the other."""
     trial_seconds = min(MAX_TRIAL_SECONDS, seconds / 4)
-    _print_progress(
-        f"{format_flags(trial.options)} is tried for {trial_seconds:.3g} s", quiet=quiet
-    )
-    before = _time_training(ready, ready.training, trial_seconds)
+    print_progress(f"{format_flags(trial.options)} is tried for {trial_seconds:.3g} s", quiet=quiet)
+    before = _time_training(prepared, prepared.training, trial_seconds)
     after = _time_training(
-        ready, ready.training.model_copy(update=dict(trial.options)), trial_seconds
+        prepared, prepared.training.model_copy(update=dict(trial.options)), trial_seconds
     )
     return TrialOutcome(trial, after.rate / before.rate)
-
-
-def _print_progress(text: str, *, quiet: bool) -> None:
-    if not quiet:
-        print(text, file=sys.stderr, flush=True)

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 WIDTH = 44  # characters of a value beside others; longer ones lose their middle
 
 
-def show(runs: Sequence[str | Path]) -> str:
+def show(runs: Sequence[str | Path] | str | Path) -> str:
     """Options, state, last metrics and scores of a run; of several, side by side, what differs.
 
     Args:
-        runs: folders of the runs.
+        runs: folders of the runs, or the folder of one.
 
     Raises ValueError for a folder that is no run, or that is named twice.
     """
@@ -98,7 +98,7 @@ def format_value(value: object) -> str:
 
 def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
     from selfwise.runs import logs_and_scores, score_groups
-    from selfwise.runs.reproduce import list_changes, reproduce_command
+    from selfwise.runs.reproduce import format_reproduce_command, list_changes
 
     step, progress = describe_progress(folder, record)
     lines = [f"{record.method} in {folder}", *_indent_lines(progress)]
@@ -110,8 +110,8 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
     groups = _group_scores(folder, step)
     for one, title in zip(groups, score_groups.title_groups(groups)):
         old = "" if one.newest else f", of step {one['step']}, not of the newest"
-        on = f" of {one.on}" if one.on and title == one.title else ""
-        lines += ["", f"{title}, {one['n_test']:,} test examples{on}, in %{old}"]
+        data = f" of {one.test_data}" if one.test_data and title == one.title else ""
+        lines += ["", f"{title}, {one['n_test']:,} test examples{data}, in %{old}"]
         lines += [*_indent_lines(_align_columns(one.table())), *_indent_lines(one.sentences)]
     differ = [
         [
@@ -127,7 +127,7 @@ def _describe_one(folder: Path, record: "RunRecord") -> list[str]:
         lines += _add_heading(
             f"all {name}" if name == "options" else name, map(list, texts.items())
         )
-    reproduce = reproduce_command(record, out=f"{folder}-again")
+    reproduce = format_reproduce_command(record, out=f"{folder}-again")
     lines += [
         "",
         "to make it again",

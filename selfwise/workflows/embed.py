@@ -1,6 +1,5 @@
 """Embeds new files with a finished run; `probe.py` measures how good the vectors are."""
 
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +8,9 @@ from jaxtyping import Float32
 
 from selfwise.core.config_class import Config
 from selfwise.core.device import resolve_device
+from selfwise.core.files import atomic_write
 from selfwise.core.html_table import write_html_table
+from selfwise.core.progress import print_progress
 from selfwise.distributed.process_group import (
     DistributedEnv,
     count_processes,
@@ -130,7 +131,7 @@ def _embed_share(
     embed_examples = run.modality.make_embed(run, features)
     if env.rank == 0:
         for sentence in run.describe_unread(examples, options.window):
-            print(f"warning: {sentence}", file=sys.stderr, flush=True)
+            print_progress(f"warning: {sentence}")
     labels = None
     if examples.labels is not None and examples.classes is not None:
         labels = [examples.classes[label] for label in examples.labels]
@@ -176,9 +177,9 @@ def _check_out(out: Path) -> None:
 
 
 def _write_table(table: EmbeddingTable, out: Path) -> None:
-    temporary = out.with_name(f".{out.name}.writing")
-    {".parquet": _write_parquet, ".npz": _write_npz}[out.suffix](table, temporary)
-    temporary.rename(out)
+    write = {".parquet": _write_parquet, ".npz": _write_npz}[out.suffix]
+    with atomic_write(out) as temporary:
+        write(table, temporary)
 
 
 def _write_parquet(table: EmbeddingTable, path: Path) -> None:

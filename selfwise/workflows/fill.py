@@ -103,11 +103,11 @@ def fill(
 def _predict_tokens(run: Run, ids: list[list[int]], places: list[int]) -> Float[Tensor, "b gaps v"]:
     """The probabilities of all tokens at the gaps of some texts of one length."""
     method: Any = run.method
-    place = next(method.parameters()).device
-    batch = TextBatch(torch.tensor(ids).to(place), torch.zeros(len(ids), dtype=torch.long))
+    device = next(method.parameters()).device
+    batch = TextBatch(torch.tensor(ids).to(device), torch.zeros(len(ids), dtype=torch.long))
     if run.encoder.segments:
         batch = batch._replace(segment=torch.zeros_like(batch.ids))
-    wanted = torch.tensor([places] * len(ids)).to(place)
+    wanted = torch.tensor([places] * len(ids)).to(device)
     hidden = run.encoder.forward_at(batch, wanted)
     logits = method.head(hidden.flatten(0, 1), run.encoder.token.weight).float().cpu()
     vocabulary = run.tokenizer.vocabulary
@@ -122,10 +122,10 @@ def _fill_together(
     """The `top` best fillings of all gaps and their probabilities, by a beam from the left."""
     beam: list[tuple[list[int], float]] = [([], 1.0)]
     width = max(top, BEAM)
-    for gap, place in enumerate(gaps.places):
+    for gap, position in enumerate(gaps.places):
         if gap:
             texts = [_with_tokens(gaps, tokens) for tokens, _ in beam]
-            chances = _predict_tokens(run, texts, [place])[:, 0]
+            chances = _predict_tokens(run, texts, [position])[:, 0]
         else:
             chances = first[None]
         best, choices = chances.topk(min(width, chances.shape[1]))
@@ -141,8 +141,8 @@ def _fill_together(
 def _with_tokens(gaps: Gaps, tokens: list[int]) -> list[int]:
     """The ids of the text with tokens in its first gaps."""
     ids = list(gaps.ids)
-    for place, token in zip(gaps.places, tokens):
-        ids[place] = token
+    for position, token in zip(gaps.places, tokens):
+        ids[position] = token
     return ids
 
 

@@ -52,14 +52,14 @@ def generate(
         raise ValueError("an empty prompt needs a tokenizer with a token that begins a text")
     draws, written, cache = generator(seed, "generate"), list(ids), None
     longest = run.record.info.length  # the positions behind were never trained
-    place = resolve_device(device)
-    with evaluation_mode(encoder, place), torch.no_grad():
+    resolved_device = resolve_device(device)
+    with evaluation_mode(encoder, resolved_device), torch.no_grad():
         unread = ids[-(longest - 1) :]
         held = 0
         for _ in range(tokens):
             if held + len(unread) > longest:
                 unread, held, cache = written[-(longest // 2) :], 0, None
-            hidden, cache = encoder.extend(torch.tensor([unread], device=place), cache)
+            hidden, cache = encoder.extend(torch.tensor([unread], device=resolved_device), cache)
             held += len(unread)
             logits = (hidden[0, -1] @ encoder.token.weight[: vocabulary.size].T).float().cpu()
             chosen = _draw_token(logits, draws, temperature=temperature, top_k=top_k, top_p=top_p)

@@ -12,7 +12,7 @@ from selfwise.core.ranges import NonNegativeInt
 from selfwise.methods import Method
 from selfwise.modalities import modality_of
 from selfwise.modalities.text.data import save_tokenizer
-from selfwise.runs.build import RunCode, open_newest, recorded_plan
+from selfwise.runs.build import RunCode, make_recorded_plan, open_newest
 from selfwise.runs.create import check_free
 from selfwise.runs.environment import describe_environment
 from selfwise.runs.names import IMPORTED
@@ -103,7 +103,7 @@ def _build_model(kind: type[Method], record: RunRecord, checkpoint: ImportedChec
             save_tokenizer(checkpoint.tokenizer, Path(folder))
         facts = modality.load_facts(Path(folder), record.info)
         inputs = modality.load_inputs(kind, Path(folder), facts, record.needs, open_newest)
-    return recorded_plan(record, RunCode(kind)).build(facts, inputs)
+    return make_recorded_plan(record, RunCode(kind)).build(facts, inputs)
 
 
 def _find_reader(family: str) -> ModuleType:
@@ -129,7 +129,7 @@ def _choose_method(family: str, options: ImportOptions) -> type[Method]:
         if family not in families:
             raise ValueError(f"--{option} is for {what}, and {family} is for {kind.modality}")
     if family in import_vision.FAMILIES:
-        import_vision.check_method(kind, name)
+        import_vision.check_vision_method(kind, name)
     return kind
 
 

@@ -1,7 +1,6 @@
 """Measures the loss of a language model on a text."""
 
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from selfwise.core.device import resolve_device
 from selfwise.core.files import cache_dir
 from selfwise.core.plugins import FROM_PYTHON
+from selfwise.core.progress import print_progress
 from selfwise.core.types import RowSampler
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, find_corpus, open_corpus
@@ -19,7 +19,7 @@ from selfwise.evaluation.monitors.held_out_loss import HeldOutLoss, sample_text_
 from selfwise.runs.names import IMPORTED
 from selfwise.runs.open import Run, load
 
-SEEN = "training_text"  # the share of a text that was trained on
+TRAINING_TEXT = "training_text"  # the share of a text that was trained on
 MIN_SHARE = 0.1  # that is worth a warning; many texts have less in common, such as a licence
 
 
@@ -57,7 +57,7 @@ def perplexity(
     else:
         texts = open_documents(data, field=field, documents=documents)
         if texts.left_out:
-            print(texts.left_out, file=sys.stderr)
+            print_progress(texts.left_out)
         corpus = open_corpus(texts, tokenizer, sentences=draw.needs_sentences)
     source = TextSource(
         corpus,
@@ -74,7 +74,7 @@ def perplexity(
     values = {name: float(term.mean) for name, term in terms.items()}
     values["unigram_entropy"] = corpus.unigram_entropy()
     if data is not None and (seen := _measure_overlap(run, corpus)) >= MIN_SHARE:
-        values[SEEN] = seen
+        values[TRAINING_TEXT] = seen
     if run.encoder.causal:
         loss = next(iter(terms.values()))  # every token of the text is a target once
         bits = float(loss.sum) / math.log(2) / corpus.bytes
@@ -110,14 +110,18 @@ def _open_held_out(run: Run, draw: RowSampler) -> Corpus:
 
 def describe_perplexity(values: dict[str, float]) -> str:
     """The measures of `perplexity` as lines, and warnings that make them less meaningful."""
-    lines = [f"{name:<18} {np.round(value, 4)}" for name, value in values.items() if name != SEEN]
+    lines = [
+        f"{name:<18} {np.round(value, 4)}"
+        for name, value in values.items()
+        if name != TRAINING_TEXT
+    ]
     loss, entropy = next(iter(values.values())), values["unigram_entropy"]
     if loss >= entropy:
         lines.append(
             f"Warning: the loss is not below the unigram entropy, {entropy:.2f} nats: the "
             "frequencies of the tokens alone predict this text as well as the model does."
         )
-    if seen := values.get(SEEN, 0.0):
+    if seen := values.get(TRAINING_TEXT, 0.0):
         what = "this is text" if seen == 1 else f"about {seen:.0%} of this is text"
         lines.append(
             f"Warning: {what} that the run was trained on, so the loss says little about new text; "

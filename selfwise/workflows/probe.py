@@ -11,6 +11,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from selfwise.core.device import resolve_device
+from selfwise.core.files import write_file
 from selfwise.core.ranges import PositiveInt
 from selfwise.core.rng import hash_keys
 from selfwise.data.image import Images
@@ -21,7 +22,8 @@ from selfwise.evaluation.probes.frozen import PROBES
 from selfwise.evaluation.probes.label_checks import write_warnings
 from selfwise.evaluation.probes.label_curve import Competitor
 from selfwise.evaluation.probes.retrieval import measure_retrieval
-from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, ProbeScore
+from selfwise.evaluation.scores.names import CHOSEN, PRETRAINED, RAW, RETRIEVAL, UNTRAINED
+from selfwise.evaluation.scores.probe_score import ProbeScore
 from selfwise.evaluation.scores.retrieval_score import RetrievalScore, compare_retrieval
 from selfwise.modalities.modality import Embed, FeatureOptions, ReadingOptions
 from selfwise.runs import logs_and_scores
@@ -40,8 +42,6 @@ from selfwise.workflows.supervised import (
 
 AnyScore = TypeVar("AnyScore", ProbeScore, RetrievalScore)
 
-RETRIEVAL = RetrievalScore.kind
-CHOSEN = "chosen"  # k of nearest neighbours, on the training examples
 Learned = Literal["linear", "weighted", "sgd", "knn", "finetune"]  # kinds that learn from labels
 Kind = Literal[Learned, "retrieval"]
 
@@ -313,9 +313,5 @@ def _save_score(
     classes = test.classes if train.classes is None else train.classes
     content = {**score.to_dict(), **origin, "data": dict(job.data), "classes": classes}
     name = f"{score.kind}-{hash_keys(0, json.dumps([origin, *repetitions])) % 16**8:08x}.json"
-    folder = run.folder / "scores"
-    folder.mkdir(exist_ok=True)
-    temporary = folder / f".{name}.writing"
-    temporary.write_text(logs_and_scores.score_text(content))
-    temporary.rename(folder / name)
+    write_file(run.folder / "scores" / name, logs_and_scores.format_score_json(content))
     return score

@@ -7,7 +7,7 @@ import numpy as np
 
 from selfwise.core.rng import shuffle_indices
 from selfwise.evaluation.probes.label_checks import check_classes_trained, relabel_examples
-from selfwise.evaluation.probes.linear import check_classes
+from selfwise.evaluation.probes.linear import check_two_classes
 from selfwise.modalities.modality import Examples, ReadingOptions
 from selfwise.runs.open import Run
 
@@ -48,11 +48,11 @@ def open_labelled_pair(
         pair = ExamplePair(
             train_set.take(np.sort(order[cut:])), train_set.take(np.sort(order[:cut]))
         )
-        check_classes(pair.train_labels, what="a probe")
+        check_two_classes(pair.train_labels, what="a probe")
         return pair
     test_set = run.modality.open_examples(run, test, reading)
     test_set = relabel_examples(test_set, train_set.classes or [])
-    check_classes(train_set.labels, what="a probe")
+    check_two_classes(train_set.labels, what="a probe")
     check_classes_trained(train_set, test_set)
     return ExamplePair(train_set, test_set)
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from selfwise import commands
 from selfwise.cli import main as cli
+from tests.helpers.command_lines import replace_options
 
 TINY = ["--encoder", "resnet18", "--encoder.layers", "[1,1,1,1]", "--encoder.channels", "[4,4,8,8]"]
 QUICK = ["--steps", "2", "--batch", "16", "--threads", "1", "--quiet"]
@@ -196,13 +197,13 @@ def test_a_pickle_in_place_of_weights_is_never_loaded(selfwise, run, photos, tmp
         (folder / "model.safetensors").write_bytes(pickle.dumps(Evil()))
     refused(selfwise("probe", run, "--train", photos), "checksum")
     # and with a manifest that vouches for it
-    from selfwise.training.checkpoint import compute_checksum, seal_manifest
+    from selfwise.training.checkpoint import hash_file_hex, seal_manifest
 
     for folder in (run / "checkpoints").glob("step-*"):
         manifest = json.loads((folder / "manifest.json").read_text())
-        manifest["sha256"]["model.safetensors"] = compute_checksum(folder / "model.safetensors")
+        manifest["sha256"]["model.safetensors"] = hash_file_hex(folder / "model.safetensors")
         (folder / "optimizer.pt").write_bytes(pickle.dumps(Evil()))
-        manifest["sha256"]["optimizer.pt"] = compute_checksum(folder / "optimizer.pt")
+        manifest["sha256"]["optimizer.pt"] = hash_file_hex(folder / "optimizer.pt")
         (folder / "manifest.json").write_text(json.dumps(seal_manifest(manifest)))
     refused(selfwise("probe", run, "--train", photos), "model.safetensors")
     refused(selfwise("resume", run), "model.safetensors")
@@ -210,7 +211,7 @@ def test_a_pickle_in_place_of_weights_is_never_loaded(selfwise, run, photos, tmp
 
 
 def test_an_optimiser_state_that_is_a_pickle_is_never_loaded(selfwise, run, tmp_path):
-    from selfwise.training.checkpoint import compute_checksum, seal_manifest
+    from selfwise.training.checkpoint import hash_file_hex, seal_manifest
 
     proof = tmp_path / "executed"
 
@@ -224,7 +225,7 @@ def test_an_optimiser_state_that_is_a_pickle_is_never_loaded(selfwise, run, tmp_
     folder = run / "checkpoints" / "step-00000002"
     torch.save(Evil(), folder / "optimizer.pt")
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["sha256"]["optimizer.pt"] = compute_checksum(folder / "optimizer.pt")
+    manifest["sha256"]["optimizer.pt"] = hash_file_hex(folder / "optimizer.pt")
     (folder / "manifest.json").write_text(json.dumps(seal_manifest(manifest)))
     refused(selfwise("resume", run, "--quiet"), "optimizer.pt")
     assert not proof.exists()
@@ -247,8 +248,9 @@ def test_a_full_disk(selfwise, photos, tmp_path):
     if mounted.returncode:
         pytest.skip("only root may mount a small file system")
     try:
-        channels = ["--encoder.channels", "[64,64,64,64]"]
-        code, lines = pretrain(selfwise, photos, small / "run", *channels)
+        wide = replace_options(TINY, "--encoder.channels", "[64,64,64,64]")
+        arguments = ["--data", photos, "--out", small / "run", *wide, *QUICK]
+        code, lines = selfwise("pretrain", "simclr", *arguments)
         assert code == 2
         assert len(lines) == 1
         assert "could not be written" in lines[0] or "No space left" in lines[0]
@@ -267,11 +269,17 @@ def test_the_config_file_takes_the_same_names(selfwise, run, photos, tmp_path):
     arguments = ["--config", tmp_path / "wrong.yaml", "--data", photos, "--out", tmp_path / "x"]
     refused(selfwise("pretrain", "simclr", *arguments), "temprature", "temperature")
     refused(selfwise("pretrain", "simclr", "--config", tmp_path / "none.yaml"), "no such file")
+    other = tmp_path / "other.yaml"
+    other.write_text("method: rotation\nsteps: 2\n")
+    arguments = ["--config", other, "--data", photos, "--out", tmp_path / "y"]
+    sentence = f"--config {other} is for rotation, and the command names simclr"
+    refused(selfwise("pretrain", "simclr", *arguments), sentence)
+    assert selfwise("pretrain", "rotation", *arguments, *TINY, "--batch", "16")[0] == 0
 
 
 @pytest.mark.run
 def test_help_is_there_for_every_verb(selfwise):
-    for verb in commands.by_word():
+    for verb in commands.import_commands():
         if verb in ("methods", "recipes", "doctor"):
             continue
         assert selfwise(verb, "--help")[0] == 0

@@ -12,7 +12,7 @@ import torch
 from selfwise.cli.flags import OptionTable, check_required, drop_lengths, typed_values
 from selfwise.core.config_class import Config, make_config, make_options_class, nest_values
 from selfwise.runs.pretrain_config import config_class, make_request
-from selfwise.runs.reproduce import reproduce_command
+from selfwise.runs.reproduce import format_reproduce_command
 from tests.helpers import show_cases
 
 
@@ -134,8 +134,7 @@ def test_dashes_and_underscores_are_the_same():
     assert parse("--out", "a-b_c") == {"out": "a-b_c"}  # in names only
 
 
-def test_the_last_one_counts_and_an_equals_sign_may_be_part_of_a_value():
-    assert parse("--batch", "1", "--batch", "2") == {"batch": 2}
+def test_an_equals_sign_may_be_part_of_a_value():
     assert parse("--out=a=b") == {"out": "a=b"}
     assert encoder("--encoder.x=c=d") == {"x": "c=d"}
     assert parse("--out=--odd") == {"out": "--odd"}
@@ -227,6 +226,8 @@ def test_missing_and_unknown_names():
         typed_values(KIND, {"quiet": "yes"})
     with pytest.raises(ValueError, match=r"^--out must be given$"):
         check_required(["data", "out"], {"data": "d"})
+    assert refusal("--batch", "1", "--batch", "2") == "--batch is given twice"
+    assert refusal("--quiet", "--quiet=no") == "--quiet is given twice"
     assert refusal("--bach", "3") == "unknown option --bach; did you mean '--batch'?"
     assert "did you mean '--skip-broken'?" in refusal("--skip-brokn")
     assert refusal("--encoder.layer", "[1]", read=encoder, kind=Typed) == (
@@ -251,7 +252,7 @@ def test_a_configuration_survives_the_way_through_the_command_line(name):
     options |= {"encoder": name, "best": "--odd", "steps": 60, "data": "/2024's $HOME"}
     asked = {**options, **{f"encoder.{n}": value for n, value in own.items()}}
     record = replace(show_cases.settings(method, encoder=name), config={"method": method, **asked})
-    command = reproduce_command(record, out="b").command.replace("\\\n", "")
+    command = format_reproduce_command(record, out="b").command.replace("\\\n", "")
     words = shlex.split(command)
     table = OptionTable(config_class(method, name), make_options_class(verb))
     values = table.read_values(words[3:])

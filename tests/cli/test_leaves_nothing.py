@@ -118,7 +118,7 @@ def test_a_broken_pipe_of_something_else_is_an_error(selfwise, monkeypatch):
     def broken():
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(commands.by_word()["show"], "load_function", broken)
+    monkeypatch.setattr(commands.import_commands()["show"], "load_function", broken)
     refused(selfwise("show", "run"), "Broken pipe")
 
 
@@ -127,7 +127,7 @@ def test_ctrl_c_is_a_sentence_and_130(selfwise, monkeypatch, verb):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands.by_word()[verb], "load_function", interrupted)
+    monkeypatch.setattr(commands.import_commands()[verb], "load_function", interrupted)
     assert selfwise(verb, "x") == (130, [f"selfwise: {cli.STOPPED}"])
 
 

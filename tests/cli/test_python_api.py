@@ -86,6 +86,37 @@ def test_signatures_name_the_options_with_their_defaults():
     assert pretrain["precision"].default == "auto"
 
 
+@pytest.mark.parametrize("function", [selfwise.show, selfwise.write_report])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_run_needs_no_list(function, kind):
+    with pytest.raises(ValueError, match=r"^there is no run at runs/none"):
+        function(kind("runs/none"))
+
+
+@pytest.mark.run  # a process, in which hints are not checked as they are here
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("int", "<class 'int'> is not a method: a class that inherits selfwise.Method is one"),
+        (
+            "'simclr', encoder=3",
+            "encoder must be a name, MODULE:NAME, a torch module or a function",
+        ),
+    ],
+)
+def test_what_is_neither_a_method_nor_an_encoder_is_one_sentence(arguments, sentence, tmp_path):
+    code = f"import selfwise\ntry: selfwise.pretrain({arguments}, data='digits:train', "
+    code += f"out={str(tmp_path / 'run')!r})\nexcept ValueError as error: print(error)"
+    assert run_python(code).startswith(sentence)
+
+
+@pytest.mark.run  # a process
+def test_parts_are_there_without_another_import():
+    for part in selfwise.PARTS:
+        code = f"import selfwise; print(selfwise.{part}.__name__)"
+        assert run_python(code).strip().rpartition(".")[2] == part
+
+
 @pytest.fixture
 def run() -> Run:
     record = show_cases.settings("simclr", encoder="resnet<18>")

@@ -33,13 +33,13 @@ def test_another_encoder_has_other_options():
 
 
 @pytest.mark.run
-@pytest.mark.parametrize("name", sorted(commands.by_word()))
+@pytest.mark.parametrize("name", sorted(commands.import_commands()))
 def test_every_command_has_a_schema_that_is_json(name):
     schema = selfwise.make_schema(name)
     assert json.loads(json.dumps(schema)) == schema
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     several = schema.get("anyOf")
-    assert (several is not None) == (commands.by_word()[name].WORDS == "METHOD")
+    assert (several is not None) == (commands.import_commands()[name].WORDS == "METHOD")
     assert several or schema["type"] == "object"
 
 
@@ -67,5 +67,9 @@ def test_a_name_with_a_slip_is_one_line(capsys):
     assert cli.main(["schema", "simclrr"]) == 2
     error = capsys.readouterr().err
     assert error == "selfwise: 'simclrr' is not a method or a command; did you mean 'simclr'?\n"
+    assert cli.main(["schema", "zzz"]) == 2
+    error = capsys.readouterr().err
+    assert "'zzz' is not a method or a command; methods: albert, beit, " in error
+    assert "; commands: bench, doctor, " in error
     assert cli.main(["schema", "simclr", "bert"]) == 2
     assert "'bert' stands where an option" in capsys.readouterr().err

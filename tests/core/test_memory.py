@@ -15,7 +15,7 @@ from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.profiling.step_timer import time_steps
 from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.loop import fit
-from selfwise.training.step_time import seconds_per_step
+from selfwise.training.step_time import measure_pace
 from tests.helpers import cases
 
 SIZE = 2**26  # bytes of a tensor; the C library maps those above 32 MB apart
@@ -141,7 +141,7 @@ def test_what_is_measured_has_the_memory_of_a_run(how):
         TrainingConfig(steps=4, batch=16, precision="float32", device="cpu"), kind, workers=0
     )
     if how == "minutes":
-        seconds_per_step(lambda: cases.build("supervised"), Looks(), told, seed=0, patience=0.5)
+        measure_pace(lambda: cases.build("supervised"), Looks(), told, seed=0, patience=0.5)
     else:
         time_steps(lambda: cases.build("supervised"), Looks(), told, seed=0, seconds=0)
     assert len(seen) >= 5

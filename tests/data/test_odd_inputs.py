@@ -16,7 +16,7 @@ import soundfile
 from PIL import Image
 
 from selfwise.data.audio import decode as audio
-from selfwise.data.audio.mp3 import frame_size
+from selfwise.data.audio.mp3 import compute_frame_size
 from selfwise.data.audio.open import open_recordings
 from selfwise.data.image.open import open_images
 from selfwise.data.text.corpus import Corpus
@@ -63,7 +63,7 @@ def variable_mp3() -> bytes:
 def bare_mp3() -> bytes:
     """Without the frame that tells how many there are."""
     whole = variable_mp3()
-    return whole[frame_size(struct.unpack(">I", whole[:4])[0]) :]
+    return whole[compute_frame_size(struct.unpack(">I", whole[:4])[0]) :]
 
 
 def open_rf64() -> bytes:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from selfwise.encoders import speech as speech_module
 from selfwise.nn import attention
-from selfwise.nn.attention import build_layout, document_positions
+from selfwise.nn.attention import build_layout, number_positions
 from selfwise.nn.audio_stems import ConvPositions
 from selfwise.nn.patch_transformer import PatchAttention
 from selfwise.nn.relative_position import relative_position_index
@@ -33,7 +33,7 @@ BUGS = [
         partial(text.test_hidden_states_of_every_layer, family="gpt", padded=False)),
     Bug("documents of a row see each other", build_layout, changed_arguments(starts=None),
         partial(text.test_packed_documents_are_those_of_transformers, "bert")),
-    Bug("positions are counted over the row", document_positions,
+    Bug("positions are counted over the row", number_positions,
         lambda _: lambda starts, n: torch.arange(n).expand(len(starts), n),
         partial(text.test_packed_documents_are_those_of_transformers, "bert")),
     Bug("scores are not divided by the root of the width", attention.attend,

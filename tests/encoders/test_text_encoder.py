@@ -179,7 +179,9 @@ def test_pooling_takes_what_it_says():
 def test_a_plain_batch_has_no_mask_and_the_mask_is_made_once(monkeypatch):
     made = []
     monkeypatch.setattr(
-        attention, "additive_mask", lambda *a, f=attention.additive_mask: made.append(1) or f(*a)
+        attention,
+        "build_additive_mask",
+        lambda *a, f=attention.build_additive_mask: made.append(1) or f(*a),
     )
     for family in ("bert", "gpt"):
         encoder_of(family)(batch())
@@ -234,10 +236,11 @@ def test_the_bounds_of_sequences():
     starts = torch.tensor([[0, 3, 6], [0, 6, 6]])
     valid = torch.tensor([[True] * 5 + [False], [True] * 6])
     # documents 0-3 and 3-5 and padding 5-6; one document 6-12, and no padding
-    assert attention.sequence_bounds(starts, valid).tolist() == [0, 3, 5, 5, 6, 12, 12, 12, 12]
-    assert attention.sequence_bounds(None, valid).tolist() == [0, 5, 6, 12, 12]
-    assert attention.document_ids(starts, 6).tolist() == [[0, 0, 0, 1, 1, 1], [0] * 6]
-    assert attention.document_positions(starts, 6).tolist() == [
+    compute_bounds = attention.compute_sequence_bounds
+    assert compute_bounds(starts, valid).tolist() == [0, 3, 5, 5, 6, 12, 12, 12, 12]
+    assert compute_bounds(None, valid).tolist() == [0, 5, 6, 12, 12]
+    assert attention.number_documents(starts, 6).tolist() == [[0, 0, 0, 1, 1, 1], [0] * 6]
+    assert attention.number_positions(starts, 6).tolist() == [
         [0, 1, 2, 0, 1, 2],
         [0, 1, 2, 3, 4, 5],
     ]
@@ -325,7 +328,7 @@ def test_attention_by_products_is_that_of_sdpa(causal, masked, monkeypatch):
     q, k, v = torch.randn(3, 2, 9, 4, 8, generator=rng, dtype=torch.float64).requires_grad_()
     seen = torch.rand(2, 1, 9, 9, generator=rng) < 0.6
     seen |= torch.eye(9, dtype=torch.bool)
-    mask = attention.additive_mask(seen.tril() if causal else seen, q) if masked else None
+    mask = attention.build_additive_mask(seen.tril() if causal else seen, q) if masked else None
     layout, found = attention.Layout(causal, mask=mask), []
     for attend in (attention.attend, attention.attend_by_products):
         out = attend(q, k, v, layout)

@@ -17,7 +17,7 @@ from selfwise.data.image.files import FileImages
 from selfwise.data.unreadable import ReadError
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.image import (
-    compute_checksum,
+    digest_weights,
     extract_features,
     extract_pixels,
     load_or_compute,
@@ -346,15 +346,15 @@ def test_a_pickle_in_the_cache_is_not_loaded(tmp_path):
 
 def test_checksum_depends_on_weights_buffers_and_structure():
     encoder = Mean()
-    first = compute_checksum(encoder)
-    assert first == compute_checksum(Mean())
+    first = digest_weights(encoder)
+    assert first == digest_weights(Mean())
     encoder.weight.data[0] += 1e-6
-    assert compute_checksum(encoder) != first
+    assert digest_weights(encoder) != first
     encoder = Mean()
     encoder.count += 1
-    assert compute_checksum(encoder) != first
+    assert digest_weights(encoder) != first
     variants = {
-        compute_checksum(Variant(stride, act)) for stride in (1, 2) for act in (nn.ReLU, nn.GELU)
+        digest_weights(Variant(stride, act)) for stride in (1, 2) for act in (nn.ReLU, nn.GELU)
     }
     assert len(variants) == 4
 

@@ -33,7 +33,7 @@ from selfwise.evaluation.probes.leave_one_group_out import (
 from selfwise.evaluation.probes.linear import fit_linear, split_group_folds
 from selfwise.evaluation.scores.unit_agreement import (
     compute_pnmi,
-    count_pairs,
+    count_unit_pairs,
     flatten_units,
     measure_agreement,
 )
@@ -519,7 +519,7 @@ def test_agreement_is_that_of_the_sums(seed):
     assert found.frames == 60
     assert (found.units, found.labels) == (len(set(units)), len(set(labels)))
     assert found.pnmi == compute_pnmi(units, labels)
-    counts = count_pairs(units, labels)
+    counts = count_unit_pairs(units, labels)
     for i, u in enumerate(sorted(set(units))):
         for j, label in enumerate(sorted(set(labels))):
             assert counts[i, j] == ((units == u) & (labels == label)).sum()

@@ -31,7 +31,7 @@ def test_a_batch_of_one_is_refused_before_a_folder_is_there(method, tmp_path, ca
 
 def test_batch_hard_without_a_pair_has_no_triplet():
     identity = torch.arange(4)
-    distance = mining.squared_distances(torch.randn(4, 3))
+    distance = mining.compute_squared_distances(torch.randn(4, 3))
     triplets = mining.mine_batch_hard(distance, identity, mining.find_positives(identity))
     assert not triplets.chosen.any()
 
@@ -52,10 +52,10 @@ def test_a_loss_above_the_unigram_entropy_carries_a_sentence():
     assert "not below the unigram entropy, 5.00" in measuring.describe_perplexity(
         {**good, "lm": 5.0}
     )
-    said = measuring.describe_perplexity({**good, measuring.SEEN: 1.0})
+    said = measuring.describe_perplexity({**good, measuring.TRAINING_TEXT: 1.0})
     assert "this is text that the run was trained on" in said
-    assert measuring.SEEN not in said
-    said = measuring.describe_perplexity({**good, measuring.SEEN: 0.25})
+    assert measuring.TRAINING_TEXT not in said
+    said = measuring.describe_perplexity({**good, measuring.TRAINING_TEXT: 0.25})
     assert "about 25% of this is text that the run was trained on" in said
 
 
@@ -71,17 +71,19 @@ def test_perplexity_on_the_training_text_is_noticed(tmp_path, monkeypatch):
     run = selfwise.pretrain("gpt", data=tmp_path / "corpus.txt", out=tmp_path / "run", **told)
     measure = {"documents": "blank"}
     same = measuring.perplexity(run, tmp_path / "corpus.txt", **measure)
-    assert same[measuring.SEEN] == 1
-    assert measuring.SEEN not in measuring.perplexity(run, tmp_path / "other.txt", **measure)
+    assert same[measuring.TRAINING_TEXT] == 1
+    assert measuring.TRAINING_TEXT not in measuring.perplexity(
+        run, tmp_path / "other.txt", **measure
+    )
     known, new = ((tmp_path / f"{n}.txt").read_text().split("\n\n") for n in ("corpus", "other"))
     mixed, want = tmp_path / "mixed.txt", {1.0: known[:3], 0.5: [*known[:20], *new[:20]]}
     for share, lines in want.items():
         mixed.write_text("\n\n".join(lines))
-        found = measuring.perplexity(run, mixed, **measure)[measuring.SEEN]
+        found = measuring.perplexity(run, mixed, **measure)[measuring.TRAINING_TEXT]
         assert abs(found - share) < 0.15  # a few of the known ones were held out
     mixed.write_text(" ".join(known))  # one document
-    assert measuring.perplexity(run, mixed, documents="file")[measuring.SEEN] > 0.4
-    assert measuring.SEEN not in measuring.perplexity(run)
+    assert measuring.perplexity(run, mixed, documents="file")[measuring.TRAINING_TEXT] > 0.4
+    assert measuring.TRAINING_TEXT not in measuring.perplexity(run)
 
 
 def test_one_class_is_not_learned_whatever_its_number(tmp_path, capsys):

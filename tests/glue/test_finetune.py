@@ -15,7 +15,12 @@ from selfwise.evaluation.features.text import pad_rows, tokenize_rows
 from selfwise.glue import finetune_recipes, training
 from selfwise.glue.classifier import ClassifierHead, copy_encoder
 from selfwise.glue.finetune import finetune_on_task
-from selfwise.glue.finetune_recipes import RECIPES, FinetuneRecipe, FinetuneSetting, find_recipe
+from selfwise.glue.finetune_recipes import (
+    RECIPES,
+    FinetuneRecipe,
+    FinetuneSetting,
+    find_finetune_recipe,
+)
 from selfwise.glue.read import GlueSplit
 from selfwise.glue.tasks import find_task
 from selfwise.tokenizers import tokenizer
@@ -389,7 +394,7 @@ def test_recipes_are_those_of_the_papers():
         "stsb": (214, 2e-5, 3598, 16),
         "mrpc": (200, 2e-5, 800, 32),
     }.items():
-        albert = find_recipe("albert", find_task(name))
+        albert = find_finetune_recipe("albert", find_task(name))
         (setting,) = albert.list_settings()
         assert (albert.warmup, setting.rate, albert.steps, setting.batch) == numbers
         assert albert.dropout is None
@@ -427,8 +432,8 @@ def test_what_cannot_be_is_one_sentence():
             lambda: ClassifierHead(run.encoder, 2, FAST._replace(pooling="clss")),
             "unknown pooling 'clss'",
         ),
-        (lambda: find_recipe("robert", train.task), "unknown recipe 'robert'.*roberta"),
-        (lambda: find_recipe("albert", find_task("wnli")), "albert has no row for wnli"),
+        (lambda: find_finetune_recipe("robert", train.task), "unknown recipe 'robert'.*roberta"),
+        (lambda: find_finetune_recipe("albert", find_task("wnli")), "albert has no row for wnli"),
     ):
         with pytest.raises(ValueError, match=message):
             wrong()

@@ -14,7 +14,7 @@ from selfwise.glue.benchmark import run_glue
 from selfwise.glue.published import CAPTION, NAME, PUBLISHED
 from selfwise.glue.scores import COMPETITORS, GlueScores
 from selfwise.report.page.parts import Table
-from selfwise.report.page.plots import line_color
+from selfwise.report.page.plots import choose_line_color
 from selfwise.report.sections import glue as section
 from selfwise.report.sections import label_curve, scores, summary
 from selfwise.runs import logs_and_scores
@@ -51,7 +51,7 @@ def left(folder, mode, *tasks, step=0):
     """As `selfwise glue` leaves it."""
     (folder / "glue").mkdir(exist_ok=True)
     told = {"step": step, **tables(mode, *tasks).to_dict()}
-    logs_and_scores.glue_path(folder, mode, step).write_text(json.dumps(told))
+    logs_and_scores.format_glue_path(folder, mode, step).write_text(json.dumps(told))
     return told
 
 
@@ -153,8 +153,8 @@ def test_several_runs_have_a_column_each(tmp_path, monkeypatch):
     assert "first: official (9 tasks): no average without" in words
     lines = {line.get_label(): line for line in drawn[0].get_lines()}
     assert [lines[name].get_color() for name in ("first", "second")] == [
-        line_color(0),
-        line_color(1),
+        choose_line_color(0),
+        choose_line_color(1),
     ]
     assert lines["second"].get_xdata() == pytest.approx([75.7], abs=0.05)
 
@@ -223,7 +223,7 @@ def test_a_measured_run_is_on_its_page(trained_bert, tmp_path, capsys, monkeypat
     assert "GLUE, frozen" in page
     assert "wnli  accuracy" in page
     # a run that cannot be written to
-    logs_and_scores.glue_path(run.folder, "frozen", 1).unlink()
+    logs_and_scores.format_glue_path(run.folder, "frozen", 1).unlink()
     (run.folder / "glue").rmdir()
     (run.folder / "glue").write_text("")
     capsys.readouterr()

@@ -11,7 +11,7 @@ import torch
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.evaluation.scores.bootstrap import paired_bootstrap
-from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
 from selfwise.glue import compare, competitors
 from selfwise.glue import search as search
 from selfwise.glue.benchmark import run_glue

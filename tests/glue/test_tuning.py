@@ -10,7 +10,7 @@ import torch
 import selfwise
 from selfwise.cli import main as cli
 from selfwise.core.option_types import list_choices
-from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
 from selfwise.glue import search as search
 from selfwise.glue.benchmark import run_glue
 from selfwise.glue.finetune import DivergenceError, finetune_on_task

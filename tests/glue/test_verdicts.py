@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from selfwise.data.text.labelled import Texts
-from selfwise.evaluation.scores.probe_score import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
 from selfwise.glue import finetune_recipes
 from selfwise.glue.compare import MIN_EXAMPLES, compare_metric, compute_seed_intervals, judge_seeds
 from selfwise.glue.finetune import _count_choosers

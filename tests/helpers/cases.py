@@ -58,7 +58,7 @@ def tiny_speech_encoder():
 
 
 def build(name: str, **options) -> Method:
-    """The method with a tiny encoder, and what run.py would supply."""
+    """The method with a tiny encoder, and what a run would supply."""
     kind = methods.find_method(name)
     supplied = {"size": SIZE, "classes": 4, "vocab": vocabulary(), "length": LENGTH}
     supplied |= {"clusters": speech_cases.CLUSTERS, "units": patch_cases.Brightness()}

@@ -43,7 +43,7 @@ from selfwise.nn.transformer import Transformer
 from selfwise.tokenizers.tokenizer import train_tokenizer as train_tokenizer
 from selfwise.training.config import TrainingConfig, resolve_training
 from selfwise.training.loop import fit
-from selfwise.training.step_time import seconds_per_step
+from selfwise.training.step_time import measure_pace
 from tests.helpers import cases
 
 STEPS, BATCH = 20, 16
@@ -211,9 +211,9 @@ def measuring(out: Path, env: DistributedEnv) -> dict[str, Tensor]:
     options = resolve_training(
         TrainingConfig(steps=2, batch=BATCH, threads=1), methods.find_method("simclr"), workers=0
     )
-    take = partial(seconds_per_step, patience=0.1, seed=0)
+    take = partial(measure_pace, patience=0.1, seed=0)
     source = Again(methods.find_method("simclr"))
-    found = 0.0 if env.rank else take(lambda: cases.build("simclr"), source, options)
+    found = 0.0 if env.rank else take(lambda: cases.build("simclr"), source, options).step
     return {"seconds": torch.tensor(found)}
 
 

@@ -13,10 +13,10 @@ from selfwise.losses import triplet_mining as mining
 from selfwise.losses.triplet import triplet_loss
 from selfwise.losses.triplet_mining import (
     Triplets,
+    compute_hinge_costs,
+    compute_squared_distances,
     find_positives,
     find_positives_grouped,
-    hinge_costs,
-    squared_distances,
 )
 
 MARGIN = 0.2
@@ -82,7 +82,7 @@ def hard_rule(near: float, negatives: list[tuple[float, int]]) -> int | None:
 )
 def test_against_three_loops(identity, mine, rule, seed):
     z = embeddings(len(identity), seed=seed)
-    found = mine(squared_distances(z), identity, find_positives(identity))
+    found = mine(compute_squared_distances(z), identity, find_positives(identity))
     assert named(found) == by_loops(z, identity, rule)
 
 
@@ -90,7 +90,7 @@ def test_semihard_has_all_kinds_of_pairs():
     """What is compared above contains pairs with a triplet, and both kinds without."""
     identity = IDENTITIES["groups"]
     z = embeddings(len(identity))
-    d = squared_distances(z)
+    d = compute_squared_distances(z)
     found = mining.mine_semihard(d, identity, find_positives(identity), margin=MARGIN)
     other = d.masked_fill(identity[:, None] == identity, math.inf)
     own = d[found.anchor, found.positive]
@@ -112,7 +112,7 @@ def test_batch_hard_against_two_loops(identity):
         others = [(d[a][n], n) for n in rows if identity[n] != identity[a]]
         if own and others:
             expected.add((a, max(own)[1], min(others)[1]))
-    found = mining.mine_batch_hard(squared_distances(z), identity, find_positives(identity))
+    found = mining.mine_batch_hard(compute_squared_distances(z), identity, find_positives(identity))
     assert len(found.anchor) == len(z)
     assert named(found) == expected
 
@@ -163,7 +163,7 @@ def test_strangers_are_never_chosen():
     """As where a broken image was replaced by one of another identity."""
     identity = torch.tensor([0, 0, 0, 0, 1, 1, 2, 1])
     z = embeddings(8)
-    told = (squared_distances(z), identity, find_positives_grouped(identity, 4))
+    told = (compute_squared_distances(z), identity, find_positives_grouped(identity, 4))
     for found in (
         mining.mine_semihard(*told),
         mining.mine_hard(*told),
@@ -184,7 +184,7 @@ def test_a_negative_as_far_as_the_positive_is_not_semihard():
     """Eq. 4 and what follows: d(a, p) < d(a, n), and inside the margin. Whole numbers are exact."""
     z = torch.tensor([[0.0], [2.0], [-2.0], [3.0], [-3.0], [9.0]])
     identity = torch.tensor([0, 0, 1, 1, 2, 2])
-    told = (squared_distances(z), identity, torch.tensor([[1], [0], [3], [2], [5], [4]]))
+    told = (compute_squared_distances(z), identity, torch.tensor([[1], [0], [3], [2], [5], [4]]))
     # from the anchor at 0: the positive at 4, negatives at 4, 9, 9 and 81
     first = {margin: mining.mine_semihard(*told, margin=margin) for margin in (5.0, 5.1)}
     assert not first[5.0].chosen[0]  # 9 is not below 4 + 5
@@ -196,10 +196,16 @@ def test_a_negative_as_far_as_the_positive_is_not_semihard():
 def test_twins_are_pairs_like_others():
     """Duplicates: the distance 0 is nearer than any other; a negative on the anchor is not."""
     z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.96, 0.28]])
-    told = (squared_distances(z), torch.tensor([0, 0, 1, 1]), torch.tensor([[1], [0], [3], [2]]))
+    told = (
+        compute_squared_distances(z),
+        torch.tensor([0, 0, 1, 1]),
+        torch.tensor([[1], [0], [3], [2]]),
+    )
     found = mining.mine_semihard(*told)
     assert named(found) == {(0, 1, 3), (1, 0, 3)}
-    assert hinge_costs(told[0], found, 0.2).tolist() == pytest.approx([0.12, 0.12, 0, 0], abs=1e-6)
+    assert compute_hinge_costs(told[0], found, 0.2).tolist() == pytest.approx(
+        [0.12, 0.12, 0, 0], abs=1e-6
+    )
     assert mining.mine_hard(*told).negative.tolist() == [2, 2, 0, 0]
 
 
@@ -229,18 +235,18 @@ def test_what_is_not_a_number_is_seen_in_the_loss(way, where):
 def test_distances_are_squared_and_euclidean():
     z = 3 * torch.randn(20, 5, generator=generator(0, "z"), dtype=torch.float64)
     expected = torch.cdist(z, z).square()
-    torch.testing.assert_close(squared_distances(z), expected, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(compute_squared_distances(z), expected, atol=1e-10, rtol=1e-10)
     single = F.normalize(z.float(), dim=1)
     exact = torch.cdist(single.double(), single.double()).square()
-    assert (squared_distances(single) - exact).abs().max() < 1e-6
+    assert (compute_squared_distances(single) - exact).abs().max() < 1e-6
 
 
 def test_distances_are_float32_under_autocast():
     z = embeddings(16, 64).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(squared_distances(z), exact := squared_distances(z))
+        assert torch.equal(compute_squared_distances(z), exact := compute_squared_distances(z))
     assert exact.dtype == torch.float32
-    assert squared_distances(z.bfloat16()).dtype == torch.float32
+    assert compute_squared_distances(z.bfloat16()).dtype == torch.float32
     identity = torch.arange(8).repeat(2)
     told = {"mining": "semihard", "margin": 0.2}
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -252,12 +258,12 @@ def test_distances_are_float32_under_autocast():
 
 def test_the_hinge_is_the_triplet_loss_of_what_is_chosen(identity):
     z = embeddings(len(identity))
-    d = squared_distances(z)
+    d = compute_squared_distances(z)
     for found in (
         mining.mine_semihard(d, identity, find_positives(identity)),
         mining.mine_hard(d, identity, find_positives(identity)),
     ):
-        cost = hinge_costs(d, found, 0.3)
+        cost = compute_hinge_costs(d, found, 0.3)
         assert (cost[~found.chosen] == 0).all()
         if found.chosen.any():
             rows = (z[each[found.chosen]] for each in found[:3])
@@ -267,10 +273,10 @@ def test_the_hinge_is_the_triplet_loss_of_what_is_chosen(identity):
 
 def test_no_gradient_through_what_is_not_chosen():
     identity = IDENTITIES["groups"]
-    d = squared_distances(embeddings(32)).requires_grad_()
+    d = compute_squared_distances(embeddings(32)).requires_grad_()
     found = mining.mine_semihard(d, identity, find_positives(identity))
     assert not any(each.requires_grad for each in found)
-    hinge_costs(d, found, MARGIN).sum().backward()
+    compute_hinge_costs(d, found, MARGIN).sum().backward()
     expected = torch.zeros_like(d)
     for a, p, n in named(found):
         expected[a, p] += 1
@@ -294,7 +300,7 @@ def test_the_step_against_loops(identity, way):
         "batch_hard": lambda: mining.mine_batch_hard(d, *told),
     }
     costs = [max(0.0, float(d[a, p] - d[a, m]) + MARGIN) for a, p, m in named(mined[way]())]
-    count = mining.count_pairs(way, n, partner.shape[1])
+    count = mining.count_mined_pairs(way, n, partner.shape[1])
     assert float(step.terms["triplet"].count) == count
     assert float(step.loss) == pytest.approx(sum(costs) / count, rel=1e-6, abs=1e-9)
     metrics = {name: float(term.mean) for name, term in step.metrics.items()}
@@ -356,7 +362,7 @@ def test_nothing_waits_for_a_device():
     ]
     found.append(mining.mine_random(*told, torch.empty(16, 3, device="meta")))
     assert [len(each.anchor) for each in found] == [48, 48, 16, 48]
-    assert all(hinge_costs(d, each, 0.2).is_meta for each in found)
+    assert all(compute_hinge_costs(d, each, 0.2).is_meta for each in found)
 
 
 @pytest.mark.parametrize("way", mining.LABEL_RULES)

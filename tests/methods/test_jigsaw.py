@@ -153,7 +153,7 @@ def test_a_window_of_the_right_size_is_not_resampled(rng):
     n = 100
     x = torch.arange(260 * 300).float().view(1, 1, 260, 300).div(2**17).expand(n, -1, -1, -1)
     extent = torch.tensor([[256, 300]]).expand(n, 2)
-    view = Window(256, least=1.0, flip=0.0)(ImageBatch(x, torch.arange(n), extent), rng())
+    view = Window(256, min_share=1.0, flip=0.0)(ImageBatch(x, torch.arange(n), extent), rng())
     left = (view[:, 0, 0, 0] * 2**17).round().long()
     assert int(left.min()) < 3
     assert 40 < int(left.max()) <= 44
@@ -164,7 +164,7 @@ def test_a_window_of_the_right_size_is_not_resampled(rng):
 
 def test_half_of_the_images_are_flipped(rng):
     x = places(15, 1000) / 225
-    view = Window(15, least=1.0)(ImageBatch(x, torch.arange(1000)), rng())
+    view = Window(15, min_share=1.0)(ImageBatch(x, torch.arange(1000)), rng())
     mirrored = (view - x.flip(3)).abs().flatten(1).amax(dim=1) < 1e-5
     same = (view - x).abs().flatten(1).amax(dim=1) < 1e-5
     assert (mirrored ^ same).all()

@@ -75,7 +75,7 @@ BUGS = [
     Bug("images keep their colours", Jigsaw.__init__, changed_arguments(gray=0.0),
         partial(facts.test_some_images_lose_their_colours, make_rng)),
     Bug("the window is always whole", Window.__call__,
-        lambda healthy: lambda self, batch, rng: healthy(self._replace(least=1.0), batch, rng),
+        lambda healthy: lambda self, batch, rng: healthy(self._replace(min_share=1.0), batch, rng),
         partial(facts.test_the_window_is_a_random_square_of_225_to_256_of_256_pixels, make_rng)),
     Bug("the window is always mirrored", Window.__call__,
         lambda healthy: lambda self, batch, rng: healthy(self._replace(flip=1.0), batch, rng),

@@ -8,13 +8,13 @@ import torch
 
 from selfwise.losses import triplet_mining
 from selfwise.losses.triplet_mining import (
-    count_pairs,
+    compute_hinge_costs,
+    compute_squared_distances,
+    count_mined_pairs,
     find_positives_grouped,
-    hinge_costs,
     mine_hard,
     mine_random,
     mine_semihard,
-    squared_distances,
 )
 from selfwise.methods.triplet import Triplet
 from selfwise.methods.triplet_labelled import TripletLabelled
@@ -35,12 +35,12 @@ BUGS = [
     Bug("a view is the pair of another image's", Triplet._embed_views,
         changed_output(lambda rows: (*rows[:2], rows[2].roll(1, 0), rows[3])),
         VIEWS_ARE_PAIRS),
-    Bug("only first views are anchors", hinge_costs,
+    Bug("only first views are anchors", compute_hinge_costs,
         changed_output(lambda cost: cost * (torch.arange(len(cost)) < len(cost) // 2)),
         VIEWS_ARE_PAIRS),
-    Bug("distances are not squared", squared_distances,
+    Bug("distances are not squared", compute_squared_distances,
         changed_output(lambda distance: distance.clamp_min(1e-9).sqrt()), VIEWS_ARE_PAIRS),
-    Bug("the margin is not asked for", hinge_costs,
+    Bug("the margin is not asked for", compute_hinge_costs,
         lambda healthy: lambda distance, triplets, margin: healthy(distance, triplets, 0.1),
         VIEWS_ARE_PAIRS),
     Bug("the negative is mined within another margin", mine_semihard,
@@ -58,8 +58,9 @@ BUGS = [
     Bug("rows of the same identity are negatives", triplet_mining._same_identity,
         lambda _: lambda identity: torch.eye(len(identity), dtype=torch.bool),
         IDENTITIES_ARE_PAIRS),
-    Bug("a pair is counted twice", count_pairs, changed_output(lambda pairs: 2 * pairs), EVERY_WAY),
-    Bug("batch hard is a mean over pairs", count_pairs,
+    Bug("a pair is counted twice", count_mined_pairs, changed_output(lambda pairs: 2 * pairs),
+        EVERY_WAY),
+    Bug("batch hard is a mean over pairs", count_mined_pairs,
         lambda healthy: lambda mining, rows, partners: rows * partners,
         partial(facts.test_batch_hard_is_a_mean_over_images, make_rng)),
     Bug("random negatives are the same whatever is drawn", mine_random,

@@ -25,7 +25,7 @@ def batch(request) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def ours(z: torch.Tensor, identity: torch.Tensor, mine) -> set[tuple[int, int, int]]:
-    found = mine(mining.squared_distances(z), identity, mining.find_positives(identity))
+    found = mine(mining.compute_squared_distances(z), identity, mining.find_positives(identity))
     return set(zip(*(each[found.chosen].tolist() for each in found[:3])))
 
 
@@ -46,7 +46,7 @@ def test_each_semihard_triplet_is_one_of_theirs_and_no_pair_is_left_out(batch):
 def test_each_hard_triplet_that_is_hard_is_one_of_theirs(batch):
     """Their "hard" is d(a, n) < d(a, p); ours is the nearest negative, hard or not."""
     z, identity = batch
-    d = mining.squared_distances(z)
+    d = mining.compute_squared_distances(z)
     own = {t for t in ours(z, identity, mining.mine_hard) if d[t[0], t[2]] < d[t[0], t[1]]}
     all_of_them = theirs(z, identity, "hard")
     assert own <= all_of_them
@@ -62,13 +62,13 @@ def test_batch_hard_is_theirs(batch):
 def test_loss_and_gradient_of_given_triplets(batch):
     z, identity = (t.clone() for t in batch)
     found = mining.mine_semihard(
-        mining.squared_distances(z), identity, mining.find_positives(identity)
+        mining.compute_squared_distances(z), identity, mining.find_positives(identity)
     )
     rows = tuple(each[found.chosen] for each in found[:3])
     grads, values = [], []
     for loss in (
         lambda z: (
-            mining.hinge_costs(mining.squared_distances(z), found, MARGIN).sum()
+            mining.compute_hinge_costs(mining.compute_squared_distances(z), found, MARGIN).sum()
             / found.chosen.sum()
         ),
         lambda z: triplet_loss(*(z[each] for each in rows), margin=MARGIN),

@@ -70,13 +70,11 @@ def test_resized_crop_of_bytes_is_that_of_their_values():
 def test_colour_operation(name, low, high, channels):
     x = images(N, channels, 20, 21)
     parameter = torch.linspace(low, high, N)[torch.randperm(N)]
-    before = x.clone()
-    ours = getattr(color_jitter, f"adjust_{name}")(x, parameter)
+    ours = getattr(color_jitter, f"adjust_{name}_")(x.clone(), parameter)
     adjust = getattr(reference, f"adjust_{name}")
     pairs = zip(x, parameter.tolist(), strict=True)
     expected = torch.stack([adjust(image, value) for image, value in pairs])
     torch.testing.assert_close(ours, expected, atol=2e-6, rtol=0)
-    assert torch.equal(x, before)
     assert ours.min() >= 0
     assert ours.max() <= 1
 

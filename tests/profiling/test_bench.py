@@ -271,7 +271,7 @@ def test_the_memory_is_that_of_the_process():
     held = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     del much
     assert held > 2**29
-    assert 0.98 * held < step_timer.peak_memory("cpu") < 100 * held
+    assert 0.98 * held < step_timer.read_peak_memory("cpu") < 100 * held
 
 
 IMAGES = {**TINY, "batch": 16, "size": 16, "threads": 1, "precision": "float32"}

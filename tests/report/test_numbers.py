@@ -7,9 +7,9 @@ import pytest
 
 from selfwise.report.page import page
 from selfwise.report.page.parts import Command, Picture
-from selfwise.report.page.plots import GREY, line_color, shorten_name, spread_labels
+from selfwise.report.page.plots import GREY, choose_line_color, shorten_name, spread_labels
 from selfwise.report.sections import curves, options, scores, summary
-from selfwise.runs.reproduce import reproduce_command
+from selfwise.runs.reproduce import format_reproduce_command
 from selfwise.runs.resume import resume
 from tests.helpers import show_cases as cases
 from tests.helpers.report_cases import photos, simclr
@@ -62,10 +62,13 @@ def test_runs_share_a_plot_where_both_have_a_value(tmp_path, drawn):
     found = curves.build_sections([one, two])
     rates = titled(drawn, "learning rate")
     assert lines(rates) == [([20, 40, 60], [0.5, 0.25, 0.125]), ([20, 80], [0.5, 0.0])]
-    assert [line.get_color() for line in rates.lines] == [line_color(0), line_color(1)]
+    assert [line.get_color() for line in rates.lines] == [
+        choose_line_color(0),
+        choose_line_color(1),
+    ]
     assert {"one", "two"} <= {text.get_text() for text in rates.texts}
     alone = titled(drawn, "rotation accuracy, %")
-    assert [line.get_color() for line in alone.lines] == [line_color(1)]  # as everywhere
+    assert [line.get_color() for line in alone.lines] == [choose_line_color(1)]  # as everywhere
     assert "Of two alone." in said(found)
     assert ["learning rate", "two", "0.5", "0", "0.5", "0", "80"] in cells(found)
 
@@ -78,13 +81,13 @@ def test_values_of_a_run_that_are_read_together(tmp_path, drawn):
     curves.build_sections([run])
     axes = titled(drawn, "squared distances of triplets")
     assert lines(axes) == [([2], [1.0]), ([2], [2.0])]
-    assert [line.get_color() for line in axes.lines] == [line_color(0), line_color(1)]
+    assert [line.get_color() for line in axes.lines] == [choose_line_color(0), choose_line_color(1)]
     assert {"to the positive", "to the negative"} <= {text.get_text() for text in axes.texts}
     drawn.clear()
     plain = cases.folder(tmp_path / "plain", metrics=LOG)
     found = curves.build_sections([plain, run, cases.folder(tmp_path / "b", metrics=LOG)])
     colors = [line.get_color() for line in titled(drawn, "squared distances of triplets").lines]
-    assert colors == [line_color(1), GREY]
+    assert colors == [choose_line_color(1), GREY]
     assert ["squared distances of triplets to the negative", "run"] in [c[:2] for c in cells(found)]
     drawn.clear()
     curves.build_sections([run, cases.folder(tmp_path / "c", metrics=log)])
@@ -180,7 +183,7 @@ def test_options_of_one_run(tmp_path):
     assert ["fingerprint", "9a14"] in cells(found)
     names = [line[0] for line in cells(found[:1])]
     assert len(names) == len(set(names))
-    command = reproduce_command(cases.settings(), out=f"{run}-again").command
+    command = format_reproduce_command(cases.settings(), out=f"{run}-again").command
     assert [part.text for part in parts(found, Command)] == [command]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from selfwise.report.page.parts import Command, Picture, Table
-from selfwise.report.page.plots import line_color
+from selfwise.report.page.plots import choose_line_color
 from selfwise.report.sections import confusion, label_curve, scores
 from selfwise.runs.score_groups import format_row
 from selfwise.workflows import probe as probing
@@ -70,10 +70,10 @@ def test_runs_in_one_label_curve(tmp_path, drawn):
     runs = [cases.folder(tmp_path / n, scores=[s]) for n, s in (("one", one), ("two", two))]
     found = scores.build_sections(runs)
     axes = titled(drawn, "accuracy, %")
-    assert [c[0].get_color() for c in axes.containers] == [line_color(i) for i in (0, 1, 0, 1)] + [
-        label_curve.GREY
-    ]
-    assert line_color(5) != label_curve.GREY
+    assert [c[0].get_color() for c in axes.containers] == [
+        choose_line_color(i) for i in (0, 1, 0, 1)
+    ] + [label_curve.GREY]
+    assert choose_line_color(5) != label_curve.GREY
     names = {text.get_text() for text in axes.texts}
     assert {"one", "two", "raw input"} <= names
     assert "untrained" not in names

@@ -188,7 +188,9 @@ def test_numbers_are_those_of_the_methods_loss(runs, name):
         pairs = torch.cat([one.pairs.target for one in found])
         chance = torch.cat([one.pairs.probs for one in found])
         share = 100 * float((chance.argmax(dim=1) == pairs).float().mean())
-        assert f"Of {len(pairs):,} pairs of texts, {share:.0f} % are told right" in section.about
+        assert (
+            f"Of {len(pairs):,} pairs of texts, {share:.0f} % are answered right" in section.about
+        )
         assert (
             f"right for {100 * max(pairs.bincount().tolist()) / len(pairs):.0f} %" in section.about
         )
@@ -303,7 +305,9 @@ def test_units_of_the_recordings_are_those_that_were_trained_on(runs):
     rows = np.arange(len(recordings))
     batch = tasks_speech.read_batch(recordings, rows, 0 * rows, recordings.samples)
     units, options = run.facts.targets, FrameTargetOptions(clusters=8)
-    found = targets.of_others(units, options, batch, open_run=open_newest, device="cpu")
+    found = targets.compute_unseen_targets(
+        units, options, batch, open_run=open_newest, device="cpu"
+    )
     kept = [labels for labels in (units.trained, units.held_out) if labels is not None]
     known = {
         tuple(labels.read_labels(i, 0, found.shape[1]).tolist())
@@ -323,10 +327,14 @@ def test_units_that_cannot_be_made_again_are_told(runs, tmp_path):
     batch = tasks_speech.read_batch(recordings, np.array([0]), np.array([0]), np.array([4000]))
     gone = FrameTargetOptions(units=str(tmp_path / "gone"))
     with pytest.raises(ValueError, match="which is not there"):
-        targets.of_others(run.facts.targets, gone, batch, open_run=open_newest, device="cpu")
+        targets.compute_unseen_targets(
+            run.facts.targets, gone, batch, open_run=open_newest, device="cpu"
+        )
     other = FrameTargetOptions(units=str(run.folder))
     with pytest.raises(ValueError, match="its units are of MFCC, and there is layer 1"):
-        targets.of_others(run.facts.targets, other, batch, open_run=open_newest, device="cpu")
+        targets.compute_unseen_targets(
+            run.facts.targets, other, batch, open_run=open_newest, device="cpu"
+        )
 
 
 def test_recordings_too_short_for_a_task_are_told(runs):

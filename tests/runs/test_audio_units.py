@@ -107,13 +107,13 @@ def test_a_second_iteration_that_cannot_be_is_refused_before_the_first(
 def test_units_depend_on_what_leaves_no_trace_in_the_weights(tmp_path):
     pretrain("hubert", data=sounds(4), out=tmp_path / "run", **TOLD)
     earlier = str(tmp_path / "run")
-    before = targets._source(earlier, 1, open_newest).key
-    assert targets._source(earlier, -1, open_newest).key == before
-    assert targets._source(earlier, 0, open_newest).key != before
+    before = targets._open_source(earlier, 1, open_newest).key
+    assert targets._open_source(earlier, -1, open_newest).key == before
+    assert targets._open_source(earlier, 0, open_newest).key != before
 
     def with_other_heads(folder):
         run = open_newest(folder)
         heads = {"encoder.heads": Choice(4, "user")}
         return replace(run, record=replace(run.record, resolved={**run.record.resolved, **heads}))
 
-    assert targets._source(earlier, 1, with_other_heads).key != before
+    assert targets._open_source(earlier, 1, with_other_heads).key != before

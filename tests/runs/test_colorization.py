@@ -172,5 +172,5 @@ def test_gray_images_are_refused(mode, tmp_path):
 
 def test_a_prior_is_no_option_of_other_methods(pictures, tmp_path):
     told = {n: v for n, v in TOLD.items() if n != "width"}
-    with pytest.raises(ValueError, match="unknown option --prior"):
+    with pytest.raises(ValueError, match="unknown option prior"):
         pretrain("simclr", data=pictures, out=tmp_path / "run", **told, prior="images")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from selfwise.cli import main as cli
-from selfwise.evaluation.scores.probe_score import PRETRAINED
+from selfwise.evaluation.scores.names import PRETRAINED
 from selfwise.runs import logs_and_scores, score_groups
 from tests.helpers import show_cases as cases
 

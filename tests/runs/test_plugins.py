@@ -1,6 +1,7 @@
 """Code from outside the package: methods, encoders and data that are not part of selfwise."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -238,6 +239,9 @@ def test_a_config_file_names_no_code(file, capsys):
         (["nothing.py:Brightness"], "nothing.py: there is no such file"),
         (["mine.py:Missing"], "mine.py has no Missing"),
         (["mine.py:tiny"], "is not a method"),
+        (["broken.py:M"], "broken.py cannot be imported: NameError: name 'foo' is not defined (li"),
+        (["broken:M"], "broken cannot be imported: NameError: name 'foo' is not defined (broken.p"),
+        (["mine.py:Brightness", "--plugin", "none.py"], "none.py: there is no such file"),
         (["nowhere_at_all:Method"], "there is no module nowhere_at_all"),
         (["mine.py:Brightness", "--encoder", "mine.py:missing"], "mine.py has no missing"),
         (["mine.py:Brightness", "--scale", "0"], "--scale must be above 0, got 0"),
@@ -248,8 +252,10 @@ def test_a_config_file_names_no_code(file, capsys):
         ),
     ],
 )
-def test_mistakes_are_one_sentence(words, sentence, file, capsys):
+def test_mistakes_are_one_sentence(words, sentence, file, capsys, monkeypatch):
     more = ["--data", "digits:train", "--out", "run"]
+    file.with_name("broken.py").write_text("import os\n\nfoo()\n")
+    monkeypatch.syspath_prepend(str(file.parent))
     code, _, err = run_cli(capsys, "pretrain", *words, *more)
     assert code == 2
     assert sentence in err
@@ -268,6 +274,50 @@ def test_installed_packages_add_methods_and_encoders_by_name(package, capsys):
     assert (record.method, record.encoder_name) == ("brightness", "theirs_tiny")
     run = selfwise.load("run")  # installing a package is consent
     assert type(run.method).__name__ == "Brightness"
+
+
+def test_a_broken_installed_package_is_one_sentence(package, capsys):
+    (package / "theirs" / "__init__.py").write_text("def a():\n    foo()\n\n\na()\n")
+    reason = "cannot be imported: NameError: name 'foo' is not defined (__init__.py, line 2)"
+    more = ["--data", "digits:train", "--out", "run"]
+    code, _, err = run_cli(capsys, "pretrain", "brightness", *more)
+    assert (code, err) == (
+        2,
+        f"selfwise: theirs:Brightness, the entry point brightness of selfwise.methods, {reason}\n",
+    )
+    code, _, err = run_cli(capsys, "pretrain", "simclr", "--encoder", "theirs_tiny", *more)
+    assert (code, err) == (
+        2,
+        f"selfwise: theirs:tiny, the entry point theirs_tiny of selfwise.encoders, {reason}\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"batchsize": 4}, "unknown option batchsize; did you mean 'batch'?"),
+        ({"batch": 0}, "batch must be at least 1, got 0"),
+        (
+            {"encoder": "beit-tiny", "encoder_options": {"dept": 1}},
+            "unknown option encoder.dept; did you mean 'encoder.depth'?",
+        ),
+        ({"encoder": "beit-tiny", "encoder_options": {"size": 8}}, "encoder.size is no option of"),
+        ({"out": "."}, "out . is not empty; give a folder that does not exist yet"),
+    ],
+)
+def test_python_gets_its_mistakes_as_keywords(file, arguments, sentence):
+    with pytest.raises(ValueError, match="^" + re.escape(sentence)):
+        selfwise.pretrain(**{"method": "simclr", "data": "digits:train", "out": "run"} | arguments)
+
+
+def test_a_command_line_gets_its_mistakes_as_flags_after_a_call_from_python(file, capsys):
+    with pytest.raises(ValueError, match=r"^unknown option batchsize"):
+        selfwise.pretrain("simclr", data="digits:train", out="run", batchsize=4)
+    words = ["pretrain", "simclr", "--data", "digits:train", "--out"]
+    _, _, err = run_cli(capsys, *words, "run", "--batchsize", "4")
+    assert "unknown option --batchsize; did you mean '--batch'?" in err
+    _, _, err = run_cli(capsys, *words, ".")
+    assert "--out . is not empty" in err
 
 
 def test_python_takes_classes_factories_and_data(package):

@@ -19,6 +19,7 @@ from selfwise.workflows.export import export_run
 from selfwise.workflows.fill import fill
 from selfwise.workflows.import_weights import import_weights
 from selfwise.workflows.perplexity import perplexity
+from tests.helpers.command_lines import replace_options
 
 METHODS = ("bert", "roberta", "albert", "gpt")
 TINY = {"dim": 32, "heads": 2, "depth": 2, "dropout": 0.0, "attention_dropout": 0.0}
@@ -411,6 +412,7 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
     gpt = ["pretrain", "gpt", *small, "--tokenizer", runs("gpt").folder / "tokenizer"]
     gpt += ["--data", corpus]
     embed = ["embed", runs("bert").folder, "--data", labelled]
+    long = [*bert, "--data", corpus, "--encoder.length", "512"]
     cases = [
         ([*bert, "--data", tmp_path / "nothing"], ("nothing",)),
         ([*bert, "--data", tmp_path / "empty"], ("empty",)),
@@ -420,8 +422,8 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
         ([*bert, "--data", tmp_path / "one.txt", "--documents", "blank"], ("sentence",)),
         ([*bert, "--data", tmp_path / "rows.jsonl", "--field", "bodi"], ("bodi", "body")),
         ([*bert, "--data", corpus / "00.txt"], ("documents", "blank")),
-        ([*bert, "--data", corpus, "--batch", "100000"], ("100000", "rows")),
-        ([*bert, "--data", corpus, "--length", "600", "--encoder.length", "512"], ("600", "512")),
+        (replace_options([*bert, "--data", corpus], "--batch", "100000"), ("100000", "rows")),
+        (replace_options(long, "--length", "600"), ("600", "512")),
         ([*bert, "--data", corpus, "--encoder", "gpt-tiny"], ("bert",)),
         ([*bert, "--data", corpus, "--encoder", "bert-mimi"], ("bert-mini",)),
         ([*bert, "--data", corpus, "--size", "32"], ("--size",)),

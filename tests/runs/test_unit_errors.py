@@ -12,6 +12,7 @@ from selfwise.core.types import RATE
 from selfwise.runs.create import pretrain
 from selfwise.runs.open import load
 from tests.helpers import unit_cases as cases
+from tests.helpers.command_lines import replace_options
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -137,7 +138,7 @@ def test_eight_channels_at_192_khz(spoiled, tmp_path):
     sound = np.sin(np.arange(96_000)[:, None] / np.arange(20, 28))
     soundfile.write(spoiled / "low" / "many.wav", 0.1 * sound, 192_000)
     out = tmp_path / "run"
-    assert cli.main([str(w) for w in speech(spoiled, "--steps", 1, "--out", out)]) == 0
+    assert cli.main([str(w) for w in [*speech(spoiled, steps=1), "--out", out]]) == 0
     vectors = tmp_path / "v.npz"
     told = ["embed", out, "--data", spoiled / "low" / "many.wav", "--out", vectors]
     assert cli.main([str(w) for w in told]) == 0
@@ -168,7 +169,7 @@ def test_encoders_that_do_not_fit(refused, voices, pictures):
     odd = {"encoder": "beit-tiny", "encoder_options": {"patch": 5}}
     refused(*patches(pictures, **odd), words=("5 px", "16 px"))
     fsq = ["pretrain", "fsq", "--data", pictures, *cases.flags(cases.CODEC)]
-    refused(*fsq, "--encoder.patch", 32, words=("32", "16"))
+    refused(*replace_options(fsq, "--encoder.patch", 32), words=("32", "16"))
 
 
 @pytest.mark.run

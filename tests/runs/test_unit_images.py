@@ -56,7 +56,7 @@ def test_codes_are_counted_on_the_runs_own_images(pictures, tmp_path):
 
 def test_features_of_large_images_are_held_and_read_once(pictures, monkeypatch):
     images, read = open_images(pictures, cache="no"), []
-    monkeypatch.setattr(targets, "HELD", 5 * 3 * 16 * 16 * 4)
+    monkeypatch.setattr(targets, "MAX_FEATURE_BYTES", 5 * 3 * 16 * 16 * 4)
     original = targets.iterate_views
 
     def counted(images, rows, **told):

@@ -31,7 +31,7 @@ from selfwise.training.step import (
     split_micro_batches,
     train_step,
 )
-from selfwise.training.step_time import seconds_per_step
+from selfwise.training.step_time import measure_pace
 from tests.helpers import cases
 
 
@@ -333,11 +333,14 @@ def test_the_time_of_a_step_is_measured_on_a_copy_and_probes_count():
         return made[-1]
 
     told = options(SimCLR)
-    measure = partial(seconds_per_step, make, Repeated(SimCLR), told, seed=0, patience=0.1)
+    measure = partial(measure_pace, make, Repeated(SimCLR), told, seed=0, patience=0.1)
     plain, probed = measure(), measure(probes=[Slow()])
     assert len(made) == 2
-    assert 0 < plain < 0.4
-    assert probed > plain + 0.1  # 0.2 s a step for the probe, less what the machine's noise takes
+    assert 0 < plain.step < 0.4
+    assert plain.looks == []
+    with_probes = probed.step + probed.looks[0] / Slow.every
+    # 0.2 s a step for the probe, less what the machine's noise takes
+    assert with_probes > plain.step + 0.1
 
 
 def test_the_best_checkpoint_is_kept_beside_the_last(tmp_path):

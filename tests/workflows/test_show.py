@@ -12,7 +12,7 @@ from selfwise.cli import main as cli
 from selfwise.evaluation.scores.probe_score import format_percent
 from selfwise.runs import score_groups
 from selfwise.runs.create import pretrain
-from selfwise.runs.reproduce import Change, list_changes, reproduce_command
+from selfwise.runs.reproduce import Change, format_reproduce_command, list_changes
 from selfwise.runs.run_yaml import read_record
 from selfwise.workflows import describe_runs as describe_runs
 from selfwise.workflows.iterate import iterate
@@ -114,9 +114,9 @@ def indented(text: str) -> str:
 def test_the_command_makes_the_run_again_bitwise(home, name, tmp_path, capsys):
     run, made = home / name, tmp_path / "made again's"
     record = read_record(run)
-    shown = indented(reproduce_command(record, out=f"{run}-again").command)
+    shown = indented(format_reproduce_command(record, out=f"{run}-again").command)
     assert shown in said("show", run, capsys=capsys)
-    assert cli.main(typed(reproduce_command(record, out=str(made)).command)) == 0
+    assert cli.main(typed(format_reproduce_command(record, out=str(made)).command)) == 0
     again = read_record(made)
     assert again.options == record.options
     assert (again.info, again.needs) == (record.info, record.needs)
@@ -130,7 +130,7 @@ def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
     first, second, third = home / "plain", tmp_path / "second", tmp_path / "third"
     told = {"steps": 2, "batch": 12, "log_every": 1, "threads": 1, "quiet": True}
     pretrain("simclr", data=str(home / "my photos"), out=second, start=first, **told)
-    command = reproduce_command(read_record(second), out=str(third)).command
+    command = format_reproduce_command(read_record(second), out=str(third)).command
     assert typed(command)[typed(command).index("--start") + 1] == str(first.resolve())
     assert cli.main(typed(command)) == 0
     assert unit_cases.weights(third, 2) == unit_cases.weights(second, 2)
@@ -138,7 +138,9 @@ def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
 
 @pytest.mark.run  # a process
 def test_what_the_machine_chose_is_in_the_command():
-    words = typed(reproduce_command(cases.settings(threads=7, device="cuda"), out="b").command)
+    words = typed(
+        format_reproduce_command(cases.settings(threads=7, device="cuda"), out="b").command
+    )
     for name, value in {"threads": "7", "device": "cuda", "precision": "float32"}.items():
         assert words[words.index(f"--{name}") + 1] == value
     changes = list_changes(cases.settings(threads=7, device="cuda"))
@@ -149,10 +151,10 @@ def test_what_the_machine_chose_is_in_the_command():
 @pytest.mark.run  # a process
 def test_another_optimiser_has_no_rate_of_the_paper():
     """0.6 is SimCLR's rate for 64 examples with LARS; with SGD it must be said."""
-    assert "--lr" not in reproduce_command(cases.settings(), out="b").command
+    assert "--lr" not in format_reproduce_command(cases.settings(), out="b").command
     assert "lr" not in list_changes(cases.settings(lr=0.6))
     other = cases.settings(optimizer="sgd", lr=0.6)
-    words = typed(reproduce_command(other, out="b").command)
+    words = typed(format_reproduce_command(other, out="b").command)
     assert words[words.index("--lr") + 1] == "0.6"
     assert list_changes(other)["lr"] == Change(0.6, None)
 
@@ -162,7 +164,7 @@ def test_what_cannot_be_typed_is_told():
     record = cases.settings(data="<from Python>", forgotten=3)
     asked = {name: value for name, value in record.config.items() if name != "steps"}
     record = replace(record, config={**asked, "epochs": 2.0})
-    found = reproduce_command(record, out="b")
+    found = format_reproduce_command(record, out="b")
     words = typed(found.command)
     assert words[words.index("--data") + 1] == "PATH"
     assert words[words.index("--steps") + 1] == "60"
@@ -177,7 +179,7 @@ def test_what_cannot_be_typed_is_told():
 @pytest.mark.run  # a process
 def test_weights_from_elsewhere_are_imported_again():
     record = cases.settings("bert", data="<imported>")
-    words = typed(reproduce_command(record, out="b").command)
+    words = typed(format_reproduce_command(record, out="b").command)
     assert words == ["import", "bert", "a model's folder", "--out", "b"]
 
 
@@ -185,7 +187,7 @@ def test_weights_of_timm_are_imported_again_as_they_were():
     record = cases.settings("rotation", data="<imported>")
     asked = {"method": "rotation", "encoder": "resnet18", "size": 64}
     record = replace(record, imported={"family": "timm", "from": "a.safetensors", "asked": asked})
-    words = reproduce_command(record, out="b").command.split()[1:]
+    words = format_reproduce_command(record, out="b").command.split()[1:]
     told = ["--method", "rotation", "--encoder", "resnet18", "--size", "64"]
     assert words == ["import", "timm", "a.safetensors", *told, "--out", "b"]
 

@@ -21,7 +21,7 @@ def from_arrays(data: object, *, skip_broken: bool) -> Recordings:
         data, labels = data
     if not isinstance(data, Indexable):
         raise ValueError(f"the {name} is neither a path, a list of arrays nor a pair with labels")
-    arrays = [_check_array(one, i) for i, one in enumerate(iter(data))]
+    arrays = [_check_array(recording, i) for i, recording in enumerate(iter(data))]
     if not arrays:
         raise ValueError(f"the {name} is empty; a list of float arrays at 16 kHz is right")
     codes, classes = (
@@ -52,13 +52,13 @@ def from_arrays(data: object, *, skip_broken: bool) -> Recordings:
 BROKEN = "has samples that are NaN or infinite"
 
 
-def _is_sound(one: object) -> bool:
+def _is_sound(recording: object) -> bool:
     """Whether this is one recording, and not a list or a table of them."""
-    return getattr(one, "ndim", 0) == 1 and as_numpy(one).dtype.kind == "f"
+    return getattr(recording, "ndim", 0) == 1 and as_numpy(recording).dtype.kind == "f"
 
 
-def _check_array(one: object, i: int) -> np.ndarray:
-    array = as_numpy(one)
+def _check_array(recording: object, i: int) -> np.ndarray:
+    array = as_numpy(recording)
     if array.dtype.kind != "f" or array.ndim != 1:
         raise ValueError(
             f"recording {i}: expected floats of shape (samples,), mono and at 16 kHz, got "

@@ -47,7 +47,7 @@ class AudioSource:
         seconds: of padded sound in a batch, at most.
         longest: seconds of a crop, at most.
         seed: of the run.
-        units: targets with `read_labels(i, first_frame, count)` -> (count,) whole numbers, or None.
+        units: the targets of each frame, or None.
 
     Raises ValueError if `longest` is more than `seconds` or less than a frame.
     """
@@ -113,14 +113,14 @@ class AudioSource:
         plan = self.plan(epoch)
         k = int(plan.batches[position])
         whole = plan.order[self.edges[k] : self.edges[k + 1]]
-        mine = shard_slice(len(whole), index, count)
-        crops, width = whole[mine], int(self.lengths[whole].max())
+        shard = shard_slice(len(whole), index, count)
+        crops, width = whole[shard], int(self.lengths[whole].max())
         start = plan.offsets[crops]
         stop = start + self.lengths[crops]
         crops_batch = read_batch(self.recordings, self.owner[crops], start, stop, width=width)
         if self.units is not None:
             crops_batch = crops_batch._replace(units=self._units(crops_batch))
-        return crops_batch, mine.start, len(whole)
+        return crops_batch, shard.start, len(whole)
 
     def __getitem__(self, step: int) -> AudioBatch:
         return self.batch(step)
@@ -138,10 +138,10 @@ class AudioSource:
     def _draw_plan(self, epoch: int) -> CropPlan:
         n = len(self.lengths)
         random = np.random.Generator(np.random.Philox(hash_keys(self.seed, "crops", epoch)))
-        noise, place = random.random((2, n))
+        noise, shift = random.random((2, n))
         order = _sort_by_length(self.lengths, LENGTH_NOISE * noise)
         spare = (self.recordings.samples[self.owner] - self.lengths) // HOP
-        where = (self.place + place) / self.parts
+        where = (self.place + shift) / self.parts
         offsets = HOP * np.minimum(np.floor(where * (spare + 1)).astype(np.int64), spare)
         return CropPlan(
             order, offsets, shuffle_indices(self.steps_per_epoch, self.seed, "batches", epoch)
@@ -225,7 +225,9 @@ def read_batch(
     x = np.zeros((len(index), max(width, int(extent.max()))), dtype=np.float32)
     for row, i, first, last in zip(x, index, start, stop):
         row[: last - first] = recordings.read(int(i), int(first), int(last))
-    numbers = (torch.from_numpy(np.array(one, dtype=np.int64)) for one in (index, extent, start))
+    numbers = (
+        torch.from_numpy(np.array(column, dtype=np.int64)) for column in (index, extent, start)
+    )
     return AudioBatch(torch.from_numpy(x), *numbers)
 
 

@@ -61,7 +61,7 @@ def build_cache(
 
 @dataclass(frozen=True)
 class DecodeRecordings:
-    """A job for `in_chunks`: decodes rows into the memory map, returns how many, and samples."""
+    """A job for `map_in_chunks`: decodes rows into the memory map; returns how many and samples."""
 
     file: str
     store: FileStore
@@ -70,7 +70,7 @@ class DecodeRecordings:
     def __call__(self, rows: np.ndarray) -> tuple[int, int]:
         x = np.load(self.file, mmap_mode="r+", allow_pickle=False)
         for row in rows:
-            first, stop = (int(place) for place in self.starts[row : row + 2])
+            first, stop = (int(bound) for bound in self.starts[row : row + 2])
             for at in range(0, stop - first, SAMPLES_PER_BLOCK):
                 end = min(at + SAMPLES_PER_BLOCK, stop - first)
                 x[first + at : first + end] = self.store.read(int(row), at, end)

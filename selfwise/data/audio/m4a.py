@@ -61,8 +61,10 @@ class AvFile:
     def _decode_from(self, start: int) -> Iterator[tuple[int, np.ndarray]]:
         """Blocks of sound and where each begins, from some place before `start` on."""
         origin = self._find_origin()
-        place = max(0, origin + start - int(PREROLL * self.rate))
-        self.container.seek(int(place / self.rate / self.stream.time_base), stream=self.stream)
+        seek_sample = max(0, origin + start - int(PREROLL * self.rate))
+        self.container.seek(
+            int(seek_sample / self.rate / self.stream.time_base), stream=self.stream
+        )
         at = None
         for frame in self.container.decode(self.stream):
             if at is None:

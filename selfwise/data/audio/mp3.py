@@ -14,9 +14,8 @@ BIT_RATES = (
 )
 HERTZ = (44100, 48000, 32000)
 
-HEADER_BIT_RATE = (
-    9  # the bit rate of the frame that holds the new header: room enough in each version
-)
+# the bit rate of the frame that holds the new header, which has room in each version
+HEADER_BIT_RATE = 9
 
 
 class Mp3Frame(NamedTuple):
@@ -25,7 +24,7 @@ class Mp3Frame(NamedTuple):
     header: int
 
 
-def mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
+def list_mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
     """A header that tells the number of frames, and all frames; None where the file is right.
 
     The header is Xing's, which decoders look for in the first frame. Raises UnreadableFile for
@@ -42,18 +41,18 @@ def mp3_pieces(data: mmap.mmap) -> list[bytes | range] | None:
     whole = frames[-1].at + frames[-1].size >= len(data) - 128 and _is_contiguous(frames)
     if header_count is None and whole and _has_constant_rate(frames):
         return None  # the guess from bit rate and size is right
-    if len({stream_kind(frame.header) for frame in frames}) > 1:
+    if len({read_stream_kind(frame.header) for frame in frames}) > 1:
         raise UnreadableFile(
             "changes its rate or its channels, as joined files do: convert the parts"
         )
     stretches: list[bytes | range] = []
-    for frame in (one for i, one in enumerate(frames) if i not in set(tags)):
+    for frame in (candidate for i, candidate in enumerate(frames) if i not in set(tags)):
         before = stretches[-1] if stretches else None
         if isinstance(before, range) and before.stop == frame.at:
             stretches[-1] = range(before.start, frame.at + frame.size)
         else:
             stretches.append(range(frame.at, frame.at + frame.size))
-    return [_header_frame(frames[0].header, count, sum(map(len, stretches))), *stretches]
+    return [_build_header_frame(frames[0].header, count, sum(map(len, stretches))), *stretches]
 
 
 def list_frames(data: mmap.mmap) -> list[Mp3Frame]:
@@ -64,7 +63,7 @@ def list_frames(data: mmap.mmap) -> list[Mp3Frame]:
         word = data[at : at + 4]
         size = sizes.get(word)
         if size is None:
-            size = sizes.setdefault(word, frame_size(struct.unpack(">I", word)[0]))
+            size = sizes.setdefault(word, compute_frame_size(struct.unpack(">I", word)[0]))
         if size and at + size <= end and (frames or _frame_follows(data, at + size)):
             frames.append(Mp3Frame(at, size, struct.unpack(">I", word)[0]))
             at += size
@@ -75,19 +74,19 @@ def list_frames(data: mmap.mmap) -> list[Mp3Frame]:
 
 def _next_frame(data: mmap.mmap, at: int) -> int:
     """Where a frame may begin behind a tag or behind what is none."""
-    if (end := tag_end(data, at)) > at:
+    if (end := find_tag_end(data, at)) > at:
         return end
     if data[at : at + 3] == b"TAG":
         return at + 128
     while (at := data.find(b"\xff", at + 1)) >= 0:
         word = data[at : at + 4]
-        size = frame_size(struct.unpack(">I", word)[0]) if len(word) == 4 else 0
+        size = compute_frame_size(struct.unpack(">I", word)[0]) if len(word) == 4 else 0
         if size and _frame_follows(data, at + size):
             return at
     return len(data)
 
 
-def tag_end(data: mmap.mmap, at: int = 0) -> int:
+def find_tag_end(data: mmap.mmap, at: int = 0) -> int:
     """Where the tag ID3 that begins at `at` ends; `at` itself where there is none."""
     if data[at : at + 3] != b"ID3" or at + 10 > len(data):
         return at
@@ -97,7 +96,7 @@ def tag_end(data: mmap.mmap, at: int = 0) -> int:
 
 def is_frame(start: bytes) -> bool:
     """Whether a file that begins so begins with a frame of layer III, whatever its name."""
-    return frame_size(struct.unpack(">I", start[:4])[0]) > 0
+    return compute_frame_size(struct.unpack(">I", start[:4])[0]) > 0
 
 
 def _frame_follows(data: mmap.mmap, at: int) -> bool:
@@ -105,10 +104,12 @@ def _frame_follows(data: mmap.mmap, at: int) -> bool:
     word = data[at : at + 4]
     if len(word) < 4:
         return at == len(data)
-    return word[:3] in (b"ID3", b"TAG", b"APE") or frame_size(struct.unpack(">I", word)[0]) > 0
+    return (
+        word[:3] in (b"ID3", b"TAG", b"APE") or compute_frame_size(struct.unpack(">I", word)[0]) > 0
+    )
 
 
-def frame_size(header: int) -> int:
+def compute_frame_size(header: int) -> int:
     """Bytes of a frame of layer III; 0 where this is no header of one."""
     version, layer = header >> 19 & 3, header >> 17 & 3
     rate, hertz = header >> 12 & 15, header >> 10 & 3
@@ -119,15 +120,15 @@ def frame_size(header: int) -> int:
     return (144 if first else 72) * BIT_RATES[not first][rate] * 1000 // each + (header >> 9 & 1)
 
 
-def stream_kind(header: int) -> tuple[int, int, bool]:
+def read_stream_kind(header: int) -> tuple[int, int, bool]:
     """Version, rate, and whether there is one channel: what a decoder expects to stay."""
     return header >> 19 & 3, header >> 10 & 3, header >> 6 & 3 == 3
 
 
 def _side_info_size(header: int) -> int:
     """Bytes between the header of a frame and where a tag is."""
-    one = header >> 6 & 3 == 3
-    return (17 if one else 32) if header >> 19 & 3 == 3 else (9 if one else 17)
+    is_mono = header >> 6 & 3 == 3
+    return (17 if is_mono else 32) if header >> 19 & 3 == 3 else (9 if is_mono else 17)
 
 
 def _count_in_tag(data: mmap.mmap, frame: Mp3Frame) -> int | None:
@@ -147,7 +148,7 @@ def _count_in_tag(data: mmap.mmap, frame: Mp3Frame) -> int | None:
 
 def _is_contiguous(frames: list[Mp3Frame]) -> bool:
     """Whether nothing is between the frames."""
-    return all(one.at + one.size == other.at for one, other in pairwise(frames))
+    return all(frame.at + frame.size == other.at for frame, other in pairwise(frames))
 
 
 def _has_constant_rate(frames: list[Mp3Frame]) -> bool:
@@ -155,10 +156,10 @@ def _has_constant_rate(frames: list[Mp3Frame]) -> bool:
     return len({frame.header >> 12 & 15 for frame in frames}) == 1
 
 
-def _header_frame(header: int, frames: int, size: int) -> bytes:
+def _build_header_frame(header: int, frames: int, size: int) -> bytes:
     """A frame without sound, with a tag: flags, number of frames, bytes."""
     header = header & ~(15 << 12) & ~(1 << 9) | HEADER_BIT_RATE << 12 | 1 << 16
-    frame = bytearray(frame_size(header))
+    frame = bytearray(compute_frame_size(header))
     frame[:4] = struct.pack(">I", header)
     at = 4 + _side_info_size(header)
     frame[at : at + 16] = b"Xing" + struct.pack(">III", 3, frames, size + len(frame))

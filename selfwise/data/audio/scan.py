@@ -37,7 +37,7 @@ class Scan(NamedTuple):
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """A job for `in_chunks`: rows -> (row, frames, rate, reason, is an error) of each."""
+    """A job for `map_in_chunks`: rows -> (row, frames, rate, reason, is an error) of each."""
 
     root: Path
     paths: Paths
@@ -125,5 +125,5 @@ def _build_scan(lines: list[list]) -> Scan:
     assert [line[0] for line in lines] == list(range(len(lines))), "a line for each file"
     frames, rates = (np.array([line[i] for line in lines], dtype=np.int64) for i in (1, 2))
     unusable = [(BrokenFile(line[0], line[3]), line[4]) for line in lines if line[3]]
-    broken = [one for one, is_error in unusable if is_error]
-    return Scan(frames, rates, broken, [one for one, is_error in unusable if not is_error])
+    broken = [file for file, is_error in unusable if is_error]
+    return Scan(frames, rates, broken, [file for file, is_error in unusable if not is_error])

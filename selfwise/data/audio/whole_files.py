@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from selfwise.data.audio.flac_checksums import crc8, crc16
-from selfwise.data.audio.mp3 import is_frame, mp3_pieces, tag_end
+from selfwise.data.audio.mp3 import find_tag_end, is_frame, list_mp3_pieces
 from selfwise.data.unreadable import UnreadableFile
 
 Pieces = list[bytes | range]  # new bytes, and stretches of the file, one after the other
@@ -45,11 +45,11 @@ def _find_pieces(path: str, size: int, time: int) -> Pieces | None:
                 return PIECE_FINDERS[kind](data)
             if start[4:8] == b"ftyp":
                 return _mp4_pieces(data)
-            tag = tag_end(data)
+            tag = find_tag_end(data)
             if data[tag : tag + 4] == b"fLaC":
                 return _flac_pieces(data, tag)
             named = path.lower().endswith("mp3")
-            return mp3_pieces(data) if tag or named or is_frame(start) else None
+            return list_mp3_pieces(data) if tag or named or is_frame(start) else None
 
 
 class PiecesFile(io.RawIOBase):
@@ -139,7 +139,7 @@ def _aiff_pieces(data: mmap.mmap) -> Pieces | None:
 
 
 def _extend_to_end(data: mmap.mmap, order: str, name: bytes, start: int) -> Pieces | None:
-    """The sound to the end of the file where what follows its chunk are no chunks."""
+    """The sound to the end of the file; None where other chunks follow its chunk."""
     chunks, _ = _list_chunks(data, order, start)
     sound = next((chunk for chunk in chunks if chunk.name == name), None)
     if sound is None:
@@ -212,15 +212,16 @@ def _flac_header(data: mmap.mmap, at: int, blocksize: int) -> int | None:
     length, value = max(1, ones), number & (0x7F >> ones)
     for sign in data[at + 5 : at + 4 + length]:
         value = value << 6 | sign & 0x3F
-    place = at + 4 + length
+    header_end = at + 4 + length
     if code == 6:
-        size, place = data[place] + 1, place + 1
+        size, header_end = data[header_end] + 1, header_end + 1
     elif code == 7:
-        size, place = struct.unpack(">H", data[place : place + 2])[0] + 1, place + 2
+        (size,) = struct.unpack(">H", data[header_end : header_end + 2])
+        size, header_end = size + 1, header_end + 2
     else:
         size = {1: 192}.get(code) or (576 << (code - 2) if 2 <= code <= 5 else 256 << (code - 8))
-    place += {12: 1, 13: 2, 14: 2}.get(data[at + 2] & 15, 0)
-    if code == 0 or place >= len(data) or crc8(data[at:place]) != data[place]:
+    header_end += {12: 1, 13: 2, 14: 2}.get(data[at + 2] & 15, 0)
+    if code == 0 or header_end >= len(data) or crc8(data[at:header_end]) != data[header_end]:
         return None
     return (value if data[at + 1] == 0xF9 else value * blocksize) + size
 

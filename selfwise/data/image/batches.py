@@ -69,8 +69,8 @@ class ImageSource:
     def read_part(self, step: int, index: int, count: int) -> tuple[Batch, int, int]:
         """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
         rows = self._rows(step)
-        mine = shard_slice(len(rows), index, count)
-        return self._read(rows[mine]), mine.start, len(rows)
+        shard = shard_slice(len(rows), index, count)
+        return self._read(rows[shard]), shard.start, len(rows)
 
     def _rows(self, step: int) -> np.ndarray:
         return self.draw(self.count, self.size, step, self.seed)

@@ -53,7 +53,7 @@ def find_cache(name: str) -> DecodedImages | None:
     if not (home / "x.npy").is_file() or (home / "x.npy").stat().st_size != meta["bytes"]:
         return None
     extent = np.load(home / "extent.npy", allow_pickle=False) if meta["sizes_differ"] else None
-    return DecodedImages(file, extent, [BrokenFile(*one) for one in meta["broken"]])
+    return DecodedImages(file, extent, [BrokenFile(*broken_file) for broken_file in meta["broken"]])
 
 
 def build_cache(
@@ -87,7 +87,7 @@ def canvas_bytes(n: int, sizes: np.ndarray, channels: int) -> int:
 
 @dataclass(frozen=True)
 class DecodeImages:
-    """A job for `in_chunks`: decodes rows into the memory map, returns the broken ones."""
+    """A job for `map_in_chunks`: decodes rows into the memory map, returns the broken ones."""
 
     file: str
     root: Path

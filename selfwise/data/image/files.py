@@ -37,7 +37,7 @@ class ReadOptions(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadSizes:
-    """A job for `in_chunks`: rows -> int32 (rows, 2) heights and widths, and the broken ones."""
+    """A job for `map_in_chunks`: rows -> int32 (rows, 2) heights and widths, and the broken."""
 
     root: Path
     paths: Paths
@@ -63,7 +63,7 @@ def check_headers(
     job = ReadSizes(listing.root, listing.paths, reading.decode)
     results = list(map_in_chunks(job, rows, workers=reading.workers))
     sizes = np.concatenate([part for part, _ in results])
-    return sizes, [one for _, part in results for one in part]
+    return sizes, [broken_file for _, part in results for broken_file in part]
 
 
 def drop_broken(
@@ -81,7 +81,7 @@ def drop_broken(
     if broken and not skip:
         advice = "remove them, or leave them out with --skip-broken"
         raise ValueError(f"{listing.root}: {count} cannot be read as images: {named}; {advice}")
-    broken_rows = np.array([one.row for one in broken], dtype=np.int64)
+    broken_rows = np.array([broken_file.row for broken_file in broken], dtype=np.int64)
     rows = np.delete(np.arange(len(listing.paths)), broken_rows)
     return rows, [listing.paths[int(row)] for row in broken_rows]
 
@@ -175,7 +175,7 @@ class FileImages:
 
 @dataclass(frozen=True)
 class FindBrokenImages:
-    """A job for `in_chunks`: the rows whose files cannot be decoded."""
+    """A job for `map_in_chunks`: the rows whose files cannot be decoded."""
 
     images: FileImages
 
@@ -215,6 +215,6 @@ def stack_on_canvas(pictures: Sequence[np.ndarray], index: np.ndarray) -> ImageB
     if (sizes == sizes[0]).all():
         return ImageBatch(torch.from_numpy(np.stack(pictures)), torch.from_numpy(index))
     x = np.zeros((len(pictures), pictures[0].shape[0], *sizes.max(axis=0)), dtype=np.uint8)
-    for place, picture in zip(x, pictures):
-        place[:, : picture.shape[1], : picture.shape[2]] = picture
+    for canvas, picture in zip(x, pictures):
+        canvas[:, : picture.shape[1], : picture.shape[2]] = picture
     return ImageBatch(torch.from_numpy(x), torch.from_numpy(index), torch.from_numpy(sizes))

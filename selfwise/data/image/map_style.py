@@ -85,15 +85,15 @@ def from_items(
     n = len(items)
     if n == 0:
         raise ValueError(f"{_type_name(items)} is empty")
-    some = np.unique(np.linspace(0, n - 1, min(n, PROBE_COUNT)).astype(np.int64))
-    probed = {int(row): items[int(row)] for row in some}
+    probed_rows = np.unique(np.linspace(0, n - 1, min(n, PROBE_COUNT)).astype(np.int64))
+    probed = {int(row): items[int(row)] for row in probed_rows}
     channels = reading.channels or (
         1 if all(_is_grey(_item_image(i)) for i in probed.values()) else 3
     )
     pictures = [
         _decode_named(items, row, item, channels, reading.decode) for row, item in probed.items()
     ]
-    sides = np.array([one.shape[1:] for one in pictures])
+    sides = np.array([picture.shape[1:] for picture in pictures])
     paired = _item_label(probed[0]) is not None
     small = (
         sides.max() <= SMALL_SIDE and n * channels * np.prod(sides.max(axis=0)) <= MAX_MEMORY_BYTES
@@ -114,7 +114,7 @@ def from_items(
         decode=reading.decode,
         side=int(np.median(sides.min(axis=1))),
         fingerprint=digest(
-            _type_name(items), str(n), *(hash_pixels(one[None]) for one in pictures)
+            _type_name(items), str(n), *(hash_pixels(picture[None]) for picture in pictures)
         ),
         labels=codes,
         classes=_class_names(items, classes),

@@ -26,8 +26,8 @@ def load_into_memory(images: Images, *, max_bytes: int = MAX_BYTES) -> Images:
         batches.append(batch)
     x = np.zeros((len(images), images.channels, *canvas), dtype=np.uint8)
     extent = np.empty((len(images), 2), dtype=np.int64)
-    for place, batch in enumerate(batches):
-        part = slice(place * ROWS_AT_ONCE, place * ROWS_AT_ONCE + len(batch.x))
+    for number, batch in enumerate(batches):
+        part = slice(number * ROWS_AT_ONCE, number * ROWS_AT_ONCE + len(batch.x))
         height, width = batch.x.shape[2:]
         x[part, :, :height, :width] = batch.x
         extent[part] = (height, width) if batch.extent is None else batch.extent

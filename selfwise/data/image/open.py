@@ -8,7 +8,7 @@ import torch
 from selfwise.core.errors import did_you_mean
 from selfwise.core.files import digest
 from selfwise.core.parallel import Progress
-from selfwise.data.image import decoded_cache as cache
+from selfwise.data.image import decoded_cache
 from selfwise.data.image.arrays import from_array, from_npy, from_npz
 from selfwise.data.image.dataset import ArrayImages, Images, require_labels
 from selfwise.data.image.files import (
@@ -110,24 +110,27 @@ def _open_path(path: Path, reading: ReadOptions) -> Images:
 
 def open_files(listing: Listing, reading: ReadOptions) -> Images:
     """Cached or decoded on demand. Raises ValueError for broken files, unless they are skipped."""
-    key = cache.cache_key(listing, reading)
-    decoded = None if reading.cache == "no" else cache.find_cache(key)
+    key = decoded_cache.cache_key(listing, reading)
+    decoded = None if reading.cache == "no" else decoded_cache.find_cache(key)
     if decoded is not None and (
         reading.cache == "yes" or max(decoded.file.open().shape[2:]) <= SMALL_SIDE
     ):
         return _open_cached(listing, decoded, reading)
     n = len(listing.paths)
-    some = np.linspace(0, n - 1, min(n, MAX_HEADERS)).astype(np.int64)
-    some = np.union1d(some, np.flatnonzero(listing.sizes <= 0))  # these are known to be broken
-    sizes, broken = check_headers(listing, some, reading)
-    rows, broken_ids = drop_broken(listing, broken, checked=len(some), skip=reading.skip_broken)
+    checked_rows = np.linspace(0, n - 1, min(n, MAX_HEADERS)).astype(np.int64)
+    known_broken = np.flatnonzero(listing.sizes <= 0)
+    checked_rows = np.union1d(checked_rows, known_broken)
+    sizes, broken = check_headers(listing, checked_rows, reading)
+    rows, broken_ids = drop_broken(
+        listing, broken, checked=len(checked_rows), skip=reading.skip_broken
+    )
     if _wants_cache(n, sizes, reading):
-        rest = np.setdiff1d(np.arange(n), some)
-        sizes, broken = _complete_headers(listing, (some, sizes), rest, broken, reading)
+        rest = np.setdiff1d(np.arange(n), checked_rows)
+        sizes, broken = _complete_headers(listing, (checked_rows, sizes), rest, broken, reading)
         drop_broken(listing, broken, checked=n, skip=reading.skip_broken)
         if _wants_cache(n, sizes, reading):
             return _open_cached(
-                listing, cache.build_cache(key, listing, sizes, broken, reading), reading
+                listing, decoded_cache.build_cache(key, listing, sizes, broken, reading), reading
             )
         rows, broken_ids = drop_broken(listing, broken, checked=n, skip=reading.skip_broken)
     part = listing.take(rows)
@@ -149,7 +152,7 @@ def open_files(listing: Listing, reading: ReadOptions) -> Images:
 def _wants_cache(n: int, sizes: np.ndarray, reading: ReadOptions) -> bool:
     if reading.cache != "auto":
         return reading.cache == "yes"
-    needed = cache.canvas_bytes(n, sizes, reading.file_channels)
+    needed = decoded_cache.canvas_bytes(n, sizes, reading.file_channels)
     return int(sizes.max()) <= SMALL_SIDE and needed <= MAX_CACHE_BYTES
 
 
@@ -171,7 +174,7 @@ def _complete_headers(
 
 
 def _open_cached(
-    listing: Listing, decoded: cache.DecodedImages, reading: ReadOptions
+    listing: Listing, decoded: decoded_cache.DecodedImages, reading: ReadOptions
 ) -> ArrayImages:
     n = len(listing.paths)
     rows, broken_ids = drop_broken(listing, decoded.broken, checked=n, skip=reading.skip_broken)

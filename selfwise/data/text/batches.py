@@ -65,10 +65,10 @@ class TextSource:
     def read_part(self, step: int, index: int, count: int) -> tuple[TextBatch, int, int]:
         """The part `index` of `count` of a step's batch, its first row, and rows of the batch."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        plan, mine = self.plan(epoch), shard_slice(self.size, index, count)
-        places = (position * self.size + np.arange(self.size)[mine]) % plan.size
+        plan, shard = self.plan(epoch), shard_slice(self.size, index, count)
+        places = (position * self.size + np.arange(self.size)[shard]) % plan.size
         rows = self.rows(_order(plan.size, self.seed, epoch)[places], epoch)
-        return rows, mine.start, self.size
+        return rows, shard.start, self.size
 
     def rows(self, rows: np.ndarray, epoch: int = 0) -> TextBatch:
         """Some rows of an epoch's plan."""
@@ -115,12 +115,12 @@ class TextSource:
         shares = epoch_plans.slice_documents(
             self.corpus.documents, self.length, min_documents=min_documents
         )
-        for number, some in enumerate(shares):
+        for number, documents in enumerate(shares):
             keys = (epoch, number) if number else (epoch,)
             random = np.random.Generator(np.random.Philox(hash_keys(self.seed, "plan", *keys)))
             try:
                 plan = self.draw.plan(
-                    *self.corpus.spans(some),
+                    *self.corpus.spans(documents),
                     length=self.length,
                     vocabulary=self.vocabulary,
                     random=random,

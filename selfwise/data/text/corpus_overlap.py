@@ -48,10 +48,10 @@ def _choose_pieces(text: Corpus, length: int, min_length: int) -> list[UInt[np.n
     if not len(ends):
         return []
     pieces = []
-    for place in np.linspace(0, ends[-1] - 1, MAX_PIECES).astype(int).tolist():
-        document = int(np.searchsorted(ends, place, side="right"))
+    for token in np.linspace(0, ends[-1] - 1, MAX_PIECES).astype(int).tolist():
+        document = int(np.searchsorted(ends, token, side="right"))
         start, stop = map(int, long[document])
-        begin = max(start, min(stop - int(ends[document] - place), stop - length))
+        begin = max(start, min(stop - int(ends[document] - token), stop - length))
         pieces.append(np.asarray(text.tokens[begin : min(begin + length, stop)]))
     return pieces
 

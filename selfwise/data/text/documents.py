@@ -89,7 +89,7 @@ class TextFile:
     bytes: int
     mode: str  # how a text file is divided into documents
     field: str  # which column of a table
-    form: str  # what `documents_forms` says it is
+    form: str  # what `detect_forms` says it is
     read: int = 0
 
     def pieces(self) -> Iterator[tuple[str, bool]]:

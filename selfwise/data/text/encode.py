@@ -57,7 +57,7 @@ class EncodePieces:
         sentences_by_text = [split_sentences(text, self.language) for text in texts]
         per_text = np.cumsum([0, *map(len, sentences_by_text)])
         ids, counts = self.tokenizer.encode_flat(
-            [one for sentences in sentences_by_text for one in sentences]
+            [sentence for sentences in sentences_by_text for sentence in sentences]
         )
         tokens = np.diff(np.concatenate([[0], np.cumsum(counts)])[per_text])
         return EncodedPieces(ids.astype(self.dtype), tokens, sizes, counts[counts > 0])

@@ -29,9 +29,9 @@ MIN_PAIRED = 100  # documents in a share at least, where each is paired with ano
 def slice_documents(
     documents: Int64[np.ndarray, "d 2"], length: int, *, min_documents: int
 ) -> Iterator[slice]:
-    """Documents to be planned together: slices of at least `least` of them, in their order.
+    """Documents to be planned together: slices of at least `min_documents` of them, in their order.
 
-    A corpus of fewer than `2 * PIECES` pieces is one slice, and a document is in one alone.
+    A corpus of fewer than `2 * PIECES_PER_SLICE` pieces is one slice; a document is in one alone.
     """
     pieces = ((documents[:, 1] - documents[:, 0]) // length + 1).cumsum()
     start, end = 0, len(documents)

@@ -119,9 +119,9 @@ def find_border(text: str) -> int:
     piece. Depends on the text alone, not on the blocks in which it was read.
     """
     for mark in ("\n\n", "\n", " "):
-        place = text.rfind(mark, PIECE_CHARACTERS - BORDER_REACH, PIECE_CHARACTERS)
-        if place >= 0:
-            return place
+        border = text.rfind(mark, PIECE_CHARACTERS - BORDER_REACH, PIECE_CHARACTERS)
+        if border >= 0:
+            return border
     return PIECE_CHARACTERS
 
 

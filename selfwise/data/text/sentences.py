@@ -26,7 +26,7 @@ def split_sentences(text: str, language: str = LANGUAGE) -> list[str]:
             width *= 2  # a sentence longer than the window
             continue
         # the last one may go on behind the window
-        begins += [at + place for place in (places if whole else places[:-1])]
+        begins += [at + begin for begin in (places if whole else places[:-1])]
         at, width = len(text) if whole else at + places[-1], WINDOW
     begins.append(len(text))
     return [text[i:j] for i, j in pairwise(begins)]

@@ -176,10 +176,10 @@ def _compute_statistics(
     if not len(recordings):
         raise ValueError("there are no recordings to compute features of")
     short = np.flatnonzero(recordings.samples < WINDOW)[:1]
-    for place in short:
+    for recording in short:
         raise ValueError(
-            f"{recordings.ids[place]} has {recordings.samples[place]} samples at 16 kHz, and a "
-            f"frame takes {WINDOW}"
+            f"{recordings.ids[recording]} has {recordings.samples[recording]} samples at 16 kHz, "
+            f"and a frame takes {WINDOW}"
         )
     chunks = RecordingChunks(recordings, seconds=seconds, budget=budget)
     moments: _Moments | None = None
@@ -220,16 +220,16 @@ class _Moments:
     ) -> None:
         """Chan, Golub and LeVeque's update, one row after the other: a batch may have two pieces
         of one recording."""
-        for row, place in enumerate(places):
+        for row, recording in enumerate(places):
             if not count[row]:
                 continue
-            previous = self.count[place]
-            self.count[place] += count[row]
-            shift = means[row] - self.mean[place]
-            self.mean[place] += shift * (count[row] / self.count[place])
+            previous = self.count[recording]
+            self.count[recording] += count[row]
+            shift = means[row] - self.mean[recording]
+            self.mean[recording] += shift * (count[row] / self.count[recording])
             if self.squares is not None:
-                between = shift**2 * (previous * count[row] / self.count[place])
-                self.squares[place] += squares[row] + between
+                between = shift**2 * (previous * count[row] / self.count[recording])
+                self.squares[recording] += squares[row] + between
 
     def compute_statistics(self) -> Float32[np.ndarray, "n L d"]:
         if self.squares is None:

@@ -23,11 +23,11 @@ from selfwise.distributed.process_group import SINGLE_PROCESS, DistributedEnv
 from selfwise.distributed.sharded_map import EMPTY, broadcast_flag, gather_in_order
 from selfwise.evaluation.features.compute import ON_CPU, ComputeOptions
 from selfwise.nn.channels_last import supports_channels_last
+from selfwise.nn.evaluation_crop import MAX_WHOLE_SIZE, choose_crop_fraction
 from selfwise.views.image.augment import evaluation_view
 
 LayerOutput = TypeVar("LayerOutput")
 Input = TypeVar("Input")
-MAX_WHOLE_SIZE = 64  # px: up to here the whole image is read, as is the custom on CIFAR and STL
 LARGE_IMAGE_BATCH = 64  # large images in a batch, of which the next are read meanwhile
 # rows, and numbers of the input, in a chunk for a CPU's cache
 MIN_CHUNK_ROWS, CHUNK_NUMBERS = 32, 2**17
@@ -62,8 +62,8 @@ def extract_features(
         len(images), batch if size <= MAX_WHOLE_SIZE else min(batch, LARGE_IMAGE_BATCH)
     )
     with evaluation_mode(encoder, device) as model, autocast:
-        mine = rows[env.rank :: env.size]
-        image_views = iterate_views(images, mine, size=size, device=device, workers=workers)
+        local_rows = rows[env.rank :: env.size]
+        image_views = iterate_views(images, local_rows, size=size, device=device, workers=workers)
         encode = partial(_encode_pooled, encoder, layer=layer)
         last = supports_channels_last(model) and compute.precision == "float32"
         batches = (
@@ -106,7 +106,7 @@ def extract_pixels(images: Images, *, size: int, batch: int = 512) -> Float32[np
     """
     side = RAW_SIDE if size > MAX_WHOLE_SIZE else size
     image_views = iterate_views(
-        images, _split_rows(len(images), batch), size=side, fraction=crop_fraction(size)
+        images, _split_rows(len(images), batch), size=side, fraction=choose_crop_fraction(size)
     )
     return np.concatenate([view.flatten(1).float().numpy() for view in image_views])
 
@@ -128,11 +128,6 @@ def select_layer(layers: Sequence[LayerOutput], layer: int) -> LayerOutput:
     return layers[layer]
 
 
-def crop_fraction(size: int) -> float:
-    """Side of the central part that is evaluated: 224 of 256 px (0.875), all of small images."""
-    return 0.875 if size > MAX_WHOLE_SIZE else 1.0
-
-
 def iterate_views(
     images: Images,
     rows: Sequence[np.ndarray],
@@ -143,7 +138,7 @@ def iterate_views(
     workers: int = 0,
 ) -> Iterator[Float[Tensor, "b c s s"]]:
     """The evaluation views of each group of rows, on the device; `workers` processes read."""
-    fraction = crop_fraction(size) if fraction is None else fraction
+    fraction = choose_crop_fraction(size) if fraction is None else fraction
     check_temporary_folder(workers)
     # a generator of its own: the loader would draw its seed from the global one
     groups = DataLoader(
@@ -178,7 +173,7 @@ def evaluation_mode(
             module.training = mode
 
 
-def compute_checksum(encoder: Encoder[Any]) -> str:
+def digest_weights(encoder: Encoder[Any]) -> str:
     """32 hex digits that depend on every weight and buffer and on every module's description."""
     assert isinstance(encoder, nn.Module), type(encoder)
     parts: list[str | np.ndarray] = []
@@ -201,7 +196,7 @@ def load_or_compute(
 
     Of several processes the first one looks and files, and all compute.
 
-    The key has everything that the features depend on: `compute_checksum(encoder)`,
+    The key has everything that the features depend on: `digest_weights(encoder)`,
     `images.fingerprint`, size, layer, precision. The file appears whole or not at all, and is never
     unpickled.
     """

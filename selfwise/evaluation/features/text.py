@@ -112,7 +112,7 @@ def extract_poolings(
 
     def vectors_of(places_of: np.ndarray) -> Arrays:
         batch = to_device(pad_rows([rows[i] for i in places_of], encoder, tokenizer), device)
-        return tuple(one.cpu().numpy() for one in _encode_poolings(encoder, batch, places))
+        return tuple(pooled.cpu().numpy() for pooled in _encode_poolings(encoder, batch, places))
 
     with evaluation_mode(encoder, device), compute.autocast():
         computed = map(vectors_of, groups[env.rank :: env.size])
@@ -149,9 +149,9 @@ def pad_rows(rows: list[TokenRow], encoder: TextEncoder, tokenizer: Tokenizer) -
     pad = tokenizer.vocabulary.pad or 0
     ids = np.full((len(rows), width), pad, dtype=np.int64)
     segment, valid = np.zeros_like(ids), np.zeros(ids.shape, dtype=bool)
-    for place, row in enumerate(rows):
-        ids[place, : len(row.ids)], segment[place, : len(row.ids)] = row
-        valid[place, : max(1, len(row.ids))] = True  # an empty text is one padding token
+    for i, row in enumerate(rows):
+        ids[i, : len(row.ids)], segment[i, : len(row.ids)] = row
+        valid[i, : max(1, len(row.ids))] = True  # an empty text is one padding token
     batch = TextBatch(torch.from_numpy(ids), torch.arange(len(rows)), torch.from_numpy(valid))
     return batch._replace(segment=torch.from_numpy(segment)) if encoder.segments else batch
 

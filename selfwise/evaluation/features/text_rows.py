@@ -48,9 +48,9 @@ def build_pair_rows(
     room = length - len(first) - len(between) - len(last)
     rows, cut = [], []
     for a, b in zip(tokenizer.encode(texts.texts), tokenizer.encode(texts.pairs)):
-        one, other = _truncate_pair(a, b, room)
-        rows.append(_join_parts([first, one, between], [other, last]))
-        cut.append(len(a) + len(b) - len(one) - len(other))
+        shortened_a, shortened_b = _truncate_pair(a, b, room)
+        rows.append(_join_parts([first, shortened_a, between], [shortened_b, last]))
+        cut.append(len(a) + len(b) - len(shortened_a) - len(shortened_b))
     return rows, np.array(cut, np.int64)
 
 

@@ -11,7 +11,7 @@ from selfwise.data.image import Images, load_into_memory
 from selfwise.evaluation.features.compute import ComputeOptions
 from selfwise.evaluation.features.image import extract_features
 from selfwise.evaluation.probes.knn import choose_k, predict_knn
-from selfwise.evaluation.probes.linear import check_classes
+from selfwise.evaluation.probes.linear import check_two_classes
 from selfwise.methods.method import Method
 
 # examples at most; enough for half a point of standard error
@@ -43,7 +43,7 @@ class OnlineKNN:
         self.k: int | None = None
         self.log: Path | None = None
         assert self.reference.labels is not None
-        check_classes(self.reference.labels, what="--probe-every")
+        check_two_classes(self.reference.labels, what="--probe-every")
 
     def begin(self, log: Path) -> None:
         """Take k from metrics.jsonl of the run, if it has one; what was measured before is not

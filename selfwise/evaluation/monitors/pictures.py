@@ -14,8 +14,9 @@ from selfwise.core.files import atomic_write
 from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import slice_batch, to_device
 from selfwise.data.image import Images
-from selfwise.evaluation.features.image import crop_fraction, evaluation_mode
+from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods.method import Method
+from selfwise.nn.evaluation_crop import choose_crop_fraction
 from selfwise.views.image.augment import evaluation_view
 from selfwise.views.image.color_bins import has_color
 from selfwise.views.image.color_space import lab_to_rgb, rgb_to_lab
@@ -71,7 +72,7 @@ class PictureMonitor:
         """The examples as they are evaluated, a few at a time, on the device."""
         for first in range(0, len(self.batch.x), BATCH_SIZE):
             part = to_device(slice_batch(self.batch, slice(first, first + BATCH_SIZE)), device)
-            yield evaluation_view(part, self.size, fraction=crop_fraction(self.size))
+            yield evaluation_view(part, self.size, fraction=choose_crop_fraction(self.size))
 
     def __call__(self, method: Method) -> dict[str, float]:
         raise NotImplementedError  # each kind has its own

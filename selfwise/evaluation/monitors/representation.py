@@ -9,8 +9,9 @@ from torch import Tensor
 from selfwise.core.rng import Rng, generator, shuffle_indices
 from selfwise.core.types import ImageBatch, slice_batch, to_device
 from selfwise.data.image import Images
-from selfwise.evaluation.features.image import crop_fraction, evaluation_mode
+from selfwise.evaluation.features.image import evaluation_mode
 from selfwise.methods.method import Method
+from selfwise.nn.evaluation_crop import choose_crop_fraction
 from selfwise.views.image.augment import evaluation_view
 
 MAX_EXAMPLES = 512  # at most; 131,000 pairs for the uniformity, and a rank of up to 512
@@ -95,16 +96,16 @@ class RepresentationMonitor:
         self, method: Method, batch: ImageBatch, part: slice, *, has_pair: bool
     ) -> tuple[Tensor, ...]:
         """h of the evaluation views, and of each of two views, if there are: float32 (n d), CPU."""
-        views = [evaluation_view(batch, self.size, fraction=crop_fraction(self.size))]
+        views = [evaluation_view(batch, self.size, fraction=choose_crop_fraction(self.size))]
         if has_pair:
             rng = Rng(generator(self.seed, "health"), part, len(self.batch.x))
             views += _find_pair(method.view(batch, rng))
         return tuple(method.encoder(view).pooled.float().cpu() for view in views)
 
-    def _makes_pair(self, method: Method, one: ImageBatch) -> bool:
+    def _makes_pair(self, method: Method, example: ImageBatch) -> bool:
         """Asked with one example: views that are no pair may cost much, as a dVAE's noise does."""
         rng = Rng(generator(self.seed, "health"))
-        return not method.labelled and bool(_find_pair(method.view(one, rng)))
+        return not method.labelled and bool(_find_pair(method.view(example, rng)))
 
 
 def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:

@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from torch import Tensor
 
 from selfwise.core.rng import shuffle_indices
-from selfwise.evaluation.probes.linear import Matrix, check_classes, check_features
+from selfwise.evaluation.probes.linear import Matrix, check_features, check_two_classes
 
 MAX_SIMILARITIES = 2**26  # similarities held at once: 256 MB in float32
 KS = (1, 2, 5, 10, 20, 50, 100, 200)  # numbers of neighbours to choose from
@@ -46,7 +46,7 @@ def predict_knn(
     if k < 1 or not temperature > 0:
         raise ValueError(f"kNN needs k >= 1 and temperature > 0, got {k} and {temperature:g}")
     check_features(train, labels, test)
-    check_classes(labels, what="kNN")
+    check_two_classes(labels, what="kNN")
     targets = torch.from_numpy(labels).to(device)
     k, classes = min(k, len(labels)), int(labels.max()) + 1
     parts = iterate_cosines(
@@ -74,7 +74,7 @@ def choose_k(
     Raises ValueError as `predict_knn` does.
     """
     check_features(train, labels, train)
-    check_classes(labels, what="kNN")
+    check_two_classes(labels, what="kNN")
     ks = sorted({min(k, len(labels) - 1) for k in candidates})
     rows = np.sort(shuffle_indices(len(labels), 0, "number of neighbours")[:MAX_QUERIES])
     group_of = np.arange(len(labels)) if groups is None else groups

@@ -12,8 +12,8 @@ from selfwise.core.rng import shuffle_indices
 from selfwise.evaluation.probes.baselines import FeatureSplit
 from selfwise.evaluation.probes.knn import KNNPrediction
 from selfwise.evaluation.probes.linear import Matrix, fit_linear
+from selfwise.evaluation.scores.names import PRETRAINED
 from selfwise.evaluation.scores.probe_score import (
-    PRETRAINED,
     ProbeScore,
     check_competitors,
     compare_competitors,
@@ -129,12 +129,17 @@ def probe_features(
         if groups is not None and len(np.unique(groups[rows])) > 1:
             fit = partial(probe, groups=groups[rows])
         results = [fit(s.train[rows], labels[rows], s.test, seed) for s in splits]
-        knn_results = [one for one in results if isinstance(one, KNNPrediction)]
+        knn_results = [result for result in results if isinstance(result, KNNPrediction)]
         predicted = np.stack(
-            [one.predicted if isinstance(one, KNNPrediction) else one for one in results]
+            [
+                result.predicted if isinstance(result, KNNPrediction) else result
+                for result in results
+            ]
         )
         return (
-            KNNVotes(predicted, tuple(one.k for one in knn_results)) if knn_results else predicted
+            KNNVotes(predicted, tuple(result.k for result in knn_results))
+            if knn_results
+            else predicted
         )
 
     return FeatureCompetitor(predict, uses_seed)
@@ -214,8 +219,10 @@ def _predict_draws(
 ) -> tuple[list[np.ndarray], tuple[int, ...]]:
     """Predictions of a competitor for each seed, and the numbers of neighbours of kNN probes."""
     results = [predict(rows, seed) for rows, seed in zip(draws, seeds)]
-    predicted = [one.predicted if isinstance(one, KNNVotes) else one for one in results]
-    return predicted, tuple(k for one in results if isinstance(one, KNNVotes) for k in one.ks)
+    predicted = [result.predicted if isinstance(result, KNNVotes) else result for result in results]
+    return predicted, tuple(
+        k for result in results if isinstance(result, KNNVotes) for k in result.ks
+    )
 
 
 def count_confusions(

@@ -16,8 +16,8 @@ from torch import Tensor
 from selfwise.evaluation.probes.linear import (
     ITERATIONS,
     PENALTIES,
-    check_classes,
     check_features,
+    check_two_classes,
     choose_best,
     search_penalty,
     split_folds,
@@ -66,7 +66,7 @@ def fit_layer_mix(
     """
     train, test = (x[:, None] if x.ndim == 2 else x for x in (train, test))
     check_features(train.reshape(len(train), -1), labels, test.reshape(len(test), -1))
-    check_classes(labels)
+    check_two_classes(labels)
     grid = [1 / (penalty * len(labels)) for penalty in sorted(penalties, reverse=True)]
     parts = split_folds(labels, seed=seed) if groups is None else split_group_folds(labels, groups)
     searched = search_penalty([_Fold(train, labels, held_out, device) for held_out in parts], grid)

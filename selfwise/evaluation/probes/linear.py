@@ -78,7 +78,7 @@ def fit_linear(
     from sklearn.linear_model import LogisticRegression
 
     check_features(train, labels, test)
-    check_classes(labels)
+    check_two_classes(labels)
     grid = [1 / (penalty * len(labels)) for penalty in sorted(penalties, reverse=True)]
     parts = split_folds(labels, seed=seed) if groups is None else split_group_folds(labels, groups)
     with threadpool_limits(1 if train.size < SINGLE_THREAD_SIZE else None):
@@ -112,7 +112,7 @@ def fit_sgd(
     the fit diverges.
     """
     check_features(train, labels, test)
-    check_classes(labels)
+    check_two_classes(labels)
     x, y = torch.from_numpy(train).to(device), torch.from_numpy(labels).to(device)
     batch, classes = min(batch, len(x)), int(labels.max()) + 1
     head = nn.utils.skip_init(nn.Linear, x.shape[1], classes, device=device, dtype=x.dtype)
@@ -170,12 +170,12 @@ def split_group_folds(
         for group in np.argsort(-counts, kind="stable"):
             fold_of[group] = sizes.argmin()
             sizes[fold_of[group]] += counts[group]
-    parts = [np.flatnonzero(fold_of[group_numbers] == place) for place in range(fold_of.max() + 1)]
+    parts = [np.flatnonzero(fold_of[group_numbers] == fold) for fold in range(fold_of.max() + 1)]
     parts = [held_out for held_out in parts if len(np.unique(np.delete(labels, held_out))) > 1]
     return parts[:1] if len(names) > MAX_SINGLE_GROUPS and len(labels) > MAX_ALL_FOLDS else parts
 
 
-def check_classes(labels: Int64[np.ndarray, "n"], *, what: str = "a linear probe") -> None:
+def check_two_classes(labels: Int64[np.ndarray, "n"], *, what: str = "a linear probe") -> None:
     """Raises ValueError if all labels are equal: whatever is said then is right."""
     if len(np.unique(labels)) < 2:
         raise ValueError(f"{what} needs two classes, all {len(labels)} labels are the same")
@@ -186,10 +186,10 @@ def check_features(train: Matrix, labels: Int64[np.ndarray, "n"], test: Matrix) 
     assert train.shape[0] == len(labels), (train.shape, labels.shape)
     assert train.shape[1] == test.shape[1], (train.shape, test.shape)
     for name, features in (("training", train), ("test", test)):
-        check_finite(name, features)
+        check_features_finite(name, features)
 
 
-def check_finite(name: str, features: Matrix) -> None:
+def check_features_finite(name: str, features: Matrix) -> None:
     """Raises ValueError unless there are examples, and only numbers."""
     if not features.shape[0]:
         raise ValueError(f"a probe needs {name} examples, and there are none")

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from selfwise.evaluation.probes.knn import iterate_cosines
-from selfwise.evaluation.probes.linear import Matrix, check_finite
+from selfwise.evaluation.probes.linear import Matrix, check_features_finite
 
 KS = (1, 2, 4, 8)  # of recall@k, as in the tables of metric learning
 MAP, PRECISION = "MAP@R", "R-precision"
@@ -33,17 +33,17 @@ class RetrievalMeasures(NamedTuple):
 class _ClassIndex(NamedTuple):
     """The examples of each class."""
 
-    which: Int64[np.ndarray, "n"]  # class of each example, 0 to c - 1
+    class_ids: Int64[np.ndarray, "n"]  # class of each example, 0 to c - 1
     size: Int64[np.ndarray, "c"]
     order: Int64[np.ndarray, "n"]  # the examples, class by class
     start: Int64[np.ndarray, "c"]  # where in `order` each class begins
 
     def of(self, rows: Int64[np.ndarray, "m"]) -> Int64[np.ndarray, "m w"]:
         """All examples of the class of each row; smaller classes are filled up with the row."""
-        which = self.which[rows][:, None]
-        place = np.arange(self.size[which].max())
-        inside = np.minimum(self.start[which] + place, len(self.order) - 1)
-        return np.where(place < self.size[which], self.order[inside], rows[:, None])
+        class_ids = self.class_ids[rows][:, None]
+        column = np.arange(self.size[class_ids].max())
+        inside = np.minimum(self.start[class_ids] + column, len(self.order) - 1)
+        return np.where(column < self.size[class_ids], self.order[inside], rows[:, None])
 
 
 def measure_retrieval(
@@ -70,7 +70,7 @@ def measure_retrieval(
     if not len(ks) or min(ks) < 1:
         raise ValueError(f"recall@k needs k >= 1, got {', '.join(map(str, ks)) or 'none'}")
     assert vectors.shape[0] == len(labels), (vectors.shape, labels.shape)
-    check_finite("test", vectors)
+    check_features_finite("test", vectors)
     _, class_numbers, count = np.unique(labels, return_inverse=True, return_counts=True)
     classes = _ClassIndex(
         class_numbers, count, class_numbers.argsort(kind="stable"), count.cumsum() - count

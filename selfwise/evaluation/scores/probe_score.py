@@ -16,11 +16,11 @@ from selfwise.evaluation.scores.bootstrap import (
     paired_bootstrap,
     standard_error,
 )
+from selfwise.evaluation.scores.names import PRETRAINED, RAW, UNTRAINED
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-PRETRAINED, UNTRAINED, RAW = "pretrained", "untrained", "raw input"
 REQUIRED = (PRETRAINED, UNTRAINED, RAW)
 VOTE = "nearest neighbours vote"  # in the sentence on how many
 
@@ -153,9 +153,10 @@ class ProbeScore:
             n = self.result(PRETRAINED, budget).n_train
             table.add_column(f"{_describe_budget(budget)} ({n:,})", justify="right")
         for name in dict.fromkeys(result.competitor for result in self.results):
-            mine = [result for result in self.results if result.competitor == name]
+            competitor_results = [result for result in self.results if result.competitor == name]
             cells = {
-                result.per_class: format_percent(result.mean, result.deviation) for result in mine
+                result.per_class: format_percent(result.mean, result.deviation)
+                for result in competitor_results
             }
             table.add_row(name, *(cells.get(budget, "") for budget in self.budgets))
         return table

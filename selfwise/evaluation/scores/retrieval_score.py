@@ -14,7 +14,8 @@ from selfwise.evaluation.scores.bootstrap import (
     judge_interval,
     paired_bootstrap,
 )
-from selfwise.evaluation.scores.probe_score import PRETRAINED, check_competitors, format_percent
+from selfwise.evaluation.scores.names import PRETRAINED, RETRIEVAL
+from selfwise.evaluation.scores.probe_score import check_competitors, format_percent
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,14 +41,13 @@ class RetrievalDifference(NamedTuple):
 class RetrievalScore:
     """How well an encoder finds examples of one class, and against what.
 
-    Raises ValueError if the encoder or one of its two baselines is missing: see `Score`.
+    Raises ValueError if the encoder or one of its two baselines is missing: see `ProbeScore`.
     """
 
-    kind: ClassVar[str] = "retrieval"
+    kind: ClassVar[str] = RETRIEVAL
 
-    by_competitor: Mapping[
-        str, Sequence[RetrievalMeasures]
-    ]  # of each competitor; of untrained encoders several
+    # of each competitor; of untrained encoders there are several
+    by_competitor: Mapping[str, Sequence[RetrievalMeasures]]
     differences: tuple[RetrievalDifference, ...]
 
     def __post_init__(self) -> None:
@@ -65,11 +65,13 @@ class RetrievalScore:
 
     def mean(self, measure: str, competitor: str = PRETRAINED) -> float:
         """Over queries and encoders, 0 to 1. Raises KeyError if it was not measured."""
-        return float(np.mean([one.mean(measure) for one in self.by_competitor[competitor]]))
+        return float(
+            np.mean([measures.mean(measure) for measures in self.by_competitor[competitor]])
+        )
 
     def deviation(self, measure: str, competitor: str) -> float | None:
         """Standard deviation over the encoders (n - 1); None for a single one."""
-        means = [one.mean(measure) for one in self.by_competitor[competitor]]
+        means = [measures.mean(measure) for measures in self.by_competitor[competitor]]
         return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
     def rows(self) -> list[dict[str, object]]:
@@ -87,7 +89,7 @@ class RetrievalScore:
         row: dict[str, object] = {
             "competitor": competitor,
             "measure": measure,
-            "values": [one.mean(measure) for one in self.by_competitor[competitor]],
+            "values": [measures.mean(measure) for measures in self.by_competitor[competitor]],
             "mean": self.mean(measure, competitor),
             "deviation": self.deviation(measure, competitor),
         }
@@ -102,12 +104,14 @@ class RetrievalScore:
         sentences = [
             f"In {measure}, {PRETRAINED} against "
             + "; ".join(
-                describe_difference(one.competitor, one.difference, one.interval)
-                for one in self.differences
-                if one.measure == measure
+                describe_difference(
+                    difference.competitor, difference.difference, difference.interval
+                )
+                for difference in self.differences
+                if difference.measure == measure
             )
             + "."
-            for measure in dict.fromkeys(one.measure for one in self.differences)
+            for measure in dict.fromkeys(difference.measure for difference in self.differences)
         ]
         left_out = self._ours.left_out
         if left_out:
@@ -139,9 +143,9 @@ class RetrievalScore:
     def __repr__(self) -> str:
         means = ", ".join(f"{measure} {100 * self.mean(measure):.1f} %" for measure in COMPARED)
         against = "; ".join(
-            describe_difference(one.competitor, one.difference, one.interval)
-            for one in self.differences
-            if one.measure == COMPARED[0]
+            describe_difference(difference.competitor, difference.difference, difference.interval)
+            for difference in self.differences
+            if difference.measure == COMPARED[0]
         )
         queries = f"{len(self._ours.queries):,} queries"
         return f"RetrievalScore({means} of {queries}; in {COMPARED[0]} against {against})"

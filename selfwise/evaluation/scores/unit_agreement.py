@@ -29,7 +29,7 @@ def measure_agreement(
 
     Raises ValueError if there are no frames, or one kind of label, whose entropy is zero.
     """
-    counts = count_pairs(units, labels)
+    counts = count_unit_pairs(units, labels)
     n = int(counts.sum())
     if not n:
         raise ValueError("units and labels can only be compared on frames, and there are none")
@@ -47,7 +47,7 @@ def compute_pnmi(units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n
     return measure_agreement(units, labels).pnmi
 
 
-def count_pairs(
+def count_unit_pairs(
     units: Integer[np.ndarray, "n"], labels: Integer[np.ndarray, "n"]
 ) -> Int64[np.ndarray, "u l"]:
     """How often each unit that occurs goes with each label that occurs, both ascending."""

@@ -1,6 +1,5 @@
 """Speech: recordings of any kind, HuBERT encoders, targets, MFCC statistics as the baseline."""
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,8 @@ from torch import nn
 from selfwise.core.config_class import Config, drop_none, make_overrides_class
 from selfwise.core.data_info import AudioInfo
 from selfwise.core.device import choose_evaluation
+from selfwise.core.option_types import ENCODER_PREFIX
+from selfwise.core.progress import print_progress, report_tenths
 from selfwise.core.types import RATE, SpeechEncoder
 from selfwise.data.audio.open import Recordings, open_recordings
 from selfwise.encoders import speech as encoders
@@ -45,9 +46,8 @@ from selfwise.modalities.modality import (
     TrainedRun,
 )
 
-PREFIX = "encoder."  # of the options of encoders
 UNTRAINED = (0, 1, 2)  # seeds of the twins
-PROGRESS_FROM = 5_000  # recordings from which on reading reports its progress
+PROGRESS_FROM = 5_000  # reading more recordings than this reports its progress
 
 
 class AudioReading(Config):
@@ -89,7 +89,7 @@ class AudioModality:
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        return make_overrides_class(SpeechShape, prefix=PREFIX)
+        return make_overrides_class(SpeechShape, prefix=ENCODER_PREFIX)
 
     def open_data(self, data: object, options: AudioReading, opening: Opening) -> OpenAudio:
         _check_reading(options)
@@ -100,7 +100,7 @@ class AudioModality:
                 exclude=options.exclude,
                 cache=options.cache,
                 skip_broken=options.skip_broken,
-                progress=_progress(),
+                progress=report_tenths(_format_reading, min_total=PROGRESS_FROM),
             )
         )
         if options.held_out and len(recordings) == 1:
@@ -163,7 +163,7 @@ class AudioModality:
             labelled=options.labelled,
             cache=trained.cache,
             skip_broken=options.skip_broken,
-            progress=_progress(),
+            progress=report_tenths(_format_reading, min_total=PROGRESS_FROM),
         )
 
     def make_embed(self, run: TrainedRun, options: FeatureOptions) -> Embed:
@@ -231,7 +231,9 @@ def _check_reading(options: AudioReading) -> None:
 def _add_needs(run_audio: OpenAudio, opening: Opening, recordings: Recordings) -> None:
     """Make what the method needs of its recordings. Raises ValueError for what they do not have."""
     if recordings.broken and opening.folder is None:
-        _say(f"{len(recordings.broken)} files are left out, such as {recordings.broken[0]}")
+        print_progress(
+            f"{len(recordings.broken)} files are left out, such as {recordings.broken[0]}"
+        )
     for name, need in opening.method.needs.items():
         if not isinstance(need, FrameTargetNeed):
             raise ValueError(f"{opening.method.__name__} needs {name}, which speech does not have")
@@ -241,7 +243,7 @@ def _add_needs(run_audio: OpenAudio, opening: Opening, recordings: Recordings) -
         )
         if opening.folder is None:
             about = frame_targets.about
-            _say(
+            print_progress(
                 f"{about['clusters']} units of {about['of']}, {about['in use']} in use, perplexity "
                 f"{about['perplexity']:.1f}"
             )
@@ -263,7 +265,7 @@ def _make_cached(
     ) -> Float32[np.ndarray, "n *layers d"]:
         stamp = recordings.stamp  # a file may change and keep its size
         key = (
-            image_features.compute_checksum(encoder),
+            image_features.digest_weights(encoder),
             recordings.fingerprint,
             stamp,
             name,
@@ -276,21 +278,8 @@ def _make_cached(
     return compute
 
 
-def _progress() -> Callable[[int, int], None]:
-    """Reports every tenth of a long reading."""
-    reported = [0]
-
-    def report(done: int, total: int) -> None:
-        tenth = 10 * done // max(total, 1)
-        if tenth > reported[0] and total > PROGRESS_FROM:
-            reported[0] = tenth
-            _say(f"reading: {done:,} of {total:,} recordings")
-
-    return report
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _format_reading(done: int, total: int) -> str:
+    return f"reading: {done:,} of {total:,} recordings"
 
 
 MODALITY = AudioModality()

@@ -8,7 +8,6 @@ were learned without them.
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from torch import Tensor
 from selfwise.core import make_once
 from selfwise.core.files import cache_dir, digest
 from selfwise.core.memory import keep_freed_memory
+from selfwise.core.progress import print_progress
 from selfwise.core.types import HOP, WINDOW, AudioBatch, to_device
 from selfwise.data.audio.open import RecordingChunks, Recordings
 from selfwise.methods.needs import FrameTargetOptions
@@ -35,6 +35,8 @@ FORMAT = 1  # to be raised whenever the same options give other units
 FOLDER = "units"  # in the run folder
 MFCC = "mfcc"
 SEED = 0  # units are a function of the data alone: runs of several seeds share them
+
+_report_units = partial(print_progress, prefix="units: ")
 
 # of a batch: features (b t d), and which of them are real (b t)
 Extract = Callable[[AudioBatch], tuple[Tensor, Tensor]]
@@ -84,12 +86,12 @@ def learn_targets(
 
     Raises ValueError if there are more clusters than frames, or `units` is neither mfcc nor a run.
     """
-    source = _source(options.units, options.units_layer, open_run)
+    source = _open_source(options.units, options.units_layer, open_run)
     parts = [trained, *([held_out] if held_out is not None else [])]
     prints = [(part.fingerprint, part.stamp) for part in parts]
     home = cache_dir("units") / digest(repr((FORMAT, prints, source.key, options.clusters)))
     make_once.make_once(
-        home, lambda: _make(home, parts, source, clusters=options.clusters, device=device)
+        home, lambda: _build_targets(home, parts, source, clusters=options.clusters, device=device)
     )
     return load_targets(home)
 
@@ -112,7 +114,7 @@ def save_targets(units: SpeechTargets, folder: Path) -> None:
     make_once.copy_finished(units.folder, folder / FOLDER)
 
 
-def of_others(
+def compute_unseen_targets(
     units: SpeechTargets | None,
     options: FrameTargetOptions,
     batch: AudioBatch,
@@ -130,7 +132,7 @@ def of_others(
     earlier = options.units
     if earlier != MFCC and not Path(earlier).is_dir():
         raise ValueError(f"its units are those of an earlier run, {earlier}, which is not there")
-    source = _source(earlier, options.units_layer, open_run)
+    source = _open_source(earlier, options.units_layer, open_run)
     if source.about != units.about["of"]:
         raise ValueError(f"its units are of {units.about['of']}, and there is {source.about}")
     frames, valid = source.extract(device)(batch)
@@ -139,7 +141,7 @@ def of_others(
 
 
 @dataclass(frozen=True)
-class _Source:
+class _ClusterSource:
     """What is clustered."""
 
     key: str
@@ -147,9 +149,9 @@ class _Source:
     extract: Callable[[str], Extract]  # given the device
 
 
-def _source(units: str, layer: int, open_run: OpenRun) -> _Source:
+def _open_source(units: str, layer: int, open_run: OpenRun) -> _ClusterSource:
     if units == MFCC:
-        return _Source(
+        return _ClusterSource(
             MFCC, "MFCC", lambda device: lambda batch: mfcc_frames(to_device(batch, device))
         )
     folder = Path(units)
@@ -168,31 +170,31 @@ def _source(units: str, layer: int, open_run: OpenRun) -> _Source:
     shape = sorted({"name": run.record.encoder_name, **run.record.encoder_options}.items())
     key = f"{run.weights} {shape} {layer % depth}"
     name = f"layer {layer % depth} of {folder.name} (step {run.step})"
-    return _Source(key, name, partial(_of_layer, run.method.encoder, layer))
+    return _ClusterSource(key, name, partial(_build_layer_extract, run.method.encoder, layer))
 
 
-def _of_layer(encoder: Any, layer: int, device: str) -> Extract:
+def _build_layer_extract(encoder: Any, layer: int, device: str) -> Extract:
     encoder = encoder.eval().to(device)  # once: it was opened for this alone
 
     @torch.no_grad()
     def extract(batch: AudioBatch) -> tuple[Tensor, Tensor]:
         batch = to_device(batch, device)
         tokens = encoder.hidden(batch)[layer].tokens.float()
-        return tokens, _real(batch, tokens.shape[1])
+        return tokens, _find_real_frames(batch, tokens.shape[1])
 
     return extract
 
 
-def _real(batch: AudioBatch, n: int) -> Tensor:
+def _find_real_frames(batch: AudioBatch, n: int) -> Tensor:
     """Which of n frames are real, for each row."""
-    place = torch.arange(n, device=batch.x.device)
+    frame = torch.arange(n, device=batch.x.device)
     if batch.extent is None:
-        return torch.ones_like(place, dtype=torch.bool).expand(len(batch.x), n)
-    return place < ((batch.extent - WINDOW) // HOP + 1)[:, None]
+        return torch.ones_like(frame, dtype=torch.bool).expand(len(batch.x), n)
+    return frame < ((batch.extent - WINDOW) // HOP + 1)[:, None]
 
 
-def _make(
-    home: Path, parts: list[Recordings], source: _Source, *, clusters: int, device: str
+def _build_targets(
+    home: Path, parts: list[Recordings], source: _ClusterSource, *, clusters: int, device: str
 ) -> None:
     extract = source.extract(device)
     shuffled = RecordingChunks(parts[0], order=SEED)
@@ -204,17 +206,22 @@ def _make(
     settings = KMeansSettings(len(shuffled), clusters, SEED)
     with keep_freed_memory():
         codebook = learn_codebook(
-            features, settings, folder=home / make_once.SCRATCH, progress=_say
+            features, settings, folder=home / make_once.SCRATCH, progress=_report_units
         )
     codebook.save(home)
     labels = []
     for name, part in zip(("trained", "held_out"), parts):
         (home / name).mkdir(exist_ok=True)
         done = count_written(home / name)
-        frames = _assigned(RecordingChunks(part), done, extract, codebook)
+        frames = _assign_units(RecordingChunks(part), done, extract, codebook)
         labels.append(
             write_labels(
-                home / name, part.samples, frames, size=codebook.size, first=done, progress=_say
+                home / name,
+                part.samples,
+                frames,
+                size=codebook.size,
+                first=done,
+                progress=_report_units,
             )
         )
     about = {
@@ -227,7 +234,7 @@ def _make(
     make_once.mark_finished(home, json.dumps(about))
 
 
-def _assigned(
+def _assign_units(
     chunks: RecordingChunks, first: int, extract: Extract, codebook: Codebook
 ) -> Iterator[tuple[Any, ...]]:
     for j in range(first, len(chunks)):
@@ -235,7 +242,3 @@ def _assigned(
         frames, valid = extract(batch)
         ids = codebook(frames.flatten(0, 1)).view(valid.shape)
         yield batch.index, batch.offset, ids.cpu(), valid.cpu()
-
-
-def _say(text: str) -> None:
-    print(f"units: {text}", file=sys.stderr, flush=True)

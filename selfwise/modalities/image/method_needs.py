@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from selfwise.core.files import atomic_write
 from selfwise.methods import Method
 from selfwise.methods.needs import (
     Computed,
@@ -39,9 +40,8 @@ class ImageNeeds:
         if self.targets is not None:
             self.targets.save(folder)
         if self.tensors:
-            unfinished = folder / f".{FILE}.writing"
-            save_file(self.tensors, unfinished)
-            unfinished.replace(folder / FILE)
+            with atomic_write(folder / FILE) as temporary:
+                save_file(self.tensors, temporary)
 
 
 def add_needs(needs: ImageNeeds, images: Any, opening: Opening, *, decode: int) -> None:
@@ -50,7 +50,7 @@ def add_needs(needs: ImageNeeds, images: Any, opening: Opening, *, decode: int) 
     `images` are the opened images of a run: see modalities.image.data.
     """
     if opening.folder is not None:
-        needs.tensors = load_tensors(opening.folder)
+        needs.tensors = load_needed_tensors(opening.folder)
     for name, need in opening.method.needs.items():
         options = getattr(opening.needs, name, None)
         if isinstance(need, FromFacts):
@@ -78,7 +78,7 @@ def load_inputs(
     An imported run knows how many targets there are, but not how they are made.
     """
     inputs: dict[str, object] = {}
-    tensors = load_tensors(folder)
+    tensors = load_needed_tensors(folder)
     for name, need in method.needs.items():
         if isinstance(need, FromFacts):
             inputs[name] = need.function(facts)
@@ -91,7 +91,7 @@ def load_inputs(
     return inputs
 
 
-def load_tensors(folder: Path) -> dict[str, Tensor]:
+def load_needed_tensors(folder: Path) -> dict[str, Tensor]:
     """The tensors that a run folder keeps for its method."""
     return load_file(folder / FILE) if (folder / FILE).is_file() else {}
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from selfwise.core.config_class import Config, make_options_class, make_overrides_class
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.device import choose_evaluation, resolve_device
+from selfwise.core.option_types import ENCODER_PREFIX
 from selfwise.core.types import Encoder
 from selfwise.data.image import Images, drop_unreadable, open_images
 from selfwise.encoders import beit, image, image_codec
@@ -38,7 +39,6 @@ from selfwise.modalities.modality import (
     TrainedRun,
 )
 
-PREFIX = "encoder."  # of the options of encoders
 BUILDERS: dict[str, EncoderFactory] = {  # by family; all others are models of timm
     "beit": beit.build_beit_encoder,
     "codec": image_codec.build_codec_encoder,
@@ -76,18 +76,16 @@ class ImageModality:
     probe_pooling = ""
     encoder_facts = ("in_channels", "size", "seed")
     encoder_help = """
-  --encoder.stem STEM   for ResNets on small images: cifar, half, timm or auto
   --encoder.NAME VALUE  any option of the timm model, such as --encoder.layers "[1, 1, 1, 1]";
                         of beit-tiny to beit-large: patch, depth, dim, heads, drop_path, ...
-  --encoder.sees WHAT   color, or the lightness alone; of timm models
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
         if name.partition("-")[0] == "beit":
-            return make_overrides_class(ViTShape, prefix=PREFIX)
+            return make_overrides_class(ViTShape, prefix=ENCODER_PREFIX)
         if name.partition("-")[0] == "codec":
-            return make_overrides_class(image_codec.CodecShape, prefix=PREFIX)
-        return make_options_class(image.TimmEncoder, skip=self.encoder_facts, prefix=PREFIX)
+            return make_overrides_class(image_codec.CodecShape, prefix=ENCODER_PREFIX)
+        return make_options_class(image.TimmEncoder, skip=self.encoder_facts, prefix=ENCODER_PREFIX)
 
     def open_data(self, data: object, options: ImageReading, opening: Opening) -> OpenImages:
         labelled = opening.method.labelled
@@ -176,7 +174,7 @@ class ImageModality:
 
         def compute(encoder: Encoder[Tensor], images: Images) -> Float32[np.ndarray, "n d"]:
             stamp = getattr(images, "stamp", "")  # a file may change and keep its size
-            weights = image_features.compute_checksum(encoder)
+            weights = image_features.digest_weights(encoder)
             key = (weights, images.fingerprint, stamp, size, layer, precision)
             extract = partial(
                 image_features.extract_features,
@@ -197,7 +195,7 @@ class ImageModality:
     def untrained_features(
         self, run: TrainedRun, train: Images, test: Images, *, embed: Embed, device: str
     ) -> list[FeatureSplit]:
-        """Features of three extract_untrained encoders."""
+        """Features of three untrained encoders."""
         size = image_info(run.record).size
         return extract_untrained(
             run.build_untrained, train, test, size=size, embed=embed, device=resolve_device(device)

@@ -7,9 +7,9 @@ iteration for images.
 
 import json
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -23,6 +23,7 @@ from selfwise.core.config_class import drop_none
 from selfwise.core.data_info import ImageInfo
 from selfwise.core.files import atomic_write, cache_dir, digest
 from selfwise.core.memory import keep_freed_memory
+from selfwise.core.progress import print_progress
 from selfwise.core.rng import shuffle_indices
 from selfwise.core.types import Units
 from selfwise.data.image import Images
@@ -41,10 +42,13 @@ FOLDER = "units"  # in the run folder
 NEEDS = "needs.safetensors"  # in the run folder: tensors that its method needs
 PATCHES = "patches"
 SEED = 0  # units are a function of the data alone: runs of several seeds share them
-MOST = 10_000  # images that clusters are learned from; 640,000 patches of CIFAR
-HELD = 2**30  # bytes of their features, which a fit keeps: 1,783 images of 224 px, each read once
-AT_ONCE = 256  # images
-SHOWN = 12  # images in the picture
+MAX_CLUSTERED_IMAGES = 10_000  # images that clusters are learned from; 640,000 patches of CIFAR
+# of the features that a fit keeps: of 1,783 images of 224 px, each of which is read once
+MAX_FEATURE_BYTES = 2**30
+IMAGES_PER_BATCH = 256
+NUM_PICTURED = 12  # images in the picture of reconstructions
+
+_report_units = partial(print_progress, prefix="units: ")
 
 
 class Codes:
@@ -161,7 +165,7 @@ def learn_targets(
     Raises ValueError if `units` is neither `patches` nor a run that fits.
     """
     units, clusters = options.units, options.clusters
-    run = None if units == PATCHES else _run(units, images, size, open_run)
+    run = None if units == PATCHES else _open_tokenizer_run(units, images, size, open_run)
     about = {"of": PATCHES, "clusters": clusters, "patch": patch, "size": size}
     # fingerprint and stamp are of what is on the disk, and not of how it is read
     key: tuple[Any, ...] = (images.fingerprint, getattr(images, "stamp", ""))
@@ -173,11 +177,13 @@ def learn_targets(
             tokenizer: Any = run.method
             about["clusters"] = int(tokenizer.units)
         else:
-            layer = _layer(run, options.units_layer, units, patch)
+            layer = _check_target_layer(run, options.units_layer, units, patch)
             about |= {"clusters": clusters, "layer": layer}
     home = cache_dir("units") / digest(repr((FORMAT, key, sorted(about.items()))))
     source = None if run is None else Path(units)
-    make_once.make_once(home, lambda: _make(home, images, about, source, run, device, open_run))
+    make_once.make_once(
+        home, lambda: _build_targets(home, images, about, source, run, device, open_run)
+    )
     return load_targets(home, open_run)
 
 
@@ -190,10 +196,10 @@ def image_info(record: Record) -> ImageInfo:
 def load_targets(folder: Path, open_run: OpenRun) -> ImageTargets:
     """The targets that a folder has."""
     about = json.loads((folder / make_once.DONE).read_text(encoding="utf-8"))
-    return ImageTargets(_opened(folder, about, open_run), about, folder)
+    return ImageTargets(_load_units(folder, about, open_run), about, folder)
 
 
-def _opened(folder: Path, about: Mapping[str, Any], open_run: OpenRun) -> Units:
+def _load_units(folder: Path, about: Mapping[str, Any], open_run: OpenRun) -> Units:
     if about["of"] == PATCHES:
         return PatchTargets.load(folder)
     run = open_run(folder / "run")
@@ -202,7 +208,7 @@ def _opened(folder: Path, about: Mapping[str, Any], open_run: OpenRun) -> Units:
     return Clusters(run.method.encoder, about["layer"], Codebook.load(folder))
 
 
-def _run(units: str, images: Images, size: int, open_run: OpenRun) -> EarlierRun:
+def _open_tokenizer_run(units: str, images: Images, size: int, open_run: OpenRun) -> EarlierRun:
     folder = Path(units)
     if not folder.is_dir():
         raise ValueError(
@@ -225,7 +231,7 @@ def _run(units: str, images: Images, size: int, open_run: OpenRun) -> EarlierRun
     return run
 
 
-def _layer(run: EarlierRun, layer: int, units: str, patch: int) -> int:
+def _check_target_layer(run: EarlierRun, layer: int, units: str, patch: int) -> int:
     """The number of the layer from the first. Raises ValueError if its positions are no units."""
     info = image_info(run.record)
     side = info.size
@@ -248,7 +254,7 @@ def _layer(run: EarlierRun, layer: int, units: str, patch: int) -> int:
     return layer % len(layers)
 
 
-def _make(
+def _build_targets(
     home: Path,
     images: Images,
     about: dict[str, Any],
@@ -258,28 +264,28 @@ def _make(
     open_run: OpenRun,
 ) -> None:
     if source is not None:
-        _copy(source, home / "run")
+        _copy_run(source, home / "run")
     if run is None or not hasattr(run.method, "codes"):
-        _learn(home, images, about, run, device)
-    units = _opened(home, about, open_run)
-    some = np.sort(shuffle_indices(len(images), SEED, "usage")[: 4 * AT_ONCE])
+        _learn_clusters(home, images, about, run, device)
+    units = _load_units(home, about, open_run)
+    usage_rows = np.sort(shuffle_indices(len(images), SEED, "usage")[: 4 * IMAGES_PER_BATCH])
     counts = torch.zeros(units.size, dtype=torch.int64)
-    groups = np.array_split(some, max(1, len(some) // AT_ONCE))
+    groups = np.array_split(usage_rows, max(1, len(usage_rows) // IMAGES_PER_BATCH))
     for view in iterate_views(images, groups, size=about["size"], device=device):
         counts += torch.bincount(units(view).flatten().cpu(), minlength=units.size)
     share = counts[counts > 0].double() / counts.sum()
     about["in use"] = int((counts > 0).sum())
     about["perplexity"] = round(float(share.log().mul(share).sum().neg().exp()), 2)
-    _picture(home, images, units, about["size"], run)
+    _save_reconstructions(home, images, units, about["size"])
     make_once.mark_finished(home, json.dumps(about))
 
 
-def _learn(
+def _learn_clusters(
     home: Path, images: Images, about: dict[str, Any], run: EarlierRun | None, device: str
 ) -> None:
     """Clusters of patches, or of a layer's patches, at the size of training."""
     size = about["size"]
-    order = shuffle_indices(len(images), SEED, "clusters")[:MOST]
+    order = shuffle_indices(len(images), SEED, "clusters")[:MAX_CLUSTERED_IMAGES]
 
     def features(rows: np.ndarray) -> Float[Tensor, "m d"]:
         (view,) = iterate_views(images, [np.sort(rows)], size=size, device=device)
@@ -289,13 +295,17 @@ def _learn(
             tokens = run.method.encoder.hidden(view)[about["layer"]].tokens
         return tokens.float().flatten(0, 1)
 
-    order = order[: max(1, HELD // features(order[:1]).nbytes)]
-    groups = np.array_split(order, -(-len(order) // AT_ONCE))
+    order = order[: max(1, MAX_FEATURE_BYTES // features(order[:1]).nbytes)]
+    groups = np.array_split(order, -(-len(order) // IMAGES_PER_BATCH))
     settings = KMeansSettings(len(groups), about["clusters"], SEED)
-    folder, memory = home / make_once.SCRATCH, HELD / 2**30
+    folder, memory = home / make_once.SCRATCH, MAX_FEATURE_BYTES / 2**30
     with keep_freed_memory():
         codebook = learn_codebook(
-            lambda j: features(groups[j]), settings, folder=folder, memory=memory, progress=_say
+            lambda j: features(groups[j]),
+            settings,
+            folder=folder,
+            memory=memory,
+            progress=_report_units,
         )
     if run is None:
         PatchTargets(codebook, patch=about["patch"]).save(home)
@@ -303,9 +313,9 @@ def _learn(
         codebook.save(home)
 
 
-def _picture(home: Path, images: Images, units: Any, size: int, run: EarlierRun | None) -> None:
+def _save_reconstructions(home: Path, images: Images, units: Any, size: int) -> None:
     """What the units keep of some images, where they can be turned back."""
-    (view,) = iterate_views(images, [np.arange(min(SHOWN, len(images)))], size=size)
+    (view,) = iterate_views(images, [np.arange(min(NUM_PICTURED, len(images)))], size=size)
     if isinstance(units, PatchTargets):
         save_image_grid([view, units.decode(units(view), view)], home / "reconstructions.png")
     elif isinstance(units, Codes):
@@ -316,7 +326,7 @@ def _picture(home: Path, images: Images, units: Any, size: int, run: EarlierRun 
             )
 
 
-def _copy(source: Path, into: Path) -> None:
+def _copy_run(source: Path, into: Path) -> None:
     """The settings and the newest weights of a run, and the units or prior that it had itself."""
     shutil.rmtree(into, ignore_errors=True)
     newest, _ = find_latest(source / "checkpoints")
@@ -335,7 +345,3 @@ ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 def _move_to_device_of(module: ModuleT, x: Tensor) -> ModuleT:
     return module if next(module.parameters()).device == x.device else module.to(x.device)
-
-
-def _say(text: str) -> None:
-    print(f"units: {text}", file=sys.stderr, flush=True)

@@ -1,7 +1,6 @@
 """The documents of a run with their tokenizer, and what is held out of them."""
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -9,6 +8,7 @@ from types import MappingProxyType
 import torch
 
 from selfwise.core.data_info import TextInfo
+from selfwise.core.progress import print_progress, report_tenths
 from selfwise.core.types import RowSampler, Vocabulary
 from selfwise.data.text.batches import TextSource
 from selfwise.data.text.corpus import Corpus, open_corpus
@@ -22,6 +22,7 @@ from selfwise.training.config import ResolvedTraining
 from selfwise.training.loop import Probe
 
 FOLDER = "tokenizer"  # in the run folder
+PROGRESS_FROM = 2**24  # reading more bytes than this reports its progress
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,10 @@ class OpenText:
     def source(self, method: Method, *, batch: int, seed: int) -> TextSource:
         sentences = draw_of(method).needs_sentences
         corpus = open_corpus(
-            self.documents, self.tokenizer, sentences=sentences, progress=_progress("reading")
+            self.documents,
+            self.tokenizer,
+            sentences=sentences,
+            progress=report_tenths(_format_reading, min_total=PROGRESS_FROM),
         )
         if self.held_out_share:
             # by the data alone: a run from another seed is judged on the same text
@@ -108,7 +112,7 @@ class OpenText:
         try:
             rows = self._rows(self.held_out, method, batch=1, seed=seed)
         except ValueError as error:
-            print(f"warning: no held-out loss: {error}", file=sys.stderr)
+            print_progress(f"warning: no held-out loss: {error}")
             return []
         return [HeldOutLoss(sample_text_batches(rows), seed=seed, every=training.health_every)]
 
@@ -163,26 +167,17 @@ def draw_of(method: Method) -> RowSampler:
 
 def _check_documents(trained: Corpus, held_out: Corpus | None, method: Method) -> None:
     """Raises ValueError where pairs of documents are needed and there is one."""
-    least = method.least_documents
-    if len(trained.documents) < least:
+    min_documents = method.least_documents
+    if len(trained.documents) < min_documents:
         raise ValueError(
-            f"{type(method).__name__} needs at least {least} documents and there is "
+            f"{type(method).__name__} needs at least {min_documents} documents and there is "
             f"{len(trained.documents)} to train on: --documents blank parts a file at blank lines, "
             "--documents line at every line; albert takes its pairs from one document"
         )
-    if held_out is not None and len(held_out.documents) < least:
+    if held_out is not None and len(held_out.documents) < min_documents:
         text = "the held-out text is one document, so that its random pairs are no others"
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        print_progress(text, prefix="warning: ")
 
 
-def _progress(what: str) -> Callable[[int, int], None]:
-    """Reports every tenth of a long reading."""
-    reported = [0]
-
-    def report(done: int, total: int) -> None:
-        tenth = 10 * done // max(total, 1)
-        if tenth > reported[0] and total > 2**24:
-            reported[0] = tenth
-            print(f"{what}: {done / 2**20:,.0f} of {total / 2**20:,.0f} MiB", file=sys.stderr)
-
-    return report
+def _format_reading(done: int, total: int) -> str:
+    return f"reading: {done / 2**20:,.0f} of {total / 2**20:,.0f} MiB"

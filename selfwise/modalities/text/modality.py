@@ -1,7 +1,6 @@
 """Text: corpora and tokenizers, transformers, bags of words as the baseline."""
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
@@ -14,6 +13,8 @@ from torch import nn
 from selfwise.core.config_class import AbsolutePath, Config, drop_none, make_overrides_class
 from selfwise.core.data_info import TextInfo
 from selfwise.core.device import choose_evaluation
+from selfwise.core.option_types import ENCODER_PREFIX
+from selfwise.core.progress import print_progress
 from selfwise.core.types import TextEncoder
 from selfwise.data.text.documents import open_documents
 from selfwise.data.text.labelled import Texts, open_texts
@@ -43,7 +44,6 @@ from selfwise.modalities.modality import (
 from selfwise.modalities.text.data import FOLDER, OpenText, TextFacts, make_inputs
 from selfwise.tokenizers.tokenizer import TOKENIZER_KINDS, Tokenizer, open_tokenizer
 
-PREFIX = "encoder."  # of the options of encoders
 WINDOW = "mean"  # how probes and embeddings read texts that are longer
 UNTRAINED = (0, 1, 2)  # seeds of the twins
 
@@ -92,7 +92,7 @@ class TextModality:
 """
 
     def find_encoder_options(self, name: str) -> type[Config]:
-        return make_overrides_class(TextShape, prefix=PREFIX)
+        return make_overrides_class(TextShape, prefix=ENCODER_PREFIX)
 
     def open_data(self, data: object, options: TextReading, opening: Opening) -> OpenText:
         if options.batch_tokens and options.batch_tokens < options.length:
@@ -102,7 +102,7 @@ class TextModality:
             )
         documents = open_documents(data, field=options.field, documents=options.documents)
         if documents.left_out:
-            _say("data")(documents.left_out)
+            print_progress(documents.left_out, prefix="data: ")
         if opening.folder is not None:
             tokenizer = Tokenizer.load(opening.folder / FOLDER)
         else:
@@ -110,7 +110,7 @@ class TextModality:
                 options.tokenizer or opening.method.default_tokenizer,
                 lambda: documents,
                 lower=options.lower,
-                progress=_say("tokenizer"),
+                progress=partial(print_progress, prefix="tokenizer: "),
             )
         return OpenText(
             documents,
@@ -184,7 +184,7 @@ class TextModality:
 
         def compute(encoder: PoolingEncoder, texts: Texts) -> Float32[np.ndarray, "n d"]:
             pooling = options.pooling or encoder.pooling
-            weights = image_features.compute_checksum(encoder)
+            weights = image_features.digest_weights(encoder)
             key = (weights, texts.fingerprint, tokenizer.fingerprint)
             key += (length, layer, pooling, window, precision)  # type: ignore[assignment]
             extract = partial(
@@ -229,10 +229,6 @@ def _text_facts(run: TrainedRun) -> TextFacts:
     """What the run's folder says of its documents."""
     assert isinstance(run.facts, TextFacts), "a run on text"
     return run.facts
-
-
-def _say(what: str) -> Callable[[str], None]:
-    return lambda text: print(f"{what}: {text}", file=sys.stderr, flush=True)
 
 
 MODALITY = TextModality()

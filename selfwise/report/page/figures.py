@@ -35,7 +35,7 @@ STYLE: Any = {
 }
 
 
-def new_figure(width: float = 4.6, height: float = 2.6) -> tuple[Figure, Axes]:
+def create_figure(width: float = 4.6, height: float = 2.6) -> tuple[Figure, Axes]:
     """A figure with one set of axes, in inches of the page, to draw on and for `render_svg`."""
     with matplotlib.rc_context(STYLE):
         drawing = Figure(figsize=(INCH * width, INCH * height), layout="constrained")

@@ -38,9 +38,11 @@ from selfwise.report.page.svg import Figures
 
 HOME = Path(__file__).parent
 GENERATOR = "selfwise report"  # in every page of ours: such a file may be written anew
-SMALL, ENLARGED = 64, 96  # px: shorter sides up to the first are enlarged to about the second
+# px: pictures with shorter sides up to the first are enlarged to about the second
+MAX_ENLARGED_SIDE, ENLARGED_SIDE = 64, 96
 NO_BREAK_SPACE = "\u00a0"  # a space at which no line ends
-LONG, SHORT = 8, 40  # more pairs than the first, none longer than the second, stand in columns
+# more pairs than the first, none longer than the second, are set in columns
+MIN_COLUMN_PAIRS, MAX_COLUMN_WIDTH = 8, 40
 NUMBER = re.compile(  # 61.3 ± 0.4, 12 %
     r"[-+\u2212]?\d[\d.,e]*(\s?[±+\u2212-]\s?\d[\d.,]*)?\s?[%a-z]{0,3}"
 )
@@ -153,8 +155,8 @@ def _render_picture(picture: Picture, figures: Figures) -> TemplatePart:
         return {**part, "markup": Markup(figures.add_figure(picture.data))}
     size = Image.open(BytesIO(picture.data)).size
     width, height = (length // picture.density for length in size)
-    small = min(size) <= SMALL
-    scale = max(1, ENLARGED // min(width, height)) if small else 1
+    small = min(size) <= MAX_ENLARGED_SIDE
+    scale = max(1, ENLARGED_SIDE // min(width, height)) if small else 1
     dimensions = {"width": width * scale, "height": height * scale, "pixelated": small}
     return {**part, **dimensions, "uri": encode_data_uri(picture)}
 
@@ -175,7 +177,11 @@ def _render_paragraphs(part: Paragraphs, figures: Figures) -> TemplatePart:
 
 def _render_table(part: Table, figures: Figures) -> TemplatePart:
     columns = range(max([len(part.head), *map(len, part.rows)], default=0))
-    if len(columns) == 2 and len(part.rows) > LONG and all(len(r[-1]) <= SHORT for r in part.rows):
+    if (
+        len(columns) == 2
+        and len(part.rows) > MIN_COLUMN_PAIRS
+        and all(len(r[-1]) <= MAX_COLUMN_WIDTH for r in part.rows)
+    ):
         return {"kind": "facts", "rows": part.rows, "caption": part.caption}
     cells = [[row[i] for row in part.rows if i < len(row) and row[i]] for i in columns]
     numeric = [bool(c) and all(NUMBER.fullmatch(text.strip()) for text in c) for c in cells]
@@ -186,7 +192,7 @@ def _render_table(part: Table, figures: Figures) -> TemplatePart:
         "rows": part.rows,
         "caption": part.caption,
         "numeric": numeric,
-        "full": len(columns) > 2 and longest > SHORT,
+        "full": len(columns) > 2 and longest > MAX_COLUMN_WIDTH,
     }
 
 

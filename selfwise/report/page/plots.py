@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from selfwise.report.page.figures import COLORS, INK, escape_dollars, new_figure
+from selfwise.report.page.figures import COLORS, INK, create_figure, escape_dollars
 
 MAX_END_LABELS = 12  # lines that can be named at their ends; more are named below
 LABEL_HEIGHT = 10.5  # points from a name to the next
@@ -27,9 +27,9 @@ class LineEnd(NamedTuple):
     color: str
 
 
-def new_plot(title: str, *, width: float = 4.6, height: float = 2.6) -> tuple[Figure, Axes]:
+def create_plot(title: str, *, width: float = 4.6, height: float = 2.6) -> tuple[Figure, Axes]:
     """A figure with empty axes under a title."""
-    figure, axes = new_figure(width, height)
+    figure, axes = create_figure(width, height)
     axes.set_title(
         escape_dollars(title), loc="left", fontsize=9.5, fontweight="bold", color=INK, pad=9
     )
@@ -137,13 +137,13 @@ def shorten_name(name: str) -> str:
     return f"{name[:half]}…{name[-half:]}"
 
 
-def line_color(number: int) -> str:
+def choose_line_color(number: int) -> str:
     """The colour of the line with this number; grey is for what lines are compared with."""
     colors = [*(color for color in COLORS if color != GREY), *MORE_COLORS]
     return colors[number % len(colors)]
 
 
-def extra_line_color(number: int) -> str:
+def choose_extra_line_color(number: int) -> str:
     """The colour of a further line of the same run, where colours tell runs apart."""
     colors = [GREY, *MORE_COLORS]
     return colors[number % len(colors)]

@@ -6,7 +6,7 @@ HELD_OUT = "held_out/"
 HEALTH = ("alignment", "uniformity", "rank", "online_knn")
 SETTINGS = ("online_knn_k",)  # numbers that are logged and do not change: no curve
 PERCENT = ("accuracy", "partner_first", "online_knn", "waiting_for_data", "masked_share", "active")
-TOGETHER = {  # values that are read against each other, and what they are
+COMPARED_VALUES = {  # values that are read against each other, and what they are
     "positive_distance": "squared distances of triplets",
     "negative_distance": "squared distances of triplets",
     "color_error": "error of the colours",
@@ -58,10 +58,10 @@ def is_percent(name: str) -> bool:
 def plot_title(names: Sequence[str]) -> str:
     """What a plot of these values shows."""
     if len(names) > 1:
-        return TOGETHER.get(names[0], "accuracy")
+        return COMPARED_VALUES.get(names[0], "accuracy")
     name = names[0]
     title = TITLES.get(name, name.replace("_", " "))
-    return f"{TOGETHER[name]} {title}" if name in TOGETHER else title
+    return f"{COMPARED_VALUES[name]} {title}" if name in COMPARED_VALUES else title
 
 
 def row_title(name: str) -> str:

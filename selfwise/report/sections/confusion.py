@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 
 from selfwise.report.page.figures import INK, escape_dollars, render_svg
 from selfwise.report.page.parts import Picture, Table
-from selfwise.report.page.plots import new_plot, shorten_name
+from selfwise.report.page.plots import create_plot, shorten_name
 
 MAX_DRAWN = 30  # classes; more make cells that cannot be seen
 MAX_NUMBERED = 12  # classes up to which a cell has its number, in percent
@@ -78,7 +78,7 @@ def _tabulate_confusions(shares: Float[np.ndarray, "n n"], names: Sequence[str])
 def _draw_matrix(shares: Float[np.ndarray, "n n"], names: Sequence[str]) -> Picture:
     n = len(names)
     side = min(5.6, max(3.2, 1.6 + 0.34 * n))
-    figure, axes = new_plot("", width=side + 0.3, height=side)
+    figure, axes = create_plot("", width=side + 0.3, height=side)
     cells = [(i, j) for i in range(n) for j in range(n) if shares[i, j] > 0]
     squares = [[(j, i), (j + 1, i), (j + 1, i + 1), (j, i + 1)] for i, j in cells]
     colors = [

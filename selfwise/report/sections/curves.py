@@ -11,10 +11,10 @@ from selfwise.report.page.figures import render_svg
 from selfwise.report.page.parts import Paragraphs, Part, Picture, Section, Table
 from selfwise.report.page.plots import (
     LineEnd,
-    extra_line_color,
+    choose_extra_line_color,
+    choose_line_color,
+    create_plot,
     label_line_ends,
-    line_color,
-    new_plot,
     set_step_axis,
 )
 from selfwise.report.sections import summary
@@ -141,7 +141,9 @@ def _group_by_plot(runs: Sequence[LoggedRun], names: Sequence[str]) -> list[list
     """
     groups: dict[str, list[str]] = {}
     for name in names:
-        kind = "accuracy" if name.endswith("accuracy") else quantities.TOGETHER.get(name, name)
+        kind = (
+            "accuracy" if name.endswith("accuracy") else quantities.COMPARED_VALUES.get(name, name)
+        )
         groups.setdefault(kind, []).append(name)
     parts = [
         part
@@ -171,7 +173,7 @@ def _plot_quantities(
     runs_with_any = _select_runs_with(runs, names)
     lines = _make_lines(runs, names, log, scale)
     title = quantities.plot_title(names)
-    figure, axes = new_plot(f"{title}, %" if scale == 100 else title)
+    figure, axes = create_plot(f"{title}, %" if scale == 100 else title)
     for line in lines:
         is_short = len(line.steps) < 25
         axes.plot(
@@ -209,7 +211,11 @@ def _make_lines(
     for i, k, run, name in pairs:
         # no colour of another run stands for a second value
         shade = (
-            line_color(i) if not k else line_color(k) if len(runs) == 1 else extra_line_color(k - 1)
+            choose_line_color(i)
+            if not k
+            else choose_line_color(k)
+            if len(runs) == 1
+            else choose_extra_line_color(k - 1)
         )
         for prefix in ("", quantities.HELD_OUT):
             steps, values = log(run).values(prefix + name)

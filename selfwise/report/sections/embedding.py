@@ -15,8 +15,9 @@ from selfwise.core.rng import hash_keys, shuffle_indices
 from selfwise.data.audio.dataset import Recordings
 from selfwise.data.image.dataset import Images
 from selfwise.data.text.labelled import Texts
-from selfwise.evaluation.features.image import crop_fraction, iterate_views
+from selfwise.evaluation.features.image import iterate_views
 from selfwise.modalities.modality import FeatureOptions
+from selfwise.nn.evaluation_crop import choose_crop_fraction
 from selfwise.report.page.parts import Map, Part, Picture, Section, Strip, Table
 from selfwise.report.page.pixels import encode_pixels
 from selfwise.runs.open import Run
@@ -205,7 +206,7 @@ def _encode_pictures(
     if isinstance(sample.examples, Texts | Recordings):
         return []
     size, rows = run.size, list(rows)
-    fraction = crop_fraction(size)
+    fraction = choose_crop_fraction(size)
     pictures: list[Picture] = []
     batches = iterate_views(
         sample.examples, [np.array(rows)], size=min(size, longest), fraction=fraction

@@ -6,15 +6,15 @@ from typing import Any
 
 from selfwise.core.errors import shorten_folder_names
 from selfwise.evaluation.scores.bootstrap import ABOVE
-from selfwise.evaluation.scores.probe_score import UNTRAINED, format_percent
+from selfwise.evaluation.scores.names import PRETRAINED, UNTRAINED
+from selfwise.evaluation.scores.probe_score import format_percent
 from selfwise.glue.published import format_published
 from selfwise.glue.scores import WORDS
 from selfwise.report.page.parts import Paragraphs, Part, Picture, Section, Table
-from selfwise.report.page.plots import line_color
+from selfwise.report.page.plots import choose_line_color
 from selfwise.report.sections.glue_dots import Place, Series, draw_dots
 from selfwise.report.sections.label_curve import choose_competitor_color
 from selfwise.runs import logs_and_scores
-from selfwise.runs.logs_and_scores import PRETRAINED
 from selfwise.training import checkpoint
 
 MODE_SENTENCES = {
@@ -24,7 +24,9 @@ MODE_SENTENCES = {
 }
 # what runs must have in common, for their scores to be compared with each other
 COMPARED_OPTIONS = ("limit", "recipe", "start", "wnli")
-BETWEEN = "Intervals compare each run with its own baselines, and not the runs with each other."
+BASELINES_NOTE = (
+    "Intervals compare each run with its own baselines, and not the runs with each other."
+)
 
 GlueTable = Mapping[str, Any]  # a table, as it was left
 
@@ -47,7 +49,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
     names = shorten_folder_names(folders)
     return [
         _build_combined_section(
-            tables[mode], {name: line_color(names.index(name)) for name in tables[mode]}
+            tables[mode], {name: choose_line_color(names.index(name)) for name in tables[mode]}
         )
         if len(tables[mode]) > 1
         else _build_single_section(*tables[mode].values(), name=next(iter(tables[mode])))
@@ -216,7 +218,9 @@ def _build_combined_section(group: Mapping[str, GlueTable], colors: Mapping[str,
         *_combine_averages(group),
         Paragraphs([*_list_incomparable(tables), *_merge_sentences(group)]),
     ]
-    return Section(f"GLUE, {mode}", f"{MODE_SENTENCES[mode]} Measured on dev. {BETWEEN}", parts)
+    return Section(
+        f"GLUE, {mode}", f"{MODE_SENTENCES[mode]} Measured on dev. {BASELINES_NOTE}", parts
+    )
 
 
 def _index_rows(table: GlueTable) -> dict[Place, Mapping[str, Any]]:

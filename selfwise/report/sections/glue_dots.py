@@ -6,7 +6,7 @@ from typing import NamedTuple
 from selfwise.glue.published import NAME
 from selfwise.report.page.figures import INK, escape_dollars, render_svg
 from selfwise.report.page.parts import Picture
-from selfwise.report.page.plots import new_plot, shorten_name
+from selfwise.report.page.plots import create_plot, shorten_name
 
 SERIES_GAP = 0.15  # inches from a series to the next
 TASK_GAP = 0.16  # inches more from a task to the next
@@ -34,7 +34,7 @@ def draw_dots(
         published: published scores, 0 to 1, which are strokes.
     """
     row_height = SERIES_GAP * len(series) + TASK_GAP
-    figure, axes = new_plot("dev, %", width=5.2, height=0.9 + row_height * len(places))
+    figure, axes = create_plot("dev, %", width=5.2, height=0.9 + row_height * len(places))
     for number, one in enumerate(series):
         shift = SERIES_GAP / row_height * (number - (len(series) - 1) / 2)
         placed = [(y + shift, place) for y, place in enumerate(places) if place in one.centre]

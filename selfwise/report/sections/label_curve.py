@@ -11,9 +11,9 @@ from selfwise.report.page.parts import Picture
 from selfwise.report.page.plots import (
     GREY,
     LineEnd,
+    choose_line_color,
+    create_plot,
     label_line_ends,
-    line_color,
-    new_plot,
     shorten_name,
 )
 from selfwise.runs.score_groups import Row, ScoreGroup, format_row
@@ -37,7 +37,7 @@ class CurveEntry(NamedTuple):
 
 def choose_competitor_color(name: str, number: int) -> str:
     """The colour of a competitor; of one that is not known, by its number."""
-    return COMPETITOR_COLORS.get(name, line_color(3 + number))
+    return COMPETITOR_COLORS.get(name, choose_line_color(3 + number))
 
 
 def plot_curve(entries: Sequence[CurveEntry], places: Sequence[int | str], about: str) -> Picture:
@@ -45,7 +45,7 @@ def plot_curve(entries: Sequence[CurveEntry], places: Sequence[int | str], about
 
     Lines that are not named have no bars: there are as many as runs.
     """
-    figure, axes = new_plot("accuracy, %", width=5.0, height=3.0)
+    figure, axes = create_plot("accuracy, %", width=5.0, height=3.0)
     budget_x = place_budgets(entries, places)
     ends = []
     for number, entry in enumerate(entries):
@@ -117,7 +117,7 @@ def plot_points(
     """A line for each entry (and measure), with its value as a point and its deviation as a bar."""
     several = len(places) > 1
     lines = [(place, entry) for place in places for entry in entries if place in entry.rows]
-    figure, axes = new_plot(
+    figure, axes = create_plot(
         f"{quantity}, %", width=5.0, height=0.9 + 0.27 * len(lines) + 0.12 * len(places)
     )
     ticks: dict[float, str] = {}

@@ -6,11 +6,11 @@ from pathlib import Path
 from selfwise.core.errors import shorten_folder_names
 from selfwise.report.page.parts import Command, Paragraphs, Part, Section, Table
 from selfwise.report.page.quantities import capitalize_first
-from selfwise.runs.reproduce import list_changes, reproduce_command
+from selfwise.runs.reproduce import format_reproduce_command, list_changes
 from selfwise.runs.run_yaml import RunRecord, read_record
 from selfwise.workflows.describe_runs import describe_group, find_differences, format_value
 
-GROUPS = {  # of run.yaml, and what is said of each
+GROUPS = {  # parts of run.yaml, and their titles
     "options": "options",
     "found": "what was found in the data",
     "environment": "versions and hardware",
@@ -18,12 +18,12 @@ GROUPS = {  # of run.yaml, and what is said of each
 
 
 def build_sections(folders: Sequence[Path]) -> list[Section]:
-    """Options, findings and versions of a run, or where those of several differ.
+    """Options, facts about the data, and versions of a run, or where those of several runs differ.
 
     Args:
         folders: of the runs.
 
-    Raises ValueError for a folder that is no run, or a run of a method that there is not.
+    Raises ValueError for a folder that is not a run, or a run of an unknown method.
     """
     run_records = [read_record(folder) for folder in folders]
     if len(folders) == 1:
@@ -34,7 +34,7 @@ def build_sections(folders: Sequence[Path]) -> list[Section]:
 
 
 def _list_options(record: RunRecord) -> list[Section]:
-    """What is no default comes first: that is what the run is about."""
+    """Options that differ from their defaults come first: they are what the run is about."""
     changes = list_changes(record)
     changed_rows = [
         [
@@ -49,9 +49,11 @@ def _list_options(record: RunRecord) -> list[Section]:
         for name, text in describe_group(record, "options").items()
         if name not in changes
     ]
-    about = "Of what is not listed here, nothing was given, and it is decided by the others."
+    about = "The run was not given any other option; the listed ones decide on the rest."
     parts = [
-        Table(["option", "is", "by default"], changed_rows, "Options that are no defaults"),
+        Table(
+            ["option", "is", "by default"], changed_rows, "Options that differ from their defaults"
+        ),
         Table(
             ["option", "is"], default_rows, "Options at their defaults, or chosen by the machine"
         ),
@@ -61,7 +63,7 @@ def _list_options(record: RunRecord) -> list[Section]:
     tables = [table for table in tables if table.rows]
     if not tables:
         return [options]
-    about = "On the CPU, the same of all this and the same options give the same weights, bitwise."
+    about = "On the CPU, equal data, versions, hardware and options give the same weights, bitwise."
     return [options, Section("Data and versions", about, tables)]
 
 
@@ -101,16 +103,16 @@ def _compare_options(names: Sequence[str], run_records: Sequence[RunRecord]) -> 
 
 
 def _method_row(record: RunRecord, group: str) -> dict[str, str]:
-    """The method's name stands among the options, where it belongs for a reader."""
+    """The method's name as a row of the options, where a reader looks for it."""
     return {"method": record.method} if group == "options" else {}
 
 
 def _build_reproduce_section(folders: Sequence[Path], run_records: Sequence[RunRecord]) -> Section:
-    """The command of each run; into a folder of another name, since nothing is written over."""
+    """The command of each run. It writes into a new folder, since no command overwrites a run."""
     several = len(folders) > 1
     parts: list[Part] = []
     for name, folder, record in zip(shorten_folder_names(folders), folders, run_records):
-        reproduction = reproduce_command(record, out=f"{folder}-again")
+        reproduction = format_reproduce_command(record, out=f"{folder}-again")
         sentences = [*([f"{name}:"] if several else []), *reproduction.notes]
         parts += [*([Paragraphs(sentences)] if sentences else []), Command(reproduction.command)]
     what = "each run" if several else "the run"

@@ -7,9 +7,10 @@ from typing import Any
 
 from selfwise.core.errors import shorten_folder_names
 from selfwise.core.plugins import FROM_PYTHON
-from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, VOTE
+from selfwise.evaluation.scores.names import PRETRAINED, RAW, RETRIEVAL, UNTRAINED
+from selfwise.evaluation.scores.probe_score import VOTE
 from selfwise.report.page.parts import Command, Paragraphs, Part, Picture, Section, Table
-from selfwise.report.page.plots import GREY, line_color
+from selfwise.report.page.plots import GREY, choose_line_color
 from selfwise.report.page.quantities import capitalize_first
 from selfwise.report.sections import confusion, glue
 from selfwise.report.sections.label_curve import (
@@ -23,9 +24,8 @@ from selfwise.runs import logs_and_scores
 from selfwise.runs.run_yaml import read_record
 from selfwise.runs.score_groups import (
     ALL,
-    EXAMPLES,
-    MANNER,
-    RETRIEVAL,
+    EXAMPLE_KEYS,
+    MEASUREMENT_KEYS,
     Row,
     ScoreGroup,
     count_seeds,
@@ -49,7 +49,6 @@ SCRATCH = "supervised"  # as the probe calls the same encoder, trained on the la
 # lines of what several runs are compared with
 LINE_STYLES: Mapping[str, Any] = {UNTRAINED: (0, (1, 1.6)), RAW: (0, (4, 2)), SCRATCH: "-."}
 STYLE_NAMES = {UNTRAINED: "dotted", RAW: "dashed", SCRATCH: "dashed and dotted"}
-BETWEEN = "Intervals compare each run with its own baselines, and not the runs with each other."
 
 
 def build_sections(folders: Sequence[Path]) -> list[Section]:
@@ -198,7 +197,7 @@ def _compare_scores(
     groups: dict[tuple[object, ...], dict[str, ScoreGroup]] = {}
     for name, scores in zip(names, scores_of_runs):
         for score in (score for score in scores if score.newest):
-            key = tuple(score[part] for part in (*MANNER, *EXAMPLES))
+            key = tuple(score[part] for part in (*MEASUREMENT_KEYS, *EXAMPLE_KEYS))
             groups.setdefault(key, {}).setdefault(name, score)
     firsts = title_groups([next(iter(group.values())) for group in groups.values()])
     return [
@@ -213,7 +212,9 @@ def _build_combined_section(
     first = next(iter(group.values()))
     files = [file for score in group.values() for file in score.files]
     merged = ScoreGroup(files, newest=True)  # of all, for its places alone
-    entries = _make_curve_entries(group, {name: line_color(names.index(name)) for name in group})
+    entries = _make_curve_entries(
+        group, {name: choose_line_color(names.index(name)) for name in group}
+    )
     styles = {entry.style for entry in entries if not entry.labelled}
     style_names = [name for name, style in LINE_STYLES.items() if style in styles]
     legend = "; ".join(f"{STYLE_NAMES[name]}: {name}" for name in style_names)
@@ -231,7 +232,9 @@ def _build_combined_section(
     table = Table(head, rows, "In percent")
     differences = _tabulate_differences(group, merged.places)
     parts: list[Part] = [_draw_scores(entries, merged, about), table, differences]
-    return Section(capitalize_first(title), f"{_describe_score(first)} {BETWEEN}", parts)
+    return Section(
+        capitalize_first(title), f"{_describe_score(first)} {glue.BASELINES_NOTE}", parts
+    )
 
 
 def _tabulate_differences(group: Mapping[str, ScoreGroup], places: Sequence[int | str]) -> Table:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from selfwise.core.errors import shorten_folder_names
 from selfwise.evaluation.features.text_windows import DEVIATION
-from selfwise.evaluation.scores.probe_score import PRETRAINED, RAW, UNTRAINED, format_percent
+from selfwise.evaluation.scores.names import PRETRAINED, RAW, UNTRAINED
+from selfwise.evaluation.scores.probe_score import format_percent
 from selfwise.report.page.parts import Section, Table
 from selfwise.report.sections import glue
 from selfwise.runs import logs_and_scores, score_groups
@@ -33,7 +34,7 @@ def build_sections(
     Args:
         folders: of the runs.
         run: the only one, where it could be opened: its encoder's weights are counted.
-        shown: which examples the page shows, in words.
+        examples_about: which examples the page shows, in words.
     """
     columns = [_list_facts(folder) for folder in folders]
     if run is not None:
@@ -76,18 +77,22 @@ def describe_best_score(folder: Path) -> str:
     scores = score_groups.group_scores(
         logs_and_scores.read_scores(folder), step=glue.find_newest_step(folder)
     )
-    newest = [one for one in scores if one.newest]
-    final_scores = [one for one in newest if one["kind"] in KIND_PHRASES and _is_final_output(one)]
+    newest = [score for score in scores if score.newest]
+    final_scores = [
+        score for score in newest if score["kind"] in KIND_PHRASES and _is_final_output(score)
+    ]
     if final_scores:
-        one = max(final_scores, key=lambda one: one.rows[one.places[-1], PRETRAINED]["mean"])
-        return _describe_probe(one)
-    retrieval = next((one for one in newest if (RECALL, PRETRAINED) in one.rows), None)
+        score = max(
+            final_scores, key=lambda score: score.rows[score.places[-1], PRETRAINED]["mean"]
+        )
+        return _describe_probe(score)
+    retrieval = next((score for score in newest if (RECALL, PRETRAINED) in score.rows), None)
     return _describe_retrieval(retrieval) if retrieval else glue.write_lead(folder)
 
 
-def _is_final_output(one: ScoreGroup) -> bool:
+def _is_final_output(score: ScoreGroup) -> bool:
     """Whether the encoder's own output was probed."""
-    return one["layer"] is None and one["pooling"] in (None, "", DEVIATION)
+    return score["layer"] is None and score["pooling"] in (None, "", DEVIATION)
 
 
 def _describe_probe(score: ScoreGroup) -> str:

@@ -16,12 +16,12 @@ from selfwise.methods.inspection import (
 )
 from selfwise.report.page.figures import COLORS, render_svg
 from selfwise.report.page.parts import Level, Picture, Token
-from selfwise.report.page.plots import new_plot
+from selfwise.report.page.plots import create_plot
 from selfwise.tokenizers.tokenizer import Tokenizer
 
 LEVELS: tuple[Level, ...] = ("level1", "level2", "level3", "level4")
 LEVEL_EDGES = (0.01, 0.1, 0.5)  # probabilities that part the four grounds of a token
-TIGHT = ".,;:!?)]}%'\u2019\u201d"  # written without a space before it
+CLOSING_PUNCTUATION = ".,;:!?)]}%'\u2019\u201d"  # written without a space before it
 SPACES = " \n\t"  # that a token may begin with by itself
 SYMBOLS = {"\n": "⏎", "\t": "⇥", " ": "␣", "": "∅"}  # for tokens that could not be seen
 MAX_TOKENS = 128  # of a row that are shown
@@ -106,7 +106,7 @@ def make_legend() -> list[Token]:
     return [Token("Probability of a token: ", "quiet"), *(t for pair in pairs for t in pair)]
 
 
-def plain_line(tokenizer: Tokenizer, ids: Sequence[int]) -> list[Token]:
+def format_plain_line(tokenizer: Tokenizer, ids: Sequence[int]) -> list[Token]:
     """A row as it is."""
     return _merge_plain([Token(text) for text in split_text(tokenizer, ids[:MAX_TOKENS])])
 
@@ -155,7 +155,7 @@ def plot_loss_by_position(
             errors.append(float(in_bin.std() / len(in_bin) ** 0.5))
     if len(x) < 2:
         return None
-    figure, axes = new_plot("loss by position, nats a token")
+    figure, axes = create_plot("loss by position, nats a token")
     low, high = ([m + sign * e for m, e in zip(means, errors)] for sign in (-1, 1))
     axes.fill_between(x, low, high, color=COLORS[0], alpha=0.2, linewidth=0)
     axes.plot(x, means, color=COLORS[0], linewidth=1.6, marker="o", markersize=3)
@@ -192,7 +192,7 @@ def _add_space(tokenizer: Tokenizer, token: int, text: str, begins: bool) -> str
     if _is_special(tokenizer, token):
         return f"{' ' * begins}{tokenizer.piece(token)}"
     text = text.removeprefix("##")
-    if not begins or text.startswith((*SPACES, *TIGHT)):
+    if not begins or text.startswith((*SPACES, *CLOSING_PUNCTUATION)):
         return text
     return f" {text}"
 

@@ -91,7 +91,7 @@ def _inspect(run: Run, batch: AudioBatch, seed: int, device: str) -> MaskedAudio
     """What the method shows of the recordings, on the CPU. Raises ValueError without units."""
     (_, options), *_ = run.record.needs_options(needs_class(type(run.method)))
     batch = to_device(batch, device)
-    units = targets.of_others(
+    units = targets.compute_unseen_targets(
         run.facts.targets, options, batch, open_run=open_newest, device=device
     )
     batch = batch._replace(units=units.to(device))

@@ -13,10 +13,10 @@ from selfwise.methods.inspection import MaskedTextExamples, NextTokenExamples
 from selfwise.report.page.parts import Lines, Part, Picture, Section, Token
 from selfwise.report.sections.tasks_images import TITLE
 from selfwise.report.sections.tasks_lines import (
+    format_plain_line,
     make_legend,
     mark_masked,
     mark_probabilities,
-    plain_line,
     plot_loss_by_position,
 )
 from selfwise.report.sections.tasks_rows import compute_text_positions, inspect_rows, make_rows
@@ -40,7 +40,7 @@ def build_sections(run: Run, texts: Texts, *, seed: int) -> list[Section]:
     inspections = [inspection for _, inspection in pairs if inspection is not None]
     if not inspections:
         ids = [row for batch, _ in pairs for row in batch.ids.tolist()][:MASKED_ROWS]
-        lines = [plain_line(run.tokenizer, row) for row in ids]
+        lines = [format_plain_line(run.tokenizer, row) for row in ids]
         return [Section(TITLE, "What the method reads, without its answers.", [Lines(lines)])]
     next_token = [one for one in inspections if isinstance(one, NextTokenExamples)]
     if next_token:
@@ -109,9 +109,8 @@ def _describe_pairs(batches: Iterable[MaskedTextExamples]) -> str:
     num_correct = sum(int((p.probs.argmax(dim=1) == p.target).sum()) for p in pairs)
     majority = int(torch.cat([p.target for p in pairs]).bincount().max())
     always = f"the commoner answer alone would be right for {100 * majority / count:.0f} %"
-    return (
-        f"Of {count:,} pairs of texts, {100 * num_correct / count:.0f} % are told right; {always}."
-    )
+    share = f"{100 * num_correct / count:.0f} % are answered right"
+    return f"Of {count:,} pairs of texts, {share}; {always}."
 
 
 def _plot_losses(batches: Sequence[Examples]) -> list[Picture]:

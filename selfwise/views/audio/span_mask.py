@@ -54,9 +54,11 @@ class SpanMask(NamedTuple):
         room = (count - length).clamp_min(0)
         spans = (count.double() * self.share / self.length + numbers[:, 0]).floor().long()
         spans = torch.minimum(spans.clamp_min(MIN_SPANS), room)
-        place = torch.arange(t, device=count.device)
-        order = numbers[:, 1:].masked_fill(place >= room[:, None], 2.0).argsort(dim=1, stable=True)
-        starts = torch.zeros_like(order).scatter(1, order, (place < spans[:, None]).long())
+        position = torch.arange(t, device=count.device)
+        order = (
+            numbers[:, 1:].masked_fill(position >= room[:, None], 2.0).argsort(dim=1, stable=True)
+        )
+        starts = torch.zeros_like(order).scatter(1, order, (position < spans[:, None]).long())
         return _expand_starts(starts, length)
 
     def mask_frames(self, batch: AudioBatch, rng: Rng) -> MaskedFrames:
@@ -81,5 +83,5 @@ def count_valid_frames(batch: AudioBatch) -> Int64[Tensor, "b"]:
 def _expand_starts(starts: Int64[Tensor, "b t"], length: Int64[Tensor, "b"]) -> Bool[Tensor, "b t"]:
     """Mask every frame of which one of the last `length` frames is a start (1)."""
     before = torch.nn.functional.pad(starts.cumsum(dim=1), (1, 0))
-    place = torch.arange(starts.shape[1], device=starts.device) + 1
-    return before[:, 1:] > before.gather(1, (place - length[:, None]).clamp_min(0))
+    position = torch.arange(starts.shape[1], device=starts.device) + 1
+    return before[:, 1:] > before.gather(1, (position - length[:, None]).clamp_min(0))

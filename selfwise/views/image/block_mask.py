@@ -98,8 +98,8 @@ def _first_fit(
     fits = (side < size).all(dim=2)
     first = (torch.stack(corner, dim=2) * (size - side + 1)).floor()
     down, across = (
-        ((place >= first[..., None, i]) & (place < (first + side)[..., None, i])).float()
-        for i, place in enumerate(torch.arange(int(s)) for s in size)
+        ((position >= first[..., None, i]) & (position < (first + side)[..., None, i])).float()
+        for i, position in enumerate(torch.arange(int(s)) for s in size)
     )
     new = side.prod(dim=2) - ((down @ covered) * across).sum(dim=2)  # whole numbers, so exact
     fits &= (new > 0) & (new <= budget[:, None])

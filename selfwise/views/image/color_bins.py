@@ -48,16 +48,16 @@ def soft_encode(
     """
     near, *axes = _candidate_bins(neighbours, ab.device)
     cell = ((ab + EDGE) / CELL).long().clamp(0, SIDE - 1)
-    place = (cell[..., 0] * SIDE + cell[..., 1]).flatten()
+    cell_number = (cell[..., 0] * SIDE + cell[..., 1]).flatten()
     # one axis after the other, written over: twice as fast as a tensor of all differences
     a, b = (
-        axis.to(ab.dtype).index_select(0, place).sub_(value.reshape(-1, 1)).square_()
+        axis.to(ab.dtype).index_select(0, cell_number).sub_(value.reshape(-1, 1)).square_()
         for axis, value in zip(axes, ab.unbind(-1), strict=True)
     )
     closest = a.add_(b).topk(neighbours, dim=1, largest=False)
     shape = (*ab.shape[:-1], neighbours)
     share = F.softmax(closest.values.div_(-2 * SIGMA**2), dim=1)
-    nearest = near.index_select(0, place).gather(1, closest.indices)
+    nearest = near.index_select(0, cell_number).gather(1, closest.indices)
     return nearest.view(shape), share.view(shape)
 
 

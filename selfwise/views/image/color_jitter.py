@@ -1,6 +1,6 @@
 """Colour operations on whole batches, every sample with its own parameters.
 
-Each agrees with torchvision's `adjust_*` of the same name on float images. Images are float
+Each agrees with torchvision's function of the same name on float images. Images are float
 (b c h w) in [0, 1] with three channels; with one, saturation, hue and grayscale change nothing.
 A trailing underscore marks, as in torch, the function that overwrites its input.
 
@@ -19,26 +19,6 @@ PerImage = Float[Tensor, "b"]
 
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601-2, rounded as torchvision does
 LEAVE = 4  # in an order of operations: do nothing
-
-
-def adjust_brightness(x: Images, factor: PerImage) -> Images:
-    """x * factor, clamped to [0, 1]."""
-    return adjust_brightness_(x.clone(), factor)
-
-
-def adjust_contrast(x: Images, factor: PerImage) -> Images:
-    """Away from the image's mean gray (factor above 1) or towards it, clamped to [0, 1]."""
-    return adjust_contrast_(x.clone(), factor)
-
-
-def adjust_saturation(x: Images, factor: PerImage) -> Images:
-    """Away from each pixel's gray (factor above 1) or towards it, clamped to [0, 1]."""
-    return adjust_saturation_(x.clone(), factor)
-
-
-def adjust_hue(x: Images, shift: PerImage) -> Images:
-    """Turn the hue (of HSV) by `shift`, as a share of the full circle; any number."""
-    return adjust_hue_(x.clone(), shift)
 
 
 def to_grayscale(x: Images) -> Images:
@@ -86,10 +66,12 @@ def jitter_colors_(x: Images, factors: Float[Tensor, "b 4"], order: Int64[Tensor
 
 
 def adjust_brightness_(x: Images, factor: PerImage) -> Images:
+    """x * factor, clamped to [0, 1]."""
     return x.mul_(_column(factor)).clamp_(0, 1)
 
 
 def adjust_contrast_(x: Images, factor: PerImage) -> Images:
+    """Away from the image's mean gray (factor above 1) or towards it, clamped to [0, 1]."""
     # the mean of the gray image is the gray of the channels' means: one reduction, no gray image.
     # In two steps, because torch splits a reduction to one number among threads.
     mean = _gray(x.mean(dim=3, keepdim=True).mean(dim=2, keepdim=True))
@@ -97,6 +79,7 @@ def adjust_contrast_(x: Images, factor: PerImage) -> Images:
 
 
 def adjust_saturation_(x: Images, factor: PerImage) -> Images:
+    """Away from each pixel's gray (factor above 1) or towards it, clamped to [0, 1]."""
     if x.shape[1] == 1:
         return x
     gray = _gray(x).mul_(1 - _column(factor))
@@ -104,6 +87,7 @@ def adjust_saturation_(x: Images, factor: PerImage) -> Images:
 
 
 def adjust_hue_(x: Images, shift: PerImage) -> Images:
+    """Turn the hue (of HSV) by `shift`, as a share of the full circle; any number."""
     """Without a round trip through HSV, whose case distinctions are the slow part.
 
     With lo and hi the least and greatest channel, the hue in sixths of the circle is

@@ -101,8 +101,8 @@ def _choose_orders(
     for row in chosen:
         row[:] = orders[:, best]
         same[:] = 0
-        for place, tile in zip(orders, row, strict=True):
-            np.equal(place, tile, out=equal)
+        for tiles_there, tile in zip(orders, row, strict=True):
+            np.equal(tiles_there, tile, out=equal)
             np.add(same, equal.view(np.uint8), out=same)
         if rule == "mean":
             np.add(agreement, same, out=agreement)

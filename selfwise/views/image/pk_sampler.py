@@ -46,19 +46,19 @@ class PKSampler:
         """The rows of a step, counted from 0 over all epochs."""
         assert n == len(self.order), "these are the labels of other data"
         assert batch == self.identities * self.per_identity, "the batch is another"
-        round_, place = divmod(step, len(self.label) // self.identities)
-        first = place * self.identities
+        round_, step_of_round = divmod(step, len(self.label) // self.identities)
+        first = step_of_round * self.identities
         chosen = _shuffle_identities(len(self.label), seed, round_)[first : first + self.identities]
         return np.concatenate([self._images(int(who), round_, seed) for who in chosen])
 
     def _images(self, who: int, round_: int, seed: int) -> Int64[np.ndarray, "k"]:
         """K images of an identity; its present order is kept."""
-        turn, place = divmod(round_, int(self.size[who]) // self.per_identity)
+        turn, part = divmod(round_, int(self.size[who]) // self.per_identity)
         cached = self._shuffled.get(who)
         if cached is None or cached[0] != (seed, turn):
             own = shuffle_indices(int(self.size[who]), seed, "identity", who, turn)
             cached = self._shuffled[who] = ((seed, turn), self.order[self.start[who] + own])
-        return cached[1][place * self.per_identity : (place + 1) * self.per_identity]
+        return cached[1][part * self.per_identity : (part + 1) * self.per_identity]
 
 
 @lru_cache(maxsize=2)

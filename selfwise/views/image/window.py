@@ -32,7 +32,7 @@ class Shift(NamedTuple):
 
 
 class Window(NamedTuple):
-    """A random square, from `least` of the shorter side to all of it, resized to `size`; a flip.
+    """A random square of `min_share` to all of the shorter side, resized to `size`; a flip.
 
     Jigsaw (Noroozi & Favaro 2016): the shorter side is brought to 256 pixels, and a square of 225
     is cut out at random. Here its side is drawn as well: images that are all resized by one factor
@@ -41,7 +41,7 @@ class Window(NamedTuple):
     """
 
     size: int  # side of the view in pixels
-    least: float = 225 / 256
+    min_share: float = 225 / 256
     flip: float = 0.5  # probability
 
     def __call__(self, batch: ImageBatch, rng: Rng) -> Float[Tensor, "b c {self.size} {self.size}"]:
@@ -50,10 +50,10 @@ class Window(NamedTuple):
         if real is None:
             real = torch.tensor(batch.x.shape[2:]).expand(n, 2)
         numbers = rng.uniform(n, 4)
-        place = numbers.to(real.device, non_blocking=True)
-        share = self.least + (1 - self.least) * place[:, 3:]
+        uniform = numbers.to(real.device, non_blocking=True)
+        share = self.min_share + (1 - self.min_share) * uniform[:, 3:]
         side = (real.amin(dim=1, keepdim=True) * share).round().clamp_min(1)
-        first = (place[:, :2] * (real - side + 1)).floor()
+        first = (uniform[:, :2] * (real - side + 1)).floor()
         box, flip = torch.cat([first, side.expand(-1, 2)], dim=1), numbers[:, 2] < self.flip
         view = batch.x.new_empty(*batch.x.shape[:2], self.size, self.size, dtype=torch.float32)
         on_cpu = view.device.type == "cpu"

@@ -39,8 +39,8 @@ def collate_pairs(
 ) -> TextBatch:
     """`[CLS] A [SEP] B [SEP]` with segments 0 and 1, and the pair's label (BERT, section 3.1)."""
     layout = _layout_with_separators(tokens, plan, rows, length, vocabulary)
-    place, second = np.arange(length), layout.column[1::2, None]
-    segment = (place >= second) & (place < layout.real[:, None])
+    position, second = np.arange(length), layout.column[1::2, None]
+    segment = (position >= second) & (position < layout.real[:, None])
     assert plan.pair is not None, "a plan of pairs has labels"
     return _to_batch(
         layout,
@@ -118,8 +118,10 @@ def _layout_pieces(
     real = offset + np.bincount(row, weights=whole).astype(np.int64)
     assert real.max() <= width, "a row of the plan does not fit its length"
     ids = np.full((len(first), width), vocabulary.pad or 0, np.int64)
-    piece, place = _enumerate_runs(size)
-    ids[row[piece], (column + before)[piece] + place] = tokens[spans[piece, 0] + place]
+    piece, offset_in_piece = _enumerate_runs(size)
+    ids[row[piece], (column + before)[piece] + offset_in_piece] = tokens[
+        spans[piece, 0] + offset_in_piece
+    ]
     ids[row[before], column[before]] = vocabulary.first or 0
     ids[row[after], (column + whole - 1)[after]] = vocabulary.last or 0
     return RowLayout(ids, real, row, column)
@@ -130,12 +132,12 @@ def _document_starts(layout: RowLayout, first: Int64[np.ndarray, "m"]) -> torch.
 
     Their number is raised to a power of two, so that few shapes occur. None: one in each row.
     """
-    _, place = _enumerate_runs(np.bincount(layout.row))
-    if not place.any():
+    _, number_in_row = _enumerate_runs(np.bincount(layout.row))
+    if not number_in_row.any():
         return None
     n = layout.ids.shape[1]
-    starts = np.full((len(layout.ids), 1 << int(place.max()).bit_length()), n, np.int64)
-    starts[layout.row, place] = first
+    starts = np.full((len(layout.ids), 1 << int(number_in_row.max()).bit_length()), n, np.int64)
+    starts[layout.row, number_in_row] = first
     return torch.from_numpy(starts)
 
 

@@ -171,10 +171,10 @@ def pack_best_fit(
     room: list[list[np.ndarray]] = [[] for _ in range(capacity + 1)]  # rows by what is left
     used = 0
     for pieces in np.split(order, bounds):
-        one = int(size[pieces[0]])
+        piece_size = int(size[pieces[0]])
         while len(pieces):
-            space = next((r for r in range(one, capacity) if room[r]), capacity)
-            each = space // one
+            space = next((r for r in range(piece_size, capacity) if room[r]), capacity)
+            each = space // piece_size
             num_rows = -(-len(pieces) // each)
             if space == capacity:  # none has room: new rows
                 rows, used = np.arange(used, used + num_rows), used + num_rows
@@ -185,8 +185,8 @@ def pack_best_fit(
             placed = min(len(pieces), len(rows) * each)
             row[pieces[:placed]] = np.repeat(rows, each)[:placed]
             over = placed - (len(rows) - 1) * each  # pieces in the last of the rows
-            room[space - over * one].append(rows[-1:])
+            room[space - over * piece_size].append(rows[-1:])
             if len(rows) > 1:
-                room[space - each * one].append(rows[:-1])
+                room[space - each * piece_size].append(rows[:-1])
             pieces = pieces[placed:]
     return row

@@ -22,7 +22,9 @@ from selfwise.workflows.import_export.imported_checkpoint import ImportedCheckpo
 from selfwise.workflows.import_export.model_card import Usage
 
 FAMILIES = ("hubert",)
-CLUSTERS = 500  # of published models (arXiv:2106.07447, section IV-B); they come without codes
+DEFAULT_NUM_CLUSTERS = (
+    500  # of published models (arXiv:2106.07447, section IV-B); they come without codes
+)
 _CODES = ("code_embeddings", "final_projection.weight", "final_projection.bias")
 
 
@@ -38,8 +40,10 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
         missing=[*imported.missing, *_CODES],
         notes=imported.notes,
         info=AudioInfo(),
-        needs={"clusters": {"of": "the checkpoint's own clusters", "clusters": CLUSTERS}},
-        reading={"clusters": CLUSTERS},
+        needs={
+            "clusters": {"of": "the checkpoint's own clusters", "clusters": DEFAULT_NUM_CLUSTERS}
+        },
+        reading={"clusters": DEFAULT_NUM_CLUSTERS},
     )
 
 

@@ -25,7 +25,7 @@ from selfwise.workflows.import_export.imported_checkpoint import ImportedCheckpo
 from selfwise.workflows.import_export.model_card import Usage
 
 FAMILIES = ("beit",)
-UNITS = 512  # kinds of units of a head that the checkpoint has not
+DEFAULT_NUM_UNITS = 512  # kinds of units of a head that the checkpoint has not
 
 
 def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> ImportedCheckpoint:
@@ -36,7 +36,9 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
         imported = from_timm(config, weights)
     else:
         imported = from_hf(config, weights, read_optional_json(folder / PREPROCESSOR))
-    units = len(imported.head["head.weight"]) if "head.weight" in imported.head else UNITS
+    units = (
+        len(imported.head["head.weight"]) if "head.weight" in imported.head else DEFAULT_NUM_UNITS
+    )
     reading = {"size": imported.size, "channels": imported.channels}
     return ImportedCheckpoint(
         encoder=f"{family}-base",

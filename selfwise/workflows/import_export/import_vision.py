@@ -9,7 +9,12 @@ from selfwise.core.data_info import ImageInfo
 from selfwise.core.errors import did_you_mean
 from selfwise.interop.huggingface.folder import read_folder, read_weights
 from selfwise.interop.timm import config as timm_config
-from selfwise.interop.torchvision import IMAGENET, add_batch_counters, rename_weights, timm_name
+from selfwise.interop.torchvision import (
+    IMAGENET,
+    add_batch_counters,
+    find_timm_name,
+    rename_weights,
+)
 from selfwise.methods import Method
 from selfwise.methods.needs import IMAGE_SIZE
 from selfwise.workflows.import_export.imported_checkpoint import (
@@ -23,7 +28,7 @@ Normalise = str | list[list[float]]  # "timm", "unit", or mean and deviation of 
 METHOD = "simclr"  # of a run for which none is named
 
 
-def check_method(kind: type[Method], name: str) -> None:
+def check_vision_method(kind: type[Method], name: str) -> None:
     """Raises ValueError for a method that cannot be made without images."""
     if kind.modality != "image":
         raise ValueError(f"--method {name} is for {kind.modality}, and these weights see images")
@@ -68,7 +73,7 @@ def _read_torchvision(file: Path, encoder: str, size: int) -> ImportedCheckpoint
     """A state dict of torchvision."""
     if not encoder:
         raise ValueError(f"say of which of torchvision's models {file} is (--encoder resnet50)")
-    name = timm_name(encoder)
+    name = find_timm_name(encoder)
     weights = rename_weights(encoder, read_weights(file))
     normalise = _choose_normalise(*(list(part) for part in IMAGENET))
     return _make_checkpoint(name, {}, normalise, weights, size)

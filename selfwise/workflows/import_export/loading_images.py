@@ -8,10 +8,11 @@ from dataclasses import asdict
 from pathlib import PurePath
 
 from selfwise.encoders.custom import AdaptedEncoder
-from selfwise.interop.image_preprocessing import READER, crop_fraction, shorter_side
+from selfwise.interop.image_preprocessing import READER, shorter_side
+from selfwise.nn.evaluation_crop import choose_crop_fraction
 from selfwise.runs.open import Run
 from selfwise.workflows.import_export.model_card import Usage
-from selfwise.workflows.import_export.to_timm import model_options, shortest_decimals
+from selfwise.workflows.import_export.to_timm import format_shortest_decimals, model_options
 
 LOAD = "from safetensors.torch import load_file"
 _FACTORIES = {
@@ -40,7 +41,7 @@ def describe_image_usage(run: Run, form: str) -> Usage:
 
 def _describe_our_reading(size: int) -> list[str]:
     """How files become images where the card says how to read them."""
-    part = f"{100 * crop_fraction(size):g} %" if crop_fraction(size) < 1 else "all"
+    part = f"{100 * choose_crop_fraction(size):g} %" if choose_crop_fraction(size) < 1 else "all"
     return [
         f"of a file: upright, the central square with {part} of the shorter side, resized once to "
         f"{size} px; preprocessing.json has every step, and `read` takes them: the features are "
@@ -68,8 +69,9 @@ def _describe_scaling(run: Run, form: str) -> str:
         return "values brought to mean 0.5 and deviation 0.5, as the image processor does"
     if form == "safetensors" and mean is not None and std is not None:
         return (
-            f"values of 0..1; selfwise's encoder brings them to mean {shortest_decimals(mean)} and "
-            f"deviation {shortest_decimals(std)} by itself, timm's model wants them so"
+            f"values of 0..1; selfwise's encoder brings them to mean "
+            f"{format_shortest_decimals(mean)} and deviation {format_shortest_decimals(std)} by "
+            "itself, timm's model wants them so"
         )
     return "values of 0..1, nothing else: what they are brought to is part of the model"
 
@@ -186,7 +188,7 @@ def _image_weights(run: Run) -> list[str]:
         shape |= {"sees": options["sees"]} if options["sees"] != "color" else {}
         mean, std = run.encoder.mean, run.encoder.std
         if mean is not None and std is not None:
-            shape["normalise"] = [shortest_decimals(mean), shortest_decimals(std)]
+            shape["normalise"] = [format_shortest_decimals(mean), format_shortest_decimals(std)]
     else:
         shape |= asdict(run.encoder.shape)
     ours = format_block(
@@ -204,10 +206,10 @@ def _image_weights(run: Run) -> list[str]:
 def _outside_weights(run: Run) -> str:
     """The encoder by the code of its maker, which is not part of the export."""
     record, adapted = run.record, isinstance(run.encoder, AdaptedEncoder)
-    place = PurePath(record.encoder_name).name
+    factory = PurePath(record.encoder_name).name
     options = ", ".join(f"{n}={v!r}" for n, v in record.encoder_options.items() if v is not None)
     return format_block(
-        f"# make_encoder is what the run names as its encoder: {place}",
+        f"# make_encoder is what the run names as its encoder: {factory}",
         f"encoder = make_encoder({options})",
         'encoder.load_state_dict(load_file("model.safetensors"))',
         "with torch.no_grad():",
@@ -252,7 +254,7 @@ def _with_timm(run: Run) -> str:
             "x = torch.from_numpy(lab[:, :1]).float() / 100  # the lightness alone",
         ]
     if encoder.mean is not None and encoder.std is not None:
-        mean, std = (f"torch.tensor({shortest_decimals(v)})[:, None, None]" for v in
+        mean, std = (f"torch.tensor({format_shortest_decimals(v)})[:, None, None]" for v in
                      (encoder.mean, encoder.std))  # fmt: skip
         lines += [f"mean, std = {mean}, {std}", "x = (x - mean) / std"]
     lines += ["with torch.no_grad():", "    features = model.eval()(x)"]

@@ -136,12 +136,13 @@ def _describe_training(run: Run) -> Iterable[str]:
         yield f"steps: {run.step:,} of {record.steps:,}"
     encoder = to_markdown(record.encoder_name)
     yield f"encoder: {encoder}{_list_options(record.chosen_encoder_options)}"
-    mine = {
+    run_values = {
         n: c.value
         for n, c in list_changes(record).items()
         if n.partition(".")[0] not in _LISTED_ELSEWHERE
     }
-    yield f"options that are not the defaults: {_list_options(mine).removeprefix(', ') or 'none'}"
+    changed = _list_options(run_values).removeprefix(", ")
+    yield f"options that are not the defaults: {changed or 'none'}"
     versions = {n: environment[n] for n in ("selfwise", "torch", "commit") if environment.get(n)}
     yield f"made with{_list_options(versions).removeprefix(',')}"
     yield f"SHA-256 of the run's weights: {run.weights}"

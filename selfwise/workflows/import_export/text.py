@@ -20,7 +20,9 @@ from selfwise.workflows.import_export.imported_checkpoint import ImportedCheckpo
 from selfwise.workflows.import_export.model_card import Usage
 
 FAMILIES = ("bert", "roberta", "albert", "gpt")
-ROW = 512  # tokens in a row of an imported run, unless its encoder has fewer positions
+DEFAULT_ROW_LENGTH = (
+    512  # tokens in a row of an imported run, unless its encoder has fewer positions
+)
 
 
 def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> ImportedCheckpoint:
@@ -34,7 +36,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
             f"the tokenizer has {words.vocabulary.size} tokens, but the model in {folder} only "
             f"{imported.vocab}: they do not belong together"
         )
-    length = min(ROW, imported.options["length"])
+    length = min(DEFAULT_ROW_LENGTH, imported.options["length"])
     return ImportedCheckpoint(
         encoder=family,
         encoder_options=imported.options,

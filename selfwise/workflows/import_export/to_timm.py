@@ -65,7 +65,7 @@ def _describe_timm_model(run: Run) -> tuple[TimmExport, Weights]:
     published = {**model.pretrained_cfg}
     args = {"in_chans": channels, **({"img_size": size} if _has_fixed_size(published) else {})}
     mean, std = fill_statistics(
-        shortest_decimals(encoder.mean), shortest_decimals(encoder.std), channels
+        format_shortest_decimals(encoder.mean), format_shortest_decimals(encoder.std), channels
     )
     export = TimmExport(
         encoder.name.partition(".")[0],
@@ -113,7 +113,7 @@ def _has_fixed_size(published: Mapping[str, object]) -> bool:
     return bool(published.get("fixed_input_size"))
 
 
-def shortest_decimals(values: Tensor | None) -> list[float] | None:
+def format_shortest_decimals(values: Tensor | None) -> list[float] | None:
     """A number for each channel as it is written: the shortest that is the same in float32."""
     if values is None:
         return None
