@@ -58,15 +58,13 @@ class OptionTable:
     def convert(self, words: Iterable[Word]) -> dict[str, object]:
         """The values of the options; a switch without a value is `yes`.
 
-        Raises ValueError for an unknown option, with the nearest one, for a missing value, and for
-        an option that is given twice.
+        The last of several values counts, so that a script can append to its own. Raises ValueError
+        for an unknown option, with the nearest one, and for a missing value.
         """
         values: dict[str, object] = {}
         for name, text in words:
             if name not in self.options and not self._is_of_encoder(name):
                 raise ValueError(describe_unknown_option(name, self.options))
-            if name in values:
-                raise ValueError(f"{format_flag(name)} is given twice")
             if text is None and name in self.options and self.options[name].annotation is bool:
                 text = "yes"
             if text is None:
