@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from selfwise.runs.environment import cpu_model, find_commit
+from selfwise.runs.environment import find_commit, read_cpu_model
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 
@@ -17,7 +17,7 @@ def circumstances(*packages: str, **told: Any) -> dict[str, Any]:
     when = {"commit": find_commit(), "date": date.today().isoformat()}
     from torch.backends.cpu import get_cpu_capability
 
-    return {"cpu": cpu_model(), "vectors": get_cpu_capability(), **told, **versions, **when}
+    return {"cpu": read_cpu_model(), "vectors": get_cpu_capability(), **told, **versions, **when}
 
 
 def write(record: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from selfwise.core.device import resolve_precision
-from selfwise.profiling.flops import build_flop_counter, matrix_side, measure_matmul_rate
+from selfwise.profiling.flops import build_flop_counter, choose_matrix_side, measure_matmul_rate
 
 
 def multiplies_bf16() -> bool:
@@ -14,7 +14,7 @@ def multiplies_bf16() -> bool:
 def matrix_rates(kinds: list[str], device: str = "cpu") -> dict[str, float]:
     """Floating-point operations a second of a product of square matrices, the best of several."""
     return {
-        kind: float(f"{measure_matmul_rate(device, kind, matrix_side(device)):.4g}")
+        kind: float(f"{measure_matmul_rate(device, kind, choose_matrix_side(device)):.4g}")
         for kind in kinds
     }
 

@@ -11,9 +11,9 @@ from benchmarks.row import Contest, Prepared, Run, Setting
 from selfwise.core.rng import generator
 from selfwise.losses.triplet_mining import (
     Triplets,
+    compute_hinge_costs,
     find_positives,
     find_positives_grouped,
-    hinge_costs,
     mine_triplets,
     triplet_step,
 )
@@ -108,7 +108,7 @@ def same_loss(
             distance, _ = mine_triplets(
                 leaf, identity, find_positives(identity), mining="semihard", margin=MARGIN
             )
-            cost = hinge_costs(distance, triplets, MARGIN)
+            cost = compute_hinge_costs(distance, triplets, MARGIN)
             value = cost.sum() / (cost > 0).sum()
         value.backward()
         assert leaf.grad is not None
