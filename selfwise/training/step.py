@@ -43,9 +43,7 @@ def build_state(
 
     Where it is one of several processes, these must be connected, and each must call this.
     """
-    device = torch.device(options.device)
-    if env.size > 1:
-        device = process_device(env, device.type)
+    device = choose_device(options.device, env)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if env.size > 1:
@@ -73,6 +71,14 @@ def build_state(
     )
     precision = choose_precision(options.precision, device.type, rounds_view=method.rounded_view)
     return TrainState(device, method, optimizer, precision, env)
+
+
+def choose_device(name: str, env: DistributedEnv = SINGLE_PROCESS) -> torch.device:
+    """The device of this process. `cuda` is the first GPU, since torch needs a number to set it."""
+    device = torch.device(name)
+    if env.size > 1:
+        return process_device(env, device.type)
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def train_step(

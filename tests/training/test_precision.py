@@ -5,9 +5,20 @@ from typing import NamedTuple
 import pytest
 import torch
 from torch import nn
+from torch.cuda._utils import _get_device_index
 
 from selfwise.core.types import Step, Term
 from selfwise.training.precision import choose_precision
+from selfwise.training.step import choose_device
+
+
+@pytest.mark.parametrize(("name", "index"), [("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)])
+def test_a_gpu_has_a_number(name, index):
+    """Without one `torch.cuda.set_device` refuses it, on a machine that has a GPU."""
+    device = choose_device(name)
+    assert device == torch.device("cuda", index)
+    assert _get_device_index(device) == index
+    assert choose_device("cpu") == torch.device("cpu")
 
 
 class OneView(NamedTuple):
