@@ -70,6 +70,7 @@ def test_parts_are_found_by_tab():
         "probes": ["fit_linear", "measure_retrieval", "predict_knn"],
         "targets": ["fit_kmeans", "compute_mfcc"],
         "losses": ["nt_xent", "triplet_loss"],
+        "testing": ["check_method"],
     }.items():
         module = getattr(selfwise, part)
         assert part in dir(selfwise)
