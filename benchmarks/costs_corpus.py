@@ -84,7 +84,9 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     shape: dict[str, Any] = {"batch": BATCH, "length": LENGTH, "data": str(place(home, size))}
     made = opened("gpt", ENCODER, tokenizer=str(home / "tokenizer"), **shape)
     ready = time.monotonic()
-    step = Training(made.method, made.source, Setting(threads=1), batch=BATCH, precision="float32")
+    step = Training(
+        made.method, made.source, Setting(threads=1), batch_size=BATCH, precision="float32"
+    )
     times = []
     for number in range(WARM_UP + STEPS):
         mark = now()

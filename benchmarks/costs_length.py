@@ -43,7 +43,7 @@ def measure(home: Path, size: str, now: Clock) -> Found:
     out, before = home / "run", LINES[size]
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    options = resolve_training(TrainingConfig(steps=1, threads=1), GPT, workers=0)
+    options = resolve_training(TrainingConfig(steps=1, cpu_threads=1), GPT, num_workers=0)
     recorder = RunRecorder(options, out, log=MetricsLog(out, step=0, offset=0))
     taken: deque[float] = deque(maxlen=WINDOW)  # all would count as held
     offset, base = 0, 0

@@ -57,4 +57,4 @@ def opened(
     run_data.info = run_data.info.replace(vocab=max(run_data.info.vocab, vocab))
     plan = MethodPlan(kind, config.method_options, request.modality, request.encoder, 0)
     method = plan.build(run_data, run_data.inputs)
-    return Opened(method, run_data.source(method, batch=batch, seed=0), run_data.tokenizer)
+    return Opened(method, run_data.source(method, batch_size=batch, seed=0), run_data.tokenizer)

@@ -87,7 +87,7 @@ def with_sentences(case: str, batch: int) -> Opened:
 
 
 def training(ours: Opened, setting: Setting, batch: int, **told: Any) -> Training:
-    return Training(ours.method, ours.source, setting, batch=batch, clip=CLIP, **told)
+    return Training(ours.method, ours.source, setting, batch_size=batch, grad_clip=CLIP, **told)
 
 
 class Peer(NamedTuple):

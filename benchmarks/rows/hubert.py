@@ -202,7 +202,7 @@ def same_losses(case: str, setting: Setting) -> str:
     count = 2
     none = dict.fromkeys(("dropout", "attention_dropout", "input_dropout", "layerdrop"), 0.0)
     method, clips = method_of(case, **none), Clips(count, CLUSTERS[case])
-    step = Training(method, clips, setting, batch=count, precision="float32")
+    step = Training(method, clips, setting, batch_size=count, precision="float32")
     peer = Peer(method, setting, lr=step.options.lr)
     take_weights(method, peer.model)
     found = []

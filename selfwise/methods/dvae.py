@@ -62,7 +62,7 @@ class DVAE(Method):
     modality = "image"
     needs = MappingProxyType({"size": IMAGE_SIZE})
     default_encoder = "codec-small"
-    paper = PaperDefaults(lr=5e-3, base_batch=128, batch=128, warmup=0.05, clip=1.0)
+    paper = PaperDefaults(lr=5e-3, base_batch=128, batch_size=128, warmup=0.05, clip=1.0)
 
     step: Tensor
 

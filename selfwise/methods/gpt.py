@@ -48,7 +48,7 @@ class GPT(Method):
     paper = PaperDefaults(
         lr=6e-4,
         base_batch=480,
-        batch=64,
+        batch_size=64,
         weight_decay=0.1,
         warmup=0.01,
         schedule="cosine",

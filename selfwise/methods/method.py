@@ -26,7 +26,7 @@ class PaperDefaults(NamedTuple):
     lr: float = 1e-3  # at `base_batch` examples; see `scaling`
     base_batch: int = 256
     scaling: str = "none"  # how lr grows with the batch: "none", "linear" or "sqrt"
-    batch: int = 256
+    batch_size: int = 256
     weight_decay: float = 0.0
     warmup: float = 0.1  # share of all steps in which lr rises from 0
     schedule: ScheduleName = "cosine"  # a function of training/schedules.py

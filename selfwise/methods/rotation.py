@@ -52,7 +52,7 @@ class Rotation(Method):
         lr=0.1,
         base_batch=128,
         scaling="linear",
-        batch=128,
+        batch_size=128,
         weight_decay=5e-4,
         warmup=0.05,
     )

@@ -20,7 +20,7 @@ from selfwise.runs.resume import pretrain_or_resume
 
 UNTRAINED = (0, 1, 2)  # seeds of the untrained encoders
 NUM_LABELS = 10_000  # of the training images, for the probes
-pretrain_codec = partial(pretrain_or_resume, encoder="codec-tiny", workers=0, log_every=250)
+pretrain_codec = partial(pretrain_or_resume, encoder="codec-tiny", num_workers=0, log_every=250)
 # each decides on its own number of units
 TOKENIZERS: Mapping[str, Callable[..., Run]] = {
     "fsq": partial(pretrain_codec, "fsq", levels="8,8,8"),
@@ -33,11 +33,11 @@ pretrain_beit = partial(
     encoder="beit-mini",
     encoder_options={"depth": 6, "dim": 128, "heads": 4},
     crop=0.3,
-    batch=128,
+    batch_size=128,
     lr=1.5e-3,
     weight_decay=0.05,
-    workers=0,
-    health_every=1_000,
+    num_workers=0,
+    monitor_every=1_000,
     save_every=500,
     log_every=200,
 )
@@ -71,11 +71,15 @@ def beit_cifar10_cpu(
     home, images = Path(out or f"runs/beit_cifar10_{units}"), Path(data)
     train = images / "train"
     train_beit = partial(
-        pretrain_beit, data=train, out=home / "beit", steps=steps, threads=threads, seed=seed
+        pretrain_beit, data=train, out=home / "beit", steps=steps, cpu_threads=threads, seed=seed
     )
     if units in TOKENIZERS:
         tokenizer = TOKENIZERS[units](
-            data=train, out=home / "tokenizer", steps=tokenizer_steps, threads=threads, seed=seed
+            data=train,
+            out=home / "tokenizer",
+            steps=tokenizer_steps,
+            cpu_threads=threads,
+            seed=seed,
         )
         run = train_beit(units=str(tokenizer.folder))
     else:

@@ -38,7 +38,7 @@ iterate_hubert = partial(
     penalty=0.0,
     seconds=20.0,
     lr=1e-3,
-    health_every=500,
+    monitor_every=500,
     save_every=500,
     log_every=200,
 )
@@ -119,7 +119,7 @@ def free_spoken_digits(
         next_layer=next_layer,
         next_clusters=next_clusters,
         warm=warm,
-        threads=threads,
+        cpu_threads=threads,
         seed=seed,
     )
     recordings = open_recordings(data)

@@ -17,15 +17,15 @@ pretrain_small = partial(
     pretrain_or_resume,
     length=64,
     held_out=0.05,
-    batch=32,
+    batch_size=32,
     optimizer="adamw",
     lr=7e-4,
     weight_decay=0.01,
     warmup=0.06,
-    beta2=0.98,  # RoBERTa's; with 0.999 the loss stays near the unigram entropy far longer
+    adam_beta2=0.98,  # RoBERTa's; with 0.999 the loss stays near the unigram entropy far longer
     schedule="linear",
-    clip=1.0,
-    health_every=500,
+    grad_clip=1.0,
+    monitor_every=500,
     save_every=500,
     log_every=100,
 )
@@ -85,7 +85,7 @@ def novels(
         seed=seed,
         steps=None if minutes else steps,
         minutes=minutes or None,
-        threads=threads,
+        cpu_threads=threads,
         tokenizer=MODELS[method].tokenizer,
         encoder=MODELS[method].encoder,
         encoder_options=MODELS[method].encoder_options,

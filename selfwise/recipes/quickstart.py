@@ -34,11 +34,11 @@ def quickstart(*, out: str = "runs/quickstart", seeds: int = 5) -> ProbeScore:
         encoder=ENCODER,
         encoder_options=ENCODER_OPTIONS,
         steps=300,
-        batch=256,
+        batch_size=256,
         lr=4.0,  # chosen on 300 held-out training digits; docs/log.md has what was tried
         crop=0.3,
         flip=0.0,  # a mirrored digit is another sign
-        threads=1,  # 8 x 8 pixels: a second thread would wait more than it works
+        cpu_threads=1,  # 8 x 8 pixels: a second thread would wait more than it works
         precision="float32",
     )
     print("2. What are the features worth? Accuracy on 500 other digits, against labels used")

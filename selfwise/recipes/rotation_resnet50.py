@@ -41,7 +41,7 @@ def rotation_resnet50(
         out=folder,
         encoder="resnet50",
         seed=seed,
-        batch=batch,
+        batch_size=batch,
         lr=0.1 * batch / 256,
         weight_decay=1e-4,
         warmup=0.05,

@@ -116,9 +116,9 @@ def train_prepared(prepared: PreparedRun, out: Path, *, quiet: bool) -> Run:
     data, method, source, seed = prepared.data, prepared.method, prepared.source, prepared.seed
     probes = data.probes(method, prepared.training, seed=seed)
     training = plan_steps(prepared, probes, quiet=quiet)
-    if training.health_every != prepared.training.health_every:
+    if training.monitor_every != prepared.training.monitor_every:
         probes = data.probes(method, training, seed=seed)
-    if training.best:
+    if training.keep_best:
         check_best(partial(deepcopy, method), source, training, seed=seed, probes=probes)
     record = complete_record(prepared.record, training)
     _make_folder(out, record, data)

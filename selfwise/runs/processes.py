@@ -91,7 +91,7 @@ def reopen_run(folder: Path, data: object = None, code: RunCode | None = None) -
     start = record.option("start") if saved is None else ""
     method = build_started(plan, run_data, run_data.inputs, start=start)
     training = record.training
-    source = run_data.source(method, batch=training.batch, seed=record.seed)
+    source = run_data.source(method, batch_size=training.batch_size, seed=record.seed)
     if run_data.info.fingerprint != record.info.fingerprint:
         raise ValueError(
             f"the data at {name_data(examples)} are not those that {folder} was started with "
@@ -160,7 +160,7 @@ def lead_run(folder: Path, training: ResolvedTraining) -> Iterator[DistributedEn
         command,
         training.devices,
         device_type=device_type(training.device),
-        threads=training.threads,
+        threads=training.cpu_threads,
         resume_hint=_format_resume_hint(folder),
     ) as env:
         yield env

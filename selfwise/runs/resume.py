@@ -53,7 +53,7 @@ def resume(
         return load(folder, method=code.method, encoder=code.encoder)
     prepared = reopen_run(folder, data, code)
     check_together(training.devices, training.device, record.data if data is None else data)
-    now = describe_environment(training.threads, resolve_device(training.device))
+    now = describe_environment(training.cpu_threads, resolve_device(training.device))
     for difference in list_differences(record.environment, now):
         print_progress(f"warning: {difference}: the result may differ in the last bits")
     probes = prepared.data.probes(prepared.method, training, seed=prepared.seed)

@@ -68,7 +68,7 @@ def build_case(
     with init_seed(SEED, "method"):
         module = modality.build_encoder(choice, data, SEED)
         method = kind(module, **{**_without_clusters(kind, data.inputs), **options})
-    return method, data.source(method, batch=COUNT, seed=SEED)[0]
+    return method, data.source(method, batch_size=COUNT, seed=SEED)[0]
 
 
 class BrightnessTargets:

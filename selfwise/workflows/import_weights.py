@@ -150,7 +150,7 @@ def _make_record(
     kind: type[Method], checkpoint: ImportedCheckpoint, imported: Mapping[str, object]
 ) -> RunRecord:
     """The record of a run that was not trained here."""
-    training = resolve_training(TrainingConfig(steps=1), kind, workers=0).replace(steps=0)
+    training = resolve_training(TrainingConfig(steps=1), kind, num_workers=0).replace(steps=0)
     options = {f"encoder.{name}": value for name, value in checkpoint.encoder_options.items()}
     values = {**checkpoint.reading, **options}
     request = make_request(kind, values, data=IMPORTED, encoder=checkpoint.encoder)
@@ -168,7 +168,7 @@ def _make_record(
             if value is not None or not name.startswith("encoder.")
         },
         info=checkpoint.info,
-        environment=describe_environment(training.threads, training.device),
+        environment=describe_environment(training.cpu_threads, training.device),
         needs=checkpoint.needs,
         imported=imported,
     )

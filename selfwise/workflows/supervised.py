@@ -68,9 +68,9 @@ def _make_competitor(
     epochs: int = 0,
 ) -> Competitor:
     def predict(rows: np.ndarray, seed: int) -> np.ndarray:
-        batch = min(training.batch, len(rows))
+        batch = min(training.batch_size, len(rows))
         steps = max(training.steps, epochs * len(rows) // batch)
-        options = training.replace(batch=batch, steps=steps)
+        options = training.replace(batch_size=batch, steps=steps)
         build = _make_classifier_builder(run, train, build_encoder)
         part = train.take(rows)
         return finetune(build, part, test, options, size=run.size, seed=seed, rates=rates)
@@ -109,15 +109,15 @@ def _training_options(run: Run, *, steps: int, device: str) -> ResolvedTraining:
     target_device = resolve_device(device)
     return ResolvedTraining(
         steps=steps,
-        batch=own.batch,
+        batch_size=own.batch_size,
         optimizer=paper.optimizer,
         lr=paper.lr,
         weight_decay=paper.weight_decay,
         warmup=paper.warmup,
         schedule=paper.schedule,
-        clip=paper.clip,
-        threads=own.threads,
+        grad_clip=paper.clip,
+        cpu_threads=own.cpu_threads,
         device=target_device,
         precision=match_precision(own, target_device),
-        workers=0,
+        num_workers=0,
     )

@@ -20,7 +20,7 @@ from tests.cli.test_cli import TINY, flat, photos, refused, selfwise
 from tests.helpers import no_network
 from tests.helpers.glue_cases import write_glue
 
-START = ["pretrain", "simclr", *TINY, "--batch", "16", "--threads", "1", "--quiet"]
+START = ["pretrain", "simclr", *TINY, "--batch-size", "16", "--cpu-threads", "1", "--quiet"]
 GUARD = """
 import sys
 def watch(event, args):
@@ -39,10 +39,10 @@ for line in sys.stdin.read().splitlines():
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--best", "online_knn"], ["--best online_knn", "nt_xent", "--probe-every"]),
-        (["--best=-nt_xnet"], ["--best nt_xnet", "nt_xent"]),
+        (["--keep-best", "online_knn"], ["--keep-best online_knn", "nt_xent", "--knn-every"]),
+        (["--keep-best=-nt_xnet"], ["--keep-best nt_xnet", "nt_xent"]),
         (["--wandb", "project"], ["--wandb", "selfwise[wandb]"]),
-        (["--optimizer", "sgd", "--lr", "1", "--beta2", "0.9"], ["--beta2", "sgd"]),
+        (["--optimizer", "sgd", "--lr", "1", "--adam-beta2", "0.9"], ["--adam-beta2", "sgd"]),
     ],
 )
 def test_an_option_that_cannot_work_is_refused_before_a_folder_is_made(
@@ -64,7 +64,7 @@ def test_a_value_that_is_logged_less_often_than_saved_is_ranked_when_it_is_there
     photos,
     tmp_path,
 ):
-    often = ["--save-every", "1", "--probe-every", "2", "--best", "online_knn", "--steps", "3"]
+    often = ["--save-every", "1", "--knn-every", "2", "--keep-best", "online_knn", "--steps", "3"]
     code, lines = selfwise(*START, "--data", photos, "--out", tmp_path / "run", *often)
     assert code == 0, lines
 
@@ -174,8 +174,8 @@ def test_no_command_uses_the_network_or_writes_into_the_home(photos, tmp_path):
         soundfile.write(heard / f"{i}.wav", np.roll(tone, i) * (1 + i) / 20, 16_000)
     for i in range(24):
         (texts / f"{i}.txt").write_text(f"The sea was calm on day {i}. An island lay far out. " * 8)
-    few = "--threads 1 --quiet --steps 2"
-    small = f"--batch 16 {few}"
+    few = "--cpu-threads 1 --quiet --steps 2"
+    small = f"--batch-size 16 {few}"
     tiny = "--encoder resnet18 --encoder.layers [1,1,1,1] --encoder.channels [4,4,8,8]"
     bands = "--encoder hubert-tiny --encoder.stem logmel --encoder.dim 32 --encoder.heads 2"
     bands += " --seconds 4 --longest 1"
@@ -193,7 +193,7 @@ def test_no_command_uses_the_network_or_writes_into_the_home(photos, tmp_path):
         *(f"export {out}/i --to {form} --out {out}/{form}" for form in ("onnx", "safetensors")),
         *(f"export {out}/t --to {form} --out {out}/text-{form}" for form in ("hf", "onnx")),
         f"import gpt {out}/text-hf --out {out}/back",
-        f"bench simclr --data {photos} {tiny} --batch 16 --threads 1 --measure 0.1",
+        f"bench simclr --data {photos} {tiny} --batch-size 16 --cpu-threads 1 --measure 0.1",
         f"pretrain bert --data {texts} --out {out}/b --encoder bert-tiny --length 16 {small}",
         f"fill {out}/b [MASK] --top 1",
         f"glue {out}/b --data {tmp_path}/glue --out {out}/glue --seeds 1 --limit 30",

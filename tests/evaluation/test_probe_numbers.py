@@ -29,7 +29,7 @@ ENCODER = {
     "encoder": "resnet18",
     "encoder_options": {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]},
 }
-QUICK = {**ENCODER, "steps": 2, "batch": 16, "threads": 1, "quiet": True}
+QUICK = {**ENCODER, "steps": 2, "batch_size": 16, "cpu_threads": 1, "quiet": True}
 TOLD = {"train": "digits:train", "test": "digits:test", "quiet": True}
 LABELS = np.arange(60) % 3
 
@@ -346,8 +346,8 @@ def test_the_file_of_a_vector_that_is_no_number_is_named(run, tmp_path, monkeypa
 def watched(folder):
     """A run with an online probe, and its data."""
     data = digits([1, 3, 9])
-    told = {**QUICK, "steps": 6, "probe_every": 2, "save_every": 1, "log_every": 1}
-    told |= {"keep": 6, "health_every": 0}
+    told = {**QUICK, "steps": 6, "knn_every": 2, "save_every": 1, "log_every": 1}
+    told |= {"keep_last": 6, "monitor_every": 0}
     return selfwise.pretrain("simclr", data=data, out=folder, **told), data
 
 
@@ -382,7 +382,7 @@ def test_a_run_of_an_earlier_version_keeps_its_k_of_twenty(tmp_path):
 
 def test_an_online_probe_of_one_class_is_refused(tmp_path):
     x = np.random.default_rng(0).integers(0, 255, (40, 8, 8), dtype=np.uint8)
-    told = {**QUICK, "probe_every": 1, "out": tmp_path / "run"}
-    with pytest.raises(ValueError, match="--probe-every needs two classes"):
+    told = {**QUICK, "knn_every": 1, "out": tmp_path / "run"}
+    with pytest.raises(ValueError, match="--knn-every needs two classes"):
         selfwise.pretrain("simclr", data=(x, np.zeros(40, int)), **told)
     assert not (tmp_path / "run").exists()

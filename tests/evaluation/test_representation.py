@@ -154,7 +154,7 @@ def test_a_constant_encoder_has_collapsed_and_a_random_one_has_not(value):
     method.encoder = Constant(value)
     warning = probe.warning(probe(method))
     assert "has collapsed: its features have an effective rank of 1.0 of 40" in warning
-    for help in ("lower --lr", "--batch", "views", "--temperature"):
+    for help in ("lower --lr", "--batch-size", "views", "--temperature"):
         assert help in warning
 
 

@@ -144,7 +144,7 @@ def run(tmp_path_factory):
         "encoder": "resnet18",
         "encoder_options": {"layers": [1, 1, 1, 1], "channels": [4, 4, 8, 8]},
     }
-    told = {**encoder, "steps": 1, "batch": 32, "threads": 1, "quiet": True}
+    told = {**encoder, "steps": 1, "batch_size": 32, "cpu_threads": 1, "quiet": True}
     return selfwise.pretrain("simclr", data="digits:train", out=out, **told, seed=1)
 
 

@@ -253,7 +253,7 @@ def test_probes_refuse_what_does_not_fit():
 def test_sgd_is_keyed():
     train, test = split(1.0)
     state = torch.get_rng_state()
-    few = {"batch": 8, "epochs": 1}
+    few = {"batch_size": 8, "epochs": 1}
     first = fit_sgd(train, LABELS, test, **few)
     np.testing.assert_array_equal(first, fit_sgd(train, LABELS, test, **few))
     assert not np.array_equal(first, fit_sgd(train, LABELS, test, seed=1, **few))

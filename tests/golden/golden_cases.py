@@ -37,10 +37,10 @@ BANDS = {
     "encoder_options": {"stem": "logmel", "dim": 32, "heads": 2, "depth": 2},
 }
 SMALL = {"dim": 32, "depth": 2, "heads": 2, "length": 64}
-FULL = {"precision": "float32", "device": "cpu", "threads": 1, "workers": 0}
-OFTEN = {"steps": STEPS, "log_every": EVERY, "health_every": 10, "save_every": 1_000}
-ON_IMAGES = FULL | OFTEN | {"batch": 32, "cache": "no", "size": 8}
-ON_TEXT = FULL | OFTEN | {"batch": 8, "length": 64}
+FULL = {"precision": "float32", "device": "cpu", "cpu_threads": 1, "num_workers": 0}
+OFTEN = {"steps": STEPS, "log_every": EVERY, "monitor_every": 10, "save_every": 1_000}
+ON_IMAGES = FULL | OFTEN | {"batch_size": 32, "cache": "no", "size": 8}
+ON_TEXT = FULL | OFTEN | {"batch_size": 8, "length": 64}
 ON_SOUND = FULL | OFTEN | {"seconds": 8.0, "longest": 2.0}
 
 
@@ -54,11 +54,11 @@ RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {
         name: (name, "digits:train", ON_IMAGES | {**NET})
         for name in ("simclr", "supervised", "rotation", "triplet", "triplet_labelled")
     },
-    "jigsaw": ("jigsaw", "pictures.npy", ON_IMAGES | {**NET, "size": 27, "batch": 8}),
+    "jigsaw": ("jigsaw", "pictures.npy", ON_IMAGES | {**NET, "size": 27, "batch_size": 8}),
     "colorization": (
         "colorization",
         "pictures.npy",
-        ON_IMAGES | NET | {"size": 32, "batch": 8},
+        ON_IMAGES | NET | {"size": 32, "batch_size": 8},
     ),
     "beit": ("beit", "digits:train", ON_IMAGES | PATCHES | {**VIT}),
     "fsq": ("fsq", "pictures.npy", ON_IMAGES | {**CODEC, "size": 16}),

@@ -57,7 +57,7 @@ IMAGE_RUNS: dict[str, tuple[dict[str, Any], int, int]] = {
         3,
     ),
 }
-QUICK = {"steps": 1, "batch": 8, "health_every": 0, "threads": 1, "quiet": True}
+QUICK = {"steps": 1, "batch_size": 8, "monitor_every": 0, "cpu_threads": 1, "quiet": True}
 QUICK |= {"precision": "float32"}  # embed computes in that of the run
 
 
@@ -107,7 +107,7 @@ def filled(run: Run, fill: Callable[[torch.nn.Module], None] = spread) -> Run:
     fill(run.method)
     kind = run.record.training.optimizer
     optimizer = build_optimizer(kind, run.method, lr=0.1, weight_decay=0.0)
-    state = {"meter": {}, "offset": 0, "newest": {}, "best": {}}
+    state = {"meter": {}, "offset": 0, "newest": {}, "keep_best": {}}
     checkpoint.save_checkpoint(
         run.folder / "checkpoints", run.step + 1, run.method, optimizer, state
     )

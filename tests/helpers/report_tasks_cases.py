@@ -18,7 +18,7 @@ SMALL = {
     "hubert": ("hubert-tiny", {"dim": 32, "heads": 2, "depth": 2, "stem": "logmel"}),
 }
 TEXT = {"depth": 2, "dim": 32, "heads": 2}
-QUICK = {"steps": 2, "threads": 1, "quiet": True, "log_every": 1, "health_every": 0}
+QUICK = {"steps": 2, "cpu_threads": 1, "quiet": True, "log_every": 1, "monitor_every": 0}
 
 
 def pictures(count: int = COUNT, *, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -65,7 +65,7 @@ def run(name: str, folder: Path, **options: Any) -> Run:
     """The method's smallest run on its `data`."""
     kind = methods.find_method(name)
     family = kind.default_encoder.partition("-")[0]
-    told: dict[str, Any] = {"batch": 8, **QUICK}
+    told: dict[str, Any] = {"batch_size": 8, **QUICK}
     if kind.modality == "text":
         told |= {"encoder": f"{family}-tiny", "encoder_options": TEXT}
         told |= {"length": 32, "tokenizer": f"{kind.default_tokenizer}:300", "held_out": 0.0}

@@ -178,8 +178,8 @@ def test_the_loop_hands_the_seed_on():
 
     def loss(seed, step):
         method = cases.build("roberta")
-        told = TrainingConfig(steps=9, batch=16, lr=0.0, precision="float32", device="cpu")
-        options = resolve_training(told, RoBERTa, workers=0)
+        told = TrainingConfig(steps=9, batch_size=16, lr=0.0, precision="float32", device="cpu")
+        options = resolve_training(told, RoBERTa, num_workers=0)
         parts = build_state(method, options)
         return train_step(parts, cases.text_batch(method), step, seed=seed, options=options).loss
 

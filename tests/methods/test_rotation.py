@@ -154,7 +154,7 @@ def test_gray_images(rng):
 
 def test_the_recipe_is_that_of_the_authors_code():
     told = Rotation.paper
-    assert (told.optimizer, told.lr, told.base_batch, told.batch) == ("sgd", 0.1, 128, 128)
+    assert (told.optimizer, told.lr, told.base_batch, told.batch_size) == ("sgd", 0.1, 128, 128)
     assert told.weight_decay == 5e-4
     assert not Rotation.couples_batch
 

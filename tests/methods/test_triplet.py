@@ -25,7 +25,7 @@ from selfwise.views.image.pk_sampler import PKSampler
 from tests.helpers import cases
 
 WAYS = pytest.mark.parametrize("way", mining.VIEW_RULES)
-QUICK = {"steps": 2, "batch": 8, "threads": 1, "precision": "float32", "quiet": True}
+QUICK = {"steps": 2, "batch_size": 8, "cpu_threads": 1, "precision": "float32", "quiet": True}
 QUICK |= {"encoder": "resnet18", "encoder_options": {**cases.TINY}}
 
 
@@ -174,7 +174,7 @@ def test_without_labels_none_is_read(tmp_path):
     for place, data in enumerate([(x, y), (x, y[::-1].copy()), (x, y * 0), x]):
         run = pretrain("triplet", data=data, out=tmp_path / str(place), **QUICK)
         runs.append(load(run.folder).method.state_dict())
-        batch = open_data(data, Triplet).source(run.method, batch=8, seed=0).batch(0)
+        batch = open_data(data, Triplet).source(run.method, batch_size=8, seed=0).batch(0)
         assert type(batch) is ImageBatch
     for other in runs[1:]:
         assert runs[0].keys() == other.keys()
@@ -187,7 +187,7 @@ def test_with_labels_a_batch_is_made_of_identities(tmp_path):
     run = pretrain("triplet_labelled", data=data, out=tmp_path / "run", **QUICK)
     told = open_data(data, TripletLabelled)
     assert isinstance(told, OpenImages)
-    batch = told.source(run.method, batch=8, seed=0).batch(0)
+    batch = told.source(run.method, batch_size=8, seed=0).batch(0)
     assert isinstance(batch, Labelled)
     assert (batch.label == batch.label.view(2, 4)[:, :1].expand(2, 4).flatten()).all()
     assert batch.label[0] != batch.label[4]
@@ -304,9 +304,9 @@ FEW, FOUR = np.repeat([0, 1, 2], [8, 3, 8]), np.arange(40) % 4
 @pytest.mark.parametrize(
     ("labels", "batch", "k", "said"),
     [
-        (uneven(), 4, 4, r"batch of 4 .* no two identities.*--batch 8"),
-        (uneven(), 7, 4, r"batch of 7 .* no two identities.*--batch 8"),
-        (uneven(), 10, 4, r"batch of 10 is not made of 4 .*--batch 8 or 12"),
+        (uneven(), 4, 4, r"batch of 4 .* no two identities.*--batch-size 8"),
+        (uneven(), 7, 4, r"batch of 7 .* no two identities.*--batch-size 8"),
+        (uneven(), 10, 4, r"batch of 10 is not made of 4 .*--batch-size 8 or 12"),
         (np.zeros(20, dtype=np.int64), 8, 4, r"all images are of one class, 'cat'"),
         (FEW, 8, 4, r"class 'dog' has 3 images, and per_identity is 4; use --per-identity 3"),
         (
@@ -315,8 +315,8 @@ FEW, FOUR = np.repeat([0, 1, 2], [8, 3, 8]), np.arange(40) % 4
             4,
             r"'dog' has 1 image, .*1 more class has too few\); leave out",
         ),
-        (FOUR, 32, 4, r"8 identities, and there are 4; use --per-identity 8 or --batch 16"),
-        (np.arange(16) % 4, 32, 4, r"8 identities, and there are 4; use --batch 16"),
+        (FOUR, 32, 4, r"8 identities, and there are 4; use --per-identity 8 or --batch-size 16"),
+        (np.arange(16) % 4, 32, 4, r"8 identities, and there are 4; use --batch-size 16"),
     ],
 )
 def test_batches_that_cannot_be(labels, batch, k, said):
@@ -332,9 +332,9 @@ def test_wrong_batches_are_found_before_training(tmp_path):
     out = tmp_path / "run"
     told = QUICK | {"data": (x, y), "out": out}
     with pytest.raises(ValueError, match="has no two identities"):
-        pretrain("triplet_labelled", **told | {"batch": 4})
-    with pytest.raises(ValueError, match="--accumulate 2 is not possible: the triplet loss takes"):
-        pretrain("triplet", **told, accumulate=2)
+        pretrain("triplet_labelled", **told | {"batch_size": 4})
+    with pytest.raises(ValueError, match="--grad-accum-steps 2 is not possible: the triplet loss takes"):
+        pretrain("triplet", **told, grad_accum_steps=2)
     with pytest.raises(ValueError, match="have no labels"):
         pretrain("triplet_labelled", **told | {"data": x})
     assert not out.exists()

@@ -76,7 +76,7 @@ def test_a_class_whose_name_is_no_text(tmp_path):
         for i in range(8):
             pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "data" / name / f"{i}.png")
-    run = simclr(tmp_path / "data", tmp_path / "run", batch=8).folder
+    run = simclr(tmp_path / "data", tmp_path / "run", batch_size=8).folder
     text = write_page([run]).read_text(encoding="utf-8")
     assert "c\\xff" in text
     assert [path.name for path in run.glob(".*.writing")] == []

@@ -238,11 +238,11 @@ def test_names_at_the_ends_keep_apart():
 
 def test_steps_of_runs_beside_each_other(tmp_path):
     """Of an imported run there are none; where seconds of sound decide, a step's size is a mean."""
-    imported = cases.settings(data="<imported>", steps=0, batch=256, log_every=50)
+    imported = cases.settings(data="<imported>", steps=0, batch_size=256, log_every=50)
     one, two = cases.folder(tmp_path / "one", metrics=LOG), cases.folder(tmp_path / "two", imported)
     told = curves.build_sections([one, two])[0].about
     assert told == "Each point is the mean over the 20 steps before it."
-    heard = cases.folder(tmp_path / "heard", cases.settings("hubert", batch=13, seconds=20.0))
+    heard = cases.folder(tmp_path / "heard", cases.settings("hubert", batch_size=13, seconds=20.0))
     told = curves.build_sections([one, heard])[0].about
     assert "a step is of about 13 or 64 examples" in told
     steps = dict(list(row)[:2] for row in cells(summary.build_sections([heard])))["steps"]

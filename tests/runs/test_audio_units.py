@@ -14,7 +14,7 @@ from selfwise.workflows.iterate import iterate
 
 SHAPE = {"stem": "logmel", "dim": 32, "heads": 2}
 TINY = {"encoder": "hubert-tiny", "encoder_options": SHAPE}
-TOLD = {**TINY, "clusters": 4, "steps": 2, "device": "cpu", "threads": 1, "quiet": True}
+TOLD = {**TINY, "clusters": 4, "steps": 2, "device": "cpu", "cpu_threads": 1, "quiet": True}
 TOLD |= {"precision": "float32"}
 
 
@@ -58,12 +58,14 @@ def test_units_are_learned_on_the_device_of_the_run(tmp_path, monkeypatch):
     asked = {}
 
     def learn(*told, **more):
-        asked.update(more, threads=torch.get_num_threads())
+        asked.update(more, cpu_threads=torch.get_num_threads())
         raise InterruptedError
 
     monkeypatch.setattr(targets, "learn_targets", learn)
     with pytest.raises(InterruptedError):
-        pretrain("hubert", data=sounds(4), out=tmp_path / "run", **TOLD | {"threads": threads + 1})
+        pretrain(
+            "hubert", data=sounds(4), out=tmp_path / "run", **TOLD | {"cpu_threads": threads + 1}
+        )
     assert (asked["device"], asked["threads"]) == ("cpu", threads + 1)
     assert torch.get_num_threads() == threads
 

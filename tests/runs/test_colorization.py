@@ -29,8 +29,8 @@ from tests.helpers import unit_cases as cases
 
 SHAPE = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "stem": "half"}
 SMALL = {"encoder": "resnet18", "encoder_options": SHAPE}
-TOLD = {**SMALL, "width": 8, "batch": 8, "steps": 4, "save_every": 2, "keep": 9}
-TOLD |= {"threads": 1, "quiet": True, "health_every": 2, "precision": "float32"}
+TOLD = {**SMALL, "width": 8, "batch_size": 8, "steps": 4, "save_every": 2, "keep_last": 9}
+TOLD |= {"cpu_threads": 1, "quiet": True, "monitor_every": 2, "precision": "float32"}
 
 
 @pytest.fixture(autouse=True)

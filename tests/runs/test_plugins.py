@@ -88,8 +88,8 @@ def tiny(in_channels: int, *, width: Annotated[int, Ge(1)] = 4) -> nn.Module:
         nn.Conv2d(in_channels, width, 3), nn.ReLU(), nn.Conv2d(width, 2 * width, 3)
     )
 '''
-QUICK = ["--steps", "4", "--save-every", "2", "--batch", "8", "--threads", "1", "--quiet"]
-FAST = {"steps": 4, "save_every": 2, "batch": 8, "threads": 1, "quiet": True}
+QUICK = ["--steps", "4", "--save-every", "2", "--batch-size", "8", "--cpu-threads", "1", "--quiet"]
+FAST = {"steps": 4, "save_every": 2, "batch_size": 8, "cpu_threads": 1, "quiet": True}
 
 
 @pytest.fixture(autouse=True)
@@ -184,7 +184,7 @@ def test_a_run_folder_causes_no_import_until_the_plugin_is_given(command, file, 
 def test_a_start_from_such_a_run_asks_for_its_plugin_too(file, capsys):
     pretrain_from_file(capsys, "run")
     words = ["pretrain", "simclr", "--data", "digits:train", "--start", "run", "--out", "next"]
-    words += ["--steps", "1", "--batch", "16"]
+    words += ["--steps", "1", "--batch-size", "16"]
     code, _, error = run_cli(capsys, *words)
     assert code == 2
     assert "--plugin" in error
@@ -296,7 +296,7 @@ def test_a_broken_installed_package_is_one_sentence(package, capsys):
     ("arguments", "sentence"),
     [
         ({"batchsize": 4}, "unknown option batchsize; did you mean 'batch'?"),
-        ({"batch": 0}, "batch must be at least 1, got 0"),
+        ({"batch_size": 0}, "batch must be at least 1, got 0"),
         (
             {"encoder": "beit-tiny", "encoder_options": {"dept": 1}},
             "unknown option encoder.dept; did you mean 'encoder.depth'?",
@@ -315,7 +315,7 @@ def test_a_command_line_gets_its_mistakes_as_flags_after_a_call_from_python(file
         selfwise.pretrain("simclr", data="digits:train", out="run", batchsize=4)
     words = ["pretrain", "simclr", "--data", "digits:train", "--out"]
     _, _, err = run_cli(capsys, *words, "run", "--batchsize", "4")
-    assert "unknown option --batchsize; did you mean '--batch'?" in err
+    assert "unknown option --batchsize; did you mean '--batch-size'?" in err
     _, _, err = run_cli(capsys, *words, ".")
     assert "--out . is not empty" in err
 

@@ -23,8 +23,8 @@ from tests.helpers.command_lines import replace_options
 
 METHODS = ("bert", "roberta", "albert", "gpt")
 TINY = {"dim": 32, "heads": 2, "depth": 2, "dropout": 0.0, "attention_dropout": 0.0}
-QUICK = {"steps": 12, "batch": 8, "length": 32, "threads": 1, "quiet": True, "seed": 1}
-QUICK |= {"health_every": 6, "log_every": 6, "precision": "float32", "held_out": 0.2}
+QUICK = {"steps": 12, "batch_size": 8, "length": 32, "cpu_threads": 1, "quiet": True, "seed": 1}
+QUICK |= {"monitor_every": 6, "log_every": 6, "precision": "float32", "held_out": 0.2}
 WORDS = [
     "the",
     "old",
@@ -373,14 +373,14 @@ def test_a_step_may_be_a_number_of_tokens(corpus, runs, tmp_path):
     assert run.record.option("batch") == 6  # 192 of 200 tokens, in rows of 32
     with pytest.raises(ValueError, match="leave one of them out"):
         selfwise.pretrain(
-            "bert", data=corpus, out=tmp_path / "s", batch_tokens=200, batch=2, **told
+            "bert", data=corpus, out=tmp_path / "s", batch_tokens=200, batch_size=2, **told
         )
 
 
 @pytest.mark.run
 def test_the_embedded_corpus_needs_no_file(tmp_path):
     encoder = {"encoder": "gpt-tiny", "encoder_options": {**TINY, "length": 32}}
-    told = {**QUICK, "steps": 2, "tokenizer": "chars", **encoder, "health_every": 0}
+    told = {**QUICK, "steps": 2, "tokenizer": "chars", **encoder, "monitor_every": 0}
     run = selfwise.pretrain("gpt", data="python-docs", out=tmp_path / "run", **told)
     assert read_record(run.folder).info.tokens > 100_000
 
@@ -407,7 +407,7 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
     (tmp_path / "one.txt").write_text("\n\n".join(one))
     (tmp_path / "rows.jsonl").write_text('{"body": "some text"}\n' * 40)
     out = tmp_path / "run"
-    small = ["--out", out, "--steps", "2", "--batch", "4", "--length", "32", "--quiet"]
+    small = ["--out", out, "--steps", "2", "--batch-size", "4", "--length", "32", "--quiet"]
     bert = ["pretrain", "bert", *small, "--tokenizer", runs("bert").folder / "tokenizer"]
     gpt = ["pretrain", "gpt", *small, "--tokenizer", runs("gpt").folder / "tokenizer"]
     gpt += ["--data", corpus]
@@ -422,7 +422,7 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
         ([*bert, "--data", tmp_path / "one.txt", "--documents", "blank"], ("sentence",)),
         ([*bert, "--data", tmp_path / "rows.jsonl", "--field", "bodi"], ("bodi", "body")),
         ([*bert, "--data", corpus / "00.txt"], ("documents", "blank")),
-        (replace_options([*bert, "--data", corpus], "--batch", "100000"), ("100000", "rows")),
+        (replace_options([*bert, "--data", corpus], "--batch-size", "100000"), ("100000", "rows")),
         (replace_options(long, "--length", "600"), ("600", "512")),
         ([*bert, "--data", corpus, "--encoder", "gpt-tiny"], ("bert",)),
         ([*bert, "--data", corpus, "--encoder", "bert-mimi"], ("bert-mini",)),
@@ -447,6 +447,6 @@ def test_wrong_input_gets_one_line(runs, corpus, labelled, tmp_path, capsys):
 
 @pytest.mark.run
 def test_a_tokenizer_without_the_mask_is_refused(corpus, tmp_path, capsys, real_data):
-    told = ["--data", corpus, "--out", tmp_path / "r", "--steps", "2", "--batch", "4"]
+    told = ["--data", corpus, "--out", tmp_path / "r", "--steps", "2", "--batch-size", "4"]
     gpt2 = ["--tokenizer", real_data / "vocab" / "gpt2" / "encoder.json"]
     refused(capsys, "pretrain", "roberta", *told, *gpt2, what=("mask",))

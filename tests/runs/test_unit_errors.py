@@ -58,8 +58,8 @@ def runs(voices, pictures, tmp_path_factory):
         "encoder_options": {"dim": 32, "heads": 2, "length": 16},
         "steps": 1,
     }
-    told |= {"tokenizer": "chars", "length": 16, "batch": 4, "threads": 1, "quiet": True}
-    pretrain("gpt", data=text, out=root / "text", documents="blank", health_every=0, **told)
+    told |= {"tokenizer": "chars", "length": 16, "batch_size": 4, "cpu_threads": 1, "quiet": True}
+    pretrain("gpt", data=text, out=root / "text", documents="blank", monitor_every=0, **told)
     return {name: root / name for name in [*made, "text"]}
 
 
@@ -152,8 +152,8 @@ def test_numbers_that_cannot_be(refused, voices):
     refused(*speech(voices, longest=0.01), words=("--longest", "frame"))
     refused(*speech(voices, held_out=1.0), words=("--held-out",))
     refused(*speech(voices, held_out=0.99), words=("0.99", "held out"))
-    refused(*speech(voices, "--batch", 4), words=("--batch", "--seconds"))
-    refused(*speech(voices, "--probe-every", 2), words=("--probe-every",))
+    refused(*speech(voices, "--batch-size", 4), words=("--batch-size", "--seconds"))
+    refused(*speech(voices, "--knn-every", 2), words=("--knn-every",))
     refused(*speech(voices, "--exclude", "*nobody*"), words=("nobody",))
     refused(*speech(voices, mask_length=0), words=("mask",))
 
@@ -232,14 +232,18 @@ def test_micro_batches_of_speech_may_be_unequal(voices, tmp_path):
     still = dict.fromkeys(("dropout", "input_dropout", "attention_dropout"), 0.0)
     encoder = cases.SPEECH["encoder_options"] | still
     for parts in (1, 2):
-        told = cases.SPEECH | {"encoder_options": encoder, "accumulate": parts, "log_every": 1}
+        told = cases.SPEECH | {
+            "encoder_options": encoder,
+            "grad_accum_steps": parts,
+            "log_every": 1,
+        }
         run = pretrain("hubert", data=voices, out=tmp_path / str(parts), **told)
         losses.append([line["masked"] for line in cases.logged(run.folder)])
-    source_rows = load(tmp_path / "2").record.training.batch
+    source_rows = load(tmp_path / "2").record.training.batch_size
     assert source_rows > 1
     assert np.isclose(losses[0][0], losses[1][0], rtol=1e-6)
     assert np.allclose(losses[0], losses[1], rtol=1e-3)  # Adam enlarges what rounding leaves
 
 
 def test_the_users_batch_is_still_divided_evenly(refused, pictures):
-    refused(*patches(pictures, "--accumulate", 3), words=("--accumulate 3", "--batch 8"))
+    refused(*patches(pictures, "--grad-accum-steps", 3), words=("--grad-accum-steps 3", "--batch-size 8"))

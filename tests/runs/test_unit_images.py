@@ -70,7 +70,7 @@ def test_features_of_large_images_are_held_and_read_once(pictures, monkeypatch):
 
 
 def test_the_picture_of_a_tokenizer_is_there_after_a_resume(pictures, tmp_path):
-    told = cases.CODEC | {"health_every": 0, "save_every": 2}
+    told = cases.CODEC | {"monitor_every": 0, "save_every": 2}
     folder = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **told).folder
     shutil.rmtree(folder / "checkpoints" / "step-00000004")
     (folder / "reconstructions.png").unlink()
@@ -80,7 +80,7 @@ def test_the_picture_of_a_tokenizer_is_there_after_a_resume(pictures, tmp_path):
 
 @pytest.mark.run
 def test_a_tokenizer_whose_steps_are_not_known_yet_is_not_looked_at_in_each(pictures, tmp_path):
-    told = {**cases.CODEC, "health_every": 0, "log_every": 100, "epochs": 3}
+    told = {**cases.CODEC, "monitor_every": 0, "log_every": 100, "epochs": 3}
     told.pop("steps")
     run = pretrain("fsq", data=pictures, out=tmp_path / "fsq", **told)
     looked = [line["step"] for line in cases.logged(run.folder) if "reconstruction_mse" in line]

@@ -27,9 +27,9 @@ def home(tmp_path_factory):
     """Runs of three modalities, and their data, in a folder whose name a shell would read."""
     home = tmp_path_factory.mktemp("it's $HOME")
     data = photos(home / "my photos")
-    simclr(data, home / "plain", temperature=0.2, probe_every=2, seed=3)
+    simclr(data, home / "plain", temperature=0.2, knn_every=2, seed=3)
     deeper = {**TINY["encoder_options"], "zero_init_last": False}
-    simclr(data, home / "longer", steps=6, batch=8, encoder_options=deeper)
+    simclr(data, home / "longer", steps=6, batch_size=8, encoder_options=deeper)
     roberta(sentences(home / "text.txt"), home / "text")
     told = {**unit_cases.SPEECH, "iterations": 1}
     iterate("hubert", data=unit_cases.voices(home / "voices"), out=home / "speech", **told)
@@ -128,7 +128,7 @@ def test_the_command_makes_the_run_again_bitwise(home, name, tmp_path, capsys):
 @pytest.mark.run  # a process
 def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
     first, second, third = home / "plain", tmp_path / "second", tmp_path / "third"
-    told = {"steps": 2, "batch": 12, "log_every": 1, "threads": 1, "quiet": True}
+    told = {"steps": 2, "batch_size": 12, "log_every": 1, "cpu_threads": 1, "quiet": True}
     pretrain("simclr", data=str(home / "my photos"), out=second, start=first, **told)
     command = format_reproduce_command(read_record(second), out=str(third)).command
     assert typed(command)[typed(command).index("--start") + 1] == str(first.resolve())
@@ -139,11 +139,11 @@ def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
 @pytest.mark.run  # a process
 def test_what_the_machine_chose_is_in_the_command():
     words = typed(
-        format_reproduce_command(cases.settings(threads=7, device="cuda"), out="b").command
+        format_reproduce_command(cases.settings(cpu_threads=7, device="cuda"), out="b").command
     )
-    for name, value in {"threads": "7", "device": "cuda", "precision": "float32"}.items():
+    for name, value in {"cpu_threads": "7", "device": "cuda", "precision": "float32"}.items():
         assert words[words.index(f"--{name}") + 1] == value
-    changes = list_changes(cases.settings(threads=7, device="cuda"))
+    changes = list_changes(cases.settings(cpu_threads=7, device="cuda"))
     assert not {"threads", "device", "precision"} & {*changes}
     assert {"temperature", "batch", "steps"} <= {*changes}
 

@@ -14,7 +14,7 @@ from selfwise.workflows import probe_examples
 
 SHAPE = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
 ENCODER = {"encoder": "resnet18", "encoder_options": SHAPE}
-QUICK = {**ENCODER, "steps": 20, "batch": 64, "threads": 1, "quiet": True, "flip": 0.0}
+QUICK = {**ENCODER, "steps": 20, "batch_size": 64, "cpu_threads": 1, "quiet": True, "flip": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def score(run):
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_how_a_task_was_made_is_said_once_and_kept(tmp_path, capsys, quiet):
-    told = {**QUICK, "steps": 1, "batch": 8, "quiet": quiet, "grid": 2, "size": 16}
+    told = {**QUICK, "steps": 1, "batch_size": 8, "quiet": quiet, "grid": 2, "size": 16}
     run = selfwise.pretrain("jigsaw", data="digits:train", out=tmp_path / "run", **told)
     sentence = "jigsaw: permutations 24, least_hamming 2, mean_hamming 3.13043\n"
     assert capsys.readouterr().err.count(sentence) == (0 if quiet else 1)
@@ -133,7 +133,7 @@ def test_supervised_from_scratch_has_the_views_and_steps_of_the_run(run, monkeyp
     assert "supervised" in {row["competitor"] for row in found.rows()}
     options, augment, known, more = seen[0]
     assert options.steps == 20
-    assert options.batch == 64
+    assert options.batch_size == 64
     assert augment == run.method.augment
     assert len(known) == 100
     assert len(more["rates"]) > 1
@@ -213,7 +213,7 @@ def test_the_untrained_twin_is_untrained_whatever_the_start(run):
 
 
 def test_a_checkpoint_can_be_opened_by_its_folder(tmp_path):
-    told = {**QUICK, "steps": 4, "save_every": 2, "keep": 2}
+    told = {**QUICK, "steps": 4, "save_every": 2, "keep_last": 2}
     whole = selfwise.pretrain("simclr", data="digits:train", out=tmp_path / "run", **told)
     assert whole.step == 4
     early = selfwise.load(tmp_path / "run" / "checkpoints" / "step-00000002")
@@ -250,7 +250,7 @@ def test_health_is_logged_and_changes_nothing(tmp_path):
     weights = []
     for every in (0, 5):
         out = tmp_path / str(every)
-        told = {**QUICK, "steps": 10, "health_every": every, "log_every": 10}
+        told = {**QUICK, "steps": 10, "monitor_every": every, "log_every": 10}
         weights.append(selfwise.pretrain("simclr", data="digits", out=out, **told).weights)
         lines = [json.loads(t) for t in (out / "metrics.jsonl").read_text().splitlines()]
         looked = [line["step"] for line in lines if "rank" in line]

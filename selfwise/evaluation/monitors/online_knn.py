@@ -43,7 +43,7 @@ class OnlineKNN:
         self.k: int | None = None
         self.log: Path | None = None
         assert self.reference.labels is not None
-        check_two_classes(self.reference.labels, what="--probe-every")
+        check_two_classes(self.reference.labels, what="--knn-every")
 
     def begin(self, log: Path) -> None:
         """Take k from metrics.jsonl of the run, if it has one; what was measured before is not

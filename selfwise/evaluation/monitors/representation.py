@@ -125,7 +125,7 @@ def describe_collapse(values: dict[str, float], max_rank: int) -> str | None:
         return None
     return (
         f"the representation has collapsed: its features have {symptom}, so that examples can "
-        "hardly be told apart; a lower --lr, a larger --batch, stronger views or another "
+        "hardly be told apart; a lower --lr, a larger --batch-size, stronger views or another "
         "--temperature usually help"
     )
 

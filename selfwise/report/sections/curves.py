@@ -119,7 +119,7 @@ def _compute_rates(timing: Logged, record: RunRecord) -> Logged:
     for line in timing.lines:
         rates = {"step": line["step"]}
         if "steps_per_second" in line:
-            rates["examples_per_second"] = line["steps_per_second"] * record.training.batch
+            rates["examples_per_second"] = line["steps_per_second"] * record.training.batch_size
         if "waiting_for_data" in line:
             rates["waiting_for_data"] = line["waiting_for_data"]
         lines.append(rates)
@@ -308,7 +308,7 @@ def _describe_points(runs: Sequence[LoggedRun], run_records: Sequence[RunRecord]
     trained = [record for record in run_records if not record.imported] or run_records
     intervals = sorted({record.training.log_every for record in trained})
     batches = dict(
-        sorted((record.training.batch, summary.describe_batch(record)) for record in trained)
+        sorted((record.training.batch_size, summary.describe_batch(record)) for record in trained)
     )
     steps = " or ".join(f"{n:,}" for n in intervals)
     text = f"Each point is the mean over the {steps} steps before it"

@@ -170,4 +170,4 @@ def _list_facts(folder: Path) -> dict[str, str]:
 
 def describe_batch(record: RunRecord) -> str:
     """How many examples are in a step; where seconds of sound decide, their mean is known."""
-    return f"{'about ' if record.get('seconds') else ''}{record.option('batch'):,}"
+    return f"{'about ' if record.get('seconds') else ''}{record.option('batch_size'):,}"

@@ -72,13 +72,13 @@ def _check_batch(batch: int, per_identity: int) -> None:
     if batch < 2 * per_identity:
         raise ValueError(
             f"a batch of {batch} with {per_identity} images of each identity has no two "
-            f"identities, so there are no negatives; --batch {2 * per_identity} is the least"
+            f"identities, so there are no negatives; --batch-size {2 * per_identity} is the least"
         )
     if batch % per_identity:
         low = batch // per_identity * per_identity
         raise ValueError(
             f"a batch of {batch} is not made of {per_identity} images of each identity; "
-            f"--batch {low} or {low + per_identity} would be"
+            f"--batch-size {low} or {low + per_identity} would be"
         )
 
 
@@ -114,5 +114,5 @@ def _check_enough(identities: int, batch: int, per_identity: int, smallest: int)
     raise ValueError(
         f"a batch of {batch} with {per_identity} images of each identity asks for "
         f"{batch // per_identity} identities, and there are {identities}; use {instead}"
-        f"--batch {identities * per_identity}"
+        f"--batch-size {identities * per_identity}"
     )

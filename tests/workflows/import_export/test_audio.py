@@ -20,7 +20,7 @@ SHAPE = {
 ENCODER = {"encoder": "hubert-tiny", "encoder_options": SHAPE}
 QUICK = {
     "steps": 2,
-    "health_every": 0,
+    "monitor_every": 0,
     "quiet": True,
     "save_every": 2,
     "seconds": 4.0,

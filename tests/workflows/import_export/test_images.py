@@ -17,7 +17,7 @@ from selfwise.workflows.import_weights import import_weights
 from tests.helpers.vit_cases import hidden_patches, images, theirs, timms
 
 ENCODER = {"encoder": "beit-tiny", "encoder_options": {"depth": 2, "dim": 32, "heads": 2}}
-QUICK = {"steps": 2, "batch": 8, "health_every": 0, "quiet": True, "save_every": 2}
+QUICK = {"steps": 2, "batch_size": 8, "monitor_every": 0, "quiet": True, "save_every": 2}
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
