@@ -55,7 +55,7 @@ def prepare(home: Path, sizes: list[str]) -> dict[str, Any]:
     from selfwise.data.text.corpus import open_corpus
     from selfwise.tokenizers.tokenizer import train_tokenizer
 
-    tokenizer = train_tokenizer("bpe", [one_text()], vocab=VOCAB, max_bytes=2**24)
+    tokenizer = train_tokenizer("bpe", [one_text()], vocab_size=VOCAB, max_bytes=2**24)
     (home / "tokenizer").mkdir()
     tokenizer.save(home / "tokenizer")
     took = {}

@@ -34,7 +34,9 @@ class Training:
             device=setting.device,
             **told,
         )
-        self.options: ResolvedTraining = resolve_training(asked, type(method), num_workers=num_workers)
+        self.options: ResolvedTraining = resolve_training(
+            asked, type(method), num_workers=num_workers
+        )
         self.parts: TrainState = build_state(method, self.options)
         self.batches, self.units = batches, float(batch_size)
         self.pairs: Iterator[Any] | None = None

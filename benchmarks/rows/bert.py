@@ -66,7 +66,7 @@ def rows_of(case: str, device: str) -> int:
 def tokenizer() -> "TemporaryDirectory[str]":
     """WordPiece, learnt once from all of the text; the folder lives as long as the process."""
     folder = TemporaryDirectory()
-    made = train_tokenizer("wordpiece", [one_text()], vocab=VOCAB)
+    made = train_tokenizer("wordpiece", [one_text()], vocab_size=VOCAB)
     made.library.save(f"{folder.name}/tokenizer.json")
     return folder
 

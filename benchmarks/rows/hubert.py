@@ -78,7 +78,7 @@ def clips_of(case: str, device: str) -> int:
 def method_of(case: str, **told: Any) -> Any:
     with init_seed(0, "method"):
         encoder = speech.build_speech_encoder(f"hubert-{case}", **told)
-        return HuBERT(encoder, clusters=CLUSTERS[case])
+        return HuBERT(encoder, num_clusters=CLUSTERS[case])
 
 
 def published_logits(hidden: Tensor, codes: Tensor, target: Tensor) -> Tensor:

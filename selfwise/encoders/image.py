@@ -75,26 +75,31 @@ class TimmEncoder(nn.Module):
         size: int = 224,
         stem: str = "auto",
         pretrained: bool = False,
-        normalise: str | Sequence[Sequence[float]] = "auto",
-        sees: str = "color",
+        normalize: str | Sequence[Sequence[float]] = "auto",
+        color_space: str = "color",
         **options: Any,
     ):
         super().__init__()
         _check_options(
-            name, options, stem=stem, pretrained=pretrained, normalise=normalise, sees=sees
+            name,
+            options,
+            stem=stem,
+            pretrained=pretrained,
+            normalize=normalize,
+            color_space=color_space,
         )
         timm_options = options | ({"pretrained": True} if pretrained else {})
         with _explain_errors(name, in_channels, size, timm_options):
-            channels = 1 if sees == "lightness" else in_channels
+            channels = 1 if color_space == "lightness" else in_channels
             self.model: Any = _create_model(name, channels, size, timm_options)
-        self.name, self.sees, self.stem = (
+        self.name, self.color_space, self.stem = (
             name,
-            sees,
+            color_space,
             _resolve_stem(stem, self.model, size, pretrained),
         )
         _replace_stem(self.model, name, self.stem)
         guard_small_maps(self.model)
-        mean, std = _channel_statistics(self.model, normalise, pretrained, channels)
+        mean, std = _channel_statistics(self.model, normalize, pretrained, channels)
         # constants of the model's name, so they are not saved with the weights
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -118,7 +123,7 @@ class TimmEncoder(nn.Module):
         return [_from_map(m) for m in maps]
 
     def _normalise_images(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b seen h w"]:
-        x = lightness(x) / 100 if self.sees == "lightness" else x
+        x = lightness(x) / 100 if self.color_space == "lightness" else x
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
 
 
@@ -152,7 +157,7 @@ def without_pretrained_weights(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     untrained = {name: option for name, option in options.items() if name != "pretrained"}
     if options.get("pretrained"):
-        names = ("stem", "normalise")
+        names = ("stem", "normalize")
         untrained |= {n: "timm" for n in names if untrained.get(n, "auto") == "auto"}
     return untrained
 
@@ -163,18 +168,18 @@ def _check_options(
     *,
     stem: str,
     pretrained: bool,
-    normalise: str | Sequence[Sequence[float]],
-    sees: str,
+    normalize: str | Sequence[Sequence[float]],
+    color_space: str,
 ) -> None:
     """Raises ValueError for errors that show without building the encoder."""
     if not timm.is_model(name):
         raise ValueError(f"unknown encoder {name!r}{did_you_mean(name, timm.list_models())}")
     _check_choice("stem", stem, STEMS)
-    if isinstance(normalise, str):
-        _check_choice("normalise", normalise, NORMALISE)
+    if isinstance(normalize, str):
+        _check_choice("normalize", normalize, NORMALISE)
     else:
-        _check_statistics(normalise)
-    _check_choice("sees", sees, SEES)
+        _check_statistics(normalize)
+    _check_choice("color_space", color_space, SEES)
     if not isinstance(pretrained, bool):
         raise ValueError(f"pretrained must be true or false, not {pretrained!r}")
     for option in REFUSED.keys() & options.keys():
@@ -189,24 +194,24 @@ def _check_choice(option: str, choice: str, allowed: Sequence[str]) -> None:
         )
 
 
-def _check_statistics(normalise: Sequence[Sequence[float]]) -> None:
+def _check_statistics(normalize: Sequence[Sequence[float]]) -> None:
     """Raises ValueError unless these are the means and the deviations of the same channels."""
-    numbers = isinstance(normalise, Sequence) and all(
+    numbers = isinstance(normalize, Sequence) and all(
         isinstance(part, Sequence) and all(type(number) in (int, float) for number in part)
-        for part in normalise
+        for part in normalize
     )
     if (
         not numbers
-        or len(normalise) != 2
-        or len(normalise[0]) != len(normalise[1])
-        or not len(normalise[0])
+        or len(normalize) != 2
+        or len(normalize[0]) != len(normalize[1])
+        or not len(normalize[0])
     ):
         raise ValueError(
             f"normalise must be {', '.join(NORMALISE)} or two lists of numbers, the mean and the "
-            f"deviation of each channel, not {normalise!r}"
+            f"deviation of each channel, not {normalize!r}"
         )
-    if not all(deviation > 0 for deviation in normalise[1]):
-        raise ValueError(f"normalise: deviations must be above 0, not {list(normalise[1])}")
+    if not all(deviation > 0 for deviation in normalize[1]):
+        raise ValueError(f"normalise: deviations must be above 0, not {list(normalize[1])}")
 
 
 def _create_model(name: str, channels: int, size: int, options: Mapping[str, Any]) -> nn.Module:
@@ -276,13 +281,13 @@ def _replace_stem(model: nn.Module, name: str, stem: str) -> None:
 
 
 def _channel_statistics(
-    model: nn.Module, normalise: str | Sequence[Sequence[float]], pretrained: bool, channels: int
+    model: nn.Module, normalize: str | Sequence[Sequence[float]], pretrained: bool, channels: int
 ) -> tuple[Float[Tensor, "c 1 1"] | None, Float[Tensor, "c 1 1"] | None]:
     """Of the images that the weights were trained on, or None; for gray images, the average."""
-    if normalise == "unit" or (normalise == "auto" and not pretrained):
+    if normalize == "unit" or (normalize == "auto" and not pretrained):
         return None, None
     config: Any = model.pretrained_cfg
-    numbers = (config["mean"], config["std"]) if isinstance(normalise, str) else normalise
+    numbers = (config["mean"], config["std"]) if isinstance(normalize, str) else normalize
     mean, std = (torch.tensor(part, dtype=torch.float32) for part in numbers)
     if len(mean) != channels:
         mean, std = mean.mean().expand(channels), std.mean().expand(channels)

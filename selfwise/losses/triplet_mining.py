@@ -254,7 +254,7 @@ def _measure_pairs(
     pairs = real.sum().to(near.dtype)
     first = near < _nearest_other(distance, identity)[0]
     return {
-        "partner_first": Term((first & real).sum().to(near.dtype), pairs),
+        "contrastive_top1": Term((first & real).sum().to(near.dtype), pairs),
         "positive_distance": Term(torch.where(real, near, 0).sum(), pairs),
         "negative_distance": Term(
             distance.masked_fill(same, 0).sum(), (~same).sum().to(near.dtype)

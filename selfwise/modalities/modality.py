@@ -206,9 +206,9 @@ class ReadingOptions:
 
     labelled: bool = False
     skip_broken: bool = False
-    field: str = ""
+    text_column: str = ""
     """Of text: the column that holds it."""
-    label: str = ""
+    label_column: str = ""
     """Of text: the column that holds the label."""
 
 

@@ -35,9 +35,9 @@ pretrain_lars = partial(pretrain_or_resume, optimizer="lars", lr=4.0, weight_dec
 METHODS: Mapping[str, Callable[..., Run]] = {
     "rotation": partial(pretrain_lars, "rotation", batch_size=128),
     "jigsaw": partial(pretrain_lars, "jigsaw", batch_size=256, grid=2),
-    "colorization": partial(pretrain_lars, "colorization", batch_size=128, crop=0.47),
-    "triplet": partial(pretrain_lars, "triplet", batch_size=256, crop=0.2, margin=1.0),
-    "simclr": partial(pretrain_lars, "simclr", batch_size=256, crop=0.2, temperature=0.2),
+    "colorization": partial(pretrain_lars, "colorization", batch_size=128, min_crop_scale=0.47),
+    "triplet": partial(pretrain_lars, "triplet", batch_size=256, min_crop_scale=0.2, margin=1.0),
+    "simclr": partial(pretrain_lars, "simclr", batch_size=256, min_crop_scale=0.2, temperature=0.2),
     "supervised": partial(pretrain_or_resume, "supervised", batch_size=256, lr=0.4),
 }
 VIEWS = {"rotation": 4, "triplet": 2, "simclr": 2}  # of each image that pass the encoder; else 1
@@ -67,7 +67,7 @@ def pretexts_cifar10(
     seed: int = 0,
     encoder: str = "",
     held_out: bool = False,
-    threads: int = 0,
+    cpu_threads: int = 0,
 ) -> dict[str, list[EncoderScores]]:
     """Rotation, jigsaw, colorization, triplet, SimCLR and supervised, ten minutes each.
 
@@ -86,7 +86,7 @@ def pretexts_cifar10(
         encoder: another image model, such as resnet18 on a GPU.
         held_out: train on 45,000 of the training images and measure on the other 5,000, as the
             settings were chosen.
-        threads: of the CPU; 0 for all.
+        cpu_threads: of the CPU; 0 for all.
     """
     names = methods.split(",")
     for name in names:
@@ -108,7 +108,7 @@ def pretexts_cifar10(
             steps=steps or None,
             minutes=None if steps else minutes,
             num_workers=0,
-            cpu_threads=threads,
+            cpu_threads=cpu_threads,
             monitor_every=500,
         )
         for name in names

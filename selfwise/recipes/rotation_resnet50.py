@@ -45,7 +45,7 @@ def rotation_resnet50(
         lr=0.1 * batch / 256,
         weight_decay=1e-4,
         warmup=0.05,
-        size=size,
+        image_size=size,
         steps=steps or None,
         epochs=None if steps else epochs,
     )

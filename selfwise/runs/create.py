@@ -42,7 +42,7 @@ def pretrain(
     data: object,
     out: str | Path,
     encoder: str | EncoderFactory | nn.Module = "",
-    start: str | Path = "",
+    init_from: str | Path = "",
     seed: int = 0,
     quiet: bool = False,
     **options: Any,
@@ -55,9 +55,9 @@ def pretrain(
         data: where the examples are: a folder, a file, a name; in Python also the examples.
         out: folder of the run, which must not exist yet or be empty.
         encoder: name of an encoder, MODULE:NAME or FILE.py:NAME of a function that makes one; in
-            Python also the function, or a torch module; by default that of `start`, or else one
+            Python also the function, or a torch module; by default that of `init_from`, or else one
             that suits the method and a small machine.
-        start: folder of an earlier run whose encoder's weights are the start; of the same method
+        init_from: folder of an earlier run whose encoder's weights are the start; of the same method
             on text, its heads and its tokenizer too.
         seed: every random draw is a function of it.
         quiet: print nothing.
@@ -67,7 +67,7 @@ def pretrain(
     Raises ValueError with one sentence for anything that cannot be.
     """
     out = Path(out)
-    request = request_run(method, data, encoder, start, seed, options)
+    request = request_run(method, data, encoder, init_from, seed, options)
     if (env := detect_env()) is not None and env.rank:
         device = request.config.training.device
         join_run(
@@ -88,13 +88,13 @@ def request_run(
     method: str | type[Method],
     data: object,
     encoder: str | EncoderFactory | nn.Module,
-    start: str | Path,
+    init_from: str | Path,
     seed: int,
     options: Mapping[str, Any],
 ) -> RunRequest:
     """The run that a call of `pretrain` describes, with every option checked."""
     values: dict[str, object] = {**options, **({"seed": seed} if seed else {})}
-    request = make_request(method, values, data=data, encoder=encoder, start=start)
+    request = make_request(method, values, data=data, encoder=encoder, init_from=init_from)
     training = request.config.training
     devices = count_processes(training.devices if "devices" in training.model_fields_set else None)
     return request if devices == training.devices else request.with_devices(devices)

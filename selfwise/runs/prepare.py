@@ -62,7 +62,7 @@ def prepare_run(request: RunRequest, data: object, *, quiet: bool = False) -> Pr
         run_data.adopt(request.earlier)
     training, sources = _resolve(request, run_data)
     plan = MethodPlan(kind, config.method_options, request.modality, request.encoder, config.seed)
-    method = build_started(plan, run_data, run_data.inputs, start=config.start)
+    method = build_started(plan, run_data, run_data.inputs, start=config.init_from)
     source = run_data.source(method, batch_size=training.batch_size, seed=config.seed)
     about = dict(method.about)
     if about and not quiet:
@@ -131,7 +131,7 @@ def _resolve(request: RunRequest, data: OpenData) -> tuple[ResolvedTraining, dic
     requested = request.config.training
     if data.batch and requested.batch_size is not None:
         raise ValueError(
-            "--batch-size does not go with --batch-tokens or, for speech, --seconds, which decide how "
+            "--batch-size does not go with --batch-tokens or, for speech, --batch-seconds, which decide how "
             "many examples are in a step: leave one of them out"
         )
     training = resolve_training(

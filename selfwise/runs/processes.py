@@ -78,7 +78,7 @@ def reopen_run(folder: Path, data: object = None, code: RunCode | None = None) -
     if record.data == IMPORTED:
         raise ValueError(
             f"{folder} was imported, so there is nothing to go on with; to train it further: "
-            f"selfwise pretrain {record.method} --start {folder} --data PATH --out RUN"
+            f"selfwise pretrain {record.method} --init-from {folder} --data PATH --out RUN"
         )
     code = code or find_code(folder, record)
     check_code(folder, record, code)
@@ -88,7 +88,7 @@ def reopen_run(folder: Path, data: object = None, code: RunCode | None = None) -
     examples = record.data if data is None else data
     run_data = _reopen_data(folder, record, code, examples)
     plan = make_recorded_plan(record, code, pretrained=saved is None)
-    start = record.option("start") if saved is None else ""
+    start = record.option("init_from") if saved is None else ""
     method = build_started(plan, run_data, run_data.inputs, start=start)
     training = record.training
     source = run_data.source(method, batch_size=training.batch_size, seed=record.seed)
@@ -111,7 +111,7 @@ def _reopen_data(folder: Path, record: RunRecord, code: RunCode, data: object) -
         needs=record.needs_options(needs_class(code.method)),
     )
     run_data = modality.open_data(data, record.reading, opening)
-    if record.option("start"):  # its weights may need more than these data
+    if record.option("init_from"):  # its weights may need more than these data
         run_data.adopt(record)
     return run_data
 

@@ -51,7 +51,7 @@ def list_changes(record: RunRecord) -> dict[str, Change]:
     return {
         name: Change(value, defaults.get(name))
         for name, (value, source) in record.resolved.items()
-        if (source in ("user", "start") or name == "steps")
+        if (source in ("user", "init_from") or name == "steps")
         and name not in (*MACHINE_OPTIONS, *LENGTH_OPTIONS)
         and value not in (None, "")
         and value != defaults.get(name)

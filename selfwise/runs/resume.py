@@ -79,7 +79,7 @@ def pretrain_or_resume(
     data: object,
     out: str | Path,
     encoder: str | EncoderFactory | nn.Module = "",
-    start: str | Path = "",
+    init_from: str | Path = "",
     seed: int = 0,
     quiet: bool = False,
     **options: Any,
@@ -95,13 +95,13 @@ def pretrain_or_resume(
             data=data,
             out=folder,
             encoder=encoder,
-            start=start,
+            init_from=init_from,
             seed=seed,
             quiet=quiet,
             **options,
         )
     record = read_record(folder)
-    requested = _normalise_request(record, method, options, data, encoder, start, seed)
+    requested = _normalise_request(record, method, options, data, encoder, init_from, seed)
     for name, value in requested.items():
         before = record.config.get(name, record.get(name))
         if value != before:
@@ -118,7 +118,7 @@ def _normalise_request(
     options: Mapping[str, Any],
     data: object,
     encoder: str | EncoderFactory | nn.Module,
-    start: str | Path,
+    init_from: str | Path,
     seed: int,
 ) -> dict[str, object]:
     """What the user asks for now, by option, as the record has it.
@@ -126,7 +126,7 @@ def _normalise_request(
     The runs that it names may be gone since.
     """
     values = {**options, "seed": seed}
-    gone = {"start": start, "units": options.get("units", "")}
+    gone = {"init_from": init_from, "targets": options.get("targets", "")}
     gone = {n: str(Path(v).resolve()) for n, v in gone.items() if v and not Path(v).exists()}
     same = {n: path for n, path in gone.items() if record.get(n) == path}
     values = {n: value for n, value in values.items() if n not in same}
@@ -134,8 +134,8 @@ def _normalise_request(
         method,
         values,
         data=data,
-        encoder=encoder or (record.encoder_name if "start" in same else ""),
-        start="" if "start" in same else start,
+        encoder=encoder or (record.encoder_name if "init_from" in same else ""),
+        init_from="" if "init_from" in same else init_from,
     )
     requested = {"method": request.method, **request.requested, **same}
     if not encoder:

@@ -12,9 +12,9 @@ from selfwise.runs.run_yaml import FILE, RunRecord, read_record
 from selfwise.training.checkpoint import Checkpoint, hash_file_hex
 
 # options that change where and how a run is computed and saved, and not what
-MAY_CHANGE = ("data", "start", "device", "num_workers", "keep_last", "save_every", "wandb")
+MAY_CHANGE = ("data", "init_from", "device", "num_workers", "keep_last", "save_every", "wandb")
 # what the modalities write into a run folder
-SAVED_FILES = ("tokenizer", "units", "needs.safetensors")
+SAVED_FILES = ("tokenizer", "targets", "needs.safetensors")
 FILE_PREFIX = "./"  # in front of the names of files, which options may have too
 SETTINGS_KEY = "settled"  # in the state of a checkpoint
 

@@ -167,7 +167,9 @@ def _check_divides(options: TrainingConfig) -> None:
         return
     near = max(1, round(options.batch_size / pieces)) * pieces
     times = (
-        f" times --grad-accum-steps {options.grad_accum_steps}" if options.grad_accum_steps > 1 else ""
+        f" times --grad-accum-steps {options.grad_accum_steps}"
+        if options.grad_accum_steps > 1
+        else ""
     )
     raise ValueError(
         f"--devices {options.devices}{times} does not divide --batch-size {options.batch_size}: each process "
@@ -206,7 +208,9 @@ def check_training(options: TrainingConfig, method: type[Method]) -> None:
         )
     optimizer = options.optimizer or method.paper.optimizer
     if options.adam_beta2 is not None and optimizer not in ("adamw", "lamb"):
-        raise ValueError(f"--adam-beta2 is of adamw and lamb, and this run has --optimizer {optimizer}")
+        raise ValueError(
+            f"--adam-beta2 is of adamw and lamb, and this run has --optimizer {optimizer}"
+        )
     if options.compile:
         check_compiler()
     if options.wandb:

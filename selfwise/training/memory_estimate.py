@@ -43,7 +43,7 @@ def check_memory(
         n = -(-batch_size(batch) // options.grad_accum_steps)
         processes = 1 if options.device.startswith("cuda") else options.devices
         n = -(-n // options.devices)
-        unit = getattr(state.method, "per_identity", 2)  # rows that belong together
+        unit = getattr(state.method, "images_per_identity", 2)  # rows that belong together
         few = max(1, n // SMALL_DIVISOR // unit) * unit
         if n <= 2 * few:
             return  # too few to tell
@@ -73,7 +73,9 @@ def _describe_shortage(options: ResolvedTraining, needed: float, free: float, fi
     )
     if fits < 1:
         return f"{text}: a smaller encoder or smaller inputs would fit, no batch does"
-    return f"{text}: about {fits} examples would fit (--batch-size, or for text and speech their size)"
+    return (
+        f"{text}: about {fits} examples would fit (--batch-size, or for text and speech their size)"
+    )
 
 
 def measure_saved_bytes(state: TrainState, batch: Batch, examples: int, *, seed: int) -> int:

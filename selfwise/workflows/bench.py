@@ -32,7 +32,7 @@ from selfwise.training.config import ResolvedTraining
 from selfwise.training.step import build_state
 
 MAX_TRIAL_SECONDS = 5.0  # seconds of each of the two sides of a trial, at the most
-BUDGETS = {"text": "--batch-tokens", "audio": "--seconds"}
+BUDGETS = {"text": "--batch-tokens", "audio": "--batch-seconds"}
 
 
 def bench(
@@ -67,7 +67,7 @@ def bench(
     """
     if out:
         _check_out(Path(out))
-    encoder, start = options.pop("encoder", ""), options.pop("start", "")
+    encoder, start = options.pop("encoder", ""), options.pop("init_from", "")
     request = request_run(method, data, encoder, start, int(options.pop("seed", 0)), options)
     check_processes(request, data)
     prepared = prepare_run(request, data, quiet=quiet)
@@ -107,7 +107,7 @@ def _measure_training(prepared: PreparedRun, seconds: float, *, quiet: bool) -> 
     ]
     middle, low, high = baseline.spread()
     return BenchReport(
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        date=datetime.now(UTC).isoformat(timespec="batch_seconds"),
         method=name,
         modality=prepared.record.modality,
         options=prepared.record.options | dict(options),

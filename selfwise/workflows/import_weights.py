@@ -46,11 +46,11 @@ def import_weights(
     tokenizer: str = "",
     method: str = "",
     encoder: str = "",
-    size: NonNegativeInt = 0,
+    image_size: NonNegativeInt = 0,
 ) -> Run:
     """A run made of published weights: of Hugging Face's layout, of timm, or of torchvision.
 
-    It can embed and be probed, on text fill and generate, and `pretrain --start` trains it further.
+    It can embed and be probed, on text fill and generate, and `pretrain --init-from` trains it further.
     Parts that the checkpoint lacks, such as its heads, are drawn anew and named in run.yaml.
 
     Args:
@@ -62,12 +62,12 @@ def import_weights(
         tokenizer: file or folder of the tokenizer of a model of text, if it is not in `folder`.
         method: of a run of timm's or torchvision's weights, with new heads; by default simclr.
         encoder: timm's or torchvision's name of the model, where no config.json says it.
-        size: side of the images in px for weights of timm or torchvision; by default theirs.
+        image_size: side of the images in px for weights of timm or torchvision; by default theirs.
 
     Raises ValueError with one sentence for what is missing, does not fit, or is a pickle.
     """
     family = _SPELLINGS.get(family.lower(), family.lower())
-    options = ImportOptions(tokenizer, method, encoder, size)
+    options = ImportOptions(tokenizer, method, encoder, image_size)
     kind = _choose_method(family, options)
     out = Path(out)
     check_free(out, method or family)

@@ -83,15 +83,15 @@ def _make_classifier_builder(
 ) -> Callable[[int], Method]:
     """`supervised` with the views of the run, around a copy of an encoder."""
     classify = partial(
-        methods.find_method("supervised"), size=run.size, classes=len(train.classes or [])
+        methods.find_method("supervised"), image_size=run.size, classes=len(train.classes or [])
     )
     if augment := getattr(run.method, "augment", None):
         classify = partial(
             classify,
-            crop=augment.scale[0],
-            flip=augment.flip,
-            strength=augment.strength,
-            blur=augment.blur,
+            min_crop_scale=augment.scale[0],
+            flip_prob=augment.flip,
+            jitter_strength=augment.strength,
+            blur_prob=augment.blur,
         )
 
     def build(seed: int) -> Method:

@@ -121,7 +121,10 @@ def test_values_that_cannot_be(selfwise, photos, tmp_path):
     refused(selfwise("pretrain", "simclr", "--steps", "2"), "--data", "--out")
     refused(selfwise(*command, "--steps", "2", "--temperature", "0"), "temperature", "above 0")
     refused(selfwise(*command, "--steps", "2", "--batch-size", "500"), "500", "24")
-    refused(selfwise(*command, "--steps", "2", "--batch-size", "16", "--grad-accum-steps", "2"), "NT-Xent")
+    refused(
+        selfwise(*command, "--steps", "2", "--batch-size", "16", "--grad-accum-steps", "2"),
+        "NT-Xent",
+    )
     refused(selfwise(*command, "--steps", "2", "--optimizer", "sgd"), "--lr")
     assert not out.exists()
 
@@ -135,8 +138,8 @@ def test_labels_missing_where_needed(selfwise, flat, photos, tmp_path):
     assert pretrain(selfwise, photos, out)[0] == 0
     refused(selfwise("probe", out, "--train", flat), "label")
     refused(selfwise("probe", out, "--train", photos, "--kind", "linaer"), "linear")
-    refused(selfwise("probe", out, "--train", photos, "--labels", "0"), "0")
-    refused(selfwise("probe", out, "--train", photos, "--labels", "500"), "500", "cats")
+    refused(selfwise("probe", out, "--train", photos, "--labels-per-class", "0"), "0")
+    refused(selfwise("probe", out, "--train", photos, "--labels-per-class", "500"), "500", "cats")
 
 
 def test_nothing_is_written_over(selfwise, photos, tmp_path):
@@ -168,7 +171,17 @@ def test_a_folder_that_is_no_run(selfwise, photos, tmp_path):
 @pytest.fixture
 def run(selfwise, photos, tmp_path):
     out = tmp_path / "run"
-    options = ["--steps", "4", "--save-every", "2", "--batch-size", "16", "--cpu-threads", "1", "--quiet"]
+    options = [
+        "--steps",
+        "4",
+        "--save-every",
+        "2",
+        "--batch-size",
+        "16",
+        "--cpu-threads",
+        "1",
+        "--quiet",
+    ]
     assert selfwise("pretrain", "simclr", "--data", photos, "--out", out, *TINY, *options)[0] == 0
     return out
 

@@ -115,7 +115,7 @@ def test_values_may_start_with_a_dash(text, value):
     assert parse("--layer", text) == {"layer": value}
     assert parse(f"--layer={text}") == {"layer": value}
     assert parse("--warmup", "-1e3") == {"warmup": -1000.0}
-    assert encoder("--encoder.shift", text) == {"shift": value}
+    assert encoder("--encoder.shift", text) == {"max_channel_shift": value}
 
 
 def test_flags_of_truth_values():
@@ -188,7 +188,12 @@ def trained(*argv: str, encoder: Any = "resnet18", method: str = "simclr") -> An
 
 @pytest.mark.parametrize(
     ("name", "flag"),
-    [("name", "--encoder"), ("size", "--size"), ("seed", "--seed"), ("in_channels", "--channels")],
+    [
+        ("name", "--encoder"),
+        ("size", "--image-size"),
+        ("seed", "--seed"),
+        ("in_channels", "--channels"),
+    ],
 )
 def test_what_the_run_gives_the_encoder_has_its_own_flag(name, flag):
     wanted = f"is no option of the encoder; {flag} sets it"
@@ -247,7 +252,13 @@ def test_a_configuration_survives_the_way_through_the_command_line(name):
     odd |= {"nothing": "", "quoted": "'a' \"b\"", "yes": True, "layers": [1] * 60, "few": 1e-5}
     own = odd if name == "resnet18" else {"dim": 48, "drop_path": 1e-5}
     method = "simclr" if name == "resnet18" else "beit"
-    options = {"lr": 1e-5, "skip_broken": False, "crop": 0.5, "monitor_every": 0, "seed": 3}
+    options = {
+        "lr": 1e-5,
+        "skip_broken": False,
+        "min_crop_scale": 0.5,
+        "monitor_every": 0,
+        "seed": 3,
+    }
     options |= {"encoder": name, "keep_best": "--odd", "steps": 60, "data": "/2024's $HOME"}
     asked = {**options, **{f"encoder.{n}": value for n, value in own.items()}}
     record = replace(show_cases.settings(method, encoder=name), config={"method": method, **asked})

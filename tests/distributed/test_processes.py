@@ -31,7 +31,7 @@ from tests.helpers.command_lines import replace_options
 from tests.helpers.process_cases import CHECKS, LONG, PLAINLY, SHORT, STEPS
 
 SCRIPT = Path(process_cases.__file__)
-TIES = ("partner_first", "active")  # how many are nearest, or nearer by less than nothing
+TIES = ("contrastive_top1", "active")  # how many are nearest, or nearer by less than nothing
 DRIFT = ("positive_distance", "negative_distance")  # together, so that the loss does not see it
 
 
@@ -501,7 +501,10 @@ def refusal(tmp_path, capsys):
 
 EQUALLY = "each process computes as many examples as the others"
 BATCHES = [
-    ("simclr --batch-size 33", f"--devices 2 does not divide --batch-size 33: {EQUALLY}; 32 would be right"),
+    (
+        "simclr --batch-size 33",
+        f"--devices 2 does not divide --batch-size 33: {EQUALLY}; 32 would be right",
+    ),
     (
         "supervised --batch-size 34 --grad-accum-steps 3",
         "--devices 2 times --grad-accum-steps 3 does not divide --batch-size 34: "

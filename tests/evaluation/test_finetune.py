@@ -39,7 +39,9 @@ class Flat(nn.Module):
 
 def make(seed: int) -> Method:
     with init_seed(seed, "classifier"):
-        return methods.find_method("supervised")(Flat(), size=SIZE, classes=10, crop=0.9, flip=0.0)
+        return methods.find_method("supervised")(
+            Flat(), size=SIZE, classes=10, min_crop_scale=0.9, flip_prob=0.0
+        )
 
 
 def options(**given) -> ResolvedTraining:

@@ -195,7 +195,9 @@ def test_other_classes_than_in_training_may_be_searched(run):
         selfwise.probe(run, train=x, test=x, kind="retrieval", quiet=True)
 
 
-@pytest.mark.parametrize(("option", "value"), [("--labels", "5"), ("--scratch", "true")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--labels-per-class", "5"), ("--supervised-baseline", "true")]
+)
 def test_what_learns_from_labels_is_refused(run, option, value, capsys):
     command = ["probe", str(run.folder), "--train", PAIR["train"], "--kind", "retrieval"]
     assert cli.main([*command, option, value]) == 2

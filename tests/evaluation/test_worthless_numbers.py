@@ -72,7 +72,7 @@ def test_perplexity_on_the_training_text_is_noticed(tmp_path, monkeypatch):
         "device": "cpu",
         "cpu_threads": 1,
         "quiet": True,
-        "length": 16,
+        "max_length": 16,
     }
     told |= {"tokenizer": "chars", "documents": "blank", **encoder}
     run = selfwise.pretrain("gpt", data=tmp_path / "corpus.txt", out=tmp_path / "run", **told)

@@ -34,8 +34,14 @@ def run(tmp_path_factory):
         f"the {mood} sea was {mood} and a small boat went far again. it is a green island. "
         for mood in ("bad cold", "good warm", "old calm", "bad old")
     ]
-    told = {**TINY, "tokenizer": "wordpiece:120", "documents": "line", "held_out": 0.0}
-    told |= {"steps": 2, "batch_size": 4, "length": 16, "cpu_threads": 1, "precision": "float32"}
+    told = {**TINY, "tokenizer": "wordpiece:120", "documents": "line", "val_fraction": 0.0}
+    told |= {
+        "steps": 2,
+        "batch_size": 4,
+        "max_length": 16,
+        "cpu_threads": 1,
+        "precision": "float32",
+    }
     (folder / "lines.txt").write_text("\n".join(line * 4 for line in lines))
     data = folder / "lines.txt"
     return selfwise.pretrain("bert", data=data, out=folder / "run", **told, quiet=True)

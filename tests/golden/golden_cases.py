@@ -31,17 +31,17 @@ NET = {
 }
 VIT = {"encoder": "beit-tiny", "encoder_options": {"patch": 2, "dim": 32, "depth": 2, "heads": 2}}
 CODEC = {"encoder": "codec-tiny", "encoder_options": {"patch": 2}}
-PATCHES = {"units": "patches", "clusters": 16}
+PATCHES = {"targets": "patches", "num_clusters": 16}
 BANDS = {
     "encoder": "hubert-tiny",
     "encoder_options": {"stem": "logmel", "dim": 32, "heads": 2, "depth": 2},
 }
-SMALL = {"dim": 32, "depth": 2, "heads": 2, "length": 64}
+SMALL = {"dim": 32, "depth": 2, "heads": 2, "max_length": 64}
 FULL = {"precision": "float32", "device": "cpu", "cpu_threads": 1, "num_workers": 0}
 OFTEN = {"steps": STEPS, "log_every": EVERY, "monitor_every": 10, "save_every": 1_000}
-ON_IMAGES = FULL | OFTEN | {"batch_size": 32, "cache": "no", "size": 8}
-ON_TEXT = FULL | OFTEN | {"batch_size": 8, "length": 64}
-ON_SOUND = FULL | OFTEN | {"seconds": 8.0, "longest": 2.0}
+ON_IMAGES = FULL | OFTEN | {"batch_size": 32, "cache": "no", "image_size": 8}
+ON_TEXT = FULL | OFTEN | {"batch_size": 8, "max_length": 64}
+ON_SOUND = FULL | OFTEN | {"batch_seconds": 8.0, "max_clip_seconds": 2.0}
 
 
 def _family(name: str) -> dict[str, Any]:
@@ -54,15 +54,15 @@ RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {
         name: (name, "digits:train", ON_IMAGES | {**NET})
         for name in ("simclr", "supervised", "rotation", "triplet", "triplet_labelled")
     },
-    "jigsaw": ("jigsaw", "pictures.npy", ON_IMAGES | {**NET, "size": 27, "batch_size": 8}),
+    "jigsaw": ("jigsaw", "pictures.npy", ON_IMAGES | {**NET, "image_size": 27, "batch_size": 8}),
     "colorization": (
         "colorization",
         "pictures.npy",
-        ON_IMAGES | NET | {"size": 32, "batch_size": 8},
+        ON_IMAGES | NET | {"image_size": 32, "batch_size": 8},
     ),
     "beit": ("beit", "digits:train", ON_IMAGES | PATCHES | {**VIT}),
-    "fsq": ("fsq", "pictures.npy", ON_IMAGES | {**CODEC, "size": 16}),
-    "dvae": ("dvae", "pictures.npy", ON_IMAGES | {**CODEC, "size": 16}),
+    "fsq": ("fsq", "pictures.npy", ON_IMAGES | {**CODEC, "image_size": 16}),
+    "dvae": ("dvae", "pictures.npy", ON_IMAGES | {**CODEC, "image_size": 16}),
     "gpt": ("gpt", "texts", ON_TEXT | {**_family("gpt"), "tokenizer": "bpe:400"}),
     **{
         name: (name, "texts", ON_TEXT | {**_family(name), "tokenizer": kind})
@@ -72,7 +72,7 @@ RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {
             ("albert", "unigram:200"),
         )
     },
-    "hubert": ("hubert", "recordings", ON_SOUND | {**BANDS, "clusters": 8}),
+    "hubert": ("hubert", "recordings", ON_SOUND | {**BANDS, "num_clusters": 8}),
 }
 
 PROBES = {

@@ -38,11 +38,15 @@ IMAGE_RUNS: dict[str, tuple[dict[str, Any], int, int]] = {
     "resnet half": (_encoder("resnet18", {**RESNET_OPTIONS, "stem": "half"}), 32, 3),
     "resnet gray": (RESNET, 32, 1),
     "resnet normalised": (
-        _encoder("resnet18", {**RESNET_OPTIONS, "normalise": [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]}),
+        _encoder("resnet18", {**RESNET_OPTIONS, "normalize": [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]}),
         32,
         3,
     ),
-    "resnet lightness": (_encoder("resnet18", {**RESNET_OPTIONS, "sees": "lightness"}), 32, 3),
+    "resnet lightness": (
+        _encoder("resnet18", {**RESNET_OPTIONS, "color_space": "lightness"}),
+        32,
+        3,
+    ),
     "vit": (
         _encoder("vit_tiny_patch16_224", {"depth": 2, "embed_dim": 48, "patch_size": 8}),
         32,
@@ -124,7 +128,7 @@ def with_precision(run: Run, precision: str) -> Run:
 def image_run(kind: str, out: Path, data: Any) -> Run:
     """A run of SimCLR with the encoder of that name."""
     encoder, size, channels = IMAGE_RUNS[kind]
-    told = {**encoder, "size": size, "channels": channels}
+    told = {**encoder, "image_size": size, "channels": channels}
     return filled(selfwise.pretrain("simclr", data=data, out=out, **told, **QUICK))
 
 

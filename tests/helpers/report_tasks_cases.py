@@ -68,14 +68,18 @@ def run(name: str, folder: Path, **options: Any) -> Run:
     told: dict[str, Any] = {"batch_size": 8, **QUICK}
     if kind.modality == "text":
         told |= {"encoder": f"{family}-tiny", "encoder_options": TEXT}
-        told |= {"length": 32, "tokenizer": f"{kind.default_tokenizer}:300", "held_out": 0.0}
+        told |= {
+            "max_length": 32,
+            "tokenizer": f"{kind.default_tokenizer}:300",
+            "val_fraction": 0.0,
+        }
     elif kind.modality == "audio":
         told.pop("batch")
         told |= dict(zip(("encoder", "encoder_options"), SMALL[family]))
-        told |= {"clusters": 8, "seconds": 5.0, "longest": 2.0}
+        told |= {"num_clusters": 8, "batch_seconds": 5.0, "max_clip_seconds": 2.0}
     else:
         small = SMALL.get(family, tuple(report_cases.TINY.values()))
-        told |= {**dict(zip(("encoder", "encoder_options"), small)), "size": SIZE}
+        told |= {**dict(zip(("encoder", "encoder_options"), small)), "image_size": SIZE}
     if name == "beit":
         told["clusters"] = 8
     return pretrain(name, data=data(name), out=folder, **{**told, **options})

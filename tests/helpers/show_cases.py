@@ -14,11 +14,17 @@ from selfwise.runs.run_yaml import Choice, RunRecord, write_record
 from selfwise.training.config import MACHINE, PAPER
 
 ASKED: dict[str, Any] = {"data": "digits:train", "encoder": "resnet18"}
-ASKED |= {"encoder.layers": [1, 1, 1, 1], "encoder.channels": [4, 4, 8, 8], "size": 8}
+ASKED |= {"encoder.layers": [1, 1, 1, 1], "encoder.channels": [4, 4, 8, 8], "image_size": 8}
 ASKED |= {"temperature": 0.2, "steps": 60, "batch_size": 64}
-OPTIONS: dict[str, Any] = ASKED | {"seed": 0, "start": "", "dim": 128, "layers": 2, "crop": 0.08}
+OPTIONS: dict[str, Any] = ASKED | {
+    "seed": 0,
+    "init_from": "",
+    "dim": 128,
+    "layers": 2,
+    "min_crop_scale": 0.08,
+}
 OPTIONS |= {
-    "flip": 0.5,
+    "flip_prob": 0.5,
     "grad_accum_steps": 1,
     "optimizer": "lars",
     "lr": 0.6,
@@ -39,7 +45,7 @@ OPTIONS |= {
     "knn_every": 0,
     "monitor_every": 200,
 }
-OPTIONS |= {"epochs": None, "minutes": None, "decode": 256, "cache": "auto"}
+OPTIONS |= {"epochs": None, "minutes": None, "max_decode_size": 256, "cache": "auto"}
 SOURCES = dict.fromkeys((*PAPER, "lr"), "paper") | dict.fromkeys(MACHINE, "machine")
 FOUND: dict[str, Any] = {"examples": 1297, "fingerprint": "9a14"}
 INFO: dict[str, DataInfo] = {

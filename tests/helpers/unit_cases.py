@@ -11,7 +11,13 @@ from selfwise.core.types import RATE
 
 SPEECH = {"encoder": "hubert-tiny", "encoder_options": {"stem": "logmel", "dim": 32, "heads": 2}}
 SPEECH["encoder_options"] |= {"position_kernel": 8, "position_groups": 4}
-SPEECH |= {"clusters": 6, "seconds": 3.0, "longest": 1.0, "held_out": 0.2, "mask_length": 4}
+SPEECH |= {
+    "num_clusters": 6,
+    "batch_seconds": 3.0,
+    "max_clip_seconds": 1.0,
+    "val_fraction": 0.2,
+    "mask_length": 4,
+}
 COMMON = {
     "steps": 4,
     "cpu_threads": 1,
@@ -25,7 +31,7 @@ SPEECH |= COMMON
 PATCHES = {
     "encoder": "beit-tiny",
     "encoder_options": {"dim": 32, "heads": 2, "patch": 4},
-    "clusters": 8,
+    "num_clusters": 8,
 }
 PATCHES |= COMMON | {"batch_size": 8}
 CODEC = {

@@ -308,7 +308,7 @@ def test_the_step_against_loops(identity, way):
     own = pairs(identity)
     other = [(a, m) for a in range(n) for m in range(n) if identity[a] != identity[m]]
     first = [all(d[a, p] < d[a, m] for b, m in other if b == a) for a, p in own]
-    assert metrics["partner_first"] == pytest.approx(sum(first) / len(own))
+    assert metrics["contrastive_top1"] == pytest.approx(sum(first) / len(own))
     for name, some in (("positive_distance", own), ("negative_distance", other)):
         assert metrics[name] == pytest.approx(sum(float(d[i]) for i in some) / len(some))
 

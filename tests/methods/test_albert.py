@@ -69,7 +69,7 @@ def test_n_grams_of_whole_words_are_chosen_within_a_sentence(masked):
     # neighbours hang together, as they would not if words were chosen one by one
     text = (batch.ids[:, 1:] >= 5) & (batch.ids[:, :-1] >= 5) & ~goes_on
     both = (chosen[:, 1:] & chosen[:, :-1])[text].float().mean()
-    single = build(longest=1)
+    single = build(max_ngram=1)
     words = spread(batch, single.view(batch, Rng(generator(0), seed=0)))
     apart = (words[:, 1:] & words[:, :-1])[text].float().mean()
     assert both > 2.5 * apart
@@ -77,7 +77,7 @@ def test_n_grams_of_whole_words_are_chosen_within_a_sentence(masked):
 
 def test_the_share_of_n_grams_falls_with_n():
     """Equation 3, seen from outside: runs of chosen words in long rows where few are chosen."""
-    method = build(mask_share=0.02)
+    method = build(mask_prob=0.02)
     batch = large()
     batch = batch._replace(ids=torch.where(batch.ids >= 5, batch.ids // 3 * 3 + 1, batch.ids))
     batch = batch._replace(ids=batch.ids.clamp_max(VOCAB - 1))
@@ -131,4 +131,4 @@ def test_the_recipe_is_the_papers():
 
 def test_longest_has_bounds():
     with pytest.raises(ValueError, match="longest must be at least 1 and at most 10, got 0"):
-        build(longest=0)
+        build(max_ngram=0)

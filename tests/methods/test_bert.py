@@ -61,7 +61,7 @@ def test_15_percent_of_all_tokens_are_chosen(masked):
     wanted = torch.tensor([max(1, round(0.15 * n)) for n in length])
     count = view.chosen.sum(dim=1)
     assert (count <= wanted).all()
-    if not method.whole_words:
+    if not method.whole_word_mask:
         assert torch.equal(count, wanted)
     else:  # a word that would overshoot is left out; rarely none of the rest fits
         assert (count == wanted).float().mean() > 0.99
@@ -111,7 +111,7 @@ def test_every_text_token_is_equally_likely_to_be_chosen(masked):
 
 
 def test_whole_words_are_chosen_as_a_whole():
-    method = build(whole_words=True)
+    method = build(whole_word_mask=True)
     batch = large()
     view = method.view(batch, Rng(generator(0), seed=0))
     chosen = torch.zeros_like(batch.valid).scatter(1, view.where, view.chosen)
@@ -202,8 +202,8 @@ WRONG = {
     "pooler": ({"encoder": "roberta"}, "with a pooler and two segments"),
     "mask": ({"mask": None}, r"with a mask token \(\[MASK\], <mask>\)"),
     "first": ({"first": None}, "begins a text"),
-    "vocabulary": ({"size": 70}, "has 70 tokens, but the encoder only 64"),
-    "share": ({"mask_share": 0.0}, "mask_share must be above 0 and below 1, got 0"),
+    "vocabulary": ({"image_size": 70}, "has 70 tokens, but the encoder only 64"),
+    "share": ({"mask_prob": 0.0}, "mask_share must be above 0 and below 1, got 0"),
 }
 
 
@@ -214,7 +214,7 @@ def test_what_does_not_fit_is_one_sentence(name, kind):
     options = {}
     if "encoder" in told:
         options["encoder"] = cases.tiny_text_encoder(told["encoder"])
-    elif "mask_share" in told:
+    elif "mask_prob" in told:
         options = told
     else:
         told = {"starts": torch.ones(told.get("size", 64), dtype=torch.bool), **told}

@@ -47,7 +47,7 @@ def test_every_token_is_a_target_once_in_an_epoch(method):
     """Through plan, layout and view; with [CLS] before and [SEP] behind each document."""
     _, documents, _ = cases.corpus()
     tokens = np.arange(documents[-1, 1]) + 5
-    told = {"length": 24, "vocabulary": cases.vocabulary()}
+    told = {"max_length": 24, "vocabulary": cases.vocabulary()}
     plan = method.draw.plan(documents, None, random=np.random.default_rng(0), **told)
     view = view_of(method, method.draw.collate(tokens, plan, np.arange(plan.size), **told))
     targets = view.target[view.chosen]
@@ -61,7 +61,7 @@ def test_every_token_is_a_target_once_in_an_epoch(method):
 
 def test_gpt2s_documents_begin_and_end_with_the_same_token(method):
     own = cases.vocabulary()._replace(first=3, last=3, pad=None, mask=None)
-    told = {"length": 11, "vocabulary": own}
+    told = {"max_length": 11, "vocabulary": own}
     documents, tokens = np.array([[0, 4], [4, 8]]), np.arange(8) + 5
     plan = method.draw.plan(documents, None, random=np.random.default_rng(0), **told)
     batch = method.draw.collate(tokens, plan, np.arange(plan.size), **told)

@@ -63,7 +63,7 @@ def expected(z: torch.Tensor, identity: list[int], margin: float) -> float:
 
 @pytest.mark.parametrize("margin", [0.05, 0.2, 1.0])
 def test_two_views_are_a_pair_in_both_directions(margin):
-    method = Triplet(Mean(), size=4, dim=3, margin=margin)
+    method = Triplet(Mean(), size=4, proj_dim=3, margin=margin)
     method.projection = nn.Identity()
     a, b = torch.rand(2, 9, 3, generator=generator(0, "z"))
     step = method(ImagePairs(painted(a), painted(b)))
@@ -75,7 +75,7 @@ def test_two_views_are_a_pair_in_both_directions(margin):
 
 @pytest.mark.parametrize("margin", [0.05, 0.2, 1.0])
 def test_images_of_an_identity_are_pairs(margin):
-    method = TripletLabelled(Mean(), size=4, dim=3, margin=margin, per_identity=3)
+    method = TripletLabelled(Mean(), size=4, proj_dim=3, margin=margin, images_per_identity=3)
     method.embedding = nn.Identity()
     z = torch.rand(12, 3, generator=generator(0, "z"))
     identity = [5, 2, 5, 9, 2, 9, 9, 5, 2, 7, 7, 7]  # in any order
@@ -129,7 +129,7 @@ def test_views_are_those_of_simclr_and_of_supervised(rng):
         ours = cases.build("triplet", mining=way).view(batch, rng())
         assert torch.equal(ours.a, theirs.a)
         assert torch.equal(ours.b, theirs.b)
-    told = {"crop": 0.3, "flip": 0.1, "strength": 0.7, "blur": 0.2}
+    told = {"min_crop_scale": 0.3, "flip_prob": 0.1, "jitter_strength": 0.7, "blur_prob": 0.2}
     assert cases.build("triplet", **told).augment == cases.build("simclr", **told).augment
     own = cases.build("triplet_labelled", **told)
     assert own.augment == cases.build("supervised", **told).augment
@@ -197,7 +197,7 @@ def test_with_labels_a_batch_is_made_of_identities(tmp_path):
 
 
 def drawn(labels: np.ndarray, steps: range, *, batch: int, k: int, seed: int = 0) -> list:
-    draw = PKSampler(labels, batch=batch, per_identity=k)
+    draw = PKSampler(labels, batch=batch, images_per_identity=k)
     return [draw(len(labels), batch, step, seed) for step in steps]
 
 
@@ -255,10 +255,10 @@ def test_a_draw_is_a_function_of_seed_and_step_alone():
     resumed = drawn(labels, range(17, 40), batch=12, k=4)
     assert all(np.array_equal(a, b) for a, b in zip(forward, backward))
     assert all(np.array_equal(a, b) for a, b in zip(forward[17:], resumed))
-    one = PKSampler(labels, batch=12, per_identity=4)
+    one = PKSampler(labels, batch=12, images_per_identity=4)
     for step in (5, 0):  # seeds by turns
         for seed in (1, 0):
-            fresh = PKSampler(labels, batch=12, per_identity=4)
+            fresh = PKSampler(labels, batch=12, images_per_identity=4)
             assert np.array_equal(one(103, 12, step, seed), fresh(103, 12, step, seed))
     assert not np.array_equal(one(103, 12, 5, 0), one(103, 12, 5, 1))
 
@@ -266,7 +266,7 @@ def test_a_draw_is_a_function_of_seed_and_step_alone():
 @pytest.mark.parametrize(("identities", "batch", "k"), [(10, 40, 4), (100_000, 256, 4)])
 def test_a_step_looks_at_its_own_images_and_not_at_a_million(identities, batch, k):
     labels = np.random.default_rng(0).permutation(np.arange(1_000_000) % identities)
-    draw = PKSampler(labels, batch=batch, per_identity=k)
+    draw = PKSampler(labels, batch=batch, images_per_identity=k)
     draw(len(labels), batch, 0, 0)
     tracemalloc.start()
     try:
@@ -291,9 +291,9 @@ def test_impossible_options_are_named(name):
     with pytest.raises(ValueError, match="unknown mining 'semihrad'; did you mean 'semihard'"):
         cases.build(name, mining="semihrad")
     with pytest.raises(ValueError, match="crop must be above 0"):
-        cases.build(name, crop=0.0)
+        cases.build(name, min_crop_scale=0.0)
     with pytest.raises(ValueError, match="per_identity must be at least 2"):
-        cases.build("triplet_labelled", per_identity=1)
+        cases.build("triplet_labelled", images_per_identity=1)
     with pytest.raises(ValueError, match="there are: hard, random, semihard"):
         cases.build("triplet", mining="batch_hard")
 
@@ -308,21 +308,31 @@ FEW, FOUR = np.repeat([0, 1, 2], [8, 3, 8]), np.arange(40) % 4
         (uneven(), 7, 4, r"batch of 7 .* no two identities.*--batch-size 8"),
         (uneven(), 10, 4, r"batch of 10 is not made of 4 .*--batch-size 8 or 12"),
         (np.zeros(20, dtype=np.int64), 8, 4, r"all images are of one class, 'cat'"),
-        (FEW, 8, 4, r"class 'dog' has 3 images, and per_identity is 4; use --per-identity 3"),
+        (
+            FEW,
+            8,
+            4,
+            r"class 'dog' has 3 images, and per_identity is 4; use --images-per-identity 3",
+        ),
         (
             np.repeat([0, 1, 2], [8, 1, 3]),
             8,
             4,
             r"'dog' has 1 image, .*1 more class has too few\); leave out",
         ),
-        (FOUR, 32, 4, r"8 identities, and there are 4; use --per-identity 8 or --batch-size 16"),
+        (
+            FOUR,
+            32,
+            4,
+            r"8 identities, and there are 4; use --images-per-identity 8 or --batch-size 16",
+        ),
         (np.arange(16) % 4, 32, 4, r"8 identities, and there are 4; use --batch-size 16"),
     ],
 )
 def test_batches_that_cannot_be(labels, batch, k, said):
     names = ["cat", "dog", "owl", *map(str, range(3, 30))]
     with pytest.raises(ValueError, match=said) as error:
-        PKSampler(labels, batch=batch, per_identity=k, names=names)
+        PKSampler(labels, batch=batch, images_per_identity=k, names=names)
     assert "\n" not in str(error.value)
 
 
@@ -333,7 +343,9 @@ def test_wrong_batches_are_found_before_training(tmp_path):
     told = QUICK | {"data": (x, y), "out": out}
     with pytest.raises(ValueError, match="has no two identities"):
         pretrain("triplet_labelled", **told | {"batch_size": 4})
-    with pytest.raises(ValueError, match="--grad-accum-steps 2 is not possible: the triplet loss takes"):
+    with pytest.raises(
+        ValueError, match="--grad-accum-steps 2 is not possible: the triplet loss takes"
+    ):
         pretrain("triplet", **told, grad_accum_steps=2)
     with pytest.raises(ValueError, match="have no labels"):
         pretrain("triplet_labelled", **told | {"data": x})

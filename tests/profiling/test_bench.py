@@ -114,9 +114,10 @@ def test_a_gpu_that_has_time_and_room_takes_a_larger_batch():
     assert options_of(**GPU | {"device": "cpu"}) == []
     (trial,) = propose_trials(numbers(**GPU, couples="all images are compared"))
     assert "another loss, since all images are compared" in trial.reason
-    assert options_of(**GPU | {"budget": "--seconds"}) == []
+    assert options_of(**GPU | {"budget": "--batch-seconds"}) == []
     assert any(
-        "a larger --seconds" in s for s in write_advice(numbers(**GPU, budget="--seconds"), [])
+        "a larger --batch-seconds" in s
+        for s in write_advice(numbers(**GPU, budget="--batch-seconds"), [])
     )
 
 
@@ -287,13 +288,13 @@ def test_the_memory_is_that_of_the_process():
     assert 0.98 * held < step_timer.read_peak_memory("cpu") < 100 * held
 
 
-IMAGES = {**TINY, "batch_size": 16, "size": 16, "cpu_threads": 1, "precision": "float32"}
+IMAGES = {**TINY, "batch_size": 16, "image_size": 16, "cpu_threads": 1, "precision": "float32"}
 TEXT = {
     "encoder": "roberta-tiny",
     "encoder_options": {"depth": 2, "dim": 32, "heads": 2},
     "batch_size": 8,
 }
-TEXT |= {"length": 32, "tokenizer": "bpe:300", "documents": "blank", "cpu_threads": 1}
+TEXT |= {"max_length": 32, "tokenizer": "bpe:300", "documents": "blank", "cpu_threads": 1}
 
 
 @pytest.fixture
@@ -453,7 +454,7 @@ def test_mistakes_get_one_line(home, capsys):
     assert "photo" in refused("simclr", "--data", home / "photo", capsys=capsys)
     assert "--measure" in refused(*good, "--mesure", 2, capsys=capsys)
     text = ["gpt", "--data", home / "text.txt", "--tokenizer", "chars", "--documents", "blank"]
-    text += ["--length", 16, "--batch-size", 2, "--knn-every", 5]
+    text += ["--max-length", 16, "--batch-size", 2, "--knn-every", 5]
     assert "--knn-every is for images" in refused(*text, capsys=capsys)
     for wrong in ("0", "-1", "1e9"):
         said = refused(*good, "--measure", wrong, capsys=capsys)

@@ -47,7 +47,7 @@ def test_words_of_all_parts_can_be_seen():
 
 
 def test_tokens_that_are_bytes_can_be_seen():
-    known = train_tokenizer("bpe", ["aaaa"], vocab=262)
+    known = train_tokenizer("bpe", ["aaaa"], vocab_size=262)
     (ids,) = known.encode(["a\x00b\x1b"])
     section = Section("Text", "", [Lines([tasks_lines.format_plain_line(known, ids.tolist())])])
     text = page.render("Tokens", [section])

@@ -23,9 +23,9 @@ def drawn(monkeypatch):
 
 
 LOG = cases.lines(
-    {"step": 20, "nt_xent": 5.0, "partner_first": 0.25, "lr": 0.5},
-    {"step": 40, "nt_xent": 4.0, "partner_first": 0.5, "lr": 0.25, "rank": 8.0},
-    {"step": 60, "nt_xent": 4.5, "partner_first": 0.75, "lr": 0.125},
+    {"step": 20, "nt_xent": 5.0, "contrastive_top1": 0.25, "lr": 0.5},
+    {"step": 40, "nt_xent": 4.0, "contrastive_top1": 0.5, "lr": 0.25, "rank": 8.0},
+    {"step": 60, "nt_xent": 4.5, "contrastive_top1": 0.75, "lr": 0.125},
 )
 TIMES = cases.lines({"step": 20, "steps_per_second": 2.0, "waiting_for_data": 0.5})
 
@@ -242,7 +242,9 @@ def test_steps_of_runs_beside_each_other(tmp_path):
     one, two = cases.folder(tmp_path / "one", metrics=LOG), cases.folder(tmp_path / "two", imported)
     told = curves.build_sections([one, two])[0].about
     assert told == "Each point is the mean over the 20 steps before it."
-    heard = cases.folder(tmp_path / "heard", cases.settings("hubert", batch_size=13, seconds=20.0))
+    heard = cases.folder(
+        tmp_path / "heard", cases.settings("hubert", batch_size=13, batch_seconds=20.0)
+    )
     told = curves.build_sections([one, heard])[0].about
     assert "a step is of about 13 or 64 examples" in told
     steps = dict(list(row)[:2] for row in cells(summary.build_sections([heard])))["steps"]

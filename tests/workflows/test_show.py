@@ -33,8 +33,8 @@ def home(tmp_path_factory):
     roberta(sentences(home / "text.txt"), home / "text")
     told = {**unit_cases.SPEECH, "iterations": 1}
     iterate("hubert", data=unit_cases.voices(home / "voices"), out=home / "speech", **told)
-    probe(home / "plain", train=data, labels="4,all", seeds=2, quiet=True)
-    probe(home / "longer", train=data, labels="4,all", seeds=2, quiet=True)
+    probe(home / "plain", train=data, labels_per_class="4,all", seeds=2, quiet=True)
+    probe(home / "longer", train=data, labels_per_class="4,all", seeds=2, quiet=True)
     return home
 
 
@@ -129,9 +129,9 @@ def test_the_command_makes_the_run_again_bitwise(home, name, tmp_path, capsys):
 def test_a_run_that_started_from_another_is_made_again(home, tmp_path):
     first, second, third = home / "plain", tmp_path / "second", tmp_path / "third"
     told = {"steps": 2, "batch_size": 12, "log_every": 1, "cpu_threads": 1, "quiet": True}
-    pretrain("simclr", data=str(home / "my photos"), out=second, start=first, **told)
+    pretrain("simclr", data=str(home / "my photos"), out=second, init_from=first, **told)
     command = format_reproduce_command(read_record(second), out=str(third)).command
-    assert typed(command)[typed(command).index("--start") + 1] == str(first.resolve())
+    assert typed(command)[typed(command).index("--init-from") + 1] == str(first.resolve())
     assert cli.main(typed(command)) == 0
     assert unit_cases.weights(third, 2) == unit_cases.weights(second, 2)
 
@@ -185,10 +185,10 @@ def test_weights_from_elsewhere_are_imported_again():
 
 def test_weights_of_timm_are_imported_again_as_they_were():
     record = cases.settings("rotation", data="<imported>")
-    asked = {"method": "rotation", "encoder": "resnet18", "size": 64}
+    asked = {"method": "rotation", "encoder": "resnet18", "image_size": 64}
     record = replace(record, imported={"family": "timm", "from": "a.safetensors", "asked": asked})
     words = format_reproduce_command(record, out="b").command.split()[1:]
-    told = ["--method", "rotation", "--encoder", "resnet18", "--size", "64"]
+    told = ["--method", "rotation", "--encoder", "resnet18", "--image-size", "64"]
     assert words == ["import", "timm", "a.safetensors", *told, "--out", "b"]
 
 

@@ -14,7 +14,14 @@ from selfwise.workflows import probe_examples
 
 SHAPE = {"layers": [1, 1, 1, 1], "channels": [8, 8, 16, 16]}
 ENCODER = {"encoder": "resnet18", "encoder_options": SHAPE}
-QUICK = {**ENCODER, "steps": 20, "batch_size": 64, "cpu_threads": 1, "quiet": True, "flip": 0.0}
+QUICK = {
+    **ENCODER,
+    "steps": 20,
+    "batch_size": 64,
+    "cpu_threads": 1,
+    "quiet": True,
+    "flip_prob": 0.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +38,7 @@ def score(run):
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_how_a_task_was_made_is_said_once_and_kept(tmp_path, capsys, quiet):
-    told = {**QUICK, "steps": 1, "batch_size": 8, "quiet": quiet, "grid": 2, "size": 16}
+    told = {**QUICK, "steps": 1, "batch_size": 8, "quiet": quiet, "grid": 2, "image_size": 16}
     run = selfwise.pretrain("jigsaw", data="digits:train", out=tmp_path / "run", **told)
     sentence = "jigsaw: permutations 24, least_hamming 2, mean_hamming 3.13043\n"
     assert capsys.readouterr().err.count(sentence) == (0 if quiet else 1)
@@ -129,7 +136,7 @@ def test_supervised_from_scratch_has_the_views_and_steps_of_the_run(run, monkeyp
 
     monkeypatch.setattr(supervised, "finetune", spy)
     pair = {"train": "digits:train", "test": "digits:test", "labels": "10", "seeds": 1}
-    found = selfwise.probe(run, **pair, scratch=True, quiet=True)
+    found = selfwise.probe(run, **pair, supervised_baseline=True, quiet=True)
     assert "supervised" in {row["competitor"] for row in found.rows()}
     options, augment, known, more = seen[0]
     assert options.steps == 20
@@ -196,13 +203,15 @@ def test_seeds_make_runs(run, tmp_path):
 def test_an_earlier_run_is_a_start(run, tmp_path):
     out = tmp_path / "next"
     told = {**QUICK, "steps": 1, "lr": 0.0, "optimizer": "sgd"}
-    after = selfwise.pretrain("supervised", data="digits:train", out=out, **told, start=run.folder)
+    after = selfwise.pretrain(
+        "supervised", data="digits:train", out=out, **told, init_from=run.folder
+    )
     before = dict(run.encoder.named_parameters())
     assert all(torch.equal(p, before[n]) for n, p in after.encoder.named_parameters())
     other = {**told, "encoder_options": {**SHAPE, "channels": [8, 8, 16, 32]}}
     with pytest.raises(ValueError, match=r"weights do not fit: .*layer4"):
         selfwise.pretrain(
-            "simclr", data="digits:train", out=tmp_path / "x", **other, start=run.folder
+            "simclr", data="digits:train", out=tmp_path / "x", **other, init_from=run.folder
         )
     assert not (tmp_path / "x").exists()
 

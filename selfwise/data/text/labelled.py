@@ -30,7 +30,7 @@ PAIR_NAMES = (
     ("#1 String", "#2 String"),  # the file of MRPC
 )
 LAYOUTS = (
-    "a csv, tsv, jsonl or parquet file with a label column (name it with --label), a folder of txt "
+    "a csv, tsv, jsonl or parquet file with a label column (name it with --label-column), a folder of txt "
     "files per class, or a pair (texts, labels) in Python"
 )
 

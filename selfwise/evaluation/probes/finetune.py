@@ -107,7 +107,9 @@ def _predict(
     device = next(method.parameters()).device  # where the loop has put it
     rows = np.split(np.arange(len(images)), range(PREDICT_BATCH, len(images), PREDICT_BATCH))
     with evaluation_mode(method, device) as model, autocast(device, options.precision):
-        image_views = iterate_views(images, rows, size=size, device=device, workers=options.num_workers)
+        image_views = iterate_views(
+            images, rows, size=size, device=device, workers=options.num_workers
+        )
         logits = torch.cat([model.predict(view) for view in image_views])  # type: ignore[operator]
     if not bool(logits.isfinite().all()):
         raise FloatingPointError("the weights are no numbers any more")

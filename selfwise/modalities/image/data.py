@@ -71,7 +71,9 @@ class OpenImages:
         assert not isinstance(method.draw, RowSampler), "rows of documents are for text"
         labels = require_labels(self.images)
         draw = method.draw(labels, batch=batch_size, names=self.images.classes)
-        return ImageSource(self.images, batch=batch_size, seed=seed, labelled=self.labelled, draw=draw)
+        return ImageSource(
+            self.images, batch=batch_size, seed=seed, labelled=self.labelled, draw=draw
+        )
 
     def probes(self, method: Method, training: ResolvedTraining, *, seed: int) -> list[Probe]:
         size, probes = self.info.size, list[Probe]()

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 HELD_OUT = "held_out/"
-HEALTH = ("alignment", "uniformity", "rank", "online_knn")
+HEALTH = ("alignment", "uniformity", "rank", "knn_top1")
 SETTINGS = ("online_knn_k",)  # numbers that are logged and do not change: no curve
-PERCENT = ("accuracy", "partner_first", "online_knn", "waiting_for_data", "masked_share", "active")
+PERCENT = ("accuracy", "contrastive_top1", "knn_top1", "waiting_for_data", "masked_share", "active")
 COMPARED_VALUES = {  # values that are read against each other, and what they are
     "positive_distance": "squared distances of triplets",
     "negative_distance": "squared distances of triplets",
@@ -32,13 +32,13 @@ TITLES = {
     "unmasked": "loss at places that are seen",
     "power": "penalty on the features",
     "lr": "learning rate",
-    "partner_first": "partner is the nearest",
+    "contrastive_top1": "partner is the nearest",
     "active": "triplets that still count",
     "masked_share": "share that is masked",
     "alignment": "alignment: distance of two views",
     "uniformity": "uniformity of the vectors",
     "rank": "effective rank of the vectors",
-    "online_knn": "accuracy of nearest neighbours",
+    "knn_top1": "accuracy of nearest neighbours",
     "online_knn_k": "nearest neighbours that vote",
     "positive_distance": "to the positive",
     "negative_distance": "to the negative",

@@ -334,7 +334,7 @@ def _describe_health(names: Sequence[str]) -> str:
         )
     if "rank" in names:
         sentences.append("The effective rank counts the directions that are used.")
-    if "online_knn" in names:
+    if "knn_top1" in names:
         sentences.append(
             "The nearest neighbours are looked for among labelled examples of the data."
         )

@@ -36,7 +36,7 @@ def check_vision_method(kind: type[Method], name: str) -> None:
     if needs:
         raise ValueError(
             f"--method {name} needs {needs[0]} of the images that it is trained on: import the "
-            f"weights with another, such as {METHOD}, and give the run to `pretrain {name} --start`"
+            f"weights with another, such as {METHOD}, and give the run to `pretrain {name} --init-from`"
         )
 
 
@@ -45,7 +45,7 @@ def read_checkpoint(family: str, folder: Path, options: ImportOptions) -> Import
 
     Raises ValueError with one sentence for what is no such checkpoint.
     """
-    encoder, size = options.encoder, options.size
+    encoder, size = options.encoder, options.image_size
     if family == "torchvision":
         return _read_torchvision(folder, encoder, size)
     if folder.is_dir():
@@ -103,7 +103,7 @@ def _make_checkpoint(
     reading = {"size": size, "channels": _count_channels(trunk, config.get("first_conv"))}
     return ImportedCheckpoint(
         encoder=name,
-        encoder_options={**args, "stem": "timm", "normalise": normalise},
+        encoder_options={**args, "stem": "timm", "normalize": normalise},
         weights=add_batch_counters(trunk),
         head={},
         missing=None,

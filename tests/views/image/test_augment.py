@@ -14,7 +14,7 @@ from selfwise.views.image import augment as image
 from selfwise.views.image.augment import Augment, crop_boxes, resized_crop
 from selfwise.views.image.color_jitter import jitter_factors
 
-PLAIN = {"flip": 0.0, "jitter": 0.0, "grayscale": 0.0, "blur": 0.0}
+PLAIN = {"flip_prob": 0.0, "jitter_strength": 0.0, "grayscale": 0.0, "blur_prob": 0.0}
 
 
 def batch(n: int, side: int = 24, channels: int = 3, seed: int = 0) -> ImageBatch:
@@ -98,8 +98,18 @@ def test_each_operation_comes_as_often_as_it_should():
     draws = Augment(8)._draw(batch(n, 8), Rng(generator(2)))
     left = (draws.order == 4).all(dim=1)
     assert ((draws.order == 4).any(dim=1) == left).all()
-    found = {"flip": draws.flip, "jitter": ~left, "gray": draws.gray, "blur": draws.blurred}
-    for name, p in {"flip": 0.5, "jitter": 0.8, "gray": 0.2, "blur": 0.5}.items():
+    found = {
+        "flip_prob": draws.flip,
+        "jitter_strength": ~left,
+        "grayscale_prob": draws.gray,
+        "blur_prob": draws.blurred,
+    }
+    for name, p in {
+        "flip_prob": 0.5,
+        "jitter_strength": 0.8,
+        "grayscale_prob": 0.2,
+        "blur_prob": 0.5,
+    }.items():
         bound = 4 * math.sqrt(p * (1 - p) / n)
         assert abs(found[name].float().mean().item() - p) < bound, name
     together = torch.stack([part.float() for part in found.values()])
@@ -134,7 +144,11 @@ def test_the_draws_do_not_depend_on_the_options():
     images = batch(64)
     drawn = [
         Augment(24, **changed)._draw(images, Rng(generator(6)))
-        for changed in ({}, {"strength": 0.5}, {"grayscale": 0.0, "blur": 1.0, "jitter": 1.0})
+        for changed in (
+            {},
+            {"jitter_strength": 0.5},
+            {"grayscale": 0.0, "blur_prob": 1.0, "jitter_strength": 1.0},
+        )
     ]
     sigma, box = ([d._asdict()[name][d.row.argsort()] for d in drawn] for name in ("sigma", "box"))
     assert torch.equal(sigma[0], sigma[1])
@@ -191,20 +205,20 @@ def test_an_image_with_one_channel_keeps_one():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"size": 0}, "size"),
+        ({"image_size": 0}, "size"),
         ({"scale": (0.0, 1.0)}, "scale"),
         ({"scale": (0.5, 1.1)}, "scale"),
         ({"scale": (0.9, 0.5)}, "scale"),
         ({"ratio": (0.0, 1.0)}, "ratio"),
-        ({"flip": 1.5}, "flip"),
-        ({"jitter": -0.1}, "jitter"),
+        ({"flip_prob": 1.5}, "flip"),
+        ({"jitter_strength": -0.1}, "jitter"),
         ({"grayscale": math.nan}, "grayscale"),
-        ({"blur": 2.0}, "blur"),
-        ({"strength": -1.0}, "strength"),
-        ({"strength": math.nan}, "strength"),
+        ({"blur_prob": 2.0}, "blur"),
+        ({"jitter_strength": -1.0}, "strength"),
+        ({"jitter_strength": math.nan}, "strength"),
     ],
 )
 def test_options_out_of_range_are_refused(option, message):
     with pytest.raises(ValueError, match=f"^{message}[^\n]*$"):
-        Augment(**{"size": 32, **option}).check()
+        Augment(**{"image_size": 32, **option}).check()
     Augment(32).check()
