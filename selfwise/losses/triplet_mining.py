@@ -205,7 +205,7 @@ def triplet_step(
     count = cost.new_full((), len(cost))
     active = Term((cost.detach() > 0).sum().to(cost.dtype), count)
     measures = _measure_pairs(distance.detach(), identity, partner)
-    return Step({"triplet": Term(cost.sum(), count)}, {"active": active} | measures)
+    return Step({"triplet_loss": Term(cost.sum(), count)}, {"active_triplets": active} | measures)
 
 
 def mine_triplets(

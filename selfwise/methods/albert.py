@@ -118,13 +118,13 @@ class ALBERT(Method):
 
     def counts(self, view: MaskedTokens) -> dict[str, Tensor]:
         chosen = view.chosen.sum().float()
-        return {"masked": chosen, "sentence_order": chosen.new_full((), len(view.chosen))}
+        return {"mlm_loss": chosen, "sop_loss": chosen.new_full((), len(view.chosen))}
 
     def forward(self, view: MaskedTokens) -> Step:
         assert view.batch.pair is not None, "rows of pairs have labels"
         logits, answer = self._scores(view)
-        words = cross_entropy_step("masked", logits, view.target.flatten(), view.chosen.flatten())
-        texts = cross_entropy_step("sentence_order", answer, view.batch.pair)
+        words = cross_entropy_step("mlm", logits, view.target.flatten(), view.chosen.flatten())
+        texts = cross_entropy_step("sop", answer, view.batch.pair)
         return Step(words.terms | texts.terms, words.metrics | texts.metrics)
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:

@@ -96,12 +96,12 @@ class BEiT(Method):
         return MaskedImages(x, covered, where, chosen, target.gather(1, where))
 
     def counts(self, view: MaskedImages) -> dict[str, Tensor]:
-        return {"masked": view.chosen.sum().float()}
+        return {"mim_loss": view.chosen.sum().float()}
 
     def forward(self, view: MaskedImages) -> Step:
         hidden = self._hidden(view).flatten(0, 1)
         return cross_entropy_step(
-            "masked", self.head(hidden), view.target.flatten(), view.chosen.flatten()
+            "mim", self.head(hidden), view.target.flatten(), view.chosen.flatten()
         )
 
     def inspect(self, view: MaskedImages) -> ImageGrid:

@@ -150,7 +150,7 @@ class Colorization(Method):
         return ColorizationView(x, bins, share, weight, has_color(ab))
 
     def counts(self, view: ColorizationView) -> dict[str, Tensor]:
-        return {"colorization": self._count(view)}
+        return {"colorization_loss": self._count(view)}
 
     def forward(self, view: ColorizationView) -> Step:
         logits = self.head(self._maps(view.x)).flatten(0, 2)
@@ -166,7 +166,7 @@ class Colorization(Method):
             "color_nats": Term(nats.detach().sum(), count),
             "color_accuracy": Term(hits, count),
         }
-        return Step({"colorization": Term(loss, count)}, metrics)
+        return Step({"colorization_loss": Term(loss, count)}, metrics)
 
     def colors(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """The images of that lightness in the colours that are guessed (section 2.3)."""

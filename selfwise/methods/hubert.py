@@ -98,9 +98,9 @@ class HuBERT(Method):
 
     def counts(self, view: MaskedFrames) -> dict[str, Tensor]:
         masked, real = view.mask.sum().float(), count_valid_frames(view.batch).sum().float()
-        unmasked = {"unmasked": real - masked} if self.unmasked_weight else {}
-        power = {"power": real} if self.feature_penalty else {}
-        return {"masked": masked, **unmasked, **power}
+        unmasked = {"unmasked_loss": real - masked} if self.unmasked_weight else {}
+        power = {"feature_penalty": real} if self.feature_penalty else {}
+        return {"masked_loss": masked, **unmasked, **power}
 
     def forward(self, view: MaskedFrames) -> Step:
         tokens, valid, power = self._seen(view)
@@ -109,7 +109,7 @@ class HuBERT(Method):
         real = valid.sum().float()
         if self.feature_penalty:
             # fairseq: 10 * mean square * frames in the loss, all divided by the frames in the loss
-            step.terms["power"] = Term(self.feature_penalty * power.mean * real, real)
+            step.terms["feature_penalty"] = Term(self.feature_penalty * power.mean * real, real)
         step.metrics["masked_share"] = Term(view.mask.sum().float(), real)
         return step
 
@@ -148,8 +148,8 @@ class HuBERT(Method):
         target = torch.where(valid, view.batch.units, 0).flatten()
         step = cross_entropy_step("masked", scores, target, view.mask.flatten())
         other = cross_entropy_step("unmasked", scores, target, (valid & ~view.mask).flatten())
-        term = other.terms["unmasked"]
-        step.terms["unmasked"] = Term(self.unmasked_weight * term.sum, term.count)
+        term = other.terms["unmasked_loss"]
+        step.terms["unmasked_loss"] = Term(self.unmasked_weight * term.sum, term.count)
         step.metrics.update(other.metrics)
         return step
 

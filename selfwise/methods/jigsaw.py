@@ -148,7 +148,7 @@ class Jigsaw(Method):
         return PuzzleTiles(standardize_tiles(cut), self.table[label].long(), label)
 
     def counts(self, view: PuzzleTiles) -> dict[str, Tensor]:
-        return {"jigsaw": view.x.new_full((), view.label.numel())}
+        return {"jigsaw_loss": view.x.new_full((), view.label.numel())}
 
     def forward(self, view: PuzzleTiles) -> Step:
         return cross_entropy_step("jigsaw", self._scores(view.x, view.order), view.label.flatten())

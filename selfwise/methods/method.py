@@ -117,13 +117,13 @@ def cross_entropy_step(
     target: Int64[Tensor, "m"],
     chosen: Bool[Tensor, "m"] | None = None,
 ) -> Step:
-    """Cross-entropy as the term `name`, and how often the highest score is right, over the rows
-    that are chosen; without `chosen`, over all."""
+    """Cross-entropy as the term NAME_loss and the share of right answers as the metric
+    NAME_accuracy, over the chosen rows; without `chosen`, over all rows."""
     if chosen is None:
         chosen = torch.ones_like(target, dtype=torch.bool)
     count = chosen.sum().float()
     loss, hits = (f(logits, target, chosen) for f in (masked_cross_entropy, count_correct))
-    return Step({name: Term(loss, count)}, {f"{name}_accuracy": Term(hits, count)})
+    return Step({f"{name}_loss": Term(loss, count)}, {f"{name}_accuracy": Term(hits, count)})
 
 
 def check_text(

@@ -111,11 +111,11 @@ class RoBERTa(Method):
         return mask.apply_mask(batch, where, chosen, kind=kind, other=random, mask=self.mask)
 
     def counts(self, view: MaskedTokens) -> dict[str, Tensor]:
-        return {"masked": view.chosen.sum().float()}
+        return {"mlm_loss": view.chosen.sum().float()}
 
     def forward(self, view: MaskedTokens) -> Step:
         return cross_entropy_step(
-            "masked", self._scores(view), view.target.flatten(), view.chosen.flatten()
+            "mlm", self._scores(view), view.target.flatten(), view.chosen.flatten()
         )
 
     def inspect(self, view: MaskedTokens) -> MaskedTextExamples:

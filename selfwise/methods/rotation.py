@@ -83,7 +83,7 @@ class Rotation(Method):
         return RotatedImages(*rotate_four_ways(self.upright(batch, rng)))
 
     def counts(self, view: RotatedImages) -> dict[str, Tensor]:
-        return {"rotation": view.x.new_full((), view.label.numel())}
+        return {"rotation_loss": view.x.new_full((), view.label.numel())}
 
     def forward(self, view: RotatedImages) -> Step:
         logits = self.head(self.encoder(view.x.flatten(0, 1)).pooled)

@@ -103,7 +103,7 @@ class Triplet(Method):
 
     def counts(self, view: ImagePairs) -> dict[str, Tensor]:
         rows = 2 * len(view.a)
-        return {"triplet": view.a.new_full((), ways.count_mined_pairs(self.mining, rows, 1))}
+        return {"triplet_loss": view.a.new_full((), ways.count_mined_pairs(self.mining, rows, 1))}
 
     def forward(self, view: ImagePairs) -> Step:
         z, image, partner, draw = self._embed_views(view)

@@ -101,7 +101,7 @@ class TripletLabelled(Method):
 
     def counts(self, view: LabelledTriplets) -> dict[str, Tensor]:
         pairs = ways.count_mined_pairs(self.mining, len(view.x), self.images_per_identity - 1)
-        return {"triplet": view.x.new_full((), pairs)}
+        return {"triplet_loss": view.x.new_full((), pairs)}
 
     def forward(self, view: LabelledTriplets) -> Step:
         z, identity, partner, draw = self._embed_images(view)

@@ -30,7 +30,7 @@ def check_best(
             names += probe(trial)
     if name in names:
         return
-    hint = "; online_knn needs --knn-every" if name == "knn_top1" else ""
+    hint = "; knn_top1 needs --knn-every" if name == "knn_top1" else ""
     raise ValueError(
         f"--keep-best {name}: no such value will be logged; there are: {', '.join(names)}{hint}"
     )

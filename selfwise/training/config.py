@@ -67,7 +67,7 @@ class TrainingConfig(Config):
     keep_last: Annotated[int, Ge(1)] = 2
     """Number of checkpoints kept, the last ones."""
     keep_best: str = ""
-    """A logged value, such as online_knn, whose best checkpoint is kept too. With a minus in front,
+    """A logged value, such as knn_top1, whose best checkpoint is kept too. With a minus in front,
     such as -nt_xent, smaller is better."""
     knn_every: Annotated[int, Ge(0)] = 0
     """Steps between two online kNN probes, where the data have labels; 0 for none."""

@@ -19,7 +19,7 @@ class Clock:
         values = {
             "seconds": now - self.begun,
             "steps_per_second": self.steps / seconds,
-            "waiting_for_data": self.waited / seconds,
+            "data_wait": self.waited / seconds,
         }
         self.mark, self.waited, self.steps = now, 0.0, 0
         return values

@@ -361,7 +361,7 @@ def test_the_online_probe_keeps_its_k(tmp_path, monkeypatch):
     run, data = watched(tmp_path / "run")
     text = (run.folder / "metrics.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    assert [line["online_knn_k"] for line in lines if "knn_top1" in line] == [4, 4, 4]
+    assert [line["knn_k"] for line in lines if "knn_top1" in line] == [4, 4, 4]
     for step in (6, 5, 4):
         shutil.rmtree(run.folder / "checkpoints" / f"step-0000000{step}")
     selfwise.resume(run.folder, data=data, quiet=True)

@@ -76,9 +76,12 @@ RUNS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 PROBES = {
-    "probe_images": ("simclr", {"train": "digits:train", "test": "digits:test", "labels": "5,all"}),
-    "probe_texts": ("bert", {"train": "texts.tsv", "labels": "5,all"}),
-    "probe_recordings": ("hubert", {"train": "spoken.csv", "labels": "2,all"}),
+    "probe_images": (
+        "simclr",
+        {"train": "digits:train", "test": "digits:test", "labels_per_class": "5,all"},
+    ),
+    "probe_texts": ("bert", {"train": "texts.tsv", "labels_per_class": "5,all"}),
+    "probe_recordings": ("hubert", {"train": "spoken.csv", "labels_per_class": "2,all"}),
 }
 
 
@@ -135,7 +138,10 @@ def run_golden(name: str, home: Path, options: dict[str, Any]) -> tuple[Any, lis
 def probe_golden(name: str, home: Path) -> dict[str, Any]:
     """Accuracies of each competitor and each budget of labels, by name."""
     run, told = PROBES[name]
-    told = {key: place(home, value) if key != "labels" else value for key, value in told.items()}
+    told = {
+        key: place(home, value) if key != "labels_per_class" else value
+        for key, value in told.items()
+    }
     score = selfwise.probe(home / "runs" / run, seeds=2, **told)
     return {
         f"{one.competitor} {one.per_class or 'all'}": list(one.accuracies) for one in score.results
@@ -178,7 +184,9 @@ def record(names: list[str]) -> None:
         write_inputs(home)
         for name, (method, data, said) in RUNS.items():
             run, log = run_golden(name, home, said)
-            free = {"data", "batch"} if "seconds" in said else {"data"}  # sound is no batch of rows
+            free = (
+                {"data", "batch_size"} if "batch_seconds" in said else {"data"}
+            )  # sound is no batch of rows
             options = {k: v for k, v in run.record.options.items() if k not in free}
             if name in names or not names:
                 _write(

@@ -108,8 +108,8 @@ def test_the_loss_is_the_sum_of_masked_and_order():
         scores = method.order(torch.tanh(method.encoder.pooler(tokens[i, 0])))
         ordered.append(scores.logsumexp(0) - scores[batch.pair[i]])
     step = method(view)
-    assert set(step.terms) == {"masked", "sentence_order"}
-    found = [step.terms[name].mean.item() for name in ("masked", "sentence_order")]
+    assert set(step.terms) == {"mlm_loss", "sop_loss"}
+    found = [step.terms[name].mean.item() for name in ("mlm_loss", "sop_loss")]
     wanted = [torch.stack(part).mean().item() for part in (masked, ordered)]
     assert found == pytest.approx(wanted, rel=1e-10)
     assert step.loss.item() == pytest.approx(sum(wanted), rel=1e-10)

@@ -103,7 +103,7 @@ def test_the_loss_is_cross_entropy_at_hidden_patches_alone(seen, rng):
             total += norm - scores[units[row, patch]]
             hits += max(range(8), key=scores.__getitem__) == units[row, patch]
             count += 1
-    term, metric = step.terms["masked"], step.metrics["masked_accuracy"]
+    term, metric = step.terms["mim_loss"], step.metrics["mim_accuracy"]
     assert float(term.count) == float(metric.count) == count
     assert float(term.sum.detach()) == pytest.approx(total, rel=1e-5)
     assert float(metric.sum) == hits

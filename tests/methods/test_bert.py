@@ -147,8 +147,8 @@ def test_the_loss_is_the_sum_of_both_means(method):
         pooled = torch.tanh(pooler.weight @ tokens[i, 0] + pooler.bias)
         scores = double.next.weight @ pooled + double.next.bias
         following.append(scores.logsumexp(0) - scores[batch.pair[i]])
-    assert step.terms["masked"].mean.item() == pytest.approx(torch.stack(masked).mean().item())
-    found = step.terms["next_sentence"].mean.item()
+    assert step.terms["mlm_loss"].mean.item() == pytest.approx(torch.stack(masked).mean().item())
+    found = step.terms["nsp_loss"].mean.item()
     assert found == pytest.approx(torch.stack(following).mean().item())
     both = torch.stack(masked).mean() + torch.stack(following).mean()
     assert step.loss.item() == pytest.approx(both.item(), rel=1e-10)
@@ -177,10 +177,10 @@ def test_metrics_are_shares_of_what_is_guessed():
         chosen=((places > 0) & (places < 3)).expand(16, -1),
     )
     found = method(view).metrics
-    assert float(found["masked_accuracy"].sum) == 16
-    assert float(found["masked_accuracy"].count) == 32
+    assert float(found["mlm_accuracy"].sum) == 16
+    assert float(found["mlm_accuracy"].count) == 32
     share = float((view.batch.pair == 1).float().mean())
-    assert float(found["next_sentence_accuracy"].mean) == pytest.approx(share)
+    assert float(found["nsp_accuracy"].mean) == pytest.approx(share)
 
 
 def test_masks_of_a_long_row_are_as_many(method):

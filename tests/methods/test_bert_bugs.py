@@ -36,7 +36,7 @@ def swap_labels(healthy):
     """The answers to "does B follow A" are the wrong way round."""
 
     def broken(name, logits, target, chosen=None):
-        target = 1 - target if name == "next_sentence" else target
+        target = 1 - target if name == "nsp" else target
         return healthy(name, logits, target, chosen)
 
     return broken

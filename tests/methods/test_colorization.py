@@ -124,8 +124,8 @@ def test_the_loss_against_a_double_loop(rng):
         total, plain = total + float(view.weight[place]) * nats, plain + nats
         hits += max(range(313), key=row.__getitem__) == int(view.bins[(*place, 0)])
     step = made(view._replace(x=view.x.double()))
-    assert step.terms["colorization"].sum.item() == pytest.approx(total, rel=1e-6)
-    assert float(step.terms["colorization"].count) == 64
+    assert step.terms["colorization_loss"].sum.item() == pytest.approx(total, rel=1e-6)
+    assert float(step.terms["colorization_loss"].count) == 64
     assert float(step.metrics["color_nats"].mean) == pytest.approx(plain / 64, rel=1e-6)
     assert float(step.metrics["color_accuracy"].mean) == pytest.approx(hits / 64)
 
@@ -147,7 +147,7 @@ def test_gray_images_are_left_out_of_the_loss(rng):
     made = method().eval()
     view = made.view(batch, rng())
     assert view.chosen.tolist() == [False, False, True, True]
-    assert float(made.counts(view)["colorization"]) == 32
+    assert float(made.counts(view)["colorization_loss"]) == 32
     other = view._replace(bins=view.bins.clone(), weight=view.weight.clone())
     other.bins[:2], other.weight[:2] = 5, 3.0
     seen, same = made(view), made(other)
@@ -168,7 +168,9 @@ def test_a_batch_without_colors_has_no_loss_and_no_gradient(rng, scale):
     made = method(encoder=cases.tiny_encoder(color_space="lightness"))
     view = made.view(batch, rng())
     step = made(view)
-    (scale * step.terms["colorization"].sum / made.counts(view)["colorization"]).backward()
+    (
+        scale * step.terms["colorization_loss"].sum / made.counts(view)["colorization_loss"]
+    ).backward()
     assert float(step.loss) == 0
     assert all(float(term.mean) == 0 for term in step.metrics.values())
     assert all(float(p.grad.abs().max()) == 0 for p in made.parameters())

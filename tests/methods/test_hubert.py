@@ -110,30 +110,30 @@ def test_the_loss_is_the_mean_over_hidden_frames_and_the_penalty(view):
         )
         found.append(scores.logsumexp(0) - scores[view.batch.units[i, j]])
     said = losses(method, view)
-    assert set(said) == {"masked", "power"}
-    assert said["masked"] == pytest.approx(torch.stack(found).mean().item(), rel=1e-10)
-    assert said["power"] == pytest.approx(10 * power.mean.item(), rel=1e-10)
+    assert set(said) == {"masked_loss", "feature_penalty"}
+    assert said["masked_loss"] == pytest.approx(torch.stack(found).mean().item(), rel=1e-10)
+    assert said["feature_penalty"] == pytest.approx(10 * power.mean.item(), rel=1e-10)
 
 
 def test_the_penalty_is_the_mean_square_of_the_stem(view):
     """fairseq, hubert_pretraining: 10 * mean square * frames, divided by the frames."""
     stem = build().encoder.embed(view.batch)
     square = stem.tokens[stem.valid].square().mean()
-    assert "power" not in losses(build(feature_penalty=0.0), view)
+    assert "feature_penalty" not in losses(build(feature_penalty=0.0), view)
     for penalty in (1.0, 10.0):
         said = losses(build(feature_penalty=penalty), view)
-        assert said["power"] == pytest.approx(penalty * square.item(), rel=1e-5)
+        assert said["feature_penalty"] == pytest.approx(penalty * square.item(), rel=1e-5)
     step = build()(view)
     assert step.loss.item() == pytest.approx(sum(losses(build(), view).values()), rel=1e-6)
 
 
 def test_alpha_weighs_the_frames_that_are_seen(view):
     plain, half, whole = (losses(build(unmasked_weight=a), view) for a in (0.0, 0.5, 1.0))
-    assert "unmasked" not in plain
-    assert half["masked"] == pytest.approx(plain["masked"], rel=1e-5)
-    assert whole["unmasked"] == pytest.approx(2 * half["unmasked"], rel=1e-6)
+    assert "unmasked_loss" not in plain
+    assert half["masked_loss"] == pytest.approx(plain["masked_loss"], rel=1e-5)
+    assert whole["unmasked_loss"] == pytest.approx(2 * half["unmasked_loss"], rel=1e-6)
     # those that are real and not hidden, as hidden ones that nothing stands for would be
-    seen = build(unmasked_weight=1.0)(view).terms["unmasked"]
+    seen = build(unmasked_weight=1.0)(view).terms["unmasked_loss"]
     assert float(seen.count) == float(view.mask.numel()) - float(
         view.mask.sum() + (view.batch.units < 0).sum()
     )
@@ -149,9 +149,9 @@ def test_which_units_the_loss_reads(view, unmasked_weight):
         other = units.clone()
         other[i, j] = (other[i, j] + 1) % 8
         after = losses(method, with_units(view, other))
-        assert (after["masked"] != before["masked"]) == bool(view.mask[i, j])
+        assert (after["masked_loss"] != before["masked_loss"]) == bool(view.mask[i, j])
         if unmasked_weight:
-            assert (after["unmasked"] != before["unmasked"]) == (not view.mask[i, j])
+            assert (after["unmasked_loss"] != before["unmasked_loss"]) == (not view.mask[i, j])
     assert losses(method, with_units(view, units.clamp_min(0) + 7 * (units < 0))) == before
 
 
@@ -165,8 +165,8 @@ def test_hidden_frames_are_not_heard(view):
             after = losses(method, spoken(view, frame * HOP + sample))
             # by a hidden frame, whose guess it moves: the trunk sees one to either side
             heard = any(not hidden[t] and hidden[t - 1 : t + 2].any() for t in cover)
-            assert (after["masked"] != before["masked"]) == heard
-            assert after["power"] != before["power"]
+            assert (after["masked_loss"] != before["masked_loss"]) == heard
+            assert after["feature_penalty"] != before["feature_penalty"]
             kinds.add(heard)
     assert kinds == {True, False}
 
@@ -239,7 +239,7 @@ def test_metrics_are_the_share_hidden_and_how_often_the_guess_is_right(view):
         method.final_projection(out.flatten(0, 1)), method.code_embeddings
     ).argmax(dim=1)
     right = right.view_as(view.mask) == view.batch.units
-    for name, frames in {"masked": view.mask, "unmasked": valid & ~view.mask}.items():
+    for name, frames in {"masked_loss": view.mask, "unmasked_loss": valid & ~view.mask}.items():
         found = step.metrics[f"{name}_accuracy"]
         assert float(found.mean) == pytest.approx(float(right[frames].float().mean()))
 
@@ -256,7 +256,7 @@ def test_it_guesses_tones_from_what_is_around_them():
         method(view).loss.backward()
         optimizer.step()
     found = method(method.view(speech_cases.tones(64, seed=999), Rng(generator(9))))
-    assert float(found.terms["masked"].mean.detach()) < 0.6 * log(8)
+    assert float(found.terms["masked_loss"].mean.detach()) < 0.6 * log(8)
     assert float(found.metrics["masked_accuracy"].mean) > 0.6
 
 

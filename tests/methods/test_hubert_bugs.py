@@ -80,7 +80,7 @@ BUGS = [
         LOSS, within=hubert),
     Bug("units are those of the next frame", SpanMask.mask_frames,
         changed_output(lambda view: view._replace(target=view.target.roll(-1, 1))), LOSS),
-    Bug("the penalty is a tenth", HuBERT.forward, scale_term("power", 0.1), LOSS),
+    Bug("the penalty is a tenth", HuBERT.forward, scale_term("feature_penalty", 0.1), LOSS),
     Bug("the weight of the penalty is not asked for", HuBERT.__init__,
         changed_arguments(feature_penalty=10.0),
         on_tones(facts.test_the_penalty_is_the_mean_square_of_the_stem)),

@@ -207,7 +207,7 @@ def test_reading_features_in_many_orders_is_encoding_permuted_tiles(rng, grid):
             right += int(scores.argmax() == view.label[i, k])
     step = method(view._replace(x=x))
     assert float(step.loss) == pytest.approx(sum(losses) / 12, rel=1e-9)
-    assert float(step.terms["jigsaw"].count) == 12
+    assert float(step.terms["jigsaw_loss"].count) == 12
     assert float(step.metrics["jigsaw_accuracy"].sum) == right
 
 

@@ -126,7 +126,7 @@ def test_the_loss_is_the_mean_over_the_chosen():
                 scores = method.encoder.token.weight @ h + head.bias
                 found.append(scores.logsumexp(0) - scores[batch.ids[i, place]])
     step = method(view)
-    assert set(step.terms) == {"masked"}  # section 4.2: without the NSP loss
+    assert set(step.terms) == {"mlm_loss"}  # section 4.2: without the NSP loss
     assert step.loss.item() == pytest.approx(torch.stack(found).mean().item(), rel=1e-10)
 
 

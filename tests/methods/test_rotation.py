@@ -82,7 +82,7 @@ def test_the_loss_is_the_mean_cross_entropy_over_all_turns():
             losses.append(float(-scores.log_softmax(0)[turn]))
             right += int(scores.argmax() == turn)
     assert float(step.loss) == pytest.approx(sum(losses) / 20, rel=1e-9)
-    assert float(step.terms["rotation"].count) == 20
+    assert float(step.terms["rotation_loss"].count) == 20
     assert float(step.metrics["rotation_accuracy"].sum) == right
 
 

@@ -70,7 +70,7 @@ def test_two_views_are_a_pair_in_both_directions(margin):
     by_hand = expected(torch.cat([a, b]), [*range(9), *range(9)], margin)
     assert by_hand > 0
     assert float(step.loss) == pytest.approx(by_hand, rel=1e-4)
-    assert float(step.terms["triplet"].count) == 18
+    assert float(step.terms["triplet_loss"].count) == 18
 
 
 @pytest.mark.parametrize("margin", [0.05, 0.2, 1.0])
@@ -81,9 +81,10 @@ def test_images_of_an_identity_are_pairs(margin):
     identity = [5, 2, 5, 9, 2, 9, 9, 5, 2, 7, 7, 7]  # in any order
     step = method(LabelledTriplets(painted(z), torch.tensor(identity)))
     assert float(step.loss) == pytest.approx(expected(z, identity, margin), rel=1e-4)
-    assert float(step.terms["triplet"].count) == 24
+    assert float(step.terms["triplet_loss"].count) == 24
     assert (
-        float(method.counts(LabelledTriplets(painted(z), torch.tensor(identity)))["triplet"]) == 24
+        float(method.counts(LabelledTriplets(painted(z), torch.tensor(identity)))["triplet_loss"])
+        == 24
     )
 
 
@@ -97,7 +98,7 @@ def test_every_way_of_mining_learns_from_a_batch(kind, way, rng):
     step.loss.backward()
     assert float(step.loss.detach()) > 0
     assert all(p.grad.abs().max() > 0 for p in method.parameters())
-    assert float(step.terms["triplet"].count) == float(method.counts(view)["triplet"])
+    assert float(step.terms["triplet_loss"].count) == float(method.counts(view)["triplet_loss"])
     loss = {other: cases.build(name, mining=other) for other in mining.VIEW_RULES}
     view = loss["random"].view(cases.batch(kind), rng())  # the draw is there for all
     with torch.no_grad():
@@ -109,7 +110,11 @@ def test_every_way_of_mining_learns_from_a_batch(kind, way, rng):
 def test_batch_hard_is_a_mean_over_images(rng):
     method = cases.build("triplet_labelled", mining="batch_hard")
     view = method.view(cases.batch(TripletLabelled), rng())
-    assert float(method(view).terms["triplet"].count) == 16 == float(method.counts(view)["triplet"])
+    assert (
+        float(method(view).terms["triplet_loss"].count)
+        == 16
+        == float(method.counts(view)["triplet_loss"])
+    )
 
 
 def test_random_negatives_follow_the_draw(rng):

@@ -24,10 +24,10 @@ def drawn(monkeypatch):
 
 LOG = cases.lines(
     {"step": 20, "nt_xent": 5.0, "contrastive_top1": 0.25, "lr": 0.5},
-    {"step": 40, "nt_xent": 4.0, "contrastive_top1": 0.5, "lr": 0.25, "rank": 8.0},
+    {"step": 40, "nt_xent": 4.0, "contrastive_top1": 0.5, "lr": 0.25, "effective_rank": 8.0},
     {"step": 60, "nt_xent": 4.5, "contrastive_top1": 0.75, "lr": 0.125},
 )
-TIMES = cases.lines({"step": 20, "steps_per_second": 2.0, "waiting_for_data": 0.5})
+TIMES = cases.lines({"step": 20, "steps_per_second": 2.0, "data_wait": 0.5})
 
 
 def test_curves_are_those_of_the_log(tmp_path, drawn):
@@ -96,7 +96,7 @@ def test_values_of_a_run_that_are_read_together(tmp_path, drawn):
 
 def test_what_is_held_out_is_dashed(tmp_path, drawn):
     log = cases.lines(
-        {"step": 2, "masked": 3.0}, {"step": 4, "masked": 2.0, "held_out/masked": 2.5}
+        {"step": 2, "masked_loss": 3.0}, {"step": 4, "masked_loss": 2.0, "val/masked_loss": 2.5}
     )
     found = curves.build_sections([cases.folder(tmp_path / "run", metrics=log)])
     axes = titled(drawn, "loss at masked places, nats")
@@ -121,7 +121,7 @@ def test_lines_that_are_none(tmp_path, drawn):
 
 def test_values_that_are_no_numbers(tmp_path, drawn):
     log = cases.lines(
-        {"step": 1, "nt_xent": 3.0, "rank": float("nan")},
+        {"step": 1, "nt_xent": 3.0, "effective_rank": float("nan")},
         {"step": 2, "nt_xent": float("nan")},
         {"step": 3, "nt_xent": float("inf")},
         {"step": 4, "nt_xent": 2.0},

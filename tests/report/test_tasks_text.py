@@ -173,7 +173,7 @@ def test_numbers_are_those_of_the_methods_loss(runs, name):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(run.method), "inspect", forward)
             list(tasks_rows.inspect_rows(run, made, seed=0))
-    term = "next_token" if name == "gpt" else "masked"
+    term = "lm_loss" if name == "gpt" else "mlm_loss"
     for one, step in zip(found, expected, strict=True):
         own = one.predictions.valid
         assert int(own.sum()) == int(step.terms[term].count)

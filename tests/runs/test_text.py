@@ -99,12 +99,12 @@ def test_a_run_on_text_says_what_it_found_and_measures_held_out_text(runs, metho
     assert 2 < found.unigram_entropy < 8
     assert found.vocab == run.tokenizer.vocabulary.size
     lines = [json.loads(t) for t in (run.folder / "metrics.jsonl").read_text().splitlines()]
-    held = [name for name in lines[-1] if name.startswith("held_out/")]
+    held = [name for name in lines[-1] if name.startswith("val/")]
     assert held
     assert all(math.isfinite(lines[-1][name]) for name in held)
     measured = perplexity(run)
     assert abs(measured["unigram_entropy"] - found.unigram_entropy) < 1e-3
-    term = held[0].removeprefix("held_out/")
+    term = held[0].removeprefix("val/")
     assert measured[term] == pytest.approx(lines[-1][held[0]], abs=0.5)
 
 

@@ -246,7 +246,7 @@ def test_micro_batches_of_speech_may_be_unequal(voices, tmp_path):
             "log_every": 1,
         }
         run = pretrain("hubert", data=voices, out=tmp_path / str(parts), **told)
-        losses.append([line["masked"] for line in cases.logged(run.folder)])
+        losses.append([line["masked_loss"] for line in cases.logged(run.folder)])
     source_rows = load(tmp_path / "2").record.training.batch_size
     assert source_rows > 1
     assert np.isclose(losses[0][0], losses[1][0], rtol=1e-6)

@@ -78,8 +78,8 @@ def test_a_run_on_speech_is_complete(runs, voices):
     assert 1 < units["perplexity"] <= units["in use"] <= units["clusters"] == 6
     assert record.option("clusters") == 6
     lines = cases.logged(run.folder)
-    assert math.isfinite(lines[-1]["masked"])
-    assert math.isfinite(lines[-1]["held_out/masked"])
+    assert math.isfinite(lines[-1]["masked_loss"])
+    assert math.isfinite(lines[-1]["val/masked_loss"])
     assert (run.folder / "targets" / "codebook.safetensors").is_file()
     assert not (run.folder / "left_out.txt").exists()
     assert run.facts.targets.trained.count_labels().sum() == units["frames"]
@@ -190,7 +190,7 @@ def test_units_are_learned_from_what_is_trained_on_alone(runs, voices, tmp_path)
     assert cases.weights(ours) == cases.weights(theirs)
     held_out = [(run / "targets" / "held_out" / "units.npy").read_bytes() for run in (ours, theirs)]
     assert held_out[0] != held_out[1]
-    losses = [cases.logged(run)[-1]["held_out/masked"] for run in (ours, theirs)]
+    losses = [cases.logged(run)[-1]["val/masked_loss"] for run in (ours, theirs)]
     assert losses[0] != losses[1]
     # and the codebook is not the same whatever it is learned from
     trained = next(p for p in sorted(other.rglob("*.wav")) if str(p.relative_to(other)) not in held)
@@ -340,7 +340,7 @@ def test_beit_predicts_clusters_of_patches(runs):
     about = run.record.needs["targets"]
     assert (about["of"], about["clusters"], about["patch"]) == ("patches", 8, 4)
     assert (run.folder / "targets" / "reconstructions.png").is_file()
-    assert math.isfinite(cases.logged(run.folder)[-1]["masked"])
+    assert math.isfinite(cases.logged(run.folder)[-1]["masked_loss"])
 
 
 @pytest.mark.run

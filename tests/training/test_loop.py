@@ -390,7 +390,7 @@ def test_warnings_of_a_probe_reach_the_user(capsys):
         every = 3
 
         def __call__(self, method):
-            return {"rank": 1.0}
+            return {"effective_rank": 1.0}
 
         def warning(self, values):
             return f"the rank is {values['rank']}"

@@ -282,12 +282,12 @@ def test_the_help_says_what_is_shown(capsys):
 
 def test_a_log_that_is_not_whole(tmp_path, capsys):
     log = cases.lines(
-        {"step": 20, "nt_xent": 3.0, "rank": 8.0}, "{oops", {"step": 40, "nt_xent": 2}
+        {"step": 20, "nt_xent": 3.0, "effective_rank": 8.0}, "{oops", {"step": 40, "nt_xent": 2}
     )
     run = cases.folder(tmp_path / "run", metrics=log + '{"step": 60, "nt_xent": 1.')
     text = said("show", run, capsys=capsys)
     assert row(text, "nt_xent") == ["2"]
-    assert row(text, "rank") == ["8 (step 20)"]
+    assert row(text, "effective_rank") == ["8 (step 20)"]
     assert "1 line of metrics.jsonl cannot be read" in text
 
 

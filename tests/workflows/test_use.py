@@ -262,10 +262,10 @@ def test_health_is_logged_and_changes_nothing(tmp_path):
         told = {**QUICK, "steps": 10, "monitor_every": every, "log_every": 10}
         weights.append(selfwise.pretrain("simclr", data="digits", out=out, **told).weights)
         lines = [json.loads(t) for t in (out / "metrics.jsonl").read_text().splitlines()]
-        looked = [line["step"] for line in lines if "rank" in line]
+        looked = [line["step"] for line in lines if "effective_rank" in line]
         assert looked == ([5, 10] if every else [])
     assert weights[0] == weights[1]
-    assert {"alignment", "uniformity", "rank"} <= set(lines[-1])
+    assert {"alignment", "uniformity", "effective_rank"} <= set(lines[-1])
 
 
 @pytest.mark.run

@@ -17,7 +17,7 @@ from selfwise.methods.method import Method
 # examples at most; enough for half a point of standard error
 MAX_REFERENCE, MAX_TEST = 4_000, 1_000
 FORMER_K = 20  # of runs that were started before k was chosen
-ACCURACY, CHOSEN_K = "knn_top1", "online_knn_k"  # as they are logged
+ACCURACY, CHOSEN_K = "knn_top1", "knn_k"  # as they are logged
 
 
 class OnlineKNN:

@@ -120,8 +120,8 @@ def _compute_rates(timing: Logged, record: RunRecord) -> Logged:
         rates = {"step": line["step"]}
         if "steps_per_second" in line:
             rates["examples_per_second"] = line["steps_per_second"] * record.training.batch_size
-        if "waiting_for_data" in line:
-            rates["waiting_for_data"] = line["waiting_for_data"]
+        if "data_wait" in line:
+            rates["data_wait"] = line["data_wait"]
         lines.append(rates)
     return Logged(lines, timing.unreadable)
 
@@ -332,7 +332,7 @@ def _describe_health(names: Sequence[str]) -> str:
         sentences.append(
             "Uniformity is 0 where all vectors are one point, and falls as they spread."
         )
-    if "rank" in names:
+    if "effective_rank" in names:
         sentences.append("The effective rank counts the directions that are used.")
     if "knn_top1" in names:
         sentences.append(
